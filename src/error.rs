@@ -1,0 +1,193 @@
+//! One error type: what was being done, to what, and why it did not work.
+//!
+//! [`Kind`] is coarse and stable, because people act differently on each; texts may change. A layer that
+//! passes an error on adds only what it alone knows (see [`Error::act`]), so a message reads outside in:
+//! `back up: read table 000034.ldb: block at 6583: checksum mismatch`.
+
+use std::fmt;
+
+/// What sort of failure it was: decides the exit code and the advice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The operating system or the store failed; the cause says how.
+    Io,
+    /// The named thing is not there.
+    NotFound,
+    /// It is there although it must not be (a target that is not empty, a repository at `init`).
+    Exists,
+    /// The store or the source refused us.
+    Denied,
+    /// The disk or the quota is full.
+    Full,
+    /// Something is held by someone else: a lock, a lease.
+    Busy,
+    /// Bytes are there and wrong: checksum, authentication, structure.
+    Corrupt,
+    /// Bytes end too early: a write that never finished.
+    Torn,
+    /// Written by a newer levault: a version or feature this program does not know.
+    TooNew,
+    /// No slot opens with this password.
+    WrongPassword,
+    /// There is no repository at this place.
+    NoRepository,
+    /// Not a LevelDB, or a dialect we do not read.
+    NotLevelDb,
+    /// No consistent cut was had within the retries.
+    NoConsistentCut,
+    /// What was written or rescanned does not agree with what was recorded.
+    Mismatch,
+    /// A bound was passed that protects memory or time.
+    Limit,
+    /// The request itself makes no sense.
+    Usage,
+    /// The user interrupted it.
+    Interrupted,
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An act, the thing it was done to, and the cause; a chain of acts when layers add theirs.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    acts: Vec<String>,
+    message: String,
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of our own finding: `Error::new(Kind::Corrupt, "block at 6583: checksum mismatch")`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            acts: Vec::new(),
+            message: message.into(),
+            cause: None,
+        }))
+    }
+
+    /// Bytes that are there and wrong.
+    pub fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(Kind::Corrupt, message)
+    }
+
+    /// An error of somebody else's finding, kept whole.
+    pub fn caused(
+        kind: Kind,
+        message: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            acts: Vec::new(),
+            message: message.into(),
+            cause: Some(cause.into()),
+        }))
+    }
+
+    /// The operating system's error, its kind told from the error number.
+    pub fn io(message: impl Into<String>, cause: std::io::Error) -> Self {
+        Self::caused(kind_of(&cause), message, cause)
+    }
+
+    /// Adds the act of the layer that passes the error on: `error.act("read table 000034.ldb")`.
+    #[must_use]
+    pub fn act(mut self, act: impl Into<String>) -> Self {
+        self.0.acts.push(act.into());
+        self
+    }
+
+    /// Replaces the kind where an upper layer knows better what it means to its caller.
+    #[must_use]
+    pub fn as_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// What sort of failure this is.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+}
+
+fn kind_of(cause: &std::io::Error) -> Kind {
+    use std::io::ErrorKind as K;
+    match cause.kind() {
+        K::NotFound => Kind::NotFound,
+        K::AlreadyExists | K::DirectoryNotEmpty => Kind::Exists,
+        K::PermissionDenied => Kind::Denied,
+        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => Kind::Full,
+        K::UnexpectedEof => Kind::Torn,
+        K::Interrupted => Kind::Interrupted,
+        K::ResourceBusy | K::WouldBlock => Kind::Busy,
+        _ => Kind::Io,
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for act in self.0.acts.iter().rev() {
+            write!(f, "{act}: ")?;
+        }
+        f.write_str(&self.0.message)?;
+        match &self.0.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.cause {
+            Some(cause) => Some(cause.as_ref()),
+            None => None,
+        }
+    }
+}
+
+/// Adds an act to whatever error a result holds.
+pub trait Act<T> {
+    /// `read_table(n).act(|| format!("read table {n}"))?`
+    fn act<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T> Act<T> for Result<T> {
+    fn act<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|error| error.act(act()))
+    }
+}
+
+impl<T> Act<T> for std::io::Result<T> {
+    fn act<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|cause| Error::io(act(), cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_from_the_outermost_act_to_the_cause() {
+        let cause = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = Error::io("write 17 bytes", cause)
+            .act("store pack")
+            .act("back up");
+        assert_eq!(
+            error.to_string(),
+            "back up: store pack: write 17 bytes: no storage space"
+        );
+        assert_eq!(error.kind(), Kind::Full);
+    }
+}

@@ -1,0 +1,7 @@
+//! levault: deduplicated, encrypted, verifiable backups of LevelDB databases.
+
+pub mod clock;
+pub mod codec;
+pub mod error;
+pub mod id;
+pub mod limits;
