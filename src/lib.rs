@@ -5,3 +5,5 @@ pub mod codec;
 pub mod error;
 pub mod id;
 pub mod limits;
+
+pub mod blob;
