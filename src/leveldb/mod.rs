@@ -1,0 +1,20 @@
+//! LevelDB's own formats, read and written over bytes that are handed in: no file, no clock, no thread.
+//!
+//! ```text
+//! CURRENT ── names ──> MANIFEST ── edits ──> Version: live tables per level, first live log, last sequence
+//!                      (log framing)            │                │
+//!                                               v                v
+//!          table: data blocks, index, footer  tables           logs: 32 KiB blocks ─> batches ─> puts, deletes
+//!                                               └──── merge by key, newest sequence first ────> visible records
+//! ```
+//!
+//! What the files name is authority, never a directory listing: a table on disk that no edit names is not part
+//! of the database, and a table that an edit names and nobody can read is damage, not absence.
+
+pub mod comparator;
+pub mod idb;
+pub mod name;
+pub mod shape;
+
+pub use comparator::Comparator;
+pub use shape::{Codec, Dialect, Filter, Shape, TableExtension};
