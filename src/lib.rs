@@ -8,3 +8,9 @@ pub mod limits;
 
 pub mod blob;
 pub mod leveldb;
+
+pub mod record;
+
+pub mod chunk;
+
+pub mod run;

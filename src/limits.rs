@@ -22,3 +22,36 @@ pub const OBJECT_BYTES_MAX: u64 = 64 << 20;
 
 /// Values longer than this leave the leaf and become a chunk list of their own, bytes.
 pub const INLINE_VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// Smallest, average and largest chunk of a value or a file, bytes: the average is a compromise between what a
+/// changed byte costs (one chunk) and what a chunk costs in ids and index (about 90 bytes).
+pub const CHUNK_BYTES_MIN: usize = 16 << 10;
+/// See [`CHUNK_BYTES_MIN`]. FastCDC counts it as the point where its mask changes.
+pub const CHUNK_BYTES_AVERAGE: usize = 64 << 10;
+/// See [`CHUNK_BYTES_MIN`].
+pub const CHUNK_BYTES_MAX: usize = 256 << 10;
+
+/// Chunk references that a leaf or a tree node holds itself; a longer list moves into list blobs.
+pub const CHUNKS_INLINE_MAX: usize = 32;
+
+/// Children of one list blob at most.
+pub const LIST_CHILDREN_MAX: usize = 1024;
+
+/// A run leaf ends at the first record that reaches this many bytes, whatever the cutting rule says.
+pub const LEAF_BYTES_MAX: usize = 256 << 10;
+
+/// Children of one inner node of a run at most, and the bytes after which it ends anyway (long keys).
+pub const NODE_CHILDREN_MAX: usize = 1024;
+/// See [`NODE_CHILDREN_MAX`]; counted over keys, ids and counts before prefixes are shared.
+pub const NODE_BYTES_MAX: usize = 256 << 10;
+
+/// Levels of inner nodes above the leaves at most: every node has two children or more, so 40 levels are a
+/// million million leaves; bounds the walk's recursion.
+pub const TREE_LEVELS_MAX: u8 = 40;
+
+/// Longest key of a record in a run, bytes: first keys stand again in every level of inner nodes and in the
+/// snapshot. A database with a longer one is kept in physical mode.
+pub const RUN_KEY_BYTES_MAX: usize = 1 << 20;
+
+/// Records of one leaf at most: each takes eight bytes of [`LEAF_BYTES_MAX`] or more.
+pub const LEAF_RECORDS_MAX: usize = LEAF_BYTES_MAX / 8 + 1;

@@ -1,0 +1,269 @@
+//! The list of a value's chunks: short ones in place, long ones as a small tree of list blobs.
+//!
+//! ```text
+//! list    = total bytes (varint) | depth (varint) | count (varint) | count × child
+//! child   = bytes beneath (varint) | blob id (32)
+//! ```
+//!
+//! Depth 0: the children are data blobs. Depth n: list blobs, whose plain bytes are a list of depth n-1. A list
+//! blob ends by its last child's id (content decides, so an edit rewrites one list blob a level), after two
+//! children at least and [`LIST_CHILDREN_MAX`] at most. Canonical: one encoding for each list.
+
+use super::{BlobSource, StoreBlob};
+use crate::blob::BlobKind;
+use crate::codec::{Reader, put_varint, varint_len};
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::BlobId;
+use crate::limits::{BLOB_BYTES_MAX, CHUNKS_INLINE_MAX, LIST_CHILDREN_MAX, TREE_LEVELS_MAX};
+
+/// One child in this many, by its id, ends a list blob.
+const LIST_CHILDREN_AVERAGE: u64 = 256;
+
+/// One piece of a value: a data blob, or a list blob that stands for many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ChunkRef {
+    /// The blob.
+    pub id: BlobId,
+    /// Bytes of the value beneath it: the plain length of a data blob.
+    pub bytes: u64,
+}
+
+/// Everything needed to put a value together again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ChunkList {
+    /// 0: children are data blobs; n: list blobs of depth n-1.
+    depth: u8,
+    /// In the value's order, each of one byte or more.
+    children: Vec<ChunkRef>,
+}
+
+impl ChunkList {
+    /// A list of data blobs as it stands in a leaf; for a length that fits ([`ListBuilder`] takes any).
+    pub fn of_chunks(children: Vec<ChunkRef>) -> Result<Self> {
+        Self::checked(0, children, CHUNKS_INLINE_MAX)
+    }
+
+    /// 0 when the children are data blobs.
+    pub fn depth(&self) -> u8 {
+        self.depth
+    }
+
+    /// The blobs this list names itself.
+    pub fn children(&self) -> &[ChunkRef] {
+        &self.children
+    }
+
+    /// Which kind of blob the children are.
+    pub fn child_kind(&self) -> BlobKind {
+        match self.depth {
+            0 => BlobKind::Data,
+            _ => BlobKind::List,
+        }
+    }
+
+    /// Bytes of the whole value.
+    pub fn bytes(&self) -> u64 {
+        self.children.iter().map(|child| child.bytes).sum()
+    }
+
+    /// Bytes that [`Self::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        let head = varint_len(self.bytes()) + 1 + varint_len(self.children.len() as u64);
+        let child = |child: &ChunkRef| varint_len(child.bytes) + BlobId::LEN;
+        head + self.children.iter().map(child).sum::<usize>()
+    }
+
+    /// Appends the encoding.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.bytes());
+        put_varint(out, u64::from(self.depth));
+        put_varint(out, self.children.len() as u64);
+        for child in &self.children {
+            put_varint(out, child.bytes);
+            out.extend_from_slice(&child.id.0);
+        }
+    }
+
+    /// Reads the list of a value or a file: at most [`CHUNKS_INLINE_MAX`] children.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        Self::decode_bounded(reader, CHUNKS_INLINE_MAX)
+    }
+
+    /// Reads the plain bytes of a list blob.
+    pub fn decode_blob(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let list = Self::decode_bounded(&mut reader, LIST_CHILDREN_MAX)?;
+        reader.finish()?;
+        Ok(list)
+    }
+
+    fn decode_bounded(reader: &mut Reader<'_>, children_max: usize) -> Result<Self> {
+        let bytes = reader.varint_canonical()?;
+        let depth = reader.varint_canonical()?;
+        let depth = u8::try_from(depth).map_err(|_| Error::corrupt("chunk list too deep"))?;
+        let count = reader.varint_canonical()?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        if count > children_max || count > reader.left() / (BlobId::LEN + 1) {
+            return Err(Error::corrupt(format!("chunk list of {count} children")));
+        }
+        let mut children = Vec::with_capacity(count);
+        for _ in 0..count {
+            let bytes = reader.varint_canonical()?;
+            let id = BlobId(reader.array()?);
+            children.push(ChunkRef { id, bytes });
+        }
+        let list = Self::checked(depth, children, children_max)?;
+        match list.bytes() == bytes {
+            true => Ok(list),
+            false => Err(Error::corrupt("chunk list does not add up")),
+        }
+    }
+
+    fn checked(depth: u8, children: Vec<ChunkRef>, children_max: usize) -> Result<Self> {
+        if depth > TREE_LEVELS_MAX {
+            return Err(Error::corrupt("chunk list too deep"));
+        }
+        if children.len() > children_max {
+            return Err(Error::new(
+                Kind::Limit,
+                format!("chunk list of {} children", children.len()),
+            ));
+        }
+        let sum = children
+            .iter()
+            .try_fold(0u64, |sum, child| sum.checked_add(child.bytes));
+        let empty = children.iter().any(|child| child.bytes == 0);
+        let large = depth == 0 && children.iter().any(|child| child.bytes > BLOB_BYTES_MAX as u64);
+        match sum.is_none() || empty || large {
+            true => Err(Error::corrupt("chunk list with a child of impossible size")),
+            false => Ok(Self { depth, children }),
+        }
+    }
+}
+
+/// Takes a value's chunks one by one and folds long lists into list blobs; holds at most one list a level.
+#[derive(Debug, Default)]
+pub struct ListBuilder {
+    levels: Vec<Vec<ChunkRef>>,
+}
+
+impl ListBuilder {
+    /// No chunk yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next chunk of the value.
+    pub fn push(&mut self, chunk: ChunkRef, store: StoreBlob<'_>) -> Result<()> {
+        self.push_at(0, chunk, store)
+    }
+
+    /// The list of all that was pushed.
+    pub fn finish(mut self, store: StoreBlob<'_>) -> Result<ChunkList> {
+        let mut level = 0;
+        loop {
+            let top = level + 1 >= self.levels.len();
+            let children = self.levels.get_mut(level).map(std::mem::take).unwrap_or_default();
+            if top && children.len() <= CHUNKS_INLINE_MAX {
+                return ChunkList::checked(depth_of(level)?, children, CHUNKS_INLINE_MAX);
+            }
+            if !children.is_empty() {
+                self.store_list(level, children, store)?;
+            }
+            level += 1;
+        }
+    }
+
+    fn push_at(&mut self, level: usize, child: ChunkRef, store: StoreBlob<'_>) -> Result<()> {
+        if self.levels.len() <= level {
+            self.levels.push(Vec::new());
+        }
+        self.levels[level].push(child);
+        let count = self.levels[level].len();
+        // Never before the list could not stay in place: short values have no list blob at all.
+        if (count > CHUNKS_INLINE_MAX && ends_list(&child.id)) || count == LIST_CHILDREN_MAX {
+            let children = std::mem::take(&mut self.levels[level]);
+            self.store_list(level, children, store)?;
+        }
+        Ok(())
+    }
+
+    fn store_list(&mut self, level: usize, children: Vec<ChunkRef>, store: StoreBlob<'_>) -> Result<()> {
+        let list = ChunkList::checked(depth_of(level)?, children, LIST_CHILDREN_MAX)?;
+        let mut plain = Vec::with_capacity(list.encoded_len());
+        list.encode(&mut plain);
+        let id = store(BlobKind::List, plain)?;
+        let bytes = list.bytes();
+        self.push_at(level + 1, ChunkRef { id, bytes }, store)
+    }
+}
+
+fn depth_of(level: usize) -> Result<u8> {
+    match u8::try_from(level) {
+        Ok(depth) if depth <= TREE_LEVELS_MAX => Ok(depth),
+        _ => Err(Error::new(Kind::Limit, "chunk list too deep")),
+    }
+}
+
+fn ends_list(id: &BlobId) -> bool {
+    let mut bits = [0; 8];
+    bits.copy_from_slice(&id.0[..8]);
+    u64::from_le_bytes(bits) < u64::MAX / LIST_CHILDREN_AVERAGE
+}
+
+/// Gives a value's data blobs in order, asking for list blobs as it meets them; what a list blob holds is
+/// compared with what its parent says of it.
+pub struct Chunks<'a> {
+    source: &'a dyn BlobSource,
+    /// From the value's own list down: each with the number of its next child.
+    stack: Vec<(ChunkList, usize)>,
+}
+
+impl<'a> Chunks<'a> {
+    /// Starts at the value's first byte.
+    pub fn new(list: ChunkList, source: &'a dyn BlobSource) -> Self {
+        let stack = vec![(list, 0)];
+        Self { source, stack }
+    }
+
+    fn step(&mut self) -> Result<Option<ChunkRef>> {
+        while let Some((list, next)) = self.stack.last_mut() {
+            let Some(child) = list.children.get(*next).copied() else {
+                self.stack.pop();
+                continue;
+            };
+            *next += 1;
+            match list.depth {
+                0 => return Ok(Some(child)),
+                depth => {
+                    let list = self.open(&child, depth)?;
+                    self.stack.push((list, 0));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn open(&self, child: &ChunkRef, depth: u8) -> Result<ChunkList> {
+        let act = || format!("chunk list {}", child.id);
+        let plain = self.source.blob(BlobKind::List, &child.id)?;
+        let list = ChunkList::decode_blob(&plain).act(act)?;
+        match list.depth + 1 == depth && list.bytes() == child.bytes {
+            true => Ok(list),
+            false => Err(Error::corrupt("not what its parent says").act(act())),
+        }
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Result<ChunkRef>;
+
+    /// After an error there is nothing more.
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step();
+        if step.is_err() {
+            self.stack.clear();
+        }
+        step.transpose()
+    }
+}

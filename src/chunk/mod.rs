@@ -1,0 +1,35 @@
+//! Where long values and files are cut into chunks, and how the pieces are listed.
+//!
+//! ```text
+//! value or file --cut--> chunk | chunk | chunk     each becomes a data blob
+//!                          |       |       |
+//!                     ChunkRef ChunkRef ChunkRef   at most CHUNKS_INLINE_MAX stay where the value was,
+//!                          \_______|_______/       more move into list blobs, a small tree of their own
+//! ```
+//!
+//! A boundary depends on the 64 bytes before it, on the distance to the boundary before, and on the dedup
+//! domain's secret; so a change moves the boundaries next to it and no others.
+
+pub mod cut;
+pub mod list;
+
+pub use cut::{Cutter, More};
+pub use list::{ChunkList, ChunkRef, Chunks, ListBuilder};
+
+use std::sync::Arc;
+
+use crate::blob::BlobKind;
+use crate::error::Result;
+use crate::id::BlobId;
+
+/// Where the plain bytes of blobs come from. Whoever implements it has compared them with their name.
+pub trait BlobSource {
+    /// The plain bytes of one blob; [`crate::error::Kind::NotFound`] if no pack has it.
+    fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<Arc<[u8]>>;
+}
+
+/// Takes a finished blob to be stored and gives its name.
+pub type StoreBlob<'a> = &'a mut dyn FnMut(BlobKind, Vec<u8>) -> Result<BlobId>;
+
+#[cfg(test)]
+mod tests;

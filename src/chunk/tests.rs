@@ -1,0 +1,201 @@
+//! Goal: boundaries never change by accident, and a list gives back its chunks. Method: golden cut points, known
+//! damage, naive lists.
+
+use super::*;
+use crate::error::Kind;
+use crate::limits::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+/// A cheap stream of bytes that stays the same for ever (splitmix64).
+fn noise(mut seed: u64, len: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(len + 8);
+    while out.len() < len {
+        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        out.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
+    }
+    out.truncate(len);
+    out
+}
+
+fn lens(cutter: &Cutter, bytes: &[u8]) -> Vec<usize> {
+    cutter.chunks(bytes).map(<[u8]>::len).collect()
+}
+
+#[test]
+fn golden_cut_points() {
+    let cutter = Cutter::new(&[1; 32]);
+    let bytes = noise(1, 600_000);
+    assert_eq!(
+        lens(&cutter, &bytes),
+        [48826, 76093, 92203, 108086, 19815, 35286, 137794, 18219, 63678]
+    );
+    assert_ne!(lens(&Cutter::new(&[2; 32]), &bytes)[0], 48826);
+}
+
+#[test]
+fn sizes_keep_their_bounds_and_their_average() {
+    let cutter = Cutter::new(&[3; 32]);
+    let lens = lens(&cutter, &noise(2, 32 << 20));
+    let (_, body) = lens.split_last().unwrap();
+    assert!(
+        body.iter()
+            .all(|len| (CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(len))
+    );
+    let average = body.iter().sum::<usize>() / body.len();
+    assert!(
+        (CHUNK_BYTES_AVERAGE * 8 / 10..CHUNK_BYTES_AVERAGE * 13 / 10).contains(&average),
+        "{average}"
+    );
+}
+
+#[test]
+fn a_window_shown_bit_by_bit_is_cut_as_the_whole_is() {
+    let cutter = Cutter::new(&[4; 32]);
+    let bytes = noise(3, 1 << 20);
+    let (mut start, mut end, mut found) = (0, 0, Vec::new());
+    while start < bytes.len() {
+        let more = if end < bytes.len() {
+            More::Follows
+        } else {
+            More::Ended
+        };
+        match cutter.first(&bytes[start..end], more) {
+            Some(len) => {
+                found.push(len);
+                start += len;
+            }
+            None => end = (end + 10_007).min(bytes.len()),
+        }
+    }
+    assert_eq!(found, lens(&cutter, &bytes));
+    assert_eq!(cutter.first(&[], More::Ended), None);
+}
+
+#[test]
+fn an_edit_moves_only_the_boundaries_beside_it() {
+    let cutter = Cutter::new(&[5; 32]);
+    let old = noise(4, 8 << 20);
+    let mut new = old.clone();
+    new.splice(4 << 20..4 << 20, *b"inserted");
+    let before: std::collections::HashSet<&[u8]> = cutter.chunks(&old).collect();
+    let changed = cutter
+        .chunks(&new)
+        .filter(|chunk| !before.contains(chunk))
+        .count();
+    assert!((1..=4).contains(&changed), "{changed} chunks changed");
+}
+
+#[derive(Default)]
+struct Blobs(HashMap<BlobId, Vec<u8>>);
+
+impl Blobs {
+    fn store(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
+        let id = BlobId(*blake3::keyed_hash(&[kind as u8; 32], &plain).as_bytes());
+        self.0.insert(id, plain);
+        Ok(id)
+    }
+}
+
+impl BlobSource for Blobs {
+    fn blob(&self, _: BlobKind, id: &BlobId) -> Result<Arc<[u8]>> {
+        let plain = self.0.get(id).cloned();
+        plain
+            .map(Arc::from)
+            .ok_or_else(|| crate::error::Error::new(Kind::NotFound, "blob"))
+    }
+}
+
+fn refs(count: usize) -> Vec<ChunkRef> {
+    let make = |n: usize| ChunkRef {
+        id: BlobId(*blake3::hash(&n.to_le_bytes()).as_bytes()),
+        bytes: 1 + n as u64 % 70_000,
+    };
+    (0..count).map(make).collect()
+}
+
+fn build(refs: &[ChunkRef]) -> (ChunkList, Blobs) {
+    let mut blobs = Blobs::default();
+    let mut builder = ListBuilder::new();
+    for chunk in refs {
+        builder
+            .push(*chunk, &mut |kind, plain| blobs.store(kind, plain))
+            .unwrap();
+    }
+    let list = builder
+        .finish(&mut |kind, plain| blobs.store(kind, plain))
+        .unwrap();
+    (list, blobs)
+}
+
+#[test]
+fn lists_of_every_length_give_their_chunks_back() {
+    for count in [0, 1, 31, 32, 33, 34, 256, 1024, 1025, 5000, 60_000] {
+        let refs = refs(count);
+        let (list, blobs) = build(&refs);
+        assert!(list.children().len() <= CHUNKS_INLINE_MAX);
+        assert_eq!(list.depth() == 0, count <= CHUNKS_INLINE_MAX);
+        assert_eq!(list.bytes(), refs.iter().map(|chunk| chunk.bytes).sum::<u64>());
+        let back: Result<Vec<_>> = Chunks::new(list, &blobs).collect();
+        assert_eq!(back.unwrap(), refs);
+    }
+}
+
+#[test]
+fn one_chunk_changed_rewrites_one_list_a_level() {
+    let mut chunks = refs(60_000);
+    let (old, old_blobs) = build(&chunks);
+    chunks[30_000].id.0 = [0xee; 32];
+    let (new, new_blobs) = build(&chunks);
+    let fresh = new_blobs
+        .0
+        .keys()
+        .filter(|id| !old_blobs.0.contains_key(id))
+        .count();
+    assert_ne!(old, new);
+    assert!(
+        fresh <= 2 * usize::from(new.depth()),
+        "{fresh} list blobs at depth {}",
+        new.depth()
+    );
+}
+
+#[test]
+fn a_list_blob_that_is_not_what_its_parent_says_is_an_error() {
+    let (list, mut blobs) = build(&refs(100));
+    let child = list.children()[0].id;
+    let wrong = build(&refs(32)).0;
+    let mut plain = Vec::new();
+    wrong.encode(&mut plain);
+    blobs.0.insert(child, plain);
+    let error = Chunks::new(list, &blobs).find_map(|chunk| chunk.err()).unwrap();
+    assert_eq!(error.kind(), Kind::Corrupt);
+    assert!(error.to_string().contains(&child.to_hex()), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn what_decodes_is_the_one_encoding(bytes in prop::collection::vec(any::<u8>(), 0..200), count in 0usize..5, at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        if let Ok(list) = ChunkList::decode_blob(&bytes) {
+            let mut again = Vec::new();
+            list.encode(&mut again);
+            prop_assert_eq!(&again, &bytes);
+        }
+        let mut plain = Vec::new();
+        let list = ChunkList::of_chunks(refs(count)).unwrap();
+        list.encode(&mut plain);
+        prop_assert_eq!(plain.len(), list.encoded_len());
+        prop_assert_eq!(&ChunkList::decode_blob(&plain).unwrap(), &list);
+        let at = at.index(plain.len());
+        plain[at] ^= 1 << bit;
+        if let Ok(other) = ChunkList::decode_blob(&plain) {
+            let mut again = Vec::new();
+            other.encode(&mut again);
+            prop_assert_eq!(again, plain);
+            prop_assert_ne!(other, list);
+        }
+    }
+}

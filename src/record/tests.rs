@@ -1,0 +1,92 @@
+//! Goal: the stream and its digests mean exactly what FORMAT.md says. Method: naive sums, known bytes.
+
+use super::*;
+use crate::id::SetDigest;
+use proptest::prelude::*;
+
+const KEY: [u8; 32] = [7; 32];
+
+fn sum_of(records: &[(Vec<u8>, Vec<u8>)]) -> SetDigest {
+    let mut acc = SetDigestAcc::new(&KEY);
+    for (key, value) in records {
+        acc.add_record(key, value);
+    }
+    acc.digest()
+}
+
+#[test]
+fn an_element_is_two_lengths_and_their_bytes() {
+    let mut out = Vec::new();
+    put_element(&mut out, b"ab", b"c");
+    assert_eq!(out, [2, 0, 0, 0, b'a', b'b', 1, 0, 0, 0, b'c']);
+    assert_eq!(out.len(), element_len(2, 1));
+}
+
+#[test]
+fn a_stream_cut_anywhere_inside_an_element_is_an_error() {
+    let mut out = Vec::new();
+    put_element(&mut out, b"key", b"value");
+    for len in 1..out.len() {
+        assert!(Elements::new(&out[..len]).any(|e| e.is_err()), "{len}");
+    }
+}
+
+#[test]
+fn a_long_value_hashes_as_its_element_does() {
+    let value = vec![9; 100_000];
+    let mut element = Vec::new();
+    put_element(&mut element, b"k", &value);
+    let mut one = SetDigestAcc::new(&KEY);
+    one.add_element(&element);
+    let mut other = SetDigestAcc::new(&KEY);
+    other.add_record(b"k", &value);
+    assert_eq!(one.digest(), other.digest());
+}
+
+#[test]
+fn carries_run_through_all_limbs() {
+    let mut acc = SetDigestAcc::resume(&KEY, &SetDigest([0xff; 32]));
+    let mut one = [0; 32];
+    one[0] = 1;
+    acc.merge(&SetDigest(one));
+    assert_eq!(acc.digest(), SetDigest([0; 32]));
+}
+
+#[test]
+fn a_record_that_moves_its_boundary_between_key_and_value_is_another_record() {
+    let a = sum_of(&[(b"ab".to_vec(), b"c".to_vec())]);
+    let b = sum_of(&[(b"a".to_vec(), b"bc".to_vec())]);
+    assert_ne!(a, b);
+}
+
+proptest! {
+    #[test]
+    fn the_set_digest_forgets_order_and_what_was_taken_off(
+        records in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
+        gone in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), prop::collection::vec(any::<u8>(), 0..40)), 0..5),
+    ) {
+        let mut acc = SetDigestAcc::new(&KEY);
+        for (key, value) in gone.iter().chain(records.iter().rev()) {
+            acc.add_record(key, value);
+        }
+        for (key, value) in &gone {
+            acc.sub_record(key, value);
+        }
+        prop_assert_eq!(acc.digest(), sum_of(&records));
+        let mut stream = Vec::new();
+        for (key, value) in &records {
+            put_element(&mut stream, key, value);
+        }
+        let mut parts = SetDigestAcc::new(&KEY);
+        parts.add_stream(&stream).unwrap();
+        prop_assert_eq!(parts.digest(), sum_of(&records));
+        let back: Vec<_> = Elements::new(&stream).map(|e| e.unwrap()).map(|e| (e.key.to_vec(), e.value.to_vec())).collect();
+        prop_assert_eq!(back, records.clone());
+        let mut whole = StreamDigester::new();
+        whole.stream(&stream);
+        let mut each = StreamDigester::new();
+        records.iter().for_each(|(key, value)| each.record(key, value));
+        prop_assert_eq!(whole.digest(), each.digest());
+        prop_assert_eq!(whole.digest().0, *blake3::hash(&stream).as_bytes());
+    }
+}

@@ -1,0 +1,117 @@
+//! One entry of a run: what a key came to be.
+
+use crate::chunk::ChunkList;
+use crate::error::{Error, Kind, Result};
+use crate::limits::{INLINE_VALUE_BYTES_MAX, RUN_KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::record::ELEMENT_OVERHEAD;
+
+/// What stands beside a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload<'a> {
+    /// The value itself, [`INLINE_VALUE_BYTES_MAX`] bytes at most.
+    Inline(&'a [u8]),
+    /// A longer value, as its chunks.
+    Chunked(ChunkList),
+    /// The key is gone: hides what older runs of the stack say.
+    Delete,
+}
+
+/// A key and its payload, borrowed from a leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The user key.
+    pub key: &'a [u8],
+    /// What it came to be.
+    pub payload: Payload<'a>,
+}
+
+/// A key's payload that outlives its leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnedEntry {
+    /// The value itself.
+    Inline(Vec<u8>),
+    /// A longer value, as its chunks.
+    Chunked(ChunkList),
+    /// The key was deleted in this run.
+    Delete,
+}
+
+impl Payload<'_> {
+    /// Number in the leaf's column of kinds; 3 is kept for patches.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Inline(_) => INLINE,
+            Self::Chunked(_) => CHUNKED,
+            Self::Delete => DELETE,
+        }
+    }
+
+    /// Bytes of the record's canonical element; a deletion counts its key as if with an empty value.
+    pub fn element_bytes(&self, key: &[u8]) -> u64 {
+        let value = match self {
+            Self::Inline(value) => value.len() as u64,
+            Self::Chunked(list) => list.bytes(),
+            Self::Delete => 0,
+        };
+        (ELEMENT_OVERHEAD + key.len()) as u64 + value
+    }
+
+    /// Copies what is borrowed.
+    pub fn to_owned(&self) -> OwnedEntry {
+        match self {
+            Self::Inline(value) => OwnedEntry::Inline(value.to_vec()),
+            Self::Chunked(list) => OwnedEntry::Chunked(list.clone()),
+            Self::Delete => OwnedEntry::Delete,
+        }
+    }
+}
+
+/// Put, value in the leaf.
+pub(super) const INLINE: u8 = 0;
+/// Put, value in chunks.
+pub(super) const CHUNKED: u8 = 1;
+/// Delete.
+pub(super) const DELETE: u8 = 2;
+/// A patch of an older value; no program writes it yet.
+pub(super) const PATCH: u8 = 3;
+
+/// Refuses a key that no run may hold.
+#[inline]
+pub(super) fn check_key(key: &[u8]) -> Result<()> {
+    match key.len() <= RUN_KEY_BYTES_MAX {
+        true => Ok(()),
+        false => Err(passes("key", key.len() as u64, RUN_KEY_BYTES_MAX)),
+    }
+}
+
+/// Refuses a value that belongs into chunks.
+#[inline]
+pub(super) fn check_inline(value_len: usize) -> Result<()> {
+    match value_len <= INLINE_VALUE_BYTES_MAX {
+        true => Ok(()),
+        false => Err(passes("inline value", value_len as u64, INLINE_VALUE_BYTES_MAX)),
+    }
+}
+
+/// Refuses chunks of a value that belongs into the leaf, or that is longer than any value.
+pub(super) fn check_chunked(list: &ChunkList) -> Result<()> {
+    let bytes = list.bytes();
+    if bytes <= INLINE_VALUE_BYTES_MAX as u64 {
+        return Err(Error::new(
+            Kind::Limit,
+            format!("value of {bytes} bytes in chunks"),
+        ));
+    }
+    match bytes <= VALUE_BYTES_MAX as u64 {
+        true => Ok(()),
+        false => Err(passes("value", bytes, VALUE_BYTES_MAX)),
+    }
+}
+
+#[cold]
+fn passes(what: &str, len: u64, max: usize) -> Error {
+    Error::new(
+        Kind::Limit,
+        format!("{what} of {len} bytes passes the limit {max}"),
+    )
+}

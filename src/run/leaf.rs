@@ -1,0 +1,251 @@
+//! Leaf ⇄ bytes: columns, so that like stands beside like when zstd comes; one encoding for each list of entries.
+//!
+//! ```text
+//! version 1 (1) | count (varint) | bytes of the columns a..e (varint each) | a | b | c | d | e | f
+//! a  kinds          one byte an entry; empty if all are inline puts
+//! b  shared         varint an entry: bytes of the key that are equal to the key before
+//! c  suffix lengths varint an entry: bytes of the key that follow
+//! d  payload lengths varint an entry
+//! e  suffixes       the keys without what they share
+//! f  payloads       values; chunk lists; nothing for a deletion
+//! ```
+
+use super::draft::{DraftPayload, LeafDraft};
+use super::entry::{CHUNKED, DELETE, Entry, INLINE, PATCH, Payload, check_chunked, check_inline, check_key};
+use crate::chunk::ChunkList;
+use crate::codec::{Reader, put_varint};
+use crate::error::{Error, Kind, Result};
+use crate::id::SetDigest;
+use crate::limits::LEAF_RECORDS_MAX;
+use crate::record::SetDigestAcc;
+
+/// The only version of leaves so far.
+const VERSION: u8 = 1;
+
+#[derive(Default)]
+struct Columns {
+    kinds: Vec<u8>,
+    shared: Vec<u8>,
+    suffix_lens: Vec<u8>,
+    payload_lens: Vec<u8>,
+    suffixes: Vec<u8>,
+    payloads: Vec<u8>,
+}
+
+/// The plain bytes of a leaf. Pure; called from many threads at once.
+pub fn encode_leaf(draft: &LeafDraft) -> Vec<u8> {
+    let mut columns = Columns {
+        payloads: Vec::with_capacity(draft.stream().len()),
+        ..Columns::default()
+    };
+    let mut before: &[u8] = &[];
+    for (key, payload) in draft.entries() {
+        columns.push(before, key, payload);
+        before = key;
+    }
+    columns.join(draft.records())
+}
+
+impl Columns {
+    #[inline]
+    fn push(&mut self, before: &[u8], key: &[u8], payload: DraftPayload<'_>) {
+        let shared = shared_len(before, key);
+        put_varint(&mut self.shared, shared as u64);
+        put_varint(&mut self.suffix_lens, (key.len() - shared) as u64);
+        self.suffixes.extend_from_slice(&key[shared..]);
+        let start = self.payloads.len();
+        let kind = match payload {
+            DraftPayload::Inline(value) => {
+                self.payloads.extend_from_slice(value);
+                INLINE
+            }
+            DraftPayload::Chunked(list) => {
+                list.encode(&mut self.payloads);
+                CHUNKED
+            }
+            DraftPayload::Delete => DELETE,
+        };
+        self.kinds.push(kind);
+        put_varint(&mut self.payload_lens, (self.payloads.len() - start) as u64);
+    }
+
+    fn join(mut self, count: usize) -> Vec<u8> {
+        if self.kinds.iter().all(|kind| *kind == INLINE) {
+            self.kinds.clear();
+        }
+        let sized = [
+            &self.kinds,
+            &self.shared,
+            &self.suffix_lens,
+            &self.payload_lens,
+            &self.suffixes,
+        ];
+        let body = sized.iter().map(|column| column.len()).sum::<usize>() + self.payloads.len();
+        let mut out = Vec::with_capacity(body + 32);
+        out.push(VERSION);
+        put_varint(&mut out, count as u64);
+        sized
+            .iter()
+            .for_each(|column| put_varint(&mut out, column.len() as u64));
+        sized.iter().for_each(|column| out.extend_from_slice(column));
+        out.extend_from_slice(&self.payloads);
+        out
+    }
+}
+
+/// The share of a draft's inline records in the set digest. Chunked ones are added by who still has their value.
+pub fn set_digest(draft: &LeafDraft, key: &[u8; 32]) -> Result<SetDigest> {
+    let mut acc = SetDigestAcc::new(key);
+    acc.add_stream(draft.stream())?;
+    Ok(acc.digest())
+}
+
+/// Reads a leaf's entries one after another: values are slices of the leaf, the key is put together in one buffer.
+/// Whatever it gives before an error is as it was encoded; only the end of the leaf proves the encoding canonical.
+pub struct LeafReader<'a> {
+    left: usize,
+    kinds: Reader<'a>,
+    shared: Reader<'a>,
+    suffix_lens: Reader<'a>,
+    payload_lens: Reader<'a>,
+    suffixes: Reader<'a>,
+    payloads: Reader<'a>,
+    all_inline: bool,
+    others: usize,
+    count: usize,
+    key: Vec<u8>,
+}
+
+impl<'a> LeafReader<'a> {
+    /// Finds the columns.
+    pub fn new(bytes: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let version = reader.u8()?;
+        if version != VERSION {
+            return Err(Error::new(Kind::TooNew, format!("leaf of version {version}")));
+        }
+        let count = usize::try_from(reader.varint_canonical()?).unwrap_or(usize::MAX);
+        if count == 0 || count > LEAF_RECORDS_MAX {
+            return Err(Error::corrupt(format!("leaf of {count} entries")));
+        }
+        let mut lens = [0; 5];
+        for len in &mut lens {
+            *len = usize::try_from(reader.varint_canonical()?).unwrap_or(usize::MAX);
+        }
+        let mut column = |len| reader.bytes(len).map(Reader::new);
+        let [kinds, shared, suffix_lens, payload_lens, suffixes] = lens;
+        Ok(Self {
+            left: count,
+            kinds: column(kinds)?,
+            shared: column(shared)?,
+            suffix_lens: column(suffix_lens)?,
+            payload_lens: column(payload_lens)?,
+            suffixes: column(suffixes)?,
+            payloads: reader,
+            all_inline: kinds == 0,
+            others: 0,
+            count,
+            key: Vec::new(),
+        })
+    }
+
+    /// Entries of the leaf, those already read included.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The next entry, or `None` after the last.
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<Entry<'_>>> {
+        if self.left == 0 {
+            return self.end().map(|()| None);
+        }
+        self.key_of_next()?;
+        self.left -= 1;
+        let payload = self.payload()?;
+        Ok(Some(Entry {
+            key: &self.key,
+            payload,
+        }))
+    }
+
+    #[inline]
+    fn key_of_next(&mut self) -> Result<()> {
+        let shared = self.shared.varint_canonical()? as usize;
+        let suffix_len = self.suffix_lens.varint_canonical()? as usize;
+        let suffix = self.suffixes.bytes(suffix_len)?;
+        if shared > self.key.len() {
+            return Err(Error::corrupt("key shares more than the key before has"));
+        }
+        let differs = match (self.key.get(shared), suffix.first()) {
+            (Some(before), Some(now)) => before != now,
+            (None, Some(_)) => true,
+            (Some(_), None) => true,
+            (None, None) => self.left == self.count,
+        };
+        if !differs {
+            return Err(Error::corrupt("key repeats, or shares more than it says"));
+        }
+        self.key.truncate(shared);
+        self.key.extend_from_slice(suffix);
+        check_key(&self.key).map_err(|error| error.as_kind(Kind::Corrupt))
+    }
+
+    #[inline]
+    fn payload(&mut self) -> Result<Payload<'a>> {
+        let len = self.payload_lens.varint_canonical()? as usize;
+        let bytes = self.payloads.bytes(len)?;
+        let kind = if self.all_inline { INLINE } else { self.kinds.u8()? };
+        match kind {
+            INLINE => check_inline(len).map(|()| Payload::Inline(bytes)),
+            _ => self.other(kind, bytes),
+        }
+        .map_err(|error| match error.kind() {
+            Kind::Limit => error.as_kind(Kind::Corrupt),
+            _ => error,
+        })
+    }
+
+    fn other(&mut self, kind: u8, bytes: &[u8]) -> Result<Payload<'a>> {
+        self.others += 1;
+        match kind {
+            CHUNKED => {
+                let mut reader = Reader::new(bytes);
+                let list = ChunkList::decode(&mut reader)?;
+                reader.finish()?;
+                check_chunked(&list).map(|()| Payload::Chunked(list))
+            }
+            DELETE if bytes.is_empty() => Ok(Payload::Delete),
+            DELETE => Err(Error::corrupt("deletion with a value")),
+            PATCH => Err(Error::new(Kind::TooNew, "entry is a patch")),
+            _ => Err(Error::new(Kind::TooNew, format!("entry of kind {kind}"))),
+        }
+    }
+
+    /// Nothing may be left in any column, and a column of kinds must say something.
+    #[cold]
+    fn end(&self) -> Result<()> {
+        let rest = [
+            &self.kinds,
+            &self.shared,
+            &self.suffix_lens,
+            &self.payload_lens,
+            &self.suffixes,
+            &self.payloads,
+        ];
+        let over = rest.iter().map(|column| column.left()).sum::<usize>();
+        match over == 0 && (self.all_inline || self.others > 0) {
+            true => Ok(()),
+            false => Err(Error::corrupt(format!("leaf with {over} bytes too many"))),
+        }
+    }
+}
+
+/// Bytes two keys begin with in common.
+#[inline]
+pub(super) fn shared_len(a: &[u8], b: &[u8]) -> usize {
+    let (a8, b8) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    let same = a8.iter().zip(b8).take_while(|(x, y)| x == y).count() * 8;
+    let rest = a[same..].iter().zip(&b[same..]);
+    same + rest.take_while(|(x, y)| x == y).count()
+}
