@@ -11,10 +11,15 @@
 //! What the files name is authority, never a directory listing: a table on disk that no edit names is not part
 //! of the database, and a table that an edit names and nobody can read is damage, not absence.
 
+pub mod batch;
+pub mod checksum;
 pub mod comparator;
 pub mod idb;
+pub mod log;
 pub mod name;
+pub mod read_at;
 pub mod shape;
+pub mod version;
 
 pub use comparator::Comparator;
 pub use shape::{Codec, Dialect, Filter, Shape, TableExtension};
