@@ -14,3 +14,5 @@ pub mod record;
 pub mod chunk;
 
 pub mod run;
+
+pub mod snapshot;

@@ -55,3 +55,30 @@ pub const RUN_KEY_BYTES_MAX: usize = 1 << 20;
 
 /// Records of one leaf at most: each takes eight bytes of [`LEAF_BYTES_MAX`] or more.
 pub const LEAF_RECORDS_MAX: usize = LEAF_BYTES_MAX / 8 + 1;
+
+/// Sources of one snapshot, tags of one snapshot, runs of one stack, and damage entries of one database at most.
+pub const SNAPSHOT_SOURCES_MAX: usize = 10_000;
+/// See [`SNAPSHOT_SOURCES_MAX`].
+pub const SNAPSHOT_TAGS_MAX: usize = 256;
+/// See [`SNAPSHOT_SOURCES_MAX`].
+pub const RUNS_MAX: usize = 256;
+/// See [`SNAPSHOT_SOURCES_MAX`]; further damage is counted, not listed.
+pub const DAMAGE_MAX: usize = 10_000;
+
+/// Longest name, tag, host, program or comparator text in a snapshot, bytes.
+pub const TEXT_BYTES_MAX: usize = 4 << 10;
+
+/// Longest path or symbolic link target, bytes; longest file name in a tree.
+pub const PATH_BYTES_MAX: usize = 64 << 10;
+/// See [`PATH_BYTES_MAX`].
+pub const NAME_BYTES_MAX: usize = 4 << 10;
+
+/// Extended attributes of one file and their bytes together at most; holes of one sparse file.
+pub const XATTRS_MAX: usize = 1024;
+/// See [`XATTRS_MAX`].
+pub const XATTR_BYTES_MAX: usize = 1 << 20;
+/// See [`XATTRS_MAX`]; a file with more is stored as if it had none.
+pub const HOLES_MAX: usize = 64 << 10;
+
+/// Longest key filter of a run, bytes.
+pub const FILTER_BYTES_MAX: usize = 1 << 20;

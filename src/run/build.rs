@@ -99,7 +99,7 @@ fn level_of(level: usize) -> Result<u8> {
     }
 }
 
-fn ends_node(id: &BlobId, children: usize, bytes: usize) -> bool {
+pub(crate) fn ends_node(id: &BlobId, children: usize, bytes: usize) -> bool {
     if children < 2 {
         return false;
     }

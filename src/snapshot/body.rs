@@ -1,0 +1,134 @@
+//! Snapshot ⇄ the plain bytes of its object: a version, then postcard. Every length and count is compared with
+//! its limit before anything relies on it, and only the one encoding of a snapshot is accepted.
+
+use super::database::{Content, Damage, DatabaseRoot, LogTail, Run};
+use super::{Snapshot, Source, TreeRoot};
+use crate::error::{Error, Kind, Result};
+use crate::limits::*;
+
+/// The only version of snapshot bodies so far.
+const VERSION: u8 = 1;
+
+/// The plain bytes, to be sealed. [`Kind::Limit`] for a snapshot that no program would read back.
+pub fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
+    check(snapshot)?;
+    let bytes = postcard::to_extend(snapshot, vec![VERSION])
+        .map_err(|cause| Error::caused(Kind::Limit, "snapshot cannot be encoded", cause))?;
+    match bytes.len() as u64 <= OBJECT_BYTES_MAX {
+        true => Ok(bytes),
+        false => Err(limit("snapshot", bytes.len(), OBJECT_BYTES_MAX as usize)),
+    }
+}
+
+/// Reads what [`encode`] wrote.
+pub fn decode(bytes: &[u8]) -> Result<Snapshot> {
+    let (version, body) = bytes
+        .split_first()
+        .ok_or_else(|| Error::corrupt("snapshot is empty"))?;
+    if *version != VERSION {
+        return Err(Error::new(Kind::TooNew, format!("snapshot of version {version}")));
+    }
+    if bytes.len() as u64 > OBJECT_BYTES_MAX {
+        return Err(limit("snapshot", bytes.len(), OBJECT_BYTES_MAX as usize).as_kind(Kind::Corrupt));
+    }
+    let snapshot: Snapshot = postcard::from_bytes(body)
+        .map_err(|cause| Error::caused(Kind::Corrupt, "snapshot cannot be decoded", cause))?;
+    match encode(&snapshot) {
+        Ok(again) if again == bytes => Ok(snapshot),
+        Ok(_) => Err(Error::corrupt("snapshot is not in its one encoding")),
+        Err(error) => Err(error.as_kind(Kind::Corrupt)),
+    }
+}
+
+fn check(snapshot: &Snapshot) -> Result<()> {
+    for text in [&snapshot.host, &snapshot.user, &snapshot.program] {
+        at_most("text", text.len(), TEXT_BYTES_MAX)?;
+    }
+    at_most("tags", snapshot.tags.len(), SNAPSHOT_TAGS_MAX)?;
+    all(&snapshot.tags, |tag| at_most("tag", tag.len(), TEXT_BYTES_MAX))?;
+    if !snapshot.tags.is_sorted_by(|a, b| a < b) {
+        return Err(Error::new(
+            Kind::Limit,
+            "tags are not sorted, or one stands twice",
+        ));
+    }
+    at_most("sources", snapshot.sources.len(), SNAPSHOT_SOURCES_MAX)?;
+    all(&snapshot.sources, |source| match source {
+        Source::Database(database) => check_database(database),
+        Source::Tree(tree) => check_tree(tree),
+    })
+}
+
+fn check_tree(tree: &TreeRoot) -> Result<()> {
+    at_most("name", tree.name.len(), TEXT_BYTES_MAX)?;
+    at_most("path", tree.path.len(), PATH_BYTES_MAX)
+}
+
+fn check_database(database: &DatabaseRoot) -> Result<()> {
+    at_most("name", database.name.len(), TEXT_BYTES_MAX)?;
+    at_most("path", database.path.len(), PATH_BYTES_MAX)?;
+    database.directory.as_ref().map_or(Ok(()), |meta| meta.check())?;
+    at_most("comparator", database.shape.comparator.len(), TEXT_BYTES_MAX)?;
+    let filter = database.shape.filter.as_ref();
+    at_most(
+        "filter name",
+        filter.map_or(0, |filter| filter.name.len()),
+        TEXT_BYTES_MAX,
+    )?;
+    check_content(&database.content)?;
+    at_most("damage", database.damage.len(), DAMAGE_MAX)?;
+    all(&database.damage, check_damage)?;
+    at_most("torn tails", database.capture.torn_tails.len(), DAMAGE_MAX)?;
+    all(&database.capture.torn_tails, |tail: &LogTail| {
+        at_most("file", tail.file.len(), TEXT_BYTES_MAX)
+    })
+}
+
+fn check_content(content: &Content) -> Result<()> {
+    let Content::Logical { runs, uncertain } = content else {
+        return Ok(());
+    };
+    if runs.is_empty() {
+        return Err(Error::new(Kind::Limit, "stack without a base"));
+    }
+    at_most("runs", runs.len(), RUNS_MAX)?;
+    all(runs, check_run)?;
+    uncertain.as_ref().map_or(Ok(()), check_run)
+}
+
+fn check_run(run: &Run) -> Result<()> {
+    at_most("key", run.last_key.len(), RUN_KEY_BYTES_MAX)?;
+    at_most("comparator", run.comparator.len(), TEXT_BYTES_MAX)?;
+    run.filter.as_ref().map_or(Ok(()), |filter| filter.check())?;
+    let Some(root) = &run.root else { return Ok(()) };
+    at_most("key", root.top.first_key.len(), RUN_KEY_BYTES_MAX)?;
+    at_most(
+        "tree levels",
+        usize::from(root.level),
+        usize::from(TREE_LEVELS_MAX),
+    )
+}
+
+fn check_damage(damage: &Damage) -> Result<()> {
+    at_most("file", damage.file.len(), TEXT_BYTES_MAX)?;
+    at_most("text", damage.what.len(), TEXT_BYTES_MAX)?;
+    let keys = [&damage.smallest, &damage.largest];
+    all(&keys, |key| {
+        at_most("key", key.as_ref().map_or(0, Vec::len), RUN_KEY_BYTES_MAX)
+    })
+}
+
+fn all<T>(items: &[T], check: impl Fn(&T) -> Result<()>) -> Result<()> {
+    items.iter().try_for_each(check)
+}
+
+pub(super) fn at_most(what: &str, len: usize, max: usize) -> Result<()> {
+    match len <= max {
+        true => Ok(()),
+        false => Err(limit(what, len, max)),
+    }
+}
+
+fn limit(what: &str, len: usize, max: usize) -> Error {
+    Error::new(Kind::Limit, format!("{what}: {len} passes the limit {max}"))
+}

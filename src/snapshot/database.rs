@@ -1,0 +1,161 @@
+//! A database within a snapshot: its runs, its digests, and how it was read.
+
+use serde::{Deserialize, Serialize};
+
+use super::filter::KeyFilter;
+use super::tree::Meta;
+use crate::id::{BlobId, SetDigest, StreamDigest, TimelineId};
+use crate::leveldb::Shape;
+use crate::run::Root;
+
+/// One database as it was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseRoot {
+    /// Name within the snapshot: `SNAPSHOT:NAME` picks it.
+    pub name: String,
+    /// The directory it stood in, as the system's own bytes.
+    pub path: Vec<u8>,
+    /// Mode, owner and times of that directory, where they could be read.
+    pub directory: Option<Meta>,
+    /// The unbroken history it belongs to.
+    pub timeline: TimelineId,
+    /// How its files were laid out, for the restore; names the comparator.
+    pub shape: Shape,
+    /// Where its content is.
+    pub content: Content,
+    /// Visible records, uncertain ones not among them.
+    pub records: u64,
+    /// Bytes of their keys.
+    pub key_bytes: u64,
+    /// Bytes of their values.
+    pub value_bytes: u64,
+    /// Sum of the keyed hashes of the records; zero in physical mode.
+    pub set_digest: SetDigest,
+    /// Hash of the canonical stream, where a full scan computed it.
+    pub stream_digest: Option<StreamDigest>,
+    /// Sequence number of the last write in it.
+    pub last_sequence: u64,
+    /// What could not be read, at most [`crate::limits::DAMAGE_MAX`] entries.
+    pub damage: Vec<Damage>,
+    /// Damage beyond those entries.
+    pub damage_unlisted: u64,
+    /// How the files were had.
+    pub capture: Capture,
+    /// Whether our own reader stood between the files and the records.
+    pub trust: Trust,
+    /// A tree blob with the files and directories in the database's directory that are none of LevelDB's.
+    pub beside: Option<BlobId>,
+}
+
+/// Where a database's content is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Records in sorted runs.
+    Logical {
+        /// Oldest first: the base, then what changed. Never empty, though a run may be.
+        runs: Vec<Run>,
+        /// Records from damaged ranges: older versions that may have been overwritten or deleted since. Restored
+        /// only on request.
+        uncertain: Option<Run>,
+    },
+    /// The database's own files, for a key order that we do not know or by choice.
+    Physical {
+        /// A tree blob with one file entry for each.
+        tree: BlobId,
+    },
+}
+
+/// One sorted run of the stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// `None` for a run without records. Carries the counts and the first key.
+    pub root: Option<Root>,
+    /// Key of the last entry; empty for a run without records.
+    pub last_key: Vec<u8>,
+    /// The order of its keys: the comparator's name.
+    pub comparator: String,
+    /// Says of most keys that are not in the run that they are not; the base has none.
+    pub filter: Option<KeyFilter>,
+}
+
+/// Something of the source that could not be read, or not be believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// The file's name.
+    pub file: String,
+    /// Where in it, if one place can be named.
+    pub offset: Option<u64>,
+    /// Level of the table.
+    pub level: Option<u8>,
+    /// Least key that may be concerned.
+    pub smallest: Option<Vec<u8>>,
+    /// Greatest key that may be concerned.
+    pub largest: Option<Vec<u8>>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// How a consistent set of files was had.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    /// Tries that met a race before the one that did not.
+    pub retries: u32,
+    /// How long the successful one took, nanoseconds.
+    pub duration_nanos: u64,
+    /// Tables read.
+    pub tables: u64,
+    /// Bytes of all files read.
+    pub bytes_read: u64,
+    /// Entries found in logs.
+    pub log_entries: u64,
+    /// Logs that ended inside a write that never finished: normal after a crash or under a writer.
+    pub torn_tails: Vec<LogTail>,
+}
+
+/// Where a log ended early.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTail {
+    /// The log's name.
+    pub file: String,
+    /// End of the last whole record.
+    pub offset: u64,
+    /// Bytes behind it.
+    pub bytes_left: u64,
+}
+
+/// What stood between the files and the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trust {
+    /// Our own reader, every checksum verified.
+    Verified,
+    /// Another library's iterator over a database in memory: there were no files to verify.
+    Unverified,
+}
+
+impl DatabaseRoot {
+    /// True if something could not be read.
+    pub fn is_damaged(&self) -> bool {
+        !self.damage.is_empty()
+    }
+
+    /// Every run, the uncertain one last.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        let (runs, uncertain) = match &self.content {
+            Content::Logical { runs, uncertain } => (&runs[..], uncertain.as_ref()),
+            Content::Physical { .. } => (&[][..], None),
+        };
+        runs.iter().chain(uncertain)
+    }
+}
+
+impl Run {
+    /// Entries of the run, deletions included.
+    pub fn records(&self) -> u64 {
+        self.root.as_ref().map_or(0, |root| root.top.records)
+    }
+
+    /// Canonical bytes of its entries.
+    pub fn bytes(&self) -> u64 {
+        self.root.as_ref().map_or(0, |root| root.top.bytes)
+    }
+}

@@ -1,0 +1,110 @@
+//! What one backup means: when, by whom, and the roots of what it saved.
+//!
+//! ```text
+//! snapshot ── source ── database ── runs, newest last ── leaves ── chunks
+//!         │                     └── tree of foreign files beside it
+//!         └── source ── tree ── directories, files ── chunks
+//! ```
+//!
+//! A snapshot names everything it needs itself. `previous` is evidence against rollback, not a dependency: any
+//! snapshot may be forgotten without touching another.
+
+pub mod body;
+pub mod database;
+pub mod directory;
+pub mod filter;
+pub mod select;
+pub mod tree;
+
+pub use database::{Capture, Content, Damage, DatabaseRoot, LogTail, Run, Trust};
+pub use directory::{DirectoryBuilder, DirectoryWalk};
+pub use filter::KeyFilter;
+pub use select::{Known, select};
+pub use tree::{EntryKind, Meta, Tree, TreeChild, TreeEntry};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixNanos;
+use crate::id::{BlobId, DomainId, ObjectId};
+
+/// One backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The dedup domain whose keys name its blobs.
+    pub domain: DomainId,
+    /// One more than the domain's snapshot before it; a gap that nothing explains is evidence of a rollback.
+    pub counter: u64,
+    /// The domain's snapshot before it.
+    pub previous: Option<ObjectId>,
+    /// Host it was made on.
+    pub host: String,
+    /// User it was made by.
+    pub user: String,
+    /// When the backup began.
+    pub time: UnixNanos,
+    /// When its last source was read.
+    pub time_end: UnixNanos,
+    /// The user's words about it, sorted, none twice.
+    pub tags: Vec<String>,
+    /// Name and version of the program that wrote it.
+    pub program: String,
+    /// What was saved, in the order in which it was asked for.
+    pub sources: Vec<Source>,
+}
+
+/// One thing that was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// A LevelDB database. (Boxed: much larger than the other kind.)
+    Database(Box<DatabaseRoot>),
+    /// A file or a directory tree.
+    Tree(TreeRoot),
+}
+
+/// A file or directory tree as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeRoot {
+    /// Name within the snapshot: `SNAPSHOT:NAME` picks it.
+    pub name: String,
+    /// Where it stood, as the system's own bytes.
+    pub path: Vec<u8>,
+    /// A tree blob with one entry: the file or directory itself.
+    pub root: BlobId,
+    /// Files beneath.
+    pub files: u64,
+    /// Directories beneath, the root among them.
+    pub directories: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+}
+
+impl Source {
+    /// Name within the snapshot.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Database(database) => &database.name,
+            Self::Tree(tree) => &tree.name,
+        }
+    }
+
+    /// Where it stood, as the system's own bytes.
+    pub fn path(&self) -> &[u8] {
+        match self {
+            Self::Database(database) => &database.path,
+            Self::Tree(tree) => &tree.path,
+        }
+    }
+}
+
+impl Snapshot {
+    /// True if some source was damaged when it was read.
+    pub fn is_damaged(&self) -> bool {
+        self.sources.iter().any(|source| match source {
+            Source::Database(database) => database.is_damaged(),
+            Source::Tree(_) => false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
