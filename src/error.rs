@@ -30,6 +30,8 @@ pub enum Kind {
     TooNew,
     /// No slot opens with this password.
     WrongPassword,
+    /// Whole, but sealed under a key that is not the one at hand.
+    WrongKey,
     /// There is no repository at this place.
     NoRepository,
     /// Not a LevelDB, or a dialect we do not read.

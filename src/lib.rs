@@ -4,14 +4,24 @@ pub mod clock;
 pub mod codec;
 pub mod error;
 pub mod id;
+pub mod kind;
 pub mod limits;
 
-pub mod blob;
 pub mod leveldb;
 
 pub mod record;
 
 pub mod chunk;
+
+pub mod compress;
+pub mod crypto;
+pub mod envelope;
+
+pub mod keys;
+
+pub mod blob;
+
+pub mod pack;
 
 pub mod run;
 

@@ -82,3 +82,34 @@ pub const HOLES_MAX: usize = 64 << 10;
 
 /// Longest key filter of a run, bytes.
 pub const FILTER_BYTES_MAX: usize = 1 << 20;
+/// Largest pack that is read, bytes: the largest that may be asked for, overshot by one largest blob, its
+/// directory and change.
+pub const PACK_STORED_BYTES_MAX: u64 = 288 << 20;
+
+/// Most blobs in one pack: bounds its directory (45 bytes each) to what three packs in memory leave room for.
+pub const PACK_BLOBS_MAX: usize = 1 << 20;
+
+/// Most memory that a slot may ask of argon2, KiB (1 GiB), compared before it is run: a planted slot must not be
+/// able to exhaust the machine that tries a password on it.
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 1 << 20;
+
+/// Most passes that a slot may ask of argon2: with the memory bound, a minute or two at worst.
+pub const ARGON2_PASSES_MAX: u32 = 64;
+
+/// Most lanes that a slot may ask of argon2.
+pub const ARGON2_LANES_MAX: u32 = 16;
+
+/// Largest slot, config or keyring that is read, bytes.
+pub const KEY_OBJECT_BYTES_MAX: u64 = 1 << 20;
+
+/// Most epochs a keyring holds: one rotation a day for eleven years.
+pub const KEYRING_EPOCHS_MAX: usize = 4096;
+
+/// Most dedup domains a keyring holds: one per write-only host.
+pub const KEYRING_DOMAINS_MAX: usize = 1024;
+
+/// Most slots a keyring is sealed to.
+pub const KEYRING_SLOTS_MAX: usize = 256;
+
+/// Longest label of a slot or a domain, bytes of UTF-8.
+pub const LABEL_BYTES_MAX: usize = 256;

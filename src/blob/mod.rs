@@ -1,45 +1,68 @@
-//! A piece of plain data with a name: what a blob is, before anything is known of packs or keys' whereabouts.
+//! A blob: plain bytes with a name that nobody can make without the domain's key.
+//!
+//! ```text
+//! plain bytes ──name──▶ NamedBlob ──seal (PackSealer)──▶ SealedBlob ──append──▶ Pack
+//!                        NamedBlob ◀──open: decrypt, inflate, re-name, compare──┘
+//! ```
+//!
+//! There is no type for bytes that were decrypted but not compared with their name: [`open`] is the only way
+//! from sealed bytes to plain ones, and gives a [`NamedBlob`] or an error.
 
-use crate::error::{Error, Kind};
+mod open;
 
-/// What a blob holds. Part of its name: each kind is named under a key of its own, so a leaf and a chunk of the
-/// same bytes are different blobs.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
-#[repr(u8)]
-pub enum BlobKind {
-    /// A chunk of a value or of a file.
-    Data = 1,
-    /// A leaf of a run: records.
-    Leaf = 2,
-    /// An inner node of a run.
-    Node = 3,
-    /// Part of the chunk list of a very large value.
-    List = 4,
-    /// A node of a directory tree.
-    Tree = 5,
-    /// A compression dictionary (reserved; written by no program yet).
-    Dictionary = 6,
+#[cfg(test)]
+mod tests;
+
+pub use crate::kind::BlobKind;
+pub use open::{SealedName, open};
+
+use crate::id::BlobId;
+use crate::keys::DomainKeys;
+
+/// Plain bytes, and the name that was computed from them. `P` is a slice on the way to the index (most blobs are
+/// known and never copied), a vector afterwards.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedBlob<P = Vec<u8>> {
+    kind: BlobKind,
+    id: BlobId,
+    plain: P,
 }
 
-impl BlobKind {
-    /// Every kind, by number.
-    pub const ALL: [BlobKind; 6] = [
-        BlobKind::Data,
-        BlobKind::Leaf,
-        BlobKind::Node,
-        BlobKind::List,
-        BlobKind::Tree,
-        BlobKind::Dictionary,
-    ];
+impl<P: AsRef<[u8]>> NamedBlob<P> {
+    /// Computes the name.
+    pub fn name(keys: &DomainKeys, kind: BlobKind, plain: P) -> Self {
+        let id = keys.blob_id(kind, plain.as_ref());
+        Self { kind, id, plain }
+    }
+
+    /// What it holds.
+    pub fn kind(&self) -> BlobKind {
+        self.kind
+    }
+
+    /// Its name.
+    pub fn id(&self) -> BlobId {
+        self.id
+    }
+
+    /// Its bytes.
+    pub fn plain(&self) -> &[u8] {
+        self.plain.as_ref()
+    }
+
+    /// The bytes, given away.
+    pub fn into_plain(self) -> P {
+        self.plain
+    }
 }
 
-impl TryFrom<u8> for BlobKind {
-    type Error = Error;
-
-    /// [`Kind::TooNew`] for a number this program does not know.
-    fn try_from(number: u8) -> Result<Self, Error> {
-        let kind = BlobKind::ALL.iter().find(|kind| **kind as u8 == number);
-        kind.copied()
-            .ok_or_else(|| Error::new(Kind::TooNew, format!("blob kind {number} is not known")))
+impl NamedBlob<&[u8]> {
+    /// Copies the bytes, keeps the name.
+    pub fn to_owned(&self) -> NamedBlob {
+        NamedBlob {
+            kind: self.kind,
+            id: self.id,
+            plain: self.plain.to_vec(),
+        }
     }
 }

@@ -1,0 +1,199 @@
+//! Plain bytes ⇄ fewer bytes. A byte before each sealed part, the codec, says which way it went.
+//!
+//! Each blob is one zstd frame of its own; contexts are kept, because making one costs more than a small blob.
+
+use std::cell::RefCell;
+
+use crate::error::{Error, Kind, Result};
+use crate::limits::BLOB_BYTES_MAX;
+
+/// How the bytes under a seal are to be understood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Codec {
+    /// As they are: what does not shrink.
+    Stored = 0,
+    /// One zstd frame.
+    Zstd = 1,
+}
+
+impl TryFrom<u8> for Codec {
+    type Error = Error;
+
+    /// 2 is reserved for zstd with a dictionary; it and all others are [`Kind::TooNew`].
+    fn try_from(number: u8) -> Result<Self, Error> {
+        match number {
+            0 => Ok(Codec::Stored),
+            1 => Ok(Codec::Zstd),
+            _ => Err(Error::new(Kind::TooNew, format!("codec {number} is not known"))),
+        }
+    }
+}
+
+/// How hard to try, as `--compression` names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Compression {
+    /// Not at all.
+    Off,
+    /// zstd level 1.
+    Fastest,
+    /// zstd level 3.
+    #[default]
+    Auto,
+    /// zstd level 7.
+    Better,
+    /// zstd level 15.
+    Max,
+}
+
+impl Compression {
+    /// The zstd level; `None` for none at all.
+    pub fn level(self) -> Option<i32> {
+        match self {
+            Compression::Off => None,
+            Compression::Fastest => Some(1),
+            Compression::Auto => Some(3),
+            Compression::Better => Some(7),
+            Compression::Max => Some(15),
+        }
+    }
+}
+
+/// A zstd context and its output buffer, kept from blob to blob. One to a thread; see [`Compressor::local`].
+pub struct Compressor {
+    context: Option<zstd::bulk::Compressor<'static>>,
+    compression: Compression,
+    buffer: Vec<u8>,
+}
+
+impl Compressor {
+    /// Makes the context.
+    pub fn new(compression: Compression) -> Result<Self> {
+        let context = compression.level().map(zstd::bulk::Compressor::new).transpose();
+        Ok(Self {
+            context: context.map_err(|cause| Error::io("make a zstd context", cause))?,
+            compression,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The smaller of `plain` and its compressed form, with the codec that says which.
+    pub fn compress<'a>(&'a mut self, plain: &'a [u8]) -> Result<(Codec, &'a [u8])> {
+        let Some(context) = &mut self.context else {
+            return Ok((Codec::Stored, plain));
+        };
+        self.buffer.clear();
+        self.buffer.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        context
+            .compress_to_buffer(plain, &mut self.buffer)
+            .map_err(|cause| Error::io("compress", cause))?;
+        match self.buffer.len() < plain.len() {
+            true => Ok((Codec::Zstd, &self.buffer)),
+            false => Ok((Codec::Stored, plain)),
+        }
+    }
+
+    /// Lends the calling thread's own compressor, made on first use.
+    pub fn local<T>(compression: Compression, act: impl FnOnce(&mut Compressor) -> Result<T>) -> Result<T> {
+        thread_local! {
+            static LOCAL: RefCell<Option<Compressor>> = const { RefCell::new(None) };
+        }
+        let kept = LOCAL.take().filter(|kept| kept.compression == compression);
+        let mut compressor = match kept {
+            Some(kept) => kept,
+            None => Compressor::new(compression)?,
+        };
+        let outcome = act(&mut compressor);
+        LOCAL.set(Some(compressor));
+        outcome
+    }
+}
+
+/// Undoes [`Compressor::compress`] into exactly `plain_len` bytes. To be called on authenticated input only:
+/// that, and the bound, is why the allocation is safe.
+pub fn decompress(codec: Codec, packed: Vec<u8>, plain_len: usize) -> Result<Vec<u8>> {
+    let plain = match codec {
+        Codec::Stored => packed,
+        Codec::Zstd => inflate(&packed, plain_len)?,
+    };
+    match plain.len() == plain_len {
+        true => Ok(plain),
+        false => Err(Error::corrupt(format!(
+            "{} plain bytes, recorded were {plain_len}",
+            plain.len()
+        ))),
+    }
+}
+
+fn inflate(packed: &[u8], plain_len: usize) -> Result<Vec<u8>> {
+    thread_local! {
+        static CONTEXT: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    if plain_len > BLOB_BYTES_MAX {
+        return Err(Error::new(
+            Kind::Limit,
+            format!("{plain_len} plain bytes pass the limit {BLOB_BYTES_MAX}"),
+        ));
+    }
+    let mut context = match CONTEXT.take() {
+        Some(context) => context,
+        None => zstd::bulk::Decompressor::new().map_err(|cause| Error::io("make a zstd context", cause))?,
+    };
+    let mut plain = Vec::with_capacity(plain_len);
+    let outcome = context.decompress_to_buffer(packed, &mut plain);
+    CONTEXT.set(Some(context));
+    outcome.map_err(|cause| Error::caused(Kind::Corrupt, "inflate", cause))?;
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: [Compression; 5] = [
+        Compression::Off,
+        Compression::Fastest,
+        Compression::Auto,
+        Compression::Better,
+        Compression::Max,
+    ];
+
+    #[test]
+    fn what_goes_in_comes_out_at_every_level_and_does_not_grow() {
+        let random: Vec<u8> = (0..5000u32)
+            .flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes())
+            .collect();
+        for plain in [&b""[..], b"a", &[7; 100_000], &random] {
+            for compression in EVERY {
+                let (codec, packed) = Compressor::local(compression, |compressor| {
+                    compressor
+                        .compress(plain)
+                        .map(|(codec, packed)| (codec, packed.to_vec()))
+                })
+                .unwrap();
+                assert!(packed.len() <= plain.len());
+                assert_eq!(decompress(codec, packed, plain.len()).unwrap(), plain);
+            }
+        }
+        assert_eq!(
+            Compressor::new(Compression::Max)
+                .unwrap()
+                .compress(&random)
+                .unwrap()
+                .0,
+            Codec::Stored
+        );
+    }
+
+    #[test]
+    fn a_frame_that_holds_more_or_less_than_recorded_is_refused() {
+        let mut compressor = Compressor::new(Compression::Auto).unwrap();
+        let packed = compressor.compress(&[0; 1000]).unwrap().1.to_vec();
+        for wrong in [0, 1, 999, 1001, BLOB_BYTES_MAX + 1, usize::MAX] {
+            assert!(decompress(Codec::Zstd, packed.clone(), wrong).is_err(), "{wrong}");
+        }
+        assert!(decompress(Codec::Stored, packed, 1000).is_err());
+        assert!(decompress(Codec::Zstd, b"not a frame".to_vec(), 1000).is_err());
+        assert_eq!(Codec::try_from(2).unwrap_err().kind(), Kind::TooNew);
+    }
+}

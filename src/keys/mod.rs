@@ -1,0 +1,34 @@
+//! Who may open a repository, and with what (FORMAT.md sections 4 and 5):
+//!
+//! ```text
+//! password ──argon2id──▶ slot ──▶ identity, repository id, first keyring's hash (the anchor)
+//!                                     │ X25519                 │ trusted, because the password vouches for it
+//! keyring 0 ◀──MAC── keyring 1 ◀──MAC── keyring 2 ──▶ epoch keys, domains, slots
+//! config: clear: features, repository id, first keyring's hash; sealed: parameters
+//! ```
+//!
+//! A slot vouches for the hash of the first keyring; each keyring commits, in the clear, to its newest epoch key;
+//! and each carries a MAC under its predecessor's. So whoever holds one password can follow the chain from the
+//! first keyring to the newest without having been able to open those between, and a storage that holds no key
+//! can neither plant a keyring nor a config. What a removed key holder can still do stands in THREATS.md.
+//!
+//! All pure: bytes, a password and randomness in, values out. The order in which the objects are written and
+//! read belongs to `repo`.
+
+pub mod chain;
+pub mod config;
+pub mod domain;
+pub mod found;
+pub mod keyring;
+pub mod ring;
+pub mod slot;
+
+#[cfg(test)]
+mod tests;
+
+pub use chain::{Chosen, choose};
+pub use config::{Config, CutSizes, Parameters};
+pub use domain::DomainKeys;
+pub use found::{Founding, found};
+pub use keyring::{Epoch, EpochChange, Keyring, Opened, SlotEntry};
+pub use slot::{Anchor, OpenedSlot, Password, Slot, SlotCost};

@@ -1,0 +1,77 @@
+//! Many sealed blobs in one stored object (FORMAT.md section 6):
+//!
+//! ```text
+//! ┌────────────┬────────┬────────┬─ ─ ─┬────────┬──────────────────┬────────────┐
+//! │ header 120 │ part   │ part   │     │ part   │ sealed directory │ trailer 16 │
+//! └────────────┴────────┴────────┴─ ─ ─┴────────┴──────────────────┴────────────┘
+//!   key: salt    codec 1, ciphertext, tag 16      what lies where     lengths, magic
+//! ```
+//!
+//! A blob is read with one range once the pack's key is known, and the key with one range (the header). The
+//! directory lies at the end, so that a pack can be written as it grows; it lets the index be built anew.
+
+pub mod build;
+pub mod directory;
+pub mod key;
+pub mod read;
+pub mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use build::{PackBuilder, PackSealer, SealedBlob};
+pub use key::PackKey;
+pub use read::{Tail, read_blob, read_directory};
+pub use verify::{ScannedBlob, scan_directory, verify};
+
+use crate::blob::{BlobKind, SealedName};
+use crate::envelope::{Header, PART_OVERHEAD};
+use crate::id::{BlobId, ObjectId};
+
+/// Bytes to read from the beginning of a pack for its key.
+pub const HEADER_LEN: usize = Header::LEN;
+
+/// Bytes to read from the end of a pack that hold the directory of most packs.
+pub const TAIL_LEN: usize = 64 << 10;
+
+/// A finished pack, not yet stored.
+pub struct Pack {
+    /// BLAKE3 of the bytes: its name.
+    pub id: ObjectId,
+    /// What is stored.
+    pub bytes: Vec<u8>,
+    /// What lies where in it, by offset.
+    pub directory: Vec<PackedBlob>,
+}
+
+/// Where one blob lies within its pack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PackedBlob {
+    /// Its name.
+    pub id: BlobId,
+    /// What it holds.
+    pub kind: BlobKind,
+    /// Its nonce within the pack.
+    pub ordinal: u32,
+    /// Of its first byte, from the beginning of the pack.
+    pub offset: u32,
+    /// Stored bytes, codec and tag included.
+    pub len: u32,
+    /// Bytes once inflated.
+    pub plain_len: u32,
+}
+
+impl PackedBlob {
+    /// What the envelope authenticates besides the bytes.
+    pub fn name(&self) -> SealedName {
+        SealedName {
+            id: self.id,
+            kind: self.kind,
+            ordinal: self.ordinal,
+            plain_len: self.plain_len,
+        }
+    }
+}
+
+/// No stored blob is shorter.
+const PART_LEN_MIN: u32 = PART_OVERHEAD as u32;

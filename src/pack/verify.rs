@@ -1,0 +1,59 @@
+//! Reads a whole pack back before it is stored (REPOSITORY section 8), and whatever can be read of a damaged one.
+
+use rayon::prelude::*;
+
+use super::key::PackKey;
+use super::read::{Tail, read_blob, read_directory};
+use super::{Pack, PackedBlob};
+use crate::envelope::check_name;
+use crate::error::{Act, Error, Result};
+use crate::keys::Keyring;
+
+/// Opens a finished pack the way a reader will, from its bytes and the keyring alone: header, directory, every
+/// part decrypted, inflated and named anew. What the builder meant counts for nothing but the comparison.
+pub fn verify(keyring: &Keyring, pack: &Pack) -> Result<()> {
+    let verify = || -> Result<_> {
+        check_name(&pack.id, &pack.bytes)?;
+        let scanned = scan_directory(keyring, &pack.bytes)?;
+        let unlike = scanned
+            .iter()
+            .map(|scanned| scanned.blob)
+            .ne(pack.directory.iter().copied());
+        if unlike {
+            return Err(Error::corrupt("directory is not what was appended"));
+        }
+        scanned.into_iter().try_for_each(|scanned| scanned.outcome)
+    };
+    verify().act(|| format!("verify pack {}", pack.id.short()))
+}
+
+/// One blob of a scanned pack.
+#[derive(Debug)]
+pub struct ScannedBlob {
+    /// What the directory says of it.
+    pub blob: PackedBlob,
+    /// Whether it opened and had its name.
+    pub outcome: Result<()>,
+}
+
+/// Opens every blob of a stored pack, on all cores, and tells which are good. Fails as a whole only if header or
+/// directory do not open; then the index still knows where the blobs lie, and [`read_blob`] opens them singly.
+pub fn scan_directory(keyring: &Keyring, bytes: &[u8]) -> Result<Vec<ScannedBlob>> {
+    let key = PackKey::open(keyring, bytes)?;
+    let Tail::Directory(directory) = read_directory(&key, bytes, bytes.len() as u64)? else {
+        return Err(Error::corrupt("pack is shorter than its directory"));
+    };
+    let scan = |blob: PackedBlob| ScannedBlob {
+        blob,
+        outcome: check_blob(&key, &blob, bytes),
+    };
+    Ok(directory.into_par_iter().map(scan).collect())
+}
+
+fn check_blob(key: &PackKey, blob: &PackedBlob, bytes: &[u8]) -> Result<()> {
+    let (start, end) = (blob.offset as usize, blob.offset as usize + blob.len as usize);
+    let sealed = bytes
+        .get(start..end)
+        .ok_or_else(|| Error::corrupt("blob lies outside its pack"))?;
+    read_blob(key, &blob.name(), sealed).map(drop)
+}
