@@ -1,0 +1,195 @@
+//! C++ LevelDB in a process of its own (tests/oracle/oracle.py says how it is spoken to).
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+/// A database as a naive copy.
+pub type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// One put (`Some`) or delete (`None`).
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// What a writer may do to a database.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    One(Change),
+    Batch(Vec<Change>),
+    Reopen,
+    Compact,
+}
+
+/// Applies operations to the naive copy.
+pub fn apply(model: &mut Model, operations: &[Operation]) {
+    for operation in operations {
+        match operation {
+            Operation::One(change) => apply_change(model, change),
+            Operation::Batch(changes) => changes.iter().for_each(|change| apply_change(model, change)),
+            Operation::Reopen | Operation::Compact => {}
+        }
+    }
+}
+
+fn apply_change(model: &mut Model, (key, value): &Change) {
+    match value {
+        Some(value) => model.insert(key.clone(), value.clone()),
+        None => model.remove(key),
+    };
+}
+
+/// The Python with plyvel in it: LEVAULT_ORACLE_PYTHON, or the one that scripts/test made.
+pub fn python() -> PathBuf {
+    std::env::var_os("LEVAULT_ORACLE_PYTHON").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"),
+        PathBuf::from,
+    )
+}
+
+/// The servant; it ends when this is dropped.
+pub struct Oracle {
+    child: Child,
+    requests: Option<ChildStdin>,
+    answers: ChildStdout,
+}
+
+impl Oracle {
+    /// Starts it. `None` where there is no Python environment for it, which is an error in CI: scripts/test makes
+    /// one and sets LEVAULT_REQUIRE_ORACLE.
+    pub fn start() -> Option<Self> {
+        let python = python();
+        if !python.exists() {
+            let required = std::env::var_os("LEVAULT_REQUIRE_ORACLE").is_some();
+            assert!(
+                !required,
+                "the C++ oracle is required and {} is missing",
+                python.display()
+            );
+            eprintln!("not run: the C++ oracle is missing (scripts/test makes it)");
+            return None;
+        }
+        let mut child = Command::new(python)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/oracle.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start the oracle");
+        let (requests, answers) = (child.stdin.take(), child.stdout.take().expect("piped"));
+        Some(Self {
+            child,
+            requests,
+            answers,
+        })
+    }
+
+    /// Writes with C++ LevelDB; `options` are plyvel.DB's arguments.
+    pub fn write(&mut self, db: &Path, options: &Value, operations: &[Operation]) {
+        let mut body = Vec::new();
+        field(&mut body, options.to_string().as_bytes());
+        for operation in operations {
+            encode(&mut body, operation);
+        }
+        self.ask(b'W', db, &body).expect("C++ LevelDB writes");
+    }
+
+    /// Everything C++ LevelDB reads there, checksums verified.
+    pub fn dump(&mut self, db: &Path) -> Result<Model, String> {
+        self.ask(b'D', db, &[]).map(|stream| model_of(&stream))
+    }
+
+    /// SHA-256 and counts of what C++ LevelDB reads there.
+    pub fn stream(&mut self, db: &Path) -> Result<Value, String> {
+        self.ask(b'S', db, &[]).map(|json| parse(&json))
+    }
+
+    /// What the parser that is no LevelDB finds there; opens nothing.
+    pub fn raw(&mut self, db: &Path) -> Result<Value, String> {
+        self.ask(b'R', db, &[]).map(|json| parse(&json))
+    }
+
+    /// SHA-256 of a file.
+    pub fn sha256(&mut self, file: &Path) -> String {
+        let hex = self.ask(b'H', file, &[]).expect("hash a file");
+        String::from_utf8(hex).expect("hexadecimal")
+    }
+
+    fn ask(&mut self, command: u8, path: &Path, rest: &[u8]) -> Result<Vec<u8>, String> {
+        let mut request = vec![command];
+        field(
+            &mut request,
+            path.to_str().expect("test paths are UTF-8").as_bytes(),
+        );
+        request.extend_from_slice(rest);
+        let requests = self.requests.as_mut().expect("open until drop");
+        requests.write_all(&len32(request.len())).expect("ask the oracle");
+        requests.write_all(&request).expect("ask the oracle");
+        requests.flush().expect("ask the oracle");
+        let mut len = [0; 4];
+        self.answers.read_exact(&mut len).expect("the oracle answers");
+        let mut answer = vec![0; u32::from_le_bytes(len) as usize];
+        self.answers.read_exact(&mut answer).expect("the oracle answers");
+        match answer.remove(0) {
+            0 => Ok(answer),
+            _ => Err(String::from_utf8_lossy(&answer).into_owned()),
+        }
+    }
+}
+
+impl Drop for Oracle {
+    fn drop(&mut self) {
+        drop(self.requests.take());
+        let _ = self.child.wait();
+    }
+}
+
+fn encode(body: &mut Vec<u8>, operation: &Operation) {
+    match operation {
+        Operation::One(change) => encode_change(body, change),
+        Operation::Batch(changes) => {
+            body.push(b'b');
+            body.extend_from_slice(&len32(changes.len()));
+            changes.iter().for_each(|change| encode_change(body, change));
+        }
+        Operation::Reopen => body.push(b'r'),
+        Operation::Compact => body.push(b'c'),
+    }
+}
+
+fn encode_change(body: &mut Vec<u8>, (key, value): &Change) {
+    body.push(if value.is_some() { b'p' } else { b'd' });
+    field(body, key);
+    if let Some(value) = value {
+        field(body, value);
+    }
+}
+
+fn field(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&len32(bytes.len()));
+    out.extend_from_slice(bytes);
+}
+
+fn len32(len: usize) -> [u8; 4] {
+    u32::try_from(len).expect("test data is small").to_le_bytes()
+}
+
+/// The records of a canonical stream, which must name no key twice.
+pub fn model_of(mut stream: &[u8]) -> Model {
+    let mut next = || {
+        let (len, rest) = stream.split_first_chunk::<4>()?;
+        let (bytes, rest) = rest.split_at(u32::from_le_bytes(*len) as usize);
+        stream = rest;
+        Some(bytes.to_vec())
+    };
+    let mut model = Model::new();
+    while let Some(key) = next() {
+        let value = next().expect("a value after each key");
+        assert!(model.insert(key, value).is_none(), "a key twice");
+    }
+    model
+}
+
+fn parse(json: &[u8]) -> Value {
+    serde_json::from_slice(json).expect("the oracle speaks JSON")
+}
