@@ -26,3 +26,4 @@ pub mod pack;
 pub mod run;
 
 pub mod snapshot;
+pub mod target;

@@ -8,6 +8,9 @@ pub const VALUE_BYTES_MAX: usize = 1 << 30;
 /// Largest user key, bytes: goes with [`VALUE_BYTES_MAX`]; keys sit in nodes, so far smaller ones are kinder.
 pub const KEY_BYTES_MAX: usize = 64 << 20;
 
+/// Highest sequence number LevelDB can store: eight of the 64 bits are the entry's kind.
+pub const SEQUENCE_MAX: u64 = (1 << 56) - 1;
+
 /// Largest plain blob, bytes: one blob is one allocation on the way back.
 pub const BLOB_BYTES_MAX: usize = 128 << 20;
 

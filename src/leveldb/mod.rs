@@ -12,14 +12,21 @@
 //! of the database, and a table that an edit names and nobody can read is damage, not absence.
 
 pub mod batch;
+mod block_build;
 pub mod checksum;
 pub mod comparator;
+mod compress;
+mod filter;
 pub mod idb;
 pub mod log;
+pub mod log_write;
 pub mod name;
 pub mod read_at;
+mod separator;
 pub mod shape;
+pub mod table_build;
 pub mod version;
+pub mod version_build;
 
 pub use comparator::Comparator;
 pub use shape::{Codec, Dialect, Filter, Shape, TableExtension};

@@ -1,0 +1,156 @@
+//! Tables → a new LevelDB directory, staged; the inverse of `source::database`.
+//!
+//! Order of events, each durable before the next: tables, MANIFEST, their names (fsync of the directory),
+//! CURRENT (temporary file and rename), its name; then the caller may read it all again, and
+//! [`Staged::publish`] renames the stage. So whatever stands under the target's name is whole.
+//!
+//! Tables keep the extension that the owner gave them: a writer that still makes `.sst` (LevelDB before 1.14,
+//! the Java port) does not look for `.ldb`, while C++ LevelDB and goleveldb read both. rusty-leveldb reads
+//! `.ldb` only; it cannot open such a database before or after.
+
+use std::cmp::Ordering;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use super::stage::{Stage, Staged};
+use crate::error::{Act, Error, Kind, Result};
+use crate::leveldb::comparator::Comparator;
+use crate::leveldb::log_write::append_record;
+use crate::leveldb::name::{manifest_name, table_name};
+use crate::leveldb::shape::Shape;
+use crate::leveldb::table_build::{FinishedTable, restored_sequence};
+use crate::leveldb::version::TableMeta;
+use crate::leveldb::version_build::restored_version;
+
+/// Tables written and not yet synced: waiting lets the kernel write them together, a bound keeps descriptors
+/// few and dirty pages from piling up.
+const UNSYNCED_TABLES_MAX: usize = 16;
+
+/// A database being written.
+#[derive(Debug)]
+pub struct DatabaseTarget {
+    stage: Stage,
+    comparator: Comparator,
+    shape: Shape,
+    tables: Mutex<Vec<TableMeta>>,
+    unsynced: Mutex<Vec<(u64, File)>>,
+}
+
+impl DatabaseTarget {
+    /// Begins a database at `target`, which must be absent or an empty directory; missing directories above it
+    /// are made. Nothing is seen at `target` until the result is published.
+    ///
+    /// # Errors
+    /// Those of [`super::check_free`], and what the operating system says.
+    pub fn create(target: &Path, shape: &Shape, comparator: &Comparator) -> Result<Self> {
+        let stage = Stage::create(target).act(|| format!("restore to {}", target.display()))?;
+        Ok(Self {
+            stage,
+            comparator: comparator.clone(),
+            shape: shape.clone(),
+            tables: Mutex::new(Vec::new()),
+            unsynced: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Where the files stand until they are published.
+    pub fn stage_path(&self) -> &Path {
+        self.stage.path()
+    }
+
+    /// Writes one table. May be called from several threads at once, in any order; `number` must be used once,
+    /// be at least 1, and grow with the tables' keys.
+    pub fn write_table(&self, number: u64, table: &FinishedTable) -> Result<()> {
+        let name = table_name(number, self.shape.table_extension);
+        let mut file = self.stage.create_file(&name)?;
+        file.write_all(&table.bytes)
+            .act(|| format!("write {} bytes to {name}", table.bytes.len()))?;
+        locked(&self.tables).push(TableMeta {
+            number,
+            size: table.bytes.len() as u64,
+            smallest: table.smallest.clone(),
+            largest: table.largest.clone(),
+        });
+        let due = {
+            let mut unsynced = locked(&self.unsynced);
+            unsynced.push((number, file));
+            match unsynced.len() < UNSYNCED_TABLES_MAX {
+                true => return Ok(()),
+                false => std::mem::take(&mut *unsynced),
+            }
+        };
+        self.sync_tables(due)
+    }
+
+    /// Syncs the tables, writes MANIFEST and CURRENT: the stage now holds a whole, durable database.
+    pub fn finish(self) -> Result<Staged> {
+        self.sync_tables(std::mem::take(&mut *locked(&self.unsynced)))?;
+        let mut tables = std::mem::take(&mut *locked(&self.tables));
+        tables.sort_by_key(|table| table.number);
+        check_apart(&self.comparator, &tables)?;
+        let number = tables.last().map_or(0, |table| table.number) + 1;
+        let version = restored_version(
+            &self.comparator,
+            number + 1,
+            restored_sequence(&self.shape),
+            tables,
+        );
+        let (mut record, mut manifest) = (Vec::new(), Vec::new());
+        version.encode(&mut record);
+        append_record(&mut manifest, &record);
+        self.write_synced(&manifest_name(number), &manifest)?;
+        self.stage.sync_directory()?;
+        self.write_current(number)?;
+        Ok(Staged::new(self.stage))
+    }
+
+    fn sync_tables(&self, tables: Vec<(u64, File)>) -> Result<()> {
+        for (number, file) in tables {
+            file.sync_data()
+                .act(|| format!("sync {}", table_name(number, self.shape.table_extension)))?;
+        }
+        Ok(())
+    }
+
+    fn write_synced(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut file = self.stage.create_file(name)?;
+        file.write_all(bytes)
+            .and_then(|()| file.sync_data())
+            .act(|| format!("write {name}"))
+    }
+
+    fn write_current(&self, manifest: u64) -> Result<()> {
+        let temporary = format!("{manifest:06}.dbtmp");
+        self.write_synced(&temporary, format!("{}\n", manifest_name(manifest)).as_bytes())?;
+        let directory = self.stage.directory();
+        rustix::fs::renameat(directory, &temporary, directory, "CURRENT")
+            .map_err(std::io::Error::from)
+            .act(|| "rename to CURRENT")?;
+        self.stage.sync_directory()
+    }
+}
+
+/// Tables on one level must not overlap, or lookups would find old keys or none: a caller's error, caught
+/// before anybody opens the result.
+fn check_apart(comparator: &Comparator, tables: &[TableMeta]) -> Result<()> {
+    for pair in tables.windows(2) {
+        let (before, after) = (pair[0].largest_user_key(), pair[1].smallest_user_key());
+        let is_apart = match comparator {
+            Comparator::Unknown(_) => true,
+            known => known.compare(before, after) == Ordering::Less,
+        };
+        if !is_apart {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("tables {} and {} overlap", pair[0].number, pair[1].number),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

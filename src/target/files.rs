@@ -1,0 +1,118 @@
+//! Plain files → a new directory, staged: restores of what was stored file by file (physical mode).
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::stage::{Stage, Staged, create_file_at};
+use crate::error::{Act, Error, Kind, Result};
+
+/// A directory of files being written.
+#[derive(Debug)]
+pub struct FileTarget {
+    stage: Stage,
+}
+
+impl FileTarget {
+    /// Begins a directory at `target`, which must be absent or empty; see [`super::DatabaseTarget::create`].
+    pub fn create(target: &Path) -> Result<Self> {
+        let stage = Stage::create(target).act(|| format!("restore to {}", target.display()))?;
+        Ok(Self { stage })
+    }
+
+    /// Where the files stand until they are published.
+    pub fn stage_path(&self) -> &Path {
+        self.stage.path()
+    }
+
+    /// Begins a new file; directories on the way are made. May be called from several threads at once.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a path that is not a plain relative one (names from a snapshot are not trusted to
+    /// stay below the target), [`Kind::Exists`] for one written before.
+    pub fn file(&self, relative: &Path) -> Result<FileWriter> {
+        let names = plain_names(relative)?;
+        let doing = || format!("create {}", relative.display());
+        let (name, directories) = names.split_last().ok_or_else(|| outside(relative))?;
+        let mut directory = self.stage.directory().try_clone().act(doing)?;
+        for name in directories {
+            directory = enter(&directory, name).act(doing)?;
+        }
+        Ok(FileWriter {
+            file: create_file_at(&directory, name).act(doing)?,
+            directory,
+            path: relative.to_owned(),
+        })
+    }
+
+    /// Makes the last names durable: the stage now holds every file that was finished.
+    pub fn finish(self) -> Result<Staged> {
+        self.stage.sync_directory()?;
+        Ok(Staged::new(self.stage))
+    }
+}
+
+/// A file being written.
+#[derive(Debug)]
+pub struct FileWriter {
+    file: File,
+    directory: File,
+    path: PathBuf,
+}
+
+impl FileWriter {
+    /// Appends bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .act(|| format!("write {} bytes to {}", bytes.len(), self.path.display()))
+    }
+
+    /// Makes the file and its name durable.
+    pub fn finish(self) -> Result<()> {
+        self.file
+            .sync_all()
+            .and_then(|()| self.directory.sync_all())
+            .act(|| format!("sync {}", self.path.display()))
+    }
+}
+
+/// The names that lead to a file, none of them `..`, a root or a link out: each is entered by itself, and no
+/// link is followed on the way.
+fn plain_names(relative: &Path) -> Result<Vec<&OsStr>> {
+    let has_trailing_slash = relative.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let names: Option<Vec<_>> = relative
+        .components()
+        .map(|component| match component {
+            Component::Normal(name) => Some(name),
+            _ => None,
+        })
+        .collect();
+    match names {
+        Some(names) if !names.is_empty() && !has_trailing_slash => Ok(names),
+        _ => Err(outside(relative)),
+    }
+}
+
+fn outside(relative: &Path) -> Error {
+    Error::new(
+        Kind::Usage,
+        format!("{relative:?} is not the path of a file below the target"),
+    )
+}
+
+/// Opens a directory below, which is made if it is not there.
+fn enter(directory: &File, name: &OsStr) -> std::io::Result<File> {
+    match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o777)) {
+        // The new directory's own name is made durable here, for no later sync reaches it.
+        Ok(()) => directory.sync_all()?,
+        Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let entered = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+    Ok(File::from(entered))
+}

@@ -1,0 +1,24 @@
+//! Where restores go. Stage beside the target, verify, rename: never half a result.
+//!
+//! ```text
+//! parent/.NAME.levault-restore-0123456789abcdef/   0700, locked (flock) while its process lives
+//!        |  everything written and fsynced here, then read again by the caller
+//!        v  publish: one rename
+//! parent/NAME/                                     was absent or empty
+//! ```
+//!
+//! A full disk, an error or an interruption leaves the target as it was: the stage is dropped, and with it
+//! what was written. A killed process leaves its stage behind; the next restore of the same target finds its
+//! lock free and removes it. This layer knows nothing of repositories and snapshots.
+
+pub mod database;
+pub mod files;
+mod lock;
+mod stage;
+
+pub use database::DatabaseTarget;
+pub use files::{FileTarget, FileWriter};
+pub use stage::{Staged, check_free};
+
+#[cfg(test)]
+mod tests;

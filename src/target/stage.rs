@@ -1,0 +1,325 @@
+//! A hidden sibling of the target: made, filled, and renamed into place as a whole.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use super::lock::refuse_held;
+use crate::error::{Act, Error, Kind, Result};
+
+/// Bytes of the target's name that its stage's name repeats, so that names near the filesystem's limit still
+/// have one.
+const NAME_BYTES_MAX: usize = 160;
+
+/// Checks that a restore may go to `target`: it is absent, or an empty directory.
+///
+/// # Errors
+/// [`Kind::Busy`] when a running program holds the database there, [`Kind::Exists`] when anything else is
+/// there, [`Kind::Usage`] when it is not a place that can be replaced (`/`, a mount point).
+pub fn check_free(target: &Path) -> Result<()> {
+    Place::find(target)?.check_free()
+}
+
+/// The target, resolved: what is renamed over, and the directory it stands in.
+struct Place {
+    path: PathBuf,
+    parent: PathBuf,
+    name: OsString,
+}
+
+impl Place {
+    fn find(target: &Path) -> Result<Self> {
+        let path = match fs::canonicalize(target) {
+            Ok(path) => path,
+            Err(error) if error.kind() == ErrorKind::NotFound => absent(target)?,
+            Err(error) => return Err(Error::io(format!("find {}", target.display()), error)),
+        };
+        match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => Ok(Self {
+                parent: parent.to_owned(),
+                name: name.to_owned(),
+                path,
+            }),
+            _ => Err(Error::new(
+                Kind::Usage,
+                format!("{} cannot be replaced as a whole", path.display()),
+            )),
+        }
+    }
+
+    fn check_free(&self) -> Result<()> {
+        let shown = self.path.display();
+        let metadata = match fs::symlink_metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io(format!("look at {shown}"), error)),
+        };
+        if !metadata.is_dir() {
+            return Err(Error::new(Kind::Exists, format!("{shown} is not a directory")));
+        }
+        refuse_held(&self.path)?;
+        let mut entries = fs::read_dir(&self.path).act(|| format!("list {shown}"))?;
+        if entries.next().is_some() {
+            return Err(Error::new(Kind::Exists, format!("{shown} is not empty")));
+        }
+        let parent = fs::metadata(&self.parent).act(|| format!("look at {}", self.parent.display()))?;
+        match parent.dev() == metadata.dev() {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::Usage,
+                format!("{shown} is a mount point; restore into a directory below it"),
+            )),
+        }
+    }
+
+    /// `.NAME.levault-restore-`, which only stages of this target begin with.
+    fn stage_prefix(&self) -> Vec<u8> {
+        let name = self.name.as_bytes();
+        let name = &name[..name.len().min(NAME_BYTES_MAX)];
+        [b".", name, b".levault-restore-"].concat()
+    }
+
+    fn stage_name(&self) -> Result<OsString> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| Error::caused(Kind::Io, "draw a random name", error))?;
+        let mut name = self.stage_prefix();
+        name.extend_from_slice(data_encoding::HEXLOWER.encode(&random).as_bytes());
+        Ok(OsString::from_vec(name))
+    }
+}
+
+/// The path a target that is not there will have.
+fn absent(target: &Path) -> Result<PathBuf> {
+    let unusable = || {
+        Error::new(
+            Kind::Usage,
+            format!("{} does not name a directory to create", target.display()),
+        )
+    };
+    if fs::symlink_metadata(target).is_ok() {
+        return Err(unusable().act("follow a dangling link"));
+    }
+    let name = target.file_name().ok_or_else(unusable)?;
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let parent = match fs::canonicalize(parent) {
+        Ok(parent) => parent,
+        Err(error) if error.kind() == ErrorKind::NotFound => absent(parent)?,
+        Err(error) => return Err(Error::io(format!("find {}", parent.display()), error)),
+    };
+    Ok(parent.join(name))
+}
+
+/// A stage that nobody has published yet; dropped, it is removed.
+#[derive(Debug)]
+pub(super) struct Stage {
+    place_path: PathBuf,
+    parent: File,
+    name: OsString,
+    path: PathBuf,
+    directory: File,
+    mode: Mode,
+    is_published: bool,
+}
+
+impl Stage {
+    /// Checks the target, removes what killed restores of it left, and makes a stage for it.
+    pub(super) fn create(target: &Path) -> Result<Self> {
+        let place = Place::find(target)?;
+        place.check_free()?;
+        create_parents(&place.parent)?;
+        remove_leftovers(&place)?;
+        loop {
+            // A concurrent restore may take the new directory for a leftover before it is locked.
+            if let Some(stage) = Self::try_create(&place)? {
+                return Ok(stage);
+            }
+        }
+    }
+
+    fn try_create(place: &Place) -> Result<Option<Self>> {
+        let name = place.stage_name()?;
+        let path = place.parent.join(&name);
+        let doing = || format!("create {}", path.display());
+        let parent = open_directory(&place.parent)?;
+        // Made with the mode that the process's umask gives, to learn it; closed before anything is in it.
+        fs::create_dir(&path).act(doing)?;
+        let directory = match open_directory(&path) {
+            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let made = Mode::from_raw_mode(directory.metadata().act(doing)?.mode());
+        let stage = Self {
+            place_path: place.path.clone(),
+            parent,
+            name,
+            path: path.clone(),
+            directory,
+            mode: match fs::metadata(&place.path) {
+                Ok(replaced) => Mode::from_raw_mode(replaced.mode()),
+                Err(_) => made,
+            },
+            is_published: false,
+        };
+        rustix::fs::fchmod(&stage.directory, Mode::RWXU)
+            .map_err(std::io::Error::from)
+            .act(doing)?;
+        Ok((try_lock(&stage.directory) && stage.is_there()).then_some(stage))
+    }
+
+    fn is_there(&self) -> bool {
+        match (fs::symlink_metadata(&self.path), self.directory.metadata()) {
+            (Ok(by_name), Ok(held)) => by_name.ino() == held.ino() && by_name.dev() == held.dev(),
+            _ => false,
+        }
+    }
+
+    /// The stage's own path, for reading what was written.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The stage, open.
+    pub(super) fn directory(&self) -> &File {
+        &self.directory
+    }
+
+    /// Makes a new file directly in the stage.
+    pub(super) fn create_file(&self, name: &str) -> Result<File> {
+        create_file_at(&self.directory, OsStr::new(name)).act(|| format!("create {name}"))
+    }
+
+    /// Makes the names in the stage durable.
+    pub(super) fn sync_directory(&self) -> Result<()> {
+        self.directory
+            .sync_all()
+            .act(|| format!("sync {}", self.path.display()))
+    }
+
+    fn publish(mut self) -> Result<()> {
+        let doing = || format!("rename the restored files to {}", self.place_path.display());
+        rustix::fs::fchmod(&self.directory, self.mode)
+            .map_err(std::io::Error::from)
+            .act(doing)?;
+        self.sync_directory()?;
+        let name = self.place_path.file_name().unwrap_or_default();
+        rustix::fs::renameat(&self.parent, &self.name, &self.parent, name)
+            .map_err(std::io::Error::from)
+            .act(doing)?;
+        let synced = self.parent.sync_all().act(|| {
+            format!(
+                "sync the directory of {}, which is restored",
+                self.place_path.display()
+            )
+        });
+        self.is_published = true;
+        synced
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !self.is_published && self.is_there() {
+            // Nothing can be done about an error here; the next restore tries again.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// A whole result, durable, under a name that nobody looks for yet.
+#[derive(Debug)]
+pub struct Staged(Stage);
+
+impl Staged {
+    pub(super) fn new(stage: Stage) -> Self {
+        Self(stage)
+    }
+
+    /// Where it stands until it is published: read it from here to verify it.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Renames it to the target's name and makes that durable. Dropping it instead removes it.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`] when the target was filled meanwhile; it is then untouched.
+    pub fn publish(self) -> Result<()> {
+        self.0.publish()
+    }
+}
+
+/// Makes a file that was not there, following no link.
+pub(super) fn create_file_at(directory: &File, name: &OsStr) -> std::io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o666))?;
+    Ok(File::from(file))
+}
+
+fn open_directory(path: &Path) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map(File::from)
+        .map_err(std::io::Error::from)
+        .act(|| format!("open {}", path.display()))
+}
+
+/// Makes missing directories above the target, each durable in the one above it.
+fn create_parents(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_parents(parent)?;
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(Error::io(format!("create {}", path.display()), error));
+            }
+            _ => {}
+        }
+        open_directory(parent)?
+            .sync_all()
+            .act(|| format!("sync {}", parent.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes stages of this target whose process is gone: their lock is free.
+fn remove_leftovers(place: &Place) -> Result<()> {
+    let prefix = place.stage_prefix();
+    let doing = || format!("list {}", place.parent.display());
+    for entry in fs::read_dir(&place.parent).act(doing)? {
+        let entry = entry.act(doing)?;
+        if !entry.file_name().as_bytes().starts_with(&prefix) {
+            continue;
+        }
+        // Not a directory, or not ours to open: somebody else's, and not in our way.
+        let Ok(directory) = open_directory(&entry.path()) else {
+            continue;
+        };
+        if try_lock(&directory) {
+            remove_whole(&entry.path())
+                .act(|| format!("remove {}, left by a killed restore", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Another restore of the same target may be removing it, too.
+fn remove_whole(path: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn try_lock(directory: &File) -> bool {
+    rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
