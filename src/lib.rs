@@ -27,3 +27,5 @@ pub mod run;
 
 pub mod snapshot;
 pub mod target;
+
+pub mod storage;

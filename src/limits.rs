@@ -23,6 +23,19 @@ pub const PACK_BYTES_RANGE: std::ops::RangeInclusive<usize> = (4 << 20)..=(128 <
 /// Largest stored object that is read whole and is not a pack, bytes (index segment, snapshot, keyring, ...).
 pub const OBJECT_BYTES_MAX: u64 = 64 << 20;
 
+/// Most entries of one index segment: about 6 MiB stored and 11 MiB once decoded, so that loading one stays
+/// far under the memory bound; ten million blobs are 77 segments.
+pub const SEGMENT_ENTRIES_MAX: usize = 1 << 17;
+
+/// Most packs one index segment names: each of its blobs may lie in a pack of its own.
+pub const SEGMENT_PACKS_MAX: usize = SEGMENT_ENTRIES_MAX;
+
+/// Most segments that one index segment replaces: 2 MiB of clear header.
+pub const SEGMENT_SUPERSEDES_MAX: usize = 1 << 16;
+
+/// Index entries a process keeps in memory for blobs it added, before they go to a temporary file: 6 MiB.
+pub const INDEX_ADDED_ENTRIES_MAX: usize = 50_000;
+
 /// Values longer than this leave the leaf and become a chunk list of their own, bytes.
 pub const INLINE_VALUE_BYTES_MAX: usize = 64 << 10;
 

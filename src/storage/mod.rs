@@ -1,0 +1,152 @@
+//! Where the repository lives: objects that are written once, under names that say where they belong.
+//!
+//! ```text
+//!   repo/  --put_new, get, get_range, stat, list, delete, heal-->  dyn Storage
+//!                                                                     |
+//!            Traced, Retrying, Faulty (wrappers, compose freely)      |
+//!                                                                     v
+//!            LocalStorage (a directory, durable)      MemoryStorage (tests)
+//! ```
+//!
+//! This layer knows names and bytes. It does not know keys, nor what any object means; it never looks
+//! inside one. The promises stand at each method of [`Storage`]; [`suite`] checks them on every backend and
+//! on every wrapper, and docs/ORDERING.md argues from them why nothing is lost.
+
+#[cfg(any(test, feature = "test-util"))]
+pub mod fault;
+mod local;
+mod memory;
+mod name;
+mod retry;
+#[cfg(any(test, feature = "test-util"))]
+pub mod suite;
+mod temp;
+mod trace;
+
+use std::sync::Arc;
+
+use crate::clock::UnixNanos;
+use crate::error::{Error, Kind, Result};
+use crate::id::ObjectId;
+
+pub use local::LocalStorage;
+pub use memory::MemoryStorage;
+pub use name::{ObjectKind, ObjectName};
+pub use retry::{RetryPolicy, Retrying, is_worth_retrying};
+pub use trace::{Call, Counts, Traced, Verb};
+
+/// What a listing tells of one object, without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which object.
+    pub name: ObjectName,
+    /// Stored bytes.
+    pub len: u64,
+    /// When the *store's* clock says it was written; `None` where the store has no times.
+    pub modified: Option<UnixNanos>,
+}
+
+/// A place for objects. Every call may block; every call may be made from many threads at once.
+///
+/// What all calls promise: an error means that this call cannot vouch for its result, never that the result
+/// is "nothing". A write that ends in an error may still have had its effect (a lost reply), and each write
+/// may be repeated without harm.
+pub trait Storage: Send + Sync {
+    /// Stores a new object, whole or not at all.
+    ///
+    /// On return it is durable: a power loss does not take it back. An object of this name with equal length
+    /// and content is success (and durable too); one with other content is [`Kind::Exists`] and stays as it
+    /// is. The name is not compared with the content: for content-named kinds that is the caller's to do.
+    /// A full store is [`Kind::Full`] and leaves no half object.
+    fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()>;
+
+    /// The whole object. [`Kind::NotFound`] if there is none, [`Kind::Limit`] if it is longer than `len_max`
+    /// bytes (found out before it is all in memory).
+    fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>>;
+
+    /// Exactly `len` bytes from `offset` on; [`Kind::Torn`] if the object ends before.
+    fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>>;
+
+    /// Length and time of one object, or [`Kind::NotFound`].
+    fn stat(&self, name: ObjectName) -> Result<Listed>;
+
+    /// All objects of one kind, sorted by id: complete, or an error. Objects that were there before the call
+    /// and are not deleted during it are in; files that are no object of ours are left out.
+    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>>;
+
+    /// Removes an object; one that is not there is success. Durable on return.
+    fn delete(&self, name: ObjectName) -> Result<()>;
+
+    /// Puts the right bytes under a content name, whatever stands there now: the only call that overwrites.
+    /// Refuses with [`Kind::Mismatch`], before it touches anything, unless BLAKE3(`bytes`) is the name's id,
+    /// so it can replace damage and nothing else. Whole or not at all, and durable, like [`Storage::put_new`].
+    fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()>;
+
+    /// The place in words, for messages: no secret, one line.
+    fn describe(&self) -> String;
+}
+
+/// The check every backend makes before it overwrites.
+fn must_be_content_of(name: ObjectName, bytes: &[u8]) -> Result<()> {
+    match ObjectId(*blake3::hash(bytes).as_bytes()) == name.id {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Mismatch,
+            format!("heal {name}: these bytes are not what the name stands for"),
+        )),
+    }
+}
+
+fn exists_with_other_content(name: ObjectName) -> Error {
+    Error::new(
+        Kind::Exists,
+        format!("{name} is there already, with other content"),
+    )
+}
+
+fn longer_than(name: ObjectName, len: u64, len_max: u64) -> Error {
+    Error::new(
+        Kind::Limit,
+        format!("{name} has {len} bytes, at most {len_max} can be right"),
+    )
+}
+
+fn ends_before(name: ObjectName, offset: u64, len: usize) -> Error {
+    Error::new(
+        Kind::Torn,
+        format!("{name} ends before byte {}", offset.saturating_add(len as u64)),
+    )
+}
+
+macro_rules! forward_storage {
+    ($($holder:ty),*) => {$(
+        impl<S: Storage + ?Sized> Storage for $holder {
+            fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
+                (**self).put_new(name, bytes)
+            }
+            fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
+                (**self).get(name, len_max)
+            }
+            fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
+                (**self).get_range(name, offset, len)
+            }
+            fn stat(&self, name: ObjectName) -> Result<Listed> {
+                (**self).stat(name)
+            }
+            fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
+                (**self).list(kind)
+            }
+            fn delete(&self, name: ObjectName) -> Result<()> {
+                (**self).delete(name)
+            }
+            fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
+                (**self).heal(name, bytes)
+            }
+            fn describe(&self) -> String {
+                (**self).describe()
+            }
+        }
+    )*};
+}
+
+forward_storage!(&S, Box<S>, Arc<S>);
