@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Backs up the four workloads with levault and its peers, and compares what it cost.
 
-usage: bench_peers.py --cache DIR --out DIR [--tools levault,restic,borg,rustic] [--scale F] [--rounds N]
+usage: bench_peers.py --cache DIR [--record DIR] [--tools levault,restic,borg,rustic] [--scale F] [--rounds N]
                       [--workloads utxo,docs,series,tiles] [--levault PROGRAM]
 
 Every tool: encryption on, zstd level 3, its own defaults otherwise, everything on one local disk, and the
@@ -9,7 +9,8 @@ repository made anew in every round; the order of the tools changes from round t
 once before each step, so all find it in the page cache. Times are wall seconds and user + system seconds of
 the process and its children, peak memory is theirs too; the best of the rounds counts (the least disturbed
 one). A repository's size is the sum of its files. After the first round each restored database is read by
-C++ LevelDB and compared with the source.
+C++ LevelDB and compared with the source. The table goes to standard output and, with every single round as a
+line of JSON, to CACHE/results; --record keeps a copy in the tree.
 """
 
 import argparse
@@ -274,7 +275,7 @@ def cpu_model():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--record", type=Path, help="a directory that gets a copy of the results")
     parser.add_argument("--tools", default="levault,restic,borg,rustic")
     parser.add_argument("--workloads", default="utxo,docs,series,tiles")
     parser.add_argument("--scale", type=float, default=1.0)
@@ -294,9 +295,10 @@ def main():
     tools = {name: TOOLS[name](programs[name], work / name) for name in names}
     versions = {name: tool.version() for name, tool in tools.items()}
     results, sizes = {}, {}
-    args.out.mkdir(parents=True, exist_ok=True)
+    out = args.cache / "results"
+    out.mkdir(parents=True, exist_ok=True)
     log = work / "log"
-    with open(args.out / "peers.jsonl", "w") as lines:
+    with open(out / "peers.jsonl", "w") as lines:
         for workload in args.workloads.split(","):
             source = database(workload, args.scale, args.cache)
             sizes[workload] = tree_bytes(source)
@@ -315,8 +317,10 @@ def main():
                         sys.exit(f"{name} did not bring back {workload}")
             results[workload] = {name: best(rounds[name]) for name in names}
     text = report(results, versions, sizes, args)
-    (args.out / "peers.md").write_text(text)
-    print(text, end="")
+    (out / "peers.md").write_text(text)
+    print(text, end="", flush=True)
+    if args.record:
+        shutil.copytree(out, args.record, dirs_exist_ok=True)
     shutil.rmtree(work, ignore_errors=True)
 
 
