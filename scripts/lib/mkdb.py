@@ -3,8 +3,9 @@
 
 usage: mkdb.py WORKLOAD DIR ROUND [--scale F]
 
-ROUND 0 creates the database; ROUND n > 0 applies the n-th round of churn to it. Each run closes the database
-cleanly and prints one line of JSON.
+ROUND 0 creates the database; ROUND n > 0 applies the n-th round of churn to it. Each run waits until compaction has
+come to rest (else a third of the files can be leftovers of one that was cut short, which differ from run to run),
+closes the database cleanly, and prints one line of JSON.
 
   utxo    random 33-byte keys, dense values of about 48 bytes; a round deletes 0.5 % and adds 0.5 %
   docs    ordered keys, JSON values of 300-1500 bytes; a round rewrites 1 % (skewed to the old) and appends 0.5 %
@@ -17,6 +18,7 @@ cleanly and prints one line of JSON.
 import argparse
 import hashlib
 import json
+import os
 import random
 import struct
 import time
@@ -195,6 +197,16 @@ def write(database, operations, batch_len):
     return total
 
 
+def settle(directory, seconds_max=120):
+    """Waits until no file came, went or grew for half a second."""
+    seen, since, end = None, time.time(), time.time() + seconds_max
+    while time.time() < end and time.time() - since < 0.5:
+        found = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(directory))
+        if found != seen:
+            seen, since = found, time.time()
+        time.sleep(0.05)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workload", choices=WORKLOADS)
@@ -207,6 +219,7 @@ def main():
     operations = workload.create() if args.round == 0 else workload.churn(args.round)
     database = plyvel.DB(args.dir, create_if_missing=args.round == 0, error_if_exists=args.round == 0)
     total = write(database, operations, 1 if args.workload == "huge" else BATCH)
+    settle(args.dir)
     database.close()
     seconds = round(time.time() - start, 1)
     print(json.dumps({"workload": args.workload, "round": args.round, "operations": total, "seconds": seconds}))

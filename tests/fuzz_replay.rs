@@ -1,0 +1,74 @@
+//! The fuzz targets on the stable compiler: every kept input (tests/fuzz/corpus, findings among them), and good inputs
+//! with every bit flipped and cut at every length. `scripts/soak fuzz` looks for new ones.
+
+#[path = "fuzz/decoders.rs"]
+mod decoders;
+
+use std::path::{Path, PathBuf};
+
+use decoders::{TARGETS, seeds};
+
+fn fuzz_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz")
+}
+
+#[test]
+fn kept_inputs_are_survived() {
+    for (name, target) in TARGETS {
+        let Ok(entries) = std::fs::read_dir(fuzz_dir().join("corpus").join(name)) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            eprintln!("{}", path.display());
+            target(&std::fs::read(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn good_inputs_with_any_bit_flipped_or_cut_anywhere_are_survived() {
+    for (name, seed) in seeds() {
+        let target = TARGETS.iter().find(|(target, _)| *target == name).unwrap().1;
+        target(&seed);
+        for len in 0..seed.len() {
+            target(&seed[..len]);
+        }
+        let mut flipped = seed.clone();
+        for bit in 0..seed.len() * 8 {
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            target(&flipped);
+            flipped[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+#[test]
+fn every_target_has_its_file_and_is_listed() {
+    let manifest = std::fs::read_to_string(fuzz_dir().join("Cargo.toml")).unwrap();
+    for (name, _) in TARGETS {
+        let path = format!("fuzz_targets/{name}.rs");
+        let source =
+            std::fs::read_to_string(fuzz_dir().join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(source.contains(&format!("decoders::{name}(data)")), "{path}");
+        assert!(manifest.contains(&path), "{path} is missing in Cargo.toml");
+    }
+    assert_eq!(
+        std::fs::read_dir(fuzz_dir().join("fuzz_targets"))
+            .unwrap()
+            .count(),
+        TARGETS.len()
+    );
+}
+
+/// `scripts/soak fuzz` runs this to give the fuzzer something to start from.
+#[test]
+#[ignore = "writes files: run by scripts/soak fuzz"]
+fn write_seeds() {
+    for (name, seed) in seeds() {
+        let dir = fuzz_dir().join("corpus").join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = format!("seed-{}", &blake3::hash(&seed).to_hex()[..16]);
+        std::fs::write(dir.join(file), seed).unwrap();
+    }
+}
