@@ -7,6 +7,9 @@ pub mod id;
 pub mod kind;
 pub mod limits;
 
+#[cfg(test)]
+mod document;
+
 pub mod leveldb;
 
 pub mod record;

@@ -172,4 +172,21 @@ mod tests {
             "{error}"
         );
     }
+
+    #[test]
+    fn the_documented_features_refuse_deletion() {
+        let document = include_str!("../../docs/format/02-gate.md");
+        let bytes = crate::document::example(document, "features");
+        let mut reader = Reader::new(&bytes);
+        let features = Features::decode(&mut reader).unwrap();
+        reader.finish().unwrap();
+        let mut again = Vec::new();
+        features.encode(&mut again);
+        assert_eq!((again.len(), &again), (Features::LEN, &bytes));
+        let refusal = features.gate(Access::Delete).unwrap_err().to_string();
+        assert!(
+            document.replace('\n', " ").contains(&refusal),
+            "not in the document: {refusal}"
+        );
+    }
 }

@@ -83,7 +83,7 @@ pub(super) fn trailer(tail: &[u8], pack_len: u64) -> Result<Trailer> {
     if reader.array()? != TRAILER_MAGIC {
         return Err(Error::new(Kind::Torn, "pack does not end as a pack does"));
     }
-    let whole = trailer.plain_len as usize % ENTRY_LEN == 0
+    let whole = (trailer.plain_len as usize).is_multiple_of(ENTRY_LEN)
         && trailer.plain_len as usize / ENTRY_LEN <= PACK_BLOBS_MAX
         && trailer.stored_len as usize == trailer.plain_len as usize + PART_OVERHEAD
         && u64::from(trailer.stored_len) <= room;

@@ -80,3 +80,238 @@ fn every_byte_of_a_pack_matters() {
         verify(&keyring, &pack).unwrap();
     }
 }
+
+const DOCUMENT: &str = include_str!("../../docs/format/06-packs.md");
+
+fn part_bytes<'a>(pack: &'a Pack, blob: &PackedBlob) -> &'a [u8] {
+    &pack.bytes[blob.offset as usize..(blob.offset + blob.len) as usize]
+}
+
+#[test]
+fn a_pack_cut_anywhere_is_refused_and_its_blobs_are_still_read_singly() {
+    let keyring = keyring(1);
+    let pack = pack(&keyring, 5, 2);
+    for at in 0..pack.bytes.len() {
+        let kind = scan_directory(&keyring, &pack.bytes[..at]).unwrap_err().kind();
+        assert!(
+            matches!(kind, Kind::Torn | Kind::Corrupt),
+            "cut at {at}: {kind:?}"
+        );
+    }
+    let key = PackKey::open(&keyring, &pack.bytes[..HEADER_LEN]).unwrap();
+    let first = pack.directory[0];
+    assert_eq!(
+        read_blob(&key, &first.name(), part_bytes(&pack, &first))
+            .unwrap()
+            .plain(),
+        plain(0)
+    );
+}
+
+#[test]
+fn a_damaged_part_is_told_from_the_good_ones_beside_it() {
+    let keyring = keyring(1);
+    let mut pack = pack(&keyring, 5, 2);
+    let bad = pack.directory[3];
+    pack.bytes[bad.offset as usize + 4] ^= 1;
+    let scanned = scan_directory(&keyring, &pack.bytes).unwrap();
+    let outcomes: Vec<bool> = scanned.iter().map(|scanned| scanned.outcome.is_ok()).collect();
+    assert_eq!(outcomes, [true, true, true, false, true]);
+}
+
+#[test]
+fn parts_that_changed_places_do_not_open() {
+    let keyring = keyring(1);
+    let mut entropy = SeededEntropy::new(2);
+    let mut builder = PackBuilder::new(&keyring, DomainId(0), 0, &mut entropy).unwrap();
+    let domain = keyring.domain(DomainId(0)).unwrap().clone();
+    let mut compressor = Compressor::new(Compression::Off).unwrap();
+    for plain in [b"one", b"two"] {
+        let named = NamedBlob::name(&domain, BlobKind::Data, plain);
+        let sealed = builder.sealer().seal(&named, &mut compressor).unwrap();
+        builder.append(sealed).unwrap();
+    }
+    let pack = builder.finish().unwrap();
+    let key = PackKey::open(&keyring, &pack.bytes).unwrap();
+    let [one, two] = [pack.directory[0], pack.directory[1]];
+    assert!(read_blob(&key, &one.name(), part_bytes(&pack, &one)).is_ok());
+    assert!(read_blob(&key, &one.name(), part_bytes(&pack, &two)).is_err());
+    let wrong = [
+        PackedBlob { ordinal: 1, ..one },
+        PackedBlob {
+            kind: BlobKind::Leaf,
+            ..one
+        },
+        PackedBlob { id: two.id, ..one },
+        PackedBlob { plain_len: 2, ..one },
+    ];
+    for blob in wrong {
+        assert!(
+            read_blob(&key, &blob.name(), part_bytes(&pack, &one)).is_err(),
+            "{blob:?}"
+        );
+    }
+}
+
+/// A writer with a broken machine seals bytes under a name that is not theirs: authentic, and still refused.
+#[test]
+fn plain_bytes_that_do_not_have_their_name_are_refused_although_the_seal_is_good() {
+    let keyring = keyring(1);
+    let key = keyring
+        .new_key(
+            crate::envelope::ObjectClass::Pack,
+            DomainId(0),
+            &mut SeededEntropy::new(3),
+        )
+        .unwrap();
+    let domain = keyring.domain(DomainId(0)).unwrap();
+    let id = domain.blob_id(BlobKind::Data, b"meant");
+    let name = crate::blob::SealedName {
+        id,
+        kind: BlobKind::Data,
+        ordinal: 0,
+        plain_len: 5,
+    };
+    let mut sealed = Vec::new();
+    key.seal(
+        &name.part(),
+        crate::compress::Codec::Stored,
+        b"wrote",
+        &[],
+        &mut sealed,
+    )
+    .unwrap();
+    let error = crate::blob::open(&key, domain, &name, &sealed).unwrap_err();
+    assert!(error.to_string().contains("do not have the name"), "{error}");
+}
+
+#[test]
+fn many_threads_seal_under_ordinals_that_are_each_used_once() {
+    use rayon::prelude::*;
+    let keyring = keyring(1);
+    let mut builder = PackBuilder::new(&keyring, DomainId(0), 0, &mut SeededEntropy::new(2)).unwrap();
+    let domain = keyring.domain(DomainId(0)).unwrap().clone();
+    let sealer = builder.sealer().clone();
+    let seal = |number: u32| {
+        let named = NamedBlob::name(&domain, BlobKind::Data, number.to_le_bytes());
+        Compressor::local(Compression::Fastest, |compressor| sealer.seal(&named, compressor)).unwrap()
+    };
+    let mut sealed: Vec<SealedBlob> = (0..1000).into_par_iter().map(seal).collect();
+    sealed.truncate(900);
+    sealed.reverse();
+    for blob in sealed {
+        builder.append(blob).unwrap();
+    }
+    assert_eq!((builder.blobs(), builder.is_empty()), (900, false));
+    let pack = builder.finish().unwrap();
+    let ordinals: std::collections::BTreeSet<u32> = pack.directory.iter().map(|blob| blob.ordinal).collect();
+    assert_eq!(ordinals.len(), 900);
+    verify(&keyring, &pack).unwrap();
+}
+
+#[test]
+fn a_blob_that_was_sealed_for_another_pack_is_refused() {
+    let keyring = keyring(1);
+    let mut entropy = SeededEntropy::new(2);
+    let [mut one, two] = [0; 2].map(|_| PackBuilder::new(&keyring, DomainId(0), 0, &mut entropy).unwrap());
+    let named = NamedBlob::name(keyring.domain(DomainId(0)).unwrap(), BlobKind::Data, b"x");
+    let sealed = two
+        .sealer()
+        .seal(&named, &mut Compressor::new(Compression::Off).unwrap())
+        .unwrap();
+    assert_eq!(one.append(sealed).unwrap_err().kind(), Kind::Usage);
+}
+
+#[test]
+fn verify_finds_a_directory_that_is_not_what_was_appended() {
+    let keyring = keyring(1);
+    let mut pack = pack(&keyring, 3, 2);
+    pack.directory[1].plain_len += 1;
+    assert!(verify(&keyring, &pack).is_err());
+}
+
+#[test]
+fn a_pack_of_another_repository_is_sealed_under_another_key() {
+    let pack = pack(&keyring(1), 1, 2);
+    assert_eq!(
+        scan_directory(&keyring(2), &pack.bytes).unwrap_err().kind(),
+        Kind::WrongKey
+    );
+}
+
+#[test]
+fn a_tail_that_is_too_short_says_how_much_to_read() {
+    let keyring = keyring(1);
+    let pack = pack(&keyring, 50, 2);
+    let key = PackKey::open(&keyring, &pack.bytes).unwrap();
+    let (len, bytes) = (pack.bytes.len() as u64, &pack.bytes);
+    let short = read_directory(&key, &bytes[bytes.len() - 100..], len).unwrap();
+    let wanted = 50 * 45 + 17 + 16;
+    assert_eq!(short, Tail::Short { wanted });
+    let exact = read_directory(&key, &bytes[bytes.len() - wanted..], len).unwrap();
+    assert_eq!(exact, Tail::Directory(pack.directory.clone()));
+    assert!(read_directory(&key, &bytes[bytes.len() - 15..], len).is_err());
+    assert!(read_directory(&key, bytes, len + 1).is_err());
+    assert_eq!(
+        read_directory(&key, bytes, u64::MAX).unwrap_err().kind(),
+        Kind::Limit
+    );
+}
+
+/// The same bytes never make the same pack: a new pack has a new salt, so a retry repeats no (key, nonce).
+#[test]
+fn sealing_again_shares_nothing_but_the_names() {
+    let keyring = keyring(1);
+    let [one, two] = [2, 3].map(|seed| pack(&keyring, 4, seed));
+    for (left, right) in one.directory.iter().zip(&two.directory) {
+        assert_eq!(left.id, right.id);
+        assert_ne!(part_bytes(&one, left)[1..], part_bytes(&two, right)[1..]);
+    }
+}
+
+#[test]
+fn the_documented_pack_opens() {
+    let keyring = keyring(1);
+    let mut builder = PackBuilder::new(&keyring, DomainId(0), 0, &mut SeededEntropy::new(2)).unwrap();
+    let mut compressor = Compressor::new(Compression::Off).unwrap();
+    for (kind, plain) in [(BlobKind::Leaf, &b"a leaf"[..]), (BlobKind::Data, b"a chunk")] {
+        let named = NamedBlob::name(keyring.domain(DomainId(0)).unwrap(), kind, plain);
+        let sealed = builder.sealer().seal(&named, &mut compressor).unwrap();
+        builder.append(sealed).unwrap();
+    }
+    let pack = builder.finish().unwrap();
+    crate::document::assert_example(DOCUMENT, "pack", &pack.bytes);
+    verify(&keyring, &pack).unwrap();
+}
+
+/// Frames of another zstd must open for as long as the format lives: this one is kept, not made anew.
+#[test]
+fn a_kept_zstd_frame_inflates() {
+    let frame = crate::document::example(DOCUMENT, "frame");
+    let plain = crate::compress::decompress(crate::compress::Codec::Zstd, frame, 60).unwrap();
+    assert_eq!(
+        plain,
+        b"record record record record record record record record end."
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_directory_makes_the_decoder_panic(
+        plain in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+        end: u64,
+    ) {
+        let _ = directory::decode(&plain, end);
+        let _ = directory::decode(&plain, 120 + u64::from(plain.len() as u32));
+    }
+
+    #[test]
+    fn no_trailer_makes_the_decoder_panic(
+        mut tail in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+        len: u64,
+    ) {
+        let _ = directory::trailer(&tail, len);
+        tail.extend_from_slice(b"levpack\x1a");
+        let _ = directory::trailer(&tail, len % (1 << 29));
+    }
+}
