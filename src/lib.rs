@@ -26,6 +26,8 @@ pub mod blob;
 
 pub mod pack;
 
+pub mod index;
+
 pub mod run;
 
 pub mod snapshot;

@@ -1,0 +1,346 @@
+//! Where are the copies of this blob? Asked of a few run files, and of what this process added itself.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use zeroize::Zeroizing;
+
+use super::build::{Builder, Input, merge_into, nameless_file, write_rows};
+use super::cache::{LoadSegment, LookupCache};
+use super::cover::held;
+use super::merge::{Cursor, Merge, RowSource};
+use super::row::Row;
+use super::run_file::{Bytes32, Run};
+use super::write_run::Purpose;
+use super::{IndexEntry, Location};
+use crate::error::Result;
+use crate::id::{BlobId, ObjectId};
+use crate::limits::INDEX_ADDED_ENTRIES_MAX;
+
+/// Runs of added entries that may exist side by side before they are merged into one.
+const ADDED_RUNS_MAX: usize = 8;
+
+/// All locations of all blobs: those of the listed segments, and those added since.
+///
+/// Many threads may ask at once. A run file that proves damaged is made anew from its segments behind the
+/// scenes; only a segment that cannot be loaded, or a disk that fails under a temporary file, is an error.
+pub struct Lookup {
+    added: BTreeSet<IndexEntry>,
+    spill_at: usize,
+    spilled: Vec<Part>,
+    covering: Vec<RwLock<Arc<Part>>>,
+    source: Source,
+}
+
+/// What it takes to make runs.
+struct Source {
+    directory: PathBuf,
+    key: Zeroizing<Bytes32>,
+    load: Arc<LoadSegment>,
+}
+
+/// A run, and which of its segments count.
+pub(super) struct Part {
+    live: Vec<bool>,
+    run: Run,
+}
+
+impl Part {
+    pub(super) fn new(live: Vec<bool>, run: Run) -> Self {
+        Self { live, run }
+    }
+
+    pub(super) fn is_at(&self, path: Option<&Path>) -> bool {
+        path.is_some() && self.run.file.path.as_deref() == path
+    }
+
+    /// Rows of runs without a segment table are this process's own, and all count.
+    fn counts(&self, row: &Row) -> bool {
+        self.live.is_empty() || self.live.get(row.segment as usize) == Some(&true)
+    }
+
+    fn visit(&self, id: &BlobId, visit: &mut dyn FnMut(IndexEntry) -> bool) -> Result<()> {
+        self.run.rows_of(id, |row| !self.counts(&row) || visit(row.entry))
+    }
+
+    fn rows(&self) -> u64 {
+        let segments = &self.run.file.segments;
+        match segments.is_empty() {
+            true => self.run.file.trailer.rows,
+            false => segments
+                .iter()
+                .zip(&self.live)
+                .filter(|(_, live)| **live)
+                .map(|(segment, _)| segment.rows)
+                .sum(),
+        }
+    }
+}
+
+impl Lookup {
+    pub(super) fn over(
+        parts: Vec<Part>,
+        directory: PathBuf,
+        key: Zeroizing<Bytes32>,
+        load: Arc<LoadSegment>,
+    ) -> Self {
+        Self {
+            added: BTreeSet::new(),
+            spill_at: INDEX_ADDED_ENTRIES_MAX,
+            spilled: Vec::new(),
+            covering: parts
+                .into_iter()
+                .map(|part| RwLock::new(Arc::new(part)))
+                .collect(),
+            source: Source { directory, key, load },
+        }
+    }
+
+    /// Adds what this process has stored itself. Past fifty thousand entries they move to a temporary file; if
+    /// there is no room for one, they stay in memory, and that is tried again later.
+    pub fn insert(&mut self, entry: IndexEntry) {
+        self.added.insert(entry);
+        if self.added.len() >= self.spill_at {
+            let spilled = self.spill();
+            self.spill_at = match spilled {
+                Ok(()) => INDEX_ADDED_ENTRIES_MAX,
+                Err(_) => self.added.len() + INDEX_ADDED_ENTRIES_MAX,
+            };
+        }
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        let rows = self.added.iter().map(|entry| Row {
+            entry: *entry,
+            segment: 0,
+        });
+        let Source { directory, key, .. } = &self.source;
+        let run = write_rows(directory, key, rows, self.added.len() as u64, Purpose::Lookup)?;
+        self.spilled.push(Part::new(Vec::new(), run));
+        self.added.clear();
+        // From here on a failure loses nothing: the runs stay as they are.
+        if self.spilled.len() == ADDED_RUNS_MAX {
+            let inputs: Vec<_> = self
+                .spilled
+                .iter()
+                .map(|part| Input::all(part.run.file.clone()))
+                .collect();
+            let run = merge_into(
+                nameless_file(directory)?,
+                key,
+                &inputs,
+                Vec::new(),
+                Purpose::Lookup,
+            )?;
+            self.spilled = vec![Part::new(Vec::new(), run)];
+        }
+        Ok(())
+    }
+
+    /// Every place where the blob lies, each once, sorted; empty if it is nowhere.
+    pub fn locations(&self, id: &BlobId) -> Result<Vec<Location>> {
+        let mut found = Vec::new();
+        self.visit(id, &mut |entry| {
+            found.push(entry.location);
+            true
+        })?;
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// True if the blob lies anywhere.
+    pub fn contains(&self, id: &BlobId) -> Result<bool> {
+        let mut found = false;
+        self.visit(id, &mut |_| {
+            found = true;
+            false
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `visit` with every copy, some perhaps twice, until it says stop by `false`.
+    fn visit(&self, id: &BlobId, visit: &mut dyn FnMut(IndexEntry) -> bool) -> Result<()> {
+        let mut goes_on = true;
+        let mut visit = |entry| {
+            goes_on = goes_on && visit(entry);
+            goes_on
+        };
+        let added = self.added.range(IndexEntry::first_of(id)..);
+        let _ = added
+            .take_while(|entry| entry.id == *id)
+            .all(|entry| visit(*entry));
+        for part in &self.spilled {
+            part.visit(id, &mut visit)?;
+        }
+        for number in 0..self.covering.len() {
+            let part = self.part(number);
+            if part.visit(id, &mut visit).is_err() {
+                self.remake(number, &part)?.visit(id, &mut visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn part(&self, number: usize) -> Arc<Part> {
+        self.covering[number]
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
+    }
+
+    /// Makes a damaged run anew from its segments; the first thread that finds the damage does it.
+    fn remake(&self, number: usize, damaged: &Arc<Part>) -> Result<Arc<Part>> {
+        let mut part = self.covering[number]
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if Arc::ptr_eq(&part, damaged) {
+            *part = Arc::new(self.source.make_again(damaged)?);
+        }
+        Ok(part.clone())
+    }
+
+    /// Entries it holds. An entry that two segments state counts twice here, and once in
+    /// [`Lookup::iter_all`].
+    pub fn len(&self) -> u64 {
+        let covering: u64 = (0..self.covering.len())
+            .map(|number| self.part(number).rows())
+            .sum();
+        let spilled: u64 = self.spilled.iter().map(Part::rows).sum();
+        covering + spilled + self.added.len() as u64
+    }
+
+    /// True if it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every entry once, in order of id, pack and offset, in memory that does not depend on their number.
+    pub fn iter_all(&self) -> Result<Entries<'_>> {
+        let mut sources: Vec<Box<dyn RowSource + Send + '_>> = vec![Box::new(AddedRows(self.added.iter()))];
+        for part in &self.spilled {
+            sources.push(Box::new(Cursor::from_block(part.run.file.clone(), 0)));
+        }
+        for number in 0..self.covering.len() {
+            sources.push(Box::new(PartRows::new(self, number)));
+        }
+        Ok(Entries {
+            rows: Merge::new(sources)?,
+            last: None,
+        })
+    }
+
+    /// Covers `listed` from now on, and keeps what was added: for a backup that lasts so long that others
+    /// have stored segments meanwhile. On an error it stays as it was.
+    pub fn refresh(&mut self, cache: &LookupCache, listed: &[ObjectId]) -> Result<()> {
+        self.covering = cache.open(listed, self.source.load.clone())?.covering;
+        Ok(())
+    }
+
+    /// Memory held, about, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let covering: usize = (0..self.covering.len())
+            .map(|number| self.part(number).run.resident_bytes())
+            .sum();
+        let spilled: usize = self.spilled.iter().map(|part| part.run.resident_bytes()).sum();
+        (covering + spilled + self.added.len() * size_of::<IndexEntry>() * 3 / 2) as u64
+    }
+}
+
+impl Source {
+    fn make_again(&self, damaged: &Part) -> Result<Part> {
+        damaged.run.file.remove();
+        let mut builder = Builder::new(&self.directory, &self.key);
+        let segments = damaged.run.file.segments.iter().zip(&damaged.live);
+        for (segment, _) in segments.filter(|(_, live)| **live) {
+            builder.add(segment.id, &(self.load)(&segment.id)?)?;
+        }
+        let (parked, segments) = builder.finish()?;
+        let inputs: Vec<_> = parked.into_iter().map(Input::all).collect();
+        let file = nameless_file(&self.directory)?;
+        let run = merge_into(file, &self.key, &inputs, segments, Purpose::Lookup)?;
+        Ok(Part::new(held(&run.file.segments), run))
+    }
+}
+
+/// Every entry of a [`Lookup`], in order.
+pub struct Entries<'a> {
+    rows: Merge<'a>,
+    last: Option<IndexEntry>,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<IndexEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.rows.next_row() {
+                Ok(Some(row)) if self.last == Some(row.entry) => {}
+                Ok(row) => {
+                    self.last = row.map(|row| row.entry);
+                    return self.last.map(Ok);
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+struct AddedRows<'a>(std::collections::btree_set::Iter<'a, IndexEntry>);
+
+impl RowSource for AddedRows<'_> {
+    fn next_row(&mut self) -> Result<Option<Row>> {
+        Ok(self.0.next().map(|entry| Row {
+            entry: *entry,
+            segment: 0,
+        }))
+    }
+}
+
+/// The live rows of one covering run; goes on in the remade one where a damaged one ended.
+struct PartRows<'a> {
+    lookup: &'a Lookup,
+    number: usize,
+    part: Arc<Part>,
+    cursor: Cursor,
+    last: Option<IndexEntry>,
+}
+
+impl<'a> PartRows<'a> {
+    fn new(lookup: &'a Lookup, number: usize) -> Self {
+        let part = lookup.part(number);
+        Self {
+            lookup,
+            number,
+            cursor: Cursor::from_block(part.run.file.clone(), 0),
+            part,
+            last: None,
+        }
+    }
+
+    fn next_new(&mut self) -> Result<Option<Row>> {
+        while let Some(row) = self.cursor.next_row()? {
+            if self.part.counts(&row) && self.last.is_none_or(|last| last < row.entry) {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl RowSource for PartRows<'_> {
+    fn next_row(&mut self) -> Result<Option<Row>> {
+        let row = match self.next_new() {
+            Err(_) => {
+                self.part = self.lookup.remake(self.number, &self.part)?;
+                let block = self.last.map_or(0, |last| self.part.run.block_before(&last));
+                self.cursor = Cursor::from_block(self.part.run.file.clone(), block);
+                self.next_new()?
+            }
+            Ok(row) => row,
+        };
+        self.last = row.map(|row| row.entry).or(self.last);
+        Ok(row)
+    }
+}
