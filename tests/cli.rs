@@ -161,11 +161,16 @@ fn an_environment_value_that_is_wrong_is_an_error_and_never_ignored() {
 }
 
 #[test]
-fn two_sources_of_one_setting_are_refused() {
+fn two_sources_of_one_setting_in_the_environment_are_refused() {
     let tool = Tool::new();
     let file = tool.path("password");
     std::fs::write(&file, PASSWORD).unwrap();
-    Ended::of(tool.command().arg("snapshots").arg("-p").arg(&file)).exits(2);
+    Ended::of(
+        tool.command()
+            .arg("snapshots")
+            .env("LEVAULT_PASSWORD_FILE", &file),
+    )
+    .exits(2);
     let place = tool.path("place");
     std::fs::write(&place, tool.repository().to_str().unwrap()).unwrap();
     Ended::of(
@@ -174,6 +179,28 @@ fn two_sources_of_one_setting_are_refused() {
             .env("LEVAULT_REPOSITORY_FILE", &place),
     )
     .exits(2);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment() {
+    let tool = Tool::new();
+    let file = tool.path("password");
+    std::fs::write(&file, PASSWORD).unwrap();
+    Ended::of(
+        tool.command()
+            .args(["snapshots", "-p"])
+            .arg(&file)
+            .env("LEVAULT_PASSWORD", "wrong"),
+    )
+    .ok();
+    let repository = tool.repository();
+    Ended::of(
+        tool.command()
+            .args(["snapshots", "-r"])
+            .arg(&repository)
+            .env("LEVAULT_REPOSITORY", "nowhere"),
+    )
+    .ok();
 }
 
 #[test]

@@ -65,8 +65,10 @@ fn every_target_has_its_file_and_is_listed() {
 #[test]
 #[ignore = "writes files: run by scripts/soak fuzz"]
 fn write_seeds() {
+    let work =
+        PathBuf::from(std::env::var_os("LEVAULT_FUZZ_WORK").expect("LEVAULT_FUZZ_WORK names a directory"));
     for (name, seed) in seeds() {
-        let dir = fuzz_dir().join("corpus").join(name);
+        let dir = work.join(name);
         std::fs::create_dir_all(&dir).unwrap();
         let file = format!("seed-{}", &blake3::hash(&seed).to_hex()[..16]);
         std::fs::write(dir.join(file), seed).unwrap();

@@ -201,8 +201,11 @@ def settle(directory, seconds_max=120):
     """Waits until no file came, went or grew for half a second."""
     seen, since, end = None, time.time(), time.time() + seconds_max
     while time.time() < end and time.time() - since < 0.5:
-        found = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(directory))
-        if found != seen:
+        try:
+            found = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(directory))
+        except FileNotFoundError:
+            found = None
+        if found is None or found != seen:
             seen, since = found, time.time()
         time.sleep(0.05)
 
