@@ -31,6 +31,7 @@ pub mod index;
 pub mod run;
 
 pub mod snapshot;
-pub mod target;
 
+pub mod source;
 pub mod storage;
+pub mod target;

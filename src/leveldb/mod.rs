@@ -12,18 +12,26 @@
 //! of the database, and a table that an edit names and nobody can read is damage, not absence.
 
 pub mod batch;
+pub mod block;
 mod block_build;
+pub mod chain;
 pub mod checksum;
 pub mod comparator;
 mod compress;
+pub mod damage;
+pub mod decompress;
 mod filter;
 pub mod idb;
+pub mod large;
 pub mod log;
 pub mod log_write;
+pub mod memtable;
+pub mod merge;
 pub mod name;
 pub mod read_at;
 mod separator;
 pub mod shape;
+pub mod table;
 pub mod table_build;
 pub mod version;
 pub mod version_build;

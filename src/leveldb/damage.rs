@@ -1,0 +1,224 @@
+//! What could not be read, and which records that makes uncertain.
+//!
+//! A record is *uncertain* when a newer entry for its key may have been lost. Newer is told by rank (the logs,
+//! then level 0 by file number, then level 1, 2, ...: LevelDB never moves an entry past a newer one) and, for
+//! the logs, by sequence number:
+//!
+//! - **A block or table is lost**: its keys lay between two known keys. A record in that range from a source of the
+//!   same or an older rank is uncertain, and so is what a tombstone of such a source hides. A record from a newer
+//!   rank is certain: whatever was lost was older than it.
+//! - **A stretch of a log is lost**: it may have held any key. Its sequence numbers are known from the whole batches
+//!   around it, so every record with a lower number than the batch behind it is uncertain, wherever it is; the
+//!   batches behind it are certain. When no number is missing, nothing was lost and nothing is uncertain.
+//! - **A log that must be there is missing**: as above, with nothing known in front.
+//!
+//! That is harsh on purpose: one lost batch in a log leaves every older record uncertain. Nothing is thrown away
+//! (uncertain records are stored, marked so); only a plain restore does not pretend to know them.
+
+use std::cmp::Ordering;
+
+use super::comparator::Comparator;
+
+/// Findings kept one by one; beyond that they are only counted, as a ruined disk makes millions.
+pub const DAMAGE_LISTED_MAX: usize = 1000;
+
+/// One thing that could not be read, or is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// File name within the database's directory.
+    pub file: String,
+    /// Where in the file, if it is a place.
+    pub offset: Option<u64>,
+    /// The table's level.
+    pub level: Option<u8>,
+    /// The lost keys are not below this user key; `None` for a log: any key may be concerned.
+    pub smallest: Option<Vec<u8>>,
+    /// The lost keys are not above this user key.
+    pub largest: Option<Vec<u8>>,
+    /// How many sequence numbers a log lacks, when the batches around the damage tell.
+    pub sequences_lost: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// The end of a log that holds no whole batch: a write that was under way. Normal after a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// File name within the database's directory.
+    pub file: String,
+    /// Where the whole batches end.
+    pub offset: u64,
+    /// Bytes left out.
+    pub bytes_left: u64,
+}
+
+/// The age of a source of entries: the smaller, the newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    class: u16,
+    within: u64,
+}
+
+impl Rank {
+    /// The logs, all together.
+    pub const LOGS: Self = Self { class: 0, within: 0 };
+
+    /// A table. On level 0 the higher file number is the newer, unless `numbers_tell_age` is false: RepairDB puts
+    /// tables of every age there.
+    pub fn of_table(level: u8, number: u64, numbers_tell_age: bool) -> Self {
+        Self {
+            class: 1 + u16::from(level),
+            within: match level == 0 && numbers_tell_age {
+                true => u64::MAX - number,
+                false => 0,
+            },
+        }
+    }
+}
+
+/// Collects damage during a scan and answers what it makes uncertain.
+#[derive(Debug, Default)]
+pub struct Findings {
+    damage: Vec<Damage>,
+    unlisted: u64,
+    lost: Vec<LostRange>,
+    /// Records below this sequence number may have been overwritten by a lost batch.
+    certain_from: u64,
+}
+
+#[derive(Debug)]
+struct LostRange {
+    rank: Rank,
+    smallest: Vec<u8>,
+    largest: Vec<u8>,
+}
+
+impl Findings {
+    /// Lists a finding that loses no table entry.
+    pub fn list(&mut self, damage: Damage) {
+        match self.damage.len() < DAMAGE_LISTED_MAX {
+            true => self.damage.push(damage),
+            false => self.unlisted += 1,
+        }
+    }
+
+    /// Lists a finding that lost entries of a table; its key range must be given.
+    pub fn lose(&mut self, rank: Rank, damage: Damage) {
+        self.lost.push(LostRange {
+            rank,
+            smallest: damage.smallest.clone().unwrap_or_default(),
+            largest: damage.largest.clone().unwrap_or_default(),
+        });
+        match self.damage.last_mut() {
+            // Bad blocks side by side are one finding, not thousands.
+            Some(last) if adjoin(last, &damage) => last.largest = damage.largest,
+            _ => self.list(damage),
+        }
+    }
+
+    /// Batches before `sequence` were lost from a log.
+    pub fn lose_below(&mut self, sequence: u64) {
+        self.certain_from = self.certain_from.max(sequence);
+    }
+
+    /// True while every record is certain: the way of nearly all scans.
+    #[inline]
+    pub fn all_certain(&self) -> bool {
+        self.lost.is_empty() && self.certain_from == 0
+    }
+
+    /// Whether no lost entry can be newer than this one. Keys must be asked for in order.
+    pub fn is_certain(&mut self, order: &Comparator, key: &[u8], rank: Rank, sequence: u64) -> bool {
+        self.lost
+            .retain(|lost| order.compare(key, &lost.largest) != Ordering::Greater);
+        let hidden =
+            |lost: &LostRange| rank >= lost.rank && order.compare(key, &lost.smallest) != Ordering::Less;
+        sequence >= self.certain_from && !self.lost.iter().any(hidden)
+    }
+
+    /// All findings, oldest first; the last one counts those not listed.
+    pub fn into_damage(mut self) -> Vec<Damage> {
+        if self.unlisted > 0 {
+            self.damage.push(Damage {
+                file: String::new(),
+                offset: None,
+                level: None,
+                smallest: None,
+                largest: None,
+                sequences_lost: None,
+                what: format!("{} more findings are not listed", self.unlisted),
+            });
+        }
+        self.damage
+    }
+}
+
+fn adjoin(last: &Damage, next: &Damage) -> bool {
+    last.file == next.file
+        && last.what == next.what
+        && last.largest.is_some()
+        && last.largest == next.smallest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(smallest: &[u8], largest: &[u8]) -> Damage {
+        Damage {
+            file: "000007.ldb".into(),
+            offset: Some(0),
+            level: Some(1),
+            smallest: Some(smallest.to_vec()),
+            largest: Some(largest.to_vec()),
+            sequences_lost: None,
+            what: "checksum mismatch".into(),
+        }
+    }
+
+    fn rank(level: u8, number: u64) -> Rank {
+        Rank::of_table(level, number, true)
+    }
+
+    #[test]
+    fn logs_are_newer_than_level_0_by_number_and_that_than_the_levels() {
+        let newest_first = [Rank::LOGS, rank(0, 9), rank(0, 8), rank(1, 99), rank(2, 1)];
+        assert!(newest_first.is_sorted() && newest_first[1] < newest_first[2]);
+        assert_eq!(Rank::of_table(0, 9, false), Rank::of_table(0, 8, false));
+    }
+
+    #[test]
+    fn only_older_records_inside_the_lost_range_are_uncertain() {
+        let mut findings = Findings::default();
+        assert!(findings.all_certain());
+        findings.lose(rank(1, 7), lost(b"b", b"d"));
+        let mut certain = |key: &[u8], rank| findings.is_certain(&Comparator::Bytewise, key, rank, 5);
+        assert!(certain(b"a", rank(2, 1)));
+        assert!(!certain(b"b", rank(2, 1)));
+        assert!(!certain(b"c", rank(1, 8)));
+        assert!(certain(b"c", rank(0, 1)));
+        assert!(certain(b"c", Rank::LOGS));
+        assert!(!certain(b"d", rank(1, 7)));
+        assert!(certain(b"da", rank(2, 1)));
+        assert!(findings.all_certain());
+    }
+
+    #[test]
+    fn a_lost_batch_makes_everything_older_uncertain_and_nothing_newer() {
+        let mut findings = Findings::default();
+        findings.lose_below(100);
+        let mut certain = |sequence| findings.is_certain(&Comparator::Bytewise, b"k", Rank::LOGS, sequence);
+        assert!(!certain(99) && certain(100));
+    }
+
+    #[test]
+    fn bad_blocks_side_by_side_are_one_finding() {
+        let mut findings = Findings::default();
+        findings.lose(rank(1, 7), lost(b"b", b"d"));
+        findings.lose(rank(1, 7), lost(b"d", b"f"));
+        findings.lose(rank(1, 7), lost(b"g", b"h"));
+        let damage = findings.into_damage();
+        assert_eq!(damage.len(), 2);
+        assert_eq!(damage[0].largest.as_deref(), Some(&b"f"[..]));
+    }
+}

@@ -1,0 +1,282 @@
+//! Many sorted sources → the newest visible value of each key, in key order.
+//!
+//! The source with the smallest key leads and hands out entries as long as its next key stays below the second
+//! source's key, so a run of keys from one source costs one comparison each, and none when it is the last. Entries
+//! are handed out where they lie; nothing is copied or allocated per record.
+
+use std::cmp::Ordering;
+
+use super::chain::{Chain, Scan, Step};
+use super::comparator::Comparator;
+use super::damage::Rank;
+use super::large::Scratch;
+use super::memtable::MemtableCursor;
+use crate::error::Result;
+
+/// Takes visible records.
+pub trait RecordSink {
+    /// The newest value of `key`; keys come in the database's order, each once. `certain` is false when a newer
+    /// entry for the key may have been lost to damage. An error ends the scan.
+    fn record(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<()>;
+}
+
+/// What a merge handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MergeCounts {
+    /// Records handed out.
+    pub records: u64,
+    /// Those of them that are uncertain.
+    pub uncertain: u64,
+    /// Deletions that hide older entries and are themselves uncertain.
+    pub uncertain_deletions: u64,
+    /// Their keys, bytes.
+    pub key_bytes: u64,
+    /// Their values, bytes.
+    pub value_bytes: u64,
+}
+
+/// A sorted source.
+pub enum Source<'a> {
+    /// The logs.
+    Logs(Box<MemtableCursor<'a>>),
+    /// Tables in a row.
+    Tables(Box<Chain<'a>>),
+}
+
+/// What the merge asks of a source.
+trait Cursor {
+    fn user_key(&self) -> &[u8];
+    fn tag(&self) -> u64;
+    fn rank(&self) -> Rank;
+    fn advance(&mut self) -> Step;
+    fn emit(
+        &mut self,
+        scratch: &mut Scratch,
+        certain: bool,
+        sink: &mut dyn RecordSink,
+    ) -> Result<Option<usize>>;
+
+    /// Moves past the older entries of the current key; false behind the last entry.
+    #[inline(always)]
+    fn next_key(&mut self) -> bool {
+        loop {
+            match self.advance() {
+                Step::NextKey => return true,
+                Step::SameKey => {}
+                Step::End => return false,
+            }
+        }
+    }
+}
+
+macro_rules! cursor {
+    ($source:ty) => {
+        impl Cursor for $source {
+            #[inline(always)]
+            fn user_key(&self) -> &[u8] {
+                <$source>::user_key(self)
+            }
+            #[inline(always)]
+            fn tag(&self) -> u64 {
+                <$source>::tag(self)
+            }
+            fn rank(&self) -> Rank {
+                <$source>::rank(self)
+            }
+            #[inline(always)]
+            fn advance(&mut self) -> Step {
+                <$source>::advance(self)
+            }
+            #[inline(always)]
+            fn emit(
+                &mut self,
+                scratch: &mut Scratch,
+                certain: bool,
+                sink: &mut dyn RecordSink,
+            ) -> Result<Option<usize>> {
+                <$source>::emit(self, scratch, certain, sink)
+            }
+        }
+    };
+}
+
+cursor!(MemtableCursor<'_>);
+cursor!(Chain<'_>);
+
+impl Source<'_> {
+    fn user_key(&self) -> &[u8] {
+        match self {
+            Self::Logs(source) => source.user_key(),
+            Self::Tables(source) => source.user_key(),
+        }
+    }
+
+    fn tag(&self) -> u64 {
+        match self {
+            Self::Logs(source) => source.tag(),
+            Self::Tables(source) => source.tag(),
+        }
+    }
+
+    fn rank(&self) -> Rank {
+        match self {
+            Self::Logs(source) => source.rank(),
+            Self::Tables(source) => source.rank(),
+        }
+    }
+
+    fn next_key(&mut self) -> bool {
+        match self {
+            Self::Logs(source) => source.next_key(),
+            Self::Tables(source) => source.next_key(),
+        }
+    }
+}
+
+/// Merges all sources into `sink`. Fails only when the sink does, or a log changed under the scan.
+pub fn merge(scan: &Scan, sources: Vec<Source>, sink: &mut dyn RecordSink) -> Result<MergeCounts> {
+    let mut merge = Merge {
+        emitter: Emitter {
+            scan,
+            sink,
+            scratch: Scratch::default(),
+            counts: MergeCounts::default(),
+        },
+        order: scan.order,
+        line: Vec::with_capacity(sources.len()),
+        sources,
+    };
+    for index in 0..merge.sources.len() {
+        if merge.sources[index].next_key() {
+            merge.join(index);
+        }
+    }
+    while merge.step()? {}
+    for source in &mut merge.sources {
+        if let Source::Logs(logs) = source
+            && let Some(error) = logs.take_failure()
+        {
+            return Err(error);
+        }
+    }
+    Ok(merge.emitter.counts)
+}
+
+struct Merge<'m, 'a> {
+    emitter: Emitter<'m, 'a>,
+    order: &'m Comparator,
+    sources: Vec<Source<'a>>,
+    /// Sources that stand on an entry, smallest key first, and among equal keys the newest entry first.
+    line: Vec<usize>,
+}
+
+impl Merge<'_, '_> {
+    /// Puts a source where its current entry belongs.
+    fn join(&mut self, index: usize) {
+        let place = self
+            .line
+            .partition_point(|&other| self.compare(other, index) == Ordering::Less);
+        self.line.insert(place, index);
+    }
+
+    fn compare(&self, a: usize, b: usize) -> Ordering {
+        let (a, b) = (&self.sources[a], &self.sources[b]);
+        let by_key = self.order.compare(a.user_key(), b.user_key());
+        by_key
+            .then_with(|| b.tag().cmp(&a.tag()))
+            .then_with(|| a.rank().cmp(&b.rank()))
+    }
+
+    /// Hands out entries of the leading source until another one must lead; false when none is left.
+    fn step(&mut self) -> Result<bool> {
+        let Some(&lead) = self.line.first() else {
+            return Ok(false);
+        };
+        while let Some(&second) = self.line.get(1) {
+            let (key, other) = (self.sources[lead].user_key(), self.sources[second].user_key());
+            if self.order.compare(key, other) == Ordering::Less {
+                break;
+            }
+            // An older entry for the same key: hidden.
+            self.line.remove(1);
+            if self.sources[second].next_key() {
+                self.join(second);
+            }
+        }
+        let left = match self.line.get(1) {
+            Some(&second) => match self.sources.get_disjoint_mut([lead, second]) {
+                Ok([source, second]) => self.emitter.run_source(source, Some(second.user_key()))?,
+                Err(_) => false,
+            },
+            None => self.emitter.run_source(&mut self.sources[lead], None)?,
+        };
+        self.line.remove(0);
+        if left {
+            self.join(lead);
+        }
+        Ok(true)
+    }
+}
+
+struct Emitter<'m, 'a> {
+    scan: &'m Scan<'a>,
+    sink: &'m mut dyn RecordSink,
+    scratch: Scratch,
+    counts: MergeCounts,
+}
+
+impl Emitter<'_, '_> {
+    fn run_source(&mut self, source: &mut Source, bound: Option<&[u8]>) -> Result<bool> {
+        match source {
+            Source::Logs(source) => self.run(source.as_mut(), bound),
+            Source::Tables(source) => self.run(source.as_mut(), bound),
+        }
+    }
+
+    /// Hands out the source's entries below `bound`, the first of them in any case; true if it has more.
+    fn run(&mut self, source: &mut impl Cursor, bound: Option<&[u8]>) -> Result<bool> {
+        match (bound, self.scan.order) {
+            (None, _) => self.run_while(source, |_| true),
+            (Some(bound), Comparator::Idb) => {
+                self.run_while(source, |key| super::idb::compare(key, bound) == Ordering::Less)
+            }
+            (Some(bound), _) => self.run_while(source, |key| key < bound),
+        }
+    }
+
+    #[inline(always)]
+    fn run_while(&mut self, source: &mut impl Cursor, goes_on: impl Fn(&[u8]) -> bool) -> Result<bool> {
+        loop {
+            self.hand_out(source)?;
+            if !source.next_key() {
+                return Ok(false);
+            }
+            if !goes_on(source.user_key()) {
+                return Ok(true);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn hand_out(&mut self, source: &mut impl Cursor) -> Result<()> {
+        let tag = source.tag();
+        let certain = self.scan.findings.borrow().all_certain() || self.is_certain(source, tag);
+        if tag & 0xff == 0 {
+            self.counts.uncertain_deletions += u64::from(!certain);
+            return Ok(());
+        }
+        if let Some(value_len) = source.emit(&mut self.scratch, certain, self.sink)? {
+            self.counts.records += 1;
+            self.counts.uncertain += u64::from(!certain);
+            self.counts.key_bytes += source.user_key().len() as u64;
+            self.counts.value_bytes += value_len as u64;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn is_certain(&self, source: &impl Cursor, tag: u64) -> bool {
+        let mut findings = self.scan.findings.borrow_mut();
+        findings.is_certain(self.scan.order, source.user_key(), source.rank(), tag >> 8)
+    }
+}
