@@ -79,7 +79,7 @@ impl Parameters {
             .map_err(|cause| Error::corrupt(format!("encode parameters: {cause}")))
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let (version, body) = bytes
             .split_first()
             .ok_or_else(|| Error::corrupt("no parameters"))?;

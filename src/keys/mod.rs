@@ -18,6 +18,8 @@
 pub mod chain;
 pub mod config;
 pub mod domain;
+#[cfg(any(test, feature = "test-util"))]
+pub mod doors;
 pub mod found;
 pub mod keyring;
 pub mod ring;

@@ -113,7 +113,7 @@ impl Keyring {
         out
     }
 
-    fn decode_body(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn decode_body(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         gate::gate_version("keyring", reader.u8()?, VERSION)?;
         let keyring = Keyring {

@@ -236,7 +236,7 @@ fn decode_clear(clear: &[u8]) -> Result<(SlotCost, PublicKey, UnixNanos)> {
     Ok((cost, public, created))
 }
 
-fn decode_payload(payload: &[u8]) -> Result<OpenedSlot> {
+pub(super) fn decode_payload(payload: &[u8]) -> Result<OpenedSlot> {
     let mut reader = Reader::new(payload);
     gate::gate_version("slot payload", reader.u8()?, VERSION)?;
     let identity = Identity::from_secret(Secret32::take(&mut reader.array()?));

@@ -606,3 +606,19 @@ fn the_documented_objects_open() {
     assert_example(CONFIG_AND_SLOTS, "slot", &founding.slot.1);
     assert_example(KEYRING, "keyring", &founding.first_keyring.1);
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_a_decoder_of_keys_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..500),
+        at: usize,
+    ) {
+        let _ = (doors::keyring_body(&bytes), doors::parameters(&bytes), doors::slot_payload(&bytes));
+        let _ = (Slot::decode(&bytes), Config::decode(&bytes), StoredRing::parse(&bytes));
+        let mut ring = crate::document::example(KEYRING, "keyring");
+        let at = at % ring.len();
+        let end = (at + bytes.len()).min(ring.len());
+        ring.splice(at..end, bytes);
+        let _ = StoredRing::parse(&ring);
+    }
+}

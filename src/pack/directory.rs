@@ -102,8 +102,9 @@ pub(super) fn open(key: &PackKey, trailer: Trailer, sealed: &[u8], pack_len: u64
     decode(&plain, parts_end)
 }
 
-/// The entries, their offsets summed up; they must end exactly where the directory begins.
-pub(super) fn decode(plain: &[u8], parts_end: u64) -> Result<Vec<PackedBlob>> {
+/// The entries, their offsets summed up; they must end exactly where the directory begins (`parts_end`). Public for
+/// fuzzing: readers go through [`super::read_directory`].
+pub fn decode(plain: &[u8], parts_end: u64) -> Result<Vec<PackedBlob>> {
     let mut blobs = Vec::with_capacity(plain.len() / ENTRY_LEN);
     let mut reader = Reader::new(plain);
     let mut offset = HEADER_LEN as u64;
