@@ -1,5 +1,5 @@
 //! The fuzz targets on the stable compiler: every kept input (tests/fuzz/corpus, findings among them), and good inputs
-//! with every bit flipped and cut at every length. `scripts/soak fuzz` looks for new ones.
+//! with every bit flipped, cut at every length, and longer. `scripts/soak fuzz` looks for new ones.
 
 #[path = "fuzz/decoders.rs"]
 mod decoders;
@@ -27,12 +27,15 @@ fn kept_inputs_are_survived() {
 }
 
 #[test]
-fn good_inputs_with_any_bit_flipped_or_cut_anywhere_are_survived() {
+fn good_inputs_with_any_bit_flipped_or_cut_or_longer_are_survived() {
     for (name, seed) in seeds() {
         let target = TARGETS.iter().find(|(target, _)| *target == name).unwrap().1;
         target(&seed);
         for len in 0..seed.len() {
             target(&seed[..len]);
+        }
+        for more in [0, 1, 0xff] {
+            target(&[&seed[..], &[more]].concat());
         }
         let mut flipped = seed.clone();
         for bit in 0..seed.len() * 8 {

@@ -7,18 +7,28 @@
 
 use std::cmp::Ordering;
 
+use levault::blob::NamedBlob;
 use levault::chunk::{ChunkList, ChunkRef};
+use levault::clock::UnixNanos;
 use levault::codec::Reader;
+use levault::compress::{Compression, Compressor};
+use levault::crypto::exchange::Identity;
+use levault::crypto::{Entropy, SeededEntropy};
+use levault::envelope::gate::Features;
 use levault::envelope::{self, Header, ObjectClass};
-use levault::id::BlobId;
+use levault::id::{BlobId, DomainId, RepositoryId};
+use levault::index::{self, Segment};
 use levault::keys::config::Config;
 use levault::keys::ring::StoredRing;
 use levault::keys::slot::Slot;
+use levault::keys::{Keyring, SlotEntry};
+use levault::kind::BlobKind;
 use levault::leveldb::batch::{BatchParser, BatchSink};
 use levault::leveldb::idb;
 use levault::leveldb::log::{LogSink, Span, read_log};
 use levault::leveldb::name::FileName;
 use levault::leveldb::version::VersionEdit;
+use levault::pack::{PackBuilder, PackKey, read_directory, scan_directory};
 use levault::record::Elements;
 use levault::run::{ChildRef, LeafDraft, LeafReader, Node, Payload, encode_leaf};
 use levault::snapshot::body;
@@ -46,6 +56,9 @@ pub const TARGETS: &[Target] = &[
     ("slot", slot),
     ("keyring", keyring),
     ("object_name", object_name),
+    ("features", features),
+    ("pack", pack),
+    ("index_segment", index_segment),
 ];
 
 /// A log or MANIFEST: its records, and the batches in them.
@@ -250,6 +263,67 @@ pub fn object_name(data: &[u8]) {
     }
 }
 
+/// The gate: a program must understand it to know that it must not go on.
+pub fn features(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    if let Ok(features) = Features::decode(&mut reader) {
+        let mut again = Vec::new();
+        features.encode(&mut again);
+        assert_eq!(again, data[..reader.position()]);
+    }
+}
+
+/// A pack as storage gives it, and the same behind a header whose key we hold.
+pub fn pack(data: &[u8]) {
+    thread_local! {
+        static OWN: (Keyring, Vec<u8>) = own_pack();
+    }
+    OWN.with(|(keyring, good)| {
+        let _ = scan_directory(keyring, data);
+        let spliced = [&good[..Header::LEN], data].concat();
+        let _ = scan_directory(keyring, &spliced);
+        let key = PackKey::open(keyring, good).expect("our own pack");
+        let _ = read_directory(&key, data, data.len() as u64);
+        let _ = read_directory(&key, data, good.len() as u64);
+    });
+}
+
+/// A repository's keys, and a pack of three blobs sealed under them.
+fn own_pack() -> (Keyring, Vec<u8>) {
+    let mut entropy = SeededEntropy::new(1);
+    let slot = SlotEntry {
+        public: Identity::random(&mut entropy).expect("seeded").public(),
+        created: UnixNanos(0),
+        label: String::new(),
+    };
+    let repository = RepositoryId(entropy.salt().expect("seeded"));
+    let keyring = Keyring::first(repository, slot, UnixNanos(0), &mut entropy).expect("a keyring");
+    let mut builder = PackBuilder::new(&keyring, DomainId(0), 1000, &mut entropy).expect("a builder");
+    let mut compressor = Compressor::new(Compression::Auto).expect("a compressor");
+    for plain in [vec![7; 300], b"some".to_vec(), Vec::new()] {
+        let domain = keyring.domain(DomainId(0)).expect("domain 0");
+        let blob = NamedBlob::name(domain, BlobKind::Data, plain);
+        let sealed = builder.sealer().seal(&blob, &mut compressor).expect("sealed");
+        builder.append(sealed).expect("appended");
+    }
+    let bytes = builder.finish().expect("a pack").bytes;
+    (keyring, bytes)
+}
+
+/// An index segment's clear header and the body behind it: canonical both.
+pub fn index_segment(data: &[u8]) {
+    let Ok((packs, supersedes, used)) = index::decode_header(data) else {
+        return;
+    };
+    let Ok(entries) = index::decode_body(&data[used..], &packs) else {
+        return;
+    };
+    if let Ok(segment) = Segment::new(packs, supersedes, entries) {
+        let again = [index::encode_header(&segment), index::encode_body(&segment)].concat();
+        assert_eq!(again, data);
+    }
+}
+
 /// Good inputs to start from: a target's name and bytes.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let mut seeds = vec![
@@ -287,7 +361,47 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     .encode(&mut edit);
     seeds.push(("leveldb_log", log(&edit)));
     seeds.push(("leveldb_version", edit));
+    seeds.push(("pack", own_pack().1));
+    for document in DOCUMENTS {
+        seeds.extend(examples(document));
+    }
     seeds
+}
+
+/// The formats' worked examples.
+const DOCUMENTS: [&str; 4] = [
+    include_str!("../../docs/format/02-gate.md"),
+    include_str!("../../docs/format/04-config-and-slots.md"),
+    include_str!("../../docs/format/05-keyring.md"),
+    include_str!("../../docs/format/06-packs.md"),
+];
+
+/// Examples that are named as a target is; those with a checksum also without it.
+fn examples(document: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let mut found = Vec::new();
+    for block in document.split("```hex ").skip(1) {
+        let (name, rest) = block.split_once('\n').expect("a fence has a line");
+        let digits = rest.split("```").next().expect("a first part");
+        let plain = digits
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or_default());
+        let hex: String = plain
+            .flat_map(str::chars)
+            .filter(|c| !c.is_whitespace())
+            .collect();
+        let Some((target, _)) = TARGETS.iter().find(|(target, _)| *target == name.trim()) else {
+            continue;
+        };
+        let Ok(bytes) = data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()) else {
+            continue;
+        };
+        if bytes.len() > 32 {
+            found.push((*target, bytes[..bytes.len() - 32].to_vec()));
+        }
+        found.push((*target, bytes));
+    }
+    assert!(!found.is_empty(), "a document lost its examples");
+    found
 }
 
 fn batch() -> Vec<u8> {

@@ -1,0 +1,4 @@
+#![no_main]
+#[path = "../decoders.rs"]
+mod decoders;
+libfuzzer_sys::fuzz_target!(|data: &[u8]| decoders::index_segment(data));
