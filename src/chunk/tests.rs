@@ -1,25 +1,11 @@
 //! Goal: boundaries never change by accident, and a list gives back its chunks. Method: golden cut points, known
 //! damage, naive lists.
 
+use super::memory::{Blobs, noise};
 use super::*;
 use crate::error::Kind;
 use crate::limits::*;
 use proptest::prelude::*;
-use std::collections::HashMap;
-
-/// A cheap stream of bytes that stays the same for ever (splitmix64).
-fn noise(mut seed: u64, len: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(len + 8);
-    while out.len() < len {
-        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        out.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
-    }
-    out.truncate(len);
-    out
-}
 
 fn lens(cutter: &Cutter, bytes: &[u8]) -> Vec<usize> {
     cutter.chunks(bytes).map(<[u8]>::len).collect()
@@ -89,26 +75,6 @@ fn an_edit_moves_only_the_boundaries_beside_it() {
     assert!((1..=4).contains(&changed), "{changed} chunks changed");
 }
 
-#[derive(Default)]
-struct Blobs(HashMap<BlobId, Vec<u8>>);
-
-impl Blobs {
-    fn store(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
-        let id = BlobId(*blake3::keyed_hash(&[kind as u8; 32], &plain).as_bytes());
-        self.0.insert(id, plain);
-        Ok(id)
-    }
-}
-
-impl BlobSource for Blobs {
-    fn blob(&self, _: BlobKind, id: &BlobId) -> Result<Arc<[u8]>> {
-        let plain = self.0.get(id).cloned();
-        plain
-            .map(Arc::from)
-            .ok_or_else(|| crate::error::Error::new(Kind::NotFound, "blob"))
-    }
-}
-
 fn refs(count: usize) -> Vec<ChunkRef> {
     let make = |n: usize| ChunkRef {
         id: BlobId(*blake3::hash(&n.to_le_bytes()).as_bytes()),
@@ -150,11 +116,7 @@ fn one_chunk_changed_rewrites_one_list_a_level() {
     let (old, old_blobs) = build(&chunks);
     chunks[30_000].id.0 = [0xee; 32];
     let (new, new_blobs) = build(&chunks);
-    let fresh = new_blobs
-        .0
-        .keys()
-        .filter(|id| !old_blobs.0.contains_key(id))
-        .count();
+    let fresh = new_blobs.fresh(&old_blobs, BlobKind::List);
     assert_ne!(old, new);
     assert!(
         fresh <= 2 * usize::from(new.depth()),
@@ -170,7 +132,7 @@ fn a_list_blob_that_is_not_what_its_parent_says_is_an_error() {
     let wrong = build(&refs(32)).0;
     let mut plain = Vec::new();
     wrong.encode(&mut plain);
-    blobs.0.insert(child, plain);
+    blobs.map.insert(child, (BlobKind::List, plain));
     let error = Chunks::new(list, &blobs).find_map(|chunk| chunk.err()).unwrap();
     assert_eq!(error.kind(), Kind::Corrupt);
     assert!(error.to_string().contains(&child.to_hex()), "{error}");

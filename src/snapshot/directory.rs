@@ -126,6 +126,8 @@ pub struct DirectoryWalk<'a> {
     entries: std::vec::IntoIter<TreeEntry>,
     /// Parts still to come, the next one last.
     parts: Vec<(TreeChild, u8)>,
+    /// Name of the entry given last.
+    last: Option<Vec<u8>>,
 }
 
 impl<'a> DirectoryWalk<'a> {
@@ -135,6 +137,7 @@ impl<'a> DirectoryWalk<'a> {
             source,
             entries: Vec::new().into_iter(),
             parts: Vec::new(),
+            last: None,
         };
         let tree = walk.load(id)?;
         walk.enter(tree);
@@ -155,10 +158,18 @@ impl<'a> DirectoryWalk<'a> {
         }
     }
 
+    /// Order within a blob is the decoder's to check, order across parts is ours.
+    fn in_order(&mut self, entry: TreeEntry) -> Result<TreeEntry> {
+        match self.last.replace(entry.name.clone()) {
+            Some(last) if last >= entry.name => Err(Error::corrupt("directory whose names are out of order")),
+            _ => Ok(entry),
+        }
+    }
+
     fn step(&mut self) -> Result<Option<TreeEntry>> {
         loop {
             if let Some(entry) = self.entries.next() {
-                return Ok(Some(entry));
+                return self.in_order(entry).map(Some);
             }
             let Some((part, level)) = self.parts.pop() else {
                 return Ok(None);

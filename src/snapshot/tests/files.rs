@@ -1,0 +1,225 @@
+//! Directory trees.
+
+use super::*;
+use crate::blob::BlobKind;
+use crate::chunk::memory::{Blobs, noise};
+use crate::chunk::{ChunkList, ChunkRef};
+use crate::run::LeafCutter;
+
+fn entry(name: &[u8], kind: EntryKind) -> TreeEntry {
+    TreeEntry {
+        name: name.to_vec(),
+        kind,
+        meta: Meta::default(),
+    }
+}
+
+fn file(name: &[u8]) -> TreeEntry {
+    let chunk = ChunkRef {
+        id: BlobId([9; 32]),
+        bytes: 70_000,
+    };
+    entry(name, EntryKind::File(ChunkList::of_chunks(vec![chunk]).unwrap()))
+}
+
+fn sample() -> Vec<TreeEntry> {
+    let meta = Meta {
+        mode: Some(0o644),
+        uid: Some(0),
+        gid: Some(u32::MAX),
+        mtime_nanos: Some(-1),
+        xattrs: vec![(b"user.a".to_vec(), b"1".to_vec()), (b"user.b".to_vec(), vec![])],
+        hard_link: Some(77),
+        holes: vec![(0, 4096), (8192, 1)],
+    };
+    vec![
+        entry(b"a", EntryKind::Directory(BlobId([1; 32]))),
+        entry(b"b", EntryKind::Symlink(b"../a".to_vec())),
+        entry(b"c", EntryKind::Database(3)),
+        TreeEntry {
+            meta,
+            ..file(b"\xff not UTF-8, but a name")
+        },
+    ]
+}
+
+#[test]
+fn every_bit_of_a_tree_carries_something() {
+    let tree = Tree::Entries(sample());
+    let bytes = tree.encode().unwrap();
+    assert_eq!(Tree::decode(&bytes).unwrap(), tree);
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 1 << bit;
+            assert!(
+                Tree::decode(&wrong).map_or(true, |other| other != tree),
+                "bit {bit} of byte {at}"
+            );
+        }
+        assert!(Tree::decode(&bytes[..at]).is_err(), "cut to {at} bytes");
+    }
+}
+
+#[test]
+fn a_name_that_leads_out_of_its_directory_is_neither_written_nor_read() {
+    let good = Tree::Entries(vec![file(b"ab")]).encode().unwrap();
+    let at = good.windows(2).position(|name| name == b"ab").unwrap();
+    for wrong in [b"..", b"a/", b"/a", b"a\0"] {
+        let tree = Tree::Entries(vec![file(wrong)]);
+        assert_eq!(tree.encode().unwrap_err().kind(), Kind::Limit);
+        let mut bytes = good.clone();
+        bytes[at..at + 2].copy_from_slice(wrong);
+        assert_eq!(
+            Tree::decode(&bytes).unwrap_err().kind(),
+            Kind::Corrupt,
+            "{wrong:?}"
+        );
+    }
+    for wrong in [&b""[..], b"."] {
+        assert!(Tree::Entries(vec![file(wrong)]).encode().is_err());
+    }
+    for strange in [&b"..."[..], b" ", b"-rf", b"\n", b"..a"] {
+        assert!(Tree::Entries(vec![file(strange)]).encode().is_ok());
+    }
+}
+
+#[test]
+fn names_out_of_order_or_twice_are_refused() {
+    for names in [[b"b", b"a"], [b"a", b"a"]] {
+        let tree = Tree::Entries(names.map(|name| file(name)).to_vec());
+        assert_eq!(tree.encode().unwrap_err().kind(), Kind::Limit);
+    }
+}
+
+#[test]
+fn holes_that_overlap_or_touch_are_refused() {
+    for holes in [
+        vec![(0, 0)],
+        vec![(0, 10), (5, 10)],
+        vec![(0, 10), (10, 1)],
+        vec![(u64::MAX, 1)],
+    ] {
+        let meta = Meta {
+            holes,
+            ..Meta::default()
+        };
+        assert!(
+            Tree::Entries(vec![TreeEntry { meta, ..file(b"a") }])
+                .encode()
+                .is_err()
+        );
+    }
+}
+
+#[test]
+fn an_unknown_kind_or_field_is_too_new_not_corrupt() {
+    let bytes = Tree::Entries(vec![entry(b"a", EntryKind::Database(1))])
+        .encode()
+        .unwrap();
+    assert_eq!(bytes, [1, 0, 1, 1, b'a', 4, 1, 0]);
+    assert_eq!(
+        Tree::decode(&[1, 0, 1, 1, b'a', 5, 1, 0]).unwrap_err().kind(),
+        Kind::TooNew
+    );
+    assert_eq!(
+        Tree::decode(&[1, 0, 1, 1, b'a', 4, 1, 8, 0]).unwrap_err().kind(),
+        Kind::TooNew
+    );
+    assert_eq!(Tree::decode(&[2, 0, 0]).unwrap_err().kind(), Kind::TooNew);
+}
+
+fn many(count: usize) -> Vec<TreeEntry> {
+    (0..count)
+        .map(|n| file(format!("file {n:07}").as_bytes()))
+        .collect()
+}
+
+fn build(entries: &[TreeEntry]) -> (BlobId, Blobs) {
+    let mut blobs = Blobs::default();
+    let mut builder = DirectoryBuilder::new(LeafCutter::new(&[1; 32]));
+    for entry in entries {
+        builder
+            .push(entry.clone(), &mut |kind, plain| blobs.store(kind, plain))
+            .unwrap();
+    }
+    let root = builder
+        .finish(&mut |kind, plain| blobs.store(kind, plain))
+        .unwrap();
+    (root, blobs)
+}
+
+#[test]
+fn directories_of_every_size_give_their_entries_back() {
+    for count in [0, 1, 100, 2_000, 40_000] {
+        let entries = many(count);
+        let (root, blobs) = build(&entries);
+        let back: crate::error::Result<Vec<_>> = DirectoryWalk::open(&root, &blobs).unwrap().collect();
+        assert_eq!(back.unwrap(), entries);
+        assert!(
+            blobs
+                .map
+                .values()
+                .all(|(kind, plain)| *kind == BlobKind::Tree && plain.len() < 1 << 20)
+        );
+    }
+}
+
+#[test]
+fn one_new_file_rewrites_one_part_of_a_large_directory() {
+    let mut entries = many(40_000);
+    let (_, old) = build(&entries);
+    entries.insert(20_000, file(b"file 0019999a"));
+    let (_, new) = build(&entries);
+    assert!((2..6).contains(&new.fresh(&old, BlobKind::Tree)));
+}
+
+#[test]
+fn parts_that_are_not_what_their_parent_says_are_errors() {
+    let (root, blobs) = build(&many(40_000));
+    let read = |id: &BlobId| Tree::decode(&blobs.map[id].1).unwrap();
+    let (mut at, mut victim) = (read(&root), root);
+    let entries = loop {
+        match at {
+            Tree::Entries(entries) => break entries,
+            Tree::Parts { parts, .. } => victim = parts[1].id,
+        }
+        at = read(&victim);
+    };
+    let lies: [fn(&mut Vec<TreeEntry>); 3] = [
+        |entries| drop(entries.pop()),
+        |entries| entries[0].name.push(b'x'),
+        |entries| entries.last_mut().unwrap().name = b"z".to_vec(),
+    ];
+    for (number, lie) in lies.into_iter().enumerate() {
+        let mut wrong = entries.clone();
+        lie(&mut wrong);
+        let mut copy = Blobs {
+            map: blobs.map.clone(),
+            ..Blobs::default()
+        };
+        copy.map
+            .insert(victim, (BlobKind::Tree, Tree::Entries(wrong).encode().unwrap()));
+        let walked: crate::error::Result<Vec<_>> = DirectoryWalk::open(&root, &copy).unwrap().collect();
+        assert_eq!(
+            walked.map(drop).unwrap_err().kind(),
+            Kind::Corrupt,
+            "lie {number}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_decodes_is_the_one_encoding(seed in any::<u64>(), edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
+        let _ = Tree::decode(&[&[1, 0][..], &noise(seed, 60)].concat());
+        let mut bytes = Tree::Entries(sample()).encode().unwrap();
+        for (at, byte) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(other) = Tree::decode(&bytes) {
+            prop_assert_eq!(other.encode().unwrap(), bytes);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Goal: a snapshot means what was put into it, and nothing else decodes. Method: round trips, one wrong byte at a
+//! time, counts and lengths past their limits.
+
+mod choose;
+mod files;
+
+use super::body::{decode, encode};
+use super::*;
+use crate::error::Kind;
+use crate::id::{BlobId, SetDigest, TimelineId};
+use crate::leveldb::Shape;
+use crate::limits::*;
+use crate::run::{ChildRef, Root};
+use proptest::prelude::*;
+
+fn run(seed: u8) -> Run {
+    let top = ChildRef {
+        first_key: vec![seed],
+        id: BlobId([seed; 32]),
+        records: 9,
+        bytes: 900,
+        chunked: 1,
+    };
+    let mut filter = KeyFilter::for_keys(10);
+    filter.insert(b"key");
+    Run {
+        root: Some(Root { level: 2, top }),
+        last_key: vec![0xff, seed],
+        comparator: "leveldb.BytewiseComparator".into(),
+        filter: Some(filter),
+    }
+}
+
+fn database() -> DatabaseRoot {
+    DatabaseRoot {
+        name: "chainstate".into(),
+        path: b"/data/chain\xffstate".to_vec(),
+        directory: Some(Meta {
+            mode: Some(0o700),
+            xattrs: vec![(b"user.a".to_vec(), vec![1])],
+            ..Meta::default()
+        }),
+        timeline: TimelineId([3; 16]),
+        shape: Shape::default(),
+        content: Content::Logical {
+            runs: vec![run(1), run(2)],
+            uncertain: Some(run(3)),
+        },
+        records: 18,
+        key_bytes: 100,
+        value_bytes: 1700,
+        set_digest: SetDigest([4; 32]),
+        stream_digest: None,
+        last_sequence: (1 << 56) - 1,
+        damage: vec![Damage {
+            file: "000005.ldb".into(),
+            offset: Some(6583),
+            level: Some(2),
+            smallest: Some(vec![1]),
+            largest: None,
+            what: "block checksum".into(),
+        }],
+        damage_unlisted: 0,
+        capture: Capture {
+            torn_tails: vec![LogTail {
+                file: "000007.log".into(),
+                offset: 12,
+                bytes_left: 3,
+            }],
+            ..Capture::default()
+        },
+        trust: Trust::Verified,
+        beside: Some(BlobId([5; 32])),
+    }
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot {
+        domain: DomainId(0),
+        counter: 7,
+        previous: Some(ObjectId([8; 32])),
+        host: "höst".into(),
+        user: "u".into(),
+        time: UnixNanos(1_700_000_000_000_000_000),
+        time_end: UnixNanos(1_700_000_001_000_000_000),
+        tags: vec!["a".into(), "b".into()],
+        program: "levault 0.1.0".into(),
+        sources: vec![
+            Source::Database(Box::new(database())),
+            Source::Tree(TreeRoot {
+                name: "home".into(),
+                path: b"/home".to_vec(),
+                root: BlobId([6; 32]),
+                files: 1,
+                directories: 2,
+                bytes: 3,
+            }),
+        ],
+    }
+}
+
+#[test]
+fn a_snapshot_goes_out_and_comes_back() {
+    let snapshot = snapshot();
+    let bytes = encode(&snapshot).unwrap();
+    assert_eq!(decode(&bytes).unwrap(), snapshot);
+    assert!(snapshot.is_damaged());
+    let physical = Snapshot {
+        sources: vec![Source::Database(Box::new(DatabaseRoot {
+            content: Content::Physical {
+                tree: BlobId([1; 32]),
+            },
+            ..database()
+        }))],
+        ..snapshot
+    };
+    assert_eq!(decode(&encode(&physical).unwrap()).unwrap(), physical);
+}
+
+#[test]
+fn every_bit_of_a_snapshot_carries_something() {
+    let snapshot = snapshot();
+    let bytes = encode(&snapshot).unwrap();
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 1 << bit;
+            assert!(
+                decode(&wrong).is_err() || decode(&wrong).unwrap() != snapshot,
+                "bit {bit} of byte {at}"
+            );
+        }
+        assert!(decode(&bytes[..at]).is_err(), "cut to {at} bytes");
+    }
+    assert_eq!(
+        decode(&[&bytes[..], &[0]].concat()).unwrap_err().kind(),
+        Kind::Corrupt
+    );
+}
+
+#[test]
+fn a_newer_snapshot_is_too_new_not_corrupt() {
+    let mut bytes = encode(&snapshot()).unwrap();
+    bytes[0] = 2;
+    assert_eq!(decode(&bytes).unwrap_err().kind(), Kind::TooNew);
+}
+
+#[test]
+fn what_passes_a_limit_is_neither_written_nor_read() {
+    let changes: [fn(&mut Snapshot, &mut DatabaseRoot); 10] = [
+        |snapshot, _| snapshot.host = "x".repeat(TEXT_BYTES_MAX + 1),
+        |snapshot, _| snapshot.tags = vec!["b".into(), "a".into()],
+        |snapshot, _| snapshot.tags = (0..=SNAPSHOT_TAGS_MAX).map(|n| format!("{n:05}")).collect(),
+        |_, database| database.name = "x".repeat(TEXT_BYTES_MAX + 1),
+        |_, database| database.path = vec![b'x'; PATH_BYTES_MAX + 1],
+        |_, database| {
+            database.content = Content::Logical {
+                runs: vec![],
+                uncertain: None,
+            }
+        },
+        |_, database| {
+            database.content = Content::Logical {
+                runs: vec![run(1); RUNS_MAX + 1],
+                uncertain: None,
+            }
+        },
+        |_, database| database.damage[0].smallest = Some(vec![0; RUN_KEY_BYTES_MAX + 1]),
+        |_, database| database.damage = vec![database.damage[0].clone(); DAMAGE_MAX + 1],
+        |_, database| database.shape.comparator = "x".repeat(TEXT_BYTES_MAX + 1),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let (mut snapshot, mut database) = (snapshot(), database());
+        change(&mut snapshot, &mut database);
+        snapshot.sources = vec![Source::Database(Box::new(database))];
+        assert_eq!(
+            encode(&snapshot).unwrap_err().kind(),
+            Kind::Limit,
+            "change {number}"
+        );
+        let mut bytes = vec![1];
+        bytes = postcard::to_extend(&snapshot, bytes).unwrap();
+        assert_eq!(
+            decode(&bytes).unwrap_err().kind(),
+            Kind::Corrupt,
+            "change {number}"
+        );
+    }
+}
+
+#[test]
+fn a_filter_never_denies_what_was_added_and_seldom_affirms_what_was_not() {
+    let mut filter = KeyFilter::for_keys(10_000);
+    (0..10_000u32).for_each(|n| filter.insert(&n.to_le_bytes()));
+    assert!((0..10_000u32).all(|n| filter.may_contain(&n.to_le_bytes())));
+    let wrong = (10_000..110_000u32)
+        .filter(|n| filter.may_contain(&n.to_le_bytes()))
+        .count();
+    assert!(wrong < 2_000, "{wrong} of 100,000");
+}
+
+proptest! {
+    #[test]
+    fn noise_and_edits_never_panic(noise in prop::collection::vec(any::<u8>(), 0..300), edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        let _ = decode(&[&[1][..], &noise].concat());
+        let mut bytes = encode(&snapshot()).unwrap();
+        for (at, byte) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(other) = decode(&bytes) {
+            prop_assert_eq!(encode(&other).unwrap(), bytes);
+        }
+    }
+}
