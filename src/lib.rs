@@ -1,4 +1,38 @@
 //! levault: deduplicated, encrypted, verifiable backups of LevelDB databases.
+//!
+//! ```text
+//! database files --source--> records --run--> leaves --blob, pack--> sealed packs --index--> snapshot
+//!                <--target--         <--run--        <--blob, pack--             <--index--
+//! ```
+//!
+//! Use goes down only; each layer says what it does not know:
+//!
+//! | layer | modules | knows nothing of |
+//! |--|--|--|
+//! | operations | [`ops`] | terminals, arguments, exit codes |
+//! | repository | [`repo`] | where data comes from or goes to |
+//! | edges | [`source`], [`target`], [`storage`] | one another; keys; what the bytes mean |
+//! | stages | [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`index`] [`run`] [`snapshot`] | files, sockets, threads of their own, clocks, randomness they were not handed |
+//! | words | [`error`] [`id`] [`kind`] [`limits`] [`codec`] [`clock`] [`report`] | everything |
+//!
+//! Backing up and restoring from a program:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use levault::{keys::Password, ops::backup::Backup, report::Report};
+//! use levault::repo::{Repo, Settings};
+//! use levault::storage::LocalStorage;
+//!
+//! # fn main() -> levault::error::Result<()> {
+//! let storage = Arc::new(LocalStorage::open("/backups/app")?);
+//! let password = Password::new(b"a long sentence".to_vec());
+//! let repo = Repo::open(storage, &password, Settings::default())?;
+//! let outcome = Backup::new(vec!["/var/lib/app/db".into()]).run(&repo, &Report::default())?;
+//! println!("{:?}", outcome.snapshot);
+//! # Ok(())
+//! # }
+//! ```
+#![deny(unsafe_code)]
 
 pub mod clock;
 pub mod codec;
@@ -6,6 +40,7 @@ pub mod error;
 pub mod id;
 pub mod kind;
 pub mod limits;
+pub mod report;
 
 #[cfg(test)]
 mod document;
@@ -33,5 +68,10 @@ pub mod run;
 pub mod snapshot;
 
 pub mod source;
-pub mod storage;
 pub mod target;
+
+pub mod storage;
+
+pub mod repo;
+
+pub mod ops;

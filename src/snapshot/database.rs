@@ -138,6 +138,31 @@ impl DatabaseRoot {
         !self.damage.is_empty()
     }
 
+    /// Key and value bytes of its records.
+    pub fn bytes(&self) -> u64 {
+        self.key_bytes.saturating_add(self.value_bytes)
+    }
+
+    /// Where it stood, for people.
+    pub fn path_text(&self) -> String {
+        String::from_utf8_lossy(&self.path).into_owned()
+    }
+
+    /// True if it is kept as files.
+    pub fn is_physical(&self) -> bool {
+        matches!(self.content, Content::Physical { .. })
+    }
+
+    /// Records that lay in damaged ranges and are kept apart.
+    pub fn uncertain_records(&self) -> u64 {
+        match &self.content {
+            Content::Logical {
+                uncertain: Some(run), ..
+            } => run.records(),
+            _ => 0,
+        }
+    }
+
     /// Every run, the uncertain one last.
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
         let (runs, uncertain) = match &self.content {

@@ -97,6 +97,14 @@ impl Source {
 }
 
 impl Snapshot {
+    /// The databases among its sources.
+    pub fn databases(&self) -> impl Iterator<Item = &DatabaseRoot> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Database(database) => Some(&**database),
+            Source::Tree(_) => None,
+        })
+    }
+
     /// True if some source was damaged when it was read.
     pub fn is_damaged(&self) -> bool {
         self.sources.iter().any(|source| match source {

@@ -60,8 +60,8 @@ impl DatabaseTarget {
         self.stage.path()
     }
 
-    /// Writes one table. May be called from several threads at once, in any order; `number` must be used once,
-    /// be at least 1, and grow with the tables' keys.
+    /// Writes one table. May be called from several threads at once, in any order; `number` must be used once
+    /// and be at least 1.
     pub fn write_table(&self, number: u64, table: &FinishedTable) -> Result<()> {
         let name = table_name(number, self.shape.table_extension);
         let mut file = self.stage.create_file(&name)?;
@@ -88,9 +88,9 @@ impl DatabaseTarget {
     pub fn finish(self) -> Result<Staged> {
         self.sync_tables(std::mem::take(&mut *locked(&self.unsynced)))?;
         let mut tables = std::mem::take(&mut *locked(&self.tables));
-        tables.sort_by_key(|table| table.number);
+        sort_by_keys(&self.comparator, &mut tables);
         check_apart(&self.comparator, &tables)?;
-        let number = tables.last().map_or(0, |table| table.number) + 1;
+        let number = tables.iter().map(|table| table.number).max().unwrap_or(0) + 1;
         let version = restored_version(
             &self.comparator,
             number + 1,
@@ -129,6 +129,16 @@ impl DatabaseTarget {
             .map_err(std::io::Error::from)
             .act(|| "rename to CURRENT")?;
         self.stage.sync_directory()
+    }
+}
+
+/// By their keys where the order of keys is known; else numbers must grow with the keys.
+fn sort_by_keys(comparator: &Comparator, tables: &mut [TableMeta]) {
+    match comparator {
+        Comparator::Unknown(_) => tables.sort_by_key(|table| table.number),
+        known => {
+            tables.sort_by(|left, right| known.compare(left.smallest_user_key(), right.smallest_user_key()))
+        }
     }
 }
 

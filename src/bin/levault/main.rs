@@ -1,1 +1,34 @@
-fn main() {}
+//! The tool: parses, runs, turns endings into exit codes. It sees the library's public API and nothing else.
+
+mod advice;
+mod args;
+mod cmd;
+mod output;
+mod password;
+mod progress;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use levault::report::Report;
+
+use crate::args::Cli;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(&cli.global);
+    let report = Arc::new(Report::default());
+    let watched = Arc::clone(&report);
+    if let Err(error) = ctrlc::set_handler(move || watched.stop()) {
+        output.warn(&format!("signals are not handled: {error}"));
+    }
+    match cmd::run(cli, output, &report) {
+        Ok(ending) => ExitCode::from(ending.code()),
+        Err(error) => {
+            output.fail(&error);
+            ExitCode::from(advice::exit_code(&error))
+        }
+    }
+}

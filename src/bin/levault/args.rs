@@ -1,0 +1,276 @@
+//! Words on the command line, typed: parsed first, acted on later. restic's verbs and flags where it has them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Deduplicated, encrypted, verifiable backups of LevelDB databases.
+#[derive(Parser)]
+#[command(
+    name = "levault",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Args)]
+pub struct Global {
+    /// Where the repository lives (a directory)
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "LEVAULT_REPOSITORY",
+        value_name = "REPOSITORY"
+    )]
+    pub repo: Option<String>,
+    /// A file whose first line names the repository
+    #[arg(long, global = true, env = "LEVAULT_REPOSITORY_FILE", value_name = "FILE")]
+    pub repository_file: Option<PathBuf>,
+    /// A file whose first line is the password
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "LEVAULT_PASSWORD_FILE",
+        value_name = "FILE"
+    )]
+    pub password_file: Option<PathBuf>,
+    /// A command whose first line of output is the password (run by sh)
+    #[arg(long, global = true, env = "LEVAULT_PASSWORD_COMMAND", value_name = "COMMAND")]
+    pub password_command: Option<String>,
+    /// Use an empty password: whoever reads the repository reads the data
+    #[arg(long, global = true)]
+    pub insecure_no_password: bool,
+    /// JSON lines on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more (twice: everything)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Where the local cache lives
+    #[arg(long, global = true, env = "LEVAULT_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Keep no local cache
+    #[arg(long, global = true)]
+    pub no_cache: bool,
+    /// Compression of what is stored
+    #[arg(long, global = true, env = "LEVAULT_COMPRESSION", value_enum, default_value_t = CompressionArg::Auto)]
+    pub compression: CompressionArg,
+    /// Size of packs, MiB
+    #[arg(long, global = true, env = "LEVAULT_PACK_SIZE", value_name = "MIB", value_parser = clap::value_parser!(u32).range(4..=128))]
+    pub pack_size: Option<u32>,
+    /// Do not open and compare each finished pack before it is stored
+    #[arg(long, global = true)]
+    pub no_extra_verify: bool,
+}
+
+/// How hard to compress.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum CompressionArg {
+    Off,
+    Fastest,
+    Auto,
+    Better,
+    Max,
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Make a repository
+    #[command(alias = "repo-create")]
+    Init,
+    /// Save databases as one new snapshot
+    #[command(alias = "create")]
+    Backup(BackupArgs),
+    /// List the snapshots
+    Snapshots(SnapshotsArgs),
+    /// List what a snapshot holds, or the keys of one of its databases
+    Ls(LsArgs),
+    /// Print the value of one key as it was
+    Get(GetArgs),
+    /// Print the records of a database as it was
+    Dump(DumpArgs),
+    /// Bring a snapshot's databases back
+    #[command(alias = "extract")]
+    Restore(RestoreArgs),
+    /// Prove that what is stored can be restored
+    Check(CheckArgs),
+    /// Say what uses the space
+    #[command(alias = "info")]
+    Stats(StatsArgs),
+    /// Passwords and keys
+    Key(KeyArgs),
+    /// Print version and formats
+    Version,
+}
+
+#[derive(Args)]
+pub struct BackupArgs {
+    /// LevelDB directories
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Mark the snapshot; may be given several times
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// Host name to record
+    #[arg(long, env = "LEVAULT_HOST", value_name = "HOST")]
+    pub host: Option<String>,
+    /// Name of the database, for one PATH (default: the directory's name)
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Store the files as they are instead of their records
+    #[arg(long)]
+    pub physical: bool,
+    /// Read and count, store nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Args)]
+pub struct SnapshotsArgs {
+    /// Only these (ids, `latest`, `latest~N`)
+    #[arg(value_name = "SNAPSHOT")]
+    pub ids: Vec<String>,
+    /// Only snapshots of this host
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Only snapshots with this tag
+    #[arg(long)]
+    pub tag: Vec<String>,
+}
+
+/// Which database of a snapshot: needed when it holds several.
+#[derive(Args)]
+pub struct Pick {
+    /// Snapshot: an id or its beginning, `latest`, `latest~N`
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: String,
+    /// Which database, when the snapshot holds several
+    #[arg(long, value_name = "NAME")]
+    pub db: Option<String>,
+}
+
+#[derive(Args)]
+pub struct LsArgs {
+    #[command(flatten)]
+    pub pick: Pick,
+    /// List the keys too
+    #[arg(long)]
+    pub keys: bool,
+    /// Only keys that begin so
+    #[arg(long, requires = "keys")]
+    pub prefix: Option<String>,
+}
+
+#[derive(Args)]
+pub struct GetArgs {
+    #[command(flatten)]
+    pub pick: Pick,
+    #[command(flatten)]
+    pub key: KeyWords,
+}
+
+/// One key, in one of three spellings.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct KeyWords {
+    /// The key, as text
+    #[arg(value_name = "KEY")]
+    pub key: Option<String>,
+    /// The key in hexadecimal
+    #[arg(long, value_name = "HEX")]
+    pub key_hex: Option<String>,
+    /// The key in base64
+    #[arg(long, value_name = "BASE64")]
+    pub key_b64: Option<String>,
+}
+
+#[derive(Args)]
+pub struct DumpArgs {
+    #[command(flatten)]
+    pub pick: Pick,
+    /// Only keys that begin so
+    #[arg(long)]
+    pub prefix: Option<String>,
+    /// The same in hexadecimal
+    #[arg(long, conflicts_with = "prefix")]
+    pub prefix_hex: Option<String>,
+    /// jsonl: an object a line; raw: le32 key length, key, le32 value length, value
+    #[arg(long, value_enum, default_value_t = DumpFormat::Jsonl)]
+    pub format: DumpFormat,
+    /// Also records that damage in the source made uncertain
+    #[arg(long)]
+    pub with_uncertain: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum DumpFormat {
+    Jsonl,
+    Raw,
+}
+
+#[derive(Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub pick: Pick,
+    /// Where to: absent or empty; one database becomes this directory, several go below it by name
+    #[arg(short, long, value_name = "DIR")]
+    pub target: PathBuf,
+    /// Read everything again afterwards and compare the digests
+    #[arg(long, value_enum, default_value_t = VerifyArg::Full, num_args = 0..=1, default_missing_value = "full")]
+    pub verify: VerifyArg,
+    /// Also records that damage in the source made uncertain
+    #[arg(long)]
+    pub with_uncertain: bool,
+    /// Print what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VerifyArg {
+    None,
+    Full,
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Read and open every stored byte too
+    #[arg(long, conflicts_with = "read_data_subset")]
+    pub read_data: bool,
+    /// Read a share: n/t (the n-th of t parts), x% or a size like 2G (at random)
+    #[arg(long, value_name = "SUBSET")]
+    pub read_data_subset: Option<String>,
+}
+
+#[derive(Args)]
+pub struct StatsArgs {
+    /// Only this snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: Option<String>,
+}
+
+#[derive(Args)]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    pub verb: KeyVerb,
+}
+
+#[derive(Subcommand)]
+pub enum KeyVerb {
+    /// List the passwords' slots
+    List,
+}

@@ -1,0 +1,157 @@
+//! `backup`: databases in, one snapshot out.
+
+use levault::clock::UnixNanos;
+use levault::error::Result;
+use levault::ops::backup::{Backup, BackupOutcome, DatabaseOutcome, Stored};
+use serde_json::{Value, json};
+
+use super::{Run, usage};
+use crate::advice::Ending;
+use crate::args::BackupArgs;
+use crate::output::{bytes, key_text, put_bytes, time_exact};
+use crate::progress::watch;
+
+/// Saves, then says what was saved.
+pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
+    if args.name.is_some() && args.paths.len() > 1 {
+        return Err(usage("--name is for one PATH"));
+    }
+    let repo = run.open()?;
+    let mut backup = Backup::new(args.paths.clone());
+    backup.host = args.host.clone();
+    backup.tags = args.tag.clone();
+    backup.name = args.name.clone();
+    backup.physical = args.physical;
+    backup.dry_run = args.dry_run;
+    let outcome = watch(run.output, run.report, || backup.run(&repo, run.report))?;
+    tell(run, &outcome)?;
+    Ok(ending(run, &outcome))
+}
+
+fn ending(run: &Run, outcome: &BackupOutcome) -> Ending {
+    if outcome
+        .databases
+        .iter()
+        .any(|database| !database.damage.is_empty())
+    {
+        Ending::SourceDamaged
+    } else if !run.report.problems().is_empty() {
+        Ending::Incomplete
+    } else {
+        Ending::Done
+    }
+}
+
+fn tell(run: &Run, outcome: &BackupOutcome) -> Result<()> {
+    for database in &outcome.databases {
+        tell_database(run, database)?;
+    }
+    for problem in run.report.notices().iter().chain(&run.report.problems()) {
+        run.output.warn(problem);
+    }
+    run.output.emit(&summary(outcome))?;
+    run.output.say(format!(
+        "added {} new blobs, {} ({} stored) in {:.1} s",
+        outcome.blobs_new,
+        bytes(outcome.bytes_added),
+        bytes(outcome.bytes_added_packed),
+        seconds(outcome.begin, outcome.end),
+    ))?;
+    match outcome.snapshot {
+        Some(id) => run.output.say(format!("snapshot {} saved", id.short())),
+        None => run.output.say("dry run: nothing was stored"),
+    }
+}
+
+fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
+    let how = match &database.stored {
+        Stored::Records => String::new(),
+        Stored::Files { why } => format!(", stored as files: {why}"),
+    };
+    run.output.say(format!(
+        "{}: {} records, {} of keys and values{how}",
+        database.name,
+        database.records,
+        bytes(database.key_bytes + database.value_bytes),
+    ))?;
+    for tail in &database.torn_tails {
+        run.output.warn(&format!(
+            "{}: {}: ends inside a write at byte {} (normal after a crash; the records before it are saved)",
+            database.name, tail.file, tail.offset
+        ));
+    }
+    for damage in &database.damage {
+        run.output
+            .warn(&format!("{}: {}", database.name, damage_text(damage)));
+    }
+    if database.uncertain > 0 {
+        run.output.warn(&format!(
+            "{}: {} records lie in damaged ranges and may be older than what was lost; they are kept apart",
+            database.name, database.uncertain
+        ));
+    }
+    Ok(())
+}
+
+/// One piece of damage, for people.
+pub fn damage_text(damage: &levault::snapshot::Damage) -> String {
+    let at = damage
+        .offset
+        .map_or_else(String::new, |offset| format!(" at byte {offset}"));
+    let range = match (&damage.smallest, &damage.largest) {
+        (Some(from), Some(to)) => format!(", keys {} to {}", key_text(from), key_text(to)),
+        _ => String::new(),
+    };
+    format!("damaged: {}{at}{range}: {}", damage.file, damage.what)
+}
+
+/// One piece of damage, for programs.
+pub fn damage_json(damage: &levault::snapshot::Damage) -> Value {
+    let mut object = serde_json::Map::new();
+    object.insert("file".into(), damage.file.clone().into());
+    object.insert("offset".into(), damage.offset.into());
+    object.insert("what".into(), damage.what.clone().into());
+    for (name, key) in [("smallest", &damage.smallest), ("largest", &damage.largest)] {
+        if let Some(key) = key {
+            put_bytes(&mut object, name, key);
+        }
+    }
+    object.into()
+}
+
+fn summary(outcome: &BackupOutcome) -> Value {
+    json!({
+        "message_type": "summary",
+        "snapshot_id": outcome.snapshot.map(|id| id.to_hex()),
+        "dry_run": outcome.snapshot.is_none(),
+        "backup_start": time_exact(outcome.begin),
+        "backup_end": time_exact(outcome.end),
+        "total_duration": seconds(outcome.begin, outcome.end),
+        "total_bytes_processed": outcome.databases.iter().map(|db| db.key_bytes + db.value_bytes).sum::<u64>(),
+        "bytes_read": outcome.bytes_read,
+        "data_blobs": outcome.blobs_new,
+        "data_added": outcome.bytes_added,
+        "data_added_packed": outcome.bytes_added_packed,
+        "databases": outcome.databases.iter().map(database_json).collect::<Vec<_>>(),
+    })
+}
+
+fn database_json(database: &DatabaseOutcome) -> Value {
+    json!({
+        "db": database.name,
+        "path": database.path.display().to_string(),
+        "stored": match &database.stored { Stored::Records => "records", Stored::Files { .. } => "files" },
+        "records": database.records,
+        "key_bytes": database.key_bytes,
+        "value_bytes": database.value_bytes,
+        "uncertain": database.uncertain,
+        "last_seq": database.last_sequence.to_string(),
+        "source_damage": database.damage.iter().map(damage_json).collect::<Vec<_>>(),
+        "torn_tails": database.torn_tails.iter().map(|tail| json!({"file": tail.file, "offset": tail.offset}))
+            .collect::<Vec<_>>(),
+    })
+}
+
+fn seconds(begin: UnixNanos, end: UnixNanos) -> f64 {
+    (end.0 - begin.0).max(0) as f64 / 1e9
+}

@@ -1,0 +1,123 @@
+//! `check`: findings, each with what hangs on it and what helps.
+
+use levault::error::Result;
+use levault::ops::check::{Check, CheckOutcome, Finding, ReadData};
+use serde_json::{Value, json};
+
+use super::{Run, usage};
+use crate::advice::Ending;
+use crate::args::CheckArgs;
+use crate::output::bytes;
+use crate::progress::watch;
+
+/// Checks, then says what was found; never "done" with an error.
+pub fn run(run: &Run, args: &CheckArgs) -> Result<Ending> {
+    let read = match (&args.read_data_subset, args.read_data) {
+        (Some(words), _) => subset(words)?,
+        (None, true) => ReadData::All,
+        (None, false) => ReadData::None,
+    };
+    let repo = run.open()?;
+    let outcome = watch(run.output, run.report, || Check { read }.run(&repo, run.report))?;
+    for finding in &outcome.findings {
+        tell_finding(run, finding)?;
+    }
+    run.output.emit(&summary(&outcome))?;
+    run.output.say(format!(
+        "checked {} snapshots, {} packs, {} blobs; read {} of pack data",
+        outcome.snapshots,
+        outcome.packs,
+        outcome.blobs,
+        bytes(outcome.bytes_read)
+    ))?;
+    match outcome.findings.is_empty() {
+        true => run.output.say("no errors were found").map(|()| Ending::Done),
+        false => {
+            run.output
+                .say(format!("{} errors were found", outcome.findings.len()))?;
+            Ok(Ending::CheckFailed)
+        }
+    }
+}
+
+fn tell_finding(run: &Run, finding: &Finding) -> Result<()> {
+    run.output.emit(&finding_json(finding))?;
+    if run.output.json {
+        return Ok(());
+    }
+    eprintln!("error: {}: {}", finding.object, finding.what);
+    for hanging in &finding.affects {
+        eprintln!("  affects {hanging}");
+    }
+    eprintln!("  {}", finding.helps);
+    Ok(())
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    json!({"message_type": "error", "object": finding.object, "what": finding.what,
+        "affects": finding.affects, "helps": finding.helps})
+}
+
+fn summary(outcome: &CheckOutcome) -> Value {
+    json!({
+        "message_type": "summary",
+        "num_errors": outcome.findings.len(),
+        "snapshots": outcome.snapshots,
+        "packs": outcome.packs,
+        "blobs": outcome.blobs,
+        "bytes_read": outcome.bytes_read,
+        "packs_read": outcome.packs_read,
+    })
+}
+
+fn subset(words: &str) -> Result<ReadData> {
+    let wrong = || {
+        usage(format!(
+            "subset {words}: want n/t, a percentage like 5% or a size like 2G"
+        ))
+    };
+    if let Some((part, of)) = words.split_once('/') {
+        let (part, of): (u32, u32) = (
+            part.parse().map_err(|_| wrong())?,
+            of.parse().map_err(|_| wrong())?,
+        );
+        return match part >= 1 && part <= of {
+            true => Ok(ReadData::Part { part, of }),
+            false => Err(wrong()),
+        };
+    }
+    if let Some(percent) = words.strip_suffix('%') {
+        let percent: f64 = percent.parse().map_err(|_| wrong())?;
+        return match percent > 0.0 && percent <= 100.0 {
+            true => Ok(ReadData::Share(percent / 100.0)),
+            false => Err(wrong()),
+        };
+    }
+    let shift = match words.chars().last() {
+        Some('K' | 'k') => 10,
+        Some('M' | 'm') => 20,
+        Some('G' | 'g') => 30,
+        Some('T' | 't') => 40,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = words[..words.len() - 1].parse().map_err(|_| wrong())?;
+    count
+        .checked_mul(1 << shift)
+        .map(ReadData::Bytes)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subsets_are_parts_shares_or_sizes() {
+        assert!(matches!(subset("2/7"), Ok(ReadData::Part { part: 2, of: 7 })));
+        assert!(matches!(subset("5%"), Ok(ReadData::Share(share)) if (share - 0.05).abs() < 1e-9));
+        assert!(matches!(subset("2G"), Ok(ReadData::Bytes(bytes)) if bytes == 2 << 30));
+        for wrong in ["", "0/3", "4/3", "101%", "0%", "5", "G", "x%", "é"] {
+            assert!(subset(wrong).is_err(), "{wrong}");
+        }
+    }
+}

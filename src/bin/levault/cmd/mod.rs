@@ -1,0 +1,134 @@
+//! One file per verb; here the way to each, and what they share: where the repository is and how it opens.
+
+mod backup;
+mod check;
+mod init;
+mod key;
+mod read;
+mod restore;
+mod snapshots;
+mod stats;
+mod version;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use levault::compress::Compression;
+use levault::error::{Act, Error, Kind, Result};
+use levault::repo::{Cache, Repo, Settings};
+use levault::report::Report;
+use levault::storage::LocalStorage;
+
+use crate::advice::Ending;
+use crate::args::{Cli, CompressionArg, Global, KeyVerb, Verb};
+use crate::output::Output;
+use crate::password::{self, Purpose};
+
+/// Runs the verb.
+pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
+    let run = Run {
+        global: &cli.global,
+        output,
+        report,
+    };
+    match cli.verb {
+        Verb::Init => init::run(&run),
+        Verb::Backup(args) => backup::run(&run, &args),
+        Verb::Snapshots(args) => snapshots::run(&run, &args),
+        Verb::Ls(args) => read::ls(&run, &args),
+        Verb::Get(args) => read::get(&run, &args),
+        Verb::Dump(args) => read::dump(&run, &args),
+        Verb::Restore(args) => restore::run(&run, &args),
+        Verb::Check(args) => check::run(&run, &args),
+        Verb::Stats(args) => stats::run(&run, &args),
+        Verb::Key(args) => match args.verb {
+            KeyVerb::List => key::list(&run),
+        },
+        Verb::Version => version::run(&run),
+    }
+}
+
+/// One run of the tool.
+pub struct Run<'a> {
+    pub global: &'a Global,
+    pub output: Output,
+    pub report: &'a Arc<Report>,
+}
+
+impl Run<'_> {
+    /// The repository the settings name, unlocked.
+    pub fn open(&self) -> Result<Repo> {
+        let storage = LocalStorage::open(&self.repository()?)?;
+        let password = password::read(self.global, Purpose::Unlock)?;
+        Repo::open(Arc::new(storage), &password, self.settings()?)
+    }
+
+    /// The directory the repository lives in.
+    pub fn repository(&self) -> Result<PathBuf> {
+        match (&self.global.repo, &self.global.repository_file) {
+            (Some(_), Some(_)) => Err(usage("--repo and --repository-file are both named; keep one")),
+            (Some(place), None) => local(place),
+            (None, Some(file)) => local(&first_line(file)?),
+            (None, None) => Err(usage("no repository named: use -r/--repo or LEVAULT_REPOSITORY")),
+        }
+    }
+
+    /// How the repository is to be used.
+    pub fn settings(&self) -> Result<Settings> {
+        Ok(Settings {
+            cache: self.cache()?,
+            compression: compression(self.global.compression),
+            pack_bytes: self.global.pack_size.map(|mib| (mib as usize) << 20),
+            verify_packs: !self.global.no_extra_verify,
+        })
+    }
+
+    fn cache(&self) -> Result<Cache> {
+        match (self.global.no_cache, &self.global.cache_dir) {
+            (true, _) => Ok(Cache::None),
+            (false, Some(dir)) => Ok(Cache::Directory(dir.clone())),
+            (false, None) => Ok(default_cache().map_or(Cache::None, Cache::Directory)),
+        }
+    }
+}
+
+fn default_cache() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .map(|dir| dir.join("levault"))
+}
+
+fn local(place: &str) -> Result<PathBuf> {
+    let path = place.strip_prefix("local:").unwrap_or(place);
+    if let Some((scheme, _)) = path.split_once("://") {
+        return Err(usage(format!(
+            "storage {scheme}: is not in this version; name a directory"
+        )));
+    }
+    match path.is_empty() {
+        true => Err(usage("the repository's place is empty")),
+        false => Ok(PathBuf::from(path)),
+    }
+}
+
+fn first_line(file: &PathBuf) -> Result<String> {
+    let text = std::fs::read_to_string(file).act(|| format!("read repository file {}", file.display()))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+fn compression(arg: CompressionArg) -> Compression {
+    match arg {
+        CompressionArg::Off => Compression::Off,
+        CompressionArg::Fastest => Compression::Fastest,
+        CompressionArg::Auto => Compression::Auto,
+        CompressionArg::Better => Compression::Better,
+        CompressionArg::Max => Compression::Max,
+    }
+}
+
+/// A request that makes no sense.
+pub fn usage(message: impl Into<String>) -> Error {
+    Error::new(Kind::Usage, message)
+}

@@ -1,0 +1,147 @@
+//! `ls`, `get`, `dump`: answers from a snapshot without restoring it.
+
+use std::io::{BufWriter, Write};
+
+use levault::error::{Act, Error, Kind, Result};
+use levault::ops::read::{self, Wish};
+use levault::repo::{Repo, StoredSnapshot};
+use serde_json::{Map, Value, json};
+
+use super::{Run, usage};
+use crate::advice::Ending;
+use crate::args::{DumpArgs, DumpFormat, GetArgs, KeyWords, LsArgs};
+use crate::output::{bytes, key_text, print_line, put_bytes};
+
+/// Lists databases, or the keys of one.
+pub fn ls(run: &Run, args: &LsArgs) -> Result<Ending> {
+    let repo = run.open()?;
+    let stored = repo.select(&args.pick.snapshot)?;
+    if !args.keys {
+        return list_databases(run, &stored);
+    }
+    let wish = Wish {
+        prefix: args.prefix.clone().unwrap_or_default().into_bytes(),
+        with_uncertain: false,
+    };
+    let database = read::database(&stored.snapshot, args.pick.db.as_deref())?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    read::records(&repo, database, &wish, run.report, &mut |key, value| {
+        let line = match run.output.json {
+            true => key_json(key, value.len()).to_string(),
+            false => format!("{:>10}  {}", value.len(), key_text(key)),
+        };
+        writeln!(out, "{line}").act(|| "write to standard output")
+    })?;
+    out.flush().act(|| "write to standard output")?;
+    Ok(Ending::Done)
+}
+
+fn list_databases(run: &Run, stored: &StoredSnapshot) -> Result<Ending> {
+    for database in stored.snapshot.databases() {
+        run.output.emit(
+            &json!({"message_type": "node", "db": database.name, "path": database.path_text(),
+            "records": database.records, "size": database.bytes(), "physical": database.is_physical(),
+            "source_damage": database.damage.iter().map(super::backup::damage_json).collect::<Vec<_>>()}),
+        )?;
+        run.output.say(format!(
+            "{:>10} records  {:>10}  {}  {}",
+            database.records,
+            bytes(database.bytes()),
+            database.name,
+            database.path_text()
+        ))?;
+        for damage in &database.damage {
+            run.output
+                .say(format!("    {}", super::backup::damage_text(damage)))?;
+        }
+    }
+    Ok(Ending::Done)
+}
+
+fn key_json(key: &[u8], value_len: usize) -> Value {
+    let mut object = Map::new();
+    put_bytes(&mut object, "key", key);
+    object.insert("size".into(), value_len.into());
+    object.into()
+}
+
+/// Prints one value: its bytes as they are, or JSON.
+pub fn get(run: &Run, args: &GetArgs) -> Result<Ending> {
+    let key = key_bytes(&args.key)?;
+    let repo = run.open()?;
+    let stored = repo.select(&args.pick.snapshot)?;
+    let database = read::database(&stored.snapshot, args.pick.db.as_deref())?;
+    let value = read::get(&repo, database, &key)?.ok_or_else(|| {
+        Error::new(
+            Kind::NotFound,
+            format!("key {} is not in {}", key_text(&key), database.name),
+        )
+    })?;
+    if run.output.json {
+        return print_line(&record_json(&key, &value).to_string()).map(|()| Ending::Done);
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(&value)
+        .and_then(|()| out.flush())
+        .act(|| "write to standard output")?;
+    Ok(Ending::Done)
+}
+
+fn key_bytes(words: &KeyWords) -> Result<Vec<u8>> {
+    match (&words.key, &words.key_hex, &words.key_b64) {
+        (Some(text), ..) => Ok(text.clone().into_bytes()),
+        (_, Some(text), _) => hex(text),
+        (.., Some(text)) => data_encoding::BASE64
+            .decode(text.as_bytes())
+            .map_err(|cause| usage(format!("key in base64: {cause}"))),
+        _ => Err(usage("no key named")),
+    }
+}
+
+fn hex(text: &str) -> Result<Vec<u8>> {
+    data_encoding::HEXLOWER_PERMISSIVE
+        .decode(text.as_bytes())
+        .map_err(|cause| usage(format!("{text} in hexadecimal: {cause}")))
+}
+
+fn record_json(key: &[u8], value: &[u8]) -> Value {
+    let mut object = Map::new();
+    put_bytes(&mut object, "key", key);
+    put_bytes(&mut object, "value", value);
+    object.into()
+}
+
+/// Prints records, in the database's order.
+pub fn dump(run: &Run, args: &DumpArgs) -> Result<Ending> {
+    let prefix = match (&args.prefix, &args.prefix_hex) {
+        (Some(text), _) => text.clone().into_bytes(),
+        (_, Some(text)) => hex(text)?,
+        _ => Vec::new(),
+    };
+    let repo: Repo = run.open()?;
+    let stored = repo.select(&args.pick.snapshot)?;
+    let database = read::database(&stored.snapshot, args.pick.db.as_deref())?;
+    let wish = Wish {
+        prefix,
+        with_uncertain: args.with_uncertain,
+    };
+    let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+    read::records(&repo, database, &wish, run.report, &mut |key, value| {
+        let written = match args.format {
+            DumpFormat::Jsonl => writeln!(out, "{}", record_json(key, value)),
+            DumpFormat::Raw => raw(&mut out, key, value),
+        };
+        written.act(|| "write to standard output")
+    })?;
+    out.flush().act(|| "write to standard output")?;
+    Ok(Ending::Done)
+}
+
+fn raw(out: &mut impl Write, key: &[u8], value: &[u8]) -> std::io::Result<()> {
+    for part in [key, value] {
+        let len = u32::try_from(part.len()).map_err(std::io::Error::other)?;
+        out.write_all(&len.to_le_bytes())?;
+        out.write_all(part)?;
+    }
+    Ok(())
+}

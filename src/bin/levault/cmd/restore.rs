@@ -1,0 +1,81 @@
+//! `restore`: a snapshot's databases back into directories.
+
+use levault::error::Result;
+use levault::ops::restore::{Restore, RestoreOutcome, Verify};
+use serde_json::json;
+
+use super::Run;
+use crate::advice::Ending;
+use crate::args::{RestoreArgs, VerifyArg};
+use crate::output::bytes;
+use crate::progress::watch;
+
+/// Restores, or prints what would be done.
+pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
+    let repo = run.open()?;
+    let snapshot = repo.select(&args.pick.snapshot)?;
+    let restore = Restore {
+        database: args.pick.db.clone(),
+        target: args.target.clone(),
+        verify: match args.verify {
+            VerifyArg::Full => Verify::Full,
+            VerifyArg::None => Verify::None,
+        },
+        with_uncertain: args.with_uncertain,
+    };
+    if args.dry_run {
+        return plan(run, &restore.plan(&snapshot)?);
+    }
+    let outcomes = watch(run.output, run.report, || {
+        restore.run(&repo, &snapshot, run.report)
+    })?;
+    for outcome in &outcomes {
+        tell(run, outcome)?;
+    }
+    for problem in run.report.problems() {
+        run.output.warn(&problem);
+    }
+    run.output.emit(&json!({
+        "message_type": "summary",
+        "snapshot_id": snapshot.id.to_hex(),
+        "records": outcomes.iter().map(|outcome| outcome.records).sum::<u64>(),
+        "total_bytes": outcomes.iter().map(|outcome| outcome.bytes).sum::<u64>(),
+        "verified": outcomes.iter().all(|outcome| outcome.verified),
+    }))?;
+    match run.report.problems().is_empty() {
+        true => Ok(Ending::Done),
+        false => Ok(Ending::Incomplete),
+    }
+}
+
+fn plan(run: &Run, plan: &[levault::ops::restore::Step]) -> Result<Ending> {
+    for step in plan {
+        run.output.emit(
+            &json!({"message_type": "plan", "db": step.name, "target": step.target.display().to_string(),
+            "records": step.records, "total_bytes": step.bytes}),
+        )?;
+        run.output.say(format!(
+            "would restore {} ({} records, {}) to {}",
+            step.name,
+            step.records,
+            bytes(step.bytes),
+            step.target.display()
+        ))?;
+    }
+    Ok(Ending::Done)
+}
+
+fn tell(run: &Run, outcome: &RestoreOutcome) -> Result<()> {
+    let verified = if outcome.verified {
+        "read back and verified"
+    } else {
+        "not verified"
+    };
+    run.output.say(format!(
+        "restored {} ({} records, {}) to {}, {verified}",
+        outcome.name,
+        outcome.records,
+        bytes(outcome.bytes),
+        outcome.target.display()
+    ))
+}

@@ -1,0 +1,98 @@
+//! `snapshots`: what there is to go back to.
+
+use levault::error::Result;
+use levault::repo::StoredSnapshot;
+use serde_json::{Value, json};
+
+use super::Run;
+use crate::advice::Ending;
+use crate::args::SnapshotsArgs;
+use crate::output::{bytes, print_line, time, time_exact};
+
+/// Lists them, oldest first.
+pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
+    let repo = run.open()?;
+    let catalog = repo.catalog()?;
+    catalog.unreadable.iter().for_each(|what| run.output.warn(what));
+    let ending = if catalog.unreadable.is_empty() {
+        Ending::Done
+    } else {
+        Ending::Incomplete
+    };
+    let mut found = match args.ids.is_empty() {
+        true => catalog.snapshots,
+        false => args
+            .ids
+            .iter()
+            .map(|words| repo.select(words))
+            .collect::<Result<_>>()?,
+    };
+    found.retain(|stored| {
+        let snapshot = &stored.snapshot;
+        args.host.as_ref().is_none_or(|host| *host == snapshot.host)
+            && args.tag.iter().all(|tag| snapshot.tags.contains(tag))
+    });
+    if run.output.json {
+        return print_line(&Value::from(found.iter().map(to_json).collect::<Vec<_>>()).to_string())
+            .map(|()| ending);
+    }
+    run.output
+        .say("ID        Time                  Host        Tags        Records     Size        Databases")?;
+    for stored in &found {
+        run.output.say(row(stored))?;
+    }
+    run.output.say(format!("{} snapshots", found.len()))?;
+    Ok(ending)
+}
+
+fn row(stored: &StoredSnapshot) -> String {
+    let snapshot = &stored.snapshot;
+    let names: Vec<_> = snapshot.databases().map(|database| mark(database)).collect();
+    format!(
+        "{}  {}  {:<10}  {:<10}  {:>9}  {:>10}  {}",
+        stored.id.short(),
+        time(snapshot.time),
+        snapshot.host,
+        snapshot.tags.join(","),
+        snapshot.databases().map(|database| database.records).sum::<u64>(),
+        bytes(snapshot.databases().map(|database| database.bytes()).sum()),
+        names.join(", ")
+    )
+}
+
+fn mark(database: &levault::snapshot::DatabaseRoot) -> String {
+    match database.damage.is_empty() {
+        true => database.name.clone(),
+        false => format!("{} (source was damaged)", database.name),
+    }
+}
+
+/// One snapshot, for programs.
+pub fn to_json(stored: &StoredSnapshot) -> Value {
+    let snapshot = &stored.snapshot;
+    json!({
+        "id": stored.id.to_hex(),
+        "short_id": stored.id.short(),
+        "time": time_exact(snapshot.time),
+        "hostname": snapshot.host,
+        "username": snapshot.user,
+        "tags": snapshot.tags,
+        "paths": snapshot.databases().map(|database| database.path_text()).collect::<Vec<_>>(),
+        "program_version": snapshot.program,
+        "databases": snapshot.databases().map(database_json).collect::<Vec<_>>(),
+    })
+}
+
+fn database_json(database: &levault::snapshot::DatabaseRoot) -> Value {
+    json!({
+        "db": database.name,
+        "timeline": database.timeline.to_hex(),
+        "records": database.records,
+        "total_bytes": database.bytes(),
+        "last_seq": database.last_sequence.to_string(),
+        "comparator": database.shape.comparator,
+        "damaged": !database.damage.is_empty(),
+        "physical": database.is_physical(),
+        "unverified_source": database.trust == levault::snapshot::Trust::Unverified,
+    })
+}

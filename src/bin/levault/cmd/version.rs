@@ -1,0 +1,17 @@
+//! `version`: the program and the formats it reads.
+
+use levault::error::Result;
+use serde_json::json;
+
+use super::Run;
+use crate::advice::Ending;
+
+/// Prints both.
+pub fn run(run: &Run) -> Result<Ending> {
+    let (version, format) = (env!("CARGO_PKG_VERSION"), levault::repo::FORMAT_VERSION);
+    run.output
+        .emit(&json!({"message_type": "version", "version": version, "repository_format": format}))?;
+    run.output
+        .say(format!("levault {version}, repository format {format}"))?;
+    Ok(Ending::Done)
+}

@@ -1,0 +1,154 @@
+//! What people and programs see: plain lines, JSON lines, numbers with units.
+
+use std::io::{IsTerminal, Write};
+
+use jiff::Timestamp;
+use levault::clock::UnixNanos;
+use levault::error::{Act, Error, Result};
+use serde_json::{Value, json};
+
+use crate::advice;
+use crate::args::Global;
+
+/// How this run talks.
+#[derive(Clone, Copy)]
+pub struct Output {
+    pub json: bool,
+    pub quiet: bool,
+    pub verbose: u8,
+}
+
+impl Output {
+    /// As the flags say.
+    pub fn new(global: &Global) -> Self {
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+        }
+    }
+
+    /// A line for people; programs and the quiet see nothing.
+    pub fn say(&self, line: impl AsRef<str>) -> Result<()> {
+        match self.json || self.quiet {
+            true => Ok(()),
+            false => print_line(line.as_ref()),
+        }
+    }
+
+    /// A line only for those who asked for more.
+    pub fn detail(&self, line: impl AsRef<str>) -> Result<()> {
+        match self.verbose > 0 {
+            true => self.say(line),
+            false => Ok(()),
+        }
+    }
+
+    /// One JSON document on a line, for programs.
+    pub fn emit(&self, value: &Value) -> Result<()> {
+        match self.json {
+            true => print_line(&value.to_string()),
+            false => Ok(()),
+        }
+    }
+
+    /// A problem that did not end the run: standard error, both for people and programs.
+    pub fn warn(&self, text: &str) {
+        match self.json {
+            true => eprintln!("{}", json!({"message_type": "error", "error": {"message": text}})),
+            false => eprintln!("warning: {text}"),
+        }
+    }
+
+    /// The error that ended the run, with advice.
+    pub fn fail(&self, error: &Error) {
+        let code = advice::exit_code(error);
+        if self.json {
+            let message = json!({"message_type": "exit_error", "code": code, "message": error.to_string(),
+                "advice": advice::advice(error)});
+            eprintln!("{message}");
+            return;
+        }
+        eprintln!("levault: {error}");
+        if let Some(advice) = advice::advice(error) {
+            eprintln!("  {advice}");
+        }
+    }
+
+    /// True when a progress bar would be seen and not disturb.
+    pub fn wants_bar(&self) -> bool {
+        !self.json && !self.quiet && std::io::stderr().is_terminal()
+    }
+}
+
+/// Writes a line; a closed pipe is an error like any other, not a panic.
+pub fn print_line(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").act(|| "write to standard output")
+}
+
+/// `1536` as `1.5 KiB`.
+pub fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return match unit {
+                "B" => format!("{count} B"),
+                _ => format!("{value:.1} {unit}"),
+            };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
+/// RFC 3339 with zone, to the second; nanoseconds only where programs read.
+pub fn time(at: UnixNanos) -> String {
+    match Timestamp::from_nanosecond(i128::from(at.0)) {
+        Ok(timestamp) => timestamp
+            .round(jiff::Unit::Second)
+            .unwrap_or(timestamp)
+            .to_string(),
+        Err(_) => format!("{} ns", at.0),
+    }
+}
+
+/// RFC 3339 in full.
+pub fn time_exact(at: UnixNanos) -> String {
+    Timestamp::from_nanosecond(i128::from(at.0)).map_or_else(|_| format!("{} ns", at.0), |at| at.to_string())
+}
+
+/// A key or value for JSON: `NAME` when it is UTF-8, `NAME_b64` always.
+pub fn put_bytes(object: &mut serde_json::Map<String, Value>, name: &str, bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        object.insert(name.into(), text.into());
+    }
+    object.insert(format!("{name}_b64"), data_encoding::BASE64.encode(bytes).into());
+}
+
+/// A key for people: text when printable, else hexadecimal.
+pub fn key_text(key: &[u8]) -> String {
+    match std::str::from_utf8(key) {
+        Ok(text) if !text.is_empty() && text.chars().all(|c| !c.is_control()) => text.into(),
+        _ => format!("0x{}", data_encoding::HEXLOWER.encode(key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_people_write_them() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(5 << 40), "5.0 TiB");
+    }
+
+    #[test]
+    fn keys_that_are_not_text_are_shown_in_hexadecimal() {
+        assert_eq!(key_text(b"abc"), "abc");
+        assert_eq!(key_text(b"\x00\xff"), "0x00ff");
+        assert_eq!(key_text(b""), "0x");
+    }
+}

@@ -1,0 +1,235 @@
+//! One database: looked at, read, stored; as records when they can be told, else as files.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::crypto::{Entropy, OsEntropy};
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::{SetDigest, TimelineId};
+use crate::leveldb::{Comparator, Shape};
+use crate::limits::DAMAGE_MAX;
+use crate::repo::{Repo, Writer};
+use crate::report::Report;
+use crate::snapshot::{Capture, Content, Damage, DatabaseRoot, LogTail, Run, Trust};
+use crate::source::{self, Database, DatabaseFile, ScanOutcome};
+
+use super::pipeline::{self, StoredRun, StoredRuns};
+use super::{DatabaseOutcome, Stored, files};
+
+/// What is known of a database before it is read.
+pub struct Wanted<'a> {
+    pub path: &'a Path,
+    pub name: &'a str,
+    /// Store its files, whatever its records say.
+    pub physical: bool,
+    /// The history it continues if its sequence numbers went on, and the last of them.
+    pub timeline: Option<(TimelineId, u64)>,
+}
+
+/// Reads and stores one database.
+pub fn save(
+    repo: &Repo,
+    writer: &mut Writer,
+    wanted: &Wanted,
+    report: &Report,
+) -> Result<(DatabaseRoot, DatabaseOutcome)> {
+    let mut saving = Saving {
+        repo,
+        writer,
+        wanted,
+        report,
+    };
+    let database = match Database::open(wanted.path) {
+        Ok(database) => database,
+        Err(error) if error.kind() == Kind::Corrupt => return saving.unreadable(&error),
+        Err(error) => return Err(error),
+    };
+    report
+        .bytes_total
+        .add(database.files().iter().map(|file| file.len).sum());
+    if wanted.physical {
+        return saving.files(&database, "as asked".into());
+    }
+    if let Comparator::Unknown(name) = database.comparator() {
+        return saving.files(&database, format!("its order of keys, {name:?}, is not known"));
+    }
+    match saving.records(&database) {
+        Err(error) if error.kind() == Kind::Limit => saving.files(&database, error.to_string()),
+        result => result,
+    }
+}
+
+struct Saving<'a, 'w> {
+    repo: &'a Repo,
+    writer: &'a mut Writer<'w>,
+    wanted: &'a Wanted<'a>,
+    report: &'a Report,
+}
+
+impl Saving<'_, '_> {
+    fn records(&mut self, database: &Database) -> Result<(DatabaseRoot, DatabaseOutcome)> {
+        let read = |scan: &mut super::scan::Scan| database.scan(scan);
+        let stored = pipeline::store(self.repo, self.writer, read, self.report)?;
+        let root = self.logical(
+            database.shape(),
+            database.last_sequence(),
+            stored,
+            Trust::Verified,
+        )?;
+        Ok(outcome(root, self.wanted.path, Stored::Records))
+    }
+
+    fn logical(
+        &self,
+        shape: Shape,
+        last_sequence: u64,
+        stored: StoredRuns,
+        trust: Trust,
+    ) -> Result<DatabaseRoot> {
+        let comparator = shape.comparator.clone();
+        let run = |run: StoredRun| Run {
+            root: run.root,
+            last_key: run.last_key,
+            comparator: comparator.clone(),
+            filter: None,
+        };
+        let uncertain = stored.uncertain.root.is_some().then_some(stored.uncertain);
+        let content = Content::Logical {
+            runs: vec![run(stored.base)],
+            uncertain: uncertain.map(run),
+        };
+        let mut root = self.root(shape, content, last_sequence, trust)?;
+        root.records = stored.counts.records;
+        root.key_bytes = stored.counts.key_bytes;
+        root.value_bytes = stored.counts.value_bytes;
+        root.set_digest = stored.set_digest;
+        root.stream_digest = Some(stored.stream_digest);
+        root.capture = capture(&stored.scan);
+        keep_damage(&mut root, stored.scan.damage.into_iter().map(damage).collect());
+        Ok(root)
+    }
+
+    fn files(&mut self, database: &Database, why: String) -> Result<(DatabaseRoot, DatabaseOutcome)> {
+        let (content, bytes_read) = self.store_files(&database.files()?)?;
+        let mut root = self.root(
+            database.shape(),
+            content,
+            database.last_sequence(),
+            Trust::Verified,
+        )?;
+        root.capture.bytes_read = bytes_read;
+        root.value_bytes = bytes_read;
+        Ok(outcome(root, self.wanted.path, Stored::Files { why }))
+    }
+
+    /// CURRENT or MANIFEST cannot be read: nothing says which files belong, so all of them are kept.
+    fn unreadable(&mut self, error: &Error) -> Result<(DatabaseRoot, DatabaseOutcome)> {
+        let (content, bytes_read) = self.store_files(&files::all_in(self.wanted.path)?)?;
+        let mut root = self.root(Shape::default(), content, 0, Trust::Verified)?;
+        root.capture.bytes_read = bytes_read;
+        root.value_bytes = bytes_read;
+        let what = error.to_string();
+        let damage = Damage {
+            file: "MANIFEST".into(),
+            offset: None,
+            level: None,
+            smallest: None,
+            largest: None,
+            what,
+        };
+        keep_damage(&mut root, vec![damage]);
+        let why = "its MANIFEST cannot be read".into();
+        Ok(outcome(root, self.wanted.path, Stored::Files { why }))
+    }
+
+    fn store_files(&mut self, all: &[DatabaseFile]) -> Result<(Content, u64)> {
+        let (tree, bytes) = files::store(self.repo, self.writer, self.wanted.path, all, self.report)?;
+        Ok((Content::Physical { tree }, bytes))
+    }
+
+    fn root(&self, shape: Shape, content: Content, last_sequence: u64, trust: Trust) -> Result<DatabaseRoot> {
+        let path = std::path::absolute(self.wanted.path).act(|| "find the whole path")?;
+        Ok(DatabaseRoot {
+            name: self.wanted.name.to_owned(),
+            path: path.as_os_str().as_bytes().to_vec(),
+            directory: None,
+            timeline: self.timeline(last_sequence)?,
+            shape,
+            content,
+            records: 0,
+            key_bytes: 0,
+            value_bytes: 0,
+            set_digest: SetDigest([0; 32]),
+            stream_digest: None,
+            last_sequence,
+            damage: Vec::new(),
+            damage_unlisted: 0,
+            capture: Capture::default(),
+            trust,
+            beside: None,
+        })
+    }
+
+    /// A sequence number that went back tells another history under the same path.
+    fn timeline(&self, last_sequence: u64) -> Result<TimelineId> {
+        match self.wanted.timeline {
+            Some((timeline, before)) if before <= last_sequence => Ok(timeline),
+            _ => {
+                let mut id = [0; TimelineId::LEN];
+                OsEntropy.fill(&mut id)?;
+                Ok(TimelineId(id))
+            }
+        }
+    }
+}
+
+fn keep_damage(root: &mut DatabaseRoot, mut damage: Vec<Damage>) {
+    root.damage_unlisted = damage.len().saturating_sub(DAMAGE_MAX) as u64;
+    damage.truncate(DAMAGE_MAX);
+    root.damage = damage;
+}
+
+fn damage(found: source::Damage) -> Damage {
+    let lost = found.sequences_lost.map_or_else(String::new, |count| format!(" ({count} writes lost)"));
+    Damage {
+        file: found.file,
+        offset: found.offset,
+        level: found.level,
+        smallest: found.smallest,
+        largest: found.largest,
+        what: found.what + &lost,
+    }
+}
+
+fn capture(scan: &ScanOutcome) -> Capture {
+    let tail = |tail: &source::TornTail| LogTail {
+        file: tail.file.clone(),
+        offset: tail.offset,
+        bytes_left: tail.bytes_left,
+    };
+    Capture {
+        retries: 0,
+        duration_nanos: 0,
+        tables: scan.tables,
+        bytes_read: scan.bytes_read,
+        log_entries: scan.log_entries,
+        torn_tails: scan.torn_tails.iter().map(tail).collect(),
+    }
+}
+
+fn outcome(root: DatabaseRoot, path: &Path, stored: Stored) -> (DatabaseRoot, DatabaseOutcome) {
+    let outcome = DatabaseOutcome {
+        name: root.name.clone(),
+        path: PathBuf::from(path),
+        stored,
+        records: root.records,
+        key_bytes: root.key_bytes,
+        value_bytes: root.value_bytes,
+        uncertain: root.uncertain_records(),
+        last_sequence: root.last_sequence,
+        damage: root.damage.clone(),
+        torn_tails: root.capture.torn_tails.clone(),
+        bytes_read: root.capture.bytes_read,
+    };
+    (root, outcome)
+}

@@ -1,0 +1,160 @@
+//! One database's records into run trees: a reading thread, rayon's threads, and the thread that owns the writer.
+//!
+//! ```text
+//! scan thread                     this thread                                        upload thread
+//! read, merge, cut into drafts -> [bounded: 1 batch] -> encode, digest (rayon)
+//!                                                       name, compress, seal (rayon) -> [1 pack] -> store
+//!                                                       leaf ids -> tree builder -> nodes -> the same writer
+//! ```
+//! Memory: two batches of about [`super::scan::BATCH_BYTES`], and what the writer holds. The first error ends
+//! both: the scan thread sees its channel closed, this thread sees its own.
+
+use std::thread;
+
+use crossbeam_channel::{Receiver, bounded};
+use rayon::prelude::*;
+
+use crate::blob::BlobKind;
+use crate::error::{Error, Kind, Result};
+use crate::id::{SetDigest, StreamDigest};
+use crate::record::SetDigestAcc;
+use crate::repo::{NewBlob, Repo, Writer};
+use crate::report::Report;
+use crate::run::{Root, TreeBuilder, encode_leaf, set_digest};
+use crate::source::ScanOutcome;
+
+use super::scan::{Batch, Counts, Draft, Scan, Scanned};
+
+/// One run, stored.
+pub struct StoredRun {
+    pub root: Option<Root>,
+    pub last_key: Vec<u8>,
+}
+
+/// All of one database, stored.
+pub struct StoredRuns {
+    /// What is certain.
+    pub base: StoredRun,
+    /// What damage in the source made uncertain.
+    pub uncertain: StoredRun,
+    /// Of what is certain.
+    pub set_digest: SetDigest,
+    pub stream_digest: StreamDigest,
+    pub counts: Counts,
+    pub scan: ScanOutcome,
+}
+
+/// Runs the pipeline until the source is read and all its leaves are in packs.
+pub fn store(
+    repo: &Repo,
+    writer: &mut Writer,
+    read: impl FnOnce(&mut Scan) -> Result<ScanOutcome> + Send,
+    report: &Report,
+) -> Result<StoredRuns> {
+    let (batches, waiting) = bounded(1);
+    thread::scope(|scope| {
+        let scanning = scope.spawn(move || {
+            let mut scan = Scan::start(repo.domain_keys(), batches, report);
+            let outcome = read(&mut scan)?;
+            Ok::<_, Error>((scan.finish()?, outcome))
+        });
+        let mut trees = Trees::new(repo);
+        let stored = drain(&mut trees, writer, waiting);
+        let scanned = scanning
+            .join()
+            .unwrap_or_else(|_| Err(Error::new(Kind::Io, "the scan thread panicked")));
+        stored?;
+        let (scanned, scan) = scanned?;
+        trees.finish(scanned, scan, writer)
+    })
+}
+
+/// Ends when the scan thread closes the channel; closes it itself when it fails.
+fn drain(trees: &mut Trees, writer: &mut Writer, batches: Receiver<Batch>) -> Result<()> {
+    batches
+        .into_iter()
+        .try_for_each(|batch| trees.take(batch, writer))
+}
+
+struct Trees<'r> {
+    repo: &'r Repo,
+    base: TreeBuilder,
+    uncertain: TreeBuilder,
+    digest: SetDigestAcc<'r>,
+}
+
+/// A leaf that is encoded and has no name yet.
+struct Encoded {
+    digest: SetDigest,
+    draft: Draft,
+}
+
+impl<'r> Trees<'r> {
+    fn new(repo: &'r Repo) -> Self {
+        let digest = SetDigestAcc::new(repo.domain_keys().set_digest_key().expose());
+        Self {
+            repo,
+            base: TreeBuilder::new(),
+            uncertain: TreeBuilder::new(),
+            digest,
+        }
+    }
+
+    fn take(&mut self, batch: Batch, writer: &mut Writer) -> Result<()> {
+        let repo = self.repo;
+        let encoded: Vec<_> = batch
+            .drafts
+            .into_par_iter()
+            .map(|draft| encode(repo, draft))
+            .collect::<Result<_>>()?;
+        let mut blobs = batch.blobs;
+        let first_leaf = blobs.len();
+        let mut leaves = Vec::with_capacity(encoded.len());
+        for (leaf, plain) in encoded {
+            blobs.push(NewBlob {
+                kind: BlobKind::Leaf,
+                plain,
+            });
+            leaves.push(leaf);
+        }
+        let ids = writer.add(blobs)?;
+        for (leaf, id) in leaves.into_iter().zip(&ids[first_leaf..]) {
+            let certain = leaf.draft.certain;
+            if certain {
+                self.digest.merge(&leaf.digest);
+            }
+            let tree = if certain {
+                &mut self.base
+            } else {
+                &mut self.uncertain
+            };
+            tree.push(leaf.draft.draft.leaf_ref(*id), &mut |kind, plain| {
+                writer.add_one(kind, plain)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, scanned: Scanned, scan: ScanOutcome, writer: &mut Writer) -> Result<StoredRuns> {
+        self.digest.merge(&scanned.base_chunked);
+        let [base_last, uncertain_last] = scanned.last_keys;
+        let mut end = |tree: TreeBuilder, last_key| {
+            let root = tree.finish(&mut |kind, plain| writer.add_one(kind, plain))?;
+            Ok::<_, Error>(StoredRun { root, last_key })
+        };
+        Ok(StoredRuns {
+            base: end(self.base, base_last)?,
+            uncertain: end(self.uncertain, uncertain_last)?,
+            set_digest: self.digest.digest(),
+            stream_digest: scanned.stream_digest,
+            counts: scanned.counts,
+            scan,
+        })
+    }
+}
+
+fn encode(repo: &Repo, draft: Draft) -> Result<(Encoded, Vec<u8>)> {
+    let digest = set_digest(&draft.draft, repo.domain_keys().set_digest_key().expose())?;
+    let plain = encode_leaf(&draft.draft);
+    Ok((Encoded { digest, draft }, plain))
+}

@@ -1,0 +1,217 @@
+//! The scan thread's side: records as they come, cut into leaf drafts, long values into chunks, sent in batches.
+//!
+//! Long values are chunked and named here, because a leaf entry holds their names; their chunks travel in the
+//! same batches as the drafts, so a value of any size passes through the channel in bounded pieces.
+
+use crossbeam_channel::Sender;
+
+use crate::blob::BlobKind;
+use crate::chunk::{ChunkList, ChunkRef, Cutter, ListBuilder};
+use crate::error::{Error, Kind, Result};
+use crate::id::{BlobId, SetDigest, StreamDigest};
+use crate::keys::DomainKeys;
+use crate::limits::{INLINE_VALUE_BYTES_MAX, LEAF_BYTES_MAX};
+use crate::record::{SetDigestAcc, StreamDigester};
+use crate::repo::NewBlob;
+use crate::report::Report;
+use crate::run::{LeafCutter, LeafDraft};
+use crate::source::RecordSink;
+
+/// A batch is sent when it holds so many bytes: some tens of leaves keep all cores busy until the next.
+pub const BATCH_BYTES: usize = 2 << 20;
+
+/// What goes from the scan thread to the writer's.
+#[derive(Default)]
+pub struct Batch {
+    /// Leaves to be, in key order for each run.
+    pub drafts: Vec<Draft>,
+    /// Chunks and chunk lists of long values.
+    pub blobs: Vec<NewBlob>,
+    bytes: usize,
+}
+
+/// A leaf to be, and the run it belongs to.
+pub struct Draft {
+    pub certain: bool,
+    pub draft: LeafDraft,
+}
+
+/// What only the scan thread could compute: digests of records it saw whole.
+pub struct Scanned {
+    /// Of all certain records in order.
+    pub stream_digest: StreamDigest,
+    /// Of the certain records whose values were chunked.
+    pub base_chunked: SetDigest,
+    /// Of the certain records.
+    pub counts: Counts,
+    /// Key of the last certain record, and of the last uncertain one.
+    pub last_keys: [Vec<u8>; 2],
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub records: u64,
+    pub key_bytes: u64,
+    pub value_bytes: u64,
+}
+
+/// The sink a source's records fall into.
+pub struct Scan<'a> {
+    keys: &'a DomainKeys,
+    report: &'a Report,
+    out: Sender<Batch>,
+    batch: Batch,
+    cutter: Cutter,
+    base: Run,
+    uncertain: Run,
+    stream: StreamDigester,
+    /// Certain records whose values were chunked.
+    chunked: SetDigestAcc<'a>,
+}
+
+struct Run {
+    draft: LeafDraft,
+    cutter: LeafCutter,
+    /// Bytes of the draft's stream that the stream digest has seen.
+    digested: usize,
+    counts: Counts,
+    last_key: Vec<u8>,
+}
+
+impl<'a> Scan<'a> {
+    /// Sends to `out`.
+    pub fn start(keys: &'a DomainKeys, out: Sender<Batch>, report: &'a Report) -> Self {
+        let secret = keys.chunker_secret().expose();
+        let run = || Run {
+            draft: LeafDraft::with_capacity(2 * LEAF_BYTES_MAX / 4),
+            cutter: LeafCutter::new(secret),
+            digested: 0,
+            counts: Counts::default(),
+            last_key: Vec::new(),
+        };
+        Self {
+            keys,
+            report,
+            out,
+            batch: Batch::default(),
+            cutter: Cutter::new(secret),
+            base: run(),
+            uncertain: run(),
+            stream: StreamDigester::new(),
+            chunked: SetDigestAcc::new(keys.set_digest_key().expose()),
+        }
+    }
+
+    /// Sends what is left and closes the channel.
+    pub fn finish(mut self) -> Result<Scanned> {
+        for certain in [true, false] {
+            if !self.run(certain).draft.is_empty() {
+                self.end_leaf(certain);
+            }
+        }
+        self.send()?;
+        Ok(Scanned {
+            stream_digest: self.stream.digest(),
+            base_chunked: self.chunked.digest(),
+            counts: self.base.counts,
+            last_keys: [self.base.last_key, self.uncertain.last_key],
+        })
+    }
+
+    fn run(&mut self, certain: bool) -> &mut Run {
+        if certain {
+            &mut self.base
+        } else {
+            &mut self.uncertain
+        }
+    }
+
+    fn chunked(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<usize> {
+        if certain {
+            self.digest_draft();
+            self.stream.record(key, value);
+            self.chunked.add_record(key, value);
+        }
+        let list = self.chunk(value)?;
+        self.run(certain).draft.push_chunked(key, list)
+    }
+
+    fn chunk(&mut self, value: &[u8]) -> Result<ChunkList> {
+        let mut list = ListBuilder::new();
+        let mut rest = value;
+        while let Some(len) = self.cutter.first(rest, crate::chunk::More::Ended) {
+            let (chunk, after) = rest.split_at(len);
+            rest = after;
+            let id = self.keep(BlobKind::Data, chunk.to_vec())?;
+            list.push(
+                ChunkRef {
+                    id,
+                    bytes: len as u64,
+                },
+                &mut |kind, plain| self.keep(kind, plain),
+            )?;
+        }
+        list.finish(&mut |kind, plain| self.keep(kind, plain))
+    }
+
+    fn keep(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
+        let id = self.keys.blob_id(kind, &plain);
+        self.batch.bytes += plain.len();
+        self.batch.blobs.push(NewBlob { kind, plain });
+        if self.batch.bytes >= BATCH_BYTES {
+            self.send()?;
+        }
+        Ok(id)
+    }
+
+    /// Brings the stream digest up to the draft's last record.
+    fn digest_draft(&mut self) {
+        self.stream
+            .stream(&self.base.draft.stream()[self.base.digested..]);
+        self.base.digested = self.base.draft.stream().len();
+    }
+
+    fn end_leaf(&mut self, certain: bool) {
+        if certain {
+            self.digest_draft();
+        }
+        let run = self.run(certain);
+        let fresh = LeafDraft::with_capacity(LEAF_BYTES_MAX / 2);
+        let draft = std::mem::replace(&mut run.draft, fresh);
+        run.digested = 0;
+        self.batch.bytes += draft.stream().len();
+        self.batch.drafts.push(Draft { certain, draft });
+    }
+
+    fn send(&mut self) -> Result<()> {
+        self.report.go_on()?;
+        let batch = std::mem::take(&mut self.batch);
+        self.out
+            .send(batch)
+            .map_err(|_| Error::new(Kind::Interrupted, "the writer has stopped"))
+    }
+}
+
+impl RecordSink for Scan<'_> {
+    #[inline]
+    fn record(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<()> {
+        let weight = match value.len() > INLINE_VALUE_BYTES_MAX {
+            true => self.chunked(key, value, certain)?,
+            false => self.run(certain).draft.push_inline(key, value)?,
+        };
+        let run = self.run(certain);
+        run.counts.records += 1;
+        run.counts.key_bytes += key.len() as u64;
+        run.counts.value_bytes += value.len() as u64;
+        run.last_key.clear();
+        run.last_key.extend_from_slice(key);
+        if run.cutter.after(key, weight) {
+            self.end_leaf(certain);
+            if self.batch.bytes >= BATCH_BYTES {
+                self.send()?;
+            }
+        }
+        Ok(())
+    }
+}

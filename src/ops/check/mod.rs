@@ -1,0 +1,89 @@
+//! Check: prove that what is stored can be restored.
+//!
+//! Every object is held to its name, every index entry to its pack's own directory, every tree to its counts and
+//! its order; with data, every part is opened and every snapshot's set digest computed anew. A finding names the
+//! object, what hangs on it and the command that helps. A store that cannot be listed is an error, not a finding.
+//!
+//! ```text
+//! config, slots, keyrings --> packs (sizes, directories, data) --> index (places) --> snapshots --> trees --> digests
+//! ```
+//! Packs go first: what is wrong with them is known when a tree leads to them, so each finding can say which
+//! snapshots and keys it costs.
+
+mod findings;
+mod objects;
+mod packs;
+mod trees;
+
+use crate::error::Result;
+use crate::repo::Repo;
+use crate::report::Report;
+
+pub use findings::Finding;
+use findings::Findings;
+
+/// How much pack data is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ReadData {
+    /// Directories only.
+    None,
+    /// Every byte.
+    All,
+    /// The `part`-th of `of` parts, 1 to `of`: which is which never changes.
+    Part {
+        /// Which part.
+        part: u32,
+        /// Of how many.
+        of: u32,
+    },
+    /// This share of all packs, 0 to 1, at random.
+    Share(f64),
+    /// Packs of about so many bytes together, at random.
+    Bytes(u64),
+}
+
+/// What to check.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Check {
+    /// How much pack data to read.
+    pub read: ReadData,
+}
+
+/// What was looked at, and what is wrong.
+#[derive(Clone, Debug, Default)]
+pub struct CheckOutcome {
+    /// Empty: all that was looked at is right.
+    pub findings: Vec<Finding>,
+    /// Snapshots looked at.
+    pub snapshots: u64,
+    /// Packs listed.
+    pub packs: u64,
+    /// Packs whose data was read.
+    pub packs_read: u64,
+    /// Bytes of pack data read.
+    pub bytes_read: u64,
+    /// Blobs indexed.
+    pub blobs: u64,
+}
+
+impl Check {
+    /// Looks at everything; the findings are all there are.
+    pub fn run(&self, repo: &Repo, report: &Report) -> Result<CheckOutcome> {
+        let mut findings = Findings::default();
+        let mut outcome = CheckOutcome::default();
+        objects::check(repo, &mut findings)?;
+        let index = objects::index(repo, &mut findings)?;
+        let facts = packs::check(repo, &index, self.read, &mut findings, &mut outcome, report)?;
+        trees::check(
+            repo,
+            &index,
+            &facts,
+            self.read == ReadData::All,
+            &mut findings,
+            &mut outcome,
+            report,
+        )?;
+        outcome.findings = findings.finish();
+        Ok(outcome)
+    }
+}

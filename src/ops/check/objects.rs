@@ -1,0 +1,56 @@
+//! The objects that are not packs: each is held to its name and opened.
+
+use crate::error::{Kind, Result};
+use crate::index::Lookup;
+use crate::repo::{IndexFacts, Repo};
+use crate::storage::ObjectKind;
+
+use super::findings::Findings;
+
+/// What to do about an object that nothing can be rebuilt from.
+const FROM_A_COPY: &str =
+    "bring it back from another copy of the repository (names are hashes: any equal copy will do)";
+
+/// What to do about a damaged index segment.
+const REINDEX: &str =
+    "its packs may be whole: keep them, and back up again so that their data is indexed anew";
+
+/// The index, as far as it can be read.
+pub struct Index {
+    /// Every location of every blob.
+    pub lookup: Lookup,
+    /// Packs by the segments' clear headers.
+    pub facts: IndexFacts,
+}
+
+/// Config, slots, keyrings.
+pub fn check(repo: &Repo, findings: &mut Findings) -> Result<()> {
+    for doubt in repo.doubts() {
+        let (object, what) = doubt.split_once(": ").unwrap_or(("repository", doubt));
+        findings.add(object, what, FROM_A_COPY);
+    }
+    for listed in repo.storage().list(ObjectKind::Slot)? {
+        if let Err(error) = repo.slot_facts(listed.name) {
+            findings.add(
+                listed.name.path(),
+                error.to_string(),
+                "make a new slot for that password and remove this one",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Opens every segment; those that cannot be opened are findings, and the rest is the index.
+pub fn index(repo: &Repo, findings: &mut Findings) -> Result<Index> {
+    for listed in repo.storage().list(ObjectKind::Index)? {
+        match repo.segment(&listed.name.id) {
+            Ok(_) => {}
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => findings.add(listed.name.path(), error.to_string(), REINDEX),
+        }
+    }
+    let facts = repo.index_facts()?;
+    let lookup = repo.lookup_of(&facts)?;
+    Ok(Index { lookup, facts })
+}

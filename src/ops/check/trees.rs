@@ -1,0 +1,400 @@
+//! Snapshots and what they rest on: every tree whole, in order, with the counts its parents and the snapshot say;
+//! with data, set digests computed anew from the records.
+//!
+//! A run's top blob stands in many snapshots: each run is walked once, and what was found of it holds for all.
+
+use std::collections::HashMap;
+
+use crate::blob::BlobKind;
+use crate::chunk::{BlobSource, ChunkList, Chunks};
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::{BlobId, SetDigest};
+use crate::leveldb::Comparator;
+use crate::record::SetDigestAcc;
+use crate::repo::{BlobReader, Repo, StoredSnapshot};
+use crate::report::Report;
+use crate::run::{KeyOrder, KeyRange, LeafSpan, Payload, Walker, read_leaf};
+use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run};
+use crate::storage::{ObjectKind, ObjectName};
+
+use super::super::read::{self, Wish};
+use super::CheckOutcome;
+use super::findings::Findings;
+use super::objects::Index;
+use super::packs::{self, PackFacts};
+
+/// What to do about a tree that does not hold.
+const TREE_HELPS: &str =
+    "restore an older snapshot, and back up again from the source: what it still has is stored anew";
+
+/// What to do about a snapshot that cannot be read.
+const SNAPSHOT_HELPS: &str =
+    "bring the object back from another copy of the repository; other snapshots do not need it";
+
+/// Checks every snapshot, and with `data` every record.
+pub fn check(
+    repo: &Repo,
+    index: &Index,
+    packs: &PackFacts,
+    data: bool,
+    findings: &mut Findings,
+    outcome: &mut CheckOutcome,
+    report: &Report,
+) -> Result<()> {
+    let reader = BlobReader::new(repo, &index.lookup);
+    let mut trees = Trees {
+        repo,
+        reader,
+        packs,
+        data,
+        report,
+        runs: HashMap::new(),
+    };
+    let mut previous: Option<StoredSnapshot> = None;
+    for stored in snapshots(repo, findings)? {
+        report.go_on()?;
+        outcome.snapshots += 1;
+        for database in stored.snapshot.databases() {
+            trees.database(&stored, database, findings)?;
+        }
+        follows(&stored, previous.as_ref(), findings);
+        previous = Some(stored);
+    }
+    Ok(())
+}
+
+/// The snapshots that can be read, by counter; the others are findings.
+fn snapshots(repo: &Repo, findings: &mut Findings) -> Result<Vec<StoredSnapshot>> {
+    let mut found = Vec::new();
+    for listed in repo
+        .storage()
+        .list(ObjectKind::Snapshot)
+        .act(|| "list the snapshots")?
+    {
+        match repo.snapshot(&listed.name.id) {
+            Ok(snapshot) => found.push(StoredSnapshot {
+                id: listed.name.id,
+                snapshot,
+            }),
+            Err(error) => findings.add(listed.name.path(), error.to_string(), SNAPSHOT_HELPS),
+        }
+    }
+    found.sort_by_key(|stored| (stored.snapshot.counter, stored.id));
+    Ok(found)
+}
+
+/// A gap in the counters is a snapshot that is gone although nothing of this version forgets any. Two hosts that
+/// back up at once may both follow the same snapshot.
+fn follows(stored: &StoredSnapshot, previous: Option<&StoredSnapshot>, findings: &mut Findings) {
+    let before = previous.map_or(0, |previous| previous.snapshot.counter);
+    if stored.snapshot.counter > before + 1 {
+        let what = format!(
+            "counter {} follows {before}: a snapshot between them is gone",
+            stored.snapshot.counter
+        );
+        findings.add(name(stored), what, SNAPSHOT_HELPS);
+    }
+}
+
+fn name(stored: &StoredSnapshot) -> String {
+    ObjectName {
+        kind: ObjectKind::Snapshot,
+        id: stored.id,
+    }
+    .path()
+}
+
+struct Trees<'a> {
+    repo: &'a Repo,
+    reader: BlobReader<'a>,
+    packs: &'a PackFacts,
+    data: bool,
+    report: &'a Report,
+    /// By top blob and kept for all snapshots.
+    runs: HashMap<(BlobId, String), RunFacts>,
+}
+
+/// What one walk over a run found.
+#[derive(Clone, Default)]
+struct RunFacts {
+    wrong: Vec<Wrong>,
+    /// Of its records, with data.
+    digest: Option<SetDigest>,
+}
+
+/// Something a tree leads to that is not right.
+#[derive(Clone)]
+struct Wrong {
+    object: String,
+    what: String,
+    keys: String,
+}
+
+impl Trees<'_> {
+    fn database(
+        &mut self,
+        stored: &StoredSnapshot,
+        database: &DatabaseRoot,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let place = format!("snapshot {} database {}", stored.id.short(), database.name);
+        let mut add = |wrong: Wrong| {
+            let affects = format!("{place}{}", wrong.keys);
+            findings.add_affecting(wrong.object, wrong.what, affects, TREE_HELPS);
+        };
+        match &database.content {
+            Content::Physical { tree } => self.files(tree)?.into_iter().for_each(&mut add),
+            Content::Logical { runs, uncertain } => {
+                let mut facts = Vec::new();
+                for run in runs.iter().chain(uncertain) {
+                    facts.push(self.run(run, &database.shape.comparator)?);
+                }
+                let sound = facts.iter().all(|facts| facts.wrong.is_empty());
+                facts
+                    .iter()
+                    .flat_map(|facts| facts.wrong.clone())
+                    .for_each(&mut add);
+                if sound && let Some(what) = self.disagrees(database, runs, &facts)? {
+                    add(Wrong {
+                        object: name(stored),
+                        what,
+                        keys: String::new(),
+                    });
+                }
+            }
+        }
+        if let Some(tree) = &database.beside {
+            self.files(tree)?.into_iter().for_each(&mut add);
+        }
+        Ok(())
+    }
+
+    /// Counts always; digests with data. A stack's are those of its merged records.
+    fn disagrees(&self, database: &DatabaseRoot, runs: &[Run], facts: &[RunFacts]) -> Result<Option<String>> {
+        let [base] = runs else {
+            return self.stack_disagrees(database);
+        };
+        if base.records() != database.records {
+            return Ok(Some(format!(
+                "{} records in its run, {} recorded",
+                base.records(),
+                database.records
+            )));
+        }
+        let overhead = crate::record::element_len(0, 0) as u64 * database.records;
+        if base.bytes() != database.bytes() + overhead {
+            return Ok(Some(format!(
+                "{} bytes in its run, {} recorded",
+                base.bytes(),
+                database.bytes() + overhead
+            )));
+        }
+        match facts[0].digest {
+            Some(digest) if digest != database.set_digest => {
+                Ok(Some("the records do not have the recorded set digest".into()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn stack_disagrees(&self, database: &DatabaseRoot) -> Result<Option<String>> {
+        if !self.data {
+            return Ok(None);
+        }
+        let mut digest = SetDigestAcc::new(self.repo.domain_keys().set_digest_key().expose());
+        let mut records = 0;
+        read::records_from(
+            &self.reader,
+            database,
+            &Wish::default(),
+            self.report,
+            &mut |key, value| {
+                digest.add_record(key, value);
+                records += 1;
+                Ok(())
+            },
+        )?;
+        let same = records == database.records && digest.digest() == database.set_digest;
+        Ok((!same).then(|| "the merged records do not have the recorded count and set digest".into()))
+    }
+
+    fn run(&mut self, run: &Run, comparator: &str) -> Result<RunFacts> {
+        let Some(root) = &run.root else {
+            return Ok(RunFacts {
+                digest: Some(self.digest().digest()),
+                ..RunFacts::default()
+            });
+        };
+        let key = (root.top.id, comparator.to_owned());
+        if let Some(facts) = self.runs.get(&key) {
+            return Ok(facts.clone());
+        }
+        let facts = self.walk(run, &Comparator::from_name(comparator))?;
+        self.runs.insert(key, facts.clone());
+        Ok(facts)
+    }
+
+    fn digest(&self) -> SetDigestAcc<'_> {
+        SetDigestAcc::new(self.repo.domain_keys().set_digest_key().expose())
+    }
+
+    fn walk(&self, run: &Run, comparator: &Comparator) -> Result<RunFacts> {
+        let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
+        let mut wrong = Vec::new();
+        let mut digest = self.digest();
+        let mut last_key = Vec::new();
+        for span in Walker::new(&self.reader, run.root.as_ref(), &order).leaves(KeyRange::all()) {
+            self.report.go_on()?;
+            let span = match span {
+                Ok(span) => span,
+                Err(error) => {
+                    let keys = format!(", keys from {} on", key_text(&last_key));
+                    wrong.push(self.broken(run.root.as_ref().map(|root| root.top.id), &error, keys)?);
+                    break;
+                }
+            };
+            last_key.clone_from(&span.leaf.first_key);
+            if let Some(found) = self.leaf(&span, &order, &mut digest)? {
+                wrong.push(Wrong {
+                    keys: range_text(&span),
+                    ..found
+                });
+            }
+        }
+        Ok(RunFacts {
+            wrong,
+            digest: self.data.then(|| digest.digest()),
+        })
+    }
+
+    /// A leaf's place in a good pack, and with data or chunks also what is in it.
+    fn leaf(&self, span: &LeafSpan, order: KeyOrder, digest: &mut SetDigestAcc) -> Result<Option<Wrong>> {
+        if let Some(wrong) = self.place(BlobKind::Leaf, &span.leaf.id)? {
+            return Ok(Some(wrong));
+        }
+        if !self.data && span.leaf.chunked == 0 {
+            return Ok(None);
+        }
+        let plain = match self.reader.blob(BlobKind::Leaf, &span.leaf.id) {
+            Ok(plain) => plain,
+            Err(error) => return self.broken(Some(span.leaf.id), &error, String::new()).map(Some),
+        };
+        let mut wrong = None;
+        let read = read_leaf(&plain, span, order, |entry| match &entry.payload {
+            Payload::Inline(value) if self.data => {
+                digest.add_record(entry.key, value);
+                Ok(())
+            }
+            Payload::Chunked(list) => self
+                .chunked(entry.key, list, digest)
+                .map(|found| wrong = found.or(wrong.take())),
+            _ => Ok(()),
+        });
+        match read {
+            Ok(()) => Ok(wrong),
+            Err(error) => self.broken(Some(span.leaf.id), &error, String::new()).map(Some),
+        }
+    }
+
+    fn chunked(&self, key: &[u8], list: &ChunkList, digest: &mut SetDigestAcc) -> Result<Option<Wrong>> {
+        if let Some(wrong) = self.chunks(list)? {
+            return Ok(Some(wrong));
+        }
+        if self.data {
+            digest.add_record(key, &read::join(&self.reader, list)?);
+        }
+        Ok(None)
+    }
+
+    /// Every chunk of a list in a good pack.
+    fn chunks(&self, list: &ChunkList) -> Result<Option<Wrong>> {
+        for chunk in Chunks::new(list.clone(), &self.reader) {
+            match chunk {
+                Ok(chunk) => {
+                    if let Some(wrong) = self.place(BlobKind::Data, &chunk.id)? {
+                        return Ok(Some(wrong));
+                    }
+                }
+                Err(error) => return self.broken(None, &error, String::new()).map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    fn files(&self, tree: &BlobId) -> Result<Vec<Wrong>> {
+        let mut wrong = Vec::new();
+        let walk = match DirectoryWalk::open(tree, &self.reader) {
+            Ok(walk) => walk,
+            Err(error) => return Ok(vec![self.broken(Some(*tree), &error, String::new())?]),
+        };
+        for entry in walk {
+            match entry {
+                Err(error) => wrong.push(self.broken(Some(*tree), &error, String::new())?),
+                Ok(entry) => {
+                    let file = format!(", file {}", String::from_utf8_lossy(&entry.name));
+                    let found = match &entry.kind {
+                        EntryKind::File(list) => self.chunks(list)?.into_iter().collect(),
+                        EntryKind::Directory(id) => self.files(id)?,
+                        EntryKind::Symlink(_) | EntryKind::Database(_) => Vec::new(),
+                    };
+                    wrong.extend(found.into_iter().map(|found| Wrong {
+                        keys: file.clone(),
+                        ..found
+                    }));
+                }
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// What is wrong with all copies of a blob; `None` when one is good as far as is known.
+    fn place(&self, kind: BlobKind, id: &BlobId) -> Result<Option<Wrong>> {
+        let mut wrong = None;
+        for location in self.reader.locations(kind, id)? {
+            match self.packs.wrong_with(&location) {
+                None => return Ok(None),
+                Some(what) => {
+                    wrong = Some(Wrong {
+                        object: packs::path(&location.pack),
+                        what,
+                        keys: String::new(),
+                    })
+                }
+            }
+        }
+        let unknown = || Wrong {
+            object: format!("{kind:?} blob {id}"),
+            what: "no index segment knows it".into(),
+            keys: String::new(),
+        };
+        Ok(Some(wrong.unwrap_or_else(unknown)))
+    }
+
+    /// An error met on the way, as a finding; a wish to stop stays an error.
+    fn broken(&self, id: Option<BlobId>, error: &Error, keys: String) -> Result<Wrong> {
+        if error.kind() == Kind::Interrupted {
+            return Err(Error::new(Kind::Interrupted, "interrupted"));
+        }
+        let object = id.map_or_else(|| "a chunk list".to_owned(), |id| format!("blob {id}"));
+        Ok(Wrong {
+            object,
+            what: error.to_string(),
+            keys,
+        })
+    }
+}
+
+fn range_text(span: &LeafSpan) -> String {
+    let from = key_text(&span.leaf.first_key);
+    match &span.upper {
+        Some(upper) => format!(", keys from {from} to before {}", key_text(upper)),
+        None => format!(", keys from {from} on"),
+    }
+}
+
+fn key_text(key: &[u8]) -> String {
+    match std::str::from_utf8(key) {
+        Ok(text) if !text.chars().any(char::is_control) => format!("{text:?}"),
+        _ => format!("0x{}", data_encoding::HEXLOWER.encode(key)),
+    }
+}

@@ -1,0 +1,247 @@
+//! Records of a snapshot without restoring it: one key, a prefix, all; only the blobs they need are read.
+
+use rayon::prelude::*;
+
+use crate::blob::{BlobKind, NamedBlob};
+use crate::chunk::{ChunkList, Chunks};
+use crate::error::{Error, Kind, Result};
+use crate::leveldb::Comparator;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::repo::{BlobReader, Repo, Wanted};
+use crate::report::Report;
+use crate::run::{
+    BlobSource, KeyOrder, KeyRange, LeafSpan, OwnedEntry, Payload, StackCursor, Tombstones, Walker, read_leaf,
+};
+use crate::snapshot::{Content, DatabaseRoot, Run, Snapshot};
+
+/// Leaves fetched at once: enough to keep cores and disk busy, a few MiB at most in memory.
+const LEAVES_AHEAD: usize = 32;
+
+/// Which records are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// Only keys that begin with these bytes; empty for all.
+    pub prefix: Vec<u8>,
+    /// Also records that lay in damaged ranges of the source.
+    pub with_uncertain: bool,
+}
+
+/// The database `name` of a snapshot, or its only one.
+pub fn database<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<&'s DatabaseRoot> {
+    let mut all = snapshot.databases();
+    let found = match name {
+        Some(name) => all.find(|database| database.name == name),
+        None if snapshot.databases().count() == 1 => all.next(),
+        None => {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("the snapshot holds {}; name one", names(snapshot)),
+            ));
+        }
+    };
+    found.ok_or_else(|| {
+        let name = name.unwrap_or_default();
+        Error::new(
+            Kind::NotFound,
+            format!("no database {name} in the snapshot; it holds {}", names(snapshot)),
+        )
+    })
+}
+
+fn names(snapshot: &Snapshot) -> String {
+    let names: Vec<_> = snapshot
+        .databases()
+        .map(|database| database.name.as_str())
+        .collect();
+    match names.is_empty() {
+        true => "no database".into(),
+        false => names.join(", "),
+    }
+}
+
+/// The value of one key; `None` when the snapshot has no such key.
+pub fn get(repo: &Repo, database: &DatabaseRoot, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    let lookup = repo.lookup()?;
+    let reader = BlobReader::new(repo, &lookup);
+    let comparator = Comparator::from_name(&database.shape.comparator);
+    let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
+    for run in runs(database, false)?.into_iter().rev() {
+        match Walker::new(&reader, run.root.as_ref(), &order).get(key)? {
+            None => {}
+            Some(OwnedEntry::Inline(value)) => return Ok(Some(value)),
+            Some(OwnedEntry::Chunked(list)) => return join(&reader, &list).map(Some),
+            Some(OwnedEntry::Delete) => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
+/// Every wished record in the database's order; nothing is given before its blob was compared with its name.
+pub fn records(
+    repo: &Repo,
+    database: &DatabaseRoot,
+    wish: &Wish,
+    report: &Report,
+    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    let lookup = repo.lookup()?;
+    records_from(&BlobReader::new(repo, &lookup), database, wish, report, sink)
+}
+
+/// [`records`], through a reader that is there already.
+pub fn records_from(
+    reader: &BlobReader,
+    database: &DatabaseRoot,
+    wish: &Wish,
+    report: &Report,
+    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    let comparator = Comparator::from_name(&database.shape.comparator);
+    let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
+    let range = match comparator {
+        Comparator::Bytewise => KeyRange::prefix(&wish.prefix),
+        _ => KeyRange::all(),
+    };
+    let mut wished = |key: &[u8], value: &[u8]| match key.starts_with(&wish.prefix) {
+        true => sink(key, value),
+        false => Ok(()),
+    };
+    let runs = runs(database, wish.with_uncertain)?;
+    match runs[..] {
+        [run] => one_run(reader, run, range, &order, report, &mut wished),
+        _ => stack(reader, &runs, range, &order, report, &mut wished),
+    }
+}
+
+/// The records of one base run, in order.
+pub fn run_records(
+    reader: &BlobReader,
+    run: &Run,
+    comparator: &Comparator,
+    report: &Report,
+    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
+    one_run(reader, run, KeyRange::all(), &order, report, sink)
+}
+
+/// The database's runs, oldest first.
+pub fn runs(database: &DatabaseRoot, with_uncertain: bool) -> Result<Vec<&Run>> {
+    match &database.content {
+        Content::Logical { runs, uncertain } => Ok(runs
+            .iter()
+            .chain(uncertain.iter().filter(|_| with_uncertain))
+            .collect()),
+        Content::Physical { .. } => {
+            let why = format!(
+                "{} is stored as files; restore it to read its records",
+                database.name
+            );
+            Err(Error::new(Kind::Usage, why))
+        }
+    }
+}
+
+fn one_run(
+    reader: &BlobReader,
+    run: &Run,
+    range: KeyRange,
+    order: KeyOrder,
+    report: &Report,
+    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut leaves = Walker::new(reader, run.root.as_ref(), order).leaves(range);
+    loop {
+        report.go_on()?;
+        let ahead: Vec<LeafSpan> = leaves.by_ref().take(LEAVES_AHEAD).collect::<Result<_>>()?;
+        if ahead.is_empty() {
+            return Ok(());
+        }
+        for (span, blob) in ahead.iter().zip(fetch(reader, &ahead)?) {
+            each_record(reader, blob.plain(), span, order, sink)?;
+            report.bytes_done.add(span.leaf.bytes);
+            report.records.add(span.leaf.records);
+        }
+    }
+}
+
+/// Opens leaves on all cores.
+pub fn fetch(reader: &BlobReader, spans: &[LeafSpan]) -> Result<Vec<NamedBlob>> {
+    let share = spans.len().div_ceil(rayon::current_num_threads()).max(1);
+    let part = |spans: &[LeafSpan]| reader.read_many(&wanted(spans));
+    let parts: Vec<_> = spans.par_chunks(share).map(part).collect::<Result<_>>()?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
+/// The blobs of these leaves.
+pub fn wanted(spans: &[LeafSpan]) -> Vec<Wanted> {
+    spans.iter().map(|span| (BlobKind::Leaf, span.leaf.id)).collect()
+}
+
+/// The records of one leaf of a base run, long values put together; the leaf is held to its place in the tree.
+pub fn each_record(
+    source: &dyn BlobSource,
+    plain: &[u8],
+    span: &LeafSpan,
+    order: KeyOrder,
+    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    read_leaf(plain, span, order, |entry| match &entry.payload {
+        Payload::Inline(value) => sink(entry.key, value),
+        Payload::Chunked(list) => sink(entry.key, &join(source, list)?),
+        Payload::Delete => Err(Error::corrupt("a deletion in a run that holds every record")),
+    })
+}
+
+fn stack(
+    reader: &BlobReader,
+    runs: &[&Run],
+    range: KeyRange,
+    order: KeyOrder,
+    report: &Report,
+    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    let walkers: Vec<_> = runs
+        .iter()
+        .rev()
+        .map(|run| Walker::new(reader, run.root.as_ref(), order))
+        .collect();
+    let mut merged = StackCursor::new(&walkers, &range, Tombstones::Drop, order)?;
+    while let Some(entry) = merged.next()? {
+        let bytes = entry.payload.element_bytes(entry.key);
+        match &entry.payload {
+            Payload::Inline(value) => sink(entry.key, value)?,
+            Payload::Chunked(list) => sink(entry.key, &join(reader, list)?)?,
+            Payload::Delete => {}
+        }
+        report.bytes_done.add(bytes);
+        report.records.add(1);
+        report.go_on()?;
+    }
+    Ok(())
+}
+
+/// A long value, whole.
+pub fn join(source: &dyn BlobSource, list: &ChunkList) -> Result<Vec<u8>> {
+    let len = usize::try_from(list.bytes())
+        .ok()
+        .filter(|len| *len <= VALUE_BYTES_MAX);
+    let len = len.ok_or_else(|| Error::corrupt(format!("a value of {} bytes", list.bytes())))?;
+    // Grown as chunks come, not by the list's word alone.
+    let mut value = Vec::with_capacity(len.min(1 << 20));
+    for chunk in Chunks::new(list.clone(), source) {
+        let chunk = chunk?;
+        let plain = source.blob(BlobKind::Data, &chunk.id)?;
+        if plain.len() as u64 != chunk.bytes {
+            return Err(Error::corrupt(format!(
+                "chunk {} is not as long as its list says",
+                chunk.id.short()
+            )));
+        }
+        if value.capacity() - value.len() < plain.len() {
+            value.reserve_exact(len.saturating_sub(value.len()).min(value.len().max(8 << 20)));
+        }
+        value.extend_from_slice(&plain);
+    }
+    Ok(value)
+}

@@ -1,0 +1,212 @@
+//! Restore: a snapshot's databases back into directories, never half a result.
+//!
+//! ```text
+//! snapshot --plan--> steps --(per step)--> stage beside the target --> read back, compare --> rename
+//! ```
+//! Until the rename the target is untouched; a step that fails leaves nothing behind.
+
+mod files;
+mod tables;
+mod verify;
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Act, Error, Kind, Result};
+use crate::leveldb::Comparator;
+use crate::repo::{BlobReader, Repo, StoredSnapshot};
+use crate::report::Report;
+use crate::snapshot::{Content, DatabaseRoot, Snapshot};
+use crate::target::{self, DatabaseTarget, Staged};
+
+use super::read::{self, Wish};
+
+/// Whether what was written is read again and compared with what was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Trust the writer.
+    None,
+    /// Read everything with our own reader and compare counts and digests.
+    Full,
+}
+
+/// What to restore, where to, and how sure to be.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    /// Which database, when the snapshot holds several; `None` for all.
+    pub database: Option<String>,
+    /// Absent or empty. One database becomes this directory; several go below it, each under its name.
+    pub target: PathBuf,
+    /// How sure to be.
+    pub verify: Verify,
+    /// Also records that lay in damaged ranges of the source and may be older than what was lost there.
+    pub with_uncertain: bool,
+}
+
+/// One database's way back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The database.
+    pub name: String,
+    /// The directory it becomes.
+    pub target: PathBuf,
+    /// Records that will be written.
+    pub records: u64,
+    /// Key and value bytes of them.
+    pub bytes: u64,
+}
+
+/// One database that is back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreOutcome {
+    /// The database.
+    pub name: String,
+    /// The directory it is in now.
+    pub target: PathBuf,
+    /// Records written.
+    pub records: u64,
+    /// Key and value bytes of them.
+    pub bytes: u64,
+    /// Whether all was read back and agreed.
+    pub verified: bool,
+}
+
+impl Restore {
+    /// What would be done; writes nothing.
+    pub fn plan(&self, stored: &StoredSnapshot) -> Result<Vec<Step>> {
+        let chosen = self.chosen(&stored.snapshot)?;
+        let below = chosen.len() > 1;
+        chosen.iter().map(|database| self.step(database, below)).collect()
+    }
+
+    fn chosen<'s>(&self, snapshot: &'s Snapshot) -> Result<Vec<&'s DatabaseRoot>> {
+        match &self.database {
+            Some(name) => Ok(vec![read::database(snapshot, Some(name))?]),
+            None => Ok(snapshot.databases().collect()),
+        }
+    }
+
+    fn step(&self, database: &DatabaseRoot, below: bool) -> Result<Step> {
+        let target = match below {
+            true => self.target.join(plain_name(&database.name)?),
+            false => self.target.clone(),
+        };
+        let uncertain = if self.with_uncertain {
+            database.uncertain_records()
+        } else {
+            0
+        };
+        Ok(Step {
+            name: database.name.clone(),
+            target,
+            records: database.records + uncertain,
+            bytes: database.bytes(),
+        })
+    }
+
+    /// Carries the plan out, one database after the other.
+    pub fn run(&self, repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<Vec<RestoreOutcome>> {
+        let steps = self.plan(stored)?;
+        target::check_free(&self.target)?;
+        report.bytes_total.add(steps.iter().map(|step| step.bytes).sum());
+        let lookup = repo.lookup()?;
+        let reader = BlobReader::new(repo, &lookup);
+        let databases = self.chosen(&stored.snapshot)?;
+        let one = |(step, database): (Step, &DatabaseRoot)| {
+            let name = step.name.clone();
+            self.restore(repo, &reader, database, step, report)
+                .act(|| format!("restore {name}"))
+        };
+        steps.into_iter().zip(databases).map(one).collect()
+    }
+
+    fn restore(
+        &self,
+        repo: &Repo,
+        reader: &BlobReader,
+        database: &DatabaseRoot,
+        step: Step,
+        report: &Report,
+    ) -> Result<RestoreOutcome> {
+        self.say_what_is_missing(database, report);
+        let staged = match &database.content {
+            Content::Physical { tree } => files::stage(reader, tree, &step.target, report)?,
+            Content::Logical { .. } => self.stage_records(reader, database, &step.target, report)?,
+        };
+        let verified = self.verify == Verify::Full && !database.is_physical();
+        if verified {
+            verify::verify(repo, reader, database, self.with_uncertain, staged.path(), report)?;
+        }
+        staged.publish()?;
+        Ok(RestoreOutcome {
+            name: step.name,
+            target: step.target,
+            records: step.records,
+            bytes: step.bytes,
+            // Files are compared with their names, blob by blob, while they are read.
+            verified: verified || database.is_physical(),
+        })
+    }
+
+    fn stage_records(
+        &self,
+        reader: &BlobReader,
+        database: &DatabaseRoot,
+        target: &Path,
+        report: &Report,
+    ) -> Result<Staged> {
+        let comparator = Comparator::from_name(&database.shape.comparator);
+        let staging = DatabaseTarget::create(target, &database.shape, &comparator)?;
+        let wish = Wish {
+            prefix: Vec::new(),
+            with_uncertain: self.with_uncertain,
+        };
+        tables::write(reader, database, &wish, &staging, &comparator, report)?;
+        staging.finish()
+    }
+
+    fn say_what_is_missing(&self, database: &DatabaseRoot, report: &Report) {
+        if !database.damage.is_empty() {
+            report.problem(format!(
+                "{}: the source was damaged when it was saved; `levault ls` lists where",
+                database.name
+            ));
+        }
+        match database.uncertain_records() {
+            0 => {}
+            count if self.with_uncertain => report.problem(format!(
+                "{}: {count} records are restored that may be older than what was lost",
+                database.name
+            )),
+            count => report.problem(format!(
+                "{}: {count} uncertain records are left out (--with-uncertain restores them)",
+                database.name
+            )),
+        }
+    }
+}
+
+/// A name that stays below the directory it is joined to.
+fn plain_name(name: &str) -> Result<&Path> {
+    let path = Path::new(name);
+    let mut parts = path.components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(part)), None) if part == path.as_os_str() => Ok(path),
+        _ => Err(Error::new(
+            Kind::Corrupt,
+            format!("database name {name:?} is no directory name"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_cannot_leave_the_target() {
+        assert!(plain_name("db").is_ok());
+        for wrong in ["", ".", "..", "/", "/etc", "a/b", "../a", "a/", "./a"] {
+            assert!(plain_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A repository that is unlocked: named, sealed, deduplicated objects over any storage.
+//!
+//! It knows storage and stages; it does not know where data comes from or goes to, nor which operation runs.
+//!
+//! # The order every writer obeys (docs/ORDERING.md argues it)
+//! 1. A pack is durable before an index segment names it; a segment is durable before a snapshot rests on it; a
+//!    snapshot is durable before it is reported. A crash leaves objects that nothing names, and nothing else.
+//! 2. Readers list snapshots first, then load the index: whatever a listed snapshot needs was indexed before it.
+//! 3. Before a snapshot is published its closure is proven: each pack it rests on is listed, of the right size
+//!    and unmarked; see [`Repo::prove`].
+//! 4. Names are hashes of stored bytes or random: nothing rests on the store's create-if-absent.
+
+mod catalog;
+mod create;
+mod objects;
+mod read;
+mod unlock;
+mod upload;
+mod write;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use catalog::{Catalog, StoredSnapshot};
+pub use create::NewRepo;
+pub use objects::IndexFacts;
+pub(crate) use objects::{location_of, sealed_name};
+pub use read::{BlobReader, Wanted};
+pub use unlock::SlotFacts;
+pub use write::{NewBlob, Store, Writer};
+
+use crate::clock::Clock;
+use crate::compress::Compression;
+use crate::id::{DomainId, ObjectId, RepositoryId};
+use crate::keys::{DomainKeys, Keyring, Parameters};
+use crate::storage::Storage;
+
+/// The repository format this program writes.
+pub const FORMAT_VERSION: u8 = crate::envelope::gate::FORMAT_VERSION;
+
+/// The owner's dedup domain.
+pub const OWN_DOMAIN: DomainId = DomainId(0);
+
+/// How one process uses a repository.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the local cache lives.
+    pub cache: Cache,
+    /// How hard to compress what is new.
+    pub compression: Compression,
+    /// When a pack is full, bytes; the repository's own size when `None`.
+    pub pack_bytes: Option<usize>,
+    /// Open and compare each finished pack before it is stored (REPOSITORY: seal, then open).
+    pub verify_packs: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cache: Cache::None,
+            compression: Compression::Auto,
+            pack_bytes: None,
+            verify_packs: true,
+        }
+    }
+}
+
+/// Where the local cache lives. It is authenticated, safe to delete, and never believed over the storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// Below this directory, one directory a repository.
+    Directory(PathBuf),
+    /// Nowhere: what it would hold goes to a nameless temporary file.
+    None,
+}
+
+/// An unlocked repository. Clones share it.
+#[derive(Clone)]
+pub struct Repo {
+    inner: Arc<Inner>,
+    storage: Arc<dyn Storage>,
+}
+
+struct Inner {
+    id: RepositoryId,
+    keyring: Keyring,
+    domain: Arc<DomainKeys>,
+    parameters: Parameters,
+    slot: ObjectId,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    doubts: Vec<String>,
+}
+
+impl Repo {
+    /// The repository's own name.
+    pub fn id(&self) -> &RepositoryId {
+        &self.inner.id
+    }
+
+    /// Where it lives.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// The same repository over another storage: a wrapper, a copy, a mirror.
+    #[must_use]
+    pub fn over(&self, storage: Arc<dyn Storage>) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            storage,
+        }
+    }
+
+    /// How this process uses it.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// What time it is.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.inner.clock
+    }
+
+    /// Keys of the dedup domain this process writes in.
+    pub fn domain_keys(&self) -> &DomainKeys {
+        &self.inner.domain
+    }
+
+    /// Objects that unlocking had to do without (a damaged config copy, an unusable keyring): for `check`.
+    pub fn doubts(&self) -> &[String] {
+        &self.inner.doubts
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.inner.keyring
+    }
+
+    pub(crate) fn pack_bytes(&self) -> usize {
+        self.inner
+            .settings
+            .pack_bytes
+            .unwrap_or(self.inner.parameters.pack_bytes as usize)
+    }
+}

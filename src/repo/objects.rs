@@ -1,0 +1,259 @@
+//! Index segments, packs and snapshots as sealed objects: stored, listed, opened.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::blob::SealedName;
+use crate::crypto::{Entropy, OsEntropy};
+use crate::envelope::{ObjectClass, object_id};
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::BlobId;
+use crate::id::ObjectId;
+use crate::index::{self, Location, Lookup, LookupCache, Segment, SegmentPack};
+use crate::pack::{self, PackBuilder, PackKey, PackedBlob, Tail};
+use crate::snapshot::{Snapshot, body};
+use crate::storage::{ObjectKind, ObjectName};
+
+use super::create::get_named;
+use super::{Cache, OWN_DOMAIN, Repo};
+
+/// What all index segments together say of packs.
+#[derive(Default)]
+pub struct IndexFacts {
+    /// Length of each indexed pack, bytes.
+    pub packs: HashMap<ObjectId, u64>,
+    /// Segments that no live one replaces.
+    pub segments: Vec<ObjectId>,
+    /// Segments whose bytes are damaged, and how: what only they know of cannot be found.
+    pub unreadable: Vec<String>,
+}
+
+impl Repo {
+    pub(super) fn new_pack(&self) -> Result<PackBuilder> {
+        let domain = self.domain_keys().id();
+        PackBuilder::new(self.keyring(), domain, self.pack_bytes(), &mut OsEntropy)
+    }
+
+    pub(super) fn random_byte(&self) -> Result<u8> {
+        let mut byte = [0];
+        OsEntropy.fill(&mut byte)?;
+        Ok(byte[0])
+    }
+
+    /// The key of a stored pack, from its header.
+    pub(crate) fn pack_key(&self, id: &ObjectId) -> Result<PackKey> {
+        let name = ObjectName {
+            kind: ObjectKind::Pack,
+            id: *id,
+        };
+        PackKey::open(
+            self.keyring(),
+            &self.storage().get_range(name, 0, pack::HEADER_LEN)?,
+        )
+    }
+
+    pub(super) fn put_segment(&self, segment: &Segment) -> Result<()> {
+        let clear = index::encode_header(segment);
+        let plain = index::encode_body(segment);
+        let domain = self.domain_keys().id();
+        let bytes = self
+            .keyring()
+            .seal_object(ObjectClass::Index, domain, &clear, &plain, &mut OsEntropy)?;
+        let name = ObjectName {
+            kind: ObjectKind::Index,
+            id: object_id(&bytes),
+        };
+        self.storage()
+            .put_new(name, &bytes)
+            .act(|| format!("store {}", name.path()))
+    }
+
+    /// One index segment, opened and held to its name.
+    pub(crate) fn segment(&self, id: &ObjectId) -> Result<Segment> {
+        let name = ObjectName {
+            kind: ObjectKind::Index,
+            id: *id,
+        };
+        let bytes = get_named(&**self.storage(), name)?;
+        let opened = self.keyring().open_object(ObjectClass::Index, id, &bytes)?;
+        let (packs, supersedes, _) = index::decode_header(&opened.clear)?;
+        let entries = index::decode_body(&opened.plain, &packs).act(|| name.path())?;
+        Segment::new(packs, supersedes, entries)
+            .map_err(|error| error.as_kind(Kind::Corrupt).act(name.path()))
+    }
+
+    /// What the listed segments say of packs; superseded ones are left out. A damaged segment is told of and left
+    /// out as well: without it less is found, and nothing wrong is. (Who deletes must not go on without it.)
+    pub fn index_facts(&self) -> Result<IndexFacts> {
+        let mut facts = IndexFacts::default();
+        let mut replaced = HashSet::new();
+        for listed in self.storage().list(ObjectKind::Index).act(|| "list the index")? {
+            match self.segment_packs(&listed.name.id) {
+                Err(error) if is_damage(&error) => facts.unreadable.push(error.to_string()),
+                Err(error) => return Err(error),
+                Ok((packs, supersedes)) => {
+                    facts
+                        .packs
+                        .extend(packs.into_iter().map(|pack| (pack.pack, pack.len)));
+                    replaced.extend(supersedes);
+                    facts.segments.push(listed.name.id);
+                }
+            }
+        }
+        facts.segments.retain(|id| !replaced.contains(id));
+        Ok(facts)
+    }
+
+    /// A segment's clear header, unauthenticated: names and sizes that the pack list is compared with.
+    fn segment_packs(&self, id: &ObjectId) -> Result<(Vec<SegmentPack>, Vec<ObjectId>)> {
+        let name = ObjectName {
+            kind: ObjectKind::Index,
+            id: *id,
+        };
+        let bytes = get_named(&**self.storage(), name)?;
+        let parts = crate::envelope::parse_one(ObjectClass::Index, &bytes)?;
+        let (packs, supersedes, _) = index::decode_header(parts.clear).act(|| name.path())?;
+        Ok((packs, supersedes))
+    }
+
+    /// The index: every location of every blob.
+    pub fn lookup(&self) -> Result<Lookup> {
+        self.lookup_of(&self.index_facts()?)
+    }
+
+    /// The index of these segments.
+    pub(crate) fn lookup_of(&self, facts: &IndexFacts) -> Result<Lookup> {
+        let key = *self.domain_keys().cache_key().expose();
+        let cache = match &self.settings().cache {
+            Cache::Directory(dir) => LookupCache::in_directory(dir.join(self.id().to_hex()), key),
+            Cache::None => LookupCache::anonymous(key),
+        };
+        let repo = self.clone();
+        let load = Arc::new(move |id: &ObjectId| repo.segment(id));
+        cache.open(&facts.segments, load).act(|| "load the index")
+    }
+
+    /// Packs that may be counted on: indexed, listed, of the right size, unmarked.
+    pub fn sound_packs(&self) -> Result<HashMap<ObjectId, u64>> {
+        let marked = self.marked()?;
+        let indexed = self.index_facts()?.packs;
+        let listed = self.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+        let sound = listed.into_iter().map(|pack| (pack.name.id, pack.len));
+        Ok(sound
+            .filter(|(id, len)| indexed.get(id) == Some(len) && !marked.contains(id))
+            .collect())
+    }
+
+    /// This version prunes nothing; a repository with marks was pruned by a later one, whose rules it lacks.
+    fn marked(&self) -> Result<HashSet<ObjectId>> {
+        match self
+            .storage()
+            .list(ObjectKind::Mark)
+            .act(|| "list the marks")?
+            .first()
+        {
+            None => Ok(HashSet::new()),
+            Some(mark) => {
+                let message = format!(
+                    "{} marks packs for deletion; install a levault that prunes",
+                    mark.name.path()
+                );
+                Err(Error::new(Kind::TooNew, message))
+            }
+        }
+    }
+
+    /// Proves that all of `packs` are still there to be rested on; [`Kind::Busy`] if one has gone meanwhile.
+    pub fn prove(&self, packs: &HashSet<ObjectId>) -> Result<()> {
+        let sound = self.sound_packs()?;
+        match packs.iter().find(|pack| !sound.contains_key(*pack)) {
+            None => Ok(()),
+            Some(gone) => Err(Error::new(
+                Kind::Busy,
+                format!("pack {} has gone or was marked meanwhile", gone.short()),
+            )),
+        }
+    }
+
+    /// A pack's own word on what lies where in it.
+    pub(crate) fn pack_directory(&self, id: &ObjectId, len: u64) -> Result<Vec<PackedBlob>> {
+        let name = ObjectName {
+            kind: ObjectKind::Pack,
+            id: *id,
+        };
+        let key = self.pack_key(id)?;
+        let mut wanted = pack::read::tail_len(len);
+        loop {
+            let tail = self.storage().get_range(name, len - wanted as u64, wanted)?;
+            match pack::read_directory(&key, &tail, len)? {
+                Tail::Directory(directory) => return Ok(directory),
+                Tail::Short { wanted: more } if more > wanted && more as u64 <= len => wanted = more,
+                Tail::Short { .. } => return Err(Error::corrupt("the directory is longer than the pack")),
+            }
+        }
+    }
+
+    /// Stores a snapshot; it is durable when its name comes back.
+    pub fn put_snapshot(&self, snapshot: &Snapshot) -> Result<ObjectId> {
+        let plain = body::encode(snapshot)?;
+        let domain = self.domain_keys().id();
+        let bytes = self
+            .keyring()
+            .seal_object(ObjectClass::Snapshot, domain, &[], &plain, &mut OsEntropy)?;
+        let id = object_id(&bytes);
+        self.storage()
+            .put_new(
+                ObjectName {
+                    kind: ObjectKind::Snapshot,
+                    id,
+                },
+                &bytes,
+            )
+            .act(|| "store the snapshot")?;
+        Ok(id)
+    }
+
+    /// One snapshot, opened and held to its name.
+    pub fn snapshot(&self, id: &ObjectId) -> Result<Snapshot> {
+        let name = ObjectName {
+            kind: ObjectKind::Snapshot,
+            id: *id,
+        };
+        let bytes = get_named(&**self.storage(), name)?;
+        let opened = self.keyring().open_object(ObjectClass::Snapshot, id, &bytes)?;
+        let snapshot = body::decode(&opened.plain).act(|| name.path())?;
+        match opened.header.domain == snapshot.domain && snapshot.domain == OWN_DOMAIN {
+            true => Ok(snapshot),
+            false => {
+                Err(Error::corrupt("a snapshot of another domain than it is sealed in").act(name.path()))
+            }
+        }
+    }
+}
+
+/// True if the bytes are there and wrong: another copy may be right, and no retry helps.
+pub(super) fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Corrupt | Kind::Torn)
+}
+
+/// Where a pack's directory says a blob lies, as the index keeps it.
+pub(crate) fn location_of(pack: ObjectId, blob: &PackedBlob) -> Location {
+    Location {
+        pack,
+        offset: blob.offset,
+        len: blob.len,
+        plain_len: blob.plain_len,
+        kind: blob.kind,
+        ordinal: blob.ordinal,
+    }
+}
+
+/// What a blob at this place must open to.
+pub(crate) fn sealed_name(location: &Location, id: &BlobId) -> SealedName {
+    SealedName {
+        id: *id,
+        kind: location.kind,
+        ordinal: location.ordinal,
+        plain_len: location.plain_len,
+    }
+}

@@ -1,0 +1,183 @@
+//! Opening a repository: config, the slot the password opens, the keyring that counts.
+//!
+//! One good copy of config is enough, and one good slot; what had to be done without is kept for `check`.
+
+use std::sync::Arc;
+
+use crate::clock::{SystemClock, UnixNanos};
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::ObjectId;
+use crate::keys::{Config, OpenedSlot, Parameters, Password, Slot, choose};
+use crate::storage::{ObjectKind, ObjectName, Storage};
+
+use super::create::{get_named, no_id};
+use super::{Inner, OWN_DOMAIN, Repo, Settings};
+
+/// Largest config, bytes.
+const CONFIG_BYTES_MAX: u64 = 64 << 10;
+
+/// What may be said of a slot in public.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotFacts {
+    /// Its name.
+    pub id: ObjectId,
+    /// True for the one that opened this repository.
+    pub current: bool,
+    /// When it was made, by its maker's clock.
+    pub created: UnixNanos,
+    /// Memory a guess takes, KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub iterations: u32,
+    /// Lanes.
+    pub parallelism: u32,
+}
+
+impl Repo {
+    /// Opens the repository in `storage` with a password.
+    ///
+    /// # Errors
+    /// [`Kind::NoRepository`], [`Kind::WrongPassword`], [`Kind::TooNew`], [`Kind::Corrupt`], and the storage's.
+    pub fn open(storage: Arc<dyn Storage>, password: &Password, settings: Settings) -> Result<Repo> {
+        let mut doubts = Vec::new();
+        let config = config(&*storage, &mut doubts)?;
+        let (slot, opened) = unlock(&*storage, password, &mut doubts)?;
+        let rings = keyrings(&*storage, &mut doubts)?;
+        let chosen = choose(&opened.anchor, &opened.identity, &rings)?;
+        for id in &chosen.unusable {
+            doubts.push(format!(
+                "keyring/{id}: no chain from the first keyring reaches it"
+            ));
+        }
+        let parameters = parameters(&config, &chosen.keyring, &opened, &mut doubts)?;
+        let inner = Inner {
+            id: opened.anchor.repository,
+            domain: Arc::clone(chosen.keyring.domain(OWN_DOMAIN)?),
+            keyring: chosen.keyring,
+            parameters,
+            slot,
+            settings,
+            clock: Arc::new(SystemClock),
+            doubts,
+        };
+        Ok(Repo {
+            inner: Arc::new(inner),
+            storage,
+        })
+    }
+
+    /// The slots there are, damaged ones left out.
+    pub fn slots(&self) -> Result<Vec<SlotFacts>> {
+        let listed = self.storage().list(ObjectKind::Slot)?;
+        Ok(listed
+            .into_iter()
+            .filter_map(|listed| self.slot_facts(listed.name).ok())
+            .collect())
+    }
+
+    pub(crate) fn slot_facts(&self, name: ObjectName) -> Result<SlotFacts> {
+        let slot = Slot::decode(&get_named(&**self.storage(), name)?)?;
+        let cost = slot.cost();
+        Ok(SlotFacts {
+            id: name.id,
+            current: name.id == self.inner.slot,
+            created: slot.created(),
+            memory_kib: cost.memory_kib,
+            iterations: cost.passes,
+            parallelism: cost.lanes,
+        })
+    }
+}
+
+/// The readable copies of config, the one from `config` first.
+fn config(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<Config>> {
+    let mut found = Vec::new();
+    let mut refusal = None;
+    let mut missing = 0;
+    for kind in [ObjectKind::Config, ObjectKind::ConfigCopy] {
+        let name = ObjectName { kind, id: no_id() };
+        match storage
+            .get(name, CONFIG_BYTES_MAX)
+            .and_then(|bytes| Config::decode(&bytes))
+        {
+            Ok(config) => found.push(config),
+            Err(error) if error.kind() == Kind::TooNew => return Err(error.act("open the repository")),
+            Err(error) => {
+                missing += u32::from(error.kind() == Kind::NotFound);
+                doubts.push(format!("{}: {error}", name.path()));
+                refusal = Some(error);
+            }
+        }
+    }
+    match refusal {
+        _ if !found.is_empty() => Ok(found),
+        Some(error) if missing < 2 => Err(error.act("read config and its copy")),
+        _ => Err(Error::new(
+            Kind::NoRepository,
+            format!("there is no repository at {}", storage.describe()),
+        )),
+    }
+}
+
+fn unlock(
+    storage: &dyn Storage,
+    password: &Password,
+    doubts: &mut Vec<String>,
+) -> Result<(ObjectId, OpenedSlot)> {
+    let mut refusal = Error::new(Kind::Corrupt, "the repository has no slot that can be read");
+    for listed in storage.list(ObjectKind::Slot).act(|| "list the slots")? {
+        let opened = get_named(storage, listed.name).and_then(|bytes| Slot::decode(&bytes)?.unlock(password));
+        match opened {
+            Ok(opened) => return Ok((listed.name.id, opened)),
+            Err(error) if error.kind() == Kind::WrongPassword => refusal = error,
+            Err(error) => doubts.push(format!("{}: {error}", listed.name.path())),
+        }
+    }
+    match doubts.last() {
+        Some(doubt) if refusal.kind() != Kind::WrongPassword => Err(refusal.act(doubt.clone())),
+        _ => Err(refusal.act("open the repository")),
+    }
+}
+
+fn keyrings(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<(ObjectId, Vec<u8>)>> {
+    let mut rings = Vec::new();
+    for listed in storage.list(ObjectKind::Keyring).act(|| "list the keyrings")? {
+        match get_named(storage, listed.name) {
+            Ok(bytes) => rings.push((listed.name.id, bytes)),
+            Err(error) => doubts.push(error.to_string()),
+        }
+    }
+    Ok(rings)
+}
+
+/// The first copy of config that this keyring authenticates.
+fn parameters(
+    configs: &[Config],
+    keyring: &crate::keys::Keyring,
+    opened: &OpenedSlot,
+    doubts: &mut Vec<String>,
+) -> Result<Parameters> {
+    let mut parameters = None;
+    let mut refusal = Error::corrupt("no copy of config");
+    for config in configs {
+        match config.open(keyring, &opened.anchor) {
+            Ok(opened) => parameters = parameters.or(Some(opened)),
+            Err(error) => {
+                doubts.push(format!("config: {error}"));
+                refusal = error;
+            }
+        }
+    }
+    let parameters = parameters.ok_or(refusal)?;
+    let known = Parameters {
+        pack_bytes: parameters.pack_bytes,
+        ..Parameters::default()
+    };
+    match parameters == known {
+        true => Ok(parameters),
+        false => Err(Error::new(
+            Kind::TooNew,
+            "the repository cuts chunks by sizes this program does not know",
+        )),
+    }
+}

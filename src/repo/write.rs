@@ -1,0 +1,246 @@
+//! Blobs in, durable packs and index segments out: names, deduplicates, compresses, seals, packs.
+//!
+//! ```text
+//!            in parallel        one thread            in parallel          one thread
+//! batch --> name each blob --> known? pack?    --> compress and seal --> append to a pack --> full? verify, upload
+//! ```
+//! A batch goes through four steps; those in parallel run on rayon's threads and share nothing, those between
+//! are short. Nonces are ordinals that the pack's sealer hands out, each once. New blobs go to one of
+//! [`OPEN_PACKS`] open packs at random, so that their order says less about what lies where (REPOSITORY.md 6).
+//!
+//! A blob counts as known once it is in an open pack, but only durable packs are indexed, and
+//! [`Writer::finish`] returns after all are.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use crate::blob::{BlobKind, NamedBlob};
+use crate::compress::Compressor;
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::{BlobId, ObjectId};
+use crate::index::{IndexEntry, Lookup, Segment, SegmentPack};
+use crate::pack::{self, PackBuilder, SealedBlob};
+use crate::report::Report;
+
+use super::upload::{StoredPack, Uploader};
+use super::{Repo, location_of};
+
+/// Packs filled side by side: two keep the memory bound with one more on its way to the storage.
+const OPEN_PACKS: usize = 2;
+
+/// A segment is written after this many blobs ...
+const SEGMENT_ENTRIES_MAX: usize = 20_000;
+
+/// ... or this long after the last one, so that a killed backup's packs are found by the next.
+const SEGMENT_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// A blob on its way in.
+pub struct NewBlob {
+    /// What it is; part of its name.
+    pub kind: BlobKind,
+    /// Its bytes.
+    pub plain: Vec<u8>,
+}
+
+/// Whether a writer stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// What is new.
+    New,
+    /// Nothing: everything is named, compressed and counted, and thrown away.
+    Nothing,
+}
+
+/// What is durable and not indexed yet.
+#[derive(Default)]
+struct Pending {
+    packs: Vec<SegmentPack>,
+    entries: Vec<IndexEntry>,
+}
+
+/// The way into the repository.
+pub struct Writer<'a> {
+    repo: &'a Repo,
+    report: &'a Report,
+    lookup: Lookup,
+    sound: HashMap<ObjectId, u64>,
+    relied_on: HashSet<ObjectId>,
+    open: Vec<PackBuilder>,
+    on_the_way: HashSet<BlobId>,
+    uploader: Uploader,
+    pending: Pending,
+    segment_begun: Instant,
+    dry_run: bool,
+}
+
+impl<'a> Writer<'a> {
+    /// Starts over what the index knows; only copies in sound packs ([`Repo::sound_packs`]) count as known.
+    pub fn start(repo: &'a Repo, report: &'a Report, store: Store) -> Result<Self> {
+        let facts = repo.index_facts()?;
+        facts
+            .unreadable
+            .iter()
+            .for_each(|what| report.notice(format!("{what}; what it indexed is stored again")));
+        Ok(Self {
+            repo,
+            report,
+            lookup: repo.lookup_of(&facts)?,
+            sound: repo.sound_packs()?,
+            relied_on: HashSet::new(),
+            open: (0..OPEN_PACKS).map(|_| repo.new_pack()).collect::<Result<_>>()?,
+            on_the_way: HashSet::new(),
+            uploader: Uploader::start(Arc::clone(repo.storage()))?,
+            pending: Pending::default(),
+            segment_begun: Instant::now(),
+            dry_run: store == Store::Nothing,
+        })
+    }
+
+    /// Stores what is new of one blob; its name.
+    pub fn add_one(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
+        Ok(self.add(vec![NewBlob { kind, plain }])?[0])
+    }
+
+    /// Stores what is new of a batch; the names, in the batch's order.
+    pub fn add(&mut self, batch: Vec<NewBlob>) -> Result<Vec<BlobId>> {
+        self.report.go_on()?;
+        let keys = self.repo.domain_keys();
+        let named: Vec<_> = batch
+            .into_par_iter()
+            .map(|blob| NamedBlob::name(keys, blob.kind, blob.plain))
+            .collect();
+        let ids = named.iter().map(NamedBlob::id).collect();
+        let new = self.place(named)?;
+        let sealed = self.seal(new)?;
+        if self.dry_run {
+            return Ok(ids);
+        }
+        for (slot, blob) in sealed {
+            self.open[slot].append(blob)?;
+        }
+        self.roll(self.repo.pack_bytes())?;
+        self.note_stored()?;
+        Ok(ids)
+    }
+
+    fn place(&mut self, named: Vec<NamedBlob>) -> Result<Vec<(usize, NamedBlob)>> {
+        let mut new = Vec::new();
+        for blob in named {
+            if self.is_known(&blob.id())? {
+                continue;
+            }
+            self.on_the_way.insert(blob.id());
+            let slot = usize::from(self.repo.random_byte()?) % self.open.len();
+            new.push((slot, blob));
+        }
+        Ok(new)
+    }
+
+    fn is_known(&mut self, id: &BlobId) -> Result<bool> {
+        if self.on_the_way.contains(id) {
+            return Ok(true);
+        }
+        let sound = self
+            .lookup
+            .locations(id)?
+            .into_iter()
+            .find(|location| self.sound.contains_key(&location.pack));
+        if let Some(location) = &sound {
+            self.relied_on.insert(location.pack);
+        }
+        Ok(sound.is_some())
+    }
+
+    fn seal(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<(usize, SealedBlob)>> {
+        let compression = self.repo.settings().compression;
+        let seal = |(slot, blob): (usize, NamedBlob)| {
+            let sealer = self.open[slot].sealer();
+            let sealed = Compressor::local(compression, |compressor| sealer.seal(&blob, compressor))?;
+            self.report.blobs_new.add(1);
+            self.report.bytes_added.add(blob.plain().len() as u64);
+            self.report.bytes_added_packed.add(sealed.bytes().len() as u64);
+            Ok((slot, sealed))
+        };
+        new.into_par_iter().map(seal).collect()
+    }
+
+    fn roll(&mut self, at_least: usize) -> Result<()> {
+        for slot in 0..self.open.len() {
+            if self.open[slot].len() < at_least || self.open[slot].is_empty() {
+                continue;
+            }
+            let fresh = self.repo.new_pack()?;
+            let pack = std::mem::replace(&mut self.open[slot], fresh).finish()?;
+            if self.repo.settings().verify_packs {
+                pack::verify(self.repo.keyring(), &pack)
+                    .act(|| "open the finished pack before it is stored")?;
+            }
+            self.uploader.send(pack)?;
+        }
+        Ok(())
+    }
+
+    fn note_stored(&mut self) -> Result<()> {
+        let stored: Vec<_> = self.uploader.stored().collect();
+        for pack in stored {
+            self.index(pack)?;
+        }
+        let due = self.pending.entries.len() >= SEGMENT_ENTRIES_MAX
+            || self.segment_begun.elapsed() >= SEGMENT_AGE_MAX;
+        match due {
+            true => self.flush_index(),
+            false => Ok(()),
+        }
+    }
+
+    fn index(&mut self, stored: StoredPack) -> Result<()> {
+        self.pending.packs.push(SegmentPack {
+            pack: stored.id,
+            len: stored.len,
+        });
+        self.sound.insert(stored.id, stored.len);
+        for blob in &stored.directory {
+            let entry = IndexEntry {
+                id: blob.id,
+                location: location_of(stored.id, blob),
+            };
+            self.on_the_way.remove(&blob.id);
+            self.lookup.insert(entry);
+            self.pending.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    fn flush_index(&mut self) -> Result<()> {
+        self.segment_begun = Instant::now();
+        if self.pending.packs.is_empty() {
+            return Ok(());
+        }
+        let Pending { packs, entries } = std::mem::take(&mut self.pending);
+        let segment = Segment::new(packs, Vec::new(), entries)?;
+        self.repo.put_segment(&segment).act(|| "store an index segment")
+    }
+
+    /// Stores what is still open, indexes it, and returns once everything is durable.
+    ///
+    /// What comes back are the packs this writer counts on and did not store itself.
+    pub fn finish(mut self) -> Result<HashSet<ObjectId>> {
+        if self.dry_run {
+            return Ok(HashSet::new());
+        }
+        self.roll(0)?;
+        self.uploader.end()?;
+        self.note_stored()?;
+        self.flush_index()?;
+        match self.on_the_way.is_empty() {
+            true => Ok(std::mem::take(&mut self.relied_on)),
+            false => Err(Error::new(
+                Kind::Io,
+                "a pack was handed over and never reported as stored",
+            )),
+        }
+    }
+}

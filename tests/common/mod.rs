@@ -1,0 +1,139 @@
+//! What the tests share: small real databases, small repositories in memory, and the comparison of both.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use levault::error::Result;
+use levault::keys::{Password, SlotCost};
+use levault::ops::backup::{Backup, BackupOutcome};
+use levault::ops::read::{self, Wish};
+use levault::ops::restore::{Restore, Verify};
+use levault::repo::{Cache, NewRepo, Repo, Settings};
+use levault::report::Report;
+use levault::storage::Storage;
+
+/// A database as a naive copy.
+pub type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+pub fn password() -> Password {
+    Password::new(b"correct horse".to_vec())
+}
+
+/// No cache, smallest packs: everything a test sees comes from the storage.
+pub fn settings() -> Settings {
+    Settings {
+        cache: Cache::None,
+        pack_bytes: Some(4 << 20),
+        ..Settings::default()
+    }
+}
+
+pub fn create(storage: Arc<dyn Storage>) -> Result<Repo> {
+    Repo::create(
+        storage,
+        &password(),
+        NewRepo {
+            cost: SlotCost::cheap(),
+            ..NewRepo::default()
+        },
+        settings(),
+    )
+}
+
+pub fn open(storage: Arc<dyn Storage>) -> Result<Repo> {
+    Repo::open(storage, &password(), settings())
+}
+
+pub fn backup(repo: &Repo, db: &Path) -> Result<BackupOutcome> {
+    Backup::new(vec![db.to_path_buf()]).run(repo, &Report::default())
+}
+
+/// Applies puts and deletes with rusty-leveldb, in its only role here: a writer of test data.
+pub fn write(db: &Path, changes: &[(Vec<u8>, Option<Vec<u8>>)]) {
+    let options = rusty_leveldb::Options {
+        write_buffer_size: 64 << 10,
+        ..Default::default()
+    };
+    let mut handle = rusty_leveldb::DB::open(db, options).expect("open a test database");
+    for (key, value) in changes {
+        match value {
+            Some(value) => handle.put(key, value).expect("put"),
+            None => handle.delete(key).expect("delete"),
+        }
+    }
+    handle.flush().expect("flush");
+    handle.close().expect("close");
+}
+
+/// `count` records of `value_len` bytes that neither compress to nothing nor not at all, and the model of them.
+pub fn fill(db: &Path, count: u32, value_len: usize) -> Model {
+    let model: Model = (0..count).map(|i| (key(i), value(i, value_len))).collect();
+    write(
+        db,
+        &model
+            .iter()
+            .map(|(k, v)| (k.clone(), Some(v.clone())))
+            .collect::<Vec<_>>(),
+    );
+    model
+}
+
+pub fn key(i: u32) -> Vec<u8> {
+    format!("key:{:08}", i.wrapping_mul(2_654_435_761) % 100_000_000).into_bytes()
+}
+
+pub fn value(i: u32, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new()
+        .update(&i.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes[..len / 2]);
+    bytes
+}
+
+/// The only database of the snapshot `words` names, read record by record.
+pub fn records(repo: &Repo, words: &str) -> Result<Model> {
+    let stored = repo.select(words)?;
+    let database = read::database(&stored.snapshot, None)?;
+    let mut model = Model::new();
+    read::records(
+        repo,
+        database,
+        &Wish::default(),
+        &Report::default(),
+        &mut |key, value| {
+            model.insert(key.to_vec(), value.to_vec());
+            Ok(())
+        },
+    )?;
+    Ok(model)
+}
+
+/// Restores the snapshot `words` names to `target`, verified.
+pub fn restore(repo: &Repo, words: &str, target: &Path) -> Result<PathBuf> {
+    let stored = repo.select(words)?;
+    let restore = Restore {
+        database: None,
+        target: target.to_path_buf(),
+        verify: Verify::Full,
+        with_uncertain: false,
+    };
+    restore.run(repo, &stored, &Report::default())?;
+    Ok(target.to_path_buf())
+}
+
+/// What a closed database holds, by our own reader.
+pub fn scan(db: &Path) -> Result<Model> {
+    struct Into(Model);
+    impl levault::source::RecordSink for Into {
+        fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
+            self.0.insert(key.to_vec(), value.to_vec());
+            Ok(())
+        }
+    }
+    let mut sink = Into(Model::new());
+    levault::source::Database::open(db)?.scan(&mut sink)?;
+    Ok(sink.0)
+}
