@@ -46,7 +46,7 @@ pub fn save(
     };
     report
         .bytes_total
-        .add(database.files().iter().map(|file| file.len).sum());
+        .add(database.files()?.iter().map(|file| file.len).sum());
     if wanted.physical {
         return saving.files(&database, "as asked".into());
     }
@@ -190,7 +190,9 @@ fn keep_damage(root: &mut DatabaseRoot, mut damage: Vec<Damage>) {
 }
 
 fn damage(found: source::Damage) -> Damage {
-    let lost = found.sequences_lost.map_or_else(String::new, |count| format!(" ({count} writes lost)"));
+    let lost = found
+        .sequences_lost
+        .map_or_else(String::new, |count| format!(" ({count} writes lost)"));
     Damage {
         file: found.file,
         offset: found.offset,

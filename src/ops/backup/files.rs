@@ -24,10 +24,15 @@ pub fn all_in(directory: &Path) -> Result<Vec<DatabaseFile>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).act(|| format!("list {}", directory.display()))? {
         let entry = entry.act(|| format!("list {}", directory.display()))?;
-        let facts = entry.metadata().act(|| format!("stat {}", entry.path().display()))?;
+        let facts = entry
+            .metadata()
+            .act(|| format!("stat {}", entry.path().display()))?;
         let name = entry.file_name().into_string();
         if let (true, Ok(name)) = (facts.is_file(), name) {
-            files.push(DatabaseFile { name, len: facts.len() });
+            files.push(DatabaseFile {
+                name,
+                len: facts.len(),
+            });
         }
     }
     files.retain(|file| file.name != "LOCK");
@@ -49,8 +54,7 @@ pub fn store(
     sorted.sort_by(|left, right| left.name.cmp(&right.name));
     let mut bytes = 0;
     for file in sorted {
-        let (list, meta) =
-            one(writer, &cutter, &path.join(&file.name), file.len, report)?;
+        let (list, meta) = one(writer, &cutter, &path.join(&file.name), file.len, report)?;
         bytes += list.bytes();
         let entry = TreeEntry {
             name: file.name.as_bytes().to_vec(),
@@ -63,7 +67,13 @@ pub fn store(
     Ok((tree, bytes))
 }
 
-fn one(writer: &mut Writer, cutter: &Cutter, path: &Path, len: u64, report: &Report) -> Result<(ChunkList, Meta)> {
+fn one(
+    writer: &mut Writer,
+    cutter: &Cutter,
+    path: &Path,
+    len: u64,
+    report: &Report,
+) -> Result<(ChunkList, Meta)> {
     let file = File::open(path).act(|| format!("open {}", path.display()))?;
     let meta = meta(path, &file)?;
     let mut reader = file.take(len);
