@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use levault::ops::check::{Check, ReadData};
 use levault::report::Report;
-use levault::storage::{Fault, Faulty, MemoryStorage, Storage};
+use levault::storage::fault::{Fault, Faulty};
+use levault::storage::{MemoryStorage, Storage};
 
 struct Before {
     dir: tempfile::TempDir,

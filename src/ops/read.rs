@@ -17,6 +17,9 @@ use crate::snapshot::{Content, DatabaseRoot, Run, Snapshot};
 /// Leaves fetched at once: enough to keep cores and disk busy, a few MiB at most in memory.
 const LEAVES_AHEAD: usize = 32;
 
+/// Takes a key and its value; an error ends the reading.
+pub type EachRecord<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
+
 /// Which records are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
@@ -82,7 +85,7 @@ pub fn records(
     database: &DatabaseRoot,
     wish: &Wish,
     report: &Report,
-    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    sink: EachRecord,
 ) -> Result<()> {
     let lookup = repo.lookup()?;
     records_from(&BlobReader::new(repo, &lookup), database, wish, report, sink)
@@ -94,7 +97,7 @@ pub fn records_from(
     database: &DatabaseRoot,
     wish: &Wish,
     report: &Report,
-    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    sink: EachRecord,
 ) -> Result<()> {
     let comparator = Comparator::from_name(&database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
@@ -119,7 +122,7 @@ pub fn run_records(
     run: &Run,
     comparator: &Comparator,
     report: &Report,
-    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    sink: EachRecord,
 ) -> Result<()> {
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
     one_run(reader, run, KeyRange::all(), &order, report, sink)
@@ -148,7 +151,7 @@ fn one_run(
     range: KeyRange,
     order: KeyOrder,
     report: &Report,
-    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    sink: EachRecord,
 ) -> Result<()> {
     let mut leaves = Walker::new(reader, run.root.as_ref(), order).leaves(range);
     loop {
@@ -184,7 +187,7 @@ pub fn each_record(
     plain: &[u8],
     span: &LeafSpan,
     order: KeyOrder,
-    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    sink: EachRecord,
 ) -> Result<()> {
     read_leaf(plain, span, order, |entry| match &entry.payload {
         Payload::Inline(value) => sink(entry.key, value),
@@ -199,7 +202,7 @@ fn stack(
     range: KeyRange,
     order: KeyOrder,
     report: &Report,
-    sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    sink: EachRecord,
 ) -> Result<()> {
     let walkers: Vec<_> = runs
         .iter()

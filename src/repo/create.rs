@@ -16,7 +16,7 @@ use crate::storage::{ObjectKind, ObjectName, Storage};
 use super::{Repo, Settings};
 
 /// What a new repository is to be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NewRepo {
     /// Sizes that all its writers keep to.
     pub parameters: Parameters,
@@ -24,16 +24,6 @@ pub struct NewRepo {
     pub cost: SlotCost,
     /// A name for the first slot.
     pub label: String,
-}
-
-impl Default for NewRepo {
-    fn default() -> Self {
-        Self {
-            parameters: Parameters::default(),
-            cost: SlotCost::default(),
-            label: String::new(),
-        }
-    }
 }
 
 impl Repo {

@@ -10,8 +10,6 @@ pub enum Ending {
     Incomplete,
     /// The source database is damaged; what is readable was saved and the rest listed.
     SourceDamaged,
-    /// What was restored does not agree with what was recorded.
-    VerificationFailed,
     /// `check` found errors.
     CheckFailed,
 }
@@ -23,7 +21,6 @@ impl Ending {
             Self::Done => 0,
             Self::Incomplete => 3,
             Self::SourceDamaged => 22,
-            Self::VerificationFailed => 24,
             Self::CheckFailed => 25,
         }
     }
