@@ -5,6 +5,7 @@
 //! content: REPOSITORY.md section 6.)
 
 use fastcdc::v2020::cut_gear;
+use zeroize::Zeroize;
 
 use crate::limits::{CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
 
@@ -25,7 +26,7 @@ pub enum More {
     Ended,
 }
 
-/// Cuts by one domain's secret.
+/// Cuts by one domain's secret. The table is as secret, and wiped on drop.
 pub struct Cutter {
     gear: Box<[u64; 256]>,
     gear_shifted: Box<[u64; 256]>,
@@ -42,6 +43,7 @@ impl Cutter {
             *to = u64::from_le_bytes(*from);
         }
         let gear_shifted = Box::new(gear.map(|number| number << 1));
+        bytes.zeroize();
         Self { gear, gear_shifted }
     }
 
@@ -79,5 +81,12 @@ impl Cutter {
             &self.gear_shifted[..],
         );
         len
+    }
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        self.gear.zeroize();
+        self.gear_shifted.zeroize();
     }
 }

@@ -1,6 +1,7 @@
 //! Goal: the stream and its digests mean exactly what FORMAT.md says. Method: naive sums, known bytes.
 
 use super::*;
+use crate::document::{assert_example, example};
 use crate::id::SetDigest;
 use proptest::prelude::*;
 
@@ -89,4 +90,24 @@ proptest! {
         prop_assert_eq!(whole.digest(), each.digest());
         prop_assert_eq!(whole.digest().0, *blake3::hash(&stream).as_bytes());
     }
+}
+
+const DIGESTS: &str = include_str!("../../docs/format/09-digests.md");
+
+#[test]
+fn the_documents_examples_are_what_we_compute() {
+    let runs = include_str!("../../docs/format/08-runs.md");
+    let mut element = Vec::new();
+    put_element(&mut element, b"key", b"value");
+    assert_example(runs, "element", &element);
+    let mut stream = Vec::new();
+    put_element(&mut stream, b"a", b"1");
+    put_element(&mut stream, b"b", b"");
+    assert_example(DIGESTS, "stream", &stream);
+    let mut set = SetDigestAcc::new(&KEY);
+    set.add_stream(&example(DIGESTS, "stream")).unwrap();
+    assert_example(DIGESTS, "set-digest", &set.digest().0);
+    let mut whole = StreamDigester::new();
+    whole.stream(&stream);
+    assert_example(DIGESTS, "stream-digest", &whole.digest().0);
 }

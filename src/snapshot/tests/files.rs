@@ -44,6 +44,22 @@ fn sample() -> Vec<TreeEntry> {
 }
 
 #[test]
+fn the_documents_tree_is_read_and_written() {
+    let meta = Meta {
+        mode: Some(0o777),
+        mtime_nanos: Some(-1),
+        ..Meta::default()
+    };
+    let link = entry(b"b", EntryKind::Symlink(b"../a".to_vec()));
+    let tree = Tree::Entries(vec![
+        entry(b"a", EntryKind::Directory(BlobId([1; 32]))),
+        TreeEntry { meta, ..link },
+    ]);
+    assert_eq!(Tree::decode(&example(DOCUMENT, "tree")).unwrap(), tree);
+    assert_example(DOCUMENT, "tree", &tree.encode().unwrap());
+}
+
+#[test]
 fn every_bit_of_a_tree_carries_something() {
     let tree = Tree::Entries(sample());
     let bytes = tree.encode().unwrap();

@@ -6,6 +6,7 @@ mod files;
 
 use super::body::{decode, encode};
 use super::*;
+use crate::document::{assert_example, example};
 use crate::error::Kind;
 use crate::id::{BlobId, SetDigest, TimelineId};
 use crate::leveldb::Shape;
@@ -115,6 +116,14 @@ fn a_snapshot_goes_out_and_comes_back() {
         ..snapshot
     };
     assert_eq!(decode(&encode(&physical).unwrap()).unwrap(), physical);
+}
+
+const DOCUMENT: &str = include_str!("../../../docs/format/10-snapshots.md");
+
+#[test]
+fn the_documents_snapshot_is_the_one_of_these_tests() {
+    assert_example(DOCUMENT, "snapshot", &encode(&snapshot()).unwrap());
+    assert_eq!(decode(&example(DOCUMENT, "snapshot")).unwrap(), snapshot());
 }
 
 #[test]
