@@ -1,4 +1,4 @@
-//! Keys → filter block, byte for byte as C++ LevelDB's `leveldb.BuiltinBloomFilter2` makes it.
+//! Keys → filter block, byte for byte as C++ LevelDB and goleveldb make it.
 //!
 //! ```text
 //! filter 0 | filter 1 | ... | offset of filter 0 (le32) | ... | offset of the offsets (le32) | 11
@@ -8,9 +8,14 @@
 //! that covers no block is empty. Each ends with its number of probes. Keys are kept as their 32-bit hash
 //! only: the probes need no more, and nothing is copied.
 
-/// The only policy whose bits we know how to make; tables of a database with another are written without a
-/// filter, which every reader takes as "may match".
-pub const BLOOM_NAME: &str = "leveldb.BuiltinBloomFilter2";
+use super::shape::{Shape, TableExtension};
+
+/// The policy of C++ LevelDB, and of what follows it.
+const CPP_NAME: &str = "leveldb.BuiltinBloomFilter2";
+
+/// goleveldb's policy: the same bits. C++ LevelDB before 1.13 used the name for bits that differ where keys hold
+/// bytes above 127.
+const GO_NAME: &str = "leveldb.BuiltinBloomFilter";
 
 /// log2 of the file bytes one filter covers.
 const FILTER_BASE_LOG2: u8 = 11;
@@ -21,6 +26,7 @@ const HASH_FACTOR: u32 = 0xc6a4_a793;
 /// The filter block of one table; made anew by [`FilterBuilder::finish`].
 #[derive(Debug)]
 pub(crate) struct FilterBuilder {
+    name: &'static str,
     bits_per_key: usize,
     probes: u8,
     hashes: Vec<u32>,
@@ -29,9 +35,22 @@ pub(crate) struct FilterBuilder {
 }
 
 impl FilterBuilder {
-    pub(crate) fn new(bits_per_key: u8) -> Self {
+    /// The builder of the filters that `shape` has, if we know how to make them. A database of another policy is
+    /// written without filters, which every reader takes as "may match": a wrong filter would hide keys.
+    pub(crate) fn of(shape: &Shape) -> Option<Self> {
+        let filter = shape.filter.as_ref()?;
+        match (filter.name.as_str(), shape.table_extension) {
+            (CPP_NAME, _) => Some(Self::new(CPP_NAME, filter.bits_per_key)),
+            // goleveldb never wrote .sst, the old C++ nothing else.
+            (GO_NAME, TableExtension::Ldb) => Some(Self::new(GO_NAME, filter.bits_per_key)),
+            _ => None,
+        }
+    }
+
+    fn new(name: &'static str, bits_per_key: u8) -> Self {
         let bits_per_key = usize::from(bits_per_key.max(1));
         Self {
+            name,
             bits_per_key,
             // ln 2 rounded down as LevelDB rounds it: more probes cost time and save little.
             probes: (bits_per_key as f64 * 0.69).clamp(1.0, 30.0) as u8,
@@ -39,6 +58,11 @@ impl FilterBuilder {
             filters: Vec::new(),
             offsets: Vec::new(),
         }
+    }
+
+    /// The policy's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// The next key of the data block begun last.
@@ -168,7 +192,7 @@ mod tests {
             keys in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..200),
             bits_per_key in 1u8..60,
         ) {
-            let mut builder = FilterBuilder::new(bits_per_key);
+            let mut builder = FilterBuilder::new(CPP_NAME, bits_per_key);
             let (mut joined, mut offsets) = (Vec::new(), Vec::new());
             for key in &keys {
                 builder.add(key);
@@ -185,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_block_that_begins_further_on_leaves_empty_filters_between() {
-        let mut builder = FilterBuilder::new(10);
+        let mut builder = FilterBuilder::new(CPP_NAME, 10);
         builder.start_block(0);
         builder.add(b"first");
         builder.start_block(5000);

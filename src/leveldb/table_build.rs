@@ -18,7 +18,7 @@ use super::block_build::{BlockBuilder, Tag};
 use super::checksum::masked;
 use super::comparator::Comparator;
 use super::compress::BlockCompressor;
-use super::filter::{BLOOM_NAME, FilterBuilder};
+use super::filter::FilterBuilder;
 use super::separator::{TAG_LAST, separate_bytewise};
 use super::shape::{Codec, Shape};
 use crate::codec::put_varint;
@@ -87,10 +87,7 @@ impl TableBuilder {
             block_bytes: shape.block_size.clamp(BLOCK_BYTES_RANGE.0, BLOCK_BYTES_RANGE.1) as usize,
             table_bytes,
             compressor: BlockCompressor::new(shape.codec)?,
-            filter: match &shape.filter {
-                Some(filter) if filter.name == BLOOM_NAME => Some(FilterBuilder::new(filter.bits_per_key)),
-                _ => None,
-            },
+            filter: FilterBuilder::of(shape),
             out: Vec::new(),
             data: BlockBuilder::new(restart_interval),
             index: Vec::new(),
@@ -148,8 +145,7 @@ impl TableBuilder {
         if let Some(handle) = self.unlisted.take() {
             self.list(handle, None);
         }
-        let filter = self.write_filter();
-        let metaindex = self.write_metaindex(filter)?;
+        let metaindex = self.write_metaindex()?;
         let index = self.write_index()?;
         write_footer(&mut self.out, metaindex, index);
         Ok(FinishedTable {
@@ -233,18 +229,17 @@ impl TableBuilder {
             .add(&mut self.index, &self.separator, &tag, &handle[..len]);
     }
 
-    fn write_filter(&mut self) -> Option<Handle> {
-        let filter = self.filter.as_mut()?;
+    /// The filter block, if there is one, and the metaindex that names it.
+    fn write_metaindex(&mut self) -> Result<Handle> {
+        let filter = self.filter.as_mut().map(|filter| {
+            let start = self.out.len();
+            filter.finish(&mut self.out);
+            (filter.name(), close(&mut self.out, start, Codec::None))
+        });
         let start = self.out.len();
-        filter.finish(&mut self.out);
-        Some(seal_plain(&mut self.out, start))
-    }
-
-    fn write_metaindex(&mut self, filter: Option<Handle>) -> Result<Handle> {
-        let start = self.out.len();
-        if let Some(handle) = filter {
-            let name = format!("filter.{BLOOM_NAME}");
+        if let Some((name, handle)) = filter {
             let (handle, len) = handle.encode();
+            let name = format!("filter.{name}");
             self.out.push(0);
             put_varint(&mut self.out, name.len() as u64);
             put_varint(&mut self.out, len as u64);
@@ -295,11 +290,7 @@ fn seal(compressor: &mut BlockCompressor, out: &mut Vec<u8>, start: usize) -> Re
     Ok(close(out, start, codec))
 }
 
-/// Seals `out[start..]` as it is.
-fn seal_plain(out: &mut Vec<u8>, start: usize) -> Handle {
-    close(out, start, Codec::None)
-}
-
+/// Seals `out[start..]`, which `codec` compressed.
 fn close(out: &mut Vec<u8>, start: usize, codec: Codec) -> Handle {
     let len = out.len() - start;
     out.push(codec.id());
@@ -317,3 +308,6 @@ fn write_footer(out: &mut Vec<u8>, metaindex: Handle, index: Handle) {
     out.resize(start + FOOTER_BYTES - 8, 0);
     out.extend_from_slice(&MAGIC.to_le_bytes());
 }
+
+#[cfg(test)]
+mod tests;

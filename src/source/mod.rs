@@ -7,9 +7,11 @@
 pub mod database;
 pub mod detect;
 pub mod file;
+pub mod handle;
 mod sample;
 
 pub use crate::leveldb::damage::{Damage, TornTail};
 pub use crate::leveldb::merge::RecordSink;
 pub use database::{Database, DatabaseFile, ScanOutcome};
 pub use detect::{Detected, detect};
+pub use handle::HandleSource;
