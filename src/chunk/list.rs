@@ -10,10 +10,10 @@
 //! children at least and [`LIST_CHILDREN_MAX`] at most. Canonical: one encoding for each list.
 
 use super::{BlobSource, StoreBlob};
-use crate::blob::BlobKind;
 use crate::codec::{Reader, put_varint, varint_len};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::BlobId;
+use crate::kind::BlobKind;
 use crate::limits::{BLOB_BYTES_MAX, CHUNKS_INLINE_MAX, LIST_CHILDREN_MAX, TREE_LEVELS_MAX};
 
 /// One child in this many, by its id, ends a list blob.

@@ -18,9 +18,9 @@ pub use list::{ChunkList, ChunkRef, Chunks, ListBuilder};
 
 use std::sync::Arc;
 
-use crate::blob::BlobKind;
 use crate::error::Result;
 use crate::id::BlobId;
+use crate::kind::BlobKind;
 
 /// Where the plain bytes of blobs come from. Whoever implements it has compared them with their name.
 pub trait BlobSource {

@@ -81,6 +81,8 @@ impl IndexEntry {
 }
 
 #[cfg(test)]
+mod document_tests;
+#[cfg(test)]
 mod segment_tests;
 #[cfg(test)]
 mod tests;

@@ -64,6 +64,18 @@ impl Segment {
         })
     }
 
+    /// Reads a whole clear part and an opened body; a byte that nothing accounts for is an error.
+    pub fn decode(clear: &[u8], body: &[u8]) -> Result<Self> {
+        let (packs, supersedes, used) = decode_header(clear)?;
+        Reader::new(&clear[used..]).finish()?;
+        let entries = decode_body(body, &packs)?;
+        Ok(Self {
+            packs,
+            supersedes,
+            entries,
+        })
+    }
+
     /// The packs, by name.
     pub fn packs(&self) -> &[SegmentPack] {
         &self.packs

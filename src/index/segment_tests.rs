@@ -4,9 +4,7 @@ use crate::error::Kind;
 use crate::limits::{BLOB_BYTES_MAX, SEGMENT_ENTRIES_MAX};
 
 fn decode(header: &[u8], body: &[u8]) -> crate::error::Result<Segment> {
-    let (packs, supersedes, used) = decode_header(header)?;
-    assert_eq!(used, header.len());
-    Segment::new(packs.clone(), supersedes, decode_body(body, &packs)?)
+    Segment::decode(header, body)
 }
 
 #[test]
@@ -31,6 +29,13 @@ fn a_header_says_where_it_ends() {
     let len = header.len();
     header.extend_from_slice(b"sealed body");
     assert_eq!(decode_header(&header).unwrap().2, len);
+    assert!(Segment::decode(&header[..len], &encode_body(&segment)).is_ok());
+    assert_eq!(
+        Segment::decode(&header, &encode_body(&segment))
+            .unwrap_err()
+            .kind(),
+        Kind::Corrupt
+    );
 }
 
 #[test]

@@ -196,14 +196,15 @@ fn a_superseded_segment_does_not_count_while_its_successor_is_listed() {
 
 #[test]
 fn whatever_befalls_the_cache_is_no_error_and_changes_no_answer() {
-    let (shelf, ids) = shelf_of_ten();
+    let shelf = Arc::new(Shelf::default());
+    let ids = [1, 2].map(|seed| shelf.put(random_segment(3 * seed, 60)));
     let directory = tempfile::tempdir().unwrap();
     let cache = LookupCache::in_directory(directory.path(), KEY);
     let wanted = shelf.entries_of(&ids);
     cache.open(&ids, shelf.load()).unwrap();
     let file = files_in(directory.path()).remove(0);
     let whole = fs::read(&file).unwrap();
-    for at in (0..whole.len()).step_by(61).chain(whole.len() - 200..whole.len()) {
+    for at in (0..whole.len()).step_by(37).chain(whole.len() - 200..whole.len()) {
         let mut flipped = whole.clone();
         flipped[at] ^= 1 << (at % 8);
         fs::write(&file, &flipped).unwrap();
@@ -212,7 +213,7 @@ fn whatever_befalls_the_cache_is_no_error_and_changes_no_answer() {
             0 => must_hold(&lookup, &wanted),
             _ => assert!(wanted.iter().all(|entry| lookup.contains(&entry.id).unwrap())),
         }
-        assert!(shelf.loads() >= 10, "the flip at {at} was not seen");
+        assert!(shelf.loads() >= 2, "the flip at {at} was not seen");
     }
     for len in [0, 1, 199, 200, 4096, whole.len() - 1] {
         fs::write(&file, &whole[..len]).unwrap();

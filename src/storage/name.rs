@@ -89,13 +89,10 @@ impl ObjectKind {
         matches!(self, Self::Config | Self::ConfigCopy)
     }
 
-    /// True where the id is the BLAKE3 of the stored bytes; else it is random (slots, leases, probes) or
-    /// there is none (config), and the object carries its own checksum.
+    /// True where the id is the BLAKE3 of the stored bytes; else it is random (leases, probes) or there is
+    /// none (config).
     pub fn is_named_by_content(self) -> bool {
-        !matches!(
-            self,
-            Self::Config | Self::ConfigCopy | Self::Slot | Self::Lease | Self::Probe
-        )
+        !matches!(self, Self::Config | Self::ConfigCopy | Self::Lease | Self::Probe)
     }
 
     /// True for kinds without which a repository is damaged: their directories are made at `init`, so that a

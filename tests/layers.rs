@@ -1,0 +1,169 @@
+//! Goal: use goes down only (the layer table of docs/ARCHITECTURE.md), so that a stage can be read, tested and
+//! fuzzed without what lies above it.
+//! Method: read every `crate::` path in src/ and compare the two modules' places in the order below.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Words: may use words only.
+const WORDS: &[&str] = &["clock", "codec", "error", "id", "kind", "limits", "report"];
+
+/// Stages: each may use words and the stages named before it.
+const STAGES: &[&str] = &[
+    "leveldb", "record", "chunk", "compress", "crypto", "envelope", "keys", "blob", "pack", "index", "run",
+    "wal", "snapshot",
+];
+
+/// Edges: the only ones that touch files; they do not know one another.
+const EDGES: &[(&str, &[&str])] = &[
+    ("source", &["leveldb", "record"]),
+    ("target", &["leveldb", "record"]),
+    ("storage", &[]),
+];
+
+fn may_use(user: &str, used: &str) -> bool {
+    let stage = |module: &str| STAGES.iter().position(|name| *name == module);
+    let edge = EDGES.iter().find(|(name, _)| *name == user);
+    let is_edge = EDGES.iter().any(|(name, _)| *name == used);
+    match user {
+        _ if user == used || WORDS.contains(&used) => true,
+        _ if WORDS.contains(&user) => false,
+        _ if let Some(own) = stage(user) => stage(used).is_some_and(|other| other < own),
+        _ if let Some((_, stages)) = edge => stages.contains(&used),
+        "repo" => stage(used).is_some() || used == "storage",
+        "ops" => stage(used).is_some() || is_edge || used == "repo",
+        _ => panic!("module {user} has no place in the layer table of tests/layers.rs"),
+    }
+}
+
+/// Source files below `folder` with their path from there.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let files = walkdir::WalkDir::new(folder)
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path());
+    files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| {
+            (
+                path.strip_prefix(folder).unwrap().to_owned(),
+                fs::read_to_string(&path).unwrap(),
+            )
+        })
+        .collect()
+}
+
+/// The modules that `text` names by `crate::name`, also in groups: `use crate::{id::BlobId, codec}`.
+/// Comments name what they like.
+fn used_modules(text: &str) -> Vec<String> {
+    let code: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    let code = code.join("\n");
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut used = Vec::new();
+    for (at, prefix) in code.match_indices("crate::") {
+        if code[..at].ends_with(is_word) || code[..at].ends_with('$') {
+            continue;
+        }
+        let rest = &code[at + prefix.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => used.extend(first_words_of_group(group)),
+            None => used.push(rest.chars().take_while(|c| is_word(*c)).collect()),
+        }
+    }
+    used
+}
+
+fn first_words_of_group(group: &str) -> Vec<String> {
+    let (mut depth, mut word, mut words) = (0, String::new(), Vec::new());
+    for c in group.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => words.push(std::mem::take(&mut word)),
+            _ if depth == 0 => word.push(c),
+            _ => {}
+        }
+    }
+    words.push(word);
+    let first = |word: &String| word.trim().split("::").next().unwrap_or("").to_owned();
+    words.iter().map(first).filter(|word| !word.is_empty()).collect()
+}
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for (path, text) in sources(&source) {
+        let first = path.iter().next().unwrap().to_string_lossy();
+        let user = first.trim_end_matches(".rs").to_owned();
+        // The tests of a stage may go all the way up to show what it is for.
+        let is_test = path
+            .components()
+            .any(|part| part.as_os_str().to_string_lossy().contains("test"));
+        if ["lib", "bin", "document"].contains(&&*user) || is_test {
+            continue;
+        }
+        let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+        for used in used_modules(code).iter().filter(|used| !may_use(&user, used)) {
+            wrong.push(format!("src/{}: {user} uses {used}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn the_tool_sees_only_the_public_library() {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/levault");
+    let own: Vec<String> = sources(&tool)
+        .iter()
+        .map(|(path, _)| {
+            path.iter()
+                .next()
+                .unwrap()
+                .to_string_lossy()
+                .trim_end_matches(".rs")
+                .to_owned()
+        })
+        .collect();
+    for (path, text) in sources(&tool) {
+        assert!(
+            !text.contains("#[path"),
+            "{}: no way around the public interface",
+            path.display()
+        );
+        for used in used_modules(&text) {
+            let is_item = used.chars().next().is_some_and(char::is_uppercase);
+            assert!(
+                is_item || own.contains(&used),
+                "{}: crate::{used} is not the tool's own",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_table_refuses_what_goes_up_or_sideways() {
+    for (user, used, allowed) in [
+        ("pack", "blob", true),
+        ("blob", "pack", false),
+        ("index", "storage", false),
+        ("storage", "crypto", false),
+        ("source", "storage", false),
+        ("target", "leveldb", true),
+        ("repo", "source", false),
+        ("repo", "storage", true),
+        ("ops", "target", true),
+        ("repo", "ops", false),
+        ("id", "codec", true),
+        ("codec", "leveldb", false),
+    ] {
+        assert_eq!(may_use(user, used), allowed, "{user} {used}");
+    }
+    let text =
+        "use crate::{codec::{self, Reader}, id::BlobId};\nlet x = crate::pack::read();\n// crate::repo\n";
+    assert_eq!(used_modules(text), ["codec", "id", "pack"]);
+}
