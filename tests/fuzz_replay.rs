@@ -1,7 +1,7 @@
 //! The fuzz targets on the stable compiler: every kept input (tests/fuzz/corpus, findings among them), and good inputs
 //! with every bit flipped, cut at every length, and longer. `scripts/soak fuzz` looks for new ones.
 
-#[path = "fuzz/decoders.rs"]
+#[path = "fuzz/decoders/mod.rs"]
 mod decoders;
 
 use std::path::{Path, PathBuf};
@@ -44,6 +44,17 @@ fn good_inputs_with_any_bit_flipped_or_cut_or_longer_are_survived() {
             flipped[bit / 8] ^= 1 << (bit % 8);
         }
     }
+}
+
+#[test]
+fn the_database_to_start_from_is_read_to_its_last_record() {
+    let (_, seed) = seeds()
+        .into_iter()
+        .find(|(name, _)| *name == "leveldb_database")
+        .unwrap();
+    let records = String::from_utf8(decoders::database_records(&seed).expect("a database")).unwrap();
+    assert_eq!(records.lines().count(), 5, "{records}");
+    assert!(!records.contains("false"), "{records}");
 }
 
 #[test]

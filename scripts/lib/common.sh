@@ -42,6 +42,11 @@ need_oracle() {
   export LEVAULT_ORACLE_PYTHON=$PYTHON
 }
 
+# target_dir: where cargo puts what it builds, whatever its configuration says.
+target_dir() {
+  (cd "$ROOT" && cargo metadata --no-deps --offline --format-version 1) | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
+}
+
 # need_levault: $LEVAULT is the tool to run: the one named by LEVAULT_BIN, or a release build of this tree.
 need_levault() {
   if [ -n "${LEVAULT_BIN:-}" ]; then
@@ -49,7 +54,7 @@ need_levault() {
   else
     say "building levault (release)"
     (cd "$ROOT" && cargo build --release --quiet --bin levault) || die "the build failed"
-    LEVAULT=${CARGO_TARGET_DIR:-$ROOT/target}/release/levault
+    LEVAULT=$(target_dir)/release/levault
   fi
   [ -x "$LEVAULT" ] || die "no program at $LEVAULT"
 }

@@ -1,4 +1,4 @@
 #![no_main]
-#[path = "../decoders.rs"]
+#[path = "../decoders/mod.rs"]
 mod decoders;
 libfuzzer_sys::fuzz_target!(|data: &[u8]| decoders::leveldb_version(data));

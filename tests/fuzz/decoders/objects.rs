@@ -1,0 +1,185 @@
+//! Decoders of what levault wrote.
+
+use levault::chunk::ChunkList;
+use levault::codec::Reader;
+use levault::envelope::gate::Features;
+use levault::envelope::{self, Header, ObjectClass};
+use levault::index::{self, Segment};
+use levault::keys::config::Config;
+use levault::keys::ring::StoredRing;
+use levault::keys::slot::Slot;
+use levault::keys::{Keyring, doors};
+use levault::pack::{PackKey, directory, read_directory, scan_directory};
+use levault::record::Elements;
+use levault::run::{LeafDraft, LeafReader, Node, Payload, encode_leaf};
+use levault::snapshot::body;
+use levault::snapshot::tree::Tree;
+use levault::storage::ObjectName;
+
+use super::seeds::own_pack;
+
+/// The canonical record stream.
+pub fn record_stream(data: &[u8]) {
+    let mut read = 0;
+    for element in Elements::new(data) {
+        let Ok(element) = element else { return };
+        assert_eq!(element.whole.len(), 8 + element.key.len() + element.value.len());
+        read += element.whole.len();
+    }
+    assert_eq!(read, data.len());
+}
+
+/// A leaf: what is accepted to its end is canonical.
+pub fn run_leaf(data: &[u8]) {
+    let Ok(mut reader) = LeafReader::new(data) else {
+        return;
+    };
+    let mut draft = LeafDraft::default();
+    loop {
+        let pushed = match reader.next() {
+            Ok(Some(entry)) => match entry.payload {
+                Payload::Inline(value) => draft.push_inline(entry.key, value),
+                Payload::Chunked(list) => draft.push_chunked(entry.key, list),
+                Payload::Delete => draft.push_delete(entry.key),
+            },
+            Ok(None) => break,
+            Err(_) => return,
+        };
+        pushed.expect("a leaf that was read can be written");
+    }
+    assert_eq!(encode_leaf(&draft), data);
+}
+
+/// An inner node.
+pub fn run_node(data: &[u8]) {
+    if let Ok(node) = Node::decode(data) {
+        assert_eq!(node.encode(), data);
+    }
+}
+
+/// A list blob, and a list within something else.
+pub fn chunk_list(data: &[u8]) {
+    let _ = ChunkList::decode(&mut Reader::new(data));
+    if let Ok(list) = ChunkList::decode_blob(data) {
+        let mut again = Vec::new();
+        list.encode(&mut again);
+        assert_eq!(again, data);
+    }
+}
+
+/// A snapshot's plain bytes.
+pub fn snapshot_body(data: &[u8]) {
+    if let Ok(snapshot) = body::decode(data) {
+        assert_eq!(body::encode(&snapshot).expect("own encoding"), data);
+    }
+}
+
+/// A directory-tree node's plain bytes.
+pub fn directory_tree(data: &[u8]) {
+    if let Ok(tree) = Tree::decode(data) {
+        assert_eq!(tree.encode().expect("own encoding"), data);
+    }
+}
+
+/// What anyone can read of any object without a key.
+pub fn object_clear(data: &[u8]) {
+    if let Ok(header) = Header::decode(data) {
+        assert_eq!(header.encode(), data[..Header::LEN]);
+    }
+    for class in ObjectClass::ALL.iter().copied() {
+        let _ = envelope::parse_clear(class, data);
+        if let Ok(parts) = envelope::parse_one(class, data) {
+            let _ = parts.open(&[7; 32]);
+        }
+    }
+}
+
+/// A config, whose checksum is set right so that what lies behind it is reached.
+pub fn config(data: &[u8]) {
+    let _ = Config::decode(data);
+    let _ = Config::decode(&with_checksum(data));
+}
+
+/// A slot, its checksum set right.
+pub fn slot(data: &[u8]) {
+    let _ = Slot::decode(data);
+    let _ = Slot::decode(&with_checksum(data));
+}
+
+/// A keyring's clear part.
+pub fn keyring(data: &[u8]) {
+    let _ = StoredRing::parse(data);
+}
+
+fn with_checksum(data: &[u8]) -> Vec<u8> {
+    [data, blake3::hash(data).as_bytes()].concat()
+}
+
+/// A path in a repository.
+pub fn object_name(data: &[u8]) {
+    let Ok(path) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Some(name) = ObjectName::from_path(path) {
+        assert_eq!(name.path(), path);
+    }
+}
+
+/// The gate: a program must understand it to know that it must not go on.
+pub fn features(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    if let Ok(features) = Features::decode(&mut reader) {
+        let mut again = Vec::new();
+        features.encode(&mut again);
+        assert_eq!(again, data[..reader.position()]);
+    }
+}
+
+/// A pack as storage gives it, and the same behind a header whose key we hold.
+pub fn pack(data: &[u8]) {
+    thread_local! {
+        static OWN: (Keyring, Vec<u8>) = own_pack();
+    }
+    OWN.with(|(keyring, good)| {
+        let _ = scan_directory(keyring, data);
+        let spliced = [&good[..Header::LEN], data].concat();
+        let _ = scan_directory(keyring, &spliced);
+        let key = PackKey::open(keyring, good).expect("our own pack");
+        let _ = read_directory(&key, data, data.len() as u64);
+        let _ = read_directory(&key, data, good.len() as u64);
+    });
+}
+
+/// An index segment's clear header and the body behind it: canonical both.
+pub fn index_segment(data: &[u8]) {
+    let Ok((packs, supersedes, used)) = index::decode_header(data) else {
+        return;
+    };
+    let Ok(entries) = index::decode_body(&data[used..], &packs) else {
+        return;
+    };
+    if let Ok(segment) = Segment::new(packs, supersedes, entries) {
+        let again = [index::encode_header(&segment), index::encode_body(&segment)].concat();
+        assert_eq!(again, data);
+    }
+}
+
+/// A pack's directory after it was opened: where its parts end, then entries.
+pub fn pack_directory(data: &[u8]) {
+    let Some((end, plain)) = data.split_first_chunk::<4>() else {
+        return;
+    };
+    let end = u64::from(u32::from_le_bytes(*end));
+    let Ok(blobs) = directory::decode(plain, end) else {
+        return;
+    };
+    let total: u64 = blobs.iter().map(|blob| u64::from(blob.len)).sum();
+    assert_eq!(total + Header::LEN as u64, end);
+}
+
+/// What lies sealed in keyrings, configs and slots.
+pub fn sealed_keys(data: &[u8]) {
+    let _ = doors::keyring_body(data);
+    let _ = doors::parameters(data);
+    let _ = doors::slot_payload(data);
+}

@@ -1,0 +1,226 @@
+//! Good inputs for the fuzz targets to start from.
+
+use levault::blob::NamedBlob;
+use levault::chunk::{ChunkList, ChunkRef};
+use levault::clock::UnixNanos;
+use levault::codec::put_varint;
+use levault::compress::{Compression, Compressor};
+use levault::crypto::exchange::Identity;
+use levault::crypto::{Entropy, SeededEntropy};
+use levault::id::{BlobId, DomainId, RepositoryId};
+use levault::keys::{Keyring, SlotEntry};
+use levault::kind::BlobKind;
+use levault::leveldb::version::VersionEdit;
+use levault::pack::PackBuilder;
+use levault::run::{ChildRef, LeafDraft, Node, encode_leaf};
+
+use super::TARGETS;
+
+/// Good inputs to start from: a target's name and bytes.
+pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let mut seeds = vec![
+        ("leveldb_batch", batch()),
+        ("leveldb_log", log(&batch())),
+        ("leveldb_name", b"MANIFEST-000017".to_vec()),
+        ("leveldb_name", b"000034.ldb".to_vec()),
+        (
+            "object_name",
+            format!("packs/ab/ab{}", "0".repeat(62)).into_bytes(),
+        ),
+        (
+            "idb_order",
+            vec![0, 1, 1, 1, 1, 0, 65, 0, 1, 1, 1, 1, 0, 66, 0, 1, 1, 1, 3, 0, 0],
+        ),
+        (
+            "record_stream",
+            b"\x01\0\0\0k\x02\0\0\0vv\0\0\0\0\0\0\0\0".to_vec(),
+        ),
+        ("run_leaf", encode_leaf(&draft())),
+        ("run_node", node().encode()),
+    ];
+    let mut list = Vec::new();
+    chunks().encode(&mut list);
+    seeds.push(("chunk_list", list));
+    let mut edit = Vec::new();
+    VersionEdit {
+        comparator: Some(b"leveldb.BytewiseComparator".to_vec()),
+        log_number: Some(9),
+        next_file: Some(12),
+        last_sequence: Some(4711),
+        deleted: vec![(0, 3)],
+        ..VersionEdit::default()
+    }
+    .encode(&mut edit);
+    seeds.push(("leveldb_log", log(&edit)));
+    seeds.push(("leveldb_version", edit));
+    seeds.push(("pack", own_pack().1));
+    seeds.push(("leveldb_table", table(&block(), 0)));
+    seeds.push(("leveldb_block", [&[0], &block()[..]].concat()));
+    let packed = snap::raw::Encoder::new().compress_vec(&block()).expect("small");
+    seeds.push(("leveldb_block", [&[1], &packed[..]].concat()));
+    seeds.push(("leveldb_database", database()));
+    for document in DOCUMENTS {
+        seeds.extend(examples(document));
+    }
+    seeds
+}
+
+/// The formats' worked examples.
+const DOCUMENTS: [&str; 4] = [
+    include_str!("../../../docs/format/02-gate.md"),
+    include_str!("../../../docs/format/04-config-and-slots.md"),
+    include_str!("../../../docs/format/05-keyring.md"),
+    include_str!("../../../docs/format/06-packs.md"),
+];
+
+/// Examples that are named as a target is; those with a checksum also without it.
+fn examples(document: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let mut found = Vec::new();
+    for block in document.split("```hex ").skip(1) {
+        let (name, rest) = block.split_once('\n').expect("a fence has a line");
+        let digits = rest.split("```").next().expect("a first part");
+        let plain = digits
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or_default());
+        let hex: String = plain
+            .flat_map(str::chars)
+            .filter(|c| !c.is_whitespace())
+            .collect();
+        let Some((target, _)) = TARGETS.iter().find(|(target, _)| *target == name.trim()) else {
+            continue;
+        };
+        let Ok(bytes) = data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()) else {
+            continue;
+        };
+        if bytes.len() > 32 {
+            found.push((*target, bytes[..bytes.len() - 32].to_vec()));
+        }
+        found.push((*target, bytes));
+    }
+    assert!(!found.is_empty(), "a document lost its examples");
+    found
+}
+
+fn batch() -> Vec<u8> {
+    let mut bytes = 5u64.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&3u32.to_le_bytes());
+    bytes.extend_from_slice(b"\x01\x03one\x05first\x00\x03two\x01\x00\x00");
+    bytes
+}
+
+/// A log of one record.
+pub fn log(record: &[u8]) -> Vec<u8> {
+    let typed = [&[1], record].concat();
+    let len = u16::try_from(record.len()).expect("a short record");
+    [&masked(&typed).to_le_bytes()[..], &len.to_le_bytes(), &typed].concat()
+}
+
+/// A block of three records.
+fn block() -> Vec<u8> {
+    let mut block = Vec::new();
+    for (shared, suffix, value) in [
+        (0u8, &b"key/1"[..], &b"one"[..]),
+        (4, b"2", b""),
+        (0, b"other", b"three"),
+    ] {
+        let suffix = [suffix, &0x101u64.to_le_bytes()].concat();
+        block.extend_from_slice(&[shared, suffix.len() as u8, value.len() as u8]);
+        block.extend_from_slice(&suffix);
+        block.extend_from_slice(value);
+    }
+    for number in [0u32, 1] {
+        block.extend_from_slice(&number.to_le_bytes());
+    }
+    block
+}
+
+/// A table of one data block, stored as given under this codec's number, with right checksums.
+pub fn table(stored: &[u8], codec: u8) -> Vec<u8> {
+    let mut table = Vec::new();
+    let data = put_block(&mut table, stored, codec);
+    let meta = put_block(&mut table, &[0, 0, 0, 0, 1, 0, 0, 0], 0);
+    let last = [b"zzzz".as_slice(), &0x101u64.to_le_bytes()].concat();
+    let head = [0, last.len() as u8, data.len() as u8];
+    let index = [&head[..], &last, &data, &[0, 0, 0, 0, 1, 0, 0, 0]].concat();
+    let index = put_block(&mut table, &index, 0);
+    let mut footer = [meta, index].concat();
+    footer.resize(40, 0);
+    table.extend_from_slice(&footer);
+    table.extend_from_slice(&0xdb47_7524_8b80_fb57u64.to_le_bytes());
+    table
+}
+
+/// Appends a block with its trailer; its handle.
+fn put_block(table: &mut Vec<u8>, stored: &[u8], codec: u8) -> Vec<u8> {
+    let mut handle = Vec::new();
+    put_varint(&mut handle, table.len() as u64);
+    put_varint(&mut handle, stored.len() as u64);
+    let body = [stored, &[codec]].concat();
+    table.extend_from_slice(&body);
+    table.extend_from_slice(&masked(&body).to_le_bytes());
+    handle
+}
+
+fn masked(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// What the target `leveldb_database` takes: nothing more in the MANIFEST, a batch, a block.
+fn database() -> Vec<u8> {
+    let batch = batch();
+    let head = [0, batch.len() as u8, 0, 0];
+    [&head[..], &batch, &block()].concat()
+}
+
+/// A repository's keys, and a pack of three blobs sealed under them.
+pub fn own_pack() -> (Keyring, Vec<u8>) {
+    let mut entropy = SeededEntropy::new(1);
+    let slot = SlotEntry {
+        public: Identity::random(&mut entropy).expect("seeded").public(),
+        created: UnixNanos(0),
+        label: String::new(),
+    };
+    let repository = RepositoryId(entropy.salt().expect("seeded"));
+    let keyring = Keyring::first(repository, slot, UnixNanos(0), &mut entropy).expect("a keyring");
+    let mut builder = PackBuilder::new(&keyring, DomainId(0), 1000, &mut entropy).expect("a builder");
+    let mut compressor = Compressor::new(Compression::Auto).expect("a compressor");
+    for plain in [vec![7; 300], b"some".to_vec(), Vec::new()] {
+        let domain = keyring.domain(DomainId(0)).expect("domain 0");
+        let blob = NamedBlob::name(domain, BlobKind::Data, plain);
+        let sealed = builder.sealer().seal(&blob, &mut compressor).expect("sealed");
+        builder.append(sealed).expect("appended");
+    }
+    let bytes = builder.finish().expect("a pack").bytes;
+    (keyring, bytes)
+}
+
+fn chunks() -> ChunkList {
+    let chunk = |number: u8, bytes| ChunkRef {
+        id: BlobId([number; 32]),
+        bytes,
+    };
+    ChunkList::of_chunks(vec![chunk(1, 70_000), chunk(2, 65_000), chunk(3, 9)]).expect("three chunks")
+}
+
+fn draft() -> LeafDraft {
+    let mut draft = LeafDraft::default();
+    draft.push_inline(b"key/1", b"value").expect("small");
+    draft.push_chunked(b"key/2", chunks()).expect("small");
+    draft.push_delete(b"key/3").expect("small");
+    draft.push_inline(b"key/44", b"").expect("small");
+    draft
+}
+
+fn node() -> Node {
+    let child = |number: u8, first_key: &[u8]| ChildRef {
+        first_key: first_key.to_vec(),
+        id: BlobId([number; 32]),
+        records: 10 + u64::from(number),
+        bytes: 1000,
+        chunked: 1,
+    };
+    Node {
+        level: 1,
+        children: vec![child(1, b"key/1"), child(2, b"key/2"), child(3, b"other")],
+    }
+}
