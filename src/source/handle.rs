@@ -36,7 +36,7 @@ impl<'db> HandleSource<'db> {
     pub fn on_disk(db: &'db mut DB, directory: &Path) -> Result<Self> {
         flush(db)?;
         Ok(Self::Disk(DiskHandle {
-            database: Database::open(directory)?,
+            database: Box::new(Database::open(directory)?),
             borrowed: PhantomData,
         }))
     }
@@ -55,7 +55,7 @@ impl<'db> HandleSource<'db> {
 
 /// A database on disk, which cannot change while this lives.
 pub struct DiskHandle<'db> {
-    database: Database,
+    database: Box<Database>,
     borrowed: PhantomData<&'db mut DB>,
 }
 
