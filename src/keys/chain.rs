@@ -80,12 +80,8 @@ fn follow(anchor: &Anchor, ring: &StoredRing<'_>, keyring: &Keyring, rings: &Rin
         }
         ring = before;
     }
-    let own = &keyring.epoch(ring.header.epoch)?.key;
-    let first = ring.id == anchor.first_keyring
-        && ring.clear.predecessor == ObjectId([0; 32])
-        && ring.has_mac_of(own)
-        && ring.commits_to(own);
-    match first {
+    // The first ring's bytes are fixed by its name, and what it commits to by the link above or by its own opening.
+    match ring.id == anchor.first_keyring {
         true => Ok(()),
         false => Err(Error::corrupt(
             "keyrings do not begin with the one the password vouches for",

@@ -26,6 +26,10 @@ pub mod ring;
 pub mod slot;
 
 #[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
+mod keyring_tests;
+#[cfg(test)]
 mod tests;
 
 pub use chain::{Chosen, choose};

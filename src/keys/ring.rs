@@ -52,6 +52,10 @@ pub struct StoredRing<'a> {
 impl Keyring {
     /// The stored object. Its name is its hash.
     pub fn seal(&self, entropy: &mut dyn Entropy) -> Result<Vec<u8>> {
+        self.seal_with(&self.encode_body(), entropy)
+    }
+
+    fn seal_with(&self, body: &[u8], entropy: &mut dyn Entropy) -> Result<Vec<u8>> {
         let ring_key = Secret32::random(entropy)?;
         let ephemeral = Identity::random(entropy)?;
         let header = Header {
@@ -65,7 +69,7 @@ impl Keyring {
             commitment: [0; 32],
         };
         let clear = self.encode_clear(&header, &ring_key, &ephemeral)?;
-        let mut bytes = envelope::seal_one(header, ring_key.expose(), &clear, &self.encode_body())?;
+        let mut bytes = envelope::seal_one(header, ring_key.expose(), &clear, body)?;
         let mac = derive::mac(&mac_key(&self.epoch(self.mac_epoch)?.key), &[&bytes]);
         bytes.extend_from_slice(&mac);
         Ok(bytes)
@@ -319,5 +323,44 @@ fn ascending<T: PartialOrd>(last: Option<T>, next: T, what: &str) -> Result<()> 
     match last.is_none_or(|last| last < next) {
         true => Ok(()),
         false => Err(Error::corrupt(format!("keyring's {what} are not in order"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SeededEntropy;
+
+    /// What only a key holder could make: each part authentic, but one for another ring than the other.
+    #[test]
+    fn a_clear_part_that_does_not_agree_with_the_body_is_refused() {
+        let mut entropy = SeededEntropy::new(1);
+        let identity = Identity::random(&mut entropy).unwrap();
+        let slot = SlotEntry {
+            public: identity.public(),
+            created: UnixNanos(0),
+            label: String::new(),
+        };
+        let make = |entropy: &mut SeededEntropy| {
+            Keyring::first(RepositoryId([1; 32]), slot.clone(), UnixNanos(0), entropy).unwrap()
+        };
+        let honest = make(&mut entropy);
+        let bytes = honest.seal_with(&honest.encode_body(), &mut entropy).unwrap();
+        StoredRing::parse(&bytes).unwrap().open(&identity).unwrap();
+        let unlike: [&dyn Fn(&mut Keyring); 5] = [
+            &|ring| ring.generation = 1,
+            &|ring| ring.predecessor = ObjectId([1; 32]),
+            &|ring| ring.repository = RepositoryId([2; 32]),
+            &|ring| ring.slots[0].public = PublicKey([9; 32]),
+            &|ring| ring.epochs = make(&mut SeededEntropy::new(2)).epochs,
+        ];
+        for turn in unlike {
+            let mut other = make(&mut SeededEntropy::new(1));
+            other.epochs = Arc::clone(&honest.epochs);
+            turn(&mut other);
+            let bytes = honest.seal_with(&other.encode_body(), &mut entropy).unwrap();
+            let outcome = StoredRing::parse(&bytes).unwrap().open(&identity);
+            assert_eq!(outcome.err().unwrap().kind(), Kind::Corrupt);
+        }
     }
 }

@@ -4,25 +4,25 @@
 use super::ring::StoredRing;
 use super::*;
 use crate::clock::UnixNanos;
-use crate::crypto::exchange::{Identity, PublicKey};
-use crate::crypto::{Entropy, PreSharedKey, SeededEntropy};
+use crate::crypto::SeededEntropy;
+use crate::crypto::exchange::Identity;
 use crate::document::assert_example;
-use crate::envelope::{self, Access, Header, KeyScheme, ObjectClass, object_id};
+use crate::envelope::{Access, Header, object_id};
 use crate::error::{Kind, Result};
-use crate::id::{DomainId, EpochId, ObjectId, RepositoryId};
+use crate::id::{DomainId, ObjectId};
 use crate::kind::BlobKind;
 
 const CONFIG_AND_SLOTS: &str = include_str!("../../docs/format/04-config-and-slots.md");
 const KEYRING: &str = include_str!("../../docs/format/05-keyring.md");
-const NOW: UnixNanos = UnixNanos(1_795_000_000_000_000_000);
+pub(super) const NOW: UnixNanos = UnixNanos(1_795_000_000_000_000_000);
 
-type Stored = (ObjectId, Vec<u8>);
+pub(super) type Stored = (ObjectId, Vec<u8>);
 
 fn password(text: &str) -> Password {
     Password::new(text.as_bytes().to_vec())
 }
 
-fn founded(seed: u64) -> Founding {
+pub(super) fn founded(seed: u64) -> Founding {
     let mut entropy = SeededEntropy::new(seed);
     let parameters = Parameters::default();
     found(
@@ -36,14 +36,14 @@ fn founded(seed: u64) -> Founding {
     .unwrap()
 }
 
-fn opened(founding: &Founding) -> OpenedSlot {
+pub(super) fn opened(founding: &Founding) -> OpenedSlot {
     Slot::decode(&founding.slot.1)
         .unwrap()
         .unlock(&password("secret"))
         .unwrap()
 }
 
-fn entry(identity: &Identity, label: &str) -> SlotEntry {
+pub(super) fn entry(identity: &Identity, label: &str) -> SlotEntry {
     SlotEntry {
         public: identity.public(),
         created: NOW,
@@ -51,47 +51,9 @@ fn entry(identity: &Identity, label: &str) -> SlotEntry {
     }
 }
 
-fn stored(keyring: &Keyring, entropy: &mut SeededEntropy) -> Stored {
+pub(super) fn stored(keyring: &Keyring, entropy: &mut SeededEntropy) -> Stored {
     let bytes = keyring.seal(entropy).unwrap();
     (object_id(&bytes), bytes)
-}
-
-/// Three rings: the founder's; one that adds a friend; one that removes the founder and begins a new epoch.
-struct Story {
-    anchor: Anchor,
-    founder: Identity,
-    friend: Identity,
-    rings: [Stored; 3],
-    entropy: SeededEntropy,
-}
-
-fn story() -> Story {
-    let founding = founded(1);
-    let OpenedSlot {
-        identity: founder,
-        anchor,
-    } = opened(&founding);
-    let mut entropy = SeededEntropy::new(2);
-    let friend = Identity::random(&mut entropy).unwrap();
-    let slots = vec![entry(&founder, "founder"), entry(&friend, "friend")];
-    let first = founding.first_keyring;
-    let added = founding
-        .keyring
-        .successor(first.0, slots, EpochChange::Keep, NOW, &mut entropy)
-        .unwrap();
-    let second = stored(&added, &mut entropy);
-    let slots = vec![entry(&friend, "friend")];
-    let removed = added
-        .successor(second.0, slots, EpochChange::Rotate, NOW, &mut entropy)
-        .unwrap();
-    let third = stored(&removed, &mut entropy);
-    Story {
-        anchor,
-        founder,
-        friend,
-        rings: [first, second, third],
-        entropy,
-    }
 }
 
 #[test]
@@ -244,141 +206,6 @@ fn the_default_cost_is_the_documented_one() {
 }
 
 #[test]
-fn a_slot_added_later_follows_the_chain_it_cannot_open() {
-    let story = story();
-    assert!(
-        StoredRing::parse(&story.rings[0].1)
-            .unwrap()
-            .open(&story.friend)
-            .is_err()
-    );
-    let chosen = choose(&story.anchor, &story.friend, &story.rings).unwrap();
-    assert_eq!((chosen.keyring.generation(), chosen.id), (2, story.rings[2].0));
-    assert_eq!(chosen.keyring.newest().id, EpochId(2));
-    let founder = choose(&story.anchor, &story.founder, &story.rings[..2]).unwrap();
-    let sealed = founder
-        .keyring
-        .seal_object(
-            ObjectClass::Note,
-            DomainId(0),
-            b"",
-            b"old",
-            &mut SeededEntropy::new(99),
-        )
-        .unwrap();
-    let id = object_id(&sealed);
-    assert_eq!(
-        chosen
-            .keyring
-            .open_object(ObjectClass::Note, &id, &sealed)
-            .unwrap()
-            .plain,
-        b"old"
-    );
-}
-
-#[test]
-fn a_removed_slot_is_told_so_and_cannot_open_what_is_written_after() {
-    let story = story();
-    let error = choose(&story.anchor, &story.founder, &story.rings).err().unwrap();
-    assert_eq!(error.kind(), Kind::Denied);
-    assert!(error.to_string().contains("generation 2"), "{error}");
-    let old = choose(&story.anchor, &story.founder, &story.rings[..2]).unwrap();
-    let new = choose(&story.anchor, &story.friend, &story.rings).unwrap();
-    let sealed = new
-        .keyring
-        .seal_object(
-            ObjectClass::Note,
-            DomainId(0),
-            b"",
-            b"new",
-            &mut SeededEntropy::new(99),
-        )
-        .unwrap();
-    let error = old
-        .keyring
-        .open_object(ObjectClass::Note, &object_id(&sealed), &sealed)
-        .unwrap_err();
-    assert_eq!(error.kind(), Kind::WrongKey);
-}
-
-#[test]
-fn a_broken_chain_is_not_followed() {
-    let story = story();
-    let [first, second, third] = &story.rings;
-    for stored in [
-        vec![third.clone()],
-        vec![first.clone(), third.clone()],
-        vec![second.clone(), third.clone()],
-    ] {
-        assert!(choose(&story.anchor, &story.friend, &stored).is_err());
-    }
-    let mut damaged = story.rings.clone();
-    damaged[2].1[300] ^= 1;
-    let chosen = choose(&story.anchor, &story.friend, &damaged).unwrap();
-    assert_eq!((chosen.keyring.generation(), chosen.unusable), (1, vec![third.0]));
-}
-
-/// A storage without keys knows every public key, and may seal a ring of its own making to them.
-#[test]
-fn a_ring_that_the_storage_made_is_not_chosen() {
-    let mut story = story();
-    let mut invent = |generation: u64, predecessor: ObjectId| {
-        let slot = SlotEntry {
-            public: story.friend.public(),
-            created: NOW,
-            label: String::new(),
-        };
-        let mut ring = Keyring::first(story.anchor.repository, slot, NOW, &mut story.entropy).unwrap();
-        (ring.generation, ring.predecessor) = (generation, predecessor);
-        stored(&ring, &mut story.entropy)
-    };
-    let invented = [
-        invent(3, story.rings[2].0),
-        invent(9, ObjectId([0; 32])),
-        invent(u64::MAX, story.rings[2].0),
-    ];
-    let invented_first = invent(0, ObjectId([0; 32]));
-    let all = [&story.rings[..], &invented, &[invented_first.clone()]].concat();
-    let chosen = choose(&story.anchor, &story.friend, &all).unwrap();
-    assert_eq!(chosen.id, story.rings[2].0);
-    assert!(choose(&story.anchor, &story.friend, &[invented_first]).is_err());
-}
-
-/// Who was removed still holds the old epoch's key, and may fork the chain there; the true ring is longer, and
-/// clients that have seen it refuse the fork by their high-water mark.
-#[test]
-fn of_two_unbroken_chains_the_higher_counts_and_of_equals_the_smaller_name() {
-    let mut story = story();
-    let second = StoredRing::parse(&story.rings[1].1)
-        .unwrap()
-        .open(&story.friend)
-        .unwrap();
-    let slots = || vec![entry(&story.friend, "friend")];
-    let fork = |entropy: &mut SeededEntropy| {
-        second
-            .successor(story.rings[1].0, slots(), EpochChange::Rotate, NOW, entropy)
-            .unwrap()
-    };
-    let fork = fork(&mut story.entropy);
-    let forked = stored(&fork, &mut story.entropy);
-    let both = [&story.rings[..], &[forked.clone()]].concat();
-    let chosen = choose(&story.anchor, &story.friend, &both).unwrap();
-    assert_eq!(chosen.id, forked.0.min(story.rings[2].0));
-    let next = fork
-        .successor(forked.0, slots(), EpochChange::Keep, NOW, &mut story.entropy)
-        .unwrap();
-    let longer = [&both[..], &[stored(&next, &mut story.entropy)]].concat();
-    assert_eq!(
-        choose(&story.anchor, &story.friend, &longer)
-            .unwrap()
-            .keyring
-            .generation(),
-        3
-    );
-}
-
-#[test]
 fn a_config_that_the_password_does_not_vouch_for_is_refused() {
     let (ours, theirs) = (founded(1), founded(2));
     let config = Config::decode(&theirs.config).unwrap();
@@ -446,156 +273,6 @@ fn a_repository_from_the_future_is_refused_by_its_config() {
             .features
             .gate(Access::Delete)
             .is_ok()
-    );
-}
-
-#[test]
-fn domains_and_kinds_name_the_same_bytes_differently() {
-    let mut entropy = SeededEntropy::new(1);
-    let [one, two] = [0, 1].map(|id| DomainKeys::random(DomainId(id), "host", &mut entropy).unwrap());
-    let mut ids: Vec<_> = BlobKind::ALL
-        .iter()
-        .flat_map(|kind| [one.blob_id(*kind, b"x"), two.blob_id(*kind, b"x")])
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids.len(), 2 * BlobKind::ALL.len());
-}
-
-/// What a write-only host seals: only the owner opens it, only with the domain's pre-shared key.
-#[test]
-fn an_object_sealed_to_the_owner_opens_by_epoch_and_domain() {
-    let founding = founded(1);
-    let keyring = &founding.keyring;
-    let mut entropy = SeededEntropy::new(5);
-    let sender = Identity::random(&mut entropy).unwrap();
-    let domain = keyring.domain(DomainId(0)).unwrap();
-    let seal = |pre_shared: &PreSharedKey, repository: RepositoryId, recipient: PublicKey| {
-        let secret = super::keyring::sent_secret(&sender, &recipient, pre_shared, &repository).unwrap();
-        let header = Header {
-            scheme: KeyScheme::Exchange,
-            ephemeral: sender.public().0,
-            ..sample_header(ObjectClass::Snapshot)
-        };
-        envelope::seal_one(header, &secret, b"", b"for the owner").unwrap()
-    };
-    let recipient = keyring.newest().recipient.public();
-    let good = seal(domain.pre_shared_key(), keyring.repository(), recipient);
-    let opened = keyring
-        .open_object(ObjectClass::Snapshot, &object_id(&good), &good)
-        .unwrap();
-    assert_eq!(opened.plain, b"for the owner");
-    let other = PreSharedKey::random(&mut entropy).unwrap();
-    let wrong = [
-        seal(&other, keyring.repository(), recipient),
-        seal(domain.pre_shared_key(), RepositoryId([0; 32]), recipient),
-        seal(domain.pre_shared_key(), keyring.repository(), sender.public()),
-    ];
-    for bytes in wrong {
-        let error = keyring
-            .open_object(ObjectClass::Snapshot, &object_id(&bytes), &bytes)
-            .unwrap_err();
-        assert_eq!(error.kind(), Kind::WrongKey);
-    }
-}
-
-fn sample_header(class: ObjectClass) -> Header {
-    Header {
-        class,
-        scheme: KeyScheme::Epoch,
-        epoch: EpochId(1),
-        domain: DomainId(0),
-        clear_len: 0,
-        ephemeral: [0; 32],
-        salt: SeededEntropy::new(6).salt().unwrap(),
-        commitment: [0; 32],
-    }
-}
-
-/// A write-only host may add packs and snapshots; what only the owner may say it cannot say, by any scheme.
-#[test]
-fn only_an_epoch_key_speaks_for_the_owner() {
-    let founding = founded(1);
-    let host_key = founding.keyring.domain(DomainId(0)).unwrap().index_key().expose();
-    for class in ObjectClass::ALL
-        .iter()
-        .filter(|class| **class != ObjectClass::Index)
-    {
-        let header = Header {
-            scheme: KeyScheme::Domain,
-            epoch: EpochId(0),
-            ..sample_header(*class)
-        };
-        assert!(founding.keyring.secret_of(&header).is_err(), "{class:?}");
-    }
-    use ObjectClass::{Pack, Snapshot, Wal};
-    for class in ObjectClass::ALL
-        .iter()
-        .filter(|class| ![Pack, Snapshot, Wal].contains(class))
-    {
-        let header = Header {
-            scheme: KeyScheme::Exchange,
-            ephemeral: [9; 32],
-            ..sample_header(*class)
-        };
-        assert_eq!(
-            founding.keyring.secret_of(&header).unwrap_err().kind(),
-            Kind::Corrupt,
-            "{class:?}"
-        );
-    }
-    let header = Header {
-        scheme: KeyScheme::Domain,
-        epoch: EpochId(0),
-        ..sample_header(ObjectClass::Index)
-    };
-    let bytes = envelope::seal_one(header, host_key, b"packs", b"entries").unwrap();
-    let opened = founding
-        .keyring
-        .open_object(ObjectClass::Index, &object_id(&bytes), &bytes)
-        .unwrap();
-    assert_eq!(
-        (&opened.clear[..], &opened.plain[..]),
-        (&b"packs"[..], &b"entries"[..])
-    );
-}
-
-#[test]
-fn bytes_that_are_not_the_stored_ones_are_corrupt_whatever_they_say() {
-    let founding = founded(1);
-    let mut entropy = SeededEntropy::new(7);
-    let keyring = &founding.keyring;
-    let bytes = keyring
-        .seal_object(ObjectClass::Note, DomainId(0), b"c", b"p", &mut entropy)
-        .unwrap();
-    let id = object_id(&bytes);
-    assert_eq!(
-        keyring.open_object(ObjectClass::Note, &id, &bytes).unwrap().clear,
-        b"c"
-    );
-    for at in 0..bytes.len() {
-        let mut turned = bytes.clone();
-        turned[at] ^= 0x80;
-        assert_eq!(
-            keyring
-                .open_object(ObjectClass::Note, &id, &turned)
-                .unwrap_err()
-                .kind(),
-            Kind::Corrupt
-        );
-    }
-    let other = founded(2).keyring;
-    assert_eq!(
-        other
-            .open_object(ObjectClass::Note, &id, &bytes)
-            .unwrap_err()
-            .kind(),
-        Kind::WrongKey
-    );
-    assert!(
-        keyring
-            .seal_object(ObjectClass::Note, DomainId(1), b"", b"", &mut entropy)
-            .is_err()
     );
 }
 
