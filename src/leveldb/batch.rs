@@ -10,13 +10,10 @@
 
 use crate::codec::Reader;
 use crate::error::{Error, Kind, Result};
-use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, SEQUENCE_MAX, VALUE_BYTES_MAX};
 
 /// Bytes before the first operation.
 pub const BATCH_HEADER_BYTES: usize = 12;
-
-/// Largest sequence number: internal keys keep it in 56 bits.
-pub const SEQUENCE_MAX: u64 = (1 << 56) - 1;
 
 /// Takes the operations of a batch in order. A batch counts only when [`BatchParser::finish`] has approved of it.
 pub trait BatchSink {

@@ -53,6 +53,8 @@ impl LogReport {
 pub struct Memtable {
     logs: Vec<u64>,
     bad_records: Vec<Place>,
+    /// Whole batches: every pass must find as many.
+    batches: u64,
     first: Option<Pass>,
 }
 
@@ -80,11 +82,13 @@ impl Memtable {
         for (index, &number) in logs.iter().enumerate() {
             first.read(files, index, number);
         }
+        let batches = first.batches;
         let (report, bad_records) = first.finish();
         let fits = !pass.validate_only;
         let table = Self {
             logs,
             bad_records,
+            batches,
             first: (fits || !order.is_known()).then(|| pass.sorted()),
         };
         (table, report)
@@ -109,6 +113,7 @@ impl Memtable {
         let mut pass = Pass::new(scan.order, scan.budget.log_bytes_max);
         pass.after = after;
         pass.cuts = true;
+        let mut batches = 0;
         for (index, &number) in self.logs.iter().enumerate() {
             let file = scan.files.open_log(number)?;
             scan.count_read(usize::try_from(file.len()).unwrap_or(usize::MAX));
@@ -120,6 +125,7 @@ impl Memtable {
                 record: None,
                 skipping: false,
                 failed: false,
+                batches: 0,
             };
             read_log(file.as_ref(), &mut again);
             if again.failed {
@@ -128,8 +134,12 @@ impl Memtable {
                     log_name(number)
                 )));
             }
+            batches += again.batches;
         }
-        Ok(pass.sorted())
+        match batches == self.batches {
+            true => Ok(pass.sorted()),
+            false => Err(Error::corrupt("a log changed while it was read")),
+        }
     }
 }
 
@@ -412,6 +422,7 @@ struct FirstPass<'p> {
     /// Where the record under way began, and what to forget if it is none.
     record: Option<(u64, (usize, usize))>,
     fault: Option<Error>,
+    batches: u64,
     /// A stretch that was lost for certain, or may have been: the next whole batch tells.
     pending: Vec<Pending>,
 }
@@ -437,6 +448,7 @@ impl<'p> FirstPass<'p> {
             number: 0,
             record: None,
             fault: None,
+            batches: 0,
             pending: Vec::new(),
         }
     }
@@ -534,6 +546,7 @@ impl<'p> FirstPass<'p> {
     }
 
     fn accept(&mut self, header: BatchHeader) {
+        self.batches += 1;
         if !self.pending.is_empty() {
             self.judge(header.sequence);
         }
@@ -613,6 +626,7 @@ struct LaterPass<'p> {
     record: Option<u64>,
     skipping: bool,
     failed: bool,
+    batches: u64,
 }
 
 impl LogSink for LaterPass<'_> {
@@ -630,6 +644,7 @@ impl LogSink for LaterPass<'_> {
 
     fn end(&mut self, _start: u64, _hole: Option<Span>) {
         self.record = None;
+        self.batches += u64::from(!self.skipping);
         self.failed |= !self.skipping && self.parser.finish().is_err();
     }
 

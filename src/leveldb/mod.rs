@@ -33,6 +33,8 @@ mod separator;
 pub mod shape;
 pub mod table;
 pub mod table_build;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod version;
 pub mod version_build;
 

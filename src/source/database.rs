@@ -411,3 +411,7 @@ impl LogSink for Edits {
         self.record.clear();
     }
 }
+
+#[cfg(test)]
+#[path = "database_tests.rs"]
+mod tests;
