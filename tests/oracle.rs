@@ -1,11 +1,16 @@
 //! Random operation lists, written by C++ LevelDB itself with random options, go through a repository and come back;
 //! C++ LevelDB reads the result and a naive map judges it. All cases of a test share one repository, so that
-//! deduplication between unlike databases is under test too.
+//! deduplication between unlike databases is under test too. Most cases go through the library, which opens the
+//! repository once; a few through the tool.
 
+mod common;
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use levault::repo::Repo;
+use levault::storage::MemoryStorage;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -38,6 +43,37 @@ impl Subject for Tool {
 
     fn restore(&self, snapshot: &str, target: &Path) {
         Tool::restore(self, snapshot, target).ok();
+    }
+}
+
+/// The library, on a repository in memory.
+struct Library(Repo);
+
+impl Library {
+    fn new() -> Self {
+        Self(common::create(Arc::new(MemoryStorage::default())).expect("make a repository"))
+    }
+}
+
+impl Subject for Library {
+    fn backup(&self, db: &Path) -> String {
+        let outcome = common::backup(&self.0, db).expect("back up");
+        assert!(
+            outcome
+                .databases
+                .iter()
+                .all(|database| database.damage.is_empty()),
+            "damage where there is none"
+        );
+        outcome.snapshot.expect("a snapshot").to_hex()
+    }
+
+    fn records(&self, snapshot: &str) -> Model {
+        common::records(&self.0, snapshot).expect("read a snapshot")
+    }
+
+    fn restore(&self, snapshot: &str, target: &Path) {
+        common::restore(&self.0, snapshot, target).expect("restore");
     }
 }
 
@@ -205,7 +241,13 @@ fn run<S: Subject>(subject: S, oracle: Oracle, cases: u32, shrinks: u32) -> Resu
 #[test]
 fn random_databases_of_cpp_leveldb_come_back_as_a_naive_map_says() {
     let Some(oracle) = Oracle::start() else { return };
-    run(Tool::new(), oracle, cases(), 200).unwrap_or_else(|failure| panic!("{failure}"));
+    run(Library::new(), oracle, cases(), 200).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn a_few_of_them_go_through_the_tool() {
+    let Some(oracle) = Oracle::start() else { return };
+    run(Tool::new(), oracle, 6, 20).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 /// A subject that keeps plain copies of closed databases: right by nature, unless told to lose a file.
