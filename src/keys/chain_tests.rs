@@ -144,7 +144,7 @@ fn a_ring_that_the_storage_made_is_not_chosen() {
         invent(u64::MAX, story.rings[2].0),
     ];
     let invented_first = invent(0, ObjectId([0; 32]));
-    let all = [&story.rings[..], &invented, &[invented_first.clone()]].concat();
+    let all = [&story.rings[..], &invented, std::slice::from_ref(&invented_first)].concat();
     let chosen = choose(&story.anchor, &story.friend, &all).unwrap();
     assert_eq!(chosen.id, story.rings[2].0);
     assert!(choose(&story.anchor, &story.friend, &[invented_first]).is_err());
@@ -160,7 +160,7 @@ fn a_ring_that_brings_another_key_for_a_true_epoch_is_not_chosen() {
         let mut ring = Keyring::first(story.anchor.repository, slot, NOW, &mut story.entropy).unwrap();
         (ring.generation, ring.predecessor) = (generation, before);
         let invented = stored(&ring, &mut story.entropy);
-        let all = [&story.rings[..2], &[invented.clone()]].concat();
+        let all = [&story.rings[..2], std::slice::from_ref(&invented)].concat();
         assert_eq!(
             choose(&story.anchor, &story.friend, &all).unwrap().id,
             story.rings[1].0
@@ -226,7 +226,7 @@ fn of_two_unbroken_chains_the_higher_counts_and_of_equals_the_smaller_name() {
     };
     let fork = fork(&mut story.entropy);
     let forked = stored(&fork, &mut story.entropy);
-    let both = [&story.rings[..], &[forked.clone()]].concat();
+    let both = [&story.rings[..], std::slice::from_ref(&forked)].concat();
     let chosen = choose(&story.anchor, &story.friend, &both).unwrap();
     assert_eq!(chosen.id, forked.0.min(story.rings[2].0));
     let next = fork
