@@ -11,6 +11,7 @@ fn lens(cutter: &Cutter, bytes: &[u8]) -> Vec<usize> {
     cutter.chunks(bytes).map(<[u8]>::len).collect()
 }
 
+/// Computed from the words of docs/format/08-runs.md by another program.
 #[test]
 fn golden_cut_points() {
     let cutter = Cutter::new(&[1; 32]);
@@ -111,18 +112,25 @@ fn lists_of_every_length_give_their_chunks_back() {
 }
 
 #[test]
-fn one_chunk_changed_rewrites_one_list_a_level() {
+fn one_chunk_more_rewrites_one_list_a_level_and_now_and_then_its_neighbour() {
     let mut chunks = refs(60_000);
     let (old, old_blobs) = build(&chunks);
-    chunks[30_000].id.0 = [0xee; 32];
+    let id = BlobId([0xee; 32]);
+    chunks.insert(30_000, ChunkRef { id, bytes: 1 });
     let (new, new_blobs) = build(&chunks);
     let fresh = new_blobs.fresh(&old_blobs, BlobKind::List);
     assert_ne!(old, new);
-    assert!(
-        fresh <= 2 * usize::from(new.depth()),
-        "{fresh} list blobs at depth {}",
-        new.depth()
-    );
+    let levels = usize::from(new.depth());
+    assert!(fresh <= 3 * levels, "{fresh} list blobs on {levels} levels");
+}
+
+#[test]
+fn an_overlong_number_is_refused() {
+    let child = [7; 32];
+    let list = |bytes: &[u8]| [&[5, 0, 1][..], bytes, &child].concat();
+    assert!(ChunkList::decode_blob(&list(&[5])).is_ok());
+    let error = ChunkList::decode_blob(&list(&[0x85, 0])).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt);
 }
 
 #[test]

@@ -58,6 +58,14 @@ fn a_key_that_repeats_or_hides_what_it_shares_is_refused() {
 }
 
 #[test]
+fn a_column_of_kinds_that_says_nothing_is_refused() {
+    // One entry, key `a`, no value: without the column, and with it.
+    assert!(read_all(&[1, 1, 0, 1, 1, 1, 1, 0, 1, 0, b'a']).is_ok());
+    let error = read_all(&[1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 0, b'a']).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt);
+}
+
+#[test]
 fn a_patch_or_a_newer_leaf_is_too_new_not_corrupt() {
     let leaf = encode_leaf(&small());
     let kinds_at = leaf.windows(4).position(|kinds| kinds == [0, 2, 1, 0]).unwrap();

@@ -107,6 +107,8 @@ fn long_keys_end_a_node_by_bytes() {
     let (root, blobs) = build(&leaves);
     let walked = Walker::new(&blobs, root.as_ref(), ORDER).leaves(KeyRange::all());
     assert_eq!(walked.map(|span| span.unwrap().leaf).collect::<Vec<_>>(), leaves);
+    let children = |plain: &[u8]| Node::decode(plain).unwrap().children.len();
+    assert!(blobs.map.values().all(|(_, plain)| children(plain) <= 3));
 }
 
 /// Every way in which a node may differ from what its parent says, or lie about order.
@@ -140,6 +142,25 @@ fn a_node_that_is_not_what_its_parent_says_is_an_error_that_names_it() {
         let error = walked.expect_err(&format!("lie {number}"));
         assert_eq!(error.kind(), Kind::Corrupt);
         assert!(error.to_string().contains(&victim.to_hex()), "{error}");
+    }
+}
+
+#[test]
+fn first_keys_that_repeat_or_hide_what_they_share_are_refused() {
+    let node = |shared: u8, suffix: &[u8]| {
+        let mut out = vec![1, 1, 2, 0, 2, 1, 8, 0, shared, suffix.len() as u8, 1, 8, 0];
+        [b"ab", suffix, &[1; 32], &[2; 32]]
+            .iter()
+            .for_each(|part| out.extend_from_slice(part));
+        Node::decode(&out).map(drop)
+    };
+    assert!(node(1, b"c").is_ok());
+    for (shared, suffix) in [(2, &b""[..]), (0, b"ab"), (0, b"ac"), (3, b"c")] {
+        assert_eq!(
+            node(shared, suffix).unwrap_err().kind(),
+            Kind::Corrupt,
+            "{shared} {suffix:?}"
+        );
     }
 }
 
@@ -217,6 +238,25 @@ fn cut(entries: &Entries) -> (Option<Root>, Blobs) {
     let mut cutter = LeafCutter::new(&[9; 32]);
     let root = store_run(entries, &mut blobs, |key, weight| cutter.after(key, weight));
     (root, blobs)
+}
+
+fn ends(weights: impl Iterator<Item = usize>) -> Vec<u32> {
+    let mut cutter = LeafCutter::new(&[1; 32]);
+    let counted = (0u32..).zip(weights);
+    let ends = counted.filter(|(n, weight)| cutter.after(&n.to_be_bytes(), *weight));
+    ends.map(|(n, _)| n + 1).collect()
+}
+
+/// Computed from the words of docs/format/08-runs.md by another program. Whoever changes them stores everything anew.
+#[test]
+fn golden_leaf_ends() {
+    let small = ends(std::iter::repeat_n(100, 5_000));
+    assert_eq!(small, [659, 734, 1115, 1525, 2185, 2861, 3692, 4515]);
+    let large = ends((0..60).map(|n| 5_000 + n * 997 % 30_000));
+    let golden = [
+        5, 11, 15, 17, 20, 23, 25, 27, 29, 31, 40, 44, 46, 49, 52, 54, 56, 58, 60,
+    ];
+    assert_eq!(large, golden);
 }
 
 /// 40,000 records of about 100 bytes.

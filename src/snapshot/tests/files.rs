@@ -129,6 +129,15 @@ fn holes_that_overlap_or_touch_are_refused() {
 }
 
 #[test]
+fn metadata_has_one_order() {
+    let entry = |fields: &[u8]| Tree::decode(&[&[1, 0, 1, 1, b'a', 4, 1][..], fields].concat());
+    assert!(entry(&[1, 5, 2, 7, 0]).is_ok());
+    for wrong in [&[2, 7, 1, 5, 0][..], &[1, 5, 1, 5, 0], &[5, 0, 0], &[7, 0, 0]] {
+        assert_eq!(entry(wrong).unwrap_err().kind(), Kind::Corrupt, "{wrong:?}");
+    }
+}
+
+#[test]
 fn an_unknown_kind_or_field_is_too_new_not_corrupt() {
     let bytes = Tree::Entries(vec![entry(b"a", EntryKind::Database(1))])
         .encode()
