@@ -9,33 +9,30 @@
 //! `.ldb` only; it cannot open such a database before or after.
 
 use std::cmp::Ordering;
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::stage::{Stage, Staged};
+use super::sync::Syncer;
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::log_write::append_record;
 use crate::leveldb::name::{manifest_name, table_name};
 use crate::leveldb::shape::Shape;
 use crate::leveldb::table_build::{FinishedTable, restored_sequence};
-use crate::leveldb::version::TableMeta;
+use crate::leveldb::version::{TableMeta, VersionEdit};
 use crate::leveldb::version_build::restored_version;
-
-/// Tables written and not yet synced: waiting lets the kernel write them together, a bound keeps descriptors
-/// few and dirty pages from piling up.
-const UNSYNCED_TABLES_MAX: usize = 16;
 
 /// A database being written.
 #[derive(Debug)]
 pub struct DatabaseTarget {
+    /// Before the stage: dropped, it has stopped before the files go.
+    syncer: Syncer,
     stage: Stage,
     comparator: Comparator,
     shape: Shape,
     tables: Mutex<Vec<TableMeta>>,
-    unsynced: Mutex<Vec<(u64, File)>>,
 }
 
 impl DatabaseTarget {
@@ -51,7 +48,7 @@ impl DatabaseTarget {
             comparator: comparator.clone(),
             shape: shape.clone(),
             tables: Mutex::new(Vec::new()),
-            unsynced: Mutex::new(Vec::new()),
+            syncer: Syncer::start()?,
         })
     }
 
@@ -73,20 +70,11 @@ impl DatabaseTarget {
             smallest: table.smallest.clone(),
             largest: table.largest.clone(),
         });
-        let due = {
-            let mut unsynced = locked(&self.unsynced);
-            unsynced.push((number, file));
-            match unsynced.len() < UNSYNCED_TABLES_MAX {
-                true => return Ok(()),
-                false => std::mem::take(&mut *unsynced),
-            }
-        };
-        self.sync_tables(due)
+        self.syncer.sync(name, file, None)
     }
 
     /// Syncs the tables, writes MANIFEST and CURRENT: the stage now holds a whole, durable database.
     pub fn finish(self) -> Result<Staged> {
-        self.sync_tables(std::mem::take(&mut *locked(&self.unsynced)))?;
         let mut tables = std::mem::take(&mut *locked(&self.tables));
         sort_by_keys(&self.comparator, &mut tables);
         check_apart(&self.comparator, &tables)?;
@@ -97,39 +85,40 @@ impl DatabaseTarget {
             restored_sequence(&self.shape),
             tables,
         );
-        let (mut record, mut manifest) = (Vec::new(), Vec::new());
-        version.encode(&mut record);
-        append_record(&mut manifest, &record);
-        self.write_synced(&manifest_name(number), &manifest)?;
-        self.stage.sync_directory()?;
-        self.write_current(number)?;
+        self.syncer.finish()?;
+        write_manifest(&self.stage, number, &version)?;
+        write_current(&self.stage, number)?;
         Ok(Staged::new(self.stage))
     }
+}
 
-    fn sync_tables(&self, tables: Vec<(u64, File)>) -> Result<()> {
-        for (number, file) in tables {
-            file.sync_data()
-                .act(|| format!("sync {}", table_name(number, self.shape.table_extension)))?;
-        }
-        Ok(())
-    }
+fn write_manifest(stage: &Stage, number: u64, version: &VersionEdit) -> Result<()> {
+    let (mut record, mut manifest) = (Vec::new(), Vec::new());
+    version.encode(&mut record);
+    append_record(&mut manifest, &record);
+    write_synced(stage, &manifest_name(number), &manifest)?;
+    stage.sync_directory()
+}
 
-    fn write_synced(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let mut file = self.stage.create_file(name)?;
-        file.write_all(bytes)
-            .and_then(|()| file.sync_data())
-            .act(|| format!("write {name}"))
-    }
+fn write_current(stage: &Stage, manifest: u64) -> Result<()> {
+    let temporary = format!("{manifest:06}.dbtmp");
+    write_synced(
+        stage,
+        &temporary,
+        format!("{}\n", manifest_name(manifest)).as_bytes(),
+    )?;
+    let directory = stage.directory();
+    rustix::fs::renameat(directory, &temporary, directory, "CURRENT")
+        .map_err(std::io::Error::from)
+        .act(|| "rename to CURRENT")?;
+    stage.sync_directory()
+}
 
-    fn write_current(&self, manifest: u64) -> Result<()> {
-        let temporary = format!("{manifest:06}.dbtmp");
-        self.write_synced(&temporary, format!("{}\n", manifest_name(manifest)).as_bytes())?;
-        let directory = self.stage.directory();
-        rustix::fs::renameat(directory, &temporary, directory, "CURRENT")
-            .map_err(std::io::Error::from)
-            .act(|| "rename to CURRENT")?;
-        self.stage.sync_directory()
-    }
+fn write_synced(stage: &Stage, name: &str, bytes: &[u8]) -> Result<()> {
+    let mut file = stage.create_file(name)?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_data())
+        .act(|| format!("write {name}"))
 }
 
 /// By their keys where the order of keys is known; else numbers must grow with the keys.

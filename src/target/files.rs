@@ -8,11 +8,14 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::stage::{Stage, Staged, create_file_at};
+use super::sync::Syncer;
 use crate::error::{Act, Error, Kind, Result};
 
 /// A directory of files being written.
 #[derive(Debug)]
 pub struct FileTarget {
+    /// Before the stage: dropped, it has stopped before the files go.
+    syncer: Syncer,
     stage: Stage,
 }
 
@@ -20,7 +23,10 @@ impl FileTarget {
     /// Begins a directory at `target`, which must be absent or empty; see [`super::DatabaseTarget::create`].
     pub fn create(target: &Path) -> Result<Self> {
         let stage = Stage::create(target).act(|| format!("restore to {}", target.display()))?;
-        Ok(Self { stage })
+        Ok(Self {
+            syncer: Syncer::start()?,
+            stage,
+        })
     }
 
     /// Where the files stand until they are published.
@@ -33,7 +39,7 @@ impl FileTarget {
     /// # Errors
     /// [`Kind::Usage`] for a path that is not a plain relative one (names from a snapshot are not trusted to
     /// stay below the target), [`Kind::Exists`] for one written before.
-    pub fn file(&self, relative: &Path) -> Result<FileWriter> {
+    pub fn file(&self, relative: &Path) -> Result<FileWriter<'_>> {
         let names = plain_names(relative)?;
         let doing = || format!("create {}", relative.display());
         let (name, directories) = names.split_last().ok_or_else(|| outside(relative))?;
@@ -42,14 +48,16 @@ impl FileTarget {
             directory = enter(&directory, name).act(doing)?;
         }
         Ok(FileWriter {
+            syncer: &self.syncer,
             file: create_file_at(&directory, name).act(doing)?,
             directory,
             path: relative.to_owned(),
         })
     }
 
-    /// Makes the last names durable: the stage now holds every file that was finished.
+    /// Waits until every file is durable: the stage now holds all that were finished.
     pub fn finish(self) -> Result<Staged> {
+        self.syncer.finish()?;
         self.stage.sync_directory()?;
         Ok(Staged::new(self.stage))
     }
@@ -57,13 +65,14 @@ impl FileTarget {
 
 /// A file being written.
 #[derive(Debug)]
-pub struct FileWriter {
+pub struct FileWriter<'a> {
+    syncer: &'a Syncer,
     file: File,
     directory: File,
     path: PathBuf,
 }
 
-impl FileWriter {
+impl FileWriter<'_> {
     /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file
@@ -71,12 +80,10 @@ impl FileWriter {
             .act(|| format!("write {} bytes to {}", bytes.len(), self.path.display()))
     }
 
-    /// Makes the file and its name durable.
+    /// The file is whole; it and its name are durable once [`FileTarget::finish`] returns.
     pub fn finish(self) -> Result<()> {
-        self.file
-            .sync_all()
-            .and_then(|()| self.directory.sync_all())
-            .act(|| format!("sync {}", self.path.display()))
+        self.syncer
+            .sync(self.path.display().to_string(), self.file, Some(self.directory))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod database;
 pub mod files;
 mod lock;
 mod stage;
+mod sync;
 
 pub use database::DatabaseTarget;
 pub use files::{FileTarget, FileWriter};
