@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::crypto::{Entropy, OsEntropy};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::{SetDigest, TimelineId};
+use crate::leveldb::name::FileName;
 use crate::leveldb::{Comparator, Shape};
 use crate::limits::DAMAGE_MAX;
 use crate::repo::{Repo, Writer};
 use crate::report::Report;
 use crate::snapshot::{Capture, Content, Damage, DatabaseRoot, LogTail, Run, Trust};
+use crate::source::handle::MemoryHandle;
 use crate::source::{self, Database, DatabaseFile, ScanOutcome};
 
 use super::pipeline::{self, StoredRun, StoredRuns};
@@ -26,37 +28,71 @@ pub struct Wanted<'a> {
     pub timeline: Option<(TimelineId, u64)>,
 }
 
+/// A database as the snapshot keeps it, and what to tell of it.
+pub type Saved = (DatabaseRoot, DatabaseOutcome);
+
 /// Reads and stores one database.
-pub fn save(
+pub fn save(repo: &Repo, writer: &mut Writer, wanted: &Wanted, report: &Report) -> Result<Saved> {
+    match Database::open(wanted.path) {
+        Ok(database) => save_open(repo, writer, wanted, &database, report),
+        Err(error) if error.kind() == Kind::Corrupt => Saving {
+            repo,
+            writer,
+            wanted,
+            report,
+        }
+        .unreadable(&error),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same of a database whose list of files is read already.
+pub fn save_open(
     repo: &Repo,
     writer: &mut Writer,
     wanted: &Wanted,
+    database: &Database,
     report: &Report,
-) -> Result<(DatabaseRoot, DatabaseOutcome)> {
+) -> Result<Saved> {
     let mut saving = Saving {
         repo,
         writer,
         wanted,
         report,
     };
-    let database = match Database::open(wanted.path) {
-        Ok(database) => database,
-        Err(error) if error.kind() == Kind::Corrupt => return saving.unreadable(&error),
-        Err(error) => return Err(error),
-    };
+    saving.say_what_lies_beside();
     report
         .bytes_total
         .add(database.files()?.iter().map(|file| file.len).sum());
     if wanted.physical {
-        return saving.files(&database, "as asked".into());
+        return saving.files(database, "as asked".into());
     }
     if let Comparator::Unknown(name) = database.comparator() {
-        return saving.files(&database, format!("its order of keys, {name:?}, is not known"));
+        return saving.files(database, format!("its order of keys, {name:?}, is not known"));
     }
-    match saving.records(&database) {
-        Err(error) if error.kind() == Kind::Limit => saving.files(&database, error.to_string()),
+    match saving.records(database) {
+        Err(error) if error.kind() == Kind::Limit => saving.files(database, error.to_string()),
         result => result,
     }
+}
+
+/// A database that exists in another library's memory only.
+pub fn save_memory(
+    repo: &Repo,
+    writer: &mut Writer,
+    wanted: &Wanted,
+    memory: &mut MemoryHandle,
+    report: &Report,
+) -> Result<Saved> {
+    let saving = Saving {
+        repo,
+        writer,
+        wanted,
+        report,
+    };
+    let stored = pipeline::store(repo, saving.writer, |scan| memory.scan(scan), report)?;
+    let root = saving.logical(memory.shape(), 0, stored, Trust::Unverified)?;
+    Ok(outcome(root, wanted.path, Stored::Records))
 }
 
 struct Saving<'a, 'w> {
@@ -67,7 +103,26 @@ struct Saving<'a, 'w> {
 }
 
 impl Saving<'_, '_> {
-    fn records(&mut self, database: &Database) -> Result<(DatabaseRoot, DatabaseOutcome)> {
+    /// Files that are not LevelDB's are not this version's to keep; nobody may learn that from a restore.
+    fn say_what_lies_beside(&self) {
+        let Ok(entries) = std::fs::read_dir(self.wanted.path) else {
+            return;
+        };
+        let foreign = |name: String| FileName::parse(&name).is_none().then_some(name);
+        let names =
+            entries.filter_map(|entry| foreign(entry.ok()?.file_name().to_string_lossy().into_owned()));
+        let mut beside: Vec<_> = names.collect();
+        beside.sort();
+        if !beside.is_empty() {
+            let list = beside.join(", ");
+            self.report.notice(format!(
+                "{}: not part of the database and not saved: {list}",
+                self.wanted.name
+            ));
+        }
+    }
+
+    fn records(&mut self, database: &Database) -> Result<Saved> {
         let read = |scan: &mut super::scan::Scan| database.scan(scan);
         let stored = pipeline::store(self.repo, self.writer, read, self.report)?;
         let root = self.logical(
@@ -109,7 +164,7 @@ impl Saving<'_, '_> {
         Ok(root)
     }
 
-    fn files(&mut self, database: &Database, why: String) -> Result<(DatabaseRoot, DatabaseOutcome)> {
+    fn files(&mut self, database: &Database, why: String) -> Result<Saved> {
         let (content, bytes_read) = self.store_files(&database.files()?)?;
         let mut root = self.root(
             database.shape(),
@@ -117,13 +172,16 @@ impl Saving<'_, '_> {
             database.last_sequence(),
             Trust::Verified,
         )?;
+        let checked = database.verify()?;
+        root.capture = capture(&checked);
         root.capture.bytes_read = bytes_read;
         root.value_bytes = bytes_read;
+        keep_damage(&mut root, checked.damage.into_iter().map(damage).collect());
         Ok(outcome(root, self.wanted.path, Stored::Files { why }))
     }
 
     /// CURRENT or MANIFEST cannot be read: nothing says which files belong, so all of them are kept.
-    fn unreadable(&mut self, error: &Error) -> Result<(DatabaseRoot, DatabaseOutcome)> {
+    fn unreadable(&mut self, error: &Error) -> Result<Saved> {
         let (content, bytes_read) = self.store_files(&files::all_in(self.wanted.path)?)?;
         let mut root = self.root(Shape::default(), content, 0, Trust::Verified)?;
         root.capture.bytes_read = bytes_read;

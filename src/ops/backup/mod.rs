@@ -10,7 +10,7 @@ mod pipeline;
 mod scan;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
@@ -18,6 +18,9 @@ use crate::id::ObjectId;
 use crate::repo::{Catalog, Repo, Store, Writer};
 use crate::report::Report;
 use crate::snapshot::{Damage, DatabaseRoot, LogTail, Snapshot, Source};
+use crate::source::HandleSource;
+
+use database::{Saved, Wanted};
 
 /// How often a backup begins anew when packs it counted on vanish under it.
 const ATTEMPTS_MAX: u32 = 3;
@@ -115,7 +118,8 @@ impl Backup {
         for attempt in 1.. {
             let catalog = repo.catalog()?;
             catalog.unreadable.iter().for_each(|what| report.notice(what));
-            match self.attempt(repo, &catalog, &names, begin, report) {
+            let mut save = |writer: &mut Writer| self.save_paths(repo, writer, &catalog, &names, report);
+            match self.attempt(repo, &catalog, begin, report, &mut save) {
                 Err(error) if error.kind() == Kind::Busy && attempt < ATTEMPTS_MAX => {
                     report.notice(format!("begun again: {error}"));
                 }
@@ -125,31 +129,70 @@ impl Backup {
         unreachable!("the last attempt returns")
     }
 
+    /// Backs up a database that this program has open in rusty-leveldb. Its files are read as any others, and
+    /// LOCK is not touched; only a database in memory is read through the library, and its snapshot says that
+    /// the source was not verified. The first of `paths` says where the database is (or what to call its place).
+    pub fn from_handle(
+        &self,
+        repo: &Repo,
+        handle: &mut HandleSource,
+        report: &Report,
+    ) -> Result<BackupOutcome> {
+        let (Some(path), Some(name)) = (self.paths.first(), self.names()?.pop()) else {
+            return Err(Error::new(Kind::Usage, "no path to record for the open database"));
+        };
+        let begin = repo.clock().now();
+        let catalog = repo.catalog()?;
+        let wanted = self.wanted(&catalog, path, &name)?;
+        let mut save = |writer: &mut Writer| {
+            let saved = match handle {
+                HandleSource::Disk(disk) => {
+                    database::save_open(repo, writer, &wanted, disk.database(), report)
+                }
+                HandleSource::Memory(memory) => database::save_memory(repo, writer, &wanted, memory, report),
+            };
+            Ok(vec![saved.act(|| format!("back up {}", path.display()))?])
+        };
+        self.attempt(repo, &catalog, begin, report, &mut save)
+    }
+
+    fn save_paths(
+        &self,
+        repo: &Repo,
+        writer: &mut Writer,
+        catalog: &Catalog,
+        names: &[String],
+        report: &Report,
+    ) -> Result<Vec<Saved>> {
+        let save = |(path, name): (&PathBuf, &String)| {
+            let wanted = self.wanted(catalog, path, name)?;
+            database::save(repo, writer, &wanted, report).act(|| format!("back up {}", path.display()))
+        };
+        self.paths.iter().zip(names).map(save).collect()
+    }
+
+    fn wanted<'a>(&self, catalog: &Catalog, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
+        let whole = std::path::absolute(path).act(|| format!("find {}", path.display()))?;
+        let timeline = catalog.timeline_of(&self.host(), &whole);
+        Ok(Wanted {
+            path,
+            name,
+            physical: self.physical,
+            timeline,
+        })
+    }
+
     fn attempt(
         &self,
         repo: &Repo,
         catalog: &Catalog,
-        names: &[String],
         begin: UnixNanos,
         report: &Report,
+        save: &mut dyn FnMut(&mut Writer) -> Result<Vec<Saved>>,
     ) -> Result<BackupOutcome> {
         let store = if self.dry_run { Store::Nothing } else { Store::New };
         let mut writer = Writer::start(repo, report, store)?;
-        let mut roots = Vec::new();
-        let mut databases = Vec::new();
-        for (path, name) in self.paths.iter().zip(names) {
-            let timeline = catalog.timeline_of(&self.host(), path);
-            let wanted = database::Wanted {
-                path,
-                name,
-                physical: self.physical,
-                timeline,
-            };
-            let saved = database::save(repo, &mut writer, &wanted, report)
-                .act(|| format!("back up {}", path.display()))?;
-            roots.push(saved.0);
-            databases.push(saved.1);
-        }
+        let (roots, databases): (Vec<_>, Vec<_>) = save(&mut writer)?.into_iter().unzip();
         let relied_on = writer.finish()?;
         let snapshot = match self.dry_run {
             true => None,
@@ -221,7 +264,7 @@ impl Backup {
     }
 }
 
-fn name_of(path: &std::path::Path) -> Result<String> {
+fn name_of(path: &Path) -> Result<String> {
     let whole = std::path::absolute(path).act(|| format!("find {}", path.display()))?;
     let name = whole.file_name().unwrap_or(whole.as_os_str());
     Ok(name.to_string_lossy().replace('/', "_"))

@@ -1,17 +1,17 @@
-//! One database's records into run trees: a reading thread, rayon's threads, and the thread that owns the writer.
+//! One database's records into run trees: a reading thread, rayon's threads, and the one that owns the writer.
 //!
 //! ```text
-//! scan thread                     this thread                                        upload thread
+//! calling thread                  storing thread                                     upload thread
 //! read, merge, cut into drafts -> [bounded: 1 batch] -> encode, digest (rayon)
 //!                                                       name, compress, seal (rayon) -> [1 pack] -> store
 //!                                                       leaf ids -> tree builder -> nodes -> the same writer
 //! ```
 //! Memory: two batches of about [`super::scan::BATCH_BYTES`], and what the writer holds. The first error ends
-//! both: the scan thread sees its channel closed, this thread sees its own.
+//! both: the reader finds its channel closed, the storing thread its own.
 
 use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
 use crate::blob::BlobKind;
@@ -44,32 +44,40 @@ pub struct StoredRuns {
     pub scan: ScanOutcome,
 }
 
-/// Runs the pipeline until the source is read and all its leaves are in packs.
+/// Runs the pipeline until the source is read and all its leaves are in packs. The source is read on the calling
+/// thread, since a handle that was lent to us must stay there.
 pub fn store(
     repo: &Repo,
     writer: &mut Writer,
-    read: impl FnOnce(&mut Scan) -> Result<ScanOutcome> + Send,
+    read: impl FnOnce(&mut Scan) -> Result<ScanOutcome>,
     report: &Report,
 ) -> Result<StoredRuns> {
     let (batches, waiting) = bounded(1);
-    thread::scope(|scope| {
-        let scanning = scope.spawn(move || {
-            let mut scan = Scan::start(repo.domain_keys(), batches, report);
-            let outcome = read(&mut scan)?;
-            Ok::<_, Error>((scan.finish()?, outcome))
-        });
-        let mut trees = Trees::new(repo);
-        let stored = drain(&mut trees, writer, waiting);
-        let scanned = scanning
-            .join()
-            .unwrap_or_else(|_| Err(Error::new(Kind::Io, "the scan thread panicked")));
-        stored?;
-        let (scanned, scan) = scanned?;
-        trees.finish(scanned, scan, writer)
-    })
+    let mut trees = Trees::new(repo);
+    let (scanned, stored) = thread::scope(|scope| {
+        let storing = scope.spawn(|| drain(&mut trees, writer, waiting));
+        let scanned = scan(repo, batches, read, report);
+        let panicked = |_| Err(Error::new(Kind::Io, "the storing thread panicked"));
+        (scanned, storing.join().unwrap_or_else(panicked))
+    });
+    stored?;
+    let (scanned, outcome) = scanned?;
+    trees.finish(scanned, outcome, writer)
 }
 
-/// Ends when the scan thread closes the channel; closes it itself when it fails.
+/// Closes the channel when it returns, whatever it returns.
+fn scan(
+    repo: &Repo,
+    batches: Sender<Batch>,
+    read: impl FnOnce(&mut Scan) -> Result<ScanOutcome>,
+    report: &Report,
+) -> Result<(Scanned, ScanOutcome)> {
+    let mut scan = Scan::start(repo.domain_keys(), batches, report);
+    let outcome = read(&mut scan)?;
+    Ok((scan.finish()?, outcome))
+}
+
+/// Ends when the reader closes the channel; closes it itself when it fails.
 fn drain(trees: &mut Trees, writer: &mut Writer, batches: Receiver<Batch>) -> Result<()> {
     batches
         .into_iter()
