@@ -23,29 +23,17 @@ pub struct Cli {
 /// What every verb takes.
 #[derive(Args)]
 pub struct Global {
-    /// Where the repository lives (a directory)
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "LEVAULT_REPOSITORY",
-        value_name = "REPOSITORY"
-    )]
+    /// Where the repository lives (a directory) [env: LEVAULT_REPOSITORY]
+    #[arg(short, long, global = true, value_name = "REPOSITORY")]
     pub repo: Option<String>,
-    /// A file whose first line names the repository
-    #[arg(long, global = true, env = "LEVAULT_REPOSITORY_FILE", value_name = "FILE")]
+    /// A file whose first line names the repository [env: LEVAULT_REPOSITORY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
     pub repository_file: Option<PathBuf>,
-    /// A file whose first line is the password
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "LEVAULT_PASSWORD_FILE",
-        value_name = "FILE"
-    )]
+    /// A file whose first line is the password [env: LEVAULT_PASSWORD_FILE]
+    #[arg(short, long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// A command whose first line of output is the password (run by sh)
-    #[arg(long, global = true, env = "LEVAULT_PASSWORD_COMMAND", value_name = "COMMAND")]
+    /// A command whose first line of output is the password, run by sh [env: LEVAULT_PASSWORD_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND")]
     pub password_command: Option<String>,
     /// Use an empty password: whoever reads the repository reads the data
     #[arg(long, global = true)]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use levault::error::{Act, Error, Kind, Result};
@@ -20,34 +20,24 @@ pub enum Purpose {
     Choose,
 }
 
-/// The one password these settings name; more than one source is a usage error.
+/// One way to a password.
+enum From {
+    Nothing,
+    File(PathBuf),
+    Command(String),
+    Text(String),
+    Descriptor(String),
+}
+
+/// The one password these settings name: flags win over the environment; two on one side are a usage error.
 pub fn read(global: &Global, purpose: Purpose) -> Result<Password> {
-    let direct = env("LEVAULT_PASSWORD")?;
-    let descriptor = env("LEVAULT_PASSWORD_FD")?;
-    let named = [
-        global.insecure_no_password,
-        global.password_file.is_some(),
-        global.password_command.is_some(),
-        direct.is_some(),
-        descriptor.is_some(),
-    ];
-    if named.iter().filter(|named| **named).count() > 1 {
-        return Err(usage("several password sources are named; keep one"));
-    }
-    if global.insecure_no_password {
-        return Ok(Password::new(Vec::new()));
-    }
-    let bytes = match (
-        &global.password_file,
-        &global.password_command,
-        direct,
-        descriptor,
-    ) {
-        (Some(path), ..) => from_file(path)?,
-        (_, Some(command), ..) => from_command(command)?,
-        (_, _, Some(text), _) => text.into_bytes(),
-        (_, _, _, Some(number)) => from_descriptor(&number)?,
-        _ => prompt(purpose)?,
+    let bytes = match named(global)? {
+        Some(From::Nothing) => return Ok(Password::new(Vec::new())),
+        Some(From::File(path)) => from_file(&path)?,
+        Some(From::Command(command)) => from_command(&command)?,
+        Some(From::Text(text)) => text.into_bytes(),
+        Some(From::Descriptor(number)) => from_descriptor(&number)?,
+        None => prompt(purpose)?,
     };
     match bytes.is_empty() {
         true => Err(usage(
@@ -57,7 +47,39 @@ pub fn read(global: &Global, purpose: Purpose) -> Result<Password> {
     }
 }
 
-fn env(name: &str) -> Result<Option<String>> {
+fn named(global: &Global) -> Result<Option<From>> {
+    match one_of(flags(global))? {
+        Some(flag) => Ok(Some(flag)),
+        None => one_of(environment()?),
+    }
+}
+
+fn flags(global: &Global) -> Vec<From> {
+    let nothing = global.insecure_no_password.then_some(From::Nothing);
+    let file = global.password_file.clone().map(From::File);
+    let command = global.password_command.clone().map(From::Command);
+    [nothing, file, command].into_iter().flatten().collect()
+}
+
+fn environment() -> Result<Vec<From>> {
+    let named = [
+        env("LEVAULT_PASSWORD")?.map(From::Text),
+        env("LEVAULT_PASSWORD_FILE")?.map(|path| From::File(path.into())),
+        env("LEVAULT_PASSWORD_COMMAND")?.map(From::Command),
+        env("LEVAULT_PASSWORD_FD")?.map(From::Descriptor),
+    ];
+    Ok(named.into_iter().flatten().collect())
+}
+
+fn one_of(mut named: Vec<From>) -> Result<Option<From>> {
+    match named.len() {
+        0 | 1 => Ok(named.pop()),
+        _ => Err(usage("several password sources are named; keep one")),
+    }
+}
+
+/// A variable of the environment; absent is not the same as not text.
+pub fn env(name: &str) -> Result<Option<String>> {
     match std::env::var(name) {
         Ok(text) => Ok(Some(text)),
         Err(std::env::VarError::NotPresent) => Ok(None),

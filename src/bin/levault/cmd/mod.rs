@@ -63,12 +63,22 @@ impl Run<'_> {
         Repo::open(Arc::new(storage), &password, self.settings()?)
     }
 
-    /// The directory the repository lives in.
+    /// The directory the repository lives in: flags win over the environment.
     pub fn repository(&self) -> Result<PathBuf> {
-        match (&self.global.repo, &self.global.repository_file) {
-            (Some(_), Some(_)) => Err(usage("--repo and --repository-file are both named; keep one")),
-            (Some(place), None) => local(place),
-            (None, Some(file)) => local(&first_line(file)?),
+        let flags = (self.global.repo.clone(), self.global.repository_file.clone());
+        let named = match flags {
+            (None, None) => {
+                let file = password::env("LEVAULT_REPOSITORY_FILE")?.map(PathBuf::from);
+                (password::env("LEVAULT_REPOSITORY")?, file)
+            }
+            flags => flags,
+        };
+        match named {
+            (Some(_), Some(_)) => Err(usage(
+                "the repository is named twice, directly and by a file; keep one",
+            )),
+            (Some(place), None) => local(&place),
+            (None, Some(file)) => local(&first_line(&file)?),
             (None, None) => Err(usage("no repository named: use -r/--repo or LEVAULT_REPOSITORY")),
         }
     }
@@ -108,7 +118,9 @@ fn local(place: &str) -> Result<PathBuf> {
         )));
     }
     match path.is_empty() {
-        true => Err(usage("the repository's place is empty")),
+        true => Err(usage(
+            "the repository's place is empty (-r/--repo, LEVAULT_REPOSITORY)",
+        )),
         false => Ok(PathBuf::from(path)),
     }
 }
