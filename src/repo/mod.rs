@@ -31,6 +31,7 @@ pub use write::{NewBlob, Store, Writer};
 
 use crate::clock::Clock;
 use crate::compress::Compression;
+use crate::envelope::{Access, Features};
 use crate::id::{DomainId, ObjectId, RepositoryId};
 use crate::keys::{DomainKeys, Keyring, Parameters};
 use crate::storage::Storage;
@@ -86,6 +87,7 @@ struct Inner {
     keyring: Keyring,
     domain: Arc<DomainKeys>,
     parameters: Parameters,
+    features: Features,
     slot: ObjectId,
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -130,6 +132,11 @@ impl Repo {
     /// Objects that unlocking had to do without (a damaged config copy, an unusable keyring): for `check`.
     pub fn doubts(&self) -> &[String] {
         &self.inner.doubts
+    }
+
+    /// Refuses if writing takes an understanding that this program lacks.
+    pub(crate) fn may_write(&self) -> crate::error::Result<()> {
+        self.inner.features.gate(Access::Write)
     }
 
     pub(crate) fn keyring(&self) -> &Keyring {

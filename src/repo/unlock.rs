@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::clock::{SystemClock, UnixNanos};
+use crate::envelope::Access;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
 use crate::keys::{Config, OpenedSlot, Parameters, Password, Slot, choose};
@@ -50,11 +51,17 @@ impl Repo {
             ));
         }
         let parameters = parameters(&config, &chosen.keyring, &opened, &mut doubts)?;
+        let mut features = *chosen.keyring.features();
+        for config in &config {
+            features = features.union(&config.features);
+        }
+        features.gate(Access::Read)?;
         let inner = Inner {
             id: opened.anchor.repository,
             domain: Arc::clone(chosen.keyring.domain(OWN_DOMAIN)?),
             keyring: chosen.keyring,
             parameters,
+            features,
             slot,
             settings,
             clock: Arc::new(SystemClock),

@@ -79,6 +79,7 @@ pub struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// Starts over what the index knows; only copies in sound packs ([`Repo::sound_packs`]) count as known.
     pub fn start(repo: &'a Repo, report: &'a Report, store: Store) -> Result<Self> {
+        repo.may_write()?;
         let facts = repo.index_facts()?;
         facts
             .unreadable
