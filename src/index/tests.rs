@@ -155,6 +155,34 @@ fn a_segment_is_loaded_once_and_listings_may_grow_and_shrink() {
 }
 
 #[test]
+fn a_run_too_large_to_rewrite_is_masked_and_two_runs_that_agree_say_it_once() {
+    let shelf = Arc::new(Shelf::default());
+    let put = |seeds: std::ops::Range<u64>| {
+        shelf.put(segment_of(seeds.map(|seed| entry(seed, 1)).collect(), vec![]))
+    };
+    let [large, small, overlapping] = [put(0..10_000), put(10_000..12_000), put(11_990..13_490)];
+    let directory = tempfile::tempdir().unwrap();
+    let cache = LookupCache::in_directory(directory.path(), KEY);
+    for (listed, loads, runs) in [
+        (&[large, small][..], 2, 1),
+        (&[large], 0, 1),
+        (&[large, small, overlapping], 1, 2),
+        (&[large, overlapping], 0, 2),
+    ] {
+        let lookup = cache.open(listed, shelf.load()).unwrap();
+        must_hold(&lookup, &shelf.entries_of(listed));
+        assert_eq!(
+            (shelf.loads(), files_in(directory.path()).len()),
+            (loads, runs),
+            "{}",
+            listed.len()
+        );
+        let is_masked = !listed.contains(&small) && !listed.contains(&overlapping);
+        assert!(!is_masked || !lookup.contains(&entry(10_500, 1).id).unwrap());
+    }
+}
+
+#[test]
 fn a_superseded_segment_does_not_count_while_its_successor_is_listed() {
     let shelf = Arc::new(Shelf::default());
     let [a, b, c] = [1, 2, 3].map(|seed| random_segment(seed, 60).entries().to_vec());
