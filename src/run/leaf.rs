@@ -156,6 +156,10 @@ impl<'a> LeafReader<'a> {
 
     /// The next entry, or `None` after the last.
     #[inline]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "entries borrow from the reader: no Iterator can give them"
+    )]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>> {
         if self.left == 0 {
             return self.end().map(|()| None);

@@ -49,6 +49,10 @@ impl<'a> StackCursor<'a> {
     }
 
     /// The next entry, or `None` after the last.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "entries borrow from the reader: no Iterator can give them"
+    )]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>> {
         if let Some(run) = self.given.take() {
             self.pass(run)?;

@@ -93,6 +93,9 @@ impl<'a> Walker<'a> {
     }
 }
 
+/// A child on the way: its level, itself, and the first key behind it.
+type Step = (u8, ChildRef, Option<Vec<u8>>);
+
 /// Iterates over the leaves of a run.
 pub struct Leaves<'a> {
     walker: Walker<'a>,
@@ -112,7 +115,7 @@ struct Level {
 
 impl Leaves<'_> {
     /// The next child on the way that may hold keys of the range, with its level and upper bound.
-    fn step(&mut self) -> Result<Option<(u8, ChildRef, Option<Vec<u8>>)>> {
+    fn step(&mut self) -> Result<Option<Step>> {
         while let Some(top) = self.stack.last_mut() {
             let Some(child) = top.children.get(top.next) else {
                 self.stack.pop();

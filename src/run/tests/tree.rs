@@ -266,12 +266,15 @@ fn many(seed: u64) -> Entries {
     bytes.chunks_exact(16).map(record).collect()
 }
 
+/// Changes the record of a key.
+type Change = fn(&mut Entries, &[u8]);
+
 #[test]
 fn one_record_changed_changes_few_leaves() {
     let old = many(1);
     let (_, old_blobs) = cut(&old);
     let keys: Vec<_> = old.keys().cloned().collect();
-    let changes: [(&str, fn(&mut Entries, &[u8])); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("overwrite", |entries, key| {
             drop(entries.insert(key.to_vec(), OwnedEntry::Inline(vec![1; 80])))
         }),
