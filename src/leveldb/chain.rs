@@ -246,7 +246,9 @@ impl<'a> Chain<'a> {
                     ElidedValue::InScratch(range) => &scratch.bytes()[range.clone()],
                 };
                 sink.record(user_key(&self.key), value, certain)?;
-                Ok(Some(value.len()))
+                let len = value.len();
+                scratch.used(len);
+                Ok(Some(len))
             }
             Err(error) => {
                 self.lose_value(&error);

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Values up to this stay in the copy, bytes.
 const INLINE_MAX: usize = 64 << 10;
 
-/// A scratch block larger than this is freed when the next one comes.
+/// A scratch buffer larger than this is freed as soon as it can be, bytes.
 const SCRATCH_KEPT_MAX: usize = 8 << 20;
 
 /// What one source keeps of the shared budget.
@@ -130,6 +130,14 @@ impl Scratch {
     /// What it holds.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Frees a large buffer once the `used` bytes of it that mattered are handed on: while the next large block is
+    /// read, this one must not be kept for the sake of a few values left in it.
+    pub fn used(&mut self, used: usize) {
+        if self.bytes.capacity() > SCRATCH_KEPT_MAX && used > self.bytes.len() / 2 {
+            *self = Self::default();
+        }
     }
 
     /// An empty buffer to fill with something else.

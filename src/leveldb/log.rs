@@ -202,7 +202,7 @@ impl Records<'_> {
             (true, Some(_)) => self.bad(offset, offset, Wrong::new("record has no end")),
             (false, None) => return self.bad(offset, behind, Wrong::new("record has no beginning")),
             // A record that goes on does so at the head of the next block; see `value_bytes_at`.
-            (false, Some(_)) if offset % BLOCK_BYTES as u64 != 0 => {
+            (false, Some(_)) if !offset.is_multiple_of(BLOCK_BYTES as u64) => {
                 return self.bad(offset, behind, Wrong::new("fragment is out of place"));
             }
             _ => {}

@@ -760,6 +760,7 @@ impl MemtableCursor<'_> {
             return Ok(None);
         }
         sink.record(self.user_key(), scratch.bytes(), certain)?;
+        scratch.used(len);
         Ok(Some(len))
     }
 

@@ -9,10 +9,12 @@
     reason = "a fuzz target uses its own function only"
 )]
 
+mod bounds;
 mod leveldb;
 mod objects;
 mod seeds;
 
+pub use bounds::*;
 pub use leveldb::*;
 pub use objects::*;
 pub use seeds::seeds;
@@ -29,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("leveldb_table", leveldb_table),
     ("leveldb_block", leveldb_block),
     ("leveldb_database", leveldb_database),
+    ("leveldb_bounds", leveldb_bounds),
     ("idb_order", idb_order),
     ("record_stream", record_stream),
     ("run_leaf", run_leaf),

@@ -21,6 +21,11 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let mut seeds = vec![
         ("leveldb_batch", batch()),
         ("leveldb_log", log(&batch())),
+        ("leveldb_bounds", log(&batch())),
+        (
+            "leveldb_bounds",
+            b"\x00\x03\x01keyv\x02\x01\x02zxy\0\0\0\0\x01\0\0\0".to_vec(),
+        ),
         ("leveldb_name", b"MANIFEST-000017".to_vec()),
         ("leveldb_name", b"000034.ldb".to_vec()),
         (
