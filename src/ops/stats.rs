@@ -80,6 +80,7 @@ pub fn stats(repo: &Repo, only: Option<&StoredSnapshot>, report: &Report) -> Res
         reader: &reader,
         report,
         by_blob: HashMap::new(),
+        stored: vec![0; snapshots.len()],
     };
     for (number, stored) in snapshots.iter().enumerate() {
         for database in stored.snapshot.databases() {
@@ -94,17 +95,20 @@ pub fn stats(repo: &Repo, only: Option<&StoredSnapshot>, report: &Report) -> Res
     Ok(stats)
 }
 
-/// Which snapshots use a blob.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum User {
-    One(u32),
-    Several,
+/// Snapshots that use a blob: how many, and the last one seen.
+#[derive(Clone, Copy)]
+struct Users {
+    kind: BlobKind,
+    count: u32,
+    last: u32,
 }
 
 struct Uses<'a> {
     reader: &'a BlobReader<'a>,
     report: &'a Report,
-    by_blob: HashMap<(u32, BlobId), (BlobKind, User)>,
+    by_blob: HashMap<BlobId, Users>,
+    /// Stored bytes of each snapshot's blobs.
+    stored: Vec<u64>,
 }
 
 impl Uses<'_> {
@@ -128,8 +132,7 @@ impl Uses<'_> {
         let walker = Walker::new(reader, run.root.as_ref(), &order);
         walker.blobs(&mut |kind, id| {
             self.report.go_on()?;
-            self.note(kind, *id, number);
-            Ok(())
+            self.note(kind, *id, number)
         })?;
         for span in walker.leaves(KeyRange::all()) {
             let span = span?;
@@ -146,7 +149,7 @@ impl Uses<'_> {
     }
 
     fn tree(&mut self, tree: &BlobId, number: u32) -> Result<()> {
-        self.note(BlobKind::Tree, *tree, number);
+        self.note(BlobKind::Tree, *tree, number)?;
         for entry in DirectoryWalk::open(tree, self.reader)? {
             match entry?.kind {
                 EntryKind::File(list) => self.chunks(&list, number)?,
@@ -159,44 +162,42 @@ impl Uses<'_> {
 
     fn chunks(&mut self, list: &ChunkList, number: u32) -> Result<()> {
         for chunk in Chunks::new(list.clone(), self.reader) {
-            self.note(BlobKind::Data, chunk?.id, number);
+            self.note(BlobKind::Data, chunk?.id, number)?;
         }
         Ok(())
     }
 
-    fn note(&mut self, kind: BlobKind, id: BlobId, number: u32) {
-        self.by_blob
-            .entry((number, id))
-            .or_insert((kind, User::One(number)));
+    fn note(&mut self, kind: BlobKind, id: BlobId, number: u32) -> Result<()> {
+        let users = self.by_blob.entry(id).or_insert(Users {
+            kind,
+            count: 0,
+            last: 0,
+        });
+        if users.count > 0 && users.last == number {
+            return Ok(());
+        }
+        users.count += 1;
+        users.last = number;
+        self.stored[number as usize] += stored_len(self.reader, kind, &id)?;
+        Ok(())
     }
 
     fn rows(self, snapshots: &[StoredSnapshot]) -> Result<Vec<SnapshotStats>> {
-        let mut users: HashMap<BlobId, User> = HashMap::new();
-        for (number, id) in self.by_blob.keys() {
-            let user = users.entry(*id).or_insert(User::One(*number));
-            if *user != User::One(*number) {
-                *user = User::Several;
-            }
-        }
-        let row = |stored: &StoredSnapshot| SnapshotStats {
+        let row = |(stored, bytes): (&StoredSnapshot, &u64)| SnapshotStats {
             id: stored.id,
             restore_bytes: stored.snapshot.databases().map(DatabaseRoot::bytes).sum(),
-            stored_bytes: 0,
+            stored_bytes: *bytes,
             exclusive_bytes: 0,
         };
-        let mut rows: Vec<_> = snapshots.iter().map(row).collect();
-        for ((number, id), (kind, _)) in &self.by_blob {
-            let len = self
-                .reader
-                .locations(*kind, id)?
-                .first()
-                .map_or(0, |location| u64::from(location.len));
-            let row = &mut rows[*number as usize];
-            row.stored_bytes += len;
-            if users.get(id) == Some(&User::One(*number)) {
-                row.exclusive_bytes += len;
-            }
+        let mut rows: Vec<_> = snapshots.iter().zip(&self.stored).map(row).collect();
+        for (id, users) in self.by_blob.iter().filter(|(_, users)| users.count == 1) {
+            rows[users.last as usize].exclusive_bytes += stored_len(self.reader, users.kind, id)?;
         }
         Ok(rows)
     }
+}
+
+fn stored_len(reader: &BlobReader, kind: BlobKind, id: &BlobId) -> Result<u64> {
+    let first = reader.locations(kind, id)?.into_iter().next();
+    Ok(first.map_or(0, |location| u64::from(location.len)))
 }
