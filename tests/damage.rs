@@ -1,6 +1,8 @@
 //! Every byte of every object of a small repository is flipped, every object truncated and deleted. `check` must
 //! see each (or the byte carries nothing), and reading must give the right data or an error, never other data.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! A program backs up the database it has open itself, through the handle: on disk the files are read and nothing
 //! else is asked of the library; in memory it is iterated, and the snapshot says so.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
 mod common;
 
 use std::path::PathBuf;

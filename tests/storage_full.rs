@@ -3,6 +3,8 @@
 //! megabyte in a mount namespace of its own (needs root or user namespaces), and under a limit of the size of
 //! a file (needs nothing), which fails at a write in the midst of the object just the same.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

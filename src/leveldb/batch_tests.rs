@@ -2,8 +2,11 @@ use super::*;
 use crate::codec::{put_prefixed, put_varint};
 use proptest::prelude::*;
 
+/// Key, sequence number, and where the value lies and what it is; `None` for a deletion.
+type Operation = (Vec<u8>, u64, Option<(u64, Vec<u8>)>);
+
 #[derive(Debug, Default, PartialEq, Clone)]
-struct Seen(Vec<(Vec<u8>, u64, Option<(u64, Vec<u8>)>)>);
+struct Seen(Vec<Operation>);
 
 impl BatchSink for Seen {
     fn delete(&mut self, key: &[u8], sequence: u64) {

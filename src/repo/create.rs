@@ -71,13 +71,13 @@ pub(super) fn no_id() -> ObjectId {
     ObjectId([0; ObjectId::LEN])
 }
 
+/// A slot or a keyring alone is what a killed `init` leaves: it opens nothing and is in nobody's way.
 fn refuse_another(storage: &dyn Storage) -> Result<()> {
     for kind in [
         ObjectKind::Config,
         ObjectKind::ConfigCopy,
-        ObjectKind::Slot,
-        ObjectKind::Keyring,
         ObjectKind::Snapshot,
+        ObjectKind::Pack,
     ] {
         if let Some(there) = storage.list(kind)?.first() {
             let message = format!("{} already holds {}", storage.describe(), there.name.path());

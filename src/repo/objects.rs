@@ -76,10 +76,7 @@ impl Repo {
         };
         let bytes = get_named(&**self.storage(), name)?;
         let opened = self.keyring().open_object(ObjectClass::Index, id, &bytes)?;
-        let (packs, supersedes, _) = index::decode_header(&opened.clear)?;
-        let entries = index::decode_body(&opened.plain, &packs).act(|| name.path())?;
-        Segment::new(packs, supersedes, entries)
-            .map_err(|error| error.as_kind(Kind::Corrupt).act(name.path()))
+        Segment::decode(&opened.clear, &opened.plain).act(|| name.path())
     }
 
     /// What the listed segments say of packs; superseded ones are left out. A damaged segment is told of and left

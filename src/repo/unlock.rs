@@ -42,7 +42,7 @@ impl Repo {
     pub fn open(storage: Arc<dyn Storage>, password: &Password, settings: Settings) -> Result<Repo> {
         let mut doubts = Vec::new();
         let config = config(&*storage, &mut doubts)?;
-        let (slot, opened) = unlock(&*storage, password, &mut doubts)?;
+        let (slot, opened) = unlock(&*storage, password, &config, &mut doubts)?;
         let rings = keyrings(&*storage, &mut doubts)?;
         let chosen = choose(&opened.anchor, &opened.identity, &rings)?;
         for id in &chosen.unusable {
@@ -126,16 +126,22 @@ fn config(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<Config>
     }
 }
 
+/// The first slot that the password opens and that vouches for this repository (a killed `init` may have left one
+/// that vouches for none).
 fn unlock(
     storage: &dyn Storage,
     password: &Password,
+    configs: &[Config],
     doubts: &mut Vec<String>,
 ) -> Result<(ObjectId, OpenedSlot)> {
     let mut refusal = Error::new(Kind::Corrupt, "the repository has no slot that can be read");
     for listed in storage.list(ObjectKind::Slot).act(|| "list the slots")? {
         let opened = get_named(storage, listed.name).and_then(|bytes| Slot::decode(&bytes)?.unlock(password));
         match opened {
-            Ok(opened) => return Ok((listed.name.id, opened)),
+            Ok(opened) if configs.iter().any(|config| config.anchor == opened.anchor) => {
+                return Ok((listed.name.id, opened));
+            }
+            Ok(_) => refusal = Error::corrupt("config and its copy name another repository than the slot"),
             Err(error) if error.kind() == Kind::WrongPassword => refusal = error,
             Err(error) => doubts.push(format!("{}: {error}", listed.name.path())),
         }

@@ -36,6 +36,14 @@ impl Output {
         }
     }
 
+    /// A line only for those who asked for more.
+    pub fn detail(&self, line: impl AsRef<str>) -> Result<()> {
+        match self.verbose > 0 {
+            true => self.say(line),
+            false => Ok(()),
+        }
+    }
+
     /// One JSON document on a line, for programs.
     pub fn emit(&self, value: &Value) -> Result<()> {
         match self.json {

@@ -5,7 +5,7 @@
 //! object, what hangs on it and the command that helps. A store that cannot be listed is an error, not a finding.
 //!
 //! ```text
-//! config, slots, keyrings --> packs (sizes, directories, data) --> index (places) --> snapshots --> trees --> digests
+//! config, slots --> snapshots listed --> index --> packs (sizes, directories, data) --> trees --> digests
 //! ```
 //! Packs go first: what is wrong with them is known when a tree leads to them, so each finding can say which
 //! snapshots and keys it costs.
@@ -21,6 +21,7 @@ use crate::report::Report;
 
 pub use findings::Finding;
 use findings::Findings;
+use trees::Ground;
 
 /// How much pack data is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,17 +73,18 @@ impl Check {
         let mut findings = Findings::default();
         let mut outcome = CheckOutcome::default();
         objects::check(repo, &mut findings)?;
+        // Snapshots before the index, as every reader: a backup that ends meanwhile then looks like none.
+        let snapshots = trees::snapshots(repo, &mut findings)?;
         let index = objects::index(repo, &mut findings)?;
         let facts = packs::check(repo, &index, self.read, &mut findings, &mut outcome, report)?;
-        trees::check(
+        let ground = Ground {
             repo,
-            &index,
-            &facts,
-            self.read == ReadData::All,
-            &mut findings,
-            &mut outcome,
+            index: &index,
+            packs: &facts,
+            data: self.read == ReadData::All,
             report,
-        )?;
+        };
+        trees::check(&ground, snapshots, &mut findings, &mut outcome)?;
         outcome.findings = findings.finish();
         Ok(outcome)
     }

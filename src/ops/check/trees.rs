@@ -31,28 +31,34 @@ const TREE_HELPS: &str =
 const SNAPSHOT_HELPS: &str =
     "bring the object back from another copy of the repository; other snapshots do not need it";
 
-/// Checks every snapshot, and with `data` every record.
+/// What the trees are checked against.
+pub struct Ground<'a> {
+    pub repo: &'a Repo,
+    pub index: &'a Index,
+    pub packs: &'a PackFacts,
+    /// Read every record, not only what inner nodes say.
+    pub data: bool,
+    pub report: &'a Report,
+}
+
+/// Checks what every snapshot rests on.
 pub fn check(
-    repo: &Repo,
-    index: &Index,
-    packs: &PackFacts,
-    data: bool,
+    ground: &Ground,
+    snapshots: Vec<StoredSnapshot>,
     findings: &mut Findings,
     outcome: &mut CheckOutcome,
-    report: &Report,
 ) -> Result<()> {
-    let reader = BlobReader::new(repo, &index.lookup);
     let mut trees = Trees {
-        repo,
-        reader,
-        packs,
-        data,
-        report,
+        repo: ground.repo,
+        reader: BlobReader::new(ground.repo, &ground.index.lookup),
+        packs: ground.packs,
+        data: ground.data,
+        report: ground.report,
         runs: HashMap::new(),
     };
     let mut previous: Option<StoredSnapshot> = None;
-    for stored in snapshots(repo, findings)? {
-        report.go_on()?;
+    for stored in snapshots {
+        ground.report.go_on()?;
         outcome.snapshots += 1;
         for database in stored.snapshot.databases() {
             trees.database(&stored, database, findings)?;
@@ -64,7 +70,7 @@ pub fn check(
 }
 
 /// The snapshots that can be read, by counter; the others are findings.
-fn snapshots(repo: &Repo, findings: &mut Findings) -> Result<Vec<StoredSnapshot>> {
+pub fn snapshots(repo: &Repo, findings: &mut Findings) -> Result<Vec<StoredSnapshot>> {
     let mut found = Vec::new();
     for listed in repo
         .storage()

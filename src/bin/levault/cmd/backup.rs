@@ -74,6 +74,12 @@ fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
         database.records,
         bytes(database.key_bytes + database.value_bytes),
     ))?;
+    run.output.detail(format!(
+        "  read {} of {}, newest sequence number {}",
+        bytes(database.bytes_read),
+        database.path.display(),
+        database.last_sequence
+    ))?;
     for tail in &database.torn_tails {
         run.output.warn(&format!(
             "{}: {}: ends inside a write at byte {} (normal after a crash; the records before it are saved)",

@@ -47,7 +47,7 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
 
 fn row(stored: &StoredSnapshot) -> String {
     let snapshot = &stored.snapshot;
-    let names: Vec<_> = snapshot.databases().map(|database| mark(database)).collect();
+    let names: Vec<_> = snapshot.databases().map(mark).collect();
     format!(
         "{}  {}  {:<10}  {:<10}  {:>9}  {:>10}  {}",
         stored.id.short(),
