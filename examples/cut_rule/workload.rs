@@ -38,7 +38,9 @@ const WORDS: &[&str] = &[
 ];
 
 /// The four databases of the peers' bench, and three of the kinds that upset chunkers.
-pub const ALL: &[(&str, fn(usize) -> Vec<Record>)] = &[
+type Make = fn(usize) -> Vec<Record>;
+
+pub const ALL: &[(&str, Make)] = &[
     ("utxo", utxo),
     ("docs", docs),
     ("series", series),
