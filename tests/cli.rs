@@ -1,6 +1,8 @@
 //! The tool as its users meet it: exit codes, words, JSON, secrets. Each test runs the real program in a process of
 //! its own, in a directory of its own; what the operations do inside is tested below the tool.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;

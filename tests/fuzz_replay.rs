@@ -1,6 +1,8 @@
 //! The fuzz targets on the stable compiler: every kept input (tests/fuzz/corpus, findings among them), and good inputs
 //! with every bit flipped, cut at every length, and longer. `scripts/soak fuzz` looks for new ones.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
 #[path = "fuzz/decoders/mod.rs"]
 mod decoders;
 

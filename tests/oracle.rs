@@ -3,6 +3,8 @@
 //! deduplication between unlike databases is under test too. Most cases go through the library, which opens the
 //! repository once; a few through the tool.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
 mod common;
 mod support;
 

@@ -2,6 +2,8 @@
 //! and rusty-leveldb read every record, look keys up through our Bloom filters, write, compact and reopen.
 //! Judges share nothing with the code they judge.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

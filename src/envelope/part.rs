@@ -1,5 +1,5 @@
 //! One sealed part: a clear codec byte, ciphertext, tag. What is authenticated with it is the whole of
-//! [`Aad`]: a part that is moved, renamed or taken for another kind does not open.
+//! the associated data: a part that is moved, renamed or taken for another kind does not open.
 
 use super::header::Header;
 use crate::compress::{self, Codec};

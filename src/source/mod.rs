@@ -1,7 +1,7 @@
 //! Where data comes from: files on disk, read and never written, locked or left changed.
 //!
 //! A database is read by [`Database`]: the MANIFEST that CURRENT names says which files count, and
-//! [`crate::leveldb`] turns their bytes into visible records in key order. A directory is one when [`detect`]
+//! [`crate::leveldb`] turns their bytes into visible records in key order. A directory is one when [`detect()`]
 //! says so.
 
 pub mod database;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! This layer knows names and bytes. It does not know keys, nor what any object means; it never looks
-//! inside one. The promises stand at each method of [`Storage`]; [`suite`] checks them on every backend and
+//! inside one. The promises stand at each method of [`Storage`]; `suite` (feature `test-util`) checks them on every backend and
 //! on every wrapper, and docs/ORDERING.md argues from them why nothing is lost.
 
 #[cfg(any(test, feature = "test-util"))]
