@@ -249,7 +249,7 @@ fn a_damaged_source_exits_22_and_is_saved_and_listed() {
     let table = files_below(&db)
         .into_iter()
         .map(|(path, _)| path)
-        .find(is_table)
+        .find(|path| is_table(path))
         .unwrap();
     let mut bytes = std::fs::read(&table).unwrap();
     bytes[100] ^= 0x10;
@@ -264,7 +264,7 @@ fn a_damaged_source_exits_22_and_is_saved_and_listed() {
     assert_eq!(snapshots.as_array().unwrap().len(), 1);
 }
 
-fn is_table(path: &PathBuf) -> bool {
+fn is_table(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "ldb")
 }
 
