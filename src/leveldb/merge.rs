@@ -6,11 +6,13 @@
 
 use std::cmp::Ordering;
 
-use super::chain::{Chain, Scan, Step};
+use super::chain::Chain;
 use super::comparator::Comparator;
 use super::damage::Rank;
+use super::internal_key::Step;
 use super::large::Scratch;
 use super::memtable::MemtableCursor;
+use super::scan::Scan;
 use crate::error::Result;
 
 /// Takes visible records.

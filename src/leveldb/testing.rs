@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::chain::{OpenFiles, compare_internal};
 use super::checksum::masked;
 use super::comparator::Comparator;
+use super::internal_key::compare_internal;
 use super::log_write::append_record;
 use super::read_at::ReadAt;
+use super::scan::OpenFiles;
 use super::shape::Codec;
 use super::table::TABLE_MAGIC;
 use super::version::{TableMeta, VersionEdit};

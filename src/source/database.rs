@@ -7,16 +7,18 @@ use super::detect::{Detected, judge, names};
 use super::file::{Directory, open_regular};
 use super::sample;
 use crate::error::{Act, Error, Kind, Result};
-use crate::leveldb::chain::{Budget, Chain, ChainTable, Scan, Step, compare_internal};
+use crate::leveldb::chain::{Chain, ChainTable};
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::damage::{Damage, Rank, TornTail};
-use crate::leveldb::log::{LogSink, Span, read_log};
+use crate::leveldb::internal_key::{Step, compare_internal};
+use crate::leveldb::manifest::version_of_manifest;
 use crate::leveldb::memtable::{LogReport, Memtable};
 use crate::leveldb::merge::{MergeCounts, RecordSink, Source, merge};
 use crate::leveldb::name::{FileName, log_name, table_name};
 use crate::leveldb::read_at::ReadAt;
+use crate::leveldb::scan::{Budget, Scan};
 use crate::leveldb::shape::{Shape, TableExtension};
-use crate::leveldb::version::{Version, VersionBuilder, VersionEdit};
+use crate::leveldb::version::Version;
 
 /// Sources beyond this do not keep their files open.
 const OPEN_FILES_MAX: usize = 200;
@@ -367,48 +369,6 @@ impl ReadAt for ManifestFile {
         self.0
             .read_exact_at(buffer, offset)
             .act(|| format!("read at {offset}"))
-    }
-}
-
-/// The version that a MANIFEST's bytes leave.
-pub fn version_of_manifest(file: &dyn ReadAt) -> Result<Version> {
-    let mut edits = Edits {
-        record: Vec::new(),
-        version: Ok(VersionBuilder::default()),
-    };
-    let tail = read_log(file, &mut edits);
-    let version = edits.version?.finish();
-    match tail {
-        Some(tail) if !tail.cut_short => Err(Error::corrupt(format!("{} at {}", tail.why, tail.from))),
-        _ => version,
-    }
-}
-
-struct Edits {
-    record: Vec<u8>,
-    version: Result<VersionBuilder>,
-}
-
-impl LogSink for Edits {
-    fn part(&mut self, _offset: u64, payload: &[u8]) {
-        self.record.extend_from_slice(payload);
-    }
-
-    fn end(&mut self, start: u64, hole: Option<Span>) {
-        if let Ok(version) = &mut self.version {
-            let applied = match hole {
-                Some(hole) => Err(Error::corrupt(format!("{} at {}", hole.why, hole.from))),
-                None => VersionEdit::decode(&self.record).and_then(|edit| version.apply(edit)),
-            };
-            if let Err(error) = applied {
-                self.version = Err(error.act(format!("edit at {start}")));
-            }
-        }
-        self.record.clear();
-    }
-
-    fn abort(&mut self) {
-        self.record.clear();
     }
 }
 

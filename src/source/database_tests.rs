@@ -1,6 +1,7 @@
 use super::*;
 use crate::leveldb::shape::Codec;
 use crate::leveldb::testing::{Files, Op, op, sort, visible};
+use crate::leveldb::version::VersionEdit;
 use proptest::prelude::*;
 use std::cmp::Ordering;
 

@@ -5,9 +5,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Act, Error, Kind, Result};
-use crate::leveldb::chain::OpenFiles;
 use crate::leveldb::name::{log_name, table_name};
 use crate::leveldb::read_at::ReadAt;
+use crate::leveldb::scan::OpenFiles;
 use crate::leveldb::shape::TableExtension;
 
 /// Opens a regular file for reading. A FIFO or a device is [`Kind::Corrupt`] instead of a wait without end.

@@ -11,9 +11,10 @@ use super::file::{Directory, open_regular};
 use crate::codec::Reader;
 use crate::error::Result;
 use crate::leveldb::block::{Entries, entries_end, entry_at, restarts};
-use crate::leveldb::chain::{ChainTable, OpenFiles};
+use crate::leveldb::chain::ChainTable;
 use crate::leveldb::decompress::Decompressor;
 use crate::leveldb::read_at::ReadAt;
+use crate::leveldb::scan::OpenFiles;
 use crate::leveldb::shape::{Codec, Dialect, Filter, Shape, TableExtension};
 use crate::leveldb::table::{FOOTER_BYTES, FilterBlock, Footer, Handle, read_block, read_filter};
 

@@ -3,11 +3,12 @@
 use levault::error::Result;
 use levault::leveldb::Comparator;
 use levault::leveldb::block::{Entries, entries_end};
-use levault::leveldb::chain::{Budget, OpenFiles, Scan};
+
 use levault::leveldb::large::{Reference, elide};
 use levault::leveldb::memtable::Memtable;
 use levault::leveldb::merge::{RecordSink, Source, merge};
 use levault::leveldb::read_at::ReadAt;
+use levault::leveldb::scan::{Budget, OpenFiles, Scan};
 
 /// A log read in one pass and in many; a block, and its copy with references for large values.
 pub fn leveldb_bounds(data: &[u8]) {

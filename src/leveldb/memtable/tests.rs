@@ -1,6 +1,9 @@
-use super::super::chain::Budget;
-use super::super::testing::{Files, Op, log_of, op, visible};
 use super::*;
+use crate::leveldb::internal_key::Step;
+use crate::leveldb::large::Scratch;
+use crate::leveldb::merge::RecordSink;
+use crate::leveldb::scan::Budget;
+use crate::leveldb::testing::{Files, Op, log_of, op, visible};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -138,7 +141,7 @@ fn a_torn_write_that_took_no_sequence_number_lost_nothing_wherever_it_is() {
 }
 
 fn log_block_rest(len: usize) -> usize {
-    super::super::log::BLOCK_BYTES - len
+    crate::leveldb::log::BLOCK_BYTES - len
 }
 
 #[test]
@@ -179,9 +182,9 @@ fn a_torn_log_before_another_that_lacks_numbers_is_damage() {
 #[test]
 fn a_batch_that_is_whole_by_its_checksum_and_wrong_inside_is_damage_even_at_the_end() {
     let mut log = log_of([&three_batches()[0][..]]);
-    let mut wrong = super::super::testing::batch_of(&three_batches()[1]);
+    let mut wrong = crate::leveldb::testing::batch_of(&three_batches()[1]);
     wrong[8] = 9;
-    super::super::log_write::append_record(&mut log, &wrong);
+    crate::leveldb::log_write::append_record(&mut log, &wrong);
     let (seen, report) = read(&with_log(log), 1 << 20);
     assert_eq!(seen, visible(&three_batches()[0]));
     assert_eq!((report.damage.len(), report.certain_from), (1, u64::MAX));

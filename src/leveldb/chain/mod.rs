@@ -3,135 +3,29 @@
 //! One table is open at a time. Its blocks come through a window of the file; a block that is stored plain is read
 //! in place, the others are decompressed into one buffer. Everything is checked on the way: handles, checksums,
 //! codecs, entries, order inside and across blocks and tables, index keys, the MANIFEST's key range. What fails
-//! is reported to [`Findings`] with the keys it may have held, and reading goes on behind it.
+//! is reported to [`Findings`](super::damage::Findings) with the keys it may have held, and reading goes on behind it.
 
-use std::cell::{Cell, RefCell};
+mod open_table;
+mod window;
+
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::block::{Entries, Entry, entries_end, entry_at};
 use super::comparator::Comparator;
-use super::damage::{Damage, Findings, Rank};
+use super::damage::Rank;
 use super::decompress::Decompressor;
+use super::internal_key::{Step, differs_upwards, follows, tag};
 use super::large::{self, Resident};
 use super::merge::RecordSink;
-use super::name::table_name;
-use super::read_at::ReadAt;
-use super::shape::{Codec, TableExtension};
-use super::table::{Handle, Table, read_block, verify_block};
-use super::version::{TAG_BYTES, TableMeta, user_key};
-use crate::codec::Reader;
+use super::scan::Scan;
+use super::shape::Codec;
+use super::table::{Table, read_block, verify_block};
+use super::version::{TAG_BYTES, user_key};
 use crate::error::{Error, Result};
-
-/// Opens files of the database; the decoders ask, whoever holds the directory hands over.
-pub trait OpenFiles {
-    /// Opens a table by number.
-    fn open_table(&self, number: u64) -> Result<Box<dyn ReadAt>>;
-    /// Opens a log by number.
-    fn open_log(&self, number: u64) -> Result<Box<dyn ReadAt>>;
-}
-
-/// Sizes that bound the memory of a scan.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// Bytes of a table read at once.
-    pub window_bytes: usize,
-    /// Stored blocks above this are read apart and kept only while [`Budget::resident_bytes_max`] allows.
-    pub large_block_bytes: usize,
-    /// Plain bytes of large blocks that all sources together keep.
-    pub resident_bytes_max: usize,
-    /// Bytes of log entries kept at once.
-    pub log_bytes_max: usize,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            window_bytes: 256 << 10,
-            large_block_bytes: 1 << 20,
-            resident_bytes_max: 16 << 20,
-            log_bytes_max: 48 << 20,
-        }
-    }
-}
-
-impl Budget {
-    /// Shares the windows of so many sources out of 16 MiB.
-    #[must_use]
-    pub fn for_sources(mut self, sources: usize) -> Self {
-        let share = (16 << 20) / sources.max(1);
-        self.window_bytes = self.window_bytes.min(share).max(16 << 10);
-        self.large_block_bytes = self.large_block_bytes.min(share * 4).max(64 << 10);
-        self
-    }
-}
-
-/// What all sources of one scan share.
-pub struct Scan<'a> {
-    /// Where files come from.
-    pub files: &'a dyn OpenFiles,
-    /// The key order.
-    pub order: &'a Comparator,
-    /// Memory bounds.
-    pub budget: Budget,
-    /// Damage found.
-    pub findings: RefCell<Findings>,
-    /// Bytes read from files.
-    pub bytes_read: Cell<u64>,
-    /// Large blocks kept in memory, bytes.
-    pub resident: Cell<usize>,
-    /// Entries read from tables.
-    pub table_entries: Cell<u64>,
-}
-
-impl<'a> Scan<'a> {
-    /// Nothing read yet.
-    pub fn new(files: &'a dyn OpenFiles, order: &'a Comparator, budget: Budget) -> Self {
-        Self {
-            files,
-            order,
-            budget,
-            findings: RefCell::default(),
-            bytes_read: Cell::new(0),
-            resident: Cell::new(0),
-            table_entries: Cell::new(0),
-        }
-    }
-
-    pub(super) fn count_read(&self, bytes: usize) {
-        self.bytes_read.set(self.bytes_read.get() + bytes as u64);
-    }
-}
-
-/// A table in a chain.
-#[derive(Clone, Debug)]
-pub struct ChainTable {
-    /// What the MANIFEST says of it.
-    pub meta: TableMeta,
-    /// Its level.
-    pub level: u8,
-    /// Its age.
-    pub rank: Rank,
-    /// What its file is called.
-    pub extension: TableExtension,
-}
-
-/// Where a source stands after a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// On an entry with a greater user key than the one before.
-    NextKey,
-    /// On an older entry for the same user key.
-    SameKey,
-    /// Behind its last entry.
-    End,
-}
-
-/// Where the value of an elided entry was found.
-enum ElidedValue {
-    InPlain(Range<usize>),
-    InScratch(Range<usize>),
-}
+pub use open_table::ChainTable;
+use open_table::{OpenTable, lose_table};
+use window::Window;
 
 /// Several tables read in a row.
 pub struct Chain<'a> {
@@ -159,21 +53,10 @@ pub struct Chain<'a> {
     entries: u64,
 }
 
-struct OpenTable {
-    file: Box<dyn ReadAt>,
-    table: ChainTable,
-    frame: Table,
-    /// Where the next index entry begins.
-    index_at: usize,
-    /// Index key of the block before the current one; the table's smallest key before the first.
-    bound_before: Vec<u8>,
-    /// Index key of the current block.
-    bound: Vec<u8>,
-    handle: Handle,
-    /// No entry of this table read yet.
-    first_entry: bool,
-    /// Something of the table was lost, so its first or last key may be too.
-    lossy: bool,
+/// Where the value of an elided entry was found.
+enum ElidedValue {
+    InPlain(Range<usize>),
+    InScratch(Range<usize>),
 }
 
 impl<'a> Chain<'a> {
@@ -540,260 +423,4 @@ impl<'a> Chain<'a> {
         open.check_block_start(self.scan, &block[entry.key..entry.value]);
         Ok(())
     }
-}
-
-impl OpenTable {
-    fn new(file: Box<dyn ReadAt>, table: ChainTable, frame: Table) -> Self {
-        Self {
-            file,
-            bound_before: table.meta.smallest.clone(),
-            bound: table.meta.smallest.clone(),
-            table,
-            frame,
-            index_at: 0,
-            handle: Handle { offset: 0, size: 0 },
-            first_entry: true,
-            lossy: false,
-        }
-    }
-
-    /// Moves to the next index entry; false behind the last.
-    fn next_handle(&mut self) -> Result<bool> {
-        // The key before is needed twice: index keys may share bytes, and it bounds the next block.
-        let mut building = std::mem::take(&mut self.bound_before);
-        building.clone_from(&self.bound);
-        if self.index_at == 0 {
-            building.clear();
-        }
-        std::mem::swap(&mut self.bound_before, &mut self.bound);
-        let mut entries = Entries::resume(&self.frame.index, self.index_at, building)?;
-        let found = match entries.next()? {
-            Some((_, value)) => {
-                self.handle = Handle::read(&mut Reader::new(value))?;
-                true
-            }
-            None => false,
-        };
-        self.index_at = entries.position();
-        self.bound = entries.into_key();
-        match found && self.bound.len() < TAG_BYTES {
-            true => Err(Error::corrupt("index entry has no whole key")),
-            false => Ok(found),
-        }
-    }
-
-    /// The user keys between which every key of the current block lies.
-    fn block_range(&self, order: &Comparator) -> (Vec<u8>, Vec<u8>) {
-        let meta = &self.table.meta;
-        let (bound, largest) = (user_key(&self.bound), meta.largest_user_key());
-        // The last index key may be any short key behind the table.
-        let largest = match order.compare(bound, largest) {
-            Ordering::Greater => largest,
-            _ => bound,
-        };
-        (user_key(&self.bound_before).to_vec(), largest.to_vec())
-    }
-
-    fn damage(&self, offset: Option<u64>, smallest: Vec<u8>, largest: Vec<u8>, what: String) -> Damage {
-        Damage {
-            file: self.table.file_name(),
-            offset,
-            level: Some(self.table.level),
-            smallest: Some(smallest),
-            largest: Some(largest),
-            sequences_lost: None,
-            what,
-        }
-    }
-
-    /// The index cannot be read on: all behind the current block is lost.
-    #[cold]
-    fn lose_rest(&self, scan: &Scan, error: &Error) {
-        let smallest = user_key(&self.bound_before).to_vec();
-        let largest = self.table.meta.largest_user_key().to_vec();
-        let damage = self.damage(None, smallest, largest, format!("index block: {error}"));
-        scan.findings.borrow_mut().lose(self.table.rank, damage);
-    }
-
-    fn list_filter_fault(&self, scan: &Scan) {
-        if let Some(fault) = &self.frame.filter_fault {
-            let what = format!("{fault}; no record is concerned");
-            let damage = Damage {
-                smallest: None,
-                largest: None,
-                ..self.damage(None, Vec::new(), Vec::new(), what)
-            };
-            scan.findings.borrow_mut().list(damage);
-        }
-    }
-
-    /// `first` is the first internal key of a block.
-    fn check_block_start(&mut self, scan: &Scan, first: &[u8]) {
-        if !scan.order.is_known() || first.len() < TAG_BYTES {
-            self.first_entry = false;
-            return;
-        }
-        if std::mem::take(&mut self.first_entry) {
-            if !self.lossy && first != self.table.meta.smallest {
-                self.lose_edge(
-                    scan,
-                    self.table.meta.smallest_user_key(),
-                    user_key(first),
-                    "first",
-                );
-            }
-        } else if compare_internal(scan.order, first, &self.bound_before) != Ordering::Greater {
-            self.list_index_fault(scan, first);
-        }
-    }
-
-    /// `last` is the last internal key read.
-    fn check_block_end(&mut self, scan: &Scan, last: &[u8]) {
-        let judged = scan.order.is_known() && !self.lossy;
-        if judged && compare_internal(scan.order, last, &self.bound) == Ordering::Greater {
-            self.list_index_fault(scan, last);
-        }
-    }
-
-    /// Behind the last block: the last key must be the MANIFEST's.
-    fn check_table_end(&self, scan: &Scan, last: &[u8]) {
-        let largest = &self.table.meta.largest;
-        if scan.order.is_known() && !self.lossy && (self.first_entry || last != largest) {
-            let from = match self.first_entry {
-                true => self.table.meta.smallest_user_key(),
-                false => user_key(last),
-            };
-            self.lose_edge(scan, from, user_key(largest), "last");
-        }
-    }
-
-    /// The table begins or ends with another key than the MANIFEST has: what lay between may be gone.
-    #[cold]
-    fn lose_edge(&self, scan: &Scan, from: &[u8], to: &[u8], edge: &str) {
-        let (from, to) = match scan.order.compare(from, to) {
-            Ordering::Greater => (to, from),
-            _ => (from, to),
-        };
-        let what = format!("its {edge} key is not the MANIFEST's");
-        let damage = self.damage(None, from.to_vec(), to.to_vec(), what);
-        scan.findings.borrow_mut().lose(self.table.rank, damage);
-    }
-
-    #[cold]
-    fn list_index_fault(&self, scan: &Scan, key: &[u8]) {
-        let key = user_key(key).to_vec();
-        let what = "key is outside its index entry".to_owned();
-        let damage = self.damage(Some(self.handle.offset), key.clone(), key, what);
-        scan.findings.borrow_mut().list(damage);
-    }
-}
-
-impl ChainTable {
-    /// Its file's name.
-    pub fn file_name(&self) -> String {
-        table_name(self.meta.number, self.extension)
-    }
-}
-
-/// Lists a whole table as lost, with the MANIFEST's key range.
-#[cold]
-pub fn lose_table(scan: &Scan, table: &ChainTable, what: String) {
-    let damage = Damage {
-        file: table.file_name(),
-        offset: None,
-        level: Some(table.level),
-        smallest: Some(table.meta.smallest_user_key().to_vec()),
-        largest: Some(table.meta.largest_user_key().to_vec()),
-        sequences_lost: None,
-        what,
-    };
-    scan.findings.borrow_mut().lose(table.rank, damage);
-}
-
-/// The stretch of a table that was read last.
-#[derive(Default)]
-struct Window {
-    bytes: Vec<u8>,
-    start: u64,
-    len: usize,
-}
-
-impl Window {
-    fn forget(&mut self) {
-        self.len = 0;
-    }
-
-    /// Makes `stored_len` bytes from the open table's handle readable; returns where in `bytes` they begin.
-    #[inline]
-    fn reach(&mut self, scan: &Scan, open: &OpenTable, stored_len: usize) -> Result<usize> {
-        let offset = open.handle.offset;
-        if offset >= self.start {
-            let ahead = offset - self.start;
-            if ahead + stored_len as u64 <= self.len as u64 {
-                return Ok(ahead as usize);
-            }
-        }
-        self.refill(scan, open, stored_len)?;
-        Ok(0)
-    }
-
-    fn refill(&mut self, scan: &Scan, open: &OpenTable, stored_len: usize) -> Result<()> {
-        let offset = open.handle.offset;
-        let left = open.frame.data_end.saturating_sub(offset);
-        let wanted = scan
-            .budget
-            .window_bytes
-            .max(stored_len)
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
-        if self.bytes.len() < wanted {
-            self.bytes.resize(wanted, 0);
-        }
-        self.len = 0;
-        // Where a disk cannot read the window it may still read this block.
-        let len = match open.file.read_at(&mut self.bytes[..wanted], offset) {
-            Ok(()) => wanted,
-            Err(_) => {
-                open.file.read_at(&mut self.bytes[..stored_len], offset)?;
-                stored_len
-            }
-        };
-        self.start = offset;
-        self.len = len;
-        scan.count_read(len);
-        Ok(())
-    }
-}
-
-/// Sequence number and kind, the last eight bytes of an internal key that is long enough.
-#[inline(always)]
-fn tag(internal: &[u8]) -> u64 {
-    internal
-        .last_chunk::<TAG_BYTES>()
-        .map_or(0, |tag| u64::from_le_bytes(*tag))
-}
-
-/// True if the new key's user key is plainly greater than the old one's: they differ, upwards, in the first byte
-/// that is not shared, which is how nearly every entry begins. False says nothing.
-#[inline(always)]
-fn differs_upwards(old: &[u8], shared: usize, suffix: &[u8]) -> bool {
-    shared + TAG_BYTES < old.len() && TAG_BYTES < suffix.len() && old[shared] < suffix[0]
-}
-
-/// Whether `next` may follow `key` in a table, and how.
-fn follows(order: &Comparator, key: &[u8], next: &[u8]) -> Result<Step, &'static str> {
-    if key.is_empty() || !order.is_known() {
-        return Ok(Step::NextKey);
-    }
-    match order.compare(user_key(key), user_key(next)) {
-        Ordering::Less => Ok(Step::NextKey),
-        Ordering::Equal if tag(key) > tag(next) => Ok(Step::SameKey),
-        _ => Err("keys are out of order"),
-    }
-}
-
-/// Orders two internal keys: user key upwards, then sequence number downwards.
-pub fn compare_internal(order: &Comparator, a: &[u8], b: &[u8]) -> Ordering {
-    order
-        .compare(user_key(a), user_key(b))
-        .then_with(|| tag(b).cmp(&tag(a)))
 }

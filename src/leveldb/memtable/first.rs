@@ -1,0 +1,219 @@
+//! The first pass over the logs: parses, judges what is lost, and keeps entries as long as they fit.
+
+use super::pass::Pass;
+use super::{LogReport, Place};
+use crate::error::Error;
+use crate::leveldb::batch::{BatchHeader, BatchParser};
+use crate::leveldb::damage::{Damage, TornTail};
+use crate::leveldb::log::{LogSink, Span, read_log};
+use crate::leveldb::name::log_name;
+use crate::leveldb::scan::OpenFiles;
+
+/// The first pass: parses, judges what is lost, and keeps entries as long as they fit.
+pub(super) struct FirstPass<'p> {
+    pass: &'p mut Pass,
+    parser: BatchParser,
+    report: LogReport,
+    bad_records: Vec<Place>,
+    manifest_sequence: u64,
+    /// The sequence number that the next batch should begin with.
+    expected: Option<u64>,
+    log: usize,
+    number: u64,
+    /// Where the record under way began, and what to forget if it is none.
+    record: Option<(u64, (usize, usize))>,
+    fault: Option<Error>,
+    pub(super) batches: u64,
+    /// A stretch that was lost for certain, or may have been: the next whole batch tells.
+    pending: Vec<Pending>,
+}
+
+struct Pending {
+    number: u64,
+    span: Span,
+    what: String,
+    /// It did hold a batch: bad, but whole by its checksum.
+    certain: bool,
+}
+
+impl<'p> FirstPass<'p> {
+    pub(super) fn new(pass: &'p mut Pass, manifest_sequence: u64) -> Self {
+        Self {
+            pass,
+            parser: BatchParser::default(),
+            report: LogReport::default(),
+            bad_records: Vec::new(),
+            manifest_sequence,
+            expected: None,
+            log: 0,
+            number: 0,
+            record: None,
+            fault: None,
+            batches: 0,
+            pending: Vec::new(),
+        }
+    }
+
+    pub(super) fn read(&mut self, files: &dyn OpenFiles, index: usize, number: u64) {
+        let file = match files.open_log(number) {
+            Ok(file) => file,
+            Err(error) => return self.lose_whole(number, error.to_string()),
+        };
+        self.log = index;
+        self.pass.log = index;
+        self.number = number;
+        self.report.bytes += file.len();
+        if let Some(span) = read_log(file.as_ref(), self) {
+            let what = span.why.to_owned();
+            self.pending.push(Pending {
+                number,
+                span,
+                what,
+                certain: false,
+            });
+        }
+    }
+
+    /// A log of which nothing can be read.
+    pub(super) fn lose_whole(&mut self, number: u64, what: String) {
+        let span = Span {
+            from: 0,
+            to: 0,
+            why: "",
+            zeros: false,
+            cut_short: false,
+        };
+        self.expected = None;
+        self.pending.push(Pending {
+            number,
+            span,
+            what,
+            certain: true,
+        });
+    }
+
+    /// A whole batch came that begins with `base`: now what is pending can be judged by the numbers missing.
+    fn judge(&mut self, base: u64) {
+        // LevelDB begins a log right behind the sequence number its MANIFEST records.
+        let expected = self
+            .expected
+            .or(Some(self.manifest_sequence + 1).filter(|&next| next == base));
+        let lost = expected.map(|expected| base.saturating_sub(expected));
+        for pending in std::mem::take(&mut self.pending) {
+            match lost {
+                Some(0) if !pending.certain => self.list_torn(pending),
+                _ => {
+                    self.report.certain_from = self.report.certain_from.max(base);
+                    self.list_lost(pending, lost);
+                }
+            }
+        }
+    }
+
+    fn list_torn(&mut self, pending: Pending) {
+        if !pending.span.zeros {
+            self.report.torn_tails.push(TornTail {
+                file: log_name(pending.number),
+                offset: pending.span.from,
+                bytes_left: pending.span.to - pending.span.from,
+            });
+        }
+    }
+
+    fn list_lost(&mut self, pending: Pending, sequences_lost: Option<u64>) {
+        let offset = (pending.span.to > 0).then_some(pending.span.from);
+        self.report.damage.push(Damage {
+            file: log_name(pending.number),
+            offset,
+            level: None,
+            smallest: None,
+            largest: None,
+            sequences_lost,
+            what: pending.what,
+        });
+    }
+
+    pub(super) fn finish(mut self) -> (LogReport, Vec<Place>) {
+        for pending in std::mem::take(&mut self.pending) {
+            match pending.certain {
+                true => {
+                    self.report.certain_from = u64::MAX;
+                    self.list_lost(pending, None);
+                }
+                false => self.list_torn(pending),
+            }
+        }
+        (self.report, self.bad_records)
+    }
+
+    fn accept(&mut self, header: BatchHeader) {
+        self.batches += 1;
+        if !self.pending.is_empty() {
+            self.judge(header.sequence);
+        }
+        let next = header.sequence + u64::from(header.count);
+        self.expected = Some(next);
+        self.report.entries += u64::from(header.count);
+        self.report.last_sequence = self.report.last_sequence.max(next.saturating_sub(1));
+    }
+
+    fn reject(&mut self, start: u64, error: &Error) {
+        let span = Span {
+            from: start,
+            to: start + 1,
+            why: "",
+            zeros: false,
+            cut_short: false,
+        };
+        self.pending.push(Pending {
+            number: self.number,
+            span,
+            what: error.to_string(),
+            certain: true,
+        });
+        self.forget_record();
+    }
+
+    fn forget_record(&mut self) {
+        if let Some((place, mark)) = self.record.take() {
+            self.bad_records.push((self.log, place));
+            self.pass.forget_from(mark);
+        }
+    }
+}
+
+impl LogSink for FirstPass<'_> {
+    fn part(&mut self, offset: u64, payload: &[u8]) {
+        if self.record.is_none() {
+            self.record = Some((offset, self.pass.mark()));
+            self.parser.reset();
+            self.fault = None;
+        }
+        if self.fault.is_none() {
+            self.fault = self.parser.push(offset, payload, self.pass).err();
+        }
+    }
+
+    fn end(&mut self, start: u64, hole: Option<Span>) {
+        if let Some(span) = hole {
+            let what = span.why.to_owned();
+            self.pending.push(Pending {
+                number: self.number,
+                span,
+                what,
+                certain: false,
+            });
+        }
+        match self.fault.take().map_or_else(|| self.parser.finish(), Err) {
+            Ok(header) => {
+                self.accept(header);
+                self.record = None;
+            }
+            Err(error) => self.reject(start, &error),
+        }
+    }
+
+    fn abort(&mut self) {
+        self.forget_record();
+    }
+}

@@ -1,0 +1,137 @@
+//! What the logs hold and no table does, sorted: LevelDB's memtable, rebuilt within a memory bound.
+//!
+//! The first pass over the logs checks everything, finds the last sequence number and what is lost, and keeps the
+//! entries: keys and small values in one arena, large values only by place (they are read again when they turn
+//! out visible). Logs that hold more than the bound are read again pass by pass, each pass keeping the smallest keys
+//! behind the pass before; nothing is ever written to a temporary file.
+mod cursor;
+mod first;
+mod later;
+mod pass;
+
+use super::batch::BatchParser;
+use super::comparator::Comparator;
+use super::damage::{Damage, Findings, TornTail};
+use super::log::read_log;
+use super::name::log_name;
+use super::scan::{OpenFiles, Scan};
+use crate::error::{Error, Result};
+pub use cursor::MemtableCursor;
+use first::FirstPass;
+use later::LaterPass;
+use pass::Pass;
+
+/// What the first pass found besides entries.
+#[derive(Debug, Default)]
+pub struct LogReport {
+    /// Sequence number of the newest whole batch; 0 if there is none.
+    pub last_sequence: u64,
+    /// Operations in whole batches.
+    pub entries: u64,
+    /// Bytes of the logs.
+    pub bytes: u64,
+    /// Lost stretches, each with what lies behind it.
+    pub damage: Vec<Damage>,
+    /// Records below this may have been overwritten by what was lost.
+    pub certain_from: u64,
+    /// Ends that hold no whole batch.
+    pub torn_tails: Vec<TornTail>,
+}
+
+impl LogReport {
+    /// Hands damage on to a scan.
+    pub fn report_to(&self, findings: &mut Findings) {
+        self.damage
+            .iter()
+            .for_each(|damage| findings.list(damage.clone()));
+        findings.lose_below(self.certain_from);
+    }
+}
+
+/// The logs of a database, checked, with as many entries as fit.
+pub struct Memtable {
+    logs: Vec<u64>,
+    bad_records: Vec<Place>,
+    /// Whole batches: every pass must find as many.
+    batches: u64,
+    first: Option<Pass>,
+}
+
+/// A record: index of its log, and where its payload begins.
+type Place = (usize, u64);
+
+impl Memtable {
+    /// First pass over the live logs, oldest first. `missing` is the log that the MANIFEST names and nobody has;
+    /// `last_sequence` is the MANIFEST's. Entries are kept while they take no more than `bytes_max`, and not at all
+    /// when the order is unknown.
+    pub fn read(
+        files: &dyn OpenFiles,
+        order: &Comparator,
+        logs: Vec<u64>,
+        missing: Option<u64>,
+        last_sequence: u64,
+        bytes_max: usize,
+    ) -> (Self, LogReport) {
+        let mut pass = Pass::new(order, bytes_max);
+        pass.validate_only = !order.is_known();
+        let mut first = FirstPass::new(&mut pass, last_sequence);
+        if let Some(number) = missing {
+            first.lose_whole(number, "the MANIFEST names it, and it is not there".to_owned());
+        }
+        for (index, &number) in logs.iter().enumerate() {
+            first.read(files, index, number);
+        }
+        let batches = first.batches;
+        let (report, bad_records) = first.finish();
+        let fits = !pass.validate_only;
+        let table = Self {
+            logs,
+            bad_records,
+            batches,
+            first: (fits || !order.is_known()).then(|| pass.sorted()),
+        };
+        (table, report)
+    }
+
+    /// A sorted source of its entries; call [`MemtableCursor::advance`] to reach the first.
+    pub fn cursor<'a>(&'a self, scan: &'a Scan<'a>) -> MemtableCursor<'a> {
+        MemtableCursor::new(scan, self)
+    }
+
+    /// The next pass, over keys behind `after`.
+    fn pass(&self, scan: &Scan, after: Option<Vec<u8>>) -> Result<Pass> {
+        let mut pass = Pass::new(scan.order, scan.budget.log_bytes_max);
+        pass.after = after;
+        pass.cuts = true;
+        let mut batches = 0;
+        for (index, &number) in self.logs.iter().enumerate() {
+            let file = scan.files.open_log(number)?;
+            scan.count_read(usize::try_from(file.len()).unwrap_or(usize::MAX));
+            let mut again = LaterPass {
+                pass: &mut pass,
+                parser: BatchParser::default(),
+                bad_records: &self.bad_records,
+                log: index,
+                record: None,
+                skipping: false,
+                failed: false,
+                batches: 0,
+            };
+            read_log(file.as_ref(), &mut again);
+            if again.failed {
+                return Err(Error::corrupt(format!(
+                    "{} changed while it was read",
+                    log_name(number)
+                )));
+            }
+            batches += again.batches;
+        }
+        match batches == self.batches {
+            true => Ok(pass.sorted()),
+            false => Err(Error::corrupt("a log changed while it was read")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
