@@ -332,6 +332,18 @@ fn keys_out_of_order_in_a_block_whose_checksum_is_right_are_damage() {
 }
 
 #[test]
+fn versions_of_a_key_that_do_not_go_down_in_sequence_are_out_of_order() {
+    for sequence in [5, 6] {
+        let mut files = Files::new(&BYTEWISE);
+        let ops = [op(b"a", 5, Some(b"1")), op(b"a", sequence, Some(b"2"))];
+        files.add_table(1, 5, &ops, 3, Codec::None);
+        let (seen, outcome) = scan(&files);
+        assert_eq!((seen.0.len(), outcome.damage.len()), (1, 1), "{sequence}");
+        assert!(outcome.damage[0].what.contains("order"));
+    }
+}
+
+#[test]
 fn a_table_that_ends_before_the_manifests_last_key_is_damage() {
     let mut files = two_levels();
     let ops: Vec<Op> = (0..3).map(|n| op(&[b'l' + n], 50, Some(b"v"))).collect();
