@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::BlobSource;
-use crate::blob::BlobKind;
 use crate::error::{Error, Kind, Result};
 use crate::id::BlobId;
+use crate::kind::BlobKind;
 
 /// Stores plain blobs under a hash of kind and content, and counts what is asked for.
 #[derive(Default)]
