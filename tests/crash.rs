@@ -136,3 +136,19 @@ fn a_torn_object_is_never_relied_on() {
         faulty.fail_at(call, Fault::TornWrite).dead_from(call + 1)
     });
 }
+
+#[test]
+fn an_init_that_dies_at_its_nth_call_leaves_a_place_that_can_be_used() {
+    for call in 1.. {
+        let storage = Arc::new(MemoryStorage::default());
+        let faulty = Arc::new(Faulty::new(storage.clone()).dead_from(call));
+        if common::create(faulty).is_ok() {
+            assert!(call > 8, "only {call} calls");
+            return;
+        }
+        let repo = common::open(storage.clone())
+            .or_else(|_| common::create(storage))
+            .unwrap_or_else(|error| panic!("call {call}: neither opens nor begins anew: {error}"));
+        assert!(repo.snapshots().unwrap().is_empty());
+    }
+}

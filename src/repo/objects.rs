@@ -131,13 +131,12 @@ impl Repo {
     }
 
     /// Packs that may be counted on: indexed, listed, of the right size, unmarked.
-    pub fn sound_packs(&self) -> Result<HashMap<ObjectId, u64>> {
+    pub fn sound_packs(&self, facts: &IndexFacts) -> Result<HashMap<ObjectId, u64>> {
         let marked = self.marked()?;
-        let indexed = self.index_facts()?.packs;
         let listed = self.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
         let sound = listed.into_iter().map(|pack| (pack.name.id, pack.len));
         Ok(sound
-            .filter(|(id, len)| indexed.get(id) == Some(len) && !marked.contains(id))
+            .filter(|(id, len)| facts.packs.get(id) == Some(len) && !marked.contains(id))
             .collect())
     }
 
@@ -162,7 +161,7 @@ impl Repo {
 
     /// Proves that all of `packs` are still there to be rested on; [`Kind::Busy`] if one has gone meanwhile.
     pub fn prove(&self, packs: &HashSet<ObjectId>) -> Result<()> {
-        let sound = self.sound_packs()?;
+        let sound = self.sound_packs(&self.index_facts()?)?;
         match packs.iter().find(|pack| !sound.contains_key(*pack)) {
             None => Ok(()),
             Some(gone) => Err(Error::new(

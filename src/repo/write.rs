@@ -89,7 +89,7 @@ impl<'a> Writer<'a> {
             repo,
             report,
             lookup: repo.lookup_of(&facts)?,
-            sound: repo.sound_packs()?,
+            sound: repo.sound_packs(&facts)?,
             relied_on: HashSet::new(),
             open: (0..OPEN_PACKS).map(|_| repo.new_pack()).collect::<Result<_>>()?,
             on_the_way: HashSet::new(),

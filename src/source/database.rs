@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::detect::{Detected, judge, names};
-use super::file::{Directory, open_regular};
+use super::file::{Directory, OpenFile, open_regular};
 use super::sample;
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::chain::{Chain, ChainTable};
@@ -15,7 +15,6 @@ use crate::leveldb::manifest::version_of_manifest;
 use crate::leveldb::memtable::{LogReport, Memtable};
 use crate::leveldb::merge::{MergeCounts, RecordSink, Source, merge};
 use crate::leveldb::name::{FileName, log_name, table_name};
-use crate::leveldb::read_at::ReadAt;
 use crate::leveldb::scan::{Budget, Scan};
 use crate::leveldb::shape::{Shape, TableExtension};
 use crate::leveldb::version::Version;
@@ -194,7 +193,8 @@ impl Database {
             let scan = Scan::new(files, order, self.budget.for_sources(chains.len()));
             self.report_logs(&scan);
             for table in &overlaps {
-                scan.findings.borrow_mut().list(overlap(table));
+                let what = "it overlaps another table of its level".to_owned();
+                scan.findings.borrow_mut().list(table.damage(what));
             }
             let mut sources: Vec<Source> = chains
                 .into_iter()
@@ -301,18 +301,6 @@ fn in_rows(order: &Comparator, mut tables: Vec<ChainTable>) -> Vec<Vec<ChainTabl
     rows
 }
 
-fn overlap(table: &ChainTable) -> Damage {
-    Damage {
-        file: table.file_name(),
-        offset: None,
-        level: Some(table.level),
-        smallest: Some(table.meta.smallest_user_key().to_vec()),
-        largest: Some(table.meta.largest_user_key().to_vec()),
-        sequences_lost: None,
-        what: "it overlaps another table of its level".to_owned(),
-    }
-}
-
 /// The MANIFEST that CURRENT names.
 fn read_current(path: &Path, names: &[String]) -> Result<String> {
     if !names.iter().any(|name| name == "CURRENT") {
@@ -353,23 +341,7 @@ fn read_manifest(path: &Path, name: &str) -> Result<Version> {
         Kind::NotFound => error.as_kind(Kind::Corrupt),
         _ => error,
     })?;
-    let bytes = ManifestFile(file.0, file.1);
-    version_of_manifest(&bytes)
-}
-
-struct ManifestFile(std::fs::File, u64);
-
-impl ReadAt for ManifestFile {
-    fn len(&self) -> u64 {
-        self.1
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        use std::os::unix::fs::FileExt;
-        self.0
-            .read_exact_at(buffer, offset)
-            .act(|| format!("read at {offset}"))
-    }
+    version_of_manifest(&OpenFile(file.0, file.1))
 }
 
 #[cfg(test)]

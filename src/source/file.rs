@@ -25,6 +25,21 @@ pub fn open_regular(path: &Path) -> Result<(File, u64)> {
     }
 }
 
+/// A file that is open, by its length when it was opened.
+pub struct OpenFile(pub File, pub u64);
+
+impl ReadAt for OpenFile {
+    fn len(&self) -> u64 {
+        self.1
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        self.0
+            .read_exact_at(buffer, offset)
+            .act(|| format!("read at {offset}"))
+    }
+}
+
 /// A file of the database.
 struct PlacedFile {
     path: PathBuf,

@@ -7,13 +7,12 @@
 use std::path::Path;
 
 use super::detect::head;
-use super::file::{Directory, open_regular};
+use super::file::{Directory, OpenFile, open_regular};
 use crate::codec::Reader;
 use crate::error::Result;
 use crate::leveldb::block::{Entries, entries_end, entry_at, restarts};
 use crate::leveldb::chain::ChainTable;
 use crate::leveldb::decompress::Decompressor;
-use crate::leveldb::read_at::ReadAt;
 use crate::leveldb::scan::OpenFiles;
 use crate::leveldb::shape::{Codec, Dialect, Filter, Shape, TableExtension};
 use crate::leveldb::table::{FOOTER_BYTES, FilterBlock, Footer, Handle, read_block, read_filter};
@@ -236,28 +235,12 @@ fn dialect(path: &Path, mojang: bool, filter: Option<&Filter>) -> Dialect {
     }
     // goleveldb begins its diary with a ruler, C++ with a date.
     let diary = match open_regular(&path.join("LOG")) {
-        Ok((file, len)) => head(&DiaryFile(file, len), 16),
+        Ok((file, len)) => head(&OpenFile(file, len), 16),
         Err(_) => return Dialect::Unknown,
     };
     match diary.first() {
         Some(b'=') => Dialect::Go,
         Some(byte) if byte.is_ascii_digit() => Dialect::Cpp,
         _ => Dialect::Unknown,
-    }
-}
-
-struct DiaryFile(std::fs::File, u64);
-
-impl ReadAt for DiaryFile {
-    fn len(&self) -> u64 {
-        self.1
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        use crate::error::Act;
-        use std::os::unix::fs::FileExt;
-        self.0
-            .read_exact_at(buffer, offset)
-            .act(|| format!("read at {offset}"))
     }
 }

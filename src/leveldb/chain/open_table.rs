@@ -205,17 +205,24 @@ impl OpenTable {
     }
 }
 
-/// Lists a whole table as lost, with the MANIFEST's key range.
+impl ChainTable {
+    /// Damage of the table as a whole, with the MANIFEST's key range.
+    pub fn damage(&self, what: String) -> Damage {
+        Damage {
+            file: self.file_name(),
+            offset: None,
+            level: Some(self.level),
+            smallest: Some(self.meta.smallest_user_key().to_vec()),
+            largest: Some(self.meta.largest_user_key().to_vec()),
+            sequences_lost: None,
+            what,
+        }
+    }
+}
+
+/// Lists a whole table as lost.
 #[cold]
 pub(super) fn lose_table(scan: &Scan, table: &ChainTable, what: String) {
-    let damage = Damage {
-        file: table.file_name(),
-        offset: None,
-        level: Some(table.level),
-        smallest: Some(table.meta.smallest_user_key().to_vec()),
-        largest: Some(table.meta.largest_user_key().to_vec()),
-        sequences_lost: None,
-        what,
-    };
+    let damage = table.damage(what);
     scan.findings.borrow_mut().lose(table.rank, damage);
 }

@@ -13,6 +13,7 @@
 mod findings;
 mod objects;
 mod packs;
+mod snapshots;
 mod trees;
 
 use crate::error::Result;
@@ -74,7 +75,7 @@ impl Check {
         let mut outcome = CheckOutcome::default();
         objects::check(repo, &mut findings)?;
         // Snapshots before the index, as every reader: a backup that ends meanwhile then looks like none.
-        let snapshots = trees::snapshots(repo, &mut findings)?;
+        let snapshots = snapshots::check(repo, &mut findings)?;
         let index = objects::index(repo, &mut findings)?;
         let facts = packs::check(repo, &index, self.read, &mut findings, &mut outcome, report)?;
         let ground = Ground {
@@ -84,7 +85,7 @@ impl Check {
             data: self.read == ReadData::All,
             report,
         };
-        trees::check(&ground, snapshots, &mut findings, &mut outcome)?;
+        trees::check(&ground, &snapshots, &mut findings, &mut outcome)?;
         outcome.findings = findings.finish();
         Ok(outcome)
     }

@@ -1,4 +1,4 @@
-//! Snapshots and what they rest on: every tree whole, in order, with the counts its parents and the snapshot say;
+//! What snapshots rest on: every tree whole, in order, with the counts its parents and the snapshot say;
 //! with data, set digests computed anew from the records.
 //!
 //! A run's top blob stands in many snapshots: each run is walked once, and what was found of it holds for all.
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::blob::BlobKind;
 use crate::chunk::{BlobSource, ChunkList, Chunks};
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::{BlobId, SetDigest};
 use crate::leveldb::Comparator;
 use crate::record::SetDigestAcc;
@@ -15,21 +15,17 @@ use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::run::{KeyOrder, KeyRange, LeafSpan, Payload, Walker, read_leaf};
 use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run};
-use crate::storage::{ObjectKind, ObjectName};
 
 use super::super::read::{self, Wish};
 use super::CheckOutcome;
 use super::findings::Findings;
 use super::objects::Index;
 use super::packs::{self, PackFacts};
+use super::snapshots::path;
 
 /// What to do about a tree that does not hold.
 const TREE_HELPS: &str =
     "restore an older snapshot, and back up again from the source: what it still has is stored anew";
-
-/// What to do about a snapshot that cannot be read.
-const SNAPSHOT_HELPS: &str =
-    "bring the object back from another copy of the repository; other snapshots do not need it";
 
 /// What the trees are checked against.
 pub struct Ground<'a> {
@@ -44,7 +40,7 @@ pub struct Ground<'a> {
 /// Checks what every snapshot rests on.
 pub fn check(
     ground: &Ground,
-    snapshots: Vec<StoredSnapshot>,
+    snapshots: &[StoredSnapshot],
     findings: &mut Findings,
     outcome: &mut CheckOutcome,
 ) -> Result<()> {
@@ -56,58 +52,14 @@ pub fn check(
         report: ground.report,
         runs: HashMap::new(),
     };
-    let mut previous: Option<StoredSnapshot> = None;
     for stored in snapshots {
         ground.report.go_on()?;
         outcome.snapshots += 1;
         for database in stored.snapshot.databases() {
-            trees.database(&stored, database, findings)?;
+            trees.database(stored, database, findings)?;
         }
-        follows(&stored, previous.as_ref(), findings);
-        previous = Some(stored);
     }
     Ok(())
-}
-
-/// The snapshots that can be read, by counter; the others are findings.
-pub fn snapshots(repo: &Repo, findings: &mut Findings) -> Result<Vec<StoredSnapshot>> {
-    let mut found = Vec::new();
-    for listed in repo
-        .storage()
-        .list(ObjectKind::Snapshot)
-        .act(|| "list the snapshots")?
-    {
-        match repo.snapshot(&listed.name.id) {
-            Ok(snapshot) => found.push(StoredSnapshot {
-                id: listed.name.id,
-                snapshot,
-            }),
-            Err(error) => findings.add(listed.name.path(), error.to_string(), SNAPSHOT_HELPS),
-        }
-    }
-    found.sort_by_key(|stored| (stored.snapshot.counter, stored.id));
-    Ok(found)
-}
-
-/// A gap in the counters is a snapshot that is gone although nothing of this version forgets any. Two hosts that
-/// back up at once may both follow the same snapshot.
-fn follows(stored: &StoredSnapshot, previous: Option<&StoredSnapshot>, findings: &mut Findings) {
-    let before = previous.map_or(0, |previous| previous.snapshot.counter);
-    if stored.snapshot.counter > before + 1 {
-        let what = format!(
-            "counter {} follows {before}: a snapshot between them is gone",
-            stored.snapshot.counter
-        );
-        findings.add(name(stored), what, SNAPSHOT_HELPS);
-    }
-}
-
-fn name(stored: &StoredSnapshot) -> String {
-    ObjectName {
-        kind: ObjectKind::Snapshot,
-        id: stored.id,
-    }
-    .path()
 }
 
 struct Trees<'a> {
@@ -162,7 +114,7 @@ impl Trees<'_> {
                     .for_each(&mut add);
                 if sound && let Some(what) = self.disagrees(database, runs, &facts)? {
                     add(Wrong {
-                        object: name(stored),
+                        object: path(stored),
                         what,
                         keys: String::new(),
                     });

@@ -1,14 +1,16 @@
-//! Physical mode's way back: the files as they were.
+//! Physical mode's way back: the files as they were, and their reading back.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::blob::BlobKind;
 use crate::chunk::{ChunkList, Chunks};
-use crate::error::{Act, Error, Result};
+use crate::error::{Act, Error, Kind, Result};
 use crate::id::BlobId;
-use crate::repo::BlobReader;
+use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::run::BlobSource;
 use crate::snapshot::{DirectoryWalk, EntryKind};
@@ -51,4 +53,98 @@ fn file(reader: &BlobReader, list: &ChunkList, mut file: FileWriter, report: &Re
         report.go_on()?;
     }
     file.finish()
+}
+
+/// Reads the staged files again and names every chunk anew: the names are what was saved.
+pub fn verify(repo: &Repo, reader: &BlobReader, tree: &BlobId, path: &Path, report: &Report) -> Result<()> {
+    for entry in DirectoryWalk::open(tree, reader)? {
+        let entry = entry?;
+        if let EntryKind::File(list) = &entry.kind {
+            let name = OsStr::from_bytes(&entry.name);
+            let file = File::open(path.join(name)).act(|| format!("read back {}", name.display()))?;
+            same(repo, reader, list, file, report).act(|| format!("read back {}", name.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn same(repo: &Repo, reader: &BlobReader, list: &ChunkList, mut file: File, report: &Report) -> Result<()> {
+    let mut plain = Vec::new();
+    for chunk in Chunks::new(list.clone(), reader) {
+        let chunk = chunk?;
+        plain.clear();
+        (&mut file)
+            .take(chunk.bytes)
+            .read_to_end(&mut plain)
+            .act(|| "read")?;
+        if repo.domain_keys().blob_id(BlobKind::Data, &plain) != chunk.id {
+            return Err(Error::new(
+                Kind::Mismatch,
+                "what was written is not what was saved",
+            ));
+        }
+        report.go_on()?;
+    }
+    match file.read(&mut [0]).act(|| "read")? {
+        0 => Ok(()),
+        _ => Err(Error::new(
+            Kind::Mismatch,
+            "the file is longer than what was saved",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::keys::{Password, SlotCost};
+    use crate::ops::backup::Backup;
+    use crate::repo::{NewRepo, Settings};
+    use crate::snapshot::Content;
+    use crate::storage::MemoryStorage;
+
+    #[test]
+    fn a_staged_file_that_changed_is_not_what_was_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, target) = (dir.path().join("db"), dir.path().join("back"));
+        let mut handle = rusty_leveldb::DB::open(&db, rusty_leveldb::Options::default()).unwrap();
+        handle.put(b"key", b"value").unwrap();
+        handle.close().unwrap();
+
+        let password = Password::new(b"password".to_vec());
+        let new = NewRepo {
+            cost: SlotCost::cheap(),
+            ..NewRepo::default()
+        };
+        let storage = Arc::new(MemoryStorage::default());
+        let repo = Repo::create(storage, &password, new, Settings::default()).unwrap();
+        let report = Report::default();
+        let backup = Backup {
+            physical: true,
+            ..Backup::new(vec![db])
+        };
+        backup.run(&repo, &report).unwrap();
+
+        let stored = repo.select("latest").unwrap();
+        let Content::Physical { tree } = stored.snapshot.databases().next().unwrap().content else {
+            panic!("not physical")
+        };
+        let lookup = repo.lookup().unwrap();
+        let reader = BlobReader::new(&repo, &lookup);
+        let staged = stage(&reader, &tree, &target, &report).unwrap();
+        let check = || verify(&repo, &reader, &tree, staged.path(), &report).map_err(|error| error.kind());
+        check().unwrap();
+        let current = staged.path().join("CURRENT");
+        let right = std::fs::read(&current).unwrap();
+        for wrong in [
+            &right[1..],
+            &[&right[..], b"x"].concat(),
+            &[&[right[0] ^ 1], &right[1..]].concat(),
+        ] {
+            std::fs::write(&current, wrong).unwrap();
+            assert_eq!(check(), Err(Kind::Mismatch));
+        }
+    }
 }

@@ -132,9 +132,13 @@ impl Restore {
             Content::Physical { tree } => files::stage(reader, tree, &step.target, report)?,
             Content::Logical { .. } => self.stage_records(reader, database, &step.target, report)?,
         };
-        let verified = self.verify == Verify::Full && !database.is_physical();
-        if verified {
-            verify::verify(repo, reader, database, self.with_uncertain, staged.path(), report)?;
+        let verified = self.verify == Verify::Full;
+        match &database.content {
+            _ if !verified => {}
+            Content::Physical { tree } => files::verify(repo, reader, tree, staged.path(), report)?,
+            Content::Logical { .. } => {
+                verify::verify(repo, reader, database, self.with_uncertain, staged.path(), report)?;
+            }
         }
         staged.publish()?;
         Ok(RestoreOutcome {
@@ -142,8 +146,7 @@ impl Restore {
             target: step.target,
             records: step.records,
             bytes: step.bytes,
-            // Files are compared with their names, blob by blob, while they are read.
-            verified: verified || database.is_physical(),
+            verified,
         })
     }
 
