@@ -49,6 +49,11 @@ pub trait LogSink {
 /// Reads a log from its first byte to its last; the tail behind the last whole record is returned, `None` when
 /// there is none or only zeros. Unreadable blocks are holes: this never fails.
 pub fn read_log(file: &dyn ReadAt, sink: &mut dyn LogSink) -> Option<Span> {
+    read_log_from(file, 0, sink)
+}
+
+/// [`read_log`] from a byte on at which a record begins.
+pub fn read_log_from(file: &dyn ReadAt, start: u64, sink: &mut dyn LogSink) -> Option<Span> {
     let mut records = Records {
         sink,
         under_way: None,
@@ -56,9 +61,11 @@ pub fn read_log(file: &dyn ReadAt, sink: &mut dyn LogSink) -> Option<Span> {
     };
     let mut window =
         vec![0; (BLOCK_BYTES * WINDOW_BLOCKS).min(usize::try_from(file.len()).unwrap_or(usize::MAX))];
-    let mut at = 0;
+    let mut at = start;
     while at < file.len() {
-        let len = (file.len() - at).min(window.len() as u64) as usize;
+        // The first window ends where a block ends, so that all others hold whole blocks.
+        let room = window.len() as u64 - at % BLOCK_BYTES as u64;
+        let len = (file.len() - at).min(room) as usize;
         match file.read_at(&mut window[..len], at) {
             Ok(()) => read_blocks(&mut records, at, &window[..len]),
             Err(_) => read_block_by_block(&mut records, file, at, &mut window[..len]),
@@ -69,15 +76,16 @@ pub fn read_log(file: &dyn ReadAt, sink: &mut dyn LogSink) -> Option<Span> {
 }
 
 fn read_blocks(records: &mut Records, at: u64, window: &[u8]) {
-    for (index, block) in window.chunks(BLOCK_BYTES).enumerate() {
-        read_block(records, at + (index * BLOCK_BYTES) as u64, block);
+    for block in blocks(at, window.len()) {
+        read_block(records, at + block.start as u64, &window[block]);
     }
 }
 
 /// A disk that cannot read one block can often read its neighbours.
 fn read_block_by_block(records: &mut Records, file: &dyn ReadAt, at: u64, window: &mut [u8]) {
-    for (index, block) in window.chunks_mut(BLOCK_BYTES).enumerate() {
-        let at = at + (index * BLOCK_BYTES) as u64;
+    for range in blocks(at, window.len()) {
+        let at = at + range.start as u64;
+        let block = &mut window[range];
         match file.read_at(block, at) {
             Ok(()) => read_block(records, at, block),
             Err(_) => records.bad(at, at + block.len() as u64, Wrong::new("block cannot be read")),
@@ -85,12 +93,24 @@ fn read_block_by_block(records: &mut Records, file: &dyn ReadAt, at: u64, window
     }
 }
 
-/// The fragments of one block; a block shorter than [`BLOCK_BYTES`] is the file's last.
+/// The blocks in `len` bytes from `at`; the first may begin within one.
+fn blocks(at: u64, len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let room = BLOCK_BYTES - ((at + start as u64) % BLOCK_BYTES as u64) as usize;
+        let range = start..len.min(start + room);
+        start = range.end;
+        (!range.is_empty()).then_some(range)
+    })
+}
+
+/// The fragments of one block; one that ends before a block's end is the file's last.
 fn read_block(records: &mut Records, at: u64, block: &[u8]) {
+    let is_whole = (at + block.len() as u64).is_multiple_of(BLOCK_BYTES as u64);
     let mut position = 0;
     while position < block.len() {
         let rest = &block[position..];
-        if rest.len() < HEADER_BYTES && block.len() == BLOCK_BYTES {
+        if rest.len() < HEADER_BYTES && is_whole {
             return;
         }
         let offset = at + position as u64;
@@ -100,7 +120,7 @@ fn read_block(records: &mut Records, at: u64, block: &[u8]) {
                 position += HEADER_BYTES + fragment.payload.len();
             }
             Err(mut wrong) => {
-                wrong.cut_short &= block.len() < BLOCK_BYTES;
+                wrong.cut_short &= !is_whole;
                 let len = bad_len(rest, &wrong);
                 records.bad(offset, offset + len as u64, wrong);
                 position += len;

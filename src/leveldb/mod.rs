@@ -25,6 +25,7 @@ pub mod idb;
 pub mod internal_key;
 pub mod large;
 pub mod log;
+pub mod log_cut;
 pub mod log_write;
 pub mod manifest;
 pub mod memtable;

@@ -191,7 +191,7 @@ pub struct Version {
 }
 
 /// Applies edits in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct VersionBuilder {
     comparator: Option<Vec<u8>>,
     log_number: Option<u64>,
