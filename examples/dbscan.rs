@@ -88,7 +88,10 @@ fn run(arguments: &[String]) -> Result<bool> {
         }
         _ if !database.comparator().is_known() => {
             println!("comparator {}", database.comparator().name());
-            println!("files {:?}", database.files()?);
+            println!(
+                "files {:?}",
+                database.files().map(|file| file.name).collect::<Vec<_>>()
+            );
             database.verify()?
         }
         _ => {

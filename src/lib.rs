@@ -67,6 +67,7 @@ pub mod run;
 
 pub mod snapshot;
 
+mod scratch;
 pub mod source;
 pub mod target;
 

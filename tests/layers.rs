@@ -18,8 +18,9 @@ const STAGES: &[&str] = &[
 
 /// Edges: the only ones that touch files; they do not know one another.
 const EDGES: &[(&str, &[&str])] = &[
-    ("source", &["leveldb", "record"]),
-    ("target", &["leveldb", "record"]),
+    ("scratch", &[]),
+    ("source", &["leveldb", "record", "scratch"]),
+    ("target", &["leveldb", "record", "scratch"]),
     ("storage", &[]),
 ];
 

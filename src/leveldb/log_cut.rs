@@ -34,8 +34,11 @@ pub struct LogEnd {
 pub struct Continuity {
     /// The MANIFEST's last sequence number: what it covers may be missing from the logs.
     covered: u64,
-    /// The number that the next batch should begin with; `None` when unreadable bytes leave it unknown.
+    /// The number that the next batch should begin with; `None` before the first, and when unreadable bytes leave
+    /// it unknown.
     expected: Option<u64>,
+    /// No batch was read, and nothing was unreadable.
+    at_start: bool,
     first_in_log: bool,
     gaps: Vec<Gap>,
     crossed: bool,
@@ -46,7 +49,8 @@ impl Continuity {
     pub fn new(covered: u64) -> Self {
         Self {
             covered,
-            expected: Some(covered.saturating_add(1)),
+            expected: None,
+            at_start: true,
             first_in_log: true,
             gaps: Vec::new(),
             crossed: false,
@@ -65,7 +69,7 @@ impl Continuity {
         let tail = read_log(file, &mut frames);
         let cut = frames.cut;
         if tail.is_some() {
-            self.expected = None;
+            self.lose_count();
         }
         LogEnd { cut, tail }
     }
@@ -87,8 +91,14 @@ impl Continuity {
             .max(self.covered)
     }
 
+    fn lose_count(&mut self) {
+        self.expected = None;
+        self.at_start = false;
+    }
+
     fn batch(&mut self, sequence: u64, count: u32) {
-        if let Some(expected) = self.expected
+        let first = self.at_start.then_some(self.covered.saturating_add(1));
+        if let Some(expected) = self.expected.or(first)
             && sequence > expected
         {
             let covered = sequence - 1 <= self.covered;
@@ -101,7 +111,9 @@ impl Continuity {
             }
         }
         self.first_in_log = false;
-        self.expected = Some(sequence.saturating_add(u64::from(count)));
+        self.at_start = false;
+        let next = sequence.saturating_add(u64::from(count));
+        self.expected = self.expected.max(Some(next));
     }
 }
 
@@ -123,7 +135,7 @@ impl LogSink for Frames<'_> {
 
     fn end(&mut self, _start: u64, hole: Option<Span>) {
         if hole.is_some() {
-            self.run.expected = None;
+            self.run.lose_count();
         }
         let mut reader = Reader::new(&self.header);
         if let (Ok(sequence), Ok(count)) = (reader.u64(), reader.u32()) {
@@ -167,7 +179,10 @@ mod tests {
     #[test]
     fn batches_that_follow_one_another_are_one_run() {
         let run = run(9, &[log(&[(5, 3), (8, 4)]), log(&[(12, 1)])]);
-        assert_eq!((run.gaps(), run.crossed(), run.last_sequence()), (&[][..], false, 12));
+        assert_eq!(
+            (run.gaps(), run.crossed(), run.last_sequence()),
+            (&[][..], false, 12)
+        );
         assert_eq!(Continuity::new(9).last_sequence(), 9);
     }
 

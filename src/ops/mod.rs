@@ -2,7 +2,9 @@
 //! know no terminal, no argument and no exit code.
 
 pub mod backup;
+pub mod capture;
 pub mod check;
 pub mod read;
 pub mod restore;
 pub mod stats;
+pub mod verify_db;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::filter::KeyFilter;
 use super::tree::Meta;
+use crate::clock::UnixNanos;
 use crate::id::{BlobId, SetDigest, StreamDigest, TimelineId};
 use crate::leveldb::Shape;
 use crate::run::Root;
@@ -96,12 +97,18 @@ pub struct Damage {
 }
 
 /// How a consistent set of files was had.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capture {
+    /// The moment whose state it is.
+    pub time: UnixNanos,
     /// Tries that met a race before the one that did not.
     pub retries: u32,
-    /// How long the successful one took, nanoseconds.
+    /// How long it took, retries included, nanoseconds.
     pub duration_nanos: u64,
+    /// What held the tables meanwhile.
+    pub held_by: HeldBy,
+    /// Bytes of the live logs that were not on disk at the cut, if the system told.
+    pub unsynced_bytes: Option<u64>,
     /// Tables read.
     pub tables: u64,
     /// Bytes of all files read.
@@ -110,6 +117,36 @@ pub struct Capture {
     pub log_entries: u64,
     /// Logs that ended inside a write that never finished: normal after a crash or under a writer.
     pub torn_tails: Vec<LogTail>,
+}
+
+/// What held a database's tables while they were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeldBy {
+    /// Nothing: whoever could have changed them had lent them to us.
+    #[default]
+    Owner,
+    /// Hard links.
+    Links,
+    /// Open descriptors.
+    Descriptors,
+    /// Copies.
+    Copies,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            time: UnixNanos(0),
+            retries: 0,
+            duration_nanos: 0,
+            held_by: HeldBy::Owner,
+            unsynced_bytes: None,
+            tables: 0,
+            bytes_read: 0,
+            log_entries: 0,
+            torn_tails: Vec::new(),
+        }
+    }
 }
 
 /// Where a log ended early.

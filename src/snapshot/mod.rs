@@ -16,7 +16,7 @@ pub mod filter;
 pub mod select;
 pub mod tree;
 
-pub use database::{Capture, Content, Damage, DatabaseRoot, LogTail, Run, Trust};
+pub use database::{Capture, Content, Damage, DatabaseRoot, HeldBy, LogTail, Run, Trust};
 pub use directory::{DirectoryBuilder, DirectoryWalk};
 pub use filter::KeyFilter;
 pub use select::{Known, select};

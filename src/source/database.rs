@@ -1,10 +1,12 @@
 //! The files of one closed (or captured) database → its visible records.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use super::detect::{Detected, judge, names};
-use super::file::{Directory, OpenFile, open_regular};
+use super::capture::{Captured, Cut};
+use super::current;
+use super::detect::names;
+use super::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable, View};
 use super::sample;
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::chain::{Chain, ChainTable};
@@ -14,37 +16,22 @@ use crate::leveldb::internal_key::{Step, compare_internal};
 use crate::leveldb::manifest::version_of_manifest;
 use crate::leveldb::memtable::{LogReport, Memtable};
 use crate::leveldb::merge::{MergeCounts, RecordSink, Source, merge};
-use crate::leveldb::name::{FileName, log_name, table_name};
+use crate::leveldb::name::FileName;
 use crate::leveldb::scan::{Budget, Scan};
-use crate::leveldb::shape::{Shape, TableExtension};
+use crate::leveldb::shape::Shape;
 use crate::leveldb::version::Version;
 
 /// Sources beyond this do not keep their files open.
 const OPEN_FILES_MAX: usize = 200;
 
-/// Longest CURRENT that is believed to be one, bytes.
-const CURRENT_BYTES_MAX: u64 = 4096;
-
 /// A database whose CURRENT, MANIFEST and logs have been read.
 pub struct Database {
-    path: PathBuf,
-    manifest: String,
+    files: FileSet,
     version: Version,
-    /// Live tables that are there.
-    extensions: BTreeMap<u64, TableExtension>,
-    logs: Vec<u64>,
     memtable: Memtable,
     log_report: LogReport,
     budget: Budget,
-}
-
-/// A file that is part of the database's state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DatabaseFile {
-    /// Its name within the directory.
-    pub name: String,
-    /// Its size, bytes.
-    pub len: u64,
+    cut: Option<Cut>,
 }
 
 /// What a scan read and found.
@@ -85,54 +72,54 @@ impl Database {
     /// [`Database::open`] with other memory bounds.
     pub fn open_with(path: &Path, budget: Budget) -> Result<Self> {
         let names = names(path)?;
-        match judge(path, &names) {
-            Detected::LevelDb(_) => {}
-            Detected::RocksDb(why) => return Err(Error::new(Kind::NotLevelDb, format!("RocksDB: {why}"))),
-            Detected::Other => return Err(Error::new(Kind::NotLevelDb, "no LevelDB here")),
-        }
-        let manifest = read_current(path, &names)?;
-        let version = read_manifest(path, &manifest).act(|| manifest.clone())?;
-        let (mut extensions, mut logs) = (BTreeMap::new(), Vec::new());
-        for name in &names {
-            match FileName::parse(name) {
-                // Where both names exist LevelDB reads .ldb, which sorts first.
-                Some(FileName::Table(number, extension)) => {
-                    extensions.entry(number).or_insert(extension);
-                }
-                Some(FileName::Log(number)) if version.is_live_log(number) => logs.push(number),
-                _ => {}
-            }
-        }
-        logs.sort_unstable();
-        let live: std::collections::BTreeSet<u64> =
-            version.tables.keys().map(|&(_, number)| number).collect();
-        extensions.retain(|number, _| live.contains(number));
+        current::check_kind(path, &names)?;
+        let text = current::read(path)?;
+        let current = DatabaseFile::in_memory(path, "CURRENT".to_owned(), text.bytes);
+        let manifest = stat(path, text.manifest);
+        let version = read_manifest(&manifest).act(|| manifest.name.clone())?;
+        let (tables, logs) = live_files(path, &names, &version);
+        let files = FileSet {
+            directory: path.to_owned(),
+            current,
+            manifest,
+            tables,
+            logs,
+            pools: Vec::new(),
+        };
+        Ok(Self::new(files, version, budget, None))
+    }
+
+    /// A database as a capture has it, whatever its owner does meanwhile.
+    pub fn from_captured(captured: Captured, budget: Budget) -> Self {
+        let (files, version, cut) = captured.into_parts();
+        Self::new(files, version, budget, Some(cut))
+    }
+
+    fn new(files: FileSet, version: Version, budget: Budget, cut: Option<Cut>) -> Self {
+        let logs: Vec<_> = files.logs.keys().copied().collect();
         // With number 0 (a repaired or a restored database) every log counts, and there may be none.
         let missing = Some(version.log_number).filter(|number| *number > 0 && !logs.contains(number));
-        let extension = |number: u64| extensions.get(&number).copied();
-        let files = Directory {
-            path,
-            table_extension: &extension,
-            keep_open: true,
-        };
         let (memtable, log_report) = Memtable::read(
-            &files,
+            &files.view(true),
             &version.comparator,
-            logs.clone(),
+            logs,
             missing,
             version.last_sequence,
             budget.log_bytes_max,
         );
-        Ok(Self {
-            path: path.to_owned(),
-            manifest,
+        Self {
+            files,
             version,
-            extensions,
-            logs,
             memtable,
             log_report,
             budget,
-        })
+            cut,
+        }
+    }
+
+    /// How and when it was captured; `None` for files that were read where they lie.
+    pub fn cut(&self) -> Option<&Cut> {
+        self.cut.as_ref()
     }
 
     /// The order of its keys. An unknown one cannot be scanned.
@@ -153,30 +140,35 @@ impl Database {
     /// How its files are laid out, from a sample of its tables.
     pub fn shape(&self) -> Shape {
         let tables = self.all_tables();
-        let mut shape = self.with_files(tables.len(), |files| {
-            sample::shape(files, &self.path, &tables, self.version.comparator.name())
-        });
+        let files = self.view(tables.len());
+        let directory = &self.files.directory;
+        let mut shape = sample::shape(&files, directory, &tables, self.version.comparator.name());
         shape.last_sequence = self.last_sequence();
         shape.next_file = self.version.next_file;
         shape
     }
 
     /// The files that make up its state: CURRENT, MANIFEST, the live tables that are there, the live logs.
-    pub fn files(&self) -> Result<Vec<DatabaseFile>> {
-        let tables = self
-            .extensions
-            .iter()
-            .map(|(number, extension)| table_name(*number, *extension));
-        let logs = self.logs.iter().map(|number| log_name(*number));
-        ["CURRENT".to_owned(), self.manifest.clone()]
-            .into_iter()
-            .chain(tables)
-            .chain(logs)
-            .map(|name| {
-                let (_, len) = open_regular(&self.path.join(&name))?;
-                Ok(DatabaseFile { name, len })
-            })
-            .collect()
+    pub fn files(&self) -> impl Iterator<Item = DatabaseFile> {
+        self.files.all()
+    }
+
+    /// What is wrong as far as the logs, and the tables' names and sizes, tell: no table is read for it.
+    pub fn damage_at_a_glance(&self) -> Vec<Damage> {
+        let tables = self.all_tables().into_iter().filter_map(|table| {
+            let what = match self.files.tables.get(&table.meta.number) {
+                None => "the MANIFEST names it, and it is not there".to_owned(),
+                Some(held) if held.len != table.meta.size => {
+                    format!(
+                        "it has {} bytes, and {} by the MANIFEST",
+                        held.len, table.meta.size
+                    )
+                }
+                Some(_) => return None,
+            };
+            Some(table.damage(what))
+        });
+        self.log_report.damage.iter().cloned().chain(tables).collect()
     }
 
     /// Hands every visible record to `sink`, in key order, and checks everything it reads. Damage does not end it:
@@ -186,38 +178,35 @@ impl Database {
         let order = self.comparator();
         if !order.is_known() {
             let what = format!("the order of comparator {:?} is not known", order.name());
-            return Err(Error::new(Kind::Usage, what).act(format!("scan {}", self.path.display())));
+            return Err(Error::new(Kind::Usage, what).act(format!("scan {}", self.files.directory.display())));
         }
         let (chains, overlaps) = self.chains();
-        self.with_files(chains.len(), |files| {
-            let scan = Scan::new(files, order, self.budget.for_sources(chains.len()));
-            self.report_logs(&scan);
-            for table in &overlaps {
-                let what = "it overlaps another table of its level".to_owned();
-                scan.findings.borrow_mut().list(table.damage(what));
-            }
-            let mut sources: Vec<Source> = chains
-                .into_iter()
-                .map(|tables| Source::Tables(Box::new(Chain::new(&scan, tables))))
-                .collect();
-            sources.push(Source::Logs(Box::new(self.memtable.cursor(&scan))));
-            let counts = merge(&scan, sources, sink)?;
-            Ok(self.outcome(scan, counts))
-        })
+        let files = self.view(chains.len());
+        let scan = Scan::new(&files, order, self.budget.for_sources(chains.len()));
+        self.report_logs(&scan);
+        for table in &overlaps {
+            let what = "it overlaps another table of its level".to_owned();
+            scan.findings.borrow_mut().list(table.damage(what));
+        }
+        let mut sources: Vec<Source> = chains
+            .into_iter()
+            .map(|tables| Source::Tables(Box::new(Chain::new(&scan, tables))))
+            .collect();
+        sources.push(Source::Logs(Box::new(self.memtable.cursor(&scan))));
+        let counts = merge(&scan, sources, sink)?;
+        Ok(self.outcome(scan, counts))
     }
 
     /// Checks every table and log without the order of keys, for databases that cannot be scanned.
     pub fn verify(&self) -> Result<ScanOutcome> {
-        let tables = self.all_tables();
-        self.with_files(1, |files| {
-            let scan = Scan::new(files, self.comparator(), self.budget);
-            self.report_logs(&scan);
-            for table in tables {
-                let mut chain = Chain::new(&scan, vec![table]);
-                while chain.advance() != Step::End {}
-            }
-            Ok(self.outcome(scan, MergeCounts::default()))
-        })
+        let files = self.view(1);
+        let scan = Scan::new(&files, self.comparator(), self.budget);
+        self.report_logs(&scan);
+        for table in self.all_tables() {
+            let mut chain = Chain::new(&scan, vec![table]);
+            while chain.advance() != Step::End {}
+        }
+        Ok(self.outcome(scan, MergeCounts::default()))
     }
 
     fn report_logs(&self, scan: &Scan) {
@@ -232,7 +221,7 @@ impl Database {
             uncertain_deletions: counts.uncertain_deletions,
             key_bytes: counts.key_bytes,
             value_bytes: counts.value_bytes,
-            torn_tails: self.log_report.torn_tails.clone(),
+            torn_tails: self.torn_tails(),
             tables: self.version.tables.len() as u64,
             log_entries: self.log_report.entries,
             table_entries: scan.table_entries.get(),
@@ -241,13 +230,18 @@ impl Database {
         }
     }
 
-    fn with_files<T>(&self, sources: usize, use_files: impl FnOnce(&Directory) -> T) -> T {
-        let extension = |number: u64| self.extensions.get(&number).copied();
-        use_files(&Directory {
-            path: &self.path,
-            table_extension: &extension,
-            keep_open: sources <= OPEN_FILES_MAX,
-        })
+    fn torn_tails(&self) -> Vec<TornTail> {
+        let cut_off = self.files.cut_tails().cloned();
+        self.log_report
+            .torn_tails
+            .iter()
+            .cloned()
+            .chain(cut_off)
+            .collect()
+    }
+
+    fn view(&self, sources: usize) -> View<'_> {
+        self.files.view(sources <= OPEN_FILES_MAX)
     }
 
     fn all_tables(&self) -> Vec<ChainTable> {
@@ -259,7 +253,8 @@ impl Database {
                 meta: meta.clone(),
                 level,
                 rank: Rank::of_table(level, number, numbers_tell_age),
-                extension: self.extensions.get(&number).copied().unwrap_or_default(),
+                extension: (self.files.tables.get(&number))
+                    .map_or_else(Default::default, |table| table.extension),
             })
             .collect()
     }
@@ -301,47 +296,55 @@ fn in_rows(order: &Comparator, mut tables: Vec<ChainTable>) -> Vec<Vec<ChainTabl
     rows
 }
 
-/// The MANIFEST that CURRENT names.
-fn read_current(path: &Path, names: &[String]) -> Result<String> {
-    if !names.iter().any(|name| name == "CURRENT") {
-        return Err(Error::corrupt("CURRENT is missing"));
-    }
-    let text = read_small(&path.join("CURRENT"))?;
-    let name = std::str::from_utf8(&text)
-        .ok()
-        .and_then(|text| text.strip_suffix('\n'));
-    match name.map(|name| (name, FileName::parse(name))) {
-        Some((name, Some(FileName::Manifest(_)))) => Ok(name.to_owned()),
-        _ if is_alone(names) => Err(Error::new(Kind::NotLevelDb, "CURRENT names no MANIFEST")),
-        _ => Err(Error::corrupt("CURRENT names no MANIFEST")),
-    }
+/// A file with the length it has now; what cannot be looked at has none, and says why when it is opened.
+fn stat(directory: &Path, name: String) -> DatabaseFile {
+    let len = std::fs::metadata(directory.join(&name)).map_or(0, |facts| facts.len());
+    DatabaseFile::in_directory(directory, name, len)
 }
 
-fn read_small(path: &Path) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let (file, _) = open_regular(path)?;
-    let mut bytes = Vec::new();
-    file.take(CURRENT_BYTES_MAX)
-        .read_to_end(&mut bytes)
-        .act(|| format!("read {}", path.display()))?;
-    Ok(bytes)
-}
-
-/// A file called CURRENT among files of which none is LevelDB's.
-fn is_alone(names: &[String]) -> bool {
-    names
-        .iter()
-        .all(|name| matches!(FileName::parse(name), None | Some(FileName::Current)))
-}
-
-/// All edits of a MANIFEST, applied. An edit that was being written is left out, as LevelDB does; anything else that
-/// cannot be read makes the whole unusable, for an edit less is another set of files.
-fn read_manifest(path: &Path, name: &str) -> Result<Version> {
-    let file = open_regular(&path.join(name)).map_err(|error| match error.kind() {
+fn read_manifest(file: &DatabaseFile) -> Result<Version> {
+    let open = file.open().map_err(|error| match error.kind() {
         Kind::NotFound => error.as_kind(Kind::Corrupt),
         _ => error,
     })?;
-    version_of_manifest(&OpenFile(file.0, file.1))
+    version_of_manifest(open.as_ref())
+}
+
+fn live_files(
+    path: &Path,
+    names: &[String],
+    version: &Version,
+) -> (BTreeMap<u64, HeldTable>, BTreeMap<u64, HeldLog>) {
+    let live: BTreeSet<u64> = version.tables.keys().map(|&(_, number)| number).collect();
+    let (mut tables, mut logs) = (BTreeMap::new(), BTreeMap::new());
+    for name in names {
+        let named = || {
+            let len = stat(path, name.clone()).len;
+            (len, Held::Named(path.join(name)))
+        };
+        match FileName::parse(name) {
+            // Where both names exist LevelDB reads .ldb, which sorts first.
+            Some(FileName::Table(number, extension)) if live.contains(&number) => {
+                tables.entry(number).or_insert_with(|| {
+                    let (len, held) = named();
+                    HeldTable { extension, len, held }
+                });
+            }
+            Some(FileName::Log(number)) if version.is_live_log(number) => {
+                let (len, held) = named();
+                logs.insert(
+                    number,
+                    HeldLog {
+                        len,
+                        held,
+                        tail: None,
+                    },
+                );
+            }
+            _ => {}
+        }
+    }
+    (tables, logs)
 }
 
 #[cfg(test)]

@@ -4,14 +4,20 @@
 //! [`crate::leveldb`] turns their bytes into visible records in key order. A directory is one when [`detect()`]
 //! says so.
 
+pub mod capture;
+mod current;
 pub mod database;
 pub mod detect;
 pub mod file;
 pub mod handle;
+mod held;
 mod sample;
+mod unsynced;
 
 pub use crate::leveldb::damage::{Damage, TornTail};
 pub use crate::leveldb::merge::RecordSink;
-pub use database::{Database, DatabaseFile, ScanOutcome};
+pub use capture::{Capture, Captured, Cut, HeldBy};
+pub use database::{Database, ScanOutcome};
 pub use detect::{Detected, detect};
 pub use handle::HandleSource;
+pub use held::DatabaseFile;

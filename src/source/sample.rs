@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::detect::head;
-use super::file::{Directory, OpenFile, open_regular};
+use super::file::{OpenFile, open_regular};
 use crate::codec::Reader;
 use crate::error::Result;
 use crate::leveldb::block::{Entries, entries_end, entry_at, restarts};
@@ -37,7 +37,7 @@ struct Seen {
 }
 
 /// The shape that a sample of `tables` shows, with defaults for what it does not.
-pub fn shape(files: &Directory, path: &Path, tables: &[ChainTable], comparator: &str) -> Shape {
+pub fn shape(files: &dyn OpenFiles, path: &Path, tables: &[ChainTable], comparator: &str) -> Shape {
     let mut seen = Seen::default();
     let mut decompressor = Decompressor::default();
     let stride = tables.len().div_ceil(TABLES_MAX).max(1);
@@ -72,7 +72,7 @@ pub fn shape(files: &Directory, path: &Path, tables: &[ChainTable], comparator: 
 }
 
 fn look_at(
-    files: &Directory,
+    files: &dyn OpenFiles,
     table: &ChainTable,
     decompressor: &mut Decompressor,
     seen: &mut Seen,
@@ -235,7 +235,7 @@ fn dialect(path: &Path, mojang: bool, filter: Option<&Filter>) -> Dialect {
     }
     // goleveldb begins its diary with a ruler, C++ with a date.
     let diary = match open_regular(&path.join("LOG")) {
-        Ok((file, len)) => head(&OpenFile(file, len), 16),
+        Ok((file, len)) => head(&OpenFile(file.into(), len), 16),
         Err(_) => return Dialect::Unknown,
     };
     match diary.first() {

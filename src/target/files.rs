@@ -55,6 +55,22 @@ impl FileTarget {
         })
     }
 
+    /// Adds another name of a file that is there, when the filesystem allows it; false when it does not.
+    pub fn link(&self, name: &str, existing: &Path) -> Result<bool> {
+        let names = plain_names(Path::new(name))?;
+        let [name] = names[..] else {
+            return Err(outside(Path::new(name)));
+        };
+        let no_flags = rustix::fs::AtFlags::empty();
+        let linked = rustix::fs::linkat(rustix::fs::CWD, existing, self.stage.directory(), name, no_flags);
+        Ok(linked.is_ok())
+    }
+
+    /// The mode the directory will have once it is published.
+    pub fn set_mode(&mut self, mode: u32) {
+        self.stage.set_mode(Mode::from_raw_mode(mode));
+    }
+
     /// Waits until every file is durable: the stage now holds all that were finished.
     pub fn finish(self) -> Result<Staged> {
         self.syncer.finish()?;
@@ -78,6 +94,13 @@ impl FileWriter<'_> {
         self.file
             .write_all(bytes)
             .act(|| format!("write {} bytes to {}", bytes.len(), self.path.display()))
+    }
+
+    /// Sets the file's mode.
+    pub fn set_mode(&self, mode: u32) -> Result<()> {
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))
+            .map_err(std::io::Error::from)
+            .act(|| format!("set the mode of {}", self.path.display()))
     }
 
     /// The file is whole; it and its name are durable once [`FileTarget::finish`] returns.

@@ -3,18 +3,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::lock::refuse_held;
 use crate::error::{Act, Error, Kind, Result};
-
-/// Bytes of the target's name that its stage's name repeats, so that names near the filesystem's limit still
-/// have one.
-const NAME_BYTES_MAX: usize = 160;
+use crate::scratch::{is_same, open_directory, prefix, random_name, remove_leftovers, try_lock};
 
 /// Checks that a restore may go to `target`: it is absent, or an empty directory.
 ///
@@ -77,19 +74,8 @@ impl Place {
         }
     }
 
-    /// `.NAME.levault-restore-`, which only stages of this target begin with.
     fn stage_prefix(&self) -> Vec<u8> {
-        let name = self.name.as_bytes();
-        let name = &name[..name.len().min(NAME_BYTES_MAX)];
-        [b".", name, b".levault-restore-"].concat()
-    }
-
-    fn stage_name(&self) -> Result<OsString> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| Error::caused(Kind::Io, "draw a random name", error))?;
-        let mut name = self.stage_prefix();
-        name.extend_from_slice(data_encoding::HEXLOWER.encode(&random).as_bytes());
-        Ok(OsString::from_vec(name))
+        prefix(self.name.as_bytes(), "restore")
     }
 }
 
@@ -135,7 +121,7 @@ impl Stage {
         let place = Place::find(target)?;
         place.check_free()?;
         create_parents(&place.parent)?;
-        remove_leftovers(&place)?;
+        remove_leftovers(&place.parent, &place.stage_prefix())?;
         loop {
             // A concurrent restore may take the new directory for a leftover before it is locked.
             if let Some(stage) = Self::try_create(&place)? {
@@ -145,7 +131,7 @@ impl Stage {
     }
 
     fn try_create(place: &Place) -> Result<Option<Self>> {
-        let name = place.stage_name()?;
+        let name = random_name(place.stage_prefix())?;
         let path = place.parent.join(&name);
         let doing = || format!("create {}", path.display());
         let parent = open_directory(&place.parent)?;
@@ -175,15 +161,16 @@ impl Stage {
     }
 
     fn is_there(&self) -> bool {
-        match (fs::symlink_metadata(&self.path), self.directory.metadata()) {
-            (Ok(by_name), Ok(held)) => by_name.ino() == held.ino() && by_name.dev() == held.dev(),
-            _ => false,
-        }
+        is_same(&self.path, &self.directory)
     }
 
     /// The stage's own path, for reading what was written.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 
     /// The stage, open.
@@ -263,14 +250,6 @@ pub(super) fn create_file_at(directory: &File, name: &OsStr) -> std::io::Result<
     Ok(File::from(file))
 }
 
-fn open_directory(path: &Path) -> Result<File> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
-        .map(File::from)
-        .map_err(std::io::Error::from)
-        .act(|| format!("open {}", path.display()))
-}
-
 /// Makes missing directories above the target, each durable in the one above it.
 fn create_parents(path: &Path) -> Result<()> {
     if path.is_dir() {
@@ -289,37 +268,4 @@ fn create_parents(path: &Path) -> Result<()> {
             .act(|| format!("sync {}", parent.display()))?;
     }
     Ok(())
-}
-
-/// Removes stages of this target whose process is gone: their lock is free.
-fn remove_leftovers(place: &Place) -> Result<()> {
-    let prefix = place.stage_prefix();
-    let doing = || format!("list {}", place.parent.display());
-    for entry in fs::read_dir(&place.parent).act(doing)? {
-        let entry = entry.act(doing)?;
-        if !entry.file_name().as_bytes().starts_with(&prefix) {
-            continue;
-        }
-        // Not a directory, or not ours to open: somebody else's, and not in our way.
-        let Ok(directory) = open_directory(&entry.path()) else {
-            continue;
-        };
-        if try_lock(&directory) {
-            remove_whole(&entry.path())
-                .act(|| format!("remove {}, left by a killed restore", entry.path().display()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Another restore of the same target may be removing it, too.
-fn remove_whole(path: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn try_lock(directory: &File) -> bool {
-    rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok()
 }

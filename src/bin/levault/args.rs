@@ -77,6 +77,10 @@ pub enum CompressionArg {
 /// The verbs.
 #[derive(Subcommand)]
 pub enum Verb {
+    /// Copy a database, consistent even while its owner writes; needs no repository
+    Capture(CaptureArgs),
+    /// Read a database, live or closed, and list everything that is wrong; needs no repository
+    VerifyDb(VerifyDbArgs),
     /// Make a repository
     #[command(alias = "repo-create")]
     Init,
@@ -125,6 +129,49 @@ pub struct BackupArgs {
     /// Read and count, store nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Command for sh, run before the databases are captured; if it fails, nothing is saved
+    #[arg(long, value_name = "COMMAND")]
+    pub pre_hook: Option<String>,
+    /// Command for sh, run as soon as they are captured, whatever happened
+    #[arg(long, value_name = "COMMAND")]
+    pub post_hook: Option<String>,
+    /// Longest each of the two may take, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub hook_timeout: u64,
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+/// How long to go on when a database changes under every try.
+#[derive(Args)]
+pub struct Patience {
+    /// How long to try for a consistent cut of a database that keeps changing, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub capture_timeout: u64,
+}
+
+#[derive(Args)]
+pub struct CaptureArgs {
+    /// The LevelDB directory
+    #[arg(value_name = "DB")]
+    pub source: PathBuf,
+    /// Where the copy goes: absent or an empty directory
+    #[arg(value_name = "DIR")]
+    pub target: PathBuf,
+    /// Share the tables with the source by hard links: no space, but what damages one damages both
+    #[arg(long)]
+    pub link: bool,
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+#[derive(Args)]
+pub struct VerifyDbArgs {
+    /// The LevelDB directory
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 #[derive(Args)]

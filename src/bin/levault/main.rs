@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(&cli.global);
     let report = Arc::new(Report::default());
+    open_more_files();
     let watched = Arc::clone(&report);
     if let Err(error) = ctrlc::set_handler(move || watched.stop()) {
         output.warn(&format!("signals are not handled: {error}"));
@@ -31,4 +32,16 @@ fn main() -> ExitCode {
             ExitCode::from(advice::exit_code(&error))
         }
     }
+}
+
+/// As many files as this user may: a large database has thousands of tables, and they may be held open.
+fn open_more_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // Fewer are enough for most databases, and a capture knows how many it has.
+    let _ = setrlimit(Resource::Nofile, raised);
 }

@@ -18,6 +18,7 @@ pub(super) struct FirstPass<'p> {
     manifest_sequence: u64,
     /// The sequence number that the next batch should begin with.
     expected: Option<u64>,
+    first_in_log: bool,
     log: usize,
     number: u64,
     /// Where the record under way began, and what to forget if it is none.
@@ -45,6 +46,7 @@ impl<'p> FirstPass<'p> {
             bad_records: Vec::new(),
             manifest_sequence,
             expected: None,
+            first_in_log: true,
             log: 0,
             number: 0,
             record: None,
@@ -62,6 +64,7 @@ impl<'p> FirstPass<'p> {
         self.log = index;
         self.pass.log = index;
         self.number = number;
+        self.first_in_log = true;
         self.report.bytes += file.len();
         if let Some(span) = read_log(file.as_ref(), self) {
             let what = span.why.to_owned();
@@ -110,6 +113,31 @@ impl<'p> FirstPass<'p> {
         }
     }
 
+    /// Numbers that no batch has, although all bytes are readable, and that the MANIFEST does not cover. Inside one
+    /// log that is a write that failed in its owner, who counts it all the same; between two, a log may be gone.
+    fn list_gap(&mut self, base: u64) {
+        let expected = self.expected.unwrap_or(self.manifest_sequence + 1);
+        if base <= expected || base - 1 <= self.manifest_sequence {
+            return;
+        }
+        let why = match self.first_in_log {
+            true => "a log before this one may be gone",
+            false => "a write that failed in the database's owner",
+        };
+        if self.first_in_log {
+            self.report.certain_from = self.report.certain_from.max(base);
+        }
+        self.report.damage.push(Damage {
+            file: log_name(self.number),
+            offset: None,
+            level: None,
+            smallest: None,
+            largest: None,
+            sequences_lost: Some(base - expected),
+            what: format!("sequence numbers {expected} to {} are missing: {why}", base - 1),
+        });
+    }
+
     fn list_torn(&mut self, pending: Pending) {
         if !pending.span.zeros {
             self.report.torn_tails.push(TornTail {
@@ -148,11 +176,13 @@ impl<'p> FirstPass<'p> {
 
     fn accept(&mut self, header: BatchHeader) {
         self.batches += 1;
-        if !self.pending.is_empty() {
-            self.judge(header.sequence);
+        match self.pending.is_empty() {
+            true => self.list_gap(header.sequence),
+            false => self.judge(header.sequence),
         }
+        self.first_in_log = false;
         let next = header.sequence + u64::from(header.count);
-        self.expected = Some(next);
+        self.expected = self.expected.max(Some(next));
         self.report.entries += u64::from(header.count);
         self.report.last_sequence = self.report.last_sequence.max(next.saturating_sub(1));
     }

@@ -7,13 +7,14 @@ use crate::crypto::{Entropy, OsEntropy};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::{SetDigest, TimelineId};
 use crate::leveldb::name::FileName;
+use crate::leveldb::scan::Budget;
 use crate::leveldb::{Comparator, Shape};
 use crate::limits::DAMAGE_MAX;
 use crate::repo::{Repo, Writer};
 use crate::report::Report;
-use crate::snapshot::{Capture, Content, Damage, DatabaseRoot, LogTail, Run, Trust};
+use crate::snapshot::{Capture, Content, Damage, DatabaseRoot, HeldBy, LogTail, Run, Trust};
 use crate::source::handle::MemoryHandle;
-use crate::source::{self, Database, DatabaseFile, ScanOutcome};
+use crate::source::{self, Captured, Database, DatabaseFile, ScanOutcome};
 
 use super::pipeline::{self, StoredRun, StoredRuns};
 use super::{DatabaseOutcome, Stored, files};
@@ -31,9 +32,15 @@ pub struct Wanted<'a> {
 /// A database as the snapshot keeps it, and what to tell of it.
 pub type Saved = (DatabaseRoot, DatabaseOutcome);
 
-/// Reads and stores one database.
-pub fn save(repo: &Repo, writer: &mut Writer, wanted: &Wanted, report: &Report) -> Result<Saved> {
-    match Database::open(wanted.path) {
+/// Reads and stores one database that was captured, or could not be for its damage.
+pub fn save(
+    repo: &Repo,
+    writer: &mut Writer,
+    wanted: &Wanted,
+    captured: Result<Captured>,
+    report: &Report,
+) -> Result<Saved> {
+    match captured.map(|captured| Database::from_captured(captured, Budget::default())) {
         Ok(database) => save_open(repo, writer, wanted, &database, report),
         Err(error) if error.kind() == Kind::Corrupt => Saving {
             repo,
@@ -63,7 +70,7 @@ pub fn save_open(
     saving.say_what_lies_beside();
     report
         .bytes_total
-        .add(database.files()?.iter().map(|file| file.len).sum());
+        .add(database.files().map(|file| file.len).sum());
     if wanted.physical {
         return saving.files(database, "as asked".into());
     }
@@ -125,12 +132,13 @@ impl Saving<'_, '_> {
     fn records(&mut self, database: &Database) -> Result<Saved> {
         let read = |scan: &mut super::scan::Scan| database.scan(scan);
         let stored = pipeline::store(self.repo, self.writer, read, self.report)?;
-        let root = self.logical(
+        let mut root = self.logical(
             database.shape(),
             database.last_sequence(),
             stored,
             Trust::Verified,
         )?;
+        self.tell_cut(&mut root, database);
         Ok(outcome(root, self.wanted.path, Stored::Records))
     }
 
@@ -160,12 +168,15 @@ impl Saving<'_, '_> {
         root.set_digest = stored.set_digest;
         root.stream_digest = Some(stored.stream_digest);
         root.capture = capture(&stored.scan);
-        keep_damage(&mut root, stored.scan.damage.into_iter().map(damage).collect());
+        keep_damage(
+            &mut root,
+            stored.scan.damage.into_iter().map(Damage::from).collect(),
+        );
         Ok(root)
     }
 
     fn files(&mut self, database: &Database, why: String) -> Result<Saved> {
-        let (content, bytes_read) = self.store_files(&database.files()?)?;
+        let (content, bytes_read) = self.store_files(database.files().collect())?;
         let mut root = self.root(
             database.shape(),
             content,
@@ -176,13 +187,14 @@ impl Saving<'_, '_> {
         root.capture = capture(&checked);
         root.capture.bytes_read = bytes_read;
         root.value_bytes = bytes_read;
-        keep_damage(&mut root, checked.damage.into_iter().map(damage).collect());
+        self.tell_cut(&mut root, database);
+        keep_damage(&mut root, checked.damage.into_iter().map(Damage::from).collect());
         Ok(outcome(root, self.wanted.path, Stored::Files { why }))
     }
 
     /// CURRENT or MANIFEST cannot be read: nothing says which files belong, so all of them are kept.
     fn unreadable(&mut self, error: &Error) -> Result<Saved> {
-        let (content, bytes_read) = self.store_files(&files::all_in(self.wanted.path)?)?;
+        let (content, bytes_read) = self.store_files(files::all_in(self.wanted.path)?)?;
         let mut root = self.root(Shape::default(), content, 0, Trust::Verified)?;
         root.capture.bytes_read = bytes_read;
         root.value_bytes = bytes_read;
@@ -200,9 +212,24 @@ impl Saving<'_, '_> {
         Ok(outcome(root, self.wanted.path, Stored::Files { why }))
     }
 
-    fn store_files(&mut self, all: &[DatabaseFile]) -> Result<(Content, u64)> {
-        let (tree, bytes) = files::store(self.repo, self.writer, self.wanted.path, all, self.report)?;
+    fn store_files(&mut self, all: Vec<DatabaseFile>) -> Result<(Content, u64)> {
+        let (tree, bytes) = files::store(self.repo, self.writer, all, self.report)?;
         Ok((Content::Physical { tree }, bytes))
+    }
+
+    fn tell_cut(&self, root: &mut DatabaseRoot, database: &Database) {
+        root.capture.time = self.repo.clock().now();
+        if let Some(cut) = database.cut() {
+            root.capture.time = cut.time;
+            root.capture.retries = cut.retries;
+            root.capture.duration_nanos = u64::try_from(cut.duration.as_nanos()).unwrap_or(u64::MAX);
+            root.capture.unsynced_bytes = cut.unsynced_bytes;
+            root.capture.held_by = match cut.held_by {
+                source::HeldBy::Links => HeldBy::Links,
+                source::HeldBy::Descriptors => HeldBy::Descriptors,
+                source::HeldBy::Copies => HeldBy::Copies,
+            };
+        }
     }
 
     fn root(&self, shape: Shape, content: Content, last_sequence: u64, trust: Trust) -> Result<DatabaseRoot> {
@@ -247,17 +274,19 @@ fn keep_damage(root: &mut DatabaseRoot, mut damage: Vec<Damage>) {
     root.damage = damage;
 }
 
-fn damage(found: source::Damage) -> Damage {
-    let lost = found
-        .sequences_lost
-        .map_or_else(String::new, |count| format!(" ({count} writes lost)"));
-    Damage {
-        file: found.file,
-        offset: found.offset,
-        level: found.level,
-        smallest: found.smallest,
-        largest: found.largest,
-        what: found.what + &lost,
+impl From<source::Damage> for Damage {
+    fn from(found: source::Damage) -> Self {
+        let lost = found
+            .sequences_lost
+            .map_or_else(String::new, |count| format!(" ({count} writes lost)"));
+        Self {
+            file: found.file,
+            offset: found.offset,
+            level: found.level,
+            smallest: found.smallest,
+            largest: found.largest,
+            what: found.what + &lost,
+        }
     }
 }
 
@@ -268,12 +297,11 @@ fn capture(scan: &ScanOutcome) -> Capture {
         bytes_left: tail.bytes_left,
     };
     Capture {
-        retries: 0,
-        duration_nanos: 0,
         tables: scan.tables,
         bytes_read: scan.bytes_read,
         log_entries: scan.log_entries,
         torn_tails: scan.torn_tails.iter().map(tail).collect(),
+        ..Capture::default()
     }
 }
 
@@ -288,8 +316,8 @@ fn outcome(root: DatabaseRoot, path: &Path, stored: Stored) -> (DatabaseRoot, Da
         uncertain: root.uncertain_records(),
         last_sequence: root.last_sequence,
         damage: root.damage.clone(),
-        torn_tails: root.capture.torn_tails.clone(),
-        bytes_read: root.capture.bytes_read,
+        capture: root.capture.clone(),
+        dialect: root.shape.dialect,
     };
     (root, outcome)
 }

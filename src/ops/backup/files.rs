@@ -1,7 +1,6 @@
 //! Physical mode: a database's files as they are, for those whose records cannot be told.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -27,12 +26,8 @@ pub fn all_in(directory: &Path) -> Result<Vec<DatabaseFile>> {
         let facts = entry
             .metadata()
             .act(|| format!("stat {}", entry.path().display()))?;
-        let name = entry.file_name().into_string();
-        if let (true, Ok(name)) = (facts.is_file(), name) {
-            files.push(DatabaseFile {
-                name,
-                len: facts.len(),
-            });
+        if let (true, Ok(name)) = (facts.is_file(), entry.file_name().into_string()) {
+            files.push(DatabaseFile::in_directory(directory, name, facts.len()));
         }
     }
     files.retain(|file| file.name != "LOCK");
@@ -43,23 +38,21 @@ pub fn all_in(directory: &Path) -> Result<Vec<DatabaseFile>> {
 pub fn store(
     repo: &Repo,
     writer: &mut Writer,
-    path: &Path,
-    files: &[DatabaseFile],
+    mut files: Vec<DatabaseFile>,
     report: &Report,
 ) -> Result<(BlobId, u64)> {
     let secret = repo.domain_keys().chunker_secret().expose();
     let mut directory = DirectoryBuilder::new(LeafCutter::new(secret));
     let cutter = Cutter::new(secret);
-    let mut sorted: Vec<_> = files.iter().collect();
-    sorted.sort_by(|left, right| left.name.cmp(&right.name));
+    files.sort_by(|left, right| left.name.cmp(&right.name));
     let mut bytes = 0;
-    for file in sorted {
-        let (list, meta) = one(writer, &cutter, &path.join(&file.name), file.len, report)?;
+    for file in &files {
+        let list = one(writer, &cutter, file, report).act(|| format!("read {}", file.name))?;
         bytes += list.bytes();
         let entry = TreeEntry {
             name: file.name.as_bytes().to_vec(),
             kind: EntryKind::File(list),
-            meta,
+            meta: meta(&file.metadata()?),
         };
         directory.push(entry, &mut |kind, plain| writer.add_one(kind, plain))?;
     }
@@ -67,26 +60,18 @@ pub fn store(
     Ok((tree, bytes))
 }
 
-fn one(
-    writer: &mut Writer,
-    cutter: &Cutter,
-    path: &Path,
-    len: u64,
-    report: &Report,
-) -> Result<(ChunkList, Meta)> {
-    let file = File::open(path).act(|| format!("open {}", path.display()))?;
-    let meta = meta(path, &file)?;
-    let mut reader = file.take(len);
+fn one(writer: &mut Writer, cutter: &Cutter, file: &DatabaseFile, report: &Report) -> Result<ChunkList> {
+    let bytes = file.open()?;
+    let mut read_to = 0;
     let mut list = ListBuilder::new();
     let mut window = Vec::new();
     loop {
         report.go_on()?;
-        let wanted = WINDOW_BYTES - window.len();
-        let got = reader
-            .by_ref()
-            .take(wanted as u64)
-            .read_to_end(&mut window)
-            .act(|| format!("read {}", path.display()))?;
+        let (kept, wanted) = (window.len(), WINDOW_BYTES - window.len());
+        let got = usize::try_from(bytes.len() - read_to).map_or(wanted, |left| left.min(wanted));
+        window.resize(kept + got, 0);
+        bytes.read_at(&mut window[kept..], read_to)?;
+        read_to += got as u64;
         let more = if got < wanted { More::Ended } else { More::Follows };
         let mut start = 0;
         let mut chunks = Vec::new();
@@ -109,12 +94,11 @@ fn one(
             break;
         }
     }
-    Ok((list.finish(&mut |kind, plain| writer.add_one(kind, plain))?, meta))
+    list.finish(&mut |kind, plain| writer.add_one(kind, plain))
 }
 
-fn meta(path: &Path, file: &File) -> Result<Meta> {
-    let facts = file.metadata().act(|| format!("stat {}", path.display()))?;
-    Ok(Meta {
+fn meta(facts: &Metadata) -> Meta {
+    Meta {
         mode: Some(facts.mode() & 0o7777),
         uid: Some(facts.uid()),
         gid: Some(facts.gid()),
@@ -123,5 +107,5 @@ fn meta(path: &Path, file: &File) -> Result<Meta> {
             .checked_mul(1_000_000_000)
             .map(|nanos| nanos + facts.mtime_nsec()),
         ..Meta::default()
-    })
+    }
 }

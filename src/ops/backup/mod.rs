@@ -1,26 +1,30 @@
 //! Backup: databases in, one snapshot out.
 //!
-//! The story, top to bottom: look at each path; per database either its records (a run tree) or, when they cannot
-//! be told, its files; flush packs and index; prove that all the snapshot rests on is there; store the snapshot.
-//! Nothing is reported before it is durable. Nothing is written into a source.
+//! The story, top to bottom: capture all databases, one right after the other; per database either its records (a
+//! run tree) or, when they cannot be told, its files; flush packs and index; prove that all the snapshot rests on
+//! is there; store the snapshot. Nothing is reported before it is durable. Nothing is written into a source.
 
 mod database;
 mod files;
+mod hooks;
 mod pipeline;
 mod scan;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
+use crate::leveldb::Dialect;
 use crate::repo::{Catalog, Repo, Store, Writer};
 use crate::report::Report;
-use crate::snapshot::{Damage, DatabaseRoot, LogTail, Snapshot, Source};
-use crate::source::HandleSource;
+use crate::snapshot::{self, Damage, DatabaseRoot, Snapshot, Source};
+use crate::source::{Capture, Captured, HandleSource};
 
 use database::{Saved, Wanted};
+pub use hooks::Hooks;
 
 /// How often a backup begins anew when packs it counted on vanish under it.
 const ATTEMPTS_MAX: u32 = 3;
@@ -40,6 +44,10 @@ pub struct Backup {
     pub physical: bool,
     /// Read and count; store nothing.
     pub dry_run: bool,
+    /// Commands around the captures.
+    pub hooks: Hooks,
+    /// How long each capture tries; its default when `None`.
+    pub patience: Option<Duration>,
 }
 
 /// What was saved.
@@ -96,10 +104,10 @@ pub struct DatabaseOutcome {
     pub last_sequence: u64,
     /// What could not be read.
     pub damage: Vec<Damage>,
-    /// Logs that end inside a write.
-    pub torn_tails: Vec<LogTail>,
-    /// Bytes read of its files.
-    pub bytes_read: u64,
+    /// How its files were had, and what was read of them.
+    pub capture: snapshot::Capture,
+    /// Who wrote it, as far as its files show.
+    pub dialect: Dialect,
 }
 
 impl Backup {
@@ -164,11 +172,27 @@ impl Backup {
         names: &[String],
         report: &Report,
     ) -> Result<Vec<Saved>> {
-        let save = |(path, name): (&PathBuf, &String)| {
+        let captured = self.hooks.around(report, || self.capture())?;
+        let save = |((path, name), captured): ((&PathBuf, &String), Result<Captured>)| {
             let wanted = self.wanted(catalog, path, name)?;
-            database::save(repo, writer, &wanted, report).act(|| format!("back up {}", path.display()))
+            database::save(repo, writer, &wanted, captured, report)
+                .act(|| format!("back up {}", path.display()))
         };
-        self.paths.iter().zip(names).map(save).collect()
+        self.paths.iter().zip(names).zip(captured).map(save).collect()
+    }
+
+    /// All cuts, back to back in the order of the paths. A database whose list of files cannot be read is no reason
+    /// to lose the others; what makes a whole backup senseless is.
+    fn capture(&self) -> Result<Vec<Result<Captured>>> {
+        let mut capture = Capture::default();
+        capture.patience = self.patience.unwrap_or(capture.patience);
+        self.paths
+            .iter()
+            .map(|path| match capture.take(path) {
+                Err(error) if error.kind() != Kind::Corrupt => Err(error),
+                taken => Ok(taken),
+            })
+            .collect()
     }
 
     fn wanted<'a>(&self, catalog: &Catalog, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
@@ -205,7 +229,7 @@ impl Backup {
             blobs_new: report.blobs_new.get(),
             bytes_added: report.bytes_added.get(),
             bytes_added_packed: report.bytes_added_packed.get(),
-            bytes_read: databases.iter().map(|database| database.bytes_read).sum(),
+            bytes_read: databases.iter().map(|database| database.capture.bytes_read).sum(),
             databases,
         })
     }

@@ -63,6 +63,10 @@ fn database() -> DatabaseRoot {
         }],
         damage_unlisted: 0,
         capture: Capture {
+            time: UnixNanos(1_700_000_000_500_000_000),
+            retries: 2,
+            held_by: HeldBy::Links,
+            unsynced_bytes: Some(8192),
             torn_tails: vec![LogTail {
                 file: "000007.log".into(),
                 offset: 12,

@@ -1,8 +1,12 @@
 //! `backup`: databases in, one snapshot out.
 
+use std::time::Duration;
+
 use levault::clock::UnixNanos;
 use levault::error::Result;
-use levault::ops::backup::{Backup, BackupOutcome, DatabaseOutcome, Stored};
+use levault::leveldb::Dialect;
+use levault::ops::backup::{Backup, BackupOutcome, DatabaseOutcome, Hooks, Stored};
+use levault::snapshot::HeldBy;
 use serde_json::{Value, json};
 
 use super::{Run, usage};
@@ -23,6 +27,12 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     backup.name = args.name.clone();
     backup.physical = args.physical;
     backup.dry_run = args.dry_run;
+    backup.hooks = Hooks {
+        before: args.pre_hook.clone(),
+        after: args.post_hook.clone(),
+        time_max: Duration::from_secs(args.hook_timeout),
+    };
+    backup.patience = Some(Duration::from_secs(args.patience.capture_timeout));
     let outcome = watch(run.output, run.report, || backup.run(&repo, run.report))?;
     tell(run, &outcome)?;
     Ok(ending(run, &outcome))
@@ -76,13 +86,25 @@ fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
     ))?;
     run.output.detail(format!(
         "  read {} of {}, newest sequence number {}",
-        bytes(database.bytes_read),
+        bytes(database.capture.bytes_read),
         database.path.display(),
         database.last_sequence
     ))?;
-    for tail in &database.torn_tails {
+    run.output.detail(format!(
+        "  captured at {} in {:.1} ms by {} after {} retries, {} of its logs not yet on disk",
+        time_exact(database.capture.time),
+        database.capture.duration_nanos as f64 / 1e6,
+        held_by(database.capture.held_by),
+        database.capture.retries,
+        database
+            .capture
+            .unsynced_bytes
+            .map_or_else(|| "unknown".to_owned(), bytes),
+    ))?;
+    for tail in &database.capture.torn_tails {
         run.output.warn(&format!(
-            "{}: {}: ends inside a write at byte {} (normal after a crash; the records before it are saved)",
+            "{}: {}: ends inside a write at byte {} (normal after a crash and under a writer; the records before \
+             it are saved)",
             database.name, tail.file, tail.offset
         ));
     }
@@ -153,9 +175,34 @@ fn database_json(database: &DatabaseOutcome) -> Value {
         "uncertain": database.uncertain,
         "last_seq": database.last_sequence.to_string(),
         "source_damage": database.damage.iter().map(damage_json).collect::<Vec<_>>(),
-        "torn_tails": database.torn_tails.iter().map(|tail| json!({"file": tail.file, "offset": tail.offset}))
+        "captured_at": time_exact(database.capture.time),
+        "capture_seconds": database.capture.duration_nanos as f64 / 1e9,
+        "retries": database.capture.retries,
+        "held_by": held_by(database.capture.held_by),
+        "unsynced_bytes": database.capture.unsynced_bytes,
+        "dialect": dialect(database.dialect),
+        "torn_tails": database.capture.torn_tails.iter().map(|tail| json!({"file": tail.file, "offset": tail.offset}))
             .collect::<Vec<_>>(),
     })
+}
+
+fn held_by(held_by: HeldBy) -> &'static str {
+    match held_by {
+        HeldBy::Owner => "its owner",
+        HeldBy::Links => "links",
+        HeldBy::Descriptors => "descriptors",
+        HeldBy::Copies => "copies",
+    }
+}
+
+/// Who wrote a database, for programs and people.
+pub fn dialect(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Cpp => "leveldb",
+        Dialect::Go => "goleveldb",
+        Dialect::Mojang => "mojang",
+        Dialect::Unknown => "unknown",
+    }
 }
 
 fn seconds(begin: UnixNanos, end: UnixNanos) -> f64 {

@@ -1,6 +1,7 @@
 //! One file per verb; here the way to each, and what they share: where the repository is and how it opens.
 
 mod backup;
+mod capture;
 mod check;
 mod init;
 mod key;
@@ -8,6 +9,7 @@ mod read;
 mod restore;
 mod snapshots;
 mod stats;
+mod verify_db;
 mod version;
 
 use std::path::PathBuf;
@@ -32,6 +34,8 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         report,
     };
     match cli.verb {
+        Verb::Capture(args) => capture::run(&run, &args),
+        Verb::VerifyDb(args) => verify_db::run(&run, &args),
         Verb::Init => init::run(&run),
         Verb::Backup(args) => backup::run(&run, &args),
         Verb::Snapshots(args) => snapshots::run(&run, &args),

@@ -1,0 +1,64 @@
+//! `capture`: a plain copy of a database, consistent even while its owner writes.
+
+use std::time::Duration;
+
+use levault::error::Result;
+use levault::ops::capture::{CaptureOutcome, Tables, capture};
+use levault::source::Capture;
+use serde_json::json;
+
+use super::Run;
+use super::verify_db::{say_damage, source_damage_json};
+use crate::advice::Ending;
+use crate::args::CaptureArgs;
+use crate::output::{bytes, time_exact};
+use crate::progress::watch;
+
+/// Copies, then says what was copied.
+pub fn run(run: &Run, args: &CaptureArgs) -> Result<Ending> {
+    let how = Capture {
+        patience: Duration::from_secs(args.patience.capture_timeout),
+        ..Capture::default()
+    };
+    let tables = if args.link { Tables::Linked } else { Tables::Copied };
+    let outcome = watch(run.output, run.report, || {
+        capture(&args.source, &args.target, &how, tables, run.report)
+    })?;
+    tell(run, args, &outcome)?;
+    match outcome.damage.is_empty() {
+        true => Ok(Ending::Done),
+        false => Ok(Ending::SourceDamaged),
+    }
+}
+
+fn tell(run: &Run, args: &CaptureArgs, outcome: &CaptureOutcome) -> Result<()> {
+    let cut = &outcome.cut;
+    for damage in &outcome.damage {
+        say_damage(run, &args.source.display().to_string(), damage);
+    }
+    run.output.emit(&json!({
+        "message_type": "summary",
+        "target": args.target.display().to_string(),
+        "files": outcome.files,
+        "bytes": outcome.bytes,
+        "files_linked": outcome.linked,
+        "captured_at": time_exact(cut.time),
+        "capture_seconds": cut.duration.as_secs_f64(),
+        "retries": cut.retries,
+        "held_by": cut.held_by.to_string(),
+        "last_seq": cut.last_sequence.to_string(),
+        "unsynced_bytes": cut.unsynced_bytes,
+        "source_damage": outcome.damage.iter().map(source_damage_json).collect::<Vec<_>>(),
+    }))?;
+    run.output.say(format!(
+        "captured {} files, {} ({} linked), up to sequence number {}, at {} in {:.1} ms by {}, {} retries",
+        outcome.files,
+        bytes(outcome.bytes),
+        outcome.linked,
+        cut.last_sequence,
+        time_exact(cut.time),
+        cut.duration.as_secs_f64() * 1e3,
+        cut.held_by,
+        cut.retries,
+    ))
+}

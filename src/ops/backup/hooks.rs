@@ -1,0 +1,147 @@
+//! Commands around the captures: to freeze an application's writes, and to let them go on.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::error::{Act, Error, Kind, Result};
+use crate::report::Report;
+
+/// How often a running hook is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Commands for `sh -c`, run around the captures only: reading and storing come after.
+#[derive(Clone, Debug)]
+pub struct Hooks {
+    /// Before the first capture. If it fails, nothing is captured.
+    pub before: Option<String>,
+    /// After the last capture, also when one failed, or the first command did. If it fails, the backup is
+    /// incomplete, for the application may still stand still.
+    pub after: Option<String>,
+    /// Longest that each may take; then it and what it started are killed.
+    pub time_max: Duration,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            before: None,
+            after: None,
+            time_max: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Hooks {
+    /// Runs `capture` between the two.
+    pub(super) fn around<T>(&self, report: &Report, capture: impl FnOnce() -> Result<T>) -> Result<T> {
+        let captured = self
+            .run(self.before.as_deref(), "--pre-hook")
+            .and_then(|()| capture());
+        if let Err(error) = self.run(self.after.as_deref(), "--post-hook") {
+            report.problem(error.to_string());
+        }
+        captured
+    }
+
+    fn run(&self, command: Option<&str>, which: &str) -> Result<()> {
+        let Some(command) = command else {
+            return Ok(());
+        };
+        let ended = self.wait(command).act(|| format!("run {which} {command:?}"))?;
+        match ended.success() {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Io, format!("{which} {command:?}: {ended}"))),
+        }
+    }
+
+    fn wait(&self, command: &str) -> Result<ExitStatus> {
+        // A group of its own, so that what the shell started can be killed with it. Its output goes where ours
+        // must not mix with it: standard error.
+        let mut child = Command::new("sh")
+            .args(["-c", command])
+            .stdin(Stdio::null())
+            .stdout(std::io::stderr())
+            .process_group(0)
+            .spawn()
+            .act(|| "start sh")?;
+        let begin = Instant::now();
+        while begin.elapsed() < self.time_max {
+            if let Some(ended) = child.try_wait().act(|| "wait")? {
+                return Ok(ended);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        kill(&mut child);
+        let limit = format!("killed after {} s", self.time_max.as_secs_f64());
+        Err(Error::new(Kind::Limit, limit))
+    }
+}
+
+fn kill(child: &mut Child) {
+    if let Some(group) = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+    {
+        // It may have ended just now.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hooks(before: &str, after: &str) -> Hooks {
+        Hooks {
+            before: Some(before.into()),
+            after: Some(after.into()),
+            time_max: Duration::from_secs(20),
+        }
+    }
+
+    #[test]
+    fn they_run_in_order_around_the_capture() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("order");
+        let append = |word: &str| format!("printf {word} >> '{}'", file.display());
+        let report = Report::default();
+        hooks(&append("a"), &append("c"))
+            .around(&report, || std::fs::write(&file, "ab").act(|| "write"))
+            .unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "abc");
+        assert!(report.problems().is_empty());
+    }
+
+    #[test]
+    fn a_first_command_that_fails_stops_the_capture_and_not_the_second_command() {
+        let directory = tempfile::tempdir().unwrap();
+        let thawed = directory.path().join("thawed");
+        let report = Report::default();
+        let error = hooks("exit 7", &format!("touch '{}'", thawed.display()))
+            .around(&report, || -> Result<()> { panic!("not captured") })
+            .unwrap_err();
+        assert!(error.to_string().contains("exit status: 7"), "{error}");
+        assert!(thawed.exists());
+    }
+
+    #[test]
+    fn a_second_command_that_fails_is_a_problem() {
+        let report = Report::default();
+        hooks("true", "exit 3").around(&report, || Ok(())).unwrap();
+        assert_eq!(report.problems().len(), 1);
+    }
+
+    #[test]
+    fn what_takes_too_long_is_killed_with_what_it_started() {
+        let directory = tempfile::tempdir().unwrap();
+        let late = directory.path().join("late");
+        let mut hooks = hooks(&format!("(sleep 1; touch '{}') & wait", late.display()), "true");
+        hooks.time_max = Duration::from_millis(50);
+        let error = hooks.around(&Report::default(), || Ok(())).unwrap_err();
+        assert_eq!(error.kind(), Kind::Limit);
+        std::thread::sleep(Duration::from_millis(1300));
+        assert!(!late.exists());
+    }
+}

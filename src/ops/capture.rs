@@ -1,0 +1,105 @@
+//! `capture`: a plain, consistent copy of a database whose owner may be writing. No repository is involved.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::error::{Act, Result};
+use crate::leveldb::scan::Budget;
+use crate::report::Report;
+use crate::source::{Capture, Cut, Damage, Database, DatabaseFile};
+use crate::target::{FileTarget, check_free};
+
+/// Bytes copied at once.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Whose bytes the copy's tables are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tables {
+    /// The copy's own.
+    #[default]
+    Copied,
+    /// The source's, by hard links where the filesystem has them: no space and no time, but what damages one
+    /// damages both.
+    Linked,
+}
+
+/// What was copied.
+#[derive(Clone, Debug)]
+pub struct CaptureOutcome {
+    /// When and how.
+    pub cut: Cut,
+    /// Files in the copy.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many of them are links.
+    pub linked: u64,
+    /// What is wrong with the source, as far as the logs, and the names and sizes of tables, tell.
+    pub damage: Vec<Damage>,
+}
+
+/// Captures the database in `source` and writes it to `target`, which must be absent or an empty directory. The
+/// copy appears there as a whole, durable, or not at all.
+///
+/// # Errors
+/// Those of [`Capture::take`], and those of writing.
+pub fn capture(
+    source: &Path,
+    target: &Path,
+    how: &Capture,
+    tables: Tables,
+    report: &Report,
+) -> Result<CaptureOutcome> {
+    check_free(target)?;
+    let captured = how.take(source)?;
+    let cut = captured.cut().clone();
+    let database = Database::from_captured(captured, Budget::default());
+    let files: Vec<_> = database.files().collect();
+    report.bytes_total.add(files.iter().map(|file| file.len).sum());
+    let mut copy = FileTarget::create(target)?;
+    let directory = std::fs::metadata(source).act(|| format!("stat {}", source.display()))?;
+    copy.set_mode(directory.permissions().mode() & 0o7777);
+    let mut outcome = CaptureOutcome {
+        cut,
+        files: 0,
+        bytes: 0,
+        linked: 0,
+        damage: database.damage_at_a_glance(),
+    };
+    for file in &files {
+        let linked = tables == Tables::Linked && link(&copy, file)?;
+        if !linked {
+            copy_file(&copy, file, report).act(|| format!("copy {}", file.name))?;
+        }
+        outcome.files += 1;
+        outcome.bytes += file.len;
+        outcome.linked += u64::from(linked);
+    }
+    copy.finish()?.publish()?;
+    Ok(outcome)
+}
+
+/// Only what is held by name, which tables alone are: whoever opens the copy may append to everything else.
+fn link(copy: &FileTarget, file: &DatabaseFile) -> Result<bool> {
+    match file.path() {
+        Some(path) => copy.link(&file.name, path),
+        None => Ok(false),
+    }
+}
+
+fn copy_file(copy: &FileTarget, file: &DatabaseFile, report: &Report) -> Result<()> {
+    let mut out = copy.file(Path::new(&file.name))?;
+    out.set_mode(file.metadata()?.permissions().mode() & 0o777)?;
+    let bytes = file.open()?;
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = 0;
+    while at < bytes.len() {
+        report.go_on()?;
+        let len = (bytes.len() - at).min(COPY_BYTES as u64) as usize;
+        bytes.read_at(&mut buffer[..len], at)?;
+        out.write(&buffer[..len])?;
+        at += len as u64;
+        report.bytes_done.add(len as u64);
+    }
+    out.finish()
+}

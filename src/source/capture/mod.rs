@@ -1,0 +1,190 @@
+//! A consistent file set of a database whose owner may be writing: no lock, no write in its directory, no waiting.
+//!
+//! ```text
+//! 1  CURRENT names the MANIFEST; its whole edits give version V: tables T, first log N, last sequence L
+//! 2  hold every table of T: a hard link elsewhere, an open descriptor, or a copy
+//! 3  list the directory, then open every live log, the oldest first; N itself must be there
+//! 4  cut the newest log behind its last whole record
+//! 5  the batches form one unbroken run that begins at or before L + 1
+//! 6  CURRENT and the MANIFEST it names are still the same files        (else begin again with what is held)
+//! ```
+//!
+//! **What the result is**: the state after some record of the logs, that is, between two writes; a batch is one
+//! record, so it is in or out as a whole. It is a state the owner could have crashed into. Every write acknowledged
+//! before step 1 is in it.
+//!
+//! **Why.** A table that V names was finished before the edit that names it was written, and is never written
+//! again; held in step 2, it is whole whatever the owner deletes afterwards. V's tables hold exactly the writes
+//! that are not in logs from N on (a write in both is the same entry twice). Logs are written at their end only,
+//! one after the other in the order of their numbers, and a record is in the page cache before its write is
+//! acknowledged. So V and an unbroken run of records from N on are the state after the run's last record, and
+//! edits, flushes and compactions that came behind V change which files hold the state, not the state. The logs
+//! are opened after step 1 began, hence hold all that was acknowledged before.
+//!
+//! **What could break it, and what each step is for.**
+//! - A table of V is gone in step 2: it was compacted away, and the edit that says so was written before it was
+//!   deleted. We begin again. If a MANIFEST that was read *after* the table was found missing still names it,
+//!   nobody compacted it: that is damage, and the capture goes on without it, so that the rest is saved.
+//! - Log N is gone: likewise; V's successor names a later one. It must be there and not merely be covered by L:
+//!   N may have been filled before V was written, and then L hides that it is missing.
+//! - A log between is missing, because a listing is not a moment: the run is broken, unless L bridges the step. L may
+//!   bridge it rightly (goleveldb puts transactions into tables at once, past the log) or hide the loss; as logs go
+//!   in order of their numbers, none that was listed can be gone while N is still the first live one. So a step from
+//!   log to log that L bridges counts only if a MANIFEST read afterwards still says N.
+//! - A gap in the run that stays through several tries, each against a MANIFEST read after the logs, is none of
+//!   ours: a write failed in the owner, which counts its numbers all the same. It is reported with the damage.
+//! - The owner opened the database anew, or it was replaced (restored, repaired): CURRENT says another name, or the
+//!   name has another inode; step 6.
+//! - N = 0 (a repaired or a restored database whose owner has not written an edit yet): every log counts. An edit
+//!   may make some obsolete while we list, so the MANIFEST is read again and must still say 0.
+//!
+//! **What is not promised.** We read the page cache, so writes that a power loss would still take are in. Network
+//! filesystems whose clients do not share a cache with the owner break "in the page cache before acknowledged".
+//! The user's page is `docs/CAPTURE.md`; the measurements are `scripts/soak live`.
+
+mod attempt;
+mod pins;
+mod pool;
+mod setback;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::current;
+use super::detect::names;
+use super::held::FileSet;
+use crate::clock::{Clock, SystemClock, UnixNanos};
+use crate::error::{Act, Error, Kind, Result};
+use crate::leveldb::version::Version;
+use attempt::{Attempts, Stop};
+pub use pins::HeldBy;
+pub(super) use pool::Pool;
+use setback::{Patience, Setbacks};
+
+/// How long a capture tries when it is not said.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How captures are taken.
+#[derive(Clone)]
+pub struct Capture<'a> {
+    /// What to try first to hold the tables; what does not work falls back to the next.
+    pub hold: HeldBy,
+    /// Where links and copies may be made besides the directory above the database's.
+    pub scratch: Option<PathBuf>,
+    /// How long to go on trying while the database changes under us.
+    pub patience: Duration,
+    /// Called before each step; tests make it sleep.
+    pub before_step: Option<&'a (dyn Fn(Step) + Sync)>,
+}
+
+/// The steps of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Step {
+    /// Reading CURRENT.
+    Current,
+    /// Opening and reading the MANIFEST.
+    Manifest,
+    /// Holding a table.
+    Table,
+    /// Listing the directory.
+    List,
+    /// Opening a log.
+    Log,
+    /// Reading the logs.
+    Read,
+    /// Looking at CURRENT and the MANIFEST again.
+    Recheck,
+}
+
+/// When and how a capture was had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// When its newest log was read: the state is of this moment.
+    pub time: UnixNanos,
+    /// From the first step to the last, retries included.
+    pub duration: Duration,
+    /// Tries that met a change.
+    pub retries: u32,
+    /// What holds the tables.
+    pub held_by: HeldBy,
+    /// Sequence number of the newest operation.
+    pub last_sequence: u64,
+    /// Bytes of the live logs that the system had not written to disk: a power loss at the cut could have taken
+    /// them. `None` where the system does not tell.
+    pub unsynced_bytes: Option<u64>,
+}
+
+/// A consistent set of files, held until it is dropped.
+#[derive(Debug)]
+pub struct Captured {
+    files: FileSet,
+    version: Version,
+    cut: Cut,
+}
+
+impl Default for Capture<'_> {
+    fn default() -> Self {
+        Self {
+            hold: HeldBy::Links,
+            scratch: None,
+            patience: PATIENCE,
+            before_step: None,
+        }
+    }
+}
+
+impl Capture<'_> {
+    /// Captures the database in `directory`, whether or not a process has it open.
+    ///
+    /// # Errors
+    /// [`Kind::NotLevelDb`] when it is none; [`Kind::NoConsistentCut`] when it changed under every try;
+    /// [`Kind::Corrupt`] when CURRENT or the MANIFEST cannot be read, for then nothing says which files count.
+    pub fn take(&self, directory: &Path) -> Result<Captured> {
+        self.take_whole(directory)
+            .act(|| format!("capture {}", directory.display()))
+    }
+
+    fn take_whole(&self, directory: &Path) -> Result<Captured> {
+        current::check_kind(directory, &names(directory)?)?;
+        let directory = directory.canonicalize().act(|| "find the whole path")?;
+        let begin = Instant::now();
+        let mut attempts = Attempts::new(self, directory);
+        let mut setbacks = Setbacks::default();
+        let mut patience = Patience::new(begin, self.patience);
+        loop {
+            match attempts.attempt(&setbacks) {
+                Ok(found) => return attempts.finish(found, begin.elapsed(), setbacks.count()),
+                Err(Stop::Setback(setback)) => setbacks.note(setback)?,
+                Err(Stop::Failure(error)) => return Err(error),
+            }
+            if !patience.pause() {
+                return Err(setbacks.give_up(begin.elapsed()));
+            }
+        }
+    }
+
+    fn step(&self, step: Step) {
+        if let Some(before_step) = self.before_step {
+            before_step(step);
+        }
+    }
+}
+
+impl Captured {
+    /// How it was had.
+    pub fn cut(&self) -> &Cut {
+        &self.cut
+    }
+
+    pub(super) fn into_parts(self) -> (FileSet, Version, Cut) {
+        (self.files, self.version, self.cut)
+    }
+}
+
+fn now() -> UnixNanos {
+    SystemClock.now()
+}
+
+fn no_cut(message: String) -> Error {
+    Error::new(Kind::NoConsistentCut, message)
+}

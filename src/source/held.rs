@@ -1,0 +1,201 @@
+//! The files that make up a database's state, wherever each is held: by its name, by a descriptor, in memory.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::capture::Pool;
+use super::file::{OpenFile, open_regular};
+use crate::error::{Act, Error, Kind, Result};
+use crate::leveldb::TableExtension;
+use crate::leveldb::damage::TornTail;
+use crate::leveldb::name::{log_name, table_name};
+use crate::leveldb::read_at::ReadAt;
+use crate::leveldb::scan::OpenFiles;
+
+/// What holds a file's bytes.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
+    /// A name: in the database's own directory, or of a link or a copy elsewhere.
+    Named(PathBuf),
+    /// A descriptor, which keeps the bytes when the name goes.
+    Open(Arc<File>),
+    /// The bytes themselves.
+    Bytes(Arc<Vec<u8>>),
+}
+
+/// A file that is part of the database's state.
+#[derive(Clone, Debug)]
+pub struct DatabaseFile {
+    /// Its name within the directory.
+    pub name: String,
+    /// How many of its bytes count.
+    pub len: u64,
+    held: Held,
+    /// Where its metadata is, when the bytes are in memory.
+    original: Option<PathBuf>,
+}
+
+impl DatabaseFile {
+    pub(super) fn new(name: String, len: u64, held: Held) -> Self {
+        Self {
+            name,
+            len,
+            held,
+            original: None,
+        }
+    }
+
+    /// A file of a directory, by its name.
+    pub fn in_directory(directory: &Path, name: String, len: u64) -> Self {
+        let held = Held::Named(directory.join(&name));
+        Self::new(name, len, held)
+    }
+
+    pub(super) fn in_memory(directory: &Path, name: String, bytes: Vec<u8>) -> Self {
+        let original = Some(directory.join(&name));
+        Self {
+            len: bytes.len() as u64,
+            held: Held::Bytes(Arc::new(bytes)),
+            name,
+            original,
+        }
+    }
+
+    /// Its bytes, up to [`DatabaseFile::len`].
+    pub fn open(&self) -> Result<Box<dyn ReadAt>> {
+        open(&self.held, self.len, true)
+    }
+
+    /// A name under which a link to it, or its bytes by copying, can be had.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.held {
+            Held::Named(path) => Some(path),
+            Held::Open(_) | Held::Bytes(_) => None,
+        }
+    }
+
+    /// Its owner, mode and times.
+    pub fn metadata(&self) -> Result<Metadata> {
+        let doing = || format!("stat {}", self.name);
+        match (&self.held, &self.original) {
+            (Held::Open(file), _) => file.metadata().act(doing),
+            (Held::Named(path), _) | (Held::Bytes(_), Some(path)) => std::fs::metadata(path).act(doing),
+            (Held::Bytes(_), None) => Err(Error::new(Kind::NotFound, "it is in memory only").act(doing())),
+        }
+    }
+}
+
+/// The files of one state.
+#[derive(Debug)]
+pub(super) struct FileSet {
+    /// Where the database lives.
+    pub directory: PathBuf,
+    pub current: DatabaseFile,
+    pub manifest: DatabaseFile,
+    /// Live tables that are there.
+    pub tables: BTreeMap<u64, HeldTable>,
+    /// Live logs that are there.
+    pub logs: BTreeMap<u64, HeldLog>,
+    /// Hidden directories that hold links and copies; they go with the set.
+    #[expect(dead_code, reason = "kept for what its drop does")]
+    pub pools: Vec<Pool>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct HeldTable {
+    pub extension: TableExtension,
+    pub len: u64,
+    pub held: Held,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct HeldLog {
+    pub len: u64,
+    pub held: Held,
+    /// A write under way that was cut off.
+    pub tail: Option<TornTail>,
+}
+
+impl FileSet {
+    /// As the decoders ask for them; without `keep_open` a file that has a name is opened for each read.
+    pub fn view(&self, keep_open: bool) -> View<'_> {
+        View {
+            files: self,
+            keep_open,
+        }
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = DatabaseFile> {
+        let tables = self.tables.iter().map(|(number, table)| {
+            let name = table_name(*number, table.extension);
+            DatabaseFile::new(name, table.len, table.held.clone())
+        });
+        let logs = self
+            .logs
+            .iter()
+            .map(|(number, log)| DatabaseFile::new(log_name(*number), log.len, log.held.clone()));
+        [self.current.clone(), self.manifest.clone()]
+            .into_iter()
+            .chain(tables)
+            .chain(logs)
+    }
+
+    /// Writes that were under way when the logs were cut.
+    pub fn cut_tails(&self) -> impl Iterator<Item = &TornTail> {
+        self.logs.values().filter_map(|log| log.tail.as_ref())
+    }
+}
+
+/// A file set that opens files.
+pub(super) struct View<'a> {
+    files: &'a FileSet,
+    keep_open: bool,
+}
+
+impl OpenFiles for View<'_> {
+    fn open_table(&self, number: u64) -> Result<Box<dyn ReadAt>> {
+        match self.files.tables.get(&number) {
+            Some(table) => open(&table.held, table.len, self.keep_open),
+            None => Err(Error::new(
+                Kind::NotFound,
+                "the MANIFEST names it, and it is not there",
+            )),
+        }
+    }
+
+    fn open_log(&self, number: u64) -> Result<Box<dyn ReadAt>> {
+        match self.files.logs.get(&number) {
+            Some(log) => open(&log.held, log.len, self.keep_open),
+            None => Err(Error::new(Kind::NotFound, "it is not there")),
+        }
+    }
+}
+
+fn open(held: &Held, len: u64, keep_open: bool) -> Result<Box<dyn ReadAt>> {
+    Ok(match held {
+        Held::Named(path) => {
+            let (file, _) = open_regular(path)?;
+            match keep_open {
+                true => Box::new(OpenFile(Arc::new(file), len)),
+                false => Box::new(NamedFile(path.clone(), len)),
+            }
+        }
+        Held::Open(file) => Box::new(OpenFile(Arc::clone(file), len)),
+        Held::Bytes(bytes) => Box::new(bytes.as_ref().clone()),
+    })
+}
+
+/// A file that is opened for each read: for scans with more sources than files may be open.
+struct NamedFile(PathBuf, u64);
+
+impl ReadAt for NamedFile {
+    fn len(&self) -> u64 {
+        self.1
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        OpenFile(Arc::new(open_regular(&self.0)?.0), self.1).read_at(buffer, offset)
+    }
+}
