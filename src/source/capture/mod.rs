@@ -188,3 +188,6 @@ fn now() -> UnixNanos {
 fn no_cut(message: String) -> Error {
     Error::new(Kind::NoConsistentCut, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,6 +111,16 @@ impl Pins {
         (self.tables, self.by, self.pools)
     }
 
+    #[cfg(test)]
+    pub fn forget_place(&mut self, index: usize) {
+        self.pools.remove(index);
+    }
+
+    #[cfg(test)]
+    pub fn leave_descriptors(&mut self, count: usize) {
+        self.descriptors_left = count;
+    }
+
     fn hold_named(&mut self, name: &str) -> Result<Option<(Held, u64)>> {
         let path = self.directory.join(name);
         loop {

@@ -1,0 +1,450 @@
+//! Goal: a capture is a state its owner was in, with all that was acknowledged before, whatever the owner does
+//! between its steps. Method: an owner that acts exactly between two steps, at random and in each order of events
+//! that the argument above names.
+
+mod owner;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::pins::Pins;
+use super::*;
+use crate::leveldb::merge::RecordSink;
+use crate::leveldb::scan::Budget;
+use crate::leveldb::version::VersionEdit;
+use crate::source::{Database, ScanOutcome};
+use owner::{Owner, append};
+use proptest::prelude::*;
+
+#[derive(Default)]
+struct Collect(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl RecordSink for Collect {
+    fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
+        self.0.insert(key.to_vec(), value.to_vec());
+        Ok(())
+    }
+}
+
+struct Seen {
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
+    outcome: ScanOutcome,
+    cut: Cut,
+}
+
+fn read(captured: Captured) -> Seen {
+    let cut = captured.cut().clone();
+    let database = Database::from_captured(captured, Budget::default());
+    let mut records = Collect::default();
+    let outcome = database.scan(&mut records).unwrap();
+    assert_eq!(database.last_sequence(), cut.last_sequence);
+    Seen {
+        records: records.0,
+        outcome,
+        cut,
+    }
+}
+
+/// An owner in a directory of its own, who acts before steps of captures.
+struct Scene {
+    _place: tempfile::TempDir,
+    owner: Mutex<Owner>,
+}
+
+impl Scene {
+    /// Two tables, a waiting log and a log.
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let mut owner = Owner::create(&place.path().join("db"));
+        for _ in 0..2 {
+            owner.put(9);
+            owner.rotate();
+        }
+        owner.flush();
+        owner.put(5);
+        owner.rotate();
+        owner.put(4);
+        Self {
+            _place: place,
+            owner: Mutex::new(owner),
+        }
+    }
+
+    fn owner(&self) -> std::sync::MutexGuard<'_, Owner> {
+        self.owner.lock().unwrap()
+    }
+
+    fn last_sequence(&self) -> u64 {
+        self.owner().last_sequence()
+    }
+
+    fn directory(&self) -> std::path::PathBuf {
+        self.owner().directory.clone()
+    }
+
+    /// Captures; the owner acts once, before the first step of that name.
+    fn capture(&self, hold: HeldBy, step: Step, act: impl Fn(&mut Owner) + Sync) -> Seen {
+        let acted = Mutex::new(false);
+        let before = |now: Step| {
+            if now == step && !std::mem::replace(&mut *acted.lock().unwrap(), true) {
+                act(&mut self.owner());
+            }
+        };
+        let how = Capture {
+            hold,
+            before_step: Some(&before),
+            ..Capture::default()
+        };
+        let captured = how.take(&self.directory()).unwrap();
+        assert!(*acted.lock().unwrap(), "the step came");
+        read(captured)
+    }
+
+    /// The capture is a state after a batch, and nothing is wrong with it.
+    fn expect(&self, seen: &Seen, acknowledged: u64) {
+        let owner = self.owner();
+        let sequence = seen.cut.last_sequence;
+        assert!(sequence >= acknowledged, "{sequence} {acknowledged}");
+        assert!(owner.ends.contains(&sequence), "{sequence} is within a batch");
+        assert!(
+            seen.outcome.damage.is_empty(),
+            "{:?}: {:?}",
+            seen.cut,
+            seen.outcome.damage
+        );
+        assert_eq!(seen.records, owner.state(sequence));
+    }
+}
+
+fn hidden(directory: &Path) -> usize {
+    let entries = fs::read_dir(directory.parent().unwrap()).unwrap();
+    entries
+        .filter(|entry| entry.as_ref().unwrap().file_name().as_bytes().starts_with(b".db."))
+        .count()
+}
+
+#[test]
+fn a_quiet_database_is_captured_at_once_and_nothing_is_left_behind() {
+    let scene = Scene::new();
+    let directory = scene.directory();
+    let captured = Capture::default().take(&directory).unwrap();
+    assert_eq!(captured.cut().held_by, HeldBy::Links);
+    assert_eq!(hidden(&directory), 1);
+    let seen = read(captured);
+    assert_eq!(seen.cut.retries, 0);
+    scene.expect(&seen, scene.last_sequence());
+    assert_eq!(hidden(&directory), 0);
+}
+
+#[test]
+fn what_is_held_is_read_after_the_owner_deleted_it() {
+    for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+        let scene = Scene::new();
+        let how = Capture {
+            hold,
+            ..Capture::default()
+        };
+        let captured = how.take(&scene.directory()).unwrap();
+        assert_eq!(captured.cut().held_by, hold);
+        let acknowledged = scene.owner().last_sequence();
+        scene.owner().put(3);
+        scene.owner().reopen();
+        scene.owner().compact();
+        let seen = read(captured);
+        assert_eq!(seen.cut.last_sequence, acknowledged);
+        scene.expect(&seen, acknowledged);
+    }
+}
+
+#[test]
+fn tables_compacted_away_under_it_make_it_begin_again() {
+    let scene = Scene::new();
+    let seen = scene.capture(HeldBy::Links, Step::Table, Owner::compact);
+    assert_eq!(seen.cut.retries, 1);
+    scene.expect(&seen, 0);
+}
+
+#[test]
+fn a_log_flushed_under_it_makes_it_begin_again() {
+    for step in [Step::Table, Step::List, Step::Log] {
+        let scene = Scene::new();
+        let seen = scene.capture(HeldBy::Descriptors, step, Owner::flush);
+        assert_eq!(seen.cut.retries, 1, "{step:?}");
+        scene.expect(&seen, 0);
+    }
+}
+
+#[test]
+fn an_owner_who_opens_again_makes_it_begin_again() {
+    for step in [Step::Manifest, Step::Table, Step::List, Step::Log, Step::Recheck] {
+        let scene = Scene::new();
+        let seen = scene.capture(HeldBy::Links, step, Owner::reopen);
+        assert!(seen.cut.retries >= 1, "{step:?}");
+        scene.expect(&seen, 0);
+    }
+}
+
+#[test]
+fn a_transaction_past_the_log_is_in_or_out_as_a_whole() {
+    let scene = Scene::new();
+    let seen = scene.capture(HeldBy::Links, Step::Log, |owner| {
+        owner.transaction(6);
+        owner.put(2);
+    });
+    assert_eq!(seen.cut.retries, 1);
+    scene.expect(&seen, 0);
+}
+
+#[test]
+fn a_log_missed_by_the_listing_is_not_hidden_by_a_manifest_that_covers_it() {
+    let scene = Scene::new();
+    // The MANIFEST covers all of both logs although no table has them yet.
+    scene.owner().edit(VersionEdit::default());
+    let seen = scene.capture(HeldBy::Links, Step::List, |owner| {
+        let second = owner.log();
+        owner.rotate();
+        owner.put(1);
+        // As an owner does who falls behind with deleting: the second is flushed and gone, the first still there.
+        let first = fs::read_dir(&owner.directory)
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+            .find(|name| name.ends_with(".log"))
+            .unwrap();
+        let kept = fs::read(owner.path(&first)).unwrap();
+        owner.flush();
+        if first != format!("{second:06}.log") {
+            fs::write(owner.path(&first), kept).unwrap();
+        }
+    });
+    assert!(seen.cut.retries >= 1);
+    scene.expect(&seen, 0);
+}
+
+#[test]
+fn a_table_nobody_deleted_is_damage_and_the_rest_is_captured() {
+    for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+        let scene = Scene::new();
+        let lost = scene.owner().tables()[0];
+        fs::remove_file(scene.owner().table_path(lost)).unwrap();
+        let how = Capture {
+            hold,
+            ..Capture::default()
+        };
+        let seen = read(how.take(&scene.directory()).unwrap());
+        assert_eq!((seen.cut.retries, seen.outcome.damage.len()), (3, 1));
+        assert!(seen.outcome.damage[0].file.ends_with(".ldb"));
+        assert!(!seen.records.is_empty());
+    }
+}
+
+#[test]
+fn a_log_nobody_deleted_is_damage() {
+    let scene = Scene::new();
+    let log = scene.owner().log();
+    scene.owner().flush();
+    fs::remove_file(scene.owner().log_path(log)).unwrap();
+    let seen = read(Capture::default().take(&scene.directory()).unwrap());
+    assert_eq!(seen.outcome.damage[0].file, format!("{log:06}.log"));
+}
+
+#[test]
+fn a_write_that_failed_in_the_owner_is_told_and_costs_no_record() {
+    let scene = Scene::new();
+    scene.owner().fail_write();
+    scene.owner().put(2);
+    let seen = read(Capture::default().take(&scene.directory()).unwrap());
+    let owner = scene.owner();
+    assert_eq!(
+        (seen.outcome.damage.len(), seen.outcome.damage[0].sequences_lost),
+        (1, Some(1))
+    );
+    assert_eq!(seen.outcome.uncertain, 0);
+    assert_eq!(seen.records, owner.state(owner.last_sequence()));
+    assert_eq!(seen.cut.last_sequence, owner.last_sequence());
+}
+
+#[test]
+fn a_write_under_way_is_cut_off() {
+    let scene = Scene::new();
+    let log = scene.owner().log();
+    let before = scene.last_sequence();
+    let path = scene.owner().log_path(log);
+    let whole = fs::metadata(&path).unwrap().len();
+    append(&path, &[0x11, 0x22, 0x33, 0x44, 0x50, 0, 1, 7, 7]);
+    let captured = Capture::default().take(&scene.directory()).unwrap();
+    append(&path, &[9; 200]);
+    let seen = read(captured);
+    scene.expect(&seen, before);
+    assert_eq!(seen.outcome.torn_tails.len(), 1);
+    assert_eq!(
+        (
+            seen.outcome.torn_tails[0].offset,
+            seen.outcome.torn_tails[0].bytes_left
+        ),
+        (whole, 9)
+    );
+}
+
+#[test]
+fn an_edit_under_way_is_left_out() {
+    let scene = Scene::new();
+    let directory = scene.directory();
+    let manifest = String::from_utf8(fs::read(directory.join("CURRENT")).unwrap()).unwrap();
+    let path = directory.join(manifest.trim());
+    let whole = fs::metadata(&path).unwrap().len();
+    append(&path, &[0x11, 0x22, 0x33, 0x44, 0x50, 0, 1, 7, 7]);
+    let captured = Capture::default().take(&directory).unwrap();
+    let (files, _, _) = captured.into_parts();
+    assert_eq!(files.manifest.len, whole);
+}
+
+#[test]
+fn with_log_number_0_an_edit_under_it_makes_it_begin_again() {
+    let scene = Scene::new();
+    let directory = scene.directory();
+    scene.owner().reopen();
+    let log = scene.owner().log();
+    scene.owner().edit(VersionEdit {
+        log_number: Some(0),
+        ..VersionEdit::default()
+    });
+    scene.owner().put(3);
+    let seen = scene.capture(HeldBy::Links, Step::Log, |owner| {
+        owner.edit(VersionEdit {
+            log_number: Some(log),
+            ..VersionEdit::default()
+        });
+    });
+    assert_eq!(seen.cut.retries, 1);
+    scene.expect(&seen, scene.last_sequence());
+    assert_eq!(hidden(&directory), 0);
+}
+
+#[test]
+fn a_database_that_changes_under_every_try_is_given_up_and_says_what_changed() {
+    let scene = Scene::new();
+    let reopen = |step: Step| {
+        if step == Step::Recheck {
+            scene.owner().reopen();
+        }
+    };
+    let how = Capture {
+        patience: Duration::ZERO,
+        before_step: Some(&reopen),
+        ..Capture::default()
+    };
+    let error = how.take(&scene.directory()).unwrap_err();
+    assert_eq!(error.kind(), Kind::NoConsistentCut);
+    assert!(
+        error.to_string().contains("CURRENT was another (5 times)"),
+        "{error}"
+    );
+    assert_eq!(hidden(&scene.directory()), 0);
+}
+
+#[test]
+fn a_manifest_that_stays_unreadable_is_corrupt() {
+    let scene = Scene::new();
+    let directory = scene.directory();
+    let manifest = String::from_utf8(fs::read(directory.join("CURRENT")).unwrap()).unwrap();
+    let path = directory.join(manifest.trim());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = Capture::default().take(&directory).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+}
+
+#[test]
+fn a_table_behind_a_symbolic_link_is_held_open() {
+    let scene = Scene::new();
+    let table = scene.owner().tables()[0];
+    let path = scene.owner().table_path(table);
+    let away = scene.directory().parent().unwrap().join("away");
+    fs::rename(&path, &away).unwrap();
+    std::os::unix::fs::symlink(&away, &path).unwrap();
+    let captured = Capture::default().take(&scene.directory()).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(&away).unwrap();
+    let seen = read(captured);
+    scene.expect(&seen, 0);
+}
+
+#[test]
+fn what_a_killed_capture_left_is_removed_by_the_next() {
+    let scene = Scene::new();
+    let directory = scene.directory();
+    let left = directory.with_file_name(".db.levault-capture-0123456789abcdef");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("000005.ldb"), b"link").unwrap();
+    drop(Capture::default().take(&directory).unwrap());
+    assert!(!left.exists());
+}
+
+#[test]
+fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
+    let scene = Scene::new();
+    let directory = scene.directory().canonicalize().unwrap();
+    let tables = scene.owner().tables();
+    let nowhere = directory.join("nowhere");
+    let mut pins = Pins::new(&directory, HeldBy::Links, Some(&nowhere));
+    pins.forget_place(0);
+    for table in &tables {
+        assert!(pins.hold(*table).unwrap());
+    }
+    assert_eq!(pins.finish().1, HeldBy::Descriptors);
+
+    let scratch = tempfile::tempdir().unwrap();
+    let mut pins = Pins::new(&directory, HeldBy::Descriptors, Some(scratch.path()));
+    pins.leave_descriptors(1);
+    for table in &tables {
+        assert!(pins.hold(*table).unwrap());
+    }
+    assert_eq!(pins.finish().1, HeldBy::Copies);
+
+    let mut pins = Pins::new(&directory, HeldBy::Descriptors, Some(&nowhere));
+    pins.forget_place(0);
+    pins.leave_descriptors(0);
+    assert!(pins.hold(tables[0]).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn a_capture_is_a_state_of_its_owner_whatever_happens_between_its_steps(
+        before in prop::collection::vec(0u8..12, 0..20),
+        between in prop::collection::vec(0u8..12, 0..40),
+        calm in 0usize..6,
+        hold in prop::sample::select(vec![HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies]),
+    ) {
+        let scene = Scene::new();
+        let act = |action: u8| {
+            let mut owner = scene.owner();
+            match action {
+                0..=3 => owner.put(u64::from(action) + 1),
+                4 => owner.rotate(),
+                5 | 6 => owner.flush(),
+                7 => owner.compact(),
+                8 => owner.transaction(3),
+                9 => owner.reopen(),
+                _ => {}
+            }
+        };
+        before.iter().copied().for_each(act);
+        let acknowledged = scene.owner().last_sequence();
+        let todo = Mutex::new((between.clone(), 0));
+        let before_step = |_: Step| {
+            let mut todo = todo.lock().unwrap();
+            todo.1 += 1;
+            if todo.1 > calm && let Some(action) = todo.0.pop() {
+                act(action);
+            }
+        };
+        let how = Capture { hold, before_step: Some(&before_step), ..Capture::default() };
+        let seen = read(how.take(&scene.directory()).unwrap());
+        scene.expect(&seen, acknowledged);
+    }
+}
