@@ -40,6 +40,7 @@ pub struct Continuity {
     /// No batch was read, and nothing was unreadable.
     at_start: bool,
     first_in_log: bool,
+    newest: u64,
     gaps: Vec<Gap>,
     crossed: bool,
 }
@@ -52,6 +53,7 @@ impl Continuity {
             expected: None,
             at_start: true,
             first_in_log: true,
+            newest: 0,
             gaps: Vec::new(),
             crossed: false,
         }
@@ -86,9 +88,7 @@ impl Continuity {
 
     /// The number of the newest operation; the MANIFEST's when the logs have none.
     pub fn last_sequence(&self) -> u64 {
-        self.expected
-            .map_or(self.covered, |next| next.saturating_sub(1))
-            .max(self.covered)
+        self.newest.max(self.covered)
     }
 
     fn lose_count(&mut self) {
@@ -114,6 +114,7 @@ impl Continuity {
         self.at_start = false;
         let next = sequence.saturating_add(u64::from(count));
         self.expected = self.expected.max(Some(next));
+        self.newest = self.newest.max(next.saturating_sub(1));
     }
 }
 
