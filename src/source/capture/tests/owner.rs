@@ -72,6 +72,10 @@ impl Owner {
         self.log
     }
 
+    pub fn waiting(&self) -> Option<u64> {
+        self.waiting
+    }
+
     pub fn table_path(&self, number: u64) -> PathBuf {
         self.path(&table_name(number, TableExtension::Ldb))
     }
