@@ -122,7 +122,14 @@ impl Scene {
 fn hidden(directory: &Path) -> usize {
     let entries = fs::read_dir(directory.parent().unwrap()).unwrap();
     entries
-        .filter(|entry| entry.as_ref().unwrap().file_name().as_bytes().starts_with(b".db."))
+        .filter(|entry| {
+            entry
+                .as_ref()
+                .unwrap()
+                .file_name()
+                .as_bytes()
+                .starts_with(b".db.")
+        })
         .count()
 }
 
