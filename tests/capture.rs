@@ -242,7 +242,7 @@ fn another_users_database_is_held_by_descriptors_if_it_may_be_read_and_refused_w
         "{}",
         refused.stderr
     );
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let refused = as_nobody(&tool, &["verify-db"], &[&path]).exits(1);
     assert!(refused.stderr.contains("ermission denied"), "{}", refused.stderr);
 }

@@ -188,6 +188,9 @@ impl<'a> Attempts<'a> {
         let numbers: BTreeSet<u64> = version.tables.keys().map(|(_, number)| *number).collect();
         self.pins.keep_only(&numbers);
         for &number in &numbers {
+            if self.pins.holds(number) {
+                continue;
+            }
             self.capture.step(Step::Table);
             if self.pins.hold(number)? || setbacks.stays(&Fault::NoTable(number)) {
                 continue;

@@ -76,11 +76,13 @@ impl Pins {
         }
     }
 
+    /// True when a try before this one held the table.
+    pub fn holds(&self, number: u64) -> bool {
+        self.tables.contains_key(&number)
+    }
+
     /// Holds a table; false when there is none of that number.
     pub fn hold(&mut self, number: u64) -> Result<bool> {
-        if self.tables.contains_key(&number) {
-            return Ok(true);
-        }
         // Where both names exist LevelDB reads .ldb.
         for extension in [TableExtension::Ldb, TableExtension::Sst] {
             if let Some((held, len)) = self.hold_named(&table_name(number, extension))? {
