@@ -11,7 +11,7 @@
 //! |--|--|--|
 //! | operations | [`ops`] | terminals, arguments, exit codes |
 //! | repository | [`repo`] | where data comes from or goes to |
-//! | edges | [`source`], [`target`], [`storage`] | one another; keys; what the bytes mean |
+//! | edges | [`source`], [`target`], [`storage`], and `scratch` under the first two | one another; keys; what the bytes mean |
 //! | stages | [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`index`] [`run`] [`snapshot`] | files, sockets, threads of their own, clocks, randomness they were not handed |
 //! | words | [`error`] [`id`] [`kind`] [`limits`] [`codec`] [`clock`] [`report`] | everything |
 //!

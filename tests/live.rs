@@ -16,7 +16,10 @@ fn torture(words: &[&str]) {
     let python = oracle::python();
     if !python.exists() {
         let required = std::env::var_os("LEVAULT_REQUIRE_ORACLE").is_some();
-        assert!(!required, "C++ LevelDB is required: scripts/test makes its environment");
+        assert!(
+            !required,
+            "C++ LevelDB is required: scripts/test makes its environment"
+        );
         eprintln!("not run: scripts/test makes the environment of C++ LevelDB");
         return;
     }

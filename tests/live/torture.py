@@ -192,6 +192,7 @@ def arguments():
     parser.add_argument("--node")
     parser.add_argument("--go")
     parser.add_argument("--control", action="store_true")
+    parser.add_argument("--naive-sleep-ms", default="0.3")
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []])
     return parser.parse_args()
 
@@ -215,7 +216,7 @@ def main():
     print(f"| all | {captures} | {bad} |", flush=True)
     if args.control:
         naive = [os.path.join(HERE, "naive_copy.py")]
-        outcome = torture("cpp-64k", args, lambda *_: (sys.executable, naive, ["2"]), NAIVE_COPIES)
+        outcome = torture("cpp-64k", args, lambda *_: (sys.executable, naive, [args.naive_sleep_ms]), NAIVE_COPIES)
         print(line({**outcome, "scenario": "control: a naive copy"}), flush=True)
         if outcome["bad"] == 0:
             failed.append("control")
@@ -223,4 +224,5 @@ def main():
         sys.exit(f"failed: {', '.join(failed)}")
 
 
-main()
+if __name__ == "__main__":
+    main()

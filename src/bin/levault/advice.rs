@@ -51,6 +51,9 @@ pub fn advice(error: &Error) -> Option<&'static str> {
         Kind::Corrupt | Kind::Torn => "run `levault check --read-data` to see what is affected",
         Kind::TooNew => "install the levault version named above",
         Kind::NotLevelDb => "name a directory that holds CURRENT and MANIFEST files",
+        Kind::NoConsistentCut => {
+            "try again when the owner writes less, raise --capture-timeout, or let --pre-hook pause the owner"
+        }
         Kind::Mismatch => {
             "keep the source, run `levault check --read-data`, and report this: it should not happen"
         }

@@ -1,5 +1,6 @@
 //! One database: looked at, read, stored; as records when they can be told, else as files.
 
+use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -176,7 +177,7 @@ impl Saving<'_, '_> {
     }
 
     fn files(&mut self, database: &Database, why: String) -> Result<Saved> {
-        let (content, bytes_read) = self.store_files(database.files().collect())?;
+        let (content, bytes_read, gone) = self.store_files(database.files().collect())?;
         let mut root = self.root(
             database.shape(),
             content,
@@ -188,33 +189,35 @@ impl Saving<'_, '_> {
         root.capture.bytes_read = bytes_read;
         root.value_bytes = bytes_read;
         self.tell_cut(&mut root, database);
-        keep_damage(&mut root, checked.damage.into_iter().map(Damage::from).collect());
+        let damage = checked.damage.into_iter().map(Damage::from);
+        keep_damage(&mut root, damage.chain(gone).collect());
         Ok(outcome(root, self.wanted.path, Stored::Files { why }))
     }
 
     /// CURRENT or MANIFEST cannot be read: nothing says which files belong, so all of them are kept.
     fn unreadable(&mut self, error: &Error) -> Result<Saved> {
-        let (content, bytes_read) = self.store_files(files::all_in(self.wanted.path)?)?;
+        let (content, bytes_read, gone) = self.store_files(files::all_in(self.wanted.path)?)?;
         let mut root = self.root(Shape::default(), content, 0, Trust::Verified)?;
         root.capture.bytes_read = bytes_read;
         root.value_bytes = bytes_read;
         let what = error.to_string();
-        let damage = Damage {
-            file: "MANIFEST".into(),
-            offset: None,
-            level: None,
-            smallest: None,
-            largest: None,
-            what,
-        };
-        keep_damage(&mut root, vec![damage]);
+        keep_damage(
+            &mut root,
+            iter::once(damage_of("MANIFEST".into(), what))
+                .chain(gone)
+                .collect(),
+        );
         let why = "its MANIFEST cannot be read".into();
         Ok(outcome(root, self.wanted.path, Stored::Files { why }))
     }
 
-    fn store_files(&mut self, all: Vec<DatabaseFile>) -> Result<(Content, u64)> {
-        let (tree, bytes) = files::store(self.repo, self.writer, all, self.report)?;
-        Ok((Content::Physical { tree }, bytes))
+    /// The content, the bytes read, and what is to be told of files that were gone.
+    fn store_files(&mut self, all: Vec<DatabaseFile>) -> Result<(Content, u64, Vec<Damage>)> {
+        let stored = files::store(self.repo, self.writer, all, self.report)?;
+        let gone = stored.gone.into_iter();
+        let gone = gone.map(|name| damage_of(name, "was deleted before it was read".into()));
+        let content = Content::Physical { tree: stored.tree };
+        Ok((content, stored.bytes, gone.collect()))
     }
 
     fn tell_cut(&self, root: &mut DatabaseRoot, database: &Database) {
@@ -272,6 +275,18 @@ fn keep_damage(root: &mut DatabaseRoot, mut damage: Vec<Damage>) {
     root.damage_unlisted = damage.len().saturating_sub(DAMAGE_MAX) as u64;
     damage.truncate(DAMAGE_MAX);
     root.damage = damage;
+}
+
+/// Of a whole file.
+fn damage_of(file: String, what: String) -> Damage {
+    Damage {
+        file,
+        offset: None,
+        level: None,
+        smallest: None,
+        largest: None,
+        what,
+    }
 }
 
 impl From<source::Damage> for Damage {

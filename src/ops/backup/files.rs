@@ -6,8 +6,9 @@ use std::path::Path;
 
 use crate::blob::BlobKind;
 use crate::chunk::{ChunkList, ChunkRef, Cutter, ListBuilder, More};
-use crate::error::{Act, Result};
+use crate::error::{Act, Kind, Result};
 use crate::id::BlobId;
+use crate::leveldb::read_at::ReadAt;
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::repo::{NewBlob, Repo, Writer};
 use crate::report::Report;
@@ -34,34 +35,51 @@ pub fn all_in(directory: &Path) -> Result<Vec<DatabaseFile>> {
     Ok(files)
 }
 
-/// Stores the files and the tree that lists them; its blob, and the bytes read.
+/// Files in the repository.
+pub struct StoredFiles {
+    /// The tree that lists them.
+    pub tree: BlobId,
+    /// What was read.
+    pub bytes: u64,
+    /// Names of those that their owner deleted before we came to them.
+    pub gone: Vec<String>,
+}
+
+/// Stores the files and the tree that lists them.
 pub fn store(
     repo: &Repo,
     writer: &mut Writer,
     mut files: Vec<DatabaseFile>,
     report: &Report,
-) -> Result<(BlobId, u64)> {
+) -> Result<StoredFiles> {
     let secret = repo.domain_keys().chunker_secret().expose();
     let mut directory = DirectoryBuilder::new(LeafCutter::new(secret));
     let cutter = Cutter::new(secret);
     files.sort_by(|left, right| left.name.cmp(&right.name));
-    let mut bytes = 0;
+    let (mut bytes, mut gone) = (0, Vec::new());
     for file in &files {
-        let list = one(writer, &cutter, file, report).act(|| format!("read {}", file.name))?;
+        let opened = file.open().and_then(|open| Ok((open, meta(&file.metadata()?))));
+        let (open, meta) = match opened {
+            Err(error) if error.kind() == Kind::NotFound => {
+                gone.push(file.name.clone());
+                continue;
+            }
+            opened => opened.act(|| format!("open {}", file.name))?,
+        };
+        let list = one(writer, &cutter, &*open, report).act(|| format!("read {}", file.name))?;
         bytes += list.bytes();
         let entry = TreeEntry {
             name: file.name.as_bytes().to_vec(),
             kind: EntryKind::File(list),
-            meta: meta(&file.metadata()?),
+            meta,
         };
         directory.push(entry, &mut |kind, plain| writer.add_one(kind, plain))?;
     }
     let tree = directory.finish(&mut |kind, plain| writer.add_one(kind, plain))?;
-    Ok((tree, bytes))
+    Ok(StoredFiles { tree, bytes, gone })
 }
 
-fn one(writer: &mut Writer, cutter: &Cutter, file: &DatabaseFile, report: &Report) -> Result<ChunkList> {
-    let bytes = file.open()?;
+fn one(writer: &mut Writer, cutter: &Cutter, bytes: &dyn ReadAt, report: &Report) -> Result<ChunkList> {
     let mut read_to = 0;
     let mut list = ListBuilder::new();
     let mut window = Vec::new();
@@ -107,5 +125,38 @@ fn meta(facts: &Metadata) -> Meta {
             .checked_mul(1_000_000_000)
             .map(|nanos| nanos + facts.mtime_nsec()),
         ..Meta::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::keys::{Password, SlotCost};
+    use crate::repo::{NewRepo, Settings, Store};
+    use crate::storage::MemoryStorage;
+
+    #[test]
+    fn files_that_an_owner_deleted_are_told_and_the_others_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["000003.log", "000005.ldb", "CURRENT"] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        let listed = all_in(dir.path()).unwrap();
+        std::fs::remove_file(dir.path().join("000005.ldb")).unwrap();
+
+        let new = NewRepo {
+            cost: SlotCost::cheap(),
+            ..NewRepo::default()
+        };
+        let password = Password::new(b"password".to_vec());
+        let storage = Arc::new(MemoryStorage::default());
+        let repo = Repo::create(storage, &password, new, Settings::default()).unwrap();
+        let report = Report::default();
+        let mut writer = Writer::start(&repo, &report, Store::Nothing).unwrap();
+        let stored = store(&repo, &mut writer, listed, &report).unwrap();
+        assert_eq!(stored.gone, ["000005.ldb"]);
+        assert_eq!(stored.bytes, ("000003.log".len() + "CURRENT".len()) as u64);
     }
 }
