@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::{Act, Error, Result};
 use crate::leveldb::read_at::ReadAt;
 
-/// Opens a regular file for reading. A FIFO or a device is [`Kind::Corrupt`] instead of a wait without end.
+/// Opens a regular file for reading. A FIFO or a device is [`Kind::Corrupt`](crate::error::Kind::Corrupt) instead of a wait without end.
 pub fn open_regular(path: &Path) -> Result<(File, u64)> {
     let name = || format!("open {}", path.display());
     let mut options = OpenOptions::new();
