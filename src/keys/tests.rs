@@ -200,7 +200,7 @@ fn the_default_cost_is_the_documented_one() {
         SlotCost {
             memory_kib: 65536,
             passes: 3,
-            lanes: 1
+            lanes: 4
         }
     );
 }

@@ -103,15 +103,16 @@ pub struct PackBuilder {
 }
 
 impl PackBuilder {
-    /// An empty pack under a fresh key, with room for `bytes_wanted`.
+    /// An empty pack under a fresh key. What `bytes` held is dropped, its room is used: new memory costs a page
+    /// fault every 4 KiB.
     pub fn new(
         keyring: &Keyring,
         domain: DomainId,
-        bytes_wanted: usize,
+        mut bytes: Vec<u8>,
         entropy: &mut dyn Entropy,
     ) -> Result<Self> {
         let key = PackKey::new(keyring, domain, entropy)?;
-        let mut bytes = Vec::with_capacity(bytes_wanted);
+        bytes.clear();
         bytes.extend_from_slice(key.part.header());
         let sealer = Arc::new(PackSealer {
             key,

@@ -31,7 +31,7 @@ fn plain(blob: usize) -> Vec<u8> {
 
 fn pack(keyring: &Keyring, blobs: usize, seed: u64) -> Pack {
     let mut entropy = SeededEntropy::new(seed);
-    let mut builder = PackBuilder::new(keyring, DomainId(0), 1000, &mut entropy).unwrap();
+    let mut builder = PackBuilder::new(keyring, DomainId(0), Vec::new(), &mut entropy).unwrap();
     let domain = keyring.domain(DomainId(0)).unwrap();
     let mut compressor = Compressor::new(Compression::Auto).unwrap();
     for blob in 0..blobs {
@@ -123,7 +123,7 @@ fn a_damaged_part_is_told_from_the_good_ones_beside_it() {
 fn parts_that_changed_places_do_not_open() {
     let keyring = keyring(1);
     let mut entropy = SeededEntropy::new(2);
-    let mut builder = PackBuilder::new(&keyring, DomainId(0), 0, &mut entropy).unwrap();
+    let mut builder = PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut entropy).unwrap();
     let domain = keyring.domain(DomainId(0)).unwrap().clone();
     let mut compressor = Compressor::new(Compression::Off).unwrap();
     for plain in [b"one", b"two"] {
@@ -189,7 +189,8 @@ fn plain_bytes_that_do_not_have_their_name_are_refused_although_the_seal_is_good
 fn many_threads_seal_under_ordinals_that_are_each_used_once() {
     use rayon::prelude::*;
     let keyring = keyring(1);
-    let mut builder = PackBuilder::new(&keyring, DomainId(0), 0, &mut SeededEntropy::new(2)).unwrap();
+    let mut builder =
+        PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut SeededEntropy::new(2)).unwrap();
     let domain = keyring.domain(DomainId(0)).unwrap().clone();
     let sealer = builder.sealer().clone();
     let seal = |number: u32| {
@@ -213,7 +214,8 @@ fn many_threads_seal_under_ordinals_that_are_each_used_once() {
 fn a_blob_that_was_sealed_for_another_pack_is_refused() {
     let keyring = keyring(1);
     let mut entropy = SeededEntropy::new(2);
-    let [mut one, two] = [0; 2].map(|_| PackBuilder::new(&keyring, DomainId(0), 0, &mut entropy).unwrap());
+    let [mut one, two] =
+        [0; 2].map(|_| PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut entropy).unwrap());
     let named = NamedBlob::name(keyring.domain(DomainId(0)).unwrap(), BlobKind::Data, b"x");
     let sealed = two
         .sealer()
@@ -272,7 +274,8 @@ fn sealing_again_shares_nothing_but_the_names() {
 #[test]
 fn the_documented_pack_opens() {
     let keyring = keyring(1);
-    let mut builder = PackBuilder::new(&keyring, DomainId(0), 0, &mut SeededEntropy::new(2)).unwrap();
+    let mut builder =
+        PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut SeededEntropy::new(2)).unwrap();
     let mut compressor = Compressor::new(Compression::Off).unwrap();
     for (kind, plain) in [(BlobKind::Leaf, &b"a leaf"[..]), (BlobKind::Data, b"a chunk")] {
         let named = NamedBlob::name(keyring.domain(DomainId(0)).unwrap(), kind, plain);

@@ -84,7 +84,7 @@ pub struct Repo {
 
 struct Inner {
     id: RepositoryId,
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
     domain: Arc<DomainKeys>,
     parameters: Parameters,
     features: Features,
@@ -139,7 +139,7 @@ impl Repo {
         self.inner.features.gate(Access::Write)
     }
 
-    pub(crate) fn keyring(&self) -> &Keyring {
+    pub(crate) fn keyring(&self) -> &Arc<Keyring> {
         &self.inner.keyring
     }
 

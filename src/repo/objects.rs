@@ -29,9 +29,10 @@ pub struct IndexFacts {
 }
 
 impl Repo {
-    pub(super) fn new_pack(&self) -> Result<PackBuilder> {
+    /// An empty pack in `buffer`.
+    pub(super) fn new_pack(&self, buffer: Vec<u8>) -> Result<PackBuilder> {
         let domain = self.domain_keys().id();
-        PackBuilder::new(self.keyring(), domain, self.pack_bytes(), &mut OsEntropy)
+        PackBuilder::new(self.keyring(), domain, buffer, &mut OsEntropy)
     }
 
     pub(super) fn random_byte(&self) -> Result<u8> {

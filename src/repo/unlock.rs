@@ -59,7 +59,7 @@ impl Repo {
         let inner = Inner {
             id: opened.anchor.repository,
             domain: Arc::clone(chosen.keyring.domain(OWN_DOMAIN)?),
-            keyring: chosen.keyring,
+            keyring: Arc::new(chosen.keyring),
             parameters,
             features,
             slot,

@@ -1,10 +1,10 @@
-//! A thread that stores finished packs, so that the CPU stages never wait for a disk's sync.
+//! A thread that verifies and stores finished packs, so that the CPU stages never wait for a disk's sync.
 //!
 //! ```text
-//! Writer --(bounded: 1 pack)--> upload thread --put_new--> storage
-//!        <--(unbounded, small: name, length, directory)--
+//! Writer --(bounded: 0)--> upload thread --verify, put_new--> storage
+//!        <--(unbounded: name, length, directory, the buffer to be filled again)--
 //! ```
-//! The channel's bound is the memory bound: one pack waiting, one being stored. The first error ends the thread;
+//! The channel's bound is the memory bound: one pack being stored, and a sender waits. The first error ends the thread;
 //! every later send fails and the writer asks for the error.
 
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
-use crate::pack::{Pack, PackedBlob};
+use crate::keys::Keyring;
+use crate::pack::{self, Pack, PackedBlob};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
 /// A pack that is durable.
@@ -22,6 +23,8 @@ pub struct StoredPack {
     pub id: ObjectId,
     pub len: u64,
     pub directory: Vec<PackedBlob>,
+    /// The room the pack took.
+    pub buffer: Vec<u8>,
 }
 
 /// The thread and its two channels.
@@ -32,13 +35,13 @@ pub struct Uploader {
 }
 
 impl Uploader {
-    /// Starts the thread.
-    pub fn start(storage: Arc<dyn Storage>) -> Result<Self> {
+    /// Starts the thread; each pack is first opened and compared with `keyring`, if there is one.
+    pub fn start(storage: Arc<dyn Storage>, keyring: Option<Arc<Keyring>>) -> Result<Self> {
         let (packs, waiting) = bounded(0);
         let (done, stored) = unbounded();
         let thread = std::thread::Builder::new()
             .name("levault-upload".into())
-            .spawn(move || upload(&*storage, &waiting, &done))
+            .spawn(move || upload(&*storage, keyring.as_deref(), &waiting, &done))
             .act(|| "start the upload thread")?;
         Ok(Self {
             packs: Some(packs),
@@ -83,8 +86,16 @@ impl Drop for Uploader {
     }
 }
 
-fn upload(storage: &dyn Storage, packs: &Receiver<Pack>, done: &Sender<StoredPack>) -> Result<()> {
+fn upload(
+    storage: &dyn Storage,
+    keyring: Option<&Keyring>,
+    packs: &Receiver<Pack>,
+    done: &Sender<StoredPack>,
+) -> Result<()> {
     for pack in packs {
+        if let Some(keyring) = keyring {
+            pack::verify(keyring, &pack).act(|| "open the finished pack before it is stored")?;
+        }
         let name = ObjectName {
             kind: ObjectKind::Pack,
             id: pack.id,
@@ -96,6 +107,7 @@ fn upload(storage: &dyn Storage, packs: &Receiver<Pack>, done: &Sender<StoredPac
             id: pack.id,
             len: pack.bytes.len() as u64,
             directory: pack.directory,
+            buffer: pack.bytes,
         };
         // The receiver is gone only when the writer was dropped: nobody is left to tell.
         let _ = done.send(stored);

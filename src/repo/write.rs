@@ -1,12 +1,13 @@
 //! Blobs in, durable packs and index segments out: names, deduplicates, compresses, seals, packs.
 //!
 //! ```text
-//!            in parallel        one thread            in parallel          one thread
-//! batch --> name each blob --> known? pack?    --> compress and seal --> append to a pack --> full? verify, upload
+//!            in parallel        one thread            in parallel          one thread              own thread
+//! batch --> name each blob --> known? pack?    --> compress and seal --> append to a pack --> full? verify, store
 //! ```
 //! A batch goes through four steps; those in parallel run on rayon's threads and share nothing, those between
 //! are short. Nonces are ordinals that the pack's sealer hands out, each once. New blobs go to one of
 //! [`OPEN_PACKS`] open packs at random, so that their order says less about what lies where (REPOSITORY.md 6).
+//! The first ones are of different sizes, so that packs are full one after the other and not all at once.
 //!
 //! A blob counts as known once it is in an open pack, but only durable packs are indexed, and
 //! [`Writer::finish`] returns after all are.
@@ -22,7 +23,7 @@ use crate::compress::Compressor;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::{BlobId, ObjectId};
 use crate::index::{IndexEntry, Lookup, Segment, SegmentPack};
-use crate::pack::{self, PackBuilder, SealedBlob};
+use crate::pack::{PackBuilder, SealedBlob};
 use crate::report::Report;
 
 use super::upload::{StoredPack, Uploader};
@@ -36,6 +37,22 @@ const SEGMENT_ENTRIES_MAX: usize = 20_000;
 
 /// ... or this long after the last one, so that a killed backup's packs are found by the next.
 const SEGMENT_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// A pack being filled.
+struct Open {
+    pack: PackBuilder,
+    /// Bytes at which it is full.
+    full: usize,
+}
+
+impl Open {
+    fn new(repo: &Repo, mut buffer: Vec<u8>, full: usize) -> Result<Self> {
+        buffer.clear();
+        buffer.reserve(full);
+        let pack = repo.new_pack(buffer)?;
+        Ok(Self { pack, full })
+    }
+}
 
 /// A blob on its way in.
 pub struct NewBlob {
@@ -68,7 +85,9 @@ pub struct Writer<'a> {
     lookup: Lookup,
     sound: HashMap<ObjectId, u64>,
     relied_on: HashSet<ObjectId>,
-    open: Vec<PackBuilder>,
+    open: Vec<Open>,
+    /// Rooms of stored packs.
+    buffers: Vec<Vec<u8>>,
     on_the_way: HashSet<BlobId>,
     uploader: Uploader,
     pending: Pending,
@@ -91,9 +110,15 @@ impl<'a> Writer<'a> {
             lookup: repo.lookup_of(&facts)?,
             sound: repo.sound_packs(&facts)?,
             relied_on: HashSet::new(),
-            open: (0..OPEN_PACKS).map(|_| repo.new_pack()).collect::<Result<_>>()?,
+            open: (1..=OPEN_PACKS)
+                .map(|nth| Open::new(repo, Vec::new(), repo.pack_bytes() / OPEN_PACKS * nth))
+                .collect::<Result<_>>()?,
+            buffers: Vec::new(),
             on_the_way: HashSet::new(),
-            uploader: Uploader::start(Arc::clone(repo.storage()))?,
+            uploader: Uploader::start(
+                Arc::clone(repo.storage()),
+                repo.settings().verify_packs.then(|| Arc::clone(repo.keyring())),
+            )?,
             pending: Pending::default(),
             segment_begun: Instant::now(),
             dry_run: store == Store::Nothing,
@@ -107,24 +132,29 @@ impl<'a> Writer<'a> {
 
     /// Stores what is new of a batch; the names, in the batch's order.
     pub fn add(&mut self, batch: Vec<NewBlob>) -> Result<Vec<BlobId>> {
-        self.report.go_on()?;
         let keys = self.repo.domain_keys();
         let named: Vec<_> = batch
             .into_par_iter()
             .map(|blob| NamedBlob::name(keys, blob.kind, blob.plain))
             .collect();
         let ids = named.iter().map(NamedBlob::id).collect();
+        self.add_named(named)?;
+        Ok(ids)
+    }
+
+    /// Stores what is new of blobs that have their names.
+    pub fn add_named(&mut self, named: Vec<NamedBlob>) -> Result<()> {
+        self.report.go_on()?;
         let new = self.place(named)?;
         let sealed = self.seal(new)?;
         if self.dry_run {
-            return Ok(ids);
+            return Ok(());
         }
         for (slot, blob) in sealed {
-            self.open[slot].append(blob)?;
+            self.open[slot].pack.append(blob)?;
         }
-        self.roll(self.repo.pack_bytes())?;
-        self.note_stored()?;
-        Ok(ids)
+        self.roll(|open| open.pack.len() >= open.full)?;
+        self.note_stored()
     }
 
     fn place(&mut self, named: Vec<NamedBlob>) -> Result<Vec<(usize, NamedBlob)>> {
@@ -158,7 +188,7 @@ impl<'a> Writer<'a> {
     fn seal(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<(usize, SealedBlob)>> {
         let compression = self.repo.settings().compression;
         let seal = |(slot, blob): (usize, NamedBlob)| {
-            let sealer = self.open[slot].sealer();
+            let sealer = self.open[slot].pack.sealer();
             let sealed = Compressor::local(compression, |compressor| sealer.seal(&blob, compressor))?;
             self.report.blobs_new.add(1);
             self.report.bytes_added.add(blob.plain().len() as u64);
@@ -168,18 +198,19 @@ impl<'a> Writer<'a> {
         new.into_par_iter().map(seal).collect()
     }
 
-    fn roll(&mut self, at_least: usize) -> Result<()> {
-        for slot in 0..self.open.len() {
-            if self.open[slot].len() < at_least || self.open[slot].is_empty() {
+    /// Hands packs over, and begins others in their place.
+    fn roll(&mut self, due: impl Fn(&Open) -> bool) -> Result<()> {
+        for slot in (0..self.open.len()).rev() {
+            if self.open[slot].pack.is_empty() || !due(&self.open[slot]) {
                 continue;
             }
-            let fresh = self.repo.new_pack()?;
-            let pack = std::mem::replace(&mut self.open[slot], fresh).finish()?;
-            if self.repo.settings().verify_packs {
-                pack::verify(self.repo.keyring(), &pack)
-                    .act(|| "open the finished pack before it is stored")?;
-            }
-            self.uploader.send(pack)?;
+            let full = self.open.swap_remove(slot);
+            self.uploader.send(full.pack.finish()?)?;
+            // The pack stored before this one gives its room to the next.
+            self.note_stored()?;
+            let buffer = self.buffers.pop().unwrap_or_default();
+            self.open
+                .push(Open::new(self.repo, buffer, self.repo.pack_bytes())?);
         }
         Ok(())
     }
@@ -198,6 +229,7 @@ impl<'a> Writer<'a> {
     }
 
     fn index(&mut self, stored: StoredPack) -> Result<()> {
+        self.buffers.push(stored.buffer);
         self.pending.packs.push(SegmentPack {
             pack: stored.id,
             len: stored.len,
@@ -232,7 +264,7 @@ impl<'a> Writer<'a> {
         if self.dry_run {
             return Ok(HashSet::new());
         }
-        self.roll(0)?;
+        self.roll(|_| true)?;
         self.uploader.end()?;
         self.note_stored()?;
         self.flush_index()?;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! calling thread                  storing thread                                     upload thread
-//! read, merge, cut into drafts -> [bounded: 1 batch] -> encode, digest (rayon)
-//!                                                       name, compress, seal (rayon) -> [1 pack] -> store
+//! read, merge, cut into drafts -> [bounded: 1 batch] -> encode, digest, name (rayon)
+//!                                                       compress, seal (rayon)      -> [1 pack] -> verify, store
 //!                                                       leaf ids -> tree builder -> nodes -> the same writer
 //! ```
 //! Memory: two batches of about [`super::scan::BATCH_BYTES`], and what the writer holds. The first error ends
@@ -14,11 +14,11 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
-use crate::blob::BlobKind;
+use crate::blob::{BlobKind, NamedBlob};
 use crate::error::{Error, Kind, Result};
 use crate::id::{SetDigest, StreamDigest};
 use crate::record::SetDigestAcc;
-use crate::repo::{NewBlob, Repo, Writer};
+use crate::repo::{Repo, Writer};
 use crate::report::Report;
 use crate::run::{Root, TreeBuilder, encode_leaf, set_digest};
 use crate::source::ScanOutcome;
@@ -91,7 +91,7 @@ struct Trees<'r> {
     digest: SetDigestAcc<'r>,
 }
 
-/// A leaf that is encoded and has no name yet.
+/// A leaf that is encoded.
 struct Encoded {
     digest: SetDigest,
     draft: Draft,
@@ -116,17 +116,13 @@ impl<'r> Trees<'r> {
             .map(|draft| encode(repo, draft))
             .collect::<Result<_>>()?;
         let mut blobs = batch.blobs;
-        let first_leaf = blobs.len();
         let mut leaves = Vec::with_capacity(encoded.len());
-        for (leaf, plain) in encoded {
-            blobs.push(NewBlob {
-                kind: BlobKind::Leaf,
-                plain,
-            });
-            leaves.push(leaf);
+        for (leaf, blob) in encoded {
+            leaves.push((leaf, blob.id()));
+            blobs.push(blob);
         }
-        let ids = writer.add(blobs)?;
-        for (leaf, id) in leaves.into_iter().zip(&ids[first_leaf..]) {
+        writer.add_named(blobs)?;
+        for (leaf, id) in leaves {
             let certain = leaf.draft.certain;
             if certain {
                 self.digest.merge(&leaf.digest);
@@ -136,7 +132,7 @@ impl<'r> Trees<'r> {
             } else {
                 &mut self.uncertain
             };
-            tree.push(leaf.draft.draft.leaf_ref(*id), &mut |kind, plain| {
+            tree.push(leaf.draft.draft.leaf_ref(id), &mut |kind, plain| {
                 writer.add_one(kind, plain)
             })?;
         }
@@ -161,8 +157,9 @@ impl<'r> Trees<'r> {
     }
 }
 
-fn encode(repo: &Repo, draft: Draft) -> Result<(Encoded, Vec<u8>)> {
-    let digest = set_digest(&draft.draft, repo.domain_keys().set_digest_key().expose())?;
-    let plain = encode_leaf(&draft.draft);
-    Ok((Encoded { digest, draft }, plain))
+fn encode(repo: &Repo, draft: Draft) -> Result<(Encoded, NamedBlob)> {
+    let keys = repo.domain_keys();
+    let digest = set_digest(&draft.draft, keys.set_digest_key().expose())?;
+    let blob = NamedBlob::name(keys, BlobKind::Leaf, encode_leaf(&draft.draft));
+    Ok((Encoded { digest, draft }, blob))
 }

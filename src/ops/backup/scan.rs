@@ -5,14 +5,13 @@
 
 use crossbeam_channel::Sender;
 
-use crate::blob::BlobKind;
+use crate::blob::{BlobKind, NamedBlob};
 use crate::chunk::{ChunkList, ChunkRef, Cutter, ListBuilder};
 use crate::error::{Error, Kind, Result};
 use crate::id::{BlobId, SetDigest, StreamDigest};
 use crate::keys::DomainKeys;
 use crate::limits::{INLINE_VALUE_BYTES_MAX, LEAF_BYTES_MAX};
 use crate::record::{SetDigestAcc, StreamDigester};
-use crate::repo::NewBlob;
 use crate::report::Report;
 use crate::run::{LeafCutter, LeafDraft};
 use crate::source::RecordSink;
@@ -26,7 +25,7 @@ pub struct Batch {
     /// Leaves to be, in key order for each run.
     pub drafts: Vec<Draft>,
     /// Chunks and chunk lists of long values.
-    pub blobs: Vec<NewBlob>,
+    pub blobs: Vec<NamedBlob>,
     bytes: usize,
 }
 
@@ -156,9 +155,10 @@ impl<'a> Scan<'a> {
     }
 
     fn keep(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
-        let id = self.keys.blob_id(kind, &plain);
-        self.batch.bytes += plain.len();
-        self.batch.blobs.push(NewBlob { kind, plain });
+        let blob = NamedBlob::name(self.keys, kind, plain);
+        let id = blob.id();
+        self.batch.bytes += blob.plain().len();
+        self.batch.blobs.push(blob);
         if self.batch.bytes >= BATCH_BYTES {
             self.send()?;
         }

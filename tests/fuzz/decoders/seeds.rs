@@ -187,7 +187,7 @@ pub fn own_pack() -> (Keyring, Vec<u8>) {
     };
     let repository = RepositoryId(entropy.salt().expect("seeded"));
     let keyring = Keyring::first(repository, slot, UnixNanos(0), &mut entropy).expect("a keyring");
-    let mut builder = PackBuilder::new(&keyring, DomainId(0), 1000, &mut entropy).expect("a builder");
+    let mut builder = PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut entropy).expect("a builder");
     let mut compressor = Compressor::new(Compression::Auto).expect("a compressor");
     for plain in [vec![7; 300], b"some".to_vec(), Vec::new()] {
         let domain = keyring.domain(DomainId(0)).expect("domain 0");
