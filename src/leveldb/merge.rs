@@ -13,7 +13,7 @@ use super::internal_key::Step;
 use super::large::Scratch;
 use super::memtable::MemtableCursor;
 use super::scan::Scan;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Takes visible records.
 pub trait RecordSink {
@@ -106,31 +106,48 @@ cursor!(MemtableCursor<'_>);
 cursor!(Chain<'_>);
 
 impl Source<'_> {
-    fn user_key(&self) -> &[u8] {
+    pub(super) fn user_key(&self) -> &[u8] {
         match self {
             Self::Logs(source) => source.user_key(),
             Self::Tables(source) => source.user_key(),
         }
     }
 
-    fn tag(&self) -> u64 {
+    pub(super) fn tag(&self) -> u64 {
         match self {
             Self::Logs(source) => source.tag(),
             Self::Tables(source) => source.tag(),
         }
     }
 
-    fn rank(&self) -> Rank {
+    pub(super) fn rank(&self) -> Rank {
         match self {
             Self::Logs(source) => source.rank(),
             Self::Tables(source) => source.rank(),
         }
     }
 
-    fn next_key(&mut self) -> bool {
+    /// Moves past the older entries of the current key; false behind the last entry.
+    pub(super) fn next_key(&mut self) -> bool {
         match self {
             Self::Logs(source) => source.next_key(),
             Self::Tables(source) => source.next_key(),
+        }
+    }
+
+    /// Hands the current entry to `sink`; `None` when its value cannot be read, which is then listed.
+    pub(super) fn emit(&mut self, scratch: &mut Scratch, sink: &mut dyn RecordSink) -> Result<Option<usize>> {
+        match self {
+            Self::Logs(source) => source.emit(scratch, true, sink),
+            Self::Tables(source) => source.emit(scratch, true, sink),
+        }
+    }
+
+    /// The error that ended it early, if one did.
+    pub(super) fn take_failure(&mut self) -> Option<Error> {
+        match self {
+            Self::Logs(source) => source.take_failure(),
+            Self::Tables(_) => None,
         }
     }
 }
@@ -154,12 +171,8 @@ pub fn merge(scan: &Scan, sources: Vec<Source>, sink: &mut dyn RecordSink) -> Re
         }
     }
     while merge.step()? {}
-    for source in &mut merge.sources {
-        if let Source::Logs(logs) = source
-            && let Some(error) = logs.take_failure()
-        {
-            return Err(error);
-        }
+    if let Some(error) = merge.sources.iter_mut().find_map(Source::take_failure) {
+        return Err(error);
     }
     Ok(merge.emitter.counts)
 }

@@ -20,6 +20,7 @@ pub mod comparator;
 mod compress;
 pub mod damage;
 pub mod decompress;
+pub mod delta;
 mod filter;
 pub mod idb;
 pub mod internal_key;

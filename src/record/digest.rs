@@ -67,6 +67,11 @@ impl<'k> SetDigestAcc<'k> {
         add(&mut self.sum, &limbs(&other.0));
     }
 
+    /// Takes off what [`SetDigestAcc::merge`] would add.
+    pub fn unmerge(&mut self, other: &SetDigest) {
+        sub(&mut self.sum, &limbs(&other.0));
+    }
+
     /// The digest so far.
     pub fn digest(&self) -> SetDigest {
         let mut bytes = [0; 32];

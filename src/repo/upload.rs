@@ -31,6 +31,8 @@ pub struct StoredPack {
 pub struct Uploader {
     packs: Option<Sender<Pack>>,
     stored: Receiver<StoredPack>,
+    /// Packs handed over and not reported as stored yet.
+    on_the_way: usize,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -46,6 +48,7 @@ impl Uploader {
         Ok(Self {
             packs: Some(packs),
             stored,
+            on_the_way: 0,
             thread: Some(thread),
         })
     }
@@ -54,17 +57,38 @@ impl Uploader {
     pub fn send(&mut self, pack: Pack) -> Result<()> {
         let sent = self.packs.as_ref().is_some_and(|packs| packs.send(pack).is_ok());
         match sent {
-            true => Ok(()),
-            false => Err(self
-                .end()
-                .err()
-                .unwrap_or_else(|| Error::new(Kind::Io, "the upload thread has ended"))),
+            true => {
+                self.on_the_way += 1;
+                Ok(())
+            }
+            false => Err(self.why_it_ended()),
         }
     }
 
+    /// The next pack that became durable, waited for; `None` when none is on its way.
+    pub fn next_stored(&mut self) -> Result<Option<StoredPack>> {
+        if self.on_the_way == 0 {
+            return Ok(None);
+        }
+        match self.stored.recv() {
+            Ok(stored) => {
+                self.on_the_way -= 1;
+                Ok(Some(stored))
+            }
+            Err(_) => Err(self.why_it_ended()),
+        }
+    }
+
+    fn why_it_ended(&mut self) -> Error {
+        let why = self.end().err();
+        why.unwrap_or_else(|| Error::new(Kind::Io, "the upload thread has ended"))
+    }
+
     /// What became durable since the last call.
-    pub fn stored(&self) -> impl Iterator<Item = StoredPack> + '_ {
-        self.stored.try_iter()
+    pub fn stored(&mut self) -> Vec<StoredPack> {
+        let stored: Vec<_> = self.stored.try_iter().collect();
+        self.on_the_way -= stored.len();
+        stored
     }
 
     /// Waits until all packs are durable.

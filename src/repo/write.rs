@@ -216,8 +216,7 @@ impl<'a> Writer<'a> {
     }
 
     fn note_stored(&mut self) -> Result<()> {
-        let stored: Vec<_> = self.uploader.stored().collect();
-        for pack in stored {
+        for pack in self.uploader.stored() {
             self.index(pack)?;
         }
         let due = self.pending.entries.len() >= SEGMENT_ENTRIES_MAX
@@ -255,6 +254,15 @@ impl<'a> Writer<'a> {
         let Pending { packs, entries } = std::mem::take(&mut self.pending);
         let segment = Segment::new(packs, Vec::new(), entries)?;
         self.repo.put_segment(&segment).act(|| "store an index segment")
+    }
+
+    /// Makes all that was added readable: stored and indexed. A dry run stores nothing, and can read nothing back.
+    pub fn flush(&mut self) -> Result<()> {
+        self.roll(|_| true)?;
+        while let Some(pack) = self.uploader.next_stored()? {
+            self.index(pack)?;
+        }
+        self.flush_index()
     }
 
     /// Stores what is still open, indexes it, and returns once everything is durable.

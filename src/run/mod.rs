@@ -19,6 +19,7 @@ pub mod build;
 pub mod cut;
 pub mod draft;
 pub mod entry;
+pub mod fold;
 pub mod leaf;
 pub mod node;
 pub mod range;

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::capture::{Captured, Cut};
 use super::current;
 use super::detect::names;
 use super::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable, View};
+use super::pins::Pins;
 use super::sample;
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::chain::{Chain, ChainTable};
@@ -22,15 +24,15 @@ use crate::leveldb::shape::Shape;
 use crate::leveldb::version::Version;
 
 /// Sources beyond this do not keep their files open.
-const OPEN_FILES_MAX: usize = 200;
+pub(super) const OPEN_FILES_MAX: usize = 200;
 
 /// A database whose CURRENT, MANIFEST and logs have been read.
 pub struct Database {
-    files: FileSet,
+    pub(super) files: FileSet,
     version: Version,
-    memtable: Memtable,
-    log_report: LogReport,
-    budget: Budget,
+    pub(super) memtable: Memtable,
+    pub(super) log_report: LogReport,
+    pub(super) budget: Budget,
     cut: Option<Cut>,
 }
 
@@ -85,6 +87,7 @@ impl Database {
             tables,
             logs,
             pools: Vec::new(),
+            pins: None,
         };
         Ok(Self::new(files, version, budget, None))
     }
@@ -95,7 +98,7 @@ impl Database {
         Self::new(files, version, budget, Some(cut))
     }
 
-    fn new(files: FileSet, version: Version, budget: Budget, cut: Option<Cut>) -> Self {
+    pub(super) fn new(files: FileSet, version: Version, budget: Budget, cut: Option<Cut>) -> Self {
         let logs: Vec<_> = files.logs.keys().copied().collect();
         // With number 0 (a repaired or a restored database) every log counts, and there may be none.
         let missing = Some(version.log_number).filter(|number| *number > 0 && !logs.contains(number));
@@ -115,6 +118,11 @@ impl Database {
             budget,
             cut,
         }
+    }
+
+    /// The pins it was captured with.
+    pub fn pins(&self) -> Option<&Arc<Pins>> {
+        self.files.pins.as_ref()
     }
 
     /// How and when it was captured; `None` for files that were read where they lie.
@@ -230,7 +238,13 @@ impl Database {
         }
     }
 
-    fn torn_tails(&self) -> Vec<TornTail> {
+    /// Operations in its logs.
+    pub fn log_entries(&self) -> u64 {
+        self.log_report.entries
+    }
+
+    /// Writes that were under way.
+    pub fn torn_tails(&self) -> Vec<TornTail> {
         let cut_off = self.files.cut_tails().cloned();
         self.log_report
             .torn_tails
@@ -240,11 +254,11 @@ impl Database {
             .collect()
     }
 
-    fn view(&self, sources: usize) -> View<'_> {
+    pub(super) fn view(&self, sources: usize) -> View<'_> {
         self.files.view(sources <= OPEN_FILES_MAX)
     }
 
-    fn all_tables(&self) -> Vec<ChainTable> {
+    pub(super) fn all_tables(&self) -> Vec<ChainTable> {
         let numbers_tell_age = self.version.log_number > 0;
         self.version
             .tables
@@ -280,7 +294,7 @@ impl Database {
 }
 
 /// Puts each table, by its smallest key, behind the first row that ends before it.
-fn in_rows(order: &Comparator, mut tables: Vec<ChainTable>) -> Vec<Vec<ChainTable>> {
+pub(super) fn in_rows(order: &Comparator, mut tables: Vec<ChainTable>) -> Vec<Vec<ChainTable>> {
     tables.sort_by(|a, b| compare_internal(order, &a.meta.smallest, &b.meta.smallest));
     let mut rows: Vec<Vec<ChainTable>> = Vec::new();
     for table in tables {

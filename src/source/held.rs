@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::capture::Pool;
 use super::file::{OpenFile, open_regular};
+use super::pins::Pins;
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::TableExtension;
 use crate::leveldb::damage::TornTail;
@@ -101,6 +102,8 @@ pub(super) struct FileSet {
     /// Hidden directories that hold links and copies; they go with the set.
     #[expect(dead_code, reason = "kept for what its drop does")]
     pub pools: Vec<Pool>,
+    /// The links of the database's pins, if it was captured with them.
+    pub pins: Option<Arc<Pins>>,
 }
 
 #[derive(Clone, Debug)]

@@ -7,10 +7,12 @@
 pub mod capture;
 mod current;
 pub mod database;
+pub mod delta;
 pub mod detect;
 pub mod file;
 pub mod handle;
 mod held;
+pub mod pins;
 mod sample;
 mod unsynced;
 
@@ -21,3 +23,4 @@ pub use database::{Database, ScanOutcome};
 pub use detect::{Detected, detect};
 pub use handle::HandleSource;
 pub use held::DatabaseFile;
+pub use pins::Pins;

@@ -5,6 +5,7 @@
 //! codecs, entries, order inside and across blocks and tables, index keys, the MANIFEST's key range. What fails
 //! is reported to [`Findings`](super::damage::Findings) with the keys it may have held, and reading goes on behind it.
 
+mod find;
 mod open_table;
 mod window;
 
@@ -23,6 +24,7 @@ use super::shape::Codec;
 use super::table::{Table, read_block, verify_block};
 use super::version::{TAG_BYTES, user_key};
 use crate::error::{Error, Result};
+pub use find::Finder;
 pub use open_table::ChainTable;
 use open_table::{OpenTable, lose_table};
 use window::Window;
@@ -270,15 +272,24 @@ impl<'a> Chain<'a> {
                     continue;
                 }
             }
-            match self.load() {
-                Ok(()) if self.at == self.end => {}
-                Ok(()) => match self.check_first_entry() {
-                    Ok(()) => return true,
-                    Err(why) => self.lose_block(why.to_owned()),
-                },
-                Err(error) => self.lose_block(error.to_string()),
+            if self.load_checked() {
+                return true;
             }
         }
+    }
+
+    /// Loads the block at the open table's handle; false if it is empty or lost.
+    fn load_checked(&mut self) -> bool {
+        let fault = match self.load() {
+            Ok(()) if self.at == self.end => return false,
+            Ok(()) => match self.check_first_entry() {
+                Ok(()) => return true,
+                Err(why) => why.to_owned(),
+            },
+            Err(error) => error.to_string(),
+        };
+        self.lose_block(fault);
+        false
     }
 
     fn count_entries(&mut self) {

@@ -11,7 +11,7 @@ use crate::leveldb::name::FileName;
 use crate::leveldb::scan::Budget;
 use crate::leveldb::{Comparator, Shape};
 use crate::limits::DAMAGE_MAX;
-use crate::repo::{Repo, Writer};
+use crate::repo::{Catalog, Repo, Writer};
 use crate::report::Report;
 use crate::snapshot::{Capture, Content, Damage, DatabaseRoot, HeldBy, LogTail, Run, Trust};
 use crate::source::handle::MemoryHandle;
@@ -26,6 +26,10 @@ pub struct Wanted<'a> {
     pub name: &'a str,
     /// Store its files, whatever its records say.
     pub physical: bool,
+    /// Read everything, and compare with what the changes alone make of it.
+    pub full: bool,
+    /// What there is already.
+    pub catalog: &'a Catalog,
     /// The history it continues if its sequence numbers went on, and the last of them.
     pub timeline: Option<(TimelineId, u64)>,
 }
@@ -147,7 +151,7 @@ impl Saving<'_, '_> {
         &self,
         shape: Shape,
         last_sequence: u64,
-        stored: StoredRuns,
+        stored: StoredRuns<ScanOutcome>,
         trust: Trust,
     ) -> Result<DatabaseRoot> {
         let comparator = shape.comparator.clone();
@@ -305,12 +309,16 @@ impl From<source::Damage> for Damage {
     }
 }
 
-fn capture(scan: &ScanOutcome) -> Capture {
-    let tail = |tail: &source::TornTail| LogTail {
+/// Where a log ended early, as the snapshot keeps it.
+pub fn tail(tail: &source::TornTail) -> LogTail {
+    LogTail {
         file: tail.file.clone(),
         offset: tail.offset,
         bytes_left: tail.bytes_left,
-    };
+    }
+}
+
+fn capture(scan: &ScanOutcome) -> Capture {
     Capture {
         tables: scan.tables,
         bytes_read: scan.bytes_read,

@@ -7,6 +7,7 @@
 mod database;
 mod files;
 mod hooks;
+mod increment;
 mod pipeline;
 mod scan;
 
@@ -42,6 +43,8 @@ pub struct Backup {
     pub tags: Vec<String>,
     /// Store files instead of records.
     pub physical: bool,
+    /// Read everything, and compare it with what the changes alone make of it.
+    pub full: bool,
     /// Read and count; store nothing.
     pub dry_run: bool,
     /// Commands around the captures.
@@ -195,13 +198,15 @@ impl Backup {
             .collect()
     }
 
-    fn wanted<'a>(&self, catalog: &Catalog, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
+    fn wanted<'a>(&self, catalog: &'a Catalog, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
         let whole = std::path::absolute(path).act(|| format!("find {}", path.display()))?;
         let timeline = catalog.timeline_of(&self.host(), &whole);
         Ok(Wanted {
             path,
             name,
             physical: self.physical,
+            full: self.full,
+            catalog,
             timeline,
         })
     }

@@ -21,7 +21,6 @@ use crate::record::SetDigestAcc;
 use crate::repo::{Repo, Writer};
 use crate::report::Report;
 use crate::run::{Root, TreeBuilder, encode_leaf, set_digest};
-use crate::source::ScanOutcome;
 
 use super::scan::{Batch, Counts, Draft, Scan, Scanned};
 
@@ -31,8 +30,8 @@ pub struct StoredRun {
     pub last_key: Vec<u8>,
 }
 
-/// All of one database, stored.
-pub struct StoredRuns {
+/// All of one database, or of what changed in it, stored. `S` is what the source tells.
+pub struct StoredRuns<S> {
     /// What is certain.
     pub base: StoredRun,
     /// What damage in the source made uncertain.
@@ -41,17 +40,22 @@ pub struct StoredRuns {
     pub set_digest: SetDigest,
     pub stream_digest: StreamDigest,
     pub counts: Counts,
-    pub scan: ScanOutcome,
+    /// Of the records that changes took away.
+    pub taken_digest: SetDigest,
+    pub taken_counts: Counts,
+    /// Hashes of the keys of changes.
+    pub hashes: Vec<u64>,
+    pub scan: S,
 }
 
 /// Runs the pipeline until the source is read and all its leaves are in packs. The source is read on the calling
 /// thread, since a handle that was lent to us must stay there.
-pub fn store(
+pub fn store<S>(
     repo: &Repo,
     writer: &mut Writer,
-    read: impl FnOnce(&mut Scan) -> Result<ScanOutcome>,
+    read: impl FnOnce(&mut Scan) -> Result<S>,
     report: &Report,
-) -> Result<StoredRuns> {
+) -> Result<StoredRuns<S>> {
     let (batches, waiting) = bounded(1);
     let mut trees = Trees::new(repo);
     let (scanned, stored) = thread::scope(|scope| {
@@ -66,12 +70,12 @@ pub fn store(
 }
 
 /// Closes the channel when it returns, whatever it returns.
-fn scan(
+fn scan<S>(
     repo: &Repo,
     batches: Sender<Batch>,
-    read: impl FnOnce(&mut Scan) -> Result<ScanOutcome>,
+    read: impl FnOnce(&mut Scan) -> Result<S>,
     report: &Report,
-) -> Result<(Scanned, ScanOutcome)> {
+) -> Result<(Scanned, S)> {
     let mut scan = Scan::start(repo.domain_keys(), batches, report);
     let outcome = read(&mut scan)?;
     Ok((scan.finish()?, outcome))
@@ -139,7 +143,7 @@ impl<'r> Trees<'r> {
         Ok(())
     }
 
-    fn finish(mut self, scanned: Scanned, scan: ScanOutcome, writer: &mut Writer) -> Result<StoredRuns> {
+    fn finish<S>(mut self, scanned: Scanned, scan: S, writer: &mut Writer) -> Result<StoredRuns<S>> {
         self.digest.merge(&scanned.base_chunked);
         let [base_last, uncertain_last] = scanned.last_keys;
         let mut end = |tree: TreeBuilder, last_key| {
@@ -152,6 +156,9 @@ impl<'r> Trees<'r> {
             set_digest: self.digest.digest(),
             stream_digest: scanned.stream_digest,
             counts: scanned.counts,
+            taken_digest: scanned.taken_digest,
+            taken_counts: scanned.taken_counts,
+            hashes: scanned.hashes,
             scan,
         })
     }

@@ -10,10 +10,12 @@ use crate::chunk::{ChunkList, ChunkRef, Cutter, ListBuilder};
 use crate::error::{Error, Kind, Result};
 use crate::id::{BlobId, SetDigest, StreamDigest};
 use crate::keys::DomainKeys;
+use crate::leveldb::delta::{ChangeSink, Record};
 use crate::limits::{INLINE_VALUE_BYTES_MAX, LEAF_BYTES_MAX};
 use crate::record::{SetDigestAcc, StreamDigester};
 use crate::report::Report;
-use crate::run::{LeafCutter, LeafDraft};
+use crate::run::{Entry, LeafCutter, LeafDraft, Payload};
+use crate::snapshot::KeyFilter;
 use crate::source::RecordSink;
 
 /// A batch is sent when it holds so many bytes: some tens of leaves keep all cores busy until the next.
@@ -43,6 +45,12 @@ pub struct Scanned {
     pub base_chunked: SetDigest,
     /// Of the certain records.
     pub counts: Counts,
+    /// Of the records that changes took away.
+    pub taken_digest: SetDigest,
+    /// How many those are.
+    pub taken_counts: Counts,
+    /// Hashes of the keys of changes, deletions included.
+    pub hashes: Vec<u64>,
     /// Key of the last certain record, and of the last uncertain one.
     pub last_keys: [Vec<u8>; 2],
 }
@@ -67,6 +75,16 @@ pub struct Scan<'a> {
     stream: StreamDigester,
     /// Certain records whose values were chunked.
     chunked: SetDigestAcc<'a>,
+    /// Records that changes took away.
+    taken: Taken<'a>,
+    /// Hashes of the keys of changes, as far as a filter of them is worth it.
+    hashes: Vec<u64>,
+}
+
+/// What the state before had and the new one has not.
+struct Taken<'a> {
+    digest: SetDigestAcc<'a>,
+    counts: Counts,
 }
 
 struct Run {
@@ -99,6 +117,11 @@ impl<'a> Scan<'a> {
             uncertain: run(),
             stream: StreamDigester::new(),
             chunked: SetDigestAcc::new(keys.set_digest_key().expose()),
+            taken: Taken {
+                digest: SetDigestAcc::new(keys.set_digest_key().expose()),
+                counts: Counts::default(),
+            },
+            hashes: Vec::new(),
         }
     }
 
@@ -114,6 +137,9 @@ impl<'a> Scan<'a> {
             stream_digest: self.stream.digest(),
             base_chunked: self.chunked.digest(),
             counts: self.base.counts,
+            taken_digest: self.taken.digest.digest(),
+            taken_counts: self.taken.counts,
+            hashes: self.hashes,
             last_keys: [self.base.last_key, self.uncertain.last_key],
         })
     }
@@ -184,6 +210,35 @@ impl<'a> Scan<'a> {
         self.batch.drafts.push(Draft { certain, draft });
     }
 
+    /// Behind an entry: ends the leaf where the cutter says so.
+    #[inline]
+    fn after(&mut self, key: &[u8], weight: usize, certain: bool) -> Result<()> {
+        let run = self.run(certain);
+        run.last_key.clear();
+        run.last_key.extend_from_slice(key);
+        if run.cutter.after(key, weight) {
+            self.end_leaf(certain);
+            if self.batch.bytes >= BATCH_BYTES {
+                self.send()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry of another run, as it is.
+    pub fn entry(&mut self, entry: &Entry) -> Result<()> {
+        let draft = &mut self.base.draft;
+        let weight = match &entry.payload {
+            Payload::Inline(value) => draft.push_inline(entry.key, value)?,
+            Payload::Chunked(list) => draft.push_chunked(entry.key, list.clone())?,
+            Payload::Delete => draft.push_delete(entry.key)?,
+        };
+        if self.hashes.len() <= KeyFilter::KEYS_MAX {
+            self.hashes.push(KeyFilter::hash(entry.key));
+        }
+        self.after(entry.key, weight, true)
+    }
+
     fn send(&mut self) -> Result<()> {
         self.report.go_on()?;
         let batch = std::mem::take(&mut self.batch);
@@ -200,18 +255,55 @@ impl RecordSink for Scan<'_> {
             true => self.chunked(key, value, certain)?,
             false => self.run(certain).draft.push_inline(key, value)?,
         };
-        let run = self.run(certain);
-        run.counts.records += 1;
-        run.counts.key_bytes += key.len() as u64;
-        run.counts.value_bytes += value.len() as u64;
-        run.last_key.clear();
-        run.last_key.extend_from_slice(key);
-        if run.cutter.after(key, weight) {
-            self.end_leaf(certain);
-            if self.batch.bytes >= BATCH_BYTES {
-                self.send()?;
+        self.run(certain).counts.add(key, value);
+        self.after(key, weight, certain)
+    }
+}
+
+impl ChangeSink for Scan<'_> {
+    fn change(&mut self, old: Option<Record>, new: Option<Record>) -> Result<()> {
+        if let Some((key, value)) = old {
+            self.taken.digest.add_record(key, value);
+            self.taken.counts.add(key, value);
+        }
+        let Some(key) = new.or(old).map(|(key, _)| key) else {
+            return Ok(());
+        };
+        if self.hashes.len() <= KeyFilter::KEYS_MAX {
+            self.hashes.push(KeyFilter::hash(key));
+        }
+        match new {
+            Some((key, value)) => self.record(key, value, true),
+            None => {
+                let weight = self.base.draft.push_delete(key)?;
+                self.after(key, weight, true)
             }
         }
-        Ok(())
+    }
+}
+
+impl Counts {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.records += 1;
+        self.key_bytes += key.len() as u64;
+        self.value_bytes += value.len() as u64;
+    }
+
+    /// These, without `taken`; `None` if there were not so many.
+    pub fn without(self, taken: Self) -> Option<Self> {
+        Some(Self {
+            records: self.records.checked_sub(taken.records)?,
+            key_bytes: self.key_bytes.checked_sub(taken.key_bytes)?,
+            value_bytes: self.value_bytes.checked_sub(taken.value_bytes)?,
+        })
+    }
+
+    /// These, and `more`.
+    pub fn with(self, more: Self) -> Self {
+        Self {
+            records: self.records + more.records,
+            key_bytes: self.key_bytes + more.key_bytes,
+            value_bytes: self.value_bytes + more.value_bytes,
+        }
     }
 }

@@ -79,7 +79,12 @@ type OpenLog = (u64, Arc<File>);
 impl<'a> Attempts<'a> {
     pub fn new(capture: &'a Capture<'a>, directory: PathBuf) -> Self {
         Self {
-            pins: Pins::new(&directory, capture.hold, capture.scratch.as_deref()),
+            pins: Pins::new(
+                &directory,
+                capture.hold,
+                capture.scratch.as_deref(),
+                capture.pins.clone(),
+            ),
             capture,
             directory,
             manifest: None,
@@ -116,6 +121,7 @@ impl<'a> Attempts<'a> {
                 tables,
                 logs: found.logs.held,
                 pools,
+                pins: self.capture.pins.clone(),
             },
             version: found.version,
             cut: Cut {

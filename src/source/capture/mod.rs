@@ -48,11 +48,13 @@ mod pool;
 mod setback;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::current;
 use super::detect::names;
 use super::held::FileSet;
+use super::pins::Pins;
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::version::Version;
@@ -73,6 +75,8 @@ pub struct Capture<'a> {
     pub scratch: Option<PathBuf>,
     /// How long to go on trying while the database changes under us.
     pub patience: Duration,
+    /// Pins of the database: tables they hold already are not linked again, and new links go there.
+    pub pins: Option<Arc<Pins>>,
     /// Called before each step; tests make it sleep.
     pub before_step: Option<&'a (dyn Fn(Step) + Sync)>,
 }
@@ -128,6 +132,7 @@ impl Default for Capture<'_> {
             hold: HeldBy::Links,
             scratch: None,
             patience: PATIENCE,
+            pins: None,
             before_step: None,
         }
     }

@@ -15,6 +15,7 @@ use crate::leveldb::TableExtension;
 use crate::leveldb::name::table_name;
 use crate::source::file::open_regular;
 use crate::source::held::{Held, HeldTable};
+use crate::source::pins::{Pinned, Pins as Kept};
 
 /// Descriptors that pins leave to everything else.
 const DESCRIPTORS_SPARED: usize = 64;
@@ -50,6 +51,7 @@ pub(super) struct Pins {
     pools: Vec<Pool>,
     descriptors_left: usize,
     tables: BTreeMap<u64, HeldTable>,
+    kept: Option<Arc<Kept>>,
 }
 
 /// A way of holding, tried.
@@ -61,7 +63,7 @@ enum Tried {
 
 impl Pins {
     /// `directory` is a whole path without links.
-    pub fn new(directory: &Path, by: HeldBy, scratch: Option<&Path>) -> Self {
+    pub fn new(directory: &Path, by: HeldBy, scratch: Option<&Path>, kept: Option<Arc<Kept>>) -> Self {
         let temporary = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
         let places = directory.parent().map(Path::to_owned).into_iter();
         Self {
@@ -73,6 +75,7 @@ impl Pins {
                 .collect(),
             descriptors_left: descriptors_left(),
             tables: BTreeMap::new(),
+            kept,
         }
     }
 
@@ -85,7 +88,7 @@ impl Pins {
     pub fn hold(&mut self, number: u64) -> Result<bool> {
         // Where both names exist LevelDB reads .ldb.
         for extension in [TableExtension::Ldb, TableExtension::Sst] {
-            if let Some((held, len)) = self.hold_named(&table_name(number, extension))? {
+            if let Some((held, len)) = self.hold_named(number, &table_name(number, extension))? {
                 let table = HeldTable { extension, len, held };
                 self.tables.insert(number, table);
                 return Ok(true);
@@ -100,6 +103,10 @@ impl Pins {
             let keep = numbers.contains(number);
             if let (false, Held::Named(path)) = (keep, &table.held)
                 && !path.starts_with(&self.directory)
+                && !self
+                    .kept
+                    .as_ref()
+                    .is_some_and(|kept| path.starts_with(kept.path()))
             {
                 // One that cannot be removed goes with its pool.
                 let _ = fs::remove_file(path);
@@ -123,11 +130,11 @@ impl Pins {
         self.descriptors_left = count;
     }
 
-    fn hold_named(&mut self, name: &str) -> Result<Option<(Held, u64)>> {
+    fn hold_named(&mut self, number: u64, name: &str) -> Result<Option<(Held, u64)>> {
         let path = self.directory.join(name);
         loop {
             let tried = match self.by {
-                HeldBy::Links => self.link(&path, name)?,
+                HeldBy::Links => self.link(number, &path, name)?,
                 HeldBy::Descriptors => self.open(&path)?,
                 HeldBy::Copies => self.copy(&path, name)?,
             };
@@ -153,7 +160,13 @@ impl Pins {
         Ok(())
     }
 
-    fn link(&mut self, path: &Path, name: &str) -> Result<Tried> {
+    fn link(&mut self, number: u64, path: &Path, name: &str) -> Result<Tried> {
+        match self.kept.as_ref().map(|kept| kept.hold(number, path)) {
+            Some(Pinned::By(link)) => return self.linked(path, link),
+            Some(Pinned::Absent) => return Ok(Tried::Absent),
+            Some(Pinned::No) => self.kept = None,
+            None => {}
+        }
         for pool in &mut self.pools {
             match pool.link(path, name) {
                 Linked::Done(link) => return self.linked(path, link),

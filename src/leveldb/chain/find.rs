@@ -1,0 +1,161 @@
+//! Single keys out of a chain, in ascending order: blocks that cannot hold one are never read.
+//!
+//! An index key is at or behind every key of its block and before every key of the next one, so the first block
+//! whose index key is not before the wanted key is the only one where its newest entry can be.
+
+use std::cmp::Ordering;
+
+use super::{Chain, ChainTable};
+use crate::error::Result;
+use crate::leveldb::damage::Rank;
+use crate::leveldb::internal_key::Step;
+use crate::leveldb::large::Scratch;
+use crate::leveldb::merge::RecordSink;
+use crate::leveldb::scan::Scan;
+use crate::leveldb::version::user_key;
+
+/// Looks keys up in a chain, each greater than the one before.
+pub struct Finder<'a> {
+    chain: Chain<'a>,
+    at: At,
+}
+
+/// Where the chain stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Before or between entries.
+    Nowhere,
+    /// On the newest entry of a key, which nobody was given to pass.
+    Entry,
+    /// Behind the last entry.
+    End,
+}
+
+impl<'a> Finder<'a> {
+    /// Over tables in key order that do not overlap.
+    pub fn new(scan: &'a Scan<'a>, tables: Vec<ChainTable>) -> Self {
+        Self {
+            chain: Chain::new(scan, tables),
+            at: At::Nowhere,
+        }
+    }
+
+    /// Moves to the newest entry of exactly `key`; false if there is none. Keys must ascend.
+    pub fn find(&mut self, key: &[u8]) -> bool {
+        loop {
+            match self.at {
+                At::End => return false,
+                At::Nowhere if self.chain.must_load(key) => match self.chain.load_for(key) {
+                    Loaded::Block => {}
+                    Loaded::NotYet => return false,
+                    Loaded::End => self.at = At::End,
+                },
+                At::Entry if self.compare(key) != Ordering::Less => {
+                    return self.compare(key) == Ordering::Equal;
+                }
+                At::Entry if self.chain.must_load(key) => self.at = At::Nowhere,
+                // What follows the block lies behind its index key, and that is not before the wanted key.
+                At::Nowhere | At::Entry if self.chain.at == self.chain.end => {
+                    self.at = At::Nowhere;
+                    return false;
+                }
+                At::Nowhere | At::Entry => {
+                    self.at = match self.chain.advance() {
+                        Step::End => At::End,
+                        Step::NextKey | Step::SameKey => At::Entry,
+                    }
+                }
+            }
+        }
+    }
+
+    fn compare(&self, key: &[u8]) -> Ordering {
+        self.chain.scan.order.compare(self.chain.user_key(), key)
+    }
+
+    /// Sequence number and kind of the entry that was found.
+    pub fn tag(&self) -> u64 {
+        self.chain.tag()
+    }
+
+    /// Number of its table.
+    pub fn table(&self) -> Option<u64> {
+        self.chain.open.as_ref().map(|open| open.table.meta.number)
+    }
+
+    /// Age of its table.
+    pub fn rank(&self) -> Rank {
+        self.chain.rank()
+    }
+
+    /// Hands the found entry to `sink`; `None` when its value cannot be read, which is then listed.
+    pub fn emit(&mut self, scratch: &mut Scratch, sink: &mut dyn RecordSink) -> Result<Option<usize>> {
+        self.chain.emit(scratch, true, sink)
+    }
+}
+
+/// What came of the wish for a block.
+enum Loaded {
+    Block,
+    /// All that is left lies behind the key.
+    NotYet,
+    End,
+}
+
+impl Chain<'_> {
+    /// True if the current block cannot hold `key`, and no block is better than it.
+    fn must_load(&self, key: &[u8]) -> bool {
+        match &self.open {
+            Some(open) if self.end > 0 => self.scan.order.compare(user_key(&open.bound), key).is_lt(),
+            _ => true,
+        }
+    }
+
+    /// Loads the first block that may hold `key`, or one that lies behind it in the same table.
+    fn load_for(&mut self, key: &[u8]) -> Loaded {
+        let order = self.scan.order;
+        loop {
+            (self.at, self.end) = (0, 0);
+            let Some(open) = &mut self.open else {
+                let ends_before =
+                    |table: &ChainTable| order.compare(table.meta.largest_user_key(), key).is_lt();
+                while self.tables.as_slice().first().is_some_and(ends_before) {
+                    self.tables.next();
+                }
+                match self.tables.as_slice().first() {
+                    None => {
+                        self.count_entries();
+                        return Loaded::End;
+                    }
+                    Some(table) if order.compare(table.meta.smallest_user_key(), key).is_gt() => {
+                        return Loaded::NotYet;
+                    }
+                    Some(_) => {}
+                }
+                if let Some(table) = self.tables.next() {
+                    self.open_table(table);
+                }
+                continue;
+            };
+            match open.next_handle() {
+                Ok(true) if order.compare(user_key(&open.bound), key).is_lt() => {
+                    open.first_entry = false;
+                    continue;
+                }
+                Ok(true) => {}
+                Ok(false) => {
+                    self.open = None;
+                    continue;
+                }
+                Err(error) => {
+                    open.lose_rest(self.scan, &error);
+                    self.open = None;
+                    continue;
+                }
+            }
+            if self.load_checked() {
+                return Loaded::Block;
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What changed between two states of a database, from the files that are not in both.
+//!
+//! Given are states 0 and 1, each a set of tables and logs, and which tables are the *same file* in both. The files of
+//! either state that are not shared are merged; for every user key seen there the visible record of both states is
+//! found and compared, and only a difference is handed out.
+//!
+//! **Why this is exact.** A state's visible record of a key is its newest entry (by sequence number) among all entries
+//! of the state. If it is not the same in both states, the two sets of entries for the key differ, so one of them has
+//! an entry that the other has not; that entry is in no shared file, hence in an unshared one, hence the key is seen.
+//! For a key that is seen, the newest entry of a state is the newer of two: the newest in the state's unshared
+//! files (the merge has it) and the newest in the shared tables (looked up). Nothing is assumed of compactions, of
+//! tombstones, or of what a sequence number says about two states: an owner who rolls back uses numbers twice, so values
+//! are compared, never numbers of different states.
+//!
+//! **When nothing is looked up**: an entry in a live log is newer than every table's entry of the same state, because
+//! a log's predecessor is in tables before its own entries may be. If both states have the key in a log, no table is
+//! asked.
+//!
+//! Shared tables may lie on other levels in the two states; a table's level matters only between entries with one
+//! sequence number (RepairDB makes such), where each state's own ranks decide.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use super::chain::{ChainTable, Finder};
+use super::comparator::Comparator;
+use super::damage::Rank;
+use super::large::Scratch;
+use super::merge::{RecordSink, Source};
+use super::scan::Scan;
+use crate::error::Result;
+
+/// A record: key and value.
+pub type Record<'a> = (&'a [u8], &'a [u8]);
+
+/// Takes changes.
+pub trait ChangeSink {
+    /// The visible record of one key in the old and in the new state; they differ. Keys come in the database's
+    /// order, each once. An error ends the comparison.
+    fn change(&mut self, old: Option<Record>, new: Option<Record>) -> Result<()>;
+}
+
+/// One state's files that the other has not.
+pub struct Side<'a> {
+    /// Sorted sources.
+    pub sources: Vec<Source<'a>>,
+    /// Age of each shared table in this state.
+    pub ranks: BTreeMap<u64, Rank>,
+    /// Whether a log's entries are known to be newer than any table's: not before the owner's first edit behind a
+    /// repair or a restore.
+    pub logs_are_newest: bool,
+}
+
+/// Compares the old state with the new one. `shared` are rows of tables that both have, opened through `scan`. What
+/// cannot be read is in the findings of the scans; then the changes handed out are not all.
+pub fn delta(
+    scan: &Scan,
+    old: Side,
+    new: Side,
+    shared: Vec<Vec<ChainTable>>,
+    sink: &mut dyn ChangeSink,
+) -> Result<()> {
+    let mut delta = Delta {
+        order: scan.order,
+        sides: [Standing::new(old), Standing::new(new)],
+        shared: shared.into_iter().map(|row| Finder::new(scan, row)).collect(),
+        found: Vec::new(),
+        key: Vec::new(),
+        records: [Held::default(), Held::default()],
+        scratch: Scratch::default(),
+    };
+    while delta.least_key() {
+        delta.compare(sink)?;
+        delta.advance();
+    }
+    let failed = delta.sides.iter_mut().flat_map(|side| &mut side.sources);
+    failed
+        .map(Source::take_failure)
+        .find_map(|error| error)
+        .map_or(Ok(()), Err)
+}
+
+struct Delta<'d, 'a> {
+    order: &'d Comparator,
+    sides: [Standing<'a>; 2],
+    shared: Vec<Finder<'a>>,
+    /// Shared rows that stand on the current key.
+    found: Vec<usize>,
+    key: Vec<u8>,
+    records: [Held; 2],
+    scratch: Scratch,
+}
+
+/// A side, and which of its sources are not at their end.
+struct Standing<'a> {
+    sources: Vec<Source<'a>>,
+    ranks: BTreeMap<u64, Rank>,
+    logs_are_newest: bool,
+    left: Vec<usize>,
+}
+
+/// Where the newest entry of a key is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Own(usize),
+    Shared(usize),
+}
+
+/// A visible record, copied: both sides' are needed at once.
+#[derive(Default)]
+struct Held {
+    there: bool,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl<'a> Standing<'a> {
+    fn new(side: Side<'a>) -> Self {
+        let mut sources = side.sources;
+        let left = (0..sources.len())
+            .filter(|&index| sources[index].next_key())
+            .collect();
+        Self {
+            sources,
+            ranks: side.ranks,
+            logs_are_newest: side.logs_are_newest,
+            left,
+        }
+    }
+
+    /// The newest entry among the sources that stand on `key`: its place, tag and age.
+    fn newest(&self, order: &Comparator, key: &[u8]) -> Option<(Place, u64, Rank)> {
+        let here = self
+            .left
+            .iter()
+            .filter(|&&index| order.compare(self.sources[index].user_key(), key) == Ordering::Equal);
+        here.map(|&index| {
+            let source = &self.sources[index];
+            (Place::Own(index), source.tag(), source.rank())
+        })
+        .min_by(newer_first)
+    }
+}
+
+fn newer_first(a: &(Place, u64, Rank), b: &(Place, u64, Rank)) -> Ordering {
+    b.1.cmp(&a.1).then(a.2.cmp(&b.2))
+}
+
+impl Delta<'_, '_> {
+    /// Finds the least key that any unshared file stands on; false behind the last.
+    fn least_key(&mut self) -> bool {
+        let order = self.order;
+        let keys = self
+            .sides
+            .iter()
+            .flat_map(|side| side.left.iter().map(|&index| side.sources[index].user_key()));
+        let least = keys.min_by(|a, b| order.compare(a, b));
+        self.key.clear();
+        self.key.extend_from_slice(least.unwrap_or_default());
+        least.is_some()
+    }
+
+    fn compare(&mut self, sink: &mut dyn ChangeSink) -> Result<()> {
+        let own = [0, 1].map(|side: usize| self.sides[side].newest(self.order, &self.key));
+        let conclusive = own.iter().zip(&self.sides).all(|(newest, side)| {
+            side.logs_are_newest && newest.is_some_and(|(_, _, rank)| rank == Rank::LOGS)
+        });
+        self.found.clear();
+        if !conclusive {
+            self.look_up();
+        }
+        let newest = [0, 1].map(|side: usize| self.newest(side, own[side]));
+        if let [Some((Place::Shared(old), ..)), Some((Place::Shared(new), ..))] = newest
+            && old == new
+        {
+            return Ok(());
+        }
+        for (side, newest) in newest.into_iter().enumerate() {
+            self.fetch(side, newest)?;
+        }
+        let [old, new] = &self.records;
+        match (old.record(), new.record()) {
+            (old, new) if old == new => Ok(()),
+            (old, new) => sink.change(old, new),
+        }
+    }
+
+    fn look_up(&mut self) {
+        for (index, row) in self.shared.iter_mut().enumerate() {
+            if row.find(&self.key) {
+                self.found.push(index);
+            }
+        }
+    }
+
+    fn newest(&self, side: usize, own: Option<(Place, u64, Rank)>) -> Option<(Place, u64, Rank)> {
+        let shared = self.found.iter().map(|&index| {
+            let row = &self.shared[index];
+            let rank = row.table().and_then(|number| self.sides[side].ranks.get(&number));
+            (
+                Place::Shared(index),
+                row.tag(),
+                rank.copied().unwrap_or(row.rank()),
+            )
+        });
+        own.into_iter().chain(shared).min_by(newer_first)
+    }
+
+    /// Copies the visible record of one side.
+    fn fetch(&mut self, side: usize, newest: Option<(Place, u64, Rank)>) -> Result<()> {
+        let held = &mut self.records[side];
+        held.there = false;
+        let Some((place, ..)) = newest.filter(|(_, tag, _)| tag & 0xff == 1) else {
+            return Ok(());
+        };
+        match place {
+            Place::Own(index) => self.sides[side].sources[index].emit(&mut self.scratch, held)?,
+            Place::Shared(index) => self.shared[index].emit(&mut self.scratch, held)?,
+        };
+        Ok(())
+    }
+
+    /// Moves all unshared sources past the current key.
+    fn advance(&mut self) {
+        let (order, key) = (self.order, &self.key);
+        for side in &mut self.sides {
+            let sources = &mut side.sources;
+            side.left.retain(|&index| {
+                let source = &mut sources[index];
+                order.compare(source.user_key(), key) != Ordering::Equal || source.next_key()
+            });
+        }
+    }
+}
+
+impl Held {
+    fn record(&self) -> Option<Record<'_>> {
+        self.there.then_some((&self.key[..], &self.value[..]))
+    }
+}
+
+impl RecordSink for Held {
+    fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
+        self.there = true;
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        self.value.clear();
+        self.value.extend_from_slice(value);
+        Ok(())
+    }
+}

@@ -1,0 +1,265 @@
+//! A database as a snapshot has it, and what changed since: one more run on the stack.
+//!
+//! An increment stands on the snapshot that the pins name. It is given up, and the database read in full, whenever
+//! something about pins, snapshot or database is not as it must be; the reason is told.
+
+use crate::error::{Error, Kind, Result};
+use crate::id::ObjectId;
+use crate::leveldb::Comparator;
+use crate::record::SetDigestAcc;
+use crate::repo::{BlobReader, Repo, Writer};
+use crate::report::Report;
+use crate::run::fold::{self, Fold};
+use crate::run::{KeyRange, StackCursor, Tombstones, Walker};
+use crate::snapshot::{Capture, Content, DatabaseRoot, KeyFilter, Run, Trust};
+use crate::source::delta::{DeltaOutcome, changes};
+use crate::source::pins::Before;
+use crate::source::{Database, TornTail};
+
+use super::database::{Wanted, tail};
+use super::pipeline::{self, StoredRun, StoredRuns};
+use super::scan::Counts;
+
+/// Full reads that check the increments before them: one in so many backups of a database.
+pub const AUDIT_EVERY: u32 = 50;
+
+/// What came of the wish for an increment.
+pub enum Increment {
+    /// The database as it is now, standing on `since`.
+    Made {
+        root: Box<DatabaseRoot>,
+        since: ObjectId,
+        changed: u64,
+    },
+    /// All of it must be read; the reason, unless it is simply the first time.
+    Full {
+        why: Option<String>,
+        /// It is another database than before: a new history begins.
+        another: bool,
+    },
+}
+
+fn full(why: impl Into<String>) -> Increment {
+    Increment::Full {
+        why: Some(why.into()),
+        another: false,
+    }
+}
+
+/// Makes an increment if it can be proven right.
+pub fn make(
+    repo: &Repo,
+    writer: &mut Writer,
+    wanted: &Wanted,
+    database: &Database,
+    report: &Report,
+) -> Result<Increment> {
+    let before = match database.pins().map(|pins| pins.before(database)) {
+        None | Some(Ok(None)) => {
+            return Ok(Increment::Full {
+                why: None,
+                another: false,
+            });
+        }
+        Some(Err(error)) => return Ok(full(error.to_string())),
+        Some(Ok(Some(before))) => before,
+    };
+    let parent = match parent(repo, wanted, &before) {
+        Ok(parent) => parent,
+        Err(why) => return Ok(full(why)),
+    };
+    if let Some(increment) = contradiction(parent, &before, database) {
+        return Ok(increment);
+    }
+    let stored = pipeline::store(
+        repo,
+        writer,
+        |scan| changes(&before.database, database, &before.shared, scan),
+        report,
+    )?;
+    if let Some(damage) = stored.scan.damage.first() {
+        return Ok(full(format!("{}: {}", damage.file, damage.what)));
+    }
+    let changed = stored.hashes.len() as u64;
+    let Some(mut root) = stacked(repo, parent, database, stored) else {
+        return Ok(full("the changes do not fit the state before"));
+    };
+    fold_stack(repo, writer, &mut root, report)?;
+    Ok(Increment::Made {
+        root: Box::new(root),
+        since: before.snapshot,
+        changed,
+    })
+}
+
+/// The pinned snapshot's database, if an increment may stand on it.
+fn parent<'a>(repo: &Repo, wanted: &Wanted<'a>, before: &Before) -> Result<&'a DatabaseRoot, String> {
+    let stored = wanted
+        .catalog
+        .snapshots
+        .iter()
+        .find(|stored| stored.id == before.snapshot);
+    let Some(stored) = stored else {
+        return Err(format!(
+            "snapshot {}, which it was compared with, is gone",
+            before.snapshot.short()
+        ));
+    };
+    let Some(root) = stored.snapshot.databases().find(|root| root.name == before.name) else {
+        return Err(format!(
+            "snapshot {} has no database {}",
+            before.snapshot.short(),
+            before.name
+        ));
+    };
+    let Content::Logical {
+        runs,
+        uncertain: None,
+    } = &root.content
+    else {
+        return Err("the state before was not stored as records alone".into());
+    };
+    if root.is_damaged() || root.trust != Trust::Verified || stored.snapshot.domain != repo.domain_keys().id()
+    {
+        return Err("the state before was damaged or is of another kind".into());
+    }
+    let sizes: Vec<_> = runs.iter().map(Run::bytes).collect();
+    match fold::plan(&sizes) {
+        Fold::Renew => Err("its changes have grown to half of it, so that it is stored anew".into()),
+        _ => Ok(root),
+    }
+}
+
+/// What tells that the two states are not one database's, or not whole.
+fn contradiction(parent: &DatabaseRoot, before: &Before, now: &Database) -> Option<Increment> {
+    let then = &before.database;
+    if then.last_sequence() != parent.last_sequence {
+        return Some(full("the pinned files are not those of the snapshot they name"));
+    }
+    let another = |why: &str| {
+        Some(Increment::Full {
+            why: Some(why.to_owned()),
+            another: true,
+        })
+    };
+    if now.last_sequence() < then.last_sequence() {
+        return another("its sequence numbers went back: it was rolled back, restored or replaced");
+    }
+    let tables = &then.version().tables;
+    let replaced = now.version().tables.keys().any(|&(_, number)| {
+        !before.shared.contains(&number) && tables.keys().any(|&(_, other)| other == number)
+    });
+    if replaced {
+        return another("a table has its number and is another file: it was restored or replaced");
+    }
+    match now
+        .damage_at_a_glance()
+        .first()
+        .or(then.damage_at_a_glance().first())
+    {
+        Some(damage) => Some(full(format!("{}: {}", damage.file, damage.what))),
+        None => None,
+    }
+}
+
+/// The state before with one run more; `None` if more was taken away than there was.
+fn stacked(
+    repo: &Repo,
+    parent: &DatabaseRoot,
+    database: &Database,
+    stored: StoredRuns<DeltaOutcome>,
+) -> Option<DatabaseRoot> {
+    let mut root = parent.clone();
+    let before = Counts {
+        records: parent.records,
+        key_bytes: parent.key_bytes,
+        value_bytes: parent.value_bytes,
+    };
+    let counts = before.without(stored.taken_counts)?.with(stored.counts);
+    (root.records, root.key_bytes, root.value_bytes) = (counts.records, counts.key_bytes, counts.value_bytes);
+    let mut digest = SetDigestAcc::resume(repo.domain_keys().set_digest_key().expose(), &parent.set_digest);
+    digest.merge(&stored.set_digest);
+    digest.unmerge(&stored.taken_digest);
+    root.set_digest = digest.digest();
+    root.last_sequence = database.last_sequence();
+    root.shape.last_sequence = database.last_sequence();
+    root.shape.next_file = database.version().next_file;
+    root.capture = capture(&stored.scan, database);
+    if let (Some(run), Content::Logical { runs, .. }) = (
+        run_of(stored.base, &stored.hashes, database.comparator()),
+        &mut root.content,
+    ) {
+        runs.push(run);
+        root.stream_digest = None;
+    }
+    Some(root)
+}
+
+/// `None` for a run without entries.
+fn run_of(stored: StoredRun, hashes: &[u64], comparator: &Comparator) -> Option<Run> {
+    stored.root.is_some().then(|| Run {
+        root: stored.root,
+        last_key: stored.last_key,
+        comparator: comparator.name().to_owned(),
+        filter: KeyFilter::of_hashes(hashes),
+    })
+}
+
+fn capture(outcome: &DeltaOutcome, database: &Database) -> Capture {
+    let tails: Vec<TornTail> = database.torn_tails();
+    Capture {
+        tables: database.version().tables.len() as u64,
+        bytes_read: outcome.bytes_read,
+        log_entries: database.log_entries(),
+        torn_tails: tails.iter().map(tail).collect(),
+        ..Capture::default()
+    }
+}
+
+/// Makes one run of several where the plan says so. The entries are moved as they are: long values stay where they
+/// lie, and deletions stay deletions, since older runs are below.
+fn fold_stack(repo: &Repo, writer: &mut Writer, root: &mut DatabaseRoot, report: &Report) -> Result<()> {
+    let Content::Logical { runs, .. } = &mut root.content else {
+        return Ok(());
+    };
+    let sizes: Vec<_> = runs.iter().map(Run::bytes).collect();
+    let Fold::Newest(count) = fold::plan(&sizes) else {
+        return Ok(());
+    };
+    let newest = runs.split_off(runs.len() - count);
+    let folded = fold_runs(repo, writer, &newest, report)?;
+    runs.extend(folded);
+    Ok(())
+}
+
+fn fold_runs(repo: &Repo, writer: &mut Writer, runs: &[Run], report: &Report) -> Result<Option<Run>> {
+    let Some(first) = runs.first() else {
+        return Ok(None);
+    };
+    // The newest of them may still be in open packs.
+    writer.flush()?;
+    let comparator = Comparator::from_name(&first.comparator);
+    let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
+    let lookup = repo.lookup()?;
+    let reader = BlobReader::new(repo, &lookup);
+    let walkers: Vec<_> = runs
+        .iter()
+        .rev()
+        .map(|run| Walker::new(&reader, run.root.as_ref(), &order))
+        .collect();
+    let read = |scan: &mut super::scan::Scan| {
+        let mut merged = StackCursor::new(&walkers, &KeyRange::all(), Tombstones::Keep, &order)?;
+        while let Some(entry) = merged.next()? {
+            scan.entry(&entry)?;
+        }
+        Ok(())
+    };
+    let stored = pipeline::store(repo, writer, read, report)?;
+    match run_of(stored.base, &stored.hashes, &comparator) {
+        Some(run) => Ok(Some(run)),
+        None => Err(Error::new(
+            Kind::Corrupt,
+            "runs with entries were folded into none",
+        )),
+    }
+}

@@ -1,0 +1,123 @@
+//! What changed between two captures of one database, read from the files that differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::database::{Database, in_rows};
+use crate::error::{Act, Error, Kind, Result};
+use crate::leveldb::chain::{Chain, ChainTable};
+use crate::leveldb::damage::Damage;
+use crate::leveldb::delta::{ChangeSink, Side, delta};
+use crate::leveldb::merge::Source;
+use crate::leveldb::scan::Scan;
+
+/// What a comparison read and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeltaOutcome {
+    /// Bytes read of both states' files.
+    pub bytes_read: u64,
+    /// Bytes of the tables that are in one state only, and of both states' logs.
+    pub bytes_differing: u64,
+    /// Tables in both states.
+    pub tables_shared: u64,
+    /// Tables in one only.
+    pub tables_differing: u64,
+    /// What could not be read. If there is anything, the changes handed out are not all.
+    pub damage: Vec<Damage>,
+}
+
+/// Hands every key whose visible record is not the same in `old` and `new` to `sink`, in key order. `shared` are the
+/// numbers of tables that are the same file in both.
+///
+/// # Errors
+/// The sink's; [`Kind::Usage`] if the two do not have one known order of keys.
+pub fn changes(
+    old: &Database,
+    new: &Database,
+    shared: &BTreeSet<u64>,
+    sink: &mut dyn ChangeSink,
+) -> Result<DeltaOutcome> {
+    let order = new.comparator();
+    if !order.is_known() || old.comparator().name() != order.name() {
+        return Err(Error::new(
+            Kind::Usage,
+            "the two states have no known order in common",
+        ));
+    }
+    let (before, after) = (Tables::of(old, shared), Tables::of(new, shared));
+    let rows = [&before, &after].map(|tables| in_rows_of_levels(new, &tables.own));
+    let shared_rows = in_rows_of_levels(new, &after.shared);
+    let sources = rows[0].len() + rows[1].len() + shared_rows.len();
+    let budget = new.budget.for_sources(sources);
+    let (old_files, new_files) = (old.view(sources), new.view(sources));
+    let old_scan = Scan::new(&old_files, order, budget);
+    let new_scan = Scan::new(&new_files, order, budget);
+    let [old_rows, new_rows] = rows;
+    let from = side(&old_scan, old, old_rows, &before);
+    let to = side(&new_scan, new, new_rows, &after);
+    delta(&new_scan, from, to, shared_rows, sink).act(|| "compare with the state before")?;
+    let mut outcome = DeltaOutcome {
+        tables_shared: after.shared.len() as u64,
+        tables_differing: (before.own.len() + after.own.len()) as u64,
+        bytes_differing: before.own_bytes() + after.own_bytes() + old.log_report.bytes + new.log_report.bytes,
+        bytes_read: old.log_report.bytes + new.log_report.bytes,
+        damage: old.damage_at_a_glance(),
+    };
+    outcome.damage.extend(new.damage_at_a_glance());
+    for scan in [old_scan, new_scan] {
+        outcome.bytes_read += scan.bytes_read.get();
+        outcome.damage.extend(scan.findings.into_inner().into_damage());
+    }
+    Ok(outcome)
+}
+
+/// A state's tables, apart.
+struct Tables {
+    shared: Vec<ChainTable>,
+    own: Vec<ChainTable>,
+}
+
+impl Tables {
+    fn of(database: &Database, shared: &BTreeSet<u64>) -> Self {
+        let all = database.all_tables().into_iter();
+        let (shared, own) = all.partition(|table| shared.contains(&table.meta.number));
+        Self { shared, own }
+    }
+
+    fn own_bytes(&self) -> u64 {
+        self.own.iter().map(|table| table.meta.size).sum()
+    }
+}
+
+fn side<'a>(
+    scan: &'a Scan<'a>,
+    database: &'a Database,
+    rows: Vec<Vec<ChainTable>>,
+    tables: &Tables,
+) -> Side<'a> {
+    let chains = rows
+        .into_iter()
+        .map(|row| Source::Tables(Box::new(Chain::new(scan, row))));
+    let logs = Source::Logs(Box::new(database.memtable.cursor(scan)));
+    Side {
+        sources: chains.chain([logs]).collect(),
+        ranks: tables
+            .shared
+            .iter()
+            .map(|table| (table.meta.number, table.rank))
+            .collect(),
+        logs_are_newest: database.version().log_number > 0,
+    }
+}
+
+/// Rows of tables that do not overlap, each of one level.
+fn in_rows_of_levels(database: &Database, tables: &[ChainTable]) -> Vec<Vec<ChainTable>> {
+    let mut levels: BTreeMap<u8, Vec<ChainTable>> = BTreeMap::new();
+    for table in tables {
+        levels.entry(table.level).or_default().push(table.clone());
+    }
+    let order = database.comparator();
+    levels
+        .into_values()
+        .flat_map(|tables| in_rows(order, tables))
+        .collect()
+}

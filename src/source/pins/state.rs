@@ -1,0 +1,153 @@
+//! The file that says what a pin directory holds: `state`, as docs/FORMAT.md has it.
+//!
+//! ```text
+//! state: magic (16) | postcard of State | BLAKE3 of all before it (32)
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::id::{ObjectId, RepositoryId};
+
+/// What every state begins with; another version has another number.
+const MAGIC: &[u8; 16] = b"levault pins 1\n\0";
+
+/// Bytes of a state file at most: some 100 bytes a table.
+pub const STATE_BYTES_MAX: u64 = 256 << 20;
+
+/// What is pinned, and for which snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Whose backup it is.
+    pub repository: RepositoryId,
+    /// The snapshot that these files were read for.
+    pub snapshot: ObjectId,
+    /// The database's name in it.
+    pub database: String,
+    /// Links to tables, by number.
+    pub tables: BTreeMap<u64, PinnedTable>,
+    /// Copies of CURRENT, the MANIFEST and the logs as far as the cut: by their name in the database.
+    pub files: BTreeMap<String, PinnedFile>,
+}
+
+/// A link to a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedTable {
+    /// The link's name.
+    pub pin: String,
+    /// The table's name in the database.
+    pub name: String,
+    /// What the file was when it was linked.
+    pub facts: Facts,
+}
+
+/// A copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedFile {
+    /// The copy's name.
+    pub pin: String,
+    /// Its length.
+    pub len: u64,
+    /// BLAKE3 of its bytes.
+    pub hash: [u8; 32],
+}
+
+/// What tells a file that was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    pub device: u64,
+    pub inode: u64,
+    pub len: u64,
+    /// Seconds and nanoseconds.
+    pub modified: (i64, i64),
+    /// The same of the inode's own change: links, mode, and writes whose time was set back.
+    pub changed: (i64, i64),
+}
+
+impl Facts {
+    pub fn of(facts: &Metadata) -> Self {
+        Self {
+            device: facts.dev(),
+            inode: facts.ino(),
+            len: facts.len(),
+            modified: (facts.mtime(), facts.mtime_nsec()),
+            changed: (facts.ctime(), facts.ctime_nsec()),
+        }
+    }
+
+    /// Equal but for the inode's change, which losing a link is one of.
+    pub fn same_bytes(&self, other: &Self) -> bool {
+        *self
+            == Self {
+                changed: self.changed,
+                ..*other
+            }
+    }
+}
+
+impl State {
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let mut bytes = postcard::to_extend(self, MAGIC.to_vec())
+            .map_err(|cause| Error::caused(Kind::Limit, "encode the pins' state", cause))?;
+        let hash = *blake3::hash(&bytes).as_bytes();
+        bytes.extend_from_slice(&hash);
+        Ok(bytes)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let Some((body, hash)) = bytes.split_last_chunk::<32>() else {
+            return Err(Error::corrupt("the pins' state is too short"));
+        };
+        let Some(rest) = body.strip_prefix(MAGIC) else {
+            return Err(Error::new(Kind::TooNew, "pins of another version"));
+        };
+        if blake3::hash(body).as_bytes() != hash {
+            return Err(Error::corrupt("the pins' state has another hash"));
+        }
+        postcard::from_bytes(rest)
+            .map_err(|cause| Error::caused(Kind::Corrupt, "decode the pins' state", cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        let facts = Facts {
+            device: 1,
+            inode: 2,
+            len: 3,
+            modified: (4, 5),
+            changed: (6, 7),
+        };
+        let table = PinnedTable {
+            pin: "000005-a".into(),
+            name: "000005.ldb".into(),
+            facts,
+        };
+        State {
+            repository: RepositoryId([1; 32]),
+            snapshot: ObjectId([2; 32]),
+            database: "db".into(),
+            tables: [(5, table)].into(),
+            files: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_encoded_comes_back_and_any_changed_byte_is_seen() {
+        let bytes = state().encode().unwrap();
+        assert_eq!(State::decode(&bytes).unwrap(), state());
+        for at in 0..bytes.len() {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 1;
+            assert!(State::decode(&wrong).is_err(), "byte {at}");
+            assert!(State::decode(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+}
