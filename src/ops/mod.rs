@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod capture;
 pub mod check;
+mod digests;
 pub mod read;
 pub mod restore;
 pub mod stats;

@@ -117,6 +117,8 @@ pub struct Capture {
     pub log_entries: u64,
     /// Logs that ended inside a write that never finished: normal after a crash or under a writer.
     pub torn_tails: Vec<LogTail>,
+    /// Backups since one that read everything, this one included: 0 if it did itself.
+    pub increments: u32,
 }
 
 /// What held a database's tables while they were read.
@@ -145,6 +147,7 @@ impl Default for Capture {
             bytes_read: 0,
             log_entries: 0,
             torn_tails: Vec::new(),
+            increments: 0,
         }
     }
 }

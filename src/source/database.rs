@@ -140,6 +140,14 @@ impl Database {
         self.version.last_sequence.max(self.log_report.last_sequence)
     }
 
+    /// Number of its MANIFEST; owners count up.
+    pub fn manifest_number(&self) -> u64 {
+        match FileName::parse(&self.files.manifest.name) {
+            Some(FileName::Manifest(number)) => number,
+            _ => 0,
+        }
+    }
+
     /// The state its MANIFEST records.
     pub fn version(&self) -> &Version {
         &self.version

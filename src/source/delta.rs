@@ -8,7 +8,7 @@ use crate::leveldb::chain::{Chain, ChainTable};
 use crate::leveldb::damage::Damage;
 use crate::leveldb::delta::{ChangeSink, Side, delta};
 use crate::leveldb::merge::Source;
-use crate::leveldb::scan::Scan;
+use crate::leveldb::scan::{Budget, Scan};
 
 /// What a comparison read and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,10 +51,16 @@ pub fn changes(
     let (old_files, new_files) = (old.view(sources), new.view(sources));
     let old_scan = Scan::new(&old_files, order, budget);
     let new_scan = Scan::new(&new_files, order, budget);
+    // Single blocks: what lies around a key that is looked up is not wanted.
+    let one_by_one = Budget {
+        window_bytes: 0,
+        ..budget
+    };
+    let shared_scan = Scan::new(&new_files, order, one_by_one);
     let [old_rows, new_rows] = rows;
     let from = side(&old_scan, old, old_rows, &before);
     let to = side(&new_scan, new, new_rows, &after);
-    delta(&new_scan, from, to, shared_rows, sink).act(|| "compare with the state before")?;
+    delta(&shared_scan, from, to, shared_rows, sink).act(|| "compare with the state before")?;
     let mut outcome = DeltaOutcome {
         tables_shared: after.shared.len() as u64,
         tables_differing: (before.own.len() + after.own.len()) as u64,
@@ -63,7 +69,7 @@ pub fn changes(
         damage: old.damage_at_a_glance(),
     };
     outcome.damage.extend(new.damage_at_a_glance());
-    for scan in [old_scan, new_scan] {
+    for scan in [old_scan, new_scan, shared_scan] {
         outcome.bytes_read += scan.bytes_read.get();
         outcome.damage.extend(scan.findings.into_inner().into_damage());
     }

@@ -10,6 +10,8 @@ pub enum Ending {
     Incomplete,
     /// The source database is damaged; what is readable was saved and the rest listed.
     SourceDamaged,
+    /// Saved, but all of a database said another thing than its changes before.
+    Disagreement,
     /// `check` found errors.
     CheckFailed,
 }
@@ -21,6 +23,7 @@ impl Ending {
             Self::Done => 0,
             Self::Incomplete => 3,
             Self::SourceDamaged => 22,
+            Self::Disagreement => 24,
             Self::CheckFailed => 25,
         }
     }

@@ -103,6 +103,8 @@ pub enum Verb {
     /// Say what uses the space
     #[command(alias = "info")]
     Stats(StatsArgs),
+    /// What is kept beside a database for its next backup; needs no repository
+    Pins(PinsArgs),
     /// Passwords and keys
     Key(KeyArgs),
     /// Print version and formats
@@ -126,6 +128,24 @@ pub struct BackupArgs {
     /// Store the files as they are instead of their records
     #[arg(long)]
     pub physical: bool,
+    /// Read everything, and compare it with what the changes alone make of it
+    #[arg(long)]
+    pub full: bool,
+    /// Do as with --full in one of so many backups of a database; 0: never
+    #[arg(long, value_name = "N", default_value_t = levault::ops::backup::AUDIT_EVERY)]
+    pub audit_every: u32,
+    /// Store no snapshot if no record changed since the one before
+    #[arg(long)]
+    pub skip_if_unchanged: bool,
+    /// Keep nothing beside the database: each backup reads everything
+    #[arg(long, conflicts_with_all = ["pin_copy", "pin_bytes_max"])]
+    pub no_pins: bool,
+    /// Keep copies of the tables where they cannot be linked: as much space again as they take
+    #[arg(long)]
+    pub pin_copy: bool,
+    /// Keep nothing of a database whose tables are larger than this (500M, 20G)
+    #[arg(long, value_name = "SIZE", value_parser = crate::output::size)]
+    pub pin_bytes_max: Option<u64>,
     /// Read and count, store nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -296,6 +316,29 @@ pub struct StatsArgs {
     /// Only this snapshot
     #[arg(value_name = "SNAPSHOT")]
     pub snapshot: Option<String>,
+}
+
+#[derive(Args)]
+pub struct PinsArgs {
+    #[command(subcommand)]
+    pub verb: PinsVerb,
+}
+
+#[derive(Subcommand)]
+pub enum PinsVerb {
+    /// List what is kept beside these databases
+    List(PinsOf),
+    /// Remove it: the next backup reads everything
+    Drop(PinsOf),
+    /// Remove what belongs to databases that are gone, and what no backup can use
+    Gc(PinsOf),
+}
+
+#[derive(Args)]
+pub struct PinsOf {
+    /// LevelDB directories, also such that are gone
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
 }
 
 #[derive(Args)]

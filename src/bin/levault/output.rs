@@ -102,6 +102,20 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} TiB")
 }
 
+/// `20G` as bytes, as people write it: a whole number, and K, M, G or T in powers of 1024.
+pub fn size(words: &str) -> std::result::Result<u64, String> {
+    let wrong = || format!("{words}: want a size like 500M or 20G");
+    let (count, shift) = match words.chars().last() {
+        Some('K' | 'k') => (&words[..words.len() - 1], 10),
+        Some('M' | 'm') => (&words[..words.len() - 1], 20),
+        Some('G' | 'g') => (&words[..words.len() - 1], 30),
+        Some('T' | 't') => (&words[..words.len() - 1], 40),
+        _ => (words, 0),
+    };
+    let count: u64 = count.parse().map_err(|_| wrong())?;
+    count.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
 /// RFC 3339 with zone, to the second; nanoseconds only where programs read.
 pub fn time(at: UnixNanos) -> String {
     match Timestamp::from_nanosecond(i128::from(at.0)) {
@@ -143,6 +157,15 @@ mod tests {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(5 << 40), "5.0 TiB");
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        assert_eq!(size("1536"), Ok(1536));
+        assert_eq!(size("20G"), Ok(20 << 30));
+        for wrong in ["", "G", "1.5G", "-1", "99999999T", "1GB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Single keys out of a chain, in ascending order: blocks that cannot hold one are never read.
 //!
 //! An index key is at or behind every key of its block and before every key of the next one, so the first block
-//! whose index key is not before the wanted key is the only one where its newest entry can be.
+//! whose index key is not before the wanted key is the only one of its table where its newest entry can be. The last index
+//! key of a table may be any key behind it, also behind the next table: there the MANIFEST's largest key counts.
 
 use std::cmp::Ordering;
 
@@ -106,7 +107,10 @@ impl Chain<'_> {
     /// True if the current block cannot hold `key`, and no block is better than it.
     fn must_load(&self, key: &[u8]) -> bool {
         match &self.open {
-            Some(open) if self.end > 0 => self.scan.order.compare(user_key(&open.bound), key).is_lt(),
+            Some(open) if self.end > 0 => {
+                let before = |bound: &[u8]| self.scan.order.compare(bound, key).is_lt();
+                before(user_key(&open.bound)) || before(open.table.meta.largest_user_key())
+            }
             _ => true,
         }
     }
@@ -116,9 +120,9 @@ impl Chain<'_> {
         let order = self.scan.order;
         loop {
             (self.at, self.end) = (0, 0);
+            let ends_before = |table: &ChainTable| order.compare(table.meta.largest_user_key(), key).is_lt();
+            self.open.take_if(|open| ends_before(&open.table));
             let Some(open) = &mut self.open else {
-                let ends_before =
-                    |table: &ChainTable| order.compare(table.meta.largest_user_key(), key).is_lt();
                 while self.tables.as_slice().first().is_some_and(ends_before) {
                     self.tables.next();
                 }

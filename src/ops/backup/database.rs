@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::crypto::{Entropy, OsEntropy};
 use crate::error::{Act, Error, Kind, Result};
-use crate::id::{SetDigest, TimelineId};
+use crate::id::{ObjectId, SetDigest, TimelineId};
 use crate::leveldb::name::FileName;
 use crate::leveldb::scan::Budget;
 use crate::leveldb::{Comparator, Shape};
@@ -15,10 +15,13 @@ use crate::repo::{Catalog, Repo, Writer};
 use crate::report::Report;
 use crate::snapshot::{Capture, Content, Damage, DatabaseRoot, HeldBy, LogTail, Run, Trust};
 use crate::source::handle::MemoryHandle;
+use crate::source::pins::ToPin;
 use crate::source::{self, Captured, Database, DatabaseFile, ScanOutcome};
 
+use super::audit::{self, Disagreement};
+use super::increment::{self, Increment, Made};
 use super::pipeline::{self, StoredRun, StoredRuns};
-use super::{DatabaseOutcome, Stored, files};
+use super::{DatabaseOutcome, Scope, Stored, files};
 
 /// What is known of a database before it is read.
 pub struct Wanted<'a> {
@@ -28,6 +31,10 @@ pub struct Wanted<'a> {
     pub physical: bool,
     /// Read everything, and compare with what the changes alone make of it.
     pub full: bool,
+    /// The same after so many increments; never for 0.
+    pub audit_every: u32,
+    /// Nothing is stored.
+    pub dry_run: bool,
     /// What there is already.
     pub catalog: &'a Catalog,
     /// The history it continues if its sequence numbers went on, and the last of them.
@@ -35,7 +42,50 @@ pub struct Wanted<'a> {
 }
 
 /// A database as the snapshot keeps it, and what to tell of it.
-pub type Saved = (DatabaseRoot, DatabaseOutcome);
+type Told = (DatabaseRoot, DatabaseOutcome);
+
+/// A database that is stored.
+pub struct Saved {
+    pub root: DatabaseRoot,
+    pub outcome: DatabaseOutcome,
+    /// Its files, to be kept for the next backup once the snapshot is durable.
+    pub to_pin: Option<ToPin>,
+}
+
+impl Saved {
+    /// The snapshot that has the same records.
+    pub fn unchanged_since(&self) -> Option<ObjectId> {
+        match self.outcome.scope {
+            Scope::Changes { since, keys: 0, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// The snapshot whose runs it has below its own.
+    pub fn stands_on(&self) -> Option<ObjectId> {
+        match self.outcome.scope {
+            Scope::Changes { since, .. } => Some(since),
+            Scope::Whole { .. } => None,
+        }
+    }
+
+    /// Keeps the files, which `snapshot` was made of. A failure costs the next backup a full read, and is told.
+    pub fn pin(&mut self, snapshot: ObjectId, report: &Report) {
+        let Some(to_pin) = self.to_pin.take() else { return };
+        let root = &self.root;
+        let kept = match root.is_damaged() || root.is_physical() || root.trust != Trust::Verified {
+            true => to_pin.forget().map(|()| None),
+            false => to_pin.keep(snapshot, &root.name).map(Some),
+        };
+        match kept {
+            Ok(kept) => self.outcome.pinned = kept.map(|kept| kept.bytes),
+            Err(error) => report.notice(format!(
+                "{}: nothing is kept for the next backup: {error}",
+                root.name
+            )),
+        }
+    }
+}
 
 /// Reads and stores one database that was captured, or could not be for its damage.
 pub fn save(
@@ -46,14 +96,25 @@ pub fn save(
     report: &Report,
 ) -> Result<Saved> {
     match captured.map(|captured| Database::from_captured(captured, Budget::default())) {
-        Ok(database) => save_open(repo, writer, wanted, &database, report),
-        Err(error) if error.kind() == Kind::Corrupt => Saving {
-            repo,
-            writer,
-            wanted,
-            report,
+        Ok(database) => {
+            let (root, outcome) = save_open(repo, writer, wanted, &database, report)?;
+            let to_pin = ToPin::of(database);
+            Ok(Saved {
+                root,
+                outcome,
+                to_pin,
+            })
         }
-        .unreadable(&error),
+        Err(error) if error.kind() == Kind::Corrupt => {
+            let mut saving = Saving::new(repo, writer, wanted, report);
+            let (root, outcome) = saving.unreadable(&error)?;
+            let to_pin = None;
+            Ok(Saved {
+                root,
+                outcome,
+                to_pin,
+            })
+        }
         Err(error) => Err(error),
     }
 }
@@ -65,13 +126,8 @@ pub fn save_open(
     wanted: &Wanted,
     database: &Database,
     report: &Report,
-) -> Result<Saved> {
-    let mut saving = Saving {
-        repo,
-        writer,
-        wanted,
-        report,
-    };
+) -> Result<Told> {
+    let mut saving = Saving::new(repo, writer, wanted, report);
     saving.say_what_lies_beside();
     report
         .bytes_total
@@ -95,16 +151,16 @@ pub fn save_memory(
     wanted: &Wanted,
     memory: &mut MemoryHandle,
     report: &Report,
-) -> Result<Saved> {
-    let saving = Saving {
-        repo,
-        writer,
-        wanted,
-        report,
-    };
+) -> Result<Told> {
+    let saving = Saving::new(repo, writer, wanted, report);
     let stored = pipeline::store(repo, saving.writer, |scan| memory.scan(scan), report)?;
     let root = saving.logical(memory.shape(), 0, stored, Trust::Unverified)?;
-    Ok(outcome(root, wanted.path, Stored::Records))
+    Ok(outcome(
+        root,
+        wanted.path,
+        Stored::Records,
+        Scope::Whole { why: None },
+    ))
 }
 
 struct Saving<'a, 'w> {
@@ -112,9 +168,21 @@ struct Saving<'a, 'w> {
     writer: &'a mut Writer<'w>,
     wanted: &'a Wanted<'a>,
     report: &'a Report,
+    /// It is another history than the snapshots before have, whatever its sequence numbers say.
+    another: bool,
 }
 
-impl Saving<'_, '_> {
+impl<'a, 'w> Saving<'a, 'w> {
+    fn new(repo: &'a Repo, writer: &'a mut Writer<'w>, wanted: &'a Wanted<'a>, report: &'a Report) -> Self {
+        Self {
+            repo,
+            writer,
+            wanted,
+            report,
+            another: false,
+        }
+    }
+
     /// Files that are not LevelDB's are not this version's to keep; nobody may learn that from a restore.
     fn say_what_lies_beside(&self) {
         let Ok(entries) = std::fs::read_dir(self.wanted.path) else {
@@ -134,7 +202,50 @@ impl Saving<'_, '_> {
         }
     }
 
-    fn records(&mut self, database: &Database) -> Result<Saved> {
+    fn records(&mut self, database: &Database) -> Result<Told> {
+        let made = increment::make(self.repo, self.writer, self.wanted, database, self.report)?;
+        let (why, disagreement) = match made {
+            Increment::Made(made) => match self.audited(made, database)? {
+                Ok(told) => return Ok(told),
+                Err(disagreement) => (Some(disagreement.to_string()), Some(disagreement)),
+            },
+            Increment::Full { why, another } => {
+                self.another = another;
+                (why, None)
+            }
+        };
+        let (root, mut told) = self.whole(database, why)?;
+        told.disagreement = disagreement;
+        Ok((root, told))
+    }
+
+    /// The increment, held to all that the database says if that is due; what they disagree in otherwise.
+    fn audited(&mut self, made: Made, database: &Database) -> Result<Result<Told, Disagreement>> {
+        let Made {
+            mut root,
+            since,
+            keys,
+        } = made;
+        self.tell_cut(&mut root, database);
+        let every = self.wanted.audit_every;
+        let audited = self.wanted.full || every > 0 && root.capture.increments >= every;
+        if audited {
+            match audit::audit(self.repo, self.writer, database, &root, self.report)? {
+                Ok(digest) => {
+                    root.stream_digest = Some(digest);
+                    root.capture.increments = 0;
+                }
+                Err(mut disagreement) => {
+                    disagreement.suspects = increment::suspects(self.wanted.catalog, since, &root);
+                    return Ok(Err(disagreement));
+                }
+            }
+        }
+        let scope = Scope::Changes { since, keys, audited };
+        Ok(Ok(outcome(root, self.wanted.path, Stored::Records, scope)))
+    }
+
+    fn whole(&mut self, database: &Database, why: Option<String>) -> Result<Told> {
         let read = |scan: &mut super::scan::Scan| database.scan(scan);
         let stored = pipeline::store(self.repo, self.writer, read, self.report)?;
         let mut root = self.logical(
@@ -144,7 +255,12 @@ impl Saving<'_, '_> {
             Trust::Verified,
         )?;
         self.tell_cut(&mut root, database);
-        Ok(outcome(root, self.wanted.path, Stored::Records))
+        Ok(outcome(
+            root,
+            self.wanted.path,
+            Stored::Records,
+            Scope::Whole { why },
+        ))
     }
 
     fn logical(
@@ -180,7 +296,7 @@ impl Saving<'_, '_> {
         Ok(root)
     }
 
-    fn files(&mut self, database: &Database, why: String) -> Result<Saved> {
+    fn files(&mut self, database: &Database, why: String) -> Result<Told> {
         let (content, bytes_read, gone) = self.store_files(database.files().collect())?;
         let mut root = self.root(
             database.shape(),
@@ -195,11 +311,16 @@ impl Saving<'_, '_> {
         self.tell_cut(&mut root, database);
         let damage = checked.damage.into_iter().map(Damage::from);
         keep_damage(&mut root, damage.chain(gone).collect());
-        Ok(outcome(root, self.wanted.path, Stored::Files { why }))
+        Ok(outcome(
+            root,
+            self.wanted.path,
+            Stored::Files { why },
+            Scope::Whole { why: None },
+        ))
     }
 
     /// CURRENT or MANIFEST cannot be read: nothing says which files belong, so all of them are kept.
-    fn unreadable(&mut self, error: &Error) -> Result<Saved> {
+    fn unreadable(&mut self, error: &Error) -> Result<Told> {
         let (content, bytes_read, gone) = self.store_files(files::all_in(self.wanted.path)?)?;
         let mut root = self.root(Shape::default(), content, 0, Trust::Verified)?;
         root.capture.bytes_read = bytes_read;
@@ -212,7 +333,12 @@ impl Saving<'_, '_> {
                 .collect(),
         );
         let why = "its MANIFEST cannot be read".into();
-        Ok(outcome(root, self.wanted.path, Stored::Files { why }))
+        Ok(outcome(
+            root,
+            self.wanted.path,
+            Stored::Files { why },
+            Scope::Whole { why: None },
+        ))
     }
 
     /// The content, the bytes read, and what is to be told of files that were gone.
@@ -265,7 +391,7 @@ impl Saving<'_, '_> {
     /// A sequence number that went back tells another history under the same path.
     fn timeline(&self, last_sequence: u64) -> Result<TimelineId> {
         match self.wanted.timeline {
-            Some((timeline, before)) if before <= last_sequence => Ok(timeline),
+            Some((timeline, before)) if before <= last_sequence && !self.another => Ok(timeline),
             _ => {
                 let mut id = [0; TimelineId::LEN];
                 OsEntropy.fill(&mut id)?;
@@ -328,11 +454,14 @@ fn capture(scan: &ScanOutcome) -> Capture {
     }
 }
 
-fn outcome(root: DatabaseRoot, path: &Path, stored: Stored) -> (DatabaseRoot, DatabaseOutcome) {
+fn outcome(root: DatabaseRoot, path: &Path, stored: Stored, scope: Scope) -> Told {
     let outcome = DatabaseOutcome {
         name: root.name.clone(),
         path: PathBuf::from(path),
         stored,
+        scope,
+        pinned: None,
+        disagreement: None,
         records: root.records,
         key_bytes: root.key_bytes,
         value_bytes: root.value_bytes,

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::ObjectId;
 use crate::leveldb::Comparator;
 use crate::record::SetDigestAcc;
-use crate::repo::{BlobReader, Repo, Writer};
+use crate::repo::{BlobReader, Catalog, Repo, Writer};
 use crate::report::Report;
 use crate::run::fold::{self, Fold};
 use crate::run::{KeyRange, StackCursor, Tombstones, Walker};
@@ -20,23 +20,25 @@ use super::database::{Wanted, tail};
 use super::pipeline::{self, StoredRun, StoredRuns};
 use super::scan::Counts;
 
-/// Full reads that check the increments before them: one in so many backups of a database.
-pub const AUDIT_EVERY: u32 = 50;
-
 /// What came of the wish for an increment.
 pub enum Increment {
-    /// The database as it is now, standing on `since`.
-    Made {
-        root: Box<DatabaseRoot>,
-        since: ObjectId,
-        changed: u64,
-    },
+    /// The changes are stored.
+    Made(Made),
     /// All of it must be read; the reason, unless it is simply the first time.
     Full {
         why: Option<String>,
         /// It is another database than before: a new history begins.
         another: bool,
     },
+}
+
+/// The database as it is now, standing on a snapshot.
+pub struct Made {
+    pub root: DatabaseRoot,
+    /// That snapshot.
+    pub since: ObjectId,
+    /// Keys whose records are not the same.
+    pub keys: u64,
 }
 
 fn full(why: impl Into<String>) -> Increment {
@@ -61,7 +63,12 @@ pub fn make(
                 another: false,
             });
         }
-        Some(Err(error)) => return Ok(full(error.to_string())),
+        Some(Err(error)) => {
+            // What touched the files may have put others in their place.
+            let another = error.kind() == Kind::Mismatch;
+            let why = Some(error.to_string());
+            return Ok(Increment::Full { why, another });
+        }
         Some(Ok(Some(before))) => before,
     };
     let parent = match parent(repo, wanted, &before) {
@@ -80,16 +87,18 @@ pub fn make(
     if let Some(damage) = stored.scan.damage.first() {
         return Ok(full(format!("{}: {}", damage.file, damage.what)));
     }
-    let changed = stored.hashes.len() as u64;
+    let keys = stored.base.root.as_ref().map_or(0, |root| root.top.records);
     let Some(mut root) = stacked(repo, parent, database, stored) else {
         return Ok(full("the changes do not fit the state before"));
     };
-    fold_stack(repo, writer, &mut root, report)?;
-    Ok(Increment::Made {
-        root: Box::new(root),
+    if !wanted.dry_run {
+        fold_stack(repo, writer, &mut root, report)?;
+    }
+    Ok(Increment::Made(Made {
+        root,
         since: before.snapshot,
-        changed,
-    })
+        keys,
+    }))
 }
 
 /// The pinned snapshot's database, if an increment may stand on it.
@@ -133,7 +142,8 @@ fn parent<'a>(repo: &Repo, wanted: &Wanted<'a>, before: &Before) -> Result<&'a D
 /// What tells that the two states are not one database's, or not whole.
 fn contradiction(parent: &DatabaseRoot, before: &Before, now: &Database) -> Option<Increment> {
     let then = &before.database;
-    if then.last_sequence() != parent.last_sequence {
+    // Greater is what a backup leaves that found no record changed, and stored no snapshot for it.
+    if then.last_sequence() < parent.last_sequence {
         return Some(full("the pinned files are not those of the snapshot they name"));
     }
     let another = |why: &str| {
@@ -144,6 +154,11 @@ fn contradiction(parent: &DatabaseRoot, before: &Before, now: &Database) -> Opti
     };
     if now.last_sequence() < then.last_sequence() {
         return another("its sequence numbers went back: it was rolled back, restored or replaced");
+    }
+    if now.manifest_number() < then.manifest_number() {
+        return another(
+            "its MANIFEST has a smaller number than before: it was repaired, restored or replaced",
+        );
     }
     let tables = &then.version().tables;
     let replaced = now.version().tables.keys().any(|&(_, number)| {
@@ -185,6 +200,7 @@ fn stacked(
     root.shape.last_sequence = database.last_sequence();
     root.shape.next_file = database.version().next_file;
     root.capture = capture(&stored.scan, database);
+    root.capture.increments = parent.capture.increments.saturating_add(1);
     if let (Some(run), Content::Logical { runs, .. }) = (
         run_of(stored.base, &stored.hashes, database.comparator()),
         &mut root.content,
@@ -193,6 +209,21 @@ fn stacked(
         root.stream_digest = None;
     }
     Some(root)
+}
+
+/// Snapshots that a disagreement puts in doubt: those that stand on increments since all of the database was last read.
+pub fn suspects(catalog: &Catalog, since: ObjectId, root: &DatabaseRoot) -> Vec<ObjectId> {
+    let at = catalog.snapshots.iter().position(|stored| stored.id == since);
+    let until = catalog.snapshots.iter().take(at.map_or(0, |at| at + 1)).rev();
+    let of_it = until.filter_map(|stored| {
+        let mut databases = stored.snapshot.databases();
+        let found = databases.find(|other| other.timeline == root.timeline && other.name == root.name)?;
+        Some((stored.id, found.capture.increments))
+    });
+    of_it
+        .take_while(|(_, increments)| *increments > 0)
+        .map(|(id, _)| id)
+        .collect()
 }
 
 /// `None` for a run without entries.

@@ -1,9 +1,11 @@
 //! Backup: databases in, one snapshot out.
 //!
-//! The story, top to bottom: capture all databases, one right after the other; per database either its records (a
-//! run tree) or, when they cannot be told, its files; flush packs and index; prove that all the snapshot rests on
-//! is there; store the snapshot. Nothing is reported before it is durable. Nothing is written into a source.
+//! The story, top to bottom: capture all databases, one right after the other; per database what changed since the
+//! state that its pins keep (one more run on that snapshot's stack), or all its records (a run tree), or, when those cannot be
+//! told, its files; flush packs and index; prove that all the snapshot rests on is there; store the snapshot; pin what
+//! was read for the next time. Nothing is reported before it is durable. Nothing is written into a source.
 
+mod audit;
 mod database;
 mod files;
 mod hooks;
@@ -13,6 +15,7 @@ mod scan;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixNanos;
@@ -22,13 +25,33 @@ use crate::leveldb::Dialect;
 use crate::repo::{Catalog, Repo, Store, Writer};
 use crate::report::Report;
 use crate::snapshot::{self, Damage, DatabaseRoot, Snapshot, Source};
-use crate::source::{Capture, Captured, HandleSource};
+use crate::source::pins::Keeping;
+use crate::source::{Capture, Captured, HandleSource, Pins};
 
+pub use audit::{Difference, Disagreement};
 use database::{Saved, Wanted};
 pub use hooks::Hooks;
 
 /// How often a backup begins anew when packs it counted on vanish under it.
 const ATTEMPTS_MAX: u32 = 3;
+
+/// Increments of a database until one is checked by reading everything.
+pub const AUDIT_EVERY: u32 = 50;
+
+/// Whether what was read is kept for the next backup, which then reads only what changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pinning {
+    /// Beside each database.
+    Keep(Keeping),
+    /// Nothing is kept, and what is kept is not used.
+    None,
+}
+
+impl Default for Pinning {
+    fn default() -> Self {
+        Self::Keep(Keeping::default())
+    }
+}
 
 /// What to back up, and what to call it.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +68,12 @@ pub struct Backup {
     pub physical: bool,
     /// Read everything, and compare it with what the changes alone make of it.
     pub full: bool,
+    /// The same in one of so many backups of a database; [`AUDIT_EVERY`] when `None`, never for 0.
+    pub audit_every: Option<u32>,
+    /// What is kept for the next backup.
+    pub pinning: Pinning,
+    /// Store no snapshot if no record of any database changed since the one before.
+    pub skip_if_unchanged: bool,
     /// Read and count; store nothing.
     pub dry_run: bool,
     /// Commands around the captures.
@@ -56,8 +85,10 @@ pub struct Backup {
 /// What was saved.
 #[derive(Clone, Debug)]
 pub struct BackupOutcome {
-    /// The new snapshot; `None` for a dry run.
+    /// The new snapshot; `None` for a dry run, and when nothing changed and that was to be skipped.
     pub snapshot: Option<ObjectId>,
+    /// The snapshot that has the same records, when none was stored for it.
+    pub unchanged_since: Option<ObjectId>,
     /// When reading began.
     pub begin: UnixNanos,
     /// When all was durable.
@@ -86,6 +117,25 @@ pub enum Stored {
     },
 }
 
+/// How much of a database was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it; why, where reading the changes could have been enough.
+    Whole {
+        /// The reason.
+        why: Option<String>,
+    },
+    /// What is not the same in the state that a snapshot was made of.
+    Changes {
+        /// That snapshot.
+        since: ObjectId,
+        /// Keys that were put, or deleted, with another result than before.
+        keys: u64,
+        /// All was read besides, and agreed.
+        audited: bool,
+    },
+}
+
 /// One database of a backup.
 #[derive(Clone, Debug)]
 pub struct DatabaseOutcome {
@@ -95,6 +145,12 @@ pub struct DatabaseOutcome {
     pub path: PathBuf,
     /// How it was stored.
     pub stored: Stored,
+    /// How much of it was read.
+    pub scope: Scope,
+    /// Bytes of the tables kept for the next backup; `None` if none are.
+    pub pinned: Option<u64>,
+    /// What all of it says against what its changes made of it: a bug, or a source that was tampered with.
+    pub disagreement: Option<Disagreement>,
     /// Records that are certain.
     pub records: u64,
     /// Their key bytes.
@@ -162,7 +218,12 @@ impl Backup {
                 }
                 HandleSource::Memory(memory) => database::save_memory(repo, writer, &wanted, memory, report),
             };
-            Ok(vec![saved.act(|| format!("back up {}", path.display()))?])
+            let (root, outcome) = saved.act(|| format!("back up {}", path.display()))?;
+            Ok(vec![Saved {
+                root,
+                outcome,
+                to_pin: None,
+            }])
         };
         self.attempt(repo, &catalog, begin, report, &mut save)
     }
@@ -175,7 +236,8 @@ impl Backup {
         names: &[String],
         report: &Report,
     ) -> Result<Vec<Saved>> {
-        let captured = self.hooks.around(report, || self.capture())?;
+        let pins = self.pins(repo, names, report);
+        let captured = self.hooks.around(report, || self.capture(pins))?;
         let save = |((path, name), captured): ((&PathBuf, &String), Result<Captured>)| {
             let wanted = self.wanted(catalog, path, name)?;
             database::save(repo, writer, &wanted, captured, report)
@@ -184,18 +246,37 @@ impl Backup {
         self.paths.iter().zip(names).zip(captured).map(save).collect()
     }
 
+    /// The pins of each database, where there can be any.
+    fn pins(&self, repo: &Repo, names: &[String], report: &Report) -> Vec<Option<Arc<Pins>>> {
+        let Pinning::Keep(keeping) = self.pinning else {
+            return vec![None; self.paths.len()];
+        };
+        let open = |(path, name): (&PathBuf, &String)| match Pins::open(path, *repo.id(), keeping) {
+            Ok(pins) => Some(Arc::new(pins)),
+            Err(error) => {
+                // A path that is none is told by the capture.
+                if error.kind() != Kind::NotFound {
+                    report.notice(format!("{name}: nothing is kept for the next backup: {error}"));
+                }
+                None
+            }
+        };
+        self.paths.iter().zip(names).map(open).collect()
+    }
+
     /// All cuts, back to back in the order of the paths. A database whose list of files cannot be read is no reason
     /// to lose the others; what makes a whole backup senseless is.
-    fn capture(&self) -> Result<Vec<Result<Captured>>> {
+    fn capture(&self, pins: Vec<Option<Arc<Pins>>>) -> Result<Vec<Result<Captured>>> {
         let mut capture = Capture::default();
         capture.patience = self.patience.unwrap_or(capture.patience);
-        self.paths
-            .iter()
-            .map(|path| match capture.take(path) {
+        let take = |(path, pins): (&PathBuf, Option<Arc<Pins>>)| {
+            capture.pins = pins;
+            match capture.take(path) {
                 Err(error) if error.kind() != Kind::Corrupt => Err(error),
                 taken => Ok(taken),
-            })
-            .collect()
+            }
+        };
+        self.paths.iter().zip(pins).map(take).collect()
     }
 
     fn wanted<'a>(&self, catalog: &'a Catalog, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
@@ -206,6 +287,8 @@ impl Backup {
             name,
             physical: self.physical,
             full: self.full,
+            audit_every: self.audit_every.unwrap_or(AUDIT_EVERY),
+            dry_run: self.dry_run,
             catalog,
             timeline,
         })
@@ -221,14 +304,24 @@ impl Backup {
     ) -> Result<BackupOutcome> {
         let store = if self.dry_run { Store::Nothing } else { Store::New };
         let mut writer = Writer::start(repo, report, store)?;
-        let (roots, databases): (Vec<_>, Vec<_>) = save(&mut writer)?.into_iter().unzip();
+        let mut saved = save(&mut writer)?;
         let relied_on = writer.finish()?;
-        let snapshot = match self.dry_run {
+        let unchanged_since = self.unchanged(&saved, catalog);
+        let snapshot = match self.dry_run || unchanged_since.is_some() {
             true => None,
-            false => Some(self.publish(repo, catalog, roots, begin, &relied_on)?),
+            false => {
+                let roots = saved.iter().map(|saved| saved.root.clone()).collect();
+                repo.prove_snapshots(&saved.iter().filter_map(Saved::stands_on).collect())?;
+                Some(self.publish(repo, catalog, roots, begin, &relied_on)?)
+            }
         };
+        if let Some(snapshot) = snapshot.or(unchanged_since).filter(|_| !self.dry_run) {
+            saved.iter_mut().for_each(|saved| saved.pin(snapshot, report));
+        }
+        let databases: Vec<_> = saved.into_iter().map(|saved| saved.outcome).collect();
         Ok(BackupOutcome {
             snapshot,
+            unchanged_since,
             begin,
             end: repo.clock().now(),
             blobs_new: report.blobs_new.get(),
@@ -237,6 +330,16 @@ impl Backup {
             bytes_read: databases.iter().map(|database| database.capture.bytes_read).sum(),
             databases,
         })
+    }
+
+    /// The snapshot that has these records already and nothing else, if that is not to be stored again.
+    fn unchanged(&self, saved: &[Saved], catalog: &Catalog) -> Option<ObjectId> {
+        let since = saved.first()?.unchanged_since()?;
+        let all_since = saved.iter().all(|saved| saved.unchanged_since() == Some(since));
+        let stored = catalog.snapshots.iter().find(|stored| stored.id == since)?;
+        let same_tags = self.tags.iter().all(|tag| stored.snapshot.tags.contains(tag));
+        let whole = stored.snapshot.sources.len() == saved.len() && same_tags;
+        (self.skip_if_unchanged && all_since && whole).then_some(since)
     }
 
     fn publish(

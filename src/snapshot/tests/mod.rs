@@ -72,6 +72,7 @@ fn database() -> DatabaseRoot {
                 offset: 12,
                 bytes_left: 3,
             }],
+            increments: 2,
             ..Capture::default()
         },
         trust: Trust::Verified,

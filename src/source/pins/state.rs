@@ -4,13 +4,17 @@
 //! state: magic (16) | postcard of State | BLAKE3 of all before it (32)
 //! ```
 
-use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, Metadata};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Act, Error, Kind, Result};
 use crate::id::{ObjectId, RepositoryId};
 
 /// What every state begins with; another version has another number.
@@ -28,21 +32,25 @@ pub struct State {
     pub snapshot: ObjectId,
     /// The database's name in it.
     pub database: String,
-    /// Links to tables, by number.
+    /// What keeps the tables, by number.
     pub tables: BTreeMap<u64, PinnedTable>,
     /// Copies of CURRENT, the MANIFEST and the logs as far as the cut: by their name in the database.
     pub files: BTreeMap<String, PinnedFile>,
 }
 
-/// A link to a table.
+/// What keeps a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinnedTable {
-    /// The link's name.
+    /// The link's or the copy's name.
     pub pin: String,
     /// The table's name in the database.
     pub name: String,
-    /// What the file was when it was linked.
+    /// What the database's file was when it was pinned.
     pub facts: Facts,
+    /// It is a copy, not a link.
+    pub copied: bool,
+    /// BLAKE3 of its bytes, if it was computed.
+    pub hash: Option<[u8; 32]>,
 }
 
 /// A copy.
@@ -90,6 +98,36 @@ impl Facts {
 }
 
 impl State {
+    /// The state in a file; `None` if there is none, or one that cannot be used: then the backup reads everything and
+    /// writes another.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(path, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+            opened => File::from(
+                opened
+                    .map_err(std::io::Error::from)
+                    .act(|| format!("open {}", path.display()))?,
+            ),
+        };
+        let doing = || format!("read {}", path.display());
+        let facts = file.metadata().act(doing)?;
+        if !facts.is_file() || facts.len() > STATE_BYTES_MAX {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        file.take(STATE_BYTES_MAX).read_to_end(&mut bytes).act(doing)?;
+        Ok(Self::decode(&bytes).ok())
+    }
+
+    /// Names of all pins.
+    pub fn pins(&self) -> BTreeSet<&str> {
+        let tables = self.tables.values().map(|table| table.pin.as_str());
+        tables
+            .chain(self.files.values().map(|file| file.pin.as_str()))
+            .collect()
+    }
+
     pub fn encode(&self) -> Result<Vec<u8>> {
         let mut bytes = postcard::to_extend(self, MAGIC.to_vec())
             .map_err(|cause| Error::caused(Kind::Limit, "encode the pins' state", cause))?;
@@ -108,9 +146,17 @@ impl State {
         if blake3::hash(body).as_bytes() != hash {
             return Err(Error::corrupt("the pins' state has another hash"));
         }
-        postcard::from_bytes(rest)
-            .map_err(|cause| Error::caused(Kind::Corrupt, "decode the pins' state", cause))
+        let state: Self = postcard::from_bytes(rest)
+            .map_err(|cause| Error::caused(Kind::Corrupt, "decode the pins' state", cause))?;
+        match state.pins().iter().all(|pin| is_plain(pin)) {
+            true => Ok(state),
+            false => Err(Error::corrupt("a pin's name leads out of its directory")),
+        }
     }
+}
+
+fn is_plain(pin: &str) -> bool {
+    !pin.is_empty() && !pin.contains('/') && pin != "." && pin != ".."
 }
 
 #[cfg(test)]
@@ -129,6 +175,8 @@ mod tests {
             pin: "000005-a".into(),
             name: "000005.ldb".into(),
             facts,
+            copied: false,
+            hash: Some([6; 32]),
         };
         State {
             repository: RepositoryId([1; 32]),

@@ -5,8 +5,11 @@ use std::time::Duration;
 use levault::clock::UnixNanos;
 use levault::error::Result;
 use levault::leveldb::Dialect;
-use levault::ops::backup::{Backup, BackupOutcome, DatabaseOutcome, Hooks, Stored};
+use levault::ops::backup::{
+    Backup, BackupOutcome, DatabaseOutcome, Difference, Disagreement, Hooks, Pinning, Scope, Stored,
+};
 use levault::snapshot::HeldBy;
+use levault::source::pins::{KeepBy, Keeping};
 use serde_json::{Value, json};
 
 use super::{Run, usage};
@@ -27,6 +30,10 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     backup.name = args.name.clone();
     backup.physical = args.physical;
     backup.dry_run = args.dry_run;
+    backup.full = args.full;
+    backup.audit_every = Some(args.audit_every);
+    backup.skip_if_unchanged = args.skip_if_unchanged;
+    backup.pinning = pinning(args);
     backup.hooks = Hooks {
         before: args.pre_hook.clone(),
         after: args.post_hook.clone(),
@@ -38,12 +45,25 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     Ok(ending(run, &outcome))
 }
 
+fn pinning(args: &BackupArgs) -> Pinning {
+    let by = match args.pin_copy {
+        true => KeepBy::LinksOrCopies,
+        false => KeepBy::Links,
+    };
+    match args.no_pins {
+        true => Pinning::None,
+        false => Pinning::Keep(Keeping {
+            by,
+            bytes_max: args.pin_bytes_max,
+        }),
+    }
+}
+
 fn ending(run: &Run, outcome: &BackupOutcome) -> Ending {
-    if outcome
-        .databases
-        .iter()
-        .any(|database| !database.damage.is_empty())
-    {
+    let any = |is: fn(&DatabaseOutcome) -> bool| outcome.databases.iter().any(is);
+    if any(|database| database.disagreement.is_some()) {
+        Ending::Disagreement
+    } else if any(|database| !database.damage.is_empty()) {
         Ending::SourceDamaged
     } else if !run.report.problems().is_empty() {
         Ending::Incomplete
@@ -67,9 +87,13 @@ fn tell(run: &Run, outcome: &BackupOutcome) -> Result<()> {
         bytes(outcome.bytes_added_packed),
         seconds(outcome.begin, outcome.end),
     ))?;
-    match outcome.snapshot {
-        Some(id) => run.output.say(format!("snapshot {} saved", id.short())),
-        None => run.output.say("dry run: nothing was stored"),
+    match (outcome.snapshot, outcome.unchanged_since) {
+        (Some(id), _) => run.output.say(format!("snapshot {} saved", id.short())),
+        (None, Some(id)) => run.output.say(format!(
+            "no record changed since snapshot {}: none was stored",
+            id.short()
+        )),
+        (None, None) => run.output.say("dry run: nothing was stored"),
     }
 }
 
@@ -84,6 +108,7 @@ fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
         database.records,
         bytes(database.key_bytes + database.value_bytes),
     ))?;
+    tell_scope(run, database)?;
     run.output.detail(format!(
         "  read {} of {}, newest sequence number {}",
         bytes(database.capture.bytes_read),
@@ -121,6 +146,55 @@ fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
     Ok(())
 }
 
+fn tell_scope(run: &Run, database: &DatabaseOutcome) -> Result<()> {
+    match &database.scope {
+        Scope::Whole { why: None } => {}
+        Scope::Whole { why: Some(why) } => run
+            .output
+            .warn(&format!("{}: all of it was read: {why}", database.name)),
+        Scope::Changes { since, keys, audited } => run.output.say(format!(
+            "  {keys} keys changed since snapshot {}{}",
+            since.short(),
+            if *audited {
+                "; all of it was read, and agrees"
+            } else {
+                ""
+            },
+        ))?,
+    }
+    if let Some(disagreement) = &database.disagreement {
+        tell_disagreement(run, disagreement);
+    }
+    match database.pinned {
+        Some(pinned) => run.output.detail(format!(
+            "  {} of tables are kept beside it for the next backup",
+            bytes(pinned)
+        )),
+        None => Ok(()),
+    }
+}
+
+fn tell_disagreement(run: &Run, disagreement: &Disagreement) {
+    let value = |value: &Option<(u64, _)>| match value {
+        Some((len, hash)) => format!("{len} bytes, BLAKE3 {hash}"),
+        None => "no record".into(),
+    };
+    for found in &disagreement.differences {
+        run.output.warn(&format!(
+            "  {}: by its changes {}; in the database {}",
+            key_text(&found.key),
+            value(&found.by_changes),
+            value(&found.in_database)
+        ));
+    }
+    for suspect in &disagreement.suspects {
+        run.output.warn(&format!(
+            "  snapshot {} is suspect: it stands on changes that were not checked",
+            suspect.short()
+        ));
+    }
+}
+
 /// One piece of damage, for people.
 pub fn damage_text(damage: &levault::snapshot::Damage) -> String {
     let at = damage
@@ -151,7 +225,8 @@ fn summary(outcome: &BackupOutcome) -> Value {
     json!({
         "message_type": "summary",
         "snapshot_id": outcome.snapshot.map(|id| id.to_hex()),
-        "dry_run": outcome.snapshot.is_none(),
+        "dry_run": outcome.snapshot.is_none() && outcome.unchanged_since.is_none(),
+        "unchanged_since": outcome.unchanged_since.map(|id| id.to_hex()),
         "backup_start": time_exact(outcome.begin),
         "backup_end": time_exact(outcome.end),
         "total_duration": seconds(outcome.begin, outcome.end),
@@ -169,6 +244,10 @@ fn database_json(database: &DatabaseOutcome) -> Value {
         "db": database.name,
         "path": database.path.display().to_string(),
         "stored": match &database.stored { Stored::Records => "records", Stored::Files { .. } => "files" },
+        "scope": scope_json(&database.scope),
+        "bytes_read": database.capture.bytes_read,
+        "pinned_bytes": database.pinned,
+        "disagreement": database.disagreement.as_ref().map(disagreement_json),
         "records": database.records,
         "key_bytes": database.key_bytes,
         "value_bytes": database.value_bytes,
@@ -183,6 +262,33 @@ fn database_json(database: &DatabaseOutcome) -> Value {
         "dialect": dialect(database.dialect),
         "torn_tails": database.capture.torn_tails.iter().map(|tail| json!({"file": tail.file, "offset": tail.offset}))
             .collect::<Vec<_>>(),
+    })
+}
+
+fn scope_json(scope: &Scope) -> Value {
+    match scope {
+        Scope::Whole { why } => json!({"read": "all", "why": why}),
+        Scope::Changes { since, keys, audited } => {
+            json!({"read": "changes", "since": since.to_hex(), "keys_changed": keys, "audited": audited})
+        }
+    }
+}
+
+fn disagreement_json(disagreement: &Disagreement) -> Value {
+    let value = |value: &Option<(u64, blake3::Hash)>| {
+        value.map(|(len, hash)| json!({"bytes": len, "blake3": hash.to_hex().as_str()}))
+    };
+    let difference = |found: &Difference| {
+        let mut object = serde_json::Map::new();
+        put_bytes(&mut object, "key", &found.key);
+        object.insert("by_changes".into(), value(&found.by_changes).into());
+        object.insert("in_database".into(), value(&found.in_database).into());
+        Value::from(object)
+    };
+    json!({
+        "keys": disagreement.keys,
+        "differences": disagreement.differences.iter().map(difference).collect::<Vec<_>>(),
+        "suspects": disagreement.suspects.iter().map(|id| id.to_hex()).collect::<Vec<_>>(),
     })
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Run, usage};
 use crate::advice::Ending;
 use crate::args::CheckArgs;
-use crate::output::bytes;
+use crate::output::{bytes, size};
 use crate::progress::watch;
 
 /// Checks, then says what was found; never "done" with an error.
@@ -93,18 +93,10 @@ fn subset(words: &str) -> Result<ReadData> {
             false => Err(wrong()),
         };
     }
-    let shift = match words.chars().last() {
-        Some('K' | 'k') => 10,
-        Some('M' | 'm') => 20,
-        Some('G' | 'g') => 30,
-        Some('T' | 't') => 40,
-        _ => return Err(wrong()),
-    };
-    let count: u64 = words[..words.len() - 1].parse().map_err(|_| wrong())?;
-    count
-        .checked_mul(1 << shift)
-        .map(ReadData::Bytes)
-        .ok_or_else(wrong)
+    match words.ends_with(|last: char| last.is_ascii_digit()) {
+        true => Err(wrong()),
+        false => size(words).map(ReadData::Bytes).map_err(|_| wrong()),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod capture;
 mod check;
 mod init;
 mod key;
+mod pins;
 mod read;
 mod restore;
 mod snapshots;
@@ -45,6 +46,7 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Restore(args) => restore::run(&run, &args),
         Verb::Check(args) => check::run(&run, &args),
         Verb::Stats(args) => stats::run(&run, &args),
+        Verb::Pins(args) => pins::run(&run, &args),
         Verb::Key(args) => match args.verb {
             KeyVerb::List => key::list(&run),
         },

@@ -1,0 +1,79 @@
+//! `pins`: what is kept beside databases for their next backup.
+
+use std::path::Path;
+
+use levault::error::Result;
+use levault::source::pins::{PinSet, list};
+use serde_json::{Value, json};
+
+use super::Run;
+use crate::advice::Ending;
+use crate::args::{PinsArgs, PinsVerb};
+use crate::output::bytes;
+
+/// Lists, or removes.
+pub fn run(run: &Run, args: &PinsArgs) -> Result<Ending> {
+    match &args.verb {
+        PinsVerb::List(of) => each(run, &of.paths, |_, set| tell(run, set)),
+        PinsVerb::Drop(of) => each(run, &of.paths, |_, set| remove(run, set)),
+        PinsVerb::Gc(of) => each(run, &of.paths, |path, set| {
+            match !path.exists() || set.of.is_none() && !set.in_use {
+                true => remove(run, set),
+                false => Ok(()),
+            }
+        }),
+    }
+}
+
+fn each(run: &Run, paths: &[impl AsRef<Path>], act: impl Fn(&Path, &PinSet) -> Result<()>) -> Result<Ending> {
+    for path in paths {
+        for set in list(path.as_ref())? {
+            act(path.as_ref(), &set)?;
+        }
+    }
+    Ok(match run.report.problems().is_empty() {
+        true => Ending::Done,
+        false => Ending::Incomplete,
+    })
+}
+
+fn tell(run: &Run, set: &PinSet) -> Result<()> {
+    run.output.emit(&as_json(set))?;
+    let of = set.of.as_ref().map_or_else(
+        || "nothing that can be used".to_owned(),
+        |(repository, snapshot)| {
+            format!(
+                "snapshot {} of repository {}",
+                snapshot.short(),
+                &repository.to_hex()[..8]
+            )
+        },
+    );
+    run.output.say(format!(
+        "{}: {of}; {} tables, {}, {} of it kept by this alone{}",
+        set.path.display(),
+        set.tables,
+        bytes(set.bytes),
+        bytes(set.bytes_alone),
+        if set.in_use { "; in use" } else { "" },
+    ))
+}
+
+fn remove(run: &Run, set: &PinSet) -> Result<()> {
+    set.remove()?;
+    run.output.emit(&as_json(set))?;
+    run.output.say(format!("{}: removed", set.path.display()))
+}
+
+fn as_json(set: &PinSet) -> Value {
+    json!({
+        "message_type": "pins",
+        "path": set.path.display().to_string(),
+        "repository_id": set.of.as_ref().map(|(repository, _)| repository.to_hex()),
+        "snapshot_id": set.of.as_ref().map(|(_, snapshot)| snapshot.to_hex()),
+        "tables": set.tables,
+        "bytes": set.bytes,
+        "bytes_alone": set.bytes_alone,
+        "in_use": set.in_use,
+    })
+}

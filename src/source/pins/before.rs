@@ -1,0 +1,140 @@
+//! The state before, from its pins: whole and verified, or not used.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use super::state::{PinnedFile, PinnedTable, State};
+use super::{Facts, Pins};
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::ObjectId;
+use crate::leveldb::manifest::version_of_manifest;
+use crate::leveldb::name::FileName;
+use crate::leveldb::scan::Budget;
+use crate::source::database::Database;
+use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable};
+
+/// The state before.
+pub struct Before {
+    /// The snapshot that was made of it.
+    pub snapshot: ObjectId,
+    /// Its name in it.
+    pub name: String,
+    /// Its files.
+    pub database: Database,
+    /// Numbers of the tables that the new state has, too: the same files.
+    pub shared: BTreeSet<u64>,
+}
+
+impl Pins {
+    /// The state before `now`, which was captured with these pins; `None` when none is kept, an error when what is kept
+    /// must not be used.
+    pub fn before(&self, now: &Database) -> Result<Option<Before>> {
+        let Some(state) = &self.state else {
+            return Ok(None);
+        };
+        for table in state.tables.values() {
+            self.check(table)?;
+        }
+        let shared = self.shared(state, &now.files);
+        let files = self.files(state, &now.files.directory)?;
+        let manifest = files.manifest.open()?;
+        let version = version_of_manifest(manifest.as_ref()).act(|| "read the pinned MANIFEST")?;
+        Ok(Some(Before {
+            snapshot: state.snapshot,
+            name: state.database.clone(),
+            database: Database::new(files, version, Budget::default(), None),
+            shared,
+        }))
+    }
+
+    /// Holds a pin to what was recorded of it.
+    fn check(&self, table: &PinnedTable) -> Result<()> {
+        let path = self.path.join(&table.pin);
+        let facts = fs::symlink_metadata(&path).act(|| format!("look at the pin of {}", table.name))?;
+        let links = std::os::unix::fs::MetadataExt::nlink(&facts);
+        let same = match (table.copied, Facts::of(&facts)) {
+            (true, facts) => facts.len == table.facts.len,
+            (false, facts) => facts == table.facts || links == 1 && facts.same_bytes(&table.facts),
+        };
+        let proven = || match table.hash {
+            Some(hash) => Ok(hash_of(&path)? == hash),
+            None => Ok::<_, Error>(false),
+        };
+        match same || facts.is_file() && proven()? {
+            true => Ok(()),
+            false => {
+                let what = format!("{} was touched since it was pinned", table.name);
+                Err(Error::new(Kind::Mismatch, what))
+            }
+        }
+    }
+
+    /// Tables that the capture holds by a pin of the state.
+    fn shared(&self, state: &State, now: &FileSet) -> BTreeSet<u64> {
+        let by_pin = |(number, held): (&u64, &HeldTable)| {
+            let pinned = state.tables.get(number)?;
+            let Held::Named(path) = &held.held else {
+                return None;
+            };
+            (*path == self.path.join(&pinned.pin)).then_some(*number)
+        };
+        now.tables.iter().filter_map(by_pin).collect()
+    }
+
+    /// The pinned files as a set; the copies are verified.
+    fn files(&self, state: &State, directory: &Path) -> Result<FileSet> {
+        let nothing = |name: &str| DatabaseFile::in_memory(directory, name.to_owned(), Vec::new());
+        let mut files = FileSet {
+            directory: directory.to_owned(),
+            current: nothing("CURRENT"),
+            manifest: nothing("MANIFEST"),
+            tables: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            pools: Vec::new(),
+            pins: None,
+        };
+        for (name, file) in &state.files {
+            self.add_copy(&mut files, name, file)?;
+        }
+        for (number, table) in &state.tables {
+            let Some(FileName::Table(_, extension)) = FileName::parse(&table.name) else {
+                return Err(Error::corrupt(format!("{} is pinned as a table", table.name)));
+            };
+            let held = Held::Named(self.path.join(&table.pin));
+            let len = table.facts.len;
+            files.tables.insert(*number, HeldTable { extension, len, held });
+        }
+        Ok(files)
+    }
+
+    fn add_copy(&self, files: &mut FileSet, name: &str, file: &PinnedFile) -> Result<()> {
+        let path = self.path.join(&file.pin);
+        let len = fs::symlink_metadata(&path)
+            .act(|| format!("look at {}", path.display()))?
+            .len();
+        if len != file.len || hash_of(&path)? != file.hash {
+            return Err(Error::corrupt(format!(
+                "the pinned copy of {name} is not what was written"
+            )));
+        }
+        let held = Held::Named(path);
+        match FileName::parse(name) {
+            Some(FileName::Manifest(_)) => files.manifest = DatabaseFile::new(name.to_owned(), len, held),
+            Some(FileName::Log(number)) => {
+                let tail = None;
+                files.logs.insert(number, HeldLog { len, held, tail });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// BLAKE3 of a file.
+pub(super) fn hash_of(path: &Path) -> Result<[u8; 32]> {
+    let (mut file, _) = crate::source::file::open_regular(path)?;
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut file, &mut hasher).act(|| format!("read {}", path.display()))?;
+    Ok(*hasher.finalize().as_bytes())
+}
