@@ -8,6 +8,7 @@ mod key;
 mod read;
 mod restore;
 mod snapshots;
+mod standing;
 mod stats;
 mod verify_db;
 mod version;
