@@ -12,7 +12,7 @@
 //! | operations | [`ops`] | terminals, arguments, exit codes |
 //! | repository | [`repo`] | where data comes from or goes to |
 //! | edges | [`source`], [`target`], [`storage`], and `scratch` under the first two | one another; keys; what the bytes mean |
-//! | stages | [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`index`] [`run`] [`snapshot`] | files, sockets, threads of their own, clocks, randomness they were not handed |
+//! | stages | [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`index`] [`run`] [`snapshot`] [`facts`] | files, sockets, threads of their own, clocks, randomness they were not handed |
 //! | words | [`error`] [`id`] [`kind`] [`limits`] [`codec`] [`clock`] [`report`] | everything |
 //!
 //! Backing up and restoring from a program:
@@ -66,6 +66,8 @@ pub mod index;
 pub mod run;
 
 pub mod snapshot;
+
+pub mod facts;
 
 mod scratch;
 pub mod source;

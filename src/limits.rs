@@ -84,6 +84,11 @@ pub const DAMAGE_MAX: usize = 10_000;
 /// Longest name, tag, host, program or comparator text in a snapshot, bytes.
 pub const TEXT_BYTES_MAX: usize = 4 << 10;
 
+/// Longest tag in a note, bytes: notes are written by hand, and each is read by every listing.
+pub const NOTE_TAG_BYTES_MAX: usize = 256;
+/// Longest reason or description in a note, bytes: a paragraph for people.
+pub const NOTE_REASON_BYTES_MAX: usize = 4 << 10;
+
 /// Longest path or symbolic link target, bytes; longest file name in a tree.
 pub const PATH_BYTES_MAX: usize = 64 << 10;
 /// See [`PATH_BYTES_MAX`].

@@ -12,6 +12,7 @@
 
 mod catalog;
 mod create;
+mod notes;
 mod objects;
 mod read;
 mod unlock;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use catalog::{Catalog, StoredSnapshot};
 pub use create::NewRepo;
+pub use notes::{StoredNotes, UnreadNote};
 pub use objects::IndexFacts;
 pub(crate) use objects::{location_of, sealed_name};
 pub use read::{BlobReader, Wanted};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::crypto::{Entropy, OsEntropy};
 use crate::error::{Act, Error, Kind, Result};
+use crate::facts::{About, Note, Notes, Said};
 use crate::id::{ObjectId, SetDigest, TimelineId};
 use crate::leveldb::name::FileName;
 use crate::leveldb::scan::Budget;
@@ -23,6 +24,20 @@ use super::increment::{self, Increment, Made};
 use super::pipeline::{self, StoredRun, StoredRuns};
 use super::{DatabaseOutcome, Scope, Stored, files};
 
+/// What the repository says before anything is read.
+pub struct Known {
+    pub catalog: Catalog,
+    pub notes: Notes,
+}
+
+impl Known {
+    pub fn load(repo: &Repo) -> Result<Self> {
+        let notes = repo.notes()?.standing();
+        let catalog = repo.catalog()?;
+        Ok(Self { catalog, notes })
+    }
+}
+
 /// What is known of a database before it is read.
 pub struct Wanted<'a> {
     pub path: &'a Path,
@@ -36,7 +51,7 @@ pub struct Wanted<'a> {
     /// Nothing is stored.
     pub dry_run: bool,
     /// What there is already.
-    pub catalog: &'a Catalog,
+    pub known: &'a Known,
     /// The history it continues if its sequence numbers went on, and the last of them.
     pub timeline: Option<(TimelineId, u64)>,
 }
@@ -67,6 +82,19 @@ impl Saved {
             Scope::Changes { since, .. } => Some(since),
             Scope::Whole { .. } => None,
         }
+    }
+
+    /// Notes which snapshots are in doubt, before the one is stored that is not.
+    pub fn note_suspects(&self, repo: &Repo) -> Result<()> {
+        let Some(disagreement) = &self.outcome.disagreement else {
+            return Ok(());
+        };
+        let when = repo.clock().now();
+        disagreement.suspects.iter().try_for_each(|id| {
+            let said = Said::Suspect(format!("{}: {disagreement}", self.root.name));
+            let about = About::Snapshot { id: *id, said };
+            repo.put_note(&Note { when, about }).map(|_| ())
+        })
     }
 
     /// Keeps the files, which `snapshot` was made of. A failure costs the next backup a full read, and is told.
@@ -236,7 +264,7 @@ impl<'a, 'w> Saving<'a, 'w> {
                     root.capture.increments = 0;
                 }
                 Err(mut disagreement) => {
-                    disagreement.suspects = increment::suspects(self.wanted.catalog, since, &root);
+                    disagreement.suspects = increment::suspects(&self.wanted.known.catalog, since, &root);
                     return Ok(Err(disagreement));
                 }
             }

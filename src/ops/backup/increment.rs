@@ -104,6 +104,7 @@ pub fn make(
 /// The pinned snapshot's database, if an increment may stand on it.
 fn parent<'a>(repo: &Repo, wanted: &Wanted<'a>, before: &Before) -> Result<&'a DatabaseRoot, String> {
     let stored = wanted
+        .known
         .catalog
         .snapshots
         .iter()
@@ -131,6 +132,12 @@ fn parent<'a>(repo: &Repo, wanted: &Wanted<'a>, before: &Before) -> Result<&'a D
     if root.is_damaged() || root.trust != Trust::Verified || stored.snapshot.domain != repo.domain_keys().id()
     {
         return Err("the state before was damaged or is of another kind".into());
+    }
+    if let Some(reason) = wanted.known.notes.suspect(&before.snapshot) {
+        return Err(format!(
+            "snapshot {} is suspect: {reason}",
+            before.snapshot.short()
+        ));
     }
     let sizes: Vec<_> = runs.iter().map(Run::bytes).collect();
     match fold::plan(&sizes) {

@@ -29,7 +29,7 @@ use crate::source::pins::Keeping;
 use crate::source::{Capture, Captured, HandleSource, Pins};
 
 pub use audit::{Difference, Disagreement};
-use database::{Saved, Wanted};
+use database::{Known, Saved, Wanted};
 pub use hooks::Hooks;
 
 /// How often a backup begins anew when packs it counted on vanish under it.
@@ -183,10 +183,14 @@ impl Backup {
         let names = self.names()?;
         let begin = repo.clock().now();
         for attempt in 1.. {
-            let catalog = repo.catalog()?;
-            catalog.unreadable.iter().for_each(|what| report.notice(what));
-            let mut save = |writer: &mut Writer| self.save_paths(repo, writer, &catalog, &names, report);
-            match self.attempt(repo, &catalog, begin, report, &mut save) {
+            let known = Known::load(repo)?;
+            known
+                .catalog
+                .unreadable
+                .iter()
+                .for_each(|what| report.notice(what));
+            let mut save = |writer: &mut Writer| self.save_paths(repo, writer, &known, &names, report);
+            match self.attempt(repo, &known.catalog, begin, report, &mut save) {
                 Err(error) if error.kind() == Kind::Busy && attempt < ATTEMPTS_MAX => {
                     report.notice(format!("begun again: {error}"));
                 }
@@ -209,8 +213,8 @@ impl Backup {
             return Err(Error::new(Kind::Usage, "no path to record for the open database"));
         };
         let begin = repo.clock().now();
-        let catalog = repo.catalog()?;
-        let wanted = self.wanted(&catalog, path, &name)?;
+        let known = Known::load(repo)?;
+        let wanted = self.wanted(&known, path, &name)?;
         let mut save = |writer: &mut Writer| {
             let saved = match handle {
                 HandleSource::Disk(disk) => {
@@ -225,21 +229,21 @@ impl Backup {
                 to_pin: None,
             }])
         };
-        self.attempt(repo, &catalog, begin, report, &mut save)
+        self.attempt(repo, &known.catalog, begin, report, &mut save)
     }
 
     fn save_paths(
         &self,
         repo: &Repo,
         writer: &mut Writer,
-        catalog: &Catalog,
+        known: &Known,
         names: &[String],
         report: &Report,
     ) -> Result<Vec<Saved>> {
         let pins = self.pins(repo, names, report);
         let captured = self.hooks.around(report, || self.capture(pins))?;
         let save = |((path, name), captured): ((&PathBuf, &String), Result<Captured>)| {
-            let wanted = self.wanted(catalog, path, name)?;
+            let wanted = self.wanted(known, path, name)?;
             database::save(repo, writer, &wanted, captured, report)
                 .act(|| format!("back up {}", path.display()))
         };
@@ -279,9 +283,9 @@ impl Backup {
         self.paths.iter().zip(pins).map(take).collect()
     }
 
-    fn wanted<'a>(&self, catalog: &'a Catalog, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
+    fn wanted<'a>(&self, known: &'a Known, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
         let whole = std::path::absolute(path).act(|| format!("find {}", path.display()))?;
-        let timeline = catalog.timeline_of(&self.host(), &whole);
+        let timeline = known.catalog.timeline_of(&self.host(), &whole);
         Ok(Wanted {
             path,
             name,
@@ -289,7 +293,7 @@ impl Backup {
             full: self.full,
             audit_every: self.audit_every.unwrap_or(AUDIT_EVERY),
             dry_run: self.dry_run,
-            catalog,
+            known,
             timeline,
         })
     }
@@ -311,6 +315,7 @@ impl Backup {
             true => None,
             false => {
                 let roots = saved.iter().map(|saved| saved.root.clone()).collect();
+                saved.iter().try_for_each(|saved| saved.note_suspects(repo))?;
                 repo.prove_snapshots(&saved.iter().filter_map(Saved::stands_on).collect())?;
                 Some(self.publish(repo, catalog, roots, begin, &relied_on)?)
             }

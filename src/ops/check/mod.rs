@@ -7,9 +7,14 @@
 //! ```text
 //! config, slots --> snapshots listed --> index --> packs (sizes, directories, data) --> trees --> digests
 //! ```
+//! What the owner noted is told beside the findings, as notices: a suspect snapshot is no error of the repository, which
+//! holds exactly what was recorded of it; whether it can be relied on is for people to judge, so `check` says it and
+//! ends as if it had not.
+//!
 //! Packs go first: what is wrong with them is known when a tree leads to them, so each finding can say which
 //! snapshots and keys it costs.
 
+mod facts;
 mod findings;
 mod objects;
 mod packs;
@@ -20,6 +25,7 @@ use crate::error::Result;
 use crate::repo::Repo;
 use crate::report::Report;
 
+pub use facts::Notice;
 pub use findings::Finding;
 use findings::Findings;
 use trees::Ground;
@@ -56,6 +62,8 @@ pub struct Check {
 pub struct CheckOutcome {
     /// Empty: all that was looked at is right.
     pub findings: Vec<Finding>,
+    /// What should be known although nothing is wrong with the repository: suspect snapshots, notes that lead nowhere.
+    pub notices: Vec<Notice>,
     /// Snapshots looked at.
     pub snapshots: u64,
     /// Packs listed.
@@ -74,6 +82,7 @@ impl Check {
         let mut findings = Findings::default();
         let mut outcome = CheckOutcome::default();
         objects::check(repo, &mut findings)?;
+        outcome.notices = facts::check(repo, &mut findings)?;
         // Snapshots before the index, as every reader: a backup that ends meanwhile then looks like none.
         let snapshots = snapshots::check(repo, &mut findings)?;
         let index = objects::index(repo, &mut findings)?;

@@ -49,4 +49,5 @@ pub const TARGETS: &[Target] = &[
     ("pack_directory", pack_directory),
     ("index_segment", index_segment),
     ("sealed_keys", sealed_keys),
+    ("note", note),
 ];

@@ -4,6 +4,8 @@ use levault::chunk::ChunkList;
 use levault::codec::Reader;
 use levault::envelope::gate::Features;
 use levault::envelope::{self, Header, ObjectClass};
+use levault::facts;
+use levault::id::ObjectId;
 use levault::index::{self, Segment};
 use levault::keys::config::Config;
 use levault::keys::ring::StoredRing;
@@ -182,4 +184,12 @@ pub fn sealed_keys(data: &[u8]) {
     let _ = doors::keyring_body(data);
     let _ = doors::parameters(data);
     let _ = doors::slot_payload(data);
+}
+
+/// A note's plain bytes; and what follows from it alone.
+pub fn note(data: &[u8]) {
+    if let Ok(note) = facts::note::decode(data) {
+        assert_eq!(facts::note::encode(&note).expect("own encoding"), data);
+        let _ = facts::Notes::new(&[(ObjectId([1; 32]), note)]);
+    }
 }

@@ -7,7 +7,8 @@ use levault::codec::put_varint;
 use levault::compress::{Compression, Compressor};
 use levault::crypto::exchange::Identity;
 use levault::crypto::{Entropy, SeededEntropy};
-use levault::id::{BlobId, DomainId, RepositoryId};
+use levault::facts::{Abilities, Ability, About, Note, RestorePoint, Said, StoreNote, note};
+use levault::id::{BlobId, DomainId, ObjectId, RepositoryId, TimelineId};
 use levault::keys::{Keyring, SlotEntry};
 use levault::kind::BlobKind;
 use levault::leveldb::version::VersionEdit;
@@ -64,6 +65,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let packed = snap::raw::Encoder::new().compress_vec(&block()).expect("small");
     seeds.push(("leveldb_block", [&[1], &packed[..]].concat()));
     seeds.push(("leveldb_database", database()));
+    seeds.extend(notes().map(|bytes| ("note", bytes)));
     for document in DOCUMENTS {
         seeds.extend(examples(document));
     }
@@ -71,11 +73,12 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// The formats' worked examples.
-const DOCUMENTS: [&str; 4] = [
+const DOCUMENTS: [&str; 5] = [
     include_str!("../../../docs/format/02-gate.md"),
     include_str!("../../../docs/format/04-config-and-slots.md"),
     include_str!("../../../docs/format/05-keyring.md"),
     include_str!("../../../docs/format/06-packs.md"),
+    include_str!("../../../docs/format/11-facts.md"),
 ];
 
 /// Examples that are named as a target is; those with a checksum also without it.
@@ -104,6 +107,27 @@ fn examples(document: &str) -> Vec<(&'static str, Vec<u8>)> {
     }
     assert!(!found.is_empty(), "a document lost its examples");
     found
+}
+
+/// Notes of the kinds that have more in them than the document's example.
+fn notes() -> impl Iterator<Item = Vec<u8>> {
+    let tags = About::Snapshot {
+        id: ObjectId([1; 32]),
+        said: Said::Tags(vec!["nightly".into(), "ä".into()]),
+    };
+    let point = About::RestorePoint(RestorePoint {
+        timeline: TimelineId([2; 16]),
+        sequence: 4711,
+        name: "before the move".into(),
+    });
+    let store = About::Store(StoreNote {
+        abilities: Abilities::of(&[Ability::ModificationTimes]),
+        description: "a directory".into(),
+    });
+    [tags, point, store].into_iter().map(|about| {
+        let when = UnixNanos(5);
+        note::encode(&Note { when, about }).expect("within limits")
+    })
 }
 
 fn batch() -> Vec<u8> {

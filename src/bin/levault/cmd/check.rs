@@ -1,13 +1,13 @@
 //! `check`: findings, each with what hangs on it and what helps.
 
 use levault::error::Result;
-use levault::ops::check::{Check, CheckOutcome, Finding, ReadData};
+use levault::ops::check::{Check, CheckOutcome, Finding, Notice, ReadData};
 use serde_json::{Value, json};
 
 use super::{Run, usage};
 use crate::advice::Ending;
 use crate::args::CheckArgs;
-use crate::output::{bytes, size};
+use crate::output::{bytes, size, time, time_exact};
 use crate::progress::watch;
 
 /// Checks, then says what was found; never "done" with an error.
@@ -21,6 +21,9 @@ pub fn run(run: &Run, args: &CheckArgs) -> Result<Ending> {
     let outcome = watch(run.output, run.report, || Check { read }.run(&repo, run.report))?;
     for finding in &outcome.findings {
         tell_finding(run, finding)?;
+    }
+    for notice in &outcome.notices {
+        tell_notice(run, notice)?;
     }
     run.output.emit(&summary(&outcome))?;
     run.output.say(format!(
@@ -53,6 +56,26 @@ fn tell_finding(run: &Run, finding: &Finding) -> Result<()> {
     Ok(())
 }
 
+/// Told like a finding, and no error: exit code and count are those of the findings alone.
+fn tell_notice(run: &Run, notice: &Notice) -> Result<()> {
+    run.output.emit(&notice_json(notice))?;
+    if run.output.json {
+        return Ok(());
+    }
+    let since = notice
+        .since
+        .map(|at| format!(" (since {})", time(at)))
+        .unwrap_or_default();
+    eprintln!("notice: {}: {}{since}", notice.object, notice.what);
+    eprintln!("  {}", notice.helps);
+    Ok(())
+}
+
+fn notice_json(notice: &Notice) -> Value {
+    json!({"message_type": "notice", "object": notice.object, "what": notice.what,
+        "since": notice.since.map(time_exact), "helps": notice.helps})
+}
+
 fn finding_json(finding: &Finding) -> Value {
     json!({"message_type": "error", "object": finding.object, "what": finding.what,
         "affects": finding.affects, "helps": finding.helps})
@@ -62,6 +85,7 @@ fn summary(outcome: &CheckOutcome) -> Value {
     json!({
         "message_type": "summary",
         "num_errors": outcome.findings.len(),
+        "num_notices": outcome.notices.len(),
         "snapshots": outcome.snapshots,
         "packs": outcome.packs,
         "blobs": outcome.blobs,

@@ -9,6 +9,7 @@ mod pins;
 mod read;
 mod restore;
 mod snapshots;
+mod standing;
 mod stats;
 mod verify_db;
 mod version;

@@ -15,7 +15,7 @@ use crate::output::{bytes, key_text, print_line, put_bytes};
 /// Lists databases, or the keys of one.
 pub fn ls(run: &Run, args: &LsArgs) -> Result<Ending> {
     let repo = run.open()?;
-    let stored = repo.select(&args.pick.snapshot)?;
+    let stored = run.select_to_read(&repo, &args.pick.snapshot)?;
     if !args.keys {
         return list_databases(run, &stored);
     }
@@ -69,7 +69,7 @@ fn key_json(key: &[u8], value_len: usize) -> Value {
 pub fn get(run: &Run, args: &GetArgs) -> Result<Ending> {
     let key = key_bytes(&args.key)?;
     let repo = run.open()?;
-    let stored = repo.select(&args.pick.snapshot)?;
+    let stored = run.select_to_read(&repo, &args.pick.snapshot)?;
     let database = read::database(&stored.snapshot, args.pick.db.as_deref())?;
     let value = read::get(&repo, database, &key)?.ok_or_else(|| {
         Error::new(
@@ -119,7 +119,7 @@ pub fn dump(run: &Run, args: &DumpArgs) -> Result<Ending> {
         _ => Vec::new(),
     };
     let repo: Repo = run.open()?;
-    let stored = repo.select(&args.pick.snapshot)?;
+    let stored = run.select_to_read(&repo, &args.pick.snapshot)?;
     let database = read::database(&stored.snapshot, args.pick.db.as_deref())?;
     let wish = Wish {
         prefix,

@@ -13,7 +13,7 @@ use crate::progress::watch;
 /// Restores, or prints what would be done.
 pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
     let repo = run.open()?;
-    let snapshot = repo.select(&args.pick.snapshot)?;
+    let snapshot = run.select_to_read(&repo, &args.pick.snapshot)?;
     let restore = Restore {
         database: args.pick.db.clone(),
         target: args.target.clone(),

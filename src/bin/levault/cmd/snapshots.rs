@@ -1,6 +1,7 @@
 //! `snapshots`: what there is to go back to.
 
-use levault::error::Result;
+use levault::error::{Kind, Result};
+use levault::facts::Notes;
 use levault::repo::StoredSnapshot;
 use serde_json::{Value, json};
 
@@ -14,11 +15,13 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
     let repo = run.open()?;
     let catalog = repo.catalog()?;
     catalog.unreadable.iter().for_each(|what| run.output.warn(what));
-    let ending = if catalog.unreadable.is_empty() {
-        Ending::Done
-    } else {
-        Ending::Incomplete
-    };
+    let stored_notes = repo.notes()?;
+    let unread = &stored_notes.unread;
+    unread.iter().for_each(|note| run.output.warn(&note.what));
+    let notes = stored_notes.standing();
+    // A note of a later levault is passed over; a damaged one may have said what is missing from the list.
+    let whole = catalog.unreadable.is_empty() && unread.iter().all(|note| note.kind == Kind::TooNew);
+    let ending = if whole { Ending::Done } else { Ending::Incomplete };
     let mut found = match args.ids.is_empty() {
         true => catalog.snapshots,
         false => args
@@ -27,37 +30,50 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
             .map(|words| repo.select(words))
             .collect::<Result<_>>()?,
     };
+    for stored in &mut found {
+        stored.snapshot.tags = notes.tags(&stored.id, &stored.snapshot.tags).to_vec();
+    }
     found.retain(|stored| {
         let snapshot = &stored.snapshot;
         args.host.as_ref().is_none_or(|host| *host == snapshot.host)
             && args.tag.iter().all(|tag| snapshot.tags.contains(tag))
     });
     if run.output.json {
-        return print_line(&Value::from(found.iter().map(to_json).collect::<Vec<_>>()).to_string())
-            .map(|()| ending);
+        let all: Vec<_> = found.iter().map(|stored| to_json(stored, &notes)).collect();
+        return print_line(&Value::from(all).to_string()).map(|()| ending);
     }
     run.output
         .say("ID        Time                  Host        Tags        Records     Size        Databases")?;
     for stored in &found {
-        run.output.say(row(stored))?;
+        run.output.say(row(stored, &notes))?;
     }
     run.output.say(format!("{} snapshots", found.len()))?;
     Ok(ending)
 }
 
-fn row(stored: &StoredSnapshot) -> String {
+fn row(stored: &StoredSnapshot, notes: &Notes) -> String {
     let snapshot = &stored.snapshot;
     let names: Vec<_> = snapshot.databases().map(mark).collect();
     format!(
-        "{}  {}  {:<10}  {:<10}  {:>9}  {:>10}  {}",
+        "{}  {}  {:<10}  {:<10}  {:>9}  {:>10}  {}{}",
         stored.id.short(),
         time(snapshot.time),
         snapshot.host,
         snapshot.tags.join(","),
         snapshot.databases().map(|database| database.records).sum::<u64>(),
         bytes(snapshot.databases().map(|database| database.bytes()).sum()),
-        names.join(", ")
+        names.join(", "),
+        noted(stored, notes)
     )
+}
+
+/// What else was noted of a snapshot, for the end of its line.
+fn noted(stored: &StoredSnapshot, notes: &Notes) -> String {
+    let suspect = notes
+        .suspect(&stored.id)
+        .map(|reason| format!("  SUSPECT: {reason}"));
+    let pinned = notes.is_pinned(&stored.id).then(|| "  (pinned)".to_owned());
+    suspect.into_iter().chain(pinned).collect()
 }
 
 fn mark(database: &levault::snapshot::DatabaseRoot) -> String {
@@ -68,7 +84,7 @@ fn mark(database: &levault::snapshot::DatabaseRoot) -> String {
 }
 
 /// One snapshot, for programs.
-pub fn to_json(stored: &StoredSnapshot) -> Value {
+fn to_json(stored: &StoredSnapshot, notes: &Notes) -> Value {
     let snapshot = &stored.snapshot;
     json!({
         "id": stored.id.to_hex(),
@@ -77,6 +93,8 @@ pub fn to_json(stored: &StoredSnapshot) -> Value {
         "hostname": snapshot.host,
         "username": snapshot.user,
         "tags": snapshot.tags,
+        "suspect": notes.suspect(&stored.id),
+        "pinned": notes.is_pinned(&stored.id),
         "paths": snapshot.databases().map(|database| database.path_text()).collect::<Vec<_>>(),
         "program_version": snapshot.program,
         "databases": snapshot.databases().map(database_json).collect::<Vec<_>>(),

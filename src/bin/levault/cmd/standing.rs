@@ -1,0 +1,40 @@
+//! What notes say of a snapshot, told before anything is taken from it.
+
+use levault::error::Result;
+use levault::repo::{Repo, StoredSnapshot};
+
+use super::Run;
+
+impl Run<'_> {
+    /// The snapshot that `words` name, for whoever is about to take data from it: a suspect one is warned of at once,
+    /// because what comes then may be long, or for a program. Notes never keep anybody from the data.
+    pub fn select_to_read(&self, repo: &Repo, words: &str) -> Result<StoredSnapshot> {
+        let stored = repo.select(words)?;
+        if let Some(warning) = warning(repo, &stored) {
+            self.report.notice(&warning);
+            self.output.warn(&warning);
+        }
+        Ok(stored)
+    }
+}
+
+fn warning(repo: &Repo, stored: &StoredSnapshot) -> Option<String> {
+    let short = stored.id.short();
+    let notes = match repo.notes() {
+        Ok(notes) => notes,
+        Err(error) => {
+            return Some(format!(
+                "whether snapshot {short} is suspect cannot be told: {error}"
+            ));
+        }
+    };
+    if let Some(reason) = notes.standing().suspect(&stored.id) {
+        return Some(format!(
+            "snapshot {short} is suspect: {reason}; `levault check` says more"
+        ));
+    }
+    notes.unread.first().map(|unread| {
+        let what = &unread.what;
+        format!("a note that may be about snapshot {short} was passed over: {what}")
+    })
+}

@@ -1,0 +1,118 @@
+//! Facts about objects, as the owner noted them: objects never change, so what changes about them stands beside
+//! them (FORMAT.md section 11).
+//!
+//! ```text
+//! notes/ ── Note { when, about } ──┐
+//! notes/ ── Note { when, about } ──┼──▶ Notes ──▶ what holds of this snapshot: tags, pinned, suspect, ...
+//! notes/ ── Note { when, about } ──┘    the later by (when, name) counts
+//! ```
+//!
+//! A stage: bytes in, values out. It does not know who writes notes, nor what anybody does about what they say.
+
+pub mod note;
+pub mod standing;
+
+pub use standing::{Doubt, Notes, Standing};
+
+use crate::clock::UnixNanos;
+use crate::id::{ObjectId, TimelineId};
+
+/// One thing that was noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// When, by its writer's clock.
+    pub when: UnixNanos,
+    /// What it is about, and what it says of that.
+    pub about: About,
+}
+
+/// What a note is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A snapshot, which may be gone since.
+    Snapshot {
+        /// Its name; never zero.
+        id: ObjectId,
+        /// What is said of it.
+        said: Said,
+    },
+    /// A place in a database's history that somebody may want to go back to.
+    RestorePoint(RestorePoint),
+    /// The store that the repository is kept in.
+    Store(StoreNote),
+}
+
+/// What may be said of a snapshot. Pin and unpin are about the same thing, and so are suspect and cleared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// These tags instead of all it had; ascending, none twice.
+    Tags(Vec<String>),
+    /// Every policy keeps it.
+    Pin,
+    /// Policies may let it go.
+    Unpin,
+    /// A later full scan did not agree with it, for this reason.
+    Suspect(String),
+    /// It is no longer suspect, for this reason.
+    Cleared(String),
+    /// What was said of forgetting it before does not hold.
+    Undelete,
+}
+
+/// A named place in a database's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestorePoint {
+    /// The history.
+    pub timeline: TimelineId,
+    /// The last write that belongs to it.
+    pub sequence: u64,
+    /// What its user calls it.
+    pub name: String,
+}
+
+/// What a store was found to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreNote {
+    /// What can be counted on. (No safety rests on the first three: ORDERING.md.)
+    pub abilities: Abilities,
+    /// What was tried, and what came of it, in words.
+    pub description: String,
+}
+
+/// One thing that a store may be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Ability {
+    /// Create-if-absent holds.
+    CreateIfAbsent = 1,
+    /// It holds when two write at once.
+    CreateIfAbsentRaced = 2,
+    /// It holds for uploads in several parts.
+    CreateIfAbsentMultipart = 4,
+    /// Listings tell modification times.
+    ModificationTimes = 8,
+    /// A listing names everything written before it.
+    CompleteListings = 16,
+}
+
+/// A set of abilities, as the format counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities(u32);
+
+impl Abilities {
+    /// All bits that have a meaning.
+    const KNOWN: u32 = 31;
+
+    /// The set of these.
+    pub fn of(abilities: &[Ability]) -> Self {
+        Self(abilities.iter().fold(0, |bits, ability| bits | *ability as u32))
+    }
+
+    /// True if it is in the set.
+    pub fn has(self, ability: Ability) -> bool {
+        self.0 & ability as u32 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests;

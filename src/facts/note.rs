@@ -1,0 +1,194 @@
+//! Note ⇄ the plain bytes of its object (FORMAT.md section 11). Every length is compared with its limit before
+//! anything is allocated by it, and only the one encoding of a note is accepted.
+
+use super::{Abilities, About, Note, RestorePoint, Said, StoreNote};
+use crate::clock::UnixNanos;
+use crate::codec::{Reader, put_prefixed, put_varint};
+use crate::envelope::gate;
+use crate::error::{Error, Kind, Result};
+use crate::id::{ObjectId, TimelineId};
+use crate::limits::{
+    LABEL_BYTES_MAX, NOTE_REASON_BYTES_MAX, NOTE_TAG_BYTES_MAX, SEQUENCE_MAX, SNAPSHOT_TAGS_MAX,
+};
+
+/// The only version of note bodies so far.
+const VERSION: u8 = 1;
+
+/// The subject of a note that is about no object.
+const NOBODY: ObjectId = ObjectId([0; ObjectId::LEN]);
+
+/// The plain bytes, to be sealed. [`Kind::Limit`] for a note that no program would read back.
+pub fn encode(note: &Note) -> Result<Vec<u8>> {
+    check(note)?;
+    let mut out = vec![VERSION, kind_of(&note.about)];
+    out.extend_from_slice(&note.when.0.to_le_bytes());
+    let subject = match &note.about {
+        About::Snapshot { id, .. } => id,
+        About::RestorePoint(_) | About::Store(_) => &NOBODY,
+    };
+    out.extend_from_slice(&subject.0);
+    encode_rest(&note.about, &mut out);
+    Ok(out)
+}
+
+/// Reads what [`encode`] wrote. [`Kind::TooNew`] for a version, a kind or an ability that is not known.
+pub fn decode(bytes: &[u8]) -> Result<Note> {
+    let note = read(bytes)?;
+    match encode(&note) {
+        Ok(again) if again == bytes => Ok(note),
+        Ok(_) => Err(Error::corrupt("note is not in its one encoding")),
+        Err(error) => Err(error.as_kind(Kind::Corrupt)),
+    }
+}
+
+fn kind_of(about: &About) -> u8 {
+    match about {
+        About::Snapshot { said, .. } => match said {
+            Said::Tags(_) => 1,
+            Said::Pin => 2,
+            Said::Unpin => 3,
+            Said::Suspect(_) => 4,
+            Said::Cleared(_) => 5,
+            Said::Undelete => 6,
+        },
+        About::RestorePoint(_) => 7,
+        About::Store(_) => 8,
+    }
+}
+
+fn encode_rest(about: &About, out: &mut Vec<u8>) {
+    match about {
+        About::Snapshot { said, .. } => encode_said(said, out),
+        About::RestorePoint(point) => {
+            out.extend_from_slice(&point.timeline.0);
+            out.extend_from_slice(&point.sequence.to_le_bytes());
+            put_prefixed(out, point.name.as_bytes());
+        }
+        About::Store(store) => {
+            out.extend_from_slice(&store.abilities.0.to_le_bytes());
+            put_prefixed(out, store.description.as_bytes());
+        }
+    }
+}
+
+fn encode_said(said: &Said, out: &mut Vec<u8>) {
+    match said {
+        Said::Tags(tags) => {
+            put_varint(out, tags.len() as u64);
+            tags.iter().for_each(|tag| put_prefixed(out, tag.as_bytes()));
+        }
+        Said::Suspect(reason) | Said::Cleared(reason) => put_prefixed(out, reason.as_bytes()),
+        Said::Pin | Said::Unpin | Said::Undelete => {}
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Note> {
+    let mut reader = Reader::new(bytes);
+    gate::gate_version("note", reader.u8()?, VERSION)?;
+    let kind = reader.u8()?;
+    let when = UnixNanos(reader.u64()?.cast_signed());
+    let id = ObjectId(reader.array()?);
+    let about = match kind {
+        7 => About::RestorePoint(read_point(&mut reader)?),
+        8 => About::Store(read_store(&mut reader)?),
+        _ => About::Snapshot {
+            id,
+            said: read_said(kind, &mut reader)?,
+        },
+    };
+    reader.finish()?;
+    Ok(Note { when, about })
+}
+
+fn read_said(kind: u8, reader: &mut Reader<'_>) -> Result<Said> {
+    Ok(match kind {
+        0 => return Err(Error::corrupt("note kind 0 never was")),
+        1 => Said::Tags(read_tags(reader)?),
+        2 => Said::Pin,
+        3 => Said::Unpin,
+        4 => Said::Suspect(read_text(reader, NOTE_REASON_BYTES_MAX, "reason")?),
+        5 => Said::Cleared(read_text(reader, NOTE_REASON_BYTES_MAX, "reason")?),
+        6 => Said::Undelete,
+        _ => return Err(too_new(format!("note kind {kind}"))),
+    })
+}
+
+fn read_tags(reader: &mut Reader<'_>) -> Result<Vec<String>> {
+    let count = reader.len_varint(SNAPSHOT_TAGS_MAX, "tags")?;
+    (0..count)
+        .map(|_| read_text(reader, NOTE_TAG_BYTES_MAX, "tag"))
+        .collect()
+}
+
+fn read_point(reader: &mut Reader<'_>) -> Result<RestorePoint> {
+    Ok(RestorePoint {
+        timeline: TimelineId(reader.array()?),
+        sequence: reader.u64()?,
+        name: read_text(reader, LABEL_BYTES_MAX, "name")?,
+    })
+}
+
+fn read_store(reader: &mut Reader<'_>) -> Result<StoreNote> {
+    let bits = reader.u32()?;
+    match bits & !Abilities::KNOWN {
+        0 => Ok(StoreNote {
+            abilities: Abilities(bits),
+            description: read_text(reader, NOTE_REASON_BYTES_MAX, "description")?,
+        }),
+        unknown => Err(too_new(format!("store ability {unknown:#x}"))),
+    }
+}
+
+fn read_text(reader: &mut Reader<'_>, max: usize, what: &str) -> Result<String> {
+    let len = reader.len_varint(max, what)?;
+    let text = std::str::from_utf8(reader.bytes(len)?);
+    text.map(str::to_owned)
+        .map_err(|cause| Error::caused(Kind::Corrupt, format!("{what} is not UTF-8"), cause))
+}
+
+fn too_new(what: String) -> Error {
+    Error::new(Kind::TooNew, format!("{what} is not known; {}", gate::advice()))
+}
+
+fn check(note: &Note) -> Result<()> {
+    match &note.about {
+        About::Snapshot { id, .. } if *id == NOBODY => Err(limit("a note on a snapshot without its name")),
+        About::Snapshot { said, .. } => check_said(said),
+        About::RestorePoint(point) if point.sequence > SEQUENCE_MAX => {
+            Err(limit(format!("sequence number {} is none", point.sequence)))
+        }
+        About::RestorePoint(point) => within("name", &point.name, LABEL_BYTES_MAX),
+        About::Store(store) => within("description", &store.description, NOTE_REASON_BYTES_MAX),
+    }
+}
+
+fn check_said(said: &Said) -> Result<()> {
+    match said {
+        Said::Tags(tags) if tags.len() > SNAPSHOT_TAGS_MAX => Err(limit(format!(
+            "{} tags pass the limit {SNAPSHOT_TAGS_MAX}",
+            tags.len()
+        ))),
+        Said::Tags(tags) if !tags.is_sorted_by(|a, b| a < b) => {
+            Err(limit("tags are not sorted, or one stands twice"))
+        }
+        Said::Tags(tags) => tags
+            .iter()
+            .try_for_each(|tag| within("tag", tag, NOTE_TAG_BYTES_MAX)),
+        Said::Suspect(reason) | Said::Cleared(reason) => within("reason", reason, NOTE_REASON_BYTES_MAX),
+        Said::Pin | Said::Unpin | Said::Undelete => Ok(()),
+    }
+}
+
+fn within(what: &str, text: &str, max: usize) -> Result<()> {
+    match text.len() <= max {
+        true => Ok(()),
+        false => Err(limit(format!(
+            "{what}: {} bytes pass the limit {max}",
+            text.len()
+        ))),
+    }
+}
+
+fn limit(message: impl Into<String>) -> Error {
+    Error::new(Kind::Limit, message)
+}

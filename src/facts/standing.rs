@@ -1,0 +1,143 @@
+//! What all notes together say: of two about the same thing the later by (when, name) counts.
+//!
+//! Notes are put in that order and said one after the other, each over what was said before: so the last word
+//! stands, whatever order the storage lists them in, and every reader of the same notes comes to the same end.
+
+use std::collections::BTreeMap;
+
+use super::{About, Note, RestorePoint, Said, StoreNote};
+use crate::clock::UnixNanos;
+use crate::id::{ObjectId, TimelineId};
+
+/// What holds by the notes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    snapshots: BTreeMap<ObjectId, Standing>,
+    points: BTreeMap<(TimelineId, String), RestorePoint>,
+    store: Option<StoreNote>,
+}
+
+/// What holds of one snapshot besides what it says itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Tags that replace its own.
+    pub tags: Option<Vec<String>>,
+    /// Every policy keeps it.
+    pub pinned: bool,
+    /// Whether a later full scan agreed with it.
+    pub doubt: Doubt,
+    /// The last undelete, by time and the note's name: a `forgotten` before that does not hold.
+    pub undeleted: Option<(UnixNanos, ObjectId)>,
+}
+
+/// Whether a later full scan agreed with a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Doubt {
+    /// Nothing was ever said against it.
+    #[default]
+    None,
+    /// It did not.
+    Suspect {
+        /// When this was first said and not cleared since.
+        since: UnixNanos,
+        /// Why, as it was said last.
+        reason: String,
+    },
+    /// It was suspect and is no longer.
+    Cleared {
+        /// When that was said.
+        when: UnixNanos,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Notes {
+    /// What these notes, each under its name, say together; their order means nothing.
+    pub fn new(notes: &[(ObjectId, Note)]) -> Self {
+        let mut in_order: Vec<_> = notes.iter().collect();
+        in_order.sort_by_key(|(name, note)| (note.when, *name));
+        let mut all = Self::default();
+        for (name, note) in in_order {
+            all.say(name, note);
+        }
+        all
+    }
+
+    /// Why the snapshot is suspect, if it is.
+    pub fn suspect(&self, snapshot: &ObjectId) -> Option<&str> {
+        match &self.snapshots.get(snapshot)?.doubt {
+            Doubt::Suspect { reason, .. } => Some(reason),
+            Doubt::None | Doubt::Cleared { .. } => None,
+        }
+    }
+
+    /// True if every policy keeps the snapshot.
+    pub fn is_pinned(&self, snapshot: &ObjectId) -> bool {
+        self.of(snapshot).is_some_and(|standing| standing.pinned)
+    }
+
+    /// The tags that hold of a snapshot which has `own` itself.
+    pub fn tags<'a>(&'a self, snapshot: &ObjectId, own: &'a [String]) -> &'a [String] {
+        let noted = self.of(snapshot).and_then(|standing| standing.tags.as_deref());
+        noted.unwrap_or(own)
+    }
+
+    /// All that was said of a snapshot; `None` if nothing was.
+    pub fn of(&self, snapshot: &ObjectId) -> Option<&Standing> {
+        self.snapshots.get(snapshot)
+    }
+
+    /// The snapshots of which something was said, by name; they may be gone.
+    pub fn snapshots(&self) -> impl Iterator<Item = (&ObjectId, &Standing)> {
+        self.snapshots.iter()
+    }
+
+    /// Restore points, by timeline and name. (Another note with both the same moves the point.)
+    pub fn restore_points(&self) -> impl Iterator<Item = &RestorePoint> {
+        self.points.values()
+    }
+
+    /// What the store was last found to do.
+    pub fn store(&self) -> Option<&StoreNote> {
+        self.store.as_ref()
+    }
+
+    fn say(&mut self, name: &ObjectId, note: &Note) {
+        match &note.about {
+            About::Snapshot { id, said } => {
+                self.snapshots.entry(*id).or_default().say(name, note.when, said);
+            }
+            About::RestorePoint(point) => {
+                let key = (point.timeline, point.name.clone());
+                self.points.insert(key, point.clone());
+            }
+            About::Store(store) => self.store = Some(store.clone()),
+        }
+    }
+}
+
+impl Standing {
+    fn say(&mut self, name: &ObjectId, when: UnixNanos, said: &Said) {
+        match said {
+            Said::Tags(tags) => self.tags = Some(tags.clone()),
+            Said::Pin => self.pinned = true,
+            Said::Unpin => self.pinned = false,
+            Said::Suspect(reason) => self.suspect(when, reason),
+            Said::Cleared(reason) => {
+                let reason = reason.clone();
+                self.doubt = Doubt::Cleared { when, reason };
+            }
+            Said::Undelete => self.undeleted = Some((when, *name)),
+        }
+    }
+
+    fn suspect(&mut self, when: UnixNanos, reason: &str) {
+        let since = match self.doubt {
+            Doubt::Suspect { since, .. } => since,
+            Doubt::None | Doubt::Cleared { .. } => when,
+        };
+        let reason = reason.to_owned();
+        self.doubt = Doubt::Suspect { since, reason };
+    }
+}
