@@ -30,42 +30,16 @@ impl KeyFilter {
         }
     }
 
-    /// A filter of keys given by their hashes ([`KeyFilter::hash`]); `None` for none, or for so many that it would
-    /// hardly tell any of them from others.
-    pub fn of_hashes(hashes: &[u64]) -> Option<Self> {
-        if hashes.is_empty() || hashes.len() > Self::KEYS_MAX {
-            return None;
-        }
-        let mut filter = Self::for_keys(hashes.len());
-        hashes.iter().for_each(|hash| filter.insert_hash(*hash));
-        Some(filter)
-    }
-
-    /// Keys of a filter at most.
-    pub const KEYS_MAX: usize = FILTER_BYTES_MAX * 8 / 5;
-
-    /// What the filter knows of a key.
-    pub fn hash(key: &[u8]) -> u64 {
-        let mut hasher = SipHasher13::new();
-        hasher.write(key);
-        hasher.finish()
-    }
-
     /// Adds a key.
     pub fn insert(&mut self, key: &[u8]) {
-        self.insert_hash(Self::hash(key));
-    }
-
-    fn insert_hash(&mut self, hash: u64) {
-        for bit in probes(hash, self.probes, self.bits.len()) {
+        for bit in probes(key, self.probes, self.bits.len()) {
             self.bits[bit / 8] |= 1 << (bit % 8);
         }
     }
 
     /// False only if the key was never added.
     pub fn may_contain(&self, key: &[u8]) -> bool {
-        probes(Self::hash(key), self.probes, self.bits.len())
-            .all(|bit| self.bits[bit / 8] & (1 << (bit % 8)) != 0)
+        probes(key, self.probes, self.bits.len()).all(|bit| self.bits[bit / 8] & (1 << (bit % 8)) != 0)
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -78,7 +52,10 @@ impl KeyFilter {
 }
 
 /// Double hashing: two numbers from the key give all places.
-fn probes(hash: u64, count: u8, bytes: usize) -> impl Iterator<Item = usize> {
+fn probes(key: &[u8], count: u8, bytes: usize) -> impl Iterator<Item = usize> {
+    let mut hasher = SipHasher13::new();
+    hasher.write(key);
+    let hash = hasher.finish();
     let step = hash.rotate_left(32) | 1;
     let bits = bytes as u64 * 8;
     (0..u64::from(count)).map(move |n| (hash.wrapping_add(n.wrapping_mul(step)) % bits) as usize)

@@ -253,6 +253,7 @@ impl<'a, 'w> Saving<'a, 'w> {
             mut root,
             since,
             keys,
+            bytes_differing,
         } = made;
         self.tell_cut(&mut root, database);
         let every = self.wanted.audit_every;
@@ -269,7 +270,12 @@ impl<'a, 'w> Saving<'a, 'w> {
                 }
             }
         }
-        let scope = Scope::Changes { since, keys, audited };
+        let scope = Scope::Changes {
+            since,
+            keys,
+            bytes_differing,
+            audited,
+        };
         Ok(Ok(outcome(root, self.wanted.path, Stored::Records, scope)))
     }
 

@@ -11,7 +11,7 @@ use crate::repo::{BlobReader, Catalog, Repo, Writer};
 use crate::report::Report;
 use crate::run::fold::{self, Fold};
 use crate::run::{KeyRange, StackCursor, Tombstones, Walker};
-use crate::snapshot::{Capture, Content, DatabaseRoot, KeyFilter, Run, Trust};
+use crate::snapshot::{Capture, Content, DatabaseRoot, Run, Trust};
 use crate::source::delta::{DeltaOutcome, changes};
 use crate::source::pins::Before;
 use crate::source::{Database, TornTail};
@@ -39,6 +39,8 @@ pub struct Made {
     pub since: ObjectId,
     /// Keys whose records are not the same.
     pub keys: u64,
+    /// Bytes of what had to be compared: tables that differ, and logs.
+    pub bytes_differing: u64,
 }
 
 fn full(why: impl Into<String>) -> Increment {
@@ -87,6 +89,7 @@ pub fn make(
     if let Some(damage) = stored.scan.damage.first() {
         return Ok(full(format!("{}: {}", damage.file, damage.what)));
     }
+    let bytes_differing = stored.scan.bytes_differing;
     let keys = stored.base.root.as_ref().map_or(0, |root| root.top.records);
     let Some(mut root) = stacked(repo, parent, database, stored) else {
         return Ok(full("the changes do not fit the state before"));
@@ -98,6 +101,7 @@ pub fn make(
         root,
         since: before.snapshot,
         keys,
+        bytes_differing,
     }))
 }
 
@@ -208,10 +212,9 @@ fn stacked(
     root.shape.next_file = database.version().next_file;
     root.capture = capture(&stored.scan, database);
     root.capture.increments = parent.capture.increments.saturating_add(1);
-    if let (Some(run), Content::Logical { runs, .. }) = (
-        run_of(stored.base, &stored.hashes, database.comparator()),
-        &mut root.content,
-    ) {
+    if let (Some(run), Content::Logical { runs, .. }) =
+        (run_of(stored.base, database.comparator()), &mut root.content)
+    {
         runs.push(run);
         root.stream_digest = None;
     }
@@ -234,12 +237,12 @@ pub fn suspects(catalog: &Catalog, since: ObjectId, root: &DatabaseRoot) -> Vec<
 }
 
 /// `None` for a run without entries.
-fn run_of(stored: StoredRun, hashes: &[u64], comparator: &Comparator) -> Option<Run> {
+fn run_of(stored: StoredRun, comparator: &Comparator) -> Option<Run> {
     stored.root.is_some().then(|| Run {
         root: stored.root,
         last_key: stored.last_key,
         comparator: comparator.name().to_owned(),
-        filter: KeyFilter::of_hashes(hashes),
+        filter: None,
     })
 }
 
@@ -293,7 +296,7 @@ fn fold_runs(repo: &Repo, writer: &mut Writer, runs: &[Run], report: &Report) ->
         Ok(())
     };
     let stored = pipeline::store(repo, writer, read, report)?;
-    match run_of(stored.base, &stored.hashes, &comparator) {
+    match run_of(stored.base, &comparator) {
         Some(run) => Ok(Some(run)),
         None => Err(Error::new(
             Kind::Corrupt,

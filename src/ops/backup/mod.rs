@@ -131,6 +131,8 @@ pub enum Scope {
         since: ObjectId,
         /// Keys that were put, or deleted, with another result than before.
         keys: u64,
+        /// Bytes of the tables that are in one of the two states only, and of both states' logs.
+        bytes_differing: u64,
         /// All was read besides, and agreed.
         audited: bool,
     },

@@ -43,8 +43,6 @@ pub struct StoredRuns<S> {
     /// Of the records that changes took away.
     pub taken_digest: SetDigest,
     pub taken_counts: Counts,
-    /// Hashes of the keys of changes.
-    pub hashes: Vec<u64>,
     pub scan: S,
 }
 
@@ -158,7 +156,6 @@ impl<'r> Trees<'r> {
             counts: scanned.counts,
             taken_digest: scanned.taken_digest,
             taken_counts: scanned.taken_counts,
-            hashes: scanned.hashes,
             scan,
         })
     }

@@ -15,7 +15,6 @@ use crate::limits::{INLINE_VALUE_BYTES_MAX, LEAF_BYTES_MAX};
 use crate::record::{SetDigestAcc, StreamDigester};
 use crate::report::Report;
 use crate::run::{Entry, LeafCutter, LeafDraft, Payload};
-use crate::snapshot::KeyFilter;
 use crate::source::RecordSink;
 
 /// A batch is sent when it holds so many bytes: some tens of leaves keep all cores busy until the next.
@@ -49,8 +48,6 @@ pub struct Scanned {
     pub taken_digest: SetDigest,
     /// How many those are.
     pub taken_counts: Counts,
-    /// Hashes of the keys of changes, deletions included.
-    pub hashes: Vec<u64>,
     /// Key of the last certain record, and of the last uncertain one.
     pub last_keys: [Vec<u8>; 2],
 }
@@ -77,8 +74,6 @@ pub struct Scan<'a> {
     chunked: SetDigestAcc<'a>,
     /// Records that changes took away.
     taken: Taken<'a>,
-    /// Hashes of the keys of changes, as far as a filter of them is worth it.
-    hashes: Vec<u64>,
 }
 
 /// What the state before had and the new one has not.
@@ -121,7 +116,6 @@ impl<'a> Scan<'a> {
                 digest: SetDigestAcc::new(keys.set_digest_key().expose()),
                 counts: Counts::default(),
             },
-            hashes: Vec::new(),
         }
     }
 
@@ -139,7 +133,6 @@ impl<'a> Scan<'a> {
             counts: self.base.counts,
             taken_digest: self.taken.digest.digest(),
             taken_counts: self.taken.counts,
-            hashes: self.hashes,
             last_keys: [self.base.last_key, self.uncertain.last_key],
         })
     }
@@ -233,9 +226,6 @@ impl<'a> Scan<'a> {
             Payload::Chunked(list) => draft.push_chunked(entry.key, list.clone())?,
             Payload::Delete => draft.push_delete(entry.key)?,
         };
-        if self.hashes.len() <= KeyFilter::KEYS_MAX {
-            self.hashes.push(KeyFilter::hash(entry.key));
-        }
         self.after(entry.key, weight, true)
     }
 
@@ -269,9 +259,6 @@ impl ChangeSink for Scan<'_> {
         let Some(key) = new.or(old).map(|(key, _)| key) else {
             return Ok(());
         };
-        if self.hashes.len() <= KeyFilter::KEYS_MAX {
-            self.hashes.push(KeyFilter::hash(key));
-        }
         match new {
             Some((key, value)) => self.record(key, value, true),
             None => {

@@ -152,7 +152,9 @@ fn tell_scope(run: &Run, database: &DatabaseOutcome) -> Result<()> {
         Scope::Whole { why: Some(why) } => run
             .output
             .warn(&format!("{}: all of it was read: {why}", database.name)),
-        Scope::Changes { since, keys, audited } => run.output.say(format!(
+        Scope::Changes {
+            since, keys, audited, ..
+        } => run.output.say(format!(
             "  {keys} keys changed since snapshot {}{}",
             since.short(),
             if *audited {
@@ -268,9 +270,18 @@ fn database_json(database: &DatabaseOutcome) -> Value {
 fn scope_json(scope: &Scope) -> Value {
     match scope {
         Scope::Whole { why } => json!({"read": "all", "why": why}),
-        Scope::Changes { since, keys, audited } => {
-            json!({"read": "changes", "since": since.to_hex(), "keys_changed": keys, "audited": audited})
-        }
+        Scope::Changes {
+            since,
+            keys,
+            bytes_differing,
+            audited,
+        } => json!({
+            "read": "changes",
+            "since": since.to_hex(),
+            "keys_changed": keys,
+            "bytes_differing": bytes_differing,
+            "audited": audited,
+        }),
     }
 }
 

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""What one round of change adds to a repository: levault beside its peers, on the four churned workloads.
+
+usage: bench_growth.py --cache DIR [--record DIR] [--tools levault,restic,borg,rustic] [--scale F] [--rounds N]
+                       [--workloads utxo,docs,series,tiles] [--levault PROGRAM]
+
+One database a workload, changed in place round by round by scripts/lib/mkdb.py (C++ LevelDB). After each round every tool
+backs the same closed directory up into its own repository: encryption on, zstd level 3, its own defaults otherwise.
+Growth is what the sum of the repository's files grew by. After the last round levault's snapshot is restored and
+compared with the database by C++ LevelDB. The table goes to standard output, each round as a line of JSON to
+CACHE/results; --record keeps a copy in the tree.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench_peers import (
+    Borg, TOOLS, cpu_model, geometric_mean, run, stream_sha256, tree_bytes,
+)
+
+HERE = Path(__file__).resolve().parent
+
+
+def churn(workload, directory, number, scale):
+    maker = [sys.executable, str(HERE / "mkdb.py"), workload, str(directory), str(number), "--scale", str(scale)]
+    subprocess.run(maker, check=True, stdout=subprocess.DEVNULL)
+
+
+def backup(name, tool, source, number, work, log):
+    """One backup; what it cost. Borg's archives need names of their own."""
+    command = tool.command("backup", source, None)
+    if isinstance(tool, Borg):
+        command = [f"::round{number}" if word == "::first" else word for word in command]
+    if name == "levault":
+        command += ["--json"]
+    before, start = tree_bytes(tool.repository), log.stat().st_size if log.exists() else 0
+    found = run(command, tool.environment(), work, log)
+    found["growth"] = tree_bytes(tool.repository) - before
+    if name == "levault":
+        with open(log, "rb") as text:
+            text.seek(start)
+            said = [json.loads(line) for line in text if line.startswith(b"{")]
+        database = next(line for line in said if line.get("message_type") == "summary")["databases"][0]
+        found["scope"] = database["scope"]
+        found["bytes_read"] = database["bytes_read"]
+    return found
+
+
+def prove(tool, source, work, log):
+    """The restored database is the one that was saved."""
+    target = work / "restored"
+    shutil.rmtree(target, ignore_errors=True)
+    run(tool.command("check data", source, target), tool.environment(), work, log)
+    run(tool.command("restore", source, target), tool.environment(), work, log)
+    if stream_sha256(target) != stream_sha256(source):
+        sys.exit("levault did not bring back the last round")
+
+
+def measure(workload, tools, args, work, lines):
+    """Growth, wall and CPU by tool, a list each with one number a round."""
+    source, log = work / "database", work / "log"
+    shutil.rmtree(source, ignore_errors=True)
+    found = {name: [] for name in tools}
+    for name, tool in tools.items():
+        tool.prepare()
+        run(tool.command("init", source, None), tool.environment(), work, log)
+    for number in range(args.rounds + 1):
+        churn(workload, source, number, args.scale)
+        names = list(tools)
+        for name in names[number % len(names):] + names[:number % len(names)]:
+            one = backup(name, tools[name], source, number, work, log)
+            lines.write(json.dumps({"workload": workload, "tool": name, "round": number, "scale": args.scale, **one}) + "\n")
+            lines.flush()
+            if number > 0:
+                found[name].append(one)
+    if "levault" in tools:
+        prove(tools["levault"], source, work, log)
+    return found
+
+
+def mean(found, what):
+    return sum(one[what] for one in found) / len(found)
+
+
+def report(results, versions, args):
+    lines = [
+        "# What one round of change costs",
+        "",
+        f"Made by `scripts/bench growth --scale {args.scale} --rounds {args.rounds}` on {time.strftime('%Y-%m-%d')}: "
+        f"{os.cpu_count()} cores, {platform_machine()}, {cpu_model()}.",
+        f"Means of rounds 1 to {args.rounds}; every tool reads the same closed directory after each round.",
+        "",
+    ]
+    lines += [f"- {name}: {version}" for name, version in versions.items()] + [""]
+    lines += ["| workload | tool | growth KB a round | wall s | CPU s | RSS MiB |", "|--|--|--:|--:|--:|--:|"]
+    for workload, tools in results.items():
+        for name, found in tools.items():
+            lines.append(
+                f"| {workload} | {name} | {mean(found, 'growth') / 1e3:.0f} | {mean(found, 'wall'):.2f} | "
+                f"{mean(found, 'cpu'):.2f} | {max(one['rss'] for one in found) / 2**20:.0f} |"
+            )
+    peers = [name for name in versions if name != "levault"]
+    if "levault" in versions and peers:
+        lines += ["", "levault over the best peer:", "", "| what | " + " | ".join(results) + " | geometric mean |"]
+        lines.append("|--|" + "--:|" * (len(results) + 1))
+        for title, what in [("growth", "growth"), ("wall", "wall"), ("CPU", "cpu")]:
+            ratios = [mean(t["levault"], what) / min(mean(t[p], what) for p in peers) for t in results.values()]
+            cells = " | ".join(f"{ratio:.3f}" for ratio in ratios + [geometric_mean(ratios)])
+            lines.append(f"| {title} | {cells} |")
+    if "levault" in versions:
+        lines += ["", "What levault read, over the tables that differ and both states' logs (increments only):", ""]
+        for workload, tools in results.items():
+            scopes = [(one["bytes_read"], one["scope"]) for one in tools["levault"]]
+            made = [(read, s["bytes_differing"]) for read, s in scopes if s["read"] == "changes"]
+            ratio = sum(read for read, _ in made) / max(1, sum(differing for _, differing in made))
+            lines.append(f"- {workload}: {ratio:.3f} ({len(made)} of {len(scopes)} rounds)")
+    return "\n".join(lines) + "\n"
+
+
+def platform_machine():
+    return os.uname().machine
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--record", type=Path, help="a directory that gets a copy of the results")
+    parser.add_argument("--tools", default="levault,restic,borg,rustic")
+    parser.add_argument("--workloads", default="utxo,docs,series,tiles")
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--levault", type=Path, help="the levault to measure")
+    args = parser.parse_args()
+    work = args.cache / "growth"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    programs = {
+        "levault": args.levault,
+        "restic": shutil.which("restic"),
+        "borg": args.cache / "borg/bin/borg",
+        "rustic": args.cache / "rustic/bin/rustic",
+    }
+    tools = {name: TOOLS[name](programs[name], work / name) for name in args.tools.split(",")}
+    versions = {name: tool.version() for name, tool in tools.items()}
+    out = args.cache / "results"
+    out.mkdir(parents=True, exist_ok=True)
+    results = {}
+    with open(out / "growth.jsonl", "w") as lines:
+        for workload in args.workloads.split(","):
+            results[workload] = measure(workload, tools, args, work, lines)
+            print(f"{workload} done", file=sys.stderr)
+    text = report(results, versions, args)
+    (out / "growth.md").write_text(text)
+    print(text, end="", flush=True)
+    if args.record:
+        args.record.mkdir(parents=True, exist_ok=True)
+        for name in ("growth.md", "growth.jsonl"):
+            shutil.copy(out / name, args.record / name)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
