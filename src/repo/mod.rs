@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub use catalog::{Catalog, StoredSnapshot};
 pub use create::NewRepo;
 pub use notes::{StoredNotes, UnreadNote};
-pub use objects::IndexFacts;
+pub use objects::{IndexFacts, Packs};
 pub(crate) use objects::{location_of, sealed_name};
 pub use read::{BlobReader, Wanted};
 pub use unlock::SlotFacts;

@@ -10,6 +10,7 @@ use crate::error::{Act, Error, Kind, Result};
 use crate::id::BlobId;
 use crate::id::ObjectId;
 use crate::index::{self, Location, Lookup, LookupCache, Segment, SegmentPack};
+use crate::limits::PACK_STORED_BYTES_MAX;
 use crate::pack::{self, PackBuilder, PackKey, PackedBlob, Tail};
 use crate::snapshot::{Snapshot, body};
 use crate::storage::{ObjectKind, ObjectName};
@@ -26,6 +27,15 @@ pub struct IndexFacts {
     pub segments: Vec<ObjectId>,
     /// Segments whose bytes are damaged, and how: what only they know of cannot be found.
     pub unreadable: Vec<String>,
+}
+
+/// Packs as they are listed.
+#[derive(Default)]
+pub struct Packs {
+    /// Indexed, of the right size, unmarked: to be counted on. With their lengths.
+    pub sound: HashMap<ObjectId, u64>,
+    /// In no segment: of a backup that was killed or is under way. With their lengths.
+    pub unindexed: Vec<(ObjectId, u64)>,
 }
 
 impl Repo {
@@ -131,14 +141,48 @@ impl Repo {
         cache.open(&facts.segments, load).act(|| "load the index")
     }
 
-    /// Packs that may be counted on: indexed, listed, of the right size, unmarked.
-    pub fn sound_packs(&self, facts: &IndexFacts) -> Result<HashMap<ObjectId, u64>> {
+    /// Packs that may be counted on, and those that no segment names.
+    pub fn packs(&self, facts: &IndexFacts) -> Result<Packs> {
         let marked = self.marked()?;
         let listed = self.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
-        let sound = listed.into_iter().map(|pack| (pack.name.id, pack.len));
-        Ok(sound
-            .filter(|(id, len)| facts.packs.get(id) == Some(len) && !marked.contains(id))
-            .collect())
+        let mut packs = Packs::default();
+        for (id, len) in listed.into_iter().map(|pack| (pack.name.id, pack.len)) {
+            match facts.packs.get(&id) {
+                _ if marked.contains(&id) => {}
+                Some(indexed) if *indexed == len => drop(packs.sound.insert(id, len)),
+                Some(_) => {}
+                None => packs.unindexed.push((id, len)),
+            }
+        }
+        Ok(packs)
+    }
+
+    /// Packs that may be counted on: indexed, listed, of the right size, unmarked.
+    pub fn sound_packs(&self, facts: &IndexFacts) -> Result<HashMap<ObjectId, u64>> {
+        Ok(self.packs(facts)?.sound)
+    }
+
+    /// What an unindexed pack of our own domain holds, if its bytes are those that its name promises.
+    pub(super) fn orphan(&self, id: &ObjectId, len: u64) -> Result<Vec<PackedBlob>> {
+        let name = ObjectName {
+            kind: ObjectKind::Pack,
+            id: *id,
+        };
+        let bytes = self
+            .storage()
+            .get(name, PACK_STORED_BYTES_MAX)
+            .act(|| name.path())?;
+        let key = PackKey::open(self.keyring(), &bytes)?;
+        if object_id(&bytes) != *id {
+            return Err(Error::corrupt("the stored bytes do not hash to the object's name").act(name.path()));
+        }
+        if bytes.len() as u64 != len || key.domain().id() != self.domain_keys().id() {
+            return Err(Error::corrupt("another domain's, or of another length").act(name.path()));
+        }
+        match pack::read_directory(&key, &bytes, len)? {
+            Tail::Directory(directory) => Ok(directory),
+            Tail::Short { .. } => Err(Error::corrupt("the directory is longer than the pack")),
+        }
     }
 
     /// This version prunes nothing; a repository with marks was pruned by a later one, whose rules it lacks.

@@ -33,10 +33,13 @@ use super::{Repo, location_of};
 const OPEN_PACKS: usize = 2;
 
 /// A segment is written after this many blobs ...
-const SEGMENT_ENTRIES_MAX: usize = 20_000;
+const SEGMENT_ENTRIES_MAX: usize = 10_000;
 
-/// ... or this long after the last one, so that a killed backup's packs are found by the next.
-const SEGMENT_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+/// ... or this long after the last one, so that a killed backup leaves few packs that the next one must read to know.
+const SEGMENT_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Unindexed packs that a backup reads when it begins.
+const ADOPTED_MAX: usize = 64;
 
 /// A pack being filled.
 struct Open {
@@ -104,11 +107,12 @@ impl<'a> Writer<'a> {
             .unreadable
             .iter()
             .for_each(|what| report.notice(format!("{what}; what it indexed is stored again")));
-        Ok(Self {
+        let packs = repo.packs(&facts)?;
+        let mut writer = Self {
             repo,
             report,
             lookup: repo.lookup_of(&facts)?,
-            sound: repo.sound_packs(&facts)?,
+            sound: packs.sound,
             relied_on: HashSet::new(),
             open: (1..=OPEN_PACKS)
                 .map(|nth| Open::new(repo, Vec::new(), repo.pack_bytes() / OPEN_PACKS * nth))
@@ -122,7 +126,30 @@ impl<'a> Writer<'a> {
             pending: Pending::default(),
             segment_begun: Instant::now(),
             dry_run: store == Store::Nothing,
-        })
+        };
+        if store == Store::New {
+            writer.adopt(packs.unindexed)?;
+        }
+        Ok(writer)
+    }
+
+    /// Indexes the packs that a killed backup stored and did not index, so that nothing of them is stored again. One of
+    /// a backup that is under way is indexed twice, which does no harm; what cannot be read is nobody's.
+    fn adopt(&mut self, mut unindexed: Vec<(ObjectId, u64)>) -> Result<()> {
+        unindexed.truncate(ADOPTED_MAX);
+        for (id, len) in unindexed {
+            self.report.go_on()?;
+            if let Ok(directory) = self.repo.orphan(&id, len) {
+                let buffer = Vec::new();
+                self.index(StoredPack {
+                    id,
+                    len,
+                    directory,
+                    buffer,
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Stores what is new of one blob; its name.
@@ -228,7 +255,9 @@ impl<'a> Writer<'a> {
     }
 
     fn index(&mut self, stored: StoredPack) -> Result<()> {
-        self.buffers.push(stored.buffer);
+        if stored.buffer.capacity() > 0 {
+            self.buffers.push(stored.buffer);
+        }
         self.pending.packs.push(SegmentPack {
             pack: stored.id,
             len: stored.len,
