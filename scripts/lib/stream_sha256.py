@@ -15,18 +15,23 @@ from pathlib import Path
 import plyvel
 
 
-def main():
+def stream_of(directory, copy_below=None):
+    """The hash and the number of records."""
     digest, records = hashlib.sha256(), 0
-    with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as copies:
+    with tempfile.TemporaryDirectory(dir=copy_below) as copies:
         copy = Path(copies) / "db"
-        shutil.copytree(sys.argv[1], copy)
+        shutil.copytree(directory, copy)
         database = plyvel.DB(str(copy), paranoid_checks=True)
         for key, value in database.iterator(verify_checksums=True, fill_cache=False):
             digest.update(struct.pack("<I", len(key)) + key + struct.pack("<I", len(value)))
             digest.update(value)
             records += 1
         database.close()
-    print(digest.hexdigest(), records)
+    return digest.hexdigest(), records
+
+
+def main():
+    print(*stream_of(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None))
 
 
 if __name__ == "__main__":

@@ -162,6 +162,7 @@ fn is_plain(pin: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::{assert_example, example};
 
     fn state() -> State {
         let facts = Facts {
@@ -178,12 +179,40 @@ mod tests {
             copied: false,
             hash: Some([6; 32]),
         };
+        let cut = PinnedFile {
+            pin: "cut-a".into(),
+            len: 16,
+            hash: [8; 32],
+        };
         State {
             repository: RepositoryId([1; 32]),
             snapshot: ObjectId([2; 32]),
             database: "db".into(),
             tables: [(5, table)].into(),
-            files: BTreeMap::new(),
+            files: [("CURRENT".into(), cut)].into(),
+        }
+    }
+
+    #[test]
+    fn the_documents_state_is_read_and_written() {
+        let document = include_str!("../../../docs/format/12-pins.md");
+        assert_example(document, "pins", &state().encode().unwrap());
+        assert_eq!(State::decode(&example(document, "pins")).unwrap(), state());
+    }
+
+    #[test]
+    fn a_pins_name_that_leads_elsewhere_is_refused() {
+        for name in ["", ".", "..", "../x", "/etc/passwd", "a/b"] {
+            let mut wrong = state();
+            wrong.files.insert(
+                "CURRENT".into(),
+                PinnedFile {
+                    pin: name.into(),
+                    len: 0,
+                    hash: [0; 32],
+                },
+            );
+            assert!(State::decode(&wrong.encode().unwrap()).is_err(), "{name}");
         }
     }
 

@@ -106,6 +106,8 @@ fn database_json(database: &levault::snapshot::DatabaseRoot) -> Value {
         "db": database.name,
         "timeline": database.timeline.to_hex(),
         "records": database.records,
+        "runs": database.runs().count(),
+        "increments": database.capture.increments,
         "total_bytes": database.bytes(),
         "last_seq": database.last_sequence.to_string(),
         "comparator": database.shape.comparator,
