@@ -55,10 +55,13 @@ impl<'a> Finder<'a> {
                     return self.compare(key) == Ordering::Equal;
                 }
                 At::Entry if self.chain.must_load(key) => self.at = At::Nowhere,
-                // What follows the block lies behind its index key, and that is not before the wanted key.
                 At::Nowhere | At::Entry if self.chain.at == self.chain.end => {
                     self.at = At::Nowhere;
-                    return false;
+                    // What follows the block lies behind its index key; if that is the wanted key itself, its newest
+                    // entry may be the next block's first.
+                    if !self.chain.bound_is(key) || self.chain.load_for(key) != Loaded::Block {
+                        return false;
+                    }
                 }
                 At::Nowhere | At::Entry => {
                     self.at = match self.chain.advance() {
@@ -96,6 +99,7 @@ impl<'a> Finder<'a> {
 }
 
 /// What came of the wish for a block.
+#[derive(PartialEq, Eq)]
 enum Loaded {
     Block,
     /// All that is left lies behind the key.
@@ -113,6 +117,12 @@ impl Chain<'_> {
             }
             _ => true,
         }
+    }
+
+    fn bound_is(&self, key: &[u8]) -> bool {
+        let is_it =
+            |open: &super::open_table::OpenTable| self.scan.order.compare(user_key(&open.bound), key).is_eq();
+        self.end > 0 && self.open.as_ref().is_some_and(is_it)
     }
 
     /// Loads the first block that may hold `key`, or one that lies behind it in the same table.

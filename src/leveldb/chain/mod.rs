@@ -312,8 +312,7 @@ impl<'a> Chain<'a> {
         self.window.forget();
         match opened {
             Ok((file, frame)) => {
-                self.scan
-                    .count_read((size - frame.data_end) as usize + frame.index.len());
+                self.scan.count_read((size - frame.data_end) as usize);
                 let open = OpenTable::new(file, table, frame);
                 open.list_filter_fault(self.scan);
                 self.open = Some(open);

@@ -123,7 +123,7 @@ pub fn save(
     captured: Result<Captured>,
     report: &Report,
 ) -> Result<Saved> {
-    match captured.map(|captured| Database::from_captured(captured, Budget::default())) {
+    match captured.map(|captured| read_from_pins(captured, wanted, report)) {
         Ok(database) => {
             let (root, outcome) = save_open(repo, writer, wanted, &database, report)?;
             let to_pin = ToPin::of(database);
@@ -145,6 +145,15 @@ pub fn save(
         }
         Err(error) => Err(error),
     }
+}
+
+/// The database, its logs read from the copies that will be pinned.
+fn read_from_pins(mut captured: Captured, wanted: &Wanted, report: &Report) -> Database {
+    if let Err(error) = captured.pin_logs() {
+        let name = wanted.name;
+        report.notice(format!("{name}: nothing is kept for the next backup: {error}"));
+    }
+    Database::from_captured(captured, Budget::default())
 }
 
 /// The same of a database whose list of files is read already.

@@ -181,6 +181,19 @@ impl Captured {
         &self.cut
     }
 
+    /// Copies MANIFEST and logs to the pins it was captured with, if any, and has them read from the copies: what is
+    /// pinned must be what was read. After an error nothing is pinned, and all is read where it lies.
+    pub fn pin_logs(&mut self) -> Result<()> {
+        let Some(pins) = self.files.pins.clone() else {
+            return Ok(());
+        };
+        let taken = pins.take(&mut self.files, &self.version);
+        if taken.is_err() {
+            self.files.pins = None;
+        }
+        taken
+    }
+
     pub(super) fn into_parts(self) -> (FileSet, Version, Cut) {
         (self.files, self.version, self.cut)
     }

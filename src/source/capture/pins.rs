@@ -52,6 +52,8 @@ pub(super) struct Pins {
     descriptors_left: usize,
     tables: BTreeMap<u64, HeldTable>,
     kept: Option<Arc<Kept>>,
+    /// No table has failed to be pinned.
+    pinnable: bool,
 }
 
 /// A way of holding, tried.
@@ -76,6 +78,7 @@ impl Pins {
             descriptors_left: descriptors_left(),
             tables: BTreeMap::new(),
             kept,
+            pinnable: true,
         }
     }
 
@@ -161,10 +164,11 @@ impl Pins {
     }
 
     fn link(&mut self, number: u64, path: &Path, name: &str) -> Result<Tried> {
-        match self.kept.as_ref().map(|kept| kept.hold(number, path)) {
+        let kept = self.kept.as_ref().filter(|_| self.pinnable);
+        match kept.map(|kept| kept.hold(number, path)) {
             Some(Pinned::By(link)) => return self.linked(path, link),
             Some(Pinned::Absent) => return Ok(Tried::Absent),
-            Some(Pinned::No) => self.kept = None,
+            Some(Pinned::No) => self.pinnable = false,
             None => {}
         }
         for pool in &mut self.pools {

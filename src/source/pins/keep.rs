@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -11,13 +12,15 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use super::before::hash_of;
 use super::state::{Facts, PinnedFile, PinnedTable, State};
-use super::{CACHE_TAG, CACHE_TAG_TEXT, Pins, STATE, STATE_NEW};
+use super::{Age, CACHE_TAG, CACHE_TAG_TEXT, Pins, STATE, STATE_NEW};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
-use crate::leveldb::name::FileName;
+use crate::leveldb::manifest::version_of_manifest;
+use crate::leveldb::name::log_name;
+use crate::leveldb::version::Version;
 use crate::scratch::random_name;
 use crate::source::database::Database;
-use crate::source::file::open_regular;
+use crate::source::file::{OpenFile, open_regular};
 use crate::source::held::{DatabaseFile, FileSet, Held, HeldTable};
 
 /// Bytes copied at once.
@@ -27,15 +30,6 @@ const STEP: u64 = 1 << 20;
 pub struct ToPin {
     files: FileSet,
     pins: Arc<Pins>,
-}
-
-/// When a table was pinned.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Age {
-    /// By this process.
-    Fresh,
-    /// For the state before.
-    Before,
 }
 
 /// What is pinned.
@@ -67,15 +61,14 @@ impl ToPin {
         let tables = self.tables()?;
         let bytes = tables.values().map(|table| table.facts.len).sum();
         pins.may_keep(bytes)?;
-        let mut files = BTreeMap::new();
-        let is_log = |file: &DatabaseFile| matches!(FileName::parse(&file.name), Some(FileName::Log(_)));
-        let logs = self.files.all().filter(is_log);
-        for file in [self.files.current.clone(), self.files.manifest.clone()]
-            .into_iter()
-            .chain(logs)
-        {
-            let copy = pins.copy(&file).act(|| format!("pin {}", file.name))?;
-            files.insert(file.name, copy);
+        let mut files = std::mem::take(&mut pins.held().files);
+        let current = &self.files.current;
+        files.insert(current.name.clone(), pins.copy(current).act(|| "pin CURRENT")?);
+        for file in files.values() {
+            let path = pins.path.join(&file.pin);
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .act(|| format!("sync {}", path.display()))?;
         }
         let kept = Kept {
             tables: tables.len() as u64,
@@ -94,35 +87,69 @@ impl ToPin {
     /// Tables by which pin. Hashes are recorded from the second backup on: the first would read all tables again.
     fn tables(&self) -> Result<BTreeMap<u64, PinnedTable>> {
         let pins = &self.pins;
-        let fresh = pins.fresh();
+        let held_now = std::mem::take(&mut pins.held().tables);
         let pinned = |(number, held): (&u64, &HeldTable)| {
-            let is_it = |table: &&PinnedTable| matches!(&held.held, Held::Named(path) if *path == pins.path.join(&table.pin));
-            let before = pins.state.as_ref().and_then(|state| state.tables.get(number));
-            let now = match (fresh.get(number).filter(is_it), before.filter(is_it)) {
-                (Some(fresh), _) => pins.as_it_is_now(fresh, Age::Fresh)?,
-                (None, Some(before)) => pins.as_it_is_now(before, Age::Before)?,
-                (None, None) => return Err(Error::new(Kind::Io, "its tables cannot be linked beside it")),
-            };
-            Ok((*number, now))
+            let is_it = |(_, table): &&(Age, PinnedTable)| matches!(&held.held, Held::Named(path) if *path == pins.path.join(&table.pin));
+            match held_now.get(number).filter(is_it) {
+                Some((age, table)) => pins.as_it_was(*age, table).map(|table| (*number, table)),
+                None => Err(Error::new(Kind::Io, "its tables cannot be linked beside it")),
+            }
         };
         self.files.tables.par_iter().map(pinned).collect()
     }
 }
 
 impl Pins {
-    /// The table's facts as they are now, and its hash if it is due: where a link of another program may touch it, which is
-    /// learnt by the first that does. Facts are looked at before the hash is taken: a table that is touched
-    /// meanwhile does not look as recorded.
-    fn as_it_is_now(&self, table: &PinnedTable, age: Age) -> Result<PinnedTable> {
-        let mut now = table.clone();
+    /// The table if it is as it was when the capture held it, with its hash if that is due: where a link of another
+    /// program may touch it, which is learnt by the first that does. The owner may have deleted it since.
+    fn as_it_was(&self, age: Age, table: &PinnedTable) -> Result<PinnedTable> {
+        let path = self.path.join(&table.pin);
+        let now = fs::symlink_metadata(&path).act(|| format!("look at the pin of {}", table.name))?;
+        let facts = Facts::of(&now);
+        let deleted = now.nlink() == 1 && facts.same_bytes(&table.facts);
+        if !(table.copied || facts == table.facts || deleted) {
+            let what = format!("{} was touched while it was read", table.name);
+            return Err(Error::new(Kind::Mismatch, what));
+        }
+        let mut pinned = table.clone();
         if !table.copied {
-            let gone = || Error::new(Kind::NotFound, format!("the pin of {} is gone", table.name));
-            now.facts = self.facts(&table.pin).ok_or_else(gone)?;
+            pinned.facts = facts;
         }
-        if self.state.is_some() && (age == Age::Fresh || now.facts != table.facts) {
-            now.hash = Some(hash_of(&self.path.join(&table.pin))?);
+        let recorded = self
+            .state
+            .as_ref()
+            .and_then(|state| state.tables.values().find(|other| other.pin == table.pin));
+        let touched = recorded.is_some_and(|recorded| recorded.facts != table.facts);
+        if self.state.is_some() && (age == Age::Fresh || touched) {
+            pinned.hash = Some(hash_of(&path)?);
         }
-        Ok(now)
+        Ok(pinned)
+    }
+
+    /// Copies MANIFEST and logs of a capture; the logs are read from the copies from now on.
+    pub(in crate::source) fn take(&self, files: &mut FileSet, version: &Version) -> Result<()> {
+        self.may_keep(files.tables.values().map(|table| table.len).sum())?;
+        let manifest = self.take_file(&files.manifest)?;
+        let copied = OpenFile(Arc::new(open_regular(&manifest)?.0), files.manifest.len);
+        if version_of_manifest(&copied).ok().as_ref() != Some(version) {
+            return Err(Error::new(Kind::Mismatch, "its MANIFEST was written over"));
+        }
+        let mut copies = Vec::new();
+        for (number, log) in &files.logs {
+            let file = DatabaseFile::new(log_name(*number), log.len, log.held.clone());
+            copies.push(self.take_file(&file)?);
+        }
+        for (log, copy) in files.logs.values_mut().zip(copies) {
+            log.held = Held::Named(copy);
+        }
+        Ok(())
+    }
+
+    fn take_file(&self, file: &DatabaseFile) -> Result<PathBuf> {
+        let copy = self.copy(file).act(|| format!("pin {}", file.name))?;
+        let path = self.path.join(&copy.pin);
+        self.held().files.insert(file.name.clone(), copy);
+        Ok(path)
     }
 
     fn may_keep(&self, bytes: u64) -> Result<()> {
@@ -142,7 +169,7 @@ impl Pins {
         }
     }
 
-    /// Copies a file as far as it counts, durably.
+    /// Copies a file as far as it counts. Not yet durable.
     fn copy(&self, file: &DatabaseFile) -> Result<PinnedFile> {
         let from = file.open()?;
         let pin = random_name(b"cut-".to_vec())?.to_string_lossy().into_owned();
@@ -155,7 +182,6 @@ impl Pins {
             to.write_all(&buffer).act(|| format!("write {pin}"))?;
             at += buffer.len() as u64;
         }
-        to.sync_all().act(|| format!("sync {pin}"))?;
         Ok(PinnedFile {
             pin,
             len: from.len(),

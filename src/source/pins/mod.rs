@@ -11,6 +11,9 @@
 //!   and without one nothing of the pins is used and the backup reads everything. A pin that the owner has
 //!   deleted since lost a link, which the inode's time tells like a write; there the other facts must do,
 //!   and the blocks' checksums.
+//! - *What is pinned is what was read*: logs are copied first and read from the copies, and a table counts as pinned only
+//!   if its facts are still those of the capture when the snapshot is durable. A copy over the database while a long backup
+//!   reads it would else be pinned as if the snapshot had been made of it.
 //! - *The copies* have their length and hash in the state, verified before use: a torn copy is not a database.
 //! - *The state names one snapshot*, and the delta stands on that one, never on the newest: between the two another host
 //!   or another run may have stored a snapshot of other files.
@@ -42,7 +45,7 @@ use rustix::io::Errno;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::RepositoryId;
 use crate::scratch::{is_same, open_directory, prefix, random_name, try_lock};
-use state::{Facts, PinnedTable, State};
+use state::{Facts, PinnedFile, PinnedTable, State};
 
 pub use before::Before;
 pub use keep::{Kept, ToPin};
@@ -85,8 +88,24 @@ pub struct Pins {
     keeping: Keeping,
     links: bool,
     state: Option<State>,
-    /// Tables pinned by this process, and those of the state whose facts changed meanwhile.
-    fresh: Mutex<BTreeMap<u64, PinnedTable>>,
+    /// What this process holds.
+    held: Mutex<Holding>,
+}
+
+/// What one capture holds by pins: tables with their facts of that moment, and copies of what was cut.
+#[derive(Debug, Default)]
+struct Holding {
+    tables: BTreeMap<u64, (Age, PinnedTable)>,
+    files: BTreeMap<String, PinnedFile>,
+}
+
+/// When a table was pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// By this process.
+    Fresh,
+    /// For the state before.
+    Before,
 }
 
 /// What a table was held by.
@@ -114,7 +133,7 @@ impl Pins {
             keeping,
             links,
             state: None,
-            fresh: Mutex::default(),
+            held: Mutex::default(),
         };
         pins.state = pins.load()?;
         pins.sweep();
@@ -180,7 +199,14 @@ impl Pins {
         };
         let pinned = self.state.as_ref().and_then(|state| state.tables.get(&number));
         match pinned.filter(|pinned| self.holds(pinned, &live)) {
-            Some(pinned) => Pinned::By(self.path.join(&pinned.pin)),
+            Some(pinned) => {
+                let facts = if pinned.copied { pinned.facts } else { live };
+                let table = PinnedTable {
+                    facts,
+                    ..pinned.clone()
+                };
+                self.note(number, Age::Before, table)
+            }
             None => self.pin(number, path),
         }
     }
@@ -212,7 +238,6 @@ impl Pins {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let held = self.path.join(&pin);
         let table = PinnedTable {
             pin,
             name,
@@ -220,7 +245,12 @@ impl Pins {
             copied,
             hash: None,
         };
-        self.fresh().insert(number, table);
+        self.note(number, Age::Fresh, table)
+    }
+
+    fn note(&self, number: u64, age: Age, table: PinnedTable) -> Pinned {
+        let held = self.path.join(&table.pin);
+        self.held().tables.insert(number, (age, table));
         Pinned::By(held)
     }
 
@@ -232,8 +262,8 @@ impl Pins {
         self.facts(pin).ok_or(Errno::INVAL)
     }
 
-    fn fresh(&self) -> MutexGuard<'_, BTreeMap<u64, PinnedTable>> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Holding> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn facts(&self, pin: &str) -> Option<Facts> {
