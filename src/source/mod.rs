@@ -8,6 +8,8 @@ pub mod capture;
 mod current;
 pub mod database;
 pub mod delta;
+#[cfg(test)]
+mod delta_model;
 pub mod detect;
 pub mod file;
 pub mod handle;
