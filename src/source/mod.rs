@@ -15,6 +15,8 @@ pub mod file;
 pub mod handle;
 mod held;
 pub mod pins;
+#[cfg(test)]
+mod pins_hostile;
 mod sample;
 mod unsynced;
 
