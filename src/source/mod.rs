@@ -8,11 +8,15 @@ pub mod capture;
 mod current;
 pub mod database;
 pub mod delta;
+#[cfg(test)]
+mod delta_model;
 pub mod detect;
 pub mod file;
 pub mod handle;
 mod held;
 pub mod pins;
+#[cfg(test)]
+mod pins_hostile;
 mod sample;
 mod unsynced;
 

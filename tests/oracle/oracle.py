@@ -10,6 +10,9 @@ stdout, until stdin closes. A judge, so nothing in here is shared with levault.
     S path                      its SHA-256, in the database's own order, and counts -> JSON
     R path                      what rawdump.py, which is no LevelDB at all, finds in it -> JSON
     H path                      SHA-256 of a file -> hex
+    K path options operations   write, and keep the database open for the next K, which ignores its options
+    C path                      close what K keeps open; whoever kills the servant instead leaves it as a crash does
+    P path                      RepairDB
 
 An operation is p (put) and two fields, d (delete) and one, b (batch) and le32 n: the next n puts and deletes go in
 together; r closes and opens the database again, c compacts the whole range.
@@ -58,25 +61,52 @@ def apply_one(writer, kind, fields):
         raise ValueError(f"operation {kind!r}")
 
 
+def write_on(database, path, options, fields):
+    while not fields.done():
+        kind = fields.raw(1)
+        if kind == b"r":
+            database.close()
+            database = plyvel.DB(path, **{**options, "error_if_exists": False})
+        elif kind == b"c":
+            database.compact_range()
+        elif kind == b"b":
+            with database.write_batch() as batch:
+                for _ in range(fields.number()):
+                    apply_one(batch, fields.raw(1), fields)
+        else:
+            apply_one(database, kind, fields)
+    return database
+
+
 def write(fields):
     path, options = fields.text(), json.loads(fields.text())
     database = plyvel.DB(path, **options)
     try:
-        while not fields.done():
-            kind = fields.raw(1)
-            if kind == b"r":
-                database.close()
-                database = plyvel.DB(path, **{**options, "error_if_exists": False})
-            elif kind == b"c":
-                database.compact_range()
-            elif kind == b"b":
-                with database.write_batch() as batch:
-                    for _ in range(fields.number()):
-                        apply_one(batch, fields.raw(1), fields)
-            else:
-                apply_one(database, kind, fields)
+        database = write_on(database, path, options, fields)
     finally:
         database.close()
+    return b""
+
+
+KEPT = {}
+
+
+def keep_writing(fields):
+    path, options = fields.text(), json.loads(fields.text())
+    database = KEPT.pop(path, None) or plyvel.DB(path, **options)
+    KEPT[path] = write_on(database, path, options, fields)
+    return b""
+
+
+def close(fields):
+    database = KEPT.pop(fields.text(), None)
+    if database:
+        database.close()
+    return b""
+
+
+def repair(fields):
+    plyvel.repair_db(fields.text())
     return b""
 
 
@@ -111,7 +141,16 @@ def file_hash(fields):
     return digest.hexdigest().encode()
 
 
-COMMANDS = {b"W": write, b"D": dump, b"S": stream, b"R": raw, b"H": file_hash}
+COMMANDS = {
+    b"W": write,
+    b"D": dump,
+    b"S": stream,
+    b"R": raw,
+    b"H": file_hash,
+    b"K": keep_writing,
+    b"C": close,
+    b"P": repair,
+}
 
 
 def main():

@@ -94,6 +94,26 @@ impl Oracle {
         self.ask(b'W', db, &body).expect("C++ LevelDB writes");
     }
 
+    /// Like [`Oracle::write`], and the database stays open until [`Oracle::close`].
+    pub fn keep_writing(&mut self, db: &Path, options: &Value, operations: &[Operation]) {
+        let mut body = Vec::new();
+        field(&mut body, options.to_string().as_bytes());
+        for operation in operations {
+            encode(&mut body, operation);
+        }
+        self.ask(b'K', db, &body).expect("C++ LevelDB writes");
+    }
+
+    /// Closes what [`Oracle::keep_writing`] left open.
+    pub fn close(&mut self, db: &Path) {
+        self.ask(b'C', db, &[]).expect("C++ LevelDB closes");
+    }
+
+    /// C++ LevelDB's RepairDB.
+    pub fn repair(&mut self, db: &Path) {
+        self.ask(b'P', db, &[]).expect("C++ LevelDB repairs");
+    }
+
     /// Everything C++ LevelDB reads there, checksums verified.
     pub fn dump(&mut self, db: &Path) -> Result<Model, String> {
         self.ask(b'D', db, &[]).map(|stream| model_of(&stream))

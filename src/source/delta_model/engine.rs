@@ -1,0 +1,531 @@
+//! A LevelDB in memory that follows LevelDB's rules and has all its habits: flushes to level 0 or below, compactions
+//! that drop what is hidden, moved tables, repairs, restores, rollbacks that use numbers twice. It keeps a naive map of
+//! what must be visible beside its files.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::random::Random;
+use crate::leveldb::TableExtension;
+use crate::leveldb::comparator::Comparator;
+use crate::leveldb::log_write::append_record;
+use crate::leveldb::manifest::version_of_manifest;
+use crate::leveldb::scan::Budget;
+use crate::leveldb::shape::Codec;
+use crate::leveldb::testing::{Op, log_of, sort, table_of};
+use crate::leveldb::version::{TableMeta, VersionEdit};
+use crate::source::Database;
+use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable};
+
+/// Deepest level.
+const BOTTOM: u8 = 6;
+
+/// A table file; two are the same file if they are one allocation.
+pub struct TableFile {
+    pub ops: Vec<Op>,
+    pub bytes: Arc<Vec<u8>>,
+}
+
+/// All files of a state.
+#[derive(Clone)]
+pub struct State {
+    pub order: Comparator,
+    pub tables: BTreeMap<(u8, u64), Arc<TableFile>>,
+    /// Batches of each log.
+    pub logs: BTreeMap<u64, Vec<Vec<Op>>>,
+    pub log_number: u64,
+    pub last_sequence: u64,
+    next_file: u64,
+    /// Entries of one sequence number and different values are in it.
+    pub has_ties: bool,
+    /// Logs that somebody put back although their entries are in tables.
+    stale: BTreeSet<u64>,
+}
+
+/// What must be visible: the key by which the order knows it, its bytes and value.
+pub type Visible = BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>;
+
+pub struct Engine {
+    pub state: State,
+    pub visible: Visible,
+    pub random: Random,
+    saved: Vec<(State, Visible)>,
+}
+
+impl TableFile {
+    fn new(ops: Vec<Op>, per_block: usize, codec: Codec) -> Arc<Self> {
+        let bytes = Arc::new(table_of(&ops, per_block, codec));
+        Arc::new(Self { ops, bytes })
+    }
+
+    fn copied(&self) -> Arc<Self> {
+        Arc::new(Self {
+            ops: self.ops.clone(),
+            bytes: Arc::clone(&self.bytes),
+        })
+    }
+
+    fn range(&self) -> (&[u8], &[u8]) {
+        (&self.ops[0].key, &self.ops[self.ops.len() - 1].key)
+    }
+
+    fn meta(&self, number: u64) -> TableMeta {
+        TableMeta {
+            number,
+            size: self.bytes.len() as u64,
+            smallest: self.ops[0].internal_key(),
+            largest: self.ops[self.ops.len() - 1].internal_key(),
+        }
+    }
+}
+
+impl State {
+    pub fn new(order: &Comparator) -> Self {
+        Self {
+            order: order.clone(),
+            tables: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            log_number: 0,
+            last_sequence: 0,
+            next_file: 5,
+            has_ties: false,
+            stale: BTreeSet::new(),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_file += 1;
+        self.next_file - 1
+    }
+
+    /// Tables in key order on a level.
+    pub fn with_tables(mut self, level: u8, tables: Vec<(Vec<Op>, usize, Codec)>) -> Self {
+        for (ops, per_block, codec) in tables {
+            let number = self.number();
+            self.last_sequence = ops
+                .iter()
+                .map(|op| op.sequence)
+                .fold(self.last_sequence, u64::max);
+            self.tables
+                .insert((level, number), TableFile::new(ops, per_block, codec));
+        }
+        self.log_number = self.next_file;
+        self.logs = BTreeMap::from([(self.next_file, Vec::new())]);
+        self
+    }
+
+    /// Opened by the code under test.
+    pub fn database(&self, budget: Budget) -> Database {
+        let edit = VersionEdit {
+            comparator: Some(self.order.name().as_bytes().to_vec()),
+            log_number: Some(self.log_number),
+            next_file: Some(self.next_file),
+            last_sequence: Some(self.last_sequence),
+            added: self
+                .tables
+                .iter()
+                .map(|(&(level, number), table)| (level, table.meta(number)))
+                .collect(),
+            ..VersionEdit::default()
+        };
+        let (mut record, mut manifest) = (Vec::new(), Vec::new());
+        edit.encode(&mut record);
+        append_record(&mut manifest, &record);
+        let version = version_of_manifest(&manifest).unwrap();
+        let tables = self.tables.iter().map(|((_, number), table)| {
+            let table = HeldTable {
+                extension: TableExtension::Ldb,
+                len: table.bytes.len() as u64,
+                held: Held::Bytes(Arc::clone(&table.bytes)),
+            };
+            (*number, table)
+        });
+        let logs = self.logs.iter().map(|(number, batches)| {
+            let bytes = log_of(batches.iter().map(Vec::as_slice));
+            let log = HeldLog {
+                len: bytes.len() as u64,
+                held: Held::Bytes(Arc::new(bytes)),
+                tail: None,
+            };
+            (*number, log)
+        });
+        let file = |name: &str, bytes| DatabaseFile::in_memory(Path::new("/"), name.to_owned(), bytes);
+        let files = FileSet {
+            directory: "/".into(),
+            current: file("CURRENT", Vec::new()),
+            manifest: file("MANIFEST-000001", manifest),
+            tables: tables.collect(),
+            logs: logs.collect(),
+            pools: Vec::new(),
+            pins: None,
+        };
+        Database::new(files, version, budget, None)
+    }
+
+    fn overlaps(&self, table: &TableFile, range: (&[u8], &[u8])) -> bool {
+        let (smallest, largest) = table.range();
+        self.order.compare(smallest, range.1) != Ordering::Greater
+            && self.order.compare(largest, range.0) != Ordering::Less
+    }
+
+    fn level_overlaps(&self, level: u8, range: (&[u8], &[u8])) -> bool {
+        let mut tables = self.tables.range((level, 0)..=(level, u64::MAX));
+        tables.any(|(_, table)| self.overlaps(table, range))
+    }
+
+    /// Adds to `inputs` what overlaps them on `level`, until nothing more does.
+    fn close(&self, inputs: &mut BTreeMap<(u8, u64), Arc<TableFile>>, level: u8) {
+        loop {
+            let more = self
+                .tables
+                .range((level, 0)..=(level, u64::MAX))
+                .find(|(place, table)| {
+                    !inputs.contains_key(place)
+                        && inputs.values().any(|input| self.overlaps(table, input.range()))
+                });
+            match more {
+                Some((place, table)) => inputs.insert(*place, Arc::clone(table)),
+                None => return,
+            };
+        }
+    }
+}
+
+impl Engine {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let order = match random.chance(25) {
+            true => Comparator::Idb,
+            false => Comparator::Bytewise,
+        };
+        Self {
+            state: State::new(&order),
+            visible: Visible::new(),
+            random,
+            saved: Vec::new(),
+        }
+    }
+
+    /// One act of an owner, or of those who run one.
+    pub fn step(&mut self) {
+        match self.random.below(100) {
+            0..35 => self.write(),
+            35..39 => self.write_one_key_often(),
+            39..49 => self.rotate(),
+            49..63 => self.flush(),
+            63..78 => self.compact(),
+            78..84 => self.move_down(),
+            84..86 => self.delete_range(),
+            86..89 => self.reopen(),
+            89..91 => self.repair(),
+            91..92 => self.restore(),
+            92..94 => self.twin(),
+            94..98 => self.saved.push((self.state.clone(), self.visible.clone())),
+            _ => self.roll_back(),
+        }
+    }
+
+    fn put(&mut self, batch: &mut Vec<Op>, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.state.last_sequence += 1;
+        let canonical = super::random::canonical(&self.state.order, &key);
+        match &value {
+            Some(value) => self.visible.insert(canonical, (key.clone(), value.clone())),
+            None => self.visible.remove(&canonical),
+        };
+        batch.push(Op {
+            key,
+            sequence: self.state.last_sequence,
+            value,
+        });
+    }
+
+    fn append(&mut self, batch: Vec<Op>) {
+        let last = self.state.logs.last_key_value();
+        if last.is_none_or(|(number, _)| self.state.stale.contains(number)) {
+            let (number, was_empty) = (self.state.number(), self.state.logs.is_empty());
+            self.state.logs.insert(number, Vec::new());
+            // An owner that reuses logs may leave the number at 0.
+            if was_empty && self.random.chance(60) {
+                self.state.log_number = number;
+            }
+        }
+        if let Some(mut log) = self.state.logs.last_entry() {
+            log.get_mut().push(batch);
+        }
+    }
+
+    fn write(&mut self) {
+        let mut batch = Vec::new();
+        for _ in 0..1 + self.random.below(12) {
+            let key = self.random.key(&self.state.order);
+            let value = (!self.random.chance(30)).then(|| self.random.value());
+            self.put(&mut batch, key, value);
+        }
+        self.append(batch);
+    }
+
+    fn write_one_key_often(&mut self) {
+        let key = self.random.key(&self.state.order);
+        for _ in 0..20 + self.random.below(60) {
+            let mut batch = Vec::new();
+            let value = (!self.random.chance(10)).then(|| self.random.value());
+            self.put(&mut batch, key.clone(), value);
+            self.append(batch);
+        }
+    }
+
+    fn rotate(&mut self) {
+        if !self.state.logs.is_empty() {
+            let number = self.state.number();
+            self.state.logs.insert(number, Vec::new());
+        }
+    }
+
+    /// What an owner does before its first edit.
+    fn open_if_new(&mut self) {
+        if self.state.log_number == 0 {
+            self.reopen();
+        }
+    }
+
+    /// The oldest log becomes a table.
+    fn flush(&mut self) {
+        self.open_if_new();
+        if self.state.logs.len() < 2 {
+            self.rotate();
+        }
+        if let Some((_, batches)) = self.state.logs.pop_first() {
+            self.add_flushed(batches);
+        }
+        self.state.log_number = self.state.logs.first_key_value().map_or(0, |(number, _)| *number);
+    }
+
+    fn add_flushed(&mut self, batches: Vec<Vec<Op>>) {
+        let mut ops: Vec<Op> = batches.into_iter().flatten().collect();
+        if ops.is_empty() {
+            return;
+        }
+        sort(&mut ops, &self.state.order);
+        let table = self.table(ops);
+        let mut level = 0;
+        if !self.state.level_overlaps(0, table.range()) {
+            while level < 2 && !self.state.level_overlaps(level + 1, table.range()) {
+                level += 1;
+            }
+        }
+        let number = self.state.number();
+        self.state.tables.insert((level, number), table);
+    }
+
+    fn table(&mut self, ops: Vec<Op>) -> Arc<TableFile> {
+        let codec = [Codec::None, Codec::Snappy, Codec::Zstd][self.random.below(3) as usize];
+        TableFile::new(ops, 1 + self.random.below(12) as usize, codec)
+    }
+
+    fn some_table(&mut self) -> Option<((u8, u64), Arc<TableFile>)> {
+        let count = self.state.tables.len() as u64;
+        let index = self.random.below(count.max(1)) as usize;
+        let (place, table) = self.state.tables.iter().nth(index)?;
+        Some((*place, Arc::clone(table)))
+    }
+
+    fn compact(&mut self) {
+        self.open_if_new();
+        if let Some((place, table)) = self.some_table()
+            && place.0 < BOTTOM
+        {
+            self.compact_from(place, table);
+        }
+    }
+
+    fn compact_from(&mut self, place: (u8, u64), table: Arc<TableFile>) {
+        let (level, order) = (place.0, self.state.order.clone());
+        let mut inputs = BTreeMap::from([(place, table)]);
+        self.state.close(&mut inputs, level);
+        self.state.close(&mut inputs, level + 1);
+        for place in inputs.keys() {
+            self.state.tables.remove(place);
+        }
+        // Newer files first, so that of two entries with one number the newer stays in front.
+        let mut ops: Vec<Op> = Vec::new();
+        for (_, table) in inputs.range(..(1, 0)).rev().chain(inputs.range((1, 0)..)) {
+            ops.extend_from_slice(&table.ops);
+        }
+        sort(&mut ops, &order);
+        let held = match self.random.chance(20) {
+            true => self.random.below(self.state.last_sequence + 1),
+            false => self.state.last_sequence,
+        };
+        let kept = self.without_hidden(ops, level + 1, held);
+        self.add_tables(level + 1, kept);
+    }
+
+    /// LevelDB's rule of what a compaction may drop, `held` being the oldest snapshot that somebody reads.
+    fn without_hidden(&self, ops: Vec<Op>, to: u8, held: u64) -> Vec<Op> {
+        let order = &self.state.order;
+        let is_base =
+            |key: &[u8]| (to + 1..=BOTTOM).all(|level| !self.state.level_overlaps(level, (key, key)));
+        let (mut kept, mut last): (Vec<Op>, Option<(Vec<u8>, u64)>) = (Vec::new(), None);
+        for op in ops {
+            let newer = last
+                .take()
+                .filter(|(key, _)| order.compare(key, &op.key) == Ordering::Equal);
+            let hidden = newer
+                .as_ref()
+                .is_some_and(|(_, sequence)| *sequence <= held || *sequence == op.sequence);
+            let pointless = op.value.is_none() && op.sequence <= held && is_base(&op.key);
+            last = Some((op.key.clone(), op.sequence));
+            if !hidden && !pointless {
+                kept.push(op);
+            }
+        }
+        kept
+    }
+
+    /// Tables of any size; one key's entries may lie in two of them.
+    fn add_tables(&mut self, level: u8, mut ops: Vec<Op>) {
+        while !ops.is_empty() {
+            let most = if self.random.chance(50) { 8 } else { 200 };
+            let len = 1 + self.random.below(most) as usize;
+            let rest = ops.split_off(len.min(ops.len()));
+            let table = self.table(std::mem::replace(&mut ops, rest));
+            let number = self.state.number();
+            self.state.tables.insert((level, number), table);
+        }
+    }
+
+    fn move_down(&mut self) {
+        self.open_if_new();
+        let Some((place, table)) = self.some_table().filter(|(place, _)| place.0 < BOTTOM) else {
+            return;
+        };
+        let mut with = BTreeMap::from([(place, Arc::clone(&table))]);
+        self.state.close(&mut with, place.0);
+        if with.len() == 1 && !self.state.level_overlaps(place.0 + 1, table.range()) {
+            self.state.tables.remove(&place);
+            self.state.tables.insert((place.0 + 1, place.1), table);
+        }
+    }
+
+    /// Keys go, and with them the tables that held them.
+    fn delete_range(&mut self) {
+        let mut keys: Vec<Vec<u8>> = self.visible.values().map(|(key, _)| key.clone()).collect();
+        keys.sort_by(|a, b| self.state.order.compare(a, b));
+        let from = self.random.below(keys.len() as u64 + 1) as usize;
+        let mut batch = Vec::new();
+        for key in keys.split_off(from) {
+            self.put(&mut batch, key, None);
+        }
+        if batch.is_empty() {
+            return;
+        }
+        self.append(batch);
+        self.reopen();
+        for level in 0..BOTTOM {
+            while let Some((place, table)) = self.first_of(level) {
+                self.compact_from(place, table);
+            }
+        }
+    }
+
+    fn first_of(&self, level: u8) -> Option<((u8, u64), Arc<TableFile>)> {
+        let mut tables = self.state.tables.range((level, 0)..=(level, u64::MAX));
+        tables.next().map(|(place, table)| (*place, Arc::clone(table)))
+    }
+
+    /// Closed and opened again: all logs become tables.
+    fn reopen(&mut self) {
+        let stale = std::mem::take(&mut self.state.stale);
+        for (number, batches) in std::mem::take(&mut self.state.logs) {
+            if !stale.contains(&number) {
+                self.add_flushed(batches);
+            }
+        }
+        let number = self.state.number();
+        self.state.logs.insert(number, Vec::new());
+        self.state.log_number = number;
+    }
+
+    /// RepairDB: every table on level 0, every log a table, log number 0. Now and then somebody puts logs back.
+    pub fn repair(&mut self) {
+        // Of two entries with one number nobody could say which is the newer any more.
+        if self.state.has_ties {
+            return;
+        }
+        let archived = std::mem::take(&mut self.state.logs);
+        self.state.stale.clear();
+        for ((_, number), table) in std::mem::take(&mut self.state.tables) {
+            self.state.tables.insert((0, number), table);
+        }
+        for batches in archived.values() {
+            let mut ops: Vec<Op> = batches.iter().flatten().cloned().collect();
+            if !ops.is_empty() {
+                sort(&mut ops, &self.state.order);
+                let (table, number) = (self.table(ops), self.state.number());
+                self.state.tables.insert((0, number), table);
+            }
+        }
+        self.state.log_number = 0;
+        for (number, log) in archived {
+            if self.random.chance(40) {
+                self.state.logs.insert(number, log);
+                self.state.stale.insert(number);
+            }
+        }
+    }
+
+    /// As our own restore leaves it: one sequence number, one level, log number 0, numbers from the beginning.
+    fn restore(&mut self) {
+        let sequence = self.state.last_sequence.max(1);
+        let one = |(key, value): &(Vec<u8>, Vec<u8>)| Op {
+            key: key.clone(),
+            sequence,
+            value: Some(value.clone()),
+        };
+        let mut ops: Vec<Op> = self.visible.values().map(one).collect();
+        sort(&mut ops, &self.state.order);
+        self.state = State::new(&self.state.order);
+        self.state.last_sequence = sequence;
+        let level = 1 + self.random.below(4) as u8;
+        self.add_tables(level, ops);
+    }
+
+    /// A second entry with the number of a visible one and another value, in a newer table.
+    fn twin(&mut self) {
+        self.reopen();
+        let count = self.visible.len() as u64;
+        let index = self.random.below(count.max(1)) as usize;
+        let Some((canonical, (key, _))) = self.visible.iter().nth(index) else {
+            return;
+        };
+        let (canonical, key) = (canonical.clone(), key.clone());
+        let all = self.state.tables.values().flat_map(|table| &table.ops);
+        let same = |op: &&Op| self.state.order.compare(&op.key, &key) == Ordering::Equal;
+        let Some(sequence) = all.filter(same).map(|op| op.sequence).max() else {
+            return;
+        };
+        let value = Some(self.random.value());
+        let op = Op { key, sequence, value };
+        self.visible
+            .insert(canonical, (op.key.clone(), op.value.clone().unwrap_or_default()));
+        let (table, number) = (self.table(vec![op]), self.state.number());
+        self.state.tables.insert((0, number), table);
+        self.state.has_ties = true;
+    }
+
+    /// The directory as it was, or a copy of it: numbers of files and entries are used again.
+    fn roll_back(&mut self) {
+        let index = self.random.below(self.saved.len().max(1) as u64) as usize;
+        let Some((state, visible)) = self.saved.get(index) else {
+            return;
+        };
+        (self.state, self.visible) = (state.clone(), visible.clone());
+        if self.random.chance(50) {
+            for table in self.state.tables.values_mut() {
+                *table = table.copied();
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Goal: the changes between any two states of a database are exactly the difference of two naive maps, whatever the
+//! owner, a repair, a restore or a rollback did between. Method: a small LevelDB in memory that follows the rules of the
+//! real one lives random lives; pairs of its states go to `changes`, and counters show that the hard paths were taken.
+//!
+//! LEVAULT_DELTA_SEED=N runs the one life of that seed; LEVAULT_DELTA_LIVES=N runs so many.
+
+mod engine;
+mod judge;
+mod random;
+mod reads;
+
+use std::collections::BTreeSet;
+
+use super::delta::{DeltaOutcome, changes};
+use crate::leveldb::scan::Budget;
+use engine::{Engine, State};
+use judge::{Counters, Seen};
+use random::Random;
+
+const LIVES: u64 = 400;
+
+fn small_budget() -> Budget {
+    Budget {
+        window_bytes: 100,
+        large_block_bytes: 600,
+        resident_bytes_max: 100_000,
+        log_bytes_max: 2000,
+    }
+}
+
+/// The changes handed out, and what reading them took.
+fn run(old: &State, new: &State, shared: &BTreeSet<u64>, budget: Budget) -> (Seen, DeltaOutcome) {
+    let (old, new) = (old.database(budget), new.database(budget));
+    let mut seen = Seen::default();
+    let outcome = changes(&old, &new, shared, &mut seen).unwrap();
+    assert_eq!(outcome.damage, vec![], "nothing is damaged");
+    (seen, outcome)
+}
+
+/// Shared tables as the pins would find them; fewer are as good.
+fn shared(old: &State, new: &State, random: &mut Random) -> BTreeSet<u64> {
+    let mut shared = judge::shared(old, new);
+    if random.chance(10) {
+        shared.retain(|_| random.chance(50));
+    }
+    shared
+}
+
+/// A life of so many states, each compared with the one before and with any other, both ways.
+fn live(seed: u64, counters: &mut Counters) {
+    let mut engine = Engine::new(seed);
+    let mut states: Vec<State> = vec![engine.state.clone()];
+    for _ in 0..8 {
+        let steps = match states.len() {
+            1 => 30 + engine.random.below(60),
+            _ => engine.random.below(8),
+        };
+        for _ in 0..steps {
+            engine.step();
+        }
+        if engine.random.chance(12) {
+            engine.repair();
+        }
+        check_scan(&engine, seed);
+        let new = engine.state.clone();
+        let other = states[engine.random.below(states.len() as u64) as usize].clone();
+        for (old, new) in [
+            (&states[states.len() - 1], &new),
+            (&new, &states[states.len() - 1]),
+            (&other, &new),
+        ] {
+            let shared = shared(old, new, &mut engine.random);
+            let budget = match engine.random.chance(50) {
+                true => small_budget(),
+                false => Budget::default(),
+            };
+            let (seen, outcome) = run(old, new, &shared, budget);
+            assert!(
+                seen.changes == judge::difference(old, new),
+                "LEVAULT_DELTA_SEED={seed}, state {}",
+                states.len()
+            );
+            assert_eq!(outcome.tables_shared, shared.len() as u64);
+            counters.count(old, new, &shared);
+            counters.changes += seen.changes.len() as u64;
+            counters.tables_read += outcome.tables_differing;
+        }
+        states.push(new);
+    }
+}
+
+/// The full scan, the naive reading of all entries and the engine's own map agree.
+fn check_scan(engine: &Engine, seed: u64) {
+    let mut seen = Seen::default();
+    let outcome = engine.state.database(small_budget()).scan(&mut seen).unwrap();
+    assert_eq!(outcome.damage, vec![], "LEVAULT_DELTA_SEED={seed}");
+    let naive = judge::records(&engine.state);
+    assert!(seen.records == naive, "the scan, LEVAULT_DELTA_SEED={seed}");
+    let mut visible: Vec<_> = engine.visible.values().cloned().collect();
+    visible.sort_by(|a, b| engine.state.order.compare(&a.0, &b.0));
+    assert!(visible == naive, "the engine, LEVAULT_DELTA_SEED={seed}");
+}
+
+fn asked(name: &str) -> Option<u64> {
+    let words = std::env::var(name).ok()?;
+    Some(words.parse().expect("a number"))
+}
+
+#[test]
+fn changes_are_the_difference_of_two_naive_maps() {
+    let mut counters = Counters::default();
+    if let Some(seed) = asked("LEVAULT_DELTA_SEED") {
+        live(seed, &mut counters);
+        eprintln!("{counters:#?}");
+        return;
+    }
+    for seed in 0..asked("LEVAULT_DELTA_LIVES").unwrap_or(LIVES) {
+        live(seed, &mut counters);
+    }
+    eprintln!("{counters:#?}");
+    let Counters { pairs, seen, .. } = counters;
+    let often = [
+        (
+            "pairs that share tables",
+            pairs - counters.without_shared,
+            pairs / 2,
+        ),
+        (
+            "pairs where the lookup decides",
+            counters.pairs_looked_up,
+            pairs / 4,
+        ),
+        ("keys where the lookup decides", counters.looked_up, seen / 30),
+        (
+            "keys that are one shared table's in both",
+            counters.same_in_both,
+            seen / 200,
+        ),
+        (
+            "deletions in shared tables",
+            counters.deleted_in_shared,
+            seen / 500,
+        ),
+        ("deletions in own files", counters.deleted_in_own, seen / 20),
+        ("keys that both logs have", counters.both_in_logs, seen / 100),
+        (
+            "keys with an older entry in a log",
+            counters.older_in_log,
+            pairs / 200,
+        ),
+        ("ties", counters.ties, seen / 5000),
+        ("tables moved", counters.moved_tables, pairs / 200),
+        ("large values", counters.large_values, pairs / 50),
+        ("idb_cmp1", counters.idb, pairs / 10),
+    ];
+    for (what, count, least) in often {
+        assert!(count > least, "{what}: {count}, at least {least} wanted");
+    }
+    assert!(counters.places.len() >= 5 && counters.places.values().take(5).all(|count| *count > seen / 1000));
+}
+
+/// The judge is no rubber stamp: a table that is taken for shared and is another file must show.
+#[test]
+fn a_table_taken_for_the_same_file_wrongly_is_seen_to_give_wrong_changes() {
+    let (mut wrong, mut tried) = (0, 0);
+    for seed in 0..100 {
+        let mut engine = Engine::new(seed);
+        for _ in 0..60 {
+            engine.step();
+        }
+        let old = engine.state.clone();
+        for _ in 0..30 {
+            engine.step();
+        }
+        let new = &engine.state;
+        let right = judge::shared(&old, new);
+        let numbers = |state: &State| {
+            state
+                .tables
+                .keys()
+                .map(|(_, number)| *number)
+                .collect::<BTreeSet<u64>>()
+        };
+        let mut shared = numbers(&old);
+        shared.retain(|number| numbers(new).contains(number));
+        if shared != right {
+            let expected = judge::difference(&old, new);
+            let (old, new) = (old.database(Budget::default()), new.database(Budget::default()));
+            let mut seen = Seen::default();
+            let _ = changes(&old, &new, &shared, &mut seen);
+            tried += 1;
+            wrong += u32::from(seen.changes != expected);
+        }
+    }
+    eprintln!("{wrong} of {tried}");
+    assert!(wrong > 0 && tried > 0);
+}
+
+/// RepairDB of a directory where a rollback left tables of the lost future: two entries have one number, and which is the
+/// newer is told by nothing until the owner's first edit, and by file numbers from then on.
+#[test]
+#[ignore = "today no file differs, so no change is told: source::delta, and Rank::of_table without numbers_tell_age"]
+fn entries_of_one_number_behind_a_repair_do_not_change_unnoticed_when_the_owner_opens() {
+    use crate::leveldb::shape::Codec;
+    use crate::leveldb::testing::op;
+    let two = vec![
+        (vec![op(b"k", 7, Some(b"x"))], 1, Codec::None),
+        (
+            vec![op(b"a", 1, Some(b"")), op(b"k", 7, Some(b"y"))],
+            1,
+            Codec::None,
+        ),
+    ];
+    for tables in [two.clone(), two.into_iter().rev().collect()] {
+        let mut old = State::new(&crate::leveldb::comparator::Comparator::Bytewise).with_tables(0, tables);
+        let new = old.clone();
+        (old.log_number, old.logs) = (0, Default::default());
+        let scan = |state: &State| {
+            let mut seen = Seen::default();
+            state.database(Budget::default()).scan(&mut seen).unwrap();
+            seen.records
+        };
+        let (seen, _) = run(&old, &new, &judge::shared(&old, &new), Budget::default());
+        assert_eq!(seen.changes.is_empty(), scan(&old) == scan(&new));
+    }
+}

@@ -1,0 +1,229 @@
+//! A database with a real writer, and the smallest backup that pins, captures and comparisons make: snapshots are maps.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::id::{ObjectId, RepositoryId};
+use crate::leveldb::delta::{ChangeSink, Record};
+use crate::leveldb::scan::Budget;
+use crate::source::delta::changes;
+use crate::source::pins::{Before, Keeping, Pins, ToPin};
+use crate::source::{Capture, Database, RecordSink};
+
+pub type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// How a round read the database.
+#[derive(Debug)]
+pub enum Read {
+    /// Nothing was kept from before.
+    First,
+    /// What changed since, with so many tables not read.
+    Changes { shared: usize },
+    /// All of it, because of this.
+    Full(String),
+}
+
+/// A round: how it read, and why it kept nothing for the next, if so.
+#[derive(Debug)]
+pub struct Round {
+    pub read: Read,
+    pub unkept: Option<String>,
+}
+
+pub struct Scene {
+    pub place: tempfile::TempDir,
+    pub db: PathBuf,
+    snapshots: BTreeMap<ObjectId, Model>,
+    random: u64,
+}
+
+#[derive(Default)]
+struct Collect(Model);
+
+impl RecordSink for Collect {
+    fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
+        self.0.insert(key.to_vec(), value.to_vec());
+        Ok(())
+    }
+}
+
+/// Changes, applied.
+struct Apply<'a>(&'a mut Model);
+
+impl ChangeSink for Apply<'_> {
+    fn change(&mut self, old: Option<Record>, new: Option<Record>) -> Result<()> {
+        let key = old.or(new).expect("a change of something").0;
+        // Where a damaged file makes the change untrue, the outcome says so.
+        self.0.remove(key);
+        if let Some((key, value)) = new {
+            self.0.insert(key.to_vec(), value.to_vec());
+        }
+        Ok(())
+    }
+}
+
+impl Scene {
+    /// In a directory of the system's choice.
+    pub fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let db = place.path().join("db");
+        Self::at(place, db)
+    }
+
+    pub fn at(place: tempfile::TempDir, db: PathBuf) -> Self {
+        let mut scene = Self {
+            place,
+            db,
+            snapshots: BTreeMap::new(),
+            random: 1,
+        };
+        scene.fill();
+        scene.churn(100);
+        scene
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) % end
+    }
+
+    /// Tables that later writes leave alone.
+    fn fill(&mut self) {
+        let changes: Vec<_> = (0..1200)
+            .map(|number| (format!("base/{number:04}"), Some(self.value())))
+            .collect();
+        self.write(&changes);
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        let mut value = vec![0; self.below(400) as usize];
+        let seed = self.below(u64::MAX >> 33).to_le_bytes();
+        blake3::Hasher::new()
+            .update(&seed)
+            .finalize_xof()
+            .fill(&mut value);
+        value
+    }
+
+    /// So many puts and deletions.
+    pub fn churn(&mut self, count: u32) {
+        let mut changes = Vec::new();
+        for _ in 0..count {
+            let key = format!("key/{:04}", self.below(2000));
+            let value = (self.below(6) > 0).then(|| self.value());
+            changes.push((key, value));
+        }
+        self.write(&changes);
+    }
+
+    /// By rusty-leveldb, in this role only a writer; its buffer is small, so tables come.
+    fn write(&mut self, changes: &[(String, Option<Vec<u8>>)]) {
+        let options = rusty_leveldb::Options {
+            write_buffer_size: 24 << 10,
+            ..Default::default()
+        };
+        let mut handle = rusty_leveldb::DB::open(&self.db, options).unwrap();
+        for (key, value) in changes {
+            match value {
+                Some(value) => handle.put(key.as_bytes(), value).unwrap(),
+                None => handle.delete(key.as_bytes()).unwrap(),
+            }
+        }
+        handle.flush().unwrap();
+        handle.close().unwrap();
+    }
+
+    /// A backup to a repository; whatever it read, the snapshot must be what is there.
+    pub fn round(&mut self, repository: u8) -> Round {
+        self.round_with(repository, || {})
+    }
+
+    /// The same, with an act of somebody's between the reading and the pinning.
+    pub fn round_with(&mut self, repository: u8, act: impl FnOnce()) -> Round {
+        let pins = Pins::open(&self.db, RepositoryId([repository; 32]), Keeping::default()).map(Arc::new);
+        let refused = pins.as_ref().err().map(ToString::to_string);
+        let capture = Capture {
+            pins: pins.ok(),
+            ..Capture::default()
+        };
+        let now = Database::from_captured(capture.take(&self.db).unwrap(), Budget::default());
+        drop(capture);
+        let mut all = Collect::default();
+        let outcome = now.scan(&mut all).unwrap();
+        let read = match now.pins().map(|pins| pins.before(&now)) {
+            None => Read::Full(refused.clone().unwrap_or_default()),
+            Some(Err(error)) => Read::Full(error.to_string()),
+            Some(Ok(None)) => Read::First,
+            Some(Ok(Some(before))) => self.increment(&before, &now, &all.0),
+        };
+        act();
+        let id = ObjectId([self.snapshots.len() as u8 + 1; 32]);
+        let kept = match ToPin::of(now) {
+            Some(pin) if outcome.damage.is_empty() => pin.keep(id, "db").map(drop),
+            Some(pin) => pin.forget(),
+            None => Ok(()),
+        };
+        self.snapshots.insert(id, all.0);
+        Round {
+            read,
+            unkept: refused.or(kept.err().map(|error| error.to_string())),
+        }
+    }
+
+    fn increment(&self, before: &Before, now: &Database, all: &Model) -> Read {
+        let mut model = self.snapshots[&before.snapshot].clone();
+        let outcome = match changes(&before.database, now, &before.shared, &mut Apply(&mut model)) {
+            Ok(outcome) => outcome,
+            Err(error) => return Read::Full(error.to_string()),
+        };
+        if let Some(damage) = outcome.damage.first() {
+            return Read::Full(format!("{}: {}", damage.file, damage.what));
+        }
+        assert!(model == *all, "the changes do not lead to what is there");
+        Read::Changes {
+            shared: before.shared.len(),
+        }
+    }
+
+    /// The pin directories beside the database.
+    pub fn pin_directories(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.db.parent().unwrap()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| path.to_string_lossy().contains("levault-pins"))
+            .collect()
+    }
+
+    pub fn pins(&self) -> PathBuf {
+        let all = self.pin_directories();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all[0].clone()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+}
+
+/// Runs a command of the system.
+pub fn sh(words: &str) -> bool {
+    Command::new("sh").args(["-c", words]).status().unwrap().success()
+}
+
+/// Tables in a directory, in order of their names.
+pub fn tables(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut tables: Vec<_> = entries
+        .filter(|path| path.extension() == Some("ldb".as_ref()))
+        .collect();
+    tables.sort();
+    tables
+}

@@ -1,0 +1,317 @@
+//! A database of C++ LevelDB, and everything that happens to one between two backups: its owner's writes and habits,
+//! crashes, repairs, and the people who copy directories about.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::oracle::{Change, Model, Operation, Oracle, apply};
+
+/// splitmix64.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        match self.below(40) {
+            0 => Vec::new(),
+            1 => vec![0xff; 1 + self.below(3) as usize],
+            2 => vec![0; 1 + self.below(3) as usize],
+            3 => [vec![b'k'; 300], vec![self.below(4) as u8]].concat(),
+            _ => format!("key/{:04}", self.below(600)).into_bytes(),
+        }
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        let len = match self.below(200) {
+            0 => 60_000 + self.below(80_000),
+            1..10 => 0,
+            10..60 => self.below(1500),
+            _ => self.below(60),
+        };
+        let mut value = vec![0; len as usize];
+        let seed = self.next().to_le_bytes();
+        blake3::Hasher::new()
+            .update(&seed)
+            .finalize_xof()
+            .fill(&mut value);
+        value
+    }
+
+    fn change(&mut self) -> Change {
+        let key = self.key();
+        (key, (self.below(5) > 0).then(|| self.value()))
+    }
+
+    fn operation(&mut self) -> Operation {
+        match self.below(30) {
+            0..6 => Operation::Batch((0..self.below(20)).map(|_| self.change()).collect()),
+            6 => Operation::Reopen,
+            _ => Operation::One(self.change()),
+        }
+    }
+
+    pub fn operations(&mut self, max: u64) -> Vec<Operation> {
+        (0..self.below(max)).map(|_| self.operation()).collect()
+    }
+}
+
+/// One database through its life.
+pub struct Life {
+    pub oracle: Oracle,
+    pub random: Random,
+    pub dir: TempDir,
+    pub db: PathBuf,
+    /// What is in it.
+    pub model: Model,
+    options: Value,
+    saved: Option<(PathBuf, Model)>,
+    made: u32,
+}
+
+/// What an act did to the trust in the map: C++ LevelDB must be asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    Yes,
+    No,
+}
+
+impl Life {
+    pub fn new(oracle: Oracle, seed: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut random = Random(seed);
+        let options = json!({
+            "create_if_missing": true,
+            "block_size": 256 << (2 * random.below(3)),
+            "bloom_filter_bits": 10 * random.below(2),
+            "compression": if random.below(2) == 0 { json!("snappy") } else { Value::Null },
+            "write_buffer_size": 64 << 10,
+            "max_file_size": 1 << 20,
+        });
+        let mut life = Self {
+            oracle,
+            random,
+            db: dir.path().join("db"),
+            dir,
+            model: Model::new(),
+            options,
+            saved: None,
+            made: 0,
+        };
+        life.write(500);
+        life
+    }
+
+    pub fn write(&mut self, max: u64) {
+        let operations = self.random.operations(max);
+        self.oracle.write(&self.db, &self.options, &operations);
+        apply(&mut self.model, &operations);
+    }
+
+    /// One act, by its name.
+    pub fn act(&mut self) -> (&'static str, Known) {
+        match self.random.below(100) {
+            0..40 => (self.some_writes(), Known::Yes),
+            40..48 => (self.compact(), Known::Yes),
+            48..54 => (self.delete_range(), Known::Yes),
+            54..60 => ("nothing", Known::Yes),
+            60..65 => (self.repair(), Known::Yes),
+            65..73 => (self.save(), Known::Yes),
+            73..79 => (self.roll_back_in_place("-r"), Known::Yes),
+            79..85 => (self.roll_back_in_place("-a"), Known::Yes),
+            85..89 => (self.roll_back_whole(), Known::Yes),
+            89..95 => (self.lose_power(), Known::No),
+            _ => (self.write_one_key_often(), Known::Yes),
+        }
+    }
+
+    fn some_writes(&mut self) -> &'static str {
+        let max = [3, 40, 400][self.random.below(3) as usize];
+        self.write(max);
+        "writes"
+    }
+
+    fn do_all(&mut self, operations: &[Operation]) {
+        self.oracle.write(&self.db, &self.options, operations);
+        apply(&mut self.model, operations);
+    }
+
+    fn compact(&mut self) -> &'static str {
+        self.do_all(&[Operation::Compact]);
+        "compaction"
+    }
+
+    fn write_one_key_often(&mut self) -> &'static str {
+        let key = self.random.key();
+        let operations: Vec<_> = (0..100)
+            .map(|_| Operation::One((key.clone(), Some(self.random.value()))))
+            .collect();
+        self.do_all(&operations);
+        "one key"
+    }
+
+    fn delete_range(&mut self) -> &'static str {
+        let from = self.random.below(self.model.len() as u64) as usize;
+        let count = self.random.below(300) as usize;
+        let keys: Vec<_> = self.model.keys().skip(from).take(count).cloned().collect();
+        let mut operations = vec![Operation::Batch(
+            keys.into_iter().map(|key| (key, None)).collect(),
+        )];
+        if self.random.below(2) == 0 {
+            operations.push(Operation::Compact);
+        }
+        self.do_all(&operations);
+        "range deletion"
+    }
+
+    fn repair(&mut self) -> &'static str {
+        self.oracle.repair(&self.db);
+        "repair"
+    }
+
+    fn save(&mut self) -> &'static str {
+        self.made += 1;
+        let copy = self.dir.path().join(format!("saved-{}", self.made));
+        copy_tree("-a", &self.db, &copy);
+        if let Some((old, _)) = self.saved.replace((copy, self.model.clone())) {
+            fs::remove_dir_all(old).unwrap();
+        }
+        "save"
+    }
+
+    /// The copy's files are written over those that are there; of the others only the logs go, or the owner would
+    /// replay them.
+    fn roll_back_in_place(&mut self, how: &str) -> &'static str {
+        let Some((saved, model)) = self.saved.clone() else {
+            return "nothing";
+        };
+        assert!(
+            Command::new("cp")
+                .arg(how)
+                .arg(saved.join("."))
+                .arg(&self.db)
+                .status()
+                .unwrap()
+                .success(),
+            "cp"
+        );
+        for entry in fs::read_dir(&self.db).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension() == Some("log".as_ref()) && !saved.join(path.file_name().unwrap()).exists() {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        self.model = model;
+        if self.random.below(2) == 0 {
+            self.write(30);
+            return "copy over it, and writes";
+        }
+        "copy over it"
+    }
+
+    fn roll_back_whole(&mut self) -> &'static str {
+        let Some((saved, model)) = self.saved.take() else {
+            return "nothing";
+        };
+        fs::remove_dir_all(&self.db).unwrap();
+        fs::rename(saved, &self.db).unwrap();
+        self.model = model;
+        "another directory"
+    }
+
+    /// The newest log ends at a random byte.
+    fn lose_power(&mut self) -> &'static str {
+        self.write(60);
+        let logs = fs::read_dir(&self.db).unwrap().map(|entry| entry.unwrap().path());
+        let newest = logs.filter(|path| path.extension() == Some("log".as_ref())).max();
+        if let Some(log) = newest {
+            let len = fs::metadata(&log).unwrap().len();
+            let file = fs::OpenOptions::new().write(true).open(log).unwrap();
+            file.set_len(len - self.random.below(len + 1)).unwrap();
+        }
+        "power loss"
+    }
+
+    /// A directory of somebody else's making takes the database's place.
+    pub fn replace(&mut self, model: Model, make: impl FnOnce(&Path)) {
+        fs::remove_dir_all(&self.db).unwrap();
+        make(&self.db);
+        self.model = model;
+    }
+
+    /// What C++ LevelDB reads in a copy.
+    pub fn read(&mut self) -> Model {
+        let copy = self.dir.path().join("copy");
+        copy_tree("-a", &self.db, &copy);
+        let model = self.oracle.dump(&copy).expect("C++ LevelDB reads");
+        fs::remove_dir_all(copy).unwrap();
+        model
+    }
+
+    /// The owner writes while `capture` runs; the states that it went through.
+    pub fn while_it_writes<T>(&mut self, capture: impl FnOnce() -> T) -> (T, States) {
+        let before = self.random.operations(40);
+        self.oracle.keep_writing(&self.db, &self.options, &before);
+        apply(&mut self.model, &before);
+        let during: Vec<_> = (0..200).map(|_| Operation::One(self.random.change())).collect();
+        let (oracle, db, options) = (&mut self.oracle, &self.db, &self.options);
+        let result = std::thread::scope(|scope| {
+            let owner = scope.spawn(|| oracle.keep_writing(db, options, &during));
+            let result = capture();
+            owner.join().unwrap();
+            result
+        });
+        self.oracle.close(&self.db);
+        let first = self.model.clone();
+        apply(&mut self.model, &during);
+        (result, States { first, during })
+    }
+}
+
+/// A state, and the writes that led to others.
+pub struct States {
+    first: Model,
+    during: Vec<Operation>,
+}
+
+impl States {
+    pub fn contains(mut self, found: &Model) -> bool {
+        let mut writes = self.during.iter();
+        loop {
+            if self.first == *found {
+                return true;
+            }
+            let Some(write) = writes.next() else {
+                return false;
+            };
+            apply(&mut self.first, std::slice::from_ref(write));
+        }
+    }
+}
+
+fn copy_tree(how: &str, from: &Path, to: &Path) {
+    assert!(
+        Command::new("cp")
+            .arg(how)
+            .arg(from)
+            .arg(to)
+            .status()
+            .unwrap()
+            .success(),
+        "cp"
+    );
+}
