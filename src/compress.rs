@@ -35,9 +35,9 @@ impl TryFrom<u8> for Codec {
 pub enum Compression {
     /// Not at all.
     Off,
-    /// zstd level 1.
+    /// zstd level -1.
     Fastest,
-    /// zstd level 3.
+    /// zstd level 1: docs/decisions/0004-compression-level.md.
     #[default]
     Auto,
     /// zstd level 7.
@@ -51,8 +51,8 @@ impl Compression {
     pub fn level(self) -> Option<i32> {
         match self {
             Compression::Off => None,
-            Compression::Fastest => Some(1),
-            Compression::Auto => Some(3),
+            Compression::Fastest => Some(-1),
+            Compression::Auto => Some(1),
             Compression::Better => Some(7),
             Compression::Max => Some(15),
         }

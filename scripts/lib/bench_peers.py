@@ -4,8 +4,8 @@
 usage: bench_peers.py --cache DIR [--record DIR] [--tools levault,restic,borg,rustic] [--scale F] [--rounds N]
                       [--workloads utxo,docs,series,tiles] [--levault PROGRAM]
 
-Every tool: encryption on, zstd level 3, its own defaults otherwise, everything on one local disk, and the
-repository made anew in every round; the order of the tools changes from round to round. The source is read
+Every tool: encryption on, its own defaults, zstd level 3 for the peers and 1, its default, for levault
+(docs/decisions/0004-compression-level.md), everything on one local disk, and the repository made anew in every round; the order of the tools changes from round to round. The source is read
 once before each step, so all find it in the page cache. Times are wall seconds and user + system seconds of
 the process and its children, peak memory is theirs too; the best of the rounds counts (the least disturbed
 one). A repository's size is the sum of its files. After the first round each restored database is read by
@@ -233,7 +233,7 @@ def report(results, versions, sizes, args):
         "",
         f"Made by `scripts/bench peers --scale {args.scale} --rounds {args.rounds}` on {time.strftime('%Y-%m-%d')}: "
         f"{os.cpu_count()} cores, {platform.machine()}, {cpu_model()}.",
-        "First backup of a closed database; encryption on and zstd level 3 everywhere; best of the rounds.",
+        "First backup of a closed database; encryption on, zstd level 3 (levault: 1, its default); best of the rounds.",
         "",
     ]
     lines += [f"- {name}: {version}" for name, version in versions.items()] + [""]

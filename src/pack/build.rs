@@ -180,12 +180,33 @@ impl PackBuilder {
     }
 
     /// Seals the directory, closes the pack and names it.
-    pub fn finish(mut self) -> Result<Pack> {
+    pub fn finish(self) -> Result<Pack> {
+        self.close().map(ClosedPack::name)
+    }
+
+    /// Seals the directory and closes the pack. Naming is a pass over all its bytes, left to who has the time.
+    pub fn close(mut self) -> Result<ClosedPack> {
         directory::append(&self.sealer.key, &self.directory, &mut self.bytes).act(|| "finish pack")?;
-        Ok(Pack {
-            id: object_id(&self.bytes),
+        Ok(ClosedPack {
             bytes: self.bytes,
             directory: self.directory,
         })
+    }
+}
+
+/// A pack that is complete but for its name.
+pub struct ClosedPack {
+    bytes: Vec<u8>,
+    directory: Vec<PackedBlob>,
+}
+
+impl ClosedPack {
+    /// Hashes its bytes.
+    pub fn name(self) -> Pack {
+        Pack {
+            id: object_id(&self.bytes),
+            bytes: self.bytes,
+            directory: self.directory,
+        }
     }
 }

@@ -19,7 +19,7 @@ pub mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use build::{PackBuilder, PackSealer, SealedBlob};
+pub use build::{ClosedPack, PackBuilder, PackSealer, SealedBlob};
 pub use key::PackKey;
 pub use read::{Tail, read_blob, read_directory};
 pub use verify::{ScannedBlob, scan_directory, verify};

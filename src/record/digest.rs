@@ -4,42 +4,51 @@
 //! little-endian numbers. A sum does not care for order, so threads add their shares in any order, and an
 //! increment takes the old record's hash off and adds the new one's. The key keeps an outsider who chooses
 //! records from steering the sum (finding records that sum to zero is easy only for who can compute the hash).
+//! Elements of up to 2 KiB are hashed with zeros up to the next whole block, because then many can be hashed at once
+//! ([`super::lanes`]); docs/decisions/0003-set-digest.md has the numbers and the argument.
 //!
 //! The *stream digest* is plain BLAKE3 over the canonical stream: anyone can compute it from a database.
 
-use super::{Elements, put_element};
+use super::lanes::{Lanes, PADDED_BYTES_MAX};
+use super::sum::{self, Sum};
+use super::{Elements, element_len, put_element, write_element};
 use crate::error::Result;
 use crate::id::{SetDigest, StreamDigest};
 
 /// Values up to this many bytes are hashed from one buffer; copying a longer one costs more than it saves.
 const COPY_BYTES_MAX: usize = 16 << 10;
 
-/// Sums keyed hashes of records modulo 2^256.
+/// Sums keyed hashes of records modulo 2^256. Holds up to eight short records of each length until they can be
+/// hashed together, so one that lives long is cheaper than many that are merged.
 #[derive(Clone)]
 pub struct SetDigestAcc<'k> {
     key: &'k [u8; 32],
-    sum: [u64; 4],
+    sum: Sum,
+    waiting: Lanes,
 }
 
 impl<'k> SetDigestAcc<'k> {
     /// The digest of no record.
     pub fn new(key: &'k [u8; 32]) -> Self {
-        Self { key, sum: [0; 4] }
+        Self::resume(key, &SetDigest([0; 32]))
     }
 
     /// Goes on from a digest, as an increment does.
     pub fn resume(key: &'k [u8; 32], from: &SetDigest) -> Self {
-        let sum = limbs(&from.0);
-        Self { key, sum }
+        Self {
+            key,
+            sum: sum::from_bytes(&from.0),
+            waiting: Lanes::new(),
+        }
     }
 
     /// Adds one record given as its canonical element.
     #[inline]
     pub fn add_element(&mut self, element: &[u8]) {
-        add(
-            &mut self.sum,
-            &limbs(blake3::keyed_hash(self.key, element).as_bytes()),
-        );
+        match element.len() <= PADDED_BYTES_MAX {
+            true => self.wait(element.len(), |to| to.copy_from_slice(element)),
+            false => sum::add(&mut self.sum, blake3::keyed_hash(self.key, element).as_bytes()),
+        }
     }
 
     /// Adds every record of a canonical stream.
@@ -51,92 +60,70 @@ impl<'k> SetDigestAcc<'k> {
     }
 
     /// Adds one record.
+    #[inline]
     pub fn add_record(&mut self, key: &[u8], value: &[u8]) {
-        let hash = self.hash(key, value);
-        add(&mut self.sum, &hash);
+        let len = element_len(key.len(), value.len());
+        match len <= PADDED_BYTES_MAX {
+            true => self.wait(len, |to| write_element(to, key, value)),
+            false => sum::add(&mut self.sum, &hash_long(self.key, key, value)),
+        }
     }
 
     /// Takes one record off that was added before.
     pub fn sub_record(&mut self, key: &[u8], value: &[u8]) {
-        let hash = self.hash(key, value);
-        sub(&mut self.sum, &hash);
+        let mut one = Self::new(self.key);
+        one.add_record(key, value);
+        self.unmerge(&one.digest());
     }
 
     /// Adds what another thread summed.
     pub fn merge(&mut self, other: &SetDigest) {
-        add(&mut self.sum, &limbs(&other.0));
+        sum::add(&mut self.sum, &other.0);
     }
 
     /// Takes off what [`SetDigestAcc::merge`] would add.
     pub fn unmerge(&mut self, other: &SetDigest) {
-        sub(&mut self.sum, &limbs(&other.0));
+        sum::sub(&mut self.sum, &other.0);
     }
 
     /// The digest so far.
     pub fn digest(&self) -> SetDigest {
-        let mut bytes = [0; 32];
-        for (to, limb) in bytes.chunks_exact_mut(8).zip(self.sum) {
-            to.copy_from_slice(&limb.to_le_bytes());
-        }
-        SetDigest(bytes)
+        let mut sum = self.sum;
+        self.waiting.add_waiting(self.key, &mut sum);
+        SetDigest(sum::to_bytes(&sum))
     }
 
-    fn hash(&self, key: &[u8], value: &[u8]) -> [u64; 4] {
-        if value.len() <= COPY_BYTES_MAX {
-            let mut element = Vec::new();
-            put_element(&mut element, key, value);
-            return limbs(blake3::keyed_hash(self.key, &element).as_bytes());
-        }
-        let mut hasher = blake3::Hasher::new_keyed(self.key);
-        hasher.update(&(key.len() as u32).to_le_bytes());
-        hasher.update(key);
-        hasher.update(&(value.len() as u32).to_le_bytes());
-        hasher.update(value);
-        limbs(hasher.finalize().as_bytes())
+    #[inline]
+    fn wait(&mut self, len: usize, write: impl FnOnce(&mut [u8])) {
+        self.waiting.push(self.key, len, write, &mut self.sum);
     }
 }
 
-fn limbs(bytes: &[u8; 32]) -> [u64; 4] {
-    let mut limbs = [0; 4];
-    for (limb, from) in limbs.iter_mut().zip(bytes.as_chunks::<8>().0) {
-        *limb = u64::from_le_bytes(*from);
+fn hash_long(secret: &[u8; 32], key: &[u8], value: &[u8]) -> [u8; 32] {
+    if value.len() <= COPY_BYTES_MAX {
+        let mut element = Vec::new();
+        put_element(&mut element, key, value);
+        return *blake3::keyed_hash(secret, &element).as_bytes();
     }
-    limbs
+    let mut hasher = blake3::Hasher::new_keyed(secret);
+    hasher.update(&(key.len() as u32).to_le_bytes());
+    hasher.update(key);
+    hasher.update(&(value.len() as u32).to_le_bytes());
+    hasher.update(value);
+    *hasher.finalize().as_bytes()
 }
 
-#[inline]
-fn add(sum: &mut [u64; 4], other: &[u64; 4]) {
-    let mut carry = false;
-    for (to, from) in sum.iter_mut().zip(other) {
-        (*to, carry) = add_limb(*to, *from, carry);
-    }
-}
+/// Bytes of the stream hashed at once: a whole subtree of BLAKE3's, so that all lanes are full at every level.
+const STRIDE: usize = 64 << 10;
 
-#[inline]
-fn sub(sum: &mut [u64; 4], other: &[u64; 4]) {
-    let mut borrow = false;
-    for (to, from) in sum.iter_mut().zip(other) {
-        (*to, borrow) = sub_limb(*to, *from, borrow);
-    }
-}
-
-#[inline]
-fn add_limb(a: u64, b: u64, carry: bool) -> (u64, bool) {
-    let (sum, first) = a.overflowing_add(b);
-    let (sum, second) = sum.overflowing_add(u64::from(carry));
-    (sum, first | second)
-}
-
-#[inline]
-fn sub_limb(a: u64, b: u64, borrow: bool) -> (u64, bool) {
-    let (rest, first) = a.overflowing_sub(b);
-    let (rest, second) = rest.overflowing_sub(u64::from(borrow));
-    (rest, first | second)
-}
-
-/// BLAKE3 over the canonical stream, fed in key order.
+/// BLAKE3 over the canonical stream, fed in key order. Records wait until a [`STRIDE`] is full: fed singly, they would
+/// be hashed block by block.
 #[derive(Clone, Default)]
-pub struct StreamDigester(blake3::Hasher);
+pub struct StreamDigester {
+    hasher: blake3::Hasher,
+    /// Less than a stride.
+    waiting: Vec<u8>,
+}
 
 impl StreamDigester {
     /// The digest of the empty stream.
@@ -145,20 +132,36 @@ impl StreamDigester {
     }
 
     /// Goes on with whole elements or any part of the stream.
-    pub fn stream(&mut self, stream: &[u8]) {
-        self.0.update(stream);
+    pub fn stream(&mut self, mut stream: &[u8]) {
+        while self.waiting.len() + stream.len() >= STRIDE {
+            let (now, rest) = stream.split_at(STRIDE - self.waiting.len());
+            stream = rest;
+            match self.waiting.is_empty() {
+                true => self.hasher.update(now),
+                false => {
+                    self.waiting.extend_from_slice(now);
+                    self.hasher.update(&self.waiting)
+                }
+            };
+            self.waiting.clear();
+        }
+        self.waiting.extend_from_slice(stream);
     }
 
     /// Goes on with one record.
     pub fn record(&mut self, key: &[u8], value: &[u8]) {
-        self.0.update(&(key.len() as u32).to_le_bytes());
-        self.0.update(key);
-        self.0.update(&(value.len() as u32).to_le_bytes());
-        self.0.update(value);
+        if self.waiting.len() + element_len(key.len(), value.len()) < STRIDE {
+            return put_element(&mut self.waiting, key, value);
+        }
+        self.stream(&(key.len() as u32).to_le_bytes());
+        self.stream(key);
+        self.stream(&(value.len() as u32).to_le_bytes());
+        self.stream(value);
     }
 
     /// The digest so far.
     pub fn digest(&self) -> StreamDigest {
-        StreamDigest(*self.0.finalize().as_bytes())
+        let mut hasher = self.hasher.clone();
+        StreamDigest(*hasher.update(&self.waiting).finalize().as_bytes())
     }
 }

@@ -11,6 +11,8 @@
 //! increment can update by what changed.
 
 pub mod digest;
+mod lanes;
+mod sum;
 
 use crate::codec::Reader;
 use crate::error::Result;
@@ -34,6 +36,16 @@ pub fn put_element(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.extend_from_slice(key);
     out.extend_from_slice(&(value.len() as u32).to_le_bytes());
     out.extend_from_slice(value);
+}
+
+/// Writes the canonical element into a place of exactly its length.
+#[inline]
+pub(crate) fn write_element(to: &mut [u8], key: &[u8], value: &[u8]) {
+    let (key_part, value_part) = to.split_at_mut(4 + key.len());
+    key_part[..4].copy_from_slice(&(key.len() as u32).to_le_bytes());
+    key_part[4..].copy_from_slice(key);
+    value_part[..4].copy_from_slice(&(value.len() as u32).to_le_bytes());
+    value_part[4..].copy_from_slice(value);
 }
 
 /// One record out of a canonical stream.

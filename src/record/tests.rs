@@ -92,6 +92,48 @@ proptest! {
     }
 }
 
+#[test]
+fn the_stream_digest_does_not_care_in_which_pieces_the_stream_comes() {
+    let stream: Vec<u8> = (0..400_000u32).map(|at| (at * 7 + at / 300) as u8).collect();
+    for piece in [1, 63, 1_000, 65_535, 65_536, 65_537, 131_072, 200_001, 400_000] {
+        let mut digester = StreamDigester::new();
+        for part in stream.chunks(piece) {
+            digester.stream(part);
+        }
+        assert_eq!(digester.digest().0, *blake3::hash(&stream).as_bytes(), "{piece}");
+    }
+}
+
+#[test]
+fn records_of_every_size_are_in_the_stream_digest_as_their_elements() {
+    let (mut digester, mut stream) = (StreamDigester::new(), Vec::new());
+    for len in [0, 1, 100, 30_000, 65_520, 65_536, 70_000, 1, 0, 300_000, 5] {
+        let value = vec![len as u8; len];
+        digester.record(b"key", &value);
+        put_element(&mut stream, b"key", &value);
+        assert_eq!(digester.digest().0, *blake3::hash(&stream).as_bytes(), "{len}");
+    }
+}
+
+#[test]
+fn a_record_counts_as_the_keyed_hash_of_its_padded_element() {
+    for len in [0, 1, 55, 56, 57, 1015, 1016, 1017, 2039, 2040, 2041, 5000, 20_000] {
+        let value = vec![5; len];
+        let mut element = Vec::new();
+        put_element(&mut element, b"", &value);
+        let mut acc = SetDigestAcc::new(&KEY);
+        acc.add_record(b"", &value);
+        if element.len() <= 2048 {
+            element.resize(element.len().next_multiple_of(64), 0);
+        }
+        assert_eq!(
+            acc.digest().0,
+            *blake3::keyed_hash(&KEY, &element).as_bytes(),
+            "{len}"
+        );
+    }
+}
+
 const DIGESTS: &str = include_str!("../../docs/format/09-digests.md");
 
 #[test]

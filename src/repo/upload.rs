@@ -1,13 +1,14 @@
-//! A thread that verifies and stores finished packs, so that the CPU stages never wait for a disk's sync.
+//! A thread that names, verifies and stores closed packs, so that the CPU stages never wait for a disk's sync.
 //!
 //! ```text
-//! Writer --(bounded: 0)--> upload thread --verify, put_new--> storage
+//! Writer --(bounded: 0)--> upload thread --name, verify, put_new--> storage
 //!        <--(unbounded: name, length, directory, the buffer to be filled again)--
 //! ```
-//! The channel's bound is the memory bound: one pack being stored, and a sender waits. The first error ends the thread;
-//! every later send fails and the writer asks for the error.
+//! The channel's bound is the memory bound: one pack being stored, and a sender waits. The last packs get a thread
+//! each: no others take their place, and the end of a backup waits for one sync, not for one after the other. The
+//! first error ends its thread; every later send fails and the writer asks for the error.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -15,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
 use crate::keys::Keyring;
-use crate::pack::{self, Pack, PackedBlob};
+use crate::pack::{self, ClosedPack, PackedBlob};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
 /// A pack that is durable.
@@ -29,11 +30,21 @@ pub struct StoredPack {
 
 /// The thread and its two channels.
 pub struct Uploader {
-    packs: Option<Sender<Pack>>,
+    packs: Option<Sender<ClosedPack>>,
     stored: Receiver<StoredPack>,
     /// Packs handed over and not reported as stored yet.
     on_the_way: usize,
-    thread: Option<JoinHandle<Result<()>>>,
+    /// Lives as long as the thread: without it nothing more will be reported.
+    store: Weak<Store>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+/// What a thread needs to store packs.
+struct Store {
+    storage: Arc<dyn Storage>,
+    /// Opens each pack before it is stored, if there is one.
+    keyring: Option<Arc<Keyring>>,
+    done: Sender<StoredPack>,
 }
 
 impl Uploader {
@@ -41,20 +52,24 @@ impl Uploader {
     pub fn start(storage: Arc<dyn Storage>, keyring: Option<Arc<Keyring>>) -> Result<Self> {
         let (packs, waiting) = bounded(0);
         let (done, stored) = unbounded();
-        let thread = std::thread::Builder::new()
-            .name("levault-upload".into())
-            .spawn(move || upload(&*storage, keyring.as_deref(), &waiting, &done))
-            .act(|| "start the upload thread")?;
+        let store = Arc::new(Store {
+            storage,
+            keyring,
+            done,
+        });
         Ok(Self {
             packs: Some(packs),
             stored,
             on_the_way: 0,
-            thread: Some(thread),
+            store: Arc::downgrade(&store),
+            threads: vec![spawn(move || {
+                waiting.into_iter().try_for_each(|pack| store.pack(pack))
+            })?],
         })
     }
 
     /// Hands a pack over; waits while another is being stored.
-    pub fn send(&mut self, pack: Pack) -> Result<()> {
+    pub fn send(&mut self, pack: ClosedPack) -> Result<()> {
         let sent = self.packs.as_ref().is_some_and(|packs| packs.send(pack).is_ok());
         match sent {
             true => {
@@ -63,6 +78,16 @@ impl Uploader {
             }
             false => Err(self.why_it_ended()),
         }
+    }
+
+    /// Hands over a pack whose room nobody needs again; does not wait.
+    pub fn send_last(&mut self, pack: ClosedPack) -> Result<()> {
+        let Some(store) = self.store.upgrade() else {
+            return Err(self.why_it_ended());
+        };
+        self.on_the_way += 1;
+        self.threads.push(spawn(move || store.pack(pack))?);
+        Ok(())
     }
 
     /// The next pack that became durable, waited for; `None` when none is on its way.
@@ -94,12 +119,12 @@ impl Uploader {
     /// Waits until all packs are durable.
     pub fn end(&mut self) -> Result<()> {
         self.packs = None;
-        match self.thread.take() {
-            Some(thread) => thread
-                .join()
-                .unwrap_or_else(|_| Err(Error::new(Kind::Io, "the upload thread panicked"))),
-            None => Ok(()),
-        }
+        let joined = |thread: JoinHandle<Result<()>>| {
+            let panicked = |_| Err(Error::new(Kind::Io, "the upload thread panicked"));
+            thread.join().unwrap_or_else(panicked)
+        };
+        let ended: Vec<_> = self.threads.drain(..).map(joined).collect();
+        ended.into_iter().collect()
     }
 }
 
@@ -110,21 +135,24 @@ impl Drop for Uploader {
     }
 }
 
-fn upload(
-    storage: &dyn Storage,
-    keyring: Option<&Keyring>,
-    packs: &Receiver<Pack>,
-    done: &Sender<StoredPack>,
-) -> Result<()> {
-    for pack in packs {
-        if let Some(keyring) = keyring {
+fn spawn(act: impl FnOnce() -> Result<()> + Send + 'static) -> Result<JoinHandle<Result<()>>> {
+    std::thread::Builder::new()
+        .name("levault-upload".into())
+        .spawn(act)
+        .act(|| "start the upload thread")
+}
+
+impl Store {
+    fn pack(&self, pack: ClosedPack) -> Result<()> {
+        let pack = pack.name();
+        if let Some(keyring) = &self.keyring {
             pack::verify(keyring, &pack).act(|| "open the finished pack before it is stored")?;
         }
         let name = ObjectName {
             kind: ObjectKind::Pack,
             id: pack.id,
         };
-        storage
+        self.storage
             .put_new(name, &pack.bytes)
             .act(|| format!("store pack {}", pack.id.short()))?;
         let stored = StoredPack {
@@ -134,7 +162,7 @@ fn upload(
             buffer: pack.bytes,
         };
         // The receiver is gone only when the writer was dropped: nobody is left to tell.
-        let _ = done.send(stored);
+        let _ = self.done.send(stored);
+        Ok(())
     }
-    Ok(())
 }

@@ -232,7 +232,7 @@ impl<'a> Writer<'a> {
                 continue;
             }
             let full = self.open.swap_remove(slot);
-            self.uploader.send(full.pack.finish()?)?;
+            self.uploader.send(full.pack.close()?)?;
             // The pack stored before this one gives its room to the next.
             self.note_stored()?;
             let buffer = self.buffers.pop().unwrap_or_default();
@@ -301,7 +301,9 @@ impl<'a> Writer<'a> {
         if self.dry_run {
             return Ok(HashSet::new());
         }
-        self.roll(|_| true)?;
+        for last in self.open.drain(..).filter(|open| !open.pack.is_empty()) {
+            self.uploader.send_last(last.pack.close()?)?;
+        }
         self.uploader.end()?;
         self.note_stored()?;
         self.flush_index()?;

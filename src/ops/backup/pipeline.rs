@@ -20,7 +20,7 @@ use crate::id::{SetDigest, StreamDigest};
 use crate::record::SetDigestAcc;
 use crate::repo::{Repo, Writer};
 use crate::report::Report;
-use crate::run::{Root, TreeBuilder, encode_leaf, set_digest};
+use crate::run::{Root, TreeBuilder, encode_leaf};
 
 use super::scan::{Batch, Counts, Draft, Scan, Scanned};
 
@@ -93,10 +93,28 @@ struct Trees<'r> {
     digest: SetDigestAcc<'r>,
 }
 
-/// A leaf that is encoded.
-struct Encoded {
-    digest: SetDigest,
-    draft: Draft,
+/// Leaves that one thread encoded, in order, and the digest of those that are certain.
+struct Share<'k> {
+    digest: SetDigestAcc<'k>,
+    leaves: Vec<(Draft, NamedBlob)>,
+}
+
+impl<'k> Share<'k> {
+    fn new(key: &'k [u8; 32]) -> Self {
+        Self {
+            digest: SetDigestAcc::new(key),
+            leaves: Vec::new(),
+        }
+    }
+
+    fn take(mut self, repo: &Repo, draft: Draft) -> Result<Self> {
+        if draft.certain {
+            self.digest.add_stream(draft.draft.stream())?;
+        }
+        let blob = NamedBlob::name(repo.domain_keys(), BlobKind::Leaf, encode_leaf(&draft.draft));
+        self.leaves.push((draft, blob));
+        Ok(self)
+    }
 }
 
 impl<'r> Trees<'r> {
@@ -111,30 +129,30 @@ impl<'r> Trees<'r> {
     }
 
     fn take(&mut self, batch: Batch, writer: &mut Writer) -> Result<()> {
-        let repo = self.repo;
-        let encoded: Vec<_> = batch
+        let (repo, key) = (self.repo, self.repo.domain_keys().set_digest_key().expose());
+        // One share of the digest for many leaves: records are hashed together with others of their length.
+        let shares: Vec<Share> = batch
             .drafts
             .into_par_iter()
-            .map(|draft| encode(repo, draft))
+            .try_fold(|| Share::new(key), |share, draft| share.take(repo, draft))
             .collect::<Result<_>>()?;
         let mut blobs = batch.blobs;
-        let mut leaves = Vec::with_capacity(encoded.len());
-        for (leaf, blob) in encoded {
-            leaves.push((leaf, blob.id()));
-            blobs.push(blob);
+        let mut leaves = Vec::new();
+        for share in shares {
+            self.digest.merge(&share.digest.digest());
+            for (draft, blob) in share.leaves {
+                leaves.push((draft, blob.id()));
+                blobs.push(blob);
+            }
         }
         writer.add_named(blobs)?;
         for (leaf, id) in leaves {
-            let certain = leaf.draft.certain;
-            if certain {
-                self.digest.merge(&leaf.digest);
-            }
-            let tree = if certain {
+            let tree = if leaf.certain {
                 &mut self.base
             } else {
                 &mut self.uncertain
             };
-            tree.push(leaf.draft.draft.leaf_ref(id), &mut |kind, plain| {
+            tree.push(leaf.draft.leaf_ref(id), &mut |kind, plain| {
                 writer.add_one(kind, plain)
             })?;
         }
@@ -159,11 +177,4 @@ impl<'r> Trees<'r> {
             scan,
         })
     }
-}
-
-fn encode(repo: &Repo, draft: Draft) -> Result<(Encoded, NamedBlob)> {
-    let keys = repo.domain_keys();
-    let digest = set_digest(&draft.draft, keys.set_digest_key().expose())?;
-    let blob = NamedBlob::name(keys, BlobKind::Leaf, encode_leaf(&draft.draft));
-    Ok((Encoded { digest, draft }, blob))
 }

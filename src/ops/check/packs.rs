@@ -193,7 +193,10 @@ impl Packs<'_> {
                 return Ok(());
             }
         };
-        let is_whole = object_id(&bytes) == id;
+        let (is_whole, scanned) = rayon::join(
+            || object_id(&bytes) == id,
+            || scan_directory(self.repo.keyring(), &bytes),
+        );
         if !is_whole {
             self.findings.add(
                 path(&id),
@@ -201,7 +204,7 @@ impl Packs<'_> {
                 PACK_HELPS,
             );
         }
-        match scan_directory(self.repo.keyring(), &bytes) {
+        match scanned {
             Ok(scanned) => self.parts(&id, &scanned),
             Err(error) => {
                 self.findings.add(path(&id), error.to_string(), PACK_HELPS);

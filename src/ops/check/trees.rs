@@ -4,6 +4,9 @@
 //! A run's top blob stands in many snapshots: each run is walked once, and what was found of it holds for all.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
 
 use crate::blob::BlobKind;
 use crate::chunk::{BlobSource, ChunkList, Chunks};
@@ -26,6 +29,9 @@ use super::snapshots::path;
 /// What to do about a tree that does not hold.
 const TREE_HELPS: &str =
     "restore an older snapshot, and back up again from the source: what it still has is stored anew";
+
+/// Leaves looked at by all cores before the walk goes on.
+const LEAVES_AT_ONCE: usize = 256;
 
 /// What the trees are checked against.
 pub struct Ground<'a> {
@@ -51,6 +57,7 @@ pub fn check(
         data: ground.data,
         report: ground.report,
         runs: HashMap::new(),
+        long_values: Mutex::new(()),
     };
     for stored in snapshots {
         ground.report.go_on()?;
@@ -70,6 +77,8 @@ struct Trees<'a> {
     report: &'a Report,
     /// By top blob and kept for all snapshots.
     runs: HashMap<(BlobId, String), RunFacts>,
+    /// Held while a leaf with long values is read: the memory bound is a multiple of one value, not one per core.
+    long_values: Mutex<()>,
 }
 
 /// What one walk over a run found.
@@ -201,28 +210,64 @@ impl Trees<'_> {
         let mut wrong = Vec::new();
         let mut digest = self.digest();
         let mut last_key = Vec::new();
-        for span in Walker::new(&self.reader, run.root.as_ref(), &order).leaves(KeyRange::all()) {
+        let mut spans = Walker::new(&self.reader, run.root.as_ref(), &order).leaves(KeyRange::all());
+        let mut more = true;
+        while more {
             self.report.go_on()?;
-            let span = match span {
-                Ok(span) => span,
-                Err(error) => {
-                    let keys = format!(", keys from {} on", key_text(&last_key));
-                    wrong.push(self.broken(run.root.as_ref().map(|root| root.top.id), &error, keys)?);
-                    break;
+            let mut batch = Vec::with_capacity(LEAVES_AT_ONCE);
+            let mut broken = None;
+            while more && batch.len() < LEAVES_AT_ONCE {
+                match spans.next() {
+                    Some(Ok(span)) => {
+                        last_key.clone_from(&span.leaf.first_key);
+                        batch.push(span);
+                    }
+                    end => {
+                        more = false;
+                        broken = end.and_then(Result::err);
+                    }
                 }
-            };
-            last_key.clone_from(&span.leaf.first_key);
-            if let Some(found) = self.leaf(&span, &order, &mut digest)? {
-                wrong.push(Wrong {
-                    keys: range_text(&span),
-                    ..found
-                });
+            }
+            self.leaves(&batch, &order, &mut wrong, &mut digest)?;
+            if let Some(error) = broken {
+                let keys = format!(", keys from {} on", key_text(&last_key));
+                wrong.push(self.broken(run.root.as_ref().map(|root| root.top.id), &error, keys)?);
             }
         }
         Ok(RunFacts {
             wrong,
             digest: self.data.then(|| digest.digest()),
         })
+    }
+
+    /// Leaves on all cores; findings in key order.
+    fn leaves(
+        &self,
+        batch: &[LeafSpan],
+        order: KeyOrder,
+        wrong: &mut Vec<Wrong>,
+        digest: &mut SetDigestAcc,
+    ) -> Result<()> {
+        let start = || (Vec::new(), self.digest());
+        let shares: Vec<_> = batch
+            .par_iter()
+            .try_fold(start, |(mut wrong, mut digest), span| {
+                let has_long = span.leaf.chunked > 0;
+                let alone = || self.long_values.lock().unwrap_or_else(PoisonError::into_inner);
+                let _alone = has_long.then(alone);
+                let found = self.leaf(span, order, &mut digest)?;
+                wrong.extend(found.map(|found| Wrong {
+                    keys: range_text(span),
+                    ..found
+                }));
+                Ok::<_, Error>((wrong, digest))
+            })
+            .collect::<Result<_>>()?;
+        for (found, share) in shares {
+            wrong.extend(found);
+            digest.merge(&share.digest());
+        }
+        Ok(())
     }
 
     /// A leaf's place in a good pack, and with data or chunks also what is in it.
