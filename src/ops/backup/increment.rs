@@ -3,8 +3,6 @@
 //! An increment stands on the snapshot that the pins name. It is given up, and the database read in full, whenever
 //! something about pins, snapshot or database is not as it must be; the reason is told.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::error::{Error, Kind, Result};
 use crate::id::ObjectId;
 use crate::leveldb::Comparator;
@@ -14,7 +12,7 @@ use crate::report::Report;
 use crate::run::fold::{self, Fold};
 use crate::run::{KeyRange, StackCursor, Tombstones, Walker};
 use crate::snapshot::{Capture, Content, DatabaseRoot, Run, Trust};
-use crate::source::delta::{DeltaOutcome, changes};
+use crate::source::delta::{DeltaOutcome, ages_may_differ, changes};
 use crate::source::pins::Before;
 use crate::source::{Database, TornTail};
 
@@ -180,7 +178,7 @@ fn contradiction(parent: &DatabaseRoot, before: &Before, now: &Database) -> Opti
     if replaced {
         return another("a table has its number and is another file: it was restored or replaced");
     }
-    if age_may_differ(then, now, &before.shared) {
+    if ages_may_differ(then, now, &before.shared) {
         return Some(full(
             "the age of its tables is told otherwise than before, as behind a repair",
         ));
@@ -193,26 +191,6 @@ fn contradiction(parent: &DatabaseRoot, before: &Before, now: &Database) -> Opti
         Some(damage) => Some(full(format!("{}: {}", damage.file, damage.what))),
         None => None,
     }
-}
-
-/// True if two shared tables may be older and newer in one state and newer and older in the other. That decides between
-/// entries of one sequence number, which a rollback followed by a repair can leave; no file differs for it.
-fn age_may_differ(then: &Database, now: &Database, shared: &BTreeSet<u64>) -> bool {
-    let tells = |database: &Database| database.version().log_number > 0;
-    let levels = |database: &Database| -> BTreeMap<u64, u8> {
-        let shared = database
-            .version()
-            .tables
-            .keys()
-            .filter(|(_, number)| shared.contains(number));
-        shared.map(|&(level, number)| (number, level)).collect()
-    };
-    let (before, after) = (levels(then), levels(now));
-    let on_top = before.values().filter(|level| **level == 0).count();
-    let rose = after
-        .iter()
-        .any(|(number, level)| before.get(number).is_some_and(|before| level < before));
-    rose || tells(then) != tells(now) && on_top > 1
 }
 
 /// The state before with one run more; `None` if more was taken away than there was.

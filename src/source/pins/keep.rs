@@ -62,6 +62,15 @@ impl ToPin {
         let bytes = tables.values().map(|table| table.facts.len).sum();
         pins.may_keep(bytes)?;
         let mut files = std::mem::take(&mut pins.held().files);
+        let taken = |name: &str| files.contains_key(name);
+        if !taken(&self.files.manifest.name)
+            || !self.files.logs.keys().all(|number| taken(&log_name(*number)))
+        {
+            return Err(Error::new(
+                Kind::Usage,
+                "MANIFEST and logs were not copied before they were read",
+            ));
+        }
         let current = &self.files.current;
         files.insert(current.name.clone(), pins.copy(current).act(|| "pin CURRENT")?);
         for file in files.values() {

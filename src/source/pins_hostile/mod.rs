@@ -406,7 +406,6 @@ fn captures_between_two_backups_cost_one_increment_at_most() {
 
 /// What is pinned must be what was read, not what is there when the reading is over.
 #[test]
-#[ignore = "today wrong: src/source/pins/keep.rs, as_it_is_now records the facts of after the reading"]
 fn a_database_written_over_while_it_is_read_is_not_pinned_as_if_it_were_the_snapshot() {
     for copy in ["cp -r", "cp -r --preserve=timestamps"] {
         let mut scene = settled();

@@ -152,7 +152,9 @@ impl Scene {
             pins: pins.ok(),
             ..Capture::default()
         };
-        let now = Database::from_captured(capture.take(&self.db).unwrap(), Budget::default());
+        let mut captured = capture.take(&self.db).unwrap();
+        let untaken = captured.pin_logs().err().map(|error| error.to_string());
+        let now = Database::from_captured(captured, Budget::default());
         drop(capture);
         let mut all = Collect::default();
         let outcome = now.scan(&mut all).unwrap();
@@ -172,7 +174,7 @@ impl Scene {
         self.snapshots.insert(id, all.0);
         Round {
             read,
-            unkept: refused.or(kept.err().map(|error| error.to_string())),
+            unkept: refused.or(untaken).or(kept.err().map(|error| error.to_string())),
         }
     }
 
