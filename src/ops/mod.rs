@@ -4,7 +4,13 @@
 pub mod backup;
 pub mod capture;
 pub mod check;
+pub mod diff;
+pub mod find;
+pub mod history;
 pub mod read;
+mod recent;
 pub mod restore;
+pub mod selection;
+pub mod series;
 pub mod stats;
 pub mod verify_db;

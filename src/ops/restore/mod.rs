@@ -19,6 +19,9 @@ use crate::snapshot::{Content, DatabaseRoot, Snapshot};
 use crate::target::{self, DatabaseTarget, Staged};
 
 use super::read::{self, Wish};
+use super::selection::Selection;
+use tables::Written;
+use verify::Expected;
 
 /// Whether what was written is read again and compared with what was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Restore {
     pub database: Option<String>,
     /// Absent or empty. One database becomes this directory; several go below it, each under its name.
     pub target: PathBuf,
+    /// Which records; all, or the new database holds some of the old one's.
+    pub selection: Selection,
     /// How sure to be.
     pub verify: Verify,
     /// Also records that lay in damaged ranges of the source and may be older than what was lost there.
@@ -49,7 +54,7 @@ pub struct Step {
     pub name: String,
     /// The directory it becomes.
     pub target: PathBuf,
-    /// Records that will be written.
+    /// Records that will be written, or that will be selected from.
     pub records: u64,
     /// Key and value bytes of them.
     pub bytes: u64,
@@ -128,26 +133,43 @@ impl Restore {
         report: &Report,
     ) -> Result<RestoreOutcome> {
         self.say_what_is_missing(database, report);
-        let staged = match &database.content {
-            Content::Physical { tree } => files::stage(reader, tree, &step.target, report)?,
+        let (staged, written) = match &database.content {
+            Content::Physical { tree } => {
+                self.refuse_selection(database)?;
+                (files::stage(reader, tree, &step.target, report)?, None)
+            }
             Content::Logical { .. } => self.stage_records(reader, database, &step.target, report)?,
         };
         let verified = self.verify == Verify::Full;
-        match &database.content {
+        match (&database.content, &written) {
             _ if !verified => {}
-            Content::Physical { tree } => files::verify(repo, reader, tree, staged.path(), report)?,
-            Content::Logical { .. } => {
-                verify::verify(repo, reader, database, self.with_uncertain, staged.path(), report)?;
+            (Content::Physical { tree }, _) => files::verify(repo, reader, tree, staged.path(), report)?,
+            (Content::Logical { .. }, Some(written)) => {
+                verify::verify(repo, &Expected::written(written), staged.path(), report)?;
+            }
+            (Content::Logical { .. }, None) => {
+                let expected = Expected::recorded(repo, reader, database, self.with_uncertain)?;
+                verify::verify(repo, &expected, staged.path(), report)?;
             }
         }
         staged.publish()?;
         Ok(RestoreOutcome {
             name: step.name,
             target: step.target,
-            records: step.records,
-            bytes: step.bytes,
+            records: written.as_ref().map_or(step.records, |written| written.records),
+            bytes: written.as_ref().map_or(step.bytes, |written| written.bytes),
             verified,
         })
+    }
+
+    fn refuse_selection(&self, database: &DatabaseRoot) -> Result<()> {
+        match self.selection.is_all() {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::Usage,
+                format!("{} is stored as files; restore it whole", database.name),
+            )),
+        }
     }
 
     fn stage_records(
@@ -156,15 +178,28 @@ impl Restore {
         database: &DatabaseRoot,
         target: &Path,
         report: &Report,
-    ) -> Result<Staged> {
+    ) -> Result<(Staged, Option<Written>)> {
         let comparator = Comparator::from_name(&database.shape.comparator);
         let staging = DatabaseTarget::create(target, &database.shape, &comparator)?;
         let wish = Wish {
-            prefix: Vec::new(),
+            selection: self.selection.clone(),
             with_uncertain: self.with_uncertain,
         };
-        tables::write(reader, database, &wish, &staging, &comparator, report)?;
-        staging.finish()
+        let written = match self.selection.is_all() {
+            true => {
+                tables::write(reader, database, &wish, &staging, &comparator, report)?;
+                None
+            }
+            false => Some(tables::write_selected(
+                reader,
+                database,
+                &wish,
+                &staging,
+                &comparator,
+                report,
+            )?),
+        };
+        Ok((staging.finish()?, written))
     }
 
     fn say_what_is_missing(&self, database: &DatabaseRoot, report: &Report) {

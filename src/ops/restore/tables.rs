@@ -13,8 +13,10 @@ use std::thread::{self, ScopedJoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::{Error, Kind, Result};
+use crate::id::StreamDigest;
 use crate::leveldb::Comparator;
 use crate::leveldb::table_build::TableBuilder;
+use crate::record::StreamDigester;
 use crate::repo::BlobReader;
 use crate::report::Report;
 use crate::run::{KeyOrder, KeyRange, LeafSpan, Walker};
@@ -38,12 +40,7 @@ pub fn write(
     comparator: &Comparator,
     report: &Report,
 ) -> Result<()> {
-    let tables = Tables {
-        staging,
-        numbers: AtomicU64::new(1),
-        failed: AtomicBool::new(false),
-        report,
-    };
+    let tables = Tables::new(staging, report);
     let runs = read::runs(database, wish.with_uncertain)?;
     match runs[..] {
         [run] => in_parallel(reader, run, database, &tables, comparator),
@@ -57,6 +54,42 @@ pub fn write(
     }
 }
 
+/// What was written of a database that is not restored whole.
+pub struct Written {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// Of the records in order.
+    pub digest: StreamDigest,
+}
+
+/// [`write`] for some of the records, which are counted and digested as they pass: of a selection nothing is recorded.
+pub fn write_selected(
+    reader: &BlobReader,
+    database: &DatabaseRoot,
+    wish: &Wish,
+    staging: &DatabaseTarget,
+    comparator: &Comparator,
+    report: &Report,
+) -> Result<Written> {
+    let tables = Tables::new(staging, report);
+    let mut builder = TableBuilder::new(&database.shape, comparator)?;
+    let (mut records, mut bytes, mut digest) = (0, 0, StreamDigester::new());
+    read::records_from(reader, database, wish, report, &mut |key, value| {
+        records += 1;
+        bytes += (key.len() + value.len()) as u64;
+        digest.record(key, value);
+        tables.add(&mut builder, key, value)
+    })?;
+    tables.end(&mut builder)?;
+    Ok(Written {
+        records,
+        bytes,
+        digest: digest.digest(),
+    })
+}
+
 struct Tables<'a> {
     staging: &'a DatabaseTarget,
     numbers: AtomicU64,
@@ -64,7 +97,16 @@ struct Tables<'a> {
     report: &'a Report,
 }
 
-impl Tables<'_> {
+impl<'a> Tables<'a> {
+    fn new(staging: &'a DatabaseTarget, report: &'a Report) -> Self {
+        Self {
+            staging,
+            numbers: AtomicU64::new(1),
+            failed: AtomicBool::new(false),
+            report,
+        }
+    }
+
     fn add(&self, builder: &mut TableBuilder, key: &[u8], value: &[u8]) -> Result<()> {
         builder.add(key, value)?;
         match builder.is_full() {
