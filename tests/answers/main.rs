@@ -12,6 +12,7 @@ mod cost;
 mod diff;
 mod find;
 mod history;
+mod overwrite;
 mod some_keys;
 mod stats;
 

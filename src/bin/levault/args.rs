@@ -347,6 +347,9 @@ pub struct RestoreArgs {
     pub target: PathBuf,
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// What becomes of a closed database that stands there
+    #[arg(long, value_enum, default_value_t = OverwriteArg::Never)]
+    pub overwrite: OverwriteArg,
     /// Read everything again afterwards and compare the digests
     #[arg(long, value_enum, default_value_t = VerifyArg::Full, num_args = 0..=1, default_missing_value = "full")]
     pub verify: VerifyArg,
@@ -356,6 +359,16 @@ pub struct RestoreArgs {
     /// Print what would be done
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OverwriteArg {
+    /// The restore is refused
+    Never,
+    /// It is replaced, unless it holds the same records
+    IfChanged,
+    /// It is replaced
+    Always,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

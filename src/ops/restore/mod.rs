@@ -3,9 +3,11 @@
 //! ```text
 //! snapshot --plan--> steps --(per step)--> stage beside the target --> read back, compare --> rename
 //! ```
-//! Until the rename the target is untouched; a step that fails leaves nothing behind.
+//! Until the rename the target is untouched; a step that fails leaves nothing behind. A database that stands there
+//! already is left alone, replaced, or replaced only if it holds other records ([`Overwrite`]).
 
 mod files;
+mod overwrite;
 mod tables;
 mod verify;
 
@@ -16,10 +18,11 @@ use crate::leveldb::Comparator;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::snapshot::{Content, DatabaseRoot, Snapshot};
-use crate::target::{self, DatabaseTarget, Staged};
+use crate::target::{DatabaseTarget, Staged};
 
 use super::read::{self, Wish};
 use super::selection::Selection;
+pub use overwrite::Overwrite;
 use tables::Written;
 use verify::Expected;
 
@@ -37,8 +40,11 @@ pub enum Verify {
 pub struct Restore {
     /// Which database, when the snapshot holds several; `None` for all.
     pub database: Option<String>,
-    /// Absent or empty. One database becomes this directory; several go below it, each under its name.
+    /// Absent, empty, or what may be overwritten. One database becomes this directory; several go below it, each under
+    /// its name.
     pub target: PathBuf,
+    /// What becomes of what stands there.
+    pub overwrite: Overwrite,
     /// Which records; all, or the new database holds some of the old one's.
     pub selection: Selection,
     /// How sure to be.
@@ -73,6 +79,8 @@ pub struct RestoreOutcome {
     pub bytes: u64,
     /// Whether all was read back and agreed.
     pub verified: bool,
+    /// Whether it was there already, and left as it was.
+    pub unchanged: bool,
 }
 
 impl Restore {
@@ -111,7 +119,7 @@ impl Restore {
     /// Carries the plan out, one database after the other.
     pub fn run(&self, repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<Vec<RestoreOutcome>> {
         let steps = self.plan(stored)?;
-        target::check_free(&self.target)?;
+        self.check_target()?;
         report.bytes_total.add(steps.iter().map(|step| step.bytes).sum());
         let lookup = repo.lookup()?;
         let reader = BlobReader::new(repo, &lookup);
@@ -133,10 +141,23 @@ impl Restore {
         report: &Report,
     ) -> Result<RestoreOutcome> {
         self.say_what_is_missing(database, report);
+        if self.is_there(repo, reader, database, &step.target, report)? {
+            return Ok(RestoreOutcome {
+                name: step.name,
+                target: step.target,
+                records: step.records,
+                bytes: step.bytes,
+                verified: true,
+                unchanged: true,
+            });
+        }
         let (staged, written) = match &database.content {
             Content::Physical { tree } => {
                 self.refuse_selection(database)?;
-                (files::stage(reader, tree, &step.target, report)?, None)
+                (
+                    files::stage(reader, tree, &step.target, self.occupied(), report)?,
+                    None,
+                )
             }
             Content::Logical { .. } => self.stage_records(reader, database, &step.target, report)?,
         };
@@ -159,6 +180,7 @@ impl Restore {
             records: written.as_ref().map_or(step.records, |written| written.records),
             bytes: written.as_ref().map_or(step.bytes, |written| written.bytes),
             verified,
+            unchanged: false,
         })
     }
 
@@ -180,7 +202,7 @@ impl Restore {
         report: &Report,
     ) -> Result<(Staged, Option<Written>)> {
         let comparator = Comparator::from_name(&database.shape.comparator);
-        let staging = DatabaseTarget::create(target, &database.shape, &comparator)?;
+        let staging = DatabaseTarget::begin(target, self.occupied(), &database.shape, &comparator)?;
         let wish = Wish {
             selection: self.selection.clone(),
             with_uncertain: self.with_uncertain,

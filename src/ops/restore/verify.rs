@@ -60,8 +60,30 @@ impl Expected {
     }
 }
 
-/// Reads a database back and compares its count and digest.
+/// What a database is beside what is expected.
+pub enum Comparison {
+    /// It has these records.
+    Same,
+    /// It has others; how that shows.
+    Other(String),
+    /// Something in it cannot be read.
+    Damaged(String),
+}
+
+/// Reads back what was written; anything but the expected records is [`Kind::Mismatch`].
 pub fn verify(repo: &Repo, expected: &Expected, path: &Path, report: &Report) -> Result<()> {
+    match compare(repo, expected, path, report).act(|| "read back what was written")? {
+        Comparison::Same => Ok(()),
+        Comparison::Other(what) => Err(Error::new(Kind::Mismatch, what)),
+        Comparison::Damaged(what) => Err(Error::new(
+            Kind::Mismatch,
+            format!("it reads back damaged: {what}"),
+        )),
+    }
+}
+
+/// Reads a database and compares its count and digest.
+pub fn compare(repo: &Repo, expected: &Expected, path: &Path, report: &Report) -> Result<Comparison> {
     let key = repo.domain_keys().set_digest_key().expose();
     let by_stream = matches!(expected.digest, Digest::Stream(_));
     let mut sink = ReadBack {
@@ -70,16 +92,14 @@ pub fn verify(repo: &Repo, expected: &Expected, path: &Path, report: &Report) ->
         set: SetDigestAcc::new(key),
         records: 0,
     };
-    let outcome = Database::open(path)
-        .and_then(|back| back.scan(&mut sink))
-        .act(|| "read back what was written")?;
-    if let Some(damage) = outcome.damage.first() {
-        return Err(mismatch(format!(
-            "{} reads back damaged: {}",
-            damage.file, damage.what
-        )));
-    }
-    sink.compare(expected)
+    let outcome = match Database::open(path).and_then(|back| back.scan(&mut sink)) {
+        Err(error) if error.kind() == Kind::Corrupt => return Ok(Comparison::Damaged(error.to_string())),
+        outcome => outcome?,
+    };
+    Ok(match outcome.damage.first() {
+        Some(damage) => Comparison::Damaged(format!("{}: {}", damage.file, damage.what)),
+        None => sink.compare(expected),
+    })
 }
 
 /// The recorded digest, and that of the uncertain records, which is not recorded, from their leaves.
@@ -99,10 +119,6 @@ fn with_the_uncertain(reader: &BlobReader, database: &DatabaseRoot, key: &[u8; 3
     Ok(digest.digest())
 }
 
-fn mismatch(message: impl Into<String>) -> Error {
-    Error::new(Kind::Mismatch, message)
-}
-
 struct ReadBack<'a> {
     report: &'a Report,
     stream: Option<StreamDigester>,
@@ -111,12 +127,12 @@ struct ReadBack<'a> {
 }
 
 impl ReadBack<'_> {
-    fn compare(&self, expected: &Expected) -> Result<()> {
+    fn compare(&self, expected: &Expected) -> Comparison {
         if self.records != expected.records {
-            return Err(mismatch(format!(
+            return Comparison::Other(format!(
                 "{} records read back, {} expected",
                 self.records, expected.records
-            )));
+            ));
         }
         let same = match (&self.stream, &expected.digest) {
             (Some(stream), Digest::Stream(expected)) => stream.digest() == *expected,
@@ -124,8 +140,8 @@ impl ReadBack<'_> {
             _ => false,
         };
         match same {
-            true => Ok(()),
-            false => Err(mismatch("the digest of what reads back is not the expected one")),
+            true => Comparison::Same,
+            false => Comparison::Other("the digest of what reads back is not the expected one".into()),
         }
     }
 }

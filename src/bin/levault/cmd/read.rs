@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 
 use levault::error::{Act, Error, Kind, Result};
 use levault::ops::read::{self, Wish};
-use levault::ops::restore::{Restore, Verify};
+use levault::ops::restore::{Overwrite, Restore, Verify};
 use levault::ops::selection::Selection;
 use levault::repo::{Repo, StoredSnapshot};
 use levault::snapshot::DatabaseRoot;
@@ -111,6 +111,7 @@ pub fn dump(run: &Run, args: &DumpArgs) -> Result<Ending> {
             let restore = Restore {
                 database: Some(database.name.clone()),
                 target: target.clone(),
+                overwrite: Overwrite::Never,
                 selection: wish.selection,
                 verify: Verify::Full,
                 with_uncertain: wish.with_uncertain,

@@ -1,13 +1,13 @@
 //! `restore`: a snapshot's databases back into directories.
 
 use levault::error::Result;
-use levault::ops::restore::{Restore, RestoreOutcome, Verify};
+use levault::ops::restore::{Overwrite, Restore, RestoreOutcome, Verify};
 use levault::repo::{Repo, StoredSnapshot};
 use serde_json::json;
 
 use super::{Run, select};
 use crate::advice::Ending;
-use crate::args::{RestoreArgs, VerifyArg};
+use crate::args::{OverwriteArg, RestoreArgs, VerifyArg};
 use crate::output::bytes;
 use crate::progress::watch;
 
@@ -19,6 +19,11 @@ pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
         database: args.pick.db.clone(),
         target: args.target.clone(),
         selection: select::selection(&args.selection)?,
+        overwrite: match args.overwrite {
+            OverwriteArg::Never => Overwrite::Never,
+            OverwriteArg::IfChanged => Overwrite::IfChanged,
+            OverwriteArg::Always => Overwrite::Always,
+        },
         verify: match args.verify {
             VerifyArg::Full => Verify::Full,
             VerifyArg::None => Verify::None,
@@ -45,6 +50,8 @@ pub fn restore(run: &Run, repo: &Repo, snapshot: &StoredSnapshot, restore: &Rest
         "snapshot_id": snapshot.id.to_hex(),
         "records": outcomes.iter().map(|outcome| outcome.records).sum::<u64>(),
         "total_bytes": outcomes.iter().map(|outcome| outcome.bytes).sum::<u64>(),
+        "databases": outcomes.iter().map(|outcome| json!({"db": outcome.name, "unchanged": outcome.unchanged}))
+            .collect::<Vec<_>>(),
         "verified": outcomes.iter().all(|outcome| outcome.verified),
     }))?;
     match run.report.problems().is_empty() {
@@ -75,6 +82,12 @@ fn plan(run: &Run, restore: &Restore, plan: &[levault::ops::restore::Step]) -> R
 }
 
 fn tell(run: &Run, outcome: &RestoreOutcome) -> Result<()> {
+    if outcome.unchanged {
+        let (name, target) = (&outcome.name, outcome.target.display());
+        return run.output.say(format!(
+            "{name}: {target} holds it already, and was left as it is"
+        ));
+    }
     let verified = if outcome.verified {
         "read back and verified"
     } else {
