@@ -191,7 +191,7 @@ pub fn wanted(spans: &[LeafSpan]) -> Vec<Wanted> {
 }
 
 /// The records of one leaf of a base run, long values put together; the leaf is held to its place in the tree.
-pub fn each_record(
+fn each_record(
     source: &dyn BlobSource,
     plain: &[u8],
     span: &LeafSpan,

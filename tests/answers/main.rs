@@ -14,6 +14,7 @@ mod find;
 mod history;
 mod overwrite;
 mod some_keys;
+mod stacks;
 mod stats;
 
 use std::path::PathBuf;
