@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::KeyRange;
 use super::diff::Layer;
-use super::entry::{Entry, Payload};
+use super::entry::Entry;
 use super::open_leaf::OpenLeaf;
 use super::walk::{Leaves, Walker};
 use crate::blob::BlobKind;
@@ -33,12 +33,11 @@ impl<'s, 'a> Below<'s, 'a> {
         }
     }
 
-    /// The record of `key`, deletions told as none. No key may come before one that was asked for earlier.
-    pub(super) fn record(&mut self, key: &[u8]) -> Result<Option<Entry<'_>>> {
+    /// The newest entry of `key`, a deletion too. No key may come before one that was asked for earlier.
+    pub(super) fn entry(&mut self, key: &[u8]) -> Result<Option<Entry<'_>>> {
         for finder in &mut self.layers {
             if finder.seek(key)? {
-                let entry = finder.leaf.find(key, finder.layer.walker.order);
-                return Ok(entry.filter(|entry| entry.payload != Payload::Delete));
+                return Ok(finder.leaf.find(key, finder.layer.walker.order));
             }
         }
         Ok(None)

@@ -34,10 +34,13 @@ use super::walk::Walker;
 use super::{KeyOrder, KeyRange};
 use crate::error::Result;
 
+/// Says of a key that it is not in a run, or that it may be.
+type MayHold<'a> = Box<dyn Fn(&[u8]) -> bool + 'a>;
+
 /// One run of a stack, and what is known of its keys without reading it.
 pub struct Layer<'a> {
     pub(super) walker: Walker<'a>,
-    may_hold: Box<dyn Fn(&[u8]) -> bool + 'a>,
+    may_hold: MayHold<'a>,
 }
 
 impl<'a> Layer<'a> {
@@ -161,7 +164,7 @@ fn first(old: &StackCursor<'_>, new: &StackCursor<'_>, order: KeyOrder<'_>) -> O
 fn only_old(old: &Side<'_, '_>, new: &mut Side<'_, '_>, sink: EachDifference<'_>) -> Result<()> {
     match old.own.entry() {
         Some(entry) if !old.is_at_base() => {
-            let other = new.below.record(entry.key)?;
+            let other = new.below.entry(entry.key)?;
             tell(Some(entry), other, sink)
         }
         entry => tell(entry, None, sink),
@@ -171,7 +174,7 @@ fn only_old(old: &Side<'_, '_>, new: &mut Side<'_, '_>, sink: EachDifference<'_>
 fn only_new(old: &mut Side<'_, '_>, new: &Side<'_, '_>, sink: EachDifference<'_>) -> Result<()> {
     match new.own.entry() {
         Some(entry) if !new.is_at_base() => {
-            let other = old.below.record(entry.key)?;
+            let other = old.below.entry(entry.key)?;
             tell(other, Some(entry), sink)
         }
         entry => tell(None, entry, sink),

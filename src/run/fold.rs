@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn stacks_of_any_sizes_stay_below_the_bound() {
         for seed in 1..200_u64 {
-            let sizes = (0..400).scan(seed * 0x9e37_79b9_7f4a_7c15, |x, _| {
+            let sizes = (0..400).scan(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), |x, _| {
                 *x ^= *x << 13;
                 *x ^= *x >> 7;
                 *x ^= *x << 17;
