@@ -4,8 +4,14 @@
 pub mod backup;
 pub mod capture;
 pub mod check;
+pub mod diff;
 mod digests;
+pub mod find;
+pub mod history;
 pub mod read;
+mod recent;
 pub mod restore;
+pub mod selection;
+pub mod series;
 pub mod stats;
 pub mod verify_db;

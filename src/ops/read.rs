@@ -14,6 +14,8 @@ use crate::run::{
 };
 use crate::snapshot::{Content, DatabaseRoot, Run, Snapshot};
 
+use super::selection::Selection;
+
 /// Leaves fetched at once: enough to keep cores and disk busy, a few MiB at most in memory.
 const LEAVES_AHEAD: usize = 32;
 
@@ -23,8 +25,8 @@ pub type EachRecord<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
 /// Which records are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
-    /// Only keys that begin with these bytes; empty for all.
-    pub prefix: Vec<u8>,
+    /// Only these keys.
+    pub selection: Selection,
     /// Also records that lay in damaged ranges of the source.
     pub with_uncertain: bool,
 }
@@ -66,14 +68,24 @@ fn names(snapshot: &Snapshot) -> String {
 pub fn get(repo: &Repo, database: &DatabaseRoot, key: &[u8]) -> Result<Option<Vec<u8>>> {
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
+    match entry(&reader, database, key)? {
+        Some(OwnedEntry::Inline(value)) => Ok(Some(value)),
+        Some(OwnedEntry::Chunked(list)) => join(&reader, &list).map(Some),
+        Some(OwnedEntry::Delete) | None => Ok(None),
+    }
+}
+
+/// The entry of one key, never a deletion. Reads one path from root to leaf of each run that may hold the key, newest
+/// first, until one does.
+pub fn entry(source: &dyn BlobSource, database: &DatabaseRoot, key: &[u8]) -> Result<Option<OwnedEntry>> {
     let comparator = Comparator::from_name(&database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-    for run in runs(database, false)?.into_iter().rev() {
-        match Walker::new(&reader, run.root.as_ref(), &order).get(key)? {
+    let runs = runs(database, false)?.into_iter().rev();
+    for run in runs.filter(|run| run.may_hold(key, &order)) {
+        match Walker::new(source, run.root.as_ref(), &order).get(key)? {
             None => {}
-            Some(OwnedEntry::Inline(value)) => return Ok(Some(value)),
-            Some(OwnedEntry::Chunked(list)) => return join(&reader, &list).map(Some),
             Some(OwnedEntry::Delete) => return Ok(None),
+            Some(entry) => return Ok(Some(entry)),
         }
     }
     Ok(None)
@@ -101,11 +113,8 @@ pub fn records_from(
 ) -> Result<()> {
     let comparator = Comparator::from_name(&database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-    let range = match comparator {
-        Comparator::Bytewise => KeyRange::prefix(&wish.prefix),
-        _ => KeyRange::all(),
-    };
-    let mut wished = |key: &[u8], value: &[u8]| match key.starts_with(&wish.prefix) {
+    let range = wish.selection.range(&comparator);
+    let mut wished = |key: &[u8], value: &[u8]| match wish.selection.contains(key, &order) {
         true => sink(key, value),
         false => Ok(()),
     };
@@ -182,7 +191,7 @@ pub fn wanted(spans: &[LeafSpan]) -> Vec<Wanted> {
 }
 
 /// The records of one leaf of a base run, long values put together; the leaf is held to its place in the tree.
-pub fn each_record(
+fn each_record(
     source: &dyn BlobSource,
     plain: &[u8],
     span: &LeafSpan,

@@ -46,14 +46,18 @@ impl Payload<'_> {
         }
     }
 
-    /// Bytes of the record's canonical element; a deletion counts its key as if with an empty value.
-    pub fn element_bytes(&self, key: &[u8]) -> u64 {
-        let value = match self {
+    /// Bytes of the value; a deletion has none.
+    pub fn value_bytes(&self) -> u64 {
+        match self {
             Self::Inline(value) => value.len() as u64,
             Self::Chunked(list) => list.bytes(),
             Self::Delete => 0,
-        };
-        (ELEMENT_OVERHEAD + key.len()) as u64 + value
+        }
+    }
+
+    /// Bytes of the record's canonical element; a deletion counts its key as if with an empty value.
+    pub fn element_bytes(&self, key: &[u8]) -> u64 {
+        (ELEMENT_OVERHEAD + key.len()) as u64 + self.value_bytes()
     }
 
     /// Copies what is borrowed.
@@ -62,6 +66,17 @@ impl Payload<'_> {
             Self::Inline(value) => OwnedEntry::Inline(value.to_vec()),
             Self::Chunked(list) => OwnedEntry::Chunked(list.clone()),
             Self::Delete => OwnedEntry::Delete,
+        }
+    }
+}
+
+impl OwnedEntry {
+    /// The same, borrowed.
+    pub fn as_payload(&self) -> Payload<'_> {
+        match self {
+            Self::Inline(value) => Payload::Inline(value),
+            Self::Chunked(list) => Payload::Chunked(list.clone()),
+            Self::Delete => Payload::Delete,
         }
     }
 }

@@ -15,13 +15,17 @@
 //!
 //! Forward and back: [`LeafDraft`] → [`leaf::encode_leaf`] ⇄ [`LeafReader`]; [`TreeBuilder`] ⇄ [`Walker`].
 
+mod below;
 pub mod build;
 pub mod cut;
+pub mod diff;
 pub mod draft;
 pub mod entry;
 pub mod fold;
 pub mod leaf;
 pub mod node;
+mod open_leaf;
+mod own_leaves;
 pub mod range;
 pub mod stack;
 pub mod walk;
@@ -29,6 +33,7 @@ pub mod walk;
 pub use crate::chunk::{BlobSource, StoreBlob};
 pub use build::TreeBuilder;
 pub use cut::LeafCutter;
+pub use diff::{Difference, Layer, diff};
 pub use draft::LeafDraft;
 pub use entry::{Entry, OwnedEntry, Payload};
 pub use leaf::{LeafReader, encode_leaf, set_digest};

@@ -1,14 +1,12 @@
 //! A stack of runs read as one: merged by key, the newest word on a key wins, and a deletion hides older ones.
 
 use std::cmp::Ordering;
-use std::ops::Range;
-use std::sync::Arc;
 
-use super::entry::{Entry, Payload};
-use super::walk::{LeafSpan, Leaves, Walker, read_leaf};
+use super::entry::Entry;
+use super::open_leaf::OpenLeaf;
+use super::walk::{LeafSpan, Walker};
 use super::{KeyOrder, KeyRange};
 use crate::blob::BlobKind;
-use crate::chunk::ChunkList;
 use crate::error::Result;
 
 /// What becomes of deletions that are the newest word on a key.
@@ -38,14 +36,42 @@ impl<'a> StackCursor<'a> {
         tombstones: Tombstones,
         order: KeyOrder<'a>,
     ) -> Result<Self> {
-        let open = |walker: &Walker<'a>| RunCursor::open(*walker, range.clone());
-        let runs = runs.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let all = |walker: &Walker<'a>| -> (Walker<'a>, Spans<'a>) {
+            (*walker, Box::new(walker.leaves(range.clone())))
+        };
+        Self::over(runs.iter().map(all).collect(), range, tombstones, order)
+    }
+
+    /// The same of some leaves of each run only.
+    pub(super) fn over(
+        runs: Vec<(Walker<'a>, Spans<'a>)>,
+        range: &KeyRange,
+        tombstones: Tombstones,
+        order: KeyOrder<'a>,
+    ) -> Result<Self> {
+        let open = |(walker, leaves)| RunCursor::open(walker, leaves, range.clone());
+        let runs = runs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             runs,
             order,
             tombstones,
             given: None,
         })
+    }
+
+    /// The entry that was given last, again.
+    pub(super) fn entry(&self) -> Option<Entry<'_>> {
+        self.runs[self.given?].entry()
+    }
+
+    /// Its key.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        self.runs[self.given?].key()
+    }
+
+    /// True if it was the oldest run's.
+    pub(super) fn is_of_oldest(&self) -> bool {
+        self.given.is_some_and(|run| run + 1 == self.runs.len())
     }
 
     /// The next entry, or `None` after the last.
@@ -98,18 +124,20 @@ impl<'a> StackCursor<'a> {
     }
 }
 
+/// Leaves of one run, in key order.
+pub(super) type Spans<'a> = Box<dyn Iterator<Item = Result<LeafSpan>> + 'a>;
+
 /// Goes through the entries of one run.
 struct RunCursor<'a> {
     walker: Walker<'a>,
-    leaves: Leaves<'a>,
+    leaves: Spans<'a>,
     range: KeyRange,
     leaf: OpenLeaf,
     at: usize,
 }
 
 impl<'a> RunCursor<'a> {
-    fn open(walker: Walker<'a>, range: KeyRange) -> Result<Self> {
-        let leaves = walker.leaves(range.clone());
+    fn open(walker: Walker<'a>, leaves: Spans<'a>, range: KeyRange) -> Result<Self> {
         let mut cursor = Self {
             walker,
             leaves,
@@ -148,79 +176,14 @@ impl<'a> RunCursor<'a> {
     }
 
     fn key(&self) -> Option<&[u8]> {
-        let slot = self.leaf.slots.get(self.at)?;
-        Some(&self.leaf.keys[slot.key.clone()])
+        self.leaf.key(self.at)
     }
 
     fn at_tombstone(&self) -> bool {
-        let slot = self.leaf.slots.get(self.at);
-        slot.is_some_and(|slot| matches!(slot.payload, Held::Delete))
+        self.leaf.is_tombstone(self.at)
     }
 
     fn entry(&self) -> Option<Entry<'_>> {
-        let slot = self.leaf.slots.get(self.at)?;
-        let payload = match &slot.payload {
-            Held::Inline(value) => Payload::Inline(&self.leaf.plain[value.clone()]),
-            Held::Chunked(list) => Payload::Chunked(list.clone()),
-            Held::Delete => Payload::Delete,
-        };
-        let key = &self.leaf.keys[slot.key.clone()];
-        Some(Entry { key, payload })
+        self.leaf.entry(self.at)
     }
-}
-
-/// A leaf with its entries found, verified as a whole before the first is given.
-struct OpenLeaf {
-    plain: Arc<[u8]>,
-    keys: Vec<u8>,
-    slots: Vec<Slot>,
-}
-
-struct Slot {
-    key: Range<usize>,
-    payload: Held,
-}
-
-enum Held {
-    /// Where the value lies in the leaf.
-    Inline(Range<usize>),
-    Chunked(ChunkList),
-    Delete,
-}
-
-impl Default for OpenLeaf {
-    fn default() -> Self {
-        Self {
-            plain: Arc::from([]),
-            keys: Vec::new(),
-            slots: Vec::new(),
-        }
-    }
-}
-
-impl OpenLeaf {
-    fn read(plain: Arc<[u8]>, span: &LeafSpan, order: KeyOrder<'_>) -> Result<Self> {
-        let (mut keys, mut slots) = (Vec::new(), Vec::new());
-        read_leaf(&plain, span, order, |entry| {
-            let start = keys.len();
-            keys.extend_from_slice(entry.key);
-            let payload = match &entry.payload {
-                Payload::Inline(value) => Held::Inline(offset_of(value, &plain)),
-                Payload::Chunked(list) => Held::Chunked(list.clone()),
-                Payload::Delete => Held::Delete,
-            };
-            slots.push(Slot {
-                key: start..keys.len(),
-                payload,
-            });
-            Ok(())
-        })?;
-        Ok(Self { plain, keys, slots })
-    }
-}
-
-/// Where a slice of `whole` lies in it.
-fn offset_of(part: &[u8], whole: &[u8]) -> Range<usize> {
-    let start = part.as_ptr().addr() - whole.as_ptr().addr();
-    start..start + part.len()
 }

@@ -49,15 +49,21 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// The run's root; `None` for a run without records.
+    pub fn root(&self) -> Option<&'a Root> {
+        self.root
+    }
+
     /// What this run says of one key; `None` if it says nothing. Reads one leaf at most.
     pub fn get(&self, key: &[u8]) -> Result<Option<OwnedEntry>> {
-        let range = KeyRange {
-            from: Some(key.to_vec()),
-            to: None,
-        };
-        let Some(span) = self.leaves(range).next().transpose()? else {
+        let mut leaves = self.leaves(KeyRange::all());
+        leaves.seek(key);
+        let Some(span) = leaves.next().transpose()? else {
             return Ok(None);
         };
+        if (self.order)(key, &span.leaf.first_key) == Ordering::Less {
+            return Ok(None);
+        }
         let id = span.leaf.id;
         let plain = self.source.blob(BlobKind::Leaf, &id)?;
         find(&plain, key, self.order).act(|| format!("leaf {id}"))
@@ -94,7 +100,7 @@ impl<'a> Walker<'a> {
 }
 
 /// A child on the way: its level, itself, and the first key behind it.
-type Step = (u8, ChildRef, Option<Vec<u8>>);
+pub(super) type Step = (u8, ChildRef, Option<Vec<u8>>);
 
 /// Iterates over the leaves of a run.
 pub struct Leaves<'a> {
@@ -114,8 +120,15 @@ struct Level {
 }
 
 impl Leaves<'_> {
+    /// Goes on with the leaf that may hold `key`, unless the way is past it already. Reads nothing yet.
+    pub(super) fn seek(&mut self, key: &[u8]) {
+        let from = self.range.from.get_or_insert_default();
+        from.clear();
+        from.extend_from_slice(key);
+    }
+
     /// The next child on the way that may hold keys of the range, with its level and upper bound.
-    fn step(&mut self) -> Result<Option<Step>> {
+    pub(super) fn step(&mut self) -> Result<Option<Step>> {
         while let Some(top) = self.stack.last_mut() {
             let Some(child) = top.children.get(top.next) else {
                 self.stack.pop();
@@ -137,7 +150,7 @@ impl Leaves<'_> {
     }
 
     /// Opens a child that is a node, so that the next step goes on inside it.
-    fn descend(&mut self, level: u8, child: &ChildRef, upper: Option<Vec<u8>>) -> Result<()> {
+    pub(super) fn descend(&mut self, level: u8, child: &ChildRef, upper: Option<Vec<u8>>) -> Result<()> {
         let node = self.walker.node(level, child, upper.as_deref());
         let children = node.act(|| format!("node {}", child.id))?.children;
         self.stack.push(Level {

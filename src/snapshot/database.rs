@@ -1,5 +1,7 @@
 //! A database within a snapshot: its runs, its digests, and how it was read.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::filter::KeyFilter;
@@ -7,7 +9,8 @@ use super::tree::Meta;
 use crate::clock::UnixNanos;
 use crate::id::{BlobId, SetDigest, StreamDigest, TimelineId};
 use crate::leveldb::Shape;
-use crate::run::Root;
+use crate::leveldb::comparator::BYTEWISE_NAME;
+use crate::run::{KeyOrder, Root};
 
 /// One database as it was saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,5 +225,15 @@ impl Run {
     /// Canonical bytes of its entries.
     pub fn bytes(&self) -> u64 {
         self.root.as_ref().map_or(0, |root| root.top.bytes)
+    }
+
+    /// False only if the run has no entry of `key`; reads nothing. `order` is that of its comparator.
+    pub fn may_hold(&self, key: &[u8], order: KeyOrder<'_>) -> bool {
+        let Some(root) = &self.root else { return false };
+        let outside = order(key, &root.top.first_key) == Ordering::Less
+            || order(key, &self.last_key) == Ordering::Greater;
+        // The filter knows keys by their bytes: good for an order in which equal keys have equal bytes.
+        let filter = self.filter.as_ref().filter(|_| self.comparator == BYTEWISE_NAME);
+        !outside && filter.is_none_or(|filter| filter.may_contain(key))
     }
 }

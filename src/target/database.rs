@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::stage::{Stage, Staged};
+use super::stage::{Occupied, Stage, Staged};
 use super::sync::Syncer;
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::comparator::Comparator;
@@ -42,7 +42,12 @@ impl DatabaseTarget {
     /// # Errors
     /// Those of [`super::check_free`], and what the operating system says.
     pub fn create(target: &Path, shape: &Shape, comparator: &Comparator) -> Result<Self> {
-        let stage = Stage::create(target).act(|| format!("restore to {}", target.display()))?;
+        Self::begin(target, Occupied::Refuse, shape, comparator)
+    }
+
+    /// [`DatabaseTarget::create`] where a closed database may stand, if `occupied` says so.
+    pub fn begin(target: &Path, occupied: Occupied, shape: &Shape, comparator: &Comparator) -> Result<Self> {
+        let stage = Stage::create(target, occupied).act(|| format!("restore to {}", target.display()))?;
         Ok(Self {
             stage,
             comparator: comparator.clone(),

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::stage::{Stage, Staged, create_file_at};
+use super::stage::{Occupied, Stage, Staged, create_file_at};
 use super::sync::Syncer;
 use crate::error::{Act, Error, Kind, Result};
 
@@ -22,7 +22,12 @@ pub struct FileTarget {
 impl FileTarget {
     /// Begins a directory at `target`, which must be absent or empty; see [`super::DatabaseTarget::create`].
     pub fn create(target: &Path) -> Result<Self> {
-        let stage = Stage::create(target).act(|| format!("restore to {}", target.display()))?;
+        Self::begin(target, Occupied::Refuse)
+    }
+
+    /// [`FileTarget::create`] where a closed database may stand, if `occupied` says so.
+    pub fn begin(target: &Path, occupied: Occupied) -> Result<Self> {
+        let stage = Stage::create(target, occupied).act(|| format!("restore to {}", target.display()))?;
         Ok(Self {
             syncer: Syncer::start()?,
             stage,

@@ -1,16 +1,17 @@
-//! Is a LevelDB's `LOCK` held?
+//! A LevelDB's `LOCK`: is it held, and holding it.
 //!
 //! C++ LevelDB locks it with fcntl, goleveldb and rusty-leveldb with flock, and neither sees the other: both
 //! are asked. Closing any descriptor of a file drops this process's own fcntl locks on it, so a program must
 //! not ask about a database that its own C++ LevelDB holds open.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Flock, FlockOffsetType, FlockType};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Act, Error, Kind, Result};
 
 /// [`Kind::Busy`] if another process holds the database in `directory`.
 pub(super) fn refuse_held(directory: &Path) -> Result<()> {
@@ -38,10 +39,41 @@ pub(super) fn refuse_held(directory: &Path) -> Result<()> {
         Err(error) => error.kind() == ErrorKind::WouldBlock,
     };
     match by_fcntl || by_flock {
-        true => Err(Error::new(
-            Kind::Busy,
-            format!("{} is held by another process", path.display()),
-        )),
+        true => Err(held(&path)),
         false => Ok(()),
+    }
+}
+
+fn held(path: &Path) -> Error {
+    Error::new(
+        Kind::Busy,
+        format!("{} is held by another process", path.display()),
+    )
+}
+
+/// A database's LOCK, taken both ways; free again when dropped. Meanwhile nothing in this process may open that LOCK.
+#[derive(Debug)]
+pub struct HeldLock {
+    _file: File,
+}
+
+/// Takes the LOCK of the closed database in `directory`, which is made where it is missing.
+///
+/// # Errors
+/// [`Kind::Busy`] if another process has it.
+pub fn hold(directory: &Path) -> Result<HeldLock> {
+    let path = directory.join("LOCK");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644))
+        .map(File::from)
+        .map_err(std::io::Error::from)
+        .act(|| format!("open {}", path.display()))?;
+    let take = FlockOperation::NonBlockingLockExclusive;
+    match rustix::fs::flock(&file, take).and_then(|()| rustix::fs::fcntl_lock(&file, take)) {
+        Ok(()) => Ok(HeldLock { _file: file }),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::PermissionDenied) => {
+            Err(held(&path))
+        }
+        Err(error) => Err(Error::io(format!("lock {}", path.display()), error.into())),
     }
 }

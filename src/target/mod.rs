@@ -4,7 +4,7 @@
 //! parent/.NAME.levault-restore-0123456789abcdef/   0700, locked (flock) while its process lives
 //!        |  everything written and fsynced here, then read again by the caller
 //!        v  publish: one rename
-//! parent/NAME/                                     was absent or empty
+//! parent/NAME/                                     was absent or empty, or a closed database that is replaced
 //! ```
 //!
 //! A full disk, an error or an interruption leaves the target as it was: the stage is dropped, and with it
@@ -14,12 +14,14 @@
 pub mod database;
 pub mod files;
 mod lock;
+mod replace;
 mod stage;
 mod sync;
 
 pub use database::DatabaseTarget;
 pub use files::{FileTarget, FileWriter};
-pub use stage::{Staged, check_free};
+pub use lock::{HeldLock, hold};
+pub use stage::{Occupied, Staged, check_free};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::lock::refuse_held;
+use super::lock::{HeldLock, refuse_held};
+use super::replace;
 use crate::error::{Act, Error, Kind, Result};
 use crate::scratch::{is_same, open_directory, prefix, random_name, remove_leftovers, try_lock};
 
@@ -20,6 +21,16 @@ use crate::scratch::{is_same, open_directory, prefix, random_name, remove_leftov
 /// there, [`Kind::Usage`] when it is not a place that can be replaced (`/`, a mount point).
 pub fn check_free(target: &Path) -> Result<()> {
     Place::find(target)?.check_free()
+}
+
+/// What may stand where a restore goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupied {
+    /// Nothing: the target must be absent or empty.
+    Refuse,
+    /// A closed database, and nothing else: its LOCK is held from now on, and when the result is published the two
+    /// are exchanged in one step and the old one is removed.
+    Replace,
 }
 
 /// The target, resolved: what is renamed over, and the directory it stands in.
@@ -74,6 +85,14 @@ impl Place {
         }
     }
 
+    /// The lock of the database that is to be replaced; `None` when there is none.
+    fn take(&self, occupied: Occupied) -> Result<Option<HeldLock>> {
+        match occupied {
+            Occupied::Replace if replace::is_filled(&self.path) => replace::take(&self.path).map(Some),
+            _ => self.check_free().map(|()| None),
+        }
+    }
+
     fn stage_prefix(&self) -> Vec<u8> {
         prefix(self.name.as_bytes(), "restore")
     }
@@ -113,18 +132,21 @@ pub(super) struct Stage {
     directory: File,
     mode: Mode,
     is_published: bool,
+    /// The lock of the database that it replaces.
+    replaces: Option<HeldLock>,
 }
 
 impl Stage {
     /// Checks the target, removes what killed restores of it left, and makes a stage for it.
-    pub(super) fn create(target: &Path) -> Result<Self> {
+    pub(super) fn create(target: &Path, occupied: Occupied) -> Result<Self> {
         let place = Place::find(target)?;
-        place.check_free()?;
+        let replaces = place.take(occupied)?;
         create_parents(&place.parent)?;
         remove_leftovers(&place.parent, &place.stage_prefix())?;
         loop {
             // A concurrent restore may take the new directory for a leftover before it is locked.
-            if let Some(stage) = Self::try_create(&place)? {
+            if let Some(mut stage) = Self::try_create(&place)? {
+                stage.replaces = replaces;
                 return Ok(stage);
             }
         }
@@ -153,6 +175,7 @@ impl Stage {
                 Err(_) => made,
             },
             is_published: false,
+            replaces: None,
         };
         rustix::fs::fchmod(&stage.directory, Mode::RWXU)
             .map_err(std::io::Error::from)
@@ -197,9 +220,12 @@ impl Stage {
             .act(doing)?;
         self.sync_directory()?;
         let name = self.place_path.file_name().unwrap_or_default();
-        rustix::fs::renameat(&self.parent, &self.name, &self.parent, name)
-            .map_err(std::io::Error::from)
-            .act(doing)?;
+        match &self.replaces {
+            Some(_) => replace::exchange(&self.parent, &self.name, name).act(doing)?,
+            None => rustix::fs::renameat(&self.parent, &self.name, &self.parent, name)
+                .map_err(std::io::Error::from)
+                .act(doing)?,
+        }
         let synced = self.parent.sync_all().act(|| {
             format!(
                 "sync the directory of {}, which is restored",
@@ -207,6 +233,10 @@ impl Stage {
             )
         });
         self.is_published = true;
+        if synced.is_ok() && self.replaces.is_some() {
+            // The old database has the stage's name now. What cannot be removed, the next restore removes.
+            let _ = fs::remove_dir_all(&self.path);
+        }
         synced
     }
 }

@@ -9,7 +9,8 @@ use levault::error::Result;
 use levault::keys::{Password, SlotCost};
 use levault::ops::backup::{Backup, BackupOutcome};
 use levault::ops::read::{self, Wish};
-use levault::ops::restore::{Restore, Verify};
+use levault::ops::restore::{Overwrite, Restore, Verify};
+use levault::ops::selection::Selection;
 use levault::repo::{Cache, NewRepo, Repo, Settings};
 use levault::report::Report;
 use levault::storage::Storage;
@@ -117,6 +118,8 @@ pub fn restore(repo: &Repo, words: &str, target: &Path) -> Result<PathBuf> {
     let restore = Restore {
         database: None,
         target: target.to_path_buf(),
+        selection: Selection::All,
+        overwrite: Overwrite::Never,
         verify: Verify::Full,
         with_uncertain: false,
     };

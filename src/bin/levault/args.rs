@@ -93,8 +93,14 @@ pub enum Verb {
     Ls(LsArgs),
     /// Print the value of one key as it was
     Get(GetArgs),
-    /// Print the records of a database as it was
+    /// Print the records of a database as it was, or write them to a new database
     Dump(DumpArgs),
+    /// List the records that differ between two snapshots
+    Diff(DiffArgs),
+    /// List what became of one key, snapshot by snapshot
+    History(HistoryArgs),
+    /// List the snapshots that have some keys
+    Find(FindArgs),
     /// Bring a snapshot's databases back
     #[command(alias = "extract")]
     Restore(RestoreArgs),
@@ -253,28 +259,103 @@ pub struct KeyWords {
     pub key_b64: Option<String>,
 }
 
+/// Some keys of a database: all without any of these.
+#[derive(Args)]
+#[group(multiple = false)]
+pub struct SelectionArgs {
+    /// Only keys that begin so
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+    /// The same in hexadecimal
+    #[arg(long, value_name = "HEX")]
+    pub prefix_hex: Option<String>,
+    /// Only keys from FROM on, before TO; either may be left out
+    #[arg(long, value_name = "FROM..TO")]
+    pub range: Option<String>,
+    /// The same in hexadecimal
+    #[arg(long, value_name = "FROM..TO")]
+    pub range_hex: Option<String>,
+}
+
 #[derive(Args)]
 pub struct DumpArgs {
     #[command(flatten)]
     pub pick: Pick,
-    /// Only keys that begin so
-    #[arg(long)]
-    pub prefix: Option<String>,
-    /// The same in hexadecimal
-    #[arg(long, conflicts_with = "prefix")]
-    pub prefix_hex: Option<String>,
-    /// jsonl: an object a line; raw: le32 key length, key, le32 value length, value
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// jsonl: an object a line; raw: le32 key length, key, le32 value length, value; leveldb: a new database
     #[arg(long, value_enum, default_value_t = DumpFormat::Jsonl)]
     pub format: DumpFormat,
+    /// Where the new database goes: absent or an empty directory
+    #[arg(short, long, value_name = "DIR", required_if_eq("format", "leveldb"))]
+    pub target: Option<PathBuf>,
     /// Also records that damage in the source made uncertain
     #[arg(long)]
     pub with_uncertain: bool,
+}
+
+#[derive(Args)]
+pub struct DiffArgs {
+    /// The old state: a snapshot's id or its beginning, `latest`, `latest~N`
+    #[arg(value_name = "SNAPSHOT1")]
+    pub old: String,
+    /// The new state
+    #[arg(value_name = "SNAPSHOT2")]
+    pub new: String,
+    /// Which database, when the snapshots hold several
+    #[arg(long, value_name = "NAME")]
+    pub db: Option<String>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Only count what differs
+    #[arg(long)]
+    pub counts: bool,
+}
+
+/// Which databases of which hosts.
+#[derive(Args)]
+pub struct ScopeArgs {
+    /// Only databases of this name
+    #[arg(long, value_name = "NAME")]
+    pub db: Option<String>,
+    /// Only snapshots of this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+}
+
+#[derive(Args)]
+pub struct HistoryArgs {
+    #[command(flatten)]
+    pub key: KeyWords,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+}
+
+#[derive(Args)]
+pub struct FindArgs {
+    /// Keys, as text
+    #[arg(value_name = "KEY", conflicts_with = "SelectionArgs", required_unless_present_any = ["key_hex", "prefix", "prefix_hex", "range", "range_hex"])]
+    pub keys: Vec<String>,
+    /// A key in hexadecimal; may be given several times
+    #[arg(long, value_name = "HEX", conflicts_with = "SelectionArgs")]
+    pub key_hex: Vec<String>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Only this snapshot; may be given several times
+    #[arg(short, long, value_name = "SNAPSHOT")]
+    pub snapshot: Vec<String>,
+    /// Only snapshots with this tag
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum DumpFormat {
     Jsonl,
     Raw,
+    Leveldb,
 }
 
 #[derive(Args)]
@@ -284,6 +365,11 @@ pub struct RestoreArgs {
     /// Where to: absent or empty; one database becomes this directory, several go below it by name
     #[arg(short, long, value_name = "DIR")]
     pub target: PathBuf,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// What becomes of a closed database that stands there
+    #[arg(long, value_enum, default_value_t = OverwriteArg::Never)]
+    pub overwrite: OverwriteArg,
     /// Read everything again afterwards and compare the digests
     #[arg(long, value_enum, default_value_t = VerifyArg::Full, num_args = 0..=1, default_missing_value = "full")]
     pub verify: VerifyArg,
@@ -293,6 +379,16 @@ pub struct RestoreArgs {
     /// Print what would be done
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OverwriteArg {
+    /// The restore is refused
+    Never,
+    /// It is replaced, unless it holds the same records
+    IfChanged,
+    /// It is replaced
+    Always,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -14,11 +14,17 @@ use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::run::BlobSource;
 use crate::snapshot::{DirectoryWalk, EntryKind};
-use crate::target::{FileTarget, FileWriter, Staged};
+use crate::target::{FileTarget, FileWriter, Occupied, Staged};
 
 /// Stages every file of the tree below `target`.
-pub fn stage(reader: &BlobReader, tree: &BlobId, target: &Path, report: &Report) -> Result<Staged> {
-    let staging = FileTarget::create(target)?;
+pub fn stage(
+    reader: &BlobReader,
+    tree: &BlobId,
+    target: &Path,
+    occupied: Occupied,
+    report: &Report,
+) -> Result<Staged> {
+    let staging = FileTarget::begin(target, occupied)?;
     for entry in DirectoryWalk::open(tree, reader)? {
         let entry = entry?;
         let name = Path::new(OsStr::from_bytes(&entry.name));
@@ -133,7 +139,7 @@ mod tests {
         };
         let lookup = repo.lookup().unwrap();
         let reader = BlobReader::new(&repo, &lookup);
-        let staged = stage(&reader, &tree, &target, &report).unwrap();
+        let staged = stage(&reader, &tree, &target, Occupied::Refuse, &report).unwrap();
         let check = || verify(&repo, &reader, &tree, staged.path(), &report).map_err(|error| error.kind());
         check().unwrap();
         let current = staged.path().join("CURRENT");

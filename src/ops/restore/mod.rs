@@ -3,9 +3,11 @@
 //! ```text
 //! snapshot --plan--> steps --(per step)--> stage beside the target --> read back, compare --> rename
 //! ```
-//! Until the rename the target is untouched; a step that fails leaves nothing behind.
+//! Until the rename the target is untouched; a step that fails leaves nothing behind. A database that stands there
+//! already is left alone, replaced, or replaced only if it holds other records ([`Overwrite`]).
 
 mod files;
+mod overwrite;
 mod tables;
 mod verify;
 
@@ -16,9 +18,13 @@ use crate::leveldb::Comparator;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::snapshot::{Content, DatabaseRoot, Snapshot};
-use crate::target::{self, DatabaseTarget, Staged};
+use crate::target::{DatabaseTarget, Staged};
 
 use super::read::{self, Wish};
+use super::selection::Selection;
+pub use overwrite::Overwrite;
+use tables::Written;
+use verify::Expected;
 
 /// Whether what was written is read again and compared with what was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +40,13 @@ pub enum Verify {
 pub struct Restore {
     /// Which database, when the snapshot holds several; `None` for all.
     pub database: Option<String>,
-    /// Absent or empty. One database becomes this directory; several go below it, each under its name.
+    /// Absent, empty, or what may be overwritten. One database becomes this directory; several go below it, each under
+    /// its name.
     pub target: PathBuf,
+    /// What becomes of what stands there.
+    pub overwrite: Overwrite,
+    /// Which records; all, or the new database holds some of the old one's.
+    pub selection: Selection,
     /// How sure to be.
     pub verify: Verify,
     /// Also records that lay in damaged ranges of the source and may be older than what was lost there.
@@ -49,7 +60,7 @@ pub struct Step {
     pub name: String,
     /// The directory it becomes.
     pub target: PathBuf,
-    /// Records that will be written.
+    /// Records that will be written, or that will be selected from.
     pub records: u64,
     /// Key and value bytes of them.
     pub bytes: u64,
@@ -68,6 +79,8 @@ pub struct RestoreOutcome {
     pub bytes: u64,
     /// Whether all was read back and agreed.
     pub verified: bool,
+    /// Whether it was there already, and left as it was.
+    pub unchanged: bool,
 }
 
 impl Restore {
@@ -106,7 +119,7 @@ impl Restore {
     /// Carries the plan out, one database after the other.
     pub fn run(&self, repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<Vec<RestoreOutcome>> {
         let steps = self.plan(stored)?;
-        target::check_free(&self.target)?;
+        self.check_target()?;
         report.bytes_total.add(steps.iter().map(|step| step.bytes).sum());
         let lookup = repo.lookup()?;
         let reader = BlobReader::new(repo, &lookup);
@@ -128,26 +141,57 @@ impl Restore {
         report: &Report,
     ) -> Result<RestoreOutcome> {
         self.say_what_is_missing(database, report);
-        let staged = match &database.content {
-            Content::Physical { tree } => files::stage(reader, tree, &step.target, report)?,
+        if self.is_there(repo, reader, database, &step.target, report)? {
+            return Ok(RestoreOutcome {
+                name: step.name,
+                target: step.target,
+                records: step.records,
+                bytes: step.bytes,
+                verified: true,
+                unchanged: true,
+            });
+        }
+        let (staged, written) = match &database.content {
+            Content::Physical { tree } => {
+                self.refuse_selection(database)?;
+                (
+                    files::stage(reader, tree, &step.target, self.occupied(), report)?,
+                    None,
+                )
+            }
             Content::Logical { .. } => self.stage_records(reader, database, &step.target, report)?,
         };
         let verified = self.verify == Verify::Full;
-        match &database.content {
+        match (&database.content, &written) {
             _ if !verified => {}
-            Content::Physical { tree } => files::verify(repo, reader, tree, staged.path(), report)?,
-            Content::Logical { .. } => {
-                verify::verify(repo, reader, database, self.with_uncertain, staged.path(), report)?;
+            (Content::Physical { tree }, _) => files::verify(repo, reader, tree, staged.path(), report)?,
+            (Content::Logical { .. }, Some(written)) => {
+                verify::verify(repo, &Expected::written(written), staged.path(), report)?;
+            }
+            (Content::Logical { .. }, None) => {
+                let expected = Expected::recorded(repo, reader, database, self.with_uncertain)?;
+                verify::verify(repo, &expected, staged.path(), report)?;
             }
         }
         staged.publish()?;
         Ok(RestoreOutcome {
             name: step.name,
             target: step.target,
-            records: step.records,
-            bytes: step.bytes,
+            records: written.as_ref().map_or(step.records, |written| written.records),
+            bytes: written.as_ref().map_or(step.bytes, |written| written.bytes),
             verified,
+            unchanged: false,
         })
+    }
+
+    fn refuse_selection(&self, database: &DatabaseRoot) -> Result<()> {
+        match self.selection.is_all() {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::Usage,
+                format!("{} is stored as files; restore it whole", database.name),
+            )),
+        }
     }
 
     fn stage_records(
@@ -156,15 +200,28 @@ impl Restore {
         database: &DatabaseRoot,
         target: &Path,
         report: &Report,
-    ) -> Result<Staged> {
+    ) -> Result<(Staged, Option<Written>)> {
         let comparator = Comparator::from_name(&database.shape.comparator);
-        let staging = DatabaseTarget::create(target, &database.shape, &comparator)?;
+        let staging = DatabaseTarget::begin(target, self.occupied(), &database.shape, &comparator)?;
         let wish = Wish {
-            prefix: Vec::new(),
+            selection: self.selection.clone(),
             with_uncertain: self.with_uncertain,
         };
-        tables::write(reader, database, &wish, &staging, &comparator, report)?;
-        staging.finish()
+        let written = match self.selection.is_all() {
+            true => {
+                tables::write(reader, database, &wish, &staging, &comparator, report)?;
+                None
+            }
+            false => Some(tables::write_selected(
+                reader,
+                database,
+                &wish,
+                &staging,
+                &comparator,
+                report,
+            )?),
+        };
+        Ok((staging.finish()?, written))
     }
 
     fn say_what_is_missing(&self, database: &DatabaseRoot, report: &Report) {

@@ -1,10 +1,12 @@
-//! A run tree into tables: leaves grouped into jobs, jobs built on all cores, each into tables of its own.
+//! A stack of runs into tables: the base's leaves grouped into jobs, jobs built on all cores, each into tables of its
+//! own.
 //!
 //! ```text
-//! this thread: walk the tree, group leaves --[bounded: one job a core]--> workers: fetch, open, decode, build --> stage
+//! this thread: walk the base, group leaves --[bounded: one job a core]--> workers: fetch, open, decode, build --> stage
 //! ```
-//! Jobs cover ranges of keys that do not overlap, so the tables do not either, whoever writes first. A job with
-//! long values is done by one worker at a time: the memory bound is three times one value, not one per core.
+//! Jobs cover ranges of keys that do not overlap, so the tables do not either, whoever writes first. Of a base alone
+//! a worker takes the job's leaves as they are; of a stack it merges all runs within the job's range. One long value
+//! is put together at a time: the memory bound is three times one value, not one per core.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,11 +15,13 @@ use std::thread::{self, ScopedJoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::{Error, Kind, Result};
+use crate::id::StreamDigest;
 use crate::leveldb::Comparator;
 use crate::leveldb::table_build::TableBuilder;
+use crate::record::StreamDigester;
 use crate::repo::BlobReader;
 use crate::report::Report;
-use crate::run::{KeyOrder, KeyRange, LeafSpan, Walker};
+use crate::run::{Entry, KeyRange, LeafSpan, Payload, StackCursor, Tombstones, Walker, read_leaf};
 use crate::snapshot::{DatabaseRoot, Run};
 use crate::target::DatabaseTarget;
 
@@ -38,23 +42,45 @@ pub fn write(
     comparator: &Comparator,
     report: &Report,
 ) -> Result<()> {
-    let tables = Tables {
-        staging,
-        numbers: AtomicU64::new(1),
-        failed: AtomicBool::new(false),
-        report,
-    };
+    let tables = Tables::new(staging, report);
     let runs = read::runs(database, wish.with_uncertain)?;
-    match runs[..] {
-        [run] => in_parallel(reader, run, database, &tables, comparator),
-        _ => {
-            let mut builder = TableBuilder::new(&database.shape, comparator)?;
-            read::records_from(reader, database, wish, report, &mut |key, value| {
-                tables.add(&mut builder, key, value)
-            })?;
-            tables.end(&mut builder)
-        }
-    }
+    in_parallel(reader, &runs, database, &tables, comparator)
+}
+
+/// What was written of a database that is not restored whole.
+pub struct Written {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// Of the records in order.
+    pub digest: StreamDigest,
+}
+
+/// [`write`] for some of the records, which are counted and digested as they pass: of a selection nothing is recorded.
+pub fn write_selected(
+    reader: &BlobReader,
+    database: &DatabaseRoot,
+    wish: &Wish,
+    staging: &DatabaseTarget,
+    comparator: &Comparator,
+    report: &Report,
+) -> Result<Written> {
+    let tables = Tables::new(staging, report);
+    let mut builder = TableBuilder::new(&database.shape, comparator)?;
+    let (mut records, mut bytes, mut digest) = (0, 0, StreamDigester::new());
+    read::records_from(reader, database, wish, report, &mut |key, value| {
+        records += 1;
+        bytes += (key.len() + value.len()) as u64;
+        digest.record(key, value);
+        tables.add(&mut builder, key, value)
+    })?;
+    tables.end(&mut builder)?;
+    Ok(Written {
+        records,
+        bytes,
+        digest: digest.digest(),
+    })
 }
 
 struct Tables<'a> {
@@ -64,7 +90,16 @@ struct Tables<'a> {
     report: &'a Report,
 }
 
-impl Tables<'_> {
+impl<'a> Tables<'a> {
+    fn new(staging: &'a DatabaseTarget, report: &'a Report) -> Self {
+        Self {
+            staging,
+            numbers: AtomicU64::new(1),
+            failed: AtomicBool::new(false),
+            report,
+        }
+    }
+
     fn add(&self, builder: &mut TableBuilder, key: &[u8], value: &[u8]) -> Result<()> {
         builder.add(key, value)?;
         match builder.is_full() {
@@ -88,33 +123,62 @@ impl Tables<'_> {
     }
 }
 
-type Job = Vec<LeafSpan>;
+/// A stretch of keys.
+#[derive(Default)]
+struct Job {
+    /// Where it begins; `None` before the base's first key, too.
+    from: Option<Vec<u8>>,
+    /// The base's leaves in it.
+    leaves: Vec<LeafSpan>,
+}
+
+impl Job {
+    /// Up to the first key behind its leaves.
+    fn range(&self) -> KeyRange {
+        KeyRange {
+            from: self.from.clone(),
+            to: self.leaves.last().and_then(|span| span.upper.clone()),
+        }
+    }
+}
+
+/// What every worker needs.
+struct Workshop<'a> {
+    reader: &'a BlobReader<'a>,
+    /// Oldest first.
+    runs: &'a [&'a Run],
+    database: &'a DatabaseRoot,
+    tables: &'a Tables<'a>,
+    comparator: &'a Comparator,
+    /// Held while a long value is in memory.
+    long_values: Mutex<()>,
+}
 
 fn in_parallel(
     reader: &BlobReader,
-    run: &Run,
+    runs: &[&Run],
     database: &DatabaseRoot,
     tables: &Tables,
     comparator: &Comparator,
 ) -> Result<()> {
+    let shop = Workshop {
+        reader,
+        runs,
+        database,
+        tables,
+        comparator,
+        long_values: Mutex::new(()),
+    };
     let cores = rayon::current_num_threads();
     let (jobs, waiting) = bounded(cores);
-    let long_values = Mutex::new(());
     thread::scope(|scope| {
         let spawn = |_| {
-            let waiting = waiting.clone();
-            let long_values = &long_values;
-            scope.spawn(move || work(reader, waiting, tables, database, comparator, long_values))
+            let (shop, waiting) = (&shop, waiting.clone());
+            scope.spawn(move || shop.work(waiting))
         };
         let workers: Vec<_> = (0..cores).map(spawn).collect();
         drop(waiting);
-        let walked = walk(
-            reader,
-            run,
-            comparator,
-            database.shape.table_bytes * TABLES_IN_JOB,
-            jobs,
-        );
+        let walked = shop.walk(jobs);
         let mut ended: Vec<Result<()>> = workers.into_iter().map(joined).collect();
         ended.push(walked);
         first_cause(ended)
@@ -136,75 +200,94 @@ fn first_cause(ended: Vec<Result<()>>) -> Result<()> {
     causes.into_iter().chain(stopped).next().map_or(Ok(()), Err)
 }
 
-fn walk(
-    reader: &BlobReader,
-    run: &Run,
-    comparator: &Comparator,
-    job_bytes: u64,
-    jobs: Sender<Job>,
-) -> Result<()> {
-    let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-    let (mut job, mut bytes) = (Job::new(), 0);
-    for span in Walker::new(reader, run.root.as_ref(), &order).leaves(KeyRange::all()) {
-        let span = span?;
-        bytes += span.leaf.bytes;
-        job.push(span);
-        if bytes >= job_bytes {
-            send(&jobs, std::mem::take(&mut job))?;
-            bytes = 0;
-        }
-    }
-    send(&jobs, job)
-}
-
 fn send(jobs: &Sender<Job>, job: Job) -> Result<()> {
     jobs.send(job)
         .map_err(|_| Error::new(Kind::Interrupted, "all restore threads have ended"))
 }
 
-fn work(
-    reader: &BlobReader,
-    jobs: Receiver<Job>,
-    tables: &Tables,
-    database: &DatabaseRoot,
-    comparator: &Comparator,
-    long_values: &Mutex<()>,
-) -> Result<()> {
-    let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-    let mut builder = TableBuilder::new(&database.shape, comparator)?;
-    for job in jobs {
-        let has_long = job.iter().any(|span| span.leaf.chunked > 0);
-        let _alone = has_long.then(|| long_values.lock().unwrap_or_else(PoisonError::into_inner));
-        build(reader, &job, &order, tables, &mut builder)
-            .inspect_err(|_| tables.failed.store(true, Ordering::Relaxed))?;
-    }
-    Ok(())
-}
-
-fn build(
-    reader: &BlobReader,
-    job: &[LeafSpan],
-    order: KeyOrder,
-    tables: &Tables,
-    builder: &mut TableBuilder,
-) -> Result<()> {
-    let mut rest = job;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = |span: &&LeafSpan| {
+impl Workshop<'_> {
+    /// Cuts the keys into jobs; one at least, for a base may be empty under runs that are not.
+    fn walk(&self, jobs: Sender<Job>) -> Result<()> {
+        let order = |left: &[u8], right: &[u8]| self.comparator.compare(left, right);
+        let root = self.runs.first().and_then(|base| base.root.as_ref());
+        let job_bytes = self.database.shape.table_bytes * TABLES_IN_JOB;
+        let (mut job, mut bytes, mut is_behind) = (Job::default(), 0, false);
+        for span in Walker::new(self.reader, root, &order).leaves(KeyRange::all()) {
+            let span = span?;
             bytes += span.leaf.bytes;
-            bytes <= FETCH_BYTES
-        };
-        let count = rest.iter().take_while(fits).count().max(1);
-        let (now, after) = rest.split_at(count);
-        rest = after;
-        for (span, blob) in now.iter().zip(reader.read_many(&read::wanted(now))?) {
-            read::each_record(reader, blob.plain(), span, order, &mut |key, value| {
-                tables.add(builder, key, value)
-            })?;
-            tables.report.records.add(span.leaf.records);
-            tables.report.bytes_done.add(span.leaf.bytes);
+            let upper = span.upper.clone();
+            job.leaves.push(span);
+            is_behind = bytes >= job_bytes && upper.is_none();
+            if bytes >= job_bytes {
+                let leaves = Vec::new();
+                send(&jobs, std::mem::replace(&mut job, Job { from: upper, leaves }))?;
+                bytes = 0;
+            }
+        }
+        match is_behind {
+            true => Ok(()),
+            false => send(&jobs, job),
         }
     }
-    tables.end(builder)
+
+    fn work(&self, jobs: Receiver<Job>) -> Result<()> {
+        let mut builder = TableBuilder::new(&self.database.shape, self.comparator)?;
+        for job in jobs {
+            let built = match self.runs {
+                [_] => self.build_leaves(&job.leaves, &mut builder),
+                _ => self.build_merged(&job.range(), &mut builder),
+            };
+            built.inspect_err(|_| self.tables.failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    }
+
+    fn build_leaves(&self, job: &[LeafSpan], builder: &mut TableBuilder) -> Result<()> {
+        let order = |left: &[u8], right: &[u8]| self.comparator.compare(left, right);
+        let mut rest = job;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |span: &&LeafSpan| {
+                bytes += span.leaf.bytes;
+                bytes <= FETCH_BYTES
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (now, after) = rest.split_at(count);
+            rest = after;
+            for (span, blob) in now.iter().zip(self.reader.read_many(&read::wanted(now))?) {
+                read_leaf(blob.plain(), span, &order, |entry| self.add(entry, builder))?;
+                self.tables.report.records.add(span.leaf.records);
+                self.tables.report.bytes_done.add(span.leaf.bytes);
+            }
+        }
+        self.tables.end(builder)
+    }
+
+    fn build_merged(&self, range: &KeyRange, builder: &mut TableBuilder) -> Result<()> {
+        let order = |left: &[u8], right: &[u8]| self.comparator.compare(left, right);
+        let newest_first = self.runs.iter().rev();
+        let walkers: Vec<_> = newest_first
+            .map(|run| Walker::new(self.reader, run.root.as_ref(), &order))
+            .collect();
+        let mut merged = StackCursor::new(&walkers, range, Tombstones::Drop, &order)?;
+        while let Some(entry) = merged.next()? {
+            self.add(&entry, builder)?;
+            self.tables.report.records.add(1);
+            let bytes = entry.payload.element_bytes(entry.key);
+            self.tables.report.bytes_done.add(bytes);
+        }
+        self.tables.end(builder)
+    }
+
+    fn add(&self, entry: &Entry<'_>, builder: &mut TableBuilder) -> Result<()> {
+        match &entry.payload {
+            Payload::Inline(value) => self.tables.add(builder, entry.key, value),
+            Payload::Chunked(list) => {
+                let _alone = self.long_values.lock().unwrap_or_else(PoisonError::into_inner);
+                self.tables
+                    .add(builder, entry.key, &read::join(self.reader, list)?)
+            }
+            Payload::Delete => Err(Error::corrupt("a deletion in a run that holds every record")),
+        }
+    }
 }

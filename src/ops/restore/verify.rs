@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Act, Error, Kind, Result};
-use crate::id::SetDigest;
+use crate::id::{SetDigest, StreamDigest};
 use crate::leveldb::Comparator;
 use crate::record::{SetDigestAcc, StreamDigester};
 use crate::repo::{BlobReader, Repo};
@@ -12,69 +12,102 @@ use crate::snapshot::{Content, DatabaseRoot};
 use crate::source::{Database, RecordSink};
 
 use super::super::read;
+use super::tables::Written;
 
-/// Compares count, and the stream digest where the snapshot has one, else the set digest.
-pub fn verify(
-    repo: &Repo,
-    reader: &BlobReader,
-    database: &DatabaseRoot,
-    with_uncertain: bool,
-    path: &Path,
-    report: &Report,
-) -> Result<()> {
-    let key = repo.domain_keys().set_digest_key().expose();
-    let by_stream = database.stream_digest.filter(|_| !with_uncertain);
-    let mut sink = ReadBack {
-        report,
-        stream: by_stream.map(|_| StreamDigester::new()),
-        set: SetDigestAcc::new(key),
-        records: 0,
-    };
-    let outcome = Database::open(path)
-        .and_then(|back| back.scan(&mut sink))
-        .act(|| "read back what was written")?;
-    if let Some(damage) = outcome.damage.first() {
-        return Err(mismatch(format!(
-            "{} reads back damaged: {}",
-            damage.file, damage.what
-        )));
+/// What must come back.
+pub struct Expected {
+    records: u64,
+    digest: Digest,
+}
+
+/// Which of the two is known; the one of the stream can be had outside the repository too.
+enum Digest {
+    Stream(StreamDigest),
+    Set(SetDigest),
+}
+
+impl Expected {
+    /// All that the snapshot recorded: by the stream digest where it has one, else by the set digest.
+    pub fn recorded(
+        repo: &Repo,
+        reader: &BlobReader,
+        database: &DatabaseRoot,
+        with_uncertain: bool,
+    ) -> Result<Self> {
+        let key = repo.domain_keys().set_digest_key().expose();
+        let digest = match (with_uncertain, database.stream_digest) {
+            (false, Some(digest)) => Digest::Stream(digest),
+            (false, None) => Digest::Set(database.set_digest),
+            (true, _) => Digest::Set(with_the_uncertain(reader, database, key)?),
+        };
+        let uncertain = if with_uncertain {
+            database.uncertain_records()
+        } else {
+            0
+        };
+        Ok(Self {
+            records: database.records + uncertain,
+            digest,
+        })
     }
-    let uncertain = if with_uncertain {
-        database.uncertain_records()
-    } else {
-        0
-    };
-    if sink.records != database.records + uncertain {
-        let recorded = database.records + uncertain;
-        return Err(mismatch(format!(
-            "{} records read back, {recorded} recorded",
-            sink.records
-        )));
-    }
-    let same = match (&sink.stream, by_stream) {
-        (Some(stream), Some(recorded)) => stream.digest() == recorded,
-        _ => sink.set.digest() == expected(reader, database, with_uncertain, key)?,
-    };
-    match same {
-        true => Ok(()),
-        false => Err(mismatch("the digest of what reads back is not the recorded one")),
+
+    /// What was selected from the snapshot while it was written.
+    pub fn written(written: &Written) -> Self {
+        Self {
+            records: written.records,
+            digest: Digest::Stream(written.digest),
+        }
     }
 }
 
+/// What a database is beside what is expected.
+pub enum Comparison {
+    /// It has these records.
+    Same,
+    /// It has others; how that shows.
+    Other(String),
+    /// Something in it cannot be read.
+    Damaged(String),
+}
+
+/// Reads back what was written; anything but the expected records is [`Kind::Mismatch`].
+pub fn verify(repo: &Repo, expected: &Expected, path: &Path, report: &Report) -> Result<()> {
+    match compare(repo, expected, path, report).act(|| "read back what was written")? {
+        Comparison::Same => Ok(()),
+        Comparison::Other(what) => Err(Error::new(Kind::Mismatch, what)),
+        Comparison::Damaged(what) => Err(Error::new(
+            Kind::Mismatch,
+            format!("it reads back damaged: {what}"),
+        )),
+    }
+}
+
+/// Reads a database and compares its count and digest.
+pub fn compare(repo: &Repo, expected: &Expected, path: &Path, report: &Report) -> Result<Comparison> {
+    let key = repo.domain_keys().set_digest_key().expose();
+    let by_stream = matches!(expected.digest, Digest::Stream(_));
+    let mut sink = ReadBack {
+        report,
+        stream: by_stream.then(StreamDigester::new),
+        set: SetDigestAcc::new(key),
+        records: 0,
+    };
+    let outcome = match Database::open(path).and_then(|back| back.scan(&mut sink)) {
+        Err(error) if error.kind() == Kind::Corrupt => return Ok(Comparison::Damaged(error.to_string())),
+        outcome => outcome?,
+    };
+    Ok(match outcome.damage.first() {
+        Some(damage) => Comparison::Damaged(format!("{}: {}", damage.file, damage.what)),
+        None => sink.compare(expected),
+    })
+}
+
 /// The recorded digest, and that of the uncertain records, which is not recorded, from their leaves.
-fn expected(
-    reader: &BlobReader,
-    database: &DatabaseRoot,
-    with_uncertain: bool,
-    key: &[u8; 32],
-) -> Result<SetDigest> {
+fn with_the_uncertain(reader: &BlobReader, database: &DatabaseRoot, key: &[u8; 32]) -> Result<SetDigest> {
     let mut digest = SetDigestAcc::resume(key, &database.set_digest);
-    if let (
-        true,
-        Content::Logical {
-            uncertain: Some(run), ..
-        },
-    ) = (with_uncertain, &database.content)
+    if let Content::Logical {
+        uncertain: Some(run), ..
+    } = &database.content
     {
         let comparator = Comparator::from_name(&database.shape.comparator);
         let mut add = |key: &[u8], value: &[u8]| {
@@ -86,15 +119,31 @@ fn expected(
     Ok(digest.digest())
 }
 
-fn mismatch(message: impl Into<String>) -> Error {
-    Error::new(Kind::Mismatch, message)
-}
-
 struct ReadBack<'a> {
     report: &'a Report,
     stream: Option<StreamDigester>,
     set: SetDigestAcc<'a>,
     records: u64,
+}
+
+impl ReadBack<'_> {
+    fn compare(&self, expected: &Expected) -> Comparison {
+        if self.records != expected.records {
+            return Comparison::Other(format!(
+                "{} records read back, {} expected",
+                self.records, expected.records
+            ));
+        }
+        let same = match (&self.stream, &expected.digest) {
+            (Some(stream), Digest::Stream(expected)) => stream.digest() == *expected,
+            (None, Digest::Set(expected)) => self.set.digest() == *expected,
+            _ => false,
+        };
+        match same {
+            true => Comparison::Same,
+            false => Comparison::Other("the digest of what reads back is not the expected one".into()),
+        }
+    }
 }
 
 impl RecordSink for ReadBack<'_> {

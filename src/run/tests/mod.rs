@@ -1,6 +1,7 @@
 //! Goal: a run gives back exactly its entries, whoever cut it, and refuses anything else. Method: proptest against
 //! lists and ordered maps, one wrong byte at a time, and known churn.
 
+mod diff;
 mod document;
 mod leaf;
 mod stack;

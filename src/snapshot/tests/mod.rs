@@ -227,3 +227,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_run_denies_keys_outside_of_it_and_those_its_filter_has_not() {
+    let mut run = run(7);
+    let mut filter = KeyFilter::for_keys(2);
+    [b"b", b"d"].iter().for_each(|key| filter.insert(*key));
+    if let Some(root) = &mut run.root {
+        root.top.first_key = b"b".to_vec();
+    }
+    run.last_key = b"d".to_vec();
+    run.filter = Some(filter);
+    run.comparator = crate::leveldb::comparator::BYTEWISE_NAME.to_owned();
+    let order = |a: &[u8], b: &[u8]| a.cmp(b);
+    assert!(run.may_hold(b"b", &order) && run.may_hold(b"d", &order));
+    for key in [&b"a"[..], b"c", b"e"] {
+        assert!(!run.may_hold(key, &order), "{key:?}");
+    }
+    run.comparator = crate::leveldb::comparator::IDB_NAME.to_owned();
+    assert!(run.may_hold(b"c", &order), "bytes do not tell keys apart there");
+    assert!(!run.may_hold(b"e", &order));
+    run.root = None;
+    assert!(!run.may_hold(b"b", &order));
+}

@@ -3,11 +3,15 @@
 mod backup;
 mod capture;
 mod check;
+mod diff;
+mod find;
+mod history;
 mod init;
 mod key;
 mod pins;
 mod read;
 mod restore;
+mod select;
 mod snapshots;
 mod standing;
 mod stats;
@@ -44,6 +48,9 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Ls(args) => read::ls(&run, &args),
         Verb::Get(args) => read::get(&run, &args),
         Verb::Dump(args) => read::dump(&run, &args),
+        Verb::Diff(args) => diff::run(&run, &args),
+        Verb::History(args) => history::run(&run, &args),
+        Verb::Find(args) => find::run(&run, &args),
         Verb::Restore(args) => restore::run(&run, &args),
         Verb::Check(args) => check::run(&run, &args),
         Verb::Stats(args) => stats::run(&run, &args),
@@ -144,6 +151,14 @@ fn compression(arg: CompressionArg) -> Compression {
         CompressionArg::Auto => Compression::Auto,
         CompressionArg::Better => Compression::Better,
         CompressionArg::Max => Compression::Max,
+    }
+}
+
+impl Run<'_> {
+    /// Warns of what the user should know although the answer is complete without it.
+    pub fn tell_notices(&self) {
+        let notices = self.report.notices();
+        notices.iter().for_each(|notice| self.output.warn(notice));
     }
 }
 

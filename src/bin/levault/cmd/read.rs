@@ -4,12 +4,15 @@ use std::io::{BufWriter, Write};
 
 use levault::error::{Act, Error, Kind, Result};
 use levault::ops::read::{self, Wish};
+use levault::ops::restore::{Overwrite, Restore, Verify};
+use levault::ops::selection::Selection;
 use levault::repo::{Repo, StoredSnapshot};
+use levault::snapshot::DatabaseRoot;
 use serde_json::{Map, Value, json};
 
-use super::{Run, usage};
+use super::{Run, select, usage};
 use crate::advice::Ending;
-use crate::args::{DumpArgs, DumpFormat, GetArgs, KeyWords, LsArgs};
+use crate::args::{DumpArgs, DumpFormat, GetArgs, LsArgs};
 use crate::output::{bytes, key_text, print_line, put_bytes};
 
 /// Lists databases, or the keys of one.
@@ -20,7 +23,7 @@ pub fn ls(run: &Run, args: &LsArgs) -> Result<Ending> {
         return list_databases(run, &stored);
     }
     let wish = Wish {
-        prefix: args.prefix.clone().unwrap_or_default().into_bytes(),
+        selection: Selection::Prefix(args.prefix.clone().unwrap_or_default().into_bytes()),
         with_uncertain: false,
     };
     let database = read::database(&stored.snapshot, args.pick.db.as_deref())?;
@@ -67,7 +70,7 @@ fn key_json(key: &[u8], value_len: usize) -> Value {
 
 /// Prints one value: its bytes as they are, or JSON.
 pub fn get(run: &Run, args: &GetArgs) -> Result<Ending> {
-    let key = key_bytes(&args.key)?;
+    let key = select::key_bytes(&args.key)?;
     let repo = run.open()?;
     let stored = run.select_to_read(&repo, &args.pick.snapshot)?;
     let database = read::database(&stored.snapshot, args.pick.db.as_deref())?;
@@ -87,23 +90,6 @@ pub fn get(run: &Run, args: &GetArgs) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-fn key_bytes(words: &KeyWords) -> Result<Vec<u8>> {
-    match (&words.key, &words.key_hex, &words.key_b64) {
-        (Some(text), ..) => Ok(text.clone().into_bytes()),
-        (_, Some(text), _) => hex(text),
-        (.., Some(text)) => data_encoding::BASE64
-            .decode(text.as_bytes())
-            .map_err(|cause| usage(format!("key in base64: {cause}"))),
-        _ => Err(usage("no key named")),
-    }
-}
-
-fn hex(text: &str) -> Result<Vec<u8>> {
-    data_encoding::HEXLOWER_PERMISSIVE
-        .decode(text.as_bytes())
-        .map_err(|cause| usage(format!("{text} in hexadecimal: {cause}")))
-}
-
 fn record_json(key: &[u8], value: &[u8]) -> Value {
     let mut object = Map::new();
     put_bytes(&mut object, "key", key);
@@ -111,25 +97,44 @@ fn record_json(key: &[u8], value: &[u8]) -> Value {
     object.into()
 }
 
-/// Prints records, in the database's order.
+/// Prints records, in the database's order, or writes a database of them.
 pub fn dump(run: &Run, args: &DumpArgs) -> Result<Ending> {
-    let prefix = match (&args.prefix, &args.prefix_hex) {
-        (Some(text), _) => text.clone().into_bytes(),
-        (_, Some(text)) => hex(text)?,
-        _ => Vec::new(),
+    let wish = Wish {
+        selection: select::selection(&args.selection)?,
+        with_uncertain: args.with_uncertain,
     };
     let repo: Repo = run.open()?;
     let stored = run.select_to_read(&repo, &args.pick.snapshot)?;
     let database = read::database(&stored.snapshot, args.pick.db.as_deref())?;
-    let wish = Wish {
-        prefix,
-        with_uncertain: args.with_uncertain,
-    };
+    match (args.format, &args.target) {
+        (DumpFormat::Leveldb, Some(target)) => {
+            let restore = Restore {
+                database: Some(database.name.clone()),
+                target: target.clone(),
+                overwrite: Overwrite::Never,
+                selection: wish.selection,
+                verify: Verify::Full,
+                with_uncertain: wish.with_uncertain,
+            };
+            super::restore::restore(run, &repo, &stored, &restore)
+        }
+        (_, None) => print_records(run, &repo, database, &wish, args.format),
+        (_, Some(_)) => Err(usage("--target is for --format leveldb")),
+    }
+}
+
+fn print_records(
+    run: &Run,
+    repo: &Repo,
+    database: &DatabaseRoot,
+    wish: &Wish,
+    format: DumpFormat,
+) -> Result<Ending> {
     let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
-    read::records(&repo, database, &wish, run.report, &mut |key, value| {
-        let written = match args.format {
-            DumpFormat::Jsonl => writeln!(out, "{}", record_json(key, value)),
+    read::records(repo, database, wish, run.report, &mut |key, value| {
+        let written = match format {
             DumpFormat::Raw => raw(&mut out, key, value),
+            _ => writeln!(out, "{}", record_json(key, value)),
         };
         written.act(|| "write to standard output")
     })?;

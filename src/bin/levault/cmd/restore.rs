@@ -1,12 +1,13 @@
 //! `restore`: a snapshot's databases back into directories.
 
 use levault::error::Result;
-use levault::ops::restore::{Restore, RestoreOutcome, Verify};
+use levault::ops::restore::{Overwrite, Restore, RestoreOutcome, Verify};
+use levault::repo::{Repo, StoredSnapshot};
 use serde_json::json;
 
-use super::Run;
+use super::{Run, select};
 use crate::advice::Ending;
-use crate::args::{RestoreArgs, VerifyArg};
+use crate::args::{OverwriteArg, RestoreArgs, VerifyArg};
 use crate::output::bytes;
 use crate::progress::watch;
 
@@ -17,6 +18,12 @@ pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
     let restore = Restore {
         database: args.pick.db.clone(),
         target: args.target.clone(),
+        selection: select::selection(&args.selection)?,
+        overwrite: match args.overwrite {
+            OverwriteArg::Never => Overwrite::Never,
+            OverwriteArg::IfChanged => Overwrite::IfChanged,
+            OverwriteArg::Always => Overwrite::Always,
+        },
         verify: match args.verify {
             VerifyArg::Full => Verify::Full,
             VerifyArg::None => Verify::None,
@@ -24,11 +31,14 @@ pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
         with_uncertain: args.with_uncertain,
     };
     if args.dry_run {
-        return plan(run, &restore.plan(&snapshot)?);
+        return plan(run, &restore, &restore.plan(&snapshot)?);
     }
-    let outcomes = watch(run.output, run.report, || {
-        restore.run(&repo, &snapshot, run.report)
-    })?;
+    self::restore(run, &repo, &snapshot, &restore)
+}
+
+/// Restores and tells of it.
+pub fn restore(run: &Run, repo: &Repo, snapshot: &StoredSnapshot, restore: &Restore) -> Result<Ending> {
+    let outcomes = watch(run.output, run.report, || restore.run(repo, snapshot, run.report))?;
     for outcome in &outcomes {
         tell(run, outcome)?;
     }
@@ -40,6 +50,8 @@ pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
         "snapshot_id": snapshot.id.to_hex(),
         "records": outcomes.iter().map(|outcome| outcome.records).sum::<u64>(),
         "total_bytes": outcomes.iter().map(|outcome| outcome.bytes).sum::<u64>(),
+        "databases": outcomes.iter().map(|outcome| json!({"db": outcome.name, "unchanged": outcome.unchanged}))
+            .collect::<Vec<_>>(),
         "verified": outcomes.iter().all(|outcome| outcome.verified),
     }))?;
     match run.report.problems().is_empty() {
@@ -48,14 +60,18 @@ pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
     }
 }
 
-fn plan(run: &Run, plan: &[levault::ops::restore::Step]) -> Result<Ending> {
+fn plan(run: &Run, restore: &Restore, plan: &[levault::ops::restore::Step]) -> Result<Ending> {
+    let selected = match restore.selection.is_all() {
+        true => "",
+        false => "the selected keys of ",
+    };
     for step in plan {
         run.output.emit(
             &json!({"message_type": "plan", "db": step.name, "target": step.target.display().to_string(),
             "records": step.records, "total_bytes": step.bytes}),
         )?;
         run.output.say(format!(
-            "would restore {} ({} records, {}) to {}",
+            "would restore {selected}{} ({} records, {}) to {}",
             step.name,
             step.records,
             bytes(step.bytes),
@@ -66,6 +82,12 @@ fn plan(run: &Run, plan: &[levault::ops::restore::Step]) -> Result<Ending> {
 }
 
 fn tell(run: &Run, outcome: &RestoreOutcome) -> Result<()> {
+    if outcome.unchanged {
+        let (name, target) = (&outcome.name, outcome.target.display());
+        return run.output.say(format!(
+            "{name}: {target} holds it already, and was left as it is"
+        ));
+    }
     let verified = if outcome.verified {
         "read back and verified"
     } else {

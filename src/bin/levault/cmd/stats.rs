@@ -1,8 +1,8 @@
 //! `stats`: what uses the space.
 
 use levault::error::Result;
-use levault::ops::stats;
-use serde_json::json;
+use levault::ops::stats::{self, Share, Stats};
+use serde_json::{Map, Value, json};
 
 use super::Run;
 use crate::advice::Ending;
@@ -18,17 +18,7 @@ pub fn run(run: &Run, args: &StatsArgs) -> Result<Ending> {
         .map(|words| repo.select(words))
         .transpose()?;
     let stats = stats::stats(&repo, chosen.as_ref(), run.report)?;
-    run.output.emit(&json!({
-        "message_type": "summary",
-        "snapshots_count": stats.snapshots.len(),
-        "total_size": stats.stored_bytes,
-        "total_uncompressed_size": stats.plain_bytes,
-        "total_blob_count": stats.blobs,
-        "compression_ratio": stats.compression_ratio(),
-        "restore_size": stats.restore_bytes(),
-        "snapshots": stats.snapshots.iter().map(|row| json!({"id": row.id.to_hex(), "restore_size": row.restore_bytes,
-            "stored": row.stored_bytes, "exclusive": row.exclusive_bytes})).collect::<Vec<_>>(),
-    }))?;
+    run.output.emit(&to_json(&stats))?;
     run.output
         .say(format!("{} packs, {} blobs", stats.packs, stats.blobs))?;
     run.output
@@ -44,13 +34,60 @@ pub fn run(run: &Run, args: &StatsArgs) -> Result<Ending> {
         stats.snapshots.len()
     ))?;
     for row in &stats.snapshots {
-        run.output.say(format!(
-            "{}  restores {:>10}  rests on {:>10}, alone on {:>10}",
-            row.id.short(),
-            bytes(row.restore_bytes),
-            bytes(row.stored_bytes),
-            bytes(row.exclusive_bytes)
-        ))?;
+        run.output.say(line(&row.id.short(), &row.share))?;
+    }
+    for row in &stats.databases {
+        let name = format!("{} on {}, {} snapshots", row.name, row.host, row.snapshots);
+        run.output.say(line(&name, &row.share))?;
     }
     Ok(Ending::Done)
+}
+
+fn line(name: &str, share: &Share) -> String {
+    format!(
+        "{name}  restores {:>10}  rests on {:>10}, alone on {:>10}",
+        bytes(share.restore_bytes),
+        bytes(share.stored_bytes),
+        bytes(share.exclusive_bytes)
+    )
+}
+
+fn to_json(stats: &Stats) -> Value {
+    let snapshots = stats.snapshots.iter().map(|row| {
+        let mut object = share_json(&row.share);
+        object.insert("id".into(), row.id.to_hex().into());
+        Value::from(object)
+    });
+    let databases = stats.databases.iter().map(|row| {
+        let mut object = share_json(&row.share);
+        object.insert("hostname".into(), row.host.clone().into());
+        object.insert("db".into(), row.name.clone().into());
+        object.insert("snapshots".into(), row.snapshots.into());
+        Value::from(object)
+    });
+    json!({
+        "message_type": "summary",
+        "snapshots_count": stats.snapshots.len(),
+        "total_size": stats.stored_bytes,
+        "total_uncompressed_size": stats.plain_bytes,
+        "total_blob_count": stats.blobs,
+        "compression_ratio": stats.compression_ratio(),
+        "dedup_ratio": stats.dedup_ratio(),
+        "restore_size": stats.restore_bytes(),
+        "snapshots": snapshots.collect::<Vec<_>>(),
+        "databases": databases.collect::<Vec<_>>(),
+    })
+}
+
+fn share_json(share: &Share) -> Map<String, Value> {
+    let fields = [
+        ("restore_size", share.restore_bytes),
+        ("stored", share.stored_bytes),
+        ("shared", share.shared_bytes()),
+        ("exclusive", share.exclusive_bytes),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, size)| (name.to_owned(), size.into()))
+        .collect()
 }

@@ -1,0 +1,94 @@
+//! `history`: what became of one key.
+
+use levault::error::{Error, Kind, Result};
+use levault::ops::history::{self, Version};
+use levault::run::OwnedEntry;
+use serde_json::{Map, Value, json};
+
+use super::{Run, select};
+use crate::advice::Ending;
+use crate::args::HistoryArgs;
+use crate::output::{bytes, key_text, put_bytes, time, time_exact};
+
+/// Longest value that is printed for people, bytes.
+const SHOWN_BYTES_MAX: usize = 64;
+
+/// Lists the values of a key, oldest first.
+pub fn run(run: &Run, args: &HistoryArgs) -> Result<Ending> {
+    let key = select::key_bytes(&args.key)?;
+    let scope = select::scope(&args.scope);
+    let repo = run.open()?;
+    let catalog = repo.catalog()?;
+    catalog.unreadable.iter().for_each(|what| run.output.warn(what));
+    let mut versions = 0;
+    history::history(
+        &repo,
+        &catalog.snapshots,
+        &scope,
+        &key,
+        run.report,
+        &mut |version| {
+            versions += 1;
+            run.output.emit(&to_json(version, &key))?;
+            run.output.say(line(version))
+        },
+    )?;
+    run.tell_notices();
+    if versions == 0 {
+        let what = format!("key {} is in no snapshot", key_text(&key));
+        return Err(Error::new(Kind::NotFound, what));
+    }
+    run.output
+        .emit(&json!({"message_type": "summary", "versions": versions}))?;
+    match catalog.unreadable.is_empty() {
+        true => Ok(Ending::Done),
+        false => Ok(Ending::Incomplete),
+    }
+}
+
+fn line(version: &Version) -> String {
+    let [first, last] = [version.first, version.last].map(|state| {
+        let snapshot = state.snapshot;
+        format!("{} {}", snapshot.id.short(), time(snapshot.snapshot.time))
+    });
+    format!(
+        "{first} to {last}  {:>4} snapshots  {} on {}  {}",
+        version.snapshots,
+        version.first.database.name,
+        version.first.snapshot.snapshot.host,
+        value_text(&version.value)
+    )
+}
+
+fn value_text(value: &Option<OwnedEntry>) -> String {
+    match value {
+        None => "absent".into(),
+        Some(OwnedEntry::Inline(value)) if value.len() <= SHOWN_BYTES_MAX => key_text(value),
+        Some(value) => bytes(value.as_payload().value_bytes()),
+    }
+}
+
+fn to_json(version: &Version, key: &[u8]) -> Value {
+    let mut object = Map::new();
+    object.insert("message_type".into(), "version".into());
+    put_bytes(&mut object, "key", key);
+    object.insert("db".into(), version.first.database.name.clone().into());
+    object.insert(
+        "hostname".into(),
+        version.first.snapshot.snapshot.host.clone().into(),
+    );
+    for (name, state) in [("first", version.first), ("last", version.last)] {
+        let snapshot = state.snapshot;
+        object.insert(format!("{name}_snapshot"), snapshot.id.to_hex().into());
+        object.insert(format!("{name}_time"), time_exact(snapshot.snapshot.time).into());
+    }
+    object.insert("snapshots".into(), version.snapshots.into());
+    object.insert("absent".into(), version.value.is_none().into());
+    if let Some(value) = &version.value {
+        object.insert("size".into(), value.as_payload().value_bytes().into());
+    }
+    if let Some(OwnedEntry::Inline(value)) = &version.value {
+        put_bytes(&mut object, "value", value);
+    }
+    object.into()
+}

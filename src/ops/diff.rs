@@ -1,0 +1,153 @@
+//! `diff`: which records were added, changed and removed between two states of a database, at the cost of what
+//! differs; see [`crate::run::diff`].
+
+use crate::error::{Error, Kind, Result};
+use crate::leveldb::Comparator;
+use crate::repo::{BlobReader, Repo, StoredSnapshot};
+use crate::report::Report;
+use crate::run::{self, BlobSource, Difference, KeyOrder, Layer, Walker};
+use crate::snapshot::{DatabaseRoot, Run};
+
+use super::read;
+use super::recent::Recent;
+use super::selection::Selection;
+
+/// A database as a snapshot has it.
+#[derive(Clone, Copy)]
+pub struct State<'s> {
+    /// The snapshot.
+    pub snapshot: &'s StoredSnapshot,
+    /// The database in it.
+    pub database: &'s DatabaseRoot,
+}
+
+impl<'s> State<'s> {
+    /// The database `name` of a snapshot, or its only one.
+    pub fn of(snapshot: &'s StoredSnapshot, name: Option<&str>) -> Result<Self> {
+        let database = read::database(&snapshot.snapshot, name)?;
+        Ok(Self { snapshot, database })
+    }
+}
+
+/// How many records, and their key and value bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+}
+
+/// What differs, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiffOutcome {
+    /// Records that only the new state has.
+    pub added: Tally,
+    /// Records with a new value; bytes of the new record.
+    pub changed: Tally,
+    /// Records that only the old state has.
+    pub removed: Tally,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Only the new state has it.
+    Added,
+    /// Its value, or its key where the order takes different bytes for one key, is another one.
+    Changed,
+    /// Only the old state has it.
+    Removed,
+}
+
+impl Change {
+    /// What a difference is.
+    pub fn of(difference: &Difference<'_>) -> Self {
+        match (&difference.old, &difference.new) {
+            (None, _) => Self::Added,
+            (Some(_), Some(_)) => Self::Changed,
+            (Some(_), None) => Self::Removed,
+        }
+    }
+}
+
+/// Gives every selected key whose record differs, in key order. Records that damage made uncertain are not looked at.
+///
+/// # Errors
+/// [`Kind::Usage`] if one of the two is stored as files, or if their key orders or dedup domains are not the same.
+pub fn diff(
+    repo: &Repo,
+    old: State,
+    new: State,
+    selection: &Selection,
+    report: &Report,
+    sink: run::diff::EachDifference,
+) -> Result<DiffOutcome> {
+    refuse_unlike(old, new)?;
+    let lookup = repo.lookup()?;
+    let reader = BlobReader::new(repo, &lookup);
+    let recent = Recent::new(&reader);
+    let comparator = Comparator::from_name(&new.database.shape.comparator);
+    let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
+    let old = layers(&recent, read::runs(old.database, false)?, &order);
+    let new = layers(&recent, read::runs(new.database, false)?, &order);
+    let mut outcome = DiffOutcome::default();
+    run::diff(
+        &old,
+        &new,
+        &selection.range(&comparator),
+        &order,
+        &mut |difference| {
+            report.go_on()?;
+            match selection.contains(difference.key, &order) {
+                true => {
+                    outcome.count(difference);
+                    sink(difference)
+                }
+                false => Ok(()),
+            }
+        },
+    )?;
+    Ok(outcome)
+}
+
+fn refuse_unlike(old: State, new: State) -> Result<()> {
+    let orders = [old, new].map(|state| &state.database.shape.comparator);
+    let domains = [old, new].map(|state| state.snapshot.snapshot.domain);
+    let what = match (orders[0] == orders[1], domains[0] == domains[1]) {
+        (true, true) => return Ok(()),
+        (false, _) => format!("their keys are ordered by {:?} and by {:?}", orders[0], orders[1]),
+        (true, false) => "they were saved in two dedup domains".to_owned(),
+    };
+    let names = [old, new].map(|state| format!("{} in {}", state.database.name, state.snapshot.id.short()));
+    Err(Error::new(
+        Kind::Usage,
+        format!("compare {} with {}: {what}", names[0], names[1]),
+    ))
+}
+
+fn layers<'a>(source: &'a dyn BlobSource, runs: Vec<&'a Run>, order: KeyOrder<'a>) -> Vec<Layer<'a>> {
+    let layer = |run: &'a Run| {
+        let walker = Walker::new(source, run.root.as_ref(), order);
+        Layer::filtered(walker, |key| run.may_hold(key, order))
+    };
+    runs.into_iter().map(layer).collect()
+}
+
+impl DiffOutcome {
+    fn count(&mut self, difference: &Difference<'_>) {
+        let tally = match Change::of(difference) {
+            Change::Added => &mut self.added,
+            Change::Changed => &mut self.changed,
+            Change::Removed => &mut self.removed,
+        };
+        let value = difference.new.as_ref().or(difference.old.as_ref());
+        tally.records += 1;
+        tally.bytes += difference.key.len() as u64 + value.map_or(0, |value| value.value_bytes());
+    }
+
+    /// Records that differ.
+    pub fn records(&self) -> u64 {
+        self.added.records + self.changed.records + self.removed.records
+    }
+}

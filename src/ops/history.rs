@@ -1,0 +1,115 @@
+//! `history`: what became of one key, snapshot by snapshot.
+
+use crate::error::{Act, Result};
+use crate::repo::{BlobReader, Repo, StoredSnapshot};
+use crate::report::Report;
+use crate::run::{BlobSource, OwnedEntry, Root};
+use crate::snapshot::DatabaseRoot;
+
+use super::diff::State;
+use super::read;
+use super::recent::Recent;
+use super::series::{Scope, Series};
+
+/// A value of the key, and the snapshots between which nothing else was seen.
+#[derive(Clone)]
+pub struct Version<'s> {
+    /// The first snapshot it was seen in.
+    pub first: State<'s>,
+    /// The last one.
+    pub last: State<'s>,
+    /// Snapshots it was seen in, the first and the last among them.
+    pub snapshots: u64,
+    /// The value, short or as its chunks; `None` when the key was absent.
+    pub value: Option<OwnedEntry>,
+}
+
+/// Takes a version; an error ends the search.
+pub type EachVersion<'v> = &'v mut dyn FnMut(&Version) -> Result<()>;
+
+/// Gives the versions of `key` in each database of `scope`, oldest first. A database that never had the key has none,
+/// and one that is stored as files is told of and left out.
+pub fn history(
+    repo: &Repo,
+    snapshots: &[StoredSnapshot],
+    scope: &Scope,
+    key: &[u8],
+    report: &Report,
+    sink: EachVersion,
+) -> Result<()> {
+    let lookup = repo.lookup()?;
+    let reader = BlobReader::new(repo, &lookup);
+    let recent = Recent::new(&reader);
+    for series in scope.series(snapshots) {
+        of_series(&recent, &series, key, report, sink)?;
+    }
+    Ok(())
+}
+
+fn of_series(
+    source: &dyn BlobSource,
+    series: &Series,
+    key: &[u8],
+    report: &Report,
+    sink: EachVersion,
+) -> Result<()> {
+    let mut current: Option<Version> = None;
+    let mut was_there = false;
+    for state in readable(series, report) {
+        report.go_on()?;
+        let value = match &current {
+            Some(version) if roots(version.last.database) == roots(state.database) => version.value.clone(),
+            _ => read::entry(source, state.database, key)
+                .act(|| format!("look into snapshot {}", state.snapshot.id.short()))?,
+        };
+        was_there |= value.is_some();
+        match &mut current {
+            Some(version) if version.value == value => version.go_on(state),
+            _ => {
+                let ended = current.replace(Version::begin(state, value));
+                ended.map_or(Ok(()), |version| sink(&version))?;
+            }
+        }
+    }
+    match current {
+        Some(version) if was_there => sink(&version),
+        _ => Ok(()),
+    }
+}
+
+fn readable<'s>(series: &Series<'s>, report: &Report) -> Vec<State<'s>> {
+    let (files, records): (Vec<_>, Vec<_>) = series
+        .states
+        .iter()
+        .partition(|state| state.database.is_physical());
+    if !files.is_empty() {
+        report.notice(format!(
+            "{}: stored as files in {} snapshots, which are left out",
+            series.database,
+            files.len()
+        ));
+    }
+    records
+}
+
+/// What decides a database's records.
+fn roots(database: &DatabaseRoot) -> Vec<Option<&Root>> {
+    let runs = read::runs(database, false).unwrap_or_default();
+    runs.into_iter().map(|run| run.root.as_ref()).collect()
+}
+
+impl<'s> Version<'s> {
+    fn begin(state: State<'s>, value: Option<OwnedEntry>) -> Self {
+        Self {
+            first: state,
+            last: state,
+            snapshots: 1,
+            value,
+        }
+    }
+
+    fn go_on(&mut self, state: State<'s>) {
+        self.last = state;
+        self.snapshots += 1;
+    }
+}

@@ -1,0 +1,155 @@
+//! Stats: what uses the space, in all, by snapshot and by database.
+
+mod blobs;
+mod uses;
+
+use crate::error::Result;
+use crate::id::ObjectId;
+use crate::repo::{BlobReader, Repo, StoredSnapshot};
+use crate::report::Report;
+use crate::snapshot::DatabaseRoot;
+use crate::storage::ObjectKind;
+
+use super::recent::Recent;
+use super::series::Scope;
+use blobs::Blobs;
+
+/// The whole repository, and each snapshot asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Packs stored.
+    pub packs: u64,
+    /// Blobs indexed, each once.
+    pub blobs: u64,
+    /// Bytes of all packs.
+    pub stored_bytes: u64,
+    /// Stored bytes of all blobs, each once.
+    pub blob_bytes: u64,
+    /// Bytes of all blobs before compression.
+    pub plain_bytes: u64,
+    /// Oldest first.
+    pub snapshots: Vec<SnapshotStats>,
+    /// By host and name; none when one snapshot was asked for.
+    pub databases: Vec<DatabaseStats>,
+}
+
+/// What some databases restore to and rest on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Key and value bytes they restore to.
+    pub restore_bytes: u64,
+    /// Stored bytes of the blobs they rest on, each once.
+    pub stored_bytes: u64,
+    /// Those of them that nothing else rests on.
+    pub exclusive_bytes: u64,
+}
+
+/// One snapshot.
+#[derive(Clone, Debug)]
+pub struct SnapshotStats {
+    /// The snapshot.
+    pub id: ObjectId,
+    /// Its databases together; exclusive is what no other snapshot rests on.
+    pub share: Share,
+}
+
+/// One database of one host.
+#[derive(Clone, Debug)]
+pub struct DatabaseStats {
+    /// The host.
+    pub host: String,
+    /// Its name.
+    pub name: String,
+    /// Snapshots that have it.
+    pub snapshots: u64,
+    /// All its states together; exclusive is what no other database rests on.
+    pub share: Share,
+}
+
+impl Share {
+    /// Stored bytes that others rest on too.
+    pub fn shared_bytes(&self) -> u64 {
+        self.stored_bytes - self.exclusive_bytes
+    }
+}
+
+impl Stats {
+    /// Plain bytes for each stored one.
+    pub fn compression_ratio(&self) -> f64 {
+        ratio(self.plain_bytes, self.stored_bytes)
+    }
+
+    /// Restored bytes for each plain one that is stored.
+    pub fn dedup_ratio(&self) -> f64 {
+        ratio(self.restore_bytes(), self.plain_bytes)
+    }
+
+    /// Key and value bytes of all snapshots together, as if nothing was shared.
+    pub fn restore_bytes(&self) -> u64 {
+        self.snapshots.iter().map(|row| row.share.restore_bytes).sum()
+    }
+}
+
+fn ratio(of: u64, to: u64) -> f64 {
+    match to {
+        0 => 1.0,
+        to => of as f64 / to as f64,
+    }
+}
+
+/// Counts; reads inner nodes, and leaves only where long values hang on them.
+pub fn stats(repo: &Repo, only: Option<&StoredSnapshot>, report: &Report) -> Result<Stats> {
+    // Snapshots before the index: what a listed snapshot rests on was indexed before it.
+    let snapshots = repo.snapshots()?;
+    let lookup = repo.lookup()?;
+    let listed = repo.storage().list(ObjectKind::Pack)?;
+    let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;
+    let reader = BlobReader::new(repo, &lookup);
+    let source = Recent::new(&reader);
+    let shares = |groups: &[Vec<&DatabaseRoot>]| uses::shares(&source, &blobs, groups, report);
+    let mut stats = Stats {
+        packs: listed.len() as u64,
+        blobs: blobs.len() as u64,
+        stored_bytes: listed.iter().map(|pack| pack.len).sum(),
+        blob_bytes: blobs.stored_bytes(),
+        plain_bytes: blobs.plain_bytes(),
+        snapshots: by_snapshot(&snapshots, shares)?,
+        databases: Vec::new(),
+    };
+    match only {
+        Some(only) => stats.snapshots.retain(|row| row.id == only.id),
+        None => stats.databases = by_database(&snapshots, shares)?,
+    }
+    Ok(stats)
+}
+
+fn by_snapshot(
+    snapshots: &[StoredSnapshot],
+    shares: impl Fn(&[Vec<&DatabaseRoot>]) -> Result<Vec<Share>>,
+) -> Result<Vec<SnapshotStats>> {
+    let groups: Vec<Vec<_>> = snapshots
+        .iter()
+        .map(|stored| stored.snapshot.databases().collect())
+        .collect();
+    let row = |(stored, share): (&StoredSnapshot, Share)| SnapshotStats { id: stored.id, share };
+    Ok(snapshots.iter().zip(shares(&groups)?).map(row).collect())
+}
+
+fn by_database(
+    snapshots: &[StoredSnapshot],
+    shares: impl Fn(&[Vec<&DatabaseRoot>]) -> Result<Vec<Share>>,
+) -> Result<Vec<DatabaseStats>> {
+    let series = Scope::default().series(snapshots);
+    let groups: Vec<Vec<_>> = series
+        .iter()
+        .map(|series| series.states.iter().map(|state| state.database).collect())
+        .collect();
+    let rows = series.iter().zip(shares(&groups)?);
+    let row = |(series, share): (&super::series::Series, Share)| DatabaseStats {
+        host: series.host.to_owned(),
+        name: series.database.to_owned(),
+        snapshots: series.states.len() as u64,
+        share,
+    };
+    Ok(rows.map(row).collect())
+}

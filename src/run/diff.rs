@@ -1,0 +1,196 @@
+//! What differs between two stacks, at the cost of what differs.
+//!
+//! ```text
+//!        old                 new
+//!   delta   delta       delta                    their own: merged, each side's newest word on a key
+//!   ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─
+//!   delta  =  delta                              common: looked into for single keys, where one side
+//!   base   =  base                               alone has said something
+//! ```
+//!
+//! **Why nothing is missed.** Let the two stacks have their oldest n runs in common. What a stack says of a key is
+//! what its newest run with an entry of that key says. So a key that none of the other runs of either stack mentions
+//! is decided by the common runs in both, and is the same in both. All other keys come up in the merge of the runs
+//! that are not common: where both sides have a word there, these words decide; where one side has none, the common
+//! runs decide for that side, and they are asked.
+//!
+//! With n = 0 the bases are two. A leaf of one id in both bases holds the same entries in both, and a base holds a
+//! key once; so a key in no leaf that one base has alone ([`OwnLeaves`]) is the same in both bases, or absent in
+//! both. Merging just those leaves instead of the whole bases, the argument above holds for the rest of it: where
+//! a side has no word, its whole base is asked. It need not be for a key that the other side has from such a leaf
+//! of its base: this side's base has no such leaf with it, and no leaf of both bases has it either, for then the
+//! other base would hold the key twice.
+//!
+//! **Equal values.** Within a dedup domain a value is inline or chunked by its length, and its chunks depend on its
+//! bytes alone; so two values are equal if and only if their entries are.
+
+use std::cmp::Ordering;
+
+use super::below::Below;
+use super::entry::{Entry, Payload};
+use super::own_leaves::OwnLeaves;
+use super::stack::{Spans, StackCursor, Tombstones};
+use super::walk::Walker;
+use super::{KeyOrder, KeyRange};
+use crate::error::Result;
+
+/// Says of a key that it is not in a run, or that it may be.
+type MayHold<'a> = Box<dyn Fn(&[u8]) -> bool + 'a>;
+
+/// One run of a stack, and what is known of its keys without reading it.
+pub struct Layer<'a> {
+    pub(super) walker: Walker<'a>,
+    may_hold: MayHold<'a>,
+}
+
+impl<'a> Layer<'a> {
+    /// A run that may hold any key.
+    pub fn new(walker: Walker<'a>) -> Self {
+        Self::filtered(walker, |_| true)
+    }
+
+    /// A run that holds no key of which `may_hold` says no.
+    pub fn filtered(walker: Walker<'a>, may_hold: impl Fn(&[u8]) -> bool + 'a) -> Self {
+        let may_hold = Box::new(may_hold);
+        Self { walker, may_hold }
+    }
+
+    pub(super) fn may_hold(&self, key: &[u8]) -> bool {
+        (self.may_hold)(key)
+    }
+}
+
+/// A key whose record is not the same in both stacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference<'a> {
+    /// The key; where the order takes different bytes for one key, those of the new record.
+    pub key: &'a [u8],
+    /// The old value, never [`Payload::Delete`]; `None` for an added record.
+    pub old: Option<Payload<'a>>,
+    /// The new value, never [`Payload::Delete`]; `None` for a removed record.
+    pub new: Option<Payload<'a>>,
+}
+
+/// Takes what differs, in key order; an error ends the comparison.
+pub type EachDifference<'s> = &'s mut dyn FnMut(&Difference<'_>) -> Result<()>;
+
+/// Gives every key in `range` whose record differs between two stacks, oldest run first, of one key order and one
+/// dedup domain.
+pub fn diff(
+    old: &[Layer<'_>],
+    new: &[Layer<'_>],
+    range: &KeyRange,
+    order: KeyOrder<'_>,
+    sink: EachDifference<'_>,
+) -> Result<()> {
+    let common = common_runs(old, new);
+    let mut old_side = Side::open(old, new, common, range, order)?;
+    let mut new_side = Side::open(new, old, common, range, order)?;
+    old_side.own.next()?;
+    new_side.own.next()?;
+    while let Some(first) = first(&old_side.own, &new_side.own, order) {
+        match first {
+            Ordering::Less => only_old(&old_side, &mut new_side, sink)?,
+            Ordering::Greater => only_new(&mut old_side, &new_side, sink)?,
+            Ordering::Equal => tell(old_side.own.entry(), new_side.own.entry(), sink)?,
+        }
+        if first != Ordering::Greater {
+            old_side.own.next()?;
+        }
+        if first != Ordering::Less {
+            new_side.own.next()?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs that both stacks begin with.
+fn common_runs(old: &[Layer<'_>], new: &[Layer<'_>]) -> usize {
+    let pairs = old.iter().zip(new);
+    pairs
+        .take_while(|(old, new)| old.walker.root() == new.walker.root())
+        .count()
+}
+
+/// One stack in a comparison.
+struct Side<'s, 'a> {
+    /// What this stack has alone.
+    own: StackCursor<'a>,
+    /// What decides where `own` has no word.
+    below: Below<'s, 'a>,
+    /// Whether the oldest run of `own` is a base without the leaves that the other's base has.
+    has_base: bool,
+}
+
+impl<'s, 'a> Side<'s, 'a> {
+    fn open(
+        stack: &'s [Layer<'a>],
+        other: &[Layer<'a>],
+        common: usize,
+        range: &KeyRange,
+        order: KeyOrder<'a>,
+    ) -> Result<Self> {
+        let mut runs: Vec<(Walker<'a>, Spans<'a>)> = Vec::new();
+        for (at, layer) in stack.iter().enumerate().skip(common).rev() {
+            let leaves: Spans<'a> = match other.first() {
+                Some(base) if at == 0 => Box::new(OwnLeaves::new(&layer.walker, &base.walker, range)?),
+                _ => Box::new(layer.walker.leaves(range.clone())),
+            };
+            runs.push((layer.walker, leaves));
+        }
+        let deciding = common.max(1).min(stack.len());
+        Ok(Self {
+            own: StackCursor::over(runs, range, Tombstones::Keep, order)?,
+            below: Below::new(&stack[..deciding]),
+            has_base: common == 0,
+        })
+    }
+
+    fn is_at_base(&self) -> bool {
+        self.has_base && self.own.is_of_oldest()
+    }
+}
+
+/// Which side stands at the lesser key.
+fn first(old: &StackCursor<'_>, new: &StackCursor<'_>, order: KeyOrder<'_>) -> Option<Ordering> {
+    match (old.key(), new.key()) {
+        (None, None) => None,
+        (Some(_), None) => Some(Ordering::Less),
+        (None, Some(_)) => Some(Ordering::Greater),
+        (Some(old), Some(new)) => Some(order(old, new)),
+    }
+}
+
+fn only_old(old: &Side<'_, '_>, new: &mut Side<'_, '_>, sink: EachDifference<'_>) -> Result<()> {
+    match old.own.entry() {
+        Some(entry) if !old.is_at_base() => {
+            let other = new.below.entry(entry.key)?;
+            tell(Some(entry), other, sink)
+        }
+        entry => tell(entry, None, sink),
+    }
+}
+
+fn only_new(old: &mut Side<'_, '_>, new: &Side<'_, '_>, sink: EachDifference<'_>) -> Result<()> {
+    match new.own.entry() {
+        Some(entry) if !new.is_at_base() => {
+            let other = old.below.entry(entry.key)?;
+            tell(other, Some(entry), sink)
+        }
+        entry => tell(None, entry, sink),
+    }
+}
+
+fn tell(old: Option<Entry<'_>>, new: Option<Entry<'_>>, sink: EachDifference<'_>) -> Result<()> {
+    let is_record = |entry: &Entry<'_>| entry.payload != Payload::Delete;
+    let (old, new) = (old.filter(is_record), new.filter(is_record));
+    if old == new {
+        return Ok(());
+    }
+    let key = new.as_ref().or(old.as_ref()).map_or(&[][..], |entry| entry.key);
+    sink(&Difference {
+        key,
+        old: old.map(|entry| entry.payload),
+        new: new.map(|entry| entry.payload),
+    })
+}
