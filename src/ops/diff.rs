@@ -126,7 +126,12 @@ fn refuse_unlike(old: State, new: State) -> Result<()> {
     ))
 }
 
-fn layers<'a>(source: &'a dyn BlobSource, runs: Vec<&'a Run>, order: KeyOrder<'a>) -> Vec<Layer<'a>> {
+/// Runs, oldest first, to be compared.
+pub(super) fn layers<'a>(
+    source: &'a dyn BlobSource,
+    runs: impl IntoIterator<Item = &'a Run>,
+    order: KeyOrder<'a>,
+) -> Vec<Layer<'a>> {
     let layer = |run: &'a Run| {
         let walker = Walker::new(source, run.root.as_ref(), order);
         Layer::filtered(walker, |key| run.may_hold(key, order))

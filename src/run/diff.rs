@@ -65,6 +65,8 @@ impl<'a> Layer<'a> {
 pub struct Difference<'a> {
     /// The key; where the order takes different bytes for one key, those of the new record.
     pub key: &'a [u8],
+    /// The key as the old record has it; `key` for an added record.
+    pub old_key: &'a [u8],
     /// The old value, never [`Payload::Delete`]; `None` for an added record.
     pub old: Option<Payload<'a>>,
     /// The new value, never [`Payload::Delete`]; `None` for a removed record.
@@ -190,6 +192,7 @@ fn tell(old: Option<Entry<'_>>, new: Option<Entry<'_>>, sink: EachDifference<'_>
     let key = new.as_ref().or(old.as_ref()).map_or(&[][..], |entry| entry.key);
     sink(&Difference {
         key,
+        old_key: old.as_ref().map_or(key, |entry| entry.key),
         old: old.map(|entry| entry.payload),
         new: new.map(|entry| entry.payload),
     })

@@ -3,6 +3,7 @@
 //!
 //! A run's top blob stands in many snapshots: each run is walked once, and what was found of it holds for all.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -16,10 +17,12 @@ use crate::leveldb::Comparator;
 use crate::record::SetDigestAcc;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
-use crate::run::{KeyOrder, KeyRange, LeafSpan, Payload, Walker, read_leaf};
+use crate::run::{Difference, KeyOrder, KeyRange, LeafSpan, Payload, Walker, read_leaf};
 use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run};
 
-use super::super::read::{self, Wish};
+use super::super::diff::layers;
+use super::super::read;
+use super::super::recent::Recent;
 use super::CheckOutcome;
 use super::findings::Findings;
 use super::objects::Index;
@@ -57,6 +60,7 @@ pub fn check(
         data: ground.data,
         report: ground.report,
         runs: HashMap::new(),
+        stacks: HashMap::new(),
         long_values: Mutex::new(()),
     };
     for stored in snapshots {
@@ -77,8 +81,17 @@ struct Trees<'a> {
     report: &'a Report,
     /// By top blob and kept for all snapshots.
     runs: HashMap<(BlobId, String), RunFacts>,
+    /// The last stack on each base.
+    stacks: HashMap<(Option<BlobId>, String), Stack>,
     /// Held while a leaf with long values is read: the memory bound is a multiple of one value, not one per core.
     long_values: Mutex<()>,
+}
+
+/// A stack whose digest was computed from its records.
+struct Stack {
+    runs: Vec<Run>,
+    digest: SetDigest,
+    records: u64,
 }
 
 /// What one walk over a run found.
@@ -137,9 +150,14 @@ impl Trees<'_> {
     }
 
     /// Counts always; digests with data. A stack's are those of its merged records.
-    fn disagrees(&self, database: &DatabaseRoot, runs: &[Run], facts: &[RunFacts]) -> Result<Option<String>> {
+    fn disagrees(
+        &mut self,
+        database: &DatabaseRoot,
+        runs: &[Run],
+        facts: &[RunFacts],
+    ) -> Result<Option<String>> {
         let [base] = runs else {
-            return self.stack_disagrees(database);
+            return self.stack_disagrees(database, runs, facts);
         };
         if base.records() != database.records {
             return Ok(Some(format!(
@@ -164,25 +182,68 @@ impl Trees<'_> {
         }
     }
 
-    fn stack_disagrees(&self, database: &DatabaseRoot) -> Result<Option<String>> {
-        if !self.data {
+    /// The digest of a stack from that of the last one checked that stands on the same base, and what differs: to
+    /// merge every stack would read the base once a snapshot.
+    fn stack_disagrees(
+        &mut self,
+        database: &DatabaseRoot,
+        runs: &[Run],
+        facts: &[RunFacts],
+    ) -> Result<Option<String>> {
+        let (Some((base, _)), Some(digest)) = (runs.split_first(), facts[0].digest) else {
             return Ok(None);
-        }
-        let mut digest = SetDigestAcc::new(self.repo.domain_keys().set_digest_key().expose());
-        let mut records = 0;
-        read::records_from(
-            &self.reader,
-            database,
-            &Wish::default(),
-            self.report,
-            &mut |key, value| {
-                digest.add_record(key, value);
-                records += 1;
-                Ok(())
-            },
-        )?;
-        let same = records == database.records && digest.digest() == database.set_digest;
+        };
+        let key = (
+            base.root.as_ref().map(|root| root.top.id),
+            base.comparator.clone(),
+        );
+        let before = self.stacks.remove(&key).unwrap_or_else(|| Stack {
+            runs: vec![base.clone()],
+            digest,
+            records: base.records(),
+        });
+        let stack = self.follow(before, runs)?;
+        let same = stack.records == database.records && stack.digest == database.set_digest;
+        self.stacks.insert(key, stack);
         Ok((!same).then(|| "the merged records do not have the recorded count and set digest".into()))
+    }
+
+    fn follow(&self, before: Stack, runs: &[Run]) -> Result<Stack> {
+        let comparator = Comparator::from_name(&runs[0].comparator);
+        let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
+        let key = self.repo.domain_keys().set_digest_key().expose();
+        let (mut added, mut taken) = (SetDigestAcc::resume(key, &before.digest), SetDigestAcc::new(key));
+        let mut records = before.records;
+        let recent = Recent::new(&self.reader);
+        let mut follow = |difference: &Difference| {
+            self.report.go_on()?;
+            if let Some(old) = &difference.old {
+                taken.add_record(difference.old_key, &self.value(old)?);
+                records = records.wrapping_sub(1);
+            }
+            if let Some(new) = &difference.new {
+                added.add_record(difference.key, &self.value(new)?);
+                records = records.wrapping_add(1);
+            }
+            Ok(())
+        };
+        let old = layers(&recent, &before.runs, &order);
+        let new = layers(&recent, runs, &order);
+        crate::run::diff(&old, &new, &KeyRange::all(), &order, &mut follow)?;
+        added.unmerge(&taken.digest());
+        Ok(Stack {
+            runs: runs.to_vec(),
+            digest: added.digest(),
+            records,
+        })
+    }
+
+    fn value<'v>(&self, payload: &Payload<'v>) -> Result<Cow<'v, [u8]>> {
+        match payload {
+            Payload::Inline(value) => Ok(Cow::Borrowed(value)),
+            Payload::Chunked(list) => read::join(&self.reader, list).map(Cow::Owned),
+            Payload::Delete => Ok(Cow::Borrowed(&[])),
+        }
     }
 
     fn run(&mut self, run: &Run, comparator: &str) -> Result<RunFacts> {
