@@ -161,7 +161,7 @@ fn on_disk() -> (Tool, Repo, ObjectId) {
     let db = tool.path("shop");
     common::fill(&db, 20, 20);
     Ended::of(tool.command().args(["backup", "--tag", "nightly"]).arg(&db)).ok();
-    let storage = LocalStorage::open(&tool.repository()).unwrap();
+    let storage = LocalStorage::open(tool.repository()).unwrap();
     let password = Password::new(PASSWORD.as_bytes().to_vec());
     let repo = Repo::open(Arc::new(storage), &password, common::settings()).unwrap();
     let id = repo.snapshots().unwrap()[0].id;

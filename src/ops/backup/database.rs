@@ -242,7 +242,7 @@ impl<'a, 'w> Saving<'a, 'w> {
     fn records(&mut self, database: &Database) -> Result<Told> {
         let made = increment::make(self.repo, self.writer, self.wanted, database, self.report)?;
         let (why, disagreement) = match made {
-            Increment::Made(made) => match self.audited(made, database)? {
+            Increment::Made(made) => match self.audited(*made, database)? {
                 Ok(told) => return Ok(told),
                 Err(disagreement) => (Some(disagreement.to_string()), Some(disagreement)),
             },

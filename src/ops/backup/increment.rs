@@ -23,7 +23,7 @@ use super::scan::Counts;
 /// What came of the wish for an increment.
 pub enum Increment {
     /// The changes are stored.
-    Made(Made),
+    Made(Box<Made>),
     /// All of it must be read; the reason, unless it is simply the first time.
     Full {
         why: Option<String>,
@@ -97,12 +97,12 @@ pub fn make(
     if !wanted.dry_run {
         fold_stack(repo, writer, &mut root, report)?;
     }
-    Ok(Increment::Made(Made {
+    Ok(Increment::Made(Box::new(Made {
         root,
         since: before.snapshot,
         keys,
         bytes_differing,
-    }))
+    })))
 }
 
 /// The pinned snapshot's database, if an increment may stand on it.
@@ -183,14 +183,13 @@ fn contradiction(parent: &DatabaseRoot, before: &Before, now: &Database) -> Opti
             "the age of its tables is told otherwise than before, as behind a repair",
         ));
     }
-    match now
+    let mut damage = now
         .damage_at_a_glance()
-        .first()
-        .or(then.damage_at_a_glance().first())
-    {
-        Some(damage) => Some(full(format!("{}: {}", damage.file, damage.what))),
-        None => None,
-    }
+        .into_iter()
+        .chain(then.damage_at_a_glance());
+    damage
+        .next()
+        .map(|damage| full(format!("{}: {}", damage.file, damage.what)))
 }
 
 /// The state before with one run more; `None` if more was taken away than there was.
