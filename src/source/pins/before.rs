@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::state::{PinnedFile, PinnedTable, State};
@@ -48,23 +49,30 @@ impl Pins {
         }))
     }
 
-    /// Holds a pin to what was recorded of it.
+    /// Holds a pin to what was recorded of it. [`Kind::Mismatch`] if it has other bytes now: so may the rest of the database.
     fn check(&self, table: &PinnedTable) -> Result<()> {
         let path = self.path.join(&table.pin);
-        let facts = fs::symlink_metadata(&path).act(|| format!("look at the pin of {}", table.name))?;
-        let links = std::os::unix::fs::MetadataExt::nlink(&facts);
-        let same = match (table.copied, Facts::of(&facts)) {
-            (true, facts) => facts.len == table.facts.len,
-            (false, facts) => facts == table.facts || links == 1 && facts.same_bytes(&table.facts),
+        let metadata = fs::symlink_metadata(&path).act(|| format!("look at the pin of {}", table.name))?;
+        let facts = Facts::of(&metadata);
+        let same = match table.copied {
+            true => facts.len == table.facts.len,
+            false => facts == table.facts || metadata.nlink() == 1 && facts.same_bytes(&table.facts),
         };
-        let proven = || match table.hash {
-            Some(hash) => Ok(hash_of(&path)? == hash),
-            None => Ok::<_, Error>(false),
-        };
-        match same || facts.is_file() && proven()? {
-            true => Ok(()),
-            false => {
-                let what = format!("{} was touched since it was pinned", table.name);
+        if same {
+            return Ok(());
+        }
+        let is_it = |hash| metadata.is_file() && hash_of(&path).is_ok_and(|found| found == hash);
+        match table.hash {
+            Some(hash) if is_it(hash) => Ok(()),
+            None if facts.same_bytes(&table.facts) => {
+                let what = format!(
+                    "{} was touched since it was pinned, perhaps by another link",
+                    table.name
+                );
+                Err(Error::new(Kind::Io, what))
+            }
+            _ => {
+                let what = format!("{} was written over since it was pinned", table.name);
                 Err(Error::new(Kind::Mismatch, what))
             }
         }
