@@ -12,9 +12,13 @@
 //! tombstones, or of what a sequence number says about two states: an owner who rolls back uses numbers twice, so values
 //! are compared, never numbers of different states.
 //!
-//! **When nothing is looked up**: an entry in a live log is newer than every table's entry of the same state, because
-//! a log's predecessor is in tables before its own entries may be. If both states have the key in a log, no table is
-//! asked.
+//! **When nothing is looked up**, which saves a block for each key:
+//! - An entry in a live log is newer than every table's entry of the same state, because a log's predecessor is in
+//!   tables before its own entries may be. If both states have the key in a log, no table is asked.
+//! - If the newest entries in the two states' unshared files are the same (number, kind, key, value), as behind a
+//!   compaction, then what the shared tables have is either newer than both or older than both: the visible record
+//!   is the same. Only between entries of one sequence number does age decide, and it could decide otherwise in the two states: so this
+//!   holds if each shared table that covers the key is on the same side of these entries, by age, in both states.
 //!
 //! Shared tables may lie on other levels in the two states; a table's level matters only between entries with one
 //! sequence number (RepairDB makes such), where each state's own ranks decide.
@@ -63,6 +67,7 @@ pub fn delta(
     let mut delta = Delta {
         order: scan.order,
         sides: [Standing::new(old), Standing::new(new)],
+        covers: shared.iter().map(|row| Cover::new(row)).collect(),
         shared: shared.into_iter().map(|row| Finder::new(scan, row)).collect(),
         found: Vec::new(),
         key: Vec::new(),
@@ -84,6 +89,8 @@ struct Delta<'d, 'a> {
     order: &'d Comparator,
     sides: [Standing<'a>; 2],
     shared: Vec<Finder<'a>>,
+    /// Key ranges of the same rows.
+    covers: Vec<Cover>,
     /// Shared rows that stand on the current key.
     found: Vec<usize>,
     key: Vec<u8>,
@@ -146,6 +153,36 @@ fn newer_first(a: &(Place, u64, Rank), b: &(Place, u64, Rank)) -> Ordering {
     b.1.cmp(&a.1).then(a.2.cmp(&b.2))
 }
 
+/// Which table of a row may hold a key, by the MANIFEST.
+struct Cover {
+    /// Least and greatest user key, and number.
+    tables: Vec<(Vec<u8>, Vec<u8>, u64)>,
+    at: usize,
+}
+
+impl Cover {
+    fn new(row: &[ChainTable]) -> Self {
+        let range = |table: &ChainTable| {
+            let (smallest, largest) = (table.meta.smallest_user_key(), table.meta.largest_user_key());
+            (smallest.to_vec(), largest.to_vec(), table.meta.number)
+        };
+        Self {
+            tables: row.iter().map(range).collect(),
+            at: 0,
+        }
+    }
+
+    /// Numbers of the tables that may hold `key`: one, or two where the key's entries are cut in the middle. Keys must
+    /// not go back.
+    fn tables(&mut self, order: &Comparator, key: &[u8]) -> impl Iterator<Item = u64> {
+        let ends_before = |(_, largest, _): &&(Vec<u8>, Vec<u8>, u64)| order.compare(largest, key).is_lt();
+        self.at += self.tables[self.at..].iter().take_while(ends_before).count();
+        let from_here = self.tables[self.at..].iter();
+        let holding = from_here.take_while(move |(smallest, ..)| order.compare(smallest, key).is_le());
+        holding.map(|(.., number)| *number)
+    }
+}
+
 impl Delta<'_, '_> {
     /// Finds the least key that any unshared file stands on; false behind the last.
     fn least_key(&mut self) -> bool {
@@ -167,6 +204,9 @@ impl Delta<'_, '_> {
         });
         self.found.clear();
         if !conclusive {
+            if self.was_moved(own)? {
+                return Ok(());
+            }
             self.look_up();
         }
         let newest = [0, 1].map(|side: usize| self.newest(side, own[side]));
@@ -183,6 +223,29 @@ impl Delta<'_, '_> {
             (old, new) if old == new => Ok(()),
             (old, new) => sink.change(old, new),
         }
+    }
+
+    /// True if both states have the same newest entry in unshared files, and no shared table can decide otherwise.
+    fn was_moved(&mut self, own: [Option<(Place, u64, Rank)>; 2]) -> Result<bool> {
+        let [Some((_, old_tag, old_rank)), Some((_, new_tag, new_rank))] = own else {
+            return Ok(false);
+        };
+        if old_tag != new_tag {
+            return Ok(false);
+        }
+        for (side, newest) in own.into_iter().enumerate() {
+            self.fetch(side, newest)?;
+        }
+        if self.records[0].record() != self.records[1].record() {
+            return Ok(false);
+        }
+        let (order, key, [old, new]) = (self.order, &self.key, &self.sides);
+        let stays = |number| match (old.ranks.get(&number), new.ranks.get(&number)) {
+            (Some(before), Some(after)) => before.cmp(&old_rank) == after.cmp(&new_rank),
+            _ => false,
+        };
+        let all_stay = |cover: &mut Cover| cover.tables(order, key).all(stays);
+        Ok(self.covers.iter_mut().all(all_stay))
     }
 
     fn look_up(&mut self) {
