@@ -5,7 +5,8 @@ usage: bench_growth.py --cache DIR [--record DIR] [--tools levault,restic,borg,r
                        [--workloads utxo,docs,series,tiles] [--levault PROGRAM]
 
 One database a workload, changed in place round by round by scripts/lib/mkdb.py (C++ LevelDB). After each round every tool
-backs the same closed directory up into its own repository: encryption on, zstd level 3, its own defaults otherwise.
+backs the same closed directory up into its own repository: encryption on, its own defaults, zstd level 3 for the peers and 1,
+its default, for levault.
 Growth is what the sum of the repository's files grew by. After the last round levault's snapshot is restored and
 compared with the database by C++ LevelDB. The table goes to standard output, each round as a line of JSON to
 CACHE/results; --record keeps a copy in the tree.
