@@ -14,7 +14,7 @@ use levault::ops::backup::{Backup, BackupOutcome, Pinning, Scope};
 use levault::ops::check::{Check, ReadData};
 use levault::repo::Repo;
 use levault::report::Report;
-use levault::snapshot::{Content, Source};
+use levault::snapshot::{Content, DatabaseRoot, Source};
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 
 struct Scene {
@@ -236,6 +236,35 @@ fn an_audit_finds_a_stack_that_is_wrong_names_the_key_and_begins_anew() {
 }
 
 #[test]
+fn check_computes_every_stacks_digest_anew() {
+    let scene = Scene::new();
+    scene.backup();
+    for round in 0..12 {
+        scene.put(round * 9, round * 9 + 12, 30);
+        scene.backup();
+    }
+    scene.is_sound();
+    for back in [0, 5, 11] {
+        let stored = scene.repo.select(&format!("latest~{back}")).unwrap();
+        let spoil: [fn(&mut DatabaseRoot); 2] = [|root| root.set_digest.0[7] ^= 1, |root| root.records += 1];
+        for wrong in spoil {
+            let mut snapshot = stored.snapshot.clone();
+            let Source::Database(root) = &mut snapshot.sources[0] else {
+                panic!("a database");
+            };
+            wrong(root);
+            let id = scene.repo.put_snapshot(&snapshot).unwrap();
+            let check = Check { read: ReadData::All };
+            let findings = check.run(&scene.repo, &Report::default()).unwrap().findings;
+            assert_eq!(findings.len(), 1, "{findings:?}");
+            assert!(findings[0].what.contains("set digest"), "{findings:?}");
+            let kind = ObjectKind::Snapshot;
+            scene.repo.storage().delete(ObjectName { kind, id }).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_full_backup_reads_all_agrees_and_stores_nothing_twice() {
     let scene = Scene::new();
     scene.backup();
@@ -319,7 +348,7 @@ fn a_database_that_is_stored_as_files_is_read_in_full_the_next_time() {
     scene.backup();
     scene.backup_with(|backup| backup.physical = true);
     let stored = scene.repo.select("latest").unwrap();
-    let physical = |root: &levault::snapshot::DatabaseRoot| matches!(root.content, Content::Physical { .. });
+    let physical = |root: &DatabaseRoot| matches!(root.content, Content::Physical { .. });
     assert!(stored.snapshot.databases().all(physical));
     assert_eq!(scope(&scene.backup()), &Scope::Whole { why: None });
     scene.is_right();
