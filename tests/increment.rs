@@ -15,6 +15,7 @@ use levault::ops::check::{Check, ReadData};
 use levault::repo::Repo;
 use levault::report::Report;
 use levault::snapshot::{Content, DatabaseRoot, Source};
+use levault::source::pins::Keeping;
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 
 struct Scene {
@@ -326,6 +327,30 @@ fn without_pins_everything_is_read_and_nothing_is_left_beside_the_database() {
         let outcome = scene.backup_with(|backup| backup.pinning = Pinning::None);
         assert_eq!(scope(&outcome), &Scope::Whole { why: None });
     }
+    assert_eq!(fs::read_dir(scene.dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn pins_that_may_not_be_kept_spoil_no_backup() {
+    let scene = Scene::new();
+    let first = scene.backup();
+    scene.put(0, 300, 200);
+    let too_much = Keeping {
+        bytes_max: Some(1000),
+        ..Keeping::default()
+    };
+    let second = scene.backup_with(|backup| backup.pinning = Pinning::Keep(too_much));
+    assert_eq!(
+        stands_on(&second),
+        first.snapshot,
+        "what was kept before is of use once more"
+    );
+    assert!(second.databases[0].damage.is_empty());
+    scene.is_right();
+    let third = scene.backup_with(|backup| backup.pinning = Pinning::Keep(too_much));
+    assert_eq!(scope(&third), &Scope::Whole { why: None });
+    assert!(third.databases[0].damage.is_empty());
+    scene.is_right();
     assert_eq!(fs::read_dir(scene.dir.path()).unwrap().count(), 1);
 }
 

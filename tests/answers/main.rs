@@ -13,6 +13,7 @@ mod diff;
 mod find;
 mod history;
 mod overwrite;
+mod pins;
 mod some_keys;
 mod stacks;
 mod stats;

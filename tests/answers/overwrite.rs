@@ -26,8 +26,7 @@ fn saved(count: u32) -> Model {
         .collect()
 }
 
-/// A hidden directory beside it is a stage or an old database that was left behind.
-/// Hidden names beside the database; pins, which backups keep there, are not a restore's.
+/// A hidden directory beside it is a stage or an old database that was left behind; pins are the backup's.
 fn names_beside(target: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(target.parent().unwrap()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());

@@ -101,7 +101,8 @@ impl Saved {
     pub fn pin(&mut self, snapshot: ObjectId, report: &Report) {
         let Some(to_pin) = self.to_pin.take() else { return };
         let root = &self.root;
-        let kept = match root.is_damaged() || root.is_physical() || root.trust != Trust::Verified {
+        let unfit = root.is_damaged() || root.is_physical() || root.trust != Trust::Verified;
+        let kept = match unfit || to_pin.is_refused() {
             true => to_pin.forget().map(|()| None),
             false => to_pin.keep(snapshot, &root.name).map(Some),
         };

@@ -182,16 +182,12 @@ impl Captured {
     }
 
     /// Copies MANIFEST and logs to the pins it was captured with, if any, and has them read from the copies: what is
-    /// pinned must be what was read. After an error nothing is pinned, and all is read where it lies.
+    /// pinned must be what was read. After an error all is read where it lies, and will not be pinned.
     pub fn pin_logs(&mut self) -> Result<()> {
-        let Some(pins) = self.files.pins.clone() else {
-            return Ok(());
-        };
-        let taken = pins.take(&mut self.files, &self.version);
-        if taken.is_err() {
-            self.files.pins = None;
+        match self.files.pins.clone() {
+            Some(pins) => pins.take(&mut self.files, &self.version),
+            None => Ok(()),
         }
-        taken
     }
 
     pub(super) fn into_parts(self) -> (FileSet, Version, Cut) {

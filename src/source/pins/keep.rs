@@ -49,6 +49,14 @@ impl ToPin {
         Some(Self { files, pins })
     }
 
+    /// True if [`Captured::pin_logs`](crate::source::Captured::pin_logs) was not called, or failed.
+    pub fn is_refused(&self) -> bool {
+        let held = self.pins.held();
+        let taken = |name: &str| held.files.contains_key(name);
+        let logs = self.files.logs.keys().map(|number| log_name(*number));
+        !taken(&self.files.manifest.name) || !logs.into_iter().all(|name| taken(&name))
+    }
+
     /// Keeps nothing, of the state before either.
     pub fn forget(self) -> Result<()> {
         self.pins.forget()
@@ -61,16 +69,13 @@ impl ToPin {
         let tables = self.tables()?;
         let bytes = tables.values().map(|table| table.facts.len).sum();
         pins.may_keep(bytes)?;
-        let mut files = std::mem::take(&mut pins.held().files);
-        let taken = |name: &str| files.contains_key(name);
-        if !taken(&self.files.manifest.name)
-            || !self.files.logs.keys().all(|number| taken(&log_name(*number)))
-        {
+        if self.is_refused() {
             return Err(Error::new(
                 Kind::Usage,
                 "MANIFEST and logs were not copied before they were read",
             ));
         }
+        let mut files = std::mem::take(&mut pins.held().files);
         let current = &self.files.current;
         files.insert(current.name.clone(), pins.copy(current).act(|| "pin CURRENT")?);
         for file in files.values() {

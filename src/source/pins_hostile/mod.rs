@@ -74,7 +74,7 @@ fn a_copy_over_the_database_rewrites_the_pins_and_is_seen() {
         scene.churn(20);
         expect_changes(&scene.round(1));
         assert!(sh(&format!("{copy} {}/. {}/", saved.display(), db.display())));
-        expect_full(&scene.round(1), "written over");
+        expect_full(&scene.round(1), "since it was pinned");
         expect_recovery(&mut scene);
     }
 }
