@@ -100,7 +100,7 @@ impl<'p> FirstPass<'p> {
         // LevelDB begins a log right behind the sequence number its MANIFEST records.
         let expected = self
             .expected
-            .or(Some(self.manifest_sequence + 1).filter(|&next| next == base));
+            .or(Some(self.manifest_sequence.saturating_add(1)).filter(|&next| next == base));
         let lost = expected.map(|expected| base.saturating_sub(expected));
         for pending in std::mem::take(&mut self.pending) {
             match lost {
@@ -116,7 +116,7 @@ impl<'p> FirstPass<'p> {
     /// Numbers that no batch has, although all bytes are readable, and that the MANIFEST does not cover. Inside one
     /// log that is a write that failed in its owner, who counts it all the same; between two, a log may be gone.
     fn list_gap(&mut self, base: u64) {
-        let expected = self.expected.unwrap_or(self.manifest_sequence + 1);
+        let expected = self.expected.unwrap_or(self.manifest_sequence.saturating_add(1));
         if base <= expected || base - 1 <= self.manifest_sequence {
             return;
         }

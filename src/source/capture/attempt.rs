@@ -307,7 +307,7 @@ impl<'a> Attempts<'a> {
         let now = self.read_again(current)?;
         match unexplained {
             Some(gap) => {
-                let covered = gap.to <= now.last_sequence + 1;
+                let covered = gap.to <= now.last_sequence.saturating_add(1);
                 Err(race_or_fault(covered, Moved::Sequence, Fault::Gap(gap)))
             }
             None if now.log_number == version.log_number => Ok(()),
