@@ -1,4 +1,4 @@
-//! A database of C++ LevelDB, and everything that happens to one between two backups: its owner's writes and habits,
+//! A database of a real LevelDB, and everything that happens to one between two backups: its owner's writes and habits,
 //! crashes, repairs, and the people who copy directories about.
 
 use std::fs;
@@ -8,67 +8,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::oracle::{Change, Model, Operation, Oracle, apply};
-
-/// splitmix64.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn key(&mut self) -> Vec<u8> {
-        match self.below(40) {
-            0 => Vec::new(),
-            1 => vec![0xff; 1 + self.below(3) as usize],
-            2 => vec![0; 1 + self.below(3) as usize],
-            3 => [vec![b'k'; 300], vec![self.below(4) as u8]].concat(),
-            _ => format!("key/{:04}", self.below(600)).into_bytes(),
-        }
-    }
-
-    fn value(&mut self) -> Vec<u8> {
-        let len = match self.below(200) {
-            0 => 60_000 + self.below(80_000),
-            1..10 => 0,
-            10..60 => self.below(1500),
-            _ => self.below(60),
-        };
-        let mut value = vec![0; len as usize];
-        let seed = self.next().to_le_bytes();
-        blake3::Hasher::new()
-            .update(&seed)
-            .finalize_xof()
-            .fill(&mut value);
-        value
-    }
-
-    fn change(&mut self) -> Change {
-        let key = self.key();
-        (key, (self.below(5) > 0).then(|| self.value()))
-    }
-
-    fn operation(&mut self) -> Operation {
-        match self.below(30) {
-            0..6 => Operation::Batch((0..self.below(20)).map(|_| self.change()).collect()),
-            6 => Operation::Reopen,
-            _ => Operation::One(self.change()),
-        }
-    }
-
-    pub fn operations(&mut self, max: u64) -> Vec<Operation> {
-        (0..self.below(max)).map(|_| self.operation()).collect()
-    }
-}
+use crate::random::{Random, WRITE_BUFFER};
+use crate::support::memory;
+use crate::support::oracle::{Model, Operation, Oracle, apply};
 
 /// One database through its life.
 pub struct Life {
@@ -81,9 +23,11 @@ pub struct Life {
     options: Value,
     saved: Option<(PathBuf, Model)>,
     made: u32,
+    /// Tables that no MANIFEST names lie in it, and no owner has opened it since: a repair brings them back.
+    has_lost_tables: bool,
 }
 
-/// What an act did to the trust in the map: C++ LevelDB must be asked.
+/// Whether the map knows what the act left. If not, the owner's LevelDB must be asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     Yes,
@@ -92,14 +36,18 @@ pub enum Known {
 
 impl Life {
     pub fn new(oracle: Oracle, seed: u64) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // Each backup and each owner syncs often, and a disk makes them wait; some lives are spent on one for its habits.
+        let dir = match seed % 5 {
+            0 => tempfile::tempdir().unwrap(),
+            _ => memory(),
+        };
         let mut random = Random(seed);
         let options = json!({
             "create_if_missing": true,
             "block_size": 256 << (2 * random.below(3)),
             "bloom_filter_bits": 10 * random.below(2),
             "compression": if random.below(2) == 0 { json!("snappy") } else { Value::Null },
-            "write_buffer_size": 64 << 10,
+            "write_buffer_size": WRITE_BUFFER,
             "max_file_size": 1 << 20,
         });
         let mut life = Self {
@@ -111,6 +59,7 @@ impl Life {
             options,
             saved: None,
             made: 0,
+            has_lost_tables: false,
         };
         life.write(500);
         life
@@ -118,18 +67,19 @@ impl Life {
 
     pub fn write(&mut self, max: u64) {
         let operations = self.random.operations(max);
-        self.oracle.write(&self.db, &self.options, &operations);
-        apply(&mut self.model, &operations);
+        self.do_all(&operations);
     }
 
     /// One act, by its name.
     pub fn act(&mut self) -> (&'static str, Known) {
         match self.random.below(100) {
-            0..40 => (self.some_writes(), Known::Yes),
+            0..34 => (self.some_writes(), Known::Yes),
+            34..40 => (self.write_a_large_batch(), Known::Yes),
             40..48 => (self.compact(), Known::Yes),
             48..54 => (self.delete_range(), Known::Yes),
-            54..60 => ("nothing", Known::Yes),
-            60..65 => (self.repair(), Known::Yes),
+            54..57 => ("nothing", Known::Yes),
+            57..60 => (self.crash(), Known::Yes),
+            60..65 => self.repair(),
             65..73 => (self.save(), Known::Yes),
             73..79 => (self.roll_back_in_place("-r"), Known::Yes),
             79..85 => (self.roll_back_in_place("-a"), Known::Yes),
@@ -147,7 +97,24 @@ impl Life {
 
     fn do_all(&mut self, operations: &[Operation]) {
         self.oracle.write(&self.db, &self.options, operations);
+        self.has_lost_tables = false;
         apply(&mut self.model, operations);
+    }
+
+    fn write_a_large_batch(&mut self) -> &'static str {
+        let batch = self.random.large_batch();
+        self.do_all(&[batch]);
+        "large batch"
+    }
+
+    /// The owner's process ends with the database open.
+    fn crash(&mut self) -> &'static str {
+        let operations = self.random.operations(60);
+        self.oracle.keep_writing(&self.db, &self.options, &operations);
+        self.oracle.crash();
+        self.has_lost_tables = false;
+        apply(&mut self.model, &operations);
+        "crash"
     }
 
     fn compact(&mut self) -> &'static str {
@@ -178,9 +145,12 @@ impl Life {
         "range deletion"
     }
 
-    fn repair(&mut self) -> &'static str {
+    fn repair(&mut self) -> (&'static str, Known) {
         self.oracle.repair(&self.db);
-        "repair"
+        match std::mem::take(&mut self.has_lost_tables) {
+            true => ("repair behind a copy", Known::No),
+            false => ("repair", Known::Yes),
+        }
     }
 
     fn save(&mut self) -> &'static str {
@@ -216,6 +186,7 @@ impl Life {
             }
         }
         self.model = model;
+        self.has_lost_tables = true;
         if self.random.below(2) == 0 {
             self.write(30);
             return "copy over it, and writes";
@@ -229,7 +200,7 @@ impl Life {
         };
         fs::remove_dir_all(&self.db).unwrap();
         fs::rename(saved, &self.db).unwrap();
-        self.model = model;
+        (self.model, self.has_lost_tables) = (model, false);
         "another directory"
     }
 
@@ -250,14 +221,14 @@ impl Life {
     pub fn replace(&mut self, model: Model, make: impl FnOnce(&Path)) {
         fs::remove_dir_all(&self.db).unwrap();
         make(&self.db);
-        self.model = model;
+        (self.model, self.has_lost_tables) = (model, false);
     }
 
-    /// What C++ LevelDB reads in a copy.
+    /// What the owner's LevelDB reads in a copy.
     pub fn read(&mut self) -> Model {
         let copy = self.dir.path().join("copy");
         copy_tree("-a", &self.db, &copy);
-        let model = self.oracle.dump(&copy).expect("C++ LevelDB reads");
+        let model = self.oracle.dump(&copy).expect("its own LevelDB reads it");
         fs::remove_dir_all(copy).unwrap();
         model
     }
@@ -267,7 +238,13 @@ impl Life {
         let before = self.random.operations(40);
         self.oracle.keep_writing(&self.db, &self.options, &before);
         apply(&mut self.model, &before);
-        let during: Vec<_> = (0..200).map(|_| Operation::One(self.random.change())).collect();
+        let during: Vec<_> = (0..200)
+            .map(|_| match self.random.below(100) {
+                0 => self.random.large_batch(),
+                _ => Operation::One(self.random.change()),
+            })
+            .collect();
+        self.has_lost_tables = false;
         let (oracle, db, options) = (&mut self.oracle, &self.db, &self.options);
         let result = std::thread::scope(|scope| {
             let owner = scope.spawn(|| oracle.keep_writing(db, options, &during));
@@ -303,7 +280,7 @@ impl States {
     }
 }
 
-fn copy_tree(how: &str, from: &Path, to: &Path) {
+pub fn copy_tree(how: &str, from: &Path, to: &Path) {
     assert!(
         Command::new("cp")
             .arg(how)

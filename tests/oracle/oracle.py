@@ -1,5 +1,6 @@
 """C++ LevelDB (plyvel) as a long-running servant of the tests: one request in, one answer out, over stdin and
-stdout, until stdin closes. A judge, so nothing in here is shared with levault.
+stdout, until stdin closes. A judge, so nothing in here is shared with levault. tests/oracle/go/servant.go is
+goleveldb's, for W, D, A, K, C and P.
 
     request   le32 length, then: command (1 byte), fields
     answer    le32 length, then: 0 and the result, or 1 and the text of the error
@@ -7,6 +8,7 @@ stdout, until stdin closes. A judge, so nothing in here is shared with levault.
 
     W path options operations   write with C++ LevelDB; options is JSON of plyvel.DB's arguments
     D path                      read all of it, checksums verified -> canonical record stream
+    A path                      the same with every check there is; only goleveldb has more of them
     S path                      its SHA-256, in the database's own order, and counts -> JSON
     R path                      what rawdump.py, which is no LevelDB at all, finds in it -> JSON
     H path                      SHA-256 of a file -> hex
@@ -144,6 +146,7 @@ def file_hash(fields):
 COMMANDS = {
     b"W": write,
     b"D": dump,
+    b"A": dump,
     b"S": stream,
     b"R": raw,
     b"H": file_hash,

@@ -4,3 +4,10 @@
 pub mod corpora;
 pub mod oracle;
 pub mod tool;
+
+/// A directory in memory where the system has a place for such, which need not wait for a disk at every sync.
+pub fn memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("make a directory")
+}

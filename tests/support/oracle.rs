@@ -1,4 +1,4 @@
-//! C++ LevelDB in a process of its own (tests/oracle/oracle.py says how it is spoken to).
+//! C++ LevelDB, or goleveldb, in a process of its own (tests/oracle/oracle.py says how it is spoken to).
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -50,6 +50,7 @@ pub fn python() -> PathBuf {
 
 /// The servant; it ends when this is dropped.
 pub struct Oracle {
+    words: Vec<PathBuf>,
     child: Child,
     requests: Option<ChildStdin>,
     answers: ChildStdout,
@@ -70,18 +71,42 @@ impl Oracle {
             eprintln!("not run: the C++ oracle is missing (scripts/test makes it)");
             return None;
         }
-        let mut child = Command::new(python)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/oracle.py"))
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/oracle.py");
+        Some(Self::spawn(vec![python, script]))
+    }
+
+    /// Starts goleveldb. `None` where nobody has built its servant: Go is too much for CI.
+    pub fn start_go() -> Option<Self> {
+        let Some(servant) = std::env::var_os("LEVAULT_ORACLE_GO_SERVANT") else {
+            eprintln!(
+                "not run: LEVAULT_ORACLE_GO_SERVANT names no goleveldb (scripts/soak increments-go makes it)"
+            );
+            return None;
+        };
+        Some(Self::spawn(vec![servant.into()]))
+    }
+
+    fn spawn(words: Vec<PathBuf>) -> Self {
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("start the oracle");
         let (requests, answers) = (child.stdin.take(), child.stdout.take().expect("piped"));
-        Some(Self {
+        Self {
+            words,
             child,
             requests,
             answers,
-        })
+        }
+    }
+
+    /// Kills it with what [`Oracle::keep_writing`] left open, and starts another.
+    pub fn crash(&mut self) {
+        self.child.kill().expect("kill the oracle");
+        self.child.wait().expect("wait for the oracle");
+        *self = Self::spawn(std::mem::take(&mut self.words));
     }
 
     /// Writes with C++ LevelDB; `options` are plyvel.DB's arguments.
@@ -117,6 +142,12 @@ impl Oracle {
     /// Everything C++ LevelDB reads there, checksums verified.
     pub fn dump(&mut self, db: &Path) -> Result<Model, String> {
         self.ask(b'D', db, &[]).map(|stream| model_of(&stream))
+    }
+
+    /// The same with every check that there is; an error is a failure.
+    pub fn dump_strictly(&mut self, db: &Path) -> Model {
+        let stream = self.ask(b'A', db, &[]).expect("read it all");
+        model_of(&stream)
     }
 
     /// SHA-256 and counts of what C++ LevelDB reads there.

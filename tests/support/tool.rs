@@ -29,6 +29,13 @@ impl Tool {
         tool
     }
 
+    /// The same in memory.
+    pub fn in_memory() -> Self {
+        let tool = Self { dir: super::memory() };
+        tool.run(["init"]).ok();
+        tool
+    }
+
     pub fn repository(&self) -> PathBuf {
         self.dir.path().join("repository")
     }
