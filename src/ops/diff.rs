@@ -1,5 +1,5 @@
 //! `diff`: which records were added, changed and removed between two states of a database, at the cost of what
-//! differs; see [`crate::run::diff`].
+//! differs; see [`mod@crate::run::diff`].
 
 use crate::error::{Error, Kind, Result};
 use crate::leveldb::Comparator;

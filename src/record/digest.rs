@@ -5,7 +5,7 @@
 //! increment takes the old record's hash off and adds the new one's. The key keeps an outsider who chooses
 //! records from steering the sum (finding records that sum to zero is easy only for who can compute the hash).
 //! Elements of up to 2 KiB are hashed with zeros up to the next whole block, because then many can be hashed at once
-//! ([`super::lanes`]); docs/decisions/0003-set-digest.md has the numbers and the argument.
+//! (`lanes.rs`); docs/decisions/0003-set-digest.md has the numbers and the argument.
 //!
 //! The *stream digest* is plain BLAKE3 over the canonical stream: anyone can compute it from a database.
 
@@ -116,7 +116,7 @@ fn hash_long(secret: &[u8; 32], key: &[u8], value: &[u8]) -> [u8; 32] {
 /// Bytes of the stream hashed at once: a whole subtree of BLAKE3's, so that all lanes are full at every level.
 const STRIDE: usize = 64 << 10;
 
-/// BLAKE3 over the canonical stream, fed in key order. Records wait until a [`STRIDE`] is full: fed singly, they would
+/// BLAKE3 over the canonical stream, fed in key order. Records wait until a stride is full: fed singly, they would
 /// be hashed block by block.
 #[derive(Clone, Default)]
 pub struct StreamDigester {

@@ -15,7 +15,7 @@
 //! runs decide for that side, and they are asked.
 //!
 //! With n = 0 the bases are two. A leaf of one id in both bases holds the same entries in both, and a base holds a
-//! key once; so a key in no leaf that one base has alone ([`OwnLeaves`]) is the same in both bases, or absent in
+//! key once; so a key in no leaf that one base has alone (`own_leaves.rs`) is the same in both bases, or absent in
 //! both. Merging just those leaves instead of the whole bases, the argument above holds for the rest of it: where
 //! a side has no word, its whole base is asked. It need not be for a key that the other side has from such a leaf
 //! of its base: this side's base has no such leaf with it, and no leaf of both bases has it either, for then the
