@@ -39,6 +39,9 @@ pub const INDEX_ADDED_ENTRIES_MAX: usize = 50_000;
 /// Values longer than this leave the leaf and become a chunk list of their own, bytes.
 pub const INLINE_VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// Longest patch, bytes: one that is longer than the value it makes saves nothing, and only short values have any.
+pub const PATCH_BYTES_MAX: usize = INLINE_VALUE_BYTES_MAX;
+
 /// Smallest, average and largest chunk of a value or a file, bytes: the average is a compromise between what a
 /// changed byte costs (one chunk) and what a chunk costs in ids and index (about 90 bytes).
 pub const CHUNK_BYTES_MIN: usize = 16 << 10;

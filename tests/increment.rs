@@ -12,6 +12,7 @@ use std::sync::Arc;
 use levault::id::ObjectId;
 use levault::ops::backup::{Backup, BackupOutcome, Pinning, Scope};
 use levault::ops::check::{Check, ReadData};
+use levault::ops::read;
 use levault::repo::Repo;
 use levault::report::Report;
 use levault::snapshot::{Content, DatabaseRoot, Source};
@@ -318,6 +319,55 @@ fn many_increments_keep_the_stack_low_and_every_snapshot_right() {
         assert_eq!(&records, model, "{back} before the latest");
     }
     scene.is_sound();
+}
+
+/// A value that is another one every round in `len` bytes only.
+fn edited(key: u32, rounds: u32, len: usize) -> Vec<u8> {
+    let mut value = common::value(key, 20_000);
+    for round in 1..=rounds {
+        let at = round as usize * 577 % (20_000 - len);
+        let new = common::value(key ^ round << 8, len);
+        value[at..at + len].copy_from_slice(&new);
+    }
+    value
+}
+
+#[test]
+fn values_that_change_a_little_cost_a_little_and_every_snapshot_has_them() {
+    let scene = Scene::new();
+    // Half of one value changes at a time: patches of it that a fold joins are longer than the value.
+    let edit = |round, key| edited(key, round, if key == 1000 { 9_000 } else { 32 });
+    let values = |round| (1000..1020).map(move |key| (common::key(key), Some(edit(round, key))));
+    common::write(&scene.db(), &values(0).collect::<Vec<_>>());
+    scene.backup();
+    let mut models = vec![common::scan(&scene.db()).unwrap()];
+    let mut added = Vec::new();
+    for round in 1..=30 {
+        common::write(&scene.db(), &values(round).collect::<Vec<_>>());
+        added.push(scene.backup().bytes_added);
+        models.push(common::scan(&scene.db()).unwrap());
+    }
+    let low = added.iter().filter(|added| **added < 16_000).count();
+    assert!(
+        low > 25,
+        "20 values of 20,000 bytes, in which little changes: {added:?}"
+    );
+    let runs = runs(&scene.repo, "latest");
+    assert!(runs < 16, "{runs} runs: nothing was folded");
+    for (back, model) in models.iter().rev().enumerate() {
+        let words = format!("latest~{back}");
+        assert_eq!(&common::records(&scene.repo, &words).unwrap(), model, "{words}");
+        let stored = scene.repo.select(&words).unwrap();
+        let database = stored.snapshot.databases().next().unwrap();
+        for key in [1000, 1007] {
+            let found = read::get(&scene.repo, database, &common::key(key)).unwrap();
+            assert_eq!(found.as_ref(), model.get(&common::key(key)), "{words}");
+        }
+    }
+    scene.is_sound();
+    let target = scene.dir.path().join("restored");
+    common::restore(&scene.repo, "latest", &target).unwrap();
+    assert_eq!(&common::scan(&target).unwrap(), models.last().unwrap());
 }
 
 #[test]

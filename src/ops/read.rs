@@ -10,7 +10,8 @@ use crate::limits::VALUE_BYTES_MAX;
 use crate::repo::{BlobReader, Repo, Wanted};
 use crate::report::Report;
 use crate::run::{
-    BlobSource, KeyOrder, KeyRange, LeafSpan, OwnedEntry, Payload, StackCursor, Tombstones, Walker, read_leaf,
+    self, BlobSource, KeyOrder, KeyRange, LeafSpan, OwnedEntry, Payload, StackCursor, Tombstones, Walker,
+    read_leaf,
 };
 use crate::snapshot::{Content, DatabaseRoot, Run, Snapshot};
 
@@ -71,26 +72,21 @@ pub fn get(repo: &Repo, database: &DatabaseRoot, key: &[u8]) -> Result<Option<Ve
     match entry(&reader, database, key)? {
         Some(OwnedEntry::Inline(value)) => Ok(Some(value)),
         Some(OwnedEntry::Chunked(list)) => join(&reader, &list).map(Some),
-        Some(OwnedEntry::Delete) | None => Ok(None),
+        Some(OwnedEntry::Delete | OwnedEntry::Patch(_)) => Err(not_a_record()),
+        None => Ok(None),
     }
 }
 
-/// The entry of one key, never a deletion. Reads one path from root to leaf of each run that may hold the key, newest
+/// The entry of one key, never a deletion or a patch. Reads one path from root to leaf of each run that may hold the key, newest
 /// first, until one does.
 pub fn entry(source: &dyn BlobSource, database: &DatabaseRoot, key: &[u8]) -> Result<Option<OwnedEntry>> {
     let comparator = Comparator::from_name(&database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
     let runs = runs(database, false)?.into_iter().rev();
-    for run in runs.filter(|run| run.may_hold(key, &order)) {
-        match Walker::new(source, run.root.as_ref(), &order).get(key)? {
-            None => {}
-            Some(OwnedEntry::Delete) => return Ok(None),
-            Some(entry) => return Ok(Some(entry)),
-        }
-    }
-    Ok(None)
+    let holding = runs.filter(|run| run.may_hold(key, &order));
+    let walkers = holding.map(|run| Walker::new(source, run.root.as_ref(), &order));
+    run::stack::get(walkers, key)
 }
-
 /// Every wished record in the database's order; nothing is given before its blob was compared with its name.
 pub fn records(
     repo: &Repo,
@@ -201,7 +197,7 @@ fn each_record(
     read_leaf(plain, span, order, |entry| match &entry.payload {
         Payload::Inline(value) => sink(entry.key, value),
         Payload::Chunked(list) => sink(entry.key, &join(source, list)?),
-        Payload::Delete => Err(Error::corrupt("a deletion in a run that holds every record")),
+        Payload::Delete | Payload::Patch(_) => Err(not_a_record()),
     })
 }
 
@@ -224,13 +220,19 @@ fn stack(
         match &entry.payload {
             Payload::Inline(value) => sink(entry.key, value)?,
             Payload::Chunked(list) => sink(entry.key, &join(reader, list)?)?,
-            Payload::Delete => {}
+            Payload::Delete | Payload::Patch(_) => return Err(not_a_record()),
         }
         report.bytes_done.add(bytes);
         report.records.add(1);
         report.go_on()?;
     }
     Ok(())
+}
+
+/// For an entry that stands on others, where none can.
+#[cold]
+pub fn not_a_record() -> Error {
+    Error::corrupt("a deletion or a patch in a run that holds every record")
 }
 
 /// A long value, whole.

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use super::KeyRange;
 use super::diff::Layer;
-use super::entry::Entry;
+use super::entry::{Entry, OwnedEntry, Payload};
 use super::open_leaf::OpenLeaf;
+use super::patch::Pile;
 use super::walk::{Leaves, Walker};
 use crate::blob::BlobKind;
 use crate::error::Result;
@@ -14,6 +15,8 @@ use crate::error::Result;
 pub(super) struct Below<'s, 'a> {
     /// Newest first.
     layers: Vec<Finder<'s, 'a>>,
+    /// What a patch made of the value under it.
+    made: Option<OwnedEntry>,
 }
 
 struct Finder<'s, 'a> {
@@ -30,17 +33,42 @@ impl<'s, 'a> Below<'s, 'a> {
     pub(super) fn new(layers: &'s [Layer<'a>]) -> Self {
         Self {
             layers: layers.iter().rev().map(Finder::new).collect(),
+            made: None,
         }
     }
 
-    /// The newest entry of `key`, a deletion too. No key may come before one that was asked for earlier.
+    /// The newest entry of `key`, a deletion too, never a patch. No key may come before one that was asked for earlier.
     pub(super) fn entry(&mut self, key: &[u8]) -> Result<Option<Entry<'_>>> {
-        for finder in &mut self.layers {
-            if finder.seek(key)? {
-                return Ok(finder.leaf.find(key, finder.layer.walker.order));
+        let mut pile: Option<(usize, Pile)> = None;
+        self.made = None;
+        for at in 0..self.layers.len() {
+            if !self.layers[at].seek(key)? {
+                continue;
+            }
+            match (self.layers[at].entry(key).map(|entry| entry.payload), &mut pile) {
+                (None, _) => {}
+                (Some(Payload::Patch(newest)), None) => pile = Some((at, Pile::new(&newest))),
+                (Some(_), None) => return Ok(self.layers[at].entry(key)),
+                (Some(under), Some((newest, pile))) => {
+                    if let Some(value) = pile.put_under(&under)? {
+                        return Ok(self.made(*newest, key, value));
+                    }
+                }
             }
         }
-        Ok(None)
+        match pile {
+            Some(_) => Err(Pile::nothing_under()),
+            None => Ok(None),
+        }
+    }
+
+    fn made(&mut self, newest: usize, key: &[u8], value: OwnedEntry) -> Option<Entry<'_>> {
+        let made = self.made.insert(value);
+        let entry = self.layers[newest].entry(key)?;
+        Some(Entry {
+            payload: made.as_payload(),
+            ..entry
+        })
     }
 }
 
@@ -75,5 +103,9 @@ impl<'s, 'a> Finder<'s, 'a> {
             (self.upper, self.is_open) = (span.upper, true);
         }
         Ok(self.leaf.find(key, order).is_some())
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<Entry<'_>> {
+        self.leaf.find(key, self.layer.walker.order)
     }
 }

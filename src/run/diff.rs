@@ -22,13 +22,15 @@
 //! other base would hold the key twice.
 //!
 //! **Equal values.** Within a dedup domain a value is inline or chunked by its length, and its chunks depend on its
-//! bytes alone; so two values are equal if and only if their entries are.
+//! bytes alone; so two values are equal if and only if their entries are, once patches are applied. A patch is applied
+//! to what its own stack has under it: the runs that are not common first, then the common ones, or its whole base.
 
 use std::cmp::Ordering;
 
 use super::below::Below;
-use super::entry::{Entry, Payload};
+use super::entry::{Entry, OwnedEntry, Payload};
 use super::own_leaves::OwnLeaves;
+use super::patch::Pile;
 use super::stack::{Spans, StackCursor, Tombstones};
 use super::walk::Walker;
 use super::{KeyOrder, KeyRange};
@@ -67,9 +69,9 @@ pub struct Difference<'a> {
     pub key: &'a [u8],
     /// The key as the old record has it; `key` for an added record.
     pub old_key: &'a [u8],
-    /// The old value, never [`Payload::Delete`]; `None` for an added record.
+    /// The old value, never [`Payload::Delete`] or a patch; `None` for an added record.
     pub old: Option<Payload<'a>>,
-    /// The new value, never [`Payload::Delete`]; `None` for a removed record.
+    /// The new value, never [`Payload::Delete`] or a patch; `None` for a removed record.
     pub new: Option<Payload<'a>>,
 }
 
@@ -92,9 +94,9 @@ pub fn diff(
     new_side.own.next()?;
     while let Some(first) = first(&old_side.own, &new_side.own, order) {
         match first {
-            Ordering::Less => only_old(&old_side, &mut new_side, sink)?,
-            Ordering::Greater => only_new(&mut old_side, &new_side, sink)?,
-            Ordering::Equal => tell(old_side.own.entry(), new_side.own.entry(), sink)?,
+            Ordering::Less => only_old(&mut old_side, &mut new_side, sink)?,
+            Ordering::Greater => only_new(&mut old_side, &mut new_side, sink)?,
+            Ordering::Equal => tell(old_side.word()?, new_side.word()?, sink)?,
         }
         if first != Ordering::Greater {
             old_side.own.next()?;
@@ -122,6 +124,8 @@ struct Side<'s, 'a> {
     below: Below<'s, 'a>,
     /// Whether the oldest run of `own` is a base without the leaves that the other's base has.
     has_base: bool,
+    /// What a patch made of the value below.
+    made: Option<OwnedEntry>,
 }
 
 impl<'s, 'a> Side<'s, 'a> {
@@ -145,7 +149,24 @@ impl<'s, 'a> Side<'s, 'a> {
             own: StackCursor::over(runs, range, Tombstones::Keep, order)?,
             below: Below::new(&stack[..deciding]),
             has_base: common == 0,
+            made: None,
         })
+    }
+
+    /// What the stack says of the key that `own` stands at. A patch whose value `own` has not was made for what lies
+    /// below, or in a leaf that both bases have.
+    fn word(&mut self) -> Result<Option<Entry<'_>>> {
+        let Some(entry) = self.own.entry() else {
+            return Ok(None);
+        };
+        let Payload::Patch(patch) = &entry.payload else {
+            return Ok(Some(entry));
+        };
+        let base = self.below.entry(entry.key)?;
+        let under = base.map_or(Payload::Delete, |base| base.payload);
+        self.made = Pile::new(patch).put_under(&under)?;
+        let made = self.made.as_ref().map(OwnedEntry::as_payload);
+        Ok(made.map(|payload| Entry { payload, ..entry }))
     }
 
     fn is_at_base(&self) -> bool {
@@ -163,9 +184,10 @@ fn first(old: &StackCursor<'_>, new: &StackCursor<'_>, order: KeyOrder<'_>) -> O
     }
 }
 
-fn only_old(old: &Side<'_, '_>, new: &mut Side<'_, '_>, sink: EachDifference<'_>) -> Result<()> {
-    match old.own.entry() {
-        Some(entry) if !old.is_at_base() => {
+fn only_old(old: &mut Side<'_, '_>, new: &mut Side<'_, '_>, sink: EachDifference<'_>) -> Result<()> {
+    let is_at_base = old.is_at_base();
+    match old.word()? {
+        Some(entry) if !is_at_base => {
             let other = new.below.entry(entry.key)?;
             tell(Some(entry), other, sink)
         }
@@ -173,9 +195,10 @@ fn only_old(old: &Side<'_, '_>, new: &mut Side<'_, '_>, sink: EachDifference<'_>
     }
 }
 
-fn only_new(old: &mut Side<'_, '_>, new: &Side<'_, '_>, sink: EachDifference<'_>) -> Result<()> {
-    match new.own.entry() {
-        Some(entry) if !new.is_at_base() => {
+fn only_new(old: &mut Side<'_, '_>, new: &mut Side<'_, '_>, sink: EachDifference<'_>) -> Result<()> {
+    let is_at_base = new.is_at_base();
+    match new.word()? {
+        Some(entry) if !is_at_base => {
             let other = old.below.entry(entry.key)?;
             tell(other, Some(entry), sink)
         }

@@ -2,6 +2,7 @@
 
 use super::entry::{check_chunked, check_inline, check_key};
 use super::node::LeafRef;
+use super::patch::Patch;
 use crate::chunk::ChunkList;
 use crate::error::Result;
 use crate::id::BlobId;
@@ -25,8 +26,14 @@ struct Other {
     /// Offset in the stream of the inline entry it stands before.
     at: usize,
     key: Vec<u8>,
-    /// `None`: a deletion.
-    list: Option<ChunkList>,
+    payload: OtherPayload,
+}
+
+#[derive(Clone, Debug)]
+enum OtherPayload {
+    Chunked(ChunkList),
+    Delete,
+    Patch(Patch<'static>),
 }
 
 /// An entry of a draft.
@@ -35,6 +42,7 @@ pub(super) enum DraftPayload<'a> {
     Inline(&'a [u8]),
     Chunked(&'a ChunkList),
     Delete,
+    Patch(&'a Patch<'static>),
 }
 
 impl LeafDraft {
@@ -61,22 +69,32 @@ impl LeafDraft {
         check_chunked(&list)?;
         let weight = element_len(key.len(), list.encoded_len());
         let bytes = list.bytes();
-        self.push_other(key, Some(list), bytes).map(|()| weight)
+        self.push_other(key, OtherPayload::Chunked(list), bytes)
+            .map(|()| weight)
     }
 
     /// Adds a deletion (in runs that stand on older ones only).
     pub fn push_delete(&mut self, key: &[u8]) -> Result<usize> {
-        self.push_other(key, None, 0).map(|()| element_len(key.len(), 0))
+        self.push_other(key, OtherPayload::Delete, 0)
+            .map(|()| element_len(key.len(), 0))
     }
 
-    fn push_other(&mut self, key: &[u8], list: Option<ChunkList>, value_bytes: u64) -> Result<()> {
+    /// Adds a put whose value is told by the one under it (in runs that stand on older ones only); weighs as the patch.
+    pub fn push_patch(&mut self, key: &[u8], patch: Patch<'static>) -> Result<usize> {
+        let weight = element_len(key.len(), patch.as_bytes().len());
+        let bytes = patch.as_bytes().len() as u64;
+        self.push_other(key, OtherPayload::Patch(patch), bytes)
+            .map(|()| weight)
+    }
+
+    fn push_other(&mut self, key: &[u8], payload: OtherPayload, value_bytes: u64) -> Result<()> {
         check_key(key)?;
         self.other_bytes += element_len(key.len(), 0) as u64 + value_bytes;
         let at = self.stream.len();
         self.others.push(Other {
             at,
             key: key.to_vec(),
-            list,
+            payload,
         });
         Ok(())
     }
@@ -105,7 +123,8 @@ impl LeafDraft {
 
     /// What an inner node says of this leaf once it is stored as `id`.
     pub fn leaf_ref(&self, id: BlobId) -> LeafRef {
-        let chunked = self.others.iter().filter(|other| other.list.is_some());
+        let is_chunked = |other: &&Other| matches!(other.payload, OtherPayload::Chunked(_));
+        let chunked = self.others.iter().filter(is_chunked);
         LeafRef {
             first_key: self.first_key().to_vec(),
             id,
@@ -126,14 +145,20 @@ impl LeafDraft {
         let mut others = self.others.iter().peekable();
         std::iter::from_fn(move || {
             if let Some(other) = others.next_if(|other| other.at == inline.position()) {
-                let payload = other
-                    .list
-                    .as_ref()
-                    .map_or(DraftPayload::Delete, DraftPayload::Chunked);
-                return Some((&other.key[..], payload));
+                return Some((&other.key[..], other.payload.borrowed()));
             }
             let element = inline.next()?.ok()?;
             Some((element.key, DraftPayload::Inline(element.value)))
         })
+    }
+}
+
+impl OtherPayload {
+    fn borrowed(&self) -> DraftPayload<'_> {
+        match self {
+            Self::Chunked(list) => DraftPayload::Chunked(list),
+            Self::Delete => DraftPayload::Delete,
+            Self::Patch(patch) => DraftPayload::Patch(patch),
+        }
     }
 }

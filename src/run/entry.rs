@@ -1,5 +1,6 @@
 //! One entry of a run: what a key came to be.
 
+use super::patch::Patch;
 use crate::chunk::ChunkList;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{INLINE_VALUE_BYTES_MAX, RUN_KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -14,6 +15,8 @@ pub enum Payload<'a> {
     Chunked(ChunkList),
     /// The key is gone: hides what older runs of the stack say.
     Delete,
+    /// A short value, by what it has in common with the one that the older runs of the stack make.
+    Patch(Patch<'a>),
 }
 
 /// A key and its payload, borrowed from a leaf.
@@ -34,28 +37,33 @@ pub enum OwnedEntry {
     Chunked(ChunkList),
     /// The key was deleted in this run.
     Delete,
+    /// A short value, by the one under it.
+    Patch(Patch<'static>),
 }
 
 impl Payload<'_> {
-    /// Number in the leaf's column of kinds; 3 is kept for patches.
+    /// Number in the leaf's column of kinds.
     pub fn kind(&self) -> u8 {
         match self {
             Self::Inline(_) => INLINE,
             Self::Chunked(_) => CHUNKED,
             Self::Delete => DELETE,
+            Self::Patch(_) => PATCH,
         }
     }
 
-    /// Bytes of the value; a deletion has none.
+    /// Bytes of the value; a deletion has none, and a patch counts as it is stored.
     pub fn value_bytes(&self) -> u64 {
         match self {
             Self::Inline(value) => value.len() as u64,
             Self::Chunked(list) => list.bytes(),
             Self::Delete => 0,
+            Self::Patch(patch) => patch.as_bytes().len() as u64,
         }
     }
 
-    /// Bytes of the record's canonical element; a deletion counts its key as if with an empty value.
+    /// Bytes of the record's canonical element; a deletion counts its key as if with an empty value, a patch as if it
+    /// were the value: sizes of runs tell what they cost.
     pub fn element_bytes(&self, key: &[u8]) -> u64 {
         (ELEMENT_OVERHEAD + key.len()) as u64 + self.value_bytes()
     }
@@ -66,6 +74,7 @@ impl Payload<'_> {
             Self::Inline(value) => OwnedEntry::Inline(value.to_vec()),
             Self::Chunked(list) => OwnedEntry::Chunked(list.clone()),
             Self::Delete => OwnedEntry::Delete,
+            Self::Patch(patch) => OwnedEntry::Patch(patch.clone().into_owned()),
         }
     }
 }
@@ -77,6 +86,7 @@ impl OwnedEntry {
             Self::Inline(value) => Payload::Inline(value),
             Self::Chunked(list) => Payload::Chunked(list.clone()),
             Self::Delete => Payload::Delete,
+            Self::Patch(patch) => Payload::Patch(patch.as_ref()),
         }
     }
 }
@@ -87,7 +97,7 @@ pub(super) const INLINE: u8 = 0;
 pub(super) const CHUNKED: u8 = 1;
 /// Delete.
 pub(super) const DELETE: u8 = 2;
-/// A patch of an older value; no program writes it yet.
+/// Put, value as a patch of the older one.
 pub(super) const PATCH: u8 = 3;
 
 /// Refuses a key that no run may hold.

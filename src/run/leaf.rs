@@ -7,11 +7,12 @@
 //! c  suffix lengths varint an entry: bytes of the key that follow
 //! d  payload lengths varint an entry
 //! e  suffixes       the keys without what they share
-//! f  payloads       values; chunk lists; nothing for a deletion
+//! f  payloads       values; chunk lists; nothing for a deletion; patches
 //! ```
 
 use super::draft::{DraftPayload, LeafDraft};
 use super::entry::{CHUNKED, DELETE, Entry, INLINE, PATCH, Payload, check_chunked, check_inline, check_key};
+use super::patch::Patch;
 use crate::chunk::ChunkList;
 use crate::codec::{Reader, put_varint};
 use crate::error::{Error, Kind, Result};
@@ -64,6 +65,10 @@ impl Columns {
                 CHUNKED
             }
             DraftPayload::Delete => DELETE,
+            DraftPayload::Patch(patch) => {
+                self.payloads.extend_from_slice(patch.as_bytes());
+                PATCH
+            }
         };
         self.kinds.push(kind);
         put_varint(&mut self.payload_lens, (self.payloads.len() - start) as u64);
@@ -93,7 +98,7 @@ impl Columns {
     }
 }
 
-/// The share of a draft's inline records in the set digest. Chunked ones are added by who still has their value.
+/// The share of a draft's inline records in the set digest. The others are added by who still has their value.
 pub fn set_digest(draft: &LeafDraft, key: &[u8; 32]) -> Result<SetDigest> {
     let mut acc = SetDigestAcc::new(key);
     acc.add_stream(draft.stream())?;
@@ -210,7 +215,7 @@ impl<'a> LeafReader<'a> {
         })
     }
 
-    fn other(&mut self, kind: u8, bytes: &[u8]) -> Result<Payload<'a>> {
+    fn other(&mut self, kind: u8, bytes: &'a [u8]) -> Result<Payload<'a>> {
         self.others += 1;
         match kind {
             CHUNKED => {
@@ -221,7 +226,7 @@ impl<'a> LeafReader<'a> {
             }
             DELETE if bytes.is_empty() => Ok(Payload::Delete),
             DELETE => Err(Error::corrupt("deletion with a value")),
-            PATCH => Err(Error::new(Kind::TooNew, "entry is a patch")),
+            PATCH => Patch::decode(bytes).map(Payload::Patch),
             _ => Err(Error::new(Kind::TooNew, format!("entry of kind {kind}"))),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::KeyOrder;
 use super::entry::{Entry, Payload};
+use super::patch::Patch;
 use super::walk::{LeafSpan, read_leaf};
 use crate::chunk::ChunkList;
 use crate::error::Result;
@@ -27,6 +28,7 @@ enum Held {
     Inline(Range<usize>),
     Chunked(ChunkList),
     Delete,
+    Patch(Patch<'static>),
 }
 
 impl Default for OpenLeaf {
@@ -49,6 +51,7 @@ impl OpenLeaf {
                 Payload::Inline(value) => Held::Inline(offset_of(value, &plain)),
                 Payload::Chunked(list) => Held::Chunked(list.clone()),
                 Payload::Delete => Held::Delete,
+                Payload::Patch(patch) => Held::Patch(patch.clone().into_owned()),
             };
             slots.push(Slot {
                 key: start..keys.len(),
@@ -76,6 +79,7 @@ impl OpenLeaf {
             Held::Inline(value) => Payload::Inline(&self.plain[value.clone()]),
             Held::Chunked(list) => Payload::Chunked(list.clone()),
             Held::Delete => Payload::Delete,
+            Held::Patch(patch) => Payload::Patch(patch.as_ref()),
         };
         let key = &self.keys[slot.key.clone()];
         Some(Entry { key, payload })

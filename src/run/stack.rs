@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::entry::Entry;
+use super::entry::{Entry, OwnedEntry, Payload};
 use super::open_leaf::OpenLeaf;
+use super::patch::Pile;
 use super::walk::{LeafSpan, Walker};
 use super::{KeyOrder, KeyRange};
 use crate::blob::BlobKind;
@@ -26,6 +27,8 @@ pub struct StackCursor<'a> {
     tombstones: Tombstones,
     /// The run whose entry was given last, and which must go on before the next.
     given: Option<usize>,
+    /// What its patch made, or several patches joined, where the entry is a patch.
+    made: Option<OwnedEntry>,
 }
 
 impl<'a> StackCursor<'a> {
@@ -56,12 +59,20 @@ impl<'a> StackCursor<'a> {
             order,
             tombstones,
             given: None,
+            made: None,
         })
     }
 
     /// The entry that was given last, again.
     pub(super) fn entry(&self) -> Option<Entry<'_>> {
-        self.runs[self.given?].entry()
+        let entry = self.runs[self.given?].entry()?;
+        Some(match &self.made {
+            Some(made) => Entry {
+                payload: made.as_payload(),
+                ..entry
+            },
+            None => entry,
+        })
     }
 
     /// Its key.
@@ -86,7 +97,8 @@ impl<'a> StackCursor<'a> {
         while let Some(run) = self.first() {
             if self.tombstones == Tombstones::Keep || !self.runs[run].at_tombstone() {
                 self.given = Some(run);
-                return Ok(self.runs[run].entry());
+                self.made = self.patched(run)?;
+                return Ok(self.entry());
             }
             self.pass(run)?;
         }
@@ -103,6 +115,32 @@ impl<'a> StackCursor<'a> {
             }
         }
         first.map(|(run, _)| run)
+    }
+
+    /// What becomes of a patch: the value, if what it was made for is in one of these runs, else all patches of the key.
+    fn patched(&self, run: usize) -> Result<Option<OwnedEntry>> {
+        let Some(Entry {
+            key,
+            payload: Payload::Patch(newest),
+        }) = self.runs[run].entry()
+        else {
+            return Ok(None);
+        };
+        let mut pile = Pile::new(&newest);
+        for older in &self.runs[run + 1..] {
+            let same = older
+                .key()
+                .is_some_and(|other| (self.order)(other, key) == Ordering::Equal);
+            if let Some(entry) = older.entry().filter(|_| same)
+                && let Some(value) = pile.put_under(&entry.payload)?
+            {
+                return Ok(Some(value));
+            }
+        }
+        match self.tombstones {
+            Tombstones::Keep => Ok(Some(OwnedEntry::Patch(pile.joined()))),
+            Tombstones::Drop => Err(Pile::nothing_under()),
+        }
     }
 
     /// Goes past the key that `run` stands at, in every run. The newer ones are past it already.
@@ -122,6 +160,28 @@ impl<'a> StackCursor<'a> {
         }
         current.advance()
     }
+}
+
+/// What a stack says of one key, never a deletion or a patch; `None` if there is no record. Runs newest first: they are
+/// asked one after another, until one holds the value.
+pub fn get<'a>(runs: impl Iterator<Item = Walker<'a>>, key: &[u8]) -> Result<Option<OwnedEntry>> {
+    let mut pile: Option<Pile> = None;
+    for run in runs {
+        let found = match (run.get(key)?, &mut pile) {
+            (None, _) => None,
+            (Some(OwnedEntry::Delete), None) => return Ok(None),
+            (Some(OwnedEntry::Patch(newest)), pile @ None) => {
+                *pile = Some(Pile::new(&newest));
+                None
+            }
+            (found, None) => found,
+            (Some(under), Some(pile)) => pile.put_under(&under.as_payload())?,
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    pile.map_or(Ok(None), |_| Err(Pile::nothing_under()))
 }
 
 /// Leaves of one run, in key order.

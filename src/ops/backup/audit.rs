@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{ObjectId, StreamDigest};
 use crate::leveldb::Comparator;
 use crate::ops::digests::Digests;
-use crate::ops::read::{join, runs};
+use crate::ops::read::{join, not_a_record, runs};
 use crate::repo::{BlobReader, Repo, Writer};
 use crate::report::Report;
 use crate::run::{KeyRange, OwnedEntry, StackCursor, Tombstones, Walker};
@@ -133,7 +133,7 @@ impl Sides<'_> {
         let value = match entry {
             OwnedEntry::Inline(value) => value,
             OwnedEntry::Chunked(list) => join(self.reader, &list)?,
-            OwnedEntry::Delete => Vec::new(),
+            OwnedEntry::Delete | OwnedEntry::Patch(_) => return Err(not_a_record()),
         };
         Ok(Some((key, value)))
     }

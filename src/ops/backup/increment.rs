@@ -10,7 +10,7 @@ use crate::record::SetDigestAcc;
 use crate::repo::{BlobReader, Catalog, Repo, Writer};
 use crate::report::Report;
 use crate::run::fold::{self, Fold};
-use crate::run::{KeyRange, StackCursor, Tombstones, Walker};
+use crate::run::{self, Entry, KeyRange, Payload, StackCursor, Tombstones, Walker};
 use crate::snapshot::{Capture, Content, DatabaseRoot, Run, Trust};
 use crate::source::delta::{DeltaOutcome, ages_may_differ, changes};
 use crate::source::pins::Before;
@@ -19,6 +19,7 @@ use crate::source::{Database, TornTail};
 use super::database::{Wanted, tail};
 use super::pipeline::{self, StoredRun, StoredRuns};
 use super::scan::Counts;
+use crate::ops::read::not_a_record;
 
 /// What came of the wish for an increment.
 pub enum Increment {
@@ -262,7 +263,7 @@ fn capture(outcome: &DeltaOutcome, database: &Database) -> Capture {
 }
 
 /// Makes one run of several where the plan says so. The entries are moved as they are: long values stay where they
-/// lie, and deletions stay deletions, since older runs are below.
+/// lie, and deletions stay deletions, since older runs are below. Only patches that have become long are put out.
 fn fold_stack(repo: &Repo, writer: &mut Writer, root: &mut DatabaseRoot, report: &Report) -> Result<()> {
     let Content::Logical { runs, .. } = &mut root.content else {
         return Ok(());
@@ -271,13 +272,19 @@ fn fold_stack(repo: &Repo, writer: &mut Writer, root: &mut DatabaseRoot, report:
     let Fold::Newest(count) = fold::plan(&sizes) else {
         return Ok(());
     };
-    let newest = runs.split_off(runs.len() - count);
-    let folded = fold_runs(repo, writer, &newest, report)?;
+    let folded = fold_runs(repo, writer, runs, count, report)?;
+    runs.truncate(runs.len() - count);
     runs.extend(folded);
     Ok(())
 }
 
-fn fold_runs(repo: &Repo, writer: &mut Writer, runs: &[Run], report: &Report) -> Result<Option<Run>> {
+fn fold_runs(
+    repo: &Repo,
+    writer: &mut Writer,
+    runs: &[Run],
+    count: usize,
+    report: &Report,
+) -> Result<Option<Run>> {
     let Some(first) = runs.first() else {
         return Ok(None);
     };
@@ -293,9 +300,18 @@ fn fold_runs(repo: &Repo, writer: &mut Writer, runs: &[Run], report: &Report) ->
         .map(|run| Walker::new(&reader, run.root.as_ref(), &order))
         .collect();
     let read = |scan: &mut super::scan::Scan| {
-        let mut merged = StackCursor::new(&walkers, &KeyRange::all(), Tombstones::Keep, &order)?;
+        let newest = &walkers[..count];
+        let mut merged = StackCursor::new(newest, &KeyRange::all(), Tombstones::Keep, &order)?;
         while let Some(entry) = merged.next()? {
-            scan.entry(&entry)?;
+            match &entry.payload {
+                Payload::Patch(patch) if patch.is_long() => {
+                    let value = run::stack::get(walkers.iter().copied(), entry.key)?;
+                    let value = value.ok_or_else(not_a_record)?;
+                    let payload = value.as_payload();
+                    scan.entry(&Entry { payload, ..entry })?;
+                }
+                _ => scan.entry(&entry)?,
+            }
         }
         Ok(())
     };

@@ -160,7 +160,7 @@ impl<'r> Trees<'r> {
     }
 
     fn finish<S>(mut self, scanned: Scanned, scan: S, writer: &mut Writer) -> Result<StoredRuns<S>> {
-        self.digest.merge(&scanned.base_chunked);
+        self.digest.merge(&scanned.base_aside);
         let [base_last, uncertain_last] = scanned.last_keys;
         let mut end = |tree: TreeBuilder, last_key| {
             let root = tree.finish(&mut |kind, plain| writer.add_one(kind, plain))?;

@@ -14,7 +14,7 @@ use crate::leveldb::delta::{ChangeSink, Record};
 use crate::limits::{INLINE_VALUE_BYTES_MAX, LEAF_BYTES_MAX};
 use crate::record::{SetDigestAcc, StreamDigester};
 use crate::report::Report;
-use crate::run::{Entry, LeafCutter, LeafDraft, Payload};
+use crate::run::{Entry, LeafCutter, LeafDraft, Patch, PatchMaker, Payload};
 use crate::source::RecordSink;
 
 /// A batch is sent when it holds so many bytes: some tens of leaves keep all cores busy until the next.
@@ -40,8 +40,8 @@ pub struct Draft {
 pub struct Scanned {
     /// Of all certain records in order.
     pub stream_digest: StreamDigest,
-    /// Of the certain records whose values were chunked.
-    pub base_chunked: SetDigest,
+    /// Of the certain records whose values do not stand in drafts.
+    pub base_aside: SetDigest,
     /// Of the certain records.
     pub counts: Counts,
     /// Of the records that changes took away.
@@ -70,8 +70,9 @@ pub struct Scan<'a> {
     base: Run,
     uncertain: Run,
     stream: StreamDigester,
-    /// Certain records whose values were chunked.
-    chunked: SetDigestAcc<'a>,
+    /// Certain records whose values do not stand in drafts: they were chunked, or are patches.
+    aside: SetDigestAcc<'a>,
+    patches: PatchMaker,
     /// Records that changes took away.
     taken: Taken<'a>,
 }
@@ -111,7 +112,8 @@ impl<'a> Scan<'a> {
             base: run(),
             uncertain: run(),
             stream: StreamDigester::new(),
-            chunked: SetDigestAcc::new(keys.set_digest_key().expose()),
+            aside: SetDigestAcc::new(keys.set_digest_key().expose()),
+            patches: PatchMaker::default(),
             taken: Taken {
                 digest: SetDigestAcc::new(keys.set_digest_key().expose()),
                 counts: Counts::default(),
@@ -129,7 +131,7 @@ impl<'a> Scan<'a> {
         self.send()?;
         Ok(Scanned {
             stream_digest: self.stream.digest(),
-            base_chunked: self.chunked.digest(),
+            base_aside: self.aside.digest(),
             counts: self.base.counts,
             taken_digest: self.taken.digest.digest(),
             taken_counts: self.taken.counts,
@@ -149,7 +151,7 @@ impl<'a> Scan<'a> {
         if certain {
             self.digest_draft();
             self.stream.record(key, value);
-            self.chunked.add_record(key, value);
+            self.aside.add_record(key, value);
         }
         let list = self.chunk(value)?;
         self.run(certain).draft.push_chunked(key, list)
@@ -218,6 +220,15 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
+    fn patched(&mut self, key: &[u8], value: &[u8], patch: Patch<'static>) -> Result<()> {
+        self.digest_draft();
+        self.stream.record(key, value);
+        self.aside.add_record(key, value);
+        self.base.counts.add(key, value);
+        let weight = self.base.draft.push_patch(key, patch)?;
+        self.after(key, weight, true)
+    }
+
     /// An entry of another run, as it is.
     pub fn entry(&mut self, entry: &Entry) -> Result<()> {
         let draft = &mut self.base.draft;
@@ -225,6 +236,7 @@ impl<'a> Scan<'a> {
             Payload::Inline(value) => draft.push_inline(entry.key, value)?,
             Payload::Chunked(list) => draft.push_chunked(entry.key, list.clone())?,
             Payload::Delete => draft.push_delete(entry.key)?,
+            Payload::Patch(patch) => draft.push_patch(entry.key, patch.clone().into_owned())?,
         };
         self.after(entry.key, weight, true)
     }
@@ -260,7 +272,10 @@ impl ChangeSink for Scan<'_> {
             return Ok(());
         };
         match new {
-            Some((key, value)) => self.record(key, value, true),
+            Some((key, value)) => match old.and_then(|(_, old)| self.patches.make(old, value)) {
+                Some(patch) => self.patched(key, value, patch),
+                None => self.record(key, value, true),
+            },
             None => {
                 let weight = self.base.draft.push_delete(key)?;
                 self.after(key, weight, true)

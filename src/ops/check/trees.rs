@@ -242,7 +242,7 @@ impl Trees<'_> {
         match payload {
             Payload::Inline(value) => Ok(Cow::Borrowed(value)),
             Payload::Chunked(list) => read::join(&self.reader, list).map(Cow::Owned),
-            Payload::Delete => Ok(Cow::Borrowed(&[])),
+            Payload::Delete | Payload::Patch(_) => Err(read::not_a_record()),
         }
     }
 

@@ -287,7 +287,7 @@ impl Workshop<'_> {
                 self.tables
                     .add(builder, entry.key, &read::join(self.reader, list)?)
             }
-            Payload::Delete => Err(Error::corrupt("a deletion in a run that holds every record")),
+            Payload::Delete | Payload::Patch(_) => Err(read::not_a_record()),
         }
     }
 }

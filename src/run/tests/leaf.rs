@@ -10,6 +10,8 @@ fn small() -> LeafDraft {
     draft.push_delete(b"apply").unwrap();
     draft.push_chunked(b"b", list(8)).unwrap();
     draft.push_inline(b"ba", b"").unwrap();
+    let patch = Patch::decode(&[4, 9, 9, 9, 9, 1, 7, 3, 2]).unwrap();
+    draft.push_patch(b"c", patch.into_owned()).unwrap();
     draft
 }
 
@@ -66,12 +68,15 @@ fn a_column_of_kinds_that_says_nothing_is_refused() {
 }
 
 #[test]
-fn a_patch_or_a_newer_leaf_is_too_new_not_corrupt() {
+fn a_newer_kind_or_a_newer_leaf_is_too_new_not_corrupt() {
     let leaf = encode_leaf(&small());
-    let kinds_at = leaf.windows(4).position(|kinds| kinds == [0, 2, 1, 0]).unwrap();
-    let mut patch = leaf.clone();
-    patch[kinds_at] = 3;
-    assert_eq!(read_all(&patch).unwrap_err().kind(), Kind::TooNew);
+    let kinds_at = leaf
+        .windows(5)
+        .position(|kinds| kinds == [0, 2, 1, 0, 3])
+        .unwrap();
+    let mut kind = leaf.clone();
+    kind[kinds_at] = 4;
+    assert_eq!(read_all(&kind).unwrap_err().kind(), Kind::TooNew);
     let mut newer = leaf;
     newer[0] = 2;
     assert_eq!(read_all(&newer).unwrap_err().kind(), Kind::TooNew);
@@ -129,7 +134,11 @@ fn values_are_slices_of_the_leaf() {
 
 proptest! {
     #[test]
-    fn what_goes_in_comes_out(entries in any_entries(40)) {
+    fn what_goes_in_comes_out(mut entries in any_entries(40), patched in prop::option::of(any_key())) {
+        if let Some(key) = patched {
+            let patch = Patch::decode(&[4, 9, 9, 9, 9, 1, 7, 3, 2]).unwrap();
+            entries.insert(key, OwnedEntry::Patch(patch.into_owned()));
+        }
         prop_assume!(!entries.is_empty());
         let draft = draft_of(&entries);
         let leaf = encode_leaf(&draft);

@@ -4,6 +4,7 @@
 mod diff;
 mod document;
 mod leaf;
+mod patch;
 mod stack;
 mod tree;
 
@@ -53,6 +54,7 @@ pub(super) fn push(draft: &mut LeafDraft, key: &[u8], entry: &OwnedEntry) -> usi
         OwnedEntry::Inline(value) => draft.push_inline(key, value).unwrap(),
         OwnedEntry::Chunked(list) => draft.push_chunked(key, list.clone()).unwrap(),
         OwnedEntry::Delete => draft.push_delete(key).unwrap(),
+        OwnedEntry::Patch(patch) => draft.push_patch(key, patch.clone()).unwrap(),
     }
 }
 
