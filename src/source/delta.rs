@@ -15,6 +15,8 @@ use crate::leveldb::scan::{Budget, Scan};
 pub struct DeltaOutcome {
     /// Bytes read of both states' files.
     pub bytes_read: u64,
+    /// Of those, bytes of tables that are in both states, in which single keys were looked up.
+    pub bytes_looked_up: u64,
     /// Bytes of the tables that are in one state only, and of both states' logs.
     pub bytes_differing: u64,
     /// Tables in both states.
@@ -66,6 +68,7 @@ pub fn changes(
         tables_differing: (before.own.len() + after.own.len()) as u64,
         bytes_differing: before.own_bytes() + after.own_bytes() + old.log_report.bytes + new.log_report.bytes,
         bytes_read: old.log_report.bytes + new.log_report.bytes,
+        bytes_looked_up: shared_scan.bytes_read.get(),
         damage: old.damage_at_a_glance(),
     };
     outcome.damage.extend(new.damage_at_a_glance());

@@ -264,6 +264,7 @@ impl<'a, 'w> Saving<'a, 'w> {
             since,
             keys,
             bytes_differing,
+            bytes_looked_up,
         } = made;
         self.tell_cut(&mut root, database);
         let every = self.wanted.audit_every;
@@ -284,6 +285,7 @@ impl<'a, 'w> Saving<'a, 'w> {
             since,
             keys,
             bytes_differing,
+            bytes_looked_up,
             audited,
         };
         Ok(Ok(outcome(root, self.wanted.path, Stored::Records, scope)))

@@ -3,23 +3,22 @@
 //! An increment stands on the snapshot that the pins name. It is given up, and the database read in full, whenever
 //! something about pins, snapshot or database is not as it must be; the reason is told.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::id::ObjectId;
 use crate::leveldb::Comparator;
 use crate::record::SetDigestAcc;
-use crate::repo::{BlobReader, Catalog, Repo, Writer};
+use crate::repo::{Catalog, Repo, Writer};
 use crate::report::Report;
 use crate::run::fold::{self, Fold};
-use crate::run::{self, Entry, KeyRange, Payload, StackCursor, Tombstones, Walker};
 use crate::snapshot::{Capture, Content, DatabaseRoot, Run, Trust};
 use crate::source::delta::{DeltaOutcome, ages_may_differ, changes};
 use crate::source::pins::Before;
 use crate::source::{Database, TornTail};
 
 use super::database::{Wanted, tail};
+use super::fold::fold_stack;
 use super::pipeline::{self, StoredRun, StoredRuns};
 use super::scan::Counts;
-use crate::ops::read::not_a_record;
 
 /// What came of the wish for an increment.
 pub enum Increment {
@@ -42,6 +41,8 @@ pub struct Made {
     pub keys: u64,
     /// Bytes of what had to be compared: tables that differ, and logs.
     pub bytes_differing: u64,
+    /// Bytes of other tables, in which single keys were looked up.
+    pub bytes_looked_up: u64,
 }
 
 fn full(why: impl Into<String>) -> Increment {
@@ -90,7 +91,7 @@ pub fn make(
     if let Some(damage) = stored.scan.damage.first() {
         return Ok(full(format!("{}: {}", damage.file, damage.what)));
     }
-    let bytes_differing = stored.scan.bytes_differing;
+    let (bytes_differing, bytes_looked_up) = (stored.scan.bytes_differing, stored.scan.bytes_looked_up);
     let keys = stored.base.root.as_ref().map_or(0, |root| root.top.records);
     let Some(mut root) = stacked(repo, parent, database, stored) else {
         return Ok(full("the changes do not fit the state before"));
@@ -103,6 +104,7 @@ pub fn make(
         since: before.snapshot,
         keys,
         bytes_differing,
+        bytes_looked_up,
     })))
 }
 
@@ -242,7 +244,7 @@ pub fn suspects(catalog: &Catalog, since: ObjectId, root: &DatabaseRoot) -> Vec<
 }
 
 /// `None` for a run without entries.
-fn run_of(stored: StoredRun, comparator: &Comparator) -> Option<Run> {
+pub(super) fn run_of(stored: StoredRun, comparator: &Comparator) -> Option<Run> {
     stored.root.is_some().then(|| Run {
         root: stored.root,
         last_key: stored.last_key,
@@ -259,68 +261,5 @@ fn capture(outcome: &DeltaOutcome, database: &Database) -> Capture {
         log_entries: database.log_entries(),
         torn_tails: tails.iter().map(tail).collect(),
         ..Capture::default()
-    }
-}
-
-/// Makes one run of several where the plan says so. The entries are moved as they are: long values stay where they
-/// lie, and deletions stay deletions, since older runs are below. Only patches that have become long are put out.
-fn fold_stack(repo: &Repo, writer: &mut Writer, root: &mut DatabaseRoot, report: &Report) -> Result<()> {
-    let Content::Logical { runs, .. } = &mut root.content else {
-        return Ok(());
-    };
-    let sizes: Vec<_> = runs.iter().map(Run::bytes).collect();
-    let Fold::Newest(count) = fold::plan(&sizes) else {
-        return Ok(());
-    };
-    let folded = fold_runs(repo, writer, runs, count, report)?;
-    runs.truncate(runs.len() - count);
-    runs.extend(folded);
-    Ok(())
-}
-
-fn fold_runs(
-    repo: &Repo,
-    writer: &mut Writer,
-    runs: &[Run],
-    count: usize,
-    report: &Report,
-) -> Result<Option<Run>> {
-    let Some(first) = runs.first() else {
-        return Ok(None);
-    };
-    // The newest of them may still be in open packs.
-    writer.flush()?;
-    let comparator = Comparator::from_name(&first.comparator);
-    let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-    let lookup = repo.lookup()?;
-    let reader = BlobReader::new(repo, &lookup);
-    let walkers: Vec<_> = runs
-        .iter()
-        .rev()
-        .map(|run| Walker::new(&reader, run.root.as_ref(), &order))
-        .collect();
-    let read = |scan: &mut super::scan::Scan| {
-        let newest = &walkers[..count];
-        let mut merged = StackCursor::new(newest, &KeyRange::all(), Tombstones::Keep, &order)?;
-        while let Some(entry) = merged.next()? {
-            match &entry.payload {
-                Payload::Patch(patch) if patch.is_long() => {
-                    let value = run::stack::get(walkers.iter().copied(), entry.key)?;
-                    let value = value.ok_or_else(not_a_record)?;
-                    let payload = value.as_payload();
-                    scan.entry(&Entry { payload, ..entry })?;
-                }
-                _ => scan.entry(&entry)?,
-            }
-        }
-        Ok(())
-    };
-    let stored = pipeline::store(repo, writer, read, report)?;
-    match run_of(stored.base, &comparator) {
-        Some(run) => Ok(Some(run)),
-        None => Err(Error::new(
-            Kind::Corrupt,
-            "runs with entries were folded into none",
-        )),
     }
 }

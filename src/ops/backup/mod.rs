@@ -8,6 +8,7 @@
 mod audit;
 mod database;
 mod files;
+mod fold;
 mod hooks;
 mod increment;
 mod pipeline;
@@ -133,6 +134,8 @@ pub enum Scope {
         keys: u64,
         /// Bytes of the tables that are in one of the two states only, and of both states' logs.
         bytes_differing: u64,
+        /// Bytes of other tables, in which single keys were looked up.
+        bytes_looked_up: u64,
         /// All was read besides, and agreed.
         audited: bool,
     },

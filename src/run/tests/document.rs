@@ -35,6 +35,17 @@ fn the_leaf() {
 }
 
 #[test]
+fn the_patch() {
+    let bytes = example(DOCUMENT, "patch");
+    let patch = Patch::decode(&bytes).unwrap();
+    let made = patch
+        .apply(b"the quick brown fox jumps over the lazy dog")
+        .unwrap();
+    assert_eq!(made, b"the quick brown cat jumps over the lazy dog");
+    assert_eq!(bytes[1..5], blake3::hash(&made).as_bytes()[..4]);
+}
+
+#[test]
 fn the_node() {
     let child = |key: &[u8], id: u8, records, bytes, chunked| ChildRef {
         first_key: key.to_vec(),

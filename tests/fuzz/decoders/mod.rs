@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     ("record_stream", record_stream),
     ("run_leaf", run_leaf),
     ("run_node", run_node),
+    ("run_patch", run_patch),
     ("chunk_list", chunk_list),
     ("snapshot_body", snapshot_body),
     ("directory_tree", directory_tree),

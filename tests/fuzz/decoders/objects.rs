@@ -13,7 +13,7 @@ use levault::keys::slot::Slot;
 use levault::keys::{Keyring, doors};
 use levault::pack::{PackKey, directory, read_directory, scan_directory};
 use levault::record::Elements;
-use levault::run::{LeafDraft, LeafReader, Node, Payload, encode_leaf};
+use levault::run::{LeafDraft, LeafReader, Node, Patch, PatchMaker, Payload, encode_leaf};
 use levault::snapshot::body;
 use levault::snapshot::tree::Tree;
 use levault::storage::ObjectName;
@@ -43,6 +43,7 @@ pub fn run_leaf(data: &[u8]) {
                 Payload::Inline(value) => draft.push_inline(entry.key, value),
                 Payload::Chunked(list) => draft.push_chunked(entry.key, list),
                 Payload::Delete => draft.push_delete(entry.key),
+                Payload::Patch(patch) => draft.push_patch(entry.key, patch.into_owned()),
             },
             Ok(None) => break,
             Err(_) => return,
@@ -50,6 +51,22 @@ pub fn run_leaf(data: &[u8]) {
         pushed.expect("a leaf that was read can be written");
     }
     assert_eq!(encode_leaf(&draft), data);
+}
+
+/// A patch behind the value it is applied to, whose length stands first. What a good patch makes is told by a patch again.
+pub fn run_patch(data: &[u8]) {
+    let Some((base, patch)) = data
+        .split_first()
+        .and_then(|(len, rest)| rest.split_at_checked(usize::from(*len)))
+    else {
+        return;
+    };
+    let Ok(patch) = Patch::decode(patch) else { return };
+    let Ok(value) = patch.apply(base) else { return };
+    assert_eq!(value.len(), patch.value_bytes());
+    if let Some(again) = PatchMaker::default().make(base, &value) {
+        assert_eq!(again.apply(base).expect("own patch"), value);
+    }
 }
 
 /// An inner node.

@@ -13,7 +13,7 @@ use levault::keys::{Keyring, SlotEntry};
 use levault::kind::BlobKind;
 use levault::leveldb::version::VersionEdit;
 use levault::pack::PackBuilder;
-use levault::run::{ChildRef, LeafDraft, Node, encode_leaf};
+use levault::run::{ChildRef, LeafDraft, Node, Patch, PatchMaker, encode_leaf};
 
 use super::TARGETS;
 
@@ -43,6 +43,10 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("run_leaf", encode_leaf(&draft())),
         ("run_node", node().encode()),
+        (
+            "run_patch",
+            [&[200], &old_value()[..], patch().as_bytes()].concat(),
+        ),
     ];
     let mut list = Vec::new();
     chunks().encode(&mut list);
@@ -237,7 +241,19 @@ fn draft() -> LeafDraft {
     draft.push_chunked(b"key/2", chunks()).expect("small");
     draft.push_delete(b"key/3").expect("small");
     draft.push_inline(b"key/44", b"").expect("small");
+    draft.push_patch(b"key/5", patch()).expect("small");
     draft
+}
+
+fn old_value() -> Vec<u8> {
+    (0..200).collect()
+}
+
+fn patch() -> Patch<'static> {
+    let mut new = old_value();
+    new[50..60].fill(7);
+    new.splice(100..110, *b"other");
+    PatchMaker::default().make(&old_value(), &new).expect("alike")
 }
 
 fn node() -> Node {

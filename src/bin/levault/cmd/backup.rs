@@ -274,12 +274,14 @@ fn scope_json(scope: &Scope) -> Value {
             since,
             keys,
             bytes_differing,
+            bytes_looked_up,
             audited,
         } => json!({
             "read": "changes",
             "since": since.to_hex(),
             "keys_changed": keys,
             "bytes_differing": bytes_differing,
+            "bytes_looked_up": bytes_looked_up,
             "audited": audited,
         }),
     }
