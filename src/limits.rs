@@ -137,3 +137,6 @@ pub const KEYRING_SLOTS_MAX: usize = 256;
 
 /// Longest label of a slot or a domain, bytes of UTF-8.
 pub const LABEL_BYTES_MAX: usize = 256;
+
+/// Most packs in one mark: 2.6 MB; of the largest packs 18 TB.
+pub const MARK_PACKS_MAX: usize = 1 << 16;

@@ -9,9 +9,11 @@
 //!
 //! A stage: bytes in, values out. It does not know who writes notes, nor what anybody does about what they say.
 
+pub mod mark;
 pub mod note;
 pub mod standing;
 
+pub use mark::{Mark, MarkedPack, Replaced};
 pub use standing::{Doubt, Notes, Standing};
 
 use crate::clock::UnixNanos;

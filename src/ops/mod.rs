@@ -2,12 +2,15 @@
 //! know no terminal, no argument and no exit code.
 
 pub mod backup;
+mod blobs;
 pub mod capture;
 pub mod check;
+mod closure;
 pub mod diff;
 mod digests;
 pub mod find;
 pub mod history;
+pub mod prune;
 pub mod read;
 mod recent;
 pub mod restore;

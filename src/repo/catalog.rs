@@ -9,7 +9,7 @@ use crate::snapshot::{DatabaseRoot, Known, Snapshot, select};
 use crate::storage::ObjectKind;
 
 use super::Repo;
-use super::objects::is_damage;
+use super::objects::{again_if_gone, is_damage};
 
 /// A snapshot and the name it is stored under.
 #[derive(Clone, Debug)]
@@ -32,6 +32,10 @@ pub struct Catalog {
 impl Repo {
     /// Loads all snapshots. A damaged one is told of and left out; one that cannot be fetched is an error.
     pub fn catalog(&self) -> Result<Catalog> {
+        again_if_gone(|| self.catalog_once())
+    }
+
+    fn catalog_once(&self) -> Result<Catalog> {
         let listed = self
             .storage()
             .list(ObjectKind::Snapshot)

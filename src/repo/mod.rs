@@ -12,6 +12,8 @@
 
 mod catalog;
 mod create;
+mod lease;
+mod marks;
 mod notes;
 mod objects;
 mod read;
@@ -24,6 +26,8 @@ use std::sync::Arc;
 
 pub use catalog::{Catalog, StoredSnapshot};
 pub use create::NewRepo;
+pub use lease::Lease;
+pub use marks::StoredMark;
 pub use notes::{StoredNotes, UnreadNote};
 pub use objects::{IndexFacts, Packs};
 pub(crate) use objects::{location_of, sealed_name};

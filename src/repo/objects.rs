@@ -18,6 +18,9 @@ use crate::storage::{ObjectKind, ObjectName};
 use super::create::get_named;
 use super::{Cache, OWN_DOMAIN, Repo};
 
+/// Listings until what they name must be there.
+const LISTINGS_MAX: usize = 5;
+
 /// What all index segments together say of packs.
 #[derive(Default)]
 pub struct IndexFacts {
@@ -25,6 +28,8 @@ pub struct IndexFacts {
     pub packs: HashMap<ObjectId, u64>,
     /// Segments that no live one replaces.
     pub segments: Vec<ObjectId>,
+    /// Segments that are listed and replaced.
+    pub replaced: Vec<ObjectId>,
     /// Segments whose bytes are damaged, and how: what only they know of cannot be found.
     pub unreadable: Vec<String>,
 }
@@ -63,7 +68,7 @@ impl Repo {
         )
     }
 
-    pub(super) fn put_segment(&self, segment: &Segment) -> Result<()> {
+    pub(crate) fn put_segment(&self, segment: &Segment) -> Result<()> {
         let clear = index::encode_header(segment);
         let plain = index::encode_body(segment);
         let domain = self.domain_keys().id();
@@ -93,6 +98,10 @@ impl Repo {
     /// What the listed segments say of packs; superseded ones are left out. A damaged segment is told of and left
     /// out as well: without it less is found, and nothing wrong is. (Who deletes must not go on without it.)
     pub fn index_facts(&self) -> Result<IndexFacts> {
+        again_if_gone(|| self.index_facts_once())
+    }
+
+    fn index_facts_once(&self) -> Result<IndexFacts> {
         let mut facts = IndexFacts::default();
         let mut replaced = HashSet::new();
         for listed in self.storage().list(ObjectKind::Index).act(|| "list the index")? {
@@ -108,7 +117,8 @@ impl Repo {
                 }
             }
         }
-        facts.segments.retain(|id| !replaced.contains(id));
+        let all = std::mem::take(&mut facts.segments).into_iter();
+        (facts.replaced, facts.segments) = all.partition(|id| replaced.contains(id));
         Ok(facts)
     }
 
@@ -126,7 +136,7 @@ impl Repo {
 
     /// The index: every location of every blob.
     pub fn lookup(&self) -> Result<Lookup> {
-        self.lookup_of(&self.index_facts()?)
+        again_if_gone(|| self.lookup_of(&self.index_facts_once()?))
     }
 
     /// The index of these segments.
@@ -182,25 +192,6 @@ impl Repo {
         match pack::read_directory(&key, &bytes, len)? {
             Tail::Directory(directory) => Ok(directory),
             Tail::Short { .. } => Err(Error::corrupt("the directory is longer than the pack")),
-        }
-    }
-
-    /// This version prunes nothing; a repository with marks was pruned by a later one, whose rules it lacks.
-    fn marked(&self) -> Result<HashSet<ObjectId>> {
-        match self
-            .storage()
-            .list(ObjectKind::Mark)
-            .act(|| "list the marks")?
-            .first()
-        {
-            None => Ok(HashSet::new()),
-            Some(mark) => {
-                let message = format!(
-                    "{} marks packs for deletion; install a levault that prunes",
-                    mark.name.path()
-                );
-                Err(Error::new(Kind::TooNew, message))
-            }
         }
     }
 
@@ -271,6 +262,17 @@ impl Repo {
         Ok(id)
     }
 
+    /// Takes a snapshot back that nobody was told of.
+    pub(crate) fn withdraw_snapshot(&self, id: &ObjectId) -> Result<()> {
+        let name = ObjectName {
+            kind: ObjectKind::Snapshot,
+            id: *id,
+        };
+        self.storage()
+            .delete(name)
+            .act(|| format!("delete {}", name.path()))
+    }
+
     /// One snapshot, opened and held to its name.
     pub fn snapshot(&self, id: &ObjectId) -> Result<Snapshot> {
         let name = ObjectName {
@@ -287,6 +289,17 @@ impl Repo {
             }
         }
     }
+}
+
+/// Lists and reads again where something that was listed is gone when it is read: merged, or swept, meanwhile.
+pub(super) fn again_if_gone<T>(read: impl Fn() -> Result<T>) -> Result<T> {
+    for _ in 1..LISTINGS_MAX {
+        match read() {
+            Err(error) if error.kind() == Kind::NotFound => {}
+            done => return done,
+        }
+    }
+    read()
 }
 
 /// True if the bytes are there and wrong: another copy may be right, and no retry helps.

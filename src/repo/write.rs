@@ -26,6 +26,7 @@ use crate::index::{IndexEntry, Lookup, Segment, SegmentPack};
 use crate::pack::{PackBuilder, SealedBlob};
 use crate::report::Report;
 
+use super::objects::again_if_gone;
 use super::upload::{StoredPack, Uploader};
 use super::{Repo, location_of};
 
@@ -101,6 +102,22 @@ pub struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// Starts over what the index knows; only copies in sound packs ([`Repo::sound_packs`]) count as known.
     pub fn start(repo: &'a Repo, report: &'a Report, store: Store) -> Result<Self> {
+        let (mut writer, unindexed) = again_if_gone(|| Self::open(repo, report, store))?;
+        if store == Store::New {
+            writer.adopt(unindexed)?;
+        }
+        Ok(writer)
+    }
+
+    /// The same for whoever moves blobs out of `packs`: nothing in those counts as known.
+    pub fn start_beside(repo: &'a Repo, report: &'a Report, packs: &HashSet<ObjectId>) -> Result<Self> {
+        let (mut writer, _) = again_if_gone(|| Self::open(repo, report, Store::New))?;
+        writer.sound.retain(|pack, _| !packs.contains(pack));
+        Ok(writer)
+    }
+
+    /// A writer, and the packs that no segment names.
+    fn open(repo: &'a Repo, report: &'a Report, store: Store) -> Result<(Self, Vec<(ObjectId, u64)>)> {
         repo.may_write()?;
         let facts = repo.index_facts()?;
         facts
@@ -108,7 +125,7 @@ impl<'a> Writer<'a> {
             .iter()
             .for_each(|what| report.notice(format!("{what}; what it indexed is stored again")));
         let packs = repo.packs(&facts)?;
-        let mut writer = Self {
+        let writer = Self {
             repo,
             report,
             lookup: repo.lookup_of(&facts)?,
@@ -127,10 +144,7 @@ impl<'a> Writer<'a> {
             segment_begun: Instant::now(),
             dry_run: store == Store::Nothing,
         };
-        if store == Store::New {
-            writer.adopt(packs.unindexed)?;
-        }
-        Ok(writer)
+        Ok((writer, packs.unindexed))
     }
 
     /// Indexes the packs that a killed backup stored and did not index, so that nothing of them is stored again. One of
@@ -263,6 +277,7 @@ impl<'a> Writer<'a> {
             len: stored.len,
         });
         self.sound.insert(stored.id, stored.len);
+        self.relied_on.insert(stored.id);
         for blob in &stored.directory {
             let entry = IndexEntry {
                 id: blob.id,
@@ -296,7 +311,7 @@ impl<'a> Writer<'a> {
 
     /// Stores what is still open, indexes it, and returns once everything is durable.
     ///
-    /// What comes back are the packs this writer counts on and did not store itself.
+    /// What comes back are the packs that this writer's blobs lie in, those it stored itself among them.
     pub fn finish(mut self) -> Result<HashSet<ObjectId>> {
         if self.dry_run {
             return Ok(HashSet::new());

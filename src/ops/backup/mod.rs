@@ -12,6 +12,7 @@ mod fold;
 mod hooks;
 mod increment;
 mod pipeline;
+mod publish;
 mod scan;
 
 use std::collections::HashSet;
@@ -32,6 +33,7 @@ use crate::source::{Capture, Captured, HandleSource, Pins};
 pub use audit::{Difference, Disagreement};
 use database::{Known, Saved, Wanted};
 pub use hooks::Hooks;
+use publish::RestsOn;
 
 /// How often a backup begins anew when packs it counted on vanish under it.
 const ATTEMPTS_MAX: u32 = 3;
@@ -321,8 +323,11 @@ impl Backup {
             false => {
                 let roots = saved.iter().map(|saved| saved.root.clone()).collect();
                 saved.iter().try_for_each(|saved| saved.note_suspects(repo))?;
-                repo.prove_snapshots(&saved.iter().filter_map(Saved::stands_on).collect())?;
-                Some(self.publish(repo, catalog, roots, begin, &relied_on)?)
+                let rests_on = RestsOn {
+                    packs: relied_on,
+                    parents: saved.iter().filter_map(Saved::stands_on).collect(),
+                };
+                Some(self.publish(repo, catalog, roots, begin, &rests_on)?)
             }
         };
         if let Some(snapshot) = snapshot.or(unchanged_since).filter(|_| !self.dry_run) {
@@ -358,9 +363,8 @@ impl Backup {
         catalog: &Catalog,
         roots: Vec<DatabaseRoot>,
         time: UnixNanos,
-        relied_on: &HashSet<ObjectId>,
+        rests_on: &RestsOn,
     ) -> Result<ObjectId> {
-        repo.prove(relied_on)?;
         let (counter, previous) = catalog.successor();
         let mut tags = self.tags.clone();
         tags.sort();
@@ -380,7 +384,7 @@ impl Backup {
                 .map(|root| Source::Database(Box::new(root)))
                 .collect(),
         };
-        repo.put_snapshot(&snapshot)
+        rests_on.publish(repo, &snapshot)
     }
 
     fn host(&self) -> String {

@@ -1,6 +1,5 @@
 //! Stats: what uses the space, in all, by snapshot and by database.
 
-mod blobs;
 mod uses;
 
 use crate::error::Result;
@@ -10,9 +9,9 @@ use crate::report::Report;
 use crate::snapshot::DatabaseRoot;
 use crate::storage::ObjectKind;
 
+use super::blobs::Blobs;
 use super::recent::Recent;
 use super::series::Scope;
-use blobs::Blobs;
 
 /// The whole repository, and each snapshot asked for.
 #[derive(Clone, Debug, Default)]

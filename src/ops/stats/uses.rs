@@ -4,17 +4,15 @@
 
 use std::collections::HashSet;
 
-use crate::blob::BlobKind;
-use crate::chunk::{BlobSource, ChunkList};
+use crate::chunk::BlobSource;
 use crate::error::Result;
 use crate::id::BlobId;
-use crate::leveldb::Comparator;
+use crate::ops::closure::{Closure, trees};
 use crate::report::Report;
-use crate::run::{KeyRange, Payload, Walker, read_leaf};
-use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run};
+use crate::snapshot::{DatabaseRoot, Run};
 
 use super::Share;
-use super::blobs::{Bits, Blobs};
+use crate::ops::blobs::{Bits, Blobs};
 
 /// A blob that no group uses.
 const NOBODY: u32 = u32::MAX;
@@ -30,9 +28,8 @@ pub fn shares(
     report: &Report,
 ) -> Result<Vec<Share>> {
     let mut uses = Uses {
-        source,
+        closure: Closure { source, report },
         blobs,
-        report,
         users: vec![NOBODY; blobs.len()],
         base: None,
     };
@@ -49,9 +46,8 @@ pub fn shares(
 }
 
 struct Uses<'a> {
-    source: &'a dyn BlobSource,
+    closure: Closure<'a>,
     blobs: &'a Blobs,
-    report: &'a Report,
     /// Number of the only group that uses a blob.
     users: Vec<u32>,
     /// The blobs of the base that was walked last: the next snapshot's is often the same.
@@ -85,13 +81,9 @@ impl Uses<'_> {
         for run in database.runs() {
             self.run(run, group)?;
         }
-        let files = match &database.content {
-            Content::Physical { tree } => Some(tree),
-            Content::Logical { .. } => None,
-        };
-        for tree in files.into_iter().chain(&database.beside) {
+        for tree in trees(database) {
             let mut found = Bits::new(self.blobs.len());
-            self.tree(tree, &mut found)?;
+            self.closure.tree(tree, &mut |_, id| self.note(id, &mut found))?;
             self.count(&found, group);
         }
         Ok(())
@@ -123,58 +115,16 @@ impl Uses<'_> {
         });
     }
 
-    /// Reads inner nodes, and leaves only where long values hang on them.
     fn walk(&self, run: &Run) -> Result<Bits> {
-        let comparator = Comparator::from_name(&run.comparator);
-        let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-        let walker = Walker::new(self.source, run.root.as_ref(), &order);
         let mut found = Bits::new(self.blobs.len());
-        walker.blobs(&mut |_, id| {
-            self.note(id, &mut found);
-            self.report.go_on()
-        })?;
-        let chunked = run.root.as_ref().is_some_and(|root| root.top.chunked > 0);
-        let leaves = chunked.then(|| walker.leaves(KeyRange::all()));
-        for span in leaves.into_iter().flatten() {
-            let span = span?;
-            if span.leaf.chunked == 0 {
-                continue;
-            }
-            let plain = self.source.blob(BlobKind::Leaf, &span.leaf.id)?;
-            read_leaf(&plain, &span, &order, |entry| match &entry.payload {
-                Payload::Chunked(list) => self.list(list, &mut found),
-                _ => Ok(()),
-            })?;
-        }
+        self.closure.run(run, &mut |_, id| self.note(id, &mut found))?;
         Ok(found)
     }
 
-    fn tree(&self, tree: &BlobId, found: &mut Bits) -> Result<()> {
-        self.note(tree, found);
-        for entry in DirectoryWalk::open(tree, self.source)? {
-            match entry?.kind {
-                EntryKind::File(list) => self.list(&list, found)?,
-                EntryKind::Directory(id) => self.tree(&id, found)?,
-                EntryKind::Symlink(_) | EntryKind::Database(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn list(&self, list: &ChunkList, found: &mut Bits) -> Result<()> {
-        for child in list.children() {
-            self.note(&child.id, found);
-            if list.depth() > 0 {
-                let plain = self.source.blob(BlobKind::List, &child.id)?;
-                self.list(&ChunkList::decode_blob(&plain)?, found)?;
-            }
-        }
-        self.report.go_on()
-    }
-
-    fn note(&self, id: &BlobId, found: &mut Bits) {
+    fn note(&self, id: &BlobId, found: &mut Bits) -> Result<()> {
         if let Some(number) = self.blobs.number(id) {
             found.insert(number);
         }
+        Ok(())
     }
 }

@@ -105,6 +105,11 @@ impl Bits {
         is_new
     }
 
+    /// True if it is in the set.
+    pub fn contains(&self, number: usize) -> bool {
+        self.0[number / 64] & 1 << (number % 64) != 0
+    }
+
     /// Adds all of `other` and calls `each` for those that were not there.
     pub fn extend(&mut self, other: &Self, mut each: impl FnMut(usize)) {
         for (at, (word, more)) in self.0.iter_mut().zip(&other.0).enumerate() {

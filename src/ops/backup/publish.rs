@@ -1,0 +1,46 @@
+//! The last step of a backup: proof, snapshot, and the proof again if the storage took its time (docs/ORDERING.md 5).
+
+use std::collections::HashSet;
+
+use crate::error::Result;
+use crate::id::ObjectId;
+use crate::repo::Repo;
+use crate::snapshot::Snapshot;
+
+/// How long a proof holds, by our clock: the shortest grace is six times as long.
+const PROOF_HOLDS: i64 = 3600 * 1_000_000_000;
+
+/// What a snapshot rests on.
+pub struct RestsOn {
+    /// Packs of its own blobs, stored now or before.
+    pub packs: HashSet<ObjectId>,
+    /// Snapshots whose runs it has below its own.
+    pub parents: HashSet<ObjectId>,
+}
+
+impl RestsOn {
+    /// Stores the snapshot.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Busy`] if something that it rests on has gone or may go: then it is not there.
+    pub fn publish(&self, repo: &Repo, snapshot: &Snapshot) -> Result<ObjectId> {
+        let proven = repo.clock().now();
+        self.prove(repo)?;
+        let id = repo.put_snapshot(snapshot)?;
+        let took = repo.clock().now().0.saturating_sub(proven.0);
+        if (0..=PROOF_HOLDS).contains(&took) {
+            return Ok(id);
+        }
+        // Nobody was told of it, and nothing stands on it yet.
+        self.prove(repo).or_else(|error| {
+            repo.withdraw_snapshot(&id)?;
+            Err(error)
+        })?;
+        Ok(id)
+    }
+
+    fn prove(&self, repo: &Repo) -> Result<()> {
+        repo.prove_snapshots(&self.parents)?;
+        repo.prove(&self.packs)
+    }
+}

@@ -1,0 +1,296 @@
+//! What a prune goes by, read in the order that deleters keep: packs, then marks and index, then all snapshots.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::clock::UnixNanos;
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::{BlobId, ObjectId};
+use crate::index::{IndexEntry, Location, Lookup};
+use crate::ops::blobs::{Bits, Blobs};
+use crate::ops::closure::{Closure, trees};
+use crate::ops::recent::Recent;
+use crate::repo::{BlobReader, IndexFacts, Repo, StoredMark, StoredSnapshot};
+use crate::report::Report;
+use crate::snapshot::{Run, Source};
+use crate::storage::{Listed, ObjectKind};
+
+use super::plan::{PackFacts, Standing};
+
+/// All that is there, and what needs what.
+pub struct Facts {
+    /// The packs that are listed, oldest first.
+    pub packs: Vec<PackFacts>,
+    pub marks: Vec<StoredMark>,
+    pub index: IndexFacts,
+    pub lookup: Lookup,
+    pub blobs: Blobs,
+    /// What live snapshots need.
+    pub live: Bits,
+    /// Snapshots that were forgotten so long ago that they may go.
+    pub expired: Vec<ObjectId>,
+}
+
+/// Reads everything. `now` is the storage's clock; what was forgotten less than `grace` ago may be brought back, and is
+/// kept from the sweep.
+///
+/// # Errors
+/// Of the first object that cannot be read or is not understood: it may need anything. [`Kind::Corrupt`] if a live
+/// snapshot needs a blob that is nowhere.
+pub fn gather(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Result<Facts> {
+    refuse_strangers(repo)?;
+    let listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+    let marks = repo.marks()?;
+    let index = repo.index_facts()?;
+    if let Some(what) = index.unreadable.first() {
+        return Err(Error::corrupt(what.clone()));
+    }
+    let lookup = repo.lookup_of(&index)?;
+    let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;
+    let known = Known::load(repo)?;
+    let (live, retained, expired) = {
+        let reader = BlobReader::new(repo, &lookup);
+        let source = Recent::new(&reader);
+        let mut needs = Needs {
+            closure: Closure {
+                source: &source,
+                report,
+            },
+            blobs: &blobs,
+            found: Bits::new(blobs.len()),
+            walked: HashSet::new(),
+        };
+        known.live.iter().try_for_each(|stored| needs.snapshot(stored))?;
+        let live = needs.found.clone();
+        let is_over =
+            |since: &Option<UnixNanos>| since.is_some_and(|since| now.0.saturating_sub(since.0) >= grace);
+        let (expired, kept): (Vec<_>, Vec<_>) = known.forgotten.iter().partition(|(_, since)| is_over(since));
+        kept.iter().try_for_each(|(stored, _)| needs.snapshot(stored))?;
+        let expired: Vec<_> = expired.into_iter().map(|(stored, _)| stored.id).collect();
+        (live, needs.found, expired)
+    };
+    let packs = packs(&listed, &marks, &index);
+    let mut facts = Facts {
+        packs,
+        marks,
+        index,
+        lookup,
+        blobs,
+        live,
+        expired,
+    };
+    facts.assign(&retained)?;
+    Ok(facts)
+}
+
+/// Objects that this version does not know how to keep alive.
+fn refuse_strangers(repo: &Repo) -> Result<()> {
+    match repo.storage().list(ObjectKind::Wal)?.first() {
+        None => Ok(()),
+        Some(stranger) => Err(Error::new(
+            Kind::TooNew,
+            format!(
+                "{} may need anything; {}",
+                stranger.name.path(),
+                crate::envelope::gate::advice()
+            ),
+        )),
+    }
+}
+
+fn packs(listed: &[Listed], marks: &[StoredMark], index: &IndexFacts) -> Vec<PackFacts> {
+    let mut marked: HashMap<ObjectId, Option<UnixNanos>> = HashMap::new();
+    for (mark, pack) in marks
+        .iter()
+        .flat_map(|mark| mark.mark.packs.iter().map(move |pack| (mark, pack)))
+    {
+        // Of several marks on a pack the latest counts, which is the safe side.
+        let since = marked.entry(pack.pack).or_insert(mark.since);
+        *since = since.zip(mark.since).map(|(a, b)| a.max(b));
+    }
+    let facts = |listed: &Listed| PackFacts {
+        id: listed.name.id,
+        len: listed.len,
+        modified: listed.modified,
+        standing: match index.packs.get(&listed.name.id) {
+            Some(len) if *len == listed.len => Standing::Sound,
+            Some(_) => Standing::WrongSize,
+            None => Standing::Unindexed,
+        },
+        marked: marked.get(&listed.name.id).copied(),
+        live_bytes: 0,
+        spare_copies: 0,
+        needed: false,
+        retained: false,
+    };
+    let mut packs: Vec<_> = listed.iter().map(facts).collect();
+    packs.sort_by_key(|pack| (pack.modified, pack.id));
+    packs
+}
+
+/// A copy of a blob in a pack that is there, of the right size.
+#[derive(Clone, Copy, Debug)]
+pub struct Copy {
+    /// Number of its pack.
+    pub pack: usize,
+    pub location: Location,
+}
+
+/// Takes a blob and its copies, those in older packs first.
+type EachBlob<'e> = &'e mut dyn FnMut(&BlobId, &[Copy]) -> Result<()>;
+
+impl Facts {
+    /// Calls `each` for every blob that the index knows.
+    pub fn each_blob(&self, each: EachBlob) -> Result<()> {
+        let numbers: HashMap<_, _> = self
+            .packs
+            .iter()
+            .zip(0..)
+            .map(|(pack, at)| (pack.id, at))
+            .collect();
+        let copy = |entry: &IndexEntry| {
+            let pack = *numbers.get(&entry.location.pack)?;
+            let is_sound = self.packs[pack].standing == Standing::Sound;
+            is_sound.then_some(Copy {
+                pack,
+                location: entry.location,
+            })
+        };
+        let (mut current, mut copies): (Option<BlobId>, Vec<Copy>) = (None, Vec::new());
+        let mut end = |current: &Option<BlobId>, copies: &mut Vec<Copy>| {
+            copies.sort_by_key(|copy| copy.pack);
+            let ended = current.as_ref().map_or(Ok(()), |id| each(id, copies));
+            copies.clear();
+            ended
+        };
+        for entry in self.lookup.iter_all()? {
+            let entry = entry?;
+            if current != Some(entry.id) {
+                end(&current, &mut copies)?;
+                current = Some(entry.id);
+            }
+            copies.extend(copy(&entry));
+        }
+        end(&current, &mut copies)
+    }
+
+    /// True if a live snapshot needs the blob.
+    pub fn is_live(&self, id: &BlobId) -> bool {
+        is_in(&self.live, &self.blobs, id)
+    }
+
+    /// Says of each pack what is needed of it. Of several copies in unmarked packs the one in the oldest is kept.
+    fn assign(&mut self, retained: &Bits) -> Result<()> {
+        let mut packs = self.packs.clone();
+        self.each_blob(&mut |id, copies| {
+            if !is_in(retained, &self.blobs, id) {
+                return Ok(());
+            }
+            let is_live = self.is_live(id);
+            let kept = copies.iter().position(|copy| packs[copy.pack].marked.is_none());
+            match (kept, copies.first()) {
+                (Some(kept), _) if is_live => {
+                    for (at, copy) in copies.iter().enumerate() {
+                        let pack = &mut packs[copy.pack];
+                        pack.live_bytes += u64::from(copy.location.len) * u64::from(at == kept);
+                        pack.spare_copies += u64::from(at != kept);
+                    }
+                }
+                (Some(_), _) => {}
+                (None, Some(first)) => {
+                    copies.iter().for_each(|copy| packs[copy.pack].retained = true);
+                    packs[first.pack].needed |= is_live;
+                    packs[first.pack].live_bytes += u64::from(first.location.len) * u64::from(is_live);
+                }
+                (None, None) if is_live => return Err(gone(id)),
+                (None, None) => {}
+            }
+            Ok(())
+        })?;
+        self.packs = packs;
+        Ok(())
+    }
+}
+
+fn is_in(set: &Bits, blobs: &Blobs, id: &BlobId) -> bool {
+    blobs.number(id).is_some_and(|number| set.contains(number))
+}
+
+#[cold]
+fn gone(id: &BlobId) -> Error {
+    Error::corrupt(format!(
+        "blob {}, which a snapshot needs, is in no pack that is there and whole",
+        id.short()
+    ))
+}
+
+/// What snapshots need, as it is found.
+struct Needs<'a> {
+    closure: Closure<'a>,
+    blobs: &'a Blobs,
+    found: Bits,
+    /// Runs and trees that were walked: snapshots share most.
+    walked: HashSet<(BlobId, String)>,
+}
+
+impl Needs<'_> {
+    fn snapshot(&mut self, stored: &StoredSnapshot) -> Result<()> {
+        let sources = stored.snapshot.sources.iter();
+        sources
+            .map(|source| self.source(source))
+            .collect::<Result<()>>()
+            .act(|| format!("snapshot {}", stored.id.short()))
+    }
+
+    fn source(&mut self, source: &Source) -> Result<()> {
+        match source {
+            Source::Database(database) => {
+                database.runs().try_for_each(|run| self.run(run))?;
+                trees(database).try_for_each(|tree| self.tree(tree))
+            }
+            Source::Tree(tree) => self.tree(&tree.root),
+        }
+    }
+
+    fn run(&mut self, run: &Run) -> Result<()> {
+        let Some(root) = &run.root else { return Ok(()) };
+        if !self.walked.insert((root.top.id, run.comparator.clone())) {
+            return Ok(());
+        }
+        let (blobs, found) = (self.blobs, &mut self.found);
+        self.closure.run(run, &mut |_, id| note(blobs, found, id))
+    }
+
+    fn tree(&mut self, tree: &BlobId) -> Result<()> {
+        if !self.walked.insert((*tree, String::new())) {
+            return Ok(());
+        }
+        let (blobs, found) = (self.blobs, &mut self.found);
+        self.closure.tree(tree, &mut |_, id| note(blobs, found, id))
+    }
+}
+
+fn note(blobs: &Blobs, found: &mut Bits, id: &BlobId) -> Result<()> {
+    let number = blobs.number(id).ok_or_else(|| gone(id))?;
+    found.insert(number);
+    Ok(())
+}
+
+/// All snapshots, for whoever deletes.
+struct Known {
+    live: Vec<StoredSnapshot>,
+    /// With the time since when, by the storage's clock.
+    forgotten: Vec<(StoredSnapshot, Option<UnixNanos>)>,
+}
+
+impl Known {
+    fn load(repo: &Repo) -> Result<Self> {
+        let catalog = repo.catalog()?;
+        match catalog.unreadable.first() {
+            Some(what) => Err(Error::corrupt(what.clone())),
+            None => Ok(Self {
+                live: catalog.snapshots,
+                forgotten: Vec::new(),
+            }),
+        }
+    }
+}

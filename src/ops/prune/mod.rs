@@ -1,0 +1,201 @@
+//! Prune: what no snapshot needs goes, in two steps with a grace between them, and beside backups that run.
+//!
+//! ```text
+//! sweep:  gather --plan--> delete what was marked a grace ago and is needed by nothing
+//! mark:   gather --plan--> store live blobs of wasteful packs again --> mark dead and emptied packs
+//! ```
+//! Why nothing is lost is argued in docs/ORDERING.md, section 7. The sweep comes first: it needs no space.
+
+mod gather;
+pub mod plan;
+mod repack;
+mod segments;
+pub mod sweep;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::clock::UnixNanos;
+use crate::error::{Error, Kind, Result};
+use crate::facts::{Mark, MarkedPack};
+use crate::id::ObjectId;
+use crate::limits::MARK_PACKS_MAX;
+use crate::repo::Repo;
+use crate::report::Report;
+
+use gather::{Facts, gather};
+use plan::{Limits, Plan};
+use sweep::Sweep;
+
+/// Shortest grace without a word: docs/ORDERING.md says what it covers.
+pub const GRACE_MIN: Duration = Duration::from_secs(6 * 3600);
+
+/// The grace unless it is configured.
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(72 * 3600);
+
+/// By so much may our clock differ from the storage's.
+const CLOCKS_DIFFER_MAX: i64 = 300 * 1_000_000_000;
+
+/// A prune to be run.
+#[derive(Clone, Debug)]
+pub struct Prune {
+    /// Unused bytes that may stay, for each used one: 0.05 by default.
+    pub unused_share_max: f64,
+    /// Bytes that may be stored again.
+    pub repack_bytes_max: u64,
+    /// Time between a pack's mark and its end.
+    pub grace: Duration,
+    /// Allows a grace under [`GRACE_MIN`]: for who knows that nothing else uses the repository.
+    pub unsafe_grace: bool,
+    /// Plans only.
+    pub dry_run: bool,
+}
+
+impl Default for Prune {
+    fn default() -> Self {
+        Self {
+            unused_share_max: 0.05,
+            repack_bytes_max: u64::MAX,
+            grace: GRACE_DEFAULT,
+            unsafe_grace: false,
+            dry_run: false,
+        }
+    }
+}
+
+/// What was done, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PruneOutcome {
+    /// What was deleted.
+    pub swept: Sweep,
+    /// What was marked, or needed again.
+    pub plan: Plan,
+    /// Packs that are marked now, and their bytes.
+    pub packs_marked: u64,
+    /// See [`PruneOutcome::packs_marked`].
+    pub bytes_marked: u64,
+}
+
+impl Prune {
+    /// Sweeps what is ripe, then marks what is dead.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a grace that is too short or a storage without times; [`Kind::Busy`] while another prune
+    /// has the lease; [`Kind::Mismatch`] if the clocks differ; any object that cannot be read or understood.
+    pub fn run(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
+        self.check_grace()?;
+        let _lease = match self.dry_run {
+            true => None,
+            false => Some(repo.lease("prune")?),
+        };
+        let mut outcome = PruneOutcome {
+            swept: self.sweep(repo, report)?,
+            ..PruneOutcome::default()
+        };
+        self.mark(repo, &mut outcome, report)?;
+        if self.grace.is_zero() && !self.dry_run {
+            let more = self.sweep(repo, report)?;
+            outcome.swept.packs.extend(more.packs);
+            outcome.swept.marks.extend(more.marks);
+        }
+        self.tell_marked(repo, &mut outcome)?;
+        Ok(outcome)
+    }
+
+    fn check_grace(&self) -> Result<()> {
+        match self.grace < GRACE_MIN && !self.unsafe_grace {
+            false => Ok(()),
+            true => Err(Error::new(
+                Kind::Usage,
+                "a grace under 6 hours may take data from a backup that is under way; --unsafe-grace allows it",
+            )),
+        }
+    }
+
+    fn grace_nanos(&self) -> i64 {
+        i64::try_from(self.grace.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    fn sweep(&self, repo: &Repo, report: &Report) -> Result<Sweep> {
+        let begun = repo.clock().now();
+        let now = storage_now(repo)?;
+        let facts = gather(repo, now, self.grace_nanos(), report)?;
+        let sweep = sweep::plan(&facts, self.grace_nanos(), now);
+        if !self.dry_run && !sweep.is_empty() {
+            sweep.run(repo, &facts, begun, report)?;
+        }
+        Ok(sweep)
+    }
+
+    fn mark(&self, repo: &Repo, outcome: &mut PruneOutcome, report: &Report) -> Result<()> {
+        let now = storage_now(repo)?;
+        let facts = gather(repo, now, self.grace_nanos(), report)?;
+        let limits = Limits {
+            unused_share_max: self.unused_share_max,
+            repack_bytes_max: self.repack_bytes_max,
+            grace: self.grace_nanos(),
+            pack_bytes: repo.pack_bytes() as u64,
+        };
+        outcome.plan = plan::plan(&facts.packs, &limits, now);
+        match self.dry_run {
+            true => Ok(()),
+            false => carry_out(repo, &facts, &outcome.plan, report),
+        }
+    }
+
+    fn tell_marked(&self, repo: &Repo, outcome: &mut PruneOutcome) -> Result<()> {
+        let marks = repo.marks()?;
+        let packs = marks.iter().flat_map(|mark| &mark.mark.packs);
+        let packs: HashSet<_> = packs.collect();
+        outcome.packs_marked = packs.len() as u64;
+        outcome.bytes_marked = packs.iter().map(|pack| pack.len).sum();
+        Ok(())
+    }
+}
+
+/// The storage's clock, if ours agrees with it.
+fn storage_now(repo: &Repo) -> Result<UnixNanos> {
+    let now = repo.storage_now()?;
+    let differ = now.0.saturating_sub(repo.clock().now().0);
+    match differ.saturating_abs() <= CLOCKS_DIFFER_MAX {
+        true => Ok(now),
+        false => Err(Error::new(
+            Kind::Mismatch,
+            format!(
+                "our clock and the storage's differ by {} seconds: one of them is wrong, and nothing is deleted by either",
+                differ / 1_000_000_000
+            ),
+        )),
+    }
+}
+
+/// Stores again, then marks; nothing is deleted.
+fn carry_out(repo: &Repo, facts: &Facts, plan: &Plan, report: &Report) -> Result<()> {
+    sweep::unmark(repo, &facts.marks, &plan.unmark)?;
+    let repacked: HashSet<_> = plan.repack.iter().copied().collect();
+    let going: HashSet<_> = repacked.iter().chain(&plan.dead).copied().collect();
+    if !repacked.is_empty() {
+        repack::repack(repo, facts, &repacked, &going, report)?;
+    }
+    repack::prove_spares(repo, facts, &going, report)?;
+    mark(repo, facts, going)
+}
+
+fn mark(repo: &Repo, facts: &Facts, going: HashSet<ObjectId>) -> Result<()> {
+    let lens = facts.packs.iter().filter(|pack| going.contains(&pack.id));
+    let mut packs: Vec<_> = lens
+        .map(|pack| MarkedPack {
+            pack: pack.id,
+            len: pack.len,
+        })
+        .collect();
+    packs.sort_unstable();
+    for packs in packs.chunks(MARK_PACKS_MAX) {
+        repo.put_mark(&Mark {
+            when: repo.clock().now(),
+            packs: packs.to_vec(),
+            replaces: None,
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Live blobs out of wasteful packs into new ones; each is opened and compared on the way.
+
+use std::collections::HashSet;
+
+use rayon::prelude::*;
+
+use crate::blob::NamedBlob;
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::{BlobId, ObjectId};
+use crate::index::Location;
+use crate::repo::{BlobReader, Repo, Writer};
+use crate::report::Report;
+
+use super::gather::Facts;
+
+/// Blobs read at a time, stored bytes.
+const BATCH_BYTES: u64 = 8 << 20;
+
+/// Stores the live blobs of which the kept copy is in one of `packs` again; durable and indexed on return. No copy in
+/// `going` counts.
+///
+/// # Errors
+/// [`Kind::Busy`] if a pack that has another copy has gone meanwhile; of a blob that cannot be read anywhere.
+pub fn repack(
+    repo: &Repo,
+    facts: &Facts,
+    packs: &HashSet<ObjectId>,
+    going: &HashSet<ObjectId>,
+    report: &Report,
+) -> Result<()> {
+    let wanted = wanted(facts, packs)?;
+    let reader = BlobReader::new(repo, &facts.lookup);
+    let mut writer = Writer::start_beside(repo, report, going)?;
+    for batch in batches(&wanted) {
+        let read = |(id, location): &(BlobId, Location)| read(&reader, location, id);
+        let blobs: Vec<NamedBlob> = batch.par_iter().map(read).collect::<Result<_>>()?;
+        writer.add_named(blobs)?;
+    }
+    let rests_on = writer.finish()?;
+    repo.prove(&rests_on)
+}
+
+/// The copy that is kept, or any other if that is damaged.
+fn read(reader: &BlobReader, location: &Location, id: &BlobId) -> Result<NamedBlob> {
+    reader
+        .read_at(location, id)
+        .or_else(|_| reader.read(location.kind, id))
+        .act(|| format!("read blob {} again", id.short()))
+}
+
+/// In the order in which they lie.
+fn wanted(facts: &Facts, packs: &HashSet<ObjectId>) -> Result<Vec<(BlobId, Location)>> {
+    let mut wanted = Vec::new();
+    facts.each_blob(&mut |id, copies| {
+        let kept = copies.iter().find(|copy| facts.packs[copy.pack].marked.is_none());
+        if let Some(kept) = kept.filter(|kept| packs.contains(&kept.location.pack))
+            && facts.is_live(id)
+        {
+            wanted.push((*id, kept.location));
+        }
+        Ok(())
+    })?;
+    wanted.sort_by_key(|(_, location)| (location.pack, location.offset));
+    Ok(wanted)
+}
+
+fn batches(mut wanted: &[(BlobId, Location)]) -> Vec<&[(BlobId, Location)]> {
+    let mut batches = Vec::new();
+    while !wanted.is_empty() {
+        let mut bytes = 0;
+        let fits = |(_, location): &&(BlobId, Location)| {
+            bytes += u64::from(location.len);
+            bytes <= BATCH_BYTES
+        };
+        let count = wanted.iter().take_while(fits).count().max(1);
+        let (batch, rest) = wanted.split_at(count);
+        batches.push(batch);
+        wanted = rest;
+    }
+    batches
+}
+
+/// Opens the kept copy of every live blob that has another one in `going`: a copy that was never read is none.
+///
+/// # Errors
+/// [`Kind::Corrupt`] if one is damaged; then nothing that has the other may go.
+pub fn prove_spares(repo: &Repo, facts: &Facts, going: &HashSet<ObjectId>, report: &Report) -> Result<()> {
+    let has_spares = |id: &ObjectId| {
+        let pack = facts.packs.iter().find(|pack| pack.id == *id);
+        pack.is_some_and(|pack| pack.spare_copies > 0)
+    };
+    if !going.iter().any(has_spares) {
+        return Ok(());
+    }
+    let reader = BlobReader::new(repo, &facts.lookup);
+    facts.each_blob(&mut |id, copies| {
+        let kept = copies.iter().find(|copy| facts.packs[copy.pack].marked.is_none());
+        let Some(kept) = kept.filter(|kept| !going.contains(&kept.location.pack)) else {
+            return Ok(());
+        };
+        let spare = copies.iter().any(|copy| going.contains(&copy.location.pack));
+        if spare && facts.is_live(id) {
+            report.go_on()?;
+            reader
+                .read_at(&kept.location, id)
+                .map_err(|error| damaged(id, &error))?;
+        }
+        Ok(())
+    })
+}
+
+#[cold]
+fn damaged(id: &BlobId, error: &Error) -> Error {
+    let kind = match error.kind() {
+        Kind::Interrupted => Kind::Interrupted,
+        _ => Kind::Corrupt,
+    };
+    Error::new(
+        kind,
+        format!(
+            "the copy of blob {} that was to be kept is damaged: {error}",
+            id.short()
+        ),
+    )
+}

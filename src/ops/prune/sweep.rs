@@ -1,0 +1,156 @@
+//! What is deleted, and in which order (docs/ORDERING.md 7).
+//!
+//! ```text
+//! forgotten snapshots --> index without the packs --> the packs --> marks that have done their work
+//! ```
+//! A crash in between leaves marks without packs, or entries of packs that are gone, which the next sweep removes.
+
+use std::collections::HashSet;
+
+use crate::clock::UnixNanos;
+use crate::error::{Act, Error, Kind, Result};
+use crate::facts::{Mark, MarkedPack, Replaced};
+use crate::id::ObjectId;
+use crate::repo::{Repo, StoredMark};
+use crate::report::Report;
+use crate::storage::{ObjectKind, ObjectName};
+
+use super::gather::Facts;
+use super::plan::{PackFacts, ripe};
+use super::segments;
+
+/// Deletes of one sweep end so long after its listings: who brings something back counts on that.
+const SWEEP_LASTS: i64 = 3600 * 1_000_000_000;
+
+/// What is to be deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// Snapshots that were forgotten long ago.
+    pub snapshots: Vec<ObjectId>,
+    /// Packs with their lengths.
+    pub packs: Vec<MarkedPack>,
+    /// Marks whose packs are all gone then.
+    pub marks: Vec<ObjectId>,
+    /// Marked packs that are needed again.
+    pub unmark: Vec<ObjectId>,
+}
+
+/// Plans: what is ripe `now`, by the storage's clock, and what nothing needs. Pure.
+pub fn plan(facts: &Facts, grace: i64, now: UnixNanos) -> Sweep {
+    let may_go = |pack: &&PackFacts| {
+        let since = pack.marked.flatten();
+        ripe(since, grace, now) && !pack.needed && !pack.retained
+    };
+    let going = facts.packs.iter().filter(may_go);
+    let packs: Vec<_> = going
+        .map(|pack| MarkedPack {
+            pack: pack.id,
+            len: pack.len,
+        })
+        .collect();
+    let unmark: Vec<_> = facts
+        .packs
+        .iter()
+        .filter(|pack| pack.needed)
+        .map(|pack| pack.id)
+        .collect();
+    let left: HashSet<_> = facts.packs.iter().map(|pack| pack.id).collect();
+    let left = &left - &packs.iter().map(|pack| pack.pack).collect();
+    let is_done = |mark: &&StoredMark| mark.mark.packs.iter().all(|pack| !left.contains(&pack.pack));
+    Sweep {
+        snapshots: facts.expired.clone(),
+        marks: facts.marks.iter().filter(is_done).map(|mark| mark.id).collect(),
+        packs,
+        unmark,
+    }
+}
+
+impl Sweep {
+    /// True if there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Bytes that it gives back.
+    pub fn bytes(&self) -> u64 {
+        self.packs.iter().map(|pack| pack.len).sum()
+    }
+
+    /// Carries it out. `begun` is our clock before the listings that it was planned by.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when it takes longer than an hour: run it again, which goes on from new listings.
+    pub fn run(&self, repo: &Repo, facts: &Facts, begun: UnixNanos, report: &Report) -> Result<()> {
+        let delete = |kind: ObjectKind, id: ObjectId| -> Result<()> {
+            report.go_on()?;
+            in_time(repo, begun)?;
+            let name = ObjectName { kind, id };
+            let deleted = repo.storage().delete(name);
+            deleted.act(|| format!("delete {}", name.path()))
+        };
+        unmark(repo, &facts.marks, &self.unmark)?;
+        let mut snapshots = self.snapshots.iter();
+        snapshots.try_for_each(|id| delete(ObjectKind::Snapshot, *id))?;
+        let gone = self.gone(repo, facts)?;
+        segments::rewrite(repo, &facts.index, &gone, report)?;
+        let mut packs = self.packs.iter();
+        packs.try_for_each(|pack| delete(ObjectKind::Pack, pack.pack))?;
+        self.marks.iter().try_for_each(|id| delete(ObjectKind::Mark, *id))
+    }
+
+    /// Packs that go, and those that segments name and that have gone already: in another prune, or in one that ended
+    /// too early. (One that was stored behind our listing is there.)
+    fn gone(&self, repo: &Repo, facts: &Facts) -> Result<HashSet<ObjectId>> {
+        let listed: HashSet<_> = facts.packs.iter().map(|pack| pack.id).collect();
+        let mut gone: HashSet<_> = self.packs.iter().map(|pack| pack.pack).collect();
+        for id in facts.index.packs.keys().filter(|id| !listed.contains(*id)) {
+            let kind = ObjectKind::Pack;
+            match repo.storage().stat(ObjectName { kind, id: *id }) {
+                Err(error) if error.kind() == Kind::NotFound => drop(gone.insert(*id)),
+                found => drop(found?),
+            }
+        }
+        Ok(gone)
+    }
+}
+
+fn in_time(repo: &Repo, begun: UnixNanos) -> Result<()> {
+    let took = repo.clock().now().0.saturating_sub(begun.0);
+    match (0..SWEEP_LASTS).contains(&took) {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Busy,
+            "the sweep took too long for what it knew; run it again, it goes on where it ended",
+        )),
+    }
+}
+
+/// Takes marks off `packs`. The new mark, which keeps the old one's time, is durable before the old one goes.
+pub fn unmark(repo: &Repo, marks: &[StoredMark], packs: &[ObjectId]) -> Result<()> {
+    let packs: HashSet<_> = packs.iter().collect();
+    for stored in marks {
+        let stays = |marked: &&MarkedPack| !packs.contains(&marked.pack);
+        let left: Vec<_> = stored.mark.packs.iter().filter(stays).copied().collect();
+        if left.len() == stored.mark.packs.len() {
+            continue;
+        }
+        if !left.is_empty() {
+            repo.put_mark(&Mark {
+                when: stored.mark.when,
+                packs: left,
+                replaces: stored.since.map(|since| Replaced {
+                    mark: stored.id,
+                    since,
+                }),
+            })?;
+        }
+        let name = ObjectName {
+            kind: ObjectKind::Mark,
+            id: stored.id,
+        };
+        repo.storage()
+            .delete(name)
+            .act(|| format!("delete {}", name.path()))?;
+    }
+    Ok(())
+}

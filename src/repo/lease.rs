@@ -1,0 +1,89 @@
+//! A prune's announcement: it keeps two from doing the same work, and no safety rests on it.
+
+use crate::clock::UnixNanos;
+use crate::codec::{Reader, put_prefixed};
+use crate::crypto::{Entropy, OsEntropy};
+use crate::envelope::ObjectClass;
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::ObjectId;
+use crate::limits::LABEL_BYTES_MAX;
+use crate::storage::{ObjectKind, ObjectName};
+
+use super::{OWN_DOMAIN, Repo};
+
+/// The only version of leases so far.
+const VERSION: u8 = 1;
+
+/// Longest term, and the one we take: whoever dies under a lease is in nobody's way for longer.
+const TERM: i64 = 2 * 3600 * 1_000_000_000;
+
+/// Held until it is dropped or its term is over.
+pub struct Lease<'a> {
+    repo: &'a Repo,
+    name: ObjectName,
+}
+
+impl Repo {
+    /// Takes the lease for what `text` says; [`Kind::Busy`] while somebody else has it.
+    pub fn lease(&self, text: &str) -> Result<Lease<'_>> {
+        self.may_write()?;
+        let now = self.clock().now();
+        for listed in self.storage().list(ObjectKind::Lease).act(|| "list the leases")? {
+            match self.read_lease(listed.name) {
+                Ok((expires, holder)) if now < expires && expires.0 - now.0 <= TERM => {
+                    let what = format!(
+                        "{holder} has the repository until its lease ends ({})",
+                        listed.name.path()
+                    );
+                    return Err(Error::new(Kind::Busy, what));
+                }
+                // Over, from another age, or nobody's: in no one's way.
+                _ => self.storage().delete(listed.name)?,
+            }
+        }
+        let (name, bytes) = self.new_lease(now, text)?;
+        self.storage().put_new(name, &bytes).act(|| "store a lease")?;
+        Ok(Lease { repo: self, name })
+    }
+
+    fn new_lease(&self, now: UnixNanos, text: &str) -> Result<(ObjectName, Vec<u8>)> {
+        let mut random = [0; 48];
+        OsEntropy.fill(&mut random)?;
+        let mut clear = vec![VERSION];
+        clear.extend_from_slice(&random[..16]);
+        clear.extend_from_slice(&now.0.to_le_bytes());
+        clear.extend_from_slice(&now.0.saturating_add(TERM).to_le_bytes());
+        put_prefixed(&mut clear, text.as_bytes());
+        let bytes =
+            self.keyring()
+                .seal_object(ObjectClass::Lease, OWN_DOMAIN, &clear, &[], &mut OsEntropy)?;
+        let mut id = ObjectId([0; 32]);
+        id.0.copy_from_slice(&random[16..]);
+        let kind = ObjectKind::Lease;
+        Ok((ObjectName { kind, id }, bytes))
+    }
+
+    /// When it ends, and who has it, in words. Leases have random names, so only the key tells whose they are.
+    fn read_lease(&self, name: ObjectName) -> Result<(UnixNanos, String)> {
+        let bytes = self.storage().get(name, 4096)?;
+        let named = crate::envelope::object_id(&bytes);
+        let opened = self.keyring().open_object(ObjectClass::Lease, &named, &bytes)?;
+        let mut reader = Reader::new(&opened.clear);
+        if reader.u8()? != VERSION {
+            return Err(Error::new(Kind::TooNew, "a lease of a later version"));
+        }
+        let _holder: [u8; 16] = reader.array()?;
+        let (_made, expires) = (reader.u64()?, UnixNanos(reader.u64()?.cast_signed()));
+        let len = reader.len_varint(LABEL_BYTES_MAX, "text")?;
+        let text = String::from_utf8_lossy(reader.bytes(len)?).into_owned();
+        reader.finish()?;
+        Ok((expires, text))
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        // One that stays is over in two hours.
+        let _ = self.repo.storage().delete(self.name);
+    }
+}
