@@ -12,6 +12,8 @@
 
 mod catalog;
 mod create;
+mod facts;
+mod forgotten;
 mod notes;
 mod objects;
 mod read;
@@ -22,9 +24,11 @@ mod write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use catalog::{Catalog, StoredSnapshot};
+pub use catalog::{Catalog, ForgottenSnapshot, StoredSnapshot};
 pub use create::NewRepo;
-pub use notes::{StoredNotes, UnreadNote};
+pub use facts::UnreadFact;
+pub use forgotten::StoredForgotten;
+pub use notes::StoredNotes;
 pub use objects::{IndexFacts, Packs};
 pub(crate) use objects::{location_of, sealed_name};
 pub use read::{BlobReader, Wanted};
