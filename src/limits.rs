@@ -92,6 +92,9 @@ pub const NOTE_TAG_BYTES_MAX: usize = 256;
 /// Longest reason or description in a note, bytes: a paragraph for people.
 pub const NOTE_REASON_BYTES_MAX: usize = 4 << 10;
 
+/// Snapshots that one object may forget at most: 430 KiB; a policy that lets go of more writes several.
+pub const FORGOTTEN_SNAPSHOTS_MAX: usize = 10_000;
+
 /// Longest path or symbolic link target, bytes; longest file name in a tree.
 pub const PATH_BYTES_MAX: usize = 64 << 10;
 /// See [`PATH_BYTES_MAX`].

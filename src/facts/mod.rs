@@ -5,14 +5,19 @@
 //! notes/ ── Note { when, about } ──┐
 //! notes/ ── Note { when, about } ──┼──▶ Notes ──▶ what holds of this snapshot: tags, pinned, suspect, ...
 //! notes/ ── Note { when, about } ──┘    the later by (when, name) counts
+//!                                                                          │ undeleted
+//! forgotten/ ── Forgetting { when, why, snapshots } ── Forgotten ◀─────────┘ which snapshots do not count now
 //! ```
 //!
 //! A stage: bytes in, values out. It does not know who writes notes, nor what anybody does about what they say.
 
+pub mod forgetting;
+pub mod forgotten;
 pub mod mark;
 pub mod note;
 pub mod standing;
 
+pub use forgotten::{CountedSnapshot, Forgetting, Forgotten, ForgottenSince, StoredForgetting, Why};
 pub use mark::{Mark, MarkedPack, Replaced};
 pub use standing::{Doubt, Notes, Standing};
 

@@ -139,14 +139,14 @@ fn read_store(reader: &mut Reader<'_>) -> Result<StoreNote> {
     }
 }
 
-fn read_text(reader: &mut Reader<'_>, max: usize, what: &str) -> Result<String> {
+pub(super) fn read_text(reader: &mut Reader<'_>, max: usize, what: &str) -> Result<String> {
     let len = reader.len_varint(max, what)?;
     let text = std::str::from_utf8(reader.bytes(len)?);
     text.map(str::to_owned)
         .map_err(|cause| Error::caused(Kind::Corrupt, format!("{what} is not UTF-8"), cause))
 }
 
-fn too_new(what: String) -> Error {
+pub(super) fn too_new(what: String) -> Error {
     Error::new(Kind::TooNew, format!("{what} is not known; {}", gate::advice()))
 }
 
@@ -179,7 +179,7 @@ fn check_said(said: &Said) -> Result<()> {
     }
 }
 
-fn within(what: &str, text: &str, max: usize) -> Result<()> {
+pub(super) fn within(what: &str, text: &str, max: usize) -> Result<()> {
     match text.len() <= max {
         true => Ok(()),
         false => Err(limit(format!(
@@ -189,6 +189,6 @@ fn within(what: &str, text: &str, max: usize) -> Result<()> {
     }
 }
 
-fn limit(message: impl Into<String>) -> Error {
+pub(super) fn limit(message: impl Into<String>) -> Error {
     Error::new(Kind::Limit, message)
 }

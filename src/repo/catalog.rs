@@ -1,15 +1,22 @@
-//! Which snapshots there are, and which one is meant.
+//! Which snapshots there are, which of them count, and which one is meant.
 
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
+use crate::facts::{Forgotten, ForgottenSince};
 use crate::id::{ObjectId, TimelineId};
 use crate::snapshot::{DatabaseRoot, Known, Snapshot, select};
 use crate::storage::ObjectKind;
 
-use super::Repo;
-use super::objects::{again_if_gone, is_damage};
+use super::facts::UnreadFact;
+use super::objects::is_damage;
+use super::{OWN_DOMAIN, Repo, StoredForgotten};
+
+/// How often the snapshots are listed anew because one that was listed is gone.
+const LISTINGS_MAX: u32 = 3;
 
 /// A snapshot and the name it is stored under.
 #[derive(Clone, Debug)]
@@ -20,91 +27,224 @@ pub struct StoredSnapshot {
     pub snapshot: Snapshot,
 }
 
-/// All snapshots, oldest first.
+/// A snapshot that was forgotten, and is still stored.
+#[derive(Clone, Debug)]
+pub struct ForgottenSnapshot {
+    /// Its name.
+    pub id: ObjectId,
+    /// What it says; `None` if its bytes are damaged, which nobody minds any more.
+    pub snapshot: Option<Snapshot>,
+    /// How it came that it is forgotten.
+    pub since: ForgottenSince,
+}
+
+/// All snapshots that are stored, those that count apart from those that were forgotten. What users see are those that
+/// count; a forgotten one can be had by its whole id alone, until a prune sweeps it.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// Ordered by time, then by name.
+    /// Those that count: ordered by time, then by name.
     pub snapshots: Vec<StoredSnapshot>,
-    /// Snapshots whose bytes are damaged, and how; the others do not need them.
+    /// Those that were forgotten, and not brought back: in the same order, damaged ones first.
+    pub forgotten: Vec<ForgottenSnapshot>,
+    /// Snapshots whose bytes are damaged, and how; the others do not need them. They count: nobody forgot them.
     pub unreadable: Vec<String>,
+    /// Forgettings that could not be read. What they name is among `snapshots`: to show too much is the safe side for
+    /// whoever reads, and whoever deletes stops here.
+    pub unread: Vec<UnreadFact>,
+    /// The highest counter of our domain that any snapshot has or, as far as is known, had.
+    newest: Option<(u64, ObjectId)>,
 }
 
 impl Repo {
     /// Loads all snapshots. A damaged one is told of and left out; one that cannot be fetched is an error.
     pub fn catalog(&self) -> Result<Catalog> {
-        again_if_gone(|| self.catalog_once())
-    }
-
-    fn catalog_once(&self) -> Result<Catalog> {
-        let listed = self
-            .storage()
-            .list(ObjectKind::Snapshot)
-            .act(|| "list the snapshots")?;
-        let mut catalog = Catalog::default();
-        for listed in listed {
-            let id = listed.name.id;
-            match self.snapshot(&id) {
-                Ok(snapshot) => catalog.snapshots.push(StoredSnapshot { id, snapshot }),
-                Err(error) if is_damage(&error) => catalog.unreadable.push(error.to_string()),
-                Err(error) => return Err(error),
+        for _ in 1..LISTINGS_MAX {
+            match self.list_snapshots() {
+                Err(error) if error.kind() == Kind::NotFound => {}
+                catalog => return catalog,
             }
         }
-        catalog
-            .snapshots
-            .sort_by_key(|stored| (stored.snapshot.time, stored.id));
+        self.list_snapshots()
+    }
+
+    /// The same for whoever deletes: a snapshot that counts, a forgetting or a note that cannot be read is an error,
+    /// because it could need anything, or be the one that brings back what needs it. To be called last, after packs
+    /// and index were listed (docs/ORDERING.md, rule 4), and anew for each time something is deleted.
+    pub fn catalog_to_delete_by(&self) -> Result<Catalog> {
+        let catalog = self.catalog()?;
+        if let Some(what) = catalog.unreadable.first() {
+            return Err(Error::corrupt(format!(
+                "a snapshot cannot be read, and what it needs is not known: {what}"
+            )));
+        }
+        // After the catalog, whose facts were loaded before: what they lacked is still there to stop us.
+        self.forgotten()?.complete(&self.notes()?)?;
         Ok(catalog)
     }
 
-    /// All snapshots, oldest first.
+    /// One listing. The snapshots come before the facts: what is said of them is never older than they are.
+    fn list_snapshots(&self) -> Result<Catalog> {
+        let listed = self.storage().list(ObjectKind::Snapshot);
+        let listed = listed.act(|| "list the snapshots")?;
+        let stored = self.forgotten()?;
+        let mut catalog = Catalog::default();
+        let forgotten = self.standing_of(&stored)?;
+        for id in listed.into_iter().map(|listed| listed.name.id) {
+            match (self.snapshot(&id), forgotten.of(&id)) {
+                (Ok(snapshot), None) => catalog.snapshots.push(StoredSnapshot { id, snapshot }),
+                (Ok(snapshot), Some(since)) => catalog.add_forgotten(id, Some(snapshot), since),
+                (Err(error), None) if is_damage(&error) => catalog.unreadable.push(error.to_string()),
+                (Err(error), Some(since)) if is_damage(&error) => catalog.add_forgotten(id, None, since),
+                // It was swept since it was listed.
+                (Err(error), Some(_)) if error.kind() == Kind::NotFound => {}
+                (Err(error), _) => return Err(error),
+            }
+        }
+        catalog.unread = stored.unread;
+        catalog.arrange(&forgotten);
+        Ok(catalog)
+    }
+
+    /// Which snapshots are forgotten, as far as that can be read.
+    pub fn forgotten_now(&self) -> Result<Forgotten> {
+        self.standing_of(&self.forgotten()?)
+    }
+
+    /// Notes are loaded only where one could bring something back.
+    fn standing_of(&self, stored: &StoredForgotten) -> Result<Forgotten> {
+        match stored.forgettings.is_empty() {
+            true => Ok(Forgotten::default()),
+            false => Ok(stored.standing(&self.notes()?.standing())),
+        }
+    }
+
+    /// The snapshots that count, oldest first.
     pub fn snapshots(&self) -> Result<Vec<StoredSnapshot>> {
         Ok(self.catalog()?.snapshots)
     }
 
     /// The snapshot that `words` name: `latest`, `latest~N`, an id or its beginning. A whole id needs no other
-    /// snapshot to be readable.
+    /// snapshot to be readable, and may be that of a forgotten one.
     pub fn select(&self, words: &str) -> Result<StoredSnapshot> {
-        if let Some(id) = ObjectId::from_hex(words) {
-            return Ok(StoredSnapshot {
+        match ObjectId::from_hex(words) {
+            Some(id) => Ok(StoredSnapshot {
                 id,
                 snapshot: self.snapshot(&id)?,
-            });
+            }),
+            None => self.catalog()?.select(words).cloned(),
         }
+    }
+
+    /// Proves that all of `snapshots` are still listed and not forgotten, so that what they rest on is nobody's to
+    /// delete; [`Kind::Busy`] if one has gone meanwhile.
+    ///
+    /// Why a forgotten one is as good as gone for a writer whose runs lie in it: its packs are those of a snapshot that
+    /// a prune need not spare. Only a forgetting can lead to their marks, it is durable before them, and so a proof
+    /// that finds the snapshot to count comes before any such mark (docs/ORDERING.md, section 7). For the same reason a
+    /// forgetting that cannot be read, and a prune elsewhere may well be able to, is a reason not to rest on it.
+    pub fn prove_snapshots(&self, snapshots: &HashSet<ObjectId>) -> Result<()> {
+        if snapshots.is_empty() {
+            return Ok(());
+        }
+        let busy = |what: String| Err(Error::new(Kind::Busy, what));
         let catalog = self.catalog()?;
-        let known = |stored: &StoredSnapshot| Known {
-            id: stored.id,
-            time: stored.snapshot.time,
-        };
-        let id = select(&catalog.snapshots.iter().map(known).collect::<Vec<_>>(), words)?;
-        let found = catalog.snapshots.into_iter().find(|stored| stored.id == id);
-        found.ok_or_else(|| Error::new(Kind::NotFound, format!("no snapshot {words}")))
+        if let Some(unread) = catalog.unread.first() {
+            return busy(format!(
+                "which snapshots are forgotten cannot be told: {}",
+                unread.what
+            ));
+        }
+        match snapshots.iter().find(|id| !catalog.counts(id)) {
+            None => Ok(()),
+            Some(gone) => busy(format!(
+                "snapshot {} has gone or was forgotten meanwhile",
+                gone.short()
+            )),
+        }
     }
 }
 
 impl Catalog {
-    /// Counter of the next snapshot of the domain, and the one it follows.
+    /// The snapshot among those that count that `words` name: `latest`, `latest~N`, an id or its beginning.
+    pub fn select(&self, words: &str) -> Result<&StoredSnapshot> {
+        let known = self.snapshots.iter().map(|stored| Known {
+            id: stored.id,
+            time: stored.snapshot.time,
+        });
+        let id = match select(&known.collect::<Vec<_>>(), words) {
+            Err(error) if error.kind() == Kind::NotFound => return Err(self.forgotten_or(words, error)),
+            id => id?,
+        };
+        let found = self.snapshots.iter().find(|stored| stored.id == id);
+        found.ok_or_else(|| Error::new(Kind::NotFound, format!("no snapshot {words}")))
+    }
+
+    /// True if the snapshot is here, readable and not forgotten.
+    pub fn counts(&self, id: &ObjectId) -> bool {
+        self.snapshots.iter().any(|stored| stored.id == *id)
+    }
+
+    /// How it came that the snapshot, which is still here, is forgotten.
+    pub fn forgotten(&self, id: &ObjectId) -> Option<&ForgottenSnapshot> {
+        self.forgotten.iter().find(|forgotten| forgotten.id == *id)
+    }
+
+    /// Counter of the next snapshot of the domain, and the one it follows. Forgotten ones count here, also when they
+    /// are swept: a counter that was given once is never given again.
     pub fn successor(&self) -> (u64, Option<ObjectId>) {
-        let newest = self
-            .snapshots
-            .iter()
-            .max_by_key(|stored| (stored.snapshot.counter, stored.id));
-        newest.map_or((1, None), |stored| (stored.snapshot.counter + 1, Some(stored.id)))
+        self.newest
+            .map_or((1, None), |(counter, id)| (counter.saturating_add(1), Some(id)))
     }
 
-    /// The newest earlier state of the database at `path` on `host`.
-    pub fn newest_of(&self, host: &str, path: &Path) -> Option<&DatabaseRoot> {
-        let of_host = self
-            .snapshots
-            .iter()
-            .rev()
-            .filter(|stored| stored.snapshot.host == host);
-        of_host
-            .flat_map(|stored| stored.snapshot.databases())
-            .find(|database| database.path == path.as_os_str().as_bytes())
+    /// Snapshots that count and forgotten ones, ordered by time, then by name: what happened, not what is offered.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = (ObjectId, &Snapshot)> {
+        let counting = self.snapshots.iter().map(|stored| (stored.id, &stored.snapshot));
+        let forgotten = self.forgotten.iter();
+        let forgotten = forgotten.filter_map(|forgotten| Some((forgotten.id, forgotten.snapshot.as_ref()?)));
+        let by_time = |(id, snapshot): (ObjectId, _)| ((time_of(snapshot), id), snapshot);
+        let sorted: BTreeMap<_, &Snapshot> = counting.chain(forgotten).map(by_time).collect();
+        sorted.into_iter().map(|((_, id), snapshot)| (id, snapshot))
     }
 
-    /// The history that a database at `path` continues, if its sequence numbers went on; see [`TimelineId`].
+    /// The history that a database at `path` continues, if its sequence numbers went on; see [`TimelineId`]. It is the
+    /// newest state's, forgotten or not: what was forgotten may be brought back, and must not be another's history.
     pub fn timeline_of(&self, host: &str, path: &Path) -> Option<(TimelineId, u64)> {
-        self.newest_of(host, path)
-            .map(|database| (database.timeline, database.last_sequence))
+        let of_host = self.all().rev().filter(|(_, snapshot)| snapshot.host == host);
+        let found = of_host
+            .flat_map(|(_, snapshot)| snapshot.databases())
+            .find(|database: &&DatabaseRoot| database.path == path.as_os_str().as_bytes());
+        found.map(|database| (database.timeline, database.last_sequence))
     }
+
+    fn add_forgotten(&mut self, id: ObjectId, snapshot: Option<Snapshot>, since: &ForgottenSince) {
+        let since = since.clone();
+        self.forgotten.push(ForgottenSnapshot { id, snapshot, since });
+    }
+
+    fn arrange(&mut self, forgotten: &Forgotten) {
+        self.snapshots
+            .sort_by_key(|stored| (stored.snapshot.time, stored.id));
+        self.forgotten
+            .sort_by_key(|forgotten| (forgotten.snapshot.as_ref().map(time_of), forgotten.id));
+        let stored = self.all().map(|(id, snapshot)| (snapshot.counter, id));
+        self.newest = stored.chain(forgotten.newest_of(OWN_DOMAIN)).max();
+    }
+
+    fn forgotten_or(&self, words: &str, error: Error) -> Error {
+        let prefix = words.to_ascii_lowercase();
+        let mut found = self.forgotten.iter().map(|forgotten| forgotten.id.to_hex());
+        match found.find(|id| id.starts_with(&prefix)) {
+            Some(id) => Error::new(
+                Kind::NotFound,
+                format!(
+                    "snapshot {words} is forgotten; `levault undelete {words}` brings it back, and {id} names it until then"
+                ),
+            ),
+            None => error,
+        }
+    }
+}
+
+fn time_of(snapshot: &Snapshot) -> UnixNanos {
+    snapshot.time
 }

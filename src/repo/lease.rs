@@ -28,7 +28,21 @@ impl Repo {
     pub fn lease(&self, text: &str) -> Result<Lease<'_>> {
         self.may_write()?;
         let now = self.clock().now();
-        for listed in self.storage().list(ObjectKind::Lease).act(|| "list the leases")? {
+        self.refuse_leased(now, None)?;
+        let (name, bytes) = self.new_lease(now, text)?;
+        self.storage().put_new(name, &bytes).act(|| "store a lease")?;
+        let lease = Lease { repo: self, name };
+        // Of two that come at once each sees the other now, and at least one gives way.
+        self.refuse_leased(now, Some(name))?;
+        Ok(lease)
+    }
+
+    fn refuse_leased(&self, now: UnixNanos, own: Option<ObjectName>) -> Result<()> {
+        let listed = self.storage().list(ObjectKind::Lease);
+        for listed in listed.act(|| "list the leases")? {
+            if Some(listed.name) == own {
+                continue;
+            }
             match self.read_lease(listed.name) {
                 Ok((expires, holder)) if now < expires && expires.0 - now.0 <= TERM => {
                     let what = format!(
@@ -41,9 +55,7 @@ impl Repo {
                 _ => self.storage().delete(listed.name)?,
             }
         }
-        let (name, bytes) = self.new_lease(now, text)?;
-        self.storage().put_new(name, &bytes).act(|| "store a lease")?;
-        Ok(Lease { repo: self, name })
+        Ok(())
     }
 
     fn new_lease(&self, now: UnixNanos, text: &str) -> Result<(ObjectName, Vec<u8>)> {

@@ -12,6 +12,8 @@
 
 mod catalog;
 mod create;
+mod facts;
+mod forgotten;
 mod lease;
 mod marks;
 mod notes;
@@ -24,11 +26,13 @@ mod write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use catalog::{Catalog, StoredSnapshot};
+pub use catalog::{Catalog, ForgottenSnapshot, StoredSnapshot};
 pub use create::NewRepo;
+pub use facts::UnreadFact;
+pub use forgotten::StoredForgotten;
 pub use lease::Lease;
 pub use marks::StoredMark;
-pub use notes::{StoredNotes, UnreadNote};
+pub use notes::StoredNotes;
 pub use objects::{IndexFacts, Packs};
 pub(crate) use objects::{location_of, sealed_name};
 pub use read::{BlobReader, Wanted};
@@ -86,6 +90,7 @@ pub enum Cache {
 pub struct Repo {
     inner: Arc<Inner>,
     storage: Arc<dyn Storage>,
+    clock: Arc<dyn Clock>,
 }
 
 struct Inner {
@@ -96,7 +101,6 @@ struct Inner {
     features: Features,
     slot: ObjectId,
     settings: Settings,
-    clock: Arc<dyn Clock>,
     doubts: Vec<String>,
 }
 
@@ -117,6 +121,16 @@ impl Repo {
         Self {
             inner: Arc::clone(&self.inner),
             storage,
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// The same repository by another clock than the machine's.
+    #[must_use]
+    pub fn by_clock(&self, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            ..self.clone()
         }
     }
 
@@ -127,7 +141,7 @@ impl Repo {
 
     /// What time it is.
     pub fn clock(&self) -> &dyn Clock {
-        &*self.inner.clock
+        &*self.clock
     }
 
     /// Keys of the dedup domain this process writes in.

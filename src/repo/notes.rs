@@ -1,14 +1,13 @@
 //! Notes as sealed objects: stored, listed, opened. What they say together is [`Notes`]'s to tell.
 
-use crate::crypto::OsEntropy;
-use crate::envelope::{ObjectClass, object_id};
-use crate::error::{Act, Error, Kind, Result};
+use crate::envelope::ObjectClass;
+use crate::error::{Act, Result};
 use crate::facts::{Note, Notes, note};
 use crate::id::ObjectId;
 use crate::storage::{ObjectKind, ObjectName};
 
-use super::create::get_named;
-use super::{OWN_DOMAIN, Repo};
+use super::Repo;
+use super::facts::UnreadFact;
 
 /// All notes that are stored.
 #[derive(Clone, Debug, Default)]
@@ -16,18 +15,7 @@ pub struct StoredNotes {
     /// Those that could be read, each under its name.
     pub notes: Vec<(ObjectId, Note)>,
     /// The others. Readers tell of them and go on; deleters do not ([`StoredNotes::complete`]).
-    pub unread: Vec<UnreadNote>,
-}
-
-/// A note that is there and says nothing to this program.
-#[derive(Clone, Debug)]
-pub struct UnreadNote {
-    /// Its name.
-    pub id: ObjectId,
-    /// [`Kind::TooNew`] where it is whole, and for a later levault to understand; else it is damaged or not ours.
-    pub kind: Kind,
-    /// Why it could not be read.
-    pub what: String,
+    pub unread: Vec<UnreadFact>,
 }
 
 impl StoredNotes {
@@ -41,7 +29,7 @@ impl StoredNotes {
     pub fn complete(&self) -> Result<Notes> {
         match self.unread.first() {
             None => Ok(self.standing()),
-            Some(unread) => Err(Error::new(unread.kind, unread.what.clone())),
+            Some(unread) => Err(unread.error()),
         }
     }
 }
@@ -49,62 +37,25 @@ impl StoredNotes {
 impl Repo {
     /// Stores a note; it is durable when its name comes back.
     pub fn put_note(&self, note: &Note) -> Result<ObjectId> {
-        self.may_write()?;
         let plain = note::encode(note)?;
-        let bytes = self
-            .keyring()
-            .seal_object(ObjectClass::Note, OWN_DOMAIN, &[], &plain, &mut OsEntropy)?;
-        let name = named(object_id(&bytes));
-        self.storage()
-            .put_new(name, &bytes)
-            .act(|| format!("store {}", name.path()))?;
-        Ok(name.id)
+        self.put_fact(ObjectClass::Note, ObjectKind::Note, &plain)
     }
 
     /// One note, opened and held to its name.
     pub fn note(&self, id: &ObjectId) -> Result<Note> {
-        let name = named(*id);
-        let bytes = get_named(&**self.storage(), name)?;
-        let opened = self.keyring().open_object(ObjectClass::Note, id, &bytes)?;
-        match opened.clear.is_empty() {
-            true => note::decode(&opened.plain).act(|| name.path()),
-            false => Err(Error::corrupt("a note with a clear part").act(name.path())),
-        }
+        let name = ObjectName::new(ObjectKind::Note, *id);
+        let plain = self.fact(ObjectClass::Note, name)?;
+        note::decode(&plain).act(|| name.path())
     }
 
     /// Loads all notes. One that cannot be read is told of and left out; one that cannot be fetched is an error.
     pub fn notes(&self) -> Result<StoredNotes> {
-        let mut all = StoredNotes::default();
-        for listed in self.storage().list(ObjectKind::Note).act(|| "list the notes")? {
+        let (notes, unread) = self.facts(ObjectKind::Note, |listed| {
             let id = listed.name.id;
-            match self.note(&id) {
-                Ok(note) => all.notes.push((id, note)),
-                Err(error) if is_unreadable(&error) => all.unread.push(UnreadNote {
-                    id,
-                    kind: error.kind(),
-                    what: error.to_string(),
-                }),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(all)
+            self.note(&id).map(|note| (id, note))
+        })?;
+        Ok(StoredNotes { notes, unread })
     }
-}
-
-fn named(id: ObjectId) -> ObjectName {
-    ObjectName {
-        kind: ObjectKind::Note,
-        id,
-    }
-}
-
-/// True if no retry helps. Anybody who can write to the storage can put an object there that is sealed under no key
-/// of ours, or too large: it must not keep readers from their data.
-fn is_unreadable(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        Kind::Corrupt | Kind::Torn | Kind::TooNew | Kind::WrongKey | Kind::Limit
-    )
 }
 
 #[cfg(test)]
@@ -113,10 +64,12 @@ mod tests {
 
     use super::*;
     use crate::clock::UnixNanos;
+    use crate::crypto::OsEntropy;
+    use crate::error::Kind;
     use crate::facts::{About, Said};
     use crate::keys::{Password, SlotCost};
     use crate::ops::check::{Check, ReadData};
-    use crate::repo::{NewRepo, Settings};
+    use crate::repo::{NewRepo, OWN_DOMAIN, Settings};
     use crate::report::Report;
     use crate::storage::MemoryStorage;
 
@@ -142,7 +95,7 @@ mod tests {
             .keyring()
             .seal_object(class, OWN_DOMAIN, clear, plain, &mut entropy);
         let bytes = sealed.unwrap();
-        let name = named(object_id(&bytes));
+        let name = ObjectName::of_content(ObjectKind::Note, &bytes);
         repo.storage().put_new(name, &bytes).unwrap();
         name.id
     }
@@ -160,7 +113,7 @@ mod tests {
         let check = Check { read: ReadData::None };
         let outcome = check.run(&repo, &Report::default()).unwrap();
         assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);
-        let path = named(newer).path();
+        let path = ObjectName::new(ObjectKind::Note, newer).path();
         let told = outcome.notices.iter().find(|notice| notice.object == path);
         assert!(told.unwrap().what.contains("note kind 99"), "{told:?}");
     }

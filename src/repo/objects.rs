@@ -207,23 +207,6 @@ impl Repo {
         }
     }
 
-    /// Proves that all of `snapshots` are still listed, so that what they rest on is nobody's to delete;
-    /// [`Kind::Busy`] if one has gone meanwhile.
-    pub fn prove_snapshots(&self, snapshots: &HashSet<ObjectId>) -> Result<()> {
-        let listed = self
-            .storage()
-            .list(ObjectKind::Snapshot)
-            .act(|| "list the snapshots")?;
-        let listed: HashSet<_> = listed.into_iter().map(|listed| listed.name.id).collect();
-        match snapshots.difference(&listed).next() {
-            None => Ok(()),
-            Some(gone) => Err(Error::new(
-                Kind::Busy,
-                format!("snapshot {} has gone meanwhile", gone.short()),
-            )),
-        }
-    }
-
     /// A pack's own word on what lies where in it.
     pub(crate) fn pack_directory(&self, id: &ObjectId, len: u64) -> Result<Vec<PackedBlob>> {
         let name = ObjectName {

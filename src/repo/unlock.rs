@@ -64,12 +64,12 @@ impl Repo {
             features,
             slot,
             settings,
-            clock: Arc::new(SystemClock),
             doubts,
         };
         Ok(Repo {
             inner: Arc::new(inner),
             storage,
+            clock: Arc::new(SystemClock),
         })
     }
 

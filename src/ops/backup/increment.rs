@@ -7,7 +7,7 @@ use crate::error::{Kind, Result};
 use crate::id::ObjectId;
 use crate::leveldb::Comparator;
 use crate::record::SetDigestAcc;
-use crate::repo::{Catalog, Repo, Writer};
+use crate::repo::{Catalog, Repo, StoredSnapshot, Writer};
 use crate::report::Report;
 use crate::run::fold::{self, Fold};
 use crate::snapshot::{Capture, Content, DatabaseRoot, Run, Trust};
@@ -110,18 +110,7 @@ pub fn make(
 
 /// The pinned snapshot's database, if an increment may stand on it.
 fn parent<'a>(repo: &Repo, wanted: &Wanted<'a>, before: &Before) -> Result<&'a DatabaseRoot, String> {
-    let stored = wanted
-        .known
-        .catalog
-        .snapshots
-        .iter()
-        .find(|stored| stored.id == before.snapshot);
-    let Some(stored) = stored else {
-        return Err(format!(
-            "snapshot {}, which it was compared with, is gone",
-            before.snapshot.short()
-        ));
-    };
+    let stored = counting(&wanted.known.catalog, &before.snapshot)?;
     let Some(root) = stored.snapshot.databases().find(|root| root.name == before.name) else {
         return Err(format!(
             "snapshot {} has no database {}",
@@ -151,6 +140,23 @@ fn parent<'a>(repo: &Repo, wanted: &Wanted<'a>, before: &Before) -> Result<&'a D
         Fold::Renew => Err("its changes have grown to half of it, so that it is stored anew".into()),
         _ => Ok(root),
     }
+}
+
+/// The pinned snapshot, if it counts. A forgotten one is as good as gone: its packs are nobody's to rest on, and may be
+/// marked already ([`Repo::prove_snapshots`]).
+fn counting<'a>(catalog: &'a Catalog, id: &ObjectId) -> Result<&'a StoredSnapshot, String> {
+    if let Some(unread) = catalog.unread.first() {
+        return Err(format!(
+            "which snapshots are forgotten cannot be told: {}",
+            unread.what
+        ));
+    }
+    let gone = match catalog.forgotten(id) {
+        Some(_) => "forgotten",
+        None => "gone",
+    };
+    let found = catalog.snapshots.iter().find(|stored| stored.id == *id);
+    found.ok_or_else(|| format!("snapshot {}, which it was compared with, is {gone}", id.short()))
 }
 
 /// What tells that the two states are not one database's, or not whole.
@@ -229,13 +235,13 @@ fn stacked(
 }
 
 /// Snapshots that a disagreement puts in doubt: those that stand on increments since all of the database was last read.
+/// Forgotten ones too: they may be brought back, and one of them may be what was read in full.
 pub fn suspects(catalog: &Catalog, since: ObjectId, root: &DatabaseRoot) -> Vec<ObjectId> {
-    let at = catalog.snapshots.iter().position(|stored| stored.id == since);
-    let until = catalog.snapshots.iter().take(at.map_or(0, |at| at + 1)).rev();
-    let of_it = until.filter_map(|stored| {
-        let mut databases = stored.snapshot.databases();
+    let until = catalog.all().rev().skip_while(|(id, _)| *id != since);
+    let of_it = until.filter_map(|(id, snapshot)| {
+        let mut databases = snapshot.databases();
         let found = databases.find(|other| other.timeline == root.timeline && other.name == root.name)?;
-        Some((stored.id, found.capture.increments))
+        Some((id, found.capture.increments))
     });
     of_it
         .take_while(|(_, increments)| *increments > 0)

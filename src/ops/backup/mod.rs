@@ -191,11 +191,12 @@ impl Backup {
         let begin = repo.clock().now();
         for attempt in 1.. {
             let known = Known::load(repo)?;
-            known
-                .catalog
-                .unreadable
+            let catalog = &known.catalog;
+            catalog.unreadable.iter().for_each(|what| report.notice(what));
+            catalog
+                .unread
                 .iter()
-                .for_each(|what| report.notice(what));
+                .for_each(|unread| report.notice(&unread.what));
             let mut save = |writer: &mut Writer| self.save_paths(repo, writer, &known, &names, report);
             match self.attempt(repo, &known.catalog, begin, report, &mut save) {
                 Err(error) if error.kind() == Kind::Busy && attempt < ATTEMPTS_MAX => {
@@ -318,6 +319,8 @@ impl Backup {
         let mut saved = save(&mut writer)?;
         let relied_on = writer.finish()?;
         let unchanged_since = self.unchanged(&saved, catalog);
+        // One that was forgotten meanwhile is not there to say that nothing changed since.
+        repo.prove_snapshots(&unchanged_since.into_iter().collect())?;
         let snapshot = match self.dry_run || unchanged_since.is_some() {
             true => None,
             false => {

@@ -1,19 +1,23 @@
-//! The notes: each opens under its name, and what they say that people should know.
+//! Notes and forgettings: each opens under its name, and what they say that people should know.
 
 use std::collections::HashSet;
 
 use crate::clock::UnixNanos;
-use crate::error::{Act, Kind, Result};
-use crate::facts::{About, Doubt, Note, Notes, Standing};
+use crate::error::{Kind, Result};
+use crate::facts::{About, Doubt, Forgotten, Note, Notes, Standing};
 use crate::id::ObjectId;
-use crate::repo::{Repo, StoredNotes, UnreadNote};
-use crate::storage::{ObjectKind, ObjectName};
+use crate::repo::{Repo, StoredNotes, UnreadFact};
+use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::findings::Findings;
 
 /// What to do about a note that cannot be read.
 const FROM_A_COPY: &str =
     "bring the note back from another copy of the repository; what it said does not count until then";
+
+/// What to do about a forgetting that cannot be read.
+const FORGOTTEN_FROM_A_COPY: &str = "bring it back from another copy of the repository; the snapshots it names count until \
+     then, and nothing is pruned";
 
 /// What to do about a suspect snapshot.
 const SUSPECT_HELPS: &str = "prefer a snapshot that is not suspect; if it must be this one, restore it and compare what \
@@ -38,32 +42,62 @@ pub struct Notice {
     pub helps: String,
 }
 
-/// Opens every note; those that cannot be opened are findings. The snapshots are listed after the notes, so that one
-/// which is noted on while we look is not taken for gone.
-pub fn check(repo: &Repo, findings: &mut Findings) -> Result<Vec<Notice>> {
-    let stored = repo.notes()?;
-    let listed = repo.storage().list(ObjectKind::Snapshot);
-    let listed = listed.act(|| "list the snapshots")?;
-    let there: HashSet<_> = listed.into_iter().map(|snapshot| snapshot.name.id).collect();
-    let (too_new, damaged): (Vec<_>, Vec<_>) =
-        (stored.unread.iter()).partition(|unread| unread.kind == Kind::TooNew);
-    for unread in damaged {
-        findings.add(
-            path(ObjectKind::Note, unread.id),
-            unread.what.clone(),
-            FROM_A_COPY,
-        );
-    }
-    let mut notices = suspects(&stored.standing(), &there);
-    notices.extend(gone(&stored, &there));
-    notices.extend(too_new.into_iter().map(unknown));
-    Ok(notices)
+/// All that was noted and forgotten.
+pub struct Facts {
+    notes: StoredNotes,
+    unread: Vec<UnreadFact>,
+    /// Which snapshots do not count.
+    pub forgotten: Forgotten,
 }
 
-fn suspects(notes: &Notes, there: &HashSet<ObjectId>) -> Vec<Notice> {
+impl Facts {
+    /// To be loaded after the snapshots were listed, so that one which is noted on while we look is not taken for gone.
+    pub fn load(repo: &Repo) -> Result<Self> {
+        let stored = repo.forgotten()?;
+        let notes = repo.notes()?;
+        Ok(Self {
+            forgotten: stored.standing(&notes.standing()),
+            unread: stored.unread,
+            notes,
+        })
+    }
+
+    /// Forgotten snapshots that are still stored.
+    pub fn forgotten_among(&self, listed: &[Listed]) -> u64 {
+        let is_forgotten = |it: &&Listed| self.forgotten.of(&it.name.id).is_some();
+        listed.iter().filter(is_forgotten).count() as u64
+    }
+
+    /// Every fact opens, or is a finding; what people should know of them are notices.
+    pub fn check(&self, listed: &[Listed], findings: &mut Findings) -> Vec<Notice> {
+        let there: HashSet<_> = listed.iter().map(|snapshot| snapshot.name.id).collect();
+        let notes = self.notes.unread.iter().map(|unread| (ObjectKind::Note, unread));
+        let forgettings = self.unread.iter().map(|unread| (ObjectKind::Forgotten, unread));
+        let (too_new, damaged): (Vec<_>, Vec<_>) = notes
+            .chain(forgettings)
+            .partition(|(_, unread)| unread.kind == Kind::TooNew);
+        for (kind, unread) in damaged {
+            findings.add(path(kind, unread.id), unread.what.clone(), from_a_copy(kind));
+        }
+        let counts = |id: &ObjectId| there.contains(id) && self.forgotten.of(id).is_none();
+        let mut notices = suspects(&self.notes.standing(), counts);
+        notices.extend(gone(&self.notes, &there, &self.forgotten));
+        notices.extend(too_new.into_iter().map(|(kind, unread)| unknown(kind, unread)));
+        notices
+    }
+}
+
+fn from_a_copy(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Forgotten => FORGOTTEN_FROM_A_COPY,
+        _ => FROM_A_COPY,
+    }
+}
+
+fn suspects(notes: &Notes, counts: impl Fn(&ObjectId) -> bool) -> Vec<Notice> {
     notes
         .snapshots()
-        .filter(|(id, _)| there.contains(id))
+        .filter(|(id, _)| counts(id))
         .filter_map(|(id, standing)| suspect(*id, standing))
         .collect()
 }
@@ -80,10 +114,15 @@ fn suspect(id: ObjectId, standing: &Standing) -> Option<Notice> {
     })
 }
 
-/// Notes on snapshots that are not there. That is how it looks after a snapshot was deleted: no damage.
-fn gone<'a>(stored: &'a StoredNotes, there: &'a HashSet<ObjectId>) -> impl Iterator<Item = Notice> + 'a {
-    stored.notes.iter().filter_map(|(name, note)| {
-        let subject = subject(note).filter(|id| !there.contains(id))?;
+/// Notes on snapshots that are not there and were not forgotten. A lost one leaves a gap, which is a finding of its own.
+fn gone<'a>(
+    stored: &'a StoredNotes,
+    there: &'a HashSet<ObjectId>,
+    forgotten: &'a Forgotten,
+) -> impl Iterator<Item = Notice> + 'a {
+    let is_gone = |id: &ObjectId| !there.contains(id) && forgotten.of(id).is_none();
+    stored.notes.iter().filter_map(move |(name, note)| {
+        let subject = subject(note).filter(is_gone)?;
         Some(Notice {
             object: path(ObjectKind::Note, *name),
             what: format!("is about snapshot {}, which is not here", subject.short()),
@@ -100,9 +139,9 @@ fn subject(note: &Note) -> Option<ObjectId> {
     }
 }
 
-fn unknown(unread: &UnreadNote) -> Notice {
+fn unknown(kind: ObjectKind, unread: &UnreadFact) -> Notice {
     Notice {
-        object: path(ObjectKind::Note, unread.id),
+        object: path(kind, unread.id),
         what: unread.what.clone(),
         since: None,
         helps: TOO_NEW_HELPS.into(),

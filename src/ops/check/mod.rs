@@ -21,13 +21,16 @@ mod packs;
 mod snapshots;
 mod trees;
 
-use crate::error::Result;
-use crate::repo::Repo;
+use crate::error::{Act, Result};
+use crate::repo::{Repo, StoredSnapshot};
 use crate::report::Report;
+use crate::storage::ObjectKind;
 
+use facts::Facts;
 pub use facts::Notice;
 pub use findings::Finding;
 use findings::Findings;
+use packs::PackFacts;
 use trees::Ground;
 
 /// How much pack data is read.
@@ -66,6 +69,8 @@ pub struct CheckOutcome {
     pub notices: Vec<Notice>,
     /// Snapshots looked at.
     pub snapshots: u64,
+    /// Snapshots that are stored and forgotten: nobody needs what they hold, so they were not looked at.
+    pub forgotten: u64,
     /// Packs listed.
     pub packs: u64,
     /// Packs whose data was read.
@@ -82,15 +87,19 @@ impl Check {
         let mut findings = Findings::default();
         let mut outcome = CheckOutcome::default();
         objects::check(repo, &mut findings)?;
-        outcome.notices = facts::check(repo, &mut findings)?;
         // Snapshots before the index, as every reader: a backup that ends meanwhile then looks like none.
-        let snapshots = snapshots::check(repo, &mut findings)?;
+        let listed = repo.storage().list(ObjectKind::Snapshot);
+        let listed = listed.act(|| "list the snapshots")?;
+        let facts = Facts::load(repo)?;
+        outcome.notices = facts.check(&listed, &mut findings);
+        let snapshots = snapshots::check(repo, &listed, &facts.forgotten, &mut findings)?;
+        outcome.forgotten = facts.forgotten_among(&listed);
         let index = objects::index(repo, &mut findings)?;
-        let facts = packs::check(repo, &index, self.read, &mut findings, &mut outcome, report)?;
+        let packs = packs::check(repo, &index, self.read, &mut findings, &mut outcome, report)?;
         let ground = Ground {
             repo,
             index: &index,
-            packs: &facts,
+            packs: &packs,
             data: self.read == ReadData::All,
             report,
         };
@@ -98,4 +107,22 @@ impl Check {
         outcome.findings = findings.finish();
         Ok(outcome)
     }
+}
+
+/// What a snapshot lacks: its trees are walked whole, and each blob that they lead to must lie in a pack that may be
+/// counted on (indexed, listed, of the right size, unmarked). No data is read. Empty: it can be relied on.
+pub fn lacks(repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<Vec<Finding>> {
+    let mut findings = Findings::default();
+    let index = objects::index(repo, &mut Findings::default())?;
+    let sound = repo.sound_packs(&index.facts)?;
+    let ground = Ground {
+        repo,
+        index: &index,
+        packs: &PackFacts::of_sound(&index, &sound),
+        data: false,
+        report,
+    };
+    let stored = std::slice::from_ref(stored);
+    trees::check(&ground, stored, &mut findings, &mut CheckOutcome::default())?;
+    Ok(findings.finish())
 }

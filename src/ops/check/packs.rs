@@ -33,6 +33,16 @@ pub struct PackFacts {
 }
 
 impl PackFacts {
+    /// All indexed packs but the sound ones are as good as lost.
+    pub fn of_sound(index: &Index, sound: &HashMap<ObjectId, u64>) -> Self {
+        let unsound = index.facts.packs.keys().filter(|id| !sound.contains_key(*id));
+        let why = || "is missing, of another size, or marked to go".to_owned();
+        Self {
+            lost: unsound.map(|id| (*id, why())).collect(),
+            bad: HashSet::new(),
+        }
+    }
+
     /// What is wrong with this copy of a blob; `None` if nothing is known to be.
     pub fn wrong_with(&self, location: &Location) -> Option<String> {
         match self.lost.get(&location.pack) {

@@ -1,8 +1,12 @@
 //! The snapshots themselves: each opens under its name, and none is missing between two.
 
-use crate::error::{Act, Result};
-use crate::repo::{Repo, StoredSnapshot};
-use crate::storage::{ObjectKind, ObjectName};
+use std::collections::BTreeSet;
+
+use crate::error::{Kind, Result};
+use crate::facts::Forgotten;
+use crate::id::ObjectId;
+use crate::repo::{OWN_DOMAIN, Repo, StoredSnapshot};
+use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::findings::Findings;
 
@@ -10,36 +14,54 @@ use super::findings::Findings;
 const HELPS: &str =
     "bring the object back from another copy of the repository; other snapshots do not need it";
 
-/// The snapshots that can be read, by counter; the others are findings, and so are gaps between them.
-pub fn check(repo: &Repo, findings: &mut Findings) -> Result<Vec<StoredSnapshot>> {
+/// The snapshots that count and can be read, by counter; the others are findings, and so are gaps between them.
+pub fn check(
+    repo: &Repo,
+    listed: &[Listed],
+    forgotten: &Forgotten,
+    findings: &mut Findings,
+) -> Result<Vec<StoredSnapshot>> {
     let mut found = Vec::new();
-    for listed in repo
-        .storage()
-        .list(ObjectKind::Snapshot)
-        .act(|| "list the snapshots")?
-    {
-        match repo.snapshot(&listed.name.id) {
-            Ok(snapshot) => found.push(StoredSnapshot {
-                id: listed.name.id,
-                snapshot,
-            }),
+    for listed in listed.iter().filter(|it| forgotten.of(&it.name.id).is_none()) {
+        let id = listed.name.id;
+        match repo.snapshot(&id) {
+            Ok(snapshot) => found.push(StoredSnapshot { id, snapshot }),
+            Err(error) if error.kind() == Kind::NotFound && was_swept(repo, &id)? => {}
             Err(error) => findings.add(listed.name.path(), error.to_string(), HELPS),
         }
     }
     found.sort_by_key(|stored| (stored.snapshot.counter, stored.id));
-    gaps(&found, findings);
+    gaps(&found, forgotten, findings);
     Ok(found)
 }
 
-/// A gap in the counters is a snapshot that is gone although nothing of this version forgets any. Two hosts that
-/// back up at once may both follow the same snapshot.
-fn gaps(found: &[StoredSnapshot], findings: &mut Findings) {
+/// Forgotten and swept since it was listed.
+fn was_swept(repo: &Repo, id: &ObjectId) -> Result<bool> {
+    Ok(repo.forgotten_now()?.of(id).is_some())
+}
+
+/// A gap in the counters that nothing explains is a snapshot that is gone and was not forgotten. One that was forgotten
+/// because it could not be read has no counter, and explains any one gap. Two hosts that back up at once may both follow
+/// the same snapshot.
+fn gaps(found: &[StoredSnapshot], forgotten: &Forgotten, findings: &mut Findings) {
+    let counted = forgotten.iter().map(|(_, since)| since.counted);
+    let ours = counted.filter(|counted| counted.domain == OWN_DOMAIN);
+    let counters: Vec<u64> = ours.map(|counted| counted.counter).collect();
+    let mut unplaced = counters.iter().filter(|counter| **counter == 0).count() as u64;
+    let explained: BTreeSet<u64> = counters.into_iter().collect();
     let mut before = 0;
     for stored in found {
         let counter = stored.snapshot.counter;
-        if counter > before + 1 {
-            let what = format!("counter {counter} follows {before}: a snapshot between them is gone");
-            findings.add(path(stored), what, HELPS);
+        let between = before + 1..counter.max(before + 1);
+        let missing = between.end - between.start - explained.range(between).count() as u64;
+        match missing <= unplaced {
+            true => unplaced -= missing,
+            false => {
+                let what = format!(
+                    "counter {counter} follows {before}: a snapshot between them is gone, and none was forgotten"
+                );
+                findings.add(path(stored), what, HELPS);
+            }
         }
         before = counter;
     }

@@ -9,9 +9,9 @@ use crate::index::{IndexEntry, Location, Lookup};
 use crate::ops::blobs::{Bits, Blobs};
 use crate::ops::closure::{Closure, trees};
 use crate::ops::recent::Recent;
-use crate::repo::{BlobReader, IndexFacts, Repo, StoredMark, StoredSnapshot};
+use crate::repo::{BlobReader, ForgottenSnapshot, IndexFacts, Repo, StoredMark};
 use crate::report::Report;
-use crate::snapshot::{Run, Source};
+use crate::snapshot::{Run, Snapshot, Source};
 use crate::storage::{Listed, ObjectKind};
 
 use super::plan::{PackFacts, Standing};
@@ -46,7 +46,7 @@ pub fn gather(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resul
     }
     let lookup = repo.lookup_of(&index)?;
     let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;
-    let known = Known::load(repo)?;
+    let catalog = repo.catalog_to_delete_by()?;
     let (live, retained, expired) = {
         let reader = BlobReader::new(repo, &lookup);
         let source = Recent::new(&reader);
@@ -59,13 +59,19 @@ pub fn gather(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resul
             found: Bits::new(blobs.len()),
             walked: HashSet::new(),
         };
-        known.live.iter().try_for_each(|stored| needs.snapshot(stored))?;
+        catalog
+            .snapshots
+            .iter()
+            .try_for_each(|stored| needs.snapshot(stored.id, &stored.snapshot))?;
         let live = needs.found.clone();
-        let is_over =
-            |since: &Option<UnixNanos>| since.is_some_and(|since| now.0.saturating_sub(since.0) >= grace);
-        let (expired, kept): (Vec<_>, Vec<_>) = known.forgotten.iter().partition(|(_, since)| is_over(since));
-        kept.iter().try_for_each(|(stored, _)| needs.snapshot(stored))?;
-        let expired: Vec<_> = expired.into_iter().map(|(stored, _)| stored.id).collect();
+        let (expired, kept): (Vec<_>, Vec<_>) = catalog.forgotten.iter().partition(|forgotten| {
+            let since = forgotten.since.modified;
+            since.is_some_and(|since| now.0.saturating_sub(since.0) >= grace)
+        });
+        for forgotten in kept {
+            needs.try_snapshot(forgotten);
+        }
+        let expired: Vec<_> = expired.into_iter().map(|forgotten| forgotten.id).collect();
         (live, needs.found, expired)
     };
     let packs = packs(&listed, &marks, &index);
@@ -233,12 +239,19 @@ struct Needs<'a> {
 }
 
 impl Needs<'_> {
-    fn snapshot(&mut self, stored: &StoredSnapshot) -> Result<()> {
-        let sources = stored.snapshot.sources.iter();
+    /// What can still be had of a forgotten snapshot is kept; nobody minds what cannot.
+    fn try_snapshot(&mut self, forgotten: &ForgottenSnapshot) {
+        for source in forgotten.snapshot.iter().flat_map(|snapshot| &snapshot.sources) {
+            let _ = self.source(source);
+        }
+    }
+
+    fn snapshot(&mut self, id: ObjectId, snapshot: &Snapshot) -> Result<()> {
+        let sources = snapshot.sources.iter();
         sources
             .map(|source| self.source(source))
             .collect::<Result<()>>()
-            .act(|| format!("snapshot {}", stored.id.short()))
+            .act(|| format!("snapshot {}", id.short()))
     }
 
     fn source(&mut self, source: &Source) -> Result<()> {
@@ -273,24 +286,4 @@ fn note(blobs: &Blobs, found: &mut Bits, id: &BlobId) -> Result<()> {
     let number = blobs.number(id).ok_or_else(|| gone(id))?;
     found.insert(number);
     Ok(())
-}
-
-/// All snapshots, for whoever deletes.
-struct Known {
-    live: Vec<StoredSnapshot>,
-    /// With the time since when, by the storage's clock.
-    forgotten: Vec<(StoredSnapshot, Option<UnixNanos>)>,
-}
-
-impl Known {
-    fn load(repo: &Repo) -> Result<Self> {
-        let catalog = repo.catalog()?;
-        match catalog.unreadable.first() {
-            Some(what) => Err(Error::corrupt(what.clone())),
-            None => Ok(Self {
-                live: catalog.snapshots,
-                forgotten: Vec::new(),
-            }),
-        }
-    }
 }

@@ -99,7 +99,12 @@ fn ratio(of: u64, to: u64) -> f64 {
 /// Counts; reads inner nodes, and leaves only where long values hang on them.
 pub fn stats(repo: &Repo, only: Option<&StoredSnapshot>, report: &Report) -> Result<Stats> {
     // Snapshots before the index: what a listed snapshot rests on was indexed before it.
-    let snapshots = repo.snapshots()?;
+    let mut snapshots = repo.snapshots()?;
+    // A forgotten one that was named still rests on something.
+    let is_apart = |only: &&StoredSnapshot| snapshots.iter().all(|stored| stored.id != only.id);
+    if let Some(only) = only.filter(is_apart) {
+        snapshots.push(only.clone());
+    }
     let lookup = repo.lookup()?;
     let listed = repo.storage().list(ObjectKind::Pack)?;
     let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;

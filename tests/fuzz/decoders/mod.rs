@@ -51,4 +51,5 @@ pub const TARGETS: &[Target] = &[
     ("index_segment", index_segment),
     ("sealed_keys", sealed_keys),
     ("note", note),
+    ("forgotten", forgotten),
 ];

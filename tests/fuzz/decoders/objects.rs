@@ -210,3 +210,20 @@ pub fn note(data: &[u8]) {
         let _ = facts::Notes::new(&[(ObjectId([1; 32]), note)]);
     }
 }
+
+/// A forgetting's plain bytes; and what follows from it alone.
+pub fn forgotten(data: &[u8]) {
+    if let Ok(forgetting) = facts::forgetting::decode(data) {
+        assert_eq!(
+            facts::forgetting::encode(&forgetting).expect("own encoding"),
+            data
+        );
+        let stored = facts::StoredForgetting {
+            name: ObjectId([1; 32]),
+            modified: None,
+            forgetting,
+        };
+        let forgotten = facts::Forgotten::new(std::slice::from_ref(&stored), &facts::Notes::default());
+        assert_eq!(forgotten.iter().count(), stored.forgetting.snapshots.len());
+    }
+}

@@ -7,7 +7,10 @@ use levault::codec::put_varint;
 use levault::compress::{Compression, Compressor};
 use levault::crypto::exchange::Identity;
 use levault::crypto::{Entropy, SeededEntropy};
-use levault::facts::{Abilities, Ability, About, Note, RestorePoint, Said, StoreNote, note};
+use levault::facts::{
+    Abilities, Ability, About, CountedSnapshot, Forgetting, Note, RestorePoint, Said, StoreNote, Why,
+};
+use levault::facts::{forgetting, note};
 use levault::id::{BlobId, DomainId, ObjectId, RepositoryId, TimelineId};
 use levault::keys::{Keyring, SlotEntry};
 use levault::kind::BlobKind;
@@ -70,6 +73,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     seeds.push(("leveldb_block", [&[1], &packed[..]].concat()));
     seeds.push(("leveldb_database", database()));
     seeds.extend(notes().map(|bytes| ("note", bytes)));
+    seeds.push(("forgotten", forgotten()));
     for document in DOCUMENTS {
         seeds.extend(examples(document));
     }
@@ -132,6 +136,22 @@ fn notes() -> impl Iterator<Item = Vec<u8>> {
         let when = UnixNanos(5);
         note::encode(&Note { when, about }).expect("within limits")
     })
+}
+
+/// Two snapshots, forgotten by hand and without a word.
+fn forgotten() -> Vec<u8> {
+    let counted = |number: u8| CountedSnapshot {
+        id: ObjectId([number; 32]),
+        domain: DomainId(u32::from(number)),
+        counter: 4711,
+    };
+    let forgetting = Forgetting {
+        when: UnixNanos(5),
+        why: Why::ByHand,
+        words: String::new(),
+        snapshots: vec![counted(1), counted(2)],
+    };
+    forgetting::encode(&forgetting).expect("within limits")
 }
 
 fn batch() -> Vec<u8> {
