@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use levault::error::Kind;
 use levault::facts::CountedSnapshot;
 use levault::facts::{About, Forgetting, Note, Said, Why};
 use levault::id::ObjectId;
-use levault::ops::backup::Backup;
+use levault::ops::backup::{Backup, BackupOutcome, Pinning};
 use levault::ops::check::{Check, ReadData};
 use levault::ops::prune::{Prune, PruneOutcome};
 use levault::repo::Repo;
@@ -27,6 +28,8 @@ struct Scene {
     clock: Arc<ManualClock>,
     storage: Arc<MemoryStorage>,
     repo: Repo,
+    written: Cell<u32>,
+    pinning: Pinning,
 }
 
 impl Scene {
@@ -40,6 +43,8 @@ impl Scene {
             clock,
             storage,
             repo,
+            written: Cell::new(0),
+            pinning: Pinning::None,
         }
     }
 
@@ -47,15 +52,22 @@ impl Scene {
         self.dir.path().join("db")
     }
 
-    /// Writes records that compress badly and backs up; a day passes.
+    /// Writes new values that compress badly and backs up, in full unless the scene keeps pins; a day passes.
     fn backup(&self, from: u32, to: u32) -> ObjectId {
         let changes: Vec<_> = (from..to)
-            .map(|i| (common::key(i), Some(common::value(i ^ from << 8, 900))))
+            .map(|i| (common::key(i), Some(common::value(i + self.written.get(), 900))))
             .collect();
+        self.written.set(self.written.get() + 100_000);
         common::write(&self.db(), &changes);
-        let outcome = Backup::new(vec![self.db()]).run(&self.repo, &Report::default());
+        let outcome = self.save();
         self.clock.advance(24 * HOUR);
-        outcome.unwrap().snapshot.unwrap()
+        outcome.snapshot.unwrap()
+    }
+
+    fn save(&self) -> BackupOutcome {
+        let mut backup = Backup::new(vec![self.db()]);
+        backup.pinning = self.pinning;
+        backup.run(&self.repo, &Report::default()).unwrap()
     }
 
     fn forget(&self, ids: &[ObjectId]) {
@@ -182,9 +194,7 @@ fn a_backup_that_relied_on_a_pack_which_was_marked_meanwhile_stores_it_again() {
     scene.forget(&[old]);
     scene.prune();
     // The same records again: the index knows them all, in packs that are marked.
-    let again = Backup::new(vec![scene.db()])
-        .run(&scene.repo, &Report::default())
-        .unwrap();
+    let again = scene.save();
     assert!(again.blobs_new > 0);
     scene.clock.advance(80 * HOUR);
     assert!(!scene.prune().swept.packs.is_empty());
@@ -321,7 +331,8 @@ fn a_snapshot_or_a_segment_that_cannot_be_read_stops_it_before_anything_goes() {
 
 #[test]
 fn the_index_forgets_what_is_swept_and_small_segments_become_few() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
+    scene.pinning = Pinning::default();
     let mut all = Vec::new();
     for round in 0..40 {
         all.push(scene.backup(round * 3, round * 3 + 5));

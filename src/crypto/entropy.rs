@@ -21,6 +21,10 @@ pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
     fn fill(&mut self, out: &mut [u8]) -> Result<()> {
+        #[cfg(any(test, feature = "test-util"))]
+        if let Some(seeded) = &mut *process_seed() {
+            return seeded.fill(out);
+        }
         getrandom::fill(out)
             .map_err(|cause| Error::new(Kind::Io, format!("the system gave no random bytes: {cause}")))
     }
@@ -46,4 +50,19 @@ impl Entropy for SeededEntropy {
         self.0.fill(out);
         Ok(())
     }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+static PROCESS: std::sync::Mutex<Option<SeededEntropy>> = std::sync::Mutex::new(None);
+
+#[cfg(any(test, feature = "test-util"))]
+fn process_seed() -> std::sync::MutexGuard<'static, Option<SeededEntropy>> {
+    PROCESS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// From now on [`OsEntropy`] gives this process the stream of `seed`: for simulations that replay, in a process of their
+/// own. No build that keeps data has this feature.
+#[cfg(any(test, feature = "test-util"))]
+pub fn seed_process(seed: u64) {
+    *process_seed() = Some(SeededEntropy::new(seed));
 }

@@ -26,4 +26,4 @@ pub use entropy::{Entropy, OsEntropy};
 pub use secret::{CacheKey, ChunkerSecret, EpochKey, IndexKey, PreSharedKey, Secret32, SetDigestKey};
 
 #[cfg(any(test, feature = "test-util"))]
-pub use entropy::SeededEntropy;
+pub use entropy::{SeededEntropy, seed_process};

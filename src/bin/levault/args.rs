@@ -109,6 +109,9 @@ pub enum Verb {
     /// Say what uses the space
     #[command(alias = "info")]
     Stats(StatsArgs),
+    /// Give back the space of what no snapshot needs: marked now, deleted after the grace
+    #[command(alias = "compact")]
+    Prune(crate::cmd::prune::PruneArgs),
     /// What is kept beside a database for its next backup; needs no repository
     Pins(PinsArgs),
     /// Passwords and keys

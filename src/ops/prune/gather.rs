@@ -12,7 +12,7 @@ use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, ForgottenSnapshot, IndexFacts, Repo, StoredMark};
 use crate::report::Report;
 use crate::snapshot::{Run, Snapshot, Source};
-use crate::storage::{Listed, ObjectKind};
+use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::plan::{PackFacts, Standing};
 
@@ -30,6 +30,9 @@ pub struct Facts {
     pub expired: Vec<ObjectId>,
 }
 
+/// Listings until what they lack is lost.
+const LISTINGS_MAX: usize = 4;
+
 /// Reads everything. `now` is the storage's clock; what was forgotten less than `grace` ago may be brought back, and is
 /// kept from the sweep.
 ///
@@ -38,12 +41,24 @@ pub struct Facts {
 /// snapshot needs a blob that is nowhere.
 pub fn gather(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Result<Facts> {
     refuse_strangers(repo)?;
-    let listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+    for _ in 1..LISTINGS_MAX {
+        match gather_once(repo, now, grace, report) {
+            // A snapshot that was published behind our listing of the index needs what only a newer one knows.
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => {}
+            gathered => return gathered,
+        }
+    }
+    gather_once(repo, now, grace, report)
+}
+
+fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Result<Facts> {
+    let mut listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
     let marks = repo.marks()?;
     let index = repo.index_facts()?;
     if let Some(what) = index.unreadable.first() {
         return Err(Error::corrupt(what.clone()));
     }
+    listed.extend(stored_since(repo, &listed, &index)?);
     let lookup = repo.lookup_of(&index)?;
     let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;
     let catalog = repo.catalog_to_delete_by()?;
@@ -101,6 +116,20 @@ fn refuse_strangers(repo: &Repo) -> Result<()> {
             ),
         )),
     }
+}
+
+/// Packs that were stored and indexed behind our listing of packs. Others that the index names are gone.
+fn stored_since(repo: &Repo, listed: &[Listed], index: &IndexFacts) -> Result<Vec<Listed>> {
+    let known: HashSet<_> = listed.iter().map(|listed| listed.name.id).collect();
+    let others = index.packs.keys().filter(|id| !known.contains(*id));
+    let found = others.map(|id| {
+        let name = ObjectName::new(ObjectKind::Pack, *id);
+        match repo.storage().stat(name) {
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
+    });
+    found.filter_map(Result::transpose).collect()
 }
 
 fn packs(listed: &[Listed], marks: &[StoredMark], index: &IndexFacts) -> Vec<PackFacts> {

@@ -41,6 +41,8 @@ const CLOCKS_DIFFER_MAX: i64 = 300 * 1_000_000_000;
 pub struct Prune {
     /// Unused bytes that may stay, for each used one: 0.05 by default.
     pub unused_share_max: f64,
+    /// The same in bytes, if that is more.
+    pub unused_bytes_max: u64,
     /// Bytes that may be stored again.
     pub repack_bytes_max: u64,
     /// Time between a pack's mark and its end.
@@ -55,6 +57,7 @@ impl Default for Prune {
     fn default() -> Self {
         Self {
             unused_share_max: 0.05,
+            unused_bytes_max: 0,
             repack_bytes_max: u64::MAX,
             grace: GRACE_DEFAULT,
             unsafe_grace: false,
@@ -132,6 +135,7 @@ impl Prune {
         let facts = gather(repo, now, self.grace_nanos(), report)?;
         let limits = Limits {
             unused_share_max: self.unused_share_max,
+            unused_bytes_max: self.unused_bytes_max,
             repack_bytes_max: self.repack_bytes_max,
             grace: self.grace_nanos(),
             pack_bytes: repo.pack_bytes() as u64,

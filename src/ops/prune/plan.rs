@@ -8,6 +8,8 @@ use crate::id::ObjectId;
 pub struct Limits {
     /// Unused bytes that may stay, for each used one.
     pub unused_share_max: f64,
+    /// The same in bytes, if that is more.
+    pub unused_bytes_max: u64,
     /// Bytes of live blobs that may be stored again.
     pub repack_bytes_max: u64,
     /// Nanoseconds between a mark and its sweep, by the storage's clock.
@@ -129,7 +131,8 @@ impl Plan {
         let merge = candidates.iter().filter(|pack| small(pack)).count() >= SMALL_COUNT;
         let waste = |pack: &PackFacts| u128::from(pack.unused()) * 1_000_000 / u128::from(pack.len.max(1));
         candidates.sort_by_key(|pack| (std::cmp::Reverse(waste(pack)), pack.id));
-        let allowed = (self.bytes_used as f64 * limits.unused_share_max.max(0.0)) as u64;
+        let share = (self.bytes_used as f64 * limits.unused_share_max.max(0.0)) as u64;
+        let allowed = share.max(limits.unused_bytes_max);
         for pack in candidates {
             let wasteful = self.bytes_unused_after > allowed && self.is_worth_while(pack);
             let fits = self.repack_bytes.saturating_add(pack.live_bytes) <= limits.repack_bytes_max;
@@ -163,6 +166,7 @@ mod tests {
     fn limits() -> Limits {
         Limits {
             unused_share_max: 0.05,
+            unused_bytes_max: 0,
             repack_bytes_max: u64::MAX,
             grace: 72 * HOUR,
             pack_bytes: 1000,

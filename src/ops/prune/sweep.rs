@@ -91,7 +91,7 @@ impl Sweep {
         unmark(repo, &facts.marks, &self.unmark)?;
         let mut snapshots = self.snapshots.iter();
         snapshots.try_for_each(|id| delete(ObjectKind::Snapshot, *id))?;
-        let gone = self.gone(repo, facts)?;
+        let gone = self.gone(facts);
         segments::rewrite(repo, &facts.index, &gone, report)?;
         let mut packs = self.packs.iter();
         packs.try_for_each(|pack| delete(ObjectKind::Pack, pack.pack))?;
@@ -99,18 +99,12 @@ impl Sweep {
     }
 
     /// Packs that go, and those that segments name and that have gone already: in another prune, or in one that ended
-    /// too early. (One that was stored behind our listing is there.)
-    fn gone(&self, repo: &Repo, facts: &Facts) -> Result<HashSet<ObjectId>> {
+    /// too early.
+    fn gone(&self, facts: &Facts) -> HashSet<ObjectId> {
         let listed: HashSet<_> = facts.packs.iter().map(|pack| pack.id).collect();
         let mut gone: HashSet<_> = self.packs.iter().map(|pack| pack.pack).collect();
-        for id in facts.index.packs.keys().filter(|id| !listed.contains(*id)) {
-            let kind = ObjectKind::Pack;
-            match repo.storage().stat(ObjectName { kind, id: *id }) {
-                Err(error) if error.kind() == Kind::NotFound => drop(gone.insert(*id)),
-                found => drop(found?),
-            }
-        }
-        Ok(gone)
+        gone.extend(facts.index.packs.keys().filter(|id| !listed.contains(*id)));
+        gone
     }
 }
 

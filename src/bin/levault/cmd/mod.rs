@@ -9,6 +9,7 @@ mod history;
 mod init;
 mod key;
 mod pins;
+pub mod prune;
 mod read;
 mod restore;
 mod select;
@@ -54,6 +55,7 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Restore(args) => restore::run(&run, &args),
         Verb::Check(args) => check::run(&run, &args),
         Verb::Stats(args) => stats::run(&run, &args),
+        Verb::Prune(args) => prune::run(&run, &args),
         Verb::Pins(args) => pins::run(&run, &args),
         Verb::Key(args) => match args.verb {
             KeyVerb::List => key::list(&run),
