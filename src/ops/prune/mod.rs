@@ -91,6 +91,14 @@ impl Prune {
             true => None,
             false => Some(repo.lease("prune")?),
         };
+        self.sweep_and_mark(repo, report)
+            .map_err(|error| match error.kind() {
+                Kind::NotFound => error.as_kind(Kind::Busy).act("another prune is at work"),
+                _ => error,
+            })
+    }
+
+    fn sweep_and_mark(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
         let mut outcome = PruneOutcome {
             swept: self.sweep(repo, report)?,
             ..PruneOutcome::default()
