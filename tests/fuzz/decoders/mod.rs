@@ -9,11 +9,13 @@
     reason = "a fuzz target uses its own function only"
 )]
 
+mod accepts;
 mod bounds;
 mod leveldb;
 mod objects;
 mod seeds;
 
+pub use accepts::accepts;
 pub use bounds::*;
 pub use leveldb::*;
 pub use objects::*;

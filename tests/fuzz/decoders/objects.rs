@@ -113,7 +113,7 @@ pub fn keyring(data: &[u8]) {
     let _ = StoredRing::parse(data);
 }
 
-fn with_checksum(data: &[u8]) -> Vec<u8> {
+pub(super) fn with_checksum(data: &[u8]) -> Vec<u8> {
     [data, blake3::hash(data).as_bytes()].concat()
 }
 
