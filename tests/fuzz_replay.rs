@@ -56,7 +56,11 @@ fn every_target_has_a_good_input_to_start_from() {
             .iter()
             .any(|(target, seed)| *target == name && accepts(name, seed))
     };
-    let lacking: Vec<_> = TARGETS.iter().map(|(name, _)| *name).filter(|name| lacks(name)).collect();
+    let lacking: Vec<_> = TARGETS
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| lacks(name))
+        .collect();
     assert!(lacking.is_empty(), "{lacking:?}");
 }
 

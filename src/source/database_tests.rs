@@ -441,10 +441,16 @@ fn a_log_that_goleveldb_rotated_away_empty_is_not_missed_and_a_gap_shows_a_lost_
     files.edit.last_sequence = Some(30);
     files.add_log(4, [] as [&[Op]; 0]);
     let (seen, outcome) = scan(&files);
-    assert_eq!((outcome.damage.as_slice(), seen.all_certain().len()), (&[][..], 9));
+    assert_eq!(
+        (outcome.damage.as_slice(), seen.all_certain().len()),
+        (&[][..], 9)
+    );
     files.add_log(4, [&[op(b"x", 31, Some(b"1"))][..]]);
     let (seen, outcome) = scan(&files);
-    assert_eq!((outcome.damage.as_slice(), seen.all_certain().len()), (&[][..], 10));
+    assert_eq!(
+        (outcome.damage.as_slice(), seen.all_certain().len()),
+        (&[][..], 10)
+    );
     files.edit.last_sequence = Some(28);
     let (_, outcome) = scan(&files);
     assert_eq!(

@@ -1,6 +1,6 @@
 use super::*;
-use crate::leveldb::testing::Files;
 use crate::leveldb::Comparator;
+use crate::leveldb::testing::Files;
 
 /// A copy of the descriptor is what a process has that another thread forks, until it runs its program.
 #[test]

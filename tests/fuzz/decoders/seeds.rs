@@ -7,9 +7,9 @@ use levault::codec::put_varint;
 use levault::compress::{Compression, Compressor};
 use levault::crypto::exchange::Identity;
 use levault::crypto::{Entropy, SeededEntropy};
+use levault::envelope::Header;
 use levault::facts::{Abilities, Ability, About, Note, RestorePoint, Said, StoreNote, note};
 use levault::id::{BlobId, DomainId, ObjectId, RepositoryId, TimelineId};
-use levault::envelope::Header;
 use levault::keys::{Keyring, SlotEntry, doors};
 use levault::kind::BlobKind;
 use levault::leveldb::version::VersionEdit;
@@ -121,7 +121,9 @@ fn examples(document: &str) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn example(document: &str, name: &str) -> Vec<u8> {
-    let (_, rest) = document.split_once(&format!("```hex {name}\n")).expect("an example");
+    let (_, rest) = document
+        .split_once(&format!("```hex {name}\n"))
+        .expect("an example");
     hex(rest).expect("digits")
 }
 
