@@ -56,9 +56,10 @@ func fill(batch *leveldb.Batch, number, value int) {
 }
 
 // Each one rotates the log, and an empty one goes without an edit.
-func compactAlways(database *leveldb.DB) {
+func compactAlways(database *leveldb.DB, pause int) {
 	for {
 		check(database.CompactRange(util.Range{}))
+		time.Sleep(time.Duration(pause) * time.Microsecond)
 	}
 }
 
@@ -82,7 +83,7 @@ func main() {
 	check(err)
 	compact := len(os.Args) > 6
 	if compact {
-		go compactAlways(database)
+		go compactAlways(database, 10*pace)
 	}
 	bytes := make([]byte, 8)
 	for number := 1; ; number++ {
