@@ -46,6 +46,22 @@ pub fn try_lock(directory: &File) -> bool {
     rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
+/// Gives the lock back aloud: closing does not while a process that another thread forks just now has a copy of the
+/// descriptor.
+pub fn unlock(directory: &File) {
+    // One that cannot be given back goes with the last copy.
+    let _ = rustix::fs::flock(directory, FlockOperation::Unlock);
+}
+
+/// True while another process holds it.
+pub fn is_locked(directory: &File) -> bool {
+    let is_free = try_lock(directory);
+    if is_free {
+        unlock(directory);
+    }
+    !is_free
+}
+
 /// True while `path` names the directory that is held open.
 pub fn is_same(path: &Path, held: &File) -> bool {
     match (fs::symlink_metadata(path), held.metadata()) {

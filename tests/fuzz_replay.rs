@@ -8,7 +8,7 @@ mod decoders;
 
 use std::path::{Path, PathBuf};
 
-use decoders::{TARGETS, seeds};
+use decoders::{TARGETS, accepts, seeds};
 
 fn fuzz_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz")
@@ -46,6 +46,22 @@ fn good_inputs_with_any_bit_flipped_or_cut_or_longer_are_survived() {
             flipped[bit / 8] ^= 1 << (bit % 8);
         }
     }
+}
+
+#[test]
+fn every_target_has_a_good_input_to_start_from() {
+    let seeds = seeds();
+    let lacks = |name: &str| {
+        !seeds
+            .iter()
+            .any(|(target, seed)| *target == name && accepts(name, seed))
+    };
+    let lacking: Vec<_> = TARGETS
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| lacks(name))
+        .collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Parameters {
         }
     }
 
-    fn encode(&self) -> Result<Vec<u8>> {
+    pub(super) fn encode(&self) -> Result<Vec<u8>> {
         postcard::to_extend(self, vec![VERSION])
             .map_err(|cause| Error::corrupt(format!("encode parameters: {cause}")))
     }

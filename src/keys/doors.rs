@@ -19,3 +19,8 @@ pub fn parameters(bytes: &[u8]) -> Result<Parameters> {
 pub fn slot_payload(bytes: &[u8]) -> Result<()> {
     slot::decode_payload(bytes).map(drop)
 }
+
+/// What [`keyring_body`] and [`parameters`] take.
+pub fn bodies(keyring: &Keyring) -> Result<[Vec<u8>; 2]> {
+    Ok([keyring.encode_body().to_vec(), Parameters::default().encode()?])
+}

@@ -93,7 +93,7 @@ impl Keyring {
         Ok(out)
     }
 
-    fn encode_body(&self) -> Zeroizing<Vec<u8>> {
+    pub(super) fn encode_body(&self) -> Zeroizing<Vec<u8>> {
         // Room for all, so that no reallocation leaves a copy of keys behind.
         let labels = LABEL_BYTES_MAX + 10;
         let room = 200

@@ -11,6 +11,7 @@
 //! What the files name is authority, never a directory listing: a table on disk that no edit names is not part
 //! of the database, and a table that an edit names and nobody can read is damage, not absence.
 
+pub mod absent_log;
 pub mod batch;
 pub mod block;
 mod block_build;

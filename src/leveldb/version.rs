@@ -182,6 +182,8 @@ pub struct Version {
     pub log_number: u64,
     /// A log before that one that counts too; 0 for none.
     pub previous_log_number: u64,
+    /// The edit that named the first log told the previous one too, be it 0: C++ LevelDB's do, goleveldb's do not.
+    pub previous_log_told: bool,
     /// The next file number not yet used.
     pub next_file: u64,
     /// Sequence number of the newest entry outside the logs (a log may hold newer ones).
@@ -196,6 +198,7 @@ pub struct VersionBuilder {
     comparator: Option<Vec<u8>>,
     log_number: Option<u64>,
     previous_log_number: u64,
+    previous_log_told: bool,
     next_file: Option<u64>,
     last_sequence: Option<u64>,
     tables: BTreeMap<(u8, u64), TableMeta>,
@@ -210,10 +213,14 @@ impl VersionBuilder {
             }
             self.comparator = Some(name);
         }
-        self.log_number = edit.log_number.or(self.log_number);
+        if edit.log_number.is_some() && edit.log_number != self.log_number {
+            self.log_number = edit.log_number;
+            self.previous_log_told = edit.previous_log_number.is_some();
+        }
         self.previous_log_number = edit.previous_log_number.unwrap_or(self.previous_log_number);
         self.next_file = edit.next_file.or(self.next_file);
-        self.last_sequence = edit.last_sequence.or(self.last_sequence);
+        // goleveldb goes back when it flushes a log behind a transaction that was committed meanwhile.
+        self.last_sequence = edit.last_sequence.max(self.last_sequence);
         for table in edit.deleted {
             self.tables.remove(&table);
         }
@@ -234,6 +241,7 @@ impl VersionBuilder {
             },
             log_number: self.log_number.ok_or_else(|| missing("log number"))?,
             previous_log_number: self.previous_log_number,
+            previous_log_told: self.previous_log_told,
             next_file: self.next_file.ok_or_else(|| missing("next file number"))?,
             last_sequence: self
                 .last_sequence
@@ -295,7 +303,13 @@ mod tests {
             ..VersionEdit::default()
         };
         builder.apply(moved).unwrap();
+        let earlier = VersionEdit {
+            last_sequence: Some(1 << 30),
+            ..VersionEdit::default()
+        };
+        builder.apply(earlier).unwrap();
         let version = builder.finish().unwrap();
+        assert_eq!(version.last_sequence, 1 << 40);
         assert_eq!(version.tables.keys().collect::<Vec<_>>(), [&(3, 7)]);
         assert!(version.is_live_log(8) && !version.is_live_log(7) && !version.is_live_log(0));
     }

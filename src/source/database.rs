@@ -100,13 +100,12 @@ impl Database {
 
     pub(super) fn new(files: FileSet, version: Version, budget: Budget, cut: Option<Cut>) -> Self {
         let logs: Vec<_> = files.logs.keys().copied().collect();
-        // With number 0 (a repaired or a restored database) every log counts, and there may be none.
-        let missing = Some(version.log_number).filter(|number| *number > 0 && !logs.contains(number));
+        let absent = version.absent_log(logs.iter().copied());
         let (memtable, log_report) = Memtable::read(
             &files.view(true),
             &version.comparator,
             logs,
-            missing,
+            absent,
             version.last_sequence,
             budget.log_bytes_max,
         );

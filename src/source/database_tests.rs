@@ -434,6 +434,35 @@ fn every_live_log_counts_when_the_manifest_names_none() {
     );
 }
 
+#[test]
+fn a_log_that_goleveldb_rotated_away_empty_is_not_missed_and_a_gap_shows_a_lost_one() {
+    let mut files = two_levels();
+    files.edit.log_number = Some(3);
+    files.edit.last_sequence = Some(30);
+    files.add_log(4, [] as [&[Op]; 0]);
+    let (seen, outcome) = scan(&files);
+    assert_eq!(
+        (outcome.damage.as_slice(), seen.all_certain().len()),
+        (&[][..], 9)
+    );
+    files.add_log(4, [&[op(b"x", 31, Some(b"1"))][..]]);
+    let (seen, outcome) = scan(&files);
+    assert_eq!(
+        (outcome.damage.as_slice(), seen.all_certain().len()),
+        (&[][..], 10)
+    );
+    files.edit.last_sequence = Some(28);
+    let (_, outcome) = scan(&files);
+    assert_eq!(
+        (outcome.damage[0].file.as_str(), outcome.damage[0].sequences_lost),
+        ("000003.log", Some(2))
+    );
+    files.edit.last_sequence = Some(30);
+    files.edit.previous_log_number = Some(0);
+    let (_, outcome) = scan(&files);
+    assert_eq!((outcome.damage.len(), outcome.uncertain), (1, 9));
+}
+
 fn open_error(files: &Files, change: impl FnOnce(&Path)) -> Error {
     let directory = tempfile::tempdir().unwrap();
     files.write_to(directory.path());

@@ -48,7 +48,7 @@ class Scenario:
         words += [str(self.buffer), str(self.value), str(self.pace_us)]
         if self.writer == "node":
             return ["node", os.path.join(args.node, "writer.js"), *words]
-        return [args.go, *words]
+        return [args.go, *words, *self.flags]
 
 
 SCENARIOS = {
@@ -71,6 +71,11 @@ SCENARIOS = {
     "go": Scenario(writer="go"),
     # Batches of some 80 KB: above the buffer, so each is a table of its own.
     "go-transactions": Scenario(writer="go", value=20_000),
+    # Small transactions meet flushes, and logs are rotated away empty.
+    "go-compactions": Scenario(writer="go", pace_us=300, flags=["--compact"]),
+    "go-compactions-sleeps": Scenario(
+        writer="go", pace_us=2000, flags=["--compact"], capture=["--sleep-ms", "20"]
+    ),
     "go-sleeps": Scenario(writer="go", pace_us=2000, capture=["--sleep-ms", "20"]),
 }
 

@@ -86,6 +86,11 @@ impl Oracle {
         Some(Self::spawn(vec![servant.into()]))
     }
 
+    /// It has habits of its own, which tests must know.
+    pub fn is_goleveldb(&self) -> bool {
+        self.words.len() == 1
+    }
+
     fn spawn(words: Vec<PathBuf>) -> Self {
         let mut child = Command::new(&words[0])
             .args(&words[1..])

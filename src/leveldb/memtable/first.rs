@@ -3,6 +3,7 @@
 use super::pass::Pass;
 use super::{LogReport, Place};
 use crate::error::Error;
+use crate::leveldb::absent_log::AbsentLog;
 use crate::leveldb::batch::{BatchHeader, BatchParser};
 use crate::leveldb::damage::{Damage, TornTail};
 use crate::leveldb::log::{LogSink, Span, read_log};
@@ -18,6 +19,8 @@ pub(super) struct FirstPass<'p> {
     manifest_sequence: u64,
     /// The sequence number that the next batch should begin with.
     expected: Option<u64>,
+    /// The first whole batch tells whether this log was lost or empty.
+    absent: Option<u64>,
     first_in_log: bool,
     log: usize,
     number: u64,
@@ -46,6 +49,7 @@ impl<'p> FirstPass<'p> {
             bad_records: Vec::new(),
             manifest_sequence,
             expected: None,
+            absent: None,
             first_in_log: true,
             log: 0,
             number: 0,
@@ -53,6 +57,16 @@ impl<'p> FirstPass<'p> {
             fault: None,
             batches: 0,
             pending: Vec::new(),
+        }
+    }
+
+    pub(super) fn begin_without(&mut self, absent: Option<AbsentLog>) {
+        match absent {
+            None => {}
+            Some(AbsentLog::Lost(number)) => {
+                self.lose_whole(number, "the MANIFEST names it, and it is not there".to_owned());
+            }
+            Some(AbsentLog::LostIfGap(number)) => self.absent = Some(number),
         }
     }
 
@@ -115,20 +129,21 @@ impl<'p> FirstPass<'p> {
 
     /// Numbers that no batch has, although all bytes are readable, and that the MANIFEST does not cover. Inside one
     /// log that is a write that failed in its owner, who counts it all the same; between two, a log may be gone.
-    fn list_gap(&mut self, base: u64) {
+    fn list_gap(&mut self, base: u64, absent: Option<u64>) {
         let expected = self.expected.unwrap_or(self.manifest_sequence.saturating_add(1));
         if base <= expected || base - 1 <= self.manifest_sequence {
             return;
         }
-        let why = match self.first_in_log {
-            true => "a log before this one may be gone",
-            false => "a write that failed in the database's owner",
+        let why = match (absent, self.first_in_log) {
+            (Some(_), _) => "the MANIFEST names this log, and it is not there",
+            (None, true) => "a log before this one may be gone",
+            (None, false) => "a write that failed in the database's owner",
         };
         if self.first_in_log {
             self.report.certain_from = self.report.certain_from.max(base);
         }
         self.report.damage.push(Damage {
-            file: log_name(self.number),
+            file: log_name(absent.unwrap_or(self.number)),
             offset: None,
             level: None,
             smallest: None,
@@ -176,8 +191,9 @@ impl<'p> FirstPass<'p> {
 
     fn accept(&mut self, header: BatchHeader) {
         self.batches += 1;
+        let absent = self.absent.take();
         match self.pending.is_empty() {
-            true => self.list_gap(header.sequence),
+            true => self.list_gap(header.sequence, absent),
             false => self.judge(header.sequence),
         }
         self.first_in_log = false;

@@ -9,6 +9,7 @@ mod first;
 mod later;
 mod pass;
 
+use super::absent_log::AbsentLog;
 use super::batch::BatchParser;
 use super::comparator::Comparator;
 use super::damage::{Damage, Findings, TornTail};
@@ -61,23 +62,21 @@ pub struct Memtable {
 type Place = (usize, u64);
 
 impl Memtable {
-    /// First pass over the live logs, oldest first. `missing` is the log that the MANIFEST names and nobody has;
+    /// First pass over the live logs, oldest first. `absent` is the log that the MANIFEST names and nobody has;
     /// `last_sequence` is the MANIFEST's. Entries are kept while they take no more than `bytes_max`, and not at all
     /// when the order is unknown.
     pub fn read(
         files: &dyn OpenFiles,
         order: &Comparator,
         logs: Vec<u64>,
-        missing: Option<u64>,
+        absent: Option<AbsentLog>,
         last_sequence: u64,
         bytes_max: usize,
     ) -> (Self, LogReport) {
         let mut pass = Pass::new(order, bytes_max);
         pass.validate_only = !order.is_known();
         let mut first = FirstPass::new(&mut pass, last_sequence);
-        if let Some(number) = missing {
-            first.lose_whole(number, "the MANIFEST names it, and it is not there".to_owned());
-        }
+        first.begin_without(absent);
         for (index, &number) in logs.iter().enumerate() {
             first.read(files, index, number);
         }

@@ -193,10 +193,35 @@ fn a_batch_that_is_whole_by_its_checksum_and_wrong_inside_is_damage_even_at_the_
 #[test]
 fn a_missing_log_leaves_only_what_came_behind_it_certain() {
     let files = with_log(log_of([&three_batches()[2][..]]));
-    let (_, report) = Memtable::read(&files, &ORDER, vec![7], Some(6), 100, 1 << 20);
+    let (_, report) = Memtable::read(&files, &ORDER, vec![7], Some(AbsentLog::Lost(6)), 100, 1 << 20);
     assert_eq!((report.damage.len(), report.certain_from), (1, 4));
-    let (_, report) = Memtable::read(&files, &ORDER, vec![], Some(6), 100, 1 << 20);
+    let (_, report) = Memtable::read(&files, &ORDER, vec![], Some(AbsentLog::Lost(6)), 100, 1 << 20);
     assert_eq!((report.damage.len(), report.certain_from), (1, u64::MAX));
+}
+
+#[test]
+fn an_absent_log_is_convicted_by_a_gap_behind_the_manifest_and_acquitted_by_its_absence() {
+    let absent = Some(AbsentLog::LostIfGap(6));
+    let read = |files: &Files, logs, last| Memtable::read(files, &ORDER, logs, absent, last, 1 << 20).1;
+    let mut files = with_log(log_of([&three_batches()[2][..]]));
+    for last_sequence in [3, 4, 5, 100] {
+        assert!(read(&files, vec![7], last_sequence).damage.is_empty());
+    }
+    files.logs.insert(8, log_of([&[op(b"d", 6, None)][..]]));
+    let report = read(&files, vec![7, 8], 1);
+    assert_eq!((report.damage.len(), report.certain_from), (1, 4));
+    assert_eq!(report.damage[0].file, "000006.log");
+    assert_eq!(report.damage[0].sequences_lost, Some(2));
+}
+
+#[test]
+fn an_absent_log_before_one_without_a_batch_is_not_judged() {
+    let absent = Some(AbsentLog::LostIfGap(6));
+    let torn = log_of([&three_batches()[0][..]])[..9].to_vec();
+    for (log, torn_tails) in [(Vec::new(), 0), (torn, 1)] {
+        let (_, report) = Memtable::read(&with_log(log), &ORDER, vec![7], absent, 100, 1 << 20);
+        assert_eq!((report.damage.len(), report.torn_tails.len()), (0, torn_tails));
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::setback::{Fault, Moved, Setback, Setbacks};
 use super::{Capture, Captured, Cut, Step, now};
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
+use crate::leveldb::absent_log::AbsentLog;
 use crate::leveldb::damage::TornTail;
 use crate::leveldb::log_cut::{Continuity, LogEnd};
 use crate::leveldb::manifest::ManifestReader;
@@ -222,6 +223,7 @@ impl<'a> Attempts<'a> {
                 _ => None,
             })
             .collect();
+        let absent = version.absent_log(numbers.iter().copied());
         if version.log_number > 0 {
             numbers.insert(version.log_number);
         }
@@ -231,7 +233,7 @@ impl<'a> Attempts<'a> {
             match open_regular(&self.directory.join(log_name(number))) {
                 Ok((file, _)) => open.push((number, Arc::new(file))),
                 Err(error) if error.kind() == Kind::NotFound => {
-                    self.explain_absent_log(current, number, setbacks)?;
+                    self.explain_absent_log(current, number, absent, setbacks)?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -246,17 +248,17 @@ impl<'a> Attempts<'a> {
         &mut self,
         current: &Current,
         number: u64,
+        absent: Option<AbsentLog>,
         setbacks: &Setbacks,
     ) -> Result<(), Stop> {
         if setbacks.stays(&Fault::NoLog(number)) {
             return Ok(());
         }
-        let now = self.read_again(current)?;
-        Err(race_or_fault(
-            !now.is_live_log(number),
-            Moved::Log,
-            Fault::NoLog(number),
-        ))
+        let is_live = self.read_again(current)?.is_live_log(number);
+        match absent {
+            Some(AbsentLog::LostIfGap(named)) if named == number && is_live => Ok(()),
+            _ => Err(race_or_fault(!is_live, Moved::Log, Fault::NoLog(number))),
+        }
     }
 
     fn read_logs(

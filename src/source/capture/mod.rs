@@ -3,7 +3,7 @@
 //! ```text
 //! 1  CURRENT names the MANIFEST; its whole edits give version V: tables T, first log N, last sequence L
 //! 2  hold every table of T: a hard link elsewhere, an open descriptor, or a copy
-//! 3  list the directory, then open every live log, the oldest first; N itself must be there
+//! 3  list the directory, then open every live log, the oldest first; N must be there, or be goleveldb's
 //! 4  cut the newest log behind its last whole record
 //! 5  the batches form one unbroken run that begins at or before L + 1
 //! 6  CURRENT and the MANIFEST it names are still the same files        (else begin again with what is held)
@@ -26,7 +26,10 @@
 //!   deleted. We begin again. If a MANIFEST that was read *after* the table was found missing still names it,
 //!   nobody compacted it: that is damage, and the capture goes on without it, so that the rest is saved.
 //! - Log N is gone: likewise; V's successor names a later one. It must be there and not merely be covered by L:
-//!   N may have been filled before V was written, and then L hides that it is missing.
+//!   N may have been filled before V was written, and then L hides that it is missing. One exception: goleveldb
+//!   deletes an empty log without an edit ([`absent_log`](crate::leveldb::absent_log)). If its N is missing, a later
+//!   log was listed, and a MANIFEST read *after* N was missed still names N, no edit came before the deletion: N was
+//!   empty. Were it lost, step 5 would find the gap, or no batch was written since and nothing could tell.
 //! - A log between is missing, because a listing is not a moment: the run is broken, unless L bridges the step. L may
 //!   bridge it rightly (goleveldb puts transactions into tables at once, past the log) or hide the loss; as logs go
 //!   in order of their numbers, none that was listed can be gone while N is still the first live one. So a step from

@@ -9,7 +9,7 @@ use super::state::State;
 use super::{Pins, STATE};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::{ObjectId, RepositoryId};
-use crate::scratch::{open_directory, try_lock};
+use crate::scratch::{is_locked, open_directory, try_lock};
 
 /// The pins of one database for one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl PinSet {
             tables: 0,
             bytes: 0,
             bytes_alone: 0,
-            in_use: open_directory(&path).is_ok_and(|directory| !try_lock(&directory)),
+            in_use: open_directory(&path).is_ok_and(|directory| is_locked(&directory)),
             path,
         };
         for table in state.iter().flat_map(|state| state.tables.values()) {

@@ -44,7 +44,7 @@ use rustix::io::Errno;
 
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::RepositoryId;
-use crate::scratch::{is_same, open_directory, prefix, random_name, try_lock};
+use crate::scratch::{is_same, open_directory, prefix, random_name, try_lock, unlock};
 use state::{Facts, PinnedFile, PinnedTable, State};
 
 pub use before::Before;
@@ -316,6 +316,7 @@ impl Drop for Pins {
                 let _ = fs::remove_dir(&self.path);
             }
         }
+        unlock(&self.directory);
     }
 }
 

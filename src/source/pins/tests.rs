@@ -1,1 +1,23 @@
+use super::*;
+use crate::leveldb::Comparator;
+use crate::leveldb::testing::Files;
 
+/// A copy of the descriptor is what a process has that another thread forks, until it runs its program.
+#[test]
+fn pins_and_who_looks_at_them_give_the_lock_back_though_a_forked_process_has_a_copy() {
+    let place = tempfile::tempdir().unwrap();
+    let db = place.path().join("db");
+    fs::create_dir(&db).unwrap();
+    Files::new(&Comparator::Bytewise).write_to(&db);
+    let open = || Pins::open(&db, RepositoryId([1; 32]), Keeping::default());
+    let pins = open().unwrap();
+    // With a name of no table's in it the directory stays.
+    fs::create_dir(pins.path().join("stays")).unwrap();
+    let inherited = pins.directory.try_clone().unwrap();
+    assert_eq!(open().unwrap_err().kind(), Kind::Busy);
+    assert!(list(&db).unwrap()[0].in_use);
+    drop(pins);
+    assert!(!list(&db).unwrap()[0].in_use);
+    drop(open().unwrap());
+    assert!(is_same(open().unwrap().path(), &inherited), "it stayed");
+}

@@ -26,7 +26,7 @@ pub fn leveldb_bounds(data: &[u8]) {
     }
 }
 
-fn keys(block: &[u8]) -> Option<Vec<Vec<u8>>> {
+pub(super) fn keys(block: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut entries = Entries::new(block).ok()?;
     let mut keys = Vec::new();
     while let Some((key, _)) = entries.next().ok()? {
@@ -35,7 +35,7 @@ fn keys(block: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(keys)
 }
 
-fn log_records(log: &[u8], bytes_max: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) fn log_records(log: &[u8], bytes_max: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
     let (files, order) = (OneLog(log.to_vec()), Comparator::Bytewise);
     let budget = Budget {
         log_bytes_max: bytes_max,

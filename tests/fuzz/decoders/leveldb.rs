@@ -57,7 +57,7 @@ pub fn leveldb_batch(data: &[u8]) {
 }
 
 /// The operations as text, if all of it was approved of.
-fn batch_in_pieces(data: &[u8], piece: usize) -> Option<Vec<u8>> {
+pub(super) fn batch_in_pieces(data: &[u8], piece: usize) -> Option<Vec<u8>> {
     let (mut parser, mut seen) = (BatchParser::default(), Seen::default());
     for (index, bytes) in data.chunks(piece).enumerate() {
         parser.push((index * piece) as u64, bytes, &mut seen).ok()?;

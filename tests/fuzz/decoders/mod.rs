@@ -9,11 +9,13 @@
     reason = "a fuzz target uses its own function only"
 )]
 
+mod accepts;
 mod bounds;
 mod leveldb;
 mod objects;
 mod seeds;
 
+pub use accepts::accepts;
 pub use bounds::*;
 pub use leveldb::*;
 pub use objects::*;
@@ -51,5 +53,6 @@ pub const TARGETS: &[Target] = &[
     ("index_segment", index_segment),
     ("sealed_keys", sealed_keys),
     ("note", note),
+    ("mark", mark),
     ("forgotten", forgotten),
 ];

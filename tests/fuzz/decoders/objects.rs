@@ -55,10 +55,7 @@ pub fn run_leaf(data: &[u8]) {
 
 /// A patch behind the value it is applied to, whose length stands first. What a good patch makes is told by a patch again.
 pub fn run_patch(data: &[u8]) {
-    let Some((base, patch)) = data
-        .split_first()
-        .and_then(|(len, rest)| rest.split_at_checked(usize::from(*len)))
-    else {
+    let Some((base, patch)) = patch_of(data) else {
         return;
     };
     let Ok(patch) = Patch::decode(patch) else { return };
@@ -66,6 +63,19 @@ pub fn run_patch(data: &[u8]) {
     assert_eq!(value.len(), patch.value_bytes());
     if let Some(again) = PatchMaker::default().make(base, &value) {
         assert_eq!(again.apply(base).expect("own patch"), value);
+    }
+}
+
+/// The value and the patch behind it.
+pub fn patch_of(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = data.split_first()?;
+    rest.split_at_checked(usize::from(*len))
+}
+
+/// A mark's clear part.
+pub fn mark(data: &[u8]) {
+    if let Ok(mark) = levault::facts::mark::decode(data) {
+        assert_eq!(levault::facts::mark::encode(&mark).expect("own encoding"), data);
     }
 }
 
@@ -130,7 +140,7 @@ pub fn keyring(data: &[u8]) {
     let _ = StoredRing::parse(data);
 }
 
-fn with_checksum(data: &[u8]) -> Vec<u8> {
+pub(super) fn with_checksum(data: &[u8]) -> Vec<u8> {
     [data, blake3::hash(data).as_bytes()].concat()
 }
 

@@ -7,12 +7,14 @@ use levault::codec::put_varint;
 use levault::compress::{Compression, Compressor};
 use levault::crypto::exchange::Identity;
 use levault::crypto::{Entropy, SeededEntropy};
+use levault::envelope::Header;
 use levault::facts::{
-    Abilities, Ability, About, CountedSnapshot, Forgetting, Note, RestorePoint, Said, StoreNote, Why,
+    Abilities, Ability, About, CountedSnapshot, Forgetting, Mark, MarkedPack, Note, Replaced, RestorePoint,
+    Said, StoreNote, Why,
 };
-use levault::facts::{forgetting, note};
+use levault::facts::{forgetting, mark, note};
 use levault::id::{BlobId, DomainId, ObjectId, RepositoryId, TimelineId};
-use levault::keys::{Keyring, SlotEntry};
+use levault::keys::{Keyring, SlotEntry, doors};
 use levault::kind::BlobKind;
 use levault::leveldb::version::VersionEdit;
 use levault::pack::PackBuilder;
@@ -74,6 +76,12 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     seeds.push(("leveldb_database", database()));
     seeds.extend(notes().map(|bytes| ("note", bytes)));
     seeds.push(("forgotten", forgotten()));
+    seeds.push(("mark", mark::encode(&marked()).expect("small")));
+    seeds.push(("pack_directory", pack_directory()));
+    seeds.extend(sealed_keys().map(|bytes| ("sealed_keys", bytes)));
+    let index = include_str!("../../../docs/format/07-index.md");
+    let [clear, body] = ["index-clear", "index-body"].map(|name| example(index, name));
+    seeds.push(("index_segment", [clear, body].concat()));
     for document in DOCUMENTS {
         seeds.extend(examples(document));
     }
@@ -81,31 +89,36 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// The formats' worked examples.
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 7] = [
     include_str!("../../../docs/format/02-gate.md"),
+    include_str!("../../../docs/format/03-envelope.md"),
     include_str!("../../../docs/format/04-config-and-slots.md"),
     include_str!("../../../docs/format/05-keyring.md"),
     include_str!("../../../docs/format/06-packs.md"),
+    include_str!("../../../docs/format/10-snapshots.md"),
     include_str!("../../../docs/format/11-facts.md"),
 ];
 
-/// Examples that are named as a target is; those with a checksum also without it.
+/// Targets whose examples have another name.
+const RENAMED: [(&str, &str); 3] = [
+    ("object", "object_clear"),
+    ("snapshot", "snapshot_body"),
+    ("tree", "directory_tree"),
+];
+
+/// Examples that belong to a target; those with a checksum also without it.
 fn examples(document: &str) -> Vec<(&'static str, Vec<u8>)> {
     let mut found = Vec::new();
     for block in document.split("```hex ").skip(1) {
         let (name, rest) = block.split_once('\n').expect("a fence has a line");
-        let digits = rest.split("```").next().expect("a first part");
-        let plain = digits
-            .lines()
-            .map(|line| line.split('#').next().unwrap_or_default());
-        let hex: String = plain
-            .flat_map(str::chars)
-            .filter(|c| !c.is_whitespace())
-            .collect();
-        let Some((target, _)) = TARGETS.iter().find(|(target, _)| *target == name.trim()) else {
+        let wanted = RENAMED
+            .iter()
+            .find(|(from, _)| *from == name.trim())
+            .map_or(name.trim(), |(_, to)| to);
+        let Some((target, _)) = TARGETS.iter().find(|(target, _)| *target == wanted) else {
             continue;
         };
-        let Ok(bytes) = data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()) else {
+        let Some(bytes) = hex(rest) else {
             continue;
         };
         if bytes.len() > 32 {
@@ -115,6 +128,26 @@ fn examples(document: &str) -> Vec<(&'static str, Vec<u8>)> {
     }
     assert!(!found.is_empty(), "a document lost its examples");
     found
+}
+
+fn example(document: &str, name: &str) -> Vec<u8> {
+    let (_, rest) = document
+        .split_once(&format!("```hex {name}\n"))
+        .expect("an example");
+    hex(rest).expect("digits")
+}
+
+/// The bytes of the fence that `rest` begins in.
+fn hex(rest: &str) -> Option<Vec<u8>> {
+    let digits = rest.split("```").next()?;
+    let plain = digits
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default());
+    let hex: String = plain
+        .flat_map(str::chars)
+        .filter(|c| !c.is_whitespace())
+        .collect();
+    data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()
 }
 
 /// Notes of the kinds that have more in them than the document's example.
@@ -247,6 +280,23 @@ pub fn own_pack() -> (Keyring, Vec<u8>) {
     (keyring, bytes)
 }
 
+/// A directory of two blobs behind the place where their parts end.
+fn pack_directory() -> Vec<u8> {
+    let entry = |number: u8, len: u32| {
+        let numbers = [u32::from(number), len, len - 17].map(u32::to_le_bytes).concat();
+        [&[number; 32][..], &[BlobKind::Data as u8], &numbers].concat()
+    };
+    let end = Header::LEN as u32 + 100 + 60;
+    [&end.to_le_bytes()[..], &entry(1, 100), &entry(2, 60)].concat()
+}
+
+/// A keyring's body, a config's parameters, a slot's payload.
+fn sealed_keys() -> impl Iterator<Item = Vec<u8>> {
+    let bodies = doors::bodies(&own_pack().0).expect("own encoding");
+    let payload = [&[1][..], &[7; 32], &[1; 32], &[2; 32]].concat();
+    bodies.into_iter().chain([payload])
+}
+
 fn chunks() -> ChunkList {
     let chunk = |number: u8, bytes| ChunkRef {
         id: BlobId([number; 32]),
@@ -263,6 +313,21 @@ fn draft() -> LeafDraft {
     draft.push_inline(b"key/44", b"").expect("small");
     draft.push_patch(b"key/5", patch()).expect("small");
     draft
+}
+
+fn marked() -> Mark {
+    let pack = |number| MarkedPack {
+        pack: ObjectId([number; 32]),
+        len: 4711,
+    };
+    Mark {
+        when: UnixNanos(7),
+        packs: vec![pack(1), pack(2)],
+        replaces: Some(Replaced {
+            mark: ObjectId([3; 32]),
+            since: UnixNanos(5),
+        }),
+    }
 }
 
 fn old_value() -> Vec<u8> {

@@ -1,5 +1,6 @@
-// writer.py for goleveldb:  writer DB ACKS BUFFER VALUE PACE_US
+// writer.py for goleveldb:  writer DB ACKS BUFFER VALUE PACE_US [--compact]
 //
+// With --compact all of it is compacted again and again, and some batches are transactions.
 // A batch above the write buffer goes straight to a table, past the journal.
 package main
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/opt"
+	"github.com/syndtr/goleveldb/leveldb/util"
 )
 
 func check(err error) {
@@ -53,6 +55,21 @@ func fill(batch *leveldb.Batch, number, value int) {
 	}
 }
 
+// Each one rotates the log, and an empty one goes without an edit.
+func compactAlways(database *leveldb.DB, pause int) {
+	for {
+		check(database.CompactRange(util.Range{}))
+		time.Sleep(time.Duration(pause) * time.Microsecond)
+	}
+}
+
+func commit(database *leveldb.DB, batch *leveldb.Batch) {
+	transaction, err := database.OpenTransaction()
+	check(err)
+	check(transaction.Write(batch, nil))
+	check(transaction.Commit())
+}
+
 func main() {
 	buffer, err := strconv.Atoi(os.Args[3])
 	check(err)
@@ -64,11 +81,19 @@ func main() {
 	check(err)
 	acks, err := os.OpenFile(os.Args[2], os.O_RDWR, 0)
 	check(err)
+	compact := len(os.Args) > 6
+	if compact {
+		go compactAlways(database, 10*pace)
+	}
 	bytes := make([]byte, 8)
 	for number := 1; ; number++ {
 		batch := new(leveldb.Batch)
 		fill(batch, number, value)
-		check(database.Write(batch, nil))
+		if compact && number%3 == 0 {
+			commit(database, batch)
+		} else {
+			check(database.Write(batch, nil))
+		}
 		binary.LittleEndian.PutUint64(bytes, uint64(number))
 		_, err := acks.WriteAt(bytes, 0)
 		check(err)

@@ -2,6 +2,7 @@
 //! between its steps. Method: an owner that acts exactly between two steps, at random and in each order of events
 //! that the argument above names.
 
+mod absent_log;
 mod owner;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use crate::leveldb::merge::RecordSink;
 use crate::leveldb::scan::Budget;
 use crate::leveldb::version::VersionEdit;
 use crate::source::{Database, ScanOutcome};
-use owner::{Owner, append};
+use owner::{Habits, Owner, append};
 use proptest::prelude::*;
 
 #[derive(Default)]
@@ -57,8 +58,12 @@ struct Scene {
 impl Scene {
     /// Two tables, a waiting log and a log.
     fn new() -> Self {
+        Self::of(Habits::CppLevelDb)
+    }
+
+    fn of(habits: Habits) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let mut owner = Owner::create(&place.path().join("db"));
+        let mut owner = Owner::create(&place.path().join("db"), habits);
         for _ in 0..2 {
             owner.put(9);
             owner.rotate();
@@ -254,16 +259,6 @@ fn a_table_nobody_deleted_is_damage_and_the_rest_is_captured() {
 }
 
 #[test]
-fn a_log_nobody_deleted_is_damage() {
-    let scene = Scene::new();
-    let log = scene.owner().log();
-    scene.owner().flush();
-    fs::remove_file(scene.owner().log_path(log)).unwrap();
-    let seen = read(Capture::default().take(&scene.directory()).unwrap());
-    assert_eq!(seen.outcome.damage[0].file, format!("{log:06}.log"));
-}
-
-#[test]
 fn a_write_that_failed_in_the_owner_is_told_and_costs_no_record() {
     let scene = Scene::new();
     scene.owner().fail_write();
@@ -432,8 +427,9 @@ proptest! {
         between in prop::collection::vec(0u8..12, 0..40),
         calm in 0usize..6,
         hold in prop::sample::select(vec![HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies]),
+        habits in prop::sample::select(vec![Habits::CppLevelDb, Habits::GoLevelDb]),
     ) {
-        let scene = Scene::new();
+        let scene = Scene::of(habits);
         let act = |action: u8| {
             let mut owner = scene.owner();
             match action {

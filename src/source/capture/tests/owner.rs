@@ -13,7 +13,15 @@ use crate::leveldb::shape::TableExtension;
 use crate::leveldb::testing::{Op, batch_of, op, sort, table_of, visible};
 use crate::leveldb::version::{TableMeta, VersionEdit};
 
+/// Whose habits an owner has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habits {
+    CppLevelDb,
+    GoLevelDb,
+}
+
 pub struct Owner {
+    habits: Habits,
     pub directory: PathBuf,
     /// Everything ever written, in order.
     pub ops: Vec<Op>,
@@ -24,17 +32,18 @@ pub struct Owner {
     manifest_bytes: Vec<u8>,
     log: u64,
     log_bytes: Vec<u8>,
-    /// The log that waits to be flushed.
-    waiting: Option<u64>,
+    /// The log that waits to be flushed, and the last sequence number when it was full.
+    waiting: Option<(u64, u64)>,
     /// Operations in each live log, and in each live table.
     in_log: BTreeMap<u64, Vec<Op>>,
     tables: BTreeMap<(u8, u64), (TableMeta, Vec<Op>)>,
 }
 
 impl Owner {
-    pub fn create(directory: &Path) -> Self {
+    pub fn create(directory: &Path, habits: Habits) -> Self {
         fs::create_dir_all(directory).unwrap();
         let mut owner = Self {
+            habits,
             directory: directory.to_owned(),
             ops: Vec::new(),
             ends: vec![0],
@@ -73,7 +82,7 @@ impl Owner {
     }
 
     pub fn waiting(&self) -> Option<u64> {
-        self.waiting
+        self.waiting.map(|(log, _)| log)
     }
 
     pub fn table_path(&self, number: u64) -> PathBuf {
@@ -107,10 +116,18 @@ impl Owner {
         batch
     }
 
-    /// The log is full: a new one, and the old one waits.
+    /// The log is full: a new one, and the old one waits. goleveldb does not wait, nor write an edit, if it is empty.
     pub fn rotate(&mut self) {
         self.flush();
-        self.waiting = Some(self.log);
+        let full = std::mem::take(&mut self.log);
+        self.begin_log();
+        match self.habits == Habits::GoLevelDb && !self.in_log.contains_key(&full) {
+            true => fs::remove_file(self.log_path(full)).unwrap(),
+            false => self.waiting = Some((full, self.last_sequence())),
+        }
+    }
+
+    fn begin_log(&mut self) {
         self.log = self.number();
         self.log_bytes.clear();
         fs::write(self.log_path(self.log), []).unwrap();
@@ -118,11 +135,13 @@ impl Owner {
 
     /// The waiting log becomes a table.
     pub fn flush(&mut self) {
-        if let Some(log) = self.waiting.take() {
+        if let Some((log, sequence)) = self.waiting.take() {
             let ops = self.in_log.remove(&log).unwrap_or_default();
             let added = self.table(0, ops);
             self.edit(VersionEdit {
                 log_number: Some(self.log),
+                // goleveldb may have committed a transaction meanwhile, and goes back behind it.
+                last_sequence: (self.habits == Habits::GoLevelDb).then_some(sequence),
                 added,
                 ..VersionEdit::default()
             });
@@ -159,10 +178,8 @@ impl Owner {
     pub fn reopen(&mut self) {
         let (old_logs, old_manifest) = (std::mem::take(&mut self.in_log), self.manifest);
         self.table(0, old_logs.values().flatten().cloned().collect());
-        let (old_log, waiting) = (self.log, self.waiting.take());
-        self.log = self.number();
-        self.log_bytes.clear();
-        fs::write(self.log_path(self.log), []).unwrap();
+        let (old_log, waiting) = (self.log, self.waiting.take().map(|(log, _)| log));
+        self.begin_log();
         self.manifest = self.number();
         self.manifest_bytes.clear();
         fs::write(self.path(&manifest_name(self.manifest)), []).unwrap();
@@ -189,7 +206,9 @@ impl Owner {
 
     /// Appends an edit with the numbers that every edit has.
     pub fn edit(&mut self, edit: VersionEdit) {
+        let cpp = self.habits == Habits::CppLevelDb;
         let edit = VersionEdit {
+            previous_log_number: edit.log_number.and(cpp.then_some(0)),
             next_file: Some(self.next_file),
             last_sequence: Some(edit.last_sequence.unwrap_or(self.last_sequence())),
             ..edit
