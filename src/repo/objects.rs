@@ -103,22 +103,29 @@ impl Repo {
 
     fn index_facts_once(&self) -> Result<IndexFacts> {
         let mut facts = IndexFacts::default();
-        let mut replaced = HashSet::new();
+        let (mut replaced, mut read) = (HashSet::new(), Vec::new());
         for listed in self.storage().list(ObjectKind::Index).act(|| "list the index")? {
             match self.segment_packs(&listed.name.id) {
                 Err(error) if is_damage(&error) => facts.unreadable.push(error.to_string()),
                 Err(error) => return Err(error),
                 Ok((packs, supersedes)) => {
-                    facts
-                        .packs
-                        .extend(packs.into_iter().map(|pack| (pack.pack, pack.len)));
                     replaced.extend(supersedes);
-                    facts.segments.push(listed.name.id);
+                    read.push((listed.name.id, packs));
                 }
             }
         }
-        let all = std::mem::take(&mut facts.segments).into_iter();
-        (facts.replaced, facts.segments) = all.partition(|id| replaced.contains(id));
+        for (id, packs) in read {
+            // Packs that only a replaced segment names are swept, or about to be.
+            match replaced.contains(&id) {
+                true => facts.replaced.push(id),
+                false => {
+                    facts.segments.push(id);
+                    facts
+                        .packs
+                        .extend(packs.into_iter().map(|pack| (pack.pack, pack.len)));
+                }
+            }
+        }
         Ok(facts)
     }
 

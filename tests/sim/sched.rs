@@ -123,6 +123,13 @@ impl Sched {
         drop(all);
     }
 
+    /// The call that is carried out next.
+    pub fn next_call(&self, process: usize) -> Option<Call> {
+        let all = self.lock();
+        let calls = all[process].waiting.iter().map(|(_, call)| call.clone());
+        calls.min()
+    }
+
     /// Carries out the process's first waiting call, and waits until it stands at the next.
     pub fn step(&self, process: usize, verdict: impl FnOnce(&Call) -> Verdict) {
         let mut all = self.lock();

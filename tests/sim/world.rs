@@ -226,13 +226,7 @@ impl World {
     }
 
     fn choose(&mut self) -> Option<Job> {
-        let live: Vec<_> = self
-            .known()
-            .reported
-            .iter()
-            .filter(|(_, reported)| reported.state == State::Live)
-            .map(|(id, reported)| (*id, reported.model.clone()))
-            .collect();
+        let live = self.live();
         let any = |dice: &Dice| live.get(dice.below(live.len() as u64) as usize).cloned();
         match self.dice.below(10) {
             0..=3 => self.prepare(),
@@ -350,6 +344,51 @@ impl World {
             return;
         }
         let process = self.running[self.dice.below(self.running.len() as u64) as usize].process;
+        let call = self.sched.next_call(process);
+        let publishes = call.is_some_and(|(call, _)| call.starts_with("put snapshots/"));
+        if publishes && self.dice.once_in(2) {
+            self.storm();
+        }
+        self.step_of(process);
+    }
+
+    /// What a writer's proof is for, just behind it: snapshots are forgotten, and prunes mark and sweep, before the new
+    /// snapshot is there. All within the hour that a proof holds.
+    fn storm(&mut self) {
+        let forget = self.choose_forgotten();
+        let skew = if self.dice.once_in(2) { 100 * HOUR } else { 0 };
+        let jobs = forget
+            .into_iter()
+            .chain([Job::Prune { skew }, Job::Prune { skew }]);
+        for job in jobs.collect::<Vec<_>>() {
+            self.start(job);
+            let Some(process) = self.running.last().map(|running| running.process) else {
+                return;
+            };
+            while !self.sched.has_ended(process) {
+                self.step_of(process);
+                self.clock.advance(SECOND);
+            }
+        }
+    }
+
+    fn choose_forgotten(&self) -> Option<Job> {
+        let live = self.live();
+        let mut ids: Vec<_> = live.into_iter().map(|(id, _)| id).collect();
+        ids.retain(|_| !self.dice.once_in(3));
+        (!ids.is_empty()).then_some(Job::Forget(ids))
+    }
+
+    fn live(&self) -> Vec<(ObjectId, Model)> {
+        let known = self.known();
+        let live = known
+            .reported
+            .iter()
+            .filter(|(_, reported)| reported.state == State::Live);
+        live.map(|(id, reported)| (*id, reported.model.clone())).collect()
+    }
+
+    fn step_of(&self, process: usize) {
         let (dice, weather, told) = (&self.dice, self.weather, self.told);
         let clock = self.clock.now();
         self.sched.step(process, |call| {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::error::Result;
+use crate::facts::{CountedSnapshot, Forgetting, Why};
 use crate::id::ObjectId;
 use crate::repo::Repo;
 use crate::snapshot::Snapshot;
@@ -33,7 +34,7 @@ impl RestsOn {
         }
         // Nobody was told of it, and nothing stands on it yet.
         self.prove(repo).or_else(|error| {
-            repo.withdraw_snapshot(&id)?;
+            withdraw(repo, id, snapshot)?;
             Err(error)
         })?;
         Ok(id)
@@ -43,4 +44,19 @@ impl RestsOn {
         repo.prove_snapshots(&self.parents)?;
         repo.prove(&self.packs)
     }
+}
+
+/// Forgotten first: that explains the gap that it leaves in its domain's count.
+fn withdraw(repo: &Repo, id: ObjectId, snapshot: &Snapshot) -> Result<()> {
+    repo.put_forgotten(&Forgetting {
+        when: repo.clock().now(),
+        why: Why::Damaged,
+        words: "what it rests on went while it was stored; nobody was told of it".into(),
+        snapshots: vec![CountedSnapshot {
+            id,
+            domain: snapshot.domain,
+            counter: snapshot.counter,
+        }],
+    })?;
+    repo.withdraw_snapshot(&id)
 }
