@@ -60,12 +60,12 @@ impl<'a> StackCursor<'a> {
     }
 
     /// The entry that was given last, again.
-    pub(super) fn entry(&self) -> Option<Entry<'_>> {
+    pub fn entry(&self) -> Option<Entry<'_>> {
         self.runs[self.given?].entry()
     }
 
     /// Its key.
-    pub(super) fn key(&self) -> Option<&[u8]> {
+    pub fn key(&self) -> Option<&[u8]> {
         self.runs[self.given?].key()
     }
 
