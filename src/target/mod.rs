@@ -13,6 +13,7 @@
 
 pub mod database;
 pub mod files;
+pub mod in_place;
 mod lock;
 mod replace;
 mod stage;
@@ -20,6 +21,7 @@ mod sync;
 
 pub use database::DatabaseTarget;
 pub use files::{FileTarget, FileWriter};
+pub use in_place::InPlaceTarget;
 pub use lock::{HeldLock, hold};
 pub use stage::{Occupied, Staged, check_free};
 

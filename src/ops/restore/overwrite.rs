@@ -17,7 +17,8 @@ pub enum Overwrite {
     /// The restore is refused.
     #[default]
     Never,
-    /// It is replaced, unless it reads back as what would be restored. A damaged one is refused.
+    /// Only what differs is written, above its own tables (`in_place.rs`); all of it where that is too much. It is left as
+    /// it is if it reads back as what would be restored. A damaged one is refused.
     IfChanged,
     /// It is replaced.
     Always,
@@ -65,13 +66,18 @@ impl Restore {
         match compared.act(|| format!("read {}", target.display()))? {
             Comparison::Same => Ok(true),
             Comparison::Other(_) => Ok(false),
-            Comparison::Damaged(what) => Err(Error::new(
-                Kind::Corrupt,
-                format!(
-                    "{} is damaged ({what}) and cannot be compared; replace it with --overwrite always",
-                    target.display()
-                ),
-            )),
+            Comparison::Damaged(what) => Err(damaged(target, &what)),
         }
     }
+}
+
+/// A database that cannot be compared, so nobody knows what would be lost.
+pub(super) fn damaged(target: &Path, what: &str) -> Error {
+    Error::new(
+        Kind::Corrupt,
+        format!(
+            "{} is damaged ({what}) and cannot be compared; replace it with --overwrite always",
+            target.display()
+        ),
+    )
 }
