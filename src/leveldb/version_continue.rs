@@ -9,6 +9,7 @@
 //! LevelDB asks the tables of level 0 by number, highest first, and merges by sequence number; the new tables are first
 //! by both. It is what an owner leaves that wrote these entries, flushed them and closed.
 
+use super::internal_key::tag;
 use super::version::{TableMeta, Version, VersionEdit};
 use crate::limits::SEQUENCE_MAX;
 
@@ -39,11 +40,12 @@ pub struct Continued {
 
 impl Continuation {
     /// What may come above `version`, whose newest entry, logs included, has `last_sequence`, in a directory where no
-    /// file has a number above `highest_number`. `None` where nothing may: numbers are used up, or tables on level 0
-    /// are not asked in the order of their age, since RepairDB put them there.
+    /// file has a number above `highest_number`. `None` where nothing may: numbers are used up, or the numbers on level 0
+    /// do not tell the age of its tables, since RepairDB put them there; LevelDB finds old records in such a database, and
+    /// would go on to.
     pub fn of(version: &Version, last_sequence: u64, highest_number: u64) -> Option<Self> {
         let on_level_0 = version.tables.keys().filter(|(level, _)| *level == 0).count();
-        let is_repaired = version.log_number == 0 && on_level_0 > 0;
+        let is_repaired = version.log_number == 0 && on_level_0 > 0 || !numbers_tell_age(version);
         let sequence = last_sequence.checked_add(1).filter(|next| *next < SEQUENCE_MAX)?;
         let first_number = version.next_file.max(highest_number.checked_add(1)?);
         // Room for our own files and for the owner's next ones.
@@ -83,6 +85,18 @@ impl Continuation {
         };
         Continued { log, manifest, edit }
     }
+}
+
+/// False if the ends of a table on level 0 are newer than those of one with a higher number.
+fn numbers_tell_age(version: &Version) -> bool {
+    let mut newest = 0;
+    let mut by_number = version.tables.range((0, 0)..=(0, u64::MAX));
+    by_number.all(|(_, table)| {
+        let ends = [&table.smallest, &table.largest].map(|key| tag(key) >> 8);
+        let is_next = ends.iter().all(|end| *end >= newest);
+        newest = ends[0].max(ends[1]);
+        is_next
+    })
 }
 
 #[cfg(test)]
@@ -151,5 +165,9 @@ mod tests {
         let repaired = |tables| Version { log_number: 0, ..version(tables) };
         assert!(!of(&repaired(&[(0, 17)]), 100, 30));
         assert!(of(&repaired(&[(2, 17)]), 100, 30), "as levault restores");
+        let mut opened = version(&[(0, 16), (0, 17)]);
+        assert!(of(&opened, 100, 30), "of one age");
+        opened.tables.get_mut(&(0, 16)).unwrap().largest[2] += 1;
+        assert!(!of(&opened, 100, 30), "the lower number is the newer table");
     }
 }

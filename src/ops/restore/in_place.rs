@@ -11,9 +11,8 @@
 use std::path::Path;
 
 use super::differences::{Differences, Eyes};
-use super::overwrite::damaged;
 use super::{Overwrite, Restore};
-use crate::error::{Act, Result};
+use crate::error::{Act, Error, Result};
 use crate::leveldb::name::FileName;
 use crate::leveldb::table_build::TableBuilder;
 use crate::leveldb::version::TableMeta;
@@ -23,7 +22,7 @@ use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::run::{KeyOrder, KeyRange, StackCursor, Tombstones, Walker};
 use crate::snapshot::{Content, DatabaseRoot};
-use crate::source::Database;
+use crate::source::{Database, ScanOutcome};
 use crate::target::{InPlaceTarget, Staged};
 
 use super::super::read;
@@ -45,13 +44,15 @@ pub struct Rewritten {
 }
 
 impl Restore {
-    /// The database at `target` with what differs above it, staged; `None` when all is to be written.
+    /// The database at `target` with what differs above it, staged; `None` when all is to be written, because more than
+    /// `bytes_max` key and value bytes differ or because nothing may come above it.
     pub(super) fn stage_in_place(
         &self,
         repo: &Repo,
         reader: &BlobReader,
         database: &DatabaseRoot,
         target: &Path,
+        bytes_max: u64,
         report: &Report,
     ) -> Result<Option<(Staged, Rewritten)>> {
         let is_logical = matches!(database.content, Content::Logical { .. });
@@ -70,10 +71,11 @@ impl Restore {
             order: &order,
             report,
         };
-        let Some(new) = self.write_differences(eyes, database, &standing, &staging, target)? else {
-            return Ok(None);
-        };
-        finish(staging, &standing, new).map(Some)
+        let written = self.write_differences(eyes, database, &standing, &staging, bytes_max);
+        match written.act(|| format!("compare with {}", target.display()))? {
+            Some(new) => finish(staging, &standing, new).map(Some),
+            None => Ok(None),
+        }
     }
 
     fn write_differences(
@@ -82,7 +84,7 @@ impl Restore {
         database: &DatabaseRoot,
         standing: &Database,
         staging: &InPlaceTarget,
-        target: &Path,
+        bytes_max: u64,
     ) -> Result<Option<New>> {
         let highest = staging.highest_number()?;
         let Some(above) = Continuation::of(standing.version(), standing.last_sequence(), highest) else {
@@ -91,13 +93,11 @@ impl Restore {
         let compare = |left: &[u8], right: &[u8]| eyes.order.compare(left, right);
         let snapshot = self.records_of(eyes.reader, database, &compare)?;
         let tables = NewTables::new(staging, standing.shape(), above)?;
-        let mut differences = Differences::new(eyes, snapshot, tables, database.bytes() / 2)?;
+        let mut differences = Differences::new(eyes, snapshot, tables, bytes_max)?;
         let done_before = eyes.report.bytes_done.get();
-        let scanned = standing.scan(&mut differences).and_then(|outcome| {
-            match outcome.damage.first() {
-                Some(damage) => Err(damaged(target, &format!("{}: {}", damage.file, damage.what))),
-                None => differences.finish(),
-            }
+        let compared = standing.scan(&mut differences).and_then(|outcome| {
+            refuse_damaged(&outcome)?;
+            differences.finish()
         });
         if differences.gave_up() {
             // What was compared in vain is to be done on top.
@@ -105,7 +105,7 @@ impl Restore {
             eyes.report.bytes_total.add(in_vain);
             return Ok(None);
         }
-        scanned.act(|| format!("compare with {}", target.display()))?;
+        compared?;
         let (tables, written) = differences.into_written();
         Ok(Some(New {
             tables: tables.written,
@@ -126,6 +126,14 @@ impl Restore {
             .map(|run| Walker::new(reader, run.root.as_ref(), order))
             .collect();
         StackCursor::new(&walkers, &KeyRange::all(), Tombstones::Drop, order)
+    }
+}
+
+/// Nobody knows what a damaged database holds; it was found whole a moment ago.
+fn refuse_damaged(outcome: &ScanOutcome) -> Result<()> {
+    match outcome.damage.first() {
+        Some(damage) => Err(Error::corrupt(format!("{}: {}", damage.file, damage.what))),
+        None => Ok(()),
     }
 }
 
@@ -214,3 +222,7 @@ impl<'a> NewTables<'a> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+#[path = "in_place_tests.rs"]
+mod tests;

@@ -191,7 +191,9 @@ impl Restore {
         target: &Path,
         report: &Report,
     ) -> Result<Made> {
-        if let Some((staged, rewritten)) = self.stage_in_place(repo, reader, database, target, report)? {
+        let half = database.bytes() / 2;
+        let in_place = self.stage_in_place(repo, reader, database, target, half, report)?;
+        if let Some((staged, rewritten)) = in_place {
             return Ok(Made {
                 staged,
                 written: None,

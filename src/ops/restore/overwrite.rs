@@ -66,18 +66,13 @@ impl Restore {
         match compared.act(|| format!("read {}", target.display()))? {
             Comparison::Same => Ok(true),
             Comparison::Other(_) => Ok(false),
-            Comparison::Damaged(what) => Err(damaged(target, &what)),
+            Comparison::Damaged(what) => Err(Error::new(
+                Kind::Corrupt,
+                format!(
+                    "{} is damaged ({what}) and cannot be compared; replace it with --overwrite always",
+                    target.display()
+                ),
+            )),
         }
     }
-}
-
-/// A database that cannot be compared, so nobody knows what would be lost.
-pub(super) fn damaged(target: &Path, what: &str) -> Error {
-    Error::new(
-        Kind::Corrupt,
-        format!(
-            "{} is damaged ({what}) and cannot be compared; replace it with --overwrite always",
-            target.display()
-        ),
-    )
 }
