@@ -139,7 +139,12 @@ mod tests {
         assert_eq!(done.edit.log_number, Some(43));
         assert_eq!(done.edit.next_file, Some(45));
         assert_eq!(done.edit.last_sequence, Some(131));
-        let places: Vec<_> = done.edit.added.iter().map(|(level, table)| (*level, table.number)).collect();
+        let places: Vec<_> = done
+            .edit
+            .added
+            .iter()
+            .map(|(level, table)| (*level, table.number))
+            .collect();
         assert_eq!(places, [(0, 17), (2, 9), (0, 41), (0, 42)]);
     }
 
@@ -160,9 +165,15 @@ mod tests {
         assert!(of(&plain, 100, 30));
         assert!(!of(&plain, SEQUENCE_MAX - 1, 30) && !of(&plain, u64::MAX, 30));
         assert!(!of(&plain, 100, u64::MAX) && !of(&plain, 100, u64::MAX - 5));
-        let last_file = Version { next_file: u64::MAX, ..plain.clone() };
+        let last_file = Version {
+            next_file: u64::MAX,
+            ..plain.clone()
+        };
         assert!(!of(&last_file, 100, 30));
-        let repaired = |tables| Version { log_number: 0, ..version(tables) };
+        let repaired = |tables| Version {
+            log_number: 0,
+            ..version(tables)
+        };
         assert!(!of(&repaired(&[(0, 17)]), 100, 30));
         assert!(of(&repaired(&[(2, 17)]), 100, 30), "as levault restores");
         let mut opened = version(&[(0, 16), (0, 17)]);

@@ -114,3 +114,39 @@ fn is_refusal(error: Errno) -> bool {
         Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::ACCESS | Errno::NOSYS | Errno::NOTSUP
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_kept_table_is_the_same_file_and_where_links_are_refused_a_copy() {
+        let parent = tempfile::tempdir().unwrap();
+        let db = parent.path().join("db");
+        fs::create_dir(&db).unwrap();
+        for name in ["CURRENT", "000007.ldb", "000009.ldb", "000040.log", "LOG"] {
+            fs::write(db.join(name), name).unwrap();
+        }
+        let staging = InPlaceTarget::begin(&db).unwrap();
+        assert_eq!(staging.highest_number().unwrap(), 40);
+        let stage = staging.stage.path().to_owned();
+        let inode = |directory: &Path, name| fs::metadata(directory.join(name)).unwrap().ino();
+
+        assert_eq!(staging.keep_table(&db.join("000007.ldb")).unwrap(), 0);
+        assert_eq!(inode(&stage, "000007.ldb"), inode(&db, "000007.ldb"));
+        assert_eq!(
+            staging.copy_table(&db.join("000009.ldb"), "000009.ldb").unwrap(),
+            10
+        );
+        assert_ne!(inode(&stage, "000009.ldb"), inode(&db, "000009.ldb"));
+        assert_eq!(fs::read(stage.join("000009.ldb")).unwrap(), b"000009.ldb");
+        assert!(staging.keep_table(&db.join("000008.ldb")).is_err(), "not there");
+        assert!(is_refusal(Errno::XDEV) && is_refusal(Errno::PERM) && is_refusal(Errno::MLINK));
+
+        drop(staging);
+        assert!(!stage.exists());
+        assert_eq!(fs::read(db.join("000007.ldb")).unwrap(), b"000007.ldb");
+    }
+}

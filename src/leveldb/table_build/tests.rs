@@ -153,8 +153,12 @@ fn deletions_stand_among_records_with_a_kind_of_their_own() {
     assert_eq!(table.smallest, b"a\x00\x09\0\0\0\0\0\0");
     assert_eq!(table.largest, b"c\x00\x09\0\0\0\0\0\0");
     let parsed = Parsed::of(&table.bytes);
-    let entries = [("a", 0, ""), ("b", 1, "value"), ("c", 0, "")]
-        .map(|(key, kind, value)| ([key.as_bytes(), &[kind, 9, 0, 0, 0, 0, 0, 0]].concat(), value.into()));
+    let entries = [("a", 0, ""), ("b", 1, "value"), ("c", 0, "")].map(|(key, kind, value)| {
+        (
+            [key.as_bytes(), &[kind, 9, 0, 0, 0, 0, 0, 0]].concat(),
+            value.into(),
+        )
+    });
     assert_eq!(parsed.blocks[0].records, entries);
     check_filter(parsed.filter.as_ref().unwrap(), &parsed.blocks);
 }

@@ -101,7 +101,8 @@ impl<'a> Differences<'a> {
 
     /// Puts what only the snapshot has, up to `key`.
     fn put_before(&mut self, key: Option<&[u8]>) -> Result<()> {
-        let is_before = |own: &[u8]| key.is_none_or(|key| self.eyes.order.compare(own, key) == Ordering::Less);
+        let is_before =
+            |own: &[u8]| key.is_none_or(|key| self.eyes.order.compare(own, key) == Ordering::Less);
         while self.snapshot.key().is_some_and(is_before) {
             self.put()?;
             self.advance()?;
@@ -191,7 +192,9 @@ fn is_same_long(eyes: &Eyes, list: &ChunkList, value: &[u8]) -> Result<bool> {
     let mut rest = value;
     for chunk in Chunks::new(list.clone(), eyes.reader) {
         let chunk = chunk?;
-        let Some((piece, behind)) = usize::try_from(chunk.bytes).ok().and_then(|len| rest.split_at_checked(len))
+        let Some((piece, behind)) = usize::try_from(chunk.bytes)
+            .ok()
+            .and_then(|len| rest.split_at_checked(len))
         else {
             return Ok(false);
         };
