@@ -366,8 +366,9 @@ fn what_reads_back_wrong_leaves_the_old_database_as_it_was() {
 #[test]
 fn a_wish_to_stop_is_heard_and_leaves_the_old_database_as_it_was() {
     let bench = Bench::new();
-    let mut engine = Engine::new(3);
+    let mut engine = Engine::new(5);
     (0..80).for_each(|_| engine.step());
+    assert!(!engine.visible.is_empty());
     let stored = bench.save_state(&engine.state);
     (0..30).for_each(|_| engine.step());
     let target = bench.path("target");
