@@ -13,12 +13,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Model, fill, key, scan, value, write};
+use common::{Model, fill, key, restore_over, scan, value, write};
 use levault::error::{Kind, Result};
-use levault::ops::restore::{Overwrite, Restore, RestoreOutcome, Verify};
-use levault::ops::selection::Selection;
+use levault::ops::restore::RestoreOutcome;
 use levault::repo::Repo;
-use levault::report::Report;
 use levault::source::Database;
 use levault::storage::fault::{Fault, Faulty};
 use levault::storage::{MemoryStorage, Storage};
@@ -29,16 +27,7 @@ use support::tool::{Ended, Tool, files_below};
 use tempfile::TempDir;
 
 fn over(repo: &Repo, target: &Path) -> Result<RestoreOutcome> {
-    let restore = Restore {
-        database: None,
-        target: target.to_path_buf(),
-        overwrite: Overwrite::IfChanged,
-        selection: Selection::All,
-        verify: Verify::Full,
-        with_uncertain: false,
-    };
-    let outcomes = restore.run(repo, &repo.select("latest")?, &Report::default())?;
-    Ok(outcomes[0].clone())
+    restore_over(repo, "latest", target)
 }
 
 /// A saved database, and the same with changes since.
@@ -186,6 +175,52 @@ fn when_most_differs_all_is_written_and_nothing_is_left_to_compact() {
     write(&scene.db, &more);
     assert_eq!(over(&scene.repo, &scene.db).unwrap().rewritten, None);
     assert!(scan(&scene.db).unwrap() == scene.saved);
+}
+
+#[test]
+fn tables_of_the_old_name_get_company_of_that_name() {
+    let scene = Scene::new(3000, 100);
+    let is_table = |path: &Path| path.extension() == Some("ldb".as_ref());
+    write(&scene.db, &[(key(3), Some(b"other".to_vec()))]);
+    for (path, _) in files_below(&scene.db).iter().filter(|(path, _)| is_table(path)) {
+        std::fs::rename(path, path.with_extension("sst")).unwrap();
+    }
+    assert!(over(&scene.repo, &scene.db).unwrap().rewritten.is_some());
+    assert!(!files_below(&scene.db).iter().any(|(path, _)| is_table(path)));
+    assert!(scan(&scene.db).unwrap() == scene.saved);
+}
+
+#[test]
+fn restores_that_nobody_opens_between_do_not_pile_up_tables() {
+    let scene = Scene::new(6000, 100);
+    let states: Vec<_> = (0..2)
+        .map(|state| {
+            write(&scene.db, &[(key(3), Some(value(state, 100)))]);
+            common::backup(&scene.repo, &scene.db).unwrap();
+            let id = scene.repo.select("latest").unwrap().id.to_hex();
+            (id, scan(&scene.db).unwrap())
+        })
+        .collect();
+    let (mut in_place, mut whole) = (0, 0);
+    for round in 0..20 {
+        let (id, state) = &states[round % 2];
+        match restore_over(&scene.repo, id, &scene.db).unwrap().rewritten {
+            Some(_) => in_place += 1,
+            None => whole += 1,
+        }
+        assert!(scan(&scene.db).unwrap() == *state);
+    }
+    assert!(in_place >= 14 && whole >= 1, "{in_place} {whole}");
+    let levels = Database::open(&scene.db).unwrap();
+    assert!(
+        levels
+            .version()
+            .tables
+            .keys()
+            .filter(|(level, _)| *level == 0)
+            .count()
+            <= 8
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::internal_key::tag;
 use super::version::{TableMeta, Version, VersionEdit};
 use crate::limits::SEQUENCE_MAX;
 
-/// Tables on level 0 at which C++ LevelDB begins to slow its writers down; at 12 it stops them.
+/// Most tables on level 0: with more C++ LevelDB would slow its writers down, and from 12 on stop them.
 const LEVEL_0_TABLES_MAX: usize = 8;
 
 /// Most new tables: with so many on level 0 a compaction is due, but nobody waits for it.
@@ -40,9 +40,9 @@ pub struct Continued {
 
 impl Continuation {
     /// What may come above `version`, whose newest entry, logs included, has `last_sequence`, in a directory where no
-    /// file has a number above `highest_number`. `None` where nothing may: numbers are used up, or the numbers on level 0
-    /// do not tell the age of its tables, since RepairDB put them there; LevelDB finds old records in such a database, and
-    /// would go on to.
+    /// file has a number above `highest_number`. `None` where nothing may: numbers are used up, level 0 is full (nobody
+    /// opened it between many restores), or the numbers there do not tell the age of the tables, since RepairDB put them
+    /// there; LevelDB finds old records in such a database, and would go on to.
     pub fn of(version: &Version, last_sequence: u64, highest_number: u64) -> Option<Self> {
         let on_level_0 = version.tables.keys().filter(|(level, _)| *level == 0).count();
         let is_repaired = version.log_number == 0 && on_level_0 > 0 || !numbers_tell_age(version);
@@ -51,10 +51,10 @@ impl Continuation {
         // Room for our own files and for the owner's next ones.
         first_number.checked_add(1 << 32).filter(|_| !is_repaired)?;
         let room = LEVEL_0_TABLES_MAX.saturating_sub(on_level_0);
-        Some(Self {
+        (room > 0).then_some(Self {
             sequence,
             first_number,
-            tables_max: room.clamp(1, NEW_TABLES_MAX),
+            tables_max: room.min(NEW_TABLES_MAX),
         })
     }
 
@@ -149,12 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn a_full_level_0_gets_few_more() {
-        for (there, more) in [(0, 4), (4, 4), (5, 3), (7, 1), (8, 1), (11, 1)] {
+    fn level_0_gets_eight_tables_at_most() {
+        for (there, more) in [(0, 4), (4, 4), (5, 3), (7, 1), (8, 0), (11, 0)] {
             let tables: Vec<_> = (1..=there).map(|number| (0, number)).collect();
-            let above = Continuation::of(&version(&tables), 100, 0).unwrap();
-            let numbers = (0..9).map_while(|tables| above.table_number(tables)).count();
-            assert_eq!(numbers, more, "{there}");
+            let above = Continuation::of(&version(&tables), 100, 0);
+            let number = |tables| above.and_then(|above| above.table_number(tables));
+            assert_eq!((0..9).map_while(number).count(), more, "{there}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parent/.NAME.levault-restore-0123456789abcdef/   0700, locked (flock) while its process lives
-//!        |  everything written and fsynced here, then read again by the caller
+//!        |  everything written (or linked) and fsynced here, then read again by the caller
 //!        v  publish: one rename
 //! parent/NAME/                                     was absent or empty, or a closed database that is replaced
 //! ```
