@@ -261,6 +261,7 @@ fn a_storage_that_fails_at_any_call_leaves_the_old_database_as_it_was() {
     let (mut failed, mut call) = (0, 0);
     loop {
         call += 1;
+        assert!(call < 500, "it never succeeds");
         let faulty = Arc::new(Faulty::new(scene.storage.snapshot()).dead_from(call));
         let ended = common::open(faulty as Arc<dyn Storage>).and_then(|repo| over(&repo, &scene.db));
         if ended.is_ok() {
