@@ -7,8 +7,8 @@
 //!                                    MANIFEST-000013 and CURRENT (new)
 //! ```
 //! A linked table is one file under two names until the old database is removed. Nobody writes to it: LevelDB never
-//! changes a table, and here every file is made anew or not opened for writing. So until the two directories are exchanged the
-//! old database is as it was, and a stage that is thrown away takes only names with it.
+//! changes a table, and here every file is made anew or not opened for writing. So until the two directories are
+//! exchanged the old database is as it was, and a stage that is thrown away takes only names with it.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -5,12 +5,12 @@
 //! database   a=1  b=0  c=3       e=5        (pushed by its scan; e stands in a log)
 //! written         b=2  c†   d=4  e=5
 //! ```
-//! A key of which a log has the newest word is written whatever that word is, for the logs do not come along: a record may
-//! be in no table, and a deletion may be all that hides an older record of one.
+//! A key of which a log has the newest word is written whatever that word is, for the logs do not come along: a record
+//! may be in no table, and a deletion may be all that hides an older record of one.
 
 use std::cmp::Ordering;
 
-use super::in_place::{NewTables, Rewritten};
+use super::in_place::{New, NewTables, Rewritten};
 use crate::blob::BlobKind;
 use crate::chunk::{ChunkList, Chunks};
 use crate::error::{Error, Kind, Result};
@@ -80,8 +80,11 @@ impl<'a> Differences<'a> {
     }
 
     /// What was written, once finished.
-    pub fn into_written(self) -> (NewTables<'a>, Rewritten) {
-        (self.tables, self.written)
+    pub fn into_new(self) -> New {
+        New {
+            tables: self.tables.into_written(),
+            written: self.written,
+        }
     }
 
     /// The database has `value` under `key`, or nothing that shows.

@@ -4,9 +4,12 @@
 //! hold LOCK --> scan it beside the snapshot --differences--> new tables in the stage
 //!           --> link its own tables, MANIFEST over both --> (read back) --> exchange the two directories
 //! ```
-//! When that is the worse way, nothing comes of it and all is written as if nothing were there: when more than half of
-//! what the snapshot holds differs, when level 0 would fill up, when a number is used up or the key order is another one.
-//! A full rewrite also leaves no compaction to do, while here the owner merges the new tables when it likes.
+//! When that is the worse way, nothing comes of it and all is written as if nothing were there: when more than half
+//! of what the snapshot holds differs, when level 0 would fill up, when a number is used up or the key order is
+//! another one. A full rewrite leaves no compaction to do; here the owner merges the new tables when it likes.
+//!
+//! Memory: a leaf of each run, one value, and the table that is being built. Who did not let the digests decide
+//! first would read the whole snapshot from the repository to learn that nothing differs; so that comes before.
 
 use std::path::Path;
 
@@ -22,7 +25,7 @@ use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::run::{KeyOrder, KeyRange, StackCursor, Tombstones, Walker};
 use crate::snapshot::{Content, DatabaseRoot};
-use crate::source::{Database, ScanOutcome};
+use crate::source::Database;
 use crate::target::{InPlaceTarget, Staged};
 
 use super::super::read;
@@ -55,27 +58,35 @@ impl Restore {
         bytes_max: u64,
         report: &Report,
     ) -> Result<Option<(Staged, Rewritten)>> {
-        let is_logical = matches!(database.content, Content::Logical { .. });
-        if self.overwrite != Overwrite::IfChanged || !is_logical || !target.join("CURRENT").exists() {
+        if !self.may_be_in_place(database, target) {
             return Ok(None);
         }
         let staging = InPlaceTarget::begin(target)?;
         let standing = Database::open(target)?;
         let order = Comparator::from_name(&database.shape.comparator);
-        if *standing.comparator() != order || !order.is_known() {
+        let is_ordered_alike = order.is_known() && *standing.comparator() == order;
+        let highest = staging.highest_number()?;
+        let above = Continuation::of(standing.version(), standing.last_sequence(), highest);
+        let Some(above) = above.filter(|_| is_ordered_alike) else {
             return Ok(None);
-        }
+        };
         let eyes = Eyes {
             repo,
             reader,
             order: &order,
             report,
         };
-        let written = self.write_differences(eyes, database, &standing, &staging, bytes_max);
-        match written.act(|| format!("compare with {}", target.display()))? {
-            Some(new) => finish(staging, &standing, new).map(Some),
-            None => Ok(None),
-        }
+        let tables = NewTables::new(&staging, standing.shape(), above)?;
+        let new = self
+            .write_differences(eyes, database, &standing, tables, bytes_max)
+            .act(|| format!("compare with {}", target.display()))?;
+        new.map(|new| finish(staging, &standing, above, new)).transpose()
+    }
+
+    fn may_be_in_place(&self, database: &DatabaseRoot, target: &Path) -> bool {
+        self.overwrite == Overwrite::IfChanged
+            && matches!(database.content, Content::Logical { .. })
+            && target.join("CURRENT").exists()
     }
 
     fn write_differences(
@@ -83,22 +94,14 @@ impl Restore {
         eyes: Eyes,
         database: &DatabaseRoot,
         standing: &Database,
-        staging: &InPlaceTarget,
+        tables: NewTables,
         bytes_max: u64,
     ) -> Result<Option<New>> {
-        let highest = staging.highest_number()?;
-        let Some(above) = Continuation::of(standing.version(), standing.last_sequence(), highest) else {
-            return Ok(None);
-        };
         let compare = |left: &[u8], right: &[u8]| eyes.order.compare(left, right);
         let snapshot = self.records_of(eyes.reader, database, &compare)?;
-        let tables = NewTables::new(staging, standing.shape(), above)?;
         let mut differences = Differences::new(eyes, snapshot, tables, bytes_max)?;
         let done_before = eyes.report.bytes_done.get();
-        let compared = standing.scan(&mut differences).and_then(|outcome| {
-            refuse_damaged(&outcome)?;
-            differences.finish()
-        });
+        let compared = compare_all(standing, &mut differences);
         if differences.gave_up() {
             // What was compared in vain is to be done on top.
             let in_vain = eyes.report.bytes_done.get() - done_before;
@@ -106,12 +109,7 @@ impl Restore {
             return Ok(None);
         }
         compared?;
-        let (tables, written) = differences.into_written();
-        Ok(Some(New {
-            tables: tables.written,
-            above,
-            written,
-        }))
+        Ok(Some(differences.into_new()))
     }
 
     fn records_of<'a>(
@@ -130,22 +128,27 @@ impl Restore {
 }
 
 /// Nobody knows what a damaged database holds; it was found whole a moment ago.
-fn refuse_damaged(outcome: &ScanOutcome) -> Result<()> {
+fn compare_all(standing: &Database, differences: &mut Differences) -> Result<()> {
+    let outcome = standing.scan(differences)?;
     match outcome.damage.first() {
         Some(damage) => Err(Error::corrupt(format!("{}: {}", damage.file, damage.what))),
-        None => Ok(()),
+        None => differences.finish(),
     }
 }
 
 /// What comes above a database.
-struct New {
-    tables: Vec<TableMeta>,
-    above: Continuation,
-    written: Rewritten,
+pub struct New {
+    pub tables: Vec<TableMeta>,
+    pub written: Rewritten,
 }
 
 /// Puts both together.
-fn finish(staging: InPlaceTarget, standing: &Database, new: New) -> Result<(Staged, Rewritten)> {
+fn finish(
+    staging: InPlaceTarget,
+    standing: &Database,
+    above: Continuation,
+    new: New,
+) -> Result<(Staged, Rewritten)> {
     let mut written = new.written;
     written.bytes_written = new.tables.iter().map(|table| table.size).sum();
     for file in standing.files() {
@@ -156,7 +159,7 @@ fn finish(staging: InPlaceTarget, standing: &Database, new: New) -> Result<(Stag
             written.bytes_linked += file.len - copied.min(file.len);
         }
     }
-    let continued = new.above.finish(standing.version(), new.tables);
+    let continued = above.finish(standing.version(), new.tables);
     Ok((staging.finish(&continued)?, written))
 }
 
@@ -185,6 +188,11 @@ impl<'a> NewTables<'a> {
             above,
             written: Vec::new(),
         })
+    }
+
+    /// What the MANIFEST is to say of those that were written.
+    pub fn into_written(self) -> Vec<TableMeta> {
+        self.written
     }
 
     /// Adds a record; false when there is no room for more tables.
