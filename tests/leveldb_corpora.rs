@@ -226,3 +226,28 @@ fn saved(kind: &str, outcome: &ScanOutcome, seen: &Collect, base: &Collect) {
         .count();
     assert!(lost > 0 && outcome.uncertain > 0, "{kind}");
 }
+
+/// rusty-leveldb's index keys say "put" where a block ends with a deletion.
+#[test]
+fn tables_of_rusty_leveldb_whose_blocks_end_with_deletions_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let options = rusty_leveldb::Options {
+        write_buffer_size: 32 << 10,
+        block_size: 200,
+        ..Default::default()
+    };
+    let mut db = rusty_leveldb::DB::open(&path, options).unwrap();
+    for number in 0..3000_u32 {
+        let key = number.to_be_bytes();
+        match number % 3 {
+            0 => db.put(&key, &[7; 30]).unwrap(),
+            _ => db.delete(&key).unwrap(),
+        }
+    }
+    db.flush().unwrap();
+    db.close().unwrap();
+    let (outcome, _) = scan(&path).unwrap();
+    assert!(outcome.damage.is_empty(), "{:?}", outcome.damage.first());
+    assert_eq!(outcome.records, 1000);
+}

@@ -29,6 +29,8 @@ trait Subject {
     fn records(&self, snapshot: &str) -> Model;
     /// Restores a snapshot to a directory that does not exist yet.
     fn restore(&self, snapshot: &str, target: &Path);
+    /// Restores a snapshot over the closed database at `target`, writing what differs.
+    fn restore_over(&self, snapshot: &str, target: &Path);
 }
 
 impl Subject for Tool {
@@ -45,6 +47,12 @@ impl Subject for Tool {
 
     fn restore(&self, snapshot: &str, target: &Path) {
         Tool::restore(self, snapshot, target).ok();
+    }
+
+    fn restore_over(&self, snapshot: &str, target: &Path) {
+        let mut command = self.command();
+        command.args(["restore", snapshot, "--overwrite", "if-changed", "--target"]);
+        Ended::of(command.arg(target)).ok();
     }
 }
 
@@ -76,6 +84,10 @@ impl Subject for Library {
 
     fn restore(&self, snapshot: &str, target: &Path) {
         common::restore(&self.0, snapshot, target).expect("restore");
+    }
+
+    fn restore_over(&self, snapshot: &str, target: &Path) {
+        common::restore_over(&self.0, snapshot, target).expect("restore over");
     }
 }
 
@@ -191,6 +203,14 @@ impl<S: Subject> Bench<S> {
         prop_assert!(self.read(&restored)? == model, "the second snapshot, restored");
         self.write(&restored, &case.options, &case.after, &mut model);
         prop_assert!(self.read(&restored)? == model, "written on after the restore");
+        self.subject.restore_over(&first, &db);
+        prop_assert!(
+            self.read(&db)? == early,
+            "the first snapshot, restored over what followed"
+        );
+        let mut back = early;
+        self.write(&db, &case.options, &case.after, &mut back);
+        prop_assert!(self.read(&db)? == back, "written on after the restore over it");
         for used in [db, restored] {
             std::fs::remove_dir_all(used)?;
         }
@@ -298,6 +318,11 @@ impl Subject for Copies {
     }
 
     fn restore(&self, snapshot: &str, target: &Path) {
+        self.copy(Path::new(snapshot), target);
+    }
+
+    fn restore_over(&self, snapshot: &str, target: &Path) {
+        std::fs::remove_dir_all(target).unwrap();
         self.copy(Path::new(snapshot), target);
     }
 }

@@ -20,6 +20,12 @@ pub trait RecordSink {
     /// The newest value of `key`; keys come in the database's order, each once. `certain` is false when a newer
     /// entry for the key may have been lost to damage. An error ends the scan.
     fn record(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<()>;
+
+    /// The newest word on `key` stands in a log: a deletion, or the record that comes next. For who does without the
+    /// logs afterwards.
+    fn log_entry(&mut self, _key: &[u8], _is_deletion: bool) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a merge handed out.
@@ -47,6 +53,8 @@ pub enum Source<'a> {
 
 /// What the merge asks of a source.
 trait Cursor {
+    /// True for the logs.
+    const IS_LOGS: bool;
     fn user_key(&self) -> &[u8];
     fn tag(&self) -> u64;
     fn rank(&self) -> Rank;
@@ -72,8 +80,9 @@ trait Cursor {
 }
 
 macro_rules! cursor {
-    ($source:ty) => {
+    ($source:ty, $is_logs:literal) => {
         impl Cursor for $source {
+            const IS_LOGS: bool = $is_logs;
             #[inline(always)]
             fn user_key(&self) -> &[u8] {
                 <$source>::user_key(self)
@@ -102,8 +111,8 @@ macro_rules! cursor {
     };
 }
 
-cursor!(MemtableCursor<'_>);
-cursor!(Chain<'_>);
+cursor!(MemtableCursor<'_>, true);
+cursor!(Chain<'_>, false);
 
 impl Source<'_> {
     pub(super) fn user_key(&self) -> &[u8] {
@@ -273,8 +282,11 @@ impl Emitter<'_, '_> {
     }
 
     #[inline(always)]
-    fn hand_out(&mut self, source: &mut impl Cursor) -> Result<()> {
+    fn hand_out<C: Cursor>(&mut self, source: &mut C) -> Result<()> {
         let tag = source.tag();
+        if C::IS_LOGS {
+            self.sink.log_entry(source.user_key(), tag & 0xff == 0)?;
+        }
         let certain = self.scan.findings.borrow().all_certain() || self.is_certain(source, tag);
         if tag & 0xff == 0 {
             self.counts.uncertain_deletions += u64::from(!certain);

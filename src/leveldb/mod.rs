@@ -43,6 +43,7 @@ pub mod table_build;
 pub(crate) mod testing;
 pub mod version;
 pub mod version_build;
+pub mod version_continue;
 
 pub use comparator::Comparator;
 pub use shape::{Codec, Dialect, Filter, Shape, TableExtension};

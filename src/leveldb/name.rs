@@ -52,6 +52,16 @@ impl FileName {
             _ => None,
         }
     }
+
+    /// The number in it, if it has one.
+    pub fn number(self) -> Option<u64> {
+        match self {
+            Self::Manifest(number) | Self::Log(number) | Self::Table(number, _) | Self::Temp(number) => {
+                Some(number)
+            }
+            Self::Current | Self::CurrentSpare | Self::Lock | Self::InfoLog => None,
+        }
+    }
 }
 
 /// The name LevelDB gives a table.

@@ -5,8 +5,8 @@
 //! block: contents | codec id | masked CRC-32C over both (le32)
 //! ```
 //!
-//! Every record is a put at one sequence number, `max(1, the cut's last)`: a restored database keeps no
-//! history, and number 0 would be lost in rusty-leveldb's compactions.
+//! Every entry has one sequence number, `max(1, the cut's last)`: a restored database keeps no history, and number 0
+//! would be lost in rusty-leveldb's compactions. Deletions are for tables above others.
 //!
 //! A builder makes one table after another and keeps its buffers and compressor between them: have one per
 //! thread. Nothing is allocated per record. A value is copied into the table once; a second time when its
@@ -27,6 +27,7 @@ use crate::limits::{KEY_BYTES_MAX, SEQUENCE_MAX, VALUE_BYTES_MAX};
 
 const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 const FOOTER_BYTES: usize = 48;
+const KIND_DELETE: u64 = 0;
 const KIND_PUT: u64 = 1;
 
 /// Bounds on what a [`Shape`] may ask for; it was inferred from files that anybody may have written. LevelDB
@@ -44,7 +45,7 @@ pub struct FinishedTable {
     pub smallest: Vec<u8>,
     /// Last internal key.
     pub largest: Vec<u8>,
-    /// Records in it.
+    /// Entries in it.
     pub records: u64,
 }
 
@@ -58,7 +59,10 @@ struct Handle {
 /// Builds tables of one database.
 pub struct TableBuilder {
     comparator: Comparator,
-    tag: Tag,
+    put_tag: Tag,
+    delete_tag: Tag,
+    /// Of the entry added last.
+    last_tag: Tag,
     block_bytes: usize,
     table_bytes: usize,
     compressor: BlockCompressor,
@@ -83,7 +87,9 @@ impl TableBuilder {
             .clamp(RESTART_INTERVAL_RANGE.0, RESTART_INTERVAL_RANGE.1);
         Ok(Self {
             comparator: comparator.clone(),
-            tag: (restored_sequence(shape) << 8 | KIND_PUT).to_le_bytes(),
+            put_tag: tag_of(shape, KIND_PUT),
+            delete_tag: tag_of(shape, KIND_DELETE),
+            last_tag: Tag::default(),
             block_bytes: shape.block_size.clamp(BLOCK_BYTES_RANGE.0, BLOCK_BYTES_RANGE.1) as usize,
             table_bytes,
             compressor: BlockCompressor::new(shape.codec)?,
@@ -103,22 +109,12 @@ impl TableBuilder {
     /// [`crate::limits`], are errors; the table is then to be thrown away.
     #[inline]
     pub fn add(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.admit(key, value)?;
-        if self.records == 0 {
-            self.begin(key);
-        }
-        if let Some(handle) = self.unlisted.take() {
-            self.list(handle, Some(key));
-        }
-        if let Some(filter) = &mut self.filter {
-            filter.add(key);
-        }
-        self.data.add(&mut self.out, key, &self.tag, value);
-        self.records += 1;
-        if self.data.len(&self.out) >= self.block_bytes {
-            self.close_data_block()?;
-        }
-        Ok(())
+        self.enter(key, self.put_tag, value)
+    }
+
+    /// Appends a deletion, which hides what older tables have of the key. Errors are those of [`Self::add`].
+    pub fn delete(&mut self, key: &[u8]) -> Result<()> {
+        self.enter(key, self.delete_tag, &[])
     }
 
     /// True once the table has the size that the database's owner gives its tables: finish it before more is
@@ -151,7 +147,7 @@ impl TableBuilder {
         Ok(FinishedTable {
             bytes: std::mem::take(&mut self.out),
             smallest: std::mem::take(&mut self.smallest),
-            largest: internal_key(self.data.last_key(), &self.tag),
+            largest: internal_key(self.data.last_key(), &self.last_tag),
             records: std::mem::take(&mut self.records),
         })
     }
@@ -163,6 +159,27 @@ impl TableBuilder {
             bytes.clear();
             self.out = bytes;
         }
+    }
+
+    #[inline]
+    fn enter(&mut self, key: &[u8], tag: Tag, value: &[u8]) -> Result<()> {
+        self.admit(key, value)?;
+        if self.records == 0 {
+            self.begin(key, &tag);
+        }
+        if let Some(handle) = self.unlisted.take() {
+            self.list(handle, Some(key));
+        }
+        if let Some(filter) = &mut self.filter {
+            filter.add(key);
+        }
+        self.data.add(&mut self.out, key, &tag, value);
+        self.last_tag = tag;
+        self.records += 1;
+        if self.data.len(&self.out) >= self.block_bytes {
+            self.close_data_block()?;
+        }
+        Ok(())
     }
 
     #[inline]
@@ -188,8 +205,8 @@ impl TableBuilder {
     }
 
     #[cold]
-    fn begin(&mut self, key: &[u8]) {
-        self.smallest = internal_key(key, &self.tag);
+    fn begin(&mut self, key: &[u8], tag: &Tag) {
+        self.smallest = internal_key(key, tag);
         if self.out.capacity() == 0 {
             self.out.reserve(self.table_bytes + self.table_bytes / 8);
         }
@@ -256,6 +273,10 @@ impl TableBuilder {
         self.out.extend_from_slice(&self.index);
         seal(&mut self.compressor, &mut self.out, start)
     }
+}
+
+fn tag_of(shape: &Shape, kind: u64) -> Tag {
+    (restored_sequence(shape) << 8 | kind).to_le_bytes()
 }
 
 /// The sequence number of every record of a restored database.

@@ -64,7 +64,7 @@ impl<'a> StackCursor<'a> {
     }
 
     /// The entry that was given last, again.
-    pub(super) fn entry(&self) -> Option<Entry<'_>> {
+    pub fn entry(&self) -> Option<Entry<'_>> {
         let entry = self.runs[self.given?].entry()?;
         Some(match &self.made {
             Some(made) => Entry {
@@ -76,7 +76,7 @@ impl<'a> StackCursor<'a> {
     }
 
     /// Its key.
-    pub(super) fn key(&self) -> Option<&[u8]> {
+    pub fn key(&self) -> Option<&[u8]> {
         self.runs[self.given?].key()
     }
 

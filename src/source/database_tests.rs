@@ -28,6 +28,31 @@ impl Collect {
     }
 }
 
+/// What is told of the logs, with the record behind it.
+#[derive(Default)]
+struct Logged {
+    told: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    awaits_record: bool,
+}
+
+impl RecordSink for Logged {
+    fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
+        if std::mem::take(&mut self.awaits_record) {
+            let last = self.told.last_mut().unwrap();
+            assert_eq!(last.0, key);
+            last.1 = Some(value.to_vec());
+        }
+        Ok(())
+    }
+
+    fn log_entry(&mut self, key: &[u8], is_deletion: bool) -> Result<()> {
+        assert!(!self.awaits_record, "a record was announced and did not come");
+        self.awaits_record = !is_deletion;
+        self.told.push((key.to_vec(), None));
+        Ok(())
+    }
+}
+
 fn small_budget() -> Budget {
     Budget {
         window_bytes: 100,
@@ -139,6 +164,22 @@ proptest! {
         let database = Database::open(directory.path()).unwrap();
         prop_assert_eq!(database.last_sequence(), history.ops.len() as u64);
         database.shape();
+    }
+
+    /// A deletion or the record that comes next, for each key of which a log has the newest word; else nothing.
+    #[test]
+    fn a_scan_tells_what_the_logs_have_the_newest_word_on(history in history(BYTEWISE)) {
+        let directory = tempfile::tempdir().unwrap();
+        history.files.write_to(directory.path());
+        let in_tables = history.files.edit.last_sequence.unwrap();
+        let newest: BTreeMap<_, _> = history.ops.iter().map(|op| (&op.key, op)).collect();
+        let expected: Vec<_> = newest.values().filter(|op| op.sequence > in_tables)
+            .map(|op| (op.key.clone(), op.value.clone())).collect();
+        for budget in [Budget::default(), small_budget()] {
+            let mut logged = Logged::default();
+            Database::open_with(directory.path(), budget).unwrap().scan(&mut logged).unwrap();
+            prop_assert_eq!(&logged.told, &expected);
+        }
     }
 
     /// What is certain is true, and what is true and not there is listed: for any damage to any file.

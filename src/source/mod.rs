@@ -9,7 +9,7 @@ mod current;
 pub mod database;
 pub mod delta;
 #[cfg(test)]
-mod delta_model;
+pub(crate) mod delta_model;
 pub mod detect;
 pub mod file;
 pub mod handle;

@@ -19,7 +19,7 @@ use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::log_write::append_record;
 use crate::leveldb::name::{manifest_name, table_name};
-use crate::leveldb::shape::Shape;
+use crate::leveldb::shape::{Shape, TableExtension};
 use crate::leveldb::table_build::{FinishedTable, restored_sequence};
 use crate::leveldb::version::{TableMeta, VersionEdit};
 use crate::leveldb::version_build::restored_version;
@@ -65,17 +65,10 @@ impl DatabaseTarget {
     /// Writes one table. May be called from several threads at once, in any order; `number` must be used once
     /// and be at least 1.
     pub fn write_table(&self, number: u64, table: &FinishedTable) -> Result<()> {
-        let name = table_name(number, self.shape.table_extension);
-        let mut file = self.stage.create_file(&name)?;
-        file.write_all(&table.bytes)
-            .act(|| format!("write {} bytes to {name}", table.bytes.len()))?;
-        locked(&self.tables).push(TableMeta {
-            number,
-            size: table.bytes.len() as u64,
-            smallest: table.smallest.clone(),
-            largest: table.largest.clone(),
-        });
-        self.syncer.sync(name, file, None)
+        let extension = self.shape.table_extension;
+        let meta = write_table(&self.stage, &self.syncer, number, extension, table)?;
+        locked(&self.tables).push(meta);
+        Ok(())
     }
 
     /// Syncs the tables, writes MANIFEST and CURRENT: the stage now holds a whole, durable database.
@@ -97,7 +90,28 @@ impl DatabaseTarget {
     }
 }
 
-fn write_manifest(stage: &Stage, number: u64, version: &VersionEdit) -> Result<()> {
+/// Writes a table's file and hands it to be synced; what the MANIFEST is to say of it.
+pub(super) fn write_table(
+    stage: &Stage,
+    syncer: &Syncer,
+    number: u64,
+    extension: TableExtension,
+    table: &FinishedTable,
+) -> Result<TableMeta> {
+    let name = table_name(number, extension);
+    let mut file = stage.create_file(&name)?;
+    file.write_all(&table.bytes)
+        .act(|| format!("write {} bytes to {name}", table.bytes.len()))?;
+    syncer.sync(name, file, None)?;
+    Ok(TableMeta {
+        number,
+        size: table.bytes.len() as u64,
+        smallest: table.smallest.clone(),
+        largest: table.largest.clone(),
+    })
+}
+
+pub(super) fn write_manifest(stage: &Stage, number: u64, version: &VersionEdit) -> Result<()> {
     let (mut record, mut manifest) = (Vec::new(), Vec::new());
     version.encode(&mut record);
     append_record(&mut manifest, &record);
@@ -105,7 +119,7 @@ fn write_manifest(stage: &Stage, number: u64, version: &VersionEdit) -> Result<(
     stage.sync_directory()
 }
 
-fn write_current(stage: &Stage, manifest: u64) -> Result<()> {
+pub(super) fn write_current(stage: &Stage, manifest: u64) -> Result<()> {
     let temporary = format!("{manifest:06}.dbtmp");
     write_synced(
         stage,
@@ -119,7 +133,7 @@ fn write_current(stage: &Stage, manifest: u64) -> Result<()> {
     stage.sync_directory()
 }
 
-fn write_synced(stage: &Stage, name: &str, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_synced(stage: &Stage, name: &str, bytes: &[u8]) -> Result<()> {
     let mut file = stage.create_file(name)?;
     file.write_all(bytes)
         .and_then(|()| file.sync_data())

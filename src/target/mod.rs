@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parent/.NAME.levault-restore-0123456789abcdef/   0700, locked (flock) while its process lives
-//!        |  everything written and fsynced here, then read again by the caller
+//!        |  everything written (or linked) and fsynced here, then read again by the caller
 //!        v  publish: one rename
 //! parent/NAME/                                     was absent or empty, or a closed database that is replaced
 //! ```
@@ -13,6 +13,7 @@
 
 pub mod database;
 pub mod files;
+pub mod in_place;
 mod lock;
 mod replace;
 mod stage;
@@ -20,6 +21,7 @@ mod sync;
 
 pub use database::DatabaseTarget;
 pub use files::{FileTarget, FileWriter};
+pub use in_place::InPlaceTarget;
 pub use lock::{HeldLock, hold};
 pub use stage::{Occupied, Staged, check_free};
 

@@ -192,6 +192,11 @@ impl Stage {
         &self.path
     }
 
+    /// Where it will stand, and what it may replace stands now.
+    pub(super) fn place_path(&self) -> &Path {
+        &self.place_path
+    }
+
     pub(super) fn set_mode(&mut self, mode: Mode) {
         self.mode = mode;
     }

@@ -36,7 +36,7 @@ fn names_beside(target: &Path) -> Vec<String> {
 }
 
 #[test]
-fn an_equal_database_is_left_as_it_is_and_another_one_is_replaced() {
+fn an_equal_database_is_left_as_it_is_and_of_another_one_what_differs_is_written() {
     let (tool, db) = snapshots_after(&[&orders(500)]);
     let before = files_below(&db);
     let ended = restore(&tool, &db, "if-changed").ok();
@@ -44,9 +44,18 @@ fn an_equal_database_is_left_as_it_is_and_another_one_is_replaced() {
     let after = files_below(&db);
     assert!(before == after, "not a byte, and no file");
 
-    write(&db, &[put("order/00001", "changed meanwhile")]);
+    write(
+        &db,
+        &[put("order/00001", "changed meanwhile"), put("extra", "not saved")],
+    );
     let ended = restore(&tool, &db, "if-changed").ok();
-    assert_eq!(ended.summary()["databases"][0]["unchanged"], false);
+    let summary = &ended.summary()["databases"][0];
+    assert_eq!(summary["unchanged"], false);
+    let in_place = &summary["in_place"];
+    // The log as it was filled is written too.
+    assert!((1..100).contains(&in_place["records_put"].as_u64().unwrap()));
+    assert_eq!(in_place["records_deleted"], 1);
+    assert!(in_place["bytes_written"].as_u64() < in_place["bytes_linked"].as_u64());
     assert!(scan(&db).unwrap() == saved(500));
     assert_eq!(names_beside(&db), [""; 0]);
 }
@@ -58,7 +67,8 @@ fn always_replaces_whatever_the_database_holds_and_never_is_the_default() {
     assert_ne!(tool.restore("latest", &db).code, 0);
     assert_ne!(restore(&tool, &db, "never").code, 0);
     assert_eq!(scan(&db).unwrap().len(), 501);
-    restore(&tool, &db, "always").ok();
+    let ended = restore(&tool, &db, "always").ok();
+    assert!(ended.summary()["databases"][0]["in_place"].is_null());
     assert!(scan(&db).unwrap() == saved(500));
     restore(&tool, &tool.path("new"), "always").ok();
     assert!(scan(&tool.path("new")).unwrap() == saved(500));
@@ -69,6 +79,7 @@ fn a_database_in_use_is_not_replaced() {
     let (tool, db) = snapshots_after(&[&orders(50)]);
     let handle = rusty_leveldb::DB::open(&db, Default::default()).unwrap();
     restore(&tool, &db, "always").exits(11);
+    restore(&tool, &db, "if-changed").exits(11);
     drop(handle);
     restore(&tool, &db, "always").ok();
 }

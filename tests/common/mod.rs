@@ -9,7 +9,7 @@ use levault::error::Result;
 use levault::keys::{Password, SlotCost};
 use levault::ops::backup::{Backup, BackupOutcome};
 use levault::ops::read::{self, Wish};
-use levault::ops::restore::{Overwrite, Restore, Verify};
+use levault::ops::restore::{Overwrite, Restore, RestoreOutcome, Verify};
 use levault::ops::selection::Selection;
 use levault::repo::{Cache, NewRepo, Repo, Settings};
 use levault::report::Report;
@@ -114,17 +114,26 @@ pub fn records(repo: &Repo, words: &str) -> Result<Model> {
 
 /// Restores the snapshot `words` names to `target`, verified.
 pub fn restore(repo: &Repo, words: &str, target: &Path) -> Result<PathBuf> {
+    restore_where(repo, words, target, Overwrite::Never)?;
+    Ok(target.to_path_buf())
+}
+
+/// Restores it over the closed database at `target`, writing what differs.
+pub fn restore_over(repo: &Repo, words: &str, target: &Path) -> Result<RestoreOutcome> {
+    restore_where(repo, words, target, Overwrite::IfChanged)
+}
+
+fn restore_where(repo: &Repo, words: &str, target: &Path, overwrite: Overwrite) -> Result<RestoreOutcome> {
     let stored = repo.select(words)?;
     let restore = Restore {
         database: None,
         target: target.to_path_buf(),
         selection: Selection::All,
-        overwrite: Overwrite::Never,
+        overwrite,
         verify: Verify::Full,
         with_uncertain: false,
     };
-    restore.run(repo, &stored, &Report::default())?;
-    Ok(target.to_path_buf())
+    Ok(restore.run(repo, &stored, &Report::default())?.remove(0))
 }
 
 /// What a closed database holds, by our own reader.

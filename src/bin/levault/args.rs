@@ -388,7 +388,7 @@ pub struct RestoreArgs {
 pub enum OverwriteArg {
     /// The restore is refused
     Never,
-    /// It is replaced, unless it holds the same records
+    /// What differs is written above its own tables, or all of it where that is better
     IfChanged,
     /// It is replaced
     Always,

@@ -137,6 +137,32 @@ fn check_filter(filter: &FilterBlock, blocks: &[Block]) {
     }
 }
 
+#[test]
+fn deletions_stand_among_records_with_a_kind_of_their_own() {
+    let shape = Shape {
+        last_sequence: 9,
+        filter: bloom("leveldb.BuiltinBloomFilter2"),
+        ..Shape::default()
+    };
+    let mut builder = TableBuilder::new(&shape, &Comparator::Bytewise).unwrap();
+    builder.delete(b"a").unwrap();
+    builder.add(b"b", b"value").unwrap();
+    builder.delete(b"c").unwrap();
+    assert!(builder.delete(b"c").is_err(), "not behind the last");
+    let table = builder.finish().unwrap();
+    assert_eq!(table.smallest, b"a\x00\x09\0\0\0\0\0\0");
+    assert_eq!(table.largest, b"c\x00\x09\0\0\0\0\0\0");
+    let parsed = Parsed::of(&table.bytes);
+    let entries = [("a", 0, ""), ("b", 1, "value"), ("c", 0, "")].map(|(key, kind, value)| {
+        (
+            [key.as_bytes(), &[kind, 9, 0, 0, 0, 0, 0, 0]].concat(),
+            value.into(),
+        )
+    });
+    assert_eq!(parsed.blocks[0].records, entries);
+    check_filter(parsed.filter.as_ref().unwrap(), &parsed.blocks);
+}
+
 fn bloom(name: &str) -> Option<Filter> {
     Some(Filter {
         name: name.to_owned(),

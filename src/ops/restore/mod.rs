@@ -4,9 +4,11 @@
 //! snapshot --plan--> steps --(per step)--> stage beside the target --> read back, compare --> rename
 //! ```
 //! Until the rename the target is untouched; a step that fails leaves nothing behind. A database that stands there
-//! already is left alone, replaced, or replaced only if it holds other records ([`Overwrite`]).
+//! already is left alone, replaced, or brought to the snapshot's records by writing what differs ([`Overwrite`]).
 
+mod differences;
 mod files;
+mod in_place;
 mod overwrite;
 mod tables;
 mod verify;
@@ -22,6 +24,7 @@ use crate::target::{DatabaseTarget, Staged};
 
 use super::read::{self, Wish};
 use super::selection::Selection;
+pub use in_place::Rewritten;
 pub use overwrite::Overwrite;
 use tables::Written;
 use verify::Expected;
@@ -81,6 +84,16 @@ pub struct RestoreOutcome {
     pub verified: bool,
     /// Whether it was there already, and left as it was.
     pub unchanged: bool,
+    /// What was written when a database that was there gave the rest; `None` when all was written.
+    pub rewritten: Option<Rewritten>,
+}
+
+/// A step's result, not published yet.
+struct Made {
+    staged: Staged,
+    /// Of a selection.
+    written: Option<Written>,
+    rewritten: Option<Rewritten>,
 }
 
 impl Restore {
@@ -149,39 +162,75 @@ impl Restore {
                 bytes: step.bytes,
                 verified: true,
                 unchanged: true,
+                rewritten: None,
+            });
+        }
+        let made = self.make(repo, reader, database, &step.target, report)?;
+        let verified = self.verify == Verify::Full;
+        if verified {
+            self.read_back(repo, reader, database, &made, report)?;
+        }
+        made.staged.publish()?;
+        let written = made.written.as_ref();
+        Ok(RestoreOutcome {
+            name: step.name,
+            target: step.target,
+            records: written.map_or(step.records, |written| written.records),
+            bytes: written.map_or(step.bytes, |written| written.bytes),
+            verified,
+            unchanged: false,
+            rewritten: made.rewritten,
+        })
+    }
+
+    fn make(
+        &self,
+        repo: &Repo,
+        reader: &BlobReader,
+        database: &DatabaseRoot,
+        target: &Path,
+        report: &Report,
+    ) -> Result<Made> {
+        let half = database.bytes() / 2;
+        let in_place = self.stage_in_place(repo, reader, database, target, half, report)?;
+        if let Some((staged, rewritten)) = in_place {
+            return Ok(Made {
+                staged,
+                written: None,
+                rewritten: Some(rewritten),
             });
         }
         let (staged, written) = match &database.content {
             Content::Physical { tree } => {
                 self.refuse_selection(database)?;
-                (
-                    files::stage(reader, tree, &step.target, self.occupied(), report)?,
-                    None,
-                )
+                (files::stage(reader, tree, target, self.occupied(), report)?, None)
             }
-            Content::Logical { .. } => self.stage_records(reader, database, &step.target, report)?,
+            Content::Logical { .. } => self.stage_records(reader, database, target, report)?,
         };
-        let verified = self.verify == Verify::Full;
-        match (&database.content, &written) {
-            _ if !verified => {}
-            (Content::Physical { tree }, _) => files::verify(repo, reader, tree, staged.path(), report)?,
-            (Content::Logical { .. }, Some(written)) => {
-                verify::verify(repo, &Expected::written(written), staged.path(), report)?;
-            }
-            (Content::Logical { .. }, None) => {
-                let expected = Expected::recorded(repo, reader, database, self.with_uncertain)?;
-                verify::verify(repo, &expected, staged.path(), report)?;
-            }
-        }
-        staged.publish()?;
-        Ok(RestoreOutcome {
-            name: step.name,
-            target: step.target,
-            records: written.as_ref().map_or(step.records, |written| written.records),
-            bytes: written.as_ref().map_or(step.bytes, |written| written.bytes),
-            verified,
-            unchanged: false,
+        Ok(Made {
+            staged,
+            written,
+            rewritten: None,
         })
+    }
+
+    fn read_back(
+        &self,
+        repo: &Repo,
+        reader: &BlobReader,
+        database: &DatabaseRoot,
+        made: &Made,
+        report: &Report,
+    ) -> Result<()> {
+        let path = made.staged.path();
+        let expected = match (&database.content, &made.written) {
+            (Content::Physical { tree }, _) => return files::verify(repo, reader, tree, path, report),
+            (Content::Logical { .. }, Some(written)) => Expected::written(written),
+            (Content::Logical { .. }, None) => {
+                Expected::recorded(repo, reader, database, self.with_uncertain)?
+            }
+        };
+        verify::verify(repo, &expected, path, report)
     }
 
     fn refuse_selection(&self, database: &DatabaseRoot) -> Result<()> {

@@ -17,7 +17,8 @@ pub enum Overwrite {
     /// The restore is refused.
     #[default]
     Never,
-    /// It is replaced, unless it reads back as what would be restored. A damaged one is refused.
+    /// It is left as it is if it reads back as what would be restored. Else what differs is written above its own
+    /// tables, or all of it where that is better. A damaged one is refused.
     IfChanged,
     /// It is replaced.
     Always,

@@ -12,6 +12,7 @@ use crate::leveldb::TableExtension;
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::log_write::append_record;
 use crate::leveldb::manifest::version_of_manifest;
+use crate::leveldb::name::{log_name, table_name};
 use crate::leveldb::scan::Budget;
 use crate::leveldb::shape::Codec;
 use crate::leveldb::testing::{Op, log_of, sort, table_of};
@@ -40,6 +41,8 @@ pub struct State {
     next_file: u64,
     /// Entries of one sequence number and different values are in it.
     pub has_ties: bool,
+    /// It was repaired: the numbers on level 0 need not tell the age of its tables.
+    pub was_repaired: bool,
     /// Logs that somebody put back although their entries are in tables.
     stale: BTreeSet<u64>,
 }
@@ -91,6 +94,7 @@ impl State {
             last_sequence: 0,
             next_file: 5,
             has_ties: false,
+            was_repaired: false,
             stale: BTreeSet::new(),
         }
     }
@@ -116,8 +120,8 @@ impl State {
         self
     }
 
-    /// Opened by the code under test.
-    pub fn database(&self, budget: Budget) -> Database {
+    /// Its MANIFEST.
+    fn manifest(&self) -> Vec<u8> {
         let edit = VersionEdit {
             comparator: Some(self.order.name().as_bytes().to_vec()),
             log_number: Some(self.log_number),
@@ -133,6 +137,26 @@ impl State {
         let (mut record, mut manifest) = (Vec::new(), Vec::new());
         edit.encode(&mut record);
         append_record(&mut manifest, &record);
+        manifest
+    }
+
+    /// Its files, in a new directory.
+    pub fn write_to(&self, directory: &Path) {
+        std::fs::create_dir(directory).unwrap();
+        let write = |name: String, bytes: &[u8]| std::fs::write(directory.join(name), bytes).unwrap();
+        write("CURRENT".into(), b"MANIFEST-000001\n");
+        write("MANIFEST-000001".into(), &self.manifest());
+        for ((_, number), table) in &self.tables {
+            write(table_name(*number, TableExtension::Ldb), &table.bytes);
+        }
+        for (number, batches) in &self.logs {
+            write(log_name(*number), &log_of(batches.iter().map(Vec::as_slice)));
+        }
+    }
+
+    /// Opened by the code under test.
+    pub fn database(&self, budget: Budget) -> Database {
+        let manifest = self.manifest();
         let version = version_of_manifest(&manifest).unwrap();
         let tables = self.tables.iter().map(|((_, number), table)| {
             let table = HeldTable {
@@ -456,6 +480,7 @@ impl Engine {
         }
         let archived = std::mem::take(&mut self.state.logs);
         self.state.stale.clear();
+        self.state.was_repaired = true;
         for ((_, number), table) in std::mem::take(&mut self.state.tables) {
             self.state.tables.insert((0, number), table);
         }

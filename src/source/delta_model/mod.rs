@@ -4,7 +4,7 @@
 //!
 //! LEVAULT_DELTA_SEED=N runs the one life of that seed; LEVAULT_DELTA_LIVES=N runs so many.
 
-mod engine;
+pub(crate) mod engine;
 mod judge;
 mod random;
 mod reads;

@@ -50,14 +50,25 @@ pub fn restore(run: &Run, repo: &Repo, snapshot: &StoredSnapshot, restore: &Rest
         "snapshot_id": snapshot.id.to_hex(),
         "records": outcomes.iter().map(|outcome| outcome.records).sum::<u64>(),
         "total_bytes": outcomes.iter().map(|outcome| outcome.bytes).sum::<u64>(),
-        "databases": outcomes.iter().map(|outcome| json!({"db": outcome.name, "unchanged": outcome.unchanged}))
-            .collect::<Vec<_>>(),
+        "databases": outcomes.iter().map(of_database).collect::<Vec<_>>(),
         "verified": outcomes.iter().all(|outcome| outcome.verified),
     }))?;
     match run.report.problems().is_empty() {
         true => Ok(Ending::Done),
         false => Ok(Ending::Incomplete),
     }
+}
+
+fn of_database(outcome: &RestoreOutcome) -> serde_json::Value {
+    let rewritten = outcome.rewritten.map(|rewritten| {
+        json!({
+            "records_put": rewritten.puts,
+            "records_deleted": rewritten.deletions,
+            "bytes_written": rewritten.bytes_written,
+            "bytes_linked": rewritten.bytes_linked,
+        })
+    });
+    json!({"db": outcome.name, "unchanged": outcome.unchanged, "in_place": rewritten})
 }
 
 fn plan(run: &Run, restore: &Restore, plan: &[levault::ops::restore::Step]) -> Result<Ending> {
@@ -93,8 +104,16 @@ fn tell(run: &Run, outcome: &RestoreOutcome) -> Result<()> {
     } else {
         "not verified"
     };
+    let in_place = outcome.rewritten.map_or(String::new(), |rewritten| {
+        format!(
+            " in place ({} records put, {} deleted, {} written)",
+            rewritten.puts,
+            rewritten.deletions,
+            bytes(rewritten.bytes_written)
+        )
+    });
     run.output.say(format!(
-        "restored {} ({} records, {}) to {}, {verified}",
+        "restored {} ({} records, {}) to {}{in_place}, {verified}",
         outcome.name,
         outcome.records,
         bytes(outcome.bytes),

@@ -1,0 +1,236 @@
+//! A closed database brought to a snapshot's records by writing what differs.
+//!
+//! ```text
+//! hold LOCK --> scan it beside the snapshot --differences--> new tables in the stage
+//!           --> link its own tables, MANIFEST over both --> (read back) --> exchange the two directories
+//! ```
+//! When that is the worse way, nothing comes of it and all is written as if nothing were there: when more than half
+//! of what the snapshot holds differs, when level 0 would fill up, when a number is used up or the key order is
+//! another one. A full rewrite leaves no compaction to do; here the owner merges the new tables when it likes.
+//!
+//! Memory: a leaf of each run, one value, and the table that is being built. Who did not let the digests decide
+//! first would read the whole snapshot from the repository to learn that nothing differs; so that comes before.
+
+use std::path::Path;
+
+use super::differences::{Differences, Eyes};
+use super::{Overwrite, Restore};
+use crate::error::{Act, Error, Result};
+use crate::leveldb::name::FileName;
+use crate::leveldb::table_build::TableBuilder;
+use crate::leveldb::version::TableMeta;
+use crate::leveldb::version_continue::Continuation;
+use crate::leveldb::{Comparator, Shape};
+use crate::repo::{BlobReader, Repo};
+use crate::report::Report;
+use crate::run::{KeyOrder, KeyRange, StackCursor, Tombstones, Walker};
+use crate::snapshot::{Content, DatabaseRoot};
+use crate::source::Database;
+use crate::target::{InPlaceTarget, Staged};
+
+use super::super::read;
+
+/// A new table, bytes: so large that few are needed on level 0, so small that one fits in memory.
+const TABLE_BYTES: u64 = 64 << 20;
+
+/// What an in-place restore wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rewritten {
+    /// Records written.
+    pub puts: u64,
+    /// Records hidden by a deletion.
+    pub deletions: u64,
+    /// Bytes of the new tables, and of those that could not be linked.
+    pub bytes_written: u64,
+    /// Bytes of the tables that were linked.
+    pub bytes_linked: u64,
+}
+
+impl Restore {
+    /// The database at `target` with what differs above it, staged; `None` when all is to be written, because more than
+    /// `bytes_max` key and value bytes differ or because nothing may come above it.
+    pub(super) fn stage_in_place(
+        &self,
+        repo: &Repo,
+        reader: &BlobReader,
+        database: &DatabaseRoot,
+        target: &Path,
+        bytes_max: u64,
+        report: &Report,
+    ) -> Result<Option<(Staged, Rewritten)>> {
+        if !self.may_be_in_place(database, target) {
+            return Ok(None);
+        }
+        let staging = InPlaceTarget::begin(target)?;
+        let standing = Database::open(target)?;
+        let order = Comparator::from_name(&database.shape.comparator);
+        let is_ordered_alike = order.is_known() && *standing.comparator() == order;
+        let highest = staging.highest_number()?;
+        let above = Continuation::of(standing.version(), standing.last_sequence(), highest);
+        let Some(above) = above.filter(|_| is_ordered_alike) else {
+            return Ok(None);
+        };
+        let eyes = Eyes {
+            repo,
+            reader,
+            order: &order,
+            report,
+        };
+        let tables = NewTables::new(&staging, standing.shape(), above)?;
+        let new = self
+            .write_differences(eyes, database, &standing, tables, bytes_max)
+            .act(|| format!("compare with {}", target.display()))?;
+        new.map(|new| finish(staging, &standing, above, new)).transpose()
+    }
+
+    fn may_be_in_place(&self, database: &DatabaseRoot, target: &Path) -> bool {
+        self.overwrite == Overwrite::IfChanged
+            && matches!(database.content, Content::Logical { .. })
+            && target.join("CURRENT").exists()
+    }
+
+    fn write_differences(
+        &self,
+        eyes: Eyes,
+        database: &DatabaseRoot,
+        standing: &Database,
+        tables: NewTables,
+        bytes_max: u64,
+    ) -> Result<Option<New>> {
+        let compare = |left: &[u8], right: &[u8]| eyes.order.compare(left, right);
+        let snapshot = self.records_of(eyes.reader, database, &compare)?;
+        let mut differences = Differences::new(eyes, snapshot, tables, bytes_max)?;
+        let done_before = eyes.report.bytes_done.get();
+        let compared = compare_all(standing, &mut differences);
+        if differences.gave_up() {
+            // What was compared in vain is to be done on top.
+            let in_vain = eyes.report.bytes_done.get() - done_before;
+            eyes.report.bytes_total.add(in_vain);
+            return Ok(None);
+        }
+        compared?;
+        Ok(Some(differences.into_new()))
+    }
+
+    fn records_of<'a>(
+        &self,
+        reader: &'a BlobReader,
+        database: &'a DatabaseRoot,
+        order: KeyOrder<'a>,
+    ) -> Result<StackCursor<'a>> {
+        let runs = read::runs(database, self.with_uncertain)?;
+        let newest_first = runs.iter().rev();
+        let walkers: Vec<_> = newest_first
+            .map(|run| Walker::new(reader, run.root.as_ref(), order))
+            .collect();
+        StackCursor::new(&walkers, &KeyRange::all(), Tombstones::Drop, order)
+    }
+}
+
+/// Nobody knows what a damaged database holds; it was found whole a moment ago.
+fn compare_all(standing: &Database, differences: &mut Differences) -> Result<()> {
+    let outcome = standing.scan(differences)?;
+    match outcome.damage.first() {
+        Some(damage) => Err(Error::corrupt(format!("{}: {}", damage.file, damage.what))),
+        None => differences.finish(),
+    }
+}
+
+/// What comes above a database.
+pub struct New {
+    pub tables: Vec<TableMeta>,
+    pub written: Rewritten,
+}
+
+/// Puts both together.
+fn finish(
+    staging: InPlaceTarget,
+    standing: &Database,
+    above: Continuation,
+    new: New,
+) -> Result<(Staged, Rewritten)> {
+    let mut written = new.written;
+    written.bytes_written = new.tables.iter().map(|table| table.size).sum();
+    for file in standing.files() {
+        let is_table = matches!(FileName::parse(&file.name), Some(FileName::Table(..)));
+        if let (true, Some(path)) = (is_table, file.path()) {
+            let copied = staging.keep_table(path)?;
+            written.bytes_written += copied;
+            written.bytes_linked += file.len - copied.min(file.len);
+        }
+    }
+    let continued = above.finish(standing.version(), new.tables);
+    Ok((staging.finish(&continued)?, written))
+}
+
+/// New tables for level 0, one after the other in key order; none overlaps another.
+pub struct NewTables<'a> {
+    staging: &'a InPlaceTarget,
+    shape: Shape,
+    above: Continuation,
+    builder: TableBuilder,
+    written: Vec<TableMeta>,
+}
+
+impl<'a> NewTables<'a> {
+    /// Laid out as the tables that stand there.
+    fn new(staging: &'a InPlaceTarget, standing: Shape, above: Continuation) -> Result<Self> {
+        let shape = Shape {
+            table_bytes: TABLE_BYTES,
+            last_sequence: above.sequence(),
+            ..standing
+        };
+        let order = Comparator::from_name(&shape.comparator);
+        Ok(Self {
+            builder: TableBuilder::new(&shape, &order)?,
+            staging,
+            shape,
+            above,
+            written: Vec::new(),
+        })
+    }
+
+    /// What the MANIFEST is to say of those that were written.
+    pub fn into_written(self) -> Vec<TableMeta> {
+        self.written
+    }
+
+    /// Adds a record; false when there is no room for more tables.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
+        self.builder.add(key, value)?;
+        self.end_if_full()
+    }
+
+    /// Adds a deletion; false when there is no room for more tables.
+    pub fn delete(&mut self, key: &[u8]) -> Result<bool> {
+        self.builder.delete(key)?;
+        self.end_if_full()
+    }
+
+    fn end_if_full(&mut self) -> Result<bool> {
+        match self.builder.is_full() {
+            true => self.end(),
+            false => Ok(true),
+        }
+    }
+
+    /// Writes the table that was begun, if one was; false when there is no room for it.
+    pub fn end(&mut self) -> Result<bool> {
+        if self.builder.is_empty() {
+            return Ok(true);
+        }
+        let Some(number) = self.above.table_number(self.written.len()) else {
+            return Ok(false);
+        };
+        let table = self.builder.finish()?;
+        let extension = self.shape.table_extension;
+        self.written
+            .push(self.staging.write_table(number, extension, &table)?);
+        self.builder.recycle(table);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+#[path = "in_place_tests.rs"]
+mod tests;

@@ -1,0 +1,152 @@
+//! A closed database with some new tables above its own, staged: its tables are linked, not written again.
+//!
+//! ```text
+//! parent/NAME/           000007.ldb  000009.ldb  000010.log  CURRENT  MANIFEST-000008     its LOCK held
+//!                            | link      | link
+//! parent/.NAME.levault-restore-.../  000007.ldb  000009.ldb  000011.ldb (new)  000012.log (empty)
+//!                                    MANIFEST-000013 and CURRENT (new)
+//! ```
+//! A linked table is one file under two names until the old database is removed. Nobody writes to it: LevelDB never
+//! changes a table, and here every file is made anew or not opened for writing. So until the two directories are
+//! exchanged the old database is as it was, and a stage that is thrown away takes only names with it.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, linkat};
+use rustix::io::Errno;
+
+use super::database::{write_current, write_manifest, write_synced, write_table};
+use super::stage::{Occupied, Stage, Staged};
+use super::sync::Syncer;
+use crate::error::{Act, Error, Result};
+use crate::leveldb::name::{FileName, log_name};
+use crate::leveldb::shape::TableExtension;
+use crate::leveldb::table_build::FinishedTable;
+use crate::leveldb::version::TableMeta;
+use crate::leveldb::version_continue::Continued;
+
+/// A database that goes on from one that stands there; its LOCK is held.
+#[derive(Debug)]
+pub struct InPlaceTarget {
+    /// Before the stage: dropped, it has stopped before the files go.
+    syncer: Syncer,
+    stage: Stage,
+}
+
+impl InPlaceTarget {
+    /// Takes the LOCK of the closed database at `target`, which can be read from now on and is not changed.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Busy`] when another process has it open, [`crate::error::Kind::Exists`] when more than a
+    /// database is there.
+    pub fn begin(target: &Path) -> Result<Self> {
+        let stage =
+            Stage::create(target, Occupied::Replace).act(|| format!("restore to {}", target.display()))?;
+        Ok(Self {
+            syncer: Syncer::start()?,
+            stage,
+        })
+    }
+
+    /// The highest number of any file in the old database's directory, live or not; 0 if none has one.
+    pub fn highest_number(&self) -> Result<u64> {
+        let path = self.stage.place_path();
+        let doing = || format!("list {}", path.display());
+        let mut highest = 0;
+        for entry in fs::read_dir(path).act(doing)? {
+            let name = entry.act(doing)?.file_name();
+            let number = FileName::parse(&name.to_string_lossy()).and_then(|name| name.number());
+            highest = highest.max(number.unwrap_or(0));
+        }
+        Ok(highest)
+    }
+
+    /// Writes a new table.
+    pub fn write_table(
+        &self,
+        number: u64,
+        extension: TableExtension,
+        table: &FinishedTable,
+    ) -> Result<TableMeta> {
+        write_table(&self.stage, &self.syncer, number, extension, table)
+    }
+
+    /// Gives a table of the old database a name here too, and makes it durable, for its owner need not have done so.
+    /// Where the filesystem or its rules refuse the link, it is copied; the bytes that were.
+    pub fn keep_table(&self, path: &Path) -> Result<u64> {
+        let name = path.file_name().unwrap_or_default();
+        let shown = name.to_string_lossy();
+        match linkat(CWD, path, self.stage.directory(), name, AtFlags::empty()) {
+            Ok(()) => {
+                let file = File::open(path).act(|| format!("open {shown}"))?;
+                self.syncer.sync(shown.into_owned(), file, None)?;
+                Ok(0)
+            }
+            Err(refused) if is_refusal(refused) => self.copy_table(path, &shown),
+            Err(error) => Err(Error::io(format!("link {shown}"), error.into())),
+        }
+    }
+
+    fn copy_table(&self, path: &Path, name: &str) -> Result<u64> {
+        let doing = || format!("copy {name}");
+        let mut from = File::open(path).act(doing)?;
+        let mut to = self.stage.create_file(name)?;
+        let bytes = std::io::copy(&mut from, &mut to).act(doing)?;
+        self.syncer.sync(name.to_owned(), to, None)?;
+        Ok(bytes)
+    }
+
+    /// Syncs the tables, writes log, MANIFEST and CURRENT: the stage now holds a whole, durable database.
+    pub fn finish(self, continued: &Continued) -> Result<Staged> {
+        self.syncer.finish()?;
+        write_synced(&self.stage, &log_name(continued.log), &[])?;
+        write_manifest(&self.stage, continued.manifest, &continued.edit)?;
+        write_current(&self.stage, continued.manifest)?;
+        Ok(Staged::new(self.stage))
+    }
+}
+
+/// No links here, none across this mount, none to another's file, or no more to this one.
+fn is_refusal(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::ACCESS | Errno::NOSYS | Errno::NOTSUP
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_kept_table_is_the_same_file_and_where_links_are_refused_a_copy() {
+        let parent = tempfile::tempdir().unwrap();
+        let db = parent.path().join("db");
+        fs::create_dir(&db).unwrap();
+        for name in ["CURRENT", "000007.ldb", "000009.ldb", "000040.log", "LOG"] {
+            fs::write(db.join(name), name).unwrap();
+        }
+        let staging = InPlaceTarget::begin(&db).unwrap();
+        assert_eq!(staging.highest_number().unwrap(), 40);
+        let stage = staging.stage.path().to_owned();
+        let inode = |directory: &Path, name| fs::metadata(directory.join(name)).unwrap().ino();
+
+        assert_eq!(staging.keep_table(&db.join("000007.ldb")).unwrap(), 0);
+        assert_eq!(inode(&stage, "000007.ldb"), inode(&db, "000007.ldb"));
+        assert_eq!(
+            staging.copy_table(&db.join("000009.ldb"), "000009.ldb").unwrap(),
+            10
+        );
+        assert_ne!(inode(&stage, "000009.ldb"), inode(&db, "000009.ldb"));
+        assert_eq!(fs::read(stage.join("000009.ldb")).unwrap(), b"000009.ldb");
+        assert!(staging.keep_table(&db.join("000008.ldb")).is_err(), "not there");
+        assert!(is_refusal(Errno::XDEV) && is_refusal(Errno::PERM) && is_refusal(Errno::MLINK));
+
+        drop(staging);
+        assert!(!stage.exists());
+        assert_eq!(fs::read(db.join("000007.ldb")).unwrap(), b"000007.ldb");
+    }
+}
