@@ -256,3 +256,6 @@ fn damaged(repo: &Repo, id: ObjectId) -> Result<CountedSnapshot> {
         Ok(snapshot) => Ok(counted(&StoredSnapshot { id, snapshot })),
     }
 }
+
+#[cfg(test)]
+mod tests;
