@@ -60,7 +60,10 @@ impl Scene {
     /// One record more.
     fn change(&self) {
         let number = 1000 + self.ids.len() as u32;
-        common::write(&self.db(), &[(common::key(number), Some(common::value(number, 50)))]);
+        common::write(
+            &self.db(),
+            &[(common::key(number), Some(common::value(number, 50)))],
+        );
     }
 
     fn backup(&self, repo: &Repo) -> BackupOutcome {
@@ -239,7 +242,10 @@ fn a_damaged_snapshot_can_be_forgotten_by_its_whole_id_and_then_stops_nobody() {
     let scene = Scene::new(3);
     let name = ObjectName::new(ObjectKind::Snapshot, scene.ids[1]);
     scene.storage.corrupt(name, |bytes| bytes[200] ^= 1);
-    assert_eq!(scene.repo.catalog_to_delete_by().unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(
+        scene.repo.catalog_to_delete_by().unwrap_err().kind(),
+        Kind::Corrupt
+    );
     let known = Known::load(&scene.repo).unwrap();
     assert!(known.named(&scene.repo, &scene.ids[1].short()).is_err());
     let (snapshot, why) = known.named(&scene.repo, &scene.ids[1].to_hex()).unwrap().unwrap();
@@ -263,15 +269,25 @@ fn a_forgetting_that_cannot_be_read_stops_deleters_and_hides_nothing() {
     scene.storage.corrupt(name, |bytes| bytes[150] ^= 1);
     let catalog = scene.repo.catalog().unwrap();
     assert_eq!(catalog.snapshots.len(), 2);
-    assert_eq!((catalog.unread[0].id, catalog.unread[0].kind), (name.id, Kind::Corrupt));
-    assert_eq!(scene.repo.catalog_to_delete_by().unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(
+        (catalog.unread[0].id, catalog.unread[0].kind),
+        (name.id, Kind::Corrupt)
+    );
+    assert_eq!(
+        scene.repo.catalog_to_delete_by().unwrap_err().kind(),
+        Kind::Corrupt
+    );
     let findings = scene.check().findings;
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].object, name.path());
     // A prune that can read it may have marked what an increment would stand on.
     scene.change();
     let outcome = scene.backup(&scene.repo);
-    assert!(why_whole(&outcome).contains("cannot be told"), "{}", why_whole(&outcome));
+    assert!(
+        why_whole(&outcome).contains("cannot be told"),
+        "{}",
+        why_whole(&outcome)
+    );
 }
 
 #[test]
@@ -283,7 +299,14 @@ fn what_somebody_else_put_among_the_forgettings_keeps_nobody_from_reading() {
     }
     assert_eq!(scene.counting(), scene.ids);
     assert_eq!(scene.repo.catalog().unwrap().unread.len(), 2);
-    assert!(scene.repo.forgotten().unwrap().complete(&scene.repo.notes().unwrap()).is_err());
+    assert!(
+        scene
+            .repo
+            .forgotten()
+            .unwrap()
+            .complete(&scene.repo.notes().unwrap())
+            .is_err()
+    );
 }
 
 #[test]
@@ -292,7 +315,10 @@ fn a_note_that_cannot_be_read_stops_deleters_and_policies() {
     note(&scene.repo, 1, scene.ids[0], Said::Pin);
     let name = scene.storage.list(ObjectKind::Note).unwrap()[0].name;
     scene.storage.corrupt(name, |bytes| bytes[150] ^= 1);
-    assert_eq!(scene.repo.catalog_to_delete_by().unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(
+        scene.repo.catalog_to_delete_by().unwrap_err().kind(),
+        Kind::Corrupt
+    );
     assert_eq!(scene.plan(&keep_last(1)).unwrap_err().kind(), Kind::Corrupt);
 }
 
@@ -304,12 +330,22 @@ fn an_increment_does_not_stand_on_a_forgotten_snapshot() {
     scene.forget(1);
     scene.change();
     let outcome = scene.backup(&scene.repo);
-    assert!(why_whole(&outcome).contains("is forgotten"), "{}", why_whole(&outcome));
-    assert_eq!(common::records(&scene.repo, "latest").unwrap(), common::scan(&scene.db()).unwrap());
+    assert!(
+        why_whole(&outcome).contains("is forgotten"),
+        "{}",
+        why_whole(&outcome)
+    );
+    assert_eq!(
+        common::records(&scene.repo, "latest").unwrap(),
+        common::scan(&scene.db()).unwrap()
+    );
     scene.is_sound();
     // And the next one stands on that.
     scene.change();
-    assert!(matches!(scene.backup(&scene.repo).databases[0].scope, Scope::Changes { .. }));
+    assert!(matches!(
+        scene.backup(&scene.repo).databases[0].scope,
+        Scope::Changes { .. }
+    ));
 }
 
 /// A storage in which something happens at the first put of a kind, before it or behind it.
@@ -374,10 +410,20 @@ fn a_backup_whose_parent_is_forgotten_meanwhile_begins_again_and_reads_everythin
     let outcome = Backup::new(vec![scene.db()])
         .run(&scene.repo.over(storage), &report)
         .unwrap();
-    assert!(why_whole(&outcome).contains("is forgotten"), "{}", why_whole(&outcome));
+    assert!(
+        why_whole(&outcome).contains("is forgotten"),
+        "{}",
+        why_whole(&outcome)
+    );
     let notices = report.notices();
-    assert!(notices.iter().any(|notice| notice.contains("begun again")), "{notices:?}");
-    assert_eq!(common::records(&scene.repo, "latest").unwrap(), common::scan(&scene.db()).unwrap());
+    assert!(
+        notices.iter().any(|notice| notice.contains("begun again")),
+        "{notices:?}"
+    );
+    assert_eq!(
+        common::records(&scene.repo, "latest").unwrap(),
+        common::scan(&scene.db()).unwrap()
+    );
     scene.is_sound();
 }
 
@@ -396,7 +442,10 @@ fn nothing_is_unchanged_since_a_forgotten_snapshot() {
 #[test]
 fn snapshots_are_proven_to_count_not_only_to_be_listed() {
     let scene = Scene::new(2);
-    scene.repo.prove_snapshots(&scene.ids.iter().copied().collect()).unwrap();
+    scene
+        .repo
+        .prove_snapshots(&scene.ids.iter().copied().collect())
+        .unwrap();
     scene.forget(0);
     let prove = |number: usize| scene.repo.prove_snapshots(&[scene.ids[number]].into());
     assert_eq!(prove(0).unwrap_err().kind(), Kind::Busy);
@@ -538,7 +587,10 @@ fn a_policy_that_says_nothing_or_would_leave_nothing_of_a_group_is_refused() {
     let refused = |wish: &ByPolicy| scene.plan(wish).unwrap_err().kind();
     assert_eq!(refused(&keep_last(0)), Kind::Usage);
     let mut nothing_fits = ByPolicy::default();
-    nothing_fits.policy.tags.push(levault::ops::forget::TagList::parse("none has it"));
+    nothing_fits
+        .policy
+        .tags
+        .push(levault::ops::forget::TagList::parse("none has it"));
     assert_eq!(refused(&nothing_fits), Kind::Usage);
     nothing_fits.leave = Leave::None;
     assert_eq!(scene.plan(&nothing_fits).unwrap().snapshots.len(), 2);
@@ -583,5 +635,8 @@ fn what_cannot_be_stored_is_told_snapshot_by_snapshot() {
     }
     let outcome = forget(&scene.repo.over(Arc::new(full)), &by_hand(scene.counted(0))).unwrap();
     assert!(outcome.forgotten.is_empty());
-    assert_eq!((outcome.failed[0].0, outcome.failed[0].1.kind()), (scene.ids[0], Kind::Full));
+    assert_eq!(
+        (outcome.failed[0].0, outcome.failed[0].1.kind()),
+        (scene.ids[0], Kind::Full)
+    );
 }

@@ -113,7 +113,10 @@ fn what_passes_a_limit_is_neither_forgotten_nor_read() {
     }
     // The same by hand, for what the reader meets before it has a forgetting to encode again.
     let head = [&[1][..], &[0; 8], &[0]].concat();
-    let (one, two) = ([[1; 32].as_slice(), &[0; 12]].concat(), [[2; 32].as_slice(), &[0; 12]].concat());
+    let (one, two) = (
+        [[1; 32].as_slice(), &[0; 12]].concat(),
+        [[2; 32].as_slice(), &[0; 12]].concat(),
+    );
     for rest in [
         &b"\x00\x00"[..],
         b"\x81\x20",
@@ -171,7 +174,11 @@ fn of_forgetting_and_undelete_the_later_counts() {
     // Forgotten, brought back, forgotten again; and the first since then is the one that counts.
     assert_forgotten_by(Some(6), &[at(5, 10), at(7, 40), at(6, 30)], &[undelete(9, 20, 1)]);
     assert_forgotten_by(Some(5), &[at(5, 10), at(4, 30), at(6, 20)], &[]);
-    assert_forgotten_by(None, &[at(5, 10), at(6, 30)], &[undelete(9, 20, 1), undelete(8, 31, 1)]);
+    assert_forgotten_by(
+        None,
+        &[at(5, 10), at(6, 30)],
+        &[undelete(9, 20, 1), undelete(8, 31, 1)],
+    );
 }
 
 #[test]
@@ -184,8 +191,14 @@ fn forgotten_tells_since_when_why_and_how_far_the_counters_were() {
     let undeleted = [undelete(9, 2, 3)];
     let forgotten = Forgotten::new(&all, &Notes::new(&undeleted));
     let since = forgotten.of(&ObjectId([2; 32])).unwrap();
-    assert_eq!((since.when, since.modified), (documented().when, Some(UnixNanos(5))));
-    assert_eq!((since.why, &*since.words, since.counted), (Why::Policy, "keep-daily 7", counted(2, 9)));
+    assert_eq!(
+        (since.when, since.modified),
+        (documented().when, Some(UnixNanos(5)))
+    );
+    assert_eq!(
+        (since.why, &*since.words, since.counted),
+        (Why::Policy, "keep-daily 7", counted(2, 9))
+    );
     assert_eq!(forgotten.iter().count(), 2);
     // Also of one that was brought back: its counter was given.
     assert_eq!(forgotten.newest_of(DomainId(0)), Some((12, ObjectId([3; 32]))));

@@ -20,7 +20,9 @@ use super::forget::{Chosen, behind, forget};
 pub fn select<'a>(catalog: &'a Catalog, words: &str) -> Result<&'a ForgottenSnapshot> {
     let prefix = words.to_ascii_lowercase();
     let mut found = catalog.forgotten.iter();
-    let mut found = found.by_ref().filter(|forgotten| forgotten.id.to_hex().starts_with(&prefix));
+    let mut found = found
+        .by_ref()
+        .filter(|forgotten| forgotten.id.to_hex().starts_with(&prefix));
     match (found.next().filter(|_| !prefix.is_empty()), found.next()) {
         (Some(one), None) => Ok(one),
         (Some(_), Some(_)) => Err(Error::new(

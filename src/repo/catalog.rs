@@ -149,11 +149,17 @@ impl Repo {
         let busy = |what: String| Err(Error::new(Kind::Busy, what));
         let catalog = self.catalog()?;
         if let Some(unread) = catalog.unread.first() {
-            return busy(format!("which snapshots are forgotten cannot be told: {}", unread.what));
+            return busy(format!(
+                "which snapshots are forgotten cannot be told: {}",
+                unread.what
+            ));
         }
         match snapshots.iter().find(|id| !catalog.counts(id)) {
             None => Ok(()),
-            Some(gone) => busy(format!("snapshot {} has gone or was forgotten meanwhile", gone.short())),
+            Some(gone) => busy(format!(
+                "snapshot {} has gone or was forgotten meanwhile",
+                gone.short()
+            )),
         }
     }
 }
@@ -230,7 +236,9 @@ impl Catalog {
         match found.find(|id| id.starts_with(&prefix)) {
             Some(id) => Error::new(
                 Kind::NotFound,
-                format!("snapshot {words} is forgotten; `levault undelete {words}` brings it back, and {id} names it until then"),
+                format!(
+                    "snapshot {words} is forgotten; `levault undelete {words}` brings it back, and {id} names it until then"
+                ),
             ),
             None => error,
         }

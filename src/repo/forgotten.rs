@@ -59,9 +59,6 @@ impl Repo {
                 forgetting: self.forgetting(&listed.name.id)?,
             })
         })?;
-        Ok(StoredForgotten {
-            forgettings,
-            unread,
-        })
+        Ok(StoredForgotten { forgettings, unread })
     }
 }

@@ -156,12 +156,7 @@ fn counting<'a>(catalog: &'a Catalog, id: &ObjectId) -> Result<&'a StoredSnapsho
         None => "gone",
     };
     let found = catalog.snapshots.iter().find(|stored| stored.id == *id);
-    found.ok_or_else(|| {
-        format!(
-            "snapshot {}, which it was compared with, is {gone}",
-            id.short()
-        )
-    })
+    found.ok_or_else(|| format!("snapshot {}, which it was compared with, is {gone}", id.short()))
 }
 
 /// What tells that the two states are not one database's, or not whole.

@@ -191,7 +191,10 @@ impl Backup {
             let known = Known::load(repo)?;
             let catalog = &known.catalog;
             catalog.unreadable.iter().for_each(|what| report.notice(what));
-            catalog.unread.iter().for_each(|unread| report.notice(&unread.what));
+            catalog
+                .unread
+                .iter()
+                .for_each(|unread| report.notice(&unread.what));
             let mut save = |writer: &mut Writer| self.save_paths(repo, writer, &known, &names, report);
             match self.attempt(repo, &known.catalog, begin, report, &mut save) {
                 Err(error) if error.kind() == Kind::Busy && attempt < ATTEMPTS_MAX => {

@@ -57,8 +57,9 @@ fn gaps(found: &[StoredSnapshot], forgotten: &Forgotten, findings: &mut Findings
         match missing <= unplaced {
             true => unplaced -= missing,
             false => {
-                let what =
-                    format!("counter {counter} follows {before}: a snapshot between them is gone, and none was forgotten");
+                let what = format!(
+                    "counter {counter} follows {before}: a snapshot between them is gone, and none was forgotten"
+                );
                 findings.add(path(stored), what, HELPS);
             }
         }

@@ -71,7 +71,10 @@ pub struct Group {
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.host.iter().map(|host| format!("host {host}"));
-        let paths = self.paths.iter().map(|paths| format!("databases {}", paths.join(" ")));
+        let paths = self
+            .paths
+            .iter()
+            .map(|paths| format!("databases {}", paths.join(" ")));
         let tagged = |tags: &Vec<String>| match tags.is_empty() {
             true => "no tags".to_owned(),
             false => format!("tags {}", tags.join(",")),
@@ -136,7 +139,11 @@ fn group_of(stored: &StoredSnapshot, by: GroupBy) -> Group {
     };
     let paths = || {
         let sources = snapshot.sources.iter();
-        sorted(sources.map(|source| String::from_utf8_lossy(source.path()).into_owned()).collect())
+        sorted(
+            sources
+                .map(|source| String::from_utf8_lossy(source.path()).into_owned())
+                .collect(),
+        )
     };
     Group {
         host: by.host.then(|| snapshot.host.clone()),

@@ -114,7 +114,10 @@ impl Known {
             false => Ok(Some(found)),
             true => Err(Error::new(
                 Kind::Usage,
-                format!("snapshot {0} is protected; `levault unprotect {0}` first", id.short()),
+                format!(
+                    "snapshot {0} is protected; `levault unprotect {0}` first",
+                    id.short()
+                ),
             )),
         }
     }
@@ -128,7 +131,8 @@ impl ByPolicy {
         let mut snapshots = known.catalog.snapshots.clone();
         snapshots.retain(|stored| self.filter.fits(stored));
         let groups = group::group(snapshots, self.group_by).into_iter();
-        let plans = groups.map(|(group, snapshots)| self.plan_group(group, snapshots, &known.notes, calendar));
+        let plans =
+            groups.map(|(group, snapshots)| self.plan_group(group, snapshots, &known.notes, calendar));
         plans.collect()
     }
 
@@ -154,7 +158,9 @@ impl ByPolicy {
         let mut stored: BTreeMap<_, _> = snapshots.into_iter().map(|stored| (stored.id, stored)).collect();
         let (mut keep, mut remove) = (Vec::new(), Vec::new());
         for decision in plan(&candidates, &self.policy, calendar) {
-            let Some(stored) = stored.remove(&decision.id) else { continue };
+            let Some(stored) = stored.remove(&decision.id) else {
+                continue;
+            };
             match decision.is_kept() {
                 true => keep.push((stored, decision.reasons)),
                 false => remove.push(stored),
@@ -164,7 +170,9 @@ impl ByPolicy {
             false => Ok(GroupPlan { group, keep, remove }),
             true => Err(Error::new(
                 Kind::Usage,
-                format!("the policy would forget all snapshots of {group}; --unsafe-allow-remove-all permits that"),
+                format!(
+                    "the policy would forget all snapshots of {group}; --unsafe-allow-remove-all permits that"
+                ),
             )),
         }
     }
@@ -201,7 +209,9 @@ pub fn forget(repo: &Repo, chosen: &Chosen) -> Result<Outcome> {
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
             Err(error) => {
                 let what = error.to_string();
-                outcome.failed.extend(ids.map(|id| (id, Error::new(error.kind(), what.clone()))));
+                outcome
+                    .failed
+                    .extend(ids.map(|id| (id, Error::new(error.kind(), what.clone()))));
             }
         }
     }
@@ -213,7 +223,9 @@ fn when(repo: &Repo, snapshots: &[CountedSnapshot]) -> Result<UnixNanos> {
     let ids: HashSet<_> = snapshots.iter().map(|counted| counted.id).collect();
     let notes = repo.notes()?.standing();
     let undeleted = notes.snapshots().filter(|(id, _)| ids.contains(id));
-    let last = undeleted.filter_map(|(_, standing)| Some(standing.undeleted?.0)).max();
+    let last = undeleted
+        .filter_map(|(_, standing)| Some(standing.undeleted?.0))
+        .max();
     Ok(repo.clock().now().max(behind(last)))
 }
 

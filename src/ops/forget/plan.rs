@@ -111,7 +111,9 @@ impl<'a> Planner<'a> {
         let at = |candidate: &'a Candidate| (candidate, zoned(candidate.time, &calendar.zone));
         let mut sorted: Vec<_> = candidates.iter().map(at).collect();
         sorted.sort_by_key(|(candidate, _)| std::cmp::Reverse((candidate.time, candidate.id)));
-        let past = sorted.iter().find(|(candidate, _)| candidate.time <= calendar.now);
+        let past = sorted
+            .iter()
+            .find(|(candidate, _)| candidate.time <= calendar.now);
         let latest = past.map(|(_, at)| at.clone());
         Self { sorted, latest }
     }
@@ -163,7 +165,9 @@ impl<'a> Planner<'a> {
     fn slots_within(&self, rhythm: Rhythm, reach: Reach, reasons: &mut Reasons) {
         let reached = self.reached(reach);
         let slots = self.slots_of(rhythm, reached).into_iter();
-        let kept = slots.map(|(slot, places)| (self.stands_for(&places), slot)).collect();
+        let kept = slots
+            .map(|(slot, places)| (self.stands_for(&places), slot))
+            .collect();
         let oldest = self.oldest().filter(|_| reached == self.sorted.len());
         keep(rhythm, Some(reach), kept, oldest, reasons);
     }
@@ -175,7 +179,10 @@ impl<'a> Planner<'a> {
         }
         let from = self.latest.as_ref().and_then(|latest| reach.before(latest));
         let older = |(_, at): &(_, Zoned)| from.as_ref().is_some_and(|from| at <= from);
-        self.sorted.iter().take_while(|candidate| !older(candidate)).count()
+        self.sorted
+            .iter()
+            .take_while(|candidate| !older(candidate))
+            .count()
     }
 
     /// Places by slot, both newest first, of the first `count`.
@@ -244,7 +251,8 @@ impl Decision {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reach = |within: &Option<Reach>| within.map(|reach| format!(" within {reach}")).unwrap_or_default();
+        let reach =
+            |within: &Option<Reach>| within.map(|reach| format!(" within {reach}")).unwrap_or_default();
         match self {
             Self::Protected => f.write_str("protected"),
             Self::Id => f.write_str("id"),

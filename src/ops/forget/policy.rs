@@ -228,7 +228,12 @@ impl FromStr for Reach {
 
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [(self.years, 'y'), (self.months, 'm'), (self.days, 'd'), (self.hours, 'h')];
+        let parts = [
+            (self.years, 'y'),
+            (self.months, 'm'),
+            (self.days, 'd'),
+            (self.hours, 'h'),
+        ];
         let parts = parts.iter().filter(|(count, _)| *count > 0);
         parts.map(|(count, unit)| write!(f, "{count}{unit}")).collect()
     }

@@ -214,7 +214,10 @@ pub fn note(data: &[u8]) {
 /// A forgetting's plain bytes; and what follows from it alone.
 pub fn forgotten(data: &[u8]) {
     if let Ok(forgetting) = facts::forgetting::decode(data) {
-        assert_eq!(facts::forgetting::encode(&forgetting).expect("own encoding"), data);
+        assert_eq!(
+            facts::forgetting::encode(&forgetting).expect("own encoding"),
+            data
+        );
         let stored = facts::StoredForgetting {
             name: ObjectId([1; 32]),
             modified: None,

@@ -7,7 +7,9 @@ use levault::codec::put_varint;
 use levault::compress::{Compression, Compressor};
 use levault::crypto::exchange::Identity;
 use levault::crypto::{Entropy, SeededEntropy};
-use levault::facts::{Abilities, Ability, About, CountedSnapshot, Forgetting, Note, RestorePoint, Said, StoreNote, Why};
+use levault::facts::{
+    Abilities, Ability, About, CountedSnapshot, Forgetting, Note, RestorePoint, Said, StoreNote, Why,
+};
 use levault::facts::{forgetting, note};
 use levault::id::{BlobId, DomainId, ObjectId, RepositoryId, TimelineId};
 use levault::keys::{Keyring, SlotEntry};

@@ -34,8 +34,10 @@ pub fn run(run: &Run, args: &CheckArgs) -> Result<Ending> {
         bytes(outcome.bytes_read)
     ))?;
     if outcome.forgotten > 0 {
-        run.output
-            .say(format!("{} forgotten snapshots were passed over", outcome.forgotten))?;
+        run.output.say(format!(
+            "{} forgotten snapshots were passed over",
+            outcome.forgotten
+        ))?;
     }
     match outcome.findings.is_empty() {
         true => run.output.say("no errors were found").map(|()| Ending::Done),

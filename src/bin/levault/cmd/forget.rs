@@ -62,18 +62,24 @@ fn by_hand(run: &Run, args: &ForgetArgs) -> Result<Ending> {
     if refused.len() == args.ids.len() {
         return Err(first(run, refused));
     }
-    refused.iter().for_each(|error| run.output.warn(&error.to_string()));
+    refused
+        .iter()
+        .for_each(|error| run.output.warn(&error.to_string()));
     let mut done = carry_out(run, &repo, args, by_reason(chosen))?;
     done.failed += refused.len() as u64;
-    run.output.emit(&json!({"message_type": "summary", "forgotten": done.forgotten, "failed": done.failed,
-        "dry_run": args.dry_run}))?;
+    run.output.emit(
+        &json!({"message_type": "summary", "forgotten": done.forgotten, "failed": done.failed,
+        "dry_run": args.dry_run}),
+    )?;
     tell::end(run, &done, args.dry_run)?;
     Ok(ending(&done, true))
 }
 
 fn first(run: &Run, mut refused: Vec<Error>) -> Error {
     let first = refused.remove(0);
-    refused.iter().for_each(|error| run.output.warn(&error.to_string()));
+    refused
+        .iter()
+        .for_each(|error| run.output.warn(&error.to_string()));
     first
 }
 
@@ -101,7 +107,8 @@ fn carry_out(run: &Run, repo: &Repo, args: &ForgetArgs, all: Vec<Chosen>) -> Res
         done.forgotten += outcome.forgotten.len() as u64;
         done.failed += outcome.failed.len() as u64;
         for (id, error) in &outcome.failed {
-            run.output.warn(&format!("snapshot {} is not forgotten: {error}", id.short()));
+            run.output
+                .warn(&format!("snapshot {} is not forgotten: {error}", id.short()));
         }
     }
     Ok(done)
@@ -123,7 +130,9 @@ fn load(run: &Run, repo: &Repo) -> Result<Known> {
 /// The zone of this machine, or of TZ: whose hours and days are meant.
 fn calendar(run: &Run, repo: &Repo) -> Calendar {
     let zone = TimeZone::try_system().unwrap_or_else(|error| {
-        run.output.warn(&format!("the time zone cannot be told, so days are those of UTC: {error}"));
+        run.output.warn(&format!(
+            "the time zone cannot be told, so days are those of UTC: {error}"
+        ));
         TimeZone::UTC
     });
     let now = repo.clock().now();
@@ -177,5 +186,7 @@ fn policy(args: &PolicyArgs, known: &Known) -> Result<Policy> {
 }
 
 fn given<T>(all: [(Rhythm, Option<T>); 6]) -> BTreeMap<Rhythm, T> {
-    all.into_iter().filter_map(|(rhythm, value)| Some((rhythm, value?))).collect()
+    all.into_iter()
+        .filter_map(|(rhythm, value)| Some((rhythm, value?)))
+        .collect()
 }

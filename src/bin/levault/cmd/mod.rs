@@ -168,7 +168,8 @@ impl Run<'_> {
         catalog.unreadable.iter().for_each(|what| self.output.warn(what));
         for unread in &catalog.unread {
             let what = &unread.what;
-            self.output.warn(&format!("{what}; the snapshots it may have forgotten are shown"));
+            self.output
+                .warn(&format!("{what}; the snapshots it may have forgotten are shown"));
         }
     }
 

@@ -12,7 +12,12 @@ use crate::args::{TagArgs, TheseArgs};
 
 /// Gives each of the snapshots other tags.
 pub fn tag(run: &Run, args: &TagArgs) -> Result<Ending> {
-    let tags = |words: &[String]| words.iter().flat_map(|words| TagList::parse(words).0).collect::<Vec<_>>();
+    let tags = |words: &[String]| {
+        words
+            .iter()
+            .flat_map(|words| TagList::parse(words).0)
+            .collect::<Vec<_>>()
+    };
     let change = match args.change.set.is_empty() {
         false => Retag::Set(tags(&args.change.set)),
         true => Retag::Change {
@@ -49,12 +54,17 @@ type Told = (bool, String, (&'static str, Value));
 /// All are found before the first is changed.
 fn each(run: &Run, args: &TheseArgs, act: impl Fn(&Repo, &StoredSnapshot) -> Result<Told>) -> Result<Ending> {
     let repo = run.open()?;
-    let all: Vec<_> = args.ids.iter().map(|words| repo.select(words)).collect::<Result<_>>()?;
+    let all: Vec<_> = args
+        .ids
+        .iter()
+        .map(|words| repo.select(words))
+        .collect::<Result<_>>()?;
     let mut changed = 0;
     for stored in &all {
         let (is_news, text, (field, value)) = act(&repo, stored)?;
         changed += u64::from(is_news);
-        let mut line = json!({"message_type": "changed", "snapshot_id": stored.id.to_hex(), "changed": is_news});
+        let mut line =
+            json!({"message_type": "changed", "snapshot_id": stored.id.to_hex(), "changed": is_news});
         line[field] = value;
         run.output.emit(&line)?;
         run.output.say(format!("snapshot {} {text}", stored.id.short()))?;

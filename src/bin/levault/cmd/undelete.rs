@@ -30,8 +30,10 @@ fn list(run: &Run, catalog: &Catalog) -> Result<Ending> {
     for forgotten in &catalog.forgotten {
         run.output.say(row(forgotten))?;
     }
-    run.output
-        .say(format!("{} forgotten snapshots are still stored", catalog.forgotten.len()))?;
+    run.output.say(format!(
+        "{} forgotten snapshots are still stored",
+        catalog.forgotten.len()
+    ))?;
     Ok(Ending::Done)
 }
 
@@ -45,7 +47,9 @@ fn bring_back(run: &Run, repo: &Repo, catalog: &Catalog, ids: &[String]) -> Resu
             Err(error) => failed.push(error),
         }
     }
-    failed.iter().for_each(|error| run.output.warn(&error.to_string()));
+    failed
+        .iter()
+        .for_each(|error| run.output.warn(&error.to_string()));
     match failed.len() {
         0 => Ok(Ending::Done),
         all if all == ids.len() => Err(failed.remove(0)),
@@ -57,8 +61,10 @@ fn back(run: &Run, repo: &Repo, forgotten: &ForgottenSnapshot) -> Result<()> {
     undelete(repo, forgotten, run.report)?;
     run.output
         .emit(&json!({"message_type": "undeleted", "snapshot_id": forgotten.id.to_hex()}))?;
-    run.output
-        .say(format!("snapshot {} is back, and all it needs is there", forgotten.id.short()))
+    run.output.say(format!(
+        "snapshot {} is back, and all it needs is there",
+        forgotten.id.short()
+    ))
 }
 
 fn row(forgotten: &ForgottenSnapshot) -> String {

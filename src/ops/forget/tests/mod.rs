@@ -43,7 +43,9 @@ fn id(number: usize) -> ObjectId {
 /// Snapshots of these times (`2026-11-24T10:00`, in UTC), numbered in this order, none of them special.
 fn at<T: AsRef<str>>(times: &[T]) -> Vec<Candidate> {
     let times = times.iter().enumerate();
-    times.map(|(number, time)| candidate(number, nanos(time.as_ref()))).collect()
+    times
+        .map(|(number, time)| candidate(number, nanos(time.as_ref())))
+        .collect()
 }
 
 fn candidate(number: usize, time: UnixNanos) -> Candidate {
@@ -75,7 +77,9 @@ fn kept(candidates: &[Candidate], policy: &Policy, calendar: &Calendar) -> Vec<(
         .into_iter()
         .filter(Decision::is_kept)
         .map(|decision| {
-            let number = candidates.iter().position(|candidate| candidate.id == decision.id);
+            let number = candidates
+                .iter()
+                .position(|candidate| candidate.id == decision.id);
             let reasons: Vec<_> = decision.reasons.iter().map(Reason::to_string).collect();
             (number.unwrap(), reasons.join(", "))
         })
@@ -92,6 +96,8 @@ fn numbers(candidates: &[Candidate], rules: &str, calendar: &Calendar) -> Vec<us
 /// A snapshot at noon on each day.
 fn daily(from: &str, until: &str) -> Vec<String> {
     let [from, until]: [jiff::civil::Date; 2] = [from.parse().unwrap(), until.parse().unwrap()];
-    let days = from.series(jiff::Span::new().days(1)).take_while(|day| *day <= until);
+    let days = from
+        .series(jiff::Span::new().days(1))
+        .take_while(|day| *day <= until);
     days.map(|day| format!("{day}T12:00")).collect()
 }

@@ -42,7 +42,9 @@ fn newer(a: &Candidate, b: &Candidate) -> bool {
 
 /// `it` is the one of `all` that stands for its slot.
 fn stands(it: &Candidate, all: &[&Candidate], rhythm: Rhythm) -> bool {
-    let mates = all.iter().filter(|other| slot(rhythm, other.time) == slot(rhythm, it.time));
+    let mates = all
+        .iter()
+        .filter(|other| slot(rhythm, other.time) == slot(rhythm, it.time));
     let better = |other: &&&Candidate| match (it.suspect, other.suspect) {
         (true, false) => true,
         (false, true) => false,
@@ -62,21 +64,37 @@ fn is_oldest(it: &Candidate, all: &[&Candidate]) -> bool {
 }
 
 fn keeps_by_number(it: &Candidate, all: &[&Candidate], rhythm: Rhythm, number: Number) -> bool {
-    let trusted = all.iter().filter(|other| !other.suspect && stands(other, all, rhythm));
-    let slots = trusted.clone().filter(|other| slot(rhythm, other.time) > slot(rhythm, it.time)).count();
+    let trusted = all
+        .iter()
+        .filter(|other| !other.suspect && stands(other, all, rhythm));
+    let slots = trusted
+        .clone()
+        .filter(|other| slot(rhythm, other.time) > slot(rhythm, it.time))
+        .count();
     let short = trusted.count() < number.count();
     number.count() > 0 && (stands(it, all, rhythm) && slots < number.count() || short && is_oldest(it, all))
 }
 
 fn keeps(it: &Candidate, all: &[&Candidate], policy: &Policy, now: UnixNanos) -> bool {
-    let latest = all.iter().map(|other| other.time).filter(|time| *time <= now).max();
+    let latest = all
+        .iter()
+        .map(|other| other.time)
+        .filter(|time| *time <= now)
+        .max();
     let reached = |other: &Candidate, reach: Reach| {
         let nanos = i64::from(reach.days) * DAY + i64::from(reach.hours) * DAY / 24;
         latest.is_none_or(|latest| other.time.0 > latest.0 - nanos)
     };
-    let before = all.iter().filter(|other| newer(other, it) && !other.suspect).count();
+    let before = all
+        .iter()
+        .filter(|other| newer(other, it) && !other.suspect)
+        .count();
     let within = |(rhythm, reach): (&Rhythm, &Reach)| {
-        let some: Vec<_> = all.iter().copied().filter(|other| reached(other, *reach)).collect();
+        let some: Vec<_> = all
+            .iter()
+            .copied()
+            .filter(|other| reached(other, *reach))
+            .collect();
         let whole = some.len() == all.len() && is_oldest(it, all);
         !reach.is_none() && (reached(it, *reach) && stands(it, &some, *rhythm) || whole)
     };
@@ -84,7 +102,10 @@ fn keeps(it: &Candidate, all: &[&Candidate], policy: &Policy, now: UnixNanos) ->
         || policy.tags.iter().any(|tags| tags.fits(&it.tags))
         || before < policy.last.count()
         || !policy.within.is_none() && reached(it, policy.within)
-        || policy.slots.iter().any(|(rhythm, number)| keeps_by_number(it, all, *rhythm, *number))
+        || policy
+            .slots
+            .iter()
+            .any(|(rhythm, number)| keeps_by_number(it, all, *rhythm, *number))
         || policy.slots_within.iter().any(within)
 }
 
@@ -109,17 +130,31 @@ fn candidates(dice: &mut Dice) -> Vec<Candidate> {
     let start = 15_000 * DAY;
     let one = |number: usize, dice: &mut Dice| Candidate {
         time: UnixNanos(start + dice.below(spread * 48) as i64 * (DAY / 48)),
-        tags: if dice.below(9) == 0 { vec!["a".into()] } else { Vec::new() },
+        tags: if dice.below(9) == 0 {
+            vec!["a".into()]
+        } else {
+            Vec::new()
+        },
         protected: dice.below(12) == 0,
         suspect: dice.below(5) == 0,
         ..candidate(number, UnixNanos(0))
     };
-    (0..dice.below(30) as usize).map(|number| one(number, dice)).collect()
+    (0..dice.below(30) as usize)
+        .map(|number| one(number, dice))
+        .collect()
 }
 
 fn rules(dice: &mut Dice) -> Policy {
     let mut rules = String::new();
-    for rhythm in ["last", "hourly", "daily", "weekly", "monthly", "quarter-yearly", "yearly"] {
+    for rhythm in [
+        "last",
+        "hourly",
+        "daily",
+        "weekly",
+        "monthly",
+        "quarter-yearly",
+        "yearly",
+    ] {
         if dice.below(4) == 0 {
             let number = dice.below(6);
             rules += &match number {
@@ -152,7 +187,10 @@ fn the_planner_decides_as_the_slow_one_on_random_snapshots() {
         };
         let them: Vec<_> = all.iter().collect();
         let slow = (0..all.len()).filter(|number| keeps(&all[*number], &them, &policy, now));
-        let fast: Vec<_> = kept(&all, &policy, &calendar).into_iter().map(|(number, _)| number).collect();
+        let fast: Vec<_> = kept(&all, &policy, &calendar)
+            .into_iter()
+            .map(|(number, _)| number)
+            .collect();
         assert_eq!(fast, slow.collect::<Vec<_>>(), "seed {seed}: {policy}");
     }
 }

@@ -17,16 +17,22 @@ pub fn plans(run: &Run, plans: &[GroupPlan], known: &Known, calendar: &Calendar)
         return print_line(&Value::from(all).to_string());
     }
     let zone = calendar.zone.iana_name().unwrap_or("this machine's time zone");
-    run.output.say(format!("hours, days and weeks are those of {zone}"))?;
-    plans.iter().try_for_each(|plan| plan_text(run, plan, &known.notes))
+    run.output
+        .say(format!("hours, days and weeks are those of {zone}"))?;
+    plans
+        .iter()
+        .try_for_each(|plan| plan_text(run, plan, &known.notes))
 }
 
 /// How it ended.
 pub fn end(run: &Run, done: &Done, dry_run: bool) -> Result<()> {
     let verb = if dry_run { "would be" } else { "are" };
-    run.output.say(format!("{} snapshots {verb} forgotten", done.forgotten))?;
+    run.output
+        .say(format!("{} snapshots {verb} forgotten", done.forgotten))?;
     match done.forgotten > 0 && !dry_run {
-        true => run.output.say("`levault undelete` lists them, and brings them back until a prune takes their data"),
+        true => run
+            .output
+            .say("`levault undelete` lists them, and brings them back until a prune takes their data"),
         false => Ok(()),
     }
 }
@@ -35,16 +41,26 @@ fn plan_text(run: &Run, plan: &GroupPlan, notes: &Notes) -> Result<()> {
     run.output.say(format!("\nsnapshots of {}:", plan.group))?;
     run.output.say(format!("keep {}:", plan.keep.len()))?;
     for (stored, reasons) in &plan.keep {
-        let why = reasons.iter().map(Reason::to_string).collect::<Vec<_>>().join(", ");
+        let why = reasons
+            .iter()
+            .map(Reason::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
         run.output.say(format!("{}  {why}", row(stored, notes)))?;
     }
     run.output.say(format!("forget {}:", plan.remove.len()))?;
-    plan.remove.iter().try_for_each(|stored| run.output.say(row(stored, notes)))
+    plan.remove
+        .iter()
+        .try_for_each(|stored| run.output.say(row(stored, notes)))
 }
 
 fn row(stored: &StoredSnapshot, notes: &Notes) -> String {
     let snapshot = &stored.snapshot;
-    let suspect = if notes.suspect(&stored.id).is_some() { "  SUSPECT" } else { "" };
+    let suspect = if notes.suspect(&stored.id).is_some() {
+        "  SUSPECT"
+    } else {
+        ""
+    };
     format!(
         "  {}  {}  {:<10}  {:>10}{suspect}",
         stored.id.short(),
