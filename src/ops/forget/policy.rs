@@ -234,8 +234,8 @@ impl fmt::Display for Reach {
             (self.days, 'd'),
             (self.hours, 'h'),
         ];
-        let parts = parts.iter().filter(|(count, _)| *count > 0);
-        parts.map(|(count, unit)| write!(f, "{count}{unit}")).collect()
+        let mut parts = parts.iter().filter(|(count, _)| *count > 0);
+        parts.try_for_each(|(count, unit)| write!(f, "{count}{unit}"))
     }
 }
 
