@@ -152,9 +152,14 @@ fn days_begin_where_the_calendars_zone_says() {
 #[test]
 fn an_hour_that_the_clock_repeats_is_one() {
     let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-    let all = at(&["2026-10-25T00:30", "2026-10-25T01:30", "2026-10-25T02:30"]);
+    let all = at(&[
+        "2026-10-24T20:00",
+        "2026-10-25T00:30",
+        "2026-10-25T01:30",
+        "2026-10-25T02:30",
+    ]);
     let calendar = Calendar { zone, ..utc(NOW) };
-    assert_eq!(numbers(&all, "hourly 2", &calendar), [1, 2]);
+    assert_eq!(numbers(&all, "hourly 3", &calendar), [0, 2, 3]);
 }
 
 #[test]
