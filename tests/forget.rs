@@ -22,7 +22,7 @@ use levault::ops::forget::{
 use levault::ops::undelete::{select, undelete};
 use levault::repo::{OWN_DOMAIN, Repo};
 use levault::report::Report;
-use levault::storage::{Listed, MemoryStorage, ObjectKind, ObjectName, Storage};
+use levault::storage::{Listed, MemoryStorage, ObjectKind, ObjectName, Storage, Verb};
 
 /// A database, a repository in memory, and its snapshots, oldest first.
 struct Scene {
@@ -79,9 +79,7 @@ impl Scene {
     }
 
     fn forget(&self, number: usize) {
-        let outcome = forget(&self.repo, &by_hand(self.counted(number))).unwrap();
-        assert_eq!(outcome.forgotten, [self.ids[number]]);
-        assert!(outcome.failed.is_empty());
+        common::forget(&self.repo, self.ids[number]);
     }
 
     fn undelete(&self, number: usize) -> Result<ObjectId> {
@@ -348,32 +346,41 @@ fn an_increment_does_not_stand_on_a_forgotten_snapshot() {
     ));
 }
 
-/// A storage in which something happens at the first put of a kind, before it or behind it.
+/// A storage in which something happens once, behind the first of these calls about objects of a kind.
 struct Once<F> {
     inner: Arc<MemoryStorage>,
-    at: ObjectKind,
+    behind: (Verb, ObjectKind),
     done: AtomicBool,
     act: F,
 }
 
 impl<F: Fn() + Send + Sync> Once<F> {
-    fn new(inner: &Arc<MemoryStorage>, at: ObjectKind, act: F) -> Arc<Self> {
+    fn new(inner: &Arc<MemoryStorage>, behind: (Verb, ObjectKind), act: F) -> Arc<Self> {
         Arc::new(Self {
             inner: Arc::clone(inner),
-            at,
+            behind,
             done: AtomicBool::new(false),
             act,
         })
+    }
+
+    fn called(&self, verb: Verb, kind: ObjectKind) {
+        if self.behind == (verb, kind) && !self.done.swap(true, Ordering::SeqCst) {
+            (self.act)();
+        }
     }
 }
 
 impl<F: Fn() + Send + Sync> Storage for Once<F> {
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
         self.inner.put_new(name, bytes)?;
-        if name.kind == self.at && !self.done.swap(true, Ordering::SeqCst) {
-            (self.act)();
-        }
+        self.called(Verb::Put, name.kind);
         Ok(())
+    }
+    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
+        let listed = self.inner.list(kind)?;
+        self.called(Verb::List, kind);
+        Ok(listed)
     }
     fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
         self.inner.get(name, len_max)
@@ -383,9 +390,6 @@ impl<F: Fn() + Send + Sync> Storage for Once<F> {
     }
     fn stat(&self, name: ObjectName) -> Result<Listed> {
         self.inner.stat(name)
-    }
-    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
-        self.inner.list(kind)
     }
     fn delete(&self, name: ObjectName) -> Result<()> {
         self.inner.delete(name)
@@ -403,7 +407,7 @@ fn a_backup_whose_parent_is_forgotten_meanwhile_begins_again_and_reads_everythin
     let scene = Scene::new(2);
     scene.change();
     let (other, chosen) = (scene.repo.clone(), by_hand(scene.counted(1)));
-    let storage = Once::new(&scene.storage, ObjectKind::Pack, move || {
+    let storage = Once::new(&scene.storage, (Verb::Put, ObjectKind::Pack), move || {
         forget(&other, &chosen).unwrap();
     });
     let report = Report::default();
@@ -437,6 +441,59 @@ fn nothing_is_unchanged_since_a_forgotten_snapshot() {
     };
     let outcome = backup.run(&scene.repo, &Report::default()).unwrap();
     assert!(outcome.snapshot.is_some() && outcome.unchanged_since.is_none());
+}
+
+#[test]
+fn nothing_is_unchanged_since_a_snapshot_that_is_forgotten_meanwhile() {
+    let scene = Scene::new(1);
+    let (other, chosen) = (scene.repo.clone(), by_hand(scene.counted(0)));
+    let storage = Once::new(&scene.storage, (Verb::List, ObjectKind::Pack), move || {
+        forget(&other, &chosen).unwrap();
+    });
+    let backup = Backup {
+        skip_if_unchanged: true,
+        ..Backup::new(vec![scene.db()])
+    };
+    let repo = scene.repo.over(storage);
+    let outcome = backup.run(&repo, &Report::default()).unwrap();
+    assert!(outcome.snapshot.is_some() && outcome.unchanged_since.is_none());
+    assert_eq!(scene.counting(), [outcome.snapshot.unwrap()]);
+}
+
+#[test]
+fn a_snapshot_that_is_swept_while_the_catalog_is_read_is_not_missed() {
+    for forgotten_before in [true, false] {
+        let scene = Scene::new(2);
+        let (other, chosen) = (scene.repo.clone(), by_hand(scene.counted(0)));
+        if forgotten_before {
+            scene.forget(0);
+        }
+        let name = ObjectName::new(ObjectKind::Snapshot, scene.ids[0]);
+        // Behind the listing of forgettings: what it says of the snapshot is older than the sweep.
+        let storage = Once::new(&scene.storage, (Verb::List, ObjectKind::Forgotten), move || {
+            forget(&other, &chosen).unwrap();
+            other.storage().delete(name).unwrap();
+        });
+        let repo = scene.repo.over(storage);
+        let snapshots = repo.snapshots().unwrap();
+        assert_eq!(snapshots.len(), 1, "{forgotten_before}");
+        assert_eq!(snapshots[0].id, scene.ids[1]);
+        scene.is_sound();
+    }
+}
+
+#[test]
+fn check_takes_a_snapshot_that_is_swept_meanwhile_for_no_damage() {
+    let scene = Scene::new(2);
+    let (other, chosen) = (scene.repo.clone(), by_hand(scene.counted(0)));
+    let name = ObjectName::new(ObjectKind::Snapshot, scene.ids[0]);
+    let storage = Once::new(&scene.storage, (Verb::List, ObjectKind::Forgotten), move || {
+        forget(&other, &chosen).unwrap();
+        other.storage().delete(name).unwrap();
+    });
+    let check = Check { read: ReadData::None };
+    let outcome = check.run(&scene.repo.over(storage), &Report::default()).unwrap();
+    assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);
 }
 
 #[test]
@@ -490,20 +547,14 @@ fn a_clock_that_is_ahead_elsewhere_does_not_make_forget_and_undelete_void() {
 fn undelete_refuses_a_snapshot_that_is_not_whole_any_more() {
     let scene = Scene::new(2);
     scene.forget(0);
-    let pack = scene.storage.list(ObjectKind::Pack).unwrap()[0].name;
-    scene.storage.delete(pack).unwrap();
-    let results = [scene.undelete(0)];
-    // The first snapshot's base, or the second one's run: only the first needs the former.
-    let needed = results[0].is_err();
-    let other = scene.storage.list(ObjectKind::Pack).unwrap()[0].name;
-    scene.storage.delete(other).unwrap();
-    if !needed {
-        scene.forget(0);
+    for listed in scene.storage.list(ObjectKind::Pack).unwrap() {
+        scene.storage.delete(listed.name).unwrap();
     }
     let error = scene.undelete(0).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt);
     assert!(error.to_string().contains("is not whole any more"), "{error}");
     assert_eq!(scene.counting(), scene.ids[1..]);
+    assert!(scene.storage.list(ObjectKind::Note).unwrap().is_empty());
 }
 
 #[test]
@@ -512,7 +563,7 @@ fn what_goes_while_undelete_writes_its_note_is_found_out_and_the_snapshot_is_for
         let scene = Scene::new(1);
         scene.forget(0);
         let storage = scene.storage.clone();
-        let taking = Once::new(&scene.storage, ObjectKind::Note, move || {
+        let taking = Once::new(&scene.storage, (Verb::Put, ObjectKind::Note), move || {
             for listed in storage.list(what).unwrap() {
                 storage.delete(listed.name).unwrap();
             }
