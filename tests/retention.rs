@@ -213,6 +213,12 @@ fn undelete_lists_what_is_forgotten_and_brings_it_back() {
     );
     assert_eq!(ended.code, 1);
     assert!(ended.stderr.contains("levault undelete"), "{}", ended.stderr);
+    let ended = run(&tool, &["dump", &all[1]]).ok();
+    assert!(
+        ended.stderr.contains("a prune may take its data"),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(run(&tool, &["undelete", "ffffffff"]).code, 1);
     let text = run(&tool, &["undelete", &all[1][..8]]).ok().text();
     assert!(text.contains("is back"), "{text}");

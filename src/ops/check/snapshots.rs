@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use crate::error::{Kind, Result};
 use crate::facts::Forgotten;
-use crate::id::ObjectId;
 use crate::repo::{OWN_DOMAIN, Repo, StoredSnapshot};
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
