@@ -1,5 +1,5 @@
 //! What a policy asks to keep: numbers, spans, tags, names. Words in, values out; what it keeps of given snapshots is
-//! [`plan`](super::plan)'s to say.
+//! [`plan`](super::plan())'s to say.
 
 use std::collections::BTreeMap;
 use std::fmt;
