@@ -122,4 +122,6 @@ impl Abilities {
 }
 
 #[cfg(test)]
+mod forgotten_tests;
+#[cfg(test)]
 mod tests;

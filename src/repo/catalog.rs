@@ -147,14 +147,19 @@ impl Repo {
             return Ok(());
         }
         let busy = |what: String| Err(Error::new(Kind::Busy, what));
-        let catalog = self.catalog()?;
-        if let Some(unread) = catalog.unread.first() {
+        let listed = self.storage().list(ObjectKind::Snapshot);
+        let listed = listed.act(|| "list the snapshots")?.into_iter();
+        let listed: HashSet<_> = listed.map(|listed| listed.name.id).collect();
+        let stored = self.forgotten()?;
+        if let Some(unread) = stored.unread.first() {
             return busy(format!(
                 "which snapshots are forgotten cannot be told: {}",
                 unread.what
             ));
         }
-        match snapshots.iter().find(|id| !catalog.counts(id)) {
+        let forgotten = self.standing_of(&stored)?;
+        let is_gone = |id: &&ObjectId| !listed.contains(*id) || forgotten.of(id).is_some();
+        match snapshots.iter().find(is_gone) {
             None => Ok(()),
             Some(gone) => busy(format!(
                 "snapshot {} has gone or was forgotten meanwhile",
@@ -177,11 +182,6 @@ impl Catalog {
         };
         let found = self.snapshots.iter().find(|stored| stored.id == id);
         found.ok_or_else(|| Error::new(Kind::NotFound, format!("no snapshot {words}")))
-    }
-
-    /// True if the snapshot is here, readable and not forgotten.
-    pub fn counts(&self, id: &ObjectId) -> bool {
-        self.snapshots.iter().any(|stored| stored.id == *id)
     }
 
     /// How it came that the snapshot, which is still here, is forgotten.

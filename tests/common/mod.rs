@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use levault::error::Result;
+use levault::facts::{CountedSnapshot, Why};
+use levault::id::ObjectId;
 use levault::keys::{Password, SlotCost};
 use levault::ops::backup::{Backup, BackupOutcome};
+use levault::ops::forget::{self, Chosen};
 use levault::ops::read::{self, Wish};
 use levault::ops::restore::{Overwrite, Restore, RestoreOutcome, Verify};
 use levault::ops::selection::Selection;
@@ -49,6 +52,22 @@ pub fn open(storage: Arc<dyn Storage>) -> Result<Repo> {
 
 pub fn backup(repo: &Repo, db: &Path) -> Result<BackupOutcome> {
     Backup::new(vec![db.to_path_buf()]).run(repo, &Report::default())
+}
+
+/// Forgets one snapshot by hand.
+pub fn forget(repo: &Repo, id: ObjectId) {
+    let snapshot = repo.snapshot(&id).expect("a snapshot");
+    let chosen = Chosen {
+        snapshots: vec![CountedSnapshot {
+            id,
+            domain: snapshot.domain,
+            counter: snapshot.counter,
+        }],
+        why: Why::ByHand,
+        words: String::new(),
+    };
+    let outcome = forget::forget(repo, &chosen).expect("forget");
+    assert_eq!(outcome.forgotten, [id], "{:?}", outcome.failed);
 }
 
 /// Applies puts and deletes with rusty-leveldb, in its only role here: a writer of test data.

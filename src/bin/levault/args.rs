@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod retention;
+
+pub use retention::{ForgetArgs, PolicyArgs, TagArgs, TheseArgs, UndeleteArgs};
+
 /// Deduplicated, encrypted, verifiable backups of LevelDB databases.
 #[derive(Parser)]
 #[command(
@@ -104,6 +108,17 @@ pub enum Verb {
     /// Bring a snapshot's databases back
     #[command(alias = "extract")]
     Restore(RestoreArgs),
+    /// Let go of snapshots, by a policy or by name; nothing is deleted, and `undelete` brings them back
+    #[command(alias = "delete")]
+    Forget(Box<ForgetArgs>),
+    /// List forgotten snapshots that are still stored, or bring some back
+    Undelete(UndeleteArgs),
+    /// Give snapshots other tags
+    Tag(TagArgs),
+    /// Keep snapshots whatever a policy says
+    Protect(TheseArgs),
+    /// Let policies forget them again
+    Unprotect(TheseArgs),
     /// Prove that what is stored can be restored
     Check(CheckArgs),
     /// Say what uses the space

@@ -1,10 +1,10 @@
 //! The snapshots themselves: each opens under its name, and none is missing between two.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::error::{Kind, Result};
 use crate::facts::Forgotten;
-use crate::id::ObjectId;
 use crate::repo::{OWN_DOMAIN, Repo, StoredSnapshot};
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
@@ -21,23 +21,27 @@ pub fn check(
     forgotten: &Forgotten,
     findings: &mut Findings,
 ) -> Result<Vec<StoredSnapshot>> {
-    let mut found = Vec::new();
-    for listed in listed.iter().filter(|it| forgotten.of(&it.name.id).is_none()) {
-        let id = listed.name.id;
+    let (mut found, mut forgotten) = (Vec::new(), Cow::Borrowed(forgotten));
+    for name in listed.iter().map(|listed| listed.name) {
+        let id = name.id;
+        if forgotten.of(&id).is_some() {
+            continue;
+        }
         match repo.snapshot(&id) {
             Ok(snapshot) => found.push(StoredSnapshot { id, snapshot }),
-            Err(error) if error.kind() == Kind::NotFound && was_swept(repo, &id)? => {}
-            Err(error) => findings.add(listed.name.path(), error.to_string(), HELPS),
+            Err(error) if error.kind() == Kind::NotFound => {
+                // Forgotten and swept since it was listed, or lost.
+                forgotten = Cow::Owned(repo.forgotten_now()?);
+                if forgotten.of(&id).is_none() {
+                    findings.add(name.path(), error.to_string(), HELPS);
+                }
+            }
+            Err(error) => findings.add(name.path(), error.to_string(), HELPS),
         }
     }
     found.sort_by_key(|stored| (stored.snapshot.counter, stored.id));
-    gaps(&found, forgotten, findings);
+    gaps(&found, &forgotten, findings);
     Ok(found)
-}
-
-/// Forgotten and swept since it was listed.
-fn was_swept(repo: &Repo, id: &ObjectId) -> Result<bool> {
-    Ok(repo.forgotten_now()?.of(id).is_some())
 }
 
 /// A gap in the counters that nothing explains is a snapshot that is gone and was not forgotten. One that was forgotten

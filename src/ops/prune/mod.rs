@@ -181,6 +181,18 @@ fn storage_now(repo: &Repo) -> Result<UnixNanos> {
     }
 }
 
+/// Takes marks off packs that live snapshots need and no unmarked pack can stand for.
+pub(crate) fn spare(repo: &Repo, report: &Report) -> Result<()> {
+    if repo.marks()?.is_empty() {
+        return Ok(());
+    }
+    // Nobody's grace is looked at: only what live snapshots need.
+    let facts = gather(repo, UnixNanos(0), 0, report)?;
+    let needed = facts.packs.iter().filter(|pack| pack.needed);
+    let needed: Vec<_> = needed.map(|pack| pack.id).collect();
+    sweep::unmark(repo, &facts.marks, &needed)
+}
+
 /// Stores again, then marks; nothing is deleted.
 fn carry_out(repo: &Repo, facts: &Facts, plan: &Plan, report: &Report) -> Result<()> {
     sweep::unmark(repo, &facts.marks, &plan.unmark)?;

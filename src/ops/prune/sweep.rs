@@ -11,6 +11,7 @@ use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
 use crate::facts::{Mark, MarkedPack, Replaced};
 use crate::id::ObjectId;
+use crate::limits::OBJECT_BYTES_MAX;
 use crate::repo::{Repo, StoredMark};
 use crate::report::Report;
 use crate::storage::{ObjectKind, ObjectName};
@@ -89,13 +90,48 @@ impl Sweep {
             deleted.act(|| format!("delete {}", name.path()))
         };
         unmark(repo, &facts.marks, &self.unmark)?;
-        let mut snapshots = self.snapshots.iter();
-        snapshots.try_for_each(|id| delete(ObjectKind::Snapshot, *id))?;
+        self.snapshots(repo, &delete)?;
         let gone = self.gone(facts);
         segments::rewrite(repo, &facts.index, &gone, report)?;
         let mut packs = self.packs.iter();
         packs.try_for_each(|pack| delete(ObjectKind::Pack, pack.pack))?;
         self.marks.iter().try_for_each(|id| delete(ObjectKind::Mark, *id))
+    }
+
+    /// Deletes forgotten snapshots, unless one is brought back meanwhile: then all are put back, and nothing else goes.
+    fn snapshots(&self, repo: &Repo, delete: &dyn Fn(ObjectKind, ObjectId) -> Result<()>) -> Result<()> {
+        let storage = repo.storage();
+        let mut kept = Vec::new();
+        for id in &self.snapshots {
+            let name = ObjectName::new(ObjectKind::Snapshot, *id);
+            match storage.get(name, OBJECT_BYTES_MAX) {
+                Err(error) if error.kind() == Kind::NotFound => continue,
+                bytes => kept.push((name, bytes?)),
+            }
+        }
+        let deleted = kept.iter().try_for_each(|(name, _)| delete(name.kind, name.id));
+        match deleted.and_then(|()| self.are_forgotten(repo)) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                for (name, bytes) in &kept {
+                    storage
+                        .put_new(*name, bytes)
+                        .act(|| format!("put {} back", name.path()))?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn are_forgotten(&self, repo: &Repo) -> Result<()> {
+        let forgotten = repo.forgotten()?.complete(&repo.notes()?)?;
+        match self.snapshots.iter().find(|id| forgotten.of(id).is_none()) {
+            None => Ok(()),
+            Some(id) => Err(Error::new(
+                Kind::Busy,
+                format!("snapshot {} was brought back meanwhile; run it again", id.short()),
+            )),
+        }
     }
 
     /// Packs that go, and those that segments name and that have gone already: in another prune, or in one that ended

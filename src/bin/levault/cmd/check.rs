@@ -33,6 +33,12 @@ pub fn run(run: &Run, args: &CheckArgs) -> Result<Ending> {
         outcome.blobs,
         bytes(outcome.bytes_read)
     ))?;
+    if outcome.forgotten > 0 {
+        run.output.say(format!(
+            "{} forgotten snapshots were passed over",
+            outcome.forgotten
+        ))?;
+    }
     match outcome.findings.is_empty() {
         true => run.output.say("no errors were found").map(|()| Ending::Done),
         false => {
@@ -87,6 +93,7 @@ fn summary(outcome: &CheckOutcome) -> Value {
         "num_errors": outcome.findings.len(),
         "num_notices": outcome.notices.len(),
         "snapshots": outcome.snapshots,
+        "forgotten": outcome.forgotten,
         "packs": outcome.packs,
         "blobs": outcome.blobs,
         "bytes_read": outcome.bytes_read,

@@ -63,7 +63,7 @@ fn snapshots(run: &Run, repo: &Repo, args: &FindArgs) -> Result<Vec<StoredSnapsh
             .collect::<Result<_>>()?,
         true => {
             let catalog = repo.catalog()?;
-            catalog.unreadable.iter().for_each(|what| run.output.warn(what));
+            run.tell_unread(&catalog);
             catalog.snapshots
         }
     };

@@ -19,7 +19,7 @@ pub fn run(run: &Run, args: &HistoryArgs) -> Result<Ending> {
     let scope = select::scope(&args.scope);
     let repo = run.open()?;
     let catalog = repo.catalog()?;
-    catalog.unreadable.iter().for_each(|what| run.output.warn(what));
+    run.tell_unread(&catalog);
     let mut versions = 0;
     history::history(
         &repo,

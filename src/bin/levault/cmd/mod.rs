@@ -5,17 +5,20 @@ mod capture;
 mod check;
 mod diff;
 mod find;
+mod forget;
 mod history;
 mod init;
 mod key;
 mod pins;
 pub mod prune;
 mod read;
+mod remark;
 mod restore;
 mod select;
 mod snapshots;
 mod standing;
 mod stats;
+mod undelete;
 mod verify_db;
 mod version;
 
@@ -24,7 +27,7 @@ use std::sync::Arc;
 
 use levault::compress::Compression;
 use levault::error::{Act, Error, Kind, Result};
-use levault::repo::{Cache, Repo, Settings};
+use levault::repo::{Cache, Catalog, Repo, Settings};
 use levault::report::Report;
 use levault::storage::LocalStorage;
 
@@ -53,6 +56,11 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::History(args) => history::run(&run, &args),
         Verb::Find(args) => find::run(&run, &args),
         Verb::Restore(args) => restore::run(&run, &args),
+        Verb::Forget(args) => forget::run(&run, &args),
+        Verb::Undelete(args) => undelete::run(&run, &args),
+        Verb::Tag(args) => remark::tag(&run, &args),
+        Verb::Protect(args) => remark::protect(&run, &args),
+        Verb::Unprotect(args) => remark::unprotect(&run, &args),
         Verb::Check(args) => check::run(&run, &args),
         Verb::Stats(args) => stats::run(&run, &args),
         Verb::Prune(args) => prune::run(&run, &args),
@@ -157,6 +165,16 @@ fn compression(arg: CompressionArg) -> Compression {
 }
 
 impl Run<'_> {
+    /// Warns of snapshots that cannot be read, and of what could not be read of those that were forgotten.
+    pub fn tell_unread(&self, catalog: &Catalog) {
+        catalog.unreadable.iter().for_each(|what| self.output.warn(what));
+        for unread in &catalog.unread {
+            let what = &unread.what;
+            self.output
+                .warn(&format!("{what}; the snapshots it may have forgotten are shown"));
+        }
+    }
+
     /// Warns of what the user should know although the answer is complete without it.
     pub fn tell_notices(&self) {
         let notices = self.report.notices();

@@ -14,13 +14,14 @@ use crate::output::{bytes, print_line, time, time_exact};
 pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
     let repo = run.open()?;
     let catalog = repo.catalog()?;
-    catalog.unreadable.iter().for_each(|what| run.output.warn(what));
+    run.tell_unread(&catalog);
     let stored_notes = repo.notes()?;
     let unread = &stored_notes.unread;
     unread.iter().for_each(|note| run.output.warn(&note.what));
     let notes = stored_notes.standing();
-    // A note of a later levault is passed over; a damaged one may have said what is missing from the list.
-    let whole = catalog.unreadable.is_empty() && unread.iter().all(|note| note.kind == Kind::TooNew);
+    // A fact of a later levault is passed over; a damaged one may have said what is wrong with the list.
+    let mut unread = unread.iter().chain(&catalog.unread);
+    let whole = catalog.unreadable.is_empty() && unread.all(|fact| fact.kind == Kind::TooNew);
     let ending = if whole { Ending::Done } else { Ending::Incomplete };
     let mut found = match args.ids.is_empty() {
         true => catalog.snapshots,
@@ -84,7 +85,7 @@ fn mark(database: &levault::snapshot::DatabaseRoot) -> String {
 }
 
 /// One snapshot, for programs.
-fn to_json(stored: &StoredSnapshot, notes: &Notes) -> Value {
+pub fn to_json(stored: &StoredSnapshot, notes: &Notes) -> Value {
     let snapshot = &stored.snapshot;
     json!({
         "id": stored.id.to_hex(),

@@ -1,16 +1,20 @@
-//! What notes say of a snapshot, told before anything is taken from it.
+//! What notes and forgettings say of a snapshot, told before anything is taken from it.
 
 use levault::error::Result;
 use levault::repo::{Repo, StoredSnapshot};
 
 use super::Run;
+use crate::output::time;
 
 impl Run<'_> {
     /// The snapshot that `words` name, for whoever is about to take data from it: a suspect one is warned of at once,
     /// because what comes then may be long, or for a program. Notes never keep anybody from the data.
     pub fn select_to_read(&self, repo: &Repo, words: &str) -> Result<StoredSnapshot> {
         let stored = repo.select(words)?;
-        if let Some(warning) = warning(repo, &stored) {
+        for warning in [warning(repo, &stored), forgotten(repo, &stored)]
+            .into_iter()
+            .flatten()
+        {
             self.report.notice(&warning);
             self.output.warn(&warning);
         }
@@ -36,5 +40,15 @@ fn warning(repo: &Repo, stored: &StoredSnapshot) -> Option<String> {
     notes.unread.first().map(|unread| {
         let what = &unread.what;
         format!("a note that may be about snapshot {short} was passed over: {what}")
+    })
+}
+
+/// A forgotten snapshot can be had by its whole id, for as long as nobody takes its data.
+fn forgotten(repo: &Repo, stored: &StoredSnapshot) -> Option<String> {
+    let short = stored.id.short();
+    let standing = repo.forgotten_now().ok()?;
+    standing.of(&stored.id).map(|since| {
+        let when = time(since.when);
+        format!("snapshot {short} was forgotten {when}, and a prune may take its data; `levault undelete {short}` keeps it")
     })
 }

@@ -1,0 +1,87 @@
+//! What `forget` prints: for people each snapshot with the reasons it is kept for, for programs restic's groups.
+
+use levault::error::Result;
+use levault::facts::Notes;
+use levault::ops::forget::{Calendar, GroupPlan, Known, Reason};
+use levault::repo::StoredSnapshot;
+use serde_json::{Value, json};
+
+use super::super::snapshots;
+use super::{Done, Run};
+use crate::output::{bytes, print_line, time};
+
+/// Group by group what is kept, why, and what is not.
+pub fn plans(run: &Run, plans: &[GroupPlan], known: &Known, calendar: &Calendar) -> Result<()> {
+    if run.output.json {
+        let all: Vec<_> = plans.iter().map(|plan| plan_json(plan, &known.notes)).collect();
+        return print_line(&Value::from(all).to_string());
+    }
+    let zone = calendar.zone.iana_name().unwrap_or("this machine's time zone");
+    run.output
+        .say(format!("hours, days and weeks are those of {zone}"))?;
+    plans
+        .iter()
+        .try_for_each(|plan| plan_text(run, plan, &known.notes))
+}
+
+/// How it ended.
+pub fn end(run: &Run, done: &Done, dry_run: bool) -> Result<()> {
+    let verb = if dry_run { "would be" } else { "are" };
+    run.output
+        .say(format!("{} snapshots {verb} forgotten", done.forgotten))?;
+    match done.forgotten > 0 && !dry_run {
+        true => run
+            .output
+            .say("`levault undelete` lists them, and brings them back until a prune takes their data"),
+        false => Ok(()),
+    }
+}
+
+fn plan_text(run: &Run, plan: &GroupPlan, notes: &Notes) -> Result<()> {
+    run.output.say(format!("\nsnapshots of {}:", plan.group))?;
+    run.output.say(format!("keep {}:", plan.keep.len()))?;
+    for (stored, reasons) in &plan.keep {
+        let why = reasons
+            .iter()
+            .map(Reason::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        run.output.say(format!("{}  {why}", row(stored, notes)))?;
+    }
+    run.output.say(format!("forget {}:", plan.remove.len()))?;
+    plan.remove
+        .iter()
+        .try_for_each(|stored| run.output.say(row(stored, notes)))
+}
+
+fn row(stored: &StoredSnapshot, notes: &Notes) -> String {
+    let snapshot = &stored.snapshot;
+    let suspect = if notes.suspect(&stored.id).is_some() {
+        "  SUSPECT"
+    } else {
+        ""
+    };
+    format!(
+        "  {}  {}  {:<10}  {:>10}{suspect}",
+        stored.id.short(),
+        time(snapshot.time),
+        snapshot.tags.join(","),
+        bytes(snapshot.databases().map(|database| database.bytes()).sum()),
+    )
+}
+
+fn plan_json(plan: &GroupPlan, notes: &Notes) -> Value {
+    let snapshot = |stored: &StoredSnapshot| snapshots::to_json(stored, notes);
+    let reason = |(stored, reasons): &(StoredSnapshot, Vec<Reason>)| {
+        let matches: Vec<_> = reasons.iter().map(Reason::to_string).collect();
+        json!({"snapshot": snapshot(stored), "matches": matches})
+    };
+    json!({
+        "tags": plan.group.tags,
+        "host": plan.group.host.as_deref().unwrap_or_default(),
+        "paths": plan.group.paths,
+        "keep": plan.keep.iter().map(|(stored, _)| snapshot(stored)).collect::<Vec<_>>(),
+        "remove": plan.remove.iter().map(snapshot).collect::<Vec<_>>(),
+        "reasons": plan.keep.iter().map(reason).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,75 @@
+//! `tag`, `protect`, `unprotect`: what holds of snapshots, said anew.
+
+use levault::error::Result;
+use levault::ops::forget::TagList;
+use levault::ops::remark::{self, Retag};
+use levault::repo::{Repo, StoredSnapshot};
+use serde_json::{Value, json};
+
+use super::Run;
+use crate::advice::Ending;
+use crate::args::{TagArgs, TheseArgs};
+
+/// Gives each of the snapshots other tags.
+pub fn tag(run: &Run, args: &TagArgs) -> Result<Ending> {
+    let tags = |words: &[String]| {
+        words
+            .iter()
+            .flat_map(|words| TagList::parse(words).0)
+            .collect::<Vec<_>>()
+    };
+    let change = match args.change.set.is_empty() {
+        false => Retag::Set(tags(&args.change.set)),
+        true => Retag::Change {
+            add: tags(&args.change.add),
+            remove: tags(&args.change.remove),
+        },
+    };
+    each(run, &args.these, |repo, stored| {
+        let (tags, changed) = remark::retag(repo, stored, &change)?;
+        let text = format!("has the tags {}", TagList(tags.clone()));
+        Ok((changed, text, ("tags", json!(tags))))
+    })
+}
+
+/// Keeps each of them, whatever a policy says.
+pub fn protect(run: &Run, args: &TheseArgs) -> Result<Ending> {
+    each(run, args, |repo, stored| {
+        let changed = remark::protect(repo, stored.id)?;
+        Ok((changed, "is protected".into(), ("pinned", json!(true))))
+    })
+}
+
+/// Lets policies forget each of them again.
+pub fn unprotect(run: &Run, args: &TheseArgs) -> Result<Ending> {
+    each(run, args, |repo, stored| {
+        let changed = remark::unprotect(repo, stored.id)?;
+        Ok((changed, "is not protected".into(), ("pinned", json!(false))))
+    })
+}
+
+/// Whether it is news, in words, and as a JSON field.
+type Told = (bool, String, (&'static str, Value));
+
+/// All are found before the first is changed.
+fn each(run: &Run, args: &TheseArgs, act: impl Fn(&Repo, &StoredSnapshot) -> Result<Told>) -> Result<Ending> {
+    let repo = run.open()?;
+    let all: Vec<_> = args
+        .ids
+        .iter()
+        .map(|words| repo.select(words))
+        .collect::<Result<_>>()?;
+    let mut changed = 0;
+    for stored in &all {
+        let (is_news, text, (field, value)) = act(&repo, stored)?;
+        changed += u64::from(is_news);
+        let mut line =
+            json!({"message_type": "changed", "snapshot_id": stored.id.to_hex(), "changed": is_news});
+        line[field] = value;
+        run.output.emit(&line)?;
+        run.output.say(format!("snapshot {} {text}", stored.id.short()))?;
+    }
+    run.output
+        .emit(&json!({"message_type": "summary", "changed_snapshots": changed}))?;
+    Ok(Ending::Done)
+}

@@ -1,0 +1,153 @@
+//! Snapshots that a policy looks at together, and those it looks at at all.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::policy::TagList;
+use crate::error::{Error, Kind, Result};
+use crate::repo::StoredSnapshot;
+
+/// What snapshots of one group have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupBy {
+    /// The host.
+    pub host: bool,
+    /// The databases' paths.
+    pub databases: bool,
+    /// The tags.
+    pub tags: bool,
+}
+
+impl Default for GroupBy {
+    fn default() -> Self {
+        Self {
+            host: true,
+            databases: true,
+            tags: true,
+        }
+    }
+}
+
+impl FromStr for GroupBy {
+    type Err = Error;
+
+    /// `host`, `db` (or restic's `paths`) and `tags`, with commas; nothing for one group of all. Anything else is
+    /// [`Kind::Usage`].
+    fn from_str(words: &str) -> Result<Self> {
+        let mut by = Self {
+            host: false,
+            databases: false,
+            tags: false,
+        };
+        for word in words.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            *match word {
+                "host" => &mut by.host,
+                "db" | "paths" => &mut by.databases,
+                "tags" => &mut by.tags,
+                _ => {
+                    let message = format!("group by {word}: want some of host, db, tags");
+                    return Err(Error::new(Kind::Usage, message));
+                }
+            } = true;
+        }
+        Ok(by)
+    }
+}
+
+/// What all snapshots of a group have; `None` where they are not told apart by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// The host.
+    pub host: Option<String>,
+    /// Paths of the databases, ascending, as text.
+    pub paths: Option<Vec<String>>,
+    /// Tags, ascending.
+    pub tags: Option<Vec<String>>,
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.host.iter().map(|host| format!("host {host}"));
+        let paths = self
+            .paths
+            .iter()
+            .map(|paths| format!("databases {}", paths.join(" ")));
+        let tagged = |tags: &Vec<String>| match tags.is_empty() {
+            true => "no tags".to_owned(),
+            false => format!("tags {}", tags.join(",")),
+        };
+        let all: Vec<_> = host.chain(paths).chain(self.tags.iter().map(tagged)).collect();
+        match all.is_empty() {
+            true => f.write_str("all"),
+            false => f.write_str(&all.join(", ")),
+        }
+    }
+}
+
+/// Which snapshots are looked at; all by default. Of one kind any may fit, of each kind one must.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Hosts.
+    pub hosts: Vec<String>,
+    /// Lists of tags.
+    pub tags: Vec<TagList>,
+    /// Names or whole paths of databases.
+    pub databases: Vec<String>,
+}
+
+impl Filter {
+    /// True if everything fits.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty() && self.tags.is_empty() && self.databases.is_empty()
+    }
+
+    /// True if the snapshot is to be looked at. Its tags are those that hold of it.
+    pub fn fits(&self, stored: &StoredSnapshot) -> bool {
+        let snapshot = &stored.snapshot;
+        let is = |wanted: &String| {
+            snapshot.sources.iter().any(|source| {
+                source.name() == wanted || source.path() == Path::new(wanted).as_os_str().as_bytes()
+            })
+        };
+        any(&self.hosts, |host| *host == snapshot.host)
+            && any(&self.tags, |tags| tags.fits(&snapshot.tags))
+            && any(&self.databases, is)
+    }
+}
+
+fn any<T>(wanted: &[T], fits: impl FnMut(&T) -> bool) -> bool {
+    wanted.is_empty() || wanted.iter().any(fits)
+}
+
+/// Snapshots by group, both in order.
+pub fn group(snapshots: Vec<StoredSnapshot>, by: GroupBy) -> BTreeMap<Group, Vec<StoredSnapshot>> {
+    let mut groups: BTreeMap<Group, Vec<StoredSnapshot>> = BTreeMap::new();
+    for stored in snapshots {
+        groups.entry(group_of(&stored, by)).or_default().push(stored);
+    }
+    groups
+}
+
+fn group_of(stored: &StoredSnapshot, by: GroupBy) -> Group {
+    let snapshot = &stored.snapshot;
+    let sorted = |mut all: Vec<String>| {
+        all.sort();
+        all
+    };
+    let paths = || {
+        let sources = snapshot.sources.iter();
+        sorted(
+            sources
+                .map(|source| String::from_utf8_lossy(source.path()).into_owned())
+                .collect(),
+        )
+    };
+    Group {
+        host: by.host.then(|| snapshot.host.clone()),
+        paths: by.databases.then(paths),
+        tags: by.tags.then(|| sorted(snapshot.tags.clone())),
+    }
+}

@@ -1,0 +1,273 @@
+//! Forget: snapshots that no longer count, named one by one or let go by a policy.
+//!
+//! ```text
+//! catalog, notes ──group──▶ candidates ──plan──▶ kept, each with its reasons
+//!                                         └────▶ the others ──forget──▶ objects under forgotten/
+//! ```
+//! Nothing is deleted here: a forgotten snapshot is stored, and can be brought back, until a prune sweeps it. What is
+//! decided is decided before anything is written, so that a dry run tells all of it; docs/RETENTION.md has the rules.
+
+pub mod group;
+pub mod plan;
+pub mod policy;
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::clock::UnixNanos;
+use crate::error::{Error, Kind, Result};
+use crate::facts::{CountedSnapshot, Forgetting, Notes, Why};
+use crate::id::ObjectId;
+use crate::limits::{FORGOTTEN_SNAPSHOTS_MAX, NOTE_REASON_BYTES_MAX};
+use crate::repo::{Catalog, OWN_DOMAIN, Repo, StoredSnapshot};
+
+pub use group::{Filter, Group, GroupBy};
+pub use plan::{Calendar, Candidate, Decision, Reason, plan};
+pub use policy::{Number, Policy, Reach, Rhythm, TagList};
+
+/// What the repository says before anything is decided.
+pub struct Known {
+    /// All snapshots; the tags of those that count are those that hold of them.
+    pub catalog: Catalog,
+    /// What was noted of them.
+    pub notes: Notes,
+}
+
+/// Snapshots to be let go by a policy.
+#[derive(Clone, Debug, Default)]
+pub struct ByPolicy {
+    /// What is kept.
+    pub policy: Policy,
+    /// Which snapshots it is applied to together.
+    pub group_by: GroupBy,
+    /// Which snapshots it looks at.
+    pub filter: Filter,
+    /// Whether a group may lose all it has.
+    pub leave: Leave,
+}
+
+/// What a policy must leave of each group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leave {
+    /// One snapshot at least.
+    #[default]
+    Some,
+    /// Nothing, if the policy says so.
+    None,
+}
+
+/// What a policy makes of one group.
+#[derive(Clone, Debug)]
+pub struct GroupPlan {
+    /// What its snapshots have in common.
+    pub group: Group,
+    /// Newest first, each with the reasons to keep it.
+    pub keep: Vec<(StoredSnapshot, Vec<Reason>)>,
+    /// The others, newest first.
+    pub remove: Vec<StoredSnapshot>,
+}
+
+/// What is to be forgotten, and on whose word.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The snapshots; each once.
+    pub snapshots: Vec<CountedSnapshot>,
+    /// On whose word.
+    pub why: Why,
+    /// The policy or the reason, in words; what is too long is cut.
+    pub words: String,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Snapshots that are forgotten, durably.
+    pub forgotten: Vec<ObjectId>,
+    /// Snapshots that are not, and why.
+    pub failed: Vec<(ObjectId, Error)>,
+}
+
+impl Known {
+    /// Loads it. A note that cannot be read is an error here: it may be the one that protects.
+    pub fn load(repo: &Repo) -> Result<Self> {
+        let notes = repo.notes()?.complete()?;
+        let mut catalog = repo.catalog()?;
+        for stored in &mut catalog.snapshots {
+            stored.snapshot.tags = notes.tags(&stored.id, &stored.snapshot.tags).to_vec();
+        }
+        Ok(Self { catalog, notes })
+    }
+
+    /// One snapshot that somebody named. `None` if it is forgotten already; a protected one is [`Kind::Usage`].
+    /// A whole id may be that of a snapshot whose bytes are damaged; it is told by [`Why::Damaged`].
+    pub fn named(&self, repo: &Repo, words: &str) -> Result<Option<(CountedSnapshot, Why)>> {
+        let whole = ObjectId::from_hex(words);
+        if whole.is_some_and(|id| self.catalog.forgotten(&id).is_some()) {
+            return Ok(None);
+        }
+        let found = match (self.catalog.select(words), whole) {
+            (Ok(stored), _) => (counted(stored), Why::ByHand),
+            (Err(_), Some(id)) => (damaged(repo, id)?, Why::Damaged),
+            (Err(error), None) => return Err(error),
+        };
+        let id = found.0.id;
+        match self.notes.is_pinned(&id) {
+            false => Ok(Some(found)),
+            true => Err(Error::new(
+                Kind::Usage,
+                format!(
+                    "snapshot {0} is protected; `levault unprotect {0}` first",
+                    id.short()
+                ),
+            )),
+        }
+    }
+}
+
+impl ByPolicy {
+    /// Decides on each group. [`Kind::Usage`] for a policy that says nothing, and for one that would leave nothing of a
+    /// group, unless that is asked for.
+    pub fn plan(&self, known: &Known, calendar: &Calendar) -> Result<Vec<GroupPlan>> {
+        self.check()?;
+        let mut snapshots = known.catalog.snapshots.clone();
+        snapshots.retain(|stored| self.filter.fits(stored));
+        let groups = group::group(snapshots, self.group_by).into_iter();
+        let plans =
+            groups.map(|(group, snapshots)| self.plan_group(group, snapshots, &known.notes, calendar));
+        plans.collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        let message = match (self.policy.is_empty(), self.leave, self.filter.is_empty()) {
+            (false, ..) | (true, Leave::None, false) => return Ok(()),
+            (true, Leave::None, true) => {
+                "to forget everything takes a filter: one of --host, --tag, --database besides --unsafe-allow-remove-all"
+            }
+            (true, Leave::Some, _) => "no policy and no snapshot is named: nothing is forgotten",
+        };
+        Err(Error::new(Kind::Usage, message))
+    }
+
+    fn plan_group(
+        &self,
+        group: Group,
+        snapshots: Vec<StoredSnapshot>,
+        notes: &Notes,
+        calendar: &Calendar,
+    ) -> Result<GroupPlan> {
+        let candidates: Vec<_> = snapshots.iter().map(|stored| candidate(stored, notes)).collect();
+        let mut stored: BTreeMap<_, _> = snapshots.into_iter().map(|stored| (stored.id, stored)).collect();
+        let (mut keep, mut remove) = (Vec::new(), Vec::new());
+        for decision in plan(&candidates, &self.policy, calendar) {
+            let Some(stored) = stored.remove(&decision.id) else {
+                continue;
+            };
+            match decision.is_kept() {
+                true => keep.push((stored, decision.reasons)),
+                false => remove.push(stored),
+            }
+        }
+        match keep.is_empty() && self.leave == Leave::Some {
+            false => Ok(GroupPlan { group, keep, remove }),
+            true => Err(Error::new(
+                Kind::Usage,
+                format!(
+                    "the policy would forget all snapshots of {group}; --unsafe-allow-remove-all permits that"
+                ),
+            )),
+        }
+    }
+}
+
+/// What these plans let go.
+pub fn chosen(plans: &[GroupPlan], policy: &Policy) -> Chosen {
+    let removed = plans.iter().flat_map(|plan| &plan.remove);
+    Chosen {
+        snapshots: removed.map(counted).collect(),
+        why: Why::Policy,
+        words: policy.to_string(),
+    }
+}
+
+/// Forgets; what the outcome names as forgotten is so durably. Several forgettings are written if there are many
+/// snapshots, and one that cannot be written does not keep the others from being tried.
+pub fn forget(repo: &Repo, chosen: &Chosen) -> Result<Outcome> {
+    let mut snapshots = chosen.snapshots.clone();
+    snapshots.sort_by_key(|counted| counted.id);
+    snapshots.dedup_by_key(|counted| counted.id);
+    let when = when(repo, &snapshots)?;
+    let mut outcome = Outcome::default();
+    for some in snapshots.chunks(FORGOTTEN_SNAPSHOTS_MAX) {
+        let forgetting = Forgetting {
+            when,
+            why: chosen.why,
+            words: cut(&chosen.words),
+            snapshots: some.to_vec(),
+        };
+        let ids = some.iter().map(|counted| counted.id);
+        match repo.put_forgotten(&forgetting) {
+            Ok(_) => outcome.forgotten.extend(ids),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => {
+                let what = error.to_string();
+                outcome
+                    .failed
+                    .extend(ids.map(|id| (id, Error::new(error.kind(), what.clone()))));
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Now, or right behind the last time one of these was brought back, if a clock elsewhere is ahead of ours.
+fn when(repo: &Repo, snapshots: &[CountedSnapshot]) -> Result<UnixNanos> {
+    let ids: HashSet<_> = snapshots.iter().map(|counted| counted.id).collect();
+    let notes = repo.notes()?.standing();
+    let undeleted = notes.snapshots().filter(|(id, _)| ids.contains(id));
+    let last = undeleted
+        .filter_map(|(_, standing)| Some(standing.undeleted?.0))
+        .max();
+    Ok(repo.clock().now().max(behind(last)))
+}
+
+/// The first time behind `last`.
+pub(super) fn behind(last: Option<UnixNanos>) -> UnixNanos {
+    last.map_or(UnixNanos(i64::MIN), |last| UnixNanos(last.0.saturating_add(1)))
+}
+
+fn cut(words: &str) -> String {
+    words[..words.floor_char_boundary(NOTE_REASON_BYTES_MAX)].to_owned()
+}
+
+fn candidate(stored: &StoredSnapshot, notes: &Notes) -> Candidate {
+    Candidate {
+        id: stored.id,
+        time: stored.snapshot.time,
+        tags: stored.snapshot.tags.clone(),
+        protected: notes.is_pinned(&stored.id),
+        suspect: notes.suspect(&stored.id).is_some(),
+    }
+}
+
+fn counted(stored: &StoredSnapshot) -> CountedSnapshot {
+    CountedSnapshot {
+        id: stored.id,
+        domain: stored.snapshot.domain,
+        counter: stored.snapshot.counter,
+    }
+}
+
+/// A snapshot that is stored and cannot be read: forgetting it is the way on for whoever deletes.
+fn damaged(repo: &Repo, id: ObjectId) -> Result<CountedSnapshot> {
+    match repo.snapshot(&id) {
+        Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Torn) => Ok(CountedSnapshot {
+            id,
+            domain: OWN_DOMAIN,
+            counter: 0,
+        }),
+        Err(error) => Err(error),
+        Ok(snapshot) => Ok(counted(&StoredSnapshot { id, snapshot })),
+    }
+}
+
+#[cfg(test)]
+mod tests;

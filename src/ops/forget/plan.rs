@@ -1,0 +1,266 @@
+//! Snapshots and a policy → which are kept, and why. Pure.
+//!
+//! Every rule looks at all snapshots, newest first, and a snapshot that one rule keeps is kept. A rule with a calendar
+//! keeps the newest of each slot (each day, each week) and counts slots that have any, not slots that went by.
+//!
+//! A *suspect* snapshot does not stand for a slot that has another one, and where it is alone in its slot it is kept and
+//! not counted: a policy that asks for seven days gives seven days that nobody doubts, if there are so many.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+use super::policy::{Number, Policy, Reach, Rhythm};
+use crate::clock::UnixNanos;
+use crate::id::ObjectId;
+
+/// A snapshot, as far as a policy looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub id: ObjectId,
+    /// When it began.
+    pub time: UnixNanos,
+    /// The tags that hold of it.
+    pub tags: Vec<String>,
+    /// Every policy keeps it.
+    pub protected: bool,
+    /// A later full scan did not agree with it.
+    pub suspect: bool,
+}
+
+/// What time it is, and where the days begin.
+#[derive(Clone, Debug)]
+pub struct Calendar {
+    /// The time now.
+    pub now: UnixNanos,
+    /// The zone whose hours and days are meant.
+    pub zone: TimeZone,
+}
+
+/// What becomes of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Its name.
+    pub id: ObjectId,
+    /// Why it is kept; it is forgotten if nothing is here.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why a snapshot is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Its owner protected it.
+    Protected,
+    /// The policy names it.
+    Id,
+    /// It has these tags.
+    Tag(String),
+    /// It is one of the newest.
+    Last,
+    /// It is newer than this before the latest.
+    Within(Reach),
+    /// It is the newest of a slot.
+    Slot {
+        /// Of which calendar rule.
+        rhythm: Rhythm,
+        /// Which slot.
+        slot: String,
+        /// Where the rule has a reach and no number.
+        within: Option<Reach>,
+    },
+    /// It is the oldest, and the rule has not had as many as it asks for.
+    Oldest {
+        /// Of which calendar rule.
+        rhythm: Rhythm,
+        /// Where the rule has a reach and no number.
+        within: Option<Reach>,
+    },
+}
+
+/// Decides on each of `candidates`, newest first.
+pub fn plan(candidates: &[Candidate], policy: &Policy, calendar: &Calendar) -> Vec<Decision> {
+    let planner = Planner::new(candidates, calendar);
+    let mut reasons = Reasons::new();
+    planner.by_itself(policy, &mut reasons);
+    planner.last(policy.last, &mut reasons);
+    planner.within(policy.within, &mut reasons);
+    for (rhythm, number) in &policy.slots {
+        planner.slots(*rhythm, *number, &mut reasons);
+    }
+    for (rhythm, reach) in &policy.slots_within {
+        planner.slots_within(*rhythm, *reach, &mut reasons);
+    }
+    planner.decide(reasons)
+}
+
+/// By place in the order, newest first.
+type Reasons = BTreeMap<usize, Vec<Reason>>;
+
+struct Planner<'a> {
+    /// Newest first, each with its time in the calendar's zone.
+    sorted: Vec<(&'a Candidate, Zoned)>,
+    /// The latest that is not in the future; `None` if there is none.
+    latest: Option<Zoned>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(candidates: &'a [Candidate], calendar: &Calendar) -> Self {
+        let at = |candidate: &'a Candidate| (candidate, zoned(candidate.time, &calendar.zone));
+        let mut sorted: Vec<_> = candidates.iter().map(at).collect();
+        sorted.sort_by_key(|(candidate, _)| std::cmp::Reverse((candidate.time, candidate.id)));
+        let past = sorted
+            .iter()
+            .find(|(candidate, _)| candidate.time <= calendar.now);
+        let latest = past.map(|(_, at)| at.clone());
+        Self { sorted, latest }
+    }
+
+    /// What a snapshot is kept for whatever the others are.
+    fn by_itself(&self, policy: &Policy, reasons: &mut Reasons) {
+        for (place, (candidate, _)) in self.sorted.iter().enumerate() {
+            let protected = candidate.protected.then_some(Reason::Protected);
+            let named = policy.ids.contains(&candidate.id).then_some(Reason::Id);
+            let tagged = policy.tags.iter().filter(|tags| tags.fits(&candidate.tags));
+            let tagged = tagged.map(|tags| Reason::Tag(tags.to_string()));
+            let all: Vec<_> = protected.into_iter().chain(named).chain(tagged).collect();
+            reasons.entry(place).or_default().extend(all);
+        }
+    }
+
+    fn last(&self, number: Number, reasons: &mut Reasons) {
+        let mut left = number.count();
+        for (place, (candidate, _)) in self.sorted.iter().enumerate() {
+            if left == 0 {
+                break;
+            }
+            reasons.entry(place).or_default().push(Reason::Last);
+            left -= usize::from(!candidate.suspect);
+        }
+    }
+
+    fn within(&self, reach: Reach, reasons: &mut Reasons) {
+        for place in 0..self.reached(reach) {
+            reasons.entry(place).or_default().push(Reason::Within(reach));
+        }
+    }
+
+    fn slots(&self, rhythm: Rhythm, number: Number, reasons: &mut Reasons) {
+        let mut left = number.count();
+        let mut kept = Vec::new();
+        for (slot, places) in self.slots_of(rhythm, self.sorted.len()) {
+            if left == 0 {
+                break;
+            }
+            let place = self.stands_for(&places);
+            kept.push((place, slot));
+            left -= usize::from(!self.sorted[place].0.suspect);
+        }
+        let oldest = if left > 0 { self.oldest() } else { None };
+        keep(rhythm, None, kept, oldest, reasons);
+    }
+
+    fn slots_within(&self, rhythm: Rhythm, reach: Reach, reasons: &mut Reasons) {
+        let reached = self.reached(reach);
+        let slots = self.slots_of(rhythm, reached).into_iter();
+        let kept = slots
+            .map(|(slot, places)| (self.stands_for(&places), slot))
+            .collect();
+        let oldest = self.oldest().filter(|_| reached == self.sorted.len());
+        keep(rhythm, Some(reach), kept, oldest, reasons);
+    }
+
+    /// How many, newest first, are less than `reach` older than the latest. Those in the future are, always.
+    fn reached(&self, reach: Reach) -> usize {
+        if reach.is_none() {
+            return 0;
+        }
+        let from = self.latest.as_ref().and_then(|latest| reach.before(latest));
+        let older = |(_, at): &(_, Zoned)| from.as_ref().is_some_and(|from| at <= from);
+        self.sorted
+            .iter()
+            .take_while(|candidate| !older(candidate))
+            .count()
+    }
+
+    /// Places by slot, both newest first, of the first `count`.
+    fn slots_of(&self, rhythm: Rhythm, count: usize) -> Vec<(String, Vec<usize>)> {
+        let mut slots: Vec<(String, Vec<usize>)> = Vec::new();
+        for (place, (_, at)) in self.sorted[..count].iter().enumerate() {
+            let slot = rhythm.slot(at);
+            match slots.last_mut() {
+                Some((last, places)) if *last == slot => places.push(place),
+                _ => slots.push((slot, vec![place])),
+            }
+        }
+        slots
+    }
+
+    /// The newest that nobody doubts, or the newest.
+    fn stands_for(&self, places: &[usize]) -> usize {
+        let trusted = places.iter().find(|place| !self.sorted[**place].0.suspect);
+        trusted.or(places.first()).copied().unwrap_or_default()
+    }
+
+    /// The oldest that nobody doubts, or the oldest.
+    fn oldest(&self) -> Option<usize> {
+        let trusted = self.sorted.iter().rposition(|(candidate, _)| !candidate.suspect);
+        trusted.or(self.sorted.len().checked_sub(1))
+    }
+
+    fn decide(&self, mut reasons: Reasons) -> Vec<Decision> {
+        let decide = |(place, (candidate, _)): (usize, &(&Candidate, _))| Decision {
+            id: candidate.id,
+            reasons: reasons.remove(&place).unwrap_or_default(),
+        };
+        self.sorted.iter().enumerate().map(decide).collect()
+    }
+}
+
+fn keep(
+    rhythm: Rhythm,
+    within: Option<Reach>,
+    kept: Vec<(usize, String)>,
+    oldest: Option<usize>,
+    reasons: &mut Reasons,
+) {
+    let oldest = oldest.filter(|oldest| kept.iter().all(|(place, _)| place != oldest));
+    for (place, slot) in kept {
+        let reason = Reason::Slot { rhythm, slot, within };
+        reasons.entry(place).or_default().push(reason);
+    }
+    if let Some(place) = oldest {
+        let reason = Reason::Oldest { rhythm, within };
+        reasons.entry(place).or_default().push(reason);
+    }
+}
+
+fn zoned(at: UnixNanos, zone: &TimeZone) -> Zoned {
+    let timestamp = Timestamp::from_nanosecond(i128::from(at.0));
+    timestamp.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone())
+}
+
+impl Decision {
+    /// True if the snapshot is kept.
+    pub fn is_kept(&self) -> bool {
+        !self.reasons.is_empty()
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reach =
+            |within: &Option<Reach>| within.map(|reach| format!(" within {reach}")).unwrap_or_default();
+        match self {
+            Self::Protected => f.write_str("protected"),
+            Self::Id => f.write_str("id"),
+            Self::Tag(tags) => write!(f, "tag {tags}"),
+            Self::Last => f.write_str("last"),
+            Self::Within(within) => write!(f, "within {within}"),
+            Self::Slot { rhythm, slot, within } => write!(f, "{rhythm}{} {slot}", reach(within)),
+            Self::Oldest { rhythm, within } => write!(f, "oldest {rhythm}{}", reach(within)),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Undelete: a forgotten snapshot counts again, if all that it needs is still there.
+//!
+//! Its packs may be marked: the marks come off once it counts again. What is said to be back was proven whole after the
+//! note was durable (docs/ORDERING.md, section 7, why no prune takes it then). If it is not, it is forgotten again, and the
+//! error says so: nobody is to count on what is not whole.
+
+use crate::error::{Error, Kind, Result};
+use crate::facts::{About, Note, Said};
+use crate::id::ObjectId;
+use crate::repo::{Catalog, ForgottenSnapshot, Repo, StoredSnapshot};
+use crate::report::Report;
+
+use super::check::lacks;
+use super::forget::{Chosen, behind, forget};
+use super::prune::spare;
+
+/// The forgotten snapshot that `words` name: an id or its beginning. [`Kind::NotFound`] if there is none.
+pub fn select<'a>(catalog: &'a Catalog, words: &str) -> Result<&'a ForgottenSnapshot> {
+    let prefix = words.to_ascii_lowercase();
+    let mut found = catalog.forgotten.iter();
+    let mut found = found
+        .by_ref()
+        .filter(|forgotten| forgotten.id.to_hex().starts_with(&prefix));
+    match (found.next().filter(|_| !prefix.is_empty()), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => Err(Error::new(
+            Kind::Usage,
+            format!("snapshot `{words}` is not one: more than one forgotten snapshot begins so"),
+        )),
+        (None, _) => Err(Error::new(
+            Kind::NotFound,
+            format!("snapshot `{words}`: no forgotten snapshot that is still stored is it"),
+        )),
+    }
+}
+
+/// Brings a snapshot back. [`Kind::Corrupt`] if something it needs is gone or about to go; then it stays forgotten.
+pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &Report) -> Result<ObjectId> {
+    let id = forgotten.id;
+    let Some(snapshot) = forgotten.snapshot.clone() else {
+        return Err(Error::corrupt(format!("snapshot {} is damaged", id.short())));
+    };
+    let stored = StoredSnapshot { id, snapshot };
+    if repo.marks()?.is_empty() {
+        prove(repo, &stored, report)?;
+    }
+    let note = put_note(repo, id)?;
+    match spare(repo, report).and_then(|()| prove_again(repo, &stored, report)) {
+        Ok(()) => Ok(note),
+        Err(error) => Err(take_back(repo, forgotten, error)),
+    }
+}
+
+fn prove(repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<()> {
+    let lacking = lacks(repo, stored, report)?;
+    match lacking.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::corrupt(format!(
+            "snapshot {} is not whole any more: {}: {} ({} such in all)",
+            stored.id.short(),
+            first.object,
+            first.what,
+            lacking.len()
+        ))),
+    }
+}
+
+/// That it counts, too: the snapshot itself may have been swept, or forgotten again by somebody else.
+fn prove_again(repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<()> {
+    repo.prove_snapshots(&[stored.id].into())?;
+    prove(repo, stored, report)
+}
+
+/// The note is behind all that was said before, whatever our clock shows.
+fn put_note(repo: &Repo, id: ObjectId) -> Result<ObjectId> {
+    let said = repo.forgotten_now()?.last_said(&id);
+    repo.put_note(&Note {
+        when: repo.clock().now().max(behind(said)),
+        about: About::Snapshot {
+            id,
+            said: Said::Undelete,
+        },
+    })
+}
+
+fn take_back(repo: &Repo, forgotten: &ForgottenSnapshot, error: Error) -> Error {
+    let again = Chosen {
+        snapshots: vec![forgotten.since.counted],
+        why: forgotten.since.why,
+        words: format!("{} (brought back in vain)", forgotten.since.words),
+    };
+    let id = forgotten.id.short();
+    let failed = forget(repo, &again).map(|outcome| outcome.failed.into_iter().next());
+    match failed {
+        Ok(None) => error.act(format!("bring back snapshot {id}, which is forgotten again")),
+        Ok(Some((_, second))) | Err(second) => error.act(format!(
+            "bring back snapshot {id}, which is not to be relied on and was not forgotten again ({second})"
+        )),
+    }
+}

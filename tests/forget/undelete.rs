@@ -1,0 +1,82 @@
+//! Bringing back.
+
+use super::*;
+
+#[test]
+fn undelete_brings_back_what_was_forgotten_and_it_can_be_forgotten_again() {
+    let scene = Scene::new(2);
+    for _ in 0..3 {
+        scene.forget(0);
+        assert_eq!(scene.counting(), scene.ids[1..]);
+        scene.undelete(0).unwrap();
+        assert_eq!(scene.counting(), scene.ids);
+        assert_eq!(scene.undelete(0).unwrap_err().kind(), Kind::NotFound);
+    }
+    scene.is_sound();
+}
+
+#[test]
+fn a_clock_that_is_ahead_elsewhere_does_not_make_forget_and_undelete_void() {
+    let scene = Scene::new(2);
+    let ahead = i64::MAX / 2;
+    let forgetting = Forgetting {
+        when: UnixNanos(ahead),
+        why: Why::ByHand,
+        words: "from the future".into(),
+        snapshots: vec![scene.counted(0)],
+    };
+    scene.repo.put_forgotten(&forgetting).unwrap();
+    scene.undelete(0).unwrap();
+    assert_eq!(scene.counting(), scene.ids);
+    scene.forget(0);
+    assert_eq!(scene.counting(), scene.ids[1..]);
+}
+
+#[test]
+fn undelete_refuses_a_snapshot_that_is_not_whole_any_more() {
+    let scene = Scene::new(2);
+    scene.forget(0);
+    for listed in scene.storage.list(ObjectKind::Pack).unwrap() {
+        scene.storage.delete(listed.name).unwrap();
+    }
+    let error = scene.undelete(0).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt);
+    assert!(error.to_string().contains("is not whole any more"), "{error}");
+    assert_eq!(scene.counting(), scene.ids[1..]);
+    assert!(scene.storage.list(ObjectKind::Note).unwrap().is_empty());
+}
+
+#[test]
+fn what_goes_while_undelete_writes_its_note_is_found_out_and_the_snapshot_is_forgotten_again() {
+    for what in [ObjectKind::Pack, ObjectKind::Snapshot] {
+        let scene = Scene::new(1);
+        scene.forget(0);
+        let storage = scene.storage.clone();
+        let taking = Once::new(&scene.storage, (Verb::Put, ObjectKind::Note), move || {
+            for listed in storage.list(what).unwrap() {
+                storage.delete(listed.name).unwrap();
+            }
+        });
+        let catalog = scene.repo.catalog().unwrap();
+        let repo = scene.repo.over(taking);
+        let error = undelete(&repo, &catalog.forgotten[0], &Report::default()).unwrap_err();
+        assert!(error.to_string().contains("forgotten again"), "{error}");
+        assert!(scene.repo.forgotten_now().unwrap().of(&scene.ids[0]).is_some());
+        assert!(scene.counting().is_empty());
+    }
+}
+
+#[test]
+fn two_forgets_at_once_forget_and_one_undelete_undoes_both() {
+    let scene = Scene::new(2);
+    let chosen = by_hand(scene.counted(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| forget(&scene.repo, &chosen).unwrap());
+        }
+    });
+    assert_eq!(scene.storage.list(ObjectKind::Forgotten).unwrap().len(), 2);
+    assert_eq!(scene.counting(), scene.ids[1..]);
+    scene.undelete(0).unwrap();
+    assert_eq!(scene.counting(), scene.ids);
+}
