@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use levault::clock::{Clock, ManualClock, UnixNanos};
-use levault::error::Kind;
+use levault::error::{Kind, Result};
 use levault::facts::CountedSnapshot;
 use levault::facts::{About, Forgetting, Note, Said, Why};
 use levault::id::ObjectId;
 use levault::ops::backup::{Backup, BackupOutcome, Pinning};
 use levault::ops::check::{Check, ReadData};
 use levault::ops::prune::{Prune, PruneOutcome};
+use levault::ops::undelete;
 use levault::repo::Repo;
 use levault::report::Report;
-use levault::storage::{MemoryStorage, ObjectKind, Storage};
+use levault::storage::{Listed, MemoryStorage, ObjectKind, ObjectName, Storage};
 
 const HOUR: i64 = 3600 * 1_000_000_000;
 
@@ -120,6 +121,13 @@ impl Scene {
         let check = Check { read: ReadData::All };
         let findings = check.run(&self.repo, &Report::default()).unwrap().findings;
         assert!(findings.is_empty(), "{findings:?}");
+    }
+
+    /// Every pack is there.
+    fn is_sound_but_for_marks(&self) {
+        for stored in self.repo.snapshots().unwrap() {
+            common::records(&self.repo, &stored.id.to_hex()).unwrap();
+        }
     }
 
     fn latest_is_right(&self) {
@@ -223,6 +231,97 @@ fn what_is_brought_back_before_the_sweep_is_unmarked_and_stays() {
     assert_eq!(outcome.packs_marked, 0);
     assert_eq!(scene.repo.snapshots().unwrap().len(), 2);
     scene.is_sound();
+}
+
+#[test]
+fn undelete_takes_the_marks_off_and_a_sweep_that_was_too_early_finds_nothing() {
+    for hours in [1, 100] {
+        let scene = Scene::new();
+        let old = scene.backup(0, 4_000);
+        scene.backup(0, 3_900);
+        scene.forget(&[old]);
+        assert!(scene.prune().packs_marked > 0);
+        scene.clock.advance(hours * HOUR);
+        let catalog = scene.repo.catalog().unwrap();
+        let forgotten = undelete::select(&catalog, &old.to_hex()).unwrap();
+        undelete::undelete(&scene.repo, forgotten, &Report::default()).unwrap();
+        assert_eq!(scene.count(ObjectKind::Mark), 0, "{hours} h");
+        scene.is_sound();
+        scene.clock.advance(200 * HOUR);
+        assert!(scene.prune().swept.is_empty());
+        assert_eq!(scene.repo.snapshots().unwrap().len(), 2);
+        scene.is_sound();
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_brought_back_while_it_is_swept_is_put_back() {
+    let scene = Scene::new();
+    let old = scene.backup(0, 4_000);
+    scene.backup(0, 3_900);
+    scene.forget(&[old]);
+    scene.prune();
+    scene.clock.advance(100 * HOUR);
+    // Right behind the delete of the snapshot, somebody else's note is there.
+    let note = {
+        let (repo, when) = (scene.repo.clone(), scene.clock.now());
+        let about = About::Snapshot {
+            id: old,
+            said: Said::Undelete,
+        };
+        move || {
+            let about = about.clone();
+            repo.put_note(&Note { when, about }).unwrap();
+        }
+    };
+    let storage = Arc::new(BehindDelete {
+        inner: scene.storage.clone(),
+        act: Box::new(note),
+    });
+    let stopped = Prune::default().run(&scene.repo.over(storage), &Report::default());
+    assert_eq!(stopped.unwrap_err().kind(), Kind::Busy);
+    assert_eq!(scene.repo.snapshots().unwrap().len(), 2);
+    scene.is_sound_but_for_marks();
+    let swept = scene.prune().swept;
+    assert!(swept.packs.is_empty() && swept.snapshots.is_empty(), "{swept:?}");
+    scene.is_sound();
+}
+
+/// Does something right behind the delete of a snapshot.
+struct BehindDelete {
+    inner: Arc<MemoryStorage>,
+    act: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Storage for BehindDelete {
+    fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
+        self.inner.put_new(name, bytes)
+    }
+    fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
+        self.inner.get(name, len_max)
+    }
+    fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
+        self.inner.get_range(name, offset, len)
+    }
+    fn stat(&self, name: ObjectName) -> Result<Listed> {
+        self.inner.stat(name)
+    }
+    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
+        self.inner.list(kind)
+    }
+    fn delete(&self, name: ObjectName) -> Result<()> {
+        self.inner.delete(name)?;
+        if name.kind == ObjectKind::Snapshot {
+            (self.act)();
+        }
+        Ok(())
+    }
+    fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
+        self.inner.heal(name, bytes)
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
 }
 
 #[test]

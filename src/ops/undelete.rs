@@ -34,13 +34,15 @@ pub fn select<'a>(catalog: &'a Catalog, words: &str) -> Result<&'a ForgottenSnap
     }
 }
 
-/// Brings a snapshot back. [`Kind::Corrupt`] if something it needs is gone or about to go; then it stays forgotten.
+/// Brings a snapshot back. [`Kind::Busy`] while a prune is at work; [`Kind::Corrupt`] if something it needs is gone or about to go; then it stays forgotten.
 pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &Report) -> Result<ObjectId> {
     let id = forgotten.id;
     let Some(snapshot) = forgotten.snapshot.clone() else {
         return Err(Error::corrupt(format!("snapshot {} is damaged", id.short())));
     };
     let stored = StoredSnapshot { id, snapshot };
+    // A prune that dies between a snapshot's delete and its second look at the notes could not put it back.
+    let _lease = repo.lease("an undelete")?;
     if repo.marks()?.is_empty() {
         prove(repo, &stored, report)?;
     }

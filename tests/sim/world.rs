@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use levault::clock::{Clock, ManualClock, UnixNanos};
-use levault::error::{Kind, Result};
+use levault::error::{Error, Kind, Result};
 use levault::facts::{CountedSnapshot, Forgetting, Why};
 use levault::id::ObjectId;
 use levault::ops::backup::{Backup, Pinning};
 use levault::ops::check::{Check, ReadData};
 use levault::ops::prune::Prune;
+use levault::ops::undelete;
 use levault::repo::Repo;
 use levault::report::Report;
 use levault::storage::MemoryStorage;
@@ -53,6 +54,8 @@ impl Dice {
 struct Reported {
     model: Model,
     state: State,
+    /// Processes that forget it just now.
+    forgetting: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,6 +112,7 @@ enum Job {
     Backup { database: usize, pinning: Pinning },
     Forget(Vec<ObjectId>),
     Prune { skew: i64 },
+    Undelete(ObjectId),
     Read(ObjectId, Model),
 }
 
@@ -228,7 +232,7 @@ impl World {
     fn choose(&mut self) -> Option<Job> {
         let live = self.live();
         let any = |dice: &Dice| live.get(dice.below(live.len() as u64) as usize).cloned();
-        match self.dice.below(10) {
+        match self.dice.below(11) {
             0..=3 => self.prepare(),
             4 | 5 => {
                 let first = any(&self.dice)?.0;
@@ -246,6 +250,14 @@ impl World {
                     _ => 0,
                 };
                 Some(Job::Prune { skew })
+            }
+            9 => {
+                let known = self.known();
+                let forgotten = known.reported.iter();
+                let forgotten = forgotten.filter(|(_, reported)| reported.state == State::Forgotten);
+                let ids: Vec<_> = forgotten.map(|(id, _)| *id).collect();
+                let one = ids.get(self.dice.below(ids.len() as u64) as usize);
+                one.map(|id| Job::Undelete(*id))
             }
             _ => any(&self.dice).map(|(id, model)| Job::Read(id, model)),
         }
@@ -481,6 +493,7 @@ impl Doing {
             Job::Backup { pinning, .. } => ("backup", self.backup(*pinning)),
             Job::Forget(ids) => ("forget", self.forget(ids)),
             Job::Prune { .. } => ("prune", self.prune()),
+            Job::Undelete(id) => ("undelete", self.undelete(*id)),
             Job::Read(id, model) => ("read", self.read(*id, model)),
         };
         if self.told {
@@ -508,6 +521,7 @@ impl Doing {
         let reported = Reported {
             model: model.clone(),
             state: State::Live,
+            forgetting: 0,
         };
         known.reported.insert(id, reported);
         Ok(())
@@ -516,7 +530,10 @@ impl Doing {
     fn forget(&self, ids: &[ObjectId]) -> Result<()> {
         for id in ids {
             let mut known = self.known.lock().unwrap();
-            known.reported.get_mut(id).unwrap().state = State::Forgotten;
+            let reported = known.reported.get_mut(id).unwrap();
+            reported.state = State::Forgotten;
+            // For good where the process dies or fails: whether it is forgotten is not known then.
+            reported.forgetting += 1;
         }
         let counted = |id: &ObjectId| {
             let snapshot = self.repo.snapshot(id)?;
@@ -532,7 +549,33 @@ impl Doing {
             words: "simulated".into(),
             snapshots: ids.iter().map(counted).collect::<Result<_>>()?,
         })?;
+        for id in ids {
+            let mut known = self.known.lock().unwrap();
+            known.reported.get_mut(id).unwrap().forgetting -= 1;
+        }
         Ok(())
+    }
+
+    /// What is said to be back counts from then on; what fails may be back or not.
+    fn undelete(&self, id: ObjectId) -> Result<()> {
+        let catalog = self.repo.catalog()?;
+        let Ok(forgotten) = undelete::select(&catalog, &id.to_hex()) else {
+            return Ok(());
+        };
+        let gone = |error: &Error| matches!(error.kind(), Kind::Corrupt | Kind::NotFound);
+        match undelete::undelete(&self.repo, forgotten, &Report::default()) {
+            Err(error) if gone(&error) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let mut known = self.known.lock().unwrap();
+                let reported = known.reported.get_mut(&id).unwrap();
+                // Somebody may have begun to forget it again.
+                if reported.forgetting == 0 {
+                    reported.state = State::Live;
+                }
+                Ok(())
+            }
+        }
     }
 
     fn prune(&self) -> Result<()> {

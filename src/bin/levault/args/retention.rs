@@ -6,6 +6,11 @@ use levault::ops::forget::{GroupBy, Number, Reach};
 /// What to forget. (The letters are restic's.)
 #[derive(Args)]
 pub struct ForgetArgs {
+    /// Give space back as well, as `prune` does
+    #[arg(long)]
+    pub prune: bool,
+    #[command(flatten)]
+    pub how: crate::cmd::prune::PruneOptions,
     /// Forget exactly these (ids, `latest`, `latest~N`); no policy and no filter goes with them
     #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["PolicyArgs", "FilterArgs", "group_by", "unsafe_allow_remove_all"])]
     pub ids: Vec<String>,

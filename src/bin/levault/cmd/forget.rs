@@ -44,6 +44,7 @@ fn by_policy(run: &Run, args: &ForgetArgs) -> Result<Ending> {
     let chosen = forget::chosen(&plans, &wish.policy);
     let done = carry_out(run, &repo, args, vec![chosen])?;
     tell::end(run, &done, args.dry_run)?;
+    prune(run, &repo, args)?;
     Ok(ending(&done, known.catalog.unreadable.is_empty()))
 }
 
@@ -72,7 +73,15 @@ fn by_hand(run: &Run, args: &ForgetArgs) -> Result<Ending> {
         "dry_run": args.dry_run}),
     )?;
     tell::end(run, &done, args.dry_run)?;
+    prune(run, &repo, args)?;
     Ok(ending(&done, true))
+}
+
+fn prune(run: &Run, repo: &Repo, args: &ForgetArgs) -> Result<()> {
+    match args.prune {
+        true => super::prune::prune(run, repo, &args.how, args.dry_run),
+        false => Ok(()),
+    }
 }
 
 fn first(run: &Run, mut refused: Vec<Error>) -> Error {

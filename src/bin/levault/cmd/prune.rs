@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use levault::error::Result;
 use levault::ops::prune::{Prune, PruneOutcome};
+use levault::repo::Repo;
 use serde_json::json;
 
 use super::Run;
@@ -14,6 +15,16 @@ use crate::output::bytes;
 
 #[derive(Args, Clone, Debug)]
 pub struct PruneArgs {
+    #[command(flatten)]
+    how: PruneOptions,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// How much is given back, and when.
+#[derive(Args, Clone, Debug)]
+pub struct PruneOptions {
     /// Unused space that may stay: a part of the repository (5%), a size (500M), or unlimited
     #[arg(long, value_name = "LIMIT", default_value = "5%")]
     max_unused: MaxUnused,
@@ -26,9 +37,6 @@ pub struct PruneArgs {
     /// Allow a grace under 6 hours: nothing else may use the repository meanwhile
     #[arg(long)]
     unsafe_grace: bool,
-    /// Say what would be done, and do nothing
-    #[arg(short = 'n', long)]
-    dry_run: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,11 +50,17 @@ enum MaxUnused {
 /// Sweeps what is ripe, marks what is dead.
 pub fn run(run: &Run, args: &PruneArgs) -> Result<Ending> {
     let repo = run.open()?;
+    prune(run, &repo, &args.how, args.dry_run)?;
+    Ok(Ending::Done)
+}
+
+/// The same, on a repository that is open.
+pub fn prune(run: &Run, repo: &Repo, args: &PruneOptions, dry_run: bool) -> Result<()> {
     let mut prune = Prune {
         repack_bytes_max: args.max_repack_size.unwrap_or(u64::MAX),
         grace: args.grace,
         unsafe_grace: args.unsafe_grace,
-        dry_run: args.dry_run,
+        dry_run,
         ..Prune::default()
     };
     match args.max_unused {
@@ -54,16 +68,15 @@ pub fn run(run: &Run, args: &PruneArgs) -> Result<Ending> {
         MaxUnused::Bytes(bytes) => (prune.unused_share_max, prune.unused_bytes_max) = (0.0, bytes),
         MaxUnused::Unlimited => prune.unused_bytes_max = u64::MAX,
     }
-    let outcome = prune.run(&repo, run.report)?;
-    tell(run, args, &outcome)?;
-    Ok(Ending::Done)
+    let outcome = prune.run(repo, run.report)?;
+    tell(run, args, dry_run, &outcome)
 }
 
-fn tell(run: &Run, args: &PruneArgs, outcome: &PruneOutcome) -> Result<()> {
+fn tell(run: &Run, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -> Result<()> {
     let PruneOutcome { swept, plan, .. } = outcome;
     run.output.emit(&json!({
         "message_type": "summary",
-        "dry_run": args.dry_run,
+        "dry_run": dry_run,
         "packs_deleted": swept.packs.len(),
         "bytes_deleted": swept.bytes(),
         "snapshots_deleted": swept.snapshots.iter().map(|id| id.to_hex()).collect::<Vec<_>>(),
@@ -78,7 +91,7 @@ fn tell(run: &Run, args: &PruneArgs, outcome: &PruneOutcome) -> Result<()> {
         "bytes_marked": outcome.bytes_marked,
         "grace_seconds": args.grace.as_secs(),
     }))?;
-    let would = if args.dry_run { "would be " } else { "" };
+    let would = if dry_run { "would be " } else { "" };
     let say = |line: String| run.output.say(line);
     say(format!(
         "{would}deleted     {:>12}  {} packs, {} forgotten snapshots",
@@ -97,7 +110,7 @@ fn tell(run: &Run, args: &PruneArgs, outcome: &PruneOutcome) -> Result<()> {
         bytes(plan.bytes_used),
         bytes(plan.bytes_unused_after)
     ))?;
-    match (outcome.packs_marked, args.dry_run) {
+    match (outcome.packs_marked, dry_run) {
         (0, _) | (_, true) => Ok(()),
         (packs, false) => say(format!(
             "marked      {:>12}  {packs} packs go with the first prune that is {} hours later",
