@@ -117,3 +117,84 @@ fn check(mark: &Mark) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{assert_example, example};
+
+    const DOCUMENT: &str = include_str!("../../docs/format/11-facts.md");
+
+    fn pack(number: u8, len: u64) -> MarkedPack {
+        MarkedPack {
+            pack: ObjectId([number; 32]),
+            len,
+        }
+    }
+
+    /// The mark that section 11 spells out.
+    fn documented() -> Mark {
+        Mark {
+            when: UnixNanos(1_700_000_000_000_000_000),
+            packs: vec![pack(5, 2 << 20), pack(7, 1)],
+            replaces: Some(Replaced {
+                mark: ObjectId([9; 32]),
+                since: UnixNanos(i64::from_le_bytes([0, 0, 0xc0, 0xd4, 0xae, 0x9c, 0x97, 0x17])),
+            }),
+        }
+    }
+
+    #[test]
+    fn the_documents_mark_is_the_one_of_these_tests() {
+        assert_example(DOCUMENT, "mark", &encode(&documented()).unwrap());
+        assert_eq!(decode(&example(DOCUMENT, "mark")).unwrap(), documented());
+    }
+
+    #[test]
+    fn every_bit_of_a_mark_carries_something_and_a_part_of_one_is_none() {
+        let first = Mark {
+            replaces: None,
+            ..documented()
+        };
+        for mark in [documented(), first] {
+            let bytes = encode(&mark).unwrap();
+            assert_eq!(decode(&bytes).unwrap(), mark);
+            for bit in 0..bytes.len() * 8 {
+                let mut wrong = bytes.clone();
+                wrong[bit / 8] ^= 1 << (bit % 8);
+                assert_ne!(decode(&wrong).ok().as_ref(), Some(&mark), "bit {bit}");
+            }
+            for len in 0..bytes.len() {
+                assert_eq!(decode(&bytes[..len]).unwrap_err().kind(), Kind::Corrupt, "{len}");
+            }
+            assert!(decode(&[&bytes[..], &[0]].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn marks_that_no_program_writes_are_refused() {
+        let with = |packs: Vec<MarkedPack>| Mark {
+            packs,
+            ..documented()
+        };
+        let large = pack(1, PACK_STORED_BYTES_MAX + 1);
+        for packs in [
+            vec![],
+            vec![pack(2, 1), pack(1, 1)],
+            vec![pack(1, 1); 2],
+            vec![large],
+        ] {
+            assert_eq!(encode(&with(packs)).unwrap_err().kind(), Kind::Limit);
+        }
+        let mut count = encode(&documented()).unwrap();
+        count[9..13].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(
+            decode(&count).unwrap_err().kind(),
+            Kind::Corrupt,
+            "and takes no memory"
+        );
+        let mut later = encode(&documented()).unwrap();
+        later[0] = 2;
+        assert_eq!(decode(&later).unwrap_err().kind(), Kind::TooNew);
+    }
+}

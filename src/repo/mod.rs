@@ -14,6 +14,7 @@ mod catalog;
 mod create;
 mod facts;
 mod forgotten;
+mod keys;
 mod lease;
 mod marks;
 mod notes;
@@ -30,6 +31,7 @@ pub use catalog::{Catalog, ForgottenSnapshot, StoredSnapshot};
 pub use create::NewRepo;
 pub use facts::UnreadFact;
 pub use forgotten::StoredForgotten;
+pub use keys::recovery_password;
 pub use lease::Lease;
 pub use marks::StoredMark;
 pub use notes::StoredNotes;
@@ -43,7 +45,7 @@ use crate::clock::Clock;
 use crate::compress::Compression;
 use crate::envelope::{Access, Features};
 use crate::id::{DomainId, ObjectId, RepositoryId};
-use crate::keys::{DomainKeys, Keyring, Parameters};
+use crate::keys::{DomainKeys, Keyring, OpenedSlot, Parameters};
 use crate::storage::Storage;
 
 /// The repository format this program writes.
@@ -100,6 +102,8 @@ struct Inner {
     parameters: Parameters,
     features: Features,
     slot: ObjectId,
+    /// The way to keyrings, for who changes them.
+    opened: OpenedSlot,
     settings: Settings,
     doubts: Vec<String>,
 }

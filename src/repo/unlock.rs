@@ -63,6 +63,7 @@ impl Repo {
             parameters,
             features,
             slot,
+            opened,
             settings,
             doubts,
         };
@@ -152,7 +153,7 @@ fn unlock(
     }
 }
 
-fn keyrings(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<(ObjectId, Vec<u8>)>> {
+pub(super) fn keyrings(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<(ObjectId, Vec<u8>)>> {
     let mut rings = Vec::new();
     for listed in storage.list(ObjectKind::Keyring).act(|| "list the keyrings")? {
         match get_named(storage, listed.name) {

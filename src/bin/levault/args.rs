@@ -465,4 +465,27 @@ pub struct KeyArgs {
 pub enum KeyVerb {
     /// List the passwords' slots
     List,
+    /// Add a password
+    Add(NewPasswordArgs),
+    /// Put a new password in the place of the one that is given; data stored from then on is out of the old one's reach
+    Passwd(NewPasswordArgs),
+    /// Take a password away, by the beginning of its slot's id
+    Remove {
+        #[arg(value_name = "SLOT")]
+        slot: String,
+    },
+    /// Begin a new epoch of keys: what is stored from then on is sealed under it
+    Rotate,
+    /// Add a random password and print it with what it takes to use it: for paper, in a safe
+    ExportRecovery,
+}
+
+#[derive(Args)]
+pub struct NewPasswordArgs {
+    /// Read the new password from this file's first line
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+    /// What people are to call it
+    #[arg(long, default_value = "")]
+    pub label: String,
 }

@@ -18,6 +18,27 @@ const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 pub enum Purpose {
     Unlock,
     Choose,
+    /// Beside one that is known.
+    ChooseNew,
+}
+
+/// A password that is being chosen beside the one that unlocks: `--new-password-file`, LEVAULT_NEW_PASSWORD, its _FILE or
+/// _COMMAND, or a prompt.
+pub fn read_new(file: Option<&Path>) -> Result<Password> {
+    let named = match file {
+        Some(path) => Some(From::File(path.to_owned())),
+        None => one_of(
+            [
+                env("LEVAULT_NEW_PASSWORD")?.map(From::Text),
+                env("LEVAULT_NEW_PASSWORD_FILE")?.map(|path| From::File(path.into())),
+                env("LEVAULT_NEW_PASSWORD_COMMAND")?.map(From::Command),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        )?,
+    };
+    taken(named, Purpose::ChooseNew)
 }
 
 /// One way to a password.
@@ -31,7 +52,11 @@ enum From {
 
 /// The one password these settings name: flags win over the environment; two on one side are a usage error.
 pub fn read(global: &Global, purpose: Purpose) -> Result<Password> {
-    let bytes = match named(global)? {
+    taken(named(global)?, purpose)
+}
+
+fn taken(named: Option<From>, purpose: Purpose) -> Result<Password> {
+    let bytes = match named {
         Some(From::Nothing) => return Ok(Password::new(Vec::new())),
         Some(From::File(path)) => from_file(&path)?,
         Some(From::Command(command)) => from_command(&command)?,
@@ -130,12 +155,17 @@ fn first_line(reader: impl Read) -> Result<Vec<u8>> {
 
 fn prompt(purpose: Purpose) -> Result<Vec<u8>> {
     if !std::io::stdin().is_terminal() {
-        return Err(usage(
-            "no password: set LEVAULT_PASSWORD, --password-file or --password-command",
-        ));
+        return Err(usage(match purpose {
+            Purpose::ChooseNew => "no new password: set LEVAULT_NEW_PASSWORD or --new-password-file",
+            _ => "no password: set LEVAULT_PASSWORD, --password-file or --password-command",
+        }));
     }
-    let first = rpassword::prompt_password("password: ").act(|| "read the password")?;
-    if purpose == Purpose::Choose {
+    let text = match purpose {
+        Purpose::ChooseNew => "new password: ",
+        _ => "password: ",
+    };
+    let first = rpassword::prompt_password(text).act(|| "read the password")?;
+    if purpose != Purpose::Unlock {
         let again = rpassword::prompt_password("once more: ").act(|| "read the password")?;
         if again != first {
             return Err(usage("the two passwords differ"));

@@ -1,14 +1,100 @@
 //! `key`: the slots that open the repository.
 
-use levault::error::Result;
+use levault::error::{Error, Kind, Result};
+use levault::id::ObjectId;
+use levault::keys::{Password, SlotCost};
+use levault::repo::recovery_password;
 use serde_json::json;
 
 use super::Run;
 use crate::advice::Ending;
+use crate::args::{KeyVerb, NewPasswordArgs};
 use crate::output::{print_line, time, time_exact};
+use crate::password;
+
+/// Lists, or changes.
+pub fn run(run: &Run, verb: &KeyVerb) -> Result<Ending> {
+    match verb {
+        KeyVerb::List => list(run),
+        KeyVerb::Add(args) => add(run, args),
+        KeyVerb::Passwd(args) => change(run, args),
+        KeyVerb::Remove { slot } => remove(run, slot),
+        KeyVerb::Rotate => rotate(run),
+        KeyVerb::ExportRecovery => export_recovery(run),
+    }
+}
+
+fn add(run: &Run, args: &NewPasswordArgs) -> Result<Ending> {
+    let repo = run.open()?;
+    let password = password::read_new(args.new_password_file.as_deref())?;
+    let slot = repo.add_password(&password, SlotCost::default(), &args.label)?;
+    told(run, "added", Some(slot))
+}
+
+fn change(run: &Run, args: &NewPasswordArgs) -> Result<Ending> {
+    let repo = run.open()?;
+    let password = password::read_new(args.new_password_file.as_deref())?;
+    let slot = repo.change_password(&password, SlotCost::default())?;
+    told(run, "changed", Some(slot))
+}
+
+fn remove(run: &Run, words: &str) -> Result<Ending> {
+    let repo = run.open()?;
+    let mut found: Vec<_> = repo.slots()?;
+    found.retain(|slot| !words.is_empty() && slot.id.to_hex().starts_with(&words.to_ascii_lowercase()));
+    match &found[..] {
+        [slot] => {
+            repo.remove_password(slot)?;
+            told(run, "removed", Some(slot.id))
+        }
+        [] => Err(Error::new(
+            Kind::NotFound,
+            format!("no slot {words}; `levault key list` lists them"),
+        )),
+        _ => Err(Error::new(
+            Kind::Usage,
+            format!("slot {words} is not one: several begin so"),
+        )),
+    }
+}
+
+fn rotate(run: &Run) -> Result<Ending> {
+    run.open()?.rotate_keys()?;
+    told(run, "rotated", None)
+}
+
+fn told(run: &Run, what: &str, slot: Option<ObjectId>) -> Result<Ending> {
+    let id = slot.map(|slot| slot.to_hex());
+    run.output
+        .emit(&json!({"message_type": "summary", "key": what, "id": id}))?;
+    match slot {
+        Some(slot) => run.output.say(format!("{what}: slot {}", slot.short()))?,
+        None => run.output.say("a new epoch of keys has begun")?,
+    }
+    Ok(Ending::Done)
+}
+
+/// The sheet goes to standard output, whatever else is quiet: it is what was asked for.
+fn export_recovery(run: &Run) -> Result<Ending> {
+    let repo = run.open()?;
+    let text = recovery_password()?;
+    let password = Password::new(text.clone().into_bytes());
+    let slot = repo.add_password(&password, SlotCost::default(), "recovery sheet")?;
+    let lines = [
+        "levault recovery sheet: whoever has it can read the repository. Keep it on paper, in a safe place.".to_owned(),
+        format!("repository   {}", repo.id().to_hex()),
+        format!("last seen at {}", repo.storage().describe()),
+        format!("slot         {} (`levault key remove {}` makes this sheet worthless)", slot.short(), slot.short()),
+        format!("password     {text}"),
+        "to restore:  levault -r REPOSITORY restore latest --target DIRECTORY".to_owned(),
+        "             type the password with its hyphens, in small letters; there is no letter i, l, o or u in it".to_owned(),
+    ];
+    lines.iter().try_for_each(|line| print_line(line))?;
+    Ok(Ending::Done)
+}
 
 /// Lists the slots: never a secret among them.
-pub fn list(run: &Run) -> Result<Ending> {
+fn list(run: &Run) -> Result<Ending> {
     let repo = run.open()?;
     let slots = repo.slots()?;
     if run.output.json {

@@ -32,7 +32,7 @@ use levault::report::Report;
 use levault::storage::LocalStorage;
 
 use crate::advice::Ending;
-use crate::args::{Cli, CompressionArg, Global, KeyVerb, Verb};
+use crate::args::{Cli, CompressionArg, Global, Verb};
 use crate::output::Output;
 use crate::password::{self, Purpose};
 
@@ -65,9 +65,7 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Stats(args) => stats::run(&run, &args),
         Verb::Prune(args) => prune::run(&run, &args),
         Verb::Pins(args) => pins::run(&run, &args),
-        Verb::Key(args) => match args.verb {
-            KeyVerb::List => key::list(&run),
-        },
+        Verb::Key(args) => key::run(&run, &args.verb),
         Verb::Version => version::run(&run),
     }
 }
