@@ -41,18 +41,28 @@ fn cheap() -> SlotCost {
 fn an_added_password_opens_all_there_was_and_the_first_one_still_does() {
     let (dir, storage, model) = scene();
     let repo = open(&storage, OWN).unwrap();
-    let slot = repo.add_password(&password("second"), cheap(), "a colleague").unwrap();
+    let slot = repo
+        .add_password(&password("second"), cheap(), "a colleague")
+        .unwrap();
     for text in [OWN, "second"] {
         let repo = open(&storage, text).unwrap();
         assert_eq!(common::records(&repo, "latest").unwrap(), model);
         assert_eq!(repo.slots().unwrap().len(), 2);
     }
     let second = open(&storage, "second").unwrap();
-    let current = second.slots().unwrap().into_iter().find(|slot| slot.current).unwrap();
+    let current = second
+        .slots()
+        .unwrap()
+        .into_iter()
+        .find(|slot| slot.current)
+        .unwrap();
     assert_eq!(current.id, slot);
     // Each reads what the other writes.
     common::backup(&second, &dir.path().join("db")).unwrap();
-    assert_eq!(common::records(&open(&storage, OWN).unwrap(), "latest").unwrap(), model);
+    assert_eq!(
+        common::records(&open(&storage, OWN).unwrap(), "latest").unwrap(),
+        model
+    );
 }
 
 #[test]
@@ -68,7 +78,10 @@ fn a_changed_password_opens_everything_and_the_old_one_nothing_even_with_its_slo
     assert_eq!(open(&storage, OWN).err().unwrap().kind(), Kind::WrongPassword);
     storage.put_new(kept[0].name, &bytes).unwrap();
     assert_eq!(open(&storage, OWN).err().unwrap().kind(), Kind::Denied);
-    assert!(open(&storage, "new").is_ok(), "a slot put back is in nobody's way");
+    assert!(
+        open(&storage, "new").is_ok(),
+        "a slot put back is in nobody's way"
+    );
 }
 
 #[test]
@@ -81,7 +94,10 @@ fn a_removed_password_opens_nothing_and_the_current_one_cannot_be_removed() {
     assert_eq!(repo.remove_password(own).unwrap_err().kind(), Kind::Usage);
     let other = slots.iter().find(|slot| slot.id == second).unwrap();
     repo.remove_password(other).unwrap();
-    assert_eq!(open(&storage, "second").err().unwrap().kind(), Kind::WrongPassword);
+    assert_eq!(
+        open(&storage, "second").err().unwrap().kind(),
+        Kind::WrongPassword
+    );
     let repo = open(&storage, OWN).unwrap();
     assert_eq!(common::records(&repo, "latest").unwrap(), model);
     assert_eq!(repo.slots().unwrap().len(), 1);
@@ -157,5 +173,8 @@ fn a_recovery_password_is_long_and_another_one_each_time() {
     let (one, other) = (recovery_password().unwrap(), recovery_password().unwrap());
     assert_ne!(one, other);
     assert_eq!(one.replace('-', "").len(), 26);
-    assert!(one.chars().all(|letter| letter == '-' || letter.is_ascii_lowercase() || letter.is_ascii_digit()));
+    assert!(
+        one.chars()
+            .all(|letter| letter == '-' || letter.is_ascii_lowercase() || letter.is_ascii_digit())
+    );
 }
