@@ -1,6 +1,7 @@
 //! A storage whose calls wait for the scheduler, and whose listings may lag.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use levault::clock::{Clock, ManualClock};
 use levault::error::{Error, Kind, Result};
@@ -13,6 +14,8 @@ pub struct SimStorage {
     pub inner: Arc<MemoryStorage>,
     pub sched: Arc<Sched>,
     pub clock: Arc<ManualClock>,
+    /// When each object first came, by number: names depend on measured times, listings must not.
+    pub order: Arc<Mutex<HashMap<ObjectName, usize>>>,
     /// Objects younger than that may be missing from listings, nanoseconds.
     pub lag: i64,
 }
@@ -42,7 +45,12 @@ impl SimStorage {
 
 impl Storage for SimStorage {
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.call("put", name, || self.inner.put_new(name, bytes))
+        self.call("put", name, || {
+            let mut order = self.order.lock().unwrap();
+            let next = order.len();
+            order.entry(name).or_insert(next);
+            self.inner.put_new(name, bytes)
+        })
     }
 
     fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
@@ -63,6 +71,8 @@ impl Storage for SimStorage {
             let mut listed = self.inner.list(kind)?;
             let from = self.clock.now().0 - self.lag;
             listed.retain(|listed| listed.modified.is_none_or(|at| at.0 <= from));
+            let order = self.order.lock().unwrap();
+            listed.sort_by_key(|listed| order.get(&listed.name).copied());
             Ok(listed)
         })
     }

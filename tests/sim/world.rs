@@ -1,7 +1,7 @@
 //! Several processes on one repository: what each does, and what must be true of it all.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use levault::ops::prune::Prune;
 use levault::ops::undelete;
 use levault::repo::Repo;
 use levault::report::Report;
-use levault::storage::MemoryStorage;
+use levault::storage::{MemoryStorage, ObjectName};
 
 use super::common::{self, Model};
 use super::sched::{Sched, Verdict};
@@ -54,8 +54,10 @@ impl Dice {
 struct Reported {
     model: Model,
     state: State,
-    /// Processes that forget it just now.
-    forgetting: u32,
+    /// Acts of forgetting it that were begun.
+    forgettings: u32,
+    /// Its place among all that were reported.
+    number: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,15 @@ struct Database {
 struct Known {
     reported: BTreeMap<ObjectId, Reported>,
     wrong: Vec<String>,
+    /// Acts of bringing something back: until one has proven it, what it names may lack something.
+    undeletes: usize,
+}
+
+impl Known {
+    fn undelete_begins(&mut self, id: ObjectId) -> u32 {
+        self.undeletes += 1;
+        self.reported[&id].forgettings
+    }
 }
 
 /// How often things go wrong: one call in so many, or never.
@@ -95,6 +106,7 @@ pub struct World {
     repo: Repo,
     databases: Vec<Database>,
     known: Arc<Mutex<Known>>,
+    order: Arc<Mutex<HashMap<ObjectName, usize>>>,
     weather: Weather,
     running: Vec<Running>,
     _dir: tempfile::TempDir,
@@ -172,6 +184,7 @@ impl World {
             sched: Arc::default(),
             repo,
             known: Arc::default(),
+            order: Arc::default(),
             weather,
             running: Vec::new(),
             dice,
@@ -255,9 +268,10 @@ impl World {
                 let known = self.known();
                 let forgotten = known.reported.iter();
                 let forgotten = forgotten.filter(|(_, reported)| reported.state == State::Forgotten);
-                let ids: Vec<_> = forgotten.map(|(id, _)| *id).collect();
+                let mut ids: Vec<_> = forgotten.map(|(id, reported)| (reported.number, *id)).collect();
+                ids.sort();
                 let one = ids.get(self.dice.below(ids.len() as u64) as usize);
-                one.map(|id| Job::Undelete(*id))
+                one.map(|(_, id)| Job::Undelete(*id))
             }
             _ => any(&self.dice).map(|(id, model)| Job::Read(id, model)),
         }
@@ -311,6 +325,7 @@ impl World {
             inner: self.storage.clone(),
             sched: self.sched.clone(),
             clock: self.clock.clone(),
+            order: self.order.clone(),
             lag: self.weather.lag,
         };
         let clock = Arc::new(Skewed(self.clock.clone(), skew));
@@ -393,11 +408,13 @@ impl World {
 
     fn live(&self) -> Vec<(ObjectId, Model)> {
         let known = self.known();
-        let live = known
-            .reported
-            .iter()
-            .filter(|(_, reported)| reported.state == State::Live);
-        live.map(|(id, reported)| (*id, reported.model.clone())).collect()
+        let reported = known.reported.iter();
+        let live = reported.filter(|(_, reported)| reported.state == State::Live);
+        let mut live: Vec<_> = live.collect();
+        live.sort_by_key(|(_, reported)| reported.number);
+        live.into_iter()
+            .map(|(id, reported)| (*id, reported.model.clone()))
+            .collect()
     }
 
     fn step_of(&self, process: usize) {
@@ -521,7 +538,8 @@ impl Doing {
         let reported = Reported {
             model: model.clone(),
             state: State::Live,
-            forgetting: 0,
+            forgettings: 0,
+            number: known.reported.len(),
         };
         known.reported.insert(id, reported);
         Ok(())
@@ -532,8 +550,7 @@ impl Doing {
             let mut known = self.known.lock().unwrap();
             let reported = known.reported.get_mut(id).unwrap();
             reported.state = State::Forgotten;
-            // For good where the process dies or fails: whether it is forgotten is not known then.
-            reported.forgetting += 1;
+            reported.forgettings += 1;
         }
         let counted = |id: &ObjectId| {
             let snapshot = self.repo.snapshot(id)?;
@@ -549,15 +566,12 @@ impl Doing {
             words: "simulated".into(),
             snapshots: ids.iter().map(counted).collect::<Result<_>>()?,
         })?;
-        for id in ids {
-            let mut known = self.known.lock().unwrap();
-            known.reported.get_mut(id).unwrap().forgetting -= 1;
-        }
         Ok(())
     }
 
     /// What is said to be back counts from then on; what fails may be back or not.
     fn undelete(&self, id: ObjectId) -> Result<()> {
+        let begun = self.known.lock().unwrap().undelete_begins(id);
         let catalog = self.repo.catalog()?;
         let Ok(forgotten) = undelete::select(&catalog, &id.to_hex()) else {
             return Ok(());
@@ -569,8 +583,8 @@ impl Doing {
             Ok(_) => {
                 let mut known = self.known.lock().unwrap();
                 let reported = known.reported.get_mut(&id).unwrap();
-                // Somebody may have begun to forget it again.
-                if reported.forgetting == 0 {
+                // Somebody may have forgotten it again meanwhile.
+                if reported.forgettings == begun {
                     reported.state = State::Live;
                 }
                 Ok(())

@@ -121,8 +121,9 @@ fn refuse_strangers(repo: &Repo) -> Result<()> {
 /// Packs that were stored and indexed behind our listing of packs. Others that the index names are gone.
 fn stored_since(repo: &Repo, listed: &[Listed], index: &IndexFacts) -> Result<Vec<Listed>> {
     let known: HashSet<_> = listed.iter().map(|listed| listed.name.id).collect();
-    let others = index.packs.keys().filter(|id| !known.contains(*id));
-    let found = others.map(|id| {
+    let mut others: Vec<_> = index.packs.keys().filter(|id| !known.contains(*id)).collect();
+    others.sort_unstable();
+    let found = others.into_iter().map(|id| {
         let name = ObjectName::new(ObjectKind::Pack, *id);
         match repo.storage().stat(name) {
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
