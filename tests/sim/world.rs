@@ -403,6 +403,7 @@ impl World {
         let live = self.live();
         let mut ids: Vec<_> = live.into_iter().map(|(id, _)| id).collect();
         ids.retain(|_| !self.dice.once_in(3));
+        ids.sort();
         (!ids.is_empty()).then_some(Job::Forget(ids))
     }
 
