@@ -277,10 +277,9 @@ impl Needs<'_> {
     }
 
     fn snapshot(&mut self, id: ObjectId, snapshot: &Snapshot) -> Result<()> {
-        let sources = snapshot.sources.iter();
+        let mut sources = snapshot.sources.iter();
         sources
-            .map(|source| self.source(source))
-            .collect::<Result<()>>()
+            .try_for_each(|source| self.source(source))
             .act(|| format!("snapshot {}", id.short()))
     }
 
