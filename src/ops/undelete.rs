@@ -35,7 +35,7 @@ pub fn select<'a>(catalog: &'a Catalog, words: &str) -> Result<&'a ForgottenSnap
 }
 
 /// Brings a snapshot back. [`Kind::Busy`] while a prune is at work; [`Kind::Corrupt`] if something it needs is gone or about to go; then it stays forgotten.
-pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &Report) -> Result<ObjectId> {
+pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &Report) -> Result<()> {
     let id = forgotten.id;
     let Some(snapshot) = forgotten.snapshot.clone() else {
         return Err(Error::corrupt(format!("snapshot {} is damaged", id.short())));
@@ -43,12 +43,16 @@ pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &Report) -> 
     let stored = StoredSnapshot { id, snapshot };
     // A prune that dies between a snapshot's delete and its second look at the notes could not put it back.
     let _lease = repo.lease("an undelete")?;
+    if repo.forgotten_now()?.of(&id).is_none() {
+        // Somebody else was first: it is not ours to forget again.
+        return prove_again(repo, &stored, report);
+    }
     if repo.marks()?.is_empty() {
         prove(repo, &stored, report)?;
     }
-    let note = put_note(repo, id)?;
+    put_note(repo, id)?;
     match spare(repo, report).and_then(|()| prove_again(repo, &stored, report)) {
-        Ok(()) => Ok(note),
+        Ok(()) => Ok(()),
         Err(error) => Err(take_back(repo, forgotten, error)),
     }
 }

@@ -202,15 +202,31 @@ impl Repo {
         }
     }
 
-    /// Proves that all of `packs` are still there to be rested on; [`Kind::Busy`] if one has gone meanwhile.
-    pub fn prove(&self, packs: &HashSet<ObjectId>) -> Result<()> {
-        let sound = self.sound_packs(&self.index_facts()?)?;
-        match packs.iter().find(|pack| !sound.contains_key(*pack)) {
-            None => Ok(()),
-            Some(gone) => Err(Error::new(
-                Kind::Busy,
-                format!("pack {} has gone or was marked meanwhile", gone.short()),
-            )),
+    /// Proves that all of `packs` are still there, of these lengths and unmarked, to be rested on; [`Kind::Busy`] if one
+    /// has gone meanwhile. One that a listing lacks, which may lag behind what we stored just now, is looked at by itself.
+    pub fn prove(&self, packs: &HashMap<ObjectId, u64>) -> Result<()> {
+        let marked = self.marked()?;
+        let listed = self.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+        let listed: HashMap<_, _> = listed.iter().map(|pack| (pack.name.id, pack.len)).collect();
+        let mut packs: Vec<_> = packs.iter().collect();
+        packs.sort_unstable();
+        for (id, len) in packs {
+            let found = match listed.get(id) {
+                Some(listed) => Some(*listed),
+                None => self.stored_len(id)?,
+            };
+            if found != Some(*len) || marked.contains(id) {
+                let what = format!("pack {} has gone or was marked meanwhile", id.short());
+                return Err(Error::new(Kind::Busy, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn stored_len(&self, pack: &ObjectId) -> Result<Option<u64>> {
+        match self.storage().stat(ObjectName::new(ObjectKind::Pack, *pack)) {
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            found => Ok(Some(found?.len)),
         }
     }
 

@@ -88,7 +88,8 @@ pub struct Writer<'a> {
     report: &'a Report,
     lookup: Lookup,
     sound: HashMap<ObjectId, u64>,
-    relied_on: HashSet<ObjectId>,
+    /// With their lengths.
+    relied_on: HashMap<ObjectId, u64>,
     open: Vec<Open>,
     /// Rooms of stored packs.
     buffers: Vec<Vec<u8>>,
@@ -130,7 +131,7 @@ impl<'a> Writer<'a> {
             report,
             lookup: repo.lookup_of(&facts)?,
             sound: packs.sound,
-            relied_on: HashSet::new(),
+            relied_on: HashMap::new(),
             open: (1..=OPEN_PACKS)
                 .map(|nth| Open::new(repo, Vec::new(), repo.pack_bytes() / OPEN_PACKS * nth))
                 .collect::<Result<_>>()?,
@@ -221,7 +222,8 @@ impl<'a> Writer<'a> {
             .into_iter()
             .find(|location| self.sound.contains_key(&location.pack));
         if let Some(location) = &sound {
-            self.relied_on.insert(location.pack);
+            let len = self.sound.get(&location.pack).copied();
+            self.relied_on.extend(len.map(|len| (location.pack, len)));
         }
         Ok(sound.is_some())
     }
@@ -277,7 +279,7 @@ impl<'a> Writer<'a> {
             len: stored.len,
         });
         self.sound.insert(stored.id, stored.len);
-        self.relied_on.insert(stored.id);
+        self.relied_on.insert(stored.id, stored.len);
         for blob in &stored.directory {
             let entry = IndexEntry {
                 id: blob.id,
@@ -311,10 +313,10 @@ impl<'a> Writer<'a> {
 
     /// Stores what is still open, indexes it, and returns once everything is durable.
     ///
-    /// What comes back are the packs that this writer's blobs lie in, those it stored itself among them.
-    pub fn finish(mut self) -> Result<HashSet<ObjectId>> {
+    /// What comes back are the packs that this writer's blobs lie in, those it stored itself among them, and their lengths.
+    pub fn finish(mut self) -> Result<HashMap<ObjectId, u64>> {
         if self.dry_run {
-            return Ok(HashSet::new());
+            return Ok(HashMap::new());
         }
         for last in self.open.drain(..).filter(|open| !open.pack.is_empty()) {
             self.uploader.send_last(last.pack.close()?)?;

@@ -89,7 +89,7 @@ impl Scene {
         common::forget(&self.repo, self.ids[number]);
     }
 
-    fn undelete(&self, number: usize) -> Result<ObjectId> {
+    fn undelete(&self, number: usize) -> Result<()> {
         let catalog = self.repo.catalog().unwrap();
         let forgotten = select(&catalog, &self.ids[number].to_hex())?;
         undelete(&self.repo, forgotten, &Report::default())

@@ -58,6 +58,8 @@ struct Reported {
     forgettings: u32,
     /// Its place among all that were reported.
     number: usize,
+    /// By the storage's clock.
+    at: UnixNanos,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -347,6 +349,8 @@ impl World {
                 )
             }),
             told: self.told,
+            clock: self.clock.clone(),
+            lag: self.weather.lag,
         };
         let sched = self.sched.clone();
         let body = move || {
@@ -496,6 +500,8 @@ struct Doing {
     process: usize,
     database: Option<(PathBuf, Model)>,
     told: bool,
+    clock: Arc<ManualClock>,
+    lag: i64,
 }
 
 impl Doing {
@@ -520,7 +526,9 @@ impl Doing {
                 .map_or_else(ToString::to_string, |()| "done".into());
             eprintln!("    process {} {name}: {said}", self.process);
         }
-        let is_expected = |kind| matches!(kind, Kind::Busy | Kind::Mismatch);
+        // A prune that takes something for lost stops before it deletes; whether it is lost the judge says.
+        let stops = |kind| kind == Kind::Corrupt && name == "prune";
+        let is_expected = |kind| matches!(kind, Kind::Busy | Kind::Mismatch) || stops(kind);
         if let Err(error) = result
             && !self.sched.was_hurt(self.process)
             && !is_expected(error.kind())
@@ -541,6 +549,7 @@ impl Doing {
             state: State::Live,
             forgettings: 0,
             number: known.reported.len(),
+            at: self.clock.now(),
         };
         known.reported.insert(id, reported);
         Ok(())
@@ -579,9 +588,12 @@ impl Doing {
         };
         let gone = |error: &Error| matches!(error.kind(), Kind::Corrupt | Kind::NotFound);
         match undelete::undelete(&self.repo, forgotten, &Report::default()) {
-            Err(error) if gone(&error) => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => {
+            Err(error) => {
+                // Forgotten again, if it got so far.
+                self.known.lock().unwrap().reported.get_mut(&id).unwrap().state = State::Forgotten;
+                if gone(&error) { Ok(()) } else { Err(error) }
+            }
+            Ok(()) => {
                 let mut known = self.known.lock().unwrap();
                 let reported = known.reported.get_mut(&id).unwrap();
                 // Somebody may have forgotten it again meanwhile.
@@ -598,9 +610,12 @@ impl Doing {
     }
 
     fn read(&self, id: ObjectId, model: &Model) -> Result<()> {
+        let begun = self.clock.now().0;
         let found = common::records(&self.repo, &id.to_hex());
         let known = self.known.lock().unwrap();
-        let is_live = known.reported[&id].state == State::Live;
+        let reported = &known.reported[&id];
+        // Listings may not have its segments yet (docs/ORDERING.md 8).
+        let is_live = reported.state == State::Live && reported.at.0 < begun - self.lag;
         drop(known);
         match found {
             Ok(found) if found == *model => Ok(()),

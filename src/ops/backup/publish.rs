@@ -1,6 +1,6 @@
 //! The last step of a backup: proof, snapshot, and the proof again if the storage took its time (docs/ORDERING.md 5).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::error::Result;
 use crate::facts::{CountedSnapshot, Forgetting, Why};
@@ -13,8 +13,8 @@ const PROOF_HOLDS: i64 = 3600 * 1_000_000_000;
 
 /// What a snapshot rests on.
 pub struct RestsOn {
-    /// Packs of its own blobs, stored now or before.
-    pub packs: HashSet<ObjectId>,
+    /// Packs of its own blobs, stored now or before, with their lengths.
+    pub packs: HashMap<ObjectId, u64>,
     /// Snapshots whose runs it has below its own.
     pub parents: HashSet<ObjectId>,
 }
