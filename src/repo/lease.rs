@@ -27,7 +27,11 @@ impl Repo {
     /// Takes the lease for what `text` says; [`Kind::Busy`] while somebody else has it.
     pub fn lease(&self, text: &str) -> Result<Lease<'_>> {
         self.may_write()?;
-        let now = self.clock().now();
+        // By the storage's clock, if it has one: whose own is wrong must not take others' leases for over.
+        let now = match self.storage_now() {
+            Err(error) if error.kind() == Kind::Usage => self.clock().now(),
+            now => now?,
+        };
         self.refuse_leased(now, None)?;
         let (name, bytes) = self.new_lease(now, text)?;
         self.storage().put_new(name, &bytes).act(|| "store a lease")?;
