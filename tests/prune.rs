@@ -379,7 +379,7 @@ fn a_wrong_clock_or_a_lease_of_another_stops_it() {
     scene.backup(0, 500);
     let late = Arc::new(ManualClock::new(UnixNanos(scene.clock.now().0 + HOUR)));
     let error = Prune::default().run(&scene.repo.by_clock(late), &Report::default());
-    assert_eq!(error.unwrap_err().kind(), Kind::Mismatch);
+    assert_eq!(error.unwrap_err().kind(), Kind::Limit);
     let lease = scene.repo.lease("somebody else's prune").unwrap();
     let error = Prune::default().run(&scene.repo, &Report::default()).unwrap_err();
     assert_eq!(error.kind(), Kind::Busy);

@@ -65,11 +65,7 @@ pub fn encode(mark: &Mark) -> Result<Vec<u8>> {
 /// Reads what [`encode`] wrote; [`Kind::TooNew`] for a later version.
 pub fn decode(bytes: &[u8]) -> Result<Mark> {
     let mut reader = Reader::new(bytes);
-    let version = reader.u8()?;
-    if version != VERSION {
-        let what = format!("mark version {version} is not known; {}", gate::advice());
-        return Err(Error::new(Kind::TooNew, what));
-    }
+    gate::gate_version("mark", reader.u8()?, VERSION)?;
     let when = UnixNanos(reader.u64()?.cast_signed());
     let count = reader.u32()? as usize;
     if count == 0 || count > MARK_PACKS_MAX {

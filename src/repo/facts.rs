@@ -30,10 +30,21 @@ impl UnreadFact {
 impl Repo {
     /// Seals and stores a fact; it is durable when its name comes back.
     pub(super) fn put_fact(&self, class: ObjectClass, kind: ObjectKind, plain: &[u8]) -> Result<ObjectId> {
+        self.put_fact_beside(class, kind, &[], plain)
+    }
+
+    /// The same with a clear part, which whoever has no key can read.
+    pub(super) fn put_fact_beside(
+        &self,
+        class: ObjectClass,
+        kind: ObjectKind,
+        clear: &[u8],
+        plain: &[u8],
+    ) -> Result<ObjectId> {
         self.may_write()?;
         let bytes = self
             .keyring()
-            .seal_object(class, OWN_DOMAIN, &[], plain, &mut OsEntropy)?;
+            .seal_object(class, OWN_DOMAIN, clear, plain, &mut OsEntropy)?;
         let name = ObjectName::of_content(kind, &bytes);
         self.storage()
             .put_new(name, &bytes)

@@ -1,17 +1,16 @@
-//! Marks as sealed objects, and the storage's clock, by which their grace counts.
+//! Marks as sealed objects.
 
 use std::collections::HashSet;
 
 use crate::clock::UnixNanos;
-use crate::crypto::{Entropy, OsEntropy};
-use crate::envelope::{Header, KeyScheme, ObjectClass, object_id, parse_clear};
+use crate::envelope::{ObjectClass, parse_clear};
 use crate::error::{Act, Error, Kind, Result};
 use crate::facts::{Mark, mark};
-use crate::id::{DomainId, EpochId, ObjectId};
+use crate::id::ObjectId;
 use crate::storage::{ObjectKind, ObjectName};
 
+use super::Repo;
 use super::create::get_named;
-use super::{OWN_DOMAIN, Repo};
 
 /// A mark, and when its grace began.
 #[derive(Clone, Debug)]
@@ -27,16 +26,8 @@ pub struct StoredMark {
 impl Repo {
     /// Stores a mark; it is durable when its name comes back.
     pub fn put_mark(&self, mark: &Mark) -> Result<ObjectId> {
-        self.may_write()?;
         let clear = mark::encode(mark)?;
-        let bytes = self
-            .keyring()
-            .seal_object(ObjectClass::Mark, OWN_DOMAIN, &clear, &[], &mut OsEntropy)?;
-        let name = named(object_id(&bytes));
-        self.storage()
-            .put_new(name, &bytes)
-            .act(|| format!("store {}", name.path()))?;
-        Ok(name.id)
+        self.put_fact_beside(ObjectClass::Mark, ObjectKind::Mark, &clear, &[])
     }
 
     /// All marks, for whoever deletes: one that is not the owner's, or that cannot be read, is an error.
@@ -87,55 +78,4 @@ impl Repo {
             Err(error) => Err(error),
         }
     }
-
-    /// What time it is by the storage's clock: that of a scratch object written now.
-    ///
-    /// # Errors
-    /// [`Kind::Usage`] if the storage has no modification times.
-    pub fn storage_now(&self) -> Result<UnixNanos> {
-        let (name, bytes) = probe()?;
-        let storage = self.storage();
-        storage.put_new(name, &bytes).act(|| "store a probe")?;
-        let found = storage.stat(name).act(|| "look at a probe");
-        // What is left behind is swept after a day by whoever sees it.
-        let _ = storage.delete(name);
-        found?.modified.ok_or_else(|| {
-            Error::new(
-                Kind::Usage,
-                format!(
-                    "{} tells no modification times: nothing can be swept by its clock",
-                    storage.describe()
-                ),
-            )
-        })
-    }
-}
-
-fn named(id: ObjectId) -> ObjectName {
-    ObjectName {
-        kind: ObjectKind::Mark,
-        id,
-    }
-}
-
-/// A scratch object (FORMAT.md section 11): nothing in it is secret or vouched for.
-fn probe() -> Result<(ObjectName, Vec<u8>)> {
-    let mut random = [0; 63];
-    OsEntropy.fill(&mut random)?;
-    let (id, clear) = random.split_at(32);
-    let header = Header {
-        class: ObjectClass::Probe,
-        scheme: KeyScheme::Clear,
-        epoch: EpochId(0),
-        domain: DomainId(0),
-        clear_len: 32,
-        ephemeral: [0; 32],
-        salt: [0; 32],
-        commitment: [0; 32],
-    };
-    let bytes = [&header.encode()[..], &[1], clear].concat();
-    let mut name = ObjectId([0; 32]);
-    name.0.copy_from_slice(id);
-    let kind = ObjectKind::Probe;
-    Ok((ObjectName { kind, id: name }, bytes))
 }

@@ -19,6 +19,7 @@ mod lease;
 mod marks;
 mod notes;
 mod objects;
+mod probe;
 mod read;
 mod unlock;
 mod upload;

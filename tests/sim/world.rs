@@ -535,7 +535,7 @@ impl Doing {
         }
         // A prune that takes something for lost stops before it deletes; whether it is lost the judge says.
         let stops = |kind| kind == Kind::Corrupt && name == "prune";
-        let is_expected = |kind| matches!(kind, Kind::Busy | Kind::Mismatch) || stops(kind);
+        let is_expected = |kind| matches!(kind, Kind::Busy | Kind::Limit) || stops(kind);
         if let Err(error) = result
             && !self.sched.was_hurt(self.process)
             && !is_expected(error.kind())

@@ -50,7 +50,9 @@ pub fn advice(error: &Error) -> Option<&'static str> {
         Kind::NoRepository => "check -r/LEVAULT_REPOSITORY, or make one with `levault init`",
         Kind::WrongPassword => "check LEVAULT_PASSWORD, --password-file or --password-command",
         Kind::Full => "free some space and run the same command again; nothing that was stored is lost",
-        Kind::Busy => "close the program that has the database open, or choose another target",
+        Kind::Busy => {
+            "run it again when the other has ended: a program that has the database open, or a prune"
+        }
         Kind::Corrupt | Kind::Torn => "run `levault check --read-data` to see what is affected",
         Kind::TooNew => "install the levault version named above",
         Kind::NotLevelDb => "name a directory that holds CURRENT and MANIFEST files",

@@ -48,7 +48,11 @@ pub fn gather(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resul
             gathered => return gathered,
         }
     }
-    gather_once(repo, now, grace, report)
+    // What four listings lack is lost.
+    gather_once(repo, now, grace, report).map_err(|error| match error.kind() {
+        Kind::NotFound => error.as_kind(Kind::Corrupt),
+        _ => error,
+    })
 }
 
 fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Result<Facts> {

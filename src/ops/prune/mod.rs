@@ -84,7 +84,7 @@ impl Prune {
     ///
     /// # Errors
     /// [`Kind::Usage`] for a grace that is too short or a storage without times; [`Kind::Busy`] while another prune
-    /// has the lease; [`Kind::Mismatch`] if the clocks differ; any object that cannot be read or understood.
+    /// has the lease; [`Kind::Limit`] if the clocks differ; any object that cannot be read or understood.
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
         self.check_grace()?;
         let _lease = match self.dry_run {
@@ -99,18 +99,51 @@ impl Prune {
     }
 
     fn sweep_and_mark(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
+        let (swept, seen) = self.sweep(repo, report)?;
+        let plan = plan::plan(&seen.facts.packs, &self.limits(repo), seen.now);
         let mut outcome = PruneOutcome {
-            swept: self.sweep(repo, report)?,
+            swept,
+            plan,
             ..PruneOutcome::default()
         };
-        self.mark(repo, &mut outcome, report)?;
-        if self.grace.is_zero() && !self.dry_run {
-            let more = self.sweep(repo, report)?;
-            outcome.swept.packs.extend(more.packs);
-            outcome.swept.marks.extend(more.marks);
+        if !self.dry_run {
+            carry_out(repo, &seen.facts, &outcome.plan, report)?;
+            if self.grace.is_zero() {
+                let (more, _) = self.sweep(repo, report)?;
+                outcome.swept.packs.extend(more.packs);
+                outcome.swept.marks.extend(more.marks);
+            }
         }
         self.tell_marked(repo, &mut outcome)?;
         Ok(outcome)
+    }
+
+    /// Deletes what is ripe; what there is then.
+    fn sweep(&self, repo: &Repo, report: &Report) -> Result<(Sweep, Seen)> {
+        let seen = self.look(repo, report)?;
+        let sweep = sweep::plan(&seen.facts, self.grace_nanos(), seen.now);
+        if self.dry_run || sweep.is_empty() {
+            return Ok((sweep, seen));
+        }
+        sweep.run(repo, &seen.facts, seen.begun, report)?;
+        Ok((sweep, self.look(repo, report)?))
+    }
+
+    fn look(&self, repo: &Repo, report: &Report) -> Result<Seen> {
+        let begun = repo.clock().now();
+        let now = storage_now(repo)?;
+        let facts = gather(repo, now, self.grace_nanos(), report)?;
+        Ok(Seen { facts, now, begun })
+    }
+
+    fn limits(&self, repo: &Repo) -> Limits {
+        Limits {
+            unused_share_max: self.unused_share_max,
+            unused_bytes_max: self.unused_bytes_max,
+            repack_bytes_max: self.repack_bytes_max,
+            grace: self.grace_nanos(),
+            pack_bytes: repo.pack_bytes() as u64,
+        }
     }
 
     fn check_grace(&self) -> Result<()> {
@@ -127,34 +160,6 @@ impl Prune {
         i64::try_from(self.grace.as_nanos()).unwrap_or(i64::MAX)
     }
 
-    fn sweep(&self, repo: &Repo, report: &Report) -> Result<Sweep> {
-        let begun = repo.clock().now();
-        let now = storage_now(repo)?;
-        let facts = gather(repo, now, self.grace_nanos(), report)?;
-        let sweep = sweep::plan(&facts, self.grace_nanos(), now);
-        if !self.dry_run && !sweep.is_empty() {
-            sweep.run(repo, &facts, begun, report)?;
-        }
-        Ok(sweep)
-    }
-
-    fn mark(&self, repo: &Repo, outcome: &mut PruneOutcome, report: &Report) -> Result<()> {
-        let now = storage_now(repo)?;
-        let facts = gather(repo, now, self.grace_nanos(), report)?;
-        let limits = Limits {
-            unused_share_max: self.unused_share_max,
-            unused_bytes_max: self.unused_bytes_max,
-            repack_bytes_max: self.repack_bytes_max,
-            grace: self.grace_nanos(),
-            pack_bytes: repo.pack_bytes() as u64,
-        };
-        outcome.plan = plan::plan(&facts.packs, &limits, now);
-        match self.dry_run {
-            true => Ok(()),
-            false => carry_out(repo, &facts, &outcome.plan, report),
-        }
-    }
-
     fn tell_marked(&self, repo: &Repo, outcome: &mut PruneOutcome) -> Result<()> {
         let marks = repo.marks()?;
         let packs = marks.iter().flat_map(|mark| &mark.mark.packs);
@@ -165,6 +170,13 @@ impl Prune {
     }
 }
 
+/// All that there is, and when it was looked at: by the storage's clock, and by ours before the first listing.
+struct Seen {
+    facts: Facts,
+    now: UnixNanos,
+    begun: UnixNanos,
+}
+
 /// The storage's clock, if ours agrees with it.
 fn storage_now(repo: &Repo) -> Result<UnixNanos> {
     let now = repo.storage_now()?;
@@ -172,7 +184,7 @@ fn storage_now(repo: &Repo) -> Result<UnixNanos> {
     match differ.saturating_abs() <= CLOCKS_DIFFER_MAX {
         true => Ok(now),
         false => Err(Error::new(
-            Kind::Mismatch,
+            Kind::Limit,
             format!(
                 "our clock and the storage's differ by {} seconds: one of them is wrong, and nothing is deleted by either",
                 differ / 1_000_000_000
