@@ -12,7 +12,7 @@ use std::time::Duration;
 use levault::clock::{Clock, ManualClock, UnixNanos};
 use levault::error::{Kind, Result};
 use levault::facts::CountedSnapshot;
-use levault::facts::{About, Forgetting, Note, Said, Why};
+use levault::facts::{About, Forgetting, Mark, MarkedPack, Note, Replaced, Said, Why};
 use levault::id::ObjectId;
 use levault::ops::backup::{Backup, BackupOutcome, Pinning};
 use levault::ops::check::{Check, ReadData};
@@ -447,6 +447,154 @@ fn the_index_forgets_what_is_swept_and_small_segments_become_few() {
     scene.is_sound();
     // An increment on what was pruned.
     scene.backup(0, 50);
+    scene.latest_is_right();
+    scene.is_sound();
+}
+
+/// Increments over one base, all overwriting the same records; the last one's name.
+fn hiding_stack(scene: &Scene) -> ObjectId {
+    let base = scene.backup(0, 4_000);
+    let mut ids = vec![base];
+    ids.extend((0..3).map(|_| scene.backup(0, 400)));
+    let last = ids.pop().unwrap();
+    scene.forget(&ids);
+    last
+}
+
+fn runs(scene: &Scene, id: &ObjectId) -> usize {
+    let snapshot = scene.repo.snapshot(id).unwrap();
+    let database = snapshot.databases().next().unwrap();
+    levault::ops::read::runs(database, false).unwrap().len()
+}
+
+fn keeping_pins() -> Scene {
+    Scene {
+        pinning: Pinning::default(),
+        ..Scene::new()
+    }
+}
+
+#[test]
+fn a_stack_that_hides_much_becomes_one_run_and_its_snapshot_keeps_its_name() {
+    let scene = keeping_pins();
+    let last = hiding_stack(&scene);
+    assert!(runs(&scene, &last) > 1);
+    let early = scene.prune();
+    assert_eq!(
+        early.rebased,
+        [],
+        "what is forgotten may still be brought back, and has the base"
+    );
+    scene.clock.advance(73 * HOUR);
+    let planned = Prune {
+        dry_run: true,
+        ..Prune::default()
+    }
+    .run(&scene.repo, &Report::default());
+    let done = scene.prune();
+    assert_eq!(done.rebased.len(), 1);
+    assert_eq!(planned.unwrap().rebased.len(), 1);
+    assert_eq!(done.rebased[0].snapshot, last);
+    assert_eq!(runs(&scene, &last), 1);
+    scene.clock.advance(73 * HOUR);
+    assert!(!scene.prune().swept.packs.is_empty());
+    scene.latest_is_right();
+    scene.is_sound();
+    assert_eq!(scene.prune().rebased, [], "one run hides nothing");
+    let fresh = common::create(Arc::new(MemoryStorage::default())).unwrap();
+    common::backup(&fresh, &scene.db()).unwrap();
+    let listed = fresh.storage().list(ObjectKind::Pack).unwrap();
+    let fresh: u64 = listed.iter().map(|listed| listed.len).sum();
+    assert!(scene.bytes(ObjectKind::Pack) * 100 < fresh * 105);
+}
+
+#[test]
+fn increments_go_on_from_a_stack_that_was_stored_anew() {
+    let scene = keeping_pins();
+    let last = hiding_stack(&scene);
+    scene.prune_through();
+    assert_eq!(runs(&scene, &last), 1);
+    scene.clock.advance(73 * HOUR);
+    scene.prune();
+    let next = scene.backup(1_000, 1_010);
+    assert_eq!(runs(&scene, &next), 2, "it is an increment");
+    scene.latest_is_right();
+    scene.is_sound();
+}
+
+#[test]
+fn a_base_that_another_snapshot_needs_is_not_stored_twice() {
+    let scene = keeping_pins();
+    let base = scene.backup(0, 4_000);
+    let last = scene.backup(0, 400);
+    assert_eq!(scene.prune_through().rebased, []);
+    assert_eq!((runs(&scene, &base), runs(&scene, &last)), (1, 2));
+}
+
+#[test]
+fn who_read_a_stack_before_it_was_stored_anew_does_not_rest_on_it() {
+    let scene = keeping_pins();
+    let last = hiding_stack(&scene);
+    let seen = scene.repo.catalog().unwrap();
+    scene.repo.prove_snapshots(&[last].into(), &seen).unwrap();
+    scene.prune_through();
+    assert_eq!(runs(&scene, &last), 1);
+    let proof = scene.repo.prove_snapshots(&[last].into(), &seen);
+    assert_eq!(proof.unwrap_err().kind(), Kind::Busy);
+    let seen = scene.repo.catalog().unwrap();
+    scene.repo.prove_snapshots(&[last].into(), &seen).unwrap();
+}
+
+#[test]
+fn a_stack_that_is_not_what_its_snapshot_says_is_left_as_it_is() {
+    let scene = keeping_pins();
+    let last = hiding_stack(&scene);
+    let mut snapshot = scene.repo.snapshot(&last).unwrap();
+    let levault::snapshot::Source::Database(database) = &mut snapshot.sources[0] else {
+        panic!("a database");
+    };
+    database.set_digest.0[0] ^= 1;
+    let wrong = scene.repo.put_snapshot(&snapshot).unwrap();
+    scene.forget(&[last]);
+    let report = Report::default();
+    scene.clock.advance(73 * HOUR);
+    Prune::default().run(&scene.repo, &report).unwrap();
+    assert!(runs(&scene, &wrong) > 1);
+    assert_eq!(report.notices().len(), 1);
+}
+
+/// A writer that read the stack before, and proved the snapshot just before it was stored anew, publishes within the hour.
+#[test]
+fn what_a_stack_rested_on_is_kept_for_the_grace_although_it_was_marked_long_ago() {
+    let scene = keeping_pins();
+    hiding_stack(&scene);
+    scene.clock.advance(73 * HOUR);
+    let packs = scene.storage.list(ObjectKind::Pack).unwrap();
+    assert_eq!(scene.prune().rebased.len(), 1);
+    let mut old: Vec<_> = packs
+        .iter()
+        .map(|pack| MarkedPack {
+            pack: pack.name.id,
+            len: pack.len,
+        })
+        .collect();
+    old.sort();
+    let mark = scene.repo.marks().unwrap().remove(0);
+    let (when, since) = (UnixNanos(0), UnixNanos(1));
+    let replaces = Some(Replaced { mark: mark.id, since });
+    scene
+        .repo
+        .put_mark(&Mark {
+            when,
+            packs: old,
+            replaces,
+        })
+        .unwrap();
+    let name = ObjectName::new(ObjectKind::Mark, mark.id);
+    scene.storage.delete(name).unwrap();
+    assert_eq!(scene.prune().swept.packs, []);
+    scene.clock.advance(73 * HOUR);
+    assert!(!scene.prune().swept.packs.is_empty());
     scene.latest_is_right();
     scene.is_sound();
 }

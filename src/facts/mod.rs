@@ -15,14 +15,17 @@ pub mod forgetting;
 pub mod forgotten;
 pub mod mark;
 pub mod note;
+mod rebased;
 pub mod standing;
 
 pub use forgotten::{CountedSnapshot, Forgetting, Forgotten, ForgottenSince, StoredForgetting, Why};
 pub use mark::{Mark, MarkedPack, Replaced};
+pub use rebased::Rebasings;
 pub use standing::{Doubt, Notes, Standing};
 
 use crate::clock::UnixNanos;
 use crate::id::{ObjectId, TimelineId};
+use crate::snapshot::Run;
 
 /// One thing that was noted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,17 @@ pub enum Said {
     Cleared(String),
     /// What was said of forgetting it before does not hold.
     Undelete,
+    /// The records of one of its databases lie in one run now, and no longer in the stack that it names itself.
+    Rebased(Box<Rebased>),
+}
+
+/// One run in place of a stack: the same records, stored again without what newer runs had hidden.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebased {
+    /// Which of the snapshot's sources, from 0.
+    pub source: u32,
+    /// All of its records.
+    pub run: Run,
 }
 
 /// A named place in a database's history.

@@ -1,15 +1,17 @@
 //! Note ⇄ the plain bytes of its object (FORMAT.md section 11). Every length is compared with its limit before
 //! anything is allocated by it, and only the one encoding of a note is accepted.
 
-use super::{Abilities, About, Note, RestorePoint, Said, StoreNote};
+use super::{Abilities, About, Note, Rebased, RestorePoint, Said, StoreNote};
 use crate::clock::UnixNanos;
 use crate::codec::{Reader, put_prefixed, put_varint};
 use crate::envelope::gate;
 use crate::error::{Error, Kind, Result};
 use crate::id::{ObjectId, TimelineId};
 use crate::limits::{
-    LABEL_BYTES_MAX, NOTE_REASON_BYTES_MAX, NOTE_TAG_BYTES_MAX, SEQUENCE_MAX, SNAPSHOT_TAGS_MAX,
+    LABEL_BYTES_MAX, NOTE_REASON_BYTES_MAX, NOTE_TAG_BYTES_MAX, SEQUENCE_MAX, SNAPSHOT_SOURCES_MAX,
+    SNAPSHOT_TAGS_MAX,
 };
+use crate::snapshot::body;
 
 /// The only version of note bodies so far.
 const VERSION: u8 = 1;
@@ -27,7 +29,7 @@ pub fn encode(note: &Note) -> Result<Vec<u8>> {
         About::RestorePoint(_) | About::Store(_) => &NOBODY,
     };
     out.extend_from_slice(&subject.0);
-    encode_rest(&note.about, &mut out);
+    encode_rest(&note.about, &mut out)?;
     Ok(out)
 }
 
@@ -50,15 +52,16 @@ fn kind_of(about: &About) -> u8 {
             Said::Suspect(_) => 4,
             Said::Cleared(_) => 5,
             Said::Undelete => 6,
+            Said::Rebased(_) => 9,
         },
         About::RestorePoint(_) => 7,
         About::Store(_) => 8,
     }
 }
 
-fn encode_rest(about: &About, out: &mut Vec<u8>) {
+fn encode_rest(about: &About, out: &mut Vec<u8>) -> Result<()> {
     match about {
-        About::Snapshot { said, .. } => encode_said(said, out),
+        About::Snapshot { said, .. } => encode_said(said, out)?,
         About::RestorePoint(point) => {
             out.extend_from_slice(&point.timeline.0);
             out.extend_from_slice(&point.sequence.to_le_bytes());
@@ -69,17 +72,23 @@ fn encode_rest(about: &About, out: &mut Vec<u8>) {
             put_prefixed(out, store.description.as_bytes());
         }
     }
+    Ok(())
 }
 
-fn encode_said(said: &Said, out: &mut Vec<u8>) {
+fn encode_said(said: &Said, out: &mut Vec<u8>) -> Result<()> {
     match said {
         Said::Tags(tags) => {
             put_varint(out, tags.len() as u64);
             tags.iter().for_each(|tag| put_prefixed(out, tag.as_bytes()));
         }
         Said::Suspect(reason) | Said::Cleared(reason) => put_prefixed(out, reason.as_bytes()),
+        Said::Rebased(rebased) => {
+            put_varint(out, u64::from(rebased.source));
+            body::encode_run(&rebased.run, out)?;
+        }
         Said::Pin | Said::Unpin | Said::Undelete => {}
     }
+    Ok(())
 }
 
 fn read(bytes: &[u8]) -> Result<Note> {
@@ -109,6 +118,14 @@ fn read_said(kind: u8, reader: &mut Reader<'_>) -> Result<Said> {
         4 => Said::Suspect(read_text(reader, NOTE_REASON_BYTES_MAX, "reason")?),
         5 => Said::Cleared(read_text(reader, NOTE_REASON_BYTES_MAX, "reason")?),
         6 => Said::Undelete,
+        9 => Said::Rebased(Box::new(Rebased {
+            source: u32::try_from(reader.len_varint(SNAPSHOT_SOURCES_MAX, "source")?)
+                .map_err(|cause| Error::caused(Kind::Corrupt, "source number", cause))?,
+            run: {
+                let left = reader.left();
+                body::decode_run(reader.bytes(left)?)?
+            },
+        })),
         _ => return Err(too_new(format!("note kind {kind}"))),
     })
 }
@@ -175,7 +192,10 @@ fn check_said(said: &Said) -> Result<()> {
             .iter()
             .try_for_each(|tag| within("tag", tag, NOTE_TAG_BYTES_MAX)),
         Said::Suspect(reason) | Said::Cleared(reason) => within("reason", reason, NOTE_REASON_BYTES_MAX),
-        Said::Pin | Said::Unpin | Said::Undelete => Ok(()),
+        Said::Rebased(rebased) if rebased.source as usize >= SNAPSHOT_SOURCES_MAX => {
+            Err(limit(format!("source {} passes the limit", rebased.source)))
+        }
+        Said::Pin | Said::Unpin | Said::Undelete | Said::Rebased(_) => Ok(()),
     }
 }
 

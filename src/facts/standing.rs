@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{About, Note, RestorePoint, Said, StoreNote};
+use super::{About, Note, Rebasings, RestorePoint, Said, StoreNote};
 use crate::clock::UnixNanos;
 use crate::id::{ObjectId, TimelineId};
+use crate::snapshot::Snapshot;
 
 /// What holds by the notes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Standing {
     pub doubt: Doubt,
     /// The last undelete, by time and the note's name: a `forgotten` before that does not hold.
     pub undeleted: Option<(UnixNanos, ObjectId)>,
+    /// Runs that stand in for its own.
+    pub rebasings: Rebasings,
 }
 
 /// Whether a later full scan agreed with a snapshot.
@@ -83,6 +86,13 @@ impl Notes {
         noted.unwrap_or(own)
     }
 
+    /// Puts the runs in place that stand in for the snapshot's own.
+    pub fn rebase(&self, id: &ObjectId, snapshot: &mut Snapshot) {
+        if let Some(standing) = self.of(id) {
+            standing.rebasings.apply(snapshot);
+        }
+    }
+
     /// All that was said of a snapshot; `None` if nothing was.
     pub fn of(&self, snapshot: &ObjectId) -> Option<&Standing> {
         self.snapshots.get(snapshot)
@@ -129,6 +139,7 @@ impl Standing {
                 self.doubt = Doubt::Cleared { when, reason };
             }
             Said::Undelete => self.undeleted = Some((when, *name)),
+            Said::Rebased(rebased) => self.rebasings.say(rebased),
         }
     }
 

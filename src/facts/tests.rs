@@ -4,7 +4,9 @@ use super::note::{decode, encode};
 use super::*;
 use crate::document::{assert_example, example};
 use crate::error::Kind;
+use crate::id::BlobId;
 use crate::limits::*;
+use crate::run::{ChildRef, Root};
 
 const DOCUMENT: &str = include_str!("../../docs/format/11-facts.md");
 
@@ -44,9 +46,44 @@ fn all_kinds() -> Vec<Note> {
         documented(),
         on(5, 5, Said::Cleared(String::new())),
         on(6, 6, Said::Undelete),
+        rebased(),
+        on(
+            9,
+            9,
+            Said::Rebased(Box::new(Rebased {
+                source: 9_999,
+                run: run(None),
+            })),
+        ),
         of(About::RestorePoint(point(SEQUENCE_MAX, "before the move"))),
         of(About::Store(store)),
     ]
+}
+
+fn run(root: Option<Root>) -> Run {
+    Run {
+        last_key: root.as_ref().map(|_| b"z".to_vec()).unwrap_or_default(),
+        root,
+        comparator: "leveldb.BytewiseComparator".into(),
+        filter: None,
+    }
+}
+
+/// The other note that section 11 spells out.
+fn rebased() -> Note {
+    let top = ChildRef {
+        first_key: b"a".to_vec(),
+        id: BlobId([3; 32]),
+        records: 2,
+        bytes: 300,
+        chunked: 0,
+    };
+    let run = run(Some(Root { level: 0, top }));
+    on(
+        8,
+        1_700_000_000_000_000_000,
+        Said::Rebased(Box::new(Rebased { source: 1, run })),
+    )
 }
 
 /// The note that section 11 spells out.
@@ -69,6 +106,12 @@ fn every_kind_of_note_goes_out_and_comes_back() {
 fn the_documents_note_is_the_one_of_these_tests() {
     assert_example(DOCUMENT, "note", &encode(&documented()).unwrap());
     assert_eq!(decode(&example(DOCUMENT, "note")).unwrap(), documented());
+}
+
+#[test]
+fn the_documents_rebasing_is_the_one_of_these_tests() {
+    assert_example(DOCUMENT, "rebased", &encode(&rebased()).unwrap());
+    assert_eq!(decode(&example(DOCUMENT, "rebased")).unwrap(), rebased());
 }
 
 #[test]
@@ -95,7 +138,7 @@ fn every_bit_of_a_note_carries_something() {
 #[test]
 fn an_unknown_version_kind_or_ability_is_too_new_and_names_what_to_install() {
     let store = all_kinds().pop().unwrap();
-    for (note, at, byte) in [(documented(), 0, 2), (documented(), 1, 9), (store, 42, 0x20)] {
+    for (note, at, byte) in [(documented(), 0, 2), (documented(), 1, 10), (store, 42, 0x20)] {
         let mut bytes = encode(&note).unwrap();
         bytes[at] = byte;
         let error = decode(&bytes).unwrap_err();

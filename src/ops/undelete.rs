@@ -45,13 +45,13 @@ pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &Report) -> 
     let _lease = repo.lease("an undelete")?;
     if repo.forgotten_now()?.of(&id).is_none() {
         // Somebody else was first: it is not ours to forget again.
-        return prove_again(repo, &stored, report);
+        return prove_again(repo, id, report);
     }
     if repo.marks()?.is_empty() {
         prove(repo, &stored, report)?;
     }
     put_note(repo, id)?;
-    match spare(repo, report).and_then(|()| prove_again(repo, &stored, report)) {
+    match spare(repo, report).and_then(|()| prove_again(repo, id, report)) {
         Ok(()) => Ok(()),
         Err(error) => Err(take_back(repo, forgotten, error)),
     }
@@ -71,10 +71,12 @@ fn prove(repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<()> {
     }
 }
 
-/// That it counts, too: the snapshot itself may have been swept, or forgotten again by somebody else.
-fn prove_again(repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<()> {
-    repo.prove_snapshots(&[stored.id].into())?;
-    prove(repo, stored, report)
+/// That it counts, too: the snapshot itself may have been swept, or forgotten again by somebody else; and its records
+/// may lie elsewhere since.
+fn prove_again(repo: &Repo, id: ObjectId, report: &Report) -> Result<()> {
+    let catalog = repo.catalog()?;
+    repo.prove_snapshots(&[id].into(), &catalog)?;
+    prove(repo, catalog.select(&id.to_hex())?, report)
 }
 
 /// The note is behind all that was said before, whatever our clock shows.

@@ -1,12 +1,12 @@
 //! Which snapshots there are, which of them count, and which one is meant.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{Forgotten, ForgottenSince};
+use crate::facts::{Forgotten, ForgottenSince, Rebasings};
 use crate::id::{ObjectId, TimelineId};
 use crate::snapshot::{DatabaseRoot, Known, Snapshot, select};
 use crate::storage::ObjectKind;
@@ -51,6 +51,8 @@ pub struct Catalog {
     /// Forgettings that could not be read. What they name is among `snapshots`: to show too much is the safe side for
     /// whoever reads, and whoever deletes stops here.
     pub unread: Vec<UnreadFact>,
+    /// Snapshots whose records lie elsewhere than their objects say.
+    rebasings: HashMap<ObjectId, Rebasings>,
     /// The highest counter of our domain that any snapshot has or, as far as is known, had.
     newest: Option<(u64, ObjectId)>,
 }
@@ -87,10 +89,16 @@ impl Repo {
         let listed = self.storage().list(ObjectKind::Snapshot);
         let listed = listed.act(|| "list the snapshots")?;
         let stored = self.forgotten()?;
+        let notes = self.notes()?.standing();
         let mut catalog = Catalog::default();
-        let forgotten = self.standing_of(&stored)?;
+        let forgotten = stored.standing(&notes);
+        let read = |id: &ObjectId| {
+            let mut snapshot = self.snapshot_as_stored(id)?;
+            notes.rebase(id, &mut snapshot);
+            Ok(snapshot)
+        };
         for id in listed.into_iter().map(|listed| listed.name.id) {
-            match (self.snapshot(&id), forgotten.of(&id)) {
+            match (read(&id), forgotten.of(&id)) {
                 (Ok(snapshot), None) => catalog.snapshots.push(StoredSnapshot { id, snapshot }),
                 (Ok(snapshot), Some(since)) => catalog.add_forgotten(id, Some(snapshot), since),
                 (Err(error), None) if is_damage(&error) => catalog.unreadable.push(error.to_string()),
@@ -101,6 +109,12 @@ impl Repo {
             }
         }
         catalog.unread = stored.unread;
+        let rebased = notes
+            .snapshots()
+            .filter(|(_, standing)| !standing.rebasings.is_empty());
+        catalog.rebasings = rebased
+            .map(|(id, standing)| (*id, standing.rebasings.clone()))
+            .collect();
         catalog.arrange(&forgotten);
         Ok(catalog)
     }
@@ -135,14 +149,15 @@ impl Repo {
         }
     }
 
-    /// Proves that all of `snapshots` are still listed and not forgotten, so that what they rest on is nobody's to
-    /// delete; [`Kind::Busy`] if one has gone meanwhile.
+    /// Proves that all of `snapshots` are still listed, not forgotten, and have their records where `seen` says, so that
+    /// what they rest on is nobody's to delete; [`Kind::Busy`] if one has gone meanwhile.
     ///
     /// Why a forgotten one is as good as gone for a writer whose runs lie in it: its packs are those of a snapshot that
     /// a prune need not spare. Only a forgetting can lead to their marks, it is durable before them, and so a proof
     /// that finds the snapshot to count comes before any such mark (docs/ORDERING.md, section 7). For the same reason a
-    /// forgetting that cannot be read, and a prune elsewhere may well be able to, is a reason not to rest on it.
-    pub fn prove_snapshots(&self, snapshots: &HashSet<ObjectId>) -> Result<()> {
+    /// forgetting that cannot be read, and a prune elsewhere may well be able to, is a reason not to rest on it. A stack
+    /// that one run stands in for is the same: only the note that says so can lead to marks on the stack's packs.
+    pub fn prove_snapshots(&self, snapshots: &HashSet<ObjectId>, seen: &Catalog) -> Result<()> {
         if snapshots.is_empty() {
             return Ok(());
         }
@@ -157,15 +172,25 @@ impl Repo {
                 unread.what
             ));
         }
-        let forgotten = self.standing_of(&stored)?;
-        let is_gone = |id: &&ObjectId| !listed.contains(*id) || forgotten.of(id).is_some();
-        match snapshots.iter().find(is_gone) {
-            None => Ok(()),
-            Some(gone) => busy(format!(
-                "snapshot {} has gone or was forgotten meanwhile",
-                gone.short()
-            )),
+        let notes = self.notes()?.standing();
+        let forgotten = stored.standing(&notes);
+        for id in snapshots {
+            if !listed.contains(id) || forgotten.of(id).is_some() {
+                return busy(format!(
+                    "snapshot {} has gone or was forgotten meanwhile",
+                    id.short()
+                ));
+            }
+            if notes
+                .of(id)
+                .map(|standing| &standing.rebasings)
+                .filter(|some| !some.is_empty())
+                != seen.rebasings.get(id)
+            {
+                return busy(format!("snapshot {} was stored anew meanwhile", id.short()));
+            }
         }
+        Ok(())
     }
 }
 
@@ -182,6 +207,11 @@ impl Catalog {
         };
         let found = self.snapshots.iter().find(|stored| stored.id == id);
         found.ok_or_else(|| Error::new(Kind::NotFound, format!("no snapshot {words}")))
+    }
+
+    /// True if records of some snapshot lie elsewhere than its object says.
+    pub fn has_rebasings(&self) -> bool {
+        !self.rebasings.is_empty()
     }
 
     /// How it came that the snapshot, which is still here, is forgotten.

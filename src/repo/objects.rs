@@ -279,8 +279,16 @@ impl Repo {
             .act(|| format!("delete {}", name.path()))
     }
 
-    /// One snapshot, opened and held to its name.
+    /// One snapshot, opened and held to its name, its records where they lie by now.
     pub fn snapshot(&self, id: &ObjectId) -> Result<Snapshot> {
+        let mut snapshot = self.snapshot_as_stored(id)?;
+        // Behind the snapshot: what is said of it is never older than it is.
+        self.notes()?.standing().rebase(id, &mut snapshot);
+        Ok(snapshot)
+    }
+
+    /// One snapshot as it was written.
+    pub(crate) fn snapshot_as_stored(&self, id: &ObjectId) -> Result<Snapshot> {
         let name = ObjectName {
             kind: ObjectKind::Snapshot,
             id: *id,

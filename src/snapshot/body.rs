@@ -40,6 +40,25 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot> {
     }
 }
 
+/// A run as it stands within a snapshot: for a note that names one.
+pub(crate) fn encode_run(run: &Run, out: &mut Vec<u8>) -> Result<()> {
+    check_run(run)?;
+    let bytes = postcard::to_stdvec(run)
+        .map_err(|cause| Error::caused(Kind::Limit, "run cannot be encoded", cause))?;
+    out.extend_from_slice(&bytes);
+    Ok(())
+}
+
+/// Reads what [`encode_run`] wrote, to the end of the bytes. That it is the one encoding is for the caller to see.
+pub(crate) fn decode_run(bytes: &[u8]) -> Result<Run> {
+    let (run, rest): (Run, _) = postcard::take_from_bytes(bytes)
+        .map_err(|cause| Error::caused(Kind::Corrupt, "run cannot be decoded", cause))?;
+    match rest.is_empty() {
+        true => Ok(run),
+        false => Err(Error::corrupt("bytes behind a run")),
+    }
+}
+
 fn check(snapshot: &Snapshot) -> Result<()> {
     for text in [&snapshot.host, &snapshot.user, &snapshot.program] {
         at_most("text", text.len(), TEXT_BYTES_MAX)?;

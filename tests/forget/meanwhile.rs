@@ -123,12 +123,13 @@ fn check_takes_a_snapshot_that_is_swept_meanwhile_for_no_damage() {
 #[test]
 fn snapshots_are_proven_to_count_not_only_to_be_listed() {
     let scene = Scene::new(2);
+    let seen = scene.repo.catalog().unwrap();
     scene
         .repo
-        .prove_snapshots(&scene.ids.iter().copied().collect())
+        .prove_snapshots(&scene.ids.iter().copied().collect(), &seen)
         .unwrap();
     scene.forget(0);
-    let prove = |number: usize| scene.repo.prove_snapshots(&[scene.ids[number]].into());
+    let prove = |number: usize| scene.repo.prove_snapshots(&[scene.ids[number]].into(), &seen);
     assert_eq!(prove(0).unwrap_err().kind(), Kind::Busy);
     prove(1).unwrap();
     scene.sweep(1);

@@ -11,9 +11,9 @@ mod files;
 mod fold;
 mod hooks;
 mod increment;
-mod pipeline;
+pub(super) mod pipeline;
 mod publish;
-mod scan;
+pub(super) mod scan;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -320,7 +320,7 @@ impl Backup {
         let relied_on = writer.finish()?;
         let unchanged_since = self.unchanged(&saved, catalog);
         // One that was forgotten meanwhile is not there to say that nothing changed since.
-        repo.prove_snapshots(&unchanged_since.into_iter().collect())?;
+        repo.prove_snapshots(&unchanged_since.into_iter().collect(), catalog)?;
         let snapshot = match self.dry_run || unchanged_since.is_some() {
             true => None,
             false => {
@@ -329,6 +329,7 @@ impl Backup {
                 let rests_on = RestsOn {
                     packs: relied_on,
                     parents: saved.iter().filter_map(Saved::stands_on).collect(),
+                    seen: catalog,
                 };
                 Some(self.publish(repo, catalog, roots, begin, &rests_on)?)
             }
@@ -366,7 +367,7 @@ impl Backup {
         catalog: &Catalog,
         roots: Vec<DatabaseRoot>,
         time: UnixNanos,
-        rests_on: &RestsOn,
+        rests_on: &RestsOn<'_>,
     ) -> Result<ObjectId> {
         let (counter, previous) = catalog.successor();
         let mut tags = self.tags.clone();

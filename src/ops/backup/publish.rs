@@ -5,21 +5,23 @@ use std::collections::{HashMap, HashSet};
 use crate::error::Result;
 use crate::facts::{CountedSnapshot, Forgetting, Why};
 use crate::id::ObjectId;
-use crate::repo::Repo;
+use crate::repo::{Catalog, Repo};
 use crate::snapshot::Snapshot;
 
 /// How long a proof holds, by our clock: the shortest grace is six times as long.
 const PROOF_HOLDS: i64 = 3600 * 1_000_000_000;
 
 /// What a snapshot rests on.
-pub struct RestsOn {
+pub struct RestsOn<'a> {
     /// Packs of its own blobs, stored now or before, with their lengths.
     pub packs: HashMap<ObjectId, u64>,
     /// Snapshots whose runs it has below its own.
     pub parents: HashSet<ObjectId>,
+    /// By which those were read.
+    pub seen: &'a Catalog,
 }
 
-impl RestsOn {
+impl RestsOn<'_> {
     /// Stores the snapshot.
     ///
     /// # Errors
@@ -41,7 +43,7 @@ impl RestsOn {
     }
 
     fn prove(&self, repo: &Repo) -> Result<()> {
-        repo.prove_snapshots(&self.parents)?;
+        repo.prove_snapshots(&self.parents, self.seen)?;
         repo.prove(&self.packs)
     }
 }

@@ -62,6 +62,11 @@ impl Facts {
         })
     }
 
+    /// What the readable notes say.
+    pub fn notes(&self) -> Notes {
+        self.notes.standing()
+    }
+
     /// Forgotten snapshots that are still stored.
     pub fn forgotten_among(&self, listed: &[Listed]) -> u64 {
         let is_forgotten = |it: &&Listed| self.forgotten.of(&it.name.id).is_some();

@@ -92,7 +92,7 @@ impl Check {
         let listed = listed.act(|| "list the snapshots")?;
         let facts = Facts::load(repo)?;
         outcome.notices = facts.check(&listed, &mut findings);
-        let snapshots = snapshots::check(repo, &listed, &facts.forgotten, &mut findings)?;
+        let snapshots = snapshots::check(repo, &listed, &facts, &mut findings)?;
         outcome.forgotten = facts.forgotten_among(&listed);
         let index = objects::index(repo, &mut findings)?;
         let packs = packs::check(repo, &index, self.read, &mut findings, &mut outcome, report)?;

@@ -8,6 +8,7 @@ use crate::facts::Forgotten;
 use crate::repo::{OWN_DOMAIN, Repo, StoredSnapshot};
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
+use super::facts::Facts;
 use super::findings::Findings;
 
 /// What to do about a snapshot that cannot be read.
@@ -18,17 +19,21 @@ const HELPS: &str =
 pub fn check(
     repo: &Repo,
     listed: &[Listed],
-    forgotten: &Forgotten,
+    facts: &Facts,
     findings: &mut Findings,
 ) -> Result<Vec<StoredSnapshot>> {
-    let (mut found, mut forgotten) = (Vec::new(), Cow::Borrowed(forgotten));
+    let notes = facts.notes();
+    let (mut found, mut forgotten) = (Vec::new(), Cow::Borrowed(&facts.forgotten));
     for name in listed.iter().map(|listed| listed.name) {
         let id = name.id;
         if forgotten.of(&id).is_some() {
             continue;
         }
-        match repo.snapshot(&id) {
-            Ok(snapshot) => found.push(StoredSnapshot { id, snapshot }),
+        match repo.snapshot_as_stored(&id) {
+            Ok(mut snapshot) => {
+                notes.rebase(&id, &mut snapshot);
+                found.push(StoredSnapshot { id, snapshot });
+            }
             Err(error) if error.kind() == Kind::NotFound => {
                 // Forgotten and swept since it was listed, or lost.
                 forgotten = Cow::Owned(repo.forgotten_now()?);

@@ -9,12 +9,13 @@ use crate::index::{IndexEntry, Location, Lookup};
 use crate::ops::blobs::{Bits, Blobs};
 use crate::ops::closure::{Closure, trees};
 use crate::ops::recent::Recent;
-use crate::repo::{BlobReader, ForgottenSnapshot, IndexFacts, Repo, StoredMark};
+use crate::repo::{BlobReader, Catalog, IndexFacts, Repo, StoredMark};
 use crate::report::Report;
 use crate::snapshot::{Run, Snapshot, Source};
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::plan::{PackFacts, Standing};
+use super::rebase;
 
 /// All that is there, and what needs what.
 pub struct Facts {
@@ -26,7 +27,9 @@ pub struct Facts {
     pub blobs: Blobs,
     /// What live snapshots need.
     pub live: Bits,
-    /// Snapshots that were forgotten so long ago that they may go.
+    /// The snapshots, those that are forgotten too.
+    pub catalog: Catalog,
+    /// Those that were forgotten so long ago that they may go.
     pub expired: Vec<ObjectId>,
 }
 
@@ -87,8 +90,11 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
             let since = forgotten.since.modified;
             since.is_some_and(|since| now.0.saturating_sub(since.0) >= grace)
         });
-        for forgotten in kept {
-            needs.try_snapshot(forgotten);
+        for forgotten in kept.iter().filter_map(|forgotten| forgotten.snapshot.as_ref()) {
+            needs.try_sources(&forgotten.sources)?;
+        }
+        for before in rebase::before(repo, &catalog, now, grace)? {
+            needs.try_sources(&before.sources)?;
         }
         let expired: Vec<_> = expired.into_iter().map(|forgotten| forgotten.id).collect();
         (live, needs.found, expired)
@@ -101,6 +107,7 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
         lookup,
         blobs,
         live,
+        catalog,
         expired,
     };
     facts.assign(&retained)?;
@@ -218,6 +225,13 @@ impl Facts {
         is_in(&self.live, &self.blobs, id)
     }
 
+    /// Snapshots that are forgotten, and may still be brought back.
+    pub fn retained_snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        let retained = self.catalog.forgotten.iter();
+        let retained = retained.filter(|forgotten| !self.expired.contains(&forgotten.id));
+        retained.filter_map(|forgotten| forgotten.snapshot.as_ref())
+    }
+
     /// Says of each pack what is needed of it. Of several copies in unmarked packs the one in the oldest is kept.
     fn assign(&mut self, retained: &Bits) -> Result<()> {
         let mut packs = self.packs.clone();
@@ -273,11 +287,13 @@ struct Needs<'a> {
 }
 
 impl Needs<'_> {
-    /// What can still be had of a forgotten snapshot is kept; nobody minds what cannot.
-    fn try_snapshot(&mut self, forgotten: &ForgottenSnapshot) {
-        for source in forgotten.snapshot.iter().flat_map(|snapshot| &snapshot.sources) {
-            let _ = self.source(source);
-        }
+    /// What can still be had of a snapshot that is to be kept from the sweep; nobody minds what is gone.
+    fn try_sources(&mut self, sources: &[Source]) -> Result<()> {
+        let mut sources = sources.iter();
+        sources.try_for_each(|source| match self.source(source) {
+            Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Torn | Kind::NotFound) => Ok(()),
+            done => done,
+        })
     }
 
     fn snapshot(&mut self, id: ObjectId, snapshot: &Snapshot) -> Result<()> {

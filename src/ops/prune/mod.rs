@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! sweep:  gather --plan--> delete what was marked a grace ago and is needed by nothing
+//! rebase: stacks that hide much --plan--> stored again as one run, noted --> gather anew
 //! mark:   gather --plan--> store live blobs of wasteful packs again --> mark dead and emptied packs
 //! ```
 //! Why nothing is lost is argued in docs/ORDERING.md, section 7. The sweep comes first: it needs no space.
 
 mod gather;
 pub mod plan;
+pub mod rebase;
 mod repack;
 mod segments;
 pub mod sweep;
@@ -25,6 +27,7 @@ use crate::report::Report;
 
 use gather::{Facts, gather};
 use plan::{Limits, Plan};
+use rebase::Stack;
 use sweep::Sweep;
 
 /// Shortest grace without a word: docs/ORDERING.md says what it covers.
@@ -73,6 +76,8 @@ pub struct PruneOutcome {
     pub swept: Sweep,
     /// What was marked, or needed again.
     pub plan: Plan,
+    /// Stacks that were stored again as one run.
+    pub rebased: Vec<Stack>,
     /// Packs that are marked now, and their bytes.
     pub packs_marked: u64,
     /// See [`PruneOutcome::packs_marked`].
@@ -100,10 +105,18 @@ impl Prune {
 
     fn sweep_and_mark(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
         let (swept, seen) = self.sweep(repo, report)?;
-        let plan = plan::plan(&seen.facts.packs, &self.limits(repo), seen.now);
+        let mut limits = self.limits(repo);
+        let (rebased, seen) = self.rebase(repo, seen, &limits, report)?;
+        let again = rebased
+            .iter()
+            .map(|stack| stack.shown)
+            .fold(0, u64::saturating_add);
+        limits.repack_bytes_max = limits.repack_bytes_max.saturating_sub(again);
+        let plan = plan::plan(&seen.facts.packs, &limits, seen.now);
         let mut outcome = PruneOutcome {
             swept,
             plan,
+            rebased,
             ..PruneOutcome::default()
         };
         if !self.dry_run {
@@ -127,6 +140,23 @@ impl Prune {
         }
         sweep.run(repo, &seen.facts, seen.begun, report)?;
         Ok((sweep, self.look(repo, report)?))
+    }
+
+    /// Stores stacks again that hide much; what there is then.
+    fn rebase(
+        &self,
+        repo: &Repo,
+        seen: Seen,
+        limits: &Limits,
+        report: &Report,
+    ) -> Result<(Vec<Stack>, Seen)> {
+        let (live, retained) = (&seen.facts.catalog.snapshots, seen.facts.retained_snapshots());
+        let stacks = rebase::plan(rebase::stacks(live, retained), limits);
+        if self.dry_run || stacks.is_empty() {
+            return Ok((stacks, seen));
+        }
+        rebase::run(repo, &seen.facts.catalog, &stacks, report)?;
+        Ok((stacks, self.look(repo, report)?))
     }
 
     fn look(&self, repo: &Repo, report: &Report) -> Result<Seen> {

@@ -9,8 +9,8 @@ use levault::crypto::exchange::Identity;
 use levault::crypto::{Entropy, SeededEntropy};
 use levault::envelope::Header;
 use levault::facts::{
-    Abilities, Ability, About, CountedSnapshot, Forgetting, Mark, MarkedPack, Note, Replaced, RestorePoint,
-    Said, StoreNote, Why,
+    Abilities, Ability, About, CountedSnapshot, Forgetting, Mark, MarkedPack, Note, Rebased, Replaced,
+    RestorePoint, Said, StoreNote, Why,
 };
 use levault::facts::{forgetting, mark, note};
 use levault::id::{BlobId, DomainId, ObjectId, RepositoryId, TimelineId};
@@ -19,6 +19,7 @@ use levault::kind::BlobKind;
 use levault::leveldb::version::VersionEdit;
 use levault::pack::PackBuilder;
 use levault::run::{ChildRef, LeafDraft, Node, Patch, PatchMaker, encode_leaf};
+use levault::snapshot::Run;
 
 use super::TARGETS;
 
@@ -165,7 +166,17 @@ fn notes() -> impl Iterator<Item = Vec<u8>> {
         abilities: Abilities::of(&[Ability::ModificationTimes]),
         description: "a directory".into(),
     });
-    [tags, point, store].into_iter().map(|about| {
+    let run = Run {
+        root: None,
+        last_key: Vec::new(),
+        comparator: "leveldb.BytewiseComparator".into(),
+        filter: None,
+    };
+    let rebased = About::Snapshot {
+        id: ObjectId([1; 32]),
+        said: Said::Rebased(Box::new(Rebased { source: 1, run })),
+    };
+    [tags, point, store, rebased].into_iter().map(|about| {
         let when = UnixNanos(5);
         note::encode(&Note { when, about }).expect("within limits")
     })

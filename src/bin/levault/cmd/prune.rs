@@ -80,6 +80,7 @@ fn tell(run: &Run, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -
         "packs_deleted": swept.packs.len(),
         "bytes_deleted": swept.bytes(),
         "snapshots_deleted": swept.snapshots.iter().map(|id| id.to_hex()).collect::<Vec<_>>(),
+        "snapshots_stored_again": outcome.rebased.iter().map(|stack| stack.snapshot.to_hex()).collect::<Vec<_>>(),
         "packs_dead": plan.dead.len(),
         "packs_repacked": plan.repack.len(),
         "bytes_repacked": plan.repack_bytes,
@@ -99,6 +100,14 @@ fn tell(run: &Run, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -
         swept.packs.len(),
         swept.snapshots.len()
     ))?;
+    if !outcome.rebased.is_empty() {
+        let again: u64 = outcome.rebased.iter().map(|stack| stack.shown).sum();
+        say(format!(
+            "{would}stored anew {:>11}  of records in {} stacks that hide many",
+            bytes(again),
+            outcome.rebased.len()
+        ))?;
+    }
     say(format!(
         "{would}stored again{:>11}  of {} packs; {} packs hold nothing that is needed",
         bytes(plan.repack_bytes),

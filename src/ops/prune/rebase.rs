@@ -1,0 +1,218 @@
+//! Stacks that hide much are stored again as one run, so that what they hide can go.
+//!
+//! An increment leaves the values that it overwrote in the runs below it, where the snapshots before need them. When those
+//! are forgotten nothing needs them, and no leaf that holds them can go: the snapshots that are left need its other records.
+//! So the stack's visible records become one run, and a note on the snapshot says that it stands in for the stack. The
+//! snapshot keeps its name. Nobody reads the new run before it was held to the snapshot's own set digest.
+//!
+//! Only stacks whose base no other snapshot uses: another would keep the old base, and both would be stored.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::clock::UnixNanos;
+use crate::error::{Act, Error, Kind, Result};
+use crate::facts::{About, Note, Rebased, Said};
+use crate::id::{BlobId, ObjectId};
+use crate::ops::backup::{pipeline, scan::Scan};
+use crate::ops::read::{Wish, records_from};
+use crate::repo::{BlobReader, Catalog, Repo, Store, StoredSnapshot, Writer};
+use crate::report::Report;
+use crate::snapshot::{Content, DatabaseRoot, Run, Snapshot, Source};
+use crate::source::RecordSink;
+use crate::storage::ObjectKind;
+
+use super::plan::Limits;
+
+/// One stack of a snapshot that may be stored again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// The snapshot.
+    pub snapshot: ObjectId,
+    /// Which of its sources.
+    pub source: u32,
+    /// Bytes of the records that it shows.
+    pub shown: u64,
+    /// Bytes of its entries that it hides, or that hide others.
+    pub hidden: u64,
+}
+
+/// Chooses, the most wasteful first: those that hide more than the share of what they show which may stay unused, if all
+/// together pass the bytes that may; as far as bytes may be stored again. Pure.
+pub fn plan(stacks: Vec<Stack>, limits: &Limits) -> Vec<Stack> {
+    let hidden = stacks
+        .iter()
+        .map(|stack| stack.hidden)
+        .fold(0, u64::saturating_add);
+    let share = limits.unused_share_max.max(0.0);
+    let wasteful =
+        |stack: &Stack| hidden > limits.unused_bytes_max && stack.hidden as f64 > stack.shown as f64 * share;
+    let mut chosen: Vec<_> = stacks.into_iter().filter(wasteful).collect();
+    chosen.sort_by_key(|stack| (std::cmp::Reverse(stack.hidden), stack.snapshot, stack.source));
+    let mut left = limits.repack_bytes_max;
+    chosen.retain(|stack| match left.checked_sub(stack.shown) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    });
+    chosen
+}
+
+/// The stacks of `live` whose base no other snapshot has, `kept` among them: those that are forgotten and still stored.
+pub fn stacks<'s>(live: &'s [StoredSnapshot], kept: impl Iterator<Item = &'s Snapshot>) -> Vec<Stack> {
+    let mut uses: HashMap<BlobId, u32> = HashMap::new();
+    let snapshots = live.iter().map(|stored| &stored.snapshot).chain(kept);
+    for base in snapshots.flat_map(Snapshot::databases).filter_map(base) {
+        *uses.entry(base).or_default() += 1;
+    }
+    let alone = |database: &DatabaseRoot| base(database).is_some_and(|base| uses.get(&base) == Some(&1));
+    let numbered = live.iter().flat_map(|stored| {
+        let databases = (0..).zip(&stored.snapshot.sources);
+        databases.filter_map(|(source, found)| match found {
+            Source::Database(database) => Some((stored.id, source, database)),
+            Source::Tree(_) => None,
+        })
+    });
+    let alone = numbered.filter(|(.., database)| alone(database));
+    alone
+        .filter_map(|(snapshot, source, database)| stack(snapshot, source, database))
+        .collect()
+}
+
+/// The states of snapshots before they were rebased, less than `grace` ago by the storage's clock (`now`): a backup that is
+/// about to publish may stand on them, and its proof says nothing of their packs (docs/ORDERING.md 7).
+pub fn before(repo: &Repo, catalog: &Catalog, now: UnixNanos, grace: i64) -> Result<Vec<Snapshot>> {
+    if !catalog.has_rebasings() {
+        return Ok(Vec::new());
+    }
+    let notes = repo.notes()?.notes;
+    let listed = repo.storage().list(ObjectKind::Note).act(|| "list the notes")?;
+    let ripe: HashSet<_> = listed
+        .iter()
+        .filter(|note| super::plan::ripe(note.modified, grace, now))
+        .map(|note| note.name.id)
+        .collect();
+    let mut rebased: BTreeMap<ObjectId, (bool, Vec<&Rebased>)> = BTreeMap::new();
+    for (name, note) in &notes {
+        if let About::Snapshot {
+            id,
+            said: Said::Rebased(one),
+        } = &note.about
+        {
+            let (young, all) = rebased.entry(*id).or_default();
+            *young |= !ripe.contains(name);
+            all.push(one);
+        }
+    }
+    let mut states = Vec::new();
+    for (id, (_, all)) in rebased.iter().filter(|(_, (young, _))| *young) {
+        match repo.snapshot_as_stored(id) {
+            Err(error) if error.kind() == Kind::NotFound => {}
+            stored => states.extend(states_of(&stored?, all)),
+        }
+    }
+    Ok(states)
+}
+
+/// As it was written, and with each run that ever stood in: it may have been rebased more than once.
+fn states_of(stored: &Snapshot, rebased: &[&Rebased]) -> Vec<Snapshot> {
+    let with = |one: &&Rebased| {
+        let mut state = stored.clone();
+        one.apply(&mut state);
+        state
+    };
+    std::iter::once(stored.clone())
+        .chain(rebased.iter().map(with))
+        .collect()
+}
+
+/// Of a database with more than one run, all of whose records are certain.
+fn base(database: &DatabaseRoot) -> Option<BlobId> {
+    match &database.content {
+        Content::Logical {
+            runs,
+            uncertain: None,
+        } => Some(runs.first()?.root.as_ref()?.top.id),
+        _ => None,
+    }
+}
+
+fn stack(snapshot: ObjectId, source: u32, database: &DatabaseRoot) -> Option<Stack> {
+    let Content::Logical { runs, .. } = &database.content else {
+        return None;
+    };
+    let shown = database.bytes();
+    let stored: u64 = runs.iter().map(Run::bytes).fold(0, u64::saturating_add);
+    (runs.len() > 1).then(|| Stack {
+        snapshot,
+        source,
+        shown,
+        hidden: stored.saturating_sub(shown),
+    })
+}
+
+/// Carries the plan out. A stack that is not what its snapshot says is told of and left as it is, for `check` to look at;
+/// so is one for which the disk has no room.
+pub fn run(repo: &Repo, catalog: &Catalog, stacks: &[Stack], report: &Report) -> Result<()> {
+    for stack in stacks {
+        let stored = catalog
+            .snapshots
+            .iter()
+            .find(|stored| stored.id == stack.snapshot);
+        let Some(stored) = stored else { continue };
+        let id = stack.snapshot.short();
+        match rebase(repo, &stored.snapshot, stack, report) {
+            Err(error) if matches!(error.kind(), Kind::Mismatch | Kind::Full) => {
+                report.notice(format!("snapshot {id} is not stored anew: {error}"));
+            }
+            done => done.act(|| format!("store snapshot {id} anew"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Stores the stack's records as one run, proves it, and notes it.
+///
+/// # Errors
+/// [`Kind::Mismatch`] if the records are not those of the snapshot: then nothing is noted. [`Kind::Busy`] if a pack of the
+/// new run has gone meanwhile.
+fn rebase(repo: &Repo, snapshot: &Snapshot, stack: &Stack, report: &Report) -> Result<()> {
+    let Some(Source::Database(database)) = snapshot.sources.get(stack.source as usize) else {
+        return Err(Error::new(Kind::Usage, "no such source"));
+    };
+    let lookup = repo.lookup()?;
+    let reader = BlobReader::new(repo, &lookup);
+    let mut writer = Writer::start(repo, report, Store::New)?;
+    let read = |scan: &mut Scan| {
+        let mut record = |key: &[u8], value: &[u8]| scan.record(key, value, true);
+        records_from(&reader, database, &Wish::default(), report, &mut record)
+    };
+    let stored = pipeline::store(repo, &mut writer, read, report)?;
+    let rests_on = writer.finish()?;
+    let same_stream = database
+        .stream_digest
+        .is_none_or(|digest| digest == stored.stream_digest);
+    if (stored.counts.records, stored.set_digest) != (database.records, database.set_digest) || !same_stream {
+        return Err(Error::new(
+            Kind::Mismatch,
+            "the records read are not those of the snapshot",
+        ));
+    }
+    repo.prove(&rests_on)?;
+    let run = Run {
+        root: stored.base.root,
+        last_key: stored.base.last_key,
+        comparator: database.shape.comparator.clone(),
+        filter: None,
+    };
+    let source = stack.source;
+    repo.put_note(&Note {
+        when: repo.clock().now(),
+        about: About::Snapshot {
+            id: stack.snapshot,
+            said: Said::Rebased(Box::new(Rebased { source, run })),
+        },
+    })
+    .map(drop)
+}
