@@ -38,6 +38,8 @@ pub enum Kind {
     NotLevelDb,
     /// No consistent cut was had within the retries.
     NoConsistentCut,
+    /// The storage shows an older state than this client has seen, or one that parted from it.
+    RolledBack,
     /// What was written or rescanned does not agree with what was recorded.
     Mismatch,
     /// A bound was passed that protects memory or time.

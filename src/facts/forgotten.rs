@@ -23,6 +23,15 @@ pub struct Forgetting {
     pub snapshots: Vec<CountedSnapshot>,
 }
 
+impl Forgetting {
+    /// True if the snapshot is one of those.
+    pub fn names(&self, id: &ObjectId) -> bool {
+        self.snapshots
+            .binary_search_by_key(id, |counted| counted.id)
+            .is_ok()
+    }
+}
+
 /// On whose word a snapshot was forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

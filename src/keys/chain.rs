@@ -22,6 +22,8 @@ pub struct Chosen {
     pub keyring: Keyring,
     /// The name it is stored under: what a successor names.
     pub id: ObjectId,
+    /// Generations and names from the first one to it.
+    pub chain: Vec<(u64, ObjectId)>,
     /// Keyring objects whose bytes are not what was stored, or that no chain reaches: for `check` to report. One
     /// of them may have been newer than the chosen one, which is what high-water marks are for.
     pub unusable: Vec<ObjectId>,
@@ -37,9 +39,9 @@ pub fn choose(anchor: &Anchor, identity: &Identity, stored: &[(ObjectId, Vec<u8>
     for ring in candidates {
         match ring
             .open(identity)
-            .and_then(|keyring| follow(anchor, ring, &keyring, &rings).map(|()| keyring))
+            .and_then(|keyring| follow(anchor, ring, &keyring, &rings).map(|chain| (keyring, chain)))
         {
-            Ok(keyring) => return finish(ring, keyring, &rings, stored),
+            Ok((keyring, chain)) => return finish(ring, keyring, chain, &rings, stored),
             Err(error) if error.kind() != Kind::WrongKey => refusal = error,
             Err(_) => {}
         }
@@ -58,9 +60,15 @@ fn parse_all<'a>(anchor: &Anchor, stored: &'a [(ObjectId, Vec<u8>)]) -> Rings<'a
         .collect()
 }
 
-/// Walks from `ring` down to the first; fails at the first link that does not hold.
-fn follow(anchor: &Anchor, ring: &StoredRing<'_>, keyring: &Keyring, rings: &Rings<'_>) -> Result<()> {
+/// Walks from `ring` down to the first, and gives the way back up; fails at the first link that does not hold.
+fn follow(
+    anchor: &Anchor,
+    ring: &StoredRing<'_>,
+    keyring: &Keyring,
+    rings: &Rings<'_>,
+) -> Result<Vec<(u64, ObjectId)>> {
     let mut ring = ring;
+    let mut chain = vec![(ring.clear.generation, ring.id)];
     while ring.clear.generation > 0 {
         let before = rings.get(&ring.clear.predecessor).ok_or_else(|| {
             Error::new(
@@ -79,10 +87,12 @@ fn follow(anchor: &Anchor, ring: &StoredRing<'_>, keyring: &Keyring, rings: &Rin
             )));
         }
         ring = before;
+        chain.push((ring.clear.generation, ring.id));
     }
+    chain.reverse();
     // The first ring's bytes are fixed by its name, and what it commits to by the link above or by its own opening.
     match ring.id == anchor.first_keyring {
-        true => Ok(()),
+        true => Ok(chain),
         false => Err(Error::corrupt(
             "keyrings do not begin with the one the password vouches for",
         )),
@@ -92,6 +102,7 @@ fn follow(anchor: &Anchor, ring: &StoredRing<'_>, keyring: &Keyring, rings: &Rin
 fn finish(
     ring: &StoredRing<'_>,
     keyring: Keyring,
+    chain: Vec<(u64, ObjectId)>,
     rings: &Rings<'_>,
     stored: &[(ObjectId, Vec<u8>)],
 ) -> Result<Chosen> {
@@ -115,6 +126,7 @@ fn finish(
     Ok(Chosen {
         keyring,
         id: ring.id,
+        chain,
         unusable,
     })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{Forgotten, ForgottenSince, Rebasings};
+use crate::facts::{Forgotten, ForgottenSince, Rebasings, StoredForgetting};
 use crate::id::{ObjectId, TimelineId};
 use crate::snapshot::{DatabaseRoot, Known, Snapshot, select};
 use crate::storage::ObjectKind;
@@ -59,10 +59,13 @@ pub struct Catalog {
 
 impl Repo {
     /// Loads all snapshots. A damaged one is told of and left out; one that cannot be fetched is an error.
+    ///
+    /// # Errors
+    /// [`Kind::RolledBack`] if one that was seen here before is gone, and was not forgotten.
     pub fn catalog(&self) -> Result<Catalog> {
         for _ in 1..LISTINGS_MAX {
             match self.list_snapshots() {
-                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::RolledBack) => {}
                 catalog => return catalog,
             }
         }
@@ -97,6 +100,7 @@ impl Repo {
             notes.rebase(id, &mut snapshot);
             Ok(snapshot)
         };
+        let there: HashSet<_> = listed.iter().map(|listed| listed.name.id).collect();
         for id in listed.into_iter().map(|listed| listed.name.id) {
             match (read(&id), forgotten.of(&id)) {
                 (Ok(snapshot), None) => catalog.snapshots.push(StoredSnapshot { id, snapshot }),
@@ -108,7 +112,7 @@ impl Repo {
                 (Err(error), _) => return Err(error),
             }
         }
-        catalog.unread = stored.unread;
+        catalog.unread = stored.unread.clone();
         let rebased = notes
             .snapshots()
             .filter(|(_, standing)| !standing.rebasings.is_empty());
@@ -116,7 +120,21 @@ impl Repo {
             .map(|(id, standing)| (*id, standing.rebasings.clone()))
             .collect();
         catalog.arrange(&forgotten);
+        self.see_snapshots(catalog.newest, &there, &stored.forgettings)?;
         Ok(catalog)
+    }
+
+    /// Holds what is there to what was seen here before, and remembers the newest.
+    pub(crate) fn see_snapshots(
+        &self,
+        newest: Option<(u64, ObjectId)>,
+        there: &HashSet<ObjectId>,
+        forgettings: &[StoredForgetting],
+    ) -> Result<()> {
+        // A forgetting explains its snapshot's end for ever, also where a note undid it for a time.
+        let was_forgotten = |id: &ObjectId| forgettings.iter().any(|it| it.forgetting.names(id));
+        self.high_water()
+            .snapshots(newest, |id| there.contains(id) || was_forgotten(id))
     }
 
     /// Which snapshots are forgotten, as far as that can be read.

@@ -14,6 +14,7 @@ mod catalog;
 mod create;
 mod facts;
 mod forgotten;
+mod high_water;
 mod keys;
 mod lease;
 mod marks;
@@ -66,6 +67,9 @@ pub struct Settings {
     pub pack_bytes: Option<usize>,
     /// Open and compare each finished pack before it is stored (REPOSITORY: seal, then open).
     pub verify_packs: bool,
+    /// Take what the storage shows for the newest, whatever was seen before: for who knows why it is older (a copy that
+    /// is brought back).
+    pub accept_rollback: bool,
 }
 
 impl Default for Settings {
@@ -75,6 +79,7 @@ impl Default for Settings {
             compression: Compression::Auto,
             pack_bytes: None,
             verify_packs: true,
+            accept_rollback: false,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::keys::{Config, OpenedSlot, Parameters, Password, Slot, choose};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
 use super::create::{get_named, no_id};
+use super::high_water::Marks;
 use super::{Inner, OWN_DOMAIN, Repo, Settings};
 
 /// Largest config, bytes.
@@ -38,7 +39,8 @@ impl Repo {
     /// Opens the repository in `storage` with a password.
     ///
     /// # Errors
-    /// [`Kind::NoRepository`], [`Kind::WrongPassword`], [`Kind::TooNew`], [`Kind::Corrupt`], and the storage's.
+    /// [`Kind::NoRepository`], [`Kind::WrongPassword`], [`Kind::TooNew`], [`Kind::Corrupt`], [`Kind::RolledBack`], and the
+    /// storage's.
     pub fn open(storage: Arc<dyn Storage>, password: &Password, settings: Settings) -> Result<Repo> {
         let mut doubts = Vec::new();
         let config = config(&*storage, &mut doubts)?;
@@ -50,6 +52,8 @@ impl Repo {
                 "keyring/{id}: no chain from the first keyring reaches it"
             ));
         }
+        let domain = Arc::clone(chosen.keyring.domain(OWN_DOMAIN)?);
+        Marks::of(&settings, &opened.anchor.repository, domain.cache_key()).keyring(&chosen.chain)?;
         let parameters = parameters(&config, &chosen.keyring, &opened, &mut doubts)?;
         let mut features = *chosen.keyring.features();
         for config in &config {
@@ -58,7 +62,7 @@ impl Repo {
         features.gate(Access::Read)?;
         let inner = Inner {
             id: opened.anchor.repository,
-            domain: Arc::clone(chosen.keyring.domain(OWN_DOMAIN)?),
+            domain,
             keyring: Arc::new(chosen.keyring),
             parameters,
             features,

@@ -39,6 +39,7 @@ pub fn exit_code(error: &Error) -> u8 {
         Kind::NotLevelDb => 20,
         Kind::NoConsistentCut => 21,
         Kind::Mismatch => 24,
+        Kind::RolledBack => 26,
         Kind::Interrupted => 130,
         _ => 1,
     }
@@ -62,6 +63,9 @@ pub fn advice(error: &Error) -> Option<&'static str> {
         Kind::Mismatch => {
             "keep the source, run `levault check --read-data`, and report this: it should not happen"
         }
+        Kind::RolledBack => {
+            "ask who keeps the repository; if an older copy was brought back on purpose, --accept-rollback goes on with it"
+        }
         Kind::Denied => "run as a user who may read the source and write the repository",
         _ => return None,
     })
@@ -82,6 +86,7 @@ mod tests {
             (Kind::NotLevelDb, 20),
             (Kind::NoConsistentCut, 21),
             (Kind::Mismatch, 24),
+            (Kind::RolledBack, 26),
             (Kind::Interrupted, 130),
         ] {
             assert_eq!(exit_code(&Error::new(kind, "x")), code, "{kind:?}");

@@ -57,6 +57,10 @@ pub struct Global {
     /// Keep no local cache
     #[arg(long, global = true)]
     pub no_cache: bool,
+    /// Go on with a repository that shows an older state than was seen from here before, and take that for the newest: for
+    /// who brought an older copy of it back
+    #[arg(long, global = true)]
+    pub accept_rollback: bool,
     /// Compression of what is stored
     #[arg(long, global = true, env = "LEVAULT_COMPRESSION", value_enum, default_value_t = CompressionArg::Auto)]
     pub compression: CompressionArg,

@@ -30,6 +30,7 @@ impl RestsOn<'_> {
         let proven = repo.clock().now();
         self.prove(repo)?;
         let id = repo.put_snapshot(snapshot)?;
+        repo.saw_snapshot((snapshot.counter, id));
         let took = repo.clock().now().0.saturating_sub(proven.0);
         if (0..=PROOF_HOLDS).contains(&took) {
             return Ok(id);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::clock::UnixNanos;
 use crate::error::{Kind, Result};
-use crate::facts::{About, Doubt, Forgotten, Note, Notes, Standing};
+use crate::facts::{About, Doubt, Forgotten, Note, Notes, Standing, StoredForgetting};
 use crate::id::ObjectId;
 use crate::repo::{Repo, StoredNotes, UnreadFact};
 use crate::storage::{Listed, ObjectKind, ObjectName};
@@ -18,6 +18,10 @@ const FROM_A_COPY: &str =
 /// What to do about a forgetting that cannot be read.
 const FORGOTTEN_FROM_A_COPY: &str = "bring it back from another copy of the repository; the snapshots it names count until \
      then, and nothing is pruned";
+
+/// What to do about a storage that shows an older state.
+const ROLLED_BACK_HELPS: &str = "ask who keeps the repository; if an older copy was brought back on purpose, \
+     --accept-rollback goes on with it";
 
 /// What to do about a suspect snapshot.
 const SUSPECT_HELPS: &str = "prefer a snapshot that is not suspect; if it must be this one, restore it and compare what \
@@ -46,6 +50,7 @@ pub struct Notice {
 pub struct Facts {
     notes: StoredNotes,
     unread: Vec<UnreadFact>,
+    forgettings: Vec<StoredForgetting>,
     /// Which snapshots do not count.
     pub forgotten: Forgotten,
 }
@@ -58,6 +63,7 @@ impl Facts {
         Ok(Self {
             forgotten: stored.standing(&notes.standing()),
             unread: stored.unread,
+            forgettings: stored.forgettings,
             notes,
         })
     }
@@ -71,6 +77,18 @@ impl Facts {
     pub fn forgotten_among(&self, listed: &[Listed]) -> u64 {
         let is_forgotten = |it: &&Listed| self.forgotten.of(&it.name.id).is_some();
         listed.iter().filter(is_forgotten).count() as u64
+    }
+
+    /// What was seen from here before is still there, or was forgotten.
+    pub fn check_seen(&self, repo: &Repo, listed: &[Listed], findings: &mut Findings) -> Result<()> {
+        let there = listed.iter().map(|snapshot| snapshot.name.id).collect();
+        match repo.see_snapshots(None, &there, &self.forgettings) {
+            Err(error) if error.kind() == Kind::RolledBack => {
+                findings.add("snapshots", error.to_string(), ROLLED_BACK_HELPS);
+                Ok(())
+            }
+            seen => seen,
+        }
     }
 
     /// Every fact opens, or is a finding; what people should know of them are notices.

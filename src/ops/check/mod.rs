@@ -91,6 +91,7 @@ impl Check {
         let listed = repo.storage().list(ObjectKind::Snapshot);
         let listed = listed.act(|| "list the snapshots")?;
         let facts = Facts::load(repo)?;
+        facts.check_seen(repo, &listed, &mut findings)?;
         outcome.notices = facts.check(&listed, &mut findings);
         let snapshots = snapshots::check(repo, &listed, &facts, &mut findings)?;
         outcome.forgotten = facts.forgotten_among(&listed);

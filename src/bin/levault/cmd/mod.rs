@@ -112,6 +112,7 @@ impl Run<'_> {
             compression: compression(self.global.compression),
             pack_bytes: self.global.pack_size.map(|mib| (mib as usize) << 20),
             verify_packs: !self.global.no_extra_verify,
+            accept_rollback: self.global.accept_rollback,
         })
     }
 
