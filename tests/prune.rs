@@ -598,3 +598,38 @@ fn what_a_stack_rested_on_is_kept_for_the_grace_although_it_was_marked_long_ago(
     scene.latest_is_right();
     scene.is_sound();
 }
+
+fn epochs(scene: &Scene) -> Vec<u32> {
+    let packs = scene.storage.list(ObjectKind::Pack).unwrap();
+    let epoch = |pack: &Listed| {
+        let header = scene.storage.get_range(pack.name, 12, 4).unwrap();
+        u32::from_le_bytes(header.try_into().unwrap())
+    };
+    packs.iter().map(epoch).collect()
+}
+
+#[test]
+fn after_a_rotation_packs_of_the_old_epoch_are_stored_again_if_that_is_wished() {
+    let mut scene = Scene::new();
+    scene.backup(0, 4_000);
+    scene.repo.rotate_keys().unwrap();
+    scene.repo = common::open(scene.storage.clone())
+        .unwrap()
+        .by_clock(scene.clock.clone());
+    assert_eq!(scene.prune().plan.repack, []);
+    let prune = Prune {
+        repack_outdated: true,
+        ..Prune::default()
+    };
+    let done = prune.run(&scene.repo, &Report::default()).unwrap();
+    assert!(!done.plan.repack.is_empty());
+    scene.clock.advance(73 * HOUR);
+    scene.prune();
+    let epochs = epochs(&scene);
+    assert!(
+        !epochs.is_empty() && epochs.iter().all(|epoch| *epoch == epochs[0] && *epoch > 1),
+        "{epochs:?}"
+    );
+    scene.latest_is_right();
+    scene.is_sound();
+}

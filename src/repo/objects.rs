@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::blob::SealedName;
 use crate::crypto::{Entropy, OsEntropy};
-use crate::envelope::{ObjectClass, object_id};
+use crate::envelope::{Header, ObjectClass, object_id};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::BlobId;
 use crate::id::ObjectId;
@@ -58,14 +58,17 @@ impl Repo {
 
     /// The key of a stored pack, from its header.
     pub(crate) fn pack_key(&self, id: &ObjectId) -> Result<PackKey> {
-        let name = ObjectName {
-            kind: ObjectKind::Pack,
-            id: *id,
-        };
-        PackKey::open(
-            self.keyring(),
-            &self.storage().get_range(name, 0, pack::HEADER_LEN)?,
-        )
+        PackKey::open(self.keyring(), &self.pack_header_bytes(id)?)
+    }
+
+    /// A stored pack's header, which nothing vouches for yet.
+    pub(crate) fn pack_header(&self, id: &ObjectId) -> Result<Header> {
+        Header::decode(&self.pack_header_bytes(id)?).act(|| ObjectName::new(ObjectKind::Pack, *id).path())
+    }
+
+    fn pack_header_bytes(&self, id: &ObjectId) -> Result<Vec<u8>> {
+        let name = ObjectName::new(ObjectKind::Pack, *id);
+        self.storage().get_range(name, 0, pack::HEADER_LEN)
     }
 
     pub(crate) fn put_segment(&self, segment: &Segment) -> Result<()> {

@@ -479,7 +479,11 @@ pub enum KeyVerb {
         slot: String,
     },
     /// Begin a new epoch of keys: what is stored from then on is sealed under it
-    Rotate,
+    Rotate {
+        /// Store again what is sealed under older epochs, as `prune --repack-outdated` does
+        #[arg(long)]
+        repack: bool,
+    },
     /// Add a random password and print it with what it takes to use it: for paper, in a safe
     ExportRecovery,
 }

@@ -167,6 +167,7 @@ fn packs(listed: &[Listed], marks: &[StoredMark], index: &IndexFacts) -> Vec<Pac
         live_bytes: 0,
         spare_copies: 0,
         needed: false,
+        outdated: false,
         retained: false,
     };
     let mut packs: Vec<_> = listed.iter().map(facts).collect();
@@ -223,6 +224,18 @@ impl Facts {
     /// True if a live snapshot needs the blob.
     pub fn is_live(&self, id: &BlobId) -> bool {
         is_in(&self.live, &self.blobs, id)
+    }
+
+    /// Finds our domain's packs that are sealed under another epoch than the newest, by their headers.
+    pub fn find_outdated(&mut self, repo: &Repo, report: &Report) -> Result<()> {
+        let newest = repo.keyring().newest().id;
+        let sound = |pack: &&mut PackFacts| pack.standing == Standing::Sound && pack.marked.is_none();
+        for pack in self.packs.iter_mut().filter(sound) {
+            report.go_on()?;
+            let header = repo.pack_header(&pack.id)?;
+            pack.outdated = header.domain == repo.domain_keys().id() && header.epoch != newest;
+        }
+        Ok(())
     }
 
     /// Snapshots that are forgotten, and may still be brought back.

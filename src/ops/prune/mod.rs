@@ -52,6 +52,8 @@ pub struct Prune {
     pub grace: Duration,
     /// Allows a grace under [`GRACE_MIN`]: for who knows that nothing else uses the repository.
     pub unsafe_grace: bool,
+    /// Packs that are sealed under an older epoch than the newest are stored again, whatever they waste.
+    pub repack_outdated: bool,
     /// Plans only.
     pub dry_run: bool,
 }
@@ -64,6 +66,7 @@ impl Default for Prune {
             repack_bytes_max: u64::MAX,
             grace: GRACE_DEFAULT,
             unsafe_grace: false,
+            repack_outdated: false,
             dry_run: false,
         }
     }
@@ -162,7 +165,10 @@ impl Prune {
     fn look(&self, repo: &Repo, report: &Report) -> Result<Seen> {
         let begun = repo.clock().now();
         let now = storage_now(repo)?;
-        let facts = gather(repo, now, self.grace_nanos(), report)?;
+        let mut facts = gather(repo, now, self.grace_nanos(), report)?;
+        if self.repack_outdated {
+            facts.find_outdated(repo, report)?;
+        }
         Ok(Seen { facts, now, begun })
     }
 

@@ -37,6 +37,8 @@ pub struct PackFacts {
     pub spare_copies: u64,
     /// Holds a blob that a live snapshot needs and no unmarked pack has.
     pub needed: bool,
+    /// Sealed under an older epoch than the newest, and to be stored again for it.
+    pub outdated: bool,
     /// Holds a blob that a snapshot needs which cannot be swept yet, and no unmarked pack has.
     pub retained: bool,
 }
@@ -106,7 +108,7 @@ pub fn plan(packs: &[PackFacts], limits: &Limits, now: UnixNanos) -> Plan {
                 plan.bytes_before += pack.len;
                 continue;
             }
-            None if pack.standing == Standing::Sound && !young => candidates.push(pack),
+            None if pack.standing == Standing::Sound && (!young || pack.outdated) => candidates.push(pack),
             None => {}
         }
         plan.bytes_before += pack.len;
@@ -124,8 +126,8 @@ impl PackFacts {
 }
 
 impl Plan {
-    /// What is stored again: the packs that waste most for what they hold, until little enough is wasted; and small ones,
-    /// of which increments leave many.
+    /// What is stored again: the packs that waste most for what they hold, until little enough is wasted; outdated ones; and
+    /// small ones, of which increments leave many.
     fn choose(&mut self, mut candidates: Vec<&PackFacts>, limits: &Limits) {
         let small = |pack: &PackFacts| pack.len < limits.pack_bytes / SMALL_SHARE;
         let merge = candidates.iter().filter(|pack| small(pack)).count() >= SMALL_COUNT;
@@ -136,7 +138,7 @@ impl Plan {
         for pack in candidates {
             let wasteful = self.bytes_unused_after > allowed && self.is_worth_while(pack);
             let fits = self.repack_bytes.saturating_add(pack.live_bytes) <= limits.repack_bytes_max;
-            if fits && (wasteful || merge && small(pack)) {
+            if fits && (pack.outdated || wasteful || merge && small(pack)) {
                 self.repack.push(pack.id);
                 self.repack_bytes += pack.live_bytes;
                 self.bytes_unused_after -= pack.unused();
@@ -183,6 +185,7 @@ mod tests {
             live_bytes,
             spare_copies: 0,
             needed: false,
+            outdated: false,
             retained: false,
         }
     }
@@ -250,6 +253,22 @@ mod tests {
         let small: Vec<_> = (0..16).map(|number| pack(number, 100, 99)).collect();
         assert_eq!(plan(&small, &limits(), NOW).repack.len(), 16);
         assert_eq!(plan(&small[1..], &limits(), NOW).repack.len(), 0);
+    }
+
+    #[test]
+    fn packs_of_an_older_epoch_are_stored_again_however_full() {
+        let full = pack(1, 1000, 990);
+        let outdated = PackFacts {
+            outdated: true,
+            ..pack(2, 1000, 990)
+        };
+        let packs = [full, outdated];
+        assert_eq!(numbers(&plan(&packs, &limits(), NOW).repack), [2]);
+        let little = Limits {
+            repack_bytes_max: 989,
+            ..limits()
+        };
+        assert_eq!(plan(&packs, &little, NOW).repack, []);
     }
 
     #[test]

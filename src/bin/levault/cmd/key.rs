@@ -19,7 +19,7 @@ pub fn run(run: &Run, verb: &KeyVerb) -> Result<Ending> {
         KeyVerb::Add(args) => add(run, args),
         KeyVerb::Passwd(args) => change(run, args),
         KeyVerb::Remove { slot } => remove(run, slot),
-        KeyVerb::Rotate => rotate(run),
+        KeyVerb::Rotate { repack } => rotate(run, *repack),
         KeyVerb::ExportRecovery => export_recovery(run),
     }
 }
@@ -58,9 +58,13 @@ fn remove(run: &Run, words: &str) -> Result<Ending> {
     }
 }
 
-fn rotate(run: &Run) -> Result<Ending> {
+fn rotate(run: &Run, repack: bool) -> Result<Ending> {
     run.open()?.rotate_keys()?;
-    told(run, "rotated", None)
+    let ended = told(run, "rotated", None)?;
+    if repack {
+        super::prune::repack_outdated(run)?;
+    }
+    Ok(ended)
 }
 
 fn told(run: &Run, what: &str, slot: Option<ObjectId>) -> Result<Ending> {

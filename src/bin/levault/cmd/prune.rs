@@ -37,6 +37,9 @@ pub struct PruneOptions {
     /// Allow a grace under 6 hours: nothing else may use the repository meanwhile
     #[arg(long)]
     unsafe_grace: bool,
+    /// Store packs again that are sealed under an older epoch of keys than the newest
+    #[arg(long)]
+    repack_outdated: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,12 +57,25 @@ pub fn run(run: &Run, args: &PruneArgs) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
+/// Stores everything again that is sealed under an older epoch, with the usual limits.
+pub fn repack_outdated(run: &Run) -> Result<()> {
+    let how = PruneOptions {
+        max_unused: MaxUnused::Share(0.05),
+        max_repack_size: None,
+        grace: levault::ops::prune::GRACE_DEFAULT,
+        unsafe_grace: false,
+        repack_outdated: true,
+    };
+    prune(run, &run.open()?, &how, false)
+}
+
 /// The same, on a repository that is open.
 pub fn prune(run: &Run, repo: &Repo, args: &PruneOptions, dry_run: bool) -> Result<()> {
     let mut prune = Prune {
         repack_bytes_max: args.max_repack_size.unwrap_or(u64::MAX),
         grace: args.grace,
         unsafe_grace: args.unsafe_grace,
+        repack_outdated: args.repack_outdated,
         dry_run,
         ..Prune::default()
     };
