@@ -103,7 +103,7 @@ fn passwords_are_added_changed_and_removed() {
     with("third", &["key", "remove", &other["id"].as_str().unwrap()[..8]]).ok();
     with("second", &["snapshots"]).exits(12);
     with("third", &["key", "remove", "nothing"]).exits(1);
-    with("third", &["key", "rotate"]).ok();
+    with("third", &["key", "rotate", "--repack"]).ok();
     let sheet = with("third", &["key", "export-recovery"]).ok().text();
     let line = sheet.lines().find(|line| line.starts_with("password")).unwrap();
     with(line.split_whitespace().nth(1).unwrap(), &["check", "--read-data"]).ok();

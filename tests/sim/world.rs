@@ -288,7 +288,16 @@ impl World {
         if self.databases[number].busy {
             return None;
         }
-        let count = 1 + self.dice.below(25) as u32;
+        let ripe = self.dice.once_in(5) && !self.databases[number].model.is_empty();
+        if ripe {
+            self.ripen();
+        }
+        // As it was, or nearly, so that all of it is known from packs that may go.
+        let count = if ripe {
+            self.dice.below(2) as u32
+        } else {
+            1 + self.dice.below(25) as u32
+        };
         let large = self.dice.once_in(3);
         let changes: Vec<_> = (0..count)
             .map(|_| {
@@ -300,7 +309,9 @@ impl World {
             })
             .collect();
         let database = &mut self.databases[number];
-        common::write(&database.path, &changes);
+        if !changes.is_empty() {
+            common::write(&database.path, &changes);
+        }
         for (key, value) in changes {
             match value {
                 Some(value) => drop(database.model.insert(key, value)),
@@ -394,7 +405,19 @@ impl World {
         let jobs = forget
             .into_iter()
             .chain([Job::Prune { skew }, Job::Prune { skew }]);
-        for job in jobs.collect::<Vec<_>>() {
+        self.at_once(jobs.collect());
+    }
+
+    /// Much is forgotten and marked, and the grace passes before the next prune.
+    fn ripen(&mut self) {
+        let forget = self.choose_forgotten();
+        let jobs = forget.into_iter().chain([Job::Prune { skew: 0 }]);
+        self.at_once(jobs.collect());
+        self.clock.advance(73 * HOUR);
+    }
+
+    fn at_once(&mut self, jobs: Vec<Job>) {
+        for job in jobs {
             self.start(job);
             let Some(process) = self.running.last().map(|running| running.process) else {
                 return;
