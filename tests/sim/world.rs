@@ -451,6 +451,7 @@ impl World {
     fn step_of(&self, process: usize) {
         let (dice, weather, told) = (&self.dice, self.weather, self.told);
         let clock = self.clock.now();
+        let died = Cell::new(false);
         self.sched.step(process, |call| {
             let verdict = match () {
                 () if weather.fails > 0 && dice.once_in(weather.fails) => {
@@ -464,8 +465,13 @@ impl World {
             if told {
                 eprintln!("{:.1} h process {process}: {} {verdict:?}", hours(clock), call.0);
             }
+            died.set(matches!(verdict, Verdict::Dies | Verdict::DiesAfter));
             verdict
         });
+        if died.get() {
+            let wrong = self.judge_records("behind a death");
+            self.known().wrong.extend(wrong);
+        }
     }
 
     fn collect(&mut self) {
@@ -482,20 +488,23 @@ impl World {
         }
     }
 
-    /// Every snapshot that was reported and that nobody began to forget restores to what it was made of.
-    fn judge(&mut self, when: &str) {
+    /// Every snapshot that was reported and that nobody began to forget restores to what it was made of: at any moment.
+    fn judge_records(&self, when: &str) -> Vec<String> {
         let reported = self.known().reported.clone();
-        let mut wrong = Vec::new();
-        for (id, reported) in reported {
-            if reported.state != State::Live {
-                continue;
-            }
-            match common::records(&self.repo, &id.to_hex()) {
-                Ok(found) if found == reported.model => {}
-                Ok(_) => wrong.push(format!("{when}: {} holds other records", id.short())),
-                Err(error) => wrong.push(format!("{when}: {}: {error}", id.short())),
-            }
-        }
+        let live = reported
+            .into_iter()
+            .filter(|(_, reported)| reported.state == State::Live);
+        let wrong = live.filter_map(|(id, reported)| match common::records(&self.repo, &id.to_hex()) {
+            Ok(found) if found == reported.model => None,
+            Ok(_) => Some(format!("{} holds other records", id.short())),
+            Err(error) => Some(format!("{}: {error}", id.short())),
+        });
+        let seed = self.seed;
+        wrong.map(|what| format!("seed {seed}: {when}: {what}")).collect()
+    }
+
+    fn judge(&mut self, when: &str) {
+        let mut wrong = self.judge_records(when);
         // Who dies may leave a snapshot that was never reported and is not whole, or an entry of a pack that is gone:
         // `check` tells of both, and nobody loses by them.
         if !self.deadly {
@@ -505,15 +514,12 @@ impl World {
                     found
                         .findings
                         .iter()
-                        .map(|finding| format!("{when}: check: {finding:?}")),
+                        .map(|finding| format!("seed {}: {when}: check: {finding:?}", self.seed)),
                 ),
-                Err(error) => wrong.push(format!("{when}: check: {error}")),
+                Err(error) => wrong.push(format!("seed {}: {when}: check: {error}", self.seed)),
             }
         }
-        let seed = self.seed;
-        self.known()
-            .wrong
-            .extend(wrong.into_iter().map(|what| format!("seed {seed}: {what}")));
+        self.known().wrong.extend(wrong);
     }
 }
 
