@@ -12,7 +12,7 @@
 //! | operations | [`ops`] | terminals, arguments, exit codes |
 //! | repository | [`repo`] | where data comes from or goes to |
 //! | edges | [`source`], [`target`], [`storage`], and `scratch` under the first two | one another; keys; what the bytes mean |
-//! | stages | [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`index`] [`run`] [`snapshot`] [`facts`] | files, sockets, threads of their own, clocks, randomness they were not handed |
+//! | stages | [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`parity`] [`index`] [`run`] [`snapshot`] [`facts`] | files, sockets, threads of their own, clocks, randomness they were not handed |
 //! | words | [`error`] [`id`] [`kind`] [`limits`] [`codec`] [`clock`] [`report`] | everything |
 //!
 //! Backing up and restoring from a program:
@@ -60,6 +60,8 @@ pub mod keys;
 pub mod blob;
 
 pub mod pack;
+
+pub mod parity;
 
 pub mod index;
 

@@ -143,3 +143,12 @@ pub const LABEL_BYTES_MAX: usize = 256;
 
 /// Most packs in one mark: 2.6 MB; of the largest packs 18 TB.
 pub const MARK_PACKS_MAX: usize = 1 << 16;
+
+/// Most data shards of one parity object: their hashes, twice, are 512 KiB; the largest pack has 4,400.
+pub const PARITY_DATA_SHARDS_MAX: usize = 1 << 14;
+
+/// Longest shard of a parity object, bytes.
+pub const PARITY_SHARD_BYTES_MAX: usize = 4 << 20;
+
+/// Largest parity object that is read, bytes: all of the largest pack once more, one shard and the hashes.
+pub const PARITY_BYTES_MAX: u64 = PACK_STORED_BYTES_MAX + (8 << 20);

@@ -12,8 +12,8 @@ const WORDS: &[&str] = &["clock", "codec", "error", "id", "kind", "limits", "rep
 
 /// Stages: each may use words and the stages named before it.
 const STAGES: &[&str] = &[
-    "leveldb", "record", "chunk", "compress", "crypto", "envelope", "keys", "blob", "pack", "index", "run",
-    "wal", "snapshot", "facts",
+    "leveldb", "record", "chunk", "compress", "crypto", "envelope", "keys", "blob", "pack", "parity",
+    "index", "run", "wal", "snapshot", "facts",
 ];
 
 /// Edges: the only ones that touch files; they do not know one another.

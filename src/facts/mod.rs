@@ -25,6 +25,7 @@ pub use standing::{Doubt, Notes, Standing};
 
 use crate::clock::UnixNanos;
 use crate::id::{ObjectId, TimelineId};
+use crate::parity::Share;
 use crate::snapshot::Run;
 
 /// One thing that was noted.
@@ -50,6 +51,8 @@ pub enum About {
     RestorePoint(RestorePoint),
     /// The store that the repository is kept in.
     Store(StoreNote),
+    /// What share of every pack there is to be parity for; none if there is to be none.
+    Parity(Option<Share>),
 }
 
 /// What may be said of a snapshot. Pin and unpin are about the same thing, and so are suspect and cleared.

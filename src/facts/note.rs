@@ -11,6 +11,7 @@ use crate::limits::{
     LABEL_BYTES_MAX, NOTE_REASON_BYTES_MAX, NOTE_TAG_BYTES_MAX, SEQUENCE_MAX, SNAPSHOT_SOURCES_MAX,
     SNAPSHOT_TAGS_MAX,
 };
+use crate::parity::Share;
 use crate::snapshot::body;
 
 /// The only version of note bodies so far.
@@ -26,7 +27,7 @@ pub fn encode(note: &Note) -> Result<Vec<u8>> {
     out.extend_from_slice(&note.when.0.to_le_bytes());
     let subject = match &note.about {
         About::Snapshot { id, .. } => id,
-        About::RestorePoint(_) | About::Store(_) => &NOBODY,
+        About::RestorePoint(_) | About::Store(_) | About::Parity(_) => &NOBODY,
     };
     out.extend_from_slice(&subject.0);
     encode_rest(&note.about, &mut out)?;
@@ -56,6 +57,7 @@ fn kind_of(about: &About) -> u8 {
         },
         About::RestorePoint(_) => 7,
         About::Store(_) => 8,
+        About::Parity(_) => 10,
     }
 }
 
@@ -70,6 +72,10 @@ fn encode_rest(about: &About, out: &mut Vec<u8>) -> Result<()> {
         About::Store(store) => {
             out.extend_from_slice(&store.abilities.0.to_le_bytes());
             put_prefixed(out, store.description.as_bytes());
+        }
+        About::Parity(share) => {
+            let share = share.map_or(0, Share::ten_thousandths);
+            out.extend_from_slice(&share.to_le_bytes());
         }
     }
     Ok(())
@@ -100,6 +106,7 @@ fn read(bytes: &[u8]) -> Result<Note> {
     let about = match kind {
         7 => About::RestorePoint(read_point(&mut reader)?),
         8 => About::Store(read_store(&mut reader)?),
+        10 => About::Parity(read_share(&mut reader)?),
         _ => About::Snapshot {
             id,
             said: read_said(kind, &mut reader)?,
@@ -156,6 +163,15 @@ fn read_store(reader: &mut Reader<'_>) -> Result<StoreNote> {
     }
 }
 
+fn read_share(reader: &mut Reader<'_>) -> Result<Option<Share>> {
+    match reader.u16()? {
+        0 => Ok(None),
+        share => Share::of_ten_thousand(share)
+            .map(Some)
+            .map_err(|error| error.as_kind(Kind::Corrupt)),
+    }
+}
+
 pub(super) fn read_text(reader: &mut Reader<'_>, max: usize, what: &str) -> Result<String> {
     let len = reader.len_varint(max, what)?;
     let text = std::str::from_utf8(reader.bytes(len)?);
@@ -175,6 +191,7 @@ fn check(note: &Note) -> Result<()> {
             Err(limit(format!("sequence number {} is none", point.sequence)))
         }
         About::RestorePoint(point) => within("name", &point.name, LABEL_BYTES_MAX),
+        About::Parity(_) => Ok(()),
         About::Store(store) => within("description", &store.description, NOTE_REASON_BYTES_MAX),
     }
 }

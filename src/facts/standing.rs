@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::{About, Note, Rebasings, RestorePoint, Said, StoreNote};
 use crate::clock::UnixNanos;
 use crate::id::{ObjectId, TimelineId};
+use crate::parity::Share;
 use crate::snapshot::Snapshot;
 
 /// What holds by the notes.
@@ -16,6 +17,7 @@ pub struct Notes {
     snapshots: BTreeMap<ObjectId, Standing>,
     points: BTreeMap<(TimelineId, String), RestorePoint>,
     store: Option<StoreNote>,
+    parity: Option<Share>,
 }
 
 /// What holds of one snapshot besides what it says itself.
@@ -113,6 +115,11 @@ impl Notes {
         self.store.as_ref()
     }
 
+    /// What share of every pack writers store parity for, if any.
+    pub fn parity(&self) -> Option<Share> {
+        self.parity
+    }
+
     fn say(&mut self, name: &ObjectId, note: &Note) {
         match &note.about {
             About::Snapshot { id, said } => {
@@ -123,6 +130,7 @@ impl Notes {
                 self.points.insert(key, point.clone());
             }
             About::Store(store) => self.store = Some(store.clone()),
+            About::Parity(share) => self.parity = *share,
         }
     }
 }

@@ -87,7 +87,7 @@ impl Repo {
 
 /// True if no retry helps. Anybody who can write to the storage can put an object there that is sealed under no key
 /// of ours, or too large: it must not keep readers from their data.
-fn is_unreadable(error: &Error) -> bool {
+pub(super) fn is_unreadable(error: &Error) -> bool {
     matches!(
         error.kind(),
         Kind::Corrupt | Kind::Torn | Kind::TooNew | Kind::WrongKey | Kind::Limit

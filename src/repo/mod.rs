@@ -20,6 +20,7 @@ mod lease;
 mod marks;
 mod notes;
 mod objects;
+mod parity;
 mod probe;
 mod read;
 mod unlock;
@@ -39,6 +40,7 @@ pub use marks::StoredMark;
 pub use notes::StoredNotes;
 pub use objects::{IndexFacts, Packs};
 pub(crate) use objects::{location_of, sealed_name};
+pub(crate) use parity::put_parity;
 pub use read::{BlobReader, Wanted};
 pub use unlock::SlotFacts;
 pub use write::{NewBlob, Store, Writer};
@@ -112,6 +114,7 @@ struct Inner {
     opened: OpenedSlot,
     settings: Settings,
     doubts: Vec<String>,
+    parity_notes: parity::ParityNotes,
 }
 
 impl Repo {

@@ -54,6 +54,7 @@ impl Repo {
             let id = listed.name.id;
             self.note(&id).map(|note| (id, note))
         })?;
+        self.inner.parity_notes.saw(&notes);
         Ok(StoredNotes { notes, unread })
     }
 }

@@ -182,8 +182,8 @@ impl Repo {
         Ok(self.packs(facts)?.sound)
     }
 
-    /// What an unindexed pack of our own domain holds, if its bytes are those that its name promises.
-    pub(super) fn orphan(&self, id: &ObjectId, len: u64) -> Result<Vec<PackedBlob>> {
+    /// What an unindexed pack of our own domain holds, and its bytes, if they are those that its name promises.
+    pub(super) fn orphan(&self, id: &ObjectId, len: u64) -> Result<(Vec<PackedBlob>, Vec<u8>)> {
         let name = ObjectName {
             kind: ObjectKind::Pack,
             id: *id,
@@ -200,7 +200,7 @@ impl Repo {
             return Err(Error::corrupt("another domain's, or of another length").act(name.path()));
         }
         match pack::read_directory(&key, &bytes, len)? {
-            Tail::Directory(directory) => Ok(directory),
+            Tail::Directory(directory) => Ok((directory, bytes)),
             Tail::Short { .. } => Err(Error::corrupt("the directory is longer than the pack")),
         }
     }

@@ -70,6 +70,7 @@ impl Repo {
             opened,
             settings,
             doubts,
+            parity_notes: super::parity::ParityNotes::default(),
         };
         Ok(Repo {
             inner: Arc::new(inner),

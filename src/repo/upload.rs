@@ -1,7 +1,7 @@
 //! A thread that names, verifies and stores closed packs, so that the CPU stages never wait for a disk's sync.
 //!
 //! ```text
-//! Writer --(bounded: 0)--> upload thread --name, verify, put_new--> storage
+//! Writer --(bounded: 0)--> upload thread --name, verify, put_new, parity--> storage
 //!        <--(unbounded: name, length, directory, the buffer to be filled again)--
 //! ```
 //! The channel's bound is the memory bound: one pack being stored, and a sender waits. The last packs get a thread
@@ -17,7 +17,10 @@ use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
 use crate::keys::Keyring;
 use crate::pack::{self, ClosedPack, PackedBlob};
+use crate::parity::Share;
 use crate::storage::{ObjectKind, ObjectName, Storage};
+
+use super::parity::store_parity;
 
 /// A pack that is durable.
 pub struct StoredPack {
@@ -44,17 +47,25 @@ struct Store {
     storage: Arc<dyn Storage>,
     /// Opens each pack before it is stored, if there is one.
     keyring: Option<Arc<Keyring>>,
+    /// The share of each pack that gets parity, if any.
+    parity: Option<Share>,
     done: Sender<StoredPack>,
 }
 
 impl Uploader {
     /// Starts the thread; each pack is first opened and compared with `keyring`, if there is one.
-    pub fn start(storage: Arc<dyn Storage>, keyring: Option<Arc<Keyring>>) -> Result<Self> {
+    /// Its parity, if there is to be any, is durable behind it and before it is reported as stored.
+    pub fn start(
+        storage: Arc<dyn Storage>,
+        keyring: Option<Arc<Keyring>>,
+        parity: Option<Share>,
+    ) -> Result<Self> {
         let (packs, waiting) = bounded(0);
         let (done, stored) = unbounded();
         let store = Arc::new(Store {
             storage,
             keyring,
+            parity,
             done,
         });
         Ok(Self {
@@ -155,6 +166,9 @@ impl Store {
         self.storage
             .put_new(name, &pack.bytes)
             .act(|| format!("store pack {}", pack.id.short()))?;
+        if let Some(share) = self.parity {
+            store_parity(&*self.storage, &pack.bytes, share)?;
+        }
         let stored = StoredPack {
             id: pack.id,
             len: pack.bytes.len() as u64,

@@ -24,9 +24,11 @@ use crate::error::{Act, Error, Kind, Result};
 use crate::id::{BlobId, ObjectId};
 use crate::index::{IndexEntry, Lookup, Segment, SegmentPack};
 use crate::pack::{PackBuilder, SealedBlob};
+use crate::parity::Share;
 use crate::report::Report;
 
 use super::objects::again_if_gone;
+use super::parity::store_parity;
 use super::upload::{StoredPack, Uploader};
 use super::{Repo, location_of};
 
@@ -98,6 +100,8 @@ pub struct Writer<'a> {
     pending: Pending,
     segment_begun: Instant,
     dry_run: bool,
+    /// The share of each pack that gets parity, if any.
+    parity: Option<Share>,
 }
 
 impl<'a> Writer<'a> {
@@ -126,6 +130,10 @@ impl<'a> Writer<'a> {
             .iter()
             .for_each(|what| report.notice(format!("{what}; what it indexed is stored again")));
         let packs = repo.packs(&facts)?;
+        let parity = match store {
+            Store::New => repo.parity_share()?,
+            Store::Nothing => None,
+        };
         let writer = Self {
             repo,
             report,
@@ -140,7 +148,9 @@ impl<'a> Writer<'a> {
             uploader: Uploader::start(
                 Arc::clone(repo.storage()),
                 repo.settings().verify_packs.then(|| Arc::clone(repo.keyring())),
+                parity,
             )?,
+            parity,
             pending: Pending::default(),
             segment_begun: Instant::now(),
             dry_run: store == Store::Nothing,
@@ -154,7 +164,10 @@ impl<'a> Writer<'a> {
         unindexed.truncate(ADOPTED_MAX);
         for (id, len) in unindexed {
             self.report.go_on()?;
-            if let Ok(directory) = self.repo.orphan(&id, len) {
+            if let Ok((directory, bytes)) = self.repo.orphan(&id, len) {
+                if let Some(share) = self.parity {
+                    store_parity(&**self.repo.storage(), &bytes, share)?;
+                }
                 let buffer = Vec::new();
                 self.index(StoredPack {
                     id,

@@ -91,7 +91,7 @@ pub enum Verb {
     VerifyDb(VerifyDbArgs),
     /// Make a repository
     #[command(alias = "repo-create")]
-    Init,
+    Init(crate::cmd::init::InitArgs),
     /// Save databases as one new snapshot
     #[command(alias = "create")]
     Backup(BackupArgs),
@@ -131,6 +131,8 @@ pub enum Verb {
     /// Give back the space of what no snapshot needs: marked now, deleted after the grace
     #[command(alias = "compact")]
     Prune(crate::cmd::prune::PruneArgs),
+    /// Mend what is damaged, as far as it can be; without --apply it is only said
+    Repair(RepairArgs),
     /// What is kept beside a database for its next backup; needs no repository
     Pins(PinsArgs),
     /// Passwords and keys
@@ -457,6 +459,20 @@ pub struct PinsOf {
     /// LevelDB directories, also such that are gone
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct RepairArgs {
+    #[command(subcommand)]
+    pub verb: RepairVerb,
+}
+
+#[derive(Subcommand)]
+pub enum RepairVerb {
+    /// Store parity beside packs that have none or too little, and beside all that are stored from then on
+    AddParity(crate::cmd::parity::AddParityArgs),
+    /// Put damaged packs right by their parity; needs no password
+    Heal(crate::cmd::parity::HealArgs),
 }
 
 #[derive(Args)]

@@ -158,7 +158,7 @@ fn gone<'a>(
 fn subject(note: &Note) -> Option<ObjectId> {
     match &note.about {
         About::Snapshot { id, .. } => Some(*id),
-        About::RestorePoint(_) | About::Store(_) => None,
+        About::RestorePoint(_) | About::Store(_) | About::Parity(_) => None,
     }
 }
 

@@ -55,6 +55,20 @@ impl Findings {
         }
     }
 
+    /// The objects something is wrong with, each once.
+    pub fn objects(&self) -> impl Iterator<Item = &str> {
+        let mut last = None;
+        let objects = self.by_object.keys().map(|(object, _)| object.as_str());
+        objects.filter(move |object| last.replace(*object) != Some(*object))
+    }
+
+    /// What helps with all that is wrong with an object, better known now.
+    pub fn advise(&mut self, object: &str, helps: &str) {
+        let found = self.by_object.iter_mut();
+        let of_object = found.filter(|((of, _), _)| of == object);
+        of_object.for_each(|(_, found)| found.helps = helps.into());
+    }
+
     /// All of them.
     pub fn finish(self) -> Vec<Finding> {
         let finding = |((object, what), mut found): ((String, String), Found)| {

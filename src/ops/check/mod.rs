@@ -18,6 +18,7 @@ mod facts;
 mod findings;
 mod objects;
 mod packs;
+mod parity;
 mod snapshots;
 mod trees;
 
@@ -79,6 +80,8 @@ pub struct CheckOutcome {
     pub bytes_read: u64,
     /// Blobs indexed.
     pub blobs: u64,
+    /// Packs that have parity.
+    pub packs_with_parity: u64,
 }
 
 impl Check {
@@ -105,6 +108,7 @@ impl Check {
             report,
         };
         trees::check(&ground, &snapshots, &mut findings, &mut outcome)?;
+        parity::check(repo, self.read, &mut findings, &mut outcome, report)?;
         outcome.findings = findings.finish();
         Ok(outcome)
     }

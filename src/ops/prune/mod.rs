@@ -18,10 +18,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::clock::UnixNanos;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Act, Error, Kind, Result};
 use crate::facts::{Mark, MarkedPack};
 use crate::id::ObjectId;
 use crate::limits::MARK_PACKS_MAX;
+use crate::ops::parity;
 use crate::repo::Repo;
 use crate::report::Report;
 
@@ -85,6 +86,10 @@ pub struct PruneOutcome {
     pub packs_marked: u64,
     /// See [`PruneOutcome::packs_marked`].
     pub bytes_marked: u64,
+    /// Parity objects deleted, because their packs are gone.
+    pub parity_deleted: u64,
+    /// Their bytes.
+    pub parity_bytes_deleted: u64,
 }
 
 impl Prune {
@@ -130,8 +135,24 @@ impl Prune {
                 outcome.swept.marks.extend(more.marks);
             }
         }
+        self.parity(repo, &mut outcome, report)?;
         self.tell_marked(repo, &mut outcome)?;
         Ok(outcome)
+    }
+
+    /// Deletes parity whose pack is gone, last of all: nothing ever needs it.
+    fn parity(&self, repo: &Repo, outcome: &mut PruneOutcome, report: &Report) -> Result<()> {
+        let storage = &**repo.storage();
+        let going = outcome.swept.packs.iter().map(|pack| pack.pack).collect();
+        for parity in parity::without_pack(storage, &going, report)? {
+            if !self.dry_run {
+                let deleted = storage.delete(parity.name());
+                deleted.act(|| format!("delete {}", parity.name()))?;
+            }
+            outcome.parity_deleted += 1;
+            outcome.parity_bytes_deleted += parity.len;
+        }
+        Ok(())
     }
 
     /// Deletes what is ripe; what there is then.

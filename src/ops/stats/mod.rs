@@ -22,6 +22,10 @@ pub struct Stats {
     pub blobs: u64,
     /// Bytes of all packs.
     pub stored_bytes: u64,
+    /// Parity objects beside the packs.
+    pub parity: u64,
+    /// Their bytes.
+    pub parity_bytes: u64,
     /// Stored bytes of all blobs, each once.
     pub blob_bytes: u64,
     /// Bytes of all blobs before compression.
@@ -107,6 +111,7 @@ pub fn stats(repo: &Repo, only: Option<&StoredSnapshot>, report: &Report) -> Res
     }
     let lookup = repo.lookup()?;
     let listed = repo.storage().list(ObjectKind::Pack)?;
+    let parity = repo.storage().list(ObjectKind::Parity)?;
     let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;
     let reader = BlobReader::new(repo, &lookup);
     let source = Recent::new(&reader);
@@ -115,6 +120,8 @@ pub fn stats(repo: &Repo, only: Option<&StoredSnapshot>, report: &Report) -> Res
         packs: listed.len() as u64,
         blobs: blobs.len() as u64,
         stored_bytes: listed.iter().map(|pack| pack.len).sum(),
+        parity: parity.len() as u64,
+        parity_bytes: parity.iter().map(|parity| parity.len).sum(),
         blob_bytes: blobs.stored_bytes(),
         plain_bytes: blobs.plain_bytes(),
         snapshots: by_snapshot(&snapshots, shares)?,

@@ -98,6 +98,7 @@ fn summary(outcome: &CheckOutcome) -> Value {
         "blobs": outcome.blobs,
         "bytes_read": outcome.bytes_read,
         "packs_read": outcome.packs_read,
+        "packs_with_parity": outcome.packs_with_parity,
     })
 }
 

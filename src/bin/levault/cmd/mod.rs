@@ -7,8 +7,9 @@ mod diff;
 mod find;
 mod forget;
 mod history;
-mod init;
+pub mod init;
 mod key;
+pub mod parity;
 mod pins;
 pub mod prune;
 mod read;
@@ -46,7 +47,7 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
     match cli.verb {
         Verb::Capture(args) => capture::run(&run, &args),
         Verb::VerifyDb(args) => verify_db::run(&run, &args),
-        Verb::Init => init::run(&run),
+        Verb::Init(args) => init::run(&run, &args),
         Verb::Backup(args) => backup::run(&run, &args),
         Verb::Snapshots(args) => snapshots::run(&run, &args),
         Verb::Ls(args) => read::ls(&run, &args),
@@ -64,6 +65,7 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Check(args) => check::run(&run, &args),
         Verb::Stats(args) => stats::run(&run, &args),
         Verb::Prune(args) => prune::run(&run, &args),
+        Verb::Repair(args) => parity::run(&run, &args.verb),
         Verb::Pins(args) => pins::run(&run, &args),
         Verb::Key(args) => key::run(&run, &args.verb),
         Verb::Version => version::run(&run),

@@ -106,6 +106,8 @@ fn tell(run: &Run, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -
         "bytes_unused_after": plan.bytes_unused_after,
         "packs_marked": outcome.packs_marked,
         "bytes_marked": outcome.bytes_marked,
+        "parity_deleted": outcome.parity_deleted,
+        "parity_bytes_deleted": outcome.parity_bytes_deleted,
         "grace_seconds": args.grace.as_secs(),
     }))?;
     let would = if dry_run { "would be " } else { "" };
@@ -122,6 +124,13 @@ fn tell(run: &Run, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -
             "{would}stored anew {:>11}  of records in {} stacks that hide many",
             bytes(again),
             outcome.rebased.len()
+        ))?;
+    }
+    if outcome.parity_deleted > 0 {
+        let size = bytes(outcome.parity_bytes_deleted);
+        say(format!(
+            "{would}deleted     {size:>12}  {} parity objects of packs that are gone",
+            outcome.parity_deleted
         ))?;
     }
     say(format!(

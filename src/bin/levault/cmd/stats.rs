@@ -23,6 +23,11 @@ pub fn run(run: &Run, args: &StatsArgs) -> Result<Ending> {
         .say(format!("{} packs, {} blobs", stats.packs, stats.blobs))?;
     run.output
         .say(format!("stored       {:>12}", bytes(stats.stored_bytes)))?;
+    if stats.parity > 0 {
+        let (size, count) = (bytes(stats.parity_bytes), stats.parity);
+        run.output
+            .say(format!("parity       {size:>12}  besides, {count} objects"))?;
+    }
     run.output.say(format!(
         "plain        {:>12}  (compression {:.2})",
         bytes(stats.plain_bytes),
@@ -69,6 +74,8 @@ fn to_json(stats: &Stats) -> Value {
         "message_type": "summary",
         "snapshots_count": stats.snapshots.len(),
         "total_size": stats.stored_bytes,
+        "parity_count": stats.parity,
+        "parity_size": stats.parity_bytes,
         "total_uncompressed_size": stats.plain_bytes,
         "total_blob_count": stats.blobs,
         "compression_ratio": stats.compression_ratio(),

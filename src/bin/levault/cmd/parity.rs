@@ -1,0 +1,179 @@
+//! `repair add-parity` and `repair heal`: parity beside the packs, and packs put right by it.
+
+use clap::Args;
+use levault::error::Result;
+use levault::ops::heal::{Heal, HealOutcome, find_pack};
+use levault::ops::parity::{AddParity, AddedParity};
+use levault::parity::Share;
+use levault::storage::LocalStorage;
+use serde_json::{Value, json};
+
+use super::Run;
+use crate::advice::Ending;
+use crate::args::RepairVerb;
+use crate::output::bytes;
+use crate::progress::watch;
+
+#[derive(Args)]
+pub struct AddParityArgs {
+    /// For bursts of damage up to this share of a pack (default: the repository's own, else 5%); none: store no more
+    #[arg(long, value_name = "SHARE", value_parser = wish)]
+    share: Option<Wish>,
+    /// Do it
+    #[arg(long)]
+    apply: bool,
+}
+
+/// How much parity there is to be.
+#[derive(Clone, Copy)]
+enum Wish {
+    None,
+    Share(Share),
+}
+
+fn wish(words: &str) -> Result<Wish, String> {
+    match words {
+        "none" => Ok(Wish::None),
+        share => share.parse().map(Wish::Share),
+    }
+}
+
+#[derive(Args)]
+pub struct HealArgs {
+    /// Only these (names or their beginnings)
+    #[arg(value_name = "PACK")]
+    packs: Vec<String>,
+    /// Do it
+    #[arg(long)]
+    apply: bool,
+}
+
+/// Which of them.
+pub fn run(run: &Run, verb: &RepairVerb) -> Result<Ending> {
+    match verb {
+        RepairVerb::AddParity(args) => add(run, args),
+        RepairVerb::Heal(args) => heal(run, args),
+    }
+}
+
+fn add(run: &Run, args: &AddParityArgs) -> Result<Ending> {
+    let repo = run.open()?;
+    let share = match args.share {
+        Some(Wish::None) => return stop(run, &repo, args.apply),
+        Some(Wish::Share(share)) => Some(share),
+        None => None,
+    };
+    let add = AddParity {
+        share,
+        dry_run: !args.apply,
+    };
+    let added = watch(run.output, run.report, || add.run(&repo, run.report))?;
+    run.output.emit(&added_json(&added, !args.apply))?;
+    let size = bytes(added.bytes);
+    let line = match args.apply {
+        true => format!("{size} of parity stored beside {} packs", added.packs_without),
+        false => format!(
+            "{size} of parity would be stored beside {} packs; --apply does it",
+            added.packs_without
+        ),
+    };
+    run.output.say(format!(
+        "{line}; {} packs in all, {} of each",
+        added.packs, added.share
+    ))?;
+    for id in &added.damaged {
+        run.output.warn(&format!(
+            "pack {} is damaged and got none; see `levault check --read-data`",
+            id.short()
+        ));
+    }
+    Ok(if added.damaged.is_empty() {
+        Ending::Done
+    } else {
+        Ending::Incomplete
+    })
+}
+
+/// What there is stays; what is stored from now on gets none.
+fn stop(run: &Run, repo: &levault::repo::Repo, apply: bool) -> Result<Ending> {
+    if apply {
+        repo.put_parity_share(None)?;
+    }
+    run.output
+        .emit(&json!({"message_type": "summary", "dry_run": !apply, "share": null}))?;
+    run.output.say(match apply {
+        true => "no more parity is stored; what there is stays as long as its packs",
+        false => "no more parity would be stored; --apply does it",
+    })?;
+    Ok(Ending::Done)
+}
+
+fn added_json(added: &AddedParity, dry_run: bool) -> Value {
+    json!({
+        "message_type": "summary",
+        "dry_run": dry_run,
+        "share": added.share.to_string(),
+        "packs": added.packs,
+        "packs_without": added.packs_without,
+        "parity_bytes": added.bytes,
+        "parity_replaced": added.replaced,
+        "packs_damaged": added.damaged.iter().map(|id| id.to_hex()).collect::<Vec<_>>(),
+    })
+}
+
+fn heal(run: &Run, args: &HealArgs) -> Result<Ending> {
+    let storage = LocalStorage::open(&run.repository()?)?;
+    let packs = args.packs.iter();
+    let heal = Heal {
+        packs: packs
+            .map(|words| find_pack(&storage, words, run.report))
+            .collect::<Result<_>>()?,
+        dry_run: !args.apply,
+    };
+    let outcome = watch(run.output, run.report, || heal.run(&storage, run.report))?;
+    tell_healed(run, args.apply, &outcome)?;
+    // What could be healed and was not is damaged still.
+    let is_well = outcome.hopeless.is_empty() && (args.apply || outcome.healed.is_empty());
+    Ok(if is_well {
+        Ending::Done
+    } else {
+        Ending::CheckFailed
+    })
+}
+
+fn tell_healed(run: &Run, apply: bool, outcome: &HealOutcome) -> Result<()> {
+    let word = if apply { "healed" } else { "can be healed" };
+    for healed in &outcome.healed {
+        let (object, what) = (healed.object.path(), &healed.what);
+        run.output
+            .emit(&json!({"message_type": "healed", "object": object, "what": what, "dry_run": !apply}))?;
+        run.output.say(format!("{word}: {object}: {what}"))?;
+    }
+    for hopeless in &outcome.hopeless {
+        let (object, what) = (hopeless.object.path(), &hopeless.what);
+        run.output
+            .emit(&json!({"message_type": "error", "object": object, "what": what}))?;
+        if !run.output.json {
+            eprintln!("error: {object}: {what}");
+        }
+    }
+    run.output.emit(&json!({
+        "message_type": "summary",
+        "dry_run": !apply,
+        "packs": outcome.packs,
+        "bytes_read": outcome.bytes_read,
+        "healed": outcome.healed.len(),
+        "num_errors": outcome.hopeless.len(),
+    }))?;
+    run.output.say(format!(
+        "read {} packs, {}; {} {word}, {} cannot be",
+        outcome.packs,
+        bytes(outcome.bytes_read),
+        outcome.healed.len(),
+        outcome.hopeless.len()
+    ))?;
+    match apply || outcome.healed.is_empty() {
+        true => Ok(()),
+        false => run.output.say("--apply heals them"),
+    }
+}

@@ -1,0 +1,276 @@
+//! Heal: damaged packs rebuilt from their parity, without a key.
+//!
+//! ```text
+//! pack ── hashes to its name? ── yes ──▶ its parity objects: damaged ones are made again from the pack
+//!              │ no
+//!              ▼
+//! what can be read of it + parity object ──mend──▶ bytes that have its name ──▶ Storage::heal
+//! ```
+//! Nothing wrong can be written: [`Storage::heal`] takes bytes only under the name that they hash to. So it may run
+//! beside backups and prunes, it may be stopped anywhere, and a second run finds nothing to do. A pack that a sweep
+//! deletes meanwhile may come back by it, as one that nothing indexes, which the next prune takes.
+
+use std::collections::HashSet;
+
+use crate::envelope::{ObjectClass, object_id, parse_one};
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::ObjectId;
+use crate::index;
+use crate::limits::{OBJECT_BYTES_MAX, PACK_STORED_BYTES_MAX, PARITY_BYTES_MAX};
+use crate::parity::{Mended, Parity, encode_as};
+use crate::report::Report;
+use crate::storage::{ObjectKind, ObjectName, Storage};
+
+use super::parity::{Parities, StoredParity};
+
+/// So much is read at once of an object that cannot be read whole: a bad sector costs no more.
+const PIECE: usize = 64 << 10;
+
+/// What to heal.
+#[derive(Clone, Debug)]
+pub struct Heal {
+    /// These packs; all that are listed, and those that the index names and that are gone, if there are none.
+    pub packs: Vec<ObjectId>,
+    /// Looks only.
+    pub dry_run: bool,
+}
+
+/// What was healed, or could be, and what not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealOutcome {
+    /// Packs that were looked at.
+    pub packs: u64,
+    /// Bytes read of packs and parity.
+    pub bytes_read: u64,
+    /// Objects that were put back, or could be.
+    pub healed: Vec<Healed>,
+    /// Objects that could not be healed, and why.
+    pub hopeless: Vec<Hopeless>,
+}
+
+/// An object with its right bytes again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Healed {
+    /// The pack, or a parity object.
+    pub object: ObjectName,
+    /// What was wrong with it.
+    pub what: String,
+}
+
+/// An object that is damaged still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hopeless {
+    /// The pack, or a parity object.
+    pub object: ObjectName,
+    /// What is wrong with it, and why it could not be healed.
+    pub what: String,
+}
+
+impl Heal {
+    /// Reads the packs, and heals those that are damaged.
+    ///
+    /// # Errors
+    /// A storage that cannot be listed or written; [`Kind::Interrupted`].
+    pub fn run(&self, storage: &dyn Storage, report: &Report) -> Result<HealOutcome> {
+        let mut healing = Healing {
+            storage,
+            parities: Parities::load(storage, report)?,
+            chosen: !self.packs.is_empty(),
+            dry_run: self.dry_run,
+            outcome: HealOutcome::default(),
+        };
+        for pack in self.wanted(storage)? {
+            report.go_on()?;
+            let before = healing.outcome.bytes_read;
+            healing.pack(&pack)?;
+            report.bytes_done.add(healing.outcome.bytes_read - before);
+        }
+        if self.packs.is_empty() {
+            healing.headless();
+        }
+        Ok(healing.outcome)
+    }
+
+    fn wanted(&self, storage: &dyn Storage) -> Result<Vec<ObjectId>> {
+        if !self.packs.is_empty() {
+            return Ok(self.packs.clone());
+        }
+        let indexed = indexed(storage)?;
+        let listed = storage.list(ObjectKind::Pack).act(|| "list the packs")?;
+        let mut packs: Vec<_> = listed.iter().map(|pack| pack.name.id).chain(indexed).collect();
+        packs.sort_unstable();
+        packs.dedup();
+        Ok(packs)
+    }
+}
+
+/// The pack whose name begins with `words`: one that is stored, or that parity is stored of.
+pub fn find_pack(storage: &dyn Storage, words: &str, report: &Report) -> Result<ObjectId> {
+    if let Some(id) = ObjectId::from_hex(words) {
+        return Ok(id);
+    }
+    let listed = storage.list(ObjectKind::Pack).act(|| "list the packs")?;
+    let parities = Parities::load(storage, report)?;
+    let stored = listed.iter().map(|pack| pack.name.id);
+    let all: HashSet<_> = stored.chain(parities.by_pack.keys().copied()).collect();
+    let fits = |id: &&ObjectId| !words.is_empty() && id.to_hex().starts_with(words);
+    let mut fitting = all.iter().filter(fits);
+    match (fitting.next(), fitting.next()) {
+        (Some(id), None) => Ok(*id),
+        (None, _) => Err(Error::new(
+            Kind::NotFound,
+            format!("no pack's name begins with {words:?}"),
+        )),
+        (Some(_), Some(_)) => Err(Error::new(
+            Kind::Usage,
+            format!("more than one pack's name begins with {words:?}"),
+        )),
+    }
+}
+
+/// Packs that the live index segments name in the clear. (Packs that only parity names were swept.)
+fn indexed(storage: &dyn Storage) -> Result<HashSet<ObjectId>> {
+    let (mut packs, mut replaced) = (Vec::new(), HashSet::new());
+    for listed in storage.list(ObjectKind::Index).act(|| "list the index")? {
+        let bytes = match storage.get(listed.name, OBJECT_BYTES_MAX) {
+            Ok(bytes) if object_id(&bytes) == listed.name.id => bytes,
+            // Merged meanwhile, or damaged: that is for others to heal.
+            _ => continue,
+        };
+        let header =
+            parse_one(ObjectClass::Index, &bytes).and_then(|parts| index::decode_header(parts.clear));
+        if let Ok((named, supersedes, _)) = header {
+            replaced.extend(supersedes);
+            packs.push((listed.name.id, named));
+        }
+    }
+    let live = packs.into_iter().filter(|(id, _)| !replaced.contains(id));
+    Ok(live.flat_map(|(_, named)| named).map(|pack| pack.pack).collect())
+}
+
+struct Healing<'a> {
+    storage: &'a dyn Storage,
+    parities: Parities,
+    /// Packs were named: one that is missing is wanted, whatever the index says.
+    chosen: bool,
+    dry_run: bool,
+    outcome: HealOutcome,
+}
+
+impl Healing<'_> {
+    fn pack(&mut self, id: &ObjectId) -> Result<()> {
+        let name = ObjectName::new(ObjectKind::Pack, *id);
+        let parities = self.parities.of_pack(id).to_vec();
+        let longest = parities.iter().map(|parity| parity.head.geometry.len()).max();
+        let (stored, unreadable) = self.read(name, PACK_STORED_BYTES_MAX, longest.unwrap_or_default());
+        self.outcome.packs += 1;
+        let wrong = match (&stored, &unreadable) {
+            (Some(stored), None) if object_id(stored) == *id => {
+                return parities.iter().try_for_each(|parity| self.parity(parity, stored));
+            }
+            (Some(_), None) => "does not hash to its name".to_owned(),
+            // Swept meanwhile.
+            (None, None) if !self.chosen && !indexed(self.storage)?.contains(id) => return Ok(()),
+            (None, None) => "is missing".to_owned(),
+            (_, Some(error)) => error.to_string(),
+        };
+        match self.mend(&parities, stored.as_deref().unwrap_or_default()) {
+            Ok(mended) => {
+                let what = format!("{wrong}; {} shards computed anew", mended.shards);
+                self.put(name, &mended.bytes, what)?;
+                parities
+                    .iter()
+                    .try_for_each(|parity| self.parity(parity, &mended.bytes))
+            }
+            Err(error) => {
+                let what = format!("{wrong}; {error}");
+                self.outcome.hopeless.push(Hopeless { object: name, what });
+                Ok(())
+            }
+        }
+    }
+
+    /// By whichever parity object can do it.
+    fn mend(&mut self, parities: &[StoredParity], stored: &[u8]) -> Result<Mended> {
+        let mut why = Error::new(Kind::NotFound, "it has no parity");
+        for parity in parities {
+            let geometry = &parity.head.geometry;
+            let (object, unreadable) = self.read(parity.name(), PARITY_BYTES_MAX, geometry.object_len());
+            let mended = match (&object, unreadable) {
+                (Some(object), _) => Parity::open(object).and_then(|parity| parity.mend(stored)),
+                (None, Some(error)) => Err(error),
+                (None, None) => continue,
+            };
+            match mended {
+                Ok(mended) => return Ok(mended),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    /// A parity object of a pack that is whole.
+    fn parity(&mut self, parity: &StoredParity, pack: &[u8]) -> Result<()> {
+        let name = parity.name();
+        let (object, unreadable) = self.read(name, PARITY_BYTES_MAX, 0);
+        let what = match (object, unreadable) {
+            (Some(object), None) if object_id(&object) == parity.id => return Ok(()),
+            // A prune took it meanwhile.
+            (None, None) => return Ok(()),
+            (_, Some(error)) => error.to_string(),
+            (Some(_), None) => "does not hash to its name".to_owned(),
+        };
+        match encode_as(pack, &parity.head.pack, parity.head.geometry) {
+            Ok(object) if object_id(&object) == parity.id => {
+                self.put(name, &object, format!("{what}; made again from its pack"))
+            }
+            Ok(_) => self.give_up(name, what),
+            Err(error) => self.give_up(name, format!("{what}; {error}")),
+        }
+    }
+
+    fn give_up(&mut self, object: ObjectName, what: String) -> Result<()> {
+        let what = format!("{what}; `levault repair add-parity` makes another");
+        self.outcome.hopeless.push(Hopeless { object, what });
+        Ok(())
+    }
+
+    /// Parity that nobody can tell the pack of.
+    fn headless(&mut self) {
+        for (id, what) in std::mem::take(&mut self.parities.unreadable) {
+            let object = ObjectName::new(ObjectKind::Parity, id);
+            // What cannot be put right here is told, not returned.
+            let _ = self.give_up(object, what);
+        }
+    }
+
+    fn put(&mut self, object: ObjectName, bytes: &[u8], what: String) -> Result<()> {
+        if !self.dry_run {
+            let healed = self.storage.heal(object, bytes);
+            healed.act(|| format!("put {} back", object.path()))?;
+        }
+        self.outcome.healed.push(Healed { object, what });
+        Ok(())
+    }
+
+    /// What can be read of an object, and why not all; nothing of one that is not there. Of one that cannot be read whole
+    /// or is longer than any, `len` bytes are read in pieces, with zeroes for those that cannot be read.
+    fn read(&mut self, name: ObjectName, len_max: u64, len: usize) -> (Option<Vec<u8>>, Option<Error>) {
+        let read = match self.storage.get(name, len_max) {
+            Ok(bytes) => (Some(bytes), None),
+            Err(error) if error.kind() == Kind::NotFound => (None, None),
+            Err(error) => {
+                let mut bytes = vec![0; len];
+                for (number, piece) in bytes.chunks_mut(PIECE).enumerate() {
+                    let offset = (number * PIECE) as u64;
+                    if let Ok(read) = self.storage.get_range(name, offset, piece.len()) {
+                        piece.copy_from_slice(&read);
+                    }
+                }
+                (Some(bytes), Some(error))
+            }
+        };
+        self.outcome.bytes_read += read.0.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        read
+    }
+}

@@ -1,0 +1,299 @@
+//! Parity beside the packs (docs/decisions/0009-parity.md): which packs have it, and making it for those that have not.
+//!
+//! Parity objects are named by their content like all others, not by their pack: whose parity one is stands in its
+//! head, and reading all heads is one small read an object. Only who needs to know does that: `check`, `repair`, and a
+//! prune that deleted packs. A backup never does.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::envelope::object_id;
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::ObjectId;
+use crate::limits::{PACK_STORED_BYTES_MAX, PARITY_BYTES_MAX};
+use crate::parity::{self, HEAD_OFFSET, Head, Share};
+use crate::repo::{Repo, put_parity};
+use crate::report::Report;
+use crate::storage::{Listed, ObjectKind, ObjectName, Storage};
+
+/// A parity object, by its head.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredParity {
+    /// Its name.
+    pub id: ObjectId,
+    /// Bytes stored.
+    pub len: u64,
+    /// Whose it is, and how it is cut.
+    pub head: Head,
+}
+
+impl StoredParity {
+    /// As the storage calls it.
+    pub fn name(&self) -> ObjectName {
+        ObjectName::new(ObjectKind::Parity, self.id)
+    }
+}
+
+/// All parity objects, by their heads.
+#[derive(Clone, Debug, Default)]
+pub struct Parities {
+    /// By pack; the one that heals most is first.
+    pub by_pack: HashMap<ObjectId, Vec<StoredParity>>,
+    /// Those of which neither head can be read, and why.
+    pub unreadable: Vec<(ObjectId, String)>,
+    /// Bytes of all.
+    pub bytes: u64,
+}
+
+impl Parities {
+    /// Reads the heads of all. No key is needed.
+    pub fn load(storage: &dyn Storage, report: &Report) -> Result<Self> {
+        let listed = storage.list(ObjectKind::Parity).act(|| "list the parity")?;
+        Self::of(storage, &listed, report)
+    }
+
+    fn of(storage: &dyn Storage, listed: &[Listed], report: &Report) -> Result<Self> {
+        let mut all = Self::default();
+        for listed in listed {
+            report.go_on()?;
+            match head(storage, listed) {
+                Ok(head) => {
+                    let stored = StoredParity {
+                        id: listed.name.id,
+                        len: listed.len,
+                        head,
+                    };
+                    all.by_pack.entry(head.pack).or_default().push(stored);
+                }
+                Err(error) if error.kind() == Kind::NotFound => continue,
+                Err(error) => all.unreadable.push((listed.name.id, error.to_string())),
+            }
+            all.bytes += listed.len;
+        }
+        for parities in all.by_pack.values_mut() {
+            parities.sort_by_key(|parity| (std::cmp::Reverse(parity.head.geometry.burst()), parity.id));
+        }
+        Ok(all)
+    }
+
+    /// What there is for a pack.
+    pub fn of_pack(&self, pack: &ObjectId) -> &[StoredParity] {
+        self.by_pack.get(pack).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The first head, or the last one if that cannot be read.
+fn head(storage: &dyn Storage, listed: &Listed) -> Result<Head> {
+    let at = |offset| {
+        let bytes = storage.get_range(listed.name, offset, Head::LEN)?;
+        Head::decode(&bytes)
+    };
+    at(HEAD_OFFSET as u64).or_else(|error| match listed.len.checked_sub(Head::LEN as u64) {
+        Some(back) => at(back).map_err(|_| error),
+        None => Err(error),
+    })
+}
+
+/// What there is of parity, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Packs that are listed.
+    pub packs: u64,
+    /// Those that have parity.
+    pub packs_with_parity: u64,
+    /// Parity objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Parity objects that are damaged, and how.
+    pub damaged: Vec<(ObjectName, String)>,
+}
+
+/// How much of the parity objects is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadParity {
+    /// Their heads.
+    Heads,
+    /// Every byte.
+    All,
+}
+
+/// Looks at all parity objects. No key is needed. Parity of packs that are gone is not looked at: a prune takes it.
+pub fn status(storage: &dyn Storage, read: ReadParity, report: &Report) -> Result<Status> {
+    // Before the packs: each parity object's pack was there before it.
+    let parities = Parities::load(storage, report)?;
+    let packs = storage.list(ObjectKind::Pack).act(|| "list the packs")?;
+    let unreadable = parities.unreadable.iter();
+    let mut status = Status {
+        packs: packs.len() as u64,
+        objects: (parities.by_pack.values().map(Vec::len).sum::<usize>() + parities.unreadable.len()) as u64,
+        bytes: parities.bytes,
+        damaged: unreadable
+            .map(|(id, what)| (ObjectName::new(ObjectKind::Parity, *id), what.clone()))
+            .collect(),
+        ..Status::default()
+    };
+    for pack in &packs {
+        let parities = parities.of_pack(&pack.name.id);
+        status.packs_with_parity += u64::from(!parities.is_empty());
+        for parity in parities {
+            report.go_on()?;
+            if let Err(error) = is_whole(storage, parity, read)
+                && error.kind() != Kind::NotFound
+            {
+                status.damaged.push((parity.name(), error.to_string()));
+            }
+        }
+    }
+    status.damaged.sort();
+    Ok(status)
+}
+
+fn is_whole(storage: &dyn Storage, parity: &StoredParity, read: ReadParity) -> Result<()> {
+    let wanted = parity.head.geometry.object_len() as u64;
+    if parity.len != wanted {
+        return Err(Error::corrupt(format!(
+            "{} bytes long instead of {wanted}",
+            parity.len
+        )));
+    }
+    match read {
+        ReadParity::Heads => Ok(()),
+        ReadParity::All if object_id(&storage.get(parity.name(), PARITY_BYTES_MAX)?) == parity.id => Ok(()),
+        ReadParity::All => Err(Error::corrupt(
+            "the stored bytes do not hash to the object's name",
+        )),
+    }
+}
+
+/// Parity to be made for packs that have none, or too little.
+#[derive(Clone, Copy, Debug)]
+pub struct AddParity {
+    /// For which share of each pack; the repository's own if there is one, else [`Share::DEFAULT`].
+    pub share: Option<Share>,
+    /// Counts only.
+    pub dry_run: bool,
+}
+
+/// What was made, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddedParity {
+    /// For which share of each pack.
+    pub share: Share,
+    /// Packs that may be counted on.
+    pub packs: u64,
+    /// Those that had too little parity or none.
+    pub packs_without: u64,
+    /// Bytes of the parity objects made for them.
+    pub bytes: u64,
+    /// Parity objects for a smaller share, which went.
+    pub replaced: u64,
+    /// Packs that are damaged: there is no parity of a pack that is not whole.
+    pub damaged: Vec<ObjectId>,
+}
+
+impl AddParity {
+    /// Makes it, and notes the share: what is stored from then on gets parity as it is stored.
+    ///
+    /// Packs that are marked, or that no segment names, are let be: the first are to go, the others are their writer's.
+    pub fn run(&self, repo: &Repo, report: &Report) -> Result<AddedParity> {
+        repo.may_write()?;
+        let kept = repo.parity_share()?;
+        let share = self.share.or(kept).unwrap_or(Share::DEFAULT);
+        let parities = Parities::load(&**repo.storage(), report)?;
+        let mut packs: Vec<_> = repo.sound_packs(&repo.index_facts()?)?.into_iter().collect();
+        packs.sort_unstable();
+        let mut added = AddedParity {
+            share,
+            packs: packs.len() as u64,
+            packs_without: 0,
+            bytes: 0,
+            replaced: 0,
+            damaged: Vec::new(),
+        };
+        if kept != Some(share) && !self.dry_run {
+            repo.put_parity_share(Some(share))?;
+        }
+        packs.retain(|(id, len)| !is_enough(parities.of_pack(id), share, *len));
+        report.bytes_total.add(packs.iter().map(|(_, len)| len).sum());
+        for (id, len) in packs {
+            report.go_on()?;
+            self.add(repo, (&id, len), parities.of_pack(&id), &mut added)?;
+            report.bytes_done.add(len);
+        }
+        Ok(added)
+    }
+
+    fn add(
+        &self,
+        repo: &Repo,
+        (id, len): (&ObjectId, u64),
+        smaller: &[StoredParity],
+        added: &mut AddedParity,
+    ) -> Result<()> {
+        added.packs_without += 1;
+        if self.dry_run {
+            added.bytes += parity::Geometry::plan(len, added.share)?.object_len() as u64;
+            return Ok(());
+        }
+        let storage = &**repo.storage();
+        let name = ObjectName::new(ObjectKind::Pack, *id);
+        let pack = match storage.get(name, PACK_STORED_BYTES_MAX) {
+            // Swept meanwhile.
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            pack => pack.act(|| name.path())?,
+        };
+        if object_id(&pack) != *id {
+            added.damaged.push(*id);
+            return Ok(());
+        }
+        let object = parity::encode(&pack, added.share)?;
+        let new = put_parity(storage, &object)?;
+        added.bytes += object.len() as u64;
+        // The new one is durable, and heals all that they do.
+        for old in smaller.iter().filter(|old| old.id != new) {
+            storage
+                .delete(old.name())
+                .act(|| format!("delete {}", old.name()))?;
+            added.replaced += 1;
+        }
+        Ok(())
+    }
+}
+
+/// True if some parity heals a burst of the share. One that is not of its length is none.
+fn is_enough(parities: &[StoredParity], share: Share, len: u64) -> bool {
+    parities.iter().any(|parity| {
+        let geometry = &parity.head.geometry;
+        geometry.len() as u64 == len
+            && geometry.object_len() as u64 == parity.len
+            && geometry.burst() as u64 >= share.of(len)
+    })
+}
+
+/// Parity whose pack is gone, or is in `going`. Empty, without a look at any head, if nothing is `going` and there are no
+/// more parity objects than packs: what is left then goes with the next packs.
+pub fn without_pack(
+    storage: &dyn Storage,
+    going: &HashSet<ObjectId>,
+    report: &Report,
+) -> Result<Vec<StoredParity>> {
+    // Before the packs: each parity object's pack was there before it.
+    let listed = storage.list(ObjectKind::Parity).act(|| "list the parity")?;
+    if listed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let packs = storage.list(ObjectKind::Pack).act(|| "list the packs")?;
+    if going.is_empty() && listed.len() <= packs.len() {
+        return Ok(Vec::new());
+    }
+    let there: HashSet<_> = packs.iter().map(|pack| pack.name.id).collect();
+    let stays = |pack: &ObjectId| there.contains(pack) && !going.contains(pack);
+    let parities = Parities::of(storage, &listed, report)?;
+    let by_pack = parities.by_pack.into_iter();
+    let mut gone: Vec<_> = by_pack
+        .filter(|(pack, _)| !stays(pack))
+        .flat_map(|(_, parities)| parities)
+        .collect();
+    gone.sort_by_key(|parity| parity.id);
+    Ok(gone)
+}
