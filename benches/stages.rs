@@ -3,6 +3,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use levault::chunk::Cutter;
+use levault::parity::{Parity, Share, encode as encode_parity};
 use levault::record::{SetDigestAcc, StreamDigester, put_element};
 use levault::run::{LeafCutter, LeafDraft, LeafReader, encode_leaf, set_digest};
 use std::hint::black_box;
@@ -113,5 +114,32 @@ fn decode(leaf: &[u8]) -> usize {
     bytes
 }
 
-criterion_group!(benches, stages);
+/// A full pack that does not compress: its parity, its hash beside that, and a burst healed.
+fn parity(criterion: &mut Criterion) {
+    let mut pack = vec![0; levault::limits::PACK_BYTES_DEFAULT];
+    blake3::Hasher::new().finalize_xof().fill(&mut pack);
+    let mut group = criterion.benchmark_group("parity");
+    group
+        .throughput(Throughput::Bytes(pack.len() as u64))
+        .sample_size(10);
+    group.bench_function("BLAKE3", |bench| bench.iter(|| blake3::hash(black_box(&pack))));
+    for percent in [1, 5, 20, 100] {
+        let share = Share::of_ten_thousand(percent * 100).expect("a share");
+        group.bench_function(format!("encode {share}"), |bench| {
+            bench.iter(|| encode_parity(black_box(&pack), share).expect("parity"));
+        });
+    }
+    let object = encode_parity(&pack, Share::DEFAULT).expect("parity");
+    let mut damaged = pack.clone();
+    damaged[1 << 20..(1 << 20) + (1 << 20)].fill(0);
+    group.bench_function("heal 1 MiB", |bench| {
+        bench.iter(|| {
+            Parity::open(&object)
+                .and_then(|parity| parity.mend(&damaged))
+                .expect("healed")
+        });
+    });
+}
+
+criterion_group!(benches, stages, parity);
 criterion_main!(benches);

@@ -6,6 +6,7 @@ use crate::document::{assert_example, example};
 use crate::error::Kind;
 use crate::id::BlobId;
 use crate::limits::*;
+use crate::parity::Share;
 use crate::run::{ChildRef, Root};
 
 const DOCUMENT: &str = include_str!("../../docs/format/11-facts.md");
@@ -57,6 +58,8 @@ fn all_kinds() -> Vec<Note> {
         ),
         of(About::RestorePoint(point(SEQUENCE_MAX, "before the move"))),
         of(About::Store(store)),
+        of(About::Parity(None)),
+        of(About::Parity(Some(Share::WHOLE))),
     ]
 }
 
@@ -137,8 +140,11 @@ fn every_bit_of_a_note_carries_something() {
 
 #[test]
 fn an_unknown_version_kind_or_ability_is_too_new_and_names_what_to_install() {
-    let store = all_kinds().pop().unwrap();
-    for (note, at, byte) in [(documented(), 0, 2), (documented(), 1, 10), (store, 42, 0x20)] {
+    let store = all_kinds()
+        .into_iter()
+        .find(|note| matches!(note.about, About::Store(_)))
+        .unwrap();
+    for (note, at, byte) in [(documented(), 0, 2), (documented(), 1, 11), (store, 42, 0x20)] {
         let mut bytes = encode(&note).unwrap();
         bytes[at] = byte;
         let error = decode(&bytes).unwrap_err();
@@ -189,6 +195,7 @@ fn what_passes_a_limit_is_neither_written_nor_read() {
         (head(1, 1), &b"\x02\x01b\x01a"[..]),
         (head(1, 1), b"\x81\x02"),
         (head(1, 1), b"\x01\x81\x02"),
+        (head(10, 0), b"\x11\x27"),
         (head(2, 0), b""),
         (head(4, 1), b"\x81\x20"),
         (head(4, 1), b"\x81\x00x"),
@@ -297,12 +304,16 @@ fn undelete_restore_points_and_store_are_told_as_last_said() {
         note(1, About::RestorePoint(point(9, "b"))),
         note(1, store("old")),
         note(2, store("new")),
+        note(1, About::Parity(Some(Share::WHOLE))),
+        note(2, About::Parity(None)),
+        note(3, About::Parity(Some(Share::DEFAULT))),
     ]);
     assert_in_any_order(&notes, |all| {
         let found = all.store().unwrap();
         all.of(&ObjectId([1; 32])).unwrap().undeleted == Some((UnixNanos(10), ObjectId([0; 32])))
             && all.restore_points().eq([&point(8, "a"), &point(9, "b")])
             && found.description == "new"
+            && all.parity() == Some(Share::DEFAULT)
             && found.abilities.has(Ability::ModificationTimes)
             && !found.abilities.has(Ability::CreateIfAbsent)
     });
@@ -310,7 +321,7 @@ fn undelete_restore_points_and_store_are_told_as_last_said() {
 
 proptest! {
     #[test]
-    fn noise_behind_any_kind_never_panics_and_has_one_encoding(kind in 0u8..10, noise in prop::collection::vec(any::<u8>(), 0..120)) {
+    fn noise_behind_any_kind_never_panics_and_has_one_encoding(kind in 0u8..12, noise in prop::collection::vec(any::<u8>(), 0..120)) {
         let bytes = [&[1, kind][..], &noise].concat();
         if let Ok(note) = decode(&bytes) {
             prop_assert_eq!(encode(&note).unwrap(), bytes);

@@ -16,6 +16,7 @@ use levault::leveldb::name::FileName;
 use levault::leveldb::table::Table;
 use levault::leveldb::version::VersionEdit;
 use levault::pack::{directory, scan_directory};
+use levault::parity::Parity;
 use levault::record::Elements;
 use levault::run::{LeafReader, Node, Patch};
 use levault::snapshot::body;
@@ -47,6 +48,7 @@ pub fn accepts(target: &str, data: &[u8]) -> bool {
         "run_node" => Node::decode(data).is_ok(),
         "run_patch" => patch_of(data).is_some_and(|(_, patch)| Patch::decode(patch).is_ok()),
         "mark" => facts::mark::decode(data).is_ok(),
+        "parity" => Parity::open(data).is_ok(),
         "forgotten" => facts::forgetting::decode(data).is_ok(),
         "chunk_list" => ChunkList::decode_blob(data).is_ok(),
         "snapshot_body" => body::decode(data).is_ok(),

@@ -55,4 +55,5 @@ pub const TARGETS: &[Target] = &[
     ("note", note),
     ("mark", mark),
     ("forgotten", forgotten),
+    ("parity", parity),
 ];

@@ -1,0 +1,114 @@
+//! Parity beside the packs: what is stored, what heals, what is refused, and what a crash leaves.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod crash;
+mod hostile;
+mod life;
+#[path = "../support/mod.rs"]
+mod support;
+mod tool;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use levault::id::ObjectId;
+use levault::ops::check::{Check, CheckOutcome, ReadData};
+use levault::ops::heal::{Heal, HealOutcome};
+use levault::ops::parity::{ReadParity, status};
+use levault::parity::Share;
+use levault::repo::Repo;
+use levault::report::Report;
+use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
+
+/// A repository that keeps parity, with one snapshot.
+struct Scene {
+    dir: tempfile::TempDir,
+    storage: Arc<MemoryStorage>,
+    repo: Repo,
+}
+
+fn share(words: &str) -> Share {
+    words.parse().unwrap()
+}
+
+impl Scene {
+    fn new(words: &str) -> Self {
+        let storage = Arc::new(MemoryStorage::default());
+        let repo = common::create(storage.clone()).unwrap();
+        repo.put_parity_share(Some(share(words))).unwrap();
+        let scene = Self {
+            dir: tempfile::tempdir().unwrap(),
+            storage,
+            repo,
+        };
+        common::fill(&scene.db(), 400, 300);
+        common::backup(&scene.repo, &scene.db()).unwrap();
+        scene
+    }
+
+    fn db(&self) -> PathBuf {
+        self.dir.path().join("db")
+    }
+
+    fn names(&self, kind: ObjectKind) -> Vec<ObjectName> {
+        self.storage
+            .list(kind)
+            .unwrap()
+            .iter()
+            .map(|listed| listed.name)
+            .collect()
+    }
+
+    /// The largest pack, and its bytes.
+    fn pack(&self) -> (ObjectName, Vec<u8>) {
+        let listed = self.storage.list(ObjectKind::Pack).unwrap();
+        let name = listed.iter().max_by_key(|listed| listed.len).unwrap().name;
+        (name, self.storage.get(name, u64::MAX).unwrap())
+    }
+
+    fn heal(&self) -> HealOutcome {
+        heal(&*self.storage, &[])
+    }
+
+    fn check(&self) -> CheckOutcome {
+        Check { read: ReadData::All }
+            .run(&self.repo, &Report::default())
+            .unwrap()
+    }
+
+    #[track_caller]
+    fn is_sound(&self) {
+        let findings = self.check().findings;
+        assert!(findings.is_empty(), "{findings:?}");
+        assert_eq!(
+            self.heal(),
+            HealOutcome {
+                healed: vec![],
+                hopeless: vec![],
+                ..self.heal()
+            }
+        );
+    }
+}
+
+/// Without a key.
+fn heal(storage: &dyn Storage, packs: &[ObjectId]) -> HealOutcome {
+    let heal = Heal {
+        packs: packs.to_vec(),
+        dry_run: false,
+    };
+    heal.run(storage, &Report::default()).unwrap()
+}
+
+fn is_covered(storage: &dyn Storage, what: &str) {
+    let status = status(storage, ReadParity::All, &Report::default()).unwrap();
+    assert_eq!(status.packs, status.packs_with_parity, "{what}");
+    assert!(status.damaged.is_empty(), "{what}: {:?}", status.damaged);
+}
+
+fn flip(bytes: &mut [u8], at: std::ops::Range<usize>) {
+    bytes[at].iter_mut().for_each(|byte| *byte ^= 0xa5);
+}
