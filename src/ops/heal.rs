@@ -23,8 +23,8 @@ use crate::storage::{ObjectKind, ObjectName, Storage};
 
 use super::parity::{Parities, StoredParity};
 
-/// So much is read at once of an object that cannot be read whole: a bad sector costs no more.
-const PIECE: usize = 64 << 10;
+/// So much is read at once of an object that cannot be read whole: a disk's bad sector costs no more.
+const PIECE: usize = 4 << 10;
 
 /// What to heal.
 #[derive(Clone, Debug)]
@@ -224,23 +224,26 @@ impl Healing<'_> {
             Ok(object) if object_id(&object) == parity.id => {
                 self.put(name, &object, format!("{what}; made again from its pack"))
             }
-            Ok(_) => self.give_up(name, what),
-            Err(error) => self.give_up(name, format!("{what}; {error}")),
+            Ok(_) => {
+                self.give_up(name, what);
+                Ok(())
+            }
+            Err(error) => {
+                self.give_up(name, format!("{what}; {error}"));
+                Ok(())
+            }
         }
     }
 
-    fn give_up(&mut self, object: ObjectName, what: String) -> Result<()> {
+    fn give_up(&mut self, object: ObjectName, what: String) {
         let what = format!("{what}; `levault repair add-parity` makes another");
         self.outcome.hopeless.push(Hopeless { object, what });
-        Ok(())
     }
 
     /// Parity that nobody can tell the pack of.
     fn headless(&mut self) {
-        for (id, what) in std::mem::take(&mut self.parities.unreadable) {
-            let object = ObjectName::new(ObjectKind::Parity, id);
-            // What cannot be put right here is told, not returned.
-            let _ = self.give_up(object, what);
+        for unread in std::mem::take(&mut self.parities.unreadable) {
+            self.give_up(ObjectName::new(ObjectKind::Parity, unread.id), unread.what);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
 use crate::limits::{PACK_STORED_BYTES_MAX, PARITY_BYTES_MAX};
 use crate::parity::{self, HEAD_OFFSET, Head, Share};
-use crate::repo::{Repo, put_parity};
+use crate::repo::{Repo, UnreadFact, put_parity};
 use crate::report::Report;
 use crate::storage::{Listed, ObjectKind, ObjectName, Storage};
 
@@ -39,7 +39,7 @@ pub struct Parities {
     /// By pack; the one that heals most is first.
     pub by_pack: HashMap<ObjectId, Vec<StoredParity>>,
     /// Those of which neither head can be read, and why.
-    pub unreadable: Vec<(ObjectId, String)>,
+    pub unreadable: Vec<UnreadFact>,
     /// Bytes of all.
     pub bytes: u64,
 }
@@ -65,7 +65,11 @@ impl Parities {
                     all.by_pack.entry(head.pack).or_default().push(stored);
                 }
                 Err(error) if error.kind() == Kind::NotFound => continue,
-                Err(error) => all.unreadable.push((listed.name.id, error.to_string())),
+                Err(error) => all.unreadable.push(UnreadFact {
+                    id: listed.name.id,
+                    kind: error.kind(),
+                    what: error.to_string(),
+                }),
             }
             all.bytes += listed.len;
         }
@@ -81,16 +85,22 @@ impl Parities {
     }
 }
 
-/// The first head, or the last one if that cannot be read.
+/// The first head, or the last one if that cannot be read. Of two errors the one that is no damage is told: it may pass.
 fn head(storage: &dyn Storage, listed: &Listed) -> Result<Head> {
     let at = |offset| {
         let bytes = storage.get_range(listed.name, offset, Head::LEN)?;
         Head::decode(&bytes)
     };
-    at(HEAD_OFFSET as u64).or_else(|error| match listed.len.checked_sub(Head::LEN as u64) {
-        Some(back) => at(back).map_err(|_| error),
-        None => Err(error),
+    at(HEAD_OFFSET as u64).or_else(|front| {
+        let Some(back) = listed.len.checked_sub(Head::LEN as u64) else {
+            return Err(front);
+        };
+        at(back).map_err(|back| if is_damage(&front) { back } else { front })
     })
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Corrupt | Kind::Torn)
 }
 
 /// What there is of parity, and what is wrong with it.
@@ -128,7 +138,12 @@ pub fn status(storage: &dyn Storage, read: ReadParity, report: &Report) -> Resul
         objects: (parities.by_pack.values().map(Vec::len).sum::<usize>() + parities.unreadable.len()) as u64,
         bytes: parities.bytes,
         damaged: unreadable
-            .map(|(id, what)| (ObjectName::new(ObjectKind::Parity, *id), what.clone()))
+            .map(|unread| {
+                (
+                    ObjectName::new(ObjectKind::Parity, unread.id),
+                    unread.what.clone(),
+                )
+            })
             .collect(),
         ..Status::default()
     };
@@ -185,7 +200,7 @@ pub struct AddedParity {
     pub packs_without: u64,
     /// Bytes of the parity objects made for them.
     pub bytes: u64,
-    /// Parity objects for a smaller share, which went.
+    /// Parity objects that went: those for a smaller share, and those of which neither head can be read.
     pub replaced: u64,
     /// Packs that are damaged: there is no parity of a pack that is not whole.
     pub damaged: Vec<ObjectId>,
@@ -215,10 +230,14 @@ impl AddParity {
         }
         packs.retain(|(id, len)| !is_enough(parities.of_pack(id), share, *len));
         report.bytes_total.add(packs.iter().map(|(_, len)| len).sum());
+        let mut made = HashSet::new();
         for (id, len) in packs {
             report.go_on()?;
-            self.add(repo, (&id, len), parities.of_pack(&id), &mut added)?;
+            made.extend(self.add(repo, (&id, len), parities.of_pack(&id), &mut added)?);
             report.bytes_done.add(len);
+        }
+        if !self.dry_run {
+            added.replaced += remove_headless(repo, &parities, &made)?;
         }
         Ok(added)
     }
@@ -229,22 +248,22 @@ impl AddParity {
         (id, len): (&ObjectId, u64),
         smaller: &[StoredParity],
         added: &mut AddedParity,
-    ) -> Result<()> {
+    ) -> Result<Option<ObjectId>> {
         added.packs_without += 1;
         if self.dry_run {
             added.bytes += parity::Geometry::plan(len, added.share)?.object_len() as u64;
-            return Ok(());
+            return Ok(None);
         }
         let storage = &**repo.storage();
         let name = ObjectName::new(ObjectKind::Pack, *id);
         let pack = match storage.get(name, PACK_STORED_BYTES_MAX) {
             // Swept meanwhile.
-            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
             pack => pack.act(|| name.path())?,
         };
         if object_id(&pack) != *id {
             added.damaged.push(*id);
-            return Ok(());
+            return Ok(None);
         }
         let object = parity::encode(&pack, added.share)?;
         let new = put_parity(storage, &object)?;
@@ -256,8 +275,23 @@ impl AddParity {
                 .act(|| format!("delete {}", old.name()))?;
             added.replaced += 1;
         }
-        Ok(())
+        Ok(Some(new))
     }
+}
+
+/// Parity that nobody can tell the pack of heals nothing, and every sound pack has another now. What a later program may
+/// understand stays, and what could not be read just now.
+fn remove_headless(repo: &Repo, parities: &Parities, made: &HashSet<ObjectId>) -> Result<u64> {
+    let unreadable = parities.unreadable.iter();
+    let headless = unreadable.filter(|unread| is_damage(&unread.error()));
+    let mut removed = 0;
+    for unread in headless.filter(|unread| !made.contains(&unread.id)) {
+        let name = ObjectName::new(ObjectKind::Parity, unread.id);
+        let deleted = repo.storage().delete(name);
+        deleted.act(|| format!("delete {}", name.path()))?;
+        removed += 1;
+    }
+    Ok(removed)
 }
 
 /// True if some parity heals a burst of the share. One that is not of its length is none.

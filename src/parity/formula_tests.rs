@@ -26,7 +26,7 @@ struct Field {
 impl Field {
     fn new() -> Self {
         let of_bits = |symbol: u16| {
-            let bits = (0..16).filter(|bit| symbol >> bit & 1 == 1);
+            let bits = (0..16).filter(|bit| (symbol >> bit) & 1 == 1);
             bits.fold(0, |sum, bit| sum ^ BASIS[bit])
         };
         let element: Vec<u16> = (0..=u16::MAX).map(of_bits).collect();
@@ -44,8 +44,8 @@ impl Field {
         );
         let mut sum = 0;
         for bit in 0..16 {
-            sum ^= left * u32::from(right >> bit & 1);
-            left = left << 1 ^ (left >> 15) * POLYNOMIAL;
+            sum ^= left * u32::from((right >> bit) & 1);
+            left = (left << 1) ^ ((left >> 15) * POLYNOMIAL);
         }
         self.symbol[sum as usize]
     }
@@ -151,11 +151,11 @@ fn restore_by_formula(
         let by = field.inverse(rows[column].0[column]);
         let scale = |row: &[u16]| row.iter().map(|x| field.product(by, *x)).collect::<Vec<_>>();
         let (left, right) = (scale(&rows[column].0), scale(&rows[column].1));
-        for row in 0..rows.len() {
-            let factor = rows[row].0[column];
-            if row != column {
-                add(field, &mut rows[row].0, factor, &left);
-                add(field, &mut rows[row].1, factor, &right);
+        for (number, row) in rows.iter_mut().enumerate() {
+            let factor = row.0[column];
+            if number != column {
+                add(field, &mut row.0, factor, &left);
+                add(field, &mut row.1, factor, &right);
             }
         }
         rows[column] = (left, right);

@@ -81,7 +81,10 @@ impl<'a> Parity<'a> {
             .ok_or_else(|| Error::new(Kind::Torn, "a parity object ends within its head"))
             .and_then(Head::decode)
             .or_else(|error| match bytes.last_chunk::<{ Head::LEN }>() {
-                Some(back) => Head::decode(back).map_err(|_| error),
+                Some(back) => Head::decode(back).map_err(|back| match back.kind() {
+                    Kind::TooNew => back,
+                    _ => error,
+                }),
                 None => Err(error),
             })?;
         let bytes = Stored {

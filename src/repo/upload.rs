@@ -4,7 +4,8 @@
 //! Writer --(bounded: 0)--> upload thread --name, verify, put_new, parity--> storage
 //!        <--(unbounded: name, length, directory, the buffer to be filled again)--
 //! ```
-//! The channel's bound is the memory bound: one pack being stored, and a sender waits. The last packs get a thread
+//! The channel's bound is the memory bound: one pack being stored (with its parity, if there is any: that share of it
+//! again), and a sender waits. The last packs get a thread
 //! each: no others take their place, and the end of a backup waits for one sync, not for one after the other. The
 //! first error ends its thread; every later send fails and the writer asks for the error.
 

@@ -93,7 +93,7 @@ fn lies_heal_nothing_and_keep_nobody_from_healing() {
         .collect();
     assert!(heal(&*storage, &[name.id]).healed.is_empty(), "it is whole");
 
-    storage.corrupt(name, |bytes| flip(bytes, 3_000..6_000));
+    storage.corrupt(name, |bytes| flip(bytes, 3_000..4_000));
     let damaged = storage.get(name, u64::MAX).unwrap();
     let swapped = lies[5];
     let outcome = heal(&*storage, &[name.id]);
