@@ -15,6 +15,7 @@ pub mod prune;
 pub mod read;
 mod recent;
 pub mod remark;
+pub mod repair;
 pub mod restore;
 pub mod selection;
 pub mod series;

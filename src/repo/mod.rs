@@ -11,6 +11,7 @@
 //! 4. Names are hashes of stored bytes or random: nothing rests on the store's create-if-absent.
 
 mod catalog;
+mod config;
 mod create;
 mod facts;
 mod forgotten;

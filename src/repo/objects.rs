@@ -32,6 +32,8 @@ pub struct IndexFacts {
     pub replaced: Vec<ObjectId>,
     /// Segments whose bytes are damaged, and how: what only they know of cannot be found.
     pub unreadable: Vec<String>,
+    /// Their names.
+    pub damaged: Vec<ObjectId>,
 }
 
 /// Packs as they are listed.
@@ -109,7 +111,10 @@ impl Repo {
         let (mut replaced, mut read) = (HashSet::new(), Vec::new());
         for listed in self.storage().list(ObjectKind::Index).act(|| "list the index")? {
             match self.segment_packs(&listed.name.id) {
-                Err(error) if is_damage(&error) => facts.unreadable.push(error.to_string()),
+                Err(error) if is_damage(&error) => {
+                    facts.unreadable.push(error.to_string());
+                    facts.damaged.push(listed.name.id);
+                }
                 Err(error) => return Err(error),
                 Ok((packs, supersedes)) => {
                     replaced.extend(supersedes);

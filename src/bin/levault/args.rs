@@ -125,6 +125,8 @@ pub enum Verb {
     Unprotect(TheseArgs),
     /// Prove that what is stored can be restored
     Check(CheckArgs),
+    /// Put a damaged repository in order, step by step; nothing is done without --apply
+    Repair(crate::cmd::repair::RepairArgs),
     /// Say what uses the space
     #[command(alias = "info")]
     Stats(StatsArgs),

@@ -13,7 +13,7 @@ const FROM_A_COPY: &str =
 
 /// What to do about a damaged index segment.
 const REINDEX: &str =
-    "its packs may be whole: keep them, and back up again so that their data is indexed anew";
+    "run `levault repair index --apply`: what it said is read from the packs again";
 
 /// The index, as far as it can be read.
 pub struct Index {

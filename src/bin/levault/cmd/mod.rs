@@ -13,6 +13,7 @@ mod pins;
 pub mod prune;
 mod read;
 mod remark;
+pub mod repair;
 mod restore;
 mod select;
 mod snapshots;
@@ -62,6 +63,7 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Protect(args) => remark::protect(&run, &args),
         Verb::Unprotect(args) => remark::unprotect(&run, &args),
         Verb::Check(args) => check::run(&run, &args),
+        Verb::Repair(args) => repair::run(&run, &args),
         Verb::Stats(args) => stats::run(&run, &args),
         Verb::Prune(args) => prune::run(&run, &args),
         Verb::Pins(args) => pins::run(&run, &args),
