@@ -143,3 +143,6 @@ pub const LABEL_BYTES_MAX: usize = 256;
 
 /// Most packs in one mark: 2.6 MB; of the largest packs 18 TB.
 pub const MARK_PACKS_MAX: usize = 1 << 16;
+
+/// Most blobs in one note on bad ones: 3.3 MB.
+pub const BAD_BLOBS_MAX: usize = 100_000;

@@ -7,6 +7,7 @@
 
 mod audit;
 mod database;
+mod doubts;
 mod files;
 mod fold;
 mod hooks;

@@ -12,6 +12,7 @@
 
 pub mod config;
 pub mod index;
+pub mod packs;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::ObjectId;

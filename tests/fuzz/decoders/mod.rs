@@ -54,5 +54,6 @@ pub const TARGETS: &[Target] = &[
     ("sealed_keys", sealed_keys),
     ("note", note),
     ("mark", mark),
+    ("bad", bad),
     ("forgotten", forgotten),
 ];
