@@ -13,8 +13,7 @@ mod fold;
 mod hooks;
 mod increment;
 pub(super) mod pipeline;
-mod publish;
-pub(super) mod scan;
+pub(super) mod publish;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

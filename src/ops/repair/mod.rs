@@ -13,6 +13,8 @@
 pub mod config;
 pub mod index;
 pub mod packs;
+mod rebuild;
+pub mod snapshots;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::ObjectId;
