@@ -20,8 +20,8 @@ use super::objects::Index;
 use super::{CheckOutcome, ReadData};
 
 /// What to do about damaged packs.
-const PACK_HELPS: &str = "bring the pack back from another copy of the repository, or back up again from the source: \
-    what it still has is stored anew";
+const PACK_HELPS: &str = "bring the pack back from another copy of the repository, or run `levault repair packs ID --apply` \
+    with its id: what still opens is stored again, and the next backup stores again what its source still has";
 
 /// What is wrong with packs, for those whose trees lead to them.
 #[derive(Default)]

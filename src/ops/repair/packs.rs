@@ -91,6 +91,9 @@ pub struct PacksOutcome {
     pub noted: u64,
     /// Packs that get a mark; the other damaged ones have one, or are gone.
     pub marked: Vec<MarkedPack>,
+    /// Damaged marks and notes on bad blobs, as the storage calls them. They say nothing and are deleted: what they marked
+    /// is marked again by a prune, and what they noted was found again, if all packs were read.
+    pub unread: Vec<ObjectName>,
 }
 
 impl RepairPacks {
@@ -112,8 +115,9 @@ impl RepairPacks {
         ground.enter_parts(&mut found)?;
         let plan = ground.plan(&found)?;
         plan.tell(&ground, found, &mut outcome)?;
+        outcome.unread = unread(repo, self.packs.is_empty())?;
         if self.mode == Mode::Apply {
-            plan.carry_out(&ground, &outcome, self.packs.is_empty())?;
+            plan.carry_out(&ground, &outcome)?;
         }
         Ok(outcome)
     }
@@ -326,7 +330,7 @@ struct Plan {
 impl Plan {
     fn tell(&self, ground: &Ground, found: Vec<Found>, outcome: &mut PacksOutcome) -> Result<()> {
         let known = ground.repo.bad()?.blobs(ground.repo);
-        let marks = ground.repo.marks()?;
+        let (marks, _) = ground.repo.marks_and_unread()?;
         let marks = marks.iter().flat_map(|mark| &mark.mark.packs);
         let marked: HashSet<_> = marks.map(|marked| marked.pack).collect();
         outcome.elsewhere = self.elsewhere;
@@ -353,16 +357,20 @@ impl Plan {
     }
 
     /// Copies first, then what is known of what is lost, and the marks last: whatever a crash leaves out is found again.
-    fn carry_out(&self, ground: &Ground, outcome: &PacksOutcome, read_all: bool) -> Result<()> {
+    fn carry_out(&self, ground: &Ground, outcome: &PacksOutcome) -> Result<()> {
         let (repo, report) = (ground.repo, ground.report);
         self.store_again(ground, report)?;
-        self.note_lost(repo, read_all)?;
+        self.note_lost(repo)?;
         for packs in outcome.marked.chunks(MARK_PACKS_MAX) {
             repo.put_mark(&Mark {
                 when: repo.clock().now(),
                 packs: packs.to_vec(),
                 replaces: None,
             })?;
+        }
+        for name in &outcome.unread {
+            let deleted = repo.storage().delete(*name);
+            deleted.act(|| format!("delete {}", name.path()))?;
         }
         Ok(())
     }
@@ -389,10 +397,8 @@ impl Plan {
         repo.prove(&rests_on)
     }
 
-    /// Once all packs were read, notes that nobody can read are not needed any more.
-    fn note_lost(&self, repo: &Repo, read_all: bool) -> Result<()> {
-        let stored = repo.bad()?;
-        let known = stored.blobs(repo);
+    fn note_lost(&self, repo: &Repo) -> Result<()> {
+        let known = repo.bad()?.blobs(repo);
         let new = self.lost.iter().filter(|blob| !known.contains(&blob.id));
         let new: Vec<_> = new.copied().collect();
         for blobs in new.chunks(BAD_BLOBS_MAX) {
@@ -402,15 +408,18 @@ impl Plan {
                 blobs: blobs.to_vec(),
             })?;
         }
-        let damaged = |kind| matches!(kind, Kind::Corrupt | Kind::Torn);
-        let unread = stored.unread.iter().filter(|unread| read_all && damaged(unread.kind));
-        for unread in unread {
-            let name = ObjectName::new(ObjectKind::Bad, unread.id);
-            let deleted = repo.storage().delete(name);
-            deleted.act(|| format!("delete {}", name.path()))?;
-        }
         Ok(())
     }
+}
+
+/// Marks, and notes on bad blobs once all packs were read, of which the bytes are damaged.
+fn unread(repo: &Repo, read_all: bool) -> Result<Vec<ObjectName>> {
+    let marks = repo.marks_and_unread()?.1.into_iter();
+    let marks = marks.map(|unread| (ObjectKind::Mark, unread));
+    let bad = repo.bad()?.unread.into_iter().filter(|_| read_all);
+    let all = marks.chain(bad.map(|unread| (ObjectKind::Bad, unread)));
+    let damaged = all.filter(|(_, unread)| matches!(unread.kind, Kind::Corrupt | Kind::Torn));
+    Ok(damaged.map(|(kind, unread)| ObjectName::new(kind, unread.id)).collect())
 }
 
 /// What kinds the lost blobs are of, for people.

@@ -99,12 +99,9 @@ impl RepairSnapshots {
         for stored in found {
             made.extend(ground.rebuild(&mut writer, &catalog, stored, &mut outcome)?);
         }
-        let rests_on = RestsOn {
-            packs: writer.finish()?,
-            parents: HashSet::new(),
-        };
+        let packs = writer.finish()?;
         if self.mode == Mode::Apply {
-            publish(repo, &catalog, made, &rests_on, &mut outcome)?;
+            publish(repo, &catalog, made, &packs, &mut outcome)?;
         } else {
             outcome.repaired.extend(made.into_iter().map(|made| made.told));
         }
@@ -320,7 +317,7 @@ fn publish(
     repo: &Repo,
     catalog: &Catalog,
     made: Vec<Made>,
-    rests_on: &RestsOn,
+    packs: &HashMap<ObjectId, u64>,
     outcome: &mut SnapshotsOutcome,
 ) -> Result<()> {
     let notes = repo.notes()?.standing();
@@ -329,6 +326,11 @@ fn publish(
         if let Some(mut snapshot) = made.snapshot {
             (snapshot.counter, snapshot.previous) = (counter, previous);
             snapshot.tags = notes.tags(&made.old.id, &snapshot.tags).to_vec();
+            // A database of which nothing is lost still rests on the old one's runs.
+            let rests_on = RestsOn {
+                packs: packs.clone(),
+                parents: [made.old.id].into(),
+            };
             let id = rests_on.publish(repo, &snapshot)?;
             (counter, previous) = (counter.saturating_add(1), Some(id));
             made.told.repaired_as = Some(id);

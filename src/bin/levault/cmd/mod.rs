@@ -176,6 +176,16 @@ impl Run<'_> {
         }
     }
 
+    /// Warns of what is missing from the answer, if something is.
+    pub fn tell_problems(&self) -> Ending {
+        let problems = self.report.problems();
+        problems.iter().for_each(|problem| self.output.warn(problem));
+        match problems.is_empty() {
+            true => Ending::Done,
+            false => Ending::Incomplete,
+        }
+    }
+
     /// Warns of what the user should know although the answer is complete without it.
     pub fn tell_notices(&self) {
         let notices = self.report.notices();

@@ -4,11 +4,16 @@ use clap::{Args, Subcommand};
 use levault::error::Result;
 use levault::id::ObjectId;
 use levault::ops::repair::index::{IndexOutcome, RepairIndex};
+use levault::ops::repair::packs::{self, PacksOutcome, RepairPacks};
+use levault::ops::repair::snapshots::{
+    RepairSnapshots, RepairedDatabase, RepairedSnapshot, SnapshotsOutcome,
+};
 use levault::ops::repair::{Mode, config};
 use serde_json::{Value, json};
 
 use super::Run;
 use crate::advice::Ending;
+use crate::output::bytes;
 use crate::progress::watch;
 
 #[derive(Args)]
@@ -23,6 +28,19 @@ enum RepairVerb {
     Config(ApplyArgs),
     /// Make what is missing of the index from the packs
     Index(IndexArgs),
+    /// Store again what still opens in damaged packs, and note what is lost; reads the packs whole
+    Packs(TheseArgs),
+    /// Make new snapshots of what is left of those that lost something; the old ones are forgotten
+    Snapshots(TheseArgs),
+}
+
+#[derive(Args)]
+struct TheseArgs {
+    /// Ids or the beginnings of them; all without any
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    apply: ApplyArgs,
 }
 
 #[derive(Args)]
@@ -55,6 +73,8 @@ pub fn run(run: &Run, args: &RepairArgs) -> Result<Ending> {
     match &args.verb {
         RepairVerb::Config(args) => repair_config(run, args.mode()),
         RepairVerb::Index(args) => repair_index(run, args),
+        RepairVerb::Packs(args) => repair_packs(run, args),
+        RepairVerb::Snapshots(args) => repair_snapshots(run, args),
     }
 }
 
@@ -77,7 +97,7 @@ fn repair_config(run: &Run, mode: Mode) -> Result<Ending> {
     let other = if repaired.object == "config" { "config.copy" } else { "config" };
     run.output
         .say(format!("{} put back from {other}", is_or_would_be(mode)))?;
-    tell_dry(run, mode, true)?;
+    tell_dry(run, mode)?;
     Ok(Ending::Done)
 }
 
@@ -115,7 +135,7 @@ fn repair_index(run: &Run, args: &IndexArgs) -> Result<Ending> {
         run.output
             .warn("damaged segments stay while packs cannot be read: a whole copy of one may say what is in them");
     }
-    tell_dry(run, mode, true)?;
+    tell_dry(run, mode)?;
     match unread.is_empty() {
         true => Ok(Ending::Done),
         false => Ok(Ending::Incomplete),
@@ -137,6 +157,171 @@ fn index_json(outcome: &IndexOutcome, mode: Mode) -> Value {
     })
 }
 
+fn repair_packs(run: &Run, args: &TheseArgs) -> Result<Ending> {
+    let mode = args.apply.mode();
+    let repo = run.open()?;
+    let repair = RepairPacks {
+        packs: args.ids.clone(),
+        mode,
+    };
+    let outcome = watch(run.output, run.report, || repair.run(&repo, run.report))?;
+    run.output.emit(&packs_json(&outcome, mode))?;
+    let say = |line: String| run.output.say(line);
+    say(format!(
+        "read {} packs ({})",
+        outcome.packs_read,
+        bytes(outcome.bytes_read)
+    ))?;
+    let did = is_or_would_be(mode);
+    for name in &outcome.unread {
+        say(format!("{} cannot be read, and {did} deleted: it says nothing", name.path()))?;
+    }
+    if outcome.damaged.is_empty() {
+        say("all of them are whole".into())?;
+        return match outcome.unread.is_empty() {
+            true => Ok(Ending::Done),
+            false => tell_dry(run, mode).map(|()| Ending::Done),
+        };
+    }
+    for pack in &outcome.damaged {
+        say(format!(
+            "pack {}: {} of {} blobs do not open: {}",
+            pack.id.short(),
+            pack.broken,
+            pack.blobs,
+            pack.what
+        ))?;
+    }
+    say(format!("{} blobs have a right copy in another pack", outcome.elsewhere))?;
+    say(format!(
+        "{} blobs ({}) {did} stored again",
+        outcome.again,
+        bytes(outcome.bytes_again)
+    ))?;
+    say(format!(
+        "{} blobs open nowhere ({} {did} noted as bad: the next backup stores again what it still has)",
+        outcome.lost.len(),
+        outcome.noted
+    ))?;
+    for (kind, count) in packs::count_by_kind(&outcome.lost) {
+        run.output.detail(format!("    {count} {kind:?}"))?;
+    }
+    say(format!("{} damaged packs {did} marked to go", outcome.marked.len()))?;
+    tell_dry(run, mode)?;
+    if outcome.lost.is_empty() {
+        return Ok(Ending::Done);
+    }
+    run.output
+        .warn("what snapshots lack now is recorded by `levault repair snapshots --apply`");
+    Ok(Ending::Incomplete)
+}
+
+fn packs_json(outcome: &PacksOutcome, mode: Mode) -> Value {
+    let damaged = outcome.damaged.iter().map(|pack| {
+        json!({"id": pack.id.to_hex(), "what": pack.what, "bytes": pack.len, "blobs": pack.blobs, "blobs_broken": pack.broken})
+    });
+    let lost = outcome.lost.iter().map(|blob| json!({"id": blob.id.to_hex(), "kind": format!("{:?}", blob.kind)}));
+    let marked: Vec<_> = outcome.marked.iter().map(|marked| marked.pack).collect();
+    json!({
+        "message_type": "summary",
+        "repair": "packs",
+        "dry_run": mode == Mode::DryRun,
+        "packs_read": outcome.packs_read,
+        "bytes_read": outcome.bytes_read,
+        "packs_damaged": damaged.collect::<Vec<_>>(),
+        "blobs_elsewhere": outcome.elsewhere,
+        "blobs_stored_again": outcome.again,
+        "bytes_stored_again": outcome.bytes_again,
+        "blobs_lost": lost.collect::<Vec<_>>(),
+        "blobs_noted_bad": outcome.noted,
+        "packs_marked": hex(&marked),
+        "unread_deleted": outcome.unread.iter().map(|name| name.path()).collect::<Vec<_>>(),
+    })
+}
+
+fn repair_snapshots(run: &Run, args: &TheseArgs) -> Result<Ending> {
+    let mode = args.apply.mode();
+    let repo = run.open()?;
+    let repair = RepairSnapshots {
+        snapshots: args.ids.clone(),
+        mode,
+    };
+    let outcome = watch(run.output, run.report, || repair.run(&repo, run.report))?;
+    run.output.emit(&snapshots_json(&outcome, mode))?;
+    for repaired in &outcome.repaired {
+        tell_repaired(run, repaired)?;
+    }
+    for (id, what) in &outcome.failed {
+        run.output.warn(&format!("snapshot {}: {what}", id.short()));
+    }
+    run.output.say(format!(
+        "looked at {} snapshots: {} lost something, {} cannot be repaired",
+        outcome.snapshots,
+        outcome.repaired.len(),
+        outcome.failed.len()
+    ))?;
+    if !outcome.repaired.is_empty() {
+        tell_dry(run, mode)?;
+    }
+    match outcome.repaired.is_empty() && outcome.failed.is_empty() {
+        true => Ok(Ending::Done),
+        false => Ok(Ending::Incomplete),
+    }
+}
+
+fn tell_repaired(run: &Run, repaired: &RepairedSnapshot) -> Result<()> {
+    let old = repaired.id.short();
+    run.output.say(match repaired.repaired_as {
+        Some(new) => format!(
+            "snapshot {old} is forgotten; {} has what is left of it",
+            new.short()
+        ),
+        None => format!("snapshot {old} lost something"),
+    })?;
+    for database in &repaired.databases {
+        run.output.say(format!(
+            "    {}: {} of {} records are left, {} holes",
+            database.name,
+            database.records,
+            database.records_before,
+            database.holes.len()
+        ))?;
+        for hole in &database.holes {
+            run.output
+                .say(format!("        {}", super::backup::damage_text(hole)))?;
+        }
+    }
+    Ok(())
+}
+
+fn snapshots_json(outcome: &SnapshotsOutcome, mode: Mode) -> Value {
+    let database = |database: &RepairedDatabase| {
+        json!({
+            "db": database.name,
+            "records_before": database.records_before,
+            "records": database.records,
+            "holes": database.holes.iter().map(super::backup::damage_json).collect::<Vec<_>>(),
+        })
+    };
+    let repaired = outcome.repaired.iter().map(|repaired| {
+        json!({
+            "snapshot_id": repaired.id.to_hex(),
+            "repaired_as": repaired.repaired_as.map(|id| id.to_hex()),
+            "databases": repaired.databases.iter().map(database).collect::<Vec<_>>(),
+        })
+    });
+    let failed = outcome.failed.iter();
+    let failed = failed.map(|(id, what)| json!({"snapshot_id": id.to_hex(), "what": what}));
+    json!({
+        "message_type": "summary",
+        "repair": "snapshots",
+        "dry_run": mode == Mode::DryRun,
+        "snapshots": outcome.snapshots,
+        "repaired": repaired.collect::<Vec<_>>(),
+        "failed": failed.collect::<Vec<_>>(),
+    })
+}
+
 fn hex(ids: &[ObjectId]) -> Vec<String> {
     ids.iter().map(ObjectId::to_hex).collect()
 }
@@ -148,8 +333,8 @@ fn is_or_would_be(mode: Mode) -> &'static str {
     }
 }
 
-fn tell_dry(run: &Run, mode: Mode, anything: bool) -> Result<()> {
-    match mode == Mode::DryRun && anything {
+fn tell_dry(run: &Run, mode: Mode) -> Result<()> {
+    match mode == Mode::DryRun {
         true => run.output.say("nothing was done; --apply does it"),
         false => Ok(()),
     }

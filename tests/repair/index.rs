@@ -1,111 +1,15 @@
-//! Repairs through the library: what they bring back, what they leave alone, and that one which dies at any call leaves
-//! the repository no worse.
-
-#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
-
-mod common;
-
-use std::path::PathBuf;
-use std::sync::Arc;
+//! `repair index` and `repair config`.
 
 use levault::error::{Kind, Result};
 use levault::id::ObjectId;
-use levault::ops::backup::{Backup, Pinning};
-use levault::ops::check::{Check, Finding, ReadData};
 use levault::ops::repair::index::{IndexOutcome, RepairIndex};
 use levault::ops::repair::{Mode, config};
 use levault::repo::Repo;
 use levault::report::Report;
-use levault::storage::fault::{Fault, Faulty};
-use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
+use levault::storage::{ObjectKind, ObjectName, Storage};
 
-/// A repository with three snapshots of a database, each read in full.
-struct Scene {
-    dir: tempfile::TempDir,
-    storage: Arc<MemoryStorage>,
-    models: Vec<common::Model>,
-    ids: Vec<ObjectId>,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let mut scene = Self::empty();
-        for round in 0..3 {
-            scene.change(round * 150, 400);
-            scene.backup();
-        }
-        scene
-    }
-
-    fn empty() -> Self {
-        let storage = Arc::new(MemoryStorage::default());
-        common::create(storage.clone()).unwrap();
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            storage,
-            models: Vec::new(),
-            ids: Vec::new(),
-        }
-    }
-
-    fn db(&self) -> PathBuf {
-        self.dir.path().join("db")
-    }
-
-    fn change(&self, from: u32, count: u32) {
-        let changes: Vec<_> = (from..from + count)
-            .map(|i| (common::key(i), Some(common::value(i + from, 900))))
-            .collect();
-        common::write(&self.db(), &changes);
-    }
-
-    fn backup(&mut self) {
-        let id = backup(&self.repo(), &self.db()).unwrap();
-        self.ids.push(id);
-        self.models.push(common::scan(&self.db()).unwrap());
-    }
-
-    fn repo(&self) -> Repo {
-        common::open(self.storage.clone()).unwrap()
-    }
-
-    fn listed(&self, kind: ObjectKind) -> Vec<ObjectName> {
-        let listed = self.storage.list(kind).unwrap();
-        listed.into_iter().map(|listed| listed.name).collect()
-    }
-
-    fn on(&self, storage: &MemoryStorage) -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            storage: Arc::new(storage.snapshot()),
-            models: self.models.clone(),
-            ids: self.ids.clone(),
-        }
-    }
-
-    fn findings(&self) -> Vec<Finding> {
-        let check = Check { read: ReadData::All };
-        check.run(&self.repo(), &Report::default()).unwrap().findings
-    }
-
-    fn is_sound(&self) {
-        assert_eq!(self.findings(), []);
-        self.all_come_back();
-    }
-
-    fn all_come_back(&self) {
-        let repo = self.repo();
-        for (id, model) in self.ids.iter().zip(&self.models) {
-            assert!(common::records(&repo, &id.to_hex()).unwrap() == *model);
-        }
-    }
-}
-
-fn backup(repo: &Repo, db: &std::path::Path) -> Result<ObjectId> {
-    let mut backup = Backup::new(vec![db.to_path_buf()]);
-    backup.pinning = Pinning::None;
-    Ok(backup.run(repo, &Report::default())?.snapshot.unwrap())
-}
+use crate::common;
+use crate::scene::{Scene, at_every_call, flip};
 
 fn repair_index(repo: &Repo, mode: Mode, read_all_packs: bool) -> Result<IndexOutcome> {
     let repair = RepairIndex {
@@ -113,10 +17,6 @@ fn repair_index(repo: &Repo, mode: Mode, read_all_packs: bool) -> Result<IndexOu
         mode,
     };
     repair.run(repo, &Report::default())
-}
-
-fn flip(storage: &MemoryStorage, name: ObjectName, at: usize) {
-    assert!(storage.corrupt(name, |bytes| bytes[at] ^= 1));
 }
 
 #[test]
@@ -221,36 +121,6 @@ fn a_segment_that_another_program_must_judge_stops_the_repair() {
     scene.storage.put_new(newer, &bytes).unwrap();
     let error = repair_index(&scene.repo(), Mode::Apply, false).unwrap_err();
     assert_eq!(error.kind(), Kind::TooNew, "{error}");
-}
-
-/// Runs a repair once for every call that it makes, that call meeting a fault; `judge` looks at what is left, and the
-/// repair must succeed when it is run again.
-fn at_every_call(scene: &Scene, repair: impl Fn(&Repo) -> Result<()>, judge: impl Fn(&Scene, &str)) {
-    type Faults = fn(Faulty<Arc<MemoryStorage>>, u64) -> Faulty<Arc<MemoryStorage>>;
-    let faults: [(&str, Faults); 3] = [
-        ("dead", Faulty::dead_from),
-        ("lost reply", |faulty, call| {
-            faulty.fail_at(call, Fault::LostReply).dead_from(call + 1)
-        }),
-        ("full", |faulty, call| faulty.fail_at(call, Fault::Full)),
-    ];
-    for (what, fault) in faults {
-        let mut failed = 0;
-        for call in 1.. {
-            let left = scene.on(&scene.storage);
-            let faulty = Arc::new(fault(Faulty::new(left.storage.clone()), call));
-            let result = repair(&left.repo().over(faulty.clone() as Arc<dyn Storage>));
-            failed += u32::from(result.is_err());
-            let what = format!("{what} at call {call}");
-            judge(&left, &what);
-            repair(&left.repo()).unwrap_or_else(|error| panic!("{what}, again: {error}"));
-            judge(&left, &format!("{what}, again"));
-            if faulty.calls() < call {
-                assert!(failed >= 3, "{what}: only {failed} faults were felt");
-                break;
-            }
-        }
-    }
 }
 
 #[test]
