@@ -108,6 +108,8 @@ fn whichever_piece_of_a_stack_is_lost_no_older_value_comes_back_and_every_gap_is
         if at >= all.len() {
             broken.push(all[(at * 7 + 3) % all.len()].1);
         }
+        // The same twice would be whole again.
+        broken.dedup();
         broken.iter().for_each(|id| drop(damaged.break_blob(id)));
         let repo = damaged.repo();
         let outcome = repair(&repo, Mode::Apply).unwrap();

@@ -7,7 +7,7 @@
 //! repair snapshots  what can still be read of a snapshot --> a new one, its holes recorded; the old one is forgotten
 //! ```
 //! Every repair is a plan first, and does nothing unless it is told to. Whatever it writes is durable before anything is
-//! dropped, so one that dies leaves the repository as it was, or better (docs/ORDERING.md, section 7a).
+//! dropped, so one that dies leaves the repository as it was, or better (docs/ORDERING.md, section 10).
 //! What each can save is in docs/RECOVERY.md.
 
 pub mod config;
