@@ -13,8 +13,8 @@ use levault::clock::UnixNanos;
 use levault::error::Kind;
 use levault::facts::{About, Bad, BadBlob, Mark, MarkedPack, Note, Said};
 use levault::id::{BlobId, ObjectId};
-use levault::kind::BlobKind;
 use levault::keys::{Password, SlotCost};
+use levault::kind::BlobKind;
 use levault::ops::check::Finding;
 use levault::ops::repair::index::RepairIndex;
 use levault::ops::repair::packs::{PacksOutcome, RepairPacks};
@@ -24,14 +24,16 @@ use levault::report::Report;
 use levault::storage::{ObjectKind, ObjectName, Storage};
 
 use scene::{Scene, backup, flip};
-use support::tool::Tool;
+use support::tool::{Ended, Tool};
 
 const DOCUMENT: &str = include_str!("../docs/RECOVERY.md");
 const SOURCE: &str = include_str!("recovery.rs");
 
 #[test]
 fn every_row_has_its_test_and_every_test_its_row() {
-    let rows = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let rows = DOCUMENT
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let rows: BTreeSet<_> = rows.map(|(name, _)| name).collect();
     let tests = SOURCE.split("#[test]\nfn row_").skip(1);
     let tests: BTreeSet<_> = tests.filter_map(|test| Some(test.split_once('(')?.0)).collect();
@@ -45,7 +47,10 @@ fn named(scene: &Scene, name: ObjectName, command: &str) -> Vec<Finding> {
     let of_it = findings.iter().filter(|finding| finding.object == name.path());
     let of_it: Vec<_> = of_it.cloned().collect();
     assert!(!of_it.is_empty(), "{}: {findings:?}", name.path());
-    assert!(of_it.iter().all(|finding| finding.helps.contains(command)), "{of_it:?}");
+    assert!(
+        of_it.iter().all(|finding| finding.helps.contains(command)),
+        "{of_it:?}"
+    );
     of_it
 }
 
@@ -111,7 +116,10 @@ fn pack_damage(damage: impl Fn(&mut Vec<u8>), costs: bool) {
     let latest = common::records(&with_source.repo(), "latest").unwrap();
     assert_eq!(&latest, scene.models.last().unwrap());
     let last = with_source.ids.last().unwrap().to_hex();
-    assert_eq!(&common::records(&with_source.repo(), &last).unwrap(), scene.models.last().unwrap());
+    assert_eq!(
+        &common::records(&with_source.repo(), &last).unwrap(),
+        scene.models.last().unwrap()
+    );
 }
 
 #[test]
@@ -126,9 +134,15 @@ fn row_pack_part_damaged() {
     let leaf = scene.leaves(newest.runs().next().unwrap())[1];
     let pack = scene.break_blob(&leaf)[0];
     let findings = named(&scene, pack, "repair packs");
-    assert!(findings.iter().any(|finding| !finding.affects.is_empty()), "{findings:?}");
+    assert!(
+        findings.iter().any(|finding| !finding.affects.is_empty()),
+        "{findings:?}"
+    );
     let outcome = repair_packs(&scene);
-    assert_eq!(outcome.lost.iter().map(|blob| blob.id).collect::<Vec<_>>(), [leaf]);
+    assert_eq!(
+        outcome.lost.iter().map(|blob| blob.id).collect::<Vec<_>>(),
+        [leaf]
+    );
     let with_source = scene.on(&scene.storage);
     assert!(repair_snapshots(&scene) > 0);
     backup(&with_source.repo(), &scene.db()).unwrap();
@@ -175,7 +189,11 @@ fn row_pack_gone() {
 fn row_directory_and_index_damaged() {
     let scene = Scene::new();
     let pack = scene.listed(ObjectKind::Pack)[0];
-    assert!(scene.storage.corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1));
+    assert!(
+        scene
+            .storage
+            .corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1)
+    );
     for segment in scene.listed(ObjectKind::Index) {
         scene.storage.delete(segment).unwrap();
     }
@@ -183,6 +201,49 @@ fn row_directory_and_index_damaged() {
     let outcome = repair_packs(&scene);
     assert_eq!(outcome.damaged.len(), 1);
     assert_eq!(outcome.damaged[0].blobs, 0, "nothing says what lies in it");
+    assert!(repair_snapshots(&scene) > 0);
+    backup(&scene.repo(), &scene.db()).unwrap();
+    let latest = common::records(&scene.repo(), "latest").unwrap();
+    assert_eq!(&latest, scene.models.last().unwrap());
+}
+
+#[test]
+fn row_directory_and_segments_damaged() {
+    let scene = Scene::new();
+    let pack = scene.listed(ObjectKind::Pack)[0];
+    assert!(
+        scene
+            .storage
+            .corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1)
+    );
+    let segments = scene.listed(ObjectKind::Index);
+    segments
+        .iter()
+        .for_each(|segment| flip(&scene.storage, *segment, 150));
+    let whole = scene.on(&scene.storage);
+    repair_index(&scene);
+    // They are kept: a whole copy of one would say all.
+    assert!(
+        segments
+            .iter()
+            .all(|segment| scene.listed(ObjectKind::Index).contains(segment))
+    );
+    segments
+        .iter()
+        .for_each(|segment| flip(&whole.storage, *segment, 150));
+    repair_packs(&whole);
+    whole.all_come_back();
+    let repair = RepairPacks {
+        packs: vec![pack.id.to_hex()],
+        mode: Mode::Apply,
+    };
+    repair.run(&scene.repo(), &Report::default()).unwrap();
+    repair_index(&scene);
+    assert!(
+        !segments
+            .iter()
+            .any(|segment| scene.listed(ObjectKind::Index).contains(segment))
+    );
     assert!(repair_snapshots(&scene) > 0);
     backup(&scene.repo(), &scene.db()).unwrap();
     let latest = common::records(&scene.repo(), "latest").unwrap();
@@ -255,13 +316,22 @@ fn row_slot_damaged() {
     let scene = Scene::new();
     let first = scene.listed(ObjectKind::Slot)[0];
     let other = Password::new(b"another".to_vec());
-    scene.repo().add_password(&other, SlotCost::cheap(), "another").unwrap();
+    scene
+        .repo()
+        .add_password(&other, SlotCost::cheap(), "another")
+        .unwrap();
     flip(&scene.storage, first, 50);
     assert!(common::open(scene.storage.clone()).is_err());
     let repo = levault::repo::Repo::open(scene.storage.clone(), &other, common::settings()).unwrap();
-    repo.add_password(&common::password(), SlotCost::cheap(), "again").unwrap();
+    repo.add_password(&common::password(), SlotCost::cheap(), "again")
+        .unwrap();
     scene.all_come_back();
-    assert!(scene.findings().iter().any(|finding| finding.object == first.path()));
+    assert!(
+        scene
+            .findings()
+            .iter()
+            .any(|finding| finding.object == first.path())
+    );
 }
 
 #[test]
@@ -294,7 +364,10 @@ fn row_snapshot_damaged() {
     named(&scene, name, "levault forget ID");
     let repo = scene.repo();
     for at in [0, 2] {
-        assert_eq!(common::records(&repo, &scene.ids[at].to_hex()).unwrap(), scene.models[at]);
+        assert_eq!(
+            common::records(&repo, &scene.ids[at].to_hex()).unwrap(),
+            scene.models[at]
+        );
     }
 }
 
@@ -304,10 +377,16 @@ fn row_snapshot_gone() {
     let name = ObjectName::new(ObjectKind::Snapshot, scene.ids[1]);
     scene.storage.delete(name).unwrap();
     let findings = scene.findings();
-    assert!(findings.iter().any(|finding| finding.what.contains("is gone")), "{findings:?}");
+    assert!(
+        findings.iter().any(|finding| finding.what.contains("is gone")),
+        "{findings:?}"
+    );
     let repo = scene.repo();
     for at in [0, 2] {
-        assert_eq!(common::records(&repo, &scene.ids[at].to_hex()).unwrap(), scene.models[at]);
+        assert_eq!(
+            common::records(&repo, &scene.ids[at].to_hex()).unwrap(),
+            scene.models[at]
+        );
     }
 }
 
@@ -400,7 +479,10 @@ fn the_tool_says_what_to_do_and_does_it() {
     let model = common::fill(&db, 2_000, 400);
     tool.run(["backup", "--no-pins", &db.display().to_string()]).ok();
     let packs = files(&tool.repository().join("packs"));
-    let largest = packs.iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let largest = packs
+        .iter()
+        .max_by_key(|path| path.metadata().unwrap().len())
+        .unwrap();
     let mut bytes = std::fs::read(largest).unwrap();
     let at = bytes.len() / 2;
     bytes[at] ^= 1;
@@ -408,38 +490,48 @@ fn the_tool_says_what_to_do_and_does_it() {
     for segment in files(&tool.repository().join("index")) {
         std::fs::remove_file(segment).unwrap();
     }
-    tool.run(["check", "--read-data"]).code(25);
-    let said = tool.run(["repair", "index"]).ok();
-    assert!(said.contains("--apply"), "{said}");
+    tool.run(["check", "--read-data"]).exits(25);
+    let told = said(tool.run(["repair", "index"]).ok());
+    assert!(told.contains("--apply"), "{told}");
     tool.run(["repair", "index", "--apply"]).ok();
-    let said = tool.run(["check", "--read-data"]).code(25);
-    assert!(said.contains("repair packs"), "{said}");
-    tool.run(["repair", "packs"]).code(3);
-    let json = tool.run(["--json", "repair", "packs", "--apply"]).code(3);
+    let told = said(tool.run(["check", "--read-data"]).exits(25));
+    assert!(told.contains("repair packs"), "{told}");
+    tool.run(["repair", "packs"]).exits(3);
+    let json = said(tool.run(["--json", "repair", "packs", "--apply"]).exits(3));
     assert!(json.contains("\"blobs_noted_bad\":1"), "{json}");
-    tool.run(["repair", "snapshots"]).code(3);
-    let said = tool.run(["repair", "snapshots", "--apply"]).code(3);
-    assert!(said.contains("repository/records"), "{said}");
+    tool.run(["repair", "snapshots"]).exits(3);
+    let told = said(tool.run(["repair", "snapshots", "--apply"]).exits(3));
+    assert!(told.contains("repository/records"), "{told}");
     tool.run(["repair", "snapshots"]).ok();
-    let listed = tool.run(["ls", "latest"]).ok();
+    let listed = said(tool.run(["ls", "latest"]).ok());
     assert!(listed.contains("lost: repository/records"), "{listed}");
     let target = tool.path("back").display().to_string();
-    let said = tool.run(["restore", "latest", "--target", &target]).code(3);
-    assert!(said.contains("lost in the repository"), "{said}");
+    let told = said(tool.run(["restore", "latest", "--target", &target]).exits(3));
+    assert!(told.contains("lost in the repository"), "{told}");
     let back = common::scan(&tool.path("back")).unwrap();
     assert!(back.len() < model.len() && back.iter().all(|(key, value)| model.get(key) == Some(value)));
     let lost = model.keys().find(|key| !back.contains_key(*key)).unwrap();
     let lost = std::str::from_utf8(lost).unwrap();
-    let said = tool.run(["get", "latest", lost]).code(3);
-    assert!(said.contains("not known"), "{said}");
-    tool.run(["get", "latest", "no such key"]).code(1);
-    for args in [&["dump", "latest"][..], &["ls", "latest", "--keys"], &["find", lost], &["history", lost]] {
-        tool.run(args).code(3);
+    let told = said(tool.run(["get", "latest", lost]).exits(3));
+    assert!(told.contains("not known"), "{told}");
+    tool.run(["get", "latest", "no such key"]).exits(1);
+    for args in [
+        &["dump", "latest"][..],
+        &["ls", "latest", "--keys"],
+        &["find", lost],
+        &["history", lost],
+    ] {
+        tool.run(args.iter().copied()).exits(3);
     }
-    tool.run(["diff", "latest", "latest"]).code(3);
+    tool.run(["diff", "latest", "latest"]).exits(3);
     tool.run(["repair", "config"]).ok();
     tool.run(["backup", "--no-pins", &db.display().to_string()]).ok();
     tool.run(["get", "latest", lost]).ok();
+}
+
+/// Both of its outputs.
+fn said(ended: Ended) -> String {
+    ended.text() + &ended.stderr
 }
 
 fn files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -71,11 +71,7 @@ fn read(bytes: &[u8]) -> Result<Bad> {
     });
     let blobs = blobs.collect::<Result<_>>()?;
     reader.finish()?;
-    Ok(Bad {
-        when,
-        domain,
-        blobs,
-    })
+    Ok(Bad { when, domain, blobs })
 }
 
 fn check(bad: &Bad) -> Result<()> {
@@ -150,6 +146,10 @@ mod tests {
         assert_eq!(decode(&later).unwrap_err().kind(), Kind::TooNew);
         let mut many = encode(&documented()).unwrap()[..13].to_vec();
         put_varint(&mut many, BAD_BLOBS_MAX as u64);
-        assert_eq!(decode(&many).unwrap_err().kind(), Kind::Corrupt, "and takes no memory");
+        assert_eq!(
+            decode(&many).unwrap_err().kind(),
+            Kind::Corrupt,
+            "and takes no memory"
+        );
     }
 }

@@ -80,7 +80,9 @@ fn lost(state: State, sought: &Sought) -> Option<String> {
     match sought {
         Sought::Selection(selection) => read::lost_of(state.database, selection),
         Sought::Keys(keys) => {
-            let lost = keys.iter().find_map(|key| read::known_absent(state.database, key).err());
+            let lost = keys
+                .iter()
+                .find_map(|key| read::known_absent(state.database, key).err());
             lost.map(|error| error.to_string())
         }
     }

@@ -86,7 +86,10 @@ pub fn known_absent(database: &DatabaseRoot, key: &[u8]) -> Result<()> {
         None => Ok(()),
         Some(hole) => Err(Error::new(
             Kind::Lost,
-            format!("whether {} had the key is not known: {}", database.name, hole.what),
+            format!(
+                "whether {} had the key is not known: {}",
+                database.name, hole.what
+            ),
         )),
     }
 }

@@ -75,7 +75,9 @@ impl PackedBlob {
 
 /// Bytes of a pack with so many blobs of so many stored bytes together; `None` if no pack is so large.
 pub fn stored_bytes(blobs: u64, bytes: u64) -> Option<u64> {
-    let blobs = usize::try_from(blobs).ok().filter(|blobs| *blobs <= crate::limits::PACK_BLOBS_MAX)?;
+    let blobs = usize::try_from(blobs)
+        .ok()
+        .filter(|blobs| *blobs <= crate::limits::PACK_BLOBS_MAX)?;
     bytes.checked_add((HEADER_LEN + directory::stored_len(blobs)) as u64)
 }
 

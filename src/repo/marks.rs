@@ -64,7 +64,7 @@ impl Repo {
 
     /// Packs that any mark names, for whoever would count on them. Marks are believed without a key here: whoever
     /// sweeps may know an epoch that this process does not. What is damaged marks nothing, because no sweep goes by it.
-    pub(super) fn marked(&self) -> Result<HashSet<ObjectId>> {
+    pub(crate) fn marked(&self) -> Result<HashSet<ObjectId>> {
         let mut marked = HashSet::new();
         for listed in self.storage().list(ObjectKind::Mark).act(|| "list the marks")? {
             let packs = match self.get_if_there(listed.name) {

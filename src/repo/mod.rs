@@ -32,8 +32,8 @@ mod write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub(crate) use bad::first_right;
 pub use bad::StoredBad;
+pub(crate) use bad::first_right;
 pub use catalog::{Catalog, ForgottenSnapshot, StoredSnapshot};
 pub(crate) use copies::Copies;
 pub use create::NewRepo;

@@ -62,10 +62,7 @@ impl<'a> PartialRun<'a> {
                     match lost.last_mut() {
                         // Neighbours are one.
                         Some(before) if before.to.as_ref() == Some(&from) => before.to = to,
-                        _ => lost.push(KeyRange {
-                            from: Some(from),
-                            to,
-                        }),
+                        _ => lost.push(KeyRange { from: Some(from), to }),
                     }
                 }
                 Err(error) => return Err(error),
@@ -94,7 +91,9 @@ impl<'a> PartialRun<'a> {
 
     /// False if it has no key in the segment: then nothing of it need be read, and may not be readable.
     fn reaches(&self, segment: &KeyRange, order: KeyOrder) -> bool {
-        let Some(root) = self.walker.root() else { return false };
+        let Some(root) = self.walker.root() else {
+            return false;
+        };
         let ends_before = segment.is_after(self.last_key, order);
         !ends_before && !segment.is_before(&root.top.first_key, order)
     }

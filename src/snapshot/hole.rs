@@ -80,7 +80,10 @@ impl Damage {
     /// True if a key of the range may have been in the hole.
     fn meets(&self, range: &KeyRange, order: KeyOrder<'_>) -> bool {
         let before = self.largest.as_ref().is_some_and(|to| range.is_after(to, order));
-        let behind = self.smallest.as_ref().is_some_and(|from| range.is_before(from, order));
+        let behind = self
+            .smallest
+            .as_ref()
+            .is_some_and(|from| range.is_before(from, order));
         self.is_record_hole() && !before && !behind
     }
 }
@@ -120,7 +123,11 @@ mod tests {
         let hole = records(b"a", None);
         assert!(hole.is_hole() && hole.is_record_hole());
         assert_eq!(hole.lost_from(), Some(ObjectId([7; 32])));
-        for lost in [Lost::File(None), Lost::File(Some("000005.ldb".into())), Lost::Uncertain(vec![], None)] {
+        for lost in [
+            Lost::File(None),
+            Lost::File(Some("000005.ldb".into())),
+            Lost::Uncertain(vec![], None),
+        ] {
             let hole = Damage::hole(lost, &ObjectId([7; 32]));
             assert!(hole.is_hole() && !hole.is_record_hole());
         }

@@ -9,13 +9,11 @@ use levault::report::Report;
 use levault::storage::{ObjectKind, ObjectName, Storage};
 
 use crate::common;
-use crate::scene::{Scene, at_every_call, flip};
+use crate::dying::at_every_call;
+use crate::scene::{Scene, flip};
 
 fn repair_index(repo: &Repo, mode: Mode, read_all_packs: bool) -> Result<IndexOutcome> {
-    let repair = RepairIndex {
-        read_all_packs,
-        mode,
-    };
+    let repair = RepairIndex { read_all_packs, mode };
     repair.run(repo, &Report::default())
 }
 
@@ -44,7 +42,12 @@ fn lost_and_damaged_segments_are_made_again_and_nothing_is_done_unless_it_is_tol
     let done = repair_index(&scene.repo(), Mode::Apply, false).unwrap();
     assert_eq!(done, dry);
     scene.is_sound();
-    assert!(repair_index(&scene.repo(), Mode::DryRun, false).unwrap().plan.is_empty());
+    assert!(
+        repair_index(&scene.repo(), Mode::DryRun, false)
+            .unwrap()
+            .plan
+            .is_empty()
+    );
 }
 
 #[test]
@@ -93,19 +96,33 @@ fn a_pack_without_a_readable_directory_keeps_the_damaged_segment_and_is_told() {
         flip(&scene.storage, segment, 150);
     }
     let pack = scene.listed(ObjectKind::Pack)[0];
-    assert!(scene.storage.corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1));
+    assert!(
+        scene
+            .storage
+            .corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1)
+    );
     let outcome = repair_index(&scene.repo(), Mode::Apply, false).unwrap();
     assert_eq!(outcome.unread.len(), 1);
     assert_eq!(outcome.unread[0].0, pack.id);
     let left = scene.listed(ObjectKind::Index);
-    assert!(outcome.plan.damaged.iter().all(|id| left.iter().any(|name| name.id == *id)));
+    assert!(
+        outcome
+            .plan
+            .damaged
+            .iter()
+            .all(|id| left.iter().any(|name| name.id == *id))
+    );
 }
 
 #[test]
 fn reading_all_packs_keeps_what_the_index_says_of_a_pack_that_cannot_be_read() {
     let scene = Scene::new();
     let pack = scene.listed(ObjectKind::Pack)[0];
-    assert!(scene.storage.corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1));
+    assert!(
+        scene
+            .storage
+            .corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1)
+    );
     let outcome = repair_index(&scene.repo(), Mode::Apply, true).unwrap();
     assert_eq!(outcome.unread.len(), 1);
     scene.all_come_back();

@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod dying;
 mod index;
 mod packs;
 mod scene;

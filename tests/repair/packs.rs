@@ -17,11 +17,15 @@ use levault::snapshot::Content;
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 
 use crate::common;
-use crate::scene::{Scene, at_every_call, backup, flip};
+use crate::dying::at_every_call;
+use crate::scene::{Scene, backup, flip};
 
 fn repair_packs(repo: &Repo, mode: Mode, packs: &[ObjectName]) -> Result<PacksOutcome> {
     let repair = RepairPacks {
-        packs: packs.iter().map(|pack| pack.id.to_hex()[..12].to_owned()).collect(),
+        packs: packs
+            .iter()
+            .map(|pack| pack.id.to_hex()[..12].to_owned())
+            .collect(),
         mode,
     };
     repair.run(repo, &Report::default())
@@ -106,7 +110,11 @@ fn a_pack_whose_directory_does_not_open_is_salvaged_by_the_index() {
     let scene = Scene::new();
     for pack in scene.listed(ObjectKind::Pack) {
         let damaged = scene.on(&scene.storage);
-        assert!(damaged.storage.corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1));
+        assert!(
+            damaged
+                .storage
+                .corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1)
+        );
         let outcome = repair_packs(&damaged.repo(), Mode::Apply, &[pack]).unwrap();
         assert_eq!(outcome.lost, []);
         damaged.storage.delete(pack).unwrap();
@@ -118,7 +126,11 @@ fn a_pack_whose_directory_does_not_open_is_salvaged_by_the_index() {
 fn of_a_pack_that_is_cut_short_the_beginning_is_salvaged() {
     let scene = Scene::new();
     let pack = scene.listed(ObjectKind::Pack)[0];
-    assert!(scene.storage.corrupt(pack, |bytes| bytes.truncate(bytes.len() / 2)));
+    assert!(
+        scene
+            .storage
+            .corrupt(pack, |bytes| bytes.truncate(bytes.len() / 2))
+    );
     let outcome = repair_packs(&scene.repo(), Mode::Apply, &[pack]).unwrap();
     assert!(outcome.again > 0 && !outcome.lost.is_empty(), "{outcome:?}");
 }
@@ -135,7 +147,10 @@ fn of_a_pack_whose_header_is_damaged_or_that_is_gone_all_is_lost_that_has_no_cop
         let outcome = repair_packs(&scene.repo(), Mode::Apply, &[pack]).unwrap();
         assert_eq!(outcome.again, 0);
         assert_eq!(outcome.damaged[0].blobs, outcome.damaged[0].broken);
-        assert_eq!(outcome.lost.len() as u64 + outcome.elsewhere, outcome.damaged[0].blobs);
+        assert_eq!(
+            outcome.lost.len() as u64 + outcome.elsewhere,
+            outcome.damaged[0].blobs
+        );
         assert_eq!(outcome.marked.len(), usize::from(!gone));
         // Some of it is in the source still.
         backup(&scene.repo(), &scene.db()).unwrap();
@@ -259,7 +274,9 @@ fn a_note_that_says_nothing_any_more_goes_with_a_prune_and_damage_that_hurts_sto
     let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
     let mut scene = Scene::empty();
     scene.storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
-    let repo = common::create(scene.storage.clone()).unwrap().by_clock(clock.clone());
+    let repo = common::create(scene.storage.clone())
+        .unwrap()
+        .by_clock(clock.clone());
     scene.change(0, 400);
     scene.ids.push(backup(&repo, &scene.db()).unwrap());
     scene.models.push(common::scan(&scene.db()).unwrap());
@@ -289,7 +306,10 @@ fn damaged_notes_and_marks_are_found_again() {
     let scene = Scene::new();
     scene.break_blob(&a_leaf(&scene));
     repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
-    let (bad, mark) = (scene.listed(ObjectKind::Bad)[0], scene.listed(ObjectKind::Mark)[0]);
+    let (bad, mark) = (
+        scene.listed(ObjectKind::Bad)[0],
+        scene.listed(ObjectKind::Mark)[0],
+    );
     for name in [bad, mark] {
         flip(&scene.storage, name, 130);
     }

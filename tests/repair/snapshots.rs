@@ -20,7 +20,8 @@ use levault::snapshot::{Content, DatabaseRoot};
 use levault::storage::{ObjectKind, ObjectName, Storage};
 
 use crate::common;
-use crate::scene::{Scene, at_every_call};
+use crate::dying::at_every_call;
+use crate::scene::Scene;
 
 fn repair(repo: &Repo, mode: Mode) -> Result<SnapshotsOutcome> {
     let packs = RepairPacks {
@@ -44,12 +45,20 @@ fn stack() -> Scene {
     let mut scene = Scene::empty();
     scene.change(0, 500);
     let long = |seed: u32| Some(common::value(seed, 300_000));
-    common::write(&scene.db(), &[(common::key(77), long(1)), (b"long".to_vec(), long(2))]);
+    common::write(
+        &scene.db(),
+        &[(common::key(77), long(1)), (b"long".to_vec(), long(2))],
+    );
     save(&mut scene);
     for round in 1..4_u32 {
         let changes: Vec<_> = (0..500)
             .filter(|i| i % (7 + round) == 0)
-            .map(|i| (common::key(i), (i % 3 > 0).then(|| common::value(i + 10_000 * round, 850))))
+            .map(|i| {
+                (
+                    common::key(i),
+                    (i % 3 > 0).then(|| common::value(i + 10_000 * round, 850)),
+                )
+            })
             .collect();
         common::write(&scene.db(), &changes);
         save(&mut scene);
@@ -75,10 +84,16 @@ fn is_honest(repo: &Repo, id: &ObjectId, model: &common::Model, what: &str) -> u
     let database = snapshot.databases().next().unwrap();
     let left = common::records(repo, &id.to_hex()).unwrap_or_else(|error| panic!("{what}: {error}"));
     for (key, value) in &left {
-        assert!(model.get(key) == Some(value), "{what}: {key:?} is not what it was");
+        assert!(
+            model.get(key) == Some(value),
+            "{what}: {key:?} is not what it was"
+        );
     }
     for key in model.keys().filter(|key| !left.contains_key(*key)) {
-        assert!(database.hole_over(key, &bytewise).is_some(), "{what}: {key:?} in no hole");
+        assert!(
+            database.hole_over(key, &bytewise).is_some(),
+            "{what}: {key:?} in no hole"
+        );
     }
     assert_eq!(left.len() as u64, database.records, "{what}");
     model.len() - left.len()
@@ -113,7 +128,10 @@ fn whichever_piece_of_a_stack_is_lost_no_older_value_comes_back_and_every_gap_is
         broken.iter().for_each(|id| drop(damaged.break_blob(id)));
         let repo = damaged.repo();
         let outcome = repair(&repo, Mode::Apply).unwrap();
-        assert!(!outcome.repaired.is_empty() && outcome.failed.is_empty(), "{outcome:?}");
+        assert!(
+            !outcome.repaired.is_empty() && outcome.failed.is_empty(),
+            "{outcome:?}"
+        );
         let what = format!("without {broken:?}");
         for repaired in &outcome.repaired {
             let new = repaired.repaired_as.unwrap();
@@ -125,7 +143,10 @@ fn whichever_piece_of_a_stack_is_lost_no_older_value_comes_back_and_every_gap_is
         for id in scene.ids.iter().filter(|id| !touched.contains(id)) {
             assert!(common::records(&repo, &id.to_hex()).unwrap() == *model_of(&scene, id));
         }
-        let hurt = damaged.findings().into_iter().filter(|finding| !finding.affects.is_empty());
+        let hurt = damaged
+            .findings()
+            .into_iter()
+            .filter(|finding| !finding.affects.is_empty());
         assert_eq!(hurt.collect::<Vec<_>>(), [], "{what}");
     }
     assert!(lost > 0);
@@ -179,10 +200,16 @@ fn whoever_asks_for_what_lies_in_a_hole_is_told_that_it_is_not_known() {
     assert_eq!(hole.lost_from(), Some(scene.ids[0]));
     let inside = hole.smallest.clone().unwrap();
     assert!(model.contains_key(&inside));
-    let outside = model.keys().find(|key| root.hole_over(key, &bytewise).is_none()).unwrap();
+    let outside = model
+        .keys()
+        .find(|key| root.hole_over(key, &bytewise).is_none())
+        .unwrap();
     let error = read::get(&repo, &root, &inside).unwrap_err();
     assert_eq!(error.kind(), Kind::Lost, "{error}");
-    assert_eq!(read::get(&repo, &root, outside).unwrap(), model.get(outside).cloned());
+    assert_eq!(
+        read::get(&repo, &root, outside).unwrap(),
+        model.get(outside).cloned()
+    );
     assert_eq!(read::get(&repo, &root, b"zz").unwrap(), None);
     let stored = repo.select(&id.to_hex()).unwrap();
     let all = repo.snapshots().unwrap();
@@ -194,10 +221,16 @@ fn whoever_asks_for_what_lies_in_a_hole_is_told_that_it_is_not_known() {
     let look = |keys: &[Vec<u8>]| {
         let sought = Sought::Keys(keys.to_vec());
         problems(&|report| {
-            find(&repo, &all, &Databases::default(), &sought, report, &mut |_| Ok(())).unwrap();
+            find(&repo, &all, &Databases::default(), &sought, report, &mut |_| {
+                Ok(())
+            })
+            .unwrap();
         })
     };
-    assert_eq!((look(&[inside.clone()]), look(std::slice::from_ref(outside))), (1, 0));
+    assert_eq!(
+        (look(&[inside.clone()]), look(std::slice::from_ref(outside))),
+        (1, 0)
+    );
     let compare = |selection: &Selection| {
         let state = State::of(&stored, None).unwrap();
         problems(&|report| {
@@ -207,10 +240,17 @@ fn whoever_asks_for_what_lies_in_a_hole_is_told_that_it_is_not_known() {
     assert_eq!(compare(&Selection::All), 2);
     assert_eq!(compare(&Selection::Prefix(b"zz".to_vec())), 0);
     let mut versions = Vec::new();
-    history(&repo, &all, &Databases::default(), &inside, &Report::default(), &mut |version| {
-        versions.push((version.unknown, version.value.is_some()));
-        Ok(())
-    })
+    history(
+        &repo,
+        &all,
+        &Databases::default(),
+        &inside,
+        &Report::default(),
+        &mut |version| {
+            versions.push((version.unknown, version.value.is_some()));
+            Ok(())
+        },
+    )
     .unwrap();
     assert_eq!(versions, [(true, false)]);
 }
@@ -268,8 +308,22 @@ fn tags_pins_and_doubts_go_over_and_the_old_one_can_be_had_until_it_is_swept() {
     assert!(notes.is_pinned(&new) && notes.suspect(&new).is_some());
     assert_eq!(repo.snapshot(&new).unwrap().tags, ["kept"]);
     let catalog = repo.catalog().unwrap();
-    assert_eq!(catalog.snapshots.iter().map(|stored| stored.id).collect::<Vec<_>>(), [new]);
-    assert!(catalog.forgotten(&old).unwrap().since.words.contains(&new.to_hex()));
+    assert_eq!(
+        catalog
+            .snapshots
+            .iter()
+            .map(|stored| stored.id)
+            .collect::<Vec<_>>(),
+        [new]
+    );
+    assert!(
+        catalog
+            .forgotten(&old)
+            .unwrap()
+            .since
+            .words
+            .contains(&new.to_hex())
+    );
 }
 
 #[test]
@@ -300,11 +354,18 @@ fn a_database_that_is_kept_as_files_keeps_those_that_are_whole() {
         with_uncertain: false,
     };
     let report = Report::default();
-    restore.run(&repo, &repo.select(&new.to_hex()).unwrap(), &report).unwrap();
+    restore
+        .run(&repo, &repo.select(&new.to_hex()).unwrap(), &report)
+        .unwrap();
     assert_eq!(report.problems().len(), 1);
     let files = |dir: &std::path::Path| std::fs::read_dir(dir).unwrap().count();
     let lock = usize::from(scene.db().join("LOCK").exists());
-    let lost = usize::from(!restore.target.join(&holes[0].file["repository/files/".len()..]).exists());
+    let lost = usize::from(
+        !restore
+            .target
+            .join(&holes[0].file["repository/files/".len()..])
+            .exists(),
+    );
     assert_eq!(lost, 1);
     assert!(files(&restore.target) + 1 >= files(&scene.db()) - lock - 1);
 }

@@ -11,12 +11,7 @@ use crate::snapshot::DatabaseRoot;
 
 /// Why the database cannot be stood on; `None` if nothing is known against it. While no pack is missing and no blob is
 /// noted as bad nothing is read; else every blob that it rests on is looked for.
-pub fn against(
-    repo: &Repo,
-    writer: &Writer,
-    root: &DatabaseRoot,
-    report: &Report,
-) -> Result<Option<String>> {
+pub fn against(repo: &Repo, writer: &Writer, root: &DatabaseRoot, report: &Report) -> Result<Option<String>> {
     if let Some(unread) = writer.unread_bad() {
         return Ok(Some(format!("which blobs are bad cannot be told: {unread}")));
     }
@@ -37,6 +32,8 @@ pub fn against(
     match root.runs().try_for_each(|run| closure.run(run, &mut each)) {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == Kind::Interrupted => Err(error),
-        Err(error) => Ok(Some(format!("the state before is damaged in the repository: {error}"))),
+        Err(error) => Ok(Some(format!(
+            "the state before is damaged in the repository: {error}"
+        ))),
     }
 }

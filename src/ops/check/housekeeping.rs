@@ -7,7 +7,8 @@ use crate::storage::{ObjectKind, ObjectName};
 use super::findings::Findings;
 
 /// What to do about one that cannot be read.
-const HELPS: &str = "run `levault repair packs --apply`: it finds again what is lost, and prunes mark again what is to go";
+const HELPS: &str =
+    "run `levault repair packs --apply`: it finds again what is lost, and prunes mark again what is to go";
 
 /// Those that are damaged are findings; what a later levault wrote is for that one to judge.
 pub fn check(repo: &Repo, findings: &mut Findings) -> Result<()> {

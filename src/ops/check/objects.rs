@@ -15,8 +15,7 @@ const FROM_A_COPY: &str =
 const CONFIG: &str = "run `levault repair config --apply`: the other copy of it is whole";
 
 /// What to do about a damaged index segment.
-const REINDEX: &str =
-    "run `levault repair index --apply`: what it said is read from the packs again";
+const REINDEX: &str = "run `levault repair index --apply`: what it said is read from the packs again";
 
 /// The index, as far as it can be read.
 pub struct Index {
@@ -30,7 +29,11 @@ pub struct Index {
 pub fn check(repo: &Repo, findings: &mut Findings) -> Result<()> {
     for doubt in repo.doubts() {
         let (object, what) = doubt.split_once(": ").unwrap_or(("repository", doubt));
-        let helps = if object.starts_with("config") { CONFIG } else { FROM_A_COPY };
+        let helps = if object.starts_with("config") {
+            CONFIG
+        } else {
+            FROM_A_COPY
+        };
         findings.add(object, what, helps);
     }
     for listed in repo.storage().list(ObjectKind::Slot)? {

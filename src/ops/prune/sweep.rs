@@ -98,7 +98,9 @@ impl Sweep {
         segments::rewrite(repo, &facts.index, &gone, report)?;
         let mut packs = self.packs.iter();
         packs.try_for_each(|pack| delete(ObjectKind::Pack, pack.pack))?;
-        self.marks.iter().try_for_each(|id| delete(ObjectKind::Mark, *id))?;
+        self.marks
+            .iter()
+            .try_for_each(|id| delete(ObjectKind::Mark, *id))?;
         self.bad.iter().try_for_each(|id| delete(ObjectKind::Bad, *id))
     }
 

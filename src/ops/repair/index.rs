@@ -49,10 +49,12 @@ pub struct IndexPlan {
 pub struct IndexOutcome {
     /// What was planned.
     pub plan: IndexPlan,
-    /// Blobs in the directories that were read.
+    /// Packs whose directories were read, and the blobs in them.
+    pub packs: u64,
+    /// See [`IndexOutcome::packs`].
     pub blobs: u64,
-    /// Packs whose directories could not be read, and why. While there are such, damaged segments stay: a whole copy of
-    /// one, brought back, would still say what lies where in them.
+    /// Packs whose directories could not be read, and why; marked ones are not among them, nobody counts on those. While
+    /// there are such, damaged segments stay: a whole copy of one, brought back, would still say what lies where in them.
     pub unread: Vec<(ObjectId, String)>,
 }
 
@@ -64,10 +66,11 @@ impl IndexPlan {
 }
 
 impl RepairIndex {
-    /// Reads the directories of packs that are not indexed; writes only if it is told to.
+    /// Reads the directories of packs that are not indexed; writes only if it is told to. A pack that cannot be read is told
+    /// of, whatever the reason.
     ///
     /// # Errors
-    /// The storage's; [`Kind::TooNew`] and [`Kind::WrongKey`] for a segment that is another program's to judge.
+    /// The storage's, of listings, segments and writes; [`Kind::TooNew`] and [`Kind::WrongKey`] for a segment that is another program's to judge.
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<IndexOutcome> {
         repo.may_write()?;
         let facts = repo.index_facts()?;
@@ -82,14 +85,17 @@ impl RepairIndex {
             report.go_on()?;
             match directory(repo, &pack) {
                 Ok(entries) => {
+                    outcome.packs += 1;
                     outcome.blobs += entries.len() as u64;
                     segments.add(pack, entries)?;
                 }
-                Err(error) if is_of_the_pack(&error) => outcome.unread.push((pack.pack, error.to_string())),
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) => outcome.unread.push((pack.pack, error.to_string())),
             }
         }
         self.carry_over(&facts, &outcome, &mut segments)?;
+        let marked = repo.marked()?;
+        outcome.unread.retain(|(pack, _)| !marked.contains(pack));
         segments.finish(outcome.plan.replaced.clone())?;
         if self.mode == Mode::Apply {
             drop_old(repo, facts, &outcome, report)?;
@@ -102,11 +108,17 @@ impl RepairIndex {
             true => HashMap::new(),
             false => indexed(repo, facts)?,
         };
-        let is_whole = |pack: &Listed| known.get(&pack.name.id).is_some_and(|known| known.cover(pack.len));
+        let is_whole = |pack: &Listed| {
+            known
+                .get(&pack.name.id)
+                .is_some_and(|known| known.cover(pack.len))
+        };
         // What is indexed with another length is a damaged pack, not a damaged index.
         let has_its_length =
             |pack: &Listed| facts.packs.get(&pack.name.id).is_none_or(|len| *len == pack.len);
-        let index = listed.iter().filter(|pack| !is_whole(pack) && has_its_length(pack));
+        let index = listed
+            .iter()
+            .filter(|pack| !is_whole(pack) && has_its_length(pack));
         Ok(IndexPlan {
             index: index.map(segment_pack).collect(),
             gone: gone(repo, facts, listed)?,
@@ -211,14 +223,6 @@ fn directory(repo: &Repo, pack: &SegmentPack) -> Result<Vec<IndexEntry>> {
         location: location_of(pack.pack, blob),
     };
     Ok(directory.iter().map(entry).collect())
-}
-
-/// True if it says that the pack is of no use, and not that the storage is.
-fn is_of_the_pack(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        Kind::Corrupt | Kind::Torn | Kind::NotFound | Kind::WrongKey | Kind::TooNew | Kind::Limit
-    )
 }
 
 /// Segments are begun, filled and stored.

@@ -100,7 +100,7 @@ impl RepairPacks {
     /// Reads packs whole, and opens every part of them.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] if the index is damaged, which is to be repaired first; [`Kind::Busy`] while a prune is at work;
+    /// [`Kind::Corrupt`] if the index is damaged, which is to be repaired first, unless packs are named; [`Kind::Busy`] while a prune is at work;
     /// the storage's, but for packs that were named: of those, what cannot be read counts as damaged.
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<PacksOutcome> {
         repo.may_write()?;
@@ -108,7 +108,7 @@ impl RepairPacks {
             Mode::Apply => Some(repo.lease("repair packs")?),
             Mode::DryRun => None,
         };
-        let ground = Ground::load(repo, report)?;
+        let ground = Ground::load(repo, report, !self.packs.is_empty())?;
         let mut outcome = PacksOutcome::default();
         let wanted = named("pack", &self.packs, ground.known())?;
         let mut found = ground.examine(&wanted, !self.packs.is_empty(), &mut outcome)?;
@@ -141,9 +141,10 @@ struct Found {
 }
 
 impl<'a> Ground<'a> {
-    fn load(repo: &'a Repo, report: &'a Report) -> Result<Self> {
+    fn load(repo: &'a Repo, report: &'a Report, named: bool) -> Result<Self> {
         let index = repo.index_facts()?;
-        if let Some(what) = index.unreadable.first() {
+        // Damaged segments stay while a pack's directory cannot be read: then that pack is named here, and given up.
+        if let Some(what) = index.unreadable.first().filter(|_| !named) {
             let error = Error::corrupt(what.clone());
             return Err(error.act("the index is damaged; run `levault repair index --apply` first"));
         }
@@ -160,7 +161,12 @@ impl<'a> Ground<'a> {
 
     /// Packs that are listed or indexed.
     fn known(&self) -> impl Iterator<Item = ObjectId> {
-        let mut known: Vec<_> = self.listed.keys().chain(self.index.packs.keys()).copied().collect();
+        let mut known: Vec<_> = self
+            .listed
+            .keys()
+            .chain(self.index.packs.keys())
+            .copied()
+            .collect();
         known.sort_unstable();
         known.dedup();
         known.into_iter()
@@ -184,13 +190,7 @@ impl<'a> Ground<'a> {
     }
 
     fn examine_one(&self, id: &ObjectId, given_up: bool) -> Result<Option<Found>> {
-        let found = |what: String, parts| {
-            Ok(Some(Found {
-                id: *id,
-                what,
-                parts,
-            }))
-        };
+        let found = |what: String, parts| Ok(Some(Found { id: *id, what, parts }));
         let bytes = match self.whole(id) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == Kind::NotFound => return found("is gone".into(), BTreeMap::new()),
@@ -199,8 +199,15 @@ impl<'a> Ground<'a> {
             }
             Err(error) => return Err(error.act("name the pack to give up what cannot be read of it")),
         };
-        let (is_whole, scanned) = (object_id(&bytes) == *id, scan_directory(self.repo.keyring(), &bytes));
-        let wrong_size = self.index.packs.get(id).is_some_and(|len| *len != bytes.len() as u64);
+        let (is_whole, scanned) = (
+            object_id(&bytes) == *id,
+            scan_directory(self.repo.keyring(), &bytes),
+        );
+        let wrong_size = self
+            .index
+            .packs
+            .get(id)
+            .is_some_and(|len| *len != bytes.len() as u64);
         let (parts, broken) = match scanned {
             Ok(scanned) => {
                 let part = |part: &_| place(id, part);
@@ -227,7 +234,11 @@ impl<'a> Ground<'a> {
         if found.is_empty() {
             return Ok(());
         }
-        let numbers: HashMap<_, _> = found.iter().enumerate().map(|(at, found)| (found.id, at)).collect();
+        let numbers: HashMap<_, _> = found
+            .iter()
+            .enumerate()
+            .map(|(at, found)| (found.id, at))
+            .collect();
         let mut more: Vec<Vec<IndexEntry>> = found.iter().map(|_| Vec::new()).collect();
         for entry in self.lookup.iter_all()? {
             let entry = entry?;
@@ -252,7 +263,9 @@ impl<'a> Ground<'a> {
             true => None,
             false => self.whole(pack).ok(),
         };
-        let key = bytes.as_ref().and_then(|bytes| PackKey::open(self.repo.keyring(), bytes).ok());
+        let key = bytes
+            .as_ref()
+            .and_then(|bytes| PackKey::open(self.repo.keyring(), bytes).ok());
         let opens = |entry: &IndexEntry| match (&bytes, &key) {
             (Some(bytes), Some(key)) => {
                 let (start, len) = (entry.location.offset as usize, entry.location.len as usize);
@@ -292,7 +305,8 @@ impl<'a> Ground<'a> {
                 }),
             }
         }
-        plan.again.sort_by_key(|(_, location)| (location.pack, location.offset));
+        plan.again
+            .sort_by_key(|(_, location)| (location.pack, location.offset));
         Ok(plan)
     }
 
@@ -314,7 +328,10 @@ impl<'a> Ground<'a> {
 }
 
 fn place(pack: &ObjectId, part: &crate::pack::ScannedBlob) -> ((BlobId, Location), bool) {
-    ((part.blob.id, location_of(*pack, &part.blob)), part.outcome.is_ok())
+    (
+        (part.blob.id, location_of(*pack, &part.blob)),
+        part.outcome.is_ok(),
+    )
 }
 
 /// What is to be done.
@@ -335,7 +352,11 @@ impl Plan {
         let marked: HashSet<_> = marks.map(|marked| marked.pack).collect();
         outcome.elsewhere = self.elsewhere;
         outcome.again = self.again.len() as u64;
-        outcome.bytes_again = self.again.iter().map(|(_, location)| u64::from(location.len)).sum();
+        outcome.bytes_again = self
+            .again
+            .iter()
+            .map(|(_, location)| u64::from(location.len))
+            .sum();
         outcome.noted = self.lost.iter().filter(|blob| !known.contains(&blob.id)).count() as u64;
         outcome.lost.clone_from(&self.lost);
         for found in found {
@@ -419,7 +440,9 @@ fn unread(repo: &Repo, read_all: bool) -> Result<Vec<ObjectName>> {
     let bad = repo.bad()?.unread.into_iter().filter(|_| read_all);
     let all = marks.chain(bad.map(|unread| (ObjectKind::Bad, unread)));
     let damaged = all.filter(|(_, unread)| matches!(unread.kind, Kind::Corrupt | Kind::Torn));
-    Ok(damaged.map(|(kind, unread)| ObjectName::new(kind, unread.id)).collect())
+    Ok(damaged
+        .map(|(kind, unread)| ObjectName::new(kind, unread.id))
+        .collect())
 }
 
 /// What kinds the lost blobs are of, for people.

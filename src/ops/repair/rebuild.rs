@@ -13,9 +13,7 @@ use crate::repo::{BlobReader, Copies, Repo, Writer};
 use crate::report::Report;
 use crate::run::partial::{PartialRun, each_left, is_loss};
 use crate::run::{BlobSource, KeyOrder, LeafCutter, Payload, Walker};
-use crate::snapshot::{
-    Content, Damage, DatabaseRoot, DirectoryBuilder, DirectoryWalk, EntryKind, Lost, Run,
-};
+use crate::snapshot::{Content, Damage, DatabaseRoot, DirectoryBuilder, DirectoryWalk, EntryKind, Lost, Run};
 use crate::source::RecordSink;
 
 /// Bytes of keys that the holes of one database may name; more are joined.
@@ -30,10 +28,12 @@ pub struct Left<'a> {
 impl BlobSource for Left<'_> {
     fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<std::sync::Arc<[u8]>> {
         let read = self.reader.blob(kind, id);
-        read.map_err(|error| match self.copies.bad.contains(id) && error.kind() != Kind::Interrupted {
-            true => error.as_kind(Kind::Corrupt),
-            false => error,
-        })
+        read.map_err(
+            |error| match self.copies.bad.contains(id) && error.kind() != Kind::Interrupted {
+                true => error.as_kind(Kind::Corrupt),
+                false => error,
+            },
+        )
     }
 }
 
@@ -57,9 +57,7 @@ impl Rebuild<'_, '_> {
     pub fn database(&mut self, old: &DatabaseRoot, id: &ObjectId) -> Result<Rebuilt> {
         let mut root = old.clone();
         let mut lost = match &old.content {
-            Content::Logical { runs, uncertain } => {
-                self.records(&mut root, runs, uncertain.as_ref())?
-            }
+            Content::Logical { runs, uncertain } => self.records(&mut root, runs, uncertain.as_ref())?,
             Content::Physical { tree } => {
                 let (tree, bytes, lost) = self.files(tree)?;
                 root.content = Content::Physical { tree };
@@ -80,14 +78,21 @@ impl Rebuild<'_, '_> {
     }
 
     /// The records become one run: what a stack would say of the ranges that it lacks could be outdated.
-    fn records(&mut self, root: &mut DatabaseRoot, runs: &[Run], uncertain: Option<&Run>) -> Result<Vec<Lost>> {
+    fn records(
+        &mut self,
+        root: &mut DatabaseRoot,
+        runs: &[Run],
+        uncertain: Option<&Run>,
+    ) -> Result<Vec<Lost>> {
         let comparator = Comparator::from_name(&root.shape.comparator);
         let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
         let newest_first = runs.iter().rev();
         let certain: Vec<_> = newest_first
             .map(|run| self.survey(run, &comparator, &order))
             .collect::<Result<_>>()?;
-        let aside = uncertain.map(|run| self.survey(run, &comparator, &order)).transpose()?;
+        let aside = uncertain
+            .map(|run| self.survey(run, &comparator, &order))
+            .transpose()?;
         let mut lost = ranges(&certain, &comparator, Lost::Records);
         lost.extend(ranges(aside.as_slice(), &comparator, Lost::Uncertain));
         let (source, report) = (self.source, self.report);
@@ -138,12 +143,7 @@ impl Rebuild<'_, '_> {
         Ok(lost)
     }
 
-    fn survey<'r>(
-        &self,
-        run: &'r Run,
-        comparator: &Comparator,
-        order: KeyOrder<'r>,
-    ) -> Result<PartialRun<'r>>
+    fn survey<'r>(&self, run: &'r Run, comparator: &Comparator, order: KeyOrder<'r>) -> Result<PartialRun<'r>>
     where
         Self: 'r,
     {
@@ -236,10 +236,13 @@ fn ranges(
     let mut all = Vec::new();
     for run in runs {
         for range in run.lost() {
-            let last = range.to.as_ref().map(|to| match after(comparator, run.last_key()) {
-                Some(end) if end == *to => run.last_key().to_vec(),
-                _ => to.clone(),
-            });
+            let last = range
+                .to
+                .as_ref()
+                .map(|to| match after(comparator, run.last_key()) {
+                    Some(end) if end == *to => run.last_key().to_vec(),
+                    _ => to.clone(),
+                });
             all.push(lost(range.from.clone().unwrap_or_default(), last));
         }
     }
@@ -334,7 +337,10 @@ mod tests {
 
     #[test]
     fn ranges_that_touch_are_joined_and_others_are_not() {
-        let joined = join_until_few(vec![closed(9, 12), closed(1, 3), closed(3, 5), closed(2, 2)], &bytewise);
+        let joined = join_until_few(
+            vec![closed(9, 12), closed(1, 3), closed(3, 5), closed(2, 2)],
+            &bytewise,
+        );
         assert_eq!(joined, [closed(1, 5), closed(9, 12)]);
         let open = join_until_few(vec![closed(9, 12), (vec![0], None)], &bytewise);
         assert_eq!(open, [(vec![0], None)]);

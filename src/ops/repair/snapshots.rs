@@ -169,7 +169,11 @@ impl<'a> Ground<'a> {
         let recent = Recent::new(&left);
         let mut walked = HashMap::new();
         let mut found = Vec::new();
-        for stored in catalog.snapshots.iter().filter(|stored| wanted.contains(&stored.id)) {
+        for stored in catalog
+            .snapshots
+            .iter()
+            .filter(|stored| wanted.contains(&stored.id))
+        {
             outcome.snapshots += 1;
             if all || self.lacks(&left, &recent, stored, &mut walked)? {
                 found.push(stored);
@@ -249,7 +253,8 @@ impl<'a> Ground<'a> {
             let database = match source {
                 Source::Database(database) => database,
                 Source::Tree(_) => {
-                    let what = "it holds a tree of files that is no database, which this version cannot repair";
+                    let what =
+                        "it holds a tree of files that is no database, which this version cannot repair";
                     outcome.failed.push((stored.id, what.into()));
                     return Ok(None);
                 }

@@ -42,7 +42,9 @@ pub fn ls(run: &Run, args: &LsArgs) -> Result<Ending> {
 
 /// Warns if the repository lost records that may have been among those that were asked for.
 fn tell_lost(run: &Run, database: &DatabaseRoot, selection: &Selection) -> Ending {
-    read::lost_of(database, selection).into_iter().for_each(|lost| run.report.problem(lost));
+    read::lost_of(database, selection)
+        .into_iter()
+        .for_each(|lost| run.report.problem(lost));
     run.tell_problems()
 }
 

@@ -94,7 +94,11 @@ fn repair_config(run: &Run, mode: Mode) -> Result<Ending> {
     };
     run.output
         .say(format!("{}: {}", repaired.object, repaired.what))?;
-    let other = if repaired.object == "config" { "config.copy" } else { "config" };
+    let other = if repaired.object == "config" {
+        "config.copy"
+    } else {
+        "config"
+    };
     run.output
         .say(format!("{} put back from {other}", is_or_would_be(mode)))?;
     tell_dry(run, mode)?;
@@ -110,7 +114,12 @@ fn repair_index(run: &Run, args: &IndexArgs) -> Result<Ending> {
     };
     let outcome = watch(run.output, run.report, || repair.run(&repo, run.report))?;
     run.output.emit(&index_json(&outcome, mode))?;
-    let IndexOutcome { plan, blobs, unread } = &outcome;
+    let IndexOutcome {
+        plan,
+        packs,
+        blobs,
+        unread,
+    } = &outcome;
     if plan.is_empty() {
         run.output.say("the index says of every pack what lies in it")?;
         return Ok(Ending::Done);
@@ -121,7 +130,6 @@ fn repair_index(run: &Run, args: &IndexArgs) -> Result<Ending> {
         (plan.replaced.len(), "segments", "replaced by what the packs say"),
         (plan.gone.len(), "packs that are gone", "taken out of the index"),
     ];
-    let packs = plan.index.len() - unread.len();
     run.output.say(format!(
         "{packs} packs with {blobs} blobs {did} indexed from their own directories"
     ))?;
@@ -129,11 +137,14 @@ fn repair_index(run: &Run, args: &IndexArgs) -> Result<Ending> {
         run.output.say(format!("{count} {what} {did} {verb}"))?;
     }
     for (_, what) in unread {
-        run.output.warn(&format!("{what}; see `levault repair packs`"));
+        run.output.warn(what);
     }
     if !unread.is_empty() && !plan.damaged.is_empty() {
         run.output
-            .warn("damaged segments stay while packs cannot be read: a whole copy of one may say what is in them");
+            .warn(
+                "damaged segments stay while packs cannot be read: a whole copy of one would say what is in them; \
+                 `levault repair packs ID --apply` with their ids gives them up, and then this can be run again",
+            );
     }
     tell_dry(run, mode)?;
     match unread.is_empty() {
@@ -143,7 +154,9 @@ fn repair_index(run: &Run, args: &IndexArgs) -> Result<Ending> {
 }
 
 fn index_json(outcome: &IndexOutcome, mode: Mode) -> Value {
-    let IndexOutcome { plan, blobs, unread } = outcome;
+    let IndexOutcome {
+        plan, blobs, unread, ..
+    } = outcome;
     json!({
         "message_type": "summary",
         "repair": "index",
@@ -174,7 +187,10 @@ fn repair_packs(run: &Run, args: &TheseArgs) -> Result<Ending> {
     ))?;
     let did = is_or_would_be(mode);
     for name in &outcome.unread {
-        say(format!("{} cannot be read, and {did} deleted: it says nothing", name.path()))?;
+        say(format!(
+            "{} cannot be read, and {did} deleted: it says nothing",
+            name.path()
+        ))?;
     }
     if outcome.damaged.is_empty() {
         say("all of them are whole".into())?;
@@ -192,7 +208,10 @@ fn repair_packs(run: &Run, args: &TheseArgs) -> Result<Ending> {
             pack.what
         ))?;
     }
-    say(format!("{} blobs have a right copy in another pack", outcome.elsewhere))?;
+    say(format!(
+        "{} blobs have a right copy in another pack",
+        outcome.elsewhere
+    ))?;
     say(format!(
         "{} blobs ({}) {did} stored again",
         outcome.again,
@@ -206,7 +225,10 @@ fn repair_packs(run: &Run, args: &TheseArgs) -> Result<Ending> {
     for (kind, count) in packs::count_by_kind(&outcome.lost) {
         run.output.detail(format!("    {count} {kind:?}"))?;
     }
-    say(format!("{} damaged packs {did} marked to go", outcome.marked.len()))?;
+    say(format!(
+        "{} damaged packs {did} marked to go",
+        outcome.marked.len()
+    ))?;
     tell_dry(run, mode)?;
     if outcome.lost.is_empty() {
         return Ok(Ending::Done);
@@ -220,7 +242,10 @@ fn packs_json(outcome: &PacksOutcome, mode: Mode) -> Value {
     let damaged = outcome.damaged.iter().map(|pack| {
         json!({"id": pack.id.to_hex(), "what": pack.what, "bytes": pack.len, "blobs": pack.blobs, "blobs_broken": pack.broken})
     });
-    let lost = outcome.lost.iter().map(|blob| json!({"id": blob.id.to_hex(), "kind": format!("{:?}", blob.kind)}));
+    let lost = outcome
+        .lost
+        .iter()
+        .map(|blob| json!({"id": blob.id.to_hex(), "kind": format!("{:?}", blob.kind)}));
     let marked: Vec<_> = outcome.marked.iter().map(|marked| marked.pack).collect();
     json!({
         "message_type": "summary",
