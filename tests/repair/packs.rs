@@ -10,6 +10,7 @@ use levault::id::{BlobId, ObjectId};
 use levault::ops::backup::{Backup, Scope};
 use levault::ops::prune::Prune;
 use levault::ops::repair::Mode;
+use levault::ops::repair::index::RepairIndex;
 use levault::ops::repair::packs::{Fate, PacksOutcome, RepairPacks, fate};
 use levault::repo::{BlobReader, Repo, Writer};
 use levault::report::Report;
@@ -227,7 +228,7 @@ fn a_note_on_a_blob_that_was_healed_costs_nothing() {
 
 #[test]
 fn nothing_is_stacked_on_a_state_that_rests_on_a_bad_blob_or_on_a_pack_that_is_gone() {
-    for gone in [false, true] {
+    for (gone, reindexed) in [(false, false), (true, false), (true, true)] {
         let mut scene = Scene::empty();
         scene.change(0, 400);
         let save = |scene: &Scene| {
@@ -250,6 +251,15 @@ fn nothing_is_stacked_on_a_state_that_rests_on_a_bad_blob_or_on_a_pack_that_is_g
                 scene.break_blob(&leaf);
                 note_bad(&scene.repo(), leaf);
             }
+        }
+        if reindexed {
+            let repair = RepairIndex {
+                read_all_packs: false,
+                mode: Mode::Apply,
+            };
+            let outcome = repair.run(&scene.repo(), &Report::default()).unwrap();
+            assert_eq!(outcome.plan.gone.len(), 1);
+            assert!(outcome.noted > 0);
         }
         scene.change(2000, 3);
         let outcome = save(&scene);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! index, then packs --plan--> directories of packs that are not indexed whole --> new segments
+//!                                                                    --> what snapshots lack then --> bad/
 //!                                                                    --> segments without packs that are gone
 //!                                                                    --> damaged segments are deleted
 //! ```
@@ -20,7 +21,7 @@ use crate::repo::{IndexFacts, Repo, location_of};
 use crate::report::Report;
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
-use super::Mode;
+use super::{Mode, missing};
 
 /// How the index is repaired.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +57,8 @@ pub struct IndexOutcome {
     /// Packs whose directories could not be read, and why; marked ones are not among them, nobody counts on those. While
     /// there are such, damaged segments stay: a whole copy of one, brought back, would still say what lies where in them.
     pub unread: Vec<(ObjectId, String)>,
+    /// Blobs that snapshots need and no pack has that is there, noted as bad; they are not looked for in a dry run.
+    pub noted: u64,
 }
 
 impl IndexPlan {
@@ -97,7 +100,8 @@ impl RepairIndex {
         let marked = repo.marked()?;
         outcome.unread.retain(|(pack, _)| !marked.contains(pack));
         segments.finish(outcome.plan.replaced.clone())?;
-        if self.mode == Mode::Apply {
+        if self.mode == Mode::Apply && !outcome.plan.is_empty() {
+            outcome.noted = note_missing(repo, &outcome.plan, report)?;
             drop_old(repo, facts, &outcome, report)?;
         }
         Ok(outcome)
@@ -274,6 +278,13 @@ impl<'r> Segments<'r> {
             Mode::DryRun => Ok(()),
         }
     }
+}
+
+/// While segments name packs that are gone, whoever stands on a snapshot looks for what it needs; the notes take over.
+fn note_missing(repo: &Repo, plan: &IndexPlan, report: &Report) -> Result<u64> {
+    let lookup = repo.lookup()?;
+    let gone: HashSet<_> = plan.gone.iter().copied().collect();
+    missing::note(repo, &missing::missing(repo, &lookup, &gone, report)?)
 }
 
 /// Deletes what the new segments replace.

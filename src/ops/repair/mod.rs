@@ -12,6 +12,7 @@
 
 pub mod config;
 pub mod index;
+mod missing;
 pub mod packs;
 mod rebuild;
 pub mod snapshots;

@@ -12,16 +12,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::blob::BlobKind;
 use crate::envelope::object_id;
 use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{Bad, BadBlob, Mark, MarkedPack};
+use crate::facts::{BadBlob, Mark, MarkedPack};
 use crate::id::{BlobId, ObjectId};
 use crate::index::{IndexEntry, Location, Lookup};
-use crate::limits::{BAD_BLOBS_MAX, MARK_PACKS_MAX, PACK_STORED_BYTES_MAX};
+use crate::limits::{MARK_PACKS_MAX, PACK_STORED_BYTES_MAX};
 use crate::pack::{PackKey, read_blob, scan_directory};
 use crate::repo::{BlobReader, IndexFacts, Repo, Writer, location_of, sealed_name};
 use crate::report::Report;
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
-use super::{Mode, named};
+use super::{Mode, missing, named};
 
 /// Blobs stored again at a time, stored bytes.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -381,7 +381,7 @@ impl Plan {
     fn carry_out(&self, ground: &Ground, outcome: &PacksOutcome) -> Result<()> {
         let (repo, report) = (ground.repo, ground.report);
         self.store_again(ground, report)?;
-        self.note_lost(repo)?;
+        missing::note(repo, &self.lost)?;
         for packs in outcome.marked.chunks(MARK_PACKS_MAX) {
             repo.put_mark(&Mark {
                 when: repo.clock().now(),
@@ -416,20 +416,6 @@ impl Plan {
         writer.add_named(batch)?;
         let rests_on = writer.finish()?;
         repo.prove(&rests_on)
-    }
-
-    fn note_lost(&self, repo: &Repo) -> Result<()> {
-        let known = repo.bad()?.blobs(repo);
-        let new = self.lost.iter().filter(|blob| !known.contains(&blob.id));
-        let new: Vec<_> = new.copied().collect();
-        for blobs in new.chunks(BAD_BLOBS_MAX) {
-            repo.put_bad(&Bad {
-                when: repo.clock().now(),
-                domain: repo.domain_keys().id(),
-                blobs: blobs.to_vec(),
-            })?;
-        }
-        Ok(())
     }
 }
 

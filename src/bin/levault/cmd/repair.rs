@@ -119,6 +119,7 @@ fn repair_index(run: &Run, args: &IndexArgs) -> Result<Ending> {
         packs,
         blobs,
         unread,
+        noted,
     } = &outcome;
     if plan.is_empty() {
         run.output.say("the index says of every pack what lies in it")?;
@@ -136,6 +137,11 @@ fn repair_index(run: &Run, args: &IndexArgs) -> Result<Ending> {
     for (count, what, verb) in counts.into_iter().filter(|(count, _, _)| *count > 0) {
         run.output.say(format!("{count} {what} {did} {verb}"))?;
     }
+    if *noted > 0 {
+        run.output.warn(&format!(
+            "{noted} blobs that snapshots need are in no pack: back up again, then see `levault repair snapshots`"
+        ));
+    }
     for (_, what) in unread {
         run.output.warn(what);
     }
@@ -147,7 +153,7 @@ fn repair_index(run: &Run, args: &IndexArgs) -> Result<Ending> {
             );
     }
     tell_dry(run, mode)?;
-    match unread.is_empty() {
+    match unread.is_empty() && *noted == 0 {
         true => Ok(Ending::Done),
         false => Ok(Ending::Incomplete),
     }
@@ -163,6 +169,7 @@ fn index_json(outcome: &IndexOutcome, mode: Mode) -> Value {
         "dry_run": mode == Mode::DryRun,
         "packs_indexed": plan.index.iter().map(|pack| pack.pack.to_hex()).collect::<Vec<_>>(),
         "blobs_indexed": blobs,
+        "blobs_noted_bad": outcome.noted,
         "packs_gone": hex(&plan.gone),
         "segments_damaged": hex(&plan.damaged),
         "segments_replaced": hex(&plan.replaced),
