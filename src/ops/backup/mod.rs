@@ -14,6 +14,7 @@ mod hooks;
 mod increment;
 pub(super) mod pipeline;
 pub(super) mod publish;
+pub(super) mod scan;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -333,6 +333,7 @@ fn publish(
             snapshot.tags = notes.tags(&made.old.id, &snapshot.tags).to_vec();
             // A database of which nothing is lost still rests on the old one's runs.
             let rests_on = RestsOn {
+                seen: catalog,
                 packs: packs.clone(),
                 parents: [made.old.id].into(),
             };

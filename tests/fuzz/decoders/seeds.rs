@@ -9,8 +9,8 @@ use levault::crypto::exchange::Identity;
 use levault::crypto::{Entropy, SeededEntropy};
 use levault::envelope::Header;
 use levault::facts::{
-    Abilities, Ability, About, Bad, BadBlob, CountedSnapshot, Forgetting, Mark, MarkedPack, Note, Rebased, Replaced,
-    RestorePoint, Said, StoreNote, Why,
+    Abilities, Ability, About, Bad, BadBlob, CountedSnapshot, Forgetting, Mark, MarkedPack, Note, Rebased,
+    Replaced, RestorePoint, Said, StoreNote, Why,
 };
 use levault::facts::{bad, forgetting, mark, note};
 use levault::id::{BlobId, DomainId, ObjectId, RepositoryId, TimelineId};
