@@ -73,7 +73,7 @@ impl Rebuild<'_, '_> {
         let order_of = Comparator::from_name(&old.shape.comparator);
         let lost = fit(lost, &|a: &[u8], b: &[u8]| order_of.compare(a, b));
         let holes: Vec<_> = lost.into_iter().map(|lost| Damage::hole(lost, id)).collect();
-        keep(&mut root, &holes);
+        keep(&mut root, &holes)?;
         Ok(Rebuilt { root, holes })
     }
 
@@ -312,14 +312,19 @@ fn extend(range: &mut Closed, next: &mut Closed, order: KeyOrder) {
 }
 
 /// Holes are listed before what is known of the source: who reads must not take a lost key for one that was never there.
-fn keep(root: &mut DatabaseRoot, holes: &[Damage]) {
+/// None is left out.
+fn keep(root: &mut DatabaseRoot, holes: &[Damage]) -> Result<()> {
     let before = std::mem::take(&mut root.damage);
     let (old_holes, source): (Vec<_>, Vec<_>) = before.into_iter().partition(Damage::is_hole);
+    if old_holes.len() + holes.len() > DAMAGE_MAX {
+        return Err(Error::new(Kind::Limit, "more holes than a snapshot can list"));
+    }
     let all = old_holes.len() + holes.len() + source.len();
     let kept = old_holes.into_iter().chain(holes.iter().cloned()).chain(source);
     root.damage = kept.take(DAMAGE_MAX).collect();
     root.damage_unlisted += (all - root.damage.len()) as u64;
     root.capture.increments = 0;
+    Ok(())
 }
 
 #[cfg(test)]
