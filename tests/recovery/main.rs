@@ -108,7 +108,11 @@ fn pack_damage(damage: impl Fn(&mut Vec<u8>), costs: bool) {
     );
     assert!(packs.contains(&pack));
     assert!(scene.storage.corrupt(pack, damage));
-    named(&scene, pack, "repair packs");
+    named(
+        &scene,
+        pack,
+        &format!("levault repair packs {} --apply", pack.id.short()),
+    );
     let with_source = scene.on(&scene.storage);
     let outcome = repair_packs(&scene);
     assert_eq!(!outcome.lost.is_empty(), costs, "{outcome:?}");
