@@ -42,6 +42,8 @@ pub enum Kind {
     RolledBack,
     /// What was written or rescanned does not agree with what was recorded.
     Mismatch,
+    /// What was asked for was lost in the repository, and that is recorded: nobody can say whether it was there.
+    Lost,
     /// A bound was passed that protects memory or time.
     Limit,
     /// The request itself makes no sense.

@@ -152,3 +152,5 @@ pub const PARITY_SHARD_BYTES_MAX: usize = 4 << 20;
 
 /// Largest parity object that is read, bytes: all of the largest pack once more, one shard and the hashes.
 pub const PARITY_BYTES_MAX: u64 = PACK_STORED_BYTES_MAX + (8 << 20);
+/// Most blobs in one note on bad ones: 3.3 MB.
+pub const BAD_BLOBS_MAX: usize = 100_000;

@@ -7,10 +7,12 @@
 //! notes/ ── Note { when, about } ──┘    the later by (when, name) counts
 //!                                                                          │ undeleted
 //! forgotten/ ── Forgetting { when, why, snapshots } ── Forgotten ◀─────────┘ which snapshots do not count now
+//! bad/ ── Bad { when, domain, blobs } ── blobs that nobody deduplicates against
 //! ```
 //!
 //! A stage: bytes in, values out. It does not know who writes notes, nor what anybody does about what they say.
 
+pub mod bad;
 pub mod forgetting;
 pub mod forgotten;
 pub mod mark;
@@ -18,6 +20,7 @@ pub mod note;
 mod rebased;
 pub mod standing;
 
+pub use bad::{Bad, BadBlob};
 pub use forgotten::{CountedSnapshot, Forgetting, Forgotten, ForgottenSince, StoredForgetting, Why};
 pub use mark::{Mark, MarkedPack, Replaced};
 pub use rebased::Rebasings;

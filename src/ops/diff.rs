@@ -72,6 +72,7 @@ impl Change {
 }
 
 /// Gives every selected key whose record differs, in key order. Records that damage made uncertain are not looked at.
+/// Where the repository lost records of either, what differs may be no difference: that is a problem in the report.
 ///
 /// # Errors
 /// [`Kind::Usage`] if one of the two is stored as files, or if their key orders or dedup domains are not the same.
@@ -84,6 +85,11 @@ pub fn diff(
     sink: run::diff::EachDifference,
 ) -> Result<DiffOutcome> {
     refuse_unlike(old, new)?;
+    for state in [old, new] {
+        if let Some(lost) = read::lost_of(state.database, selection) {
+            report.problem(format!("snapshot {}: {lost}", state.snapshot.id.short()));
+        }
+    }
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
     let recent = Recent::new(&reader);

@@ -35,7 +35,7 @@ pub struct Match<'m> {
 pub type EachMatch<'m> = &'m mut dyn FnMut(&Match) -> Result<()>;
 
 /// Gives every match in the databases of `scope`, snapshot by snapshot. Databases that are stored as files are told of
-/// and left out.
+/// and left out. Where the repository lost records that may have matched, that is a problem in the report.
 pub fn find(
     repo: &Repo,
     snapshots: &[StoredSnapshot],
@@ -68,8 +68,24 @@ pub fn find(
             Sought::Selection(selection) => selected(&recent, state, selection, &mut sink),
         };
         found.act(|| format!("look into {name} in snapshot {id}"))?;
+        if let Some(lost) = lost(state, sought) {
+            report.problem(format!("snapshot {id}: {lost}"));
+        }
     }
     Ok(())
+}
+
+/// What may be missing among the matches because the repository lost it.
+fn lost(state: State, sought: &Sought) -> Option<String> {
+    match sought {
+        Sought::Selection(selection) => read::lost_of(state.database, selection),
+        Sought::Keys(keys) => {
+            let lost = keys
+                .iter()
+                .find_map(|key| read::known_absent(state.database, key).err());
+            lost.map(|error| error.to_string())
+        }
+    }
 }
 
 type EachKey<'s> = &'s mut dyn FnMut(&[u8], u64) -> Result<()>;

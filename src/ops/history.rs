@@ -20,8 +20,10 @@ pub struct Version<'s> {
     pub last: State<'s>,
     /// Snapshots it was seen in, the first and the last among them.
     pub snapshots: u64,
-    /// The value, short or as its chunks; `None` when the key was absent.
+    /// The value, short or as its chunks; `None` when the key was absent, or when that is not known.
     pub value: Option<OwnedEntry>,
+    /// True if the repository lost what would say whether the key was there.
+    pub unknown: bool,
 }
 
 /// Takes a version; an error ends the search.
@@ -62,11 +64,12 @@ fn of_series(
             _ => read::entry(source, state.database, key)
                 .act(|| format!("look into snapshot {}", state.snapshot.id.short()))?,
         };
-        was_there |= value.is_some();
+        let unknown = value.is_none() && read::known_absent(state.database, key).is_err();
+        was_there |= value.is_some() || unknown;
         match &mut current {
-            Some(version) if version.value == value => version.go_on(state),
+            Some(version) if version.value == value && version.unknown == unknown => version.go_on(state),
             _ => {
-                let ended = current.replace(Version::begin(state, value));
+                let ended = current.replace(Version::begin(state, value, unknown));
                 ended.map_or(Ok(()), |version| sink(&version))?;
             }
         }
@@ -99,12 +102,13 @@ fn roots(database: &DatabaseRoot) -> Vec<Option<&Root>> {
 }
 
 impl<'s> Version<'s> {
-    fn begin(state: State<'s>, value: Option<OwnedEntry>) -> Self {
+    fn begin(state: State<'s>, value: Option<OwnedEntry>, unknown: bool) -> Self {
         Self {
             first: state,
             last: state,
             snapshots: 1,
             value,
+            unknown,
         }
     }
 

@@ -17,6 +17,7 @@ pub mod prune;
 pub mod read;
 mod recent;
 pub mod remark;
+pub mod repair;
 pub mod restore;
 pub mod selection;
 pub mod series;

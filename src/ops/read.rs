@@ -65,7 +65,8 @@ fn names(snapshot: &Snapshot) -> String {
     }
 }
 
-/// The value of one key; `None` when the snapshot has no such key.
+/// The value of one key; `None` when the snapshot has no such key. [`Kind::Lost`] if it may have had one, and the
+/// repository lost it.
 pub fn get(repo: &Repo, database: &DatabaseRoot, key: &[u8]) -> Result<Option<Vec<u8>>> {
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
@@ -73,8 +74,35 @@ pub fn get(repo: &Repo, database: &DatabaseRoot, key: &[u8]) -> Result<Option<Ve
         Some(OwnedEntry::Inline(value)) => Ok(Some(value)),
         Some(OwnedEntry::Chunked(list)) => join(&reader, &list).map(Some),
         Some(OwnedEntry::Delete | OwnedEntry::Patch(_)) => Err(not_a_record()),
-        None => Ok(None),
+        None => known_absent(database, key).map(|()| None),
     }
+}
+
+/// [`Kind::Lost`] for a key that may have been in a hole of the database: that it is not there says nothing.
+pub fn known_absent(database: &DatabaseRoot, key: &[u8]) -> Result<()> {
+    let comparator = Comparator::from_name(&database.shape.comparator);
+    let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
+    match database.hole_over(key, &order) {
+        None => Ok(()),
+        Some(hole) => Err(Error::new(
+            Kind::Lost,
+            format!(
+                "whether {} had the key is not known: {}",
+                database.name, hole.what
+            ),
+        )),
+    }
+}
+
+/// What the repository lost of the selected keys, in words; `None` if nothing.
+pub fn lost_of(database: &DatabaseRoot, selection: &Selection) -> Option<String> {
+    let comparator = Comparator::from_name(&database.shape.comparator);
+    let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
+    let count = database.holes_in(&selection.range(&comparator), &order).count();
+    (count > 0).then(|| {
+        let name = &database.name;
+        format!("{name}: records may be missing in {count} key ranges that were lost in the repository; `levault ls` lists them")
+    })
 }
 
 /// The entry of one key, never a deletion or a patch. Reads one path from root to leaf of each run that may hold the key, newest

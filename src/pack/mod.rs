@@ -73,5 +73,13 @@ impl PackedBlob {
     }
 }
 
+/// Bytes of a pack with so many blobs of so many stored bytes together; `None` if no pack is so large.
+pub fn stored_bytes(blobs: u64, bytes: u64) -> Option<u64> {
+    let blobs = usize::try_from(blobs)
+        .ok()
+        .filter(|blobs| *blobs <= crate::limits::PACK_BLOBS_MAX)?;
+    bytes.checked_add((HEADER_LEN + directory::stored_len(blobs)) as u64)
+}
+
 /// No stored blob is shorter.
 const PART_LEN_MIN: u32 = PART_OVERHEAD as u32;

@@ -7,10 +7,11 @@ use crate::envelope::{ObjectClass, parse_clear};
 use crate::error::{Act, Error, Kind, Result};
 use crate::facts::{Mark, mark};
 use crate::id::ObjectId;
-use crate::storage::{ObjectKind, ObjectName};
+use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::Repo;
 use super::create::get_named;
+use super::facts::UnreadFact;
 
 /// A mark, and when its grace began.
 #[derive(Clone, Debug)]
@@ -34,24 +35,36 @@ impl Repo {
     pub fn marks(&self) -> Result<Vec<StoredMark>> {
         let mut marks = Vec::new();
         for listed in self.storage().list(ObjectKind::Mark).act(|| "list the marks")? {
-            let id = listed.name.id;
-            let Some(bytes) = self.get_if_there(listed.name)? else {
-                continue;
-            };
-            let opened = self.keyring().open_object(ObjectClass::Mark, &id, &bytes)?;
-            if !opened.plain.is_empty() {
-                return Err(Error::corrupt("a mark with a sealed part").act(listed.name.path()));
-            }
-            let mark = mark::decode(&opened.clear).act(|| listed.name.path())?;
-            let since = mark.replaces.map(|replaced| replaced.since).or(listed.modified);
-            marks.push(StoredMark { id, mark, since });
+            marks.extend(self.stored_mark(&listed)?);
         }
         Ok(marks)
     }
 
+    /// The marks that can be read, and the others. Those mark nothing: no sweep goes by them, and none goes on while they
+    /// are there.
+    pub fn marks_and_unread(&self) -> Result<(Vec<StoredMark>, Vec<UnreadFact>)> {
+        let (marks, unread) = self.facts(ObjectKind::Mark, |listed| self.stored_mark(listed))?;
+        Ok((marks.into_iter().flatten().collect(), unread))
+    }
+
+    /// One mark; `None` if it has gone since it was listed.
+    fn stored_mark(&self, listed: &Listed) -> Result<Option<StoredMark>> {
+        let id = listed.name.id;
+        let Some(bytes) = self.get_if_there(listed.name)? else {
+            return Ok(None);
+        };
+        let opened = self.keyring().open_object(ObjectClass::Mark, &id, &bytes)?;
+        if !opened.plain.is_empty() {
+            return Err(Error::corrupt("a mark with a sealed part").act(listed.name.path()));
+        }
+        let mark = mark::decode(&opened.clear).act(|| listed.name.path())?;
+        let since = mark.replaces.map(|replaced| replaced.since).or(listed.modified);
+        Ok(Some(StoredMark { id, mark, since }))
+    }
+
     /// Packs that any mark names, for whoever would count on them. Marks are believed without a key here: whoever
     /// sweeps may know an epoch that this process does not. What is damaged marks nothing, because no sweep goes by it.
-    pub(super) fn marked(&self) -> Result<HashSet<ObjectId>> {
+    pub(crate) fn marked(&self) -> Result<HashSet<ObjectId>> {
         let mut marked = HashSet::new();
         for listed in self.storage().list(ObjectKind::Mark).act(|| "list the marks")? {
             let packs = match self.get_if_there(listed.name) {

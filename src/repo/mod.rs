@@ -10,7 +10,10 @@
 //!    and unmarked; see [`Repo::prove`].
 //! 4. Names are hashes of stored bytes or random: nothing rests on the store's create-if-absent.
 
+mod bad;
 mod catalog;
+mod config;
+mod copies;
 mod create;
 mod facts;
 mod forgotten;
@@ -30,7 +33,10 @@ mod write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use bad::StoredBad;
+pub(crate) use bad::first_right;
 pub use catalog::{Catalog, ForgottenSnapshot, StoredSnapshot};
+pub(crate) use copies::Copies;
 pub use create::NewRepo;
 pub use facts::UnreadFact;
 pub use forgotten::StoredForgotten;

@@ -32,6 +32,8 @@ pub struct IndexFacts {
     pub replaced: Vec<ObjectId>,
     /// Segments whose bytes are damaged, and how: what only they know of cannot be found.
     pub unreadable: Vec<String>,
+    /// Their names.
+    pub damaged: Vec<ObjectId>,
 }
 
 /// Packs as they are listed.
@@ -41,6 +43,8 @@ pub struct Packs {
     pub sound: HashMap<ObjectId, u64>,
     /// In no segment: of a backup that was killed or is under way. With their lengths.
     pub unindexed: Vec<(ObjectId, u64)>,
+    /// Indexed, and not listed or of another size.
+    pub lost: HashSet<ObjectId>,
 }
 
 impl Repo {
@@ -109,7 +113,10 @@ impl Repo {
         let (mut replaced, mut read) = (HashSet::new(), Vec::new());
         for listed in self.storage().list(ObjectKind::Index).act(|| "list the index")? {
             match self.segment_packs(&listed.name.id) {
-                Err(error) if is_damage(&error) => facts.unreadable.push(error.to_string()),
+                Err(error) if is_damage(&error) => {
+                    facts.unreadable.push(error.to_string());
+                    facts.damaged.push(listed.name.id);
+                }
                 Err(error) => return Err(error),
                 Ok((packs, supersedes)) => {
                     replaced.extend(supersedes);
@@ -165,8 +172,14 @@ impl Repo {
     pub fn packs(&self, facts: &IndexFacts) -> Result<Packs> {
         let marked = self.marked()?;
         let listed = self.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
-        let mut packs = Packs::default();
+        let mut packs = Packs {
+            lost: facts.packs.keys().copied().collect(),
+            ..Packs::default()
+        };
         for (id, len) in listed.into_iter().map(|pack| (pack.name.id, pack.len)) {
+            if facts.packs.get(&id) == Some(&len) {
+                packs.lost.remove(&id);
+            }
             match facts.packs.get(&id) {
                 _ if marked.contains(&id) => {}
                 Some(indexed) if *indexed == len => drop(packs.sound.insert(id, len)),

@@ -16,7 +16,7 @@ use super::high_water::Marks;
 use super::{Inner, OWN_DOMAIN, Repo, Settings};
 
 /// Largest config, bytes.
-const CONFIG_BYTES_MAX: u64 = 64 << 10;
+pub(super) const CONFIG_BYTES_MAX: u64 = 64 << 10;
 
 /// What may be said of a slot in public.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,8 @@
 //! [`OPEN_PACKS`] open packs at random, so that their order says less about what lies where (REPOSITORY.md 6).
 //! The first ones are of different sizes, so that packs are full one after the other and not all at once.
 //!
+//! A blob that was noted as bad ([`crate::facts::Bad`]) is known only by a copy that opens when it is looked at.
+//!
 //! A blob counts as known once it is in an open pack, but only durable packs are indexed, and
 //! [`Writer::finish`] returns after all are.
 
@@ -22,7 +24,7 @@ use crate::blob::{BlobKind, NamedBlob};
 use crate::compress::Compressor;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::{BlobId, ObjectId};
-use crate::index::{IndexEntry, Lookup, Segment, SegmentPack};
+use crate::index::{IndexEntry, Location, Lookup, Segment, SegmentPack};
 use crate::pack::{PackBuilder, SealedBlob};
 use crate::parity::Share;
 use crate::report::Report;
@@ -30,7 +32,7 @@ use crate::report::Report;
 use super::objects::again_if_gone;
 use super::parity::store_parity;
 use super::upload::{StoredPack, Uploader};
-use super::{Repo, location_of};
+use super::{BlobReader, Copies, Repo, first_right, location_of};
 
 /// Packs filled side by side: two keep the memory bound with one more on its way to the storage.
 const OPEN_PACKS: usize = 2;
@@ -43,6 +45,9 @@ const SEGMENT_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// Unindexed packs that a backup reads when it begins.
 const ADOPTED_MAX: usize = 64;
+
+/// What to do about a note on bad blobs that cannot be read.
+const UNREAD_BAD_HELPS: &str = "`levault repair packs --apply` finds again what it named";
 
 /// A pack being filled.
 struct Open {
@@ -90,6 +95,14 @@ pub struct Writer<'a> {
     report: &'a Report,
     lookup: Lookup,
     sound: HashMap<ObjectId, u64>,
+    /// Noted as bad: a copy counts if it opens.
+    bad: HashSet<BlobId>,
+    /// What could not be read of those notes.
+    unread_bad: Option<String>,
+    /// Packs that are indexed and not there, or of another size.
+    lost: HashSet<ObjectId>,
+    /// Copies of bad blobs that did open.
+    right: HashMap<BlobId, ObjectId>,
     /// With their lengths.
     relied_on: HashMap<ObjectId, u64>,
     open: Vec<Open>,
@@ -134,11 +147,19 @@ impl<'a> Writer<'a> {
             Store::New => repo.parity_share()?,
             Store::Nothing => None,
         };
+        let bad = repo.bad()?;
+        bad.unread
+            .iter()
+            .for_each(|unread| report.notice(format!("{}; {UNREAD_BAD_HELPS}", unread.what)));
         let writer = Self {
             repo,
             report,
             lookup: repo.lookup_of(&facts)?,
             sound: packs.sound,
+            bad: bad.blobs(repo),
+            unread_bad: bad.unread.first().map(|unread| unread.what.clone()),
+            lost: packs.lost,
+            right: HashMap::new(),
             relied_on: HashMap::new(),
             open: (1..=OPEN_PACKS)
                 .map(|nth| Open::new(repo, Vec::new(), repo.pack_bytes() / OPEN_PACKS * nth))
@@ -229,16 +250,43 @@ impl<'a> Writer<'a> {
         if self.on_the_way.contains(id) {
             return Ok(true);
         }
-        let sound = self
-            .lookup
-            .locations(id)?
-            .into_iter()
-            .find(|location| self.sound.contains_key(&location.pack));
-        if let Some(location) = &sound {
-            let len = self.sound.get(&location.pack).copied();
-            self.relied_on.extend(len.map(|len| (location.pack, len)));
+        let mut sound = self.lookup.locations(id)?;
+        sound.retain(|location| self.sound.contains_key(&location.pack));
+        let pack = match self.bad.contains(id) {
+            false => sound.first().map(|location| location.pack),
+            true => self.right_copy(id, &sound),
+        };
+        if let Some(pack) = pack {
+            let len = self.sound.get(&pack).copied();
+            self.relied_on.extend(len.map(|len| (pack, len)));
         }
-        Ok(sound.is_some())
+        Ok(pack.is_some())
+    }
+
+    /// The pack of a copy that opens, of a blob that was noted as bad: what was stored since, or healed.
+    fn right_copy(&mut self, id: &BlobId, copies: &[Location]) -> Option<ObjectId> {
+        if let Some(pack) = self.right.get(id) {
+            return Some(*pack);
+        }
+        let reader = BlobReader::new(self.repo, &self.lookup);
+        let pack = first_right(&reader, id, copies)?.pack;
+        self.right.insert(*id, pack);
+        Some(pack)
+    }
+
+    /// What may be counted on of what it knows.
+    pub(crate) fn copies(&self) -> Copies<'_> {
+        Copies {
+            repo: self.repo,
+            lookup: &self.lookup,
+            lost: &self.lost,
+            bad: &self.bad,
+        }
+    }
+
+    /// What could not be read of the notes on bad blobs.
+    pub(crate) fn unread_bad(&self) -> Option<&str> {
+        self.unread_bad.as_deref()
     }
 
     fn seal(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<(usize, SealedBlob)>> {

@@ -26,6 +26,7 @@ pub mod leaf;
 pub mod node;
 mod open_leaf;
 mod own_leaves;
+pub mod partial;
 pub mod patch;
 pub mod range;
 pub mod stack;

@@ -13,12 +13,14 @@ pub mod body;
 pub mod database;
 pub mod directory;
 pub mod filter;
+pub mod hole;
 pub mod select;
 pub mod tree;
 
 pub use database::{Capture, Content, Damage, DatabaseRoot, HeldBy, LogTail, Run, Trust};
 pub use directory::{DirectoryBuilder, DirectoryWalk};
 pub use filter::KeyFilter;
+pub use hole::Lost;
 pub use select::{Known, select};
 pub use tree::{EntryKind, Meta, Tree, TreeChild, TreeEntry};
 

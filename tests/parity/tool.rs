@@ -96,3 +96,22 @@ fn parity_is_added_later_counted_and_ended() {
         tool.run(["init", "--parity", wrong]).exits(2);
     }
 }
+
+#[test]
+fn repair_packs_heals_before_it_gives_anything_up() {
+    let tool = Tool::bare();
+    tool.run(["init", "--parity", "5%"]).ok();
+    let db = tool.path("shop");
+    super::common::fill(&db, 2_000, 400);
+    tool.backup(&db).ok();
+    let before = packs(&tool);
+    let (path, good) = before.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    damage(path, good);
+    let dry = tool.run(["repair", "packs", "--json"]).ok().summary();
+    assert_eq!(dry["packs_healed"].as_array().unwrap().len(), 1);
+    assert_eq!(dry["packs_damaged"].as_array().unwrap().len(), 0);
+    assert!(std::fs::read(path).unwrap() != *good);
+    tool.run(["repair", "packs", "--apply"]).ok();
+    assert!(packs(&tool) == before, "byte for byte, and nothing beside");
+    tool.run(["check", "--read-data"]).ok();
+}

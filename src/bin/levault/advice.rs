@@ -33,6 +33,7 @@ impl Ending {
 pub fn exit_code(error: &Error) -> u8 {
     match error.kind() {
         Kind::Usage => 2,
+        Kind::Lost => 3,
         Kind::NoRepository => 10,
         Kind::Busy => 11,
         Kind::WrongPassword => 12,
@@ -55,6 +56,7 @@ pub fn advice(error: &Error) -> Option<&'static str> {
             "run it again when the other has ended: a program that has the database open, or a prune"
         }
         Kind::Corrupt | Kind::Torn => "run `levault check --read-data` to see what is affected",
+        Kind::Lost => "ask a snapshot from before or after it; `levault ls` lists what a snapshot lacks",
         Kind::TooNew => "install the levault version named above",
         Kind::NotLevelDb => "name a directory that holds CURRENT and MANIFEST files",
         Kind::NoConsistentCut => {
@@ -80,6 +82,7 @@ mod tests {
         for (kind, code) in [
             (Kind::Io, 1),
             (Kind::Usage, 2),
+            (Kind::Lost, 3),
             (Kind::NoRepository, 10),
             (Kind::Busy, 11),
             (Kind::WrongPassword, 12),

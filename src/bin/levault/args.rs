@@ -125,14 +125,14 @@ pub enum Verb {
     Unprotect(TheseArgs),
     /// Prove that what is stored can be restored
     Check(CheckArgs),
+    /// Put a damaged repository in order, step by step; nothing is done without --apply
+    Repair(crate::cmd::repair::RepairArgs),
     /// Say what uses the space
     #[command(alias = "info")]
     Stats(StatsArgs),
     /// Give back the space of what no snapshot needs: marked now, deleted after the grace
     #[command(alias = "compact")]
     Prune(crate::cmd::prune::PruneArgs),
-    /// Mend what is damaged, as far as it can be; without --apply it is only said
-    Repair(RepairArgs),
     /// What is kept beside a database for its next backup; needs no repository
     Pins(PinsArgs),
     /// Passwords and keys
@@ -459,20 +459,6 @@ pub struct PinsOf {
     /// LevelDB directories, also such that are gone
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-}
-
-#[derive(Args)]
-pub struct RepairArgs {
-    #[command(subcommand)]
-    pub verb: RepairVerb,
-}
-
-#[derive(Subcommand)]
-pub enum RepairVerb {
-    /// Store parity beside packs that have none or too little, and beside all that are stored from then on
-    AddParity(crate::cmd::parity::AddParityArgs),
-    /// Put damaged packs right by their parity; needs no password
-    Heal(crate::cmd::parity::HealArgs),
 }
 
 #[derive(Args)]

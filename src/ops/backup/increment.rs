@@ -16,6 +16,7 @@ use crate::source::pins::Before;
 use crate::source::{Database, TornTail};
 
 use super::database::{Wanted, tail};
+use super::doubts;
 use super::fold::fold_stack;
 use super::pipeline::{self, StoredRun, StoredRuns};
 use super::scan::Counts;
@@ -81,6 +82,9 @@ pub fn make(
     };
     if let Some(increment) = contradiction(parent, &before, database) {
         return Ok(increment);
+    }
+    if let Some(why) = doubts::against(repo, writer, parent, report)? {
+        return Ok(full(why));
     }
     let stored = pipeline::store(
         repo,

@@ -7,12 +7,13 @@
 
 mod audit;
 mod database;
+mod doubts;
 mod files;
 mod fold;
 mod hooks;
 mod increment;
 pub(super) mod pipeline;
-mod publish;
+pub(super) mod publish;
 pub(super) mod scan;
 
 use std::collections::HashSet;

@@ -16,6 +16,7 @@
 
 mod facts;
 mod findings;
+mod housekeeping;
 mod objects;
 mod packs;
 mod parity;
@@ -90,6 +91,7 @@ impl Check {
         let mut findings = Findings::default();
         let mut outcome = CheckOutcome::default();
         objects::check(repo, &mut findings)?;
+        housekeeping::check(repo, &mut findings)?;
         // Snapshots before the index, as every reader: a backup that ends meanwhile then looks like none.
         let listed = repo.storage().list(ObjectKind::Snapshot);
         let listed = listed.act(|| "list the snapshots")?;

@@ -11,9 +11,11 @@ use super::findings::Findings;
 const FROM_A_COPY: &str =
     "bring it back from another copy of the repository (names are hashes: any equal copy will do)";
 
+/// What to do about one copy of config, where the other is whole.
+const CONFIG: &str = "run `levault repair config --apply`: the other copy of it is whole";
+
 /// What to do about a damaged index segment.
-const REINDEX: &str =
-    "its packs may be whole: keep them, and back up again so that their data is indexed anew";
+const REINDEX: &str = "run `levault repair index --apply`: what it said is read from the packs again";
 
 /// The index, as far as it can be read.
 pub struct Index {
@@ -27,7 +29,12 @@ pub struct Index {
 pub fn check(repo: &Repo, findings: &mut Findings) -> Result<()> {
     for doubt in repo.doubts() {
         let (object, what) = doubt.split_once(": ").unwrap_or(("repository", doubt));
-        findings.add(object, what, FROM_A_COPY);
+        let helps = if object.starts_with("config") {
+            CONFIG
+        } else {
+            FROM_A_COPY
+        };
+        findings.add(object, what, helps);
     }
     for listed in repo.storage().list(ObjectKind::Slot)? {
         if let Err(error) = repo.slot_facts(listed.name) {

@@ -19,9 +19,14 @@ use super::findings::Findings;
 use super::objects::Index;
 use super::{CheckOutcome, ReadData};
 
-/// What to do about damaged packs.
-const PACK_HELPS: &str = "bring the pack back from another copy of the repository, or back up again from the source: \
-    what it still has is stored anew";
+/// What to do about a damaged pack.
+fn helps(id: &ObjectId) -> String {
+    format!(
+        "bring it back from another copy of the repository, or run `levault repair packs {} --apply`: what still opens is \
+         stored again, and the next backup stores again what its source still has",
+        id.short()
+    )
+}
 
 /// What is wrong with packs, for those whose trees lead to them.
 #[derive(Default)]
@@ -159,7 +164,7 @@ impl Packs<'_> {
     }
 
     fn lose(&mut self, id: &ObjectId, why: String) {
-        self.findings.add(path(id), why.clone(), PACK_HELPS);
+        self.findings.add(path(id), why.clone(), &helps(id));
         self.facts.lost.insert(*id, why);
     }
 
@@ -172,7 +177,7 @@ impl Packs<'_> {
             Ok(directory) => self.compare(&pack.name.id, &directory),
             Err(error) => self
                 .findings
-                .add(path(&pack.name.id), error.to_string(), PACK_HELPS),
+                .add(path(&pack.name.id), error.to_string(), &helps(&pack.name.id)),
         }
     }
 
@@ -188,7 +193,7 @@ impl Packs<'_> {
                 "{} blobs in its directory, {entries} indexed, {indexed} alike",
                 directory.len()
             );
-            self.findings.add(path(id), what, PACK_HELPS);
+            self.findings.add(path(id), what, &helps(id));
         }
     }
 
@@ -211,13 +216,13 @@ impl Packs<'_> {
             self.findings.add(
                 path(&id),
                 "the stored bytes do not hash to the pack's name",
-                PACK_HELPS,
+                &helps(&id),
             );
         }
         match scanned {
             Ok(scanned) => self.parts(&id, &scanned),
             Err(error) => {
-                self.findings.add(path(&id), error.to_string(), PACK_HELPS);
+                self.findings.add(path(&id), error.to_string(), &helps(&id));
                 self.parts_by_index(&id, &bytes)
             }
         }
@@ -226,7 +231,7 @@ impl Packs<'_> {
     fn parts(&mut self, id: &ObjectId, scanned: &[ScannedBlob]) -> Result<()> {
         for part in scanned {
             if let Err(error) = &part.outcome {
-                self.findings.add(path(id), error.to_string(), PACK_HELPS);
+                self.findings.add(path(id), error.to_string(), &helps(id));
                 self.facts.bad.insert((*id, part.blob.ordinal));
             }
         }

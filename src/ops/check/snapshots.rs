@@ -12,8 +12,8 @@ use super::facts::Facts;
 use super::findings::Findings;
 
 /// What to do about a snapshot that cannot be read.
-const HELPS: &str =
-    "bring the object back from another copy of the repository; other snapshots do not need it";
+const HELPS: &str = "bring the object back from another copy of the repository; other snapshots do not need it (`levault forget ID` with \
+     its whole id lets it go)";
 
 /// The snapshots that count and can be read, by counter; the others are findings, and so are gaps between them.
 pub fn check(

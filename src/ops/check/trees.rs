@@ -30,8 +30,8 @@ use super::packs::{self, PackFacts};
 use super::snapshots::path;
 
 /// What to do about a tree that does not hold.
-const TREE_HELPS: &str =
-    "restore an older snapshot, and back up again from the source: what it still has is stored anew";
+const TREE_HELPS: &str = "run `levault repair packs --apply`, back up again from the source, then run `levault repair snapshots --apply`: it \
+     records what is lost, and the rest can be restored";
 
 /// Leaves looked at by all cores before the walk goes on.
 const LEAVES_AT_ONCE: usize = 256;

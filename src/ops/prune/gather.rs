@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
+use crate::facts::{Bad, BadBlob};
 use crate::id::{BlobId, ObjectId};
 use crate::index::{IndexEntry, Location, Lookup};
 use crate::ops::blobs::{Bits, Blobs};
@@ -31,6 +32,10 @@ pub struct Facts {
     pub catalog: Catalog,
     /// Those that were forgotten so long ago that they may go.
     pub expired: Vec<ObjectId>,
+    /// Copies of bad blobs that do not open: they are none.
+    wrong: HashSet<IndexEntry>,
+    /// Notes on bad blobs that say nothing any more.
+    pub bad_over: Vec<ObjectId>,
 }
 
 /// Listings until what they lack is lost.
@@ -100,6 +105,7 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
         (live, needs.found, expired)
     };
     let packs = packs(&listed, &marks, &index);
+    let (wrong, bad_over) = bad(repo, &listed, &lookup, report)?;
     let mut facts = Facts {
         packs,
         marks,
@@ -109,9 +115,42 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
         live,
         catalog,
         expired,
+        wrong,
+        bad_over,
     };
     facts.assign(&retained)?;
     Ok(facts)
+}
+
+/// Of all copies of bad blobs in packs that are there, those that do not open; and the notes whose blobs have none such.
+fn bad(
+    repo: &Repo,
+    listed: &[Listed],
+    lookup: &Lookup,
+    report: &Report,
+) -> Result<(HashSet<IndexEntry>, Vec<ObjectId>)> {
+    let stored = repo.bad()?;
+    let there: HashSet<_> = listed.iter().map(|pack| pack.name.id).collect();
+    let reader = BlobReader::new(repo, lookup);
+    let mut wrong = HashSet::new();
+    for id in stored.complete(repo)? {
+        report.go_on()?;
+        let copies = lookup.locations(&id)?.into_iter();
+        for location in copies.filter(|copy| there.contains(&copy.pack)) {
+            match reader.read_at(&location, &id) {
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(_) => drop(wrong.insert(IndexEntry { id, location })),
+                Ok(_) => {}
+            }
+        }
+    }
+    let failing: HashSet<_> = wrong.iter().map(|entry| entry.id).collect();
+    let is_over = |bad: &Bad| {
+        let fails = |blob: &BadBlob| failing.contains(&blob.id);
+        bad.domain == repo.domain_keys().id() && !bad.blobs.iter().any(fails)
+    };
+    let over = stored.bad.iter().filter(|(_, bad)| is_over(bad));
+    Ok((wrong, over.map(|(name, _)| *name).collect()))
 }
 
 /// Objects that this version does not know how to keep alive.
@@ -197,7 +236,7 @@ impl Facts {
             .collect();
         let copy = |entry: &IndexEntry| {
             let pack = *numbers.get(&entry.location.pack)?;
-            let is_sound = self.packs[pack].standing == Standing::Sound;
+            let is_sound = self.packs[pack].standing == Standing::Sound && !self.wrong.contains(entry);
             is_sound.then_some(Copy {
                 pack,
                 location: entry.location,
@@ -285,7 +324,7 @@ fn is_in(set: &Bits, blobs: &Blobs, id: &BlobId) -> bool {
 #[cold]
 fn gone(id: &BlobId) -> Error {
     Error::corrupt(format!(
-        "blob {}, which a snapshot needs, is in no pack that is there and whole",
+        "blob {}, which a snapshot needs, is in no pack that is there and whole; `levault repair snapshots` records what is lost",
         id.short()
     ))
 }

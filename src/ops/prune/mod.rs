@@ -11,7 +11,7 @@ mod gather;
 pub mod plan;
 pub mod rebase;
 mod repack;
-mod segments;
+pub(crate) mod segments;
 pub mod sweep;
 
 use std::collections::HashSet;

@@ -34,6 +34,8 @@ pub struct Sweep {
     pub marks: Vec<ObjectId>,
     /// Marked packs that are needed again.
     pub unmark: Vec<ObjectId>,
+    /// Notes on bad blobs of which no wrong copy is left.
+    pub bad: Vec<ObjectId>,
 }
 
 /// Plans: what is ripe `now`, by the storage's clock, and what nothing needs. Pure.
@@ -63,6 +65,7 @@ pub fn plan(facts: &Facts, grace: i64, now: UnixNanos) -> Sweep {
         marks: facts.marks.iter().filter(is_done).map(|mark| mark.id).collect(),
         packs,
         unmark,
+        bad: facts.bad_over.clone(),
     }
 }
 
@@ -95,7 +98,10 @@ impl Sweep {
         segments::rewrite(repo, &facts.index, &gone, report)?;
         let mut packs = self.packs.iter();
         packs.try_for_each(|pack| delete(ObjectKind::Pack, pack.pack))?;
-        self.marks.iter().try_for_each(|id| delete(ObjectKind::Mark, *id))
+        self.marks
+            .iter()
+            .try_for_each(|id| delete(ObjectKind::Mark, *id))?;
+        self.bad.iter().try_for_each(|id| delete(ObjectKind::Bad, *id))
     }
 
     /// Deletes forgotten snapshots, unless one is brought back meanwhile: then all are put back, and nothing else goes.

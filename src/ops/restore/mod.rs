@@ -274,7 +274,15 @@ impl Restore {
     }
 
     fn say_what_is_missing(&self, database: &DatabaseRoot, report: &Report) {
-        if !database.damage.is_empty() {
+        match read::lost_of(database, &self.selection) {
+            Some(lost) => report.problem(lost),
+            None if self.selection.is_all() && database.holes().next().is_some() => report.problem(format!(
+                "{}: files or uncertain records were lost in the repository; `levault ls` lists them",
+                database.name
+            )),
+            None => {}
+        }
+        if database.damage.iter().any(|damage| !damage.is_hole()) {
             report.problem(format!(
                 "{}: the source was damaged when it was saved; `levault ls` lists where",
                 database.name

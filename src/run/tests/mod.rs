@@ -4,6 +4,7 @@
 mod diff;
 mod document;
 mod leaf;
+mod partial;
 mod patch;
 mod stack;
 mod tree;
@@ -76,8 +77,8 @@ pub(super) fn read_all(leaf: &[u8]) -> Result<Entries> {
 }
 
 /// Stores a run whose leaves end where `ends` says.
-pub(super) fn store_run(
-    entries: &Entries,
+pub(super) fn store_run<'e>(
+    entries: impl IntoIterator<Item = (&'e Vec<u8>, &'e OwnedEntry)>,
     blobs: &mut Blobs,
     mut ends: impl FnMut(&[u8], usize) -> bool,
 ) -> Option<Root> {

@@ -47,6 +47,7 @@ pub fn accepts(target: &str, data: &[u8]) -> bool {
         "run_leaf" => is_leaf(data),
         "run_node" => Node::decode(data).is_ok(),
         "run_patch" => patch_of(data).is_some_and(|(_, patch)| Patch::decode(patch).is_ok()),
+        "bad" => facts::bad::decode(data).is_ok(),
         "mark" => facts::mark::decode(data).is_ok(),
         "parity" => Parity::open(data).is_ok(),
         "forgotten" => facts::forgetting::decode(data).is_ok(),

@@ -54,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     ("sealed_keys", sealed_keys),
     ("note", note),
     ("mark", mark),
+    ("bad", bad),
     ("forgotten", forgotten),
     ("parity", parity),
 ];

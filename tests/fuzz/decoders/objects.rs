@@ -73,6 +73,13 @@ pub fn patch_of(data: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(*len))
 }
 
+/// Bad blobs.
+pub fn bad(data: &[u8]) {
+    if let Ok(bad) = levault::facts::bad::decode(data) {
+        assert_eq!(levault::facts::bad::encode(&bad).expect("own encoding"), data);
+    }
+}
+
 /// A mark's clear part.
 pub fn mark(data: &[u8]) {
     if let Ok(mark) = levault::facts::mark::decode(data) {

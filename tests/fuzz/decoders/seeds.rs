@@ -9,10 +9,10 @@ use levault::crypto::exchange::Identity;
 use levault::crypto::{Entropy, SeededEntropy};
 use levault::envelope::Header;
 use levault::facts::{
-    Abilities, Ability, About, CountedSnapshot, Forgetting, Mark, MarkedPack, Note, Rebased, Replaced,
-    RestorePoint, Said, StoreNote, Why,
+    Abilities, Ability, About, Bad, BadBlob, CountedSnapshot, Forgetting, Mark, MarkedPack, Note, Rebased,
+    Replaced, RestorePoint, Said, StoreNote, Why,
 };
-use levault::facts::{forgetting, mark, note};
+use levault::facts::{bad, forgetting, mark, note};
 use levault::id::{BlobId, DomainId, ObjectId, RepositoryId, TimelineId};
 use levault::keys::{Keyring, SlotEntry, doors};
 use levault::kind::BlobKind;
@@ -77,6 +77,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     seeds.push(("leveldb_database", database()));
     seeds.extend(notes().map(|bytes| ("note", bytes)));
     seeds.push(("forgotten", forgotten()));
+    seeds.push(("bad", bad::encode(&bad_blobs()).expect("small")));
     seeds.push(("mark", mark::encode(&marked()).expect("small")));
     seeds.push(("pack_directory", pack_directory()));
     seeds.extend(sealed_keys().map(|bytes| ("sealed_keys", bytes)));
@@ -324,6 +325,18 @@ fn draft() -> LeafDraft {
     draft.push_inline(b"key/44", b"").expect("small");
     draft.push_patch(b"key/5", patch()).expect("small");
     draft
+}
+
+fn bad_blobs() -> Bad {
+    let blob = |number, kind| BadBlob {
+        id: BlobId([number; 32]),
+        kind,
+    };
+    Bad {
+        when: UnixNanos(9),
+        domain: DomainId(0),
+        blobs: vec![blob(1, BlobKind::Leaf), blob(2, BlobKind::Data)],
+    }
 }
 
 fn marked() -> Mark {

@@ -206,7 +206,12 @@ pub fn damage_text(damage: &levault::snapshot::Damage) -> String {
         (Some(from), Some(to)) => format!(", keys {} to {}", key_text(from), key_text(to)),
         _ => String::new(),
     };
-    format!("damaged: {}{at}{range}: {}", damage.file, damage.what)
+    let range = match (&damage.smallest, &damage.largest) {
+        (Some(from), None) if damage.is_hole() => format!(", keys from {} on", key_text(from)),
+        _ => range,
+    };
+    let word = if damage.is_hole() { "lost" } else { "damaged" };
+    format!("{word}: {}{at}{range}: {}", damage.file, damage.what)
 }
 
 /// One piece of damage, for programs.
@@ -215,6 +220,7 @@ pub fn damage_json(damage: &levault::snapshot::Damage) -> Value {
     object.insert("file".into(), damage.file.clone().into());
     object.insert("offset".into(), damage.offset.into());
     object.insert("what".into(), damage.what.clone().into());
+    object.insert("lost_in_repository".into(), damage.is_hole().into());
     for (name, key) in [("smallest", &damage.smallest), ("largest", &damage.largest)] {
         if let Some(key) = key {
             put_bytes(&mut object, name, key);

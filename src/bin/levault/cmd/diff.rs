@@ -40,7 +40,7 @@ pub fn run(run: &Run, args: &DiffArgs) -> Result<Ending> {
     out.flush().act(|| "write to standard output")?;
     drop(out);
     tell(run, states, &outcome)?;
-    Ok(Ending::Done)
+    Ok(run.tell_problems())
 }
 
 fn modifier(difference: &Difference<'_>) -> &'static str {

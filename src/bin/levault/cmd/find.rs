@@ -40,7 +40,7 @@ pub fn run(run: &Run, args: &FindArgs) -> Result<Ending> {
         .emit(&json!({"message_type": "summary", "hits": matches, "snapshots": ids.len()}))?;
     run.output
         .say(format!("{matches} records in {} snapshots", ids.len()))?;
-    Ok(Ending::Done)
+    Ok(run.tell_problems())
 }
 
 fn sought(args: &FindArgs) -> Result<Sought> {

@@ -20,7 +20,7 @@ pub fn run(run: &Run, args: &HistoryArgs) -> Result<Ending> {
     let repo = run.open()?;
     let catalog = repo.catalog()?;
     run.tell_unread(&catalog);
-    let mut versions = 0;
+    let (mut versions, mut unknown) = (0, false);
     history::history(
         &repo,
         &catalog.snapshots,
@@ -29,6 +29,7 @@ pub fn run(run: &Run, args: &HistoryArgs) -> Result<Ending> {
         run.report,
         &mut |version| {
             versions += 1;
+            unknown |= version.unknown;
             run.output.emit(&to_json(version, &key))?;
             run.output.say(line(version))
         },
@@ -40,7 +41,7 @@ pub fn run(run: &Run, args: &HistoryArgs) -> Result<Ending> {
     }
     run.output
         .emit(&json!({"message_type": "summary", "versions": versions}))?;
-    match catalog.unreadable.is_empty() {
+    match catalog.unreadable.is_empty() && !unknown {
         true => Ok(Ending::Done),
         false => Ok(Ending::Incomplete),
     }
@@ -56,12 +57,13 @@ fn line(version: &Version) -> String {
         version.snapshots,
         version.first.database.name,
         version.first.snapshot.snapshot.host,
-        value_text(&version.value)
+        value_text(version)
     )
 }
 
-fn value_text(value: &Option<OwnedEntry>) -> String {
-    match value {
+fn value_text(version: &Version) -> String {
+    match &version.value {
+        None if version.unknown => "unknown: lost in the repository".into(),
         None => "absent".into(),
         Some(OwnedEntry::Inline(value)) if value.len() <= SHOWN_BYTES_MAX => key_text(value),
         Some(value) => bytes(value.as_payload().value_bytes()),
@@ -83,7 +85,9 @@ fn to_json(version: &Version, key: &[u8]) -> Value {
         object.insert(format!("{name}_time"), time_exact(snapshot.snapshot.time).into());
     }
     object.insert("snapshots".into(), version.snapshots.into());
-    object.insert("absent".into(), version.value.is_none().into());
+    let absent = version.value.is_none() && !version.unknown;
+    object.insert("absent".into(), absent.into());
+    object.insert("unknown".into(), version.unknown.into());
     if let Some(value) = &version.value {
         object.insert("size".into(), value.as_payload().value_bytes().into());
     }

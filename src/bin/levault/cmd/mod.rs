@@ -14,6 +14,7 @@ mod pins;
 pub mod prune;
 mod read;
 mod remark;
+pub mod repair;
 mod restore;
 mod select;
 mod snapshots;
@@ -63,9 +64,9 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Protect(args) => remark::protect(&run, &args),
         Verb::Unprotect(args) => remark::unprotect(&run, &args),
         Verb::Check(args) => check::run(&run, &args),
+        Verb::Repair(args) => repair::run(&run, &args),
         Verb::Stats(args) => stats::run(&run, &args),
         Verb::Prune(args) => prune::run(&run, &args),
-        Verb::Repair(args) => parity::run(&run, &args.verb),
         Verb::Pins(args) => pins::run(&run, &args),
         Verb::Key(args) => key::run(&run, &args.verb),
         Verb::Version => version::run(&run),
@@ -173,6 +174,16 @@ impl Run<'_> {
             let what = &unread.what;
             self.output
                 .warn(&format!("{what}; the snapshots it may have forgotten are shown"));
+        }
+    }
+
+    /// Warns of what is missing from the answer, if something is.
+    pub fn tell_problems(&self) -> Ending {
+        let problems = self.report.problems();
+        problems.iter().for_each(|problem| self.output.warn(problem));
+        match problems.is_empty() {
+            true => Ending::Done,
+            false => Ending::Incomplete,
         }
     }
 

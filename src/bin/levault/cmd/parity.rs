@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::Run;
 use crate::advice::Ending;
-use crate::args::RepairVerb;
 use crate::output::bytes;
 use crate::progress::watch;
 
@@ -48,15 +47,8 @@ pub struct HealArgs {
     apply: bool,
 }
 
-/// Which of them.
-pub fn run(run: &Run, verb: &RepairVerb) -> Result<Ending> {
-    match verb {
-        RepairVerb::AddParity(args) => add(run, args),
-        RepairVerb::Heal(args) => heal(run, args),
-    }
-}
-
-fn add(run: &Run, args: &AddParityArgs) -> Result<Ending> {
+/// Parity beside packs that lack it.
+pub fn add(run: &Run, args: &AddParityArgs) -> Result<Ending> {
     let repo = run.open()?;
     let share = match args.share {
         Some(Wish::None) => return stop(run, &repo, args.apply),
@@ -121,7 +113,8 @@ fn added_json(added: &AddedParity, dry_run: bool) -> Value {
     })
 }
 
-fn heal(run: &Run, args: &HealArgs) -> Result<Ending> {
+/// Packs put right by it.
+pub fn heal(run: &Run, args: &HealArgs) -> Result<Ending> {
     let storage = LocalStorage::open(&run.repository()?)?;
     let packs = args.packs.iter();
     let heal = Heal {

@@ -97,6 +97,7 @@ fn tell(run: &Run, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -
         "bytes_deleted": swept.bytes(),
         "snapshots_deleted": swept.snapshots.iter().map(|id| id.to_hex()).collect::<Vec<_>>(),
         "snapshots_stored_again": outcome.rebased.iter().map(|stack| stack.snapshot.to_hex()).collect::<Vec<_>>(),
+        "bad_notes_deleted": swept.bad.len(),
         "packs_dead": plan.dead.len(),
         "packs_repacked": plan.repack.len(),
         "bytes_repacked": plan.repack_bytes,

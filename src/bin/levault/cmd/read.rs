@@ -36,7 +36,16 @@ pub fn ls(run: &Run, args: &LsArgs) -> Result<Ending> {
         writeln!(out, "{line}").act(|| "write to standard output")
     })?;
     out.flush().act(|| "write to standard output")?;
-    Ok(Ending::Done)
+    drop(out);
+    Ok(tell_lost(run, database, &wish.selection))
+}
+
+/// Warns if the repository lost records that may have been among those that were asked for.
+fn tell_lost(run: &Run, database: &DatabaseRoot, selection: &Selection) -> Ending {
+    read::lost_of(database, selection)
+        .into_iter()
+        .for_each(|lost| run.report.problem(lost));
+    run.tell_problems()
 }
 
 fn list_databases(run: &Run, stored: &StoredSnapshot) -> Result<Ending> {
@@ -139,7 +148,8 @@ fn print_records(
         written.act(|| "write to standard output")
     })?;
     out.flush().act(|| "write to standard output")?;
-    Ok(Ending::Done)
+    drop(out);
+    Ok(tell_lost(run, database, &wish.selection))
 }
 
 fn raw(out: &mut impl Write, key: &[u8], value: &[u8]) -> std::io::Result<()> {

@@ -1,0 +1,388 @@
+//! `repair`: tells what would be put right, and does it with `--apply`.
+
+use clap::{Args, Subcommand};
+use levault::error::Result;
+use levault::id::ObjectId;
+use levault::ops::repair::index::{IndexOutcome, RepairIndex};
+use levault::ops::repair::packs::{self, PacksOutcome, RepairPacks};
+use levault::ops::repair::snapshots::{
+    RepairSnapshots, RepairedDatabase, RepairedSnapshot, SnapshotsOutcome,
+};
+use levault::ops::repair::{Mode, config};
+use serde_json::{Value, json};
+
+use super::{Run, parity};
+use crate::advice::Ending;
+use crate::output::bytes;
+use crate::progress::watch;
+
+#[derive(Args)]
+pub struct RepairArgs {
+    #[command(subcommand)]
+    verb: RepairVerb,
+}
+
+#[derive(Subcommand)]
+enum RepairVerb {
+    /// Put config back from its copy, or the copy from config
+    Config(ApplyArgs),
+    /// Make what is missing of the index from the packs
+    Index(IndexArgs),
+    /// Heal damaged packs by their parity; store again what still opens of the others, and note what is lost; reads the
+    /// packs whole
+    Packs(TheseArgs),
+    /// Make new snapshots of what is left of those that lost something; the old ones are forgotten
+    Snapshots(TheseArgs),
+    /// Store parity beside packs that have none or too little, and beside all that are stored from then on
+    AddParity(parity::AddParityArgs),
+    /// Put damaged packs right by their parity; needs no password
+    Heal(parity::HealArgs),
+}
+
+#[derive(Args)]
+struct TheseArgs {
+    /// Ids or the beginnings of them; all without any
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    apply: ApplyArgs,
+}
+
+#[derive(Args)]
+struct ApplyArgs {
+    /// Do it; without this, say what would be done
+    #[arg(long)]
+    apply: bool,
+}
+
+#[derive(Args)]
+struct IndexArgs {
+    /// Believe nothing of the index: read every pack's directory
+    #[arg(long)]
+    read_all_packs: bool,
+    #[command(flatten)]
+    apply: ApplyArgs,
+}
+
+impl ApplyArgs {
+    fn mode(&self) -> Mode {
+        match self.apply {
+            true => Mode::Apply,
+            false => Mode::DryRun,
+        }
+    }
+}
+
+/// Tells, and does if it is told to.
+pub fn run(run: &Run, args: &RepairArgs) -> Result<Ending> {
+    match &args.verb {
+        RepairVerb::Config(args) => repair_config(run, args.mode()),
+        RepairVerb::Index(args) => repair_index(run, args),
+        RepairVerb::Packs(args) => repair_packs(run, args),
+        RepairVerb::Snapshots(args) => repair_snapshots(run, args),
+        RepairVerb::AddParity(args) => parity::add(run, args),
+        RepairVerb::Heal(args) => parity::heal(run, args),
+    }
+}
+
+fn repair_config(run: &Run, mode: Mode) -> Result<Ending> {
+    let repo = run.open()?;
+    let repaired = config::run(&repo, mode)?;
+    run.output.emit(&json!({
+        "message_type": "summary",
+        "repair": "config",
+        "dry_run": mode == Mode::DryRun,
+        "object": repaired.as_ref().map(|repaired| repaired.object),
+        "what": repaired.as_ref().map(|repaired| &repaired.what),
+    }))?;
+    let Some(repaired) = repaired else {
+        run.output.say("config and its copy are whole")?;
+        return Ok(Ending::Done);
+    };
+    run.output
+        .say(format!("{}: {}", repaired.object, repaired.what))?;
+    let other = if repaired.object == "config" {
+        "config.copy"
+    } else {
+        "config"
+    };
+    run.output
+        .say(format!("{} put back from {other}", is_or_would_be(mode)))?;
+    tell_dry(run, mode)?;
+    Ok(Ending::Done)
+}
+
+fn repair_index(run: &Run, args: &IndexArgs) -> Result<Ending> {
+    let mode = args.apply.mode();
+    let repo = run.open()?;
+    let repair = RepairIndex {
+        read_all_packs: args.read_all_packs,
+        mode,
+    };
+    let outcome = watch(run.output, run.report, || repair.run(&repo, run.report))?;
+    run.output.emit(&index_json(&outcome, mode))?;
+    let IndexOutcome {
+        plan,
+        packs,
+        blobs,
+        unread,
+        noted,
+    } = &outcome;
+    if plan.is_empty() {
+        run.output.say("the index says of every pack what lies in it")?;
+        return Ok(Ending::Done);
+    }
+    let did = is_or_would_be(mode);
+    let counts = [
+        (plan.damaged.len(), "damaged segments", "replaced"),
+        (plan.replaced.len(), "segments", "replaced by what the packs say"),
+        (plan.gone.len(), "packs that are gone", "taken out of the index"),
+    ];
+    run.output.say(format!(
+        "{packs} packs with {blobs} blobs {did} indexed from their own directories"
+    ))?;
+    for (count, what, verb) in counts.into_iter().filter(|(count, _, _)| *count > 0) {
+        run.output.say(format!("{count} {what} {did} {verb}"))?;
+    }
+    if *noted > 0 {
+        run.output.warn(&format!(
+            "{noted} blobs that snapshots need are in no pack: back up again, then see `levault repair snapshots`"
+        ));
+    }
+    for (_, what) in unread {
+        run.output.warn(what);
+    }
+    if !unread.is_empty() && !plan.damaged.is_empty() {
+        run.output
+            .warn(
+                "damaged segments stay while packs cannot be read: a whole copy of one would say what is in them; \
+                 `levault repair packs ID --apply` with their ids gives them up, and then this can be run again",
+            );
+    }
+    tell_dry(run, mode)?;
+    match unread.is_empty() && *noted == 0 {
+        true => Ok(Ending::Done),
+        false => Ok(Ending::Incomplete),
+    }
+}
+
+fn index_json(outcome: &IndexOutcome, mode: Mode) -> Value {
+    let IndexOutcome {
+        plan, blobs, unread, ..
+    } = outcome;
+    json!({
+        "message_type": "summary",
+        "repair": "index",
+        "dry_run": mode == Mode::DryRun,
+        "packs_indexed": plan.index.iter().map(|pack| pack.pack.to_hex()).collect::<Vec<_>>(),
+        "blobs_indexed": blobs,
+        "blobs_noted_bad": outcome.noted,
+        "packs_gone": hex(&plan.gone),
+        "segments_damaged": hex(&plan.damaged),
+        "segments_replaced": hex(&plan.replaced),
+        "packs_unread": unread.iter().map(|(id, what)| json!({"id": id.to_hex(), "what": what})).collect::<Vec<_>>(),
+    })
+}
+
+fn repair_packs(run: &Run, args: &TheseArgs) -> Result<Ending> {
+    let mode = args.apply.mode();
+    let repo = run.open()?;
+    let repair = RepairPacks {
+        packs: args.ids.clone(),
+        mode,
+    };
+    let outcome = watch(run.output, run.report, || repair.run(&repo, run.report))?;
+    run.output.emit(&packs_json(&outcome, mode))?;
+    let say = |line: String| run.output.say(line);
+    say(format!(
+        "read {} packs ({})",
+        outcome.packs_read,
+        bytes(outcome.bytes_read)
+    ))?;
+    let did = is_or_would_be(mode);
+    for name in &outcome.unread {
+        say(format!(
+            "{} cannot be read, and {did} deleted: it says nothing",
+            name.path()
+        ))?;
+    }
+    for healed in &outcome.healed {
+        say(format!(
+            "{} {did} healed by its parity: {}",
+            healed.object.path(),
+            healed.what
+        ))?;
+    }
+    if outcome.damaged.is_empty() {
+        say("all others are whole".into())?;
+        return match outcome.unread.is_empty() && outcome.healed.is_empty() {
+            true => Ok(Ending::Done),
+            false => tell_dry(run, mode).map(|()| Ending::Done),
+        };
+    }
+    for pack in &outcome.damaged {
+        say(format!(
+            "pack {}: {} of {} blobs do not open: {}",
+            pack.id.short(),
+            pack.broken,
+            pack.blobs,
+            pack.what
+        ))?;
+    }
+    say(format!(
+        "{} blobs have a right copy in another pack",
+        outcome.elsewhere
+    ))?;
+    say(format!(
+        "{} blobs ({}) {did} stored again",
+        outcome.again,
+        bytes(outcome.bytes_again)
+    ))?;
+    say(format!(
+        "{} blobs open nowhere ({} {did} noted as bad: the next backup stores again what it still has)",
+        outcome.lost.len(),
+        outcome.noted
+    ))?;
+    for (kind, count) in packs::count_by_kind(&outcome.lost) {
+        run.output.detail(format!("    {count} {kind:?}"))?;
+    }
+    say(format!(
+        "{} damaged packs {did} marked to go",
+        outcome.marked.len()
+    ))?;
+    tell_dry(run, mode)?;
+    if outcome.lost.is_empty() {
+        return Ok(Ending::Done);
+    }
+    run.output
+        .warn("what snapshots lack now is recorded by `levault repair snapshots --apply`");
+    Ok(Ending::Incomplete)
+}
+
+fn packs_json(outcome: &PacksOutcome, mode: Mode) -> Value {
+    let damaged = outcome.damaged.iter().map(|pack| {
+        json!({"id": pack.id.to_hex(), "what": pack.what, "bytes": pack.len, "blobs": pack.blobs, "blobs_broken": pack.broken})
+    });
+    let lost = outcome
+        .lost
+        .iter()
+        .map(|blob| json!({"id": blob.id.to_hex(), "kind": format!("{:?}", blob.kind)}));
+    let marked: Vec<_> = outcome.marked.iter().map(|marked| marked.pack).collect();
+    json!({
+        "message_type": "summary",
+        "repair": "packs",
+        "dry_run": mode == Mode::DryRun,
+        "packs_read": outcome.packs_read,
+        "bytes_read": outcome.bytes_read,
+        "packs_healed": outcome.healed.iter().map(|healed| healed.object.id.to_hex()).collect::<Vec<_>>(),
+        "packs_damaged": damaged.collect::<Vec<_>>(),
+        "blobs_elsewhere": outcome.elsewhere,
+        "blobs_stored_again": outcome.again,
+        "bytes_stored_again": outcome.bytes_again,
+        "blobs_lost": lost.collect::<Vec<_>>(),
+        "blobs_noted_bad": outcome.noted,
+        "packs_marked": hex(&marked),
+        "unread_deleted": outcome.unread.iter().map(|name| name.path()).collect::<Vec<_>>(),
+    })
+}
+
+fn repair_snapshots(run: &Run, args: &TheseArgs) -> Result<Ending> {
+    let mode = args.apply.mode();
+    let repo = run.open()?;
+    let repair = RepairSnapshots {
+        snapshots: args.ids.clone(),
+        mode,
+    };
+    let outcome = watch(run.output, run.report, || repair.run(&repo, run.report))?;
+    run.output.emit(&snapshots_json(&outcome, mode))?;
+    for repaired in &outcome.repaired {
+        tell_repaired(run, repaired)?;
+    }
+    for (id, what) in &outcome.failed {
+        run.output.warn(&format!("snapshot {}: {what}", id.short()));
+    }
+    run.output.say(format!(
+        "looked at {} snapshots: {} lost something, {} cannot be repaired",
+        outcome.snapshots,
+        outcome.repaired.len(),
+        outcome.failed.len()
+    ))?;
+    if !outcome.repaired.is_empty() {
+        tell_dry(run, mode)?;
+    }
+    match outcome.repaired.is_empty() && outcome.failed.is_empty() {
+        true => Ok(Ending::Done),
+        false => Ok(Ending::Incomplete),
+    }
+}
+
+fn tell_repaired(run: &Run, repaired: &RepairedSnapshot) -> Result<()> {
+    let old = repaired.id.short();
+    run.output.say(match repaired.repaired_as {
+        Some(new) => format!(
+            "snapshot {old} is forgotten; {} has what is left of it",
+            new.short()
+        ),
+        None => format!("snapshot {old} lost something"),
+    })?;
+    for database in &repaired.databases {
+        run.output.say(format!(
+            "    {}: {} of {} records are left, {} holes",
+            database.name,
+            database.records,
+            database.records_before,
+            database.holes.len()
+        ))?;
+        for hole in &database.holes {
+            run.output
+                .say(format!("        {}", super::backup::damage_text(hole)))?;
+        }
+    }
+    Ok(())
+}
+
+fn snapshots_json(outcome: &SnapshotsOutcome, mode: Mode) -> Value {
+    let database = |database: &RepairedDatabase| {
+        json!({
+            "db": database.name,
+            "records_before": database.records_before,
+            "records": database.records,
+            "holes": database.holes.iter().map(super::backup::damage_json).collect::<Vec<_>>(),
+        })
+    };
+    let repaired = outcome.repaired.iter().map(|repaired| {
+        json!({
+            "snapshot_id": repaired.id.to_hex(),
+            "repaired_as": repaired.repaired_as.map(|id| id.to_hex()),
+            "databases": repaired.databases.iter().map(database).collect::<Vec<_>>(),
+        })
+    });
+    let failed = outcome.failed.iter();
+    let failed = failed.map(|(id, what)| json!({"snapshot_id": id.to_hex(), "what": what}));
+    json!({
+        "message_type": "summary",
+        "repair": "snapshots",
+        "dry_run": mode == Mode::DryRun,
+        "snapshots": outcome.snapshots,
+        "repaired": repaired.collect::<Vec<_>>(),
+        "failed": failed.collect::<Vec<_>>(),
+    })
+}
+
+fn hex(ids: &[ObjectId]) -> Vec<String> {
+    ids.iter().map(ObjectId::to_hex).collect()
+}
+
+fn is_or_would_be(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Apply => "were",
+        Mode::DryRun => "would be",
+    }
+}
+
+fn tell_dry(run: &Run, mode: Mode) -> Result<()> {
+    match mode == Mode::DryRun {
+        true => run.output.say("nothing was done; --apply does it"),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,39 @@
+//! Whether a snapshot can be stood on where the repository is damaged: an increment stores nothing of what it stands on.
+
+use crate::blob::BlobKind;
+use crate::error::{Error, Kind, Result};
+use crate::id::BlobId;
+use crate::ops::closure::Closure;
+use crate::ops::recent::Recent;
+use crate::repo::{BlobReader, Repo, Writer};
+use crate::report::Report;
+use crate::snapshot::DatabaseRoot;
+
+/// Why the database cannot be stood on; `None` if nothing is known against it. While no pack is missing and no blob is
+/// noted as bad nothing is read; else every blob that it rests on is looked for.
+pub fn against(repo: &Repo, writer: &Writer, root: &DatabaseRoot, report: &Report) -> Result<Option<String>> {
+    if let Some(unread) = writer.unread_bad() {
+        return Ok(Some(format!("which blobs are bad cannot be told: {unread}")));
+    }
+    let copies = writer.copies();
+    if copies.are_beyond_doubt() {
+        return Ok(None);
+    }
+    let reader = BlobReader::new(repo, copies.lookup);
+    let recent = Recent::new(&reader);
+    let closure = Closure {
+        source: &recent,
+        report,
+    };
+    let mut each = |_: BlobKind, id: &BlobId| match copies.has(id)? {
+        true => Ok(()),
+        false => Err(Error::corrupt(format!("blob {} is lost", id.short()))),
+    };
+    match root.runs().try_for_each(|run| closure.run(run, &mut each)) {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == Kind::Interrupted => Err(error),
+        Err(error) => Ok(Some(format!(
+            "the state before is damaged in the repository: {error}"
+        ))),
+    }
+}

@@ -1,0 +1,307 @@
+//! `repair index`: what packs say of themselves becomes the index again.
+//!
+//! ```text
+//! index, then packs --plan--> directories of packs that are not indexed whole --> new segments
+//!                                                                    --> what snapshots lack then --> bad/
+//!                                                                    --> segments without packs that are gone
+//!                                                                    --> damaged segments are deleted
+//! ```
+//! The index is listed before the packs: a pack that a segment named was durable before, so one that the listing lacks is
+//! gone, and a pack that no segment named may be a running backup's; it is then indexed twice, which does no harm.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::error::{Act, Error, Kind, Result};
+use crate::id::ObjectId;
+use crate::index::{IndexEntry, Segment, SegmentPack};
+use crate::limits::SEGMENT_ENTRIES_MAX;
+use crate::ops::prune::segments::rewrite;
+use crate::pack::{self, PackedBlob};
+use crate::repo::{IndexFacts, Repo, location_of};
+use crate::report::Report;
+use crate::storage::{Listed, ObjectKind, ObjectName};
+
+use super::{Mode, missing};
+
+/// How the index is repaired.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RepairIndex {
+    /// Believe no segment: the whole index is made anew from the packs.
+    pub read_all_packs: bool,
+    /// Whether it is done.
+    pub mode: Mode,
+}
+
+/// What is wrong with the index, and what becomes of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexPlan {
+    /// Packs that are indexed from their own directories.
+    pub index: Vec<SegmentPack>,
+    /// Packs that segments name and that are gone.
+    pub gone: Vec<ObjectId>,
+    /// Segments that cannot be read.
+    pub damaged: Vec<ObjectId>,
+    /// Segments that are replaced by what was read from packs.
+    pub replaced: Vec<ObjectId>,
+}
+
+/// What was done, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexOutcome {
+    /// What was planned.
+    pub plan: IndexPlan,
+    /// Packs whose directories were read, and the blobs in them.
+    pub packs: u64,
+    /// See [`IndexOutcome::packs`].
+    pub blobs: u64,
+    /// Packs whose directories could not be read, and why; marked ones are not among them, nobody counts on those. While
+    /// there are such, damaged segments stay: a whole copy of one, brought back, would still say what lies where in them.
+    pub unread: Vec<(ObjectId, String)>,
+    /// Blobs that snapshots need and no pack has that is there, noted as bad; they are not looked for in a dry run.
+    pub noted: u64,
+}
+
+impl IndexPlan {
+    /// True if nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl RepairIndex {
+    /// Reads the directories of packs that are not indexed; writes only if it is told to. A pack that cannot be read is told
+    /// of, whatever the reason.
+    ///
+    /// # Errors
+    /// The storage's, of listings, segments and writes; [`Kind::TooNew`] and [`Kind::WrongKey`] for a segment that is another program's to judge.
+    pub fn run(&self, repo: &Repo, report: &Report) -> Result<IndexOutcome> {
+        repo.may_write()?;
+        let facts = repo.index_facts()?;
+        let listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+        let plan = self.plan(repo, &facts, &listed)?;
+        let mut outcome = IndexOutcome {
+            plan,
+            ..IndexOutcome::default()
+        };
+        let mut segments = Segments::new(repo, self.mode);
+        for pack in outcome.plan.index.clone() {
+            report.go_on()?;
+            match directory(repo, &pack) {
+                Ok(entries) => {
+                    outcome.packs += 1;
+                    outcome.blobs += entries.len() as u64;
+                    segments.add(pack, entries)?;
+                }
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) => outcome.unread.push((pack.pack, error.to_string())),
+            }
+        }
+        self.carry_over(&facts, &outcome, &mut segments)?;
+        let marked = repo.marked()?;
+        outcome.unread.retain(|(pack, _)| !marked.contains(pack));
+        segments.finish(outcome.plan.replaced.clone())?;
+        if self.mode == Mode::Apply && !outcome.plan.is_empty() {
+            outcome.noted = note_missing(repo, &outcome.plan, report)?;
+            drop_old(repo, facts, &outcome, report)?;
+        }
+        Ok(outcome)
+    }
+
+    fn plan(&self, repo: &Repo, facts: &IndexFacts, listed: &[Listed]) -> Result<IndexPlan> {
+        let known = match self.read_all_packs {
+            true => HashMap::new(),
+            false => indexed(repo, facts)?,
+        };
+        let is_whole = |pack: &Listed| {
+            known
+                .get(&pack.name.id)
+                .is_some_and(|known| known.cover(pack.len))
+        };
+        // What is indexed with another length is a damaged pack, not a damaged index.
+        let has_its_length =
+            |pack: &Listed| facts.packs.get(&pack.name.id).is_none_or(|len| *len == pack.len);
+        let index = listed
+            .iter()
+            .filter(|pack| !is_whole(pack) && has_its_length(pack));
+        Ok(IndexPlan {
+            index: index.map(segment_pack).collect(),
+            gone: gone(repo, facts, listed)?,
+            damaged: facts.damaged.clone(),
+            replaced: match self.read_all_packs {
+                true => replaced(repo, facts)?,
+                false => Vec::new(),
+            },
+        })
+    }
+
+    /// What only the old segments say of packs that could not be read, or have another length, where all are replaced.
+    fn carry_over(&self, facts: &IndexFacts, outcome: &IndexOutcome, segments: &mut Segments) -> Result<()> {
+        if !self.read_all_packs {
+            return Ok(());
+        }
+        let unread: HashSet<_> = outcome.unread.iter().map(|(pack, _)| *pack).collect();
+        let read: HashSet<_> = outcome.plan.index.iter().map(|pack| pack.pack).collect();
+        let gone: HashSet<_> = outcome.plan.gone.iter().copied().collect();
+        let stays = |pack: &ObjectId| unread.contains(pack) || !read.contains(pack) && !gone.contains(pack);
+        for id in &facts.segments {
+            let segment = segments.repo.segment(id)?;
+            for pack in segment.packs().iter().filter(|pack| stays(&pack.pack)) {
+                let entries = segment.entries().iter();
+                let here = entries.filter(|entry| entry.location.pack == pack.pack).copied();
+                segments.add(*pack, here.collect())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn segment_pack(listed: &Listed) -> SegmentPack {
+    SegmentPack {
+        pack: listed.name.id,
+        len: listed.len,
+    }
+}
+
+/// What the index says of one pack.
+#[derive(Clone, Copy, Debug, Default)]
+struct Indexed {
+    blobs: u64,
+    /// Stored bytes of them.
+    bytes: u64,
+}
+
+impl Indexed {
+    /// True if it says where every part lies: parts and directory fill a pack to the last byte.
+    fn cover(&self, pack_bytes: u64) -> bool {
+        pack::stored_bytes(self.blobs, self.bytes) == Some(pack_bytes)
+    }
+}
+
+fn indexed(repo: &Repo, facts: &IndexFacts) -> Result<HashMap<ObjectId, Indexed>> {
+    let mut indexed: HashMap<ObjectId, Indexed> = HashMap::new();
+    for entry in repo.lookup_of(facts)?.iter_all()? {
+        let location = entry?.location;
+        let pack = indexed.entry(location.pack).or_default();
+        pack.blobs += 1;
+        pack.bytes += u64::from(location.len);
+    }
+    Ok(indexed)
+}
+
+/// Packs that are indexed and neither listed nor found by themselves: a listing may lag.
+fn gone(repo: &Repo, facts: &IndexFacts, listed: &[Listed]) -> Result<Vec<ObjectId>> {
+    let listed: HashSet<_> = listed.iter().map(|pack| pack.name.id).collect();
+    let mut gone = Vec::new();
+    for id in facts.packs.keys().filter(|id| !listed.contains(*id)) {
+        match repo.storage().stat(ObjectName::new(ObjectKind::Pack, *id)) {
+            Err(error) if error.kind() == Kind::NotFound => gone.push(*id),
+            found => drop(found?),
+        }
+    }
+    gone.sort_unstable();
+    Ok(gone)
+}
+
+/// All segments that can be read, and what they replace.
+fn replaced(repo: &Repo, facts: &IndexFacts) -> Result<Vec<ObjectId>> {
+    let mut replaced = facts.replaced.clone();
+    for id in &facts.segments {
+        replaced.push(*id);
+        replaced.extend_from_slice(repo.segment(id)?.supersedes());
+    }
+    replaced.sort_unstable();
+    replaced.dedup();
+    Ok(replaced)
+}
+
+/// What lies where in a pack of our domain, by its own word.
+fn directory(repo: &Repo, pack: &SegmentPack) -> Result<Vec<IndexEntry>> {
+    let of_pack = || ObjectName::new(ObjectKind::Pack, pack.pack).path();
+    let key = repo.pack_key(&pack.pack).act(of_pack)?;
+    if key.domain().id() != repo.domain_keys().id() {
+        return Err(Error::corrupt("it is another domain's").act(of_pack()));
+    }
+    let directory = repo.pack_directory(&pack.pack, pack.len).act(of_pack)?;
+    let entry = |blob: &PackedBlob| IndexEntry {
+        id: blob.id,
+        location: location_of(pack.pack, blob),
+    };
+    Ok(directory.iter().map(entry).collect())
+}
+
+/// Segments are begun, filled and stored.
+struct Segments<'r> {
+    repo: &'r Repo,
+    mode: Mode,
+    packs: Vec<SegmentPack>,
+    entries: Vec<IndexEntry>,
+}
+
+impl<'r> Segments<'r> {
+    fn new(repo: &'r Repo, mode: Mode) -> Self {
+        Self {
+            repo,
+            mode,
+            packs: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, pack: SegmentPack, entries: Vec<IndexEntry>) -> Result<()> {
+        let mut rest = &entries[..];
+        loop {
+            let (part, after) = rest.split_at(rest.len().min(SEGMENT_ENTRIES_MAX - self.entries.len()));
+            self.packs.push(pack);
+            self.entries.extend_from_slice(part);
+            rest = after;
+            if rest.is_empty() {
+                return Ok(());
+            }
+            self.put(Vec::new())?;
+        }
+    }
+
+    /// The last one alone says what is replaced: until it is there readers have both, which is one too many and none too
+    /// few.
+    fn finish(mut self, replaced: Vec<ObjectId>) -> Result<()> {
+        match self.packs.is_empty() && replaced.is_empty() {
+            true => Ok(()),
+            false => self.put(replaced),
+        }
+    }
+
+    fn put(&mut self, replaced: Vec<ObjectId>) -> Result<()> {
+        let (packs, entries) = (std::mem::take(&mut self.packs), std::mem::take(&mut self.entries));
+        let segment = Segment::new(packs, replaced, entries)?;
+        match self.mode {
+            Mode::Apply => self.repo.put_segment(&segment).act(|| "store an index segment"),
+            Mode::DryRun => Ok(()),
+        }
+    }
+}
+
+/// While segments name packs that are gone, whoever stands on a snapshot looks for what it needs; the notes take over.
+fn note_missing(repo: &Repo, plan: &IndexPlan, report: &Report) -> Result<u64> {
+    let lookup = repo.lookup()?;
+    let gone: HashSet<_> = plan.gone.iter().copied().collect();
+    missing::note(repo, &missing::missing(repo, &lookup, &gone, report)?)
+}
+
+/// Deletes what the new segments replace.
+fn drop_old(repo: &Repo, mut facts: IndexFacts, outcome: &IndexOutcome, report: &Report) -> Result<()> {
+    let plan = &outcome.plan;
+    if plan.replaced.is_empty() && !plan.gone.is_empty() {
+        facts.damaged.clear();
+        let gone: HashSet<_> = plan.gone.iter().copied().collect();
+        rewrite(repo, &facts, &gone, report)?;
+    }
+    // What a segment that cannot be read replaced, if that is still listed, counts again: it says too much, not too little.
+    let damaged = plan.damaged.iter().filter(|_| outcome.unread.is_empty());
+    for id in plan.replaced.iter().chain(damaged) {
+        report.go_on()?;
+        let name = ObjectName::new(ObjectKind::Index, *id);
+        let deleted = repo.storage().delete(name);
+        deleted.act(|| format!("delete {}", name.path()))?;
+    }
+    Ok(())
+}

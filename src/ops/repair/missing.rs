@@ -1,0 +1,84 @@
+//! Blobs that snapshots need and the index does not know, to be noted as bad: an increment looks for nothing of what it
+//! stands on unless something is noted.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::blob::BlobKind;
+use crate::error::Result;
+use crate::facts::{Bad, BadBlob};
+use crate::id::{BlobId, ObjectId};
+use crate::index::Lookup;
+use crate::limits::BAD_BLOBS_MAX;
+use crate::ops::closure::{Closure, trees};
+use crate::ops::recent::Recent;
+use crate::repo::{BlobReader, Repo};
+use crate::report::Report;
+use crate::run::partial::is_loss;
+use crate::snapshot::{Run, Source};
+
+/// Walks the trees of all snapshots that count. Of a tree below a node that is lost the node alone is told.
+pub fn missing(
+    repo: &Repo,
+    lookup: &Lookup,
+    gone: &HashSet<ObjectId>,
+    report: &Report,
+) -> Result<Vec<BadBlob>> {
+    let reader = BlobReader::new(repo, lookup);
+    let recent = Recent::new(&reader);
+    let closure = Closure {
+        source: &recent,
+        report,
+    };
+    let mut found = BTreeSet::new();
+    let mut walked: HashSet<(BlobId, String)> = HashSet::new();
+    let mut each = |kind: BlobKind, id: &BlobId| {
+        let copies = lookup.locations(id)?;
+        if copies.iter().all(|copy| gone.contains(&copy.pack)) {
+            found.insert(BadBlob { id: *id, kind });
+        }
+        Ok(())
+    };
+    for stored in repo.snapshots()? {
+        for source in &stored.snapshot.sources {
+            let (runs, roots): (Vec<&Run>, Vec<&BlobId>) = match source {
+                Source::Database(database) => (database.runs().collect(), trees(database).collect()),
+                Source::Tree(tree) => (Vec::new(), vec![&tree.root]),
+            };
+            for run in runs {
+                let Some(root) = &run.root else { continue };
+                if walked.insert((root.top.id, run.comparator.clone())) {
+                    unless_lost(closure.run(run, &mut each))?;
+                }
+            }
+            for tree in roots {
+                if walked.insert((*tree, String::new())) {
+                    each(BlobKind::Tree, tree)?;
+                    unless_lost(closure.tree(tree, &mut each))?;
+                }
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn unless_lost(walked: Result<()>) -> Result<()> {
+    match walked {
+        Err(error) if !is_loss(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Notes those that are not noted yet; how many.
+pub fn note(repo: &Repo, lost: &[BadBlob]) -> Result<u64> {
+    let known = repo.bad()?.blobs(repo);
+    let new = lost.iter().filter(|blob| !known.contains(&blob.id));
+    let new: Vec<_> = new.copied().collect();
+    for blobs in new.chunks(BAD_BLOBS_MAX) {
+        repo.put_bad(&Bad {
+            when: repo.clock().now(),
+            domain: repo.domain_keys().id(),
+            blobs: blobs.to_vec(),
+        })?;
+    }
+    Ok(new.len() as u64)
+}

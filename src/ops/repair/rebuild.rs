@@ -1,0 +1,363 @@
+//! A database from what is left of it: the records of which every piece can be read, and holes where pieces are lost.
+
+use crate::blob::BlobKind;
+use crate::chunk::ChunkList;
+use crate::error::{Error, Kind, Result};
+use crate::id::{BlobId, ObjectId};
+use crate::leveldb::Comparator;
+use crate::leveldb::comparator::BYTEWISE_NAME;
+use crate::limits::DAMAGE_MAX;
+use crate::ops::backup::pipeline::{self, StoredRun};
+use crate::ops::read;
+use crate::repo::{BlobReader, Copies, Repo, Writer};
+use crate::report::Report;
+use crate::run::partial::{PartialRun, each_left, is_loss};
+use crate::run::{BlobSource, KeyOrder, LeafCutter, Payload, Walker};
+use crate::snapshot::{Content, Damage, DatabaseRoot, DirectoryBuilder, DirectoryWalk, EntryKind, Lost, Run};
+use crate::source::RecordSink;
+
+/// Bytes of keys that the holes of one database may name; more are joined.
+const HOLE_KEY_BYTES_MAX: usize = 8 << 20;
+
+/// Blobs as they can still be had: one that was noted as bad and opens nowhere is lost, whatever its packs look like.
+pub struct Left<'a> {
+    pub reader: BlobReader<'a>,
+    pub copies: Copies<'a>,
+}
+
+impl BlobSource for Left<'_> {
+    fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<std::sync::Arc<[u8]>> {
+        let read = self.reader.blob(kind, id);
+        read.map_err(
+            |error| match self.copies.bad.contains(id) && error.kind() != Kind::Interrupted {
+                true => error.as_kind(Kind::Corrupt),
+                false => error,
+            },
+        )
+    }
+}
+
+/// What databases are made of again.
+pub struct Rebuild<'a, 'w> {
+    pub repo: &'a Repo,
+    pub source: &'a dyn BlobSource,
+    pub writer: &'a mut Writer<'w>,
+    pub report: &'a Report,
+}
+
+/// A database as it is left.
+pub struct Rebuilt {
+    pub root: DatabaseRoot,
+    /// What it lacks that the one before had.
+    pub holes: Vec<Damage>,
+}
+
+impl Rebuild<'_, '_> {
+    /// Stores what is left of a database of snapshot `id`; durable only once the writer has finished.
+    pub fn database(&mut self, old: &DatabaseRoot, id: &ObjectId) -> Result<Rebuilt> {
+        let mut root = old.clone();
+        let mut lost = match &old.content {
+            Content::Logical { runs, uncertain } => self.records(&mut root, runs, uncertain.as_ref())?,
+            Content::Physical { tree } => {
+                let (tree, bytes, lost) = self.files(tree)?;
+                root.content = Content::Physical { tree };
+                root.value_bytes = bytes;
+                lost
+            }
+        };
+        if let Some(beside) = &old.beside {
+            let (tree, _, more) = self.files(beside)?;
+            root.beside = Some(tree);
+            lost.extend(more);
+        }
+        let order_of = Comparator::from_name(&old.shape.comparator);
+        let lost = fit(lost, &|a: &[u8], b: &[u8]| order_of.compare(a, b));
+        let holes: Vec<_> = lost.into_iter().map(|lost| Damage::hole(lost, id)).collect();
+        keep(&mut root, &holes)?;
+        Ok(Rebuilt { root, holes })
+    }
+
+    /// The records become one run: what a stack would say of the ranges that it lacks could be outdated.
+    fn records(
+        &mut self,
+        root: &mut DatabaseRoot,
+        runs: &[Run],
+        uncertain: Option<&Run>,
+    ) -> Result<Vec<Lost>> {
+        let comparator = Comparator::from_name(&root.shape.comparator);
+        let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
+        let newest_first = runs.iter().rev();
+        let certain: Vec<_> = newest_first
+            .map(|run| self.survey(run, &comparator, &order))
+            .collect::<Result<_>>()?;
+        let aside = uncertain
+            .map(|run| self.survey(run, &comparator, &order))
+            .transpose()?;
+        let mut lost = ranges(&certain, &comparator, Lost::Records);
+        lost.extend(ranges(aside.as_slice(), &comparator, Lost::Uncertain));
+        let (source, report) = (self.source, self.report);
+        let read = |scan: &mut dyn RecordSink| {
+            let mut values = Vec::new();
+            for (runs, is_certain) in [(&certain[..], true), (aside.as_slice(), false)] {
+                each_left(runs, &order, &mut |entry| {
+                    report.go_on()?;
+                    let value = match &entry.payload {
+                        Payload::Inline(value) => return scan.record(entry.key, value, is_certain),
+                        Payload::Chunked(list) => read::join(source, list),
+                        Payload::Delete | Payload::Patch(_) => return Ok(()),
+                    };
+                    match value {
+                        Ok(value) => scan.record(entry.key, &value, is_certain),
+                        Err(error) if is_loss(&error) => {
+                            let key = entry.key.to_vec();
+                            values.push(match is_certain {
+                                true => Lost::Records(key.clone(), Some(key)),
+                                false => Lost::Uncertain(key.clone(), Some(key)),
+                            });
+                            Ok(())
+                        }
+                        Err(error) => Err(error),
+                    }
+                })?;
+            }
+            Ok(values)
+        };
+        let stored = pipeline::store(self.repo, self.writer, |scan| read(scan), self.report)?;
+        let run = |stored: StoredRun| Run {
+            root: stored.root,
+            last_key: stored.last_key,
+            comparator: comparator.name().to_owned(),
+            filter: None,
+        };
+        lost.extend(stored.scan);
+        root.records = stored.counts.records;
+        root.key_bytes = stored.counts.key_bytes;
+        root.value_bytes = stored.counts.value_bytes;
+        root.set_digest = stored.set_digest;
+        root.stream_digest = Some(stored.stream_digest);
+        let uncertain = stored.uncertain.root.is_some().then_some(stored.uncertain);
+        root.content = Content::Logical {
+            runs: vec![run(stored.base)],
+            uncertain: uncertain.map(run),
+        };
+        Ok(lost)
+    }
+
+    fn survey<'r>(&self, run: &'r Run, comparator: &Comparator, order: KeyOrder<'r>) -> Result<PartialRun<'r>>
+    where
+        Self: 'r,
+    {
+        let walker = Walker::new(self.source, run.root.as_ref(), order);
+        let report = self.report;
+        let after = |key: &[u8]| after(comparator, key);
+        PartialRun::survey(walker, &run.last_key, after, &|| report.go_on())
+    }
+
+    /// The files of a tree that can be read whole, their bytes, and the names of the others.
+    fn files(&mut self, tree: &BlobId) -> Result<(BlobId, u64, Vec<Lost>)> {
+        let secret = self.repo.domain_keys().chunker_secret().expose();
+        let mut directory = DirectoryBuilder::new(LeafCutter::new(secret));
+        let (mut bytes, mut lost) = (0, Vec::new());
+        let mut entries = match DirectoryWalk::open(tree, self.source) {
+            Ok(entries) => Some(entries),
+            Err(error) if is_loss(&error) => None,
+            Err(error) => return Err(error),
+        };
+        if entries.is_none() {
+            lost.push(Lost::File(None));
+        }
+        while let Some(entry) = entries.as_mut().and_then(Iterator::next) {
+            let mut entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if is_loss(&error) => {
+                    lost.push(Lost::File(None));
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            let kept = match &mut entry.kind {
+                EntryKind::File(list) => self.list(list).map(|()| bytes += list.bytes()),
+                EntryKind::Directory(id) => self.files(&id.clone()).map(|(kept, more, below)| {
+                    *id = kept;
+                    bytes += more;
+                    lost.extend(below);
+                }),
+                EntryKind::Symlink(_) | EntryKind::Database(_) => Ok(()),
+            };
+            match kept {
+                Ok(()) => {
+                    let writer = &mut *self.writer;
+                    directory.push(entry, &mut |kind, plain| writer.add_one(kind, plain))?;
+                }
+                Err(error) if is_loss(&error) => {
+                    let name = String::from_utf8_lossy(&entry.name).into_owned();
+                    lost.push(Lost::File(Some(name)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let writer = &mut *self.writer;
+        let tree = directory.finish(&mut |kind, plain| writer.add_one(kind, plain))?;
+        Ok((tree, bytes, lost))
+    }
+
+    /// Every blob of a list, through the writer: what it knows it only counts on.
+    fn list(&mut self, list: &ChunkList) -> Result<()> {
+        let kind = list.child_kind();
+        for child in list.children() {
+            self.report.go_on()?;
+            let plain = self.source.blob(kind, &child.id)?;
+            if kind == BlobKind::List {
+                self.list(&ChunkList::decode_blob(&plain)?)?;
+            } else if plain.len() as u64 != child.bytes {
+                return Err(Error::corrupt("a chunk is not as long as its list says"));
+            }
+            let id = self.writer.add_one(kind, plain.to_vec())?;
+            if id != child.id {
+                return Err(Error::corrupt("a blob has another name than it is stored under"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The least key behind this one, in the one order that is known to have such a thing.
+fn after(comparator: &Comparator, key: &[u8]) -> Option<Vec<u8>> {
+    (comparator.name() == BYTEWISE_NAME).then(|| [key, &[0]].concat())
+}
+
+/// Lost ranges with both their ends in them. What ends before a key ends with it here, which is one key too many; what
+/// ends behind a run's last key ends with it.
+fn ranges(
+    runs: &[PartialRun],
+    comparator: &Comparator,
+    lost: impl Fn(Vec<u8>, Option<Vec<u8>>) -> Lost,
+) -> Vec<Lost> {
+    let mut all = Vec::new();
+    for run in runs {
+        for range in run.lost() {
+            let last = range
+                .to
+                .as_ref()
+                .map(|to| match after(comparator, run.last_key()) {
+                    Some(end) if end == *to => run.last_key().to_vec(),
+                    _ => to.clone(),
+                });
+            all.push(lost(range.from.clone().unwrap_or_default(), last));
+        }
+    }
+    all
+}
+
+/// Sorted; ranges that touch are joined, and neighbours more and more until there are few enough.
+fn fit(lost: Vec<Lost>, order: KeyOrder) -> Vec<Lost> {
+    let (mut records, mut uncertain, mut files) = (Vec::new(), Vec::new(), Vec::new());
+    for lost in lost {
+        match lost {
+            Lost::Records(from, to) => records.push((from, to)),
+            Lost::Uncertain(from, to) => uncertain.push((from, to)),
+            Lost::File(_) => files.push(lost),
+        }
+    }
+    if files.len() > DAMAGE_MAX / 4 {
+        files = vec![Lost::File(None)];
+    }
+    let mut fitted: Vec<_> = join_until_few(records, order)
+        .into_iter()
+        .map(|(from, to)| Lost::Records(from, to))
+        .collect();
+    let uncertain = join_until_few(uncertain, order).into_iter();
+    fitted.extend(uncertain.map(|(from, to)| Lost::Uncertain(from, to)));
+    fitted.extend(files);
+    fitted
+}
+
+type Closed = (Vec<u8>, Option<Vec<u8>>);
+
+fn join_until_few(mut ranges: Vec<Closed>, order: KeyOrder) -> Vec<Closed> {
+    ranges.sort_by(|a, b| order(&a.0, &b.0));
+    ranges.dedup_by(|next, before| {
+        let touch = before.1.as_ref().is_none_or(|to| order(&next.0, to).is_le());
+        if touch {
+            extend(before, next, order);
+        }
+        touch
+    });
+    let bytes = |ranges: &[Closed]| -> usize {
+        let of = |(from, to): &Closed| from.len() + to.as_ref().map_or(0, Vec::len);
+        ranges.iter().map(of).sum()
+    };
+    while ranges.len() > DAMAGE_MAX / 4 || ranges.len() > 1 && bytes(&ranges) > HOLE_KEY_BYTES_MAX {
+        let mut odd = false;
+        ranges.dedup_by(|next, before| {
+            odd = !odd;
+            if odd {
+                extend(before, next, order);
+            }
+            odd
+        });
+    }
+    ranges
+}
+
+fn extend(range: &mut Closed, next: &mut Closed, order: KeyOrder) {
+    let further = match (&range.1, &next.1) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(range), Some(next)) => order(next, range).is_gt(),
+    };
+    if further {
+        range.1 = next.1.take();
+    }
+}
+
+/// Holes are listed before what is known of the source: who reads must not take a lost key for one that was never there.
+/// None is left out.
+fn keep(root: &mut DatabaseRoot, holes: &[Damage]) -> Result<()> {
+    let before = std::mem::take(&mut root.damage);
+    let (old_holes, source): (Vec<_>, Vec<_>) = before.into_iter().partition(Damage::is_hole);
+    if old_holes.len() + holes.len() > DAMAGE_MAX {
+        return Err(Error::new(Kind::Limit, "more holes than a snapshot can list"));
+    }
+    let all = old_holes.len() + holes.len() + source.len();
+    let kept = old_holes.into_iter().chain(holes.iter().cloned()).chain(source);
+    root.damage = kept.take(DAMAGE_MAX).collect();
+    root.damage_unlisted += (all - root.damage.len()) as u64;
+    root.capture.increments = 0;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closed(from: u32, to: u32) -> Closed {
+        let key = |number: u32| number.to_be_bytes().to_vec();
+        (key(from), Some(key(to)))
+    }
+
+    fn bytewise(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+        a.cmp(b)
+    }
+
+    #[test]
+    fn ranges_that_touch_are_joined_and_others_are_not() {
+        let joined = join_until_few(
+            vec![closed(9, 12), closed(1, 3), closed(3, 5), closed(2, 2)],
+            &bytewise,
+        );
+        assert_eq!(joined, [closed(1, 5), closed(9, 12)]);
+        let open = join_until_few(vec![closed(9, 12), (vec![0], None)], &bytewise);
+        assert_eq!(open, [(vec![0], None)]);
+    }
+
+    #[test]
+    fn many_ranges_become_few_that_hold_all_of_them() {
+        let many: Vec<_> = (0..10_001).map(|at| closed(10 * at, 10 * at + 5)).collect();
+        let few = join_until_few(many.clone(), &bytewise);
+        assert!(few.len() <= DAMAGE_MAX / 4 && few.len() > DAMAGE_MAX / 10);
+        let held = |(from, to): &Closed| few.iter().any(|few| few.0 <= *from && few.1 >= *to);
+        assert!(many.iter().all(held));
+        assert!(few.is_sorted());
+    }
+}

@@ -1,0 +1,384 @@
+//! `repair snapshots`: of a snapshot that lost blobs, what can still be read becomes a new one, its holes recorded; then
+//! the old one is forgotten, which `undelete` undoes.
+//!
+//! ```text
+//! closure lacks blobs? --> read all that is left --> new packs --> index --> new snapshot --> its notes --> old one forgotten
+//! ```
+
+use std::collections::{HashMap, HashSet};
+
+use crate::error::{Error, Kind, Result};
+use crate::facts::{About, CountedSnapshot, Note, Notes, Said, Why};
+use crate::id::{BlobId, ObjectId};
+use crate::index::Lookup;
+use crate::ops::backup::publish::RestsOn;
+use crate::ops::closure::{Closure, trees};
+use crate::ops::forget::{Chosen, forget};
+use crate::ops::recent::Recent;
+use crate::repo::{BlobReader, Catalog, Copies, Repo, Store, StoredSnapshot, Writer};
+use crate::report::Report;
+use crate::run::BlobSource;
+use crate::snapshot::{Damage, Run, Snapshot, Source};
+
+use super::rebuild::{Left, Rebuild};
+use super::{Mode, named};
+
+/// Which snapshots are looked at.
+#[derive(Clone, Debug, Default)]
+pub struct RepairSnapshots {
+    /// Ids or the beginnings of them. Those are read whole, to the last record; without any, those that count are looked
+    /// at, and what the index and the notes on bad blobs say is believed.
+    pub snapshots: Vec<String>,
+    /// Whether it is done.
+    pub mode: Mode,
+}
+
+/// One database of a snapshot that is repaired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairedDatabase {
+    /// Its name.
+    pub name: String,
+    /// What is lost of it.
+    pub holes: Vec<Damage>,
+    /// Records that it had.
+    pub records_before: u64,
+    /// Records that are left.
+    pub records: u64,
+}
+
+/// A snapshot that is repaired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairedSnapshot {
+    /// The one that lost blobs.
+    pub id: ObjectId,
+    /// What stands for it now; `None` for a dry run.
+    pub repaired_as: Option<ObjectId>,
+    /// Databases that lost something. Empty if a repair before stored the new one, and ended before the old one was
+    /// forgotten.
+    pub databases: Vec<RepairedDatabase>,
+}
+
+/// What was found and done, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotsOutcome {
+    /// Snapshots that were looked at.
+    pub snapshots: u64,
+    /// Those that lost something.
+    pub repaired: Vec<RepairedSnapshot>,
+    /// Those that cannot be repaired, and why.
+    pub failed: Vec<(ObjectId, String)>,
+}
+
+impl RepairSnapshots {
+    /// Looks at snapshots, and makes new ones of those that lost something if it is told to.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if the index or a note on bad blobs cannot be read: they are to be repaired first.
+    /// [`Kind::Busy`] if something that the new ones rest on goes meanwhile. The storage's.
+    pub fn run(&self, repo: &Repo, report: &Report) -> Result<SnapshotsOutcome> {
+        repo.may_write()?;
+        let catalog = repo.catalog()?;
+        let ground = Ground::load(repo, report)?;
+        let wanted = named(
+            "snapshot that counts",
+            &self.snapshots,
+            catalog.snapshots.iter().map(|stored| stored.id),
+        )?;
+        let wanted: HashSet<_> = wanted.into_iter().collect();
+        let mut outcome = SnapshotsOutcome::default();
+        let found = ground.found(&catalog, &wanted, !self.snapshots.is_empty(), &mut outcome)?;
+        if found.is_empty() {
+            return Ok(outcome);
+        }
+        let store = match self.mode {
+            Mode::Apply => Store::New,
+            Mode::DryRun => Store::Nothing,
+        };
+        let mut writer = Writer::start(repo, report, store)?;
+        let mut made = Vec::new();
+        for stored in found {
+            made.extend(ground.rebuild(&mut writer, &catalog, stored, &mut outcome)?);
+        }
+        let packs = writer.finish()?;
+        if self.mode == Mode::Apply {
+            publish(repo, &catalog, made, &packs, &mut outcome)?;
+        } else {
+            outcome.repaired.extend(made.into_iter().map(|made| made.told));
+        }
+        Ok(outcome)
+    }
+}
+
+/// What there is.
+struct Ground<'a> {
+    repo: &'a Repo,
+    report: &'a Report,
+    lookup: Lookup,
+    lost: HashSet<ObjectId>,
+    bad: HashSet<BlobId>,
+}
+
+/// A snapshot to be, or one that is there already.
+struct Made {
+    snapshot: Option<Snapshot>,
+    told: RepairedSnapshot,
+    old: CountedSnapshot,
+}
+
+impl<'a> Ground<'a> {
+    fn load(repo: &'a Repo, report: &'a Report) -> Result<Self> {
+        let index = repo.index_facts()?;
+        if let Some(what) = index.unreadable.first() {
+            let error = Error::corrupt(what.clone());
+            return Err(error.act("the index is damaged; run `levault repair index --apply` first"));
+        }
+        let bad = repo.bad()?.complete(repo).map_err(|error| {
+            error.act("which blobs are bad cannot be told; run `levault repair packs --apply` first")
+        })?;
+        Ok(Self {
+            repo,
+            report,
+            lookup: repo.lookup_of(&index)?,
+            lost: repo.packs(&index)?.lost,
+            bad,
+        })
+    }
+
+    fn left(&self) -> Left<'_> {
+        Left {
+            reader: BlobReader::new(self.repo, &self.lookup),
+            copies: Copies {
+                repo: self.repo,
+                lookup: &self.lookup,
+                lost: &self.lost,
+                bad: &self.bad,
+            },
+        }
+    }
+
+    /// Snapshots that are to be made anew. Whatever was named is read whole; of the others those whose trees lead to
+    /// blobs that are lost.
+    fn found<'c>(
+        &self,
+        catalog: &'c Catalog,
+        wanted: &HashSet<ObjectId>,
+        all: bool,
+        outcome: &mut SnapshotsOutcome,
+    ) -> Result<Vec<&'c StoredSnapshot>> {
+        let left = self.left();
+        let recent = Recent::new(&left);
+        let mut walked = HashMap::new();
+        let mut found = Vec::new();
+        for stored in catalog
+            .snapshots
+            .iter()
+            .filter(|stored| wanted.contains(&stored.id))
+        {
+            outcome.snapshots += 1;
+            if all || self.lacks(&left, &recent, stored, &mut walked)? {
+                found.push(stored);
+            }
+        }
+        Ok(found)
+    }
+
+    fn lacks(
+        &self,
+        left: &Left,
+        source: &dyn BlobSource,
+        stored: &StoredSnapshot,
+        walked: &mut HashMap<(BlobId, String), bool>,
+    ) -> Result<bool> {
+        let closure = Closure {
+            source,
+            report: self.report,
+        };
+        let mut each = |_, id: &BlobId| match left.copies.has(id)? {
+            true => Ok(()),
+            false => Err(Error::corrupt(format!("blob {} is lost", id.short()))),
+        };
+        let mut lacks = false;
+        for source in &stored.snapshot.sources {
+            let (runs, roots): (Vec<&Run>, Vec<&BlobId>) = match source {
+                Source::Database(database) => (database.runs().collect(), trees(database).collect()),
+                Source::Tree(tree) => (Vec::new(), vec![&tree.root]),
+            };
+            for run in runs {
+                let Some(root) = &run.root else { continue };
+                let key = (root.top.id, run.comparator.clone());
+                lacks |= once(walked, key, || closure.run(run, &mut each))?;
+            }
+            for tree in roots {
+                lacks |= once(walked, (*tree, String::new()), || closure.tree(tree, &mut each))?;
+            }
+        }
+        Ok(lacks)
+    }
+
+    /// What is left of a snapshot; `None` if all of it can be read, or if it is beyond repair.
+    fn rebuild(
+        &self,
+        writer: &mut Writer,
+        catalog: &Catalog,
+        stored: &StoredSnapshot,
+        outcome: &mut SnapshotsOutcome,
+    ) -> Result<Option<Made>> {
+        let old = CountedSnapshot {
+            id: stored.id,
+            domain: stored.snapshot.domain,
+            counter: stored.snapshot.counter,
+        };
+        let told = |repaired_as, databases| RepairedSnapshot {
+            id: stored.id,
+            repaired_as,
+            databases,
+        };
+        if let Some(there) = repaired_before(catalog, &stored.id) {
+            return Ok(Some(Made {
+                snapshot: None,
+                told: told(Some(there), Vec::new()),
+                old,
+            }));
+        }
+        let left = self.left();
+        let mut rebuild = Rebuild {
+            repo: self.repo,
+            source: &left,
+            writer,
+            report: self.report,
+        };
+        let mut snapshot = stored.snapshot.clone();
+        let mut databases = Vec::new();
+        for source in &mut snapshot.sources {
+            let database = match source {
+                Source::Database(database) => database,
+                Source::Tree(_) => {
+                    let what =
+                        "it holds a tree of files that is no database, which this version cannot repair";
+                    outcome.failed.push((stored.id, what.into()));
+                    return Ok(None);
+                }
+            };
+            let rebuilt = rebuild.database(database, &stored.id)?;
+            if rebuilt.holes.is_empty() {
+                // Not a blob of it is lost: as it is it rests on what is stored.
+                continue;
+            }
+            databases.push(RepairedDatabase {
+                name: database.name.clone(),
+                holes: rebuilt.holes,
+                records_before: database.records,
+                records: rebuilt.root.records,
+            });
+            **database = rebuilt.root;
+        }
+        if databases.is_empty() {
+            if rebuild.writer.copies().are_beyond_doubt() {
+                return Ok(None);
+            }
+            let what = "all of it can be read; `levault repair packs` stores again what is in damaged packs";
+            outcome.failed.push((stored.id, what.into()));
+            return Ok(None);
+        }
+        snapshot.program = concat!("levault ", env!("CARGO_PKG_VERSION")).into();
+        Ok(Some(Made {
+            snapshot: Some(snapshot),
+            told: told(None, databases),
+            old,
+        }))
+    }
+}
+
+/// True if the walk leads to something that is lost.
+fn once(
+    walked: &mut HashMap<(BlobId, String), bool>,
+    key: (BlobId, String),
+    walk: impl FnOnce() -> Result<()>,
+) -> Result<bool> {
+    if let Some(lacks) = walked.get(&key) {
+        return Ok(*lacks);
+    }
+    let lacks = match walk() {
+        Ok(()) => false,
+        Err(error) if crate::run::partial::is_loss(&error) => true,
+        Err(error) => return Err(error),
+    };
+    walked.insert(key, lacks);
+    Ok(lacks)
+}
+
+/// The snapshot that a repair made of this one, if it ended before the old one was forgotten.
+fn repaired_before(catalog: &Catalog, id: &ObjectId) -> Option<ObjectId> {
+    let made_of = |stored: &&StoredSnapshot| {
+        let mut databases = stored.snapshot.databases();
+        databases.any(|database| database.holes().any(|hole| hole.lost_from() == Some(*id)))
+    };
+    let found = catalog.snapshots.iter().find(made_of);
+    found.map(|stored| stored.id)
+}
+
+/// Each new snapshot is durable, and what was noted of the old one is noted of it, before the old one is forgotten.
+fn publish(
+    repo: &Repo,
+    catalog: &Catalog,
+    made: Vec<Made>,
+    packs: &HashMap<ObjectId, u64>,
+    outcome: &mut SnapshotsOutcome,
+) -> Result<()> {
+    let notes = repo.notes()?.standing();
+    let (mut counter, mut previous) = catalog.successor();
+    for mut made in made {
+        if let Some(mut snapshot) = made.snapshot {
+            (snapshot.counter, snapshot.previous) = (counter, previous);
+            snapshot.tags = notes.tags(&made.old.id, &snapshot.tags).to_vec();
+            // A database of which nothing is lost still rests on the old one's runs.
+            let rests_on = RestsOn {
+                seen: catalog,
+                packs: packs.clone(),
+                parents: [made.old.id].into(),
+            };
+            let id = rests_on.publish(repo, &snapshot)?;
+            (counter, previous) = (counter.saturating_add(1), Some(id));
+            made.told.repaired_as = Some(id);
+        }
+        if let Some(id) = made.told.repaired_as {
+            note_alike(repo, &notes, &made.old.id, id)?;
+            forget_old(repo, made.old, id)?;
+        }
+        outcome.repaired.push(made.told);
+    }
+    Ok(())
+}
+
+fn note_alike(repo: &Repo, notes: &Notes, old: &ObjectId, new: ObjectId) -> Result<()> {
+    let note = |said| {
+        repo.put_note(&Note {
+            when: repo.clock().now(),
+            about: About::Snapshot { id: new, said },
+        })
+    };
+    if notes.is_pinned(old) && !notes.is_pinned(&new) {
+        note(Said::Pin)?;
+    }
+    match notes.suspect(old) {
+        Some(reason) if notes.suspect(&new).is_none() => note(Said::Suspect(reason.to_owned())).map(drop),
+        _ => Ok(()),
+    }
+}
+
+fn forget_old(repo: &Repo, old: CountedSnapshot, new: ObjectId) -> Result<()> {
+    let chosen = Chosen {
+        snapshots: vec![old],
+        why: Why::Damaged,
+        words: format!("repaired as snapshot {}", new.to_hex()),
+    };
+    match forget(repo, &chosen)?.failed.pop() {
+        None => Ok(()),
+        Some((_, error)) if error.kind() == Kind::Interrupted => Err(error),
+        Some((_, error)) => Err(error.act(format!(
+            "forget snapshot {}, which is repaired as {}",
+            old.id.short(),
+            new.short()
+        ))),
+    }
+}

@@ -1,0 +1,50 @@
+//! The two copies of config: read, judged, and put back from one another.
+
+use crate::error::{Act, Error, Kind, Result};
+use crate::keys::Config;
+use crate::storage::{ObjectKind, ObjectName};
+
+use super::Repo;
+use super::create::no_id;
+use super::unlock::CONFIG_BYTES_MAX;
+
+impl Repo {
+    /// A copy of config, if it is whole and this repository's; what is wrong with it otherwise.
+    ///
+    /// # Errors
+    /// The storage's, but for one that is not there.
+    pub(crate) fn config_copy(&self, kind: ObjectKind) -> Result<std::result::Result<Vec<u8>, Error>> {
+        let bytes = match self.storage().get(config_name(kind), CONFIG_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Limit) => return Ok(Err(error)),
+            Err(error) => return Err(error),
+        };
+        let anchor = &self.inner.opened.anchor;
+        let judged = Config::decode(&bytes).and_then(|config| match config.anchor == *anchor {
+            true => config.open(self.keyring(), anchor).map(drop),
+            false => Err(Error::corrupt("it is another repository's")),
+        });
+        Ok(judged.map(|()| bytes))
+    }
+
+    /// Puts `bytes`, which the other copy has, in the place of this one. A crash in between leaves the other copy, which is
+    /// enough to open the repository.
+    pub(crate) fn put_config_back(&self, kind: ObjectKind, bytes: &[u8]) -> Result<()> {
+        self.may_write()?;
+        let (storage, name) = (self.storage(), config_name(kind));
+        storage
+            .delete(name)
+            .act(|| format!("delete the damaged {}", name.path()))?;
+        storage
+            .put_new(name, bytes)
+            .act(|| format!("store {}", name.path()))?;
+        match storage.get(name, CONFIG_BYTES_MAX)? == bytes {
+            true => Ok(()),
+            false => Err(Error::corrupt("it does not read back as it was stored").act(name.path())),
+        }
+    }
+}
+
+fn config_name(kind: ObjectKind) -> ObjectName {
+    ObjectName { kind, id: no_id() }
+}

@@ -1,0 +1,372 @@
+//! `repair packs`, and what everybody makes of blobs that were noted as bad.
+
+use std::sync::Arc;
+
+use levault::blob::BlobKind;
+use levault::clock::{ManualClock, UnixNanos};
+use levault::error::{Kind, Result};
+use levault::facts::{Bad, BadBlob};
+use levault::id::{BlobId, ObjectId};
+use levault::ops::backup::{Backup, Scope};
+use levault::ops::prune::Prune;
+use levault::ops::repair::Mode;
+use levault::ops::repair::index::RepairIndex;
+use levault::ops::repair::packs::{Fate, PacksOutcome, RepairPacks, fate};
+use levault::repo::{BlobReader, Repo, Writer};
+use levault::report::Report;
+use levault::snapshot::Content;
+use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
+
+use crate::common;
+use crate::dying::at_every_call;
+use crate::scene::{Scene, backup, flip};
+
+fn repair_packs(repo: &Repo, mode: Mode, packs: &[ObjectName]) -> Result<PacksOutcome> {
+    let repair = RepairPacks {
+        packs: packs
+            .iter()
+            .map(|pack| pack.id.to_hex()[..12].to_owned())
+            .collect(),
+        mode,
+    };
+    repair.run(repo, &Report::default())
+}
+
+/// A leaf of the newest snapshot.
+fn a_leaf(scene: &Scene) -> BlobId {
+    let database = scene.database(scene.ids.last().unwrap());
+    let leaves = scene.leaves(database.runs().next().unwrap());
+    leaves[leaves.len() / 2]
+}
+
+fn note_bad(repo: &Repo, id: BlobId) {
+    let blob = BadBlob {
+        id,
+        kind: BlobKind::Leaf,
+    };
+    repo.put_bad(&Bad {
+        when: UnixNanos(1),
+        domain: repo.domain_keys().id(),
+        blobs: vec![blob],
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_right_copy_elsewhere_wins_and_what_opens_nowhere_is_lost() {
+    assert_eq!(fate(true, true), Fate::Elsewhere);
+    assert_eq!(fate(false, true), Fate::Elsewhere);
+    assert_eq!(fate(true, false), Fate::Again);
+    assert_eq!(fate(false, false), Fate::Lost);
+}
+
+#[test]
+fn whole_packs_are_left_as_they_are() {
+    let scene = Scene::new();
+    let before = scene.storage.names();
+    let outcome = repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    assert_eq!(outcome.damaged, []);
+    assert_eq!(outcome.packs_read, scene.listed(ObjectKind::Pack).len() as u64);
+    assert_eq!(scene.storage.names(), before, "and the lease is gone");
+}
+
+#[test]
+fn what_opens_is_stored_again_what_does_not_is_noted_and_the_next_backup_brings_it_back() {
+    let scene = Scene::new();
+    let leaf = a_leaf(&scene);
+    let broken = scene.break_blob(&leaf);
+    let before = scene.storage.names();
+    let dry = repair_packs(&scene.repo(), Mode::DryRun, &broken).unwrap();
+    assert_eq!(scene.storage.names(), before);
+    assert_eq!(dry.lost.iter().map(|blob| blob.id).collect::<Vec<_>>(), [leaf]);
+    assert_eq!((dry.noted, dry.marked.len()), (1, broken.len()));
+    assert!(dry.again > 2, "{dry:?}");
+    let done = repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    assert_eq!(done.lost, dry.lost);
+    // What was in the damaged packs is not needed there any more, but for what is lost.
+    for pack in &broken {
+        scene.storage.delete(*pack).unwrap();
+    }
+    let readable = |id: &ObjectId| common::records(&scene.repo(), &id.to_hex()).is_ok();
+    assert!(!readable(scene.ids.last().unwrap()));
+    assert!(readable(&scene.ids[0]));
+    backup(&scene.repo(), &scene.db()).unwrap();
+    scene.all_come_back();
+}
+
+#[test]
+fn it_does_the_same_again_and_nothing_more() {
+    let scene = Scene::new();
+    scene.break_blob(&a_leaf(&scene));
+    repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    let before = scene.storage.names();
+    let again = repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    assert_eq!((again.again, again.noted, again.marked.len()), (0, 0, 0));
+    assert_eq!(again.lost.len(), 1);
+    assert_eq!(scene.storage.names(), before);
+}
+
+#[test]
+fn a_pack_whose_directory_does_not_open_is_salvaged_by_the_index() {
+    let scene = Scene::new();
+    for pack in scene.listed(ObjectKind::Pack) {
+        let damaged = scene.on(&scene.storage);
+        assert!(
+            damaged
+                .storage
+                .corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1)
+        );
+        let outcome = repair_packs(&damaged.repo(), Mode::Apply, &[pack]).unwrap();
+        assert_eq!(outcome.lost, []);
+        damaged.storage.delete(pack).unwrap();
+        damaged.all_come_back();
+    }
+}
+
+#[test]
+fn of_a_pack_that_is_cut_short_the_beginning_is_salvaged() {
+    let scene = Scene::new();
+    let pack = scene.listed(ObjectKind::Pack)[0];
+    assert!(
+        scene
+            .storage
+            .corrupt(pack, |bytes| bytes.truncate(bytes.len() / 2))
+    );
+    let outcome = repair_packs(&scene.repo(), Mode::Apply, &[pack]).unwrap();
+    assert!(outcome.again > 0 && !outcome.lost.is_empty(), "{outcome:?}");
+}
+
+#[test]
+fn of_a_pack_whose_header_is_damaged_or_that_is_gone_all_is_lost_that_has_no_copy() {
+    for gone in [false, true] {
+        let scene = Scene::new();
+        let pack = scene.listed(ObjectKind::Pack)[0];
+        match gone {
+            true => scene.storage.delete(pack).unwrap(),
+            false => flip(&scene.storage, pack, 60),
+        }
+        let outcome = repair_packs(&scene.repo(), Mode::Apply, &[pack]).unwrap();
+        assert_eq!(outcome.again, 0);
+        assert_eq!(outcome.damaged[0].blobs, outcome.damaged[0].broken);
+        assert_eq!(
+            outcome.lost.len() as u64 + outcome.elsewhere,
+            outcome.damaged[0].blobs
+        );
+        assert_eq!(outcome.marked.len(), usize::from(!gone));
+        // Some of it is in the source still.
+        backup(&scene.repo(), &scene.db()).unwrap();
+        let repo = scene.repo();
+        let latest = common::records(&repo, "latest").unwrap();
+        assert_eq!(&latest, scene.models.last().unwrap());
+    }
+}
+
+/// Stores a second copy of every blob of a pack.
+fn copy_pack(scene: &Scene, pack: ObjectName) {
+    let (repo, report) = (scene.repo(), Report::default());
+    let lookup = repo.lookup().unwrap();
+    let reader = BlobReader::new(&repo, &lookup);
+    let mut writer = Writer::start_beside(&repo, &report, &[pack.id].into()).unwrap();
+    for entry in lookup.iter_all().unwrap().map(Result::unwrap) {
+        if entry.location.pack == pack.id {
+            writer
+                .add_named(vec![reader.read_at(&entry.location, &entry.id).unwrap()])
+                .unwrap();
+        }
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn a_copy_elsewhere_is_opened_and_not_believed() {
+    let scene = Scene::new();
+    let leaf = a_leaf(&scene);
+    let pack = ObjectName::new(
+        ObjectKind::Pack,
+        scene.repo().lookup().unwrap().locations(&leaf).unwrap()[0].pack,
+    );
+    copy_pack(&scene, pack);
+    flip(&scene.storage, pack, 60);
+    let outcome = repair_packs(&scene.on(&scene.storage).repo(), Mode::Apply, &[pack]).unwrap();
+    assert_eq!((outcome.again, outcome.lost.len()), (0, 0));
+    assert!(outcome.elsewhere > 2);
+    // The other copy of one of them is damaged too, in a pack that nobody named.
+    let copies = scene.repo().lookup().unwrap().locations(&leaf).unwrap();
+    let other = copies.iter().find(|copy| copy.pack != pack.id).unwrap();
+    let name = ObjectName::new(ObjectKind::Pack, other.pack);
+    flip(&scene.storage, name, other.offset as usize + 20);
+    let outcome = repair_packs(&scene.repo(), Mode::Apply, &[pack]).unwrap();
+    assert!(outcome.lost.iter().any(|blob| blob.id == leaf), "{outcome:?}");
+}
+
+#[test]
+fn a_backup_stores_again_what_is_noted_as_bad_and_then_uses_the_copy_that_opens() {
+    let scene = Scene::new();
+    let leaf = a_leaf(&scene);
+    scene.break_blob(&leaf);
+    let copies = || scene.repo().lookup().unwrap().locations(&leaf).unwrap().len();
+    // Nobody noticed: the index is believed.
+    backup(&scene.repo(), &scene.db()).unwrap();
+    assert_eq!(copies(), 1);
+    note_bad(&scene.repo(), leaf);
+    backup(&scene.repo(), &scene.db()).unwrap();
+    assert_eq!(copies(), 2, "the packs are not marked: only the note says it");
+    scene.all_come_back();
+    backup(&scene.repo(), &scene.db()).unwrap();
+    assert_eq!(copies(), 2, "the new copy opens, so that it counts");
+}
+
+#[test]
+fn a_note_on_a_blob_that_was_healed_costs_nothing() {
+    let scene = Scene::new();
+    let leaf = a_leaf(&scene);
+    note_bad(&scene.repo(), leaf);
+    let packs = scene.listed(ObjectKind::Pack);
+    backup(&scene.repo(), &scene.db()).unwrap();
+    assert_eq!(scene.listed(ObjectKind::Pack), packs);
+}
+
+#[test]
+fn nothing_is_stacked_on_a_state_that_rests_on_a_bad_blob_or_on_a_pack_that_is_gone() {
+    for (gone, reindexed) in [(false, false), (true, false), (true, true)] {
+        let mut scene = Scene::empty();
+        scene.change(0, 400);
+        let save = |scene: &Scene| {
+            let backup = Backup::new(vec![scene.db()]);
+            backup.run(&scene.repo(), &Report::default()).unwrap()
+        };
+        scene.ids.push(save(&scene).snapshot.unwrap());
+        scene.change(1000, 3);
+        let outcome = save(&scene);
+        scene.ids.push(outcome.snapshot.unwrap());
+        assert!(matches!(outcome.databases[0].scope, Scope::Changes { .. }));
+        let leaf = scene.leaves(scene.database(&scene.ids[0]).runs().next().unwrap())[1];
+        match gone {
+            true => {
+                let copies = scene.repo().lookup().unwrap().locations(&leaf).unwrap();
+                let name = ObjectName::new(ObjectKind::Pack, copies[0].pack);
+                scene.storage.delete(name).unwrap();
+            }
+            false => {
+                scene.break_blob(&leaf);
+                note_bad(&scene.repo(), leaf);
+            }
+        }
+        if reindexed {
+            let repair = RepairIndex {
+                read_all_packs: false,
+                mode: Mode::Apply,
+            };
+            let outcome = repair.run(&scene.repo(), &Report::default()).unwrap();
+            assert_eq!(outcome.plan.gone.len(), 1);
+            assert!(outcome.noted > 0);
+        }
+        scene.change(2000, 3);
+        let outcome = save(&scene);
+        let Scope::Whole { why: Some(why) } = &outcome.databases[0].scope else {
+            panic!("{:?}", outcome.databases[0].scope);
+        };
+        assert!(why.contains("damaged in the repository"), "{why}");
+        let model = common::scan(&scene.db()).unwrap();
+        assert_eq!(common::records(&scene.repo(), "latest").unwrap(), model);
+        scene.change(3000, 3);
+        let outcome = save(&scene);
+        assert!(
+            matches!(outcome.databases[0].scope, Scope::Changes { .. }),
+            "and then it goes on as ever"
+        );
+    }
+}
+
+#[test]
+fn a_note_that_says_nothing_any_more_goes_with_a_prune_and_damage_that_hurts_stops_it() {
+    const HOUR: i64 = 3600 * 1_000_000_000;
+    let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
+    let mut scene = Scene::empty();
+    scene.storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
+    let repo = common::create(scene.storage.clone())
+        .unwrap()
+        .by_clock(clock.clone());
+    scene.change(0, 400);
+    scene.ids.push(backup(&repo, &scene.db()).unwrap());
+    scene.models.push(common::scan(&scene.db()).unwrap());
+    clock.advance(24 * HOUR);
+    scene.break_blob(&a_leaf(&scene));
+    repair_packs(&repo, Mode::Apply, &[]).unwrap();
+    assert_eq!(scene.listed(ObjectKind::Bad).len(), 1);
+    clock.advance(80 * HOUR);
+    let prune = || Prune::default().run(&repo, &Report::default());
+    let error = prune().unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    assert!(error.to_string().contains("repair snapshots"), "{error}");
+    backup(&repo, &scene.db()).unwrap();
+    let marked = scene.listed(ObjectKind::Pack).len();
+    for _ in 0..3 {
+        prune().unwrap();
+        clock.advance(80 * HOUR);
+    }
+    assert!(scene.listed(ObjectKind::Pack).len() < marked);
+    assert_eq!(scene.listed(ObjectKind::Bad), []);
+    assert_eq!(scene.listed(ObjectKind::Mark), []);
+    scene.is_sound();
+}
+
+#[test]
+fn damaged_notes_and_marks_are_found_again() {
+    let scene = Scene::new();
+    scene.break_blob(&a_leaf(&scene));
+    repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    let (bad, mark) = (
+        scene.listed(ObjectKind::Bad)[0],
+        scene.listed(ObjectKind::Mark)[0],
+    );
+    for name in [bad, mark] {
+        flip(&scene.storage, name, 130);
+    }
+    let outcome = repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    assert_eq!(outcome.unread.len(), 2);
+    assert_eq!((outcome.noted, outcome.marked.len()), (1, 1));
+    let repo = scene.repo();
+    assert_eq!(repo.bad().unwrap().bad.len(), 1);
+    assert!(repo.bad().unwrap().unread.is_empty());
+    assert_eq!(repo.marks().unwrap().len(), 1);
+}
+
+#[test]
+fn a_damaged_index_and_ids_that_name_nothing_are_refused() {
+    let scene = Scene::new();
+    let wrong = RepairPacks {
+        packs: vec!["no such".into()],
+        mode: Mode::DryRun,
+    };
+    let error = wrong.run(&scene.repo(), &Report::default()).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    flip(&scene.storage, scene.listed(ObjectKind::Index)[0], 200);
+    let error = repair_packs(&scene.repo(), Mode::DryRun, &[]).unwrap_err();
+    assert!(error.to_string().contains("repair index --apply"), "{error}");
+}
+
+#[test]
+fn a_repair_of_packs_that_dies_at_its_nth_call_leaves_them_no_worse() {
+    let scene = Scene::new();
+    scene.break_blob(&a_leaf(&scene));
+    let readable = |scene: &Scene| {
+        let repo = scene.repo();
+        let reads = |id: &&ObjectId| common::records(&repo, &id.to_hex()).is_ok();
+        scene.ids.iter().filter(reads).count()
+    };
+    let before = readable(&scene);
+    let repair = |repo: &Repo| repair_packs(repo, Mode::Apply, &[]).map(drop);
+    at_every_call(&scene, repair, |left, what| {
+        assert_eq!(readable(left), before, "{what}");
+        if what.ends_with("again") {
+            assert_eq!(left.repo().bad().unwrap().blobs(&left.repo()).len(), 1, "{what}");
+            let marks = left.repo().marks().unwrap();
+            assert!(!marks.is_empty(), "{what}");
+        }
+    });
+    assert!(matches!(
+        scene.database(&scene.ids[0]).content,
+        Content::Logical { .. }
+    ));
+}
