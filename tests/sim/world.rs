@@ -120,6 +120,8 @@ pub struct World {
 struct Running {
     process: usize,
     database: Option<usize>,
+    /// It deletes: its death is what there is most to fear of.
+    prunes: bool,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -350,6 +352,7 @@ impl World {
             Job::Backup { database, .. } => Some(*database),
             _ => None,
         };
+        let prunes = matches!(job, Job::Prune { .. });
         let doing = Doing {
             repo,
             known: self.known.clone(),
@@ -380,6 +383,7 @@ impl World {
         self.running.push(Running {
             process,
             database,
+            prunes,
             thread,
         });
     }
@@ -452,12 +456,15 @@ impl World {
         let (dice, weather, told) = (&self.dice, self.weather, self.told);
         let clock = self.clock.now();
         let died = Cell::new(false);
+        let is_it = |running: &&Running| running.process == process;
+        let prunes = self.running.iter().find(is_it).is_some_and(|it| it.prunes);
+        let dies = if prunes { weather.dies / 4 } else { weather.dies };
         self.sched.step(process, |call| {
             let verdict = match () {
                 () if weather.fails > 0 && dice.once_in(weather.fails) => {
                     [Verdict::Fails, Verdict::ReplyLost][dice.below(2) as usize]
                 }
-                () if weather.dies > 0 && dice.once_in(weather.dies) => {
+                () if dies > 0 && dice.once_in(dies) => {
                     [Verdict::Dies, Verdict::DiesAfter][dice.below(2) as usize]
                 }
                 () => Verdict::Go,
