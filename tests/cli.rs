@@ -698,7 +698,8 @@ fn a_backup_writes_nothing_into_the_source_and_reading_nothing_into_the_reposito
 
 #[test]
 fn without_a_cache_everything_works_the_same() {
-    let tool = Tool::new();
+    let tool = Tool::bare();
+    tool.run(["--no-cache", "init"]).ok();
     let db = database(&tool);
     Ended::of(tool.command().args(["--no-cache", "backup"]).arg(&db)).ok();
     Ended::of(tool.command().args(["--no-cache", "check", "--read-data"])).ok();
