@@ -32,11 +32,29 @@ fn repair_packs(repo: &Repo, mode: Mode, packs: &[ObjectName]) -> Result<PacksOu
     repair.run(repo, &Report::default())
 }
 
-/// A leaf of the newest snapshot.
+/// A leaf that the newest snapshot has and the first has not, in the pack with the most blobs.
 fn a_leaf(scene: &Scene) -> BlobId {
-    let database = scene.database(scene.ids.last().unwrap());
-    let leaves = scene.leaves(database.runs().next().unwrap());
-    leaves[leaves.len() / 2]
+    let leaves = |id| scene.leaves(scene.database(id).runs().next().unwrap());
+    let old = leaves(&scene.ids[0]);
+    let new = leaves(scene.ids.last().unwrap()).into_iter();
+    let new = new.filter(|leaf| scene.ids.len() == 1 || !old.contains(leaf));
+    new.max_by_key(|leaf| blobs_in(scene, pack_of(scene, leaf)).len())
+        .unwrap()
+}
+
+fn pack_of(scene: &Scene, id: &BlobId) -> ObjectName {
+    let copies = scene.repo().lookup().unwrap().locations(id).unwrap();
+    ObjectName::new(ObjectKind::Pack, copies[0].pack)
+}
+
+/// Where they begin in the pack, in order.
+fn blobs_in(scene: &Scene, pack: ObjectName) -> Vec<u32> {
+    let lookup = scene.repo().lookup().unwrap();
+    let entries = lookup.iter_all().unwrap().map(Result::unwrap);
+    let here = entries.filter(|entry| entry.location.pack == pack.id);
+    let mut begin: Vec<_> = here.map(|entry| entry.location.offset).collect();
+    begin.sort_unstable();
+    begin
 }
 
 fn note_bad(repo: &Repo, id: BlobId) {
@@ -80,7 +98,7 @@ fn what_opens_is_stored_again_what_does_not_is_noted_and_the_next_backup_brings_
     assert_eq!(scene.storage.names(), before);
     assert_eq!(dry.lost.iter().map(|blob| blob.id).collect::<Vec<_>>(), [leaf]);
     assert_eq!((dry.noted, dry.marked.len()), (1, broken.len()));
-    assert!(dry.again > 2, "{dry:?}");
+    assert!(dry.again > 0, "{dry:?}");
     let done = repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
     assert_eq!(done.lost, dry.lost);
     // What was in the damaged packs is not needed there any more, but for what is lost.
