@@ -256,7 +256,10 @@ fn whoever_asks_for_what_lies_in_a_hole_is_told_that_it_is_not_known() {
         })
     };
     assert_eq!(
-        (look(&[inside.clone()]), look(std::slice::from_ref(outside))),
+        (
+            look(std::slice::from_ref(&inside)),
+            look(std::slice::from_ref(outside))
+        ),
         (1, 0)
     );
     let compare = |selection: &Selection| {
