@@ -108,11 +108,12 @@ fn pack_damage(damage: impl Fn(&mut Vec<u8>), costs: bool) {
     );
     assert!(packs.contains(&pack));
     assert!(scene.storage.corrupt(pack, damage));
-    named(
-        &scene,
-        pack,
-        &format!("levault repair packs {} --apply", pack.id.short()),
-    );
+    // Where trees lead to what is lost, the whole way is named; else this pack's own.
+    let whole_way = "levault repair packs --apply".to_owned();
+    let own = format!("levault repair packs {} --apply", pack.id.short());
+    let findings = named(&scene, pack, "levault repair packs");
+    let names = |finding: &Finding| finding.helps.contains(&whole_way) || finding.helps.contains(&own);
+    assert!(findings.iter().all(names), "{findings:?}");
     let with_source = scene.on(&scene.storage);
     let outcome = repair_packs(&scene);
     assert_eq!(!outcome.lost.is_empty(), costs, "{outcome:?}");

@@ -32,11 +32,29 @@ fn repair_packs(repo: &Repo, mode: Mode, packs: &[ObjectName]) -> Result<PacksOu
     repair.run(repo, &Report::default())
 }
 
-/// A leaf of the newest snapshot.
+/// A leaf that the newest snapshot has and the first has not, in the pack with the most blobs.
 fn a_leaf(scene: &Scene) -> BlobId {
-    let database = scene.database(scene.ids.last().unwrap());
-    let leaves = scene.leaves(database.runs().next().unwrap());
-    leaves[leaves.len() / 2]
+    let leaves = |id| scene.leaves(scene.database(id).runs().next().unwrap());
+    let old = leaves(&scene.ids[0]);
+    let new = leaves(scene.ids.last().unwrap()).into_iter();
+    let new = new.filter(|leaf| scene.ids.len() == 1 || !old.contains(leaf));
+    new.max_by_key(|leaf| blobs_in(scene, pack_of(scene, leaf)).len())
+        .unwrap()
+}
+
+fn pack_of(scene: &Scene, id: &BlobId) -> ObjectName {
+    let copies = scene.repo().lookup().unwrap().locations(id).unwrap();
+    ObjectName::new(ObjectKind::Pack, copies[0].pack)
+}
+
+/// Where they begin in the pack, in order.
+fn blobs_in(scene: &Scene, pack: ObjectName) -> Vec<u32> {
+    let lookup = scene.repo().lookup().unwrap();
+    let entries = lookup.iter_all().unwrap().map(Result::unwrap);
+    let here = entries.filter(|entry| entry.location.pack == pack.id);
+    let mut begin: Vec<_> = here.map(|entry| entry.location.offset).collect();
+    begin.sort_unstable();
+    begin
 }
 
 fn note_bad(repo: &Repo, id: BlobId) {
@@ -80,7 +98,7 @@ fn what_opens_is_stored_again_what_does_not_is_noted_and_the_next_backup_brings_
     assert_eq!(scene.storage.names(), before);
     assert_eq!(dry.lost.iter().map(|blob| blob.id).collect::<Vec<_>>(), [leaf]);
     assert_eq!((dry.noted, dry.marked.len()), (1, broken.len()));
-    assert!(dry.again > 2, "{dry:?}");
+    assert!(dry.again > 0, "{dry:?}");
     let done = repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
     assert_eq!(done.lost, dry.lost);
     // What was in the damaged packs is not needed there any more, but for what is lost.
@@ -126,14 +144,13 @@ fn a_pack_whose_directory_does_not_open_is_salvaged_by_the_index() {
 #[test]
 fn of_a_pack_that_is_cut_short_the_beginning_is_salvaged() {
     let scene = Scene::new();
-    let pack = scene.listed(ObjectKind::Pack)[0];
-    assert!(
-        scene
-            .storage
-            .corrupt(pack, |bytes| bytes.truncate(bytes.len() / 2))
-    );
+    let packs = scene.listed(ObjectKind::Pack).into_iter();
+    let pack = packs.max_by_key(|pack| blobs_in(&scene, *pack).len()).unwrap();
+    let blobs = blobs_in(&scene, pack);
+    let last = *blobs.last().unwrap() as usize;
+    assert!(scene.storage.corrupt(pack, |bytes| bytes.truncate(last + 30)));
     let outcome = repair_packs(&scene.repo(), Mode::Apply, &[pack]).unwrap();
-    assert!(outcome.again > 0 && !outcome.lost.is_empty(), "{outcome:?}");
+    assert_eq!((outcome.again as usize, outcome.lost.len()), (blobs.len() - 1, 1));
 }
 
 #[test]
@@ -181,15 +198,12 @@ fn copy_pack(scene: &Scene, pack: ObjectName) {
 fn a_copy_elsewhere_is_opened_and_not_believed() {
     let scene = Scene::new();
     let leaf = a_leaf(&scene);
-    let pack = ObjectName::new(
-        ObjectKind::Pack,
-        scene.repo().lookup().unwrap().locations(&leaf).unwrap()[0].pack,
-    );
+    let pack = pack_of(&scene, &leaf);
     copy_pack(&scene, pack);
     flip(&scene.storage, pack, 60);
     let outcome = repair_packs(&scene.on(&scene.storage).repo(), Mode::Apply, &[pack]).unwrap();
     assert_eq!((outcome.again, outcome.lost.len()), (0, 0));
-    assert!(outcome.elsewhere > 2);
+    assert!(outcome.elsewhere > 0);
     // The other copy of one of them is damaged too, in a pack that nobody named.
     let copies = scene.repo().lookup().unwrap().locations(&leaf).unwrap();
     let other = copies.iter().find(|copy| copy.pack != pack.id).unwrap();
