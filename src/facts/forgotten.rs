@@ -124,6 +124,11 @@ impl Forgotten {
         self.newest.get(&domain).copied()
     }
 
+    /// The same for every domain.
+    pub fn newest(&self) -> impl Iterator<Item = (DomainId, (u64, ObjectId))> {
+        self.newest.iter().map(|(domain, newest)| (*domain, *newest))
+    }
+
     fn say(&mut self, stored: &StoredForgetting, counted: CountedSnapshot, notes: &Notes) {
         let said = (stored.forgetting.when, stored.name);
         let place = (counted.counter, counted.id);

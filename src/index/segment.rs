@@ -76,6 +76,13 @@ impl Segment {
         })
     }
 
+    /// The same, and no segment is replaced by it.
+    #[must_use]
+    pub fn replacing_nothing(mut self) -> Self {
+        self.supersedes.clear();
+        self
+    }
+
     /// The packs, by name.
     pub fn packs(&self) -> &[SegmentPack] {
         &self.packs

@@ -4,10 +4,14 @@ use crate::codec::{Reader, put_prefixed};
 use crate::crypto::{
     CacheKey, ChunkerSecret, Entropy, IndexKey, PreSharedKey, Secret32, SetDigestKey, derive,
 };
+use crate::envelope::{self, Header, KeyScheme, ObjectClass};
 use crate::error::{Error, Result};
-use crate::id::{BlobId, DomainId};
+use crate::id::{BlobId, DomainId, EpochId};
 use crate::kind::BlobKind;
 use crate::limits::LABEL_BYTES_MAX;
+
+/// The domain of all who hold the keyring.
+pub(super) const OWNERS: DomainId = DomainId(0);
 
 /// The keys of one domain. They never rotate: ids must stay comparable.
 pub struct DomainKeys {
@@ -103,6 +107,26 @@ impl DomainKeys {
     /// What the owner and a write-only host share.
     pub fn pre_shared_key(&self) -> &PreSharedKey {
         &self.pre_shared_key
+    }
+
+    /// An index segment of this domain under its index key, which the owner and the domain's host both hold (scheme 2).
+    pub(super) fn seal_segment(
+        &self,
+        clear: &[u8],
+        plain: &[u8],
+        entropy: &mut dyn Entropy,
+    ) -> Result<Vec<u8>> {
+        let header = Header {
+            class: ObjectClass::Index,
+            scheme: KeyScheme::Domain,
+            epoch: EpochId(0),
+            domain: self.id,
+            clear_len: 0,
+            ephemeral: [0; 32],
+            salt: entropy.salt()?,
+            commitment: [0; 32],
+        };
+        envelope::seal_one(header, self.index_key.expose(), clear, plain)
     }
 
     /// Number, label, five secrets; the derived keys are derived again.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::domain::{DomainKeys, checked_label};
+use super::domain::{DomainKeys, OWNERS, checked_label};
 use crate::clock::UnixNanos;
 use crate::crypto::exchange::{Identity, PublicKey};
 use crate::crypto::{Entropy, EpochKey, PreSharedKey};
@@ -111,6 +111,19 @@ impl Keyring {
         })
     }
 
+    /// Adds the domain of a new write-only host; its number. No number is given twice: no domain is ever taken out.
+    pub fn add_domain(&mut self, label: &str, entropy: &mut dyn Entropy) -> Result<DomainId> {
+        domains_within(self.domains.len() + 1)?;
+        let last = self.domains.last_key_value().map_or(0, |(id, _)| id.0);
+        let id = DomainId(
+            last.checked_add(1)
+                .ok_or_else(|| Error::new(Kind::Limit, "no domain is left"))?,
+        );
+        self.domains
+            .insert(id, Arc::new(DomainKeys::random(id, label, entropy)?));
+        Ok(id)
+    }
+
     /// The repository these are the keys of.
     pub fn repository(&self) -> RepositoryId {
         self.repository
@@ -171,6 +184,10 @@ impl Keyring {
         plain: &[u8],
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<u8>> {
+        if class == ObjectClass::Index && domain != OWNERS {
+            // The domain's host has to find its blobs in it.
+            return self.domain(domain)?.seal_segment(clear, plain, entropy);
+        }
         let header = self.new_header(class, domain, entropy)?;
         envelope::seal_one(header, self.newest().key.expose(), clear, plain)
             .act(|| format!("seal {}", class.word()))
@@ -231,6 +248,12 @@ impl Keyring {
             (KeyScheme::Epoch, _) => {
                 self.domain(header.domain)?;
                 Ok(Zeroizing::new(self.epoch(header.epoch)?.key.expose().to_vec()))
+            }
+            (KeyScheme::Exchange | KeyScheme::Domain, _) if header.domain == OWNERS => {
+                Err(Error::corrupt(format!(
+                    "{} in the owner's domain is not sealed under an epoch key",
+                    header.class.word()
+                )))
             }
             (KeyScheme::Exchange, Pack | Snapshot | Wal) => {
                 let recipient = &self.epoch(header.epoch)?.recipient;

@@ -26,16 +26,17 @@ fn domains_and_kinds_name_the_same_bytes_differently() {
 /// What a write-only host seals: only the owner opens it, only with the domain's pre-shared key.
 #[test]
 fn an_object_sealed_to_the_owner_opens_by_epoch_and_domain() {
-    let founding = founded(1);
-    let keyring = &founding.keyring;
     let mut entropy = SeededEntropy::new(5);
+    let mut keyring = founded(1).keyring;
+    let host = keyring.add_domain("host", &mut entropy).unwrap();
     let sender = Identity::random(&mut entropy).unwrap();
-    let domain = keyring.domain(DomainId(0)).unwrap();
+    let domain = keyring.domain(host).unwrap();
     let seal = |pre_shared: &PreSharedKey, repository: RepositoryId, recipient: PublicKey| {
         let secret = sent_secret(&sender, &recipient, pre_shared, &repository).unwrap();
         let header = Header {
             scheme: KeyScheme::Exchange,
             ephemeral: sender.public().0,
+            domain: host,
             ..sample_header(ObjectClass::Snapshot)
         };
         envelope::seal_one(header, &secret, b"", b"for the owner").unwrap()
@@ -76,8 +77,9 @@ fn sample_header(class: ObjectClass) -> Header {
 /// A write-only host may add packs and snapshots; what only the owner may say it cannot say, by any scheme.
 #[test]
 fn only_an_epoch_key_speaks_for_the_owner() {
-    let founding = founded(1);
-    let host_key = founding.keyring.domain(DomainId(0)).unwrap().index_key().expose();
+    let mut keyring = founded(1).keyring;
+    let host = keyring.add_domain("host", &mut SeededEntropy::new(5)).unwrap();
+    let host_key = keyring.domain(host).unwrap().index_key().expose();
     for class in ObjectClass::ALL
         .iter()
         .filter(|class| **class != ObjectClass::Index)
@@ -85,9 +87,10 @@ fn only_an_epoch_key_speaks_for_the_owner() {
         let header = Header {
             scheme: KeyScheme::Domain,
             epoch: EpochId(0),
+            domain: host,
             ..sample_header(*class)
         };
-        assert!(founding.keyring.secret_of(&header).is_err(), "{class:?}");
+        assert!(keyring.secret_of(&header).is_err(), "{class:?}");
     }
     use ObjectClass::{Pack, Snapshot, Wal};
     for class in ObjectClass::ALL
@@ -97,10 +100,11 @@ fn only_an_epoch_key_speaks_for_the_owner() {
         let header = Header {
             scheme: KeyScheme::Exchange,
             ephemeral: [9; 32],
+            domain: host,
             ..sample_header(*class)
         };
         assert_eq!(
-            founding.keyring.secret_of(&header).unwrap_err().kind(),
+            keyring.secret_of(&header).unwrap_err().kind(),
             Kind::Corrupt,
             "{class:?}"
         );
@@ -108,17 +112,40 @@ fn only_an_epoch_key_speaks_for_the_owner() {
     let header = Header {
         scheme: KeyScheme::Domain,
         epoch: EpochId(0),
+        domain: host,
         ..sample_header(ObjectClass::Index)
     };
     let bytes = envelope::seal_one(header, host_key, b"packs", b"entries").unwrap();
-    let opened = founding
-        .keyring
+    let opened = keyring
         .open_object(ObjectClass::Index, &object_id(&bytes), &bytes)
         .unwrap();
     assert_eq!(
         (&opened.clear[..], &opened.plain[..]),
         (&b"packs"[..], &b"entries"[..])
     );
+}
+
+/// Whoever was removed still holds the keys of the owner's domain, which never rotate: there they say nothing.
+#[test]
+fn in_the_owners_domain_only_an_epoch_key_says_anything() {
+    let keyring = founded(1).keyring;
+    for (scheme, class) in [
+        (KeyScheme::Domain, ObjectClass::Index),
+        (KeyScheme::Exchange, ObjectClass::Pack),
+        (KeyScheme::Exchange, ObjectClass::Snapshot),
+        (KeyScheme::Exchange, ObjectClass::Wal),
+    ] {
+        let header = Header {
+            scheme,
+            ephemeral: [9; 32],
+            ..sample_header(class)
+        };
+        assert_eq!(
+            keyring.secret_of(&header).unwrap_err().kind(),
+            Kind::Corrupt,
+            "{class:?}"
+        );
+    }
 }
 
 #[test]

@@ -17,10 +17,12 @@
 
 pub mod chain;
 pub mod config;
+pub mod credential;
 pub mod domain;
 #[cfg(any(test, feature = "test-util"))]
 pub mod doors;
 pub mod found;
+pub mod holder;
 pub mod keyring;
 pub mod ring;
 pub mod slot;
@@ -28,13 +30,17 @@ pub mod slot;
 #[cfg(test)]
 mod chain_tests;
 #[cfg(test)]
+mod credential_tests;
+#[cfg(test)]
 mod keyring_tests;
 #[cfg(test)]
 mod tests;
 
 pub use chain::{Chosen, choose};
 pub use config::{Config, CutSizes, Parameters};
+pub use credential::{Credential, SealedCredential, Sent};
 pub use domain::DomainKeys;
 pub use found::{Founding, found};
+pub use holder::Holder;
 pub use keyring::{Epoch, EpochChange, Keyring, Opened, SlotEntry};
 pub use slot::{Anchor, OpenedSlot, Password, Slot, SlotCost};

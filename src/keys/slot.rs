@@ -80,7 +80,7 @@ impl SlotCost {
     }
 
     /// Runs argon2id. Its memory is given back before this returns.
-    fn run(self, password: &Password, salt: &[u8; 32]) -> Result<Secret32> {
+    pub(super) fn run(self, password: &Password, salt: &[u8; 32]) -> Result<Secret32> {
         let SlotCost {
             memory_kib,
             passes,
@@ -130,7 +130,7 @@ impl Slot {
         created: UnixNanos,
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<u8>> {
-        let header = empty_header(entropy.salt()?);
+        let header = empty_header(ObjectClass::Slot, entropy.salt()?);
         let secret = cost.run(password, &header.salt)?;
         let clear = encode_clear(cost, &opened.identity.public(), created);
         let mut payload = Zeroizing::new(Vec::with_capacity(PAYLOAD_LEN));
@@ -188,9 +188,9 @@ impl Slot {
     }
 }
 
-fn empty_header(salt: [u8; 32]) -> Header {
+pub(super) fn empty_header(class: ObjectClass, salt: [u8; 32]) -> Header {
     Header {
-        class: ObjectClass::Slot,
+        class,
         scheme: KeyScheme::Password,
         epoch: EpochId(0),
         domain: DomainId(0),
@@ -201,7 +201,7 @@ fn empty_header(salt: [u8; 32]) -> Header {
     }
 }
 
-fn encode_clear(cost: SlotCost, public: &PublicKey, created: UnixNanos) -> Vec<u8> {
+pub(super) fn encode_clear(cost: SlotCost, public: &PublicKey, created: UnixNanos) -> Vec<u8> {
     let mut out = Vec::with_capacity(CLEAR_LEN);
     out.extend_from_slice(&[VERSION, ARGON2ID_13, 0, 0]);
     for number in [cost.memory_kib, cost.passes, cost.lanes] {
@@ -212,7 +212,7 @@ fn encode_clear(cost: SlotCost, public: &PublicKey, created: UnixNanos) -> Vec<u
     out
 }
 
-fn decode_clear(clear: &[u8]) -> Result<(SlotCost, PublicKey, UnixNanos)> {
+pub(super) fn decode_clear(clear: &[u8]) -> Result<(SlotCost, PublicKey, UnixNanos)> {
     let mut reader = Reader::new(clear);
     gate::gate_version("slot", reader.u8()?, VERSION)?;
     gate::gate_version("slot's password hash", reader.u8()?, ARGON2ID_13)?;

@@ -90,6 +90,7 @@ pub fn diff(
             report.problem(format!("snapshot {}: {lost}", state.snapshot.id.short()));
         }
     }
+    let repo = &repo.in_domain(new.snapshot.snapshot.domain)?;
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
     let recent = Recent::new(&reader);

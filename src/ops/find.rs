@@ -1,8 +1,10 @@
 //! `find`: in which snapshots keys are.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Act, Result};
 use crate::leveldb::Comparator;
-use crate::repo::{BlobReader, Repo, StoredSnapshot};
+use crate::repo::{Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::run::{BlobSource, StackCursor, Tombstones, Walker};
 
@@ -11,6 +13,7 @@ use super::read;
 use super::recent::Recent;
 use super::selection::Selection;
 use super::series::Scope;
+use super::views::{Views, of_domain};
 
 /// What is sought.
 #[derive(Clone, Debug)]
@@ -44,9 +47,12 @@ pub fn find(
     report: &Report,
     sink: EachMatch,
 ) -> Result<()> {
-    let lookup = repo.lookup()?;
-    let reader = BlobReader::new(repo, &lookup);
-    let recent = Recent::new(&reader);
+    let views = Views::of(repo, snapshots)?;
+    let readers = views.readers();
+    let recent: BTreeMap<_, _> = readers
+        .iter()
+        .map(|(domain, reader)| (*domain, Recent::new(reader)))
+        .collect();
     for state in scope.states(snapshots) {
         let (name, id) = (&state.database.name, state.snapshot.id.short());
         if state.database.is_physical() {
@@ -63,9 +69,10 @@ pub fn find(
                 value_bytes,
             })
         };
+        let recent = of_domain(&recent, state.snapshot.snapshot.domain)?;
         let found = match sought {
-            Sought::Keys(keys) => some_keys(&recent, state, keys, &mut sink),
-            Sought::Selection(selection) => selected(&recent, state, selection, &mut sink),
+            Sought::Keys(keys) => some_keys(recent, state, keys, &mut sink),
+            Sought::Selection(selection) => selected(recent, state, selection, &mut sink),
         };
         found.act(|| format!("look into {name} in snapshot {id}"))?;
         if let Some(lost) = lost(state, sought) {

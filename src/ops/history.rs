@@ -1,7 +1,9 @@
 //! `history`: what became of one key, snapshot by snapshot.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Act, Result};
-use crate::repo::{BlobReader, Repo, StoredSnapshot};
+use crate::repo::{Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::run::{BlobSource, OwnedEntry, Root};
 use crate::snapshot::DatabaseRoot;
@@ -10,6 +12,7 @@ use super::diff::State;
 use super::read;
 use super::recent::Recent;
 use super::series::{Scope, Series};
+use super::views::{Views, of_domain};
 
 /// A value of the key, and the snapshots between which nothing else was seen.
 #[derive(Clone)]
@@ -39,11 +42,14 @@ pub fn history(
     report: &Report,
     sink: EachVersion,
 ) -> Result<()> {
-    let lookup = repo.lookup()?;
-    let reader = BlobReader::new(repo, &lookup);
-    let recent = Recent::new(&reader);
+    let views = Views::of(repo, snapshots)?;
+    let readers = views.readers();
+    let recent: BTreeMap<_, _> = readers
+        .iter()
+        .map(|(domain, reader)| (*domain, Recent::new(reader)))
+        .collect();
     for series in scope.series(snapshots) {
-        of_series(&recent, &series, key, report, sink)?;
+        of_series(of_domain(&recent, series.domain)?, &series, key, report, sink)?;
     }
     Ok(())
 }

@@ -24,3 +24,4 @@ pub mod series;
 pub mod stats;
 pub mod undelete;
 pub mod verify_db;
+mod views;

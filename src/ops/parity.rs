@@ -215,7 +215,11 @@ impl AddParity {
         let kept = repo.parity_share()?;
         let share = self.share.or(kept).unwrap_or(Share::DEFAULT);
         let parities = Parities::load(&**repo.storage(), report)?;
-        let mut packs: Vec<_> = repo.sound_packs(&repo.index_facts()?)?.into_iter().collect();
+        let mut packs = Vec::new();
+        for domain in repo.domains()? {
+            let repo = repo.in_domain(domain)?;
+            packs.extend(repo.sound_packs(&repo.index_facts()?)?);
+        }
         packs.sort_unstable();
         let mut added = AddedParity {
             share,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::id::DomainId;
 use crate::repo::StoredSnapshot;
 
 use super::diff::State;
@@ -18,6 +19,8 @@ pub struct Scope {
 /// One database of one host, in every snapshot that has it.
 #[derive(Clone)]
 pub struct Series<'s> {
+    /// The domain: hosts may claim any name, and blobs of two domains have nothing in common.
+    pub domain: DomainId,
     /// The host.
     pub host: &'s str,
     /// The database's name.
@@ -37,14 +40,16 @@ impl Scope {
         states.filter(|state| self.means(state)).collect()
     }
 
-    /// The same, by host and name.
+    /// The same, by domain, host and name.
     pub fn series<'s>(&self, snapshots: &'s [StoredSnapshot]) -> Vec<Series<'s>> {
-        let mut series: BTreeMap<(&str, &str), Vec<State>> = BTreeMap::new();
+        let mut series: BTreeMap<(DomainId, &str, &str), Vec<State>> = BTreeMap::new();
         for state in self.states(snapshots) {
-            let name = (&*state.snapshot.snapshot.host, &*state.database.name);
+            let snapshot = &state.snapshot.snapshot;
+            let name = (snapshot.domain, &*snapshot.host, &*state.database.name);
             series.entry(name).or_default().push(state);
         }
-        let named = |((host, database), states)| Series {
+        let named = |((domain, host, database), states)| Series {
+            domain,
             host,
             database,
             states,

@@ -50,8 +50,9 @@ pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &Report) -> 
     if repo.marks()?.is_empty() {
         prove(repo, &stored, report)?;
     }
+    let domain = repo.in_domain(stored.snapshot.domain)?;
     put_note(repo, id)?;
-    match spare(repo, report).and_then(|()| prove_again(repo, id, report)) {
+    match spare(&domain, report).and_then(|()| prove_again(repo, id, report)) {
         Ok(()) => Ok(()),
         Err(error) => Err(take_back(repo, forgotten, error)),
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::directory;
 use super::key::PackKey;
+use super::verify::{verify, verify_sent};
 use super::{Pack, PackedBlob};
 use crate::blob::{NamedBlob, SealedName};
 use crate::compress::Compressor;
@@ -16,7 +17,7 @@ use crate::crypto::Entropy;
 use crate::envelope::{Header, PART_OVERHEAD, object_id};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::DomainId;
-use crate::keys::Keyring;
+use crate::keys::{Holder, Keyring, Sent};
 use crate::limits::{BLOB_BYTES_MAX, PACK_BLOBS_MAX, PACK_STORED_BYTES_MAX};
 
 /// Seals blobs for one pack, from any number of threads.
@@ -98,6 +99,7 @@ impl SealedBlob {
 /// A pack being filled.
 pub struct PackBuilder {
     sealer: Arc<PackSealer>,
+    sent: Option<Sent>,
     bytes: Vec<u8>,
     directory: Vec<PackedBlob>,
 }
@@ -106,12 +108,23 @@ impl PackBuilder {
     /// An empty pack under a fresh key. What `bytes` held is dropped, its room is used: new memory costs a page
     /// fault every 4 KiB.
     pub fn new(
-        keyring: &Keyring,
+        keyring: &Arc<Keyring>,
+        domain: DomainId,
+        bytes: Vec<u8>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Self> {
+        Self::held_by(&Holder::Owner(Arc::clone(keyring)), domain, bytes, entropy)
+    }
+
+    /// The same by whoever writes: a write-only host seals it to the owner, with an ephemeral key that goes with the
+    /// finished pack.
+    pub fn held_by(
+        holder: &Holder,
         domain: DomainId,
         mut bytes: Vec<u8>,
         entropy: &mut dyn Entropy,
     ) -> Result<Self> {
-        let key = PackKey::new(keyring, domain, entropy)?;
+        let (key, sent) = PackKey::new(holder, domain, entropy)?;
         bytes.clear();
         bytes.extend_from_slice(key.part.header());
         let sealer = Arc::new(PackSealer {
@@ -120,6 +133,7 @@ impl PackBuilder {
         });
         Ok(PackBuilder {
             sealer,
+            sent,
             bytes,
             directory: Vec::new(),
         })
@@ -188,6 +202,7 @@ impl PackBuilder {
     pub fn close(mut self) -> Result<ClosedPack> {
         directory::append(&self.sealer.key, &self.directory, &mut self.bytes).act(|| "finish pack")?;
         Ok(ClosedPack {
+            sent: self.sent,
             bytes: self.bytes,
             directory: self.directory,
         })
@@ -196,6 +211,7 @@ impl PackBuilder {
 
 /// A pack that is complete but for its name.
 pub struct ClosedPack {
+    sent: Option<Sent>,
     bytes: Vec<u8>,
     directory: Vec<PackedBlob>,
 }
@@ -203,10 +219,29 @@ pub struct ClosedPack {
 impl ClosedPack {
     /// Hashes its bytes.
     pub fn name(self) -> Pack {
-        Pack {
+        self.take_sent().0
+    }
+
+    /// The same, opened and compared before anybody gets it ([`super::verify()`]). Then nothing is left by which a
+    /// write-only host could open it.
+    pub fn name_and_verify(self, holder: &Holder) -> Result<Pack> {
+        let (pack, sent) = self.take_sent();
+        match (holder, &sent) {
+            (Holder::Owner(keyring), _) => verify(keyring, &pack)?,
+            (Holder::Host(credential), Some(sent)) => verify_sent(sent, credential, &pack)?,
+            (Holder::Host(_), None) => {
+                return Err(Error::new(Kind::Usage, "pack was sealed by somebody else"));
+            }
+        }
+        Ok(pack)
+    }
+
+    fn take_sent(self) -> (Pack, Option<Sent>) {
+        let pack = Pack {
             id: object_id(&self.bytes),
             bytes: self.bytes,
             directory: self.directory,
-        }
+        };
+        (pack, self.sent)
     }
 }

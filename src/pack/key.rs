@@ -6,7 +6,7 @@ use crate::crypto::Entropy;
 use crate::envelope::{Header, ObjectClass, PartKey};
 use crate::error::{Act, Error, Result};
 use crate::id::DomainId;
-use crate::keys::{DomainKeys, Keyring};
+use crate::keys::{Credential, DomainKeys, Holder, Keyring, Sent};
 
 /// Opens the blobs of one pack. Cheap to keep: some 200 bytes.
 pub struct PackKey {
@@ -19,29 +19,54 @@ impl PackKey {
     /// [`crate::error::Kind::WrongKey`] if the keyring does not hold it.
     pub fn open(keyring: &Keyring, first_bytes: &[u8]) -> Result<Self> {
         let open = || -> Result<_> {
-            let header = Header::decode(first_bytes)?;
-            let part = keyring.open_key(ObjectClass::Pack, &header)?;
-            match header.clear_len {
-                0 => Ok(PackKey {
-                    part,
-                    domain: Arc::clone(keyring.domain(header.domain)?),
-                }),
-                _ => Err(Error::corrupt("a pack has no clear part")),
-            }
+            let header = decode_header(first_bytes)?;
+            Ok(PackKey {
+                part: keyring.open_key(ObjectClass::Pack, &header)?,
+                domain: Arc::clone(keyring.domain(header.domain)?),
+            })
         };
         open().act(|| "read pack header")
     }
 
-    /// A fresh key for a new pack.
-    pub(super) fn new(keyring: &Keyring, domain: DomainId, entropy: &mut dyn Entropy) -> Result<Self> {
-        Ok(PackKey {
-            part: keyring.new_key(ObjectClass::Pack, domain, entropy)?,
-            domain: Arc::clone(keyring.domain(domain)?),
-        })
+    /// The key of a finished pack that this process sealed to the owner, by what is left of its ephemeral key.
+    pub(super) fn reopen(sent: &Sent, credential: &Credential, first_bytes: &[u8]) -> Result<Self> {
+        let header = decode_header(first_bytes)?;
+        match header.domain == credential.domain().id() {
+            true => Ok(PackKey {
+                part: sent.open_key(ObjectClass::Pack, &header)?,
+                domain: Arc::clone(credential.domain()),
+            }),
+            false => Err(Error::corrupt("a pack of another domain than the host's")),
+        }
+    }
+
+    /// A fresh key for a new pack, and what opens it once more if it is sealed to somebody else.
+    pub(super) fn new(
+        holder: &Holder,
+        domain: DomainId,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(Self, Option<Sent>)> {
+        let keys = Arc::clone(holder.domain(domain)?);
+        let (part, sent) = match holder {
+            Holder::Owner(keyring) => (keyring.new_key(ObjectClass::Pack, domain, entropy)?, None),
+            Holder::Host(credential) => {
+                let (part, sent) = credential.new_key(ObjectClass::Pack, entropy)?;
+                (part, Some(sent))
+            }
+        };
+        Ok((PackKey { part, domain: keys }, sent))
     }
 
     /// The domain of the pack's blobs.
     pub fn domain(&self) -> &Arc<DomainKeys> {
         &self.domain
+    }
+}
+
+fn decode_header(first_bytes: &[u8]) -> Result<Header> {
+    let header = Header::decode(first_bytes)?;
+    match header.clear_len {
+        0 => Ok(header),
+        _ => Err(Error::corrupt("a pack has no clear part")),
     }
 }

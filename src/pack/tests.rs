@@ -1,5 +1,7 @@
 //! Goal: what is sealed comes back, and nothing else does. Method: small packs, every byte of which is turned.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::blob::NamedBlob;
 use crate::clock::UnixNanos;
@@ -10,7 +12,7 @@ use crate::error::Kind;
 use crate::id::{DomainId, RepositoryId};
 use crate::keys::{Keyring, SlotEntry};
 
-fn keyring(seed: u64) -> Keyring {
+fn keyring(seed: u64) -> Arc<Keyring> {
     let mut entropy = SeededEntropy::new(seed);
     let slot = SlotEntry {
         public: Identity::random(&mut entropy).unwrap().public(),
@@ -18,7 +20,7 @@ fn keyring(seed: u64) -> Keyring {
         label: String::new(),
     };
     let repository = RepositoryId(entropy.salt().unwrap());
-    Keyring::first(repository, slot, UnixNanos(0), &mut entropy).unwrap()
+    Arc::new(Keyring::first(repository, slot, UnixNanos(0), &mut entropy).unwrap())
 }
 
 fn plain(blob: usize) -> Vec<u8> {
@@ -29,7 +31,7 @@ fn plain(blob: usize) -> Vec<u8> {
     }
 }
 
-fn pack(keyring: &Keyring, blobs: usize, seed: u64) -> Pack {
+fn pack(keyring: &Arc<Keyring>, blobs: usize, seed: u64) -> Pack {
     let mut entropy = SeededEntropy::new(seed);
     let mut builder = PackBuilder::new(keyring, DomainId(0), Vec::new(), &mut entropy).unwrap();
     let domain = keyring.domain(DomainId(0)).unwrap();

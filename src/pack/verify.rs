@@ -6,7 +6,7 @@ use super::key::PackKey;
 use super::read::{Tail, read_blob, read_directory};
 use super::{Pack, PackedBlob};
 use crate::error::{Act, Error, Kind, Result};
-use crate::keys::Keyring;
+use crate::keys::{Credential, Keyring, Sent};
 
 /// Opens a finished pack the way a reader will, from its bytes and the keyring alone: header, directory, every
 /// part decrypted, inflated and named anew. What the builder meant counts for nothing but the comparison.
@@ -14,8 +14,17 @@ use crate::keys::Keyring;
 /// The pack's own name is not computed a second time: every byte of a pack is authenticated by header, part or
 /// directory, so bytes that changed after they were named do not open.
 pub fn verify(keyring: &Keyring, pack: &Pack) -> Result<()> {
+    verify_with(|| PackKey::open(keyring, &pack.bytes), pack)
+}
+
+/// The same for a pack that was sealed to the owner just now.
+pub(super) fn verify_sent(sent: &Sent, credential: &Credential, pack: &Pack) -> Result<()> {
+    verify_with(|| PackKey::reopen(sent, credential, &pack.bytes), pack)
+}
+
+fn verify_with(key: impl Fn() -> Result<PackKey>, pack: &Pack) -> Result<()> {
     let verify = || -> Result<_> {
-        let scanned = scan_directory(keyring, &pack.bytes)?;
+        let scanned = scan_with(&key()?, &pack.bytes)?;
         let unlike = scanned
             .iter()
             .map(|scanned| scanned.blob)
@@ -43,13 +52,16 @@ pub struct ScannedBlob {
 /// Opens every blob of a stored pack, on all cores, and tells which are good. Fails as a whole only if header or
 /// directory do not open; then the index still knows where the blobs lie, and [`read_blob`] opens them singly.
 pub fn scan_directory(keyring: &Keyring, bytes: &[u8]) -> Result<Vec<ScannedBlob>> {
-    let key = PackKey::open(keyring, bytes)?;
-    let Tail::Directory(directory) = read_directory(&key, bytes, bytes.len() as u64)? else {
+    scan_with(&PackKey::open(keyring, bytes)?, bytes)
+}
+
+fn scan_with(key: &PackKey, bytes: &[u8]) -> Result<Vec<ScannedBlob>> {
+    let Tail::Directory(directory) = read_directory(key, bytes, bytes.len() as u64)? else {
         return Err(Error::corrupt("pack is shorter than its directory"));
     };
     let scan = |blob: PackedBlob| ScannedBlob {
         blob,
-        outcome: check_blob(&key, &blob, bytes),
+        outcome: check_blob(key, &blob, bytes),
     };
     Ok(directory.into_par_iter().map(scan).collect())
 }

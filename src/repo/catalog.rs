@@ -1,18 +1,17 @@
 //! Which snapshots there are, which of them count, and which one is meant.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
 use crate::facts::{Forgotten, ForgottenSince, Rebasings, StoredForgetting};
-use crate::id::{ObjectId, TimelineId};
+use crate::id::{DomainId, ObjectId, TimelineId};
 use crate::snapshot::{DatabaseRoot, Known, Snapshot, select};
 use crate::storage::ObjectKind;
 
-use super::facts::UnreadFact;
-use super::objects::is_damage;
+use super::facts::{UnreadFact, is_unreadable};
 use super::{OWN_DOMAIN, Repo, StoredForgotten};
 
 /// How often the snapshots are listed anew because one that was listed is gone.
@@ -38,6 +37,9 @@ pub struct ForgottenSnapshot {
     pub since: ForgottenSince,
 }
 
+/// The highest counter of each domain, and whose it was if that is known.
+pub(crate) type Newest = BTreeMap<DomainId, (u64, Option<ObjectId>)>;
+
 /// All snapshots that are stored, those that count apart from those that were forgotten. What users see are those that
 /// count; a forgotten one can be had by its whole id alone, until a prune sweeps it.
 #[derive(Clone, Debug, Default)]
@@ -53,8 +55,10 @@ pub struct Catalog {
     pub unread: Vec<UnreadFact>,
     /// Snapshots whose records lie elsewhere than their objects say.
     rebasings: HashMap<ObjectId, Rebasings>,
-    /// The highest counter of our domain that any snapshot has or, as far as is known, had.
-    newest: Option<(u64, ObjectId)>,
+    /// Whose counters and histories are meant: the owner's, unless a write-only host remembers its own.
+    domain: Option<DomainId>,
+    /// The highest counter of each domain that any snapshot has or, as far as is known, had; and whose it was.
+    newest: Newest,
 }
 
 impl Repo {
@@ -105,8 +109,8 @@ impl Repo {
             match (read(&id), forgotten.of(&id)) {
                 (Ok(snapshot), None) => catalog.snapshots.push(StoredSnapshot { id, snapshot }),
                 (Ok(snapshot), Some(since)) => catalog.add_forgotten(id, Some(snapshot), since),
-                (Err(error), None) if is_damage(&error) => catalog.unreadable.push(error.to_string()),
-                (Err(error), Some(since)) if is_damage(&error) => catalog.add_forgotten(id, None, since),
+                (Err(error), None) if is_unreadable(&error) => catalog.unreadable.push(error.to_string()),
+                (Err(error), Some(since)) if is_unreadable(&error) => catalog.add_forgotten(id, None, since),
                 // It was swept since it was listed.
                 (Err(error), Some(_)) if error.kind() == Kind::NotFound => {}
                 (Err(error), _) => return Err(error),
@@ -120,21 +124,27 @@ impl Repo {
             .map(|(id, standing)| (*id, standing.rebasings.clone()))
             .collect();
         catalog.arrange(&forgotten);
-        self.see_snapshots(catalog.newest, &there, &stored.forgettings)?;
+        self.see_snapshots(&catalog.newest, &there, &stored.forgettings)?;
         Ok(catalog)
     }
 
     /// Holds what is there to what was seen here before, and remembers the newest.
     pub(crate) fn see_snapshots(
         &self,
-        newest: Option<(u64, ObjectId)>,
+        newest: &Newest,
         there: &HashSet<ObjectId>,
         forgettings: &[StoredForgetting],
     ) -> Result<()> {
         // A forgetting explains its snapshot's end for ever, also where a note undid it for a time.
         let was_forgotten = |id: &ObjectId| forgettings.iter().any(|it| it.forgetting.names(id));
-        self.high_water()
-            .snapshots(newest, |id| there.contains(id) || was_forgotten(id))
+        for domain in self.domains()? {
+            let newest = newest
+                .get(&domain)
+                .and_then(|(counter, id)| Some((*counter, (*id)?)));
+            let seen = self.in_domain(domain)?.high_water();
+            seen.snapshots(newest, |id| there.contains(id) || was_forgotten(id))?;
+        }
+        Ok(())
     }
 
     /// Which snapshots are forgotten, as far as that can be read.
@@ -213,13 +223,18 @@ impl Repo {
 }
 
 impl Catalog {
-    /// The snapshot among those that count that `words` name: `latest`, `latest~N`, an id or its beginning.
+    /// The snapshot among those that count that `words` name: `latest`, `latest~N`, an id or its beginning. `latest` is the
+    /// owner's latest, or the latest of the only host that has any; `latest@N` and `latest~N@N` are those of a domain. (A
+    /// host chooses the time that its snapshots claim.)
     pub fn select(&self, words: &str) -> Result<&StoredSnapshot> {
-        let known = self.snapshots.iter().map(|stored| Known {
+        let (bare, domain) = self.domain_of_words(words)?;
+        let meant = self.snapshots.iter();
+        let meant = meant.filter(|stored| domain.is_none_or(|domain| stored.snapshot.domain == domain));
+        let known = meant.map(|stored| Known {
             id: stored.id,
             time: stored.snapshot.time,
         });
-        let id = match select(&known.collect::<Vec<_>>(), words) {
+        let id = match select(&known.collect::<Vec<_>>(), bare) {
             Err(error) if error.kind() == Kind::NotFound => return Err(self.forgotten_or(words, error)),
             id => id?,
         };
@@ -232,6 +247,22 @@ impl Catalog {
         !self.rebasings.is_empty()
     }
 
+    /// The snapshots of one domain alone. A forgotten one that cannot be read is of the domain that its forgetting names.
+    #[must_use]
+    pub(crate) fn of_domain(mut self, domain: DomainId) -> Self {
+        self.domain = Some(domain);
+        self.snapshots.retain(|stored| stored.snapshot.domain == domain);
+        self.forgotten.retain(|forgotten| {
+            let counted = forgotten.since.counted.domain;
+            forgotten
+                .snapshot
+                .as_ref()
+                .map_or(counted, |snapshot| snapshot.domain)
+                == domain
+        });
+        self
+    }
+
     /// How it came that the snapshot, which is still here, is forgotten.
     pub fn forgotten(&self, id: &ObjectId) -> Option<&ForgottenSnapshot> {
         self.forgotten.iter().find(|forgotten| forgotten.id == *id)
@@ -241,7 +272,8 @@ impl Catalog {
     /// are swept: a counter that was given once is never given again.
     pub fn successor(&self) -> (u64, Option<ObjectId>) {
         self.newest
-            .map_or((1, None), |(counter, id)| (counter.saturating_add(1), Some(id)))
+            .get(&self.domain())
+            .map_or((1, None), |(counter, id)| (counter.saturating_add(1), *id))
     }
 
     /// Snapshots that count and forgotten ones, ordered by time, then by name: what happened, not what is offered.
@@ -257,11 +289,54 @@ impl Catalog {
     /// The history that a database at `path` continues, if its sequence numbers went on; see [`TimelineId`]. It is the
     /// newest state's, forgotten or not: what was forgotten may be brought back, and must not be another's history.
     pub fn timeline_of(&self, host: &str, path: &Path) -> Option<(TimelineId, u64)> {
-        let of_host = self.all().rev().filter(|(_, snapshot)| snapshot.host == host);
+        // Any write-only host may claim this name, this path and any history.
+        let is_ours = |snapshot: &Snapshot| snapshot.domain == self.domain() && snapshot.host == host;
+        let of_host = self.all().rev().filter(|(_, snapshot)| is_ours(snapshot));
         let found = of_host
             .flat_map(|(_, snapshot)| snapshot.databases())
             .find(|database: &&DatabaseRoot| database.path == path.as_os_str().as_bytes());
         found.map(|database| (database.timeline, database.last_sequence))
+    }
+
+    /// The words without a domain, and the domain that they mean; `None` for any.
+    fn domain_of_words<'w>(&self, words: &'w str) -> Result<(&'w str, Option<DomainId>)> {
+        if let Some((bare, number)) = words.rsplit_once('@') {
+            let number = number
+                .parse()
+                .map_err(|_| usage(format!("{words}: want latest@DOMAIN, a number")))?;
+            return Ok((bare, Some(DomainId(number))));
+        }
+        let domains: BTreeSet<_> = self
+            .snapshots
+            .iter()
+            .map(|stored| stored.snapshot.domain)
+            .collect();
+        match (words.starts_with("latest"), domains.first(), domains.len()) {
+            (true, Some(first), count) if count == 1 || *first == OWN_DOMAIN => Ok((words, Some(*first))),
+            (true, Some(first), _) => Err(usage(format!(
+                "{words}: there are snapshots of several domains; name one, as {words}@{}",
+                first.0
+            ))),
+            _ => Ok((words, None)),
+        }
+    }
+
+    /// What a write-only host remembers, oldest first.
+    pub(super) fn of_host(
+        domain: DomainId,
+        snapshots: Vec<StoredSnapshot>,
+        newest: (u64, Option<ObjectId>),
+    ) -> Self {
+        Self {
+            snapshots,
+            domain: Some(domain),
+            newest: [(domain, newest)].into(),
+            ..Self::default()
+        }
+    }
+
+    fn domain(&self) -> DomainId {
+        self.domain.unwrap_or(OWN_DOMAIN)
     }
 
     fn add_forgotten(&mut self, id: ObjectId, snapshot: Option<Snapshot>, since: &ForgottenSince) {
@@ -274,8 +349,15 @@ impl Catalog {
             .sort_by_key(|stored| (stored.snapshot.time, stored.id));
         self.forgotten
             .sort_by_key(|forgotten| (forgotten.snapshot.as_ref().map(time_of), forgotten.id));
-        let stored = self.all().map(|(id, snapshot)| (snapshot.counter, id));
-        self.newest = stored.chain(forgotten.newest_of(OWN_DOMAIN)).max();
+        let mut newest = Newest::new();
+        let stored = self
+            .all()
+            .map(|(id, snapshot)| (snapshot.domain, (snapshot.counter, id)));
+        for (domain, (counter, id)) in stored.chain(forgotten.newest()) {
+            let highest = newest.entry(domain).or_insert((counter, Some(id)));
+            *highest = (counter, Some(id)).max(*highest);
+        }
+        self.newest = newest;
     }
 
     fn forgotten_or(&self, words: &str, error: Error) -> Error {
@@ -291,6 +373,10 @@ impl Catalog {
             None => error,
         }
     }
+}
+
+fn usage(message: String) -> Error {
+    Error::new(Kind::Usage, message)
 }
 
 fn time_of(snapshot: &Snapshot) -> UnixNanos {

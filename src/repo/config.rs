@@ -19,9 +19,9 @@ impl Repo {
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Limit) => return Ok(Err(error)),
             Err(error) => return Err(error),
         };
-        let anchor = &self.inner.opened.anchor;
+        let (keyring, anchor) = (self.keyring()?, &self.opened()?.anchor);
         let judged = Config::decode(&bytes).and_then(|config| match config.anchor == *anchor {
-            true => config.open(self.keyring(), anchor).map(drop),
+            true => config.open(keyring, anchor).map(drop),
             false => Err(Error::corrupt("it is another repository's")),
         });
         Ok(judged.map(|()| bytes))

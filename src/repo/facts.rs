@@ -43,7 +43,7 @@ impl Repo {
     ) -> Result<ObjectId> {
         self.may_write()?;
         let bytes = self
-            .keyring()
+            .keyring()?
             .seal_object(class, OWN_DOMAIN, clear, plain, &mut OsEntropy)?;
         let name = ObjectName::of_content(kind, &bytes);
         self.storage()
@@ -55,7 +55,7 @@ impl Repo {
     /// One fact's plain bytes, opened and held to its name.
     pub(super) fn fact(&self, class: ObjectClass, name: ObjectName) -> Result<Vec<u8>> {
         let bytes = get_named(&**self.storage(), name)?;
-        let opened = self.keyring().open_object(class, &name.id, &bytes)?;
+        let opened = self.keyring()?.open_object(class, &name.id, &bytes)?;
         match opened.clear.is_empty() {
             true => Ok(opened.plain),
             false => Err(Error::corrupt(format!("a {} with a clear part", class.word())).act(name.path())),

@@ -1,7 +1,8 @@
 //! The newest that this client has seen of a repository: who keeps the repository can show an older state in which all
 //! fits, and only somebody who was there before can tell (docs/THREATS.md). Kept beside the cache; a fresh client has none.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::codec::Reader;
@@ -68,8 +69,13 @@ pub struct Marks {
 impl Marks {
     /// In the cache's directory, authenticated under `cache_key`.
     pub fn of(settings: &Settings, repository: &RepositoryId, cache_key: &CacheKey) -> Self {
+        Self::below(settings, &repository.to_hex(), cache_key)
+    }
+
+    /// In a directory of the cache: each domain has its own.
+    fn below(settings: &Settings, name: &str, cache_key: &CacheKey) -> Self {
         let directory = match &settings.cache {
-            Cache::Directory(dir) => Some(dir.join(repository.to_hex())),
+            Cache::Directory(dir) => Some(dir.join(name)),
             Cache::None => None,
         };
         Self {
@@ -146,7 +152,11 @@ impl Repo {
     }
 
     pub(super) fn high_water(&self) -> Marks {
-        Marks::of(self.settings(), self.id(), self.domain_keys().cache_key())
+        Marks::below(
+            self.settings(),
+            &self.cache_name(),
+            self.domain_keys().cache_key(),
+        )
     }
 }
 
@@ -160,7 +170,7 @@ fn rolled_back(what: String) -> Error {
 
 /// Several processes may write at once: the last one counts, whole.
 fn write_whole(directory: &Path, file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    fs::create_dir_all(directory)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let mut new = tempfile::NamedTempFile::new_in(directory)?;
     std::io::Write::write_all(&mut new, bytes)?;
     new.persist(file)?;

@@ -9,16 +9,27 @@ use crate::crypto::exchange::{Identity, PublicKey};
 use crate::crypto::{Entropy, OsEntropy};
 use crate::envelope::object_id;
 use crate::error::{Act, Error, Kind, Result};
-use crate::id::ObjectId;
-use crate::keys::{Chosen, EpochChange, Keyring, OpenedSlot, Password, Slot, SlotCost, SlotEntry, choose};
+use crate::id::{DomainId, ObjectId};
+use crate::keys::{
+    Chosen, Credential, EpochChange, Keyring, OpenedSlot, Password, Slot, SlotCost, SlotEntry, choose,
+};
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::create::get_named;
 use super::unlock::keyrings;
-use super::{Repo, SlotFacts};
+use super::{OWN_DOMAIN, Repo, SlotFacts};
 
 /// Two who change keys at once meet about so often at most.
 const TRIES_MAX: usize = 5;
+
+/// What may be said of a write-only host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Its domain.
+    pub domain: DomainId,
+    /// What people call it.
+    pub label: String,
+}
 
 /// A change of who can open the repository. It holds for who opens it anew; an open [`Repo`] goes on with the keys it has.
 impl Repo {
@@ -33,15 +44,16 @@ impl Repo {
     /// A new password instead of the one that opened this repository, with the costs of today. A new epoch begins: what is
     /// stored from now on is out of reach for who knows the old password and has no newer keyring.
     pub fn change_password(&self, password: &Password, cost: SlotCost) -> Result<ObjectId> {
-        let own = self.opened().identity.public();
-        let label = self.keyring().slots().iter().find(|slot| slot.public == own);
+        let (current, opened) = self.unlocked()?;
+        let own = opened.identity.public();
+        let label = self.keyring()?.slots().iter().find(|slot| slot.public == own);
         let label = label.map_or_else(String::new, |slot| slot.label.clone());
         let (slot, entry, identity) = self.new_slot(password, cost, &label)?;
         self.change_keyring(EpochChange::Rotate, &identity, &|ring| {
             let others = ring.slots().iter().filter(|slot| slot.public != own);
             others.chain([&entry]).cloned().collect()
         })?;
-        self.delete_slot(&self.inner.slot)?;
+        self.delete_slot(current)?;
         Ok(slot)
     }
 
@@ -57,7 +69,7 @@ impl Repo {
             ));
         }
         let public = self.slot_public(&slot.id)?;
-        self.change_keyring(EpochChange::Rotate, &self.opened().identity, &|ring| {
+        self.change_keyring(EpochChange::Rotate, &self.opened()?.identity, &|ring| {
             let others = ring.slots().iter().filter(|slot| slot.public != public);
             others.cloned().collect()
         })?;
@@ -66,12 +78,53 @@ impl Repo {
 
     /// Begins a new epoch; everybody stays.
     pub fn rotate_keys(&self) -> Result<()> {
-        let identity = &self.opened().identity;
+        let identity = &self.opened()?.identity;
         self.change_keyring(EpochChange::Rotate, identity, &|ring| ring.slots().to_vec())
     }
 
-    fn opened(&self) -> &OpenedSlot {
-        &self.inner.opened
+    /// Adds the domain of a write-only host; its number. It is in the keyring for good when this returns, and only then
+    /// may a credential be given away: what is stored under one that no keyring has would be lost.
+    pub fn add_host(&self, label: &str) -> Result<DomainId> {
+        let mut added = OWN_DOMAIN;
+        let identity = &self.opened()?.identity;
+        let slots = |ring: &Keyring| ring.slots().to_vec();
+        self.change_keyring_and(EpochChange::Keep, identity, &slots, &mut |ring| {
+            added = ring.add_domain(label, &mut OsEntropy)?;
+            Ok(())
+        })?;
+        Ok(added)
+    }
+
+    /// The credential file of a write-only host: its domain as the newest keyring has it, sealed by a password. Each call
+    /// makes another file; all of one domain are the same host's.
+    pub fn credential(&self, domain: DomainId, password: &Password, cost: SlotCost) -> Result<Vec<u8>> {
+        let opened = self.opened()?;
+        let newest = self.chosen_by(&opened.identity)?.keyring;
+        let features = self.inner.features.union(newest.features());
+        let credential = Credential::of(&newest, domain, opened.anchor, features, self.inner.parameters)?;
+        credential.seal(password, cost, self.clock().now(), &mut OsEntropy)
+    }
+
+    /// The write-only hosts there are, by their domains.
+    pub fn hosts(&self) -> Result<Vec<HostFacts>> {
+        let newest = self.chosen_by(&self.opened()?.identity)?.keyring;
+        let hosts = newest.domains().filter(|domain| domain.id() != OWN_DOMAIN);
+        Ok(hosts
+            .map(|domain| HostFacts {
+                domain: domain.id(),
+                label: domain.label().to_owned(),
+            })
+            .collect())
+    }
+
+    pub(super) fn opened(&self) -> Result<&OpenedSlot> {
+        Ok(&self.unlocked()?.1)
+    }
+
+    fn unlocked(&self) -> Result<&(ObjectId, OpenedSlot)> {
+        self.keyring()?;
+        let none = || Error::new(Kind::Denied, "no password opened this repository");
+        self.inner.unlocked.as_ref().ok_or_else(none)
     }
 
     /// A slot with an identity of its own, stored; it opens nothing yet.
@@ -85,7 +138,7 @@ impl Repo {
         let now = self.clock().now();
         let opened = OpenedSlot {
             identity: Identity::random(&mut OsEntropy)?,
-            anchor: self.opened().anchor,
+            anchor: self.opened()?.anchor,
         };
         let entry = SlotEntry {
             public: opened.identity.public(),
@@ -120,16 +173,28 @@ impl Repo {
         witness: &Identity,
         slots: &dyn Fn(&Keyring) -> Vec<SlotEntry>,
     ) -> Result<()> {
+        self.change_keyring_and(change, witness, slots, &mut |_| Ok(()))
+    }
+
+    /// The same with a change of what the new keyring holds besides; made anew for each try.
+    fn change_keyring_and(
+        &self,
+        change: EpochChange,
+        witness: &Identity,
+        slots: &dyn Fn(&Keyring) -> Vec<SlotEntry>,
+        also: &mut dyn FnMut(&mut Keyring) -> Result<()>,
+    ) -> Result<()> {
         self.may_write()?;
         for _ in 0..TRIES_MAX {
-            let before = self.chosen_by(&self.opened().identity)?;
-            let next = before.keyring.successor(
+            let before = self.chosen_by(&self.opened()?.identity)?;
+            let mut next = before.keyring.successor(
                 before.id,
                 slots(&before.keyring),
                 change,
                 self.clock().now(),
                 &mut OsEntropy,
             )?;
+            also(&mut next)?;
             let bytes = next.seal(&mut OsEntropy)?;
             let name = ObjectName::new(ObjectKind::Keyring, object_id(&bytes));
             self.storage()
@@ -149,7 +214,7 @@ impl Repo {
 
     fn chosen_by(&self, identity: &Identity) -> Result<Chosen> {
         let rings = keyrings(&**self.storage(), &mut Vec::new())?;
-        choose(&self.opened().anchor, identity, &rings)
+        choose(&self.opened()?.anchor, identity, &rings)
     }
 }
 

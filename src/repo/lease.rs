@@ -71,7 +71,7 @@ impl Repo {
         clear.extend_from_slice(&now.0.saturating_add(TERM).to_le_bytes());
         put_prefixed(&mut clear, text.as_bytes());
         let bytes =
-            self.keyring()
+            self.keyring()?
                 .seal_object(ObjectClass::Lease, OWN_DOMAIN, &clear, &[], &mut OsEntropy)?;
         let mut id = ObjectId([0; 32]);
         id.0.copy_from_slice(&random[16..]);
@@ -83,7 +83,7 @@ impl Repo {
     fn read_lease(&self, name: ObjectName) -> Result<(UnixNanos, String)> {
         let bytes = self.storage().get(name, 4096)?;
         let named = crate::envelope::object_id(&bytes);
-        let opened = self.keyring().open_object(ObjectClass::Lease, &named, &bytes)?;
+        let opened = self.keyring()?.open_object(ObjectClass::Lease, &named, &bytes)?;
         let mut reader = Reader::new(&opened.clear);
         if reader.u8()? != VERSION {
             return Err(Error::new(Kind::TooNew, "a lease of a later version"));

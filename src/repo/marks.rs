@@ -53,7 +53,7 @@ impl Repo {
         let Some(bytes) = self.get_if_there(listed.name)? else {
             return Ok(None);
         };
-        let opened = self.keyring().open_object(ObjectClass::Mark, &id, &bytes)?;
+        let opened = self.keyring()?.open_object(ObjectClass::Mark, &id, &bytes)?;
         if !opened.plain.is_empty() {
             return Err(Error::corrupt("a mark with a sealed part").act(listed.name.path()));
         }

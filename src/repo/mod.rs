@@ -15,9 +15,12 @@ mod catalog;
 mod config;
 mod copies;
 mod create;
+mod domains;
 mod facts;
 mod forgotten;
 mod high_water;
+mod host;
+mod host_state;
 mod keys;
 mod lease;
 mod marks;
@@ -35,12 +38,17 @@ use std::sync::Arc;
 
 pub use bad::StoredBad;
 pub(crate) use bad::first_right;
+pub(crate) use catalog::Newest;
 pub use catalog::{Catalog, ForgottenSnapshot, StoredSnapshot};
 pub(crate) use copies::Copies;
 pub use create::NewRepo;
 pub use facts::UnreadFact;
 pub use forgotten::StoredForgotten;
-pub use keys::recovery_password;
+pub use host::HostRepo;
+#[cfg(any(test, feature = "test-util"))]
+pub use host_state::remembered_again;
+pub(crate) use host_state::{HostState, Remembered};
+pub use keys::{HostFacts, recovery_password};
 pub use lease::Lease;
 pub use marks::StoredMark;
 pub use notes::StoredNotes;
@@ -55,7 +63,7 @@ use crate::clock::Clock;
 use crate::compress::Compression;
 use crate::envelope::{Access, Features};
 use crate::id::{DomainId, ObjectId, RepositoryId};
-use crate::keys::{DomainKeys, Keyring, OpenedSlot, Parameters};
+use crate::keys::{DomainKeys, Holder, Keyring, OpenedSlot, Parameters};
 use crate::storage::Storage;
 
 /// The repository format this program writes.
@@ -105,19 +113,19 @@ pub enum Cache {
 #[derive(Clone)]
 pub struct Repo {
     inner: Arc<Inner>,
+    /// What is read and written through this value.
+    domain: Arc<DomainKeys>,
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
 }
 
 struct Inner {
     id: RepositoryId,
-    keyring: Arc<Keyring>,
-    domain: Arc<DomainKeys>,
+    holder: Holder,
     parameters: Parameters,
     features: Features,
-    slot: ObjectId,
-    /// The way to keyrings, for who changes them.
-    opened: OpenedSlot,
+    /// The owner's slot and the way to keyrings, for who changes them.
+    unlocked: Option<(ObjectId, OpenedSlot)>,
     settings: Settings,
     doubts: Vec<String>,
     parity_notes: parity::ParityNotes,
@@ -138,9 +146,8 @@ impl Repo {
     #[must_use]
     pub fn over(&self, storage: Arc<dyn Storage>) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
             storage,
-            clock: Arc::clone(&self.clock),
+            ..self.clone()
         }
     }
 
@@ -165,7 +172,7 @@ impl Repo {
 
     /// Keys of the dedup domain this process writes in.
     pub fn domain_keys(&self) -> &DomainKeys {
-        &self.inner.domain
+        &self.domain
     }
 
     /// Objects that unlocking had to do without (a damaged config copy, an unusable keyring): for `check`.
@@ -178,8 +185,13 @@ impl Repo {
         self.inner.features.gate(Access::Write)
     }
 
-    pub(crate) fn keyring(&self) -> &Arc<Keyring> {
-        &self.inner.keyring
+    /// The owner's keys; [`crate::error::Kind::Denied`] for a write-only host.
+    pub(crate) fn keyring(&self) -> crate::error::Result<&Arc<Keyring>> {
+        self.inner.holder.owner()
+    }
+
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.inner.holder
     }
 
     pub(crate) fn pack_bytes(&self) -> usize {

@@ -94,6 +94,7 @@ mod tests {
         let (class, mut entropy) = (ObjectClass::Note, OsEntropy);
         let sealed = repo
             .keyring()
+            .unwrap()
             .seal_object(class, OWN_DOMAIN, clear, plain, &mut entropy);
         let bytes = sealed.unwrap();
         let name = ObjectName::of_content(ObjectKind::Note, &bytes);

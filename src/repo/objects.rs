@@ -10,12 +10,14 @@ use crate::error::{Act, Error, Kind, Result};
 use crate::id::BlobId;
 use crate::id::ObjectId;
 use crate::index::{self, Location, Lookup, LookupCache, Segment, SegmentPack};
+use crate::keys::Opened;
 use crate::limits::PACK_STORED_BYTES_MAX;
 use crate::pack::{self, PackBuilder, PackKey, PackedBlob, Tail};
 use crate::snapshot::{Snapshot, body};
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::create::get_named;
+use super::facts::is_unreadable;
 use super::{Cache, OWN_DOMAIN, Repo};
 
 /// Listings until what they name must be there.
@@ -30,7 +32,9 @@ pub struct IndexFacts {
     pub segments: Vec<ObjectId>,
     /// Segments that are listed and replaced.
     pub replaced: Vec<ObjectId>,
-    /// Segments whose bytes are damaged, and how: what only they know of cannot be found.
+    /// Packs that segments of other domains name, unauthenticated: none of them is a leftover of ours.
+    pub(crate) foreign: HashSet<ObjectId>,
+    /// Segments that cannot be read, and why: what only they know of cannot be found.
     pub unreadable: Vec<String>,
     /// Their names.
     pub damaged: Vec<ObjectId>,
@@ -47,11 +51,36 @@ pub struct Packs {
     pub lost: HashSet<ObjectId>,
 }
 
+/// Packs and marks at one moment.
+pub(crate) struct Seen {
+    marked: HashSet<ObjectId>,
+    packs: HashMap<ObjectId, u64>,
+}
+
+impl Seen {
+    /// As [`Repo::prove`] says.
+    pub(crate) fn prove(&self, repo: &Repo, packs: &HashMap<ObjectId, u64>) -> Result<()> {
+        let mut packs: Vec<_> = packs.iter().collect();
+        packs.sort_unstable();
+        for (id, len) in packs {
+            let found = match self.packs.get(id) {
+                Some(listed) => Some(*listed),
+                None => repo.stored_len(id)?,
+            };
+            if found != Some(*len) || self.marked.contains(id) {
+                let what = format!("pack {} has gone or was marked meanwhile", id.short());
+                return Err(Error::new(Kind::Busy, what));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Repo {
     /// An empty pack in `buffer`.
     pub(super) fn new_pack(&self, buffer: Vec<u8>) -> Result<PackBuilder> {
         let domain = self.domain_keys().id();
-        PackBuilder::new(self.keyring(), domain, buffer, &mut OsEntropy)
+        PackBuilder::held_by(self.holder(), domain, buffer, &mut OsEntropy)
     }
 
     pub(super) fn random_byte(&self) -> Result<u8> {
@@ -62,7 +91,9 @@ impl Repo {
 
     /// The key of a stored pack, from its header.
     pub(crate) fn pack_key(&self, id: &ObjectId) -> Result<PackKey> {
-        PackKey::open(self.keyring(), &self.pack_header_bytes(id)?)
+        let key = PackKey::open(self.keyring()?, &self.pack_header_bytes(id)?)?;
+        self.must_be_ours(key.domain().id(), ObjectName::new(ObjectKind::Pack, *id))?;
+        Ok(key)
     }
 
     /// A stored pack's header, which nothing vouches for yet.
@@ -80,7 +111,7 @@ impl Repo {
         let plain = index::encode_body(segment);
         let domain = self.domain_keys().id();
         let bytes = self
-            .keyring()
+            .holder()
             .seal_object(ObjectClass::Index, domain, &clear, &plain, &mut OsEntropy)?;
         let name = ObjectName {
             kind: ObjectKind::Index,
@@ -97,9 +128,19 @@ impl Repo {
             kind: ObjectKind::Index,
             id: *id,
         };
+        let opened = self.opened_segment(name)?;
+        let segment = Segment::decode(&opened.clear, &opened.plain).act(|| name.path())?;
+        Ok(match self.domain() == OWN_DOMAIN {
+            true => segment,
+            false => segment.replacing_nothing(),
+        })
+    }
+
+    fn opened_segment(&self, name: ObjectName) -> Result<Opened> {
         let bytes = get_named(&**self.storage(), name)?;
-        let opened = self.keyring().open_object(ObjectClass::Index, id, &bytes)?;
-        Segment::decode(&opened.clear, &opened.plain).act(|| name.path())
+        let opened = self.holder().open_object(ObjectClass::Index, &name.id, &bytes)?;
+        self.must_be_ours(opened.header.domain, name)?;
+        Ok(opened)
     }
 
     /// What the listed segments say of packs; superseded ones are left out. A damaged segment is told of and left
@@ -112,8 +153,12 @@ impl Repo {
         let mut facts = IndexFacts::default();
         let (mut replaced, mut read) = (HashSet::new(), Vec::new());
         for listed in self.storage().list(ObjectKind::Index).act(|| "list the index")? {
+            if let Some(foreign) = self.foreign_segment(&listed)? {
+                facts.foreign.extend(foreign);
+                continue;
+            }
             match self.segment_packs(&listed.name.id) {
-                Err(error) if is_damage(&error) => {
+                Err(error) if is_unreadable(&error) => {
                     facts.unreadable.push(error.to_string());
                     facts.damaged.push(listed.name.id);
                 }
@@ -139,16 +184,20 @@ impl Repo {
         Ok(facts)
     }
 
-    /// A segment's clear header, unauthenticated: names and sizes that the pack list is compared with.
+    /// A segment's clear header: names and sizes that the pack list is compared with. It is opened, because whoever can
+    /// write to the storage could say of all segments that they are replaced.
     fn segment_packs(&self, id: &ObjectId) -> Result<(Vec<SegmentPack>, Vec<ObjectId>)> {
         let name = ObjectName {
             kind: ObjectKind::Index,
             id: *id,
         };
-        let bytes = get_named(&**self.storage(), name)?;
-        let parts = crate::envelope::parse_one(ObjectClass::Index, &bytes)?;
-        let (packs, supersedes, _) = index::decode_header(parts.clear).act(|| name.path())?;
-        Ok((packs, supersedes))
+        let opened = self.opened_segment(name)?;
+        let (packs, supersedes, _) = index::decode_header(&opened.clear).act(|| name.path())?;
+        match self.domain() == OWN_DOMAIN {
+            true => Ok((packs, supersedes)),
+            // A host could hide what it stored before somebody broke into it (docs/format/07-index.md).
+            false => Ok((packs, Vec::new())),
+        }
     }
 
     /// The index: every location of every blob.
@@ -160,12 +209,20 @@ impl Repo {
     pub(crate) fn lookup_of(&self, facts: &IndexFacts) -> Result<Lookup> {
         let key = *self.domain_keys().cache_key().expose();
         let cache = match &self.settings().cache {
-            Cache::Directory(dir) => LookupCache::in_directory(dir.join(self.id().to_hex()), key),
+            Cache::Directory(dir) => LookupCache::in_directory(dir.join(self.cache_name()), key),
             Cache::None => LookupCache::anonymous(key),
         };
         let repo = self.clone();
         let load = Arc::new(move |id: &ObjectId| repo.segment(id));
         cache.open(&facts.segments, load).act(|| "load the index")
+    }
+
+    /// The name of this domain's directory in the local cache.
+    pub(super) fn cache_name(&self) -> String {
+        match self.domain() {
+            OWN_DOMAIN => self.id().to_hex(),
+            domain => format!("{}-{}", self.id().to_hex(), domain.0),
+        }
     }
 
     /// Packs that may be counted on, and those that no segment names.
@@ -184,6 +241,7 @@ impl Repo {
                 _ if marked.contains(&id) => {}
                 Some(indexed) if *indexed == len => drop(packs.sound.insert(id, len)),
                 Some(_) => {}
+                None if facts.is_named(&id) => {}
                 None => packs.unindexed.push((id, len)),
             }
         }
@@ -201,16 +259,16 @@ impl Repo {
             kind: ObjectKind::Pack,
             id: *id,
         };
+        let key = self.pack_key(id)?;
         let bytes = self
             .storage()
             .get(name, PACK_STORED_BYTES_MAX)
             .act(|| name.path())?;
-        let key = PackKey::open(self.keyring(), &bytes)?;
         if object_id(&bytes) != *id {
             return Err(Error::corrupt("the stored bytes do not hash to the object's name").act(name.path()));
         }
-        if bytes.len() as u64 != len || key.domain().id() != self.domain_keys().id() {
-            return Err(Error::corrupt("another domain's, or of another length").act(name.path()));
+        if bytes.len() as u64 != len {
+            return Err(Error::corrupt("of another length").act(name.path()));
         }
         match pack::read_directory(&key, &bytes, len)? {
             Tail::Directory(directory) => Ok((directory, bytes)),
@@ -221,22 +279,15 @@ impl Repo {
     /// Proves that all of `packs` are still there, of these lengths and unmarked, to be rested on; [`Kind::Busy`] if one
     /// has gone meanwhile. One that a listing lacks, which may lag behind what we stored just now, is looked at by itself.
     pub fn prove(&self, packs: &HashMap<ObjectId, u64>) -> Result<()> {
+        self.seen()?.prove(self, packs)
+    }
+
+    /// Packs and marks as they are listed now.
+    pub(crate) fn seen(&self) -> Result<Seen> {
         let marked = self.marked()?;
         let listed = self.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
-        let listed: HashMap<_, _> = listed.iter().map(|pack| (pack.name.id, pack.len)).collect();
-        let mut packs: Vec<_> = packs.iter().collect();
-        packs.sort_unstable();
-        for (id, len) in packs {
-            let found = match listed.get(id) {
-                Some(listed) => Some(*listed),
-                None => self.stored_len(id)?,
-            };
-            if found != Some(*len) || marked.contains(id) {
-                let what = format!("pack {} has gone or was marked meanwhile", id.short());
-                return Err(Error::new(Kind::Busy, what));
-            }
-        }
-        Ok(())
+        let packs = listed.iter().map(|pack| (pack.name.id, pack.len)).collect();
+        Ok(Seen { marked, packs })
     }
 
     fn stored_len(&self, pack: &ObjectId) -> Result<Option<u64>> {
@@ -269,7 +320,7 @@ impl Repo {
         let plain = body::encode(snapshot)?;
         let domain = self.domain_keys().id();
         let bytes = self
-            .keyring()
+            .holder()
             .seal_object(ObjectClass::Snapshot, domain, &[], &plain, &mut OsEntropy)?;
         let id = object_id(&bytes);
         self.storage()
@@ -310,9 +361,9 @@ impl Repo {
             id: *id,
         };
         let bytes = get_named(&**self.storage(), name)?;
-        let opened = self.keyring().open_object(ObjectClass::Snapshot, id, &bytes)?;
+        let opened = self.keyring()?.open_object(ObjectClass::Snapshot, id, &bytes)?;
         let snapshot = body::decode(&opened.plain).act(|| name.path())?;
-        match opened.header.domain == snapshot.domain && snapshot.domain == OWN_DOMAIN {
+        match opened.header.domain == snapshot.domain {
             true => Ok(snapshot),
             false => {
                 Err(Error::corrupt("a snapshot of another domain than it is sealed in").act(name.path()))
@@ -330,11 +381,6 @@ pub(super) fn again_if_gone<T>(read: impl Fn() -> Result<T>) -> Result<T> {
         }
     }
     read()
-}
-
-/// True if the bytes are there and wrong: another copy may be right, and no retry helps.
-pub(super) fn is_damage(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Corrupt | Kind::Torn)
 }
 
 /// Where a pack's directory says a blob lies, as the index keeps it.

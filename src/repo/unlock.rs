@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::clock::{SystemClock, UnixNanos};
 use crate::envelope::Access;
 use crate::error::{Act, Error, Kind, Result};
-use crate::id::ObjectId;
-use crate::keys::{Config, OpenedSlot, Parameters, Password, Slot, choose};
+use crate::id::{DomainId, ObjectId};
+use crate::keys::{Config, Holder, OpenedSlot, Parameters, Password, Slot, choose};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
 use super::create::{get_named, no_id};
@@ -62,17 +62,20 @@ impl Repo {
         features.gate(Access::Read)?;
         let inner = Inner {
             id: opened.anchor.repository,
-            domain,
-            keyring: Arc::new(chosen.keyring),
+            holder: Holder::Owner(Arc::new(chosen.keyring)),
             parameters,
             features,
-            slot,
-            opened,
+            unlocked: Some((slot, opened)),
             settings,
             doubts,
             parity_notes: super::parity::ParityNotes::default(),
         };
+        Self::of(inner, OWN_DOMAIN, storage)
+    }
+
+    pub(super) fn of(inner: Inner, domain: DomainId, storage: Arc<dyn Storage>) -> Result<Repo> {
         Ok(Repo {
+            domain: Arc::clone(inner.holder.domain(domain)?),
             inner: Arc::new(inner),
             storage,
             clock: Arc::new(SystemClock),
@@ -93,7 +96,11 @@ impl Repo {
         let cost = slot.cost();
         Ok(SlotFacts {
             id: name.id,
-            current: name.id == self.inner.slot,
+            current: self
+                .inner
+                .unlocked
+                .as_ref()
+                .is_some_and(|(slot, _)| *slot == name.id),
             created: slot.created(),
             memory_kib: cost.memory_kib,
             iterations: cost.passes,
@@ -103,7 +110,7 @@ impl Repo {
 }
 
 /// The readable copies of config, the one from `config` first.
-fn config(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<Config>> {
+pub(super) fn config(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<Config>> {
     let mut found = Vec::new();
     let mut refusal = None;
     let mut missing = 0;
@@ -187,7 +194,11 @@ fn parameters(
             }
         }
     }
-    let parameters = parameters.ok_or(refusal)?;
+    known_sizes(parameters.ok_or(refusal)?)
+}
+
+/// Sizes that this program cuts by.
+pub(super) fn known_sizes(parameters: Parameters) -> Result<Parameters> {
     let known = Parameters {
         pack_bytes: parameters.pack_bytes,
         ..Parameters::default()

@@ -16,8 +16,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
-use crate::keys::Keyring;
-use crate::pack::{self, ClosedPack, PackedBlob};
+use crate::keys::Holder;
+use crate::pack::{ClosedPack, PackedBlob};
 use crate::parity::Share;
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
@@ -47,25 +47,21 @@ pub struct Uploader {
 struct Store {
     storage: Arc<dyn Storage>,
     /// Opens each pack before it is stored, if there is one.
-    keyring: Option<Arc<Keyring>>,
+    holder: Option<Holder>,
     /// The share of each pack that gets parity, if any.
     parity: Option<Share>,
     done: Sender<StoredPack>,
 }
 
 impl Uploader {
-    /// Starts the thread; each pack is first opened and compared with `keyring`, if there is one.
+    /// Starts the thread; each pack is first opened and compared with `holder`'s keys, if there is one.
     /// Its parity, if there is to be any, is durable behind it and before it is reported as stored.
-    pub fn start(
-        storage: Arc<dyn Storage>,
-        keyring: Option<Arc<Keyring>>,
-        parity: Option<Share>,
-    ) -> Result<Self> {
+    pub fn start(storage: Arc<dyn Storage>, holder: Option<Holder>, parity: Option<Share>) -> Result<Self> {
         let (packs, waiting) = bounded(0);
         let (done, stored) = unbounded();
         let store = Arc::new(Store {
             storage,
-            keyring,
+            holder,
             parity,
             done,
         });
@@ -156,10 +152,12 @@ fn spawn(act: impl FnOnce() -> Result<()> + Send + 'static) -> Result<JoinHandle
 
 impl Store {
     fn pack(&self, pack: ClosedPack) -> Result<()> {
-        let pack = pack.name();
-        if let Some(keyring) = &self.keyring {
-            pack::verify(keyring, &pack).act(|| "open the finished pack before it is stored")?;
-        }
+        let pack = match &self.holder {
+            None => pack.name(),
+            Some(holder) => pack
+                .name_and_verify(holder)
+                .act(|| "open the finished pack before it is stored")?,
+        };
         let name = ObjectName {
             kind: ObjectKind::Pack,
             id: pack.id,

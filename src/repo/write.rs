@@ -32,7 +32,7 @@ use crate::report::Report;
 use super::objects::again_if_gone;
 use super::parity::store_parity;
 use super::upload::{StoredPack, Uploader};
-use super::{BlobReader, Copies, Repo, first_right, location_of};
+use super::{BlobReader, Copies, Repo, StoredBad, first_right, location_of};
 
 /// Packs filled side by side: two keep the memory bound with one more on its way to the storage.
 const OPEN_PACKS: usize = 2;
@@ -144,10 +144,14 @@ impl<'a> Writer<'a> {
             .for_each(|what| report.notice(format!("{what}; what it indexed is stored again")));
         let packs = repo.packs(&facts)?;
         let parity = match store {
-            Store::New => repo.parity_share()?,
-            Store::Nothing => None,
+            // Notes are the owner's to read.
+            Store::New if repo.keyring().is_ok() => repo.parity_share()?,
+            Store::New | Store::Nothing => None,
         };
-        let bad = repo.bad()?;
+        let bad = match repo.keyring() {
+            Ok(_) => repo.bad()?,
+            Err(_) => StoredBad::default(),
+        };
         bad.unread
             .iter()
             .for_each(|unread| report.notice(format!("{}; {UNREAD_BAD_HELPS}", unread.what)));
@@ -168,7 +172,7 @@ impl<'a> Writer<'a> {
             on_the_way: HashSet::new(),
             uploader: Uploader::start(
                 Arc::clone(repo.storage()),
-                repo.settings().verify_packs.then(|| Arc::clone(repo.keyring())),
+                repo.settings().verify_packs.then(|| repo.holder().clone()),
                 parity,
             )?,
             parity,
@@ -182,7 +186,8 @@ impl<'a> Writer<'a> {
     /// Indexes the packs that a killed backup stored and did not index, so that nothing of them is stored again. One of
     /// a backup that is under way is indexed twice, which does no harm; what cannot be read is nobody's.
     fn adopt(&mut self, mut unindexed: Vec<(ObjectId, u64)>) -> Result<()> {
-        unindexed.truncate(ADOPTED_MAX);
+        // A write-only host cannot open what it stored: its owner's prune gives it back.
+        unindexed.truncate(self.repo.keyring().map_or(0, |_| ADOPTED_MAX));
         for (id, len) in unindexed {
             self.report.go_on()?;
             if let Ok((directory, bytes)) = self.repo.orphan(&id, len) {

@@ -119,7 +119,7 @@ pub fn records(repo: &Repo, words: &str) -> Result<Model> {
     let database = read::database(&stored.snapshot, None)?;
     let mut model = Model::new();
     read::records(
-        repo,
+        &repo.in_domain(stored.snapshot.domain)?,
         database,
         &Wish::default(),
         &Report::default(),

@@ -68,7 +68,9 @@ pub fn advice(error: &Error) -> Option<&'static str> {
         Kind::RolledBack => {
             "ask who keeps the repository; if an older copy was brought back on purpose, --accept-rollback goes on with it"
         }
-        Kind::Denied => "run as a user who may read the source and write the repository",
+        Kind::Denied => {
+            "run as a user who may read the source and write the repository, or with the password in place of a credential"
+        }
         _ => return None,
     })
 }

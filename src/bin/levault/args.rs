@@ -42,6 +42,9 @@ pub struct Global {
     /// Use an empty password: whoever reads the repository reads the data
     #[arg(long, global = true)]
     pub insecure_no_password: bool,
+    /// Back up as a write-only host with this credential; the password is the file's [env: LEVAULT_CREDENTIAL]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub credential: Option<PathBuf>,
     /// JSON lines on standard output
     #[arg(long, global = true)]
     pub json: bool,
@@ -471,11 +474,11 @@ pub struct KeyArgs {
 pub enum KeyVerb {
     /// List the passwords' slots
     List,
-    /// Add a password
-    Add(NewPasswordArgs),
+    /// Add a password, or a host that can back up and neither read nor delete
+    Add(AddArgs),
     /// Put a new password in the place of the one that is given; data stored from then on is out of the old one's reach
     Passwd(NewPasswordArgs),
-    /// Take a password away, by the beginning of its slot's id
+    /// Take a password away, by the beginning of its slot's id; for a write-only host (domain:N) it says what to do
     Remove {
         #[arg(value_name = "SLOT")]
         slot: String,
@@ -488,6 +491,24 @@ pub enum KeyVerb {
     },
     /// Add a random password and print it with what it takes to use it: for paper, in a safe
     ExportRecovery,
+}
+
+#[derive(Args)]
+pub struct AddArgs {
+    #[command(flatten)]
+    pub new: NewPasswordArgs,
+    /// Make a credential file for a host that can back up, and neither read nor delete; the new password is the file's
+    #[arg(long)]
+    pub write_only: bool,
+    /// Where the credential goes
+    #[arg(short, long, value_name = "FILE", requires = "write_only")]
+    pub output: Option<PathBuf>,
+    /// Another credential for the host of this domain instead of a new host
+    #[arg(long, value_name = "N", requires = "write_only", conflicts_with = "label")]
+    pub domain: Option<u32>,
+    /// Protect the credential by no password: whoever reads the file can write in the host's name
+    #[arg(long, requires = "write_only", conflicts_with = "new_password_file")]
+    pub new_insecure_no_password: bool,
 }
 
 #[derive(Args)]

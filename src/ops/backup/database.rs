@@ -20,6 +20,7 @@ use crate::source::pins::ToPin;
 use crate::source::{self, Captured, Database, DatabaseFile, ScanOutcome};
 
 use super::audit::{self, Disagreement};
+use super::host::HostKnown;
 use super::increment::{self, Increment, Made};
 use super::pipeline::{self, StoredRun, StoredRuns};
 use super::{DatabaseOutcome, Scope, Stored, files};
@@ -28,13 +29,19 @@ use super::{DatabaseOutcome, Scope, Stored, files};
 pub struct Known {
     pub catalog: Catalog,
     pub notes: Notes,
+    /// What a write-only host goes by, which can read none of it.
+    pub host: Option<HostKnown>,
 }
 
 impl Known {
     pub fn load(repo: &Repo) -> Result<Self> {
         let notes = repo.notes()?.standing();
         let catalog = repo.catalog()?;
-        Ok(Self { catalog, notes })
+        Ok(Self {
+            catalog,
+            notes,
+            host: None,
+        })
     }
 }
 

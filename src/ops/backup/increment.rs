@@ -141,6 +141,10 @@ fn parent<'a>(repo: &Repo, wanted: &Wanted<'a>, before: &Before) -> Result<&'a D
     }
     let sizes: Vec<_> = runs.iter().map(Run::bytes).collect();
     match fold::plan(&sizes) {
+        Fold::Leave | Fold::Newest(_) if repo.keyring().is_err() && runs.len() >= fold::STACK_RUNS_MAX => Err(
+            "a write-only host cannot fold its changes, and there are as many as may stand on one another"
+                .into(),
+        ),
         Fold::Renew => Err("its changes have grown to half of it, so that it is stored anew".into()),
         _ => Ok(root),
     }

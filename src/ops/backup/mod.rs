@@ -11,6 +11,7 @@ mod doubts;
 mod files;
 mod fold;
 mod hooks;
+mod host;
 mod increment;
 pub(super) mod pipeline;
 pub(super) mod publish;
@@ -25,7 +26,7 @@ use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
 use crate::leveldb::Dialect;
-use crate::repo::{Catalog, Repo, Store, Writer};
+use crate::repo::{Catalog, HostRepo, Repo, Store, Writer};
 use crate::report::Report;
 use crate::snapshot::{self, Damage, DatabaseRoot, Snapshot, Source};
 use crate::source::pins::Keeping;
@@ -188,10 +189,33 @@ impl Backup {
 
     /// Backs up; the outcome's snapshot is durable.
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<BackupOutcome> {
+        self.run_knowing(repo, &|| Known::load(repo), report)
+    }
+
+    /// Backs up as a write-only host, which reads nothing of what it stored: it goes by what it remembers.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for `skip_if_unchanged`: whether a snapshot still counts is the owner's to know.
+    pub fn run_as_host(&self, host: &HostRepo, report: &Report) -> Result<BackupOutcome> {
+        if self.skip_if_unchanged {
+            return Err(Error::new(
+                Kind::Usage,
+                "a write-only host cannot tell whether its last snapshot was forgotten, so none is skipped",
+            ));
+        }
+        self.run_knowing(host.repo(), &|| Known::of_host(host), report)
+    }
+
+    fn run_knowing(
+        &self,
+        repo: &Repo,
+        know: &dyn Fn() -> Result<Known>,
+        report: &Report,
+    ) -> Result<BackupOutcome> {
         let names = self.names()?;
         let begin = repo.clock().now();
         for attempt in 1.. {
-            let known = Known::load(repo)?;
+            let known = know()?;
             let catalog = &known.catalog;
             catalog.unreadable.iter().for_each(|what| report.notice(what));
             catalog
@@ -199,7 +223,7 @@ impl Backup {
                 .iter()
                 .for_each(|unread| report.notice(&unread.what));
             let mut save = |writer: &mut Writer| self.save_paths(repo, writer, &known, &names, report);
-            match self.attempt(repo, &known.catalog, begin, report, &mut save) {
+            match self.attempt(repo, &known, begin, report, &mut save) {
                 Err(error) if error.kind() == Kind::Busy && attempt < ATTEMPTS_MAX => {
                     report.notice(format!("begun again: {error}"));
                 }
@@ -238,7 +262,7 @@ impl Backup {
                 to_pin: None,
             }])
         };
-        self.attempt(repo, &known.catalog, begin, report, &mut save)
+        self.attempt(repo, &known, begin, report, &mut save)
     }
 
     fn save_paths(
@@ -310,7 +334,7 @@ impl Backup {
     fn attempt(
         &self,
         repo: &Repo,
-        catalog: &Catalog,
+        known: &Known,
         begin: UnixNanos,
         report: &Report,
         save: &mut dyn FnMut(&mut Writer) -> Result<Vec<Saved>>,
@@ -319,20 +343,20 @@ impl Backup {
         let mut writer = Writer::start(repo, report, store)?;
         let mut saved = save(&mut writer)?;
         let relied_on = writer.finish()?;
-        let unchanged_since = self.unchanged(&saved, catalog);
+        let unchanged_since = self.unchanged(&saved, &known.catalog);
         // One that was forgotten meanwhile is not there to say that nothing changed since.
-        repo.prove_snapshots(&unchanged_since.into_iter().collect(), catalog)?;
+        repo.prove_snapshots(&unchanged_since.into_iter().collect(), &known.catalog)?;
         let snapshot = match self.dry_run || unchanged_since.is_some() {
             true => None,
             false => {
                 let roots = saved.iter().map(|saved| saved.root.clone()).collect();
-                saved.iter().try_for_each(|saved| saved.note_suspects(repo))?;
-                let rests_on = RestsOn {
-                    packs: relied_on,
-                    parents: saved.iter().filter_map(Saved::stands_on).collect(),
-                    seen: catalog,
-                };
-                Some(self.publish(repo, catalog, roots, begin, &rests_on)?)
+                match known.host {
+                    None => saved.iter().try_for_each(|saved| saved.note_suspects(repo))?,
+                    Some(_) => saved.iter().for_each(|saved| host::tell_suspects(saved, report)),
+                }
+                let parents = saved.iter().filter_map(Saved::stands_on).collect();
+                let rests_on = known.rests_on(relied_on, parents)?;
+                Some(self.publish(repo, known, roots, begin, &rests_on, report)?)
             }
         };
         if let Some(snapshot) = snapshot.or(unchanged_since).filter(|_| !self.dry_run) {
@@ -365,12 +389,13 @@ impl Backup {
     fn publish(
         &self,
         repo: &Repo,
-        catalog: &Catalog,
+        known: &Known,
         roots: Vec<DatabaseRoot>,
         time: UnixNanos,
         rests_on: &RestsOn<'_>,
+        report: &Report,
     ) -> Result<ObjectId> {
-        let (counter, previous) = catalog.successor();
+        let (counter, previous) = known.catalog.successor();
         let mut tags = self.tags.clone();
         tags.sort();
         tags.dedup();
@@ -389,7 +414,11 @@ impl Backup {
                 .map(|root| Source::Database(Box::new(root)))
                 .collect(),
         };
-        rests_on.publish(repo, &snapshot)
+        let id = rests_on.publish(repo, &snapshot)?;
+        if let Some(host) = &known.host {
+            host.remember(id, snapshot, rests_on, report);
+        }
+        Ok(id)
     }
 
     fn host(&self) -> String {

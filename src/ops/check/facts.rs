@@ -6,7 +6,7 @@ use crate::clock::UnixNanos;
 use crate::error::{Kind, Result};
 use crate::facts::{About, Doubt, Forgotten, Note, Notes, Standing, StoredForgetting};
 use crate::id::ObjectId;
-use crate::repo::{Repo, StoredNotes, UnreadFact};
+use crate::repo::{Newest, Repo, StoredNotes, UnreadFact};
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::findings::Findings;
@@ -82,7 +82,7 @@ impl Facts {
     /// What was seen from here before is still there, or was forgotten.
     pub fn check_seen(&self, repo: &Repo, listed: &[Listed], findings: &mut Findings) -> Result<()> {
         let there = listed.iter().map(|snapshot| snapshot.name.id).collect();
-        match repo.see_snapshots(None, &there, &self.forgettings) {
+        match repo.see_snapshots(&Newest::new(), &there, &self.forgettings) {
             Err(error) if error.kind() == Kind::RolledBack => {
                 findings.add("snapshots", error.to_string(), ROLLED_BACK_HELPS);
                 Ok(())

@@ -100,16 +100,21 @@ impl Check {
         outcome.notices = facts.check(&listed, &mut findings);
         let snapshots = snapshots::check(repo, &listed, &facts, &mut findings)?;
         outcome.forgotten = facts.forgotten_among(&listed);
-        let index = objects::index(repo, &mut findings)?;
-        let packs = packs::check(repo, &index, self.read, &mut findings, &mut outcome, report)?;
-        let ground = Ground {
-            repo,
-            index: &index,
-            packs: &packs,
-            data: self.read == ReadData::All,
-            report,
-        };
-        trees::check(&ground, &snapshots, &mut findings, &mut outcome)?;
+        for domain in repo.domains()? {
+            let repo = &repo.in_domain(domain)?;
+            let of_it = snapshots.iter().filter(|stored| stored.snapshot.domain == domain);
+            let of_it: Vec<_> = of_it.cloned().collect();
+            let index = objects::index(repo, &mut findings)?;
+            let packs = packs::check(repo, &index, self.read, &mut findings, &mut outcome, report)?;
+            let ground = Ground {
+                repo,
+                index: &index,
+                packs: &packs,
+                data: self.read == ReadData::All,
+                report,
+            };
+            trees::check(&ground, &of_it, &mut findings, &mut outcome)?;
+        }
         parity::check(repo, self.read, &mut findings, &mut outcome, report)?;
         outcome.findings = findings.finish();
         Ok(outcome)
@@ -120,6 +125,7 @@ impl Check {
 /// counted on (indexed, listed, of the right size, unmarked). No data is read. Empty: it can be relied on.
 pub fn lacks(repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<Vec<Finding>> {
     let mut findings = Findings::default();
+    let repo = &repo.in_domain(stored.snapshot.domain)?;
     let index = objects::index(repo, &mut Findings::default())?;
     let sound = repo.sound_packs(&index.facts)?;
     let ground = Ground {

@@ -51,6 +51,13 @@ pub fn check(repo: &Repo, findings: &mut Findings) -> Result<()> {
 /// Opens every segment; those that cannot be opened are findings, and the rest is the index.
 pub fn index(repo: &Repo, findings: &mut Findings) -> Result<Index> {
     for listed in repo.storage().list(ObjectKind::Index)? {
+        // One that cannot be told is ours to open.
+        if repo
+            .foreign_segment(&listed)
+            .is_ok_and(|foreign| foreign.is_some())
+        {
+            continue;
+        }
         match repo.segment(&listed.name.id) {
             Ok(_) => {}
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),

@@ -69,9 +69,15 @@ pub fn check(
     outcome: &mut CheckOutcome,
     report: &Report,
 ) -> Result<PackFacts> {
-    let listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+    let all = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+    let mut listed = Vec::with_capacity(all.len());
+    for pack in &all {
+        if repo.is_of_this_domain(pack, &index.facts)? {
+            listed.push(*pack);
+        }
+    }
     let chosen = choose(&listed, read);
-    outcome.packs = listed.len() as u64;
+    outcome.packs += listed.len() as u64;
     report.bytes_total.add(
         listed
             .iter()
@@ -87,7 +93,7 @@ pub fn check(
         entries: HashMap::new(),
     };
     packs.count_entries(outcome)?;
-    packs.find_missing(&listed);
+    packs.find_missing(&all);
     for pack in &listed {
         report.go_on()?;
         match chosen.contains(&pack.name.id) {
@@ -210,7 +216,7 @@ impl Packs<'_> {
         };
         let (is_whole, scanned) = rayon::join(
             || object_id(&bytes) == id,
-            || scan_directory(self.repo.keyring(), &bytes),
+            || scan_directory(self.repo.keyring()?, &bytes),
         );
         if !is_whole {
             self.findings.add(
@@ -256,7 +262,7 @@ impl Packs<'_> {
             sealed
                 .ok_or_else(|| Error::corrupt("lies outside the pack"))
                 .and_then(|sealed| {
-                    let key = crate::pack::PackKey::open(self.repo.keyring(), bytes)?;
+                    let key = crate::pack::PackKey::open(self.repo.keyring()?, bytes)?;
                     crate::pack::read_blob(&key, &sealed_name(location, blob), sealed).map(drop)
                 })
         };

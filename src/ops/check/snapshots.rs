@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use crate::error::{Kind, Result};
 use crate::facts::Forgotten;
-use crate::repo::{OWN_DOMAIN, Repo, StoredSnapshot};
+use crate::id::DomainId;
+use crate::repo::{Repo, StoredSnapshot};
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::facts::Facts;
@@ -45,21 +46,23 @@ pub fn check(
         }
     }
     found.sort_by_key(|stored| (stored.snapshot.counter, stored.id));
-    gaps(&found, &forgotten, findings);
+    for domain in repo.domains()? {
+        gaps(domain, &found, &forgotten, findings);
+    }
     Ok(found)
 }
 
 /// A gap in the counters that nothing explains is a snapshot that is gone and was not forgotten. One that was forgotten
 /// because it could not be read has no counter, and explains any one gap. Two hosts that back up at once may both follow
 /// the same snapshot.
-fn gaps(found: &[StoredSnapshot], forgotten: &Forgotten, findings: &mut Findings) {
+fn gaps(domain: DomainId, found: &[StoredSnapshot], forgotten: &Forgotten, findings: &mut Findings) {
     let counted = forgotten.iter().map(|(_, since)| since.counted);
-    let ours = counted.filter(|counted| counted.domain == OWN_DOMAIN);
+    let ours = counted.filter(|counted| counted.domain == domain);
     let counters: Vec<u64> = ours.map(|counted| counted.counter).collect();
     let mut unplaced = counters.iter().filter(|counter| **counter == 0).count() as u64;
     let explained: BTreeSet<u64> = counters.into_iter().collect();
     let mut before = 0;
-    for stored in found {
+    for stored in found.iter().filter(|stored| stored.snapshot.domain == domain) {
         let counter = stored.snapshot.counter;
         let between = before + 1..counter.max(before + 1);
         let missing = between.end - between.start - explained.range(between).count() as u64;

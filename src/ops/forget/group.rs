@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use super::policy::TagList;
 use crate::error::{Error, Kind, Result};
-use crate::repo::StoredSnapshot;
+use crate::id::DomainId;
+use crate::repo::{OWN_DOMAIN, StoredSnapshot};
 
 /// What snapshots of one group have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +59,10 @@ impl FromStr for GroupBy {
 }
 
 /// What all snapshots of a group have; `None` where they are not told apart by it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
+    /// The domain, whatever else they are told apart by: no host may push another's snapshots out by a name it claims.
+    pub domain: DomainId,
     /// The host.
     pub host: Option<String>,
     /// Paths of the databases, ascending, as text.
@@ -70,6 +73,7 @@ pub struct Group {
 
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let domain = (self.domain != OWN_DOMAIN).then(|| format!("domain {}", self.domain.0));
         let host = self.host.iter().map(|host| format!("host {host}"));
         let paths = self
             .paths
@@ -79,7 +83,12 @@ impl fmt::Display for Group {
             true => "no tags".to_owned(),
             false => format!("tags {}", tags.join(",")),
         };
-        let all: Vec<_> = host.chain(paths).chain(self.tags.iter().map(tagged)).collect();
+        let all: Vec<_> = domain
+            .into_iter()
+            .chain(host)
+            .chain(paths)
+            .chain(self.tags.iter().map(tagged))
+            .collect();
         match all.is_empty() {
             true => f.write_str("all"),
             false => f.write_str(&all.join(", ")),
@@ -146,6 +155,7 @@ fn group_of(stored: &StoredSnapshot, by: GroupBy) -> Group {
         )
     };
     Group {
+        domain: snapshot.domain,
         host: by.host.then(|| snapshot.host.clone()),
         paths: by.databases.then(paths),
         tags: by.tags.then(|| sorted(snapshot.tags.clone())),

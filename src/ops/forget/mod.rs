@@ -24,6 +24,9 @@ pub use group::{Filter, Group, GroupBy};
 pub use plan::{Calendar, Candidate, Decision, Reason, plan};
 pub use policy::{Number, Policy, Reach, Rhythm, TagList};
 
+/// So far ahead of now may a host's snapshot be, nanoseconds: clocks are wrong by less.
+const AHEAD_MAX: i64 = 24 * 3600 * 1_000_000_000;
+
 /// What the repository says before anything is decided.
 pub struct Known {
     /// All snapshots; the tags of those that count are those that hold of them.
@@ -154,6 +157,7 @@ impl ByPolicy {
         notes: &Notes,
         calendar: &Calendar,
     ) -> Result<GroupPlan> {
+        refuse_times_ahead(&group, &snapshots, calendar)?;
         let candidates: Vec<_> = snapshots.iter().map(|stored| candidate(stored, notes)).collect();
         let mut stored: BTreeMap<_, _> = snapshots.into_iter().map(|stored| (stored.id, stored)).collect();
         let (mut keep, mut remove) = (Vec::new(), Vec::new());
@@ -175,6 +179,26 @@ impl ByPolicy {
                 ),
             )),
         }
+    }
+}
+
+/// A write-only host chooses the time that its snapshots claim, and by one that lies ahead a policy would let go of all
+/// that are true: somebody should look first.
+fn refuse_times_ahead(group: &Group, snapshots: &[StoredSnapshot], calendar: &Calendar) -> Result<()> {
+    let ahead = |stored: &&StoredSnapshot| stored.snapshot.time.0.saturating_sub(calendar.now.0) > AHEAD_MAX;
+    match snapshots
+        .iter()
+        .find(ahead)
+        .filter(|_| group.domain != OWN_DOMAIN)
+    {
+        None => Ok(()),
+        Some(stored) => Err(Error::new(
+            Kind::Usage,
+            format!(
+                "snapshot {} of {group} claims a time over a day ahead of now: look at it, and forget it by name or wait",
+                stored.id.short()
+            ),
+        )),
     }
 }
 
@@ -259,11 +283,13 @@ fn counted(stored: &StoredSnapshot) -> CountedSnapshot {
 /// A snapshot that is stored and cannot be read: forgetting it is the way on for whoever deletes.
 fn damaged(repo: &Repo, id: ObjectId) -> Result<CountedSnapshot> {
     match repo.snapshot(&id) {
-        Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Torn) => Ok(CountedSnapshot {
-            id,
-            domain: OWN_DOMAIN,
-            counter: 0,
-        }),
+        Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Torn | Kind::WrongKey) => {
+            Ok(CountedSnapshot {
+                id,
+                domain: OWN_DOMAIN,
+                counter: 0,
+            })
+        }
         Err(error) => Err(error),
         Ok(snapshot) => Ok(counted(&StoredSnapshot { id, snapshot })),
     }

@@ -22,6 +22,8 @@ use super::rebase;
 pub struct Facts {
     /// The packs that are listed, oldest first.
     pub packs: Vec<PackFacts>,
+    /// Listed packs of other domains: none of ours to delete.
+    pub others: HashSet<ObjectId>,
     pub marks: Vec<StoredMark>,
     pub index: IndexFacts,
     pub lookup: Lookup,
@@ -71,9 +73,10 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
         return Err(Error::corrupt(what.clone()));
     }
     listed.extend(stored_since(repo, &listed, &index)?);
+    let (listed, others) = ours(repo, listed, &index)?;
     let lookup = repo.lookup_of(&index)?;
     let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;
-    let catalog = repo.catalog_to_delete_by()?;
+    let catalog = repo.catalog_to_delete_by()?.of_domain(repo.domain());
     let (live, retained, expired) = {
         let reader = BlobReader::new(repo, &lookup);
         let source = Recent::new(&reader);
@@ -108,6 +111,7 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
     let (wrong, bad_over) = bad(repo, &listed, &lookup, report)?;
     let mut facts = Facts {
         packs,
+        others,
         marks,
         index,
         lookup,
@@ -166,6 +170,18 @@ fn refuse_strangers(repo: &Repo) -> Result<()> {
             ),
         )),
     }
+}
+
+/// The packs of this domain, and the names of the others.
+fn ours(repo: &Repo, listed: Vec<Listed>, index: &IndexFacts) -> Result<(Vec<Listed>, HashSet<ObjectId>)> {
+    let (mut ours, mut others) = (Vec::new(), HashSet::new());
+    for pack in listed {
+        match repo.is_of_this_domain(&pack, index)? {
+            true => ours.push(pack),
+            false => drop(others.insert(pack.name.id)),
+        }
+    }
+    Ok((ours, others))
 }
 
 /// Packs that were stored and indexed behind our listing of packs. Others that the index names are gone.
@@ -267,7 +283,7 @@ impl Facts {
 
     /// Finds our domain's packs that are sealed under another epoch than the newest, by their headers.
     pub fn find_outdated(&mut self, repo: &Repo, report: &Report) -> Result<()> {
-        let newest = repo.keyring().newest().id;
+        let newest = repo.keyring()?.newest().id;
         let sound = |pack: &&mut PackFacts| pack.standing == Standing::Sound && pack.marked.is_none();
         for pack in self.packs.iter_mut().filter(sound) {
             report.go_on()?;

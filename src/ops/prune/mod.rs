@@ -23,7 +23,7 @@ use crate::facts::{Mark, MarkedPack};
 use crate::id::ObjectId;
 use crate::limits::MARK_PACKS_MAX;
 use crate::ops::parity;
-use crate::repo::Repo;
+use crate::repo::{OWN_DOMAIN, Repo};
 use crate::report::Report;
 
 use gather::{Facts, gather};
@@ -104,6 +104,37 @@ impl Prune {
             true => None,
             false => Some(repo.lease("prune")?),
         };
+        let mut outcome = self.in_domain(repo, report)?;
+        for domain in repo.domains()?.into_iter().filter(|domain| *domain != OWN_DOMAIN) {
+            // What a host wrote into its domain is no reason to keep others' garbage.
+            let rest = self.less(&outcome);
+            match rest.in_domain(&repo.in_domain(domain)?, report) {
+                Ok(of_it) => outcome.add(of_it),
+                Err(error) if is_the_hosts(&error) => {
+                    report.problem(format!(
+                        "nothing of domain {} is deleted or marked: {error}",
+                        domain.0
+                    ));
+                }
+                Err(error) => return Err(error.act(format!("prune domain {}", domain.0))),
+            }
+        }
+        self.parity(repo, &mut outcome, report)?;
+        self.tell_marked(repo, &mut outcome)?;
+        Ok(outcome)
+    }
+
+    /// What may be stored again after what was.
+    fn less(&self, outcome: &PruneOutcome) -> Self {
+        let rebased = outcome.rebased.iter().map(|stack| stack.shown);
+        let again = rebased.fold(outcome.plan.repack_bytes, u64::saturating_add);
+        Self {
+            repack_bytes_max: self.repack_bytes_max.saturating_sub(again),
+            ..self.clone()
+        }
+    }
+
+    fn in_domain(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
         self.sweep_and_mark(repo, report)
             .map_err(|error| match error.kind() {
                 Kind::NotFound => error.as_kind(Kind::Busy).act("another prune is at work"),
@@ -135,8 +166,6 @@ impl Prune {
                 outcome.swept.marks.extend(more.marks);
             }
         }
-        self.parity(repo, &mut outcome, report)?;
-        self.tell_marked(repo, &mut outcome)?;
         Ok(outcome)
     }
 
@@ -227,6 +256,25 @@ impl Prune {
     }
 }
 
+impl PruneOutcome {
+    fn add(&mut self, domain: PruneOutcome) {
+        self.swept.snapshots.extend(domain.swept.snapshots);
+        self.swept.packs.extend(domain.swept.packs);
+        self.swept.marks.extend(domain.swept.marks);
+        self.swept.unmark.extend(domain.swept.unmark);
+        self.plan.add(domain.plan);
+        self.rebased.extend(domain.rebased);
+    }
+}
+
+/// True for what somebody who writes into a domain can bring about.
+fn is_the_hosts(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::Corrupt | Kind::Torn | Kind::WrongKey | Kind::Limit | Kind::TooNew
+    )
+}
+
 /// All that there is, and when it was looked at: by the storage's clock, and by ours before the first listing.
 struct Seen {
     facts: Facts,
@@ -250,7 +298,7 @@ fn storage_now(repo: &Repo) -> Result<UnixNanos> {
     }
 }
 
-/// Takes marks off packs that live snapshots need and no unmarked pack can stand for.
+/// Takes marks off packs that live snapshots of this domain need and no unmarked pack can stand for.
 pub(crate) fn spare(repo: &Repo, report: &Report) -> Result<()> {
     if repo.marks()?.is_empty() {
         return Ok(());

@@ -126,6 +126,17 @@ impl PackFacts {
 }
 
 impl Plan {
+    /// What becomes of another domain's packs, too.
+    pub(super) fn add(&mut self, domain: Plan) {
+        self.dead.extend(domain.dead);
+        self.repack.extend(domain.repack);
+        self.repack_bytes += domain.repack_bytes;
+        self.unmark.extend(domain.unmark);
+        self.bytes_before += domain.bytes_before;
+        self.bytes_used += domain.bytes_used;
+        self.bytes_unused_after += domain.bytes_unused_after;
+    }
+
     /// What is stored again: the packs that waste most for what they hold, until little enough is wasted; outdated ones; and
     /// small ones, of which increments leave many.
     fn choose(&mut self, mut candidates: Vec<&PackFacts>, limits: &Limits) {

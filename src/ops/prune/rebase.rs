@@ -109,7 +109,12 @@ pub fn before(repo: &Repo, catalog: &Catalog, now: UnixNanos, grace: i64) -> Res
     for (id, (_, all)) in rebased.iter().filter(|(_, (young, _))| *young) {
         match repo.snapshot_as_stored(id) {
             Err(error) if error.kind() == Kind::NotFound => {}
-            stored => states.extend(states_of(&stored?, all)),
+            stored => {
+                let stored = stored?;
+                if stored.domain == repo.domain() {
+                    states.extend(states_of(&stored, all));
+                }
+            }
         }
     }
     Ok(states)

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::id::ObjectId;
 use crate::index::{IndexEntry, Segment, SegmentPack};
 use crate::limits::SEGMENT_ENTRIES_MAX;
-use crate::repo::{IndexFacts, Repo};
+use crate::repo::{IndexFacts, OWN_DOMAIN, Repo};
 use crate::report::Report;
 use crate::storage::{ObjectKind, ObjectName};
 
@@ -74,7 +74,9 @@ impl Merged<'_> {
         if replaced.is_empty() {
             return Ok(());
         }
-        self.put(replaced.clone())?;
+        // In a host's domain readers take no word for what is replaced (docs/format/07-index.md).
+        let said = (self.repo.domain() == OWN_DOMAIN).then(|| replaced.clone());
+        self.put(said.unwrap_or_default())?;
         for id in replaced {
             report.go_on()?;
             let kind = ObjectKind::Index;

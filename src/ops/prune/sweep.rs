@@ -59,6 +59,7 @@ pub fn plan(facts: &Facts, grace: i64, now: UnixNanos) -> Sweep {
         .collect();
     let left: HashSet<_> = facts.packs.iter().map(|pack| pack.id).collect();
     let left = &left - &packs.iter().map(|pack| pack.pack).collect();
+    let left = &left | &facts.others;
     let is_done = |mark: &&StoredMark| mark.mark.packs.iter().all(|pack| !left.contains(&pack.pack));
     Sweep {
         snapshots: facts.expired.clone(),

@@ -78,6 +78,7 @@ impl RepairIndex {
         repo.may_write()?;
         let facts = repo.index_facts()?;
         let listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+        let listed = repo.ours(listed, &facts)?;
         let plan = self.plan(repo, &facts, &listed)?;
         let mut outcome = IndexOutcome {
             plan,

@@ -38,7 +38,7 @@ pub fn missing(
         }
         Ok(())
     };
-    for stored in repo.snapshots()? {
+    for stored in repo.catalog()?.of_domain(repo.domain()).snapshots {
         for source in &stored.snapshot.sources {
             let (runs, roots): (Vec<&Run>, Vec<&BlobId>) = match source {
                 Source::Database(database) => (database.runs().collect(), trees(database).collect()),

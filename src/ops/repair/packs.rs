@@ -152,6 +152,7 @@ impl<'a> Ground<'a> {
             return Err(error.act("the index is damaged; run `levault repair index --apply` first"));
         }
         let listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+        let listed = repo.ours(listed, &index)?;
         let lookup = repo.lookup_of(&index)?;
         Ok(Self {
             repo,
@@ -226,7 +227,7 @@ impl<'a> Ground<'a> {
         };
         let (is_whole, scanned) = (
             object_id(&bytes) == *id,
-            scan_directory(self.repo.keyring(), &bytes),
+            scan_directory(self.repo.keyring()?, &bytes),
         );
         let wrong_size = self
             .index
@@ -290,7 +291,7 @@ impl<'a> Ground<'a> {
         };
         let key = bytes
             .as_ref()
-            .and_then(|bytes| PackKey::open(self.repo.keyring(), bytes).ok());
+            .and_then(|bytes| PackKey::open(self.repo.keyring().ok()?, bytes).ok());
         let opens = |entry: &IndexEntry| match (&bytes, &key) {
             (Some(bytes), Some(key)) => {
                 let (start, len) = (entry.location.offset as usize, entry.location.len as usize);

@@ -77,7 +77,7 @@ impl RepairSnapshots {
     /// [`Kind::Busy`] if something that the new ones rest on goes meanwhile. The storage's.
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<SnapshotsOutcome> {
         repo.may_write()?;
-        let catalog = repo.catalog()?;
+        let catalog = repo.catalog()?.of_domain(repo.domain());
         let ground = Ground::load(repo, report)?;
         let wanted = named(
             "snapshot that counts",

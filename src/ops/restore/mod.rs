@@ -134,6 +134,7 @@ impl Restore {
         let steps = self.plan(stored)?;
         self.check_target()?;
         report.bytes_total.add(steps.iter().map(|step| step.bytes).sum());
+        let repo = &repo.in_domain(stored.snapshot.domain)?;
         let lookup = repo.lookup()?;
         let reader = BlobReader::new(repo, &lookup);
         let databases = self.chosen(&stored.snapshot)?;

@@ -3,7 +3,7 @@
 mod uses;
 
 use crate::error::Result;
-use crate::id::ObjectId;
+use crate::id::{DomainId, ObjectId};
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::snapshot::DatabaseRoot;
@@ -59,6 +59,8 @@ pub struct SnapshotStats {
 /// One database of one host.
 #[derive(Clone, Debug)]
 pub struct DatabaseStats {
+    /// The domain: a write-only host may claim any name.
+    pub domain: DomainId,
     /// The host.
     pub host: String,
     /// Its name.
@@ -80,6 +82,14 @@ impl Stats {
     /// Plain bytes for each stored one.
     pub fn compression_ratio(&self) -> f64 {
         ratio(self.plain_bytes, self.stored_bytes)
+    }
+
+    fn add(&mut self, domain: Stats) {
+        self.blobs += domain.blobs;
+        self.blob_bytes += domain.blob_bytes;
+        self.plain_bytes += domain.plain_bytes;
+        self.snapshots.extend(domain.snapshots);
+        self.databases.extend(domain.databases);
     }
 
     /// Restored bytes for each plain one that is stored.
@@ -109,27 +119,47 @@ pub fn stats(repo: &Repo, only: Option<&StoredSnapshot>, report: &Report) -> Res
     if let Some(only) = only.filter(is_apart) {
         snapshots.push(only.clone());
     }
-    let lookup = repo.lookup()?;
     let listed = repo.storage().list(ObjectKind::Pack)?;
     let parity = repo.storage().list(ObjectKind::Parity)?;
+    let mut stats = Stats {
+        packs: listed.len() as u64,
+        parity: parity.len() as u64,
+        parity_bytes: parity.iter().map(|parity| parity.len).sum(),
+        stored_bytes: listed.iter().map(|pack| pack.len).sum(),
+        ..Stats::default()
+    };
+    for domain in repo.domains()? {
+        let of_it = snapshots.iter().filter(|stored| stored.snapshot.domain == domain);
+        let of_it: Vec<_> = of_it.cloned().collect();
+        stats.add(of_domain(&repo.in_domain(domain)?, &of_it, only, report)?);
+    }
+    let place = |row: &SnapshotStats| snapshots.iter().position(|stored| stored.id == row.id);
+    stats.snapshots.sort_by_key(place);
+    Ok(stats)
+}
+
+/// The blobs and snapshots of one domain: they share nothing with another's.
+fn of_domain(
+    repo: &Repo,
+    snapshots: &[StoredSnapshot],
+    only: Option<&StoredSnapshot>,
+    report: &Report,
+) -> Result<Stats> {
+    let lookup = repo.lookup()?;
     let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;
     let reader = BlobReader::new(repo, &lookup);
     let source = Recent::new(&reader);
     let shares = |groups: &[Vec<&DatabaseRoot>]| uses::shares(&source, &blobs, groups, report);
     let mut stats = Stats {
-        packs: listed.len() as u64,
         blobs: blobs.len() as u64,
-        stored_bytes: listed.iter().map(|pack| pack.len).sum(),
-        parity: parity.len() as u64,
-        parity_bytes: parity.iter().map(|parity| parity.len).sum(),
         blob_bytes: blobs.stored_bytes(),
         plain_bytes: blobs.plain_bytes(),
-        snapshots: by_snapshot(&snapshots, shares)?,
-        databases: Vec::new(),
+        snapshots: by_snapshot(snapshots, shares)?,
+        ..Stats::default()
     };
     match only {
         Some(only) => stats.snapshots.retain(|row| row.id == only.id),
-        None => stats.databases = by_database(&snapshots, shares)?,
+        None => stats.databases = by_database(snapshots, shares)?,
     }
     Ok(stats)
 }
@@ -157,6 +187,7 @@ fn by_database(
         .collect();
     let rows = series.iter().zip(shares(&groups)?);
     let row = |(series, share): (&super::series::Series, Share)| DatabaseStats {
+        domain: series.domain,
         host: series.host.to_owned(),
         name: series.database.to_owned(),
         snapshots: series.states.len() as u64,

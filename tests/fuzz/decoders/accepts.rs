@@ -8,9 +8,9 @@ use levault::facts;
 use levault::index::Segment;
 use levault::index::{decode_body, decode_header};
 use levault::keys::config::Config;
-use levault::keys::doors;
 use levault::keys::ring::StoredRing;
 use levault::keys::slot::Slot;
+use levault::keys::{SealedCredential, doors};
 use levault::leveldb::decompress::{Decompressor, codec_of};
 use levault::leveldb::name::FileName;
 use levault::leveldb::table::Table;
@@ -58,6 +58,8 @@ pub fn accepts(target: &str, data: &[u8]) -> bool {
         "config" => Config::decode(&with_checksum(data)).is_ok(),
         "slot" => Slot::decode(&with_checksum(data)).is_ok(),
         "keyring" => StoredRing::parse(data).is_ok(),
+        "credential" => SealedCredential::decode(data).is_ok() || doors::credential_payload(data).is_ok(),
+        "host_state" => levault::repo::remembered_again(data).is_ok(),
         "object_name" => ObjectName::from_path(text()).is_some(),
         "features" => Features::decode(&mut Reader::new(data)).is_ok(),
         "pack" => scan_directory(&own_pack().0, data).is_ok(),

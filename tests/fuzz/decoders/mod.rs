@@ -46,6 +46,8 @@ pub const TARGETS: &[Target] = &[
     ("config", config),
     ("slot", slot),
     ("keyring", keyring),
+    ("credential", credential),
+    ("host_state", host_state),
     ("object_name", object_name),
     ("features", features),
     ("pack", pack),

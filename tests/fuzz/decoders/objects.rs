@@ -1,5 +1,7 @@
 //! Decoders of what levault wrote.
 
+use std::sync::Arc;
+
 use levault::chunk::ChunkList;
 use levault::codec::Reader;
 use levault::envelope::gate::Features;
@@ -10,7 +12,7 @@ use levault::index::{self, Segment};
 use levault::keys::config::Config;
 use levault::keys::ring::StoredRing;
 use levault::keys::slot::Slot;
-use levault::keys::{Keyring, doors};
+use levault::keys::{Keyring, SealedCredential, doors};
 use levault::pack::{PackKey, directory, read_directory, scan_directory};
 use levault::parity::{HEAD_OFFSET, Head, Parity};
 use levault::record::Elements;
@@ -143,6 +145,20 @@ pub fn slot(data: &[u8]) {
     let _ = Slot::decode(&with_checksum(data));
 }
 
+/// A write-only host's credential, its checksum set right, and its payload.
+pub fn credential(data: &[u8]) {
+    let _ = SealedCredential::decode(data);
+    let _ = SealedCredential::decode(&with_checksum(data));
+    let _ = doors::credential_payload(data);
+}
+
+/// What a write-only host remembers: what is accepted is the one encoding.
+pub fn host_state(data: &[u8]) {
+    if let Ok(again) = levault::repo::remembered_again(data) {
+        assert_eq!(again, data);
+    }
+}
+
 /// A keyring's clear part.
 pub fn keyring(data: &[u8]) {
     let _ = StoredRing::parse(data);
@@ -175,7 +191,7 @@ pub fn features(data: &[u8]) {
 /// A pack as storage gives it, and the same behind a header whose key we hold.
 pub fn pack(data: &[u8]) {
     thread_local! {
-        static OWN: (Keyring, Vec<u8>) = own_pack();
+        static OWN: (Arc<Keyring>, Vec<u8>) = own_pack();
     }
     OWN.with(|(keyring, good)| {
         let _ = scan_directory(keyring, data);

@@ -1,5 +1,7 @@
 //! Good inputs for the fuzz targets to start from.
 
+use std::sync::Arc;
+
 use levault::blob::NamedBlob;
 use levault::chunk::{ChunkList, ChunkRef};
 use levault::clock::UnixNanos;
@@ -76,6 +78,11 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     seeds.push(("leveldb_block", [&[1], &packed[..]].concat()));
     seeds.push(("leveldb_database", database()));
     seeds.extend(notes().map(|bytes| ("note", bytes)));
+    seeds.push((
+        "credential",
+        doors::credential(&own_pack().0).expect("own encoding"),
+    ));
+    seeds.push(("host_state", host_state()));
     seeds.push(("forgotten", forgotten()));
     seeds.push(("bad", bad::encode(&bad_blobs()).expect("small")));
     seeds.push(("mark", mark::encode(&marked()).expect("small")));
@@ -271,7 +278,7 @@ fn database() -> Vec<u8> {
 }
 
 /// A repository's keys, and a pack of three blobs sealed under them.
-pub fn own_pack() -> (Keyring, Vec<u8>) {
+pub fn own_pack() -> (Arc<Keyring>, Vec<u8>) {
     let mut entropy = SeededEntropy::new(1);
     let slot = SlotEntry {
         public: Identity::random(&mut entropy).expect("seeded").public(),
@@ -280,6 +287,7 @@ pub fn own_pack() -> (Keyring, Vec<u8>) {
     };
     let repository = RepositoryId(entropy.salt().expect("seeded"));
     let keyring = Keyring::first(repository, slot, UnixNanos(0), &mut entropy).expect("a keyring");
+    let keyring = Arc::new(keyring);
     let mut builder = PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut entropy).expect("a builder");
     let mut compressor = Compressor::new(Compression::Auto).expect("a compressor");
     for plain in [vec![7; 300], b"some".to_vec(), Vec::new()] {
@@ -290,6 +298,13 @@ pub fn own_pack() -> (Keyring, Vec<u8>) {
     }
     let bytes = builder.finish().expect("a pack").bytes;
     (keyring, bytes)
+}
+
+/// One pack, and the documents' snapshot.
+fn host_state() -> Vec<u8> {
+    let pins = include_str!("../../../docs/format/12-pins.md");
+    let snapshots = include_str!("../../../docs/format/10-snapshots.md");
+    [example(pins, "host-packs"), example(snapshots, "snapshot")].concat()
 }
 
 /// A directory of two blobs behind the place where their parts end.

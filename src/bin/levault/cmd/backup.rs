@@ -23,7 +23,7 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     if args.name.is_some() && args.paths.len() > 1 {
         return Err(usage("--name is for one PATH"));
     }
-    let repo = run.open()?;
+    let host = run.open_as_host()?;
     let mut backup = Backup::new(args.paths.clone());
     backup.host = args.host.clone();
     backup.tags = args.tag.clone();
@@ -40,7 +40,13 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
         time_max: Duration::from_secs(args.hook_timeout),
     };
     backup.patience = Some(Duration::from_secs(args.patience.capture_timeout));
-    let outcome = watch(run.output, run.report, || backup.run(&repo, run.report))?;
+    let outcome = match host {
+        Some(host) => watch(run.output, run.report, || backup.run_as_host(&host, run.report)),
+        None => {
+            let repo = run.open()?;
+            watch(run.output, run.report, || backup.run(&repo, run.report))
+        }
+    }?;
     tell(run, &outcome)?;
     Ok(ending(run, &outcome))
 }

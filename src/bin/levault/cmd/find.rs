@@ -103,6 +103,7 @@ fn to_json(found: &Match) -> Value {
     object.insert("snapshot".into(), snapshot.id.to_hex().into());
     object.insert("time".into(), time_exact(snapshot.snapshot.time).into());
     object.insert("hostname".into(), snapshot.snapshot.host.clone().into());
+    object.insert("domain".into(), snapshot.snapshot.domain.0.into());
     object.insert("db".into(), found.state.database.name.clone().into());
     put_bytes(&mut object, "key", found.key);
     object.insert("size".into(), found.value_bytes.into());

@@ -45,7 +45,8 @@ fn by_policy(run: &Run, args: &ForgetArgs) -> Result<Ending> {
     let done = carry_out(run, &repo, args, vec![chosen])?;
     tell::end(run, &done, args.dry_run)?;
     prune(run, &repo, args)?;
-    Ok(ending(&done, known.catalog.unreadable.is_empty()))
+    let whole = known.catalog.unreadable.is_empty() && run.report.problems().is_empty();
+    Ok(ending(&done, whole))
 }
 
 /// Several may be named, and one that cannot be forgotten does not keep the others; all of them failing is a failure.
@@ -74,7 +75,7 @@ fn by_hand(run: &Run, args: &ForgetArgs) -> Result<Ending> {
     )?;
     tell::end(run, &done, args.dry_run)?;
     prune(run, &repo, args)?;
-    Ok(ending(&done, true))
+    Ok(ending(&done, run.report.problems().is_empty()))
 }
 
 fn prune(run: &Run, repo: &Repo, args: &ForgetArgs) -> Result<()> {

@@ -79,6 +79,7 @@ fn to_json(version: &Version, key: &[u8]) -> Value {
         "hostname".into(),
         version.first.snapshot.snapshot.host.clone().into(),
     );
+    object.insert("domain".into(), version.first.snapshot.snapshot.domain.0.into());
     for (name, state) in [("first", version.first), ("last", version.last)] {
         let snapshot = state.snapshot;
         object.insert(format!("{name}_snapshot"), snapshot.id.to_hex().into());

@@ -1,4 +1,6 @@
-//! `key`: the slots that open the repository.
+//! `key`: the slots that open the repository, and the hosts that write to it.
+
+mod host;
 
 use levault::error::{Error, Kind, Result};
 use levault::id::ObjectId;
@@ -16,7 +18,8 @@ use crate::password;
 pub fn run(run: &Run, verb: &KeyVerb) -> Result<Ending> {
     match verb {
         KeyVerb::List => list(run),
-        KeyVerb::Add(args) => add(run, args),
+        KeyVerb::Add(args) if args.write_only => host::add(run, args),
+        KeyVerb::Add(args) => add(run, &args.new),
         KeyVerb::Passwd(args) => change(run, args),
         KeyVerb::Remove { slot } => remove(run, slot),
         KeyVerb::Rotate { repack } => rotate(run, *repack),
@@ -40,6 +43,9 @@ fn change(run: &Run, args: &NewPasswordArgs) -> Result<Ending> {
 
 fn remove(run: &Run, words: &str) -> Result<Ending> {
     let repo = run.open()?;
+    if words.starts_with("domain:") {
+        return host::remove(&repo, words);
+    }
     let mut found: Vec<_> = repo.slots()?;
     found.retain(|slot| !words.is_empty() && slot.id.to_hex().starts_with(&words.to_ascii_lowercase()));
     match &found[..] {
@@ -100,12 +106,13 @@ fn export_recovery(run: &Run) -> Result<Ending> {
 /// Lists the slots: never a secret among them.
 fn list(run: &Run) -> Result<Ending> {
     let repo = run.open()?;
-    let slots = repo.slots()?;
+    let (slots, hosts) = (repo.slots()?, repo.hosts()?);
     if run.output.json {
         let rows: Vec<_> = slots
             .iter()
-            .map(|slot| json!({"id": slot.id.to_hex(), "current": slot.current, "created": time_exact(slot.created),
+            .map(|slot| json!({"kind": "slot", "id": slot.id.to_hex(), "current": slot.current, "created": time_exact(slot.created),
                 "memory_kib": slot.memory_kib, "iterations": slot.iterations, "parallelism": slot.parallelism}))
+            .chain(hosts.iter().map(host::to_json))
             .collect();
         print_line(&serde_json::Value::from(rows).to_string())?;
     }
@@ -119,6 +126,12 @@ fn list(run: &Run) -> Result<Ending> {
             slot.memory_kib / 1024,
             slot.iterations,
             slot.parallelism
+        ))?;
+    }
+    for host in &hosts {
+        run.output.say(format!(
+            "  domain {:<4} write-only host {}",
+            host.domain.0, host.label
         ))?;
     }
     Ok(Ending::Done)

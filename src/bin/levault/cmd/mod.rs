@@ -24,12 +24,15 @@ mod undelete;
 mod verify_db;
 mod version;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use levault::compress::Compression;
 use levault::error::{Act, Error, Kind, Result};
-use levault::repo::{Cache, Catalog, Repo, Settings};
+use levault::keys::SealedCredential;
+use levault::repo::{Cache, Catalog, HostRepo, Repo, Settings};
 use levault::report::Report;
 use levault::storage::LocalStorage;
 
@@ -37,6 +40,9 @@ use crate::advice::Ending;
 use crate::args::{Cli, CompressionArg, Global, Verb};
 use crate::output::Output;
 use crate::password::{self, Purpose};
+
+/// Longest credential that is read, bytes.
+const CREDENTIAL_BYTES_MAX: u64 = 64 << 10;
 
 /// Runs the verb.
 pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
@@ -83,9 +89,40 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// The repository the settings name, unlocked.
     pub fn open(&self) -> Result<Repo> {
+        if self.credential()?.is_some() {
+            return Err(Error::new(
+                Kind::Denied,
+                "a write-only host's credential can back up and nothing else; this takes the repository's password \
+                 (without --credential or LEVAULT_CREDENTIAL)",
+            ));
+        }
         let storage = LocalStorage::open(&self.repository()?)?;
         let password = password::read(self.global, Purpose::Unlock)?;
         Repo::open(Arc::new(storage), &password, self.settings()?)
+    }
+
+    /// The repository as a write-only host has it, if a credential is named.
+    pub fn open_as_host(&self) -> Result<Option<HostRepo>> {
+        let Some(path) = self.credential()? else {
+            return Ok(None);
+        };
+        let file = File::open(&path).act(|| format!("open the credential {}", path.display()))?;
+        let mut bytes = Vec::new();
+        file.take(CREDENTIAL_BYTES_MAX)
+            .read_to_end(&mut bytes)
+            .act(|| format!("read the credential {}", path.display()))?;
+        let sealed =
+            SealedCredential::decode(&bytes).act(|| format!("read the credential {}", path.display()))?;
+        let credential = sealed.unlock(&password::read(self.global, Purpose::Unlock)?)?;
+        let storage = LocalStorage::open(&self.repository()?)?;
+        HostRepo::open(Arc::new(storage), credential, self.settings()?).map(Some)
+    }
+
+    fn credential(&self) -> Result<Option<PathBuf>> {
+        match &self.global.credential {
+            Some(path) => Ok(Some(path.clone())),
+            None => Ok(password::env("LEVAULT_CREDENTIAL")?.map(PathBuf::from)),
+        }
     }
 
     /// The directory the repository lives in: flags win over the environment.

@@ -54,7 +54,10 @@ enum MaxUnused {
 pub fn run(run: &Run, args: &PruneArgs) -> Result<Ending> {
     let repo = run.open()?;
     prune(run, &repo, &args.how, args.dry_run)?;
-    Ok(Ending::Done)
+    Ok(match run.report.problems().is_empty() {
+        true => Ending::Done,
+        false => Ending::Incomplete,
+    })
 }
 
 /// Stores everything again that is sealed under an older epoch, with the usual limits.
@@ -85,7 +88,11 @@ pub fn prune(run: &Run, repo: &Repo, args: &PruneOptions, dry_run: bool) -> Resu
         MaxUnused::Unlimited => prune.unused_bytes_max = u64::MAX,
     }
     let outcome = prune.run(repo, run.report)?;
-    tell(run, args, dry_run, &outcome)
+    tell(run, args, dry_run, &outcome)?;
+    for problem in run.report.problems() {
+        run.output.warn(&problem);
+    }
+    Ok(())
 }
 
 fn tell(run: &Run, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -> Result<()> {

@@ -19,6 +19,7 @@ use crate::output::{bytes, key_text, print_line, put_bytes};
 pub fn ls(run: &Run, args: &LsArgs) -> Result<Ending> {
     let repo = run.open()?;
     let stored = run.select_to_read(&repo, &args.pick.snapshot)?;
+    let repo = repo.in_domain(stored.snapshot.domain)?;
     if !args.keys {
         return list_databases(run, &stored);
     }
@@ -82,6 +83,7 @@ pub fn get(run: &Run, args: &GetArgs) -> Result<Ending> {
     let key = select::key_bytes(&args.key)?;
     let repo = run.open()?;
     let stored = run.select_to_read(&repo, &args.pick.snapshot)?;
+    let repo = repo.in_domain(stored.snapshot.domain)?;
     let database = read::database(&stored.snapshot, args.pick.db.as_deref())?;
     let value = read::get(&repo, database, &key)?.ok_or_else(|| {
         Error::new(
@@ -114,6 +116,7 @@ pub fn dump(run: &Run, args: &DumpArgs) -> Result<Ending> {
     };
     let repo: Repo = run.open()?;
     let stored = run.select_to_read(&repo, &args.pick.snapshot)?;
+    let repo = repo.in_domain(stored.snapshot.domain)?;
     let database = read::database(&stored.snapshot, args.pick.db.as_deref())?;
     match (args.format, &args.target) {
         (DumpFormat::Leveldb, Some(target)) => {

@@ -2,7 +2,7 @@
 
 use levault::error::{Kind, Result};
 use levault::facts::Notes;
-use levault::repo::StoredSnapshot;
+use levault::repo::{OWN_DOMAIN, StoredSnapshot};
 use serde_json::{Value, json};
 
 use super::Run;
@@ -74,7 +74,9 @@ fn noted(stored: &StoredSnapshot, notes: &Notes) -> String {
         .suspect(&stored.id)
         .map(|reason| format!("  SUSPECT: {reason}"));
     let pinned = notes.is_pinned(&stored.id).then(|| "  (pinned)".to_owned());
-    suspect.into_iter().chain(pinned).collect()
+    let domain = stored.snapshot.domain;
+    let domain = (domain != OWN_DOMAIN).then(|| format!("  (domain {})", domain.0));
+    domain.into_iter().chain(suspect).chain(pinned).collect()
 }
 
 fn mark(database: &levault::snapshot::DatabaseRoot) -> String {
@@ -92,6 +94,7 @@ pub fn to_json(stored: &StoredSnapshot, notes: &Notes) -> Value {
         "short_id": stored.id.short(),
         "time": time_exact(snapshot.time),
         "hostname": snapshot.host,
+        "domain": snapshot.domain.0,
         "username": snapshot.user,
         "tags": snapshot.tags,
         "suspect": notes.suspect(&stored.id),

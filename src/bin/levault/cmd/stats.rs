@@ -66,6 +66,7 @@ fn to_json(stats: &Stats) -> Value {
     let databases = stats.databases.iter().map(|row| {
         let mut object = share_json(&row.share);
         object.insert("hostname".into(), row.host.clone().into());
+        object.insert("domain".into(), row.domain.0.into());
         object.insert("db".into(), row.name.clone().into());
         object.insert("snapshots".into(), row.snapshots.into());
         Value::from(object)

@@ -78,6 +78,7 @@ fn plan_json(plan: &GroupPlan, notes: &Notes) -> Value {
     };
     json!({
         "tags": plan.group.tags,
+        "domain": plan.group.domain.0,
         "host": plan.group.host.as_deref().unwrap_or_default(),
         "paths": plan.group.paths,
         "keep": plan.keep.iter().map(|(stored, _)| snapshot(stored)).collect::<Vec<_>>(),
