@@ -55,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     ("note", note),
     ("mark", mark),
     ("bad", bad),
+    ("audit", audit),
     ("forgotten", forgotten),
     ("parity", parity),
 ];
