@@ -215,7 +215,7 @@ impl LocalStorage {
                 folder => format!("{folder}/{name}"),
             };
             let is_kind = |kind: &ObjectKind| !kind.is_single() && kind.folder() == path;
-            let is_ours = ObjectKind::ALL.iter().any(|kind| is_kind(kind)) || is_pack_folder(&path);
+            let is_ours = ObjectKind::ALL.iter().any(is_kind) || is_pack_folder(&path);
             if is_ours && entry.path().is_dir() {
                 self.strangers_below(&path, found)?;
             } else if path != TEMP_FOLDER && ObjectName::from_path(&path).is_none() {

@@ -505,8 +505,8 @@ impl World {
 
     fn judge(&mut self, when: &str) {
         let mut wrong = self.judge_records(when);
-        // Who dies may leave a snapshot that was never reported and is not whole, or an entry of a pack that is gone:
-        // `check` tells of both, and nobody loses by them.
+        // Who dies may leave a snapshot that was never reported and is not whole: `check` tells of it, and nobody loses
+        // by it.
         if !self.deadly {
             let check = Check { read: ReadData::All };
             match check.run(&self.repo, &Report::default()) {

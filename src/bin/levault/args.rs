@@ -1,7 +1,6 @@
 //! Words on the command line, typed: parsed first, acted on later. restic's verbs and flags where it has them.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -125,7 +124,7 @@ pub enum Verb {
     /// Let policies forget them again
     Unprotect(TheseArgs),
     /// Prove that what is stored can be restored
-    Check(CheckArgs),
+    Check(crate::cmd::check::CheckArgs),
     /// Put a damaged repository in order, step by step; nothing is done without --apply
     Repair(crate::cmd::repair::RepairArgs),
     /// Say what uses the space
@@ -420,28 +419,6 @@ pub enum OverwriteArg {
 pub enum VerifyArg {
     None,
     Full,
-}
-
-#[derive(Args)]
-pub struct CheckArgs {
-    /// Read and open every stored byte too
-    #[arg(long, conflicts_with_all = ["read_data_subset", "budget", "max_age"])]
-    pub read_data: bool,
-    /// Read a share: n/t (the n-th of t parts), x% or a size like 2G (at random)
-    #[arg(long, value_name = "SUBSET", conflicts_with_all = ["budget", "max_age"])]
-    pub read_data_subset: Option<String>,
-    /// Read what was not read for longest, and begin no pack when this time is over (30m, 2h)
-    #[arg(long, value_name = "TIME", value_parser = crate::cmd::prune::time)]
-    pub budget: Option<Duration>,
-    /// Read only what was last read so long ago (30d); the report of what was verified goes by it too
-    #[arg(long, value_name = "TIME", value_parser = crate::cmd::prune::time)]
-    pub max_age: Option<Duration>,
-    /// Only these snapshots (ids, `latest`, `latest~N`) and what they rest on
-    #[arg(long, value_name = "SNAPSHOT", num_args = 1..)]
-    pub snapshots: Vec<String>,
-    /// Ask for no password: hash every object, for whoever stores a repository and must not read it
-    #[arg(long, conflicts_with = "snapshots")]
-    pub keyless: bool,
 }
 
 #[derive(Args)]

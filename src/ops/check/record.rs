@@ -46,8 +46,11 @@ impl<'s> Record<'s> {
         }
     }
 
-    /// Notes that the pack was read. Stored later.
-    pub fn note(&mut self, pack: ObjectId, found: Found, when: UnixNanos) {
+    /// Notes that the pack was read. Stored later. Behind all that was said of it before, whatever our clock shows: of
+    /// what was wrong and is right again the newer word must be the one that counts.
+    pub fn note(&mut self, pack: ObjectId, found: Found, began: UnixNanos) {
+        let before = self.audits.last(self.how, &pack);
+        let when = before.map_or(began, |last| began.max(UnixNanos(last.when.0.saturating_add(1))));
         let audited = Audited {
             class: ObjectClass::Pack,
             id: pack,
@@ -125,7 +128,7 @@ pub fn tell_unread(unread: &[UnreadFact], findings: &mut Findings, notices: &mut
             _ => findings.add(
                 object,
                 audit.what.clone(),
-                "delete it, or prune: what it said is read again, and nothing else rests on it",
+                "delete it: what it said is read again, and nothing else rests on it",
             ),
         }
     }

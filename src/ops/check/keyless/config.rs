@@ -10,6 +10,7 @@ use crate::repo::Vault;
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::super::findings::Findings;
+use super::super::packs::IS_MISSING;
 
 /// What to do about a config.
 const CONFIG_HELPS: &str = "put the other copy in its place: they are the same bytes";
@@ -61,11 +62,8 @@ pub fn chain(anchors: &[Anchor], rings: &HashMap<ObjectId, Ring>, findings: &mut
     let path = |id: ObjectId| ObjectName::new(ObjectKind::Keyring, id).path();
     for anchor in anchors {
         if !rings.contains_key(&anchor.first_keyring) {
-            findings.add(
-                path(anchor.first_keyring),
-                "is missing: config names it",
-                RING_HELPS,
-            );
+            let all = "every password: config names it".into();
+            findings.add_affecting(path(anchor.first_keyring), IS_MISSING, all, RING_HELPS);
         }
     }
     for (id, ring) in rings {
@@ -79,8 +77,8 @@ pub fn chain(anchors: &[Anchor], rings: &HashMap<ObjectId, Ring>, findings: &mut
         if !anchors.iter().any(is_ours) {
             findings.add(path(*id), "is of another repository than config", "remove it");
         } else if ring.generation > 0 && before.is_none() {
-            let what = format!("is missing: keyring {} follows it", id.short());
-            findings.add(path(ring.predecessor), what, RING_HELPS);
+            let next = format!("keyring {}, which follows it", id.short());
+            findings.add_affecting(path(ring.predecessor), IS_MISSING, next, RING_HELPS);
         } else if ring.generation > 0 && !before.is_some_and(follows)
             || ring.generation == 0 && !anchors.iter().any(is_first)
         {

@@ -13,6 +13,8 @@ mod config;
 mod objects;
 mod packs;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::error::Result;
 use crate::repo::Vault;
 use crate::report::Report;
@@ -61,11 +63,16 @@ fn on_threads<T: Send>(
     next: &(dyn Fn() -> Result<Option<T>> + Sync),
     each: &(dyn Fn(T) -> Result<()> + Sync),
 ) -> Result<()> {
+    let failed = AtomicBool::new(false);
+    let go_on = || match failed.load(Ordering::Relaxed) {
+        true => Ok(None),
+        false => next(),
+    };
     let work = || {
-        while let Some(item) = next()? {
-            each(item)?;
-        }
-        Ok(())
+        let mut items = std::iter::from_fn(|| go_on().transpose());
+        let ended = items.try_for_each(|item| each(item?));
+        failed.fetch_or(ended.is_err(), Ordering::Relaxed);
+        ended
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();

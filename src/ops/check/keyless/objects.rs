@@ -96,7 +96,7 @@ pub fn check(
                 let (seen, ..) = &mut *lock(&seen);
                 clear(seen, listed.name, bytes)
             });
-            tell(taken, listed.name, &mut *lock(&seen))
+            tell(taken, listed.name, &mut lock(&seen))
         })?;
     }
     Ok(into_inner(seen).0)
