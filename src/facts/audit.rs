@@ -198,6 +198,10 @@ mod tests {
         // A count without its objects, 100,000 of them: and takes no memory.
         let count = [1, 2, 0xa0, 0x8d, 6];
         assert_eq!(decode(&count, How::Opened).unwrap_err().kind(), Kind::Corrupt);
+        let mut longer = encode(&documented()).unwrap();
+        longer.splice(2..3, [0x82, 0]);
+        let error = decode(&longer, How::Opened).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "one encoding");
         let mut later = encode(&documented()).unwrap();
         later[0] = 2;
         assert_eq!(decode(&later, How::Opened).unwrap_err().kind(), Kind::TooNew);

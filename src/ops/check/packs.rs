@@ -213,7 +213,7 @@ impl Packs<'_> {
             .last(How::Opened, id)
             .is_some_and(|last| last.found == Found::Wrong)
         {
-            let what = "was damaged when it was last read, and was not read again this time";
+            let what = "was not right when it was last read, and was not read again this time";
             self.findings.add(path(id), what, AGAIN_HELPS);
         }
     }
@@ -262,7 +262,7 @@ impl Packs<'_> {
         }
     }
 
-    /// Reads the pack whole: its hash, its directory, every part. `None` if it could not be had.
+    /// Reads the pack whole: its hash, its directory, every part. `None` if nothing is known of it then.
     fn data(&mut self, pack: &PackAge) -> Result<Option<Found>> {
         let id = pack.id;
         let name = ObjectName::new(ObjectKind::Pack, id);
@@ -275,7 +275,7 @@ impl Packs<'_> {
             }
             Err(error) => {
                 self.lose(&id, error.to_string());
-                return Ok(None);
+                return Ok(is_about_it(&error).then_some(Found::Wrong));
             }
         };
         let (is_whole, scanned) = rayon::join(
@@ -340,6 +340,11 @@ impl Packs<'_> {
             .extend(bad.into_iter().map(|ordinal| (*id, ordinal)));
         Ok(())
     }
+}
+
+/// True if the object itself is to blame as far as can be told: its bytes, or the disk that they are on.
+pub fn is_about_it(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Io | Kind::Corrupt | Kind::Torn | Kind::Limit)
 }
 
 /// As the storage calls a pack.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use crate::envelope::{Header, KeyScheme, ObjectClass, check_name, parse_clear, parse_one};
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Act, Kind, Result};
 use crate::facts::mark;
 use crate::id::ObjectId;
 use crate::index;
@@ -110,7 +110,7 @@ pub fn segments(vault: &Vault) -> Result<Segments> {
             segments.take(listed.name.id, parse_one(ObjectClass::Index, bytes)?.clear)
         });
         match taken {
-            Err(error) if is_transport(&error) => return Err(error),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
             _ => {}
         }
     }
@@ -128,7 +128,7 @@ type Told<'t> = (Seen, &'t mut Findings, &'t mut CheckOutcome);
 fn tell(taken: Result<()>, name: ObjectName, (_, findings, outcome): &mut Told) -> Result<()> {
     match taken {
         Ok(()) => {}
-        Err(error) if is_transport(&error) => return Err(error.act(name.path())),
+        Err(error) if error.kind() == Kind::Interrupted => return Err(error),
         // Deleted by a prune since it was listed.
         Err(error) if error.kind() == Kind::NotFound => {}
         Err(error) if error.kind() == Kind::TooNew => outcome.notices.push(Notice {
@@ -140,14 +140,6 @@ fn tell(taken: Result<()>, name: ObjectName, (_, findings, outcome): &mut Told) 
         Err(error) => findings.add(name.path(), error.to_string(), FROM_A_COPY),
     }
     Ok(())
-}
-
-/// True if the storage failed, and nothing is known of the object.
-pub fn is_transport(error: &Error) -> bool {
-    !matches!(
-        error.kind(),
-        Kind::Corrupt | Kind::Torn | Kind::TooNew | Kind::Limit | Kind::NotFound | Kind::Usage
-    )
 }
 
 fn bytes_max(kind: ObjectKind) -> u64 {

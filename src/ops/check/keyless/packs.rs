@@ -13,12 +13,12 @@ use crate::report::Report;
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::super::findings::Findings;
-use super::super::packs::{IS_MISSING, path};
+use super::super::packs::{IS_MISSING, is_about_it, path};
 use super::super::record::Record;
 use super::super::stalest::{PackAge, Progress};
 use super::super::verified::Verified;
 use super::super::{CheckOutcome, Notice, ReadData, choose};
-use super::objects::{Seen, into_inner, is_transport, lock, segments};
+use super::objects::{Seen, into_inner, lock, segments};
 use super::on_threads;
 
 /// What to do about a pack that is not there, for who cannot know what needs it.
@@ -144,12 +144,14 @@ fn contents(
             Ok(()) => Found::Right,
             // Swept since it was listed, or lost: the index tells next time.
             Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-            Err(error) if is_transport(&error) => return Err(error.act(path(&pack.id))),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
             Err(error) => {
-                reading
-                    .findings
-                    .add(path(&pack.id), error.to_string(), PACK_HELPS);
-                Found::Wrong
+                let (object, what) = (path(&pack.id), error.to_string());
+                reading.findings.add(object, what, PACK_HELPS);
+                match is_about_it(&error) {
+                    true => Found::Wrong,
+                    false => return Ok(()),
+                }
             }
         };
         reading.record.note(pack.id, found, begun);
@@ -163,7 +165,7 @@ fn contents(
     for pack in listed.iter().filter(|pack| !reading.read.contains(&pack.name.id)) {
         let last = audits.last(How::Hashed, &pack.name.id);
         if last.is_some_and(|last| last.found == Found::Wrong) {
-            let what = "was damaged when it was last read, and was not read again this time";
+            let what = "was not right when it was last read, and was not read again this time";
             reading.findings.add(path(&pack.name.id), what, AGAIN_HELPS);
         }
     }
