@@ -10,7 +10,7 @@ use crate::id::ObjectId;
 use crate::index;
 use crate::keys::Slot;
 use crate::keys::ring::StoredRing;
-use crate::limits::{KEY_OBJECT_BYTES_MAX, OBJECT_BYTES_MAX};
+use crate::limits::{KEY_OBJECT_BYTES_MAX, OBJECT_BYTES_MAX, PARITY_BYTES_MAX};
 use crate::repo::{Vault, keyless};
 use crate::report::Report;
 use crate::storage::{ObjectKind, ObjectName};
@@ -145,6 +145,7 @@ fn tell(taken: Result<()>, name: ObjectName, (_, findings, outcome): &mut Told) 
 fn bytes_max(kind: ObjectKind) -> u64 {
     match kind {
         ObjectKind::Slot | ObjectKind::Keyring => KEY_OBJECT_BYTES_MAX,
+        ObjectKind::Parity => PARITY_BYTES_MAX,
         _ => OBJECT_BYTES_MAX,
     }
 }
