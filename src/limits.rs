@@ -154,3 +154,6 @@ pub const PARITY_SHARD_BYTES_MAX: usize = 4 << 20;
 pub const PARITY_BYTES_MAX: u64 = PACK_STORED_BYTES_MAX + (8 << 20);
 /// Most blobs in one note on bad ones: 3.3 MB.
 pub const BAD_BLOBS_MAX: usize = 100_000;
+
+/// Most objects in one audit: 4.2 MB; of packs of the default size 3 TB.
+pub const AUDIT_OBJECTS_MAX: usize = 100_000;

@@ -686,7 +686,7 @@ fn a_backup_writes_nothing_into_the_source_and_reading_nothing_into_the_reposito
         &["snapshots"][..],
         &["ls", "latest"],
         &["dump", "latest"],
-        &["check", "--read-data"],
+        &["check"],
         &["stats"],
         &["key", "list"],
     ] {

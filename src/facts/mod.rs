@@ -12,6 +12,8 @@
 //!
 //! A stage: bytes in, values out. It does not know who writes notes, nor what anybody does about what they say.
 
+pub mod audit;
+pub mod audits;
 pub mod bad;
 pub mod forgetting;
 pub mod forgotten;
@@ -20,6 +22,8 @@ pub mod note;
 mod rebased;
 pub mod standing;
 
+pub use audit::{Audit, Audited, Found, How};
+pub use audits::{Audits, Last};
 pub use bad::{Bad, BadBlob};
 pub use forgotten::{CountedSnapshot, Forgetting, Forgotten, ForgottenSince, StoredForgetting, Why};
 pub use mark::{Mark, MarkedPack, Replaced};

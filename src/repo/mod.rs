@@ -10,6 +10,7 @@
 //!    and unmarked; see [`Repo::prove`].
 //! 4. Names are hashes of stored bytes or random: nothing rests on the store's create-if-absent.
 
+mod audits;
 mod bad;
 mod catalog;
 mod config;
@@ -31,11 +32,14 @@ mod probe;
 mod read;
 mod unlock;
 mod upload;
+mod vault;
 mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use audits::StoredAudits;
+pub(crate) use audits::keyless;
 pub use bad::StoredBad;
 pub(crate) use bad::first_right;
 pub(crate) use catalog::Newest;
@@ -57,6 +61,7 @@ pub(crate) use objects::{location_of, sealed_name};
 pub(crate) use parity::put_parity;
 pub use read::{BlobReader, Wanted};
 pub use unlock::SlotFacts;
+pub use vault::Vault;
 pub use write::{NewBlob, Store, Writer};
 
 use crate::clock::Clock;

@@ -166,6 +166,10 @@ impl<S: Storage> Storage for Faulty<S> {
         self.call(|| self.inner.heal(name, bytes), tear)
     }
 
+    fn strangers(&self) -> Result<Vec<String>> {
+        self.call(|| self.inner.strangers(), || ())
+    }
+
     fn describe(&self) -> String {
         format!("{}, with faults", self.inner.describe())
     }

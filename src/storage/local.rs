@@ -25,6 +25,9 @@ use crate::error::{Act, Error, Kind, Result};
 /// Where files stay until they are whole.
 const TEMP_FOLDER: &str = "tmp";
 
+/// So many files that are not ours are named.
+const STRANGERS_MAX: usize = 100;
+
 /// A directory of this machine, or one that is mounted on it.
 pub struct LocalStorage {
     root: PathBuf,
@@ -202,6 +205,29 @@ impl LocalStorage {
         Ok(())
     }
 
+    /// A folder of ours is looked into, any other is a stranger as a whole.
+    fn strangers_below(&self, folder: &str, found: &mut Vec<String>) -> Result<()> {
+        for entry in read_dir(&self.root.join(folder))? {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let path = match folder {
+                "" => name.into_owned(),
+                folder => format!("{folder}/{name}"),
+            };
+            let is_kind = |kind: &ObjectKind| !kind.is_single() && kind.folder() == path;
+            let is_ours = ObjectKind::ALL.iter().any(is_kind) || is_pack_folder(&path);
+            if is_ours && entry.path().is_dir() {
+                self.strangers_below(&path, found)?;
+            } else if path != TEMP_FOLDER && ObjectName::from_path(&path).is_none() {
+                found.push(path);
+            }
+            if found.len() >= STRANGERS_MAX {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The object, or `None` if it is gone (deleted while we were listing) or no file.
     fn find(&self, name: ObjectName) -> Result<Option<Listed>> {
         match fs::metadata(self.path(name)) {
@@ -285,6 +311,12 @@ impl Storage for LocalStorage {
     fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
         must_be_content_of(name, bytes)?;
         self.replace(name, bytes).act(|| format!("heal {name}"))
+    }
+
+    fn strangers(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        self.strangers_below("", &mut found)?;
+        Ok(found)
     }
 
     fn describe(&self) -> String {

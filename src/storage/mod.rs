@@ -82,6 +82,12 @@ pub trait Storage: Send + Sync {
     /// so it can replace damage and nothing else. Whole or not at all, and durable, like [`Storage::put_new`].
     fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()>;
 
+    /// Files that are no object of ours, by path and not in any order, some of them if there are many: for people. A
+    /// store that cannot tell names none.
+    fn strangers(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// The place in words, for messages: no secret, one line.
     fn describe(&self) -> String;
 }
@@ -141,6 +147,9 @@ macro_rules! forward_storage {
             }
             fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
                 (**self).heal(name, bytes)
+            }
+            fn strangers(&self) -> Result<Vec<String>> {
+                (**self).strangers()
             }
             fn describe(&self) -> String {
                 (**self).describe()

@@ -126,6 +126,10 @@ impl<S: Storage> Storage for Retrying<S> {
         self.again(|| self.inner.heal(name, bytes))
     }
 
+    fn strangers(&self) -> Result<Vec<String>> {
+        self.again(|| self.inner.strangers())
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

@@ -174,6 +174,10 @@ impl<S: Storage> Storage for Traced<S> {
         self.note(Verb::Heal, name, result, |()| bytes.len() as u64)
     }
 
+    fn strangers(&self) -> Result<Vec<String>> {
+        self.inner.strangers()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

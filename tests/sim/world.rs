@@ -263,6 +263,10 @@ impl World {
                 Some(Job::Forget(ids))
             }
             6..=8 => {
+                // Sweeps have something to delete.
+                if self.dice.once_in(2) {
+                    self.ripen();
+                }
                 let skew = match self.dice.below(8) {
                     0 => 100 * HOUR,
                     1 => -4 * 60 * SECOND,
@@ -458,8 +462,13 @@ impl World {
         let died = Cell::new(false);
         let is_it = |running: &&Running| running.process == process;
         let prunes = self.running.iter().find(is_it).is_some_and(|it| it.prunes);
-        let dies = if prunes { weather.dies / 4 } else { weather.dies };
         self.sched.step(process, |call| {
+            let changes = call.0.starts_with("put") || call.0.starts_with("delete");
+            let dies = if prunes && changes {
+                weather.dies / 12
+            } else {
+                weather.dies
+            };
             let verdict = match () {
                 () if weather.fails > 0 && dice.once_in(weather.fails) => {
                     [Verdict::Fails, Verdict::ReplyLost][dice.below(2) as usize]
@@ -512,8 +521,8 @@ impl World {
 
     fn judge(&mut self, when: &str) {
         let mut wrong = self.judge_records(when);
-        // Who dies may leave a snapshot that was never reported and is not whole, or an entry of a pack that is gone:
-        // `check` tells of both, and nobody loses by them.
+        // Who dies may leave a snapshot that was never reported and is not whole: `check` tells of it, and nobody loses
+        // by it.
         if !self.deadly {
             let check = Check { read: ReadData::All };
             match check.run(&self.repo, &Report::default()) {

@@ -29,6 +29,9 @@ impl Ending {
     }
 }
 
+/// What to do when `check` found errors, before anything else.
+pub const FOUND: &str = "do not prune; docs/CHECK.md says what to do, and which snapshots are whole";
+
 /// The exit code of a failure.
 pub fn exit_code(error: &Error) -> u8 {
     match error.kind() {

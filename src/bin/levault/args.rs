@@ -127,7 +127,7 @@ pub enum Verb {
     /// Let policies forget them again
     Unprotect(TheseArgs),
     /// Prove that what is stored can be restored
-    Check(CheckArgs),
+    Check(crate::cmd::check::CheckArgs),
     /// Put a damaged repository in order, step by step; nothing is done without --apply
     Repair(crate::cmd::repair::RepairArgs),
     /// Say what uses the space
@@ -422,16 +422,6 @@ pub enum OverwriteArg {
 pub enum VerifyArg {
     None,
     Full,
-}
-
-#[derive(Args)]
-pub struct CheckArgs {
-    /// Read and open every stored byte too
-    #[arg(long, conflicts_with = "read_data_subset")]
-    pub read_data: bool,
-    /// Read a share: n/t (the n-th of t parts), x% or a size like 2G (at random)
-    #[arg(long, value_name = "SUBSET")]
-    pub read_data_subset: Option<String>,
 }
 
 #[derive(Args)]

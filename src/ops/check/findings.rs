@@ -69,6 +69,11 @@ impl Findings {
         of_object.for_each(|(_, found)| found.helps = helps.into());
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_object.len()
+    }
+
     /// All of them.
     pub fn finish(self) -> Vec<Finding> {
         let finding = |((object, what), mut found): ((String, String), Found)| {

@@ -1,26 +1,30 @@
 //! Packs: listed and of the right size, their directories in agreement with the index, and with data every part
 //! opened.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
 use crate::envelope::object_id;
 use crate::error::{Act, Error, Kind, Result};
+use crate::facts::{Audits, Found, How};
 use crate::id::{BlobId, ObjectId};
 use crate::index::Location;
 use crate::limits::PACK_STORED_BYTES_MAX;
 use crate::pack::{PackedBlob, ScannedBlob, scan_directory};
-use crate::repo::{Repo, location_of, sealed_name};
+use crate::repo::{OWN_DOMAIN, Repo, location_of, sealed_name};
 use crate::report::Report;
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::findings::Findings;
 use super::objects::Index;
-use super::{CheckOutcome, ReadData};
+use super::record::{Record, tell_unread};
+use super::stalest::{PackAge, Progress};
+use super::verified::Verified;
+use super::{CheckOutcome, ReadData, choose};
 
 /// What to do about a damaged pack.
-fn helps(id: &ObjectId) -> String {
+pub fn helps(id: &ObjectId) -> String {
     format!(
         "bring it back from another copy of the repository, or run `levault repair packs {} --apply`: what still opens is \
          stored again, and the next backup stores again what its source still has",
@@ -28,11 +32,20 @@ fn helps(id: &ObjectId) -> String {
     )
 }
 
+/// Of a pack that is not there.
+pub const IS_MISSING: &str = "is missing";
+
+/// What to do about packs that were damaged the last time.
+const AGAIN_HELPS: &str = "check with --read-data, or with a larger --budget: it is read first; if it was brought back, that \
+    ends this";
+
 /// What is wrong with packs, for those whose trees lead to them.
 #[derive(Default)]
 pub struct PackFacts {
     /// Packs that cannot be read at all, and why.
     lost: HashMap<ObjectId, String>,
+    /// Of these, the ones that are not there. Whether that is damage is known when the trees were walked.
+    pub missing: BTreeSet<ObjectId>,
     /// Parts that do not open in packs that can be read.
     bad: HashSet<(ObjectId, u32)>,
 }
@@ -44,7 +57,7 @@ impl PackFacts {
         let why = || "is missing, of another size, or marked to go".to_owned();
         Self {
             lost: unsound.map(|id| (*id, why())).collect(),
-            bad: HashSet::new(),
+            ..Self::default()
         }
     }
 
@@ -60,84 +73,71 @@ impl PackFacts {
     }
 }
 
-/// Looks at all packs, and reads those `read` chooses.
-pub fn check(
-    repo: &Repo,
-    index: &Index,
-    read: ReadData,
-    findings: &mut Findings,
-    outcome: &mut CheckOutcome,
-    report: &Report,
-) -> Result<PackFacts> {
+/// Which packs of a domain to look at, and how.
+pub struct Wish<'a> {
+    pub repo: &'a Repo,
+    pub index: &'a Index,
+    /// These alone.
+    pub only: Option<&'a HashSet<ObjectId>>,
+    pub read: ReadData,
+    pub report: &'a Report,
+}
+
+/// Looks at packs, and reads those that the wish chooses.
+pub fn check(wish: &Wish, findings: &mut Findings, outcome: &mut CheckOutcome) -> Result<PackFacts> {
+    let (repo, is_wanted) = (wish.repo, |id: &ObjectId| {
+        wish.only.is_none_or(|only| only.contains(id))
+    });
     let all = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
     let mut listed = Vec::with_capacity(all.len());
-    for pack in &all {
-        if repo.is_of_this_domain(pack, &index.facts)? {
+    for pack in all.iter().filter(|pack| is_wanted(&pack.name.id)) {
+        if repo.is_of_this_domain(pack, &wish.index.facts)? {
             listed.push(*pack);
         }
     }
-    let chosen = choose(&listed, read);
     outcome.packs += listed.len() as u64;
-    report.bytes_total.add(
-        listed
-            .iter()
-            .filter(|pack| chosen.contains(&pack.name.id))
-            .map(|pack| pack.len)
-            .sum(),
-    );
+    let stored = repo.audits(listed.iter().map(|pack| pack.name.id))?;
+    if repo.domain_keys().id() == OWN_DOMAIN {
+        tell_unread(&stored.unread, findings, &mut outcome.notices);
+    }
     let mut packs = Packs {
         repo,
-        index,
+        index: wish.index,
         findings,
         facts: PackFacts::default(),
         entries: HashMap::new(),
+        wrong: HashSet::new(),
     };
     packs.count_entries(outcome)?;
-    packs.find_missing(&all);
-    for pack in &listed {
-        report.go_on()?;
-        match chosen.contains(&pack.name.id) {
-            false => packs.directory(pack),
-            true => {
-                packs.data(pack)?;
-                outcome.packs_read += 1;
-                outcome.bytes_read += pack.len;
-                report.bytes_done.add(pack.len);
-            }
-        }
+    packs.find_missing(&all, is_wanted);
+    let (read, audits) = packs.read(wish, &listed, stored.audits, outcome)?;
+    for pack in listed.iter().filter(|pack| !read.contains(&pack.name.id)) {
+        wish.report.go_on()?;
+        packs.directory(pack);
+        packs.remember(&pack.name.id, &audits);
     }
+    outcome
+        .verified
+        .extend(Verified::of(&listed, &audits, repo.clock().now()));
     Ok(packs.facts)
 }
 
-fn choose(listed: &[Listed], read: ReadData) -> HashSet<ObjectId> {
-    let ids = listed.iter().map(|pack| pack.name.id);
-    match read {
-        ReadData::None => HashSet::new(),
-        ReadData::All => ids.collect(),
-        ReadData::Part { part, of } => ids.filter(|id| u32::from(id.0[0]) % of == part - 1).collect(),
-        ReadData::Share(share) => at_random(listed, (share * total(listed) as f64).ceil() as u64),
-        ReadData::Bytes(bytes) => at_random(listed, bytes),
-    }
-}
-
-fn total(listed: &[Listed]) -> u64 {
-    listed.iter().map(|pack| pack.len).sum()
-}
-
-/// Packs in an order nobody can foresee, until they hold `bytes`.
-fn at_random(listed: &[Listed], bytes: u64) -> HashSet<ObjectId> {
-    let mut seed = [0; 32];
-    // Without random numbers the order is the same every time; nothing worse.
-    let _ = getrandom::fill(&mut seed);
-    let mut packs: Vec<_> = listed.iter().collect();
-    packs.sort_by_key(|pack| *blake3::keyed_hash(&seed, &pack.name.id.0).as_bytes());
-    let mut left = bytes;
-    let enough = |pack: &&&Listed| {
-        let more = left > 0;
-        left = left.saturating_sub(pack.len);
-        more
+/// When the packs were last read with the keys. That somebody without them found one wrong since is a reason to look.
+fn ages(listed: &[Listed], audits: &Audits) -> Vec<PackAge> {
+    let last = |id: &ObjectId| match (audits.last(How::Opened, id), audits.last(How::Hashed, id)) {
+        (opened, Some(hashed))
+            if hashed.found == Found::Wrong && opened.is_none_or(|opened| opened.when < hashed.when) =>
+        {
+            Some(hashed)
+        }
+        (opened, _) => opened,
     };
-    packs.iter().take_while(enough).map(|pack| pack.name.id).collect()
+    let age = |listed: &Listed| PackAge {
+        id: listed.name.id,
+        len: listed.len,
+        last: last(&listed.name.id).map(|last| (last.when, last.found)),
+    };
+    listed.iter().map(age).collect()
 }
 
 struct Packs<'a> {
@@ -147,6 +147,8 @@ struct Packs<'a> {
     facts: PackFacts,
     /// Index entries by pack.
     entries: HashMap<ObjectId, u64>,
+    /// Packs that something was found wrong with.
+    wrong: HashSet<ObjectId>,
 }
 
 impl Packs<'_> {
@@ -158,20 +160,87 @@ impl Packs<'_> {
         Ok(())
     }
 
-    fn find_missing(&mut self, listed: &[Listed]) {
+    fn find_missing(&mut self, listed: &[Listed], is_wanted: impl Fn(&ObjectId) -> bool) {
         let there: HashMap<_, _> = listed.iter().map(|pack| (pack.name.id, pack.len)).collect();
-        for (id, len) in &self.index.facts.packs {
+        let indexed = &self.index.facts.packs;
+        for (id, len) in indexed.iter().filter(|(id, _)| is_wanted(id)) {
             match there.get(id) {
                 Some(stored) if stored == len => {}
                 Some(stored) => self.lose(id, format!("{stored} bytes long, {len} indexed")),
-                None => self.lose(id, "is missing".into()),
+                None => self.miss(id),
             }
         }
     }
 
+    /// Reads what is chosen, until that is done or its time is over. The packs that were read; and what is known of all,
+    /// which is stored, also if the wish to stop ends it.
+    fn read(
+        &mut self,
+        wish: &Wish,
+        listed: &[Listed],
+        audits: Audits,
+        outcome: &mut CheckOutcome,
+    ) -> Result<(HashSet<ObjectId>, Audits)> {
+        let (clock, report) = (self.repo.clock(), wish.report);
+        let plan = choose::plan(&ages(listed, &audits), wish.read, clock.now());
+        report.bytes_total.add(plan.bytes());
+        let repo = self.repo;
+        let store = |audit: &_| repo.put_audit(audit);
+        let mut record = Record::new(audits, How::Opened, clock.now(), &store);
+        let mut progress = Progress::new(plan, wish.read.budget(), clock.now());
+        let mut read = HashSet::new();
+        let mut step = |record: &mut Record, outcome: &mut CheckOutcome| -> Result<bool> {
+            report.go_on()?;
+            let now = clock.now();
+            let Some(pack) = progress.next(now) else {
+                return Ok(false);
+            };
+            if let Some(found) = self.data(&pack)? {
+                record.note(pack.id, found, now);
+            }
+            record.store_from_time_to_time(clock.now());
+            read.insert(pack.id);
+            outcome.packs_read += 1;
+            outcome.bytes_read += pack.len;
+            report.bytes_done.add(pack.len);
+            Ok(true)
+        };
+        let ended = loop {
+            match step(&mut record, outcome) {
+                Ok(true) => {}
+                ended => break ended,
+            }
+        };
+        let audits = record.finish(&mut outcome.notices);
+        outcome.packs_left += progress.left().count() as u64;
+        ended.map(|_| (read, audits))
+    }
+
+    /// What was found wrong, and not read since, is wrong.
+    fn remember(&mut self, id: &ObjectId, audits: &Audits) {
+        if audits
+            .last(How::Opened, id)
+            .is_some_and(|last| last.found == Found::Wrong)
+        {
+            let what = "was not right when it was last read, and was not read again this time";
+            self.findings.add(path(id), what, AGAIN_HELPS);
+        }
+    }
+
     fn lose(&mut self, id: &ObjectId, why: String) {
-        self.findings.add(path(id), why.clone(), &helps(id));
+        self.find(id, why.clone());
         self.facts.lost.insert(*id, why);
+    }
+
+    /// It was swept, or it is lost: trees tell.
+    fn miss(&mut self, id: &ObjectId) {
+        self.facts.lost.insert(*id, IS_MISSING.into());
+        self.facts.missing.insert(*id);
+    }
+
+    fn find(&mut self, id: &ObjectId, what: impl Into<String>) {
+        self.findings.add(path(id), what, &helps(id));
+        self.wrong.insert(*id);
     }
 
     /// Compares the pack's own directory with the index; packs that nothing indexes are left by killed backups.
@@ -181,9 +250,8 @@ impl Packs<'_> {
         }
         match self.repo.pack_directory(&pack.name.id, pack.len) {
             Ok(directory) => self.compare(&pack.name.id, &directory),
-            Err(error) => self
-                .findings
-                .add(path(&pack.name.id), error.to_string(), &helps(&pack.name.id)),
+            Err(error) if error.kind() == Kind::NotFound => self.miss(&pack.name.id),
+            Err(error) => self.find(&pack.name.id, error.to_string()),
         }
     }
 
@@ -199,19 +267,24 @@ impl Packs<'_> {
                 "{} blobs in its directory, {entries} indexed, {indexed} alike",
                 directory.len()
             );
-            self.findings.add(path(id), what, &helps(id));
+            self.find(id, what);
         }
     }
 
-    /// Reads the pack whole: its hash, its directory, every part.
-    fn data(&mut self, pack: &Listed) -> Result<()> {
-        let id = pack.name.id;
-        let bytes = match self.repo.storage().get(pack.name, PACK_STORED_BYTES_MAX) {
+    /// Reads the pack whole: its hash, its directory, every part. `None` if nothing is known of it then.
+    fn data(&mut self, pack: &PackAge) -> Result<Option<Found>> {
+        let id = pack.id;
+        let name = ObjectName::new(ObjectKind::Pack, id);
+        let bytes = match self.repo.storage().get(name, PACK_STORED_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) if error.kind() == Kind::NotFound => {
+                self.miss(&id);
+                return Ok(None);
+            }
             Err(error) => {
                 self.lose(&id, error.to_string());
-                return Ok(());
+                return Ok(is_about_it(&error).then_some(Found::Wrong));
             }
         };
         let (is_whole, scanned) = rayon::join(
@@ -219,25 +292,25 @@ impl Packs<'_> {
             || scan_directory(self.repo.keyring()?, &bytes),
         );
         if !is_whole {
-            self.findings.add(
-                path(&id),
-                "the stored bytes do not hash to the pack's name",
-                &helps(&id),
-            );
+            self.find(&id, "the stored bytes do not hash to the pack's name");
         }
         match scanned {
-            Ok(scanned) => self.parts(&id, &scanned),
+            Ok(scanned) => self.parts(&id, &scanned)?,
             Err(error) => {
-                self.findings.add(path(&id), error.to_string(), &helps(&id));
-                self.parts_by_index(&id, &bytes)
+                self.find(&id, error.to_string());
+                self.parts_by_index(&id, &bytes)?;
             }
         }
+        Ok(Some(match self.wrong.contains(&id) {
+            true => Found::Wrong,
+            false => Found::Right,
+        }))
     }
 
     fn parts(&mut self, id: &ObjectId, scanned: &[ScannedBlob]) -> Result<()> {
         for part in scanned {
             if let Err(error) = &part.outcome {
-                self.findings.add(path(id), error.to_string(), &helps(id));
+                self.find(id, error.to_string());
                 self.facts.bad.insert((*id, part.blob.ordinal));
             }
         }
@@ -276,6 +349,11 @@ impl Packs<'_> {
             .extend(bad.into_iter().map(|ordinal| (*id, ordinal)));
         Ok(())
     }
+}
+
+/// True if the object itself is to blame as far as can be told: its bytes, or the disk that they are on.
+pub fn is_about_it(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Io | Kind::Corrupt | Kind::Torn | Kind::Limit)
 }
 
 /// As the storage calls a pack.

@@ -46,13 +46,13 @@ pub struct Ground<'a> {
     pub report: &'a Report,
 }
 
-/// Checks what every snapshot rests on.
+/// Checks what every snapshot rests on. True if every tree could be walked to its ends and was right.
 pub fn check(
     ground: &Ground,
     snapshots: &[StoredSnapshot],
     findings: &mut Findings,
     outcome: &mut CheckOutcome,
-) -> Result<()> {
+) -> Result<bool> {
     let mut trees = Trees {
         repo: ground.repo,
         reader: BlobReader::new(ground.repo, &ground.index.lookup),
@@ -62,6 +62,7 @@ pub fn check(
         runs: HashMap::new(),
         stacks: HashMap::new(),
         long_values: Mutex::new(()),
+        all_right: true,
     };
     for stored in snapshots {
         ground.report.go_on()?;
@@ -70,7 +71,7 @@ pub fn check(
             trees.database(stored, database, findings)?;
         }
     }
-    Ok(())
+    Ok(trees.all_right)
 }
 
 struct Trees<'a> {
@@ -85,6 +86,7 @@ struct Trees<'a> {
     stacks: HashMap<(Option<BlobId>, String), Stack>,
     /// Held while a leaf with long values is read: the memory bound is a multiple of one value, not one per core.
     long_values: Mutex<()>,
+    all_right: bool,
 }
 
 /// A stack whose digest was computed from its records.
@@ -118,7 +120,9 @@ impl Trees<'_> {
         findings: &mut Findings,
     ) -> Result<()> {
         let place = format!("snapshot {} database {}", stored.id.short(), database.name);
+        let mut all_right = true;
         let mut add = |wrong: Wrong| {
+            all_right = false;
             let affects = format!("{place}{}", wrong.keys);
             findings.add_affecting(wrong.object, wrong.what, affects, TREE_HELPS);
         };
@@ -146,6 +150,7 @@ impl Trees<'_> {
         if let Some(tree) = &database.beside {
             self.files(tree)?.into_iter().for_each(&mut add);
         }
+        self.all_right &= all_right;
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! ```
 //! Why nothing is lost is argued in docs/ORDERING.md, section 7. The sweep comes first: it needs no space.
 
+mod audits;
 mod gather;
 pub mod plan;
 pub mod rebase;
@@ -90,6 +91,8 @@ pub struct PruneOutcome {
     pub parity_deleted: u64,
     /// Their bytes.
     pub parity_bytes_deleted: u64,
+    /// Audits that said nothing any more, and are deleted.
+    pub audits_superseded: Vec<ObjectId>,
 }
 
 impl Prune {
@@ -120,6 +123,10 @@ impl Prune {
             }
         }
         self.parity(repo, &mut outcome, report)?;
+        outcome.audits_superseded = match self.dry_run {
+            true => audits::superseded(repo)?,
+            false => audits::drop_superseded(repo, report)?,
+        };
         self.tell_marked(repo, &mut outcome)?;
         Ok(outcome)
     }

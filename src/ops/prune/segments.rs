@@ -11,7 +11,7 @@ use crate::report::Report;
 use crate::storage::{ObjectKind, ObjectName};
 
 /// So many live segments may stand side by side; more are merged.
-const SEGMENTS_MAX: usize = 32;
+const SEGMENTS_MAX: usize = 6;
 
 /// Segments with at least so many entries are not worth merging.
 const LARGE_ENTRIES: usize = SEGMENT_ENTRIES_MAX / 4;

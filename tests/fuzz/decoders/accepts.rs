@@ -25,7 +25,7 @@ use levault::storage::ObjectName;
 
 use super::bounds::{keys, log_records};
 use super::leveldb::{batch_in_pieces, database_records};
-use super::objects::{patch_of, with_checksum};
+use super::objects::{audits_of, patch_of, with_checksum};
 use super::seeds::own_pack;
 
 /// True if the target's decoder takes all of it.
@@ -48,6 +48,7 @@ pub fn accepts(target: &str, data: &[u8]) -> bool {
         "run_node" => Node::decode(data).is_ok(),
         "run_patch" => patch_of(data).is_some_and(|(_, patch)| Patch::decode(patch).is_ok()),
         "bad" => facts::bad::decode(data).is_ok(),
+        "audit" => audits_of(data).next().is_some(),
         "mark" => facts::mark::decode(data).is_ok(),
         "parity" => Parity::open(data).is_ok(),
         "forgotten" => facts::forgetting::decode(data).is_ok(),

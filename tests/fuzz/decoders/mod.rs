@@ -57,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     ("note", note),
     ("mark", mark),
     ("bad", bad),
+    ("audit", audit),
     ("forgotten", forgotten),
     ("parity", parity),
 ];

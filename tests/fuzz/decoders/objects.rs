@@ -89,6 +89,22 @@ pub fn mark(data: &[u8]) {
     }
 }
 
+/// An audit's body, and what follows from it alone.
+pub fn audit(data: &[u8]) {
+    for audit in audits_of(data) {
+        assert_eq!(facts::audit::encode(&audit).expect("own encoding"), data);
+        let mut audits = facts::Audits::of(audit.objects.iter().map(|audited| audited.id));
+        audits.add(ObjectId([1; 32]), &audit);
+        assert!(audits.superseded().is_empty());
+    }
+}
+
+/// What the bytes are an audit of: one of the two ways at most.
+pub(super) fn audits_of(data: &[u8]) -> impl Iterator<Item = facts::Audit> {
+    let ways = [facts::How::Hashed, facts::How::Opened].into_iter();
+    ways.filter_map(move |how| facts::audit::decode(data, how).ok())
+}
+
 /// An inner node.
 pub fn run_node(data: &[u8]) {
     if let Ok(node) = Node::decode(data) {

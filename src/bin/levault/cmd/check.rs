@@ -1,51 +1,170 @@
 //! `check`: findings, each with what hangs on it and what helps.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
 use levault::error::Result;
-use levault::ops::check::{Check, CheckOutcome, Finding, Notice, ReadData};
+use levault::ops::check::{Check, CheckOutcome, Finding, KeylessCheck, Notice, ReadData, VerifiedWithin};
+use levault::repo::Vault;
+use levault::storage::LocalStorage;
 use serde_json::{Value, json};
 
 use super::{Run, usage};
-use crate::advice::Ending;
-use crate::args::CheckArgs;
+use crate::advice::{self, Ending};
 use crate::output::{bytes, size, time, time_exact};
 use crate::progress::watch;
 
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Read and open every stored byte too
+    #[arg(long, conflicts_with_all = ["read_data_subset", "budget", "max_age"])]
+    pub read_data: bool,
+    /// Read a share: n/t (the n-th of t parts), x% or a size like 2G (at random)
+    #[arg(long, value_name = "SUBSET", conflicts_with_all = ["budget", "max_age"])]
+    pub read_data_subset: Option<String>,
+    /// Read what was not read for longest, and begin no pack when this time is over (30m, 2h)
+    #[arg(long, value_name = "TIME", value_parser = super::prune::time)]
+    pub budget: Option<Duration>,
+    /// Read only what was last read so long ago (30d); the report of what was verified goes by it too
+    #[arg(long, value_name = "TIME", value_parser = super::prune::time)]
+    pub max_age: Option<Duration>,
+    /// Only these snapshots (ids, `latest`, `latest~N`) and what they rest on
+    #[arg(long, value_name = "SNAPSHOT", num_args = 1..)]
+    pub snapshots: Vec<String>,
+    /// Ask for no password: hash every object, for whoever stores a repository and must not read it
+    #[arg(long, conflicts_with = "snapshots")]
+    pub keyless: bool,
+}
+
+/// What is reported as verified lately, unless `--max-age` says otherwise.
+const LATELY: Duration = Duration::from_secs(30 * 86_400);
+
 /// Checks, then says what was found; never "done" with an error.
 pub fn run(run: &Run, args: &CheckArgs) -> Result<Ending> {
-    let read = match (&args.read_data_subset, args.read_data) {
-        (Some(words), _) => subset(words)?,
-        (None, true) => ReadData::All,
-        (None, false) => ReadData::None,
-    };
-    let repo = run.open()?;
-    let outcome = watch(run.output, run.report, || Check { read }.run(&repo, run.report))?;
+    let read = read_data(args)?;
+    let outcome = check(run, args, read)?;
     for finding in &outcome.findings {
         tell_finding(run, finding)?;
     }
     for notice in &outcome.notices {
         tell_notice(run, notice)?;
     }
-    run.output.emit(&summary(&outcome))?;
-    run.output.say(format!(
-        "checked {} snapshots, {} packs, {} blobs; read {} of pack data",
-        outcome.snapshots,
-        outcome.packs,
-        outcome.blobs,
-        bytes(outcome.bytes_read)
-    ))?;
+    run.output.emit(&summary(&outcome, args))?;
+    tell(run, args, &outcome)?;
+    match outcome.findings.is_empty() {
+        true => run.output.say("no errors were found").map(|()| Ending::Done),
+        false => {
+            let count = outcome.findings.len();
+            run.output
+                .say(format!("{count} errors were found; {}", advice::FOUND))?;
+            Ok(Ending::CheckFailed)
+        }
+    }
+}
+
+fn check(run: &Run, args: &CheckArgs, read: ReadData) -> Result<CheckOutcome> {
+    if args.keyless {
+        let vault = Vault::open(Arc::new(LocalStorage::open(&run.repository()?)?))?;
+        return watch(run.output, run.report, || {
+            KeylessCheck { read }.run(&vault, run.report)
+        });
+    }
+    let repo = run.open()?;
+    let check = Check { read };
+    if args.snapshots.is_empty() {
+        return watch(run.output, run.report, || check.run(&repo, run.report));
+    }
+    let chosen = args.snapshots.iter().map(|words| repo.select(words));
+    let chosen = chosen.collect::<Result<Vec<_>>>()?;
+    watch(run.output, run.report, || {
+        check.run_for(&repo, &chosen, run.report)
+    })
+}
+
+fn read_data(args: &CheckArgs) -> Result<ReadData> {
+    match (&args.read_data_subset, args.read_data, args.budget, args.max_age) {
+        (Some(words), ..) => subset(words),
+        (None, true, ..) => Ok(ReadData::All),
+        (None, false, None, None) => Ok(ReadData::None),
+        (None, false, budget, age_max) => Ok(ReadData::Stalest { age_max, budget }),
+    }
+}
+
+fn lately(args: &CheckArgs) -> Duration {
+    args.max_age.unwrap_or(LATELY)
+}
+
+fn tell(run: &Run, args: &CheckArgs, outcome: &CheckOutcome) -> Result<()> {
+    let say = |line: String| run.output.say(line);
+    let (snapshots, packs) = (outcome.snapshots, outcome.packs);
+    let read = bytes(outcome.bytes_read);
+    match args.keyless {
+        true => say(format!(
+            "checked {snapshots} snapshots and {packs} packs without a key; read {read} of pack data"
+        ))?,
+        false => say(format!(
+            "checked {snapshots} snapshots, {packs} packs, {} blobs; read {read} of pack data",
+            outcome.blobs
+        ))?,
+    }
+    if !args.snapshots.is_empty() {
+        say("other snapshots, and packs that these do not rest on, were not looked at".into())?;
+    }
     if outcome.forgotten > 0 {
-        run.output.say(format!(
+        say(format!(
             "{} forgotten snapshots were passed over",
             outcome.forgotten
         ))?;
     }
-    match outcome.findings.is_empty() {
-        true => run.output.say("no errors were found").map(|()| Ending::Done),
-        false => {
-            run.output
-                .say(format!("{} errors were found", outcome.findings.len()))?;
-            Ok(Ending::CheckFailed)
-        }
+    if outcome.packs_left > 0 {
+        say(format!(
+            "{} packs are left for the next check with a budget",
+            outcome.packs_left
+        ))?;
+    }
+    verified_lines(args, outcome).into_iter().try_for_each(say)
+}
+
+/// How much was verified lately.
+fn verified_lines(args: &CheckArgs, outcome: &CheckOutcome) -> Vec<String> {
+    let (longest, within) = (lately(args), outcome.verified.within(lately(args)));
+    if within.bytes == 0 {
+        return Vec::new();
+    }
+    let share = |part: u64| percent(part, within.bytes);
+    let mut lines = vec![match args.keyless {
+        true => format!(
+            "within {}, {} % of pack data was hashed and right, by keyless checks",
+            days(longest),
+            share(within.bytes_hashed)
+        ),
+        false => format!(
+            "within {}, {} % of pack data was opened and right; {} % more was only hashed, keyless",
+            days(longest),
+            share(within.bytes_opened),
+            share(within.bytes_hashed)
+        ),
+    }];
+    if let Some(oldest) = within.oldest {
+        lines.push(format!("the oldest of that was read on {}", time(oldest)));
+    }
+    lines
+}
+
+/// Rounded down: what is not all is never called so.
+fn percent(part: u64, of: u64) -> String {
+    let tenths = (u128::from(part) * 1000)
+        .checked_div(u128::from(of))
+        .unwrap_or(1000);
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+fn days(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds % 86_400 == 0 => format!("{} days", seconds / 86_400),
+        seconds if seconds % 3600 == 0 => format!("{} hours", seconds / 3600),
+        seconds => format!("{seconds} seconds"),
     }
 }
 
@@ -87,11 +206,13 @@ fn finding_json(finding: &Finding) -> Value {
         "affects": finding.affects, "helps": finding.helps})
 }
 
-fn summary(outcome: &CheckOutcome) -> Value {
+fn summary(outcome: &CheckOutcome, args: &CheckArgs) -> Value {
     json!({
         "message_type": "summary",
         "num_errors": outcome.findings.len(),
         "num_notices": outcome.notices.len(),
+        "keyless": args.keyless,
+        "is_whole": args.snapshots.is_empty(),
         "snapshots": outcome.snapshots,
         "forgotten": outcome.forgotten,
         "packs": outcome.packs,
@@ -99,6 +220,19 @@ fn summary(outcome: &CheckOutcome) -> Value {
         "bytes_read": outcome.bytes_read,
         "packs_read": outcome.packs_read,
         "packs_with_parity": outcome.packs_with_parity,
+        "packs_left": outcome.packs_left,
+        "verified": verified_json(outcome.verified.within(lately(args)), lately(args)),
+    })
+}
+
+fn verified_json(within: VerifiedWithin, longest: Duration) -> Value {
+    json!({
+        "max_age_seconds": longest.as_secs(),
+        "total_bytes": within.bytes,
+        "bytes_opened": within.bytes_opened,
+        "bytes_hashed_only": within.bytes_hashed,
+        "packs_unverified": within.packs_unverified,
+        "oldest": within.oldest.map(time_exact),
     })
 }
 
@@ -134,6 +268,14 @@ fn subset(words: &str) -> Result<ReadData> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_rounded_down_and_times_read_as_people_say_them() {
+        assert_eq!(percent(999_999, 1_000_000), "99.9");
+        assert_eq!((percent(5, 5), percent(0, 0)), ("100.0".into(), "100.0".into()));
+        assert_eq!(days(LATELY), "30 days");
+        assert_eq!(days(Duration::from_secs(7200)), "2 hours");
+    }
 
     #[test]
     fn subsets_are_parts_shares_or_sizes() {

@@ -2,7 +2,7 @@
 
 mod backup;
 mod capture;
-mod check;
+pub mod check;
 mod diff;
 mod find;
 mod forget;

@@ -112,6 +112,7 @@ fn tell(run: &Run, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -
         "bytes_before": plan.bytes_before,
         "bytes_used": plan.bytes_used,
         "bytes_unused_after": plan.bytes_unused_after,
+        "audits_deleted": outcome.audits_superseded.len(),
         "packs_marked": outcome.packs_marked,
         "bytes_marked": outcome.bytes_marked,
         "parity_deleted": outcome.parity_deleted,
@@ -196,7 +197,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A time: `72h`, `3d`, `0`.
-fn time(text: &str) -> Result<Duration, String> {
+pub fn time(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "" if digits == "0" => 0,

@@ -1,0 +1,211 @@
+//! Every object that is no pack: its name is the hash of its bytes, and what lies in the clear is as it must be.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use crate::envelope::{Header, KeyScheme, ObjectClass, check_name, parse_clear, parse_one};
+use crate::error::{Act, Kind, Result};
+use crate::facts::mark;
+use crate::id::ObjectId;
+use crate::index;
+use crate::keys::Slot;
+use crate::keys::ring::StoredRing;
+use crate::limits::{KEY_OBJECT_BYTES_MAX, OBJECT_BYTES_MAX, PARITY_BYTES_MAX};
+use crate::repo::{Vault, keyless};
+use crate::report::Report;
+use crate::storage::{ObjectKind, ObjectName};
+
+use super::super::findings::Findings;
+use super::super::{CheckOutcome, Notice};
+use super::config::Ring;
+use super::on_threads;
+
+/// What to do about a damaged object.
+const FROM_A_COPY: &str =
+    "bring it back from another copy of the repository (names are hashes: any equal copy will do)";
+
+/// Kinds named by their content, but packs. (Leases and probes have random names, and are gone soon.)
+const KINDS: [ObjectKind; 11] = [
+    ObjectKind::Slot,
+    ObjectKind::Keyring,
+    ObjectKind::Snapshot,
+    ObjectKind::Forgotten,
+    ObjectKind::Note,
+    ObjectKind::Bad,
+    ObjectKind::Mark,
+    ObjectKind::Wal,
+    ObjectKind::Parity,
+    ObjectKind::Audit,
+    ObjectKind::Index,
+];
+
+/// What lies in the clear, and other things are held to.
+#[derive(Default)]
+pub struct Seen {
+    pub rings: HashMap<ObjectId, Ring>,
+    /// Packs that are to go.
+    pub marked: HashSet<ObjectId>,
+    pub segments: Segments,
+}
+
+/// What index segments say of packs.
+#[derive(Default)]
+pub struct Segments {
+    packs: HashMap<ObjectId, HashMap<ObjectId, u64>>,
+    replaced: HashSet<ObjectId>,
+}
+
+impl Segments {
+    /// Packs with their lengths, by those that nothing replaces.
+    pub fn packs(&self) -> HashMap<ObjectId, u64> {
+        let live = self.packs.iter().filter(|(id, _)| !self.replaced.contains(*id));
+        live.flat_map(|(_, packs)| packs)
+            .map(|(id, len)| (*id, *len))
+            .collect()
+    }
+
+    fn take(&mut self, id: ObjectId, clear: &[u8]) -> Result<()> {
+        let (packs, supersedes, _) = index::decode_header(clear)?;
+        let packs = packs.into_iter().map(|pack| (pack.pack, pack.len));
+        self.packs.insert(id, packs.collect());
+        self.replaced.extend(supersedes);
+        Ok(())
+    }
+}
+
+/// Reads all of them. The index comes last, so that what it names was stored before packs are listed.
+pub fn check(
+    vault: &Vault,
+    findings: &mut Findings,
+    outcome: &mut CheckOutcome,
+    report: &Report,
+) -> Result<Seen> {
+    let seen = Mutex::new((Seen::default(), findings, outcome));
+    for kind in KINDS {
+        let listed = vault
+            .storage()
+            .list(kind)
+            .act(|| format!("list {}", kind.folder()))?;
+        if kind == ObjectKind::Snapshot {
+            lock(&seen).2.snapshots = listed.len() as u64;
+        }
+        let left = Mutex::new(listed.into_iter());
+        let next = || report.go_on().map(|()| lock(&left).next());
+        on_threads(&next, &|listed| {
+            let taken = take(vault, listed.name, &mut |bytes| {
+                let (seen, ..) = &mut *lock(&seen);
+                clear(seen, listed.name, bytes)
+            });
+            tell(taken, listed.name, &mut lock(&seen))
+        })?;
+    }
+    Ok(into_inner(seen).0)
+}
+
+/// The segments once more: what a sweep replaced meanwhile does not count.
+pub fn segments(vault: &Vault) -> Result<Segments> {
+    let mut segments = Segments::default();
+    for listed in vault.storage().list(ObjectKind::Index).act(|| "list the index")? {
+        let taken = take(vault, listed.name, &mut |bytes| {
+            segments.take(listed.name.id, parse_one(ObjectClass::Index, bytes)?.clear)
+        });
+        match taken {
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(segments)
+}
+
+fn take(vault: &Vault, name: ObjectName, parse: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let bytes = vault.storage().get(name, bytes_max(name.kind))?;
+    check_name(&name.id, &bytes)?;
+    parse(&bytes)
+}
+
+type Told<'t> = (Seen, &'t mut Findings, &'t mut CheckOutcome);
+
+fn tell(taken: Result<()>, name: ObjectName, (_, findings, outcome): &mut Told) -> Result<()> {
+    match taken {
+        Ok(()) => {}
+        Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+        // Deleted by a prune since it was listed.
+        Err(error) if error.kind() == Kind::NotFound => {}
+        Err(error) if error.kind() == Kind::TooNew => outcome.notices.push(Notice {
+            object: name.path(),
+            what: error.to_string(),
+            since: None,
+            helps: "its bytes are those that were stored; what it says is for a later levault".into(),
+        }),
+        Err(error) => findings.add(name.path(), error.to_string(), FROM_A_COPY),
+    }
+    Ok(())
+}
+
+fn bytes_max(kind: ObjectKind) -> u64 {
+    match kind {
+        ObjectKind::Slot | ObjectKind::Keyring => KEY_OBJECT_BYTES_MAX,
+        ObjectKind::Parity => PARITY_BYTES_MAX,
+        _ => OBJECT_BYTES_MAX,
+    }
+}
+
+/// Header and clear part, by kind.
+fn clear(seen: &mut Seen, name: ObjectName, bytes: &[u8]) -> Result<()> {
+    let Some(class) = class_of(name.kind) else {
+        return Ok(());
+    };
+    Header::decode(bytes)?.expect(class)?;
+    match name.kind {
+        ObjectKind::Slot => Slot::decode(bytes).map(drop),
+        ObjectKind::Keyring => {
+            let clear = StoredRing::parse(bytes)?.clear;
+            let ring = Ring {
+                generation: clear.generation,
+                predecessor: clear.predecessor,
+                repository: clear.repository,
+            };
+            seen.rings.insert(name.id, ring);
+            Ok(())
+        }
+        ObjectKind::Mark => {
+            let mark = mark::decode(parse_one(class, bytes)?.clear)?;
+            seen.marked
+                .extend(mark.packs.into_iter().map(|marked| marked.pack));
+            Ok(())
+        }
+        ObjectKind::Index => seen.segments.take(name.id, parse_one(class, bytes)?.clear),
+        ObjectKind::Parity => parse_clear(class, bytes).map(drop),
+        ObjectKind::Audit if parse_clear(class, bytes)?.0.scheme == KeyScheme::Clear => {
+            keyless(bytes).map(drop)
+        }
+        _ => parse_one(class, bytes).map(drop),
+    }
+}
+
+/// What the objects of a kind are; `None` for those that are not looked into.
+pub fn class_of(kind: ObjectKind) -> Option<ObjectClass> {
+    Some(match kind {
+        ObjectKind::Slot => ObjectClass::Slot,
+        ObjectKind::Keyring => ObjectClass::Keyring,
+        ObjectKind::Pack => ObjectClass::Pack,
+        ObjectKind::Index => ObjectClass::Index,
+        ObjectKind::Snapshot => ObjectClass::Snapshot,
+        ObjectKind::Forgotten => ObjectClass::Forgotten,
+        ObjectKind::Note => ObjectClass::Note,
+        ObjectKind::Bad => ObjectClass::Bad,
+        ObjectKind::Mark => ObjectClass::Mark,
+        ObjectKind::Wal => ObjectClass::Wal,
+        ObjectKind::Parity => ObjectClass::Parity,
+        ObjectKind::Audit => ObjectClass::Audit,
+        ObjectKind::Config | ObjectKind::ConfigCopy | ObjectKind::Lease | ObjectKind::Probe => return None,
+    })
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub fn into_inner<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}

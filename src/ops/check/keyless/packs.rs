@@ -1,0 +1,191 @@
+//! Packs without a key: there, of the size that the index says, and by their age also hashed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+
+use crate::envelope::{Header, ObjectClass, check_name};
+use crate::error::{Act, Kind, Result};
+use crate::facts::{Audits, Found, How};
+use crate::id::ObjectId;
+use crate::limits::PACK_STORED_BYTES_MAX;
+use crate::repo::Vault;
+use crate::report::Report;
+use crate::storage::{Listed, ObjectKind, ObjectName};
+
+use super::super::findings::Findings;
+use super::super::packs::{IS_MISSING, is_about_it, path};
+use super::super::record::Record;
+use super::super::stalest::{PackAge, Progress};
+use super::super::verified::Verified;
+use super::super::{CheckOutcome, Notice, ReadData, choose};
+use super::objects::{Seen, into_inner, lock, segments};
+use super::on_threads;
+
+/// What to do about a pack that is not there, for who cannot know what needs it.
+const MISSING_HELPS: &str = "check with the password, which tells whether a snapshot needs it; if so, bring it back from \
+    another copy of the repository";
+
+/// What to do about a damaged pack, for who holds no key.
+const PACK_HELPS: &str = "bring it back from another copy of the repository, or run `levault repair heal`, which needs no \
+    password, if it has parity; else the owner's `levault repair packs`";
+
+/// What to do about packs that were damaged the last time.
+const AGAIN_HELPS: &str = "check --keyless with --read-data, or with a larger --budget: it is read first";
+
+/// All packs by listing and index, and the contents of those that `read` chooses.
+pub fn check(
+    vault: &Vault,
+    seen: &Seen,
+    read: ReadData,
+    findings: &mut Findings,
+    outcome: &mut CheckOutcome,
+    report: &Report,
+) -> Result<()> {
+    let listed = vault.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+    outcome.packs = listed.len() as u64;
+    sizes(vault, seen, &listed, findings, outcome)?;
+    let stored = vault.audits(listed.iter().map(|pack| pack.name.id))?;
+    for unread in stored.unread.iter().filter(|unread| unread.kind == Kind::Limit) {
+        outcome.notices.push(Notice {
+            object: ObjectName::new(ObjectKind::Audit, unread.id).path(),
+            what: unread.what.clone(),
+            since: None,
+            helps: "nothing, if all clocks are right; what it says does not count".into(),
+        });
+    }
+    let audits = contents(vault, &listed, stored.audits, read, findings, outcome, report)?;
+    outcome.verified = Verified::of(&listed, &audits, vault.clock().now());
+    Ok(())
+}
+
+/// Every pack that the index names is there. The index is looked at once more for one that is not: a sweep replaces the
+/// segments first.
+fn sizes(
+    vault: &Vault,
+    seen: &Seen,
+    listed: &[Listed],
+    findings: &mut Findings,
+    outcome: &mut CheckOutcome,
+) -> Result<()> {
+    let there: HashMap<_, _> = listed.iter().map(|pack| (pack.name.id, pack.len)).collect();
+    let mut missing = Vec::new();
+    for (id, len) in seen.segments.packs() {
+        match there.get(&id) {
+            Some(stored) if *stored == len => {}
+            Some(stored) => findings.add(
+                path(&id),
+                format!("{stored} bytes long, {len} indexed"),
+                PACK_HELPS,
+            ),
+            None => missing.push(id),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let still = segments(vault)?.packs();
+    missing.sort_unstable();
+    for id in missing.iter().filter(|id| still.contains_key(*id)) {
+        match seen.marked.contains(id) {
+            false => findings.add(path(id), IS_MISSING, MISSING_HELPS),
+            true => outcome.notices.push(Notice {
+                object: path(id),
+                what: "is missing, and was marked to go".into(),
+                since: None,
+                helps: "the next prune drops the entries".into(),
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// What reading leads to, shared by the threads.
+struct Reading<'a, 's> {
+    progress: Progress,
+    record: Record<'s>,
+    read: HashSet<ObjectId>,
+    findings: &'a mut Findings,
+    outcome: &'a mut CheckOutcome,
+}
+
+fn contents(
+    vault: &Vault,
+    listed: &[Listed],
+    audits: Audits,
+    read: ReadData,
+    findings: &mut Findings,
+    outcome: &mut CheckOutcome,
+    report: &Report,
+) -> Result<Audits> {
+    let clock = vault.clock();
+    let plan = choose::plan(&ages(listed, &audits), read, clock.now());
+    report.bytes_total.add(plan.bytes());
+    let store = |audit: &_| vault.put_audit(audit);
+    let reading = Mutex::new(Reading {
+        progress: Progress::new(plan, read.budget(), clock.now()),
+        record: Record::new(audits, How::Hashed, clock.now(), &store),
+        read: HashSet::new(),
+        findings,
+        outcome,
+    });
+    let next = || {
+        report.go_on()?;
+        let now = clock.now();
+        Ok(lock(&reading).progress.next(now).map(|pack| (pack, now)))
+    };
+    let ended = on_threads(&next, &|(pack, begun)| {
+        let right = is_right(vault, &pack);
+        let mut reading = lock(&reading);
+        report.bytes_done.add(pack.len);
+        reading.outcome.packs_read += 1;
+        reading.outcome.bytes_read += pack.len;
+        reading.read.insert(pack.id);
+        let found = match right {
+            Ok(()) => Found::Right,
+            // Swept since it was listed, or lost: the index tells next time.
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => {
+                let (object, what) = (path(&pack.id), error.to_string());
+                reading.findings.add(object, what, PACK_HELPS);
+                match is_about_it(&error) {
+                    true => Found::Wrong,
+                    false => return Ok(()),
+                }
+            }
+        };
+        reading.record.note(pack.id, found, begun);
+        reading.record.store_from_time_to_time(clock.now());
+        Ok(())
+    });
+    let reading = into_inner(reading);
+    reading.outcome.packs_left = reading.progress.left().count() as u64;
+    let audits = reading.record.finish(&mut reading.outcome.notices);
+    ended?;
+    for pack in listed.iter().filter(|pack| !reading.read.contains(&pack.name.id)) {
+        let last = audits.last(How::Hashed, &pack.name.id);
+        if last.is_some_and(|last| last.found == Found::Wrong) {
+            let what = "was not right when it was last read, and was not read again this time";
+            reading.findings.add(path(&pack.name.id), what, AGAIN_HELPS);
+        }
+    }
+    Ok(audits)
+}
+
+fn ages(listed: &[Listed], audits: &Audits) -> Vec<PackAge> {
+    let age = |listed: &Listed| PackAge {
+        id: listed.name.id,
+        len: listed.len,
+        last: audits
+            .last(How::Hashed, &listed.name.id)
+            .map(|last| (last.when, last.found)),
+    };
+    listed.iter().map(age).collect()
+}
+
+fn is_right(vault: &Vault, pack: &PackAge) -> Result<()> {
+    let name = ObjectName::new(ObjectKind::Pack, pack.id);
+    let bytes = vault.storage().get(name, PACK_STORED_BYTES_MAX)?;
+    check_name(&pack.id, &bytes)?;
+    Header::decode(&bytes)?.expect(ObjectClass::Pack)
+}
