@@ -6,6 +6,7 @@ mod blobs;
 pub mod capture;
 pub mod check;
 mod closure;
+pub mod copy;
 pub mod diff;
 mod digests;
 pub mod find;

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod copy;
 mod retention;
 
+pub use copy::{CopyArgs, InitArgs, SourceArgs};
 pub use retention::{ForgetArgs, PolicyArgs, TagArgs, TheseArgs, UndeleteArgs};
 
 /// Deduplicated, encrypted, verifiable backups of LevelDB databases.
@@ -122,6 +124,9 @@ pub enum Verb {
     Undelete(UndeleteArgs),
     /// Give snapshots other tags
     Tag(TagArgs),
+    /// Copy snapshots that are missing from another repository into this one; nothing is deleted
+    #[command(alias = "sync")]
+    Copy(Box<CopyArgs>),
     /// Keep snapshots whatever a policy says
     Protect(TheseArgs),
     /// Let policies forget them again
