@@ -19,6 +19,7 @@ pub mod read;
 mod recent;
 pub mod remark;
 pub mod repair;
+pub mod rescue;
 pub mod restore;
 pub mod selection;
 pub mod series;

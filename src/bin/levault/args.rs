@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod copy;
 mod retention;
 
-pub use copy::{CopyArgs, InitArgs, SourceArgs};
+pub use copy::{CopyArgs, InitArgs, RescueArgs, SourceArgs};
 pub use retention::{ForgetArgs, PolicyArgs, TagArgs, TheseArgs, UndeleteArgs};
 
 /// Deduplicated, encrypted, verifiable backups of LevelDB databases.
@@ -117,6 +117,8 @@ pub enum Verb {
     /// Bring a snapshot's databases back
     #[command(alias = "extract")]
     Restore(RestoreArgs),
+    /// Rebuild a damaged database from its good files and the newest good snapshot of what they lost
+    Rescue(RescueArgs),
     /// Let go of snapshots, by a policy or by name; nothing is deleted, and `undelete` brings them back
     #[command(alias = "delete")]
     Forget(Box<ForgetArgs>),

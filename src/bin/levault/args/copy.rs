@@ -1,4 +1,4 @@
-//! Words for the second repository, and for what is copied out of it.
+//! Words for a second place: the repository that is copied from, the database that is rescued to.
 
 use std::path::PathBuf;
 
@@ -50,4 +50,26 @@ pub struct InitArgs {
     /// Cut chunks where the repository named by --from-repo does, so that both share what is copied and what is backed up
     #[arg(long)]
     pub copy_chunker_params: bool,
+}
+
+#[derive(Args)]
+pub struct RescueArgs {
+    /// The damaged LevelDB directory, closed; it is only read
+    #[arg(value_name = "DB")]
+    pub directory: PathBuf,
+    /// Where the new database goes: absent or an empty directory
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Only this snapshot supplies what is lost (default: the newest that is good there)
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub snapshot: Option<String>,
+    /// The database's name in the snapshots (default: the one that was saved at this path)
+    #[arg(long, value_name = "NAME")]
+    pub db: Option<String>,
+    /// Also keep records that may be stale where no snapshot has better ones
+    #[arg(long)]
+    pub with_uncertain: bool,
+    /// Write it; without this everything is read and told, and nothing written
+    #[arg(long)]
+    pub apply: bool,
 }

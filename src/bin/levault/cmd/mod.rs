@@ -16,6 +16,7 @@ pub mod prune;
 mod read;
 mod remark;
 pub mod repair;
+mod rescue;
 mod restore;
 mod select;
 mod snapshots;
@@ -65,6 +66,7 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::History(args) => history::run(&run, &args),
         Verb::Find(args) => find::run(&run, &args),
         Verb::Restore(args) => restore::run(&run, &args),
+        Verb::Rescue(args) => rescue::run(&run, &args),
         Verb::Forget(args) => forget::run(&run, &args),
         Verb::Undelete(args) => undelete::run(&run, &args),
         Verb::Copy(args) => copy::run(&run, &args),
