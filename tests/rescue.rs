@@ -42,12 +42,12 @@ fn record(i: u32, salt: u32) -> (Vec<u8>, Vec<u8>) {
 /// Puts, overwrites and deletions behind the snapshot.
 fn later() -> Vec<Change> {
     let overwritten = (0..400)
-        .map(|i| record(i * 9, 1))
+        .map(|i| record(i * 37, 1))
         .map(|(key, value)| (key, Some(value)));
-    let new = (9000..9200)
+    let new = (20000..20200)
         .map(|i| record(i, 2))
         .map(|(key, value)| (key, Some(value)));
-    let deleted = (0..300).map(|i| (common::key(i * 11 + 5), None));
+    let deleted = (0..300).map(|i| (common::key(i * 41 + 5), None));
     overwritten.chain(new).chain(deleted).collect()
 }
 
@@ -307,7 +307,7 @@ fn writes_that_a_log_lost_are_told_and_all_others_are_there() {
 #[test]
 fn a_suspect_snapshot_and_one_that_lacks_its_data_are_passed_over_for_an_older_one() {
     let Some(mut scene) = Scene::new(&[]) else { return };
-    let mut suspect = |scene: &mut Scene| {
+    let suspect = |scene: &mut Scene| {
         scene.oracle.write(
             &scene.db(),
             &Scene::options(),

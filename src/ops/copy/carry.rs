@@ -122,8 +122,11 @@ impl<'a> Carrier<'a> {
                 parents: BTreeSet::from([copied.id]),
                 is_new: false,
             };
-            let lineage = lineage(&source.snapshot, from);
-            self.grounds.insert(lineage, Rc::new(ground));
+            // Where a prune stored one of the two anew, an older pair is of more use.
+            if ground.is_alike() {
+                let lineage = lineage(&source.snapshot, from);
+                self.grounds.insert(lineage, Rc::new(ground));
+            }
         }
     }
 
@@ -278,11 +281,17 @@ impl<'a> Carrier<'a> {
         let copied = self.run(run, is_base, twins);
         if let (Err(error), Some(id)) = (&copied, id)
             && self.is_of_source(error)
-            && error.kind() != Kind::NotFound
         {
             self.lacking.insert(id, error.to_string());
         }
         copied
+    }
+}
+
+impl Ground {
+    /// False for two stacks of which one cannot be the other's copy.
+    fn is_alike(&self) -> bool {
+        Databases::of(self).is_none_or(|both| both.from.is_physical() || both.stacks(both.from).is_some())
     }
 }
 

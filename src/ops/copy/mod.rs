@@ -152,7 +152,7 @@ impl Copy {
     ) -> Result<()> {
         let (source, there) = (Known::load(from, report)?, Known::load(to, report)?);
         let plan = self.plan(from, &source, to, &there)?;
-        outcome.there = plan.there - outcome.copied.len();
+        outcome.there = plan.there.saturating_sub(outcome.copied.len());
         outcome.unreadable.clone_from(&source.catalog.unreadable);
         outcome.refused.clear();
         outcome.notes += remarks::catch_up(to, &plan, &source.notes, &there.notes)?;
@@ -166,6 +166,7 @@ impl Copy {
         let mut shipment = Shipment {
             carrier: Carrier::start(from, &reader, &recent, to, report)?,
             source: &source,
+            there: &there.catalog,
             to,
             report,
             successor: there.catalog.successor(),
@@ -196,6 +197,8 @@ impl Copy {
 struct Shipment<'a, 'o> {
     carrier: Carrier<'a>,
     source: &'a Known,
+    /// The destination, as it was listed.
+    there: &'a Catalog,
     to: &'a Repo,
     report: &'a Report,
     /// Counter of the destination's next snapshot, and the one it follows.
@@ -249,6 +252,7 @@ impl Shipment<'_, '_> {
             let rests_on = RestsOn {
                 packs: packs.clone(),
                 parents: carried.parents.into_iter().collect(),
+                seen: self.there,
             };
             let (counter, previous) = self.successor;
             let snapshot = Snapshot {

@@ -46,7 +46,7 @@ impl Words {
             match said {
                 Said::Pin | Said::Unpin => drop(words.pins.insert(*id)),
                 Said::Suspect(_) | Said::Cleared(_) => drop(words.doubts.insert(*id)),
-                Said::Tags(_) | Said::Undelete => {}
+                Said::Tags(_) | Said::Undelete | Said::Rebased(_) => {}
             }
         }
         words

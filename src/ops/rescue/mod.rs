@@ -155,6 +155,10 @@ impl Rescue {
     /// no snapshot of it; [`Kind::Usage`] if its records cannot be told; and those of the target.
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<RescueOutcome> {
         refuse_held(&self.directory)?;
+        if whole(&self.output)?.starts_with(whole(&self.directory)?) {
+            let what = "the new database would stand inside the damaged one, which is only read";
+            return Err(Error::new(Kind::Usage, what));
+        }
         check_free(&self.output)?;
         let catalog = repo.catalog()?;
         let notes = repo.notes()?.standing();
