@@ -57,11 +57,18 @@ impl Scene {
         let mut oracle = Oracle::start()?;
         let dir = tempfile::tempdir().unwrap();
         let db = dir.path().join("db");
-        let first = (0..4000)
+        let puts: Vec<_> = (0..16000)
             .map(|i| record(i, 0))
-            .map(|(key, value)| (key, Some(value)));
-        let first = [Operation::Batch(first.collect()), Operation::Compact];
-        oracle.write(&db, &Self::options(), &first);
+            .map(|(key, value)| (key, Some(value)))
+            .collect();
+        let mut first: Vec<_> = puts
+            .chunks(500)
+            .map(|some| Operation::Batch(some.to_vec()))
+            .collect();
+        first.push(Operation::Compact);
+        let small =
+            json!({"create_if_missing": true, "max_file_size": 1 << 20, "write_buffer_size": 1 << 18});
+        oracle.write(&db, &small, &first);
         let mut then = Model::new();
         apply(&mut then, &first);
         let repo = common::create(Arc::new(MemoryStorage::default())).unwrap();

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod copy;
+mod pins;
 mod retention;
 
 pub use copy::{CopyArgs, InitArgs, RescueArgs, SourceArgs};
+pub use pins::{PinsArgs, PinsVerb};
 pub use retention::{ForgetArgs, PolicyArgs, TagArgs, TheseArgs, UndeleteArgs};
 
 /// Deduplicated, encrypted, verifiable backups of LevelDB databases.
@@ -446,29 +448,6 @@ pub struct StatsArgs {
     /// Only this snapshot
     #[arg(value_name = "SNAPSHOT")]
     pub snapshot: Option<String>,
-}
-
-#[derive(Args)]
-pub struct PinsArgs {
-    #[command(subcommand)]
-    pub verb: PinsVerb,
-}
-
-#[derive(Subcommand)]
-pub enum PinsVerb {
-    /// List what is kept beside these databases
-    List(PinsOf),
-    /// Remove it: the next backup reads everything
-    Drop(PinsOf),
-    /// Remove what belongs to databases that are gone, and what no backup can use
-    Gc(PinsOf),
-}
-
-#[derive(Args)]
-pub struct PinsOf {
-    /// LevelDB directories, also such that are gone
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
 }
 
 #[derive(Args)]
