@@ -254,6 +254,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_lost_is_told_after_the_scan_is_past_it() {
+        let mut findings = Findings::default();
+        assert!(findings.lost().is_nothing());
+        findings.lose(rank(1, 7), lost(b"b", b"d"));
+        findings.lose(rank(1, 7), lost(b"d", b"f"));
+        findings.lose(rank(2, 9), lost(b"a", b"c"));
+        assert!(findings.is_certain(&Comparator::Bytewise, b"z", rank(3, 1), 5) && findings.all_certain());
+        let range = |smallest: &[u8], largest: &[u8]| (smallest.to_vec(), largest.to_vec());
+        assert_eq!(findings.lost().ranges, [range(b"b", b"f"), range(b"a", b"c")]);
+        findings.lose_below(7);
+        assert_eq!(findings.lost().below, 7);
+        for _ in 0..LOST_RANGES_MAX {
+            findings.lose(rank(1, 7), lost(b"x", b"y"));
+        }
+        assert_eq!(
+            findings.lost().below,
+            u64::MAX,
+            "more than can be told one by one"
+        );
+    }
+
+    #[test]
     fn bad_blocks_side_by_side_are_one_finding() {
         let mut findings = Findings::default();
         findings.lose(rank(1, 7), lost(b"b", b"d"));

@@ -78,51 +78,100 @@ impl<F: Fn() + Send + Sync> Storage for AtCall<F> {
 
 const HOUR: i64 = 3600 * 1_000_000_000;
 
-/// Copies that were forgotten: their packs are nobody's, a new copy counts on them, a prune lets them go.
+/// What is in the destination when the copy begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum There {
+    /// Copies that were forgotten: their packs are nobody's, and a new copy counts on them.
+    Forgotten,
+    /// The snapshot before, whose runs a new copy takes over; it is forgotten meanwhile.
+    Parent,
+}
+
+/// At any call of the destination three days pass, in which others back up, forget, and prune through.
 #[test]
-fn a_backup_and_a_prune_in_the_destination_at_any_call_cost_nothing() {
+fn whatever_a_destination_loses_meanwhile_no_copy_rests_on() {
     let source = Source::new(2);
-    let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
-    let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
-    let to = common::create(storage.clone()).unwrap().by_clock(clock.clone());
-    copy(&source.repo, &to).unwrap();
-    ids(&to).into_iter().for_each(|id| common::forget(&to, id));
-    clock.advance(24 * HOUR);
-    let other = source.dir.path().join("other");
-    common::fill(&other, 500, 100);
-    let mut marked = 0;
-    for call in 1.. {
-        let storage = Arc::new(storage.snapshot());
-        let to = to.over(storage.clone());
-        let beside = to.clone();
-        let backup = Backup {
-            pinning: levault::ops::backup::Pinning::None,
-            ..Backup::new(vec![other.clone()])
-        };
-        let meanwhile = Arc::new(AtCall {
-            inner: storage,
-            at: call,
-            calls: AtomicU64::new(0),
-            act: move || {
-                backup.run(&beside, &Report::default()).unwrap();
-                Prune::default().run(&beside, &Report::default()).unwrap();
+    for there in [There::Forgotten, There::Parent] {
+        let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
+        let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
+        let to = common::create(storage.clone()).unwrap().by_clock(clock.clone());
+        let before = Copy {
+            snapshots: match there {
+                There::Forgotten => vec![],
+                There::Parent => vec!["latest~1".into()],
             },
-        });
-        let outcome = copy(&source.repo, &to.over(meanwhile.clone())).unwrap();
-        assert_eq!(outcome.copied.len(), 2, "call {call}");
-        marked += to.storage().list(ObjectKind::Mark).unwrap().len();
-        clock.advance(73 * HOUR);
-        Prune::default().run(&to, &Report::default()).unwrap();
-        for (copied, state) in outcome.copied.iter().zip(&source.states) {
-            assert!(
-                common::records(&to, &copied.to.to_hex()).unwrap() == *state,
-                "call {call}"
-            );
+            ..Copy::default()
+        };
+        before
+            .run(&source.repo, &to, &Report::default(), &mut |_| ())
+            .unwrap();
+        if there == There::Forgotten {
+            ids(&to).into_iter().for_each(|id| common::forget(&to, id));
         }
-        clean(&to);
-        if meanwhile.calls.load(Ordering::SeqCst) < call {
-            assert!(marked > 0);
-            return;
+        clock.advance(24 * HOUR);
+        let other = source.dir.path().join(format!("{there:?}"));
+        common::fill(&other, 500, 100);
+        let mut begun_again = 0;
+        for call in 1.. {
+            let (notices, calls) = at_call(&source, &to, &storage, &clock, &other, call);
+            begun_again += notices;
+            if calls < call {
+                break;
+            }
         }
+        assert!(begun_again > 3, "{there:?}: {begun_again}");
     }
+}
+
+/// How often the copy began again, and how many calls it made.
+fn at_call(
+    source: &Source,
+    to: &Repo,
+    storage: &MemoryStorage,
+    clock: &Arc<ManualClock>,
+    other: &std::path::Path,
+    call: u64,
+) -> (usize, u64) {
+    let storage = Arc::new(storage.snapshot());
+    let to = to.over(storage.clone());
+    let (beside, later) = (to.clone(), Arc::clone(clock));
+    let backup = Backup {
+        pinning: levault::ops::backup::Pinning::None,
+        ..Backup::new(vec![other.to_path_buf()])
+    };
+    let prune = |repo: &Repo| {
+        Prune::default().run(repo, &Report::default()).unwrap();
+    };
+    let meanwhile = Arc::new(AtCall {
+        inner: storage,
+        at: call,
+        calls: AtomicU64::new(0),
+        act: move || {
+            backup.run(&beside, &Report::default()).unwrap();
+            let copies = beside.snapshots().unwrap().into_iter();
+            let copies = copies.filter(|stored| stored.snapshot.original.is_some());
+            copies.for_each(|stored| common::forget(&beside, stored.id));
+            prune(&beside);
+            later.advance(73 * HOUR);
+            prune(&beside);
+        },
+    });
+    let report = Report::default();
+    let mut copied = Vec::new();
+    Copy::default()
+        .run(&source.repo, &to.over(meanwhile.clone()), &report, &mut |one| {
+            copied.push(one)
+        })
+        .unwrap_or_else(|error| panic!("call {call}: {error}"));
+    clock.advance(73 * HOUR);
+    prune(&to);
+    let counting = ids(&to);
+    let here = ids(&source.repo);
+    for one in copied.iter().filter(|one| counting.contains(&one.to)) {
+        let place = here.iter().position(|id| *id == one.from).unwrap();
+        let found = common::records(&to, &one.to.to_hex());
+        assert!(found.unwrap() == source.states[place], "call {call}");
+    }
+    clean(&to);
+    (report.notices().len(), meanwhile.calls.load(Ordering::SeqCst))
 }
