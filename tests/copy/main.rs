@@ -11,6 +11,7 @@ mod support;
 mod cost;
 mod meanwhile;
 mod tool;
+mod trees;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -138,10 +139,14 @@ fn all_snapshots_arrive_with_their_records_and_are_copied_once() {
     );
     holds(&to, &source.states);
     clean(&to);
+    let mut oracle = support::oracle::Oracle::start();
     for (id, model) in ids(&to).iter().zip(&source.states) {
         let target = source.dir.path().join(id.short());
         common::restore(&to, &id.to_hex(), &target).unwrap();
         assert!(common::scan(&target).unwrap() == *model);
+        if let Some(oracle) = &mut oracle {
+            assert!(oracle.dump_strictly(&target) == *model);
+        }
     }
     let before = to.storage().list(ObjectKind::Pack).unwrap();
     let again = copy(&source.repo, &to).unwrap();
