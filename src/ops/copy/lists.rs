@@ -9,7 +9,7 @@ use crate::repo::NewBlob;
 use super::carry::{Carrier, Sink};
 
 /// Bytes of chunks in hand at once.
-const BYTES_AT_ONCE: u64 = 4 << 20;
+const BYTES_AT_ONCE: u64 = 2 << 20;
 
 /// Chunks in hand at once.
 const CHUNKS_AT_ONCE: usize = 256;

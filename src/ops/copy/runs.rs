@@ -18,10 +18,10 @@ use super::digest::{Summing, Sums};
 use super::twin::Twins;
 
 /// Leaves in hand at once ...
-const LEAVES_AT_ONCE: usize = 128;
+const LEAVES_AT_ONCE: usize = 64;
 
 /// ... and bytes of their records: a leaf with long values is alone.
-const BYTES_AT_ONCE: u64 = 8 << 20;
+const BYTES_AT_ONCE: u64 = 3 << 20;
 
 /// Where it is, and its sums if it is a base of which every leaf was read.
 pub type CopiedRun = (Option<Root>, Option<Sums>);
