@@ -25,7 +25,9 @@ fn golden() -> PathBuf {
 
 /// The golden repository, copied to a place that may be written.
 fn opened() -> (Tool, Value) {
-    let tool = Tool { dir: support::memory() };
+    let tool = Tool {
+        dir: support::memory(),
+    };
     copy_tree(&golden().join("repository"), &tool.repository());
     let told = fs::read(golden().join("told.json")).unwrap();
     (tool, serde_json::from_slice(&told).unwrap())
@@ -52,7 +54,9 @@ fn states(tool: &Tool, password: &str) -> Value {
     let listed: Value = serde_json::from_str(&listed).unwrap();
     let state = |snapshot: &Value| {
         let id = snapshot["id"].as_str().unwrap();
-        let stream = as_user(tool, password, &["dump", id, "--format", "raw"]).ok().stdout;
+        let stream = as_user(tool, password, &["dump", id, "--format", "raw"])
+            .ok()
+            .stdout;
         json!({"id": id, "stream": blake3::hash(&stream).to_hex().as_str(), "bytes": stream.len(),
             "tags": snapshot["tags"], "protected": snapshot["protected"], "domain": snapshot["domain"]})
     };
@@ -68,7 +72,10 @@ fn a_repository_of_format_1_opens_checks_and_holds_what_it_held() {
     tool.run(["check", "--keyless", "--read-data"]).ok();
     tool.restore("latest", &tool.path("restored")).ok();
     let forgotten = tool.run(["undelete", "--json"]).ok().text();
-    assert!(forgotten.contains(told["forgotten"].as_str().unwrap()), "{forgotten}");
+    assert!(
+        forgotten.contains(told["forgotten"].as_str().unwrap()),
+        "{forgotten}"
+    );
 }
 
 #[test]
@@ -82,7 +89,10 @@ fn a_repository_of_format_1_goes_on_living() {
     fs::copy(golden().join("credential"), &credential).unwrap();
     let host = |tool: &Tool| {
         let mut command = tool.command();
-        command.arg("--credential").arg(&credential).env("LEVAULT_PASSWORD", HOST);
+        command
+            .arg("--credential")
+            .arg(&credential)
+            .env("LEVAULT_PASSWORD", HOST);
         Ended::of(command.arg("backup").arg(&db))
     };
     host(&tool).ok();
@@ -95,14 +105,18 @@ fn a_repository_of_format_1_goes_on_living() {
 #[test]
 #[ignore = "writes the golden repository anew"]
 fn make() {
-    let tool = Tool { dir: support::memory() };
+    let tool = Tool {
+        dir: support::memory(),
+    };
     tool.run(["init", "--parity", "20%"]).ok();
     let db = tool.path("shop");
     common::fill(&db, 300, 200);
     tool.backup(&db).ok();
     for version in 1..4 {
         let long = common::value(version, 200_000);
-        let mut changes: Vec<_> = (0..20).map(|i| (common::key(i), Some(common::value(i + version, 200)))).collect();
+        let mut changes: Vec<_> = (0..20)
+            .map(|i| (common::key(i), Some(common::value(i + version, 200))))
+            .collect();
         changes.push((common::key(900), Some(long)));
         changes.push((common::key(40 + version), None));
         common::write(&db, &changes);
@@ -113,13 +127,28 @@ fn make() {
     let files = ["other", "host"].map(|name| tool.path(name));
     fs::write(&files[0], OTHER).unwrap();
     fs::write(&files[1], HOST).unwrap();
-    Ended::of(tool.command().args(["key", "add", "--new-password-file"]).arg(&files[0])).ok();
+    Ended::of(
+        tool.command()
+            .args(["key", "add", "--new-password-file"])
+            .arg(&files[0]),
+    )
+    .ok();
     tool.run(["key", "rotate"]).ok();
     let mut host = tool.command();
-    host.args(["key", "add", "--write-only", "--label", "golden", "--new-password-file"]).arg(&files[1]);
+    host.args([
+        "key",
+        "add",
+        "--write-only",
+        "--label",
+        "golden",
+        "--new-password-file",
+    ])
+    .arg(&files[1]);
     Ended::of(host.arg("--output").arg(tool.path("credential"))).ok();
     let mut host = tool.command();
-    host.arg("--credential").arg(tool.path("credential")).env("LEVAULT_PASSWORD", HOST);
+    host.arg("--credential")
+        .arg(tool.path("credential"))
+        .env("LEVAULT_PASSWORD", HOST);
     Ended::of(host.args(["backup", "--no-pins"]).arg(&db)).ok();
     tool.backup(&db).ok();
     let listed: Value = serde_json::from_str(&tool.run(["snapshots", "--json"]).ok().text()).unwrap();
@@ -130,11 +159,17 @@ fn make() {
     tool.run(["check", "--keyless", "--read-data"]).ok();
     let _ = fs::remove_dir_all(golden());
     for (path, bytes) in files_below(&tool.repository()) {
-        let place = golden().join("repository").join(path.strip_prefix(tool.repository()).unwrap());
+        let place = golden()
+            .join("repository")
+            .join(path.strip_prefix(tool.repository()).unwrap());
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::write(place, bytes).unwrap();
     }
     fs::copy(tool.path("credential"), golden().join("credential")).unwrap();
     let told = json!({"snapshots": states(&tool, support::tool::PASSWORD), "forgotten": forgotten});
-    fs::write(golden().join("told.json"), serde_json::to_string_pretty(&told).unwrap() + "\n").unwrap();
+    fs::write(
+        golden().join("told.json"),
+        serde_json::to_string_pretty(&told).unwrap() + "\n",
+    )
+    .unwrap();
 }

@@ -8,7 +8,7 @@ mod copy;
 mod pins;
 mod retention;
 
-pub use copy::{CopyArgs, InitArgs, RescueArgs, SourceArgs};
+pub use copy::{CopyArgs, RescueArgs, SourceArgs};
 pub use pins::{PinsArgs, PinsVerb};
 pub use retention::{ForgetArgs, PolicyArgs, TagArgs, TheseArgs, UndeleteArgs};
 

@@ -12,7 +12,7 @@
 //! answer for the same runs of the next one unread, and a new base is walked side by side with the one before it: no
 //! table of old and new ids is kept, however many blobs there are (docs/decisions/0010-copy.md).
 //!
-//! The order of writes is a backup's, and so is the argument (docs/ORDERING.md, section 10).
+//! The order of writes is a backup's, and so is the argument (docs/ORDERING.md, section 12).
 
 mod carry;
 mod digest;

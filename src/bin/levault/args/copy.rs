@@ -44,15 +44,6 @@ pub struct CopyArgs {
 }
 
 #[derive(Args)]
-pub struct InitArgs {
-    #[command(flatten)]
-    pub source: SourceArgs,
-    /// Cut chunks where the repository named by --from-repo does, so that both share what is copied and what is backed up
-    #[arg(long)]
-    pub copy_chunker_params: bool,
-}
-
-#[derive(Args)]
 pub struct RescueArgs {
     /// The damaged LevelDB directory, closed; it is only read
     #[arg(value_name = "DB")]
