@@ -33,6 +33,7 @@ use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, Catalog, OWN_DOMAIN, Repo, StoredNotes, StoredSnapshot};
 use crate::report::Report;
 use crate::snapshot::Snapshot;
+use crate::storage::ObjectKind;
 
 use carry::{Carried, Carrier};
 pub use plan::{Plan, Step};
@@ -159,27 +160,41 @@ impl Copy {
         if plan.missing == 0 {
             return Ok(());
         }
-        // Behind the snapshots: whatever a listed one needs is in it.
-        let lookup = from.lookup()?;
-        let reader = BlobReader::new(from, &lookup);
-        let recent = Recent::new(&reader);
-        let mut shipment = Shipment {
-            carrier: Carrier::start(from, &reader, &recent, to, report)?,
-            source: &source,
-            there: &there.catalog,
-            to,
-            report,
-            successor: there.catalog.successor(),
-            ready: Vec::new(),
-            begun_at: report.bytes_added.get(),
-            outcome,
-            each,
-        };
-        for step in &plan.steps {
-            shipment.step(step, last)?;
+        // What is noted as bad there may be what a copy would stand on: then nothing is taken over unread.
+        let trusts = to.storage().list(ObjectKind::Bad)?.is_empty();
+        let mut successor = there.catalog.successor();
+        for domain in from.domains()? {
+            let steps = plan.steps.iter().filter(|step| step.domain() == domain);
+            let steps: Vec<_> = steps.collect();
+            if !steps.iter().any(|step| matches!(step, Step::Copy(_))) {
+                continue;
+            }
+            // Behind the snapshots: whatever a listed one needs is in it.
+            let from = from.in_domain(domain)?;
+            let lookup = from.lookup()?;
+            let reader = BlobReader::new(&from, &lookup);
+            let recent = Recent::new(&reader);
+            let mut shipment = Shipment {
+                carrier: Carrier::start(&from, &reader, &recent, to, report)?,
+                source: &source,
+                there: &there.catalog,
+                to,
+                report,
+                trusts,
+                successor,
+                ready: Vec::new(),
+                begun_at: report.bytes_added.get(),
+                outcome: &mut *outcome,
+                each: &mut *each,
+            };
+            for step in steps {
+                shipment.step(step, last)?;
+            }
+            shipment.publish()?;
+            successor = shipment.successor;
+            shipment.carrier.finish()?;
         }
-        shipment.publish()?;
-        shipment.carrier.finish()
+        Ok(())
     }
 
     fn wanted(&self, catalog: &Catalog) -> Result<HashSet<ObjectId>> {
@@ -201,6 +216,8 @@ struct Shipment<'a, 'o> {
     there: &'a Catalog,
     to: &'a Repo,
     report: &'a Report,
+    /// Whether copies that are there can be stood on.
+    trusts: bool,
     /// Counter of the destination's next snapshot, and the one it follows.
     successor: (u64, Option<ObjectId>),
     /// All of these is with the writer, and not yet all of it durable.
@@ -216,7 +233,9 @@ impl Shipment<'_, '_> {
         self.report.go_on()?;
         let stored = match step {
             Step::There { source, copied } => {
-                self.carrier.know(source, copied);
+                if self.trusts {
+                    self.carrier.know(source, copied);
+                }
                 return Ok(());
             }
             Step::Copy(stored) => stored,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::id::{ObjectId, RepositoryId};
+use crate::id::{DomainId, ObjectId, RepositoryId};
 use crate::repo::{Catalog, OWN_DOMAIN, StoredSnapshot};
 use crate::snapshot::Original;
 
@@ -29,6 +29,15 @@ pub enum Step<'k> {
     },
     /// It is to be copied.
     Copy(&'k StoredSnapshot),
+}
+
+impl Step<'_> {
+    /// The dedup domain that the snapshot belongs to in the source.
+    pub fn domain(&self) -> DomainId {
+        match self {
+            Self::There { source, .. } | Self::Copy(source) => source.snapshot.domain,
+        }
+    }
 }
 
 /// A repository's id, and what it has.
