@@ -9,6 +9,7 @@ mod common;
 mod support;
 
 mod cost;
+mod hosts;
 mod meanwhile;
 mod tool;
 mod trees;
