@@ -40,6 +40,19 @@ impl DomainKeys {
         ))
     }
 
+    /// The same domain with another chunker secret. (Only before anything was cut by the old one.)
+    pub(super) fn cutting_as(&self, chunker: &ChunkerSecret) -> Self {
+        Self::assemble(
+            self.id,
+            self.label.clone(),
+            self.id_key.clone(),
+            self.index_key.clone(),
+            chunker.clone(),
+            self.set_digest_key.clone(),
+            self.pre_shared_key.clone(),
+        )
+    }
+
     fn assemble(
         id: DomainId,
         label: String,

@@ -4,8 +4,8 @@ use super::config::{Config, Parameters};
 use super::keyring::{Keyring, SlotEntry};
 use super::slot::{Anchor, OpenedSlot, Password, Slot, SlotCost};
 use crate::clock::UnixNanos;
-use crate::crypto::Entropy;
 use crate::crypto::exchange::Identity;
+use crate::crypto::{ChunkerSecret, Entropy};
 use crate::envelope::object_id;
 use crate::error::Result;
 use crate::id::{ObjectId, RepositoryId};
@@ -33,6 +33,20 @@ pub fn found(
     now: UnixNanos,
     entropy: &mut dyn Entropy,
 ) -> Result<Founding> {
+    found_like(parameters, password, cost, label, now, None, entropy)
+}
+
+/// The same; chunks are cut as by `chunker`, where there is one: another repository's, so that what is cut for one is
+/// cut for both. Nothing else is shared (docs/decisions/0010-copy.md).
+pub fn found_like(
+    parameters: &Parameters,
+    password: &Password,
+    cost: SlotCost,
+    label: &str,
+    now: UnixNanos,
+    chunker: Option<&ChunkerSecret>,
+    entropy: &mut dyn Entropy,
+) -> Result<Founding> {
     let repository = RepositoryId(entropy.salt()?);
     let identity = Identity::random(entropy)?;
     let entry = SlotEntry {
@@ -40,7 +54,10 @@ pub fn found(
         created: now,
         label: label.to_owned(),
     };
-    let keyring = Keyring::first(repository, entry, now, entropy)?;
+    let mut keyring = Keyring::first(repository, entry, now, entropy)?;
+    if let Some(chunker) = chunker {
+        keyring = keyring.cutting_as(chunker)?;
+    }
     let ring_bytes = keyring.seal(entropy)?;
     let anchor = Anchor {
         repository,

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::domain::{DomainKeys, OWNERS, checked_label};
 use crate::clock::UnixNanos;
 use crate::crypto::exchange::{Identity, PublicKey};
-use crate::crypto::{Entropy, EpochKey, PreSharedKey};
+use crate::crypto::{ChunkerSecret, Entropy, EpochKey, PreSharedKey};
 use crate::envelope::{self, Features, Header, KeyScheme, ObjectClass, PartKey};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::{DomainId, EpochId, ObjectId, RepositoryId};
@@ -81,6 +81,13 @@ impl Keyring {
             domains: BTreeMap::from([(DomainId(0), Arc::new(owner))]),
             slots: checked_slots(vec![slot])?,
         })
+    }
+
+    /// A first keyring whose own domain cuts chunks by another repository's secret.
+    pub(super) fn cutting_as(mut self, chunker: &ChunkerSecret) -> Result<Self> {
+        let own = self.domain(DomainId(0))?.cutting_as(chunker);
+        self.domains.insert(DomainId(0), Arc::new(own));
+        Ok(self)
     }
 
     /// The keyring that follows this one, which is stored as `id`, sealed to `slots` and nobody else.

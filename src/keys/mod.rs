@@ -40,7 +40,7 @@ pub use chain::{Chosen, choose};
 pub use config::{Config, CutSizes, Parameters};
 pub use credential::{Credential, SealedCredential, Sent};
 pub use domain::DomainKeys;
-pub use found::{Founding, found};
+pub use found::{Founding, found, found_like};
 pub use holder::Holder;
 pub use keyring::{Epoch, EpochChange, Keyring, Opened, SlotEntry};
 pub use slot::{Anchor, OpenedSlot, Password, Slot, SlotCost};

@@ -22,6 +22,36 @@ use super::comparator::Comparator;
 /// Findings kept one by one; beyond that they are only counted, as a ruined disk makes millions.
 pub const DAMAGE_LISTED_MAX: usize = 1000;
 
+/// Ranges of lost keys kept one by one; beyond that any key may be lost.
+const LOST_RANGES_MAX: usize = 10_000;
+
+/// Where entries may be lost: what somebody who has another copy would look up there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// First and last user keys, both included; in no order, and they may overlap.
+    pub ranges: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Any entry of any key below this sequence number may be lost; 0 for none.
+    pub below: u64,
+    /// The first of those numbers, where the batches around the damage tell; else 0.
+    pub from: u64,
+}
+
+impl Lost {
+    /// True if nothing is.
+    pub fn is_nothing(&self) -> bool {
+        self.ranges.is_empty() && self.below == 0
+    }
+
+    fn add(&mut self, smallest: &[u8], largest: &[u8]) {
+        let is_full = self.ranges.len() == LOST_RANGES_MAX;
+        match self.ranges.last_mut() {
+            Some((_, last)) if last == smallest => *last = largest.to_vec(),
+            _ if is_full => self.below = u64::MAX,
+            _ => self.ranges.push((smallest.to_vec(), largest.to_vec())),
+        }
+    }
+}
+
 /// One thing that could not be read, or is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -82,6 +112,8 @@ pub struct Findings {
     damage: Vec<Damage>,
     unlisted: u64,
     lost: Vec<LostRange>,
+    /// All that was lost so far; `lost` forgets what the scan is past.
+    ever_lost: Lost,
     /// Records below this sequence number may have been overwritten by a lost batch.
     certain_from: u64,
 }
@@ -104,6 +136,8 @@ impl Findings {
 
     /// Lists a finding that lost entries of a table; its key range must be given.
     pub fn lose(&mut self, rank: Rank, damage: Damage) {
+        let keys = [&damage.smallest, &damage.largest].map(|key| key.as_deref().unwrap_or_default());
+        self.ever_lost.add(keys[0], keys[1]);
         self.lost.push(LostRange {
             rank,
             smallest: damage.smallest.clone().unwrap_or_default(),
@@ -113,6 +147,14 @@ impl Findings {
             // Bad blocks side by side are one finding, not thousands.
             Some(last) if adjoin(last, &damage) => last.largest = damage.largest,
             _ => self.list(damage),
+        }
+    }
+
+    /// Where entries were lost.
+    pub fn lost(&self) -> Lost {
+        Lost {
+            below: self.ever_lost.below.max(self.certain_from),
+            ..self.ever_lost.clone()
         }
     }
 
@@ -209,6 +251,28 @@ mod tests {
         findings.lose_below(100);
         let mut certain = |sequence| findings.is_certain(&Comparator::Bytewise, b"k", Rank::LOGS, sequence);
         assert!(!certain(99) && certain(100));
+    }
+
+    #[test]
+    fn what_was_lost_is_told_after_the_scan_is_past_it() {
+        let mut findings = Findings::default();
+        assert!(findings.lost().is_nothing());
+        findings.lose(rank(1, 7), lost(b"b", b"d"));
+        findings.lose(rank(1, 7), lost(b"d", b"f"));
+        findings.lose(rank(2, 9), lost(b"a", b"c"));
+        assert!(findings.is_certain(&Comparator::Bytewise, b"z", rank(3, 1), 5) && findings.all_certain());
+        let range = |smallest: &[u8], largest: &[u8]| (smallest.to_vec(), largest.to_vec());
+        assert_eq!(findings.lost().ranges, [range(b"b", b"f"), range(b"a", b"c")]);
+        findings.lose_below(7);
+        assert_eq!(findings.lost().below, 7);
+        for _ in 0..LOST_RANGES_MAX {
+            findings.lose(rank(1, 7), lost(b"x", b"y"));
+        }
+        assert_eq!(
+            findings.lost().below,
+            u64::MAX,
+            "more than can be told one by one"
+        );
     }
 
     #[test]

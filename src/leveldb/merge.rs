@@ -26,6 +26,23 @@ pub trait RecordSink {
     fn log_entry(&mut self, _key: &[u8], _is_deletion: bool) -> Result<()> {
         Ok(())
     }
+
+    /// The newest word on `key` that is left, where it is a deletion or uncertain; the record comes next, if it is one.
+    /// For who has another copy of what was lost.
+    fn word(&mut self, _key: &[u8], _word: Word) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What stands newest at a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The key was deleted.
+    pub is_deletion: bool,
+    /// No newer entry can have been lost.
+    pub certain: bool,
+    /// The entry's sequence number.
+    pub sequence: u64,
 }
 
 /// What a merge handed out.
@@ -288,7 +305,16 @@ impl Emitter<'_, '_> {
             self.sink.log_entry(source.user_key(), tag & 0xff == 0)?;
         }
         let certain = self.scan.findings.borrow().all_certain() || self.is_certain(source, tag);
-        if tag & 0xff == 0 {
+        let is_deletion = tag & 0xff == 0;
+        if is_deletion || !certain {
+            let word = Word {
+                is_deletion,
+                certain,
+                sequence: tag >> 8,
+            };
+            self.sink.word(source.user_key(), word)?;
+        }
+        if is_deletion {
             self.counts.uncertain_deletions += u64::from(!certain);
             return Ok(());
         }

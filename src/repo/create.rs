@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
-use crate::crypto::OsEntropy;
+use crate::crypto::{ChunkerSecret, OsEntropy};
 use crate::envelope::object_id;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
-use crate::keys::{Parameters, Password, SlotCost, found};
+use crate::keys::{Parameters, Password, SlotCost, found_like};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
 use super::{Repo, Settings};
@@ -34,18 +34,42 @@ impl Repo {
         new: NewRepo,
         settings: Settings,
     ) -> Result<Repo> {
+        Self::create_with(storage, password, new, settings, None)
+    }
+
+    /// The same, where chunks are cut as in `like`: values and files that are backed up into one and copied from the
+    /// other then share their chunks. Of `like`'s keys it has the chunker secret and no other.
+    pub fn create_like(
+        storage: Arc<dyn Storage>,
+        password: &Password,
+        new: NewRepo,
+        settings: Settings,
+        like: &Repo,
+    ) -> Result<Repo> {
+        let chunker = like.domain_keys().chunker_secret();
+        Self::create_with(storage, password, new, settings, Some(chunker))
+    }
+
+    fn create_with(
+        storage: Arc<dyn Storage>,
+        password: &Password,
+        new: NewRepo,
+        settings: Settings,
+        chunker: Option<&ChunkerSecret>,
+    ) -> Result<Repo> {
         refuse_another(&*storage)?;
         let mut parameters = new.parameters;
         if let Some(bytes) = settings.pack_bytes {
             parameters.pack_bytes =
                 u32::try_from(bytes).map_err(|_| Error::new(Kind::Usage, "packs that large"))?;
         }
-        let founding = found(
+        let founding = found_like(
             &parameters,
             password,
             new.cost,
             &new.label,
             SystemClock.now(),
+            chunker,
             &mut OsEntropy,
         )?;
         let put = |kind, id, bytes: &[u8]| {

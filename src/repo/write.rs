@@ -377,6 +377,11 @@ impl<'a> Writer<'a> {
         self.flush_index()
     }
 
+    /// The packs that what was added lies in, and their lengths; complete behind a flush.
+    pub(crate) fn relied_on(&self) -> &HashMap<ObjectId, u64> {
+        &self.relied_on
+    }
+
     /// Stores what is still open, indexes it, and returns once everything is durable.
     ///
     /// What comes back are the packs that this writer's blobs lie in, those it stored itself among them, and their lengths.

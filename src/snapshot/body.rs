@@ -1,19 +1,29 @@
 //! Snapshot ⇄ the plain bytes of its object: a version, then postcard. Every length and count is compared with
-//! its limit before anything relies on it, and only the one encoding of a snapshot is accepted.
+//! its limit before anything relies on it, and only the one encoding of a snapshot is accepted: version 2 for a copy,
+//! which says of what, and version 1 for all others.
 
 use super::database::{Content, Damage, DatabaseRoot, LogTail, Run};
 use super::{Snapshot, Source, TreeRoot};
 use crate::error::{Error, Kind, Result};
 use crate::limits::*;
 
-/// The only version of snapshot bodies so far.
+/// The version of a snapshot that was made where it is.
 const VERSION: u8 = 1;
+
+/// The version of a copy: its original stands behind what version 1 has.
+const VERSION_COPY: u8 = 2;
 
 /// The plain bytes, to be sealed. [`Kind::Limit`] for a snapshot that no program would read back.
 pub fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
     check(snapshot)?;
-    let bytes = postcard::to_extend(snapshot, vec![VERSION])
-        .map_err(|cause| Error::caused(Kind::Limit, "snapshot cannot be encoded", cause))?;
+    let cannot = |cause| Error::caused(Kind::Limit, "snapshot cannot be encoded", cause);
+    let bytes = match &snapshot.original {
+        None => postcard::to_extend(snapshot, vec![VERSION]).map_err(cannot)?,
+        Some(original) => {
+            let bytes = postcard::to_extend(snapshot, vec![VERSION_COPY]).map_err(cannot)?;
+            postcard::to_extend(original, bytes).map_err(cannot)?
+        }
+    };
     match bytes.len() as u64 <= OBJECT_BYTES_MAX {
         true => Ok(bytes),
         false => Err(limit("snapshot", bytes.len(), OBJECT_BYTES_MAX as usize)),
@@ -25,14 +35,17 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot> {
     let (version, body) = bytes
         .split_first()
         .ok_or_else(|| Error::corrupt("snapshot is empty"))?;
-    if *version != VERSION {
+    if !matches!(*version, VERSION | VERSION_COPY) {
         return Err(Error::new(Kind::TooNew, format!("snapshot of version {version}")));
     }
     if bytes.len() as u64 > OBJECT_BYTES_MAX {
         return Err(limit("snapshot", bytes.len(), OBJECT_BYTES_MAX as usize).as_kind(Kind::Corrupt));
     }
-    let snapshot: Snapshot = postcard::from_bytes(body)
-        .map_err(|cause| Error::caused(Kind::Corrupt, "snapshot cannot be decoded", cause))?;
+    let cannot = |cause| Error::caused(Kind::Corrupt, "snapshot cannot be decoded", cause);
+    let (mut snapshot, rest): (Snapshot, _) = postcard::take_from_bytes(body).map_err(cannot)?;
+    if *version == VERSION_COPY {
+        snapshot.original = Some(postcard::from_bytes(rest).map_err(cannot)?);
+    }
     match encode(&snapshot) {
         Ok(again) if again == bytes => Ok(snapshot),
         Ok(_) => Err(Error::corrupt("snapshot is not in its one encoding")),

@@ -27,7 +27,7 @@ pub use tree::{EntryKind, Meta, Tree, TreeChild, TreeEntry};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixNanos;
-use crate::id::{BlobId, DomainId, ObjectId};
+use crate::id::{BlobId, DomainId, ObjectId, RepositoryId};
 
 /// One backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,18 @@ pub struct Snapshot {
     pub program: String,
     /// What was saved, in the order in which it was asked for.
     pub sources: Vec<Source>,
+    /// Where it was made, if it is a copy. (Not among the fields of version 1: `body` writes it behind them.)
+    #[serde(skip)]
+    pub original: Option<Original>,
+}
+
+/// The snapshot that copies were made of, by the name it has where it was made. A copy of a copy has the same original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Original {
+    /// The repository it was made in.
+    pub repository: RepositoryId,
+    /// Its name there.
+    pub snapshot: ObjectId,
 }
 
 /// One thing that was saved.

@@ -13,7 +13,7 @@ use super::sample;
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::chain::{Chain, ChainTable};
 use crate::leveldb::comparator::Comparator;
-use crate::leveldb::damage::{Damage, Rank, TornTail};
+use crate::leveldb::damage::{Damage, Lost, Rank, TornTail};
 use crate::leveldb::internal_key::{Step, compare_internal};
 use crate::leveldb::manifest::version_of_manifest;
 use crate::leveldb::memtable::{LogReport, Memtable};
@@ -34,6 +34,8 @@ pub struct Database {
     pub(super) log_report: LogReport,
     pub(super) budget: Budget,
     cut: Option<Cut>,
+    /// No MANIFEST says which files count: nothing that is read is certain.
+    pub(super) is_guess: bool,
 }
 
 /// What a scan read and found.
@@ -51,6 +53,8 @@ pub struct ScanOutcome {
     pub value_bytes: u64,
     /// What could not be read, or is not what it should be. Anything here makes the source damaged.
     pub damage: Vec<Damage>,
+    /// Where that may have taken entries away.
+    pub lost: Lost,
     /// Writes that were under way: normal, and not damage.
     pub torn_tails: Vec<TornTail>,
     /// Live tables by the MANIFEST.
@@ -79,7 +83,20 @@ impl Database {
         let current = DatabaseFile::in_memory(path, "CURRENT".to_owned(), text.bytes);
         let manifest = stat(path, text.manifest);
         let version = read_manifest(&manifest).act(|| manifest.name.clone())?;
-        let (tables, logs) = live_files(path, &names, &version);
+        Ok(Self::of_directory(
+            path, &names, current, manifest, version, budget,
+        ))
+    }
+
+    pub(super) fn of_directory(
+        path: &Path,
+        names: &[String],
+        current: DatabaseFile,
+        manifest: DatabaseFile,
+        version: Version,
+        budget: Budget,
+    ) -> Self {
+        let (tables, logs) = live_files(path, names, &version);
         let files = FileSet {
             directory: path.to_owned(),
             current,
@@ -89,7 +106,7 @@ impl Database {
             pools: Vec::new(),
             pins: None,
         };
-        Ok(Self::new(files, version, budget, None))
+        Self::new(files, version, budget, None)
     }
 
     /// A database as a capture has it, whatever its owner does meanwhile.
@@ -116,6 +133,7 @@ impl Database {
             log_report,
             budget,
             cut,
+            is_guess: false,
         }
     }
 
@@ -199,6 +217,9 @@ impl Database {
         let files = self.view(chains.len());
         let scan = Scan::new(&files, order, self.budget.for_sources(chains.len()));
         self.report_logs(&scan);
+        if self.is_guess {
+            scan.findings.borrow_mut().lose_below(u64::MAX);
+        }
         for table in &overlaps {
             let what = "it overlaps another table of its level".to_owned();
             scan.findings.borrow_mut().list(table.damage(what));
@@ -230,6 +251,8 @@ impl Database {
     }
 
     fn outcome(&self, scan: Scan, counts: MergeCounts) -> ScanOutcome {
+        let (table_entries, bytes_read) = (scan.table_entries.get(), scan.bytes_read.get());
+        let findings = scan.findings.into_inner();
         ScanOutcome {
             records: counts.records,
             uncertain: counts.uncertain,
@@ -239,9 +262,13 @@ impl Database {
             torn_tails: self.torn_tails(),
             tables: self.version.tables.len() as u64,
             log_entries: self.log_report.entries,
-            table_entries: scan.table_entries.get(),
-            bytes_read: scan.bytes_read.get(),
-            damage: scan.findings.into_inner().into_damage(),
+            table_entries,
+            bytes_read,
+            lost: Lost {
+                from: self.log_report.lost_from(),
+                ..findings.lost()
+            },
+            damage: findings.into_damage(),
         }
     }
 
@@ -318,12 +345,12 @@ pub(super) fn in_rows(order: &Comparator, mut tables: Vec<ChainTable>) -> Vec<Ve
 }
 
 /// A file with the length it has now; what cannot be looked at has none, and says why when it is opened.
-fn stat(directory: &Path, name: String) -> DatabaseFile {
+pub(super) fn stat(directory: &Path, name: String) -> DatabaseFile {
     let len = std::fs::metadata(directory.join(&name)).map_or(0, |facts| facts.len());
     DatabaseFile::in_directory(directory, name, len)
 }
 
-fn read_manifest(file: &DatabaseFile) -> Result<Version> {
+pub(super) fn read_manifest(file: &DatabaseFile) -> Result<Version> {
     let open = file.open().map_err(|error| match error.kind() {
         Kind::NotFound => error.as_kind(Kind::Corrupt),
         _ => error,

@@ -17,11 +17,12 @@ mod held;
 pub mod pins;
 #[cfg(test)]
 mod pins_hostile;
+mod salvage;
 mod sample;
 mod unsynced;
 
-pub use crate::leveldb::damage::{Damage, TornTail};
-pub use crate::leveldb::merge::RecordSink;
+pub use crate::leveldb::damage::{Damage, Lost, TornTail};
+pub use crate::leveldb::merge::{RecordSink, Word};
 pub use capture::{Capture, Captured, Cut, HeldBy};
 pub use database::{Database, ScanOutcome};
 pub use detect::{Detected, detect};

@@ -14,7 +14,7 @@ use rustix::process::{Flock, FlockOffsetType, FlockType};
 use crate::error::{Act, Error, Kind, Result};
 
 /// [`Kind::Busy`] if another process holds the database in `directory`.
-pub(super) fn refuse_held(directory: &Path) -> Result<()> {
+pub fn refuse_held(directory: &Path) -> Result<()> {
     let path = directory.join("LOCK");
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = match rustix::fs::open(&path, flags, Mode::empty()) {

@@ -22,7 +22,7 @@ mod sync;
 pub use database::DatabaseTarget;
 pub use files::{FileTarget, FileWriter};
 pub use in_place::InPlaceTarget;
-pub use lock::{HeldLock, hold};
+pub use lock::{HeldLock, hold, refuse_held};
 pub use stage::{Occupied, Staged, check_free};
 
 #[cfg(test)]

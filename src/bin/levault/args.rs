@@ -4,8 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod copy;
+mod keys;
+mod pins;
 mod retention;
 
+pub use copy::{CopyArgs, RescueArgs, SourceArgs};
+pub use keys::{KeyWords, SelectionArgs};
+pub use pins::{PinsArgs, PinsVerb};
 pub use retention::{ForgetArgs, PolicyArgs, TagArgs, TheseArgs, UndeleteArgs};
 
 /// Deduplicated, encrypted, verifiable backups of LevelDB databases.
@@ -115,6 +121,8 @@ pub enum Verb {
     /// Bring a snapshot's databases back
     #[command(alias = "extract")]
     Restore(RestoreArgs),
+    /// Rebuild a damaged database from its good files and the newest good snapshot of what they lost
+    Rescue(RescueArgs),
     /// Let go of snapshots, by a policy or by name; nothing is deleted, and `undelete` brings them back
     #[command(alias = "delete")]
     Forget(Box<ForgetArgs>),
@@ -122,6 +130,9 @@ pub enum Verb {
     Undelete(UndeleteArgs),
     /// Give snapshots other tags
     Tag(TagArgs),
+    /// Copy snapshots that are missing from another repository into this one; nothing is deleted
+    #[command(alias = "sync")]
+    Copy(Box<CopyArgs>),
     /// Keep snapshots whatever a policy says
     Protect(TheseArgs),
     /// Let policies forget them again
@@ -271,39 +282,6 @@ pub struct GetArgs {
     pub key: KeyWords,
 }
 
-/// One key, in one of three spellings.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-pub struct KeyWords {
-    /// The key, as text
-    #[arg(value_name = "KEY")]
-    pub key: Option<String>,
-    /// The key in hexadecimal
-    #[arg(long, value_name = "HEX")]
-    pub key_hex: Option<String>,
-    /// The key in base64
-    #[arg(long, value_name = "BASE64")]
-    pub key_b64: Option<String>,
-}
-
-/// Some keys of a database: all without any of these.
-#[derive(Args)]
-#[group(multiple = false)]
-pub struct SelectionArgs {
-    /// Only keys that begin so
-    #[arg(long, value_name = "TEXT")]
-    pub prefix: Option<String>,
-    /// The same in hexadecimal
-    #[arg(long, value_name = "HEX")]
-    pub prefix_hex: Option<String>,
-    /// Only keys from FROM on, before TO; either may be left out
-    #[arg(long, value_name = "FROM..TO")]
-    pub range: Option<String>,
-    /// The same in hexadecimal
-    #[arg(long, value_name = "FROM..TO")]
-    pub range_hex: Option<String>,
-}
-
 #[derive(Args)]
 pub struct DumpArgs {
     #[command(flatten)]
@@ -429,29 +407,6 @@ pub struct StatsArgs {
     /// Only this snapshot
     #[arg(value_name = "SNAPSHOT")]
     pub snapshot: Option<String>,
-}
-
-#[derive(Args)]
-pub struct PinsArgs {
-    #[command(subcommand)]
-    pub verb: PinsVerb,
-}
-
-#[derive(Subcommand)]
-pub enum PinsVerb {
-    /// List what is kept beside these databases
-    List(PinsOf),
-    /// Remove it: the next backup reads everything
-    Drop(PinsOf),
-    /// Remove what belongs to databases that are gone, and what no backup can use
-    Gc(PinsOf),
-}
-
-#[derive(Args)]
-pub struct PinsOf {
-    /// LevelDB directories, also such that are gone
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
 }
 
 #[derive(Args)]

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use levault::error::{Act, Error, Kind, Result};
 use levault::keys::Password;
 
-use crate::args::Global;
+use crate::args::{Global, SourceArgs};
 
 /// Longest password read, bytes: the first line of a file that somebody named by mistake may be long.
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
@@ -20,6 +20,21 @@ pub enum Purpose {
     Choose,
     /// Beside one that is known.
     ChooseNew,
+    /// That of the repository to copy from.
+    UnlockSource,
+}
+
+/// The password of the repository to copy from: its own flags and variables, and no others.
+pub fn read_source(args: &SourceArgs) -> Result<Password> {
+    let nothing = args.from_insecure_no_password.then_some(From::Nothing);
+    let file = args.from_password_file.clone().map(From::File);
+    let command = args.from_password_command.clone().map(From::Command);
+    let flags = [nothing, file, command].into_iter().flatten().collect();
+    let named = match one_of(flags)? {
+        Some(flag) => Some(flag),
+        None => one_of(environment("LEVAULT_FROM_PASSWORD")?)?,
+    };
+    taken(named, Purpose::UnlockSource)
 }
 
 /// A password that is being chosen beside the one that unlocks: `--new-password-file`, LEVAULT_NEW_PASSWORD, its _FILE or
@@ -75,7 +90,7 @@ fn taken(named: Option<From>, purpose: Purpose) -> Result<Password> {
 fn named(global: &Global) -> Result<Option<From>> {
     match one_of(flags(global))? {
         Some(flag) => Ok(Some(flag)),
-        None => one_of(environment()?),
+        None => one_of(environment("LEVAULT_PASSWORD")?),
     }
 }
 
@@ -86,12 +101,12 @@ fn flags(global: &Global) -> Vec<From> {
     [nothing, file, command].into_iter().flatten().collect()
 }
 
-fn environment() -> Result<Vec<From>> {
+fn environment(variable: &str) -> Result<Vec<From>> {
     let named = [
-        env("LEVAULT_PASSWORD")?.map(From::Text),
-        env("LEVAULT_PASSWORD_FILE")?.map(|path| From::File(path.into())),
-        env("LEVAULT_PASSWORD_COMMAND")?.map(From::Command),
-        env("LEVAULT_PASSWORD_FD")?.map(From::Descriptor),
+        env(variable)?.map(From::Text),
+        env(&format!("{variable}_FILE"))?.map(|path| From::File(path.into())),
+        env(&format!("{variable}_COMMAND"))?.map(From::Command),
+        env(&format!("{variable}_FD"))?.map(From::Descriptor),
     ];
     Ok(named.into_iter().flatten().collect())
 }
@@ -157,15 +172,20 @@ fn prompt(purpose: Purpose) -> Result<Vec<u8>> {
     if !std::io::stdin().is_terminal() {
         return Err(usage(match purpose {
             Purpose::ChooseNew => "no new password: set LEVAULT_NEW_PASSWORD or --new-password-file",
+            Purpose::UnlockSource => {
+                "no password of the repository to copy from: set LEVAULT_FROM_PASSWORD, --from-password-file or \
+                 --from-password-command"
+            }
             _ => "no password: set LEVAULT_PASSWORD, --password-file or --password-command",
         }));
     }
     let text = match purpose {
         Purpose::ChooseNew => "new password: ",
+        Purpose::UnlockSource => "password of the repository to copy from: ",
         _ => "password: ",
     };
     let first = rpassword::prompt_password(text).act(|| "read the password")?;
-    if purpose != Purpose::Unlock {
+    if matches!(purpose, Purpose::Choose | Purpose::ChooseNew) {
         let again = rpassword::prompt_password("once more: ").act(|| "read the password")?;
         if again != first {
             return Err(usage("the two passwords differ"));

@@ -40,6 +40,17 @@ pub struct LogReport {
 }
 
 impl LogReport {
+    /// The first sequence number that may be lost, if the batches around a single damage tell it; else 0.
+    pub fn lost_from(&self) -> u64 {
+        match &self.damage[..] {
+            [only] => match only.sequences_lost {
+                Some(lost) if self.certain_from < u64::MAX => self.certain_from.saturating_sub(lost),
+                _ => 0,
+            },
+            _ => 0,
+        }
+    }
+
     /// Hands damage on to a scan.
     pub fn report_to(&self, findings: &mut Findings) {
         self.damage

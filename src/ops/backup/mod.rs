@@ -413,6 +413,7 @@ impl Backup {
                 .into_iter()
                 .map(|root| Source::Database(Box::new(root)))
                 .collect(),
+            original: None,
         };
         let id = rests_on.publish(repo, &snapshot)?;
         if let Some(host) = &known.host {

@@ -102,6 +102,19 @@ fn snapshot() -> Snapshot {
                 bytes: 3,
             }),
         ],
+        original: None,
+    }
+}
+
+fn copy() -> Snapshot {
+    let original = Original {
+        repository: RepositoryId([10; 32]),
+        snapshot: ObjectId([11; 32]),
+    };
+    Snapshot {
+        sources: vec![],
+        original: Some(original),
+        ..snapshot()
     }
 }
 
@@ -129,33 +142,53 @@ const DOCUMENT: &str = include_str!("../../../docs/format/10-snapshots.md");
 fn the_documents_snapshot_is_the_one_of_these_tests() {
     assert_example(DOCUMENT, "snapshot", &encode(&snapshot()).unwrap());
     assert_eq!(decode(&example(DOCUMENT, "snapshot")).unwrap(), snapshot());
+    assert_example(DOCUMENT, "copy", &encode(&copy()).unwrap());
+    assert_eq!(decode(&example(DOCUMENT, "copy")).unwrap(), copy());
+}
+
+#[test]
+fn a_copy_says_of_what_and_the_two_versions_are_not_taken_for_one_another() {
+    let bytes = encode(&copy()).unwrap();
+    assert_eq!(bytes[0], 2);
+    let whole = encode(&Snapshot {
+        original: None,
+        ..copy()
+    })
+    .unwrap();
+    assert_eq!(whole[0], 1);
+    assert_eq!(whole[1..], bytes[1..bytes.len() - 64]);
+    for (version, bytes) in [(1, &bytes), (2, &whole)] {
+        let wrong = [&[version], &bytes[1..]].concat();
+        assert_eq!(decode(&wrong).unwrap_err().kind(), Kind::Corrupt, "{version}");
+    }
 }
 
 #[test]
 fn every_bit_of_a_snapshot_carries_something() {
-    let snapshot = snapshot();
-    let bytes = encode(&snapshot).unwrap();
-    for at in 0..bytes.len() {
-        for bit in 0..8 {
-            let mut wrong = bytes.clone();
-            wrong[at] ^= 1 << bit;
-            assert!(
-                decode(&wrong).is_err() || decode(&wrong).unwrap() != snapshot,
-                "bit {bit} of byte {at}"
-            );
+    for snapshot in [snapshot(), copy()] {
+        let bytes = encode(&snapshot).unwrap();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut wrong = bytes.clone();
+                wrong[at] ^= 1 << bit;
+                assert!(
+                    decode(&wrong).is_err() || decode(&wrong).unwrap() != snapshot,
+                    "bit {bit} of byte {at}"
+                );
+            }
+            assert!(decode(&bytes[..at]).is_err(), "cut to {at} bytes");
         }
-        assert!(decode(&bytes[..at]).is_err(), "cut to {at} bytes");
+        assert_eq!(
+            decode(&[&bytes[..], &[0]].concat()).unwrap_err().kind(),
+            Kind::Corrupt
+        );
     }
-    assert_eq!(
-        decode(&[&bytes[..], &[0]].concat()).unwrap_err().kind(),
-        Kind::Corrupt
-    );
 }
 
 #[test]
 fn a_newer_snapshot_is_too_new_not_corrupt() {
     let mut bytes = encode(&snapshot()).unwrap();
-    bytes[0] = 2;
+    bytes[0] = 3;
     assert_eq!(decode(&bytes).unwrap_err().kind(), Kind::TooNew);
 }
 

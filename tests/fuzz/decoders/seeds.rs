@@ -109,9 +109,10 @@ const DOCUMENTS: [&str; 7] = [
 ];
 
 /// Targets whose examples have another name.
-const RENAMED: [(&str, &str); 3] = [
+const RENAMED: [(&str, &str); 4] = [
     ("object", "object_clear"),
     ("snapshot", "snapshot_body"),
+    ("copy", "snapshot_body"),
     ("tree", "directory_tree"),
 ];
 

@@ -9,8 +9,9 @@ use levault::repo::{NewRepo, Repo};
 use levault::storage::LocalStorage;
 use serde_json::json;
 
-use super::Run;
+use super::{Run, usage};
 use crate::advice::Ending;
+use crate::args::SourceArgs;
 use crate::password::{self, Purpose};
 
 #[derive(Args)]
@@ -18,21 +19,52 @@ pub struct InitArgs {
     /// Store parity beside each pack: a burst of damage up to this share of it can be healed, without a password (5%)
     #[arg(long, value_name = "SHARE")]
     parity: Option<Share>,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Cut chunks where the repository named by --from-repo does, so that both share what is copied and what is backed up
+    #[arg(long)]
+    copy_chunker_params: bool,
 }
 
 /// Makes the repository and says what must not be lost.
 pub fn run(run: &Run, args: &InitArgs) -> Result<Ending> {
-    let place = run.repository()?;
-    let password = password::read(run.global, Purpose::Choose)?;
-    let storage = Arc::new(LocalStorage::create(&place)?);
-    let repo = Repo::create(storage, &password, NewRepo::default(), run.settings()?)?;
+    let source = &args.source;
+    let named = source.from_repo.is_some() || source.from_repository_file.is_some();
+    let like = match (args.copy_chunker_params, named) {
+        (true, _) => Some(super::copy::source(run, source)?),
+        (false, false) => None,
+        (false, true) => {
+            return Err(usage(
+                "a repository to copy from is named: say --copy-chunker-params too, or leave it out",
+            ));
+        }
+    };
+    let repo = make(run, like.as_ref())?;
     if args.parity.is_some() {
         repo.put_parity_share(args.parity)?;
     }
-    let id = repo.id().to_hex();
+    tell(run, &repo, args.parity)?;
+    Ok(Ending::Done)
+}
+
+/// Makes it; cutting as `like`, if there is one.
+pub fn make(run: &Run, like: Option<&Repo>) -> Result<Repo> {
+    let place = run.repository()?;
+    let password = password::read(run.global, Purpose::Choose)?;
+    let storage = Arc::new(LocalStorage::create(&place)?);
+    let (new, settings) = (NewRepo::default(), run.settings()?);
+    match like {
+        None => Repo::create(storage, &password, new, settings),
+        Some(like) => Repo::create_like(storage, &password, new, settings, like),
+    }
+}
+
+/// What must not be lost.
+pub fn tell(run: &Run, repo: &Repo, parity: Option<Share>) -> Result<()> {
+    let (id, place) = (repo.id().to_hex(), run.repository()?);
     run.output.emit(
         &json!({"message_type": "initialized", "id": id, "repository": place.display().to_string(),
-            "parity": args.parity.map(|share| share.to_string())}),
+            "parity": parity.map(|share| share.to_string())}),
     )?;
     run.output.say(format!(
         "created repository {} at {}",
@@ -40,6 +72,5 @@ pub fn run(run: &Run, args: &InitArgs) -> Result<Ending> {
         place.display()
     ))?;
     run.output
-        .say("Keep the password: without it nothing in this repository can be read, by anyone.")?;
-    Ok(Ending::Done)
+        .say("Keep the password: without it nothing in this repository can be read, by anyone.")
 }

@@ -3,6 +3,7 @@
 mod backup;
 mod capture;
 pub mod check;
+mod copy;
 mod diff;
 mod find;
 mod forget;
@@ -15,6 +16,7 @@ pub mod prune;
 mod read;
 mod remark;
 pub mod repair;
+mod rescue;
 mod restore;
 mod select;
 mod snapshots;
@@ -37,7 +39,7 @@ use levault::report::Report;
 use levault::storage::LocalStorage;
 
 use crate::advice::Ending;
-use crate::args::{Cli, CompressionArg, Global, Verb};
+use crate::args::{Cli, CompressionArg, Global, SourceArgs, Verb};
 use crate::output::Output;
 use crate::password::{self, Purpose};
 
@@ -64,8 +66,10 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::History(args) => history::run(&run, &args),
         Verb::Find(args) => find::run(&run, &args),
         Verb::Restore(args) => restore::run(&run, &args),
+        Verb::Rescue(args) => rescue::run(&run, &args),
         Verb::Forget(args) => forget::run(&run, &args),
         Verb::Undelete(args) => undelete::run(&run, &args),
+        Verb::Copy(args) => copy::run(&run, &args),
         Verb::Tag(args) => remark::tag(&run, &args),
         Verb::Protect(args) => remark::protect(&run, &args),
         Verb::Unprotect(args) => remark::unprotect(&run, &args),
@@ -128,21 +132,18 @@ impl Run<'_> {
     /// The directory the repository lives in: flags win over the environment.
     pub fn repository(&self) -> Result<PathBuf> {
         let flags = (self.global.repo.clone(), self.global.repository_file.clone());
-        let named = match flags {
-            (None, None) => {
-                let file = password::env("LEVAULT_REPOSITORY_FILE")?.map(PathBuf::from);
-                (password::env("LEVAULT_REPOSITORY")?, file)
-            }
-            flags => flags,
-        };
-        match named {
-            (Some(_), Some(_)) => Err(usage(
-                "the repository is named twice, directly and by a file; keep one",
-            )),
-            (Some(place), None) => local(&place),
-            (None, Some(file)) => local(&first_line(&file)?),
-            (None, None) => Err(usage("no repository named: use -r/--repo or LEVAULT_REPOSITORY")),
-        }
+        let named = named(flags, "LEVAULT_REPOSITORY")?;
+        place(named, "no repository named: use -r/--repo or LEVAULT_REPOSITORY")
+    }
+
+    /// The same of the repository that is copied from.
+    pub fn source_repository(&self, args: &SourceArgs) -> Result<PathBuf> {
+        let flags = (args.from_repo.clone(), args.from_repository_file.clone());
+        let named = named(flags, "LEVAULT_FROM_REPOSITORY")?;
+        place(
+            named,
+            "no repository to copy from: use --from-repo or LEVAULT_FROM_REPOSITORY",
+        )
     }
 
     /// How the repository is to be used.
@@ -162,6 +163,30 @@ impl Run<'_> {
             (false, Some(dir)) => Ok(Cache::Directory(dir.clone())),
             (false, None) => Ok(default_cache().map_or(Cache::None, Cache::Directory)),
         }
+    }
+}
+
+/// A place, and a file that names one.
+type Named = (Option<String>, Option<PathBuf>);
+
+fn named(flags: Named, variable: &str) -> Result<Named> {
+    match flags {
+        (None, None) => {
+            let file = password::env(&format!("{variable}_FILE"))?.map(PathBuf::from);
+            Ok((password::env(variable)?, file))
+        }
+        flags => Ok(flags),
+    }
+}
+
+fn place(named: Named, none: &str) -> Result<PathBuf> {
+    match named {
+        (Some(_), Some(_)) => Err(usage(
+            "the repository is named twice, directly and by a file; keep one",
+        )),
+        (Some(place), None) => local(&place),
+        (None, Some(file)) => local(&first_line(&file)?),
+        (None, None) => Err(usage(none)),
     }
 }
 

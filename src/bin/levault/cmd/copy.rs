@@ -1,0 +1,187 @@
+//! `copy`: snapshots of another repository into this one.
+
+use std::sync::Arc;
+
+use levault::error::{Kind, Result};
+use levault::ops::copy::{Copied, Copy, CopyOutcome, Known, Plan, Step};
+use levault::ops::forget::{Filter, TagList};
+use levault::repo::{Repo, StoredSnapshot};
+use levault::storage::LocalStorage;
+use serde_json::json;
+
+use super::{Run, usage};
+use crate::advice::Ending;
+use crate::args::{CopyArgs, SourceArgs};
+use crate::output::{bytes, print_line, time};
+use crate::password;
+use crate::progress::watch;
+
+/// Copies what is missing, oldest first.
+pub fn run(run: &Run, args: &CopyArgs) -> Result<Ending> {
+    let from = source(run, &args.source)?;
+    let to = destination(run, args, &from)?;
+    if *from.id() == *to.id() && from.storage().describe() == to.storage().describe() {
+        return Err(usage("source and destination are one repository"));
+    }
+    let wish = Copy {
+        snapshots: args.ids.clone(),
+        filter: Filter {
+            hosts: args.filter.host.clone(),
+            tags: args
+                .filter
+                .tag
+                .iter()
+                .map(|words| TagList::parse(words))
+                .collect(),
+            databases: args.filter.database.clone(),
+        },
+    };
+    match args.dry_run {
+        true => dry_run(run, &wish, &from, &to),
+        false => copy(run, &wish, &from, &to),
+    }
+}
+
+/// The repository that the `--from-` settings name, unlocked.
+pub fn source(run: &Run, args: &SourceArgs) -> Result<Repo> {
+    let place = run.source_repository(args)?;
+    let storage = LocalStorage::open(&place)?;
+    let password = password::read_source(args)?;
+    let mut settings = run.settings()?;
+    settings.pack_bytes = None;
+    Repo::open(Arc::new(storage), &password, settings)
+}
+
+fn destination(run: &Run, args: &CopyArgs, from: &Repo) -> Result<Repo> {
+    match run.open() {
+        Err(error) if error.kind() == Kind::NoRepository && args.init => {
+            let repo = super::init::make(run, Some(from))?;
+            super::init::tell(run, &repo, None)?;
+            Ok(repo)
+        }
+        opened => opened,
+    }
+}
+
+fn dry_run(run: &Run, wish: &Copy, from: &Repo, to: &Repo) -> Result<Ending> {
+    let (source, there) = (Known::load(from, run.report)?, Known::load(to, run.report)?);
+    let plan = wish.plan(from, &source, to, &there)?;
+    tell_plan(run, &plan)?;
+    run.tell_notices();
+    let unreadable = &source.catalog.unreadable;
+    unreadable.iter().for_each(|what| run.output.warn(what));
+    Ok(match unreadable.is_empty() {
+        true => Ending::Done,
+        false => Ending::Incomplete,
+    })
+}
+
+fn tell_plan(run: &Run, plan: &Plan) -> Result<()> {
+    for step in &plan.steps {
+        if let Step::Copy(stored) = step {
+            run.output.emit(&json!({"message_type": "plan", "action": "copy",
+                "snapshot_id": stored.id.to_hex(), "time": crate::output::time_exact(stored.snapshot.time)}))?;
+            run.output.say(format!("would copy {}", words(stored)))?;
+        }
+    }
+    run.output.emit(
+        &json!({"message_type": "summary", "dry_run": true, "to_copy": plan.missing,
+        "already_there": plan.there}),
+    )?;
+    run.output.say(format!(
+        "would copy {} snapshots; {} are there",
+        plan.missing, plan.there
+    ))
+}
+
+fn words(stored: &StoredSnapshot) -> String {
+    let names: Vec<_> = stored
+        .snapshot
+        .sources
+        .iter()
+        .map(|source| source.name())
+        .collect();
+    let snapshot = &stored.snapshot;
+    format!(
+        "{} of {} ({}: {})",
+        stored.id.short(),
+        time(snapshot.time),
+        snapshot.host,
+        names.join(", ")
+    )
+}
+
+fn copy(run: &Run, wish: &Copy, from: &Repo, to: &Repo) -> Result<Ending> {
+    let begun = std::time::Instant::now();
+    let mut said = Ok(());
+    let mut each = |copied: Copied| {
+        // What cannot be told is no reason to leave the rest behind.
+        said = tell_copied(run, copied);
+    };
+    let outcome = watch(run.output, run.report, || {
+        wish.run(from, to, run.report, &mut each)
+    })?;
+    said?;
+    tell(run, &outcome, begun.elapsed().as_secs_f64())?;
+    Ok(
+        match outcome.refused.is_empty() && outcome.unreadable.is_empty() {
+            true => Ending::Done,
+            false => Ending::Incomplete,
+        },
+    )
+}
+
+fn tell_copied(run: &Run, copied: Copied) -> Result<()> {
+    match (run.output.json, run.output.quiet) {
+        (true, _) => run.output.emit(
+            &json!({"message_type": "copied", "snapshot_id": copied.to.to_hex(),
+            "original_id": copied.from.to_hex()}),
+        ),
+        (false, true) => Ok(()),
+        (false, false) => print_line(&format!(
+            "snapshot {} is copied as {}",
+            copied.from.short(),
+            copied.to.short()
+        )),
+    }
+}
+
+fn tell(run: &Run, outcome: &CopyOutcome, seconds: f64) -> Result<()> {
+    run.tell_notices();
+    outcome.unreadable.iter().for_each(|what| run.output.warn(what));
+    for refused in &outcome.refused {
+        run.output.warn(&format!(
+            "snapshot {} is not copied: {}",
+            refused.snapshot.short(),
+            refused.why
+        ));
+    }
+    let report = run.report;
+    let refused = outcome.refused.iter();
+    run.output.emit(&json!({
+        "message_type": "summary",
+        "dry_run": false,
+        "copied": outcome.copied.iter().map(|copied| json!({"snapshot_id": copied.to.to_hex(),
+            "original_id": copied.from.to_hex()})).collect::<Vec<_>>(),
+        "already_there": outcome.there,
+        "refused": refused.map(|refused| json!({"original_id": refused.snapshot.to_hex(), "why": refused.why}))
+            .collect::<Vec<_>>(),
+        "unreadable": outcome.unreadable,
+        "notes": outcome.notes,
+        "data_blobs": report.blobs_new.get(),
+        "data_added": report.bytes_added.get(),
+        "data_added_packed": report.bytes_added_packed.get(),
+        "seconds_elapsed": seconds,
+    }))?;
+    run.output.say(format!(
+        "{} snapshots copied, {} were there{}; {} added ({} stored)",
+        outcome.copied.len(),
+        outcome.there,
+        match outcome.refused.len() {
+            0 => String::new(),
+            count => format!(", {count} lack something in the source (`levault check` there says what)"),
+        },
+        bytes(report.bytes_added.get()),
+        bytes(report.bytes_added_packed.get())
+    ))
+}

@@ -1,0 +1,297 @@
+//! Copy: snapshots of one repository into another, each blob opened, compared, and sealed again under the other's keys.
+//!
+//! ```text
+//! both catalogs ──plan──▶ there already: what the next ones can stand on
+//!                    └──▶ missing, oldest first ──carry──▶ blobs, lists, leaves, nodes, trees (bottom up)
+//!                                                └──digest──▶ the source's compared, the destination's recorded
+//!                                                      └──publish──▶ packs, index, proof, snapshot, notes
+//! ```
+//! A copy says of what it is one ([`crate::snapshot::Original`]): that is how a second copy knows what is there, and
+//! how one that was killed goes on. Ids are keyed, so nothing of the source can be found in the destination by name; but
+//! a copy keeps a run's leaves as they are, one for one, in their order. So the runs of a snapshot that is there already
+//! answer for the same runs of the next one unread, and a new base is walked side by side with the one before it: no
+//! table of old and new ids is kept, however many blobs there are (docs/decisions/0010-copy.md).
+//!
+//! The order of writes is a backup's, and so is the argument (docs/ORDERING.md, section 12).
+
+mod carry;
+mod digest;
+mod lists;
+mod plan;
+mod remarks;
+mod runs;
+mod trees;
+mod twin;
+
+use std::collections::HashSet;
+
+use crate::error::{Error, Kind, Result};
+use crate::id::ObjectId;
+use crate::ops::backup::publish::RestsOn;
+use crate::ops::forget::Filter;
+use crate::ops::recent::Recent;
+use crate::repo::{BlobReader, Catalog, OWN_DOMAIN, Repo, StoredNotes, StoredSnapshot};
+use crate::report::Report;
+use crate::snapshot::Snapshot;
+use crate::storage::ObjectKind;
+
+use carry::{Carried, Carrier};
+pub use plan::{Plan, Step};
+
+/// How often a copy begins anew when something vanishes under it, on either side.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Snapshots that wait for their packs to be stored at most.
+const READY_MAX: usize = 64;
+
+/// What to copy; everything by default.
+#[derive(Clone, Debug, Default)]
+pub struct Copy {
+    /// Only these: ids, their beginnings, `latest`, `latest~N`.
+    pub snapshots: Vec<String>,
+    /// Only those that fit.
+    pub filter: Filter,
+}
+
+/// A snapshot and its copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Its name in the source.
+    pub from: ObjectId,
+    /// The copy's in the destination.
+    pub to: ObjectId,
+}
+
+/// A snapshot that is not copied because the source lacks something of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name in the source.
+    pub snapshot: ObjectId,
+    /// What is lacking.
+    pub why: String,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct CopyOutcome {
+    /// Snapshots that were copied, oldest first; durable.
+    pub copied: Vec<Copied>,
+    /// Wanted snapshots that were there already.
+    pub there: usize,
+    /// Wanted snapshots that cannot be had whole.
+    pub refused: Vec<Refused>,
+    /// Snapshots of the source that cannot be read at all.
+    pub unreadable: Vec<String>,
+    /// Notes that were made in the destination because they hold in the source.
+    pub notes: usize,
+}
+
+/// Told of each copy as soon as it is durable.
+pub type EachCopied<'e> = &'e mut dyn FnMut(Copied);
+
+/// One repository, as it is listed.
+pub struct Known {
+    /// Its snapshots; the tags of those that count are those that hold of them.
+    pub catalog: Catalog,
+    /// What was noted of them.
+    pub notes: StoredNotes,
+}
+
+impl Known {
+    /// Lists snapshots, then notes. What cannot be read is told to the report.
+    pub fn load(repo: &Repo, report: &Report) -> Result<Self> {
+        let mut catalog = repo.catalog()?;
+        let notes = repo.notes()?;
+        let unread = catalog.unread.iter().chain(&notes.unread);
+        unread.for_each(|unread| report.notice(&unread.what));
+        let standing = notes.standing();
+        for stored in &mut catalog.snapshots {
+            stored.snapshot.tags = standing.tags(&stored.id, &stored.snapshot.tags).to_vec();
+        }
+        Ok(Self { catalog, notes })
+    }
+}
+
+impl Copy {
+    /// What would be copied; stores nothing.
+    pub fn plan<'k>(&self, from: &Repo, source: &'k Known, to: &Repo, there: &'k Known) -> Result<Plan<'k>> {
+        let wanted = self.wanted(&source.catalog)?;
+        Ok(plan::plan(
+            (*from.id(), &source.catalog),
+            &wanted,
+            (*to.id(), &there.catalog),
+        ))
+    }
+
+    /// Copies. Every snapshot that `each` is told of is durable, whatever happens afterwards.
+    ///
+    /// # Errors
+    /// Those of the destination, and of a source of which nothing can be listed. What a snapshot lacks in the source
+    /// is not an error but in the outcome.
+    pub fn run(&self, from: &Repo, to: &Repo, report: &Report, each: EachCopied) -> Result<CopyOutcome> {
+        let mut outcome = CopyOutcome::default();
+        for attempt in 1.. {
+            let last = attempt == ATTEMPTS_MAX;
+            match self.attempt(from, to, report, last, &mut outcome, each) {
+                Err(error) if error.kind() == Kind::Busy && !last => {
+                    report.notice(format!("begun again: {error}"));
+                }
+                result => return result.map(|()| outcome),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn attempt(
+        &self,
+        from: &Repo,
+        to: &Repo,
+        report: &Report,
+        last: bool,
+        outcome: &mut CopyOutcome,
+        each: EachCopied,
+    ) -> Result<()> {
+        let (source, there) = (Known::load(from, report)?, Known::load(to, report)?);
+        let plan = self.plan(from, &source, to, &there)?;
+        outcome.there = plan.there.saturating_sub(outcome.copied.len());
+        outcome.unreadable.clone_from(&source.catalog.unreadable);
+        outcome.refused.clear();
+        outcome.notes += remarks::catch_up(to, &plan, &source.notes, &there.notes)?;
+        if plan.missing == 0 {
+            return Ok(());
+        }
+        // What is noted as bad there may be what a copy would stand on: then nothing is taken over unread.
+        let trusts = to.storage().list(ObjectKind::Bad)?.is_empty();
+        let mut successor = there.catalog.successor();
+        for domain in from.domains()? {
+            let steps = plan.steps.iter().filter(|step| step.domain() == domain);
+            let steps: Vec<_> = steps.collect();
+            if !steps.iter().any(|step| matches!(step, Step::Copy(_))) {
+                continue;
+            }
+            // Behind the snapshots: whatever a listed one needs is in it.
+            let from = from.in_domain(domain)?;
+            let lookup = from.lookup()?;
+            let reader = BlobReader::new(&from, &lookup);
+            let recent = Recent::new(&reader);
+            let mut shipment = Shipment {
+                carrier: Carrier::start(&from, &reader, &recent, to, report)?,
+                source: &source,
+                there: &there.catalog,
+                to,
+                report,
+                trusts,
+                successor,
+                ready: Vec::new(),
+                begun_at: report.bytes_added.get(),
+                outcome: &mut *outcome,
+                each: &mut *each,
+            };
+            for step in steps {
+                shipment.step(step, last)?;
+            }
+            shipment.publish()?;
+            successor = shipment.successor;
+            shipment.carrier.finish()?;
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, catalog: &Catalog) -> Result<HashSet<ObjectId>> {
+        let named = self.snapshots.iter().map(|words| catalog.select(words));
+        let named: Vec<&StoredSnapshot> = match self.snapshots.is_empty() {
+            true => catalog.snapshots.iter().collect(),
+            false => named.collect::<Result<_>>()?,
+        };
+        let fits = named.into_iter().filter(|stored| self.filter.fits(stored));
+        Ok(fits.map(|stored| stored.id).collect())
+    }
+}
+
+/// Snapshots on their way.
+struct Shipment<'a, 'o> {
+    carrier: Carrier<'a>,
+    source: &'a Known,
+    /// The destination, as it was listed.
+    there: &'a Catalog,
+    to: &'a Repo,
+    report: &'a Report,
+    /// Whether copies that are there can be stood on.
+    trusts: bool,
+    /// Counter of the destination's next snapshot, and the one it follows.
+    successor: (u64, Option<ObjectId>),
+    /// All of these is with the writer, and not yet all of it durable.
+    ready: Vec<(ObjectId, Carried)>,
+    /// Bytes that had been added when the first of them came.
+    begun_at: u64,
+    outcome: &'o mut CopyOutcome,
+    each: EachCopied<'o>,
+}
+
+impl Shipment<'_, '_> {
+    fn step(&mut self, step: &Step, last: bool) -> Result<()> {
+        self.report.go_on()?;
+        let stored = match step {
+            Step::There { source, copied } => {
+                if self.trusts {
+                    self.carrier.know(source, copied);
+                }
+                return Ok(());
+            }
+            Step::Copy(stored) => stored,
+        };
+        match self.carrier.carry(stored) {
+            Ok(carried) => self.ready.push((stored.id, carried)),
+            Err(error) if !self.carrier.is_of_source(&error) => return Err(error),
+            // A prune of the source may have moved it: what is where is listed anew.
+            Err(error) if error.kind() == Kind::NotFound && !last => {
+                self.publish()?;
+                return Err(error.as_kind(Kind::Busy));
+            }
+            Err(error) => self.outcome.refused.push(Refused {
+                snapshot: stored.id,
+                why: error.to_string(),
+            }),
+        }
+        let added = self.report.bytes_added.get() - self.begun_at;
+        match self.ready.len() >= READY_MAX || added >= self.to.pack_bytes() as u64 {
+            true => self.publish(),
+            false => Ok(()),
+        }
+    }
+
+    /// Packs and index first; then each snapshot behind a proof of its own.
+    fn publish(&mut self) -> Result<()> {
+        self.begun_at = self.report.bytes_added.get();
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        let packs = self.carrier.flush()?;
+        for (from, carried) in std::mem::take(&mut self.ready) {
+            let rests_on = RestsOn {
+                packs: packs.clone(),
+                parents: carried.parents.into_iter().collect(),
+                seen: self.there,
+            };
+            let (counter, previous) = self.successor;
+            let snapshot = Snapshot {
+                domain: OWN_DOMAIN,
+                counter,
+                previous,
+                ..carried.snapshot
+            };
+            let to = rests_on.publish(self.to, &snapshot)?;
+            self.successor = (counter.saturating_add(1), Some(to));
+            let copied = Copied { from, to };
+            self.outcome.copied.push(copied);
+            (self.each)(copied);
+            self.outcome.notes += remarks::of_new(self.to, &self.source.notes, copied)?;
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn disagrees(what: &str) -> Error {
+    Error::corrupt(format!("the records do not have the recorded {what}"))
+}

@@ -1,0 +1,167 @@
+//! A database whose CURRENT or MANIFEST is lost: the list of its files by other means.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::current;
+use super::database::{Database, read_manifest, stat};
+use super::detect::names;
+use super::file::open_regular;
+use super::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable};
+use crate::codec::Reader;
+use crate::error::{Act, Error, Kind, Result};
+use crate::leveldb::block::Entries;
+use crate::leveldb::comparator::Comparator;
+use crate::leveldb::decompress::Decompressor;
+use crate::leveldb::name::FileName;
+use crate::leveldb::read_at::ReadAt;
+use crate::leveldb::scan::Budget;
+use crate::leveldb::table::{Handle, Table, read_block};
+use crate::leveldb::version::{TAG_BYTES, TableMeta, Version};
+
+impl Database {
+    /// Opens by the MANIFEST of the highest number, whatever CURRENT says; its name. An owner that begins a MANIFEST
+    /// writes all of it, and then points CURRENT to it, so the newest one that is whole leads to the same records.
+    pub fn open_by_newest_manifest(path: &Path) -> Result<(Self, String)> {
+        let names = names(path)?;
+        current::check_kind(path, &names)?;
+        let manifests = names.iter().filter_map(|name| match FileName::parse(name) {
+            Some(FileName::Manifest(number)) => Some((number, name)),
+            _ => None,
+        });
+        let (_, name) = manifests
+            .max()
+            .ok_or_else(|| Error::corrupt("there is no MANIFEST"))?;
+        let manifest = stat(path, name.clone());
+        let version = read_manifest(&manifest).act(|| name.clone())?;
+        let current = format!("{name}\n").into_bytes();
+        let current = DatabaseFile::in_memory(path, "CURRENT".to_owned(), current);
+        let database = Self::of_directory(path, &names, current, manifest, version, Budget::default());
+        Ok((database, name.clone()))
+    }
+
+    /// Opens without any MANIFEST: all tables and logs that are there, of which the entry with the highest sequence number
+    /// counts. Some of them may have been obsolete: what a compaction has deleted may be there again. So all that it
+    /// reads is uncertain. Tables that cannot be opened at all are told of and left out.
+    pub fn open_all_files(path: &Path, comparator: &Comparator) -> Result<(Self, Vec<String>)> {
+        let names = names(path)?;
+        current::check_kind(path, &names)?;
+        let (mut tables, mut logs, mut metas) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut unreadable = Vec::new();
+        for name in &names {
+            let held = Held::Named(path.join(name));
+            let len = stat(path, name.clone()).len;
+            match FileName::parse(name) {
+                Some(FileName::Table(number, extension)) => match table_meta(&path.join(name), number) {
+                    Ok(Some(meta)) => {
+                        metas.insert((0, number), meta);
+                        tables.insert(number, HeldTable { extension, len, held });
+                    }
+                    Ok(None) => {}
+                    Err(error) => unreadable.push(format!("{name}: {error}")),
+                },
+                Some(FileName::Log(number)) => drop(logs.insert(
+                    number,
+                    HeldLog {
+                        len,
+                        held,
+                        tail: None,
+                    },
+                )),
+                _ => {}
+            }
+        }
+        let nothing = |name: &str| DatabaseFile::in_memory(path, name.to_owned(), Vec::new());
+        let files = FileSet {
+            directory: path.to_owned(),
+            current: nothing("CURRENT"),
+            manifest: nothing("MANIFEST"),
+            tables,
+            logs,
+            pools: Vec::new(),
+            pins: None,
+        };
+        let version = Version {
+            comparator: comparator.clone(),
+            log_number: 0,
+            previous_log_number: 0,
+            previous_log_told: false,
+            next_file: 0,
+            last_sequence: 0,
+            tables: metas,
+        };
+        let mut database = Self::new(files, version, Budget::default(), None);
+        database.is_guess = true;
+        Ok((database, unreadable))
+    }
+
+    /// True if the directory has a table that is newer than all its MANIFEST can know: edits are lost, or a flush was
+    /// under way.
+    pub fn has_newer_tables(&self) -> Result<bool> {
+        let next = self.version().next_file;
+        let names = names(&self.files.directory)?;
+        let is_newer = |name: &String| matches!(FileName::parse(name), Some(FileName::Table(number, _)) if number >= next);
+        Ok(names.iter().any(is_newer))
+    }
+}
+
+/// First and last key of a table, from its blocks; `None` for one without entries.
+fn table_meta(path: &Path, number: u64) -> Result<Option<TableMeta>> {
+    let (file, len) = open_regular(path)?;
+    let file = super::file::OpenFile(std::sync::Arc::new(file), len);
+    let mut decompressor = Decompressor::default();
+    let table = Table::open(&file, len, &mut decompressor)?;
+    let (mut index, mut handles) = (Entries::new(&table.index)?, Vec::new());
+    while let Some((key, value)) = index.next()? {
+        let handle = Handle::read(&mut Reader::new(value))?;
+        match handles.len() {
+            0 | 1 => handles.push((key.to_vec(), handle)),
+            _ => handles[1] = (key.to_vec(), handle),
+        }
+    }
+    let (Some((first_bound, first)), Some((last_bound, last))) = (handles.first(), handles.last()) else {
+        return Ok(None);
+    };
+    let mut ends = |handle: &Handle| ends_of(&file, *handle, table.data_end, &mut decompressor);
+    // Where a block cannot be read, the scan says so; its index key bounds what it held.
+    let smallest = ends(first).map_or_else(|_| lowest(), |(smallest, _)| smallest);
+    let largest = ends(last).map_or_else(|_| last_bound.clone(), |(_, largest)| largest);
+    let whole = [first_bound, &smallest, &largest]
+        .iter()
+        .all(|key| key.len() >= TAG_BYTES);
+    match whole {
+        true => Ok(Some(TableMeta {
+            number,
+            size: len,
+            smallest,
+            largest,
+        })),
+        false => Err(Error::new(Kind::Corrupt, "a key without a sequence number")),
+    }
+}
+
+/// The internal key before all others.
+fn lowest() -> Vec<u8> {
+    vec![0xff; TAG_BYTES]
+}
+
+fn ends_of(
+    file: &dyn ReadAt,
+    handle: Handle,
+    end: u64,
+    decompressor: &mut Decompressor,
+) -> Result<(Vec<u8>, Vec<u8>)> {
+    let (_, block) = read_block(file, handle, end, decompressor)?;
+    let mut entries = Entries::new(&block)?;
+    let mut ends: Option<(Vec<u8>, Vec<u8>)> = None;
+    while let Some((key, _)) = entries.next()? {
+        match &mut ends {
+            None => ends = Some((key.to_vec(), key.to_vec())),
+            Some((_, last)) => {
+                last.clear();
+                last.extend_from_slice(key);
+            }
+        }
+    }
+    ends.ok_or_else(|| Error::corrupt("block without entries"))
+}

@@ -1,0 +1,177 @@
+//! Deaths, and others at work meanwhile.
+
+use super::*;
+
+#[test]
+fn a_source_or_a_destination_that_dies_at_its_nth_call_costs_nothing_but_time() {
+    let source = Source::new(3);
+    for of_source in [true, false] {
+        let mut failed = 0;
+        for call in 1.. {
+            let (storage, to) = fresh();
+            let behind = if of_source { &source.storage } else { &storage };
+            let faulty = Arc::new(Faulty::new(Arc::clone(behind)).dead_from(call));
+            let dying: Arc<dyn Storage> = faulty.clone();
+            let result = match of_source {
+                true => copy(&source.repo.over(dying), &to),
+                false => copy(&source.repo, &to.over(dying)),
+            };
+            let what = format!("call {call} of the source: {of_source}");
+            clean(&to);
+            let whole = result.is_ok_and(|outcome| outcome.refused.is_empty());
+            failed += u32::from(!whole);
+            let outcome = copy(&source.repo, &to).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(outcome.copied.len() + outcome.there, 3, "{what}");
+            holds(&to, &source.states);
+            clean(&to);
+            if faulty.calls() < call {
+                assert!(whole && failed > 10, "{what}: {failed}");
+                break;
+            }
+        }
+    }
+}
+
+/// Does something right before the n-th call.
+struct AtCall<F> {
+    inner: Arc<MemoryStorage>,
+    at: u64,
+    calls: AtomicU64,
+    act: F,
+}
+
+impl<F: Fn()> AtCall<F> {
+    fn inner(&self) -> &MemoryStorage {
+        if self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
+            (self.act)();
+        }
+        &self.inner
+    }
+}
+
+impl<F: Fn() + Send + Sync> Storage for AtCall<F> {
+    fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
+        self.inner().put_new(name, bytes)
+    }
+    fn get(&self, name: ObjectName, max: u64) -> Result<Vec<u8>> {
+        self.inner().get(name, max)
+    }
+    fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
+        self.inner().get_range(name, offset, len)
+    }
+    fn stat(&self, name: ObjectName) -> Result<Listed> {
+        self.inner().stat(name)
+    }
+    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
+        self.inner().list(kind)
+    }
+    fn delete(&self, name: ObjectName) -> Result<()> {
+        self.inner().delete(name)
+    }
+    fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
+        self.inner().heal(name, bytes)
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+const HOUR: i64 = 3600 * 1_000_000_000;
+
+/// What is in the destination when the copy begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum There {
+    /// Copies that were forgotten: their packs are nobody's, and a new copy counts on them.
+    Forgotten,
+    /// The snapshot before, whose runs a new copy takes over; it is forgotten meanwhile.
+    Parent,
+}
+
+/// At any call of the destination three days pass, in which others back up, forget, and prune through.
+#[test]
+fn whatever_a_destination_loses_meanwhile_no_copy_rests_on() {
+    let source = Source::new(2);
+    for there in [There::Forgotten, There::Parent] {
+        let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
+        let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
+        let to = common::create(storage.clone()).unwrap().by_clock(clock.clone());
+        let before = Copy {
+            snapshots: match there {
+                There::Forgotten => vec![],
+                There::Parent => vec!["latest~1".into()],
+            },
+            ..Copy::default()
+        };
+        before
+            .run(&source.repo, &to, &Report::default(), &mut |_| ())
+            .unwrap();
+        if there == There::Forgotten {
+            ids(&to).into_iter().for_each(|id| common::forget(&to, id));
+        }
+        clock.advance(24 * HOUR);
+        let other = source.dir.path().join(format!("{there:?}"));
+        common::fill(&other, 500, 100);
+        let mut begun_again = 0;
+        for call in 1.. {
+            let (notices, calls) = at_call(&source, &to, &storage, &clock, &other, call);
+            begun_again += notices;
+            if calls < call {
+                break;
+            }
+        }
+        assert!(begun_again > 3, "{there:?}: {begun_again}");
+    }
+}
+
+/// How often the copy began again, and how many calls it made.
+fn at_call(
+    source: &Source,
+    to: &Repo,
+    storage: &MemoryStorage,
+    clock: &Arc<ManualClock>,
+    other: &std::path::Path,
+    call: u64,
+) -> (usize, u64) {
+    let storage = Arc::new(storage.snapshot());
+    let to = to.over(storage.clone());
+    let (beside, later) = (to.clone(), Arc::clone(clock));
+    let backup = Backup {
+        pinning: levault::ops::backup::Pinning::None,
+        ..Backup::new(vec![other.to_path_buf()])
+    };
+    let prune = |repo: &Repo| {
+        Prune::default().run(repo, &Report::default()).unwrap();
+    };
+    let meanwhile = Arc::new(AtCall {
+        inner: storage,
+        at: call,
+        calls: AtomicU64::new(0),
+        act: move || {
+            backup.run(&beside, &Report::default()).unwrap();
+            let copies = beside.snapshots().unwrap().into_iter();
+            let copies = copies.filter(|stored| stored.snapshot.original.is_some());
+            copies.for_each(|stored| common::forget(&beside, stored.id));
+            prune(&beside);
+            later.advance(73 * HOUR);
+            prune(&beside);
+        },
+    });
+    let report = Report::default();
+    let mut copied = Vec::new();
+    Copy::default()
+        .run(&source.repo, &to.over(meanwhile.clone()), &report, &mut |one| {
+            copied.push(one)
+        })
+        .unwrap_or_else(|error| panic!("call {call}: {error}"));
+    clock.advance(73 * HOUR);
+    prune(&to);
+    let counting = ids(&to);
+    let here = ids(&source.repo);
+    for one in copied.iter().filter(|one| counting.contains(&one.to)) {
+        let place = here.iter().position(|id| *id == one.from).unwrap();
+        let found = common::records(&to, &one.to.to_hex());
+        assert!(found.unwrap() == source.states[place], "call {call}");
+    }
+    clean(&to);
+    (report.notices().len(), meanwhile.calls.load(Ordering::SeqCst))
+}
