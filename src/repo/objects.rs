@@ -17,7 +17,7 @@ use crate::snapshot::{Snapshot, body};
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::create::get_named;
-use super::facts::is_unreadable;
+use super::facts::{UnreadFact, is_unreadable};
 use super::{Cache, OWN_DOMAIN, Repo};
 
 /// Listings until what they name must be there.
@@ -36,8 +36,10 @@ pub struct IndexFacts {
     pub(crate) foreign: HashSet<ObjectId>,
     /// Segments that cannot be read, and why: what only they know of cannot be found.
     pub unreadable: Vec<String>,
-    /// Their names.
+    /// Names of those that are damaged.
     pub damaged: Vec<ObjectId>,
+    /// The others, which are whole: another program's or nobody's. Readers do without, and nobody drops them.
+    pub(crate) strangers: Vec<UnreadFact>,
 }
 
 /// Packs as they are listed.
@@ -160,7 +162,14 @@ impl Repo {
             match self.segment_packs(&listed.name.id) {
                 Err(error) if is_unreadable(&error) => {
                     facts.unreadable.push(error.to_string());
-                    facts.damaged.push(listed.name.id);
+                    match error.kind() {
+                        Kind::Corrupt | Kind::Torn => facts.damaged.push(listed.name.id),
+                        _ => facts.strangers.push(UnreadFact {
+                            id: listed.name.id,
+                            kind: error.kind(),
+                            what: error.to_string(),
+                        }),
+                    }
                 }
                 Err(error) => return Err(error),
                 Ok((packs, supersedes)) => {

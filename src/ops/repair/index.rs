@@ -77,6 +77,9 @@ impl RepairIndex {
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<IndexOutcome> {
         repo.may_write()?;
         let facts = repo.index_facts()?;
+        if let Some(stranger) = facts.strangers.first() {
+            return Err(stranger.error());
+        }
         let listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
         let listed = repo.ours(listed, &facts)?;
         let plan = self.plan(repo, &facts, &listed)?;
