@@ -18,6 +18,7 @@ use levault::id::ObjectId;
 use levault::ops::rescue::{Action, FileList, Rescue, RescueOutcome, Uncertain};
 use levault::repo::Repo;
 use levault::report::Report;
+use levault::source::Database;
 use levault::storage::MemoryStorage;
 use serde_json::json;
 use support::oracle::{Change, Model, Operation, Oracle, apply};
@@ -133,6 +134,17 @@ fn tables(db: &Path) -> Vec<PathBuf> {
     named(db, ".ldb")
 }
 
+/// Those of the deepest level, in order of keys: none of them covers another's.
+fn deepest(db: &Path) -> Vec<PathBuf> {
+    let database = Database::open(db).unwrap();
+    let tables = &database.version().tables;
+    let level = tables.keys().map(|(level, _)| *level).max().unwrap();
+    let mut found: Vec<_> = tables.iter().filter(|((at, _), _)| *at == level).collect();
+    found.sort_by(|(_, a), (_, b)| a.smallest.cmp(&b.smallest));
+    let path = |number: u64| db.join(format!("{number:06}.ldb"));
+    found.into_iter().map(|((_, number), _)| path(*number)).collect()
+}
+
 fn named(db: &Path, part: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(db).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = entries
@@ -189,11 +201,12 @@ fn many_bad_blocks_and_a_missing_table_are_supplied_each_by_its_keys() {
     let Some(mut scene) = Scene::new(&[Operation::Batch(later())]) else {
         return;
     };
-    let last = scene.old_tables.last().unwrap().clone();
-    assert!(scene.old_tables.len() > 1);
-    let len = middle(&scene.old_tables[0]) * 2;
+    let side_by_side = deepest(&scene.db());
+    let (first, last) = (&side_by_side[0], &side_by_side[side_by_side.len() - 1]);
+    assert!(side_by_side.len() > 1);
+    let len = middle(first) * 2;
     for part in 1..5 {
-        break_at(&scene.old_tables[0], len / 6 * part);
+        break_at(first, len / 6 * part);
     }
     fs::remove_file(last).unwrap();
     let (outcome, found) = scene.rescued();

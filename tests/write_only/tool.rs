@@ -152,3 +152,46 @@ fn a_credential_file_is_never_written_over_and_takes_its_password() {
         removed.stderr
     );
 }
+
+/// What a host stored is repaired like the owner's, by the owner.
+#[test]
+fn damage_in_a_hosts_domain_is_found_named_and_repaired() {
+    let tool = tool();
+    Ended::of(host(&tool).arg("backup").arg(tool.path("shop"))).ok();
+    let stored = |folder: &str| {
+        let below = tool.repository().join(folder);
+        let mut files = files_below(&below);
+        files.sort_by_key(|(_, bytes)| bytes.len());
+        files.pop().unwrap()
+    };
+    let damage = |(path, mut bytes): (std::path::PathBuf, Vec<u8>)| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+    };
+    damage(stored("index"));
+    tool.run(["check"]).exits(25);
+    tool.run(["repair", "index", "--apply"]).ok();
+    tool.run(["check", "--read-data"]).ok();
+    damage(stored("packs"));
+    tool.run(["check", "--read-data"]).exits(25);
+    let packs = tool.run(["repair", "packs", "--apply", "--json"]).exits(3);
+    assert_eq!(packs.summary()["domain"], 1);
+    let name = stored("packs")
+        .0
+        .file_name()
+        .unwrap()
+        .to_string_lossy()
+        .into_owned();
+    tool.run(["repair", "packs", &name[..8]]).exits(3);
+    tool.run(["repair", "packs", "ffffffff"]).exits(1);
+    tool.run(["repair", "snapshots", "--apply"]).exits(3);
+    tool.restore("latest", &tool.path("back")).exits(3);
+    Ended::of(host(&tool).arg("backup").arg(tool.path("shop"))).ok();
+    tool.restore("latest", &tool.path("whole")).ok();
+    assert_eq!(
+        common::scan(&tool.path("whole")).unwrap(),
+        common::scan(&tool.path("shop")).unwrap()
+    );
+}

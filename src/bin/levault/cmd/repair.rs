@@ -1,7 +1,7 @@
 //! `repair`: tells what would be put right, and does it with `--apply`.
 
 use clap::{Args, Subcommand};
-use levault::error::Result;
+use levault::error::{Kind, Result};
 use levault::id::ObjectId;
 use levault::ops::repair::index::{IndexOutcome, RepairIndex};
 use levault::ops::repair::packs::{self, PacksOutcome, RepairPacks};
@@ -9,6 +9,7 @@ use levault::ops::repair::snapshots::{
     RepairSnapshots, RepairedDatabase, RepairedSnapshot, SnapshotsOutcome,
 };
 use levault::ops::repair::{Mode, config};
+use levault::repo::Repo;
 use serde_json::{Value, json};
 
 use super::{Run, parity};
@@ -77,12 +78,39 @@ impl ApplyArgs {
 pub fn run(run: &Run, args: &RepairArgs) -> Result<Ending> {
     match &args.verb {
         RepairVerb::Config(args) => repair_config(run, args.mode()),
-        RepairVerb::Index(args) => repair_index(run, args),
-        RepairVerb::Packs(args) => repair_packs(run, args),
-        RepairVerb::Snapshots(args) => repair_snapshots(run, args),
+        RepairVerb::Index(args) => in_each_domain(run, &[], &|repo| repair_index(run, args, repo)),
+        RepairVerb::Packs(args) => in_each_domain(run, &args.ids, &|repo| repair_packs(run, args, repo)),
+        RepairVerb::Snapshots(args) => {
+            in_each_domain(run, &args.ids, &|repo| repair_snapshots(run, args, repo))
+        }
         RepairVerb::AddParity(args) => parity::add(run, args),
         RepairVerb::Heal(args) => parity::heal(run, args),
     }
+}
+
+/// The owner's domain, then those of write-only hosts. What is named belongs to one of them: the others do not know it.
+fn in_each_domain(run: &Run, ids: &[String], repair: &dyn Fn(&Repo) -> Result<Ending>) -> Result<Ending> {
+    let repo = run.open()?;
+    let (mut ended, mut unknown) = (None, None);
+    for domain in repo.domains()? {
+        match repair(&repo.in_domain(domain)?) {
+            Err(error) if error.kind() == Kind::NotFound && !ids.is_empty() => {
+                unknown = unknown.or(Some(error));
+            }
+            Ok(ending) if ended != Some(Ending::Incomplete) => ended = Some(ending),
+            Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match (ended, unknown) {
+        (None, Some(unknown)) => Err(unknown),
+        (ended, _) => Ok(ended.unwrap_or(Ending::Done)),
+    }
+}
+
+fn in_domain(mut summary: Value, repo: &Repo) -> Value {
+    summary["domain"] = repo.domain().0.into();
+    summary
 }
 
 fn repair_config(run: &Run, mode: Mode) -> Result<Ending> {
@@ -112,15 +140,14 @@ fn repair_config(run: &Run, mode: Mode) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-fn repair_index(run: &Run, args: &IndexArgs) -> Result<Ending> {
+fn repair_index(run: &Run, args: &IndexArgs, repo: &Repo) -> Result<Ending> {
     let mode = args.apply.mode();
-    let repo = run.open()?;
     let repair = RepairIndex {
         read_all_packs: args.read_all_packs,
         mode,
     };
-    let outcome = watch(run.output, run.report, || repair.run(&repo, run.report))?;
-    run.output.emit(&index_json(&outcome, mode))?;
+    let outcome = watch(run.output, run.report, || repair.run(repo, run.report))?;
+    run.output.emit(&in_domain(index_json(&outcome, mode), repo))?;
     let IndexOutcome {
         plan,
         packs,
@@ -184,15 +211,14 @@ fn index_json(outcome: &IndexOutcome, mode: Mode) -> Value {
     })
 }
 
-fn repair_packs(run: &Run, args: &TheseArgs) -> Result<Ending> {
+fn repair_packs(run: &Run, args: &TheseArgs, repo: &Repo) -> Result<Ending> {
     let mode = args.apply.mode();
-    let repo = run.open()?;
     let repair = RepairPacks {
         packs: args.ids.clone(),
         mode,
     };
-    let outcome = watch(run.output, run.report, || repair.run(&repo, run.report))?;
-    run.output.emit(&packs_json(&outcome, mode))?;
+    let outcome = watch(run.output, run.report, || repair.run(repo, run.report))?;
+    run.output.emit(&in_domain(packs_json(&outcome, mode), repo))?;
     let say = |line: String| run.output.say(line);
     say(format!(
         "read {} packs ({})",
@@ -286,15 +312,15 @@ fn packs_json(outcome: &PacksOutcome, mode: Mode) -> Value {
     })
 }
 
-fn repair_snapshots(run: &Run, args: &TheseArgs) -> Result<Ending> {
+fn repair_snapshots(run: &Run, args: &TheseArgs, repo: &Repo) -> Result<Ending> {
     let mode = args.apply.mode();
-    let repo = run.open()?;
     let repair = RepairSnapshots {
         snapshots: args.ids.clone(),
         mode,
     };
-    let outcome = watch(run.output, run.report, || repair.run(&repo, run.report))?;
-    run.output.emit(&snapshots_json(&outcome, mode))?;
+    let outcome = watch(run.output, run.report, || repair.run(repo, run.report))?;
+    run.output
+        .emit(&in_domain(snapshots_json(&outcome, mode), repo))?;
     for repaired in &outcome.repaired {
         tell_repaired(run, repaired)?;
     }
