@@ -95,12 +95,17 @@ impl Database {
         Ok((database, unreadable))
     }
 
-    /// True if the directory has a table that is newer than all its MANIFEST can know: edits are lost, or a flush was
-    /// under way.
+    /// True if the directory has a whole table that is newer than all its MANIFEST can know: edits are lost. (One that is
+    /// not whole was being written when its owner ended, and holds nothing that is not elsewhere.)
     pub fn has_newer_tables(&self) -> Result<bool> {
         let next = self.version().next_file;
         let names = names(&self.files.directory)?;
-        let is_newer = |name: &String| matches!(FileName::parse(name), Some(FileName::Table(number, _)) if number >= next);
+        let is_newer = |name: &String| match FileName::parse(name) {
+            Some(FileName::Table(number, _)) if number >= next => {
+                table_meta(&self.files.directory.join(name), number).is_ok()
+            }
+            _ => false,
+        };
         Ok(names.iter().any(is_newer))
     }
 }
