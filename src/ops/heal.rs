@@ -18,6 +18,7 @@ use crate::id::ObjectId;
 use crate::index;
 use crate::limits::{OBJECT_BYTES_MAX, PACK_STORED_BYTES_MAX, PARITY_BYTES_MAX};
 use crate::parity::{Mended, Parity, encode_as};
+use crate::repo::OWN_DOMAIN;
 use crate::report::Report;
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
@@ -137,10 +138,13 @@ fn indexed(storage: &dyn Storage) -> Result<HashSet<ObjectId>> {
             // Merged meanwhile, or damaged: that is for others to heal.
             _ => continue,
         };
-        let header =
-            parse_one(ObjectClass::Index, &bytes).and_then(|parts| index::decode_header(parts.clear));
-        if let Ok((named, supersedes, _)) = header {
-            replaced.extend(supersedes);
+        let parts = parse_one(ObjectClass::Index, &bytes);
+        let header = parts.and_then(|parts| Ok((parts.header.domain, index::decode_header(parts.clear)?)));
+        if let Ok((domain, (named, supersedes, _))) = header {
+            // In a write-only host's domain segments replace nothing.
+            if domain == OWN_DOMAIN {
+                replaced.extend(supersedes);
+            }
             packs.push((listed.name.id, named));
         }
     }

@@ -53,6 +53,8 @@ pub struct Catalog {
     /// Forgettings that could not be read. What they name is among `snapshots`: to show too much is the safe side for
     /// whoever reads, and whoever deletes stops here.
     pub unread: Vec<UnreadFact>,
+    /// Notes that could not be read: where some snapshot's records lie may not be known.
+    pub unread_notes: Vec<UnreadFact>,
     /// Snapshots whose records lie elsewhere than their objects say.
     rebasings: HashMap<ObjectId, Rebasings>,
     /// Whose counters and histories are meant: the owner's, unless a write-only host remembers its own.
@@ -96,7 +98,8 @@ impl Repo {
         let listed = self.storage().list(ObjectKind::Snapshot);
         let listed = listed.act(|| "list the snapshots")?;
         let stored = self.forgotten()?;
-        let notes = self.notes()?.standing();
+        let stored_notes = self.notes()?;
+        let notes = stored_notes.standing();
         let mut catalog = Catalog::default();
         let forgotten = stored.standing(&notes);
         let read = |id: &ObjectId| {
@@ -117,6 +120,7 @@ impl Repo {
             }
         }
         catalog.unread = stored.unread.clone();
+        catalog.unread_notes = stored_notes.unread;
         let rebased = notes
             .snapshots()
             .filter(|(_, standing)| !standing.rebasings.is_empty());
@@ -200,7 +204,14 @@ impl Repo {
                 unread.what
             ));
         }
-        let notes = self.notes()?.standing();
+        let notes = self.notes()?;
+        if let Some(unread) = notes.unread.first() {
+            return busy(format!(
+                "what is noted of snapshots cannot be told: {}",
+                unread.what
+            ));
+        }
+        let notes = notes.standing();
         let forgotten = stored.standing(&notes);
         for id in snapshots {
             if !listed.contains(id) || forgotten.of(id).is_some() {

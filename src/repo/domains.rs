@@ -14,7 +14,7 @@ use crate::id::{DomainId, ObjectId};
 use crate::index;
 use crate::keys::Holder;
 use crate::limits::OBJECT_BYTES_MAX;
-use crate::storage::{Listed, ObjectName};
+use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::objects::IndexFacts;
 use super::{OWN_DOMAIN, Repo};
@@ -93,6 +93,30 @@ impl Repo {
             (false, true) => Ok(false),
             _ => Ok(self.header_domain(pack)? == self.domain()),
         }
+    }
+
+    /// Those of the listed packs that are of this domain, by their own headers where this one's index says nothing of
+    /// them: what others say is not believed.
+    pub(crate) fn ours_by_header(&self, listed: Vec<Listed>, index: &IndexFacts) -> Result<Vec<Listed>> {
+        let mut ours = Vec::with_capacity(listed.len());
+        for pack in listed {
+            let indexed = index.packs.contains_key(&pack.name.id) && !index.foreign.contains(&pack.name.id);
+            if indexed || !self.may_meet_others() || self.header_domain(&pack)? == self.domain() {
+                ours.push(pack);
+            }
+        }
+        Ok(ours)
+    }
+
+    /// True if a pack is another domain's by its own header, whatever segments say: not this one's to take away.
+    pub(crate) fn is_foreign_pack(&self, id: &ObjectId, len: u64) -> Result<bool> {
+        let name = ObjectName::new(ObjectKind::Pack, *id);
+        let pack = Listed {
+            name,
+            len,
+            modified: None,
+        };
+        Ok(self.may_meet_others() && self.header_domain(&pack)? != self.domain())
     }
 
     /// Those of the listed packs that are of this domain.

@@ -101,6 +101,8 @@ pub struct Writer<'a> {
     unread_bad: Option<String>,
     /// Packs that are indexed and not there, or of another size.
     lost: HashSet<ObjectId>,
+    /// Some segment could not be read.
+    index_is_damaged: bool,
     /// Copies of bad blobs that did open.
     right: HashMap<BlobId, ObjectId>,
     /// With their lengths.
@@ -125,6 +127,11 @@ impl<'a> Writer<'a> {
             writer.adopt(unindexed)?;
         }
         Ok(writer)
+    }
+
+    /// True if what some segment said is not known.
+    pub(crate) fn index_is_damaged(&self) -> bool {
+        self.index_is_damaged
     }
 
     /// The same for whoever moves blobs out of `packs`: nothing in those counts as known.
@@ -158,6 +165,7 @@ impl<'a> Writer<'a> {
         let writer = Self {
             repo,
             report,
+            index_is_damaged: !facts.unreadable.is_empty(),
             lookup: repo.lookup_of(&facts)?,
             sound: packs.sound,
             bad: bad.blobs(repo),

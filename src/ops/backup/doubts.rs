@@ -9,14 +9,23 @@ use crate::repo::{BlobReader, Repo, Writer};
 use crate::report::Report;
 use crate::snapshot::DatabaseRoot;
 
-/// Why the database cannot be stood on; `None` if nothing is known against it. While no pack is missing and no blob is
-/// noted as bad nothing is read; else every blob that it rests on is looked for.
+/// Why the database cannot be stood on; `None` if nothing is known against it. While no pack is missing, no blob is noted as
+/// bad and all of the index can be read, its runs' top blobs alone are looked for in the index; else every blob that it
+/// rests on.
 pub fn against(repo: &Repo, writer: &Writer, root: &DatabaseRoot, report: &Report) -> Result<Option<String>> {
     if let Some(unread) = writer.unread_bad() {
         return Ok(Some(format!("which blobs are bad cannot be told: {unread}")));
     }
     let copies = writer.copies();
-    if copies.are_beyond_doubt() {
+    for root in root.runs().filter_map(|run| run.root.as_ref()) {
+        if !copies.has(&root.top.id)? {
+            return Ok(Some(format!(
+                "blob {}, on which it stands, is lost",
+                root.top.id.short()
+            )));
+        }
+    }
+    if copies.are_beyond_doubt() && !writer.index_is_damaged() {
         return Ok(None);
     }
     let reader = BlobReader::new(repo, copies.lookup);

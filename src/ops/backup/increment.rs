@@ -159,6 +159,12 @@ fn counting<'a>(catalog: &'a Catalog, id: &ObjectId) -> Result<&'a StoredSnapsho
             unread.what
         ));
     }
+    if let Some(unread) = catalog.unread_notes.first() {
+        return Err(format!(
+            "what is noted of snapshots cannot be told: {}",
+            unread.what
+        ));
+    }
     let gone = match catalog.forgotten(id) {
         Some(_) => "forgotten",
         None => "gone",

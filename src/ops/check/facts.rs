@@ -83,10 +83,14 @@ impl Facts {
     pub fn check_seen(&self, repo: &Repo, listed: &[Listed], findings: &mut Findings) -> Result<()> {
         let there = listed.iter().map(|snapshot| snapshot.name.id).collect();
         match repo.see_snapshots(&Newest::new(), &there, &self.forgettings) {
-            Err(error) if error.kind() == Kind::RolledBack => {
-                findings.add("snapshots", error.to_string(), ROLLED_BACK_HELPS);
-                Ok(())
-            }
+            // A backup from here may have ended since the listing: the catalog lists anew.
+            Err(error) if error.kind() == Kind::RolledBack => match repo.catalog() {
+                Err(error) if error.kind() == Kind::RolledBack => {
+                    findings.add("snapshots", error.to_string(), ROLLED_BACK_HELPS);
+                    Ok(())
+                }
+                seen => seen.map(drop),
+            },
             seen => seen,
         }
     }

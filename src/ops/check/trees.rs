@@ -4,7 +4,7 @@
 //! A run's top blob stands in many snapshots: each run is walked once, and what was found of it holds for all.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{BlobId, SetDigest};
 use crate::leveldb::Comparator;
 use crate::record::SetDigestAcc;
-use crate::repo::{BlobReader, Repo, StoredSnapshot};
+use crate::repo::{BlobReader, Repo, StoredSnapshot, first_right};
 use crate::report::Report;
 use crate::run::{Difference, KeyOrder, KeyRange, LeafSpan, Payload, Walker, read_leaf};
 use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run};
@@ -57,6 +57,7 @@ pub fn check(
         repo: ground.repo,
         reader: BlobReader::new(ground.repo, &ground.index.lookup),
         packs: ground.packs,
+        bad: ground.repo.bad()?.blobs(ground.repo),
         data: ground.data,
         report: ground.report,
         runs: HashMap::new(),
@@ -78,6 +79,8 @@ struct Trees<'a> {
     repo: &'a Repo,
     reader: BlobReader<'a>,
     packs: &'a PackFacts,
+    /// Blobs that are noted as bad.
+    bad: HashSet<BlobId>,
     data: bool,
     report: &'a Report,
     /// By top blob and kept for all snapshots.
@@ -419,7 +422,15 @@ impl Trees<'_> {
     /// What is wrong with all copies of a blob; `None` when one is good as far as is known.
     fn place(&self, kind: BlobKind, id: &BlobId) -> Result<Option<Wrong>> {
         let mut wrong = None;
-        for location in self.reader.locations(kind, id)? {
+        let locations = self.reader.locations(kind, id)?;
+        if self.bad.contains(id) && first_right(&self.reader, id, &locations).is_none() {
+            return Ok(Some(Wrong {
+                object: format!("{kind:?} blob {id}"),
+                what: "is noted as bad, and no copy of it opens".into(),
+                keys: String::new(),
+            }));
+        }
+        for location in locations {
             match self.packs.wrong_with(&location) {
                 None => return Ok(None),
                 Some(what) => {

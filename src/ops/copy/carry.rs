@@ -158,6 +158,12 @@ impl<'a> Carrier<'a> {
         Ok(Carried { snapshot, parents })
     }
 
+    /// True if nothing is known to be missing in the destination.
+    pub fn is_whole_there(&self) -> bool {
+        let writer = &self.sink.writer;
+        writer.copies().are_beyond_doubt() && !writer.index_is_damaged()
+    }
+
     /// Makes all that was carried durable and indexed; the packs that it lies in.
     pub fn flush(&mut self) -> Result<HashMap<ObjectId, u64>> {
         self.sink.flush()?;
@@ -289,9 +295,12 @@ impl<'a> Carrier<'a> {
 }
 
 impl Ground {
-    /// False for two stacks of which one cannot be the other's copy.
+    /// False for two stacks of which one cannot be the other's copy, and where something of the copy is lost.
     fn is_alike(&self) -> bool {
-        Databases::of(self).is_none_or(|both| both.from.is_physical() || both.stacks(both.from).is_some())
+        Databases::of(self).is_none_or(|both| {
+            let is_whole = both.to.holes().next().is_none();
+            is_whole && (both.from.is_physical() || both.stacks(both.from).is_some())
+        })
     }
 }
 

@@ -174,8 +174,10 @@ impl Copy {
             let lookup = from.lookup()?;
             let reader = BlobReader::new(&from, &lookup);
             let recent = Recent::new(&reader);
+            let carrier = Carrier::start(&from, &reader, &recent, to, report)?;
+            let trusts = trusts && carrier.is_whole_there();
             let mut shipment = Shipment {
-                carrier: Carrier::start(&from, &reader, &recent, to, report)?,
+                carrier,
                 source: &source,
                 there: &there.catalog,
                 to,

@@ -75,10 +75,13 @@ pub fn plan<'k>(source: Side<'k>, wanted: &HashSet<ObjectId>, there: Side<'k>) -
     plan
 }
 
-/// What a snapshot is a copy of; itself, if of nothing.
+/// What a snapshot is a copy of; itself, if of nothing. Only the owner's word counts: a write-only host could name any
+/// snapshot, and pass for it.
 pub fn original(repository: &RepositoryId, stored: &StoredSnapshot) -> Original {
-    stored.snapshot.original.unwrap_or(Original {
-        repository: *repository,
-        snapshot: stored.id,
-    })
+    let told = stored.snapshot.original;
+    told.filter(|_| stored.snapshot.domain == OWN_DOMAIN)
+        .unwrap_or(Original {
+            repository: *repository,
+            snapshot: stored.id,
+        })
 }

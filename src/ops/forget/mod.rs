@@ -14,11 +14,13 @@ pub mod policy;
 use std::collections::{BTreeMap, HashSet};
 
 use crate::clock::UnixNanos;
+use crate::envelope::Header;
 use crate::error::{Error, Kind, Result};
 use crate::facts::{CountedSnapshot, Forgetting, Notes, Why};
-use crate::id::ObjectId;
+use crate::id::{DomainId, ObjectId};
 use crate::limits::{FORGOTTEN_SNAPSHOTS_MAX, NOTE_REASON_BYTES_MAX};
 use crate::repo::{Catalog, OWN_DOMAIN, Repo, StoredSnapshot};
+use crate::storage::{ObjectKind, ObjectName};
 
 pub use group::{Filter, Group, GroupBy};
 pub use plan::{Calendar, Candidate, Decision, Reason, plan};
@@ -286,13 +288,21 @@ fn damaged(repo: &Repo, id: ObjectId) -> Result<CountedSnapshot> {
         Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Torn | Kind::WrongKey) => {
             Ok(CountedSnapshot {
                 id,
-                domain: OWN_DOMAIN,
+                domain: domain_of(repo, id),
                 counter: 0,
             })
         }
         Err(error) => Err(error),
         Ok(snapshot) => Ok(counted(&StoredSnapshot { id, snapshot })),
     }
+}
+
+/// By its header, which nothing vouches for: all that is left of it.
+fn domain_of(repo: &Repo, id: ObjectId) -> DomainId {
+    let name = ObjectName::new(ObjectKind::Snapshot, id);
+    let first = repo.storage().get_range(name, 0, Header::LEN);
+    let header = first.and_then(|first| Header::decode(&first));
+    header.map_or(OWN_DOMAIN, |header| header.domain)
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
         wrong,
         bad_over,
     };
-    facts.assign(&retained)?;
+    facts.assign(repo, &retained)?;
     Ok(facts)
 }
 
@@ -301,7 +301,8 @@ impl Facts {
     }
 
     /// Says of each pack what is needed of it. Of several copies in unmarked packs the one in the oldest is kept.
-    fn assign(&mut self, retained: &Bits) -> Result<()> {
+    fn assign(&mut self, repo: &Repo, retained: &Bits) -> Result<()> {
+        let reader = BlobReader::new(repo, &self.lookup);
         let mut packs = self.packs.clone();
         self.each_blob(&mut |id, copies| {
             if !is_in(retained, &self.blobs, id) {
@@ -320,6 +321,12 @@ impl Facts {
                 (Some(_), _) => {}
                 (None, Some(first)) => {
                     copies.iter().for_each(|copy| packs[copy.pack].retained = true);
+                    // All are marked: the one that comes to stay must be one that opens.
+                    let opens = |copy: &&Copy| reader.read_at(&copy.location, id).is_ok();
+                    let first = match is_live && copies.len() > 1 {
+                        true => copies.iter().find(opens).unwrap_or(first),
+                        false => first,
+                    };
                     packs[first.pack].needed |= is_live;
                     packs[first.pack].live_bytes += u64::from(first.location.len) * u64::from(is_live);
                 }

@@ -15,7 +15,7 @@ mod repack;
 pub(crate) mod segments;
 pub mod sweep;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::clock::UnixNanos;
@@ -108,12 +108,14 @@ impl Prune {
             false => Some(repo.lease("prune")?),
         };
         let mut outcome = self.in_domain(repo, report)?;
+        let mut all_done = true;
         for domain in repo.domains()?.into_iter().filter(|domain| *domain != OWN_DOMAIN) {
             // What a host wrote into its domain is no reason to keep others' garbage.
             let rest = self.less(&outcome);
             match rest.in_domain(&repo.in_domain(domain)?, report) {
                 Ok(of_it) => outcome.add(of_it),
                 Err(error) if is_the_hosts(&error) => {
+                    all_done = false;
                     report.problem(format!(
                         "nothing of domain {} is deleted or marked: {error}",
                         domain.0
@@ -122,7 +124,10 @@ impl Prune {
                 Err(error) => return Err(error.act(format!("prune domain {}", domain.0))),
             }
         }
-        self.parity(repo, &mut outcome, report)?;
+        // Parity of a pack that is missed may be what brings it back.
+        if all_done {
+            self.parity(repo, &mut outcome, report)?;
+        }
         outcome.audits_superseded = match self.dry_run {
             true => audits::superseded(repo)?,
             false => audits::drop_superseded(repo, report)?,
@@ -158,7 +163,9 @@ impl Prune {
             .map(|stack| stack.shown)
             .fold(0, u64::saturating_add);
         limits.repack_bytes_max = limits.repack_bytes_max.saturating_sub(again);
-        let plan = plan::plan(&seen.facts.packs, &limits, seen.now);
+        let mut plan = plan::plan(&seen.facts.packs, &limits, seen.now);
+        plan.dead = own(repo, &seen.facts, plan.dead, |id| id)?;
+        plan.repack = own(repo, &seen.facts, plan.repack, |id| id)?;
         let mut outcome = PruneOutcome {
             swept,
             plan,
@@ -194,7 +201,8 @@ impl Prune {
     /// Deletes what is ripe; what there is then.
     fn sweep(&self, repo: &Repo, report: &Report) -> Result<(Sweep, Seen)> {
         let seen = self.look(repo, report)?;
-        let sweep = sweep::plan(&seen.facts, self.grace_nanos(), seen.now);
+        let mut sweep = sweep::plan(&seen.facts, self.grace_nanos(), seen.now);
+        sweep.packs = own(repo, &seen.facts, sweep.packs, |pack| &pack.pack)?;
         if self.dry_run || sweep.is_empty() {
             return Ok((sweep, seen));
         }
@@ -280,6 +288,22 @@ fn is_the_hosts(error: &Error) -> bool {
         error.kind(),
         Kind::Corrupt | Kind::Torn | Kind::WrongKey | Kind::Limit | Kind::TooNew
     )
+}
+
+/// Those that are this domain's by their own headers: a host's segments may name others' packs.
+fn own<T>(repo: &Repo, facts: &Facts, going: Vec<T>, id: impl Fn(&T) -> &ObjectId) -> Result<Vec<T>> {
+    if repo.domains()?.len() == 1 || going.is_empty() {
+        return Ok(going);
+    }
+    let lens: HashMap<_, _> = facts.packs.iter().map(|pack| (pack.id, pack.len)).collect();
+    let mut ours = Vec::with_capacity(going.len());
+    for pack in going {
+        let len = lens.get(id(&pack)).copied().unwrap_or_default();
+        if !repo.is_foreign_pack(id(&pack), len)? {
+            ours.push(pack);
+        }
+    }
+    Ok(ours)
 }
 
 /// All that there is, and when it was looked at: by the storage's clock, and by ours before the first listing.

@@ -109,6 +109,8 @@ pub fn before(repo: &Repo, catalog: &Catalog, now: UnixNanos, grace: i64) -> Res
     for (id, (_, all)) in rebased.iter().filter(|(_, (young, _))| *young) {
         match repo.snapshot_as_stored(id) {
             Err(error) if error.kind() == Kind::NotFound => {}
+            // Nobody stands on one that does not count and cannot be read.
+            Err(error) if is_damage(&error) && !catalog.snapshots.iter().any(|live| live.id == *id) => {}
             stored => {
                 let stored = stored?;
                 if stored.domain == repo.domain() {
@@ -118,6 +120,10 @@ pub fn before(repo: &Repo, catalog: &Catalog, now: UnixNanos, grace: i64) -> Res
         }
     }
     Ok(states)
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Corrupt | Kind::Torn)
 }
 
 /// As it was written, and with each run that ever stood in: it may have been rebased more than once.
@@ -212,12 +218,14 @@ fn rebase(repo: &Repo, snapshot: &Snapshot, stack: &Stack, report: &Report) -> R
         filter: None,
     };
     let source = stack.source;
-    repo.put_note(&Note {
+    let note = Note {
         when: repo.clock().now(),
         about: About::Snapshot {
             id: stack.snapshot,
             said: Said::Rebased(Box::new(Rebased { source, run })),
         },
-    })
-    .map(drop)
+    };
+    // Twice, under two names: without it the snapshot is lost when the stack is gone.
+    repo.put_note(&note)?;
+    repo.put_note(&note).map(drop)
 }

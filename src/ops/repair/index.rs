@@ -81,7 +81,7 @@ impl RepairIndex {
             return Err(stranger.error());
         }
         let listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
-        let listed = repo.ours(listed, &facts)?;
+        let listed = repo.ours_by_header(listed, &facts)?;
         let plan = self.plan(repo, &facts, &listed)?;
         let mut outcome = IndexOutcome {
             plan,

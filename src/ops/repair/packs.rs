@@ -131,6 +131,7 @@ struct Ground<'a> {
     repo: &'a Repo,
     report: &'a Report,
     listed: HashMap<ObjectId, Listed>,
+    marked: HashSet<ObjectId>,
     index: IndexFacts,
     lookup: Lookup,
 }
@@ -158,6 +159,7 @@ impl<'a> Ground<'a> {
             repo,
             report,
             listed: listed.into_iter().map(|pack| (pack.name.id, pack)).collect(),
+            marked: repo.marked()?,
             index,
             lookup,
         })
@@ -321,9 +323,10 @@ impl<'a> Ground<'a> {
         }
         for (id, (location, opens)) in blobs {
             self.report.go_on()?;
-            let elsewhere = self.opens_elsewhere(&id, &mut plan.distrusted)?;
+            let (elsewhere, going) = self.opens_elsewhere(&id, &mut plan.distrusted)?;
             match fate(opens, elsewhere) {
                 Fate::Elsewhere => plan.elsewhere += 1,
+                Fate::Lost if going.is_some() => plan.again.extend(going.map(|location| (id, location))),
                 Fate::Again => plan.again.push((id, location)),
                 Fate::Lost => plan.lost.push(BadBlob {
                     id,
@@ -337,19 +340,26 @@ impl<'a> Ground<'a> {
     }
 
     /// Opens copies in packs that are there and not known to be damaged. A pack in which one fails is not trusted either.
-    fn opens_elsewhere(&self, id: &BlobId, distrusted: &mut HashSet<ObjectId>) -> Result<bool> {
+    /// One in a pack that is marked to go is no copy to be left alone with: it is given apart, to be stored again.
+    fn opens_elsewhere(
+        &self,
+        id: &BlobId,
+        distrusted: &mut HashSet<ObjectId>,
+    ) -> Result<(bool, Option<Location>)> {
         let reader = BlobReader::new(self.repo, &self.lookup);
+        let mut going = None;
         for location in self.lookup.locations(id)? {
             if distrusted.contains(&location.pack) || !self.listed.contains_key(&location.pack) {
                 continue;
             }
             match reader.read_at(&location, id) {
-                Ok(_) => return Ok(true),
+                Ok(_) if self.marked.contains(&location.pack) => going = going.or(Some(location)),
+                Ok(_) => return Ok((true, None)),
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
                 Err(_) => drop(distrusted.insert(location.pack)),
             }
         }
-        Ok(false)
+        Ok((false, going))
     }
 }
 
@@ -408,6 +418,18 @@ impl Plan {
         let (repo, report) = (ground.repo, ground.report);
         self.store_again(ground, report)?;
         missing::note(repo, &self.lost)?;
+        if outcome.unread.iter().any(|name| name.kind == ObjectKind::Bad) {
+            // What such a note said of packs that are out of the index no pack tells.
+            let there = |id: &&ObjectId| ground.listed.contains_key(*id);
+            let gone = ground
+                .index
+                .packs
+                .keys()
+                .filter(|id| !there(id))
+                .copied()
+                .collect();
+            missing::note(repo, &missing::missing(repo, &ground.lookup, &gone, report)?)?;
+        }
         for packs in outcome.marked.chunks(MARK_PACKS_MAX) {
             repo.put_mark(&Mark {
                 when: repo.clock().now(),

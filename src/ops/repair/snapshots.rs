@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Act, Error, Kind, Result};
 use crate::facts::{About, CountedSnapshot, Note, Notes, Said, Why};
 use crate::id::{BlobId, ObjectId};
 use crate::index::Lookup;
@@ -77,6 +77,10 @@ impl RepairSnapshots {
     /// [`Kind::Busy`] if something that the new ones rest on goes meanwhile. The storage's.
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<SnapshotsOutcome> {
         repo.may_write()?;
+        // Without all notes it is not known where each snapshot's records lie, and much would look lost.
+        repo.notes()?
+            .complete()
+            .act(|| "read all notes; repair or remove what cannot be read first")?;
         let catalog = repo.catalog()?.of_domain(repo.domain());
         let ground = Ground::load(repo, report)?;
         let wanted = named(
@@ -233,7 +237,10 @@ impl<'a> Ground<'a> {
             repaired_as,
             databases,
         };
-        if let Some(there) = repaired_before(catalog, &stored.id) {
+        let notes = self.repo.notes()?.standing();
+        let was_brought_back = notes.of(&stored.id).is_some_and(|it| it.undeleted.is_some());
+        let there = repaired_before(catalog, &stored.id).filter(|_| !was_brought_back);
+        if let Some(there) = there {
             return Ok(Some(Made {
                 snapshot: None,
                 told: told(Some(there), Vec::new()),
@@ -280,6 +287,8 @@ impl<'a> Ground<'a> {
             outcome.failed.push((stored.id, what.into()));
             return Ok(None);
         }
+        // It is no copy of anything any more: whoever copies must bring the whole one again.
+        snapshot.original = None;
         snapshot.program = concat!("levault ", env!("CARGO_PKG_VERSION")).into();
         Ok(Some(Made {
             snapshot: Some(snapshot),

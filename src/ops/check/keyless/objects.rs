@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use crate::envelope::{Header, KeyScheme, ObjectClass, check_name, parse_clear, parse_one};
+use crate::envelope::{Header, KeyScheme, ObjectClass, Unopened, check_name, parse_clear, parse_one};
 use crate::error::{Act, Kind, Result};
 use crate::facts::mark;
 use crate::id::ObjectId;
@@ -11,6 +11,7 @@ use crate::index;
 use crate::keys::Slot;
 use crate::keys::ring::StoredRing;
 use crate::limits::{KEY_OBJECT_BYTES_MAX, OBJECT_BYTES_MAX, PARITY_BYTES_MAX};
+use crate::repo::OWN_DOMAIN;
 use crate::repo::{Vault, keyless};
 use crate::report::Report;
 use crate::storage::{ObjectKind, ObjectName};
@@ -64,8 +65,12 @@ impl Segments {
             .collect()
     }
 
-    fn take(&mut self, id: ObjectId, clear: &[u8]) -> Result<()> {
-        let (packs, supersedes, _) = index::decode_header(clear)?;
+    /// In a write-only host's domain segments replace nothing (FORMAT.md section 7).
+    fn take(&mut self, id: ObjectId, parts: &Unopened) -> Result<()> {
+        let (packs, mut supersedes, _) = index::decode_header(parts.clear)?;
+        if parts.header.domain != OWN_DOMAIN {
+            supersedes.clear();
+        }
         let packs = packs.into_iter().map(|pack| (pack.pack, pack.len));
         self.packs.insert(id, packs.collect());
         self.replaced.extend(supersedes);
@@ -107,7 +112,7 @@ pub fn segments(vault: &Vault) -> Result<Segments> {
     let mut segments = Segments::default();
     for listed in vault.storage().list(ObjectKind::Index).act(|| "list the index")? {
         let taken = take(vault, listed.name, &mut |bytes| {
-            segments.take(listed.name.id, parse_one(ObjectClass::Index, bytes)?.clear)
+            segments.take(listed.name.id, &parse_one(ObjectClass::Index, bytes)?)
         });
         match taken {
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
@@ -174,7 +179,7 @@ fn clear(seen: &mut Seen, name: ObjectName, bytes: &[u8]) -> Result<()> {
                 .extend(mark.packs.into_iter().map(|marked| marked.pack));
             Ok(())
         }
-        ObjectKind::Index => seen.segments.take(name.id, parse_one(class, bytes)?.clear),
+        ObjectKind::Index => seen.segments.take(name.id, &parse_one(class, bytes)?),
         ObjectKind::Parity => parse_clear(class, bytes).map(drop),
         ObjectKind::Audit if parse_clear(class, bytes)?.0.scheme == KeyScheme::Clear => {
             keyless(bytes).map(drop)
