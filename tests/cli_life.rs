@@ -108,3 +108,26 @@ fn passwords_are_added_changed_and_removed() {
     let line = sheet.lines().find(|line| line.starts_with("password")).unwrap();
     with(line.split_whitespace().nth(1).unwrap(), &["check", "--read-data"]).ok();
 }
+
+#[test]
+fn unlock_takes_the_lease_of_a_killed_prune_away() {
+    let (tool, _) = two_snapshots();
+    let leases = tool.repository().join("leases");
+    let mut prune = tool.command();
+    let mut child = prune
+        .args(["prune"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let held = || std::fs::read_dir(&leases).is_ok_and(|mut leases| leases.next().is_some());
+    while !held() && child.try_wait().unwrap().is_none() {}
+    let _ = child.kill();
+    child.wait().unwrap();
+    if held() {
+        let refused = tool.run(["prune"]).exits(11);
+        assert!(refused.stderr.contains("levault unlock"), "{}", refused.stderr);
+        assert_eq!(tool.run(["unlock", "--json"]).ok().summary()["leases_removed"], 1);
+    }
+    tool.run(["prune"]).ok();
+    assert_eq!(tool.run(["unlock", "--json"]).ok().summary()["leases_removed"], 0);
+}

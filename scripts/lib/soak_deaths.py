@@ -96,6 +96,8 @@ class World:
             left = int(self.dice.choice((64 << 10, 512 << 10, 2 << 20)) * self.dice.random())
             filler.write_bytes(bytes(max(0, shutil.disk_usage(filler.parent).free - left)))
         code, out, err = tool.run(*words, kill_after=kill_after)
+        if code is None and words[0] in ("prune", "forget"):
+            tool.must("unlock")
         filler.unlink(missing_ok=True)
         self.told["killed"] += code is None
         self.told["failed"] += code not in (None, 0)
@@ -163,6 +165,7 @@ class World:
                 self.told["acts"] += 1
                 code, _, _ = tool.run(*act, kill_after=self.dice.uniform(0.02, 0.6))
                 self.told["killed"] += code is None
+            tool.must("unlock")
             for act in acts:
                 code, _, err = tool.run(*act)
                 if code not in (0, 3):

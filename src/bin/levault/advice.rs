@@ -56,7 +56,8 @@ pub fn advice(error: &Error) -> Option<&'static str> {
         Kind::WrongPassword => "check LEVAULT_PASSWORD, --password-file or --password-command",
         Kind::Full => "free some space and run the same command again; nothing that was stored is lost",
         Kind::Busy => {
-            "run it again when the other has ended: a program that has the database open, or a prune"
+            "run it again when the other has ended: a program that has the database open, or a prune (if that was killed: \
+             `levault unlock`)"
         }
         Kind::Corrupt | Kind::Torn => "run `levault check --read-data` to see what is affected",
         Kind::Lost => "ask a snapshot from before or after it; `levault ls` lists what a snapshot lacks",

@@ -147,6 +147,8 @@ pub enum Verb {
     /// Give back the space of what no snapshot needs: marked now, deleted after the grace
     #[command(alias = "compact")]
     Prune(crate::cmd::prune::PruneArgs),
+    /// Take away the lease of a prune or repair that was killed; without this it is over in two hours
+    Unlock,
     /// What is kept beside a database for its next backup; needs no repository
     Pins(PinsArgs),
     /// Passwords and keys

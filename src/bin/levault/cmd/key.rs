@@ -27,6 +27,15 @@ pub fn run(run: &Run, verb: &KeyVerb) -> Result<Ending> {
     }
 }
 
+/// Leases keep two prunes from doing the same work; one of a killed process keeps everybody from it.
+pub fn unlock(run: &Run) -> Result<Ending> {
+    let leases = run.open()?.break_leases()?;
+    run.output
+        .emit(&json!({"message_type": "summary", "leases_removed": leases}))?;
+    run.output.say(format!("{leases} leases removed"))?;
+    Ok(Ending::Done)
+}
+
 fn add(run: &Run, args: &NewPasswordArgs) -> Result<Ending> {
     let repo = run.open()?;
     let password = password::read_new(args.new_password_file.as_deref())?;

@@ -77,6 +77,7 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Repair(args) => repair::run(&run, &args),
         Verb::Stats(args) => stats::run(&run, &args),
         Verb::Prune(args) => prune::run(&run, &args),
+        Verb::Unlock => key::unlock(&run),
         Verb::Pins(args) => pins::run(&run, &args),
         Verb::Key(args) => key::run(&run, &args.verb),
         Verb::Version => version::run(&run),
