@@ -633,3 +633,25 @@ fn after_a_rotation_packs_of_the_old_epoch_are_stored_again_if_that_is_wished() 
     scene.latest_is_right();
     scene.is_sound();
 }
+
+#[test]
+fn nothing_is_stacked_on_a_snapshot_whose_note_of_where_its_records_lie_is_lost() {
+    for damaged in [false, true] {
+        let scene = keeping_pins();
+        hiding_stack(&scene);
+        scene.prune_through();
+        scene.clock.advance(73 * HOUR);
+        assert!(!scene.prune().swept.packs.is_empty());
+        let notes = scene.storage.list(ObjectKind::Note).unwrap();
+        assert_eq!(notes.len(), 2, "it stands twice");
+        scene.storage.delete(notes[0].name).unwrap();
+        scene.latest_is_right();
+        match damaged {
+            true => drop(scene.storage.corrupt(notes[1].name, |bytes| bytes.truncate(99))),
+            false => scene.storage.delete(notes[1].name).unwrap(),
+        }
+        let next = scene.backup(1_000, 1_010);
+        assert_eq!(runs(&scene, &next), 1, "everything was read");
+        scene.latest_is_right();
+    }
+}

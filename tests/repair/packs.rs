@@ -5,8 +5,9 @@ use std::sync::Arc;
 use levault::blob::BlobKind;
 use levault::clock::{ManualClock, UnixNanos};
 use levault::error::{Kind, Result};
-use levault::facts::{Bad, BadBlob};
+use levault::facts::{Bad, BadBlob, Mark, MarkedPack};
 use levault::id::{BlobId, ObjectId};
+use levault::index::Location;
 use levault::ops::backup::{Backup, Scope};
 use levault::ops::prune::Prune;
 use levault::ops::repair::Mode;
@@ -192,6 +193,38 @@ fn copy_pack(scene: &Scene, pack: ObjectName) {
         }
     }
     writer.finish().unwrap();
+}
+
+/// A sweep would take the only one that opens.
+#[test]
+fn a_copy_in_a_pack_that_is_marked_to_go_is_stored_again() {
+    let scene = Scene::new();
+    let leaf = a_leaf(&scene);
+    let pack = pack_of(&scene, &leaf);
+    copy_pack(&scene, pack);
+    let repo = scene.repo();
+    let copies = repo.lookup().unwrap().locations(&leaf).unwrap();
+    let twin = copies.iter().find(|copy| copy.pack != pack.id).unwrap().pack;
+    let listed = scene.storage.list(ObjectKind::Pack).unwrap();
+    let len = listed.iter().find(|listed| listed.name.id == twin).unwrap().len;
+    let packs = vec![MarkedPack { pack: twin, len }];
+    repo.put_mark(&Mark {
+        when: UnixNanos(1),
+        packs,
+        replaces: None,
+    })
+    .unwrap();
+    flip(&scene.storage, pack, 60);
+    let repo = scene.on(&scene.storage).repo();
+    let outcome = repair_packs(&repo, Mode::Apply, &[pack]).unwrap();
+    assert!(outcome.again > 0 && outcome.lost.is_empty(), "{outcome:?}");
+    let copies = repo.lookup().unwrap().locations(&leaf).unwrap();
+    let is_new = |copy: &Location| copy.pack != pack.id && copy.pack != twin;
+    assert!(
+        copies.iter().any(is_new),
+        "{copies:?} {outcome:?} {:?}",
+        repo.marks()
+    );
 }
 
 #[test]

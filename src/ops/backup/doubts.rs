@@ -19,9 +19,9 @@ pub fn against(repo: &Repo, writer: &Writer, root: &DatabaseRoot, report: &Repor
     let copies = writer.copies();
     for root in root.runs().filter_map(|run| run.root.as_ref()) {
         if !copies.has(&root.top.id)? {
+            let id = root.top.id.short();
             return Ok(Some(format!(
-                "blob {}, on which it stands, is lost",
-                root.top.id.short()
+                "the state before is damaged in the repository: blob {id} is lost"
             )));
         }
     }
