@@ -6,11 +6,11 @@ mod common;
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use levault::clock::{Clock, ManualClock, UnixNanos};
-use levault::error::{Kind, Result};
+use levault::error::{Error, Kind, Result};
 use levault::facts::CountedSnapshot;
 use levault::facts::{About, Forgetting, Mark, MarkedPack, Note, Replaced, Said, Why};
 use levault::id::ObjectId;
@@ -654,4 +654,73 @@ fn nothing_is_stacked_on_a_snapshot_whose_note_of_where_its_records_lie_is_lost(
         assert_eq!(runs(&scene, &next), 1, "everything was read");
         scene.latest_is_right();
     }
+}
+
+/// A disk on which nothing is left: what is deleted makes room, and nothing else.
+struct FullDisk {
+    inner: Arc<MemoryStorage>,
+    room: Mutex<u64>,
+}
+
+impl Storage for FullDisk {
+    fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
+        let mut room = self.room.lock().unwrap();
+        *room = room
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| Error::new(Kind::Full, "no space left"))?;
+        self.inner.put_new(name, bytes)
+    }
+
+    fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
+        self.inner.get(name, len_max)
+    }
+
+    fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
+        self.inner.get_range(name, offset, len)
+    }
+
+    fn stat(&self, name: ObjectName) -> Result<Listed> {
+        self.inner.stat(name)
+    }
+
+    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
+        self.inner.list(kind)
+    }
+
+    fn delete(&self, name: ObjectName) -> Result<()> {
+        *self.room.lock().unwrap() += self.inner.stat(name).map_or(0, |listed| listed.len);
+        self.inner.delete(name)
+    }
+
+    fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
+        self.inner.heal(name, bytes)
+    }
+
+    fn now(&self) -> Result<Option<UnixNanos>> {
+        self.inner.now()
+    }
+
+    fn describe(&self) -> String {
+        "a full disk".into()
+    }
+}
+
+#[test]
+fn a_full_disk_is_given_back_what_is_ripe() {
+    let scene = Scene::new();
+    let old = scene.backup(0, 8_000);
+    scene.backup(0, 7_000);
+    scene.forget(&[old]);
+    scene.prune();
+    scene.clock.advance(73 * HOUR);
+    let full = Arc::new(FullDisk {
+        inner: scene.storage.clone(),
+        room: Mutex::new(0),
+    });
+    let done = Prune::default()
+        .run(&scene.repo.over(full), &Report::default())
+        .unwrap();
+    assert!(!done.swept.packs.is_empty());
+    scene.latest_is_right();
+    scene.is_sound();
 }

@@ -170,6 +170,10 @@ impl<S: Storage> Storage for Faulty<S> {
         self.call(|| self.inner.strangers(), || ())
     }
 
+    fn now(&self) -> Result<Option<crate::clock::UnixNanos>> {
+        self.inner.now()
+    }
+
     fn describe(&self) -> String {
         format!("{}, with faults", self.inner.describe())
     }

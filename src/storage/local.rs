@@ -234,11 +234,7 @@ impl LocalStorage {
             Ok(meta) => Ok(meta.is_file().then(|| Listed {
                 name,
                 len: meta.len(),
-                modified: Some(UnixNanos(
-                    meta.mtime()
-                        .saturating_mul(1_000_000_000)
-                        .saturating_add(meta.mtime_nsec()),
-                )),
+                modified: Some(modified(&meta)),
             })),
             Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
             Err(cause) => Err(Error::io(format!("look at {name}"), cause)),
@@ -313,6 +309,13 @@ impl Storage for LocalStorage {
         self.replace(name, bytes).act(|| format!("heal {name}"))
     }
 
+    /// By an empty file, for which the fullest disk has room.
+    fn now(&self) -> Result<Option<UnixNanos>> {
+        let file = Temp::create(&self.root.join(TEMP_FOLDER))?;
+        let metadata = file.file.metadata().act(|| "look at an empty file")?;
+        Ok(Some(modified(&metadata)))
+    }
+
     fn strangers(&self) -> Result<Vec<String>> {
         let mut found = Vec::new();
         self.strangers_below("", &mut found)?;
@@ -322,6 +325,11 @@ impl Storage for LocalStorage {
     fn describe(&self) -> String {
         format!("directory {}", self.root.display())
     }
+}
+
+fn modified(meta: &fs::Metadata) -> UnixNanos {
+    let seconds = meta.mtime().saturating_mul(1_000_000_000);
+    UnixNanos(seconds.saturating_add(meta.mtime_nsec()))
 }
 
 /// Makes a directory and what is missing above it, and syncs the entry of each that it made. What exists is

@@ -143,6 +143,10 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn now(&self) -> Result<Option<UnixNanos>> {
+        Ok(Some(self.clock.now()))
+    }
+
     fn describe(&self) -> String {
         "memory".to_owned()
     }

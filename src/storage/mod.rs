@@ -88,6 +88,12 @@ pub trait Storage: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// What time it is where modification times are made, if that can be told without storing anything: for when the
+    /// store is full.
+    fn now(&self) -> Result<Option<UnixNanos>> {
+        Ok(None)
+    }
+
     /// The place in words, for messages: no secret, one line.
     fn describe(&self) -> String;
 }
@@ -150,6 +156,9 @@ macro_rules! forward_storage {
             }
             fn strangers(&self) -> Result<Vec<String>> {
                 (**self).strangers()
+            }
+            fn now(&self) -> Result<Option<UnixNanos>> {
+                (**self).now()
             }
             fn describe(&self) -> String {
                 (**self).describe()

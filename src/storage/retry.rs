@@ -126,6 +126,10 @@ impl<S: Storage> Storage for Retrying<S> {
         self.again(|| self.inner.heal(name, bytes))
     }
 
+    fn now(&self) -> Result<Option<crate::clock::UnixNanos>> {
+        self.inner.now()
+    }
+
     fn strangers(&self) -> Result<Vec<String>> {
         self.again(|| self.inner.strangers())
     }

@@ -174,6 +174,10 @@ impl<S: Storage> Storage for Traced<S> {
         self.note(Verb::Heal, name, result, |()| bytes.len() as u64)
     }
 
+    fn now(&self) -> Result<Option<crate::clock::UnixNanos>> {
+        self.inner.now()
+    }
+
     fn strangers(&self) -> Result<Vec<String>> {
         self.inner.strangers()
     }

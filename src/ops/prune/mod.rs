@@ -345,9 +345,15 @@ pub(crate) fn spare(repo: &Repo, report: &Report) -> Result<()> {
 fn carry_out(repo: &Repo, facts: &Facts, plan: &Plan, report: &Report) -> Result<()> {
     sweep::unmark(repo, &facts.marks, &plan.unmark)?;
     let repacked: HashSet<_> = plan.repack.iter().copied().collect();
-    let going: HashSet<_> = repacked.iter().chain(&plan.dead).copied().collect();
+    let mut going: HashSet<_> = repacked.iter().chain(&plan.dead).copied().collect();
     if !repacked.is_empty() {
-        repack::repack(repo, facts, &repacked, &going, report)?;
+        match repack::repack(repo, facts, &repacked, &going, report) {
+            Err(error) if error.kind() == Kind::Full => {
+                report.notice(format!("nothing is stored again: {error}"));
+                going = plan.dead.iter().copied().collect();
+            }
+            done => done?,
+        }
     }
     repack::prove_spares(repo, facts, &going, report)?;
     mark(repo, facts, going)

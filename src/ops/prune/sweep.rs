@@ -96,9 +96,17 @@ impl Sweep {
         unmark(repo, &facts.marks, &self.unmark)?;
         self.snapshots(repo, &delete)?;
         let gone = self.gone(facts);
-        segments::rewrite(repo, &facts.index, &gone, report)?;
+        let rewritten = segments::rewrite(repo, &facts.index, &gone, report);
+        let is_full = matches!(&rewritten, Err(error) if error.kind() == Kind::Full);
+        if !is_full {
+            rewritten?;
+        }
         let mut packs = self.packs.iter();
         packs.try_for_each(|pack| delete(ObjectKind::Pack, pack.pack))?;
+        if is_full {
+            // There is room now. Until here the index named packs that are gone, as behind a sweep that died.
+            segments::rewrite(repo, &facts.index, &gone, report)?;
+        }
         self.marks
             .iter()
             .try_for_each(|id| delete(ObjectKind::Mark, *id))?;
