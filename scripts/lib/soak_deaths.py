@@ -137,7 +137,10 @@ class World:
             self.hurt(self.source, "forget", *gone)
 
     def prune(self):
-        self.hurt(self.dice.choice((self.source, self.source, self.copy)), "prune", *GRACELESS)
+        tool = self.dice.choice((self.source, self.source, self.copy))
+        if tool is self.copy and len(tool.snapshots()) > LIVE_MAX:
+            tool.must("forget", "--keep-last", LIVE_MAX, "--group-by", "")
+        self.hurt(tool, "prune", *GRACELESS)
 
     def carry(self):
         code, _ = self.hurt(self.copy, "copy", "--from-repo", self.source.repository)
