@@ -87,6 +87,8 @@ pub struct ForgottenSince {
 #[derive(Clone, Debug, Default)]
 pub struct Forgotten {
     now: BTreeMap<ObjectId, ForgottenSince>,
+    /// What an undelete note undid; some of it may have been forgotten again.
+    undone: BTreeMap<ObjectId, CountedSnapshot>,
     last_said: BTreeMap<ObjectId, UnixNanos>,
     newest: BTreeMap<DomainId, (u64, ObjectId)>,
 }
@@ -114,6 +116,12 @@ impl Forgotten {
         self.now.iter()
     }
 
+    /// All that were forgotten once and count again, by snapshot; they may be gone, where an undelete failed half-way.
+    pub fn brought_back(&self) -> impl Iterator<Item = &CountedSnapshot> {
+        let undone = self.undone.iter();
+        undone.filter_map(|(id, counted)| (!self.now.contains_key(id)).then_some(counted))
+    }
+
     /// When it was last said that the snapshot is forgotten, whether that holds or not: what brings it back must be later.
     pub fn last_said(&self, snapshot: &ObjectId) -> Option<UnixNanos> {
         self.last_said.get(snapshot).copied()
@@ -136,9 +144,12 @@ impl Forgotten {
         *newest = place.max(*newest);
         self.last_said.insert(counted.id, said.0);
         let undeleted = notes.of(&counted.id).and_then(|standing| standing.undeleted);
-        if undeleted.is_none_or(|undeleted| undeleted < said) {
-            let since = || ForgottenSince::new(stored, counted);
-            self.now.entry(counted.id).or_insert_with(since);
+        match undeleted.is_none_or(|undeleted| undeleted < said) {
+            true => {
+                let since = || ForgottenSince::new(stored, counted);
+                self.now.entry(counted.id).or_insert_with(since);
+            }
+            false => drop(self.undone.insert(counted.id, counted)),
         }
     }
 }

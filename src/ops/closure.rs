@@ -10,10 +10,51 @@ use crate::id::BlobId;
 use crate::leveldb::Comparator;
 use crate::report::Report;
 use crate::run::{KeyRange, Payload, Walker, read_leaf};
-use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run};
+use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run, Source};
 
 /// Takes a blob; an error ends the walk.
 pub type EachBlob<'e> = &'e mut dyn FnMut(BlobKind, &BlobId) -> Result<()>;
+
+/// Where the blobs of a source begin.
+#[derive(Clone, Copy)]
+pub enum Root<'a> {
+    /// One that has records.
+    Run(&'a Run),
+    /// Of files.
+    Tree(&'a BlobId),
+}
+
+/// Tells roots apart: snapshots share most, and none need be walked twice. A run is walked in the order of its keys.
+pub type RootId = (BlobId, String);
+
+impl Root<'_> {
+    /// See [`RootId`].
+    pub fn id(self) -> RootId {
+        match self {
+            Self::Run(run) => {
+                let top = run
+                    .root
+                    .as_ref()
+                    .map_or(BlobId([0; BlobId::LEN]), |root| root.top.id);
+                (top, run.comparator.clone())
+            }
+            Self::Tree(tree) => (*tree, String::new()),
+        }
+    }
+}
+
+/// All that a source begins with.
+pub fn roots(source: &Source) -> Vec<Root<'_>> {
+    match source {
+        Source::Database(database) => {
+            let runs = database.runs().filter(|run| run.root.is_some());
+            runs.map(Root::Run)
+                .chain(trees(database).map(Root::Tree))
+                .collect()
+        }
+        Source::Tree(tree) => vec![Root::Tree(&tree.root)],
+    }
+}
 
 /// Walks down from roots.
 #[derive(Clone, Copy)]
@@ -25,6 +66,14 @@ pub struct Closure<'a> {
 }
 
 impl Closure<'_> {
+    /// The blobs below a root, itself among them, some perhaps twice.
+    pub fn root(&self, root: Root, each: EachBlob) -> Result<()> {
+        match root {
+            Root::Run(run) => self.run(run, each),
+            Root::Tree(tree) => self.tree(tree, each),
+        }
+    }
+
     /// The blobs of a run, some perhaps twice. Reads inner nodes, and leaves only where long values hang on them.
     pub fn run(&self, run: &Run, each: EachBlob) -> Result<()> {
         let comparator = Comparator::from_name(&run.comparator);

@@ -152,3 +152,20 @@ fn a_tree_arrives_whole_and_of_the_next_one_only_the_files_that_changed_are_read
     assert!(found == files);
     clean(&to);
 }
+
+#[test]
+fn a_check_follows_trees_of_files() {
+    let source = Source::new(1);
+    let like = source.repo.snapshots().unwrap().remove(0).snapshot;
+    let before: Vec<_> = source.storage.list(ObjectKind::Pack).unwrap();
+    snapshot(&source.repo, &like, &files(), 1);
+    let check = Check { read: ReadData::None };
+    let findings = || check.run(&source.repo, &Report::default()).unwrap().findings;
+    assert!(findings().is_empty(), "{:?}", findings());
+    for pack in source.storage.list(ObjectKind::Pack).unwrap() {
+        if !before.iter().any(|old| old.name == pack.name) {
+            source.storage.delete(pack.name).unwrap();
+        }
+    }
+    assert!(!findings().is_empty(), "the files' packs are gone");
+}

@@ -80,3 +80,29 @@ fn two_forgets_at_once_forget_and_one_undelete_undoes_both() {
     scene.undelete(0).unwrap();
     assert_eq!(scene.counting(), scene.ids);
 }
+
+/// As an undelete leaves it that fails behind its note, in a storage that fails when it is to be taken back.
+#[test]
+fn what_was_brought_back_in_vain_is_told_and_can_be_forgotten_again() {
+    let scene = Scene::new(2);
+    let gone = scene.counted(0);
+    scene.forget(0);
+    scene.sweep(0);
+    let said = Said::Undelete;
+    let about = About::Snapshot { id: gone.id, said };
+    let when = UnixNanos(i64::MAX / 2);
+    scene.repo.put_note(&Note { when, about }).unwrap();
+    let findings = scene.check().findings;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].object.contains(&gone.id.to_hex()));
+    let known = Known::load(&scene.repo).unwrap();
+    let (again, why) = known.named(&scene.repo, &gone.id.to_hex()).unwrap().unwrap();
+    assert_eq!((again, why), (gone, Why::Damaged));
+    let chosen = Chosen {
+        snapshots: vec![again],
+        why,
+        words: "its undelete failed".into(),
+    };
+    forget(&scene.repo, &chosen).unwrap();
+    scene.is_sound();
+}

@@ -1,7 +1,7 @@
 //! Several processes on one repository: what each does, and what must be true of it all.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use levault::facts::{CountedSnapshot, Forgetting, Why};
 use levault::id::ObjectId;
 use levault::ops::backup::{Backup, Pinning};
 use levault::ops::check::{Check, ReadData};
+use levault::ops::forget::{self, Chosen};
 use levault::ops::prune::Prune;
 use levault::ops::undelete;
 use levault::repo::Repo;
@@ -82,6 +83,8 @@ struct Known {
     wrong: Vec<String>,
     /// Acts of bringing something back: until one has proven it, what it names may lack something.
     undeletes: usize,
+    /// Snapshots whose undelete ended in an error that left them as they may be: who reads it forgets them again.
+    in_doubt: BTreeSet<ObjectId>,
 }
 
 impl Known {
@@ -222,6 +225,7 @@ impl World {
             self.pass_time();
             self.collect();
         }
+        self.forget_what_is_in_doubt();
         self.judge("at the end");
         self.weather = Weather {
             fails: 0,
@@ -238,6 +242,29 @@ impl World {
             self.judge("after a prune in peace");
         }
         std::mem::take(&mut self.known().wrong)
+    }
+
+    /// As the errors of undeletes and `check` advise.
+    fn forget_what_is_in_doubt(&self) {
+        let in_doubt = self.known().in_doubt.clone();
+        for id in in_doubt {
+            let known = forget::Known::load(&self.repo).unwrap();
+            let Ok(Some((counted, why))) = known.named(&self.repo, &id.to_hex()) else {
+                continue;
+            };
+            // Another undelete may have brought it back since.
+            let state = self.known().reported[&id].state;
+            if state == State::Forgotten {
+                let words = "its undelete failed".into();
+                let snapshots = vec![counted];
+                let chosen = Chosen {
+                    snapshots,
+                    why,
+                    words,
+                };
+                forget::forget(&self.repo, &chosen).unwrap();
+            }
+        }
     }
 
     fn pass_time(&self) {
@@ -645,6 +672,7 @@ impl Doing {
                 let mut known = self.known.lock().unwrap();
                 let reported = known.reported.get_mut(&id).unwrap();
                 (reported.state, reported.forgettings) = (State::Forgotten, reported.forgettings + 1);
+                known.in_doubt.insert(id);
                 drop(known);
                 if gone(&error) { Ok(()) } else { Err(error) }
             }

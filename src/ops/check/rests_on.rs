@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 
 use crate::error::{Kind, Result};
-use crate::id::{BlobId, ObjectId};
-use crate::ops::closure::{Closure, EachBlob, trees};
+use crate::id::ObjectId;
+use crate::ops::closure::{Closure, Root, RootId, roots};
 use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
-use crate::snapshot::{Run, Source};
 
 use super::objects::Index;
 
@@ -31,47 +30,24 @@ pub fn rests_on(
         walked: HashSet::new(),
         packs: HashSet::new(),
     };
-    let mut sources = snapshots.iter().flat_map(|stored| &stored.snapshot.sources);
-    sources.try_for_each(|source| walk.source(source))?;
+    let sources = snapshots.iter().flat_map(|stored| &stored.snapshot.sources);
+    sources.flat_map(roots).try_for_each(|root| walk.root(root))?;
     Ok(walk.packs)
 }
 
 struct Walk<'a> {
     closure: Closure<'a>,
     reader: &'a BlobReader<'a>,
-    /// Runs and trees: snapshots share most.
-    walked: HashSet<(BlobId, String)>,
+    walked: HashSet<RootId>,
     packs: HashSet<ObjectId>,
 }
 
 impl Walk<'_> {
-    fn source(&mut self, source: &Source) -> Result<()> {
-        match source {
-            Source::Database(database) => {
-                database.runs().try_for_each(|run| self.run(run))?;
-                trees(database).try_for_each(|tree| self.tree(tree))
-            }
-            Source::Tree(tree) => self.tree(&tree.root),
+    fn root(&mut self, root: Root) -> Result<()> {
+        if !self.walked.insert(root.id()) {
+            return Ok(());
         }
-    }
-
-    fn run(&mut self, run: &Run) -> Result<()> {
-        let Some(root) = &run.root else { return Ok(()) };
-        match self.walked.insert((root.top.id, run.comparator.clone())) {
-            true => self.walk(|closure, each| closure.run(run, each)),
-            false => Ok(()),
-        }
-    }
-
-    fn tree(&mut self, tree: &BlobId) -> Result<()> {
-        match self.walked.insert((*tree, String::new())) {
-            true => self.walk(|closure, each| closure.tree(tree, each)),
-            false => Ok(()),
-        }
-    }
-
-    fn walk(&mut self, walk: impl FnOnce(Closure, EachBlob) -> Result<()>) -> Result<()> {
-        let walked = walk(self.closure, &mut |kind, id| {
+        let walked = self.closure.root(root, &mut |kind, id| {
             let locations = self.reader.locations(kind, id)?;
             self.packs
                 .extend(locations.into_iter().map(|location| location.pack));

@@ -1,10 +1,10 @@
 //! The snapshots themselves: each opens under its name, and none is missing between two.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::error::{Kind, Result};
-use crate::facts::Forgotten;
+use crate::facts::{CountedSnapshot, Forgotten};
 use crate::id::DomainId;
 use crate::repo::{Repo, StoredSnapshot};
 use crate::storage::{Listed, ObjectKind, ObjectName};
@@ -46,17 +46,33 @@ pub fn check(
         }
     }
     found.sort_by_key(|stored| (stored.snapshot.counter, stored.id));
+    let there: HashSet<_> = listed.iter().map(|listed| listed.name.id).collect();
+    let in_vain = forgotten
+        .brought_back()
+        .filter(|counted| !there.contains(&counted.id));
+    let in_vain: Vec<_> = in_vain.copied().collect();
+    for counted in &in_vain {
+        let object = ObjectName::new(ObjectKind::Snapshot, counted.id).path();
+        findings.add(object, "was forgotten and brought back, and is gone", HELPS);
+    }
     for domain in repo.domains()? {
-        gaps(domain, &found, &forgotten, findings);
+        gaps(domain, &found, &forgotten, &in_vain, findings);
     }
     Ok(found)
 }
 
-/// A gap in the counters that nothing explains is a snapshot that is gone and was not forgotten. One that was forgotten
+/// A gap in the counters that nothing explains is a snapshot that is gone, was not forgotten, and was not `told` of. One that was forgotten
 /// because it could not be read has no counter, and explains any one gap. Two hosts that back up at once may both follow
 /// the same snapshot.
-fn gaps(domain: DomainId, found: &[StoredSnapshot], forgotten: &Forgotten, findings: &mut Findings) {
+fn gaps(
+    domain: DomainId,
+    found: &[StoredSnapshot],
+    forgotten: &Forgotten,
+    told: &[CountedSnapshot],
+    findings: &mut Findings,
+) {
     let counted = forgotten.iter().map(|(_, since)| since.counted);
+    let counted = counted.chain(told.iter().copied());
     let ours = counted.filter(|counted| counted.domain == domain);
     let counters: Vec<u64> = ours.map(|counted| counted.counter).collect();
     let mut unplaced = counters.iter().filter(|counter| **counter == 0).count() as u64;

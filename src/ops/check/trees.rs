@@ -18,7 +18,7 @@ use crate::record::SetDigestAcc;
 use crate::repo::{BlobReader, Repo, StoredSnapshot, first_right};
 use crate::report::Report;
 use crate::run::{Difference, KeyOrder, KeyRange, LeafSpan, Payload, Walker, read_leaf};
-use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run};
+use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run, Source, TreeRoot};
 
 use super::super::diff::layers;
 use super::super::read;
@@ -68,8 +68,11 @@ pub fn check(
     for stored in snapshots {
         ground.report.go_on()?;
         outcome.snapshots += 1;
-        for database in stored.snapshot.databases() {
-            trees.database(stored, database, findings)?;
+        for source in &stored.snapshot.sources {
+            match source {
+                Source::Database(database) => trees.database(stored, database, findings)?,
+                Source::Tree(tree) => trees.tree(stored, tree, findings)?,
+            }
         }
     }
     Ok(trees.all_right)
@@ -154,6 +157,15 @@ impl Trees<'_> {
             self.files(tree)?.into_iter().for_each(&mut add);
         }
         self.all_right &= all_right;
+        Ok(())
+    }
+
+    fn tree(&mut self, stored: &StoredSnapshot, tree: &TreeRoot, findings: &mut Findings) -> Result<()> {
+        for wrong in self.files(&tree.root)? {
+            self.all_right = false;
+            let affects = format!("snapshot {} tree {}{}", stored.id.short(), tree.name, wrong.keys);
+            findings.add_affecting(wrong.object, wrong.what, affects, TREE_HELPS);
+        }
         Ok(())
     }
 

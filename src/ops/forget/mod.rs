@@ -103,7 +103,8 @@ impl Known {
     }
 
     /// One snapshot that somebody named. `None` if it is forgotten already; a protected one is [`Kind::Usage`].
-    /// A whole id may be that of a snapshot whose bytes are damaged; it is told by [`Why::Damaged`].
+    /// A whole id may be that of a snapshot whose bytes are damaged, or that was brought back in vain and is gone; both are
+    /// told by [`Why::Damaged`].
     pub fn named(&self, repo: &Repo, words: &str) -> Result<Option<(CountedSnapshot, Why)>> {
         let whole = ObjectId::from_hex(words);
         if whole.is_some_and(|id| self.catalog.forgotten(&id).is_some()) {
@@ -282,7 +283,7 @@ fn counted(stored: &StoredSnapshot) -> CountedSnapshot {
     }
 }
 
-/// A snapshot that is stored and cannot be read: forgetting it is the way on for whoever deletes.
+/// A snapshot that counts and cannot be read: forgetting it is the way on for whoever deletes.
 fn damaged(repo: &Repo, id: ObjectId) -> Result<CountedSnapshot> {
     match repo.snapshot(&id) {
         Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Torn | Kind::WrongKey) => {
@@ -292,7 +293,11 @@ fn damaged(repo: &Repo, id: ObjectId) -> Result<CountedSnapshot> {
                 counter: 0,
             })
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            let forgotten = repo.forgotten_now()?;
+            let brought_back = forgotten.brought_back().find(|counted| counted.id == id);
+            brought_back.copied().ok_or(error)
+        }
         Ok(snapshot) => Ok(counted(&StoredSnapshot { id, snapshot })),
     }
 }

@@ -8,11 +8,11 @@ use crate::facts::{Bad, BadBlob};
 use crate::id::{BlobId, ObjectId};
 use crate::index::{IndexEntry, Location, Lookup};
 use crate::ops::blobs::{Bits, Blobs};
-use crate::ops::closure::{Closure, trees};
+use crate::ops::closure::{Closure, Root, RootId, roots};
 use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, Catalog, IndexFacts, Repo, StoredMark};
 use crate::report::Report;
-use crate::snapshot::{Run, Snapshot, Source};
+use crate::snapshot::{Snapshot, Source};
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::plan::{PackFacts, Standing};
@@ -357,52 +357,32 @@ struct Needs<'a> {
     closure: Closure<'a>,
     blobs: &'a Blobs,
     found: Bits,
-    /// Runs and trees that were walked: snapshots share most.
-    walked: HashSet<(BlobId, String)>,
+    walked: HashSet<RootId>,
 }
 
 impl Needs<'_> {
     /// What can still be had of a snapshot that is to be kept from the sweep; nobody minds what is gone.
     fn try_sources(&mut self, sources: &[Source]) -> Result<()> {
-        let mut sources = sources.iter();
-        sources.try_for_each(|source| match self.source(source) {
+        let mut roots = sources.iter().flat_map(roots);
+        roots.try_for_each(|root| match self.root(root) {
             Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Torn | Kind::NotFound) => Ok(()),
             done => done,
         })
     }
 
     fn snapshot(&mut self, id: ObjectId, snapshot: &Snapshot) -> Result<()> {
-        let mut sources = snapshot.sources.iter();
-        sources
-            .try_for_each(|source| self.source(source))
+        let mut roots = snapshot.sources.iter().flat_map(roots);
+        roots
+            .try_for_each(|root| self.root(root))
             .act(|| format!("snapshot {}", id.short()))
     }
 
-    fn source(&mut self, source: &Source) -> Result<()> {
-        match source {
-            Source::Database(database) => {
-                database.runs().try_for_each(|run| self.run(run))?;
-                trees(database).try_for_each(|tree| self.tree(tree))
-            }
-            Source::Tree(tree) => self.tree(&tree.root),
-        }
-    }
-
-    fn run(&mut self, run: &Run) -> Result<()> {
-        let Some(root) = &run.root else { return Ok(()) };
-        if !self.walked.insert((root.top.id, run.comparator.clone())) {
+    fn root(&mut self, root: Root) -> Result<()> {
+        if !self.walked.insert(root.id()) {
             return Ok(());
         }
         let (blobs, found) = (self.blobs, &mut self.found);
-        self.closure.run(run, &mut |_, id| note(blobs, found, id))
-    }
-
-    fn tree(&mut self, tree: &BlobId) -> Result<()> {
-        if !self.walked.insert((*tree, String::new())) {
-            return Ok(());
-        }
-        let (blobs, found) = (self.blobs, &mut self.found);
-        self.closure.tree(tree, &mut |_, id| note(blobs, found, id))
+        self.closure.root(root, &mut |_, id| note(blobs, found, id))
     }
 }
 

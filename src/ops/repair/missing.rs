@@ -9,12 +9,11 @@ use crate::facts::{Bad, BadBlob};
 use crate::id::{BlobId, ObjectId};
 use crate::index::Lookup;
 use crate::limits::BAD_BLOBS_MAX;
-use crate::ops::closure::{Closure, trees};
+use crate::ops::closure::{Closure, Root, RootId, roots};
 use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::run::partial::is_loss;
-use crate::snapshot::{Run, Source};
 
 /// Walks the trees of all snapshots that count. Of a tree below a node that is lost the node alone is told.
 pub fn missing(
@@ -30,7 +29,7 @@ pub fn missing(
         report,
     };
     let mut found = BTreeSet::new();
-    let mut walked: HashSet<(BlobId, String)> = HashSet::new();
+    let mut walked: HashSet<RootId> = HashSet::new();
     let mut each = |kind: BlobKind, id: &BlobId| {
         let copies = lookup.locations(id)?;
         if copies.iter().all(|copy| gone.contains(&copy.pack)) {
@@ -39,23 +38,14 @@ pub fn missing(
         Ok(())
     };
     for stored in repo.catalog()?.of_domain(repo.domain()).snapshots {
-        for source in &stored.snapshot.sources {
-            let (runs, roots): (Vec<&Run>, Vec<&BlobId>) = match source {
-                Source::Database(database) => (database.runs().collect(), trees(database).collect()),
-                Source::Tree(tree) => (Vec::new(), vec![&tree.root]),
-            };
-            for run in runs {
-                let Some(root) = &run.root else { continue };
-                if walked.insert((root.top.id, run.comparator.clone())) {
-                    unless_lost(closure.run(run, &mut each))?;
-                }
+        for root in stored.snapshot.sources.iter().flat_map(roots) {
+            if !walked.insert(root.id()) {
+                continue;
             }
-            for tree in roots {
-                if walked.insert((*tree, String::new())) {
-                    each(BlobKind::Tree, tree)?;
-                    unless_lost(closure.tree(tree, &mut each))?;
-                }
+            if let Root::Tree(tree) = root {
+                each(BlobKind::Tree, tree)?;
             }
+            unless_lost(closure.root(root, &mut each))?;
         }
     }
     Ok(found.into_iter().collect())

@@ -12,13 +12,13 @@ use crate::facts::{About, CountedSnapshot, Note, Notes, Said, Why};
 use crate::id::{BlobId, ObjectId};
 use crate::index::Lookup;
 use crate::ops::backup::publish::RestsOn;
-use crate::ops::closure::{Closure, trees};
+use crate::ops::closure::{Closure, RootId, roots};
 use crate::ops::forget::{Chosen, forget};
 use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, Catalog, Copies, Repo, Store, StoredSnapshot, Writer};
 use crate::report::Report;
 use crate::run::BlobSource;
-use crate::snapshot::{Damage, Run, Snapshot, Source};
+use crate::snapshot::{Damage, Snapshot, Source};
 
 use super::rebuild::{Left, Rebuild};
 use super::{Mode, named};
@@ -191,7 +191,7 @@ impl<'a> Ground<'a> {
         left: &Left,
         source: &dyn BlobSource,
         stored: &StoredSnapshot,
-        walked: &mut HashMap<(BlobId, String), bool>,
+        walked: &mut HashMap<RootId, bool>,
     ) -> Result<bool> {
         let closure = Closure {
             source,
@@ -202,19 +202,8 @@ impl<'a> Ground<'a> {
             false => Err(Error::corrupt(format!("blob {} is lost", id.short()))),
         };
         let mut lacks = false;
-        for source in &stored.snapshot.sources {
-            let (runs, roots): (Vec<&Run>, Vec<&BlobId>) = match source {
-                Source::Database(database) => (database.runs().collect(), trees(database).collect()),
-                Source::Tree(tree) => (Vec::new(), vec![&tree.root]),
-            };
-            for run in runs {
-                let Some(root) = &run.root else { continue };
-                let key = (root.top.id, run.comparator.clone());
-                lacks |= once(walked, key, || closure.run(run, &mut each))?;
-            }
-            for tree in roots {
-                lacks |= once(walked, (*tree, String::new()), || closure.tree(tree, &mut each))?;
-            }
+        for root in stored.snapshot.sources.iter().flat_map(roots) {
+            lacks |= once(walked, root.id(), || closure.root(root, &mut each))?;
         }
         Ok(lacks)
     }
@@ -299,11 +288,7 @@ impl<'a> Ground<'a> {
 }
 
 /// True if the walk leads to something that is lost.
-fn once(
-    walked: &mut HashMap<(BlobId, String), bool>,
-    key: (BlobId, String),
-    walk: impl FnOnce() -> Result<()>,
-) -> Result<bool> {
+fn once(walked: &mut HashMap<RootId, bool>, key: RootId, walk: impl FnOnce() -> Result<()>) -> Result<bool> {
     if let Some(lacks) = walked.get(&key) {
         return Ok(*lacks);
     }
