@@ -6,11 +6,13 @@ mod common;
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use common::hooked::Hooked;
 use levault::clock::{Clock, ManualClock, UnixNanos};
-use levault::error::{Error, Kind, Result};
+use levault::error::{Error, Kind};
 use levault::facts::CountedSnapshot;
 use levault::facts::{About, Forgetting, Mark, MarkedPack, Note, Replaced, Said, Why};
 use levault::id::ObjectId;
@@ -20,6 +22,7 @@ use levault::ops::prune::{Prune, PruneOutcome};
 use levault::ops::undelete;
 use levault::repo::Repo;
 use levault::report::Report;
+use levault::storage::Verb;
 use levault::storage::{Listed, MemoryStorage, ObjectKind, ObjectName, Storage};
 
 const HOUR: i64 = 3600 * 1_000_000_000;
@@ -274,10 +277,12 @@ fn a_snapshot_that_is_brought_back_while_it_is_swept_is_put_back() {
             repo.put_note(&Note { when, about }).unwrap();
         }
     };
-    let storage = Arc::new(BehindDelete {
-        inner: scene.storage.clone(),
-        act: Box::new(note),
+    let storage = Hooked::before(&scene.storage, |_| Ok(())).behind(move |asked| {
+        if (asked.verb, asked.kind) == (Verb::Delete, ObjectKind::Snapshot) {
+            note();
+        }
     });
+    let storage = Arc::new(storage);
     let stopped = Prune::default().run(&scene.repo.over(storage), &Report::default());
     assert_eq!(stopped.unwrap_err().kind(), Kind::Busy);
     assert_eq!(scene.repo.snapshots().unwrap().len(), 2);
@@ -285,43 +290,6 @@ fn a_snapshot_that_is_brought_back_while_it_is_swept_is_put_back() {
     let swept = scene.prune().swept;
     assert!(swept.packs.is_empty() && swept.snapshots.is_empty(), "{swept:?}");
     scene.is_sound();
-}
-
-/// Does something right behind the delete of a snapshot.
-struct BehindDelete {
-    inner: Arc<MemoryStorage>,
-    act: Box<dyn Fn() + Send + Sync>,
-}
-
-impl Storage for BehindDelete {
-    fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.inner.put_new(name, bytes)
-    }
-    fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
-        self.inner.get(name, len_max)
-    }
-    fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
-        self.inner.get_range(name, offset, len)
-    }
-    fn stat(&self, name: ObjectName) -> Result<Listed> {
-        self.inner.stat(name)
-    }
-    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
-        self.inner.list(kind)
-    }
-    fn delete(&self, name: ObjectName) -> Result<()> {
-        self.inner.delete(name)?;
-        if name.kind == ObjectKind::Snapshot {
-            (self.act)();
-        }
-        Ok(())
-    }
-    fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.inner.heal(name, bytes)
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
 }
 
 #[test]
@@ -657,52 +625,24 @@ fn nothing_is_stacked_on_a_snapshot_whose_note_of_where_its_records_lie_is_lost(
 }
 
 /// A disk on which nothing is left: what is deleted makes room, and nothing else.
-struct FullDisk {
-    inner: Arc<MemoryStorage>,
-    room: Mutex<u64>,
-}
-
-impl Storage for FullDisk {
-    fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        let mut room = self.room.lock().unwrap();
-        *room = room
-            .checked_sub(bytes.len() as u64)
-            .ok_or_else(|| Error::new(Kind::Full, "no space left"))?;
-        self.inner.put_new(name, bytes)
-    }
-
-    fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
-        self.inner.get(name, len_max)
-    }
-
-    fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
-        self.inner.get_range(name, offset, len)
-    }
-
-    fn stat(&self, name: ObjectName) -> Result<Listed> {
-        self.inner.stat(name)
-    }
-
-    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
-        self.inner.list(kind)
-    }
-
-    fn delete(&self, name: ObjectName) -> Result<()> {
-        *self.room.lock().unwrap() += self.inner.stat(name).map_or(0, |listed| listed.len);
-        self.inner.delete(name)
-    }
-
-    fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.inner.heal(name, bytes)
-    }
-
-    fn now(&self) -> Result<Option<UnixNanos>> {
-        self.inner.now()
-    }
-
-    fn describe(&self) -> String {
-        "a full disk".into()
-    }
+fn full_disk(storage: &Arc<MemoryStorage>) -> Arc<dyn Storage> {
+    let (stored, room) = (storage.clone(), AtomicU64::new(0));
+    let full = Hooked::before(storage, move |asked| {
+        let len = asked.bytes.end;
+        let deleted = asked.name.filter(|_| asked.verb == Verb::Delete);
+        let freed = deleted.map_or(0, |name| stored.stat(name).map_or(0, |listed| listed.len));
+        room.fetch_add(freed, Ordering::SeqCst);
+        let taken = |left: u64| left.checked_sub(len);
+        match asked.verb != Verb::Put
+            || room
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken)
+                .is_ok()
+        {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Full, "no space left")),
+        }
+    });
+    Arc::new(full)
 }
 
 #[test]
@@ -713,10 +653,7 @@ fn a_full_disk_is_given_back_what_is_ripe() {
     scene.forget(&[old]);
     scene.prune();
     scene.clock.advance(73 * HOUR);
-    let full = Arc::new(FullDisk {
-        inner: scene.storage.clone(),
-        room: Mutex::new(0),
-    });
+    let full = full_disk(&scene.storage);
     let done = Prune::default()
         .run(&scene.repo.over(full), &Report::default())
         .unwrap();

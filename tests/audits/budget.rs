@@ -58,10 +58,7 @@ fn a_budget_goes_on_where_the_last_one_ended_until_all_is_read() {
 fn a_check_that_is_stopped_remembers_what_it_read_until_then() {
     let scene = Scene::new(4);
     let report = Arc::new(Report::default());
-    let storage = Arc::new(Stop {
-        inner: scene.storage.clone(),
-        report: report.clone(),
-    });
+    let storage = stopping(&scene.storage, report.clone());
     let stopped = Check { read: ReadData::All }.run(&scene.repo.over(storage), &report);
     assert_eq!(stopped.unwrap_err().kind(), Kind::Interrupted);
     let read = scene

@@ -27,7 +27,7 @@ use levault::repo::{Repo, Vault};
 use levault::report::Report;
 use levault::storage::fault::{Fault, Faulty};
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
-use slow::{Slow, Stop};
+use slow::{slow, stopping};
 
 const MINUTE: i64 = 60 * 1_000_000_000;
 const DAY: i64 = 24 * 60 * MINUTE;
@@ -85,11 +85,7 @@ impl Scene {
     /// Each pack that is read takes so long.
     fn slow(&self, minutes: i64) -> Arc<dyn Storage> {
         let clock = self.clock.clone();
-        Arc::new(Slow {
-            inner: self.storage.clone(),
-            clock,
-            minutes,
-        })
+        slow(&self.storage, clock, minutes)
     }
 
     fn vault(&self) -> Vault {

@@ -4,79 +4,30 @@ use std::sync::Arc;
 
 use levault::clock::ManualClock;
 use levault::report::Report;
-use levault::storage::{Listed, MemoryStorage, ObjectKind, ObjectName, Storage};
+use levault::storage::Verb;
+use levault::storage::{MemoryStorage, ObjectKind};
 
 use super::MINUTE;
+use super::common::hooked::{Asked, Hooked};
 
-/// Turns the clock on whenever a pack is read whole.
-pub struct Slow {
-    pub inner: Arc<MemoryStorage>,
-    pub clock: Arc<ManualClock>,
-    pub minutes: i64,
+fn reads_a_pack(asked: &Asked) -> bool {
+    (asked.verb, asked.kind) == (Verb::Get, ObjectKind::Pack)
 }
 
-impl Storage for Slow {
-    fn put_new(&self, name: ObjectName, bytes: &[u8]) -> levault::error::Result<()> {
-        self.inner.put_new(name, bytes)
-    }
-    fn get(&self, name: ObjectName, len_max: u64) -> levault::error::Result<Vec<u8>> {
-        if name.kind == ObjectKind::Pack {
-            self.clock.advance(self.minutes * MINUTE);
-        }
-        self.inner.get(name, len_max)
-    }
-    fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> levault::error::Result<Vec<u8>> {
-        self.inner.get_range(name, offset, len)
-    }
-    fn stat(&self, name: ObjectName) -> levault::error::Result<Listed> {
-        self.inner.stat(name)
-    }
-    fn list(&self, kind: ObjectKind) -> levault::error::Result<Vec<Listed>> {
-        self.inner.list(kind)
-    }
-    fn delete(&self, name: ObjectName) -> levault::error::Result<()> {
-        self.inner.delete(name)
-    }
-    fn heal(&self, name: ObjectName, bytes: &[u8]) -> levault::error::Result<()> {
-        self.inner.heal(name, bytes)
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
+/// Turns the clock on whenever a pack is read whole.
+pub fn slow(inner: &Arc<MemoryStorage>, clock: Arc<ManualClock>, minutes: i64) -> Arc<Hooked> {
+    Arc::new(Hooked::before(inner, move |asked| {
+        clock.advance(minutes * MINUTE * i64::from(reads_a_pack(asked)));
+        Ok(())
+    }))
 }
 
 /// Asks for an end when the second pack is read.
-pub struct Stop {
-    pub inner: Arc<MemoryStorage>,
-    pub report: Arc<Report>,
-}
-
-impl Storage for Stop {
-    fn put_new(&self, name: ObjectName, bytes: &[u8]) -> levault::error::Result<()> {
-        self.inner.put_new(name, bytes)
-    }
-    fn get(&self, name: ObjectName, len_max: u64) -> levault::error::Result<Vec<u8>> {
-        if name.kind == ObjectKind::Pack && self.report.bytes_done.get() > 0 {
-            self.report.stop();
+pub fn stopping(inner: &Arc<MemoryStorage>, report: Arc<Report>) -> Arc<Hooked> {
+    Arc::new(Hooked::before(inner, move |asked| {
+        if reads_a_pack(asked) && report.bytes_done.get() > 0 {
+            report.stop();
         }
-        self.inner.get(name, len_max)
-    }
-    fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> levault::error::Result<Vec<u8>> {
-        self.inner.get_range(name, offset, len)
-    }
-    fn stat(&self, name: ObjectName) -> levault::error::Result<Listed> {
-        self.inner.stat(name)
-    }
-    fn list(&self, kind: ObjectKind) -> levault::error::Result<Vec<Listed>> {
-        self.inner.list(kind)
-    }
-    fn delete(&self, name: ObjectName) -> levault::error::Result<()> {
-        self.inner.delete(name)
-    }
-    fn heal(&self, name: ObjectName, bytes: &[u8]) -> levault::error::Result<()> {
-        self.inner.heal(name, bytes)
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
+        Ok(())
+    }))
 }

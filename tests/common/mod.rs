@@ -1,6 +1,8 @@
 //! What the tests share: small real databases, small repositories in memory, and the comparison of both.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod hooked;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

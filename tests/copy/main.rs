@@ -17,7 +17,7 @@ mod trees;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use levault::clock::{ManualClock, UnixNanos};
 use levault::compress::Compression;
@@ -34,7 +34,7 @@ use levault::repo::{NewRepo, Repo, Settings};
 use levault::report::Report;
 use levault::snapshot::Original;
 use levault::storage::fault::Faulty;
-use levault::storage::{Listed, MemoryStorage, ObjectKind, ObjectName, Storage, Traced};
+use levault::storage::{MemoryStorage, ObjectKind, Storage, Traced};
 
 use common::Model;
 use support::tool::{Ended, Tool, files_below};

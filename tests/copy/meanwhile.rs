@@ -1,5 +1,6 @@
 //! Deaths, and others at work meanwhile.
 
+use super::common::hooked::Hooked;
 use super::*;
 
 #[test]
@@ -29,50 +30,6 @@ fn a_source_or_a_destination_that_dies_at_its_nth_call_costs_nothing_but_time() 
                 break;
             }
         }
-    }
-}
-
-/// Does something right before the n-th call.
-struct AtCall<F> {
-    inner: Arc<MemoryStorage>,
-    at: u64,
-    calls: AtomicU64,
-    act: F,
-}
-
-impl<F: Fn()> AtCall<F> {
-    fn inner(&self) -> &MemoryStorage {
-        if self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
-            (self.act)();
-        }
-        &self.inner
-    }
-}
-
-impl<F: Fn() + Send + Sync> Storage for AtCall<F> {
-    fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.inner().put_new(name, bytes)
-    }
-    fn get(&self, name: ObjectName, max: u64) -> Result<Vec<u8>> {
-        self.inner().get(name, max)
-    }
-    fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
-        self.inner().get_range(name, offset, len)
-    }
-    fn stat(&self, name: ObjectName) -> Result<Listed> {
-        self.inner().stat(name)
-    }
-    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
-        self.inner().list(kind)
-    }
-    fn delete(&self, name: ObjectName) -> Result<()> {
-        self.inner().delete(name)
-    }
-    fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.inner().heal(name, bytes)
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
     }
 }
 
@@ -142,19 +99,14 @@ fn at_call(
     let prune = |repo: &Repo| {
         Prune::default().run(repo, &Report::default()).unwrap();
     };
-    let meanwhile = Arc::new(AtCall {
-        inner: storage,
-        at: call,
-        calls: AtomicU64::new(0),
-        act: move || {
-            backup.run(&beside, &Report::default()).unwrap();
-            let copies = beside.snapshots().unwrap().into_iter();
-            let copies = copies.filter(|stored| stored.snapshot.original.is_some());
-            copies.for_each(|stored| common::forget(&beside, stored.id));
-            prune(&beside);
-            later.advance(73 * HOUR);
-            prune(&beside);
-        },
+    let (meanwhile, calls) = Hooked::at_call(&storage, call, move || {
+        backup.run(&beside, &Report::default()).unwrap();
+        let copies = beside.snapshots().unwrap().into_iter();
+        let copies = copies.filter(|stored| stored.snapshot.original.is_some());
+        copies.for_each(|stored| common::forget(&beside, stored.id));
+        prune(&beside);
+        later.advance(73 * HOUR);
+        prune(&beside);
     });
     let report = Report::default();
     let mut copied = Vec::new();
@@ -173,5 +125,5 @@ fn at_call(
         assert!(found.unwrap() == source.states[place], "call {call}");
     }
     clean(&to);
-    (report.notices().len(), meanwhile.calls.load(Ordering::SeqCst))
+    (report.notices().len(), calls.load(Ordering::SeqCst))
 }

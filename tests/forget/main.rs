@@ -7,15 +7,14 @@
 mod common;
 
 mod meanwhile;
-mod once;
 mod policy;
 mod readers;
 mod undelete;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::hooked::Hooked;
 use levault::clock::UnixNanos;
 use levault::error::{Kind, Result};
 use levault::facts::{About, CountedSnapshot, Forgetting, Note, Said, Why};
@@ -28,8 +27,7 @@ use levault::ops::forget::{
 use levault::ops::undelete::{select, undelete};
 use levault::repo::{OWN_DOMAIN, Repo};
 use levault::report::Report;
-use levault::storage::{Listed, MemoryStorage, ObjectKind, ObjectName, Storage, Verb};
-use once::Once;
+use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage, Verb};
 
 /// A database, a repository in memory, and its snapshots, oldest first.
 struct Scene {

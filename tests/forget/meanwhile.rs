@@ -31,7 +31,7 @@ fn a_backup_whose_parent_is_forgotten_meanwhile_begins_again_and_reads_everythin
     let scene = Scene::new(2);
     scene.change();
     let (other, chosen) = (scene.repo.clone(), by_hand(scene.counted(1)));
-    let storage = Once::new(&scene.storage, (Verb::Put, ObjectKind::Pack), move || {
+    let storage = Hooked::once(&scene.storage, (Verb::Put, ObjectKind::Pack), move || {
         forget(&other, &chosen).unwrap();
     });
     let report = Report::default();
@@ -71,7 +71,7 @@ fn nothing_is_unchanged_since_a_forgotten_snapshot() {
 fn nothing_is_unchanged_since_a_snapshot_that_is_forgotten_meanwhile() {
     let scene = Scene::new(1);
     let (other, chosen) = (scene.repo.clone(), by_hand(scene.counted(0)));
-    let storage = Once::new(&scene.storage, (Verb::List, ObjectKind::Pack), move || {
+    let storage = Hooked::once(&scene.storage, (Verb::List, ObjectKind::Pack), move || {
         forget(&other, &chosen).unwrap();
     });
     let backup = Backup {
@@ -94,7 +94,7 @@ fn a_snapshot_that_is_swept_while_the_catalog_is_read_is_not_missed() {
         }
         let name = ObjectName::new(ObjectKind::Snapshot, scene.ids[0]);
         // Behind the listing of forgettings: what it says of the snapshot is older than the sweep.
-        let storage = Once::new(&scene.storage, (Verb::List, ObjectKind::Forgotten), move || {
+        let storage = Hooked::once(&scene.storage, (Verb::List, ObjectKind::Forgotten), move || {
             forget(&other, &chosen).unwrap();
             other.storage().delete(name).unwrap();
         });
@@ -111,7 +111,7 @@ fn check_takes_a_snapshot_that_is_swept_meanwhile_for_no_damage() {
     let scene = Scene::new(2);
     let (other, chosen) = (scene.repo.clone(), by_hand(scene.counted(0)));
     let name = ObjectName::new(ObjectKind::Snapshot, scene.ids[0]);
-    let storage = Once::new(&scene.storage, (Verb::List, ObjectKind::Forgotten), move || {
+    let storage = Hooked::once(&scene.storage, (Verb::List, ObjectKind::Forgotten), move || {
         forget(&other, &chosen).unwrap();
         other.storage().delete(name).unwrap();
     });

@@ -63,35 +63,11 @@ fn a_policy_that_says_nothing_or_would_leave_nothing_of_a_group_is_refused() {
 
 #[test]
 fn what_cannot_be_stored_is_told_snapshot_by_snapshot() {
-    struct Full(Arc<MemoryStorage>);
     let scene = Scene::new(2);
-    let full = Full(scene.storage.clone());
-    impl Storage for Full {
-        fn put_new(&self, _: ObjectName, _: &[u8]) -> Result<()> {
-            Err(levault::error::Error::new(Kind::Full, "no room"))
-        }
-        fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
-            self.0.get(name, len_max)
-        }
-        fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
-            self.0.get_range(name, offset, len)
-        }
-        fn stat(&self, name: ObjectName) -> Result<Listed> {
-            self.0.stat(name)
-        }
-        fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
-            self.0.list(kind)
-        }
-        fn delete(&self, name: ObjectName) -> Result<()> {
-            self.0.delete(name)
-        }
-        fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-            self.0.heal(name, bytes)
-        }
-        fn describe(&self) -> String {
-            self.0.describe()
-        }
-    }
+    let full = Hooked::before(&scene.storage, |asked| match asked.verb {
+        Verb::Put => Err(levault::error::Error::new(Kind::Full, "no room")),
+        _ => Ok(()),
+    });
     let outcome = forget(&scene.repo.over(Arc::new(full)), &by_hand(scene.counted(0))).unwrap();
     assert!(outcome.forgotten.is_empty());
     assert_eq!(

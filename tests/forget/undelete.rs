@@ -52,7 +52,7 @@ fn what_goes_while_undelete_writes_its_note_is_found_out_and_the_snapshot_is_for
         let scene = Scene::new(1);
         scene.forget(0);
         let storage = scene.storage.clone();
-        let taking = Once::new(&scene.storage, (Verb::Put, ObjectKind::Note), move || {
+        let taking = Hooked::once(&scene.storage, (Verb::Put, ObjectKind::Note), move || {
             for listed in storage.list(what).unwrap() {
                 storage.delete(listed.name).unwrap();
             }

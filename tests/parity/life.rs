@@ -1,12 +1,16 @@
 //! A backup stores it, a burst heals by it, a prune takes it away.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use levault::clock::{ManualClock, UnixNanos};
-use levault::error::{Error, Kind, Result};
+use levault::error::{Error, Kind};
 use levault::ops::backup::{Backup, Pinning};
 use levault::ops::parity::AddParity;
 use levault::ops::prune::Prune;
-use levault::storage::Listed;
+use levault::storage::Verb;
 
+use super::common::hooked::Hooked;
 use super::*;
 
 #[test]
@@ -123,54 +127,22 @@ fn a_swept_pack_is_not_brought_back_by_parity_that_was_left() {
 }
 
 /// A disk with a bad stretch: no read that touches it succeeds, until the object is written anew.
-struct BadSector {
-    inner: Arc<MemoryStorage>,
-    name: ObjectName,
-    bad: std::sync::Mutex<Option<std::ops::Range<u64>>>,
-}
-
-impl BadSector {
-    fn read(&self, name: ObjectName, at: std::ops::Range<u64>) -> Result<()> {
-        match &*self.bad.lock().unwrap() {
-            Some(bad) if name == self.name && at.start < bad.end && bad.start < at.end => {
-                Err(Error::new(Kind::Io, "input/output error"))
-            }
-            _ => Ok(()),
+fn bad_sector(storage: &Arc<MemoryStorage>, name: ObjectName, stretch: Range<u64>) -> Hooked {
+    let is_bad = Arc::new(AtomicBool::new(true));
+    let healed = is_bad.clone();
+    let disk = Hooked::before(storage, move |asked| {
+        let reads = matches!(asked.verb, Verb::Get | Verb::GetRange) && asked.name == Some(name);
+        let touches = asked.bytes.start < stretch.end && stretch.start < asked.bytes.end;
+        match reads && touches && is_bad.load(Ordering::SeqCst) {
+            true => Err(Error::new(Kind::Io, "input/output error")),
+            false => Ok(()),
         }
-    }
-}
-
-impl Storage for BadSector {
-    fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.inner.put_new(name, bytes)
-    }
-    fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
-        self.read(name, 0..u64::MAX)?;
-        self.inner.get(name, len_max)
-    }
-    fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
-        self.read(name, offset..offset + len as u64)?;
-        self.inner.get_range(name, offset, len)
-    }
-    fn stat(&self, name: ObjectName) -> Result<Listed> {
-        self.inner.stat(name)
-    }
-    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
-        self.inner.list(kind)
-    }
-    fn delete(&self, name: ObjectName) -> Result<()> {
-        self.inner.delete(name)
-    }
-    fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.inner.heal(name, bytes)?;
-        if name == self.name {
-            *self.bad.lock().unwrap() = None;
+    });
+    disk.behind(move |asked| {
+        if (asked.verb, asked.name) == (Verb::Heal, Some(name)) {
+            healed.store(false, Ordering::SeqCst);
         }
-        Ok(())
-    }
-    fn describe(&self) -> String {
-        "a bad disk".into()
-    }
+    })
 }
 
 #[test]
@@ -179,11 +151,7 @@ fn what_a_disk_cannot_read_is_as_good_as_wrong() {
     for kind in [ObjectKind::Pack, ObjectKind::Parity] {
         let listed = scene.storage.list(kind).unwrap();
         let object = listed.iter().max_by_key(|listed| listed.len).unwrap();
-        let bad = BadSector {
-            inner: scene.storage.clone(),
-            name: object.name,
-            bad: std::sync::Mutex::new(Some(object.len / 2..object.len / 2 + 512)),
-        };
+        let bad = bad_sector(&scene.storage, object.name, object.len / 2..object.len / 2 + 512);
         assert!(bad.get(object.name, u64::MAX).is_err());
         let outcome = heal(&bad, &[]);
         assert!(outcome.hopeless.is_empty(), "{:?}", outcome.hopeless);
