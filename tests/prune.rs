@@ -624,12 +624,14 @@ fn nothing_is_stacked_on_a_snapshot_whose_note_of_where_its_records_lie_is_lost(
     }
 }
 
-/// A disk on which nothing is left: what is deleted makes room, and nothing else.
+/// A disk on which nothing is left: a pack that is deleted makes room, and nothing else.
 fn full_disk(storage: &Arc<MemoryStorage>) -> Arc<dyn Storage> {
     let (stored, room) = (storage.clone(), AtomicU64::new(0));
     let full = Hooked::before(storage, move |asked| {
         let len = asked.bytes.end;
-        let deleted = asked.name.filter(|_| asked.verb == Verb::Delete);
+        let deleted = asked
+            .name
+            .filter(|name| (asked.verb, name.kind) == (Verb::Delete, ObjectKind::Pack));
         let freed = deleted.map_or(0, |name| stored.stat(name).map_or(0, |listed| listed.len));
         room.fetch_add(freed, Ordering::SeqCst);
         let taken = |left: u64| left.checked_sub(len);
