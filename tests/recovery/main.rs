@@ -119,9 +119,7 @@ fn pack_damage(damage: impl Fn(&mut Vec<u8>), costs: bool) {
     assert_eq!(!outcome.lost.is_empty(), costs, "{outcome:?}");
     assert_eq!(repair_snapshots(&scene) > 0, costs);
     repair_packs(&with_source);
-    backup(&with_source.repo(), &scene.db()).unwrap();
-    let latest = common::records(&with_source.repo(), "latest").unwrap();
-    assert_eq!(&latest, scene.models.last().unwrap());
+    with_source.saves_and_restores(&scene);
     let last = with_source.ids.last().unwrap().to_hex();
     assert_eq!(
         &common::records(&with_source.repo(), &last).unwrap(),
@@ -187,9 +185,7 @@ fn row_pack_gone() {
     assert!(!repair_packs(&scene).lost.is_empty());
     let with_source = scene.on(&scene.storage);
     assert!(repair_snapshots(&scene) > 0);
-    backup(&with_source.repo(), &scene.db()).unwrap();
-    let latest = common::records(&with_source.repo(), "latest").unwrap();
-    assert_eq!(&latest, scene.models.last().unwrap());
+    with_source.saves_and_restores(&scene);
 }
 
 #[test]
@@ -209,9 +205,7 @@ fn row_directory_and_index_damaged() {
     assert_eq!(outcome.damaged.len(), 1);
     assert_eq!(outcome.damaged[0].blobs, 0, "nothing says what lies in it");
     assert!(repair_snapshots(&scene) > 0);
-    backup(&scene.repo(), &scene.db()).unwrap();
-    let latest = common::records(&scene.repo(), "latest").unwrap();
-    assert_eq!(&latest, scene.models.last().unwrap());
+    scene.saves_and_restores(&scene);
 }
 
 #[test]
@@ -252,9 +246,7 @@ fn row_directory_and_segments_damaged() {
             .any(|segment| scene.listed(ObjectKind::Index).contains(segment))
     );
     assert!(repair_snapshots(&scene) > 0);
-    backup(&scene.repo(), &scene.db()).unwrap();
-    let latest = common::records(&scene.repo(), "latest").unwrap();
-    assert_eq!(&latest, scene.models.last().unwrap());
+    scene.saves_and_restores(&scene);
 }
 
 #[test]

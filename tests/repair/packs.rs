@@ -172,10 +172,7 @@ fn of_a_pack_whose_header_is_damaged_or_that_is_gone_all_is_lost_that_has_no_cop
         );
         assert_eq!(outcome.marked.len(), usize::from(!gone));
         // Some of it is in the source still.
-        backup(&scene.repo(), &scene.db()).unwrap();
-        let repo = scene.repo();
-        let latest = common::records(&repo, "latest").unwrap();
-        assert_eq!(&latest, scene.models.last().unwrap());
+        scene.saves_and_restores(&scene);
     }
 }
 

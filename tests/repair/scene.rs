@@ -129,6 +129,13 @@ impl Scene {
         self.all_come_back();
     }
 
+    /// The database of `source` is saved here again, and comes back as it was.
+    pub fn saves_and_restores(&self, source: &Self) {
+        backup(&self.repo(), &source.db()).unwrap();
+        let latest = common::records(&self.repo(), "latest").unwrap();
+        assert_eq!(&latest, source.models.last().unwrap());
+    }
+
     pub fn all_come_back(&self) {
         let repo = self.repo();
         for (id, model) in self.ids.iter().zip(&self.models) {
