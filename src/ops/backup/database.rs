@@ -11,14 +11,14 @@ use crate::id::{ObjectId, SetDigest, TimelineId};
 use crate::leveldb::name::FileName;
 use crate::leveldb::scan::Budget;
 use crate::leveldb::{Comparator, Shape};
-use crate::limits::DAMAGE_MAX;
 use crate::repo::{Catalog, Repo, Writer};
 use crate::report::Report;
-use crate::snapshot::{Capture, Content, Damage, DatabaseRoot, HeldBy, LogTail, Run, Trust};
+use crate::snapshot::{Capture, Content, Damage, DatabaseRoot, HeldBy, Run, Trust};
 use crate::source::handle::MemoryHandle;
 use crate::source::pins::ToPin;
 use crate::source::{self, Captured, Database, DatabaseFile, ScanOutcome};
 
+use super::as_kept::{capture, damage_of, keep_damage};
 use super::audit::{self, Disagreement};
 use super::host::HostKnown;
 use super::increment::{self, Increment, Made};
@@ -451,59 +451,6 @@ impl<'a, 'w> Saving<'a, 'w> {
                 Ok(TimelineId(id))
             }
         }
-    }
-}
-
-fn keep_damage(root: &mut DatabaseRoot, mut damage: Vec<Damage>) {
-    root.damage_unlisted = damage.len().saturating_sub(DAMAGE_MAX) as u64;
-    damage.truncate(DAMAGE_MAX);
-    root.damage = damage;
-}
-
-/// Of a whole file.
-fn damage_of(file: String, what: String) -> Damage {
-    Damage {
-        file,
-        offset: None,
-        level: None,
-        smallest: None,
-        largest: None,
-        what,
-    }
-}
-
-impl From<source::Damage> for Damage {
-    fn from(found: source::Damage) -> Self {
-        let lost = found
-            .sequences_lost
-            .map_or_else(String::new, |count| format!(" ({count} writes lost)"));
-        Self {
-            file: found.file,
-            offset: found.offset,
-            level: found.level,
-            smallest: found.smallest,
-            largest: found.largest,
-            what: found.what + &lost,
-        }
-    }
-}
-
-/// Where a log ended early, as the snapshot keeps it.
-pub fn tail(tail: &source::TornTail) -> LogTail {
-    LogTail {
-        file: tail.file.clone(),
-        offset: tail.offset,
-        bytes_left: tail.bytes_left,
-    }
-}
-
-fn capture(scan: &ScanOutcome) -> Capture {
-    Capture {
-        tables: scan.tables,
-        bytes_read: scan.bytes_read,
-        log_entries: scan.log_entries,
-        torn_tails: scan.torn_tails.iter().map(tail).collect(),
-        ..Capture::default()
     }
 }
 

@@ -15,7 +15,8 @@ use crate::source::delta::{DeltaOutcome, ages_may_differ, changes};
 use crate::source::pins::Before;
 use crate::source::{Database, TornTail};
 
-use super::database::{Wanted, tail};
+use super::as_kept::tail;
+use super::database::Wanted;
 use super::doubts;
 use super::fold::fold_stack;
 use super::pipeline::{self, StoredRun, StoredRuns};

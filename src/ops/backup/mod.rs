@@ -5,6 +5,7 @@
 //! told, its files; flush packs and index; prove that all the snapshot rests on is there; store the snapshot; pin what
 //! was read for the next time. Nothing is reported before it is durable. Nothing is written into a source.
 
+mod as_kept;
 mod audit;
 mod database;
 mod doubts;
