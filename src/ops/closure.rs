@@ -108,7 +108,7 @@ impl Closure<'_> {
             match entry?.kind {
                 EntryKind::File(list) => self.list(&list, each)?,
                 EntryKind::Directory(id) => self.tree(&id, each)?,
-                EntryKind::Symlink(_) | EntryKind::Database(_) => {}
+                _ => {}
             }
         }
         let blobs = opened.blobs.into_inner();

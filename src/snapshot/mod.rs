@@ -22,7 +22,7 @@ pub use directory::{DirectoryBuilder, DirectoryWalk};
 pub use filter::KeyFilter;
 pub use hole::Lost;
 pub use select::{Known, select};
-pub use tree::{EntryKind, Meta, Tree, TreeChild, TreeEntry};
+pub use tree::{Device, EntryKind, Meta, Tree, TreeChild, TreeEntry};
 
 use serde::{Deserialize, Serialize};
 

@@ -68,6 +68,21 @@ pub enum EntryKind {
     Symlink(Vec<u8>),
     /// A database that is a source of the same snapshot: its number among them.
     Database(u32),
+    /// A named pipe.
+    Fifo,
+    /// A device node.
+    Device(Device),
+}
+
+/// What a device node stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Read by blocks, or byte by byte.
+    pub is_block: bool,
+    /// The driver's number.
+    pub major: u32,
+    /// The device's number within the driver.
+    pub minor: u32,
 }
 
 /// What the filesystem knows of an entry beside its content. What could not be read is absent.
@@ -87,6 +102,13 @@ pub struct Meta {
     pub hard_link: Option<u64>,
     /// Holes of a sparse file: offset and length, in order, apart from one another.
     pub holes: Vec<(u64, u64)>,
+    /// Last change of content or metadata, as [`Self::mtime_nanos`]: with the inode, whether a file is still as it was
+    /// read. (This and the inode are not among the fields of a snapshot's own metadata.)
+    #[serde(skip)]
+    pub ctime_nanos: Option<i64>,
+    /// The file's number within its filesystem.
+    #[serde(skip)]
+    pub inode: Option<u64>,
 }
 
 impl Tree {
@@ -211,6 +233,9 @@ const FILE: u8 = 1;
 const DIRECTORY: u8 = 2;
 const SYMLINK: u8 = 3;
 const DATABASE: u8 = 4;
+const FIFO: u8 = 5;
+const CHARACTER_DEVICE: u8 = 6;
+const BLOCK_DEVICE: u8 = 7;
 
 impl TreeEntry {
     /// Appends the encoding; what [`Tree::encode`] checks is not checked here.
@@ -233,6 +258,8 @@ impl TreeEntry {
                 out.push(DATABASE);
                 put_varint(out, u64::from(*number));
             }
+            EntryKind::Fifo => out.push(FIFO),
+            EntryKind::Device(device) => device.encode(out),
         }
         self.meta.encode(out);
     }
@@ -244,6 +271,9 @@ impl TreeEntry {
             DIRECTORY => EntryKind::Directory(BlobId(reader.array()?)),
             SYMLINK => EntryKind::Symlink(bounded(reader, PATH_BYTES_MAX)?.to_vec()),
             DATABASE => EntryKind::Database(number(reader)?),
+            FIFO => EntryKind::Fifo,
+            CHARACTER_DEVICE => EntryKind::Device(Device::decode(reader, false)?),
+            BLOCK_DEVICE => EntryKind::Device(Device::decode(reader, true)?),
             kind => return Err(Error::new(Kind::TooNew, format!("tree entry of kind {kind}"))),
         };
         let meta = Meta::decode(reader)?;
@@ -256,6 +286,26 @@ impl TreeEntry {
             at_most("symbolic link", target.len(), PATH_BYTES_MAX)?;
         }
         self.meta.check()
+    }
+}
+
+impl Device {
+    fn encode(self, out: &mut Vec<u8>) {
+        out.push(if self.is_block {
+            BLOCK_DEVICE
+        } else {
+            CHARACTER_DEVICE
+        });
+        put_varint(out, u64::from(self.major));
+        put_varint(out, u64::from(self.minor));
+    }
+
+    fn decode(reader: &mut Reader<'_>, is_block: bool) -> Result<Self> {
+        Ok(Self {
+            is_block,
+            major: number(reader)?,
+            minor: number(reader)?,
+        })
     }
 }
 
@@ -281,6 +331,8 @@ const MTIME: u8 = 4;
 const XATTRS: u8 = 5;
 const HARD_LINK: u8 = 6;
 const HOLES: u8 = 7;
+const CTIME: u8 = 8;
+const INODE: u8 = 9;
 
 impl Meta {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -313,6 +365,14 @@ impl Meta {
                 put_varint(out, *offset);
                 put_varint(out, *len);
             }
+        }
+        if let Some(ctime) = self.ctime_nanos {
+            out.push(CTIME);
+            out.extend_from_slice(&ctime.to_le_bytes());
+        }
+        if let Some(inode) = self.inode {
+            out.push(INODE);
+            put_varint(out, inode);
         }
         out.push(END);
     }
@@ -353,6 +413,8 @@ impl Meta {
                     Ok((reader.varint_canonical()?, reader.varint_canonical()?))
                 })?;
             }
+            CTIME => self.ctime_nanos = Some(i64::from_le_bytes(reader.array()?)),
+            INODE => self.inode = Some(reader.varint_canonical()?),
             _ => return Err(Error::new(Kind::TooNew, format!("metadata field {field}"))),
         }
         Ok(())

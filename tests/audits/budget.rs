@@ -73,7 +73,14 @@ fn a_check_that_is_stopped_remembers_what_it_read_until_then() {
 fn a_long_check_writes_down_what_it_read_on_the_way() {
     let scene = Scene::new(4);
     none(&check(&scene.repo.over(scene.slow(10)), ReadData::All).findings);
-    assert_eq!(scene.audits(), 2, "four packs, two every twenty minutes");
+    // A change of the database makes one pack or two.
+    let packs = scene.packs().len();
+    assert!(packs >= 4);
+    assert_eq!(
+        scene.audits(),
+        packs.div_ceil(2),
+        "{packs} packs, two every twenty minutes"
+    );
 }
 
 #[test]

@@ -108,12 +108,12 @@ fn load(source: &dyn BlobSource, tree: &BlobId, path: &str, into: &mut Files) {
         match entry.kind {
             EntryKind::Symlink(target) => drop(into.insert(whole, target)),
             EntryKind::Directory(id) => load(source, &id, &format!("{whole}/"), into),
-            EntryKind::Database(_) => panic!("no database was stored"),
             EntryKind::File(list) => {
                 let chunks = Chunks::new(list, source).map(|chunk| chunk.unwrap().id);
                 let bytes = chunks.flat_map(|id| source.blob(BlobKind::Data, &id).unwrap().to_vec());
                 into.insert(whole, bytes.collect());
             }
+            kind => panic!("{kind:?} was not stored"),
         }
     }
 }

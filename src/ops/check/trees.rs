@@ -419,7 +419,7 @@ impl Trees<'_> {
                     let found = match &entry.kind {
                         EntryKind::File(list) => self.chunks(list)?.into_iter().collect(),
                         EntryKind::Directory(id) => self.files(id)?,
-                        EntryKind::Symlink(_) | EntryKind::Database(_) => Vec::new(),
+                        _ => Vec::new(),
                     };
                     wrong.extend(found.into_iter().map(|found| Wrong {
                         keys: file.clone(),

@@ -81,7 +81,7 @@ impl Carrier<'_> {
                 };
                 self.directory(id, before).map(EntryKind::Directory)
             }
-            EntryKind::Symlink(_) | EntryKind::Database(_) => Ok(kind.clone()),
+            _ => Ok(kind.clone()),
         }
     }
 }

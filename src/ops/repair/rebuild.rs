@@ -182,7 +182,7 @@ impl Rebuild<'_, '_> {
                     bytes += more;
                     lost.extend(below);
                 }),
-                EntryKind::Symlink(_) | EntryKind::Database(_) => Ok(()),
+                _ => Ok(()),
             };
             match kept {
                 Ok(()) => {

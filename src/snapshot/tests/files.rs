@@ -22,6 +22,12 @@ fn file(name: &[u8]) -> TreeEntry {
     entry(name, EntryKind::File(ChunkList::of_chunks(vec![chunk]).unwrap()))
 }
 
+const CONSOLE: Device = Device {
+    is_block: false,
+    major: 5,
+    minor: u32::MAX,
+};
+
 fn sample() -> Vec<TreeEntry> {
     let meta = Meta {
         mode: Some(0o644),
@@ -31,11 +37,22 @@ fn sample() -> Vec<TreeEntry> {
         xattrs: vec![(b"user.a".to_vec(), b"1".to_vec()), (b"user.b".to_vec(), vec![])],
         hard_link: Some(77),
         holes: vec![(0, 4096), (8192, 1)],
+        ctime_nanos: Some(i64::MAX),
+        inode: Some(u64::MAX),
     };
     vec![
         entry(b"a", EntryKind::Directory(BlobId([1; 32]))),
         entry(b"b", EntryKind::Symlink(b"../a".to_vec())),
         entry(b"c", EntryKind::Database(3)),
+        entry(b"d", EntryKind::Fifo),
+        entry(b"e", EntryKind::Device(CONSOLE)),
+        entry(
+            b"f",
+            EntryKind::Device(Device {
+                is_block: true,
+                ..CONSOLE
+            }),
+        ),
         TreeEntry {
             meta,
             ..file(b"\xff not UTF-8, but a name")
@@ -144,11 +161,11 @@ fn an_unknown_kind_or_field_is_too_new_not_corrupt() {
         .unwrap();
     assert_eq!(bytes, [1, 0, 1, 1, b'a', 4, 1, 0]);
     assert_eq!(
-        Tree::decode(&[1, 0, 1, 1, b'a', 5, 1, 0]).unwrap_err().kind(),
+        Tree::decode(&[1, 0, 1, 1, b'a', 8, 1, 0]).unwrap_err().kind(),
         Kind::TooNew
     );
     assert_eq!(
-        Tree::decode(&[1, 0, 1, 1, b'a', 4, 1, 8, 0]).unwrap_err().kind(),
+        Tree::decode(&[1, 0, 1, 1, b'a', 4, 1, 10, 0]).unwrap_err().kind(),
         Kind::TooNew
     );
     assert_eq!(Tree::decode(&[2, 0, 0]).unwrap_err().kind(), Kind::TooNew);
