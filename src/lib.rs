@@ -12,7 +12,7 @@
 //! | operations | [`ops`] | terminals, arguments, exit codes |
 //! | repository | [`repo`] | where data comes from or goes to |
 //! | edges | [`source`], [`target`], [`storage`], and `scratch` under the first two | one another; keys; what the bytes mean |
-//! | stages | [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`parity`] [`index`] [`run`] [`snapshot`] [`facts`] | files, sockets, threads of their own, clocks, randomness they were not handed |
+//! | stages | [`pattern`] [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`parity`] [`index`] [`run`] [`snapshot`] [`facts`] | files, sockets, threads of their own, clocks, randomness they were not handed |
 //! | words | [`error`] [`id`] [`kind`] [`limits`] [`codec`] [`clock`] [`report`] | everything |
 //!
 //! Backing up and restoring from a program:
@@ -44,6 +44,8 @@ pub mod report;
 
 #[cfg(test)]
 mod document;
+
+pub mod pattern;
 
 pub mod leveldb;
 

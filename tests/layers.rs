@@ -12,15 +12,15 @@ const WORDS: &[&str] = &["clock", "codec", "error", "id", "kind", "limits", "rep
 
 /// Stages: each may use words and the stages named before it.
 const STAGES: &[&str] = &[
-    "leveldb", "record", "chunk", "compress", "crypto", "envelope", "keys", "blob", "pack", "parity",
-    "index", "run", "wal", "snapshot", "facts",
+    "pattern", "leveldb", "record", "chunk", "compress", "crypto", "envelope", "keys", "blob", "pack",
+    "parity", "index", "run", "wal", "snapshot", "facts",
 ];
 
 /// Edges: the only ones that touch files; they do not know one another.
 const EDGES: &[(&str, &[&str])] = &[
     ("scratch", &[]),
-    ("source", &["leveldb", "record", "scratch"]),
-    ("target", &["leveldb", "record", "scratch"]),
+    ("source", &["pattern", "leveldb", "record", "scratch"]),
+    ("target", &["pattern", "leveldb", "record", "scratch"]),
     ("storage", &[]),
 ];
 

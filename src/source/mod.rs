@@ -17,6 +17,7 @@ mod held;
 pub mod pins;
 #[cfg(test)]
 mod pins_hostile;
+pub mod rules;
 mod salvage;
 mod sample;
 mod unsynced;
@@ -29,3 +30,4 @@ pub use detect::{Detected, detect};
 pub use handle::HandleSource;
 pub use held::DatabaseFile;
 pub use pins::Pins;
+pub use rules::Rules;

@@ -1,0 +1,43 @@
+//! Includes and excludes together, asked from the top of a tree down.
+
+use super::{Patterns, Place, Said};
+
+/// What is wanted of a tree: all that is included (everything, where there are no includes) and not excluded.
+#[derive(Clone, Debug, Default)]
+pub struct Selector {
+    /// What is meant here comes with all that is in it. Empty: everything is meant.
+    pub include: Patterns,
+    /// What is meant here is left out with all that is in it.
+    pub exclude: Patterns,
+}
+
+/// What becomes of one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// It is wanted, and what is in it, as far as nothing says otherwise.
+    Take,
+    /// A directory that is not wanted for itself: only for what may be wanted in it.
+    Search,
+    /// Neither it nor anything in it.
+    LeaveOut,
+}
+
+impl Selector {
+    /// The choice for the top of a tree: that of a directory above it, which nobody asked for.
+    pub fn above(&self) -> Choice {
+        match self.include.is_empty() {
+            true => Choice::Take,
+            false => Choice::Search,
+        }
+    }
+
+    /// The choice for an entry of a directory that had the choice `parent`.
+    pub fn choose(&self, place: &Place<'_>, parent: Choice) -> Choice {
+        match (parent, self.exclude.say(place), self.include.say(place)) {
+            (Choice::LeaveOut, ..) | (_, Said::Meant(_), _) | (.., Said::TakenBack(_)) => Choice::LeaveOut,
+            (.., Said::Meant(_)) | (Choice::Take, ..) => Choice::Take,
+            (Choice::Search, ..) if place.is_directory => Choice::Search,
+            (Choice::Search, ..) => Choice::LeaveOut,
+        }
+    }
+}
