@@ -100,6 +100,13 @@ pub const PATH_BYTES_MAX: usize = 64 << 10;
 /// See [`PATH_BYTES_MAX`].
 pub const NAME_BYTES_MAX: usize = 4 << 10;
 
+/// Largest tree blob, bytes: a part ends with the entry that passes [`LEAF_BYTES_MAX`], and one entry has 2.5 MiB at most.
+/// Decoded, it takes forty times as much at worst.
+pub const TREE_BYTES_MAX: usize = 4 << 20;
+
+/// Directories in directories at most: as many as a path of Linux (4,096 bytes) can lead through.
+pub const TREE_DEPTH_MAX: usize = 2048;
+
 /// Extended attributes of one file and their bytes together at most; holes of one sparse file.
 pub const XATTRS_MAX: usize = 1024;
 /// See [`XATTRS_MAX`].

@@ -226,6 +226,35 @@ impl<'a> Chunks<'a> {
         Self { source, stack }
     }
 
+    /// Starts at the chunk that holds the byte at `offset`, and says where that chunk begins; reads one list blob a level.
+    pub fn at(list: ChunkList, offset: u64, source: &'a dyn BlobSource) -> Result<(Self, u64)> {
+        let mut chunks = Self::new(list, source);
+        let start = chunks.seek(offset)?;
+        Ok((chunks, start))
+    }
+
+    fn seek(&mut self, offset: u64) -> Result<u64> {
+        let mut start = 0;
+        while let Some((list, next)) = self.stack.last_mut() {
+            while let Some(child) = list
+                .children
+                .get(*next)
+                .filter(|child| start + child.bytes <= offset)
+            {
+                start += child.bytes;
+                *next += 1;
+            }
+            let (depth, child) = (list.depth, list.children.get(*next).copied());
+            let Some(child) = child.filter(|_| depth > 0) else {
+                break;
+            };
+            *next += 1;
+            let list = self.open(&child, depth)?;
+            self.stack.push((list, 0));
+        }
+        Ok(start)
+    }
+
     fn step(&mut self) -> Result<Option<ChunkRef>> {
         while let Some((list, next)) = self.stack.last_mut() {
             let Some(child) = list.children.get(*next).copied() else {

@@ -18,7 +18,7 @@ pub use list::{ChunkList, ChunkRef, Chunks, ListBuilder};
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::BlobId;
 use crate::kind::BlobKind;
 
@@ -26,6 +26,25 @@ use crate::kind::BlobKind;
 pub trait BlobSource {
     /// The plain bytes of one blob; [`crate::error::Kind::NotFound`] if no pack has it.
     fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<Arc<[u8]>>;
+}
+
+/// The plain bytes of one chunk, held to the length that its list says.
+pub fn data(source: &dyn BlobSource, chunk: &ChunkRef) -> Result<Arc<[u8]>> {
+    let plain = source.blob(BlobKind::Data, &chunk.id)?;
+    chunk.holds(&plain).map(|()| plain)
+}
+
+impl ChunkRef {
+    /// Holds the chunk's bytes to the length that its list says.
+    pub fn holds(&self, plain: &[u8]) -> Result<()> {
+        match plain.len() as u64 == self.bytes {
+            true => Ok(()),
+            false => Err(Error::corrupt(format!(
+                "chunk {} is not as long as its list says",
+                self.id.short()
+            ))),
+        }
+    }
 }
 
 /// Takes a finished blob to be stored and gives its name.

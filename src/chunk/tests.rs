@@ -112,6 +112,44 @@ fn lists_of_every_length_give_their_chunks_back() {
 }
 
 #[test]
+fn a_value_is_entered_at_any_byte_by_one_list_blob_a_level() {
+    for count in [0, 1, 32, 33, 5000, 60_000] {
+        let refs = refs(count);
+        let (list, blobs) = build(&refs);
+        let bytes = list.bytes();
+        for offset in [
+            0,
+            1,
+            2,
+            bytes / 3,
+            bytes / 2,
+            bytes.saturating_sub(1),
+            bytes,
+            u64::MAX,
+        ] {
+            blobs.asked.borrow_mut().clear();
+            let (chunks, start) = Chunks::at(list.clone(), offset, &blobs).unwrap();
+            assert_eq!(
+                blobs.asked.borrow().len(),
+                if offset < bytes {
+                    usize::from(list.depth())
+                } else {
+                    0
+                }
+            );
+            let (mut before, mut rest) = (0, &refs[..]);
+            while let Some(first) = rest.first().filter(|first| before + first.bytes <= offset) {
+                before += first.bytes;
+                rest = &rest[1..];
+            }
+            assert_eq!(start, before);
+            let chunks: Result<Vec<_>> = chunks.collect();
+            assert_eq!(chunks.unwrap(), rest, "{count} chunks from byte {offset}");
+        }
+    }
+}
+
+#[test]
 fn one_chunk_more_rewrites_one_list_a_level_and_now_and_then_its_neighbour() {
     let mut chunks = refs(60_000);
     let (old, old_blobs) = build(&chunks);

@@ -24,6 +24,7 @@ pub mod restore;
 pub mod selection;
 pub mod series;
 pub mod stats;
+pub mod tree;
 pub mod undelete;
 pub mod verify_db;
 mod views;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::blob::{BlobKind, NamedBlob};
-use crate::chunk::{ChunkList, Chunks};
+use crate::chunk::{self, ChunkList, Chunks};
 use crate::error::{Error, Kind, Result};
 use crate::leveldb::Comparator;
 use crate::limits::VALUE_BYTES_MAX;
@@ -273,13 +273,7 @@ pub fn join(source: &dyn BlobSource, list: &ChunkList) -> Result<Vec<u8>> {
     let mut value = Vec::with_capacity(len.min(1 << 20));
     for chunk in Chunks::new(list.clone(), source) {
         let chunk = chunk?;
-        let plain = source.blob(BlobKind::Data, &chunk.id)?;
-        if plain.len() as u64 != chunk.bytes {
-            return Err(Error::corrupt(format!(
-                "chunk {} is not as long as its list says",
-                chunk.id.short()
-            )));
-        }
+        let plain = chunk::data(source, &chunk)?;
         if value.capacity() - value.len() < plain.len() {
             value.reserve_exact(len.saturating_sub(value.len()).min(value.len().max(8 << 20)));
         }

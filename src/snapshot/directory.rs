@@ -128,16 +128,25 @@ pub struct DirectoryWalk<'a> {
     parts: Vec<(TreeChild, u8)>,
     /// Name of the entry given last.
     last: Option<Vec<u8>>,
+    /// Names before this one are left out.
+    from: Vec<u8>,
 }
 
 impl<'a> DirectoryWalk<'a> {
     /// Reads the directory's first blob.
     pub fn open(id: &BlobId, source: &'a dyn BlobSource) -> Result<Self> {
+        Self::open_from(id, Vec::new(), source)
+    }
+
+    /// The same from the first entry on whose name is `from` or behind it; of a directory in parts, reads only those
+    /// that may hold such entries.
+    pub fn open_from(id: &BlobId, from: Vec<u8>, source: &'a dyn BlobSource) -> Result<Self> {
         let mut walk = Self {
             source,
             entries: Vec::new().into_iter(),
             parts: Vec::new(),
             last: None,
+            from,
         };
         let tree = walk.load(id)?;
         walk.enter(tree);
@@ -151,10 +160,16 @@ impl<'a> DirectoryWalk<'a> {
 
     fn enter(&mut self, tree: Tree) {
         match tree {
-            Tree::Entries(entries) => self.entries = entries.into_iter(),
-            Tree::Parts { level, parts } => self
-                .parts
-                .extend(parts.into_iter().rev().map(|part| (part, level - 1))),
+            Tree::Entries(mut entries) => {
+                entries.drain(..entries.partition_point(|entry| entry.name < self.from));
+                self.entries = entries.into_iter();
+            }
+            Tree::Parts { level, mut parts } => {
+                let before = parts.partition_point(|part| part.first_name <= self.from);
+                parts.drain(..before.saturating_sub(1));
+                let parts = parts.into_iter().rev();
+                self.parts.extend(parts.map(|part| (part, level - 1)));
+            }
         }
     }
 

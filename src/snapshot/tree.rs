@@ -126,7 +126,7 @@ impl Tree {
             Self::Entries(entries) => entries.iter().for_each(|entry| entry.encode(&mut out)),
             Self::Parts { parts, .. } => parts.iter().for_each(|part| part.encode(&mut out)),
         }
-        at_most("tree", out.len(), BLOB_BYTES_MAX).map(|()| out)
+        at_most("tree", out.len(), TREE_BYTES_MAX).map(|()| out)
     }
 
     /// Reads what [`Self::encode`] wrote.
@@ -136,6 +136,7 @@ impl Tree {
         if version != VERSION {
             return Err(Error::new(Kind::TooNew, format!("tree of version {version}")));
         }
+        at_most("tree", bytes.len(), TREE_BYTES_MAX).map_err(|error| error.as_kind(Kind::Corrupt))?;
         let level = reader.varint_canonical()?;
         let count = reader.varint_canonical()?;
         let tree = match u8::try_from(level) {

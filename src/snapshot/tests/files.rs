@@ -208,6 +208,51 @@ fn directories_of_every_size_give_their_entries_back() {
 }
 
 #[test]
+fn a_directory_is_entered_at_any_name_by_the_parts_that_lead_there() {
+    let entries = many(40_000);
+    let (root, blobs) = build(&entries);
+    for (from, at) in [
+        (&b""[..], 0),
+        (b"file 0000000", 0),
+        (b"file 0020000", 20_000),
+        (b"file 0020000a", 20_001),
+        (b"file 0039999", 39_999),
+        (b"z", 40_000),
+    ] {
+        blobs.asked.borrow_mut().clear();
+        let mut walk = DirectoryWalk::open_from(&root, from.to_vec(), &blobs).unwrap();
+        let first = walk.next().transpose().unwrap();
+        assert_eq!(first.as_ref(), entries.get(at));
+        assert!(blobs.asked.borrow().len() <= 4, "{}", blobs.asked.borrow().len());
+        assert_eq!(
+            walk.filter(|entry| entry.is_ok()).count(),
+            (39_999 - at.min(39_999))
+        );
+    }
+}
+
+#[test]
+fn a_tree_blob_larger_than_any_directory_needs_is_refused() {
+    let xattrs = vec![(b"user.a".to_vec(), vec![0; (1 << 20) - 6])];
+    let meta = Meta {
+        xattrs,
+        ..Meta::default()
+    };
+    let large = |name: &[u8]| TreeEntry {
+        meta: meta.clone(),
+        ..file(name)
+    };
+    let tree = |names: &[&[u8]]| Tree::Entries(names.iter().map(|name| large(name)).collect());
+    assert!(Tree::decode(&tree(&[b"a", b"b", b"c"]).encode().unwrap()).is_ok());
+    let wrong = tree(&[b"a", b"b", b"c", b"d"]);
+    assert_eq!(wrong.encode().unwrap_err().kind(), Kind::Limit);
+    let head = tree(&[b"a", b"b", b"c"]).encode().unwrap();
+    let one = tree(&[b"d"]).encode().unwrap();
+    let bytes = [&[1, 0, 4], &head[3..], &one[3..]].concat();
+    assert_eq!(Tree::decode(&bytes).unwrap_err().kind(), Kind::Corrupt);
+}
+
+#[test]
 fn one_new_file_rewrites_one_part_of_a_large_directory() {
     let mut entries = many(40_000);
     let (_, old) = build(&entries);

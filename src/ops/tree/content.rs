@@ -1,0 +1,74 @@
+//! The bytes of a file: a range of them, or all in order.
+
+use rayon::prelude::*;
+
+use crate::blob::{BlobKind, NamedBlob};
+use crate::chunk::{self, BlobSource, ChunkList, ChunkRef, Chunks};
+use crate::error::Result;
+use crate::repo::BlobReader;
+use crate::report::Report;
+
+/// Bytes of chunks fetched at once, the last chunk not counted.
+const BYTES_AHEAD: u64 = 16 << 20;
+
+/// Takes the next bytes of a file; an error ends the reading.
+pub type EachPiece<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
+
+/// At most `len` bytes from `offset` on; fewer only where the file ends. Reads the chunks that hold them, and one list
+/// blob a level.
+pub fn read_at(blobs: &dyn BlobSource, list: &ChunkList, offset: u64, len: usize) -> Result<Vec<u8>> {
+    let (chunks, start) = Chunks::at(list.clone(), offset, blobs)?;
+    // Within the first chunk; beyond the last there is none.
+    let mut skip = usize::try_from(offset - start).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    for chunk in chunks {
+        if bytes.len() == len {
+            break;
+        }
+        let plain = chunk::data(blobs, &chunk?)?;
+        let from = &plain[skip.min(plain.len())..];
+        bytes.extend_from_slice(&from[..from.len().min(len - bytes.len())]);
+        skip = 0;
+    }
+    Ok(bytes)
+}
+
+/// Every byte of the file in order, read on all cores.
+pub fn stream(reader: &BlobReader, list: &ChunkList, report: &Report, sink: EachPiece) -> Result<()> {
+    let mut chunks = Chunks::new(list.clone(), reader);
+    loop {
+        report.go_on()?;
+        let ahead = ahead(&mut chunks)?;
+        if ahead.is_empty() {
+            return Ok(());
+        }
+        for (chunk, blob) in ahead.iter().zip(fetch(reader, &ahead)?) {
+            chunk.holds(blob.plain())?;
+            sink(blob.plain())?;
+            report.bytes_done.add(chunk.bytes);
+        }
+    }
+}
+
+fn ahead(chunks: &mut Chunks) -> Result<Vec<ChunkRef>> {
+    let (mut ahead, mut bytes) = (Vec::new(), 0);
+    while bytes < BYTES_AHEAD {
+        let Some(chunk) = chunks.next().transpose()? else {
+            break;
+        };
+        // No chunk of a list that was decoded is empty, so this ends.
+        bytes += chunk.bytes;
+        ahead.push(chunk);
+    }
+    Ok(ahead)
+}
+
+fn fetch(reader: &BlobReader, chunks: &[ChunkRef]) -> Result<Vec<NamedBlob>> {
+    let share = chunks.len().div_ceil(rayon::current_num_threads()).max(1);
+    let part = |chunks: &[ChunkRef]| {
+        let wanted: Vec<_> = chunks.iter().map(|chunk| (BlobKind::Data, chunk.id)).collect();
+        reader.read_many(&wanted)
+    };
+    let parts: Vec<_> = chunks.par_chunks(share).map(part).collect::<Result<_>>()?;
+    Ok(parts.into_iter().flatten().collect())
+}

@@ -1,0 +1,165 @@
+//! Everything below a node, in order, whatever the depth: memory is bounded by closing directories far above the one
+//! that is read, and opening them again behind the last name they gave.
+
+use super::view::{Listing, Node, View, join};
+use crate::error::{Act, Error, Kind, Result};
+use crate::limits::{PATH_BYTES_MAX, TREE_DEPTH_MAX};
+use crate::snapshot::EntryKind;
+
+/// Directories kept open, the innermost ones: each holds one decoded blob.
+const OPEN_MAX: usize = 16;
+
+/// Walks a tree. An error is of one directory and names it: what else there is comes after it.
+pub struct Walk<'a> {
+    view: View<'a>,
+    /// Directories that are being listed, the outermost first.
+    levels: Vec<Level<'a>>,
+    path: Vec<u8>,
+    /// What is given next, or entered next.
+    next: Next,
+}
+
+enum Next {
+    Start(Node),
+    Enter(Node),
+    GoOn,
+}
+
+struct Level<'a> {
+    listing: Listing,
+    /// The database that it is beside.
+    database: Option<u32>,
+    entries: Option<Box<dyn Iterator<Item = Result<Node>> + 'a>>,
+    /// Name of the entry given last; empty at the beginning.
+    last: Vec<u8>,
+    /// Length of the directory's own path.
+    path_len: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(view: View<'a>, start: Node) -> Self {
+        Self {
+            view,
+            levels: Vec::new(),
+            path: Vec::new(),
+            next: Next::Start(start),
+        }
+    }
+
+    /// Names from the node that the walk began with to the one given last, joined by `/`; empty for the first.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// How many directories lead to the node given last: 0 for the first.
+    pub fn depth(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// Passes over what the node given last holds.
+    pub fn pass_over(&mut self) {
+        self.next = Next::GoOn;
+    }
+
+    fn step(&mut self) -> Result<Option<Node>> {
+        match std::mem::replace(&mut self.next, Next::GoOn) {
+            Next::Start(node) => return Ok(Some(self.give(node))),
+            Next::Enter(node) => {
+                let entered = self.enter(&node);
+                entered.act(|| format!("list {}", self.path_text()))?;
+            }
+            Next::GoOn => {}
+        }
+        while let Some(level) = self.levels.last_mut() {
+            self.path.truncate(level.path_len);
+            let entry = level.next(self.view);
+            match entry.act(|| format!("list {}", String::from_utf8_lossy(&self.path))) {
+                Ok(Some(node)) => {
+                    join(&mut self.path, &node.entry.name);
+                    return Ok(Some(self.give(node)));
+                }
+                Ok(None) => drop(self.levels.pop()),
+                Err(error) => {
+                    self.levels.pop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn give(&mut self, node: Node) -> Node {
+        if matches!(node.entry.kind, EntryKind::Directory(_) | EntryKind::Database(_)) {
+            self.next = Next::Enter(node.clone());
+        }
+        node
+    }
+
+    fn enter(&mut self, node: &Node) -> Result<()> {
+        let Some(listing) = self.view.listing(node)? else {
+            return Ok(());
+        };
+        if self.levels.len() == TREE_DEPTH_MAX || self.path.len() > PATH_BYTES_MAX {
+            return Err(Error::new(Kind::Limit, "directories in directories without end"));
+        }
+        let database = match node.entry.kind {
+            EntryKind::Database(number) => Some(number),
+            _ => None,
+        };
+        if database.is_some() && self.levels.iter().any(|level| level.database == database) {
+            return Err(Error::corrupt("a database within itself"));
+        }
+        if let Some(far) = self.levels.len().checked_sub(OPEN_MAX) {
+            self.levels[far].entries = None;
+        }
+        self.levels.push(Level {
+            listing,
+            database,
+            entries: None,
+            last: Vec::new(),
+            path_len: self.path.len(),
+        });
+        Ok(())
+    }
+
+    fn path_text(&self) -> String {
+        match self.path.is_empty() {
+            true => "the root".into(),
+            false => String::from_utf8_lossy(&self.path).into_owned(),
+        }
+    }
+}
+
+impl<'a> Level<'a> {
+    fn next(&mut self, view: View<'a>) -> Result<Option<Node>> {
+        let entries = match &mut self.entries {
+            Some(entries) => entries,
+            closed => closed.insert(Box::new(behind(view, &self.listing, &self.last)?)),
+        };
+        let node = entries.next().transpose()?;
+        if let Some(node) = &node {
+            self.last.clone_from(&node.entry.name);
+        }
+        Ok(node)
+    }
+}
+
+/// The entries behind `last`: no name is between it and itself with a zero byte.
+fn behind<'a>(
+    view: View<'a>,
+    listing: &Listing,
+    last: &[u8],
+) -> Result<impl Iterator<Item = Result<Node>> + use<'a>> {
+    match last {
+        [] => view.list(listing, last),
+        _ => view.list(listing, &[last, b"\0"].concat()),
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<Node>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
