@@ -6,11 +6,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod copy;
 mod keys;
+mod look;
 mod pins;
 mod retention;
 
 pub use copy::{CopyArgs, RescueArgs, SourceArgs};
 pub use keys::{KeyWords, SelectionArgs};
+pub use look::{
+    DiffArgs, DumpArgs, DumpFormat, FindArgs, GetArgs, HistoryArgs, LsArgs, Pick, Place, ScopeArgs,
+};
 pub use pins::{PinsArgs, PinsVerb};
 pub use retention::{ForgetArgs, PolicyArgs, TagArgs, TheseArgs, UndeleteArgs};
 
@@ -251,118 +255,6 @@ pub struct SnapshotsArgs {
     /// Only snapshots with this tag
     #[arg(long)]
     pub tag: Vec<String>,
-}
-
-/// Which database of a snapshot: needed when it holds several.
-#[derive(Args)]
-pub struct Pick {
-    /// Snapshot: an id or its beginning, `latest`, `latest~N`
-    #[arg(value_name = "SNAPSHOT")]
-    pub snapshot: String,
-    /// Which database, when the snapshot holds several
-    #[arg(long, value_name = "NAME")]
-    pub db: Option<String>,
-}
-
-#[derive(Args)]
-pub struct LsArgs {
-    #[command(flatten)]
-    pub pick: Pick,
-    /// List the keys too
-    #[arg(long)]
-    pub keys: bool,
-    /// Only keys that begin so
-    #[arg(long, requires = "keys")]
-    pub prefix: Option<String>,
-}
-
-#[derive(Args)]
-pub struct GetArgs {
-    #[command(flatten)]
-    pub pick: Pick,
-    #[command(flatten)]
-    pub key: KeyWords,
-}
-
-#[derive(Args)]
-pub struct DumpArgs {
-    #[command(flatten)]
-    pub pick: Pick,
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-    /// jsonl: an object a line; raw: le32 key length, key, le32 value length, value; leveldb: a new database
-    #[arg(long, value_enum, default_value_t = DumpFormat::Jsonl)]
-    pub format: DumpFormat,
-    /// Where the new database goes: absent or an empty directory
-    #[arg(short, long, value_name = "DIR", required_if_eq("format", "leveldb"))]
-    pub target: Option<PathBuf>,
-    /// Also records that damage in the source made uncertain
-    #[arg(long)]
-    pub with_uncertain: bool,
-}
-
-#[derive(Args)]
-pub struct DiffArgs {
-    /// The old state: a snapshot's id or its beginning, `latest`, `latest~N`
-    #[arg(value_name = "SNAPSHOT1")]
-    pub old: String,
-    /// The new state
-    #[arg(value_name = "SNAPSHOT2")]
-    pub new: String,
-    /// Which database, when the snapshots hold several
-    #[arg(long, value_name = "NAME")]
-    pub db: Option<String>,
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-    /// Only count what differs
-    #[arg(long)]
-    pub counts: bool,
-}
-
-/// Which databases of which hosts.
-#[derive(Args)]
-pub struct ScopeArgs {
-    /// Only databases of this name
-    #[arg(long, value_name = "NAME")]
-    pub db: Option<String>,
-    /// Only snapshots of this host
-    #[arg(long, value_name = "HOST")]
-    pub host: Option<String>,
-}
-
-#[derive(Args)]
-pub struct HistoryArgs {
-    #[command(flatten)]
-    pub key: KeyWords,
-    #[command(flatten)]
-    pub scope: ScopeArgs,
-}
-
-#[derive(Args)]
-pub struct FindArgs {
-    /// Keys, as text
-    #[arg(value_name = "KEY", conflicts_with = "SelectionArgs", required_unless_present_any = ["key_hex", "prefix", "prefix_hex", "range", "range_hex"])]
-    pub keys: Vec<String>,
-    /// A key in hexadecimal; may be given several times
-    #[arg(long, value_name = "HEX", conflicts_with = "SelectionArgs")]
-    pub key_hex: Vec<String>,
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-    #[command(flatten)]
-    pub scope: ScopeArgs,
-    /// Only this snapshot; may be given several times
-    #[arg(short, long, value_name = "SNAPSHOT")]
-    pub snapshot: Vec<String>,
-    /// Only snapshots with this tag
-    #[arg(long, value_name = "TAG")]
-    pub tag: Vec<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum DumpFormat {
-    Jsonl,
-    Raw,
-    Leveldb,
 }
 
 #[derive(Args)]

@@ -17,7 +17,7 @@ mod view;
 mod walk;
 
 pub use content::{read_at, stream};
-pub use view::{Found, Listing, Node, View};
+pub use view::{Found, Listing, Node, View, database};
 pub use walk::Walk;
 
 #[cfg(test)]

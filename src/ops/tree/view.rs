@@ -44,6 +44,17 @@ pub struct Listing {
     pub tree: Option<BlobId>,
 }
 
+impl Found {
+    /// Where something below it stood.
+    pub fn below(&self, path: &[u8]) -> Vec<u8> {
+        let mut whole = self.path.clone();
+        if !path.is_empty() {
+            join(&mut whole, path);
+        }
+        whole
+    }
+}
+
 impl<'a> View<'a> {
     /// The trees of `snapshot`, whose blobs `blobs` has.
     pub fn new(snapshot: &'a Snapshot, blobs: &'a dyn BlobSource) -> Self {
@@ -137,14 +148,9 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The database that a tree's entry names.
+    /// See [`database`].
     pub fn database(&self, number: u32) -> Result<&'a DatabaseRoot> {
-        match self.snapshot.sources.get(number as usize) {
-            Some(Source::Database(database)) => Ok(database),
-            _ => Err(Error::corrupt(format!(
-                "a tree names source {number} as a database"
-            ))),
-        }
+        database(self.snapshot, number)
     }
 
     /// Entries in order of their names, from the first on whose name is `from` or behind it.
@@ -172,6 +178,16 @@ impl<'a> View<'a> {
     /// The node and all below it: each directory before its entries, entries in order of their names.
     pub fn walk(&self, node: Node) -> Walk<'a> {
         Walk::new(*self, node)
+    }
+}
+
+/// The database that a tree's entry names. [`Kind::Corrupt`] if there is none of that number.
+pub fn database(snapshot: &Snapshot, number: u32) -> Result<&DatabaseRoot> {
+    match snapshot.sources.get(number as usize) {
+        Some(Source::Database(database)) => Ok(database),
+        _ => Err(Error::corrupt(format!(
+            "a tree names source {number} as a database"
+        ))),
     }
 }
 

@@ -10,6 +10,9 @@ mod forget;
 mod history;
 pub mod init;
 mod key;
+mod look;
+mod ls;
+mod node;
 pub mod parity;
 mod pins;
 pub mod prune;
@@ -59,7 +62,7 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Init(args) => init::run(&run, &args),
         Verb::Backup(args) => backup::run(&run, &args),
         Verb::Snapshots(args) => snapshots::run(&run, &args),
-        Verb::Ls(args) => read::ls(&run, &args),
+        Verb::Ls(args) => ls::run(&run, &args),
         Verb::Get(args) => read::get(&run, &args),
         Verb::Dump(args) => read::dump(&run, &args),
         Verb::Diff(args) => diff::run(&run, &args),

@@ -13,10 +13,13 @@ use crate::progress::watch;
 
 /// Restores, or prints what would be done.
 pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
-    let repo = run.open()?;
-    let snapshot = run.select_to_read(&repo, &args.pick.snapshot)?;
+    let opened = run.open_place(&args.pick.place)?;
+    let database = match args.pick.place.address.is_empty() {
+        true => args.pick.db.clone(),
+        false => Some(opened.database(&args.pick)?.name.clone()),
+    };
     let restore = Restore {
-        database: args.pick.db.clone(),
+        database,
         target: args.target.clone(),
         selection: select::selection(&args.selection)?,
         overwrite: match args.overwrite {
@@ -31,9 +34,9 @@ pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
         with_uncertain: args.with_uncertain,
     };
     if args.dry_run {
-        return plan(run, &restore, &restore.plan(&snapshot)?);
+        return plan(run, &restore, &restore.plan(&opened.stored)?);
     }
-    self::restore(run, &repo, &snapshot, &restore)
+    self::restore(run, &opened.repo, &opened.stored, &restore)
 }
 
 /// Restores and tells of it.

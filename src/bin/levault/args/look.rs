@@ -1,0 +1,192 @@
+//! Words of the verbs that look into snapshots.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+
+use super::{KeyWords, SelectionArgs};
+
+/// `SNAPSHOT` or `SNAPSHOT:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Words for a snapshot.
+    pub snapshot: String,
+    /// Where in it; empty for the whole.
+    pub address: Vec<u8>,
+}
+
+impl Place {
+    /// No word for a snapshot has a colon in it.
+    fn parse(words: OsString) -> Result<Self, String> {
+        let bytes = words.into_vec();
+        let colon = bytes.iter().position(|byte| *byte == b':');
+        let (snapshot, address) = match colon {
+            Some(at) => (&bytes[..at], bytes[at + 1..].to_vec()),
+            None => (&bytes[..], Vec::new()),
+        };
+        match String::from_utf8(snapshot.to_vec()) {
+            Ok(snapshot) => Ok(Self { snapshot, address }),
+            Err(_) => Err("a snapshot's id is hexadecimal".into()),
+        }
+    }
+
+    pub fn parser() -> impl TypedValueParser<Value = Self> {
+        OsStringValueParser::new().try_map(Self::parse)
+    }
+
+    /// The place of `path` below this one.
+    pub fn below(&self, path: &std::ffi::OsStr) -> Self {
+        let address = match self.address.is_empty() {
+            true => path.as_bytes().to_vec(),
+            false => [&self.address, &b"/"[..], path.as_bytes()].concat(),
+        };
+        let snapshot = self.snapshot.clone();
+        Self { snapshot, address }
+    }
+}
+
+/// Which database of a snapshot: needed when it holds several.
+#[derive(Args)]
+pub struct Pick {
+    /// Snapshot: an id or its beginning, `latest`, `latest~N`; behind a colon what is meant in it, by name or path
+    #[arg(value_name = "SNAPSHOT[:PATH]", value_parser = Place::parser())]
+    pub place: Place,
+    /// Which database, when the snapshot holds several
+    #[arg(long, value_name = "NAME")]
+    pub db: Option<String>,
+}
+
+#[derive(Args)]
+pub struct LsArgs {
+    #[command(flatten)]
+    pub pick: Pick,
+    /// Only what lies in these directories
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<OsString>,
+    /// Mode, owner, group, size and time as well
+    #[arg(short, long)]
+    pub long: bool,
+    /// Sizes with units
+    #[arg(long)]
+    pub human_readable: bool,
+    /// Also what lies in directories below the given ones (without any, all is listed)
+    #[arg(long)]
+    pub recursive: bool,
+    /// List the keys of a database
+    #[arg(long)]
+    pub keys: bool,
+    /// Only keys that begin so
+    #[arg(long, requires = "keys")]
+    pub prefix: Option<String>,
+}
+
+#[derive(Args)]
+pub struct GetArgs {
+    #[command(flatten)]
+    pub pick: Pick,
+    #[command(flatten)]
+    pub key: KeyWords,
+}
+
+#[derive(Args)]
+pub struct DumpArgs {
+    #[command(flatten)]
+    pub pick: Pick,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// jsonl: an object a line; raw: le32 key length, key, le32 value length, value; leveldb: a new database
+    #[arg(long, value_enum, default_value_t = DumpFormat::Jsonl)]
+    pub format: DumpFormat,
+    /// Where the new database goes: absent or an empty directory
+    #[arg(short, long, value_name = "DIR", required_if_eq("format", "leveldb"))]
+    pub target: Option<PathBuf>,
+    /// Also records that damage in the source made uncertain
+    #[arg(long)]
+    pub with_uncertain: bool,
+}
+
+#[derive(Args)]
+pub struct DiffArgs {
+    /// The old state: a snapshot's id or its beginning, `latest`, `latest~N`
+    #[arg(value_name = "SNAPSHOT1")]
+    pub old: String,
+    /// The new state
+    #[arg(value_name = "SNAPSHOT2")]
+    pub new: String,
+    /// Which database, when the snapshots hold several
+    #[arg(long, value_name = "NAME")]
+    pub db: Option<String>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Only count what differs
+    #[arg(long)]
+    pub counts: bool,
+}
+
+/// Which databases of which hosts.
+#[derive(Args)]
+pub struct ScopeArgs {
+    /// Only databases of this name
+    #[arg(long, value_name = "NAME")]
+    pub db: Option<String>,
+    /// Only snapshots of this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+}
+
+#[derive(Args)]
+pub struct HistoryArgs {
+    #[command(flatten)]
+    pub key: KeyWords,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+}
+
+#[derive(Args)]
+pub struct FindArgs {
+    /// Keys, as text
+    #[arg(value_name = "KEY", conflicts_with = "SelectionArgs", required_unless_present_any = ["key_hex", "prefix", "prefix_hex", "range", "range_hex"])]
+    pub keys: Vec<String>,
+    /// A key in hexadecimal; may be given several times
+    #[arg(long, value_name = "HEX", conflicts_with = "SelectionArgs")]
+    pub key_hex: Vec<String>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Only this snapshot; may be given several times
+    #[arg(short, long, value_name = "SNAPSHOT")]
+    pub snapshot: Vec<String>,
+    /// Only snapshots with this tag
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum DumpFormat {
+    Jsonl,
+    Raw,
+    Leveldb,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_snapshot_and_what_is_behind_the_first_colon() {
+        let place = |words: &[u8]| Place::parse(OsString::from_vec(words.to_vec()));
+        let of = |snapshot: &str, address: &[u8]| Place {
+            snapshot: snapshot.into(),
+            address: address.to_vec(),
+        };
+        assert_eq!(place(b"latest~1"), Ok(of("latest~1", b"")));
+        assert_eq!(place(b"latest:/a:b/\xff"), Ok(of("latest", b"/a:b/\xff")));
+        assert!(place(b"\xff:a").is_err());
+        assert_eq!(of("x", b"a").below("b/c".as_ref()), of("x", b"a/b/c"));
+        assert_eq!(of("x", b"").below("/b".as_ref()), of("x", b"/b"));
+    }
+}

@@ -1,0 +1,62 @@
+//! A snapshot opened to be looked into, and what is named in it.
+
+use levault::error::{Error, Kind, Result};
+use levault::index::Lookup;
+use levault::ops::read;
+use levault::ops::tree::{self, View};
+use levault::repo::{BlobReader, Repo, StoredSnapshot};
+use levault::snapshot::{DatabaseRoot, EntryKind, Snapshot};
+
+use super::{Run, usage};
+use crate::args::{Pick, Place};
+
+/// A snapshot, and what is needed to read its blobs.
+pub struct Opened {
+    /// In the snapshot's domain.
+    pub repo: Repo,
+    pub stored: StoredSnapshot,
+    lookup: Lookup,
+}
+
+impl Run<'_> {
+    /// Opens the repository and the snapshot that `place` names.
+    pub fn open_place(&self, place: &Place) -> Result<Opened> {
+        let repo = self.open()?;
+        let stored = self.select_to_read(&repo, &place.snapshot)?;
+        let repo = repo.in_domain(stored.snapshot.domain)?;
+        let lookup = repo.lookup()?;
+        Ok(Opened { repo, stored, lookup })
+    }
+}
+
+impl Opened {
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.stored.snapshot
+    }
+
+    pub fn reader(&self) -> BlobReader<'_> {
+        BlobReader::new(&self.repo, &self.lookup)
+    }
+
+    /// The database that is named by `--db` or behind the colon, or the only one.
+    pub fn database(&self, pick: &Pick) -> Result<&DatabaseRoot> {
+        let address = &pick.place.address;
+        match (address.is_empty(), &pick.db) {
+            (true, name) => read::database(self.snapshot(), name.as_deref()),
+            (false, Some(_)) => Err(usage("the database is named twice, by --db and behind the colon")),
+            (false, None) => self.database_at(address),
+        }
+    }
+
+    fn database_at(&self, address: &[u8]) -> Result<&DatabaseRoot> {
+        let reader = self.reader();
+        let found = View::new(self.snapshot(), &reader).resolve(address)?;
+        match found.node.entry.kind {
+            EntryKind::Database(number) => tree::database(self.snapshot(), number),
+            _ => Err(Error::new(
+                Kind::Usage,
+                format!("{} is no database", String::from_utf8_lossy(&found.name)),
+            )),
+        }
+    }
+}

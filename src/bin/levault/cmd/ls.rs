@@ -1,0 +1,206 @@
+//! `ls`: what a snapshot holds.
+
+use std::io::{BufWriter, Write};
+
+use levault::error::{Act, Result};
+use levault::ops::read::{self, Wish};
+use levault::ops::selection::Selection;
+use levault::ops::tree::{Found, Node, View};
+use levault::snapshot::{DatabaseRoot, EntryKind, Snapshot};
+use serde_json::{Map, Value, json};
+
+use super::look::Opened;
+use super::node::Shown;
+use super::{Run, read::tell_lost};
+use crate::advice::Ending;
+use crate::args::{LsArgs, Place};
+use crate::output::{bytes, key_text, put_bytes};
+
+/// How a node is printed.
+enum Form {
+    Path,
+    Long { human_readable: bool },
+    Json,
+    Nothing,
+}
+
+/// Lists databases and files, or the keys of a database.
+pub fn run(run: &Run, args: &LsArgs) -> Result<Ending> {
+    let opened = run.open_place(&args.pick.place)?;
+    if args.keys {
+        return keys(run, &opened, args);
+    }
+    let mut listing = Listing::new(run, args, &opened);
+    let places = places(args);
+    if places.iter().all(|place| place.address.is_empty()) {
+        list_databases(run, opened.snapshot())?;
+        listing.all()?;
+    } else {
+        for place in &places {
+            listing.below(&place.address)?;
+        }
+    }
+    listing.out.flush().act(|| "write to standard output")?;
+    drop(listing);
+    Ok(run.tell_problems())
+}
+
+fn places(args: &LsArgs) -> Vec<Place> {
+    let place = &args.pick.place;
+    match args.paths.is_empty() {
+        true => vec![place.clone()],
+        false => args.paths.iter().map(|path| place.below(path)).collect(),
+    }
+}
+
+struct Listing<'a> {
+    run: &'a Run<'a>,
+    opened: &'a Opened,
+    form: Form,
+    recursive: bool,
+    out: BufWriter<std::io::StdoutLock<'static>>,
+}
+
+impl<'a> Listing<'a> {
+    fn new(run: &'a Run, args: &LsArgs, opened: &'a Opened) -> Self {
+        let form = match (run.output.json, run.output.quiet, args.long) {
+            (true, ..) => Form::Json,
+            (_, true, _) => Form::Nothing,
+            (.., true) => Form::Long {
+                human_readable: args.human_readable,
+            },
+            _ => Form::Path,
+        };
+        Self {
+            run,
+            opened,
+            form,
+            recursive: args.recursive,
+            out: BufWriter::new(std::io::stdout().lock()),
+        }
+    }
+
+    /// Everything in the snapshot's trees, and beside databases that lie in none.
+    fn all(&mut self) -> Result<()> {
+        let reader = self.opened.reader();
+        let view = View::new(self.opened.snapshot(), &reader);
+        for number in view.tops() {
+            let top = view.source(number)?;
+            match top.node.entry.kind {
+                // It was listed among the databases.
+                EntryKind::Database(_) => self.walk(view, &top, Whole::Inside)?,
+                _ => self.walk(view, &top, Whole::Itself)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What a directory holds, or the one thing that the address leads to.
+    fn below(&mut self, address: &[u8]) -> Result<()> {
+        let reader = self.opened.reader();
+        let view = View::new(self.opened.snapshot(), &reader);
+        let found = view.resolve(address)?;
+        match (&found.node.entry.kind, self.recursive) {
+            (EntryKind::Directory(_) | EntryKind::Database(_), true) => {
+                self.walk(view, &found, Whole::Inside)
+            }
+            (EntryKind::Directory(_) | EntryKind::Database(_), false) => self.children(view, &found),
+            _ => self.show(view, &found.path, &found.node),
+        }
+    }
+
+    fn children(&mut self, view: View, found: &Found) -> Result<()> {
+        let Some(listing) = view.listing(&found.node)? else {
+            return Ok(());
+        };
+        for node in view.list(&listing, b"")? {
+            self.run.report.go_on()?;
+            let node = node?;
+            self.show(view, &found.below(&node.entry.name), &node)?;
+        }
+        Ok(())
+    }
+
+    fn walk(&mut self, view: View, found: &Found, whole: Whole) -> Result<()> {
+        let mut walk = view.walk(found.node.clone());
+        while let Some(node) = walk.next() {
+            self.run.report.go_on()?;
+            match node {
+                Ok(_) if walk.depth() == 0 && whole == Whole::Inside => {}
+                Ok(node) => self.show(view, &found.below(walk.path()), &node)?,
+                Err(error) => self.run.report.problem(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, view: View, path: &[u8], node: &Node) -> Result<()> {
+        let database = match node.entry.kind {
+            EntryKind::Database(number) => Some(view.database(number)?),
+            _ => None,
+        };
+        let shown = Shown { path, node, database };
+        let line = match self.form {
+            Form::Nothing => return Ok(()),
+            Form::Json => shown.json().to_string(),
+            Form::Path => shown.path_text(),
+            Form::Long { human_readable } => shown.long(human_readable),
+        };
+        writeln!(self.out, "{line}").act(|| "write to standard output")
+    }
+}
+
+/// Whether a directory is listed before what it holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Itself,
+    Inside,
+}
+
+fn list_databases(run: &Run, snapshot: &Snapshot) -> Result<()> {
+    for database in snapshot.databases() {
+        run.output.emit(
+            &json!({"message_type": "node", "db": database.name, "path": database.path_text(),
+            "records": database.records, "size": database.bytes(), "physical": database.is_physical(),
+            "source_damage": database.damage.iter().map(super::backup::damage_json).collect::<Vec<_>>()}),
+        )?;
+        run.output.say(format!(
+            "{:>10} records  {:>10}  {}  {}",
+            database.records,
+            bytes(database.bytes()),
+            database.name,
+            database.path_text()
+        ))?;
+        for damage in &database.damage {
+            run.output
+                .say(format!("    {}", super::backup::damage_text(damage)))?;
+        }
+    }
+    Ok(())
+}
+
+fn keys(run: &Run, opened: &Opened, args: &LsArgs) -> Result<Ending> {
+    let wish = Wish {
+        selection: Selection::Prefix(args.prefix.clone().unwrap_or_default().into_bytes()),
+        with_uncertain: false,
+    };
+    let database: &DatabaseRoot = opened.database(&args.pick)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    read::records(&opened.repo, database, &wish, run.report, &mut |key, value| {
+        let line = match run.output.json {
+            true => key_json(key, value.len()).to_string(),
+            false => format!("{:>10}  {}", value.len(), key_text(key)),
+        };
+        writeln!(out, "{line}").act(|| "write to standard output")
+    })?;
+    out.flush().act(|| "write to standard output")?;
+    drop(out);
+    Ok(tell_lost(run, database, &wish.selection))
+}
+
+fn key_json(key: &[u8], value_len: usize) -> Value {
+    let mut object = Map::new();
+    put_bytes(&mut object, "key", key);
+    object.insert("size".into(), value_len.into());
+    object.into()
+}
