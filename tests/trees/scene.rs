@@ -132,7 +132,7 @@ impl Scene {
         let db = tool.path("leveldb");
         let model = common::fill(&db, 500, 60);
         tool.backup(&db).ok();
-        let storage = Arc::new(LocalStorage::open(&tool.repository()).unwrap());
+        let storage = Arc::new(LocalStorage::open(tool.repository()).unwrap());
         let password = Password::new(PASSWORD.as_bytes().to_vec());
         let repo = Repo::open(storage, &password, common::settings()).unwrap();
         let like = repo.select("latest").unwrap().snapshot;
