@@ -24,6 +24,20 @@ pub fn prefix(name: &[u8], purpose: &str) -> Vec<u8> {
     [b".", name, b".levault-", purpose.as_bytes(), b"-"].concat()
 }
 
+/// True for the name of a directory that some process of ours made for itself: `.NAME.levault-PURPOSE-`, and 16 digits.
+pub fn is_ours(name: &[u8]) -> bool {
+    const MARK: &[u8] = b".levault-";
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let Some((head, digits)) = name.split_at_checked(name.len().saturating_sub(16)) else {
+        return false;
+    };
+    let purpose = |at: usize| head[at + MARK.len()..].strip_suffix(b"-");
+    let made = |purpose: &[u8]| matches!(purpose, b"pins" | b"capture" | b"restore");
+    let marks = head.windows(MARK.len()).rposition(|window| window == MARK);
+    let ours = marks.and_then(purpose).is_some_and(made);
+    ours && name[0] == b'.' && digits.iter().all(is_digit)
+}
+
 /// A name with that prefix that nobody has.
 pub fn random_name(mut prefix: Vec<u8>) -> Result<OsString> {
     let mut random = [0; 8];
@@ -95,5 +109,28 @@ fn remove_whole(path: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_directories_are_told_by_name() {
+        for purpose in ["pins", "capture", "restore"] {
+            let name = random_name(prefix(b"data.levault-db", purpose)).unwrap();
+            assert!(is_ours(name.as_bytes()), "{name:?}");
+            assert!(!is_ours(&name.as_bytes()[1..]) && !is_ours(&name.as_bytes()[..name.len() - 1]));
+        }
+        for other in [
+            "",
+            ".",
+            ".levault",
+            ".x.levault-notes-0123456789abcdef",
+            ".x.levault-pins-0123456789abcdeg",
+        ] {
+            assert!(!is_ours(other.as_bytes()), "{other}");
+        }
     }
 }

@@ -98,19 +98,6 @@ fn init_never_touches_a_repository_that_is_there() {
 }
 
 #[test]
-fn what_is_not_a_leveldb_exits_20() {
-    let tool = Tool::new();
-    let empty = tool.path("empty");
-    std::fs::create_dir(&empty).unwrap();
-    tool.backup(&empty).exits(20);
-    let photos = tool.path("photos");
-    std::fs::create_dir(&photos).unwrap();
-    std::fs::write(photos.join("cat.jpg"), "meow").unwrap();
-    tool.backup(&photos).exits(20);
-    assert_eq!(tool.run(["snapshots", "--json"]).ok().text().trim(), "[]");
-}
-
-#[test]
 fn a_rocksdb_is_refused_by_name() {
     let tool = Tool::new();
     let db = database(&tool);

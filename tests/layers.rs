@@ -19,8 +19,8 @@ const STAGES: &[&str] = &[
 /// Edges: the only ones that touch files; they do not know one another.
 const EDGES: &[(&str, &[&str])] = &[
     ("scratch", &[]),
-    ("source", &["pattern", "leveldb", "record", "scratch"]),
-    ("target", &["pattern", "leveldb", "record", "scratch"]),
+    ("source", &["pattern", "leveldb", "record", "scratch", "snapshot"]),
+    ("target", &["pattern", "leveldb", "record", "scratch", "snapshot"]),
     ("storage", &[]),
 ];
 

@@ -21,6 +21,7 @@ pub mod rules;
 mod salvage;
 mod sample;
 mod unsynced;
+pub mod walk;
 
 pub use crate::leveldb::damage::{Damage, Lost, TornTail};
 pub use crate::leveldb::merge::{RecordSink, Word};

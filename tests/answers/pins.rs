@@ -103,7 +103,7 @@ fn a_skipped_snapshot_is_said_to_programs_and_people() {
     assert_eq!(skipped["unchanged_since"], first["snapshot_id"]);
     let told = Ended::of(tool.command().args(["backup", "--skip-if-unchanged"]).arg(&db)).ok();
     assert!(
-        told.text().contains("no record changed since snapshot"),
+        told.text().contains("nothing changed since snapshot"),
         "{}",
         told.text()
     );

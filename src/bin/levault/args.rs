@@ -105,7 +105,7 @@ pub enum Verb {
     /// Make a repository
     #[command(alias = "repo-create")]
     Init(crate::cmd::init::InitArgs),
-    /// Save databases as one new snapshot
+    /// Save databases and files as one new snapshot
     #[command(alias = "create")]
     Backup(BackupArgs),
     /// List the snapshots
@@ -163,7 +163,7 @@ pub enum Verb {
 
 #[derive(Args)]
 pub struct BackupArgs {
-    /// LevelDB directories
+    /// Directories and files; LevelDB databases among them, or in them, are saved as databases
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Mark the snapshot; may be given several times
@@ -172,7 +172,7 @@ pub struct BackupArgs {
     /// Host name to record
     #[arg(long, env = "LEVAULT_HOST", value_name = "HOST")]
     pub host: Option<String>,
-    /// Name of the database, for one PATH (default: the directory's name)
+    /// What to call it, for one PATH (default: the last part of it)
     #[arg(long)]
     pub name: Option<String>,
     /// Store the files as they are instead of their records
@@ -184,7 +184,7 @@ pub struct BackupArgs {
     /// Do as with --full in one of so many backups of a database; 0: never
     #[arg(long, value_name = "N", default_value_t = levault::ops::backup::AUDIT_EVERY)]
     pub audit_every: u32,
-    /// Store no snapshot if no record changed since the one before
+    /// Store no snapshot if no record and no file changed since the one before
     #[arg(long)]
     pub skip_if_unchanged: bool,
     /// Keep nothing beside the database: each backup reads everything

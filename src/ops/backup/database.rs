@@ -8,7 +8,6 @@ use crate::crypto::{Entropy, OsEntropy};
 use crate::error::{Act, Error, Kind, Result};
 use crate::facts::{About, Note, Notes, Said};
 use crate::id::{ObjectId, SetDigest, TimelineId};
-use crate::leveldb::name::FileName;
 use crate::leveldb::scan::Budget;
 use crate::leveldb::{Comparator, Shape};
 use crate::repo::{Catalog, Repo, Writer};
@@ -23,7 +22,7 @@ use super::audit::{self, Disagreement};
 use super::host::HostKnown;
 use super::increment::{self, Increment, Made};
 use super::pipeline::{self, StoredRun, StoredRuns};
-use super::{DatabaseOutcome, Scope, Stored, files};
+use super::{DatabaseOutcome, Scope, Stored, TreeCounts, files};
 
 /// What the repository says before anything is read.
 pub struct Known {
@@ -173,7 +172,6 @@ pub fn save_open(
     report: &Report,
 ) -> Result<Told> {
     let mut saving = Saving::new(repo, writer, wanted, report);
-    saving.say_what_lies_beside();
     report
         .bytes_total
         .add(database.files().map(|file| file.len).sum());
@@ -225,25 +223,6 @@ impl<'a, 'w> Saving<'a, 'w> {
             wanted,
             report,
             another: false,
-        }
-    }
-
-    /// Files that are not LevelDB's are not this version's to keep; nobody may learn that from a restore.
-    fn say_what_lies_beside(&self) {
-        let Ok(entries) = std::fs::read_dir(self.wanted.path) else {
-            return;
-        };
-        let foreign = |name: String| FileName::parse(&name).is_none().then_some(name);
-        let names =
-            entries.filter_map(|entry| foreign(entry.ok()?.file_name().to_string_lossy().into_owned()));
-        let mut beside: Vec<_> = names.collect();
-        beside.sort();
-        if !beside.is_empty() {
-            let list = beside.join(", ");
-            self.report.notice(format!(
-                "{}: not part of the database and not saved: {list}",
-                self.wanted.name
-            ));
         }
     }
 
@@ -470,6 +449,7 @@ fn outcome(root: DatabaseRoot, path: &Path, stored: Stored, scope: Scope) -> Tol
         damage: root.damage.clone(),
         capture: root.capture.clone(),
         dialect: root.shape.dialect,
+        beside: TreeCounts::default(),
     };
     (root, outcome)
 }

@@ -8,6 +8,7 @@ use crate::blob::BlobKind;
 use crate::chunk::{ChunkList, ChunkRef, Cutter, ListBuilder, More};
 use crate::error::{Act, Kind, Result};
 use crate::id::BlobId;
+use crate::leveldb::name::FileName;
 use crate::leveldb::read_at::ReadAt;
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::repo::{NewBlob, Repo, Writer};
@@ -19,7 +20,7 @@ use crate::source::DatabaseFile;
 /// Bytes read ahead of the chunker.
 const WINDOW_BYTES: usize = 8 * CHUNK_BYTES_MAX;
 
-/// The regular files of a directory: what is kept when nothing says which of them belong.
+/// The regular files of a directory that LevelDB may have made: what is kept when nothing says which of them belong.
 pub fn all_in(directory: &Path) -> Result<Vec<DatabaseFile>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).act(|| format!("list {}", directory.display()))? {
@@ -27,11 +28,14 @@ pub fn all_in(directory: &Path) -> Result<Vec<DatabaseFile>> {
         let facts = entry
             .metadata()
             .act(|| format!("stat {}", entry.path().display()))?;
-        if let (true, Ok(name)) = (facts.is_file(), entry.file_name().into_string()) {
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let may_belong = !matches!(FileName::parse(&name), None | Some(FileName::Lock));
+        if facts.is_file() && may_belong {
             files.push(DatabaseFile::in_directory(directory, name, facts.len()));
         }
     }
-    files.retain(|file| file.name != "LOCK");
     Ok(files)
 }
 

@@ -1,9 +1,10 @@
-//! Backup: databases in, one snapshot out.
+//! Backup: databases and trees of files in, one snapshot out.
 //!
-//! The story, top to bottom: capture all databases, one right after the other; per database what changed since the
-//! state that its pins keep (one more run on that snapshot's stack), or all its records (a run tree), or, when those cannot be
-//! told, its files; flush packs and index; prove that all the snapshot rests on is there; store the snapshot; pin what
-//! was read for the next time. Nothing is reported before it is durable. Nothing is written into a source.
+//! The story, top to bottom: find the databases below the paths; capture all of them, one right after the other; per
+//! database what changed since the state that its pins keep (one more run on that snapshot's stack), or all its records
+//! (a run tree), or, when those cannot be told, its files; then walk and read the files; flush packs and index; prove that
+//! all the snapshot rests on is there; store the snapshot; pin what was read for the next time. Nothing is reported before
+//! it is durable. Nothing is written into a source.
 
 mod as_kept;
 mod audit;
@@ -16,9 +17,11 @@ mod host;
 mod increment;
 pub(super) mod pipeline;
 pub(super) mod publish;
+mod saved;
 pub(super) mod scan;
+mod trees;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,16 +30,20 @@ use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
 use crate::leveldb::Dialect;
-use crate::repo::{Catalog, HostRepo, Repo, Store, Writer};
+use crate::repo::{Catalog, HostRepo, Repo, Store, StoredSnapshot, Writer};
 use crate::report::Report;
-use crate::snapshot::{self, Damage, DatabaseRoot, Snapshot, Source};
+use crate::snapshot::{self, Damage, Meta, Snapshot, Source};
 use crate::source::pins::Keeping;
+use crate::source::walk::look;
 use crate::source::{Capture, Captured, HandleSource, Pins};
 
 pub use audit::{Difference, Disagreement};
 use database::{Known, Saved, Wanted};
 pub use hooks::Hooks;
 use publish::RestsOn;
+use saved::SavedAll;
+pub use trees::{Changes, TreeCounts};
+use trees::{Databases, FoundDatabase, Plan, Root};
 
 /// How often a backup begins anew when packs it counted on vanish under it.
 const ATTEMPTS_MAX: u32 = 3;
@@ -62,9 +69,10 @@ impl Default for Pinning {
 /// What to back up, and what to call it.
 #[derive(Clone, Debug, Default)]
 pub struct Backup {
-    /// LevelDB directories, in the order they are read.
+    /// Databases, other directories and files, in the order they are read: databases first, those found below the other
+    /// paths among them.
     pub paths: Vec<PathBuf>,
-    /// The database's name, when there is one path; else the directory's own.
+    /// What the database or tree is called, when there is one path; else the last part of its path.
     pub name: Option<String>,
     /// The host to record; the machine's own name when `None`.
     pub host: Option<String>,
@@ -78,7 +86,7 @@ pub struct Backup {
     pub audit_every: Option<u32>,
     /// What is kept for the next backup.
     pub pinning: Pinning,
-    /// Store no snapshot if no record of any database changed since the one before.
+    /// Store no snapshot if no record of any database and no file changed since the one before.
     pub skip_if_unchanged: bool,
     /// Read and count; store nothing.
     pub dry_run: bool,
@@ -101,6 +109,8 @@ pub struct BackupOutcome {
     pub end: UnixNanos,
     /// Each database, in the order of the paths.
     pub databases: Vec<DatabaseOutcome>,
+    /// Each tree of files, in the order of the paths.
+    pub trees: Vec<TreeOutcome>,
     /// Blobs that were new.
     pub blobs_new: u64,
     /// Plain bytes of them.
@@ -146,6 +156,17 @@ pub enum Scope {
     },
 }
 
+/// One tree of a backup.
+#[derive(Clone, Debug)]
+pub struct TreeOutcome {
+    /// Its name in the snapshot.
+    pub name: String,
+    /// Where it was read.
+    pub path: PathBuf,
+    /// What is in it.
+    pub counts: TreeCounts,
+}
+
 /// One database of a backup.
 #[derive(Clone, Debug)]
 pub struct DatabaseOutcome {
@@ -177,10 +198,12 @@ pub struct DatabaseOutcome {
     pub capture: snapshot::Capture,
     /// Who wrote it, as far as its files show.
     pub dialect: Dialect,
+    /// What else lies in its directory.
+    pub beside: TreeCounts,
 }
 
 impl Backup {
-    /// A backup of these directories.
+    /// A backup of these paths.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self {
             paths,
@@ -213,7 +236,7 @@ impl Backup {
         know: &dyn Fn() -> Result<Known>,
         report: &Report,
     ) -> Result<BackupOutcome> {
-        let names = self.names()?;
+        let plan = Plan::make(&self.paths, self.name.as_deref(), report)?;
         let begin = repo.clock().now();
         for attempt in 1.. {
             let known = know()?;
@@ -223,7 +246,7 @@ impl Backup {
                 .unread
                 .iter()
                 .for_each(|unread| report.notice(&unread.what));
-            let mut save = |writer: &mut Writer| self.save_paths(repo, writer, &known, &names, report);
+            let mut save = |writer: &mut Writer| self.save_planned(repo, writer, &known, &plan, report);
             match self.attempt(repo, &known, begin, report, &mut save) {
                 Err(error) if error.kind() == Kind::Busy && attempt < ATTEMPTS_MAX => {
                     report.notice(format!("begun again: {error}"));
@@ -243,9 +266,10 @@ impl Backup {
         handle: &mut HandleSource,
         report: &Report,
     ) -> Result<BackupOutcome> {
-        let (Some(path), Some(name)) = (self.paths.first(), self.names()?.pop()) else {
+        let Some(path) = self.paths.first() else {
             return Err(Error::new(Kind::Usage, "no path to record for the open database"));
         };
+        let name = self.name.clone().map_or_else(|| name_of(path), Ok)?;
         let begin = repo.clock().now();
         let known = Known::load(repo)?;
         let wanted = self.wanted(&known, path, &name)?;
@@ -257,64 +281,144 @@ impl Backup {
                 HandleSource::Memory(memory) => database::save_memory(repo, writer, &wanted, memory, report),
             };
             let (root, outcome) = saved.act(|| format!("back up {}", path.display()))?;
-            Ok(vec![Saved {
+            let to_pin = None;
+            Ok(SavedAll::of(Saved {
                 root,
                 outcome,
-                to_pin: None,
-            }])
+                to_pin,
+            }))
         };
         self.attempt(repo, &known, begin, report, &mut save)
     }
 
-    fn save_paths(
+    fn save_planned(
         &self,
         repo: &Repo,
         writer: &mut Writer,
         known: &Known,
-        names: &[String],
+        plan: &Plan,
         report: &Report,
-    ) -> Result<Vec<Saved>> {
-        let pins = self.pins(repo, names, report);
-        let captured = self.hooks.around(report, || self.capture(pins))?;
-        let save = |((path, name), captured): ((&PathBuf, &String), Result<Captured>)| {
-            let wanted = self.wanted(known, path, name)?;
-            database::save(repo, writer, &wanted, captured, report)
-                .act(|| format!("back up {}", path.display()))
-        };
-        self.paths.iter().zip(names).zip(captured).map(save).collect()
+    ) -> Result<SavedAll> {
+        let pins: Vec<_> = plan
+            .databases
+            .iter()
+            .map(|found| self.pins(repo, found, report))
+            .collect();
+        let captured = self.hooks.around(report, || self.capture(plan, pins))?;
+        let mut saved = SavedAll::default();
+        let mut by_directory = HashMap::new();
+        for (found, captured) in plan.databases.iter().zip(captured) {
+            let number = match not_saved(found, &captured, report) {
+                true => None,
+                false => {
+                    saved
+                        .databases
+                        .push(self.save(repo, writer, known, found, captured, report)?);
+                    saved.number_of_last()
+                }
+            };
+            by_directory.insert(found.path.clone(), number);
+        }
+        self.save_trees(repo, writer, known, plan, by_directory, &mut saved, report)?;
+        saved.must_have_something().map(|()| saved)
     }
 
-    /// The pins of each database, where there can be any.
-    fn pins(&self, repo: &Repo, names: &[String], report: &Report) -> Vec<Option<Arc<Pins>>> {
-        let Pinning::Keep(keeping) = self.pinning else {
-            return vec![None; self.paths.len()];
+    /// The files, and the databases that are met among them for the first time.
+    #[expect(clippy::too_many_arguments, reason = "one step of the story above")]
+    fn save_trees(
+        &self,
+        repo: &Repo,
+        writer: &mut Writer,
+        known: &Known,
+        plan: &Plan,
+        by_directory: HashMap<PathBuf, Option<u32>>,
+        saved: &mut SavedAll,
+        report: &Report,
+    ) -> Result<()> {
+        let mut roots: Vec<_> = plan.trees.iter().cloned().map(Root::Tree).collect();
+        roots.extend(saved.besides());
+        let mut late = Vec::new();
+        let mut taken: HashSet<_> = plan.databases.iter().map(|found| found.name.clone()).collect();
+        let mut capture_late = |path: &Path| {
+            let name = trees::name_below(plan, path, &mut taken);
+            report.notice(format!(
+                "{name}: a database that appeared behind the captures, captured now"
+            ));
+            let path = path.to_owned();
+            let found = FoundDatabase {
+                path,
+                name,
+                is_asked: false,
+            };
+            let captured = self.capture_one(&found, self.pins(repo, &found, report));
+            if not_saved(&found, &captured, report) {
+                return None;
+            }
+            late.push((found, captured));
+            u32::try_from(saved.databases.len() + late.len() - 1).ok()
         };
-        let open = |(path, name): (&PathBuf, &String)| match Pins::open(path, *repo.id(), keeping) {
+        let mut databases = Databases::new(by_directory, &mut capture_late, report);
+        let stored = trees::store(repo, writer, roots, &mut databases, report)?;
+        for (found, captured) in late {
+            saved
+                .databases
+                .push(self.save(repo, writer, known, &found, captured, report)?);
+        }
+        stored.into_iter().for_each(|root| saved.take(root));
+        Ok(())
+    }
+
+    fn save(
+        &self,
+        repo: &Repo,
+        writer: &mut Writer,
+        known: &Known,
+        found: &FoundDatabase,
+        captured: Result<Captured>,
+        report: &Report,
+    ) -> Result<Saved> {
+        let wanted = self.wanted(known, &found.path, &found.name)?;
+        let saved = database::save(repo, writer, &wanted, captured, report);
+        let mut saved = saved.act(|| format!("back up {}", found.path.display()))?;
+        saved.root.directory = directory_of(&found.path, report);
+        Ok(saved)
+    }
+
+    /// The pins of a database, where there can be any.
+    fn pins(&self, repo: &Repo, found: &FoundDatabase, report: &Report) -> Option<Arc<Pins>> {
+        let Pinning::Keep(keeping) = self.pinning else {
+            return None;
+        };
+        match Pins::open(&found.path, *repo.id(), keeping) {
             Ok(pins) => Some(Arc::new(pins)),
             Err(error) => {
                 // A path that is none is told by the capture.
                 if error.kind() != Kind::NotFound {
-                    report.notice(format!("{name}: nothing is kept for the next backup: {error}"));
+                    report.notice(format!(
+                        "{}: nothing is kept for the next backup: {error}",
+                        found.name
+                    ));
                 }
                 None
             }
-        };
-        self.paths.iter().zip(names).map(open).collect()
+        }
     }
 
     /// All cuts, back to back in the order of the paths. A database whose list of files cannot be read is no reason
-    /// to lose the others; what makes a whole backup senseless is.
-    fn capture(&self, pins: Vec<Option<Arc<Pins>>>) -> Result<Vec<Result<Captured>>> {
+    /// to lose the others, nor is one that was not asked for by its path; what makes a whole backup senseless is.
+    fn capture(&self, plan: &Plan, pins: Vec<Option<Arc<Pins>>>) -> Result<Vec<Result<Captured>>> {
+        let take = |(found, pins): (&FoundDatabase, Option<Arc<Pins>>)| match self.capture_one(found, pins) {
+            Err(error) if found.is_asked && error.kind() != Kind::Corrupt => Err(error),
+            taken => Ok(taken),
+        };
+        plan.databases.iter().zip(pins).map(take).collect()
+    }
+
+    fn capture_one(&self, found: &FoundDatabase, pins: Option<Arc<Pins>>) -> Result<Captured> {
         let mut capture = Capture::default();
         capture.patience = self.patience.unwrap_or(capture.patience);
-        let take = |(path, pins): (&PathBuf, Option<Arc<Pins>>)| {
-            capture.pins = pins;
-            match capture.take(path) {
-                Err(error) if error.kind() != Kind::Corrupt => Err(error),
-                taken => Ok(taken),
-            }
-        };
-        self.paths.iter().zip(pins).map(take).collect()
+        capture.pins = pins;
+        capture.take(&found.path)
     }
 
     fn wanted<'a>(&self, known: &'a Known, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
@@ -338,32 +442,34 @@ impl Backup {
         known: &Known,
         begin: UnixNanos,
         report: &Report,
-        save: &mut dyn FnMut(&mut Writer) -> Result<Vec<Saved>>,
+        save: &mut dyn FnMut(&mut Writer) -> Result<SavedAll>,
     ) -> Result<BackupOutcome> {
         let store = if self.dry_run { Store::Nothing } else { Store::New };
         let mut writer = Writer::start(repo, report, store)?;
         let mut saved = save(&mut writer)?;
         let relied_on = writer.finish()?;
-        let unchanged_since = self.unchanged(&saved, &known.catalog);
+        let unchanged_since = self.unchanged(repo, &saved, &known.catalog);
         // One that was forgotten meanwhile is not there to say that nothing changed since.
         repo.prove_snapshots(&unchanged_since.into_iter().collect(), &known.catalog)?;
         let snapshot = match self.dry_run || unchanged_since.is_some() {
             true => None,
             false => {
-                let roots = saved.iter().map(|saved| saved.root.clone()).collect();
+                let databases = &saved.databases;
                 match known.host {
-                    None => saved.iter().try_for_each(|saved| saved.note_suspects(repo))?,
-                    Some(_) => saved.iter().for_each(|saved| host::tell_suspects(saved, report)),
+                    None => databases.iter().try_for_each(|saved| saved.note_suspects(repo))?,
+                    Some(_) => databases
+                        .iter()
+                        .for_each(|saved| host::tell_suspects(saved, report)),
                 }
-                let parents = saved.iter().filter_map(Saved::stands_on).collect();
+                let parents = databases.iter().filter_map(Saved::stands_on).collect();
                 let rests_on = known.rests_on(relied_on, parents)?;
-                Some(self.publish(repo, known, roots, begin, &rests_on, report)?)
+                Some(self.publish(repo, known, saved.sources(), begin, &rests_on, report)?)
             }
         };
         if let Some(snapshot) = snapshot.or(unchanged_since).filter(|_| !self.dry_run) {
-            saved.iter_mut().for_each(|saved| saved.pin(snapshot, report));
+            let databases = saved.databases.iter_mut();
+            databases.for_each(|saved| saved.pin(snapshot, report));
         }
-        let databases: Vec<_> = saved.into_iter().map(|saved| saved.outcome).collect();
         Ok(BackupOutcome {
             snapshot,
             unchanged_since,
@@ -372,26 +478,47 @@ impl Backup {
             blobs_new: report.blobs_new.get(),
             bytes_added: report.bytes_added.get(),
             bytes_added_packed: report.bytes_added_packed.get(),
-            bytes_read: databases.iter().map(|database| database.capture.bytes_read).sum(),
-            databases,
+            bytes_read: saved.bytes_read(),
+            trees: saved.tree_outcomes(),
+            databases: saved.databases.into_iter().map(|saved| saved.outcome).collect(),
         })
     }
 
-    /// The snapshot that has these records already and nothing else, if that is not to be stored again.
-    fn unchanged(&self, saved: &[Saved], catalog: &Catalog) -> Option<ObjectId> {
-        let since = saved.first()?.unchanged_since()?;
-        let all_since = saved.iter().all(|saved| saved.unchanged_since() == Some(since));
-        let stored = catalog.snapshots.iter().find(|stored| stored.id == since)?;
+    /// The snapshot that has these records and files already and nothing else, if that is not to be stored again.
+    fn unchanged(&self, repo: &Repo, saved: &SavedAll, catalog: &Catalog) -> Option<ObjectId> {
+        if !self.skip_if_unchanged {
+            return None;
+        }
+        let sources = saved.sources();
+        let stored = match saved.databases.first() {
+            Some(first) => {
+                let since = first.unchanged_since()?;
+                catalog.snapshots.iter().find(|stored| stored.id == since)?
+            }
+            None => {
+                let host = self.host();
+                let newest = catalog.snapshots.iter().rev();
+                let of_host = |stored: &&StoredSnapshot| {
+                    stored.snapshot.host == host && stored.snapshot.domain == repo.domain_keys().id()
+                };
+                newest
+                    .filter(of_host)
+                    .find(|stored| saved::have_same_places(&stored.snapshot.sources, &sources))?
+            }
+        };
+        let same_since = |saved: &Saved| saved.unchanged_since() == Some(stored.id);
         let same_tags = self.tags.iter().all(|tag| stored.snapshot.tags.contains(tag));
-        let whole = stored.snapshot.sources.len() == saved.len() && same_tags;
-        (self.skip_if_unchanged && all_since && whole).then_some(since)
+        let is_same = same_tags
+            && saved.databases.iter().all(same_since)
+            && saved::have_same_files(&stored.snapshot.sources, &sources);
+        is_same.then_some(stored.id)
     }
 
     fn publish(
         &self,
         repo: &Repo,
         known: &Known,
-        roots: Vec<DatabaseRoot>,
+        sources: Vec<Source>,
         time: UnixNanos,
         rests_on: &RestsOn<'_>,
         report: &Report,
@@ -410,10 +537,7 @@ impl Backup {
             time_end: repo.clock().now(),
             tags,
             program: concat!("levault ", env!("CARGO_PKG_VERSION")).into(),
-            sources: roots
-                .into_iter()
-                .map(|root| Source::Database(Box::new(root)))
-                .collect(),
+            sources,
             original: None,
         };
         let id = rests_on.publish(repo, &snapshot)?;
@@ -426,24 +550,24 @@ impl Backup {
     fn host(&self) -> String {
         self.host.clone().unwrap_or_else(host)
     }
+}
 
-    /// One name per path, all different.
-    fn names(&self) -> Result<Vec<String>> {
-        let mut seen = HashSet::new();
-        self.paths
-            .iter()
-            .map(|path| {
-                let name = self.name.clone().map_or_else(|| name_of(path), Ok)?;
-                match seen.insert(name.clone()) {
-                    true => Ok(name),
-                    false => Err(Error::new(
-                        Kind::Usage,
-                        format!("two paths are both called {name}; back them up apart"),
-                    )),
-                }
-            })
-            .collect()
+/// True, and told, if a database cannot be saved and is no reason to lose the rest. One whose list of files cannot be
+/// read is saved as files.
+fn not_saved(found: &FoundDatabase, captured: &Result<Captured>, report: &Report) -> bool {
+    match captured {
+        Err(error) if !found.is_asked && error.kind() != Kind::Corrupt => {
+            report.problem(format!("{}: not saved: {error}", found.name));
+            true
+        }
+        _ => false,
     }
+}
+
+/// What a restore gives back to a database's directory; `None` if it is gone by now.
+fn directory_of(path: &Path, report: &Report) -> Option<Meta> {
+    let real = path.canonicalize().ok()?;
+    Some(look(&real, report).ok()?.meta)
 }
 
 fn name_of(path: &Path) -> Result<String> {

@@ -1,4 +1,4 @@
-//! `backup`: databases in, one snapshot out.
+//! `backup`: databases and files in, one snapshot out.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use levault::clock::UnixNanos;
 use levault::error::Result;
 use levault::leveldb::Dialect;
 use levault::ops::backup::{
-    Backup, BackupOutcome, DatabaseOutcome, Difference, Disagreement, Hooks, Pinning, Scope, Stored,
+    Backup, BackupOutcome, Changes, DatabaseOutcome, Difference, Disagreement, Hooks, Pinning, Scope, Stored,
+    TreeCounts, TreeOutcome,
 };
 use levault::snapshot::HeldBy;
 use levault::source::pins::{KeepBy, Keeping};
@@ -82,6 +83,10 @@ fn tell(run: &Run, outcome: &BackupOutcome) -> Result<()> {
     for database in &outcome.databases {
         tell_database(run, database)?;
     }
+    for tree in &outcome.trees {
+        run.output
+            .say(format!("{}: {}", tree.name, counts_text(&tree.counts)))?;
+    }
     for problem in run.report.notices().iter().chain(&run.report.problems()) {
         run.output.warn(problem);
     }
@@ -96,7 +101,7 @@ fn tell(run: &Run, outcome: &BackupOutcome) -> Result<()> {
     match (outcome.snapshot, outcome.unchanged_since) {
         (Some(id), _) => run.output.say(format!("snapshot {} saved", id.short())),
         (None, Some(id)) => run.output.say(format!(
-            "no record changed since snapshot {}: none was stored",
+            "nothing changed since snapshot {}: none was stored",
             id.short()
         )),
         (None, None) => run.output.say("dry run: nothing was stored"),
@@ -115,6 +120,11 @@ fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
         bytes(database.key_bytes + database.value_bytes),
     ))?;
     tell_scope(run, database)?;
+    if database.beside != TreeCounts::default() {
+        let beside = counts_text(&database.beside);
+        run.output
+            .say(format!("  beside it in its directory: {beside}"))?;
+    }
     run.output.detail(format!(
         "  read {} of {}, newest sequence number {}",
         bytes(database.capture.bytes_read),
@@ -150,6 +160,21 @@ fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// `3 files (1 new, 2 changed), 1.2 KiB, in 2 directories`
+fn counts_text(counts: &TreeCounts) -> String {
+    let Changes {
+        new,
+        changed,
+        unmodified,
+    } = counts.files;
+    format!(
+        "{} files ({new} new, {changed} changed, {unmodified} unmodified), {}, in {} directories",
+        counts.files.all(),
+        bytes(counts.bytes),
+        counts.directories.all(),
+    )
 }
 
 fn tell_scope(run: &Run, database: &DatabaseOutcome) -> Result<()> {
@@ -236,6 +261,12 @@ pub fn damage_json(damage: &levault::snapshot::Damage) -> Value {
 }
 
 fn summary(outcome: &BackupOutcome) -> Value {
+    let files = all_counts(outcome);
+    let records: u64 = outcome
+        .databases
+        .iter()
+        .map(|db| db.key_bytes + db.value_bytes)
+        .sum();
     json!({
         "message_type": "summary",
         "snapshot_id": outcome.snapshot.map(|id| id.to_hex()),
@@ -244,12 +275,47 @@ fn summary(outcome: &BackupOutcome) -> Value {
         "backup_start": time_exact(outcome.begin),
         "backup_end": time_exact(outcome.end),
         "total_duration": seconds(outcome.begin, outcome.end),
-        "total_bytes_processed": outcome.databases.iter().map(|db| db.key_bytes + db.value_bytes).sum::<u64>(),
+        "total_bytes_processed": records + files.bytes,
+        "total_files_processed": files.files.all(),
+        "files_new": files.files.new,
+        "files_changed": files.files.changed,
+        "files_unmodified": files.files.unmodified,
+        "dirs_new": files.directories.new,
+        "dirs_changed": files.directories.changed,
+        "dirs_unmodified": files.directories.unmodified,
         "bytes_read": outcome.bytes_read,
         "data_blobs": outcome.blobs_new,
         "data_added": outcome.bytes_added,
         "data_added_packed": outcome.bytes_added_packed,
         "databases": outcome.databases.iter().map(database_json).collect::<Vec<_>>(),
+        "trees": outcome.trees.iter().map(tree_json).collect::<Vec<_>>(),
+    })
+}
+
+/// Of the trees, and of what lies beside the databases.
+fn all_counts(outcome: &BackupOutcome) -> TreeCounts {
+    let beside = outcome.databases.iter().map(|database| database.beside);
+    beside.chain(outcome.trees.iter().map(|tree| tree.counts)).sum()
+}
+
+fn tree_json(tree: &TreeOutcome) -> Value {
+    let mut object = counts_json(&tree.counts);
+    object["tree"] = tree.name.clone().into();
+    object["path"] = tree.path.display().to_string().into();
+    object
+}
+
+fn counts_json(counts: &TreeCounts) -> Value {
+    json!({
+        "files_new": counts.files.new,
+        "files_changed": counts.files.changed,
+        "files_unmodified": counts.files.unmodified,
+        "dirs_new": counts.directories.new,
+        "dirs_changed": counts.directories.changed,
+        "dirs_unmodified": counts.directories.unmodified,
+        "others": counts.others,
+        "bytes": counts.bytes,
+        "bytes_read": counts.bytes_read,
     })
 }
 
@@ -274,6 +340,7 @@ fn database_json(database: &DatabaseOutcome) -> Value {
         "held_by": held_by(database.capture.held_by),
         "unsynced_bytes": database.capture.unsynced_bytes,
         "dialect": dialect(database.dialect),
+        "beside": counts_json(&database.beside),
         "torn_tails": database.capture.torn_tails.iter().map(|tail| json!({"file": tail.file, "offset": tail.offset}))
             .collect::<Vec<_>>(),
     })

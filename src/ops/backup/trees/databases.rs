@@ -1,0 +1,81 @@
+//! What a walk knows of the databases that it meets.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::Root;
+use crate::leveldb::name::FileName;
+use crate::report::Report;
+use crate::source::Detected;
+use crate::source::walk::candidate;
+
+/// A database that is not in the snapshot; that is told already.
+pub struct NotSaved;
+
+/// Captures a database and gives its number among the sources; `None` if it could not, which is told.
+pub type CaptureLate<'c> = &'c mut dyn FnMut(&Path) -> Option<u32>;
+
+/// The databases by the directories they stand in.
+pub struct Databases<'c> {
+    by_directory: HashMap<PathBuf, Option<u32>>,
+    capture: CaptureLate<'c>,
+    late: Vec<Root>,
+    report: &'c Report,
+}
+
+impl<'c> Databases<'c> {
+    /// Those that were captured, by their numbers, and those that could not be; `capture` takes what else is met.
+    pub fn new(
+        by_directory: HashMap<PathBuf, Option<u32>>,
+        capture: CaptureLate<'c>,
+        report: &'c Report,
+    ) -> Self {
+        Self {
+            by_directory,
+            capture,
+            late: Vec::new(),
+            report,
+        }
+    }
+
+    /// The number of the database in this directory, if it is one. One that appeared behind the captures is captured now.
+    pub fn number(&mut self, directory: &Path, names: &[OsString]) -> Result<Option<u32>, NotSaved> {
+        if let Some(known) = self.by_directory.get(directory) {
+            return known.map(Some).ok_or(NotSaved);
+        }
+        if !names.iter().any(hints) {
+            return Ok(None);
+        }
+        match candidate(directory) {
+            Ok(Detected::LevelDb(_)) => {}
+            Ok(Detected::RocksDb(why)) => {
+                self.report.notice(format!(
+                    "{}: a RocksDB ({why}), stored as files: no consistent copy while a program has it open",
+                    directory.display()
+                ));
+                return Ok(None);
+            }
+            _ => return Ok(None),
+        }
+        let number = (self.capture)(directory);
+        self.by_directory.insert(directory.to_owned(), number);
+        let number = number.ok_or(NotSaved)?;
+        let directory = directory.to_owned();
+        self.late.push(Root::Beside { number, directory });
+        Ok(Some(number))
+    }
+
+    /// Directories of databases that were not known when the walk began.
+    pub fn found_late(&mut self) -> Vec<Root> {
+        std::mem::take(&mut self.late)
+    }
+}
+
+fn hints(name: &OsString) -> bool {
+    let name = name.to_str().and_then(FileName::parse);
+    matches!(
+        name,
+        Some(FileName::Current | FileName::Manifest(_) | FileName::Table(..))
+    )
+}

@@ -1,0 +1,81 @@
+//! Which directories are databases, told from names before anything is read.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use walkdir::{DirEntry, WalkDir};
+
+use crate::error::{Kind, Result};
+use crate::leveldb::name::FileName;
+use crate::report::Report;
+use crate::scratch;
+use crate::source::current;
+use crate::source::detect::{Detected, detect};
+
+/// Where a repaired database keeps the tables that it no longer uses.
+const LOST: &[u8] = b"lost";
+
+/// Says of a path below the one that was asked for whether it is to be walked.
+pub type Wanted<'w> = &'w dyn Fn(&Path, bool) -> bool;
+
+/// Whether a directory is a database's. One whose only trace of LevelDB is a file called CURRENT that names no MANIFEST
+/// is not.
+pub fn candidate(directory: &Path) -> Result<Detected> {
+    let found = detect(directory)?;
+    if let Detected::LevelDb(_) = found {
+        match current::read(directory) {
+            Err(error) if error.kind() == Kind::NotLevelDb => return Ok(Detected::Other),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// The databases below `root`, itself among them, in the order of their paths; `wanted` is asked of each path, and
+/// whether it is a directory. What cannot be listed is told when its files are read.
+pub fn databases_below(root: &Path, wanted: Wanted, report: &Report) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut last: Option<PathBuf> = None;
+    let walk = WalkDir::new(root).follow_links(false).follow_root_links(false);
+    let wanted = |entry: &DirEntry| {
+        let is_directory = entry.file_type().is_dir();
+        let ours = is_directory && scratch::is_ours(entry.file_name().as_bytes());
+        entry.depth() == 0 || !ours && wanted(entry.path(), is_directory)
+    };
+    for entry in walk.into_iter().filter_entry(wanted).flatten() {
+        report.go_on()?;
+        let Some(directory) = entry.path().parent() else {
+            continue;
+        };
+        if !hints(&entry) || last.as_deref() == Some(directory) || found.iter().any(|path| path == directory)
+        {
+            continue;
+        }
+        last = Some(directory.to_owned());
+        if let (true, Ok(Detected::LevelDb(_))) = (may_be(directory), candidate(directory)) {
+            found.push(directory.to_owned());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Some such file stands in every database.
+fn hints(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_str().and_then(FileName::parse);
+    let hints = matches!(
+        name,
+        Some(FileName::Current | FileName::Manifest(_) | FileName::Table(..))
+    );
+    entry.depth() > 0 && hints
+}
+
+/// A directory of lost tables beside a CURRENT is part of that database's keeping, and none itself.
+fn may_be(directory: &Path) -> bool {
+    let lost = directory.file_name().map(OsStr::as_bytes) == Some(LOST);
+    !(lost
+        && directory
+            .parent()
+            .is_some_and(|above| above.join("CURRENT").exists()))
+}

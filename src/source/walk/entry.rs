@@ -1,0 +1,110 @@
+//! What stands at a path, by lstat(2).
+
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use super::file::Stamp;
+use super::xattrs;
+use crate::error::{Act, Result};
+use crate::report::Report;
+use crate::snapshot::{Device, Meta};
+
+/// What something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A regular file, as it was when it was looked at.
+    File(Stamp),
+    /// A directory.
+    Directory,
+    /// A symbolic link, and its target.
+    Symlink(Vec<u8>),
+    /// A named pipe.
+    Fifo,
+    /// A device node.
+    Device(Device),
+    /// A socket: nothing that a backup can bring back.
+    Socket,
+}
+
+/// One thing in the filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// What it is.
+    pub what: What,
+    /// What a restore gives back beside content.
+    pub meta: Meta,
+    /// The filesystem it lies on.
+    pub device: u64,
+}
+
+/// Looks at a path. What of its attributes cannot be read is told as a problem, and the rest counts.
+pub fn look(path: &Path, report: &Report) -> Result<Looked> {
+    let facts = std::fs::symlink_metadata(path).act(|| format!("look at {}", path.display()))?;
+    let what = what(path, &facts)?;
+    let mut meta = meta(&facts);
+    match xattrs::read(path) {
+        Ok(xattrs) => meta.xattrs = xattrs,
+        Err(error) => report.problem(format!("{}: {error}", path.display())),
+    }
+    if let What::File(stamp) = &what {
+        meta.ctime_nanos = Some(stamp.ctime_nanos);
+        meta.inode = Some(stamp.inode);
+    }
+    Ok(Looked {
+        what,
+        meta,
+        device: facts.dev(),
+    })
+}
+
+fn what(path: &Path, facts: &Metadata) -> Result<What> {
+    let kind = facts.file_type();
+    Ok(if kind.is_file() {
+        What::File(Stamp::of(facts))
+    } else if kind.is_dir() {
+        What::Directory
+    } else if kind.is_symlink() {
+        let target = std::fs::read_link(path).act(|| format!("read the link {}", path.display()))?;
+        What::Symlink(target.into_os_string().into_vec())
+    } else if kind.is_fifo() {
+        What::Fifo
+    } else if kind.is_block_device() || kind.is_char_device() {
+        What::Device(Device {
+            is_block: kind.is_block_device(),
+            major: rustix::fs::major(facts.rdev()),
+            minor: rustix::fs::minor(facts.rdev()),
+        })
+    } else {
+        What::Socket
+    })
+}
+
+/// Mode, owner and time of modification, and which names are one file's. (Directories have links of their own.)
+fn meta(facts: &Metadata) -> Meta {
+    let linked = !facts.is_dir() && facts.nlink() > 1;
+    Meta {
+        mode: Some(facts.mode() & 0o7777),
+        uid: Some(facts.uid()),
+        gid: Some(facts.gid()),
+        mtime_nanos: nanos(facts.mtime(), facts.mtime_nsec()),
+        hard_link: linked.then(|| link_number(facts)),
+        ..Meta::default()
+    }
+}
+
+/// The same in every backup, so that trees that did not change stay as they are.
+fn link_number(facts: &Metadata) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&facts.dev().to_le_bytes());
+    hasher.update(&facts.ino().to_le_bytes());
+    let mut number = [0; 8];
+    hasher.finalize_xof().fill(&mut number);
+    u64::from_le_bytes(number)
+}
+
+/// `None` where 64 bits are too few: in the year 2262.
+pub(super) fn nanos(seconds: i64, nanos: i64) -> Option<i64> {
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+}

@@ -1,0 +1,164 @@
+//! A regular file's bytes, holes as zeros without asking for them.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use super::entry::nanos;
+use super::holes::{self, Hole};
+use crate::error::{Act, Error, Kind, Result};
+
+/// What tells a file that is as it was from one that is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its filesystem.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Its length, bytes.
+    pub len: u64,
+    /// Bytes that it takes on disk.
+    pub stored: u64,
+    /// Last modification; the bound where 64 bits are too few.
+    pub mtime_nanos: i64,
+    /// Last change of content or metadata.
+    pub ctime_nanos: i64,
+    /// Names that it has.
+    pub links: u64,
+}
+
+impl Stamp {
+    pub(super) fn of(facts: &Metadata) -> Self {
+        Self {
+            device: facts.dev(),
+            inode: facts.ino(),
+            len: facts.len(),
+            stored: facts.blocks().saturating_mul(512),
+            mtime_nanos: nanos(facts.mtime(), facts.mtime_nsec()).unwrap_or(i64::MAX),
+            ctime_nanos: nanos(facts.ctime(), facts.ctime_nsec()).unwrap_or(i64::MAX),
+            links: facts.nlink(),
+        }
+    }
+
+    fn is_of_the_file_of(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// True if nobody wrote to the file between the two.
+    pub fn has_the_content_of(&self, other: &Self) -> bool {
+        let content = |stamp: &Self| (stamp.len, stamp.mtime_nanos, stamp.ctime_nanos);
+        self.is_of_the_file_of(other) && content(self) == content(other)
+    }
+}
+
+/// An open file, read from its beginning to its end.
+pub struct FileSource {
+    file: File,
+    stamp: Stamp,
+    holes: Vec<Hole>,
+    /// Holes that begin before this are behind.
+    next_hole: usize,
+    at: u64,
+}
+
+impl FileSource {
+    /// Opens what was looked at before.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] if something else stands there by now.
+    pub fn open(path: &Path, looked: &Stamp) -> Result<Self> {
+        let name = || format!("open {}", path.display());
+        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOATIME;
+        let file = match open_with(path, flags) {
+            // Only a file's owner may read it unnoticed.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                open_with(path, flags - OFlags::NOATIME)
+            }
+            opened => opened,
+        };
+        let file = file.act(name)?;
+        let facts = file.metadata().act(name)?;
+        let stamp = Stamp::of(&facts);
+        match facts.is_file() && stamp.is_of_the_file_of(looked) {
+            true => Ok(Self {
+                holes: holes::of(&file, &stamp),
+                file,
+                stamp,
+                next_hole: 0,
+                at: 0,
+            }),
+            false => Err(Error::new(Kind::Mismatch, "another file came to stand there").act(name())),
+        }
+    }
+
+    /// The file as it was opened.
+    pub fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// Where it has no bytes on disk.
+    pub fn holes(&self) -> &[Hole] {
+        &self.holes
+    }
+
+    /// Fills the buffer as far as the file goes; how much of it.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let got = self.step(&mut buffer[filled..])?;
+            if got == 0 {
+                break;
+            }
+            filled += got;
+            self.at += got as u64;
+        }
+        Ok(filled)
+    }
+
+    fn step(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        while self
+            .holes
+            .get(self.next_hole)
+            .is_some_and(|(offset, len)| offset + len <= self.at)
+        {
+            self.next_hole += 1;
+        }
+        let until =
+            |end: u64| usize::try_from(end - self.at).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let most = match self.holes.get(self.next_hole) {
+            Some((offset, len)) if *offset <= self.at => {
+                let zeros = until(offset + len);
+                buffer[..zeros].fill(0);
+                return Ok(zeros);
+            }
+            Some((offset, _)) => until(*offset),
+            None => buffer.len(),
+        };
+        loop {
+            match self.file.read_at(&mut buffer[..most], self.at) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                got => return got.act(|| format!("read at {}", self.at)),
+            }
+        }
+    }
+
+    /// The file as it is now.
+    pub fn stamp_now(&self) -> Result<Stamp> {
+        Ok(Stamp::of(&self.file.metadata().act(|| "look at it again")?))
+    }
+
+    /// Begins anew with what it is now.
+    pub fn again(&mut self) -> Result<()> {
+        self.stamp = self.stamp_now()?;
+        self.holes = holes::of(&self.file, &self.stamp);
+        (self.next_hole, self.at) = (0, 0);
+        Ok(())
+    }
+}
+
+fn open_with(path: &Path, flags: OFlags) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.bits() as i32).open(path)
+}

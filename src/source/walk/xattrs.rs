@@ -1,0 +1,73 @@
+//! A path's extended attributes, its access lists and capabilities among them.
+
+use std::path::Path;
+
+use rustix::fs::{lgetxattr, lgetxattr_query, llistxattr, llistxattr_query};
+use rustix::io::Errno;
+
+use crate::error::{Act, Error, Kind, Result};
+use crate::limits::{XATTR_BYTES_MAX, XATTRS_MAX};
+
+/// How often a list or a value is asked for again that grew between two calls.
+const TRIES_MAX: u32 = 8;
+
+/// Sorted by name. A filesystem without any has none.
+pub fn read(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let list = match grown(|| llistxattr_query(path), |buffer| llistxattr(path, buffer)) {
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        list => list
+            .map_err(std::io::Error::from)
+            .act(|| "list its extended attributes")?,
+    };
+    let mut xattrs = Vec::new();
+    for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let value = grown(
+            || lgetxattr_query(path, name),
+            |buffer| lgetxattr(path, name, buffer),
+        );
+        match value {
+            // Taken away meanwhile.
+            Err(Errno::NODATA) => {}
+            value => {
+                let value = value.map_err(std::io::Error::from);
+                let act = || format!("read its attribute {}", String::from_utf8_lossy(name));
+                xattrs.push((name.to_vec(), value.act(act)?));
+            }
+        }
+    }
+    xattrs.sort_unstable();
+    fit(&xattrs).map(|()| xattrs)
+}
+
+fn fit(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+    let bytes: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    match xattrs.len() <= XATTRS_MAX && bytes <= XATTR_BYTES_MAX {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Limit,
+            format!("{} extended attributes of {bytes} bytes", xattrs.len()),
+        )),
+    }
+}
+
+/// Asks how long the answer is, and then for the answer.
+fn grown(
+    len: impl Fn() -> rustix::io::Result<usize>,
+    ask: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<Vec<u8>> {
+    for _ in 0..TRIES_MAX {
+        // The kernel bounds both: 64 KiB each.
+        let mut buffer = vec![0; len()?];
+        if buffer.is_empty() {
+            return Ok(buffer);
+        }
+        match ask(&mut buffer) {
+            Err(Errno::RANGE) => {}
+            got => {
+                buffer.truncate(got?);
+                return Ok(buffer);
+            }
+        }
+    }
+    Err(Errno::RANGE)
+}
