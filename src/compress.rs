@@ -93,6 +93,12 @@ impl Compressor {
         }
     }
 
+    /// The same, owned, or `None` where the plain bytes are the smaller ones.
+    pub fn compress_new(&mut self, plain: &[u8]) -> Result<Option<Vec<u8>>> {
+        let (codec, packed) = self.compress(plain)?;
+        Ok((codec == Codec::Zstd).then(|| packed.to_vec()))
+    }
+
     /// Lends the calling thread's own compressor, made on first use.
     pub fn local<T>(compression: Compression, act: impl FnOnce(&mut Compressor) -> Result<T>) -> Result<T> {
         thread_local! {
@@ -109,15 +115,33 @@ impl Compressor {
     }
 }
 
-/// Undoes [`Compressor::compress`] into exactly `plain_len` bytes. To be called on authenticated input only:
-/// that, and the bound, is why the allocation is safe.
-pub fn decompress(codec: Codec, packed: Vec<u8>, plain_len: usize) -> Result<Vec<u8>> {
-    let plain = match codec {
-        Codec::Stored => packed,
-        Codec::Zstd => inflate(&packed, plain_len)?,
-    };
+/// Undoes [`Compressor::compress`] into exactly `plain_len` bytes. `open` gives the packed bytes, authenticated: that, and
+/// the bound, is why the allocation is safe.
+pub fn decompress_with(
+    codec: u8,
+    open: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    plain_len: usize,
+    plain: &mut Vec<u8>,
+) -> Result<()> {
+    thread_local! {
+        static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    if codec == Codec::Stored as u8 {
+        open(plain)?;
+        return check_len(plain, plain_len);
+    }
+    let mut packed = PACKED.take();
+    let outcome = open(&mut packed)
+        .and_then(|()| Codec::try_from(codec))
+        .and_then(|_| inflate(&packed, plain_len, plain))
+        .and_then(|()| check_len(plain, plain_len));
+    PACKED.set(packed);
+    outcome
+}
+
+fn check_len(plain: &[u8], plain_len: usize) -> Result<()> {
     match plain.len() == plain_len {
-        true => Ok(plain),
+        true => Ok(()),
         false => Err(Error::corrupt(format!(
             "{} plain bytes, recorded were {plain_len}",
             plain.len()
@@ -125,7 +149,7 @@ pub fn decompress(codec: Codec, packed: Vec<u8>, plain_len: usize) -> Result<Vec
     }
 }
 
-fn inflate(packed: &[u8], plain_len: usize) -> Result<Vec<u8>> {
+fn inflate(packed: &[u8], plain_len: usize, plain: &mut Vec<u8>) -> Result<()> {
     thread_local! {
         static CONTEXT: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
     }
@@ -139,16 +163,26 @@ fn inflate(packed: &[u8], plain_len: usize) -> Result<Vec<u8>> {
         Some(context) => context,
         None => zstd::bulk::Decompressor::new().map_err(|cause| Error::io("make a zstd context", cause))?,
     };
-    let mut plain = Vec::with_capacity(plain_len);
-    let outcome = context.decompress_to_buffer(packed, &mut plain);
+    plain.clear();
+    plain.reserve_exact(plain_len);
+    let outcome = context.decompress_to_buffer(packed, plain);
     CONTEXT.set(Some(context));
     outcome.map_err(|cause| Error::caused(Kind::Corrupt, "inflate", cause))?;
-    Ok(plain)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decompress(codec: Codec, packed: Vec<u8>, plain_len: usize) -> Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        let open = |room: &mut Vec<u8>| {
+            *room = packed;
+            Ok(())
+        };
+        decompress_with(codec as u8, open, plain_len, &mut plain).map(|()| plain)
+    }
 
     const EVERY: [Compression; 5] = [
         Compression::Off,

@@ -1,7 +1,7 @@
 //! A blob: plain bytes with a name that nobody can make without the domain's key.
 //!
 //! ```text
-//! plain bytes ──name──▶ NamedBlob ──seal (PackSealer)──▶ SealedBlob ──append──▶ Pack
+//! plain bytes ──name──▶ NamedBlob ──compress──▶ Pressed ──seal, each in its place──▶ Pack
 //!                        NamedBlob ◀──open: decrypt, inflate, re-name, compare──┘
 //! ```
 //!
@@ -14,7 +14,7 @@ mod open;
 mod tests;
 
 pub use crate::kind::BlobKind;
-pub use open::{SealedName, open};
+pub use open::{SealedName, check, open};
 
 use crate::id::BlobId;
 use crate::keys::DomainKeys;

@@ -1,5 +1,7 @@
 //! Sealed bytes → a blob whose name has been computed again, or an error.
 
+use std::cell::RefCell;
+
 use super::NamedBlob;
 use crate::envelope::{PartKey, PartName};
 use crate::error::{Act, Error, Result};
@@ -34,14 +36,30 @@ impl SealedName {
 
 /// Opens one sealed blob: decrypts, inflates, names the plain bytes anew and compares.
 pub fn open(key: &PartKey, keys: &DomainKeys, name: &SealedName, sealed: &[u8]) -> Result<NamedBlob> {
-    let open = || -> Result<_> {
-        let blob = NamedBlob::name(keys, name.kind, key.open(&name.part(), sealed, &[])?);
-        match blob.id() == name.id {
-            true => Ok(blob),
-            false => Err(Error::corrupt(
-                "plain bytes do not have the name they were stored under",
-            )),
-        }
-    };
-    open().act(|| format!("open blob {}", name.id.short()))
+    key.open(&name.part(), sealed, &[])
+        .and_then(|plain| named(keys, name, plain))
+        .act(|| format!("open blob {}", name.id.short()))
+}
+
+/// The same for who wants to know only whether it opens: the plain bytes take the calling thread's own room.
+pub fn check(key: &PartKey, keys: &DomainKeys, name: &SealedName, sealed: &[u8]) -> Result<()> {
+    thread_local! {
+        static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut plain = PLAIN.take();
+    let checked = key
+        .open_into(&name.part(), sealed, &[], &mut plain)
+        .and_then(|()| named(keys, name, &plain[..]).map(drop));
+    PLAIN.set(plain);
+    checked.act(|| format!("open blob {}", name.id.short()))
+}
+
+fn named<P: AsRef<[u8]>>(keys: &DomainKeys, name: &SealedName, plain: P) -> Result<NamedBlob<P>> {
+    let blob = NamedBlob::name(keys, name.kind, plain);
+    match blob.id() == name.id {
+        true => Ok(blob),
+        false => Err(Error::corrupt(
+            "plain bytes do not have the name they were stored under",
+        )),
+    }
 }

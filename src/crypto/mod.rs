@@ -9,7 +9,7 @@
 //!
 //! **The nonce rule.** Every object has a salt of 32 random bytes and with it a key of its own; within an object
 //! the nonce is the part's ordinal. So a (key, nonce) pair repeats only if one object seals two parts under one
-//! ordinal, and [`crate::pack::PackSealer`] hands out each ordinal once. What is sealed again gets a new salt.
+//! ordinal, and [`crate::pack::PackBuilder`] hands out each ordinal once. What is sealed again gets a new salt.
 //!
 //! Knows nothing of files, of time, or of randomness it was not handed ([`Entropy`]).
 

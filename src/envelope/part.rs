@@ -83,23 +83,51 @@ impl PartKey {
         clear: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        out.reserve(packed.len() + PART_OVERHEAD);
-        out.push(codec as u8);
         let from = out.len();
-        out.extend_from_slice(packed);
+        out.resize(from + packed.len() + PART_OVERHEAD, 0);
+        self.seal_into(name, codec, packed, clear, &mut out[from..])
+    }
+
+    /// The same into a place that has just the room: [`PART_OVERHEAD`] bytes more than `packed`.
+    pub(crate) fn seal_into(
+        &self,
+        name: &PartName,
+        codec: Codec,
+        packed: &[u8],
+        clear: &[u8],
+        place: &mut [u8],
+    ) -> Result<()> {
         let aad = aad(&self.header, name, codec as u8, clear);
-        aead::seal(&self.key, name.ordinal, &aad, out, from)
+        let (first, sealed) = place
+            .split_first_mut()
+            .ok_or_else(|| Error::corrupt("no room for a sealed part"))?;
+        *first = codec as u8;
+        aead::seal_into(&self.key, name.ordinal, &aad, packed, sealed)
     }
 
     /// The plain bytes of `part` (codec, ciphertext, tag): authenticated, inflated to exactly `name.plain_len`.
     pub(crate) fn open(&self, name: &PartName, part: &[u8], clear: &[u8]) -> Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        self.open_into(name, part, clear, &mut plain)?;
+        Ok(plain)
+    }
+
+    /// The same into `plain`, whose room is used again. After an error nothing of it counts.
+    pub(crate) fn open_into(
+        &self,
+        name: &PartName,
+        part: &[u8],
+        clear: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
         check_len(name.plain_len)?;
         let (&codec, sealed) = part
             .split_first()
             .ok_or_else(|| Error::corrupt("part is empty"))?;
         let aad = aad(&self.header, name, codec, clear);
-        let packed = aead::open(&self.key, name.ordinal, &aad, sealed)?;
-        compress::decompress(Codec::try_from(codec)?, packed, name.plain_len as usize)
+        let open = |room: &mut Vec<u8>| aead::open_into(&self.key, name.ordinal, &aad, sealed, room);
+        // An unknown codec is told after the seal: before, it is but a byte that somebody changed.
+        compress::decompress_with(codec, open, name.plain_len as usize, plain)
     }
 }
 

@@ -1,119 +1,46 @@
-//! Sealed blobs → a finished pack.
+//! Blobs → a finished pack.
 //!
-//! Sealing is the dear part and is done by many threads at once, before it is known in which order the blobs will
-//! lie; appending is a copy. [`PackSealer`] gives every blob it seals the next ordinal, which is the nonce, and
-//! there is no other way to seal under its key: so no nonce is used twice, whatever is retried or left out.
+//! [`PackBuilder`] gives every blob the next ordinal, which is the nonce, and a place; [`seal_all`] seals it there.
+//! There is no other way to seal under the pack's key: so no nonce is used twice, whatever is retried or left out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::directory;
 use super::key::PackKey;
+use super::seal::{Pressed, seal_all};
 use super::verify::{verify, verify_sent};
 use super::{Pack, PackedBlob};
-use crate::blob::{NamedBlob, SealedName};
+use crate::blob::NamedBlob;
 use crate::compress::Compressor;
 use crate::crypto::Entropy;
-use crate::envelope::{Header, PART_OVERHEAD, object_id};
+use crate::envelope::object_id;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::DomainId;
 use crate::keys::{Holder, Keyring, Sent};
-use crate::limits::{BLOB_BYTES_MAX, PACK_BLOBS_MAX, PACK_STORED_BYTES_MAX};
-
-/// Seals blobs for one pack, from any number of threads.
-pub struct PackSealer {
-    key: PackKey,
-    next_ordinal: AtomicU32,
-}
-
-impl PackSealer {
-    /// Compresses and seals one blob.
-    pub fn seal<P: AsRef<[u8]>>(
-        &self,
-        blob: &NamedBlob<P>,
-        compressor: &mut Compressor,
-    ) -> Result<SealedBlob> {
-        self.seal_next(blob, compressor)
-            .act(|| format!("seal blob {}", blob.id().short()))
-    }
-
-    fn seal_next<P: AsRef<[u8]>>(
-        &self,
-        blob: &NamedBlob<P>,
-        compressor: &mut Compressor,
-    ) -> Result<SealedBlob> {
-        let name = SealedName {
-            id: blob.id(),
-            kind: blob.kind(),
-            plain_len: plain_len(blob.plain())?,
-            ordinal: self.take_ordinal()?,
-        };
-        let (codec, packed) = compressor.compress(blob.plain())?;
-        let mut bytes = Vec::with_capacity(packed.len() + PART_OVERHEAD);
-        self.key.part.seal(&name.part(), codec, packed, &[], &mut bytes)?;
-        let header = *self.key.part.header();
-        Ok(SealedBlob { name, header, bytes })
-    }
-
-    /// Each once; the bound also keeps the directory's ordinal out of reach.
-    fn take_ordinal(&self) -> Result<u32> {
-        let full = || Error::new(Kind::Limit, format!("a pack holds {PACK_BLOBS_MAX} blobs"));
-        let next = |ordinal: u32| ((ordinal as usize) < PACK_BLOBS_MAX).then_some(ordinal + 1);
-        self.next_ordinal
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-            .map_err(|_| full())
-    }
-}
-
-fn plain_len(plain: &[u8]) -> Result<u32> {
-    let bounded = u32::try_from(plain.len())
-        .ok()
-        .filter(|len| *len as usize <= BLOB_BYTES_MAX);
-    bounded.ok_or_else(|| {
-        Error::new(
-            Kind::Limit,
-            format!("{} bytes pass {BLOB_BYTES_MAX}", plain.len()),
-        )
-    })
-}
-
-/// A blob ready for the pack whose sealer made it.
-pub struct SealedBlob {
-    name: SealedName,
-    header: [u8; Header::LEN],
-    bytes: Vec<u8>,
-}
-
-impl SealedBlob {
-    /// Which blob it is.
-    pub fn name(&self) -> &SealedName {
-        &self.name
-    }
-
-    /// What will be stored.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
+use crate::limits::{PACK_BLOBS_MAX, PACK_STORED_BYTES_MAX};
 
 /// A pack being filled.
 pub struct PackBuilder {
-    sealer: Arc<PackSealer>,
+    key: PackKey,
     sent: Option<Sent>,
-    bytes: Vec<u8>,
+    /// What is filled, and room that was filled once: memory that is written a first time costs a page fault every 4 KiB,
+    /// and to clear it costs a pass.
+    room: Vec<u8>,
+    filled: usize,
     directory: Vec<PackedBlob>,
+    /// Never goes back, not even for a blob that was taken back.
+    next_ordinal: u32,
 }
 
 impl PackBuilder {
-    /// An empty pack under a fresh key. What `bytes` held is dropped, its room is used: new memory costs a page
-    /// fault every 4 KiB.
+    /// An empty pack under a fresh key. What `room` held is overwritten.
     pub fn new(
         keyring: &Arc<Keyring>,
         domain: DomainId,
-        bytes: Vec<u8>,
+        room: Vec<u8>,
         entropy: &mut dyn Entropy,
     ) -> Result<Self> {
-        Self::held_by(&Holder::Owner(Arc::clone(keyring)), domain, bytes, entropy)
+        Self::held_by(&Holder::Owner(Arc::clone(keyring)), domain, room, entropy)
     }
 
     /// The same by whoever writes: a write-only host seals it to the owner, with an ephemeral key that goes with the
@@ -121,66 +48,91 @@ impl PackBuilder {
     pub fn held_by(
         holder: &Holder,
         domain: DomainId,
-        mut bytes: Vec<u8>,
+        mut room: Vec<u8>,
         entropy: &mut dyn Entropy,
     ) -> Result<Self> {
         let (key, sent) = PackKey::new(holder, domain, entropy)?;
-        bytes.clear();
-        bytes.extend_from_slice(key.part.header());
-        let sealer = Arc::new(PackSealer {
-            key,
-            next_ordinal: AtomicU32::new(0),
-        });
+        let header = *key.part.header();
+        room.resize(room.len().max(header.len()), 0);
+        room[..header.len()].copy_from_slice(&header);
         Ok(PackBuilder {
-            sealer,
+            key,
             sent,
-            bytes,
+            room,
+            filled: header.len(),
             directory: Vec::new(),
+            next_ordinal: 0,
         })
     }
 
-    /// Seals blobs for this pack; to be handed to the threads that do.
-    pub fn sealer(&self) -> &Arc<PackSealer> {
-        &self.sealer
+    /// Compresses, seals and appends one blob; where it lies.
+    pub fn push<P: AsRef<[u8]> + Sync>(
+        &mut self,
+        blob: NamedBlob<P>,
+        compressor: &mut Compressor,
+    ) -> Result<PackedBlob> {
+        let pressed = [Pressed::new(blob, compressor)?];
+        seal_all(vec![(self, &pressed)])?;
+        self.directory
+            .last()
+            .copied()
+            .ok_or_else(|| Error::corrupt("a pack without what was appended"))
     }
 
-    /// Adds a blob at the end, and says where it lies. Order is the caller's.
-    pub fn append(&mut self, sealed: SealedBlob) -> Result<PackedBlob> {
-        if sealed.header != *self.sealer.key.part.header() {
-            return Err(Error::new(Kind::Usage, "blob was sealed for another pack"));
+    /// Gives a blob an ordinal and a place at the end, where it is to be sealed.
+    pub(super) fn place<P: AsRef<[u8]>>(&mut self, blob: &Pressed<P>) -> Result<()> {
+        let end = self.filled + blob.stored_len();
+        if (end + directory::stored_len(self.directory.len() + 1)) as u64 > PACK_STORED_BYTES_MAX {
+            let why = format!("pack passes {PACK_STORED_BYTES_MAX} bytes");
+            return Err(Error::new(Kind::Limit, why));
         }
-        let end = self.bytes.len() as u64 + sealed.bytes.len() as u64;
-        let room = directory::stored_len(self.directory.len() + 1) as u64;
-        if end + room > PACK_STORED_BYTES_MAX {
+        let name = blob.name(self.take_ordinal()?);
+        self.directory.push(PackedBlob {
+            id: name.id,
+            kind: name.kind,
+            ordinal: name.ordinal,
+            // Both fit: the limit is below 4 GiB.
+            offset: self.filled as u32,
+            len: (end - self.filled) as u32,
+            plain_len: name.plain_len,
+        });
+        self.filled = end;
+        Ok(())
+    }
+
+    /// Each once; the bound also keeps the directory's ordinal out of reach.
+    fn take_ordinal(&mut self) -> Result<u32> {
+        if self.next_ordinal as usize >= PACK_BLOBS_MAX {
             return Err(Error::new(
                 Kind::Limit,
-                format!("pack passes {PACK_STORED_BYTES_MAX} bytes"),
+                format!("a pack holds {PACK_BLOBS_MAX} blobs"),
             ));
         }
-        let SealedName {
-            id,
-            kind,
-            ordinal,
-            plain_len,
-        } = sealed.name;
-        // Both fit: the limit is below 4 GiB.
-        let (offset, len) = (self.bytes.len() as u32, sealed.bytes.len() as u32);
-        let packed = PackedBlob {
-            id,
-            kind,
-            ordinal,
-            offset,
-            len,
-            plain_len,
-        };
-        self.bytes.extend_from_slice(&sealed.bytes);
-        self.directory.push(packed);
-        Ok(packed)
+        self.next_ordinal += 1;
+        Ok(self.next_ordinal - 1)
+    }
+
+    /// The blobs from the `begin`th on, and their places, which follow one another.
+    pub(super) fn places(&mut self, begin: usize) -> (&PackKey, &[PackedBlob], &mut [u8]) {
+        if self.room.len() < self.filled {
+            self.room.resize(self.filled, 0);
+        }
+        let blobs = &self.directory[begin..];
+        let start = blobs.first().map_or(self.filled, |blob| blob.offset as usize);
+        (&self.key, blobs, &mut self.room[start..self.filled])
+    }
+
+    /// Drops the blobs from the `begin`th on.
+    pub(super) fn take_back(&mut self, begin: usize) {
+        if let Some(first) = self.directory.get(begin) {
+            self.filled = first.offset as usize;
+            self.directory.truncate(begin);
+        }
     }
 
     /// Bytes it would have if it were finished now.
     pub fn len(&self) -> usize {
-        self.bytes.len() + directory::stored_len(self.directory.len())
+        self.filled + directory::stored_len(self.directory.len())
     }
 
     /// Blobs appended so far.
@@ -199,11 +151,13 @@ impl PackBuilder {
     }
 
     /// Seals the directory and closes the pack. Naming is a pass over all its bytes, left to who has the time.
-    pub fn close(mut self) -> Result<ClosedPack> {
-        directory::append(&self.sealer.key, &self.directory, &mut self.bytes).act(|| "finish pack")?;
+    pub fn close(self) -> Result<ClosedPack> {
+        let mut bytes = self.room;
+        bytes.truncate(self.filled);
+        directory::append(&self.key, &self.directory, &mut bytes).act(|| "finish pack")?;
         Ok(ClosedPack {
             sent: self.sent,
-            bytes: self.bytes,
+            bytes,
             directory: self.directory,
         })
     }

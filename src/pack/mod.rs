@@ -14,14 +14,16 @@ pub mod build;
 pub mod directory;
 pub mod key;
 pub mod read;
+pub mod seal;
 pub mod verify;
 
 #[cfg(test)]
 mod tests;
 
-pub use build::{ClosedPack, PackBuilder, PackSealer, SealedBlob};
+pub use build::{ClosedPack, PackBuilder};
 pub use key::PackKey;
 pub use read::{Tail, read_blob, read_directory};
+pub use seal::{Pressed, seal_all};
 pub use verify::{ScannedBlob, scan_directory, verify};
 
 use crate::blob::{BlobKind, SealedName};

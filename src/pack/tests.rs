@@ -39,8 +39,7 @@ fn pack(keyring: &Arc<Keyring>, blobs: usize, seed: u64) -> Pack {
     for blob in 0..blobs {
         let kind = BlobKind::ALL[blob % BlobKind::ALL.len()];
         let named = NamedBlob::name(domain, kind, plain(blob));
-        let sealed = builder.sealer().seal(&named, &mut compressor).unwrap();
-        builder.append(sealed).unwrap();
+        builder.push(named, &mut compressor).unwrap();
     }
     let len = builder.len();
     let pack = builder.finish().unwrap();
@@ -130,8 +129,7 @@ fn parts_that_changed_places_do_not_open() {
     let mut compressor = Compressor::new(Compression::Off).unwrap();
     for plain in [b"one", b"two"] {
         let named = NamedBlob::name(&domain, BlobKind::Data, plain);
-        let sealed = builder.sealer().seal(&named, &mut compressor).unwrap();
-        builder.append(sealed).unwrap();
+        builder.push(named, &mut compressor).unwrap();
     }
     let pack = builder.finish().unwrap();
     let key = PackKey::open(&keyring, &pack.bytes).unwrap();
@@ -187,43 +185,56 @@ fn plain_bytes_that_do_not_have_their_name_are_refused_although_the_seal_is_good
     assert!(error.to_string().contains("do not have the name"), "{error}");
 }
 
-#[test]
-fn many_threads_seal_under_ordinals_that_are_each_used_once() {
-    use rayon::prelude::*;
-    let keyring = keyring(1);
-    let mut builder =
-        PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut SeededEntropy::new(2)).unwrap();
-    let domain = keyring.domain(DomainId(0)).unwrap().clone();
-    let sealer = builder.sealer().clone();
-    let seal = |number: u32| {
-        let named = NamedBlob::name(&domain, BlobKind::Data, number.to_le_bytes());
-        Compressor::local(Compression::Fastest, |compressor| sealer.seal(&named, compressor)).unwrap()
+fn pressed(keyring: &Keyring, numbers: std::ops::Range<u32>) -> Vec<Pressed<[u8; 4]>> {
+    let domain = keyring.domain(DomainId(0)).unwrap();
+    let mut compressor = Compressor::new(Compression::Fastest).unwrap();
+    let press = |number: u32| {
+        let named = NamedBlob::name(domain, BlobKind::Data, number.to_le_bytes());
+        Pressed::new(named, &mut compressor).unwrap()
     };
-    let mut sealed: Vec<SealedBlob> = (0..1000).into_par_iter().map(seal).collect();
-    sealed.truncate(900);
-    sealed.reverse();
-    for blob in sealed {
-        builder.append(blob).unwrap();
-    }
-    assert_eq!((builder.blobs(), builder.is_empty()), (900, false));
-    let pack = builder.finish().unwrap();
-    let ordinals: std::collections::BTreeSet<u32> = pack.directory.iter().map(|blob| blob.ordinal).collect();
-    assert_eq!(ordinals.len(), 900);
-    verify(&keyring, &pack).unwrap();
+    numbers.map(press).collect()
 }
 
 #[test]
-fn a_blob_that_was_sealed_for_another_pack_is_refused() {
+fn many_threads_seal_into_two_packs_under_ordinals_that_are_each_used_once() {
     let keyring = keyring(1);
     let mut entropy = SeededEntropy::new(2);
-    let [mut one, two] =
-        [0; 2].map(|_| PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut entropy).unwrap());
-    let named = NamedBlob::name(keyring.domain(DomainId(0)).unwrap(), BlobKind::Data, b"x");
-    let sealed = two
-        .sealer()
-        .seal(&named, &mut Compressor::new(Compression::Off).unwrap())
-        .unwrap();
-    assert_eq!(one.append(sealed).unwrap_err().kind(), Kind::Usage);
+    // Room that was used before, for one of them.
+    let [mut one, mut two] = [vec![7; 5000], Vec::new()]
+        .map(|room| PackBuilder::new(&keyring, DomainId(0), room, &mut entropy).unwrap());
+    for begin in [0, 1000] {
+        let [left, right] = [begin, begin + 600].map(|begin| pressed(&keyring, begin..begin + 300));
+        seal_all(vec![(&mut one, &left), (&mut two, &right)]).unwrap();
+    }
+    for builder in [one, two] {
+        assert_eq!((builder.blobs(), builder.is_empty()), (600, false));
+        let pack = builder.finish().unwrap();
+        assert!(pack.directory.iter().map(|blob| blob.ordinal).eq(0..600));
+        verify(&keyring, &pack).unwrap();
+    }
+}
+
+#[test]
+fn what_was_taken_back_is_not_in_the_pack_and_its_ordinal_is_not_used_again() {
+    let keyring = keyring(1);
+    let mut builder =
+        PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut SeededEntropy::new(2)).unwrap();
+    let mut all = pressed(&keyring, 0..30);
+    let (last, taken) = (all.split_off(20), all.split_off(10));
+    seal_all(vec![(&mut builder, &all)]).unwrap();
+    let len = builder.len();
+    taken.iter().for_each(|blob| builder.place(blob).unwrap());
+    builder.take_back(10);
+    assert_eq!((builder.len(), builder.blobs()), (len, 10));
+    seal_all(vec![(&mut builder, &last)]).unwrap();
+    let pack = builder.finish().unwrap();
+    assert!(
+        pack.directory
+            .iter()
+            .map(|blob| blob.ordinal)
+            .eq((0..10).chain(20..30))
+    );
+    verify(&keyring, &pack).unwrap();
 }
 
 #[test]
@@ -281,8 +292,7 @@ fn the_documented_pack_opens() {
     let mut compressor = Compressor::new(Compression::Off).unwrap();
     for (kind, plain) in [(BlobKind::Leaf, &b"a leaf"[..]), (BlobKind::Data, b"a chunk")] {
         let named = NamedBlob::name(keyring.domain(DomainId(0)).unwrap(), kind, plain);
-        let sealed = builder.sealer().seal(&named, &mut compressor).unwrap();
-        builder.append(sealed).unwrap();
+        builder.push(named, &mut compressor).unwrap();
     }
     let pack = builder.finish().unwrap();
     crate::document::assert_example(DOCUMENT, "pack", &pack.bytes);
@@ -293,7 +303,12 @@ fn the_documented_pack_opens() {
 #[test]
 fn a_kept_zstd_frame_inflates() {
     let frame = crate::document::example(DOCUMENT, "frame");
-    let plain = crate::compress::decompress(crate::compress::Codec::Zstd, frame, 60).unwrap();
+    let mut plain = Vec::new();
+    let open = |room: &mut Vec<u8>| {
+        *room = frame;
+        Ok(())
+    };
+    crate::compress::decompress_with(1, open, 60, &mut plain).unwrap();
     assert_eq!(
         plain,
         b"record record record record record record record record end."

@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 
 use super::key::PackKey;
-use super::read::{Tail, read_blob, read_directory};
+use super::read::{Tail, read_directory};
 use super::{Pack, PackedBlob};
+use crate::blob;
 use crate::error::{Act, Error, Kind, Result};
 use crate::keys::{Credential, Keyring, Sent};
 
@@ -71,5 +72,5 @@ fn check_blob(key: &PackKey, blob: &PackedBlob, bytes: &[u8]) -> Result<()> {
     let sealed = bytes
         .get(start..end)
         .ok_or_else(|| Error::corrupt("blob lies outside its pack"))?;
-    read_blob(key, &blob.name(), sealed).map(drop)
+    blob::check(&key.part, &key.domain, &blob.name(), sealed)
 }

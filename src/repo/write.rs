@@ -25,7 +25,7 @@ use crate::compress::Compressor;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::{BlobId, ObjectId};
 use crate::index::{IndexEntry, Location, Lookup, Segment, SegmentPack};
-use crate::pack::{PackBuilder, SealedBlob};
+use crate::pack::{PackBuilder, Pressed, seal_all};
 use crate::parity::Share;
 use crate::report::Report;
 
@@ -58,8 +58,10 @@ struct Open {
 
 impl Open {
     fn new(repo: &Repo, mut buffer: Vec<u8>, full: usize) -> Result<Self> {
-        buffer.clear();
-        buffer.reserve(full);
+        if buffer.len() < full {
+            // Room that the system gives cleared, page by page when it is first written.
+            buffer = vec![0; full];
+        }
         let pack = repo.new_pack(buffer)?;
         Ok(Self { pack, full })
     }
@@ -235,13 +237,12 @@ impl<'a> Writer<'a> {
     pub fn add_named(&mut self, named: Vec<NamedBlob>) -> Result<()> {
         self.report.go_on()?;
         let new = self.place(named)?;
-        let sealed = self.seal(new)?;
+        let pressed = self.press(new)?;
         if self.dry_run {
             return Ok(());
         }
-        for (slot, blob) in sealed {
-            self.open[slot].pack.append(blob)?;
-        }
+        let packs = self.open.iter_mut().map(|open| &mut open.pack);
+        seal_all(packs.zip(pressed.iter().map(Vec::as_slice)).collect())?;
         self.roll(|open| open.pack.len() >= open.full)?;
         self.note_stored()
     }
@@ -302,17 +303,21 @@ impl<'a> Writer<'a> {
         self.unread_bad.as_deref()
     }
 
-    fn seal(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<(usize, SealedBlob)>> {
+    /// Compresses; for each open pack what goes to it.
+    fn press(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<Vec<Pressed>>> {
         let compression = self.repo.settings().compression;
-        let seal = |(slot, blob): (usize, NamedBlob)| {
-            let sealer = self.open[slot].pack.sealer();
-            let sealed = Compressor::local(compression, |compressor| sealer.seal(&blob, compressor))?;
+        let press = |(slot, blob): (usize, NamedBlob)| {
+            let pressed = Compressor::local(compression, |compressor| Pressed::new(blob, compressor))?;
             self.report.blobs_new.add(1);
-            self.report.bytes_added.add(blob.plain().len() as u64);
-            self.report.bytes_added_packed.add(sealed.bytes().len() as u64);
-            Ok((slot, sealed))
+            self.report.bytes_added.add(pressed.blob().plain().len() as u64);
+            self.report.bytes_added_packed.add(pressed.stored_len() as u64);
+            Ok((slot, pressed))
         };
-        new.into_par_iter().map(seal).collect()
+        let all: Vec<_> = new.into_par_iter().map(press).collect::<Result<_>>()?;
+        let mut slots: Vec<_> = self.open.iter().map(|_| Vec::new()).collect();
+        all.into_iter()
+            .for_each(|(slot, pressed)| slots[slot].push(pressed));
+        Ok(slots)
     }
 
     /// Hands packs over, and begins others in their place.

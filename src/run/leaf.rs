@@ -23,6 +23,7 @@ use crate::record::SetDigestAcc;
 /// The only version of leaves so far.
 const VERSION: u8 = 1;
 
+/// All columns but the payloads, which are copied once, behind the others.
 #[derive(Default)]
 struct Columns {
     kinds: Vec<u8>,
@@ -30,21 +31,32 @@ struct Columns {
     suffix_lens: Vec<u8>,
     payload_lens: Vec<u8>,
     suffixes: Vec<u8>,
-    payloads: Vec<u8>,
+    payload_bytes: usize,
 }
 
 /// The plain bytes of a leaf. Pure; called from many threads at once.
 pub fn encode_leaf(draft: &LeafDraft) -> Vec<u8> {
-    let mut columns = Columns {
-        payloads: Vec::with_capacity(draft.stream().len()),
-        ..Columns::default()
-    };
+    let mut columns = Columns::default();
     let mut before: &[u8] = &[];
     for (key, payload) in draft.entries() {
         columns.push(before, key, payload);
         before = key;
     }
-    columns.join(draft.records())
+    let mut out = columns.join(draft.records());
+    draft
+        .entries()
+        .for_each(|(_, payload)| put_payload(payload, &mut out));
+    out
+}
+
+#[inline]
+fn put_payload(payload: DraftPayload<'_>, out: &mut Vec<u8>) {
+    match payload {
+        DraftPayload::Inline(value) => out.extend_from_slice(value),
+        DraftPayload::Chunked(list) => list.encode(out),
+        DraftPayload::Delete => {}
+        DraftPayload::Patch(patch) => out.extend_from_slice(patch.as_bytes()),
+    }
 }
 
 impl Columns {
@@ -54,46 +66,37 @@ impl Columns {
         put_varint(&mut self.shared, shared as u64);
         put_varint(&mut self.suffix_lens, (key.len() - shared) as u64);
         self.suffixes.extend_from_slice(&key[shared..]);
-        let start = self.payloads.len();
-        let kind = match payload {
-            DraftPayload::Inline(value) => {
-                self.payloads.extend_from_slice(value);
-                INLINE
-            }
-            DraftPayload::Chunked(list) => {
-                list.encode(&mut self.payloads);
-                CHUNKED
-            }
-            DraftPayload::Delete => DELETE,
-            DraftPayload::Patch(patch) => {
-                self.payloads.extend_from_slice(patch.as_bytes());
-                PATCH
-            }
+        let (kind, len) = match payload {
+            DraftPayload::Inline(value) => (INLINE, value.len()),
+            DraftPayload::Chunked(list) => (CHUNKED, list.encoded_len()),
+            DraftPayload::Delete => (DELETE, 0),
+            DraftPayload::Patch(patch) => (PATCH, patch.as_bytes().len()),
         };
         self.kinds.push(kind);
-        put_varint(&mut self.payload_lens, (self.payloads.len() - start) as u64);
+        put_varint(&mut self.payload_lens, len as u64);
+        self.payload_bytes += len;
     }
 
+    /// The leaf without its payloads, with room for them.
     fn join(mut self, count: usize) -> Vec<u8> {
         if self.kinds.iter().all(|kind| *kind == INLINE) {
             self.kinds.clear();
         }
-        let sized = [
+        let columns = [
             &self.kinds,
             &self.shared,
             &self.suffix_lens,
             &self.payload_lens,
             &self.suffixes,
         ];
-        let body = sized.iter().map(|column| column.len()).sum::<usize>() + self.payloads.len();
+        let body = columns.iter().map(|column| column.len()).sum::<usize>() + self.payload_bytes;
         let mut out = Vec::with_capacity(body + 32);
         out.push(VERSION);
         put_varint(&mut out, count as u64);
-        sized
+        columns
             .iter()
             .for_each(|column| put_varint(&mut out, column.len() as u64));
-        sized.iter().for_each(|column| out.extend_from_slice(column));
-        out.extend_from_slice(&self.payloads);
+        columns.iter().for_each(|column| out.extend_from_slice(column));
         out
     }
 }

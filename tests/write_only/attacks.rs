@@ -74,8 +74,7 @@ impl Taken {
         let mut builder = PackBuilder::held_by(&holder, WEB, Vec::new(), &mut OsEntropy).unwrap();
         let mut compressor = Compressor::new(Compression::Auto).unwrap();
         for blob in blobs {
-            let sealed = builder.sealer().seal(blob, &mut compressor).unwrap();
-            builder.append(sealed).unwrap();
+            builder.push(blob.clone(), &mut compressor).unwrap();
         }
         builder.finish().unwrap()
     }

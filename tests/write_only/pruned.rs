@@ -82,7 +82,8 @@ fn what_a_prune_moves_stays_in_its_domain() {
     let changes: Vec<_> = (0..2000)
         .map(|i| (common::key(i * 2), Some(common::value(i + 99_999, 400))))
         .collect();
-    common::write(&db, &changes[..50]);
+    // Few enough that some leaves stay as they were, wherever this repository cuts.
+    common::write(&db, &changes[..8]);
     let second = full(&web, &db);
     common::forget(&scene.owner, first.snapshot.unwrap());
     let report = Report::default();

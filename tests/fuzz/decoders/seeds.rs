@@ -294,8 +294,7 @@ pub fn own_pack() -> (Arc<Keyring>, Vec<u8>) {
     for plain in [vec![7; 300], b"some".to_vec(), Vec::new()] {
         let domain = keyring.domain(DomainId(0)).expect("domain 0");
         let blob = NamedBlob::name(domain, BlobKind::Data, plain);
-        let sealed = builder.sealer().seal(&blob, &mut compressor).expect("sealed");
-        builder.append(sealed).expect("appended");
+        builder.push(blob, &mut compressor).expect("appended");
     }
     let bytes = builder.finish().expect("a pack").bytes;
     (keyring, bytes)

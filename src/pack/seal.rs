@@ -1,0 +1,128 @@
+//! Named blobs → sealed parts, each in its place within an open pack.
+//!
+//! Compressing comes first, on all cores; then it is known how long each part is, and where it lies. Sealing encrypts
+//! from the compressed bytes into that place, on all cores again: no byte is copied for it.
+
+use rayon::prelude::*;
+
+use super::PackedBlob;
+use super::build::PackBuilder;
+use super::key::PackKey;
+use crate::blob::{NamedBlob, SealedName};
+use crate::compress::{Codec, Compressor};
+use crate::envelope::PART_OVERHEAD;
+use crate::error::{Act, Error, Kind, Result};
+use crate::limits::BLOB_BYTES_MAX;
+
+/// A blob that is compressed, if that makes it smaller, and not sealed yet.
+pub struct Pressed<P = Vec<u8>> {
+    blob: NamedBlob<P>,
+    packed: Option<Vec<u8>>,
+}
+
+impl<P: AsRef<[u8]>> Pressed<P> {
+    /// Compresses.
+    pub fn new(blob: NamedBlob<P>, compressor: &mut Compressor) -> Result<Self> {
+        let packed = bounded(blob.plain())
+            .and_then(|plain| compressor.compress_new(plain))
+            .act(|| format!("compress blob {}", blob.id().short()))?;
+        Ok(Self { blob, packed })
+    }
+
+    /// What it was made of.
+    pub fn blob(&self) -> &NamedBlob<P> {
+        &self.blob
+    }
+
+    /// Bytes it will have in a pack.
+    pub fn stored_len(&self) -> usize {
+        self.content().1.len() + PART_OVERHEAD
+    }
+
+    fn content(&self) -> (Codec, &[u8]) {
+        match &self.packed {
+            Some(packed) => (Codec::Zstd, packed),
+            None => (Codec::Stored, self.blob.plain()),
+        }
+    }
+
+    /// As it is called once it has its ordinal.
+    pub(super) fn name(&self, ordinal: u32) -> SealedName {
+        SealedName {
+            id: self.blob.id(),
+            kind: self.blob.kind(),
+            ordinal,
+            // It fits: the limit is below 4 GiB.
+            plain_len: self.blob.plain().len() as u32,
+        }
+    }
+}
+
+fn bounded(plain: &[u8]) -> Result<&[u8]> {
+    match plain.len() <= BLOB_BYTES_MAX {
+        true => Ok(plain),
+        false => Err(Error::new(
+            Kind::Limit,
+            format!("{} bytes pass {BLOB_BYTES_MAX}", plain.len()),
+        )),
+    }
+}
+
+/// One part to be sealed: what, under which name, and where to.
+struct Part<'a, P> {
+    key: &'a PackKey,
+    blob: &'a Pressed<P>,
+    packed: PackedBlob,
+    place: &'a mut [u8],
+}
+
+impl<P: AsRef<[u8]>> Part<'_, P> {
+    fn seal(self) -> Result<()> {
+        let (codec, content) = self.blob.content();
+        let name = self.packed.name();
+        self.key
+            .part
+            .seal_into(&name.part(), codec, content, &[], self.place)
+            .act(|| format!("seal blob {}", name.id.short()))
+    }
+}
+
+/// Seals blobs at the ends of packs, those of a pack in their order. After an error neither pack has any of them.
+pub fn seal_all<P: AsRef<[u8]> + Sync>(into: Vec<(&mut PackBuilder, &[Pressed<P>])>) -> Result<()> {
+    let mut packs = Vec::with_capacity(into.len());
+    let outcome = into.into_iter().try_for_each(|(pack, blobs)| {
+        let begin = pack.blobs();
+        let placed = blobs.iter().try_for_each(|blob| pack.place(blob));
+        packs.push((pack, begin, blobs));
+        placed
+    });
+    let outcome = outcome.and_then(|()| {
+        let parts: Vec<_> = packs
+            .iter_mut()
+            .flat_map(|(pack, begin, blobs)| parts(pack, *begin, blobs))
+            .collect();
+        parts.into_par_iter().try_for_each(Part::seal)
+    });
+    if outcome.is_err() {
+        packs
+            .iter_mut()
+            .for_each(|(pack, begin, _)| pack.take_back(*begin));
+    }
+    outcome
+}
+
+/// The parts that have places and no content yet.
+fn parts<'a, P>(pack: &'a mut PackBuilder, begin: usize, blobs: &'a [Pressed<P>]) -> Vec<Part<'a, P>> {
+    let (key, placed, mut room) = pack.places(begin);
+    let part = |(blob, packed): (&'a Pressed<P>, &PackedBlob)| {
+        let (place, rest) = std::mem::take(&mut room).split_at_mut(packed.len as usize);
+        room = rest;
+        Part {
+            key,
+            blob,
+            packed: *packed,
+            place,
+        }
+    };
+    blobs.iter().zip(placed).map(part).collect()
+}
