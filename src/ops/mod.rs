@@ -1,6 +1,7 @@
 //! The operations: one verb each, options in, outcome out. They know sources, targets and the repository; they
 //! know no terminal, no argument and no exit code.
 
+pub mod archive;
 pub mod backup;
 mod blobs;
 pub mod capture;

@@ -71,7 +71,14 @@ fn dump_as_a_database_is_a_restore() {
     assert!(scan(&target).unwrap() == model(10..20));
     assert_ne!(dump(&target).code, 0, "it is not empty any more");
     tool.run(["dump", "latest", "--format", "leveldb"]).exits(2);
-    tool.run(["dump", "latest", "--target", "x"]).exits(2);
+    let file = tool.path("records.jsonl");
+    let to_file = ["dump", "latest", "--target", file.to_str().unwrap()];
+    tool.run(to_file).ok();
+    assert_eq!(
+        std::fs::read(&file).unwrap(),
+        tool.run(["dump", "latest"]).ok().stdout
+    );
+    assert_ne!(tool.run(to_file).code, 0, "it is there already");
 }
 
 #[test]

@@ -8,5 +8,6 @@ mod common;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dump;
 mod ls;
 mod scene;

@@ -81,6 +81,14 @@ pub fn other(kind: EntryKind) -> Thing {
     }
 }
 
+impl Thing {
+    /// The same with other metadata.
+    pub fn with(mut self, change: impl FnOnce(&mut Meta)) -> Self {
+        change(&mut self.meta);
+        self
+    }
+}
+
 /// A file of several chunks, long enough for list blobs.
 pub fn history() -> Vec<u8> {
     (0..30).flat_map(|n| common::value(n, 100_000)).collect()

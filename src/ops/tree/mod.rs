@@ -16,8 +16,9 @@ mod content;
 mod view;
 mod walk;
 
+pub use address::parts;
 pub use content::{read_at, stream};
-pub use view::{Found, Listing, Node, View, database};
+pub use view::{Found, Listing, Node, View, database, join};
 pub use walk::Walk;
 
 #[cfg(test)]

@@ -48,9 +48,7 @@ impl Found {
     /// Where something below it stood.
     pub fn below(&self, path: &[u8]) -> Vec<u8> {
         let mut whole = self.path.clone();
-        if !path.is_empty() {
-            join(&mut whole, path);
-        }
+        join(&mut whole, path);
         whole
     }
 }
@@ -215,10 +213,10 @@ fn no_entry(found: &Found, name: &[u8]) -> Error {
     Error::new(Kind::NotFound, what)
 }
 
-/// Appends a name to a path.
-pub fn join(path: &mut Vec<u8>, name: &[u8]) {
-    if !path.is_empty() && !path.ends_with(b"/") {
+/// Appends names to a path; none leave it as it is.
+pub fn join(path: &mut Vec<u8>, names: &[u8]) {
+    if !path.is_empty() && !names.is_empty() && !path.ends_with(b"/") {
         path.push(b'/');
     }
-    path.extend_from_slice(name);
+    path.extend_from_slice(names);
 }

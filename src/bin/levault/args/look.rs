@@ -95,17 +95,38 @@ pub struct GetArgs {
 pub struct DumpArgs {
     #[command(flatten)]
     pub pick: Pick,
+    /// A file, directory or database in it
+    #[arg(value_name = "PATH")]
+    pub path: Option<OsString>,
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// jsonl: an object a line; raw: le32 key length, key, le32 value length, value; leveldb: a new database
+    /// Of a database: jsonl: an object a record; raw: le32 key length, key, le32 value length, value; leveldb: a new database
     #[arg(long, value_enum, default_value_t = DumpFormat::Jsonl)]
     pub format: DumpFormat,
-    /// Where the new database goes: absent or an empty directory
-    #[arg(short, long, value_name = "DIR", required_if_eq("format", "leveldb"))]
+    /// Of a directory (always), a database or a file: with all that belongs to it, for any tar to unpack
+    #[arg(short, long, value_enum, value_name = "FORMAT", conflicts_with_all = ["format", "SelectionArgs", "with_uncertain"])]
+    pub archive: Option<ArchiveFormat>,
+    /// Where it goes instead of standard output: a new file; of a new database, an absent or empty directory
+    #[arg(short, long, value_name = "PATH", required_if_eq("format", "leveldb"))]
     pub target: Option<PathBuf>,
     /// Also records that damage in the source made uncertain
     #[arg(long)]
     pub with_uncertain: bool,
+}
+
+impl DumpArgs {
+    /// Where in which snapshot.
+    pub fn place(&self) -> Place {
+        match &self.path {
+            Some(path) => self.pick.place.below(path),
+            None => self.pick.place.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum ArchiveFormat {
+    Tar,
 }
 
 #[derive(Args)]

@@ -38,6 +38,12 @@ impl Opened {
         BlobReader::new(&self.repo, &self.lookup)
     }
 
+    /// Whether an address means all of the snapshot: `/` does, unless the filesystem's root itself was saved.
+    pub fn is_whole(&self, address: &[u8]) -> bool {
+        let has_root = || self.snapshot().sources.iter().any(|source| source.path() == b"/");
+        tree::parts(address).next().is_none() && (address.is_empty() || !has_root())
+    }
+
     /// The database that is named by `--db` or behind the colon, or the only one.
     pub fn database(&self, pick: &Pick) -> Result<&DatabaseRoot> {
         let address = &pick.place.address;

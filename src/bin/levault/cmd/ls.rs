@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::look::Opened;
 use super::node::Shown;
-use super::{Run, read::tell_lost};
+use super::{Run, get::tell_lost};
 use crate::advice::Ending;
 use crate::args::{LsArgs, Place};
 use crate::output::{bytes, key_text, put_bytes};
@@ -32,7 +32,7 @@ pub fn run(run: &Run, args: &LsArgs) -> Result<Ending> {
     }
     let mut listing = Listing::new(run, args, &opened);
     let places = places(args);
-    if places.iter().all(|place| place.address.is_empty()) {
+    if places.iter().all(|place| opened.is_whole(&place.address)) {
         list_databases(run, opened.snapshot())?;
         listing.all()?;
     } else {

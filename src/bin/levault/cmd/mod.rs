@@ -5,8 +5,10 @@ mod capture;
 pub mod check;
 mod copy;
 mod diff;
+mod dump;
 mod find;
 mod forget;
+mod get;
 mod history;
 pub mod init;
 mod key;
@@ -16,7 +18,6 @@ mod node;
 pub mod parity;
 mod pins;
 pub mod prune;
-mod read;
 mod remark;
 pub mod repair;
 mod rescue;
@@ -63,8 +64,8 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Backup(args) => backup::run(&run, &args),
         Verb::Snapshots(args) => snapshots::run(&run, &args),
         Verb::Ls(args) => ls::run(&run, &args),
-        Verb::Get(args) => read::get(&run, &args),
-        Verb::Dump(args) => read::dump(&run, &args),
+        Verb::Get(args) => get::run(&run, &args),
+        Verb::Dump(args) => dump::run(&run, &args),
         Verb::Diff(args) => diff::run(&run, &args),
         Verb::History(args) => history::run(&run, &args),
         Verb::Find(args) => find::run(&run, &args),

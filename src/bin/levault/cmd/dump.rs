@@ -1,0 +1,184 @@
+//! `dump`: a database's records, a file, or a directory as an archive, without restoring them.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+use levault::error::{Act, Error, Kind, Result};
+use levault::ops::archive::{self, Ground};
+use levault::ops::read::{self, Wish};
+use levault::ops::restore::{Overwrite, Restore, Verify};
+use levault::ops::tree::{self, Found, View};
+use levault::snapshot::{DatabaseRoot, EntryKind};
+
+use super::get::{record_json, tell_lost};
+use super::look::Opened;
+use super::{Run, select, usage};
+use crate::advice::Ending;
+use crate::args::{DumpArgs, DumpFormat};
+
+/// Prints what is named, or writes it to a file.
+pub fn run(run: &Run, args: &DumpArgs) -> Result<Ending> {
+    let place = args.place();
+    let opened = run.open_place(&place)?;
+    let address = &place.address;
+    match (address.is_empty(), args.pick.db.is_some()) {
+        (true, false) if args.archive.is_some() => dump_all(run, &opened, args),
+        (true, _) => {
+            let database = read::database(opened.snapshot(), args.pick.db.as_deref())?;
+            match args.archive {
+                None => records(run, &opened, database, args),
+                Some(_) => named(run, &opened, database.name.as_bytes(), args),
+            }
+        }
+        (false, true) => Err(usage(
+            "--db goes without a path: it names a database of the snapshot",
+        )),
+        (false, false) if opened.is_whole(address) => dump_all(run, &opened, args),
+        (false, false) => named(run, &opened, address, args),
+    }
+}
+
+/// What an address leads to, in the form that suits it.
+fn named(run: &Run, opened: &Opened, address: &[u8], args: &DumpArgs) -> Result<Ending> {
+    let reader = opened.reader();
+    let found = View::new(opened.snapshot(), &reader).resolve(address)?;
+    match (&found.node.entry.kind, args.archive) {
+        (EntryKind::Database(number), None) => {
+            records(run, opened, tree::database(opened.snapshot(), *number)?, args)
+        }
+        (EntryKind::File(list), None) => {
+            refuse_keys(&found, args)?;
+            let mut out = Out::open(args)?;
+            tree::stream(&reader, list, run.report, &mut |piece| out.write(piece))?;
+            out.finish()?;
+            Ok(run.tell_problems())
+        }
+        (EntryKind::Directory(_), _) | (_, Some(_)) => {
+            refuse_keys(&found, args)?;
+            let ground = opened.ground(&reader, run);
+            archive(run, args, |out| archive::one(ground, &found, out))
+        }
+        _ => Err(Error::new(
+            Kind::Usage,
+            format!("{} has no content; `levault ls -l` says what it is", text(&found)),
+        )),
+    }
+}
+
+fn text(found: &Found) -> String {
+    String::from_utf8_lossy(&found.path).into_owned()
+}
+
+fn refuse_keys(found: &Found, args: &DumpArgs) -> Result<()> {
+    match select::selection(&args.selection)?.is_all() && !args.with_uncertain {
+        true => Ok(()),
+        false => Err(usage(format!("{} is no database and has no keys", text(found)))),
+    }
+}
+
+fn dump_all(run: &Run, opened: &Opened, args: &DumpArgs) -> Result<Ending> {
+    let reader = opened.reader();
+    let ground = opened.ground(&reader, run);
+    archive(run, args, |out| archive::all(ground, out))
+}
+
+fn archive(run: &Run, args: &DumpArgs, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Ending> {
+    let mut out = Out::open(args)?;
+    write(&mut out.writer)?;
+    out.finish()?;
+    Ok(run.tell_problems())
+}
+
+impl Opened {
+    fn ground<'a>(&'a self, reader: &'a levault::repo::BlobReader<'a>, run: &'a Run) -> Ground<'a> {
+        Ground {
+            repo: &self.repo,
+            stored: &self.stored,
+            reader,
+            report: run.report,
+        }
+    }
+}
+
+fn records(run: &Run, opened: &Opened, database: &DatabaseRoot, args: &DumpArgs) -> Result<Ending> {
+    let wish = Wish {
+        selection: select::selection(&args.selection)?,
+        with_uncertain: args.with_uncertain,
+    };
+    match (args.format, &args.target) {
+        (DumpFormat::Leveldb, Some(target)) => {
+            let restore = Restore {
+                database: Some(database.name.clone()),
+                target: target.clone(),
+                overwrite: Overwrite::Never,
+                selection: wish.selection,
+                verify: Verify::Full,
+                with_uncertain: wish.with_uncertain,
+            };
+            super::restore::restore(run, &opened.repo, &opened.stored, &restore)
+        }
+        _ => print_records(run, opened, database, &wish, args),
+    }
+}
+
+fn print_records(
+    run: &Run,
+    opened: &Opened,
+    database: &DatabaseRoot,
+    wish: &Wish,
+    args: &DumpArgs,
+) -> Result<Ending> {
+    let mut out = Out::open(args)?;
+    read::records(
+        &opened.repo,
+        database,
+        wish,
+        run.report,
+        &mut |key, value| match args.format {
+            DumpFormat::Raw => raw(&mut out, key, value),
+            _ => out.write(format!("{}\n", record_json(key, value)).as_bytes()),
+        },
+    )?;
+    out.finish()?;
+    Ok(tell_lost(run, database, &wish.selection))
+}
+
+fn raw(out: &mut Out, key: &[u8], value: &[u8]) -> Result<()> {
+    for part in [key, value] {
+        let len = u32::try_from(part.len()).map_err(std::io::Error::other);
+        out.write(&len.act(|| "write a record")?.to_le_bytes())?;
+        out.write(part)?;
+    }
+    Ok(())
+}
+
+/// Standard output, or a new file.
+struct Out {
+    writer: BufWriter<Box<dyn Write>>,
+    name: String,
+}
+
+impl Out {
+    fn open(args: &DumpArgs) -> Result<Self> {
+        let (writer, name): (Box<dyn Write>, _) = match &args.target {
+            None => (Box::new(std::io::stdout().lock()), "standard output".into()),
+            Some(path) => {
+                let name = path.display().to_string();
+                let file = File::create_new(path).act(|| format!("make {name}"))?;
+                (Box::new(file), name)
+            }
+        };
+        let writer = BufWriter::with_capacity(1 << 20, writer);
+        Ok(Self { writer, name })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer
+            .write_all(bytes)
+            .act(|| format!("write to {}", self.name))
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.writer.flush().act(|| format!("write to {}", self.name))
+    }
+}

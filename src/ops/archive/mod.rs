@@ -1,0 +1,248 @@
+//! A directory of a snapshot as a tar archive, in pax form: what a restore brings back, for any tar to unpack.
+//!
+//! ```text
+//! directory, link, pipe, device   header alone
+//! file                            header | content                    (its further hard links: a link to the first)
+//! sparse file                     header | map | content of what is not a hole         (GNU's pax form 1.0)
+//! database                        directory header, then its files as a restore makes them, then what is beside it
+//! ```
+//!
+//! Content that cannot be read ends the archive with an error: there is no way to say in a tar that bytes are missing.
+
+mod header;
+mod sparse;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::chunk::ChunkList;
+use crate::error::{Act, Error, Result};
+use crate::repo::{BlobReader, Repo, StoredSnapshot};
+use crate::report::Report;
+use crate::snapshot::{DatabaseRoot, EntryKind, Meta};
+
+use super::restore::{Overwrite, Restore, Verify};
+use super::selection::Selection;
+use super::tree::{self, Found, Node, View};
+use header::{Head, What};
+use sparse::Segments;
+
+/// What an archive is made from.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// In the snapshot's domain.
+    pub repo: &'a Repo,
+    /// The snapshot.
+    pub stored: &'a StoredSnapshot,
+    /// Reads its blobs.
+    pub reader: &'a BlobReader<'a>,
+    /// Counts, and what could not be written although the rest was.
+    pub report: &'a Report,
+}
+
+/// Writes what is below a directory; one thing that is none, under its own name.
+pub fn one<W: Write>(ground: Ground, found: &Found, out: W) -> Result<()> {
+    let prefix = match found.node.entry.kind {
+        EntryKind::Directory(_) | EntryKind::Database(_) => Vec::new(),
+        _ => found.node.entry.name.clone(),
+    };
+    let mut archive = Archive::new(ground, out);
+    archive.tree(&prefix, found)?;
+    archive.finish()
+}
+
+/// Writes all that a snapshot holds, each source under its name.
+pub fn all<W: Write>(ground: Ground, out: W) -> Result<()> {
+    let mut archive = Archive::new(ground, out);
+    let view = archive.view;
+    for number in view.tops() {
+        let found = view.source(number)?;
+        let prefix = plain(&found.name)?;
+        archive.tree(&prefix, &found)?;
+    }
+    archive.finish()
+}
+
+/// A source's name as a path that stays below the place where it is unpacked.
+fn plain(name: &[u8]) -> Result<Vec<u8>> {
+    let parts: Vec<_> = tree::parts(name).collect();
+    match parts.iter().any(|part| matches!(*part, b"." | b"..")) {
+        true => Err(Error::corrupt(format!(
+            "source named {}",
+            String::from_utf8_lossy(name)
+        ))),
+        false => Ok(parts.join(&b'/')),
+    }
+}
+
+struct Archive<'a, W: Write> {
+    ground: Ground<'a>,
+    view: View<'a>,
+    out: tar::Builder<W>,
+    /// Files with several names, by source and number: the name that stands for all.
+    links: HashMap<(usize, u64), Vec<u8>>,
+}
+
+impl<'a, W: Write> Archive<'a, W> {
+    fn new(ground: Ground<'a>, out: W) -> Self {
+        Self {
+            ground,
+            view: View::new(&ground.stored.snapshot, ground.reader),
+            out: tar::Builder::new(out),
+            links: HashMap::new(),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        let mut out = self.out.into_inner().act(|| "write the archive")?;
+        out.flush().act(|| "write the archive")
+    }
+
+    fn tree(&mut self, prefix: &[u8], found: &Found) -> Result<()> {
+        let mut walk = self.view.walk(found.node.clone());
+        while let Some(node) = walk.next() {
+            self.ground.report.go_on()?;
+            let mut path = prefix.to_vec();
+            tree::join(&mut path, walk.path());
+            match node {
+                Ok(node) => {
+                    let put = self.put(&path, &node);
+                    put.act(|| format!("archive {}", String::from_utf8_lossy(&path)))?;
+                }
+                Err(error) => self.ground.report.problem(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, path: &[u8], node: &Node) -> Result<()> {
+        let meta = &node.entry.meta;
+        match &node.entry.kind {
+            EntryKind::Directory(_) => self.head(path, meta, What::Directory),
+            EntryKind::File(list) => self.file(path, node, list),
+            EntryKind::Symlink(target) => self.head(path, meta, What::Symlink(target)),
+            EntryKind::Fifo => self.head(path, meta, What::Fifo),
+            EntryKind::Device(device) => self.head(path, meta, What::Device(*device)),
+            EntryKind::Database(number) => {
+                self.head(path, meta, What::Directory)?;
+                self.database(path, meta, self.view.database(*number)?)
+            }
+        }
+    }
+
+    fn head(&mut self, path: &[u8], meta: &Meta, what: What) -> Result<()> {
+        let head = Head::new(path, meta, what)?;
+        for left_out in &head.left_out {
+            let path = String::from_utf8_lossy(path);
+            self.ground.report.problem(format!("{path}: {left_out}"));
+        }
+        let records = head.records.iter().map(|(name, value)| (&name[..], &value[..]));
+        self.out
+            .append_pax_extensions(records)
+            .and_then(|()| self.out.get_mut().write_all(head.header.as_bytes()))
+            .act(|| "write the archive")
+    }
+
+    fn file(&mut self, path: &[u8], node: &Node, list: &ChunkList) -> Result<()> {
+        let meta = &node.entry.meta;
+        if let Some(number) = meta.hard_link {
+            let link = (node.source, number);
+            if let Some(first) = self.links.get(&link).cloned() {
+                return self.head(path, meta, What::HardLink(&first));
+            }
+            self.links.insert(link, path.to_vec());
+        }
+        match Segments::of(list.bytes(), &meta.holes) {
+            None => {
+                self.head(path, meta, What::File(list.bytes()))?;
+                self.content(list, &Segments::whole(list.bytes()))
+            }
+            Some(segments) => {
+                self.head(path, meta, What::Sparse(&segments))?;
+                let map = segments.map();
+                self.out.get_mut().write_all(&map).act(|| "write the archive")?;
+                self.content(list, &segments)
+            }
+        }
+    }
+
+    fn content(&mut self, list: &ChunkList, segments: &Segments) -> Result<()> {
+        let out = self.out.get_mut();
+        let mut at = 0;
+        tree::stream(self.ground.reader, list, self.ground.report, &mut |piece| {
+            let pieces = segments.of_piece(at, piece);
+            at += piece.len() as u64;
+            pieces
+                .into_iter()
+                .try_for_each(|piece| out.write_all(piece).act(|| "write the archive"))
+        })?;
+        pad(out, segments.bytes())
+    }
+
+    /// The files of a database, made as a restore makes them.
+    fn database(&mut self, path: &[u8], meta: &Meta, database: &DatabaseRoot) -> Result<()> {
+        let dir = tempfile::Builder::new().prefix("levault-").tempdir();
+        let dir = dir.act(|| "make a directory for a database")?;
+        let target = dir.path().join("database");
+        let restore = Restore {
+            database: Some(database.name.clone()),
+            target: target.clone(),
+            overwrite: Overwrite::Never,
+            selection: Selection::All,
+            verify: Verify::Full,
+            with_uncertain: false,
+        };
+        restore.run(self.ground.repo, self.ground.stored, self.ground.report)?;
+        for name in names(&target).act(|| format!("read {}", target.display()))? {
+            let mut inner = path.to_vec();
+            tree::join(&mut inner, name.as_bytes());
+            self.made_file(&inner, meta, database, &target.join(&name))?;
+        }
+        Ok(())
+    }
+
+    /// A file that was just made: its mode, the owner of the directory, and the time of the cut.
+    fn made_file(
+        &mut self,
+        path: &[u8],
+        directory: &Meta,
+        database: &DatabaseRoot,
+        made: &Path,
+    ) -> Result<()> {
+        let file = File::open(made).act(|| format!("read {}", made.display()))?;
+        let facts = file.metadata().act(|| format!("read {}", made.display()))?;
+        let meta = Meta {
+            mode: Some(facts.mode()),
+            uid: directory.uid,
+            gid: directory.gid,
+            mtime_nanos: Some(database.capture.time.0),
+            ..Meta::default()
+        };
+        self.head(path, &meta, What::File(facts.len()))?;
+        let out = self.out.get_mut();
+        let copied = std::io::copy(&mut std::io::Read::take(file, facts.len()), out);
+        match copied.act(|| format!("archive {}", made.display()))? == facts.len() {
+            true => pad(out, facts.len()),
+            false => Err(Error::corrupt(format!("{} became shorter", made.display()))),
+        }
+    }
+}
+
+/// The names in a directory, sorted.
+fn names(directory: &Path) -> std::io::Result<Vec<std::ffi::OsString>> {
+    let entries = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name()));
+    let mut names: Vec<_> = entries.collect::<std::io::Result<_>>()?;
+    names.sort();
+    Ok(names)
+}
+
+/// Content fills whole blocks.
+fn pad(out: &mut impl Write, len: u64) -> Result<()> {
+    let zeros = [0; sparse::BLOCK];
+    let missing = (len.next_multiple_of(sparse::BLOCK as u64) - len) as usize;
+    out.write_all(&zeros[..missing]).act(|| "write the archive")
+}
