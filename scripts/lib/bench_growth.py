@@ -25,6 +25,8 @@ from bench_peers import (
     Borg, TOOLS, cpu_model, geometric_mean, run, stream_sha256, tree_bytes,
 )
 
+from bench_plot import draw
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -80,16 +82,26 @@ def measure(workload, tools, args, work, lines):
             lines.flush()
             if number > 0:
                 found[name].append(one)
+    pruned = {name: forget(tool, work, log) for name, tool in tools.items()}
     if "levault" in tools:
         prove(tools["levault"], source, work, log)
-    return found
+    return found, pruned
+
+
+def forget(tool, work, log):
+    """Forgets all but the newest and gives their space back; what that cost."""
+    before = tree_bytes(tool.repository)
+    steps = [run(command, tool.environment(), work, log) for command in tool.forget()]
+    after = tree_bytes(tool.repository)
+    total = {what: sum(step[what] for step in steps) for what in ("wall", "cpu")}
+    return {**total, "rss": max(step["rss"] for step in steps), "before": before, "after": after}
 
 
 def mean(found, what):
     return sum(one[what] for one in found) / len(found)
 
 
-def report(results, versions, args):
+def report(results, pruned, versions, args):
     lines = [
         "# What one round of change costs",
         "",
@@ -112,6 +124,21 @@ def report(results, versions, args):
         lines.append("|--|" + "--:|" * (len(results) + 1))
         for title, what in [("growth", "growth"), ("wall", "wall"), ("CPU", "cpu")]:
             ratios = [mean(t["levault"], what) / min(mean(t[p], what) for p in peers) for t in results.values()]
+            cells = " | ".join(f"{ratio:.3f}" for ratio in ratios + [geometric_mean(ratios)])
+            lines.append(f"| {title} | {cells} |")
+    lines += ["", "Then all but the newest snapshot forgotten, and their space given back:", ""]
+    lines += ["| workload | tool | wall s | CPU s | RSS MiB | MB before | MB after |", "|--|--|" + "--:|" * 5]
+    for workload, tools in pruned.items():
+        lines += [
+            f"| {workload} | {name} | {one['wall']:.2f} | {one['cpu']:.2f} | {one['rss'] / 2**20:.0f} | "
+            f"{one['before'] / 1e6:.1f} | {one['after'] / 1e6:.1f} |"
+            for name, one in tools.items()
+        ]
+    if "levault" in versions and peers:
+        lines += ["", "| levault over the best peer | " + " | ".join(results) + " | geometric mean |"]
+        lines.append("|--|" + "--:|" * (len(results) + 1))
+        for title, what in [("forget and prune, wall", "wall"), ("repository behind it", "after")]:
+            ratios = [tools["levault"][what] / min(tools[p][what] for p in peers) for tools in pruned.values()]
             cells = " | ".join(f"{ratio:.3f}" for ratio in ratios + [geometric_mean(ratios)])
             lines.append(f"| {title} | {cells} |")
     if "levault" in versions:
@@ -153,17 +180,22 @@ def main():
     versions = {name: tool.version() for name, tool in tools.items()}
     out = args.cache / "results"
     out.mkdir(parents=True, exist_ok=True)
-    results = {}
+    results, pruned = {}, {}
     with open(out / "growth.jsonl", "w") as lines:
         for workload in args.workloads.split(","):
-            results[workload] = measure(workload, tools, args, work, lines)
+            results[workload], pruned[workload] = measure(workload, tools, args, work, lines)
             print(f"{workload} done", file=sys.stderr)
-    text = report(results, versions, args)
+    text = report(results, pruned, versions, args)
     (out / "growth.md").write_text(text)
     print(text, end="", flush=True)
+    means = {w: {n: {what: mean(f, what) for what in ("growth", "wall")} for n, f in t.items()} for w, t in results.items()}
+    draw(out / "growth.svg", means, [
+        ("growth a round, KB", lambda r: r["growth"] / 1e3),
+        ("a round, s", lambda r: r["wall"]),
+    ])
     if args.record:
         args.record.mkdir(parents=True, exist_ok=True)
-        for name in ("growth.md", "growth.jsonl"):
+        for name in ("growth.md", "growth.jsonl", "growth.svg"):
             shutil.copy(out / name, args.record / name)
     shutil.rmtree(work, ignore_errors=True)
 
