@@ -195,7 +195,10 @@ fn stages(database: &Path, directory: &Path) -> Result<usize> {
     })?;
     blobs.extend(chunks);
     drop((kept, drafts));
-    stage("name (BLAKE3)", plain, || Ok(hash(&blobs)))?;
+    stage("name (BLAKE3)", plain, || {
+        hash(&blobs);
+        Ok(())
+    })?;
     let packed = stage("compress (zstd 1)", plain, || compress(&blobs))?;
     let (mut sealed, mut tags) = (packed.clone(), Vec::new());
     let stored: usize = packed.iter().map(Vec::len).sum();
@@ -206,13 +209,16 @@ fn stages(database: &Path, directory: &Path) -> Result<usize> {
         each_in_place(&mut sealed, false, &mut tags)
     })?;
     stage("open: inflate", plain, || inflate(&packed, &blobs))?;
-    stage("open: name", plain, || Ok(hash(&blobs)))?;
+    stage("open: name", plain, || {
+        hash(&blobs);
+        Ok(())
+    })?;
     stage("store", stored, || store(&bytes, directory))?;
     Ok(plain)
 }
 
 fn whole(database: &Path, directory: &Path, plain: usize) -> Result<()> {
-    let storage = Arc::new(LocalStorage::create(&directory.join("repository"))?);
+    let storage = Arc::new(LocalStorage::create(directory.join("repository"))?);
     let new = NewRepo {
         cost: SlotCost::cheap(),
         ..NewRepo::default()
