@@ -14,12 +14,15 @@ pub mod detect;
 pub mod file;
 pub mod handle;
 mod held;
+pub mod listed;
 pub mod pins;
 #[cfg(test)]
 mod pins_hostile;
 pub mod rules;
 mod salvage;
 mod sample;
+pub mod sqlite;
+pub mod stream;
 mod unsynced;
 pub mod walk;
 
@@ -32,3 +35,4 @@ pub use handle::HandleSource;
 pub use held::DatabaseFile;
 pub use pins::Pins;
 pub use rules::Rules;
+pub use stream::Stream;

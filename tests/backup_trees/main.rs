@@ -5,7 +5,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod listed;
+mod rules;
 mod seen;
+mod sqlite;
+mod streams;
 
 use std::ffi::OsString;
 use std::fs;

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod copy;
+mod given;
 mod keys;
 mod look;
 mod pins;
 mod retention;
 
 pub use copy::{CopyArgs, RescueArgs, SourceArgs};
+pub use given::{GivenArgs, LeaveOutArgs};
 pub use keys::{KeyWords, SelectionArgs};
 pub use look::{
     DiffArgs, DumpArgs, DumpFormat, FindArgs, GetArgs, HistoryArgs, LsArgs, Pick, Place, ScopeArgs,
@@ -107,7 +109,7 @@ pub enum Verb {
     Init(crate::cmd::init::InitArgs),
     /// Save databases and files as one new snapshot
     #[command(alias = "create")]
-    Backup(BackupArgs),
+    Backup(Box<BackupArgs>),
     /// List the snapshots
     Snapshots(SnapshotsArgs),
     /// List what a snapshot holds, or the keys of one of its databases
@@ -164,7 +166,7 @@ pub enum Verb {
 #[derive(Args)]
 pub struct BackupArgs {
     /// Directories and files; LevelDB databases among them, or in them, are saved as databases
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(value_name = "PATH", required_unless_present_any = ["files_from", "files_from_verbatim", "files_from_raw", "stdin"])]
     pub paths: Vec<PathBuf>,
     /// Mark the snapshot; may be given several times
     #[arg(long, value_name = "TAG")]
@@ -210,6 +212,13 @@ pub struct BackupArgs {
     pub hook_timeout: u64,
     #[command(flatten)]
     pub patience: Patience,
+    /// Have SQLite make an exact copy of each of its databases that is in use
+    #[arg(long)]
+    pub sqlite_backup: bool,
+    #[command(flatten)]
+    pub leave_out: LeaveOutArgs,
+    #[command(flatten)]
+    pub given: GivenArgs,
 }
 
 /// How long to go on when a database changes under every try.

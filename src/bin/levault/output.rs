@@ -44,6 +44,14 @@ impl Output {
         }
     }
 
+    /// A line for people who asked for everything.
+    pub fn more(&self, line: impl AsRef<str>) -> Result<()> {
+        match self.verbose > 1 {
+            true => self.say(line),
+            false => Ok(()),
+        }
+    }
+
     /// One JSON document on a line, for programs.
     pub fn emit(&self, value: &Value) -> Result<()> {
         match self.json {

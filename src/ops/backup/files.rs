@@ -9,7 +9,6 @@ use crate::chunk::{ChunkList, ChunkRef, Cutter, ListBuilder, More};
 use crate::error::{Act, Kind, Result};
 use crate::id::BlobId;
 use crate::leveldb::name::FileName;
-use crate::leveldb::read_at::ReadAt;
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::repo::{NewBlob, Repo, Writer};
 use crate::report::Report;
@@ -70,7 +69,15 @@ pub fn store(
             }
             opened => opened.act(|| format!("open {}", file.name))?,
         };
-        let list = one(writer, &cutter, &*open, report).act(|| format!("read {}", file.name))?;
+        let mut read_to = 0;
+        let mut fill = |buffer: &mut [u8]| {
+            let got =
+                usize::try_from(open.len() - read_to).map_or(buffer.len(), |left| left.min(buffer.len()));
+            open.read_at(&mut buffer[..got], read_to)?;
+            read_to += got as u64;
+            Ok(got)
+        };
+        let list = one(writer, &cutter, &mut fill, report).act(|| format!("read {}", file.name))?;
         bytes += list.bytes();
         let entry = TreeEntry {
             name: file.name.as_bytes().to_vec(),
@@ -83,17 +90,21 @@ pub fn store(
     Ok(StoredFiles { tree, bytes, gone })
 }
 
-fn one(writer: &mut Writer, cutter: &Cutter, bytes: &dyn ReadAt, report: &Report) -> Result<ChunkList> {
-    let mut read_to = 0;
+/// Stores the bytes that `fill` gives, in order: it fills its buffer but at the end.
+pub fn one(
+    writer: &mut Writer,
+    cutter: &Cutter,
+    fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
+    report: &Report,
+) -> Result<ChunkList> {
     let mut list = ListBuilder::new();
     let mut window = Vec::new();
     loop {
         report.go_on()?;
         let (kept, wanted) = (window.len(), WINDOW_BYTES - window.len());
-        let got = usize::try_from(bytes.len() - read_to).map_or(wanted, |left| left.min(wanted));
-        window.resize(kept + got, 0);
-        bytes.read_at(&mut window[kept..], read_to)?;
-        read_to += got as u64;
+        window.resize(kept + wanted, 0);
+        let got = fill(&mut window[kept..])?;
+        window.truncate(kept + got);
         let more = if got < wanted { More::Ended } else { More::Follows };
         let mut start = 0;
         let mut chunks = Vec::new();

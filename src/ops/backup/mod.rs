@@ -19,6 +19,7 @@ pub(super) mod pipeline;
 pub(super) mod publish;
 mod saved;
 pub(super) mod scan;
+mod stream;
 mod trees;
 
 use std::collections::{HashMap, HashSet};
@@ -34,16 +35,17 @@ use crate::repo::{Catalog, HostRepo, Repo, Store, StoredSnapshot, Writer};
 use crate::report::Report;
 use crate::snapshot::{self, Damage, Meta, Snapshot, Source};
 use crate::source::pins::Keeping;
+use crate::source::rules::{Bounds, LeftOut};
 use crate::source::walk::look;
-use crate::source::{Capture, Captured, HandleSource, Pins};
+use crate::source::{Capture, Captured, HandleSource, Pins, Rules};
 
 pub use audit::{Difference, Disagreement};
 use database::{Known, Saved, Wanted};
 pub use hooks::Hooks;
 use publish::RestsOn;
 use saved::SavedAll;
-pub use trees::{Changes, TreeCounts};
-use trees::{Databases, FoundDatabase, Plan, Root};
+pub use trees::{Changes, Sqlite, TreeCounts};
+use trees::{Databases, FoundDatabase, Given, Plan, Root};
 
 /// How often a backup begins anew when packs it counted on vanish under it.
 const ATTEMPTS_MAX: u32 = 3;
@@ -72,6 +74,12 @@ pub struct Backup {
     /// Databases, other directories and files, in the order they are read: databases first, those found below the other
     /// paths among them.
     pub paths: Vec<PathBuf>,
+    /// More paths, out of lists: together one tree, which has of its directory what is listed.
+    pub listed: Vec<PathBuf>,
+    /// What is left out of all of them.
+    pub rules: Rules,
+    /// How SQLite's databases are saved that are in use.
+    pub sqlite: Sqlite,
     /// What the database or tree is called, when there is one path; else the last part of its path.
     pub name: Option<String>,
     /// The host to record; the machine's own name when `None`.
@@ -111,6 +119,8 @@ pub struct BackupOutcome {
     pub databases: Vec<DatabaseOutcome>,
     /// Each tree of files, in the order of the paths.
     pub trees: Vec<TreeOutcome>,
+    /// What was left out of the paths.
+    pub left_out: LeftOut,
     /// Blobs that were new.
     pub blobs_new: u64,
     /// Plain bytes of them.
@@ -221,13 +231,18 @@ impl Backup {
     /// # Errors
     /// [`Kind::Usage`] for `skip_if_unchanged`: whether a snapshot still counts is the owner's to know.
     pub fn run_as_host(&self, host: &HostRepo, report: &Report) -> Result<BackupOutcome> {
-        if self.skip_if_unchanged {
-            return Err(Error::new(
+        self.refuse_skipping()?;
+        self.run_knowing(host.repo(), &|| Known::of_host(host), report)
+    }
+
+    fn refuse_skipping(&self) -> Result<()> {
+        match self.skip_if_unchanged {
+            true => Err(Error::new(
                 Kind::Usage,
                 "a write-only host cannot tell whether its last snapshot was forgotten, so none is skipped",
-            ));
+            )),
+            false => Ok(()),
         }
-        self.run_knowing(host.repo(), &|| Known::of_host(host), report)
     }
 
     fn run_knowing(
@@ -236,7 +251,12 @@ impl Backup {
         know: &dyn Fn() -> Result<Known>,
         report: &Report,
     ) -> Result<BackupOutcome> {
-        let plan = Plan::make(&self.paths, self.name.as_deref(), report)?;
+        let given = Given {
+            paths: &self.paths,
+            listed: &self.listed,
+            rules: &self.rules,
+        };
+        let plan = Plan::make(&given, self.name.as_deref(), report)?;
         let begin = repo.clock().now();
         for attempt in 1.. {
             let known = know()?;
@@ -336,19 +356,24 @@ impl Backup {
         report: &Report,
     ) -> Result<()> {
         let mut roots: Vec<_> = plan.trees.iter().cloned().map(Root::Tree).collect();
-        roots.extend(saved.besides());
+        roots.extend(
+            plan.databases
+                .iter()
+                .filter_map(|found| found.beside(*by_directory.get(&found.path)?)),
+        );
         let mut late = Vec::new();
         let mut taken: HashSet<_> = plan.databases.iter().map(|found| found.name.clone()).collect();
-        let mut capture_late = |path: &Path| {
+        let mut capture_late = |path: &Path, bounds: &Bounds| {
             let name = trees::name_below(plan, path, &mut taken);
             report.notice(format!(
                 "{name}: a database that appeared behind the captures, captured now"
             ));
-            let path = path.to_owned();
+            let (path, bounds) = (path.to_owned(), bounds.clone());
             let found = FoundDatabase {
                 path,
                 name,
                 is_asked: false,
+                bounds,
             };
             let captured = self.capture_one(&found, self.pins(repo, &found, report));
             if not_saved(&found, &captured, report) {
@@ -358,7 +383,17 @@ impl Backup {
             u32::try_from(saved.databases.len() + late.len() - 1).ok()
         };
         let mut databases = Databases::new(by_directory, &mut capture_late, report);
-        let stored = trees::store(repo, writer, roots, &mut databases, report)?;
+        let mut left_out = plan.left_out.clone();
+        let stored = trees::store(
+            repo,
+            writer,
+            roots,
+            &mut databases,
+            self.sqlite,
+            &mut left_out,
+            report,
+        )?;
+        saved.left_out = left_out;
         for (found, captured) in late {
             saved
                 .databases
@@ -480,6 +515,7 @@ impl Backup {
             bytes_added_packed: report.bytes_added_packed.get(),
             bytes_read: saved.bytes_read(),
             trees: saved.tree_outcomes(),
+            left_out: saved.left_out,
             databases: saved.databases.into_iter().map(|saved| saved.outcome).collect(),
         })
     }

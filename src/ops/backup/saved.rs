@@ -6,12 +6,15 @@ use super::{DatabaseOutcome, TreeOutcome};
 use crate::error::{Error, Kind, Result};
 use crate::id::BlobId;
 use crate::snapshot::{Source, TreeRoot};
+use crate::source::rules::LeftOut;
 
 /// Databases first: trees name them by their numbers.
 #[derive(Default)]
 pub struct SavedAll {
     pub databases: Vec<Saved>,
     trees: Vec<SavedTree>,
+    /// What was left out of the paths.
+    pub left_out: LeftOut,
 }
 
 struct SavedTree {
@@ -25,21 +28,13 @@ impl SavedAll {
     pub fn of(saved: Saved) -> Self {
         Self {
             databases: vec![saved],
-            trees: Vec::new(),
+            ..Self::default()
         }
     }
 
     /// The database that was saved last.
     pub fn number_of_last(&self) -> Option<u32> {
         u32::try_from(self.databases.len().checked_sub(1)?).ok()
-    }
-
-    /// The databases' directories, to be looked through for what else lies there.
-    pub fn besides(&self) -> impl Iterator<Item = Root> {
-        (0..).zip(&self.databases).map(|(number, saved)| Root::Beside {
-            number,
-            directory: saved.outcome.path.clone(),
-        })
     }
 
     /// A root that was walked. One that could not be read has told so.

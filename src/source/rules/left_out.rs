@@ -25,15 +25,14 @@ pub struct LeftOut {
 impl LeftOut {
     /// Counts one more.
     pub fn add(&mut self, path: &Path, why: Why<'_>) {
-        let (counter, text) = match why {
-            Why::Pattern(pattern) => (&mut self.by_pattern, format!("the pattern {pattern}")),
-            Why::TooLarge => (&mut self.too_large, "it is too large".into()),
-            Why::TagFile(name) => (&mut self.by_tag_file, format!("{} beside it", name.display())),
-            Why::OtherFilesystem => (&mut self.other_filesystems, "it is on another filesystem".into()),
-        };
-        *counter += 1;
+        *match why {
+            Why::Pattern(_) => &mut self.by_pattern,
+            Why::TooLarge => &mut self.too_large,
+            Why::TagFile(_) => &mut self.by_tag_file,
+            Why::OtherFilesystem => &mut self.other_filesystems,
+        } += 1;
         if self.named.len() < NAMED_MAX {
-            self.named.push((path.to_owned(), text));
+            self.named.push((path.to_owned(), why.to_string()));
         }
     }
 

@@ -1,23 +1,27 @@
 //! What a backup of directories leaves out.
 //!
 //! ```text
-//! judge(place, len)          by patterns and by size: pure
-//! within(directory)          what of a directory counts that has a tag file, or lies on another filesystem
+//! Rules     by patterns and by size (pure), and by tag files
+//! Bounds    the same for one tree: what of it is listed, and what lies on other filesystems
 //! ```
-//! Both are asked from the top down, in the search for databases and again when files are read; below what is left out
+//! All are asked from the top down, in the search for databases and again when files are read; below what is left out
 //! nothing is asked. A directory with a tag file stays, and so does the file that says why it is empty; so does the
 //! directory on which another filesystem is mounted. A database's own files are never judged one by one: it is
 //! captured whole, or, where its directory is left out, not at all.
 
+mod bounds;
 mod left_out;
 mod tag_file;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsStr;
+use std::fmt;
+use std::fs::Metadata;
 use std::path::Path;
 
 use crate::pattern::{Patterns, Place, Said};
+pub use bounds::{Bounds, Judged};
 pub use left_out::LeftOut;
 pub use tag_file::TagFile;
 
@@ -32,6 +36,30 @@ pub struct Rules {
     pub tag_files: Vec<TagFile>,
     /// What lies on another filesystem than the PATH that was asked for.
     pub one_filesystem: bool,
+}
+
+/// What is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thing {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File {
+        /// Its length.
+        bytes: u64,
+    },
+    /// Neither.
+    Other,
+}
+
+impl From<&Metadata> for Thing {
+    fn from(facts: &Metadata) -> Self {
+        match facts.is_dir() {
+            true => Self::Directory,
+            false if facts.is_file() => Self::File { bytes: facts.len() },
+            false => Self::Other,
+        }
+    }
 }
 
 /// Why something is left out.
@@ -57,31 +85,36 @@ pub enum Within<'r> {
 }
 
 impl Rules {
-    /// Why an entry is left out, if it is; `file_bytes` of a regular file. Of an entry whose directory is left out, do
-    /// not ask.
-    pub fn judge(&self, place: &Place<'_>, file_bytes: Option<u64>) -> Option<Why<'_>> {
-        match (self.patterns.say(place), file_bytes, self.file_bytes_max) {
+    /// Why an entry is left out, if it is. Of one whose directory is left out, do not ask.
+    pub fn judge(&self, inner: &Path, absolute: &Path, what: Thing) -> Option<Why<'_>> {
+        let place = Place {
+            absolute,
+            inner,
+            is_directory: what == Thing::Directory,
+        };
+        match (self.patterns.say(&place), what, self.file_bytes_max) {
             (Said::Meant(pattern), ..) => Some(Why::Pattern(pattern)),
-            (_, Some(bytes), Some(max)) if bytes > max => Some(Why::TooLarge),
+            (_, Thing::File { bytes }, Some(max)) if bytes > max => Some(Why::TooLarge),
             _ => None,
         }
     }
 
-    /// Looks at a directory, which lies on the filesystem `device`, below a PATH on the filesystem `asked`.
-    pub fn within(&self, directory: &Path, device: u64, asked: u64) -> Within<'_> {
-        if self.crosses(device, asked) {
-            return Within::Nothing(None, Why::OtherFilesystem);
-        }
+    /// The tag file that a directory has.
+    pub fn tag_file_in(&self, directory: &Path) -> Option<&OsStr> {
         let mut tag_files = self.tag_files.iter();
-        match tag_files.find(|tag_file| tag_file.is_in(directory)) {
-            Some(TagFile { name, .. }) => Within::Nothing(Some(name), Why::TagFile(name)),
-            None => Within::All,
-        }
+        let found = tag_files.find(|tag_file| tag_file.is_in(directory));
+        found.map(|tag_file| &*tag_file.name)
     }
+}
 
-    /// Whether something on the filesystem `device` is beyond what was asked for.
-    pub fn crosses(&self, device: u64, asked: u64) -> bool {
-        self.one_filesystem && device != asked
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pattern(pattern) => write!(f, "the pattern {pattern}"),
+            Self::TooLarge => f.write_str("it is too large"),
+            Self::TagFile(name) => write!(f, "{} beside it", name.display()),
+            Self::OtherFilesystem => f.write_str("it is on another filesystem"),
+        }
     }
 }
 

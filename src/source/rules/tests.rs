@@ -1,10 +1,13 @@
 use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::error::Kind;
 use crate::pattern::{Case, Pattern};
+use crate::source::listed::Listed;
 
 fn rules(words: &[&str]) -> Rules {
     let all: Vec<_> = words
@@ -21,20 +24,16 @@ fn rules(words: &[&str]) -> Rules {
 fn files_are_left_out_by_pattern_or_size_and_sizes_are_for_files() {
     let mut rules = rules(&["*.o", "!keep.o"]);
     rules.file_bytes_max = Some(10);
-    let judge = |inner: &'static str, file_bytes: Option<u64>| {
-        rules.judge(
-            &Place::stored(b"/x", inner.as_bytes(), file_bytes.is_none()),
-            file_bytes,
-        )
-    };
-    assert_eq!(judge("x", Some(10)), None);
-    assert_eq!(judge("x", Some(11)), Some(Why::TooLarge));
-    assert_eq!(judge("x", None), None);
-    let by_name = |path: &'static str, bytes| rules.judge(&Place::stored(path.as_bytes(), b"", false), bytes);
-    assert_eq!(by_name("/a.o", Some(1)), Some(Why::Pattern("*.o")));
-    assert_eq!(by_name("/keep.o", Some(1)), None);
+    let judge = |path: &str, what| rules.judge(Path::new(""), Path::new(path), what);
+    let file = |path: &str, bytes| judge(path, Thing::File { bytes });
+    assert_eq!(file("/x", 10), None);
+    assert_eq!(file("/x", 11), Some(Why::TooLarge));
+    assert_eq!(judge("/x", Thing::Directory), None);
+    assert_eq!(judge("/x.o", Thing::Other), Some(Why::Pattern("*.o")));
+    assert_eq!(file("/a.o", 1), Some(Why::Pattern("*.o")));
+    assert_eq!(file("/keep.o", 1), None);
     assert_eq!(
-        by_name("/keep.o", Some(11)),
+        file("/keep.o", 11),
         Some(Why::TooLarge),
         "no pattern makes it small"
     );
@@ -55,7 +54,8 @@ fn a_tag_file_leaves_nothing_but_itself() {
         ],
         ..Rules::default()
     };
-    let within = || rules.within(dir.path(), 1, 2);
+    let bounds = Bounds::new(Arc::new(rules.clone()), dir.path(), None);
+    let within = || bounds.within(dir.path());
     let write = |name: &str, bytes: &str| fs::write(dir.path().join(name), bytes).unwrap();
     assert_eq!(within(), Within::All);
     assert_eq!(within().judge(OsStr::new("x")), None);
@@ -96,15 +96,70 @@ fn a_tag_file_that_is_a_link_or_a_pipe_is_none() {
 }
 
 #[test]
-fn another_filesystem_is_entered_unless_one_was_asked_for() {
+fn a_mounted_filesystem_is_another_but_not_where_it_is_asked_for() {
+    let proc = Path::new("/proc");
+    let any = Rules::default();
+    assert!(Bounds::new(Arc::new(any.clone()), Path::new("/"), None).is_searched(proc, Thing::Directory));
+    let rules = Rules {
+        one_filesystem: true,
+        ..any
+    };
+    let root = Bounds::new(Arc::new(rules.clone()), Path::new("/"), None);
+    assert!(!root.is_searched(proc, Thing::Directory));
+    assert_eq!(
+        root.judge(proc, Thing::Directory),
+        Judged::Taken,
+        "as an empty directory"
+    );
+    let within = root.within(proc).judge(OsStr::new("sys"));
+    assert_eq!(within, Some(Why::OtherFilesystem));
+    assert_eq!(
+        Bounds::new(Arc::new(rules.clone()), proc, None).within(proc),
+        Within::All
+    );
+    let listed = Listed::new(vec!["/proc/sys".into(), "/usr".into()]);
+    let listed = Bounds::new(Arc::new(rules.clone()), Path::new("/"), Some(Arc::new(listed)));
+    for path in ["/", "/proc", "/proc/sys", "/proc/sys/kernel", "/usr"] {
+        assert!(listed.is_searched(Path::new(path), Thing::Directory), "{path}");
+    }
+}
+
+#[test]
+fn of_a_listed_tree_only_the_listed_is_taken_and_only_that_is_judged() {
+    let mut rules = rules(&["*.o", "www", "./srv/x"]);
+    rules.file_bytes_max = Some(10);
+    let listed = Listed::new(["/www/a", "/www/b.o", "/www/srv"].map(PathBuf::from).to_vec());
+    let bounds = Bounds::new(Arc::new(rules.clone()), Path::new("/www"), Some(Arc::new(listed)));
+    assert_eq!(bounds.judge(Path::new("/www"), Thing::Directory), Judged::Taken);
+    let judge = |path: &str, bytes| bounds.judge(Path::new(path), Thing::File { bytes });
+    assert_eq!(judge("/www/a", 9), Judged::Taken);
+    assert_eq!(judge("/www/a", 11), Judged::LeftOut(Why::TooLarge));
+    assert_eq!(judge("/www/b.o", 1), Judged::LeftOut(Why::Pattern("*.o")));
+    assert_eq!(judge("/www/c", 1), Judged::NotListed);
+    assert_eq!(judge("/www/srv/x", 1), Judged::LeftOut(Why::Pattern("/srv/x")));
+    assert_eq!(judge("/www/srv/www", 1), Judged::LeftOut(Why::Pattern("www")));
+    assert!(!bounds.is_searched(Path::new("/www/c"), Thing::Directory));
+    assert!(
+        bounds.is_searched(Path::new("/www/b.o"), Thing::Other),
+        "a database's own is not judged"
+    );
+    assert!(!bounds.is_searched(Path::new("/www/c"), Thing::Other));
+}
+
+#[test]
+fn no_search_enters_what_is_left_out() {
     let dir = TempDir::new().unwrap();
-    let mut rules = Rules::default();
-    assert_eq!(rules.within(dir.path(), 1, 2), Within::All);
-    rules.one_filesystem = true;
-    assert_eq!(rules.within(dir.path(), 2, 2), Within::All);
-    let within = rules.within(dir.path(), 1, 2);
-    assert_eq!(within.judge(OsStr::new("x")), Some(Why::OtherFilesystem));
-    assert!(rules.crosses(1, 2) && !rules.crosses(2, 2));
+    let mut rules = rules(&["no"]);
+    rules.tag_files.push(TagFile::parse(OsStr::new("tag")).unwrap());
+    let bounds = Bounds::new(Arc::new(rules.clone()), dir.path(), None);
+    let searched = |name: &str| bounds.is_searched(&dir.path().join(name), Thing::Directory);
+    for name in ["yes", "no", "tagged"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    assert!(searched("yes") && searched("tagged") && !searched("no"));
+    fs::write(dir.path().join("tagged/tag"), "").unwrap();
+    assert!(!searched("tagged"));
+    assert!(bounds.is_searched(&dir.path().join("tagged/tag"), Thing::Other));
 }
 
 #[test]

@@ -41,9 +41,18 @@ pub struct Looked {
 
 /// Looks at a path. What of its attributes cannot be read is told as a problem, and the rest counts.
 pub fn look(path: &Path, report: &Report) -> Result<Looked> {
-    let facts = std::fs::symlink_metadata(path).act(|| format!("look at {}", path.display()))?;
-    let what = what(path, &facts)?;
-    let mut meta = meta(&facts);
+    look_closer(path, &facts(path)?, report)
+}
+
+/// What lstat(2) says.
+pub fn facts(path: &Path) -> Result<Metadata> {
+    std::fs::symlink_metadata(path).act(|| format!("look at {}", path.display()))
+}
+
+/// [`look`] at a path with these facts.
+pub fn look_closer(path: &Path, facts: &Metadata, report: &Report) -> Result<Looked> {
+    let what = what(path, facts)?;
+    let mut meta = meta(facts);
     match xattrs::read(path) {
         Ok(xattrs) => meta.xattrs = xattrs,
         Err(error) => report.problem(format!("{}: {error}", path.display())),

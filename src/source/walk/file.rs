@@ -42,6 +42,14 @@ impl Stamp {
         }
     }
 
+    /// Of the regular file at a path.
+    pub fn at(path: &Path) -> Result<Self> {
+        let facts = std::fs::symlink_metadata(path);
+        facts
+            .act(|| format!("look at {}", path.display()))
+            .map(|facts| Self::of(&facts))
+    }
+
     fn is_of_the_file_of(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }

@@ -16,7 +16,7 @@ mod holes;
 mod xattrs;
 
 pub use databases::{candidate, databases_below};
-pub use entry::{Looked, What, look};
+pub use entry::{Looked, What, facts, look, look_closer};
 pub use file::{FileSource, Stamp};
 
 use std::ffi::OsString;

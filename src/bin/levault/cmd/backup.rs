@@ -6,14 +6,15 @@ use levault::clock::UnixNanos;
 use levault::error::Result;
 use levault::leveldb::Dialect;
 use levault::ops::backup::{
-    Backup, BackupOutcome, Changes, DatabaseOutcome, Difference, Disagreement, Hooks, Pinning, Scope, Stored,
-    TreeCounts, TreeOutcome,
+    Backup, BackupOutcome, Changes, DatabaseOutcome, Difference, Disagreement, Hooks, Pinning, Scope, Sqlite,
+    Stored, TreeCounts, TreeOutcome,
 };
 use levault::snapshot::HeldBy;
 use levault::source::pins::{KeepBy, Keeping};
+use levault::source::rules::LeftOut;
 use serde_json::{Value, json};
 
-use super::{Run, usage};
+use super::{Run, given, usage};
 use crate::advice::Ending;
 use crate::args::BackupArgs;
 use crate::output::{bytes, key_text, put_bytes, time_exact};
@@ -21,9 +22,12 @@ use crate::progress::watch;
 
 /// Saves, then says what was saved.
 pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
-    if args.name.is_some() && args.paths.len() > 1 {
+    if args.name.is_some() && args.paths.len() > 1 && !args.given.is_stream() {
         return Err(usage("--name is for one PATH"));
     }
+    let rules = given::rules(&args.leave_out)?;
+    let listed = given::listed(&args.given, run.report)?;
+    let sqlite = sqlite(args)?;
     let host = run.open_as_host()?;
     let mut backup = Backup::new(args.paths.clone());
     backup.host = args.host.clone();
@@ -40,16 +44,35 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
         after: args.post_hook.clone(),
         time_max: Duration::from_secs(args.hook_timeout),
     };
+    backup.rules = rules;
+    backup.listed = listed;
+    backup.sqlite = sqlite;
     backup.patience = Some(Duration::from_secs(args.patience.capture_timeout));
     let outcome = match host {
-        Some(host) => watch(run.output, run.report, || backup.run_as_host(&host, run.report)),
+        Some(host) => watch(run.output, run.report, || match given::stream(args)? {
+            Some((stream, name)) => backup.from_stream_as_host(&host, stream, name, run.report),
+            None => backup.run_as_host(&host, run.report),
+        }),
         None => {
             let repo = run.open()?;
-            watch(run.output, run.report, || backup.run(&repo, run.report))
+            watch(run.output, run.report, || match given::stream(args)? {
+                Some((stream, name)) => backup.from_stream(&repo, stream, name, run.report),
+                None => backup.run(&repo, run.report),
+            })
         }
     }?;
     tell(run, &outcome)?;
     Ok(ending(run, &outcome))
+}
+
+fn sqlite(args: &BackupArgs) -> Result<Sqlite> {
+    match args.sqlite_backup {
+        false => Ok(Sqlite::Files),
+        true if Sqlite::CAN_COPY => Ok(Sqlite::Exact),
+        true => Err(usage(
+            "this levault was built without SQLite: build it with `cargo install --path . --features sqlite`",
+        )),
+    }
 }
 
 fn pinning(args: &BackupArgs) -> Pinning {
@@ -87,6 +110,7 @@ fn tell(run: &Run, outcome: &BackupOutcome) -> Result<()> {
         run.output
             .say(format!("{}: {}", tree.name, counts_text(&tree.counts)))?;
     }
+    tell_left_out(run, &outcome.left_out)?;
     for problem in run.report.notices().iter().chain(&run.report.problems()) {
         run.output.warn(problem);
     }
@@ -106,6 +130,21 @@ fn tell(run: &Run, outcome: &BackupOutcome) -> Result<()> {
         )),
         (None, None) => run.output.say("dry run: nothing was stored"),
     }
+}
+
+fn tell_left_out(run: &Run, left_out: &LeftOut) -> Result<()> {
+    if left_out.count() == 0 {
+        return Ok(());
+    }
+    run.output.detail(format!(
+        "left out: {} by patterns, {} too large, {} by tag files, {} on other filesystems",
+        left_out.by_pattern, left_out.too_large, left_out.by_tag_file, left_out.other_filesystems,
+    ))?;
+    for (path, why) in &left_out.named {
+        run.output
+            .more(format!("  left out: {}: {why}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
@@ -288,6 +327,12 @@ fn summary(outcome: &BackupOutcome) -> Value {
         "data_added": outcome.bytes_added,
         "data_added_packed": outcome.bytes_added_packed,
         "databases": outcome.databases.iter().map(database_json).collect::<Vec<_>>(),
+        "left_out": {
+            "by_pattern": outcome.left_out.by_pattern,
+            "too_large": outcome.left_out.too_large,
+            "by_tag_file": outcome.left_out.by_tag_file,
+            "other_filesystems": outcome.left_out.other_filesystems,
+        },
         "trees": outcome.trees.iter().map(tree_json).collect::<Vec<_>>(),
     })
 }

@@ -9,6 +9,7 @@ mod dump;
 mod find;
 mod forget;
 mod get;
+mod given;
 mod history;
 pub mod init;
 mod key;

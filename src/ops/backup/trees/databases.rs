@@ -8,13 +8,14 @@ use super::Root;
 use crate::leveldb::name::FileName;
 use crate::report::Report;
 use crate::source::Detected;
+use crate::source::rules::Bounds;
 use crate::source::walk::candidate;
 
 /// A database that is not in the snapshot; that is told already.
 pub struct NotSaved;
 
 /// Captures a database and gives its number among the sources; `None` if it could not, which is told.
-pub type CaptureLate<'c> = &'c mut dyn FnMut(&Path) -> Option<u32>;
+pub type CaptureLate<'c> = &'c mut dyn FnMut(&Path, &Bounds) -> Option<u32>;
 
 /// The databases by the directories they stand in.
 pub struct Databases<'c> {
@@ -40,7 +41,12 @@ impl<'c> Databases<'c> {
     }
 
     /// The number of the database in this directory, if it is one. One that appeared behind the captures is captured now.
-    pub fn number(&mut self, directory: &Path, names: &[OsString]) -> Result<Option<u32>, NotSaved> {
+    pub fn number(
+        &mut self,
+        directory: &Path,
+        names: &[OsString],
+        bounds: &Bounds,
+    ) -> Result<Option<u32>, NotSaved> {
         if let Some(known) = self.by_directory.get(directory) {
             return known.map(Some).ok_or(NotSaved);
         }
@@ -58,11 +64,16 @@ impl<'c> Databases<'c> {
             }
             _ => return Ok(None),
         }
-        let number = (self.capture)(directory);
+        let number = (self.capture)(directory, bounds);
         self.by_directory.insert(directory.to_owned(), number);
         let number = number.ok_or(NotSaved)?;
         let directory = directory.to_owned();
-        self.late.push(Root::Beside { number, directory });
+        let bounds = bounds.clone();
+        self.late.push(Root::Beside {
+            number,
+            directory,
+            bounds,
+        });
         Ok(Some(number))
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crossbeam_channel::Sender;
 use rayon::prelude::*;
+use tempfile::TempPath;
 
 use super::batch::{Batch, Step};
 use super::read::{Failed, Pieces, Reading, Whole};
@@ -28,6 +29,24 @@ pub struct ToRead {
     pub name: Vec<u8>,
     pub stamp: Stamp,
     pub meta: Meta,
+    /// The bytes are read here instead, and the stamp is this file's; what it says of times is not the file's own.
+    pub copy: Option<TempPath>,
+}
+
+impl ToRead {
+    fn read(&mut self, cutter: &Cutter, report: &Report, pieces: &mut dyn Pieces) -> Result<u64, Failed> {
+        let Some(path) = self.copy.take() else {
+            let path = &self.path;
+            let reading = Reading { path, cutter, report };
+            return reading.read(&self.stamp, &mut self.meta, pieces);
+        };
+        let (path, mut of_copy) = (&*path, Meta::default());
+        let bytes = Reading { path, cutter, report }.read(&self.stamp, &mut of_copy, pieces)?;
+        self.meta.holes = of_copy.holes;
+        // The next backup makes a copy of its own.
+        (self.meta.ctime_nanos, self.meta.inode) = (None, None);
+        Ok(bytes)
+    }
 }
 
 enum Waiting {
@@ -113,12 +132,7 @@ impl<'a> Gather<'a> {
     }
 
     fn large(&mut self, mut file: ToRead) -> Result<()> {
-        let reading = Reading {
-            path: &file.path,
-            cutter: self.cutter,
-            report: self.report,
-        };
-        let read = reading.read(&file.stamp, &mut file.meta, &mut Sent(self));
+        let read = file.read(self.cutter, self.report, &mut Sent(self));
         let step = match read {
             Ok(bytes) => {
                 self.read.bytes += bytes;
@@ -151,13 +165,8 @@ fn done(waiting: Waiting, cutter: &Cutter, report: &Report) -> Result<Option<(St
         Waiting::Step(step) => return Ok(Some((step, Vec::new()))),
         Waiting::File(file) => file,
     };
-    let reading = Reading {
-        path: &file.path,
-        cutter,
-        report,
-    };
     let mut whole = Whole::default();
-    match reading.read(&file.stamp, &mut file.meta, &mut whole) {
+    match file.read(cutter, report, &mut whole) {
         Ok(_) => {
             let (name, meta, chunks) = (file.name, file.meta, whole.0.len());
             Ok(Some((Step::File { name, meta, chunks }, whole.0)))

@@ -10,12 +10,15 @@
 //! writer holds. The first error ends both threads. What cannot be read of the source is no such error: it is told, and
 //! the rest is saved.
 
+mod asked;
 mod batch;
 mod databases;
 mod descend;
 mod gather;
 mod plan;
 mod read;
+mod sieve;
+mod sqlite;
 mod store;
 
 use std::path::PathBuf;
@@ -28,10 +31,15 @@ use crate::error::{Error, Kind, Result};
 use crate::id::BlobId;
 use crate::repo::{Repo, Writer};
 use crate::report::Report;
+use crate::source::rules::{Bounds, LeftOut};
 
+pub use asked::Given;
 pub use databases::Databases;
 use descend::Descent;
 pub use plan::{FoundDatabase, Plan, WantedTree, name_below};
+use sieve::Sieve;
+pub use sqlite::Sqlite;
+use sqlite::Sqlites;
 
 /// What is walked.
 #[derive(Clone, Debug)]
@@ -39,7 +47,21 @@ pub enum Root {
     /// A path, itself the one entry of its tree.
     Tree(WantedTree),
     /// What else lies in the directory of a database, by its number among the sources.
-    Beside { number: u32, directory: PathBuf },
+    Beside {
+        number: u32,
+        directory: PathBuf,
+        bounds: Bounds,
+    },
+}
+
+impl Root {
+    /// What of it is wanted.
+    fn bounds(&self) -> &Bounds {
+        match self {
+            Self::Tree(tree) => &tree.bounds,
+            Self::Beside { bounds, .. } => bounds,
+        }
+    }
 }
 
 /// How many things of a kind are as the snapshot before has them.
@@ -102,28 +124,37 @@ pub struct StoredRoot {
     pub counts: TreeCounts,
 }
 
-/// Walks the roots and stores what is there.
+/// Walks the roots and stores what is there; what was left out is added to `left_out`.
 pub fn store(
     repo: &Repo,
     writer: &mut Writer,
     roots: Vec<Root>,
     databases: &mut Databases,
+    how: Sqlite,
+    left_out: &mut LeftOut,
     report: &Report,
 ) -> Result<Vec<StoredRoot>> {
     if roots.is_empty() {
         return Ok(Vec::new());
     }
+    let sieve = Sieve {
+        left_out: std::mem::take(left_out),
+        ..Sieve::default()
+    };
+    let sqlites = Sqlites::new(how, report);
     let secret = repo.domain_keys().chunker_secret().expose();
     let cutter = Cutter::new(secret);
     let (batches, waiting) = bounded(1);
     let (walked, stored) = thread::scope(|scope| {
         let storing = scope.spawn(|| store::drain(repo, writer, waiting, report));
-        let walked = Descent::new(&cutter, batches, databases, report).all(roots);
+        let walked = Descent::new(&cutter, batches, databases, sieve, sqlites, report).all(roots);
         let panicked = |_| Err(Error::new(Kind::Io, "the storing thread panicked"));
         (walked, storing.join().unwrap_or_else(panicked))
     });
     let trees = stored?;
-    let joined = walked?.into_iter().zip(trees);
+    let (walked, all_left_out) = walked?;
+    *left_out = all_left_out;
+    let joined = walked.into_iter().zip(trees);
     Ok(joined
         .map(|((root, counts), tree)| StoredRoot { root, tree, counts })
         .collect())

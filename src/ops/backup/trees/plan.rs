@@ -2,21 +2,22 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use crate::error::{Act, Error, Kind, Result};
+use super::Root;
+use super::asked::{Asked, Given};
+use crate::error::{Error, Kind, Result};
 use crate::limits::SNAPSHOT_SOURCES_MAX;
 use crate::report::Report;
 use crate::source::Detected;
+use crate::source::rules::{Bounds, LeftOut, Thing};
 use crate::source::walk::{candidate, databases_below};
 
 /// What a file system's root is called.
 const NAMELESS: &str = "_";
 
 /// A database to be captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FoundDatabase {
     /// Its directory, from the root on.
     pub path: PathBuf,
@@ -24,15 +25,30 @@ pub struct FoundDatabase {
     pub name: String,
     /// It was asked for by its own path; if it cannot be saved, there is no backup.
     pub is_asked: bool,
+    /// Those of what was asked for that it lies in.
+    pub bounds: Bounds,
+}
+
+impl FoundDatabase {
+    /// What else lies in its directory, to be walked, when it is saved under this number.
+    pub fn beside(&self, number: Option<u32>) -> Option<Root> {
+        Some(Root::Beside {
+            number: number?,
+            directory: self.path.clone(),
+            bounds: self.bounds.clone(),
+        })
+    }
 }
 
 /// A file or directory to be walked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WantedTree {
     /// Where it stands, from the root on.
     pub path: PathBuf,
     /// What it is called in the snapshot.
     pub name: String,
+    /// What of it is wanted.
+    pub bounds: Bounds,
 }
 
 impl WantedTree {
@@ -43,11 +59,13 @@ impl WantedTree {
 }
 
 /// What is backed up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// In the order in which they are captured.
     pub databases: Vec<FoundDatabase>,
     pub trees: Vec<WantedTree>,
+    /// What of the paths themselves is left out.
+    pub left_out: LeftOut,
 }
 
 impl Plan {
@@ -55,40 +73,73 @@ impl Plan {
     ///
     /// # Errors
     /// [`Kind::NotFound`] if all paths are missing; [`Kind::Usage`] for a name that does not tell which is meant.
-    pub fn make(paths: &[PathBuf], name: Option<&str>, report: &Report) -> Result<Self> {
-        let asked = asked(paths, report)?;
+    pub fn make(given: &Given, name: Option<&str>, report: &Report) -> Result<Self> {
+        let asked = Asked::find(given, report)?;
         let names = match name {
-            Some(name) if asked.len() == 1 => vec![name.to_owned()],
+            Some(name) if asked.all.len() == 1 => vec![name.to_owned()],
             Some(_) => return Err(Error::new(Kind::Usage, "one name for several paths")),
-            None => names(&asked)?,
+            None => names(&asked.all)?,
         };
-        let mut plan = Self::default();
+        let mut plan = Self {
+            left_out: asked.left_out,
+            ..Self::default()
+        };
         let mut taken: HashSet<String> = names.iter().cloned().collect();
         let mut seen = HashSet::new();
-        for (path, name) in asked.into_iter().zip(names) {
-            let is_database = is_database(&path);
-            if is_database && seen.insert(path.clone()) {
-                plan.databases.push(FoundDatabase {
-                    path: path.clone(),
-                    name: name.clone(),
-                    is_asked: true,
-                });
-            }
-            for found in databases_below(&path, &|_, _| true, report)? {
-                if found != path && seen.insert(found.clone()) {
-                    let name = unique(below(&name, &path, &found), &mut taken);
-                    plan.databases.push(FoundDatabase {
-                        path: found,
-                        name,
-                        is_asked: false,
-                    });
-                }
-            }
-            if !is_database {
-                plan.trees.push(WantedTree { path, name });
-            }
+        for (bounds, name) in asked.all.into_iter().zip(names) {
+            plan.add(bounds, name, &mut taken, &mut seen, report)?;
         }
         plan.must_fit().map(|()| plan)
+    }
+
+    /// What was asked for, and the databases below it.
+    fn add(
+        &mut self,
+        bounds: Bounds,
+        name: String,
+        taken: &mut HashSet<String>,
+        seen: &mut HashSet<PathBuf>,
+        report: &Report,
+    ) -> Result<()> {
+        let path = bounds.root().to_owned();
+        let thing = |is_directory| {
+            if is_directory {
+                Thing::Directory
+            } else {
+                Thing::Other
+            }
+        };
+        let wanted = |path: &Path, is_directory| bounds.is_searched(path, thing(is_directory));
+        let found = match wanted(&path, true) {
+            true => databases_below(&path, &wanted, report)?,
+            false => Vec::new(),
+        };
+        // A database's directory may be no more than on the way to what is listed.
+        let is_asked = bounds.is_whole() && wanted(&path, true) && is_database(&path);
+        let is_database = is_asked || found.contains(&path);
+        if is_database && seen.insert(path.clone()) {
+            self.databases.push(FoundDatabase {
+                path: path.clone(),
+                name: name.clone(),
+                is_asked,
+                bounds: bounds.clone(),
+            });
+        }
+        for found in found {
+            if found != path && seen.insert(found.clone()) {
+                let name = unique(below(&name, &path, &found), taken);
+                self.databases.push(FoundDatabase {
+                    path: found,
+                    name,
+                    is_asked: false,
+                    bounds: bounds.clone(),
+                });
+            }
+        }
+        if !is_database {
+            self.trees.push(WantedTree { path, name, bounds });
+        }
+        Ok(())
     }
 
     fn must_fit(&self) -> Result<()> {
@@ -118,43 +169,6 @@ pub fn name_below(plan: &Plan, found: &Path, taken: &mut HashSet<String>) -> Str
     unique(name, taken)
 }
 
-/// The paths that are there, each once.
-fn asked(paths: &[PathBuf], report: &Report) -> Result<Vec<PathBuf>> {
-    let (mut there, mut missing) = (Vec::new(), Vec::new());
-    for path in paths {
-        match whole(path).act(|| format!("find {}", path.display())) {
-            Ok(whole) if there.contains(&whole) => {}
-            Ok(whole) => there.push(whole),
-            Err(error) => missing.push(error),
-        }
-    }
-    let last = match there.is_empty() {
-        true => missing.pop(),
-        false => None,
-    };
-    match last {
-        Some(error) => Err(error),
-        None => {
-            missing.iter().for_each(|error| report.problem(error.to_string()));
-            Ok(there)
-        }
-    }
-}
-
-/// The path from the root on, of something that is there. A link at its end stays one, unless a slash stands behind it.
-fn whole(path: &Path) -> io::Result<PathBuf> {
-    let absolute = std::path::absolute(path)?;
-    let followed = path.as_os_str().as_bytes().ends_with(b"/");
-    let facts = std::fs::symlink_metadata(&absolute)?;
-    let winds = absolute.components().any(|part| part == Component::ParentDir);
-    match (absolute.parent(), absolute.file_name()) {
-        _ if followed && facts.is_symlink() => absolute.canonicalize(),
-        (Some(parent), Some(name)) if winds => Ok(parent.canonicalize()?.join(name)),
-        _ if winds => absolute.canonicalize(),
-        _ => Ok(absolute.components().collect()),
-    }
-}
-
 fn is_database(path: &Path) -> bool {
     let found = path.is_dir().then(|| candidate(path));
     // RocksDB is refused by the capture, aloud.
@@ -162,13 +176,14 @@ fn is_database(path: &Path) -> bool {
 }
 
 /// The last part of each path; all of it where two end alike.
-fn names(paths: &[PathBuf]) -> Result<Vec<String>> {
-    let short = |path: &PathBuf| text(path.file_name().unwrap_or(path.as_os_str()));
-    let shorts: Vec<_> = paths.iter().map(short).collect();
+fn names(asked: &[Bounds]) -> Result<Vec<String>> {
+    let paths = || asked.iter().map(Bounds::root);
+    let short = |path: &Path| text(path.file_name().unwrap_or(path.as_os_str()));
+    let shorts: Vec<_> = paths().map(short).collect();
     let is_alone = |name: &String| shorts.iter().filter(|other| *other == name).count() == 1;
-    let long = |path: &PathBuf| text(path.as_os_str()).trim_start_matches('/').to_owned();
+    let long = |path: &Path| text(path.as_os_str()).trim_start_matches('/').to_owned();
     let mut seen = HashSet::new();
-    let named = paths.iter().zip(&shorts);
+    let named = paths().zip(&shorts);
     named
         .map(|(path, short)| {
             if is_alone(short) {

@@ -1,0 +1,109 @@
+//! PATHs and lists → what is walked, and within which bounds.
+
+use std::ffi::OsStr;
+use std::fs::symlink_metadata;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Act, Error, Kind, Result};
+use crate::report::Report;
+use crate::source::Rules;
+use crate::source::listed::{Position, find};
+use crate::source::rules::{Bounds, Judged, LeftOut, Thing};
+
+/// What a person gave.
+pub struct Given<'a> {
+    /// PATHs.
+    pub paths: &'a [PathBuf],
+    /// What lists name.
+    pub listed: &'a [PathBuf],
+    /// What is left out of all of it.
+    pub rules: &'a Rules,
+}
+
+/// What is there of it.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// By where each begins: the paths, each once, and behind them the tree of what is listed.
+    pub all: Vec<Bounds>,
+    /// What of the paths themselves is left out; that is told.
+    pub left_out: LeftOut,
+}
+
+impl Asked {
+    /// Looks what is there. What is missing is a problem, but if nothing is there an error.
+    pub fn find(given: &Given, report: &Report) -> Result<Self> {
+        let rules = Arc::new(given.rules.clone());
+        let paths = there(given, report)?;
+        let mut listed = find(given.listed, report)?;
+        listed.remove_inside(&paths);
+        let bounds = |path: &PathBuf| Bounds::new(rules.clone(), path, None);
+        let mut roots: Vec<_> = paths.iter().map(bounds).collect();
+        if let Some(root) = listed.root() {
+            let is_whole = listed.position(&root) == Position::Inside;
+            let listed = (!is_whole).then(|| Arc::new(listed));
+            roots.push(Bounds::new(rules, &root, listed));
+        }
+        Self::judge(roots, report)
+    }
+
+    fn judge(roots: Vec<Bounds>, report: &Report) -> Result<Self> {
+        let mut asked = Self::default();
+        for bounds in roots {
+            let path = bounds.root();
+            let what = symlink_metadata(path).map_or(Thing::Other, |facts| Thing::from(&facts));
+            if let Judged::LeftOut(why) = bounds.judge(path, what) {
+                report.notice(format!("{}: left out: {why}", path.display()));
+                asked.left_out.add(path, why);
+                continue;
+            }
+            asked.all.push(bounds);
+        }
+        if asked.all.is_empty() {
+            let why = match asked.left_out.count() {
+                0 => "nothing to save: no path is given, and no list names one",
+                _ => "nothing to save: all that is asked for is left out",
+            };
+            return Err(Error::new(Kind::Usage, why));
+        }
+        Ok(asked)
+    }
+}
+
+/// The PATHs that are there, each once.
+fn there(given: &Given, report: &Report) -> Result<Vec<PathBuf>> {
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    for path in given.paths {
+        match whole(path).act(|| format!("find {}", path.display())) {
+            Ok(whole) if there.contains(&whole) => {}
+            Ok(whole) => there.push(whole),
+            Err(error) => missing.push(error),
+        }
+    }
+    let has_others = !there.is_empty() || !given.listed.is_empty();
+    match (has_others, missing.pop()) {
+        (false, Some(last)) => Err(last),
+        (_, last) => {
+            let missing = missing.into_iter().chain(last);
+            missing.for_each(|error| report.problem(error.to_string()));
+            Ok(there)
+        }
+    }
+}
+
+/// The path from the root on, of something that is there. A link at its end stays one, unless a slash stands behind it.
+fn whole(path: &Path) -> io::Result<PathBuf> {
+    // Without that slash, which would hide the link.
+    let absolute: PathBuf = std::path::absolute(path)?.components().collect();
+    let followed = path.as_os_str().as_bytes().ends_with(b"/");
+    let facts = symlink_metadata(&absolute)?;
+    let winds = absolute.components().any(|part| part == Component::ParentDir);
+    match (absolute.parent(), absolute.file_name().map(OsStr::to_owned)) {
+        _ if followed && facts.is_symlink() => absolute.canonicalize(),
+        (Some(parent), Some(name)) if winds => Ok(parent.canonicalize()?.join(name)),
+        _ if winds => absolute.canonicalize(),
+        _ => Ok(absolute),
+    }
+}

@@ -1,0 +1,178 @@
+//! SQLite's databases on the way of a walk.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempPath;
+
+use crate::error::Result;
+use crate::report::Report;
+use crate::source::sqlite::{Watched, has_beside, names_beside};
+
+/// How a database that is in use is saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sqlite {
+    /// As the files it has, and a notice if they were written meanwhile.
+    #[default]
+    Files,
+    /// As an exact copy that SQLite makes.
+    Exact,
+}
+
+impl Sqlite {
+    /// Whether this program can make exact copies.
+    pub const CAN_COPY: bool = cfg!(feature = "sqlite");
+}
+
+/// The databases of one root.
+pub struct Sqlites<'a> {
+    how: Sqlite,
+    report: &'a Report,
+    watched: Vec<Watched>,
+    /// Files that nobody needs beside an exact copy, and that are yet to come.
+    not_needed: HashSet<PathBuf>,
+}
+
+impl<'a> Sqlites<'a> {
+    pub fn new(how: Sqlite, report: &'a Report) -> Self {
+        Self {
+            how,
+            report,
+            watched: Vec::new(),
+            not_needed: HashSet::new(),
+        }
+    }
+
+    /// Whether an exact copy stands for this file.
+    pub fn is_not_needed(&mut self, path: &Path) -> bool {
+        !self.not_needed.is_empty() && self.not_needed.remove(path)
+    }
+
+    /// A regular file is about to be read, and these names are taken behind it; its exact copy, if there is one.
+    pub fn meet(&mut self, path: &Path, name: &OsStr, behind: &[OsString]) -> Option<TempPath> {
+        if !has_beside(name, behind) {
+            return None;
+        }
+        let watched = Watched::begin(path)?;
+        match self.how {
+            Sqlite::Files => self.watched.push(watched),
+            Sqlite::Exact => match exact(path, self.report) {
+                Ok(copy) => {
+                    let beside = names_beside(name).map(|name| path.with_file_name(name));
+                    self.not_needed.extend(beside);
+                    return Some(copy);
+                }
+                Err(error) => {
+                    let path = path.display();
+                    self.report
+                        .notice(format!("{path}: no exact copy, saved as its files: {error}"));
+                    self.watched.push(watched);
+                }
+            },
+        }
+        None
+    }
+
+    /// A file that is a root by itself: what lies beside it is not saved with it.
+    pub fn meet_alone(&mut self, path: &Path, name: &OsStr) -> Option<TempPath> {
+        let all = names_beside(name);
+        let copy = match self.how {
+            Sqlite::Files => None,
+            Sqlite::Exact => self.meet(path, name, &sorted(all)),
+        };
+        self.watched.clear();
+        if copy.is_none() && Watched::begin(path).is_some() {
+            let path = path.display();
+            self.report.notice(format!(
+                "{path}: what SQLite has beside it is not saved with it, and the newest changes may be there; name its \
+                 directory instead, or use --sqlite-backup"
+            ));
+        }
+        self.not_needed.clear();
+        copy
+    }
+
+    /// All of the root is read.
+    pub fn tell_moved(&mut self) {
+        self.not_needed.clear();
+        for watched in self.watched.drain(..).filter(Watched::has_moved) {
+            let path = watched.path().display();
+            self.report.notice(format!(
+                "{path}: SQLite wrote to it while its files were saved; they may not fit together. --sqlite-backup makes \
+                 an exact copy"
+            ));
+        }
+    }
+}
+
+fn sorted(mut names: [OsString; 3]) -> [OsString; 3] {
+    names.sort();
+    names
+}
+
+#[cfg(feature = "sqlite")]
+fn exact(path: &Path, report: &Report) -> Result<TempPath> {
+    crate::source::sqlite::exact_copy(path, report)
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn exact(_: &Path, _: &Report) -> Result<TempPath> {
+    use crate::error::{Error, Kind};
+    Err(Error::new(Kind::Usage, "this levault was built without SQLite"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const HEADER: &[u8] = b"SQLite format 3\0 and pages";
+
+    fn meets(how: Sqlite, beside: &str, meanwhile: &[u8]) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, wal) = (dir.path().join("db"), dir.path().join("db-wal"));
+        fs::write(&db, HEADER).unwrap();
+        fs::write(&wal, "frames").unwrap();
+        let report = Report::default();
+        let mut sqlites = Sqlites::new(how, &report);
+        let behind = [OsString::from(beside)];
+        assert!(sqlites.meet(&db, OsStr::new("db"), &behind).is_none());
+        assert!(!sqlites.is_not_needed(&wal));
+        fs::write(&wal, meanwhile).unwrap();
+        sqlites.tell_moved();
+        fs::write(&wal, "later").unwrap();
+        sqlites.tell_moved();
+        report.notices()
+    }
+
+    #[test]
+    fn a_database_that_is_written_meanwhile_is_told_once() {
+        let told = meets(Sqlite::Files, "db-wal", b"more frames");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("/db: SQLite wrote to it"));
+        assert_eq!(meets(Sqlite::Files, "other", b"more frames"), [""; 0]);
+    }
+
+    #[test]
+    fn where_no_exact_copy_can_be_made_the_files_are_saved_and_watched() {
+        let told = meets(Sqlite::Exact, "db-wal", b"more frames");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("no exact copy") && told[1].contains("SQLite wrote to it"));
+    }
+
+    #[test]
+    fn a_database_without_its_log_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = dir.path().join("db");
+        fs::write(&db, HEADER).unwrap();
+        let report = Report::default();
+        let mut sqlites = Sqlites::new(Sqlite::Files, &report);
+        assert!(sqlites.meet_alone(&db, OsStr::new("db")).is_none());
+        assert_eq!(report.notices(), [""; 0]);
+        fs::write(dir.path().join("db-journal"), "pages").unwrap();
+        assert!(sqlites.meet_alone(&db, OsStr::new("db")).is_none());
+        assert!(report.notices()[0].contains("is not saved with it"));
+    }
+}

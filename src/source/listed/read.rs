@@ -1,0 +1,76 @@
+//! A list's bytes → paths.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::glob::expand;
+use crate::error::{Act, Error, Kind, Result};
+use crate::report::Report;
+
+/// How a list is written; restic's three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A pattern a line, as a shell would expand it. Space around it does not count, nor do empty lines and those that
+    /// begin with `#`.
+    Patterns,
+    /// A path a line, as it is; empty lines do not count.
+    Lines,
+    /// Paths of any bytes, each with a zero byte behind it.
+    Raw,
+}
+
+/// The paths of a list, in its order. A pattern that matches nothing is a problem.
+///
+/// # Errors
+/// [`Kind::Usage`] for a list that is not of this form.
+pub fn read(bytes: &[u8], form: Form, report: &Report) -> Result<Vec<PathBuf>> {
+    match form {
+        Form::Patterns => patterns(bytes, report),
+        Form::Lines => {
+            let lines = bytes.split(|byte| *byte == b'\n');
+            let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+            Ok(lines.filter(|line| !line.is_empty()).map(path).collect())
+        }
+        Form::Raw => raw(bytes),
+    }
+}
+
+fn patterns(bytes: &[u8], report: &Report) -> Result<Vec<PathBuf>> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let mut paths = Vec::new();
+    for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let act = || format!("line {}", at + 1);
+        let not_text = |_| Error::new(Kind::Usage, "not UTF-8");
+        let line = std::str::from_utf8(line).map_err(not_text).act(act)?.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let expanded = expand(line).act(act)?;
+        if expanded.is_empty() {
+            report.problem(format!("nothing is called {line}"));
+        }
+        paths.extend(expanded);
+    }
+    Ok(paths)
+}
+
+/// The last name must have its end too: a list that was cut short must not pass for a whole one.
+fn raw(bytes: &[u8]) -> Result<Vec<PathBuf>> {
+    let wrong = |what| Err(Error::new(Kind::Usage, what));
+    let Some(names) = bytes.strip_suffix(&[0]) else {
+        return match bytes {
+            [] => Ok(Vec::new()),
+            _ => wrong("it ends inside a name: there is no zero byte behind the last"),
+        };
+    };
+    let names: Vec<_> = names.split(|byte| *byte == 0).collect();
+    match names.iter().any(|name| name.is_empty()) {
+        true => wrong("it has a name of no bytes"),
+        false => Ok(names.into_iter().map(path).collect()),
+    }
+}
+
+fn path(bytes: &[u8]) -> PathBuf {
+    OsStr::from_bytes(bytes).into()
+}

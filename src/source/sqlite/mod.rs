@@ -1,0 +1,115 @@
+//! SQLite's databases among the files: what a copy of them is worth.
+//!
+//! A SQLite database is a file, and while it is written also `-wal` or `-journal` beside it. Copied while nobody writes,
+//! all of them together are a state that SQLite recovers. Copied one after the other under a writer, they may not fit
+//! together, and nothing in them says so. So a walk looks at them before and behind the copy ([`Watched`]), or has SQLite
+//! make an exact one ([`exact_copy`], with the feature `sqlite`).
+
+#[cfg(feature = "sqlite")]
+mod exact;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{OpenOptions, symlink_metadata};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+#[cfg(feature = "sqlite")]
+pub use exact::exact_copy;
+
+/// How every such file begins.
+const HEADER: &[u8; 16] = b"SQLite format 3\0";
+
+/// Behind the database's own name: what is not yet in it, or no longer.
+const BESIDE: [&str; 2] = ["-wal", "-journal"];
+
+/// Behind the database's own name: how processes share the first.
+const SHARED: &str = "-shm";
+
+/// Whether a regular file is a database of SQLite. One that cannot be read is none.
+pub fn is_database(path: &Path) -> bool {
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
+    let mut header = [0; HEADER.len()];
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let read = opened.and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header == *HEADER
+}
+
+/// Whether what a database has beside it is among these names, which are sorted.
+pub fn has_beside(name: &OsStr, names: &[OsString]) -> bool {
+    BESIDE.iter().any(|end| {
+        let beside = joined(name, end);
+        names.binary_search(&beside).is_ok()
+    })
+}
+
+/// The names of what belongs to a database and is not needed beside an exact copy.
+pub fn names_beside(name: &OsStr) -> [OsString; 3] {
+    [BESIDE[0], BESIDE[1], SHARED].map(|end| joined(name, end))
+}
+
+/// A database whose files are about to be copied, one after the other.
+#[derive(Debug)]
+pub struct Watched {
+    path: PathBuf,
+    before: Seen,
+}
+
+/// The database, and what it has beside it.
+type Seen = [Option<Stamp>; 3];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Watched {
+    /// Looks at a file before it is read; `None` for one that is no database, or has nothing beside it.
+    pub fn begin(path: &Path) -> Option<Self> {
+        let watched = Self {
+            path: path.to_owned(),
+            before: seen(path),
+        };
+        (watched.is_open(&watched.before) && is_database(path)).then_some(watched)
+    }
+
+    /// The database.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// When all of its files are read: whether somebody wrote to them meanwhile.
+    pub fn has_moved(&self) -> bool {
+        seen(&self.path) != self.before
+    }
+
+    fn is_open(&self, seen: &Seen) -> bool {
+        seen.iter().skip(1).flatten().any(|stamp| stamp.len > 0)
+    }
+}
+
+fn seen(path: &Path) -> Seen {
+    let stamp = |path: PathBuf| {
+        let facts = symlink_metadata(path).ok()?;
+        Some(Stamp {
+            inode: facts.ino(),
+            len: facts.len(),
+            modified: (facts.mtime(), facts.mtime_nsec()),
+            changed: (facts.ctime(), facts.ctime_nsec()),
+        })
+    };
+    ["", BESIDE[0], BESIDE[1]].map(|end| stamp(joined(path.as_os_str(), end).into()))
+}
+
+fn joined(name: &OsStr, end: &str) -> OsString {
+    let mut joined = name.to_owned();
+    joined.push(end);
+    joined
+}

@@ -1,0 +1,134 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_database_is_watched_while_something_lies_beside_it() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("db");
+    write(&path, b"SQLite format 3\0 and pages");
+    assert!(Watched::begin(&path).is_none());
+    for end in BESIDE {
+        let beside = dir.path().join(format!("db{end}"));
+        write(&beside, b"");
+        assert!(Watched::begin(&path).is_none(), "{end} of no bytes");
+        write(&beside, b"frames");
+        let watched = Watched::begin(&path).unwrap();
+        assert_eq!(watched.path(), path);
+        assert!(!watched.has_moved());
+        write(&beside, b"more frames");
+        assert!(watched.has_moved(), "{end} was written");
+        let watched = Watched::begin(&path).unwrap();
+        write(&path, b"SQLite format 3\0 and other pages");
+        assert!(watched.has_moved(), "the database was written");
+        let watched = Watched::begin(&path).unwrap();
+        fs::remove_file(&beside).unwrap();
+        assert!(watched.has_moved(), "{end} went");
+    }
+}
+
+#[test]
+fn what_does_not_begin_like_a_database_is_none() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("db");
+    write(&dir.path().join("db-wal"), b"frames");
+    for bytes in [&b"SQLite format 3"[..], b"SQLite format 2\0..", b""] {
+        write(&path, bytes);
+        assert!(!is_database(&path) && Watched::begin(&path).is_none());
+    }
+    write(&dir.path().join("other"), HEADER);
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("other", &path).unwrap();
+    assert!(!is_database(&path), "no link is followed");
+    assert!(is_database(&dir.path().join("other")));
+}
+
+#[test]
+fn what_lies_beside_is_told_from_names() {
+    let names = |names: &[&str]| names.iter().map(OsString::from).collect::<Vec<_>>();
+    let has = |all: &[&str]| has_beside(OsStr::new("db"), &names(all));
+    assert!(has(&["a", "db-wal", "x"]) && has(&["db-journal"]));
+    assert!(!has(&["db", "db-shm", "xdb-wal"]) && !has(&[]));
+    assert_eq!(
+        names_beside(OsStr::new("db")).to_vec(),
+        names(&["db-wal", "db-journal", "db-shm"])
+    );
+}
+
+#[cfg(feature = "sqlite")]
+mod exact {
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::report::Report;
+
+    fn sum(path: &Path) -> (i64, i64) {
+        let connection = Connection::open(path).unwrap();
+        let check: String = connection
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(check, "ok");
+        let both = "SELECT count(*), total(n) FROM t";
+        connection
+            .query_row(both, [], |row| Ok((row.get(0)?, row.get::<_, f64>(1)? as i64)))
+            .unwrap()
+    }
+
+    fn filled(path: &Path, mode: &str) -> Connection {
+        let connection = Connection::open(path).unwrap();
+        let set: String = connection
+            .query_row(&format!("PRAGMA journal_mode = {mode}"), [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(set, mode);
+        let rows = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20000)
+                    INSERT INTO t SELECT n, hex(randomblob(100)) FROM c";
+        connection
+            .execute_batch(&format!("CREATE TABLE t (n, x); {rows}"))
+            .unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_copy_has_what_is_only_in_the_log_and_is_a_file_by_itself() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("db");
+        let owner = filled(&path, "wal");
+        assert!(Watched::begin(&path).is_some());
+        let copy = exact_copy(&path, &Report::default()).unwrap();
+        assert_eq!(sum(&copy), (20000, 200010000));
+        owner.execute_batch("DELETE FROM t WHERE n > 10").unwrap();
+        let again = exact_copy(&path, &Report::default()).unwrap();
+        assert_eq!(sum(&again), (10, 55));
+    }
+
+    #[test]
+    fn what_a_writer_has_not_committed_is_not_in_the_copy() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("db");
+        let owner = filled(&path, "delete");
+        owner.execute_batch("BEGIN IMMEDIATE; DELETE FROM t").unwrap();
+        let copy = exact_copy(&path, &Report::default()).unwrap();
+        assert_eq!(sum(&copy).0, 20000);
+    }
+
+    #[test]
+    fn what_cannot_be_copied_is_an_error_and_leaves_nothing() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("db");
+        write(&path, b"SQLite format 3\0 and nonsense");
+        assert!(exact_copy(&path, &Report::default()).is_err());
+        drop(filled(&dir.path().join("good"), "delete"));
+        std::os::unix::fs::symlink("good", dir.path().join("link")).unwrap();
+        assert!(exact_copy(&dir.path().join("link"), &Report::default()).is_err());
+        let stopped = Report::default();
+        stopped.stop();
+        let error = exact_copy(&dir.path().join("good"), &stopped).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Interrupted);
+    }
+}
