@@ -9,5 +9,6 @@ mod common;
 mod support;
 
 mod dump;
+mod find;
 mod ls;
 mod scene;

@@ -116,13 +116,13 @@ pub enum Verb {
     Ls(LsArgs),
     /// Print the value of one key as it was
     Get(GetArgs),
-    /// Print the records of a database as it was, or write them to a new database
+    /// Print a file, a directory as an archive, or the records of a database as they were
     Dump(DumpArgs),
     /// List the records that differ between two snapshots
     Diff(DiffArgs),
     /// List what became of one key, snapshot by snapshot
     History(HistoryArgs),
-    /// List the snapshots that have some keys
+    /// List the snapshots that have files of some name, or some keys
     Find(FindArgs),
     /// Bring a snapshot's databases back
     #[command(alias = "extract")]

@@ -168,9 +168,15 @@ pub struct HistoryArgs {
 
 #[derive(Args)]
 pub struct FindArgs {
-    /// Keys, as text
-    #[arg(value_name = "KEY", conflicts_with = "SelectionArgs", required_unless_present_any = ["key_hex", "prefix", "prefix_hex", "range", "range_hex"])]
-    pub keys: Vec<String>,
+    /// Files whose names match, as in .gitignore (*.sqlite, /home/*/tmp), and records with these keys
+    #[arg(value_name = "PATTERN", conflicts_with = "SelectionArgs", required_unless_present_any = ["key_hex", "prefix", "prefix_hex", "range", "range_hex"])]
+    pub words: Vec<String>,
+    /// Files of any case
+    #[arg(short, long)]
+    pub ignore_case: bool,
+    /// Mode, owner, group, size and time of files as well
+    #[arg(short, long)]
+    pub long: bool,
     /// A key in hexadecimal; may be given several times
     #[arg(long, value_name = "HEX", conflicts_with = "SelectionArgs")]
     pub key_hex: Vec<String>,

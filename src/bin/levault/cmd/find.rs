@@ -1,57 +1,175 @@
-//! `find`: the snapshots that have some keys.
+//! `find`: the snapshots that have some files or keys.
 
+use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 
 use levault::error::{Act, Result};
 use levault::id::ObjectId;
-use levault::ops::diff::State;
-use levault::ops::find::{self, Match, Sought};
+use levault::ops::find::{self, FileMatch, Match, Sought};
+use levault::ops::tree;
+use levault::pattern::{Case, Pattern, Patterns};
 use levault::repo::{Repo, StoredSnapshot};
+use levault::snapshot::{EntryKind, Source};
 use serde_json::{Map, Value, json};
 
+use super::node::Shown;
 use super::{Run, select};
 use crate::advice::Ending;
 use crate::args::FindArgs;
 use crate::output::{key_text, put_bytes, time, time_exact};
 
-/// Lists every match, snapshot by snapshot, oldest first.
+/// Lists every match, snapshot by snapshot, oldest first: records, then files.
 pub fn run(run: &Run, args: &FindArgs) -> Result<Ending> {
     let sought = sought(args)?;
-    let scope = select::scope(&args.scope);
     let repo = run.open()?;
     let snapshots = snapshots(run, &repo, args)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let (mut matches, mut seen) = (0_u64, Vec::new());
-    find::find(&repo, &snapshots, &scope, &sought, run.report, &mut |found| {
-        let place = (found.state.snapshot.id, found.state.database.name.clone());
-        let is_first = seen.last() != Some(&place);
-        if is_first {
-            seen.push(place);
-        }
-        matches += 1;
-        tell(run, &mut out, found, is_first)
-    })?;
-    out.flush().act(|| "write to standard output")?;
-    drop(out);
-    run.tell_notices();
-    let mut ids: Vec<ObjectId> = seen.into_iter().map(|(id, _)| id).collect();
-    ids.dedup();
-    run.output
-        .emit(&json!({"message_type": "summary", "hits": matches, "snapshots": ids.len()}))?;
-    run.output
-        .say(format!("{matches} records in {} snapshots", ids.len()))?;
+    let patterns = patterns(args, &snapshots)?;
+    let mut out = Matches::new(run, args);
+    find::find(
+        &repo,
+        &snapshots,
+        &select::scope(&args.scope),
+        &sought,
+        run.report,
+        &mut |found| out.record(found),
+    )?;
+    if let Some(patterns) = patterns {
+        let of_host = of_host(&snapshots, args);
+        find::files(&repo, &of_host, &patterns, run.report, &mut |found| {
+            out.file(found)
+        })?;
+    }
+    out.finish()?;
     Ok(run.tell_problems())
 }
 
+/// What has been found so far.
+struct Matches<'a> {
+    run: &'a Run<'a>,
+    long: bool,
+    out: BufWriter<std::io::StdoutLock<'static>>,
+    records: u64,
+    files: u64,
+    snapshots: BTreeSet<ObjectId>,
+    /// The last heading: a snapshot, and the database in it.
+    last: Option<(ObjectId, Option<String>)>,
+}
+
+impl<'a> Matches<'a> {
+    fn new(run: &'a Run, args: &FindArgs) -> Self {
+        Self {
+            run,
+            long: args.long,
+            out: BufWriter::new(std::io::stdout().lock()),
+            records: 0,
+            files: 0,
+            snapshots: BTreeSet::new(),
+            last: None,
+        }
+    }
+
+    fn record(&mut self, found: &Match) -> Result<()> {
+        self.records += 1;
+        let state = found.state;
+        let line = match self.run.output.json {
+            true => to_json(found).to_string(),
+            false => format!("{:>10}  {}", found.value_bytes, key_text(found.key)),
+        };
+        self.tell(state.snapshot, Some(&state.database.name), &line)
+    }
+
+    fn file(&mut self, found: &FileMatch) -> Result<()> {
+        self.files += 1;
+        let database = match found.node.entry.kind {
+            EntryKind::Database(number) => Some(tree::database(&found.snapshot.snapshot, number)?),
+            _ => None,
+        };
+        let (path, node) = (found.path, found.node);
+        let shown = Shown { path, node, database };
+        let line = match (self.run.output.json, self.long) {
+            (true, _) => file_json(found.snapshot, &shown).to_string(),
+            (_, true) => shown.long(false),
+            _ => shown.path_text(),
+        };
+        self.tell(found.snapshot, None, &line)
+    }
+
+    fn tell(&mut self, snapshot: &StoredSnapshot, database: Option<&str>, line: &str) -> Result<()> {
+        self.snapshots.insert(snapshot.id);
+        let heading = (snapshot.id, database.map(str::to_owned));
+        let is_first = self.last.as_ref() != Some(&heading);
+        self.last = Some(heading);
+        let output = &self.run.output;
+        if output.quiet && !output.json {
+            return Ok(());
+        }
+        if is_first && !output.json {
+            let heading = heading_text(snapshot, database);
+            writeln!(self.out, "{heading}").act(|| "write to standard output")?;
+        }
+        writeln!(self.out, "{line}").act(|| "write to standard output")
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.out.flush().act(|| "write to standard output")?;
+        let Self {
+            run,
+            records,
+            files,
+            snapshots,
+            out,
+            ..
+        } = self;
+        drop(out);
+        run.tell_notices();
+        run.output.emit(
+            &json!({"message_type": "summary", "hits": records + files, "records": records,
+            "files": files, "snapshots": snapshots.len()}),
+        )?;
+        let files = match files {
+            0 => String::new(),
+            files => format!(" and {files} files"),
+        };
+        run.output.say(format!(
+            "{records} records{files} in {} snapshots",
+            snapshots.len()
+        ))
+    }
+}
+
 fn sought(args: &FindArgs) -> Result<Sought> {
-    if args.keys.is_empty() && args.key_hex.is_empty() {
+    if args.words.is_empty() && args.key_hex.is_empty() {
         return select::selection(&args.selection).map(Sought::Selection);
     }
-    let mut keys: Vec<_> = args.keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+    let mut keys: Vec<_> = args.words.iter().map(|key| key.as_bytes().to_vec()).collect();
     for key in &args.key_hex {
         keys.push(select::hex(key)?);
     }
     Ok(Sought::Keys(keys))
+}
+
+/// What files are sought by; `None` if none are, or no snapshot has any. (A key need not be a pattern.)
+fn patterns(args: &FindArgs, snapshots: &[StoredSnapshot]) -> Result<Option<Patterns>> {
+    let mut sources = snapshots.iter().flat_map(|stored| &stored.snapshot.sources);
+    let has_files = sources.any(|source| match source {
+        Source::Tree(_) => true,
+        Source::Database(database) => database.beside.is_some(),
+    });
+    if args.words.is_empty() || args.scope.db.is_some() || !has_files {
+        return Ok(None);
+    }
+    let case = match args.ignore_case {
+        true => Case::Ignored,
+        false => Case::Matters,
+    };
+    let words = args.words.iter().map(|word| Pattern::word(word, case));
+    Patterns::new(&words.collect::<Vec<_>>()).map(Some)
+}
+
+fn of_host(snapshots: &[StoredSnapshot], args: &FindArgs) -> Vec<StoredSnapshot> {
+    let host = args.scope.host.as_ref();
+    let is_meant = |stored: &&StoredSnapshot| host.is_none_or(|host| stored.snapshot.host == *host);
+    snapshots.iter().filter(is_meant).cloned().collect()
 }
 
 fn snapshots(run: &Run, repo: &Repo, args: &FindArgs) -> Result<Vec<StoredSnapshot>> {
@@ -71,39 +189,34 @@ fn snapshots(run: &Run, repo: &Repo, args: &FindArgs) -> Result<Vec<StoredSnapsh
     Ok(found)
 }
 
-fn tell(run: &Run, out: &mut impl Write, found: &Match, is_first: bool) -> Result<()> {
-    let line = match (run.output.quiet, run.output.json) {
-        (_, true) => to_json(found).to_string(),
-        (true, _) => return Ok(()),
-        _ if is_first => format!("{}\n{}", heading(found.state), match_text(found)),
-        _ => match_text(found),
-    };
-    writeln!(out, "{line}").act(|| "write to standard output")
+fn heading_text(stored: &StoredSnapshot, database: Option<&str>) -> String {
+    let snapshot = &stored.snapshot;
+    let (id, time) = (stored.id.short(), time(snapshot.time));
+    let database = database.map_or(String::new(), |name| format!(": {name}"));
+    format!("snapshot {id} of {time} on {}{database}", snapshot.host)
 }
 
-fn heading(state: State) -> String {
-    let snapshot = &state.snapshot.snapshot;
-    format!(
-        "snapshot {} of {} on {}: {}",
-        state.snapshot.id.short(),
-        time(snapshot.time),
-        snapshot.host,
-        state.database.name
-    )
+fn file_json(stored: &StoredSnapshot, shown: &Shown) -> Value {
+    let mut object = of_snapshot(stored);
+    if let Value::Object(node) = shown.json() {
+        let node = node.into_iter().filter(|(name, _)| name != "message_type");
+        object.extend(node);
+    }
+    object.into()
 }
 
-fn match_text(found: &Match) -> String {
-    format!("{:>10}  {}", found.value_bytes, key_text(found.key))
+fn of_snapshot(stored: &StoredSnapshot) -> Map<String, Value> {
+    let mut object = Map::new();
+    object.insert("message_type".into(), "match".into());
+    object.insert("snapshot".into(), stored.id.to_hex().into());
+    object.insert("time".into(), time_exact(stored.snapshot.time).into());
+    object.insert("hostname".into(), stored.snapshot.host.clone().into());
+    object.insert("domain".into(), stored.snapshot.domain.0.into());
+    object
 }
 
 fn to_json(found: &Match) -> Value {
-    let snapshot = found.state.snapshot;
-    let mut object = Map::new();
-    object.insert("message_type".into(), "match".into());
-    object.insert("snapshot".into(), snapshot.id.to_hex().into());
-    object.insert("time".into(), time_exact(snapshot.snapshot.time).into());
-    object.insert("hostname".into(), snapshot.snapshot.host.clone().into());
-    object.insert("domain".into(), snapshot.snapshot.domain.0.into());
+    let mut object = of_snapshot(found.state.snapshot);
     object.insert("db".into(), found.state.database.name.clone().into());
     put_bytes(&mut object, "key", found.key);
     object.insert("size".into(), found.value_bytes.into());

@@ -1,4 +1,8 @@
-//! `find`: in which snapshots keys are.
+//! `find`: in which snapshots keys and files are.
+
+mod files;
+
+pub use files::{FileMatch, files};
 
 use std::collections::BTreeMap;
 
@@ -8,12 +12,12 @@ use crate::repo::{Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::run::{BlobSource, StackCursor, Tombstones, Walker};
 
-use super::diff::State;
-use super::read;
-use super::recent::Recent;
-use super::selection::Selection;
-use super::series::Scope;
-use super::views::{Views, of_domain};
+use crate::ops::diff::State;
+use crate::ops::read;
+use crate::ops::recent::Recent;
+use crate::ops::selection::Selection;
+use crate::ops::series::Scope;
+use crate::ops::views::{Views, of_domain};
 
 /// What is sought.
 #[derive(Clone, Debug)]
