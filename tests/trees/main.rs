@@ -8,6 +8,7 @@ mod common;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod diff;
 mod dump;
 mod find;
 mod ls;

@@ -153,6 +153,22 @@ impl Scene {
         }
     }
 
+    /// Changes the database, for the snapshots to come.
+    pub fn change(&mut self, changes: &[(Vec<u8>, Option<Vec<u8>>)]) {
+        let db = self.tool.path("leveldb");
+        common::write(&db, changes);
+        self.tool.backup(&db).ok();
+        self.model = common::scan(&db).unwrap();
+        let all = self.repo.snapshots().unwrap();
+        let newest = all.iter().max_by_key(|stored| stored.snapshot.counter).unwrap();
+        let time = all.iter().map(|stored| stored.snapshot.time).max().unwrap();
+        self.like = Snapshot {
+            time,
+            ..newest.snapshot.clone()
+        };
+        self.stored = 0;
+    }
+
     /// A further snapshot, of this profile; `NOTES` lies beside its database.
     pub fn store(&mut self, profile: Vec<(&str, Thing)>) {
         let report = Report::default();
@@ -179,7 +195,7 @@ impl Scene {
     pub fn put(&mut self, sources: Vec<Source>) {
         self.stored += 1;
         let snapshot = Snapshot {
-            time: UnixNanos(self.like.time.0 + self.stored * 1_000_000_000),
+            time: UnixNanos(self.like.time.0 + self.stored),
             counter: self.like.counter + self.stored as u64,
             sources,
             ..self.like.clone()

@@ -118,7 +118,7 @@ pub enum Verb {
     Get(GetArgs),
     /// Print a file, a directory as an archive, or the records of a database as they were
     Dump(DumpArgs),
-    /// List the records that differ between two snapshots
+    /// List the files and records that differ between two snapshots
     Diff(DiffArgs),
     /// List what became of one key, snapshot by snapshot
     History(HistoryArgs),

@@ -19,7 +19,7 @@ mod walk;
 pub use address::parts;
 pub use content::{read_at, stream};
 pub use view::{Found, Listing, Node, View, database, join};
-pub use walk::Walk;
+pub use walk::{Entries, OPEN_MAX, Walk};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use crate::limits::{PATH_BYTES_MAX, TREE_DEPTH_MAX};
 use crate::snapshot::EntryKind;
 
 /// Directories kept open, the innermost ones: each holds one decoded blob.
-const OPEN_MAX: usize = 16;
+pub const OPEN_MAX: usize = 16;
 
 /// Walks a tree. An error is of one directory and names it: what else there is comes after it.
 pub struct Walk<'a> {
@@ -26,14 +26,20 @@ enum Next {
 }
 
 struct Level<'a> {
-    listing: Listing,
+    entries: Entries<'a>,
     /// The database that it is beside.
     database: Option<u32>,
-    entries: Option<Box<dyn Iterator<Item = Result<Node>> + 'a>>,
-    /// Name of the entry given last; empty at the beginning.
-    last: Vec<u8>,
     /// Length of the directory's own path.
     path_len: usize,
+}
+
+/// The entries of a directory, read as far as it was asked for; it can be closed in between.
+pub struct Entries<'a> {
+    view: View<'a>,
+    listing: Listing,
+    open: Option<Box<dyn Iterator<Item = Result<Node>> + 'a>>,
+    /// Name of the entry given last; empty at the beginning.
+    last: Vec<u8>,
 }
 
 impl<'a> Walk<'a> {
@@ -72,7 +78,7 @@ impl<'a> Walk<'a> {
         }
         while let Some(level) = self.levels.last_mut() {
             self.path.truncate(level.path_len);
-            let entry = level.next(self.view);
+            let entry = level.entries.next().transpose();
             match entry.act(|| format!("list {}", String::from_utf8_lossy(&self.path))) {
                 Ok(Some(node)) => {
                     join(&mut self.path, &node.entry.name);
@@ -110,13 +116,11 @@ impl<'a> Walk<'a> {
             return Err(Error::corrupt("a database within itself"));
         }
         if let Some(far) = self.levels.len().checked_sub(OPEN_MAX) {
-            self.levels[far].entries = None;
+            self.levels[far].entries.close();
         }
         self.levels.push(Level {
-            listing,
+            entries: Entries::new(self.view, listing),
             database,
-            entries: None,
-            last: Vec::new(),
             path_len: self.path.len(),
         });
         Ok(())
@@ -130,17 +134,40 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl<'a> Level<'a> {
-    fn next(&mut self, view: View<'a>) -> Result<Option<Node>> {
-        let entries = match &mut self.entries {
+impl<'a> Entries<'a> {
+    /// Nothing is read yet.
+    pub fn new(view: View<'a>, listing: Listing) -> Self {
+        Self {
+            view,
+            listing,
+            open: None,
+            last: Vec::new(),
+        }
+    }
+
+    /// Gives back memory; the next entry is read anew.
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
+    fn step(&mut self) -> Result<Option<Node>> {
+        let entries = match &mut self.open {
             Some(entries) => entries,
-            closed => closed.insert(Box::new(behind(view, &self.listing, &self.last)?)),
+            closed => closed.insert(Box::new(behind(self.view, &self.listing, &self.last)?)),
         };
         let node = entries.next().transpose()?;
         if let Some(node) = &node {
             self.last.clone_from(&node.entry.name);
         }
         Ok(node)
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Node>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
     }
 }
 

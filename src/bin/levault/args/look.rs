@@ -131,17 +131,20 @@ pub enum ArchiveFormat {
 
 #[derive(Args)]
 pub struct DiffArgs {
-    /// The old state: a snapshot's id or its beginning, `latest`, `latest~N`
-    #[arg(value_name = "SNAPSHOT1")]
-    pub old: String,
+    /// The old state: a snapshot's id or its beginning, `latest`, `latest~N`; behind a colon a part of it
+    #[arg(value_name = "SNAPSHOT1[:PATH]", value_parser = Place::parser())]
+    pub old: Place,
     /// The new state
-    #[arg(value_name = "SNAPSHOT2")]
-    pub new: String,
-    /// Which database, when the snapshots hold several
+    #[arg(value_name = "SNAPSHOT2[:PATH]", value_parser = Place::parser())]
+    pub new: Place,
+    /// This database alone
     #[arg(long, value_name = "NAME")]
     pub db: Option<String>,
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// Also files of which mode, owner, time or extended attributes alone differ
+    #[arg(long)]
+    pub metadata: bool,
     /// Only count what differs
     #[arg(long)]
     pub counts: bool,

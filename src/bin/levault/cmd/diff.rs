@@ -1,49 +1,172 @@
-//! `diff`: what differs between two snapshots, record by record.
+//! `diff`: what differs between two snapshots, file by file and record by record.
 
 use std::io::{BufWriter, Write};
 
-use levault::error::{Act, Result};
-use levault::ops::diff::{self, Change, DiffOutcome, State, Tally};
+use levault::error::{Act, Kind, Result};
+use levault::ops::diff::{
+    self, Change, DiffOutcome, FileChange, FileDifference, Files, FilesOutcome, State, Tallies, Tally,
+};
+use levault::ops::selection::Selection;
+use levault::ops::tree::{self, Found, Node, View};
+use levault::repo::{BlobReader, Repo, StoredSnapshot};
 use levault::run::{Difference, Payload};
+use levault::snapshot::{EntryKind, Source};
 use serde_json::{Map, Value, json};
 
-use super::{Run, select};
+use super::node::{one_line, put_path};
+use super::{Run, select, usage};
 use crate::advice::Ending;
-use crate::args::DiffArgs;
+use crate::args::{DiffArgs, Place};
 use crate::output::{bytes, key_text, put_bytes};
 
-/// Lists and counts the records that differ.
+/// Lists and counts what differs.
 pub fn run(run: &Run, args: &DiffArgs) -> Result<Ending> {
     let selection = select::selection(&args.selection)?;
     let repo = run.open()?;
-    let [old, new] = [repo.select(&args.old)?, repo.select(&args.new)?];
-    let states = [
-        State::of(&old, args.db.as_deref())?,
-        State::of(&new, args.db.as_deref())?,
-    ];
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let outcome = diff::diff(
-        &repo,
-        states[0],
-        states[1],
-        &selection,
-        run.report,
-        &mut |difference| {
-            let line = match (args.counts || run.output.quiet, run.output.json) {
-                (true, _) => return Ok(()),
-                (false, true) => to_json(difference).to_string(),
-                (false, false) => line(difference),
-            };
-            writeln!(out, "{line}").act(|| "write to standard output")
-        },
-    )?;
-    out.flush().act(|| "write to standard output")?;
-    drop(out);
-    tell(run, states, &outcome)?;
+    let [old, new] = [repo.select(&args.old.snapshot)?, repo.select(&args.new.snapshot)?];
+    let repo = repo.in_domain(new.snapshot.domain)?;
+    let comparison = Comparison {
+        run,
+        args,
+        repo: &repo,
+        selection,
+    };
+    match one_database(args, &old, &new)? {
+        true => {
+            let name = args.db.as_deref();
+            comparison.records([State::of(&old, name)?, State::of(&new, name)?])?;
+        }
+        false => comparison.files(&old, &new)?,
+    }
     Ok(run.tell_problems())
 }
 
-fn modifier(difference: &Difference<'_>) -> &'static str {
+/// Whether one database is meant, by its name or because there is nothing else.
+fn one_database(args: &DiffArgs, old: &StoredSnapshot, new: &StoredSnapshot) -> Result<bool> {
+    let has_place = [&args.old, &args.new]
+        .iter()
+        .any(|place| !place.address.is_empty());
+    if has_place && args.db.is_some() {
+        return Err(usage(
+            "--db goes without paths: it names a database of both snapshots",
+        ));
+    }
+    let is_one = |stored: &StoredSnapshot| match &stored.snapshot.sources[..] {
+        [Source::Database(database)] => database.beside.is_none(),
+        _ => false,
+    };
+    Ok(args.db.is_some() || !has_place && is_one(old) && is_one(new))
+}
+
+struct Comparison<'a> {
+    run: &'a Run<'a>,
+    args: &'a DiffArgs,
+    repo: &'a Repo,
+    selection: Selection,
+}
+
+impl Comparison<'_> {
+    fn records(&self, states: [State; 2]) -> Result<()> {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        let outcome = diff::diff(
+            self.repo,
+            states[0],
+            states[1],
+            &self.selection,
+            self.run.report,
+            &mut |difference| {
+                self.print(
+                    &mut out,
+                    || record_json(states[1], difference),
+                    || record_line(difference),
+                )
+            },
+        )?;
+        out.flush().act(|| "write to standard output")?;
+        drop(out);
+        tell_records(self.run, states, &outcome)
+    }
+
+    /// One line, in the form that was asked for.
+    fn print(
+        &self,
+        out: &mut impl Write,
+        json: impl FnOnce() -> Value,
+        line: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let line = match (self.args.counts || self.run.output.quiet, self.run.output.json) {
+            (true, _) => return Ok(()),
+            (false, true) => json().to_string(),
+            (false, false) => line(),
+        };
+        writeln!(out, "{line}").act(|| "write to standard output")
+    }
+
+    fn files(&self, old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()> {
+        let lookup = self.repo.lookup()?;
+        let reader = BlobReader::new(self.repo, &lookup);
+        let files = Files::new(old, new, &reader, self.run.report)?;
+        let places = [
+            place(View::new(&old.snapshot, &reader), &self.args.old)?,
+            place(View::new(&new.snapshot, &reader), &self.args.new)?,
+        ];
+        let mut outcome = FilesOutcome::default();
+        let pairs = match &places {
+            [Some(old), Some(new)] => {
+                self.listed(|sink| files.places(old, new, &mut outcome, sink))?;
+                files.databases(Some([old, new]))
+            }
+            [None, None] => {
+                self.listed(|sink| files.all(&mut outcome, sink))?;
+                files.databases(None)
+            }
+            _ => return Err(usage("a path in one snapshot is compared with one in the other")),
+        };
+        for [old, new] in pairs {
+            self.listed(|sink| files.beside(old, new, &mut outcome, sink))?;
+            self.database([old, new])?;
+        }
+        tell_files(self.run, [old, new], &outcome)
+    }
+
+    fn listed(
+        &self,
+        compare: impl FnOnce(&mut dyn FnMut(&FileDifference) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        compare(&mut |difference| {
+            let is_hidden = difference.change == FileChange::Metadata && !self.args.metadata;
+            match is_hidden {
+                true => Ok(()),
+                false => self.print(&mut out, || file_json(difference), || file_line(difference)),
+            }
+        })?;
+        out.flush().act(|| "write to standard output")
+    }
+
+    /// One of several: what cannot be compared does not end the rest.
+    fn database(&self, states: [State; 2]) -> Result<()> {
+        if states.iter().all(|state| state.database.is_physical()) {
+            return Ok(());
+        }
+        match self.records(states) {
+            Err(error) if error.kind() == Kind::Usage => {
+                self.run.report.problem(error.to_string());
+                Ok(())
+            }
+            compared => compared,
+        }
+    }
+}
+
+fn place(view: View, place: &Place) -> Result<Option<Found>> {
+    match tree::parts(&place.address).next() {
+        None => Ok(None),
+        Some(_) => view.resolve(&place.address).map(Some),
+    }
+}
+
+fn record_sign(difference: &Difference<'_>) -> &'static str {
     match Change::of(difference) {
         Change::Added => "+",
         Change::Changed => "M",
@@ -51,21 +174,22 @@ fn modifier(difference: &Difference<'_>) -> &'static str {
     }
 }
 
-fn line(difference: &Difference<'_>) -> String {
+fn record_line(difference: &Difference<'_>) -> String {
     let size = |value: &Payload<'_>| bytes(value.value_bytes());
     let sizes: Vec<_> = [&difference.old, &difference.new]
         .into_iter()
         .flatten()
         .map(size)
         .collect();
-    let (sign, key) = (modifier(difference), key_text(difference.key));
+    let (sign, key) = (record_sign(difference), key_text(difference.key));
     format!("{sign}  {key}  ({})", sizes.join(" to "))
 }
 
-fn to_json(difference: &Difference<'_>) -> Value {
+fn record_json(state: State, difference: &Difference<'_>) -> Value {
     let mut object = Map::new();
     object.insert("message_type".into(), "change".into());
-    object.insert("modifier".into(), modifier(difference).into());
+    object.insert("modifier".into(), record_sign(difference).into());
+    object.insert("db".into(), state.database.name.clone().into());
     put_bytes(&mut object, "key", difference.key);
     for (name, value) in [("old_size", &difference.old), ("new_size", &difference.new)] {
         if let Some(value) = value {
@@ -75,7 +199,7 @@ fn to_json(difference: &Difference<'_>) -> Value {
     object.into()
 }
 
-fn tell(run: &Run, [old, new]: [State; 2], outcome: &DiffOutcome) -> Result<()> {
+fn tell_records(run: &Run, [old, new]: [State; 2], outcome: &DiffOutcome) -> Result<()> {
     let tally = |tally: &Tally| json!({"records": tally.records, "bytes": tally.bytes});
     run.output.emit(&json!({
         "message_type": "summary",
@@ -93,5 +217,79 @@ fn tell(run: &Run, [old, new]: [State; 2], outcome: &DiffOutcome) -> Result<()> 
         count(&outcome.added),
         count(&outcome.changed),
         count(&outcome.removed)
+    ))
+}
+
+/// restic's letters.
+fn file_sign(change: FileChange) -> &'static str {
+    match change {
+        FileChange::Added => "+",
+        FileChange::Removed => "-",
+        FileChange::Content => "M",
+        FileChange::Metadata => "U",
+        FileChange::Type => "T",
+    }
+}
+
+/// Directories end with a slash.
+fn file_line(difference: &FileDifference) -> String {
+    let node = difference.new.or(difference.old);
+    let slash = match node.map(|node| &node.entry.kind) {
+        Some(EntryKind::Directory(_) | EntryKind::Database(_)) => "/",
+        _ => "",
+    };
+    let (sign, path) = (file_sign(difference.change), one_line(difference.path));
+    format!("{sign}    {path}{slash}")
+}
+
+fn file_json(difference: &FileDifference) -> Value {
+    let mut object = Map::new();
+    object.insert("message_type".into(), "change".into());
+    object.insert("modifier".into(), file_sign(difference.change).into());
+    put_path(&mut object, "path", difference.path);
+    for (name, node) in [("old_size", difference.old), ("new_size", difference.new)] {
+        if let Some(size) = node.and_then(file_bytes) {
+            object.insert(name.into(), size.into());
+        }
+    }
+    object.into()
+}
+
+fn file_bytes(node: &Node) -> Option<u64> {
+    match &node.entry.kind {
+        EntryKind::File(list) => Some(list.bytes()),
+        _ => None,
+    }
+}
+
+fn tell_files(run: &Run, [old, new]: [&StoredSnapshot; 2], outcome: &FilesOutcome) -> Result<()> {
+    let tallies = |tallies: &Tallies| {
+        json!({"files": tallies.files, "dirs": tallies.directories, "others": tallies.others,
+            "bytes": tallies.bytes})
+    };
+    run.output.emit(&json!({
+        "message_type": "statistics",
+        "source_snapshot": old.id.to_hex(),
+        "target_snapshot": new.id.to_hex(),
+        "changed_files": outcome.changed.files,
+        "changed_bytes": outcome.changed.bytes,
+        "changed_metadata": outcome.metadata,
+        "added": tallies(&outcome.added),
+        "removed": tallies(&outcome.removed),
+    }))?;
+    let (added, removed, changed) = (&outcome.added, &outcome.removed, &outcome.changed);
+    let of_files = |tallies: &Tallies| format!("{} ({})", tallies.files, bytes(tallies.bytes));
+    run.output.say(format!(
+        "files: added {}, changed {}, removed {}; directories: added {}, removed {}; others: added {}, changed {}, \
+         removed {}; metadata alone: {}",
+        of_files(added),
+        of_files(changed),
+        of_files(removed),
+        added.directories,
+        removed.directories,
+        added.others,
+        changed.others,
+        removed.others,
+        outcome.metadata
     ))
 }

@@ -1,5 +1,11 @@
 //! `diff`: which records were added, changed and removed between two states of a database, at the cost of what
-//! differs; see [`mod@crate::run::diff`].
+//! differs; see [`mod@crate::run::diff`]. And which files, between two states of a tree.
+
+mod files;
+mod pairs;
+
+pub use files::{Files, FilesOutcome, Tallies};
+pub use pairs::{FileChange, FileDifference};
 
 use crate::error::{Error, Kind, Result};
 use crate::leveldb::Comparator;
@@ -8,9 +14,9 @@ use crate::report::Report;
 use crate::run::{self, BlobSource, Difference, KeyOrder, Layer, Walker};
 use crate::snapshot::{DatabaseRoot, Run};
 
-use super::read;
-use super::recent::Recent;
-use super::selection::Selection;
+use crate::ops::read;
+use crate::ops::recent::Recent;
+use crate::ops::selection::Selection;
 
 /// A database as a snapshot has it.
 #[derive(Clone, Copy)]
@@ -120,11 +126,9 @@ pub fn diff(
 
 fn refuse_unlike(old: State, new: State) -> Result<()> {
     let orders = [old, new].map(|state| &state.database.shape.comparator);
-    let domains = [old, new].map(|state| state.snapshot.snapshot.domain);
-    let what = match (orders[0] == orders[1], domains[0] == domains[1]) {
-        (true, true) => return Ok(()),
-        (false, _) => format!("their keys are ordered by {:?} and by {:?}", orders[0], orders[1]),
-        (true, false) => "they were saved in two dedup domains".to_owned(),
+    let what = match orders[0] == orders[1] {
+        true => return same_domain(old.snapshot, new.snapshot),
+        false => format!("their keys are ordered by {:?} and by {:?}", orders[0], orders[1]),
     };
     let names = [old, new].map(|state| format!("{} in {}", state.database.name, state.snapshot.id.short()));
     Err(Error::new(
@@ -133,8 +137,23 @@ fn refuse_unlike(old: State, new: State) -> Result<()> {
     ))
 }
 
+/// Blobs of the same bytes have other names in another domain.
+fn same_domain(old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()> {
+    match old.snapshot.domain == new.snapshot.domain {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Usage,
+            format!(
+                "compare {} with {}: they were saved in two dedup domains",
+                old.id.short(),
+                new.id.short()
+            ),
+        )),
+    }
+}
+
 /// Runs, oldest first, to be compared.
-pub(super) fn layers<'a>(
+pub(in crate::ops) fn layers<'a>(
     source: &'a dyn BlobSource,
     runs: impl IntoIterator<Item = &'a Run>,
     order: KeyOrder<'a>,

@@ -1,0 +1,236 @@
+//! Which parts of two snapshots belong together: trees and databases by their names, or two places that were named.
+
+use super::pairs::{EachFile, FileChange, FileDifference, Pairs};
+use super::{State, same_domain};
+use crate::error::Result;
+use crate::id::BlobId;
+use crate::ops::tree::{Found, Node, View, join};
+use crate::repo::StoredSnapshot;
+use crate::report::Report;
+use crate::run::BlobSource;
+use crate::snapshot::{Content, EntryKind, Snapshot, TreeEntry};
+
+/// Two states of trees, to be compared.
+#[derive(Clone, Copy)]
+pub struct Files<'a> {
+    old: &'a StoredSnapshot,
+    new: &'a StoredSnapshot,
+    views: [View<'a>; 2],
+    /// Takes what cannot be read.
+    report: &'a Report,
+}
+
+/// What differs, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilesOutcome {
+    /// Only in the new state.
+    pub added: Tallies,
+    /// Only in the old state.
+    pub removed: Tallies,
+    /// With other content; bytes of the new state.
+    pub changed: Tallies,
+    /// With other metadata alone.
+    pub metadata: u64,
+}
+
+/// How many files, directories (databases among them) and other things, and bytes of the files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tallies {
+    /// Regular files.
+    pub files: u64,
+    /// Directories and databases.
+    pub directories: u64,
+    /// Links, pipes, devices.
+    pub others: u64,
+    /// Of the files.
+    pub bytes: u64,
+}
+
+impl<'a> Files<'a> {
+    /// `blobs` has the blobs of both.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Usage`] if they are of two dedup domains: blobs of the same bytes have other names there.
+    pub fn new(
+        old: &'a StoredSnapshot,
+        new: &'a StoredSnapshot,
+        blobs: &'a dyn BlobSource,
+        report: &'a Report,
+    ) -> Result<Self> {
+        same_domain(old, new)?;
+        let views = [old, new].map(|stored| View::new(&stored.snapshot, blobs));
+        Ok(Self {
+            old,
+            new,
+            views,
+            report,
+        })
+    }
+
+    /// Gives what differs between all trees of the two, by where it stood. Trees are compared by name.
+    pub fn all(&self, outcome: &mut FilesOutcome, sink: EachFile) -> Result<()> {
+        let [old, new] = self.views.map(|view| view.tops());
+        for number in &old {
+            let found = self.views[0].source(*number)?;
+            match named(&self.new.snapshot, &new, &found.name) {
+                Some(other) => {
+                    let other = self.views[1].source(other)?;
+                    self.places(&found, &other, outcome, sink)?;
+                }
+                None => self.one(&found, FileChange::Removed, outcome, sink)?,
+            }
+        }
+        for number in new {
+            let found = self.views[1].source(number)?;
+            if named(&self.old.snapshot, &old, &found.name).is_none() {
+                self.one(&found, FileChange::Added, outcome, sink)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same between two places.
+    pub fn places(&self, old: &Found, new: &Found, outcome: &mut FilesOutcome, sink: EachFile) -> Result<()> {
+        self.with(&new.path, outcome, sink, |pairs| {
+            pairs.compare(&old.node, &new.node)
+        })
+    }
+
+    fn one(
+        &self,
+        found: &Found,
+        change: FileChange,
+        outcome: &mut FilesOutcome,
+        sink: EachFile,
+    ) -> Result<()> {
+        self.with(&found.path, outcome, sink, |pairs| {
+            pairs.whole(b"", &found.node, change)
+        })
+    }
+
+    /// What lies beside a database in both, and its own files where both are stored as files.
+    pub fn beside(&self, old: State, new: State, outcome: &mut FilesOutcome, sink: EachFile) -> Result<()> {
+        let path = &new.database.path;
+        for [old, new] in [trees(old, new), [old.database.beside, new.database.beside]] {
+            let [old, new] = [old, new].map(|tree| tree.map(directory));
+            self.with(path, outcome, sink, |pairs| match (&old, &new) {
+                (Some(old), Some(new)) => pairs.compare(old, new),
+                (Some(old), None) => pairs.below(b"", old, FileChange::Removed),
+                (None, Some(new)) => pairs.below(b"", new, FileChange::Added),
+                (None, None) => Ok(()),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Runs a comparison whose paths are below `base`, and counts.
+    fn with(
+        &self,
+        base: &[u8],
+        outcome: &mut FilesOutcome,
+        sink: EachFile,
+        run: impl FnOnce(&mut Pairs) -> Result<()>,
+    ) -> Result<()> {
+        let mut sink = |difference: &FileDifference| {
+            outcome.count(difference);
+            let mut path = base.to_vec();
+            join(&mut path, difference.path);
+            sink(&FileDifference {
+                path: &path,
+                ..*difference
+            })
+        };
+        run(&mut Pairs {
+            old: self.views[0],
+            new: self.views[1],
+            report: self.report,
+            sink: &mut sink,
+        })
+    }
+
+    /// The databases that both have, as far as they lie in these places (anywhere without); by what leads there.
+    pub fn databases(&self, places: Option<[&Found; 2]>) -> Vec<[State<'a>; 2]> {
+        let inside = |number: usize, stored: &'a StoredSnapshot| {
+            let place = places.map(|places| &places[number].name[..]);
+            let databases = stored.snapshot.databases();
+            databases.filter_map(move |database| {
+                let rest = rest(database.name.as_bytes(), place)?;
+                let state = State {
+                    snapshot: stored,
+                    database,
+                };
+                Some((rest, state))
+            })
+        };
+        let old: std::collections::HashMap<_, _> = inside(0, self.old).collect();
+        let pair = |(rest, new)| old.get(rest).map(|old| [*old, new]);
+        inside(1, self.new).filter_map(pair).collect()
+    }
+}
+
+/// The files of a database that both have as files.
+fn trees(old: State, new: State) -> [Option<BlobId>; 2] {
+    match [&old.database.content, &new.database.content] {
+        [Content::Physical { tree: old }, Content::Physical { tree: new }] => [Some(*old), Some(*new)],
+        _ => [None, None],
+    }
+}
+
+/// What is left of a name below `place`; nothing if it is that itself.
+fn rest<'n>(name: &'n [u8], place: Option<&[u8]>) -> Option<&'n [u8]> {
+    let Some(place) = place else {
+        return Some(name);
+    };
+    match name.strip_prefix(place)? {
+        [] => Some(b""),
+        [b'/', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+/// The source of this name among some.
+fn named(snapshot: &Snapshot, numbers: &[usize], name: &[u8]) -> Option<usize> {
+    let has_name = |number: &&usize| snapshot.sources[**number].name().as_bytes() == name;
+    numbers.iter().find(has_name).copied()
+}
+
+/// A directory by its tree alone.
+fn directory(tree: BlobId) -> Node {
+    let entry = TreeEntry {
+        name: Vec::new(),
+        kind: EntryKind::Directory(tree),
+        meta: Default::default(),
+    };
+    // No file's links are followed.
+    Node { source: 0, entry }
+}
+
+impl FilesOutcome {
+    fn count(&mut self, difference: &FileDifference) {
+        let node = difference.new.or(difference.old);
+        match difference.change {
+            FileChange::Added => self.added.count(node),
+            FileChange::Removed => self.removed.count(node),
+            FileChange::Content => self.changed.count(node),
+            FileChange::Metadata => self.metadata += 1,
+            FileChange::Type => {
+                self.removed.count(difference.old);
+                self.added.count(difference.new);
+            }
+        }
+    }
+}
+
+impl Tallies {
+    fn count(&mut self, node: Option<&Node>) {
+        match node.map(|node| &node.entry.kind) {
+            Some(EntryKind::File(list)) => {
+                self.files += 1;
+                self.bytes += list.bytes();
+            }
+            Some(EntryKind::Directory(_) | EntryKind::Database(_)) => self.directories += 1,
+            Some(_) => self.others += 1,
+            None => {}
+        }
+    }
+}
