@@ -160,7 +160,10 @@ impl<'a> Pairs<'a, '_> {
             (EntryKind::Directory(one), EntryKind::Directory(other)) if one != other => {
                 match self.level(old, new, path.len()) {
                     Ok(level) => Ok(level),
-                    Err(error) => Ok(self.problem(path, error)).map(|()| None),
+                    Err(error) => {
+                        self.problem(path, error);
+                        Ok(None)
+                    }
                 }
             }
             _ if change == Some(FileChange::Type) => {
