@@ -18,12 +18,14 @@ mod lock;
 mod replace;
 mod stage;
 mod sync;
+pub mod tree;
 
 pub use database::DatabaseTarget;
 pub use files::{FileTarget, FileWriter};
 pub use in_place::InPlaceTarget;
 pub use lock::{HeldLock, hold, refuse_held};
 pub use stage::{Occupied, Staged, check_free};
+pub use tree::TreeTarget;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,161 @@
+//! Where things are made, and what all directories of one tree share.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustix::fs::Mode;
+
+use super::attributes::Withheld;
+use super::directory::{Directory, enter};
+use super::remove::{Depth, remove};
+use super::standing::Identity;
+use crate::error::{Act, Error, Kind, Result};
+use crate::scratch;
+
+/// Directories kept open at most. A process may often have 1,024 descriptors.
+const OPEN_MAX: usize = 256;
+
+/// Problems that are told; more are counted.
+const TOLD_MAX: usize = 1000;
+
+/// What the directories of one tree share.
+pub(super) struct Core {
+    pub(super) area: Area,
+    pub(super) problems: Problems,
+    pub(super) withheld: Withheld,
+    /// The tree is thrown away: nothing of it need be as it was.
+    pub(super) is_abandoned: AtomicBool,
+    /// The ones that are open, the longest open first.
+    open: Mutex<VecDeque<Weak<Directory>>>,
+}
+
+/// Where things are made.
+pub(super) enum Area {
+    /// Where they are to be: nobody looks at the tree yet.
+    Place,
+    /// Elsewhere, and then renamed.
+    Scratch(Scratch),
+}
+
+/// A hidden directory in the target, locked while its process lives.
+pub(super) struct Scratch {
+    name: OsString,
+    pub(super) directory: Arc<File>,
+    pub(super) device: u64,
+    names: AtomicU64,
+    is_removed: AtomicBool,
+}
+
+impl Core {
+    pub(super) fn new(area: Area) -> Self {
+        Self {
+            area,
+            problems: Problems::default(),
+            withheld: Withheld::default(),
+            is_abandoned: AtomicBool::new(false),
+            open: Mutex::default(),
+        }
+    }
+
+    /// A directory was opened and stays so; the one that has been for the longest is closed when there are too many. (It can
+    /// be opened again.)
+    pub(super) fn opened(&self, directory: &Arc<Directory>) {
+        let mut open = locked(&self.open);
+        open.push_back(Arc::downgrade(directory));
+        if open.len() > OPEN_MAX {
+            let oldest = open.pop_front().and_then(|oldest| oldest.upgrade());
+            // Dropped last of all, it would be settled, which takes time.
+            drop(open);
+            if let Some(oldest) = oldest {
+                oldest.close();
+            }
+        }
+    }
+}
+
+impl Scratch {
+    pub(super) fn create(root: &File, prefix: Vec<u8>) -> Result<Self> {
+        let name = scratch::random_name(prefix)?;
+        let doing = || format!("create {}", name.to_string_lossy());
+        rustix::fs::mkdirat(root, &name, Mode::RWXU)
+            .map_err(std::io::Error::from)
+            .act(doing)?;
+        let directory = enter(root, &name).act(doing)?;
+        let stat = rustix::fs::fstat(&directory)
+            .map_err(std::io::Error::from)
+            .act(doing)?;
+        match scratch::try_lock(&directory) {
+            true => Ok(Self {
+                device: Identity::of(&stat).device,
+                directory: Arc::new(directory),
+                name,
+                names: AtomicU64::new(0),
+                is_removed: AtomicBool::new(false),
+            }),
+            false => Err(Error::new(Kind::Busy, "another process has it").act(doing())),
+        }
+    }
+
+    /// A name that nothing else here has.
+    pub(super) fn next_name(&self) -> OsString {
+        self.names.fetch_add(1, Ordering::Relaxed).to_string().into()
+    }
+
+    /// The same for another directory.
+    pub(super) fn next_name_elsewhere(&self) -> OsString {
+        let mut name = self.name.clone();
+        name.push(format!("-{}", self.names.fetch_add(1, Ordering::Relaxed)));
+        name
+    }
+}
+
+impl Area {
+    /// Removes the scratch directory, once.
+    pub(super) fn remove_scratch(&self, root: &Arc<Directory>) -> Result<()> {
+        let Self::Scratch(scratch) = self else {
+            return Ok(());
+        };
+        if scratch.is_removed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        remove(&*root.open()?, &scratch.name, Depth::Whole)
+            .act(|| format!("remove {}", scratch.name.to_string_lossy()))
+    }
+}
+
+/// What went wrong with single things: the first thousand are told, all are counted.
+#[derive(Debug, Default)]
+pub struct Problems {
+    told: Mutex<Vec<String>>,
+    count: AtomicU64,
+}
+
+impl Problems {
+    /// One more.
+    pub fn add(&self, problem: impl ToString) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut told = locked(&self.told);
+        if told.len() < TOLD_MAX {
+            told.push(problem.to_string());
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// All that are told, oldest first, and how many more there are.
+    pub fn take(&self) -> (Vec<String>, u64) {
+        let told = std::mem::take(&mut *locked(&self.told));
+        let more = self.count.swap(0, Ordering::Relaxed) - told.len() as u64;
+        (told, more)
+    }
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

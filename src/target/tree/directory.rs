@@ -1,0 +1,367 @@
+//! One directory of a tree: made when it is needed, held open while few are, and given its attributes when nobody needs
+//! it any more.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::area::{Core, locked};
+use super::attributes::Attributes;
+use super::remove::{Depth, remove};
+use super::standing::{Identity, Standing, What};
+use crate::error::{Act, Error, Kind, Result};
+
+/// A directory below the target, or the target itself. Hold it while something is written to it.
+pub struct Directory {
+    pub(super) core: Arc<Core>,
+    above: Option<Arc<Directory>>,
+    name: OsString,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// `None` until it is made.
+    identity: Option<Identity>,
+    handle: Option<Arc<File>>,
+    attributes: Option<Attributes>,
+    /// What else stands under its name goes when it is made.
+    clears: Option<Depth>,
+}
+
+impl Directory {
+    pub(super) fn root(core: Arc<Core>, file: File, shown: &Path) -> Result<Arc<Self>> {
+        let stat = rustix::fs::fstat(&file)
+            .map_err(std::io::Error::from)
+            .act(|| format!("look at {}", shown.display()))?;
+        let state = State {
+            identity: Some(Identity::of(&stat)),
+            handle: Some(Arc::new(file)),
+            ..State::default()
+        };
+        Ok(Arc::new(Self::new(core, None, shown.as_os_str(), state)))
+    }
+
+    pub(super) fn nowhere(core: Arc<Core>, shown: &Path) -> Arc<Self> {
+        Arc::new(Self::new(core, None, shown.as_os_str(), State::default()))
+    }
+
+    fn new(core: Arc<Core>, above: Option<Arc<Self>>, name: &OsStr, state: State) -> Self {
+        Self {
+            core,
+            above,
+            name: name.to_owned(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// A directory in this one that is not there yet: it is made when something in it is asked for, or by
+    /// [`Directory::open`]. What stands under its name then is removed as far as `clears` says.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] for a name that could lead elsewhere.
+    pub fn child(
+        self: &Arc<Self>,
+        name: &[u8],
+        attributes: Option<Attributes>,
+        clears: Option<Depth>,
+    ) -> Result<Arc<Self>> {
+        let state = State {
+            attributes,
+            clears,
+            ..State::default()
+        };
+        Ok(Arc::new(Self::new(
+            self.core.clone(),
+            Some(self.clone()),
+            plain(name)?,
+            state,
+        )))
+    }
+
+    /// A directory in this one that is there. Without attributes it keeps those that it has.
+    pub fn standing_child(
+        self: &Arc<Self>,
+        name: &[u8],
+        standing: &Standing,
+        attributes: Option<Attributes>,
+    ) -> Result<Arc<Self>> {
+        let state = State {
+            identity: Some(standing.identity),
+            attributes,
+            ..State::default()
+        };
+        Ok(Arc::new(Self::new(
+            self.core.clone(),
+            Some(self.clone()),
+            plain(name)?,
+            state,
+        )))
+    }
+
+    /// The attributes that it gets in the end.
+    pub fn set_attributes(&self, attributes: Attributes) {
+        locked(&self.state).attributes = Some(attributes);
+    }
+
+    pub(super) fn has_mode(&self) -> bool {
+        locked(&self.state)
+            .attributes
+            .as_ref()
+            .is_some_and(|attributes| attributes.mode.is_some())
+    }
+
+    /// Where it is, for people.
+    pub fn shown(&self) -> PathBuf {
+        let mut names = vec![&self.name];
+        let mut at = &self.above;
+        while let Some(above) = at {
+            names.push(&above.name);
+            at = &above.above;
+        }
+        names.into_iter().rev().collect()
+    }
+
+    /// Its filesystem, once it is there.
+    pub(super) fn device(&self) -> Option<u64> {
+        locked(&self.state).identity.map(|identity| identity.device)
+    }
+
+    fn is_there(&self) -> bool {
+        locked(&self.state).identity.is_some()
+    }
+
+    /// The directory, open; made, if it was not there.
+    pub fn open(self: &Arc<Self>) -> Result<Arc<File>> {
+        let (mut closed, mut at) = (Vec::new(), self);
+        let mut open = loop {
+            if let Some(handle) = &locked(&at.state).handle {
+                break handle.clone();
+            }
+            closed.push(at);
+            at = at
+                .above
+                .as_ref()
+                .ok_or_else(|| Error::new(Kind::NotFound, "nothing is there"))?;
+        };
+        for directory in closed.into_iter().rev() {
+            open = directory.open_in(&open)?;
+        }
+        Ok(open)
+    }
+
+    fn open_in(self: &Arc<Self>, above: &File) -> Result<Arc<File>> {
+        let mut state = locked(&self.state);
+        if let Some(handle) = &state.handle {
+            return Ok(handle.clone());
+        }
+        let doing = || format!("open {}", self.shown().display());
+        if state.identity.is_none() {
+            make(above, &self.name, state.clears.take())
+                .act(|| format!("create {}", self.shown().display()))?;
+        }
+        let file = self.enter_same(above, &state).act(doing)?;
+        let stat = rustix::fs::fstat(&file)
+            .map_err(std::io::Error::from)
+            .act(doing)?;
+        state.identity = Some(Identity::of(&stat));
+        let file = Arc::new(file);
+        state.handle = Some(file.clone());
+        drop(state);
+        self.core.opened(self);
+        Ok(file)
+    }
+
+    fn enter_same(&self, above: &File, state: &State) -> Result<File> {
+        let file = enter(above, &self.name).act(|| "enter it")?;
+        let stat = rustix::fs::fstat(&file)
+            .map_err(std::io::Error::from)
+            .act(|| "look at it")?;
+        match state.identity {
+            Some(identity) if identity != Identity::of(&stat) => {
+                Err(Error::new(Kind::Io, "another directory has come in its place"))
+            }
+            _ => Ok(file),
+        }
+    }
+
+    /// Closes it for now, unless somebody is about to use it.
+    pub(super) fn close(&self) {
+        if let (Ok(mut state), true) = (self.state.try_lock(), self.above.is_some()) {
+            state.handle = None;
+        }
+    }
+
+    /// What stands under a name in it, not followed; `None` if nothing.
+    pub fn look(self: &Arc<Self>, name: &[u8]) -> Result<Option<Standing>> {
+        if !self.is_there() {
+            return Ok(None);
+        }
+        match rustix::fs::statat(&*self.open()?, plain(name)?, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Standing::of(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::io(
+                format!("look at {}", self.shown_in(name)),
+                error.into(),
+            )),
+        }
+    }
+
+    /// Where a link in it leads.
+    pub fn link_target(self: &Arc<Self>, name: &[u8]) -> Result<Vec<u8>> {
+        let target = rustix::fs::readlinkat(&*self.open()?, plain(name)?, Vec::new());
+        let target = target
+            .map_err(std::io::Error::from)
+            .act(|| format!("read {}", self.shown_in(name)))?;
+        Ok(target.into_bytes())
+    }
+
+    /// A regular file in it, open for reading.
+    pub fn file(self: &Arc<Self>, name: &[u8]) -> Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        rustix::fs::openat(&*self.open()?, plain(name)?, flags, Mode::empty())
+            .map(File::from)
+            .map_err(std::io::Error::from)
+            .act(|| format!("open {}", self.shown_in(name)))
+    }
+
+    /// Gives a file that stands in it other attributes.
+    pub fn refresh(self: &Arc<Self>, name: &[u8], attributes: &Attributes) -> Result<()> {
+        let file = self.file(name)?;
+        attributes
+            .clear_others(&file)
+            .and_then(|()| attributes.set(&file, &self.core.withheld))
+            .act(|| format!("set the attributes of {}", self.shown_in(name)))
+    }
+
+    /// The names in it, in no order; none if it is not there.
+    pub fn names(self: &Arc<Self>) -> Result<Vec<Vec<u8>>> {
+        match self.is_there() {
+            true => names(&*self.open()?).act(|| format!("list {}", self.shown().display())),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// Removes what has this name, a directory with all that is in it. No link is followed and no other filesystem entered.
+    pub fn remove(self: &Arc<Self>, name: &[u8]) -> Result<()> {
+        remove(&*self.open()?, plain(name)?, Depth::Whole).act(|| format!("remove {}", self.shown_in(name)))
+    }
+
+    /// A path by which it can be found as long as it is held open, whatever happens to the names above it.
+    pub fn path_of(handle: &File, name: &[u8]) -> Result<PathBuf> {
+        Ok(path_in(handle, plain(name)?))
+    }
+
+    /// Where something in it is, for people.
+    pub fn shown_in(&self, name: &[u8]) -> String {
+        self.shown().join(OsStr::from_bytes(name)).display().to_string()
+    }
+
+    /// Gives it its attributes, once.
+    pub(super) fn settle(&self) {
+        let (attributes, handle) = {
+            let mut state = locked(&self.state);
+            let there = state.identity.is_some();
+            (state.attributes.take().filter(|_| there), state.handle.clone())
+        };
+        let Some(attributes) = attributes else { return };
+        if self.core.is_abandoned.load(Ordering::Relaxed) {
+            return;
+        }
+        let set = self.handle_to_settle(handle).and_then(|handle| {
+            attributes.clear_others(&handle)?;
+            attributes.set(&handle, &self.core.withheld)
+        });
+        if let Err(error) = set {
+            let act = format!("set the attributes of {}", self.shown().display());
+            self.core.problems.add(error.act(act));
+        }
+    }
+
+    fn handle_to_settle(&self, handle: Option<Arc<File>>) -> Result<Arc<File>> {
+        match (handle, &self.above) {
+            (Some(handle), _) => Ok(handle),
+            (None, Some(above)) => {
+                let above = above.open()?;
+                self.enter_same(&above, &locked(&self.state)).map(Arc::new)
+            }
+            (None, None) => Err(Error::new(Kind::NotFound, "nothing is there")),
+        }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// A name that leads from a directory to what is directly in it.
+pub(super) fn plain(name: &[u8]) -> Result<&OsStr> {
+    let leads_elsewhere = matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0);
+    match leads_elsewhere {
+        true => Err(Error::corrupt(format!(
+            "{:?} is no name",
+            String::from_utf8_lossy(name)
+        ))),
+        false => Ok(OsStr::from_bytes(name)),
+    }
+}
+
+/// A name in an open directory as a path, for calls that take no directory.
+pub(super) fn path_in(directory: &File, name: &OsStr) -> PathBuf {
+    Path::new("/proc/self/fd")
+        .join(directory.as_raw_fd().to_string())
+        .join(name)
+}
+
+/// Opens a directory in another, following no link.
+pub(super) fn enter(above: &File, name: &OsStr) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::openat(above, name, flags, Mode::empty())?))
+}
+
+/// Makes a directory, or lets one that is there be it.
+fn make(above: &File, name: &OsStr, clears: Option<Depth>) -> Result<()> {
+    let made = || rustix::fs::mkdirat(above, name, Mode::RWXU);
+    let made = match (made(), clears) {
+        (Err(Errno::EXIST), Some(depth)) => {
+            remove(above, name, depth)?;
+            made()
+        }
+        (made, _) => made,
+    };
+    made.map_err(std::io::Error::from).act(|| "make it")
+}
+
+/// All names but `.` and `..`.
+pub(super) fn names(directory: &File) -> Result<Vec<Vec<u8>>> {
+    let doing = || "read it";
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)
+        .map_err(std::io::Error::from)
+        .act(doing)?
+    {
+        let entry = entry.map_err(std::io::Error::from).act(doing)?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
+/// A directory that stands, or something that may become one.
+impl Standing {
+    /// True for a directory.
+    pub fn is_directory(&self) -> bool {
+        self.what == What::Directory
+    }
+}

@@ -1,0 +1,197 @@
+//! Something that is made before it has its name: a file, a link, a pipe, a device.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::TreeTarget;
+use super::area::Area;
+use super::attributes::Attributes;
+use super::directory::{Directory, plain};
+use super::remove::{Depth, remove};
+use crate::error::{Act, Error, Kind, Result};
+
+/// A thing on its way to its place. Make it, give it its attributes, and hand it to [`TreeTarget::place`]; or discard it.
+pub struct Draft {
+    directory: Arc<Directory>,
+    name: OsString,
+    at: At,
+    clears: Depth,
+}
+
+/// Where it is made.
+#[derive(Clone)]
+enum At {
+    /// In its place.
+    Place,
+    /// In another directory, under another name.
+    Elsewhere(Arc<File>, OsString),
+}
+
+/// Where a thing that was made can be found: in its place, or where it waits.
+#[derive(Clone)]
+pub struct Placed {
+    directory: Arc<Directory>,
+    name: OsString,
+    at: At,
+}
+
+impl TreeTarget {
+    /// Begins a thing that is to have `name`. What stands there by then is replaced, a directory with all that is in it if
+    /// `clears` says so.
+    pub fn draft(&self, directory: &Arc<Directory>, name: &[u8], clears: Depth) -> Result<Draft> {
+        let name = plain(name)?.to_owned();
+        let at = match &self.core.area {
+            Area::Place => At::Place,
+            Area::Scratch(scratch) => {
+                let handle = directory.open()?;
+                match directory.device() == Some(scratch.device) {
+                    true => At::Elsewhere(scratch.directory.clone(), scratch.next_name()),
+                    // A rename cannot cross filesystems.
+                    false => At::Elsewhere(handle, scratch.next_name_elsewhere()),
+                }
+            }
+        };
+        Ok(Draft {
+            directory: directory.clone(),
+            name,
+            at,
+            clears,
+        })
+    }
+}
+
+impl Draft {
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self.at, At::Elsewhere(..))
+    }
+
+    pub(super) fn shown(&self) -> String {
+        self.directory.shown_in(self.name.as_bytes())
+    }
+
+    /// Where it can be found from now on.
+    pub fn placed(&self) -> Placed {
+        Placed {
+            directory: self.directory.clone(),
+            name: self.name.clone(),
+            at: self.at.clone(),
+        }
+    }
+
+    /// Makes an empty file.
+    pub fn file(&self) -> Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made =
+            self.at(|directory, name| rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR))?;
+        Ok(File::from(made))
+    }
+
+    /// Gives a file that was made here its attributes.
+    pub fn set_on(&self, file: &File, attributes: &Attributes) -> Result<()> {
+        attributes.set(file, &self.directory.core.withheld)
+    }
+
+    /// Makes a symbolic link.
+    pub fn symlink(&self, target: &[u8], attributes: &Attributes) -> Result<()> {
+        self.at(|directory, name| rustix::fs::symlinkat(OsStr::from_bytes(target), directory, name))?;
+        self.set(attributes)
+    }
+
+    /// Makes a named pipe.
+    pub fn fifo(&self, attributes: &Attributes) -> Result<()> {
+        self.node(FileType::Fifo, 0, attributes)
+    }
+
+    /// Makes a device node, as only root may.
+    pub fn device(&self, is_block: bool, major: u32, minor: u32, attributes: &Attributes) -> Result<()> {
+        let kind = match is_block {
+            true => FileType::BlockDevice,
+            false => FileType::CharacterDevice,
+        };
+        self.node(kind, rustix::fs::makedev(major, minor), attributes)
+    }
+
+    fn node(&self, kind: FileType, device: u64, attributes: &Attributes) -> Result<()> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        self.at(|directory, name| rustix::fs::mknodat(directory, name, kind, mode, device))?;
+        self.set(attributes)
+    }
+
+    /// Makes another name of what was made before.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] if that is gone.
+    pub fn link(&self, first: &Placed) -> Result<()> {
+        let waits = match &first.at {
+            At::Elsewhere(directory, name) => self.link_from(directory, name),
+            At::Place => Err(Error::new(Kind::NotFound, "it waits nowhere")),
+        };
+        match waits {
+            // It was renamed to its place.
+            Err(error) if error.kind() == Kind::NotFound => {
+                self.link_from(&*first.directory.open()?, &first.name)
+            }
+            waits => waits,
+        }
+    }
+
+    fn link_from(&self, directory: &File, name: &OsStr) -> Result<()> {
+        self.at(|to, own| rustix::fs::linkat(directory, name, to, own, AtFlags::empty()))
+    }
+
+    fn set(&self, attributes: &Attributes) -> Result<()> {
+        match &self.at {
+            At::Place => attributes.set_at(
+                &*self.directory.open()?,
+                &self.name,
+                &self.directory.core.withheld,
+            ),
+            At::Elsewhere(directory, name) => {
+                attributes.set_at(directory, name, &self.directory.core.withheld)
+            }
+        }
+    }
+
+    fn at<T>(&self, make: impl FnOnce(&File, &OsStr) -> rustix::io::Result<T>) -> Result<T> {
+        let made = match &self.at {
+            At::Place => make(&*self.directory.open()?, &self.name),
+            At::Elsewhere(directory, name) => make(directory, name),
+        };
+        made.map_err(std::io::Error::from).act(|| "make it")
+    }
+
+    /// Takes away what was made.
+    pub fn discard(self) -> Result<()> {
+        match &self.at {
+            At::Place => remove(&*self.directory.open()?, &self.name, Depth::One),
+            At::Elsewhere(directory, name) => remove(directory, name, Depth::One),
+        }
+    }
+
+    /// Renames it to its place, over what stands there.
+    pub(super) fn take_place(self) -> Result<()> {
+        let At::Elsewhere(from, name) = &self.at else {
+            return Ok(());
+        };
+        let directory = self.directory.open()?;
+        let rename = || rustix::fs::renameat(from, name, &directory, &self.name);
+        let renamed = match rename() {
+            Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {
+                remove(&directory, &self.name, self.clears)?;
+                rename()
+            }
+            renamed => renamed,
+        };
+        let renamed = renamed.map_err(std::io::Error::from).act(|| "rename it");
+        if renamed.is_err() {
+            // Nothing can be done about a second error.
+            let _ = remove(from, name, Depth::One);
+        }
+        renamed
+    }
+}

@@ -1,0 +1,237 @@
+//! Files, directories and links → a tree on disk. Nothing is found by a path: every name is looked up, made, renamed or
+//! removed in a directory that is held open, and no symbolic link is followed, whatever stood there or was put there.
+//!
+//! ```text
+//! nothing there  parent/.DIR.levault-restore-…/   each thing under its own name; then all of it is DIR, by one rename
+//! something      DIR/.DIR.levault-restore-…/17    each thing is made here; some thousand are made durable at once
+//!                └──rename──> DIR/a/b/name         and then renamed to their places
+//! ```
+//! So a file that stands is never half a file, and a killed restore leaves hidden directories that the next one removes.
+//!
+//! What is made has no one's access but its maker's until its attributes are set. A directory gets its own when nobody
+//! needs it any more, that is, after all that is in it: its times would not last else.
+
+mod area;
+mod attributes;
+mod directory;
+mod draft;
+mod remove;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::Mode;
+
+use super::lock::refuse_held;
+use super::stage::{Occupied, Stage, Staged, check_free};
+use crate::error::{Act, Error, Result};
+use crate::scratch;
+pub use area::Problems;
+use area::{Area, Core, Scratch};
+pub use attributes::{Attributes, Withheld};
+pub use directory::Directory;
+pub use draft::{Draft, Placed};
+pub use remove::Depth;
+pub use standing::{Identity, Standing, What};
+
+/// Drafts that wait for one sync of the filesystem; each holds a directory and a name.
+const PENDING_MAX: usize = 4096;
+
+/// Whether a tree may come where something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// The target must be absent or empty.
+    Refuse,
+    /// It may hold what it likes.
+    Into,
+}
+
+/// A tree that is being written.
+pub struct TreeTarget {
+    core: Arc<Core>,
+    root: Arc<Directory>,
+    /// The whole new tree, when nothing stands at the target.
+    stage: Option<Stage>,
+    /// Made, and not in their places yet.
+    pending: Mutex<Vec<Draft>>,
+}
+
+impl TreeTarget {
+    /// Begins a tree at `target`: a new one where nothing stands, else into what stands there.
+    ///
+    /// # Errors
+    /// With [`Merge::Refuse`] those of [`check_free`]; [`Kind::Busy`] where a running program holds a database.
+    pub fn begin(target: &Path, merge: Merge) -> Result<Self> {
+        match (check_free(target), merge) {
+            (Ok(()), _) => Self::fresh(target),
+            (Err(error), Merge::Refuse) => Err(error),
+            (Err(error), Merge::Into) if !target.is_dir() => Err(error),
+            (Err(_), Merge::Into) => Self::over(target),
+        }
+    }
+
+    fn fresh(target: &Path) -> Result<Self> {
+        let stage =
+            Stage::create(target, Occupied::Refuse).act(|| format!("restore to {}", target.display()))?;
+        let root = stage.directory().try_clone().act(|| "hold the stage open")?;
+        let core = Arc::new(Core::new(Area::Place));
+        Ok(Self {
+            root: Directory::root(core.clone(), root, target)?,
+            core,
+            stage: Some(stage),
+            pending: Mutex::default(),
+        })
+    }
+
+    fn over(target: &Path) -> Result<Self> {
+        let doing = || format!("restore to {}", target.display());
+        let target = std::fs::canonicalize(target).act(doing)?;
+        refuse_held(&target)?;
+        let root = scratch::open_directory(&target)?;
+        let name = target.file_name().unwrap_or_default();
+        let prefix = scratch::prefix(name.as_encoded_bytes(), "restore");
+        scratch::remove_leftovers(&target, &prefix)?;
+        Self::with_scratch(root, prefix, &target).act(doing)
+    }
+
+    /// Begins to add to a directory that is held open and that nobody else looks at; nothing in it is replaced.
+    pub fn add_to(root: std::fs::File, shown: &Path) -> Result<Self> {
+        let core = Arc::new(Core::new(Area::Place));
+        Ok(Self {
+            root: Directory::root(core.clone(), root, shown)?,
+            core,
+            stage: None,
+            pending: Mutex::default(),
+        })
+    }
+
+    /// Begins a tree in a directory that is held open, into what stands there.
+    pub fn into_open(root: std::fs::File, shown: &Path) -> Result<Self> {
+        Self::with_scratch(root, scratch::prefix(b"tree", "restore"), shown)
+    }
+
+    fn with_scratch(root: std::fs::File, prefix: Vec<u8>, shown: &Path) -> Result<Self> {
+        let scratch = Scratch::create(&root, prefix)?;
+        let core = Arc::new(Core::new(Area::Scratch(scratch)));
+        Ok(Self {
+            root: Directory::root(core.clone(), root, shown)?,
+            core,
+            stage: None,
+            pending: Mutex::default(),
+        })
+    }
+
+    /// The directory that the target is.
+    pub fn root(&self) -> &Arc<Directory> {
+        &self.root
+    }
+
+    /// True if nothing of this tree was there before.
+    pub fn is_new(&self) -> bool {
+        matches!(self.core.area, Area::Place)
+    }
+
+    /// What went wrong with single things.
+    pub fn problems(&self) -> &Problems {
+        &self.core.problems
+    }
+
+    /// What could not be set.
+    pub fn withheld(&self) -> &Withheld {
+        &self.core.withheld
+    }
+
+    /// Takes a draft that is whole to its place: soon, at [`TreeTarget::finish`] at the latest.
+    pub fn place(&self, draft: Draft) -> Result<()> {
+        if !draft.is_elsewhere() {
+            return Ok(());
+        }
+        let mut pending = self.lock_pending();
+        pending.push(draft);
+        match pending.len() < PENDING_MAX {
+            true => Ok(()),
+            false => {
+                let drafts = std::mem::take(&mut *pending);
+                drop(pending);
+                self.commit(drafts)
+            }
+        }
+    }
+
+    fn lock_pending(&self) -> std::sync::MutexGuard<'_, Vec<Draft>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A name must not lead to what a crash may still take, so the contents come first.
+    fn commit(&self, drafts: Vec<Draft>) -> Result<()> {
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        self.sync()?;
+        for draft in drafts {
+            let shown = draft.shown();
+            if let Err(error) = draft.take_place() {
+                self.core
+                    .problems
+                    .add(error.act(format!("put {shown} in its place")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all that was written durable by one call: a sync for each of many small files would take minutes.
+    fn sync(&self) -> Result<()> {
+        let root = self.root.open()?;
+        rustix::fs::syncfs(&root)
+            .map_err(std::io::Error::from)
+            .act(|| format!("sync the filesystem of {}", self.root.shown().display()))
+    }
+
+    /// Everything is in its place and durable: of a new tree the stage that is yet to be published. Nobody may hold a
+    /// directory of it any more.
+    pub fn finish(mut self) -> Result<Option<Staged>> {
+        let drafts = std::mem::take(&mut *self.lock_pending());
+        self.commit(drafts)?;
+        self.core.area.remove_scratch(&self.root)?;
+        let root = self.root.open()?;
+        let has_mode = self.root.has_mode();
+        self.root.settle();
+        self.sync()?;
+        let Some(mut stage) = self.stage.take() else {
+            return Ok(None);
+        };
+        if has_mode {
+            let mode = rustix::fs::fstat(&root)
+                .map_err(std::io::Error::from)
+                .act(|| "look at the stage")?
+                .st_mode;
+            stage.set_mode(Mode::from_raw_mode(mode));
+        }
+        Ok(Some(Staged::new(stage)))
+    }
+}
+
+impl Drop for TreeTarget {
+    /// What is thrown away needs no attributes; of what stays the directories get theirs.
+    fn drop(&mut self) {
+        if self.stage.is_some() {
+            self.core.is_abandoned.store(true, Ordering::Relaxed);
+        }
+        // The next restore removes what cannot be removed now.
+        let _ = self.core.area.remove_scratch(&self.root);
+    }
+}
+
+/// A directory that is only looked at.
+pub fn look_only(target: &Path) -> Result<Arc<Directory>> {
+    let core = Arc::new(Core::new(Area::Place));
+    match std::fs::canonicalize(target) {
+        Ok(path) => Directory::root(core, scratch::open_directory(&path)?, target),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Directory::nowhere(core, target)),
+        Err(error) => Err(Error::io(format!("find {}", target.display()), error)),
+    }
+}

@@ -1,0 +1,73 @@
+//! Removing what stands under a name: by open directories, following no link, on one filesystem.
+
+use std::ffi::OsStr;
+use std::fs::File;
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::directory::{enter, names, plain};
+use super::standing::Identity;
+use crate::error::{Act, Error, Kind, Result};
+
+/// How much may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// A file, a link, an empty directory.
+    One,
+    /// A directory with all that is in it.
+    Whole,
+}
+
+/// Removes what stands under `name`; nothing there is as good.
+pub(super) fn remove(directory: &File, name: &OsStr, depth: Depth) -> Result<()> {
+    remove_at(directory, name, depth, 0)
+}
+
+fn remove_at(directory: &File, name: &OsStr, depth: Depth, level: usize) -> Result<()> {
+    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => remove_directory(directory, name, depth, level),
+        Err(error) => Err(Error::io("unlink it", error.into())),
+    }
+}
+
+fn remove_directory(directory: &File, name: &OsStr, depth: Depth, level: usize) -> Result<()> {
+    let remove = || rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
+    let removed = match (remove(), depth) {
+        (Err(Errno::NOTEMPTY | Errno::EXIST), Depth::Whole) => {
+            empty(directory, name, level)?;
+            remove()
+        }
+        (removed, _) => removed,
+    };
+    match removed {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed
+            .map_err(std::io::Error::from)
+            .act(|| "remove the directory"),
+    }
+}
+
+/// Descriptors bound how deep this goes before memory does.
+fn empty(above: &File, name: &OsStr, level: usize) -> Result<()> {
+    let directory = enter(above, name).act(|| "enter it")?;
+    if device(&directory)? != device(above)? {
+        return Err(Error::new(Kind::Usage, "another filesystem is mounted there"));
+    }
+    if level == 2048 {
+        return Err(Error::new(Kind::Limit, "directories in directories without end"));
+    }
+    for name in names(&directory)? {
+        remove_at(&directory, plain(&name)?, Depth::Whole, level + 1)
+            .act(|| String::from_utf8_lossy(&name).into_owned())?;
+    }
+    Ok(())
+}
+
+fn device(directory: &File) -> Result<u64> {
+    let stat = rustix::fs::fstat(directory)
+        .map_err(std::io::Error::from)
+        .act(|| "look at it")?;
+    Ok(Identity::of(&stat).device)
+}

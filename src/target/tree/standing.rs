@@ -1,0 +1,99 @@
+//! What stands under a name.
+
+use rustix::fs::{FileType, Stat};
+
+/// One thing in the filesystem, as it was when it was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it is.
+    pub what: What,
+    /// Bytes of a file.
+    pub len: u64,
+    /// Last modification; `None` where 64 bits are too few.
+    pub mtime_nanos: Option<i64>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Filesystem and number there.
+    pub identity: Identity,
+}
+
+/// Filesystem and number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The filesystem.
+    pub device: u64,
+    /// The number.
+    pub inode: u64,
+}
+
+/// What something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A device node.
+    Device {
+        /// Read by blocks.
+        is_block: bool,
+        /// The driver's number.
+        major: u32,
+        /// The device's number within the driver.
+        minor: u32,
+    },
+    /// A socket, or what this program does not know.
+    Other,
+}
+
+impl Identity {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
+    }
+}
+
+impl Standing {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            what: what(stat),
+            len: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime_nanos: nanos(stat.st_mtime, stat.st_mtime_nsec as i64),
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            identity: Identity::of(stat),
+        }
+    }
+}
+
+fn what(stat: &Stat) -> What {
+    let device = |is_block| What::Device {
+        is_block,
+        major: rustix::fs::major(stat.st_rdev),
+        minor: rustix::fs::minor(stat.st_rdev),
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => What::File,
+        FileType::Directory => What::Directory,
+        FileType::Symlink => What::Symlink,
+        FileType::Fifo => What::Fifo,
+        FileType::BlockDevice => device(true),
+        FileType::CharacterDevice => device(false),
+        _ => What::Other,
+    }
+}
+
+fn nanos(seconds: i64, nanos: i64) -> Option<i64> {
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
