@@ -40,9 +40,8 @@ impl InPlaceTarget {
     /// # Errors
     /// [`crate::error::Kind::Busy`] when another process has it open, [`crate::error::Kind::Exists`] when more than a
     /// database is there.
-    pub fn begin(target: &Path) -> Result<Self> {
-        let stage =
-            Stage::create(target, Occupied::Replace).act(|| format!("restore to {}", target.display()))?;
+    pub fn begin(target: &Path, occupied: Occupied) -> Result<Self> {
+        let stage = Stage::create(target, occupied).act(|| format!("restore to {}", target.display()))?;
         Ok(Self {
             syncer: Syncer::start()?,
             stage,
@@ -129,7 +128,7 @@ mod tests {
         for name in ["CURRENT", "000007.ldb", "000009.ldb", "000040.log", "LOG"] {
             fs::write(db.join(name), name).unwrap();
         }
-        let staging = InPlaceTarget::begin(&db).unwrap();
+        let staging = InPlaceTarget::begin(&db, Occupied::Replace).unwrap();
         assert_eq!(staging.highest_number().unwrap(), 40);
         let stage = staging.stage.path().to_owned();
         let inode = |directory: &Path, name| fs::metadata(directory.join(name)).unwrap().ino();

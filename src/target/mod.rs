@@ -15,6 +15,7 @@ pub mod database;
 pub mod files;
 pub mod in_place;
 mod lock;
+mod others;
 mod replace;
 mod stage;
 mod sync;

@@ -19,6 +19,15 @@ use super::lock::{HeldLock, hold};
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::name::FileName;
 
+/// What else may be in a database's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    /// Nothing.
+    Refuse,
+    /// Anything.
+    Allow,
+}
+
 /// True if something is in the directory `path`.
 pub(super) fn is_filled(path: &Path) -> bool {
     fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
@@ -28,9 +37,12 @@ pub(super) fn is_filled(path: &Path) -> bool {
 ///
 /// # Errors
 /// [`Kind::Busy`] when another process has it open; [`Kind::Exists`] when anything is there that no LevelDB made, since
-/// it would be lost; [`Kind::Usage`] for a mount point.
-pub(super) fn take(path: &Path) -> Result<HeldLock> {
-    refuse_foreign(path)?;
+/// it would be lost, unless that is allowed; [`Kind::Usage`] for a mount point.
+pub(super) fn take(path: &Path, others: Others) -> Result<HeldLock> {
+    match others {
+        Others::Refuse => refuse_foreign(path)?,
+        Others::Allow => refuse_none(path)?,
+    }
     refuse_mount_point(path)?;
     hold(path)
 }
@@ -49,6 +61,10 @@ fn refuse_foreign(path: &Path) -> Result<()> {
             return Err(Error::new(Kind::Exists, what));
         }
     }
+    refuse_none(path)
+}
+
+fn refuse_none(path: &Path) -> Result<()> {
     match path.join("CURRENT").exists() {
         true => Ok(()),
         false => Err(Error::new(

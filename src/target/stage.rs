@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::lock::{HeldLock, refuse_held};
-use super::replace;
+use super::replace::Others;
+use super::tree::{Attributes, Withheld};
+use super::{others, replace};
 use crate::error::{Act, Error, Kind, Result};
 use crate::scratch::{is_same, open_directory, prefix, random_name, remove_leftovers, try_lock};
 
@@ -31,6 +33,8 @@ pub enum Occupied {
     /// A closed database, and nothing else: its LOCK is held from now on, and when the result is published the two
     /// are exchanged in one step and the old one is removed.
     Replace,
+    /// A closed database, and what else lies in its directory: that comes along.
+    ReplaceAndKeep,
 }
 
 /// The target, resolved: what is renamed over, and the directory it stands in.
@@ -42,14 +46,22 @@ struct Place {
 
 impl Place {
     fn find(target: &Path) -> Result<Self> {
+        if is_held_open(target) {
+            return Self::below(target.to_owned(), target.parent().map(|parent| parent.join(".")));
+        }
         let path = match fs::canonicalize(target) {
             Ok(path) => path,
             Err(error) if error.kind() == ErrorKind::NotFound => absent(target)?,
             Err(error) => return Err(Error::io(format!("find {}", target.display()), error)),
         };
-        match (path.parent(), path.file_name()) {
+        let parent = path.parent().map(Path::to_owned);
+        Self::below(path, parent)
+    }
+
+    fn below(path: PathBuf, parent: Option<PathBuf>) -> Result<Self> {
+        match (parent, path.file_name()) {
             (Some(parent), Some(name)) => Ok(Self {
-                parent: parent.to_owned(),
+                parent,
                 name: name.to_owned(),
                 path,
             }),
@@ -88,14 +100,22 @@ impl Place {
     /// The lock of the database that is to be replaced; `None` when there is none.
     fn take(&self, occupied: Occupied) -> Result<Option<HeldLock>> {
         match occupied {
-            Occupied::Replace if replace::is_filled(&self.path) => replace::take(&self.path).map(Some),
-            _ => self.check_free().map(|()| None),
+            Occupied::Refuse => self.check_free().map(|()| None),
+            _ if !replace::is_filled(&self.path) => self.check_free().map(|()| None),
+            Occupied::Replace => replace::take(&self.path, Others::Refuse).map(Some),
+            Occupied::ReplaceAndKeep => replace::take(&self.path, Others::Allow).map(Some),
         }
     }
 
     fn stage_prefix(&self) -> Vec<u8> {
         prefix(self.name.as_bytes(), "restore")
     }
+}
+
+/// True for a path that leads through a directory that this process holds open. Resolved to a real one, it could be led
+/// elsewhere by whoever may rename what lies above.
+fn is_held_open(target: &Path) -> bool {
+    target.starts_with("/proc/self/fd") && target.components().count() == 6
 }
 
 /// The path a target that is not there will have.
@@ -134,6 +154,8 @@ pub(super) struct Stage {
     is_published: bool,
     /// The lock of the database that it replaces.
     replaces: Option<HeldLock>,
+    /// What else lay in the directory of that, and lies here too.
+    others: Vec<Vec<u8>>,
 }
 
 impl Stage {
@@ -147,6 +169,10 @@ impl Stage {
             // A concurrent restore may take the new directory for a leftover before it is locked.
             if let Some(mut stage) = Self::try_create(&place)? {
                 stage.replaces = replaces;
+                if occupied == Occupied::ReplaceAndKeep && stage.replaces.is_some() {
+                    stage.others = others::bring(&open_directory(&place.path)?, &stage.directory)
+                        .act(|| format!("keep what lies beside the database in {}", place.path.display()))?;
+                }
                 return Ok(stage);
             }
         }
@@ -176,6 +202,7 @@ impl Stage {
             },
             is_published: false,
             replaces: None,
+            others: Vec::new(),
         };
         rustix::fs::fchmod(&stage.directory, Mode::RWXU)
             .map_err(std::io::Error::from)
@@ -220,6 +247,7 @@ impl Stage {
 
     fn publish(mut self) -> Result<()> {
         let doing = || format!("rename the restored files to {}", self.place_path.display());
+        self.check_others().act(doing)?;
         rustix::fs::fchmod(&self.directory, self.mode)
             .map_err(std::io::Error::from)
             .act(doing)?;
@@ -246,6 +274,26 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Nothing may have come beside the old database meanwhile: it would go with it.
+    fn check_others(&self) -> Result<()> {
+        if self.replaces.is_none() {
+            return Ok(());
+        }
+        let now = others::names(&open_directory(&self.place_path)?)?;
+        match now.iter().find(|name| !self.others.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                Kind::Exists,
+                format!(
+                    "{} has come beside the database meanwhile",
+                    String::from_utf8_lossy(name)
+                ),
+            )),
+        }
+    }
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         if !self.is_published && self.is_there() {
@@ -267,6 +315,28 @@ impl Staged {
     /// Where it stands until it is published: read it from here to verify it.
     pub fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// The same, held open.
+    pub fn directory(&self) -> &File {
+        self.0.directory()
+    }
+
+    /// Whether something lies in it that lay beside the database that it replaces.
+    pub fn has_others(&self) -> bool {
+        !self.0.others.is_empty()
+    }
+
+    /// The attributes that the directory will have.
+    pub fn set_attributes(&mut self, attributes: &Attributes, withheld: &Withheld) -> Result<()> {
+        let shown = self.0.place_path.clone();
+        let doing = || format!("set the attributes of {}", shown.display());
+        attributes.set(self.0.directory(), withheld).act(doing)?;
+        if attributes.mode.is_some() {
+            let mode = self.0.directory().metadata().act(doing)?.mode();
+            self.0.set_mode(Mode::from_raw_mode(mode));
+        }
+        Ok(())
     }
 
     /// Renames it to the target's name and makes that durable. Dropping it instead removes it.

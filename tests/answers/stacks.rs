@@ -10,7 +10,7 @@ use levault::ops::diff::{self, State};
 use levault::ops::find::{self, Sought};
 use levault::ops::history;
 use levault::ops::read::{self, Wish};
-use levault::ops::restore::{Overwrite, Restore, Verify};
+use levault::ops::restore::Restore;
 use levault::ops::selection::Selection;
 use levault::ops::series::Scope;
 use levault::record::StreamDigester;
@@ -181,12 +181,8 @@ fn found(stacks: &Stacks, old: usize, new: usize) -> Vec<Vec<u8>> {
 fn restored(stacks: &Stacks, selection: Selection) -> Model {
     let place = tempfile::tempdir().unwrap();
     let restore = Restore {
-        database: None,
-        target: place.path().join("target"),
         selection,
-        overwrite: Overwrite::Never,
-        verify: Verify::Full,
-        with_uncertain: false,
+        ..Restore::new(place.path().join("target"))
     };
     let stored = stacks.snapshots.last().unwrap();
     restore.run(&stacks.repo, stored, &Report::default()).unwrap();

@@ -14,8 +14,7 @@ use levault::keys::{Password, SlotCost};
 use levault::ops::backup::{Backup, BackupOutcome};
 use levault::ops::forget::{self, Chosen};
 use levault::ops::read::{self, Wish};
-use levault::ops::restore::{Overwrite, Restore, RestoreOutcome, Verify};
-use levault::ops::selection::Selection;
+use levault::ops::restore::{Overwrite, Restore, RestoreOutcome};
 use levault::repo::{Cache, NewRepo, Repo, Settings};
 use levault::report::Report;
 use levault::storage::Storage;
@@ -135,7 +134,7 @@ pub fn records(repo: &Repo, words: &str) -> Result<Model> {
 
 /// Restores the snapshot `words` names to `target`, verified.
 pub fn restore(repo: &Repo, words: &str, target: &Path) -> Result<PathBuf> {
-    restore_where(repo, words, target, Overwrite::Never)?;
+    restore_where(repo, words, target, Overwrite::Refuse)?;
     Ok(target.to_path_buf())
 }
 
@@ -147,14 +146,13 @@ pub fn restore_over(repo: &Repo, words: &str, target: &Path) -> Result<RestoreOu
 fn restore_where(repo: &Repo, words: &str, target: &Path, overwrite: Overwrite) -> Result<RestoreOutcome> {
     let stored = repo.select(words)?;
     let restore = Restore {
-        database: None,
-        target: target.to_path_buf(),
-        selection: Selection::All,
         overwrite,
-        verify: Verify::Full,
-        with_uncertain: false,
+        ..Restore::new(target)
     };
-    Ok(restore.run(repo, &stored, &Report::default())?.remove(0))
+    Ok(restore
+        .run(repo, &stored, &Report::default())?
+        .databases
+        .remove(0))
 }
 
 /// What a closed database holds, by our own reader.

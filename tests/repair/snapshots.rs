@@ -12,7 +12,7 @@ use levault::ops::read;
 use levault::ops::repair::Mode;
 use levault::ops::repair::packs::RepairPacks;
 use levault::ops::repair::snapshots::{RepairSnapshots, SnapshotsOutcome};
-use levault::ops::restore::{Overwrite, Restore, Verify};
+use levault::ops::restore::Restore;
 use levault::ops::selection::Selection;
 use levault::ops::series::Scope as Databases;
 use levault::repo::Repo;
@@ -290,14 +290,7 @@ fn whoever_asks_for_what_lies_in_a_hole_is_told_that_it_is_not_known() {
 fn a_restore_brings_the_rest_and_says_what_is_missing() {
     let (scene, id) = with_a_hole();
     let repo = scene.repo();
-    let restore = Restore {
-        database: None,
-        target: scene.dir.path().join("back"),
-        selection: Selection::All,
-        overwrite: Overwrite::Never,
-        verify: Verify::Full,
-        with_uncertain: false,
-    };
+    let restore = Restore::new(scene.dir.path().join("back"));
     let report = Report::default();
     let stored = repo.select(&id.to_hex()).unwrap();
     restore.run(&repo, &stored, &report).unwrap();
@@ -376,14 +369,7 @@ fn a_database_that_is_kept_as_files_keeps_those_that_are_whole() {
     assert_eq!(holes.len(), 1);
     assert!(holes[0].file.starts_with("repository/files/0"), "{holes:?}");
     let new = outcome.repaired[0].repaired_as.unwrap();
-    let restore = Restore {
-        database: None,
-        target: scene.dir.path().join("back"),
-        selection: Selection::All,
-        overwrite: Overwrite::Never,
-        verify: Verify::Full,
-        with_uncertain: false,
-    };
+    let restore = Restore::new(scene.dir.path().join("back"));
     let report = Report::default();
     restore
         .run(&repo, &repo.select(&new.to_hex()).unwrap(), &report)

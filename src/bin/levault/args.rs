@@ -9,6 +9,7 @@ mod given;
 mod keys;
 mod look;
 mod pins;
+mod restore;
 mod retention;
 
 pub use copy::{CopyArgs, RescueArgs, SourceArgs};
@@ -18,6 +19,7 @@ pub use look::{
     DiffArgs, DumpArgs, DumpFormat, FindArgs, GetArgs, HistoryArgs, LsArgs, Pick, Place, ScopeArgs,
 };
 pub use pins::{PinsArgs, PinsVerb};
+pub use restore::{OverwriteArg, PartsArgs, RestoreArgs, VerifyArg};
 pub use retention::{ForgetArgs, PolicyArgs, TagArgs, TheseArgs, UndeleteArgs};
 
 /// Deduplicated, encrypted, verifiable backups of LevelDB databases.
@@ -124,9 +126,9 @@ pub enum Verb {
     History(HistoryArgs),
     /// List the snapshots that have files of some name, or some keys
     Find(FindArgs),
-    /// Bring a snapshot's databases back
+    /// Bring back what a snapshot holds, or part of it
     #[command(alias = "extract")]
-    Restore(RestoreArgs),
+    Restore(Box<RestoreArgs>),
     /// Rebuild a damaged database from its good files and the newest good snapshot of what they lost
     Rescue(RescueArgs),
     /// Let go of snapshots, by a policy or by name; nothing is deleted, and `undelete` brings them back
@@ -264,45 +266,6 @@ pub struct SnapshotsArgs {
     /// Only snapshots with this tag
     #[arg(long)]
     pub tag: Vec<String>,
-}
-
-#[derive(Args)]
-pub struct RestoreArgs {
-    #[command(flatten)]
-    pub pick: Pick,
-    /// Where to: absent or empty; one database becomes this directory, several go below it by name
-    #[arg(short, long, value_name = "DIR")]
-    pub target: PathBuf,
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-    /// What becomes of a closed database that stands there
-    #[arg(long, value_enum, default_value_t = OverwriteArg::Never)]
-    pub overwrite: OverwriteArg,
-    /// Read everything again afterwards and compare the digests
-    #[arg(long, value_enum, default_value_t = VerifyArg::Full, num_args = 0..=1, default_missing_value = "full")]
-    pub verify: VerifyArg,
-    /// Also records that damage in the source made uncertain
-    #[arg(long)]
-    pub with_uncertain: bool,
-    /// Print what would be done
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OverwriteArg {
-    /// The restore is refused
-    Never,
-    /// What differs is written above its own tables, or all of it where that is better
-    IfChanged,
-    /// It is replaced
-    Always,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum VerifyArg {
-    None,
-    Full,
 }
 
 #[derive(Args)]

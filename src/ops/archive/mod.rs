@@ -25,8 +25,7 @@ use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::snapshot::{DatabaseRoot, EntryKind, Meta};
 
-use super::restore::{Overwrite, Restore, Verify};
-use super::selection::Selection;
+use super::restore::{Contents, Restore};
 use super::tree::{self, Found, Node, View};
 use header::{Head, What};
 use sparse::Segments;
@@ -190,11 +189,8 @@ impl<'a, W: Write> Archive<'a, W> {
         let target = dir.path().join("database");
         let restore = Restore {
             database: Some(database.name.clone()),
-            target: target.clone(),
-            overwrite: Overwrite::Never,
-            selection: Selection::All,
-            verify: Verify::Full,
-            with_uncertain: false,
+            contents: Contents::Records,
+            ..Restore::new(&target)
         };
         restore.run(self.ground.repo, self.ground.stored, self.ground.report)?;
         for name in names(&target).act(|| format!("read {}", target.display()))? {

@@ -13,20 +13,19 @@
 
 use std::path::Path;
 
+use super::Restoring;
 use super::differences::{Differences, Eyes};
-use super::{Overwrite, Restore};
 use crate::error::{Act, Error, Result};
 use crate::leveldb::name::FileName;
 use crate::leveldb::table_build::TableBuilder;
 use crate::leveldb::version::TableMeta;
 use crate::leveldb::version_continue::Continuation;
 use crate::leveldb::{Comparator, Shape};
-use crate::repo::{BlobReader, Repo};
-use crate::report::Report;
+use crate::repo::BlobReader;
 use crate::run::{KeyOrder, KeyRange, StackCursor, Tombstones, Walker};
 use crate::snapshot::{Content, DatabaseRoot};
 use crate::source::Database;
-use crate::target::{InPlaceTarget, Staged};
+use crate::target::{InPlaceTarget, Occupied, Staged};
 
 use super::super::read;
 
@@ -46,22 +45,20 @@ pub struct Rewritten {
     pub bytes_linked: u64,
 }
 
-impl Restore {
+impl Restoring<'_> {
     /// The database at `target` with what differs above it, staged; `None` when all is to be written, because more than
     /// `bytes_max` key and value bytes differ or because nothing may come above it.
     pub(super) fn stage_in_place(
         &self,
-        repo: &Repo,
-        reader: &BlobReader,
         database: &DatabaseRoot,
         target: &Path,
+        occupied: Occupied,
         bytes_max: u64,
-        report: &Report,
     ) -> Result<Option<(Staged, Rewritten)>> {
         if !self.may_be_in_place(database, target) {
             return Ok(None);
         }
-        let staging = InPlaceTarget::begin(target)?;
+        let staging = InPlaceTarget::begin(target, occupied)?;
         let standing = Database::open(target)?;
         let order = Comparator::from_name(&database.shape.comparator);
         let is_ordered_alike = order.is_known() && *standing.comparator() == order;
@@ -71,10 +68,10 @@ impl Restore {
             return Ok(None);
         };
         let eyes = Eyes {
-            repo,
-            reader,
+            repo: self.repo,
+            reader: self.reader,
             order: &order,
-            report,
+            report: self.report,
         };
         let tables = NewTables::new(&staging, standing.shape(), above)?;
         let new = self
@@ -84,7 +81,7 @@ impl Restore {
     }
 
     fn may_be_in_place(&self, database: &DatabaseRoot, target: &Path) -> bool {
-        self.overwrite == Overwrite::IfChanged
+        self.wish.compares()
             && matches!(database.content, Content::Logical { .. })
             && target.join("CURRENT").exists()
     }
@@ -118,7 +115,7 @@ impl Restore {
         database: &'a DatabaseRoot,
         order: KeyOrder<'a>,
     ) -> Result<StackCursor<'a>> {
-        let runs = read::runs(database, self.with_uncertain)?;
+        let runs = read::runs(database, self.wish.with_uncertain)?;
         let newest_first = runs.iter().rev();
         let walkers: Vec<_> = newest_first
             .map(|run| Walker::new(reader, run.root.as_ref(), order))

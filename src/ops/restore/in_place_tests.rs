@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::Verify;
+use super::super::{Overwrite, Restore};
 use super::*;
 use crate::codec::Reader;
 use crate::error::Kind;
@@ -23,8 +23,9 @@ use crate::leveldb::table::{Handle, Table, read_block};
 use crate::leveldb::testing::{Files, Op, op};
 use crate::leveldb::version::user_key;
 use crate::ops::backup::{Backup, Pinning};
-use crate::ops::selection::Selection;
-use crate::repo::{NewRepo, Settings, StoredSnapshot};
+
+use crate::repo::{NewRepo, Repo, Settings, StoredSnapshot};
+use crate::report::Report;
 use crate::source::RecordSink;
 use crate::source::delta_model::engine::{Engine, State, Visible};
 use crate::storage::MemoryStorage;
@@ -78,16 +79,12 @@ impl Bench {
     /// Stages in place, with any amount of differences.
     fn stage(&self, stored: &StoredSnapshot, target: &Path) -> Result<Option<(Staged, Rewritten)>> {
         let database = stored.snapshot.databases().next().unwrap();
-        let lookup = self.repo.lookup().unwrap();
-        let reader = BlobReader::new(&self.repo, &lookup);
-        over(target).stage_in_place(
-            &self.repo,
-            &reader,
-            database,
-            target,
-            u64::MAX,
-            &Report::default(),
-        )
+        let mut staged = None;
+        over(target).with(&self.repo, stored, &Report::default(), |restoring| {
+            staged = restoring.stage_in_place(database, target, Occupied::Replace, u64::MAX)?;
+            Ok(())
+        })?;
+        Ok(staged)
     }
 
     fn beside(&self) -> Vec<String> {
@@ -101,12 +98,8 @@ impl Bench {
 
 fn over(target: &Path) -> Restore {
     Restore {
-        database: None,
-        target: target.to_owned(),
         overwrite: Overwrite::IfChanged,
-        selection: Selection::All,
-        verify: Verify::Full,
-        with_uncertain: false,
+        ..Restore::new(target)
     }
 }
 
@@ -295,7 +288,7 @@ fn bring_back(
         counters.whole += 1;
     }
     let outcome = over(target).run(&bench.repo, stored, &Report::default())?;
-    assert!(outcome[0].verified);
+    assert!(outcome.databases[0].verified);
     assert!(
         scan(target) == *expected,
         "by whichever way a user's restore goes"
@@ -376,10 +369,12 @@ fn a_wish_to_stop_is_heard_and_leaves_the_old_database_as_it_was() {
     let before = facts(&target);
     let report = Report::default();
     report.stop();
-    let lookup = bench.repo.lookup().unwrap();
-    let reader = BlobReader::new(&bench.repo, &lookup);
     let database = stored.snapshot.databases().next().unwrap();
-    let stopped = over(&target).stage_in_place(&bench.repo, &reader, database, &target, u64::MAX, &report);
+    let stopped = over(&target).with(&bench.repo, &stored, &report, |restoring| {
+        restoring
+            .stage_in_place(database, &target, Occupied::Replace, u64::MAX)
+            .map(drop)
+    });
     assert_eq!(stopped.err().unwrap().kind(), Kind::Interrupted);
     assert!(facts(&target) == before);
     assert_eq!(bench.beside(), [""; 0]);

@@ -1,72 +1,95 @@
-//! Restore: a snapshot's databases back into directories, never half a result.
+//! Restore: what a snapshot holds back into directories, never half a result.
 //!
 //! ```text
-//! snapshot --plan--> steps --(per step)--> stage beside the target --> read back, compare --> rename
+//! snapshot --plan--> what, and where --+-> databases: stage beside the target --> read back, compare --> rename
+//!                                      +-> trees:     see `tree`
 //! ```
-//! Until the rename the target is untouched; a step that fails leaves nothing behind. A database that stands there
-//! already is left alone, replaced, or brought to the snapshot's records by writing what differs ([`Overwrite`]).
+//! Where nothing stands, nothing is seen until the rename; what fails leaves nothing behind. What stands there is left
+//! alone, replaced, or brought to the snapshot's state by writing what differs ([`Overwrite`]).
 
+mod database;
 mod differences;
 mod files;
 mod in_place;
 mod overwrite;
+mod place;
 mod tables;
+mod tree;
 mod verify;
 
-use std::path::{Component, Path, PathBuf};
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::{Act, Error, Kind, Result};
-use crate::leveldb::Comparator;
+use crate::error::{Act, Result};
+use crate::pattern::Selector;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
-use crate::snapshot::{Content, DatabaseRoot, Snapshot};
-use crate::target::{DatabaseTarget, Staged};
+use crate::snapshot::{DatabaseRoot, Snapshot};
+use crate::target::TreeTarget;
+use crate::target::tree::{Merge, Problems, look_only};
 
-use super::read::{self, Wish};
+use super::read;
 use super::selection::Selection;
 pub use in_place::Rewritten;
 pub use overwrite::Overwrite;
-use tables::Written;
-use verify::Expected;
+use place::What;
+pub use tree::{Action, Planned, PlannedDatabase, TreeOutcome};
 
 /// Whether what was written is read again and compared with what was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
     /// Trust the writer.
     None,
-    /// Read everything with our own reader and compare counts and digests.
+    /// Read everything again: databases with our own reader, comparing counts and digests, files by the names of their
+    /// chunks.
     Full,
+}
+
+/// What becomes of what the target has and the snapshot does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extra {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It goes, below what is restored and nowhere else.
+    Delete,
+}
+
+/// What of a database comes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Contents {
+    /// All, with what else lay in its directory.
+    #[default]
+    Directory,
+    /// Its records alone.
+    Records,
 }
 
 /// What to restore, where to, and how sure to be.
 #[derive(Clone, Debug)]
 pub struct Restore {
-    /// Which database, when the snapshot holds several; `None` for all.
+    /// Which database; `None` for what `address` says.
     pub database: Option<String>,
-    /// Absent, empty, or what may be overwritten. One database becomes this directory; several go below it, each under
-    /// its name.
+    /// Which part of the snapshot, by name or path; empty for all.
+    pub address: Vec<u8>,
+    /// Absent, empty, or what may be overwritten. A database or directory becomes this directory; a file, and each of
+    /// several things, goes into it under its name.
     pub target: PathBuf,
     /// What becomes of what stands there.
     pub overwrite: Overwrite,
-    /// Which records; all, or the new database holds some of the old one's.
+    /// What becomes of the rest.
+    pub extra: Extra,
+    /// Which parts of trees.
+    pub selector: Selector,
+    /// Which records of a database; all, or the new database holds some of the old one's.
     pub selection: Selection,
+    /// What of a database.
+    pub contents: Contents,
     /// How sure to be.
     pub verify: Verify,
     /// Also records that lay in damaged ranges of the source and may be older than what was lost there.
     pub with_uncertain: bool,
-}
-
-/// One database's way back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The database.
-    pub name: String,
-    /// The directory it becomes.
-    pub target: PathBuf,
-    /// Records that will be written, or that will be selected from.
-    pub records: u64,
-    /// Key and value bytes of them.
-    pub bytes: u64,
 }
 
 /// One database that is back.
@@ -88,196 +111,174 @@ pub struct RestoreOutcome {
     pub rewritten: Option<Rewritten>,
 }
 
-/// A step's result, not published yet.
-struct Made {
-    staged: Staged,
-    /// Of a selection.
-    written: Option<Written>,
-    rewritten: Option<Rewritten>,
+/// What is back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Databases, in trees and beside other databases as well.
+    pub databases: Vec<RestoreOutcome>,
+    /// Everything else.
+    pub tree: TreeOutcome,
+}
+
+/// What every part of a restore works with.
+struct Restoring<'a> {
+    wish: &'a Restore,
+    repo: &'a Repo,
+    reader: &'a BlobReader<'a>,
+    snapshot: &'a Snapshot,
+    report: &'a Report,
+    done: Mutex<Done>,
+}
+
+#[derive(Default)]
+struct Done {
+    restored: Restored,
+    /// Databases that have their place.
+    used: HashSet<u32>,
 }
 
 impl Restore {
-    /// What would be done; writes nothing.
-    pub fn plan(&self, stored: &StoredSnapshot) -> Result<Vec<Step>> {
-        let chosen = self.chosen(&stored.snapshot)?;
-        let below = chosen.len() > 1;
-        chosen.iter().map(|database| self.step(database, below)).collect()
-    }
-
-    fn chosen<'s>(&self, snapshot: &'s Snapshot) -> Result<Vec<&'s DatabaseRoot>> {
-        match &self.database {
-            Some(name) => Ok(vec![read::database(snapshot, Some(name))?]),
-            None => Ok(snapshot.databases().collect()),
+    /// All of a snapshot, to where nothing stands, read back.
+    pub fn new(target: impl Into<PathBuf>) -> Self {
+        Self {
+            database: None,
+            address: Vec::new(),
+            target: target.into(),
+            overwrite: Overwrite::default(),
+            extra: Extra::default(),
+            selector: Selector::default(),
+            selection: Selection::All,
+            contents: Contents::default(),
+            verify: Verify::Full,
+            with_uncertain: false,
         }
     }
 
-    fn step(&self, database: &DatabaseRoot, below: bool) -> Result<Step> {
-        let target = match below {
-            true => self.target.join(plain_name(&database.name)?),
-            false => self.target.clone(),
-        };
-        let uncertain = if self.with_uncertain {
-            database.uncertain_records()
-        } else {
-            0
-        };
-        Ok(Step {
-            name: database.name.clone(),
-            target,
-            records: database.records + uncertain,
-            bytes: database.bytes(),
-        })
+    /// Tells what would be done; writes nothing.
+    pub fn plan(
+        &self,
+        repo: &Repo,
+        stored: &StoredSnapshot,
+        report: &Report,
+        each: &mut dyn FnMut(Planned),
+    ) -> Result<()> {
+        self.with(repo, stored, report, |restoring| restoring.plan(each))
+            .map(drop)
     }
 
-    /// Carries the plan out, one database after the other.
-    pub fn run(&self, repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<Vec<RestoreOutcome>> {
-        let steps = self.plan(stored)?;
-        self.check_target()?;
-        report.bytes_total.add(steps.iter().map(|step| step.bytes).sum());
+    /// Restores.
+    pub fn run(&self, repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<Restored> {
+        self.with(repo, stored, report, |restoring| restoring.run())
+    }
+
+    fn with(
+        &self,
+        repo: &Repo,
+        stored: &StoredSnapshot,
+        report: &Report,
+        act: impl FnOnce(&Restoring) -> Result<()>,
+    ) -> Result<Restored> {
+        self.check()?;
         let repo = &repo.in_domain(stored.snapshot.domain)?;
         let lookup = repo.lookup()?;
-        let reader = BlobReader::new(repo, &lookup);
-        let databases = self.chosen(&stored.snapshot)?;
-        let one = |(step, database): (Step, &DatabaseRoot)| {
-            let name = step.name.clone();
-            self.restore(repo, &reader, database, step, report)
-                .act(|| format!("restore {name}"))
+        let restoring = Restoring {
+            wish: self,
+            repo,
+            reader: &BlobReader::new(repo, &lookup),
+            snapshot: &stored.snapshot,
+            report,
+            done: Mutex::default(),
         };
-        steps.into_iter().zip(databases).map(one).collect()
+        act(&restoring)?;
+        let done = restoring
+            .done
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(done.restored)
     }
 
-    fn restore(
-        &self,
-        repo: &Repo,
-        reader: &BlobReader,
-        database: &DatabaseRoot,
-        step: Step,
-        report: &Report,
-    ) -> Result<RestoreOutcome> {
-        self.say_what_is_missing(database, report);
-        if self.is_there(repo, reader, database, &step.target, report)? {
-            return Ok(RestoreOutcome {
-                name: step.name,
-                target: step.target,
-                records: step.records,
-                bytes: step.bytes,
-                verified: true,
-                unchanged: true,
-                rewritten: None,
-            });
-        }
-        let made = self.make(repo, reader, database, &step.target, report)?;
-        let verified = self.verify == Verify::Full;
-        if verified {
-            self.read_back(repo, reader, database, &made, report)?;
-        }
-        made.staged.publish()?;
-        let written = made.written.as_ref();
-        Ok(RestoreOutcome {
-            name: step.name,
-            target: step.target,
-            records: written.map_or(step.records, |written| written.records),
-            bytes: written.map_or(step.bytes, |written| written.bytes),
-            verified,
-            unchanged: false,
-            rewritten: made.rewritten,
-        })
+    fn records_only(&self) -> bool {
+        self.contents == Contents::Records || !self.selection.is_all()
+    }
+}
+
+impl Restoring<'_> {
+    fn lock(&self) -> MutexGuard<'_, Done> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn make(
-        &self,
-        repo: &Repo,
-        reader: &BlobReader,
-        database: &DatabaseRoot,
-        target: &Path,
-        report: &Report,
-    ) -> Result<Made> {
-        let half = database.bytes() / 2;
-        let in_place = self.stage_in_place(repo, reader, database, target, half, report)?;
-        if let Some((staged, rewritten)) = in_place {
-            return Ok(Made {
-                staged,
-                written: None,
-                rewritten: Some(rewritten),
-            });
-        }
-        let (staged, written) = match &database.content {
-            Content::Physical { tree } => {
-                self.refuse_selection(database)?;
-                (files::stage(reader, tree, target, self.occupied(), report)?, None)
+    fn run(&self) -> Result<()> {
+        match self.what()? {
+            What::Databases(steps) => {
+                self.wish.check_target()?;
+                self.report
+                    .bytes_total
+                    .add(steps.iter().map(|step| step.root.bytes()).sum());
+                for step in steps {
+                    let name = step.root.name.clone();
+                    self.database(step).act(|| format!("restore {name}"))?;
+                }
+                Ok(())
             }
-            Content::Logical { .. } => self.stage_records(reader, database, target, report)?,
-        };
-        Ok(Made {
-            staged,
-            written,
-            rewritten: None,
-        })
-    }
-
-    fn read_back(
-        &self,
-        repo: &Repo,
-        reader: &BlobReader,
-        database: &DatabaseRoot,
-        made: &Made,
-        report: &Report,
-    ) -> Result<()> {
-        let path = made.staged.path();
-        let expected = match (&database.content, &made.written) {
-            (Content::Physical { tree }, _) => return files::verify(repo, reader, tree, path, report),
-            (Content::Logical { .. }, Some(written)) => Expected::written(written),
-            (Content::Logical { .. }, None) => {
-                Expected::recorded(repo, reader, database, self.with_uncertain)?
+            What::Trees { bytes, starts } => {
+                self.report.bytes_total.add(bytes);
+                self.trees(starts)
             }
-        };
-        verify::verify(repo, &expected, path, report)
-    }
-
-    fn refuse_selection(&self, database: &DatabaseRoot) -> Result<()> {
-        match self.selection.is_all() {
-            true => Ok(()),
-            false => Err(Error::new(
-                Kind::Usage,
-                format!("{} is stored as files; restore it whole", database.name),
-            )),
         }
     }
 
-    fn stage_records(
-        &self,
-        reader: &BlobReader,
-        database: &DatabaseRoot,
-        target: &Path,
-        report: &Report,
-    ) -> Result<(Staged, Option<Written>)> {
-        let comparator = Comparator::from_name(&database.shape.comparator);
-        let staging = DatabaseTarget::begin(target, self.occupied(), &database.shape, &comparator)?;
-        let wish = Wish {
-            selection: self.selection.clone(),
-            with_uncertain: self.with_uncertain,
+    fn trees(&self, starts: place::Starts) -> Result<()> {
+        let merge = match self.wish.overwrite {
+            Overwrite::Refuse => Merge::Refuse,
+            _ => Merge::Into,
         };
-        let written = match self.selection.is_all() {
-            true => {
-                tables::write(reader, database, &wish, &staging, &comparator, report)?;
-                None
-            }
-            false => Some(tables::write_selected(
-                reader,
-                database,
-                &wish,
-                &staging,
-                &comparator,
-                report,
-            )?),
-        };
-        Ok((staging.finish()?, written))
+        let target = TreeTarget::begin(&self.wish.target, merge)?;
+        let account = target.account();
+        let filled = self.fill(&target, starts(target.root()), 0);
+        let finished = filled.and_then(|()| target.finish());
+        self.tell(&account);
+        match finished? {
+            Some(staged) => staged.publish(),
+            None => Ok(()),
+        }
     }
 
-    fn say_what_is_missing(&self, database: &DatabaseRoot, report: &Report) {
-        match read::lost_of(database, &self.selection) {
+    fn plan(&self, each: &mut dyn FnMut(Planned)) -> Result<()> {
+        match self.what()? {
+            What::Databases(steps) => {
+                for step in steps {
+                    each(Planned {
+                        target: step.shown.display().to_string(),
+                        action: Action::Restore,
+                        bytes: step.root.bytes(),
+                        database: Some(PlannedDatabase {
+                            name: step.root.name.clone(),
+                            records: self.records(&step),
+                        }),
+                    });
+                }
+                Ok(())
+            }
+            What::Trees { starts, .. } => {
+                let root = look_only(&self.wish.target)?;
+                let problems = Problems::default();
+                let is_new = root.standing()?.is_none();
+                self.plan_tree(starts(&root), is_new, each, &problems)?;
+                problems
+                    .take()
+                    .0
+                    .into_iter()
+                    .for_each(|problem| self.report.problem(problem));
+                Ok(())
+            }
+        }
+    }
+
+    fn say_what_is_missing(&self, database: &DatabaseRoot) {
+        let (wish, report) = (self.wish, self.report);
+        match read::lost_of(database, &wish.selection) {
             Some(lost) => report.problem(lost),
-            None if self.selection.is_all() && database.holes().next().is_some() => report.problem(format!(
+            None if wish.selection.is_all() && database.holes().next().is_some() => report.problem(format!(
                 "{}: files or uncertain records were lost in the repository; `levault ls` lists them",
                 database.name
             )),
@@ -291,7 +292,7 @@ impl Restore {
         }
         match database.uncertain_records() {
             0 => {}
-            count if self.with_uncertain => report.problem(format!(
+            count if wish.with_uncertain => report.problem(format!(
                 "{}: {count} records are restored that may be older than what was lost",
                 database.name
             )),
@@ -299,32 +300,6 @@ impl Restore {
                 "{}: {count} uncertain records are left out (--with-uncertain restores them)",
                 database.name
             )),
-        }
-    }
-}
-
-/// A name that stays below the directory it is joined to.
-fn plain_name(name: &str) -> Result<&Path> {
-    let path = Path::new(name);
-    let mut parts = path.components();
-    match (parts.next(), parts.next()) {
-        (Some(Component::Normal(part)), None) if part == path.as_os_str() => Ok(path),
-        _ => Err(Error::new(
-            Kind::Corrupt,
-            format!("database name {name:?} is no directory name"),
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hostile_name_cannot_leave_the_target() {
-        assert!(plain_name("db").is_ok());
-        for wrong in ["", ".", "..", "/", "/etc", "a/b", "../a", "a/", "./a"] {
-            assert!(plain_name(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,46 +1,82 @@
-//! A closed database stands where one is restored to: what becomes of it.
+//! Something stands where it is restored to: what becomes of it.
 
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use crate::error::{Act, Error, Kind, Result};
 use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::snapshot::{Content, DatabaseRoot};
+use crate::source::detect::{Detected, detect};
 use crate::target::{self, Occupied};
 
 use super::Restore;
 use super::verify::{self, Comparison, Expected};
 
-/// What becomes of a closed database that stands where one is restored to.
+/// What becomes of what stands where something is restored to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overwrite {
     /// The restore is refused.
     #[default]
+    Refuse,
+    /// In a tree it is left as it is, and what is missing is restored. A database that was asked for by itself is
+    /// refused.
     Never,
-    /// It is left as it is if it reads back as what would be restored. Else what differs is written above its own
-    /// tables, or all of it where that is better. A damaged one is refused.
+    /// It is left as it is unless it is older: a file by its time of modification, a database by the newest of its files
+    /// and the moment it was saved.
+    IfNewer,
+    /// It is left as it is if it reads back as what would be restored. Else a file is replaced; of a database what differs
+    /// is written above its own tables, or all of it where that is better, and a damaged one is refused.
     IfChanged,
     /// It is replaced.
     Always,
 }
 
+/// What else lies in the directory of a database that is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// There may be nothing: it would be lost, for the snapshot knows nothing of the kind.
+    Refuse,
+    /// It comes along.
+    Keep,
+}
+
 impl Restore {
+    /// Of databases that were asked for by themselves.
     pub(super) fn check_target(&self) -> Result<()> {
         match self.overwrite {
-            Overwrite::Never => target::check_free(&self.target),
-            Overwrite::IfChanged if !self.selection.is_all() => Err(Error::new(
-                Kind::Usage,
-                "only a whole database can be compared with what is there",
-            )),
-            Overwrite::IfChanged | Overwrite::Always => Ok(()),
+            Overwrite::Refuse | Overwrite::Never => target::check_free(&self.target),
+            Overwrite::IfNewer | Overwrite::IfChanged | Overwrite::Always => Ok(()),
         }
     }
 
-    pub(super) fn occupied(&self) -> Occupied {
+    /// What makes no sense whatever the snapshot holds.
+    pub(super) fn check(&self) -> Result<()> {
+        let is_part = !self.selection.is_all();
         match self.overwrite {
-            Overwrite::Never => Occupied::Refuse,
-            Overwrite::IfChanged | Overwrite::Always => Occupied::Replace,
+            Overwrite::IfChanged | Overwrite::IfNewer if is_part => Err(Error::new(
+                Kind::Usage,
+                "only a whole database can be compared with what is there",
+            )),
+            Overwrite::Refuse if self.extra == super::Extra::Delete => Err(Error::new(
+                Kind::Usage,
+                "--delete is for a target that may be overwritten; say how by --overwrite",
+            )),
+            _ => Ok(()),
         }
+    }
+
+    pub(super) fn occupied(&self, others: Others) -> Occupied {
+        match (self.overwrite, others) {
+            (Overwrite::Refuse | Overwrite::Never, _) => Occupied::Refuse,
+            (_, Others::Refuse) => Occupied::Replace,
+            (_, Others::Keep) => Occupied::ReplaceAndKeep,
+        }
+    }
+
+    /// True if a database that stands there may be what would be restored.
+    pub(super) fn compares(&self) -> bool {
+        matches!(self.overwrite, Overwrite::IfChanged | Overwrite::IfNewer)
     }
 
     /// Whether what stands at the target is what would be restored.
@@ -52,7 +88,7 @@ impl Restore {
         target: &Path,
         report: &Report,
     ) -> Result<bool> {
-        if self.overwrite != Overwrite::IfChanged || !target.join("CURRENT").exists() {
+        if !self.compares() || !target.join("CURRENT").exists() {
             return Ok(false);
         }
         let _closed = target::hold(target)?;
@@ -74,5 +110,34 @@ impl Restore {
                 ),
             )),
         }
+    }
+}
+
+/// True if some file of the database at `target` was changed after the moment that is to be restored.
+pub fn is_newer_there(database: &DatabaseRoot, target: &Path) -> Result<bool> {
+    let doing = || format!("look at {}", target.display());
+    let saved = database.capture.time.0;
+    let entries = match std::fs::read_dir(target) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.act(doing)?,
+    };
+    for entry in entries {
+        let changed = entry.and_then(|entry| entry.metadata()?.modified()).act(doing)?;
+        let since = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if i64::try_from(since.as_nanos()).unwrap_or(i64::MAX) > saved {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What lies beside a LevelDB comes along when it is replaced; a RocksDB's own files would be taken for that.
+pub fn refuse_rocksdb(target: &Path) -> Result<()> {
+    match target.is_dir().then(|| detect(target)).transpose()? {
+        Some(Detected::RocksDb(why)) => Err(Error::new(
+            Kind::Exists,
+            format!("{} holds a RocksDB ({why})", target.display()),
+        )),
+        _ => Ok(()),
     }
 }

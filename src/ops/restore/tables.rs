@@ -185,14 +185,14 @@ fn in_parallel(
     })
 }
 
-fn joined(worker: ScopedJoinHandle<Result<()>>) -> Result<()> {
+pub fn joined(worker: ScopedJoinHandle<Result<()>>) -> Result<()> {
     worker
         .join()
         .unwrap_or_else(|_| Err(Error::new(Kind::Io, "a restore thread panicked")))
 }
 
 /// The error that began it: the others stopped because of it.
-fn first_cause(ended: Vec<Result<()>>) -> Result<()> {
+pub fn first_cause(ended: Vec<Result<()>>) -> Result<()> {
     let (stopped, causes): (Vec<_>, Vec<_>) = ended
         .into_iter()
         .filter_map(Result::err)

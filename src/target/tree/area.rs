@@ -24,12 +24,22 @@ const TOLD_MAX: usize = 1000;
 /// What the directories of one tree share.
 pub(super) struct Core {
     pub(super) area: Area,
-    pub(super) problems: Problems,
-    pub(super) withheld: Withheld,
+    pub(super) account: Arc<Account>,
+    /// It is more than looked at.
+    pub(super) writes: bool,
     /// The tree is thrown away: nothing of it need be as it was.
     pub(super) is_abandoned: AtomicBool,
     /// The ones that are open, the longest open first.
     open: Mutex<VecDeque<Weak<Directory>>>,
+}
+
+/// What did not go as it should, in what became of a tree.
+#[derive(Debug, Default)]
+pub struct Account {
+    /// What went wrong with single things.
+    pub problems: Problems,
+    /// What could not be set.
+    pub withheld: Withheld,
 }
 
 /// Where things are made.
@@ -53,8 +63,8 @@ impl Core {
     pub(super) fn new(area: Area) -> Self {
         Self {
             area,
-            problems: Problems::default(),
-            withheld: Withheld::default(),
+            account: Arc::default(),
+            writes: true,
             is_abandoned: AtomicBool::new(false),
             open: Mutex::default(),
         }

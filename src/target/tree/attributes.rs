@@ -59,8 +59,39 @@ impl Withheld {
 }
 
 impl Attributes {
+    /// Permission bits alone.
+    pub(super) fn of_mode(mode: u32) -> Self {
+        Self {
+            mode: Some(mode),
+            ..Self::default()
+        }
+    }
+
+    /// Those of a directory that is open.
+    pub(in super::super) fn of(file: &File) -> Result<Self> {
+        let stat = rustix::fs::fstat(file)
+            .map_err(std::io::Error::from)
+            .act(|| "look at it")?;
+        let standing = Standing::of(&stat);
+        let names = xattr_names(file)?;
+        let xattr = |name: &[u8]| {
+            let mut value = vec![0; 64 << 10];
+            let len = rustix::fs::fgetxattr(file, name, &mut value[..]).map_err(std::io::Error::from);
+            value.truncate(len.act(|| "read its extended attributes")?);
+            Ok((name.to_vec(), value))
+        };
+        let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(Self {
+            mode: Some(standing.mode),
+            uid: Some(standing.uid),
+            gid: Some(standing.gid),
+            mtime_nanos: standing.mtime_nanos,
+            xattrs: names.map(xattr).collect::<Result<_>>()?,
+        })
+    }
+
     /// Sets them on a file or a directory.
-    pub(super) fn set(&self, file: &File, withheld: &Withheld) -> Result<()> {
+    pub(in super::super) fn set(&self, file: &File, withheld: &Withheld) -> Result<()> {
         let stat = rustix::fs::fstat(file)
             .map_err(std::io::Error::from)
             .act(|| "look at it")?;
@@ -86,19 +117,14 @@ impl Attributes {
 
     /// Takes away the user's extended attributes that are not among these: of what stood there before.
     pub(super) fn clear_others(&self, file: &File) -> Result<()> {
-        let doing = || "list its extended attributes";
-        let mut names = vec![0; 64 << 10];
-        let len = match rustix::fs::flistxattr(file, &mut names[..]) {
-            Err(Errno::OPNOTSUPP) => return Ok(()),
-            listed => listed.map_err(std::io::Error::from).act(doing)?,
-        };
-        let names = names[..len]
+        let names = xattr_names(file)?;
+        let names = names
             .split(|byte| *byte == 0)
             .filter(|name| name.starts_with(b"user."));
         for name in names.filter(|name| !self.xattrs.iter().any(|(own, _)| own == name)) {
             rustix::fs::fremovexattr(file, name)
                 .map_err(std::io::Error::from)
-                .act(doing)?;
+                .act(|| "remove an extended attribute")?;
         }
         Ok(())
     }
@@ -189,6 +215,19 @@ impl Attributes {
             last_modification: modified,
         })
     }
+}
+
+/// Each ended by a zero byte. The list is no longer than this on Linux.
+fn xattr_names(file: &File) -> Result<Vec<u8>> {
+    let mut names = vec![0; 64 << 10];
+    let len = match rustix::fs::flistxattr(file, &mut names[..]) {
+        Err(Errno::OPNOTSUPP) => 0,
+        listed => listed
+            .map_err(std::io::Error::from)
+            .act(|| "list its extended attributes")?,
+    };
+    names.truncate(len);
+    Ok(names)
 }
 
 /// Not ours to set here: for want of rights, in a user namespace that does not know the owner, on such a filesystem.

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::area::{Core, locked};
 use super::attributes::Attributes;
+use super::draft::Placed;
 use super::remove::{Depth, remove};
 use super::standing::{Identity, Standing, What};
 use crate::error::{Act, Error, Kind, Result};
@@ -34,6 +35,8 @@ struct State {
     attributes: Option<Attributes>,
     /// What else stands under its name goes when it is made.
     clears: Option<Depth>,
+    /// The mode it had, if it could not be written to.
+    closed_mode: Option<u32>,
 }
 
 impl Directory {
@@ -172,6 +175,9 @@ impl Directory {
             .map_err(std::io::Error::from)
             .act(doing)?;
         state.identity = Some(Identity::of(&stat));
+        if state.closed_mode.is_none() && self.core.writes {
+            state.closed_mode = lend_write(&file, &stat).act(doing)?;
+        }
         let file = Arc::new(file);
         state.handle = Some(file.clone());
         drop(state);
@@ -199,6 +205,16 @@ impl Directory {
         }
     }
 
+    /// The directory itself, if it is there.
+    pub fn standing(self: &Arc<Self>) -> Result<Option<Standing>> {
+        if !self.is_there() {
+            return Ok(None);
+        }
+        let stat = rustix::fs::fstat(&*self.open()?).map_err(std::io::Error::from);
+        let stat = stat.act(|| format!("look at {}", self.shown().display()))?;
+        Ok(Some(Standing::of(&stat)))
+    }
+
     /// What stands under a name in it, not followed; `None` if nothing.
     pub fn look(self: &Arc<Self>, name: &[u8]) -> Result<Option<Standing>> {
         if !self.is_there() {
@@ -223,6 +239,11 @@ impl Directory {
         Ok(target.into_bytes())
     }
 
+    /// What stands in it, for links to it.
+    pub fn placed(self: &Arc<Self>, name: &[u8]) -> Result<Placed> {
+        Ok(Placed::standing(self, plain(name)?))
+    }
+
     /// A regular file in it, open for reading.
     pub fn file(self: &Arc<Self>, name: &[u8]) -> Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -237,7 +258,7 @@ impl Directory {
         let file = self.file(name)?;
         attributes
             .clear_others(&file)
-            .and_then(|()| attributes.set(&file, &self.core.withheld))
+            .and_then(|()| attributes.set(&file, &self.core.account.withheld))
             .act(|| format!("set the attributes of {}", self.shown_in(name)))
     }
 
@@ -254,6 +275,11 @@ impl Directory {
         remove(&*self.open()?, plain(name)?, Depth::Whole).act(|| format!("remove {}", self.shown_in(name)))
     }
 
+    /// Makes room for something else of this name.
+    pub fn clear(self: &Arc<Self>, name: &[u8], depth: Depth) -> Result<()> {
+        remove(&*self.open()?, plain(name)?, depth).act(|| format!("remove {}", self.shown_in(name)))
+    }
+
     /// A path by which it can be found as long as it is held open, whatever happens to the names above it.
     pub fn path_of(handle: &File, name: &[u8]) -> Result<PathBuf> {
         Ok(path_in(handle, plain(name)?))
@@ -266,22 +292,28 @@ impl Directory {
 
     /// Gives it its attributes, once.
     pub(super) fn settle(&self) {
-        let (attributes, handle) = {
+        let (attributes, mode, handle) = {
             let mut state = locked(&self.state);
-            let there = state.identity.is_some();
-            (state.attributes.take().filter(|_| there), state.handle.clone())
+            let attributes = state.attributes.take().filter(|_| state.identity.is_some());
+            (attributes, state.closed_mode.take(), state.handle.clone())
         };
-        let Some(attributes) = attributes else { return };
-        if self.core.is_abandoned.load(Ordering::Relaxed) {
+        let counts = self.core.writes && !self.core.is_abandoned.load(Ordering::Relaxed);
+        if !counts || attributes.is_none() && mode.is_none() {
             return;
         }
         let set = self.handle_to_settle(handle).and_then(|handle| {
+            if let Some(mode) = mode {
+                Attributes::of_mode(mode).set(&handle, &self.core.account.withheld)?;
+            }
+            let Some(attributes) = attributes else {
+                return Ok(());
+            };
             attributes.clear_others(&handle)?;
-            attributes.set(&handle, &self.core.withheld)
+            attributes.set(&handle, &self.core.account.withheld)
         });
         if let Err(error) = set {
             let act = format!("set the attributes of {}", self.shown().display());
-            self.core.problems.add(error.act(act));
+            self.core.account.problems.add(error.act(act));
         }
     }
 
@@ -323,9 +355,29 @@ pub(super) fn path_in(directory: &File, name: &OsStr) -> PathBuf {
 }
 
 /// Opens a directory in another, following no link.
-pub(super) fn enter(above: &File, name: &OsStr) -> std::io::Result<File> {
+pub(in super::super) fn enter(above: &File, name: &OsStr) -> std::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::openat(above, name, flags, Mode::empty())?))
+}
+
+/// Its owner may write to a directory whenever they like; the mode it had, if that had to be changed.
+fn lend_write(file: &File, stat: &rustix::fs::Stat) -> Result<Option<u32>> {
+    let user = rustix::process::geteuid();
+    let is_closed = stat.st_mode & 0o300 != 0o300;
+    if user.is_root() || user.as_raw() != stat.st_uid || !is_closed {
+        return Ok(None);
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode(stat.st_mode | 0o700))
+        .map_err(std::io::Error::from)
+        .act(|| "let its owner write to it")?;
+    Ok(Some(stat.st_mode & 0o7777))
+}
+
+/// True for a directory.
+pub(in super::super) fn is_directory(above: &File, name: &OsStr) -> Result<bool> {
+    let stat = rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW);
+    let stat = stat.map_err(std::io::Error::from).act(|| "look at it")?;
+    Ok(Standing::of(&stat).is_directory())
 }
 
 /// Makes a directory, or lets one that is there be it.
@@ -342,7 +394,7 @@ fn make(above: &File, name: &OsStr, clears: Option<Depth>) -> Result<()> {
 }
 
 /// All names but `.` and `..`.
-pub(super) fn names(directory: &File) -> Result<Vec<Vec<u8>>> {
+pub(in super::super) fn names(directory: &File) -> Result<Vec<Vec<u8>>> {
     let doing = || "read it";
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)

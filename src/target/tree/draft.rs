@@ -21,6 +21,7 @@ pub struct Draft {
     name: OsString,
     at: At,
     clears: Depth,
+    is_link: bool,
 }
 
 /// Where it is made.
@@ -38,6 +39,16 @@ pub struct Placed {
     directory: Arc<Directory>,
     name: OsString,
     at: At,
+}
+
+impl Placed {
+    pub(super) fn standing(directory: &Arc<Directory>, name: &OsStr) -> Self {
+        Self {
+            directory: directory.clone(),
+            name: name.to_owned(),
+            at: At::Place,
+        }
+    }
 }
 
 impl TreeTarget {
@@ -61,6 +72,7 @@ impl TreeTarget {
             name,
             at,
             clears,
+            is_link: false,
         })
     }
 }
@@ -93,7 +105,7 @@ impl Draft {
 
     /// Gives a file that was made here its attributes.
     pub fn set_on(&self, file: &File, attributes: &Attributes) -> Result<()> {
-        attributes.set(file, &self.directory.core.withheld)
+        attributes.set(file, &self.directory.core.account.withheld)
     }
 
     /// Makes a symbolic link.
@@ -126,7 +138,8 @@ impl Draft {
     ///
     /// # Errors
     /// [`Kind::NotFound`] if that is gone.
-    pub fn link(&self, first: &Placed) -> Result<()> {
+    pub fn link(&mut self, first: &Placed) -> Result<()> {
+        self.is_link = true;
         let waits = match &first.at {
             At::Elsewhere(directory, name) => self.link_from(directory, name),
             At::Place => Err(Error::new(Kind::NotFound, "it waits nowhere")),
@@ -149,10 +162,10 @@ impl Draft {
             At::Place => attributes.set_at(
                 &*self.directory.open()?,
                 &self.name,
-                &self.directory.core.withheld,
+                &self.directory.core.account.withheld,
             ),
             At::Elsewhere(directory, name) => {
-                attributes.set_at(directory, name, &self.directory.core.withheld)
+                attributes.set_at(directory, name, &self.directory.core.account.withheld)
             }
         }
     }
@@ -188,8 +201,8 @@ impl Draft {
             renamed => renamed,
         };
         let renamed = renamed.map_err(std::io::Error::from).act(|| "rename it");
-        if renamed.is_err() {
-            // Nothing can be done about a second error.
+        if renamed.is_err() || self.is_link {
+            // A rename over another name of the same file does nothing. About a second error nothing can be done.
             let _ = remove(from, name, Depth::One);
         }
         renamed

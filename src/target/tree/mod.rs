@@ -30,10 +30,11 @@ use super::lock::refuse_held;
 use super::stage::{Occupied, Stage, Staged, check_free};
 use crate::error::{Act, Error, Result};
 use crate::scratch;
-pub use area::Problems;
+pub use area::{Account, Problems};
 use area::{Area, Core, Scratch};
 pub use attributes::{Attributes, Withheld};
 pub use directory::Directory;
+pub(super) use directory::{enter, is_directory, names};
 pub use draft::{Draft, Placed};
 pub use remove::Depth;
 pub use standing::{Identity, Standing, What};
@@ -137,12 +138,12 @@ impl TreeTarget {
 
     /// What went wrong with single things.
     pub fn problems(&self) -> &Problems {
-        &self.core.problems
+        &self.core.account.problems
     }
 
-    /// What could not be set.
-    pub fn withheld(&self) -> &Withheld {
-        &self.core.withheld
+    /// All that is to be told of it in the end.
+    pub fn account(&self) -> Arc<Account> {
+        self.core.account.clone()
     }
 
     /// Takes a draft that is whole to its place: soon, at [`TreeTarget::finish`] at the latest.
@@ -176,6 +177,7 @@ impl TreeTarget {
             let shown = draft.shown();
             if let Err(error) = draft.take_place() {
                 self.core
+                    .account
                     .problems
                     .add(error.act(format!("put {shown} in its place")));
             }
@@ -228,7 +230,9 @@ impl Drop for TreeTarget {
 
 /// A directory that is only looked at.
 pub fn look_only(target: &Path) -> Result<Arc<Directory>> {
-    let core = Arc::new(Core::new(Area::Place));
+    let mut core = Core::new(Area::Place);
+    core.writes = false;
+    let core = Arc::new(core);
     match std::fs::canonicalize(target) {
         Ok(path) => Directory::root(core, scratch::open_directory(&path)?, target),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Directory::nowhere(core, target)),

@@ -400,7 +400,7 @@ fn a_link_finds_its_file_before_and_after_it_is_in_its_place() {
     let tree = scene.over();
     let first = write(&tree, tree.root(), "first", "one");
     let link = |name: &str| {
-        let draft = tree.draft(tree.root(), name.as_bytes(), Depth::One).unwrap();
+        let mut draft = tree.draft(tree.root(), name.as_bytes(), Depth::One).unwrap();
         draft.link(&first).unwrap();
         tree.place(draft).unwrap();
     };

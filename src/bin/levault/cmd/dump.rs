@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use levault::error::{Act, Error, Kind, Result};
 use levault::ops::archive::{self, Ground};
 use levault::ops::read::{self, Wish};
-use levault::ops::restore::{Overwrite, Restore, Verify};
+use levault::ops::restore::{Contents, Restore};
 use levault::ops::tree::{self, Found, View};
 use levault::snapshot::{DatabaseRoot, EntryKind};
 
@@ -109,11 +109,10 @@ fn records(run: &Run, opened: &Opened, database: &DatabaseRoot, args: &DumpArgs)
         (DumpFormat::Leveldb, Some(target)) => {
             let restore = Restore {
                 database: Some(database.name.clone()),
-                target: target.clone(),
-                overwrite: Overwrite::Never,
                 selection: wish.selection,
-                verify: Verify::Full,
+                contents: Contents::Records,
                 with_uncertain: wish.with_uncertain,
+                ..Restore::new(target)
             };
             super::restore::restore(run, &opened.repo, &opened.stored, &restore)
         }

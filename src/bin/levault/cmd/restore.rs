@@ -1,65 +1,105 @@
-//! `restore`: a snapshot's databases back into directories.
+//! `restore`: what a snapshot holds back into directories.
 
 use levault::error::Result;
-use levault::ops::restore::{Overwrite, Restore, RestoreOutcome, Verify};
+use levault::ops::restore::{
+    Action, Extra, Overwrite, Planned, Restore, RestoreOutcome, Restored, TreeOutcome, Verify,
+};
+use levault::pattern::{Case, Pattern, Patterns, Selector};
 use levault::repo::{Repo, StoredSnapshot};
 use serde_json::json;
 
+use super::look::Opened;
 use super::{Run, select};
 use crate::advice::Ending;
-use crate::args::{OverwriteArg, RestoreArgs, VerifyArg};
+use crate::args::{OverwriteArg, PartsArgs, RestoreArgs, VerifyArg};
 use crate::output::bytes;
 use crate::progress::watch;
 
 /// Restores, or prints what would be done.
 pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
     let opened = run.open_place(&args.pick.place)?;
-    let database = match args.pick.place.address.is_empty() {
-        true => args.pick.db.clone(),
-        false => Some(opened.database(&args.pick)?.name.clone()),
-    };
     let restore = Restore {
-        database,
-        target: args.target.clone(),
+        database: args.pick.db.clone(),
+        address: args.pick.place.address.clone(),
+        selector: selector(&args.parts)?,
         selection: select::selection(&args.selection)?,
-        overwrite: match args.overwrite {
-            OverwriteArg::Never => Overwrite::Never,
-            OverwriteArg::IfChanged => Overwrite::IfChanged,
-            OverwriteArg::Always => Overwrite::Always,
+        overwrite: overwrite(args.overwrite),
+        extra: match args.delete {
+            true => Extra::Delete,
+            false => Extra::Keep,
         },
         verify: match args.verify {
             VerifyArg::Full => Verify::Full,
             VerifyArg::None => Verify::None,
         },
         with_uncertain: args.with_uncertain,
+        ..Restore::new(&args.target)
     };
-    if args.dry_run {
-        return plan(run, &restore, &restore.plan(&opened.stored)?);
+    match args.dry_run {
+        true => plan(run, &opened, &restore),
+        false => self::restore(run, &opened.repo, &opened.stored, &restore),
     }
-    self::restore(run, &opened.repo, &opened.stored, &restore)
+}
+
+fn overwrite(arg: Option<OverwriteArg>) -> Overwrite {
+    match arg {
+        None => Overwrite::Refuse,
+        Some(OverwriteArg::Never) => Overwrite::Never,
+        Some(OverwriteArg::IfNewer) => Overwrite::IfNewer,
+        Some(OverwriteArg::IfChanged) => Overwrite::IfChanged,
+        Some(OverwriteArg::Always) => Overwrite::Always,
+    }
+}
+
+fn selector(args: &PartsArgs) -> Result<Selector> {
+    let patterns = |matters: &[String], ignored: &[String]| {
+        let matters = matters.iter().map(|word| Pattern::word(word, Case::Matters));
+        let ignored = ignored.iter().map(|word| Pattern::word(word, Case::Ignored));
+        Patterns::new(&matters.chain(ignored).collect::<Vec<_>>())
+    };
+    Ok(Selector {
+        include: patterns(&args.include, &args.iinclude)?,
+        exclude: patterns(&args.exclude, &args.iexclude)?,
+    })
 }
 
 /// Restores and tells of it.
 pub fn restore(run: &Run, repo: &Repo, snapshot: &StoredSnapshot, restore: &Restore) -> Result<Ending> {
-    let outcomes = watch(run.output, run.report, || restore.run(repo, snapshot, run.report))?;
-    for outcome in &outcomes {
+    let restored = watch(run.output, run.report, || restore.run(repo, snapshot, run.report))?;
+    for outcome in &restored.databases {
         tell(run, outcome)?;
     }
-    for problem in run.report.problems() {
-        run.output.warn(&problem);
+    tell_tree(run, restore, &restored.tree)?;
+    run.tell_notices();
+    let ending = run.tell_problems();
+    run.output.emit(&summary(snapshot, restore, &restored))?;
+    match restored.tree.mismatched {
+        0 => Ok(ending),
+        _ => Ok(Ending::Disagreement),
     }
-    run.output.emit(&json!({
+}
+
+fn summary(snapshot: &StoredSnapshot, restore: &Restore, restored: &Restored) -> serde_json::Value {
+    let (databases, tree) = (&restored.databases, &restored.tree);
+    let in_databases: u64 = databases.iter().map(|outcome| outcome.bytes).sum();
+    let is_read_back = restore.verify == Verify::Full && tree.mismatched == 0;
+    json!({
         "message_type": "summary",
         "snapshot_id": snapshot.id.to_hex(),
-        "records": outcomes.iter().map(|outcome| outcome.records).sum::<u64>(),
-        "total_bytes": outcomes.iter().map(|outcome| outcome.bytes).sum::<u64>(),
-        "databases": outcomes.iter().map(of_database).collect::<Vec<_>>(),
-        "verified": outcomes.iter().all(|outcome| outcome.verified),
-    }))?;
-    match run.report.problems().is_empty() {
-        true => Ok(Ending::Done),
-        false => Ok(Ending::Incomplete),
-    }
+        "records": databases.iter().map(|outcome| outcome.records).sum::<u64>(),
+        "total_bytes": in_databases + tree.bytes + tree.bytes_same,
+        "databases": databases.iter().map(of_database).collect::<Vec<_>>(),
+        "files_restored": tree.files,
+        "files_skipped": tree.files_same + tree.left,
+        "files_deleted": tree.removed,
+        "directories": tree.directories,
+        "others_restored": tree.others,
+        "bytes_restored": tree.bytes,
+        "bytes_skipped": tree.bytes_same,
+        "problems": tree.problems,
+        "mismatched": tree.mismatched,
+        "verified": is_read_back && databases.iter().all(|outcome| outcome.verified),
+    })
 }
 
 fn of_database(outcome: &RestoreOutcome) -> serde_json::Value {
@@ -74,32 +114,126 @@ fn of_database(outcome: &RestoreOutcome) -> serde_json::Value {
     json!({"db": outcome.name, "unchanged": outcome.unchanged, "in_place": rewritten})
 }
 
-fn plan(run: &Run, restore: &Restore, plan: &[levault::ops::restore::Step]) -> Result<Ending> {
-    let selected = match restore.selection.is_all() {
-        true => "",
-        false => "the selected keys of ",
-    };
-    for step in plan {
-        run.output.emit(
-            &json!({"message_type": "plan", "db": step.name, "target": step.target.display().to_string(),
-            "records": step.records, "total_bytes": step.bytes}),
-        )?;
-        run.output.say(format!(
-            "would restore {selected}{} ({} records, {}) to {}",
-            step.name,
-            step.records,
-            bytes(step.bytes),
-            step.target.display()
-        ))?;
+/// What a plan comes to.
+#[derive(Default)]
+struct Counts {
+    things: u64,
+    bytes: u64,
+    left: u64,
+    removed: u64,
+}
+
+impl Counts {
+    fn add(&mut self, planned: &Planned) {
+        match planned.action {
+            Action::Remove => self.removed += 1,
+            Action::Leave => self.left += 1,
+            Action::Restore | Action::Compare | Action::Refresh => {
+                self.things += 1;
+                self.bytes += planned.bytes;
+            }
+        }
     }
-    Ok(Ending::Done)
+}
+
+fn plan(run: &Run, opened: &Opened, restore: &Restore) -> Result<Ending> {
+    let (mut counts, mut told) = (Counts::default(), Ok(()));
+    let mut each = |planned: Planned| {
+        counts.add(&planned);
+        if told.is_ok() {
+            told = tell_planned(run, restore, &planned);
+        }
+        if told.is_err() {
+            run.report.stop();
+        }
+    };
+    let planned = restore.plan(&opened.repo, &opened.stored, run.report, &mut each);
+    told?;
+    planned?;
+    run.output.emit(&json!({
+        "message_type": "summary",
+        "dry_run": true,
+        "things": counts.things,
+        "total_bytes": counts.bytes,
+        "left": counts.left,
+        "files_deleted": counts.removed,
+    }))?;
+    run.output.say(format!(
+        "would restore {} things ({}), leave {}, remove {}",
+        counts.things,
+        bytes(counts.bytes),
+        counts.left,
+        counts.removed
+    ))?;
+    Ok(run.tell_problems())
+}
+
+fn tell_planned(run: &Run, restore: &Restore, planned: &Planned) -> Result<()> {
+    if let Some(database) = &planned.database {
+        run.output.emit(
+            &json!({"message_type": "plan", "db": database.name, "target": planned.target,
+            "records": database.records, "total_bytes": planned.bytes}),
+        )?;
+        let selected = match restore.selection.is_all() {
+            true => "",
+            false => "the selected keys of ",
+        };
+        return run.output.say(format!(
+            "would restore {selected}{} ({} records, {}) to {}",
+            database.name,
+            database.records,
+            bytes(planned.bytes),
+            planned.target
+        ));
+    }
+    let (word, words) = match planned.action {
+        Action::Restore => ("restore", "restore"),
+        Action::Compare => ("compare", "compare and, if it is another, replace"),
+        Action::Refresh => ("refresh", "set the attributes of"),
+        Action::Leave => ("leave", "leave"),
+        Action::Remove => ("remove", "remove"),
+    };
+    run.output.emit(
+        &json!({"message_type": "verbose_status", "action": word, "item": planned.target,
+        "size": planned.bytes}),
+    )?;
+    run.output.detail(format!("would {words} {}", planned.target))
+}
+
+fn tell_tree(run: &Run, restore: &Restore, tree: &TreeOutcome) -> Result<()> {
+    if *tree == TreeOutcome::default() {
+        return Ok(());
+    }
+    let verified = match restore.verify {
+        Verify::Full => "read back and verified",
+        Verify::None => "not verified",
+    };
+    run.output.say(format!(
+        "restored {} files ({}), {} directories and {} links and others to {}, {verified}",
+        tree.files,
+        bytes(tree.bytes),
+        tree.directories,
+        tree.others,
+        restore.target.display()
+    ))?;
+    if tree.files_same + tree.left > 0 {
+        let same = format!("{} files were there already", tree.files_same);
+        run.output
+            .say(format!("{same}; {} things were left as they were", tree.left))?;
+    }
+    match tree.removed {
+        0 => Ok(()),
+        removed => run
+            .output
+            .say(format!("removed {removed} that the snapshot does not have")),
+    }
 }
 
 fn tell(run: &Run, outcome: &RestoreOutcome) -> Result<()> {
     if outcome.unchanged {
         let (name, target) = (&outcome.name, outcome.target.display());
         return run.output.say(format!(
-            "{name}: {target} holds it already, and was left as it is"
+            "{name}: {target} holds it already, and was left as it was"
         ));
     }
     let verified = if outcome.verified {

@@ -1,0 +1,293 @@
+//! One database's way back: staged, with what lies beside it, read back, published.
+
+use std::path::{Path, PathBuf};
+
+use super::overwrite::Others;
+use super::tables::{self, Written};
+use super::tree::{Deferred, Start, Where};
+use super::verify::Expected;
+use super::{Overwrite, RestoreOutcome, Restoring, Rewritten, Verify, files, overwrite, verify};
+use crate::error::{Act, Error, Kind, Result};
+use crate::leveldb::Comparator;
+use crate::ops::read::Wish;
+use crate::ops::tree::{Node, View};
+use crate::pattern::Choice;
+use crate::scratch;
+use crate::snapshot::{Content, DatabaseRoot, EntryKind, TreeEntry};
+use crate::target::tree::{Attributes, Directory, Withheld};
+use crate::target::{DatabaseTarget, Occupied, Staged, TreeTarget};
+
+/// Databases beside databases at most: a snapshot may say that each lies beside the one before.
+const NESTING_MAX: usize = 32;
+
+/// A database that is to be restored.
+pub struct Step<'s> {
+    /// Its number among the snapshot's sources.
+    pub number: u32,
+    pub root: &'s DatabaseRoot,
+    /// The directory it becomes; of one in a tree a path that leads through a directory that is held open.
+    pub target: PathBuf,
+    /// The same for people.
+    pub shown: PathBuf,
+    /// What its directory gets.
+    pub attributes: Option<Attributes>,
+    /// What else lies in the directory of one that stands there.
+    pub others: Others,
+    /// Where it stood, for patterns; and what was chosen of it.
+    pub place: Where,
+    pub choice: Choice,
+    /// Databases it lies within.
+    pub nesting: usize,
+}
+
+/// A step's result, not published yet.
+struct Made {
+    staged: Staged,
+    /// Of a selection.
+    written: Option<Written>,
+    rewritten: Option<Rewritten>,
+}
+
+impl Restoring<'_> {
+    /// Restores a database that a tree names.
+    pub(super) fn nested(&self, deferred: Deferred, nesting: usize) -> Result<()> {
+        let root = View::new(self.snapshot, self.reader).database(deferred.number)?;
+        if nesting >= NESTING_MAX {
+            return Err(Error::new(Kind::Limit, "databases within databases without end"));
+        }
+        let handle = deferred.directory.open()?;
+        if let Some(depth) = deferred.clears {
+            deferred.directory.clear(&deferred.name, depth)?;
+        }
+        let step = Step {
+            number: deferred.number,
+            root,
+            target: Directory::path_of(&handle, &deferred.name)?,
+            shown: deferred.directory.shown().join(name_of(&deferred.name)),
+            attributes: Some(deferred.attributes),
+            others: Others::Keep,
+            place: deferred.place,
+            choice: deferred.choice,
+            nesting: nesting + 1,
+        };
+        self.database(step)
+    }
+
+    /// Restores one database; what became of it is among the outcomes.
+    pub(super) fn database(&self, step: Step) -> Result<()> {
+        if !self.lock().used.insert(step.number) {
+            return Err(Error::corrupt(format!(
+                "{} has more than one place",
+                step.root.name
+            )));
+        }
+        self.say_what_is_missing(step.root);
+        let outcome = match self.leave(&step)? {
+            true => self.unchanged(&step)?,
+            false => self.anew(&step)?,
+        };
+        self.lock().restored.databases.push(outcome);
+        Ok(())
+    }
+
+    /// Whether what stands there is left: it is newer, or it is what would be restored.
+    fn leave(&self, step: &Step) -> Result<bool> {
+        if step.others == Others::Keep {
+            overwrite::refuse_rocksdb(&step.target)?;
+        }
+        if self.wish.overwrite == Overwrite::IfNewer && overwrite::is_newer_there(step.root, &step.target)? {
+            return Ok(true);
+        }
+        let there = self
+            .wish
+            .is_there(self.repo, self.reader, step.root, &step.target, self.report)?;
+        if there {
+            self.beside_in_place(step)?;
+        }
+        Ok(there)
+    }
+
+    pub(super) fn records(&self, step: &Step) -> u64 {
+        let uncertain = match self.wish.with_uncertain {
+            true => step.root.uncertain_records(),
+            false => 0,
+        };
+        step.root.records + uncertain
+    }
+
+    fn unchanged(&self, step: &Step) -> Result<RestoreOutcome> {
+        Ok(RestoreOutcome {
+            name: step.root.name.clone(),
+            target: step.shown.clone(),
+            records: self.records(step),
+            bytes: step.root.bytes(),
+            verified: true,
+            unchanged: true,
+            rewritten: None,
+        })
+    }
+
+    fn anew(&self, step: &Step) -> Result<RestoreOutcome> {
+        let mut made = self.make(step)?;
+        self.beside(step, &made.staged)?;
+        let verified = self.wish.verify == Verify::Full;
+        if verified {
+            self.read_back(step.root, &made)?;
+        }
+        if let Some(attributes) = &step.attributes {
+            let withheld = Withheld::default();
+            made.staged.set_attributes(attributes, &withheld)?;
+            self.tell_withheld(&withheld);
+        }
+        made.staged.publish()?;
+        let written = made.written.as_ref();
+        Ok(RestoreOutcome {
+            name: step.root.name.clone(),
+            target: step.shown.clone(),
+            records: written.map_or(self.records(step), |written| written.records),
+            bytes: written.map_or(step.root.bytes(), |written| written.bytes),
+            verified,
+            unchanged: false,
+            rewritten: made.rewritten,
+        })
+    }
+
+    fn make(&self, step: &Step) -> Result<Made> {
+        let (database, target) = (step.root, &step.target);
+        let half = database.bytes() / 2;
+        let occupied = self.wish.occupied(step.others);
+        let in_place = self.stage_in_place(database, target, occupied, half)?;
+        if let Some((staged, rewritten)) = in_place {
+            return Ok(Made {
+                staged,
+                written: None,
+                rewritten: Some(rewritten),
+            });
+        }
+        let (staged, written) = match &database.content {
+            Content::Physical { tree } => {
+                self.refuse_selection(database)?;
+                let staged = files::stage(self.reader, tree, target, occupied, self.report)?;
+                (staged, None)
+            }
+            Content::Logical { .. } => self.stage_records(database, target, occupied)?,
+        };
+        Ok(Made {
+            staged,
+            written,
+            rewritten: None,
+        })
+    }
+
+    fn stage_records(
+        &self,
+        database: &DatabaseRoot,
+        target: &Path,
+        occupied: Occupied,
+    ) -> Result<(Staged, Option<Written>)> {
+        let comparator = Comparator::from_name(&database.shape.comparator);
+        let staging = DatabaseTarget::begin(target, occupied, &database.shape, &comparator)?;
+        let wish = Wish {
+            selection: self.wish.selection.clone(),
+            with_uncertain: self.wish.with_uncertain,
+        };
+        let (reader, report) = (self.reader, self.report);
+        let written = match self.wish.selection.is_all() {
+            true => {
+                tables::write(reader, database, &wish, &staging, &comparator, report)?;
+                None
+            }
+            false => Some(tables::write_selected(
+                reader,
+                database,
+                &wish,
+                &staging,
+                &comparator,
+                report,
+            )?),
+        };
+        Ok((staging.finish()?, written))
+    }
+
+    fn read_back(&self, database: &DatabaseRoot, made: &Made) -> Result<()> {
+        let path = made.staged.path();
+        let (repo, reader, report) = (self.repo, self.reader, self.report);
+        let expected = match (&database.content, &made.written) {
+            (Content::Physical { tree }, _) => return files::verify(repo, reader, tree, path, report),
+            (Content::Logical { .. }, Some(written)) => Expected::written(written),
+            (Content::Logical { .. }, None) => {
+                Expected::recorded(repo, reader, database, self.wish.with_uncertain)?
+            }
+        };
+        verify::verify(repo, &expected, path, report)
+    }
+
+    fn refuse_selection(&self, database: &DatabaseRoot) -> Result<()> {
+        match self.wish.selection.is_all() {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::Usage,
+                format!("{} is stored as files; restore it whole", database.name),
+            )),
+        }
+    }
+
+    /// Restores what lies beside a database into its stage, in which what lay beside the old one may be.
+    fn beside(&self, step: &Step, staged: &Staged) -> Result<()> {
+        let has_others = staged.has_others();
+        let deletes = has_others && self.rules().deletes;
+        if step.root.beside.is_none() && !deletes || self.wish.records_only() {
+            return Ok(());
+        }
+        let directory = staged.directory().try_clone().act(|| "hold the stage open")?;
+        let target = match has_others {
+            true => TreeTarget::into_open(directory, &step.shown)?,
+            false => TreeTarget::add_to(directory, &step.shown)?,
+        };
+        self.fill_beside(step, target)
+    }
+
+    /// The database that stands there stays; what lies beside it comes into its directory.
+    fn beside_in_place(&self, step: &Step) -> Result<()> {
+        let directory = scratch::open_directory(&step.target)?;
+        let target = TreeTarget::into_open(directory, &step.shown)?;
+        if let Some(attributes) = &step.attributes {
+            target.root().set_attributes(attributes.clone());
+        }
+        match self.wish.records_only() {
+            true => target.finish().map(drop),
+            false => self.fill_beside(step, target),
+        }
+    }
+
+    fn fill_beside(&self, step: &Step, target: TreeTarget) -> Result<()> {
+        let start = Start {
+            node: node_of(step),
+            directory: target.root().clone(),
+            name: None,
+            place: step.place.clone(),
+            choice: step.choice,
+        };
+        let account = target.account();
+        let filled = self.fill(&target, vec![start], step.nesting);
+        let finished = filled.and_then(|()| target.finish());
+        self.tell(&account);
+        finished.map(drop)
+    }
+}
+
+fn name_of(name: &[u8]) -> &Path {
+    use std::os::unix::ffi::OsStrExt;
+    Path::new(std::ffi::OsStr::from_bytes(name))
+}
+
+fn node_of(step: &Step) -> Node {
+    Node {
+        source: step.number as usize,
+        entry: TreeEntry {
+            name: Vec::new(),
+            kind: EntryKind::Database(step.number),
+            meta: crate::snapshot::Meta::default(),
+        },
+    }
+}

@@ -1,0 +1,260 @@
+//! What becomes of one entry of a tree, by what stands under its name: a pure question.
+
+use super::super::Overwrite;
+use crate::snapshot::{EntryKind, TreeEntry};
+use crate::target::tree::{Attributes, Depth, Standing, What};
+
+/// How a restore treats what it finds.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// What becomes of what stands there.
+    pub overwrite: Overwrite,
+    /// What the snapshot does not have goes.
+    pub deletes: bool,
+    /// Everything that is there in the end is to be read again.
+    pub verifies: bool,
+}
+
+/// What becomes of one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// It is made; what stands under its name gives way.
+    Make(Depth),
+    /// The file that stands there is read: one of the same content stays, with other attributes.
+    Compare,
+    /// What stands there stays, with the attributes of the entry.
+    Refresh,
+    /// It is left as it is, for it is what would be restored.
+    Same,
+    /// It is left as it is, whatever it is.
+    Leave,
+}
+
+/// Decides; `link` is where a symbolic link that stands there leads.
+pub fn decide(rules: Rules, entry: &TreeEntry, standing: Option<&Standing>, link: Option<&[u8]>) -> Doing {
+    let Some(standing) = standing else {
+        return Doing::Make(Depth::One);
+    };
+    match rules.overwrite {
+        Overwrite::Refuse | Overwrite::Never => Doing::Leave,
+        Overwrite::IfNewer if !is_newer(entry, standing) => Doing::Leave,
+        Overwrite::IfNewer | Overwrite::Always => over(rules, entry, standing),
+        Overwrite::IfChanged => if_changed(rules, entry, standing, link),
+    }
+}
+
+fn is_newer(entry: &TreeEntry, standing: &Standing) -> bool {
+    entry.meta.mtime_nanos > standing.mtime_nanos
+}
+
+/// A directory comes into the one that stands there, anything else in place of what does.
+fn over(rules: Rules, entry: &TreeEntry, standing: &Standing) -> Doing {
+    match (is_directory(entry), standing.is_directory(), rules.deletes) {
+        (true, true, _) => Doing::Refresh,
+        (false, true, true) => Doing::Make(Depth::Whole),
+        _ => Doing::Make(Depth::One),
+    }
+}
+
+fn if_changed(rules: Rules, entry: &TreeEntry, standing: &Standing, link: Option<&[u8]>) -> Doing {
+    let mtime_agrees = entry.meta.mtime_nanos == standing.mtime_nanos;
+    match (&entry.kind, standing.what) {
+        (EntryKind::File(list), What::File) if list.bytes() == standing.len => {
+            match rules.verifies || !mtime_agrees {
+                true => Doing::Compare,
+                false => Doing::Refresh,
+            }
+        }
+        (EntryKind::Symlink(target), What::Symlink) if link == Some(&target[..]) => {
+            same_if(mtime_agrees && has_owner(entry, standing))
+        }
+        (EntryKind::Fifo, What::Fifo) => same_if(mtime_agrees && has_attributes(entry, standing)),
+        (
+            EntryKind::Device(device),
+            What::Device {
+                is_block,
+                major,
+                minor,
+            },
+        ) => same_if(
+            (device.is_block, device.major, device.minor) == (is_block, major, minor)
+                && mtime_agrees
+                && has_attributes(entry, standing),
+        ),
+        _ => over(rules, entry, standing),
+    }
+}
+
+fn same_if(is_same: bool) -> Doing {
+    match is_same {
+        true => Doing::Same,
+        false => Doing::Make(Depth::One),
+    }
+}
+
+fn has_owner(entry: &TreeEntry, standing: &Standing) -> bool {
+    let meta = &entry.meta;
+    meta.uid.is_none_or(|uid| uid == standing.uid) && meta.gid.is_none_or(|gid| gid == standing.gid)
+}
+
+fn has_attributes(entry: &TreeEntry, standing: &Standing) -> bool {
+    has_owner(entry, standing) && entry.meta.mode.is_none_or(|mode| mode & 0o7777 == standing.mode)
+}
+
+/// True for what becomes a directory.
+pub fn is_directory(entry: &TreeEntry) -> bool {
+    matches!(entry.kind, EntryKind::Directory(_) | EntryKind::Database(_))
+}
+
+/// What a restore gives back beside content.
+pub fn attributes(meta: &crate::snapshot::Meta) -> Attributes {
+    Attributes {
+        mode: meta.mode,
+        uid: meta.uid,
+        gid: meta.gid,
+        mtime_nanos: meta.mtime_nanos,
+        xattrs: meta.xattrs.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::{ChunkList, ChunkRef};
+    use crate::id::BlobId;
+    use crate::snapshot::{Device, Meta};
+    use crate::target::tree::Identity;
+
+    const MODES: [Overwrite; 4] = [
+        Overwrite::Never,
+        Overwrite::IfNewer,
+        Overwrite::IfChanged,
+        Overwrite::Always,
+    ];
+
+    fn entry(kind: EntryKind) -> TreeEntry {
+        let meta = Meta {
+            mode: Some(0o644),
+            uid: Some(1),
+            gid: Some(2),
+            mtime_nanos: Some(10),
+            ..Meta::default()
+        };
+        TreeEntry {
+            name: b"x".to_vec(),
+            kind,
+            meta,
+        }
+    }
+
+    fn file(bytes: u64) -> EntryKind {
+        let id = BlobId([1; 32]);
+        EntryKind::File(ChunkList::of_chunks(vec![ChunkRef { id, bytes }]).unwrap())
+    }
+
+    fn standing(what: What, mtime_nanos: i64) -> Standing {
+        let identity = Identity { device: 1, inode: 1 };
+        Standing {
+            what,
+            len: 5,
+            mtime_nanos: Some(mtime_nanos),
+            mode: 0o644,
+            uid: 1,
+            gid: 2,
+            identity,
+        }
+    }
+
+    /// In the order of [`MODES`].
+    fn all(entry: &TreeEntry, standing: &Standing, deletes: bool, verifies: bool) -> [Doing; 4] {
+        MODES.map(|overwrite| {
+            let rules = Rules {
+                overwrite,
+                deletes,
+                verifies,
+            };
+            decide(rules, entry, Some(standing), Some(b"to"))
+        })
+    }
+
+    use Doing::{Compare, Leave, Make, Refresh, Same};
+    const ONE: Doing = Make(Depth::One);
+
+    #[test]
+    fn a_file_is_left_compared_or_replaced() {
+        for (kind, mtime, verifies, expected) in [
+            (file(5), 10, true, [Leave, Leave, Compare, ONE]),
+            (file(5), 10, false, [Leave, Leave, Refresh, ONE]),
+            (file(5), 9, false, [Leave, ONE, Compare, ONE]),
+            (file(5), 11, false, [Leave, Leave, Compare, ONE]),
+            (file(6), 10, true, [Leave, Leave, ONE, ONE]),
+        ] {
+            let doing = all(&entry(kind), &standing(What::File, mtime), false, verifies);
+            assert_eq!(doing, expected, "mtime {mtime}");
+        }
+        let nothing = Rules {
+            overwrite: Overwrite::Never,
+            deletes: false,
+            verifies: true,
+        };
+        assert_eq!(decide(nothing, &entry(file(5)), None, None), ONE);
+    }
+
+    #[test]
+    fn a_directory_comes_into_a_directory_and_in_place_of_what_is_none() {
+        for kind in [EntryKind::Directory(BlobId([1; 32])), EntryKind::Database(1)] {
+            let entry = entry(kind);
+            let into = all(&entry, &standing(What::Directory, 9), false, true);
+            assert_eq!(into, [Leave, Refresh, Refresh, Refresh]);
+            let instead = all(&entry, &standing(What::Symlink, 9), false, true);
+            assert_eq!(instead, [Leave, ONE, ONE, ONE]);
+        }
+    }
+
+    #[test]
+    fn a_directory_goes_with_its_content_only_where_deleting_is_allowed() {
+        let directory = standing(What::Directory, 9);
+        let whole = Make(Depth::Whole);
+        for kind in [file(5), EntryKind::Symlink(b"to".to_vec()), EntryKind::Fifo] {
+            assert_eq!(
+                all(&entry(kind.clone()), &directory, false, true),
+                [Leave, ONE, ONE, ONE]
+            );
+            assert_eq!(
+                all(&entry(kind), &directory, true, true),
+                [Leave, whole, whole, whole]
+            );
+        }
+    }
+
+    #[test]
+    fn what_has_no_content_is_the_same_or_made_anew() {
+        let device = Device {
+            is_block: false,
+            major: 1,
+            minor: 3,
+        };
+        let same = What::Device {
+            is_block: false,
+            major: 1,
+            minor: 3,
+        };
+        let other = What::Device {
+            is_block: true,
+            major: 1,
+            minor: 3,
+        };
+        for (kind, what, is_same) in [
+            (EntryKind::Symlink(b"to".to_vec()), What::Symlink, true),
+            (EntryKind::Symlink(b"elsewhere".to_vec()), What::Symlink, false),
+            (EntryKind::Fifo, What::Fifo, true),
+            (EntryKind::Fifo, What::Other, false),
+            (EntryKind::Device(device), same, true),
+            (EntryKind::Device(device), other, false),
+        ] {
+            let doing = |mtime| all(&entry(kind.clone()), &standing(what, mtime), false, true)[2];
+            assert_eq!(doing(10), if is_same { Same } else { ONE }, "{kind:?}");
+            assert_eq!(doing(9), ONE, "{kind:?}");
+        }
+    }
+}

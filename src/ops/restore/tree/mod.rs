@@ -1,0 +1,346 @@
+//! Trees: directories, files and links back into a target, and the databases among them by their own road.
+//!
+//! ```text
+//! walker: snapshot's walk ──decide──┬─> makes directories, links, pipes
+//!                                   ├─> batches of a few MiB ─[bounded channel]─> workers, one a core:
+//!                                   │                          chunks out of packs, into files, read back, named anew
+//!                                   └─> databases, for when the files are there
+//! ```
+//! A batch is in the order of the walk, in which a backup packed it, so packs are read in stretches. Memory: two batches a
+//! worker, the open directories of the walk, and where files of several names are.
+//!
+//! One bad file does not stop it: what was begun of it goes, it is told, and the rest is restored. A full disk and an
+//! interruption end it; a new tree is then gone, and in a tree that stood there every file is the old or the new one.
+
+mod content;
+mod decide;
+mod extra;
+mod links;
+mod task;
+mod walker;
+mod worker;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use crossbeam_channel::bounded;
+
+use super::Restoring;
+use super::tables::{first_cause, joined};
+use crate::error::{Error, Kind, Result};
+use crate::ops::tree::View;
+use crate::snapshot::DatabaseRoot;
+use crate::target::TreeTarget;
+use crate::target::tree::{Account, Problems, Withheld};
+use decide::Doing;
+pub(super) use decide::{Rules, attributes};
+use task::Batch;
+pub(super) use walker::{Deferred, EachPlanned, Hands, Start, Walker, Where};
+use worker::Shop;
+
+/// What was done to a tree, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeOutcome {
+    /// Files that were written.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that stood there with the right content; their attributes were set.
+    pub files_same: u64,
+    /// Their bytes.
+    pub bytes_same: u64,
+    /// What stood there and was left as it was.
+    pub left: u64,
+    /// Directories that are there now.
+    pub directories: u64,
+    /// Links, pipes, devices, and further names of files.
+    pub others: u64,
+    /// What the snapshot does not have, and is gone.
+    pub removed: u64,
+    /// Names that became files of their own, though the snapshot calls them names of one file.
+    pub unlinked: u64,
+    /// Files that did not read back as they were saved.
+    pub mismatched: u64,
+    /// Things that could not be restored or removed.
+    pub problems: u64,
+}
+
+impl TreeOutcome {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.files += other.files;
+        self.bytes += other.bytes;
+        self.files_same += other.files_same;
+        self.bytes_same += other.bytes_same;
+        self.left += other.left;
+        self.directories += other.directories;
+        self.others += other.others;
+        self.removed += other.removed;
+        self.unlinked += other.unlinked;
+        self.mismatched += other.mismatched;
+        self.problems += other.problems;
+    }
+}
+
+/// One line of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// What it is about.
+    pub target: String,
+    /// What would become of it.
+    pub action: Action,
+    /// Bytes of a file, or of a database's records.
+    pub bytes: u64,
+    /// The database that it is.
+    pub database: Option<PlannedDatabase>,
+}
+
+/// A database in a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedDatabase {
+    /// Its name in the snapshot.
+    pub name: String,
+    /// Records that will be written, or that will be selected from.
+    pub records: u64,
+}
+
+/// What would become of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is restored, in place of what stands there.
+    Restore,
+    /// What stands there is compared, and replaced if it is another.
+    Compare,
+    /// It gets its attributes.
+    Refresh,
+    /// It is left as it is.
+    Leave,
+    /// It is removed.
+    Remove,
+}
+
+impl Planned {
+    fn of(target: String, doing: Doing, bytes: u64) -> Self {
+        let action = match doing {
+            Doing::Make(_) => Action::Restore,
+            Doing::Compare => Action::Compare,
+            Doing::Refresh => Action::Refresh,
+            Doing::Same | Doing::Leave => Action::Leave,
+        };
+        Self {
+            target,
+            action,
+            bytes,
+            database: None,
+        }
+    }
+
+    fn of_database(target: String, doing: Doing, root: &DatabaseRoot) -> Self {
+        Self {
+            database: Some(PlannedDatabase {
+                name: root.name.clone(),
+                records: root.records,
+            }),
+            ..Self::of(target, doing, root.bytes())
+        }
+    }
+
+    fn removal(target: String) -> Self {
+        Self {
+            target,
+            action: Action::Remove,
+            bytes: 0,
+            database: None,
+        }
+    }
+}
+
+/// Counters that all threads add to.
+#[derive(Default)]
+pub(super) struct Tally {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    files_same: AtomicU64,
+    bytes_same: AtomicU64,
+    left: AtomicU64,
+    directories: AtomicU64,
+    others: AtomicU64,
+    removed: AtomicU64,
+    unlinked: AtomicU64,
+    mismatched: AtomicU64,
+}
+
+fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+impl Tally {
+    fn a_file(&self, bytes: u64) {
+        count(&self.files, 1);
+        count(&self.bytes, bytes);
+    }
+
+    fn a_same_file(&self, bytes: u64) {
+        count(&self.files_same, 1);
+        count(&self.bytes_same, bytes);
+    }
+
+    fn left(&self) {
+        count(&self.left, 1);
+    }
+
+    fn a_directory(&self) {
+        count(&self.directories, 1);
+    }
+
+    fn another(&self) {
+        count(&self.others, 1);
+    }
+
+    fn removed(&self) {
+        count(&self.removed, 1);
+    }
+
+    fn unlinked(&self) {
+        count(&self.unlinked, 1);
+    }
+
+    fn failed(&self, error: &Error) {
+        if error.kind() == Kind::Mismatch {
+            count(&self.mismatched, 1);
+        }
+    }
+
+    fn outcome(&self) -> TreeOutcome {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        TreeOutcome {
+            files: get(&self.files),
+            bytes: get(&self.bytes),
+            files_same: get(&self.files_same),
+            bytes_same: get(&self.bytes_same),
+            left: get(&self.left),
+            directories: get(&self.directories),
+            others: get(&self.others),
+            removed: get(&self.removed),
+            unlinked: get(&self.unlinked),
+            mismatched: get(&self.mismatched),
+            problems: 0,
+        }
+    }
+}
+
+/// What ends a restore: everything after it would fail as well, or was asked to.
+fn is_fatal(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Full | Kind::Interrupted)
+}
+
+impl Restoring<'_> {
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
+            overwrite: self.wish.overwrite,
+            deletes: self.wish.extra == super::Extra::Delete,
+            verifies: self.wish.verify == super::Verify::Full,
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        View::new(self.snapshot, self.reader)
+    }
+
+    /// Restores what was asked for into a target, databases as well; only [`TreeTarget::finish`] is left to do.
+    pub(super) fn fill(&self, target: &TreeTarget, starts: Vec<Start>, nesting: usize) -> Result<()> {
+        let shop = Shop::new(self, target);
+        let databases = self.files(&shop, starts)?;
+        shop.finish_links()?;
+        self.lock().restored.tree.add(&shop.tally.outcome());
+        for deferred in databases {
+            let shown = deferred.directory.shown_in(&deferred.name);
+            match self.nested(deferred, nesting) {
+                Ok(()) => {}
+                Err(error) if is_fatal(&error) => return Err(error),
+                Err(error) => {
+                    let mismatched = u64::from(error.kind() == Kind::Mismatch);
+                    self.lock().restored.tree.mismatched += mismatched;
+                    target.problems().add(error.act(format!("restore {shown}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything but databases, which are left for later.
+    fn files(&self, shop: &Shop, starts: Vec<Start>) -> Result<Vec<Deferred>> {
+        let cores = rayon::current_num_threads();
+        let (jobs, waiting) = bounded(cores);
+        thread::scope(|scope| {
+            let spawn = |_| {
+                let waiting = waiting.clone();
+                scope.spawn(move || shop.work(waiting))
+            };
+            let workers: Vec<_> = (0..cores).map(spawn).collect();
+            drop(waiting);
+            let hands = Hands::Work(shop, Batch::new(jobs));
+            let selector = &self.wish.selector;
+            let is_new = shop.target.is_new();
+            let mut walker = Walker::new(self.view(), self.rules(), selector, self.report, hands, is_new);
+            let walked = starts
+                .into_iter()
+                .try_for_each(|start| walker.walk(start))
+                .and_then(|()| walker.flush());
+            let databases = std::mem::take(&mut walker.databases);
+            // The channel ends with it.
+            drop(walker);
+            let mut ended: Vec<Result<()>> = workers.into_iter().map(joined).collect();
+            ended.push(walked);
+            first_cause(ended).map(|()| databases)
+        })
+    }
+
+    /// Tells what [`Restoring::fill`] would do; databases are told as one thing each.
+    pub(super) fn plan_tree(
+        &self,
+        starts: Vec<Start>,
+        is_new: bool,
+        each: EachPlanned,
+        problems: &Problems,
+    ) -> Result<()> {
+        let hands = Hands::Plan(each, problems);
+        let mut walker = Walker::new(
+            self.view(),
+            self.rules(),
+            &self.wish.selector,
+            self.report,
+            hands,
+            is_new,
+        );
+        starts.into_iter().try_for_each(|start| walker.walk(start))
+    }
+
+    /// Says of a tree that is done what is to be said of it.
+    pub(super) fn tell(&self, account: &Account) {
+        let (told, more) = account.problems.take();
+        self.lock().restored.tree.problems += told.len() as u64 + more;
+        for problem in told {
+            self.report.problem(problem);
+        }
+        if more > 0 {
+            self.report
+                .problem(format!("{more} more things could not be restored"));
+        }
+        self.tell_withheld(&account.withheld);
+    }
+
+    /// Says what could not be set, though all else is done.
+    pub(super) fn tell_withheld(&self, withheld: &Withheld) {
+        let (owners, xattrs) = (withheld.owners(), withheld.xattrs());
+        if owners > 0 {
+            self.report.notice(format!(
+                "owner or group of {owners} things are not as they were: only root may give files to others"
+            ));
+        }
+        if xattrs > 0 {
+            self.report.notice(format!(
+                "{xattrs} extended attributes were not set: this user may not, or this filesystem has none of the kind"
+            ));
+        }
+    }
+}

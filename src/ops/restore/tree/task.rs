@@ -1,0 +1,143 @@
+//! What the walker hands to the workers: files in pieces, a few MiB at a time, in the order of the walk, which is the
+//! order in which a backup packed them.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crossbeam_channel::Sender;
+
+use super::links::Group;
+use crate::chunk::{ChunkList, ChunkRef};
+use crate::error::{Error, Kind, Result};
+use crate::target::tree::{Attributes, Depth, Directory, Draft};
+
+/// Plain bytes fetched at once.
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// Tasks of one batch; each may be in a directory of its own.
+const BATCH_TASKS: usize = 256;
+
+/// A file that is to be.
+pub struct NewFile {
+    pub directory: Arc<Directory>,
+    pub name: Vec<u8>,
+    pub list: ChunkList,
+    pub attributes: Attributes,
+    /// Where it has no bytes on disk; nothing else than zeros is left out for it.
+    pub holes: Vec<(u64, u64)>,
+    pub clears: Depth,
+    /// It is the first name of this group.
+    pub first_of: Option<Group>,
+}
+
+impl NewFile {
+    /// Where it will be, for people.
+    pub fn shown(&self) -> String {
+        self.directory.shown_in(&self.name)
+    }
+}
+
+/// A file while its pieces are written, by whoever has them.
+pub struct Writing {
+    pub file: NewFile,
+    /// Made by the first that has something to write.
+    pub made: OnceLock<(Draft, File)>,
+    /// Held while it is made.
+    pub making: Mutex<()>,
+    has_failed: AtomicBool,
+}
+
+impl Writing {
+    pub fn new(file: NewFile) -> Arc<Self> {
+        Arc::new(Self {
+            file,
+            made: OnceLock::new(),
+            making: Mutex::new(()),
+            has_failed: AtomicBool::new(false),
+        })
+    }
+
+    /// True for the first that says so.
+    pub fn fail(&self) -> bool {
+        !self.has_failed.swap(true, Ordering::Relaxed)
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+}
+
+/// One chunk in its place.
+#[derive(Clone, Copy)]
+pub struct Piece {
+    pub offset: u64,
+    pub chunk: ChunkRef,
+}
+
+/// One thing to do.
+pub enum Task {
+    /// Some pieces of a file. Whoever holds the file last finishes it.
+    Write(Arc<Writing>, Vec<Piece>),
+    /// Read what stands there; write it if it is another.
+    Compare(NewFile),
+    /// Make it another name of the first of its group.
+    Link(Group, NewFile),
+}
+
+/// Tasks that wait to be handed on together.
+pub struct Batch {
+    tasks: Vec<Task>,
+    bytes: u64,
+    jobs: Sender<Vec<Task>>,
+}
+
+impl Batch {
+    pub fn new(jobs: Sender<Vec<Task>>) -> Self {
+        Self {
+            tasks: Vec::new(),
+            bytes: 0,
+            jobs,
+        }
+    }
+
+    /// Adds what takes so many bytes of memory.
+    pub fn push(&mut self, task: Task, bytes: u64) -> Result<()> {
+        self.tasks.push(task);
+        self.weigh(bytes)
+    }
+
+    /// Something is held in memory until the tasks are done.
+    pub fn weigh(&mut self, bytes: u64) -> Result<()> {
+        self.bytes += bytes;
+        match self.bytes >= BATCH_BYTES || self.tasks.len() >= BATCH_TASKS {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Room until the next flush, bytes.
+    pub fn room(&self) -> u64 {
+        BATCH_BYTES.saturating_sub(self.bytes)
+    }
+
+    pub fn flush(&mut self) -> Result<()> {
+        self.bytes = 0;
+        match self.tasks.is_empty() {
+            true => Ok(()),
+            false => self
+                .jobs
+                .send(std::mem::take(&mut self.tasks))
+                .map_err(|_| Error::new(Kind::Interrupted, "all restore threads have ended")),
+        }
+    }
+}
+
+/// Bytes of what is kept of an entry.
+pub fn weight(attributes: &Attributes) -> u64 {
+    let xattrs = attributes
+        .xattrs
+        .iter()
+        .map(|(name, value)| name.len() + value.len());
+    (xattrs.sum::<usize>() + 200) as u64
+}

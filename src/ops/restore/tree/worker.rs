@@ -1,0 +1,341 @@
+//! The workers: chunks out of the repository, into files, and read back.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::Receiver;
+
+use super::super::Restoring;
+use super::content::{self, Reading, Zeros};
+use super::links::{Group, Links};
+use super::task::{NewFile, Piece, Task, Writing};
+use super::{Tally, is_fatal};
+use crate::blob::{BlobKind, NamedBlob};
+use crate::error::{Error, Kind, Result};
+use crate::id::BlobId;
+use crate::repo::{BlobReader, Repo};
+use crate::report::Report;
+use crate::target::TreeTarget;
+use crate::target::tree::Draft;
+
+/// Plain bytes of one file fetched at once, when it is written by one worker alone.
+const STREAM_BYTES: u64 = 4 << 20;
+
+/// What all workers of one tree share.
+pub struct Shop<'a> {
+    pub repo: &'a Repo,
+    pub reader: &'a BlobReader<'a>,
+    pub target: &'a TreeTarget,
+    pub report: &'a Report,
+    pub zeros: Zeros<'a>,
+    pub links: Links,
+    pub tally: Tally,
+    pub verifies: bool,
+    /// Links whose first name was not there yet.
+    pub late: Mutex<Vec<(Group, NewFile)>>,
+    has_failed: AtomicBool,
+}
+
+impl<'a> Shop<'a> {
+    pub fn new(restoring: &'a Restoring, target: &'a TreeTarget) -> Self {
+        Self {
+            repo: restoring.repo,
+            reader: restoring.reader,
+            target,
+            report: restoring.report,
+            zeros: Zeros::new(restoring.repo),
+            links: Links::default(),
+            tally: Tally::default(),
+            verifies: restoring.rules().verifies,
+            late: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Works until no more tasks come.
+    pub fn work(&self, jobs: Receiver<Vec<Task>>) -> Result<()> {
+        for tasks in jobs {
+            if self.has_failed.load(Ordering::Relaxed) {
+                return Err(Error::new(Kind::Interrupted, "another restore thread has failed"));
+            }
+            let done = self.report.go_on().and_then(|()| self.batch(tasks));
+            done.inspect_err(|_| self.has_failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    }
+
+    fn batch(&self, tasks: Vec<Task>) -> Result<()> {
+        let chunks = Chunks::fetch(self.reader, &tasks);
+        for task in tasks {
+            match task {
+                Task::Write(writing, pieces) => {
+                    self.write_pieces(&writing, &pieces, &chunks)?;
+                    self.release(writing)?;
+                }
+                Task::Compare(file) => self.compare(file)?,
+                Task::Link(group, file) => self.link(group, file)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_pieces(&self, writing: &Writing, pieces: &[Piece], chunks: &Chunks) -> Result<()> {
+        if writing.has_failed() {
+            return Ok(());
+        }
+        match self.try_write(writing, pieces, chunks) {
+            Err(error) => self.fail(writing, error),
+            done => done,
+        }
+    }
+
+    fn try_write(&self, writing: &Writing, pieces: &[Piece], chunks: &Chunks) -> Result<()> {
+        let (_, file) = self.begin(writing)?;
+        for piece in pieces {
+            let blob = chunks.get(self.reader, &piece.chunk.id)?;
+            piece.chunk.holds(blob.plain())?;
+            content::write(file, piece.offset, blob.plain(), &writing.file.holes)?;
+            self.report.bytes_done.add(piece.chunk.bytes);
+        }
+        Ok(())
+    }
+
+    /// The file, made by the first that asks.
+    fn begin<'w>(&self, writing: &'w Writing) -> Result<&'w (Draft, File)> {
+        let _alone = lock(&writing.making);
+        if let Some(made) = writing.made.get() {
+            return Ok(made);
+        }
+        let new = &writing.file;
+        let bytes = new.list.bytes();
+        content::check_room(&*new.directory.open()?, bytes, &new.holes)?;
+        let draft = self.target.draft(&new.directory, &new.name, new.clears)?;
+        let file = draft.file()?;
+        let made = writing.made.get_or_init(|| (draft, file));
+        if !new.holes.is_empty() {
+            content::set_len(&made.1, bytes)?;
+        }
+        Ok(made)
+    }
+
+    /// What was written of it goes; the others do not suffer.
+    pub fn fail(&self, writing: &Writing, error: Error) -> Result<()> {
+        if is_fatal(&error) {
+            return Err(error);
+        }
+        if writing.fail() {
+            self.problem(&writing.file, error);
+        }
+        Ok(())
+    }
+
+    pub fn problem(&self, file: &NewFile, error: Error) {
+        self.tally.failed(&error);
+        let act = format!("restore {}", file.shown());
+        self.target.problems().add(error.act(act));
+    }
+
+    /// Whoever lets go of it last finishes it.
+    pub fn release(&self, writing: Arc<Writing>) -> Result<()> {
+        let Some(writing) = Arc::into_inner(writing) else {
+            return Ok(());
+        };
+        let has_failed = writing.has_failed();
+        let Some((draft, file)) = writing.made.into_inner() else {
+            return Ok(());
+        };
+        let finished = match has_failed {
+            true => Ok(false),
+            false => self.finish(&writing.file, &draft, &file),
+        };
+        match finished {
+            Ok(true) => self.place(&writing.file, draft),
+            Ok(false) => draft.discard(),
+            Err(error) => {
+                draft.discard()?;
+                match is_fatal(&error) {
+                    true => Err(error),
+                    false => {
+                        self.problem(&writing.file, error);
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(&self, new: &NewFile, draft: &Draft, file: &File) -> Result<bool> {
+        if self.verifies && !self.reading().is(file, &new.list, &new.holes)? {
+            return Err(Error::new(
+                Kind::Mismatch,
+                "what was written is not what was saved",
+            ));
+        }
+        draft.set_on(file, &new.attributes).map(|()| true)
+    }
+
+    fn place(&self, new: &NewFile, draft: Draft) -> Result<()> {
+        if let Some(group) = new.first_of {
+            self.links.done(group, draft.placed());
+        }
+        self.tally.a_file(new.list.bytes());
+        self.target.place(draft)
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        Reading {
+            repo: self.repo,
+            source: self.reader,
+            zeros: &self.zeros,
+            report: self.report,
+        }
+    }
+
+    fn compare(&self, new: NewFile) -> Result<()> {
+        let same = new
+            .directory
+            .file(&new.name)
+            .and_then(|file| self.reading().is(&file, &new.list, &new.holes));
+        match same {
+            Ok(true) => self.refresh(new),
+            Err(error) if is_fatal(&error) => Err(error),
+            // What cannot be read is written anew.
+            _ => self.write_whole(new),
+        }
+    }
+
+    /// The file that stands there stays.
+    pub fn refresh(&self, new: NewFile) -> Result<()> {
+        if let Err(error) = new.directory.refresh(&new.name, &new.attributes) {
+            self.problem(&new, error);
+        }
+        if let Some(group) = new.first_of {
+            self.links.done(group, new.directory.placed(&new.name)?);
+        }
+        self.tally.a_same_file(new.list.bytes());
+        self.report.bytes_done.add(new.list.bytes());
+        Ok(())
+    }
+
+    /// Writes a file from beginning to end.
+    pub fn write_whole(&self, new: NewFile) -> Result<()> {
+        let writing = Writing::new(new);
+        if let Err(error) = self.stream(&writing) {
+            self.fail(&writing, error)?;
+        }
+        self.release(writing)
+    }
+
+    fn stream(&self, writing: &Arc<Writing>) -> Result<()> {
+        self.begin(writing)?;
+        let (mut waiting, mut bytes) = (Vec::new(), 0);
+        for piece in content::pieces(&writing.file.list, self.reader)? {
+            let piece = piece?;
+            if self.zeros.is_hole(&piece, &writing.file.holes) {
+                continue;
+            }
+            bytes += piece.chunk.bytes;
+            waiting.push(piece);
+            if bytes >= STREAM_BYTES {
+                bytes = 0;
+                self.write_some(writing, std::mem::take(&mut waiting))?;
+            }
+        }
+        self.write_some(writing, waiting)
+    }
+
+    fn write_some(&self, writing: &Arc<Writing>, pieces: Vec<Piece>) -> Result<()> {
+        self.report.go_on()?;
+        let task = [Task::Write(writing.clone(), pieces)];
+        let chunks = Chunks::fetch(self.reader, &task);
+        match &task[0] {
+            Task::Write(writing, pieces) => self.try_write(writing, pieces, &chunks),
+            _ => Ok(()),
+        }
+    }
+
+    fn link(&self, group: Group, new: NewFile) -> Result<()> {
+        let Some(first) = self.links.first(group) else {
+            lock(&self.late).push((group, new));
+            return Ok(());
+        };
+        let linked = || {
+            let mut draft = self.target.draft(&new.directory, &new.name, new.clears)?;
+            draft.link(&first)?;
+            Ok(draft)
+        };
+        match linked() {
+            Ok(draft) => {
+                self.tally.another();
+                self.target.place(draft)
+            }
+            Err(error) if is_fatal(&error) => Err(error),
+            Err(error) => {
+                self.problem(&new, error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Links that came too early. One whose first name could not be restored becomes the first.
+    pub fn finish_links(&self) -> Result<()> {
+        let late = std::mem::take(&mut *lock(&self.late));
+        for (group, mut new) in late {
+            match self.links.first(group) {
+                Some(_) => self.link(group, new)?,
+                None => {
+                    new.first_of = Some(group);
+                    self.write_whole(new)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Chunks that were fetched together.
+struct Chunks(HashMap<BlobId, NamedBlob>);
+
+/// A chunk that was fetched, or is read now.
+enum Chunk<'c> {
+    Fetched(&'c NamedBlob),
+    Read(NamedBlob),
+}
+
+impl Chunk<'_> {
+    fn plain(&self) -> &[u8] {
+        match self {
+            Self::Fetched(blob) => blob.plain(),
+            Self::Read(blob) => blob.plain(),
+        }
+    }
+}
+
+impl Chunks {
+    /// All that the tasks want, each once; none if one cannot be had, so that each file learns of its own.
+    fn fetch(reader: &BlobReader, tasks: &[Task]) -> Self {
+        let mut wanted = Vec::new();
+        for task in tasks {
+            if let Task::Write(_, pieces) = task {
+                wanted.extend(pieces.iter().map(|piece| (BlobKind::Data, piece.chunk.id)));
+            }
+        }
+        wanted.sort_unstable_by_key(|(_, id)| *id);
+        wanted.dedup();
+        let blobs = reader.read_many(&wanted).unwrap_or_default();
+        Self(wanted.into_iter().map(|(_, id)| id).zip(blobs).collect())
+    }
+
+    fn get(&self, reader: &BlobReader, id: &BlobId) -> Result<Chunk<'_>> {
+        match self.0.get(id) {
+            Some(blob) => Ok(Chunk::Fetched(blob)),
+            None => reader.read(BlobKind::Data, id).map(Chunk::Read),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

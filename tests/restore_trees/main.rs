@@ -1,0 +1,15 @@
+//! Goal: what a backup of directories took comes back as it was, and what a snapshot says, honest or not, changes nothing
+//! outside of the target. Method: real directories through backup and restore, compared thing by thing; and trees stored by
+//! hand, as no backup would store them.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod databases;
+mod disk;
+mod modes;
+mod property;
+mod scene;
+#[path = "../support/mod.rs"]
+mod support;
