@@ -28,12 +28,13 @@ const ADDED_RUNS_MAX: usize = 8;
 pub struct Lookup {
     added: BTreeSet<IndexEntry>,
     spill_at: usize,
-    spilled: Vec<Part>,
+    spilled: Vec<Arc<Part>>,
     covering: Vec<RwLock<Arc<Part>>>,
     source: Source,
 }
 
 /// What it takes to make runs.
+#[derive(Clone)]
 struct Source {
     directory: PathBuf,
     key: Zeroizing<Bytes32>,
@@ -117,7 +118,7 @@ impl Lookup {
         });
         let Source { directory, key, .. } = &self.source;
         let run = write_rows(directory, key, rows, self.added.len() as u64, Purpose::Lookup)?;
-        self.spilled.push(Part::new(Vec::new(), run));
+        self.spilled.push(Arc::new(Part::new(Vec::new(), run)));
         self.added.clear();
         // From here on a failure loses nothing: the runs stay as they are.
         if self.spilled.len() == ADDED_RUNS_MAX {
@@ -133,9 +134,22 @@ impl Lookup {
                 Vec::new(),
                 Purpose::Lookup,
             )?;
-            self.spilled = vec![Part::new(Vec::new(), run)];
+            self.spilled = vec![Arc::new(Part::new(Vec::new(), run))];
         }
         Ok(())
+    }
+
+    /// The same as it is now; what is added to one later, the other does not know.
+    pub fn share(&self) -> Self {
+        Self {
+            added: self.added.clone(),
+            spill_at: self.spill_at,
+            spilled: self.spilled.clone(),
+            covering: (0..self.covering.len())
+                .map(|number| RwLock::new(self.part(number)))
+                .collect(),
+            source: self.source.clone(),
+        }
     }
 
     /// Every place where the blob lies, each once, sorted; empty if it is nowhere.
@@ -207,7 +221,7 @@ impl Lookup {
         let covering: u64 = (0..self.covering.len())
             .map(|number| self.part(number).rows())
             .sum();
-        let spilled: u64 = self.spilled.iter().map(Part::rows).sum();
+        let spilled: u64 = self.spilled.iter().map(|part| part.rows()).sum();
         covering + spilled + self.added.len() as u64
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::blob::BlobKind;
 use crate::chunk::{BlobSource, ChunkList};
-use crate::error::{Act, Result};
+use crate::error::{Act, Error, Result};
 use crate::id::BlobId;
 use crate::leveldb::Comparator;
 use crate::report::Report;
@@ -115,16 +115,18 @@ impl Closure<'_> {
         blobs.into_iter().try_for_each(|(kind, id)| each(kind, &id))
     }
 
-    fn list(&self, list: &ChunkList, each: EachBlob) -> Result<()> {
-        let kind = match list.depth() {
-            0 => BlobKind::Data,
-            _ => BlobKind::List,
-        };
+    /// The blobs of a long value or a file.
+    pub fn list(&self, list: &ChunkList, each: EachBlob) -> Result<()> {
+        let kind = list.child_kind();
         for child in list.children() {
             each(kind, &child.id)?;
             if kind == BlobKind::List {
                 let plain = self.source.blob(kind, &child.id)?;
-                self.list(&ChunkList::decode_blob(&plain)?, each)?;
+                let below = ChunkList::decode_blob(&plain)?;
+                match (below.depth() + 1, below.bytes()) == (list.depth(), child.bytes) {
+                    true => self.list(&below, each)?,
+                    false => return Err(Error::corrupt("a list of chunks is not what its parent says")),
+                }
             }
         }
         self.report.go_on()

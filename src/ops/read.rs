@@ -13,9 +13,10 @@ use crate::run::{
     self, BlobSource, KeyOrder, KeyRange, LeafSpan, OwnedEntry, Payload, StackCursor, Tombstones, Walker,
     read_leaf,
 };
-use crate::snapshot::{Content, DatabaseRoot, Run, Snapshot};
+use crate::snapshot::{Content, DatabaseRoot, Run, Snapshot, Source};
 
 use super::selection::Selection;
+use super::tree::tops;
 
 /// Leaves fetched at once: enough to keep cores and disk busy, a few MiB at most in memory.
 const LEAVES_AHEAD: usize = 32;
@@ -32,18 +33,14 @@ pub struct Wish {
     pub with_uncertain: bool,
 }
 
-/// The database `name` of a snapshot, or its only one.
+/// The database `name` of a snapshot, or its only one; those that lie in the directory of another do not count.
 pub fn database<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<&'s DatabaseRoot> {
-    let mut all = snapshot.databases();
     let found = match name {
-        Some(name) => all.find(|database| database.name == name),
-        None if snapshot.databases().count() == 1 => all.next(),
-        None => {
-            return Err(Error::new(
-                Kind::Usage,
-                format!("the snapshot holds {}; name one", names(snapshot)),
-            ));
-        }
+        Some(name) => snapshot.databases().find(|database| database.name == name),
+        None => Some(only(snapshot).ok_or_else(|| {
+            let message = format!("the snapshot holds {}; name one", names(snapshot));
+            Error::new(Kind::Usage, message)
+        })?),
     };
     found.ok_or_else(|| {
         let name = name.unwrap_or_default();
@@ -52,6 +49,21 @@ pub fn database<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<&'s Da
             format!("no database {name} in the snapshot; it holds {}", names(snapshot)),
         )
     })
+}
+
+fn only(snapshot: &Snapshot) -> Option<&DatabaseRoot> {
+    let mut all = snapshot.databases();
+    let all = (all.next(), all.next());
+    if let (Some(only), None) = all {
+        return Some(only);
+    }
+    match tops(snapshot)[..] {
+        [top] => match snapshot.sources.get(top)? {
+            Source::Database(database) => Some(database),
+            Source::Tree(_) => None,
+        },
+        _ => None,
+    }
 }
 
 fn names(snapshot: &Snapshot) -> String {

@@ -14,8 +14,8 @@
 //! A blob counts as known once it is in an open pack, but only durable packs are indexed, and
 //! [`Writer::finish`] returns after all are.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -24,15 +24,16 @@ use crate::blob::{BlobKind, NamedBlob};
 use crate::compress::Compressor;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::{BlobId, ObjectId};
-use crate::index::{IndexEntry, Location, Lookup, Segment, SegmentPack};
+use crate::index::{IndexEntry, Segment, SegmentPack};
 use crate::pack::{PackBuilder, Pressed, seal_all};
 use crate::parity::Share;
 use crate::report::Report;
 
+use super::known::{KnownBlobs, PackLens};
 use super::objects::again_if_gone;
 use super::parity::store_parity;
 use super::upload::{StoredPack, Uploader};
-use super::{BlobReader, Copies, Repo, StoredBad, first_right, location_of};
+use super::{Copies, Repo, StoredBad, location_of};
 
 /// Packs filled side by side: two keep the memory bound with one more on its way to the storage.
 const OPEN_PACKS: usize = 2;
@@ -95,20 +96,14 @@ struct Pending {
 pub struct Writer<'a> {
     repo: &'a Repo,
     report: &'a Report,
-    lookup: Lookup,
-    sound: HashMap<ObjectId, u64>,
-    /// Noted as bad: a copy counts if it opens.
-    bad: HashSet<BlobId>,
+    known: KnownBlobs<'a>,
     /// What could not be read of those notes.
     unread_bad: Option<String>,
     /// Packs that are indexed and not there, or of another size.
     lost: HashSet<ObjectId>,
     /// Some segment could not be read.
     index_is_damaged: bool,
-    /// Copies of bad blobs that did open.
-    right: HashMap<BlobId, ObjectId>,
-    /// With their lengths.
-    relied_on: HashMap<ObjectId, u64>,
+    relied_on: PackLens,
     open: Vec<Open>,
     /// Rooms of stored packs.
     buffers: Vec<Vec<u8>>,
@@ -139,7 +134,7 @@ impl<'a> Writer<'a> {
     /// The same for whoever moves blobs out of `packs`: nothing in those counts as known.
     pub fn start_beside(repo: &'a Repo, report: &'a Report, packs: &HashSet<ObjectId>) -> Result<Self> {
         let (mut writer, _) = again_if_gone(|| Self::open(repo, report, Store::New))?;
-        writer.sound.retain(|pack, _| !packs.contains(pack));
+        writer.known.sound.retain(|pack, _| !packs.contains(pack));
         Ok(writer)
     }
 
@@ -168,13 +163,16 @@ impl<'a> Writer<'a> {
             repo,
             report,
             index_is_damaged: !facts.unreadable.is_empty(),
-            lookup: repo.lookup_of(&facts)?,
-            sound: packs.sound,
-            bad: bad.blobs(repo),
+            known: KnownBlobs {
+                repo,
+                lookup: repo.lookup_of(&facts)?,
+                sound: packs.sound,
+                bad: bad.blobs(repo),
+                right: Mutex::default(),
+            },
             unread_bad: bad.unread.first().map(|unread| unread.what.clone()),
             lost: packs.lost,
-            right: HashMap::new(),
-            relied_on: HashMap::new(),
+            relied_on: PackLens::new(),
             open: (1..=OPEN_PACKS)
                 .map(|nth| Open::new(repo, Vec::new(), repo.pack_bytes() / OPEN_PACKS * nth))
                 .collect::<Result<_>>()?,
@@ -264,37 +262,35 @@ impl<'a> Writer<'a> {
         if self.on_the_way.contains(id) {
             return Ok(true);
         }
-        let mut sound = self.lookup.locations(id)?;
-        sound.retain(|location| self.sound.contains_key(&location.pack));
-        let pack = match self.bad.contains(id) {
-            false => sound.first().map(|location| location.pack),
-            true => self.right_copy(id, &sound),
-        };
+        let pack = self.known.pack_of(id)?;
         if let Some(pack) = pack {
-            let len = self.sound.get(&pack).copied();
-            self.relied_on.extend(len.map(|len| (pack, len)));
+            self.rely_on(pack);
         }
         Ok(pack.is_some())
     }
 
-    /// The pack of a copy that opens, of a blob that was noted as bad: what was stored since, or healed.
-    fn right_copy(&mut self, id: &BlobId, copies: &[Location]) -> Option<ObjectId> {
-        if let Some(pack) = self.right.get(id) {
-            return Some(*pack);
-        }
-        let reader = BlobReader::new(self.repo, &self.lookup);
-        let pack = first_right(&reader, id, copies)?.pack;
-        self.right.insert(*id, pack);
-        Some(pack)
+    fn rely_on(&mut self, pack: ObjectId) {
+        let len = self.known.len_of(&pack);
+        self.relied_on.extend(len.map(|len| (pack, len)));
+    }
+
+    /// What it knows now, for whoever takes over blobs that are stored already.
+    pub(crate) fn known(&self) -> KnownBlobs<'a> {
+        self.known.share()
+    }
+
+    /// The snapshot also rests on what was found there by [`KnownBlobs::pack_of`].
+    pub(crate) fn rely_on_all(&mut self, packs: impl IntoIterator<Item = ObjectId>) {
+        packs.into_iter().for_each(|pack| self.rely_on(pack));
     }
 
     /// What may be counted on of what it knows.
     pub(crate) fn copies(&self) -> Copies<'_> {
         Copies {
             repo: self.repo,
-            lookup: &self.lookup,
+            lookup: &self.known.lookup,
             lost: &self.lost,
-            bad: &self.bad,
+            bad: &self.known.bad,
         }
     }
 
@@ -357,7 +353,7 @@ impl<'a> Writer<'a> {
             pack: stored.id,
             len: stored.len,
         });
-        self.sound.insert(stored.id, stored.len);
+        self.known.sound.insert(stored.id, stored.len);
         self.relied_on.insert(stored.id, stored.len);
         for blob in &stored.directory {
             let entry = IndexEntry {
@@ -365,7 +361,7 @@ impl<'a> Writer<'a> {
                 location: location_of(stored.id, blob),
             };
             self.on_the_way.remove(&blob.id);
-            self.lookup.insert(entry);
+            self.known.lookup.insert(entry);
             self.pending.entries.push(entry);
         }
         Ok(())
@@ -391,16 +387,16 @@ impl<'a> Writer<'a> {
     }
 
     /// The packs that what was added lies in, and their lengths; complete behind a flush.
-    pub(crate) fn relied_on(&self) -> &HashMap<ObjectId, u64> {
+    pub(crate) fn relied_on(&self) -> &PackLens {
         &self.relied_on
     }
 
     /// Stores what is still open, indexes it, and returns once everything is durable.
     ///
     /// What comes back are the packs that this writer's blobs lie in, those it stored itself among them, and their lengths.
-    pub fn finish(mut self) -> Result<HashMap<ObjectId, u64>> {
+    pub fn finish(mut self) -> Result<PackLens> {
         if self.dry_run {
-            return Ok(HashMap::new());
+            return Ok(PackLens::new());
         }
         for last in self.open.drain(..).filter(|open| !open.pack.is_empty()) {
             self.uploader.send_last(last.pack.close()?)?;

@@ -7,79 +7,24 @@
 mod common;
 mod listed;
 mod rules;
+mod scene;
 mod seen;
 mod sqlite;
 mod streams;
+mod unchanged;
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use levault::error::Kind;
-use levault::ops::backup::{Backup, BackupOutcome};
-use levault::ops::check::{Check, ReadData};
-use levault::repo::Repo;
+use levault::ops::backup::Backup;
 use levault::report::Report;
 use levault::snapshot::Source;
-use levault::storage::MemoryStorage;
 
+use scene::Scene;
 use seen::{Thing, database, latest, noise, on_disk, stored, things, trees};
-
-struct Scene {
-    dir: tempfile::TempDir,
-    repo: Repo,
-    report: Report,
-}
-
-impl Scene {
-    fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            repo: common::create(Arc::new(MemoryStorage::default())).unwrap(),
-            report: Report::default(),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    fn database(&self, name: &str) -> PathBuf {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        common::fill(&path, 50, 20);
-        path
-    }
-
-    fn backup(&self, names: &[&str]) -> BackupOutcome {
-        self.try_backup(names).unwrap()
-    }
-
-    fn try_backup(&self, names: &[&str]) -> levault::error::Result<BackupOutcome> {
-        let paths = names.iter().map(|name| self.path(name)).collect();
-        Backup::new(paths).run(&self.repo, &self.report)
-    }
-
-    fn has_no_problem(&self) {
-        assert_eq!(self.report.problems(), [""; 0]);
-    }
-
-    fn is_sound(&self) {
-        let check = Check { read: ReadData::All };
-        let findings = check.run(&self.repo, &Report::default()).unwrap().findings;
-        assert!(findings.is_empty(), "{findings:?}");
-    }
-}
 
 #[test]
 fn a_directory_is_stored_with_all_that_is_in_it() {
@@ -229,8 +174,7 @@ fn metadata_is_stored_with_every_entry() {
     fs::hard_link(&file, scene.path("home/same")).unwrap();
     let sparse = scene.path("home/sparse");
     fs::File::create(&sparse).unwrap().set_len(1 << 20).unwrap();
-    // A time of change that is long past is believed.
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    Scene::rest();
     scene.backup(&["home"]);
     let tree = stored(&scene.repo, &trees(&latest(&scene.repo))[0].root);
     let meta = |name: &str| &tree[name.as_bytes()].1;
@@ -287,7 +231,7 @@ fn nothing_is_stored_again_when_nothing_changed() {
     let scene = Scene::new();
     scene.file("home/a", noise(4, 100_000));
     scene.database("home/db");
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    Scene::rest();
     let first = scene.backup(&["home"]);
     let again = || {
         let mut backup = Backup::new(vec![scene.path("home")]);

@@ -182,9 +182,21 @@ pub struct BackupArgs {
     /// Store the files as they are instead of their records
     #[arg(long)]
     pub physical: bool,
-    /// Read everything, and compare it with what the changes alone make of it
+    /// Read everything, and compare records with what the changes alone make of them
     #[arg(long)]
     pub full: bool,
+    /// Read every file, also one that is as the snapshot before has it by length, times and inode
+    #[arg(short, long)]
+    pub force: bool,
+    /// Take a file for unchanged though its metadata were changed (its time of change is another)
+    #[arg(long)]
+    pub ignore_ctime: bool,
+    /// Take a file for unchanged though its inode is another, as on filesystems that number files anew
+    #[arg(long)]
+    pub ignore_inode: bool,
+    /// Files that are open at once
+    #[arg(long, env = "LEVAULT_READ_CONCURRENCY", value_name = "N", default_value_t = levault::ops::backup::READ_CONCURRENCY)]
+    pub read_concurrency: usize,
     /// Do as with --full in one of so many backups of a database; 0: never
     #[arg(long, value_name = "N", default_value_t = levault::ops::backup::AUDIT_EVERY)]
     pub audit_every: u32,

@@ -4,20 +4,15 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::trees::{self, Failed, NewFile, Reading, Sink, Step};
 use crate::blob::BlobKind;
-use crate::chunk::{ChunkList, ChunkRef, Cutter, ListBuilder, More};
 use crate::error::{Act, Kind, Result};
 use crate::id::BlobId;
 use crate::leveldb::name::FileName;
-use crate::limits::CHUNK_BYTES_MAX;
-use crate::repo::{NewBlob, Repo, Writer};
+use crate::repo::{Repo, Writer};
 use crate::report::Report;
-use crate::run::LeafCutter;
-use crate::snapshot::{DirectoryBuilder, EntryKind, Meta, TreeEntry};
+use crate::snapshot::{Meta, Tree};
 use crate::source::DatabaseFile;
-
-/// Bytes read ahead of the chunker.
-const WINDOW_BYTES: usize = 8 * CHUNK_BYTES_MAX;
 
 /// The regular files of a directory that LevelDB may have made: what is kept when nothing says which of them belong.
 pub fn all_in(directory: &Path) -> Result<Vec<DatabaseFile>> {
@@ -55,79 +50,48 @@ pub fn store(
     mut files: Vec<DatabaseFile>,
     report: &Report,
 ) -> Result<StoredFiles> {
-    let secret = repo.domain_keys().chunker_secret().expose();
-    let mut directory = DirectoryBuilder::new(LeafCutter::new(secret));
-    let cutter = Cutter::new(secret);
     files.sort_by(|left, right| left.name.cmp(&right.name));
-    let (mut bytes, mut gone) = (0, Vec::new());
-    for file in &files {
-        let opened = file.open().and_then(|open| Ok((open, meta(&file.metadata()?))));
-        let (open, meta) = match opened {
-            Err(error) if error.kind() == Kind::NotFound => {
-                gone.push(file.name.clone());
-                continue;
+    let walk = |reading: Reading, sink: Sink| {
+        sink.step(Step::Begin)?;
+        let (mut bytes, mut gone) = (0, Vec::new());
+        for file in files {
+            match one(&reading, &sink, &file)? {
+                Some(len) => bytes += len,
+                None => gone.push(file.name),
             }
-            opened => opened.act(|| format!("open {}", file.name))?,
-        };
-        let mut read_to = 0;
-        let mut fill = |buffer: &mut [u8]| {
-            let got =
-                usize::try_from(open.len() - read_to).map_or(buffer.len(), |left| left.min(buffer.len()));
-            open.read_at(&mut buffer[..got], read_to)?;
-            read_to += got as u64;
-            Ok(got)
-        };
-        let list = one(writer, &cutter, &mut fill, report).act(|| format!("read {}", file.name))?;
-        bytes += list.bytes();
-        let entry = TreeEntry {
-            name: file.name.as_bytes().to_vec(),
-            kind: EntryKind::File(list),
-            meta,
-        };
-        directory.push(entry, &mut |kind, plain| writer.add_one(kind, plain))?;
-    }
-    let tree = directory.finish(&mut |kind, plain| writer.add_one(kind, plain))?;
+        }
+        sink.step(Step::End)?;
+        Ok((bytes, gone))
+    };
+    let ((bytes, gone), roots) = trees::pipe(repo, writer, walk, report)?;
+    let tree = match roots.into_iter().find_map(|root| root.tree) {
+        Some(tree) => tree,
+        None => writer.add_one(BlobKind::Tree, Tree::Entries(Vec::new()).encode()?)?,
+    };
     Ok(StoredFiles { tree, bytes, gone })
 }
 
-/// Stores the bytes that `fill` gives, in order: it fills its buffer but at the end.
-pub fn one(
-    writer: &mut Writer,
-    cutter: &Cutter,
-    fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
-    report: &Report,
-) -> Result<ChunkList> {
-    let mut list = ListBuilder::new();
-    let mut window = Vec::new();
-    loop {
-        report.go_on()?;
-        let (kept, wanted) = (window.len(), WINDOW_BYTES - window.len());
-        window.resize(kept + wanted, 0);
-        let got = fill(&mut window[kept..])?;
-        window.truncate(kept + got);
-        let more = if got < wanted { More::Ended } else { More::Follows };
-        let mut start = 0;
-        let mut chunks = Vec::new();
-        while let Some(len) = cutter.first(&window[start..], more) {
-            chunks.push(NewBlob {
-                kind: BlobKind::Data,
-                plain: window[start..start + len].to_vec(),
-            });
-            start += len;
-        }
-        let lens: Vec<_> = chunks.iter().map(|chunk| chunk.plain.len() as u64).collect();
-        for (id, bytes) in writer.add(chunks)?.into_iter().zip(lens) {
-            list.push(ChunkRef { id, bytes }, &mut |kind, plain| {
-                writer.add_one(kind, plain)
-            })?;
-            report.bytes_done.add(bytes);
-        }
-        window.drain(..start);
-        if got < wanted {
-            break;
-        }
-    }
-    list.finish(&mut |kind, plain| writer.add_one(kind, plain))
+/// The bytes of a file; `None` if it is gone.
+fn one(reading: &Reading, mut sink: &Sink, file: &DatabaseFile) -> Result<Option<u64>> {
+    let opened = file.open().and_then(|open| Ok((open, meta(&file.metadata()?))));
+    let (open, meta) = match opened {
+        Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+        opened => opened.act(|| format!("open {}", file.name))?,
+    };
+    let mut at = 0;
+    let fill = &mut |buffer: &mut [u8]| {
+        open.read_at(buffer, at)?;
+        at += buffer.len() as u64;
+        Ok(buffer.len())
+    };
+    let bytes = reading.bytes(open.len(), fill, &mut sink);
+    let bytes = bytes
+        .map_err(Failed::into_error)
+        .act(|| format!("read {}", file.name))?;
+    let name = file.name.as_bytes().to_vec();
+    let keep = None;
+    sink.step(Step::File(NewFile { name, meta, keep }, 0))?;
+    Ok(Some(bytes))
 }
 
 fn meta(facts: &Metadata) -> Meta {

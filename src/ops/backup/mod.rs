@@ -44,8 +44,9 @@ use database::{Known, Saved, Wanted};
 pub use hooks::Hooks;
 use publish::RestsOn;
 use saved::SavedAll;
+pub use trees::CONCURRENCY as READ_CONCURRENCY;
 pub use trees::{Changes, Sqlite, TreeCounts};
-use trees::{Databases, FoundDatabase, Given, Plan, Root};
+use trees::{Databases, FileReading, FoundDatabase, Given, Parents, Plan, Root, SameBy};
 
 /// How often a backup begins anew when packs it counted on vanish under it.
 const ATTEMPTS_MAX: u32 = 3;
@@ -88,8 +89,16 @@ pub struct Backup {
     pub tags: Vec<String>,
     /// Store files instead of records.
     pub physical: bool,
-    /// Read everything, and compare it with what the changes alone make of it.
+    /// Read everything, and compare records with what the changes alone make of them.
     pub full: bool,
+    /// Read every file, also one that seems to be as the snapshot before has it.
+    pub force: bool,
+    /// Take a file for unchanged whose time of change alone is another.
+    pub ignore_ctime: bool,
+    /// Take a file for unchanged whose inode alone is another.
+    pub ignore_inode: bool,
+    /// Files that are open at once; [`READ_CONCURRENCY`] when `None`.
+    pub read_concurrency: Option<usize>,
     /// The same in one of so many backups of a database; [`AUDIT_EVERY`] when `None`, never for 0.
     pub audit_every: Option<u32>,
     /// What is kept for the next backup.
@@ -383,16 +392,22 @@ impl Backup {
             u32::try_from(saved.databases.len() + late.len() - 1).ok()
         };
         let mut databases = Databases::new(by_directory, &mut capture_late, report);
+        let host = self.host();
+        let how = FileReading {
+            parents: self.takes_over(known).then(|| Parents {
+                catalog: &known.catalog,
+                host: &host,
+                domain: repo.domain_keys().id(),
+            }),
+            same_by: SameBy {
+                ctime: !self.ignore_ctime,
+                inode: !self.ignore_inode,
+            },
+            concurrency: self.read_concurrency.unwrap_or(trees::CONCURRENCY),
+            sqlite: self.sqlite,
+        };
         let mut left_out = plan.left_out.clone();
-        let stored = trees::store(
-            repo,
-            writer,
-            roots,
-            &mut databases,
-            self.sqlite,
-            &mut left_out,
-            report,
-        )?;
+        let stored = trees::store(repo, writer, roots, &mut databases, &how, &mut left_out, report)?;
         saved.left_out = left_out;
         for (found, captured) in late {
             saved
@@ -401,6 +416,11 @@ impl Backup {
         }
         stored.into_iter().for_each(|root| saved.take(root));
         Ok(())
+    }
+
+    /// Whether files may be taken over from older snapshots. A write-only host cannot read its own.
+    fn takes_over(&self, known: &Known) -> bool {
+        !self.force && !self.full && known.host.is_none()
     }
 
     fn save(

@@ -5,17 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::database::Known;
-use super::files;
 use super::saved::SavedAll;
-use super::trees::{Changes, Root, StoredRoot, TreeCounts, WantedTree};
+use super::trees::{
+    self, Changes, Failed, NewFile, Reading, Root, Sink, Step, StoredRoot, TreeCounts, WantedTree,
+};
 use super::{Backup, BackupOutcome};
-use crate::chunk::{ChunkList, Cutter};
 use crate::error::{Act, Error, Kind, Result};
-use crate::id::BlobId;
 use crate::repo::{HostRepo, Repo, Writer};
 use crate::report::Report;
-use crate::run::LeafCutter;
-use crate::snapshot::{DirectoryBuilder, EntryKind, Meta, TreeEntry};
+use crate::snapshot::Meta;
 use crate::source::Stream;
 use crate::source::rules::Bounds;
 
@@ -92,14 +90,22 @@ fn store(
     wanted: WantedTree,
     report: &Report,
 ) -> Result<StoredRoot> {
-    let cutter = Cutter::new(repo.domain_keys().chunker_secret().expose());
-    let mut fill = |buffer: &mut [u8]| stream.read(buffer, report);
-    let list = files::one(writer, &cutter, &mut fill, report).act(|| format!("save {}", wanted.name))?;
-    stream.finish(report)?;
-    let bytes = list.bytes();
+    let walk = |reading: Reading, sink: Sink| {
+        sink.step(Step::Begin)?;
+        let fill = &mut |buffer: &mut [u8]| stream.read(buffer, report);
+        let bytes = reading.bytes(u64::MAX, fill, &mut &sink);
+        let bytes = bytes
+            .map_err(Failed::into_error)
+            .act(|| format!("save {}", wanted.name))?;
+        stream.finish(report)?;
+        sink.step(Step::File(file_of(&wanted), 0))?;
+        sink.step(Step::End)?;
+        Ok(bytes)
+    };
+    let (bytes, roots) = trees::pipe(repo, writer, walk, report)?;
     let new = 1;
     Ok(StoredRoot {
-        tree: Some(tree_of(repo, writer, &wanted, list)?),
+        tree: roots.into_iter().find_map(|root| root.tree),
         root: Root::Tree(wanted),
         counts: TreeCounts {
             files: Changes {
@@ -114,18 +120,15 @@ fn store(
 }
 
 /// It has no time: equal bytes make an equal tree.
-fn tree_of(repo: &Repo, writer: &mut Writer, wanted: &WantedTree, list: ChunkList) -> Result<BlobId> {
-    let mut directory = DirectoryBuilder::new(LeafCutter::new(repo.domain_keys().chunker_secret().expose()));
-    let entry = TreeEntry {
+fn file_of(wanted: &WantedTree) -> NewFile {
+    NewFile {
         name: wanted.entry_name().as_bytes().to_vec(),
-        kind: EntryKind::File(list),
         meta: Meta {
             mode: Some(MODE),
             uid: Some(rustix::process::geteuid().as_raw()),
             gid: Some(rustix::process::getegid().as_raw()),
             ..Meta::default()
         },
-    };
-    directory.push(entry, &mut |kind, plain| writer.add_one(kind, plain))?;
-    directory.finish(&mut |kind, plain| writer.add_one(kind, plain))
+        keep: None,
+    }
 }

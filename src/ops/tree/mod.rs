@@ -16,7 +16,7 @@ mod content;
 mod view;
 mod walk;
 
-pub use address::parts;
+pub use address::{parts, tops};
 pub use content::{read_at, stream};
 pub use view::{Found, Listing, Node, View, database, join};
 pub use walk::{Entries, OPEN_MAX, Walk};

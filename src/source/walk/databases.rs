@@ -20,8 +20,11 @@ const LOST: &[u8] = b"lost";
 pub type Wanted<'w> = &'w dyn Fn(&Path, bool) -> bool;
 
 /// Whether a directory is a database's. One whose only trace of LevelDB is a file called CURRENT that names no MANIFEST
-/// is not.
+/// is not, nor is the directory in which a repaired one keeps what it no longer uses.
 pub fn candidate(directory: &Path) -> Result<Detected> {
+    if is_lost(directory) {
+        return Ok(Detected::Other);
+    }
     let found = detect(directory)?;
     if let Detected::LevelDb(_) = found {
         match current::read(directory) {
@@ -53,7 +56,7 @@ pub fn databases_below(root: &Path, wanted: Wanted, report: &Report) -> Result<V
             continue;
         }
         last = Some(directory.to_owned());
-        if let (true, Ok(Detected::LevelDb(_))) = (may_be(directory), candidate(directory)) {
+        if let Ok(Detected::LevelDb(_)) = candidate(directory) {
             found.push(directory.to_owned());
         }
     }
@@ -71,11 +74,10 @@ fn hints(entry: &DirEntry) -> bool {
     entry.depth() > 0 && hints
 }
 
-/// A directory of lost tables beside a CURRENT is part of that database's keeping, and none itself.
-fn may_be(directory: &Path) -> bool {
-    let lost = directory.file_name().map(OsStr::as_bytes) == Some(LOST);
-    !(lost
+fn is_lost(directory: &Path) -> bool {
+    let is_called_so = directory.file_name().map(OsStr::as_bytes) == Some(LOST);
+    is_called_so
         && directory
             .parent()
-            .is_some_and(|above| above.join("CURRENT").exists()))
+            .is_some_and(|above| above.join("CURRENT").exists())
 }

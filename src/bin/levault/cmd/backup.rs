@@ -36,6 +36,10 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     backup.physical = args.physical;
     backup.dry_run = args.dry_run;
     backup.full = args.full;
+    backup.force = args.force;
+    backup.ignore_ctime = args.ignore_ctime;
+    backup.ignore_inode = args.ignore_inode;
+    backup.read_concurrency = Some(args.read_concurrency);
     backup.audit_every = Some(args.audit_every);
     backup.skip_if_unchanged = args.skip_if_unchanged;
     backup.pinning = pinning(args);

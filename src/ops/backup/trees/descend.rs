@@ -1,203 +1,207 @@
 //! The walk: directory by directory, in order of names, without recursion.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crossbeam_channel::Sender;
+use rayon::ThreadPool;
 
-use super::batch::{Batch, Step};
+use super::batch::{Entered, Step};
+use super::before::{Earlier, Entries, Parents};
 use super::databases::{Databases, NotSaved};
-use super::gather::{Gather, Read, ToRead};
+use super::gather::{Gather, ToRead};
+use super::level::{Found, Level, found};
 use super::sieve::Sieve;
 use super::sqlite::Sqlites;
-use super::{Root, TreeCounts};
-use crate::chunk::Cutter;
-use crate::error::{Error, Result};
-use crate::leveldb::name::FileName;
+use super::{Root, TreeCounts, WantedTree};
+use crate::error::Result;
+use crate::id::{BlobId, ObjectId};
 use crate::report::Report;
-use crate::scratch;
-use crate::snapshot::{EntryKind, Meta, TreeEntry};
+use crate::snapshot::{EntryKind, TreeEntry};
 use crate::source::rules::LeftOut;
-use crate::source::walk::{Looked, Stamp, What, facts, list, look_closer};
+use crate::source::walk::{Stamp, What, facts, list};
 
-/// A directory that is being walked.
-struct Level {
-    directory: PathBuf,
-    names: std::vec::IntoIter<OsString>,
-    /// It is a database's own: what belongs to the database is passed over.
-    is_database: bool,
+/// What was walked.
+pub struct Walked {
+    /// Each root, and what was found below it.
+    pub found: Vec<(Root, TreeCounts)>,
+    /// What was left out of all of them.
+    pub left_out: LeftOut,
+    /// Packs with the files that were not read.
+    pub relied_on: HashSet<ObjectId>,
 }
 
 /// Walks roots and tells what is there.
 pub struct Descent<'a, 'd, 'c> {
-    gather: Gather<'a>,
-    databases: &'d mut Databases<'c>,
-    report: &'a Report,
-    open: Vec<Level>,
-    counts: TreeCounts,
-    sieve: Sieve,
-    sqlites: Sqlites<'a>,
+    pub gather: Gather<'a>,
+    pub databases: &'d mut Databases<'c>,
+    pub sieve: Sieve,
+    pub sqlites: Sqlites<'a>,
+    pub threads: &'a ThreadPool,
+    /// Older snapshots, if files may be taken over.
+    pub earlier: Option<(Parents<'a>, &'a Earlier<'a>)>,
+    pub report: &'a Report,
 }
 
-impl<'a, 'd, 'c> Descent<'a, 'd, 'c> {
-    pub fn new(
-        cutter: &'a Cutter,
-        batches: Sender<Batch>,
-        databases: &'d mut Databases<'c>,
-        sieve: Sieve,
-        sqlites: Sqlites<'a>,
-        report: &'a Report,
-    ) -> Self {
-        Self {
-            gather: Gather::new(cutter, batches, report),
-            databases,
-            report,
-            open: Vec::new(),
-            counts: TreeCounts::default(),
-            sieve,
-            sqlites,
-        }
-    }
-
-    /// All roots, and the directories of databases that are met on the way; what was found below each, and what of all
-    /// was left out.
-    pub fn all(mut self, roots: Vec<Root>) -> Result<(Vec<(Root, TreeCounts)>, LeftOut)> {
+impl<'a> Descent<'a, '_, '_> {
+    /// All roots, and the directories of databases that are met on the way.
+    pub fn all(mut self, roots: Vec<Root>) -> Result<Walked> {
         let mut roots = VecDeque::from(roots);
-        let mut walked = Vec::new();
+        let mut found = Vec::new();
         while let Some(root) = roots.pop_front() {
             let counts = self.root(&root)?;
-            walked.push((root, counts));
+            found.push((root, counts));
             roots.extend(self.databases.found_late());
         }
-        Ok((walked, self.sieve.left_out))
+        Ok(Walked {
+            found,
+            left_out: self.sieve.left_out,
+            relied_on: self.gather.relied_on,
+        })
     }
 
     fn root(&mut self, root: &Root) -> Result<TreeCounts> {
-        self.counts = TreeCounts::default();
-        self.gather.read = Read::default();
+        self.gather.read = TreeCounts::default();
         self.sieve.bounds = root.bounds().clone();
         self.gather.step(Step::Begin)?;
-        match root {
-            Root::Tree(tree) => self.take(tree.path.clone(), &tree.entry_name(), false)?,
-            Root::Beside { directory, .. } => self.open_database(directory),
-        }
-        while let Some(level) = self.open.last_mut() {
-            match level.names.next() {
-                Some(name) => {
-                    let (path, is_database) = (level.directory.join(&name), level.is_database);
-                    self.take(path, &name, is_database)?;
+        let mut open = match root {
+            Root::Tree(tree) => self.tree(tree)?,
+            Root::Beside { directory, .. } => vec![self.beside(directory)],
+        };
+        while let Some(level) = open.last_mut() {
+            match level.next(&mut self.sieve, self.threads, self.report) {
+                Some(found) => {
+                    let name = found.name().to_owned();
+                    let below = self.take(found, name, Some(level))?;
+                    open.extend(below);
                 }
-                None => self.leave()?,
+                None => {
+                    let left = open.pop();
+                    if left.is_some_and(|level| !level.is_database) {
+                        self.gather.step(Step::Leave)?;
+                    }
+                }
             }
         }
         self.gather.step(Step::End)?;
         self.gather.flush()?;
         self.sqlites.tell_moved();
-        self.counts.files.new = self.gather.read.files;
-        self.counts.bytes = self.gather.read.bytes;
-        self.counts.bytes_read = self.gather.read.bytes;
-        Ok(self.counts)
+        Ok(self.gather.read)
     }
 
-    fn open_database(&mut self, directory: &Path) {
-        match list(directory) {
-            Ok(names) => self.open.push(Level {
-                directory: directory.to_owned(),
-                names: self.sieve.names(directory, names).into_iter(),
-                is_database: true,
-            }),
-            Err(error) => self.report.problem(error.to_string()),
-        }
-    }
-
-    fn leave(&mut self) -> Result<()> {
-        match self.open.pop() {
-            Some(level) if !level.is_database => self.gather.step(Step::Leave),
-            _ => Ok(()),
-        }
-    }
-
-    /// One thing that was listed.
-    fn take(&mut self, path: PathBuf, name: &OsStr, in_database: bool) -> Result<()> {
-        let Some(Looked { what, meta, .. }) = self.look(&path, name, in_database) else {
-            return Ok(());
-        };
-        let kind = match what {
-            What::File(stamp) => return self.file(path, name, stamp, meta),
-            What::Directory => return self.directory(path, name, meta),
-            What::Symlink(target) => EntryKind::Symlink(target),
-            What::Fifo => EntryKind::Fifo,
-            What::Device(device) => EntryKind::Device(device),
-            What::Socket => {
-                self.report
-                    .notice(format!("{}: a socket is not saved", path.display()));
-                return Ok(());
+    /// The path itself, which is the only entry of its tree.
+    fn tree(&mut self, tree: &WantedTree) -> Result<Vec<Level<'a>>> {
+        let (path, name) = (tree.path.clone(), tree.entry_name());
+        let facts = facts(&path);
+        let taken = facts.map(|facts| self.sieve.takes(&path, &facts).then_some(facts));
+        let looked = taken.and_then(|facts| {
+            let found = facts.map(|facts| found(0, path, &facts, self.report));
+            found.transpose()
+        });
+        let mut found = match looked {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Vec::new()),
+            Err(error) => {
+                self.report.problem(error.to_string());
+                return Ok(Vec::new());
             }
         };
-        self.other(name, kind, meta)
+        found.before = self.before(&tree.path, &name);
+        Ok(self.take(found, name, None)?.into_iter().collect())
     }
 
-    /// What an entry is; `None` if it is not saved here. What is left out is not looked at closely: nobody needs to be
-    /// able to read it.
-    fn look(&mut self, path: &Path, name: &OsStr, in_database: bool) -> Option<Looked> {
-        let told = |error: Error| self.report.problem(error.to_string());
-        let facts = facts(path).map_err(told).ok()?;
-        let is_passed_over = is_passed_over(name, facts.is_dir(), in_database);
-        if is_passed_over || self.sqlites.is_not_needed(path) || !self.sieve.takes(path, &facts) {
-            return None;
+    fn before(&self, path: &Path, name: &OsStr) -> Option<TreeEntry> {
+        let (parents, earlier) = self.earlier?;
+        earlier.directory(&parents.tree(path)?).named(name.as_bytes())
+    }
+
+    fn beside(&mut self, directory: &Path) -> Level<'a> {
+        let names = self.list(directory);
+        let before = self.earlier.and_then(|(parents, earlier)| {
+            let tree = parents.beside(directory)?;
+            Some(earlier.directory(&tree))
+        });
+        Level::new(directory.to_owned(), names, true, before)
+    }
+
+    /// What cannot be listed is told, and empty.
+    fn list(&mut self, directory: &Path) -> Vec<OsString> {
+        let names = list(directory).unwrap_or_else(|error| {
+            self.report.problem(error.to_string());
+            Vec::new()
+        });
+        self.sieve.names(directory, names)
+    }
+
+    /// One thing that was listed; a directory is to be walked next.
+    fn take(&mut self, found: Found, name: OsString, level: Option<&Level>) -> Result<Option<Level<'a>>> {
+        if self.sqlites.is_not_needed(&found.path) {
+            return Ok(None);
         }
-        look_closer(path, &facts, self.report).map_err(told).ok()
+        let kind = match &found.looked.what {
+            What::File(stamp) => {
+                let stamp = *stamp;
+                return self.file(found, name, stamp, level).map(|()| None);
+            }
+            What::Directory => return self.directory(found, name),
+            What::Symlink(target) => EntryKind::Symlink(target.clone()),
+            What::Fifo => EntryKind::Fifo,
+            What::Device(device) => EntryKind::Device(*device),
+            What::Socket => {
+                let path = found.path.display();
+                self.report.notice(format!("{path}: a socket is not saved"));
+                return Ok(None);
+            }
+        };
+        self.other(found, name, kind).map(|()| None)
     }
 
-    fn file(&mut self, path: PathBuf, name: &OsStr, stamp: Stamp, meta: Meta) -> Result<()> {
-        let copy = match self.open.last() {
-            Some(level) => self.sqlites.meet(&path, name, level.names.as_slice()),
-            None => self.sqlites.meet_alone(&path, name),
+    fn file(&mut self, found: Found, name: OsString, stamp: Stamp, level: Option<&Level>) -> Result<()> {
+        let copy = match level {
+            Some(level) => self.sqlites.meet(&found.path, &name, level.behind(&found)),
+            None => self.sqlites.meet_alone(&found.path, &name),
         };
-        let name = name.as_bytes().to_vec();
         self.gather.file(ToRead {
             stamp: copy.as_ref().map_or(Ok(stamp), |copy| Stamp::at(copy))?,
-            path,
-            name,
-            meta,
+            path: found.path,
+            name: name.into_vec(),
+            meta: found.looked.meta,
+            before: found
+                .before
+                .filter(|before| matches!(before.kind, EntryKind::File(_))),
             copy,
         })
     }
 
-    fn other(&mut self, name: &OsStr, kind: EntryKind, meta: Meta) -> Result<()> {
-        self.counts.others += 1;
-        let name = name.as_bytes().to_vec();
+    fn other(&mut self, found: Found, name: OsString, kind: EntryKind) -> Result<()> {
+        self.gather.read.others += 1;
+        let (name, meta) = (name.into_vec(), found.looked.meta);
         self.gather.step(Step::Entry(TreeEntry { name, kind, meta }))
     }
 
-    fn directory(&mut self, path: PathBuf, name: &OsStr, meta: Meta) -> Result<()> {
-        let names = list(&path).unwrap_or_else(|error| {
-            self.report.problem(error.to_string());
-            Vec::new()
-        });
-        let names = self.sieve.names(&path, names);
-        match self.databases.number(&path, &names, &self.sieve.bounds) {
-            Ok(Some(number)) => return self.other(name, EntryKind::Database(number), meta),
-            Err(NotSaved) => return Ok(()),
+    fn directory(&mut self, found: Found, name: OsString) -> Result<Option<Level<'a>>> {
+        let names = self.list(&found.path);
+        match self.databases.number(&found.path, &names, &self.sieve.bounds) {
+            Ok(Some(number)) => {
+                let kind = EntryKind::Database(number);
+                return self.other(found, name, kind).map(|()| None);
+            }
+            Err(NotSaved) => return Ok(None),
             Ok(None) => {}
         }
-        self.counts.directories.new += 1;
-        self.open.push(Level {
-            directory: path,
-            names: names.into_iter(),
-            is_database: false,
+        let before = found.before.and_then(|before| match before.kind {
+            EntryKind::Directory(tree) => Some((tree, before.meta)),
+            _ => None,
         });
-        let name = name.to_os_string().into_vec();
-        self.gather.step(Step::Enter { name, meta })
+        let entries = self.entries_of(before.as_ref().map(|(tree, _)| *tree));
+        let (name, meta) = (name.into_vec(), found.looked.meta);
+        self.gather.step(Step::Enter(Entered { name, meta, before }))?;
+        Ok(Some(Level::new(found.path, names, false, entries)))
     }
-}
 
-/// What this program made for itself, and what a database's own source has.
-fn is_passed_over(name: &OsStr, is_directory: bool, in_database: bool) -> bool {
-    match is_directory {
-        true => scratch::is_ours(name.as_bytes()),
-        false => in_database && name.to_str().and_then(FileName::parse).is_some(),
+    fn entries_of(&self, before: Option<BlobId>) -> Option<Entries<'a>> {
+        let (_, earlier) = self.earlier?;
+        Some(earlier.directory(&before?))
     }
 }

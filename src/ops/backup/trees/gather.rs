@@ -1,52 +1,44 @@
-//! Small files together: read by all threads, given on in the order in which they came.
+//! Small files together: read by several threads, given on in the order in which they came.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use crossbeam_channel::Sender;
+use rayon::ThreadPool;
 use rayon::prelude::*;
 use tempfile::TempPath;
 
-use super::batch::{Batch, Step};
-use super::read::{Failed, Pieces, Reading, Whole};
-use crate::chunk::Cutter;
-use crate::error::{Error, Kind, Result};
-use crate::report::Report;
-use crate::snapshot::Meta;
+use super::TreeCounts;
+use super::batch::{Batch, FileId, NewFile, Sink, Step};
+use super::before::Earlier;
+use super::read::{Failed, Pieces, Reading};
+use crate::chunk::ChunkList;
+use crate::error::Result;
+use crate::id::ObjectId;
+use crate::snapshot::{Meta, TreeEntry};
 use crate::source::walk::Stamp;
 
 /// Bytes of the files that are read together.
-pub const BATCH_BYTES: u64 = 8 << 20;
+pub const BATCH_BYTES: u64 = 4 << 20;
 
 /// Steps of one batch at most.
-const STEPS_MAX: usize = 2048;
+const STEPS_MAX: usize = 1024;
 
 /// A longer file is read by itself, piece by piece.
 const SMALL_BYTES_MAX: u64 = BATCH_BYTES / 2;
 
-/// A file to be read.
+/// Files of several names that are kept in mind; of others each name is read.
+const LINKED_MAX: usize = 100_000;
+
+/// A file that was found.
 pub struct ToRead {
     pub path: PathBuf,
     pub name: Vec<u8>,
     pub stamp: Stamp,
     pub meta: Meta,
+    /// What the snapshot before has under this name.
+    pub before: Option<TreeEntry>,
     /// The bytes are read here instead, and the stamp is this file's; what it says of times is not the file's own.
     pub copy: Option<TempPath>,
-}
-
-impl ToRead {
-    fn read(&mut self, cutter: &Cutter, report: &Report, pieces: &mut dyn Pieces) -> Result<u64, Failed> {
-        let Some(path) = self.copy.take() else {
-            let path = &self.path;
-            let reading = Reading { path, cutter, report };
-            return reading.read(&self.stamp, &mut self.meta, pieces);
-        };
-        let (path, mut of_copy) = (&*path, Meta::default());
-        let bytes = Reading { path, cutter, report }.read(&self.stamp, &mut of_copy, pieces)?;
-        self.meta.holes = of_copy.holes;
-        // The next backup makes a copy of its own.
-        (self.meta.ctime_nanos, self.meta.inode) = (None, None);
-        Ok(bytes)
-    }
 }
 
 enum Waiting {
@@ -54,33 +46,49 @@ enum Waiting {
     File(ToRead),
 }
 
-/// What a walk has found and nobody has read yet.
-pub struct Gather<'a> {
-    cutter: &'a Cutter,
-    batches: Sender<Batch>,
-    report: &'a Report,
-    waiting: Vec<Waiting>,
-    bytes: u64,
-    /// What was read.
-    pub read: Read,
+/// What became of a file.
+enum Done {
+    /// Its bytes.
+    Read(Vec<Vec<u8>>),
+    /// It was not read.
+    Unread(ChunkList, Vec<ObjectId>),
+    /// Told, and left out.
+    Lost,
 }
 
-/// Files that were read, and their bytes.
-#[derive(Clone, Copy, Default)]
-pub struct Read {
-    pub files: u64,
-    pub bytes: u64,
+/// What a walk has found and nobody has read yet.
+pub struct Gather<'a> {
+    reading: Reading<'a>,
+    earlier: Option<&'a Earlier<'a>>,
+    threads: &'a ThreadPool,
+    sink: Sink,
+    waiting: Vec<Waiting>,
+    waiting_bytes: u64,
+    /// Files of several names that the storing thread has kept.
+    linked: HashMap<FileId, Stamp>,
+    /// Packs that files lie in that were not read.
+    pub relied_on: HashSet<ObjectId>,
+    /// What was found since this was set; directories are counted where they are stored.
+    pub read: TreeCounts,
 }
 
 impl<'a> Gather<'a> {
-    pub fn new(cutter: &'a Cutter, batches: Sender<Batch>, report: &'a Report) -> Self {
+    pub fn new(
+        reading: Reading<'a>,
+        earlier: Option<&'a Earlier<'a>>,
+        threads: &'a ThreadPool,
+        sink: Sink,
+    ) -> Self {
         Self {
-            cutter,
-            batches,
-            report,
+            reading,
+            earlier,
+            threads,
+            sink,
             waiting: Vec::new(),
-            bytes: 0,
-            read: Read::default(),
+            waiting_bytes: 0,
+            linked: HashMap::new(),
+            relied_on: HashSet::new(),
+            read: TreeCounts::default(),
         }
     }
 
@@ -92,17 +100,26 @@ impl<'a> Gather<'a> {
 
     /// A file; it is read now or with others.
     pub fn file(&mut self, file: ToRead) -> Result<()> {
+        if let Some(id) = file.keep()
+            && self
+                .linked
+                .get(&id)
+                .is_some_and(|kept| kept.has_the_content_of(&file.stamp))
+        {
+            self.count(&file, None, 0);
+            return self.step(Step::Same(file.name, id));
+        }
         if file.stamp.len > SMALL_BYTES_MAX {
             self.flush()?;
             return self.large(file);
         }
-        self.bytes += file.stamp.len;
+        self.waiting_bytes += file.stamp.len;
         self.waiting.push(Waiting::File(file));
         self.flush_if_full()
     }
 
     fn flush_if_full(&mut self) -> Result<()> {
-        match self.bytes >= BATCH_BYTES || self.waiting.len() >= STEPS_MAX {
+        match self.waiting_bytes >= BATCH_BYTES || self.waiting.len() >= STEPS_MAX {
             true => self.flush(),
             false => Ok(()),
         }
@@ -110,89 +127,136 @@ impl<'a> Gather<'a> {
 
     /// Reads all that waits and hands it over.
     pub fn flush(&mut self) -> Result<()> {
-        self.report.go_on()?;
-        self.bytes = 0;
+        self.reading.report.go_on()?;
+        self.waiting_bytes = 0;
         let waiting = std::mem::take(&mut self.waiting);
-        let (cutter, report) = (self.cutter, self.report);
-        let done: Vec<_> = waiting
-            .into_par_iter()
-            .map(|waiting| done(waiting, cutter, report))
-            .collect();
-        let mut batch = Batch::default();
-        for done in done {
-            let Some((step, chunks)) = done? else { continue };
-            if let Step::File { .. } = step {
-                self.read.files += 1;
-                self.read.bytes += chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+        let (reading, earlier) = (self.reading, self.earlier);
+        let done = |waiting| match waiting {
+            Waiting::Step(step) => Ok((Waiting::Step(step), Done::Lost)),
+            Waiting::File(mut file) => {
+                let done = small(&reading, earlier, &mut file)?;
+                Ok((Waiting::File(file), done))
             }
-            batch.chunks.extend(chunks);
-            batch.steps.push(step);
+        };
+        let all: Vec<Result<_>> = self
+            .threads
+            .install(|| waiting.into_par_iter().map(done).collect());
+        let mut batch = Batch::default();
+        for done in all {
+            match done? {
+                (Waiting::Step(step), _) => batch.steps.push(step),
+                (Waiting::File(file), done) => self.note(file, done, &mut batch),
+            }
         }
-        self.send(batch)
+        self.sink.send(batch)
+    }
+
+    fn note(&mut self, file: ToRead, done: Done, batch: &mut Batch) {
+        match done {
+            Done::Lost => {}
+            Done::Read(chunks) => {
+                let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+                self.count(&file, Some(bytes), bytes);
+                let file = self.keep(file);
+                batch.steps.push(Step::File(file, chunks.len()));
+                batch.chunks.extend(chunks);
+            }
+            Done::Unread(list, packs) => {
+                self.relied_on.extend(packs);
+                self.count(&file, None, 0);
+                let file = self.keep(file);
+                batch.steps.push(Step::Unread(file, list));
+            }
+        }
+    }
+
+    /// `bytes` of a file that was read; `None` for one that is as it was.
+    fn count(&mut self, file: &ToRead, bytes: Option<u64>, bytes_read: u64) {
+        let files = &mut self.read.files;
+        match (bytes, &file.before) {
+            (_, None) => files.new += 1,
+            (Some(_), Some(_)) => files.changed += 1,
+            (None, Some(_)) => files.unmodified += 1,
+        }
+        self.read.bytes += bytes.unwrap_or(file.stamp.len);
+        self.read.bytes_read += bytes_read;
+    }
+
+    /// One that was written to a moment ago is not kept: each of its names is read.
+    fn keep(&mut self, file: ToRead) -> NewFile {
+        let at_rest = file.meta.ctime_nanos.is_some() && self.linked.len() < LINKED_MAX;
+        let keep = file.keep().filter(|_| at_rest);
+        if let Some(id) = keep {
+            self.linked.insert(id, file.stamp);
+        }
+        let (name, meta) = (file.name, file.meta);
+        NewFile { name, meta, keep }
     }
 
     fn large(&mut self, mut file: ToRead) -> Result<()> {
-        let read = file.read(self.cutter, self.report, &mut Sent(self));
-        let step = match read {
+        let mut batch = Batch::default();
+        if let Some((list, packs)) = unchanged(self.earlier, &mut file)? {
+            self.note(file, Done::Unread(list, packs), &mut batch);
+            return self.sink.send(batch);
+        }
+        let mut pieces = &self.sink;
+        let step = match file.read(&self.reading, &mut pieces) {
             Ok(bytes) => {
-                self.read.bytes += bytes;
-                let (name, meta) = (file.name, file.meta);
-                Step::File {
-                    name,
-                    meta,
-                    chunks: 0,
-                }
+                self.count(&file, Some(bytes), bytes);
+                Step::File(self.keep(file), 0)
             }
             Err(Failed::Source(error)) => {
-                self.report.problem(error.to_string());
+                self.reading.report.problem(error.to_string());
                 Step::Again
             }
             Err(Failed::Sink(error)) => return Err(error),
         };
-        self.step(step)
-    }
-
-    fn send(&self, batch: Batch) -> Result<()> {
-        // The storing thread has ended: its error is the one that counts.
-        let ended = |_| Error::new(Kind::Io, "the storing thread has ended");
-        self.batches.send(batch).map_err(ended)
+        self.sink.step(step)
     }
 }
 
-/// A step, and the bytes that belong to it; `None` for a file that cannot be read.
-fn done(waiting: Waiting, cutter: &Cutter, report: &Report) -> Result<Option<(Step, Vec<Vec<u8>>)>> {
-    let mut file = match waiting {
-        Waiting::Step(step) => return Ok(Some((step, Vec::new()))),
-        Waiting::File(file) => file,
-    };
-    let mut whole = Whole::default();
-    match file.read(cutter, report, &mut whole) {
-        Ok(_) => {
-            let (name, meta, chunks) = (file.name, file.meta, whole.0.len());
-            Ok(Some((Step::File { name, meta, chunks }, whole.0)))
-        }
+impl ToRead {
+    fn read(&mut self, reading: &Reading, pieces: &mut dyn Pieces) -> Result<u64, Failed> {
+        let Some(copy) = self.copy.take() else {
+            return reading.file(&self.path, &self.stamp, &mut self.meta, pieces);
+        };
+        let mut of_copy = Meta::default();
+        let bytes = reading.file(&copy, &self.stamp, &mut of_copy, pieces)?;
+        self.meta.holes = of_copy.holes;
+        // The next backup makes a copy of its own.
+        (self.meta.ctime_nanos, self.meta.inode) = (None, None);
+        Ok(bytes)
+    }
+
+    /// What tells the file by, if it has more names.
+    fn keep(&self) -> Option<FileId> {
+        (self.stamp.links > 1).then_some((self.stamp.device, self.stamp.inode))
+    }
+}
+
+fn small(reading: &Reading, earlier: Option<&Earlier>, file: &mut ToRead) -> Result<Done> {
+    if let Some((list, packs)) = unchanged(earlier, file)? {
+        return Ok(Done::Unread(list, packs));
+    }
+    let mut chunks = Vec::new();
+    match file.read(reading, &mut chunks) {
+        Ok(_) => Ok(Done::Read(chunks)),
         Err(Failed::Source(error)) => {
-            report.problem(error.to_string());
-            Ok(None)
+            reading.report.problem(error.to_string());
+            Ok(Done::Lost)
         }
         Err(Failed::Sink(error)) => Err(error),
     }
 }
 
-/// Pieces of a large file go straight to the storing thread.
-struct Sent<'g, 'a>(&'g Gather<'a>);
-
-impl Pieces for Sent<'_, '_> {
-    fn piece(&mut self, chunks: Vec<Vec<u8>>) -> Result<()> {
-        let steps = vec![Step::Piece(chunks.len())];
-        self.0.send(Batch { chunks, steps })
+/// What the file consists of, if the snapshot before has it as it is. Its holes are where they were.
+fn unchanged(earlier: Option<&Earlier>, file: &mut ToRead) -> Result<Option<(ChunkList, Vec<ObjectId>)>> {
+    let (Some(earlier), Some(before), None) = (earlier, &file.before, &file.copy) else {
+        return Ok(None);
+    };
+    let unchanged = earlier.unchanged(&file.stamp, before)?;
+    if unchanged.is_some() {
+        file.meta.holes.clone_from(&before.meta.holes);
     }
-
-    fn again(&mut self) -> Result<()> {
-        let steps = vec![Step::Again];
-        self.0.send(Batch {
-            steps,
-            ..Batch::default()
-        })
-    }
+    Ok(unchanged)
 }

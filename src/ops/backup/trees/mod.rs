@@ -1,20 +1,26 @@
 //! Trees of files: read behind the captures, so that what a captured database speaks of is there.
 //!
 //! ```text
-//! calling thread                                        storing thread                                upload thread
-//! list, look, in order of names                         name (rayon) -> compress, seal (rayon)     -> verify, store
-//! small files: open, read, cut (rayon) -> [1 batch] ->  lists of chunks -> directories, level by
-//! large files: window by window                         level -> the same writer
+//! calling thread, and a few that read                    storing thread                                upload thread
+//! list, look, in order of names                          name (rayon) -> compress, seal (rayon)     -> verify, store
+//! small files: open, read, cut, together -> [1 batch] -> lists of chunks -> directories, level by
+//! large files: window by window                          level -> the same writer
 //! ```
+//! A file that the newest snapshot of the same path has as it is now is not read: its chunks are looked up instead. They
+//! are counted on as the writer counts on any blob that it knows: if each lies in a sound pack, and only as long as
+//! that pack is proven sound when the snapshot is published. So nothing rests on the older snapshot itself.
+//!
 //! Memory: three batches of about [`gather::BATCH_BYTES`], the names of the directories that are open, and what the
 //! writer holds. The first error ends both threads. What cannot be read of the source is no such error: it is told, and
 //! the rest is saved.
 
 mod asked;
 mod batch;
+mod before;
 mod databases;
 mod descend;
 mod gather;
+mod level;
 mod plan;
 mod read;
 mod sieve;
@@ -25,6 +31,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use crossbeam_channel::bounded;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::chunk::Cutter;
 use crate::error::{Error, Kind, Result};
@@ -34,12 +41,24 @@ use crate::report::Report;
 use crate::source::rules::{Bounds, LeftOut};
 
 pub use asked::Given;
+pub use batch::{NewFile, Sink, Step};
+use before::Earlier;
+pub use before::{Parents, SameBy};
 pub use databases::Databases;
 use descend::Descent;
+use gather::Gather;
 pub use plan::{FoundDatabase, Plan, WantedTree, name_below};
+pub use read::{Failed, Reading};
 use sieve::Sieve;
 pub use sqlite::Sqlite;
 use sqlite::Sqlites;
+pub use store::StoredTree;
+
+/// Files that are open at once when it is not said: a disk answers several questions sooner than one after the other.
+pub const CONCURRENCY: usize = 4;
+
+/// And at most.
+const CONCURRENCY_MAX: usize = 64;
 
 /// What is walked.
 #[derive(Clone, Debug)]
@@ -124,38 +143,100 @@ pub struct StoredRoot {
     pub counts: TreeCounts,
 }
 
+/// How files are read.
+pub struct FileReading<'a> {
+    /// Where the snapshots before are looked for, if files of theirs may be taken over.
+    pub parents: Option<Parents<'a>>,
+    /// When a file is as it was.
+    pub same_by: SameBy,
+    /// Files that are open at once.
+    pub concurrency: usize,
+    /// How SQLite's databases are saved that are in use.
+    pub sqlite: Sqlite,
+}
+
 /// Walks the roots and stores what is there; what was left out is added to `left_out`.
 pub fn store(
     repo: &Repo,
     writer: &mut Writer,
     roots: Vec<Root>,
     databases: &mut Databases,
-    how: Sqlite,
+    how: &FileReading,
     left_out: &mut LeftOut,
     report: &Report,
 ) -> Result<Vec<StoredRoot>> {
     if roots.is_empty() {
         return Ok(Vec::new());
     }
+    let threads = reading_threads(how.concurrency)?;
+    let known = writer.known();
+    let reader = known.reader();
+    let earlier = Earlier {
+        known: &known,
+        reader: &reader,
+        same_by: how.same_by,
+        report,
+    };
+    let earlier = how.parents.map(|parents| (parents, &earlier));
     let sieve = Sieve {
         left_out: std::mem::take(left_out),
         ..Sieve::default()
     };
-    let sqlites = Sqlites::new(how, report);
-    let secret = repo.domain_keys().chunker_secret().expose();
-    let cutter = Cutter::new(secret);
+    let walk = |reading: Reading, sink| {
+        let gather = Gather::new(reading, earlier.map(|(_, earlier)| earlier), &threads, sink);
+        let descent = Descent {
+            gather,
+            databases,
+            sieve,
+            sqlites: Sqlites::new(how.sqlite, report),
+            threads: &threads,
+            earlier,
+            report,
+        };
+        descent.all(roots)
+    };
+    let (walked, trees) = pipe(repo, writer, walk, report)?;
+    *left_out = walked.left_out;
+    writer.rely_on_all(walked.relied_on);
+    let stored = |((root, counts), tree): ((Root, TreeCounts), StoredTree)| StoredRoot {
+        root,
+        tree: tree.tree,
+        counts: TreeCounts {
+            directories: tree.directories,
+            ..counts
+        },
+    };
+    Ok(walked.found.into_iter().zip(trees).map(stored).collect())
+}
+
+/// Threads that wait for disks, so that those that compress need not.
+fn reading_threads(count: usize) -> Result<ThreadPool> {
+    ThreadPoolBuilder::new()
+        .num_threads(count.clamp(1, CONCURRENCY_MAX))
+        .thread_name(|number| format!("levault-read-{number}"))
+        .build()
+        .map_err(|error| Error::caused(Kind::Io, "start threads to read files", error))
+}
+
+/// Runs `walk` here, and stores what it sends on a thread of its own: one tree for each root that it begins.
+pub fn pipe<T>(
+    repo: &Repo,
+    writer: &mut Writer,
+    walk: impl FnOnce(Reading, Sink) -> Result<T>,
+    report: &Report,
+) -> Result<(T, Vec<StoredTree>)> {
+    let cutter = Cutter::new(repo.domain_keys().chunker_secret().expose());
+    let reading = Reading {
+        cutter: &cutter,
+        report,
+    };
     let (batches, waiting) = bounded(1);
     let (walked, stored) = thread::scope(|scope| {
         let storing = scope.spawn(|| store::drain(repo, writer, waiting, report));
-        let walked = Descent::new(&cutter, batches, databases, sieve, sqlites, report).all(roots);
+        let walked = walk(reading, Sink(batches));
         let panicked = |_| Err(Error::new(Kind::Io, "the storing thread panicked"));
         (walked, storing.join().unwrap_or_else(panicked))
     });
     let trees = stored?;
-    let (walked, all_left_out) = walked?;
-    *left_out = all_left_out;
-    let joined = walked.into_iter().zip(trees);
-    Ok(joined
-        .map(|((root, counts), tree)| StoredRoot { root, tree, counts })
-        .collect())
+    Ok((walked?, trees))
 }

@@ -1,20 +1,20 @@
-//! One file's bytes, and again if it was changed meanwhile.
+//! A file's bytes cut into chunks, and all of it again if it was changed meanwhile.
 
 use std::path::Path;
 
 use crate::chunk::{Cutter, More};
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Act, Result};
+use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::report::Report;
 use crate::snapshot::Meta;
-use crate::source::walk::{FileSource, Stamp};
+use crate::source::walk::{FileSource, Stamp, look};
 
 /// How often a file is read that is changed under every reading.
 const TRIES_MAX: u32 = 3;
 
 /// Bytes of a large file in one piece.
-const WINDOW_BYTES: usize = 4 << 20;
+const WINDOW_BYTES: usize = 2 << 20;
 
 /// Clocks that times of change are taken from tick so rarely at worst, nanoseconds ...
 const TICK_NANOS: i64 = 50_000_000;
@@ -31,84 +31,93 @@ pub trait Pieces {
 }
 
 /// All of a small file.
-#[derive(Default)]
-pub struct Whole(pub Vec<Vec<u8>>);
-
-impl Pieces for Whole {
+impl Pieces for Vec<Vec<u8>> {
     fn piece(&mut self, chunks: Vec<Vec<u8>>) -> Result<()> {
-        self.0.extend(chunks);
+        self.extend(chunks);
         Ok(())
     }
 
     fn again(&mut self) -> Result<()> {
-        self.0.clear();
+        self.clear();
         Ok(())
     }
 }
 
-/// A reading of a file.
+/// Why a file was not read to its end.
+#[derive(Debug)]
+pub enum Failed {
+    /// It could not be read.
+    Source(Error),
+    /// Nobody takes its pieces, or wants them: the backup ends.
+    Sink(Error),
+}
+
+/// Fills a buffer with what comes next, less only at the end.
+pub type Fill<'f> = &'f mut dyn FnMut(&mut [u8]) -> Result<usize>;
+
+/// Where files are cut.
+#[derive(Clone, Copy)]
 pub struct Reading<'a> {
-    pub path: &'a Path,
     pub cutter: &'a Cutter,
     pub report: &'a Report,
 }
 
-/// An error that ends the backup, in contrast to one of the source.
-pub enum Failed {
-    /// The file could not be read: told, and left out.
-    Source(crate::error::Error),
-    /// Nobody takes its pieces.
-    Sink(crate::error::Error),
-}
-
 impl Reading<'_> {
-    /// Reads the file that was looked at into `pieces` and completes what is known of it: its bytes.
-    pub fn read(&self, stamp: &Stamp, meta: &mut Meta, pieces: &mut dyn Pieces) -> Result<u64, Failed> {
-        let mut file = FileSource::open(self.path, stamp).map_err(Failed::Source)?;
+    /// Reads the file that was looked at, and completes what is known of it; how many bytes it has.
+    pub fn file(
+        &self,
+        path: &Path,
+        looked: &Stamp,
+        meta: &mut Meta,
+        pieces: &mut dyn Pieces,
+    ) -> Result<u64, Failed> {
+        let mut file = FileSource::open(path, looked).map_err(Failed::Source)?;
         for attempt in 1.. {
-            let bytes = self.once(&mut file, pieces)?;
-            let now = file.stamp_now().map_err(Failed::Source)?;
-            let quiet = file.stamp().has_the_content_of(&now) && bytes == now.len;
-            if quiet || attempt == TRIES_MAX {
-                self.note(&file, meta, quiet, bytes);
+            let len = file.stamp().len;
+            let read = self.bytes(len, &mut |buffer| file.read(buffer), pieces);
+            let bytes = read.map_err(|failed| failed.of(path))?;
+            let now = file.stamp_now().map_err(|error| Failed::Source(error).of(path))?;
+            let is_quiet = file.stamp().has_the_content_of(&now) && bytes == now.len;
+            if is_quiet || attempt == TRIES_MAX {
+                self.note(path, &file, is_quiet, meta);
                 return Ok(bytes);
             }
             pieces.again().map_err(Failed::Sink)?;
-            file.again().map_err(Failed::Source)?;
+            file.again().map_err(|error| Failed::Source(error).of(path))?;
         }
         unreachable!("the last attempt returns")
     }
 
-    /// What is not known for sure to be the file that the times speak of has no time of change: the next backup reads it.
-    fn note(&self, file: &FileSource, meta: &mut Meta, quiet: bool, bytes: u64) {
+    /// What may have been written to since the time it bears has no time of change: the next backup reads it again.
+    fn note(&self, path: &Path, file: &FileSource, is_quiet: bool, meta: &mut Meta) {
         let stamp = file.stamp();
-        if !quiet {
-            let path = self.path.display();
+        if !is_quiet {
             self.report.problem(format!(
-                "{path}: changed while it was read, {TRIES_MAX} times; saved as it was read"
+                "{}: changed while it was read, {TRIES_MAX} times; saved as it was read",
+                path.display()
             ));
+        }
+        if meta.ctime_nanos != Some(stamp.ctime_nanos)
+            && let Ok(looked) = look(path, self.report)
+        {
+            *meta = looked.meta;
         }
         meta.mtime_nanos = Some(stamp.mtime_nanos);
         meta.inode = Some(stamp.inode);
-        meta.ctime_nanos = (quiet && !is_recent(stamp.ctime_nanos)).then_some(stamp.ctime_nanos);
-        meta.holes = file
-            .holes()
-            .iter()
-            .filter(|(at, len)| at + len <= bytes)
-            .copied()
-            .collect();
+        meta.ctime_nanos = (is_quiet && !is_recent(stamp.ctime_nanos)).then_some(stamp.ctime_nanos);
+        meta.holes = file.holes().to_vec();
     }
 
-    fn once(&self, file: &mut FileSource, pieces: &mut dyn Pieces) -> Result<u64, Failed> {
-        let mut left = file.stamp().len;
+    /// Cuts what `fill` gives, `len` bytes at most; how many there were.
+    pub fn bytes(&self, len: u64, fill: Fill, pieces: &mut dyn Pieces) -> Result<u64, Failed> {
+        let mut left = len;
         let mut window = Vec::new();
         loop {
             self.report.go_on().map_err(Failed::Sink)?;
             let kept = window.len();
             let wanted = usize::try_from(left).map_or(WINDOW_BYTES, |left| left.min(WINDOW_BYTES));
             window.resize(kept + wanted, 0);
-            let act = || format!("read {}", self.path.display());
-            let got = file.read(&mut window[kept..]).act(act).map_err(Failed::Source)?;
+            let got = fill(&mut window[kept..]).map_err(Failed::Source)?;
             window.truncate(kept + got);
             left -= got as u64;
             let more = match left > 0 && got == wanted {
@@ -117,7 +126,7 @@ impl Reading<'_> {
             };
             pieces.piece(self.cut(&mut window, more)).map_err(Failed::Sink)?;
             if more == More::Ended {
-                return Ok(file.stamp().len - left);
+                return Ok(len - left);
             }
         }
     }
@@ -137,6 +146,22 @@ impl Reading<'_> {
     }
 }
 
+impl Failed {
+    /// For whom both are the same.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Source(error) | Self::Sink(error) => error,
+        }
+    }
+
+    fn of(self, path: &Path) -> Self {
+        match self {
+            Self::Source(error) => Self::Source(error.act(format!("read {}", path.display()))),
+            sink => sink,
+        }
+    }
+}
+
 /// True if a write now could leave the time of change as it is.
 fn is_recent(ctime_nanos: i64) -> bool {
     let tick = match ctime_nanos % 1_000_000_000 {
@@ -147,3 +172,110 @@ fn is_recent(ctime_nanos: i64) -> bool {
 }
 
 const _: () = assert!(WINDOW_BYTES >= CHUNK_BYTES_MAX, "a window holds a whole chunk");
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::io::Write;
+
+    use super::*;
+    use crate::chunk::memory::noise;
+    use crate::source::walk::What;
+
+    /// Writes to the file whenever a piece of it is taken, so many times.
+    struct Writes<'p> {
+        path: &'p Path,
+        left: u32,
+        chunks: Vec<Vec<u8>>,
+    }
+
+    impl Pieces for Writes<'_> {
+        fn piece(&mut self, chunks: Vec<Vec<u8>>) -> Result<()> {
+            self.chunks.piece(chunks)?;
+            if self.left > 0 {
+                self.left -= 1;
+                let mut file = OpenOptions::new().append(true).open(self.path).unwrap();
+                file.write_all(b"more").unwrap();
+            }
+            Ok(())
+        }
+
+        fn again(&mut self) -> Result<()> {
+            self.chunks.again()
+        }
+    }
+
+    fn read(path: &Path, writes: u32) -> (Vec<u8>, Meta, Vec<String>) {
+        let report = Report::default();
+        let looked = look(path, &report).unwrap();
+        let What::File(stamp) = looked.what else { panic!() };
+        let (cutter, mut meta) = (Cutter::new(&[1; 32]), looked.meta);
+        let reading = Reading {
+            cutter: &cutter,
+            report: &report,
+        };
+        let (left, chunks) = (writes, Vec::new());
+        let mut pieces = Writes { path, left, chunks };
+        let bytes = reading.file(path, &stamp, &mut meta, &mut pieces).unwrap();
+        let all = pieces.chunks.concat();
+        assert_eq!(bytes, all.len() as u64);
+        (all, meta, report.problems())
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let once = noise(1, WINDOW_BYTES / 2);
+        std::fs::write(&path, &once).unwrap();
+        for (writes, is_told) in [(0, false), (1, false), (2, false), (3, true)] {
+            let before = std::fs::read(&path).unwrap();
+            let (all, meta, problems) = read(&path, writes);
+            let after = std::fs::read(&path).unwrap();
+            assert_eq!(after.len(), before.len() + 4 * writes as usize);
+            assert_eq!(!problems.is_empty(), is_told, "{problems:?}");
+            // The last reading began before the last write.
+            let end = if is_told { after.len() - 4 } else { after.len() };
+            assert!(all == after[..end], "{writes}");
+            assert_eq!(meta.ctime_nanos, None, "it was written to a moment ago");
+        }
+    }
+
+    #[test]
+    fn a_file_at_rest_keeps_its_time_of_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "x").unwrap();
+        std::thread::sleep(std::time::Duration::from_nanos(3 * TICK_NANOS as u64));
+        let (_, meta, _) = read(&path, 0);
+        assert!(meta.ctime_nanos.is_some());
+        assert!(is_recent(SystemClock.now().0 - TICK_NANOS / 2));
+        let whole_second = SystemClock.now().0 / 1_000_000_000 * 1_000_000_000;
+        assert!(is_recent(whole_second - 1_000_000_000) && !is_recent(whole_second - 3_000_000_000));
+    }
+
+    #[test]
+    fn cuts_do_not_depend_on_windows() {
+        let dir = tempfile::tempdir().unwrap();
+        let (report, cutter) = (Report::default(), Cutter::new(&[1; 32]));
+        let reading = Reading {
+            cutter: &cutter,
+            report: &report,
+        };
+        for len in [0, 1, WINDOW_BYTES - 1, WINDOW_BYTES, 3 * WINDOW_BYTES + 5] {
+            let all = noise(2, len);
+            let path = dir.path().join("file");
+            File::create(&path).unwrap().write_all(&all).unwrap();
+            let (mut rest, mut chunks) = (&all[..], Vec::new());
+            let fill = &mut |buffer: &mut [u8]| {
+                let (now, later) = rest.split_at(buffer.len().min(rest.len()));
+                buffer[..now.len()].copy_from_slice(now);
+                rest = later;
+                Ok(now.len())
+            };
+            assert_eq!(reading.bytes(len as u64, fill, &mut chunks).unwrap(), len as u64);
+            let whole: Vec<_> = cutter.chunks(&all).map(<[u8]>::to_vec).collect();
+            assert!(chunks == whole, "{len}");
+        }
+    }
+}

@@ -3,23 +3,34 @@
 use crossbeam_channel::Receiver;
 use rayon::prelude::*;
 
-use super::batch::{Batch, Step};
+use std::collections::HashMap;
+
+use super::Changes;
+use super::batch::{Batch, Entered, FileId, NewFile, Step};
 use crate::blob::{BlobKind, NamedBlob};
-use crate::chunk::{ChunkRef, ListBuilder};
+use crate::chunk::{ChunkList, ChunkRef, ListBuilder};
 use crate::error::{Error, Kind, Result};
 use crate::id::BlobId;
 use crate::repo::{Repo, Writer};
 use crate::report::Report;
 use crate::run::LeafCutter;
-use crate::snapshot::{DirectoryBuilder, EntryKind, Meta, TreeEntry};
+use crate::snapshot::{DirectoryBuilder, EntryKind, TreeEntry};
 
-/// Ends when the walk closes the channel, with a tree for each root that is not empty.
+/// A root as it is stored.
+pub struct StoredTree {
+    /// `None` for a root without entries.
+    pub tree: Option<BlobId>,
+    /// Directories below it, by what they were before.
+    pub directories: Changes,
+}
+
+/// Ends when the walk closes the channel.
 pub fn drain(
     repo: &Repo,
     writer: &mut Writer,
     batches: Receiver<Batch>,
     report: &Report,
-) -> Result<Vec<Option<BlobId>>> {
+) -> Result<Vec<StoredTree>> {
     let mut trees = Trees::new(repo);
     for batch in batches {
         trees.take(batch, report)?;
@@ -30,8 +41,7 @@ pub fn drain(
 
 /// A directory under way; a root is one without a name.
 struct Directory {
-    name: Vec<u8>,
-    meta: Meta,
+    entered: Entered,
     entries: u64,
 }
 
@@ -41,7 +51,10 @@ struct Trees<'r> {
     file: ListBuilder,
     /// What is to be stored: chunks, and the lists and trees that they end.
     blobs: Vec<NamedBlob>,
-    roots: Vec<Option<BlobId>>,
+    /// Files of which other names may follow.
+    kept: HashMap<FileId, TreeEntry>,
+    directories: Changes,
+    roots: Vec<StoredTree>,
 }
 
 impl<'r> Trees<'r> {
@@ -51,6 +64,8 @@ impl<'r> Trees<'r> {
             open: Vec::new(),
             file: ListBuilder::new(),
             blobs: Vec::new(),
+            kept: HashMap::new(),
+            directories: Changes::default(),
             roots: Vec::new(),
         }
     }
@@ -76,47 +91,70 @@ impl<'r> Trees<'r> {
 
     fn step(&mut self, step: Step, chunks: &mut dyn Iterator<Item = ChunkRef>) -> Result<()> {
         match step {
-            Step::Begin => self.open(Vec::new(), Meta::default()),
-            Step::Enter { name, meta } => self.open(name, meta),
+            Step::Begin => self.open(Entered::default()),
+            Step::Enter(entered) => self.open(entered),
             Step::Entry(entry) => self.push(entry)?,
             Step::Piece(count) => self.piece(&mut chunks.take(count))?,
             Step::Again => self.file = ListBuilder::new(),
-            Step::File {
-                name,
-                meta,
-                chunks: count,
-            } => {
+            Step::File(file, count) => {
                 self.piece(&mut chunks.take(count))?;
-                let file = std::mem::take(&mut self.file);
-                let list = file.finish(&mut add(self.repo, &mut self.blobs))?;
-                let kind = EntryKind::File(list);
-                self.push(TreeEntry { name, kind, meta })?;
+                let list = std::mem::take(&mut self.file);
+                let list = list.finish(&mut add(self.repo, &mut self.blobs))?;
+                self.file(file, list)?;
             }
-            Step::Leave => {
-                let (directory, tree) = self.close()?;
-                let Directory { name, meta, .. } = directory;
-                let kind = EntryKind::Directory(tree);
-                self.push(TreeEntry { name, kind, meta })?;
-            }
-            Step::End => {
-                let is_empty = self.open.last().is_some_and(|(root, _)| root.entries == 0);
-                let tree = match is_empty {
-                    true => self.open.pop().and(None),
-                    false => Some(self.close()?.1),
-                };
-                self.roots.push(tree);
-            }
+            Step::Unread(file, list) => self.file(file, list)?,
+            Step::Same(name, id) => self.same(name, id)?,
+            Step::Leave => self.leave()?,
+            Step::End => self.end()?,
         }
         Ok(())
     }
 
-    fn open(&mut self, name: Vec<u8>, meta: Meta) {
+    fn file(&mut self, file: NewFile, list: ChunkList) -> Result<()> {
+        let entry = TreeEntry {
+            name: file.name,
+            kind: EntryKind::File(list),
+            meta: file.meta,
+        };
+        if let Some(id) = file.keep {
+            self.kept.insert(id, entry.clone());
+        }
+        self.push(entry)
+    }
+
+    fn same(&mut self, name: Vec<u8>, id: FileId) -> Result<()> {
+        let kept = self.kept.get(&id).ok_or_else(out_of_step)?;
+        let entry = TreeEntry { name, ..kept.clone() };
+        self.push(entry)
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        let (Directory { entered, .. }, tree) = self.close()?;
+        let Entered { name, meta, before } = entered;
+        match before {
+            None => self.directories.new += 1,
+            Some(before) if before == (tree, meta.clone()) => self.directories.unmodified += 1,
+            Some(_) => self.directories.changed += 1,
+        }
+        let kind = EntryKind::Directory(tree);
+        self.push(TreeEntry { name, kind, meta })
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let is_empty = self.open.last().is_some_and(|(root, _)| root.entries == 0);
+        let tree = match is_empty {
+            true => self.open.pop().and(None),
+            false => Some(self.close()?.1),
+        };
+        let directories = std::mem::take(&mut self.directories);
+        self.roots.push(StoredTree { tree, directories });
+        Ok(())
+    }
+
+    fn open(&mut self, entered: Entered) {
         let secret = self.repo.domain_keys().chunker_secret().expose();
-        let entries = 0;
-        self.open.push((
-            Directory { name, meta, entries },
-            DirectoryBuilder::new(LeafCutter::new(secret)),
-        ));
+        let (entries, builder) = (0, DirectoryBuilder::new(LeafCutter::new(secret)));
+        self.open.push((Directory { entered, entries }, builder));
     }
 
     fn close(&mut self) -> Result<(Directory, BlobId)> {
@@ -153,5 +191,5 @@ fn add<'b>(
 }
 
 fn out_of_step() -> Error {
-    Error::new(Kind::Io, "the walk left more directories than it entered")
+    Error::new(Kind::Io, "the steps of the walk are out of order")
 }

@@ -1,0 +1,155 @@
+//! The trees of the newest snapshot of the same paths: which files need not be read.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::chunk::ChunkList;
+use crate::error::{Error, Kind, Result};
+use crate::id::{BlobId, DomainId, ObjectId};
+use crate::ops::closure::Closure;
+use crate::repo::{BlobReader, Catalog, KnownBlobs};
+use crate::report::Report;
+use crate::snapshot::{DatabaseRoot, DirectoryWalk, EntryKind, Meta, Source, TreeEntry};
+use crate::source::walk::Stamp;
+
+/// What of a file must be as it was for it not to be read, besides length and time of modification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SameBy {
+    /// The time of its last change.
+    pub ctime: bool,
+    /// Its number within its filesystem.
+    pub inode: bool,
+}
+
+/// Where roots are looked for in older snapshots.
+#[derive(Clone, Copy)]
+pub struct Parents<'a> {
+    /// What there is.
+    pub catalog: &'a Catalog,
+    pub host: &'a str,
+    pub domain: DomainId,
+}
+
+impl Parents<'_> {
+    /// The tree of this path in the newest snapshot that has one.
+    pub fn tree(&self, path: &Path) -> Option<BlobId> {
+        self.newest(path, |source| match source {
+            Source::Tree(tree) => Some(tree.root),
+            Source::Database(_) => None,
+        })
+    }
+
+    /// The tree of what lay beside the database of this path.
+    pub fn beside(&self, path: &Path) -> Option<BlobId> {
+        let beside = |database: &DatabaseRoot| database.beside;
+        self.newest(path, |source| match source {
+            Source::Tree(_) => None,
+            Source::Database(database) => beside(database),
+        })
+    }
+
+    fn newest(&self, path: &Path, of: impl Fn(&Source) -> Option<BlobId>) -> Option<BlobId> {
+        let newest = self.catalog.snapshots.iter().rev().map(|stored| &stored.snapshot);
+        let ours = newest.filter(|snapshot| snapshot.host == self.host && snapshot.domain == self.domain);
+        let mut of_path = ours
+            .flat_map(|snapshot| &snapshot.sources)
+            .filter(|source| source.path() == path.as_os_str().as_bytes());
+        of_path.find_map(of)
+    }
+}
+
+/// Files of older snapshots, and whether all that they consist of is still there.
+pub struct Earlier<'a> {
+    pub known: &'a KnownBlobs<'a>,
+    /// Over `known`.
+    pub reader: &'a BlobReader<'a>,
+    pub same_by: SameBy,
+    pub report: &'a Report,
+}
+
+impl<'a> Earlier<'a> {
+    /// The entries of a directory of then, in order of their names. What cannot be read is told, and as good as absent.
+    pub fn directory(&self, id: &BlobId) -> Entries<'a> {
+        let walk = DirectoryWalk::open(id, self.reader);
+        let walk = walk.map_err(|error| told(&error, self.report)).ok();
+        Entries {
+            walk,
+            next: None,
+            report: self.report,
+        }
+    }
+
+    /// The chunks of a file of then that is the same now, and the packs that have them; `None` if it must be read.
+    pub fn unchanged(&self, now: &Stamp, before: &TreeEntry) -> Result<Option<(ChunkList, Vec<ObjectId>)>> {
+        let EntryKind::File(list) = &before.kind else {
+            return Ok(None);
+        };
+        if !self.same_by.holds(now, list, &before.meta) {
+            return Ok(None);
+        }
+        let mut packs = Vec::new();
+        let mut each = |_, id: &BlobId| match self.known.pack_of(id)? {
+            Some(pack) => {
+                packs.push(pack);
+                Ok(())
+            }
+            None => Err(Error::new(Kind::NotFound, "it is stored no more")),
+        };
+        let closure = Closure {
+            source: self.reader,
+            report: self.report,
+        };
+        match closure.list(list, &mut each) {
+            Ok(()) => Ok(Some((list.clone(), packs))),
+            Err(error) if error.kind() == Kind::Interrupted => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+impl SameBy {
+    /// A file without a time of change may have been written to since, and is never the same.
+    fn holds(self, now: &Stamp, list: &ChunkList, then: &Meta) -> bool {
+        let ctime = then.ctime_nanos;
+        let changed = !self.ctime || ctime == Some(now.ctime_nanos);
+        let inode = !self.inode || then.inode == Some(now.inode);
+        let content = list.bytes() == now.len && then.mtime_nanos == Some(now.mtime_nanos);
+        ctime.is_some() && changed && inode && content
+    }
+}
+
+/// Entries of one directory, asked for in order of names.
+pub struct Entries<'a> {
+    walk: Option<DirectoryWalk<'a>>,
+    next: Option<TreeEntry>,
+    report: &'a Report,
+}
+
+impl Entries<'_> {
+    /// The entry of this name. Of an earlier name nothing can be asked any more.
+    pub fn named(&mut self, name: &[u8]) -> Option<TreeEntry> {
+        loop {
+            match self.next.take() {
+                Some(entry) if &entry.name[..] == name => return Some(entry),
+                Some(entry) if &entry.name[..] > name => {
+                    self.next = Some(entry);
+                    return None;
+                }
+                _ => {}
+            }
+            match self.walk.as_mut()?.next()? {
+                Ok(entry) => self.next = Some(entry),
+                Err(error) => {
+                    told(&error, self.report);
+                    self.walk = None;
+                }
+            }
+        }
+    }
+}
+
+fn told(error: &Error, report: &Report) {
+    report.notice(format!(
+        "the snapshot before cannot be read here, so these files are read: {error}"
+    ));
+}

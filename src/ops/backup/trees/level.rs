@@ -1,0 +1,150 @@
+//! A directory that is being walked: its names in order, looked at a little ahead by several threads.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use super::before::Entries;
+use super::sieve::Sieve;
+use crate::error::Result;
+use crate::leveldb::name::FileName;
+use crate::report::Report;
+use crate::scratch;
+use crate::snapshot::TreeEntry;
+use crate::source::walk::{Looked, facts, look_closer};
+
+/// So many names are looked at together.
+const AHEAD_MAX: usize = 256;
+
+/// Fewer are not worth waking threads for.
+const TOGETHER_MIN: usize = 8;
+
+pub struct Level<'a> {
+    directory: PathBuf,
+    names: Vec<OsString>,
+    /// The first name that nobody has looked at.
+    next: usize,
+    ahead: VecDeque<Found>,
+    /// It is a database's own: what belongs to the database is passed over.
+    pub is_database: bool,
+    before: Option<Entries<'a>>,
+}
+
+/// Something in a directory.
+pub struct Found {
+    pub path: PathBuf,
+    pub looked: Looked,
+    /// What the snapshot before has under this name.
+    pub before: Option<TreeEntry>,
+    /// Where its name stands among the directory's.
+    place: usize,
+}
+
+impl Found {
+    pub fn name(&self) -> &OsStr {
+        // The root itself has a name of its own, which is never asked for here.
+        self.path.file_name().unwrap_or_default()
+    }
+}
+
+impl<'a> Level<'a> {
+    /// The names of a directory, in byte order.
+    pub fn new(
+        directory: PathBuf,
+        names: Vec<OsString>,
+        is_database: bool,
+        before: Option<Entries<'a>>,
+    ) -> Self {
+        Self {
+            directory,
+            names,
+            next: 0,
+            ahead: VecDeque::new(),
+            is_database,
+            before,
+        }
+    }
+
+    /// The next thing that is there and taken.
+    pub fn next(&mut self, sieve: &mut Sieve, threads: &ThreadPool, report: &Report) -> Option<Found> {
+        while self.ahead.is_empty() && self.next < self.names.len() {
+            self.look_ahead(sieve, threads, report);
+        }
+        let mut found = self.ahead.pop_front()?;
+        let before = self.before.as_mut();
+        found.before = before.and_then(|before| before.named(self.names[found.place].as_bytes()));
+        Some(found)
+    }
+
+    /// The names behind one that was given.
+    pub fn behind(&self, found: &Found) -> &[OsString] {
+        self.names.get(found.place + 1..).unwrap_or_default()
+    }
+
+    /// What is left out is not looked at closely: nobody needs to be able to read it.
+    fn look_ahead(&mut self, sieve: &mut Sieve, threads: &ThreadPool, report: &Report) {
+        let places: Vec<_> = (self.next..self.names.len()).take(AHEAD_MAX).collect();
+        self.next += places.len();
+        let path = |place: usize| (place, self.directory.join(&self.names[place]));
+        let paths: Vec<_> = places.into_iter().map(path).collect();
+        let seen = together(threads, paths, |(place, path)| {
+            let facts = facts(&path);
+            (place, path, facts)
+        });
+        let mut taken = Vec::new();
+        for (place, path, facts) in seen {
+            match facts {
+                Ok(facts) if self.takes(&path, &self.names[place], &facts, sieve) => {
+                    taken.push((place, path, facts));
+                }
+                Ok(_) => {}
+                Err(error) => report.problem(error.to_string()),
+            }
+        }
+        let looked = together(threads, taken, |(place, path, facts)| {
+            found(place, path, &facts, report)
+        });
+        for found in looked {
+            match found {
+                Ok(found) => self.ahead.push_back(found),
+                Err(error) => report.problem(error.to_string()),
+            }
+        }
+    }
+
+    /// Not what this program made for itself, nor what a database's own source has.
+    fn takes(&self, path: &Path, name: &OsStr, facts: &Metadata, sieve: &mut Sieve) -> bool {
+        let is_passed_over = match facts.is_dir() {
+            true => scratch::is_ours(name.as_bytes()),
+            false => self.is_database && name.to_str().and_then(FileName::parse).is_some(),
+        };
+        !is_passed_over && sieve.takes(path, facts)
+    }
+}
+
+/// Looks closely at what has these facts.
+pub fn found(place: usize, path: PathBuf, facts: &Metadata, report: &Report) -> Result<Found> {
+    Ok(Found {
+        looked: look_closer(&path, facts, report)?,
+        path,
+        before: None,
+        place,
+    })
+}
+
+/// In order.
+fn together<T: Send, U: Send>(
+    threads: &ThreadPool,
+    all: Vec<T>,
+    each: impl Fn(T) -> U + Sync + Send,
+) -> Vec<U> {
+    match all.len() {
+        0..=TOGETHER_MIN => all.into_iter().map(each).collect(),
+        _ => threads.install(|| all.into_par_iter().map(each).collect()),
+    }
+}
