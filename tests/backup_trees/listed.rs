@@ -160,6 +160,18 @@ fn listed_databases_are_captured_also_when_only_their_files_are_listed() {
 }
 
 #[test]
+fn a_foreign_file_that_is_listed_is_not_its_database() {
+    let scene = Scene::new();
+    scene.database("home/db");
+    scene.file("home/db/notes", "foreign");
+    scene.file("home/x", "x");
+    let outcome = scene.backup_of(&[], &["home/db/notes", "home/x"]).unwrap();
+    assert!(outcome.databases.is_empty());
+    let entries = ["home", "home/db", "home/db/notes", "home/x"].map(String::from);
+    assert_eq!(scene.all_trees()[0].2, entries);
+}
+
+#[test]
 fn what_is_listed_and_missing_is_a_problem_and_the_rest_is_saved() {
     let scene = Scene::new();
     scene.file("a/x", "x");

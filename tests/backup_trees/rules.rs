@@ -181,6 +181,24 @@ fn a_database_in_what_is_left_out_is_not_captured() {
 }
 
 #[test]
+fn a_tag_file_in_a_path_itself_counts_too() {
+    let scene = Scene::new();
+    scene.database("home/db");
+    scene.file("home/.no", "");
+    let rules = || Rules {
+        tag_files: vec![TagFile::parse(OsStr::new(".no")).unwrap()],
+        ..Rules::default()
+    };
+    let outcome = scene.backup_by(&["home"], rules()).unwrap();
+    assert!(outcome.databases.is_empty());
+    assert_eq!(scene.only_tree(), ["home", "home/.no"]);
+    scene.file("home/db/.no", "");
+    let outcome = scene.backup_by(&["home/db"], rules()).unwrap();
+    assert!(outcome.databases.is_empty());
+    assert_eq!(scene.only_tree(), ["db", "db/.no"]);
+}
+
+#[test]
 fn of_a_database_only_foreign_files_are_left_out() {
     let scene = Scene::new();
     scene.database("home/db");
