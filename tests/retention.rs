@@ -96,7 +96,7 @@ fn forget_by_policy_says_why_each_snapshot_is_kept() {
     assert!(line(&all[2]).contains("last, yearly 20"), "{text}");
     assert!(line(&all[0]).ends_with("tag first, oldest yearly"), "{text}");
     let said = [
-        "snapshots of host till, databases ",
+        "snapshots of host till, paths ",
         "hours, days and weeks are those of ",
         "keep 2:",
         "forget 1:",

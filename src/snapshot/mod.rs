@@ -119,6 +119,22 @@ impl Snapshot {
         })
     }
 
+    /// The trees of files among its sources.
+    pub fn trees(&self) -> impl Iterator<Item = &TreeRoot> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Tree(tree) => Some(tree),
+            Source::Database(_) => None,
+        })
+    }
+
+    /// Bytes of its records and of the files in its trees.
+    pub fn bytes(&self) -> u64 {
+        let databases = self.databases().map(DatabaseRoot::bytes);
+        let all = databases.chain(self.trees().map(|tree| tree.bytes));
+        // Numbers that nothing vouches for.
+        all.fold(0, u64::saturating_add)
+    }
+
     /// True if some source was damaged when it was read.
     pub fn is_damaged(&self) -> bool {
         self.sources.iter().any(|source| match source {

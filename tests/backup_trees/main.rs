@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod listed;
+mod listing;
 mod rules;
 mod scene;
 mod seen;

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use super::policy::TagList;
 use crate::error::{Error, Kind, Result};
 use crate::id::DomainId;
+use crate::ops::tree::tops;
 use crate::repo::{OWN_DOMAIN, StoredSnapshot};
 
 /// What snapshots of one group have in common.
@@ -16,7 +17,7 @@ use crate::repo::{OWN_DOMAIN, StoredSnapshot};
 pub struct GroupBy {
     /// The host.
     pub host: bool,
-    /// The databases' paths.
+    /// The paths that were asked for: of databases, and of trees of files.
     pub databases: bool,
     /// The tags.
     pub tags: bool,
@@ -65,7 +66,7 @@ pub struct Group {
     pub domain: DomainId,
     /// The host.
     pub host: Option<String>,
-    /// Paths of the databases, ascending, as text.
+    /// Those paths, ascending, as text.
     pub paths: Option<Vec<String>>,
     /// Tags, ascending.
     pub tags: Option<Vec<String>>,
@@ -78,7 +79,7 @@ impl fmt::Display for Group {
         let paths = self
             .paths
             .iter()
-            .map(|paths| format!("databases {}", paths.join(" ")));
+            .map(|paths| format!("paths {}", paths.join(" ")));
         let tagged = |tags: &Vec<String>| match tags.is_empty() {
             true => "no tags".to_owned(),
             false => format!("tags {}", tags.join(",")),
@@ -103,7 +104,7 @@ pub struct Filter {
     pub hosts: Vec<String>,
     /// Lists of tags.
     pub tags: Vec<TagList>,
-    /// Names or whole paths of databases.
+    /// Names or whole paths of databases and trees.
     pub databases: Vec<String>,
 }
 
@@ -146,11 +147,11 @@ fn group_of(stored: &StoredSnapshot, by: GroupBy) -> Group {
         all.sort();
         all
     };
+    // What was asked for: a database that appears in a directory makes no other group of it.
     let paths = || {
-        let sources = snapshot.sources.iter();
+        let tops = tops(snapshot).into_iter();
         sorted(
-            sources
-                .map(|source| String::from_utf8_lossy(source.path()).into_owned())
+            tops.map(|number| String::from_utf8_lossy(snapshot.sources[number].path()).into_owned())
                 .collect(),
         )
     };

@@ -22,7 +22,7 @@ use crate::limits::{FORGOTTEN_SNAPSHOTS_MAX, NOTE_REASON_BYTES_MAX};
 use crate::repo::{Catalog, OWN_DOMAIN, Repo, StoredSnapshot};
 use crate::storage::{ObjectKind, ObjectName};
 
-pub use group::{Filter, Group, GroupBy};
+pub use group::{Filter, Group, GroupBy, group};
 pub use plan::{Calendar, Candidate, Decision, Reason, plan};
 pub use policy::{Number, Policy, Reach, Rhythm, TagList};
 

@@ -6,12 +6,12 @@ use crate::error::Result;
 use crate::id::{DomainId, ObjectId};
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
-use crate::snapshot::DatabaseRoot;
 use crate::storage::ObjectKind;
 
 use super::blobs::Blobs;
 use super::recent::Recent;
 use super::series::Scope;
+use uses::User;
 
 /// The whole repository, and each snapshot asked for.
 #[derive(Clone, Debug, Default)]
@@ -36,10 +36,10 @@ pub struct Stats {
     pub databases: Vec<DatabaseStats>,
 }
 
-/// What some databases restore to and rest on.
+/// What some databases and trees restore to and rest on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Key and value bytes they restore to.
+    /// Bytes of keys, values and files they restore to.
     pub restore_bytes: u64,
     /// Stored bytes of the blobs they rest on, each once.
     pub stored_bytes: u64,
@@ -52,7 +52,7 @@ pub struct Share {
 pub struct SnapshotStats {
     /// The snapshot.
     pub id: ObjectId,
-    /// Its databases together; exclusive is what no other snapshot rests on.
+    /// All its sources together; exclusive is what no other snapshot rests on.
     pub share: Share,
 }
 
@@ -97,7 +97,7 @@ impl Stats {
         ratio(self.restore_bytes(), self.plain_bytes)
     }
 
-    /// Key and value bytes of all snapshots together, as if nothing was shared.
+    /// Bytes of keys, values and files of all snapshots together, as if nothing was shared.
     pub fn restore_bytes(&self) -> u64 {
         self.snapshots.iter().map(|row| row.share.restore_bytes).sum()
     }
@@ -149,7 +149,7 @@ fn of_domain(
     let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;
     let reader = BlobReader::new(repo, &lookup);
     let source = Recent::new(&reader);
-    let shares = |groups: &[Vec<&DatabaseRoot>]| uses::shares(&source, &blobs, groups, report);
+    let shares = |groups: &[Vec<User>]| uses::shares(&source, &blobs, groups, report);
     let mut stats = Stats {
         blobs: blobs.len() as u64,
         blob_bytes: blobs.stored_bytes(),
@@ -166,11 +166,11 @@ fn of_domain(
 
 fn by_snapshot(
     snapshots: &[StoredSnapshot],
-    shares: impl Fn(&[Vec<&DatabaseRoot>]) -> Result<Vec<Share>>,
+    shares: impl Fn(&[Vec<User>]) -> Result<Vec<Share>>,
 ) -> Result<Vec<SnapshotStats>> {
     let groups: Vec<Vec<_>> = snapshots
         .iter()
-        .map(|stored| stored.snapshot.databases().collect())
+        .map(|stored| stored.snapshot.sources.iter().map(User::from).collect())
         .collect();
     let row = |(stored, share): (&StoredSnapshot, Share)| SnapshotStats { id: stored.id, share };
     Ok(snapshots.iter().zip(shares(&groups)?).map(row).collect())
@@ -178,12 +178,15 @@ fn by_snapshot(
 
 fn by_database(
     snapshots: &[StoredSnapshot],
-    shares: impl Fn(&[Vec<&DatabaseRoot>]) -> Result<Vec<Share>>,
+    shares: impl Fn(&[Vec<User>]) -> Result<Vec<Share>>,
 ) -> Result<Vec<DatabaseStats>> {
     let series = Scope::default().series(snapshots);
     let groups: Vec<Vec<_>> = series
         .iter()
-        .map(|series| series.states.iter().map(|state| state.database).collect())
+        .map(|series| {
+            let states = series.states.iter();
+            states.map(|state| User::Database(state.database)).collect()
+        })
         .collect();
     let rows = series.iter().zip(shares(&groups)?);
     let row = |(series, share): (&super::series::Series, Share)| DatabaseStats {

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::id::BlobId;
 use crate::ops::closure::{Closure, trees};
 use crate::report::Report;
-use crate::snapshot::{DatabaseRoot, Run};
+use crate::snapshot::{DatabaseRoot, Run, Source, TreeRoot};
 
 use super::Share;
 use crate::ops::blobs::{Bits, Blobs};
@@ -20,11 +20,27 @@ const NOBODY: u32 = u32::MAX;
 /// A blob that several groups use.
 const SEVERAL: u32 = u32::MAX - 1;
 
-/// What each group of databases rests on, and rests on alone.
+/// What uses blobs.
+#[derive(Clone, Copy)]
+pub enum User<'s> {
+    Database(&'s DatabaseRoot),
+    Tree(&'s TreeRoot),
+}
+
+impl<'s> From<&'s Source> for User<'s> {
+    fn from(source: &'s Source) -> Self {
+        match source {
+            Source::Database(database) => Self::Database(database),
+            Source::Tree(tree) => Self::Tree(tree),
+        }
+    }
+}
+
+/// What each group of databases and trees rests on, and rests on alone.
 pub fn shares(
     source: &dyn BlobSource,
     blobs: &Blobs,
-    groups: &[Vec<&DatabaseRoot>],
+    groups: &[Vec<User>],
     report: &Report,
 ) -> Result<Vec<Share>> {
     let mut uses = Uses {
@@ -63,30 +79,39 @@ struct Group {
 }
 
 impl Uses<'_> {
-    fn group(&mut self, number: u32, databases: &[&DatabaseRoot]) -> Result<Share> {
+    fn group(&mut self, number: u32, users: &[User]) -> Result<Share> {
         let mut group = Group {
             number,
             all: Bits::new(self.blobs.len()),
             runs: HashSet::new(),
             share: Share::default(),
         };
-        for database in databases {
-            group.share.restore_bytes += database.bytes();
-            self.database(database, &mut group)?;
+        for user in users {
+            let bytes = match user {
+                User::Database(database) => database.bytes(),
+                User::Tree(tree) => tree.bytes,
+            };
+            group.share.restore_bytes = group.share.restore_bytes.saturating_add(bytes);
+            match user {
+                User::Database(database) => self.database(database, &mut group)?,
+                User::Tree(tree) => self.tree(&tree.root, &mut group)?,
+            }
         }
         Ok(group.share)
+    }
+
+    fn tree(&mut self, tree: &BlobId, group: &mut Group) -> Result<()> {
+        let mut found = Bits::new(self.blobs.len());
+        self.closure.tree(tree, &mut |_, id| self.note(id, &mut found))?;
+        self.count(&found, group);
+        Ok(())
     }
 
     fn database(&mut self, database: &DatabaseRoot, group: &mut Group) -> Result<()> {
         for run in database.runs() {
             self.run(run, group)?;
         }
-        for tree in trees(database) {
-            let mut found = Bits::new(self.blobs.len());
-            self.closure.tree(tree, &mut |_, id| self.note(id, &mut found))?;
-            self.count(&found, group);
-        }
-        Ok(())
+        trees(database).try_for_each(|tree| self.tree(tree, group))
     }
 
     fn run(&mut self, run: &Run, group: &mut Group) -> Result<()> {

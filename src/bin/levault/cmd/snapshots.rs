@@ -2,7 +2,9 @@
 
 use levault::error::{Kind, Result};
 use levault::facts::Notes;
+use levault::ops::tree::tops;
 use levault::repo::{OWN_DOMAIN, StoredSnapshot};
+use levault::snapshot::{Snapshot, Source, TreeRoot};
 use serde_json::{Value, json};
 
 use super::Run;
@@ -44,7 +46,7 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
         return print_line(&Value::from(all).to_string()).map(|()| ending);
     }
     run.output
-        .say("ID        Time                  Host        Tags        Records     Size        Databases")?;
+        .say("ID        Time                  Host        Tags        Records     Size        Sources")?;
     for stored in &found {
         run.output.say(row(stored, &notes))?;
     }
@@ -54,7 +56,8 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
 
 fn row(stored: &StoredSnapshot, notes: &Notes) -> String {
     let snapshot = &stored.snapshot;
-    let names: Vec<_> = snapshot.databases().map(mark).collect();
+    let tops = tops(snapshot).into_iter();
+    let names: Vec<_> = tops.map(|number| mark(&snapshot.sources[number])).collect();
     format!(
         "{}  {}  {:<10}  {:<10}  {:>9}  {:>10}  {}{}",
         stored.id.short(),
@@ -62,7 +65,7 @@ fn row(stored: &StoredSnapshot, notes: &Notes) -> String {
         snapshot.host,
         snapshot.tags.join(","),
         snapshot.databases().map(|database| database.records).sum::<u64>(),
-        bytes(snapshot.databases().map(|database| database.bytes()).sum()),
+        bytes(snapshot.bytes()),
         names.join(", "),
         noted(stored, notes)
     )
@@ -79,10 +82,13 @@ fn noted(stored: &StoredSnapshot, notes: &Notes) -> String {
     domain.into_iter().chain(suspect).chain(pinned).collect()
 }
 
-fn mark(database: &levault::snapshot::DatabaseRoot) -> String {
-    match database.damage.is_empty() {
-        true => database.name.clone(),
-        false => format!("{} (source was damaged)", database.name),
+fn mark(source: &Source) -> String {
+    match source {
+        Source::Database(database) if !database.damage.is_empty() => {
+            format!("{} (source was damaged)", database.name)
+        }
+        Source::Database(database) => database.name.clone(),
+        Source::Tree(tree) => format!("{} ({} files)", tree.name, tree.files),
     }
 }
 
@@ -99,9 +105,26 @@ pub fn to_json(stored: &StoredSnapshot, notes: &Notes) -> Value {
         "tags": snapshot.tags,
         "suspect": notes.suspect(&stored.id),
         "pinned": notes.is_pinned(&stored.id),
-        "paths": snapshot.databases().map(|database| database.path_text()).collect::<Vec<_>>(),
+        "paths": paths(snapshot),
         "program_version": snapshot.program,
         "databases": snapshot.databases().map(database_json).collect::<Vec<_>>(),
+        "trees": snapshot.trees().map(tree_json).collect::<Vec<_>>(),
+    })
+}
+
+/// What was asked for: databases that were found below one of these are not among them.
+fn paths(snapshot: &Snapshot) -> Vec<String> {
+    let text = |number: usize| String::from_utf8_lossy(snapshot.sources[number].path()).into_owned();
+    tops(snapshot).into_iter().map(text).collect()
+}
+
+fn tree_json(tree: &TreeRoot) -> Value {
+    json!({
+        "tree": tree.name,
+        "path": String::from_utf8_lossy(&tree.path),
+        "files": tree.files,
+        "dirs": tree.directories,
+        "total_bytes": tree.bytes,
     })
 }
 

@@ -66,7 +66,7 @@ fn row(stored: &StoredSnapshot, notes: &Notes) -> String {
         stored.id.short(),
         time(snapshot.time),
         snapshot.tags.join(","),
-        bytes(snapshot.databases().map(|database| database.bytes()).sum()),
+        bytes(snapshot.bytes()),
     )
 }
 
