@@ -107,8 +107,9 @@ pub const TREE_BYTES_MAX: usize = 4 << 20;
 /// Directories in directories at most: as many as a path of Linux (4,096 bytes) can lead through.
 pub const TREE_DEPTH_MAX: usize = 2048;
 
-/// Longest file that is restored, bytes: a list of chunks may say any length, and takes as long to go through.
-pub const FILE_BYTES_MAX: u64 = 1 << 50;
+/// Longest file that is restored, bytes: four times what ext4 holds. A list of chunks may say any length, holes make it cheap to
+/// say, and it takes as long to go through.
+pub const FILE_BYTES_MAX: u64 = 1 << 46;
 
 /// Extended attributes of one file and their bytes together at most; holes of one sparse file.
 pub const XATTRS_MAX: usize = 1024;

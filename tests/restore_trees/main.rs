@@ -8,6 +8,7 @@
 mod common;
 mod databases;
 mod disk;
+mod hostile;
 mod modes;
 mod property;
 mod scene;

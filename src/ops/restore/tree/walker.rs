@@ -496,8 +496,15 @@ fn pieces(shop: &Shop, batch: &mut Batch, new: NewFile) -> Result<()> {
 
 fn cut(shop: &Shop, batch: &mut Batch, writing: &Arc<Writing>) -> Result<()> {
     let (mut waiting, mut bytes): (Vec<Piece>, u64) = (Vec::new(), 0);
+    if writing.file.list.depth() > 0 {
+        // Long ones are refused here, or they would be cut to their end for nothing.
+        shop.begin(writing)?;
+    }
     for piece in content::pieces(&writing.file.list, shop.reader)? {
         let piece = piece?;
+        if writing.has_failed() {
+            return Ok(());
+        }
         if shop.zeros.is_hole(&piece, &writing.file.holes) {
             shop.report.bytes_done.add(piece.chunk.bytes);
             continue;

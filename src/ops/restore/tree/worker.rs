@@ -103,7 +103,7 @@ impl<'a> Shop<'a> {
     }
 
     /// The file, made by the first that asks.
-    fn begin<'w>(&self, writing: &'w Writing) -> Result<&'w (Draft, File)> {
+    pub fn begin<'w>(&self, writing: &'w Writing) -> Result<&'w (Draft, File)> {
         let _alone = lock(&writing.making);
         if let Some(made) = writing.made.get() {
             return Ok(made);
