@@ -51,7 +51,7 @@ pub struct ScannedBlob {
 }
 
 /// Opens every blob of a stored pack, on all cores, and tells which are good. Fails as a whole only if header or
-/// directory do not open; then the index still knows where the blobs lie, and [`read_blob`] opens them singly.
+/// directory do not open; then the index still knows where the blobs lie, and [`super::read_blob`] opens them singly.
 pub fn scan_directory(keyring: &Keyring, bytes: &[u8]) -> Result<Vec<ScannedBlob>> {
     scan_with(&PackKey::open(keyring, bytes)?, bytes)
 }

@@ -3,7 +3,7 @@
 //! A SQLite database is a file, and while it is written also `-wal` or `-journal` beside it. Copied while nobody writes,
 //! all of them together are a state that SQLite recovers. Copied one after the other under a writer, they may not fit
 //! together, and nothing in them says so. So a walk looks at them before and behind the copy ([`Watched`]), or has SQLite
-//! make an exact one ([`exact_copy`], with the feature `sqlite`).
+//! make an exact one (`exact_copy`, with the feature `sqlite`).
 
 #[cfg(feature = "sqlite")]
 mod exact;

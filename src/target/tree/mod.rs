@@ -65,7 +65,7 @@ impl TreeTarget {
     /// Begins a tree at `target`: a new one where nothing stands, else into what stands there.
     ///
     /// # Errors
-    /// With [`Merge::Refuse`] those of [`check_free`]; [`Kind::Busy`] where a running program holds a database.
+    /// With [`Merge::Refuse`] those of [`check_free`]; [`crate::error::Kind::Busy`] where a running program holds a database.
     pub fn begin(target: &Path, merge: Merge) -> Result<Self> {
         match (check_free(target), merge) {
             (Ok(()), _) => Self::fresh(target),
