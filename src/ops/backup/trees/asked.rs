@@ -1,7 +1,7 @@
 //! PATHs and lists → what is walked, and within which bounds.
 
 use std::ffi::OsStr;
-use std::fs::symlink_metadata;
+use std::fs::{File, read_dir, symlink_metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -72,11 +72,12 @@ impl Asked {
     }
 }
 
-/// The PATHs that are there, each once.
+/// The PATHs that are there and can be read, each once.
 fn there(given: &Given, report: &Report) -> Result<Vec<PathBuf>> {
     let (mut there, mut missing) = (Vec::new(), Vec::new());
     for path in given.paths {
-        match whole(path).act(|| format!("find {}", path.display())) {
+        let found = whole(path).and_then(|whole| can_be_read(&whole).map(|()| whole));
+        match found.act(|| format!("find {}", path.display())) {
             Ok(whole) if there.contains(&whole) => {}
             Ok(whole) => there.push(whole),
             Err(error) => missing.push(error),
@@ -90,6 +91,15 @@ fn there(given: &Given, report: &Report) -> Result<Vec<PathBuf>> {
             missing.for_each(|error| report.problem(error.to_string()));
             Ok(there)
         }
+    }
+}
+
+/// A PATH of which nothing can be read would make a snapshot of nothing, and that the latest one.
+fn can_be_read(path: &Path) -> io::Result<()> {
+    match symlink_metadata(path)? {
+        facts if facts.is_dir() => read_dir(path).map(drop),
+        facts if facts.is_file() => File::open(path).map(drop),
+        _ => Ok(()),
     }
 }
 
