@@ -61,7 +61,7 @@ pub use notes::StoredNotes;
 pub use objects::{IndexFacts, Packs};
 pub(crate) use objects::{location_of, sealed_name};
 pub(crate) use parity::put_parity;
-pub use read::{BlobReader, Wanted};
+pub use read::{BlobReader, PackKeys, Wanted};
 pub use unlock::SlotFacts;
 pub use vault::Vault;
 pub use write::{NewBlob, Store, Writer};

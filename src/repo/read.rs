@@ -29,8 +29,12 @@ const PACK_KEYS_MAX: usize = 4096;
 pub struct BlobReader<'a> {
     repo: &'a Repo,
     lookup: &'a Lookup,
-    pack_keys: Mutex<HashMap<ObjectId, Arc<PackKey>>>,
+    pack_keys: PackKeys,
 }
+
+/// Keys of packs that were opened; clones share them.
+#[derive(Clone, Default)]
+pub struct PackKeys(Arc<Mutex<HashMap<ObjectId, Arc<PackKey>>>>);
 
 /// What is wanted: a blob by kind and name.
 pub type Wanted = (BlobKind, BlobId);
@@ -38,10 +42,15 @@ pub type Wanted = (BlobKind, BlobId);
 impl<'a> BlobReader<'a> {
     /// Reads through `lookup`.
     pub fn new(repo: &'a Repo, lookup: &'a Lookup) -> Self {
+        Self::with_keys(repo, lookup, PackKeys::default())
+    }
+
+    /// The same with keys that an earlier reader of the same repository had.
+    pub fn with_keys(repo: &'a Repo, lookup: &'a Lookup, pack_keys: PackKeys) -> Self {
         Self {
             repo,
             lookup,
-            pack_keys: Mutex::default(),
+            pack_keys,
         }
     }
 
@@ -148,7 +157,7 @@ impl<'a> BlobReader<'a> {
     }
 
     fn keys(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectId, Arc<PackKey>>> {
-        self.pack_keys.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pack_keys.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use levault::snapshot::{Device, EntryKind};
-use levault::storage::{LocalStorage, ObjectKind, Storage};
 
 use super::common::{scan, value};
-use super::scene::{MTIME, Scene, Thing, directory, file, history, link, other, profile};
+use super::scene::{MTIME, Scene, Thing, directory, file, history, link, other};
 
 /// Unpacks the archive that `dump` writes of this place.
 fn unpacked(scene: &Scene, place: &str) -> PathBuf {
@@ -216,19 +215,8 @@ fn devices_have_their_numbers_and_those_no_tar_holds_end_it() {
 
 #[test]
 fn content_that_is_lost_ends_a_dump_with_an_error() {
-    let mut scene = Scene::bare();
-    let storage = LocalStorage::open(scene.tool.repository()).unwrap();
-    let packs = || storage.list(ObjectKind::Pack).unwrap();
-    let before: Vec<_> = packs().iter().map(|pack| pack.name).collect();
-    scene.store(profile());
-    for pack in packs().iter().filter(|pack| !before.contains(&pack.name)) {
-        let path = scene.tool.repository().join(pack.name.path());
-        let mut bytes = fs::read(&path).unwrap();
-        let half = bytes.len() / 2;
-        bytes[100..half].fill(0);
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        fs::write(&path, bytes).unwrap();
-    }
+    let scene = Scene::new();
+    scene.damage("profile/Default/History");
     for place in ["latest:profile/Default/History", "latest:profile"] {
         let ended = scene.tool.run(["dump", place]).exits(1);
         assert!(ended.stderr.contains("blob"), "{}", ended.stderr);

@@ -12,4 +12,6 @@ mod diff;
 mod dump;
 mod find;
 mod ls;
+#[cfg(target_os = "linux")]
+mod mount;
 mod scene;

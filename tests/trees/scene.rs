@@ -1,17 +1,20 @@
 //! A profile: a directory with files, links and a database that has something beside it; and the tool on its repository.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use levault::blob::BlobKind;
-use levault::chunk::{ChunkRef, Cutter, ListBuilder};
+use levault::chunk::{ChunkRef, Chunks, Cutter, ListBuilder};
 use levault::clock::UnixNanos;
 use levault::id::BlobId;
 use levault::keys::Password;
-use levault::repo::{Repo, Store, Writer};
+use levault::ops::tree::View;
+use levault::repo::{BlobReader, Repo, Store, Writer};
 use levault::report::Report;
 use levault::run::LeafCutter;
 use levault::snapshot::{Device, DirectoryBuilder, EntryKind, Meta, Snapshot, Source, TreeEntry, TreeRoot};
-use levault::storage::LocalStorage;
+use levault::storage::{LocalStorage, ObjectKind, ObjectName};
 
 use super::common::{self, Model};
 use super::support::tool::{PASSWORD, Tool};
@@ -201,6 +204,27 @@ impl Scene {
             ..self.like.clone()
         };
         self.repo.put_snapshot(&snapshot).unwrap();
+    }
+
+    /// Overwrites one chunk in the middle of a file of the latest snapshot, where it is stored.
+    pub fn damage(&self, address: &str) {
+        let stored = self.repo.select("latest").unwrap();
+        let lookup = self.repo.lookup().unwrap();
+        let reader = BlobReader::new(&self.repo, &lookup);
+        let found = View::new(&stored.snapshot, &reader).resolve(address.as_bytes());
+        let EntryKind::File(list) = found.unwrap().node.entry.kind else {
+            panic!("a file")
+        };
+        let (middle, _) = Chunks::at(list.clone(), list.bytes() / 4, &reader).unwrap();
+        let chunk = middle.map(Result::unwrap).next().unwrap();
+        for place in reader.locations(BlobKind::Data, &chunk.id).unwrap() {
+            let name = ObjectName::new(ObjectKind::Pack, place.pack).path();
+            let path = self.tool.repository().join(name);
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[place.offset as usize..][..place.len as usize].fill(0);
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+        }
     }
 
     /// Stores a directory; the tree that lists it.

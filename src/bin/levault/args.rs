@@ -15,6 +15,8 @@ mod retention;
 pub use copy::{CopyArgs, RescueArgs, SourceArgs};
 pub use given::{GivenArgs, LeaveOutArgs};
 pub use keys::{KeyWords, SelectionArgs};
+#[cfg(all(feature = "mount", target_os = "linux"))]
+pub use look::MountArgs;
 pub use look::{
     DiffArgs, DumpArgs, DumpFormat, FindArgs, GetArgs, HistoryArgs, LsArgs, Pick, Place, ScopeArgs,
 };
@@ -122,6 +124,9 @@ pub enum Verb {
     Dump(DumpArgs),
     /// List the files and records that differ between two snapshots
     Diff(DiffArgs),
+    /// Show all snapshots as directories, read-only, until it is unmounted or interrupted
+    #[cfg(all(feature = "mount", target_os = "linux"))]
+    Mount(MountArgs),
     /// List what became of one key, snapshot by snapshot
     History(HistoryArgs),
     /// List the snapshots that have files of some name, or some keys

@@ -3,6 +3,8 @@
 mod advice;
 mod args;
 mod cmd;
+#[cfg(all(feature = "mount", target_os = "linux"))]
+mod mount;
 mod output;
 mod password;
 mod progress;

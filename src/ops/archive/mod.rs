@@ -13,10 +13,10 @@ mod header;
 mod sparse;
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::chunk::ChunkList;
@@ -184,8 +184,12 @@ impl<'a, W: Write> Archive<'a, W> {
 
     /// The files of a database, made as a restore makes them.
     fn database(&mut self, path: &[u8], meta: &Meta, database: &DatabaseRoot) -> Result<()> {
-        let dir = tempfile::Builder::new().prefix("levault-").tempdir();
-        let dir = dir.act(|| "make a directory for a database")?;
+        let mut builder = tempfile::Builder::new();
+        // Whatever the umask says: what is restored is nobody else's to read.
+        builder
+            .prefix("levault-")
+            .permissions(Permissions::from_mode(0o700));
+        let dir = builder.tempdir().act(|| "make a directory for a database")?;
         let target = dir.path().join("database");
         let restore = Restore {
             database: Some(database.name.clone()),

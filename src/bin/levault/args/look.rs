@@ -195,6 +195,23 @@ pub struct FindArgs {
     pub tag: Vec<String>,
 }
 
+#[cfg(all(feature = "mount", target_os = "linux"))]
+#[derive(Args)]
+pub struct MountArgs {
+    /// A directory; what is in it is hidden until the end
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+    /// Let others than who mounts look into it, as far as modes and owners let them
+    #[arg(long)]
+    pub allow_other: bool,
+    /// With --allow-other, let them read everything
+    #[arg(long, requires = "allow_other")]
+    pub no_default_permissions: bool,
+    /// Show everything as root's
+    #[arg(long)]
+    pub owner_root: bool,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub enum DumpFormat {
     Jsonl,

@@ -8,7 +8,7 @@ mod diff;
 mod dump;
 mod find;
 mod forget;
-mod get;
+pub mod get;
 mod given;
 mod history;
 pub mod init;
@@ -68,6 +68,8 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Get(args) => get::run(&run, &args),
         Verb::Dump(args) => dump::run(&run, &args),
         Verb::Diff(args) => diff::run(&run, &args),
+        #[cfg(all(feature = "mount", target_os = "linux"))]
+        Verb::Mount(args) => crate::mount::run(&run, &args),
         Verb::History(args) => history::run(&run, &args),
         Verb::Find(args) => find::run(&run, &args),
         Verb::Restore(args) => restore::run(&run, &args),

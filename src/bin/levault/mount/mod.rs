@@ -1,0 +1,97 @@
+//! A repository as a read-only filesystem.
+//!
+//! ```text
+//! ids/1f2e3d4c/                    snapshot by id       hosts/web1/2024-05-06T07:08:09Z/   by host, and `latest`
+//! snapshots/2024-05-06T07:08:09Z/  by time, `latest`    tags/nightly/2024-05-06T07:08:09Z/ by tag, and `latest`
+//!   profile/                       a source, by its name
+//!     Default/leveldb/             a database: restored when it is looked into, in a directory of this process
+//!     Default/leveldb.records.jsonl   its records, read as they are asked for
+//! ```
+//!
+//! `shelves` arranges snapshots, `world` has what is behind them, `item` says what there is and what is in it, `fuse` talks
+//! to the kernel; content comes through `cache`, `databases` and `records`. What fails is an EIO for who asked, and a line
+//! on standard error.
+
+mod attr;
+mod cache;
+mod databases;
+mod fuse;
+mod inodes;
+mod item;
+mod listing;
+mod records;
+mod shelves;
+mod unmount;
+mod world;
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use fuser::{Config, MountOption, Session, SessionACL};
+use levault::error::{Act, Error, Result};
+
+use crate::advice::Ending;
+use crate::args::MountArgs;
+use crate::cmd::Run;
+use fuse::Mounted;
+use world::World;
+
+/// Requests answered at once: while one makes a database, others go on.
+const THREADS: usize = 4;
+
+/// How often is looked whether it is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Mounts, and stays until it is unmounted or interrupted.
+pub fn run(run: &Run, args: &MountArgs) -> Result<Ending> {
+    let at = args.mountpoint.canonicalize();
+    let at = at.act(|| format!("mount at {}", args.mountpoint.display()))?;
+    let world = World::open(run, args)?;
+    let databases = world.databases.clone();
+    let session = Session::new(Mounted::new(world), &at, &config(args));
+    let session = session.map_err(|cause| not_mounted(&at, cause))?;
+    let session = session.spawn().act(|| format!("mount at {}", at.display()))?;
+    let at_text = at.display();
+    run.output.say(format!(
+        "mounted at {at_text}; Ctrl-C or `fusermount3 -u {at_text}` ends it"
+    ))?;
+    while !session.guard.is_finished() && run.report.go_on().is_ok() {
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let ended = match session.guard.is_finished() {
+        true => session.join().act(|| format!("serve {at_text}")),
+        false => unmount::unmount(run, &at, session),
+    };
+    databases.remove_all();
+    ended.map(|()| Ending::Done)
+}
+
+fn config(args: &MountArgs) -> Config {
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::RO,
+        MountOption::NoDev,
+        MountOption::NoSuid,
+        MountOption::NoAtime,
+        MountOption::FSName("levault".into()),
+        MountOption::Subtype("levault".into()),
+    ];
+    // Alone, the one who mounts sees all: that is what the repository's password is for.
+    if args.allow_other {
+        config.acl = SessionACL::All;
+        if !args.no_default_permissions {
+            config.mount_options.push(MountOption::DefaultPermissions);
+        }
+    }
+    config.n_threads = Some(THREADS);
+    config
+}
+
+fn not_mounted(at: &Path, cause: io::Error) -> Error {
+    let hint = match cause.kind() {
+        io::ErrorKind::NotFound if at.exists() => " (is fusermount3 installed? Debian: apt install fuse3)",
+        _ => "",
+    };
+    Error::io(format!("mount at {}{hint}", at.display()), cause)
+}

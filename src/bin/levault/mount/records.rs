@@ -1,0 +1,114 @@
+//! The records of a database as a file: an object a line, as `dump` prints them, made while they are read.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use levault::error::{Error, Kind, Result};
+use levault::ops::read::{self, Wish};
+use levault::ops::tree;
+use levault::report::Report;
+
+use super::world::Shown;
+use crate::cmd::get::record_json;
+
+/// Bytes made at once; a record may be longer.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// Pieces made ahead of the reader.
+const AHEAD: usize = 4;
+
+/// An open file of records. To read backwards begins anew.
+pub struct Stream {
+    shown: Arc<Shown>,
+    number: u32,
+    report: Arc<Report>,
+    state: Mutex<State>,
+}
+
+struct State {
+    pieces: Receiver<Result<Vec<u8>>>,
+    /// Where in the file `piece` begins.
+    at: u64,
+    /// Made, and given in part.
+    piece: Vec<u8>,
+}
+
+impl Stream {
+    /// Begins to make lines.
+    pub fn new(shown: Arc<Shown>, number: u32, report: Arc<Report>) -> Self {
+        let state = Mutex::new(begin(&shown, number, &report));
+        Self {
+            shown,
+            number,
+            report,
+            state,
+        }
+    }
+
+    /// Bytes from `offset` on, fewer than `len` only at the end.
+    pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset < state.at {
+            *state = begin(&self.shown, self.number, &self.report);
+        }
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let wanted = offset + bytes.len() as u64;
+            let skip = usize::try_from(wanted - state.at).unwrap_or(usize::MAX);
+            if skip < state.piece.len() {
+                let rest = &state.piece[skip..];
+                bytes.extend_from_slice(&rest[..rest.len().min(len - bytes.len())]);
+            } else if !state.next()? {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl State {
+    /// Goes to the next piece; false behind the last.
+    fn next(&mut self) -> Result<bool> {
+        let Ok(piece) = self.pieces.recv() else {
+            return Ok(false);
+        };
+        self.at += self.piece.len() as u64;
+        self.piece = piece?;
+        Ok(true)
+    }
+}
+
+fn begin(shown: &Arc<Shown>, number: u32, report: &Arc<Report>) -> State {
+    let (sender, pieces) = sync_channel(AHEAD);
+    let (shown, report) = (Arc::clone(shown), Arc::clone(report));
+    std::thread::spawn(move || make(&shown, number, &report, &sender));
+    State {
+        pieces,
+        at: 0,
+        piece: Vec::new(),
+    }
+}
+
+/// Ends when all is made, or when nobody reads any more.
+fn make(shown: &Shown, number: u32, report: &Report, sender: &SyncSender<Result<Vec<u8>>>) {
+    let mut piece = Vec::new();
+    let closed = || Error::new(Kind::Interrupted, "nobody reads any more");
+    let made = tree::database(&shown.stored.snapshot, number).and_then(|database| {
+        read::records_from(
+            &shown.opened.reader(),
+            database,
+            &Wish::default(),
+            report,
+            &mut |key, value| {
+                piece.extend_from_slice(record_json(key, value).to_string().as_bytes());
+                piece.push(b'\n');
+                match piece.len() >= PIECE_BYTES {
+                    true => sender.send(Ok(std::mem::take(&mut piece))).map_err(|_| closed()),
+                    false => Ok(()),
+                }
+            },
+        )
+    });
+    // To send fails only when nobody reads.
+    let _ = sender.send(made.map(|()| piece));
+}

@@ -1,0 +1,201 @@
+//! What the mount is of: the repository's snapshots, listed anew now and then, and what it takes to read them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use levault::error::{Error, Result};
+use levault::index::Lookup;
+use levault::ops::tree::View;
+use levault::repo::{BlobReader, PackKeys, Repo, StoredSnapshot};
+use levault::report::Report;
+use levault::snapshot::EntryKind;
+
+use super::cache::{BlobCache, Cached};
+use super::databases::Databases;
+use super::shelves::{Shelves, plain};
+use crate::args::MountArgs;
+use crate::cmd::Run;
+use crate::output::Output;
+
+/// Snapshots are listed anew when somebody looks for them so long after the last time, as restic does.
+const LISTED_FOR: Duration = Duration::from_secs(60);
+
+/// Everything that requests share.
+pub struct World {
+    repo: Repo,
+    now: Mutex<Now>,
+    pub cache: BlobCache,
+    pub databases: Databases,
+    pub report: Arc<Report>,
+    output: Output,
+    /// Problems in the report that were told.
+    told: Mutex<usize>,
+    /// When it was mounted: the time of what has none of its own.
+    pub since: SystemTime,
+    /// Owner and group of what has none of its own.
+    pub us: (u32, u32),
+    /// Everything is root's.
+    pub owner_root: bool,
+}
+
+struct Now {
+    listed: Arc<Listed>,
+    since: Instant,
+}
+
+/// The snapshots as they were listed.
+pub struct Listed {
+    pub shelves: Shelves,
+    /// In the order of their numbers on the shelves.
+    pub snapshots: Vec<Arc<Shown>>,
+}
+
+/// The repository in one domain, with its index.
+pub struct Opened {
+    pub repo: Repo,
+    lookup: Lookup,
+    keys: PackKeys,
+}
+
+/// One snapshot.
+pub struct Shown {
+    pub stored: StoredSnapshot,
+    pub opened: Arc<Opened>,
+}
+
+impl Opened {
+    pub fn reader(&self) -> BlobReader<'_> {
+        BlobReader::with_keys(&self.repo, &self.lookup, self.keys.clone())
+    }
+}
+
+impl Shown {
+    /// Looks into its trees.
+    pub fn view<T>(&self, cache: &BlobCache, look: impl FnOnce(View) -> Result<T>) -> Result<T> {
+        let source = &self.opened.reader();
+        let cached = Cached { cache, source };
+        look(View::new(&self.stored.snapshot, &cached))
+    }
+
+    /// The sources that lie in no other, by the names they have here.
+    pub fn tops(&self, cache: &BlobCache) -> Result<Vec<(String, usize)>> {
+        let numbers = self.view(cache, |view| Ok(view.tops()))?;
+        let mut tops: Vec<(String, usize)> = Vec::new();
+        for number in numbers {
+            let name = plain(self.stored.snapshot.sources[number].name().trim_matches('/'));
+            let numbered = (1..).map(|nth| format!("{name}-{nth}"));
+            let mut names = std::iter::once(name.clone()).chain(numbered);
+            let free = names.find(|name| tops.iter().all(|(taken, _)| taken != name));
+            tops.extend(free.map(|name| (name, number)));
+        }
+        Ok(tops)
+    }
+}
+
+impl World {
+    /// Lists the snapshots for the first time.
+    pub fn open(run: &Run, args: &MountArgs) -> Result<Self> {
+        let repo = run.open()?;
+        let listed = Arc::new(arrange(&repo, snapshots(&repo, &run.output)?)?);
+        Ok(Self {
+            now: Mutex::new(Now {
+                listed,
+                since: Instant::now(),
+            }),
+            repo,
+            cache: BlobCache::default(),
+            databases: Databases::new()?,
+            report: Arc::clone(run.report),
+            output: run.output,
+            told: Mutex::new(0),
+            since: SystemTime::now(),
+            us: (
+                rustix::process::getuid().as_raw(),
+                rustix::process::getgid().as_raw(),
+            ),
+            owner_root: args.owner_root,
+        })
+    }
+
+    /// The snapshots, listed anew if it is time. What cannot be listed stays as it was.
+    pub fn listed(&self) -> Arc<Listed> {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.since.elapsed() > LISTED_FOR {
+            now.since = Instant::now();
+            match relist(&self.repo, &now.listed, &self.output) {
+                Ok(Some(listed)) => now.listed = Arc::new(listed),
+                Ok(None) => {}
+                Err(error) => self.tell(&error.act("list the snapshots anew")),
+            }
+        }
+        Arc::clone(&now.listed)
+    }
+
+    /// A line on standard error.
+    pub fn tell(&self, error: &Error) {
+        self.output.warn(&error.to_string());
+    }
+
+    /// The same for what an operation noted meanwhile.
+    pub fn tell_problems(&self) {
+        let problems = self.report.problems();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        problems
+            .iter()
+            .skip(*told)
+            .for_each(|problem| self.output.warn(problem));
+        *told = problems.len();
+    }
+}
+
+/// `None` if nothing changed.
+fn relist(repo: &Repo, before: &Listed, output: &Output) -> Result<Option<Listed>> {
+    let stored = snapshots(repo, output)?;
+    let same = |(shown, stored): (&Arc<Shown>, &StoredSnapshot)| {
+        shown.stored.id == stored.id && shown.stored.snapshot == stored.snapshot
+    };
+    let unchanged = before.snapshots.len() == stored.len() && before.snapshots.iter().zip(&stored).all(same);
+    match unchanged {
+        true => Ok(None),
+        false => arrange(repo, stored).map(Some),
+    }
+}
+
+/// Those that count, with the tags that notes gave them.
+fn snapshots(repo: &Repo, output: &Output) -> Result<Vec<StoredSnapshot>> {
+    let catalog = repo.catalog()?;
+    catalog.unreadable.iter().for_each(|what| output.warn(what));
+    let notes = repo.notes()?.standing();
+    let mut all = catalog.snapshots;
+    for stored in &mut all {
+        stored.snapshot.tags = notes.tags(&stored.id, &stored.snapshot.tags).to_vec();
+    }
+    Ok(all)
+}
+
+/// The index is read behind the list, so it has what the snapshots rest on.
+fn arrange(repo: &Repo, stored: Vec<StoredSnapshot>) -> Result<Listed> {
+    let shelves = Shelves::of(&stored);
+    let mut domains = std::collections::BTreeMap::new();
+    let mut snapshots = Vec::new();
+    for stored in stored {
+        let domain = stored.snapshot.domain;
+        if let std::collections::btree_map::Entry::Vacant(vacant) = domains.entry(domain) {
+            let repo = repo.in_domain(domain)?;
+            let (lookup, keys) = (repo.lookup()?, PackKeys::default());
+            vacant.insert(Arc::new(Opened { repo, lookup, keys }));
+        }
+        let opened = Arc::clone(&domains[&domain]);
+        snapshots.push(Arc::new(Shown { stored, opened }));
+    }
+    Ok(Listed { shelves, snapshots })
+}
+
+/// Whether its records can be read one by one.
+pub fn has_records(shown: &Shown, kind: &EntryKind) -> Option<u32> {
+    let EntryKind::Database(number) = kind else {
+        return None;
+    };
+    let database = levault::ops::tree::database(&shown.stored.snapshot, *number).ok()?;
+    (!database.is_physical()).then_some(*number)
+}
