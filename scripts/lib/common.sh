@@ -47,13 +47,14 @@ target_dir() {
   (cd "$ROOT" && cargo metadata --no-deps --offline --format-version 1) | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
 }
 
-# need_levault: $LEVAULT is the tool to run: the one named by LEVAULT_BIN, or a release build of this tree.
+# need_levault: $LEVAULT is the tool to run: the one named by LEVAULT_BIN, or a release build of this tree, with
+# LEVAULT_FEATURES besides the default ones.
 need_levault() {
   if [ -n "${LEVAULT_BIN:-}" ]; then
     LEVAULT=$LEVAULT_BIN
   else
     say "building levault (release)"
-    (cd "$ROOT" && cargo build --release --quiet --bin levault) || die "the build failed"
+    (cd "$ROOT" && cargo build --release --quiet --bin levault --features "${LEVAULT_FEATURES:-}") || die "the build failed"
     LEVAULT=$(target_dir)/release/levault
   fi
   [ -x "$LEVAULT" ] || die "no program at $LEVAULT"
