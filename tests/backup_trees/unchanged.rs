@@ -4,6 +4,11 @@ use std::fs::{self, FileTimes, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
+use levault::blob::BlobKind;
+use levault::clock::UnixNanos;
+use levault::facts::{Mark, MarkedPack};
+use levault::id::ObjectId;
+use levault::index::IndexEntry;
 use levault::ops::backup::{Backup, BackupOutcome, Changes};
 use levault::storage::{ObjectKind, ObjectName, Storage, Verb};
 
@@ -199,6 +204,59 @@ fn files_in_packs_that_were_marked_before_they_were_looked_at_are_read() {
 #[test]
 fn files_in_packs_that_were_marked_after_they_were_looked_at_are_read_when_it_begins_again() {
     marked_behind((Verb::GetRange, ObjectKind::Pack));
+}
+
+/// Packs with nothing but chunks of files.
+fn packs_of_data_alone(scene: &Scene) -> Vec<MarkedPack> {
+    let lookup = scene.repo.lookup().unwrap();
+    let entries: Vec<_> = lookup.iter_all().unwrap().map(Result::unwrap).collect();
+    let has_more = |pack: ObjectId| {
+        let other = |entry: &IndexEntry| entry.location.kind != BlobKind::Data;
+        entries
+            .iter()
+            .any(|entry| entry.location.pack == pack && other(entry))
+    };
+    let listed = scene.storage.list(ObjectKind::Pack).unwrap();
+    let mut packs: Vec<_> = listed
+        .iter()
+        .filter(|listed| !has_more(listed.name.id))
+        .map(|listed| MarkedPack {
+            pack: listed.name.id,
+            len: listed.len,
+        })
+        .collect();
+    packs.sort();
+    packs
+}
+
+#[test]
+fn a_snapshot_rests_on_the_packs_of_files_that_were_not_read_though_its_trees_lie_elsewhere() {
+    let scene = Scene::new();
+    scene.file("home/large", noise(4, 16 << 20));
+    Scene::rest();
+    scene.backup_with(|_| ());
+    let packs = packs_of_data_alone(&scene);
+    assert!(!packs.is_empty());
+    let (aside, marked) = (scene.repo.clone(), packs.clone());
+    let at = (Verb::GetRange, ObjectKind::Pack);
+    let hooked = Hooked::once(&scene.storage, at, move || {
+        let (when, packs, replaces) = (UnixNanos(1), marked.clone(), None);
+        aside
+            .put_mark(&Mark {
+                when,
+                packs,
+                replaces,
+            })
+            .unwrap();
+    });
+    let outcome = scene.backup_over(hooked, |_| ());
+    assert!(outcome.blobs_new > 0, "what they hold is stored again");
+    // As a sweep does.
+    for pack in packs {
+        let name = ObjectName::new(ObjectKind::Pack, pack.pack);
+        scene.storage.delete(name).unwrap();
+    }
+    scene.is_right("home");
 }
 
 #[test]
