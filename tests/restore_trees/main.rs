@@ -6,6 +6,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod corpora;
 mod databases;
 mod disk;
 mod hostile;
@@ -14,3 +15,4 @@ mod property;
 mod scene;
 #[path = "../support/mod.rs"]
 mod support;
+mod tool;
