@@ -23,6 +23,7 @@ mod salvage;
 mod sample;
 pub mod sqlite;
 pub mod stream;
+mod touched;
 mod unsynced;
 pub mod walk;
 
@@ -36,3 +37,4 @@ pub use held::DatabaseFile;
 pub use pins::Pins;
 pub use rules::Rules;
 pub use stream::Stream;
+pub use touched::Touched;

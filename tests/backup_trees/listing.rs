@@ -53,3 +53,27 @@ fn files_count_in_sizes_and_in_what_a_snapshot_uses() {
             .all(|row| row.share.exclusive_bytes < 10_000)
     );
 }
+
+#[test]
+fn each_tree_has_a_row_of_its_own_with_what_it_shares() {
+    let scene = Scene::new();
+    scene.file("one/alone", noise(1, 300_000));
+    scene.file("one/both", noise(2, 200_000));
+    scene.file("two/both", noise(2, 200_000));
+    scene.database("two/db");
+    scene.backup(&["one", "two"]);
+    scene.backup(&["two"]);
+    let all = stats(&scene.repo, None, &Report::default()).unwrap();
+    let rows: Vec<_> = all
+        .trees
+        .iter()
+        .map(|row| (&row.name[..], row.snapshots))
+        .collect();
+    assert_eq!(rows, [("one", 1), ("two", 2)]);
+    assert_eq!(all.databases.len(), 1);
+    let (one, two) = (all.trees[0].share, all.trees[1].share);
+    assert_eq!((one.restore_bytes, two.restore_bytes), (500_000, 400_000));
+    let about = |bytes: u64, expected: u64| (expected..expected + 10_000).contains(&bytes);
+    assert!(about(one.exclusive_bytes, 300_000) && about(one.shared_bytes(), 200_000));
+    assert!(about(two.exclusive_bytes, 0) && about(two.shared_bytes(), 200_000));
+}

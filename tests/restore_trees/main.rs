@@ -12,7 +12,9 @@ mod disk;
 mod hostile;
 mod modes;
 mod property;
+mod roads;
 mod scene;
 #[path = "../support/mod.rs"]
 mod support;
+mod times;
 mod tool;

@@ -36,8 +36,8 @@ use crate::report::Report;
 use crate::snapshot::{self, Damage, Meta, Snapshot, Source};
 use crate::source::pins::Keeping;
 use crate::source::rules::{Bounds, LeftOut};
-use crate::source::walk::look;
-use crate::source::{Capture, Captured, HandleSource, Pins, Rules};
+use crate::source::walk::{facts, look_closer};
+use crate::source::{Capture, Captured, HandleSource, HeldBy, Pins, Rules};
 
 pub use audit::{Difference, Disagreement};
 use database::{Known, Saved, Wanted};
@@ -383,6 +383,7 @@ impl Backup {
                 name,
                 is_asked: false,
                 bounds,
+                touched: plan.touched.clone(),
             };
             let captured = self.capture_one(&found, self.pins(repo, &found, report));
             if not_saved(&found, &captured, report) {
@@ -405,6 +406,7 @@ impl Backup {
             },
             concurrency: self.read_concurrency.unwrap_or(trees::CONCURRENCY),
             sqlite: self.sqlite,
+            touched: &plan.touched,
         };
         let mut left_out = plan.left_out.clone();
         let stored = trees::store(repo, writer, roots, &mut databases, &how, &mut left_out, report)?;
@@ -435,7 +437,7 @@ impl Backup {
         let wanted = self.wanted(known, &found.path, &found.name)?;
         let saved = database::save(repo, writer, &wanted, captured, report);
         let mut saved = saved.act(|| format!("back up {}", found.path.display()))?;
-        saved.root.directory = directory_of(&found.path, report);
+        saved.root.directory = directory_of(found, report);
         Ok(saved)
     }
 
@@ -444,7 +446,10 @@ impl Backup {
         let Pinning::Keep(keeping) = self.pinning else {
             return None;
         };
-        match Pins::open(&found.path, *repo.id(), keeping) {
+        if self.dry_run && !Pins::exist(&found.path, *repo.id()) {
+            return None;
+        }
+        match Pins::open(&found.path, *repo.id(), keeping, found.touched.clone()) {
             Ok(pins) => Some(Arc::new(pins)),
             Err(error) => {
                 // A path that is none is told by the capture.
@@ -470,7 +475,12 @@ impl Backup {
     }
 
     fn capture_one(&self, found: &FoundDatabase, pins: Option<Arc<Pins>>) -> Result<Captured> {
-        let mut capture = Capture::default();
+        let mut capture = Capture {
+            // Where there are no pins nothing need be made beside the database.
+            hold: HeldBy::Descriptors,
+            touched: found.touched.clone(),
+            ..Capture::default()
+        };
         capture.patience = self.patience.unwrap_or(capture.patience);
         capture.pins = pins;
         capture.take(&found.path)
@@ -621,9 +631,12 @@ fn not_saved(found: &FoundDatabase, captured: &Result<Captured>, report: &Report
 }
 
 /// What a restore gives back to a database's directory; `None` if it is gone by now.
-fn directory_of(path: &Path, report: &Report) -> Option<Meta> {
-    let real = path.canonicalize().ok()?;
-    Some(look(&real, report).ok()?.meta)
+fn directory_of(found: &FoundDatabase, report: &Report) -> Option<Meta> {
+    let real = found.path.canonicalize().ok()?;
+    let facts = facts(&real).ok()?;
+    let mut meta = look_closer(&real, &facts, report).ok()?.meta;
+    found.touched.undo(&facts, &mut meta);
+    Some(meta)
 }
 
 fn name_of(path: &Path) -> Result<String> {

@@ -1,16 +1,18 @@
-//! Stats: what uses the space, in all, by snapshot and by database.
+//! Stats: what uses the space, in all, by snapshot, by database and by tree of files.
 
 mod uses;
+
+use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::id::{DomainId, ObjectId};
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
+use crate::snapshot::Snapshot;
 use crate::storage::ObjectKind;
 
 use super::blobs::Blobs;
 use super::recent::Recent;
-use super::series::Scope;
 use uses::User;
 
 /// The whole repository, and each snapshot asked for.
@@ -33,7 +35,9 @@ pub struct Stats {
     /// Oldest first.
     pub snapshots: Vec<SnapshotStats>,
     /// By host and name; none when one snapshot was asked for.
-    pub databases: Vec<DatabaseStats>,
+    pub databases: Vec<SourceStats>,
+    /// The same of the trees of files.
+    pub trees: Vec<SourceStats>,
 }
 
 /// What some databases and trees restore to and rest on.
@@ -56,9 +60,9 @@ pub struct SnapshotStats {
     pub share: Share,
 }
 
-/// One database of one host.
+/// One database or tree of one host.
 #[derive(Clone, Debug)]
-pub struct DatabaseStats {
+pub struct SourceStats {
     /// The domain: a write-only host may claim any name.
     pub domain: DomainId,
     /// The host.
@@ -67,7 +71,7 @@ pub struct DatabaseStats {
     pub name: String,
     /// Snapshots that have it.
     pub snapshots: u64,
-    /// All its states together; exclusive is what no other database rests on.
+    /// All its states together; exclusive is what no other database or tree rests on.
     pub share: Share,
 }
 
@@ -90,6 +94,7 @@ impl Stats {
         self.plain_bytes += domain.plain_bytes;
         self.snapshots.extend(domain.snapshots);
         self.databases.extend(domain.databases);
+        self.trees.extend(domain.trees);
     }
 
     /// Restored bytes for each plain one that is stored.
@@ -159,7 +164,7 @@ fn of_domain(
     };
     match only {
         Some(only) => stats.snapshots.retain(|row| row.id == only.id),
-        None => stats.databases = by_database(snapshots, shares)?,
+        None => (stats.databases, stats.trees) = by_source(snapshots, shares)?,
     }
     Ok(stats)
 }
@@ -176,25 +181,42 @@ fn by_snapshot(
     Ok(snapshots.iter().zip(shares(&groups)?).map(row).collect())
 }
 
-fn by_database(
+/// Databases, and trees.
+fn by_source(
     snapshots: &[StoredSnapshot],
     shares: impl Fn(&[Vec<User>]) -> Result<Vec<Share>>,
-) -> Result<Vec<DatabaseStats>> {
-    let series = Scope::default().series(snapshots);
-    let groups: Vec<Vec<_>> = series
+) -> Result<(Vec<SourceStats>, Vec<SourceStats>)> {
+    let mut series: BTreeMap<_, Vec<User>> = BTreeMap::new();
+    for Snapshot {
+        domain,
+        host,
+        sources,
+        ..
+    } in snapshots.iter().map(|stored| &stored.snapshot)
+    {
+        for source in sources {
+            let user = User::from(source);
+            let is_tree = matches!(user, User::Tree(_));
+            let whose = (is_tree, *domain, host, source.name());
+            series.entry(whose).or_default().push(user);
+        }
+    }
+    let (whose, groups): (Vec<_>, Vec<_>) = series.into_iter().unzip();
+    let counts: Vec<_> = groups
         .iter()
-        .map(|series| {
-            let states = series.states.iter();
-            states.map(|state| User::Database(state.database)).collect()
-        })
+        .map(|group: &Vec<User>| group.len() as u64)
         .collect();
-    let rows = series.iter().zip(shares(&groups)?);
-    let row = |(series, share): (&super::series::Series, Share)| DatabaseStats {
-        domain: series.domain,
-        host: series.host.to_owned(),
-        name: series.database.to_owned(),
-        snapshots: series.states.len() as u64,
-        share,
-    };
-    Ok(rows.map(row).collect())
+    let mut found = (Vec::new(), Vec::new());
+    let rows = whose.into_iter().zip(counts).zip(shares(&groups)?);
+    for (((is_tree, domain, host, name), snapshots), share) in rows {
+        let row = SourceStats {
+            domain,
+            host: host.clone(),
+            name: name.to_owned(),
+            snapshots,
+            share,
+        };
+        if is_tree { &mut found.1 } else { &mut found.0 }.push(row);
+    }
+    Ok(found)
 }

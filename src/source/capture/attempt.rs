@@ -85,6 +85,7 @@ impl<'a> Attempts<'a> {
                 capture.hold,
                 capture.scratch.as_deref(),
                 capture.pins.clone(),
+                &capture.touched,
             ),
             capture,
             directory,

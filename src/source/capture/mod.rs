@@ -58,6 +58,7 @@ use super::current;
 use super::detect::names;
 use super::held::FileSet;
 use super::pins::Pins;
+use super::touched::Touched;
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::version::Version;
@@ -80,6 +81,8 @@ pub struct Capture<'a> {
     pub patience: Duration,
     /// Pins of the database: tables they hold already are not linked again, and new links go there.
     pub pins: Option<Arc<Pins>>,
+    /// What is made and removed beside databases is noted here.
+    pub touched: Arc<Touched>,
     /// Called before each step; tests make it sleep.
     pub before_step: Option<&'a (dyn Fn(Step) + Sync)>,
 }
@@ -136,6 +139,7 @@ impl Default for Capture<'_> {
             scratch: None,
             patience: PATIENCE,
             pins: None,
+            touched: Arc::default(),
             before_step: None,
         }
     }

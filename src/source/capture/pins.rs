@@ -16,9 +16,10 @@ use crate::leveldb::name::table_name;
 use crate::source::file::open_regular;
 use crate::source::held::{Held, HeldTable};
 use crate::source::pins::{Pinned, Pins as Kept};
+use crate::source::touched::Touched;
 
 /// Descriptors that pins leave to everything else.
-const DESCRIPTORS_SPARED: usize = 64;
+const DESCRIPTORS_SPARED: usize = 192;
 
 /// What holds the tables of a capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,17 @@ pub enum HeldBy {
     Descriptors,
     /// Copies in a hidden directory.
     Copies,
+}
+
+impl HeldBy {
+    /// This, and what is tried when it fails: what needs no place of its own first.
+    fn and_behind(self) -> &'static [Self] {
+        match self {
+            Self::Links => &[Self::Links, Self::Descriptors, Self::Copies],
+            Self::Descriptors => &[Self::Descriptors, Self::Links, Self::Copies],
+            Self::Copies => &[Self::Copies],
+        }
+    }
 }
 
 impl fmt::Display for HeldBy {
@@ -45,8 +57,8 @@ impl fmt::Display for HeldBy {
 /// The tables held so far. They stay held over retries, so that each holds only what the one before did not.
 pub(super) struct Pins {
     directory: PathBuf,
-    /// How the next table is held.
-    by: HeldBy,
+    /// How the next table is held, and what to try when that fails.
+    ways: &'static [HeldBy],
     /// Where links and copies go.
     pools: Vec<Pool>,
     descriptors_left: usize,
@@ -65,15 +77,21 @@ enum Tried {
 
 impl Pins {
     /// `directory` is a whole path without links.
-    pub fn new(directory: &Path, by: HeldBy, scratch: Option<&Path>, kept: Option<Arc<Kept>>) -> Self {
+    pub fn new(
+        directory: &Path,
+        by: HeldBy,
+        scratch: Option<&Path>,
+        kept: Option<Arc<Kept>>,
+        touched: &Arc<Touched>,
+    ) -> Self {
         let temporary = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
         let places = directory.parent().map(Path::to_owned).into_iter();
         Self {
             directory: directory.to_owned(),
-            by,
+            ways: by.and_behind(),
             pools: places
                 .chain([temporary])
-                .map(|place| Pool::new(place, directory))
+                .map(|place| Pool::new(place, directory, touched.clone()))
                 .collect(),
             descriptors_left: descriptors_left(),
             tables: BTreeMap::new(),
@@ -120,7 +138,11 @@ impl Pins {
 
     /// The tables, what holds them, and what must live as long.
     pub fn finish(self) -> (BTreeMap<u64, HeldTable>, HeldBy, Vec<Pool>) {
-        (self.tables, self.by, self.pools)
+        let by = match self.kept.is_some() && self.pinnable {
+            true => HeldBy::Links,
+            false => self.way(),
+        };
+        (self.tables, by, self.pools)
     }
 
     #[cfg(test)]
@@ -135,35 +157,43 @@ impl Pins {
 
     fn hold_named(&mut self, number: u64, name: &str) -> Result<Option<(Held, u64)>> {
         let path = self.directory.join(name);
+        let mut tried = self.keep(number, &path)?;
         loop {
-            let tried = match self.by {
-                HeldBy::Links => self.link(number, &path, name)?,
-                HeldBy::Descriptors => self.open(&path)?,
-                HeldBy::Copies => self.copy(&path, name)?,
-            };
             match tried {
                 Tried::Held(held, len) => return Ok(Some((held, len))),
                 Tried::Absent => return Ok(None),
-                Tried::NotThisWay => self.fall_back()?,
+                Tried::NotThisWay => {}
+            }
+            tried = match self.way() {
+                HeldBy::Links => self.link(&path, name)?,
+                HeldBy::Descriptors => self.open(&path)?,
+                HeldBy::Copies => self.copy(&path, name)?,
+            };
+            if let Tried::NotThisWay = tried {
+                self.fall_back()?;
             }
         }
     }
 
-    fn fall_back(&mut self) -> Result<()> {
-        self.by = match self.by {
-            HeldBy::Links => HeldBy::Descriptors,
-            HeldBy::Descriptors => HeldBy::Copies,
-            HeldBy::Copies => {
-                return Err(Error::new(
-                    Kind::Denied,
-                    "tables cannot be linked, there are more than files may be open, and no place takes copies",
-                ));
-            }
-        };
-        Ok(())
+    fn way(&self) -> HeldBy {
+        self.ways.first().copied().unwrap_or(HeldBy::Copies)
     }
 
-    fn link(&mut self, number: u64, path: &Path, name: &str) -> Result<Tried> {
+    fn fall_back(&mut self) -> Result<()> {
+        match self.ways {
+            [_, left @ ..] if !left.is_empty() => {
+                self.ways = left;
+                Ok(())
+            }
+            _ => Err(Error::new(
+                Kind::Denied,
+                "tables cannot be linked, there are more than files may be open, and no place takes copies",
+            )),
+        }
+    }
+
+    /// By the pins, before any other way: there it stays until the next backup.
+    fn keep(&mut self, number: u64, path: &Path) -> Result<Tried> {
         let kept = self.kept.as_ref().filter(|_| self.pinnable);
         match kept.map(|kept| kept.hold(number, path)) {
             Some(Pinned::By(link)) => return self.linked(path, link),
@@ -171,6 +201,10 @@ impl Pins {
             Some(Pinned::No) => self.pinnable = false,
             None => {}
         }
+        Ok(Tried::NotThisWay)
+    }
+
+    fn link(&mut self, path: &Path, name: &str) -> Result<Tried> {
         for pool in &mut self.pools {
             match pool.link(path, name) {
                 Linked::Done(link) => return self.linked(path, link),

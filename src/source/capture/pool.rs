@@ -5,12 +5,14 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 
 use crate::error::{Act, Error, Kind, Result};
 use crate::scratch::{is_same, open_directory, prefix, random_name, remove_leftovers, try_lock};
+use crate::source::touched::Touched;
 
 /// What tells backup programs to pass over a directory.
 const CACHE_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
@@ -23,6 +25,7 @@ pub(crate) struct Pool {
     prefix: Vec<u8>,
     made: Option<Made>,
     links: bool,
+    touched: Arc<Touched>,
 }
 
 /// It stays locked while it is open.
@@ -42,13 +45,14 @@ pub(super) enum Linked {
 }
 
 impl Pool {
-    pub(super) fn new(place: PathBuf, database: &Path) -> Self {
+    pub(super) fn new(place: PathBuf, database: &Path, touched: Arc<Touched>) -> Self {
         let name = database.file_name().unwrap_or_default();
         Self {
             place,
             prefix: prefix(name.as_bytes(), "capture"),
             made: None,
             links: true,
+            touched,
         }
     }
 
@@ -85,7 +89,7 @@ impl Pool {
     fn path(&mut self) -> Result<&Path> {
         let made = match self.made.take() {
             Some(made) => made,
-            None => self.make()?,
+            None => self.touched.around(&self.place, || self.make())?,
         };
         Ok(&self.made.insert(made).path)
     }
@@ -114,7 +118,9 @@ impl Drop for Pool {
             && is_same(&made.path, &made.directory)
         {
             // What stays is removed by the next capture.
-            let _ = fs::remove_dir_all(&made.path);
+            let _ = self
+                .touched
+                .around(&self.place, || fs::remove_dir_all(&made.path));
         }
     }
 }

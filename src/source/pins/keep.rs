@@ -167,20 +167,7 @@ impl Pins {
     }
 
     fn may_keep(&self, bytes: u64) -> Result<()> {
-        if let Some(max) = self.keeping.bytes_max.filter(|max| bytes > *max) {
-            let what = format!("its tables take {bytes} bytes, and pins may take {max}");
-            return Err(Error::new(Kind::Limit, what));
-        }
-        let space = rustix::fs::fstatvfs(&self.directory)
-            .map_err(std::io::Error::from)
-            .act(|| "ask for free space")?;
-        match space.f_bavail.saturating_mul(space.f_frsize) >= bytes.saturating_add(bytes / 10) {
-            true => Ok(()),
-            false => Err(Error::new(
-                Kind::Full,
-                "less space is free than its tables take and a tenth",
-            )),
-        }
+        self.keeping.allows(bytes, &self.path)
     }
 
     /// Copies a file as far as it counts. Not yet durable.

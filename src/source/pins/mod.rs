@@ -37,14 +37,16 @@ use std::fs::{self, DirBuilder, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::RepositoryId;
+use crate::leveldb::name::FileName;
 use crate::scratch::{is_same, open_directory, prefix, random_name, try_lock, unlock};
+use crate::source::touched::Touched;
 use state::{Facts, PinnedFile, PinnedTable, State};
 
 pub use before::Before;
@@ -79,6 +81,26 @@ pub struct Keeping {
     pub bytes_max: Option<u64>,
 }
 
+impl Keeping {
+    /// Whether tables of so many bytes may be kept on the filesystem of `place`.
+    fn allows(&self, bytes: u64, place: &Path) -> Result<()> {
+        if let Some(max) = self.bytes_max.filter(|max| bytes > *max) {
+            let what = format!("its tables take {bytes} bytes, and pins may take {max}");
+            return Err(Error::new(Kind::Limit, what));
+        }
+        let space = rustix::fs::statvfs(place)
+            .map_err(std::io::Error::from)
+            .act(|| "ask for free space")?;
+        match space.f_bavail.saturating_mul(space.f_frsize) >= bytes.saturating_add(bytes / 10) {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::Full,
+                "less space is free than its tables take and a tenth",
+            )),
+        }
+    }
+}
+
 /// A database's pins for one repository, locked.
 #[derive(Debug)]
 pub struct Pins {
@@ -88,6 +110,7 @@ pub struct Pins {
     keeping: Keeping,
     links: bool,
     state: Option<State>,
+    touched: Arc<Touched>,
     /// What this process holds.
     held: Mutex<Holding>,
 }
@@ -118,14 +141,32 @@ pub(super) enum Pinned {
 }
 
 impl Pins {
-    /// The pins of `database` for `repository`; makes their directory. An error says why there can be none.
-    pub fn open(database: &Path, repository: RepositoryId, keeping: Keeping) -> Result<Self> {
+    /// True if there is a directory for the pins of `database` for `repository`.
+    pub fn exist(database: &Path, repository: RepositoryId) -> bool {
+        let place = database
+            .canonicalize()
+            .map(|database| Self::place(&database, &repository));
+        matches!(place, Ok(Ok((path, _))) if path.exists())
+    }
+
+    /// The pins of `database` for `repository`; makes their directory, which `touched` is told. An error says why there
+    /// can be none.
+    pub fn open(
+        database: &Path,
+        repository: RepositoryId,
+        keeping: Keeping,
+        touched: Arc<Touched>,
+    ) -> Result<Self> {
         let database = database.canonicalize().act(|| "find the whole path")?;
         let (path, links) = Self::place(&database, &repository)?;
         if !links && keeping.by == KeepBy::Links {
             return Err(Error::new(Kind::Io, "a link copies the file on overlayfs"));
         }
-        let directory = Self::make(&path)?;
+        if !path.exists() {
+            // Not for nothing: a directory of ours moves the time of the one above.
+            keeping.allows(table_bytes(&database)?, &database)?;
+        }
+        let directory = Self::make(&path, &touched)?;
         let mut pins = Self {
             path,
             directory,
@@ -133,6 +174,7 @@ impl Pins {
             keeping,
             links,
             state: None,
+            touched,
             held: Mutex::default(),
         };
         pins.state = pins.load()?;
@@ -141,8 +183,9 @@ impl Pins {
     }
 
     /// The directory, locked and our own.
-    fn make(path: &Path) -> Result<File> {
-        match DirBuilder::new().mode(0o700).create(path) {
+    fn make(path: &Path, touched: &Touched) -> Result<File> {
+        let create = || DirBuilder::new().mode(0o700).create(path);
+        match touched.around(above(path), create) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             made => made.act(|| format!("create {}", path.display()))?,
         }
@@ -313,11 +356,30 @@ impl Drop for Pins {
             self.sweep();
             if self.state.is_none() {
                 let _ = fs::remove_file(self.path.join(CACHE_TAG));
-                let _ = fs::remove_dir(&self.path);
+                let remove = || fs::remove_dir(&self.path);
+                let _ = self.touched.around(above(&self.path), remove);
             }
         }
         unlock(&self.directory);
     }
+}
+
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// Of all tables in a directory, also of those that no version names any more.
+fn table_bytes(database: &Path) -> Result<u64> {
+    let doing = || format!("list {}", database.display());
+    let mut bytes = 0;
+    for entry in fs::read_dir(database).act(doing)? {
+        let entry = entry.act(doing)?;
+        if let Some(FileName::Table(..)) = entry.file_name().to_str().and_then(FileName::parse) {
+            // The owner may have deleted it since.
+            bytes += entry.metadata().map_or(0, |facts| facts.len());
+        }
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

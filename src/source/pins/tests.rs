@@ -9,7 +9,7 @@ fn pins_and_who_looks_at_them_give_the_lock_back_though_a_forked_process_has_a_c
     let db = place.path().join("db");
     fs::create_dir(&db).unwrap();
     Files::new(&Comparator::Bytewise).write_to(&db);
-    let open = || Pins::open(&db, RepositoryId([1; 32]), Keeping::default());
+    let open = || Pins::open(&db, RepositoryId([1; 32]), Keeping::default(), Arc::default());
     let pins = open().unwrap();
     // With a name of no table's in it the directory stays.
     fs::create_dir(pins.path().join("stays")).unwrap();

@@ -346,6 +346,7 @@ fn pins_are_one_processs_at_a_time_and_the_other_reads_all() {
         &scene.db,
         RepositoryId([1; 32]),
         crate::source::pins::Keeping::default(),
+        std::sync::Arc::default(),
     )
     .unwrap();
     scene.churn(10);

@@ -146,7 +146,8 @@ impl Scene {
 
     /// The same, with an act of somebody's between the reading and the pinning.
     pub fn round_with(&mut self, repository: u8, act: impl FnOnce()) -> Round {
-        let pins = Pins::open(&self.db, RepositoryId([repository; 32]), Keeping::default()).map(Arc::new);
+        let repository_id = RepositoryId([repository; 32]);
+        let pins = Pins::open(&self.db, repository_id, Keeping::default(), Arc::default()).map(Arc::new);
         let refused = pins.as_ref().err().map(ToString::to_string);
         let capture = Capture {
             pins: pins.ok(),

@@ -97,10 +97,15 @@ fn meta(facts: &Metadata) -> Meta {
         mode: Some(facts.mode() & 0o7777),
         uid: Some(facts.uid()),
         gid: Some(facts.gid()),
-        mtime_nanos: nanos(facts.mtime(), facts.mtime_nsec()),
+        mtime_nanos: mtime_nanos(facts),
         hard_link: linked.then(|| link_number(facts)),
         ..Meta::default()
     }
+}
+
+/// Last modification; `None` where 64 bits are too few.
+pub fn mtime_nanos(facts: &Metadata) -> Option<i64> {
+    nanos(facts.mtime(), facts.mtime_nsec())
 }
 
 /// The same in every backup, so that trees that did not change stay as they are.

@@ -16,7 +16,7 @@ mod holes;
 mod xattrs;
 
 pub use databases::{candidate, databases_below};
-pub use entry::{Looked, What, facts, look, look_closer};
+pub use entry::{Looked, What, facts, look, look_closer, mtime_nanos};
 pub use file::{FileSource, Stamp};
 
 use std::ffi::OsString;

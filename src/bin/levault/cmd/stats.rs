@@ -1,7 +1,7 @@
 //! `stats`: what uses the space.
 
 use levault::error::Result;
-use levault::ops::stats::{self, Share, Stats};
+use levault::ops::stats::{self, Share, SourceStats, Stats};
 use serde_json::{Map, Value, json};
 
 use super::Run;
@@ -41,9 +41,11 @@ pub fn run(run: &Run, args: &StatsArgs) -> Result<Ending> {
     for row in &stats.snapshots {
         run.output.say(line(&row.id.short(), &row.share))?;
     }
-    for row in &stats.databases {
-        let name = format!("{} on {}, {} snapshots", row.name, row.host, row.snapshots);
-        run.output.say(line(&name, &row.share))?;
+    for (what, rows) in [("database", &stats.databases), ("files of", &stats.trees)] {
+        for row in rows {
+            let name = format!("{what} {} on {}, {} snapshots", row.name, row.host, row.snapshots);
+            run.output.say(line(&name, &row.share))?;
+        }
     }
     Ok(Ending::Done)
 }
@@ -63,14 +65,6 @@ fn to_json(stats: &Stats) -> Value {
         object.insert("id".into(), row.id.to_hex().into());
         Value::from(object)
     });
-    let databases = stats.databases.iter().map(|row| {
-        let mut object = share_json(&row.share);
-        object.insert("hostname".into(), row.host.clone().into());
-        object.insert("domain".into(), row.domain.0.into());
-        object.insert("db".into(), row.name.clone().into());
-        object.insert("snapshots".into(), row.snapshots.into());
-        Value::from(object)
-    });
     json!({
         "message_type": "summary",
         "snapshots_count": stats.snapshots.len(),
@@ -83,8 +77,22 @@ fn to_json(stats: &Stats) -> Value {
         "dedup_ratio": stats.dedup_ratio(),
         "restore_size": stats.restore_bytes(),
         "snapshots": snapshots.collect::<Vec<_>>(),
-        "databases": databases.collect::<Vec<_>>(),
+        "databases": sources_json(&stats.databases, "db"),
+        "trees": sources_json(&stats.trees, "tree"),
     })
+}
+
+/// `kind` is what the name is called.
+fn sources_json(rows: &[SourceStats], kind: &str) -> Value {
+    let object = |row: &SourceStats| {
+        let mut object = share_json(&row.share);
+        object.insert("hostname".into(), row.host.clone().into());
+        object.insert("domain".into(), row.domain.0.into());
+        object.insert(kind.into(), row.name.clone().into());
+        object.insert("snapshots".into(), row.snapshots.into());
+        Value::from(object)
+    };
+    rows.iter().map(object).collect()
 }
 
 fn share_json(share: &Share) -> Map<String, Value> {

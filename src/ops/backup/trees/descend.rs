@@ -5,13 +5,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use rayon::ThreadPool;
-
 use super::batch::{Entered, Step};
 use super::before::{Earlier, Entries, Parents};
 use super::databases::{Databases, NotSaved};
 use super::gather::{Gather, ToRead};
-use super::level::{Found, Level, found};
+use super::level::{Found, Level, Looking};
 use super::sieve::Sieve;
 use super::sqlite::Sqlites;
 use super::{Root, TreeCounts, WantedTree};
@@ -38,7 +36,7 @@ pub struct Descent<'a, 'd, 'c> {
     pub databases: &'d mut Databases<'c>,
     pub sieve: Sieve,
     pub sqlites: Sqlites<'a>,
-    pub threads: &'a ThreadPool,
+    pub looking: Looking<'a>,
     /// Older snapshots, if files may be taken over.
     pub earlier: Option<(Parents<'a>, &'a Earlier<'a>)>,
     pub report: &'a Report,
@@ -70,7 +68,7 @@ impl<'a> Descent<'a, '_, '_> {
             Root::Beside { directory, .. } => vec![self.beside(directory)],
         };
         while let Some(level) = open.last_mut() {
-            match level.next(&mut self.sieve, self.threads, self.report) {
+            match level.next(&mut self.sieve, self.looking) {
                 Some(found) => {
                     let name = found.name().to_owned();
                     let below = self.take(found, name, Some(level))?;
@@ -96,7 +94,7 @@ impl<'a> Descent<'a, '_, '_> {
         let facts = facts(&path);
         let taken = facts.map(|facts| self.sieve.takes(&path, &facts).then_some(facts));
         let looked = taken.and_then(|facts| {
-            let found = facts.map(|facts| found(0, path, &facts, self.report));
+            let found = facts.map(|facts| self.looking.found(0, path, &facts));
             found.transpose()
         });
         let mut found = match looked {

@@ -16,6 +16,7 @@ use crate::leveldb::name::FileName;
 use crate::report::Report;
 use crate::scratch;
 use crate::snapshot::TreeEntry;
+use crate::source::Touched;
 use crate::source::walk::{Looked, facts, look_closer};
 
 /// So many names are looked at together.
@@ -23,6 +24,15 @@ const AHEAD_MAX: usize = 256;
 
 /// Fewer are not worth waking threads for.
 const TOGETHER_MIN: usize = 8;
+
+/// Who looks.
+#[derive(Clone, Copy)]
+pub struct Looking<'a> {
+    pub threads: &'a ThreadPool,
+    /// What this backup did to the times of directories.
+    pub touched: &'a Touched,
+    pub report: &'a Report,
+}
 
 pub struct Level<'a> {
     directory: PathBuf,
@@ -71,9 +81,9 @@ impl<'a> Level<'a> {
     }
 
     /// The next thing that is there and taken.
-    pub fn next(&mut self, sieve: &mut Sieve, threads: &ThreadPool, report: &Report) -> Option<Found> {
+    pub fn next(&mut self, sieve: &mut Sieve, looking: Looking) -> Option<Found> {
         while self.ahead.is_empty() && self.next < self.names.len() {
-            self.look_ahead(sieve, threads, report);
+            self.look_ahead(sieve, looking);
         }
         let mut found = self.ahead.pop_front()?;
         let before = self.before.as_mut();
@@ -87,12 +97,12 @@ impl<'a> Level<'a> {
     }
 
     /// What is left out is not looked at closely: nobody needs to be able to read it.
-    fn look_ahead(&mut self, sieve: &mut Sieve, threads: &ThreadPool, report: &Report) {
+    fn look_ahead(&mut self, sieve: &mut Sieve, looking: Looking) {
         let places: Vec<_> = (self.next..self.names.len()).take(AHEAD_MAX).collect();
         self.next += places.len();
         let path = |place: usize| (place, self.directory.join(&self.names[place]));
         let paths: Vec<_> = places.into_iter().map(path).collect();
-        let seen = together(threads, paths, |(place, path)| {
+        let seen = looking.together(paths, |(place, path)| {
             let facts = facts(&path);
             (place, path, facts)
         });
@@ -103,16 +113,14 @@ impl<'a> Level<'a> {
                     taken.push((place, path, facts));
                 }
                 Ok(_) => {}
-                Err(error) => report.problem(error.to_string()),
+                Err(error) => looking.report.problem(error.to_string()),
             }
         }
-        let looked = together(threads, taken, |(place, path, facts)| {
-            found(place, path, &facts, report)
-        });
+        let looked = looking.together(taken, |(place, path, facts)| looking.found(place, path, &facts));
         for found in looked {
             match found {
                 Ok(found) => self.ahead.push_back(found),
-                Err(error) => report.problem(error.to_string()),
+                Err(error) => looking.report.problem(error.to_string()),
             }
         }
     }
@@ -127,24 +135,24 @@ impl<'a> Level<'a> {
     }
 }
 
-/// Looks closely at what has these facts.
-pub fn found(place: usize, path: PathBuf, facts: &Metadata, report: &Report) -> Result<Found> {
-    Ok(Found {
-        looked: look_closer(&path, facts, report)?,
-        path,
-        before: None,
-        place,
-    })
-}
+impl Looking<'_> {
+    /// Looks closely at what has these facts.
+    pub fn found(&self, place: usize, path: PathBuf, facts: &Metadata) -> Result<Found> {
+        let mut looked = look_closer(&path, facts, self.report)?;
+        self.touched.undo(facts, &mut looked.meta);
+        Ok(Found {
+            looked,
+            path,
+            before: None,
+            place,
+        })
+    }
 
-/// In order.
-fn together<T: Send, U: Send>(
-    threads: &ThreadPool,
-    all: Vec<T>,
-    each: impl Fn(T) -> U + Sync + Send,
-) -> Vec<U> {
-    match all.len() {
-        0..=TOGETHER_MIN => all.into_iter().map(each).collect(),
-        _ => threads.install(|| all.into_par_iter().map(each).collect()),
+    /// In order.
+    fn together<T: Send, U: Send>(&self, all: Vec<T>, each: impl Fn(T) -> U + Sync + Send) -> Vec<U> {
+        match all.len() {
+            0..=TOGETHER_MIN => all.into_iter().map(each).collect(),
+            _ => self.threads.install(|| all.into_par_iter().map(each).collect()),
+        }
     }
 }

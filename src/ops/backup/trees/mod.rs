@@ -38,6 +38,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::BlobId;
 use crate::repo::{Repo, Writer};
 use crate::report::Report;
+use crate::source::Touched;
 use crate::source::rules::{Bounds, LeftOut};
 
 pub use asked::Given;
@@ -47,6 +48,7 @@ pub use before::{Parents, SameBy};
 pub use databases::Databases;
 use descend::Descent;
 use gather::Gather;
+use level::Looking;
 pub use plan::{FoundDatabase, Plan, WantedTree, name_below};
 pub use read::{Failed, Reading};
 use sieve::Sieve;
@@ -153,6 +155,8 @@ pub struct FileReading<'a> {
     pub concurrency: usize,
     /// How SQLite's databases are saved that are in use.
     pub sqlite: Sqlite,
+    /// What was done to the times of directories.
+    pub touched: &'a Touched,
 }
 
 /// Walks the roots and stores what is there; what was left out is added to `left_out`.
@@ -189,7 +193,11 @@ pub fn store(
             databases,
             sieve,
             sqlites: Sqlites::new(how.sqlite, report),
-            threads: &threads,
+            looking: Looking {
+                threads: &threads,
+                touched: how.touched,
+                report,
+            },
             earlier,
             report,
         };

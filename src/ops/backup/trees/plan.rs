@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Root;
 use super::asked::{Asked, Given};
 use crate::error::{Error, Kind, Result};
 use crate::limits::SNAPSHOT_SOURCES_MAX;
 use crate::report::Report;
-use crate::source::Detected;
 use crate::source::rules::{Bounds, LeftOut, Thing};
 use crate::source::walk::{candidate, databases_below};
+use crate::source::{Detected, Touched};
 
 /// What a file system's root is called.
 const NAMELESS: &str = "_";
@@ -27,6 +28,8 @@ pub struct FoundDatabase {
     pub is_asked: bool,
     /// Those of what was asked for that it lies in.
     pub bounds: Bounds,
+    /// What this backup does to the times of directories.
+    pub touched: Arc<Touched>,
 }
 
 impl FoundDatabase {
@@ -66,6 +69,8 @@ pub struct Plan {
     pub trees: Vec<WantedTree>,
     /// What of the paths themselves is left out.
     pub left_out: LeftOut,
+    /// What the backup does to the times of directories.
+    pub touched: Arc<Touched>,
 }
 
 impl Plan {
@@ -123,6 +128,7 @@ impl Plan {
                 name: name.clone(),
                 is_asked,
                 bounds: bounds.clone(),
+                touched: self.touched.clone(),
             });
         }
         for found in found {
@@ -133,6 +139,7 @@ impl Plan {
                     name,
                     is_asked: false,
                     bounds: bounds.clone(),
+                    touched: self.touched.clone(),
                 });
             }
         }

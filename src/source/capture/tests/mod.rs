@@ -398,7 +398,7 @@ fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
     let directory = scene.directory().canonicalize().unwrap();
     let tables = scene.owner().tables();
     let nowhere = directory.join("nowhere");
-    let mut pins = Pins::new(&directory, HeldBy::Links, Some(&nowhere), None);
+    let mut pins = Pins::new(&directory, HeldBy::Links, Some(&nowhere), None, &Arc::default());
     pins.forget_place(0);
     for table in &tables {
         assert!(pins.hold(*table).unwrap());
@@ -406,14 +406,26 @@ fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
     assert_eq!(pins.finish().1, HeldBy::Descriptors);
 
     let scratch = tempfile::tempdir().unwrap();
-    let mut pins = Pins::new(&directory, HeldBy::Descriptors, Some(scratch.path()), None);
+    let mut pins = Pins::new(
+        &directory,
+        HeldBy::Descriptors,
+        Some(scratch.path()),
+        None,
+        &Arc::default(),
+    );
     pins.leave_descriptors(1);
     for table in &tables {
         assert!(pins.hold(*table).unwrap());
     }
     assert_eq!(pins.finish().1, HeldBy::Copies);
 
-    let mut pins = Pins::new(&directory, HeldBy::Descriptors, Some(&nowhere), None);
+    let mut pins = Pins::new(
+        &directory,
+        HeldBy::Descriptors,
+        Some(&nowhere),
+        None,
+        &Arc::default(),
+    );
     pins.forget_place(0);
     pins.leave_descriptors(0);
     assert!(pins.hold(tables[0]).is_err());
