@@ -11,6 +11,7 @@ mod support;
 mod diff;
 mod dump;
 mod find;
+mod killed;
 mod ls;
 #[cfg(target_os = "linux")]
 mod mount;

@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use levault::blob::BlobKind;
+use levault::chunk::Chunks;
 use levault::id::BlobId;
+use levault::ops::tree::View;
+use levault::repo::BlobReader;
 use levault::snapshot::{EntryKind, Source};
 
 use super::common::{scan, value};
@@ -445,6 +449,45 @@ fn damage_is_an_error_for_who_reads_it_and_a_line_and_the_rest_goes_on() {
 }
 
 #[test]
+fn what_a_prune_moves_beside_a_mount_is_read_from_where_it_is() {
+    if !can_mount() {
+        return;
+    }
+    let mut scene = Scene::bare();
+    let stays = value(6, 1_000_000);
+    scene.store(vec![
+        ("goes", file(&value(5, 1_000_000))),
+        ("stays", file(&stays)),
+    ]);
+    let old = scene.repo.select("latest").unwrap().id.to_hex();
+    scene.store(vec![("stays", file(&stays))]);
+    let mount = Mount::new(&scene, &[]);
+    let at = mount.latest().join("profile");
+    assert_eq!(names(&at), ["stays"], "the kernel knows it by now");
+    scene.tool.run(["forget", &old]).ok();
+    let prune = ["prune", "--grace", "0", "--unsafe-grace", "--max-unused", "0"];
+    let place = |name: &str| {
+        let found = scene.repo.lookup().unwrap();
+        let reader = BlobReader::new(&scene.repo, &found);
+        let latest = scene.repo.select("latest").unwrap();
+        let found = View::new(&latest.snapshot, &reader)
+            .resolve(name.as_bytes())
+            .unwrap();
+        let EntryKind::File(list) = found.node.entry.kind else {
+            panic!("a file")
+        };
+        let (mut chunks, _) = Chunks::at(list, 0, &reader).unwrap();
+        let first = chunks.next().unwrap().unwrap();
+        reader.locations(BlobKind::Data, &first.id).unwrap()[0].pack
+    };
+    let before = place("profile/stays");
+    scene.tool.run(prune).ok();
+    assert!(place("profile/stays") != before, "it was moved");
+    assert!(fs::read(at.join("stays")).unwrap() == stays);
+    mount.end();
+}
+
+#[test]
 fn a_database_within_itself_ends() {
     if !can_mount() {
         return;
@@ -472,6 +515,18 @@ fn a_database_within_itself_ends() {
     assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()));
     mount.signal(rustix::process::Signal::TERM);
     assert!(mount.ended().contains("a database within itself"));
+}
+
+#[test]
+fn a_file_is_no_place_for_a_mount() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::bare();
+    let file = scene.tool.path("file");
+    fs::write(&file, "x").unwrap();
+    let refused = scene.tool.run(["mount", file.to_str().unwrap()]).exits(1);
+    assert!(refused.stderr.contains("ot a directory"), "{}", refused.stderr);
 }
 
 #[test]

@@ -223,9 +223,12 @@ pub struct BackupArgs {
     /// Command for sh, run before the databases are captured; if it fails, nothing is saved
     #[arg(long, value_name = "COMMAND")]
     pub pre_hook: Option<String>,
-    /// Command for sh, run as soon as they are captured, whatever happened
+    /// Command for sh, run when they are captured and the files are read, whatever happened
     #[arg(long, value_name = "COMMAND")]
     pub post_hook: Option<String>,
+    /// Run it as soon as the databases are captured: the files are read after it
+    #[arg(long, requires = "post_hook")]
+    pub post_hook_early: bool,
     /// Longest each of the two may take, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub hook_timeout: u64,

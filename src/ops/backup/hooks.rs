@@ -1,4 +1,4 @@
-//! Commands around the captures: to freeze an application's writes, and to let them go on.
+//! Commands around the captures and the files: to freeze an application's writes, and to let them go on.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,14 +10,26 @@ use crate::report::Report;
 /// How often a running hook is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Commands for `sh -c`, run around the captures only: reading and storing come after.
+/// How long an application stands still between the two commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// Until the files are read: databases and files are of one moment. Records are read after it.
+    #[default]
+    Read,
+    /// Until the last database is captured.
+    Captured,
+}
+
+/// Commands for `sh -c`.
 #[derive(Clone, Debug)]
 pub struct Hooks {
     /// Before the first capture. If it fails, nothing is captured.
     pub before: Option<String>,
-    /// After the last capture, also when one failed, or the first command did. If it fails, the backup is
-    /// incomplete, for the application may still stand still.
+    /// Behind that, also when something failed, or the first command did. If it fails, the backup is incomplete, for the
+    /// application may still stand still.
     pub after: Option<String>,
+    /// Behind what.
+    pub until: Until,
     /// Longest that each may take; then it and what it started are killed.
     pub time_max: Duration,
 }
@@ -27,6 +39,7 @@ impl Default for Hooks {
         Self {
             before: None,
             after: None,
+            until: Until::default(),
             time_max: Duration::from_secs(60),
         }
     }
@@ -97,6 +110,7 @@ mod tests {
         Hooks {
             before: Some(before.into()),
             after: Some(after.into()),
+            until: Until::default(),
             time_max: Duration::from_secs(20),
         }
     }

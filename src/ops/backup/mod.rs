@@ -1,10 +1,10 @@
 //! Backup: databases and trees of files in, one snapshot out.
 //!
-//! The story, top to bottom: find the databases below the paths; capture all of them, one right after the other; per
-//! database what changed since the state that its pins keep (one more run on that snapshot's stack), or all its records
-//! (a run tree), or, when those cannot be told, its files; then walk and read the files; flush packs and index; prove that
-//! all the snapshot rests on is there; store the snapshot; pin what was read for the next time. Nothing is reported before
-//! it is durable. Nothing is written into a source.
+//! The story, top to bottom: find the databases below the paths; capture all of them, one right after the other; walk and
+//! read the files, which nobody holds for us, before what the captures hold; then per database what changed since the state
+//! that its pins keep (one more run on that snapshot's stack), or all its records (a run tree), or, when those cannot be
+//! told, its files; flush packs and index; prove that all the snapshot rests on is there; store the snapshot; pin what was
+//! read for the next time. Nothing is reported before it is durable. Nothing is written into a source.
 
 mod as_kept;
 mod audit;
@@ -41,12 +41,12 @@ use crate::source::{Capture, Captured, HandleSource, HeldBy, Pins, Rules};
 
 pub use audit::{Difference, Disagreement};
 use database::{Known, Saved, Wanted};
-pub use hooks::Hooks;
+pub use hooks::{Hooks, Until};
 use publish::RestsOn;
 use saved::SavedAll;
 pub use trees::CONCURRENCY as READ_CONCURRENCY;
 pub use trees::{Changes, Sqlite, TreeCounts};
-use trees::{Databases, FileReading, FoundDatabase, Given, Parents, Plan, Root, SameBy};
+use trees::{Databases, FileReading, FoundDatabase, Given, Parents, Plan, Root, SameBy, StoredRoot};
 
 /// How often a backup begins anew when packs it counted on vanish under it.
 const ATTEMPTS_MAX: u32 = 3;
@@ -107,7 +107,7 @@ pub struct Backup {
     pub skip_if_unchanged: bool,
     /// Read and count; store nothing.
     pub dry_run: bool,
-    /// Commands around the captures.
+    /// Commands around the captures, and around the files.
     pub hooks: Hooks,
     /// How long each capture tries; its default when `None`.
     pub patience: Option<Duration>,
@@ -333,42 +333,60 @@ impl Backup {
             .iter()
             .map(|found| self.pins(repo, found, report))
             .collect();
-        let captured = self.hooks.around(report, || self.capture(plan, pins))?;
+        let cut = || self.cut(plan, pins, report);
+        let (cuts, walked) = match self.hooks.until {
+            Until::Captured => {
+                let cuts = self.hooks.around(report, cut)?;
+                let walked = self.walk(repo, writer, known, plan, &cuts, report)?;
+                (cuts, walked)
+            }
+            Until::Read => self.hooks.around(report, || {
+                let cuts = cut()?;
+                let walked = self.walk(repo, writer, known, plan, &cuts, report)?;
+                Ok((cuts, walked))
+            })?,
+        };
         let mut saved = SavedAll::default();
-        let mut by_directory = HashMap::new();
+        for cut in cuts.taken.into_iter().chain(walked.late) {
+            saved.databases.push(self.save(repo, writer, known, cut, report)?);
+        }
+        walked.roots.into_iter().for_each(|root| saved.take(root));
+        saved.left_out = walked.left_out;
+        saved.must_have_something().map(|()| saved)
+    }
+
+    /// All captures, one right after the other, and which number among the sources each database has.
+    fn cut(&self, plan: &Plan, pins: Vec<Option<Arc<Pins>>>, report: &Report) -> Result<Cuts> {
+        let mut cuts = Cuts::default();
+        let captured = self.capture(plan, pins)?;
         for (found, captured) in plan.databases.iter().zip(captured) {
             let number = match not_saved(found, &captured, report) {
                 true => None,
                 false => {
-                    saved
-                        .databases
-                        .push(self.save(repo, writer, known, found, captured, report)?);
-                    saved.number_of_last()
+                    cuts.taken.push(Cut::of(found.clone(), captured, report));
+                    u32::try_from(cuts.taken.len() - 1).ok()
                 }
             };
-            by_directory.insert(found.path.clone(), number);
+            cuts.by_directory.insert(found.path.clone(), number);
         }
-        self.save_trees(repo, writer, known, plan, by_directory, &mut saved, report)?;
-        saved.must_have_something().map(|()| saved)
+        Ok(cuts)
     }
 
     /// The files, and the databases that are met among them for the first time.
-    #[expect(clippy::too_many_arguments, reason = "one step of the story above")]
-    fn save_trees(
+    fn walk(
         &self,
         repo: &Repo,
         writer: &mut Writer,
         known: &Known,
         plan: &Plan,
-        by_directory: HashMap<PathBuf, Option<u32>>,
-        saved: &mut SavedAll,
+        cuts: &Cuts,
         report: &Report,
-    ) -> Result<()> {
+    ) -> Result<Walked> {
         let mut roots: Vec<_> = plan.trees.iter().cloned().map(Root::Tree).collect();
         roots.extend(
             plan.databases
                 .iter()
-                .filter_map(|found| found.beside(*by_directory.get(&found.path)?)),
+                .filter_map(|found| found.beside(*cuts.by_directory.get(&found.path)?)),
         );
         let mut late = Vec::new();
         let mut taken: HashSet<_> = plan.databases.iter().map(|found| found.name.clone()).collect();
@@ -389,10 +407,10 @@ impl Backup {
             if not_saved(&found, &captured, report) {
                 return None;
             }
-            late.push((found, captured));
-            u32::try_from(saved.databases.len() + late.len() - 1).ok()
+            late.push(Cut::of(found, captured, report));
+            u32::try_from(cuts.taken.len() + late.len() - 1).ok()
         };
-        let mut databases = Databases::new(by_directory, &mut capture_late, report);
+        let mut databases = Databases::new(cuts.by_directory.clone(), &mut capture_late, report);
         let host = self.host();
         let how = FileReading {
             parents: self.takes_over(known).then(|| Parents {
@@ -409,15 +427,12 @@ impl Backup {
             touched: &plan.touched,
         };
         let mut left_out = plan.left_out.clone();
-        let stored = trees::store(repo, writer, roots, &mut databases, &how, &mut left_out, report)?;
-        saved.left_out = left_out;
-        for (found, captured) in late {
-            saved
-                .databases
-                .push(self.save(repo, writer, known, &found, captured, report)?);
-        }
-        stored.into_iter().for_each(|root| saved.take(root));
-        Ok(())
+        let roots = trees::store(repo, writer, roots, &mut databases, &how, &mut left_out, report)?;
+        Ok(Walked {
+            roots,
+            late,
+            left_out,
+        })
     }
 
     /// Whether files may be taken over from older snapshots. A write-only host cannot read its own.
@@ -430,14 +445,14 @@ impl Backup {
         repo: &Repo,
         writer: &mut Writer,
         known: &Known,
-        found: &FoundDatabase,
-        captured: Result<Captured>,
+        cut: Cut,
         report: &Report,
     ) -> Result<Saved> {
+        let found = &cut.found;
         let wanted = self.wanted(known, &found.path, &found.name)?;
-        let saved = database::save(repo, writer, &wanted, captured, report);
+        let saved = database::save(repo, writer, &wanted, cut.captured, report);
         let mut saved = saved.act(|| format!("back up {}", found.path.display()))?;
-        saved.root.directory = directory_of(found, report);
+        saved.root.directory = cut.directory;
         Ok(saved)
     }
 
@@ -616,6 +631,43 @@ impl Backup {
     fn host(&self) -> String {
         self.host.clone().unwrap_or_else(host)
     }
+}
+
+/// A database at one moment.
+struct Cut {
+    found: FoundDatabase,
+    /// Where its list of files cannot be read, it is saved as files.
+    captured: Result<Captured>,
+    /// What a restore gives back to its directory.
+    directory: Option<Meta>,
+}
+
+impl Cut {
+    fn of(found: FoundDatabase, captured: Result<Captured>, report: &Report) -> Self {
+        let directory = directory_of(&found, report);
+        Self {
+            found,
+            captured,
+            directory,
+        }
+    }
+}
+
+/// All captures.
+#[derive(Default)]
+struct Cuts {
+    /// By their numbers among the sources.
+    taken: Vec<Cut>,
+    /// The number of the database in each directory; `None` if it could not be captured.
+    by_directory: HashMap<PathBuf, Option<u32>>,
+}
+
+/// All files.
+struct Walked {
+    roots: Vec<StoredRoot>,
+    /// Databases that appeared behind the captures.
+    late: Vec<Cut>,
+    left_out: LeftOut,
 }
 
 /// True, and told, if a database cannot be saved and is no reason to lose the rest. One whose list of files cannot be

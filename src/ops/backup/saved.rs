@@ -32,11 +32,6 @@ impl SavedAll {
         }
     }
 
-    /// The database that was saved last.
-    pub fn number_of_last(&self) -> Option<u32> {
-        u32::try_from(self.databases.len().checked_sub(1)?).ok()
-    }
-
     /// A root that was walked. One that could not be read has told so.
     pub fn take(&mut self, stored: StoredRoot) {
         match (stored.root, stored.tree) {

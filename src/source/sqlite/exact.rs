@@ -10,23 +10,21 @@ use tempfile::TempPath;
 use crate::error::{Act, Error, Kind, Result};
 use crate::report::Report;
 
-/// How long to wait for a writer that has the database locked.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Pages between two looks whether somebody wants to stop.
 const PAGES: i32 = 1024;
 
 /// A copy in the directory for temporary files, as one transaction left the database. SQLite opens it as any program
-/// would, reads it under its shared lock, and writes nothing but locks.
-pub fn exact_copy(path: &Path, report: &Report) -> Result<TempPath> {
+/// would, reads it under its shared lock, and writes nothing but locks. A writer that has it locked is waited for as long
+/// as `patience` says.
+pub fn exact_copy(path: &Path, patience: Duration, report: &Report) -> Result<TempPath> {
     let copy = tempfile::Builder::new().prefix(".levault-sqlite-").tempfile();
     let copy = copy.act(|| "make a temporary file")?.into_temp_path();
-    let source = open(&place(path)?, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let source = open(&place(path)?, OpenFlags::SQLITE_OPEN_READ_ONLY, patience)?;
     // A transaction of our own: the pages of all steps are of one state.
     source
         .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")
         .map_err(failed)?;
-    let mut target = open(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut target = open(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE, patience)?;
     // If this program dies, nobody wants the copy.
     target
         .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
@@ -48,10 +46,10 @@ fn all_pages(source: &Connection, target: &mut Connection, report: &Report) -> R
     }
 }
 
-fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
+fn open(path: &Path, access: OpenFlags, patience: Duration) -> Result<Connection> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(PATIENCE).map_err(failed)?;
+    connection.busy_timeout(patience).map_err(failed)?;
     Ok(connection)
 }
 

@@ -77,7 +77,13 @@ impl Watched {
             path: path.to_owned(),
             before: seen(path),
         };
-        (watched.is_open(&watched.before) && is_database(path)).then_some(watched)
+        let has_beside = watched.before.iter().skip(1).any(Option::is_some);
+        (has_beside && is_database(path)).then_some(watched)
+    }
+
+    /// Whether there is something beside it, and not only a journal that was emptied.
+    pub fn is_in_use(&self) -> bool {
+        self.before.iter().skip(1).flatten().any(|stamp| stamp.len > 0)
     }
 
     /// The database.
@@ -88,10 +94,6 @@ impl Watched {
     /// When all of its files are read: whether somebody wrote to them meanwhile.
     pub fn has_moved(&self) -> bool {
         seen(&self.path) != self.before
-    }
-
-    fn is_open(&self, seen: &Seen) -> bool {
-        seen.iter().skip(1).flatten().any(|stamp| stamp.len > 0)
     }
 }
 

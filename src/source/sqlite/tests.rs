@@ -17,11 +17,11 @@ fn a_database_is_watched_while_something_lies_beside_it() {
     for end in BESIDE {
         let beside = dir.path().join(format!("db{end}"));
         write(&beside, b"");
-        assert!(Watched::begin(&path).is_none(), "{end} of no bytes");
+        assert!(!Watched::begin(&path).unwrap().is_in_use(), "{end} of no bytes");
         write(&beside, b"frames");
         let watched = Watched::begin(&path).unwrap();
         assert_eq!(watched.path(), path);
-        assert!(!watched.has_moved());
+        assert!(watched.is_in_use() && !watched.has_moved());
         write(&beside, b"more frames");
         assert!(watched.has_moved(), "{end} was written");
         let watched = Watched::begin(&path).unwrap();
@@ -65,8 +65,12 @@ fn what_lies_beside_is_told_from_names() {
 mod exact {
     use rusqlite::Connection;
 
+    use std::time::Duration;
+
     use super::*;
     use crate::report::Report;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
 
     fn sum(path: &Path) -> (i64, i64) {
         let connection = Connection::open(path).unwrap();
@@ -100,10 +104,10 @@ mod exact {
         let path = dir.path().join("db");
         let owner = filled(&path, "wal");
         assert!(Watched::begin(&path).is_some());
-        let copy = exact_copy(&path, &Report::default()).unwrap();
+        let copy = exact_copy(&path, PATIENCE, &Report::default()).unwrap();
         assert_eq!(sum(&copy), (20000, 200010000));
         owner.execute_batch("DELETE FROM t WHERE n > 10").unwrap();
-        let again = exact_copy(&path, &Report::default()).unwrap();
+        let again = exact_copy(&path, PATIENCE, &Report::default()).unwrap();
         assert_eq!(sum(&again), (10, 55));
     }
 
@@ -113,7 +117,7 @@ mod exact {
         let path = dir.path().join("db");
         let owner = filled(&path, "delete");
         owner.execute_batch("BEGIN IMMEDIATE; DELETE FROM t").unwrap();
-        let copy = exact_copy(&path, &Report::default()).unwrap();
+        let copy = exact_copy(&path, PATIENCE, &Report::default()).unwrap();
         assert_eq!(sum(&copy).0, 20000);
     }
 
@@ -122,13 +126,13 @@ mod exact {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("db");
         write(&path, b"SQLite format 3\0 and nonsense");
-        assert!(exact_copy(&path, &Report::default()).is_err());
+        assert!(exact_copy(&path, PATIENCE, &Report::default()).is_err());
         drop(filled(&dir.path().join("good"), "delete"));
         std::os::unix::fs::symlink("good", dir.path().join("link")).unwrap();
-        assert!(exact_copy(&dir.path().join("link"), &Report::default()).is_err());
+        assert!(exact_copy(&dir.path().join("link"), PATIENCE, &Report::default()).is_err());
         let stopped = Report::default();
         stopped.stop();
-        let error = exact_copy(&dir.path().join("good"), &stopped).unwrap_err();
+        let error = exact_copy(&dir.path().join("good"), PATIENCE, &stopped).unwrap_err();
         assert_eq!(error.kind(), crate::error::Kind::Interrupted);
     }
 }

@@ -1,12 +1,13 @@
 //! A regular file's bytes, holes as zeros without asking for them.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
 
 use super::entry::nanos;
+use super::ground::Ground;
 use super::holes::{self, Hole};
 use crate::error::{Act, Error, Kind, Result};
 
@@ -76,13 +77,13 @@ impl FileSource {
     ///
     /// # Errors
     /// [`Kind::Mismatch`] if something else stands there by now.
-    pub fn open(path: &Path, looked: &Stamp) -> Result<Self> {
+    pub fn open(ground: &Ground, path: &Path, looked: &Stamp) -> Result<Self> {
         let name = || format!("open {}", path.display());
-        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOATIME;
-        let file = match open_with(path, flags) {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOATIME;
+        let file = match ground.open(path, flags) {
             // Only a file's owner may read it unnoticed.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                open_with(path, flags - OFlags::NOATIME)
+                ground.open(path, flags - OFlags::NOATIME)
             }
             opened => opened,
         };
@@ -164,9 +165,4 @@ impl FileSource {
         (self.next_hole, self.at) = (0, 0);
         Ok(())
     }
-}
-
-fn open_with(path: &Path, flags: OFlags) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(flags.bits() as i32).open(path)
 }

@@ -31,8 +31,12 @@ fn stamp(path: &Path) -> Stamp {
     }
 }
 
+fn open(path: &Path, looked: &Stamp) -> Result<FileSource> {
+    FileSource::open(&Ground::at(path.parent().unwrap())?, path, looked)
+}
+
 fn bytes(path: &Path) -> (Vec<u8>, Vec<(u64, u64)>) {
-    let mut file = FileSource::open(path, &stamp(path)).unwrap();
+    let mut file = open(path, &stamp(path)).unwrap();
     let mut bytes = vec![7; usize::try_from(file.stamp().len).unwrap() + 10];
     let len = file.read(&mut bytes).unwrap();
     bytes.truncate(len);
@@ -164,7 +168,7 @@ fn what_took_the_place_of_a_file_is_not_read() {
         fs::write(&path, "mine").unwrap();
         stamp(&path)
     };
-    let kind = |stamp: &Stamp| FileSource::open(&path, stamp).map(|_| ()).unwrap_err().kind();
+    let kind = |stamp: &Stamp| open(&path, stamp).map(|_| ()).unwrap_err().kind();
     fs::write(&other, "another's").unwrap();
 
     let stamp = looked();
@@ -188,7 +192,7 @@ fn a_write_between_two_looks_is_seen() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "before").unwrap();
-    let mut file = FileSource::open(&path, &stamp(&path)).unwrap();
+    let mut file = open(&path, &stamp(&path)).unwrap();
     assert!(file.stamp().has_the_content_of(&file.stamp_now().unwrap()));
     let past = std::time::UNIX_EPOCH;
     fs::File::options()
@@ -241,4 +245,28 @@ fn databases_are_found_wherever_they_lie_and_nothing_else_is() {
         matches!(candidate(&river).unwrap(), Detected::LevelDb(_)),
         "it may have been one"
     );
+}
+
+#[test]
+fn no_link_is_walked_through_that_took_a_directorys_place() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["root", "root/a", "root/a/b", "other", "other/b"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    fs::write(path("root/a/b/file"), "ours").unwrap();
+    fs::write(path("other/b/file"), "another's").unwrap();
+    symlink(path("root"), path("asked")).unwrap();
+    let ground = Ground::at(&path("asked")).unwrap();
+    assert_eq!(list_below(&ground, &path("asked")).unwrap(), ["a"]);
+    assert_eq!(list_below(&ground, &path("asked/a/b")).unwrap(), ["file"]);
+    let file = path("asked/a/b/file");
+    assert!(FileSource::open(&ground, &file, &stamp(&file)).is_ok());
+
+    fs::rename(path("root/a"), path("moved")).unwrap();
+    symlink(path("other"), path("root/a")).unwrap();
+    assert!(list_below(&ground, &path("asked/a")).is_err());
+    assert!(list_below(&ground, &path("asked/a/b")).is_err());
+    assert!(FileSource::open(&ground, &file, &stamp(&file)).is_err());
+    assert!(FileSource::open(&ground, &path("moved/b/file"), &stamp(&file)).is_err());
 }

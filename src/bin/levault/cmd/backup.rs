@@ -7,7 +7,7 @@ use levault::error::Result;
 use levault::leveldb::Dialect;
 use levault::ops::backup::{
     Backup, BackupOutcome, Changes, DatabaseOutcome, Difference, Disagreement, Hooks, Pinning, Scope, Sqlite,
-    Stored, TreeCounts, TreeOutcome,
+    Stored, TreeCounts, TreeOutcome, Until,
 };
 use levault::snapshot::HeldBy;
 use levault::source::pins::{KeepBy, Keeping};
@@ -46,6 +46,10 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     backup.hooks = Hooks {
         before: args.pre_hook.clone(),
         after: args.post_hook.clone(),
+        until: match args.post_hook_early {
+            true => Until::Captured,
+            false => Until::Read,
+        },
         time_max: Duration::from_secs(args.hook_timeout),
     };
     backup.rules = rules;

@@ -46,7 +46,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Mounts, and stays until it is unmounted or interrupted.
 pub fn run(run: &Run, args: &MountArgs) -> Result<Ending> {
     let at = args.mountpoint.canonicalize();
-    let at = at.act(|| format!("mount at {}", args.mountpoint.display()))?;
+    let at = at.map_err(|cause| not_mounted(&args.mountpoint, cause))?;
+    must_be_a_directory(&at)?;
     let world = World::open(run, args)?;
     let databases = world.databases.clone();
     let session = Session::new(Mounted::new(world), &at, &config(args));
@@ -88,8 +89,19 @@ fn config(args: &MountArgs) -> Config {
     config
 }
 
+/// The kernel would mount over a file, too.
+fn must_be_a_directory(at: &Path) -> Result<()> {
+    match std::fs::metadata(at) {
+        Ok(facts) if facts.is_dir() => Ok(()),
+        Ok(_) => Err(io::Error::from(io::ErrorKind::NotADirectory)),
+        Err(error) => Err(error),
+    }
+    .map_err(|cause| not_mounted(at, cause))
+}
+
 fn not_mounted(at: &Path, cause: io::Error) -> Error {
     let hint = match cause.kind() {
+        io::ErrorKind::NotConnected => " (a mount that was killed stands there: fusermount3 -u frees it)",
         io::ErrorKind::NotFound if at.exists() => " (is fusermount3 installed? Debian: apt install fuse3)",
         _ => "",
     };

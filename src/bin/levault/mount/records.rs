@@ -67,13 +67,13 @@ impl Stream {
 }
 
 impl State {
-    /// Goes to the next piece; false behind the last.
+    /// Goes to the next piece; false behind the last. What failed is no end: whoever reads on begins anew.
     fn next(&mut self) -> Result<bool> {
         let Ok(piece) = self.pieces.recv() else {
             return Ok(false);
         };
         self.at += self.piece.len() as u64;
-        self.piece = piece?;
+        self.piece = piece.inspect_err(|_| self.at = u64::MAX)?;
         Ok(true)
     }
 }
@@ -93,22 +93,44 @@ fn begin(shown: &Arc<Shown>, number: u32, report: &Arc<Report>) -> State {
 fn make(shown: &Shown, number: u32, report: &Report, sender: &SyncSender<Result<Vec<u8>>>) {
     let mut piece = Vec::new();
     let closed = || Error::new(Kind::Interrupted, "nobody reads any more");
+    let mut line = |key: &[u8], value: &[u8]| {
+        piece.extend_from_slice(record_json(key, value).to_string().as_bytes());
+        piece.push(b'\n');
+        match piece.len() >= PIECE_BYTES {
+            true => sender.send(Ok(std::mem::take(&mut piece))).map_err(|_| closed()),
+            false => Ok(()),
+        }
+    };
     let made = tree::database(&shown.stored.snapshot, number).and_then(|database| {
-        read::records_from(
-            &shown.opened.reader(),
-            database,
-            &Wish::default(),
-            report,
-            &mut |key, value| {
-                piece.extend_from_slice(record_json(key, value).to_string().as_bytes());
-                piece.push(b'\n');
-                match piece.len() >= PIECE_BYTES {
-                    true => sender.send(Ok(std::mem::take(&mut piece))).map_err(|_| closed()),
-                    false => Ok(()),
-                }
-            },
-        )
+        shown
+            .opened
+            .read_once(|reader| read::records_from(reader, database, &Wish::default(), report, &mut line))
     });
     // To send fails only when nobody reads.
     let _ = sender.send(made.map(|()| piece));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_not_read_on_from_but_begun_anew() {
+        let (sender, pieces) = sync_channel(2);
+        let mut state = State {
+            pieces,
+            at: 0,
+            piece: Vec::new(),
+        };
+        sender.send(Ok(b"first".to_vec())).unwrap();
+        sender.send(Err(Error::corrupt("a leaf"))).unwrap();
+        drop(sender);
+        assert!(state.next().unwrap() && state.piece == b"first");
+        assert!(state.next().is_err());
+        assert!(
+            state.at > 5,
+            "whoever asks for what is behind the first piece begins anew"
+        );
+        assert!(state.at > u64::from(u32::MAX));
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use levault::error::{Error, Result};
+use levault::error::{Error, Kind, Result};
 use levault::index::Lookup;
 use levault::ops::tree::View;
 use levault::repo::{BlobReader, PackKeys, Repo, StoredSnapshot};
@@ -19,6 +19,9 @@ use crate::output::Output;
 
 /// Snapshots are listed anew when somebody looks for them so long after the last time, as restic does.
 const LISTED_FOR: Duration = Duration::from_secs(60);
+
+/// What is really gone must not have the index read for each request.
+const RENEWED_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything that requests share.
 pub struct World {
@@ -53,8 +56,16 @@ pub struct Listed {
 /// The repository in one domain, with its index.
 pub struct Opened {
     pub repo: Repo,
-    lookup: Lookup,
+    index: Mutex<Index>,
+}
+
+/// Where blobs were when it was read.
+#[derive(Clone)]
+struct Index {
+    lookup: Arc<Lookup>,
     keys: PackKeys,
+    /// When it was read anew, if it was.
+    renewed: Option<Instant>,
 }
 
 /// One snapshot.
@@ -64,17 +75,67 @@ pub struct Shown {
 }
 
 impl Opened {
-    pub fn reader(&self) -> BlobReader<'_> {
-        BlobReader::with_keys(&self.repo, &self.lookup, self.keys.clone())
+    fn new(repo: Repo) -> Result<Self> {
+        let index = Mutex::new(Index::read(&repo, None)?);
+        Ok(Self { repo, index })
+    }
+
+    /// Looks with the index at hand. If a pack is gone, for a prune has moved what was in it and swept it since, once more
+    /// with the index as it is now.
+    pub fn read<T>(&self, look: impl Fn(&BlobReader) -> Result<T>) -> Result<T> {
+        let index = self.index().clone();
+        match look(&index.reader(&self.repo)) {
+            Err(error) if error.kind() == Kind::NotFound => look(&self.renewed(&index)?.reader(&self.repo)),
+            looked => looked,
+        }
+    }
+
+    /// The same for what cannot be done twice: who begins again has the index as it is now.
+    pub fn read_once<T>(&self, look: impl FnOnce(&BlobReader) -> Result<T>) -> Result<T> {
+        let index = self.index().clone();
+        let looked = look(&index.reader(&self.repo));
+        if looked.as_ref().is_err_and(|error| error.kind() == Kind::NotFound) {
+            self.renewed(&index)?;
+        }
+        looked
+    }
+
+    /// Read anew, unless somebody just did.
+    fn renewed(&self, old: &Index) -> Result<Index> {
+        let mut index = self.index();
+        let is_young = index.renewed.is_some_and(|at| at.elapsed() < RENEWED_EVERY);
+        if Arc::ptr_eq(&index.lookup, &old.lookup) && !is_young {
+            *index = Index::read(&self.repo, Some(Instant::now()))?;
+        }
+        Ok(index.clone())
+    }
+
+    fn index(&self) -> std::sync::MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    fn read(repo: &Repo, renewed: Option<Instant>) -> Result<Self> {
+        Ok(Self {
+            lookup: Arc::new(repo.lookup()?),
+            keys: PackKeys::default(),
+            renewed,
+        })
+    }
+
+    fn reader<'a>(&'a self, repo: &'a Repo) -> BlobReader<'a> {
+        BlobReader::with_keys(repo, &self.lookup, self.keys.clone())
     }
 }
 
 impl Shown {
     /// Looks into its trees.
-    pub fn view<T>(&self, cache: &BlobCache, look: impl FnOnce(View) -> Result<T>) -> Result<T> {
-        let source = &self.opened.reader();
-        let cached = Cached { cache, source };
-        look(View::new(&self.stored.snapshot, &cached))
+    pub fn view<T>(&self, cache: &BlobCache, look: impl Fn(View) -> Result<T>) -> Result<T> {
+        self.opened.read(|source| {
+            let cached = Cached { cache, source };
+            look(View::new(&self.stored.snapshot, &cached))
+        })
     }
 
     /// The sources that lie in no other, by the names they have here.
@@ -182,8 +243,7 @@ fn arrange(repo: &Repo, stored: Vec<StoredSnapshot>) -> Result<Listed> {
         let domain = stored.snapshot.domain;
         if let std::collections::btree_map::Entry::Vacant(vacant) = domains.entry(domain) {
             let repo = repo.in_domain(domain)?;
-            let (lookup, keys) = (repo.lookup()?, PackKeys::default());
-            vacant.insert(Arc::new(Opened { repo, lookup, keys }));
+            vacant.insert(Arc::new(Opened::new(repo)?));
         }
         let opened = Arc::clone(&domains[&domain]);
         snapshots.push(Arc::new(Shown { stored, opened }));

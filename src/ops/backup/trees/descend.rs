@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::batch::{Entered, Step};
 use super::before::{Earlier, Entries, Parents};
@@ -18,7 +19,7 @@ use crate::id::{BlobId, ObjectId};
 use crate::report::Report;
 use crate::snapshot::{EntryKind, TreeEntry};
 use crate::source::rules::LeftOut;
-use crate::source::walk::{Stamp, What, facts, list};
+use crate::source::walk::{Ground, Stamp, What, facts, list_below};
 
 /// What was walked.
 pub struct Walked {
@@ -35,6 +36,8 @@ pub struct Descent<'a, 'd, 'c> {
     pub gather: Gather<'a>,
     pub databases: &'d mut Databases<'c>,
     pub sieve: Sieve,
+    /// Where the root lies that is walked.
+    pub ground: Arc<Ground>,
     pub sqlites: Sqlites<'a>,
     pub looking: Looking<'a>,
     /// Older snapshots, if files may be taken over.
@@ -62,6 +65,10 @@ impl<'a> Descent<'a, '_, '_> {
     fn root(&mut self, root: &Root) -> Result<TreeCounts> {
         self.gather.read = TreeCounts::default();
         self.sieve.bounds = root.bounds().clone();
+        match Ground::at(root.ground()) {
+            Ok(ground) => self.ground = Arc::new(ground),
+            Err(error) => self.report.problem(error.to_string()),
+        }
         self.gather.step(Step::Begin)?;
         let mut open = match root {
             Root::Tree(tree) => self.tree(tree)?,
@@ -125,7 +132,7 @@ impl<'a> Descent<'a, '_, '_> {
 
     /// What cannot be listed is told, and empty.
     fn list(&mut self, directory: &Path) -> Vec<OsString> {
-        let names = list(directory).unwrap_or_else(|error| {
+        let names = list_below(&self.ground, directory).unwrap_or_else(|error| {
             self.report.problem(error.to_string());
             Vec::new()
         });
@@ -161,6 +168,7 @@ impl<'a> Descent<'a, '_, '_> {
             None => self.sqlites.meet_alone(&found.path, &name),
         };
         self.gather.file(ToRead {
+            ground: Arc::clone(&self.ground),
             stamp: copy.as_ref().map_or(Ok(stamp), |copy| Stamp::at(copy))?,
             path: found.path,
             name: name.into_vec(),

@@ -1,7 +1,8 @@
 //! Small files together: read by several threads, given on in the order in which they came.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -15,7 +16,7 @@ use crate::chunk::ChunkList;
 use crate::error::Result;
 use crate::id::ObjectId;
 use crate::snapshot::{Meta, TreeEntry};
-use crate::source::walk::Stamp;
+use crate::source::walk::{Ground, Stamp};
 
 /// Bytes of the files that are read together.
 pub const BATCH_BYTES: u64 = 4 << 20;
@@ -31,6 +32,8 @@ const LINKED_MAX: usize = 100_000;
 
 /// A file that was found.
 pub struct ToRead {
+    /// Where the walk stands that came to it.
+    pub ground: Arc<Ground>,
     pub path: PathBuf,
     pub name: Vec<u8>,
     pub stamp: Stamp,
@@ -218,10 +221,16 @@ impl<'a> Gather<'a> {
 impl ToRead {
     fn read(&mut self, reading: &Reading, pieces: &mut dyn Pieces) -> Result<u64, Failed> {
         let Some(copy) = self.copy.take() else {
-            return reading.file(&self.path, &self.stamp, &mut self.meta, pieces);
+            let bytes = reading.file(&self.ground, &self.path, &self.stamp, &mut self.meta, pieces)?;
+            if self.meta.inode != Some(self.stamp.inode) {
+                // Another took its place: its bytes are not what the other names of the first one have.
+                self.stamp.links = 1;
+            }
+            return Ok(bytes);
         };
         let mut of_copy = Meta::default();
-        let bytes = reading.file(&copy, &self.stamp, &mut of_copy, pieces)?;
+        let ground = Ground::at(copy.parent().unwrap_or(Path::new("/"))).map_err(Failed::Source)?;
+        let bytes = reading.file(&ground, &copy, &self.stamp, &mut of_copy, pieces)?;
         self.meta.holes = of_copy.holes;
         // The next backup makes a copy of its own.
         (self.meta.ctime_nanos, self.meta.inode) = (None, None);

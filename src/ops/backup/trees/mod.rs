@@ -27,7 +27,8 @@ mod sieve;
 mod sqlite;
 mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::bounded;
@@ -40,6 +41,7 @@ use crate::repo::{Repo, Writer};
 use crate::report::Report;
 use crate::source::Touched;
 use crate::source::rules::{Bounds, LeftOut};
+use crate::source::walk::Ground;
 
 pub use asked::Given;
 pub use batch::{NewFile, Sink, Step};
@@ -76,6 +78,17 @@ pub enum Root {
 }
 
 impl Root {
+    /// Where it lies: links on the way there are followed, and none below. A database that was asked for may be a link's
+    /// own target.
+    fn ground(&self) -> &Path {
+        match self {
+            Self::Beside {
+                directory, bounds, ..
+            } if directory == bounds.root() => directory,
+            root => root.bounds().root().parent().unwrap_or(Path::new("/")),
+        }
+    }
+
     /// What of it is wanted.
     fn bounds(&self) -> &Bounds {
         match self {
@@ -186,12 +199,14 @@ pub fn store(
         left_out: std::mem::take(left_out),
         ..Sieve::default()
     };
+    let ground = Arc::new(Ground::at(Path::new("/"))?);
     let walk = |reading: Reading, sink| {
         let gather = Gather::new(reading, earlier.map(|(_, earlier)| earlier), &threads, sink);
         let descent = Descent {
             gather,
             databases,
             sieve,
+            ground: Arc::clone(&ground),
             sqlites: Sqlites::new(how.sqlite, report),
             looking: Looking {
                 threads: &threads,

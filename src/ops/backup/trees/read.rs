@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::chunk::{Cutter, More};
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::report::Report;
 use crate::snapshot::Meta;
-use crate::source::walk::{FileSource, Stamp, look};
+use crate::source::walk::{FileSource, Ground, Stamp, look};
 
 /// How often a file is read that is changed under every reading.
 const TRIES_MAX: u32 = 3;
@@ -66,12 +66,13 @@ impl Reading<'_> {
     /// Reads the file that was looked at, and completes what is known of it; how many bytes it has.
     pub fn file(
         &self,
+        ground: &Ground,
         path: &Path,
         looked: &Stamp,
         meta: &mut Meta,
         pieces: &mut dyn Pieces,
     ) -> Result<u64, Failed> {
-        let mut file = FileSource::open(path, looked).map_err(Failed::Source)?;
+        let mut file = open(ground, path, looked).map_err(Failed::Source)?;
         for attempt in 1.. {
             let len = file.stamp().len;
             let read = self.bytes(len, &mut |buffer| file.read(buffer), pieces);
@@ -97,7 +98,8 @@ impl Reading<'_> {
                 path.display()
             ));
         }
-        if meta.ctime_nanos != Some(stamp.ctime_nanos)
+        let (inode, ctime) = (Some(stamp.inode), Some(stamp.ctime_nanos));
+        if (meta.inode, meta.ctime_nanos) != (inode, ctime)
             && let Ok(looked) = look(path, self.report)
         {
             *meta = looked.meta;
@@ -146,6 +148,18 @@ impl Reading<'_> {
     }
 }
 
+/// What takes a file's place by a rename, as programs write their settings, is the file that is meant.
+fn open(ground: &Ground, path: &Path, looked: &Stamp) -> Result<FileSource> {
+    let mut stamp = *looked;
+    for attempt in 1.. {
+        match FileSource::open(ground, path, &stamp) {
+            Err(error) if error.kind() == Kind::Mismatch && attempt < TRIES_MAX => stamp = Stamp::at(path)?,
+            opened => return opened,
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
 impl Failed {
     /// For whom both are the same.
     pub fn into_error(self) -> Error {
@@ -177,6 +191,7 @@ const _: () = assert!(WINDOW_BYTES >= CHUNK_BYTES_MAX, "a window holds a whole c
 mod tests {
     use std::fs::{File, OpenOptions};
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::chunk::memory::noise;
@@ -216,7 +231,9 @@ mod tests {
         };
         let (left, chunks) = (writes, Vec::new());
         let mut pieces = Writes { path, left, chunks };
-        let bytes = reading.file(path, &stamp, &mut meta, &mut pieces).unwrap();
+        let ground = Ground::at(path.parent().unwrap()).unwrap();
+        let read = reading.file(&ground, path, &stamp, &mut meta, &mut pieces);
+        let bytes = read.unwrap();
         let all = pieces.chunks.concat();
         assert_eq!(bytes, all.len() as u64);
         (all, meta, report.problems())
@@ -239,6 +256,34 @@ mod tests {
             assert!(all == after[..end], "{writes}");
             assert_eq!(meta.ctime_nanos, None, "it was written to a moment ago");
         }
+    }
+
+    #[test]
+    fn a_file_that_took_its_place_by_a_rename_is_read_instead() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, new) = (dir.path().join("settings"), dir.path().join("new"));
+        std::fs::write(&path, "old").unwrap();
+        let report = Report::default();
+        let looked = look(&path, &report).unwrap();
+        let What::File(stamp) = looked.what else { panic!() };
+        std::fs::write(&new, "newer").unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        let (cutter, mut meta) = (Cutter::new(&[1; 32]), looked.meta);
+        let reading = Reading {
+            cutter: &cutter,
+            report: &report,
+        };
+        let (ground, mut pieces) = (Ground::at(dir.path()).unwrap(), Vec::new());
+        let read = reading.file(&ground, &path, &stamp, &mut meta, &mut pieces);
+        assert_eq!((read.unwrap(), pieces.concat()), (5, b"newer".to_vec()));
+        assert_eq!(meta.mode, Some(0o600));
+        assert_ne!(meta.inode, Some(stamp.inode));
+        assert_eq!(report.problems(), [""; 0]);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let read = reading.file(&ground, &path, &stamp, &mut meta, &mut pieces);
+        assert!(read.is_err(), "what is no file any more is told");
     }
 
     #[test]

@@ -3,12 +3,19 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tempfile::TempPath;
 
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::report::Report;
 use crate::source::sqlite::{Watched, has_beside, names_beside};
+
+/// How long databases are waited for, all of them together, whose programs have them locked ...
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// ... and each at least. A browser never unlocks its own, and while we wait its other files go on changing.
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
 
 /// How a database that is in use is saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +36,7 @@ impl Sqlite {
 pub struct Sqlites<'a> {
     how: Sqlite,
     report: &'a Report,
+    patience: Duration,
     watched: Vec<Watched>,
     /// Files that nobody needs beside an exact copy, and that are yet to come.
     not_needed: HashSet<PathBuf>,
@@ -39,6 +47,7 @@ impl<'a> Sqlites<'a> {
         Self {
             how,
             report,
+            patience: PATIENCE,
             watched: Vec::new(),
             not_needed: HashSet::new(),
         }
@@ -57,7 +66,8 @@ impl<'a> Sqlites<'a> {
         let watched = Watched::begin(path)?;
         match self.how {
             Sqlite::Files => self.watched.push(watched),
-            Sqlite::Exact => match exact(path, self.report) {
+            Sqlite::Exact if !watched.is_in_use() => self.watched.push(watched),
+            Sqlite::Exact => match self.exact(path) {
                 Ok(copy) => {
                     let beside = names_beside(name).map(|name| path.with_file_name(name));
                     self.not_needed.extend(beside);
@@ -74,6 +84,15 @@ impl<'a> Sqlites<'a> {
         None
     }
 
+    fn exact(&mut self, path: &Path) -> Result<TempPath> {
+        let begin = Instant::now();
+        let copy = exact(path, self.patience.max(PATIENCE_MIN), self.report);
+        if copy.as_ref().is_err_and(|error| error.kind() == Kind::Busy) {
+            self.patience = self.patience.saturating_sub(begin.elapsed());
+        }
+        copy
+    }
+
     /// A file that is a root by itself: what lies beside it is not saved with it.
     pub fn meet_alone(&mut self, path: &Path, name: &OsStr) -> Option<TempPath> {
         let all = names_beside(name);
@@ -82,7 +101,7 @@ impl<'a> Sqlites<'a> {
             Sqlite::Exact => self.meet(path, name, &sorted(all)),
         };
         self.watched.clear();
-        if copy.is_none() && Watched::begin(path).is_some() {
+        if copy.is_none() && Watched::begin(path).is_some_and(|watched| watched.is_in_use()) {
             let path = path.display();
             self.report.notice(format!(
                 "{path}: what SQLite has beside it is not saved with it, and the newest changes may be there; name its \
@@ -112,14 +131,16 @@ fn sorted(mut names: [OsString; 3]) -> [OsString; 3] {
 }
 
 #[cfg(feature = "sqlite")]
-fn exact(path: &Path, report: &Report) -> Result<TempPath> {
-    crate::source::sqlite::exact_copy(path, report)
+fn exact(path: &Path, patience: Duration, report: &Report) -> Result<TempPath> {
+    crate::source::sqlite::exact_copy(path, patience, report)
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn exact(_: &Path, _: &Report) -> Result<TempPath> {
-    use crate::error::{Error, Kind};
-    Err(Error::new(Kind::Usage, "this levault was built without SQLite"))
+fn exact(_: &Path, _: Duration, _: &Report) -> Result<TempPath> {
+    Err(crate::error::Error::new(
+        Kind::Usage,
+        "this levault was built without SQLite",
+    ))
 }
 
 #[cfg(test)]
@@ -153,6 +174,28 @@ mod tests {
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("/db: SQLite wrote to it"));
         assert_eq!(meets(Sqlite::Files, "other", b"more frames"), [""; 0]);
+    }
+
+    #[test]
+    fn one_whose_journal_was_empty_is_watched_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, journal) = (dir.path().join("db"), dir.path().join("db-journal"));
+        fs::write(&db, HEADER).unwrap();
+        fs::write(&journal, "").unwrap();
+        for (meanwhile, told) in [("", 0), ("pages", 1)] {
+            let report = Report::default();
+            let mut sqlites = Sqlites::new(Sqlite::Files, &report);
+            assert!(
+                sqlites
+                    .meet(&db, OsStr::new("db"), &["db-journal".into()])
+                    .is_none()
+            );
+            if !meanwhile.is_empty() {
+                fs::write(&journal, meanwhile).unwrap();
+            }
+            sqlites.tell_moved();
+            assert_eq!(report.notices().len(), told);
+        }
     }
 
     #[test]
