@@ -1,14 +1,16 @@
 //! Every blob that something rests on: its trees from the roots down, and the chunks of long values and files.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::blob::BlobKind;
-use crate::chunk::{BlobSource, ChunkList};
+use crate::chunk::{BlobSource, ChunkList, ChunkRef};
 use crate::error::{Act, Error, Result};
 use crate::id::BlobId;
 use crate::leveldb::Comparator;
 use crate::report::Report;
+use crate::run::partial::is_loss;
 use crate::run::{KeyRange, Payload, Walker, read_leaf};
 use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run, Source};
 
@@ -66,11 +68,11 @@ pub struct Closure<'a> {
 }
 
 impl Closure<'_> {
-    /// The blobs below a root, itself among them, some perhaps twice.
-    pub fn root(&self, root: Root, each: EachBlob) -> Result<()> {
+    /// The blobs below a root, itself among them, some perhaps twice; not those below what was seen before.
+    pub fn root(&self, root: Root, seen: &mut Seen, each: EachBlob) -> Result<()> {
         match root {
             Root::Run(run) => self.run(run, each),
-            Root::Tree(tree) => self.tree(tree, each),
+            Root::Tree(tree) => self.tree(tree, seen, each),
         }
     }
 
@@ -99,37 +101,120 @@ impl Closure<'_> {
         Ok(())
     }
 
-    /// The blobs of a tree of files.
-    pub fn tree(&self, tree: &BlobId, each: EachBlob) -> Result<()> {
-        // A large directory is several blobs, which the walk opens by itself.
-        let opened = Opened::of(self.source);
-        let walk = DirectoryWalk::open(tree, &opened);
-        for entry in walk.act(|| format!("tree {}", tree.short()))? {
-            match entry?.kind {
-                EntryKind::File(list) => self.list(&list, each)?,
-                EntryKind::Directory(id) => self.tree(&id, each)?,
-                _ => {}
-            }
+    /// The blobs of a tree of files, however deep it is: what is to be done waits on the heap. What cannot be read is passed
+    /// over, and is the error in the end.
+    pub fn tree(&self, tree: &BlobId, seen: &mut Seen, each: EachBlob) -> Result<()> {
+        let mut down = Down {
+            seen,
+            waiting: Vec::new(),
+            lost: None,
+        };
+        down.wait(*tree);
+        while let Some(tree) = down.waiting.pop() {
+            let directory = self.directory(&tree, &mut down, each);
+            down.pass(directory.act(|| format!("tree {}", tree.short())))?;
         }
-        let blobs = opened.blobs.into_inner();
-        blobs.into_iter().try_for_each(|(kind, id)| each(kind, &id))
+        down.lost.map_or(Ok(()), Err)
+    }
+
+    /// The blobs of one directory and its files. A large directory is several blobs, which its walk opens by itself.
+    fn directory(&self, tree: &BlobId, down: &mut Down, each: EachBlob) -> Result<()> {
+        let opened = Opened::of(self.source);
+        let first = down.waiting.len();
+        let walked = DirectoryWalk::open(tree, &opened).and_then(|mut walk| {
+            walk.try_for_each(|entry| {
+                self.report.go_on()?;
+                match entry?.kind {
+                    EntryKind::File(list) => self.lists(&list, down, each),
+                    EntryKind::Directory(id) => {
+                        down.wait(id);
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                }
+            })
+        });
+        // In the order in which they were stored.
+        down.waiting[first..].reverse();
+        for (kind, id) in opened.blobs.into_inner() {
+            let told = each(kind, &id);
+            down.pass(told)?;
+        }
+        walked
     }
 
     /// The blobs of a long value or a file.
     pub fn list(&self, list: &ChunkList, each: EachBlob) -> Result<()> {
+        let mut seen = Seen::default();
+        let mut down = Down {
+            seen: &mut seen,
+            waiting: Vec::new(),
+            lost: None,
+        };
+        self.lists(list, &mut down, each)?;
+        down.lost.map_or(Ok(()), Err)
+    }
+
+    /// Lists in lists are 40 levels at most, see [`crate::limits::TREE_LEVELS_MAX`].
+    fn lists(&self, list: &ChunkList, down: &mut Down, each: EachBlob) -> Result<()> {
         let kind = list.child_kind();
         for child in list.children() {
-            each(kind, &child.id)?;
-            if kind == BlobKind::List {
-                let plain = self.source.blob(kind, &child.id)?;
-                let below = ChunkList::decode_blob(&plain)?;
-                match (below.depth() + 1, below.bytes()) == (list.depth(), child.bytes) {
-                    true => self.list(&below, each)?,
-                    false => return Err(Error::corrupt("a list of chunks is not what its parent says")),
+            let told = each(kind, &child.id);
+            down.pass(told)?;
+            if kind == BlobKind::List && down.seen.adds(&child.id) {
+                match self.below(list, child) {
+                    Ok(below) => self.lists(&below, down, each)?,
+                    lost => down.pass(lost.map(drop))?,
                 }
             }
         }
         self.report.go_on()
+    }
+
+    fn below(&self, list: &ChunkList, child: &ChunkRef) -> Result<ChunkList> {
+        let plain = self.source.blob(BlobKind::List, &child.id)?;
+        let below = ChunkList::decode_blob(&plain)?;
+        match (below.depth() + 1, below.bytes()) == (list.depth(), child.bytes) {
+            true => Ok(below),
+            false => Err(Error::corrupt("a list of chunks is not what its parent says")),
+        }
+    }
+}
+
+/// Trees and lists below which a walk has been: a few blobs that name one another lead by more ways than anyone could go.
+/// About 60 bytes each.
+#[derive(Default)]
+pub struct Seen(HashSet<BlobId>);
+
+impl Seen {
+    fn adds(&mut self, id: &BlobId) -> bool {
+        self.0.insert(*id)
+    }
+}
+
+/// A walk on its way.
+struct Down<'s> {
+    seen: &'s mut Seen,
+    /// Directories to be walked, the next one last.
+    waiting: Vec<BlobId>,
+    /// What could not be read, the first of it.
+    lost: Option<Error>,
+}
+
+impl Down<'_> {
+    fn wait(&mut self, tree: BlobId) {
+        if self.seen.adds(&tree) {
+            self.waiting.push(tree);
+        }
+    }
+
+    /// Whatever is beside something lost may be there.
+    fn pass(&mut self, walked: Result<()>) -> Result<()> {
+        match walked {
+            Err(error) if is_loss(&error) => drop(self.lost.get_or_insert(error)),
+            walked => return walked,
+        }
+        Ok(())
     }
 }
 
@@ -159,5 +244,54 @@ impl BlobSource for Opened<'_> {
     fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<Arc<[u8]>> {
         self.blobs.borrow_mut().push((kind, *id));
         self.source.blob(kind, id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::memory::Blobs;
+    use crate::error::Kind;
+    use crate::run::LeafCutter;
+    use crate::snapshot::{DirectoryBuilder, Meta, TreeEntry};
+
+    fn directory(blobs: &mut Blobs, entries: Vec<(&str, EntryKind)>) -> BlobId {
+        let mut builder = DirectoryBuilder::new(LeafCutter::new(&[1; 32]));
+        let mut store = |kind, plain| blobs.store(kind, plain);
+        for (name, kind) in entries {
+            let (name, meta) = (name.into(), Meta::default());
+            builder.push(TreeEntry { name, kind, meta }, &mut store).unwrap();
+        }
+        builder.finish(&mut store).unwrap()
+    }
+
+    #[test]
+    fn what_is_beside_something_lost_is_found_and_so_is_the_name_of_what_is_lost() {
+        let mut blobs = Blobs::default();
+        let chunk = |bytes| ChunkRef {
+            id: BlobId([bytes; 32]),
+            bytes: u64::from(bytes),
+        };
+        let file = |bytes| EntryKind::File(ChunkList::of_chunks(vec![chunk(bytes)]).unwrap());
+        let lost = directory(&mut blobs, vec![("f", file(1))]);
+        let whole = directory(&mut blobs, vec![("f", file(2))]);
+        let under = [
+            ("a", EntryKind::Directory(lost)),
+            ("b", EntryKind::Directory(whole)),
+        ];
+        let root = directory(&mut blobs, under.into());
+        blobs.map.remove(&lost);
+        let report = Report::default();
+        let closure = Closure {
+            source: &blobs,
+            report: &report,
+        };
+        let mut found = HashSet::new();
+        let walked = closure.tree(&root, &mut Seen::default(), &mut |_, id| {
+            found.insert(*id);
+            Ok(())
+        });
+        assert_eq!(walked.unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(found, HashSet::from([root, lost, whole, BlobId([2; 32])]));
     }
 }

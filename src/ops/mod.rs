@@ -18,6 +18,7 @@ pub mod parity;
 pub mod prune;
 pub mod read;
 mod recent;
+mod remake;
 pub mod remark;
 pub mod repair;
 pub mod rescue;

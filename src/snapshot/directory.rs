@@ -40,6 +40,11 @@ impl DirectoryBuilder {
         }
     }
 
+    /// Entries that are not stored yet.
+    pub fn waiting(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The tree blob that stands for the directory.
     pub fn finish(mut self, store: StoreBlob<'_>) -> Result<BlobId> {
         if self.levels.is_empty() || !self.entries.is_empty() {
@@ -128,6 +133,8 @@ pub struct DirectoryWalk<'a> {
     parts: Vec<(TreeChild, u8)>,
     /// Name of the entry given last.
     last: Option<Vec<u8>>,
+    /// After a part that cannot be read come the next ones.
+    past_losses: bool,
     /// Names before this one are left out.
     from: Vec<u8>,
 }
@@ -146,11 +153,20 @@ impl<'a> DirectoryWalk<'a> {
             entries: Vec::new().into_iter(),
             parts: Vec::new(),
             last: None,
+            past_losses: false,
             from,
         };
         let tree = walk.load(id)?;
         walk.enter(tree);
         Ok(walk)
+    }
+
+    /// Gives an error for each part that cannot be read, and then what comes after it.
+    pub fn past_losses(self) -> Self {
+        Self {
+            past_losses: true,
+            ..self
+        }
     }
 
     fn load(&self, id: &BlobId) -> Result<Tree> {
@@ -220,10 +236,10 @@ impl Tree {
 impl Iterator for DirectoryWalk<'_> {
     type Item = Result<TreeEntry>;
 
-    /// After an error there is nothing more.
+    /// After an error there is nothing more, if it was not asked for.
     fn next(&mut self) -> Option<Self::Item> {
         let entry = self.step();
-        if entry.is_err() {
+        if entry.is_err() && !self.past_losses {
             self.parts.clear();
         }
         entry.transpose()

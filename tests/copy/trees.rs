@@ -83,13 +83,19 @@ fn snapshot(repo: &Repo, like: &Snapshot, files: &Files, nth: i64) {
     let mut writer = Writer::start(repo, &report, Store::New).unwrap();
     let root = store(repo, &mut writer, files, "");
     writer.finish().unwrap();
+    let regular = || files.iter().filter(|(path, _)| !path.ends_with('@'));
+    let above = |path: &String| path.rsplit_once('/').map(|(above, _)| above.to_owned());
+    let directories: std::collections::BTreeSet<_> = files
+        .keys()
+        .flat_map(|path| std::iter::successors(above(path), above))
+        .collect();
     let tree = TreeRoot {
         name: "home".into(),
         path: b"/home".to_vec(),
         root,
-        files: 3,
-        directories: 3,
-        bytes: 0,
+        files: regular().count() as u64,
+        directories: directories.len() as u64,
+        bytes: regular().map(|(_, bytes)| bytes.len() as u64).sum(),
     };
     let snapshot = Snapshot {
         time: UnixNanos(like.time.0 + nth),

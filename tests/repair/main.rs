@@ -10,3 +10,4 @@ mod index;
 mod packs;
 mod scene;
 mod snapshots;
+mod trees;

@@ -24,7 +24,7 @@ use crate::common;
 use crate::dying::at_every_call;
 use crate::scene::Scene;
 
-fn repair(repo: &Repo, mode: Mode) -> Result<SnapshotsOutcome> {
+pub fn repair(repo: &Repo, mode: Mode) -> Result<SnapshotsOutcome> {
     let packs = RepairPacks {
         packs: Vec::new(),
         mode: Mode::Apply,

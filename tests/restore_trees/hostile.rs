@@ -106,9 +106,9 @@ impl Loom {
             name: "root".into(),
             path: b"/root".to_vec(),
             root: top,
-            files: 0,
-            directories: 0,
-            bytes: 0,
+            files: u64::MAX,
+            directories: u64::MAX,
+            bytes: u64::MAX,
         }));
         change(&mut snapshot.sources);
         self.scene.repo.put_snapshot(&snapshot).unwrap();

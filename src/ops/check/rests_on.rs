@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::error::{Kind, Result};
 use crate::id::ObjectId;
-use crate::ops::closure::{Closure, Root, RootId, roots};
+use crate::ops::closure::{Closure, Root, RootId, Seen, roots};
 use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
@@ -28,6 +28,7 @@ pub fn rests_on(
         closure,
         reader: &reader,
         walked: HashSet::new(),
+        seen: Seen::default(),
         packs: HashSet::new(),
     };
     let sources = snapshots.iter().flat_map(|stored| &stored.snapshot.sources);
@@ -39,6 +40,7 @@ struct Walk<'a> {
     closure: Closure<'a>,
     reader: &'a BlobReader<'a>,
     walked: HashSet<RootId>,
+    seen: Seen,
     packs: HashSet<ObjectId>,
 }
 
@@ -47,7 +49,7 @@ impl Walk<'_> {
         if !self.walked.insert(root.id()) {
             return Ok(());
         }
-        let walked = self.closure.root(root, &mut |kind, id| {
+        let walked = self.closure.root(root, &mut self.seen, &mut |kind, id| {
             let locations = self.reader.locations(kind, id)?;
             self.packs
                 .extend(locations.into_iter().map(|location| location.pack));

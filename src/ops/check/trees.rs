@@ -3,6 +3,8 @@
 //!
 //! A run's top blob stands in many snapshots: each run is walked once, and what was found of it holds for all.
 
+mod files;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::blob::BlobKind;
-use crate::chunk::{BlobSource, ChunkList, Chunks};
+use crate::chunk::{BlobSource, ChunkList};
 use crate::error::{Error, Kind, Result};
 use crate::id::{BlobId, SetDigest};
 use crate::leveldb::Comparator;
@@ -18,7 +20,7 @@ use crate::record::SetDigestAcc;
 use crate::repo::{BlobReader, Repo, StoredSnapshot, first_right};
 use crate::report::Report;
 use crate::run::{Difference, KeyOrder, KeyRange, LeafSpan, Payload, Walker, read_leaf};
-use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, EntryKind, Run, Source, TreeRoot};
+use crate::snapshot::{Content, DatabaseRoot, Run, Source, TreeRoot};
 
 use super::super::diff::layers;
 use super::super::read;
@@ -28,6 +30,7 @@ use super::findings::Findings;
 use super::objects::Index;
 use super::packs::{self, PackFacts};
 use super::snapshots::path;
+use files::Known;
 
 /// What to do about a tree that does not hold.
 const TREE_HELPS: &str = "run `levault repair packs --apply`, back up again from the source, then run `levault repair snapshots --apply`: it \
@@ -63,15 +66,18 @@ pub fn check(
         runs: HashMap::new(),
         stacks: HashMap::new(),
         long_values: Mutex::new(()),
+        known: Known::default(),
+        lists: Mutex::default(),
         all_right: true,
     };
     for stored in snapshots {
         ground.report.go_on()?;
         outcome.snapshots += 1;
-        for source in &stored.snapshot.sources {
+        trees.known.next_snapshot();
+        for (number, source) in stored.snapshot.sources.iter().enumerate() {
             match source {
                 Source::Database(database) => trees.database(stored, database, findings)?,
-                Source::Tree(tree) => trees.tree(stored, tree, findings)?,
+                Source::Tree(tree) => trees.tree(stored, number, tree, findings)?,
             }
         }
     }
@@ -92,6 +98,10 @@ struct Trees<'a> {
     stacks: HashMap<(Option<BlobId>, String), Stack>,
     /// Held while a leaf with long values is read: the memory bound is a multiple of one value, not one per core.
     long_values: Mutex<()>,
+    /// Directories that are right, and what they hold.
+    known: Known,
+    /// Lists of chunks that are right: depth and bytes of each.
+    lists: Mutex<HashMap<BlobId, (u8, u64)>>,
     all_right: bool,
 }
 
@@ -133,7 +143,7 @@ impl Trees<'_> {
             findings.add_affecting(wrong.object, wrong.what, affects, TREE_HELPS);
         };
         match &database.content {
-            Content::Physical { tree } => self.files(tree)?.into_iter().for_each(&mut add),
+            Content::Physical { tree } => self.beside(stored, tree)?.into_iter().for_each(&mut add),
             Content::Logical { runs, uncertain } => {
                 let mut facts = Vec::new();
                 for run in runs.iter().chain(uncertain) {
@@ -154,14 +164,20 @@ impl Trees<'_> {
             }
         }
         if let Some(tree) = &database.beside {
-            self.files(tree)?.into_iter().for_each(&mut add);
+            self.beside(stored, tree)?.into_iter().for_each(&mut add);
         }
         self.all_right &= all_right;
         Ok(())
     }
 
-    fn tree(&mut self, stored: &StoredSnapshot, tree: &TreeRoot, findings: &mut Findings) -> Result<()> {
-        for wrong in self.files(&tree.root)? {
+    fn tree(
+        &mut self,
+        stored: &StoredSnapshot,
+        number: usize,
+        tree: &TreeRoot,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        for wrong in self.source(stored, number, tree)? {
             self.all_right = false;
             let affects = format!("snapshot {} tree {}{}", stored.id.short(), tree.name, wrong.keys);
             findings.add_affecting(wrong.object, wrong.what, affects, TREE_HELPS);
@@ -388,47 +404,6 @@ impl Trees<'_> {
             digest.add_record(key, &read::join(&self.reader, list)?);
         }
         Ok(None)
-    }
-
-    /// Every chunk of a list in a good pack.
-    fn chunks(&self, list: &ChunkList) -> Result<Option<Wrong>> {
-        for chunk in Chunks::new(list.clone(), &self.reader) {
-            match chunk {
-                Ok(chunk) => {
-                    if let Some(wrong) = self.place(BlobKind::Data, &chunk.id)? {
-                        return Ok(Some(wrong));
-                    }
-                }
-                Err(error) => return self.broken(None, &error, String::new()).map(Some),
-            }
-        }
-        Ok(None)
-    }
-
-    fn files(&self, tree: &BlobId) -> Result<Vec<Wrong>> {
-        let mut wrong = Vec::new();
-        let walk = match DirectoryWalk::open(tree, &self.reader) {
-            Ok(walk) => walk,
-            Err(error) => return Ok(vec![self.broken(Some(*tree), &error, String::new())?]),
-        };
-        for entry in walk {
-            match entry {
-                Err(error) => wrong.push(self.broken(Some(*tree), &error, String::new())?),
-                Ok(entry) => {
-                    let file = format!(", file {}", String::from_utf8_lossy(&entry.name));
-                    let found = match &entry.kind {
-                        EntryKind::File(list) => self.chunks(list)?.into_iter().collect(),
-                        EntryKind::Directory(id) => self.files(id)?,
-                        _ => Vec::new(),
-                    };
-                    wrong.extend(found.into_iter().map(|found| Wrong {
-                        keys: file.clone(),
-                        ..found
-                    }));
-                }
-            }
-        }
-        Ok(wrong)
     }
 
     /// What is wrong with all copies of a blob; `None` when one is good as far as is known.

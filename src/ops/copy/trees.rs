@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::blob::BlobKind;
 use crate::chunk::BlobSource;
-use crate::error::{Act, Result};
+use crate::error::{Error, Result};
 use crate::id::{BlobId, ObjectId};
+use crate::ops::remake::{Fate, Maker, Remake};
 use crate::repo::BlobReader;
-use crate::run::LeafCutter;
-use crate::snapshot::{DirectoryBuilder, DirectoryWalk, EntryKind, TreeEntry};
+use crate::snapshot::{DirectoryWalk, EntryKind, TreeEntry};
 
 use super::carry::{Before, Carrier};
 
@@ -40,76 +41,120 @@ impl Carrier<'_> {
         tree: &BlobId,
         before: Option<(BlobId, BlobId, &dyn BlobSource)>,
     ) -> Result<BlobId> {
-        let mut twins = match before {
-            Some((from, to, there)) => Twins::open(self.recent, &from, there, &to),
-            None => Twins::none(),
+        let (source, to, report) = (self.recent, self.to, self.report);
+        let remake = Remake {
+            source,
+            secret: to.domain_keys().chunker_secret().expose(),
+            report,
         };
-        let there = before.map(|(_, _, there)| there);
-        let secret = self.to.domain_keys().chunker_secret().expose();
-        let mut directory = DirectoryBuilder::new(LeafCutter::new(secret));
-        let walk = DirectoryWalk::open(tree, self.recent);
-        for entry in walk.act(|| format!("tree {}", tree.short()))? {
-            self.report.go_on()?;
-            let mut entry = entry?;
-            let twin = twins.find(&entry.name);
-            let name = String::from_utf8_lossy(&entry.name).into_owned();
-            entry.kind = self.entry(&entry.kind, twin, there).act(|| name)?;
-            let sink = &mut self.sink;
-            directory.push(entry, &mut |kind, plain| sink.add_one(kind, plain))?;
-        }
-        let sink = &mut self.sink;
-        directory.finish(&mut |kind, plain| sink.add_one(kind, plain))
+        let mut copying = Copying {
+            carrier: self,
+            before,
+        };
+        remake.tree(tree, &mut copying).map(|(tree, ())| tree)
+    }
+}
+
+/// A tree on its way.
+struct Copying<'c, 'a, 't> {
+    carrier: &'c mut Carrier<'a>,
+    /// The tree before, its copy, and where that is.
+    before: Option<(BlobId, BlobId, &'t dyn BlobSource)>,
+}
+
+/// A directory, and what it was before.
+struct Level<'t> {
+    twins: Twins<'t>,
+    /// What the entry that is looked at was.
+    twin: Option<(EntryKind, EntryKind)>,
+}
+
+impl<'a: 't, 't> Maker for Copying<'_, 'a, 't> {
+    type Level = Level<'t>;
+    type Sum = ();
+
+    fn enter(&mut self, _: &BlobId, from: Option<(&mut Level<'t>, &TreeEntry)>) -> Result<Level<'t>> {
+        let pair = match from {
+            None => self.before.map(|(from, to, _)| (from, to)),
+            Some((above, _)) => match above.twin {
+                Some((EntryKind::Directory(from), EntryKind::Directory(to))) => Some((from, to)),
+                _ => None,
+            },
+        };
+        let there = self.before.map(|(_, _, there)| there);
+        let here: &dyn BlobSource = self.carrier.recent;
+        let places = pair.zip(there);
+        let places = places.map(|((from, to), there)| [(from, here), (to, there)]);
+        Ok(Level {
+            twins: Twins::new(places),
+            twin: None,
+        })
     }
 
-    fn entry(
-        &mut self,
-        kind: &EntryKind,
-        twin: Option<(EntryKind, EntryKind)>,
-        there: Option<&dyn BlobSource>,
-    ) -> Result<EntryKind> {
-        if let Some((_, copied)) = twin.as_ref().filter(|(from, _)| from == kind) {
-            return Ok(copied.clone());
-        }
-        match kind {
-            EntryKind::File(list) => self.list(list, None).map(EntryKind::File),
-            EntryKind::Directory(id) => {
-                let before = match (twin, there) {
-                    (Some((EntryKind::Directory(from), EntryKind::Directory(to))), Some(there)) => {
-                        Some((from, to, there))
-                    }
-                    _ => None,
-                };
-                self.directory(id, before).map(EntryKind::Directory)
+    fn entry(&mut self, level: &mut Level<'t>, _: &[u8], entry: TreeEntry) -> Result<Fate> {
+        level.twin = level.twins.find(&entry.name);
+        let kind = match (&level.twin, &entry.kind) {
+            (Some((from, copied)), kind) if from == kind => copied.clone(),
+            (_, EntryKind::File(list)) => EntryKind::File(self.carrier.list(list, None)?),
+            (_, EntryKind::Directory(id)) => {
+                let id = *id;
+                return Ok(Fate::Enter(entry, id));
             }
-            _ => Ok(kind.clone()),
-        }
+            (_, kind) => kind.clone(),
+        };
+        Ok(Fate::Keep(TreeEntry { kind, ..entry }))
+    }
+
+    /// Half a tree is no copy.
+    fn unread(&mut self, _: &[u8], error: Error) -> Result<()> {
+        Err(error)
+    }
+
+    fn rest(&mut self, level: &mut Level<'t>) {
+        level.twins.close();
+    }
+
+    fn leave(&mut self, _: Level<'t>) {}
+
+    fn add(&mut self, _: &mut Level<'t>, (): &()) {}
+
+    fn store(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
+        self.carrier.sink.add_one(kind, plain)
     }
 }
 
 /// A directory of the source and its copy, walked in step. Where they differ in a name, nothing more is known.
 struct Twins<'a> {
+    /// Where the two are, while more may be known.
+    places: Option<Pair<'a>>,
     walks: Option<(DirectoryWalk<'a>, DirectoryWalk<'a>)>,
     at: Option<(TreeEntry, TreeEntry)>,
 }
 
+type Pair<'a> = [(BlobId, &'a dyn BlobSource); 2];
+
 impl<'a> Twins<'a> {
-    fn none() -> Self {
+    fn new(places: Option<Pair<'a>>) -> Self {
         Self {
+            places,
             walks: None,
             at: None,
         }
     }
 
-    fn open(here: &'a dyn BlobSource, from: &BlobId, there: &'a dyn BlobSource, to: &BlobId) -> Self {
-        let walks = DirectoryWalk::open(from, here)
-            .ok()
-            .zip(DirectoryWalk::open(to, there).ok());
-        let mut twins = Self { walks, at: None };
-        twins.advance();
-        twins
+    /// Gives back memory; what is asked for next is read anew.
+    fn close(&mut self) {
+        (self.walks, self.at) = (None, None);
     }
 
     fn find(&mut self, name: &[u8]) -> Option<(EntryKind, EntryKind)> {
+        if let (Some(places), None) = (&self.places, &self.walks) {
+            let open = |(tree, source): &(BlobId, &'a dyn BlobSource)| {
+                DirectoryWalk::open_from(tree, name.to_vec(), *source).ok()
+            };
+            self.walks = open(&places[0]).zip(open(&places[1]));
+            self.advance();
+        }
         while let Some((from, to)) = &self.at {
             match from.name[..].cmp(name) {
                 std::cmp::Ordering::Less => self.advance(),
@@ -125,5 +170,8 @@ impl<'a> Twins<'a> {
             let (from, to) = (from.next()?.ok()?, to.next()?.ok()?);
             (from.name == to.name).then_some((from, to))
         });
+        if self.at.is_none() {
+            (self.places, self.walks) = (None, None);
+        }
     }
 }

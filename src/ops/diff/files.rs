@@ -140,12 +140,7 @@ impl<'a> Files<'a> {
                 ..*difference
             })
         };
-        run(&mut Pairs {
-            old: self.views[0],
-            new: self.views[1],
-            report: self.report,
-            sink: &mut sink,
-        })
+        run(&mut Pairs::new(self.views, self.report, &mut sink))
     }
 
     /// The databases that both have, as far as they lie in these places (anywhere without); by what leads there.
@@ -201,8 +196,9 @@ fn directory(tree: BlobId) -> Node {
         kind: EntryKind::Directory(tree),
         meta: Default::default(),
     };
-    // No file's links are followed.
-    Node { source: 0, entry }
+    // No file's links are followed, and nothing is stated of it.
+    let source = usize::MAX;
+    Node { source, entry }
 }
 
 impl FilesOutcome {

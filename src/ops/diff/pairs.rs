@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::error::{Error, Kind, Result};
 use crate::limits::TREE_DEPTH_MAX;
-use crate::ops::tree::{Entries, Listing, Node, OPEN_MAX, View, join};
+use crate::ops::tree::{Entries, Listing, Node, OPEN_MAX, Stated, View, join};
 use crate::report::Report;
 use crate::snapshot::{EntryKind, Meta};
 
@@ -45,6 +45,9 @@ pub struct Pairs<'a, 's> {
     pub new: View<'a>,
     pub report: &'s Report,
     pub sink: EachFile<'s>,
+    /// What may still come of the two.
+    stated: [Option<Stated<'a>>; 2],
+    has_ended: bool,
 }
 
 /// A directory in both states.
@@ -89,7 +92,33 @@ impl<'a> Level<'a> {
     }
 }
 
-impl<'a> Pairs<'a, '_> {
+impl<'a, 's> Pairs<'a, 's> {
+    pub fn new([old, new]: [View<'a>; 2], report: &'s Report, sink: EachFile<'s>) -> Self {
+        Self {
+            old,
+            new,
+            report,
+            sink,
+            stated: [None, None],
+            has_ended: false,
+        }
+    }
+
+    /// Holds what was met against what its snapshot states. False if there is more, which ends the comparison.
+    fn takes(&mut self, path: &[u8], [old, new]: [Option<&Node>; 2]) -> bool {
+        for (side, view, node) in [(0, self.old, old), (1, self.new, new)] {
+            let Some(node) = node else { continue };
+            let stated = self.stated[side].get_or_insert_with(|| Stated::of(view, node));
+            if let Err(error) = stated.take(node)
+                && !self.has_ended
+            {
+                self.has_ended = true;
+                self.problem(path, error);
+            }
+        }
+        !self.has_ended
+    }
+
     /// Compares two nodes and all below them, giving differences in order of their paths. A directory that cannot be
     /// read is a problem in the report.
     pub fn compare(&mut self, old: &Node, new: &Node) -> Result<()> {
@@ -97,7 +126,7 @@ impl<'a> Pairs<'a, '_> {
         levels.extend(self.both(&path, old, new)?);
         loop {
             self.report.go_on()?;
-            let Some(level) = levels.last_mut() else {
+            let Some(level) = levels.last_mut().filter(|_| !self.has_ended) else {
                 return Ok(());
             };
             path.truncate(level.path_len);
@@ -135,6 +164,10 @@ impl<'a> Pairs<'a, '_> {
     fn pair(&mut self, path: &mut Vec<u8>, pair: [Option<Node>; 2]) -> Result<Option<Level<'a>>> {
         if let Some(node) = pair.iter().flatten().next() {
             join(path, &node.entry.name);
+        }
+        let both = matches!(pair, [Some(_), Some(_)]);
+        if both && !self.takes(path, pair.each_ref().map(Option::as_ref)) {
+            return Ok(None);
         }
         match pair {
             [Some(old), Some(new)] => self.both(path, &old, &new),
@@ -195,14 +228,17 @@ impl<'a> Pairs<'a, '_> {
             FileChange::Removed => self.old,
             _ => self.new,
         };
-        let mut walk = view.walk(node.clone());
+        let mut walk = view.walk_unbounded(node.clone());
         while let Some(node) = walk.next() {
             self.report.go_on()?;
             let mut path = path.to_vec();
             join(&mut path, walk.path());
             match node {
                 Ok(_) if walk.depth() == 0 => {}
-                Ok(node) => self.one(&path, &node, change)?,
+                Ok(node) => match self.one(&path, &node, change) {
+                    Ok(()) if self.has_ended => return Ok(()),
+                    told => told?,
+                },
                 Err(error) => self.problem(&path, error),
             }
         }
@@ -214,6 +250,9 @@ impl<'a> Pairs<'a, '_> {
             FileChange::Removed => (Some(node), None),
             _ => (None, Some(node)),
         };
+        if !self.takes(path, [old, new]) {
+            return Ok(());
+        }
         (self.sink)(&FileDifference {
             path,
             change,

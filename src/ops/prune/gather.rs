@@ -8,7 +8,7 @@ use crate::facts::{Bad, BadBlob};
 use crate::id::{BlobId, ObjectId};
 use crate::index::{IndexEntry, Location, Lookup};
 use crate::ops::blobs::{Bits, Blobs};
-use crate::ops::closure::{Closure, Root, RootId, roots};
+use crate::ops::closure::{Closure, Root, RootId, Seen, roots};
 use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, Catalog, IndexFacts, Repo, StoredMark};
 use crate::report::Report;
@@ -88,6 +88,7 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
             blobs: &blobs,
             found: Bits::new(blobs.len()),
             walked: HashSet::new(),
+            seen: Seen::default(),
         };
         catalog
             .snapshots
@@ -358,6 +359,7 @@ struct Needs<'a> {
     blobs: &'a Blobs,
     found: Bits,
     walked: HashSet<RootId>,
+    seen: Seen,
 }
 
 impl Needs<'_> {
@@ -382,7 +384,8 @@ impl Needs<'_> {
             return Ok(());
         }
         let (blobs, found) = (self.blobs, &mut self.found);
-        self.closure.root(root, &mut |_, id| note(blobs, found, id))
+        self.closure
+            .root(root, &mut self.seen, &mut |_, id| note(blobs, found, id))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::facts::{Bad, BadBlob};
 use crate::id::{BlobId, ObjectId};
 use crate::index::Lookup;
 use crate::limits::BAD_BLOBS_MAX;
-use crate::ops::closure::{Closure, Root, RootId, roots};
+use crate::ops::closure::{Closure, RootId, Seen, roots};
 use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
@@ -30,6 +30,7 @@ pub fn missing(
     };
     let mut found = BTreeSet::new();
     let mut walked: HashSet<RootId> = HashSet::new();
+    let mut seen = Seen::default();
     let mut each = |kind: BlobKind, id: &BlobId| {
         let copies = lookup.locations(id)?;
         if copies.iter().all(|copy| gone.contains(&copy.pack)) {
@@ -42,10 +43,7 @@ pub fn missing(
             if !walked.insert(root.id()) {
                 continue;
             }
-            if let Root::Tree(tree) = root {
-                each(BlobKind::Tree, tree)?;
-            }
-            unless_lost(closure.root(root, &mut each))?;
+            unless_lost(closure.root(root, &mut seen, &mut each))?;
         }
     }
     Ok(found.into_iter().collect())

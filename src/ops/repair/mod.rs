@@ -11,6 +11,7 @@
 //! What each can save is in docs/RECOVERY.md.
 
 pub mod config;
+pub mod files;
 pub mod index;
 mod missing;
 pub mod packs;

@@ -1,7 +1,6 @@
 //! A database from what is left of it: the records of which every piece can be read, and holes where pieces are lost.
 
 use crate::blob::BlobKind;
-use crate::chunk::ChunkList;
 use crate::error::{Error, Kind, Result};
 use crate::id::{BlobId, ObjectId};
 use crate::leveldb::Comparator;
@@ -12,9 +11,11 @@ use crate::ops::read;
 use crate::repo::{BlobReader, Copies, Repo, Writer};
 use crate::report::Report;
 use crate::run::partial::{PartialRun, each_left, is_loss};
-use crate::run::{BlobSource, KeyOrder, LeafCutter, Payload, Walker};
-use crate::snapshot::{Content, Damage, DatabaseRoot, DirectoryBuilder, DirectoryWalk, EntryKind, Lost, Run};
+use crate::run::{BlobSource, KeyOrder, Payload, Walker};
+use crate::snapshot::{Content, Damage, DatabaseRoot, Lost, Run};
 use crate::source::RecordSink;
+
+use super::files::Parts;
 
 /// Bytes of keys that the holes of one database may name; more are joined.
 const HOLE_KEY_BYTES_MAX: usize = 8 << 20;
@@ -59,16 +60,16 @@ impl Rebuild<'_, '_> {
         let mut lost = match &old.content {
             Content::Logical { runs, uncertain } => self.records(&mut root, runs, uncertain.as_ref())?,
             Content::Physical { tree } => {
-                let (tree, bytes, lost) = self.files(tree)?;
-                root.content = Content::Physical { tree };
-                root.value_bytes = bytes;
-                lost
+                let files = self.files(tree, Parts::Leave)?;
+                root.content = Content::Physical { tree: files.tree };
+                root.value_bytes = files.sum.bytes;
+                files.holes()
             }
         };
         if let Some(beside) = &old.beside {
-            let (tree, _, more) = self.files(beside)?;
-            root.beside = Some(tree);
-            lost.extend(more);
+            let files = self.files(beside, Parts::Keep)?;
+            lost.extend(files.holes());
+            root.beside = Some(files.tree);
         }
         let order_of = Comparator::from_name(&old.shape.comparator);
         let lost = fit(lost, &|a: &[u8], b: &[u8]| order_of.compare(a, b));
@@ -151,73 +152,6 @@ impl Rebuild<'_, '_> {
         let report = self.report;
         let after = |key: &[u8]| after(comparator, key);
         PartialRun::survey(walker, &run.last_key, after, &|| report.go_on())
-    }
-
-    /// The files of a tree that can be read whole, their bytes, and the names of the others.
-    fn files(&mut self, tree: &BlobId) -> Result<(BlobId, u64, Vec<Lost>)> {
-        let secret = self.repo.domain_keys().chunker_secret().expose();
-        let mut directory = DirectoryBuilder::new(LeafCutter::new(secret));
-        let (mut bytes, mut lost) = (0, Vec::new());
-        let mut entries = match DirectoryWalk::open(tree, self.source) {
-            Ok(entries) => Some(entries),
-            Err(error) if is_loss(&error) => None,
-            Err(error) => return Err(error),
-        };
-        if entries.is_none() {
-            lost.push(Lost::File(None));
-        }
-        while let Some(entry) = entries.as_mut().and_then(Iterator::next) {
-            let mut entry = match entry {
-                Ok(entry) => entry,
-                Err(error) if is_loss(&error) => {
-                    lost.push(Lost::File(None));
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            let kept = match &mut entry.kind {
-                EntryKind::File(list) => self.list(list).map(|()| bytes += list.bytes()),
-                EntryKind::Directory(id) => self.files(&id.clone()).map(|(kept, more, below)| {
-                    *id = kept;
-                    bytes += more;
-                    lost.extend(below);
-                }),
-                _ => Ok(()),
-            };
-            match kept {
-                Ok(()) => {
-                    let writer = &mut *self.writer;
-                    directory.push(entry, &mut |kind, plain| writer.add_one(kind, plain))?;
-                }
-                Err(error) if is_loss(&error) => {
-                    let name = String::from_utf8_lossy(&entry.name).into_owned();
-                    lost.push(Lost::File(Some(name)));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let writer = &mut *self.writer;
-        let tree = directory.finish(&mut |kind, plain| writer.add_one(kind, plain))?;
-        Ok((tree, bytes, lost))
-    }
-
-    /// Every blob of a list, through the writer: what it knows it only counts on.
-    fn list(&mut self, list: &ChunkList) -> Result<()> {
-        let kind = list.child_kind();
-        for child in list.children() {
-            self.report.go_on()?;
-            let plain = self.source.blob(kind, &child.id)?;
-            if kind == BlobKind::List {
-                self.list(&ChunkList::decode_blob(&plain)?)?;
-            } else if plain.len() as u64 != child.bytes {
-                return Err(Error::corrupt("a chunk is not as long as its list says"));
-            }
-            let id = self.writer.add_one(kind, plain.to_vec())?;
-            if id != child.id {
-                return Err(Error::corrupt("a blob has another name than it is stored under"));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::facts::{About, CountedSnapshot, Note, Notes, Said, Why};
 use crate::id::{BlobId, ObjectId};
 use crate::index::Lookup;
 use crate::ops::backup::publish::RestsOn;
-use crate::ops::closure::{Closure, RootId, roots};
+use crate::ops::closure::{Closure, RootId, Seen, roots};
 use crate::ops::forget::{Chosen, forget};
 use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, Catalog, Copies, Repo, Store, StoredSnapshot, Writer};
@@ -20,6 +20,7 @@ use crate::report::Report;
 use crate::run::BlobSource;
 use crate::snapshot::{Damage, Snapshot, Source};
 
+use super::files::LostFile;
 use super::rebuild::{Left, Rebuild};
 use super::{Mode, named};
 
@@ -46,6 +47,21 @@ pub struct RepairedDatabase {
     pub records: u64,
 }
 
+/// One tree of files of a snapshot that is repaired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairedTree {
+    /// Its name.
+    pub name: String,
+    /// What is lost of it, as far as it is listed.
+    pub lost: Vec<LostFile>,
+    /// Further things that are lost.
+    pub more: u64,
+    /// Files that it had.
+    pub files_before: u64,
+    /// Files that are left, those in part among them.
+    pub files: u64,
+}
+
 /// A snapshot that is repaired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepairedSnapshot {
@@ -53,9 +69,11 @@ pub struct RepairedSnapshot {
     pub id: ObjectId,
     /// What stands for it now; `None` for a dry run.
     pub repaired_as: Option<ObjectId>,
-    /// Databases that lost something. Empty if a repair before stored the new one, and ended before the old one was
-    /// forgotten.
+    /// Databases that lost something. Without any of these and of trees, a repair before stored the new one, and ended
+    /// before the old one was forgotten.
     pub databases: Vec<RepairedDatabase>,
+    /// Trees that lost something.
+    pub trees: Vec<RepairedTree>,
 }
 
 /// What was found and done, or would be.
@@ -203,7 +221,9 @@ impl<'a> Ground<'a> {
         };
         let mut lacks = false;
         for root in stored.snapshot.sources.iter().flat_map(roots) {
-            lacks |= once(walked, root.id(), || closure.root(root, &mut each))?;
+            lacks |= once(walked, root.id(), || {
+                closure.root(root, &mut Seen::default(), &mut each)
+            })?;
         }
         Ok(lacks)
     }
@@ -221,18 +241,19 @@ impl<'a> Ground<'a> {
             domain: stored.snapshot.domain,
             counter: stored.snapshot.counter,
         };
-        let told = |repaired_as, databases| RepairedSnapshot {
+        let told = |repaired_as, databases, trees| RepairedSnapshot {
             id: stored.id,
             repaired_as,
             databases,
+            trees,
         };
         let notes = self.repo.notes()?.standing();
         let was_brought_back = notes.of(&stored.id).is_some_and(|it| it.undeleted.is_some());
-        let there = repaired_before(catalog, &stored.id).filter(|_| !was_brought_back);
+        let there = repaired_before(catalog, stored).filter(|_| !was_brought_back);
         if let Some(there) = there {
             return Ok(Some(Made {
                 snapshot: None,
-                told: told(Some(there), Vec::new()),
+                told: told(Some(there), Vec::new(), Vec::new()),
                 old,
             }));
         }
@@ -244,15 +265,23 @@ impl<'a> Ground<'a> {
             report: self.report,
         };
         let mut snapshot = stored.snapshot.clone();
-        let mut databases = Vec::new();
+        let (mut databases, mut trees) = (Vec::new(), Vec::new());
         for source in &mut snapshot.sources {
             let database = match source {
                 Source::Database(database) => database,
-                Source::Tree(_) => {
-                    let what =
-                        "it holds a tree of files that is no database, which this version cannot repair";
-                    outcome.failed.push((stored.id, what.into()));
-                    return Ok(None);
+                Source::Tree(tree) => {
+                    let (root, left) = rebuild.tree(tree).act(|| tree.name.clone())?;
+                    if !left.lost.is_empty() {
+                        trees.push(RepairedTree {
+                            name: tree.name.clone(),
+                            lost: left.lost,
+                            more: left.more,
+                            files_before: tree.files,
+                            files: root.files,
+                        });
+                        *tree = root;
+                    }
+                    continue;
                 }
             };
             let rebuilt = rebuild.database(database, &stored.id)?;
@@ -268,7 +297,7 @@ impl<'a> Ground<'a> {
             });
             **database = rebuilt.root;
         }
-        if databases.is_empty() {
+        if databases.is_empty() && trees.is_empty() {
             if rebuild.writer.copies().are_beyond_doubt() {
                 return Ok(None);
             }
@@ -281,7 +310,7 @@ impl<'a> Ground<'a> {
         snapshot.program = concat!("levault ", env!("CARGO_PKG_VERSION")).into();
         Ok(Some(Made {
             snapshot: Some(snapshot),
-            told: told(None, databases),
+            told: told(None, databases, trees),
             old,
         }))
     }
@@ -302,13 +331,38 @@ fn once(walked: &mut HashMap<RootId, bool>, key: RootId, walk: impl FnOnce() -> 
 }
 
 /// The snapshot that a repair made of this one, if it ended before the old one was forgotten.
-fn repaired_before(catalog: &Catalog, id: &ObjectId) -> Option<ObjectId> {
+fn repaired_before(catalog: &Catalog, old: &StoredSnapshot) -> Option<ObjectId> {
     let made_of = |stored: &&StoredSnapshot| {
         let mut databases = stored.snapshot.databases();
-        databases.any(|database| database.holes().any(|hole| hole.lost_from() == Some(*id)))
+        let has_hole =
+            databases.any(|database| database.holes().any(|hole| hole.lost_from() == Some(old.id)));
+        has_hole || is_same_but_for_trees(&old.snapshot, &stored.snapshot)
     };
     let found = catalog.snapshots.iter().find(made_of);
     found.map(|stored| stored.id)
+}
+
+/// A tree has no place for a hole. No two snapshots were begun and ended in the same nanoseconds but one and what was made
+/// of it.
+fn is_same_but_for_trees(old: &Snapshot, new: &Snapshot) -> bool {
+    let of = |snapshot: &Snapshot| {
+        (
+            snapshot.domain,
+            snapshot.host.clone(),
+            snapshot.user.clone(),
+            snapshot.time,
+            snapshot.time_end,
+        )
+    };
+    let same = |(old, new): (&Source, &Source)| old.name() == new.name() && old.path() == new.path();
+    let other = |(old, new): (&Source, &Source)| match (old, new) {
+        (Source::Tree(old), Source::Tree(new)) => old.root != new.root,
+        _ => false,
+    };
+    let pairs = || old.sources.iter().zip(&new.sources);
+    let is_later = new.counter > old.counter && new.original.is_none();
+    let has_same = old.sources.len() == new.sources.len() && pairs().all(same);
+    is_later && of(old) == of(new) && has_same && pairs().any(other)
 }
 
 /// Each new snapshot is durable, and what was noted of the old one is noted of it, before the old one is forgotten.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use crate::chunk::BlobSource;
 use crate::error::Result;
 use crate::id::BlobId;
-use crate::ops::closure::{Closure, trees};
+use crate::ops::closure::{Closure, Seen, trees};
 use crate::report::Report;
 use crate::snapshot::{DatabaseRoot, Run, Source, TreeRoot};
 
@@ -75,6 +75,7 @@ struct Group {
     number: u32,
     all: Bits,
     runs: HashSet<BlobId>,
+    seen: Seen,
     share: Share,
 }
 
@@ -84,6 +85,7 @@ impl Uses<'_> {
             number,
             all: Bits::new(self.blobs.len()),
             runs: HashSet::new(),
+            seen: Seen::default(),
             share: Share::default(),
         };
         for user in users {
@@ -102,7 +104,8 @@ impl Uses<'_> {
 
     fn tree(&mut self, tree: &BlobId, group: &mut Group) -> Result<()> {
         let mut found = Bits::new(self.blobs.len());
-        self.closure.tree(tree, &mut |_, id| self.note(id, &mut found))?;
+        self.closure
+            .tree(tree, &mut group.seen, &mut |_, id| self.note(id, &mut found))?;
         self.count(&found, group);
         Ok(())
     }

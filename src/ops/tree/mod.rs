@@ -13,11 +13,13 @@
 
 mod address;
 mod content;
+mod stated;
 mod view;
 mod walk;
 
 pub use address::{parts, tops};
 pub use content::{read_at, stream};
+pub use stated::Stated;
 pub use view::{Found, Listing, Node, View, database, join};
 pub use walk::{Entries, OPEN_MAX, Walk};
 

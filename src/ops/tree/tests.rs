@@ -57,9 +57,9 @@ fn tree(blobs: &mut Blobs, name: &str, path: &str, root: EntryKind) -> Source {
         name: name.into(),
         path: path.into(),
         root: directory(blobs, vec![entry(last.as_bytes(), root)]),
-        files: 0,
-        directories: 0,
-        bytes: 0,
+        files: u64::MAX,
+        directories: u64::MAX,
+        bytes: u64::MAX,
     })
 }
 
@@ -231,9 +231,9 @@ fn a_source_saved_as_the_whole_filesystem_is_below_the_root() {
         name: "/".into(),
         path: b"/".to_vec(),
         root: directory(&mut blobs, vec![entry(b"root", EntryKind::Directory(etc))]),
-        files: 0,
-        directories: 0,
-        bytes: 0,
+        files: u64::MAX,
+        directories: u64::MAX,
+        bytes: u64::MAX,
     };
     let snapshot = snapshot(vec![Source::Tree(source)]);
     let view = View::new(&snapshot, &blobs);

@@ -1,6 +1,7 @@
 //! One snapshot's trees: addresses, directories, single entries.
 
 use super::address;
+use super::stated::Stated;
 use super::walk::Walk;
 use crate::chunk::BlobSource;
 use crate::error::{Act, Error, Kind, Result};
@@ -173,9 +174,16 @@ impl<'a> View<'a> {
         Ok(first.filter(|child| child.entry.name == name))
     }
 
-    /// The node and all below it: each directory before its entries, entries in order of their names.
+    /// The node and all below it: each directory before its entries, entries in order of their names; no more than the
+    /// snapshot states.
     pub fn walk(&self, node: Node) -> Walk<'a> {
-        Walk::new(*self, node)
+        let stated = Stated::of(*self, &node);
+        Walk::new(*self, node, Some(stated))
+    }
+
+    /// The same, for who compares what there is with what is stated and passes over what was met before.
+    pub fn walk_unbounded(&self, node: Node) -> Walk<'a> {
+        Walk::new(*self, node, None)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Everything below a node, in order, whatever the depth: memory is bounded by closing directories far above the one
-//! that is read, and opening them again behind the last name they gave.
+//! that is read, and opening them again behind the last name they gave. Length is bounded by what the snapshot states.
 
+use super::stated::Stated;
 use super::view::{Listing, Node, View, join};
 use crate::error::{Act, Error, Kind, Result};
 use crate::limits::{PATH_BYTES_MAX, TREE_DEPTH_MAX};
@@ -17,6 +18,9 @@ pub struct Walk<'a> {
     path: Vec<u8>,
     /// What is given next, or entered next.
     next: Next,
+    /// What may still come; `None` where whoever walks counts for himself.
+    stated: Option<Stated<'a>>,
+    is_cut_short: bool,
 }
 
 enum Next {
@@ -43,12 +47,14 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(view: View<'a>, start: Node) -> Self {
+    pub(super) fn new(view: View<'a>, start: Node, stated: Option<Stated<'a>>) -> Self {
         Self {
             view,
             levels: Vec::new(),
             path: Vec::new(),
             next: Next::Start(start),
+            stated,
+            is_cut_short: false,
         }
     }
 
@@ -62,6 +68,11 @@ impl<'a> Walk<'a> {
         self.levels.len()
     }
 
+    /// True after the error that there is more than the snapshot states: nothing comes after it, whatever was not given.
+    pub fn is_cut_short(&self) -> bool {
+        self.is_cut_short
+    }
+
     /// Passes over what the node given last holds.
     pub fn pass_over(&mut self) {
         self.next = Next::GoOn;
@@ -69,7 +80,7 @@ impl<'a> Walk<'a> {
 
     fn step(&mut self) -> Result<Option<Node>> {
         match std::mem::replace(&mut self.next, Next::GoOn) {
-            Next::Start(node) => return Ok(Some(self.give(node))),
+            Next::Start(node) => return self.give(node).map(Some),
             Next::Enter(node) => {
                 let entered = self.enter(&node);
                 entered.act(|| format!("list {}", self.path_text()))?;
@@ -82,7 +93,7 @@ impl<'a> Walk<'a> {
             match entry.act(|| format!("list {}", String::from_utf8_lossy(&self.path))) {
                 Ok(Some(node)) => {
                     join(&mut self.path, &node.entry.name);
-                    return Ok(Some(self.give(node)));
+                    return self.give(node).map(Some);
                 }
                 Ok(None) => drop(self.levels.pop()),
                 Err(error) => {
@@ -94,11 +105,18 @@ impl<'a> Walk<'a> {
         Ok(None)
     }
 
-    fn give(&mut self, node: Node) -> Node {
+    fn give(&mut self, node: Node) -> Result<Node> {
+        if let Some(stated) = &mut self.stated
+            && let Err(error) = stated.take(&node)
+        {
+            self.is_cut_short = true;
+            self.levels.clear();
+            return Err(error);
+        }
         if matches!(node.entry.kind, EntryKind::Directory(_) | EntryKind::Database(_)) {
             self.next = Next::Enter(node.clone());
         }
-        node
+        Ok(node)
     }
 
     fn enter(&mut self, node: &Node) -> Result<()> {

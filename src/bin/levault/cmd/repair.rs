@@ -3,10 +3,11 @@
 use clap::{Args, Subcommand};
 use levault::error::{Kind, Result};
 use levault::id::ObjectId;
+use levault::ops::repair::files::{LostFile, LostPart, PARTIAL};
 use levault::ops::repair::index::{IndexOutcome, RepairIndex};
 use levault::ops::repair::packs::{self, PacksOutcome, RepairPacks};
 use levault::ops::repair::snapshots::{
-    RepairSnapshots, RepairedDatabase, RepairedSnapshot, SnapshotsOutcome,
+    RepairSnapshots, RepairedDatabase, RepairedSnapshot, RepairedTree, SnapshotsOutcome,
 };
 use levault::ops::repair::{Mode, config};
 use levault::repo::Repo;
@@ -364,7 +365,38 @@ fn tell_repaired(run: &Run, repaired: &RepairedSnapshot) -> Result<()> {
                 .say(format!("        {}", super::backup::damage_text(hole)))?;
         }
     }
-    Ok(())
+    repaired.trees.iter().try_for_each(|tree| tell_tree(run, tree))
+}
+
+fn tell_tree(run: &Run, tree: &RepairedTree) -> Result<()> {
+    run.output.say(format!(
+        "    {}: {} of {} files are left",
+        tree.name, tree.files, tree.files_before
+    ))?;
+    for lost in &tree.lost {
+        let path = String::from_utf8_lossy(&lost.path);
+        let what = match lost.what {
+            LostPart::Entries => format!("{path}: what was in it is not known"),
+            LostPart::File => format!("{path}: nothing is left of it"),
+            LostPart::Bytes(lost) => {
+                format!("{path}: {lost} bytes are zeros now, and it ends with {PARTIAL}")
+            }
+        };
+        run.output.say(format!("        {what}"))?;
+    }
+    match tree.more {
+        0 => Ok(()),
+        more => run.output.say(format!("        and {more} more")),
+    }
+}
+
+fn lost_json(lost: &LostFile) -> Value {
+    let path = String::from_utf8_lossy(&lost.path);
+    match lost.what {
+        LostPart::Entries => json!({"path": path, "lost": "entries"}),
+        LostPart::File => json!({"path": path, "lost": "file"}),
+        LostPart::Bytes(bytes) => json!({"path": path, "lost": "bytes", "bytes": bytes, "kept_as": PARTIAL}),
+    }
 }
 
 fn snapshots_json(outcome: &SnapshotsOutcome, mode: Mode) -> Value {
@@ -376,11 +408,21 @@ fn snapshots_json(outcome: &SnapshotsOutcome, mode: Mode) -> Value {
             "holes": database.holes.iter().map(super::backup::damage_json).collect::<Vec<_>>(),
         })
     };
+    let tree = |tree: &RepairedTree| {
+        json!({
+            "tree": tree.name,
+            "files_before": tree.files_before,
+            "files": tree.files,
+            "lost": tree.lost.iter().map(lost_json).collect::<Vec<_>>(),
+            "lost_unlisted": tree.more,
+        })
+    };
     let repaired = outcome.repaired.iter().map(|repaired| {
         json!({
             "snapshot_id": repaired.id.to_hex(),
             "repaired_as": repaired.repaired_as.map(|id| id.to_hex()),
             "databases": repaired.databases.iter().map(database).collect::<Vec<_>>(),
+            "trees": repaired.trees.iter().map(tree).collect::<Vec<_>>(),
         })
     });
     let failed = outcome.failed.iter();

@@ -6,6 +6,7 @@ use levault::ops::restore::{
 };
 use levault::pattern::{Case, Pattern, Patterns, Selector};
 use levault::repo::{Repo, StoredSnapshot};
+use levault::snapshot::Source;
 use serde_json::json;
 
 use super::look::Opened;
@@ -136,7 +137,27 @@ impl Counts {
     }
 }
 
+/// What trees are said to hold, before all that they are found to hold.
+fn tell_stated(run: &Run, opened: &Opened) -> Result<()> {
+    let trees = opened.stored.snapshot.sources.iter();
+    let trees = trees.filter_map(|source| match source {
+        Source::Tree(tree) => Some(tree),
+        Source::Database(_) => None,
+    });
+    for tree in trees {
+        run.output.detail(format!(
+            "the snapshot states {} files, {} directories, {} of {}",
+            tree.files,
+            tree.directories,
+            bytes(tree.bytes),
+            tree.name
+        ))?;
+    }
+    Ok(())
+}
+
 fn plan(run: &Run, opened: &Opened, restore: &Restore) -> Result<Ending> {
+    tell_stated(run, opened)?;
     let (mut counts, mut told) = (Counts::default(), Ok(()));
     let mut each = |planned: Planned| {
         counts.add(&planned);

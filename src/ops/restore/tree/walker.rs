@@ -152,7 +152,12 @@ impl<'a> Walker<'a> {
                         walk.pass_over();
                     }
                 }
-                Err(error) => self.unlisted(error, walk.depth())?,
+                Err(error) => {
+                    if walk.is_cut_short() {
+                        self.levels.iter_mut().for_each(|level| level.is_whole = false);
+                    }
+                    self.unlisted(error, walk.depth())?;
+                }
             }
         }
         self.close_to(0)
