@@ -151,6 +151,11 @@ impl Pins {
     }
 
     #[cfg(test)]
+    pub fn link_nothing(&mut self) {
+        self.pools.iter_mut().for_each(Pool::link_nothing);
+    }
+
+    #[cfg(test)]
     pub fn leave_descriptors(&mut self, count: usize) {
         self.descriptors_left = count;
     }

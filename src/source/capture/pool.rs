@@ -56,6 +56,11 @@ impl Pool {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn link_nothing(&mut self) {
+        self.links = false;
+    }
+
     pub(super) fn link(&mut self, path: &Path, name: &str) -> Linked {
         if !self.links {
             return Linked::No;

@@ -405,19 +405,26 @@ fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
     }
     assert_eq!(pins.finish().1, HeldBy::Descriptors);
 
+    // With too few descriptors links hold the rest, and without those copies do.
     let scratch = tempfile::tempdir().unwrap();
-    let mut pins = Pins::new(
-        &directory,
-        HeldBy::Descriptors,
-        Some(scratch.path()),
-        None,
-        &Arc::default(),
-    );
-    pins.leave_descriptors(1);
-    for table in &tables {
-        assert!(pins.hold(*table).unwrap());
+    for (links, held_by) in [(true, HeldBy::Links), (false, HeldBy::Copies)] {
+        let touched = Arc::default();
+        let mut pins = Pins::new(
+            &directory,
+            HeldBy::Descriptors,
+            Some(scratch.path()),
+            None,
+            &touched,
+        );
+        pins.leave_descriptors(1);
+        if !links {
+            pins.link_nothing();
+        }
+        for table in &tables {
+            assert!(pins.hold(*table).unwrap());
+        }
+        assert_eq!(pins.finish().1, held_by);
     }
-    assert_eq!(pins.finish().1, HeldBy::Copies);
 
     let mut pins = Pins::new(
         &directory,
