@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 
 use crate::error::{Error, Kind, Result};
+use crate::kind::BlobKind;
 use crate::limits::BLOB_BYTES_MAX;
 
 /// How the bytes under a seal are to be understood.
@@ -37,7 +38,7 @@ pub enum Compression {
     Off,
     /// zstd level -1.
     Fastest,
-    /// zstd level 1: docs/decisions/0004-compression-level.md.
+    /// zstd level 1 for records, 3 for files and long values: docs/decisions/0004-compression-level.md.
     #[default]
     Auto,
     /// zstd level 7.
@@ -46,33 +47,38 @@ pub enum Compression {
     Max,
 }
 
+/// A zstd level; `None` for none at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Level(Option<i32>);
+
 impl Compression {
-    /// The zstd level; `None` for none at all.
-    pub fn level(self) -> Option<i32> {
-        match self {
-            Compression::Off => None,
-            Compression::Fastest => Some(-1),
-            Compression::Auto => Some(1),
-            Compression::Better => Some(7),
-            Compression::Max => Some(15),
-        }
+    /// How hard to try with a blob of such a kind.
+    pub fn level(self, kind: BlobKind) -> Level {
+        Level(match (self, kind) {
+            (Compression::Off, _) => None,
+            (Compression::Fastest, _) => Some(-1),
+            (Compression::Auto, BlobKind::Data) => Some(3),
+            (Compression::Auto, _) => Some(1),
+            (Compression::Better, _) => Some(7),
+            (Compression::Max, _) => Some(15),
+        })
     }
 }
 
 /// A zstd context and its output buffer, kept from blob to blob. One to a thread; see [`Compressor::local`].
 pub struct Compressor {
     context: Option<zstd::bulk::Compressor<'static>>,
-    compression: Compression,
+    level: Level,
     buffer: Vec<u8>,
 }
 
 impl Compressor {
     /// Makes the context.
-    pub fn new(compression: Compression) -> Result<Self> {
-        let context = compression.level().map(zstd::bulk::Compressor::new).transpose();
+    pub fn new(level: Level) -> Result<Self> {
+        let context = level.0.map(zstd::bulk::Compressor::new).transpose();
         Ok(Self {
             context: context.map_err(|cause| Error::io("make a zstd context", cause))?,
-            compression,
+            level,
             buffer: Vec::new(),
         })
     }
@@ -100,14 +106,14 @@ impl Compressor {
     }
 
     /// Lends the calling thread's own compressor, made on first use.
-    pub fn local<T>(compression: Compression, act: impl FnOnce(&mut Compressor) -> Result<T>) -> Result<T> {
+    pub fn local<T>(level: Level, act: impl FnOnce(&mut Compressor) -> Result<T>) -> Result<T> {
         thread_local! {
             static LOCAL: RefCell<Option<Compressor>> = const { RefCell::new(None) };
         }
-        let kept = LOCAL.take().filter(|kept| kept.compression == compression);
+        let kept = LOCAL.take().filter(|kept| kept.level == level);
         let mut compressor = match kept {
             Some(kept) => kept,
-            None => Compressor::new(compression)?,
+            None => Compressor::new(level)?,
         };
         let outcome = act(&mut compressor);
         LOCAL.set(Some(compressor));
@@ -199,7 +205,7 @@ mod tests {
             .collect();
         for plain in [&b""[..], b"a", &[7; 100_000], &random] {
             for compression in EVERY {
-                let (codec, packed) = Compressor::local(compression, |compressor| {
+                let (codec, packed) = Compressor::local(compression.level(BlobKind::Leaf), |compressor| {
                     compressor
                         .compress(plain)
                         .map(|(codec, packed)| (codec, packed.to_vec()))
@@ -210,7 +216,7 @@ mod tests {
             }
         }
         assert_eq!(
-            Compressor::new(Compression::Max)
+            Compressor::new(Compression::Max.level(BlobKind::Data))
                 .unwrap()
                 .compress(&random)
                 .unwrap()
@@ -221,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_holds_more_or_less_than_recorded_is_refused() {
-        let mut compressor = Compressor::new(Compression::Auto).unwrap();
+        let mut compressor = Compressor::new(Compression::Auto.level(BlobKind::Leaf)).unwrap();
         let packed = compressor.compress(&[0; 1000]).unwrap().1.to_vec();
         for wrong in [0, 1, 999, 1001, BLOB_BYTES_MAX + 1, usize::MAX] {
             assert!(decompress(Codec::Zstd, packed.clone(), wrong).is_err(), "{wrong}");

@@ -34,6 +34,7 @@ use crate::compress::{Codec, Compression, Compressor};
 use crate::crypto::{aead::TAG_LEN, derive};
 use crate::error::{Error, Kind, Result};
 use crate::id::ObjectId;
+use crate::kind::BlobKind;
 use crate::limits::OBJECT_BYTES_MAX;
 
 /// The name of an object: BLAKE3 of its stored bytes.
@@ -91,7 +92,7 @@ pub fn seal_one(mut header: Header, secret: &[u8], clear: &[u8], plain: &[u8]) -
     out.extend_from_slice(clear);
     out.extend_from_slice(&name.plain_len.to_le_bytes());
     match packs {
-        true => Compressor::local(Compression::Auto, |compressor| {
+        true => Compressor::local(Compression::Auto.level(BlobKind::Leaf), |compressor| {
             let (codec, packed) = compressor.compress(plain)?;
             key.seal(&name, codec, packed, clear, &mut out)
         })?,

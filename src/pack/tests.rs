@@ -35,7 +35,7 @@ fn pack(keyring: &Arc<Keyring>, blobs: usize, seed: u64) -> Pack {
     let mut entropy = SeededEntropy::new(seed);
     let mut builder = PackBuilder::new(keyring, DomainId(0), Vec::new(), &mut entropy).unwrap();
     let domain = keyring.domain(DomainId(0)).unwrap();
-    let mut compressor = Compressor::new(Compression::Auto).unwrap();
+    let mut compressor = Compressor::new(Compression::Auto.level(BlobKind::Leaf)).unwrap();
     for blob in 0..blobs {
         let kind = BlobKind::ALL[blob % BlobKind::ALL.len()];
         let named = NamedBlob::name(domain, kind, plain(blob));
@@ -126,7 +126,7 @@ fn parts_that_changed_places_do_not_open() {
     let mut entropy = SeededEntropy::new(2);
     let mut builder = PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut entropy).unwrap();
     let domain = keyring.domain(DomainId(0)).unwrap().clone();
-    let mut compressor = Compressor::new(Compression::Off).unwrap();
+    let mut compressor = Compressor::new(Compression::Off.level(BlobKind::Leaf)).unwrap();
     for plain in [b"one", b"two"] {
         let named = NamedBlob::name(&domain, BlobKind::Data, plain);
         builder.push(named, &mut compressor).unwrap();
@@ -187,7 +187,7 @@ fn plain_bytes_that_do_not_have_their_name_are_refused_although_the_seal_is_good
 
 fn pressed(keyring: &Keyring, numbers: std::ops::Range<u32>) -> Vec<Pressed<[u8; 4]>> {
     let domain = keyring.domain(DomainId(0)).unwrap();
-    let mut compressor = Compressor::new(Compression::Fastest).unwrap();
+    let mut compressor = Compressor::new(Compression::Fastest.level(BlobKind::Leaf)).unwrap();
     let press = |number: u32| {
         let named = NamedBlob::name(domain, BlobKind::Data, number.to_le_bytes());
         Pressed::new(named, &mut compressor).unwrap()
@@ -289,7 +289,7 @@ fn the_documented_pack_opens() {
     let keyring = keyring(1);
     let mut builder =
         PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut SeededEntropy::new(2)).unwrap();
-    let mut compressor = Compressor::new(Compression::Off).unwrap();
+    let mut compressor = Compressor::new(Compression::Off.level(BlobKind::Leaf)).unwrap();
     for (kind, plain) in [(BlobKind::Leaf, &b"a leaf"[..]), (BlobKind::Data, b"a chunk")] {
         let named = NamedBlob::name(keyring.domain(DomainId(0)).unwrap(), kind, plain);
         builder.push(named, &mut compressor).unwrap();

@@ -303,7 +303,8 @@ impl<'a> Writer<'a> {
     fn press(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<Vec<Pressed>>> {
         let compression = self.repo.settings().compression;
         let press = |(slot, blob): (usize, NamedBlob)| {
-            let pressed = Compressor::local(compression, |compressor| Pressed::new(blob, compressor))?;
+            let level = compression.level(blob.kind());
+            let pressed = Compressor::local(level, |compressor| Pressed::new(blob, compressor))?;
             self.report.blobs_new.add(1);
             self.report.bytes_added.add(pressed.blob().plain().len() as u64);
             self.report.bytes_added_packed.add(pressed.stored_len() as u64);

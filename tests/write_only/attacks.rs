@@ -72,7 +72,7 @@ impl Taken {
     fn pack(&self, blobs: &[NamedBlob]) -> Pack {
         let holder = Holder::Host(self.credential.clone());
         let mut builder = PackBuilder::held_by(&holder, WEB, Vec::new(), &mut OsEntropy).unwrap();
-        let mut compressor = Compressor::new(Compression::Auto).unwrap();
+        let mut compressor = Compressor::new(Compression::Auto.level(BlobKind::Leaf)).unwrap();
         for blob in blobs {
             builder.push(blob.clone(), &mut compressor).unwrap();
         }

@@ -290,7 +290,7 @@ pub fn own_pack() -> (Arc<Keyring>, Vec<u8>) {
     let keyring = Keyring::first(repository, slot, UnixNanos(0), &mut entropy).expect("a keyring");
     let keyring = Arc::new(keyring);
     let mut builder = PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut entropy).expect("a builder");
-    let mut compressor = Compressor::new(Compression::Auto).expect("a compressor");
+    let mut compressor = Compressor::new(Compression::Auto.level(BlobKind::Leaf)).expect("a compressor");
     for plain in [vec![7; 300], b"some".to_vec(), Vec::new()] {
         let domain = keyring.domain(DomainId(0)).expect("domain 0");
         let blob = NamedBlob::name(domain, BlobKind::Data, plain);
