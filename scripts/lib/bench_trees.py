@@ -5,7 +5,7 @@ usage: bench_trees.py --cache DIR [--record DIR] [--tools levault,restic,borg,ru
                       [--levault PROGRAM]
 
 The files are this machine's own: documentation, headers, programs, libraries and what else lies in /usr, copied once, a
-share of each. Every tool: encryption on, its own defaults, zstd level 3 for the peers and 1, its default, for
+share of each. Every tool: encryption on, its own defaults, zstd level 3, as
 levault; everything on one local disk, the repository made anew in every round; the order of the tools changes from round to
 round. The source is read once before each step, so all find it in the page cache. The best of the rounds counts. After
 each round what was restored is compared with the source: names, kinds, modes, owners, times, and every byte.
@@ -142,8 +142,8 @@ def report(results, versions, source, files, args):
         "",
         f"Made by `scripts/bench trees --megabytes {args.megabytes} --rounds {args.rounds}` on {time.strftime('%Y-%m-%d')}: "
         f"{os.cpu_count()} cores, {cpu_model()}.",
-        f"{files} files and directories of /usr, {file_bytes(source) / 1e6:.0f} MB; encryption on, zstd level 3 (levault: 1, its",
-        "default); best of the rounds; every tool's restored tree compared with the source.",
+        f"{files} files and directories of /usr, {file_bytes(source) / 1e6:.0f} MB; encryption on, zstd level 3, levault",
+        "too; best of the rounds; every tool's restored tree compared with the source.",
         "",
     ]
     lines += [f"- {name}: {version}" for name, version in versions.items()]
