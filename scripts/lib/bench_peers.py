@@ -366,7 +366,9 @@ def main():
         ("check of all data, s", lambda r: r["check data"]["wall"]),
     ])
     if args.record:
-        shutil.copytree(out, args.record, dirs_exist_ok=True)
+        args.record.mkdir(parents=True, exist_ok=True)
+        for name in ("peers.md", "peers.jsonl", "peers.svg"):
+            shutil.copy(out / name, args.record / name)
     shutil.rmtree(work, ignore_errors=True)
 
 

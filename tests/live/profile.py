@@ -19,6 +19,7 @@ Every LevelDB restored is opened by C++ LevelDB without repair, or read by rawdu
 """
 
 import argparse
+import atexit
 import glob
 import json
 import os
@@ -72,6 +73,8 @@ class Browser:
         (profile / "DevToolsActivePort").unlink(missing_ok=True)
         command = ["chromium", *QUIET, f"--user-data-dir={profile}", "about:blank"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        # Whatever ends this program, Chromium does not go on without it.
+        atexit.register(self.kill)
         port = self.wait_for(profile / "DevToolsActivePort")
         self.remote = playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{port}")
         self.context = self.remote.contexts[0]
@@ -98,8 +101,9 @@ class Browser:
         self.main = main
 
     def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def close(self):
         self.remote.new_browser_cdp_session().send("Browser.close")
