@@ -12,7 +12,6 @@ compared with the database by C++ LevelDB. The table goes to standard output, ea
 CACHE/results; --record keeps a copy in the tree.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ import time
 from pathlib import Path
 
 from bench_peers import (
-    Borg, TOOLS, cpu_model, geometric_mean, run, stream_sha256, tree_bytes,
+    Borg, arguments, cpu_model, fresh, geometric_mean, keep, run, stream_sha256, tools_of, tree_bytes,
 )
 
 from bench_plot import draw
@@ -158,25 +157,12 @@ def platform_machine():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--record", type=Path, help="a directory that gets a copy of the results")
-    parser.add_argument("--tools", default="levault,restic,borg,rustic")
+    parser = arguments(__doc__, 10)
     parser.add_argument("--workloads", default="utxo,docs,series,tiles")
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--levault", type=Path, help="the levault to measure")
     args = parser.parse_args()
-    work = args.cache / "growth"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    programs = {
-        "levault": args.levault,
-        "restic": shutil.which("restic"),
-        "borg": args.cache / "borg/bin/borg",
-        "rustic": args.cache / "rustic/bin/rustic",
-    }
-    tools = {name: TOOLS[name](programs[name], work / name) for name in args.tools.split(",")}
+    work = fresh(args.cache / "growth")
+    tools = tools_of(args, work)
     versions = {name: tool.version() for name, tool in tools.items()}
     out = args.cache / "results"
     out.mkdir(parents=True, exist_ok=True)
@@ -193,10 +179,7 @@ def main():
         ("growth a round, KB", lambda r: r["growth"] / 1e3),
         ("a round, s", lambda r: r["wall"]),
     ])
-    if args.record:
-        args.record.mkdir(parents=True, exist_ok=True)
-        for name in ("growth.md", "growth.jsonl", "growth.svg"):
-            shutil.copy(out / name, args.record / name)
+    keep(args, out, "growth")
     shutil.rmtree(work, ignore_errors=True)
 
 

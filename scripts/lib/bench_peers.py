@@ -314,27 +314,49 @@ def cpu_model():
     return "unknown processor"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(doc, rounds):
+    """What every comparison takes."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--record", type=Path, help="a directory that gets a copy of the results")
     parser.add_argument("--tools", default="levault,restic,borg,rustic")
-    parser.add_argument("--workloads", default="utxo,docs,series,tiles")
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--levault", type=Path, help="the levault to measure")
-    args = parser.parse_args()
-    work = args.cache / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    return parser
+
+
+def fresh(directory):
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
+
+
+def tools_of(args, work):
     programs = {
         "levault": args.levault,
         "restic": shutil.which("restic"),
         "borg": args.cache / "borg/bin/borg",
         "rustic": args.cache / "rustic/bin/rustic",
     }
-    names = args.tools.split(",")
-    tools = {name: TOOLS[name](programs[name], work / name) for name in names}
+    return {name: TOOLS[name](programs[name], work / name) for name in args.tools.split(",")}
+
+
+def keep(args, out, name):
+    """Copies a measurement's results to where --record says."""
+    if args.record:
+        args.record.mkdir(parents=True, exist_ok=True)
+        for ending in ("md", "jsonl", "svg"):
+            shutil.copy(out / f"{name}.{ending}", args.record / f"{name}.{ending}")
+
+
+def main():
+    parser = arguments(__doc__, 2)
+    parser.add_argument("--workloads", default="utxo,docs,series,tiles")
+    parser.add_argument("--scale", type=float, default=1.0)
+    args = parser.parse_args()
+    work = fresh(args.cache / "work")
+    tools = tools_of(args, work)
+    names = list(tools)
     versions = {name: tool.version() for name, tool in tools.items()}
     results, sizes = {}, {}
     out = args.cache / "results"
@@ -365,10 +387,7 @@ def main():
         ("restore, s", lambda r: r["restore"]["wall"]),
         ("check of all data, s", lambda r: r["check data"]["wall"]),
     ])
-    if args.record:
-        args.record.mkdir(parents=True, exist_ok=True)
-        for name in ("peers.md", "peers.jsonl", "peers.svg"):
-            shutil.copy(out / name, args.record / name)
+    keep(args, out, "peers")
     shutil.rmtree(work, ignore_errors=True)
 
 

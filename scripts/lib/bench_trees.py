@@ -11,7 +11,6 @@ round. The source is read once before each step, so all find it in the page cach
 each round what was restored is compared with the source: names, kinds, modes, owners, times, and every byte.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench_peers import TOOLS, cpu_model, least, restore, run, tree_bytes, warm
+from bench_peers import arguments, cpu_model, fresh, keep, least, restore, run, tools_of, tree_bytes, warm
 from bench_plot import draw
 
 # Where files are taken from, and of a thousand how many bytes.
@@ -164,25 +163,12 @@ def main():
     if sys.argv[1:2] == ["--list"]:
         print(json.dumps(make_listing(Path(sys.argv[2]))))
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--record", type=Path, help="a directory that gets a copy of the results")
-    parser.add_argument("--tools", default="levault,restic,borg,rustic")
+    parser = arguments(__doc__, 2)
     parser.add_argument("--megabytes", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--levault", type=Path, help="the levault to measure")
     args = parser.parse_args()
-    work = args.cache / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    programs = {
-        "levault": args.levault,
-        "restic": shutil.which("restic"),
-        "borg": args.cache / "borg/bin/borg",
-        "rustic": args.cache / "rustic/bin/rustic",
-    }
-    names = args.tools.split(",")
-    tools = {name: TOOLS[name](programs[name], work / name) for name in names}
+    work = fresh(args.cache / "work")
+    tools = tools_of(args, work)
+    names = list(tools)
     versions = {name: tool.version() for name, tool in tools.items()}
     source = make_source(args.cache, args.megabytes)
     expected = listing(source)
@@ -205,10 +191,7 @@ def main():
     draw(out / "trees.svg", {"mixed": results}, [
         (f"{step}, s", lambda r, step=step: r[step]["wall"]) for step in STEPS[:3]
     ] + [("repository, MB", lambda r: r["bytes"] / 1e6)])
-    if args.record:
-        args.record.mkdir(parents=True, exist_ok=True)
-        for name in ("trees.md", "trees.jsonl", "trees.svg"):
-            shutil.copy(out / name, args.record / name)
+    keep(args, out, "trees")
     shutil.rmtree(work, ignore_errors=True)
 
 
