@@ -97,6 +97,13 @@ impl ChunkList {
         Ok(list)
     }
 
+    /// Reads the plain bytes of the list blob that `child` of a list of `depth` names, and holds it to what that says.
+    pub fn decode_below(depth: u8, child: &ChunkRef, plain: &[u8]) -> Result<Self> {
+        let below = Self::decode_blob(plain)?;
+        child.leads_to(depth, below.depth, below.bytes())?;
+        Ok(below)
+    }
+
     fn decode_bounded(reader: &mut Reader<'_>, children_max: usize) -> Result<Self> {
         let bytes = reader.varint_canonical()?;
         let depth = reader.varint_canonical()?;
@@ -276,11 +283,7 @@ impl<'a> Chunks<'a> {
     fn open(&self, child: &ChunkRef, depth: u8) -> Result<ChunkList> {
         let act = || format!("chunk list {}", child.id);
         let plain = self.source.blob(BlobKind::List, &child.id)?;
-        let list = ChunkList::decode_blob(&plain).act(act)?;
-        match list.depth + 1 == depth && list.bytes() == child.bytes {
-            true => Ok(list),
-            false => Err(Error::corrupt("not what its parent says").act(act())),
-        }
+        ChunkList::decode_below(depth, child, &plain).act(act)
     }
 }
 

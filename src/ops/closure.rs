@@ -173,11 +173,7 @@ impl Closure<'_> {
 
     fn below(&self, list: &ChunkList, child: &ChunkRef) -> Result<ChunkList> {
         let plain = self.source.blob(BlobKind::List, &child.id)?;
-        let below = ChunkList::decode_blob(&plain)?;
-        match (below.depth() + 1, below.bytes()) == (list.depth(), child.bytes) {
-            true => Ok(below),
-            false => Err(Error::corrupt("a list of chunks is not what its parent says")),
-        }
+        ChunkList::decode_below(list.depth(), child, &plain)
     }
 }
 

@@ -307,11 +307,7 @@ impl Saving<'_, '_, '_> {
     /// A list in a list, stored.
     fn below(&mut self, list: &ChunkList, child: &ChunkRef) -> Result<ChunkList> {
         let plain = self.blob(BlobKind::List, &child.id)?;
-        let below = ChunkList::decode_blob(&plain)?;
-        match (below.depth() + 1, below.bytes()) == (list.depth(), child.bytes) {
-            true => Ok(below),
-            false => Err(Error::corrupt("a list of chunks is not what its parent says")),
-        }
+        ChunkList::decode_below(list.depth(), child, &plain)
     }
 
     fn chunk(&mut self, chunk: &ChunkRef) -> Result<()> {

@@ -205,20 +205,17 @@ impl Trees<'_> {
     fn list_below(&self, list: &ChunkList, child: &ChunkRef) -> Result<Option<Wrong>> {
         let lists = || self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lists().get(&child.id).copied();
-        let is_right = |(depth, bytes): (u8, u64)| depth + 1 == list.depth() && bytes == child.bytes;
-        let not_that = || Error::corrupt("a list of chunks is not what its parent says");
         let found = match known {
-            Some(known) if is_right(known) => return Ok(None),
-            Some(_) => Err(not_that()),
+            Some((depth, bytes)) => child.leads_to(list.depth(), depth, bytes).map(|()| None),
             None => {
                 let plain = self.reader.blob(BlobKind::List, &child.id);
-                plain.and_then(|plain| ChunkList::decode_blob(&plain))
+                plain.and_then(|plain| ChunkList::decode_below(list.depth(), child, &plain).map(Some))
             }
         };
-        let is_that = |below: &ChunkList| is_right((below.depth(), below.bytes()));
-        match found.and_then(|below| is_that(&below).then_some(below).ok_or_else(not_that)) {
+        match found {
             Err(error) => self.broken(Some(child.id), &error, String::new()).map(Some),
-            Ok(below) => {
+            Ok(None) => Ok(None),
+            Ok(Some(below)) => {
                 let wrong = self.chunks(&below)?;
                 if wrong.is_none() {
                     lists().insert(child.id, (below.depth(), below.bytes()));
