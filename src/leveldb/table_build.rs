@@ -47,6 +47,8 @@ pub struct FinishedTable {
     pub largest: Vec<u8>,
     /// Entries in it.
     pub records: u64,
+    /// Bytes of their user keys and values.
+    pub plain_bytes: u64,
 }
 
 /// Where a block stands: offset and length without the five bytes behind it.
@@ -76,6 +78,7 @@ pub struct TableBuilder {
     unlisted: Option<Handle>,
     smallest: Vec<u8>,
     records: u64,
+    plain_bytes: u64,
 }
 
 impl TableBuilder {
@@ -102,6 +105,7 @@ impl TableBuilder {
             unlisted: None,
             smallest: Vec::new(),
             records: 0,
+            plain_bytes: 0,
         })
     }
 
@@ -149,6 +153,7 @@ impl TableBuilder {
             smallest: std::mem::take(&mut self.smallest),
             largest: internal_key(self.data.last_key(), &self.last_tag),
             records: std::mem::take(&mut self.records),
+            plain_bytes: std::mem::take(&mut self.plain_bytes),
         })
     }
 
@@ -176,6 +181,7 @@ impl TableBuilder {
         self.data.add(&mut self.out, key, &tag, value);
         self.last_tag = tag;
         self.records += 1;
+        self.plain_bytes += (key.len() + value.len()) as u64;
         if self.data.len(&self.out) >= self.block_bytes {
             self.close_data_block()?;
         }

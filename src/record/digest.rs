@@ -114,7 +114,7 @@ fn hash_long(secret: &[u8; 32], key: &[u8], value: &[u8]) -> [u8; 32] {
 }
 
 /// Bytes of the stream hashed at once: a whole subtree of BLAKE3's, so that all lanes are full at every level.
-const STRIDE: usize = 64 << 10;
+pub(super) const STRIDE: usize = 64 << 10;
 
 /// BLAKE3 over the canonical stream, fed in key order. Records wait until a stride is full: fed singly, they would
 /// be hashed block by block.

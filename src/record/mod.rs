@@ -12,12 +12,14 @@
 
 pub mod digest;
 mod lanes;
+mod stretch;
 mod sum;
 
 use crate::codec::Reader;
 use crate::error::Result;
 
 pub use digest::{SetDigestAcc, StreamDigester};
+pub use stretch::StreamStretch;
 
 /// Bytes of an element beside its key and value: the two lengths.
 pub const ELEMENT_OVERHEAD: usize = 8;

@@ -250,7 +250,7 @@ impl Database {
         scan.bytes_read.set(scan.bytes_read.get() + self.log_report.bytes);
     }
 
-    fn outcome(&self, scan: Scan, counts: MergeCounts) -> ScanOutcome {
+    pub(super) fn outcome(&self, scan: Scan, counts: MergeCounts) -> ScanOutcome {
         let (table_entries, bytes_read) = (scan.table_entries.get(), scan.bytes_read.get());
         let findings = scan.findings.into_inner();
         ScanOutcome {
@@ -309,7 +309,7 @@ impl Database {
 
     /// Tables in rows that do not overlap: a row for each level below 0, and as few as possible for level 0. The
     /// second list has tables that overlap another of their level where none may.
-    fn chains(&self) -> (Vec<Vec<ChainTable>>, Vec<ChainTable>) {
+    pub(super) fn chains(&self) -> (Vec<Vec<ChainTable>>, Vec<ChainTable>) {
         let order = self.comparator();
         let mut levels: BTreeMap<u8, Vec<ChainTable>> = BTreeMap::new();
         for table in self.all_tables() {

@@ -4,6 +4,7 @@
 //! [`crate::leveldb`] turns their bytes into visible records in key order. A directory is one when [`detect()`]
 //! says so.
 
+mod apart;
 pub mod capture;
 mod current;
 pub mod database;
@@ -29,6 +30,7 @@ pub mod walk;
 
 pub use crate::leveldb::damage::{Damage, Lost, TornTail};
 pub use crate::leveldb::merge::{RecordSink, Word};
+pub use apart::TableRow;
 pub use capture::{Capture, Captured, Cut, HeldBy};
 pub use database::{Database, ScanOutcome};
 pub use detect::{Detected, detect};

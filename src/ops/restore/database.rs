@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::overwrite::Others;
+use super::read_back::StreamBytes;
 use super::tables::{self, Written};
 use super::tree::{Deferred, Start, Where};
 use super::verify::Expected;
@@ -44,7 +45,9 @@ pub struct Step<'s> {
 struct Made {
     staged: Staged,
     /// Of a selection.
-    written: Option<Written>,
+    selected: Option<Written>,
+    /// What the tables hold, where all are new.
+    tables: StreamBytes,
     rewritten: Option<Rewritten>,
 }
 
@@ -132,7 +135,7 @@ impl Restoring<'_> {
         self.beside(step, &made.staged)?;
         let verified = self.wish.verify == Verify::Full;
         if verified {
-            self.read_back(step.root, &made)?;
+            self.read_back(step.root, &mut made)?;
         }
         if let Some(attributes) = &step.attributes {
             let withheld = Withheld::default();
@@ -140,7 +143,7 @@ impl Restoring<'_> {
             self.tell_withheld(&withheld);
         }
         made.staged.publish()?;
-        let written = made.written.as_ref();
+        let written = made.selected.as_ref();
         Ok(RestoreOutcome {
             name: step.root.name.clone(),
             target: step.shown.clone(),
@@ -160,31 +163,26 @@ impl Restoring<'_> {
         if let Some((staged, rewritten)) = in_place {
             return Ok(Made {
                 staged,
-                written: None,
+                selected: None,
+                tables: StreamBytes::default(),
                 rewritten: Some(rewritten),
             });
         }
-        let (staged, written) = match &database.content {
+        match &database.content {
             Content::Physical { tree } => {
                 self.refuse_selection(database)?;
-                let staged = files::stage(self.reader, tree, target, occupied, self.report)?;
-                (staged, None)
+                Ok(Made {
+                    staged: files::stage(self.reader, tree, target, occupied, self.report)?,
+                    selected: None,
+                    tables: StreamBytes::default(),
+                    rewritten: None,
+                })
             }
-            Content::Logical { .. } => self.stage_records(database, target, occupied)?,
-        };
-        Ok(Made {
-            staged,
-            written,
-            rewritten: None,
-        })
+            Content::Logical { .. } => self.stage_records(database, target, occupied),
+        }
     }
 
-    fn stage_records(
-        &self,
-        database: &DatabaseRoot,
-        target: &Path,
-        occupied: Occupied,
-    ) -> Result<(Staged, Option<Written>)> {
+    fn stage_records(&self, database: &DatabaseRoot, target: &Path, occupied: Occupied) -> Result<Made> {
         let comparator = Comparator::from_name(&database.shape.comparator);
         let staging = DatabaseTarget::begin(target, occupied, &database.shape, &comparator)?;
         let wish = Wish {
@@ -192,33 +190,36 @@ impl Restoring<'_> {
             with_uncertain: self.wish.with_uncertain,
         };
         let (reader, report) = (self.reader, self.report);
-        let written = match self.wish.selection.is_all() {
+        let (tables, selected) = match self.wish.selection.is_all() {
             true => {
-                tables::write(reader, database, &wish, &staging, &comparator, report)?;
-                None
+                let tables = tables::write(reader, database, &wish, &staging, &comparator, report)?;
+                (tables, None)
             }
-            false => Some(tables::write_selected(
-                reader,
-                database,
-                &wish,
-                &staging,
-                &comparator,
-                report,
-            )?),
+            false => {
+                let (tables, written) =
+                    tables::write_selected(reader, database, &wish, &staging, &comparator, report)?;
+                (tables, Some(written))
+            }
         };
-        Ok((staging.finish()?, written))
+        Ok(Made {
+            staged: staging.finish()?,
+            selected,
+            tables,
+            rewritten: None,
+        })
     }
 
-    fn read_back(&self, database: &DatabaseRoot, made: &Made) -> Result<()> {
+    fn read_back(&self, database: &DatabaseRoot, made: &mut Made) -> Result<()> {
         let path = made.staged.path();
         let (repo, reader, report) = (self.repo, self.reader, self.report);
-        let expected = match (&database.content, &made.written) {
+        let expected = match (&database.content, &made.selected) {
             (Content::Physical { tree }, _) => return files::verify(repo, reader, tree, path, report),
             (Content::Logical { .. }, Some(written)) => Expected::written(written),
             (Content::Logical { .. }, None) => {
                 Expected::recorded(repo, reader, database, self.wish.with_uncertain)?
             }
         };
+        let expected = expected.in_tables(std::mem::take(&mut made.tables));
         verify::verify(repo, &expected, path, report)
     }
 

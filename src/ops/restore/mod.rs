@@ -13,6 +13,7 @@ mod files;
 mod in_place;
 mod overwrite;
 mod place;
+mod read_back;
 mod tables;
 mod tree;
 mod verify;

@@ -9,7 +9,7 @@
 //! is put together at a time: the memory bound is three times one value, not one per core.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::StreamDigest;
 use crate::leveldb::Comparator;
 use crate::leveldb::table_build::TableBuilder;
-use crate::record::StreamDigester;
+use crate::record::{ELEMENT_OVERHEAD, StreamDigester};
 use crate::repo::BlobReader;
 use crate::report::Report;
 use crate::run::{Entry, KeyRange, LeafSpan, Payload, StackCursor, Tombstones, Walker, read_leaf};
@@ -26,14 +26,18 @@ use crate::snapshot::{DatabaseRoot, Run};
 use crate::target::DatabaseTarget;
 
 use super::super::read::{self, Wish};
+use super::read_back::StreamBytes;
 
-/// Tables' worth of leaves in one job: the last table of a job is cut short, so there should be few jobs.
+/// Tables' worth of leaves in one job: the last table of a job is cut short, so there should be few jobs ...
 const TABLES_IN_JOB: u64 = 8;
+
+/// ... but towards the end a core gets no more than this share of its part of what is left: all end together.
+const SHARES_LEFT: u64 = 2;
 
 /// Plain bytes fetched at once.
 const FETCH_BYTES: u64 = 2 << 20;
 
-/// Writes every wished record into tables below `staging`.
+/// Writes every wished record into tables below `staging`; what each of them holds.
 pub fn write(
     reader: &BlobReader,
     database: &DatabaseRoot,
@@ -41,10 +45,11 @@ pub fn write(
     staging: &DatabaseTarget,
     comparator: &Comparator,
     report: &Report,
-) -> Result<()> {
+) -> Result<StreamBytes> {
     let tables = Tables::new(staging, report);
     let runs = read::runs(database, wish.with_uncertain)?;
-    in_parallel(reader, &runs, database, &tables, comparator)
+    in_parallel(reader, &runs, database, &tables, comparator)?;
+    Ok(tables.into_bytes())
 }
 
 /// What was written of a database that is not restored whole.
@@ -65,7 +70,7 @@ pub fn write_selected(
     staging: &DatabaseTarget,
     comparator: &Comparator,
     report: &Report,
-) -> Result<Written> {
+) -> Result<(StreamBytes, Written)> {
     let tables = Tables::new(staging, report);
     let mut builder = TableBuilder::new(&database.shape, comparator)?;
     let (mut records, mut bytes, mut digest) = (0, 0, StreamDigester::new());
@@ -76,17 +81,19 @@ pub fn write_selected(
         tables.add(&mut builder, key, value)
     })?;
     tables.end(&mut builder)?;
-    Ok(Written {
+    let written = Written {
         records,
         bytes,
         digest: digest.digest(),
-    })
+    };
+    Ok((tables.into_bytes(), written))
 }
 
 struct Tables<'a> {
     staging: &'a DatabaseTarget,
     numbers: AtomicU64,
     failed: AtomicBool,
+    written: Mutex<StreamBytes>,
     report: &'a Report,
 }
 
@@ -96,6 +103,7 @@ impl<'a> Tables<'a> {
             staging,
             numbers: AtomicU64::new(1),
             failed: AtomicBool::new(false),
+            written: Mutex::default(),
             report,
         }
     }
@@ -113,14 +121,24 @@ impl<'a> Tables<'a> {
             return Ok(());
         }
         let table = builder.finish()?;
-        self.staging
-            .write_table(self.numbers.fetch_add(1, Ordering::Relaxed), &table)?;
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        self.staging.write_table(number, &table)?;
+        let bytes = table.plain_bytes + table.records * ELEMENT_OVERHEAD as u64;
+        locked(&self.written).0.insert(number, bytes);
         builder.recycle(table);
         match self.failed.load(Ordering::Relaxed) {
             true => Err(Error::new(Kind::Interrupted, "another restore thread has failed")),
             false => self.report.go_on(),
         }
     }
+
+    fn into_bytes(self) -> StreamBytes {
+        std::mem::take(&mut locked(&self.written))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A stretch of keys.
@@ -210,24 +228,32 @@ impl Workshop<'_> {
     fn walk(&self, jobs: Sender<Job>) -> Result<()> {
         let order = |left: &[u8], right: &[u8]| self.comparator.compare(left, right);
         let root = self.runs.first().and_then(|base| base.root.as_ref());
-        let job_bytes = self.database.shape.table_bytes * TABLES_IN_JOB;
+        let mut left = root.map_or(0, |root| root.top.bytes);
         let (mut job, mut bytes, mut is_behind) = (Job::default(), 0, false);
         for span in Walker::new(self.reader, root, &order).leaves(KeyRange::all()) {
             let span = span?;
             bytes += span.leaf.bytes;
             let upper = span.upper.clone();
             job.leaves.push(span);
-            is_behind = bytes >= job_bytes && upper.is_none();
-            if bytes >= job_bytes {
+            let is_full = bytes >= self.job_bytes(left);
+            is_behind = is_full && upper.is_none();
+            if is_full {
                 let leaves = Vec::new();
                 send(&jobs, std::mem::replace(&mut job, Job { from: upper, leaves }))?;
-                bytes = 0;
+                left = left.saturating_sub(std::mem::take(&mut bytes));
             }
         }
         match is_behind {
             true => Ok(()),
             false => send(&jobs, job),
         }
+    }
+
+    /// For a job, when so many bytes are left.
+    fn job_bytes(&self, left: u64) -> u64 {
+        let table_bytes = self.database.shape.table_bytes;
+        let share = left / (SHARES_LEFT * rayon::current_num_threads() as u64);
+        share.clamp(table_bytes, table_bytes.saturating_mul(TABLES_IN_JOB))
     }
 
     fn work(&self, jobs: Receiver<Job>) -> Result<()> {
@@ -283,7 +309,7 @@ impl Workshop<'_> {
         match &entry.payload {
             Payload::Inline(value) => self.tables.add(builder, entry.key, value),
             Payload::Chunked(list) => {
-                let _alone = self.long_values.lock().unwrap_or_else(PoisonError::into_inner);
+                let _alone = locked(&self.long_values);
                 self.tables
                     .add(builder, entry.key, &read::join(self.reader, list)?)
             }

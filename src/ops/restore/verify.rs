@@ -3,27 +3,24 @@
 use std::path::Path;
 
 use crate::error::{Act, Error, Kind, Result};
-use crate::id::{SetDigest, StreamDigest};
+use crate::id::SetDigest;
 use crate::leveldb::Comparator;
-use crate::record::{SetDigestAcc, StreamDigester};
+use crate::record::SetDigestAcc;
 use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::snapshot::{Content, DatabaseRoot};
-use crate::source::{Database, RecordSink};
+use crate::source::Database;
 
 use super::super::read;
+use super::read_back::{Digest, ReadBack, Reading, StreamBytes};
 use super::tables::Written;
 
 /// What must come back.
 pub struct Expected {
     records: u64,
     digest: Digest,
-}
-
-/// Which of the two is known; the one of the stream can be had outside the repository too.
-enum Digest {
-    Stream(StreamDigest),
-    Set(SetDigest),
+    /// Of the tables that hold it, where that is known.
+    bytes: StreamBytes,
 }
 
 impl Expected {
@@ -45,17 +42,39 @@ impl Expected {
         } else {
             0
         };
-        Ok(Self {
-            records: database.records + uncertain,
-            digest,
-        })
+        Ok(Self::of(database.records + uncertain, digest))
     }
 
     /// What was selected from the snapshot while it was written.
     pub fn written(written: &Written) -> Self {
+        Self::of(written.records, Digest::Stream(written.digest))
+    }
+
+    /// So many records with this digest.
+    pub fn of(records: u64, digest: Digest) -> Self {
         Self {
-            records: written.records,
-            digest: Digest::Stream(written.digest),
+            records,
+            digest,
+            bytes: StreamBytes::default(),
+        }
+    }
+
+    /// In tables that hold so much of the stream.
+    pub fn in_tables(self, bytes: StreamBytes) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// What was read beside what is expected.
+    pub fn compare(&self, read: &ReadBack) -> Comparison {
+        if read.records != self.records {
+            return Comparison::Other(format!(
+                "{} records read back, {} expected",
+                read.records, self.records
+            ));
+        }
+        match read.digest() == Some(self.digest) {
+            true => Comparison::Same,
+            false => Comparison::Other("the digest of what reads back is not the expected one".into()),
         }
     }
 }
@@ -84,22 +103,31 @@ pub fn verify(repo: &Repo, expected: &Expected, path: &Path, report: &Report) ->
 
 /// Reads a database and compares its count and digest.
 pub fn compare(repo: &Repo, expected: &Expected, path: &Path, report: &Report) -> Result<Comparison> {
-    let key = repo.domain_keys().set_digest_key().expose();
-    let by_stream = matches!(expected.digest, Digest::Stream(_));
-    let mut sink = ReadBack {
+    let reading = Reading {
+        by_stream: matches!(expected.digest, Digest::Stream(_)),
+        set_digest_key: repo.domain_keys().set_digest_key().expose(),
         report,
-        stream: by_stream.then(StreamDigester::new),
-        set: SetDigestAcc::new(key),
-        records: 0,
     };
-    let outcome = match Database::open(path).and_then(|back| back.scan(&mut sink)) {
-        Err(error) if error.kind() == Kind::Corrupt => return Ok(Comparison::Damaged(error.to_string())),
-        outcome => outcome?,
-    };
-    Ok(match outcome.damage.first() {
-        Some(damage) => Comparison::Damaged(format!("{}: {}", damage.file, damage.what)),
-        None => sink.compare(expected),
-    })
+    match Database::open(path).and_then(|database| reading.compare(&database, expected)) {
+        Err(error) if error.kind() == Kind::Corrupt => Ok(Comparison::Damaged(error.to_string())),
+        compared => compared,
+    }
+}
+
+impl Reading<'_> {
+    fn compare(&self, database: &Database, expected: &Expected) -> Result<Comparison> {
+        let in_stretches = self.in_stretches(database, &expected.bytes)?;
+        let compared = in_stretches.map(|read| expected.compare(&read));
+        if let Some(Comparison::Same) = compared {
+            return Ok(Comparison::Same);
+        }
+        let mut read = self.begin(0);
+        let outcome = database.scan(&mut read)?;
+        Ok(match outcome.damage.first() {
+            Some(damage) => Comparison::Damaged(format!("{}: {}", damage.file, damage.what)),
+            None => expected.compare(&read),
+        })
+    }
 }
 
 /// The recorded digest, and that of the uncertain records, which is not recorded, from their leaves.
@@ -117,45 +145,4 @@ fn with_the_uncertain(reader: &BlobReader, database: &DatabaseRoot, key: &[u8; 3
         read::run_records(reader, run, &comparator, &Report::default(), &mut add)?;
     }
     Ok(digest.digest())
-}
-
-struct ReadBack<'a> {
-    report: &'a Report,
-    stream: Option<StreamDigester>,
-    set: SetDigestAcc<'a>,
-    records: u64,
-}
-
-impl ReadBack<'_> {
-    fn compare(&self, expected: &Expected) -> Comparison {
-        if self.records != expected.records {
-            return Comparison::Other(format!(
-                "{} records read back, {} expected",
-                self.records, expected.records
-            ));
-        }
-        let same = match (&self.stream, &expected.digest) {
-            (Some(stream), Digest::Stream(expected)) => stream.digest() == *expected,
-            (None, Digest::Set(expected)) => self.set.digest() == *expected,
-            _ => false,
-        };
-        match same {
-            true => Comparison::Same,
-            false => Comparison::Other("the digest of what reads back is not the expected one".into()),
-        }
-    }
-}
-
-impl RecordSink for ReadBack<'_> {
-    fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
-        self.records += 1;
-        if self.records.is_multiple_of(4096) {
-            self.report.go_on()?;
-        }
-        match &mut self.stream {
-            Some(stream) => stream.record(key, value),
-            None => self.set.add_record(key, value),
-        }
-        Ok(())
-    }
 }
