@@ -49,6 +49,8 @@ pub struct FinishedTable {
     pub records: u64,
     /// Bytes of their user keys and values.
     pub plain_bytes: u64,
+    /// The same of the longest entry.
+    pub longest_bytes: u64,
 }
 
 /// Where a block stands: offset and length without the five bytes behind it.
@@ -79,6 +81,7 @@ pub struct TableBuilder {
     smallest: Vec<u8>,
     records: u64,
     plain_bytes: u64,
+    longest_bytes: u64,
 }
 
 impl TableBuilder {
@@ -106,6 +109,7 @@ impl TableBuilder {
             smallest: Vec::new(),
             records: 0,
             plain_bytes: 0,
+            longest_bytes: 0,
         })
     }
 
@@ -154,6 +158,7 @@ impl TableBuilder {
             largest: internal_key(self.data.last_key(), &self.last_tag),
             records: std::mem::take(&mut self.records),
             plain_bytes: std::mem::take(&mut self.plain_bytes),
+            longest_bytes: std::mem::take(&mut self.longest_bytes),
         })
     }
 
@@ -181,7 +186,9 @@ impl TableBuilder {
         self.data.add(&mut self.out, key, &tag, value);
         self.last_tag = tag;
         self.records += 1;
-        self.plain_bytes += (key.len() + value.len()) as u64;
+        let bytes = (key.len() + value.len()) as u64;
+        self.plain_bytes += bytes;
+        self.longest_bytes = self.longest_bytes.max(bytes);
         if self.data.len(&self.out) >= self.block_bytes {
             self.close_data_block()?;
         }

@@ -78,6 +78,8 @@ fn check(shape: &Shape, records: &Records) {
     assert_eq!(table.records, records.len() as u64);
     let plain_bytes: usize = records.iter().map(|(key, value)| key.len() + value.len()).sum();
     assert_eq!(table.plain_bytes, plain_bytes as u64);
+    let longest = records.iter().map(|(key, value)| key.len() + value.len()).max();
+    assert_eq!(Some(table.longest_bytes as usize), longest);
     assert_eq!(user_key(&table.smallest), records[0].0);
     assert_eq!(user_key(&table.largest), records[records.len() - 1].0);
     check_blocks(shape, &parsed);

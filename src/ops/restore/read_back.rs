@@ -21,9 +21,16 @@ use crate::source::{Database, RecordSink, TableRow};
 /// Stretches for each core: the last to end are short, and only two strides of each are hashed by the one that joins them.
 const STRETCHES_PER_CORE: usize = 8;
 
+/// Memory of a thread is a few times the longest record: beyond this, one thread reads all.
+const LONGEST_BYTES_MAX: u64 = 4 << 20;
+
 /// How much of the stream each table holds, by file number.
 #[derive(Clone, Debug, Default)]
-pub struct StreamBytes(pub BTreeMap<u64, u64>);
+pub struct StreamBytes {
+    pub tables: BTreeMap<u64, u64>,
+    /// Of the longest record.
+    pub longest: u64,
+}
 
 /// Which digest is wanted; the one of the stream can be had outside the repository too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +75,11 @@ impl<'a> Reading<'a> {
     /// then tells what.
     pub fn in_stretches(&self, database: &Database, bytes: &StreamBytes) -> Result<Option<ReadBack<'a>>> {
         let cores = rayon::current_num_threads();
-        let row = database.table_row();
+        let row = database
+            .table_row()
+            .filter(|_| bytes.longest <= LONGEST_BYTES_MAX);
         let stretches = row.map_or_else(Vec::new, |row| row.split(STRETCHES_PER_CORE * cores));
-        let Some(stretches) = self.placed(stretches, bytes) else {
+        let Some(stretches) = placed(stretches, bytes) else {
             return Ok(None);
         };
         let read = |(at, stretch): (u64, TableRow)| {
@@ -83,23 +92,19 @@ impl<'a> Reading<'a> {
         let first = read.next();
         Ok(first.and_then(|first| read.try_fold(first, ReadBack::join)))
     }
+}
 
-    /// Each stretch with where it begins; of a set that does not matter.
-    fn placed<'d>(
-        &self,
-        stretches: Vec<TableRow<'d>>,
-        bytes: &StreamBytes,
-    ) -> Option<Vec<(u64, TableRow<'d>)>> {
-        let mut at = 0;
-        let place = |stretch: TableRow<'d>| {
-            let begins = at;
-            for number in stretch.numbers().filter(|_| self.by_stream) {
-                at += bytes.0.get(&number)?;
-            }
-            Some((begins, stretch))
-        };
-        stretches.into_iter().map(place).collect()
-    }
+/// Each stretch with where it begins; `None` where that is not known.
+fn placed<'d>(stretches: Vec<TableRow<'d>>, bytes: &StreamBytes) -> Option<Vec<(u64, TableRow<'d>)>> {
+    let mut at = 0;
+    let place = |stretch: TableRow<'d>| {
+        let begins = at;
+        for number in stretch.numbers() {
+            at += bytes.tables.get(&number)?;
+        }
+        Some((begins, stretch))
+    };
+    stretches.into_iter().map(place).collect()
 }
 
 impl ReadBack<'_> {

@@ -46,7 +46,7 @@ impl Scene {
             let number = 100 - table;
             files.add_table(1, number, &ops, 3, Codec::Snappy);
             let element = element_len(4, values + table as usize) as u64;
-            bytes.0.insert(number, 6 * element);
+            bytes.tables.insert(number, 6 * element);
             records += 6;
         }
         files.edit.last_sequence = Some(9);
@@ -219,10 +219,23 @@ fn a_stream_whose_parts_are_not_as_long_as_was_said_is_left_to_the_whole() {
     let (scene, dir) = (Scene::new(9, 30), tempfile::tempdir().unwrap());
     let expected = scene.expected(&reading, dir.path());
     let mut said = scene.bytes.clone();
-    *said.0.get_mut(&97).unwrap() += 1;
+    *said.tables.get_mut(&97).unwrap() += 1;
     assert_eq!(verdicts(&reading, &expected, &said, dir.path()), (false, true));
-    said.0.remove(&97);
+    said.tables.remove(&97);
     assert_eq!(verdicts(&reading, &expected, &said, dir.path()), (false, true));
+}
+
+#[test]
+fn records_too_long_for_a_thread_each_are_read_by_one() {
+    both(|reading| {
+        let (mut scene, dir) = (Scene::new(2, 30), tempfile::tempdir().unwrap());
+        let expected = scene.expected(reading, dir.path());
+        for (longest, by_stretches) in [(LONGEST_BYTES_MAX, true), (LONGEST_BYTES_MAX + 1, false)] {
+            scene.bytes.longest = longest;
+            let verdicts = verdicts(reading, &expected, &scene.bytes, dir.path());
+            assert_eq!(verdicts, (by_stretches, true));
+        }
+    });
 }
 
 #[test]
@@ -236,8 +249,12 @@ fn a_wish_to_stop_is_heard_while_parts_are_read() {
         .collect();
     files.add_table(1, 7, &ops, 16, Codec::Snappy);
     files.write_to(dir.path());
+    let bytes = StreamBytes {
+        tables: [(7, 5000 * 14)].into(),
+        longest: 6,
+    };
     report.stop();
-    let stopped = reading.in_stretches(&Database::open(dir.path()).unwrap(), &StreamBytes::default());
+    let stopped = reading.in_stretches(&Database::open(dir.path()).unwrap(), &bytes);
     assert_eq!(stopped.err().unwrap().kind(), Kind::Interrupted);
 }
 
@@ -289,7 +306,11 @@ fn what_a_restore_writes_is_read_back_in_stretches() {
         let (reader, wish) = (restoring.reader, Wish::default());
         let bytes = tables::write(reader, &database, &wish, &staging, &order, &report)?;
         let staged = staging.finish()?;
-        assert!(bytes.0.len() > 3 && bytes.0.len() == std::fs::read_dir(staged.path()).unwrap().count() - 2);
+        assert_eq!(bytes.longest, 325);
+        assert!(
+            bytes.tables.len() > 3
+                && bytes.tables.len() == std::fs::read_dir(staged.path()).unwrap().count() - 2
+        );
         let back = Database::open(staged.path())?;
         let read = reading(true, &report).in_stretches(&back, &bytes)?.unwrap();
         assert_eq!(read.records, 3000);

@@ -124,12 +124,18 @@ impl<'a> Tables<'a> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         self.staging.write_table(number, &table)?;
         let bytes = table.plain_bytes + table.records * ELEMENT_OVERHEAD as u64;
-        locked(&self.written).0.insert(number, bytes);
+        self.note(number, bytes, table.longest_bytes);
         builder.recycle(table);
         match self.failed.load(Ordering::Relaxed) {
             true => Err(Error::new(Kind::Interrupted, "another restore thread has failed")),
             false => self.report.go_on(),
         }
+    }
+
+    fn note(&self, number: u64, bytes: u64, longest: u64) {
+        let mut written = locked(&self.written);
+        written.tables.insert(number, bytes);
+        written.longest = written.longest.max(longest);
     }
 
     fn into_bytes(self) -> StreamBytes {
