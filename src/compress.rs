@@ -145,6 +145,19 @@ pub fn decompress_with(
     outcome
 }
 
+/// The same where the packed bytes are wanted too. Of what is stored as it is nothing goes to `plain`.
+pub fn decompress_kept(codec: u8, packed: &[u8], plain_len: usize, plain: &mut Vec<u8>) -> Result<Codec> {
+    let codec = Codec::try_from(codec)?;
+    match codec {
+        Codec::Stored => check_len(packed, plain_len)?,
+        Codec::Zstd => {
+            inflate(packed, plain_len, plain)?;
+            check_len(plain, plain_len)?;
+        }
+    }
+    Ok(codec)
+}
+
 fn check_len(plain: &[u8], plain_len: usize) -> Result<()> {
     match plain.len() == plain_len {
         true => Ok(()),

@@ -14,7 +14,7 @@ mod open;
 mod tests;
 
 pub use crate::kind::BlobKind;
-pub use open::{SealedName, check, open};
+pub use open::{SealedName, check, open, open_packed};
 
 use crate::id::BlobId;
 use crate::keys::DomainKeys;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::NamedBlob;
+use crate::compress::Codec;
 use crate::envelope::{PartKey, PartName};
 use crate::error::{Act, Error, Result};
 use crate::id::BlobId;
@@ -43,15 +44,39 @@ pub fn open(key: &PartKey, keys: &DomainKeys, name: &SealedName, sealed: &[u8]) 
 
 /// The same for who wants to know only whether it opens: the plain bytes take the calling thread's own room.
 pub fn check(key: &PartKey, keys: &DomainKeys, name: &SealedName, sealed: &[u8]) -> Result<()> {
-    thread_local! {
-        static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
     let mut plain = PLAIN.take();
     let checked = key
         .open_into(&name.part(), sealed, &[], &mut plain)
         .and_then(|()| named(keys, name, &plain[..]).map(drop));
     PLAIN.set(plain);
     checked.act(|| format!("open blob {}", name.id.short()))
+}
+
+/// The same for who seals it again as it is packed: its bytes were unpacked and compared.
+pub fn open_packed(
+    key: &PartKey,
+    keys: &DomainKeys,
+    name: &SealedName,
+    sealed: &[u8],
+) -> Result<(Codec, Vec<u8>)> {
+    let mut room = PLAIN.take();
+    let opened = key
+        .open_packed(&name.part(), sealed, &[], &mut room)
+        .and_then(|(codec, packed)| {
+            let plain = match codec {
+                Codec::Stored => &packed,
+                Codec::Zstd => &room,
+            };
+            named(keys, name, &plain[..])?;
+            Ok((codec, packed))
+        });
+    PLAIN.set(room);
+    opened.act(|| format!("open blob {}", name.id.short()))
+}
+
+thread_local! {
+    /// Room for what is looked at and not kept.
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 fn named<P: AsRef<[u8]>>(keys: &DomainKeys, name: &SealedName, plain: P) -> Result<NamedBlob<P>> {

@@ -129,6 +129,25 @@ impl PartKey {
         // An unknown codec is told after the seal: before, it is but a byte that somebody changed.
         compress::decompress_with(codec, open, name.plain_len as usize, plain)
     }
+
+    /// The part as it was packed, for whoever seals it again; `plain` is what it unpacks to, unless it is stored as it is.
+    pub(crate) fn open_packed(
+        &self,
+        name: &PartName,
+        part: &[u8],
+        clear: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(Codec, Vec<u8>)> {
+        check_len(name.plain_len)?;
+        let (&codec, sealed) = part
+            .split_first()
+            .ok_or_else(|| Error::corrupt("part is empty"))?;
+        let mut packed = Vec::new();
+        let aad = aad(&self.header, name, codec, clear);
+        aead::open_into(&self.key, name.ordinal, &aad, sealed, &mut packed)?;
+        let codec = compress::decompress_kept(codec, &packed, name.plain_len as usize, plain)?;
+        Ok((codec, packed))
+    }
 }
 
 fn check_len(plain_len: u32) -> Result<()> {

@@ -22,7 +22,7 @@ mod tests;
 
 pub use build::{ClosedPack, PackBuilder};
 pub use key::PackKey;
-pub use read::{Tail, read_blob, read_directory};
+pub use read::{Tail, read_blob, read_directory, read_pressed};
 pub use seal::{Pressed, seal_all};
 pub use verify::{ScannedBlob, scan_directory, verify};
 

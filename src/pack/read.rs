@@ -2,7 +2,7 @@
 
 use super::directory::{self, TRAILER_LEN};
 use super::key::PackKey;
-use super::{PackedBlob, TAIL_LEN};
+use super::{PackedBlob, Pressed, TAIL_LEN};
 use crate::blob::{self, NamedBlob, SealedName};
 use crate::error::{Act, Result};
 
@@ -40,4 +40,9 @@ pub fn read_directory(key: &PackKey, tail: &[u8], pack_len: u64) -> Result<Tail>
 /// Opens one blob from its stored bytes. `name` comes from the index or a directory.
 pub fn read_blob(key: &PackKey, name: &SealedName, sealed: &[u8]) -> Result<NamedBlob> {
     blob::open(&key.part, &key.domain, name, sealed)
+}
+
+/// The same for whoever seals it again: nothing is compressed twice.
+pub fn read_pressed(key: &PackKey, name: &SealedName, sealed: &[u8]) -> Result<Pressed> {
+    Pressed::open(key, name, sealed)
 }

@@ -8,53 +8,94 @@ use rayon::prelude::*;
 use super::PackedBlob;
 use super::build::PackBuilder;
 use super::key::PackKey;
-use crate::blob::{NamedBlob, SealedName};
+use crate::blob::{self, BlobKind, NamedBlob, SealedName};
 use crate::compress::{Codec, Compressor};
 use crate::envelope::PART_OVERHEAD;
 use crate::error::{Act, Error, Kind, Result};
+use crate::id::BlobId;
 use crate::limits::BLOB_BYTES_MAX;
 
 /// A blob that is compressed, if that makes it smaller, and not sealed yet.
 pub struct Pressed<P = Vec<u8>> {
-    blob: NamedBlob<P>,
-    packed: Option<Vec<u8>>,
+    id: BlobId,
+    kind: BlobKind,
+    plain_len: u32,
+    content: Content<P>,
+}
+
+/// What is to be sealed.
+enum Content<P> {
+    Stored(P),
+    Zstd(Vec<u8>),
 }
 
 impl<P: AsRef<[u8]>> Pressed<P> {
     /// Compresses.
     pub fn new(blob: NamedBlob<P>, compressor: &mut Compressor) -> Result<Self> {
+        let (id, kind) = (blob.id(), blob.kind());
         let packed = bounded(blob.plain())
             .and_then(|plain| compressor.compress_new(plain))
-            .act(|| format!("compress blob {}", blob.id().short()))?;
-        Ok(Self { blob, packed })
+            .act(|| format!("compress blob {}", id.short()))?;
+        // It fits: the limit is below 4 GiB.
+        let plain_len = blob.plain().len() as u32;
+        let content = match packed {
+            Some(packed) => Content::Zstd(packed),
+            None => Content::Stored(blob.into_plain()),
+        };
+        Ok(Self {
+            id,
+            kind,
+            plain_len,
+            content,
+        })
     }
 
-    /// What it was made of.
-    pub fn blob(&self) -> &NamedBlob<P> {
-        &self.blob
+    /// Its name.
+    pub fn id(&self) -> BlobId {
+        self.id
+    }
+
+    /// Bytes it was made of.
+    pub fn plain_len(&self) -> usize {
+        self.plain_len as usize
     }
 
     /// Bytes it will have in a pack.
     pub fn stored_len(&self) -> usize {
-        self.content().1.len() + PART_OVERHEAD
+        self.packed().1.len() + PART_OVERHEAD
     }
 
-    fn content(&self) -> (Codec, &[u8]) {
-        match &self.packed {
-            Some(packed) => (Codec::Zstd, packed),
-            None => (Codec::Stored, self.blob.plain()),
+    fn packed(&self) -> (Codec, &[u8]) {
+        match &self.content {
+            Content::Zstd(packed) => (Codec::Zstd, packed),
+            Content::Stored(plain) => (Codec::Stored, plain.as_ref()),
         }
     }
 
     /// As it is called once it has its ordinal.
     pub(super) fn name(&self, ordinal: u32) -> SealedName {
         SealedName {
-            id: self.blob.id(),
-            kind: self.blob.kind(),
+            id: self.id,
+            kind: self.kind,
             ordinal,
-            // It fits: the limit is below 4 GiB.
-            plain_len: self.blob.plain().len() as u32,
+            plain_len: self.plain_len,
         }
+    }
+}
+
+impl Pressed {
+    /// As it lies in a pack: unsealed, unpacked, compared with its name, and kept as it was packed.
+    pub(super) fn open(key: &PackKey, name: &SealedName, sealed: &[u8]) -> Result<Self> {
+        let (codec, packed) = blob::open_packed(&key.part, &key.domain, name, sealed)?;
+        Ok(Self {
+            id: name.id,
+            kind: name.kind,
+            plain_len: name.plain_len,
+            content: match codec {
+                Codec::Stored => Content::Stored(packed),
+                Codec::Zstd => Content::Zstd(packed),
+            },
+        })
     }
 }
 
@@ -78,7 +119,7 @@ struct Part<'a, P> {
 
 impl<P: AsRef<[u8]>> Part<'_, P> {
     fn seal(self) -> Result<()> {
-        let (codec, content) = self.blob.content();
+        let (codec, content) = self.blob.packed();
         let name = self.packed.name();
         self.key
             .part

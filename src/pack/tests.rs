@@ -153,6 +153,31 @@ fn parts_that_changed_places_do_not_open() {
     }
 }
 
+#[test]
+fn what_is_sealed_again_as_it_was_packed_comes_back_and_no_turned_byte_is_taken_over() {
+    let keyring = keyring(1);
+    let from = pack(&keyring, 20, 2);
+    let key = PackKey::open(&keyring, &from.bytes[..HEADER_LEN]).unwrap();
+    let open = |blob: &PackedBlob, sealed: &[u8]| read_pressed(&key, &blob.name(), sealed);
+    let mut all = Vec::new();
+    for blob in &from.directory {
+        let sealed = part_bytes(&from, blob);
+        for at in 0..sealed.len() {
+            let mut turned = sealed.to_vec();
+            turned[at] ^= 1;
+            assert!(open(blob, &turned).is_err(), "byte {at} of {blob:?}");
+        }
+        all.push(open(blob, sealed).unwrap());
+    }
+    let mut entropy = SeededEntropy::new(3);
+    let mut builder = PackBuilder::new(&keyring, DomainId(0), Vec::new(), &mut entropy).unwrap();
+    seal_all(vec![(&mut builder, &all)]).unwrap();
+    let to = builder.finish().unwrap();
+    verify(&keyring, &to).unwrap();
+    let what = |blob: &PackedBlob| (blob.id, blob.kind, blob.len, blob.plain_len);
+    assert!(to.directory.iter().map(what).eq(from.directory.iter().map(what)));
+}
+
 /// A writer with a broken machine seals bytes under a name that is not theirs: authentic, and still refused.
 #[test]
 fn plain_bytes_that_do_not_have_their_name_are_refused_although_the_seal_is_good() {
@@ -182,6 +207,8 @@ fn plain_bytes_that_do_not_have_their_name_are_refused_although_the_seal_is_good
     )
     .unwrap();
     let error = crate::blob::open(&key, domain, &name, &sealed).unwrap_err();
+    assert!(error.to_string().contains("do not have the name"), "{error}");
+    let error = crate::blob::open_packed(&key, domain, &name, &sealed).unwrap_err();
     assert!(error.to_string().contains("do not have the name"), "{error}");
 }
 

@@ -6,11 +6,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
+
 use crate::blob::{BlobKind, NamedBlob};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::{BlobId, ObjectId};
 use crate::index::{Location, Lookup};
-use crate::pack::{self, PackKey};
+use crate::pack::{self, PackKey, Pressed};
 use crate::run::BlobSource;
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
@@ -91,28 +93,47 @@ impl<'a> BlobReader<'a> {
     /// Fills in what this span yields; what fails here is tried again alone, with its other copies.
     fn read_span(&self, span: &[(Location, usize)], wanted: &[Wanted], found: &mut [Option<NamedBlob>]) {
         for part in split(span) {
-            let (first, last) = (&part[0].0, &part[part.len() - 1].0);
-            let start = u64::from(first.offset);
-            let len = (u64::from(last.offset) + u64::from(last.len) - start) as usize;
-            let name = ObjectName {
-                kind: ObjectKind::Pack,
-                id: first.pack,
-            };
-            let Ok(bytes) = self.repo.storage().get_range(name, start, len) else {
-                continue;
-            };
-            let Ok(key) = self.pack_key(&first.pack) else {
-                continue;
-            };
+            let Some(fetched) = self.fetch(part) else { continue };
             for (location, position) in part {
-                let from = (u64::from(location.offset) - start) as usize;
-                let Some(sealed) = bytes.get(from..from + location.len as usize) else {
-                    continue;
-                };
+                let name = sealed_name(location, &wanted[*position].1);
+                let sealed = fetched.sealed(location);
                 found[*position] =
-                    pack::read_blob(&key, &sealed_name(location, &wanted[*position].1), sealed).ok();
+                    sealed.and_then(|sealed| pack::read_blob(&fetched.key, &name, sealed).ok());
             }
         }
+    }
+
+    /// The copies at these places as they are packed, opened and compared, for whoever seals them again. Places are in
+    /// the order in which they lie; `None` for what cannot be had there.
+    pub fn read_pressed(&self, places: &[(BlobId, Location)]) -> Vec<Option<Pressed>> {
+        let numbered: Vec<_> = places.iter().map(|(_, location)| *location).zip(0..).collect();
+        let parts: Vec<_> = numbered.chunk_by(is_near).flat_map(split).collect();
+        let read = |part: &[(Location, usize)]| -> Vec<Option<Pressed>> {
+            let fetched = self.fetch(part);
+            let open = |(location, position): &(Location, usize)| {
+                let fetched = fetched.as_ref()?;
+                let name = sealed_name(location, &places[*position].0);
+                pack::read_pressed(&fetched.key, &name, fetched.sealed(location)?).ok()
+            };
+            part.par_iter().map(open).collect()
+        };
+        parts.into_par_iter().flat_map(read).collect()
+    }
+
+    /// All from the first of these places to the last; `None` if that fails.
+    fn fetch(&self, part: &[(Location, usize)]) -> Option<Fetched> {
+        let (first, last) = (&part.first()?.0, &part.last()?.0);
+        let start = u64::from(first.offset);
+        let len = (u64::from(last.offset) + u64::from(last.len) - start) as usize;
+        let name = ObjectName {
+            kind: ObjectKind::Pack,
+            id: first.pack,
+        };
+        Some(Fetched {
+            bytes: self.repo.storage().get_range(name, start, len).ok()?,
+            key: self.pack_key(&first.pack).ok()?,
+            start,
+        })
     }
 
     /// Copies of a blob, in the index's order.
@@ -178,6 +199,20 @@ fn split(mut span: &[(Location, usize)]) -> Vec<&[(Location, usize)]> {
         span = rest;
     }
     parts
+}
+
+/// A stretch of a pack.
+struct Fetched {
+    key: Arc<PackKey>,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Fetched {
+    fn sealed(&self, location: &Location) -> Option<&[u8]> {
+        let from = usize::try_from(u64::from(location.offset).checked_sub(self.start)?).ok()?;
+        self.bytes.get(from..from.checked_add(location.len as usize)?)
+    }
 }
 
 impl BlobSource for BlobReader<'_> {

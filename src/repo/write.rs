@@ -234,8 +234,26 @@ impl<'a> Writer<'a> {
     /// Stores what is new of blobs that have their names.
     pub fn add_named(&mut self, named: Vec<NamedBlob>) -> Result<()> {
         self.report.go_on()?;
-        let new = self.place(named)?;
+        let new = self.place(named, NamedBlob::id)?;
         let pressed = self.press(new)?;
+        self.append(pressed)
+    }
+
+    /// The same of blobs that are packed already, as they are.
+    pub fn add_pressed(&mut self, pressed: Vec<Pressed>) -> Result<()> {
+        self.report.go_on()?;
+        let new = self.place(pressed, Pressed::id)?;
+        self.append(new)
+    }
+
+    fn append(&mut self, new: Vec<(usize, Pressed)>) -> Result<()> {
+        let mut pressed: Vec<_> = self.open.iter().map(|_| Vec::new()).collect();
+        for (slot, blob) in new {
+            self.report.blobs_new.add(1);
+            self.report.bytes_added.add(blob.plain_len() as u64);
+            self.report.bytes_added_packed.add(blob.stored_len() as u64);
+            pressed[slot].push(blob);
+        }
         if self.dry_run {
             return Ok(());
         }
@@ -245,13 +263,14 @@ impl<'a> Writer<'a> {
         self.note_stored()
     }
 
-    fn place(&mut self, named: Vec<NamedBlob>) -> Result<Vec<(usize, NamedBlob)>> {
+    fn place<B>(&mut self, blobs: Vec<B>, id: impl Fn(&B) -> BlobId) -> Result<Vec<(usize, B)>> {
         let mut new = Vec::new();
-        for blob in named {
-            if self.is_known(&blob.id())? {
+        for blob in blobs {
+            let id = id(&blob);
+            if self.is_known(&id)? {
                 continue;
             }
-            self.on_the_way.insert(blob.id());
+            self.on_the_way.insert(id);
             let slot = usize::from(self.repo.random_byte()?) % self.open.len();
             new.push((slot, blob));
         }
@@ -299,22 +318,14 @@ impl<'a> Writer<'a> {
         self.unread_bad.as_deref()
     }
 
-    /// Compresses; for each open pack what goes to it.
-    fn press(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<Vec<Pressed>>> {
+    fn press(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<(usize, Pressed)>> {
         let compression = self.repo.settings().compression;
         let press = |(slot, blob): (usize, NamedBlob)| {
             let level = compression.level(blob.kind());
             let pressed = Compressor::local(level, |compressor| Pressed::new(blob, compressor))?;
-            self.report.blobs_new.add(1);
-            self.report.bytes_added.add(pressed.blob().plain().len() as u64);
-            self.report.bytes_added_packed.add(pressed.stored_len() as u64);
             Ok((slot, pressed))
         };
-        let all: Vec<_> = new.into_par_iter().map(press).collect::<Result<_>>()?;
-        let mut slots: Vec<_> = self.open.iter().map(|_| Vec::new()).collect();
-        all.into_iter()
-            .for_each(|(slot, pressed)| slots[slot].push(pressed));
-        Ok(slots)
+        new.into_par_iter().map(press).collect()
     }
 
     /// Hands packs over, and begins others in their place.

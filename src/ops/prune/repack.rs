@@ -1,20 +1,19 @@
-//! Live blobs out of wasteful packs into new ones; each is opened and compared on the way.
+//! Live blobs out of wasteful packs into new ones; each is opened and compared on the way, and stays as it was packed.
 
 use std::collections::HashSet;
 
-use rayon::prelude::*;
-
-use crate::blob::NamedBlob;
+use crate::compress::Compressor;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::{BlobId, ObjectId};
 use crate::index::Location;
+use crate::pack::Pressed;
 use crate::repo::{BlobReader, Repo, Writer};
 use crate::report::Report;
 
 use super::gather::Facts;
 
-/// Blobs read at a time, stored bytes.
-const BATCH_BYTES: u64 = 8 << 20;
+/// Blobs read at a time, stored bytes: they wait in memory as they are stored.
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// Stores the live blobs of which the kept copy is in one of `packs` again; durable and indexed on return. No copy in
 /// `going` counts.
@@ -32,19 +31,19 @@ pub fn repack(
     let reader = BlobReader::new(repo, &facts.lookup);
     let mut writer = Writer::start_beside(repo, report, going)?;
     for batch in batches(&wanted) {
-        let read = |(id, location): &(BlobId, Location)| read(&reader, location, id);
-        let blobs: Vec<NamedBlob> = batch.par_iter().map(read).collect::<Result<_>>()?;
-        writer.add_named(blobs)?;
+        let read = reader.read_pressed(batch).into_iter().zip(batch);
+        let read = read.map(|(found, place)| found.map_or_else(|| elsewhere(repo, &reader, place), Ok));
+        writer.add_pressed(read.collect::<Result<_>>()?)?;
     }
     let rests_on = writer.finish()?;
     repo.prove(&rests_on)
 }
 
-/// The copy that is kept, or any other if that is damaged.
-fn read(reader: &BlobReader, location: &Location, id: &BlobId) -> Result<NamedBlob> {
-    reader
-        .read_at(location, id)
-        .or_else(|_| reader.read(location.kind, id))
+/// Any other copy, for the one that was to be kept is damaged.
+fn elsewhere(repo: &Repo, reader: &BlobReader, (id, location): &(BlobId, Location)) -> Result<Pressed> {
+    let level = repo.settings().compression.level(location.kind);
+    let blob = reader.read(location.kind, id);
+    blob.and_then(|blob| Compressor::local(level, |compressor| Pressed::new(blob, compressor)))
         .act(|| format!("read blob {} again", id.short()))
 }
 
