@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
 mod common;
+#[path = "prune/cost.rs"]
+mod cost;
 
 use std::cell::Cell;
 use std::path::PathBuf;

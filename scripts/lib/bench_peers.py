@@ -71,9 +71,9 @@ class Levault(Tool):
         }[step]
 
     def forget(self):
-        """Two steps with a grace between them by design: the second sweeps what the first marked."""
+        """Without a grace a prune sweeps at once what it marked."""
         now = ["--grace", "0h", "--unsafe-grace"]
-        return [[self.program, "forget", "--keep-last", "1", "--prune", *now], [self.program, "prune", *now]]
+        return [[self.program, "forget", "--keep-last", "1", "--prune", *now]]
 
 
 class Restic(Tool):

@@ -1,5 +1,6 @@
 //! What a prune goes by, read in the order that deleters keep: packs, then marks and index, then all snapshots.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use crate::clock::UnixNanos;
@@ -30,6 +31,8 @@ pub struct Facts {
     pub blobs: Blobs,
     /// What live snapshots need.
     pub live: Bits,
+    /// What lies below each root that a snapshot has.
+    pub walked: HashMap<RootId, Walked>,
     /// The snapshots, those that are forgotten too.
     pub catalog: Catalog,
     /// Those that were forgotten so long ago that they may go.
@@ -77,7 +80,7 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
     let lookup = repo.lookup_of(&index)?;
     let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;
     let catalog = repo.catalog_to_delete_by()?.of_domain(repo.domain());
-    let (live, retained, expired) = {
+    let (live, retained, expired, walked) = {
         let reader = BlobReader::new(repo, &lookup);
         let source = Recent::new(&reader);
         let mut needs = Needs {
@@ -87,7 +90,7 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
             },
             blobs: &blobs,
             found: Bits::new(blobs.len()),
-            walked: HashSet::new(),
+            walked: HashMap::new(),
             seen: Seen::default(),
         };
         catalog
@@ -106,7 +109,7 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
             needs.try_sources(&before.sources)?;
         }
         let expired: Vec<_> = expired.into_iter().map(|forgotten| forgotten.id).collect();
-        (live, needs.found, expired)
+        (live, needs.found, expired, needs.walked)
     };
     let packs = packs(&listed, &marks, &index);
     let (wrong, bad_over) = bad(repo, &listed, &lookup, report)?;
@@ -118,6 +121,7 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &Report) -> Resu
         lookup,
         blobs,
         live,
+        walked,
         catalog,
         expired,
         wrong,
@@ -229,6 +233,15 @@ fn packs(listed: &[Listed], marks: &[StoredMark], index: &IndexFacts) -> Vec<Pac
     let mut packs: Vec<_> = listed.iter().map(facts).collect();
     packs.sort_by_key(|pack| (pack.modified, pack.id));
     packs
+}
+
+/// Stored bytes below a root.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walked {
+    /// All; a chunk that comes twice counts twice.
+    pub stored: u64,
+    /// Those that nothing has which was walked before.
+    pub added: u64,
 }
 
 /// A copy of a blob in a pack that is there, of the right size.
@@ -358,7 +371,7 @@ struct Needs<'a> {
     closure: Closure<'a>,
     blobs: &'a Blobs,
     found: Bits,
-    walked: HashSet<RootId>,
+    walked: HashMap<RootId, Walked>,
     seen: Seen,
 }
 
@@ -380,17 +393,17 @@ impl Needs<'_> {
     }
 
     fn root(&mut self, root: Root) -> Result<()> {
-        if !self.walked.insert(root.id()) {
+        let Entry::Vacant(place) = self.walked.entry(root.id()) else {
             return Ok(());
-        }
+        };
+        let walked = place.insert(Walked::default());
         let (blobs, found) = (self.blobs, &mut self.found);
-        self.closure
-            .root(root, &mut self.seen, &mut |_, id| note(blobs, found, id))
+        self.closure.root(root, &mut self.seen, &mut |_, id| {
+            let number = blobs.number(id).ok_or_else(|| gone(id))?;
+            let len = blobs.stored_len(number);
+            walked.stored += len;
+            walked.added += len * u64::from(found.insert(number));
+            Ok(())
+        })
     }
-}
-
-fn note(blobs: &Blobs, found: &mut Bits, id: &BlobId) -> Result<()> {
-    let number = blobs.number(id).ok_or_else(|| gone(id))?;
-    found.insert(number);
-    Ok(())
 }

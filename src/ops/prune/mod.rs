@@ -157,13 +157,13 @@ impl Prune {
     fn sweep_and_mark(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
         let (swept, seen) = self.sweep(repo, report)?;
         let mut limits = self.limits(repo);
-        let (rebased, seen) = self.rebase(repo, seen, &limits, report)?;
+        let (rebased, hidden, seen) = self.rebase(repo, seen, &limits, report)?;
         let again = rebased
             .iter()
             .map(|stack| stack.shown)
             .fold(0, u64::saturating_add);
         limits.repack_bytes_max = limits.repack_bytes_max.saturating_sub(again);
-        let mut plan = plan::plan(&seen.facts.packs, &limits, seen.now);
+        let mut plan = plan::plan(&seen.facts.packs, hidden, &limits, seen.now);
         plan.dead = own(repo, &seen.facts, plan.dead, |id| id)?;
         plan.repack = own(repo, &seen.facts, plan.repack, |id| id)?;
         let mut outcome = PruneOutcome {
@@ -174,7 +174,8 @@ impl Prune {
         };
         if !self.dry_run {
             carry_out(repo, &seen.facts, &outcome.plan, report)?;
-            if self.grace.is_zero() {
+            let marked = !outcome.plan.dead.is_empty() || !outcome.plan.repack.is_empty();
+            if self.grace.is_zero() && marked {
                 let (more, _) = self.sweep(repo, report)?;
                 outcome.swept.packs.extend(more.packs);
                 outcome.swept.marks.extend(more.marks);
@@ -210,21 +211,23 @@ impl Prune {
         Ok((sweep, self.look(repo, report)?))
     }
 
-    /// Stores stacks again that hide much; what there is then.
+    /// Stores stacks again that hide much; what others hide, and what there is then.
     fn rebase(
         &self,
         repo: &Repo,
         seen: Seen,
         limits: &Limits,
         report: &Report,
-    ) -> Result<(Vec<Stack>, Seen)> {
-        let (live, retained) = (&seen.facts.catalog.snapshots, seen.facts.retained_snapshots());
-        let stacks = rebase::plan(rebase::stacks(live, retained), limits);
-        if self.dry_run || stacks.is_empty() {
-            return Ok((stacks, seen));
+    ) -> Result<(Vec<Stack>, u64, Seen)> {
+        let all = rebase::stacks(&seen.facts);
+        let chosen = rebase::plan(all.clone(), limits);
+        let left = all.iter().filter(|stack| !chosen.contains(stack));
+        let hidden = left.map(|stack| stack.hidden).fold(0, u64::saturating_add);
+        if self.dry_run || chosen.is_empty() {
+            return Ok((chosen, hidden, seen));
         }
-        rebase::run(repo, &seen.facts.catalog, &stacks, report)?;
-        Ok((stacks, self.look(repo, report)?))
+        rebase::run(repo, &seen.facts.catalog, &chosen, report)?;
+        Ok((chosen, hidden, self.look(repo, report)?))
     }
 
     fn look(&self, repo: &Repo, report: &Report) -> Result<Seen> {

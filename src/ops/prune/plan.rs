@@ -92,8 +92,8 @@ const SMALL_SHARE: u64 = 8;
 /// ... and are stored again together, when there are so many.
 const SMALL_COUNT: usize = 16;
 
-/// Plans at `now`, by the storage's clock.
-pub fn plan(packs: &[PackFacts], limits: &Limits, now: UnixNanos) -> Plan {
+/// Plans at `now`, by the storage's clock. Of what is live, stacks hide `hidden` bytes: those are unused as well.
+pub fn plan(packs: &[PackFacts], hidden: u64, limits: &Limits, now: UnixNanos) -> Plan {
     let mut plan = Plan::default();
     let mut candidates: Vec<&PackFacts> = Vec::new();
     for pack in packs {
@@ -115,6 +115,9 @@ pub fn plan(packs: &[PackFacts], limits: &Limits, now: UnixNanos) -> Plan {
         plan.bytes_used += pack.live_bytes;
         plan.bytes_unused_after += pack.unused();
     }
+    let hidden = hidden.min(plan.bytes_used);
+    plan.bytes_used -= hidden;
+    plan.bytes_unused_after += hidden;
     plan.choose(candidates, limits);
     plan
 }
@@ -208,7 +211,7 @@ mod tests {
     #[test]
     fn what_nothing_needs_is_marked_and_what_is_half_dead_stored_again() {
         let packs = [pack(1, 1000, 0), pack(2, 1000, 980), pack(3, 1000, 500)];
-        let plan = plan(&packs, &limits(), NOW);
+        let plan = plan(&packs, 0, &limits(), NOW);
         assert_eq!((numbers(&plan.dead), numbers(&plan.repack)), (vec![1], vec![3]));
         assert_eq!((plan.bytes_before, plan.bytes_used), (3000, 1480));
         assert_eq!((plan.repack_bytes, plan.bytes_unused_after), (500, 20));
@@ -221,13 +224,29 @@ mod tests {
             repack_bytes_max: 450,
             ..limits()
         };
-        assert_eq!(numbers(&plan(&packs, &few, NOW).repack), [3]);
+        assert_eq!(numbers(&plan(&packs, 0, &few, NOW).repack), [3]);
         let much = Limits {
             unused_share_max: 0.2,
             ..limits()
         };
-        assert_eq!(numbers(&plan(&packs, &much, NOW).repack), [3]);
-        assert_eq!(numbers(&plan(&packs, &limits(), NOW).repack), [3, 2]);
+        assert_eq!(numbers(&plan(&packs, 0, &much, NOW).repack), [3]);
+        assert_eq!(numbers(&plan(&packs, 0, &limits(), NOW).repack), [3, 2]);
+    }
+
+    #[test]
+    fn what_stacks_hide_counts_as_unused_in_packs_that_are_all_live() {
+        let packs = [pack(1, 1000, 970), pack(2, 1000, 1000)];
+        let planned = |hidden| plan(&packs, hidden, &limits(), NOW);
+        let (none, some) = (planned(0), planned(80));
+        assert_eq!(
+            (none.repack.len(), none.bytes_used, none.bytes_unused_after),
+            (0, 1970, 30)
+        );
+        assert_eq!(
+            (numbers(&some.repack), some.bytes_used, some.bytes_unused_after),
+            (vec![1], 1890, 80)
+        );
+        assert_eq!(planned(u64::MAX).bytes_used, 0, "more is hidden than there is");
     }
 
     #[test]
@@ -237,7 +256,7 @@ mod tests {
                 modified,
                 ..pack(1, 1000, 0)
             };
-            assert_eq!(plan(&[young], &limits(), NOW).dead, []);
+            assert_eq!(plan(&[young], 0, &limits(), NOW).dead, []);
         }
     }
 
@@ -248,7 +267,7 @@ mod tests {
             ..pack(1, 1000, 0)
         };
         assert_eq!(
-            plan(std::slice::from_ref(&marked), &limits(), NOW),
+            plan(std::slice::from_ref(&marked), 0, &limits(), NOW),
             Plan::default()
         );
         let needed = PackFacts {
@@ -256,14 +275,14 @@ mod tests {
             live_bytes: 10,
             ..marked
         };
-        assert_eq!(numbers(&plan(&[needed], &limits(), NOW).unmark), [1]);
+        assert_eq!(numbers(&plan(&[needed], 0, &limits(), NOW).unmark), [1]);
     }
 
     #[test]
     fn many_small_packs_become_few() {
         let small: Vec<_> = (0..16).map(|number| pack(number, 100, 99)).collect();
-        assert_eq!(plan(&small, &limits(), NOW).repack.len(), 16);
-        assert_eq!(plan(&small[1..], &limits(), NOW).repack.len(), 0);
+        assert_eq!(plan(&small, 0, &limits(), NOW).repack.len(), 16);
+        assert_eq!(plan(&small[1..], 0, &limits(), NOW).repack.len(), 0);
     }
 
     #[test]
@@ -274,12 +293,12 @@ mod tests {
             ..pack(2, 1000, 990)
         };
         let packs = [full, outdated];
-        assert_eq!(numbers(&plan(&packs, &limits(), NOW).repack), [2]);
+        assert_eq!(numbers(&plan(&packs, 0, &limits(), NOW).repack), [2]);
         let little = Limits {
             repack_bytes_max: 989,
             ..limits()
         };
-        assert_eq!(plan(&packs, &little, NOW).repack, []);
+        assert_eq!(plan(&packs, 0, &little, NOW).repack, []);
     }
 
     #[test]
@@ -288,8 +307,8 @@ mod tests {
             standing: Standing::WrongSize,
             ..pack(1, 1000, live)
         };
-        assert_eq!(plan(&[wrong(1)], &limits(), NOW).repack, []);
-        assert_eq!(numbers(&plan(&[wrong(0)], &limits(), NOW).dead), [1]);
+        assert_eq!(plan(&[wrong(1)], 0, &limits(), NOW).repack, []);
+        assert_eq!(numbers(&plan(&[wrong(0)], 0, &limits(), NOW).dead), [1]);
     }
 
     #[test]

@@ -14,13 +14,16 @@ use crate::error::{Act, Error, Kind, Result};
 use crate::facts::{About, Note, Rebased, Said};
 use crate::id::{BlobId, ObjectId};
 use crate::ops::backup::{pipeline, scan::Scan};
+use crate::ops::closure::{Root, RootId};
 use crate::ops::read::{Wish, records_from};
-use crate::repo::{BlobReader, Catalog, Repo, Store, StoredSnapshot, Writer};
+use crate::record::ELEMENT_OVERHEAD;
+use crate::repo::{BlobReader, Catalog, Repo, Store, Writer};
 use crate::report::Report;
 use crate::snapshot::{Content, DatabaseRoot, Run, Snapshot, Source};
 use crate::source::RecordSink;
 use crate::storage::ObjectKind;
 
+use super::gather::{Facts, Walked};
 use super::plan::Limits;
 
 /// One stack of a snapshot that may be stored again.
@@ -30,9 +33,9 @@ pub struct Stack {
     pub snapshot: ObjectId,
     /// Which of its sources.
     pub source: u32,
-    /// Bytes of the records that it shows.
+    /// Stored bytes of one run of the records that it shows, about.
     pub shown: u64,
-    /// Bytes of its entries that it hides, or that hide others.
+    /// Stored bytes that such a run would give back, about; 0 only if nothing of it is hidden.
     pub hidden: u64,
 }
 
@@ -59,10 +62,12 @@ pub fn plan(stacks: Vec<Stack>, limits: &Limits) -> Vec<Stack> {
     chosen
 }
 
-/// The stacks of `live` whose base no other snapshot has, `kept` among them: those that are forgotten and still stored.
-pub fn stacks<'s>(live: &'s [StoredSnapshot], kept: impl Iterator<Item = &'s Snapshot>) -> Vec<Stack> {
+/// The stacks of live snapshots whose base no other snapshot has, among them those that are forgotten and still stored.
+pub fn stacks(facts: &Facts) -> Vec<Stack> {
+    let live = &facts.catalog.snapshots;
     let mut uses: HashMap<BlobId, u32> = HashMap::new();
-    let snapshots = live.iter().map(|stored| &stored.snapshot).chain(kept);
+    let snapshots = live.iter().map(|stored| &stored.snapshot);
+    let snapshots = snapshots.chain(facts.retained_snapshots());
     for base in snapshots.flat_map(Snapshot::databases).filter_map(base) {
         *uses.entry(base).or_default() += 1;
     }
@@ -76,7 +81,15 @@ pub fn stacks<'s>(live: &'s [StoredSnapshot], kept: impl Iterator<Item = &'s Sna
     });
     let alone = numbered.filter(|(.., database)| alone(database));
     alone
-        .filter_map(|(snapshot, source, database)| stack(snapshot, source, database))
+        .filter_map(|(snapshot, source, database)| {
+            let (shown, hidden) = weigh(database, &facts.walked)?;
+            Some(Stack {
+                snapshot,
+                source,
+                shown,
+                hidden,
+            })
+        })
         .collect()
 }
 
@@ -149,18 +162,26 @@ fn base(database: &DatabaseRoot) -> Option<BlobId> {
     }
 }
 
-fn stack(snapshot: ObjectId, source: u32, database: &DatabaseRoot) -> Option<Stack> {
+/// What one run in place of a stack would cost and give back, in stored bytes: as if its records were to be had at what the
+/// base's cost. It gives back no more than the bytes of the entries that are not shown.
+fn weigh(database: &DatabaseRoot, walked: &HashMap<RootId, Walked>) -> Option<(u64, u64)> {
     let Content::Logical { runs, .. } = &database.content else {
         return None;
     };
-    let shown = database.bytes();
-    let stored: u64 = runs.iter().map(Run::bytes).fold(0, u64::saturating_add);
-    (runs.len() > 1).then(|| Stack {
-        snapshot,
-        source,
-        shown,
-        hidden: stored.saturating_sub(shown),
-    })
+    let (base, deltas) = runs.split_first().filter(|(_, deltas)| !deltas.is_empty())?;
+    let sum = |of: &dyn Fn(&Run) -> u64, runs: &[Run]| runs.iter().map(of).fold(0, u64::saturating_add);
+    let walked = |run: &Run| walked.get(&Root::Run(run).id()).copied().unwrap_or_default();
+    let elements = (ELEMENT_OVERHEAD as u64).saturating_mul(database.records);
+    let elements = elements.saturating_add(database.bytes());
+    let shown = u128::from(walked(base).stored) * u128::from(elements) / u128::from(base.bytes().max(1));
+    let shown = u64::try_from(shown).unwrap_or(u64::MAX);
+    let stored = walked(base)
+        .stored
+        .saturating_add(sum(&|run| walked(run).added, deltas));
+    let not_shown = sum(&Run::bytes, runs).saturating_sub(elements);
+    let hides = sum(&Run::records, runs) > database.records;
+    let hidden = stored.saturating_sub(shown).min(not_shown).max(1);
+    Some((shown, if hides { hidden } else { 0 }))
 }
 
 /// Carries the plan out. A stack that is not what its snapshot says is told of and left as it is, for `check` to look at;
