@@ -173,29 +173,46 @@ pub struct ClosedPack {
 impl ClosedPack {
     /// Hashes its bytes.
     pub fn name(self) -> Pack {
-        self.take_sent().0
+        self.name_to_verify().into_pack()
     }
 
-    /// The same, opened and compared before anybody gets it ([`super::verify()`]). Then nothing is left by which a
-    /// write-only host could open it.
-    pub fn name_and_verify(self, holder: &Holder) -> Result<Pack> {
-        let (pack, sent) = self.take_sent();
-        match (holder, &sent) {
-            (Holder::Owner(keyring), _) => verify(keyring, &pack)?,
-            (Holder::Host(credential), Some(sent)) => verify_sent(sent, credential, &pack)?,
-            (Holder::Host(_), None) => {
-                return Err(Error::new(Kind::Usage, "pack was sealed by somebody else"));
-            }
-        }
-        Ok(pack)
-    }
-
-    fn take_sent(self) -> (Pack, Option<Sent>) {
+    /// The same, for a pack that is to be opened first.
+    pub fn name_to_verify(self) -> NamedPack {
         let pack = Pack {
             id: object_id(&self.bytes),
             bytes: self.bytes,
             directory: self.directory,
         };
-        (pack, self.sent)
+        NamedPack {
+            pack,
+            sent: self.sent,
+        }
+    }
+}
+
+/// A pack that has its name and was not opened yet.
+pub struct NamedPack {
+    pack: Pack,
+    sent: Option<Sent>,
+}
+
+impl NamedPack {
+    /// What is to be stored.
+    pub fn pack(&self) -> &Pack {
+        &self.pack
+    }
+
+    /// Opens and compares it ([`super::verify()`]).
+    pub fn verify(&self, holder: &Holder) -> Result<()> {
+        match (holder, &self.sent) {
+            (Holder::Owner(keyring), _) => verify(keyring, &self.pack),
+            (Holder::Host(credential), Some(sent)) => verify_sent(sent, credential, &self.pack),
+            (Holder::Host(_), None) => Err(Error::new(Kind::Usage, "pack was sealed by somebody else")),
+        }
+    }
+
+    /// The pack alone: nothing is left by which a write-only host could open it.
+    pub fn into_pack(self) -> Pack {
+        self.pack
     }
 }

@@ -20,7 +20,7 @@ pub mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use build::{ClosedPack, PackBuilder};
+pub use build::{ClosedPack, NamedPack, PackBuilder};
 pub use key::PackKey;
 pub use read::{Tail, read_blob, read_directory, read_pressed};
 pub use seal::{Pressed, seal_all};

@@ -1,7 +1,8 @@
-//! A thread that names, verifies and stores closed packs, so that the CPU stages never wait for a disk's sync.
+//! A thread that names, verifies and stores closed packs, so that the CPU stages never wait for a disk's sync. A pack is
+//! verified while the storage writes it, and appears only if it was sound.
 //!
 //! ```text
-//! Writer --(bounded: 0)--> upload thread --name, verify, put_new, parity--> storage
+//! Writer --(bounded: 0)--> upload thread --name, put_new_if verified, parity--> storage
 //!        <--(unbounded: name, length, directory, the buffer to be filled again)--
 //! ```
 //! The channel's bound is the memory bound: one pack being stored (with its parity, if there is any: that share of it
@@ -17,7 +18,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
 use crate::keys::Holder;
-use crate::pack::{ClosedPack, PackedBlob};
+use crate::pack::{ClosedPack, NamedPack, Pack, PackedBlob};
 use crate::parity::Share;
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
@@ -152,19 +153,7 @@ fn spawn(act: impl FnOnce() -> Result<()> + Send + 'static) -> Result<JoinHandle
 
 impl Store {
     fn pack(&self, pack: ClosedPack) -> Result<()> {
-        let pack = match &self.holder {
-            None => pack.name(),
-            Some(holder) => pack
-                .name_and_verify(holder)
-                .act(|| "open the finished pack before it is stored")?,
-        };
-        let name = ObjectName {
-            kind: ObjectKind::Pack,
-            id: pack.id,
-        };
-        self.storage
-            .put_new(name, &pack.bytes)
-            .act(|| format!("store pack {}", pack.id.short()))?;
+        let pack = self.put(pack.name_to_verify())?;
         if let Some(share) = self.parity {
             store_parity(&*self.storage, &pack.bytes, share)?;
         }
@@ -177,5 +166,24 @@ impl Store {
         // The receiver is gone only when the writer was dropped: nobody is left to tell.
         let _ = self.done.send(stored);
         Ok(())
+    }
+
+    /// Opens the pack while its bytes are on their way: it is stored if that was well.
+    fn put(&self, named: NamedPack) -> Result<Pack> {
+        let pack = named.pack();
+        let name = ObjectName::new(ObjectKind::Pack, pack.id);
+        let stored = match &self.holder {
+            None => self.storage.put_new(name, &pack.bytes),
+            Some(holder) => {
+                let sound = || {
+                    named
+                        .verify(holder)
+                        .act(|| "open the finished pack before it is stored")
+                };
+                self.storage.put_new_if(name, &pack.bytes, &sound)
+            }
+        };
+        stored.act(|| format!("store pack {}", pack.id.short()))?;
+        Ok(named.into_pack())
     }
 }

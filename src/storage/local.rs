@@ -12,12 +12,13 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::temp::{self, Temp};
-use super::{Listed, ObjectKind, ObjectName, Storage};
+use super::{Listed, ObjectKind, ObjectName, Sound, Storage};
 use super::{ends_before, exists_with_other_content, longer_than, must_be_content_of};
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
@@ -159,11 +160,28 @@ impl LocalStorage {
         Ok(true)
     }
 
-    fn put_unless_there(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
+    /// Writes and syncs while `sound` is asked, on threads of their own; its error comes first.
+    fn write_temp_if(&self, bytes: &[u8], sound: &Sound) -> Result<Temp> {
+        thread::scope(|scope| {
+            let writing = thread::Builder::new().spawn_scoped(scope, || self.write_temp(bytes));
+            sound()?;
+            let panicked = |_| Err(Error::new(Kind::Io, "the writing thread panicked"));
+            match writing {
+                Ok(writing) => writing.join().unwrap_or_else(panicked),
+                // No thread to be had.
+                Err(_) => self.write_temp(bytes),
+            }
+        })
+    }
+
+    fn put_unless_there(&self, name: ObjectName, bytes: &[u8], sound: Option<&Sound>) -> Result<()> {
         let path = self.path(name);
         let directory = parent_of(&path);
         if !path.try_exists().act(|| "look whether it is there")? {
-            let temp = self.write_temp(bytes)?;
+            let temp = match sound {
+                None => self.write_temp(bytes)?,
+                Some(sound) => self.write_temp_if(bytes, sound)?,
+            };
             self.prepare_directory_of(name)?;
             match rename_new(&temp.path, &path) {
                 Ok(()) => {
@@ -173,6 +191,8 @@ impl LocalStorage {
                 Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {}
                 Err(cause) => return Err(Error::io("rename into place", cause)),
             }
+        } else if let Some(sound) = sound {
+            sound()?;
         }
         match self.holds(&path, bytes).act(|| "compare with what is there")? {
             true => self
@@ -244,7 +264,13 @@ impl LocalStorage {
 
 impl Storage for LocalStorage {
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.put_unless_there(name, bytes).act(|| format!("store {name}"))
+        self.put_unless_there(name, bytes, None)
+            .act(|| format!("store {name}"))
+    }
+
+    fn put_new_if(&self, name: ObjectName, bytes: &[u8], sound: &Sound) -> Result<()> {
+        self.put_unless_there(name, bytes, Some(sound))
+            .act(|| format!("store {name}"))
     }
 
     fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {

@@ -12,6 +12,7 @@
 //! inside one. The promises stand at each method of [`Storage`]; `suite` (feature `test-util`) checks them on every backend and
 //! on every wrapper, and docs/ORDERING.md argues from them why nothing is lost.
 
+mod direct;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fault;
 mod local;
@@ -46,6 +47,9 @@ pub struct Listed {
     pub modified: Option<UnixNanos>,
 }
 
+/// Whether bytes may be stored.
+pub type Sound<'a> = dyn Fn() -> Result<()> + Sync + 'a;
+
 /// A place for objects. Every call may block; every call may be made from many threads at once.
 ///
 /// What all calls promise: an error means that this call cannot vouch for its result, never that the result
@@ -59,6 +63,13 @@ pub trait Storage: Send + Sync {
     /// is. The name is not compared with the content: for content-named kinds that is the caller's to do.
     /// A full store is [`Kind::Full`] and leaves no half object.
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()>;
+
+    /// The same for bytes that are looked at while they are on their way: the object appears only behind a `sound` that was
+    /// well, and its error is passed on. A store that cannot begin early asks first.
+    fn put_new_if(&self, name: ObjectName, bytes: &[u8], sound: &Sound) -> Result<()> {
+        sound()?;
+        self.put_new(name, bytes)
+    }
 
     /// The whole object. [`Kind::NotFound`] if there is none, [`Kind::Limit`] if it is longer than `len_max`
     /// bytes (found out before it is all in memory).
@@ -135,6 +146,9 @@ macro_rules! forward_storage {
         impl<S: Storage + ?Sized> Storage for $holder {
             fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
                 (**self).put_new(name, bytes)
+            }
+            fn put_new_if(&self, name: ObjectName, bytes: &[u8], sound: &Sound) -> Result<()> {
+                (**self).put_new_if(name, bytes, sound)
             }
             fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
                 (**self).get(name, len_max)

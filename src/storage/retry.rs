@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Listed, ObjectKind, ObjectName, Storage};
+use super::{Listed, ObjectKind, ObjectName, Sound, Storage};
 use crate::error::{Error, Kind, Result};
 
 /// How often, and how long between.
@@ -100,6 +100,10 @@ fn said_how_often(error: Error, attempts: u32) -> Error {
 impl<S: Storage> Storage for Retrying<S> {
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
         self.again(|| self.inner.put_new(name, bytes))
+    }
+
+    fn put_new_if(&self, name: ObjectName, bytes: &[u8], sound: &Sound) -> Result<()> {
+        self.again(|| self.inner.put_new_if(name, bytes, sound))
     }
 
     fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {

@@ -5,7 +5,7 @@
 )]
 
 use super::{ObjectKind, ObjectName, Storage};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::ObjectId;
 
 /// Makes an empty storage for each test.
@@ -15,9 +15,10 @@ type Case = (&'static str, fn(&dyn Storage));
 
 /// Runs the whole suite; panics at the first promise that is not kept.
 pub fn run(make: Make<'_>) {
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         ("what goes in comes out", what_goes_in_comes_out),
         ("what exists stays as it is", what_exists_stays_as_it_is),
+        ("what is not sound is not stored", what_is_not_sound_is_not_stored),
         ("what is missing is not found", what_is_missing_is_not_found),
         ("a range is exact or torn", a_range_is_exact_or_torn),
         (
@@ -71,6 +72,27 @@ fn what_exists_stays_as_it_is(storage: &dyn Storage) {
         assert_eq!(kind_of(storage.put_new(name, other)), Kind::Exists);
     }
     assert_eq!(storage.get(name, 99).unwrap(), b"first");
+}
+
+fn what_is_not_sound_is_not_stored(storage: &dyn Storage) {
+    let name = name(ObjectKind::Pack, 8);
+    let unsound = || Err(Error::corrupt("looked at"));
+    for len in [5, (1 << 20) + 1] {
+        let bytes = vec![len as u8; len];
+        let refused = storage.put_new_if(name, &bytes, &unsound).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Corrupt);
+        assert!(refused.to_string().ends_with("looked at"), "{refused}");
+        assert_eq!(kind_of(storage.stat(name)), Kind::NotFound);
+        storage.put_new_if(name, &bytes, &|| Ok(())).unwrap();
+        assert!(storage.get(name, len as u64).unwrap() == bytes);
+        // Also what is there already was to be looked at.
+        assert_eq!(kind_of(storage.put_new_if(name, &bytes, &unsound)), Kind::Corrupt);
+        assert_eq!(
+            kind_of(storage.put_new_if(name, b"other", &|| Ok(()))),
+            Kind::Exists
+        );
+        storage.delete(name).unwrap();
+    }
 }
 
 fn what_is_missing_is_not_found(storage: &dyn Storage) {

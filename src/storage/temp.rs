@@ -10,10 +10,10 @@
 //! random and never used twice, so an unlink cannot hit a later file either.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::direct;
 use crate::error::{Error, Kind, Result};
 
 /// Leftovers of other machines are removed after this many seconds: no single put takes a day.
@@ -62,7 +62,7 @@ impl Temp {
     /// Writes and syncs the content; the mode becomes 0400, because no object is ever written to again.
     pub(super) fn fill(&mut self, bytes: &[u8]) -> Result<()> {
         let wrong = |cause| Error::io(format!("write {} bytes", bytes.len()), cause);
-        self.file.write_all(bytes).map_err(wrong)?;
+        direct::write_all(&self.file, bytes).map_err(wrong)?;
         // Filesystems without modes may refuse; then 0600, or what the mount says, has to do.
         let _ = rustix::fs::fchmod(&self.file, rustix::fs::Mode::from_raw_mode(0o400));
         self.file.sync_all().map_err(wrong)

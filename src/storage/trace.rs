@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
-use super::{Listed, ObjectKind, ObjectName, Storage};
+use super::{Listed, ObjectKind, ObjectName, Sound, Storage};
 use crate::error::{Kind, Result};
 
 /// Calls remembered at most: older ones are only counted. About 4 MiB.
@@ -140,6 +140,11 @@ impl Log {
 impl<S: Storage> Storage for Traced<S> {
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
         let result = self.inner.put_new(name, bytes);
+        self.note(Verb::Put, name, result, |()| bytes.len() as u64)
+    }
+
+    fn put_new_if(&self, name: ObjectName, bytes: &[u8], sound: &Sound) -> Result<()> {
+        let result = self.inner.put_new_if(name, bytes, sound);
         self.note(Verb::Put, name, result, |()| bytes.len() as u64)
     }
 
