@@ -33,8 +33,8 @@ pub const SEGMENT_PACKS_MAX: usize = SEGMENT_ENTRIES_MAX;
 /// Most segments that one index segment replaces: 2 MiB of clear header.
 pub const SEGMENT_SUPERSEDES_MAX: usize = 1 << 16;
 
-/// Index entries a process keeps in memory for blobs it added, before they go to a temporary file: 6 MiB.
-pub const INDEX_ADDED_ENTRIES_MAX: usize = 50_000;
+/// Index entries a process keeps in memory for blobs it added, before they go to a temporary file: 3 MiB.
+pub const INDEX_ADDED_ENTRIES_MAX: usize = 25_000;
 
 /// Values longer than this leave the leaf and become a chunk list of their own, bytes.
 pub const INLINE_VALUE_BYTES_MAX: usize = 64 << 10;

@@ -98,7 +98,7 @@ impl Lookup {
         }
     }
 
-    /// Adds what this process has stored itself. Past fifty thousand entries they move to a temporary file; if
+    /// Adds what this process has stored itself. Past 25,000 entries they move to a temporary file; if
     /// there is no room for one, they stay in memory, and that is tried again later.
     pub fn insert(&mut self, entry: IndexEntry) {
         self.added.insert(entry);

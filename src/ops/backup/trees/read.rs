@@ -14,7 +14,7 @@ use crate::source::walk::{FileSource, Ground, Stamp, look};
 const TRIES_MAX: u32 = 3;
 
 /// Bytes of a large file in one piece.
-const WINDOW_BYTES: usize = 2 << 20;
+const WINDOW_BYTES: usize = 1 << 20;
 
 /// Clocks that times of change are taken from tick so rarely at worst, nanoseconds ...
 const TICK_NANOS: i64 = 50_000_000;
