@@ -3,14 +3,17 @@
 was reported may be lost. Needs plyvel and a built levault.
 
 usage: soak_deaths.py kill|full --levault PROGRAM [--rounds N] [--seed N] [--acts backup,prune,copy,repair]
+                      [--filesystem memory|ext4]
 
 kill: SIGKILL at a random time of each act. full: the repository lies on a small tmpfs (needs root) that a filler leaves a
-random, small room in. The judge: each snapshot that was reported and not forgotten dumps to the stream that its database
+random, small room in. With ext4 the repository lies on an image of that kind (needs root) and some values are larger, so that
+packs are written past the page cache. The judge: each snapshot that was reported and not forgotten dumps to the stream that its database
 was (read by C++ LevelDB when it was saved); each snapshot of the copy is one of the source's, and after a copy that ended
 well all of the source's are there. Repairs run on a damaged copy of the repository, are killed, and run again.
 """
 
 import argparse
+import errno
 import hashlib
 import json
 import os
@@ -29,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from stream_sha256 import stream_of  # noqa: E402
 
 LIVE_MAX = 6
+ROOM_BYTES = 64 << 20
 GRACELESS = ("--grace", "0", "--unsafe-grace")
 
 
@@ -71,8 +75,9 @@ class Tool:
 
 
 class World:
-    def __init__(self, program, base, seed, rooms):
+    def __init__(self, program, base, seed, rooms, long_values):
         self.dice = random.Random(seed)
+        self.long_values = long_values
         self.base, self.rooms = base, rooms
         self.source = Tool(program, base / "room" / "repository", base / "cache")
         self.copy = Tool(program, base / "room" / "copy", base / "cache")
@@ -94,7 +99,7 @@ class World:
             kill_after = self.dice.uniform(0.02, 1.15 * tool.usual.get(words[0], 0.6))
         if self.rooms is not None and self.dice.random() < 0.85:
             left = int(self.dice.choice((64 << 10, 512 << 10, 2 << 20)) * self.dice.random())
-            filler.write_bytes(bytes(max(0, shutil.disk_usage(filler.parent).free - left)))
+            fill(filler, max(0, shutil.disk_usage(filler.parent).free - left))
         code, out, err = tool.run(*words, kill_after=kill_after)
         if code is None and words[0] in ("prune", "forget"):
             tool.must("unlock")
@@ -116,6 +121,8 @@ class World:
                 else:
                     length = 150_000 if self.dice.random() < 0.003 else self.dice.randrange(300)
                     database.put(key, self.dice.randbytes(length))
+            if self.long_values and self.dice.random() < 0.5:
+                database.put(b"long", self.dice.randbytes(self.dice.randrange(1 << 20, 3 << 20)))
 
     def backup(self):
         path = self.dice.choice(self.databases)
@@ -208,6 +215,15 @@ class World:
                 return
 
 
+def fill(path, length):
+    """Less, where the filesystem itself needs some of it."""
+    try:
+        path.write_bytes(bytes(length))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+
+
 def damage(path, dice):
     path.chmod(0o600)
     data = bytearray(path.read_bytes())
@@ -222,27 +238,43 @@ def damage(path, dice):
     path.write_bytes(data)
 
 
+def mount(args, room):
+    """The place of the repositories, where it is a filesystem of its own."""
+    if args.filesystem == "ext4":
+        image = room.with_suffix(".ext4")
+        image.write_bytes(b"")
+        os.truncate(image, 4 * ROOM_BYTES if args.how == "kill" else 2 * ROOM_BYTES)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
+        what = ["-o", "loop", image]
+    elif args.how == "full":
+        what = ["-t", "tmpfs", "-o", f"size={ROOM_BYTES}", "levault-soak"]
+    else:
+        return False
+    room.mkdir()
+    subprocess.run(["mount", *what, room], check=True)
+    return True
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("how", choices=("kill", "full"))
     parser.add_argument("--levault", required=True)
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--filesystem", choices=("memory", "ext4"), default="memory")
     parser.add_argument("--acts", default="backup,prune,copy,repair")
     args = parser.parse_args()
     print(f"seed {args.seed}", flush=True)
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) and args.filesystem == "memory" else None
     with tempfile.TemporaryDirectory(dir=memory) as base:
-        room, rooms = Path(base) / "room", None
-        if args.how == "full":
-            room.mkdir()
-            rooms = 64 << 20
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={rooms}", "levault-soak", room], check=True)
+        room = Path(base) / "room"
+        rooms = ROOM_BYTES if args.how == "full" else None
+        mounted = mount(args, room)
         try:
-            world = World(args.levault, Path(base), args.seed, rooms)
+            world = World(args.levault, Path(base), args.seed, rooms, args.filesystem == "ext4")
             world.live_on(args.rounds, args.acts.split(","))
         finally:
-            if rooms:
+            if mounted:
                 subprocess.run(["umount", "-l", room], check=True)
     print(f"{world.told}")
     sys.exit("\n".join(world.wrong) if world.wrong else 0)

@@ -10,6 +10,7 @@ use levault::ops::find::{Sought, find};
 use levault::ops::history::history;
 use levault::ops::read;
 use levault::ops::repair::Mode;
+use levault::ops::repair::index::RepairIndex;
 use levault::ops::repair::packs::RepairPacks;
 use levault::ops::repair::snapshots::{RepairSnapshots, SnapshotsOutcome};
 use levault::ops::restore::Restore;
@@ -154,6 +155,31 @@ fn whichever_piece_of_a_stack_is_lost_no_older_value_comes_back_and_every_gap_is
 }
 
 #[test]
+fn what_only_the_index_lost_is_not_taken_for_lost() {
+    let scene = stack();
+    for segment in scene.storage.list(ObjectKind::Index).unwrap() {
+        let damaged = scene.on(&scene.storage);
+        damaged.storage.delete(segment.name).unwrap();
+        for mode in [Mode::DryRun, Mode::Apply] {
+            let refused = repair(&damaged.repo(), mode).unwrap_err();
+            assert_eq!(refused.kind(), Kind::Corrupt, "{refused}");
+            assert!(refused.to_string().contains("repair index"), "{refused}");
+        }
+        RepairIndex {
+            mode: Mode::Apply,
+            ..RepairIndex::default()
+        }
+        .run(&damaged.repo(), &Report::default())
+        .unwrap();
+        let outcome = repair(&damaged.repo(), Mode::Apply).unwrap();
+        assert_eq!(outcome.repaired, []);
+        for (id, model) in scene.ids.iter().zip(&scene.models) {
+            assert!(common::records(&damaged.repo(), &id.to_hex()).unwrap() == *model);
+        }
+    }
+}
+
+#[test]
 fn a_lost_chunk_of_a_long_value_is_a_hole_of_one_key() {
     let scene = stack();
     let lookup = scene.repo().lookup().unwrap();
@@ -161,7 +187,8 @@ fn a_lost_chunk_of_a_long_value_is_a_hole_of_one_key() {
     let chunks: Vec<_> = entries
         .filter(|entry| entry.location.kind == BlobKind::Data)
         .collect();
-    assert!(chunks.len() > 3);
+    // Two values of 300,000 bytes; where they are cut is the repository's secret.
+    assert!(chunks.len() > 1, "{}", chunks.len());
     for chunk in chunks {
         let damaged = scene.on(&scene.storage);
         damaged.break_blob(&chunk.id);

@@ -1,5 +1,7 @@
 //! A database from what is left of it: the records of which every piece can be read, and holes where pieces are lost.
 
+use std::collections::HashSet;
+
 use crate::blob::BlobKind;
 use crate::error::{Error, Kind, Result};
 use crate::id::{BlobId, ObjectId};
@@ -24,18 +26,40 @@ const HOLE_KEY_BYTES_MAX: usize = 8 << 20;
 pub struct Left<'a> {
     pub reader: BlobReader<'a>,
     pub copies: Copies<'a>,
+    /// Blobs of packs that can be read and that no segment names.
+    pub unindexed: &'a HashSet<BlobId>,
+}
+
+impl Left<'_> {
+    /// Whether there is a copy.
+    ///
+    /// # Errors
+    /// [`Kind::Lost`] if only the index does not know of one: nothing may be given up for that.
+    pub fn has(&self, id: &BlobId) -> Result<bool> {
+        match self.copies.has(id)? {
+            false if self.unindexed.contains(id) => Err(not_indexed(id)),
+            has => Ok(has),
+        }
+    }
 }
 
 impl BlobSource for Left<'_> {
     fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<std::sync::Arc<[u8]>> {
         let read = self.reader.blob(kind, id);
-        read.map_err(
-            |error| match self.copies.bad.contains(id) && error.kind() != Kind::Interrupted {
-                true => error.as_kind(Kind::Corrupt),
-                false => error,
-            },
-        )
+        read.map_err(|error| match error.kind() {
+            Kind::Interrupted => error,
+            _ if self.unindexed.contains(id) => not_indexed(id),
+            _ if self.copies.bad.contains(id) => error.as_kind(Kind::Corrupt),
+            _ => error,
+        })
     }
+}
+
+#[cold]
+fn not_indexed(id: &BlobId) -> Error {
+    let what = format!("blob {} lies in a pack that is in no index segment", id.short());
+    Error::new(Kind::Lost, what)
+        .act("run `levault repair index --apply` first, or wait for the end of a backup that is under way")
 }
 
 /// What databases are made of again.

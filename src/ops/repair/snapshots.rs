@@ -18,11 +18,15 @@ use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, Catalog, Copies, Repo, Store, StoredSnapshot, Writer};
 use crate::report::Report;
 use crate::run::BlobSource;
+use crate::run::partial::is_loss;
 use crate::snapshot::{Damage, Snapshot, Source};
 
 use super::files::LostFile;
 use super::rebuild::{Left, Rebuild};
 use super::{Mode, named};
+
+/// Blobs of packs that no segment names: what a few killed writers leave. More are a lost index.
+const UNINDEXED_BLOBS_MAX: usize = 100_000;
 
 /// Which snapshots are looked at.
 #[derive(Clone, Debug, Default)]
@@ -91,9 +95,17 @@ impl RepairSnapshots {
     /// Looks at snapshots, and makes new ones of those that lost something if it is told to.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] if the index or a note on bad blobs cannot be read: they are to be repaired first.
+    /// [`Kind::Corrupt`] if the index or a note on bad blobs cannot be read, or does not know of blobs that are there:
+    /// they are to be repaired first.
     /// [`Kind::Busy`] if something that the new ones rest on goes meanwhile. The storage's.
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<SnapshotsOutcome> {
+        self.repaired(repo, report).map_err(|error| match error.kind() {
+            Kind::Lost => error.as_kind(Kind::Corrupt),
+            _ => error,
+        })
+    }
+
+    fn repaired(&self, repo: &Repo, report: &Report) -> Result<SnapshotsOutcome> {
         repo.may_write()?;
         // Without all notes it is not known where each snapshot's records lie, and much would look lost.
         repo.notes()?
@@ -137,6 +149,7 @@ struct Ground<'a> {
     report: &'a Report,
     lookup: Lookup,
     lost: HashSet<ObjectId>,
+    unindexed: HashSet<BlobId>,
     bad: HashSet<BlobId>,
 }
 
@@ -157,11 +170,13 @@ impl<'a> Ground<'a> {
         let bad = repo.bad()?.complete(repo).map_err(|error| {
             error.act("which blobs are bad cannot be told; run `levault repair packs --apply` first")
         })?;
+        let packs = repo.packs(&index)?;
         Ok(Self {
             repo,
             report,
             lookup: repo.lookup_of(&index)?,
-            lost: repo.packs(&index)?.lost,
+            lost: packs.lost,
+            unindexed: in_packs(repo, &packs.unindexed, report)?,
             bad,
         })
     }
@@ -175,6 +190,7 @@ impl<'a> Ground<'a> {
                 lost: &self.lost,
                 bad: &self.bad,
             },
+            unindexed: &self.unindexed,
         }
     }
 
@@ -215,7 +231,7 @@ impl<'a> Ground<'a> {
             source,
             report: self.report,
         };
-        let mut each = |_, id: &BlobId| match left.copies.has(id)? {
+        let mut each = |_, id: &BlobId| match left.has(id)? {
             true => Ok(()),
             false => Err(Error::corrupt(format!("blob {} is lost", id.short()))),
         };
@@ -316,6 +332,27 @@ impl<'a> Ground<'a> {
     }
 }
 
+/// What packs hold that no segment names. A segment that is gone leaves nothing that could be found damaged: all that it
+/// named looks lost, and lies there.
+fn in_packs(repo: &Repo, packs: &[(ObjectId, u64)], report: &Report) -> Result<HashSet<BlobId>> {
+    let mut blobs = HashSet::new();
+    for (pack, len) in packs {
+        report.go_on()?;
+        match repo.pack_directory(pack, *len) {
+            Ok(directory) => blobs.extend(directory.iter().map(|blob| blob.id)),
+            // Nothing can be had from it.
+            Err(error) if is_loss(&error) || error.kind() == Kind::WrongKey => {}
+            Err(error) => return Err(error.act(format!("look into pack {}", pack.short()))),
+        }
+        if blobs.len() > UNINDEXED_BLOBS_MAX {
+            let what =
+                format!("more than {UNINDEXED_BLOBS_MAX} blobs lie in packs that are in no index segment");
+            return Err(Error::corrupt(what).act("run `levault repair index --apply` first"));
+        }
+    }
+    Ok(blobs)
+}
+
 /// True if the walk leads to something that is lost.
 fn once(walked: &mut HashMap<RootId, bool>, key: RootId, walk: impl FnOnce() -> Result<()>) -> Result<bool> {
     if let Some(lacks) = walked.get(&key) {
@@ -323,7 +360,7 @@ fn once(walked: &mut HashMap<RootId, bool>, key: RootId, walk: impl FnOnce() -> 
     }
     let lacks = match walk() {
         Ok(()) => false,
-        Err(error) if crate::run::partial::is_loss(&error) => true,
+        Err(error) if is_loss(&error) => true,
         Err(error) => return Err(error),
     };
     walked.insert(key, lacks);
