@@ -19,7 +19,7 @@ use crate::snapshot::{Meta, TreeEntry};
 use crate::source::walk::{Ground, Stamp};
 
 /// Bytes of the files that are read together.
-pub const BATCH_BYTES: u64 = 2 << 20;
+pub const BATCH_BYTES: u64 = 1 << 20;
 
 /// Steps of one batch at most.
 const STEPS_MAX: usize = 1024;
