@@ -83,6 +83,10 @@ pub const SNAPSHOT_TAGS_MAX: usize = 256;
 pub const RUNS_MAX: usize = 256;
 /// See [`SNAPSHOT_SOURCES_MAX`]; further damage is counted, not listed.
 pub const DAMAGE_MAX: usize = 10_000;
+/// See [`SNAPSHOT_SOURCES_MAX`]; further missing paths are counted, not listed.
+pub const MISSING_MAX: usize = 10_000;
+/// Bytes of all missing paths and their reasons; further ones are counted, not listed.
+pub const MISSING_BYTES_MAX: usize = 1 << 20;
 
 /// Longest name, tag, host, program or comparator text in a snapshot, bytes.
 pub const TEXT_BYTES_MAX: usize = 4 << 10;

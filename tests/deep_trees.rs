@@ -107,6 +107,7 @@ impl Loom {
                 bytes,
             })],
             original: None,
+            missing: Default::default(),
         };
         self.repo.put_snapshot(&snapshot).unwrap()
     }

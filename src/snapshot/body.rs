@@ -1,11 +1,14 @@
 //! Snapshot ⇄ the plain bytes of its object: a version, then postcard. Every length and count is compared with
-//! its limit before anything relies on it, and only the one encoding of a snapshot is accepted: version 2 for a copy,
-//! which says of what, and version 1 for all others.
+//! its limit before anything relies on it, and only the one encoding of a snapshot is accepted: the lowest version that
+//! has all its fields.
 
 use super::database::{Content, Damage, DatabaseRoot, LogTail, Run};
-use super::{Snapshot, Source, TreeRoot};
+use super::missing::MissingPaths;
+use super::tree::Meta;
+use super::{Original, Snapshot, Source, TreeRoot};
 use crate::error::{Error, Kind, Result};
 use crate::limits::*;
+use serde::{Deserialize, Serialize};
 
 /// The version of a snapshot that was made where it is.
 const VERSION: u8 = 1;
@@ -13,13 +16,68 @@ const VERSION: u8 = 1;
 /// The version of a copy: its original stands behind what version 1 has.
 const VERSION_COPY: u8 = 2;
 
+/// The version with an [`Extension`] behind what version 1 has.
+const VERSION_EXTENDED: u8 = 3;
+
+/// The fields that version 3 has behind those of version 1.
+#[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Extension {
+    original: Option<Original>,
+    missing: MissingPaths,
+    /// One for each database among the sources, in their order.
+    databases: Vec<DatabaseExtension>,
+}
+
+/// What version 3 adds to a database.
+#[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
+struct DatabaseExtension {
+    files: Option<Meta>,
+}
+
+impl Extension {
+    /// `None` if versions 1 and 2 have room for everything.
+    fn of(snapshot: &Snapshot) -> Option<Self> {
+        let of_database = |database: &DatabaseRoot| DatabaseExtension {
+            files: database.files.clone(),
+        };
+        let databases: Vec<_> = snapshot.databases().map(of_database).collect();
+        let is_needed =
+            !snapshot.missing.is_empty() || databases.iter().any(|one| *one != DatabaseExtension::default());
+        is_needed.then(|| Self {
+            original: snapshot.original,
+            missing: snapshot.missing.clone(),
+            databases,
+        })
+    }
+
+    fn apply(self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.original = self.original;
+        snapshot.missing = self.missing;
+        let mut extensions = self.databases.into_iter();
+        for source in &mut snapshot.sources {
+            if let Source::Database(database) = source {
+                let missing = || Error::corrupt("snapshot's extension has too few databases");
+                database.files = extensions.next().ok_or_else(missing)?.files;
+            }
+        }
+        if extensions.next().is_some() {
+            return Err(Error::corrupt("snapshot's extension has too many databases"));
+        }
+        Ok(())
+    }
+}
+
 /// The plain bytes, to be sealed. [`Kind::Limit`] for a snapshot that no program would read back.
 pub fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
     check(snapshot)?;
     let cannot = |cause| Error::caused(Kind::Limit, "snapshot cannot be encoded", cause);
-    let bytes = match &snapshot.original {
-        None => postcard::to_extend(snapshot, vec![VERSION]).map_err(cannot)?,
-        Some(original) => {
+    let bytes = match (Extension::of(snapshot), &snapshot.original) {
+        (Some(extension), _) => {
+            let bytes = postcard::to_extend(snapshot, vec![VERSION_EXTENDED]).map_err(cannot)?;
+            postcard::to_extend(&extension, bytes).map_err(cannot)?
+        }
+        (None, None) => postcard::to_extend(snapshot, vec![VERSION]).map_err(cannot)?,
+        (None, Some(original)) => {
             let bytes = postcard::to_extend(snapshot, vec![VERSION_COPY]).map_err(cannot)?;
             postcard::to_extend(original, bytes).map_err(cannot)?
         }
@@ -35,7 +93,7 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot> {
     let (version, body) = bytes
         .split_first()
         .ok_or_else(|| Error::corrupt("snapshot is empty"))?;
-    if !matches!(*version, VERSION | VERSION_COPY) {
+    if !matches!(*version, VERSION | VERSION_COPY | VERSION_EXTENDED) {
         return Err(Error::new(Kind::TooNew, format!("snapshot of version {version}")));
     }
     if bytes.len() as u64 > OBJECT_BYTES_MAX {
@@ -43,8 +101,16 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot> {
     }
     let cannot = |cause| Error::caused(Kind::Corrupt, "snapshot cannot be decoded", cause);
     let (mut snapshot, rest): (Snapshot, _) = postcard::take_from_bytes(body).map_err(cannot)?;
-    if *version == VERSION_COPY {
-        snapshot.original = Some(postcard::from_bytes(rest).map_err(cannot)?);
+    match *version {
+        VERSION_COPY => snapshot.original = Some(postcard::from_bytes(rest).map_err(cannot)?),
+        VERSION_EXTENDED => {
+            let (extension, rest): (Extension, _) = postcard::take_from_bytes(rest).map_err(cannot)?;
+            if !rest.is_empty() {
+                return Err(Error::corrupt("bytes behind a snapshot"));
+            }
+            extension.apply(&mut snapshot)?;
+        }
+        _ => {}
     }
     match encode(&snapshot) {
         Ok(again) if again == bytes => Ok(snapshot),
@@ -84,6 +150,7 @@ fn check(snapshot: &Snapshot) -> Result<()> {
             "tags are not sorted, or one stands twice",
         ));
     }
+    snapshot.missing.check()?;
     at_most("sources", snapshot.sources.len(), SNAPSHOT_SOURCES_MAX)?;
     all(&snapshot.sources, |source| match source {
         Source::Database(database) => check_database(database),
@@ -99,7 +166,9 @@ fn check_tree(tree: &TreeRoot) -> Result<()> {
 fn check_database(database: &DatabaseRoot) -> Result<()> {
     at_most("name", database.name.len(), TEXT_BYTES_MAX)?;
     at_most("path", database.path.len(), PATH_BYTES_MAX)?;
-    database.directory.as_ref().map_or(Ok(()), |meta| meta.check())?;
+    for meta in [&database.directory, &database.files].into_iter().flatten() {
+        meta.check()?;
+    }
     at_most("comparator", database.shape.comparator.len(), TEXT_BYTES_MAX)?;
     let filter = database.shape.filter.as_ref();
     at_most(

@@ -49,6 +49,10 @@ pub struct DatabaseRoot {
     pub trust: Trust,
     /// A tree blob with the files and directories in the database's directory that are none of LevelDB's.
     pub beside: Option<BlobId>,
+    /// Mode, owner and group that a restore gives LevelDB's new files. (Of snapshot version 3, behind the fields of
+    /// version 1.)
+    #[serde(skip)]
+    pub files: Option<Meta>,
 }
 
 /// Where a database's content is.

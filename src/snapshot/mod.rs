@@ -14,6 +14,7 @@ pub mod database;
 pub mod directory;
 pub mod filter;
 pub mod hole;
+pub mod missing;
 pub mod select;
 pub mod tree;
 
@@ -21,6 +22,7 @@ pub use database::{Capture, Content, Damage, DatabaseRoot, HeldBy, LogTail, Run,
 pub use directory::{DirectoryBuilder, DirectoryWalk};
 pub use filter::KeyFilter;
 pub use hole::Lost;
+pub use missing::{MissingPath, MissingPaths};
 pub use select::{Known, select};
 pub use tree::{Device, EntryKind, Meta, Tree, TreeChild, TreeEntry};
 
@@ -55,6 +57,9 @@ pub struct Snapshot {
     /// Where it was made, if it is a copy. (Not among the fields of version 1: `body` writes it behind them.)
     #[serde(skip)]
     pub original: Option<Original>,
+    /// What was asked for and could not be read. (Of version 3, behind the fields of version 1.)
+    #[serde(skip)]
+    pub missing: MissingPaths,
 }
 
 /// The snapshot that copies were made of, by the name it has where it was made. A copy of a copy has the same original.

@@ -417,6 +417,7 @@ impl<'a, 'w> Saving<'a, 'w> {
             capture: Capture::default(),
             trust,
             beside: None,
+            files: None,
         })
     }
 

@@ -513,6 +513,7 @@ impl Backup {
             program: concat!("levault ", env!("CARGO_PKG_VERSION")).into(),
             sources,
             original: None,
+            missing: Default::default(),
         };
         let id = rests_on.publish(repo, &snapshot)?;
         if let Some(host) = &known.host {

@@ -88,6 +88,7 @@ fn database(name: &str, path: &str, beside: Option<BlobId>) -> Source {
         capture: Capture::default(),
         trust: Trust::Verified,
         beside,
+        files: None,
     }))
 }
 
@@ -104,6 +105,7 @@ fn snapshot(sources: Vec<Source>) -> Snapshot {
         program: "test".into(),
         sources,
         original: None,
+        missing: Default::default(),
     }
 }
 

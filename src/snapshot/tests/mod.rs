@@ -77,6 +77,7 @@ fn database() -> DatabaseRoot {
         },
         trust: Trust::Verified,
         beside: Some(BlobId([5; 32])),
+        files: None,
     }
 }
 
@@ -103,6 +104,7 @@ fn snapshot() -> Snapshot {
             }),
         ],
         original: None,
+        missing: Default::default(),
     }
 }
 
@@ -115,6 +117,60 @@ fn copy() -> Snapshot {
         sources: vec![],
         original: Some(original),
         ..snapshot()
+    }
+}
+
+/// A copy that lacks a file, with a database whose files have a mode.
+fn extended() -> Snapshot {
+    let mut missing = MissingPaths::default();
+    missing.add(b"/home/a\xff".to_vec(), "permission denied");
+    let files = Meta {
+        mode: Some(0o600),
+        uid: Some(1000),
+        ..Meta::default()
+    };
+    Snapshot {
+        sources: vec![Source::Database(Box::new(DatabaseRoot {
+            files: Some(files),
+            ..database()
+        }))],
+        missing,
+        ..copy()
+    }
+}
+
+#[test]
+fn an_extended_snapshot_goes_out_and_comes_back_and_has_a_version_of_its_own() {
+    let bytes = encode(&extended()).unwrap();
+    assert_eq!(bytes[0], 3);
+    assert_eq!(decode(&bytes).unwrap(), extended());
+    // An extension of nothing is not the one encoding.
+    let plain = encode(&snapshot()).unwrap();
+    let nothing = [&[3], &plain[1..], &[0, 0, 0, 1, 0]].concat();
+    assert_eq!(decode(&nothing).unwrap_err().kind(), Kind::Corrupt);
+    // One database too few, one too many.
+    for (count, rest) in [(0, &[][..]), (2, &[0, 0][..])] {
+        let wrong = [&[3], &plain[1..], &[0, 0, 1, count], rest].concat();
+        assert_eq!(decode(&wrong).unwrap_err().kind(), Kind::Corrupt, "{count}");
+    }
+}
+
+#[test]
+fn missing_paths_past_the_limit_are_counted() {
+    let mut missing = MissingPaths::default();
+    (0..MISSING_MAX + 5).for_each(|n| missing.add(n.to_string().into_bytes(), "gone"));
+    missing.add(vec![b'x'; PATH_BYTES_MAX + 1], "gone");
+    assert_eq!((missing.listed().len(), missing.unlisted()), (MISSING_MAX, 6));
+    let mut long = MissingPaths::default();
+    (0..2 * MISSING_BYTES_MAX / PATH_BYTES_MAX)
+        .for_each(|_| long.add(vec![b'x'; PATH_BYTES_MAX], &"ä".repeat(9_000)));
+    assert!(long.unlisted() > 0);
+    for missing in [missing, long] {
+        let snapshot = Snapshot {
+            missing,
+            ..snapshot()
+        };
+        assert_eq!(decode(&encode(&snapshot).unwrap()).unwrap(), snapshot);
     }
 }
 
@@ -144,6 +200,12 @@ fn the_documents_snapshot_is_the_one_of_these_tests() {
     assert_eq!(decode(&example(DOCUMENT, "snapshot")).unwrap(), snapshot());
     assert_example(DOCUMENT, "copy", &encode(&copy()).unwrap());
     assert_eq!(decode(&example(DOCUMENT, "copy")).unwrap(), copy());
+    let small = Snapshot {
+        sources: vec![],
+        ..extended()
+    };
+    assert_example(DOCUMENT, "extended", &encode(&small).unwrap());
+    assert_eq!(decode(&example(DOCUMENT, "extended")).unwrap(), small);
 }
 
 #[test]
@@ -165,7 +227,7 @@ fn a_copy_says_of_what_and_the_two_versions_are_not_taken_for_one_another() {
 
 #[test]
 fn every_bit_of_a_snapshot_carries_something() {
-    for snapshot in [snapshot(), copy()] {
+    for snapshot in [snapshot(), copy(), extended()] {
         let bytes = encode(&snapshot).unwrap();
         for at in 0..bytes.len() {
             for bit in 0..8 {
@@ -188,7 +250,7 @@ fn every_bit_of_a_snapshot_carries_something() {
 #[test]
 fn a_newer_snapshot_is_too_new_not_corrupt() {
     let mut bytes = encode(&snapshot()).unwrap();
-    bytes[0] = 3;
+    bytes[0] = 4;
     assert_eq!(decode(&bytes).unwrap_err().kind(), Kind::TooNew);
 }
 

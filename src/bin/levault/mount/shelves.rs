@@ -136,6 +136,7 @@ mod tests {
             program: String::new(),
             sources: Vec::new(),
             original: None,
+            missing: Default::default(),
         };
         StoredSnapshot {
             id: ObjectId(bytes),
