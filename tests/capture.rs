@@ -17,6 +17,7 @@ use levault::leveldb::table_build::TableBuilder;
 use levault::leveldb::version::{TableMeta, VersionEdit};
 use levault::leveldb::{Comparator, Shape};
 use serde_json::Value;
+use support::machine;
 use support::tool::{Ended, PASSWORD, Tool, files_below};
 
 /// A user without any rights of his own.
@@ -68,13 +69,9 @@ fn a_table(db: &Path) -> PathBuf {
 }
 
 fn as_nobody(tool: &Tool, args: &[&str], paths: &[&Path]) -> Ended {
-    let mut command = tool.command();
+    let mut command = tool.command_for_any_user();
     command.env("TMPDIR", tool.path("tmp")).uid(NOBODY).gid(NOBODY);
     Ended::of(command.args(args).args(paths))
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
 #[test]
@@ -206,7 +203,7 @@ fn a_trespass_would_be_seen() {
 
 #[test]
 fn another_users_database_is_held_by_descriptors_if_it_may_be_read_and_refused_with_the_reason_if_not() {
-    if !is_root() {
+    if !machine::needs_root() {
         return;
     }
     let tool = Tool::bare();

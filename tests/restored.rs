@@ -110,7 +110,7 @@ fn python() -> Option<PathBuf> {
         "the C++ oracle is required and {} is missing",
         path.display()
     );
-    eprintln!("not run: the C++ oracle is missing (scripts/test makes it)");
+    support::machine::skip("needs the C++ oracle, which scripts/test installs");
     None
 }
 
@@ -158,7 +158,7 @@ fn take_over_by_cpp(directory: &Path, shape: &Shape, model: &Model) {
 /// goleveldb is asked where tests/oracle/go/build has made its judge (scripts/soak go): Go is too much for CI.
 fn take_over_by_go(directory: &Path, shape: &Shape, model: &Model) {
     let Some(judge) = std::env::var_os("LEVAULT_ORACLE_GO") else {
-        eprintln!("not run: LEVAULT_ORACLE_GO names no goleveldb judge (scripts/soak go makes it)");
+        support::machine::skip("goleveldb does not judge: needs LEVAULT_ORACLE_GO, made by scripts/soak go");
         return;
     };
     let database = directory.join("go");

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, Timespec, Timestamps, UTIME_OMIT};
 
 use super::disk::{self, assert_same};
 use super::scene::{Scene, noise};
+use super::support::machine;
 
 /// A directory's entries by name.
 type Entries = std::collections::BTreeMap<Vec<u8>, Entry>;
@@ -164,18 +165,13 @@ fn blocks(root: &Path) -> u64 {
     files.map(|entry| entry.metadata().unwrap().blocks()).sum()
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     /// First to where nothing stands, then over that and over a half of it.
     #[test]
     fn any_directory_comes_back_as_it_was(entries in directory(), seed: u64) {
-        if !is_root() {
-            eprintln!("skipped: only root may make what this test makes");
+        if !machine::needs_root() {
             return Ok(());
         }
         let scene = Scene::new();

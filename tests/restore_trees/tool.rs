@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode};
 
+use super::support::machine;
 use super::support::tool::{Ended, Tool};
 
 const NOBODY: u32 = 65_534;
@@ -29,8 +30,7 @@ fn open_to_all(root: &Path) {
 
 #[test]
 fn a_user_who_is_not_root_gets_what_such_a_user_may_have() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root may become another user");
+    if !machine::needs_root() {
         return;
     }
     let tool = Tool::in_memory();
@@ -55,7 +55,7 @@ fn a_user_who_is_not_root_gets_what_such_a_user_may_have() {
     chown(&place, Some(NOBODY), Some(NOBODY)).unwrap();
     let target = place.join("target");
     let restore = |flags: &[&str]| {
-        let mut command = tool.command();
+        let mut command = tool.command_for_any_user();
         command
             .uid(NOBODY)
             .gid(NOBODY)

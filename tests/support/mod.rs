@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod corpora;
+pub mod machine;
 pub mod oracle;
 pub mod tool;
 

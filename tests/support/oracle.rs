@@ -68,7 +68,7 @@ impl Oracle {
                 "the C++ oracle is required and {} is missing",
                 python.display()
             );
-            eprintln!("not run: the C++ oracle is missing (scripts/test makes it)");
+            super::machine::skip("needs the C++ oracle, which scripts/test installs");
             return None;
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/oracle.py");
@@ -78,9 +78,7 @@ impl Oracle {
     /// Starts goleveldb. `None` where nobody has built its servant: Go is too much for CI.
     pub fn start_go() -> Option<Self> {
         let Some(servant) = std::env::var_os("LEVAULT_ORACLE_GO_SERVANT") else {
-            eprintln!(
-                "not run: LEVAULT_ORACLE_GO_SERVANT names no goleveldb (scripts/soak increments-go makes it)"
-            );
+            super::machine::skip("needs LEVAULT_ORACLE_GO_SERVANT, made by scripts/soak increments-go");
             return None;
         };
         Some(Self::spawn(vec![servant.into()]))

@@ -1,6 +1,7 @@
 //! The real program, run as a user runs it: its own process, a clean environment, no terminal.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -57,6 +58,34 @@ impl Tool {
             .env("LEVAULT_PASSWORD", PASSWORD)
             .env("LEVAULT_CACHE_DIR", self.path("cache"))
             .stdin(Stdio::null());
+        command
+    }
+
+    /// The same, from a copy that every user may run: the build's own may lie below a home that is closed to others.
+    pub fn command_for_any_user(&self) -> Command {
+        let program = self.path("levault-for-any-user");
+        if !program.exists() {
+            // By another process: a descriptor that is open for writing, and inherited by what another test starts
+            // meanwhile, would make the program "busy".
+            let copied = Command::new("cp")
+                .arg(env!("CARGO_BIN_EXE_levault"))
+                .arg(&program)
+                .status();
+            assert!(copied.expect("run cp").success(), "copy the program");
+        }
+        for path in [self.dir.path(), &program] {
+            let all = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(path, all).expect("open it to all");
+        }
+        let usual = self.command();
+        let mut command = Command::new(program);
+        for (name, value) in usual.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null());
         command
     }
 

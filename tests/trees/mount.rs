@@ -17,6 +17,7 @@ use levault::snapshot::{EntryKind, Source};
 
 use super::common::{scan, value};
 use super::scene::{MTIME, Scene, directory, file, history, link, other};
+use super::support::machine;
 use super::support::oracle::Oracle;
 use super::support::tool::files_below;
 
@@ -26,12 +27,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Nobody in particular, who is not root.
 const PLAIN_USER: u32 = 65_534;
 
+/// Root mounts by itself, other users by fusermount3; else the test is skipped.
 fn can_mount() -> bool {
-    let there = Path::new("/dev/fuse").exists();
-    if !there {
-        eprintln!("not run: there is no /dev/fuse");
+    let device = File::options().read(true).write(true).open("/dev/fuse");
+    if let Err(cause) = device {
+        machine::skip(&format!("needs /dev/fuse: {cause}"));
+        return false;
     }
-    there
+    if rustix::process::geteuid().is_root() {
+        machine::needs_mount_namespace()
+    } else {
+        machine::needs_command("fusermount3", "fuse3")
+    }
 }
 
 /// The program, serving a mount.
@@ -578,8 +585,7 @@ fn a_plain_user_mounts_through_fusermount() {
     if !can_mount() {
         return;
     }
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("not run: it takes root to become a plain user; the other tests were run as one");
+    if !machine::needs_root() || !machine::needs_mount_namespace() {
         return;
     }
     let scene = Scene::new();
