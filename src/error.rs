@@ -36,6 +36,8 @@ pub enum Kind {
     NoRepository,
     /// Not a LevelDB, or a dialect we do not read.
     NotLevelDb,
+    /// Written by another program or fork in a form that this one does not read (a codec, a field): whole, not damaged.
+    UnknownFormat,
     /// No consistent cut was had within the retries.
     NoConsistentCut,
     /// The storage shows an older state than this client has seen, or one that parted from it.

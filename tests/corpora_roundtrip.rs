@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use support::corpora::{self, Corpus};
 use support::oracle::{Model, Oracle, model_of};
-use support::tool::{Ended, Tool};
+use support::tool::{Ended, Tool, files_below};
 
 /// Comparators levault knows the order of; a database with another is kept as files.
 const KNOWN_ORDERS: [&str; 2] = ["leveldb.BytewiseComparator", "idb_cmp1"];
@@ -71,6 +71,36 @@ fn there_and_back(oracle: &mut Oracle, what: &str, db: &Path, truth: &Value) {
         assert_eq!(read["sha256"], truth["sha256"], "{what}: C++ LevelDB");
     }
     tool.run(["check", "--read-data"]).ok();
+}
+
+#[test]
+fn riaks_directories_come_back_as_files_and_are_refused_by_name_where_records_are_wanted() {
+    let corpus = corpora::unpack("riak_levels");
+    for name in ["only_log", "with_tables"] {
+        let (tool, db) = (Tool::new(), corpus.path(name));
+        let ended = tool.backup(&db).ok();
+        assert!(ended.stderr.contains("Riak"), "{name}: {}", ended.stderr);
+        let target = tool.path("restored");
+        tool.restore("latest", &target).ok();
+        let relative = |root: &Path| -> Vec<_> {
+            let files = files_below(root).into_iter();
+            let named =
+                files.map(|(path, bytes)| (path.strip_prefix(root).expect("below").to_owned(), bytes));
+            named.collect()
+        };
+        assert!(
+            relative(&target) == relative(&db),
+            "{name}: other files came back"
+        );
+        for level in 0..7 {
+            assert!(
+                target.join(format!("sst_{level}")).is_dir(),
+                "{name}: level {level}"
+            );
+        }
+        let command = Ended::of(tool.command().arg("verify-db").arg(&db)).exits(20);
+        assert!(command.stderr.contains("Riak"), "{name}: {}", command.stderr);
+    }
 }
 
 fn dump_sha256(oracle: &mut Oracle, tool: &Tool) -> String {

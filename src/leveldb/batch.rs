@@ -194,6 +194,12 @@ fn parse_header(bytes: &[u8]) -> Result<Parsed<'_>> {
 #[inline]
 fn parse_operation(bytes: &[u8]) -> Result<Parsed<'_>> {
     let kind = bytes[0];
+    if kind > 1 {
+        return Err(Error::new(
+            Kind::UnknownFormat,
+            format!("operation {kind} in a batch is not known"),
+        ));
+    }
     let Some((key_len, key_at)) = varint_at(bytes, 1)? else {
         return Ok(Parsed::Wants(1));
     };
@@ -204,14 +210,13 @@ fn parse_operation(bytes: &[u8]) -> Result<Parsed<'_>> {
     };
     match kind {
         0 => Ok(Parsed::Whole(Head::Delete(key), key_end)),
-        1 => match varint_at(bytes, key_end)? {
+        _ => match varint_at(bytes, key_end)? {
             Some((len, end)) => {
                 let len = bounded(len, VALUE_BYTES_MAX, "value")?;
                 Ok(Parsed::Whole(Head::Put(key, len), end))
             }
             None => Ok(Parsed::Wants(1)),
         },
-        kind => Err(Error::corrupt(format!("unknown operation {kind} in a batch"))),
     }
 }
 

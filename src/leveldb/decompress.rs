@@ -7,7 +7,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::shape::Codec;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Largest plain block, bytes: one entry of the largest key and value, and a writer's block size.
@@ -26,8 +26,16 @@ const ZSTD_NEEDS_ROOM: &str = "Destination buffer is too small";
 pub struct Decompressor {
     snappy: snap::raw::Decoder,
     zstd: zstd::zstd_safe::DCtx<'static>,
-    zlib: Decompress,
-    deflate: Decompress,
+    zlib: Inflater,
+    deflate: Inflater,
+}
+
+/// Inflates blocks of an id that forks give different codecs: it is what we take it for once a block proved it.
+struct Inflater {
+    stream: Decompress,
+    has_header: bool,
+    /// A block of this id was one of this codec.
+    is_proven: bool,
 }
 
 impl Default for Decompressor {
@@ -35,8 +43,8 @@ impl Default for Decompressor {
         Self {
             snappy: snap::raw::Decoder::new(),
             zstd: zstd::zstd_safe::DCtx::create(),
-            zlib: Decompress::new(true),
-            deflate: Decompress::new(false),
+            zlib: Inflater::new(true),
+            deflate: Inflater::new(false),
         }
     }
 }
@@ -65,14 +73,8 @@ impl Decompressor {
             }
             Codec::Snappy => self.snappy(stored, plain),
             Codec::Zstd => self.zstd(stored, plain),
-            Codec::Zlib => {
-                self.zlib.reset(true);
-                inflate(&mut self.zlib, stored, plain)
-            }
-            Codec::Deflate => {
-                self.deflate.reset(false);
-                inflate(&mut self.deflate, stored, plain)
-            }
+            Codec::Zlib => self.zlib.inflate(codec, stored, plain),
+            Codec::Deflate => self.deflate.inflate(codec, stored, plain),
         }
     }
 
@@ -91,6 +93,12 @@ impl Decompressor {
     }
 
     fn zstd(&mut self, stored: &[u8], plain: &mut Vec<u8>) -> Result<usize> {
+        if let Some(id) = zstd::zstd_safe::get_dict_id_from_frame(stored) {
+            return Err(Error::new(
+                Kind::UnknownFormat,
+                format!("block codec 2 is zstd with dictionary {id}, which is not at hand"),
+            ));
+        }
         let claimed = match zstd::zstd_safe::get_frame_content_size(stored) {
             Ok(size) => size.map(|size| usize::try_from(size).unwrap_or(usize::MAX)),
             Err(_) => return Err(Error::corrupt("zstd: bad frame header")),
@@ -118,6 +126,34 @@ impl Decompressor {
                 }
             }
         }
+    }
+}
+
+impl Inflater {
+    fn new(has_header: bool) -> Self {
+        Self {
+            stream: Decompress::new(has_header),
+            has_header,
+            is_proven: false,
+        }
+    }
+
+    /// A block that fails is damaged only where another one was of this codec. Riak has LZ4 under id 2, RocksDB under
+    /// id 4.
+    fn inflate(&mut self, codec: Codec, stored: &[u8], plain: &mut Vec<u8>) -> Result<usize> {
+        self.stream.reset(self.has_header);
+        let inflated = inflate(&mut self.stream, stored, plain);
+        self.is_proven |= inflated.is_ok();
+        inflated.map_err(|error| {
+            if self.is_proven {
+                return error;
+            }
+            let (id, name) = (codec.id(), codec.name());
+            Error::new(
+                Kind::UnknownFormat,
+                format!("block codec {id} is not known: it is no {name} here"),
+            )
+        })
     }
 }
 

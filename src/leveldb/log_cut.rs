@@ -8,8 +8,8 @@ use super::log::{LogSink, Span, read_log};
 use super::read_at::ReadAt;
 use crate::codec::Reader;
 
-/// Gaps remembered: one is enough to know that the run is broken.
-const GAPS_MAX: usize = 16;
+/// Gaps remembered; beyond that none is taken back. Writers of one log that overtake one another leave a few at a time.
+const GAPS_MAX: usize = 1024;
 
 /// Sequence numbers that no batch has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,9 +113,38 @@ impl Continuity {
         self.first_in_log = false;
         self.at_start = false;
         let next = sequence.saturating_add(u64::from(count));
+        if self.expected.is_some_and(|expected| sequence < expected) && self.gaps.len() < GAPS_MAX {
+            self.gaps = fill(
+                &self.gaps,
+                Gap {
+                    from: sequence,
+                    to: next,
+                },
+            );
+        }
         self.expected = self.expected.max(Some(next));
         self.newest = self.newest.max(next.saturating_sub(1));
     }
+}
+
+/// What of the gaps is left when numbers came late: HyperLevelDB's writers append to one log side by side.
+pub fn fill(gaps: &[Gap], late: Gap) -> Vec<Gap> {
+    let rest = |gap: &Gap| {
+        let before = Gap {
+            from: gap.from,
+            to: gap.to.min(late.from),
+        };
+        let behind = Gap {
+            from: gap.from.max(late.to),
+            to: gap.to,
+        };
+        match late.to <= gap.from || gap.to <= late.from {
+            true => [*gap, Gap { from: 0, to: 0 }],
+            false => [before, behind],
+        }
+    };
+    let left = gaps.iter().flat_map(rest);
+    left.filter(|gap| gap.from < gap.to).collect()
 }
 
 struct Frames<'a> {
@@ -201,6 +230,17 @@ mod tests {
         assert_eq!(run(9, &[log(&[(11, 1)])]).gaps(), [gap(10, 11)]);
         assert_eq!(run(9, &[log(&[(10, 1), (13, 1)])]).gaps(), [gap(11, 13)]);
         assert_eq!(run(9, &[log(&[(10, 1)]), log(&[(12, 1)])]).gaps(), [gap(11, 12)]);
+    }
+
+    #[test]
+    fn what_comes_late_fills_its_part_of_a_gap() {
+        let gap = |from, to| Gap { from, to };
+        assert!(run(9, &[log(&[(10, 1), (12, 1), (11, 1)])]).gaps().is_empty());
+        let left = run(9, &[log(&[(10, 1), (20, 1), (13, 2), (11, 1), (18, 2)])]);
+        assert_eq!(left.gaps(), [gap(12, 13), gap(15, 18)]);
+        assert_eq!(left.last_sequence(), 20);
+        // What is there twice, as behind a flush that failed, takes nothing away.
+        assert_eq!(run(9, &[log(&[(10, 1), (12, 1), (10, 1)])]).gaps(), [gap(11, 12)]);
     }
 
     #[test]

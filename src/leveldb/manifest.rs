@@ -3,7 +3,7 @@
 use super::log::{LogSink, Span, read_log_from};
 use super::read_at::ReadAt;
 use super::version::{Version, VersionBuilder, VersionEdit};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// The version that a MANIFEST's bytes leave.
 pub fn version_of_manifest(file: &dyn ReadAt) -> Result<Version> {
@@ -56,6 +56,13 @@ struct Edits<'a> {
     failure: Option<Error>,
 }
 
+impl Edits<'_> {
+    /// False for what may be any bytes: a MANIFEST begins with its comparator, be it a fork's.
+    fn is_a_manifest(&self) -> bool {
+        self.version.has_comparator() || self.record.first() == Some(&1)
+    }
+}
+
 impl LogSink for Edits<'_> {
     fn part(&mut self, offset: u64, payload: &[u8]) {
         self.record.extend_from_slice(payload);
@@ -70,7 +77,13 @@ impl LogSink for Edits<'_> {
             };
             match applied {
                 Ok(()) => self.read_to = self.behind,
-                Err(error) => self.failure = Some(error.act(format!("edit at {start}"))),
+                Err(error) => {
+                    let error = match error.kind() {
+                        Kind::UnknownFormat if !self.is_a_manifest() => error.as_kind(Kind::Corrupt),
+                        _ => error,
+                    };
+                    self.failure = Some(error.act(format!("edit at {start}")));
+                }
             }
         }
         self.record.clear();

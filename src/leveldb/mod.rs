@@ -37,6 +37,7 @@ pub mod read_at;
 pub mod scan;
 mod separator;
 pub mod shape;
+pub mod sized;
 pub mod table;
 pub mod table_build;
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What all sources of one scan share: where files come from, the key order, bounds on memory, and findings.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
+use super::chain::ChainTable;
 use super::comparator::Comparator;
 use super::damage::Findings;
 use super::read_at::ReadAt;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// Opens files of the database; the decoders ask, whoever holds the directory hands over.
 pub trait OpenFiles {
@@ -66,6 +67,16 @@ pub struct Scan<'a> {
     pub resident: Cell<usize>,
     /// Entries read from tables.
     pub table_entries: Cell<u64>,
+    /// Tables that were LevelDB's.
+    pub tables_opened: Cell<u64>,
+    /// Those of them whose size is not the MANIFEST's.
+    pub odd_sizes: Cell<u64>,
+    /// Tables that were not, as far as no other was; else they are damage.
+    foreign: RefCell<Vec<(ChainTable, Error)>>,
+    /// Why its records cannot be had although nothing is damaged.
+    refusal: OnceCell<Error>,
+    /// Records are not wanted, only checks: a refusal ends nothing.
+    checks_only: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -79,10 +90,65 @@ impl<'a> Scan<'a> {
             bytes_read: Cell::new(0),
             resident: Cell::new(0),
             table_entries: Cell::new(0),
+            tables_opened: Cell::new(0),
+            odd_sizes: Cell::new(0),
+            foreign: RefCell::default(),
+            refusal: OnceCell::new(),
+            checks_only: false,
         }
+    }
+
+    /// Reads to check, and goes on behind what it does not know.
+    #[must_use]
+    pub fn checks_only(mut self) -> Self {
+        self.checks_only = true;
+        self
+    }
+
+    /// Ends the scan without calling anything damaged: its records cannot be had, for `error`. The first one counts. Kinds
+    /// that lead to a database being kept as files: see [`keeps_bytes`].
+    #[cold]
+    pub fn refuse(&self, error: Error) {
+        let _ = self.refusal.set(error);
+    }
+
+    /// Notes a table of another engine. Where all are, nothing is damaged; one among LevelDB's own has no business there.
+    #[cold]
+    pub fn meet_foreign(&self, table: ChainTable, error: Error) {
+        if !self.checks_only {
+            self.refuse(error.act(table.file_name()));
+        } else {
+            self.foreign.borrow_mut().push((table, error));
+        }
+    }
+
+    /// Behind the last table of a check: lists the foreign ones as damage if others were LevelDB's.
+    pub fn judge_foreign(&self) {
+        for (table, error) in self.foreign.take() {
+            match self.tables_opened.get() {
+                0 => self.refuse(error.act(table.file_name())),
+                _ => (self.findings.borrow_mut()).lose(table.rank, table.damage(error.to_string())),
+            }
+        }
+    }
+
+    /// True when no more records are wanted.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        !self.checks_only && self.refusal.get().is_some()
+    }
+
+    /// Why its records cannot be had.
+    pub fn take_refusal(&mut self) -> Option<Error> {
+        self.refusal.take()
     }
 
     pub(super) fn count_read(&self, bytes: usize) {
         self.bytes_read.set(self.bytes_read.get() + bytes as u64);
     }
+}
+
+/// True for what does not mean that a database is damaged, but that its records cannot be had: its bytes are kept then.
+pub fn keeps_bytes(kind: Kind) -> bool {
+    matches!(kind, Kind::UnknownFormat | Kind::NotLevelDb | Kind::Limit)
 }

@@ -21,8 +21,14 @@ pub const FOOTER_BYTES: usize = 48;
 pub const TRAILER_BYTES: usize = 5;
 /// The last eight bytes of a LevelDB table.
 pub const TABLE_MAGIC: u64 = 0xdb47_7524_8b80_fb57;
-/// The same place in RocksDB's tables: block-based, and plain.
-const ROCKSDB_MAGIC: [u64; 2] = [0x88e2_41b7_85f4_cff7, 0x8242_2296_63bf_9564];
+/// The same place in tables of other engines.
+const FOREIGN_MAGIC: [(u64, &str); 5] = [
+    (0x88e2_41b7_85f4_cff7, "RocksDB"),
+    (0x8242_2296_63bf_9564, "RocksDB"),
+    (0x4f34_18eb_7a8f_13b8, "RocksDB"),
+    (0x9267_89d0_c5f1_7873, "RocksDB"),
+    (0xb3aa_9ff0_b3aa_9ff0, "Pebble"),
+];
 
 /// Largest index, metaindex or filter block, bytes: they are read whole.
 const META_BYTES_MAX: usize = 1 << 30;
@@ -60,22 +66,36 @@ impl Handle {
     }
 }
 
-/// Checks a block with its trailer and tells its codec.
+/// Checks a block with its trailer and tells its codec. [`Kind::UnknownFormat`] for one that is right and in a codec that
+/// we do not have.
 #[inline]
 pub fn verify_block(stored: &[u8]) -> Result<(Codec, &[u8])> {
+    let (id, bytes) = check_stored(stored)?;
+    match codec_of(id, bytes) {
+        Some(codec) => Ok((codec, bytes)),
+        None => Err(unknown_codec(id)),
+    }
+}
+
+/// Checks a block with its trailer; its codec's id and its stored bytes.
+#[inline]
+fn check_stored(stored: &[u8]) -> Result<(u8, &[u8])> {
     let Some((body, crc)) = stored.split_last_chunk::<4>() else {
         return Err(Error::corrupt("block without a trailer"));
     };
     if masked(body) != u32::from_le_bytes(*crc) {
         return Err(Error::corrupt("checksum mismatch"));
     }
-    let Some((id, bytes)) = body.split_last() else {
-        return Err(Error::corrupt("block without a trailer"));
-    };
-    match codec_of(*id, bytes) {
-        Some(codec) => Ok((codec, bytes)),
-        None => Err(Error::corrupt(format!("unknown block codec {id}"))),
+    match body.split_last() {
+        Some((id, bytes)) => Ok((*id, bytes)),
+        None => Err(Error::corrupt("block without a trailer")),
     }
+}
+
+/// The checksum is right, so the bytes are: it is we who cannot read them.
+#[cold]
+fn unknown_codec(id: u8) -> Error {
+    Error::new(Kind::UnknownFormat, format!("block codec {id} is not known"))
 }
 
 /// Reads, checks and decompresses one block into a buffer of its own, exactly as long as it.
@@ -108,33 +128,68 @@ pub struct Footer {
 }
 
 impl Footer {
-    /// Reads a footer. [`Kind::NotLevelDb`] for RocksDB's.
+    /// Reads a footer. [`Kind::NotLevelDb`] for those of engines that are known by their magic.
     pub fn decode(bytes: &[u8; FOOTER_BYTES]) -> Result<Self> {
-        let (handles, magic) = bytes.split_at(FOOTER_BYTES - 8);
-        let mut reader = Reader::new(magic);
-        match reader.u64()? {
-            TABLE_MAGIC => {}
-            magic if ROCKSDB_MAGIC.contains(&magic) => {
-                return Err(Error::new(Kind::NotLevelDb, "this is a table of RocksDB"));
-            }
-            _ => return Err(Error::corrupt("no table footer")),
+        match magic_of(bytes) {
+            TABLE_MAGIC => Self::handles(bytes),
+            magic => match FOREIGN_MAGIC.iter().find(|(foreign, _)| *foreign == magic) {
+                Some((_, engine)) => Err(Error::new(
+                    Kind::NotLevelDb,
+                    format!("this is a table of {engine}"),
+                )),
+                None => Err(Error::corrupt("no table footer")),
+            },
         }
-        let mut reader = Reader::new(handles);
+    }
+
+    fn handles(bytes: &[u8; FOOTER_BYTES]) -> Result<Self> {
+        let mut reader = Reader::new(&bytes[..FOOTER_BYTES - 8]);
         Ok(Self {
             metaindex: Handle::read(&mut reader)?,
             index: Handle::read(&mut reader)?,
         })
     }
 
-    /// The footer of a table of `len` bytes.
+    /// The footer of a table of `len` bytes. [`Kind::NotLevelDb`] for one that is whole, with another magic.
     pub fn read(file: &dyn ReadAt, len: u64) -> Result<Self> {
         let start = len
             .checked_sub(FOOTER_BYTES as u64)
             .ok_or_else(|| Error::new(Kind::Torn, format!("{len} bytes are no table")))?;
         let mut bytes = [0; FOOTER_BYTES];
         file.read_at(&mut bytes, start)?;
-        Self::decode(&bytes)
+        match Self::decode(&bytes) {
+            Err(error) if error.kind() == Kind::Corrupt && Self::is_proven(&bytes, file, start) => {
+                Err(Error::new(
+                    Kind::NotLevelDb,
+                    format!("table magic {:016x} is not known", magic_of(&bytes)),
+                ))
+            }
+            decoded => decoded,
+        }
     }
+
+    /// True if these bytes lead to an index whose checksum is right, and end in a magic that is none of ours gone bad: then
+    /// they are a footer, undamaged.
+    fn is_proven(bytes: &[u8; FOOTER_BYTES], file: &dyn ReadAt, end: u64) -> bool {
+        let magic = magic_of(bytes);
+        if magic == 0 || (magic ^ TABLE_MAGIC).count_ones() <= 8 {
+            return false;
+        }
+        let checked = Self::handles(bytes).and_then(|footer| {
+            if footer.index.size > META_BYTES_MAX as u64 {
+                return Err(Error::corrupt("index block"));
+            }
+            let mut stored = vec![0; footer.index.stored_len(end)?];
+            file.read_at(&mut stored, footer.index.offset)?;
+            check_stored(&stored).map(drop)
+        });
+        checked.is_ok()
+    }
+}
+
+fn magic_of(bytes: &[u8; FOOTER_BYTES]) -> u64 {
+    let (_, magic) = bytes.split_last_chunk::<8>().unwrap_or((bytes, &[0; 8]));
+    u64::from_le_bytes(*magic)
 }
 
 /// The filter block of a table.
@@ -197,6 +252,10 @@ pub fn read_filter(
     end: u64,
     decompressor: &mut Decompressor,
 ) -> Result<Option<FilterBlock>> {
+    // Ports that write no filter write no metaindex either.
+    if metaindex == (Handle { offset: 0, size: 0 }) {
+        return Ok(None);
+    }
     let block = read_meta_block(file, metaindex, end, decompressor).act(|| "metaindex block")?;
     let mut entries = Entries::new(&block).act(|| "metaindex block")?;
     let mut filter = None;
@@ -230,10 +289,27 @@ mod tests {
     }
 
     #[test]
-    fn rocksdb_tables_are_refused_by_name() {
-        let mut footer = [0; FOOTER_BYTES];
-        footer[40..].copy_from_slice(&ROCKSDB_MAGIC[0].to_le_bytes());
-        assert_eq!(Footer::decode(&footer).unwrap_err().kind(), Kind::NotLevelDb);
+    fn tables_of_other_engines_are_refused_by_name() {
+        for (magic, engine) in FOREIGN_MAGIC {
+            let mut footer = [0; FOOTER_BYTES];
+            footer[40..].copy_from_slice(&magic.to_le_bytes());
+            let error = Footer::decode(&footer).unwrap_err();
+            assert_eq!(error.kind(), Kind::NotLevelDb);
+            assert!(error.to_string().contains(engine), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_magic_behind_a_right_index_is_unknown_and_anything_else_damaged() {
+        use crate::leveldb::testing::{op, table_of};
+        let mut table = table_of(&[op(b"key", 1, Some(b"value"))], 1, Codec::None);
+        let len = table.len();
+        table[len - 8..].copy_from_slice(b"OTHERMAG");
+        let kind = |table: &Vec<u8>| Footer::read(table, table.len() as u64).unwrap_err().kind();
+        assert_eq!(kind(&table), Kind::NotLevelDb);
+        let index = len - FOOTER_BYTES - 3;
+        table[index] ^= 1;
+        assert_eq!(kind(&table), Kind::Corrupt);
     }
 
     #[test]

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use super::block::Entries;
 use super::checksum::masked;
 use super::comparator::Comparator;
+use super::decompress::Decompressor;
 use super::internal_key::compare_internal;
 use super::log_write::append_record;
 use super::read_at::ReadAt;
 use super::scan::OpenFiles;
 use super::shape::Codec;
-use super::table::TABLE_MAGIC;
+use super::table::{Handle, TABLE_MAGIC, Table};
 use super::version::{TableMeta, VersionEdit};
-use crate::codec::{put_prefixed, put_varint};
+use crate::codec::{Reader, put_prefixed, put_varint};
 use crate::error::{Error, Kind, Result};
 
 /// One write: key, sequence number, value or deletion.
@@ -213,4 +215,33 @@ fn open(files: &BTreeMap<u64, Vec<u8>>, number: u64) -> Result<Box<dyn ReadAt>> 
         Some(bytes) => Ok(Box::new(bytes.clone())),
         None => Err(Error::new(Kind::NotFound, format!("no file {number}"))),
     }
+}
+
+/// Puts another codec's id behind the data block of this index, or behind all of them, and makes their checksums right.
+/// The table must have been made with [`Codec::None`].
+pub fn recode(table: &mut [u8], block: Option<usize>, id: u8) {
+    let blocks = data_blocks(table).into_iter().enumerate();
+    for (_, handle) in blocks.filter(|(index, _)| block.is_none_or(|wanted| wanted == *index)) {
+        recode_at(table, handle.offset as usize, handle.size as usize, id);
+    }
+}
+
+/// The same for the block of `size` bytes at `at`.
+pub fn recode_at(table: &mut [u8], at: usize, size: usize, id: u8) {
+    let end = at + size;
+    table[end] = id;
+    let crc = masked(&table[at..=end]);
+    table[end + 1..end + 5].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Where a table's data blocks lie.
+pub fn data_blocks(table: &[u8]) -> Vec<Handle> {
+    let bytes = table.to_vec();
+    let open = Table::open(&bytes, bytes.len() as u64, &mut Decompressor::default()).unwrap();
+    let mut entries = Entries::new(&open.index).unwrap();
+    let mut handles = Vec::new();
+    while let Some((_, value)) = entries.next().unwrap() {
+        handles.push(Handle::read(&mut Reader::new(value)).unwrap());
+    }
+    handles
 }

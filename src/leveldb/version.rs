@@ -117,7 +117,8 @@ impl VersionEdit {
         }
     }
 
-    /// Reads one record. [`Kind::NotLevelDb`] for a tag of RocksDB, [`Kind::Corrupt`] for anything else wrong.
+    /// Reads one record. [`Kind::NotLevelDb`] for a tag of RocksDB, [`Kind::UnknownFormat`] for one that is not known,
+    /// [`Kind::Corrupt`] for anything else wrong.
     pub fn decode(record: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(record);
         let mut edit = Self::default();
@@ -145,7 +146,12 @@ impl VersionEdit {
                     format!("MANIFEST field {tag} is RocksDB's, which levault does not read"),
                 ));
             }
-            tag => return Err(Error::corrupt(format!("unknown MANIFEST field {tag}"))),
+            tag => {
+                return Err(Error::new(
+                    Kind::UnknownFormat,
+                    format!("MANIFEST field {tag} is not known"),
+                ));
+            }
         }
         Ok(())
     }
@@ -205,6 +211,11 @@ pub struct VersionBuilder {
 }
 
 impl VersionBuilder {
+    /// True once an edit named the comparator, as the first one of a MANIFEST does.
+    pub fn has_comparator(&self) -> bool {
+        self.comparator.is_some()
+    }
+
     /// Applies the next edit. A second comparator name that differs from the first is [`Kind::Corrupt`].
     pub fn apply(&mut self, edit: VersionEdit) -> Result<()> {
         if let Some(name) = edit.comparator {
@@ -237,7 +248,7 @@ impl VersionBuilder {
         Ok(Version {
             comparator: match std::str::from_utf8(&name) {
                 Ok(name) => Comparator::from_name(name),
-                Err(_) => return Err(Error::corrupt("the comparator's name is not text")),
+                Err(_) => Comparator::Unknown(String::from_utf8_lossy(&name).into_owned()),
             },
             log_number: self.log_number.ok_or_else(|| missing("log number"))?,
             previous_log_number: self.previous_log_number,
@@ -343,7 +354,7 @@ mod tests {
     #[test]
     fn rocksdb_and_nonsense_are_told_apart() {
         assert_eq!(VersionEdit::decode(&[103]).unwrap_err().kind(), Kind::NotLevelDb);
-        assert_eq!(VersionEdit::decode(&[8]).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(VersionEdit::decode(&[8]).unwrap_err().kind(), Kind::UnknownFormat);
         assert_eq!(
             VersionEdit::decode(&[5, 1, 2, b'a', b'b']).unwrap_err().kind(),
             Kind::Corrupt

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
-use crate::leveldb::scan::Budget;
-use crate::leveldb::{Dialect, Shape};
+use crate::leveldb::scan::{Budget, keeps_bytes};
+use crate::leveldb::{Comparator, Dialect, Shape};
+use crate::ops::rescue::FileList;
 use crate::report::Report;
 use crate::source::{Capture, Cut, Damage, Database, RecordSink, ScanOutcome, detect};
 
@@ -16,11 +17,13 @@ const LOOK_EVERY: u64 = 4096;
 pub struct VerifyOutcome {
     /// When and how its files were had; `None` when CURRENT or the MANIFEST cannot be read.
     pub cut: Option<Cut>,
+    /// How it was known which files count.
+    pub files: FileList,
     /// How its files are laid out.
     pub shape: Shape,
-    /// False when the order of its keys is not known: then tables and logs were checked one by one, and nothing
-    /// was compared between them.
-    pub is_ordered: bool,
+    /// Why its records were not read: then tables and logs were checked one by one, what is not known was passed over, and
+    /// nothing was compared between files. `None` if they were.
+    pub unread: Option<String>,
     /// Counts, damage, and writes that were under way.
     pub scan: ScanOutcome,
 }
@@ -38,51 +41,74 @@ impl VerifyOutcome {
 }
 
 /// Reads everything and checks everything: checksums of blocks and log records, the order of keys within and
-/// between blocks, key ranges and sizes against the MANIFEST, overlap within levels, the run of sequence numbers.
+/// between blocks, key ranges and sizes against the MANIFEST, overlap within levels, the run of sequence numbers. Where
+/// CURRENT or the MANIFEST cannot be read, as much of it as can be had without them, and that is damage.
 ///
 /// # Errors
 /// Those of [`Capture::take`], except damage, which is what this is for.
 pub fn verify_db(directory: &Path, how: &Capture, report: &Report) -> Result<VerifyOutcome> {
     detect(directory)?;
-    let database = match how.take(directory) {
-        Ok(captured) => Database::from_captured(captured, Budget::default()),
-        Err(error) if error.kind() == Kind::Corrupt => return Ok(unreadable(&error)),
-        Err(error) => return Err(error),
-    };
+    match how.take(directory) {
+        Ok(captured) => {
+            let database = Database::from_captured(captured, Budget::default());
+            check(&database, FileList::Manifest, report)
+        }
+        Err(error) if error.kind() == Kind::Corrupt => without_list(directory, &error, report),
+        Err(error) => Err(error),
+    }
+}
+
+fn check(database: &Database, files: FileList, report: &Report) -> Result<VerifyOutcome> {
     report
         .bytes_total
         .add(database.files().map(|file| file.len).sum());
-    let is_ordered = database.comparator().is_known();
-    let scan = match is_ordered {
-        true => database.scan(&mut Watched(report))?,
-        false => database.verify()?,
+    let (scan, unread) = match &files {
+        FileList::AllFiles(why) => (database.verify()?, Some(why.clone())),
+        FileList::Manifest | FileList::NewestManifest(_) => match database.scan(&mut Watched(report)) {
+            Err(error) if keeps_bytes(error.kind()) => (database.verify()?, Some(error.to_string())),
+            scanned => (scanned?, None),
+        },
     };
     Ok(VerifyOutcome {
         cut: database.cut().cloned(),
+        files,
         shape: database.shape(),
-        is_ordered,
+        unread,
         scan,
     })
 }
 
-fn unreadable(error: &Error) -> VerifyOutcome {
-    let damage = Damage {
-        file: "MANIFEST".into(),
+/// By the newest MANIFEST, or else each file by itself.
+fn without_list(directory: &Path, error: &Error, report: &Report) -> Result<VerifyOutcome> {
+    let mut found = vec![damage("CURRENT or MANIFEST", error.to_string())];
+    let mut outcome = match Database::open_by_newest_manifest(directory) {
+        Ok((database, name)) => check(&database, FileList::NewestManifest(name), report)?,
+        Err(why) => {
+            let unknown = Comparator::Unknown(String::new());
+            let (database, unreadable) = Database::open_all_files(directory, &unknown)?;
+            let damaged = unreadable.iter().filter(|(_, error)| !keeps_bytes(error.kind()));
+            found.extend(damaged.map(|(name, error)| damage(name, error.to_string())));
+            let mut outcome = check(&database, FileList::AllFiles(why.to_string()), report)?;
+            // What the logs should begin with, only a MANIFEST says.
+            let is_gap = |damage: &Damage| damage.offset.is_none() && damage.sequences_lost.is_some();
+            outcome.scan.damage.retain(|damage| !is_gap(damage));
+            outcome
+        }
+    };
+    found.append(&mut outcome.scan.damage);
+    outcome.scan.damage = found;
+    Ok(outcome)
+}
+
+fn damage(file: &str, what: String) -> Damage {
+    Damage {
+        file: file.to_owned(),
         offset: None,
         level: None,
         smallest: None,
         largest: None,
         sequences_lost: None,
-        what: error.to_string(),
-    };
-    VerifyOutcome {
-        cut: None,
-        shape: Shape::default(),
-        is_ordered: false,
-        scan: ScanOutcome {
-            damage: vec![damage],
-            ..ScanOutcome::default()
-        },
+        what,
     }
 }
 
@@ -96,5 +122,105 @@ impl RecordSink for Watched<'_> {
             true => self.0.go_on(),
             false => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::leveldb::testing::{Files, op, recode};
+    use crate::leveldb::{Codec, Comparator};
+
+    /// Two tables; the second's only block is broken if it is to be.
+    fn write(directory: &Path, breaks: bool) -> Files {
+        let mut files = Files::new(&Comparator::Bytewise);
+        files.edit.last_sequence = Some(4);
+        files.add_table(
+            1,
+            5,
+            &[op(b"a", 1, Some(b"1")), op(b"b", 2, Some(b"2"))],
+            2,
+            Codec::None,
+        );
+        files.add_table(
+            1,
+            6,
+            &[op(b"c", 3, Some(b"3")), op(b"d", 4, Some(b"4"))],
+            2,
+            Codec::None,
+        );
+        files.add_log(7, [&[op(b"e", 5, Some(b"5"))][..]]);
+        if breaks {
+            files.tables.get_mut(&6).unwrap()[14] ^= 1;
+        }
+        files.write_to(directory);
+        files
+    }
+
+    fn verify(directory: &Path) -> VerifyOutcome {
+        verify_db(directory, &Capture::default(), &Report::default()).unwrap()
+    }
+
+    fn damaged(outcome: &VerifyOutcome) -> Vec<&str> {
+        outcome
+            .scan
+            .damage
+            .iter()
+            .map(|damage| damage.file.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn without_current_all_is_read_by_the_newest_manifest() {
+        for current in [None, Some("MANIFEST-0000"), Some("MANIFEST-000009\n"), Some("")] {
+            for breaks in [false, true] {
+                let dir = tempfile::tempdir().unwrap();
+                write(dir.path(), breaks);
+                match current {
+                    None => std::fs::remove_file(dir.path().join("CURRENT")).unwrap(),
+                    Some(text) => std::fs::write(dir.path().join("CURRENT"), text).unwrap(),
+                }
+                let outcome = verify(dir.path());
+                let table = breaks.then_some("000006.ldb");
+                let expected: Vec<_> = ["CURRENT or MANIFEST"].into_iter().chain(table).collect();
+                assert_eq!(damaged(&outcome), expected, "{current:?}");
+                assert_eq!(outcome.files, FileList::NewestManifest("MANIFEST-000001".into()));
+                assert_eq!((outcome.unread.as_ref(), outcome.scan.tables_read), (None, 2));
+                assert_eq!(outcome.scan.records, if breaks { 3 } else { 5 });
+                assert!(outcome.scan.bytes_read > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_manifest_each_file_is_checked_by_itself() {
+        for breaks in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            write(dir.path(), breaks);
+            std::fs::write(dir.path().join("MANIFEST-000001"), b"no log").unwrap();
+            std::fs::write(dir.path().join("000008.ldb"), b"no table").unwrap();
+            let outcome = verify(dir.path());
+            let table = breaks.then_some("000006.ldb");
+            let expected: Vec<_> = ["CURRENT or MANIFEST", "000008.ldb"]
+                .into_iter()
+                .chain(table)
+                .collect();
+            assert_eq!(damaged(&outcome), expected);
+            assert!(outcome.unread.is_some() && matches!(outcome.files, FileList::AllFiles(_)));
+            assert_eq!((outcome.scan.tables_read, outcome.scan.log_entries), (2, 1));
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_and_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = write(dir.path(), false);
+        recode(files.tables.get_mut(&6).unwrap(), None, 5);
+        files.write_to(dir.path());
+        let outcome = verify(dir.path());
+        assert!(outcome.is_sound() && outcome.unread.unwrap().contains("codec 5"));
+        assert_eq!(outcome.scan.records, 0);
     }
 }

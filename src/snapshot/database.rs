@@ -175,7 +175,8 @@ pub struct LogTail {
 pub enum Trust {
     /// Our own reader, every checksum verified.
     Verified,
-    /// Another library's iterator over a database in memory: there were no files to verify.
+    /// Another library's iterator over a database in memory: there were no files to verify. Or files that are kept as they
+    /// are because nothing says which of them belong: no checksum in them was looked at.
     Unverified,
 }
 

@@ -76,10 +76,13 @@ impl<'d> TableRow<'d> {
             resident_bytes_max: budget.resident_bytes_max / at_once.max(1),
             ..budget
         };
-        let scan = Scan::new(&files, database.comparator(), budget);
+        let mut scan = Scan::new(&files, database.comparator(), budget);
         let chain = Chain::new(&scan, self.tables.clone());
         let counts = merge(&scan, vec![Source::Tables(Box::new(chain))], sink)?;
-        Ok(database.outcome(scan, counts))
+        match scan.take_refusal() {
+            Some(refusal) => Err(refusal),
+            None => Ok(database.outcome(scan, counts)),
+        }
     }
 
     /// True if no key is in two tables, not even as entries of different age.

@@ -20,11 +20,11 @@ pub(super) struct Current {
     pub manifest: String,
 }
 
-/// [`Kind::NotLevelDb`] for a directory that is no LevelDB, or RocksDB's.
+/// [`Kind::NotLevelDb`] for a directory that is no LevelDB, or RocksDB's; [`Kind::UnknownFormat`] for a fork's.
 pub(super) fn check_kind(directory: &Path, names: &[String]) -> Result<()> {
     match judge(directory, names) {
         Detected::LevelDb(_) => Ok(()),
-        Detected::RocksDb(why) => Err(Error::new(Kind::NotLevelDb, format!("RocksDB: {why}"))),
+        Detected::Foreign(foreign) => Err(foreign.refusal()),
         Detected::Other => Err(Error::new(Kind::NotLevelDb, "no LevelDB here")),
     }
 }
@@ -40,17 +40,22 @@ pub(super) fn read(directory: &Path) -> Result<Current> {
     file.take(CURRENT_BYTES_MAX)
         .read_to_end(&mut bytes)
         .act(|| format!("read {}", path.display()))?;
-    let name = std::str::from_utf8(&bytes)
-        .ok()
-        .and_then(|text| text.strip_suffix('\n'));
-    match name.map(|name| (name, FileName::parse(name))) {
-        Some((name, Some(FileName::Manifest(_)))) => Ok(Current {
-            manifest: name.to_owned(),
-            bytes,
-        }),
+    match manifest_named(&bytes, directory) {
+        Some(manifest) => Ok(Current { manifest, bytes }),
         _ if is_alone(&names(directory)?) => Err(Error::new(Kind::NotLevelDb, "CURRENT names no MANIFEST")),
         _ => Err(Error::corrupt("CURRENT names no MANIFEST")),
     }
+}
+
+/// The name in it. LevelDB ends it with a newline; ports and text editors on Windows do otherwise, and a name without an end
+/// counts if such a MANIFEST is there: half a name leads to none.
+fn manifest_named(bytes: &[u8], directory: &Path) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let ended = text.strip_suffix('\n');
+    let name = ended.map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    let is_manifest = matches!(FileName::parse(name), Some(FileName::Manifest(_)));
+    let is_whole = ended.is_some() || open_regular(&directory.join(name)).is_ok();
+    (is_manifest && is_whole).then(|| name.to_owned())
 }
 
 /// A file called CURRENT among files of which none is LevelDB's.

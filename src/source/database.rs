@@ -14,13 +14,17 @@ use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::chain::{Chain, ChainTable};
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::damage::{Damage, Lost, Rank, TornTail};
+use crate::leveldb::decompress::Decompressor;
 use crate::leveldb::internal_key::{Step, compare_internal};
 use crate::leveldb::manifest::version_of_manifest;
 use crate::leveldb::memtable::{LogReport, Memtable};
 use crate::leveldb::merge::{MergeCounts, RecordSink, Source, merge};
 use crate::leveldb::name::FileName;
-use crate::leveldb::scan::{Budget, Scan};
+#[cfg(doc)]
+use crate::leveldb::scan::keeps_bytes;
+use crate::leveldb::scan::{Budget, OpenFiles, Scan};
 use crate::leveldb::shape::Shape;
+use crate::leveldb::sized::open_sized;
 use crate::leveldb::version::Version;
 
 /// Sources beyond this do not keep their files open.
@@ -59,6 +63,10 @@ pub struct ScanOutcome {
     pub torn_tails: Vec<TornTail>,
     /// Live tables by the MANIFEST.
     pub tables: u64,
+    /// Those of them that could be opened.
+    pub tables_read: u64,
+    /// Those of these whose size is not the MANIFEST's, though all else agrees: a habit of other writers.
+    pub odd_sizes: u64,
     /// Operations in the logs.
     pub log_entries: u64,
     /// Entries in tables, hidden ones and deletions included.
@@ -186,16 +194,19 @@ impl Database {
         self.files.all()
     }
 
-    /// What is wrong as far as the logs, and the tables' names and sizes, tell: no table is read for it.
+    /// What is wrong as far as the logs, and the tables' names and sizes, tell: a table is read only where its size is odd,
+    /// and only its ends.
     pub fn damage_at_a_glance(&self) -> Vec<Damage> {
+        let files = self.view(1);
         let tables = self.all_tables().into_iter().filter_map(|table| {
             let what = match self.files.tables.get(&table.meta.number) {
                 None => "the MANIFEST names it, and it is not there".to_owned(),
                 Some(held) if held.len != table.meta.size => {
-                    format!(
-                        "it has {} bytes, and {} by the MANIFEST",
-                        held.len, table.meta.size
-                    )
+                    let file = files.open_table(table.meta.number);
+                    let opened = file.and_then(|file| {
+                        open_sized(file.as_ref(), &table.meta, &mut Decompressor::default()).map(drop)
+                    });
+                    opened.err()?.to_string()
                 }
                 Some(_) => return None,
             };
@@ -204,18 +215,31 @@ impl Database {
         self.log_report.damage.iter().cloned().chain(tables).collect()
     }
 
+    /// Why its records cannot be had, as far as its MANIFEST and logs tell: a comparator or operations that are not known.
+    pub fn unknown(&self) -> Option<Error> {
+        let of_order = match self.comparator() {
+            Comparator::Unknown(name) => Some(format!("its order of keys, {name:?}, is not known")),
+            _ => None,
+        };
+        let what = of_order.or_else(|| self.log_report.unknown.clone());
+        what.map(|what| Error::new(Kind::UnknownFormat, what))
+    }
+
     /// Hands every visible record to `sink`, in key order, and checks everything it reads. Damage does not end it:
-    /// what can be read is handed out, and the outcome lists what cannot. Fails when the sink does, and for an
-    /// unknown comparator ([`Kind::Usage`]).
+    /// what can be read is handed out, and the outcome lists what cannot.
+    ///
+    /// # Errors
+    /// The sink's; and a kind that [`keeps_bytes`] where records cannot be had although nothing is damaged. Then what was
+    /// handed out is not all.
     pub fn scan(&self, sink: &mut dyn RecordSink) -> Result<ScanOutcome> {
         let order = self.comparator();
-        if !order.is_known() {
-            let what = format!("the order of comparator {:?} is not known", order.name());
-            return Err(Error::new(Kind::Usage, what).act(format!("scan {}", self.files.directory.display())));
+        let act = || format!("scan {}", self.files.directory.display());
+        if let Some(unknown) = self.unknown() {
+            return Err(unknown.act(act()));
         }
         let (chains, overlaps) = self.chains();
         let files = self.view(chains.len());
-        let scan = Scan::new(&files, order, self.budget.for_sources(chains.len()));
+        let mut scan = Scan::new(&files, order, self.budget.for_sources(chains.len()));
         self.report_logs(&scan);
         if self.is_guess {
             scan.findings.borrow_mut().lose_below(u64::MAX);
@@ -230,18 +254,22 @@ impl Database {
             .collect();
         sources.push(Source::Logs(Box::new(self.memtable.cursor(&scan))));
         let counts = merge(&scan, sources, sink)?;
-        Ok(self.outcome(scan, counts))
+        match scan.take_refusal() {
+            Some(refusal) => Err(refusal.act(act())),
+            None => Ok(self.outcome(scan, counts)),
+        }
     }
 
-    /// Checks every table and log without the order of keys, for databases that cannot be scanned.
+    /// Checks every table and log, one by one, for databases that cannot be scanned: what is not known is passed over.
     pub fn verify(&self) -> Result<ScanOutcome> {
         let files = self.view(1);
-        let scan = Scan::new(&files, self.comparator(), self.budget);
+        let scan = Scan::new(&files, self.comparator(), self.budget).checks_only();
         self.report_logs(&scan);
         for table in self.all_tables() {
             let mut chain = Chain::new(&scan, vec![table]);
             while chain.advance() != Step::End {}
         }
+        scan.judge_foreign();
         Ok(self.outcome(scan, MergeCounts::default()))
     }
 
@@ -252,6 +280,7 @@ impl Database {
 
     pub(super) fn outcome(&self, scan: Scan, counts: MergeCounts) -> ScanOutcome {
         let (table_entries, bytes_read) = (scan.table_entries.get(), scan.bytes_read.get());
+        let (tables_read, odd_sizes) = (scan.tables_opened.get(), scan.odd_sizes.get());
         let findings = scan.findings.into_inner();
         ScanOutcome {
             records: counts.records,
@@ -261,6 +290,8 @@ impl Database {
             value_bytes: counts.value_bytes,
             torn_tails: self.torn_tails(),
             tables: self.version.tables.len() as u64,
+            tables_read,
+            odd_sizes,
             log_entries: self.log_report.entries,
             table_entries,
             bytes_read,

@@ -433,7 +433,7 @@ fn an_unknown_order_is_verified_and_listed_but_not_scanned() {
     );
     assert_eq!(
         database.scan(&mut Collect::default()).unwrap_err().kind(),
-        Kind::Usage
+        Kind::UnknownFormat
     );
     let names: Vec<String> = database.files().map(|file| file.name).collect();
     assert_eq!(
@@ -527,7 +527,7 @@ fn without_current_or_manifest_nothing_is_guessed() {
         Kind::Corrupt
     );
     assert_eq!(
-        open_error(&files, write("CURRENT", b"MANIFEST-000001".to_vec())).kind(),
+        open_error(&files, write("CURRENT", b"MANIFEST-0000".to_vec())).kind(),
         Kind::Corrupt
     );
     assert_eq!(

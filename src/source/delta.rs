@@ -45,6 +45,9 @@ pub fn changes(
             "the two states have no known order in common",
         ));
     }
+    if let Some(unknown) = old.unknown().or_else(|| new.unknown()) {
+        return Err(unknown);
+    }
     let (before, after) = (Tables::of(old, shared), Tables::of(new, shared));
     let rows = [&before, &after].map(|tables| in_rows_of_levels(new, &tables.own));
     let shared_rows = in_rows_of_levels(new, &after.shared);
@@ -72,7 +75,10 @@ pub fn changes(
         damage: old.damage_at_a_glance(),
     };
     outcome.damage.extend(new.damage_at_a_glance());
-    for scan in [old_scan, new_scan, shared_scan] {
+    for mut scan in [old_scan, new_scan, shared_scan] {
+        if let Some(refusal) = scan.take_refusal() {
+            return Err(refusal);
+        }
         outcome.bytes_read += scan.bytes_read.get();
         outcome.damage.extend(scan.findings.into_inner().into_damage());
     }

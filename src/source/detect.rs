@@ -1,9 +1,10 @@
 //! Directory → a LevelDB, or not, and why.
 
+use std::fmt;
 use std::path::Path;
 
 use super::file::open_regular;
-use crate::error::{Act, Result};
+use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::name::FileName;
 use crate::leveldb::read_at::ReadAt;
 use crate::leveldb::table::{FOOTER_BYTES, Footer};
@@ -13,10 +14,66 @@ use crate::leveldb::table::{FOOTER_BYTES, Footer};
 pub enum Detected {
     /// It has files of a LevelDB; whether they can be read, opening tells.
     LevelDb(&'static str),
-    /// RocksDB's files: alike by name, another format inside.
-    RocksDb(&'static str),
+    /// Alike by its names, and another program's inside.
+    Foreign(Foreign),
     /// Nothing of the kind.
     Other,
+}
+
+/// Another engine's database, or a fork's of LevelDB that keeps it otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Whose it is, as far as that shows.
+    pub engine: Engine,
+    /// How it shows.
+    pub why: String,
+}
+
+/// Whose a foreign database is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// RocksDB, or an engine with its tables: they have backups of their own.
+    RocksDb,
+    /// Riak's LevelDB, which keeps its tables in a directory for each level.
+    Riak,
+    /// A fork that is not known.
+    Fork,
+}
+
+impl Foreign {
+    fn new(engine: Engine, why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self { engine, why }
+    }
+
+    /// The error that refuses to read it as LevelDB.
+    pub fn refusal(&self) -> Error {
+        let kind = match self.engine {
+            Engine::RocksDb => Kind::NotLevelDb,
+            Engine::Riak | Engine::Fork => Kind::UnknownFormat,
+        };
+        Error::new(kind, self.to_string())
+    }
+
+    /// Whose MANIFEST it is that cannot be read for `error`; `None` if that only says that it is damaged.
+    pub fn of_manifest(error: &Error) -> Option<Self> {
+        match error.kind() {
+            Kind::NotLevelDb => Some(Self::new(Engine::RocksDb, error.to_string())),
+            Kind::UnknownFormat => Some(Self::new(Engine::Fork, error.to_string())),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let engine = match self.engine {
+            Engine::RocksDb => "RocksDB",
+            Engine::Riak => "Riak's LevelDB",
+            Engine::Fork => "a fork of LevelDB that is not known",
+        };
+        write!(f, "{engine} ({})", self.why)
+    }
 }
 
 /// Looks at the names in a directory, and into tables when names do not tell.
@@ -39,18 +96,42 @@ pub fn names(directory: &Path) -> Result<Vec<String>> {
 pub fn judge(directory: &Path, names: &[String]) -> Detected {
     let has = |wanted: fn(&str) -> bool| names.iter().any(|name| wanted(name));
     if has(|name| name.strip_prefix("OPTIONS-").is_some_and(is_number)) {
-        return Detected::RocksDb("it has an OPTIONS file");
+        return Detected::Foreign(Foreign::new(Engine::RocksDb, "it has an OPTIONS file"));
+    }
+    if has(|name| name == "CURRENT" || is_manifest(name)) && has_levels(directory, names) {
+        let why = "its tables lie in directories sst_0 to sst_6";
+        return Detected::Foreign(Foreign::new(Engine::Riak, why));
     }
     match table_maker(directory, names) {
-        Some(Detected::RocksDb(why)) => return Detected::RocksDb(why),
+        Some(Detected::Foreign(foreign)) => return Detected::Foreign(foreign),
         _ if has(|name| name == "CURRENT") => return Detected::LevelDb("it has a CURRENT"),
         Some(found) => return found,
         None => {}
     }
-    match has(|name| matches!(FileName::parse(name), Some(FileName::Manifest(_)))) {
+    match has(is_manifest) {
         true => Detected::LevelDb("it has a MANIFEST"),
         false => Detected::Other,
     }
+}
+
+fn is_manifest(name: &str) -> bool {
+    matches!(FileName::parse(name), Some(FileName::Manifest(_)))
+}
+
+/// Riak's directories for tables, and none in this one.
+fn has_levels(directory: &Path, names: &[String]) -> bool {
+    let is_table = |name: &String| matches!(FileName::parse(name), Some(FileName::Table(..)));
+    let is_level = |name: &String| is_level_name(name) && is_directory(&directory.join(name));
+    names.iter().any(is_level) && !names.iter().any(is_table)
+}
+
+/// What Riak calls the directory of a level.
+pub fn is_level_name(name: &str) -> bool {
+    name.strip_prefix("sst_").is_some_and(is_number)
+}
+
+fn is_directory(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|facts| facts.is_dir())
 }
 
 fn is_number(text: &str) -> bool {
@@ -67,9 +148,10 @@ fn table_maker(directory: &Path, names: &[String]) -> Option<Detected> {
         let footer = read_footer(&file, len)?;
         match Footer::decode(&footer) {
             Ok(_) => Some(Detected::LevelDb("it has tables of LevelDB")),
-            Err(error) if error.kind() == crate::error::Kind::NotLevelDb => {
-                Some(Detected::RocksDb("it has tables of RocksDB"))
-            }
+            Err(error) if error.kind() == Kind::NotLevelDb => Some(Detected::Foreign(Foreign::new(
+                Engine::RocksDb,
+                error.to_string(),
+            ))),
             Err(_) => None,
         }
     })
@@ -130,11 +212,11 @@ mod tests {
         ));
         assert!(matches!(
             with_files(&[("CURRENT", b""), ("000005.sst", &rocks)]),
-            Detected::RocksDb(_)
+            Detected::Foreign(_)
         ));
         assert!(matches!(
             with_files(&[("CURRENT", b""), ("OPTIONS-000007", b"")]),
-            Detected::RocksDb(_)
+            Detected::Foreign(_)
         ));
     }
 }

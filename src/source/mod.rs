@@ -33,7 +33,7 @@ pub use crate::leveldb::merge::{RecordSink, Word};
 pub use apart::TableRow;
 pub use capture::{Capture, Captured, Cut, HeldBy};
 pub use database::{Database, ScanOutcome};
-pub use detect::{Detected, detect};
+pub use detect::{Detected, Engine, Foreign, detect};
 pub use handle::HandleSource;
 pub use held::DatabaseFile;
 pub use pins::Pins;

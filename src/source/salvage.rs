@@ -14,9 +14,9 @@ use crate::leveldb::block::Entries;
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::decompress::Decompressor;
 use crate::leveldb::name::FileName;
-use crate::leveldb::read_at::ReadAt;
 use crate::leveldb::scan::Budget;
-use crate::leveldb::table::{Handle, Table, read_block};
+use crate::leveldb::sized::ends_of_block;
+use crate::leveldb::table::{Handle, Table};
 use crate::leveldb::version::{TAG_BYTES, TableMeta, Version};
 
 impl Database {
@@ -42,8 +42,8 @@ impl Database {
 
     /// Opens without any MANIFEST: all tables and logs that are there, of which the entry with the highest sequence number
     /// counts. Some of them may have been obsolete: what a compaction has deleted may be there again. So all that it
-    /// reads is uncertain. Tables that cannot be opened at all are told of and left out.
-    pub fn open_all_files(path: &Path, comparator: &Comparator) -> Result<(Self, Vec<String>)> {
+    /// reads is uncertain. Tables that cannot be opened at all are named, with the reason, and left out.
+    pub fn open_all_files(path: &Path, comparator: &Comparator) -> Result<(Self, Vec<(String, Error)>)> {
         let names = names(path)?;
         current::check_kind(path, &names)?;
         let (mut tables, mut logs, mut metas) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -58,7 +58,7 @@ impl Database {
                         tables.insert(number, HeldTable { extension, len, held });
                     }
                     Ok(None) => {}
-                    Err(error) => unreadable.push(format!("{name}: {error}")),
+                    Err(error) => unreadable.push((name.clone(), error)),
                 },
                 Some(FileName::Log(number)) => drop(logs.insert(
                     number,
@@ -127,7 +127,7 @@ fn table_meta(path: &Path, number: u64) -> Result<Option<TableMeta>> {
     let (Some((first_bound, first)), Some((last_bound, last))) = (handles.first(), handles.last()) else {
         return Ok(None);
     };
-    let mut ends = |handle: &Handle| ends_of(&file, *handle, table.data_end, &mut decompressor);
+    let mut ends = |handle: &Handle| ends_of_block(&file, *handle, table.data_end, &mut decompressor);
     // Where a block cannot be read, the scan says so; its index key bounds what it held.
     let smallest = ends(first).map_or_else(|_| lowest(), |(smallest, _)| smallest);
     let largest = ends(last).map_or_else(|_| last_bound.clone(), |(_, largest)| largest);
@@ -148,25 +148,4 @@ fn table_meta(path: &Path, number: u64) -> Result<Option<TableMeta>> {
 /// The internal key before all others.
 fn lowest() -> Vec<u8> {
     vec![0xff; TAG_BYTES]
-}
-
-fn ends_of(
-    file: &dyn ReadAt,
-    handle: Handle,
-    end: u64,
-    decompressor: &mut Decompressor,
-) -> Result<(Vec<u8>, Vec<u8>)> {
-    let (_, block) = read_block(file, handle, end, decompressor)?;
-    let mut entries = Entries::new(&block)?;
-    let mut ends: Option<(Vec<u8>, Vec<u8>)> = None;
-    while let Some((key, _)) = entries.next()? {
-        match &mut ends {
-            None => ends = Some((key.to_vec(), key.to_vec())),
-            Some((_, last)) => {
-                last.clear();
-                last.extend_from_slice(key);
-            }
-        }
-    }
-    ends.ok_or_else(|| Error::corrupt("block without entries"))
 }

@@ -15,6 +15,7 @@ use crate::leveldb::chain::ChainTable;
 use crate::leveldb::decompress::Decompressor;
 use crate::leveldb::scan::OpenFiles;
 use crate::leveldb::shape::{Codec, Dialect, Filter, Shape, TableExtension};
+use crate::leveldb::sized::likely_end;
 use crate::leveldb::table::{FOOTER_BYTES, FilterBlock, Footer, Handle, read_block, read_filter};
 
 /// Tables looked at.
@@ -78,8 +79,9 @@ fn look_at(
     seen: &mut Seen,
 ) -> Result<()> {
     let file = files.open_table(table.meta.number)?;
-    let footer = Footer::read(file.as_ref(), table.meta.size)?;
-    let end = table.meta.size - FOOTER_BYTES as u64;
+    let len = likely_end(file.len(), &table.meta);
+    let footer = Footer::read(file.as_ref(), len)?;
+    let end = len - FOOTER_BYTES as u64;
     let (_, index) = read_block(file.as_ref(), footer.index, end, decompressor)?;
     let filter = read_filter(file.as_ref(), footer.metaindex, end, decompressor).unwrap_or_default();
     let mut handles = Vec::new();

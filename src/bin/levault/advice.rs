@@ -40,7 +40,7 @@ pub fn exit_code(error: &Error) -> u8 {
         Kind::NoRepository => 10,
         Kind::Busy => 11,
         Kind::WrongPassword => 12,
-        Kind::NotLevelDb => 20,
+        Kind::NotLevelDb | Kind::UnknownFormat => 20,
         Kind::NoConsistentCut => 21,
         Kind::Mismatch => 24,
         Kind::RolledBack => 26,
@@ -63,6 +63,9 @@ pub fn advice(error: &Error) -> Option<&'static str> {
         Kind::Lost => "ask a snapshot from before or after it; `levault ls` lists what a snapshot lacks",
         Kind::TooNew => "install the levault version named above",
         Kind::NotLevelDb => "name a directory that holds CURRENT and MANIFEST files",
+        Kind::UnknownFormat => {
+            "`levault backup` stores its directory as files; stop its program meanwhile. docs/WRITERS.md lists what is read"
+        }
         Kind::NoConsistentCut => {
             "try again when the owner writes less, raise --capture-timeout, or let --pre-hook pause the owner"
         }
@@ -93,6 +96,7 @@ mod tests {
             (Kind::Busy, 11),
             (Kind::WrongPassword, 12),
             (Kind::NotLevelDb, 20),
+            (Kind::UnknownFormat, 20),
             (Kind::NoConsistentCut, 21),
             (Kind::Mismatch, 24),
             (Kind::RolledBack, 26),

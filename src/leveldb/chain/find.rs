@@ -130,6 +130,9 @@ impl Chain<'_> {
         let order = self.scan.order;
         loop {
             (self.at, self.end) = (0, 0);
+            if self.scan.is_over() {
+                return Loaded::End;
+            }
             let ends_before = |table: &ChainTable| order.compare(table.meta.largest_user_key(), key).is_lt();
             self.open.take_if(|open| ends_before(&open.table));
             let Some(open) = &mut self.open else {

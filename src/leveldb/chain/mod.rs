@@ -19,11 +19,12 @@ use super::decompress::Decompressor;
 use super::internal_key::{Step, differs_upwards, follows, tag};
 use super::large::{self, Resident};
 use super::merge::RecordSink;
-use super::scan::Scan;
+use super::scan::{Scan, keeps_bytes};
 use super::shape::Codec;
-use super::table::{Table, read_block, verify_block};
+use super::sized::open_sized;
+use super::table::{FOOTER_BYTES, read_block, verify_block};
 use super::version::{TAG_BYTES, user_key};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 pub use find::Finder;
 pub use open_table::ChainTable;
 use open_table::{OpenTable, lose_table};
@@ -230,10 +231,22 @@ impl<'a> Chain<'a> {
             }
         };
         self.accept(entry);
-        match tag(&self.key) & 0xff {
-            0 | 1 => Ok(step),
-            _ => Err("entry of unknown kind"),
+        if tag(&self.key) & 0xff > 1 {
+            self.refuse_entry();
         }
+        Ok(step)
+    }
+
+    /// Other engines have merges and expiries.
+    #[cold]
+    fn refuse_entry(&self) {
+        let kind = tag(&self.key) & 0xff;
+        let error = Error::new(
+            Kind::UnknownFormat,
+            format!("entry of kind {kind}, which is not known"),
+        );
+        let file = self.open.as_ref().map(|open| open.table.file_name());
+        self.scan.refuse(error.act(file.unwrap_or_default()));
     }
 
     #[inline(always)]
@@ -245,6 +258,9 @@ impl<'a> Chain<'a> {
     /// Loads the next block that can be read; false behind the last table.
     fn next_block(&mut self) -> bool {
         loop {
+            if self.scan.is_over() {
+                return false;
+            }
             let Some(open) = &mut self.open else {
                 match self.tables.next() {
                     Some(table) => self.open_table(table),
@@ -282,14 +298,51 @@ impl<'a> Chain<'a> {
     fn load_checked(&mut self) -> bool {
         let fault = match self.load() {
             Ok(()) if self.at == self.end => return false,
+            Ok(()) if self.is_another_table() => {
+                self.lose_open_table();
+                return false;
+            }
             Ok(()) => match self.check_first_entry() {
                 Ok(()) => return true,
                 Err(why) => why.to_owned(),
             },
+            Err(error) if keeps_bytes(error.kind()) => {
+                self.refuse_block(error);
+                return false;
+            }
             Err(error) => error.to_string(),
         };
         self.lose_block(fault);
         false
+    }
+
+    /// True before the first entry of a table that begins with another key than the MANIFEST's: none of it may be taken.
+    fn is_another_table(&self) -> bool {
+        let block = self.block();
+        let entry = entry_at(block, self.at, self.end);
+        match (&self.open, entry) {
+            (Some(open), Some(entry)) => open.is_another(self.scan, &block[entry.key..entry.value]),
+            _ => false,
+        }
+    }
+
+    #[cold]
+    fn lose_open_table(&mut self) {
+        (self.at, self.end) = (0, 0);
+        if let Some(open) = self.open.take() {
+            let what = "its first key is not the MANIFEST's: it is another table".to_owned();
+            lose_table(self.scan, &open.table, what);
+        }
+    }
+
+    /// The current block is not damaged, and cannot be read.
+    #[cold]
+    fn refuse_block(&mut self, error: Error) {
+        (self.at, self.end) = (0, 0);
+        if let Some(open) = &mut self.open {
+            open.lossy = true;
+            self.scan.refuse(error.act(open.table.file_name()));
+        }
     }
 
     fn count_entries(&mut self) {
@@ -300,23 +353,25 @@ impl<'a> Chain<'a> {
     fn open_table(&mut self, table: ChainTable) {
         let size = table.meta.size;
         let opened = self.scan.files.open_table(table.meta.number).and_then(|file| {
-            let len = file.len();
-            if len < size {
-                let what = format!("{len} bytes where the MANIFEST has {size}");
-                return Err(Error::new(crate::error::Kind::Torn, what));
-            }
-            let frame = Table::open(file.as_ref(), size, &mut self.decompressor)?;
+            let frame = open_sized(file.as_ref(), &table.meta, &mut self.decompressor)?;
             Entries::new(&frame.index)?;
             Ok((file, frame))
         });
         self.window.forget();
         match opened {
             Ok((file, frame)) => {
-                self.scan.count_read((size - frame.data_end) as usize);
+                self.scan.tables_opened.set(self.scan.tables_opened.get() + 1);
+                let is_odd = file.len() != size;
+                self.scan
+                    .odd_sizes
+                    .set(self.scan.odd_sizes.get() + u64::from(is_odd));
+                self.scan.count_read(FOOTER_BYTES);
                 let open = OpenTable::new(file, table, frame);
                 open.list_filter_fault(self.scan);
                 self.open = Some(open);
             }
+            Err(error) if error.kind() == Kind::NotLevelDb => self.scan.meet_foreign(table, error),
+            Err(error) if keeps_bytes(error.kind()) => self.scan.refuse(error.act(table.file_name())),
             Err(error) => lose_table(self.scan, &table, error.to_string()),
         }
     }

@@ -10,7 +10,7 @@ use crate::leveldb::damage::{Damage, Rank};
 use crate::leveldb::internal_key::{compare_internal, tag};
 use crate::leveldb::name::table_name;
 use crate::leveldb::read_at::ReadAt;
-use crate::leveldb::scan::Scan;
+use crate::leveldb::scan::{Scan, keeps_bytes};
 use crate::leveldb::shape::TableExtension;
 use crate::leveldb::table::{Handle, Table};
 use crate::leveldb::version::{TAG_BYTES, TableMeta, user_key};
@@ -133,7 +133,9 @@ impl OpenTable {
     }
 
     pub(super) fn list_filter_fault(&self, scan: &Scan) {
-        if let Some(fault) = &self.frame.filter_fault {
+        let fault = self.frame.filter_fault.as_ref();
+        // A filter that is not known is none of ours to judge.
+        if let Some(fault) = fault.filter(|fault| !keeps_bytes(fault.kind())) {
             let what = format!("{fault}; no record is concerned");
             let damage = Damage {
                 smallest: None,
@@ -142,6 +144,13 @@ impl OpenTable {
             };
             scan.findings.borrow_mut().list(damage);
         }
+    }
+
+    /// True if the table's first internal key has another user key than the MANIFEST's.
+    pub(super) fn is_another(&self, scan: &Scan, first: &[u8]) -> bool {
+        let is_judged = self.first_entry && !self.lossy && scan.order.is_known() && first.len() >= TAG_BYTES;
+        let smallest = self.table.meta.smallest_user_key();
+        is_judged && scan.order.compare(user_key(first), smallest) != Ordering::Equal
     }
 
     /// `first` is the first internal key of a block.

@@ -2,11 +2,12 @@
 
 use super::pass::Pass;
 use super::{LogReport, Place};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::leveldb::absent_log::AbsentLog;
 use crate::leveldb::batch::{BatchHeader, BatchParser};
 use crate::leveldb::damage::{Damage, TornTail};
 use crate::leveldb::log::{LogSink, Span, read_log};
+use crate::leveldb::log_cut::{Gap, fill};
 use crate::leveldb::name::log_name;
 use crate::leveldb::scan::OpenFiles;
 
@@ -30,6 +31,18 @@ pub(super) struct FirstPass<'p> {
     pub(super) batches: u64,
     /// A stretch that was lost for certain, or may have been: the next whole batch tells.
     pending: Vec<Pending>,
+    /// Numbers that are missing so far; a later batch may have them.
+    gaps: Vec<Missing>,
+}
+
+/// Numbers that no batch had where they should have been.
+struct Missing {
+    /// Those that are missing still.
+    left: Vec<Gap>,
+    file: String,
+    why: &'static str,
+    /// Records below this may have been overwritten by what is missing; 0 if nothing can have been.
+    certain_from: u64,
 }
 
 struct Pending {
@@ -57,6 +70,7 @@ impl<'p> FirstPass<'p> {
             fault: None,
             batches: 0,
             pending: Vec::new(),
+            gaps: Vec::new(),
         }
     }
 
@@ -139,18 +153,44 @@ impl<'p> FirstPass<'p> {
             (None, true) => "a log before this one may be gone",
             (None, false) => "a write that failed in the database's owner",
         };
-        if self.first_in_log {
-            self.report.certain_from = self.report.certain_from.max(base);
-        }
-        self.report.damage.push(Damage {
+        self.gaps.push(Missing {
+            left: vec![Gap {
+                from: expected,
+                to: base,
+            }],
             file: log_name(absent.unwrap_or(self.number)),
-            offset: None,
-            level: None,
-            smallest: None,
-            largest: None,
-            sequences_lost: Some(base - expected),
-            what: format!("sequence numbers {expected} to {} are missing: {why}", base - 1),
+            why,
+            certain_from: if self.first_in_log { base } else { 0 },
         });
+    }
+
+    /// Writers that append side by side overtake one another: what came late is not missing.
+    fn take_late(&mut self, late: Gap) {
+        for missing in &mut self.gaps {
+            missing.left = fill(&missing.left, late);
+        }
+        self.gaps.retain(|missing| !missing.left.is_empty());
+    }
+
+    fn list_missing(&mut self) {
+        for missing in std::mem::take(&mut self.gaps) {
+            let report = &mut self.report;
+            report.certain_from = report.certain_from.max(missing.certain_from);
+            report.damage.extend(missing.left.iter().map(|gap| Damage {
+                file: missing.file.clone(),
+                offset: None,
+                level: None,
+                smallest: None,
+                largest: None,
+                sequences_lost: Some(gap.to - gap.from),
+                what: format!(
+                    "sequence numbers {} to {} are missing: {}",
+                    gap.from,
+                    gap.to - 1,
+                    missing.why
+                ),
+            }));
+        }
     }
 
     fn list_torn(&mut self, pending: Pending) {
@@ -177,6 +217,7 @@ impl<'p> FirstPass<'p> {
     }
 
     pub(super) fn finish(mut self) -> (LogReport, Vec<Place>) {
+        self.list_missing();
         for pending in std::mem::take(&mut self.pending) {
             match pending.certain {
                 true => {
@@ -198,9 +239,24 @@ impl<'p> FirstPass<'p> {
         }
         self.first_in_log = false;
         let next = header.sequence + u64::from(header.count);
+        if self.expected.is_some_and(|expected| header.sequence < expected) && !self.gaps.is_empty() {
+            self.take_late(Gap {
+                from: header.sequence,
+                to: next,
+            });
+        }
         self.expected = self.expected.max(Some(next));
         self.report.entries += u64::from(header.count);
         self.report.last_sequence = self.report.last_sequence.max(next.saturating_sub(1));
+    }
+
+    /// The batch is whole, and holds what we do not know.
+    fn accept_unknown(&mut self, header: BatchHeader, error: &Error) {
+        self.accept(header);
+        self.batches -= 1;
+        let what = || format!("{}: {error}", log_name(self.number));
+        self.report.unknown.get_or_insert_with(what);
+        self.forget_record();
     }
 
     fn reject(&mut self, start: u64, error: &Error) {
@@ -255,7 +311,10 @@ impl LogSink for FirstPass<'_> {
                 self.accept(header);
                 self.record = None;
             }
-            Err(error) => self.reject(start, &error),
+            Err(error) => match self.parser.header() {
+                Some(header) if error.kind() == Kind::UnknownFormat => self.accept_unknown(header, &error),
+                _ => self.reject(start, &error),
+            },
         }
     }
 

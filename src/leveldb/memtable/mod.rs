@@ -37,6 +37,8 @@ pub struct LogReport {
     pub certain_from: u64,
     /// Ends that hold no whole batch.
     pub torn_tails: Vec<TornTail>,
+    /// What of them is whole and cannot be read: then the entries are not all.
+    pub unknown: Option<String>,
 }
 
 impl LogReport {

@@ -8,8 +8,8 @@ use crate::crypto::{Entropy, OsEntropy};
 use crate::error::{Act, Error, Kind, Result};
 use crate::facts::{About, Note, Notes, Said};
 use crate::id::{ObjectId, SetDigest, TimelineId};
-use crate::leveldb::scan::Budget;
-use crate::leveldb::{Comparator, Shape};
+use crate::leveldb::Shape;
+use crate::leveldb::scan::{Budget, keeps_bytes};
 use crate::repo::{Catalog, Repo, Writer};
 use crate::report::Report;
 use crate::snapshot::{Capture, Content, Damage, DatabaseRoot, HeldBy, Run, Trust};
@@ -178,13 +178,15 @@ pub fn save_open(
     if wanted.physical {
         return saving.files(database, "as asked".into());
     }
-    if let Comparator::Unknown(name) = database.comparator() {
-        return saving.files(database, format!("its order of keys, {name:?}, is not known"));
-    }
-    match saving.records(database) {
-        Err(error) if error.kind() == Kind::Limit => saving.files(database, error.to_string()),
-        result => result,
-    }
+    let refusal = match database.unknown() {
+        Some(unknown) => unknown,
+        None => match saving.records(database) {
+            Err(error) if keeps_bytes(error.kind()) => error,
+            result => return result,
+        },
+    };
+    report.notice(format!("{}: stored as files: {refusal}", wanted.name));
+    saving.files(database, refusal.to_string())
 }
 
 /// A database that exists in another library's memory only.
@@ -354,7 +356,7 @@ impl<'a, 'w> Saving<'a, 'w> {
     /// CURRENT or MANIFEST cannot be read: nothing says which files belong, so all of them are kept.
     fn unreadable(&mut self, error: &Error) -> Result<Told> {
         let (content, bytes_read, gone) = self.store_files(files::all_in(self.wanted.path)?)?;
-        let mut root = self.root(Shape::default(), content, 0, Trust::Verified)?;
+        let mut root = self.root(Shape::default(), content, 0, Trust::Unverified)?;
         root.capture.bytes_read = bytes_read;
         root.value_bytes = bytes_read;
         let what = error.to_string();

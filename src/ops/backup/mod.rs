@@ -12,6 +12,8 @@ mod database;
 mod doubts;
 mod files;
 mod fold;
+#[cfg(test)]
+mod habits;
 mod hooks;
 mod host;
 mod increment;

@@ -152,7 +152,8 @@ impl Rescue {
     ///
     /// # Errors
     /// [`Kind::Busy`] if a program has the database open; [`Kind::NotLevelDb`]; [`Kind::NotFound`] if the repository has
-    /// no snapshot of it; [`Kind::Usage`] if its records cannot be told; and those of the target.
+    /// no snapshot of it; [`Kind::Usage`] if the order of its keys is not known,
+    /// [`Kind::UnknownFormat`] if its records cannot be read otherwise; and those of the target.
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<RescueOutcome> {
         refuse_held(&self.directory)?;
         if whole(&self.output)?.starts_with(whole(&self.directory)?) {
@@ -228,15 +229,17 @@ impl Rescue {
         let comparator = Comparator::from_name(&comparator);
         let (database, unreadable) = Database::open_all_files(&self.directory, &comparator)?;
         let mut scene = read(database, FileList::AllFiles(why), report)?;
-        scene.damage.extend(unreadable.into_iter().map(|what| Damage {
-            file: String::new(),
-            offset: None,
-            level: None,
-            smallest: None,
-            largest: None,
-            sequences_lost: None,
-            what,
-        }));
+        scene
+            .damage
+            .extend(unreadable.into_iter().map(|(file, error)| Damage {
+                file,
+                offset: None,
+                level: None,
+                smallest: None,
+                largest: None,
+                sequences_lost: None,
+                what: error.to_string(),
+            }));
         Ok(scene)
     }
 

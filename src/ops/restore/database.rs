@@ -86,20 +86,21 @@ impl Restoring<'_> {
         }
         self.say_what_is_missing(step.root);
         let outcome = match self.leave(&step)? {
-            true => self.unchanged(&step)?,
-            false => self.anew(&step)?,
+            Some(verified) => self.unchanged(&step, verified)?,
+            None => self.anew(&step)?,
         };
         self.lock().restored.databases.push(outcome);
         Ok(())
     }
 
-    /// Whether what stands there is left: it is newer, or it is what would be restored.
-    fn leave(&self, step: &Step) -> Result<bool> {
+    /// `Some` if what stands there is left: `false` for one that is newer and was not read, `true` for one that was read and
+    /// is what would be restored.
+    fn leave(&self, step: &Step) -> Result<Option<bool>> {
         if step.others == Others::Keep {
-            overwrite::refuse_rocksdb(&step.target)?;
+            overwrite::refuse_foreign(&step.target)?;
         }
         if self.wish.overwrite == Overwrite::IfNewer && overwrite::is_newer_there(step.root, &step.target)? {
-            return Ok(true);
+            return Ok(Some(false));
         }
         let there = self
             .wish
@@ -107,7 +108,7 @@ impl Restoring<'_> {
         if there {
             self.beside_in_place(step)?;
         }
-        Ok(there)
+        Ok(there.then_some(true))
     }
 
     pub(super) fn records(&self, step: &Step) -> u64 {
@@ -118,13 +119,14 @@ impl Restoring<'_> {
         step.root.records + uncertain
     }
 
-    fn unchanged(&self, step: &Step) -> Result<RestoreOutcome> {
+    fn unchanged(&self, step: &Step, verified: bool) -> Result<RestoreOutcome> {
         Ok(RestoreOutcome {
             name: step.root.name.clone(),
             target: step.shown.clone(),
             records: self.records(step),
             bytes: step.root.bytes(),
-            verified: true,
+            as_files: step.root.is_physical(),
+            verified,
             unchanged: true,
             rewritten: None,
         })
@@ -149,6 +151,7 @@ impl Restoring<'_> {
             target: step.shown.clone(),
             records: written.map_or(self.records(step), |written| written.records),
             bytes: written.map_or(step.root.bytes(), |written| written.bytes),
+            as_files: step.root.is_physical(),
             verified,
             unchanged: false,
             rewritten: made.rewritten,

@@ -104,7 +104,9 @@ pub struct RestoreOutcome {
     pub records: u64,
     /// Key and value bytes of them.
     pub bytes: u64,
-    /// Whether all was read back and agreed.
+    /// Whether its files came back as they were: then its records are not counted.
+    pub as_files: bool,
+    /// Whether all was read back, or what stood there was read, and agreed.
     pub verified: bool,
     /// Whether it was there already, and left as it was.
     pub unchanged: bool,

@@ -131,12 +131,12 @@ pub fn is_newer_there(database: &DatabaseRoot, target: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// What lies beside a LevelDB comes along when it is replaced; a RocksDB's own files would be taken for that.
-pub fn refuse_rocksdb(target: &Path) -> Result<()> {
+/// What lies beside a LevelDB comes along when it is replaced; the files of a RocksDB or a fork would be taken for that.
+pub fn refuse_foreign(target: &Path) -> Result<()> {
     match target.is_dir().then(|| detect(target)).transpose()? {
-        Some(Detected::RocksDb(why)) => Err(Error::new(
+        Some(Detected::Foreign(foreign)) => Err(Error::new(
             Kind::Exists,
-            format!("{} holds a RocksDB ({why})", target.display()),
+            format!("{} holds {foreign}", target.display()),
         )),
         _ => Ok(()),
     }

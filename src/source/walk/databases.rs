@@ -11,7 +11,8 @@ use crate::leveldb::name::FileName;
 use crate::report::Report;
 use crate::scratch;
 use crate::source::current;
-use crate::source::detect::{Detected, detect};
+use crate::source::database::{read_manifest, stat};
+use crate::source::detect::{Detected, Foreign, detect, is_level_name};
 
 /// Where a repaired database keeps the tables that it no longer uses.
 const LOST: &[u8] = b"lost";
@@ -20,7 +21,8 @@ const LOST: &[u8] = b"lost";
 pub type Wanted<'w> = &'w dyn Fn(&Path, bool) -> bool;
 
 /// Whether a directory is a database's. One whose only trace of LevelDB is a file called CURRENT that names no MANIFEST
-/// is not, nor is the directory in which a repaired one keeps what it no longer uses.
+/// is not, nor is the directory in which a repaired one keeps what it no longer uses. One whose MANIFEST is whole and not
+/// known is a fork's.
 pub fn candidate(directory: &Path) -> Result<Detected> {
     if is_lost(directory) {
         return Ok(Detected::Other);
@@ -29,10 +31,23 @@ pub fn candidate(directory: &Path) -> Result<Detected> {
     if let Detected::LevelDb(_) = found {
         match current::read(directory) {
             Err(error) if error.kind() == Kind::NotLevelDb => return Ok(Detected::Other),
-            _ => {}
+            Err(_) if is_level(directory) => return Ok(Detected::Other),
+            Err(_) => {}
+            Ok(current) => {
+                let manifest = read_manifest(&stat(directory, current.manifest));
+                if let Some(foreign) = manifest.err().as_ref().and_then(Foreign::of_manifest) {
+                    return Ok(Detected::Foreign(foreign));
+                }
+            }
         }
     }
     Ok(found)
+}
+
+/// A directory with tables of Riak's and no list of them.
+fn is_level(directory: &Path) -> bool {
+    let name = directory.file_name().and_then(OsStr::to_str);
+    name.is_some_and(is_level_name)
 }
 
 /// The databases below `root`, itself among them, in the order of their paths; `wanted` is asked of each path, and

@@ -156,16 +156,14 @@ fn tell_left_out(run: &Run, left_out: &LeftOut) -> Result<()> {
 }
 
 fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
-    let how = match &database.stored {
-        Stored::Records => String::new(),
-        Stored::Files { why } => format!(", stored as files: {why}"),
-    };
-    run.output.say(format!(
-        "{}: {} records, {} of keys and values{how}",
-        database.name,
-        database.records,
-        bytes(database.key_bytes + database.value_bytes),
-    ))?;
+    let (name, stored) = (&database.name, bytes(database.key_bytes + database.value_bytes));
+    run.output.say(match &database.stored {
+        Stored::Records => format!(
+            "{name}: {} records, {stored} of keys and values",
+            database.records
+        ),
+        Stored::Files { why } => format!("{name}: {stored} stored as files: {why}"),
+    })?;
     tell_scope(run, database)?;
     if database.beside != TreeCounts::default() {
         let beside = counts_text(&database.beside);

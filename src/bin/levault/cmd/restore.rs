@@ -225,9 +225,10 @@ fn tell_tree(run: &Run, restore: &Restore, tree: &TreeOutcome) -> Result<()> {
     if *tree == TreeOutcome::default() {
         return Ok(());
     }
-    let verified = match restore.verify {
-        Verify::Full => "read back and verified",
-        Verify::None => "not verified",
+    let verified = match (restore.verify, tree.mismatched) {
+        (Verify::Full, 0) => "read back and verified".to_owned(),
+        (Verify::Full, others) => format!("read back: {others} of them are not what was saved"),
+        (Verify::None, _) => "not verified".to_owned(),
     };
     run.output.say(format!(
         "restored {} files ({}), {} directories and {} links and others to {}, {verified}",
@@ -253,9 +254,10 @@ fn tell_tree(run: &Run, restore: &Restore, tree: &TreeOutcome) -> Result<()> {
 fn tell(run: &Run, outcome: &RestoreOutcome) -> Result<()> {
     if outcome.unchanged {
         let (name, target) = (&outcome.name, outcome.target.display());
-        return run.output.say(format!(
-            "{name}: {target} holds it already, and was left as it was"
-        ));
+        return run.output.say(match outcome.verified {
+            true => format!("{name}: {target} holds it already, and was left as it was"),
+            false => format!("{name}: {target} is newer, and was left as it was, unread"),
+        });
     }
     let verified = if outcome.verified {
         "read back and verified"
@@ -270,10 +272,13 @@ fn tell(run: &Run, outcome: &RestoreOutcome) -> Result<()> {
             bytes(rewritten.bytes_written)
         )
     });
+    let what = match outcome.as_files {
+        true => "as files".to_owned(),
+        false => format!("{} records", outcome.records),
+    };
     run.output.say(format!(
-        "restored {} ({} records, {}) to {}{in_place}, {verified}",
+        "restored {} ({what}, {}) to {}{in_place}, {verified}",
         outcome.name,
-        outcome.records,
         bytes(outcome.bytes),
         outcome.target.display()
     ))

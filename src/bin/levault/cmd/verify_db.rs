@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use levault::error::Result;
+use levault::ops::rescue::FileList;
 use levault::ops::verify_db::{VerifyOutcome, verify_db};
 use levault::source::{Capture, Damage, HeldBy};
 use serde_json::{Value, json};
@@ -41,12 +42,16 @@ fn tell(run: &Run, args: &VerifyDbArgs, outcome: &VerifyOutcome) -> Result<()> {
         "sound": outcome.is_sound(),
         "comparator": outcome.shape.comparator,
         "dialect": dialect(outcome.dialect()),
-        "ordered": outcome.is_ordered,
+        "list_of_files": list_json(&outcome.files),
+        "records_read": outcome.unread.is_none(),
+        "unread": outcome.unread,
         "records": scan.records,
         "uncertain": scan.uncertain,
         "key_bytes": scan.key_bytes,
         "value_bytes": scan.value_bytes,
         "tables": scan.tables,
+        "tables_read": scan.tables_read,
+        "tables_of_odd_size": scan.odd_sizes,
         "table_entries": scan.table_entries,
         "log_entries": scan.log_entries,
         "bytes_read": scan.bytes_read,
@@ -63,22 +68,69 @@ fn tell(run: &Run, args: &VerifyDbArgs, outcome: &VerifyOutcome) -> Result<()> {
             tail.file, tail.offset
         ))?;
     }
-    if !outcome.is_ordered {
+    if scan.odd_sizes > 0 {
+        run.output.detail(format!(
+            "{} tables are not as long as the MANIFEST says, and whole (some writers record another size)",
+            scan.odd_sizes
+        ))?;
+    }
+    if let Some(how) = without_current(&outcome.files) {
+        run.output.warn(&how);
+    }
+    if let Some(why) = &outcome.unread {
         run.output.warn(&format!(
-            "the order of comparator {:?} is not known: tables and logs were checked one by one only",
-            outcome.shape.comparator
+            "records were not read, each file was checked by itself: {why}"
         ));
     }
     run.output.say(format!(
-        "{path}: {} records, {} tables, {} read: {}",
-        scan.records,
-        scan.tables,
-        bytes(scan.bytes_read),
-        match scan.damage.len() {
-            0 => "sound".to_owned(),
-            count => format!("{count} findings"),
-        }
+        "{path}: {}: {}",
+        what_was_read(outcome),
+        verdict(outcome)
     ))
+}
+
+fn without_current(files: &FileList) -> Option<String> {
+    match files {
+        FileList::Manifest => None,
+        FileList::NewestManifest(name) => Some(format!(
+            "CURRENT cannot be used: read by {name}, the newest MANIFEST"
+        )),
+        FileList::AllFiles(_) => {
+            Some("no MANIFEST can be read: all tables and logs that are there were opened".into())
+        }
+    }
+}
+
+fn list_json(files: &FileList) -> Value {
+    match files {
+        FileList::Manifest => "current".into(),
+        FileList::NewestManifest(name) => name.clone().into(),
+        FileList::AllFiles(_) => Value::Null,
+    }
+}
+
+/// Only what code has read.
+fn what_was_read(outcome: &VerifyOutcome) -> String {
+    let scan = &outcome.scan;
+    let read = format!(
+        "{} of {} tables opened, {} read",
+        scan.tables_read,
+        scan.tables,
+        bytes(scan.bytes_read)
+    );
+    match outcome.unread {
+        None => format!("{} records, {read}", scan.records),
+        Some(_) if scan.bytes_read == 0 => "nothing was read".to_owned(),
+        Some(_) => format!("records not read, {read}"),
+    }
+}
+
+fn verdict(outcome: &VerifyOutcome) -> String {
+    match (outcome.scan.damage.len(), &outcome.unread) {
+        (0, None) => "sound".to_owned(),
+        (0, Some(_)) => "no damage in what was checked".to_owned(),
+        (count, _) => format!("{count} findings"),
+    }
 }
 
 /// One finding, for people.

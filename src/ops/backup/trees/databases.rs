@@ -55,9 +55,9 @@ impl<'c> Databases<'c> {
         }
         match candidate(directory) {
             Ok(Detected::LevelDb(_)) => {}
-            Ok(Detected::RocksDb(why)) => {
+            Ok(Detected::Foreign(foreign)) => {
                 self.report.notice(format!(
-                    "{}: a RocksDB ({why}), stored as files: no consistent copy while a program has it open",
+                    "{}: {foreign}, stored as files: no consistent copy while a program has it open",
                     directory.display()
                 ));
                 return Ok(None);

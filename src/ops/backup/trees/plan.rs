@@ -12,7 +12,7 @@ use crate::limits::SNAPSHOT_SOURCES_MAX;
 use crate::report::Report;
 use crate::source::rules::{Bounds, LeftOut, Thing};
 use crate::source::walk::{candidate, databases_below};
-use crate::source::{Detected, Touched};
+use crate::source::{Detected, Engine, Touched};
 
 /// What a file system's root is called.
 const NAMELESS: &str = "_";
@@ -178,8 +178,12 @@ pub fn name_below(plan: &Plan, found: &Path, taken: &mut HashSet<String>) -> Str
 
 fn is_database(path: &Path) -> bool {
     let found = path.is_dir().then(|| candidate(path));
-    // RocksDB is refused by the capture, aloud.
-    matches!(found, Some(Ok(Detected::LevelDb(_) | Detected::RocksDb(_))))
+    match found {
+        Some(Ok(Detected::LevelDb(_))) => true,
+        // RocksDB is refused by the capture, aloud. A fork has no other backup: its files are a tree.
+        Some(Ok(Detected::Foreign(foreign))) => foreign.engine == Engine::RocksDb,
+        _ => false,
+    }
 }
 
 /// The last part of each path; all of it where two end alike.
