@@ -40,6 +40,8 @@ pub enum Kind {
     UnknownFormat,
     /// No consistent cut was had within the retries.
     NoConsistentCut,
+    /// A file of the source was written to or replaced while it was read: what was read is no state of it.
+    Changed,
     /// The storage shows an older state than this client has seen, or one that parted from it.
     RolledBack,
     /// What was written or rescanned does not agree with what was recorded.

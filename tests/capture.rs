@@ -395,6 +395,107 @@ fn databases_of_one_backup_are_cut_back_to_back_between_the_hooks() {
     );
 }
 
+/// Two closed databases with the same file numbers and lengths: every value begins with the tag.
+fn alike(tool: &Tool, tags: [&str; 2]) -> [PathBuf; 2] {
+    tags.map(|tag| {
+        let path = tool.path(tag);
+        let options = || rusty_leveldb::Options {
+            write_buffer_size: 64 << 10,
+            ..Default::default()
+        };
+        for session in 0..2 {
+            let mut db = rusty_leveldb::DB::open(&path, options()).unwrap();
+            for number in 0..1500 {
+                let value = format!("{tag} {session} {number:060}");
+                db.put(format!("key {number:06}").as_bytes(), value.as_bytes())
+                    .unwrap();
+            }
+            db.close().unwrap();
+        }
+        path
+    })
+}
+
+/// The tags of a database's values.
+fn tags(path: &Path) -> std::collections::BTreeSet<String> {
+    use rusty_leveldb::LdbIterator;
+    let mut db = rusty_leveldb::DB::open(path, rusty_leveldb::Options::default()).unwrap();
+    let mut records = db.new_iter().unwrap();
+    let mut tags = std::collections::BTreeSet::new();
+    while let Some((_, value)) = records.next() {
+        tags.insert(String::from_utf8_lossy(&value[..3]).into_owned());
+    }
+    tags
+}
+
+#[test]
+fn a_database_that_is_copied_over_between_capture_and_reading_is_read_again_or_not_saved() {
+    for flags in [
+        vec![],
+        vec!["--no-pins"],
+        vec!["--physical"],
+        vec!["--no-pins", "--physical"],
+    ] {
+        for once in [true, false] {
+            let tool = Tool::new();
+            let [old, new] = alike(&tool, ["old", "new"]);
+            let (db, marker) = (tool.path("db"), tool.path("marker"));
+            // Onto the same inodes, LOCK and all.
+            let hook = format!(
+                "{}{{ touch {}; cp {}/* {}/; }}",
+                if once {
+                    format!("test -e {} || ", marker.display())
+                } else {
+                    String::new()
+                },
+                marker.display(),
+                old.display(),
+                db.display(),
+            );
+            let sh =
+                |words: &str| assert!(Command::new("sh").args(["-c", words]).status().unwrap().success());
+            sh(&format!("cp -r {} {}", new.display(), db.display()));
+            let mut command = tool.command();
+            command.args(["backup", "--post-hook-early", "--post-hook", &hook]);
+            let ended = Ended::of(command.args(&flags).arg(&db));
+            if !once {
+                assert!(
+                    ended.exits(21).stderr.contains("was written to or replaced"),
+                    "{flags:?}"
+                );
+                assert_eq!(tool.run(["snapshots", "--json"]).ok().text().trim(), "[]");
+                continue;
+            }
+            ended.ok();
+            tool.restore("latest", &tool.path("back")).ok();
+            assert_eq!(tags(&tool.path("back")), ["old".to_owned()].into(), "{flags:?}");
+        }
+    }
+}
+
+#[test]
+fn a_database_that_is_made_anew_between_capture_and_reading_is_saved_as_it_was() {
+    for hook in ["rm DB/* && cp NEW/* DB/", "mv DB AWAY && cp -r NEW DB"] {
+        let tool = Tool::new();
+        let [old, new] = alike(&tool, ["old", "new"]);
+        let db = tool.path("db");
+        fs::rename(&old, &db).unwrap();
+        let hook = hook
+            .replace("DB", db.to_str().unwrap())
+            .replace("NEW", new.to_str().unwrap())
+            .replace("AWAY", tool.path("away").to_str().unwrap());
+        let mut command = tool.command();
+        command.args(["backup", "--post-hook-early", "--post-hook", &hook]);
+        Ended::of(command.arg(&db)).ok();
+        tool.restore("latest", &tool.path("back")).ok();
+        assert_eq!(tags(&tool.path("back")), ["old".to_owned()].into());
+        // The next one is of the other database, and no change of this one.
+        tool.backup(&db).ok();
+        tool.restore("latest", &tool.path("again")).ok();
+        assert_eq!(tags(&tool.path("again")), ["new".to_owned()].into());
+    }
+}
+
 #[test]
 fn a_hook_that_fails_stops_the_backup_and_one_that_fails_afterwards_makes_it_incomplete() {
     let tool = Tool::new();

@@ -16,6 +16,20 @@ use std::process::Command;
 
 /// Runs tests/live/torture.py; its table goes to the test's output.
 fn torture(words: &[&str]) {
+    run("torture.py", "--capture", &capturing_program(), words);
+}
+
+/// The same of tests/live/owners.py.
+fn owners(words: &[&str]) {
+    run(
+        "owners.py",
+        "--levault",
+        Path::new(env!("CARGO_BIN_EXE_levault")),
+        words,
+    );
+}
+
+fn run(script: &str, flag: &str, program: &Path, words: &[&str]) {
     let python = oracle::python();
     if !python.exists() {
         let required = std::env::var_os("LEVAULT_REQUIRE_ORACLE").is_some();
@@ -28,9 +42,13 @@ fn torture(words: &[&str]) {
     }
     let work = tempfile::tempdir().unwrap();
     let ended = Command::new(python)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/torture.py"))
-        .arg("--capture")
-        .arg(capturing_program())
+        .arg(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/live")
+                .join(script),
+        )
+        .arg(flag)
+        .arg(program)
         .arg("--work")
         .arg(work.path())
         .args(words)
@@ -65,4 +83,11 @@ fn captures_of_an_owner_that_is_killed_again_and_again_are_sound() {
 #[test]
 fn captures_that_sleep_between_their_steps_are_sound() {
     torture(&["--captures", "20", "cpp-sleeps", "descriptors-reopen-sleeps"]);
+}
+
+/// The short form of `scripts/soak owners`.
+#[test]
+fn databases_that_are_destroyed_rebuilt_swapped_repaired_and_copied_over_are_saved_as_one_state_or_not_at_all()
+ {
+    owners(&["--captures", "60"]);
 }

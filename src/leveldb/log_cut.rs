@@ -27,6 +27,8 @@ pub struct LogEnd {
     pub cut: u64,
     /// What lies behind it, unless zeros or nothing.
     pub tail: Option<Span>,
+    /// BLAKE3 of the BLAKE3s of its whole records: an append leaves it, any other write does not.
+    pub content: [u8; 32],
 }
 
 /// Follows the batches of the live logs, oldest log first.
@@ -67,13 +69,15 @@ impl Continuity {
             header: Vec::with_capacity(BATCH_HEADER_BYTES),
             behind: 0,
             cut: 0,
+            record: blake3::Hasher::new(),
+            content: blake3::Hasher::new(),
         };
         let tail = read_log(file, &mut frames);
-        let cut = frames.cut;
+        let (cut, content) = (frames.cut, *frames.content.finalize().as_bytes());
         if tail.is_some() {
             self.lose_count();
         }
-        LogEnd { cut, tail }
+        LogEnd { cut, tail, content }
     }
 
     /// Numbers that are in no log although nothing is unreadable there, and that the MANIFEST does not cover.
@@ -153,6 +157,9 @@ struct Frames<'a> {
     /// First byte behind the newest fragment.
     behind: u64,
     cut: u64,
+    /// Of the record under way.
+    record: blake3::Hasher,
+    content: blake3::Hasher,
 }
 
 impl LogSink for Frames<'_> {
@@ -161,9 +168,12 @@ impl LogSink for Frames<'_> {
         self.header
             .extend_from_slice(&payload[..payload.len().min(wanted)]);
         self.behind = offset + payload.len() as u64;
+        self.record.update(payload);
     }
 
     fn end(&mut self, _start: u64, hole: Option<Span>) {
+        self.content.update(self.record.finalize().as_bytes());
+        self.record.reset();
         if hole.is_some() {
             self.run.lose_count();
         }
@@ -177,6 +187,7 @@ impl LogSink for Frames<'_> {
 
     fn abort(&mut self) {
         self.header.clear();
+        self.record.reset();
     }
 }
 

@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::error::{Act, Result};
+use super::READINGS_MAX;
+use crate::error::{Act, Kind, Result};
 use crate::leveldb::scan::Budget;
 use crate::report::Report;
 use crate::source::{Capture, Cut, Damage, Database, DatabaseFile};
@@ -50,6 +51,24 @@ pub fn capture(
     tables: Tables,
     report: &Report,
 ) -> Result<CaptureOutcome> {
+    for reading in 1.. {
+        match capture_once(source, target, how, tables, report) {
+            Err(error) if error.kind() == Kind::Changed && reading < READINGS_MAX => {
+                report.notice(format!("begun again: {error}"));
+            }
+            result => return result,
+        }
+    }
+    unreachable!("the last reading returns")
+}
+
+fn capture_once(
+    source: &Path,
+    target: &Path,
+    how: &Capture,
+    tables: Tables,
+    report: &Report,
+) -> Result<CaptureOutcome> {
     check_free(target)?;
     let captured = how.take(source)?;
     let cut = captured.cut().clone();
@@ -66,17 +85,31 @@ pub fn capture(
         linked: 0,
         damage: database.damage_at_a_glance(),
     };
-    for file in &files {
-        let linked = tables == Tables::Linked && link(&copy, file)?;
+    let copied = copy_all(&copy, &files, tables, &mut outcome, report);
+    // What failed may have failed because somebody wrote to it.
+    database.prove_unchanged()?;
+    copied?;
+    copy.finish()?.publish()?;
+    Ok(outcome)
+}
+
+fn copy_all(
+    copy: &FileTarget,
+    files: &[DatabaseFile],
+    tables: Tables,
+    outcome: &mut CaptureOutcome,
+    report: &Report,
+) -> Result<()> {
+    for file in files {
+        let linked = tables == Tables::Linked && link(copy, file)?;
         if !linked {
-            copy_file(&copy, file, report).act(|| format!("copy {}", file.name))?;
+            copy_file(copy, file, report).act(|| format!("copy {}", file.name))?;
         }
         outcome.files += 1;
         outcome.bytes += file.len;
         outcome.linked += u64::from(linked);
     }
-    copy.finish()?.publish()?;
-    Ok(outcome)
+    Ok(())
 }
 
 /// Only what is held by name, which tables alone are: whoever opens the copy may append to everything else.

@@ -30,3 +30,6 @@ pub mod tree;
 pub mod undelete;
 pub mod verify_db;
 mod views;
+
+/// How often a source is read that is changed under every reading.
+const READINGS_MAX: u32 = 3;

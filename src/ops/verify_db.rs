@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::READINGS_MAX;
 use crate::error::{Error, Kind, Result};
 use crate::leveldb::scan::{Budget, keeps_bytes};
 use crate::leveldb::{Comparator, Dialect, Shape};
@@ -48,10 +49,25 @@ impl VerifyOutcome {
 /// Those of [`Capture::take`], except damage, which is what this is for.
 pub fn verify_db(directory: &Path, how: &Capture, report: &Report) -> Result<VerifyOutcome> {
     detect(directory)?;
+    for reading in 1.. {
+        match read_once(directory, how, report) {
+            Err(error) if error.kind() == Kind::Changed && reading < READINGS_MAX => {
+                report.notice(format!("begun again: {error}"));
+            }
+            result => return result,
+        }
+    }
+    unreachable!("the last reading returns")
+}
+
+fn read_once(directory: &Path, how: &Capture, report: &Report) -> Result<VerifyOutcome> {
     match how.take(directory) {
         Ok(captured) => {
             let database = Database::from_captured(captured, Budget::default());
-            check(&database, FileList::Manifest, report)
+            let checked = check(&database, FileList::Manifest, report);
+            // What is wrong may be so because somebody wrote to it.
+            database.prove_unchanged()?;
+            checked
         }
         Err(error) if error.kind() == Kind::Corrupt => without_list(directory, &error, report),
         Err(error) => Err(error),

@@ -109,6 +109,7 @@ impl Database {
             directory: path.to_owned(),
             current,
             manifest,
+            manifest_stamp: None,
             tables,
             logs,
             pools: Vec::new(),
@@ -153,6 +154,17 @@ impl Database {
     /// How and when it was captured; `None` for files that were read where they lie.
     pub fn cut(&self) -> Option<&Cut> {
         self.cut.as_ref()
+    }
+
+    /// Proves that what was read of it is one of its states: call it behind the last read. Nothing is to be proven of
+    /// files that were not captured.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`] if one of its files was written to or replaced since it was held.
+    pub fn prove_unchanged(&self) -> Result<()> {
+        self.files
+            .prove_unchanged(&self.version)
+            .act(|| format!("read {}", self.files.directory.display()))
     }
 
     /// The order of its keys. An unknown one cannot be scanned.
@@ -406,7 +418,12 @@ fn live_files(
             Some(FileName::Table(number, extension)) if live.contains(&number) => {
                 tables.entry(number).or_insert_with(|| {
                     let (len, held) = named();
-                    HeldTable { extension, len, held }
+                    HeldTable {
+                        extension,
+                        len,
+                        held,
+                        stamp: None,
+                    }
                 });
             }
             Some(FileName::Log(number)) if version.is_live_log(number) => {
@@ -417,6 +434,7 @@ fn live_files(
                         len,
                         held,
                         tail: None,
+                        proof: None,
                     },
                 );
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::capture::Pool;
 use super::file::{OpenFile, open_regular};
 use super::pins::Pins;
+use super::walk::Stamp;
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::TableExtension;
 use crate::leveldb::damage::TornTail;
@@ -95,6 +96,8 @@ pub(super) struct FileSet {
     pub directory: PathBuf,
     pub current: DatabaseFile,
     pub manifest: DatabaseFile,
+    /// What the MANIFEST was before it was read; `None` where nothing is to be proven.
+    pub manifest_stamp: Option<Stamp>,
     /// Live tables that are there.
     pub tables: BTreeMap<u64, HeldTable>,
     /// Live logs that are there.
@@ -111,6 +114,17 @@ pub(super) struct HeldTable {
     pub extension: TableExtension,
     pub len: u64,
     pub held: Held,
+    /// What holds it, as it was then; `None` where nothing is to be proven.
+    pub stamp: Option<Stamp>,
+}
+
+/// What a log was when its end was found.
+#[derive(Clone, Debug)]
+pub(super) struct LogProof {
+    /// Before it was read.
+    pub stamp: Stamp,
+    /// [`LogEnd::content`](crate::leveldb::log_cut::LogEnd::content).
+    pub content: [u8; 32],
 }
 
 #[derive(Clone, Debug)]
@@ -119,6 +133,8 @@ pub(super) struct HeldLog {
     pub held: Held,
     /// A write under way that was cut off.
     pub tail: Option<TornTail>,
+    /// `None` where nothing is to be proven.
+    pub proof: Option<LogProof>,
 }
 
 impl FileSet {
@@ -128,6 +144,11 @@ impl FileSet {
             files: self,
             keep_open,
         }
+    }
+
+    /// A log as far as it counts.
+    pub fn open_log_of(&self, number: u64) -> Result<Box<dyn ReadAt>> {
+        self.view(true).open_log(number)
     }
 
     pub fn all(&self) -> impl Iterator<Item = DatabaseFile> {

@@ -19,9 +19,11 @@ pub mod listed;
 pub mod pins;
 #[cfg(test)]
 mod pins_hostile;
+mod proof;
 pub mod rules;
 mod salvage;
 mod sample;
+mod settle;
 pub mod sqlite;
 pub mod stream;
 mod touched;
@@ -38,5 +40,6 @@ pub use handle::HandleSource;
 pub use held::DatabaseFile;
 pub use pins::Pins;
 pub use rules::Rules;
+pub use settle::settle;
 pub use stream::Stream;
 pub use touched::Touched;

@@ -55,7 +55,15 @@ impl Database {
                 Some(FileName::Table(number, extension)) => match table_meta(&path.join(name), number) {
                     Ok(Some(meta)) => {
                         metas.insert((0, number), meta);
-                        tables.insert(number, HeldTable { extension, len, held });
+                        tables.insert(
+                            number,
+                            HeldTable {
+                                extension,
+                                len,
+                                held,
+                                stamp: None,
+                            },
+                        );
                     }
                     Ok(None) => {}
                     Err(error) => unreadable.push((name.clone(), error)),
@@ -66,6 +74,7 @@ impl Database {
                         len,
                         held,
                         tail: None,
+                        proof: None,
                     },
                 )),
                 _ => {}
@@ -76,6 +85,7 @@ impl Database {
             directory: path.to_owned(),
             current: nothing("CURRENT"),
             manifest: nothing("MANIFEST"),
+            manifest_stamp: None,
             tables,
             logs,
             pools: Vec::new(),

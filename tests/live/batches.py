@@ -26,11 +26,11 @@ def batch(number, value_bytes):
 
 
 class Model:
-    """The state after batch N, for an N that only grows."""
+    """The state after batch N, for an N that only grows, of a database that began behind batch `first`."""
 
-    def __init__(self, value_bytes):
+    def __init__(self, value_bytes, first=0):
         self.value_bytes = value_bytes
-        self.number = 0
+        self.number = first
         self.state = {}
 
     def at(self, number):

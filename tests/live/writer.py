@@ -1,6 +1,6 @@
 """Writes batches into a C++ LevelDB at full speed until it is killed, and tells each acknowledged one outside of it.
 
-writer.py DB ACKS --buffer BYTES --value BYTES [--reopen-ms MS] [--pace-us US]
+writer.py DB ACKS --buffer BYTES --value BYTES [--reopen-ms MS] [--pace-us US] [--first N]
 
 ACKS is a file of 8 bytes, shared by mmap: the number of the newest acknowledged batch, little-endian.
 """
@@ -22,6 +22,7 @@ def arguments():
     parser.add_argument("--value", type=int, default=100)
     parser.add_argument("--reopen-ms", type=int, default=0)
     parser.add_argument("--pace-us", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="the batch before the first of a new database")
     return parser.parse_args()
 
 
@@ -32,7 +33,7 @@ def open_database(args):
 def main():
     args = arguments()
     database = open_database(args)
-    number = int(database.get(b"counter/00", b"0"))
+    number = int(database.get(b"counter/00", b"%d" % args.first))
     reopen_at = time.monotonic() + args.reopen_ms / 1000
     with open(args.acks, "r+b") as file:
         acks = mmap.mmap(file.fileno(), 8)

@@ -41,7 +41,7 @@ pub fn exit_code(error: &Error) -> u8 {
         Kind::Busy => 11,
         Kind::WrongPassword => 12,
         Kind::NotLevelDb | Kind::UnknownFormat => 20,
-        Kind::NoConsistentCut => 21,
+        Kind::NoConsistentCut | Kind::Changed => 21,
         Kind::Mismatch => 24,
         Kind::RolledBack => 26,
         Kind::Interrupted => 130,
@@ -68,6 +68,9 @@ pub fn advice(error: &Error) -> Option<&'static str> {
         }
         Kind::NoConsistentCut => {
             "try again when the owner writes less, raise --capture-timeout, or let --pre-hook pause the owner"
+        }
+        Kind::Changed => {
+            "run it again when nothing is copied over the source any more; nothing of it was stored as a snapshot"
         }
         Kind::Mismatch => {
             "keep the source, run `levault check --read-data`, and report this: it should not happen"
@@ -98,6 +101,7 @@ mod tests {
             (Kind::NotLevelDb, 20),
             (Kind::UnknownFormat, 20),
             (Kind::NoConsistentCut, 21),
+            (Kind::Changed, 21),
             (Kind::Mismatch, 24),
             (Kind::RolledBack, 26),
             (Kind::Interrupted, 130),

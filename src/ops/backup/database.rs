@@ -132,7 +132,8 @@ pub fn save(
 ) -> Result<Saved> {
     match captured.map(|captured| read_from_pins(captured, wanted, report)) {
         Ok(database) => {
-            let (root, outcome) = save_open(repo, writer, wanted, &database, report)?;
+            let saved = save_open(repo, writer, wanted, &database, report);
+            let (root, outcome) = proven(saved, &database)?;
             let to_pin = ToPin::of(database);
             Ok(Saved {
                 root,
@@ -152,6 +153,17 @@ pub fn save(
         }
         Err(error) => Err(error),
     }
+}
+
+/// What was read, if it is one state of the database; what failed on the way may have failed for the same reason.
+fn proven(saved: Result<Told>, database: &Database) -> Result<Told> {
+    if let Err(error) = &saved
+        && error.kind() == Kind::Interrupted
+    {
+        return saved;
+    }
+    database.prove_unchanged()?;
+    saved
 }
 
 /// The database, its logs read from the copies that will be pinned.

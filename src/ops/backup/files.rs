@@ -19,9 +19,11 @@ pub fn all_in(directory: &Path) -> Result<Vec<DatabaseFile>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).act(|| format!("list {}", directory.display()))? {
         let entry = entry.act(|| format!("list {}", directory.display()))?;
-        let facts = entry
-            .metadata()
-            .act(|| format!("stat {}", entry.path().display()))?;
+        let facts = match entry.metadata() {
+            // Deleted since it was listed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            facts => facts.act(|| format!("stat {}", entry.path().display()))?,
+        };
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };

@@ -93,6 +93,10 @@ pub fn make(
         |scan| changes(&before.database, database, &before.shared, scan),
         report,
     )?;
+    if let Err(error) = before.database.prove_unchanged() {
+        let why = Some(error.to_string());
+        return Ok(Increment::Full { why, another: true });
+    }
     if let Some(damage) = stored.scan.damage.first() {
         return Ok(full(format!("{}: {}", damage.file, damage.what)));
     }

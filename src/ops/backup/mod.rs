@@ -25,6 +25,7 @@ pub(super) mod scan;
 mod stream;
 mod trees;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -162,6 +163,7 @@ impl Backup {
         };
         let plan = Plan::make(&given, self.name.as_deref(), report)?;
         let begin = repo.clock().now();
+        let unsteady = Unsteady::default();
         for attempt in 1.. {
             let known = know()?;
             let catalog = &known.catalog;
@@ -170,9 +172,12 @@ impl Backup {
                 .unread
                 .iter()
                 .for_each(|unread| report.notice(&unread.what));
-            let mut save = |writer: &mut Writer| self.save_planned(repo, writer, &known, &plan, report);
+            let mut save =
+                |writer: &mut Writer| self.save_planned(repo, writer, &known, &plan, &unsteady, report);
             match self.attempt(repo, &known, begin, report, &mut save) {
-                Err(error) if error.kind() == Kind::Busy && attempt < ATTEMPTS_MAX => {
+                Err(error)
+                    if matches!(error.kind(), Kind::Busy | Kind::Changed) && attempt < ATTEMPTS_MAX =>
+                {
                     report.notice(format!("begun again: {error}"));
                 }
                 result => return result,
@@ -221,6 +226,7 @@ impl Backup {
         writer: &mut Writer,
         known: &Known,
         plan: &Plan,
+        unsteady: &Unsteady,
         report: &Report,
     ) -> Result<SavedAll> {
         let pins: Vec<_> = plan
@@ -228,7 +234,7 @@ impl Backup {
             .iter()
             .map(|found| self.pins(repo, found, report))
             .collect();
-        let cut = || self.cut(plan, pins, report);
+        let cut = || self.cut(plan, pins, unsteady, report);
         let (cuts, walked) = match self.hooks.until {
             Until::Captured => {
                 let cuts = self.hooks.around(report, cut)?;
@@ -243,7 +249,9 @@ impl Backup {
         };
         let mut saved = SavedAll::default();
         for cut in cuts.taken.into_iter().chain(walked.late) {
-            saved.databases.push(self.save(repo, writer, known, cut, report)?);
+            saved
+                .databases
+                .push(self.save(repo, writer, known, cut, unsteady, report)?);
         }
         walked.roots.into_iter().for_each(|root| saved.take(root));
         saved.left_out = walked.left_out;
@@ -251,10 +259,19 @@ impl Backup {
     }
 
     /// All captures, one right after the other, and which number among the sources each database has.
-    fn cut(&self, plan: &Plan, pins: Vec<Option<Arc<Pins>>>, report: &Report) -> Result<Cuts> {
+    fn cut(
+        &self,
+        plan: &Plan,
+        pins: Vec<Option<Arc<Pins>>>,
+        unsteady: &Unsteady,
+        report: &Report,
+    ) -> Result<Cuts> {
         let mut cuts = Cuts::default();
         let captured = self.capture(plan, pins)?;
-        for (found, captured) in plan.databases.iter().zip(captured) {
+        for (found, mut captured) in plan.databases.iter().zip(captured) {
+            if !found.is_asked && unsteady.is(&found.path) {
+                captured = Err(Error::new(Kind::Changed, "its files changed under every reading"));
+            }
             let number = match not_saved(found, &captured, report) {
                 true => None,
                 false => {
@@ -341,11 +358,15 @@ impl Backup {
         writer: &mut Writer,
         known: &Known,
         cut: Cut,
+        unsteady: &Unsteady,
         report: &Report,
     ) -> Result<Saved> {
         let found = &cut.found;
         let wanted = self.wanted(known, &found.path, &found.name)?;
         let saved = database::save(repo, writer, &wanted, cut.captured, report);
+        if saved.as_ref().is_err_and(|error| error.kind() == Kind::Changed) {
+            unsteady.note(&found.path);
+        }
         let mut saved = saved.act(|| format!("back up {}", found.path.display()))?;
         saved.root.directory = cut.directory;
         Ok(saved)
@@ -526,6 +547,24 @@ impl Backup {
 
     fn host(&self) -> String {
         self.host.clone().unwrap_or_else(host)
+    }
+}
+
+/// Databases whose files were changed under their reading, and how often: one that stands in the way of all others is left
+/// out of the last attempt, unless it was asked for.
+#[derive(Default)]
+struct Unsteady(RefCell<HashMap<PathBuf, u32>>);
+
+impl Unsteady {
+    fn note(&self, path: &Path) {
+        *self.0.borrow_mut().entry(path.to_owned()).or_default() += 1;
+    }
+
+    fn is(&self, path: &Path) -> bool {
+        self.0
+            .borrow()
+            .get(path)
+            .is_some_and(|times| times + 1 >= ATTEMPTS_MAX)
     }
 }
 

@@ -5,24 +5,33 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::pins::Pins;
+use super::repair;
 use super::setback::{Fault, Moved, Setback, Setbacks};
+use super::surroundings::Surroundings;
 use super::{Capture, Captured, Cut, Step, now};
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::absent_log::AbsentLog;
 use crate::leveldb::damage::TornTail;
 use crate::leveldb::log_cut::{Continuity, LogEnd};
-use crate::leveldb::manifest::ManifestReader;
+use crate::leveldb::manifest::{ManifestReader, version_of_manifest};
 use crate::leveldb::name::{FileName, log_name};
 use crate::leveldb::version::Version;
 use crate::source::current::{self, Current};
 use crate::source::detect::names;
 use crate::source::file::{OpenFile, open_regular};
-use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog};
+use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog, LogProof};
 use crate::source::unsynced::unsynced_bytes;
+use crate::source::walk::Stamp;
+
+/// A table that is younger than its MANIFEST by no more than this is waited for ...
+const COPIED_LATELY_NANOS: i64 = 500_000_000;
+
+/// ... no longer than this.
+const COPIED_FOR: Duration = Duration::from_secs(3);
 
 /// Why a try ends.
 pub(super) enum Stop {
@@ -50,18 +59,22 @@ pub(super) struct Attempts<'a> {
     directory: PathBuf,
     manifest: Option<OpenManifest>,
     pins: Pins,
+    begin: Instant,
 }
 
 struct OpenManifest {
     current: Current,
     file: Arc<File>,
     reader: ManifestReader,
+    /// Before it was last read, and the version that came of it.
+    read: Option<(Stamp, Version)>,
 }
 
 /// What a try that succeeded has read; the tables are held by the pins.
 pub(super) struct Found {
     current: Current,
     version: Version,
+    manifest_stamp: Option<Stamp>,
     /// First byte behind the edits that `version` comes from.
     manifest_len: u64,
     logs: Logs,
@@ -90,23 +103,53 @@ impl<'a> Attempts<'a> {
             capture,
             directory,
             manifest: None,
+            begin: Instant::now(),
         }
     }
 
     pub fn attempt(&mut self, setbacks: &Setbacks) -> Result<Found, Stop> {
+        let directory = self.directory_now()?;
         let (current, version) = self.read_version()?;
-        let manifest_len = self.manifest_len();
+        let (manifest_len, manifest_stamp) = self.manifest_read();
         self.hold_tables(&current, &version, setbacks)?;
         let open = self.open_logs(&current, &version, setbacks)?;
         let logs = self.read_logs(&current, &version, open, setbacks)?;
         self.capture.step(Step::Recheck);
+        if !self.pins.stand() || self.is_being_copied(manifest_stamp) {
+            return Err(Setback::Race(Moved::Table).into());
+        }
         self.current_stands(&current)?;
+        if self.directory_now()? != directory {
+            return Err(Setback::Race(Moved::Directory).into());
+        }
         Ok(Found {
             current,
             version,
+            manifest_stamp,
             manifest_len,
             logs,
         })
+    }
+
+    /// True if a table was written a moment ago and behind the MANIFEST: it seems to be one of a copy under way, whose
+    /// MANIFEST is still to come. Where MANIFESTs are written through a map their times tell less, so nobody waits long.
+    fn is_being_copied(&self, manifest: Option<Stamp>) -> bool {
+        let since = now().0.saturating_sub(COPIED_LATELY_NANOS);
+        let behind = manifest.map_or(0, |manifest| manifest.mtime_nanos).max(since);
+        self.begin.elapsed() < COPIED_FOR && self.pins.are_younger_than(behind)
+    }
+
+    /// What is there, to tell whether somebody is at work.
+    pub fn surroundings(&self) -> Surroundings {
+        Surroundings::of(&self.directory)
+    }
+
+    /// Which directory has the path: one may take the place of another by a rename.
+    fn directory_now(&self) -> Result<(u64, u64), Stop> {
+        match std::fs::metadata(&self.directory) {
+            Ok(facts) => Ok((facts.dev(), facts.ino())),
+            Err(_) => Err(Setback::Race(Moved::Directory).into()),
+        }
     }
 
     pub fn finish(self, found: Found, duration: Duration, retries: u32) -> Result<Captured> {
@@ -119,6 +162,7 @@ impl<'a> Attempts<'a> {
             files: FileSet {
                 current: DatabaseFile::in_memory(&self.directory, "CURRENT".to_owned(), found.current.bytes),
                 manifest: DatabaseFile::new(name, found.manifest_len, Held::Open(manifest.file)),
+                manifest_stamp: found.manifest_stamp,
                 directory: self.directory,
                 tables,
                 logs: found.logs.held,
@@ -145,34 +189,41 @@ impl<'a> Attempts<'a> {
         Ok((current, version))
     }
 
-    /// The version that the MANIFEST's whole edits leave now; only what was appended is read.
+    /// The version that the MANIFEST's whole edits leave now; only what was appended is read. Behind another MANIFEST
+    /// than before, no table that is held is known to be its: file numbers begin anew.
     fn read_manifest(&mut self, current: &Current) -> Result<Version, Stop> {
         let path = self.directory.join(&current.manifest);
         let known = self
             .manifest
             .take()
-            .filter(|known| known.current == *current && is_file(&known.file, &path));
+            .filter(|known| known.current == *current && is_file(&known.file, &path) && known.stands());
         let mut manifest = match known {
             Some(known) => known,
-            None => OpenManifest {
-                current: current.clone(),
-                file: Arc::new(open_regular(&path).map_err(missing_is_corrupt)?.0),
-                reader: ManifestReader::default(),
-            },
+            None => {
+                self.pins.keep_only(&BTreeSet::new());
+                OpenManifest {
+                    current: current.clone(),
+                    file: Arc::new(open_regular(&path).map_err(missing_is_corrupt)?.0),
+                    reader: ManifestReader::default(),
+                    read: None,
+                }
+            }
         };
-        let len = manifest.file.metadata().act(|| "stat the MANIFEST")?.len();
-        let view = OpenFile(Arc::clone(&manifest.file), len);
-        let version = manifest.reader.read_on(&view);
+        let version = manifest.read_on();
         if version.is_ok() {
             self.manifest = Some(manifest);
         }
         version.map_err(|error| unreadable(error.act(current.manifest.clone())))
     }
 
-    fn manifest_len(&self) -> u64 {
-        self.manifest
-            .as_ref()
-            .map_or(0, |manifest| manifest.reader.read_to())
+    /// How many of its bytes were read, and what it was before.
+    fn manifest_read(&self) -> (u64, Option<Stamp>) {
+        let manifest = self.manifest.as_ref();
+        let stamp = manifest.and_then(|manifest| manifest.read.as_ref());
+        (
+            manifest.map_or(0, |manifest| manifest.reader.read_to()),
+            stamp.map(|(stamp, _)| *stamp),
+        )
     }
 
     fn current_stands(&self, current: &Current) -> Result<(), Stop> {
@@ -181,7 +232,7 @@ impl<'a> Attempts<'a> {
         }
         let path = self.directory.join(&current.manifest);
         match &self.manifest {
-            Some(manifest) if is_file(&manifest.file, &path) => Ok(()),
+            Some(manifest) if is_file(&manifest.file, &path) && manifest.stands() => Ok(()),
             _ => Err(Setback::Race(Moved::Manifest).into()),
         }
     }
@@ -200,12 +251,33 @@ impl<'a> Attempts<'a> {
                 continue;
             }
             self.capture.step(Step::Table);
-            if self.pins.hold(number)? || setbacks.stays(&Fault::NoTable(number)) {
+            let held = match self.pins.hold(number) {
+                Err(error) if error.kind() == Kind::Torn => {
+                    return Err(Setback::Race(Moved::Table).into());
+                }
+                held => held?,
+            };
+            if held || setbacks.stays(&Fault::NoTable(number)) {
                 continue;
             }
             let now = self.read_again(current)?;
             let named = now.tables.keys().any(|(_, live)| *live == number);
-            return Err(race_or_fault(!named, Moved::Table, Fault::NoTable(number)));
+            return Err(self.race_or_fault(!named, Moved::Table, Fault::NoTable(number)));
+        }
+        self.check_lengths(version, setbacks)
+    }
+
+    /// A table of another length than the MANIFEST says, and not proven otherwise, may be one that is being copied here.
+    fn check_lengths(&mut self, version: &Version, setbacks: &Setbacks) -> Result<(), Stop> {
+        for meta in version.tables.values() {
+            let Some(len) = self.pins.len_of_another(meta) else {
+                continue;
+            };
+            let fault = Fault::Length(meta.number, len);
+            if !setbacks.stays(&fault) {
+                self.pins.let_go(meta.number);
+                return Err(Setback::Fault(fault).into());
+            }
         }
         Ok(())
     }
@@ -217,7 +289,8 @@ impl<'a> Attempts<'a> {
         setbacks: &Setbacks,
     ) -> Result<Vec<OpenLog>, Stop> {
         self.capture.step(Step::List);
-        let mut numbers: BTreeSet<u64> = names(&self.directory)?
+        let names = names(&self.directory).map_err(gone_is_a_race)?;
+        let mut numbers: BTreeSet<u64> = names
             .iter()
             .filter_map(|name| match FileName::parse(name) {
                 Some(FileName::Log(number)) if version.is_live_log(number) => Some(number),
@@ -258,7 +331,7 @@ impl<'a> Attempts<'a> {
         let is_live = self.read_again(current)?.is_live_log(number);
         match absent {
             Some(AbsentLog::LostIfGap(named)) if named == number && is_live => Ok(()),
-            _ => Err(race_or_fault(!is_live, Moved::Log, Fault::NoLog(number))),
+            _ => Err(self.race_or_fault(!is_live, Moved::Log, Fault::NoLog(number))),
         }
     }
 
@@ -276,12 +349,13 @@ impl<'a> Attempts<'a> {
         let mut held = BTreeMap::new();
         let mut unsynced = Some(0);
         for (index, (number, file)) in open.into_iter().enumerate() {
-            let len = file.metadata().act(|| log_name(number))?.len();
+            let stamp = Stamp::of(&file.metadata().act(|| log_name(number))?);
+            let len = stamp.len;
             let end = run.read(&OpenFile(Arc::clone(&file), len));
             unsynced = unsynced
                 .zip(unsynced_bytes(&file, len))
                 .map(|(all, one)| all + one);
-            held.insert(number, held_log(number, file, len, end, index == newest));
+            held.insert(number, held_log(number, file, stamp, end, index == newest));
         }
         self.accept_run(current, version, &run, setbacks)?;
         Ok(Logs {
@@ -311,32 +385,67 @@ impl<'a> Attempts<'a> {
         match unexplained {
             Some(gap) => {
                 let covered = gap.to <= now.last_sequence.saturating_add(1);
-                Err(race_or_fault(covered, Moved::Sequence, Fault::Gap(gap)))
+                Err(self.race_or_fault(covered, Moved::Sequence, Fault::Gap(gap)))
             }
             None if now.log_number == version.log_number => Ok(()),
             None => Err(Setback::Race(Moved::Sequence).into()),
         }
     }
+
+    /// What a repair has set aside is neither lost nor there: its MANIFEST comes last.
+    fn race_or_fault(&self, explained: bool, moved: Moved, fault: Fault) -> Stop {
+        if explained {
+            return Setback::Race(moved).into();
+        }
+        let is_set_aside = fault
+            .number()
+            .is_some_and(|number| repair::has(&self.directory, number));
+        if is_set_aside {
+            return Setback::Race(Moved::Repair).into();
+        }
+        Setback::Fault(fault).into()
+    }
+}
+
+impl OpenManifest {
+    /// The version that its whole edits leave now.
+    fn read_on(&mut self) -> Result<Version> {
+        let stamp = Stamp::of(&self.file.metadata().act(|| "stat the MANIFEST")?);
+        let view = OpenFile(Arc::clone(&self.file), stamp.len);
+        let version = self.reader.read_on(&view)?;
+        self.read = Some((stamp, version.clone()));
+        Ok(version)
+    }
+
+    /// True if what was read of it is still what it begins with: a copy over the database goes onto the same file.
+    fn stands(&self) -> bool {
+        let Some((stamp, version)) = &self.read else {
+            return true;
+        };
+        let is_as_it_was = |facts| Stamp::of(&facts).has_the_content_of(stamp);
+        if self.file.metadata().is_ok_and(is_as_it_was) {
+            return true;
+        }
+        let read = OpenFile(Arc::clone(&self.file), self.reader.read_to());
+        version_of_manifest(&read).is_ok_and(|now| now == *version)
+    }
 }
 
 /// The newest log ends behind its last whole record; what the others hold is the reader's to judge.
-fn held_log(number: u64, file: Arc<File>, len: u64, end: LogEnd, is_newest: bool) -> HeldLog {
+fn held_log(number: u64, file: Arc<File>, stamp: Stamp, end: LogEnd, is_newest: bool) -> HeldLog {
     let tail = end.tail.filter(|_| is_newest).map(|tail| TornTail {
         file: log_name(number),
         offset: end.cut,
         bytes_left: tail.to.max(end.cut) - end.cut,
     });
     HeldLog {
-        len: if is_newest { end.cut } else { len },
+        len: if is_newest { end.cut } else { stamp.len },
         held: Held::Open(file),
         tail,
-    }
-}
-
-fn race_or_fault(explained: bool, moved: Moved, fault: Fault) -> Stop {
-    match explained {
-        true => Setback::Race(moved).into(),
-        false => Setback::Fault(fault).into(),
+        proof: Some(LogProof {
+            stamp,
+            content: end.content,
+        }),
     }
 }
 
@@ -352,6 +461,13 @@ fn missing_is_corrupt(error: Error) -> Stop {
     match error.kind() {
         Kind::NotFound => unreadable(error.as_kind(Kind::Corrupt)),
         _ => unreadable(error),
+    }
+}
+
+fn gone_is_a_race(error: Error) -> Stop {
+    match error.kind() {
+        Kind::NotFound => Setback::Race(Moved::Directory).into(),
+        _ => error.into(),
     }
 }
 

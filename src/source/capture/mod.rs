@@ -6,7 +6,10 @@
 //! 3  list the directory, then open every live log, the oldest first; N must be there, or be goleveldb's
 //! 4  cut the newest log behind its last whole record
 //! 5  the batches form one unbroken run that begins at or before L + 1
-//! 6  CURRENT and the MANIFEST it names are still the same files        (else begin again with what is held)
+//! 6  each table's name still has the file that is held, or none; CURRENT and the MANIFEST it names are still the same
+//!    files, and the MANIFEST still begins with what was read                     (else begin again with what is held)
+//! ...  all is read
+//! 7  what is held was not written to since                                     ([`super::proof`]; else begin again anew)
 //! ```
 //!
 //! **What the result is**: the state after some record of the logs, that is, between two writes; a batch is one
@@ -24,7 +27,8 @@
 //! **What could break it, and what each step is for.**
 //! - A table of V is gone in step 2: it was compacted away, and the edit that says so was written before it was
 //!   deleted. We begin again. If a MANIFEST that was read *after* the table was found missing still names it,
-//!   nobody compacted it: that is damage, and the capture goes on without it, so that the rest is saved.
+//!   nobody compacted it: that is damage, if it stays so for `SIGHTED_FOR` while nobody else is at work in the
+//!   directory, and the capture goes on without it, so that the rest is saved.
 //! - Log N is gone: likewise; V's successor names a later one. It must be there and not merely be covered by L:
 //!   N may have been filled before V was written, and then L hides that it is missing. One exception: goleveldb
 //!   deletes an empty log without an edit ([`absent_log`](crate::leveldb::absent_log)). If its N is missing, a later
@@ -38,6 +42,13 @@
 //!   ours: a write failed in the owner, which counts its numbers all the same. It is reported with the damage.
 //! - The owner opened the database anew, or it was replaced (restored, repaired): CURRENT says another name, or the
 //!   name has another inode; step 6.
+//! - The database was destroyed and made anew, restored, or another took its place: file numbers begin anew. What is held
+//!   counts under one MANIFEST only; behind another inode, or other first bytes, nothing that is held is known to belong to
+//!   it, and all is held anew.
+//! - Somebody copies another state onto the same files. Before step 6 that shows in the tables' times or in the MANIFEST's
+//!   beginning, and behind it in step 7. A copy under way whose MANIFEST is still to come has tables that are younger than
+//!   their MANIFEST, as no owner has them: that is waited for, for a while.
+//! - A repair moves the logs away first and writes its MANIFEST last. What lies in its directory `lost` is waited for.
 //! - N = 0 (a repaired or a restored database whose owner has not written an edit yet): every log counts. An edit
 //!   may make some obsolete while we list, so the MANIFEST is read again and must still say 0.
 //!
@@ -48,7 +59,9 @@
 mod attempt;
 mod pins;
 mod pool;
+mod repair;
 mod setback;
+mod surroundings;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +71,7 @@ use super::current;
 use super::detect::names;
 use super::held::FileSet;
 use super::pins::Pins;
+use super::settle::settle;
 use super::touched::Touched;
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::error::{Act, Error, Kind, Result};
@@ -65,7 +79,7 @@ use crate::leveldb::version::Version;
 use attempt::{Attempts, Stop};
 pub use pins::HeldBy;
 pub(super) use pool::Pool;
-use setback::{Patience, Setbacks};
+use setback::{Moved, Patience, Setback, Setbacks};
 
 /// How long a capture tries when it is not said.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -157,6 +171,7 @@ impl Capture<'_> {
     }
 
     fn take_whole(&self, directory: &Path) -> Result<Captured> {
+        settle(directory);
         current::check_kind(directory, &names(directory)?)?;
         let directory = directory.canonicalize().act(|| "find the whole path")?;
         let begin = Instant::now();
@@ -166,7 +181,10 @@ impl Capture<'_> {
         loop {
             match attempts.attempt(&setbacks) {
                 Ok(found) => return attempts.finish(found, begin.elapsed(), setbacks.count()),
-                Err(Stop::Setback(setback)) => setbacks.note(setback)?,
+                Err(Stop::Setback(setback)) => setbacks.note(setback, || attempts.surroundings())?,
+                Err(Stop::Failure(error)) if is_gone(&error) => {
+                    setbacks.note(Setback::Race(Moved::Directory), || attempts.surroundings())?;
+                }
                 Err(Stop::Failure(error)) => return Err(error),
             }
             if !patience.pause() {
@@ -204,6 +222,11 @@ impl Captured {
 
 fn now() -> UnixNanos {
     SystemClock.now()
+}
+
+/// True if what was a database a moment ago is none now, as between destruction and rebuilding.
+fn is_gone(error: &Error) -> bool {
+    matches!(error.kind(), Kind::NotFound | Kind::NotLevelDb)
 }
 
 fn no_cut(message: String) -> Error {

@@ -12,11 +12,16 @@ use rustix::process::{Resource, getrlimit};
 use super::pool::{Linked, Pool};
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::TableExtension;
+use crate::leveldb::decompress::Decompressor;
 use crate::leveldb::name::table_name;
+use crate::leveldb::sized::open_sized;
+use crate::leveldb::version::TableMeta;
 use crate::source::file::open_regular;
-use crate::source::held::{Held, HeldTable};
+use crate::source::held::{DatabaseFile, Held, HeldTable};
 use crate::source::pins::{Pinned, Pins as Kept};
+use crate::source::proof::stamp_of;
 use crate::source::touched::Touched;
+use crate::source::walk::Stamp;
 
 /// Descriptors that pins leave to everything else.
 const DESCRIPTORS_SPARED: usize = 192;
@@ -63,6 +68,8 @@ pub(super) struct Pins {
     pools: Vec<Pool>,
     descriptors_left: usize,
     tables: BTreeMap<u64, HeldTable>,
+    /// What the database's own files were when they were held, by the numbers of the tables.
+    origins: BTreeMap<u64, Stamp>,
     kept: Option<Arc<Kept>>,
     /// No table has failed to be pinned.
     pinnable: bool,
@@ -70,9 +77,39 @@ pub(super) struct Pins {
 
 /// A way of holding, tried.
 enum Tried {
-    Held(Held, u64),
+    Held(HeldFile),
     Absent,
     NotThisWay,
+}
+
+/// A table's file, held.
+struct HeldFile {
+    held: Held,
+    /// What is held; `None` for what is no regular file.
+    stamp: Option<Stamp>,
+    /// What the database's own file was; the same but for copies.
+    origin: Option<Stamp>,
+}
+
+impl HeldFile {
+    /// What the database's own name leads to, or did.
+    fn original(held: Held, stamp: Stamp) -> Tried {
+        let stamp = Some(stamp);
+        Tried::Held(Self {
+            held,
+            stamp,
+            origin: stamp,
+        })
+    }
+
+    /// Not a regular file: whoever reads it says so, and lists it.
+    fn unfit(path: &Path) -> Tried {
+        Tried::Held(Self {
+            held: Held::Named(path.to_owned()),
+            stamp: None,
+            origin: None,
+        })
+    }
 }
 
 impl Pins {
@@ -95,6 +132,7 @@ impl Pins {
                 .collect(),
             descriptors_left: descriptors_left(),
             tables: BTreeMap::new(),
+            origins: BTreeMap::new(),
             kept,
             pinnable: true,
         }
@@ -109,17 +147,63 @@ impl Pins {
     pub fn hold(&mut self, number: u64) -> Result<bool> {
         // Where both names exist LevelDB reads .ldb.
         for extension in [TableExtension::Ldb, TableExtension::Sst] {
-            if let Some((held, len)) = self.hold_named(number, &table_name(number, extension))? {
-                let table = HeldTable { extension, len, held };
+            if let Some(file) = self.hold_named(number, &table_name(number, extension))? {
+                let table = HeldTable {
+                    extension,
+                    len: file.stamp.map_or(0, |stamp| stamp.len),
+                    held: file.held,
+                    stamp: file.stamp,
+                };
                 self.tables.insert(number, table);
+                self.origins.extend(file.origin.map(|origin| (number, origin)));
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
+    /// The length of the table that is held for this one, if it is another than the MANIFEST says and the table is not
+    /// proven otherwise: some writers record other lengths.
+    pub fn len_of_another(&self, meta: &TableMeta) -> Option<u64> {
+        let table = self
+            .tables
+            .get(&meta.number)
+            .filter(|table| table.len != meta.size)?;
+        let name = table_name(meta.number, table.extension);
+        let file = DatabaseFile::new(name, table.len, table.held.clone()).open();
+        let opened = file.and_then(|file| open_sized(file.as_ref(), meta, &mut Decompressor::default()));
+        opened.is_err().then_some(table.len)
+    }
+
+    /// Lets go of one table.
+    pub fn let_go(&mut self, number: u64) {
+        let others = self.tables.keys().copied().filter(|other| *other != number);
+        self.keep_only(&others.collect());
+    }
+
+    /// True if each table is still the file that was held under its name, or the name is gone. Lets go of the others.
+    pub fn stand(&mut self) -> bool {
+        let stand = |(number, table): (&u64, &HeldTable)| {
+            let path = self.directory.join(table_name(*number, table.extension));
+            self.origins
+                .get(number)
+                .is_none_or(|origin| stands(&path, origin, &table.held))
+                .then_some(*number)
+        };
+        let standing: BTreeSet<u64> = self.tables.iter().filter_map(stand).collect();
+        let all = standing.len() == self.tables.len();
+        self.keep_only(&standing);
+        all
+    }
+
+    /// True if a table was written to behind this moment: no owner does so behind the edit that names the table.
+    pub fn are_younger_than(&self, nanos: i64) -> bool {
+        self.origins.values().any(|origin| origin.mtime_nanos > nanos)
+    }
+
     /// Lets go of all tables but these.
     pub fn keep_only(&mut self, numbers: &BTreeSet<u64>) {
+        self.origins.retain(|number, _| numbers.contains(number));
         self.tables.retain(|number, table| {
             let keep = numbers.contains(number);
             if let (false, Held::Named(path)) = (keep, &table.held)
@@ -160,12 +244,12 @@ impl Pins {
         self.descriptors_left = count;
     }
 
-    fn hold_named(&mut self, number: u64, name: &str) -> Result<Option<(Held, u64)>> {
+    fn hold_named(&mut self, number: u64, name: &str) -> Result<Option<HeldFile>> {
         let path = self.directory.join(name);
         let mut tried = self.keep(number, &path)?;
         loop {
             match tried {
-                Tried::Held(held, len) => return Ok(Some((held, len))),
+                Tried::Held(file) => return Ok(Some(file)),
                 Tried::Absent => return Ok(None),
                 Tried::NotThisWay => {}
             }
@@ -202,6 +286,7 @@ impl Pins {
         let kept = self.kept.as_ref().filter(|_| self.pinnable);
         match kept.map(|kept| kept.hold(number, path)) {
             Some(Pinned::By(link)) => return self.linked(path, link),
+            Some(Pinned::Copied(copy)) => return copied(path, copy),
             Some(Pinned::Absent) => return Ok(Tried::Absent),
             Some(Pinned::No) => self.pinnable = false,
             None => {}
@@ -229,7 +314,7 @@ impl Pins {
         }
         match rustix::fs::access(&link, rustix::fs::Access::READ_OK) {
             Err(Errno::ACCESS) => Err(denied(path)),
-            _ => Ok(Tried::Held(Held::Named(link), facts.len())),
+            _ => Ok(HeldFile::original(Held::Named(link), Stamp::of(&facts))),
         }
     }
 
@@ -238,14 +323,14 @@ impl Pins {
             return Ok(Tried::NotThisWay);
         }
         match open_regular(path) {
-            Ok((file, len)) => {
+            Ok((file, _)) => {
+                let facts = file.metadata().act(|| format!("look at {}", path.display()))?;
                 self.descriptors_left -= 1;
-                Ok(Tried::Held(Held::Open(Arc::new(file)), len))
+                Ok(HeldFile::original(Held::Open(Arc::new(file)), Stamp::of(&facts)))
             }
             Err(error) if error.kind() == Kind::NotFound => Ok(Tried::Absent),
             Err(error) if error.kind() == Kind::Denied => Err(error),
-            // Not a regular file: whoever reads it says so, and lists it.
-            Err(error) if error.kind() == Kind::Corrupt => Ok(Tried::Held(Held::Named(path.to_owned()), 0)),
+            Err(error) if error.kind() == Kind::Corrupt => Ok(HeldFile::unfit(path)),
             // No descriptor to be had, most likely.
             Err(_) => Ok(Tried::NotThisWay),
         }
@@ -256,16 +341,46 @@ impl Pins {
             Ok(opened) => opened,
             Err(error) if error.kind() == Kind::NotFound => return Ok(Tried::Absent),
             Err(error) if error.kind() == Kind::Denied => return Err(error),
-            Err(_) => return Ok(Tried::Held(Held::Named(path.to_owned()), 0)),
+            Err(_) => return Ok(HeldFile::unfit(path)),
         };
         let mut full = None;
         for pool in &mut self.pools {
             match pool.copy(&mut file, len, name) {
-                Ok(copy) => return Ok(Tried::Held(Held::Named(copy), len)),
+                Ok(copied) => {
+                    return Ok(Tried::Held(HeldFile {
+                        stamp: Some(Stamp::at(&copied.path)?),
+                        held: Held::Named(copied.path),
+                        origin: Some(copied.of),
+                    }));
+                }
                 Err(error) => full = Some(error),
             }
         }
         full.map_or(Ok(Tried::NotThisWay), Err)
+    }
+}
+
+/// A copy among the pins, of what stands at the path.
+fn copied(path: &Path, copy: PathBuf) -> Result<Tried> {
+    let origin = std::fs::metadata(path).ok().map(|facts| Stamp::of(&facts));
+    Ok(Tried::Held(HeldFile {
+        stamp: Some(Stamp::at(&copy)?),
+        held: Held::Named(copy),
+        origin,
+    }))
+}
+
+/// True if the name still has the file that was held, or has none and nothing was written to what is held.
+fn stands(path: &Path, origin: &Stamp, held: &Held) -> bool {
+    match fs::metadata(path) {
+        Ok(facts) => Stamp::of(&facts).has_the_content_under_other_names_of(origin),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let now = stamp_of(held).ok().flatten();
+            now.is_none_or(|now| {
+                !now.is_of_the_file_of(origin) || now.has_the_content_under_other_names_of(origin)
+            })
+        }
+        Err(_) => false,
     }
 }
 

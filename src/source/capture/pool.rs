@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use crate::error::{Act, Error, Kind, Result};
 use crate::scratch::{is_same, open_directory, prefix, random_name, remove_leftovers, try_lock};
 use crate::source::touched::Touched;
+use crate::source::walk::Stamp;
 
 /// What tells backup programs to pass over a directory.
 const CACHE_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
@@ -33,6 +34,13 @@ pub(crate) struct Pool {
 struct Made {
     path: PathBuf,
     directory: File,
+}
+
+/// A copy.
+pub(super) struct Copied {
+    pub path: PathBuf,
+    /// The file that was copied.
+    pub of: Stamp,
 }
 
 /// What became of a link.
@@ -79,15 +87,19 @@ impl Pool {
         }
     }
 
-    /// Copies `file` from its start.
-    pub(super) fn copy(&mut self, file: &mut File, len: u64, name: &str) -> Result<PathBuf> {
+    /// Copies `file` from its start. [`Kind::Torn`] if it was written to meanwhile.
+    pub(super) fn copy(&mut self, file: &mut File, len: u64, name: &str) -> Result<Copied> {
         let path = self.path()?.join(name);
         let doing = || format!("copy to {}", path.display());
         file.seek(SeekFrom::Start(0)).act(doing)?;
+        let stamp = |file: &File| file.metadata().map(|facts| Stamp::of(&facts)).act(doing);
+        let of = stamp(file)?;
         let mut copy = File::create(&path).act(doing)?;
-        match std::io::copy(file, &mut copy).act(doing)? {
-            copied if copied == len => Ok(path),
-            copied => Err(Error::new(Kind::Torn, format!("{copied} bytes of {len}")).act(doing())),
+        let bytes = std::io::copy(file, &mut copy).act(doing)?;
+        if bytes == len && stamp(file)?.has_the_content_under_other_names_of(&of) {
+            Ok(Copied { path, of })
+        } else {
+            Err(Error::new(Kind::Torn, format!("{bytes} bytes of {len}, or others")).act(doing()))
         }
     }
 

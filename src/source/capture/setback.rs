@@ -1,16 +1,22 @@
 //! What made a try fail, whether that is a race or damage, and how long to go on.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::no_cut;
+use super::surroundings::Surroundings;
 use crate::error::{Error, Result};
 use crate::leveldb::log_cut::Gap;
 use crate::leveldb::name::log_name;
 
-/// A fault is damage when so many tries met it, each after the owner had every chance to have explained it.
+/// A fault is damage when so many tries met it ...
 const SIGHTINGS: u32 = 3;
+
+/// ... over so long, in which nobody was at work on the files: an owner's race is over in milliseconds, but a machine
+/// may stand still for longer.
+pub(super) const SIGHTED_FOR: Duration = Duration::from_millis(1500);
 
 /// Fewest tries, however long each takes.
 const TRIES_MIN: u32 = 5;
@@ -31,6 +37,8 @@ pub(super) enum Setback {
 /// What the owner changed under a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Moved {
+    Directory,
+    Repair,
     Current,
     Manifest,
     Table,
@@ -41,9 +49,11 @@ pub(super) enum Moved {
 impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Directory => "the directory was another",
+            Self::Repair => "a repair had set a file aside",
             Self::Current => "CURRENT was another",
             Self::Manifest => "the MANIFEST was another",
-            Self::Table => "a table was gone",
+            Self::Table => "a table was gone or another",
             Self::Log => "a log was gone",
             Self::Sequence => "a log was missed",
         })
@@ -55,7 +65,19 @@ impl fmt::Display for Moved {
 pub(super) enum Fault {
     NoTable(u64),
     NoLog(u64),
+    /// A table has so many bytes, and others by the MANIFEST.
+    Length(u64, u64),
     Gap(Gap),
+}
+
+impl Fault {
+    /// The number of the file that is missing.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Self::NoTable(number) | Self::NoLog(number) => Some(*number),
+            Self::Length(..) | Self::Gap(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -63,6 +85,9 @@ impl fmt::Display for Fault {
         match self {
             Self::NoTable(number) => write!(f, "table {number} was gone"),
             Self::NoLog(number) => write!(f, "{} was gone", log_name(*number)),
+            Self::Length(number, len) => {
+                write!(f, "table {number} had {len} bytes, other than by the MANIFEST")
+            }
             Self::Gap(gap) => write!(
                 f,
                 "sequence numbers {} to {} were in no log",
@@ -73,13 +98,47 @@ impl fmt::Display for Fault {
     }
 }
 
+/// How often something was met, and for how long while nobody was at work.
+struct Sightings {
+    count: u32,
+    since: Instant,
+    last: Instant,
+    surroundings: Surroundings,
+}
+
+impl Sightings {
+    fn first(now: Instant, surroundings: Surroundings) -> Self {
+        Self {
+            count: 1,
+            since: now,
+            last: now,
+            surroundings,
+        }
+    }
+
+    /// One more; from the beginning if it may be another's doing that it was met at all.
+    fn again(&mut self, now: Instant, surroundings: Surroundings, is_anew: bool) {
+        if is_anew {
+            *self = Self::first(now, surroundings);
+        } else {
+            self.count += 1;
+            self.last = now;
+            self.surroundings = surroundings;
+        }
+    }
+
+    fn stay(&self) -> bool {
+        self.count >= SIGHTINGS && self.last.duration_since(self.since) >= SIGHTED_FOR
+    }
+}
+
 /// All setbacks so far.
 #[derive(Default)]
 pub(super) struct Setbacks {
     count: u32,
     moved: BTreeMap<Moved, u32>,
-    faults: BTreeMap<Fault, u32>,
-    unreadable: Option<(String, u32)>,
+    faults: BTreeMap<Fault, Sightings>,
+    unreadable: Option<(String, Sightings)>,
 }
 
 impl Setbacks {
@@ -87,35 +146,56 @@ impl Setbacks {
         self.count
     }
 
-    /// Counts it; an error when a file stays unreadable.
-    pub fn note(&mut self, setback: Setback) -> Result<()> {
+    /// Counts it; an error when a file stays unreadable. `look` tells what is there.
+    pub fn note(&mut self, setback: Setback, look: impl FnOnce() -> Surroundings) -> Result<()> {
         self.count += 1;
         match setback {
             Setback::Race(moved) => *self.moved.entry(moved).or_default() += 1,
-            Setback::Fault(fault) => *self.faults.entry(fault).or_default() += 1,
-            Setback::Unreadable(error) => {
-                let text = error.to_string();
-                let before = self.unreadable.take().filter(|(known, _)| *known == text);
-                let times = before.map_or(1, |(_, times)| times + 1);
-                if times >= SIGHTINGS {
-                    return Err(error);
-                }
-                self.unreadable = Some((text, times));
+            Setback::Fault(fault) => self.note_fault(fault, look()),
+            Setback::Unreadable(error) => return self.note_unreadable(error, look()),
+        }
+        Ok(())
+    }
+
+    fn note_fault(&mut self, fault: Fault, around: Surroundings) {
+        let now = Instant::now();
+        match self.faults.entry(fault) {
+            Entry::Vacant(new) => drop(new.insert(Sightings::first(now, around))),
+            Entry::Occupied(mut met) => {
+                let met = met.get_mut();
+                let is_anew = around.are_made_anew(&met.surroundings);
+                met.again(now, around, is_anew);
             }
         }
+    }
+
+    fn note_unreadable(&mut self, error: Error, around: Surroundings) -> Result<()> {
+        let (now, text) = (Instant::now(), error.to_string());
+        let met = match self.unreadable.take().filter(|(met, _)| *met == text) {
+            None => Sightings::first(now, around),
+            Some((_, mut met)) => {
+                let is_anew = around != met.surroundings;
+                met.again(now, around, is_anew);
+                met
+            }
+        };
+        if met.stay() {
+            return Err(error);
+        }
+        self.unreadable = Some((text, met));
         Ok(())
     }
 
     /// True when the fault stayed, and so is the database's own.
     pub fn stays(&self, fault: &Fault) -> bool {
-        self.faults.get(fault).is_some_and(|times| *times >= SIGHTINGS)
+        self.faults.get(fault).is_some_and(Sightings::stay)
     }
 
     pub fn give_up(&self, elapsed: Duration) -> Error {
         let faults = self
             .faults
             .iter()
-            .map(|(fault, times)| format!("{fault} ({times} times)"));
+            .map(|(fault, met)| format!("{fault} ({} times)", met.count));
         let moved = self
             .moved
             .iter()

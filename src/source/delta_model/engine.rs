@@ -163,6 +163,7 @@ impl State {
                 extension: TableExtension::Ldb,
                 len: table.bytes.len() as u64,
                 held: Held::Bytes(Arc::clone(&table.bytes)),
+                stamp: None,
             };
             (*number, table)
         });
@@ -172,6 +173,7 @@ impl State {
                 len: bytes.len() as u64,
                 held: Held::Bytes(Arc::new(bytes)),
                 tail: None,
+                proof: None,
             };
             (*number, log)
         });
@@ -180,6 +182,7 @@ impl State {
             directory: "/".into(),
             current: file("CURRENT", Vec::new()),
             manifest: file("MANIFEST-000001", manifest),
+            manifest_stamp: None,
             tables: tables.collect(),
             logs: logs.collect(),
             pools: Vec::new(),

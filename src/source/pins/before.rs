@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rayon::prelude::*;
 
 use super::state::{PinnedFile, PinnedTable, State};
 use super::{Facts, Pins};
@@ -14,6 +15,7 @@ use crate::leveldb::name::FileName;
 use crate::leveldb::scan::Budget;
 use crate::source::database::Database;
 use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable};
+use crate::source::walk::Stamp;
 
 /// The state before.
 pub struct Before {
@@ -34,11 +36,11 @@ impl Pins {
         let Some(state) = &self.state else {
             return Ok(None);
         };
-        for table in state.tables.values() {
-            self.check(table)?;
-        }
+        let tables: Vec<_> = state.tables.iter().collect();
+        let check = |(number, table): (&u64, &PinnedTable)| Ok((*number, self.check(table)?));
+        let stamps: BTreeMap<u64, Stamp> = tables.into_par_iter().map(check).collect::<Result<_>>()?;
         let shared = self.shared(state, &now.files);
-        let files = self.files(state, &now.files.directory)?;
+        let files = self.files(state, &stamps, &now.files.directory)?;
         let manifest = files.manifest.open()?;
         let version = version_of_manifest(manifest.as_ref()).act(|| "read the pinned MANIFEST")?;
         Ok(Some(Before {
@@ -49,21 +51,23 @@ impl Pins {
         }))
     }
 
-    /// Holds a pin to what was recorded of it. [`Kind::Mismatch`] if it has other bytes now: so may the rest of the database.
-    fn check(&self, table: &PinnedTable) -> Result<()> {
+    /// Holds a pin to what was recorded of it; what it is now. Where it lost or gained a name since, that may have hidden a
+    /// write: then its content counts. [`Kind::Mismatch`] if it has other bytes: so may the rest of the database.
+    fn check(&self, table: &PinnedTable) -> Result<Stamp> {
         let path = self.path.join(&table.pin);
         let metadata = fs::symlink_metadata(&path).act(|| format!("look at the pin of {}", table.name))?;
         let facts = Facts::of(&metadata);
         let same = match table.copied {
             true => facts.len == table.facts.len,
-            false => facts == table.facts || metadata.nlink() == 1 && facts.same_bytes(&table.facts),
+            false => facts == table.facts,
         };
+        let stamp = Stamp::of(&metadata);
         if same {
-            return Ok(());
+            return Ok(stamp);
         }
         let is_it = |hash| metadata.is_file() && hash_of(&path).is_ok_and(|found| found == hash);
         match table.hash {
-            Some(hash) if is_it(hash) => Ok(()),
+            Some(hash) if is_it(hash) => Ok(stamp),
             None if facts.same_bytes(&table.facts) => {
                 let what = format!(
                     "{} was touched since it was pinned, perhaps by another link",
@@ -91,12 +95,13 @@ impl Pins {
     }
 
     /// The pinned files as a set; the copies are verified.
-    fn files(&self, state: &State, directory: &Path) -> Result<FileSet> {
+    fn files(&self, state: &State, stamps: &BTreeMap<u64, Stamp>, directory: &Path) -> Result<FileSet> {
         let nothing = |name: &str| DatabaseFile::in_memory(directory, name.to_owned(), Vec::new());
         let mut files = FileSet {
             directory: directory.to_owned(),
             current: nothing("CURRENT"),
             manifest: nothing("MANIFEST"),
+            manifest_stamp: None,
             tables: BTreeMap::new(),
             logs: BTreeMap::new(),
             pools: Vec::new(),
@@ -111,7 +116,14 @@ impl Pins {
             };
             let held = Held::Named(self.path.join(&table.pin));
             let len = table.facts.len;
-            files.tables.insert(*number, HeldTable { extension, len, held });
+            let stamp = stamps.get(number).copied();
+            let table = HeldTable {
+                extension,
+                len,
+                held,
+                stamp,
+            };
+            files.tables.insert(*number, table);
         }
         Ok(files)
     }
@@ -131,7 +143,16 @@ impl Pins {
             Some(FileName::Manifest(_)) => files.manifest = DatabaseFile::new(name.to_owned(), len, held),
             Some(FileName::Log(number)) => {
                 let tail = None;
-                files.logs.insert(number, HeldLog { len, held, tail });
+                let proof = None;
+                files.logs.insert(
+                    number,
+                    HeldLog {
+                        len,
+                        held,
+                        tail,
+                        proof,
+                    },
+                );
             }
             _ => {}
         }

@@ -98,7 +98,7 @@ impl ToPin {
         Ok(kept)
     }
 
-    /// Tables by which pin. Hashes are recorded from the second backup on: the first would read all tables again.
+    /// Tables by which pin.
     fn tables(&self) -> Result<BTreeMap<u64, PinnedTable>> {
         let pins = &self.pins;
         let held_now = std::mem::take(&mut pins.held().tables);
@@ -114,30 +114,39 @@ impl ToPin {
 }
 
 impl Pins {
-    /// The table if it is as it was when the capture held it, with its hash if that is due: where a link of another
-    /// program may touch it, which is learnt by the first that does. The owner may have deleted it since.
+    /// The table if it is as it was when the capture held it, with its hash: its content decides when its name in the
+    /// database goes, or a link of another program touches it. The owner may have deleted it since it was held.
     fn as_it_was(&self, age: Age, table: &PinnedTable) -> Result<PinnedTable> {
         let path = self.path.join(&table.pin);
-        let now = fs::symlink_metadata(&path).act(|| format!("look at the pin of {}", table.name))?;
-        let facts = Facts::of(&now);
-        let deleted = now.nlink() == 1 && facts.same_bytes(&table.facts);
-        if !(table.copied || facts == table.facts || deleted) {
-            let what = format!("{} was touched while it was read", table.name);
-            return Err(Error::new(Kind::Mismatch, what));
-        }
-        let mut pinned = table.clone();
-        if !table.copied {
-            pinned.facts = facts;
-        }
+        let facts = self.facts_as_they_were(table, &table.facts)?;
         let recorded = self
             .state
             .as_ref()
             .and_then(|state| state.tables.values().find(|other| other.pin == table.pin));
-        let touched = recorded.is_some_and(|recorded| recorded.facts != table.facts);
-        if self.state.is_some() && (age == Age::Fresh || touched) {
+        let is_recorded =
+            age == Age::Before && recorded.is_some_and(|recorded| recorded.facts == table.facts);
+        let mut pinned = table.clone();
+        if table.hash.is_none() || !is_recorded {
             pinned.hash = Some(hash_of(&path)?);
         }
+        if !table.copied {
+            pinned.facts = self.facts_as_they_were(table, &facts)?;
+        }
         Ok(pinned)
+    }
+
+    /// What the pin is now, if nobody wrote to it since it was `then`.
+    fn facts_as_they_were(&self, table: &PinnedTable, then: &Facts) -> Result<Facts> {
+        let path = self.path.join(&table.pin);
+        let now = fs::symlink_metadata(&path).act(|| format!("look at the pin of {}", table.name))?;
+        let facts = Facts::of(&now);
+        let deleted = now.nlink() == 1 && facts.same_bytes(then);
+        if table.copied || facts == *then || deleted {
+            Ok(facts)
+        } else {
+            let what = format!("{} was touched behind its reading", table.name);
+            Err(Error::new(Kind::Mismatch, what))
+        }
     }
 
     /// Copies MANIFEST and logs of a capture; the logs are read from the copies from now on.

@@ -6,11 +6,10 @@
 //!
 //! **The rules**, each with the failure it prevents:
 //! - *A table is the same file* if pin and live file have one device, inode, length and both times as recorded when we
-//!   linked it. `cp -r` over a database rewrites its files in place, and the pins with them. A link that another program
-//!   makes (another repository's pins) also changes the inode's time: then the table's hash decides, if it was recorded,
-//!   and without one nothing of the pins is used and the backup reads everything. A pin that the owner has
-//!   deleted since lost a link, which the inode's time tells like a write; there the other facts must do,
-//!   and the blocks' checksums.
+//!   linked it. `cp -r` over a database rewrites its files in place, and the pins with them. What gives the inode another
+//!   name, or takes one, changes its time like a write: the owner that deletes the table, another repository's pins. Then
+//!   the table's hash decides, which is recorded of each; without one (pins of an older levault) nothing of the pins is
+//!   used and the backup reads everything.
 //! - *What is pinned is what was read*: logs are copied first and read from the copies, and a table counts as pinned only
 //!   if its facts are still those of the capture when the snapshot is durable. A copy over the database while a long backup
 //!   reads it would else be pinned as if the snapshot had been made of it.
@@ -133,8 +132,10 @@ enum Age {
 
 /// What a table was held by.
 pub(super) enum Pinned {
-    /// A name that keeps it.
+    /// A link that keeps it.
     By(PathBuf),
+    /// A copy of it.
+    Copied(PathBuf),
     Absent,
     /// It cannot be pinned here.
     No,
@@ -292,9 +293,13 @@ impl Pins {
     }
 
     fn note(&self, number: u64, age: Age, table: PinnedTable) -> Pinned {
-        let held = self.path.join(&table.pin);
+        let (held, copied) = (self.path.join(&table.pin), table.copied);
         self.held().tables.insert(number, (age, table));
-        Pinned::By(held)
+        if copied {
+            Pinned::Copied(held)
+        } else {
+            Pinned::By(held)
+        }
     }
 
     fn link(&self, pin: &str, path: &Path) -> rustix::io::Result<Facts> {

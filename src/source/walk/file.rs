@@ -31,7 +31,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(facts: &Metadata) -> Self {
+    pub(in crate::source) fn of(facts: &Metadata) -> Self {
         Self {
             device: facts.dev(),
             inode: facts.ino(),
@@ -51,7 +51,8 @@ impl Stamp {
             .map(|facts| Self::of(&facts))
     }
 
-    fn is_of_the_file_of(&self, other: &Self) -> bool {
+    /// True if both are of one file, whatever became of it.
+    pub fn is_of_the_file_of(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
@@ -59,6 +60,14 @@ impl Stamp {
     pub fn has_the_content_of(&self, other: &Self) -> bool {
         let content = |stamp: &Self| (stamp.len, stamp.mtime_nanos, stamp.ctime_nanos);
         self.is_of_the_file_of(other) && content(self) == content(other)
+    }
+
+    /// The same, or that it gained or lost a name and nothing else is to be seen: that changes the time of change too.
+    pub fn has_the_content_under_other_names_of(&self, other: &Self) -> bool {
+        let times = |stamp: &Self| (stamp.len, stamp.mtime_nanos);
+        let renamed =
+            self.is_of_the_file_of(other) && times(self) == times(other) && self.links != other.links;
+        renamed || self.has_the_content_of(other)
     }
 }
 

@@ -1,4 +1,4 @@
-// writer.py for goleveldb:  writer DB ACKS BUFFER VALUE PACE_US [--compact]
+// writer.py for goleveldb:  writer DB ACKS BUFFER VALUE PACE_US [--compact] [--first N]
 //
 // With --compact all of it is compacted again and again, and some batches are transactions.
 // A batch above the write buffer goes straight to a table, past the journal.
@@ -81,12 +81,23 @@ func main() {
 	check(err)
 	acks, err := os.OpenFile(os.Args[2], os.O_RDWR, 0)
 	check(err)
-	compact := len(os.Args) > 6
+	compact, first := false, 0
+	for index, word := range os.Args {
+		compact = compact || word == "--compact"
+		if word == "--first" {
+			first, err = strconv.Atoi(os.Args[index+1])
+			check(err)
+		}
+	}
+	if text, err := database.Get([]byte("counter/00"), nil); err == nil {
+		first, err = strconv.Atoi(string(text))
+		check(err)
+	}
 	if compact {
 		go compactAlways(database, 10*pace)
 	}
 	bytes := make([]byte, 8)
-	for number := 1; ; number++ {
+	for number := first + 1; ; number++ {
 		batch := new(leveldb.Batch)
 		fill(batch, number, value)
 		if compact && number%3 == 0 {

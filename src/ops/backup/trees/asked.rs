@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use crate::error::{Act, Error, Kind, Result};
 use crate::report::Report;
-use crate::source::Rules;
 use crate::source::listed::{Position, find};
 use crate::source::rules::{Bounds, Judged, LeftOut, Thing};
+use crate::source::{Rules, settle};
 
 /// What a person gave.
 pub struct Given<'a> {
@@ -76,6 +76,7 @@ impl Asked {
 fn there(given: &Given, report: &Report) -> Result<Vec<PathBuf>> {
     let (mut there, mut missing) = (Vec::new(), Vec::new());
     for path in given.paths {
+        settle(path);
         let found = whole(path).and_then(|whole| can_be_read(&whole).map(|()| whole));
         match found.act(|| format!("find {}", path.display())) {
             Ok(whole) if there.contains(&whole) => {}

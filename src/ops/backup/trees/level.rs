@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::before::Entries;
 use super::sieve::Sieve;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::leveldb::name::FileName;
 use crate::report::Report;
 use crate::scratch;
@@ -113,6 +113,9 @@ impl<'a> Level<'a> {
                     taken.push((place, path, facts));
                 }
                 Ok(_) => {}
+                // The owner deletes what it needs no more; what belongs to the database is captured.
+                Err(error) if error.kind() == Kind::NotFound && self.is_the_databases(&self.names[place]) => {
+                }
                 Err(error) => looking.report.problem(error.to_string()),
             }
         }
@@ -125,11 +128,16 @@ impl<'a> Level<'a> {
         }
     }
 
+    /// True for a file of the database whose directory this is.
+    fn is_the_databases(&self, name: &OsStr) -> bool {
+        self.is_database && name.to_str().and_then(FileName::parse).is_some()
+    }
+
     /// Not what this program made for itself, nor what a database's own source has.
     fn takes(&self, path: &Path, name: &OsStr, facts: &Metadata, sieve: &mut Sieve) -> bool {
         let is_passed_over = match facts.is_dir() {
             true => scratch::is_ours(name.as_bytes()),
-            false => self.is_database && name.to_str().and_then(FileName::parse).is_some(),
+            false => self.is_the_databases(name),
         };
         !is_passed_over && sieve.takes(path, facts)
     }
@@ -154,5 +162,53 @@ impl Looking<'_> {
             0..=TOGETHER_MIN => all.into_iter().map(each).collect(),
             _ => self.threads.install(|| all.into_par_iter().map(each).collect()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rayon::ThreadPoolBuilder;
+
+    use super::*;
+
+    fn problems(is_database: bool, gone: &[&str]) -> Vec<String> {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("kept"), "x").unwrap();
+        let mut names: Vec<OsString> = gone.iter().map(OsString::from).collect();
+        names.push("kept".into());
+        names.sort();
+        let (threads, report) = (ThreadPoolBuilder::new().build().unwrap(), Report::default());
+        let looking = Looking {
+            threads: &threads,
+            touched: &Touched::default(),
+            report: &report,
+        };
+        let mut level = Level::new(place.path().to_owned(), names, is_database, None);
+        let mut sieve = Sieve::default();
+        let found = level.next(&mut sieve, looking).unwrap();
+        assert_eq!(found.name(), "kept");
+        assert!(level.next(&mut sieve, looking).is_none());
+        report.problems()
+    }
+
+    #[test]
+    fn what_a_databases_owner_deletes_between_listing_and_look_is_no_problem() {
+        let of_a_database = [
+            "000007.log",
+            "000008.ldb",
+            "000009.sst",
+            "MANIFEST-000004",
+            "LOG.old",
+            "000010.dbtmp",
+            "CURRENT.bak",
+            "CURRENT",
+        ];
+        assert_eq!(problems(true, &of_a_database), [""; 0]);
+        assert_eq!(
+            problems(true, &["notes.txt"]).len(),
+            1,
+            "what else vanishes is told"
+        );
+        assert_eq!(problems(false, &["000007.log"]).len(), 1);
     }
 }

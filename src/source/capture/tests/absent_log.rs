@@ -55,7 +55,8 @@ fn a_lost_log_of_goleveldb_is_damage_when_the_later_one_shows_the_gap() {
     let lost = scene.owner().waiting().unwrap();
     fs::remove_file(scene.owner().log_path(lost)).unwrap();
     let seen = read(Capture::default().take(&scene.directory()).unwrap());
-    assert_eq!((seen.cut.retries, seen.outcome.damage.len()), (3, 1));
+    assert!(seen.cut.retries >= 3, "{:?}", seen.cut);
+    assert_eq!(seen.outcome.damage.len(), 1);
     assert_eq!(seen.outcome.damage[0].file, format!("{lost:06}.log"));
     assert_eq!(seen.outcome.damage[0].sequences_lost, Some(5));
 }
@@ -67,6 +68,7 @@ fn a_lost_log_of_cpp_leveldb_is_damage_though_the_manifest_covers_it() {
     scene.owner().edit(VersionEdit::default());
     fs::remove_file(scene.owner().log_path(lost)).unwrap();
     let seen = read(Capture::default().take(&scene.directory()).unwrap());
-    assert_eq!((seen.cut.retries, seen.outcome.damage.len()), (3, 1));
+    assert!(seen.cut.retries >= 3, "{:?}", seen.cut);
+    assert_eq!(seen.outcome.damage.len(), 1);
     assert_eq!(seen.outcome.damage[0].file, format!("{lost:06}.log"));
 }

@@ -4,6 +4,8 @@
 
 mod absent_log;
 mod owner;
+mod replaced;
+mod sightings;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -252,7 +254,8 @@ fn a_table_nobody_deleted_is_damage_and_the_rest_is_captured() {
             ..Capture::default()
         };
         let seen = read(how.take(&scene.directory()).unwrap());
-        assert_eq!((seen.cut.retries, seen.outcome.damage.len()), (3, 1));
+        assert!(seen.cut.retries >= 3, "{:?}", seen.cut);
+        assert_eq!(seen.outcome.damage.len(), 1);
         assert!(seen.outcome.damage[0].file.ends_with(".ldb"));
         assert!(!seen.records.is_empty());
     }

@@ -22,6 +22,8 @@ pub enum Habits {
 
 pub struct Owner {
     habits: Habits,
+    /// What its values begin with: tells two owners' databases.
+    tag: String,
     pub directory: PathBuf,
     /// Everything ever written, in order.
     pub ops: Vec<Op>,
@@ -41,9 +43,14 @@ pub struct Owner {
 
 impl Owner {
     pub fn create(directory: &Path, habits: Habits) -> Self {
+        Self::create_tagged(directory, habits, "")
+    }
+
+    pub fn create_tagged(directory: &Path, habits: Habits, tag: &str) -> Self {
         fs::create_dir_all(directory).unwrap();
         let mut owner = Self {
             habits,
+            tag: tag.to_owned(),
             directory: directory.to_owned(),
             ops: Vec::new(),
             ends: vec![0],
@@ -106,7 +113,7 @@ impl Owner {
         let first = self.last_sequence() + 1;
         let batch: Vec<Op> = (first..first + count)
             .map(|sequence| {
-                let value = format!("value {sequence}");
+                let value = format!("{}value {sequence}", self.tag);
                 let value = (!sequence.is_multiple_of(7)).then_some(value.as_bytes());
                 op(format!("key {}", sequence * 31 % 23).as_bytes(), sequence, value)
             })
@@ -202,6 +209,37 @@ impl Owner {
                 fs::remove_file(self.log_path(log)).unwrap();
             }
         }
+    }
+
+    /// What `RepairDB` does before it writes its MANIFEST: logs become tables, and are moved away.
+    pub fn begin_repair(&mut self) {
+        fs::create_dir_all(self.path("lost")).unwrap();
+        for (log, ops) in std::mem::take(&mut self.in_log) {
+            self.table(0, ops);
+            fs::rename(self.log_path(log), self.path("lost").join(log_name(log))).unwrap();
+        }
+        self.waiting = None;
+    }
+
+    /// The rest of it: another MANIFEST, which names all tables and no log.
+    pub fn end_repair(&mut self) {
+        let old = manifest_name(self.manifest);
+        fs::rename(self.path(&old), self.path("lost").join(old)).unwrap();
+        self.manifest = 1;
+        self.manifest_bytes.clear();
+        fs::write(self.path(&manifest_name(1)), []).unwrap();
+        let added = self
+            .tables
+            .iter()
+            .map(|(_, (meta, _))| (0, meta.clone()))
+            .collect();
+        self.edit(VersionEdit {
+            comparator: Some(Comparator::Bytewise.name().as_bytes().to_vec()),
+            log_number: Some(0),
+            added,
+            ..VersionEdit::default()
+        });
+        fs::write(self.path("CURRENT"), format!("{}\n", manifest_name(1))).unwrap();
     }
 
     /// Appends an edit with the numbers that every edit has.

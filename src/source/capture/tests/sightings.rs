@@ -1,0 +1,147 @@
+//! A race is not damage, however slow the machine is on which it is run; and damage does not hide behind races.
+
+use super::*;
+
+/// Does something before a step of a capture, once, and undoes it so long after.
+fn meanwhile(
+    scene: &Scene,
+    step: Step,
+    begin: impl Fn(&mut Owner) + Sync,
+    end: impl Fn(&mut Owner) + Sync,
+) -> Seen {
+    let begun: Mutex<Option<Instant>> = Mutex::new(None);
+    let ended = Mutex::new(false);
+    let before = |now: Step| {
+        let mut begun = begun.lock().unwrap();
+        match *begun {
+            None if now == step => {
+                begin(&mut scene.owner());
+                *begun = Some(Instant::now());
+            }
+            Some(at)
+                if at.elapsed() > Duration::from_millis(500)
+                    && !std::mem::replace(&mut *ended.lock().unwrap(), true) =>
+            {
+                end(&mut scene.owner());
+            }
+            _ => {}
+        }
+    };
+    let how = Capture {
+        before_step: Some(&before),
+        ..Capture::default()
+    };
+    read(how.take(&scene.directory()).unwrap())
+}
+
+#[test]
+fn what_is_missing_for_half_a_second_is_not_damage() {
+    let away = |scene: &Scene, name: String, step| {
+        let (from, to) = (
+            scene.directory().join(&name),
+            scene.directory().with_file_name(&name),
+        );
+        let seen = meanwhile(
+            scene,
+            step,
+            |_| fs::rename(&from, &to).unwrap(),
+            |_| fs::rename(&to, &from).unwrap(),
+        );
+        scene.expect(&seen, scene.last_sequence());
+        assert!(seen.cut.retries > 3, "{name}: {:?}", seen.cut);
+    };
+    let scene = Scene::new();
+    let table = scene.owner().tables()[0];
+    let log = scene.owner().waiting().unwrap();
+    away(
+        &scene,
+        crate::leveldb::name::table_name(table, Default::default()),
+        Step::Table,
+    );
+    away(&scene, crate::leveldb::name::log_name(log), Step::List);
+    away(&scene, "CURRENT".to_owned(), Step::Current);
+    let current = fs::read_to_string(scene.directory().join("CURRENT")).unwrap();
+    away(&scene, current.trim().to_owned(), Step::Current);
+}
+
+#[test]
+fn a_repair_is_waited_for() {
+    let scene = Scene::new();
+    let seen = meanwhile(&scene, Step::List, Owner::begin_repair, Owner::end_repair);
+    scene.expect(&seen, scene.last_sequence());
+}
+
+#[test]
+fn a_repair_that_takes_too_long_is_no_damage() {
+    let scene = Scene::new();
+    scene.owner().begin_repair();
+    let how = Capture {
+        patience: Duration::from_secs(2),
+        ..Capture::default()
+    };
+    let error = how.take(&scene.directory()).unwrap_err();
+    assert_eq!(error.kind(), Kind::NoConsistentCut, "{error}");
+    assert!(
+        error.to_string().contains("a repair had set a file aside"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_database_that_is_rebuilt_file_by_file_is_waited_for() {
+    let scene = Scene::new();
+    let away = scene.directory().with_file_name("away");
+    fs::rename(scene.directory(), &away).unwrap();
+    fs::create_dir(scene.directory()).unwrap();
+    let mut left: Vec<_> = fs::read_dir(&away)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    // CURRENT and MANIFEST first, and then for longer than a fault needs to be one.
+    left.sort();
+    let left = Mutex::new(left);
+    let last = Mutex::new(Instant::now());
+    let put = |name: &std::ffi::OsStr| {
+        fs::copy(away.join(name), scene.directory().join(name)).unwrap();
+    };
+    put("CURRENT".as_ref());
+    let before = |_: Step| {
+        let mut last = last.lock().unwrap();
+        if last.elapsed() > Duration::from_millis(400) {
+            *last = Instant::now();
+            left.lock().unwrap().pop().iter().for_each(|name| put(name));
+        }
+    };
+    let how = Capture {
+        before_step: Some(&before),
+        ..Capture::default()
+    };
+    let seen = read(how.take(&scene.directory()).unwrap());
+    scene.expect(&seen, scene.last_sequence());
+}
+
+#[test]
+fn what_an_owner_goes_on_without_is_damage() {
+    let scene = Scene::new();
+    let lost = scene.owner().tables()[0];
+    fs::remove_file(scene.owner().table_path(lost)).unwrap();
+    // An owner that keeps flushing.
+    let last = Mutex::new(Instant::now());
+    let before = |_: Step| {
+        let mut last = last.lock().unwrap();
+        if last.elapsed() > Duration::from_millis(100) {
+            *last = Instant::now();
+            let mut owner = scene.owner();
+            owner.put(2);
+            owner.rotate();
+            owner.flush();
+        }
+    };
+    let how = Capture {
+        before_step: Some(&before),
+        ..Capture::default()
+    };
+    let seen = read(how.take(&scene.directory()).unwrap());
+    assert_eq!(seen.outcome.damage.len(), 1, "{:?}", seen.outcome.damage);
+    assert!(!seen.records.is_empty());
+}

@@ -1,0 +1,93 @@
+//! Proves that the files of a state are still what was held, when all of them have been read.
+//!
+//! LevelDB never writes to a finished table, and to a log or MANIFEST only behind what is there. Others do: a copy over
+//! the database goes onto the same inodes. So what was read counts only if, behind the last read,
+//! - each table's inode has the length and the times that it had when it was held. Losing a name, as when the owner
+//!   deletes the table, changes the time of change as well: then the link count tells that from a write;
+//! - each log, as far as the cut, has the records that it had when its end was found;
+//! - the MANIFEST, as far as it was read, leads to the same version.
+//!
+//! A file that was written to before it was held is another matter: the capture's own steps see to that.
+
+use rayon::prelude::*;
+
+use super::held::{FileSet, Held, HeldLog, HeldTable};
+use super::walk::Stamp;
+use crate::error::{Act, Error, Kind, Result};
+use crate::leveldb::log_cut::Continuity;
+use crate::leveldb::manifest::version_of_manifest;
+use crate::leveldb::name::{log_name, table_name};
+use crate::leveldb::version::Version;
+
+impl FileSet {
+    /// Proves that nothing was written to since it was held.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`], with the name of the first file that was.
+    pub fn prove_unchanged(&self, version: &Version) -> Result<()> {
+        let tables: Vec<_> = self.tables.iter().collect();
+        tables.into_par_iter().try_for_each(|(number, table)| {
+            let name = || table_name(*number, table.extension);
+            proven(table.is_unchanged(), name)
+        })?;
+        for (number, log) in &self.logs {
+            proven(self.has_the_records_of(*number, log), || log_name(*number))?;
+        }
+        proven(self.says(version), || self.manifest.name.clone())
+    }
+
+    fn has_the_records_of(&self, number: u64, log: &HeldLog) -> Result<bool> {
+        let Some(proof) = &log.proof else {
+            return Ok(true);
+        };
+        if stamp_of(&log.held)?.is_some_and(|now| now.has_the_content_of(&proof.stamp)) {
+            return Ok(true);
+        }
+        let log = self.open_log_of(number)?;
+        Ok(Continuity::new(0).read(log.as_ref()).content == proof.content)
+    }
+
+    fn says(&self, version: &Version) -> Result<bool> {
+        let Some(then) = &self.manifest_stamp else {
+            return Ok(true);
+        };
+        let now = Stamp::of(&self.manifest.metadata()?);
+        if now.has_the_content_under_other_names_of(then) {
+            return Ok(true);
+        }
+        let read = version_of_manifest(self.manifest.open()?.as_ref());
+        Ok(read.is_ok_and(|now| now == *version))
+    }
+}
+
+impl HeldTable {
+    fn is_unchanged(&self) -> Result<bool> {
+        let Some(then) = &self.stamp else {
+            return Ok(true);
+        };
+        Ok(stamp_of(&self.held)?.is_none_or(|now| now.has_the_content_under_other_names_of(then)))
+    }
+}
+
+/// The file as it is now; `None` for bytes in memory.
+pub(super) fn stamp_of(held: &Held) -> Result<Option<Stamp>> {
+    match held {
+        Held::Named(path) => Stamp::at(path).map(Some),
+        Held::Open(file) => {
+            let facts = file.metadata().act(|| "look at an open file")?;
+            Ok(Some(Stamp::of(&facts)))
+        }
+        Held::Bytes(_) => Ok(None),
+    }
+}
+
+fn proven(unchanged: Result<bool>, name: impl Fn() -> String) -> Result<()> {
+    if unchanged.act(|| format!("look at {} again", name()))? {
+        return Ok(());
+    }
+    let what = format!(
+        "{} was written to or replaced while the database was read",
+        name()
+    );
+    Err(Error::new(Kind::Changed, what))
+}
