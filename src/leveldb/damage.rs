@@ -1,12 +1,17 @@
 //! What could not be read, and which records that makes uncertain.
 //!
-//! A record is *uncertain* when a newer entry for its key may have been lost. Newer is told by rank (the logs,
-//! then level 0 by file number, then level 1, 2, ...: LevelDB never moves an entry past a newer one) and, for
-//! the logs, by sequence number:
+//! A record is *uncertain* when a newer entry for its key may have been lost. Newer is told by sequence number; of lost
+//! entries it is not known, and there the file's rank (the logs, then level 0 by file number, then level 1, 2, ...)
+//! has to tell:
 //!
 //! - **A block or table is lost**: its keys lay between two known keys. A record in that range from a source of the
 //!   same or an older rank is uncertain, and so is what a tombstone of such a source hides. A record from a newer
-//!   rank is certain: whatever was lost was older than it.
+//!   rank is certain: C++ LevelDB writes memtables to tables in the order in which they were filled, and never moves an
+//!   entry past a newer one. **Other writers do not**: goleveldb commits a transaction to level 0 beside older logs, and
+//!   the tables that these become have higher numbers. So among logs and level 0 of a MANIFEST that C++ LevelDB did not
+//!   write ([`Findings::order_by_sequence`]) ranks tell nothing: there a record is certain if its number is above all that
+//!   any table can have, the MANIFEST's last one. Below level 0 ranks count for all writers: a compaction takes all
+//!   tables of level 0 that overlap, and goleveldb runs none while a memtable waits.
 //! - **A stretch of a log is lost**: it may have held any key. Its sequence numbers are known from the whole batches
 //!   around it, so every record with a lower number than the batch behind it is uncertain, wherever it is; the
 //!   batches behind it are certain. When no number is missing, nothing was lost and nothing is uncertain.
@@ -82,27 +87,44 @@ pub struct TornTail {
     pub bytes_left: u64,
 }
 
-/// The age of a source of entries: the smaller, the newer.
+/// The age of a source of entries: the smaller, the newer. It decides between entries of one sequence number, always in the
+/// same way, and is evidence of more only where [`Rank::is_newer_than`] says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     class: u16,
     within: u64,
+    numbers_tell_age: bool,
 }
 
 impl Rank {
     /// The logs, all together.
-    pub const LOGS: Self = Self { class: 0, within: 0 };
+    pub const LOGS: Self = Self {
+        class: 0,
+        within: 0,
+        numbers_tell_age: true,
+    };
 
-    /// A table. On level 0 the higher file number is the newer, unless `numbers_tell_age` is false: RepairDB puts
-    /// tables of every age there.
+    /// A table. On level 0 the one with the higher file number is asked first; that it is the newer, `numbers_tell_age` says:
+    /// RepairDB puts tables of every age there.
     pub fn of_table(level: u8, number: u64, numbers_tell_age: bool) -> Self {
         Self {
             class: 1 + u16::from(level),
-            within: match level == 0 && numbers_tell_age {
-                true => u64::MAX - number,
-                false => 0,
+            within: match level {
+                0 => u64::MAX - number,
+                _ => 0,
             },
+            numbers_tell_age,
         }
+    }
+
+    /// True if no entry of `other` can be newer than one of this source, in what C++ LevelDB wrote.
+    fn is_newer_than(self, other: Self) -> bool {
+        self.class < other.class
+            || self.class == other.class && self.numbers_tell_age && self.within < other.within
+    }
+
+    fn is_above_level_1(self) -> bool {
+        self.class <= 1
     }
 }
 
@@ -116,6 +138,8 @@ pub struct Findings {
     ever_lost: Lost,
     /// Records below this sequence number may have been overwritten by a lost batch.
     certain_from: u64,
+    /// If ranks tell nothing of logs and level 0: the highest sequence number that a table can have.
+    tables_up_to: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -163,6 +187,12 @@ impl Findings {
         self.certain_from = self.certain_from.max(sequence);
     }
 
+    /// For a database whose writer need not be C++ LevelDB: among logs and level 0 sequence numbers alone tell what is newer.
+    /// No table has an entry above `tables_up_to`.
+    pub fn order_by_sequence(&mut self, tables_up_to: u64) {
+        self.tables_up_to = Some(tables_up_to);
+    }
+
     /// True while every record is certain: the way of nearly all scans.
     #[inline]
     pub fn all_certain(&self) -> bool {
@@ -173,8 +203,12 @@ impl Findings {
     pub fn is_certain(&mut self, order: &Comparator, key: &[u8], rank: Rank, sequence: u64) -> bool {
         self.lost
             .retain(|lost| order.compare(key, &lost.largest) != Ordering::Greater);
+        let from_lost = |lost: &LostRange| match self.tables_up_to {
+            Some(end) if rank.is_above_level_1() && lost.rank.is_above_level_1() => sequence <= end,
+            _ => !rank.is_newer_than(lost.rank),
+        };
         let hidden =
-            |lost: &LostRange| rank >= lost.rank && order.compare(key, &lost.smallest) != Ordering::Less;
+            |lost: &LostRange| from_lost(lost) && order.compare(key, &lost.smallest) != Ordering::Less;
         sequence >= self.certain_from && !self.lost.iter().any(hidden)
     }
 
@@ -226,7 +260,8 @@ mod tests {
     fn logs_are_newer_than_level_0_by_number_and_that_than_the_levels() {
         let newest_first = [Rank::LOGS, rank(0, 9), rank(0, 8), rank(1, 99), rank(2, 1)];
         assert!(newest_first.is_sorted() && newest_first[1] < newest_first[2]);
-        assert_eq!(Rank::of_table(0, 9, false), Rank::of_table(0, 8, false));
+        let (higher, lower) = (Rank::of_table(0, 9, false), Rank::of_table(0, 8, false));
+        assert!(higher < lower && !higher.is_newer_than(lower));
     }
 
     #[test]
@@ -243,6 +278,26 @@ mod tests {
         assert!(!certain(b"d", rank(1, 7)));
         assert!(certain(b"da", rank(2, 1)));
         assert!(findings.all_certain());
+    }
+
+    /// goleveldb: the lost table may be a transaction's, newer than a log and than a table of a higher number.
+    #[test]
+    fn what_a_table_of_level_0_lost_may_be_newer_than_a_log_unless_its_writer_is_known() {
+        let certain = |tables_up_to: Option<u64>, lost_in: Rank, record: Rank, sequence| {
+            let mut findings = Findings::default();
+            if let Some(end) = tables_up_to {
+                findings.order_by_sequence(end);
+            }
+            findings.lose(lost_in, lost(b"b", b"d"));
+            findings.is_certain(&Comparator::Bytewise, b"c", record, sequence)
+        };
+        for newer in [Rank::LOGS, rank(0, 9)] {
+            assert!(certain(None, rank(0, 7), newer, 100));
+            assert!(!certain(Some(100), rank(0, 7), newer, 100));
+            assert!(certain(Some(100), rank(0, 7), newer, 101));
+            assert!(certain(Some(100), rank(1, 7), newer, 100));
+        }
+        assert!(!certain(Some(100), rank(0, 7), rank(1, 8), 101));
     }
 
     #[test]

@@ -12,16 +12,28 @@
 //! tombstones, or of what a sequence number says about two states: an owner who rolls back uses numbers twice, so values
 //! are compared, never numbers of different states.
 //!
-//! **When nothing is looked up**, which saves a block for each key:
-//! - An entry in a live log is newer than every table's entry of the same state, because a log's predecessor is in
-//!   tables before its own entries may be. If both states have the key in a log, no table is asked.
-//! - If the newest entries in the two states' unshared files are the same (number, kind, key, value), as behind a
-//!   compaction, then what the shared tables have is either newer than both or older than both: the visible record
-//!   is the same. Only between entries of one sequence number does age decide, and it could decide otherwise in the two states: so this
-//!   holds if each shared table that covers the key is on the same side of these entries, by age, in both states.
+//! **Sequence numbers alone give the order.** Within one state an entry is newer than another of its key if its sequence
+//! number is greater. Neither the kind of file nor its number nor its level is evidence of that:
+//! - goleveldb writes a transaction, or a batch above `WriteBuffer`, straight to a table of level 0, and commits it while
+//!   an older memtable is still being written: the log of that memtable is live beside a newer table, and the table
+//!   that it becomes has a higher file number and older entries.
+//! - A log that is replayed when the owner opens, or that somebody put back, becomes a table (or lies) above newer ones.
+//! - RepairDB puts tables of every age on level 0, and gives the tables it makes of logs the highest numbers.
+//! - A program that adds a finished table takes whatever level and number suit it.
 //!
-//! Shared tables may lie on other levels in the two states; a table's level matters only between entries with one
-//! sequence number (RepairDB makes such), where each state's own ranks decide.
+//! A log is therefore asked like any table, and shared tables are asked even where both states have the key in a log.
+//!
+//! **When nothing is looked up**, which saves a block for each key: if the newest entries in the two states' unshared files
+//! are the same (number, kind, key, value), as behind a compaction, or in the part of a log that both states have.
+//! Write s for their number. What the shared tables have of the key is the same set of entries in both states. If one
+//! of those is above s, the newest of them is visible in both states; if all are below s, our entry is visible in both.
+//! Either way the visible record is the same. Only an entry of the very number s is decided by something else, age, and
+//! could be decided otherwise in the two states: so this holds if each shared table that covers the key is on the same
+//! side of these entries, by age, in both states.
+//!
+//! **Age** (files' kind, level, number) decides between entries of one sequence number only: a rollback followed by a
+//! repair makes such, or an owner that forgot numbers it had used. There each state's own ranks decide, as in a full
+//! scan, since shared tables may lie on other levels in the two states.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -42,6 +54,22 @@ pub trait ChangeSink {
     /// The visible record of one key in the old and in the new state; they differ. Keys come in the database's
     /// order, each once. An error ends the comparison.
     fn change(&mut self, old: Option<Record>, new: Option<Record>) -> Result<()>;
+
+    /// A key that an unshared file has, and whose visible record was found to be the same in both states. For spot checks.
+    fn unchanged(&mut self, _key: &[u8], _reason: Unchanged) {}
+}
+
+/// Why a key's record is taken for the same in both states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unchanged {
+    /// The unshared files have the same newest entry of it, and no shared table covers it.
+    SameEntry,
+    /// The same, and a shared table that was not read covers it.
+    SameEntryCovered,
+    /// The newest entry of both states lies in one shared table, above what the unshared files have.
+    InSharedTable,
+    /// Two different entries hold the same record, or both are deletions.
+    SameValue,
 }
 
 /// One state's files that the other has not.
@@ -50,9 +78,6 @@ pub struct Side<'a> {
     pub sources: Vec<Source<'a>>,
     /// Age of each shared table in this state.
     pub ranks: BTreeMap<u64, Rank>,
-    /// Whether a log's entries are known to be newer than any table's: not before the owner's first edit behind a
-    /// repair or a restore.
-    pub logs_are_newest: bool,
 }
 
 /// Compares the old state with the new one. `shared` are rows of tables that both have, opened through `scan`. What
@@ -102,7 +127,6 @@ struct Delta<'d, 'a> {
 struct Standing<'a> {
     sources: Vec<Source<'a>>,
     ranks: BTreeMap<u64, Rank>,
-    logs_are_newest: bool,
     left: Vec<usize>,
 }
 
@@ -130,7 +154,6 @@ impl<'a> Standing<'a> {
         Self {
             sources,
             ranks: side.ranks,
-            logs_are_newest: side.logs_are_newest,
             left,
         }
     }
@@ -150,6 +173,10 @@ impl<'a> Standing<'a> {
 }
 
 fn newer_first(a: &(Place, u64, Rank), b: &(Place, u64, Rank)) -> Ordering {
+    #[cfg(test)]
+    if fault::is(fault::Fault::AgeIsOrder) {
+        return a.2.cmp(&b.2).then(b.1.cmp(&a.1));
+    }
     b.1.cmp(&a.1).then(a.2.cmp(&b.2))
 }
 
@@ -199,20 +226,18 @@ impl Delta<'_, '_> {
 
     fn compare(&mut self, sink: &mut dyn ChangeSink) -> Result<()> {
         let own = [0, 1].map(|side: usize| self.sides[side].newest(self.order, &self.key));
-        let conclusive = own.iter().zip(&self.sides).all(|(newest, side)| {
-            side.logs_are_newest && newest.is_some_and(|(_, _, rank)| rank == Rank::LOGS)
-        });
-        self.found.clear();
-        if !conclusive {
-            if self.was_moved(own)? {
-                return Ok(());
-            }
-            self.look_up();
+        if let Some(reason) = self.same_entry(own)? {
+            sink.unchanged(&self.key, reason);
+            return Ok(());
         }
+        self.look_up();
+        #[cfg(test)]
+        fault::forget(&mut self.found, own.map(|newest| newest.map(|(.., rank)| rank)));
         let newest = [0, 1].map(|side: usize| self.newest(side, own[side]));
         if let [Some((Place::Shared(old), ..)), Some((Place::Shared(new), ..))] = newest
             && old == new
         {
+            sink.unchanged(&self.key, Unchanged::InSharedTable);
             return Ok(());
         }
         for (side, newest) in newest.into_iter().enumerate() {
@@ -220,35 +245,47 @@ impl Delta<'_, '_> {
         }
         let [old, new] = &self.records;
         match (old.record(), new.record()) {
-            (old, new) if old == new => Ok(()),
-            (old, new) => sink.change(old, new),
+            #[cfg(test)]
+            (Some(_), None) if fault::is(fault::Fault::NoDeletions) => {
+                sink.unchanged(&self.key, Unchanged::SameValue);
+            }
+            (old, new) if old == new => sink.unchanged(&self.key, Unchanged::SameValue),
+            (old, new) => sink.change(old, new)?,
         }
+        Ok(())
     }
 
-    /// True if both states have the same newest entry in unshared files, and no shared table can decide otherwise.
-    fn was_moved(&mut self, own: [Option<(Place, u64, Rank)>; 2]) -> Result<bool> {
+    /// The reason, if both states have the same newest entry in unshared files and no shared table can decide otherwise.
+    fn same_entry(&mut self, own: [Option<(Place, u64, Rank)>; 2]) -> Result<Option<Unchanged>> {
         let [Some((_, old_tag, old_rank)), Some((_, new_tag, new_rank))] = own else {
-            return Ok(false);
+            return Ok(None);
         };
         if old_tag != new_tag {
-            return Ok(false);
+            return Ok(None);
         }
         for (side, newest) in own.into_iter().enumerate() {
             self.fetch(side, newest)?;
         }
         if self.records[0].record() != self.records[1].record() {
-            return Ok(false);
+            return Ok(None);
         }
         let (order, key, [old, new]) = (self.order, &self.key, &self.sides);
         let stays = |number| match (old.ranks.get(&number), new.ranks.get(&number)) {
             (Some(before), Some(after)) => before.cmp(&old_rank) == after.cmp(&new_rank),
             _ => false,
         };
-        let all_stay = |cover: &mut Cover| cover.tables(order, key).all(stays);
-        Ok(self.covers.iter_mut().all(all_stay))
+        let mut covering = 0;
+        let mut all_stay = |cover: &mut Cover| cover.tables(order, key).inspect(|_| covering += 1).all(stays);
+        let proven = self.covers.iter_mut().all(&mut all_stay);
+        Ok(match covering {
+            _ if !proven => None,
+            0 => Some(Unchanged::SameEntry),
+            _ => Some(Unchanged::SameEntryCovered),
+        })
     }
 
     fn look_up(&mut self) {
+        self.found.clear();
         for (index, row) in self.shared.iter_mut().enumerate() {
             if row.find(&self.key) {
                 self.found.push(index);
@@ -310,5 +347,53 @@ impl RecordSink for Held {
         self.value.clear();
         self.value.extend_from_slice(value);
         Ok(())
+    }
+}
+
+/// Faults that tests put into the rule: the model must see each, and spot checks are measured by them.
+#[cfg(test)]
+pub mod fault {
+    use std::cell::Cell;
+
+    use crate::leveldb::damage::Rank;
+
+    /// A wrong rule.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Fault {
+        /// If both states have the key in a log, no table is asked, as the first rule had it.
+        LogsAreNewest,
+        /// A log is newer than a table, a higher file number than a lower one, whatever the sequence numbers.
+        AgeIsOrder,
+        /// Only one row of shared tables is asked.
+        OneRowOnly,
+        /// Shared tables are not asked at all.
+        NoLookup,
+        /// What is gone is taken for unchanged.
+        NoDeletions,
+    }
+
+    thread_local! {
+        static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// Runs `act` with a fault in the rule.
+    pub fn with<T>(fault: Fault, act: impl FnOnce() -> T) -> T {
+        FAULT.set(Some(fault));
+        let result = act();
+        FAULT.set(None);
+        result
+    }
+
+    pub(super) fn is(fault: Fault) -> bool {
+        FAULT.get() == Some(fault)
+    }
+
+    pub(super) fn forget(found: &mut Vec<usize>, own: [Option<Rank>; 2]) {
+        if is(Fault::NoLookup) || is(Fault::LogsAreNewest) && own == [Some(Rank::LOGS); 2] {
+            found.clear();
+        }
+        if is(Fault::OneRowOnly) {
+            found.truncate(1);
+        }
     }
 }

@@ -253,6 +253,10 @@ impl Database {
         let files = self.view(chains.len());
         let mut scan = Scan::new(&files, order, self.budget.for_sources(chains.len()));
         self.report_logs(&scan);
+        if !self.version.previous_log_told {
+            let tables_up_to = self.version.last_sequence;
+            scan.findings.borrow_mut().order_by_sequence(tables_up_to);
+        }
         if self.is_guess {
             scan.findings.borrow_mut().lose_below(u64::MAX);
         }

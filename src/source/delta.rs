@@ -85,24 +85,16 @@ pub fn changes(
     Ok(outcome)
 }
 
-/// True if [`changes`] may miss something: two shared tables may have changed places in age. That decides between
-/// entries of one sequence number, which a rollback followed by a repair can leave; no file differs for it.
+/// True if [`changes`] may miss something: a shared table rose in age. That decides between entries of one sequence number,
+/// which a rollback followed by a repair can leave; no file differs for it.
 pub fn ages_may_differ(then: &Database, now: &Database, shared: &BTreeSet<u64>) -> bool {
-    let tells = |database: &Database| database.version().log_number > 0;
-    let levels = |database: &Database| -> BTreeMap<u64, u8> {
-        let shared = database
-            .version()
-            .tables
-            .keys()
-            .filter(|(_, number)| shared.contains(number));
-        shared.map(|&(level, number)| (number, level)).collect()
-    };
-    let (before, after) = (levels(then), levels(now));
-    let on_top = before.values().filter(|level| **level == 0).count();
-    let rose = after
-        .iter()
-        .any(|(number, level)| before.get(number).is_some_and(|before| level < before));
-    rose || tells(then) != tells(now) && on_top > 1
+    let before: BTreeMap<u64, u8> = (then.version().tables.keys())
+        .map(|&(level, number)| (number, level))
+        .collect();
+    let mut tables = now.version().tables.keys();
+    tables.any(|(level, number)| {
+        shared.contains(number) && before.get(number).is_some_and(|before| level < before)
+    })
 }
 
 /// A state's tables, apart.
@@ -140,7 +132,6 @@ fn side<'a>(
             .iter()
             .map(|table| (table.meta.number, table.rank))
             .collect(),
-        logs_are_newest: database.version().log_number > 0,
     }
 }
 

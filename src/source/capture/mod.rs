@@ -22,7 +22,8 @@
 //! one after the other in the order of their numbers, and a record is in the page cache before its write is
 //! acknowledged. So V and an unbroken run of records from N on are the state after the run's last record, and
 //! edits, flushes and compactions that came behind V change which files hold the state, not the state. The logs
-//! are opened after step 1 began, hence hold all that was acknowledged before.
+//! are opened after step 1 began, hence hold all that was acknowledged before. Nothing is said of age: goleveldb's
+//! transactions lie in tables of V and are newer than logs that are still live, so readers go by sequence numbers.
 //!
 //! **What could break it, and what each step is for.**
 //! - A table of V is gone in step 2: it was compacted away, and the edit that says so was written before it was

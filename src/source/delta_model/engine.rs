@@ -238,7 +238,9 @@ impl Engine {
     /// One act of an owner, or of those who run one.
     pub fn step(&mut self) {
         match self.random.below(100) {
-            0..35 => self.write(),
+            0..29 => self.write(),
+            29..32 => self.commit_past_the_log(),
+            32..35 => self.add_finished_table(),
             35..39 => self.write_one_key_often(),
             39..49 => self.rotate(),
             49..63 => self.flush(),
@@ -308,6 +310,68 @@ impl Engine {
             let number = self.state.number();
             self.state.logs.insert(number, Vec::new());
         }
+    }
+
+    /// A transaction of goleveldb, or a batch above its write buffer: tables on level 0 at once, while an older log may
+    /// still wait to be written to one.
+    fn commit_past_the_log(&mut self) {
+        self.open_if_new();
+        if self
+            .state
+            .logs
+            .last_key_value()
+            .is_some_and(|(_, log)| !log.is_empty())
+        {
+            self.rotate();
+        }
+        let (mut ops, mut tables) = (Vec::new(), 1 + self.random.below(2));
+        while tables > 0 {
+            for _ in 0..1 + self.random.below(12) {
+                let key = self.random.key(&self.state.order);
+                let value = (!self.random.chance(30)).then(|| self.random.value());
+                self.put(&mut ops, key, value);
+            }
+            sort(&mut ops, &self.state.order);
+            let (table, number) = (self.table(std::mem::take(&mut ops)), self.state.number());
+            self.state.tables.insert((0, number), table);
+            tables -= 1;
+        }
+    }
+
+    /// A table that another program finished, one key's entries or many, taken in where nothing overlaps it: beside live
+    /// logs that hold older entries of its keys, and under tables that hold none.
+    fn add_finished_table(&mut self) {
+        self.open_if_new();
+        let mut ops = Vec::new();
+        for _ in 0..1 + self.random.below(4) {
+            let key = self.random.key(&self.state.order);
+            let value = (!self.random.chance(20)).then(|| self.random.value());
+            self.put(&mut ops, key, value);
+        }
+        sort(&mut ops, &self.state.order);
+        let table = self.table(ops);
+        let mut level = 0;
+        if !self.state.level_overlaps(0, table.range()) {
+            while level < 3 && !self.state.level_overlaps(level + 1, table.range()) {
+                level += 1;
+            }
+        }
+        let number = self.state.number();
+        self.state.tables.insert((level, number), table);
+    }
+
+    /// True if a live log, or a table above, has an older entry of the key: a deletion is not pointless then. (An owner
+    /// that drops it all the same has its record back.)
+    fn has_older_above(&self, op: &Op, level: u8) -> bool {
+        let tables = self
+            .state
+            .tables
+            .range(..(level, 0))
+            .flat_map(|(_, table)| &table.ops);
+        let mut above = self.state.logs.values().flatten().flatten().chain(tables);
+        above.any(|older| {
+            older.sequence < op.sequence && self.state.order.compare(&older.key, &op.key).is_eq()
+        })
     }
 
     /// What an owner does before its first edit.
@@ -402,7 +466,10 @@ impl Engine {
             let hidden = newer
                 .as_ref()
                 .is_some_and(|(_, sequence)| *sequence <= held || *sequence == op.sequence);
-            let pointless = op.value.is_none() && op.sequence <= held && is_base(&op.key);
+            let pointless = op.value.is_none()
+                && op.sequence <= held
+                && is_base(&op.key)
+                && !self.has_older_above(&op, to);
             last = Some((op.key.clone(), op.sequence));
             if !hidden && !pointless {
                 kept.push(op);

@@ -46,8 +46,10 @@ pub struct Counters {
     pub pairs_looked_up: u64,
     /// Several entries of one number, of which age decides.
     pub ties: u64,
-    /// A log has the key and log number 0 hides that a table's entry is newer.
+    /// A log has the key, and a table's entry is newer.
     pub older_in_log: u64,
+    /// The same in one state, while the other's newest entry is in a log: the trap of a reader that trusts logs.
+    pub older_in_one_log: u64,
     /// Both visible entries are in logs.
     pub both_in_logs: u64,
     /// By the place of the visible entry: log, level 0, level 1, ...
@@ -86,9 +88,9 @@ pub fn newest(state: &State) -> BTreeMap<Vec<u8>, Newest<'_>> {
         add(op, (0, 0), None);
     }
     for (&(level, number), table) in &state.tables {
-        let within = match level == 0 && state.log_number > 0 {
-            true => u64::MAX - number,
-            false => 0,
+        let within = match level {
+            0 => u64::MAX - number,
+            _ => 0,
         };
         for op in &table.ops {
             add(op, (1 + u16::from(level), within), Some(number));
@@ -198,6 +200,8 @@ impl Counters {
                 logged[side].contains(key) && found[side].is_some_and(|one| one.table.is_some())
             };
             self.older_in_log += u64::from(older(0) || older(1));
+            let both_logged = logged.iter().all(|keys| keys.contains(key));
+            self.older_in_one_log += u64::from(both_logged && older(0) != older(1));
             self.large_values += u64::from(
                 found
                     .into_iter()
