@@ -16,6 +16,7 @@ pub mod file;
 pub mod handle;
 mod held;
 pub mod listed;
+pub mod lookup;
 pub mod pins;
 #[cfg(test)]
 mod pins_hostile;

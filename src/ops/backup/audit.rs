@@ -42,6 +42,24 @@ pub struct Difference {
     pub in_database: Option<(u64, blake3::Hash)>,
 }
 
+impl Disagreement {
+    /// All of these differences, the first of them told one by one.
+    pub(super) fn of(differences: impl Iterator<Item = Difference>) -> Self {
+        let mut found = Self::default();
+        for difference in differences {
+            found.add(difference);
+        }
+        found
+    }
+
+    fn add(&mut self, difference: Difference) {
+        self.keys += 1;
+        if self.differences.len() < DIFFERENCES_MAX {
+            self.differences.push(difference);
+        }
+    }
+}
+
 impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -154,14 +172,11 @@ impl Sides<'_> {
 
     fn differ(&mut self, key: &[u8], by_changes: Option<&[u8]>, in_database: Option<&[u8]>) {
         let facts = |value: &[u8]| (value.len() as u64, blake3::hash(value));
-        self.found.keys += 1;
-        if self.found.differences.len() < DIFFERENCES_MAX {
-            self.found.differences.push(Difference {
-                key: key.to_vec(),
-                by_changes: by_changes.map(facts),
-                in_database: in_database.map(facts),
-            });
-        }
+        self.found.add(Difference {
+            key: key.to_vec(),
+            by_changes: by_changes.map(facts),
+            in_database: in_database.map(facts),
+        });
     }
 }
 

@@ -251,6 +251,7 @@ impl<'a, 'w> Saving<'a, 'w> {
                 self.another = another;
                 (why, None)
             }
+            Increment::Wrong(disagreement) => (Some(disagreement.to_string()), Some(disagreement)),
         };
         let (root, mut told) = self.whole(database, why)?;
         told.disagreement = disagreement;
@@ -265,6 +266,7 @@ impl<'a, 'w> Saving<'a, 'w> {
             keys,
             bytes_differing,
             bytes_looked_up,
+            spot_checked,
         } = made;
         self.tell_cut(&mut root, database);
         let every = self.wanted.audit_every;
@@ -286,6 +288,7 @@ impl<'a, 'w> Saving<'a, 'w> {
             keys,
             bytes_differing,
             bytes_looked_up,
+            spot_checked,
             audited,
         };
         Ok(Ok(outcome(root, self.wanted.path, Stored::Records, scope)))

@@ -16,11 +16,13 @@ use crate::source::pins::Before;
 use crate::source::{Database, TornTail};
 
 use super::as_kept::tail;
+use super::audit::Disagreement;
 use super::database::Wanted;
 use super::doubts;
 use super::fold::fold_stack;
 use super::pipeline::{self, StoredRun, StoredRuns};
 use super::scan::Counts;
+use super::spot_check::{SpotCheck, Verdict};
 
 /// What came of the wish for an increment.
 pub enum Increment {
@@ -32,6 +34,8 @@ pub enum Increment {
         /// It is another database than before: a new history begins.
         another: bool,
     },
+    /// The changes that were read are not all, or others: keys that were read again say so.
+    Wrong(Disagreement),
 }
 
 /// The database as it is now, standing on a snapshot.
@@ -45,6 +49,8 @@ pub struct Made {
     pub bytes_differing: u64,
     /// Bytes of other tables, in which single keys were looked up.
     pub bytes_looked_up: u64,
+    /// Keys that were read again, and agree.
+    pub spot_checked: u64,
 }
 
 fn full(why: impl Into<String>) -> Increment {
@@ -87,10 +93,11 @@ pub fn make(
     if let Some(why) = doubts::against(repo, writer, parent, report)? {
         return Ok(full(why));
     }
+    let mut check = SpotCheck::begin(database, &before.shared)?;
     let stored = pipeline::store(
         repo,
         writer,
-        |scan| changes(&before.database, database, &before.shared, scan),
+        |scan| changes(&before.database, database, &before.shared, &mut check.watch(scan)),
         report,
     )?;
     if let Err(error) = before.database.prove_unchanged() {
@@ -105,6 +112,14 @@ pub fn make(
     let Some(mut root) = stacked(repo, parent, database, stored) else {
         return Ok(full("the changes do not fit the state before"));
     };
+    let spot_checked = match check.compare(repo, parent, &before.database, database)? {
+        Verdict::Agrees(keys) => keys,
+        Verdict::Unreadable(why) => return Ok(full(why)),
+        Verdict::Differs(mut disagreement) => {
+            disagreement.suspects = suspects(&wanted.known.catalog, before.snapshot, &root);
+            return Ok(Increment::Wrong(disagreement));
+        }
+    };
     if !wanted.dry_run {
         fold_stack(repo, writer, &mut root, report)?;
     }
@@ -114,6 +129,7 @@ pub fn make(
         keys,
         bytes_differing,
         bytes_looked_up,
+        spot_checked,
     })))
 }
 

@@ -22,6 +22,7 @@ pub(super) mod pipeline;
 pub(super) mod publish;
 mod saved;
 pub(super) mod scan;
+mod spot_check;
 mod stream;
 mod trees;
 

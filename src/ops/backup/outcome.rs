@@ -67,6 +67,8 @@ pub enum Scope {
         bytes_differing: u64,
         /// Bytes of other tables, in which single keys were looked up.
         bytes_looked_up: u64,
+        /// Keys that were read again as a full scan reads them, and agree.
+        spot_checked: u64,
         /// All was read besides, and agreed.
         audited: bool,
     },

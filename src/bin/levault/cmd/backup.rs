@@ -405,6 +405,7 @@ fn scope_json(scope: &Scope) -> Value {
             keys,
             bytes_differing,
             bytes_looked_up,
+            spot_checked,
             audited,
         } => json!({
             "read": "changes",
@@ -412,6 +413,7 @@ fn scope_json(scope: &Scope) -> Value {
             "keys_changed": keys,
             "bytes_differing": bytes_differing,
             "bytes_looked_up": bytes_looked_up,
+            "keys_spot_checked": spot_checked,
             "audited": audited,
         }),
     }
