@@ -19,6 +19,10 @@ pub struct Tally {
     pub rounds: u32,
     pub acts: BTreeMap<&'static str, u32>,
     pub ways: BTreeMap<String, u32>,
+    /// Backups by the code that the tool would end with.
+    pub exits: BTreeMap<u8, u32>,
+    /// Keys of increments that were read again.
+    pub spot_checked: u64,
 }
 
 pub struct Bench {
@@ -65,6 +69,7 @@ impl Bench {
         }
         let id = match self.life.random.below(4) {
             0 => self.back_up_a_busy_one(tally),
+            1 if self.life.oracle.is_goleveldb() => self.back_up_beside_a_flush(tally),
             _ => {
                 let id = self.back_up(tally);
                 if records(&self.repo, &id) != self.life.model {
@@ -107,6 +112,27 @@ impl Bench {
         if records(&self.repo, &id) != self.life.model {
             self.fail("the snapshot behind a busy one is not the database");
         }
+        id
+    }
+
+    /// goleveldb: three backups, while a log with older entries is live beside a transaction's table, when the old values
+    /// are written again, and behind it.
+    pub fn back_up_beside_a_flush(&mut self, tally: &mut Tally) -> String {
+        self.trail.push("(transactions beside a flush)");
+        let written_over = self.life.commit_while_it_flushes();
+        self.back_up_and_compare(tally);
+        self.life.write_back_while_it_flushes(written_over);
+        self.back_up_and_compare(tally);
+        self.life.end_flush();
+        self.back_up_and_compare(tally)
+    }
+
+    fn back_up_and_compare(&mut self, tally: &mut Tally) -> String {
+        let id = self.back_up(tally);
+        if records(&self.repo, &id) != self.life.model {
+            self.fail("the snapshot is not the database");
+        }
+        self.past.push((id.clone(), self.life.model.clone()));
         id
     }
 
@@ -153,7 +179,16 @@ impl Bench {
 /// How each backup read the database; what is wrong, if anything is.
 fn count(outcome: &BackupOutcome, tally: &mut Tally) -> std::result::Result<(), String> {
     for database in &outcome.databases {
-        if !database.damage.is_empty() || database.disagreement.is_some() {
+        let exit = match database {
+            database if database.disagreement.is_some() => 24,
+            database if !database.damage.is_empty() => 22,
+            _ => 0,
+        };
+        *tally.exits.entry(exit).or_default() += 1;
+        if let Scope::Changes { spot_checked, .. } = database.scope {
+            tally.spot_checked += spot_checked;
+        }
+        if exit != 0 {
             return Err(format!("{:?} {:?}", database.damage, database.disagreement));
         }
         let way = match &database.scope {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::random::{Random, WRITE_BUFFER};
 use crate::support::memory;
-use crate::support::oracle::{Model, Operation, Oracle, apply};
+use crate::support::oracle::{Change, Model, Operation, Oracle, apply};
 
 /// One database through its life.
 pub struct Life {
@@ -234,17 +234,89 @@ impl Life {
         model
     }
 
+    /// goleveldb: a memtable is being written to its table, on a slow disk, and transactions and a batch above the write
+    /// buffer are committed meanwhile. The database stays open. What the transactions wrote over is kept.
+    pub fn commit_while_it_flushes(&mut self) -> Vec<Change> {
+        let flushed: Vec<Change> = (0..2 + self.random.below(60))
+            .map(|_| self.small_change())
+            .collect();
+        let mut before = Model::new();
+        apply(&mut before, &[Operation::Batch(flushed.clone())]);
+        let mut operations: Vec<Operation> = flushed.into_iter().map(Operation::One).collect();
+        operations.push(Operation::HoldFlush);
+        let (mut written_over, keys): (Vec<Change>, Vec<_>) = (Vec::new(), before.keys().cloned().collect());
+        for _ in 0..1 + self.random.below(3) {
+            let mut changes: Vec<Change> = (0..1 + self.random.below(4))
+                .map(|_| self.small_change())
+                .collect();
+            for _ in 0..1 + self.random.below(4) {
+                let key = &keys[self.random.below(keys.len() as u64) as usize];
+                written_over.push((key.clone(), before.get(key).cloned()));
+                changes.push((key.clone(), self.small_change().1));
+            }
+            if self.random.below(3) > 0 {
+                operations.push(Operation::Transaction(changes));
+            } else {
+                changes.push((
+                    b"above the write buffer".to_vec(),
+                    Some(vec![7; 3 * WRITE_BUFFER as usize / 2]),
+                ));
+                operations.push(Operation::Batch(changes));
+            }
+        }
+        self.keep_writing(&operations);
+        written_over
+    }
+
+    /// Some of the old values once more, while the table is still not finished.
+    pub fn write_back_while_it_flushes(&mut self, written_over: Vec<Change>) {
+        let mut operations: Vec<Operation> = written_over.into_iter().map(Operation::One).collect();
+        operations.truncate(1 + self.random.below(operations.len() as u64) as usize);
+        operations.push(Operation::One(self.small_change()));
+        self.keep_writing(&operations);
+    }
+
+    /// The table is finished, and the database closed.
+    pub fn end_flush(&mut self) {
+        // goleveldb forgets a transaction's numbers when it finishes the older memtable, unless its log has newer ones.
+        let last = Operation::One(self.small_change());
+        self.keep_writing(&[Operation::ReleaseFlush, last]);
+        self.oracle.close(&self.db);
+    }
+
+    fn small_change(&mut self) -> Change {
+        let (key, value) = self.random.change();
+        (
+            key,
+            value.map(|mut value| {
+                value.truncate(300);
+                value
+            }),
+        )
+    }
+
+    fn keep_writing(&mut self, operations: &[Operation]) {
+        self.oracle.keep_writing(&self.db, &self.options, operations);
+        self.has_lost_tables = false;
+        apply(&mut self.model, operations);
+    }
+
     /// The owner writes while `capture` runs; the states that it went through.
     pub fn while_it_writes<T>(&mut self, capture: impl FnOnce() -> T) -> (T, States) {
         let before = self.random.operations(40);
         self.oracle.keep_writing(&self.db, &self.options, &before);
         apply(&mut self.model, &before);
-        let during: Vec<_> = (0..200)
+        let mut during: Vec<_> = (0..200)
             .map(|_| match self.random.below(100) {
                 0 => self.random.large_batch(),
+                1 => self.random.transaction(),
+                2 => Operation::CompactBeside,
                 _ => Operation::One(self.random.change()),
             })
             .collect();
+        // The last number must be a log's (see `end_flush`).
+        during.push(Operation::ReleaseFlush);
+        during.push(Operation::One(self.random.change()));
         self.has_lost_tables = false;
         let (oracle, db, options) = (&mut self.oracle, &self.db, &self.options);
         let result = std::thread::scope(|scope| {

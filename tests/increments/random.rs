@@ -63,6 +63,7 @@ impl Random {
             0..36 => Operation::Batch((0..self.below(20)).map(|_| self.change()).collect()),
             36..42 => Operation::Reopen,
             42 => self.large_batch(),
+            43 => self.transaction(),
             _ => Operation::One(self.change()),
         }
     }
@@ -82,6 +83,11 @@ impl Random {
             changes.push((key, value));
         }
         Operation::Batch(changes)
+    }
+
+    /// What goleveldb writes to tables, past the log.
+    pub fn transaction(&mut self) -> Operation {
+        Operation::Transaction((0..1 + self.below(20)).map(|_| self.change()).collect())
     }
 
     pub fn operations(&mut self, max: u64) -> Vec<Operation> {

@@ -73,6 +73,8 @@ SCENARIOS = {
     "go-transactions": Scenario(writer="go", value=20_000),
     # Small transactions meet flushes, and logs are rotated away empty.
     "go-compactions": Scenario(writer="go", pace_us=300, flags=["--compact"]),
+    # Memtables fill up and are flushed beside transactions, too.
+    "go-compactions-large": Scenario(writer="go", value=6_000, pace_us=300, flags=["--compact"]),
     "go-compactions-sleeps": Scenario(
         writer="go", pace_us=2000, flags=["--compact"], capture=["--sleep-ms", "20"]
     ),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -20,6 +21,13 @@ pub enum Operation {
     Batch(Vec<Change>),
     Reopen,
     Compact,
+    /// What goleveldb writes straight to tables; C++ LevelDB as a batch.
+    Transaction(Vec<Change>),
+    /// goleveldb compacts all while the next operations come; C++ LevelDB does nothing.
+    CompactBeside,
+    /// The same, and its disk is so slow that the memtable's table is not finished before [`Operation::ReleaseFlush`].
+    HoldFlush,
+    ReleaseFlush,
 }
 
 /// Applies operations to the naive copy.
@@ -27,8 +35,10 @@ pub fn apply(model: &mut Model, operations: &[Operation]) {
     for operation in operations {
         match operation {
             Operation::One(change) => apply_change(model, change),
-            Operation::Batch(changes) => changes.iter().for_each(|change| apply_change(model, change)),
-            Operation::Reopen | Operation::Compact => {}
+            Operation::Batch(changes) | Operation::Transaction(changes) => {
+                changes.iter().for_each(|change| apply_change(model, change));
+            }
+            _ => {}
         }
     }
 }
@@ -75,13 +85,20 @@ impl Oracle {
         Some(Self::spawn(vec![python, script]))
     }
 
-    /// Starts goleveldb. `None` where nobody has built its servant: Go is too much for CI.
+    /// Starts goleveldb: the servant that LEVAULT_ORACLE_GO_SERVANT names, or one that is built here. `None` where there
+    /// is no Go, or no goleveldb for it.
     pub fn start_go() -> Option<Self> {
-        let Some(servant) = std::env::var_os("LEVAULT_ORACLE_GO_SERVANT") else {
-            super::machine::skip("needs LEVAULT_ORACLE_GO_SERVANT, made by scripts/soak increments-go");
-            return None;
-        };
-        Some(Self::spawn(vec![servant.into()]))
+        static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+        let given = || std::env::var_os("LEVAULT_ORACLE_GO_SERVANT").map(PathBuf::from);
+        match BUILT.get_or_init(|| given().or_else(build_go_servant)) {
+            Some(servant) => Some(Self::spawn(vec![servant.clone()])),
+            None => {
+                super::machine::skip(
+                    "needs Go and goleveldb (Debian's golang-go, golang-github-syndtr-goleveldb-dev)",
+                );
+                None
+            }
+        }
     }
 
     /// It has habits of its own, which tests must know.
@@ -117,7 +134,7 @@ impl Oracle {
         let mut body = Vec::new();
         field(&mut body, options.to_string().as_bytes());
         for operation in operations {
-            encode(&mut body, operation);
+            encode(&mut body, operation, self.is_goleveldb());
         }
         self.ask(b'W', db, &body).expect("C++ LevelDB writes");
     }
@@ -127,7 +144,7 @@ impl Oracle {
         let mut body = Vec::new();
         field(&mut body, options.to_string().as_bytes());
         for operation in operations {
-            encode(&mut body, operation);
+            encode(&mut body, operation, self.is_goleveldb());
         }
         self.ask(b'K', db, &body).expect("C++ LevelDB writes");
     }
@@ -198,17 +215,41 @@ impl Drop for Oracle {
     }
 }
 
-fn encode(body: &mut Vec<u8>, operation: &Operation) {
+/// goleveldb's servant in the tests' own directory, built once by each process and put in place by a rename.
+fn build_go_servant() -> Option<PathBuf> {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (built, servant) = (
+        place.join(format!("goleveldb-servant-{}", std::process::id())),
+        place.join("goleveldb-servant"),
+    );
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/go/build");
+    let mut build = Command::new(script);
+    build.arg(&built).arg("servant").stdin(Stdio::null());
+    if std::env::var_os("HOME").is_none() {
+        build.env("GOCACHE", place.join("go-cache"));
+    }
+    let done = build.output().is_ok_and(|output| output.status.success());
+    (done && std::fs::rename(&built, &servant).is_ok()).then_some(servant)
+}
+
+fn encode(body: &mut Vec<u8>, operation: &Operation, for_go: bool) {
     match operation {
         Operation::One(change) => encode_change(body, change),
-        Operation::Batch(changes) => {
-            body.push(b'b');
-            body.extend_from_slice(&len32(changes.len()));
-            changes.iter().for_each(|change| encode_change(body, change));
-        }
+        Operation::Batch(changes) => encode_changes(body, b'b', changes),
+        Operation::Transaction(changes) => encode_changes(body, if for_go { b't' } else { b'b' }, changes),
         Operation::Reopen => body.push(b'r'),
         Operation::Compact => body.push(b'c'),
+        Operation::CompactBeside if for_go => body.push(b'a'),
+        Operation::HoldFlush if for_go => body.push(b'h'),
+        Operation::ReleaseFlush if for_go => body.push(b'f'),
+        Operation::CompactBeside | Operation::HoldFlush | Operation::ReleaseFlush => {}
     }
+}
+
+fn encode_changes(body: &mut Vec<u8>, kind: u8, changes: &[Change]) {
+    body.push(kind);
+    body.extend_from_slice(&len32(changes.len()));
+    changes.iter().for_each(|change| encode_change(body, change));
 }
 
 fn encode_change(body: &mut Vec<u8>, (key, value): &Change) {
