@@ -1,6 +1,7 @@
 //! `capture`: a plain, consistent copy of a database whose owner may be writing. No repository is involved.
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::READINGS_MAX;
@@ -8,7 +9,10 @@ use crate::error::{Act, Kind, Result};
 use crate::leveldb::scan::Budget;
 use crate::report::Report;
 use crate::source::{Capture, Cut, Damage, Database, DatabaseFile};
+use crate::target::tree::{Attributes, Withheld};
 use crate::target::{FileTarget, check_free};
+
+use super::restore::tell_withheld;
 
 /// Bytes copied at once.
 const COPY_BYTES: usize = 1 << 20;
@@ -75,9 +79,7 @@ fn capture_once(
     let database = Database::from_captured(captured, Budget::default());
     let files: Vec<_> = database.files().collect();
     report.bytes_total.add(files.iter().map(|file| file.len).sum());
-    let mut copy = FileTarget::create(target)?;
-    let directory = std::fs::metadata(source).act(|| format!("stat {}", source.display()))?;
-    copy.set_mode(directory.permissions().mode() & 0o7777);
+    let copy = FileTarget::create(target)?;
     let mut outcome = CaptureOutcome {
         cut,
         files: 0,
@@ -85,16 +87,20 @@ fn capture_once(
         linked: 0,
         damage: database.damage_at_a_glance(),
     };
-    let copied = copy_all(&copy, &files, tables, &mut outcome, report);
+    let copied = copy_all(&copy, source, &files, tables, &mut outcome, report);
     // What failed may have failed because somebody wrote to it.
     database.prove_unchanged()?;
     copied?;
-    copy.finish()?.publish()?;
+    let mut staged = copy.finish()?;
+    staged.set_attributes(&directory_attributes(source)?, &Withheld::default())?;
+    tell_withheld(staged.withheld(), report);
+    staged.publish()?;
     Ok(outcome)
 }
 
 fn copy_all(
     copy: &FileTarget,
+    source: &Path,
     files: &[DatabaseFile],
     tables: Tables,
     outcome: &mut CaptureOutcome,
@@ -103,7 +109,7 @@ fn copy_all(
     for file in files {
         let linked = tables == Tables::Linked && link(copy, file)?;
         if !linked {
-            copy_file(copy, file, report).act(|| format!("copy {}", file.name))?;
+            copy_file(copy, source, file, report).act(|| format!("copy {}", file.name))?;
         }
         outcome.files += 1;
         outcome.bytes += file.len;
@@ -120,9 +126,8 @@ fn link(copy: &FileTarget, file: &DatabaseFile) -> Result<bool> {
     }
 }
 
-fn copy_file(copy: &FileTarget, file: &DatabaseFile, report: &Report) -> Result<()> {
+fn copy_file(copy: &FileTarget, source: &Path, file: &DatabaseFile, report: &Report) -> Result<()> {
     let mut out = copy.file(Path::new(&file.name))?;
-    out.set_mode(file.metadata()?.permissions().mode() & 0o777)?;
     let bytes = file.open()?;
     let mut buffer = vec![0; COPY_BYTES];
     let mut at = 0;
@@ -134,5 +139,24 @@ fn copy_file(copy: &FileTarget, file: &DatabaseFile, report: &Report) -> Result<
         at += len as u64;
         report.bytes_done.add(len as u64);
     }
+    out.set_attributes(&owner_and_mode(&file.metadata_in(source)?))?;
     out.finish()
+}
+
+/// Times of modification are the copy's own.
+fn owner_and_mode(facts: &Metadata) -> Attributes {
+    Attributes {
+        mode: Some(facts.mode() & 0o777),
+        uid: Some(facts.uid()),
+        gid: Some(facts.gid()),
+        ..Attributes::default()
+    }
+}
+
+fn directory_attributes(source: &Path) -> Result<Attributes> {
+    let facts = std::fs::metadata(source).act(|| format!("stat {}", source.display()))?;
+    Ok(Attributes {
+        mode: Some(facts.mode() & 0o7777),
+        ..owner_and_mode(&facts)
+    })
 }

@@ -41,8 +41,10 @@ impl Extension {
             files: database.files.clone(),
         };
         let databases: Vec<_> = snapshot.databases().map(of_database).collect();
-        let is_needed =
-            !snapshot.missing.is_empty() || databases.iter().any(|one| *one != DatabaseExtension::default());
+        let is_far = |database: &DatabaseRoot| database.directory.as_ref().is_some_and(Meta::has_far_time);
+        let is_needed = !snapshot.missing.is_empty()
+            || databases.iter().any(|one| *one != DatabaseExtension::default())
+            || snapshot.databases().any(is_far);
         is_needed.then(|| Self {
             original: snapshot.original,
             missing: snapshot.missing.clone(),

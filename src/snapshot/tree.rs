@@ -94,8 +94,8 @@ pub struct Meta {
     pub uid: Option<u32>,
     /// Group.
     pub gid: Option<u32>,
-    /// Last modification, nanoseconds since 1970-01-01T00:00:00Z.
-    pub mtime_nanos: Option<i64>,
+    /// Last modification, nanoseconds since 1970-01-01T00:00:00Z: 64 bits end in 2262, filesystems do not.
+    pub mtime_nanos: Option<i128>,
     /// Extended attributes, sorted by name, none twice.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Equal for all names of one file within a source.
@@ -105,7 +105,7 @@ pub struct Meta {
     /// Last change of content or metadata, as [`Self::mtime_nanos`]: with the inode, whether a file is still as it was
     /// read. (This and the inode are not among the fields of a snapshot's own metadata.)
     #[serde(skip)]
-    pub ctime_nanos: Option<i64>,
+    pub ctime_nanos: Option<i128>,
     /// The file's number within its filesystem.
     #[serde(skip)]
     pub inode: Option<u64>,
@@ -334,6 +334,10 @@ const HARD_LINK: u8 = 6;
 const HOLES: u8 = 7;
 const CTIME: u8 = 8;
 const INODE: u8 = 9;
+const MTIME_FAR: u8 = 10;
+const CTIME_FAR: u8 = 11;
+
+const SECOND: i128 = 1_000_000_000;
 
 impl Meta {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -343,7 +347,7 @@ impl Meta {
                 put_varint(out, u64::from(value));
             }
         }
-        if let Some(mtime) = self.mtime_nanos {
+        if let Some(mtime) = near(self.mtime_nanos) {
             out.push(MTIME);
             out.extend_from_slice(&mtime.to_le_bytes());
         }
@@ -367,13 +371,19 @@ impl Meta {
                 put_varint(out, *len);
             }
         }
-        if let Some(ctime) = self.ctime_nanos {
+        if let Some(ctime) = near(self.ctime_nanos) {
             out.push(CTIME);
             out.extend_from_slice(&ctime.to_le_bytes());
         }
         if let Some(inode) = self.inode {
             out.push(INODE);
             put_varint(out, inode);
+        }
+        for (field, time) in [(MTIME_FAR, self.mtime_nanos), (CTIME_FAR, self.ctime_nanos)] {
+            if let Some(nanos) = time.filter(|_| near(time).is_none()) {
+                out.push(field);
+                put_far(out, nanos);
+            }
         }
         out.push(END);
     }
@@ -399,7 +409,7 @@ impl Meta {
             MODE => self.mode = Some(number(reader)?),
             UID => self.uid = Some(number(reader)?),
             GID => self.gid = Some(number(reader)?),
-            MTIME => self.mtime_nanos = Some(i64::from_le_bytes(reader.array()?)),
+            MTIME => self.mtime_nanos = Some(i64::from_le_bytes(reader.array()?).into()),
             XATTRS => {
                 let count = some(reader, XATTRS_MAX)?;
                 self.xattrs = many(reader, count, |reader| {
@@ -414,14 +424,28 @@ impl Meta {
                     Ok((reader.varint_canonical()?, reader.varint_canonical()?))
                 })?;
             }
-            CTIME => self.ctime_nanos = Some(i64::from_le_bytes(reader.array()?)),
+            CTIME => self.ctime_nanos = Some(i64::from_le_bytes(reader.array()?).into()),
             INODE => self.inode = Some(reader.varint_canonical()?),
+            MTIME_FAR if self.mtime_nanos.is_none() => self.mtime_nanos = Some(far(reader)?),
+            CTIME_FAR if self.ctime_nanos.is_none() => self.ctime_nanos = Some(far(reader)?),
+            MTIME_FAR | CTIME_FAR => return Err(Error::corrupt("metadata with one time twice")),
             _ => return Err(Error::new(Kind::TooNew, format!("metadata field {field}"))),
         }
         Ok(())
     }
 
+    /// True if a time of it needs more than 64 bits of nanoseconds.
+    pub(super) fn has_far_time(&self) -> bool {
+        let is_far = |time: Option<i128>| time.is_some() && near(time).is_none();
+        is_far(self.mtime_nanos) || is_far(self.ctime_nanos)
+    }
+
     pub(super) fn check(&self) -> Result<()> {
+        for time in [self.mtime_nanos, self.ctime_nanos].into_iter().flatten() {
+            if i64::try_from(time.div_euclid(SECOND)).is_err() {
+                return Err(Error::new(Kind::Limit, "time of more than 64 bits of seconds"));
+            }
+        }
         at_most("extended attributes", self.xattrs.len(), XATTRS_MAX)?;
         let bytes = self.xattrs.iter().map(|(name, value)| name.len() + value.len());
         at_most("extended attributes' bytes", bytes.sum(), XATTR_BYTES_MAX)?;
@@ -436,6 +460,29 @@ impl Meta {
             }
         }
         Ok(())
+    }
+}
+
+/// A time in 64 bits of nanoseconds, if it fits.
+fn near(time: Option<i128>) -> Option<i64> {
+    time.and_then(|nanos| i64::try_from(nanos).ok())
+}
+
+/// Seconds (64 bits, signed) and nanoseconds (32 bits) of a time that does not. [`Meta::check`] has seen that they do.
+fn put_far(out: &mut Vec<u8>, nanos: i128) {
+    let seconds = i64::try_from(nanos.div_euclid(SECOND)).unwrap_or(i64::MAX);
+    let rest = u32::try_from(nanos.rem_euclid(SECOND)).unwrap_or(0);
+    out.extend_from_slice(&seconds.to_le_bytes());
+    out.extend_from_slice(&rest.to_le_bytes());
+}
+
+fn far(reader: &mut Reader<'_>) -> Result<i128> {
+    let seconds = i64::from_le_bytes(reader.array()?);
+    let rest = i128::from(u32::from_le_bytes(reader.array()?));
+    let nanos = i128::from(seconds) * SECOND + rest;
+    match rest < SECOND && near(Some(nanos)).is_none() {
+        true => Ok(nanos),
+        false => Err(Error::corrupt("time that is not in its one encoding")),
     }
 }
 

@@ -78,7 +78,16 @@ impl DatabaseFile {
         }
     }
 
-    /// Its owner, mode and times.
+    /// Owner, mode and times of what has its name in the database's directory: what is held may be a copy of our own. Of a
+    /// file that is gone by now, those of what is held.
+    pub fn metadata_in(&self, directory: &Path) -> Result<Metadata> {
+        match std::fs::symlink_metadata(directory.join(&self.name)) {
+            Ok(facts) if facts.is_file() => Ok(facts),
+            _ => self.metadata(),
+        }
+    }
+
+    /// Owner, mode and times of what is held.
     pub fn metadata(&self) -> Result<Metadata> {
         let doing = || format!("stat {}", self.name);
         match (&self.held, &self.original) {

@@ -20,9 +20,9 @@ pub struct Touched(Mutex<HashMap<(u64, u64), Times>>);
 #[derive(Clone, Copy, Debug)]
 struct Times {
     /// The last that is not of our making.
-    before: Option<i64>,
+    before: i128,
     /// What we left.
-    after: Option<i64>,
+    after: i128,
 }
 
 impl Touched {
@@ -55,7 +55,7 @@ impl Touched {
     /// stays.
     pub fn undo(&self, facts: &Metadata, meta: &mut Meta) {
         match self.all().get(&id(facts)) {
-            Some(times) if times.after == meta.mtime_nanos => meta.mtime_nanos = times.before,
+            Some(times) if Some(times.after) == meta.mtime_nanos => meta.mtime_nanos = Some(times.before),
             _ => {}
         }
     }
@@ -76,10 +76,10 @@ mod tests {
 
     use super::*;
 
-    fn stored(touched: &Touched, directory: &Path) -> Option<i64> {
+    fn stored(touched: &Touched, directory: &Path) -> Option<i128> {
         let facts = fs::metadata(directory).unwrap();
         let mut meta = Meta {
-            mtime_nanos: mtime_nanos(&facts),
+            mtime_nanos: Some(mtime_nanos(&facts)),
             ..Meta::default()
         };
         touched.undo(&facts, &mut meta);

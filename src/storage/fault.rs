@@ -174,6 +174,10 @@ impl<S: Storage> Storage for Faulty<S> {
         self.inner.now()
     }
 
+    fn directory(&self) -> Option<std::path::PathBuf> {
+        self.inner.directory()
+    }
+
     fn describe(&self) -> String {
         format!("{}, with faults", self.inner.describe())
     }

@@ -348,6 +348,10 @@ impl Storage for LocalStorage {
         Ok(found)
     }
 
+    fn directory(&self) -> Option<PathBuf> {
+        Some(self.root.clone())
+    }
+
     fn describe(&self) -> String {
         format!("directory {}", self.root.display())
     }

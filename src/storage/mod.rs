@@ -24,6 +24,7 @@ pub mod suite;
 mod temp;
 mod trace;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
@@ -105,6 +106,11 @@ pub trait Storage: Send + Sync {
         Ok(None)
     }
 
+    /// The directory on this machine that it is, if it is one.
+    fn directory(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// The place in words, for messages: no secret, one line.
     fn describe(&self) -> String;
 }
@@ -173,6 +179,9 @@ macro_rules! forward_storage {
             }
             fn now(&self) -> Result<Option<UnixNanos>> {
                 (**self).now()
+            }
+            fn directory(&self) -> Option<PathBuf> {
+                (**self).directory()
             }
             fn describe(&self) -> String {
                 (**self).describe()

@@ -138,6 +138,10 @@ impl<S: Storage> Storage for Retrying<S> {
         self.again(|| self.inner.strangers())
     }
 
+    fn directory(&self) -> Option<std::path::PathBuf> {
+        self.inner.directory()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

@@ -187,6 +187,10 @@ impl<S: Storage> Storage for Traced<S> {
         self.inner.strangers()
     }
 
+    fn directory(&self) -> Option<std::path::PathBuf> {
+        self.inner.directory()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

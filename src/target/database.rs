@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::stage::{Occupied, Stage, Staged};
 use super::sync::Syncer;
+use super::tree::Attributes;
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::log_write::append_record;
@@ -55,6 +56,11 @@ impl DatabaseTarget {
             tables: Mutex::new(Vec::new()),
             syncer: Syncer::start()?,
         })
+    }
+
+    /// What the files that are made from now on get.
+    pub fn set_files(&mut self, files: Attributes) {
+        self.stage.set_files(files);
     }
 
     /// Where the files stand until they are published.

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 
 use super::stage::{Occupied, Stage, Staged, create_file_at};
 use super::sync::Syncer;
+use super::tree::{Attributes, Withheld};
 use crate::error::{Act, Error, Kind, Result};
 
 /// A directory of files being written.
@@ -54,6 +55,7 @@ impl FileTarget {
         }
         Ok(FileWriter {
             syncer: &self.syncer,
+            withheld: self.stage.withheld(),
             file: create_file_at(&directory, name).act(doing)?,
             directory,
             path: relative.to_owned(),
@@ -71,11 +73,6 @@ impl FileTarget {
         Ok(linked.is_ok())
     }
 
-    /// The mode the directory will have once it is published.
-    pub fn set_mode(&mut self, mode: u32) {
-        self.stage.set_mode(Mode::from_raw_mode(mode));
-    }
-
     /// Waits until every file is durable: the stage now holds all that were finished.
     pub fn finish(self) -> Result<Staged> {
         self.syncer.finish()?;
@@ -88,6 +85,7 @@ impl FileTarget {
 #[derive(Debug)]
 pub struct FileWriter<'a> {
     syncer: &'a Syncer,
+    withheld: &'a Withheld,
     file: File,
     directory: File,
     path: PathBuf,
@@ -101,11 +99,11 @@ impl FileWriter<'_> {
             .act(|| format!("write {} bytes to {}", bytes.len(), self.path.display()))
     }
 
-    /// Sets the file's mode.
-    pub fn set_mode(&self, mode: u32) -> Result<()> {
-        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))
-            .map_err(std::io::Error::from)
-            .act(|| format!("set the mode of {}", self.path.display()))
+    /// Sets the file's owner, mode and time; behind the last write, which would move the time.
+    pub fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
+        attributes
+            .set(&self.file, self.withheld)
+            .act(|| format!("set the attributes of {}", self.path.display()))
     }
 
     /// The file is whole; it and its name are durable once [`FileTarget::finish`] returns.
@@ -113,6 +111,35 @@ impl FileWriter<'_> {
         self.syncer
             .sync(self.path.display().to_string(), self.file, Some(self.directory))
     }
+}
+
+/// Gives files that stand in a directory other attributes where theirs differ; what of that was refused. Links and all
+/// else that is no regular file are left alone.
+pub fn refresh_files(
+    directory: &File,
+    attributes: &Attributes,
+    is_meant: impl Fn(&[u8]) -> bool,
+) -> Result<Withheld> {
+    let withheld = Withheld::default();
+    for name in super::tree::names(directory)?
+        .iter()
+        .filter(|name| is_meant(name))
+    {
+        let shown = || String::from_utf8_lossy(name).into_owned();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(directory, &name[..], flags, Mode::empty());
+        let Ok(file) = opened.map(File::from) else {
+            continue;
+        };
+        let stat = rustix::fs::fstat(&file)
+            .map_err(std::io::Error::from)
+            .act(shown)?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if is_file && !attributes.could_be_of(&stat) {
+            attributes.set(&file, &withheld).act(shown)?;
+        }
+    }
+    Ok(withheld)
 }
 
 /// The names that lead to a file, none of them `..`, a root or a link out: each is entered by itself, and no

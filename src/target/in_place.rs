@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use super::database::{write_current, write_manifest, write_synced, write_table};
 use super::stage::{Occupied, Stage, Staged};
 use super::sync::Syncer;
+use super::tree::Attributes;
 use crate::error::{Act, Error, Result};
 use crate::leveldb::name::{FileName, log_name};
 use crate::leveldb::shape::TableExtension;
@@ -48,6 +49,11 @@ impl InPlaceTarget {
         })
     }
 
+    /// What the database's files get. Set it before any is written or kept.
+    pub fn set_files(&mut self, files: Attributes) {
+        self.stage.set_files(files);
+    }
+
     /// The highest number of any file in the old database's directory, live or not; 0 if none has one.
     pub fn highest_number(&self) -> Result<u64> {
         let path = self.stage.place_path();
@@ -72,10 +78,16 @@ impl InPlaceTarget {
     }
 
     /// Gives a table of the old database a name here too, and makes it durable, for its owner need not have done so.
-    /// Where the filesystem or its rules refuse the link, it is copied; the bytes that were.
+    /// Where the filesystem or its rules refuse the link, it is copied; the bytes that were. So is one that must get
+    /// another owner or mode: until the exchange the old database stays as it was.
     pub fn keep_table(&self, path: &Path) -> Result<u64> {
         let name = path.file_name().unwrap_or_default();
         let shown = name.to_string_lossy();
+        let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(std::io::Error::from);
+        let stat = stat.act(|| format!("look at {shown}"))?;
+        if !self.stage.files().could_be_of(&stat) {
+            return self.copy_table(path, &shown);
+        }
         match linkat(CWD, path, self.stage.directory(), name, AtFlags::empty()) {
             Ok(()) => {
                 let file = File::open(path).act(|| format!("open {shown}"))?;
@@ -116,7 +128,7 @@ fn is_refusal(error: Errno) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 
@@ -128,7 +140,7 @@ mod tests {
         for name in ["CURRENT", "000007.ldb", "000009.ldb", "000040.log", "LOG"] {
             fs::write(db.join(name), name).unwrap();
         }
-        let staging = InPlaceTarget::begin(&db, Occupied::Replace).unwrap();
+        let mut staging = InPlaceTarget::begin(&db, Occupied::Replace).unwrap();
         assert_eq!(staging.highest_number().unwrap(), 40);
         let stage = staging.stage.path().to_owned();
         let inode = |directory: &Path, name| fs::metadata(directory.join(name)).unwrap().ino();
@@ -142,6 +154,17 @@ mod tests {
         assert_ne!(inode(&stage, "000009.ldb"), inode(&db, "000009.ldb"));
         assert_eq!(fs::read(stage.join("000009.ldb")).unwrap(), b"000009.ldb");
         assert!(staging.keep_table(&db.join("000008.ldb")).is_err(), "not there");
+        let (old, new) = (inode(&db, "000009.ldb"), &stage.join("000009.ldb"));
+        fs::remove_file(new).unwrap();
+        staging.set_files(Attributes {
+            mode: Some(0o600),
+            ..Attributes::default()
+        });
+        fs::set_permissions(db.join("000009.ldb"), fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(staging.keep_table(&db.join("000009.ldb")).unwrap(), 10);
+        assert_ne!(inode(&stage, "000009.ldb"), old, "one of another mode is copied");
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(new), mode(&db.join("000009.ldb"))), (0o600, 0o640));
         assert!(is_refusal(Errno::XDEV) && is_refusal(Errno::PERM) && is_refusal(Errno::MLINK));
 
         drop(staging);

@@ -13,6 +13,7 @@
 
 pub mod database;
 pub mod files;
+mod forbidden;
 pub mod in_place;
 mod lock;
 mod others;
@@ -22,7 +23,8 @@ mod sync;
 pub mod tree;
 
 pub use database::DatabaseTarget;
-pub use files::{FileTarget, FileWriter};
+pub use files::{FileTarget, FileWriter, refresh_files};
+pub use forbidden::{ForbiddenPaths, Protection, is_mount_point};
 pub use in_place::InPlaceTarget;
 pub use lock::{HeldLock, hold, refuse_held};
 pub use stage::{Occupied, Staged, check_free};

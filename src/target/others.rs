@@ -49,6 +49,7 @@ fn directory(old: &File, new: &File, name: &OsStr, level: usize) -> Result<()> {
         .map_err(std::io::Error::from)
         .act(|| "make it again")?;
     let to = tree::enter(new, name).act(|| "enter it")?;
+    tree::clear_inherited_lists(&to)?;
     for inner in tree::names(&from)? {
         one(&from, &to, OsStr::from_bytes(&inner), level + 1)
             .act(|| String::from_utf8_lossy(&inner).into_owned())?;

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::lock::{HeldLock, refuse_held};
 use super::replace::Others;
-use super::tree::{Attributes, Withheld};
+use super::tree::{Attributes, Withheld, clear_inherited_lists};
 use super::{others, replace};
 use crate::error::{Act, Error, Kind, Result};
 use crate::scratch::{is_same, open_directory, prefix, random_name, remove_leftovers, try_lock};
@@ -156,6 +156,10 @@ pub(super) struct Stage {
     replaces: Option<HeldLock>,
     /// What else lay in the directory of that, and lies here too.
     others: Vec<Vec<u8>>,
+    /// What the files that are made here get; without a mode, only their owner may read and write them.
+    files: Attributes,
+    /// What they could not be given.
+    withheld: Withheld,
 }
 
 impl Stage {
@@ -203,10 +207,13 @@ impl Stage {
             is_published: false,
             replaces: None,
             others: Vec::new(),
+            files: Attributes::default(),
+            withheld: Withheld::default(),
         };
         rustix::fs::fchmod(&stage.directory, Mode::RWXU)
             .map_err(std::io::Error::from)
             .act(doing)?;
+        clear_inherited_lists(&stage.directory).act(doing)?;
         Ok((try_lock(&stage.directory) && stage.is_there()).then_some(stage))
     }
 
@@ -233,9 +240,27 @@ impl Stage {
         &self.directory
     }
 
-    /// Makes a new file directly in the stage.
+    /// What the files that are made from now on get.
+    pub(super) fn set_files(&mut self, files: Attributes) {
+        self.files = files;
+    }
+
+    /// What files here get.
+    pub(super) fn files(&self) -> &Attributes {
+        &self.files
+    }
+
+    pub(super) fn withheld(&self) -> &Withheld {
+        &self.withheld
+    }
+
+    /// Makes a new file directly in the stage, with its attributes: until the stage is published, only this process's
+    /// user can reach it.
     pub(super) fn create_file(&self, name: &str) -> Result<File> {
-        create_file_at(&self.directory, OsStr::new(name)).act(|| format!("create {name}"))
+        let doing = || format!("create {name}");
+        let file = create_file_at(&self.directory, OsStr::new(name)).act(doing)?;
+        self.files.set(&file, &self.withheld).act(doing)?;
+        Ok(file)
     }
 
     /// Makes the names in the stage durable.
@@ -322,6 +347,11 @@ impl Staged {
         self.0.directory()
     }
 
+    /// What its files could not be given.
+    pub fn withheld(&self) -> &Withheld {
+        self.0.withheld()
+    }
+
     /// Whether something lies in it that lay beside the database that it replaces.
     pub fn has_others(&self) -> bool {
         !self.0.others.is_empty()
@@ -348,10 +378,10 @@ impl Staged {
     }
 }
 
-/// Makes a file that was not there, following no link.
+/// Makes a file that was not there, following no link; only its owner may read and write it.
 pub(super) fn create_file_at(directory: &File, name: &OsStr) -> std::io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o666))?;
+    let file = rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?;
     Ok(File::from(file))
 }
 

@@ -9,11 +9,15 @@ mod common;
 mod corpora;
 mod databases;
 mod disk;
+mod folding;
+mod guard;
 mod hostile;
 mod modes;
+mod owners;
 mod property;
 mod roads;
 mod scene;
+mod shared;
 #[path = "../support/mod.rs"]
 mod support;
 mod times;

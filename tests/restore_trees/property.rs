@@ -23,7 +23,7 @@ struct Entry {
     what: What,
     mode: u32,
     owner: (u32, u32),
-    mtime_nanos: i64,
+    mtime_nanos: i128,
     xattr: Option<Vec<u8>>,
 }
 
@@ -69,10 +69,13 @@ fn what() -> impl Strategy<Value = What> {
 }
 
 fn entry(what: impl Strategy<Value = What>) -> impl Strategy<Value = Entry> {
+    // The filesystem of these tests keeps whatever 64 bits of seconds say.
     let mtime = prop_oneof![
-        Just(0i64),
-        -5_000_000_000..5_000_000_000i64,
-        0..4_000_000_000_000_000_000i64
+        Just(0i128),
+        -5_000_000_000..5_000_000_000i128,
+        0..4_000_000_000_000_000_000i128,
+        (any::<i64>(), 0..1_000_000_000i128)
+            .prop_map(|(seconds, nanos)| i128::from(seconds) * 1_000_000_000 + nanos),
     ];
     let owner = (0..4u32, 0..4u32);
     let xattr = proptest::option::weighted(0.2, vec(any::<u8>(), 0..50));
@@ -149,7 +152,7 @@ fn dress(path: &Path, entry: &Entry) {
             tv_nsec: UTIME_OMIT,
         },
         last_modification: Timespec {
-            tv_sec: entry.mtime_nanos.div_euclid(1_000_000_000),
+            tv_sec: entry.mtime_nanos.div_euclid(1_000_000_000) as i64,
             tv_nsec: entry.mtime_nanos.rem_euclid(1_000_000_000) as _,
         },
     };

@@ -110,3 +110,99 @@ fn a_second_backup_makes_nothing_beside_databases() {
     backup(&scene, Pinning::default());
     assert_same(&directories(disk::read(&scene.path("home"))), &was);
 }
+
+const SECOND: i128 = 1_000_000_000;
+/// The year 2300, which 64 bits of nanoseconds do not reach.
+const YEAR_2300: i64 = 10_413_792_000;
+
+/// Sets a time of modification, of a link itself.
+fn set_time(path: &Path, seconds: i64) {
+    let time = |tv_nsec| rustix::fs::Timespec {
+        tv_sec: seconds,
+        tv_nsec,
+    };
+    let times = rustix::fs::Timestamps {
+        last_access: time(rustix::fs::UTIME_OMIT),
+        last_modification: time(123_456_789),
+    };
+    let no_follow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, no_follow).unwrap();
+}
+
+#[test]
+fn times_of_any_age_come_back_to_the_nanosecond() {
+    for seconds in [YEAR_2300, -YEAR_2300, i64::MAX, i64::MIN, 16 * YEAR_2300] {
+        let scene = Scene::new();
+        scene.file("home/dir/file", "content");
+        scene.database("home/db");
+        std::os::unix::fs::symlink("dir", scene.path("home/link")).unwrap();
+        for name in ["dir/file", "link", "dir", "db", ""] {
+            set_time(&scene.path("home").join(name), seconds);
+        }
+        let facts = |root: &Path| around(root, &["db".to_owned()]);
+        let was = facts(&scene.path("home"));
+        let time = was[&b"dir/file"[..]].mtime_nanos;
+        if time != i128::from(seconds) * SECOND + 123_456_789 {
+            return super::support::machine::skip("needs a filesystem that keeps all times");
+        }
+        scene.backup(&["home"]);
+        scene.restore();
+        scene.has_no_problem();
+        assert_same(&facts(&scene.target()), &was);
+        let of_directory = |root: &Path| fs::metadata(root.join("db")).unwrap().modified().unwrap();
+        assert_eq!(of_directory(&scene.target()), of_directory(&scene.path("home")));
+        // Again over what is there, and of the database alone.
+        scene.restore_over(Overwrite::IfChanged);
+        assert_same(&facts(&scene.target()), &was);
+        fs::remove_dir_all(scene.target()).unwrap();
+        scene.backup(&["home/db"]);
+        scene.restore();
+        let modified = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+        assert_eq!(modified(&scene.target()), modified(&scene.path("home/db")));
+    }
+}
+
+#[test]
+fn a_change_between_two_far_times_is_seen() {
+    let scene = Scene::new();
+    let file = scene.file("home/file", "AAAA");
+    set_time(&file, YEAR_2300);
+    std::thread::sleep(Duration::from_millis(2200));
+    let backup = Backup {
+        ignore_ctime: true,
+        ignore_inode: true,
+        pinning: Pinning::None,
+        ..Backup::new(vec![scene.path("home")])
+    };
+    backup.run(&scene.repo, &scene.report).unwrap();
+    fs::write(&file, "BBBB").unwrap();
+    set_time(&file, YEAR_2300 + 3_155_760_000);
+    backup.run(&scene.repo, &scene.report).unwrap();
+    scene.restore();
+    assert_eq!(fs::read(scene.path("target/file")).unwrap(), b"BBBB");
+}
+
+/// ext4 ends in 2446: it takes a later time, and keeps another.
+#[test]
+fn a_time_that_the_target_cannot_keep_is_reported() {
+    let scene = Scene::new();
+    let disk = tempfile::tempdir().unwrap();
+    fs::write(disk.path().join("probe"), "").unwrap();
+    set_time(&disk.path().join("probe"), 5 * YEAR_2300);
+    let is_kept = disk::read(disk.path())[&b"probe"[..]].mtime_nanos
+        == 5 * i128::from(YEAR_2300) * SECOND + 123_456_789;
+    if is_kept {
+        return super::support::machine::skip("needs a filesystem that keeps no time beyond some century");
+    }
+    let file = scene.file("home/file", "content");
+    set_time(&file, 5 * YEAR_2300);
+    scene.backup(&["home"]);
+    scene
+        .try_restore(|restore| restore.target = disk.path().join("target"))
+        .unwrap();
+    let problems = scene.report.problems();
+    assert!(
+        problems.len() == 1 && problems[0].contains("time of modification of 1 things"),
+        "{problems:?}"
+    );
+}

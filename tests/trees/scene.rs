@@ -44,7 +44,7 @@ fn meta(mode: u32) -> Meta {
         mode: Some(mode),
         uid: Some(1000),
         gid: Some(100),
-        mtime_nanos: Some(MTIME),
+        mtime_nanos: Some(MTIME as i128),
         ..Meta::default()
     }
 }

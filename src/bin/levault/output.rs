@@ -126,18 +126,28 @@ pub fn size(words: &str) -> std::result::Result<u64, String> {
 
 /// RFC 3339 with zone, to the second; nanoseconds only where programs read.
 pub fn time(at: UnixNanos) -> String {
-    match Timestamp::from_nanosecond(i128::from(at.0)) {
+    time_of_nanos(at.0.into())
+}
+
+/// The same of a file's time, which may lie beyond what the program's own times hold.
+pub fn time_of_nanos(nanos: i128) -> String {
+    match Timestamp::from_nanosecond(nanos) {
         Ok(timestamp) => timestamp
             .round(jiff::Unit::Second)
             .unwrap_or(timestamp)
             .to_string(),
-        Err(_) => format!("{} ns", at.0),
+        Err(_) => format!("{nanos} ns"),
     }
 }
 
 /// RFC 3339 in full.
 pub fn time_exact(at: UnixNanos) -> String {
-    Timestamp::from_nanosecond(i128::from(at.0)).map_or_else(|_| format!("{} ns", at.0), |at| at.to_string())
+    time_of_nanos_exact(at.0.into())
+}
+
+/// A file's time in full.
+pub fn time_of_nanos_exact(nanos: i128) -> String {
+    Timestamp::from_nanosecond(nanos).map_or_else(|_| format!("{nanos} ns"), |at| at.to_string())
 }
 
 /// A key or value for JSON: `NAME` when it is UTF-8, `NAME_b64` always.

@@ -12,6 +12,9 @@ const NAME_BYTES_MAX: usize = 100;
 /// Largest number of a device that seven octal digits hold.
 const DEVICE_MAX: u32 = 0o7_777_777;
 
+/// Latest time that eleven octal digits hold, seconds.
+const MTIME_MAX: u64 = 0o77_777_777_777;
+
 /// What an entry is.
 #[derive(Clone, Copy)]
 pub enum What<'a> {
@@ -113,10 +116,12 @@ impl Head {
     }
 
     /// Whole seconds since 1970 fit in the header.
-    fn mtime(&mut self, nanos: i64) {
-        const SECOND: i64 = 1_000_000_000;
-        self.header.set_mtime((nanos.max(0) / SECOND) as u64);
-        if nanos < 0 || nanos % SECOND != 0 {
+    fn mtime(&mut self, nanos: i128) {
+        const SECOND: i128 = 1_000_000_000;
+        // What the header's eleven octal digits cannot hold, a record does.
+        let seconds = u64::try_from(nanos / SECOND).unwrap_or(0);
+        self.header.set_mtime(seconds.min(MTIME_MAX));
+        if nanos < 0 || nanos % SECOND != 0 || seconds > MTIME_MAX {
             let (sign, nanos) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
             let second = SECOND.unsigned_abs();
             self.record("mtime", format!("{sign}{}.{:09}", nanos / second, nanos % second));

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::fs::{File, Permissions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::chunk::ChunkList;
@@ -25,7 +25,7 @@ use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::snapshot::{DatabaseRoot, EntryKind, Meta};
 
-use super::restore::{Contents, Restore};
+use super::restore::{Contents, FileMetas, Ownership, Restore};
 use super::tree::{self, Found, Node, View};
 use header::{Head, What};
 use sparse::Segments;
@@ -194,33 +194,27 @@ impl<'a, W: Write> Archive<'a, W> {
         let restore = Restore {
             database: Some(database.name.clone()),
             contents: Contents::Records,
+            ownership: Ownership::Caller,
             ..Restore::new(&target)
         };
         restore.run(self.ground.repo, self.ground.stored, self.ground.report)?;
+        let metas = FileMetas::read(self.ground.reader, database, meta)?;
         for name in names(&target).act(|| format!("read {}", target.display()))? {
             let mut inner = path.to_vec();
             tree::join(&mut inner, name.as_bytes());
-            self.made_file(&inner, meta, database, &target.join(&name))?;
+            self.made_file(&inner, metas.of(name.as_bytes()), database, &target.join(&name))?;
         }
         Ok(())
     }
 
-    /// A file that was just made: its mode, the owner of the directory, and the time of the cut.
-    fn made_file(
-        &mut self,
-        path: &[u8],
-        directory: &Meta,
-        database: &DatabaseRoot,
-        made: &Path,
-    ) -> Result<()> {
+    /// A file that was just made, with what is known of the database's files and the time of the cut.
+    fn made_file(&mut self, path: &[u8], known: &Meta, database: &DatabaseRoot, made: &Path) -> Result<()> {
         let file = File::open(made).act(|| format!("read {}", made.display()))?;
         let facts = file.metadata().act(|| format!("read {}", made.display()))?;
         let meta = Meta {
-            mode: Some(facts.mode()),
-            uid: directory.uid,
-            gid: directory.gid,
-            mtime_nanos: Some(database.capture.time.0),
-            ..Meta::default()
+            mode: Some(known.mode.unwrap_or(0o600)),
+            mtime_nanos: Some(database.capture.time.0.into()),
+            ..known.clone()
         };
         self.head(path, &meta, What::File(facts.len()))?;
         let out = self.out.get_mut();

@@ -392,7 +392,7 @@ impl<'a, 'w> Saving<'a, 'w> {
 
     /// The content, the bytes read, and what is to be told of files that were gone.
     fn store_files(&mut self, all: Vec<DatabaseFile>) -> Result<(Content, u64, Vec<Damage>)> {
-        let stored = files::store(self.repo, self.writer, all, self.report)?;
+        let stored = files::store(self.repo, self.writer, self.wanted.path, all, self.report)?;
         let gone = stored.gone.into_iter();
         let gone = gone.map(|name| damage_of(name, "was deleted before it was read".into()));
         let content = Content::Physical { tree: stored.tree };

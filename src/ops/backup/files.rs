@@ -13,6 +13,7 @@ use crate::repo::{Repo, Writer};
 use crate::report::Report;
 use crate::snapshot::{Meta, Tree};
 use crate::source::DatabaseFile;
+use crate::source::walk::mtime_nanos;
 
 /// The regular files of a directory that LevelDB may have made: what is kept when nothing says which of them belong.
 pub fn all_in(directory: &Path) -> Result<Vec<DatabaseFile>> {
@@ -45,10 +46,11 @@ pub struct StoredFiles {
     pub gone: Vec<String>,
 }
 
-/// Stores the files and the tree that lists them.
+/// Stores the files of the database in `directory` and the tree that lists them.
 pub fn store(
     repo: &Repo,
     writer: &mut Writer,
+    directory: &Path,
     mut files: Vec<DatabaseFile>,
     report: &Report,
 ) -> Result<StoredFiles> {
@@ -57,7 +59,7 @@ pub fn store(
         sink.step(Step::Begin)?;
         let (mut bytes, mut gone) = (0, Vec::new());
         for file in files {
-            match one(&reading, &sink, &file)? {
+            match one(&reading, &sink, directory, &file)? {
                 Some(len) => bytes += len,
                 None => gone.push(file.name),
             }
@@ -74,8 +76,10 @@ pub fn store(
 }
 
 /// The bytes of a file; `None` if it is gone.
-fn one(reading: &Reading, mut sink: &Sink, file: &DatabaseFile) -> Result<Option<u64>> {
-    let opened = file.open().and_then(|open| Ok((open, meta(&file.metadata()?))));
+fn one(reading: &Reading, mut sink: &Sink, directory: &Path, file: &DatabaseFile) -> Result<Option<u64>> {
+    let opened = file
+        .open()
+        .and_then(|open| Ok((open, meta(&file.metadata_in(directory)?))));
     let (open, meta) = match opened {
         Err(error) if error.kind() == Kind::NotFound => return Ok(None),
         opened => opened.act(|| format!("open {}", file.name))?,
@@ -101,10 +105,7 @@ fn meta(facts: &Metadata) -> Meta {
         mode: Some(facts.mode() & 0o7777),
         uid: Some(facts.uid()),
         gid: Some(facts.gid()),
-        mtime_nanos: facts
-            .mtime()
-            .checked_mul(1_000_000_000)
-            .map(|nanos| nanos + facts.mtime_nsec()),
+        mtime_nanos: Some(mtime_nanos(facts)),
         ..Meta::default()
     }
 }
@@ -136,7 +137,7 @@ mod tests {
         let repo = Repo::create(storage, &password, new, Settings::default()).unwrap();
         let report = Report::default();
         let mut writer = Writer::start(&repo, &report, Store::Nothing).unwrap();
-        let stored = store(&repo, &mut writer, listed, &report).unwrap();
+        let stored = store(&repo, &mut writer, dir.path(), listed, &report).unwrap();
         assert_eq!(stored.gone, ["000005.ldb"]);
         assert_eq!(stored.bytes, ("000003.log".len() + "CURRENT".len()) as u64);
     }

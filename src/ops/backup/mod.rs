@@ -41,7 +41,7 @@ use crate::snapshot::{Meta, Snapshot, Source};
 use crate::source::pins::Keeping;
 use crate::source::rules::{Bounds, LeftOut};
 use crate::source::walk::{facts, look_closer};
-use crate::source::{Capture, Captured, HandleSource, HeldBy, Pins, Rules};
+use crate::source::{Capture, Captured, HandleSource, HeldBy, Pins, Rules, files_meta};
 
 pub use audit::{Difference, Disagreement};
 use database::{Known, Saved, Wanted};
@@ -210,7 +210,10 @@ impl Backup {
                 }
                 HandleSource::Memory(memory) => database::save_memory(repo, writer, &wanted, memory, report),
             };
-            let (root, outcome) = saved.act(|| format!("back up {}", path.display()))?;
+            let (mut root, outcome) = saved.act(|| format!("back up {}", path.display()))?;
+            if let HandleSource::Disk(_) = handle {
+                root.files = files_meta(path);
+            }
             let to_pin = None;
             Ok(SavedAll::of(Saved {
                 root,
@@ -370,6 +373,7 @@ impl Backup {
         }
         let mut saved = saved.act(|| format!("back up {}", found.path.display()))?;
         saved.root.directory = cut.directory;
+        saved.root.files = cut.files;
         Ok(saved)
     }
 
@@ -576,12 +580,15 @@ struct Cut {
     captured: Result<Captured>,
     /// What a restore gives back to its directory.
     directory: Option<Meta>,
+    /// What a restore gives the files in it.
+    files: Option<Meta>,
 }
 
 impl Cut {
     fn of(found: FoundDatabase, captured: Result<Captured>, report: &Report) -> Self {
         let directory = directory_of(&found, report);
         Self {
+            files: files_meta(&found.path),
             found,
             captured,
             directory,

@@ -25,8 +25,13 @@ use crate::record::StreamDigester;
 use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::run::KeyOrder;
-use crate::source::{Damage, Database, RecordSink, ScanOutcome, Word};
+use crate::snapshot::Meta;
+use crate::source::walk::{facts, look_closer};
+use crate::source::{Damage, Database, RecordSink, ScanOutcome, Word, files_meta};
+use crate::target::tree::Withheld;
 use crate::target::{DatabaseTarget, check_free, refuse_held};
+
+use super::restore::{attributes, tell_withheld};
 
 use merging::Merging;
 pub use merging::Tally;
@@ -259,7 +264,12 @@ impl Rescue {
 
     fn write(&self, scene: &Scene, shape: &Shape, merging: &mut Merging, report: &Report) -> Result<()> {
         let comparator = scene.database.comparator();
-        let staging = DatabaseTarget::create(&self.output, shape, comparator)?;
+        let mut staging = DatabaseTarget::create(&self.output, shape, comparator)?;
+        let files = files_meta(&self.directory).unwrap_or_else(|| Meta {
+            mode: Some(0o600),
+            ..Meta::default()
+        });
+        staging.set_files(attributes(&files));
         let mut tables = Tables {
             builder: TableBuilder::new(shape, comparator)?,
             staging: &staging,
@@ -272,7 +282,7 @@ impl Rescue {
             tables.add(key, value)
         })?;
         tables.end()?;
-        let staged = staging.finish()?;
+        let mut staged = staging.finish()?;
         let expected = (merging.records(), digest.digest());
         let mut back = ReadBack {
             records: 0,
@@ -285,6 +295,12 @@ impl Rescue {
         }
         // An owner that came meanwhile has written what is not in it.
         refuse_held(&self.directory)?;
+        let source = std::fs::canonicalize(&self.directory).act(|| "find the directory")?;
+        let directory = look_closer(&source, &facts(&source)?, report)?.meta;
+        let withheld = Withheld::default();
+        staged.set_attributes(&attributes(&directory), &withheld)?;
+        tell_withheld(&withheld, report);
+        tell_withheld(staged.withheld(), report);
         staged.publish().map(drop)
     }
 }

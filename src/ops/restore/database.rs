@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::overwrite::Others;
 use super::read_back::StreamBytes;
 use super::tables::{self, Written};
-use super::tree::{Deferred, Start, Where};
+use super::tree::{Deferred, Start, Where, taken_for_another};
 use super::verify::Expected;
-use super::{Overwrite, RestoreOutcome, Restoring, Rewritten, Verify, files, overwrite, verify};
+use super::{Extra, Overwrite, RestoreOutcome, Restoring, Rewritten, Verify, files, overwrite, verify};
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::Comparator;
 use crate::ops::read::Wish;
@@ -59,6 +59,9 @@ impl Restoring<'_> {
             return Err(Error::new(Kind::Limit, "databases within databases without end"));
         }
         let handle = deferred.directory.open()?;
+        if deferred.is_vacant && deferred.directory.look(&deferred.name)?.is_some() {
+            return Err(taken_for_another(&deferred.directory.shown_in(&deferred.name)));
+        }
         if let Some(depth) = deferred.clears {
             deferred.directory.clear(&deferred.name, depth)?;
         }
@@ -73,7 +76,9 @@ impl Restoring<'_> {
             choice: deferred.choice,
             nesting: nesting + 1,
         };
-        self.database(step)
+        self.database(step)?;
+        deferred.directory.note_made(&deferred.name);
+        Ok(())
     }
 
     /// Restores one database; what became of it is among the outcomes.
@@ -106,6 +111,7 @@ impl Restoring<'_> {
             .wish
             .is_there(self.repo, self.reader, step.root, &step.target, self.report)?;
         if there {
+            self.refresh_files(step)?;
             self.beside_in_place(step)?;
         }
         Ok(there.then_some(true))
@@ -144,6 +150,7 @@ impl Restoring<'_> {
             made.staged.set_attributes(attributes, &withheld)?;
             self.tell_withheld(&withheld);
         }
+        self.tell_withheld(made.staged.withheld());
         made.staged.publish()?;
         let written = made.selected.as_ref();
         Ok(RestoreOutcome {
@@ -159,10 +166,10 @@ impl Restoring<'_> {
     }
 
     fn make(&self, step: &Step) -> Result<Made> {
-        let (database, target) = (step.root, &step.target);
+        let database = step.root;
         let half = database.bytes() / 2;
         let occupied = self.wish.occupied(step.others);
-        let in_place = self.stage_in_place(database, target, occupied, half)?;
+        let in_place = self.stage_in_place(step, occupied, half)?;
         if let Some((staged, rewritten)) = in_place {
             return Ok(Made {
                 staged,
@@ -175,19 +182,28 @@ impl Restoring<'_> {
             Content::Physical { tree } => {
                 self.refuse_selection(database)?;
                 Ok(Made {
-                    staged: files::stage(self.reader, tree, target, occupied, self.report)?,
+                    staged: files::stage(
+                        self.reader,
+                        tree,
+                        &step.target,
+                        occupied,
+                        self.wish.ownership,
+                        self.report,
+                    )?,
                     selected: None,
                     tables: StreamBytes::default(),
                     rewritten: None,
                 })
             }
-            Content::Logical { .. } => self.stage_records(database, target, occupied),
+            Content::Logical { .. } => self.stage_records(step, occupied),
         }
     }
 
-    fn stage_records(&self, database: &DatabaseRoot, target: &Path, occupied: Occupied) -> Result<Made> {
+    fn stage_records(&self, step: &Step, occupied: Occupied) -> Result<Made> {
+        let database = step.root;
         let comparator = Comparator::from_name(&database.shape.comparator);
-        let staging = DatabaseTarget::begin(target, occupied, &database.shape, &comparator)?;
+        let mut staging = DatabaseTarget::begin(&step.target, occupied, &database.shape, &comparator)?;
+        staging.set_files(self.files_of(step));
         let wish = Wish {
             selection: self.wish.selection.clone(),
             with_uncertain: self.wish.with_uncertain,
@@ -239,13 +255,14 @@ impl Restoring<'_> {
     /// Restores what lies beside a database into its stage, in which what lay beside the old one may be.
     fn beside(&self, step: &Step, staged: &Staged) -> Result<()> {
         let has_others = staged.has_others();
-        let deletes = has_others && self.rules().deletes;
+        let deletes = has_others && self.wish.extra == Extra::Delete;
         if step.root.beside.is_none() && !deletes || self.wish.records_only() {
             return Ok(());
         }
         let directory = staged.directory().try_clone().act(|| "hold the stage open")?;
         let target = match has_others {
-            true => TreeTarget::into_open(directory, &step.shown)?,
+            // Each file has a name in the old directory too.
+            true => TreeTarget::into_open(directory, &step.shown)?.with_names_each(2),
             false => TreeTarget::add_to(directory, &step.shown)?,
         };
         self.fill_beside(step, target)

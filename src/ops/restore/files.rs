@@ -14,7 +14,11 @@ use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::run::BlobSource;
 use crate::snapshot::{DirectoryWalk, EntryKind};
+use crate::target::tree::Attributes;
 use crate::target::{FileTarget, FileWriter, Occupied, Staged};
+
+use super::ownership::Ownership;
+use super::tree::attributes;
 
 /// Stages every file of the tree below `target`.
 pub fn stage(
@@ -22,6 +26,7 @@ pub fn stage(
     tree: &BlobId,
     target: &Path,
     occupied: Occupied,
+    ownership: Ownership,
     report: &Report,
 ) -> Result<Staged> {
     let staging = FileTarget::begin(target, occupied)?;
@@ -30,7 +35,11 @@ pub fn stage(
         let name = Path::new(OsStr::from_bytes(&entry.name));
         match &entry.kind {
             EntryKind::File(list) => {
-                file(reader, list, staging.file(name)?, report)
+                let own = match ownership {
+                    Ownership::Recorded => attributes(&entry.meta),
+                    Ownership::Caller => Attributes::default(),
+                };
+                file(reader, list, staging.file(name)?, &own, report)
                     .act(|| format!("write {}", name.display()))?;
             }
             _ => {
@@ -44,7 +53,13 @@ pub fn stage(
     staging.finish()
 }
 
-fn file(reader: &BlobReader, list: &ChunkList, mut file: FileWriter, report: &Report) -> Result<()> {
+fn file(
+    reader: &BlobReader,
+    list: &ChunkList,
+    mut file: FileWriter,
+    own: &Attributes,
+    report: &Report,
+) -> Result<()> {
     for chunk in Chunks::new(list.clone(), reader) {
         let chunk = chunk?;
         let plain = reader.blob(BlobKind::Data, &chunk.id)?;
@@ -58,6 +73,7 @@ fn file(reader: &BlobReader, list: &ChunkList, mut file: FileWriter, report: &Re
         report.bytes_done.add(chunk.bytes);
         report.go_on()?;
     }
+    file.set_attributes(own)?;
     file.finish()
 }
 
@@ -139,7 +155,15 @@ mod tests {
         };
         let lookup = repo.lookup().unwrap();
         let reader = BlobReader::new(&repo, &lookup);
-        let staged = stage(&reader, &tree, &target, Occupied::Refuse, &report).unwrap();
+        let staged = stage(
+            &reader,
+            &tree,
+            &target,
+            Occupied::Refuse,
+            Ownership::default(),
+            &report,
+        )
+        .unwrap();
         let check = || verify(&repo, &reader, &tree, staged.path(), &report).map_err(|error| error.kind());
         check().unwrap();
         let current = staged.path().join("CURRENT");

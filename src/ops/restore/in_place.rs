@@ -14,6 +14,7 @@
 use std::path::Path;
 
 use super::Restoring;
+use super::database::Step;
 use super::differences::{Differences, Eyes};
 use crate::error::{Act, Error, Result};
 use crate::leveldb::name::FileName;
@@ -50,15 +51,16 @@ impl Restoring<'_> {
     /// `bytes_max` key and value bytes differ or because nothing may come above it.
     pub(super) fn stage_in_place(
         &self,
-        database: &DatabaseRoot,
-        target: &Path,
+        step: &Step,
         occupied: Occupied,
         bytes_max: u64,
     ) -> Result<Option<(Staged, Rewritten)>> {
+        let (database, target) = (step.root, &step.target);
         if !self.may_be_in_place(database, target) {
             return Ok(None);
         }
-        let staging = InPlaceTarget::begin(target, occupied)?;
+        let mut staging = InPlaceTarget::begin(target, occupied)?;
+        staging.set_files(self.files_of(step));
         let standing = Database::open(target)?;
         let order = Comparator::from_name(&database.shape.comparator);
         let is_ordered_alike = order.is_known() && *standing.comparator() == order;

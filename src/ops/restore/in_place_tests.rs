@@ -5,6 +5,9 @@
 //!
 //! LEVAULT_IN_PLACE_SEED=N runs the one life of that seed; LEVAULT_IN_PLACE_LIVES=N runs so many.
 
+use super::super::overwrite::Others;
+use super::super::tree::Where;
+use crate::pattern::Choice;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -81,7 +84,7 @@ impl Bench {
         let database = stored.snapshot.databases().next().unwrap();
         let mut staged = None;
         over(target).with(&self.repo, stored, &Report::default(), |restoring| {
-            staged = restoring.stage_in_place(database, target, Occupied::Replace, u64::MAX)?;
+            staged = restoring.stage_in_place(&step(database, target), Occupied::Replace, u64::MAX)?;
             Ok(())
         })?;
         Ok(staged)
@@ -93,6 +96,21 @@ impl Bench {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .filter(|name| name.starts_with('.'))
             .collect()
+    }
+}
+
+/// A database that is restored by itself.
+fn step<'s>(root: &'s DatabaseRoot, target: &Path) -> Step<'s> {
+    Step {
+        number: 0,
+        root,
+        target: target.to_owned(),
+        shown: target.to_owned(),
+        attributes: None,
+        others: Others::Refuse,
+        place: Where::default(),
+        choice: Choice::Take,
+        nesting: 0,
     }
 }
 
@@ -372,7 +390,7 @@ fn a_wish_to_stop_is_heard_and_leaves_the_old_database_as_it_was() {
     let database = stored.snapshot.databases().next().unwrap();
     let stopped = over(&target).with(&bench.repo, &stored, &report, |restoring| {
         restoring
-            .stage_in_place(database, &target, Occupied::Replace, u64::MAX)
+            .stage_in_place(&step(database, &target), Occupied::Replace, u64::MAX)
             .map(drop)
     });
     assert_eq!(stopped.err().unwrap().kind(), Kind::Interrupted);

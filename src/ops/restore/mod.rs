@@ -10,8 +10,10 @@
 mod database;
 mod differences;
 mod files;
+mod guard;
 mod in_place;
 mod overwrite;
+mod ownership;
 mod place;
 mod read_back;
 mod tables;
@@ -19,7 +21,8 @@ mod tree;
 mod verify;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Act, Result};
@@ -27,15 +30,18 @@ use crate::pattern::Selector;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::snapshot::{DatabaseRoot, Snapshot};
-use crate::target::TreeTarget;
 use crate::target::tree::{Merge, Problems, look_only};
+use crate::target::{ForbiddenPaths, TreeTarget};
 
 use super::read;
 use super::selection::Selection;
+pub use guard::DeleteReach;
 pub use in_place::Rewritten;
 pub use overwrite::Overwrite;
+pub use ownership::{FileMetas, Ownership, file_meta};
 use place::What;
 pub use tree::{Action, Planned, PlannedDatabase, TreeOutcome};
+pub(crate) use tree::{attributes, tell_withheld};
 
 /// Whether what was written is read again and compared with what was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +97,12 @@ pub struct Restore {
     pub verify: Verify,
     /// Also records that lay in damaged ranges of the source and may be older than what was lost there.
     pub with_uncertain: bool,
+    /// Whose the files of databases are.
+    pub ownership: Ownership,
+    /// What must be neither removed nor written into, beside the repository and its cache.
+    pub forbidden: ForbiddenPaths,
+    /// How far [`Extra::Delete`] may go.
+    pub reach: DeleteReach,
 }
 
 /// One database that is back.
@@ -130,6 +142,7 @@ struct Restoring<'a> {
     reader: &'a BlobReader<'a>,
     snapshot: &'a Snapshot,
     report: &'a Report,
+    forbidden: ForbiddenPaths,
     done: Mutex<Done>,
 }
 
@@ -154,6 +167,9 @@ impl Restore {
             contents: Contents::default(),
             verify: Verify::Full,
             with_uncertain: false,
+            ownership: Ownership::default(),
+            forbidden: ForbiddenPaths::default(),
+            reach: DeleteReach::default(),
         }
     }
 
@@ -190,6 +206,7 @@ impl Restore {
             reader: &BlobReader::new(repo, &lookup),
             snapshot: &stored.snapshot,
             report,
+            forbidden: self.all_forbidden(repo),
             done: Mutex::default(),
         };
         act(&restoring)?;
@@ -205,25 +222,43 @@ impl Restore {
     }
 }
 
+/// True if something stands there that was listed under another name only, or not at all.
+fn has_another_name(target: &Path, listed: &[Vec<u8>]) -> bool {
+    let name = target.file_name().unwrap_or_default().as_bytes();
+    target.symlink_metadata().is_ok() && !listed.iter().any(|other| other == name)
+}
+
 impl Restoring<'_> {
     fn lock(&self) -> MutexGuard<'_, Done> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) -> Result<()> {
-        match self.what()? {
+        match self.guarded()? {
             What::Databases(steps) => {
                 self.wish.check_target()?;
                 self.report
                     .bytes_total
                     .add(steps.iter().map(|step| step.root.bytes()).sum());
+                let listed = match steps.len() {
+                    0 | 1 => None,
+                    _ => Some(look_only(&self.wish.target)?.names()?),
+                };
                 for step in steps {
                     let name = step.root.name.clone();
-                    self.database(step).act(|| format!("restore {name}"))?;
+                    match listed
+                        .as_ref()
+                        .filter(|listed| has_another_name(&step.target, listed))
+                    {
+                        Some(_) => self
+                            .report
+                            .problem(tree::taken_for_another(&step.shown.display().to_string()).to_string()),
+                        None => self.database(step).act(|| format!("restore {name}"))?,
+                    }
                 }
                 Ok(())
             }
-            What::Trees { bytes, starts } => {
+            What::Trees { bytes, starts, .. } => {
                 self.report.bytes_total.add(bytes);
                 self.trees(starts)
             }
@@ -247,7 +282,7 @@ impl Restoring<'_> {
     }
 
     fn plan(&self, each: &mut dyn FnMut(Planned)) -> Result<()> {
-        match self.what()? {
+        match self.guarded()? {
             What::Databases(steps) => {
                 for step in steps {
                     each(Planned {

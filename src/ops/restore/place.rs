@@ -6,7 +6,9 @@
 //! several things                  TARGET/NAME each, by the names of the sources
 //! ```
 
-use std::path::{Component, Path};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::Restoring;
@@ -23,12 +25,24 @@ use crate::target::tree::Directory;
 /// Begins the walks below a target's root.
 pub type Starts<'s> = Box<dyn FnOnce(&Arc<Directory>) -> Vec<Start> + 's>;
 
+/// A directory that is restored, and the one that it comes into.
+pub struct DirectoryPair {
+    /// Where it stood when it was saved.
+    pub saved: Vec<u8>,
+    pub target: PathBuf,
+}
+
 /// What is restored.
 pub enum What<'s> {
     /// Databases alone.
     Databases(Vec<Step<'s>>),
     /// At least one tree.
-    Trees { bytes: u64, starts: Starts<'s> },
+    Trees {
+        bytes: u64,
+        starts: Starts<'s>,
+        /// Those that it is restored into, as far as something may be removed from them.
+        directories: Vec<DirectoryPair>,
+    },
 }
 
 impl Restoring<'_> {
@@ -50,6 +64,7 @@ impl Restoring<'_> {
             })
             .collect::<Result<Vec<_>>>()?;
         refuse_twice(&named)?;
+        let directories = self.directories(&named);
         let starts = move |root: &Arc<Directory>| {
             let start = |(found, name)| start(&self.wish.selector, found, name, root);
             named.into_iter().map(start).collect()
@@ -57,6 +72,7 @@ impl Restoring<'_> {
         Ok(What::Trees {
             bytes,
             starts: Box::new(starts),
+            directories,
         })
     }
 
@@ -92,7 +108,7 @@ impl Restoring<'_> {
         !self.has_patterns() || found.len() == 1 && found.iter().all(is_taken)
     }
 
-    fn has_patterns(&self) -> bool {
+    pub(super) fn has_patterns(&self) -> bool {
         !self.wish.selector.include.is_empty() || !self.wish.selector.exclude.is_empty()
     }
 
@@ -137,6 +153,25 @@ impl Restoring<'_> {
             (false, EntryKind::Directory(_) | EntryKind::Database(_)) => Ok(None),
             (false, _) => Ok(Some(found.node.entry.name.clone())),
         }
+    }
+
+    fn directories(&self, named: &[(Found, Option<Vec<u8>>)]) -> Vec<DirectoryPair> {
+        let is_directory = |found: &Found| {
+            matches!(
+                found.node.entry.kind,
+                EntryKind::Directory(_) | EntryKind::Database(_)
+            )
+        };
+        let pair = |(found, name): &(Found, Option<Vec<u8>>)| {
+            is_directory(found).then(|| DirectoryPair {
+                saved: found.path.clone(),
+                target: match name {
+                    Some(name) => self.wish.target.join(OsStr::from_bytes(name)),
+                    None => self.wish.target.clone(),
+                },
+            })
+        };
+        named.iter().filter_map(pair).collect()
     }
 
     fn refuse_keys(&self) -> Result<()> {

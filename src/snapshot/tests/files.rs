@@ -37,7 +37,7 @@ fn sample() -> Vec<TreeEntry> {
         xattrs: vec![(b"user.a".to_vec(), b"1".to_vec()), (b"user.b".to_vec(), vec![])],
         hard_link: Some(77),
         holes: vec![(0, 4096), (8192, 1)],
-        ctime_nanos: Some(i64::MAX),
+        ctime_nanos: Some(i64::MAX.into()),
         inode: Some(u64::MAX),
     };
     vec![
@@ -57,7 +57,48 @@ fn sample() -> Vec<TreeEntry> {
             meta,
             ..file(b"\xff not UTF-8, but a name")
         },
+        TreeEntry {
+            meta: Meta {
+                mtime_nanos: Some(i128::from(i64::MAX) + 1),
+                ctime_nanos: Some(i128::from(i64::MIN) * 1_000_000_000),
+                ..Meta::default()
+            },
+            ..file(b"\xff of another age")
+        },
     ]
+}
+
+#[test]
+fn a_time_has_one_encoding_whatever_its_distance() {
+    let tree = |mtime_nanos| {
+        let meta = Meta {
+            mtime_nanos: Some(mtime_nanos),
+            ..Meta::default()
+        };
+        Tree::Entries(vec![TreeEntry { meta, ..file(b"a") }])
+    };
+    for nanos in [
+        0,
+        i128::from(i64::MAX),
+        i128::from(i64::MAX) + 1,
+        i128::from(i64::MIN) - 1,
+    ] {
+        let bytes = tree(nanos).encode().unwrap();
+        assert_eq!(Tree::decode(&bytes).unwrap(), tree(nanos), "{nanos}");
+        let field = bytes[bytes.len() - 14];
+        assert_eq!(field == 10, i64::try_from(nanos).is_err(), "{nanos}");
+    }
+    // A near time in the far field, and nanoseconds beyond a second, are no encoding of anything.
+    let far = tree(i128::from(i64::MAX) + 1).encode().unwrap();
+    let at = far.len() - 13;
+    for (seconds, nanos) in [(1i64, 0u32), (i64::MAX, 1_000_000_000)] {
+        let mut wrong = far.clone();
+        wrong[at..at + 8].copy_from_slice(&seconds.to_le_bytes());
+        wrong[at + 8..at + 12].copy_from_slice(&nanos.to_le_bytes());
+        assert_eq!(Tree::decode(&wrong).unwrap_err().kind(), Kind::Corrupt);
+    }
+    let beyond = (i128::from(i64::MAX) + 1) * 1_000_000_000;
+    assert_eq!(tree(beyond).encode().unwrap_err().kind(), Kind::Limit);
 }
 
 #[test]
@@ -165,7 +206,7 @@ fn an_unknown_kind_or_field_is_too_new_not_corrupt() {
         Kind::TooNew
     );
     assert_eq!(
-        Tree::decode(&[1, 0, 1, 1, b'a', 4, 1, 10, 0]).unwrap_err().kind(),
+        Tree::decode(&[1, 0, 1, 1, b'a', 4, 1, 12, 0]).unwrap_err().kind(),
         Kind::TooNew
     );
     assert_eq!(Tree::decode(&[2, 0, 0]).unwrap_err().kind(), Kind::TooNew);

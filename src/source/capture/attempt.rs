@@ -134,7 +134,7 @@ impl<'a> Attempts<'a> {
     /// True if a table was written a moment ago and behind the MANIFEST: it seems to be one of a copy under way, whose
     /// MANIFEST is still to come. Where MANIFESTs are written through a map their times tell less, so nobody waits long.
     fn is_being_copied(&self, manifest: Option<Stamp>) -> bool {
-        let since = now().0.saturating_sub(COPIED_LATELY_NANOS);
+        let since = i128::from(now().0.saturating_sub(COPIED_LATELY_NANOS));
         let behind = manifest.map_or(0, |manifest| manifest.mtime_nanos).max(since);
         self.begin.elapsed() < COPIED_FOR && self.pins.are_younger_than(behind)
     }

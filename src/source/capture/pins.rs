@@ -197,7 +197,7 @@ impl Pins {
     }
 
     /// True if a table was written to behind this moment: no owner does so behind the edit that names the table.
-    pub fn are_younger_than(&self, nanos: i64) -> bool {
+    pub fn are_younger_than(&self, nanos: i128) -> bool {
         self.origins.values().any(|origin| origin.mtime_nanos > nanos)
     }
 

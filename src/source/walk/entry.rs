@@ -97,14 +97,14 @@ fn meta(facts: &Metadata) -> Meta {
         mode: Some(facts.mode() & 0o7777),
         uid: Some(facts.uid()),
         gid: Some(facts.gid()),
-        mtime_nanos: mtime_nanos(facts),
+        mtime_nanos: Some(mtime_nanos(facts)),
         hard_link: linked.then(|| link_number(facts)),
         ..Meta::default()
     }
 }
 
-/// Last modification; `None` where 64 bits are too few.
-pub fn mtime_nanos(facts: &Metadata) -> Option<i64> {
+/// Last modification.
+pub fn mtime_nanos(facts: &Metadata) -> i128 {
     nanos(facts.mtime(), facts.mtime_nsec())
 }
 
@@ -118,7 +118,6 @@ fn link_number(facts: &Metadata) -> u64 {
     u64::from_le_bytes(number)
 }
 
-/// `None` where 64 bits are too few: in the year 2262.
-pub(super) fn nanos(seconds: i64, nanos: i64) -> Option<i64> {
-    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+pub(super) fn nanos(seconds: i64, nanos: i64) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
 }

@@ -22,10 +22,10 @@ pub struct Stamp {
     pub len: u64,
     /// Bytes that it takes on disk.
     pub stored: u64,
-    /// Last modification; the bound where 64 bits are too few.
-    pub mtime_nanos: i64,
+    /// Last modification.
+    pub mtime_nanos: i128,
     /// Last change of content or metadata.
-    pub ctime_nanos: i64,
+    pub ctime_nanos: i128,
     /// Names that it has.
     pub links: u64,
 }
@@ -37,8 +37,8 @@ impl Stamp {
             inode: facts.ino(),
             len: facts.len(),
             stored: facts.blocks().saturating_mul(512),
-            mtime_nanos: nanos(facts.mtime(), facts.mtime_nsec()).unwrap_or(i64::MAX),
-            ctime_nanos: nanos(facts.ctime(), facts.ctime_nsec()).unwrap_or(i64::MAX),
+            mtime_nanos: nanos(facts.mtime(), facts.mtime_nsec()),
+            ctime_nanos: nanos(facts.ctime(), facts.ctime_nsec()),
             links: facts.nlink(),
         }
     }

@@ -14,7 +14,7 @@ mod entry;
 mod file;
 mod ground;
 mod holes;
-mod xattrs;
+pub(super) mod xattrs;
 
 pub use databases::{candidate, databases_below};
 pub use entry::{Looked, What, facts, look, look_closer, mtime_nanos};

@@ -1,6 +1,6 @@
 //! Where things are made, and what all directories of one tree share.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::Mode;
 
-use super::attributes::Withheld;
+use super::attributes::{Withheld, clear_inherited_lists};
 use super::directory::{Directory, enter};
 use super::remove::{Depth, remove};
 use super::standing::Identity;
@@ -17,6 +17,19 @@ use crate::scratch;
 
 /// Directories kept open at most. A process may often have 1,024 descriptors.
 const OPEN_MAX: usize = 256;
+
+/// ext2 to ext4, XFS, btrfs, tmpfs, F2FS, ZFS, overlayfs, bcachefs, ramfs.
+const KEEPS_NAMES: [u64; 9] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0xf2f5_2010,
+    0x2fc1_2fc1,
+    0x794c_7630,
+    0xca45_1a4e,
+    0x8584_58f6,
+];
 
 /// Problems that are told; more are counted.
 const TOLD_MAX: usize = 1000;
@@ -29,6 +42,8 @@ pub(super) struct Core {
     pub(super) writes: bool,
     /// The tree is thrown away: nothing of it need be as it was.
     pub(super) is_abandoned: AtomicBool,
+    /// By filesystem, whether it keeps names as they are given.
+    keeps_names: Mutex<HashMap<u64, bool>>,
     /// The ones that are open, the longest open first.
     open: Mutex<VecDeque<Weak<Directory>>>,
 }
@@ -66,8 +81,21 @@ impl Core {
             account: Arc::default(),
             writes: true,
             is_abandoned: AtomicBool::new(false),
+            keeps_names: Mutex::default(),
             open: Mutex::default(),
         }
+    }
+
+    /// True for a filesystem that keeps every name as it is given (though it may take two for one).
+    pub(super) fn keeps_names(&self, directory: &File) -> bool {
+        let Ok(stat) = rustix::fs::fstat(directory) else {
+            return false;
+        };
+        let mut known = locked(&self.keeps_names);
+        *known.entry(Identity::of(&stat).device).or_insert_with(|| {
+            let magic = rustix::fs::fstatfs(directory).map(|facts| facts.f_type as u64);
+            magic.is_ok_and(|magic| KEEPS_NAMES.contains(&(magic & 0xffff_ffff)))
+        })
     }
 
     /// A directory was opened and stays so; the one that has been for the longest is closed when there are too many. (It can
@@ -94,6 +122,7 @@ impl Scratch {
             .map_err(std::io::Error::from)
             .act(doing)?;
         let directory = enter(root, &name).act(doing)?;
+        clear_inherited_lists(&directory).act(doing)?;
         let stat = rustix::fs::fstat(&directory)
             .map_err(std::io::Error::from)
             .act(doing)?;

@@ -7,13 +7,19 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::standing::{Standing, What};
 use crate::error::{Act, Error, Result};
 
 const SET_ID: u32 = 0o6000;
+
+/// Times that a filesystem keeps are never further from those that were set: FAT counts in two seconds.
+const RESOLUTION_NANOS: u128 = 2_000_000_001;
+
+const ACCESS_LIST: &str = "system.posix_acl_access";
+const DEFAULT_LIST: &str = "system.posix_acl_default";
 
 /// What the filesystem is to know of a thing beside its content; what is absent is left as it comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,48 +31,67 @@ pub struct Attributes {
     /// Group.
     pub gid: Option<u32>,
     /// Last modification, nanoseconds since 1970.
-    pub mtime_nanos: Option<i64>,
+    pub mtime_nanos: Option<i128>,
     /// Extended attributes.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What could not be set because the user is not root, or because the filesystem has nothing of the kind: counted, since
-/// it would be said of every file.
+/// What of a thing's attributes can be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttributeKind {
+    /// Owner or group.
+    Owner,
+    /// Permission bits.
+    Mode,
+    /// Time of modification, by more than a filesystem's resolution.
+    Time,
+    /// Extended attributes, access lists among them.
+    Xattr,
+}
+
+/// Attributes that are not as they were saved: counted, since it would be said of every file.
 #[derive(Debug, Default)]
 pub struct Withheld {
-    owners: AtomicU64,
-    xattrs: AtomicU64,
+    /// Refused because the user is not root.
+    by_rights: [AtomicU64; 4],
+    /// Refused, or kept otherwise, by the filesystem.
+    by_filesystem: [AtomicU64; 4],
+    /// Times that the filesystem keeps less exactly.
+    rounded_times: AtomicU64,
 }
 
 impl Withheld {
-    /// Things whose owner or group is another one.
-    pub fn owners(&self) -> u64 {
-        self.owners.load(Ordering::Relaxed)
+    /// Things of which this was refused because the user is not root.
+    pub fn by_rights(&self, kind: AttributeKind) -> u64 {
+        self.by_rights[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Extended attributes that were refused.
-    pub fn xattrs(&self) -> u64 {
-        self.xattrs.load(Ordering::Relaxed)
+    /// Things of which this is not as it was, because the filesystem has nothing of the kind.
+    pub fn by_filesystem(&self, kind: AttributeKind) -> u64 {
+        self.by_filesystem[kind as usize].load(Ordering::Relaxed)
     }
 
-    fn an_owner(&self) {
-        self.owners.fetch_add(1, Ordering::Relaxed);
+    /// Things whose time is kept less exactly, by less than two seconds.
+    pub fn rounded_times(&self) -> u64 {
+        self.rounded_times.load(Ordering::Relaxed)
     }
 
-    fn an_xattr(&self) {
-        self.xattrs.fetch_add(1, Ordering::Relaxed);
+    fn refused(&self, kind: AttributeKind, error: Errno) {
+        let is_root = rustix::process::geteuid().is_root();
+        match error {
+            Errno::PERM | Errno::ACCESS if !is_root => {
+                self.by_rights[kind as usize].fetch_add(1, Ordering::Relaxed);
+            }
+            _ => self.lost(kind),
+        }
+    }
+
+    fn lost(&self, kind: AttributeKind) {
+        self.by_filesystem[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Attributes {
-    /// Permission bits alone.
-    pub(super) fn of_mode(mode: u32) -> Self {
-        Self {
-            mode: Some(mode),
-            ..Self::default()
-        }
-    }
-
     /// Those of a directory that is open.
     pub(in super::super) fn of(file: &File) -> Result<Self> {
         let stat = rustix::fs::fstat(file)
@@ -85,12 +110,12 @@ impl Attributes {
             mode: Some(standing.mode),
             uid: Some(standing.uid),
             gid: Some(standing.gid),
-            mtime_nanos: standing.mtime_nanos,
+            mtime_nanos: Some(standing.mtime_nanos),
             xattrs: names.map(xattr).collect::<Result<_>>()?,
         })
     }
 
-    /// Sets them on a file or a directory.
+    /// Sets them on a file or a directory, which keeps no access list that is not among them.
     pub(in super::super) fn set(&self, file: &File, withheld: &Withheld) -> Result<()> {
         let stat = rustix::fs::fstat(file)
             .map_err(std::io::Error::from)
@@ -98,29 +123,91 @@ impl Attributes {
         let standing = Standing::of(&stat);
         let set = |uid, gid| rustix::fs::fchown(file, uid, gid);
         let is_owned = self.set_owner(&standing, withheld, set)?;
+        for name in self.inherited_lists(standing.what) {
+            acl_removed(rustix::fs::fremovexattr(file, name), withheld)?;
+        }
         for (name, value) in &self.xattrs {
             let set = rustix::fs::fsetxattr(file, &name[..], value, XattrFlags::empty());
             xattr(set, name, withheld)?;
         }
-        if let Some(mode) = self.mode_to_set(&standing, is_owned) {
-            rustix::fs::fchmod(file, mode)
-                .map_err(std::io::Error::from)
-                .act(|| "set its mode")?;
+        let mode = self.mode_to_set(&standing, is_owned);
+        if let Some(mode) = mode {
+            mode_set(rustix::fs::fchmod(file, mode))?;
         }
-        match self.times() {
-            Some(times) => rustix::fs::futimens(file, &times)
-                .map_err(std::io::Error::from)
-                .act(|| "set its time"),
-            None => Ok(()),
+        let set = |times: &Timestamps| rustix::fs::futimens(file, times);
+        let now = self.set_times(set, || rustix::fs::fstat(file))?;
+        self.compare(&now, mode, withheld);
+        Ok(())
+    }
+
+    /// Sets the time of modification; what stands there then. Some filesystems set both times or none.
+    fn set_times(
+        &self,
+        set: impl Fn(&Timestamps) -> rustix::io::Result<()>,
+        look: impl Fn() -> rustix::io::Result<Stat>,
+    ) -> Result<Standing> {
+        let look = || look().map_err(std::io::Error::from).act(|| "look at it");
+        let set = |times: &Timestamps| set(times).map_err(std::io::Error::from).act(|| "set its time");
+        let Some(mut times) = self.times() else {
+            return look().map(|stat| Standing::of(&stat));
+        };
+        set(&times)?;
+        let now = look()?;
+        if self.time_apart(&Standing::of(&now)) < RESOLUTION_NANOS {
+            return Ok(Standing::of(&now));
+        }
+        times.last_access = Timespec {
+            tv_sec: now.st_atime as _,
+            tv_nsec: now.st_atime_nsec as _,
+        };
+        set(&times)?;
+        look().map(|stat| Standing::of(&stat))
+    }
+
+    fn time_apart(&self, now: &Standing) -> u128 {
+        self.mtime_nanos
+            .map_or(0, |wanted| wanted.abs_diff(now.mtime_nanos))
+    }
+
+    /// A filesystem may take a value and keep another one: a time beyond its range, a mode that it has no place for.
+    fn compare(&self, now: &Standing, mode: Option<Mode>, withheld: &Withheld) {
+        if mode.is_some_and(|mode| mode.as_raw_mode() & 0o7777 != now.mode) {
+            withheld.lost(AttributeKind::Mode);
+        }
+        match self.time_apart(now) {
+            0 => {}
+            1..RESOLUTION_NANOS => {
+                withheld.rounded_times.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => withheld.lost(AttributeKind::Time),
         }
     }
 
-    /// Takes away the user's extended attributes that are not among these: of what stood there before.
+    /// The access lists that a new thing may have inherited from the directory above, and must not keep.
+    fn inherited_lists(&self, what: What) -> impl Iterator<Item = &'static str> {
+        let lists: &[&str] = match what {
+            What::Symlink => &[],
+            What::Directory => &[ACCESS_LIST, DEFAULT_LIST],
+            _ => &[ACCESS_LIST],
+        };
+        let is_saved = |list: &str| self.xattrs.iter().any(|(name, _)| name == list.as_bytes());
+        lists.iter().copied().filter(move |list| !is_saved(list))
+    }
+
+    /// True if a file has this owner and mode, as far as this user could change them.
+    pub(in super::super) fn could_be_of(&self, stat: &rustix::fs::Stat) -> bool {
+        let standing = Standing::of(stat);
+        let is_same = |wanted: Option<u32>, is: u32| wanted.is_none_or(|wanted| wanted == is);
+        let is_owned = is_same(self.uid, standing.uid) && is_same(self.gid, standing.gid);
+        is_same(self.mode, standing.mode) && (is_owned || !rustix::process::geteuid().is_root())
+    }
+
+    /// Takes away the user's extended attributes and capabilities that are not among these: of what stood there before.
     pub(super) fn clear_others(&self, file: &File) -> Result<()> {
         let names = xattr_names(file)?;
         let names = names
             .split(|byte| *byte == 0)
-            .filter(|name| name.starts_with(b"user."));
+            .filter(|name| name.starts_with(b"user.") || *name == b"security.capability");
         for name in names.filter(|name| !self.xattrs.iter().any(|(own, _)| own == name)) {
             rustix::fs::fremovexattr(file, name)
                 .map_err(std::io::Error::from)
@@ -138,22 +225,23 @@ impl Attributes {
         let standing = Standing::of(&stat);
         let set = |uid, gid| rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
         let is_owned = self.set_owner(&standing, withheld, set)?;
+        for list in self.inherited_lists(standing.what) {
+            let path = super::directory::path_in(directory, name);
+            acl_removed(rustix::fs::lremovexattr(path, list), withheld)?;
+        }
         self.set_xattrs_at(directory, name, withheld)?;
         // A link has no mode of its own.
         let mode = self
             .mode_to_set(&standing, is_owned)
             .filter(|_| standing.what != What::Symlink);
         if let Some(mode) = mode {
-            rustix::fs::chmodat(directory, name, mode, AtFlags::empty())
-                .map_err(std::io::Error::from)
-                .act(|| "set its mode")?;
+            mode_set(rustix::fs::chmodat(directory, name, mode, AtFlags::empty()))?;
         }
-        match self.times() {
-            Some(times) => rustix::fs::utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(std::io::Error::from)
-                .act(|| "set its time"),
-            None => Ok(()),
-        }
+        let no_follow = AtFlags::SYMLINK_NOFOLLOW;
+        let set = |times: &Timestamps| rustix::fs::utimensat(directory, name, times, no_follow);
+        let now = self.set_times(set, || rustix::fs::statat(directory, name, no_follow))?;
+        self.compare(&now, mode, withheld);
+        Ok(())
     }
 
     fn set_xattrs_at(&self, directory: &File, name: &OsStr, withheld: &Withheld) -> Result<()> {
@@ -172,6 +260,11 @@ impl Attributes {
         withheld: &Withheld,
         set: impl Fn(Option<Uid>, Option<Gid>) -> rustix::io::Result<()>,
     ) -> Result<bool> {
+        // No owner has this number; to the system it means that the owner stays.
+        if self.uid == Some(u32::MAX) || self.gid == Some(u32::MAX) {
+            withheld.lost(AttributeKind::Owner);
+            return Ok(false);
+        }
         let uid = self.uid.filter(|uid| *uid != standing.uid).map(Uid::from_raw);
         let gid = self.gid.filter(|gid| *gid != standing.gid).map(Gid::from_raw);
         let is_known = self.uid.is_some() && self.gid.is_some();
@@ -181,7 +274,7 @@ impl Attributes {
         match set(uid, gid) {
             Ok(()) => Ok(is_known),
             Err(error) if is_withheld(error) => {
-                withheld.an_owner();
+                withheld.refused(AttributeKind::Owner, error);
                 // A user may give to a group that they are in.
                 let _ = set(None, gid);
                 Ok(false)
@@ -207,7 +300,7 @@ impl Attributes {
             tv_nsec: UTIME_OMIT,
         };
         let modified = Timespec {
-            tv_sec: nanos.div_euclid(1_000_000_000),
+            tv_sec: i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?,
             tv_nsec: nanos.rem_euclid(1_000_000_000) as _,
         };
         Some(Timestamps {
@@ -230,6 +323,36 @@ fn xattr_names(file: &File) -> Result<Vec<u8>> {
     Ok(names)
 }
 
+/// Takes away the access lists that a directory inherited from the one above, and what is made in it would inherit.
+pub(in super::super) fn clear_inherited_lists(directory: &File) -> Result<()> {
+    for list in [ACCESS_LIST, DEFAULT_LIST] {
+        acl_removed(rustix::fs::fremovexattr(directory, list), &Withheld::default())?;
+    }
+    Ok(())
+}
+
+/// Most have none, and many filesystems have nothing of the kind.
+fn acl_removed(removed: rustix::io::Result<()>, withheld: &Withheld) -> Result<()> {
+    match removed {
+        Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        Err(error) if is_withheld(error) => {
+            withheld.refused(AttributeKind::Xattr, error);
+            Ok(())
+        }
+        Err(error) => Err(Error::io("remove an inherited access list", error.into())),
+    }
+}
+
+/// Who may not change the mode of a thing that they made is on a filesystem that has none: what was not set shows when
+/// it is looked at again.
+fn mode_set(set: rustix::io::Result<()>) -> Result<()> {
+    match set {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        Err(Errno::PERM) if rustix::process::geteuid().is_root() => Ok(()),
+        set => set.map_err(std::io::Error::from).act(|| "set its mode"),
+    }
+}
+
 /// Not ours to set here: for want of rights, in a user namespace that does not know the owner, on such a filesystem.
 fn is_withheld(error: Errno) -> bool {
     matches!(
@@ -241,7 +364,7 @@ fn is_withheld(error: Errno) -> bool {
 fn xattr(set: rustix::io::Result<()>, name: &[u8], withheld: &Withheld) -> Result<()> {
     match set {
         Err(error) if is_withheld(error) => {
-            withheld.an_xattr();
+            withheld.refused(AttributeKind::Xattr, error);
             Ok(())
         }
         set => set

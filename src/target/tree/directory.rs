@@ -1,6 +1,7 @@
 //! One directory of a tree: made when it is needed, held open while few are, and given its attributes when nobody needs
 //! it any more.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -13,7 +14,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::area::{Core, locked};
-use super::attributes::Attributes;
+use super::attributes::{Attributes, clear_inherited_lists};
 use super::draft::Placed;
 use super::remove::{Depth, remove};
 use super::standing::{Identity, Standing, What};
@@ -37,6 +38,8 @@ struct State {
     clears: Option<Depth>,
     /// The mode it had, if it could not be written to.
     closed_mode: Option<u32>,
+    /// What was made in it, where the filesystem may have given it another name.
+    made: Vec<Box<[u8]>>,
 }
 
 impl Directory {
@@ -170,7 +173,11 @@ impl Directory {
             make(above, &self.name, state.clears.take())
                 .act(|| format!("create {}", self.shown().display()))?;
         }
+        let is_new = state.identity.is_none();
         let file = self.enter_same(above, &state).act(doing)?;
+        if is_new {
+            clear_inherited_lists(&file).act(doing)?;
+        }
         let stat = rustix::fs::fstat(&file)
             .map_err(std::io::Error::from)
             .act(doing)?;
@@ -181,6 +188,9 @@ impl Directory {
         let file = Arc::new(file);
         state.handle = Some(file.clone());
         drop(state);
+        if is_new && let Some(above) = &self.above {
+            above.note_made(self.name.as_bytes());
+        }
         self.core.opened(self);
         Ok(file)
     }
@@ -290,20 +300,58 @@ impl Directory {
         self.shown().join(OsStr::from_bytes(name)).display().to_string()
     }
 
+    /// Something has this name in it now. Filesystems that may change a name are asked in the end whether they did.
+    pub fn note_made(&self, name: &[u8]) {
+        let mut state = locked(&self.state);
+        let keeps_names = match &state.handle {
+            Some(handle) => self.core.keeps_names(handle),
+            None => false,
+        };
+        if !keeps_names {
+            state.made.push(name.into());
+        }
+    }
+
+    pub(super) fn forget_made(&self, name: &[u8]) {
+        locked(&self.state).made.retain(|made| **made != *name);
+    }
+
+    /// Reports what was made in it and is not there by its name: the filesystem has shortened the name, or taken it for
+    /// another's.
+    fn check_made(&self, handle: &File, made: &[Box<[u8]>]) -> Result<()> {
+        let there: HashSet<_> = names(handle)?.into_iter().collect();
+        for name in made.iter().filter(|name| !there.contains(&name[..])) {
+            self.core.account.problems.add(Error::new(
+                Kind::Exists,
+                format!(
+                    "{} is not there by this name: the target's filesystem has given it another",
+                    self.shown_in(name)
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     /// Gives it its attributes, once.
     pub(super) fn settle(&self) {
-        let (attributes, mode, handle) = {
+        let (attributes, mode, handle, made) = {
             let mut state = locked(&self.state);
             let attributes = state.attributes.take().filter(|_| state.identity.is_some());
-            (attributes, state.closed_mode.take(), state.handle.clone())
+            let made = std::mem::take(&mut state.made);
+            (attributes, state.closed_mode.take(), state.handle.clone(), made)
         };
         let counts = self.core.writes && !self.core.is_abandoned.load(Ordering::Relaxed);
-        if !counts || attributes.is_none() && mode.is_none() {
+        if !counts || attributes.is_none() && mode.is_none() && made.is_empty() {
             return;
         }
         let set = self.handle_to_settle(handle).and_then(|handle| {
+            if !made.is_empty() {
+                self.check_made(&handle, &made)?;
+            }
             if let Some(mode) = mode {
-                Attributes::of_mode(mode).set(&handle, &self.core.account.withheld)?;
+                rustix::fs::fchmod(&handle, Mode::from_raw_mode(mode))
+                    .map_err(std::io::Error::from)
+                    .act(|| "give it back its mode")?;
             }
             let Some(attributes) = attributes else {
                 return Ok(());

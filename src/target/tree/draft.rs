@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::TreeTarget;
@@ -22,6 +23,9 @@ pub struct Draft {
     at: At,
     clears: Depth,
     is_link: bool,
+    /// Nothing stood in its place when it was decided to make it.
+    is_vacant: bool,
+    is_made: AtomicBool,
 }
 
 /// Where it is made.
@@ -73,6 +77,8 @@ impl TreeTarget {
             at,
             clears,
             is_link: false,
+            is_vacant: false,
+            is_made: AtomicBool::new(false),
         })
     }
 }
@@ -80,6 +86,11 @@ impl TreeTarget {
 impl Draft {
     pub(super) fn is_elsewhere(&self) -> bool {
         matches!(self.at, At::Elsewhere(..))
+    }
+
+    /// Nothing stands in its place, and nothing that comes there is replaced.
+    pub fn set_vacant(&mut self, is_vacant: bool) {
+        self.is_vacant = is_vacant;
     }
 
     pub(super) fn shown(&self) -> String {
@@ -175,11 +186,20 @@ impl Draft {
             At::Place => make(&*self.directory.open()?, &self.name),
             At::Elsewhere(directory, name) => make(directory, name),
         };
-        made.map_err(std::io::Error::from).act(|| "make it")
+        let made = made.map_err(std::io::Error::from).act(|| "make it")?;
+        self.is_made.store(true, Ordering::Relaxed);
+        if !self.is_elsewhere() {
+            self.directory.note_made(self.name.as_bytes());
+        }
+        Ok(made)
     }
 
-    /// Takes away what was made.
+    /// Takes away what was made, and nothing that stood in its way.
     pub fn discard(self) -> Result<()> {
+        if !self.is_made.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.directory.forget_made(self.name.as_bytes());
         match &self.at {
             At::Place => remove(&*self.directory.open()?, &self.name, Depth::One),
             At::Elsewhere(directory, name) => remove(directory, name, Depth::One),
@@ -192,19 +212,45 @@ impl Draft {
             return Ok(());
         };
         let directory = self.directory.open()?;
-        let rename = || rustix::fs::renameat(from, name, &directory, &self.name);
+        let rename = || match self.is_vacant {
+            true => rename_new(from, name, &directory, &self.name),
+            false => rustix::fs::renameat(from, name, &directory, &self.name),
+        };
         let renamed = match rename() {
+            Err(Errno::EXIST) if self.is_vacant => Err(Errno::EXIST),
             Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {
                 remove(&directory, &self.name, self.clears)?;
                 rename()
             }
             renamed => renamed,
         };
-        let renamed = renamed.map_err(std::io::Error::from).act(|| "rename it");
+        let renamed = match renamed {
+            Err(Errno::EXIST) if self.is_vacant => Err(Error::new(
+                Kind::Exists,
+                "something has come there meanwhile, or the target's filesystem takes this name for another one",
+            )),
+            renamed => renamed.map_err(std::io::Error::from).act(|| "rename it"),
+        };
         if renamed.is_err() || self.is_link {
             // A rename over another name of the same file does nothing. About a second error nothing can be done.
             let _ = remove(from, name, Depth::One);
         }
+        if renamed.is_ok() {
+            self.directory.note_made(self.name.as_bytes());
+        }
         renamed
+    }
+}
+
+/// Renames to a name that nothing has; where the filesystem cannot, it is looked first.
+fn rename_new(from: &File, name: &OsStr, to: &File, new: &OsStr) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        renamed => return renamed,
+    }
+    match rustix::fs::statat(to, new, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => rustix::fs::renameat(from, name, to, new),
+        Ok(_) => Err(Errno::EXIST),
+        Err(error) => Err(error),
     }
 }

@@ -32,7 +32,8 @@ use crate::error::{Act, Error, Result};
 use crate::scratch;
 pub use area::{Account, Problems};
 use area::{Area, Core, Scratch};
-pub use attributes::{Attributes, Withheld};
+pub(super) use attributes::clear_inherited_lists;
+pub use attributes::{AttributeKind, Attributes, Withheld};
 pub use directory::Directory;
 pub(super) use directory::{enter, is_directory, names};
 pub use draft::{Draft, Placed};
@@ -59,6 +60,7 @@ pub struct TreeTarget {
     stage: Option<Stage>,
     /// Made, and not in their places yet.
     pending: Mutex<Vec<Draft>>,
+    names_each: u64,
 }
 
 impl TreeTarget {
@@ -85,6 +87,7 @@ impl TreeTarget {
             core,
             stage: Some(stage),
             pending: Mutex::default(),
+            names_each: 1,
         })
     }
 
@@ -107,6 +110,7 @@ impl TreeTarget {
             core,
             stage: None,
             pending: Mutex::default(),
+            names_each: 1,
         })
     }
 
@@ -123,12 +127,25 @@ impl TreeTarget {
             core,
             stage: None,
             pending: Mutex::default(),
+            names_each: 1,
         })
     }
 
     /// The directory that the target is.
     pub fn root(&self) -> &Arc<Directory> {
         &self.root
+    }
+
+    /// Of a directory whose files have a name each in another directory as well, which will go.
+    #[must_use]
+    pub fn with_names_each(mut self, names_each: u64) -> Self {
+        self.names_each = names_each;
+        self
+    }
+
+    /// Names of a file in it that has one of its own.
+    pub fn names_each(&self) -> u64 {
+        self.names_each
     }
 
     /// True if nothing of this tree was there before.

@@ -9,14 +9,16 @@ pub struct Standing {
     pub what: What,
     /// Bytes of a file.
     pub len: u64,
-    /// Last modification; `None` where 64 bits are too few.
-    pub mtime_nanos: Option<i64>,
+    /// Last modification, nanoseconds since 1970.
+    pub mtime_nanos: i128,
     /// Permission bits.
     pub mode: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Names that it has.
+    pub links: u64,
     /// Filesystem and number there.
     pub identity: Identity,
 }
@@ -72,6 +74,7 @@ impl Standing {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
+            links: links(stat),
             identity: Identity::of(stat),
         }
     }
@@ -94,6 +97,11 @@ fn what(stat: &Stat) -> What {
     }
 }
 
-fn nanos(seconds: i64, nanos: i64) -> Option<i64> {
-    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+fn nanos(seconds: i64, nanos: i64) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
+}
+
+#[allow(clippy::useless_conversion, reason = "32 bits on some machines")]
+fn links(stat: &Stat) -> u64 {
+    u64::from(stat.st_nlink)
 }

@@ -58,7 +58,7 @@ fn names(directory: &Path) -> Vec<String> {
 fn mode(mode: u32, mtime_nanos: i64) -> Attributes {
     Attributes {
         mode: Some(mode),
-        mtime_nanos: Some(mtime_nanos),
+        mtime_nanos: Some(mtime_nanos.into()),
         ..Attributes::default()
     }
 }

@@ -24,6 +24,9 @@ pub struct RestoreArgs {
     /// Remove what the target has and the snapshot does not, below what is restored
     #[arg(long, requires = "overwrite")]
     pub delete: bool,
+    /// Let --delete empty the root, a home directory or a mount point, and remove more than stays
+    #[arg(long, requires = "delete")]
+    pub unsafe_allow_delete: bool,
     /// Read everything again afterwards and compare it with what was saved
     #[arg(long, value_enum, default_value_t = VerifyArg::Full, num_args = 0..=1, default_missing_value = "full")]
     pub verify: VerifyArg,

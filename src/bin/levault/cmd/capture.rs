@@ -20,6 +20,7 @@ pub fn run(run: &Run, args: &CaptureArgs) -> Result<Ending> {
         patience: Duration::from_secs(args.patience.capture_timeout),
         ..Capture::default()
     };
+    run.refuse_forbidden(&args.target)?;
     let tables = if args.link { Tables::Linked } else { Tables::Copied };
     let outcome = watch(run.output, run.report, || {
         capture(&args.source, &args.target, &how, tables, run.report)

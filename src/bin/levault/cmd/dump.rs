@@ -18,6 +18,9 @@ use crate::args::{DumpArgs, DumpFormat};
 
 /// Prints what is named, or writes it to a file.
 pub fn run(run: &Run, args: &DumpArgs) -> Result<Ending> {
+    if let Some(target) = &args.target {
+        run.refuse_forbidden(target)?;
+    }
     let place = args.place();
     let opened = run.open_place(&place)?;
     let address = &place.address;

@@ -10,6 +10,7 @@ mod find;
 mod forget;
 pub mod get;
 mod given;
+mod guard;
 mod history;
 pub mod init;
 mod key;

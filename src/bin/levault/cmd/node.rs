@@ -1,11 +1,10 @@
 //! Files, directories and databases of a snapshot, as people and programs see them.
 
-use levault::clock::UnixNanos;
 use levault::ops::tree::Node;
 use levault::snapshot::{DatabaseRoot, EntryKind, Meta};
 use serde_json::{Map, Value};
 
-use crate::output::{bytes, time, time_exact};
+use crate::output::{bytes, time_of_nanos, time_of_nanos_exact};
 
 /// A node, where it stood, and its database if it is one.
 pub struct Shown<'a> {
@@ -40,7 +39,7 @@ impl Shown<'_> {
             true => bytes(self.size()),
             false => self.size().to_string(),
         };
-        let mtime = meta.mtime_nanos.map_or("-".into(), |at| time(UnixNanos(at)));
+        let mtime = meta.mtime_nanos.map_or("-".into(), time_of_nanos);
         format!(
             "{} {:>5} {:>5} {size:>10} {mtime:>20} {}{}",
             permissions(&self.node.entry.kind, meta.mode),
@@ -66,7 +65,7 @@ impl Shown<'_> {
         let mut put = |name: &str, value: Option<Value>| {
             value.map(|value| object.insert(name.into(), value));
         };
-        let at = |at: Option<i64>| at.map(|at| time_exact(UnixNanos(at)).into());
+        let at = |at: Option<i128>| at.map(|at| time_of_nanos_exact(at).into());
         put("message_type", Some("node".into()));
         put("struct_type", Some("node".into()));
         put("type", Some(type_name(&entry.kind).into()));

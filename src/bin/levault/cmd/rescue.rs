@@ -27,6 +27,7 @@ pub fn run(run: &Run, args: &RescueArgs) -> Result<Ending> {
             false => Action::Tell,
         },
     };
+    run.refuse_forbidden(&args.output)?;
     let repo = run.open()?;
     let outcome = watch(run.output, run.report, || rescue.run(&repo, run.report))?;
     tell(run, args, &outcome)?;

@@ -10,7 +10,7 @@ use levault::snapshot::Source;
 use serde_json::json;
 
 use super::look::Opened;
-use super::{Run, select};
+use super::{Run, guard, select};
 use crate::advice::Ending;
 use crate::args::{OverwriteArg, PartsArgs, RestoreArgs, VerifyArg};
 use crate::output::bytes;
@@ -34,11 +34,16 @@ pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
             VerifyArg::None => Verify::None,
         },
         with_uncertain: args.with_uncertain,
+        forbidden: run.forbidden(),
+        reach: guard::reach(args.unsafe_allow_delete),
         ..Restore::new(&args.target)
     };
     match args.dry_run {
         true => plan(run, &opened, &restore),
-        false => self::restore(run, &opened.repo, &opened.stored, &restore),
+        false => {
+            guard::announce_removal(run, &opened.repo, &opened.stored, &restore)?;
+            self::restore(run, &opened.repo, &opened.stored, &restore)
+        }
     }
 }
 

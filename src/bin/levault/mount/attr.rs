@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo};
 use levault::error::{Act, Result};
+use levault::ops::restore::file_meta;
 use levault::snapshot::{Device, EntryKind, Meta};
 
 use super::item::{Item, MadeFile};
@@ -97,24 +98,25 @@ impl World {
     /// Their size is not known before they are read.
     fn records(&self, shown: &Shown, number: u32) -> Result<FileAttr> {
         let database = self.database(shown, number)?;
-        let meta = database.directory.clone().unwrap_or_default();
-        let perm = (meta.mode.unwrap_or(0o755) & 0o444) as u16;
+        let directory = database.directory.clone().unwrap_or_default();
+        let meta = file_meta(database, &directory);
+        let perm = (meta.mode.unwrap_or(0o600) & 0o444) as u16;
         let (uid, gid) = self.owner(meta.uid, meta.gid);
         let plain = self.plain(FileType::RegularFile, perm, when(database.capture.time.0));
         Ok(FileAttr { uid, gid, ..plain })
     }
 
-    /// Its owner is the directory's, its time the cut's.
+    /// Owner and mode are those that a restore gives it, the time is the cut's.
     fn made_file(&self, shown: &Shown, file: &MadeFile) -> Result<FileAttr> {
         let made = self.made(shown, file.database)?;
         let path = made.path.join(OsStr::from_bytes(&file.name));
         let facts = path
             .symlink_metadata()
             .act(|| format!("stat {}", path.display()))?;
-        let directory = &file.directory.entry.meta;
+        let meta = made.metas.of(&file.name);
         let time = self.database(shown, file.database)?.capture.time;
-        let perm = (facts.mode() & 0o7777) as u16;
-        let (uid, gid) = self.owner(directory.uid, directory.gid);
+        let perm = (meta.mode.unwrap_or(0o600) & 0o7777) as u16;
+        let (uid, gid) = self.owner(meta.uid, meta.gid);
         Ok(FileAttr {
             size: facts.len(),
             blocks: facts.blocks(),
@@ -148,8 +150,9 @@ pub fn type_of(item: &Item) -> FileType {
 }
 
 /// A time before 1970 is one too.
-fn when(nanos: i64) -> SystemTime {
-    let apart = Duration::from_nanos(nanos.unsigned_abs());
+fn when(nanos: impl Into<i128>) -> SystemTime {
+    let nanos = nanos.into();
+    let apart = Duration::from_nanos_u128(nanos.unsigned_abs());
     match nanos < 0 {
         true => UNIX_EPOCH.checked_sub(apart).unwrap_or(UNIX_EPOCH),
         false => UNIX_EPOCH.checked_add(apart).unwrap_or(UNIX_EPOCH),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use levault::error::{Act, Error, Kind, Result};
 use levault::id::ObjectId;
-use levault::ops::restore::{Contents, Restore};
+use levault::ops::restore::{Contents, FileMetas, Ownership, Restore};
 use levault::report::Report;
 use levault::snapshot::DatabaseRoot;
 use tempfile::TempDir;
@@ -42,6 +42,8 @@ struct Slot(Mutex<Option<Arc<Made>>>);
 /// A database that is there; its files go with it.
 pub struct Made {
     pub path: PathBuf,
+    /// What a restore would give its files.
+    pub metas: FileMetas,
 }
 
 impl Drop for Made {
@@ -119,10 +121,15 @@ impl Databases {
         let restore = Restore {
             database: Some(database.name.clone()),
             contents: Contents::Records,
+            ownership: Ownership::Caller,
             ..Restore::new(&target)
         };
         restore.run(&of.opened.repo, &of.stored, report)?;
-        Ok(Made { path: target })
+        let directory = database.directory.clone().unwrap_or_default();
+        let metas = of
+            .opened
+            .read(|reader| FileMetas::read(reader, database, &directory))?;
+        Ok(Made { path: target, metas })
     }
 
     fn root(&self) -> Result<PathBuf> {

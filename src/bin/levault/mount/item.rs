@@ -45,8 +45,6 @@ pub struct Place {
 /// One of a database's own files.
 pub struct MadeFile {
     pub database: u32,
-    /// The database's directory.
-    pub directory: Node,
     pub name: Vec<u8>,
 }
 
@@ -153,7 +151,7 @@ impl World {
         if let EntryKind::Database(number) = place.node.entry.kind {
             let made = self.made(shown, number)?;
             if made.path.join(OsStr::from_bytes(name)).symlink_metadata().is_ok() {
-                return Ok(Some(file_of(shown, number, place, name)));
+                return Ok(Some(file_of(shown, number, name)));
             }
         }
         let child = |name: &[u8]| shown.view(&self.cache, |view| view.child(&place.node, name));
@@ -202,10 +200,9 @@ pub fn records(shown: &Arc<Shown>, node: &Node) -> Option<Item> {
 }
 
 /// A file of a database.
-pub fn file_of(shown: &Arc<Shown>, database: u32, place: &Place, name: &[u8]) -> Item {
+pub fn file_of(shown: &Arc<Shown>, database: u32, name: &[u8]) -> Item {
     let file = MadeFile {
         database,
-        directory: place.node.clone(),
         name: name.to_vec(),
     };
     Item::File(Arc::clone(shown), Arc::new(file))

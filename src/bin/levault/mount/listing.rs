@@ -114,7 +114,7 @@ impl Listing {
             Item::Node(shown, place) => {
                 if let EntryKind::Database(number) = place.node.entry.kind {
                     for name in world.made(&shown, number)?.names()? {
-                        self.push(name.as_bytes(), &file_of(&shown, number, &place, name.as_bytes()));
+                        self.push(name.as_bytes(), &file_of(&shown, number, name.as_bytes()));
                     }
                 }
                 self.next = Next::Behind(Vec::new());

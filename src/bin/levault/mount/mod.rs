@@ -48,6 +48,8 @@ pub fn run(run: &Run, args: &MountArgs) -> Result<Ending> {
     let at = args.mountpoint.canonicalize();
     let at = at.map_err(|cause| not_mounted(&args.mountpoint, cause))?;
     must_be_a_directory(&at)?;
+    // What is mounted over could not be reached any more.
+    run.forbidden().refuse_to_empty(&at)?;
     let world = World::open(run, args)?;
     let databases = world.databases.clone();
     let session = Session::new(Mounted::new(world), &at, &config(args));

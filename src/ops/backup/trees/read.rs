@@ -17,10 +17,10 @@ const TRIES_MAX: u32 = 3;
 const WINDOW_BYTES: usize = 1 << 20;
 
 /// Clocks that times of change are taken from tick so rarely at worst, nanoseconds ...
-const TICK_NANOS: i64 = 50_000_000;
+const TICK_NANOS: i128 = 50_000_000;
 
 /// ... and on filesystems that keep no fractions.
-const WHOLE_SECONDS_NANOS: i64 = 2_100_000_000;
+const WHOLE_SECONDS_NANOS: i128 = 2_100_000_000;
 
 /// What becomes of a file's chunks.
 pub trait Pieces {
@@ -177,12 +177,12 @@ impl Failed {
 }
 
 /// True if a write now could leave the time of change as it is.
-fn is_recent(ctime_nanos: i64) -> bool {
+fn is_recent(ctime_nanos: i128) -> bool {
     let tick = match ctime_nanos % 1_000_000_000 {
         0 => WHOLE_SECONDS_NANOS,
         _ => TICK_NANOS,
     };
-    ctime_nanos > SystemClock.now().0.saturating_sub(tick)
+    ctime_nanos > i128::from(SystemClock.now().0) - tick
 }
 
 const _: () = assert!(WINDOW_BYTES >= CHUNK_BYTES_MAX, "a window holds a whole chunk");
@@ -294,8 +294,8 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_nanos(3 * TICK_NANOS as u64));
         let (_, meta, _) = read(&path, 0);
         assert!(meta.ctime_nanos.is_some());
-        assert!(is_recent(SystemClock.now().0 - TICK_NANOS / 2));
-        let whole_second = SystemClock.now().0 / 1_000_000_000 * 1_000_000_000;
+        assert!(is_recent(i128::from(SystemClock.now().0) - TICK_NANOS / 2));
+        let whole_second = i128::from(SystemClock.now().0) / 1_000_000_000 * 1_000_000_000;
         assert!(is_recent(whole_second - 1_000_000_000) && !is_recent(whole_second - 3_000_000_000));
     }
 

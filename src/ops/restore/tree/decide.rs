@@ -13,6 +13,8 @@ pub struct Rules {
     pub deletes: bool,
     /// Everything that is there in the end is to be read again.
     pub verifies: bool,
+    /// Names of a standing file that has one of its own: a directory whose content is linked elsewhere doubles them.
+    pub names_each: u64,
 }
 
 /// What becomes of one entry.
@@ -44,7 +46,7 @@ pub fn decide(rules: Rules, entry: &TreeEntry, standing: Option<&Standing>, link
 }
 
 fn is_newer(entry: &TreeEntry, standing: &Standing) -> bool {
-    entry.meta.mtime_nanos > standing.mtime_nanos
+    entry.meta.mtime_nanos > Some(standing.mtime_nanos)
 }
 
 /// A directory comes into the one that stands there, anything else in place of what does.
@@ -57,8 +59,10 @@ fn over(rules: Rules, entry: &TreeEntry, standing: &Standing) -> Doing {
 }
 
 fn if_changed(rules: Rules, entry: &TreeEntry, standing: &Standing, link: Option<&[u8]>) -> Doing {
-    let mtime_agrees = entry.meta.mtime_nanos == standing.mtime_nanos;
+    let mtime_agrees = entry.meta.mtime_nanos == Some(standing.mtime_nanos);
     match (&entry.kind, standing.what) {
+        // A change to it would change another name, which the snapshot has as a file by itself or not at all.
+        _ if is_shared(rules, entry, standing) => over(rules, entry, standing),
         (EntryKind::File(list), What::File) if list.bytes() == standing.len => {
             match rules.verifies || !mtime_agrees {
                 true => Doing::Compare,
@@ -83,6 +87,11 @@ fn if_changed(rules: Rules, entry: &TreeEntry, standing: &Standing, link: Option
         ),
         _ => over(rules, entry, standing),
     }
+}
+
+fn is_shared(rules: Rules, entry: &TreeEntry, standing: &Standing) -> bool {
+    let has_names = !matches!(standing.what, What::Directory);
+    has_names && entry.meta.hard_link.is_none() && standing.links > rules.names_each
 }
 
 fn same_if(is_same: bool) -> Doing {
@@ -157,10 +166,11 @@ mod tests {
         Standing {
             what,
             len: 5,
-            mtime_nanos: Some(mtime_nanos),
+            mtime_nanos: mtime_nanos.into(),
             mode: 0o644,
             uid: 1,
             gid: 2,
+            links: 1,
             identity,
         }
     }
@@ -172,6 +182,7 @@ mod tests {
                 overwrite,
                 deletes,
                 verifies,
+                names_each: 1,
             };
             decide(rules, entry, Some(standing), Some(b"to"))
         })
@@ -196,8 +207,28 @@ mod tests {
             overwrite: Overwrite::Never,
             deletes: false,
             verifies: true,
+            names_each: 1,
         };
         assert_eq!(decide(nothing, &entry(file(5)), None, None), ONE);
+    }
+
+    #[test]
+    fn a_file_that_is_linked_to_another_name_is_never_changed() {
+        let mut shared = standing(What::File, 10);
+        shared.links = 2;
+        assert_eq!(
+            all(&entry(file(5)), &shared, false, true),
+            [Leave, Leave, ONE, ONE]
+        );
+        let mut of_a_group = entry(file(5));
+        of_a_group.meta.hard_link = Some(1);
+        assert_eq!(
+            all(&of_a_group, &shared, false, true)[2],
+            Compare,
+            "asked again when all names are known"
+        );
+        shared.what = What::Fifo;
+        assert_eq!(all(&entry(EntryKind::Fifo), &shared, false, true)[2], ONE);
     }
 
     #[test]

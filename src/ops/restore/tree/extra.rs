@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
-use super::Planned;
 use super::walker::{Hands, Where};
+use super::{Planned, is_fatal};
 use crate::error::Result;
 use crate::leveldb::name::FileName;
 use crate::pattern::{Choice, Place, Selector};
 use crate::scratch;
+use crate::target::ForbiddenPaths;
 use crate::target::tree::{Directory, What};
 
 /// One name that the snapshot does not have.
 pub struct Extra<'a> {
     pub selector: &'a Selector,
+    pub forbidden: &'a ForbiddenPaths,
     pub place: Where,
     /// It stands in a database's directory.
     pub is_database: bool,
@@ -41,23 +43,31 @@ impl Extra<'_> {
         };
         let asked = Place::stored(&self.place.absolute, &self.place.inner, standing.is_directory());
         let choice = self.selector.choose(&asked, parent);
-        match choice {
-            Choice::LeaveOut => return Ok(()),
-            Choice::Take if !standing.is_directory() => return one(directory, name, hands),
-            Choice::Take if self.selector.exclude.is_empty() && self.selector.include.is_empty() => {
-                return one(directory, name, hands);
-            }
-            Choice::Take | Choice::Search => {}
+        if choice == Choice::LeaveOut {
+            return Ok(());
+        }
+        let shown = directory.shown_in(name);
+        self.forbidden.refuse_to_search(standing.identity, &shown)?;
+        let has_patterns = !self.selector.exclude.is_empty() || !self.selector.include.is_empty();
+        if choice == Choice::Take && (!standing.is_directory() || !has_patterns) {
+            self.forbidden.refuse_to_remove(standing.identity, &shown)?;
+            return one(directory, name, hands);
         }
         // Some of what is in it may not be meant.
         let inside = directory.standing_child(name, &standing, None)?;
         for inner in inside.names()? {
             let extra = Extra {
                 selector: self.selector,
+                forbidden: self.forbidden,
                 place: self.place.below(&inner),
                 is_database: false,
             };
-            extra.remove(&inside, &inner, choice, hands)?;
+            if let Err(error) = extra.remove(&inside, &inner, choice, hands) {
+                if is_fatal(&error) {
+                    return Err(error);
+                }
+                hands.problem(error);
+            }
         }
         match choice == Choice::Take && inside.names()?.is_empty() {
             true => one(directory, name, hands),

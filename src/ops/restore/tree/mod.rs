@@ -29,13 +29,15 @@ use super::Restoring;
 use super::tables::{first_cause, joined};
 use crate::error::{Error, Kind, Result};
 use crate::ops::tree::View;
+use crate::report::Report;
 use crate::snapshot::DatabaseRoot;
 use crate::target::TreeTarget;
-use crate::target::tree::{Account, Problems, Withheld};
+use crate::target::tree::{Account, AttributeKind, Problems, Withheld};
 use decide::Doing;
-pub(super) use decide::{Rules, attributes};
+pub(super) use decide::Rules;
+pub use decide::attributes;
 use task::Batch;
-pub(super) use walker::{Deferred, EachPlanned, Hands, Start, Walker, Where};
+pub(super) use walker::{Deferred, EachPlanned, Hands, Start, Walker, Where, taken_for_another};
 use worker::Shop;
 
 /// What was done to a tree, and what was not.
@@ -234,11 +236,12 @@ fn is_fatal(error: &Error) -> bool {
 }
 
 impl Restoring<'_> {
-    pub(super) fn rules(&self) -> Rules {
+    pub(super) fn rules(&self, names_each: u64) -> Rules {
         Rules {
             overwrite: self.wish.overwrite,
             deletes: self.wish.extra == super::Extra::Delete,
             verifies: self.wish.verify == super::Verify::Full,
+            names_each,
         }
     }
 
@@ -251,7 +254,14 @@ impl Restoring<'_> {
         let shop = Shop::new(self, target);
         let databases = self.files(&shop, starts)?;
         shop.finish_links()?;
-        self.lock().restored.tree.add(&shop.tally.outcome());
+        let outcome = shop.tally.outcome();
+        self.lock().restored.tree.add(&outcome);
+        if outcome.unlinked > 0 {
+            self.report.notice(format!(
+                "{} names that the snapshot has as names of one file are files of their own: they could not be linked",
+                outcome.unlinked
+            ));
+        }
         for deferred in databases {
             let shown = deferred.directory.shown_in(&deferred.name);
             match self.nested(deferred, nesting) {
@@ -281,7 +291,15 @@ impl Restoring<'_> {
             let hands = Hands::Work(shop, Batch::new(jobs));
             let selector = &self.wish.selector;
             let is_new = shop.target.is_new();
-            let mut walker = Walker::new(self.view(), self.rules(), selector, self.report, hands, is_new);
+            let mut walker = Walker::new(
+                self.view(),
+                self.rules(shop.names_each),
+                selector,
+                self.report,
+                &self.forbidden,
+                hands,
+                is_new,
+            );
             let walked = starts
                 .into_iter()
                 .try_for_each(|start| walker.walk(start))
@@ -306,9 +324,10 @@ impl Restoring<'_> {
         let hands = Hands::Plan(each, problems);
         let mut walker = Walker::new(
             self.view(),
-            self.rules(),
+            self.rules(1),
             &self.wish.selector,
             self.report,
+            &self.forbidden,
             hands,
             is_new,
         );
@@ -329,17 +348,42 @@ impl Restoring<'_> {
         self.tell_withheld(&account.withheld);
     }
 
-    /// Says what could not be set, though all else is done.
     pub(super) fn tell_withheld(&self, withheld: &Withheld) {
-        let (owners, xattrs) = (withheld.owners(), withheld.xattrs());
-        if owners > 0 {
-            self.report.notice(format!(
-                "owner or group of {owners} things are not as they were: only root may give files to others"
-            ));
-        }
-        if xattrs > 0 {
-            self.report.notice(format!(
-                "{xattrs} extended attributes were not set: this user may not, or this filesystem has none of the kind"
+        tell_withheld(withheld, self.report);
+    }
+}
+
+/// Reports the attributes that are not as they were. What only root may set is a notice; what the filesystem cannot
+/// keep is lost, and so a problem.
+pub fn tell_withheld(withheld: &Withheld, report: &Report) {
+    let owners = withheld.by_rights(AttributeKind::Owner);
+    if owners > 0 {
+        report.notice(format!(
+            "owner or group of {owners} things are not as they were: only root may give files to others"
+        ));
+    }
+    let xattrs = withheld.by_rights(AttributeKind::Xattr);
+    if xattrs > 0 {
+        report.notice(format!(
+            "{xattrs} extended attributes were not set: this user may not"
+        ));
+    }
+    let rounded = withheld.rounded_times();
+    if rounded > 0 {
+        report.notice(format!(
+            "the time of modification of {rounded} things is less exact than it was: this filesystem rounds it"
+        ));
+    }
+    for (kind, what) in [
+        (AttributeKind::Owner, "owner or group"),
+        (AttributeKind::Mode, "mode"),
+        (AttributeKind::Time, "time of modification"),
+        (AttributeKind::Xattr, "extended attributes"),
+    ] {
+        let count = withheld.by_filesystem(kind);
+        if count > 0 {
+            report.problem(format!(
+                "{what} of {count} things are not as they were saved: the target's filesystem cannot keep them"
             ));
         }
     }

@@ -27,6 +27,8 @@ pub struct NewFile {
     /// Where it has no bytes on disk; nothing else than zeros is left out for it.
     pub holes: Vec<(u64, u64)>,
     pub clears: Depth,
+    /// Nothing stands there.
+    pub is_vacant: bool,
     /// It is the first name of this group.
     pub first_of: Option<Group>,
 }

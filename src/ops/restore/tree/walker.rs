@@ -5,7 +5,7 @@
 //! levels:            [top] [a] [a/b]   ->   [top] [a]    a/b is closed: what only the target has in it may go
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::decide::{Doing, Rules, attributes, decide, is_directory};
@@ -20,6 +20,7 @@ use crate::ops::tree::{Node, View, Walk};
 use crate::pattern::{Choice, Place, Selector};
 use crate::report::Report;
 use crate::snapshot::{EntryKind, TreeEntry};
+use crate::target::ForbiddenPaths;
 use crate::target::tree::{Attributes, Depth, Directory, Draft, Problems, Standing, What};
 
 /// Takes what would be done.
@@ -33,6 +34,19 @@ pub enum Hands<'a> {
     Work(&'a Shop<'a>, Batch),
 }
 
+impl Hands<'_> {
+    /// Something could not be done, and the rest goes on.
+    pub fn problem(&self, error: Error) {
+        match self {
+            Self::Plan(_, problems) => problems.add(error),
+            Self::Work(shop, _) => {
+                shop.tally.failed(&error);
+                shop.target.problems().add(error);
+            }
+        }
+    }
+}
+
 /// A database of the tree, for when the files are there.
 pub struct Deferred {
     pub directory: Arc<Directory>,
@@ -41,6 +55,8 @@ pub struct Deferred {
     pub attributes: Attributes,
     /// What stands there gives way first, as far as this says.
     pub clears: Option<Depth>,
+    /// Nothing stands there.
+    pub is_vacant: bool,
     pub place: Where,
     pub choice: Choice,
 }
@@ -87,6 +103,8 @@ pub struct Level {
     pub choice: Choice,
     /// Names that stand in it and have not been met in the snapshot.
     unseen: Option<BTreeSet<Vec<u8>>>,
+    /// Names that stood in it when it was come to; `None` where nothing stood at the target.
+    listed: Option<HashSet<Vec<u8>>>,
     /// All of the snapshot's names were read.
     is_whole: bool,
     /// It is a database's, whose own files are not the tree's.
@@ -99,6 +117,7 @@ pub struct Walker<'a> {
     pub rules: Rules,
     pub selector: &'a Selector,
     pub report: &'a Report,
+    pub forbidden: &'a ForbiddenPaths,
     pub hands: Hands<'a>,
     /// Nothing stood at the target.
     pub is_new: bool,
@@ -114,6 +133,7 @@ impl<'a> Walker<'a> {
         rules: Rules,
         selector: &'a Selector,
         report: &'a Report,
+        forbidden: &'a ForbiddenPaths,
         hands: Hands<'a>,
         is_new: bool,
     ) -> Self {
@@ -122,6 +142,7 @@ impl<'a> Walker<'a> {
             rules,
             selector,
             report,
+            forbidden,
             hands,
             is_new,
             databases: Vec::new(),
@@ -135,10 +156,12 @@ impl<'a> Walker<'a> {
     pub fn walk(&mut self, start: Start) -> Result<()> {
         let mut walk = self.view.walk(start.node);
         (self.start, self.start_name) = (start.place.clone(), start.name);
+        let listed = self.listed(&start.directory)?;
         self.levels = vec![Level {
             directory: start.directory,
             choice: start.choice,
             unseen: None,
+            listed,
             is_whole: true,
             is_database: false,
             place: start.place,
@@ -184,13 +207,7 @@ impl<'a> Walker<'a> {
         if is_fatal(&error) {
             return Err(error);
         }
-        match &self.hands {
-            Hands::Plan(_, problems) => problems.add(error),
-            Hands::Work(shop, _) => {
-                shop.tally.failed(&error);
-                shop.target.problems().add(error);
-            }
-        }
+        self.hands.problem(error);
         Ok(())
     }
 
@@ -202,6 +219,7 @@ impl<'a> Walker<'a> {
                 self.report.go_on()?;
                 let extra = Extra {
                     selector: self.selector,
+                    forbidden: self.forbidden,
                     place: level.place.below(name),
                     is_database: level.is_database,
                 };
@@ -282,8 +300,12 @@ impl<'a> Walker<'a> {
         place: Where,
         choice: Choice,
     ) -> Result<()> {
+        let listed = match stands {
+            true => self.listed(&directory)?,
+            false => (!self.is_new).then(HashSet::new),
+        };
         let unseen = match stands && self.rules.deletes {
-            true => Some(directory.names()?.into_iter().collect()),
+            true => listed.as_ref().map(|names| names.iter().cloned().collect()),
             false => None,
         };
         if let Hands::Work(shop, _) = &self.hands {
@@ -293,6 +315,7 @@ impl<'a> Walker<'a> {
             directory,
             choice,
             unseen,
+            listed,
             is_whole: true,
             is_database,
             place,
@@ -300,11 +323,36 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    fn standing(&self, directory: &Arc<Directory>, name: &[u8]) -> Result<Option<Standing>> {
+    fn listed(&self, directory: &Arc<Directory>) -> Result<Option<HashSet<Vec<u8>>>> {
         match self.is_new {
             true => Ok(None),
-            false => directory.look(name),
+            false => directory.names().map(|names| Some(names.into_iter().collect())),
         }
+    }
+
+    /// What stands under a name in a level's directory.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`] if it is there under another name only: the filesystem takes the two names for one, and what
+    /// has the other name, an earlier file or one that was just restored, must not give way. [`Kind::Usage`] if it must
+    /// stay untouched.
+    fn standing(&mut self, depth: usize, name: &[u8]) -> Result<Option<Standing>> {
+        let level = &mut self.levels[depth];
+        let Some(listed) = &level.listed else {
+            return Ok(None);
+        };
+        let standing = level.directory.look(name)?;
+        let shown = || level.directory.shown_in(name);
+        if let Some(standing) = &standing {
+            self.forbidden.refuse_to_touch(standing.identity, &shown())?;
+            if !listed.contains(name) {
+                let error = taken_for_another(&shown());
+                // What has the other name must not go as what the snapshot does not have, either.
+                level.is_whole = false;
+                return Err(error);
+            }
+        }
+        Ok(standing)
     }
 
     fn directory(
@@ -316,7 +364,7 @@ impl<'a> Walker<'a> {
         choice: Choice,
     ) -> Result<bool> {
         let above = self.levels[depth].directory.clone();
-        let standing = self.standing(&above, &name)?;
+        let standing = self.standing(depth, &name)?;
         let doing = decide(self.rules, entry, standing.as_ref(), None);
         let own = attributes(&entry.meta);
         if let Hands::Work(_, batch) = &mut self.hands {
@@ -357,7 +405,11 @@ impl<'a> Walker<'a> {
         choice: Choice,
     ) -> Result<bool> {
         let directory = self.levels[depth].directory.clone();
-        let standing = self.standing(&directory, &name)?;
+        let standing = self.standing(depth, &name)?;
+        if let Some(standing) = &standing {
+            self.forbidden
+                .refuse_to_remove(standing.identity, &directory.shown_in(&name))?;
+        }
         let doing = decide(self.rules, entry, standing.as_ref(), None);
         let root = self.view.database(number)?;
         // Whether a database there is to be left, is asked of the database.
@@ -371,6 +423,7 @@ impl<'a> Walker<'a> {
             each(Planned::of_database(directory.shown_in(&name), doing, root));
         }
         self.databases.push(Deferred {
+            is_vacant: standing.is_none(),
             clears: standing.filter(|_| !is_there).map(|_| Depth::One),
             directory,
             name,
@@ -385,7 +438,7 @@ impl<'a> Walker<'a> {
     /// Anything but a directory.
     fn thing(&mut self, node: &Node, name: &[u8], depth: usize) -> Result<()> {
         let directory = self.levels[depth].directory.clone();
-        let standing = self.standing(&directory, name)?;
+        let standing = self.standing(depth, name)?;
         let link = match (&node.entry.kind, &standing) {
             (EntryKind::Symlink(_), Some(standing)) if standing.what == What::Symlink => {
                 Some(directory.link_target(name)?)
@@ -394,6 +447,10 @@ impl<'a> Walker<'a> {
         };
         let doing = decide(self.rules, &node.entry, standing.as_ref(), link.as_deref());
         refuse_filled(&directory, name, standing.as_ref(), doing)?;
+        if let (Some(standing), Doing::Make(Depth::Whole)) = (&standing, doing) {
+            self.forbidden
+                .refuse_to_remove(standing.identity, &directory.shown_in(name))?;
+        }
         let bytes = match &node.entry.kind {
             EntryKind::File(list) => list.bytes(),
             _ => 0,
@@ -416,11 +473,12 @@ impl<'a> Walker<'a> {
                     attributes: attributes(&node.entry.meta),
                     holes: node.entry.meta.holes.clone(),
                     clears: clears(doing),
+                    is_vacant: standing.is_none(),
                     first_of: None,
                 };
-                file(shop, batch, node, new, doing)
+                file(shop, batch, node, new, Decided { doing, standing })
             }
-            (kind, doing) => special(shop, node, kind, &directory, name, doing),
+            (kind, doing) => special(shop, node, kind, &directory, name, Decided { doing, standing }),
         }
     }
 
@@ -466,7 +524,24 @@ fn refuse_filled(
     }
 }
 
-fn file(shop: &Shop, batch: &mut Batch, node: &Node, mut new: NewFile, doing: Doing) -> Result<()> {
+/// What becomes of something, and what it was decided by.
+struct Decided {
+    doing: Doing,
+    standing: Option<Standing>,
+}
+
+/// Two names of the snapshot that are one to the filesystem.
+pub fn taken_for_another(shown: &str) -> Error {
+    Error::new(
+        Kind::Exists,
+        format!(
+            "{shown}: the target's filesystem takes this name for another one that is there; rename one of the two"
+        ),
+    )
+}
+
+fn file(shop: &Shop, batch: &mut Batch, node: &Node, mut new: NewFile, decided: Decided) -> Result<()> {
+    let doing = decided.doing;
     let bytes = weight(&new.attributes) + 16 * new.holes.len() as u64;
     let group = node.entry.meta.hard_link.map(|number| (node.source, number));
     if let Some(group) = group {
@@ -475,6 +550,12 @@ fn file(shop: &Shop, batch: &mut Batch, node: &Node, mut new: NewFile, doing: Do
             Role::Other => return batch.push(Task::Link(group, new), bytes),
             Role::Alone | Role::Lie => shop.tally.unlinked(),
         }
+    }
+    let has_more_names = decided.standing.filter(|standing| {
+        standing.links > shop.names_each && matches!(doing, Doing::Compare | Doing::Refresh)
+    });
+    if let (Some(standing), Some(group)) = (has_more_names, new.first_of) {
+        return shop.keep_shared(group, new, standing);
     }
     match doing {
         Doing::Compare => batch.push(Task::Compare(new), bytes),
@@ -532,8 +613,9 @@ fn special(
     kind: &EntryKind,
     directory: &Arc<Directory>,
     name: &[u8],
-    doing: Doing,
+    decided: Decided,
 ) -> Result<()> {
+    let doing = decided.doing;
     let group = node.entry.meta.hard_link.map(|number| (node.source, number));
     let role = group.map(|group| (group, shop.links.role(group, kind)));
     if doing == Doing::Same {
@@ -544,13 +626,14 @@ fn special(
         return Ok(());
     }
     let mut draft = shop.target.draft(directory, name, clears(doing))?;
+    draft.set_vacant(decided.standing.is_none());
     let first = match role {
         Some((group, Role::Other)) => shop.links.first(group),
         _ => None,
     };
     let made = match first {
-        Some(first) => draft.link(&first),
-        None => make(&draft, kind, &attributes(&node.entry.meta)),
+        Some(first) if draft.link(&first).is_ok() => Ok(()),
+        _ => make(&draft, kind, &attributes(&node.entry.meta)),
     };
     if let Err(error) = made {
         draft.discard()?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Receiver;
 
-use super::super::Restoring;
+use super::super::{Restoring, Verify};
 use super::content::{self, Reading, Zeros};
 use super::links::{Group, Links};
 use super::task::{NewFile, Piece, Task, Writing};
@@ -18,10 +18,13 @@ use crate::id::BlobId;
 use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::target::TreeTarget;
-use crate::target::tree::Draft;
+use crate::target::tree::{Draft, Standing};
 
 /// Plain bytes of one file fetched at once, when it is written by one worker alone.
 const STREAM_BYTES: u64 = 4 << 20;
+
+/// Files of several names that wait for the end; of more, each is written anew.
+const SHARED_MAX: usize = 1 << 17;
 
 /// What all workers of one tree share.
 pub struct Shop<'a> {
@@ -33,8 +36,12 @@ pub struct Shop<'a> {
     pub links: Links,
     pub tally: Tally,
     pub verifies: bool,
+    /// Names of a standing file that has one of its own.
+    pub names_each: u64,
     /// Links whose first name was not there yet.
     pub late: Mutex<Vec<(Group, NewFile)>>,
+    /// First names of files that stand with several names: theirs only, or others too, is seen in the end.
+    shared: Mutex<Vec<(Group, NewFile, Standing)>>,
     has_failed: AtomicBool,
 }
 
@@ -48,8 +55,10 @@ impl<'a> Shop<'a> {
             zeros: Zeros::new(restoring.repo),
             links: Links::default(),
             tally: Tally::default(),
-            verifies: restoring.rules().verifies,
+            verifies: restoring.wish.verify == Verify::Full,
+            names_each: target.names_each(),
             late: Mutex::default(),
+            shared: Mutex::default(),
             has_failed: AtomicBool::new(false),
         }
     }
@@ -111,7 +120,8 @@ impl<'a> Shop<'a> {
         let new = &writing.file;
         let bytes = new.list.bytes();
         content::check_room(&*new.directory.open()?, bytes, &new.holes)?;
-        let draft = self.target.draft(&new.directory, &new.name, new.clears)?;
+        let mut draft = self.target.draft(&new.directory, &new.name, new.clears)?;
+        draft.set_vacant(new.is_vacant);
         let file = draft.file()?;
         let made = writing.made.get_or_init(|| (draft, file));
         if !new.holes.is_empty() {
@@ -263,6 +273,7 @@ impl<'a> Shop<'a> {
         };
         let linked = || {
             let mut draft = self.target.draft(&new.directory, &new.name, new.clears)?;
+            draft.set_vacant(new.is_vacant);
             draft.link(&first)?;
             Ok(draft)
         };
@@ -272,15 +283,58 @@ impl<'a> Shop<'a> {
                 self.target.place(draft)
             }
             Err(error) if is_fatal(&error) => Err(error),
-            Err(error) => {
-                self.problem(&new, error);
-                Ok(())
+            // The filesystem has no hard links, no more of this one, or none across this mount: the content counts.
+            Err(_) => {
+                self.tally.unlinked();
+                self.write_whole(NewFile {
+                    first_of: Some(group),
+                    ..new
+                })
             }
         }
     }
 
+    /// Keeps the first name of a file that stands with several names until all of the snapshot's names are known.
+    pub fn keep_shared(&self, group: Group, new: NewFile, standing: Standing) -> Result<()> {
+        let mut shared = lock(&self.shared);
+        if shared.len() < SHARED_MAX {
+            shared.push((group, new, standing));
+            return Ok(());
+        }
+        drop(shared);
+        self.write_whole(new)
+    }
+
+    /// A file whose standing names are the snapshot's, and no others, stays; any other gives way to a new file, so that
+    /// no name is changed that was not to be.
+    fn finish_shared(&self) -> Result<()> {
+        let shared = std::mem::take(&mut *lock(&self.shared));
+        let mut others: HashMap<Group, Vec<bool>> = HashMap::new();
+        let identities: HashMap<_, _> = shared
+            .iter()
+            .map(|(group, _, at)| (*group, at.identity))
+            .collect();
+        for (group, new) in lock(&self.late).iter() {
+            if let Some(identity) = identities.get(group) {
+                let at = new.directory.look(&new.name)?;
+                let is_it = at.is_some_and(|at| at.identity == *identity);
+                others.entry(*group).or_default().push(is_it);
+            }
+        }
+        for (group, new, standing) in shared {
+            let others = others.remove(&group).unwrap_or_default();
+            let names = 1 + others.iter().filter(|is_it| **is_it).count() as u64;
+            match others.iter().all(|is_it| *is_it) && names * self.names_each == standing.links {
+                true => self.compare(new)?,
+                false => self.write_whole(new)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Links that came too early. One whose first name could not be restored becomes the first.
     pub fn finish_links(&self) -> Result<()> {
+        self.finish_shared()?;
         let late = std::mem::take(&mut *lock(&self.late));
         for (group, mut new) in late {
             match self.links.first(group) {

@@ -1,0 +1,146 @@
+//! What no command may write over or remove: the repository, its cache, the password's files, the program.
+
+use std::path::{Path, PathBuf};
+
+use levault::error::{Error, Kind, Result};
+use levault::ops::restore::{Action, DeleteReach, Extra, Planned, Restore};
+use levault::repo::{Cache, Repo, StoredSnapshot};
+use levault::target::{ForbiddenPaths, Protection};
+
+use super::Run;
+use crate::password;
+
+/// Removals that need no second thought; of more, these are shown.
+const HANDFUL: usize = 10;
+
+/// Entries of one directory that are counted.
+const ENTRIES_MAX: u64 = 100_000;
+
+impl Run<'_> {
+    /// The paths that this run needs, or that no restore is meant to remove.
+    pub fn forbidden(&self) -> ForbiddenPaths {
+        let mut forbidden = ForbiddenPaths::default();
+        let mut add = |label: &str, path: Option<PathBuf>, protection| {
+            if let Some(path) = path {
+                forbidden.add(label, &path, protection);
+            }
+        };
+        let variable = |name: &str| password::env(name).ok().flatten().map(PathBuf::from);
+        let global = self.global;
+        add("the repository", self.repository().ok(), Protection::Untouched);
+        if let Ok(Cache::Directory(directory)) = self.cache() {
+            add("the cache", Some(directory), Protection::Untouched);
+        }
+        let files = [
+            global.password_file.clone(),
+            variable("LEVAULT_PASSWORD_FILE"),
+            global.repository_file.clone(),
+            variable("LEVAULT_REPOSITORY_FILE"),
+            global.credential.clone(),
+            variable("LEVAULT_CREDENTIAL"),
+        ];
+        for file in files {
+            add("a file that this run is set up by", file, Protection::Untouched);
+        }
+        add(
+            "this program",
+            std::env::current_exe().ok(),
+            Protection::NotRemoved,
+        );
+        add(
+            "the current directory",
+            std::env::current_dir().ok(),
+            Protection::NotRemoved,
+        );
+        for home in homes() {
+            add("a home directory", Some(home), Protection::NotRemoved);
+        }
+        forbidden
+    }
+
+    /// Refuses a path to write to that lies in what stays untouched.
+    pub fn refuse_forbidden(&self, target: &Path) -> Result<()> {
+        self.forbidden().refuse_target(target)
+    }
+}
+
+/// This user's home directory.
+fn homes() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    home.into_iter().filter(|home| home.is_absolute()).collect()
+}
+
+/// How far `--delete` may go.
+pub fn reach(is_anywhere: bool) -> DeleteReach {
+    match is_anywhere {
+        true => DeleteReach::Anywhere,
+        false => DeleteReach::Ordinary { homes: homes() },
+    }
+}
+
+/// What a restore with `--delete` would remove and keep.
+#[derive(Default)]
+struct Removal {
+    first: Vec<String>,
+    removed: u64,
+    stays: u64,
+}
+
+impl Removal {
+    fn add(&mut self, planned: Planned) {
+        match planned.action {
+            Action::Remove => {
+                self.removed += entries(Path::new(&planned.target), ENTRIES_MAX);
+                if self.first.len() < HANDFUL {
+                    self.first.push(planned.target);
+                }
+            }
+            Action::Restore => {}
+            Action::Compare | Action::Refresh | Action::Leave => self.stays += 1,
+        }
+    }
+}
+
+/// A thing and all that is in it, as far as the bound.
+fn entries(path: &Path, most: u64) -> u64 {
+    let is_directory = std::fs::symlink_metadata(path).is_ok_and(|facts| facts.is_dir());
+    let inner = is_directory.then(|| std::fs::read_dir(path).ok()).flatten();
+    let mut count = 1;
+    for entry in inner.into_iter().flatten().flatten() {
+        if count >= most {
+            break;
+        }
+        count += entries(&entry.path(), most - count);
+    }
+    count
+}
+
+/// Lists what goes beyond a handful before anything is removed, and refuses to remove more than stays: the target is then
+/// hardly the directory that was meant.
+pub fn announce_removal(run: &Run, repo: &Repo, stored: &StoredSnapshot, restore: &Restore) -> Result<()> {
+    if restore.extra != Extra::Delete {
+        return Ok(());
+    }
+    let mut removal = Removal::default();
+    let quiet = levault::report::Report::default();
+    restore.plan(repo, stored, &quiet, &mut |planned| removal.add(planned))?;
+    if removal.removed <= HANDFUL as u64 {
+        return Ok(());
+    }
+    let list = removal.first.join("\n  ");
+    let listed = format!(
+        "{} things in {} are not in the snapshot and would be removed, {} are and stay; the first:\n  {list}\n(--dry-run \
+         -v shows all)",
+        removal.removed,
+        restore.target.display(),
+        removal.stays
+    );
+    let is_allowed = restore.reach == DeleteReach::Anywhere;
+    match removal.removed > removal.stays && !is_allowed {
+        true => Err(Error::new(
+            Kind::Usage,
+            format!("{listed}\nnothing was removed; --unsafe-allow-delete does it"),
+        )),
+        false => run.output.say(listed),
+    }
+}

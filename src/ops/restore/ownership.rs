@@ -1,0 +1,93 @@
+//! Owner and mode of a database's files, as a restore, an archive and a mount give them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use crate::error::{Act, Result};
+use crate::leveldb::name::FileName;
+use crate::repo::BlobReader;
+use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, Meta};
+use crate::target::tree::Attributes;
+
+use super::Restoring;
+use super::database::Step;
+use super::tree::attributes;
+
+/// Whose a restored database's files are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ownership {
+    /// As the snapshot says.
+    #[default]
+    Recorded,
+    /// The process's own, and readable by no other user: for files that are only read and thrown away.
+    Caller,
+}
+
+/// What is known of a database's files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileMetas {
+    common: Meta,
+    /// Of a database that is stored as files.
+    by_name: BTreeMap<Vec<u8>, Meta>,
+}
+
+impl FileMetas {
+    /// Reads it; `directory` is what the snapshot has of the database's directory.
+    pub fn read(reader: &BlobReader, database: &DatabaseRoot, directory: &Meta) -> Result<Self> {
+        let mut by_name = BTreeMap::new();
+        if let Content::Physical { tree } = &database.content {
+            for entry in DirectoryWalk::open(tree, reader)? {
+                let entry = entry?;
+                by_name.insert(entry.name, entry.meta);
+            }
+        }
+        Ok(Self {
+            common: file_meta(database, directory),
+            by_name,
+        })
+    }
+
+    /// Of one of its files.
+    pub fn of(&self, name: &[u8]) -> &Meta {
+        self.by_name.get(name).unwrap_or(&self.common)
+    }
+}
+
+/// What all its files get. A snapshot that does not say (of version 1 or 2, or of a database in memory) leaves them to
+/// the owner of the directory alone: a wider mode could show to others what the old files did not.
+pub fn file_meta(database: &DatabaseRoot, directory: &Meta) -> Meta {
+    database.files.clone().unwrap_or_else(|| Meta {
+        mode: Some(0o600),
+        uid: directory.uid,
+        gid: directory.gid,
+        ..Meta::default()
+    })
+}
+
+impl Restoring<'_> {
+    /// What the files of a step's database get.
+    pub(super) fn files_of(&self, step: &Step) -> Attributes {
+        match self.wish.ownership {
+            Ownership::Recorded => {
+                let directory = step.root.directory.clone().unwrap_or_default();
+                attributes(&file_meta(step.root, &directory))
+            }
+            Ownership::Caller => Attributes::default(),
+        }
+    }
+
+    /// A database that stands there with the right records gets its files' owner and mode.
+    pub(super) fn refresh_files(&self, step: &Step) -> Result<()> {
+        let act = || format!("set the attributes of the files in {}", step.shown.display());
+        let files = self.files_of(step);
+        if files == Attributes::default() {
+            return Ok(());
+        }
+        let directory = File::open(&step.target).act(act)?;
+        let is_leveldbs =
+            |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| FileName::parse(name).is_some());
+        let withheld = crate::target::refresh_files(&directory, &files, is_leveldbs).act(act)?;
+        self.tell_withheld(&withheld);
+        Ok(())
+    }
+}
