@@ -27,6 +27,11 @@ pub fn settle(path: &Path) {
     }
 }
 
+/// True if something may still be writing this file, or is about to replace it again.
+pub(super) fn was_written_lately(path: &Path) -> bool {
+    symlink_metadata(path).is_ok_and(|facts| is_recent(&facts))
+}
+
 fn is_in_flux(path: &Path) -> bool {
     match symlink_metadata(path) {
         Ok(facts) => facts.is_dir() && is_recent(&facts) && may_become_a_database(path),

@@ -9,7 +9,7 @@ A writer (C++ LevelDB, or goleveldb) writes at full speed. Again and again it is
   copy       overwritten with an older copy of its own, file by file onto the same inodes; what the copy has not is deleted
   times      the same as `rsync --inplace -t` does it: with the copy's times
 and the writer goes on. Meanwhile it is saved, by `backup` with and without pins and by `capture`, and what comes of it
-is judged by C++ LevelDB: a result with exit code 0 (or 24: saved, and told that the changes disagreed) is exactly the
+is judged by C++ LevelDB. Every other time levault itself is stopped somewhere in its work while that is done. A result with exit code 0 (or 24: saved, and told that the changes disagreed) is exactly the
 state behind one batch of one of the databases. A sound database ends with 0 or 21, and never with 1, 3, 20 or 22.
 Prints a table by way, writer and exit code. Ends with 1 when a result is wrong, an exit code is another, nothing was had,
 or more than a quarter ended with 21.
@@ -20,6 +20,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -29,7 +30,7 @@ import time
 from collections import Counter
 
 import plyvel
-from batches import Model
+from batches import Model, batch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WAYS = ["rebuild", "swap", "repair", "copy", "times"]
@@ -45,7 +46,7 @@ class Owner:
         self.writer, self.way, self.args, self.work = writer, way, args, work
         self.database, self.acks = os.path.join(work, "db"), os.path.join(work, "acks")
         self.random = random.Random(args.seed)
-        self.epochs, self.acts, self.stopping = 0, 0, threading.Event()
+        self.epochs, self.acts, self.stopping, self.acting = 0, 0, threading.Event(), threading.Lock()
         self.log = open(os.path.join(work, "writer.log"), "ab")
         self.begin()
         self.wait()
@@ -72,7 +73,9 @@ class Owner:
         """Until it writes."""
         deadline = time.monotonic() + 60
         while self.acknowledged() == 0 and not self.stopping.is_set():
-            if time.monotonic() > deadline or self.process.poll() is not None:
+            with self.acting:
+                has_ended = self.process.poll() is not None
+            if time.monotonic() > deadline or has_ended:
                 with open(self.log.name, errors="replace") as log:
                     raise RuntimeError(f"the writer does not write: {log.read()[-2000:]}")
             time.sleep(0.005)
@@ -83,11 +86,16 @@ class Owner:
 
     def act_in_a_loop(self):
         while not self.stopping.wait(self.random.uniform(0.1, 1.2)):
+            self.act()
+            self.wait()
+
+    def act(self):
+        """All but that the writer is at work again."""
+        with self.acting:
             self.end()
             getattr(self, self.way)()
             self.acts += 1
             self.begin()
-            self.wait()
 
     def rebuild(self):
         for name in sorted(os.listdir(self.database), key=lambda _: self.random.random()):
@@ -111,6 +119,18 @@ class Owner:
         database.close()
 
     def repair(self):
+        # A repair takes tables in that a killed owner had compacted away: opening removes those. Then what it had in logs
+        # is in tables, so some batches more.
+        database = plyvel.DB(self.database, write_buffer_size=BUFFER)
+        number = int(database.get(b"counter/00", b"0"))
+        for number in range(number + 1, number + 20):
+            with database.write_batch() as changes:
+                for key, value in batch(number, VALUE):
+                    if value is None:
+                        changes.delete(key.encode())
+                    else:
+                        changes.put(key.encode(), value.encode())
+        database.close()
         plyvel.repair_db(self.database)
 
     def copy(self, keep_times=False):
@@ -190,16 +210,29 @@ class Tool:
         if ended.returncode:
             sys.exit(f"levault init: {ended.stderr}")
 
-    def run(self, *words):
-        return subprocess.run([self.program, *words], env=self.environment, capture_output=True, text=True)
+    def run(self, *words, meanwhile=None):
+        """Stopped somewhere while something is done meanwhile."""
+        words = [self.program, *words]
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+            child = subprocess.Popen(words, env=self.environment, stdout=out, stderr=errors)
+            if meanwhile:
+                time.sleep(random.choice([0, 0.02, 0.05, 0.1, 0.3]) * random.random())
+                child.send_signal(signal.SIGSTOP)
+                meanwhile()
+                child.send_signal(signal.SIGCONT)
+            child.wait()
+            out.seek(0)
+            errors.seek(0)
+            return subprocess.CompletedProcess(words, child.returncode, out.read(), errors.read())
 
-    def saved(self, database, how, out):
-        """Exit code, and where the result is, if there is one."""
+    def saved(self, database, how, out, meanwhile):
+        """How it ended, and whether there is a result."""
+        common = ["-q", "--json", "--capture-timeout", "10"]
         if how == "capture":
-            ended = self.run("capture", "-q", "--json", "--capture-timeout", "10", database, out)
+            ended = self.run("capture", *common, database, out, meanwhile=meanwhile)
             return ended, ended.returncode == 0
         flags = {"pins": ["--audit-every", "3"], "no-pins": ["--no-pins"], "files": ["--physical"]}[how]
-        ended = self.run("backup", "-q", "--json", "--capture-timeout", "10", *flags, database)
+        ended = self.run("backup", *common, *flags, database, meanwhile=meanwhile)
         return ended, ended.returncode in (0, 24)
 
     def restore(self, ended, out):
@@ -210,7 +243,8 @@ class Tool:
 def one(tool, owner, states, how, out, row, examples):
     """One result, judged."""
     shutil.rmtree(out, ignore_errors=True)
-    ended, has_result = tool.saved(owner.database, how, out)
+    meanwhile = owner.act if random.random() < 0.5 else None
+    ended, has_result = tool.saved(owner.database, how, out, meanwhile)
     row[ended.returncode] += 1
     if ended.returncode in (1, 3, 20, 22) or ended.returncode < 0:
         examples.append(f"{how}: exit {ended.returncode}: {ended.stderr.strip()[-400:]}")

@@ -203,7 +203,7 @@ fn during_a_restore_nobody_may_read_more_than_afterwards() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         watcher.join().unwrap()
     });
-    assert_eq!(seen, [PathBuf::new(); 0]);
+    assert!(seen.is_empty(), "{seen:?}");
 }
 
 #[test]

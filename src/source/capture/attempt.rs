@@ -24,6 +24,7 @@ use crate::source::current::{self, Current};
 use crate::source::detect::names;
 use crate::source::file::{OpenFile, open_regular};
 use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog, LogProof};
+use crate::source::settle::was_written_lately;
 use crate::source::unsynced::unsynced_bytes;
 use crate::source::walk::Stamp;
 
@@ -137,6 +138,16 @@ impl<'a> Attempts<'a> {
         let since = i128::from(now().0.saturating_sub(COPIED_LATELY_NANOS));
         let behind = manifest.map_or(0, |manifest| manifest.mtime_nanos).max(since);
         self.begin.elapsed() < COPIED_FOR && self.pins.are_younger_than(behind)
+    }
+
+    /// True if what was a database a moment ago is none now, as between destruction and rebuilding. Another kind of
+    /// database is no such thing.
+    pub fn is_gone(&self, error: &Error) -> bool {
+        match error.kind() {
+            Kind::NotFound => true,
+            Kind::NotLevelDb => was_written_lately(&self.directory.join("CURRENT")),
+            _ => false,
+        }
     }
 
     /// What is there, to tell whether somebody is at work.

@@ -183,7 +183,7 @@ impl Capture<'_> {
             match attempts.attempt(&setbacks) {
                 Ok(found) => return attempts.finish(found, begin.elapsed(), setbacks.count()),
                 Err(Stop::Setback(setback)) => setbacks.note(setback, || attempts.surroundings())?,
-                Err(Stop::Failure(error)) if is_gone(&error) => {
+                Err(Stop::Failure(error)) if attempts.is_gone(&error) => {
                     setbacks.note(Setback::Race(Moved::Directory), || attempts.surroundings())?;
                 }
                 Err(Stop::Failure(error)) => return Err(error),
@@ -223,11 +223,6 @@ impl Captured {
 
 fn now() -> UnixNanos {
     SystemClock.now()
-}
-
-/// True if what was a database a moment ago is none now, as between destruction and rebuilding.
-fn is_gone(error: &Error) -> bool {
-    matches!(error.kind(), Kind::NotFound | Kind::NotLevelDb)
 }
 
 fn no_cut(message: String) -> Error {

@@ -77,7 +77,7 @@ pub(super) struct Pins {
 
 /// A way of holding, tried.
 enum Tried {
-    Held(HeldFile),
+    Held(Box<HeldFile>),
     Absent,
     NotThisWay,
 }
@@ -95,20 +95,20 @@ impl HeldFile {
     /// What the database's own name leads to, or did.
     fn original(held: Held, stamp: Stamp) -> Tried {
         let stamp = Some(stamp);
-        Tried::Held(Self {
+        Tried::Held(Box::new(Self {
             held,
             stamp,
             origin: stamp,
-        })
+        }))
     }
 
     /// Not a regular file: whoever reads it says so, and lists it.
     fn unfit(path: &Path) -> Tried {
-        Tried::Held(Self {
+        Tried::Held(Box::new(Self {
             held: Held::Named(path.to_owned()),
             stamp: None,
             origin: None,
-        })
+        }))
     }
 }
 
@@ -249,7 +249,7 @@ impl Pins {
         let mut tried = self.keep(number, &path)?;
         loop {
             match tried {
-                Tried::Held(file) => return Ok(Some(file)),
+                Tried::Held(file) => return Ok(Some(*file)),
                 Tried::Absent => return Ok(None),
                 Tried::NotThisWay => {}
             }
@@ -347,11 +347,11 @@ impl Pins {
         for pool in &mut self.pools {
             match pool.copy(&mut file, len, name) {
                 Ok(copied) => {
-                    return Ok(Tried::Held(HeldFile {
+                    return Ok(Tried::Held(Box::new(HeldFile {
                         stamp: Some(Stamp::at(&copied.path)?),
                         held: Held::Named(copied.path),
                         origin: Some(copied.of),
-                    }));
+                    })));
                 }
                 Err(error) => full = Some(error),
             }
@@ -363,11 +363,11 @@ impl Pins {
 /// A copy among the pins, of what stands at the path.
 fn copied(path: &Path, copy: PathBuf) -> Result<Tried> {
     let origin = std::fs::metadata(path).ok().map(|facts| Stamp::of(&facts));
-    Ok(Tried::Held(HeldFile {
+    Ok(Tried::Held(Box::new(HeldFile {
         stamp: Some(Stamp::at(&copy)?),
         held: Held::Named(copy),
         origin,
-    }))
+    })))
 }
 
 /// True if the name still has the file that was held, or has none and nothing was written to what is held.
