@@ -45,6 +45,8 @@ pub struct State {
     pub was_repaired: bool,
     /// Logs that somebody put back although their entries are in tables.
     stale: BTreeSet<u64>,
+    /// Of two live logs the MANIFEST names the newer, and the older as the previous one, as very old owners did.
+    names_previous: bool,
 }
 
 /// What must be visible: the key by which the order knows it, its bytes and value.
@@ -96,6 +98,7 @@ impl State {
             has_ties: false,
             was_repaired: false,
             stale: BTreeSet::new(),
+            names_previous: false,
         }
     }
 
@@ -122,9 +125,15 @@ impl State {
 
     /// Its MANIFEST.
     fn manifest(&self) -> Vec<u8> {
+        let logs: Vec<u64> = self.logs.keys().copied().collect();
+        let (log_number, previous_log_number) = match logs[..] {
+            [previous, log] if self.names_previous && self.log_number == previous => (log, Some(previous)),
+            _ => (self.log_number, None),
+        };
         let edit = VersionEdit {
             comparator: Some(self.order.name().as_bytes().to_vec()),
-            log_number: Some(self.log_number),
+            log_number: Some(log_number),
+            previous_log_number,
             next_file: Some(self.next_file),
             last_sequence: Some(self.last_sequence),
             added: self
@@ -309,6 +318,7 @@ impl Engine {
         if !self.state.logs.is_empty() {
             let number = self.state.number();
             self.state.logs.insert(number, Vec::new());
+            self.state.names_previous = self.random.chance(20);
         }
     }
 
@@ -529,11 +539,12 @@ impl Engine {
         tables.next().map(|(place, table)| (*place, Arc::clone(table)))
     }
 
-    /// Closed and opened again: all logs become tables.
+    /// Closed and opened again: all logs become tables, perhaps also those whose entries are in tables already, so that
+    /// the newest table has old entries.
     fn reopen(&mut self) {
         let stale = std::mem::take(&mut self.state.stale);
         for (number, batches) in std::mem::take(&mut self.state.logs) {
-            if !stale.contains(&number) {
+            if !stale.contains(&number) || self.random.chance(50) {
                 self.add_flushed(batches);
             }
         }
