@@ -67,7 +67,8 @@ class Owner:
 
     def acknowledged(self):
         with open(self.acks, "rb") as file:
-            return struct.unpack("<Q", file.read(8))[0]
+            # Empty for a moment when another writer begins.
+            return struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
 
     def wait(self):
         """Until it writes."""
