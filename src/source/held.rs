@@ -37,6 +37,8 @@ pub struct DatabaseFile {
     held: Held,
     /// Where its metadata is, when the bytes are in memory.
     original: Option<PathBuf>,
+    /// A file of the same owner, whose metadata counts when the original's name is gone.
+    companion: Option<Arc<File>>,
 }
 
 impl DatabaseFile {
@@ -46,6 +48,7 @@ impl DatabaseFile {
             len,
             held,
             original: None,
+            companion: None,
         }
     }
 
@@ -62,7 +65,14 @@ impl DatabaseFile {
             held: Held::Bytes(Arc::new(bytes)),
             name,
             original,
+            companion: None,
         }
+    }
+
+    /// Bytes in memory whose file's name may go.
+    pub(super) fn beside(mut self, companion: &Arc<File>) -> Self {
+        self.companion = Some(Arc::clone(companion));
+        self
     }
 
     /// Its bytes, up to [`DatabaseFile::len`].
@@ -92,7 +102,11 @@ impl DatabaseFile {
         let doing = || format!("stat {}", self.name);
         match (&self.held, &self.original) {
             (Held::Open(file), _) => file.metadata().act(doing),
-            (Held::Named(path), _) | (Held::Bytes(_), Some(path)) => std::fs::metadata(path).act(doing),
+            (Held::Named(path), _) => std::fs::metadata(path).act(doing),
+            (Held::Bytes(_), Some(path)) => match (std::fs::metadata(path), &self.companion) {
+                (Err(_), Some(companion)) => companion.metadata().act(doing),
+                (facts, _) => facts.act(doing),
+            },
             (Held::Bytes(_), None) => Err(Error::new(Kind::NotFound, "it is in memory only").act(doing())),
         }
     }

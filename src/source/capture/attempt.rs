@@ -171,7 +171,8 @@ impl<'a> Attempts<'a> {
         let name = found.current.manifest;
         Ok(Captured {
             files: FileSet {
-                current: DatabaseFile::in_memory(&self.directory, "CURRENT".to_owned(), found.current.bytes),
+                current: DatabaseFile::in_memory(&self.directory, "CURRENT".to_owned(), found.current.bytes)
+                    .beside(&manifest.file),
                 manifest: DatabaseFile::new(name, found.manifest_len, Held::Open(manifest.file)),
                 manifest_stamp: found.manifest_stamp,
                 directory: self.directory,

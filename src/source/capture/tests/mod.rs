@@ -174,6 +174,22 @@ fn what_is_held_is_read_after_the_owner_deleted_it() {
 }
 
 #[test]
+fn owner_and_mode_are_had_of_files_whose_names_are_gone() {
+    for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+        let scene = Scene::new();
+        let how = Capture {
+            hold,
+            ..Capture::default()
+        };
+        let database = Database::from_captured(how.take(&scene.directory()).unwrap(), Budget::default());
+        fs::remove_dir_all(scene.directory()).unwrap();
+        for file in database.files() {
+            assert!(file.metadata().is_ok() && file.open().is_ok(), "{}", file.name);
+        }
+    }
+}
+
+#[test]
 fn tables_compacted_away_under_it_make_it_begin_again() {
     let scene = Scene::new();
     let seen = scene.capture(HeldBy::Links, Step::Table, Owner::compact);
