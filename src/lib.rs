@@ -34,6 +34,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod child;
 pub mod clock;
 pub mod codec;
 pub mod error;

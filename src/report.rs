@@ -1,6 +1,7 @@
 //! Counters, progress and non-fatal problems of one operation: the library never prints, it counts here, and
 //! whoever started the operation looks when it likes. It also carries the wish to stop.
 
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -21,19 +22,43 @@ pub struct Report {
     pub bytes_added: Counter,
     /// Stored bytes of those blobs, before pack overhead.
     pub bytes_added_packed: Counter,
-    problems: Mutex<Vec<String>>,
+    problems: Mutex<Vec<Problem>>,
     notices: Mutex<Vec<String>>,
     stop: AtomicBool,
+}
+
+/// Something that makes an operation incomplete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file or directory that it is about, if it is about one.
+    pub path: Option<PathBuf>,
+    /// What is wrong, with the path in it.
+    pub text: String,
 }
 
 impl Report {
     /// Notes a problem that does not end the operation but makes it incomplete.
     pub fn problem(&self, text: impl Into<String>) {
-        locked(&self.problems).push(text.into());
+        self.add(None, text.into());
+    }
+
+    /// The same with the path of the file or directory that it is about.
+    pub fn problem_at(&self, path: &Path, text: impl Into<String>) {
+        self.add(Some(path.to_owned()), text.into());
+    }
+
+    fn add(&self, path: Option<PathBuf>, text: String) {
+        locked(&self.problems).push(Problem { path, text });
+    }
+
+    /// Texts of all problems noted so far, oldest first.
+    pub fn problems(&self) -> Vec<String> {
+        let problems = locked(&self.problems);
+        problems.iter().map(|problem| problem.text.clone()).collect()
     }
 
     /// All problems noted so far, oldest first.
-    pub fn problems(&self) -> Vec<String> {
+    pub fn all_problems(&self) -> Vec<Problem> {
         locked(&self.problems).clone()
     }
 

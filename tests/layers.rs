@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Words: may use words only.
-const WORDS: &[&str] = &["clock", "codec", "error", "id", "kind", "limits", "report"];
+const WORDS: &[&str] = &[
+    "child", "clock", "codec", "error", "id", "kind", "limits", "report",
+];
 
 /// Stages: each may use words and the stages named before it.
 const STAGES: &[&str] = &[

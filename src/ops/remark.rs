@@ -6,7 +6,7 @@ use crate::facts::{About, Note, Said};
 use crate::id::ObjectId;
 use crate::repo::{Repo, StoredNotes, StoredSnapshot};
 
-use super::forget::behind;
+use super::forget::{TagList, behind};
 
 /// What becomes of a snapshot's tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub fn retag(repo: &Repo, stored: &StoredSnapshot, change: &Retag) -> Result<(Ve
     let notes = repo.notes()?;
     let old = notes.standing().tags(&stored.id, &stored.snapshot.tags).to_vec();
     let new = change.of(&old);
+    let added = new.iter().filter(|tag| !old.contains(tag));
+    TagList(added.cloned().collect()).check()?;
     let changed = new != old;
     if changed {
         say(repo, &notes, stored.id, Said::Tags(new.clone()))?;

@@ -44,7 +44,7 @@ pub(crate) type Newest = BTreeMap<DomainId, (u64, Option<ObjectId>)>;
 /// count; a forgotten one can be had by its whole id alone, until a prune sweeps it.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// Those that count: ordered by time, then by name.
+    /// Those that count: ordered by time, then by name; but those of a wrong clock ([`super::clocks`]) come first.
     pub snapshots: Vec<StoredSnapshot>,
     /// Those that were forgotten, and not brought back: in the same order, damaged ones first.
     pub forgotten: Vec<ForgottenSnapshot>,
@@ -61,6 +61,10 @@ pub struct Catalog {
     domain: Option<DomainId>,
     /// The highest counter of each domain that any snapshot has or, as far as is known, had; and whose it was.
     newest: Newest,
+    /// When the snapshots were listed; `None` where nothing is said of clocks.
+    pub(super) listed_at: Option<UnixNanos>,
+    /// Snapshots whose time is ahead though later ones were made since.
+    pub(super) set_aside: HashSet<ObjectId>,
 }
 
 impl Repo {
@@ -127,6 +131,7 @@ impl Repo {
         catalog.rebasings = rebased
             .map(|(id, standing)| (*id, standing.rebasings.clone()))
             .collect();
+        catalog.listed_at = Some(self.clock().now());
         catalog.arrange(&forgotten);
         self.see_snapshots(&catalog.newest, &there, &stored.forgettings)?;
         Ok(catalog)
@@ -244,6 +249,7 @@ impl Catalog {
         let known = meant.map(|stored| Known {
             id: stored.id,
             time: stored.snapshot.time,
+            is_set_aside: self.set_aside.contains(&stored.id),
         });
         let id = match select(&known.collect::<Vec<_>>(), bare) {
             Err(error) if error.kind() == Kind::NotFound => return Err(self.forgotten_or(words, error)),
@@ -292,9 +298,9 @@ impl Catalog {
         let counting = self.snapshots.iter().map(|stored| (stored.id, &stored.snapshot));
         let forgotten = self.forgotten.iter();
         let forgotten = forgotten.filter_map(|forgotten| Some((forgotten.id, forgotten.snapshot.as_ref()?)));
-        let by_time = |(id, snapshot): (ObjectId, _)| ((time_of(snapshot), id), snapshot);
+        let by_time = |(id, snapshot): (ObjectId, _)| (self.place(id, snapshot), snapshot);
         let sorted: BTreeMap<_, &Snapshot> = counting.chain(forgotten).map(by_time).collect();
-        sorted.into_iter().map(|((_, id), snapshot)| (id, snapshot))
+        sorted.into_iter().map(|((.., id), snapshot)| (id, snapshot))
     }
 
     /// The history that a database at `path` continues, if its sequence numbers went on; see [`TimelineId`]. It is the
@@ -346,6 +352,11 @@ impl Catalog {
         }
     }
 
+    /// Where a snapshot stands in the order of what happened.
+    fn place(&self, id: ObjectId, snapshot: &Snapshot) -> (bool, UnixNanos, ObjectId) {
+        (!self.set_aside.contains(&id), snapshot.time, id)
+    }
+
     fn domain(&self) -> DomainId {
         self.domain.unwrap_or(OWN_DOMAIN)
     }
@@ -356,8 +367,10 @@ impl Catalog {
     }
 
     fn arrange(&mut self, forgotten: &Forgotten) {
+        self.set_aside = self.of_wrong_clocks();
+        let set_aside = &self.set_aside;
         self.snapshots
-            .sort_by_key(|stored| (stored.snapshot.time, stored.id));
+            .sort_by_key(|stored| (!set_aside.contains(&stored.id), stored.snapshot.time, stored.id));
         self.forgotten
             .sort_by_key(|forgotten| (forgotten.snapshot.as_ref().map(time_of), forgotten.id));
         let mut newest = Newest::new();

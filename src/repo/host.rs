@@ -105,7 +105,9 @@ impl HostRepo {
             id: kept.id,
             snapshot: kept.snapshot.clone(),
         });
-        Ok(Catalog::of_host(self.domain(), snapshots.collect(), newest))
+        let mut catalog = Catalog::of_host(self.domain(), snapshots.collect(), newest);
+        catalog.listed_at = Some(self.repo.clock().now());
+        Ok(catalog)
     }
 
     /// How many snapshots of the host's domain are stored, by their clear headers.

@@ -13,6 +13,7 @@
 mod audits;
 mod bad;
 mod catalog;
+mod clocks;
 mod config;
 mod copies;
 mod create;
@@ -45,6 +46,7 @@ pub use bad::StoredBad;
 pub(crate) use bad::first_right;
 pub(crate) use catalog::Newest;
 pub use catalog::{Catalog, ForgottenSnapshot, StoredSnapshot};
+pub use clocks::ahead_of;
 pub(crate) use copies::Copies;
 pub use create::NewRepo;
 pub use facts::UnreadFact;

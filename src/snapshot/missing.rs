@@ -3,11 +3,17 @@
 //! A snapshot with missing paths is incomplete: it must not pass for the whole state of its sources. Both the number of
 //! entries and their bytes are bounded; what passes a bound is counted.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::body::at_most;
 use crate::error::Result;
 use crate::limits::{MISSING_BYTES_MAX, MISSING_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX};
+
+/// Missing paths that are named in sentences; the others are counted.
+const SENTENCES_MAX: usize = 20;
 
 /// One file, directory or database that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +38,10 @@ impl MissingPaths {
             path,
             reason: shortened(reason).to_owned(),
         };
-        let is_room = self.listed.len() < MISSING_MAX && self.bytes() + one.bytes() <= MISSING_BYTES_MAX;
+        // Behind the first that is not listed none is: the listed ones are the first, and a million cost no more.
+        let is_room = self.unlisted == 0
+            && self.listed.len() < MISSING_MAX
+            && self.bytes() + one.bytes() <= MISSING_BYTES_MAX;
         if is_room && one.path.len() <= PATH_BYTES_MAX {
             self.listed.push(one);
         } else {
@@ -60,6 +69,37 @@ impl MissingPaths {
         self.count() == 0
     }
 
+    /// Those that are at `top`, below it or above it, and those that are not about a path.
+    pub fn about<'m>(&'m self, top: &'m [u8]) -> impl Iterator<Item = &'m MissingPath> {
+        self.listed
+            .iter()
+            .filter(move |one| is_within(&one.path, top) || is_within(top, &one.path))
+    }
+
+    /// What is missing at `top` or below it, in sentences; none if that is complete.
+    pub fn sentences(&self, top: &[u8]) -> Vec<String> {
+        let about: Vec<_> = self.about(top).collect();
+        let told = about.iter().take(SENTENCES_MAX);
+        let mut all: Vec<_> = told
+            .map(|one| format!("incomplete when it was saved: {one}"))
+            .collect();
+        let more = (about.len() as u64)
+            .saturating_sub(SENTENCES_MAX as u64)
+            .saturating_add(self.unlisted);
+        if more > 0 {
+            all.push(format!(
+                "{more} further paths could not be read when the snapshot was made"
+            ));
+        }
+        all
+    }
+
+    /// The listed paths, to look up many others.
+    pub fn paths(&self) -> HashSet<&[u8]> {
+        let paths = self.listed.iter().map(|one| &one.path[..]);
+        paths.filter(|path| !path.is_empty()).collect()
+    }
+
     fn bytes(&self) -> usize {
         self.listed.iter().map(MissingPath::bytes).sum()
     }
@@ -77,6 +117,35 @@ impl MissingPaths {
 impl MissingPath {
     fn bytes(&self) -> usize {
         self.path.len() + self.reason.len()
+    }
+}
+
+impl fmt::Display for MissingPath {
+    /// The reason, which names the path where there is one; on one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = String::from_utf8_lossy(&self.path);
+        let text = match self.path.is_empty() || self.reason.contains(&*path) {
+            true => self.reason.clone(),
+            false => format!("{path}: {}", self.reason),
+        };
+        let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        f.write_str(&text.chars().map(shown).collect::<String>())
+    }
+}
+
+/// Whether `path` is one of `missing`, or lies below one.
+pub fn covers(missing: &HashSet<&[u8]>, path: &[u8]) -> bool {
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    let mut above = ends.map(|(end, _)| &path[..end]);
+    !missing.is_empty() && (missing.contains(path) || above.any(|path| missing.contains(path)))
+}
+
+/// True for the same path, a longer one below it, and for the empty top, which all are within.
+fn is_within(path: &[u8], top: &[u8]) -> bool {
+    match path.strip_prefix(top) {
+        Some([]) => true,
+        Some([next, ..]) => *next == b'/' || top.is_empty() || top.ends_with(b"/"),
+        None => false,
     }
 }
 

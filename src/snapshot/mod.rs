@@ -22,7 +22,7 @@ pub use database::{Capture, Content, Damage, DatabaseRoot, HeldBy, LogTail, Run,
 pub use directory::{DirectoryBuilder, DirectoryWalk};
 pub use filter::KeyFilter;
 pub use hole::Lost;
-pub use missing::{MissingPath, MissingPaths};
+pub use missing::{MissingPath, MissingPaths, covers};
 pub use select::{Known, select};
 pub use tree::{Device, EntryKind, Meta, Tree, TreeChild, TreeEntry};
 
@@ -138,6 +138,11 @@ impl Snapshot {
         let all = databases.chain(self.trees().map(|tree| tree.bytes));
         // Numbers that nothing vouches for.
         all.fold(0, u64::saturating_add)
+    }
+
+    /// True if it lacks something of what was asked for, or a source was damaged when it was read.
+    pub fn is_incomplete(&self) -> bool {
+        !self.missing.is_empty() || self.is_damaged()
     }
 
     /// True if some source was damaged when it was read.

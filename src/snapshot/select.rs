@@ -11,6 +11,8 @@ pub struct Known {
     pub id: ObjectId,
     /// When it began.
     pub time: UnixNanos,
+    /// Its time was set by a clock that was ahead: all others are later.
+    pub is_set_aside: bool,
 }
 
 /// Candidates named in an error; there may be thousands.
@@ -29,10 +31,11 @@ pub fn select(known: &[Known], wanted: &str) -> Result<ObjectId> {
 }
 
 fn latest(known: &[Known], back: usize, wanted: &str) -> Result<ObjectId> {
-    let mut sorted: Vec<_> = known.iter().map(|known| (known.time, known.id)).collect();
+    let place = |known: &Known| (!known.is_set_aside, known.time, known.id);
+    let mut sorted: Vec<_> = known.iter().map(place).collect();
     sorted.sort_unstable();
     match sorted.iter().rev().nth(back) {
-        Some((_, id)) => Ok(*id),
+        Some((.., id)) => Ok(*id),
         None => Err(none(wanted, known.len())),
     }
 }

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::child;
 use crate::error::{Act, Error, Kind, Result};
 use crate::report::Report;
 
@@ -52,7 +53,7 @@ impl Stream {
         let words: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy()).collect();
         let text = words.join(" ");
         // A group of its own, so that what it started can be killed with it.
-        let started = Command::new(program)
+        let started = child::command(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

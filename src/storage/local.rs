@@ -14,9 +14,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, renameat_with, utimensat};
 use rustix::io::Errno;
 
+use super::reserve;
 use super::temp::{self, Temp};
 use super::{Listed, ObjectKind, ObjectName, Sound, Storage};
 use super::{ends_before, exists_with_other_content, longer_than, must_be_content_of};
@@ -174,6 +175,26 @@ impl LocalStorage {
         })
     }
 
+    /// The same, with the reserve for objects that lead to free space, and in its place again when there is room.
+    fn put_with_reserve(&self, name: ObjectName, bytes: &[u8], sound: Option<&Sound>) -> Result<()> {
+        let temporary = self.root.join(TEMP_FOLDER);
+        match self.put_unless_there(name, bytes, sound) {
+            Err(error) if error.kind() == Kind::Full && reserve::is_for(name.kind) => {
+                if !reserve::release(&temporary) {
+                    return Err(error);
+                }
+                self.put_unless_there(name, bytes, sound)
+            }
+            Ok(()) => {
+                if matches!(name.kind, ObjectKind::Config | ObjectKind::Snapshot) {
+                    reserve::make(&temporary);
+                }
+                Ok(())
+            }
+            failed => failed,
+        }
+    }
+
     fn put_unless_there(&self, name: ObjectName, bytes: &[u8], sound: Option<&Sound>) -> Result<()> {
         let path = self.path(name);
         let directory = parent_of(&path);
@@ -264,12 +285,12 @@ impl LocalStorage {
 
 impl Storage for LocalStorage {
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.put_unless_there(name, bytes, None)
+        self.put_with_reserve(name, bytes, None)
             .act(|| format!("store {name}"))
     }
 
     fn put_new_if(&self, name: ObjectName, bytes: &[u8], sound: &Sound) -> Result<()> {
-        self.put_unless_there(name, bytes, Some(sound))
+        self.put_with_reserve(name, bytes, Some(sound))
             .act(|| format!("store {name}"))
     }
 
@@ -335,10 +356,13 @@ impl Storage for LocalStorage {
         self.replace(name, bytes).act(|| format!("heal {name}"))
     }
 
-    /// By an empty file, for which the fullest disk has room.
+    /// By an empty file, for which most full disks have room, or by the directory that it would stand in.
     fn now(&self) -> Result<Option<UnixNanos>> {
-        let file = Temp::create(&self.root.join(TEMP_FOLDER))?;
-        let metadata = file.file.metadata().act(|| "look at an empty file")?;
+        let directory = self.root.join(TEMP_FOLDER);
+        let metadata = match Temp::create(&directory) {
+            Err(error) if error.kind() == Kind::Full => touched(&directory).act(|| "touch a directory")?,
+            file => file?.file.metadata().act(|| "look at an empty file")?,
+        };
         Ok(Some(modified(&metadata)))
     }
 
@@ -355,6 +379,20 @@ impl Storage for LocalStorage {
     fn describe(&self) -> String {
         format!("directory {}", self.root.display())
     }
+}
+
+/// Gives a directory the time of now, by the filesystem's clock.
+fn touched(directory: &Path) -> std::io::Result<fs::Metadata> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let times = Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    utimensat(CWD, directory, &times, AtFlags::empty())?;
+    fs::metadata(directory)
 }
 
 fn modified(meta: &fs::Metadata) -> UnixNanos {

@@ -18,6 +18,7 @@ pub mod fault;
 mod local;
 mod memory;
 mod name;
+mod reserve;
 mod retry;
 #[cfg(any(test, feature = "test-util"))]
 pub mod suite;

@@ -71,7 +71,7 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Where the local cache lives
-    #[arg(long, global = true, env = "LEVAULT_CACHE_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "LEVAULT_CACHE_DIR", value_name = "DIR", value_parser = crate::address::parser())]
     pub cache_dir: Option<PathBuf>,
     /// Keep no local cache
     #[arg(long, global = true)]
@@ -175,8 +175,8 @@ pub struct BackupArgs {
     /// Directories and files; LevelDB databases among them, or in them, are saved as databases
     #[arg(value_name = "PATH", required_unless_present_any = ["files_from", "files_from_verbatim", "files_from_raw", "stdin"])]
     pub paths: Vec<PathBuf>,
-    /// Mark the snapshot; may be given several times
-    #[arg(long, value_name = "TAG")]
+    /// Mark the snapshot with these; may be given several times
+    #[arg(long, value_name = "TAG[,TAG]")]
     pub tag: Vec<String>,
     /// Host name to record
     #[arg(long, env = "LEVAULT_HOST", value_name = "HOST")]
@@ -257,7 +257,7 @@ pub struct CaptureArgs {
     #[arg(value_name = "DB")]
     pub source: PathBuf,
     /// Where the copy goes: absent or an empty directory
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = crate::address::parser())]
     pub target: PathBuf,
     /// Share the tables with the source by hard links: no space, but what damages one damages both
     #[arg(long)]
@@ -283,8 +283,8 @@ pub struct SnapshotsArgs {
     /// Only snapshots of this host
     #[arg(long)]
     pub host: Option<String>,
-    /// Only snapshots with this tag
-    #[arg(long)]
+    /// Only snapshots that have all of these tags ('': those without tags); may be given several times, one must fit
+    #[arg(long, value_name = "TAG[,TAG]")]
     pub tag: Vec<String>,
 }
 
@@ -332,7 +332,7 @@ pub struct AddArgs {
     #[arg(long)]
     pub write_only: bool,
     /// Where the credential goes
-    #[arg(short, long, value_name = "FILE", requires = "write_only")]
+    #[arg(short, long, value_name = "FILE", requires = "write_only", value_parser = crate::address::parser())]
     pub output: Option<PathBuf>,
     /// Another credential for the host of this domain instead of a new host
     #[arg(long, value_name = "N", requires = "write_only", conflicts_with = "label")]

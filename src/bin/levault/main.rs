@@ -1,5 +1,6 @@
 //! The tool: parses, runs, turns endings into exit codes. It sees the library's public API and nothing else.
 
+mod address;
 mod advice;
 mod args;
 mod cmd;
@@ -8,6 +9,7 @@ mod mount;
 mod output;
 mod password;
 mod progress;
+mod signals;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,13 +21,14 @@ use crate::args::Cli;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    // First of all: a number may be given to another file as soon as one is opened.
+    password::take_descriptors();
     let cli = Cli::parse();
     let output = Output::new(&cli.global);
     let report = Arc::new(Report::default());
     open_more_files();
-    let watched = Arc::clone(&report);
-    if let Err(error) = ctrlc::set_handler(move || watched.stop()) {
-        output.warn(&format!("signals are not handled: {error}"));
+    if let Err(error) = signals::handle(&report, output.json) {
+        output.warn(&error.to_string());
     }
     match cmd::run(cli, output, &report) {
         Ok(ending) => ExitCode::from(ending.code()),

@@ -63,8 +63,8 @@ impl Output {
     /// A problem that did not end the run: standard error, both for people and programs.
     pub fn warn(&self, text: &str) {
         match self.json {
-            true => eprintln!("{}", json!({"message_type": "error", "error": {"message": text}})),
-            false => eprintln!("warning: {text}"),
+            true => print_error(&json!({"message_type": "error", "error": {"message": text}}).to_string()),
+            false => print_error(&format!("warning: {text}")),
         }
     }
 
@@ -74,12 +74,12 @@ impl Output {
         if self.json {
             let message = json!({"message_type": "exit_error", "code": code, "message": error.to_string(),
                 "advice": advice::advice(error)});
-            eprintln!("{message}");
+            print_error(&message.to_string());
             return;
         }
-        eprintln!("levault: {error}");
+        print_error(&format!("levault: {error}"));
         if let Some(advice) = advice::advice(error) {
-            eprintln!("  {advice}");
+            print_error(&format!("  {advice}"));
         }
     }
 
@@ -93,6 +93,11 @@ impl Output {
 pub fn print_line(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").act(|| "write to standard output")
+}
+
+/// Writes a line to standard error. If its reader is gone the work goes on, and the exit code tells how it ended.
+pub fn print_error(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// `1536` as `1.5 KiB`.

@@ -1,14 +1,39 @@
 //! Where the password comes from: environment, file, descriptor, command, prompt; never an argument.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::sync::OnceLock;
 
 use levault::error::{Act, Error, Kind, Result};
 use levault::keys::Password;
 
 use crate::args::{Global, SourceArgs};
+
+/// Descriptors that passwords are to be read from, by the numbers that they had.
+static TAKEN: OnceLock<BTreeMap<u32, File>> = OnceLock::new();
+
+/// Takes over the descriptors that variables name, so that no command that is started inherits one. To be called before
+/// anything is opened: the numbers are those of whoever started us.
+pub fn take_descriptors() {
+    let variables = ["LEVAULT_PASSWORD_FD", "LEVAULT_FROM_PASSWORD_FD"];
+    let numbers = variables
+        .iter()
+        .filter_map(|name| std::env::var(name).ok()?.parse().ok());
+    let mut taken = BTreeMap::new();
+    // Standard input, output and errors are nobody's secret alone: what is started gets others.
+    for number in numbers.filter(|number| *number > 2) {
+        // One that cannot be opened is an error when the password is needed.
+        if let Ok(file) = File::open(format!("/dev/fd/{number}")) {
+            taken.insert(number, file);
+            let _ = i32::try_from(number).map(nix::unistd::close);
+        }
+    }
+    let _ = TAKEN.set(taken);
+}
 
 /// Longest password read, bytes: the first line of a file that somebody named by mistake may be long.
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
@@ -133,7 +158,8 @@ fn from_file(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn from_command(command: &str) -> Result<Vec<u8>> {
-    let output = Command::new("sh")
+    // It gets no other password and no credential: only what is not ours to keep.
+    let output = levault::child::command("sh")
         .args(["-c", command])
         .stdin(Stdio::inherit())
         .stderr(Stdio::inherit())
@@ -153,7 +179,9 @@ fn from_descriptor(number: &str) -> Result<Vec<u8>> {
         .parse()
         .ok()
         .ok_or_else(|| usage("LEVAULT_PASSWORD_FD is not a descriptor number"))?;
-    let file = File::open(format!("/dev/fd/{number}")).act(|| format!("open descriptor {number}"))?;
+    let taken = TAKEN.get().and_then(|taken| taken.get(&number));
+    let held = taken.map_or(number, |file| file.as_raw_fd().unsigned_abs());
+    let file = File::open(format!("/dev/fd/{held}")).act(|| format!("open descriptor {number}"))?;
     first_line(file)
 }
 

@@ -1,9 +1,10 @@
 //! Commands around the captures and the files: to freeze an application's writes, and to let them go on.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::child;
 use crate::error::{Act, Error, Kind, Result};
 use crate::report::Report;
 
@@ -71,7 +72,7 @@ impl Hooks {
     fn wait(&self, command: &str) -> Result<ExitStatus> {
         // A group of its own, so that what the shell started can be killed with it. Its output goes where ours
         // must not mix with it: standard error.
-        let mut child = Command::new("sh")
+        let mut child = child::command("sh")
             .args(["-c", command])
             .stdin(Stdio::null())
             .stdout(std::io::stderr())

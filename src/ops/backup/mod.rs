@@ -17,6 +17,7 @@ mod habits;
 mod hooks;
 mod host;
 mod increment;
+mod missing;
 mod outcome;
 pub(super) mod pipeline;
 pub(super) mod publish;
@@ -35,9 +36,10 @@ use std::time::Duration;
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::ObjectId;
+use crate::ops::forget::TagList;
 use crate::repo::{Catalog, HostRepo, Repo, Store, StoredSnapshot, Writer};
 use crate::report::Report;
-use crate::snapshot::{Meta, Snapshot, Source};
+use crate::snapshot::{Meta, MissingPaths, Snapshot, Source};
 use crate::source::pins::Keeping;
 use crate::source::rules::{Bounds, LeftOut};
 use crate::source::walk::{facts, look_closer};
@@ -445,11 +447,15 @@ impl Backup {
         report: &Report,
         save: &mut dyn FnMut(&mut Writer) -> Result<SavedAll>,
     ) -> Result<BackupOutcome> {
+        TagList(self.tags.clone()).check()?;
+        let warning = known.catalog.clock_warning();
+        warning.into_iter().for_each(|what| report.notice(what));
         let store = if self.dry_run { Store::Nothing } else { Store::New };
         let mut writer = Writer::start(repo, report, store)?;
         let mut saved = save(&mut writer)?;
         let relied_on = writer.finish()?;
-        let unchanged_since = self.unchanged(repo, &saved, &known.catalog);
+        let missing = missing::of(report);
+        let unchanged_since = self.unchanged(repo, &saved, &known.catalog, &missing);
         // One that was forgotten meanwhile is not there to say that nothing changed since.
         repo.prove_snapshots(&unchanged_since.into_iter().collect(), &known.catalog)?;
         let snapshot = match self.dry_run || unchanged_since.is_some() {
@@ -487,7 +493,13 @@ impl Backup {
     }
 
     /// The snapshot that has these records and files already and nothing else, if that is not to be stored again.
-    fn unchanged(&self, repo: &Repo, saved: &SavedAll, catalog: &Catalog) -> Option<ObjectId> {
+    fn unchanged(
+        &self,
+        repo: &Repo,
+        saved: &SavedAll,
+        catalog: &Catalog,
+        missing: &MissingPaths,
+    ) -> Option<ObjectId> {
         if !self.skip_if_unchanged {
             return None;
         }
@@ -511,6 +523,7 @@ impl Backup {
         let same_since = |saved: &Saved| saved.unchanged_since() == Some(stored.id);
         let same_tags = self.tags.iter().all(|tag| stored.snapshot.tags.contains(tag));
         let is_same = same_tags
+            && stored.snapshot.missing == *missing
             && saved.databases.iter().all(same_since)
             && saved::have_same_files(&stored.snapshot.sources, &sources);
         is_same.then_some(stored.id)
@@ -541,7 +554,7 @@ impl Backup {
             program: concat!("levault ", env!("CARGO_PKG_VERSION")).into(),
             sources,
             original: None,
-            missing: Default::default(),
+            missing: missing::of(report),
         };
         let id = rests_on.publish(repo, &snapshot)?;
         if let Some(host) = &known.host {
@@ -618,7 +631,7 @@ struct Walked {
 fn not_saved(found: &FoundDatabase, captured: &Result<Captured>, report: &Report) -> bool {
     match captured {
         Err(error) if !found.is_asked && error.kind() != Kind::Corrupt => {
-            report.problem(format!("{}: not saved: {error}", found.name));
+            report.problem_at(&found.path, format!("{}: not saved: {error}", found.name));
             true
         }
         _ => false,

@@ -7,6 +7,7 @@ use crate::error::{Kind, Result};
 use crate::facts::{About, Doubt, Forgotten, Note, Notes, Standing, StoredForgetting};
 use crate::id::ObjectId;
 use crate::repo::{Newest, Repo, StoredNotes, UnreadFact};
+use crate::snapshot::Snapshot;
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::findings::Findings;
@@ -22,6 +23,10 @@ const FORGOTTEN_FROM_A_COPY: &str = "bring it back from another copy of the repo
 /// What to do about a storage that shows an older state.
 const ROLLED_BACK_HELPS: &str = "ask who keeps the repository; if an older copy was brought back on purpose, \
      --accept-rollback goes on with it";
+
+/// What to do about an incomplete snapshot.
+const INCOMPLETE_HELPS: &str = "it is whole but for these; back up again as a user who may read them, and restore what it \
+                                lacks from another snapshot";
 
 /// What to do about a suspect snapshot.
 const SUSPECT_HELPS: &str = "prefer a snapshot that is not suspect; if it must be this one, restore it and compare what \
@@ -138,6 +143,21 @@ fn suspect(id: ObjectId, standing: &Standing) -> Option<Notice> {
         what: format!("suspect: {reason}"),
         since: Some(*since),
         helps: SUSPECT_HELPS.into(),
+    })
+}
+
+/// The notice of a snapshot that lacks something of what was to be saved.
+pub(super) fn incomplete(id: ObjectId, snapshot: &Snapshot) -> Option<Notice> {
+    let count = snapshot.missing.count();
+    let first = snapshot.missing.listed().first();
+    let first = first
+        .map(|one| format!(", among them: {one}"))
+        .unwrap_or_default();
+    (count > 0).then(|| Notice {
+        object: path(ObjectKind::Snapshot, id),
+        what: format!("incomplete: {count} paths could not be read when it was made{first}"),
+        since: None,
+        helps: INCOMPLETE_HELPS.into(),
     })
 }
 

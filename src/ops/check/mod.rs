@@ -97,6 +97,9 @@ impl Check {
         outcome.notices = facts.check(&listed, &mut findings);
         let before = findings.len();
         let snapshots = snapshots::check(repo, &listed, &facts, &mut findings)?;
+        let lacking = snapshots.iter();
+        let lacking = lacking.filter_map(|stored| facts::incomplete(stored.id, &stored.snapshot));
+        outcome.notices.extend(lacking);
         outcome.forgotten = facts.forgotten_among(&listed);
         let seen = See {
             repo,

@@ -1,5 +1,7 @@
 //! Which parts of two snapshots belong together: trees and databases by their names, or two places that were named.
 
+use std::collections::HashSet;
+
 use super::pairs::{EachFile, FileChange, FileDifference, Pairs};
 use super::{State, same_domain};
 use crate::error::Result;
@@ -8,14 +10,16 @@ use crate::ops::tree::{Found, Node, View, join};
 use crate::repo::StoredSnapshot;
 use crate::report::Report;
 use crate::run::BlobSource;
-use crate::snapshot::{Content, EntryKind, Snapshot, TreeEntry};
+use crate::snapshot::{Content, EntryKind, Snapshot, TreeEntry, covers};
 
 /// Two states of trees, to be compared.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Files<'a> {
     old: &'a StoredSnapshot,
     new: &'a StoredSnapshot,
     views: [View<'a>; 2],
+    /// Paths that were not read.
+    missing: [HashSet<&'a [u8]>; 2],
     /// Takes what cannot be read.
     report: &'a Report,
 }
@@ -31,6 +35,8 @@ pub struct FilesOutcome {
     pub changed: Tallies,
     /// With other metadata alone.
     pub metadata: u64,
+    /// In one state, and not read of the other.
+    pub unread: u64,
 }
 
 /// How many files, directories (databases among them) and other things, and bytes of the files.
@@ -63,6 +69,7 @@ impl<'a> Files<'a> {
             old,
             new,
             views,
+            missing: [old, new].map(|stored| stored.snapshot.missing.paths()),
             report,
         })
     }
@@ -123,6 +130,20 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
+    /// What a state does not have since it was not read there is neither removed nor added.
+    fn judged(&self, change: FileChange, path: &[u8]) -> FileChange {
+        let missing = match change {
+            FileChange::Removed => &self.missing[1],
+            FileChange::Added => &self.missing[0],
+            _ => return change,
+        };
+        if covers(missing, path) {
+            FileChange::Unread
+        } else {
+            change
+        }
+    }
+
     /// Runs a comparison whose paths are below `base`, and counts.
     fn with(
         &self,
@@ -132,13 +153,15 @@ impl<'a> Files<'a> {
         run: impl FnOnce(&mut Pairs) -> Result<()>,
     ) -> Result<()> {
         let mut sink = |difference: &FileDifference| {
-            outcome.count(difference);
             let mut path = base.to_vec();
             join(&mut path, difference.path);
-            sink(&FileDifference {
+            let difference = FileDifference {
                 path: &path,
+                change: self.judged(difference.change, &path),
                 ..*difference
-            })
+            };
+            outcome.count(&difference);
+            sink(&difference)
         };
         run(&mut Pairs::new(self.views, self.report, &mut sink))
     }
@@ -209,6 +232,7 @@ impl FilesOutcome {
             FileChange::Removed => self.removed.count(node),
             FileChange::Content => self.changed.count(node),
             FileChange::Metadata => self.metadata += 1,
+            FileChange::Unread => self.unread += 1,
             FileChange::Type => {
                 self.removed.count(difference.old);
                 self.added.count(difference.new);

@@ -21,6 +21,8 @@ pub enum FileChange {
     Metadata,
     /// It is something else now.
     Type,
+    /// One state has it, and of the other it was not read.
+    Unread,
 }
 
 /// One thing that differs.

@@ -173,7 +173,10 @@ impl ByPolicy {
                 false => remove.push(stored),
             }
         }
-        match keep.is_empty() && self.leave == Leave::Some {
+        // What is kept whatever is asked for is no answer to the policy.
+        let is_of_policy = |reason: &Reason| !matches!(reason, Reason::Ahead | Reason::Complete);
+        let none_is_kept = !keep.iter().any(|(_, reasons)| reasons.iter().any(is_of_policy));
+        match none_is_kept && !remove.is_empty() && self.leave == Leave::Some {
             false => Ok(GroupPlan { group, keep, remove }),
             true => Err(Error::new(
                 Kind::Usage,
@@ -272,6 +275,7 @@ fn candidate(stored: &StoredSnapshot, notes: &Notes) -> Candidate {
         tags: stored.snapshot.tags.clone(),
         protected: notes.is_pinned(&stored.id),
         suspect: notes.suspect(&stored.id).is_some(),
+        incomplete: stored.snapshot.is_incomplete(),
     }
 }
 

@@ -5,6 +5,11 @@
 //!
 //! A *suspect* snapshot does not stand for a slot that has another one, and where it is alone in its slot it is kept and
 //! not counted: a policy that asks for seven days gives seven days that nobody doubts, if there are so many.
+//!
+//! An *incomplete* snapshot does not stand for a slot that has a complete one either, but it counts: where something can
+//! never be read, all are incomplete, and must be forgotten all the same. The newest complete one is kept besides.
+//!
+//! One whose time is *ahead of now* is kept and not counted by any rule: which clock was wrong is not known here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +20,7 @@ use jiff::{Timestamp, Zoned};
 use super::policy::{Number, Policy, Reach, Rhythm};
 use crate::clock::UnixNanos;
 use crate::id::ObjectId;
+use crate::repo::ahead_of;
 
 /// A snapshot, as far as a policy looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +35,8 @@ pub struct Candidate {
     pub protected: bool,
     /// A later full scan did not agree with it.
     pub suspect: bool,
+    /// It lacks something of what was to be saved.
+    pub incomplete: bool,
 }
 
 /// What time it is, and where the days begin.
@@ -52,6 +60,10 @@ pub struct Decision {
 /// Why a snapshot is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
+    /// Its time is later than now.
+    Ahead,
+    /// It is the newest that lacks nothing.
+    Complete,
     /// Its owner protected it.
     Protected,
     /// The policy names it.
@@ -85,6 +97,9 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, calendar: &Calendar) -> V
     let planner = Planner::new(candidates, calendar);
     let mut reasons = Reasons::new();
     planner.by_itself(policy, &mut reasons);
+    if !policy.is_empty() {
+        planner.whatever_is_asked(&mut reasons);
+    }
     planner.last(policy.last, &mut reasons);
     planner.within(policy.within, &mut reasons);
     for (rhythm, number) in &policy.slots {
@@ -104,6 +119,8 @@ struct Planner<'a> {
     sorted: Vec<(&'a Candidate, Zoned)>,
     /// The latest that is not in the future; `None` if there is none.
     latest: Option<Zoned>,
+    /// So many of the first are ahead of now; no rule looks at them.
+    ahead: usize,
 }
 
 impl<'a> Planner<'a> {
@@ -115,7 +132,25 @@ impl<'a> Planner<'a> {
             .iter()
             .find(|(candidate, _)| candidate.time <= calendar.now);
         let latest = past.map(|(_, at)| at.clone());
-        Self { sorted, latest }
+        let is_ahead = |(candidate, _): &&(&Candidate, _)| ahead_of(candidate.time, calendar.now);
+        let ahead = sorted.iter().take_while(is_ahead).count();
+        Self {
+            sorted,
+            latest,
+            ahead,
+        }
+    }
+
+    /// Snapshots of a wrong clock, and the newest that is complete, if it is not the newest.
+    fn whatever_is_asked(&self, reasons: &mut Reasons) {
+        for place in 0..self.ahead {
+            reasons.entry(place).or_default().push(Reason::Ahead);
+        }
+        let is_complete = |place: &usize| self.rank(*place) == (false, false);
+        let complete = (self.ahead..self.sorted.len()).find(is_complete);
+        if let Some(place) = complete.filter(|place| *place > self.ahead) {
+            reasons.entry(place).or_default().push(Reason::Complete);
+        }
     }
 
     /// What a snapshot is kept for whatever the others are.
@@ -132,7 +167,7 @@ impl<'a> Planner<'a> {
 
     fn last(&self, number: Number, reasons: &mut Reasons) {
         let mut left = number.count();
-        for (place, (candidate, _)) in self.sorted.iter().enumerate() {
+        for (place, (candidate, _)) in self.sorted.iter().enumerate().skip(self.ahead) {
             if left == 0 {
                 break;
             }
@@ -142,7 +177,7 @@ impl<'a> Planner<'a> {
     }
 
     fn within(&self, reach: Reach, reasons: &mut Reasons) {
-        for place in 0..self.reached(reach) {
+        for place in self.ahead..self.reached(reach) {
             reasons.entry(place).or_default().push(Reason::Within(reach));
         }
     }
@@ -172,7 +207,7 @@ impl<'a> Planner<'a> {
         keep(rhythm, Some(reach), kept, oldest, reasons);
     }
 
-    /// How many, newest first, are less than `reach` older than the latest. Those in the future are, always.
+    /// How many, newest first, are less than `reach` older than the latest, or ahead of it.
     fn reached(&self, reach: Reach) -> usize {
         if reach.is_none() {
             return 0;
@@ -188,7 +223,7 @@ impl<'a> Planner<'a> {
     /// Places by slot, both newest first, of the first `count`.
     fn slots_of(&self, rhythm: Rhythm, count: usize) -> Vec<(String, Vec<usize>)> {
         let mut slots: Vec<(String, Vec<usize>)> = Vec::new();
-        for (place, (_, at)) in self.sorted[..count].iter().enumerate() {
+        for (place, (_, at)) in self.sorted[..count].iter().enumerate().skip(self.ahead) {
             let slot = rhythm.slot(at);
             match slots.last_mut() {
                 Some((last, places)) if *last == slot => places.push(place),
@@ -198,16 +233,24 @@ impl<'a> Planner<'a> {
         slots
     }
 
-    /// The newest that nobody doubts, or the newest.
+    /// The newest of those with the least against them.
     fn stands_for(&self, places: &[usize]) -> usize {
-        let trusted = places.iter().find(|place| !self.sorted[**place].0.suspect);
-        trusted.or(places.first()).copied().unwrap_or_default()
+        let best = places.iter().min_by_key(|place| self.rank(**place));
+        best.copied().unwrap_or_default()
+    }
+
+    /// What is against a snapshot: that it is suspect, and then that it is incomplete.
+    fn rank(&self, place: usize) -> (bool, bool) {
+        let candidate = self.sorted[place].0;
+        (candidate.suspect, candidate.incomplete)
     }
 
     /// The oldest that nobody doubts, or the oldest.
     fn oldest(&self) -> Option<usize> {
-        let trusted = self.sorted.iter().rposition(|(candidate, _)| !candidate.suspect);
-        trusted.or(self.sorted.len().checked_sub(1))
+        let considered = &self.sorted[self.ahead..];
+        let trusted = considered.iter().rposition(|(candidate, _)| !candidate.suspect);
+        let place = trusted.or(considered.len().checked_sub(1))?;
+        Some(self.ahead + place)
     }
 
     fn decide(&self, mut reasons: Reasons) -> Vec<Decision> {
@@ -254,6 +297,8 @@ impl fmt::Display for Reason {
         let reach =
             |within: &Option<Reach>| within.map(|reach| format!(" within {reach}")).unwrap_or_default();
         match self {
+            Self::Ahead => f.write_str("its time is later than now"),
+            Self::Complete => f.write_str("newest complete"),
             Self::Protected => f.write_str("protected"),
             Self::Id => f.write_str("id"),
             Self::Tag(tags) => write!(f, "tag {tags}"),

@@ -232,7 +232,8 @@ impl Prune {
 
     fn look(&self, repo: &Repo, report: &Report) -> Result<Seen> {
         let begun = repo.clock().now();
-        let now = storage_now(repo)?;
+        // To ask the storage takes a write, and a dry run writes nothing: what it deletes goes by our clock.
+        let now = if self.dry_run { begun } else { storage_now(repo)? };
         let mut facts = gather(repo, now, self.grace_nanos(), report)?;
         if self.repack_outdated {
             facts.find_outdated(repo, report)?;

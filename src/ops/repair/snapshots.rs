@@ -19,9 +19,9 @@ use crate::repo::{BlobReader, Catalog, Copies, Repo, Store, StoredSnapshot, Writ
 use crate::report::Report;
 use crate::run::BlobSource;
 use crate::run::partial::is_loss;
-use crate::snapshot::{Damage, Snapshot, Source};
+use crate::snapshot::{Damage, MissingPaths, Snapshot, Source, TreeRoot};
 
-use super::files::LostFile;
+use super::files::{LeftFiles, LostFile, LostPart};
 use super::rebuild::{Left, Rebuild};
 use super::{Mode, named};
 
@@ -282,12 +282,14 @@ impl<'a> Ground<'a> {
         };
         let mut snapshot = stored.snapshot.clone();
         let (mut databases, mut trees) = (Vec::new(), Vec::new());
+        let mut missing = snapshot.missing.clone();
         for source in &mut snapshot.sources {
             let database = match source {
                 Source::Database(database) => database,
                 Source::Tree(tree) => {
                     let (root, left) = rebuild.tree(tree).act(|| tree.name.clone())?;
                     if !left.lost.is_empty() {
+                        note_missing(tree, &left, &stored.id, &mut missing);
                         trees.push(RepairedTree {
                             name: tree.name.clone(),
                             lost: left.lost,
@@ -321,6 +323,7 @@ impl<'a> Ground<'a> {
             outcome.failed.push((stored.id, what.into()));
             return Ok(None);
         }
+        snapshot.missing = missing;
         // It is no copy of anything any more: whoever copies must bring the whole one again.
         snapshot.original = None;
         snapshot.program = concat!("levault ", env!("CARGO_PKG_VERSION")).into();
@@ -329,6 +332,26 @@ impl<'a> Ground<'a> {
             told: told(None, databases, trees),
             old,
         }))
+    }
+}
+
+/// What a tree lost, as missing from the snapshot that is made of what is left.
+fn note_missing(tree: &TreeRoot, left: &LeftFiles, old: &ObjectId, missing: &mut MissingPaths) {
+    let short = old.short();
+    let last = crate::ops::tree::parts(&tree.path).last().unwrap_or_default();
+    let above = tree.path.strip_suffix(last).unwrap_or_default();
+    for lost in &left.lost {
+        let what = match lost.what {
+            LostPart::Entries => "the list of its entries was lost".to_owned(),
+            LostPart::File => "it was lost".to_owned(),
+            LostPart::Bytes(bytes) => format!("{bytes} bytes of it were lost"),
+        };
+        let reason = format!("{what} in the repository after it was saved as snapshot {short}");
+        missing.add([above, &lost.path].concat(), &reason);
+    }
+    if left.more > 0 {
+        let reason = format!("{} further files were lost in the repository", left.more);
+        missing.add(tree.path.clone(), &reason);
     }
 }
 

@@ -312,6 +312,14 @@ impl Restoring<'_> {
         }
     }
 
+    /// What the backup could not read is as much missing from what is restored as what is lost since.
+    fn say_what_was_not_read(&self, found: &crate::ops::tree::Found) {
+        let sentences = self.snapshot.missing.sentences(&found.path);
+        let known = self.report.problems();
+        let news = sentences.into_iter().filter(|sentence| !known.contains(sentence));
+        news.for_each(|sentence| self.report.problem(sentence));
+    }
+
     fn say_what_is_missing(&self, database: &DatabaseRoot) {
         let (wish, report) = (self.wish, self.report);
         match read::lost_of(database, &wish.selection) {

@@ -7,6 +7,7 @@ fn known(ids: &[(u8, u8, i64)]) -> Vec<Known> {
         let mut id = [0; 32];
         (id[0], id[4]) = (first, second);
         Known {
+            is_set_aside: false,
             id: ObjectId(id),
             time: UnixNanos(time),
         }

@@ -18,7 +18,7 @@ pub fn find(paths: &[PathBuf], report: &Report) -> Result<Listed> {
         let act = || format!("find {}, which a list names", path.display());
         match place(path, &mut parents).act(act) {
             Ok(place) => found.push(place),
-            Err(error) => report.problem(error.to_string()),
+            Err(error) => report.problem_at(path, error.to_string()),
         }
     }
     match found.is_empty() && !paths.is_empty() {

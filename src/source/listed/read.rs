@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::glob::expand;
 use crate::error::{Act, Error, Kind, Result};
@@ -48,7 +48,7 @@ fn patterns(bytes: &[u8], report: &Report) -> Result<Vec<PathBuf>> {
         }
         let expanded = expand(line).act(act)?;
         if expanded.is_empty() {
-            report.problem(format!("nothing is called {line}"));
+            report.problem_at(Path::new(line), format!("nothing is called {line}"));
         }
         paths.extend(expanded);
     }

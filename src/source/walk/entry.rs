@@ -55,7 +55,7 @@ pub fn look_closer(path: &Path, facts: &Metadata, report: &Report) -> Result<Loo
     let mut meta = meta(facts);
     match xattrs::read(path) {
         Ok(xattrs) => meta.xattrs = xattrs,
-        Err(error) => report.problem(format!("{}: {error}", path.display())),
+        Err(error) => report.problem_at(path, format!("{}: {error}", path.display())),
     }
     if let What::File(stamp) = &what {
         meta.ctime_nanos = Some(stamp.ctime_nanos);

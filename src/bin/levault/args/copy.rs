@@ -49,7 +49,7 @@ pub struct RescueArgs {
     #[arg(value_name = "DB")]
     pub directory: PathBuf,
     /// Where the new database goes: absent or an empty directory
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = crate::address::parser())]
     pub output: PathBuf,
     /// Only this snapshot supplies what is lost (default: the newest that is good there)
     #[arg(long, value_name = "SNAPSHOT")]

@@ -107,7 +107,7 @@ pub struct DumpArgs {
     #[arg(short, long, value_enum, value_name = "FORMAT", conflicts_with_all = ["format", "SelectionArgs", "with_uncertain"])]
     pub archive: Option<ArchiveFormat>,
     /// Where it goes instead of standard output: a new file; of a new database, an absent or empty directory
-    #[arg(short, long, value_name = "PATH", required_if_eq("format", "leveldb"))]
+    #[arg(short, long, value_name = "PATH", required_if_eq("format", "leveldb"), value_parser = crate::address::parser())]
     pub target: Option<PathBuf>,
     /// Also records that damage in the source made uncertain
     #[arg(long)]
@@ -190,8 +190,8 @@ pub struct FindArgs {
     /// Only this snapshot; may be given several times
     #[arg(short, long, value_name = "SNAPSHOT")]
     pub snapshot: Vec<String>,
-    /// Only snapshots with this tag
-    #[arg(long, value_name = "TAG")]
+    /// Only snapshots that have all of these tags ('': those without tags); may be given several times, one must fit
+    #[arg(long, value_name = "TAG[,TAG]")]
     pub tag: Vec<String>,
 }
 

@@ -12,7 +12,7 @@ pub struct RestoreArgs {
     pub pick: Pick,
     /// Where to: absent or empty. A directory or a database becomes this directory; a file, and each of several things,
     /// goes into it under its name
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = crate::address::parser())]
     pub target: PathBuf,
     #[command(flatten)]
     pub parts: PartsArgs,

@@ -9,6 +9,7 @@ use levault::ops::backup::{
     Backup, BackupOutcome, Changes, DatabaseOutcome, Difference, Disagreement, Hooks, Pinning, Scope, Sqlite,
     Stored, TreeCounts, TreeOutcome, Until,
 };
+use levault::ops::forget::TagList;
 use levault::snapshot::HeldBy;
 use levault::source::pins::{KeepBy, Keeping};
 use levault::source::rules::LeftOut;
@@ -31,7 +32,7 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     let host = run.open_as_host()?;
     let mut backup = Backup::new(args.paths.clone());
     backup.host = args.host.clone();
-    backup.tags = args.tag.clone();
+    backup.tags = TagList::parse_all(&args.tag).0;
     backup.name = args.name.clone();
     backup.physical = args.physical;
     backup.dry_run = args.dry_run;
@@ -122,7 +123,11 @@ fn tell(run: &Run, outcome: &BackupOutcome) -> Result<()> {
     for problem in run.report.notices().iter().chain(&run.report.problems()) {
         run.output.warn(problem);
     }
-    run.output.emit(&summary(outcome))?;
+    let missing = run.report.problems().len();
+    let mut summary = summary(outcome);
+    summary["incomplete"] = (missing > 0).into();
+    summary["missing_count"] = missing.into();
+    run.output.emit(&summary)?;
     run.output.say(format!(
         "added {} new blobs, {} ({} stored) in {:.1} s",
         outcome.blobs_new,
@@ -131,6 +136,10 @@ fn tell(run: &Run, outcome: &BackupOutcome) -> Result<()> {
         seconds(outcome.begin, outcome.end),
     ))?;
     match (outcome.snapshot, outcome.unchanged_since) {
+        (Some(id), _) if missing > 0 => run.output.say(format!(
+            "snapshot {} saved, and marked as incomplete: {missing} problems",
+            id.short()
+        )),
         (Some(id), _) => run.output.say(format!("snapshot {} saved", id.short())),
         (None, Some(id)) => run.output.say(format!(
             "nothing changed since snapshot {}: none was stored",

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Run, usage};
 use crate::advice::{self, Ending};
-use crate::output::{bytes, size, time, time_exact};
+use crate::output::{bytes, print_error, size, time, time_exact};
 use crate::progress::watch;
 
 #[derive(Args)]
@@ -173,11 +173,11 @@ fn tell_finding(run: &Run, finding: &Finding) -> Result<()> {
     if run.output.json {
         return Ok(());
     }
-    eprintln!("error: {}: {}", finding.object, finding.what);
+    print_error(&format!("error: {}: {}", finding.object, finding.what));
     for hanging in &finding.affects {
-        eprintln!("  affects {hanging}");
+        print_error(&format!("  affects {hanging}"));
     }
-    eprintln!("  {}", finding.helps);
+    print_error(&format!("  {}", finding.helps));
     Ok(())
 }
 
@@ -191,8 +191,8 @@ fn tell_notice(run: &Run, notice: &Notice) -> Result<()> {
         .since
         .map(|at| format!(" (since {})", time(at)))
         .unwrap_or_default();
-    eprintln!("notice: {}: {}{since}", notice.object, notice.what);
-    eprintln!("  {}", notice.helps);
+    print_error(&format!("notice: {}: {}{since}", notice.object, notice.what));
+    print_error(&format!("  {}", notice.helps));
     Ok(())
 }
 

@@ -18,10 +18,15 @@ use crate::progress::watch;
 
 /// Copies what is missing, oldest first.
 pub fn run(run: &Run, args: &CopyArgs) -> Result<Ending> {
+    // Before anything is opened: words that are no path lead nowhere.
+    run.repository()?;
     let from = source(run, &args.source)?;
     let to = destination(run, args, &from)?;
     if *from.id() == *to.id() && from.storage().describe() == to.storage().describe() {
         return Err(usage("source and destination are one repository"));
+    }
+    if args.ids.iter().any(|words| words.starts_with("latest")) {
+        run.tell_clocks(&from.catalog()?);
     }
     let wish = Copy {
         snapshots: args.ids.clone(),

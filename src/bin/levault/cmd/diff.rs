@@ -23,7 +23,10 @@ use crate::output::{bytes, key_text, put_bytes};
 pub fn run(run: &Run, args: &DiffArgs) -> Result<Ending> {
     let selection = select::selection(&args.selection)?;
     let repo = run.open()?;
-    let [old, new] = [repo.select(&args.old.snapshot)?, repo.select(&args.new.snapshot)?];
+    let [old, new] = [
+        run.select(&repo, &args.old.snapshot)?,
+        run.select(&repo, &args.new.snapshot)?,
+    ];
     let repo = repo.in_domain(new.snapshot.domain)?;
     let comparison = Comparison {
         run,
@@ -126,7 +129,26 @@ impl Comparison<'_> {
             self.listed(|sink| files.beside(old, new, &mut outcome, sink))?;
             self.database([old, new])?;
         }
+        self.tell_unread([old, new], &outcome);
         tell_files(self.run, [old, new], &outcome)
+    }
+
+    /// A comparison with what was not read is none.
+    fn tell_unread(&self, both: [&StoredSnapshot; 2], outcome: &FilesOutcome) {
+        if outcome.unread > 0 {
+            self.run.report.problem(format!(
+                "{} things (marked ?) are in one snapshot and were not read for the other",
+                outcome.unread
+            ));
+        }
+        for stored in both {
+            let unlisted = stored.snapshot.missing.unlisted();
+            if unlisted > 0 {
+                let short = stored.id.short();
+                let text = format!("snapshot {short}: {unlisted} paths that are not listed were not read");
+                self.run.report.problem(text);
+            }
+        }
     }
 
     fn listed(
@@ -228,6 +250,7 @@ fn file_sign(change: FileChange) -> &'static str {
         FileChange::Content => "M",
         FileChange::Metadata => "U",
         FileChange::Type => "T",
+        FileChange::Unread => "?",
     }
 }
 
@@ -274,6 +297,7 @@ fn tell_files(run: &Run, [old, new]: [&StoredSnapshot; 2], outcome: &FilesOutcom
         "changed_files": outcome.changed.files,
         "changed_bytes": outcome.changed.bytes,
         "changed_metadata": outcome.metadata,
+        "unread": outcome.unread,
         "added": tallies(&outcome.added),
         "removed": tallies(&outcome.removed),
     }))?;

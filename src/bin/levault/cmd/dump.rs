@@ -51,6 +51,7 @@ fn named(run: &Run, opened: &Opened, address: &[u8], args: &DumpArgs) -> Result<
         }
         (EntryKind::File(list), None) => {
             refuse_keys(&found, args)?;
+            note_missing(run, opened, &found.path);
             let mut out = Out::open(args)?;
             tree::stream(&reader, list, run.report, &mut |piece| out.write(piece))?;
             out.finish()?;
@@ -58,6 +59,7 @@ fn named(run: &Run, opened: &Opened, address: &[u8], args: &DumpArgs) -> Result<
         }
         (EntryKind::Directory(_), _) | (_, Some(_)) => {
             refuse_keys(&found, args)?;
+            note_missing(run, opened, &found.path);
             let ground = opened.ground(&reader, run);
             archive(run, args, |out| archive::one(ground, &found, out))
         }
@@ -66,6 +68,14 @@ fn named(run: &Run, opened: &Opened, address: &[u8], args: &DumpArgs) -> Result<
             format!("{} has no content; `levault ls -l` says what it is", text(&found)),
         )),
     }
+}
+
+/// What the backup could not read is missing from what is printed.
+fn note_missing(run: &Run, opened: &Opened, top: &[u8]) {
+    let sentences = opened.snapshot().missing.sentences(top);
+    sentences
+        .into_iter()
+        .for_each(|sentence| run.report.problem(sentence));
 }
 
 fn text(found: &Found) -> String {
@@ -81,6 +91,7 @@ fn refuse_keys(found: &Found, args: &DumpArgs) -> Result<()> {
 
 fn dump_all(run: &Run, opened: &Opened, args: &DumpArgs) -> Result<Ending> {
     let reader = opened.reader();
+    note_missing(run, opened, b"");
     let ground = opened.ground(&reader, run);
     archive(run, args, |out| archive::all(ground, out))
 }

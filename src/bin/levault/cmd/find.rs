@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use levault::error::{Act, Result};
 use levault::id::ObjectId;
 use levault::ops::find::{self, FileMatch, Match, Sought};
+use levault::ops::forget::TagList;
 use levault::ops::tree;
 use levault::pattern::{Case, Pattern, Patterns};
 use levault::repo::{Repo, StoredSnapshot};
@@ -177,7 +178,7 @@ fn snapshots(run: &Run, repo: &Repo, args: &FindArgs) -> Result<Vec<StoredSnapsh
         false => args
             .snapshot
             .iter()
-            .map(|words| repo.select(words))
+            .map(|words| run.select(repo, words))
             .collect::<Result<_>>()?,
         true => {
             let catalog = repo.catalog()?;
@@ -185,7 +186,12 @@ fn snapshots(run: &Run, repo: &Repo, args: &FindArgs) -> Result<Vec<StoredSnapsh
             catalog.snapshots
         }
     };
-    found.retain(|stored| args.tag.iter().all(|tag| stored.snapshot.tags.contains(tag)));
+    let notes = repo.notes()?.standing();
+    for stored in &mut found {
+        stored.snapshot.tags = notes.tags(&stored.id, &stored.snapshot.tags).to_vec();
+    }
+    let wanted: Vec<_> = args.tag.iter().map(|words| TagList::parse(words)).collect();
+    found.retain(|stored| wanted.is_empty() || wanted.iter().any(|tags| tags.fits(&stored.snapshot.tags)));
     Ok(found)
 }
 

@@ -134,6 +134,7 @@ fn ending(done: &Done, whole: bool) -> Ending {
 fn load(run: &Run, repo: &Repo) -> Result<Known> {
     let known = Known::load(repo)?;
     run.tell_unread(&known.catalog);
+    run.tell_clocks(&known.catalog);
     Ok(known)
 }
 

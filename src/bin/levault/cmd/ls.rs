@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::look::Opened;
 use super::node::Shown;
+use super::snapshots::missing_json;
 use super::{Run, get::tell_lost};
 use crate::advice::Ending;
 use crate::args::{LsArgs, Place};
@@ -40,9 +41,29 @@ pub fn run(run: &Run, args: &LsArgs) -> Result<Ending> {
             listing.below(&place.address)?;
         }
     }
+    let mut tops = Vec::new();
+    for place in &places {
+        tops.push(listing.top(&place.address)?);
+    }
     listing.out.flush().act(|| "write to standard output")?;
     drop(listing);
+    tell_missing(run, opened.snapshot(), &tops)?;
     Ok(run.tell_problems())
+}
+
+/// What of these the backup could not read. The listing is that of the snapshot, so this is no problem of it.
+fn tell_missing(run: &Run, snapshot: &Snapshot, tops: &[Vec<u8>]) -> Result<()> {
+    for top in tops {
+        for one in snapshot.missing.about(top) {
+            let mut line = missing_json(one);
+            line["message_type"] = "missing".into();
+            run.output.emit(&line)?;
+        }
+        for sentence in snapshot.missing.sentences(top) {
+            run.output.warn(&sentence);
+        }
+    }
+    Ok(())
 }
 
 fn places(args: &LsArgs) -> Vec<Place> {
@@ -93,6 +114,16 @@ impl<'a> Listing<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Where what the address leads to stood; empty for all of the snapshot.
+    fn top(&self, address: &[u8]) -> Result<Vec<u8>> {
+        if self.opened.is_whole(address) {
+            return Ok(Vec::new());
+        }
+        let reader = self.opened.reader();
+        let found = View::new(self.opened.snapshot(), &reader).resolve(address)?;
+        Ok(found.path)
     }
 
     /// What a directory holds, or the one thing that the address leads to.

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use levault::compress::Compression;
 use levault::error::{Act, Error, Kind, Result};
 use levault::keys::SealedCredential;
-use levault::repo::{Cache, Catalog, HostRepo, Repo, Settings};
+use levault::repo::{Cache, Catalog, HostRepo, Repo, Settings, StoredSnapshot};
 use levault::report::Report;
 use levault::storage::LocalStorage;
 
@@ -204,21 +204,15 @@ fn default_cache() -> Option<PathBuf> {
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());
     base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .filter(|path| path.is_absolute())
         .map(|dir| dir.join("levault"))
 }
 
 fn local(place: &str) -> Result<PathBuf> {
-    let path = place.strip_prefix("local:").unwrap_or(place);
-    if let Some((scheme, _)) = path.split_once("://") {
-        return Err(usage(format!(
-            "storage {scheme}: is not in this version; name a directory"
-        )));
-    }
-    match path.is_empty() {
-        true => Err(usage(
-            "the repository's place is empty (-r/--repo, LEVAULT_REPOSITORY)",
-        )),
-        false => Ok(PathBuf::from(path)),
+    match place.strip_prefix("local:") {
+        Some("") => Err(usage("the repository is named `local:`, without a path")),
+        Some(path) => Ok(PathBuf::from(path)),
+        None => crate::address::path(place.as_ref()).map_err(|why| usage(format!("the repository {why}"))),
     }
 }
 
@@ -238,6 +232,21 @@ fn compression(arg: CompressionArg) -> Compression {
 }
 
 impl Run<'_> {
+    /// Warns of snapshots whose time cannot be right, wherever their order matters.
+    pub fn tell_clocks(&self, catalog: &Catalog) {
+        if let Some(warning) = catalog.clock_warning() {
+            self.output.warn(&warning);
+        }
+    }
+
+    /// The snapshot that `words` name. Which one is the latest rests on clocks.
+    pub fn select(&self, repo: &Repo, words: &str) -> Result<StoredSnapshot> {
+        if words.starts_with("latest") {
+            self.tell_clocks(&repo.catalog()?);
+        }
+        repo.select(words)
+    }
+
     /// Warns of snapshots that cannot be read, and of what could not be read of those that were forgotten.
     pub fn tell_unread(&self, catalog: &Catalog) {
         catalog.unreadable.iter().for_each(|what| self.output.warn(what));

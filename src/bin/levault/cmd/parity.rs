@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Run;
 use crate::advice::Ending;
-use crate::output::bytes;
+use crate::output::{bytes, print_error};
 use crate::progress::watch;
 
 #[derive(Args)]
@@ -147,7 +147,7 @@ fn tell_healed(run: &Run, apply: bool, outcome: &HealOutcome) -> Result<()> {
         run.output
             .emit(&json!({"message_type": "error", "object": object, "what": what}))?;
         if !run.output.json {
-            eprintln!("error: {object}: {what}");
+            print_error(&format!("error: {object}: {what}"));
         }
     }
     run.output.emit(&json!({

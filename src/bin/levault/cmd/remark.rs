@@ -12,12 +12,7 @@ use crate::args::{TagArgs, TheseArgs};
 
 /// Gives each of the snapshots other tags.
 pub fn tag(run: &Run, args: &TagArgs) -> Result<Ending> {
-    let tags = |words: &[String]| {
-        words
-            .iter()
-            .flat_map(|words| TagList::parse(words).0)
-            .collect::<Vec<_>>()
-    };
+    let tags = |words: &[String]| TagList::parse_all(words).0;
     let change = match args.change.set.is_empty() {
         false => Retag::Set(tags(&args.change.set)),
         true => Retag::Change {
@@ -57,7 +52,7 @@ fn each(run: &Run, args: &TheseArgs, act: impl Fn(&Repo, &StoredSnapshot) -> Res
     let all: Vec<_> = args
         .ids
         .iter()
-        .map(|words| repo.select(words))
+        .map(|words| run.select(&repo, words))
         .collect::<Result<_>>()?;
     let mut changed = 0;
     for stored in &all {

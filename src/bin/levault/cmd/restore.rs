@@ -103,6 +103,7 @@ fn summary(snapshot: &StoredSnapshot, restore: &Restore, restored: &Restored) ->
         "bytes_restored": tree.bytes,
         "bytes_skipped": tree.bytes_same,
         "problems": tree.problems,
+        "snapshot_incomplete": snapshot.snapshot.is_incomplete(),
         "mismatched": tree.mismatched,
         "verified": is_read_back && databases.iter().all(|outcome| outcome.verified),
     })

@@ -1,13 +1,17 @@
 //! `snapshots`: what there is to go back to.
 
+use std::collections::HashSet;
+
 use levault::error::{Kind, Result};
 use levault::facts::Notes;
+use levault::ops::forget::TagList;
 use levault::ops::tree::tops;
 use levault::repo::{OWN_DOMAIN, StoredSnapshot};
-use levault::snapshot::{Snapshot, Source, TreeRoot};
-use serde_json::{Value, json};
+use levault::snapshot::{MissingPath, Snapshot, Source, TreeRoot};
+use serde_json::{Map, Value, json};
 
 use super::Run;
+use super::node::put_path;
 use crate::advice::Ending;
 use crate::args::SnapshotsArgs;
 use crate::output::{bytes, print_line, time, time_exact};
@@ -17,6 +21,8 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
     let repo = run.open()?;
     let catalog = repo.catalog()?;
     run.tell_unread(&catalog);
+    run.tell_clocks(&catalog);
+    let ahead: HashSet<_> = catalog.ahead().map(|stored| stored.id).collect();
     let stored_notes = repo.notes()?;
     let unread = &stored_notes.unread;
     unread.iter().for_each(|note| run.output.warn(&note.what));
@@ -39,7 +45,11 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
     found.retain(|stored| {
         let snapshot = &stored.snapshot;
         args.host.as_ref().is_none_or(|host| *host == snapshot.host)
-            && args.tag.iter().all(|tag| snapshot.tags.contains(tag))
+            && (args.tag.is_empty()
+                || args
+                    .tag
+                    .iter()
+                    .any(|words| TagList::parse(words).fits(&snapshot.tags)))
     });
     if run.output.json {
         let all: Vec<_> = found.iter().map(|stored| to_json(stored, &notes)).collect();
@@ -48,7 +58,12 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
     run.output
         .say("ID        Time                  Host        Tags        Records     Size        Sources")?;
     for stored in &found {
-        run.output.say(row(stored, &notes))?;
+        let when = if ahead.contains(&stored.id) {
+            "  (its time is later than now)"
+        } else {
+            ""
+        };
+        run.output.say(format!("{}{when}", row(stored, &notes)))?;
     }
     run.output.say(format!("{} snapshots", found.len()))?;
     Ok(ending)
@@ -77,9 +92,16 @@ fn noted(stored: &StoredSnapshot, notes: &Notes) -> String {
         .suspect(&stored.id)
         .map(|reason| format!("  SUSPECT: {reason}"));
     let pinned = notes.is_pinned(&stored.id).then(|| "  (pinned)".to_owned());
+    let count = stored.snapshot.missing.count();
+    let incomplete = (count > 0).then(|| format!("  INCOMPLETE: {count} paths could not be read"));
     let domain = stored.snapshot.domain;
     let domain = (domain != OWN_DOMAIN).then(|| format!("  (domain {})", domain.0));
-    domain.into_iter().chain(suspect).chain(pinned).collect()
+    domain
+        .into_iter()
+        .chain(incomplete)
+        .chain(suspect)
+        .chain(pinned)
+        .collect()
 }
 
 fn mark(source: &Source) -> String {
@@ -105,11 +127,22 @@ pub fn to_json(stored: &StoredSnapshot, notes: &Notes) -> Value {
         "tags": snapshot.tags,
         "suspect": notes.suspect(&stored.id),
         "pinned": notes.is_pinned(&stored.id),
+        "incomplete": snapshot.is_incomplete(),
+        "missing_count": snapshot.missing.count(),
+        "missing": snapshot.missing.listed().iter().map(missing_json).collect::<Vec<_>>(),
         "paths": paths(snapshot),
         "program_version": snapshot.program,
         "databases": snapshot.databases().map(database_json).collect::<Vec<_>>(),
         "trees": snapshot.trees().map(tree_json).collect::<Vec<_>>(),
     })
+}
+
+/// Something that could not be read, for programs.
+pub fn missing_json(one: &MissingPath) -> Value {
+    let mut object = Map::new();
+    put_path(&mut object, "path", &one.path);
+    object.insert("reason".into(), one.reason.clone().into());
+    object.into()
 }
 
 /// What was asked for: databases that were found below one of these are not among them.

@@ -10,7 +10,7 @@ impl Run<'_> {
     /// The snapshot that `words` name, for whoever is about to take data from it: a suspect one is warned of at once,
     /// because what comes then may be long, or for a program. Notes never keep anybody from the data.
     pub fn select_to_read(&self, repo: &Repo, words: &str) -> Result<StoredSnapshot> {
-        let stored = repo.select(words)?;
+        let stored = self.select(repo, words)?;
         for warning in [warning(repo, &stored), forgotten(repo, &stored)]
             .into_iter()
             .flatten()

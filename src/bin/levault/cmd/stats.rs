@@ -15,7 +15,7 @@ pub fn run(run: &Run, args: &StatsArgs) -> Result<Ending> {
     let chosen = args
         .snapshot
         .as_ref()
-        .map(|words| repo.select(words))
+        .map(|words| run.select(&repo, words))
         .transpose()?;
     let stats = stats::stats(&repo, chosen.as_ref(), run.report)?;
     run.output.emit(&to_json(&stats))?;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use fuser::BackgroundSession;
@@ -54,7 +54,7 @@ fn take_away(at: &Path, flags: UnmountFlags) -> Result<bool> {
 fn by_fusermount(at: &Path, flags: UnmountFlags) -> Result<bool> {
     let program = std::env::var_os("FUSERMOUNT_PATH").unwrap_or_else(|| OsString::from("fusermount3"));
     let detach = flags.contains(UnmountFlags::DETACH);
-    let mut command = Command::new(&program);
+    let mut command = levault::child::command(&program);
     command.args(["-u", "-q"]).args(detach.then_some("-z"));
     let ended = command.arg("--").arg(at).stdin(Stdio::null()).status();
     let ended = ended.act(|| format!("run {}", program.display()))?;

@@ -226,8 +226,15 @@ fn relist(repo: &Repo, before: &Listed, output: &Output) -> Result<Option<Listed
 fn snapshots(repo: &Repo, output: &Output) -> Result<Vec<StoredSnapshot>> {
     let catalog = repo.catalog()?;
     catalog.unreadable.iter().for_each(|what| output.warn(what));
+    catalog.clock_warning().iter().for_each(|what| output.warn(what));
     let notes = repo.notes()?.standing();
     let mut all = catalog.snapshots;
+    for stored in all.iter().filter(|stored| !stored.snapshot.missing.is_empty()) {
+        let (short, count) = (stored.id.short(), stored.snapshot.missing.count());
+        output.warn(&format!(
+            "snapshot {short} is incomplete: {count} paths could not be read when it was made; `levault ls` names them"
+        ));
+    }
     for stored in &mut all {
         stored.snapshot.tags = notes.tags(&stored.id, &stored.snapshot.tags).to_vec();
     }

@@ -81,15 +81,15 @@ fn there(given: &Given, report: &Report) -> Result<Vec<PathBuf>> {
         match found.act(|| format!("find {}", path.display())) {
             Ok(whole) if there.contains(&whole) => {}
             Ok(whole) => there.push(whole),
-            Err(error) => missing.push(error),
+            Err(error) => missing.push((path, error)),
         }
     }
     let has_others = !there.is_empty() || !given.listed.is_empty();
     match (has_others, missing.pop()) {
-        (false, Some(last)) => Err(last),
+        (false, Some((_, last))) => Err(last),
         (_, last) => {
             let missing = missing.into_iter().chain(last);
-            missing.for_each(|error| report.problem(error.to_string()));
+            missing.for_each(|(path, error)| report.problem_at(path, error.to_string()));
             Ok(there)
         }
     }

@@ -67,7 +67,7 @@ impl<'a> Descent<'a, '_, '_> {
         self.sieve.bounds = root.bounds().clone();
         match Ground::at(root.ground()) {
             Ok(ground) => self.ground = Arc::new(ground),
-            Err(error) => self.report.problem(error.to_string()),
+            Err(error) => self.report.problem_at(root.ground(), error.to_string()),
         }
         self.gather.step(Step::Begin)?;
         let mut open = match root {
@@ -108,7 +108,7 @@ impl<'a> Descent<'a, '_, '_> {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Vec::new()),
             Err(error) => {
-                self.report.problem(error.to_string());
+                self.report.problem_at(&tree.path, error.to_string());
                 return Ok(Vec::new());
             }
         };
@@ -133,7 +133,7 @@ impl<'a> Descent<'a, '_, '_> {
     /// What cannot be listed is told, and empty.
     fn list(&mut self, directory: &Path) -> Vec<OsString> {
         let names = list_below(&self.ground, directory).unwrap_or_else(|error| {
-            self.report.problem(error.to_string());
+            self.report.problem_at(directory, error.to_string());
             Vec::new()
         });
         self.sieve.names(directory, names)

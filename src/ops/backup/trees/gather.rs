@@ -209,7 +209,7 @@ impl<'a> Gather<'a> {
                 Step::File(self.keep(file), 0)
             }
             Err(Failed::Source(error)) => {
-                self.reading.report.problem(error.to_string());
+                self.reading.report.problem_at(&file.path, error.to_string());
                 Step::Again
             }
             Err(Failed::Sink(error)) => return Err(error),
@@ -251,7 +251,7 @@ fn small(reading: &Reading, earlier: Option<&Earlier>, file: &mut ToRead) -> Res
     match file.read(reading, &mut chunks) {
         Ok(_) => Ok(Done::Read(chunks)),
         Err(Failed::Source(error)) => {
-            reading.report.problem(error.to_string());
+            reading.report.problem_at(&file.path, error.to_string());
             Ok(Done::Lost)
         }
         Err(Failed::Sink(error)) => Err(error),

@@ -116,14 +116,18 @@ impl<'a> Level<'a> {
                 // The owner deletes what it needs no more; what belongs to the database is captured.
                 Err(error) if error.kind() == Kind::NotFound && self.is_the_databases(&self.names[place]) => {
                 }
-                Err(error) => looking.report.problem(error.to_string()),
+                Err(error) => looking.report.problem_at(&path, error.to_string()),
             }
         }
-        let looked = looking.together(taken, |(place, path, facts)| looking.found(place, path, &facts));
+        let looked = looking.together(taken, |(place, path, facts)| {
+            looking
+                .found(place, path.clone(), &facts)
+                .map_err(|error| (path, error))
+        });
         for found in looked {
             match found {
                 Ok(found) => self.ahead.push_back(found),
-                Err(error) => looking.report.problem(error.to_string()),
+                Err((path, error)) => looking.report.problem_at(&path, error.to_string()),
             }
         }
     }

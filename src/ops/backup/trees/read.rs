@@ -93,10 +93,11 @@ impl Reading<'_> {
     fn note(&self, path: &Path, file: &FileSource, is_quiet: bool, meta: &mut Meta) {
         let stamp = file.stamp();
         if !is_quiet {
-            self.report.problem(format!(
+            let text = format!(
                 "{}: changed while it was read, {TRIES_MAX} times; saved as it was read",
                 path.display()
-            ));
+            );
+            self.report.problem_at(path, text);
         }
         let (inode, ctime) = (Some(stamp.inode), Some(stamp.ctime_nanos));
         if (meta.inode, meta.ctime_nanos) != (inode, ctime)

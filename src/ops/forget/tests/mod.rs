@@ -55,6 +55,7 @@ fn candidate(number: usize, time: UnixNanos) -> Candidate {
         tags: Vec::new(),
         protected: false,
         suspect: false,
+        incomplete: false,
     }
 }
 

@@ -45,10 +45,11 @@ fn stands(it: &Candidate, all: &[&Candidate], rhythm: Rhythm) -> bool {
     let mates = all
         .iter()
         .filter(|other| slot(rhythm, other.time) == slot(rhythm, it.time));
-    let better = |other: &&&Candidate| match (it.suspect, other.suspect) {
-        (true, false) => true,
-        (false, true) => false,
-        _ => newer(other, it),
+    let against = |one: &Candidate| 2 * u8::from(one.suspect) + u8::from(one.incomplete);
+    let better = |other: &&&Candidate| match against(other).cmp(&against(it)) {
+        std::cmp::Ordering::Less => true,
+        std::cmp::Ordering::Greater => false,
+        std::cmp::Ordering::Equal => newer(other, it),
     };
     mates.filter(better).count() == 0
 }
@@ -76,6 +77,22 @@ fn keeps_by_number(it: &Candidate, all: &[&Candidate], rhythm: Rhythm, number: N
 }
 
 fn keeps(it: &Candidate, all: &[&Candidate], policy: &Policy, now: UnixNanos) -> bool {
+    let tagged = it.protected || policy.tags.iter().any(|tags| tags.fits(&it.tags));
+    if policy.is_empty() || tagged || it.time > now {
+        return tagged || !policy.is_empty();
+    }
+    let all: Vec<_> = all.iter().copied().filter(|other| other.time <= now).collect();
+    keeps_now(it, &all, policy, now) || is_newest_complete(it, &all)
+}
+
+/// `it` is complete, and all that are newer are not.
+fn is_newest_complete(it: &Candidate, all: &[&Candidate]) -> bool {
+    let is_complete = |one: &Candidate| !one.suspect && !one.incomplete;
+    let mut above = all.iter().filter(|other| newer(other, it)).peekable();
+    is_complete(it) && above.peek().is_some() && !above.any(|other| is_complete(other))
+}
+
+fn keeps_now(it: &Candidate, all: &[&Candidate], policy: &Policy, now: UnixNanos) -> bool {
     let latest = all
         .iter()
         .map(|other| other.time)
@@ -98,9 +115,7 @@ fn keeps(it: &Candidate, all: &[&Candidate], policy: &Policy, now: UnixNanos) ->
         let whole = some.len() == all.len() && is_oldest(it, all);
         !reach.is_none() && (reached(it, *reach) && stands(it, &some, *rhythm) || whole)
     };
-    it.protected
-        || policy.tags.iter().any(|tags| tags.fits(&it.tags))
-        || before < policy.last.count()
+    before < policy.last.count()
         || !policy.within.is_none() && reached(it, policy.within)
         || policy
             .slots
@@ -137,6 +152,7 @@ fn candidates(dice: &mut Dice) -> Vec<Candidate> {
         },
         protected: dice.below(12) == 0,
         suspect: dice.below(5) == 0,
+        incomplete: dice.below(3) == 0,
         ..candidate(number, UnixNanos(0))
     };
     (0..dice.below(30) as usize)

@@ -61,8 +61,13 @@ fn row(stored: &StoredSnapshot, notes: &Notes) -> String {
     } else {
         ""
     };
+    let incomplete = if snapshot.is_incomplete() {
+        "  INCOMPLETE"
+    } else {
+        ""
+    };
     format!(
-        "  {}  {}  {:<10}  {:>10}{suspect}",
+        "  {}  {}  {:<10}  {:>10}{suspect}{incomplete}",
         stored.id.short(),
         time(snapshot.time),
         snapshot.tags.join(","),
