@@ -172,3 +172,29 @@ pub const BAD_BLOBS_MAX: usize = 100_000;
 
 /// Most objects in one audit: 4.2 MB; of packs of the default size 3 TB.
 pub const AUDIT_OBJECTS_MAX: usize = 100_000;
+
+/// What an object of a write-only host's domain may open to, bytes: so much whatever it takes where it is stored, and so
+/// many times that. Names and counts compress ten times at most beside the ids and digests among them, which do not.
+pub const HOST_PLAIN_BYTES_FREE: u64 = 256 << 10;
+/// See [`HOST_PLAIN_BYTES_FREE`]; of a snapshot.
+pub const HOST_SNAPSHOT_RATIO_MAX: u64 = 64;
+/// See [`HOST_PLAIN_BYTES_FREE`]; of an index segment, most of which are ids.
+pub const HOST_SEGMENT_RATIO_MAX: u64 = 16;
+
+/// Bytes that one snapshot of a write-only host's domain may take in memory: so many, or [`HOST_SNAPSHOT_RATIO_MAX`] times
+/// what is stored, and never more than [`HOST_SNAPSHOT_MEMORY_MAX`].
+pub const HOST_SNAPSHOT_MEMORY_FREE: u64 = 4 << 20;
+/// See [`HOST_SNAPSHOT_MEMORY_FREE`]: the largest plain body, and as much again.
+pub const HOST_SNAPSHOT_MEMORY_MAX: u64 = 128 << 20;
+
+/// Bytes of memory that all snapshots of one write-only host's domain may take together: so many, and
+/// [`HOST_CATALOG_RATIO`] times what is stored of them.
+pub const HOST_CATALOG_MEMORY_FREE: u64 = 32 << 20;
+/// See [`HOST_CATALOG_MEMORY_FREE`]: no snapshot that takes less is ever left out.
+pub const HOST_CATALOG_RATIO: u64 = 16;
+
+/// Bytes of keys and plain blocks that a scan of a database may make of its tables: so many, and [`TABLE_WORK_RATIO`] for
+/// each byte that is stored. Keys of a kilobyte that share all but three bytes, compressed four times, come close.
+pub const TABLE_WORK_FREE: u64 = 256 << 20;
+/// See [`TABLE_WORK_FREE`].
+pub const TABLE_WORK_RATIO: u64 = 128;

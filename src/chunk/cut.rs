@@ -4,6 +4,8 @@
 //! it; a table of 256 secret numbers costs nothing more. (It is no proof against an attacker who chooses
 //! content: REPOSITORY.md section 6.)
 
+use std::sync::OnceLock;
+
 use fastcdc::v2020::cut_gear;
 use zeroize::Zeroize;
 
@@ -30,6 +32,8 @@ pub enum More {
 pub struct Cutter {
     gear: Box<[u64; 256]>,
     gear_shifted: Box<[u64; 256]>,
+    /// By byte, once it was asked for: see [`Self::first_of_run`].
+    runs: [OnceLock<usize>; 256],
 }
 
 impl Cutter {
@@ -44,7 +48,11 @@ impl Cutter {
         }
         let gear_shifted = Box::new(gear.map(|number| number << 1));
         bytes.zeroize();
-        Self { gear, gear_shifted }
+        Self {
+            gear,
+            gear_shifted,
+            runs: [const { OnceLock::new() }; 256],
+        }
     }
 
     /// Length of the first chunk of `window`, or `None` if that takes bytes that are not there yet. A window of
@@ -55,6 +63,12 @@ impl Cutter {
             More::Ended if window.is_empty() => None,
             _ => Some(self.cut(window)),
         }
+    }
+
+    /// Length of the first chunk of a window that begins with [`CHUNK_BYTES_MAX`] times the same byte. Where a chunk ends
+    /// depends on nothing but that many bytes from its beginning, so all chunks of a long run are of this length.
+    pub fn first_of_run(&self, byte: u8) -> usize {
+        *self.runs[usize::from(byte)].get_or_init(|| self.cut(&vec![byte; CHUNK_BYTES_MAX]))
     }
 
     /// All chunks of a value that is in memory.

@@ -165,6 +165,11 @@ impl ListBuilder {
         self.push_at(0, chunk, store)
     }
 
+    /// The same chunk so many times in a row: as if it was pushed so often, and by few steps for however many.
+    pub fn push_repeated(&mut self, chunk: ChunkRef, count: u64, store: StoreBlob<'_>) -> Result<()> {
+        self.push_repeated_at(0, chunk, count, store)
+    }
+
     /// The list of all that was pushed.
     pub fn finish(mut self, store: StoreBlob<'_>) -> Result<ChunkList> {
         let mut level = 0;
@@ -183,7 +188,7 @@ impl ListBuilder {
 
     fn push_at(&mut self, level: usize, child: ChunkRef, store: StoreBlob<'_>) -> Result<()> {
         if self.levels.len() <= level {
-            self.levels.push(Vec::new());
+            self.levels.resize_with(level + 1, Vec::new);
         }
         self.levels[level].push(child);
         let count = self.levels[level].len();
@@ -195,13 +200,47 @@ impl ListBuilder {
         Ok(())
     }
 
+    fn push_repeated_at(
+        &mut self,
+        level: usize,
+        child: ChunkRef,
+        count: u64,
+        store: StoreBlob<'_>,
+    ) -> Result<()> {
+        let mut left = count;
+        while left > 0 && self.levels.get(level).is_some_and(|list| !list.is_empty()) {
+            self.push_at(level, child, store)?;
+            left -= 1;
+        }
+        // Behind the end of a list all that follow are equal.
+        let list = if ends_list(&child.id) {
+            CHUNKS_INLINE_MAX + 1
+        } else {
+            LIST_CHILDREN_MAX
+        };
+        let lists = left / list as u64;
+        if lists > 0 {
+            let below = self.put_list(level, vec![child; list], store)?;
+            self.push_repeated_at(level + 1, below, lists, store)?;
+        }
+        for _ in 0..left % list as u64 {
+            self.push_at(level, child, store)?;
+        }
+        Ok(())
+    }
+
     fn store_list(&mut self, level: usize, children: Vec<ChunkRef>, store: StoreBlob<'_>) -> Result<()> {
+        let below = self.put_list(level, children, store)?;
+        self.push_at(level + 1, below, store)
+    }
+
+    fn put_list(&self, level: usize, children: Vec<ChunkRef>, store: StoreBlob<'_>) -> Result<ChunkRef> {
         let list = ChunkList::checked(depth_of(level)?, children, LIST_CHILDREN_MAX)?;
         let mut plain = Vec::with_capacity(list.encoded_len());
         list.encode(&mut plain);
         let id = store(BlobKind::List, plain)?;
         let bytes = list.bytes();
-        self.push_at(level + 1, ChunkRef { id, bytes }, store)
+        Ok(ChunkRef { id, bytes })
     }
 }
 

@@ -149,6 +149,53 @@ fn a_value_is_entered_at_any_byte_by_one_list_blob_a_level() {
     }
 }
 
+proptest! {
+    /// A chunk that is pushed many times at once makes the list that single pushes make.
+    #[test]
+    fn repeated_chunks_are_listed_as_single_ones_are(
+        parts in prop::collection::vec((0usize..12, prop_oneof![1u64..3, 20u64..50, 900u64..2200]), 1..8)
+    ) {
+        // Some names end a list, and most do not.
+        let ending = |at: u8| { let mut id = [at; 32]; id[..8].fill(0); BlobId(id) };
+        let chunk = |which: usize| match which {
+            0..4 => ChunkRef { id: ending(which as u8), bytes: 9 },
+            _ => refs(which + 1)[which],
+        };
+        let singly: Vec<_> = parts
+            .iter()
+            .flat_map(|(which, count)| vec![chunk(*which); *count as usize])
+            .collect();
+        let (expected, _) = build(&singly);
+        let (mut blobs, mut builder) = (Blobs::default(), ListBuilder::new());
+        for (which, count) in parts {
+            builder.push_repeated(chunk(which), count, &mut |kind, plain| blobs.store(kind, plain)).unwrap();
+        }
+        let list = builder.finish(&mut |kind, plain| blobs.store(kind, plain)).unwrap();
+        prop_assert_eq!(&list, &expected);
+        let back: Result<Vec<_>> = Chunks::new(list, &blobs).collect();
+        prop_assert_eq!(back.unwrap(), singly);
+    }
+}
+
+#[test]
+fn a_chunk_that_is_repeated_a_billion_times_takes_a_few_list_blobs() {
+    for id in [[0; 32], [0xee; 32]] {
+        let (mut blobs, mut builder) = (Blobs::default(), ListBuilder::new());
+        let mut stored = 0;
+        let mut store = |kind, plain| {
+            stored += 1;
+            blobs.store(kind, plain)
+        };
+        let (id, bytes) = (BlobId(id), CHUNK_BYTES_MAX as u64);
+        builder
+            .push_repeated(ChunkRef { id, bytes }, 1 << 30, &mut store)
+            .unwrap();
+        let list = builder.finish(&mut store).unwrap();
+        assert_eq!(list.bytes(), bytes << 30);
+        assert!(stored < 100, "{stored} list blobs");
+    }
+}
+
 #[test]
 fn one_chunk_more_rewrites_one_list_a_level_and_now_and_then_its_neighbour() {
     let mut chunks = refs(60_000);

@@ -33,9 +33,11 @@ pub use part::{PART_OVERHEAD, PartKey, PartName};
 use crate::compress::{Codec, Compression, Compressor};
 use crate::crypto::{aead::TAG_LEN, derive};
 use crate::error::{Error, Kind, Result};
-use crate::id::ObjectId;
+use crate::id::{DomainId, ObjectId};
 use crate::kind::BlobKind;
-use crate::limits::OBJECT_BYTES_MAX;
+use crate::limits::{
+    HOST_PLAIN_BYTES_FREE, HOST_SEGMENT_RATIO_MAX, HOST_SNAPSHOT_RATIO_MAX, OBJECT_BYTES_MAX,
+};
 
 /// The name of an object: BLAKE3 of its stored bytes.
 pub fn object_id(bytes: &[u8]) -> ObjectId {
@@ -86,14 +88,19 @@ pub fn seal_one(mut header: Header, secret: &[u8], clear: &[u8], plain: &[u8]) -
         header.class,
         ObjectClass::Slot | ObjectClass::Keyring | ObjectClass::Credential
     );
-    let key = commit(header, secret);
+    let is_out_of_proportion = |packed: &[u8]| plain.len() as u64 > plain_max(&header, packed.len());
+    let key = commit(header.clone(), secret);
     let mut out = Vec::with_capacity(Header::LEN + clear.len() + plain.len() + 4 + PART_OVERHEAD);
     out.extend_from_slice(key.header());
     out.extend_from_slice(clear);
     out.extend_from_slice(&name.plain_len.to_le_bytes());
     match packs {
         true => Compressor::local(Compression::Auto.level(BlobKind::Leaf), |compressor| {
-            let (codec, packed) = compressor.compress(plain)?;
+            // What compresses so well that readers would not believe it is stored as it is.
+            let (codec, packed) = match compressor.compress(plain)? {
+                (_, packed) if is_out_of_proportion(packed) => (Codec::Stored, plain),
+                packed => packed,
+            };
             key.seal(&name, codec, packed, clear, &mut out)
         })?,
         // Secrets stay out of buffers that outlive the call.
@@ -125,6 +132,19 @@ pub struct Unopened<'a> {
     part: &'a [u8],
 }
 
+/// Most bytes that a part may open to, of which `stored` bytes are stored. In domain 0 the owner's programs write, which
+/// are trusted; a write-only host could have few bytes open to many.
+pub fn plain_max(header: &Header, stored: usize) -> u64 {
+    let ratio = match header.class {
+        _ if header.domain == DomainId(0) => return OBJECT_BYTES_MAX,
+        ObjectClass::Snapshot => HOST_SNAPSHOT_RATIO_MAX,
+        ObjectClass::Index => HOST_SEGMENT_RATIO_MAX,
+        _ => return OBJECT_BYTES_MAX,
+    };
+    let grown = (stored as u64).saturating_mul(ratio);
+    grown.saturating_add(HOST_PLAIN_BYTES_FREE).min(OBJECT_BYTES_MAX)
+}
+
 /// Takes an object of one part apart. `bytes` must end where the part ends.
 pub fn parse_one(class: ObjectClass, bytes: &[u8]) -> Result<Unopened<'_>> {
     let (header, clear, rest) = parse_clear(class, bytes)?;
@@ -153,10 +173,28 @@ impl Unopened<'_> {
     /// The plain part, if `secret` is the one it was sealed under and no byte of the object differs.
     pub fn open(&self, secret: &[u8]) -> Result<Vec<u8>> {
         let key = open_key(&self.header, secret)?;
+        self.must_be_in_proportion()?;
         // Zeroes compress without end, but no object here is larger plain than its class may be stored.
         if u64::from(self.plain_len) > OBJECT_BYTES_MAX || self.part.len() < 1 + TAG_LEN {
             return Err(Error::corrupt("sealed part has an impossible length"));
         }
         key.open(&PartName::only(self.plain_len), self.part, self.clear)
+    }
+
+    /// Before anything is inflated.
+    fn must_be_in_proportion(&self) -> Result<()> {
+        let max = plain_max(&self.header, self.part.len());
+        if u64::from(self.plain_len) <= max {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Limit,
+            format!(
+                "{} stored bytes of domain {} open to {}, which is out of proportion: {max} are the most",
+                self.part.len(),
+                self.header.domain.0,
+                self.plain_len
+            ),
+        ))
     }
 }

@@ -267,3 +267,41 @@ proptest! {
         prop_assert_eq!(opened(ObjectClass::Wal, &bytes, &secret).unwrap(), plain);
     }
 }
+
+/// Few stored bytes of a host's domain that open to many are refused by what they say of their length; an honest writer
+/// stores such a body as it is.
+#[test]
+fn an_object_of_a_hosts_domain_opens_to_no_more_than_is_in_proportion() {
+    let plain = vec![0; HOST_PLAIN_BYTES_FREE as usize + (1 << 20)];
+    let packed = crate::compress::Compressor::new(Compression::Max.level(BlobKind::Leaf))
+        .unwrap()
+        .compress_new(&plain)
+        .unwrap()
+        .unwrap();
+    for class in [ObjectClass::Snapshot, ObjectClass::Index] {
+        for domain in [0, 1] {
+            let header = Header {
+                domain: DomainId(domain),
+                ..header(class, 3)
+            };
+            let key = commit(header.clone(), &SECRET);
+            let name = PartName::only(plain.len() as u32);
+            let mut crafted = [&key.header()[..], &name.plain_len.to_le_bytes()].concat();
+            key.seal(&name, Codec::Zstd, &packed, b"", &mut crafted).unwrap();
+            match (opened(class, &crafted, &SECRET), domain) {
+                (Ok(opened), 0) => assert!(opened == plain),
+                (Err(error), 1) => {
+                    assert_eq!(error.kind(), Kind::Limit);
+                    assert!(error.to_string().contains("out of proportion"), "{error}");
+                }
+                (opened, _) => panic!(
+                    "{class:?} of domain {domain}: {:?}",
+                    opened.map(|plain| plain.len())
+                ),
+            }
+            let honest = seal_one(header, &SECRET, b"", &plain).unwrap();
+            assert!(opened(class, &honest, &SECRET).unwrap() == plain);
+            assert_eq!(honest.len() > plain.len(), domain == 1);
+        }
+    }
+}

@@ -60,6 +60,25 @@ pub enum About {
     Store(StoreNote),
     /// What share of every pack there is to be parity for; none if there is to be none.
     Parity(Option<Share>),
+    /// An object that could not be read when this was said.
+    Quarantine {
+        /// Its name; never zero.
+        id: ObjectId,
+        /// Where it lies.
+        folder: Folder,
+        /// False where it is taken back.
+        holds: bool,
+    },
+}
+
+/// Where objects lie that may be set aside: a write-only host can put what it likes there, and who deletes goes by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Folder {
+    /// Snapshots.
+    Snapshots = 1,
+    /// Index segments.
+    Index = 2,
 }
 
 /// What may be said of a snapshot. Pin and unpin are about the same thing, and so are suspect and cleared.

@@ -1,7 +1,7 @@
 //! Note ⇄ the plain bytes of its object (FORMAT.md section 11). Every length is compared with its limit before
 //! anything is allocated by it, and only the one encoding of a note is accepted.
 
-use super::{Abilities, About, Note, Rebased, RestorePoint, Said, StoreNote};
+use super::{Abilities, About, Folder, Note, Rebased, RestorePoint, Said, StoreNote};
 use crate::clock::UnixNanos;
 use crate::codec::{Reader, put_prefixed, put_varint};
 use crate::envelope::gate;
@@ -26,7 +26,7 @@ pub fn encode(note: &Note) -> Result<Vec<u8>> {
     let mut out = vec![VERSION, kind_of(&note.about)];
     out.extend_from_slice(&note.when.0.to_le_bytes());
     let subject = match &note.about {
-        About::Snapshot { id, .. } => id,
+        About::Snapshot { id, .. } | About::Quarantine { id, .. } => id,
         About::RestorePoint(_) | About::Store(_) | About::Parity(_) => &NOBODY,
     };
     out.extend_from_slice(&subject.0);
@@ -58,6 +58,8 @@ fn kind_of(about: &About) -> u8 {
         About::RestorePoint(_) => 7,
         About::Store(_) => 8,
         About::Parity(_) => 10,
+        About::Quarantine { holds: true, .. } => 11,
+        About::Quarantine { holds: false, .. } => 12,
     }
 }
 
@@ -77,6 +79,7 @@ fn encode_rest(about: &About, out: &mut Vec<u8>) -> Result<()> {
             let share = share.map_or(0, Share::ten_thousandths);
             out.extend_from_slice(&share.to_le_bytes());
         }
+        About::Quarantine { folder, .. } => out.push(*folder as u8),
     }
     Ok(())
 }
@@ -107,6 +110,11 @@ fn read(bytes: &[u8]) -> Result<Note> {
         7 => About::RestorePoint(read_point(&mut reader)?),
         8 => About::Store(read_store(&mut reader)?),
         10 => About::Parity(read_share(&mut reader)?),
+        11 | 12 => About::Quarantine {
+            id,
+            folder: read_folder(&mut reader)?,
+            holds: kind == 11,
+        },
         _ => About::Snapshot {
             id,
             said: read_said(kind, &mut reader)?,
@@ -163,6 +171,14 @@ fn read_store(reader: &mut Reader<'_>) -> Result<StoreNote> {
     }
 }
 
+fn read_folder(reader: &mut Reader<'_>) -> Result<Folder> {
+    match reader.u8()? {
+        1 => Ok(Folder::Snapshots),
+        2 => Ok(Folder::Index),
+        unknown => Err(too_new(format!("folder {unknown}"))),
+    }
+}
+
 fn read_share(reader: &mut Reader<'_>) -> Result<Option<Share>> {
     match reader.u16()? {
         0 => Ok(None),
@@ -185,13 +201,15 @@ pub(super) fn too_new(what: String) -> Error {
 
 fn check(note: &Note) -> Result<()> {
     match &note.about {
-        About::Snapshot { id, .. } if *id == NOBODY => Err(limit("a note on a snapshot without its name")),
+        About::Snapshot { id, .. } | About::Quarantine { id, .. } if *id == NOBODY => {
+            Err(limit("a note on an object without its name"))
+        }
         About::Snapshot { said, .. } => check_said(said),
         About::RestorePoint(point) if point.sequence > SEQUENCE_MAX => {
             Err(limit(format!("sequence number {} is none", point.sequence)))
         }
         About::RestorePoint(point) => within("name", &point.name, LABEL_BYTES_MAX),
-        About::Parity(_) => Ok(()),
+        About::Parity(_) | About::Quarantine { .. } => Ok(()),
         About::Store(store) => within("description", &store.description, NOTE_REASON_BYTES_MAX),
     }
 }

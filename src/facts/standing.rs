@@ -3,9 +3,9 @@
 //! Notes are put in that order and said one after the other, each over what was said before: so the last word
 //! stands, whatever order the storage lists them in, and every reader of the same notes comes to the same end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{About, Note, Rebasings, RestorePoint, Said, StoreNote};
+use super::{About, Folder, Note, Rebasings, RestorePoint, Said, StoreNote};
 use crate::clock::UnixNanos;
 use crate::id::{ObjectId, TimelineId};
 use crate::parity::Share;
@@ -18,6 +18,7 @@ pub struct Notes {
     points: BTreeMap<(TimelineId, String), RestorePoint>,
     store: Option<StoreNote>,
     parity: Option<Share>,
+    quarantined: BTreeSet<(Folder, ObjectId)>,
 }
 
 /// What holds of one snapshot besides what it says itself.
@@ -120,8 +121,25 @@ impl Notes {
         self.parity
     }
 
+    /// True if the owner set the object aside. It means nothing for one that can be read.
+    pub fn is_quarantined(&self, folder: Folder, id: &ObjectId) -> bool {
+        self.quarantined.contains(&(folder, *id))
+    }
+
+    /// The objects that the owner set aside; they may be gone.
+    pub fn quarantined(&self) -> impl Iterator<Item = &(Folder, ObjectId)> {
+        self.quarantined.iter()
+    }
+
     fn say(&mut self, name: &ObjectId, note: &Note) {
         match &note.about {
+            About::Quarantine { id, folder, holds } => {
+                if *holds {
+                    self.quarantined.insert((*folder, *id));
+                } else {
+                    self.quarantined.remove(&(*folder, *id));
+                }
+            }
             About::Snapshot { id, said } => {
                 self.snapshots.entry(*id).or_default().say(name, note.when, said);
             }

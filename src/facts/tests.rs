@@ -60,7 +60,50 @@ fn all_kinds() -> Vec<Note> {
         of(About::Store(store)),
         of(About::Parity(None)),
         of(About::Parity(Some(Share::WHOLE))),
+        quarantined(),
+        of(About::Quarantine {
+            id: ObjectId([7; 32]),
+            folder: Folder::Snapshots,
+            holds: false,
+        }),
     ]
+}
+
+/// The note on an index segment that section 11 spells out.
+fn quarantined() -> Note {
+    Note {
+        when: UnixNanos(1_700_000_000_000_000_000),
+        about: About::Quarantine {
+            id: ObjectId([8; 32]),
+            folder: Folder::Index,
+            holds: true,
+        },
+    }
+}
+
+#[test]
+fn the_documented_quarantine_is_the_encoding() {
+    assert_example(DOCUMENT, "quarantine", &encode(&quarantined()).unwrap());
+    assert_eq!(decode(&example(DOCUMENT, "quarantine")).unwrap(), quarantined());
+}
+
+#[test]
+fn the_last_word_on_an_object_says_whether_it_is_set_aside() {
+    let said = |when, holds| Note {
+        when: UnixNanos(when),
+        about: About::Quarantine {
+            id: ObjectId([8; 32]),
+            folder: Folder::Index,
+            holds,
+        },
+    };
+    let notes = [
+        (ObjectId([1; 32]), said(1, true)),
+        (ObjectId([2; 32]), said(2, false)),
+    ];
+    assert!(Notes::new(&notes[..1]).is_quarantined(Folder::Index, &ObjectId([8; 32])));
+    assert!(!Notes::new(&notes[..1]).is_quarantined(Folder::Snapshots, &ObjectId([8; 32])));
+    assert!(!Notes::new(&notes).is_quarantined(Folder::Index, &ObjectId([8; 32])));
 }
 
 fn run(root: Option<Root>) -> Run {

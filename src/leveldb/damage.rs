@@ -30,6 +30,12 @@ pub const DAMAGE_LISTED_MAX: usize = 1000;
 /// Ranges of lost keys kept one by one; beyond that any key may be lost.
 const LOST_RANGES_MAX: usize = 10_000;
 
+/// Lost ranges that a record is held against at once, and the bytes of their keys and of those listed; beyond either any
+/// record may be uncertain. Reading in order meets one for each level at a time.
+const LOST_AT_ONCE_MAX: usize = 1000;
+/// See [`LOST_AT_ONCE_MAX`].
+const LOST_KEY_BYTES_MAX: usize = 32 << 20;
+
 /// Where entries may be lost: what somebody who has another copy would look up there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
@@ -140,6 +146,8 @@ pub struct Findings {
     certain_from: u64,
     /// If ranks tell nothing of logs and level 0: the highest sequence number that a table can have.
     tables_up_to: Option<u64>,
+    /// Bytes of the keys of all ranges that were lost.
+    lost_key_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -159,14 +167,24 @@ impl Findings {
     }
 
     /// Lists a finding that lost entries of a table; its key range must be given.
-    pub fn lose(&mut self, rank: Rank, damage: Damage) {
+    pub fn lose(&mut self, rank: Rank, mut damage: Damage) {
         let keys = [&damage.smallest, &damage.largest].map(|key| key.as_deref().unwrap_or_default());
+        self.lost_key_bytes += keys.map(<[u8]>::len).iter().sum::<usize>();
+        if self.lost.len() == LOST_AT_ONCE_MAX || self.lost_key_bytes > LOST_KEY_BYTES_MAX {
+            self.lose_below(u64::MAX);
+            self.lost.clear();
+            (damage.smallest, damage.largest) = (None, None);
+            return self.list(damage);
+        }
         self.ever_lost.add(keys[0], keys[1]);
-        self.lost.push(LostRange {
-            rank,
-            smallest: damage.smallest.clone().unwrap_or_default(),
-            largest: damage.largest.clone().unwrap_or_default(),
-        });
+        match self.lost.last_mut() {
+            Some(last) if last.rank == rank && last.largest == keys[0] => last.largest = keys[1].to_vec(),
+            _ => self.lost.push(LostRange {
+                rank,
+                smallest: keys[0].to_vec(),
+                largest: keys[1].to_vec(),
+            }),
+        }
         match self.damage.last_mut() {
             // Bad blocks side by side are one finding, not thousands.
             Some(last) if adjoin(last, &damage) => last.largest = damage.largest,
@@ -328,6 +346,36 @@ mod tests {
             u64::MAX,
             "more than can be told one by one"
         );
+    }
+
+    /// A thousand ranges that all reach to the end would be held against each record behind them.
+    #[test]
+    fn many_lost_ranges_and_long_lost_keys_cost_no_more_than_a_few() {
+        let mut findings = Findings::default();
+        for n in 0..5000u16 {
+            findings.lose(rank(1, 7), lost(&n.to_be_bytes(), b"\xff\xff\xff"));
+        }
+        assert!(findings.lost.len() <= LOST_AT_ONCE_MAX);
+        assert!(!findings.is_certain(&Comparator::Bytewise, b"z", rank(0, 9), 1 << 50));
+        let mut findings = Findings::default();
+        for n in 0..200u8 {
+            let key = vec![n; 1 << 20];
+            findings.lose(rank(1, 7), lost(&key, &[&key[..], b"x"].concat()));
+        }
+        let listed = findings
+            .damage
+            .iter()
+            .filter_map(|damage| damage.smallest.as_ref());
+        let kept = findings.lost.iter().map(|lost| &lost.smallest);
+        assert!(listed.chain(kept).map(Vec::len).sum::<usize>() <= 2 * LOST_KEY_BYTES_MAX);
+        assert_eq!(findings.lost().below, u64::MAX);
+        // One after the other they are one range.
+        let mut findings = Findings::default();
+        for n in 0..5000u16 {
+            let (from, to) = (n.to_be_bytes(), (n + 1).to_be_bytes());
+            findings.lose(rank(1, 7), lost(&from, &to));
+        }
+        assert!(findings.is_certain(&Comparator::Bytewise, b"\xff", rank(1, 7), 5));
     }
 
     #[test]

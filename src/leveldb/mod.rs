@@ -45,6 +45,7 @@ pub(crate) mod testing;
 pub mod version;
 pub mod version_build;
 pub mod version_continue;
+pub mod work;
 
 pub use comparator::Comparator;
 pub use shape::{Codec, Dialect, Filter, Shape, TableExtension};

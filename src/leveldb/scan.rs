@@ -6,6 +6,7 @@ use super::chain::ChainTable;
 use super::comparator::Comparator;
 use super::damage::Findings;
 use super::read_at::ReadAt;
+use super::work::Work;
 use crate::error::{Error, Kind, Result};
 
 /// Opens files of the database; the decoders ask, whoever holds the directory hands over.
@@ -51,6 +52,9 @@ impl Budget {
     }
 }
 
+/// Bytes of shared keys that a source pays for at once.
+const CREDIT_BYTES: usize = 1 << 20;
+
 /// What all sources of one scan share.
 pub struct Scan<'a> {
     /// Where files come from.
@@ -77,6 +81,8 @@ pub struct Scan<'a> {
     refusal: OnceCell<Error>,
     /// Records are not wanted, only checks: a refusal ends nothing.
     checks_only: bool,
+    /// What it may still make of the tables.
+    pub work: Work,
 }
 
 impl<'a> Scan<'a> {
@@ -95,6 +101,7 @@ impl<'a> Scan<'a> {
             foreign: RefCell::default(),
             refusal: OnceCell::new(),
             checks_only: false,
+            work: Work::default(),
         }
     }
 
@@ -135,7 +142,7 @@ impl<'a> Scan<'a> {
     /// True when no more records are wanted.
     #[inline]
     pub fn is_over(&self) -> bool {
-        !self.checks_only && self.refusal.get().is_some()
+        self.work.is_spent() || !self.checks_only && self.refusal.get().is_some()
     }
 
     /// Why its records cannot be had.
@@ -145,6 +152,25 @@ impl<'a> Scan<'a> {
 
     pub(super) fn count_read(&self, bytes: usize) {
         self.bytes_read.set(self.bytes_read.get() + bytes as u64);
+    }
+
+    /// Counts bytes that a block or a key took; an error, which ends the scan, if they are out of proportion.
+    pub(super) fn make(&self, bytes: usize) -> Result<()> {
+        self.work.charge(bytes as u64);
+        if let Err(error) = self.work.check() {
+            self.refuse(error);
+        }
+        self.work.check()
+    }
+
+    /// Pays for `shared` bytes of a key, and for more in advance; what is left of that.
+    #[cold]
+    pub(super) fn borrow_credit(&self, shared: usize) -> Result<usize, &'static str> {
+        let wanted = shared.max(CREDIT_BYTES);
+        match self.make(wanted) {
+            Ok(()) => Ok(wanted - shared),
+            Err(_) => Err("keys are out of proportion"),
+        }
     }
 }
 

@@ -258,13 +258,17 @@ pub fn read_filter(
     }
     let block = read_meta_block(file, metaindex, end, decompressor).act(|| "metaindex block")?;
     let mut entries = Entries::new(&block).act(|| "metaindex block")?;
-    let mut filter = None;
+    let (mut filter, mut left) = (None, end);
     while let Some((name, value)) = entries.next().act(|| "metaindex block")? {
         let Some(name) = name.strip_prefix(FILTER_PREFIX) else {
             continue;
         };
         let name = String::from_utf8_lossy(name).into_owned();
         let handle = Handle::read(&mut Reader::new(value)).act(|| "metaindex block")?;
+        // Blocks do not overlap: together they are no longer than the table.
+        left = left
+            .checked_sub(handle.size)
+            .ok_or_else(|| Error::corrupt("metaindex block: filters overlap"))?;
         let bytes = read_meta_block(file, handle, end, decompressor).act(|| format!("filter {name}"))?;
         filter.get_or_insert(FilterBlock { name, bytes });
     }
@@ -273,6 +277,8 @@ pub fn read_filter(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
     use proptest::prelude::*;
 
@@ -286,6 +292,51 @@ mod tests {
             }
             let _ = Table::open(&bytes, bytes.len() as u64, &mut decompressor);
         }
+    }
+
+    /// Counts what is read of it.
+    struct Counted<'a>(&'a [u8], AtomicUsize);
+
+    impl ReadAt for Counted<'_> {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+            self.1.fetch_add(buffer.len(), Relaxed);
+            buffer.copy_from_slice(&self.0[offset as usize..][..buffer.len()]);
+            Ok(())
+        }
+
+        fn len(&self) -> u64 {
+            self.0.len() as u64
+        }
+    }
+
+    #[test]
+    fn filters_are_no_longer_than_their_table() {
+        use crate::codec::put_varint;
+        use crate::leveldb::testing::block_of;
+
+        let mut table = vec![7; 100_000];
+        table.push(0);
+        table.extend(masked(&table).to_le_bytes());
+        let mut handle = vec![0];
+        put_varint(&mut handle, 100_000);
+        let names: Vec<_> = (0..1000).map(|n| format!("filter.{n:04}")).collect();
+        let entries = names.iter().map(|name| (name.as_bytes(), &handle[..]));
+        let mut block = block_of(entries, 16);
+        let (offset, size) = (table.len() as u64, block.len() as u64);
+        block.push(0);
+        block.extend(masked(&block).to_le_bytes());
+        table.extend(block);
+        let counted = Counted(&table, AtomicUsize::new(0));
+        let metaindex = Handle { offset, size };
+        let read = read_filter(
+            &counted,
+            metaindex,
+            table.len() as u64,
+            &mut Decompressor::default(),
+        );
+        assert!(read.unwrap_err().to_string().contains("overlap"));
+        let bytes = counted.1.load(Relaxed);
+        assert!(bytes <= 2 * table.len(), "{bytes} bytes read");
     }
 
     #[test]

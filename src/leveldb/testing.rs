@@ -117,13 +117,25 @@ fn put_block(out: &mut Vec<u8>, plain: &[u8], codec: Codec) -> Vec<u8> {
 
 /// A table of operations already in internal-key order, with `per_block` entries in a block.
 pub fn table_of(ops: &[Op], per_block: usize, codec: Codec) -> Vec<u8> {
-    let (mut out, mut index) = (Vec::new(), Vec::new());
-    for ops in ops.chunks(per_block) {
+    let block = |ops: &[Op]| {
         let keys: Vec<Vec<u8>> = ops.iter().map(Op::internal_key).collect();
         let values = ops.iter().map(|op| op.value.as_deref().unwrap_or_default());
         let block = block_of(keys.iter().map(Vec::as_slice).zip(values), 4);
+        (keys.last().unwrap().clone(), block)
+    };
+    table_of_blocks(ops.chunks(per_block).map(block), 1, codec)
+}
+
+/// A table of plain blocks, each with its index key, each of them named so often in the index.
+pub fn table_of_blocks(
+    blocks: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+    named: usize,
+    codec: Codec,
+) -> Vec<u8> {
+    let (mut out, mut index) = (Vec::new(), Vec::new());
+    for (key, block) in blocks {
         let handle = put_block(&mut out, &block, codec);
-        index.push((keys.last().unwrap().clone(), handle));
+        index.resize(index.len() + named, (key, handle));
     }
     let metaindex = put_block(&mut out, &block_of([], 1), Codec::None);
     let index = block_of(index.iter().map(|(key, handle)| (&key[..], &handle[..])), 1);
@@ -133,6 +145,46 @@ pub fn table_of(ops: &[Op], per_block: usize, codec: Codec) -> Vec<u8> {
     out.extend(footer);
     out.extend(TABLE_MAGIC.to_le_bytes());
     out
+}
+
+/// A block of so many keys, each the one before and one byte more: thirteen bytes stored of each.
+pub fn growing_block(keys: u32) -> Vec<u8> {
+    let tag = (1u64 << 8 | 1).to_le_bytes();
+    let mut out = Vec::new();
+    for number in 0..keys {
+        for len in [number, 9, 0] {
+            put_varint(&mut out, u64::from(len));
+        }
+        out.push(b'a');
+        out.extend(tag);
+    }
+    out.extend([0u32, 1].iter().flat_map(|number| number.to_le_bytes()));
+    out
+}
+
+/// A database with one table of such a block.
+pub fn growing_keys(keys: u32) -> Files {
+    let key = |len: u32| op(&vec![b'a'; len as usize], 1, None).internal_key();
+    let with_value = |mut key: Vec<u8>| {
+        let at = key.len() - 8;
+        key[at] = 1;
+        key
+    };
+    let bytes = table_of_blocks(
+        [(b"b\x01\x01\0\0\0\0\0\0".to_vec(), growing_block(keys))],
+        1,
+        Codec::None,
+    );
+    let mut files = Files::new(&Comparator::Bytewise);
+    let meta = TableMeta {
+        number: 5,
+        size: bytes.len() as u64,
+        smallest: with_value(key(1)),
+        largest: with_value(key(keys)),
+    };
+    files.edit.added.push((1, meta));
+    files.tables.insert(5, bytes);
+    files
 }
 
 /// Sorts operations as a table has them.

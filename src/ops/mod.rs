@@ -16,6 +16,7 @@ pub mod heal;
 pub mod history;
 pub mod parity;
 pub mod prune;
+pub mod quarantine;
 pub mod read;
 mod recent;
 mod remake;

@@ -1,17 +1,21 @@
 //! Which snapshots there are, which of them count, and which one is meant.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::clock::UnixNanos;
+use crate::envelope::Header;
 use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{Forgotten, ForgottenSince, Rebasings, StoredForgetting};
+use crate::facts::{Folder, Forgotten, ForgottenSince, Rebasings, StoredForgetting};
 use crate::id::{DomainId, ObjectId, TimelineId};
 use crate::snapshot::{DatabaseRoot, Known, Snapshot, select};
-use crate::storage::ObjectKind;
+use crate::storage::{Listed, ObjectKind, ObjectName};
 
+use super::create::get_named;
 use super::facts::{UnreadFact, is_unreadable};
+use super::host_share::HostShares;
 use super::{OWN_DOMAIN, Repo, StoredForgotten};
 
 /// How often the snapshots are listed anew because one that was listed is gone.
@@ -37,6 +41,33 @@ pub struct ForgottenSnapshot {
     pub since: ForgottenSince,
 }
 
+/// A snapshot that counts, since it was not forgotten, and could not be read.
+#[derive(Clone, Debug)]
+pub struct UnreadSnapshot {
+    /// Its name.
+    pub id: ObjectId,
+    /// The one domain that can be concerned: its stored bytes are those that its name promises, and their header says so.
+    /// `None` where that cannot be told; then any domain can.
+    pub domain: Option<DomainId>,
+    /// What kind of error that was.
+    pub kind: Kind,
+    /// Why it could not be read.
+    pub what: String,
+}
+
+impl UnreadSnapshot {
+    /// True unless what it may be is another domain's.
+    pub fn may_concern(&self, domain: DomainId) -> bool {
+        self.domain.is_none_or(|known| known == domain)
+    }
+}
+
+impl fmt::Display for UnreadSnapshot {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        self.what.fmt(formatter)
+    }
+}
+
 /// The highest counter of each domain, and whose it was if that is known.
 pub(crate) type Newest = BTreeMap<DomainId, (u64, Option<ObjectId>)>;
 
@@ -48,8 +79,10 @@ pub struct Catalog {
     pub snapshots: Vec<StoredSnapshot>,
     /// Those that were forgotten, and not brought back: in the same order, damaged ones first.
     pub forgotten: Vec<ForgottenSnapshot>,
-    /// Snapshots whose bytes are damaged, and how; the others do not need them. They count: nobody forgot them.
-    pub unreadable: Vec<String>,
+    /// Snapshots that count and could not be read; the others do not need them.
+    pub unreadable: Vec<UnreadSnapshot>,
+    /// Snapshots that could not be read, and that the owner set aside for it. They do not count.
+    pub quarantined: Vec<UnreadSnapshot>,
     /// Forgettings that could not be read. What they name is among `snapshots`: to show too much is the safe side for
     /// whoever reads, and whoever deletes stops here.
     pub unread: Vec<UnreadFact>,
@@ -82,14 +115,16 @@ impl Repo {
         self.list_snapshots()
     }
 
-    /// The same for whoever deletes: a snapshot that counts, a forgetting or a note that cannot be read is an error,
-    /// because it could need anything, or be the one that brings back what needs it. To be called last, after packs
+    /// The same for whoever deletes in this domain: a snapshot that counts and may be of it, a forgetting or a note that
+    /// cannot be read is an error, because it could need anything, or be the one that brings back what needs it. To be called last, after packs
     /// and index were listed (docs/ORDERING.md, rule 4), and anew for each time something is deleted.
     pub fn catalog_to_delete_by(&self) -> Result<Catalog> {
         let catalog = self.catalog()?;
-        if let Some(what) = catalog.unreadable.first() {
+        // What another domain's snapshot needs is never in a pack of this one.
+        let mut unread = catalog.unreadable.iter();
+        if let Some(unread) = unread.find(|unread| unread.may_concern(self.domain())) {
             return Err(Error::corrupt(format!(
-                "a snapshot cannot be read, and what it needs is not known: {what}"
+                "a snapshot cannot be read, and what it needs is not known: {unread}"
             )));
         }
         // After the catalog, whose facts were loaded before: what they lacked is still there to stop us.
@@ -112,15 +147,36 @@ impl Repo {
             Ok(snapshot)
         };
         let there: HashSet<_> = listed.iter().map(|listed| listed.name.id).collect();
-        for id in listed.into_iter().map(|listed| listed.name.id) {
+        let (mut found, mut shares) = (BTreeMap::new(), HostShares::default());
+        for listed in listed {
+            let id = listed.name.id;
             match (read(&id), forgotten.of(&id)) {
-                (Ok(snapshot), None) => catalog.snapshots.push(StoredSnapshot { id, snapshot }),
-                (Ok(snapshot), Some(since)) => catalog.add_forgotten(id, Some(snapshot), since),
-                (Err(error), None) if is_unreadable(&error) => catalog.unreadable.push(error.to_string()),
+                (Ok(snapshot), _) => {
+                    let left_out = shares.add(id, &snapshot, listed.len);
+                    found.insert(id, snapshot);
+                    for id in left_out {
+                        let snapshot = found.remove(&id);
+                        catalog.leave_out(id, snapshot, forgotten.of(&id));
+                    }
+                }
+                (Err(error), None) if is_unreadable(&error) => {
+                    let unread = self.unread_snapshot(&listed, &error);
+                    if notes.is_quarantined(Folder::Snapshots, &id) {
+                        catalog.quarantined.push(unread);
+                    } else {
+                        catalog.unreadable.push(unread);
+                    }
+                }
                 (Err(error), Some(since)) if is_unreadable(&error) => catalog.add_forgotten(id, None, since),
                 // It was swept since it was listed.
                 (Err(error), Some(_)) if error.kind() == Kind::NotFound => {}
                 (Err(error), _) => return Err(error),
+            }
+        }
+        for (id, snapshot) in found {
+            match forgotten.of(&id) {
+                None => catalog.snapshots.push(StoredSnapshot { id, snapshot }),
+                Some(since) => catalog.add_forgotten(id, Some(snapshot), since),
             }
         }
         catalog.unread = stored.unread.clone();
@@ -135,6 +191,18 @@ impl Repo {
         catalog.arrange(&forgotten);
         self.see_snapshots(&catalog.newest, &there, &stored.forgettings)?;
         Ok(catalog)
+    }
+
+    /// What could not be read, and whose it can be.
+    fn unread_snapshot(&self, listed: &Listed, error: &Error) -> UnreadSnapshot {
+        // A name is the hash of its object: bytes that fit it were stored so, and open in no other domain.
+        let header = get_named(&**self.storage(), listed.name).and_then(|bytes| Header::decode(&bytes));
+        UnreadSnapshot {
+            id: listed.name.id,
+            domain: header.ok().map(|header| header.domain),
+            kind: error.kind(),
+            what: error.to_string(),
+        }
     }
 
     /// Holds what is there to what was seen here before, and remembers the newest.
@@ -364,6 +432,26 @@ impl Catalog {
     fn add_forgotten(&mut self, id: ObjectId, snapshot: Option<Snapshot>, since: &ForgottenSince) {
         let since = since.clone();
         self.forgotten.push(ForgottenSnapshot { id, snapshot, since });
+    }
+
+    /// A host's snapshot for which there is no room.
+    fn leave_out(&mut self, id: ObjectId, snapshot: Option<Snapshot>, since: Option<&ForgottenSince>) {
+        match (snapshot, since) {
+            (_, Some(since)) => self.add_forgotten(id, None, since),
+            (None, None) => {}
+            (Some(snapshot), None) => self.unreadable.push(UnreadSnapshot {
+                id,
+                domain: Some(snapshot.domain),
+                kind: Kind::Limit,
+                what: format!(
+                    "{} is left out: it takes {} bytes of memory, and snapshots of domain {} take more together than is in \
+                     proportion to what is stored of them",
+                    ObjectName::new(ObjectKind::Snapshot, id).path(),
+                    snapshot.memory(),
+                    snapshot.domain.0
+                ),
+            }),
+        }
     }
 
     fn arrange(&mut self, forgotten: &Forgotten) {

@@ -7,11 +7,13 @@ use crate::blob::SealedName;
 use crate::crypto::{Entropy, OsEntropy};
 use crate::envelope::{Header, ObjectClass, object_id};
 use crate::error::{Act, Error, Kind, Result};
-use crate::id::BlobId;
-use crate::id::ObjectId;
+use crate::facts::{Folder, Notes};
+use crate::id::{BlobId, DomainId, ObjectId};
 use crate::index::{self, Location, Lookup, LookupCache, Segment, SegmentPack};
 use crate::keys::Opened;
-use crate::limits::PACK_STORED_BYTES_MAX;
+use crate::limits::{
+    HOST_SNAPSHOT_MEMORY_FREE, HOST_SNAPSHOT_MEMORY_MAX, HOST_SNAPSHOT_RATIO_MAX, PACK_STORED_BYTES_MAX,
+};
 use crate::pack::{self, PackBuilder, PackKey, PackedBlob, Tail};
 use crate::snapshot::{Snapshot, body};
 use crate::storage::{ObjectKind, ObjectName};
@@ -36,6 +38,10 @@ pub struct IndexFacts {
     pub(crate) foreign: HashSet<ObjectId>,
     /// Segments that cannot be read, and why: what only they know of cannot be found.
     pub unreadable: Vec<String>,
+    /// Segments that could not be read, and that the owner set aside for it.
+    pub quarantined: Vec<UnreadFact>,
+    /// All that could not be read but those.
+    pub(crate) unread: Vec<UnreadFact>,
     /// Names of those that are damaged.
     pub damaged: Vec<ObjectId>,
     /// The others, which are whole: another program's or nobody's. Readers do without, and nobody drops them.
@@ -153,7 +159,7 @@ impl Repo {
 
     fn index_facts_once(&self) -> Result<IndexFacts> {
         let mut facts = IndexFacts::default();
-        let (mut replaced, mut read) = (HashSet::new(), Vec::new());
+        let (mut replaced, mut read, mut notes) = (HashSet::new(), Vec::new(), None);
         for listed in self.storage().list(ObjectKind::Index).act(|| "list the index")? {
             if let Some(foreign) = self.foreign_segment(&listed)? {
                 facts.foreign.extend(foreign);
@@ -161,6 +167,16 @@ impl Repo {
             }
             match self.segment_packs(&listed.name.id) {
                 Err(error) if is_unreadable(&error) => {
+                    let unread = UnreadFact {
+                        id: listed.name.id,
+                        kind: error.kind(),
+                        what: error.to_string(),
+                    };
+                    if self.is_quarantined_segment(&listed.name.id, &mut notes)? {
+                        facts.quarantined.push(unread);
+                        continue;
+                    }
+                    facts.unread.push(unread);
                     facts.unreadable.push(error.to_string());
                     match error.kind() {
                         Kind::Corrupt | Kind::Torn => facts.damaged.push(listed.name.id),
@@ -191,6 +207,18 @@ impl Repo {
             }
         }
         Ok(facts)
+    }
+
+    /// True if the owner set the segment aside. Notes are loaded with the first that cannot be read; a host sees none.
+    fn is_quarantined_segment(&self, id: &ObjectId, notes: &mut Option<Notes>) -> Result<bool> {
+        if self.keyring().is_err() {
+            return Ok(false);
+        }
+        let notes = match notes {
+            Some(notes) => notes,
+            None => notes.insert(self.notes()?.standing()),
+        };
+        Ok(notes.is_quarantined(Folder::Index, id))
     }
 
     /// A segment's clear header: names and sizes that the pack list is compared with. It is opened, because whoever can
@@ -371,7 +399,8 @@ impl Repo {
         };
         let bytes = get_named(&**self.storage(), name)?;
         let opened = self.keyring()?.open_object(ObjectClass::Snapshot, id, &bytes)?;
-        let snapshot = body::decode(&opened.plain).act(|| name.path())?;
+        let memory_max = memory_max(opened.header.domain, bytes.len() as u64);
+        let snapshot = body::decode_within(&opened.plain, memory_max).act(|| name.path())?;
         match opened.header.domain == snapshot.domain {
             true => Ok(snapshot),
             false => {
@@ -379,6 +408,15 @@ impl Repo {
             }
         }
     }
+}
+
+/// Most bytes of memory that a snapshot of the domain may take, of which `stored` bytes are stored.
+fn memory_max(domain: DomainId, stored: u64) -> usize {
+    if domain == OWN_DOMAIN {
+        return usize::MAX;
+    }
+    let grown = stored.saturating_mul(HOST_SNAPSHOT_RATIO_MAX);
+    grown.clamp(HOST_SNAPSHOT_MEMORY_FREE, HOST_SNAPSHOT_MEMORY_MAX) as usize
 }
 
 /// Lists and reads again where something that was listed is gone when it is read: merged, or swept, meanwhile.

@@ -2,13 +2,19 @@
 //! its limit before anything relies on it, and only the one encoding of a snapshot is accepted: the lowest version that
 //! has all its fields.
 
+use postcard::ser_flavors::Flavor;
+use serde::{Deserialize, Serialize};
+
+use super::bounded;
 use super::database::{Content, Damage, DatabaseRoot, LogTail, Run};
+use super::footprint::Footprint;
 use super::missing::MissingPaths;
 use super::tree::Meta;
 use super::{Original, Snapshot, Source, TreeRoot};
+use crate::clock::UnixNanos;
 use crate::error::{Error, Kind, Result};
+use crate::id::{DomainId, ObjectId};
 use crate::limits::*;
-use serde::{Deserialize, Serialize};
 
 /// The version of a snapshot that was made where it is.
 const VERSION: u8 = 1;
@@ -20,7 +26,7 @@ const VERSION_COPY: u8 = 2;
 const VERSION_EXTENDED: u8 = 3;
 
 /// The fields that version 3 has behind those of version 1.
-#[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Default, PartialEq, Eq, Serialize)]
 struct Extension {
     original: Option<Original>,
     missing: MissingPaths,
@@ -51,22 +57,6 @@ impl Extension {
             databases,
         })
     }
-
-    fn apply(self, snapshot: &mut Snapshot) -> Result<()> {
-        snapshot.original = self.original;
-        snapshot.missing = self.missing;
-        let mut extensions = self.databases.into_iter();
-        for source in &mut snapshot.sources {
-            if let Source::Database(database) = source {
-                let missing = || Error::corrupt("snapshot's extension has too few databases");
-                database.files = extensions.next().ok_or_else(missing)?.files;
-            }
-        }
-        if extensions.next().is_some() {
-            return Err(Error::corrupt("snapshot's extension has too many databases"));
-        }
-        Ok(())
-    }
 }
 
 /// The plain bytes, to be sealed. [`Kind::Limit`] for a snapshot that no program would read back.
@@ -92,6 +82,11 @@ pub fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
 
 /// Reads what [`encode`] wrote.
 pub fn decode(bytes: &[u8]) -> Result<Snapshot> {
+    decode_within(bytes, usize::MAX)
+}
+
+/// Reads a snapshot that may take `memory_max` bytes of memory; stops with [`Kind::Limit`] at the source that passes it.
+pub fn decode_within(bytes: &[u8], memory_max: usize) -> Result<Snapshot> {
     let (version, body) = bytes
         .split_first()
         .ok_or_else(|| Error::corrupt("snapshot is empty"))?;
@@ -101,23 +96,150 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot> {
     if bytes.len() as u64 > OBJECT_BYTES_MAX {
         return Err(limit("snapshot", bytes.len(), OBJECT_BYTES_MAX as usize).as_kind(Kind::Corrupt));
     }
-    let cannot = |cause| Error::caused(Kind::Corrupt, "snapshot cannot be decoded", cause);
-    let (mut snapshot, rest): (Snapshot, _) = postcard::take_from_bytes(body).map_err(cannot)?;
+    let mut fields = Fields {
+        rest: body,
+        memory: 0,
+        memory_max,
+    };
+    let mut snapshot = fields.version_1()?;
     match *version {
-        VERSION_COPY => snapshot.original = Some(postcard::from_bytes(rest).map_err(cannot)?),
-        VERSION_EXTENDED => {
-            let (extension, rest): (Extension, _) = postcard::take_from_bytes(rest).map_err(cannot)?;
-            if !rest.is_empty() {
-                return Err(Error::corrupt("bytes behind a snapshot"));
-            }
-            extension.apply(&mut snapshot)?;
-        }
+        VERSION_COPY => snapshot.original = Some(fields.take()?),
+        VERSION_EXTENDED => fields.extension(&mut snapshot)?,
         _ => {}
     }
-    match encode(&snapshot) {
-        Ok(again) if again == bytes => Ok(snapshot),
-        Ok(_) => Err(Error::corrupt("snapshot is not in its one encoding")),
-        Err(error) => Err(error.as_kind(Kind::Corrupt)),
+    check(&snapshot).map_err(|error| error.as_kind(Kind::Corrupt))?;
+    if fields.rest.is_empty() && is_encoding_of(bytes, &snapshot) {
+        Ok(snapshot)
+    } else {
+        Err(Error::corrupt("snapshot is not in its one encoding"))
+    }
+}
+
+/// The fields of a snapshot in their order, and the memory that they took so far.
+struct Fields<'b> {
+    rest: &'b [u8],
+    memory: usize,
+    memory_max: usize,
+}
+
+/// What stands before the sources.
+#[derive(Deserialize)]
+struct Head {
+    domain: DomainId,
+    counter: u64,
+    previous: Option<ObjectId>,
+    host: String,
+    user: String,
+    time: UnixNanos,
+    time_end: UnixNanos,
+    #[serde(deserialize_with = "bounded::list::<_, _, SNAPSHOT_TAGS_MAX>")]
+    tags: Vec<String>,
+    program: String,
+}
+
+impl<'b> Fields<'b> {
+    fn take<T: Deserialize<'b>>(&mut self) -> Result<T> {
+        let cannot = |cause| Error::caused(Kind::Corrupt, "snapshot cannot be decoded", cause);
+        let (value, rest) = postcard::take_from_bytes(self.rest).map_err(cannot)?;
+        self.rest = rest;
+        Ok(value)
+    }
+
+    fn version_1(&mut self) -> Result<Snapshot> {
+        let head: Head = self.take()?;
+        let mut snapshot = Snapshot {
+            domain: head.domain,
+            counter: head.counter,
+            previous: head.previous,
+            host: head.host,
+            user: head.user,
+            time: head.time,
+            time_end: head.time_end,
+            tags: head.tags,
+            program: head.program,
+            sources: Vec::new(),
+            original: None,
+            missing: MissingPaths::default(),
+        };
+        self.count(snapshot.memory())?;
+        for _ in 0..self.number_of("sources")? {
+            let source: Source = self.take()?;
+            self.count(source.footprint())?;
+            snapshot.sources.push(source);
+        }
+        Ok(snapshot)
+    }
+
+    /// How many entries a list has that is taken one by one.
+    fn number_of(&mut self, what: &str) -> Result<usize> {
+        let count = self.take()?;
+        at_most(what, count, SNAPSHOT_SOURCES_MAX).map_err(|error| error.as_kind(Kind::Corrupt))?;
+        Ok(count)
+    }
+
+    fn extension(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.original = self.take()?;
+        snapshot.missing = self.take()?;
+        let mut left = self.number_of("databases")?;
+        for source in &mut snapshot.sources {
+            if let Source::Database(database) = source {
+                left = left
+                    .checked_sub(1)
+                    .ok_or_else(|| Error::corrupt("snapshot's extension has too few databases"))?;
+                let DatabaseExtension { files } = self.take()?;
+                self.count(files.as_ref().map_or(0, Footprint::heap))?;
+                database.files = files;
+            }
+        }
+        if left > 0 {
+            return Err(Error::corrupt("snapshot's extension has too many databases"));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<()> {
+        self.memory += bytes;
+        if self.memory > self.memory_max {
+            return Err(limit("bytes in memory", self.memory, self.memory_max));
+        }
+        Ok(())
+    }
+}
+
+/// True if [`encode`] gives these bytes; needs no room for them.
+fn is_encoding_of(bytes: &[u8], snapshot: &Snapshot) -> bool {
+    let body = |version: u8| rest_behind(bytes.strip_prefix(&[version])?, snapshot);
+    let rest = match (Extension::of(snapshot), &snapshot.original) {
+        (Some(extension), _) => body(VERSION_EXTENDED).and_then(|rest| rest_behind(rest, &extension)),
+        (None, Some(original)) => body(VERSION_COPY).and_then(|rest| rest_behind(rest, original)),
+        (None, None) => body(VERSION),
+    };
+    rest.is_some_and(<[u8]>::is_empty)
+}
+
+/// What follows the encoding of `value`; `None` if the bytes do not begin with it.
+fn rest_behind<'b>(bytes: &'b [u8], value: &impl Serialize) -> Option<&'b [u8]> {
+    postcard::serialize_with_flavor(value, Behind(bytes)).ok()
+}
+
+/// Takes encoded bytes that are there already.
+struct Behind<'b>(&'b [u8]);
+
+impl<'b> Flavor for Behind<'b> {
+    type Output = &'b [u8];
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        let rest = self.0.strip_prefix(bytes);
+        self.0 = rest.ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Self::Output> {
+        Ok(self.0)
     }
 }
 

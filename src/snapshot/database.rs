@@ -4,12 +4,14 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use super::bounded;
 use super::filter::KeyFilter;
 use super::tree::Meta;
 use crate::clock::UnixNanos;
 use crate::id::{BlobId, SetDigest, StreamDigest, TimelineId};
 use crate::leveldb::Shape;
 use crate::leveldb::comparator::BYTEWISE_NAME;
+use crate::limits::{DAMAGE_MAX, RUNS_MAX};
 use crate::run::{KeyOrder, Root};
 
 /// One database as it was saved.
@@ -40,6 +42,7 @@ pub struct DatabaseRoot {
     /// Sequence number of the last write in it.
     pub last_sequence: u64,
     /// What could not be read, at most [`crate::limits::DAMAGE_MAX`] entries.
+    #[serde(deserialize_with = "bounded::list::<_, _, DAMAGE_MAX>")]
     pub damage: Vec<Damage>,
     /// Damage beyond those entries.
     pub damage_unlisted: u64,
@@ -61,6 +64,7 @@ pub enum Content {
     /// Records in sorted runs.
     Logical {
         /// Oldest first: the base, then what changed. Never empty, though a run may be.
+        #[serde(deserialize_with = "bounded::list::<_, _, RUNS_MAX>")]
         runs: Vec<Run>,
         /// Records from damaged ranges: older versions that may have been overwritten or deleted since. Restored
         /// only on request.
@@ -123,6 +127,7 @@ pub struct Capture {
     /// Entries found in logs.
     pub log_entries: u64,
     /// Logs that ended inside a write that never finished: normal after a crash or under a writer.
+    #[serde(deserialize_with = "bounded::list::<_, _, DAMAGE_MAX>")]
     pub torn_tails: Vec<LogTail>,
     /// Backups since one that read everything, this one included: 0 if it did itself.
     pub increments: u32,

@@ -42,6 +42,11 @@ impl KeyFilter {
         probes(key, self.probes, self.bits.len()).all(|bit| self.bits[bit / 8] & (1 << (bit % 8)) != 0)
     }
 
+    /// Bytes of its bits.
+    pub(super) fn bytes(&self) -> usize {
+        self.bits.len()
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         at_most("key filter", self.bits.len(), FILTER_BYTES_MAX)?;
         match self.bits.is_empty() || !(1..=30).contains(&self.probes) {

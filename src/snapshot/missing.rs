@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::body::at_most;
+use super::bounded;
 use crate::error::Result;
 use crate::limits::{MISSING_BYTES_MAX, MISSING_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX};
 
@@ -27,6 +28,7 @@ pub struct MissingPath {
 /// The paths that a snapshot lacks; empty for a complete snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissingPaths {
+    #[serde(deserialize_with = "bounded::list::<_, _, MISSING_MAX>")]
     listed: Vec<MissingPath>,
     unlisted: u64,
 }

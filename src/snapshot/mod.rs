@@ -10,9 +10,11 @@
 //! snapshot may be forgotten without touching another.
 
 pub mod body;
+mod bounded;
 pub mod database;
 pub mod directory;
 pub mod filter;
+mod footprint;
 pub mod hole;
 pub mod missing;
 pub mod select;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixNanos;
 use crate::id::{BlobId, DomainId, ObjectId, RepositoryId};
+use crate::limits::{SNAPSHOT_SOURCES_MAX, SNAPSHOT_TAGS_MAX};
 
 /// One backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,10 +52,12 @@ pub struct Snapshot {
     /// When its last source was read.
     pub time_end: UnixNanos,
     /// The user's words about it, sorted, none twice.
+    #[serde(deserialize_with = "bounded::list::<_, _, SNAPSHOT_TAGS_MAX>")]
     pub tags: Vec<String>,
     /// Name and version of the program that wrote it.
     pub program: String,
     /// What was saved, in the order in which it was asked for.
+    #[serde(deserialize_with = "bounded::list::<_, _, SNAPSHOT_SOURCES_MAX>")]
     pub sources: Vec<Source>,
     /// Where it was made, if it is a copy. (Not among the fields of version 1: `body` writes it behind them.)
     #[serde(skip)]

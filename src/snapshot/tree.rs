@@ -12,6 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::at_most;
+use super::bounded;
 use crate::chunk::ChunkList;
 use crate::codec::{Reader, put_prefixed, put_varint};
 use crate::error::{Error, Kind, Result};
@@ -97,10 +98,12 @@ pub struct Meta {
     /// Last modification, nanoseconds since 1970-01-01T00:00:00Z: 64 bits end in 2262, filesystems do not.
     pub mtime_nanos: Option<i128>,
     /// Extended attributes, sorted by name, none twice.
+    #[serde(deserialize_with = "bounded::list::<_, _, XATTRS_MAX>")]
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Equal for all names of one file within a source.
     pub hard_link: Option<u64>,
     /// Holes of a sparse file: offset and length, in order, apart from one another.
+    #[serde(deserialize_with = "bounded::list::<_, _, HOLES_MAX>")]
     pub holes: Vec<(u64, u64)>,
     /// Last change of content or metadata, as [`Self::mtime_nanos`]: with the inode, whether a file is still as it was
     /// read. (This and the inode are not among the fields of a snapshot's own metadata.)

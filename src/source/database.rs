@@ -286,7 +286,16 @@ impl Database {
             while chain.advance() != Step::End {}
         }
         scan.judge_foreign();
+        scan.work.check()?;
         Ok(self.outcome(scan, MergeCounts::default()))
+    }
+
+    /// What is known without reading a table.
+    pub fn unread(&self) -> ScanOutcome {
+        let files = self.view(1);
+        let scan = Scan::new(&files, self.comparator(), self.budget);
+        self.report_logs(&scan);
+        self.outcome(scan, MergeCounts::default())
     }
 
     fn report_logs(&self, scan: &Scan) {

@@ -1,7 +1,8 @@
 use super::*;
 use crate::leveldb::shape::Codec;
-use crate::leveldb::testing::{Files, Op, op, sort, visible};
+use crate::leveldb::testing::{Files, Op, block_of, growing_keys, op, sort, table_of_blocks, visible};
 use crate::leveldb::version::VersionEdit;
+use crate::limits::{TABLE_WORK_FREE, TABLE_WORK_RATIO};
 use proptest::prelude::*;
 use std::cmp::Ordering;
 
@@ -686,4 +687,70 @@ fn idb_order_merges_as_chromium_sorts() {
             .windows(2)
             .all(|pair| order.compare(&pair[0].0, &pair[1].0) == Ordering::Less)
     );
+}
+
+/// Counts the bytes that are handed out.
+#[derive(Default)]
+struct Bytes(u64);
+
+impl RecordSink for Bytes {
+    fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
+        self.0 += (key.len() + value.len()) as u64;
+        Ok(())
+    }
+}
+
+/// What `files` hand out until they are found to be out of proportion, and how many bytes they have.
+fn out_of_proportion(files: &Files) -> (u64, u64) {
+    let directory = tempfile::tempdir().unwrap();
+    files.write_to(directory.path());
+    let database = Database::open_with(directory.path(), Budget::default()).unwrap();
+    let mut bytes = Bytes::default();
+    for error in [
+        database.scan(&mut bytes).unwrap_err(),
+        database.verify().unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), Kind::Limit);
+        assert!(error.to_string().contains("out of proportion"), "{error}");
+    }
+    assert_eq!(database.unread().tables, 1);
+    (bytes.0, files.tables[&5].len() as u64)
+}
+
+#[test]
+fn keys_that_grow_by_a_byte_each_end_a_scan_at_what_is_in_proportion() {
+    // 60,000 keys are 1.8 GB in a table of 0.8 MB.
+    let (handed_out, stored) = out_of_proportion(&growing_keys(60_000));
+    assert!(stored < 1 << 20);
+    assert!(
+        handed_out <= TABLE_WORK_FREE + TABLE_WORK_RATIO * stored,
+        "{handed_out}"
+    );
+    // Fewer of them are records like any.
+    let directory = tempfile::tempdir().unwrap();
+    growing_keys(10_000).write_to(directory.path());
+    let mut bytes = Bytes::default();
+    let database = Database::open_with(directory.path(), Budget::default()).unwrap();
+    let outcome = database.scan(&mut bytes).unwrap();
+    assert_eq!(
+        (outcome.records, outcome.damage.len()),
+        (10_000, 0),
+        "{:?}",
+        outcome.damage
+    );
+}
+
+#[test]
+fn a_block_that_is_named_again_and_again_is_read_as_often_as_is_in_proportion() {
+    let value = vec![0; 16 << 20];
+    let one = op(b"a", 1, Some(&value));
+    let key = one.internal_key();
+    let block = block_of([(&key[..], &value[..])], 1);
+    let mut files = Files::new(&BYTEWISE);
+    files.add_table(1, 5, &[op(b"a", 1, Some(b""))], 1, Codec::None);
+    let bytes = table_of_blocks([(key, block)], 1000, Codec::Zstd);
+    files.edit.added[0].1.size = bytes.len() as u64;
+    files.tables.insert(5, bytes);
+    let (handed_out, stored) = out_of_proportion(&files);
+    assert!(handed_out <= TABLE_WORK_FREE + TABLE_WORK_RATIO * stored);
 }

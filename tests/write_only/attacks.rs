@@ -385,7 +385,7 @@ fn a_host_that_claims_a_time_far_ahead_pushes_nothing_out() {
     assert!(error.to_string().contains("domain 1"), "{error}");
 }
 
-fn calendar(repo: &Repo) -> levault::ops::forget::Calendar {
+pub(super) fn calendar(repo: &Repo) -> levault::ops::forget::Calendar {
     levault::ops::forget::Calendar {
         now: repo.clock().now(),
         zone: jiff::tz::TimeZone::UTC,

@@ -8,6 +8,7 @@ mod common;
 mod support;
 
 mod attacks;
+mod bounds;
 mod crash;
 mod forged;
 mod increments;

@@ -71,6 +71,25 @@ fn a_host_saves_with_its_credential_and_the_owner_restores() {
     assert_eq!(keys[1]["kind"], "write-only");
 }
 
+#[test]
+fn the_owner_sets_aside_what_nobody_can_read() {
+    let tool = tool();
+    tool.backup(&tool.path("shop")).ok();
+    let name = ObjectName::of_content(ObjectKind::Snapshot, b"junk");
+    std::fs::write(tool.repository().join(name.path()), b"junk").unwrap();
+    assert_ne!(tool.run(["prune"]).code, 0);
+    let listed = tool.run(["quarantine", "list", "--json"]).ok().json_lines();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["quarantined"], false);
+    let id = name.id.to_hex();
+    tool.run(["quarantine", "add", &id[..10]]).ok();
+    tool.run(["prune"]).ok();
+    let snapshots = tool.run(["snapshots"]).ok();
+    assert!(snapshots.stderr.contains("set aside"), "{}", snapshots.stderr);
+    tool.run(["quarantine", "remove", &id]).ok();
+    assert_ne!(tool.run(["prune"]).code, 0);
+}
+
 /// Whatever else it is asked, the credential is refused with exit code 1, and nothing is touched.
 #[test]
 fn a_credential_is_refused_by_every_other_verb_before_anything_is_touched() {

@@ -160,6 +160,8 @@ pub enum Verb {
     /// Give back the space of what no snapshot needs: marked now, deleted after the grace
     #[command(alias = "compact")]
     Prune(crate::cmd::prune::PruneArgs),
+    /// Set aside objects that cannot be read, as whoever may write to the storage can put: they stop no prune any more
+    Quarantine(crate::cmd::quarantine::QuarantineArgs),
     /// Take away the lease of a prune or repair that was killed; without this it is over in two hours
     Unlock,
     /// What is kept beside a database for its next backup; needs no repository

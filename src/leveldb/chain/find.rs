@@ -154,7 +154,7 @@ impl Chain<'_> {
                 }
                 continue;
             };
-            match open.next_handle() {
+            match open.next_handle(self.scan) {
                 Ok(true) if order.compare(user_key(&open.bound), key).is_lt() => {
                     open.first_entry = false;
                     continue;

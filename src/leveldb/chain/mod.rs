@@ -54,6 +54,8 @@ pub struct Chain<'a> {
     value: Range<usize>,
     /// Entries read.
     entries: u64,
+    /// Bytes of shared keys that may be made before the scan is asked again.
+    credit: usize,
 }
 
 /// Where the value of an elided entry was found.
@@ -82,6 +84,7 @@ impl<'a> Chain<'a> {
             scratch: Vec::new(),
             value: 0..0,
             entries: 0,
+            credit: 0,
         }
     }
 
@@ -158,7 +161,8 @@ impl<'a> Chain<'a> {
         let decompressor = &mut self.decompressor;
         let block = scratch.block((open.table.meta.number, open.handle.offset), || {
             self.scan.count_read(open.handle.size as usize);
-            Ok(read_block(open.file.as_ref(), open.handle, open.frame.data_end, decompressor)?.1)
+            let plain = read_block(open.file.as_ref(), open.handle, open.frame.data_end, decompressor)?.1;
+            self.scan.make(plain.len()).map(|()| plain)
         })?;
         match range.start <= range.end && range.end <= block.len() {
             true => Ok(ElidedValue::InScratch(range)),
@@ -211,6 +215,10 @@ impl<'a> Chain<'a> {
             return Err("entry does not fit its block");
         };
         let suffix = &block[entry.key..entry.value];
+        match self.credit.checked_sub(entry.shared) {
+            Some(left) => self.credit = left,
+            None => self.credit = self.scan.borrow_credit(entry.shared)?,
+        }
         if entry.shared > self.key.len() || entry.shared + suffix.len() < TAG_BYTES {
             return Err("entry has no whole key");
         }
@@ -276,7 +284,7 @@ impl<'a> Chain<'a> {
             }
             self.at = 0;
             self.end = 0;
-            match open.next_handle() {
+            match open.next_handle(self.scan) {
                 Ok(true) => {}
                 Ok(false) => {
                     self.close_table();
@@ -366,6 +374,7 @@ impl<'a> Chain<'a> {
                     .odd_sizes
                     .set(self.scan.odd_sizes.get() + u64::from(is_odd));
                 self.scan.count_read(FOOTER_BYTES);
+                self.scan.work.grant(size.min(file.len()));
                 let open = OpenTable::new(file, table, frame);
                 open.list_filter_fault(self.scan);
                 self.open = Some(open);
@@ -404,6 +413,7 @@ impl<'a> Chain<'a> {
             Codec::None => (start, bytes.len()),
             _ => (0, self.decompressor.decompress(codec, bytes, &mut self.plain)?),
         };
+        self.scan.make(stored_len + len)?;
         self.in_window = codec == Codec::None;
         let end = entries_end(&self.block()[start..start + len])?;
         self.at = start;
@@ -425,6 +435,7 @@ impl<'a> Chain<'a> {
             open.frame.data_end,
             &mut self.decompressor,
         )?;
+        self.scan.make(plain.len())?;
         let end = entries_end(&plain)?;
         self.elided = !self
             .resident

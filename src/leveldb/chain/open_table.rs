@@ -69,7 +69,8 @@ impl OpenTable {
     }
 
     /// Moves to the next index entry; false behind the last.
-    pub(super) fn next_handle(&mut self) -> Result<bool> {
+    pub(super) fn next_handle(&mut self, scan: &Scan) -> Result<bool> {
+        scan.make(self.bound.len())?;
         // The key before is needed twice: index keys may share bytes, and it bounds the next block.
         let mut building = std::mem::take(&mut self.bound_before);
         building.clone_from(&self.bound);

@@ -141,4 +141,26 @@ mod tests {
         assert_eq!(stored.gone, ["000005.ldb"]);
         assert_eq!(stored.bytes, ("000003.log".len() + "CURRENT".len()) as u64);
     }
+
+    /// A database that opens to far more than its files is kept as they are, and the reason is given.
+    #[test]
+    fn keys_that_grow_by_a_byte_each_are_stored_as_files() {
+        let dir = tempfile::tempdir().unwrap();
+        crate::leveldb::testing::growing_keys(60_000).write_to(dir.path());
+        let new = NewRepo {
+            cost: SlotCost::cheap(),
+            ..NewRepo::default()
+        };
+        let password = Password::new(b"x".to_vec());
+        let storage = Arc::new(MemoryStorage::default());
+        let repo = Repo::create(storage, &password, new, Settings::default()).unwrap();
+        let backup = crate::ops::backup::Backup::new(vec![dir.path().to_path_buf()]);
+        let outcome = backup.run(&repo, &Report::default()).unwrap();
+        let database = &outcome.databases[0];
+        let crate::ops::backup::Stored::Files { why } = &database.stored else {
+            panic!("stored as records")
+        };
+        assert!(why.contains("out of proportion"), "{why}");
+        assert!(database.damage.is_empty(), "{:?}", database.damage);
+    }
 }

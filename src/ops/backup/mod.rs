@@ -170,7 +170,8 @@ impl Backup {
         for attempt in 1.. {
             let known = know()?;
             let catalog = &known.catalog;
-            catalog.unreadable.iter().for_each(|what| report.notice(what));
+            let unreadable = catalog.unreadable.iter();
+            unreadable.for_each(|unread| report.notice(&unread.what));
             catalog
                 .unread
                 .iter()

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::clock::UnixNanos;
 use crate::error::{Kind, Result};
-use crate::facts::{About, Doubt, Forgotten, Note, Notes, Standing, StoredForgetting};
+use crate::facts::{About, Doubt, Folder, Forgotten, Note, Notes, Standing, StoredForgetting};
 use crate::id::ObjectId;
 use crate::repo::{Newest, Repo, StoredNotes, UnreadFact};
 use crate::snapshot::Snapshot;
@@ -31,6 +31,9 @@ const INCOMPLETE_HELPS: &str = "it is whole but for these; back up again as a us
 /// What to do about a suspect snapshot.
 const SUSPECT_HELPS: &str = "prefer a snapshot that is not suspect; if it must be this one, restore it and compare what \
      comes back with what should be there";
+
+/// What to do about an object that was set aside.
+const QUARANTINED_HELPS: &str = "nothing; delete it at the storage if it is in the way";
 
 /// What to do about a note whose snapshot is gone.
 const GONE_HELPS: &str = "nothing, if the snapshot was removed on purpose";
@@ -113,6 +116,7 @@ impl Facts {
         }
         let counts = |id: &ObjectId| there.contains(id) && self.forgotten.of(id).is_none();
         let mut notices = suspects(&self.notes.standing(), counts);
+        notices.extend(self.notes.standing().quarantined().map(quarantined));
         notices.extend(gone(&self.notes, &there, &self.forgotten));
         notices.extend(too_new.into_iter().map(|(kind, unread)| unknown(kind, unread)));
         notices
@@ -182,7 +186,20 @@ fn gone<'a>(
 fn subject(note: &Note) -> Option<ObjectId> {
     match &note.about {
         About::Snapshot { id, .. } => Some(*id),
-        About::RestorePoint(_) | About::Store(_) | About::Parity(_) => None,
+        About::RestorePoint(_) | About::Store(_) | About::Parity(_) | About::Quarantine { .. } => None,
+    }
+}
+
+fn quarantined((folder, id): &(Folder, ObjectId)) -> Notice {
+    let kind = match folder {
+        Folder::Snapshots => ObjectKind::Snapshot,
+        Folder::Index => ObjectKind::Index,
+    };
+    Notice {
+        object: ObjectName::new(kind, *id).path(),
+        what: "was set aside: if it cannot be read it does not count".into(),
+        since: None,
+        helps: QUARANTINED_HELPS.into(),
     }
 }
 

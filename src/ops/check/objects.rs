@@ -50,6 +50,7 @@ pub fn check(repo: &Repo, findings: &mut Findings) -> Result<()> {
 
 /// Opens every segment; those that cannot be opened are findings, and the rest is the index.
 pub fn index(repo: &Repo, findings: &mut Findings) -> Result<Index> {
+    let facts = repo.index_facts()?;
     for listed in repo.storage().list(ObjectKind::Index)? {
         // One that cannot be told is ours to open.
         if repo
@@ -61,6 +62,7 @@ pub fn index(repo: &Repo, findings: &mut Findings) -> Result<Index> {
         match repo.segment(&listed.name.id) {
             Ok(_) => {}
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(_) if facts.quarantined.iter().any(|unread| unread.id == listed.name.id) => {}
             Err(error) => findings.add(listed.name.path(), error.to_string(), REINDEX),
         }
     }

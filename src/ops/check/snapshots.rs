@@ -1,20 +1,24 @@
 //! The snapshots themselves: each opens under its name, and none is missing between two.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::error::{Kind, Result};
-use crate::facts::{CountedSnapshot, Forgotten};
+use crate::facts::{CountedSnapshot, Folder, Forgotten};
 use crate::id::DomainId;
-use crate::repo::{Repo, StoredSnapshot};
+use crate::repo::{HostShares, Repo, StoredSnapshot};
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
 use super::facts::Facts;
 use super::findings::Findings;
 
+/// Why a host's snapshot is not looked into.
+const LEFT_OUT: &str =
+    "takes more memory, with others of its domain, than is in proportion to what is stored of them";
+
 /// What to do about a snapshot that cannot be read.
 const HELPS: &str = "bring the object back from another copy of the repository; other snapshots do not need it (`levault forget ID` with \
-     its whole id lets it go)";
+     its whole id lets it go, `levault quarantine add ID` sets aside what never was one)";
 
 /// The snapshots that count and can be read, by counter; the others are findings, and so are gaps between them.
 pub fn check(
@@ -24,16 +28,22 @@ pub fn check(
     findings: &mut Findings,
 ) -> Result<Vec<StoredSnapshot>> {
     let notes = facts.notes();
-    let (mut found, mut forgotten) = (Vec::new(), Cow::Borrowed(&facts.forgotten));
-    for name in listed.iter().map(|listed| listed.name) {
-        let id = name.id;
+    let (mut found, mut forgotten) = (BTreeMap::new(), Cow::Borrowed(&facts.forgotten));
+    let mut shares = HostShares::default();
+    for listed in listed {
+        let (name, id) = (listed.name, listed.name.id);
         if forgotten.of(&id).is_some() {
             continue;
         }
         match repo.snapshot_as_stored(&id) {
             Ok(mut snapshot) => {
                 notes.rebase(&id, &mut snapshot);
-                found.push(StoredSnapshot { id, snapshot });
+                let left_out = shares.add(id, &snapshot, listed.len);
+                found.insert(id, snapshot);
+                for id in left_out {
+                    found.remove(&id);
+                    findings.add(ObjectName::new(ObjectKind::Snapshot, id).path(), LEFT_OUT, HELPS);
+                }
             }
             Err(error) if error.kind() == Kind::NotFound => {
                 // Forgotten and swept since it was listed, or lost.
@@ -42,9 +52,14 @@ pub fn check(
                     findings.add(name.path(), error.to_string(), HELPS);
                 }
             }
+            Err(_) if notes.is_quarantined(Folder::Snapshots, &id) => {}
             Err(error) => findings.add(name.path(), error.to_string(), HELPS),
         }
     }
+    let found = found
+        .into_iter()
+        .map(|(id, snapshot)| StoredSnapshot { id, snapshot });
+    let mut found: Vec<_> = found.collect();
     found.sort_by_key(|stored| (stored.snapshot.counter, stored.id));
     let there: HashSet<_> = listed.iter().map(|listed| listed.name.id).collect();
     let in_vain = forgotten

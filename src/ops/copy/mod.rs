@@ -154,7 +154,8 @@ impl Copy {
         let (source, there) = (Known::load(from, report)?, Known::load(to, report)?);
         let plan = self.plan(from, &source, to, &there)?;
         outcome.there = plan.there.saturating_sub(outcome.copied.len());
-        outcome.unreadable.clone_from(&source.catalog.unreadable);
+        let unreadable = source.catalog.unreadable.iter();
+        outcome.unreadable = unreadable.map(ToString::to_string).collect();
         outcome.refused.clear();
         outcome.notes += remarks::catch_up(to, &plan, &source.notes, &there.notes)?;
         if plan.missing == 0 {

@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::facts::{CountedSnapshot, Forgetting, Notes, Why};
 use crate::id::{DomainId, ObjectId};
 use crate::limits::{FORGOTTEN_SNAPSHOTS_MAX, NOTE_REASON_BYTES_MAX};
-use crate::repo::{Catalog, OWN_DOMAIN, Repo, StoredSnapshot};
+use crate::repo::{Catalog, OWN_DOMAIN, Repo, StoredSnapshot, UnreadSnapshot};
 use crate::storage::{ObjectKind, ObjectName};
 
 pub use group::{Filter, Group, GroupBy, group};
@@ -102,6 +102,13 @@ impl Known {
         Ok(Self { catalog, notes })
     }
 
+    /// True for a group of a write-only host's domain in which some snapshot could not be read: nothing says which of the
+    /// host's snapshots are the newest, and by which of them a policy should count.
+    pub fn is_partly_read(&self, group: &Group) -> bool {
+        let of_group = |unread: &UnreadSnapshot| unread.domain == Some(group.domain);
+        group.domain != OWN_DOMAIN && self.catalog.unreadable.iter().any(of_group)
+    }
+
     /// One snapshot that somebody named. `None` if it is forgotten already; a protected one is [`Kind::Usage`].
     /// A whole id may be that of a snapshot whose bytes are damaged, or that was brought back in vain and is gone; both are
     /// told by [`Why::Damaged`].
@@ -137,9 +144,14 @@ impl ByPolicy {
         let mut snapshots = known.catalog.snapshots.clone();
         snapshots.retain(|stored| self.filter.fits(stored));
         let groups = group::group(snapshots, self.group_by).into_iter();
-        let plans =
-            groups.map(|(group, snapshots)| self.plan_group(group, snapshots, &known.notes, calendar));
-        plans.collect()
+        let plan = |(group, snapshots)| {
+            if known.is_partly_read(&group) {
+                Ok(keep_all(group, snapshots))
+            } else {
+                self.plan_group(group, snapshots, &known.notes, calendar)
+            }
+        };
+        groups.map(plan).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -185,6 +197,19 @@ impl ByPolicy {
                 ),
             )),
         }
+    }
+}
+
+/// What is decided of a group whose snapshots are not all known: nothing goes.
+fn keep_all(group: Group, snapshots: Vec<StoredSnapshot>) -> GroupPlan {
+    let keep = snapshots
+        .into_iter()
+        .rev()
+        .map(|stored| (stored, vec![Reason::Unread]));
+    GroupPlan {
+        group,
+        keep: keep.collect(),
+        remove: Vec::new(),
     }
 }
 
@@ -290,7 +315,12 @@ fn counted(stored: &StoredSnapshot) -> CountedSnapshot {
 /// A snapshot that counts and cannot be read: forgetting it is the way on for whoever deletes.
 fn damaged(repo: &Repo, id: ObjectId) -> Result<CountedSnapshot> {
     match repo.snapshot(&id) {
-        Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Torn | Kind::WrongKey) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                Kind::Corrupt | Kind::Torn | Kind::WrongKey | Kind::Limit
+            ) =>
+        {
             Ok(CountedSnapshot {
                 id,
                 domain: domain_of(repo, id),

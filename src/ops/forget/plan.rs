@@ -66,6 +66,8 @@ pub enum Reason {
     Complete,
     /// Its owner protected it.
     Protected,
+    /// Other snapshots of its domain could not be read, so no policy is applied to it.
+    Unread,
     /// The policy names it.
     Id,
     /// It has these tags.
@@ -300,6 +302,7 @@ impl fmt::Display for Reason {
             Self::Ahead => f.write_str("its time is later than now"),
             Self::Complete => f.write_str("newest complete"),
             Self::Protected => f.write_str("protected"),
+            Self::Unread => f.write_str("others of its domain could not be read"),
             Self::Id => f.write_str("id"),
             Self::Tag(tags) => write!(f, "tag {tags}"),
             Self::Last => f.write_str("last"),

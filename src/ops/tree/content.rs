@@ -1,11 +1,14 @@
 //! The bytes of a file: a range of them, or all in order.
 
+use std::collections::{HashMap, HashSet};
+
 use rayon::prelude::*;
 
 use crate::blob::{BlobKind, NamedBlob};
 use crate::chunk::{self, BlobSource, ChunkList, ChunkRef, Chunks};
-use crate::error::Result;
-use crate::repo::BlobReader;
+use crate::error::{Error, Result};
+use crate::id::BlobId;
+use crate::repo::{BlobReader, Wanted};
 use crate::report::Report;
 
 /// Bytes of chunks fetched at once, the last chunk not counted.
@@ -42,7 +45,11 @@ pub fn stream(reader: &BlobReader, list: &ChunkList, report: &Report, sink: Each
         if ahead.is_empty() {
             return Ok(());
         }
-        for (chunk, blob) in ahead.iter().zip(fetch(reader, &ahead)?) {
+        let blobs = fetch(reader, &ahead)?;
+        for chunk in ahead {
+            let blob = blobs
+                .get(&chunk.id)
+                .ok_or_else(|| Error::corrupt("a chunk was not fetched"))?;
             chunk.holds(blob.plain())?;
             sink(blob.plain())?;
             report.bytes_done.add(chunk.bytes);
@@ -63,12 +70,14 @@ fn ahead(chunks: &mut Chunks) -> Result<Vec<ChunkRef>> {
     Ok(ahead)
 }
 
-fn fetch(reader: &BlobReader, chunks: &[ChunkRef]) -> Result<Vec<NamedBlob>> {
-    let share = chunks.len().div_ceil(rayon::current_num_threads()).max(1);
-    let part = |chunks: &[ChunkRef]| {
-        let wanted: Vec<_> = chunks.iter().map(|chunk| (BlobKind::Data, chunk.id)).collect();
-        reader.read_many(&wanted)
-    };
-    let parts: Vec<_> = chunks.par_chunks(share).map(part).collect::<Result<_>>()?;
-    Ok(parts.into_iter().flatten().collect())
+/// Each once: a hole is one chunk many times.
+fn fetch(reader: &BlobReader, chunks: &[ChunkRef]) -> Result<HashMap<BlobId, NamedBlob>> {
+    let mut seen = HashSet::new();
+    let wanted = chunks.iter().filter(|chunk| seen.insert(chunk.id));
+    let wanted: Vec<_> = wanted.map(|chunk| (BlobKind::Data, chunk.id)).collect();
+    let share = wanted.len().div_ceil(rayon::current_num_threads()).max(1);
+    let part = |wanted: &[Wanted]| reader.read_many(wanted);
+    let parts: Vec<_> = wanted.par_chunks(share).map(part).collect::<Result<_>>()?;
+    let blobs = parts.into_iter().flatten();
+    Ok(blobs.map(|blob| (blob.id(), blob)).collect())
 }

@@ -162,6 +162,21 @@ impl FileSource {
         }
     }
 
+    /// Bytes from here on of which nothing is on disk: they read as zeros.
+    pub fn zeros(&self) -> u64 {
+        let behind = self.holes[self.next_hole..].iter();
+        let ahead = behind.skip_while(|(offset, len)| offset + len <= self.at).next();
+        match ahead {
+            Some((offset, len)) if *offset <= self.at => offset + len - self.at,
+            _ => 0,
+        }
+    }
+
+    /// Goes on behind so many bytes.
+    pub fn skip(&mut self, bytes: u64) {
+        self.at += bytes;
+    }
+
     /// The file as it is now.
     pub fn stamp_now(&self) -> Result<Stamp> {
         Ok(Stamp::of(&self.file.metadata().act(|| "look at it again")?))

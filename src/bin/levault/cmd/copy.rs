@@ -74,7 +74,7 @@ fn dry_run(run: &Run, wish: &Copy, from: &Repo, to: &Repo) -> Result<Ending> {
     tell_plan(run, &plan)?;
     run.tell_notices();
     let unreadable = &source.catalog.unreadable;
-    unreadable.iter().for_each(|what| run.output.warn(what));
+    unreadable.iter().for_each(|unread| run.output.warn(&unread.what));
     Ok(match unreadable.is_empty() {
         true => Ending::Done,
         false => Ending::Incomplete,

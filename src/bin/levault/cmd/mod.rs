@@ -20,6 +20,7 @@ mod node;
 pub mod parity;
 mod pins;
 pub mod prune;
+pub mod quarantine;
 mod remark;
 pub mod repair;
 mod rescue;
@@ -85,6 +86,7 @@ pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
         Verb::Repair(args) => repair::run(&run, &args),
         Verb::Stats(args) => stats::run(&run, &args),
         Verb::Prune(args) => prune::run(&run, &args),
+        Verb::Quarantine(args) => quarantine::run(&run, &args),
         Verb::Unlock => key::unlock(&run),
         Verb::Pins(args) => pins::run(&run, &args),
         Verb::Key(args) => key::run(&run, &args.verb),
@@ -249,7 +251,10 @@ impl Run<'_> {
 
     /// Warns of snapshots that cannot be read, and of what could not be read of those that were forgotten.
     pub fn tell_unread(&self, catalog: &Catalog) {
-        catalog.unreadable.iter().for_each(|what| self.output.warn(what));
+        let unreadable = catalog.unreadable.iter();
+        unreadable.for_each(|unread| self.output.warn(&unread.what));
+        let quarantined = catalog.quarantined.iter();
+        quarantined.for_each(|unread| self.output.warn(&format!("{}; it is set aside", unread.what)));
         for unread in &catalog.unread {
             let what = &unread.what;
             self.output

@@ -225,7 +225,8 @@ fn relist(repo: &Repo, before: &Listed, output: &Output) -> Result<Option<Listed
 /// Those that count, with the tags that notes gave them.
 fn snapshots(repo: &Repo, output: &Output) -> Result<Vec<StoredSnapshot>> {
     let catalog = repo.catalog()?;
-    catalog.unreadable.iter().for_each(|what| output.warn(what));
+    let unreadable = catalog.unreadable.iter();
+    unreadable.for_each(|unread| output.warn(&unread.what));
     catalog.clock_warning().iter().for_each(|what| output.warn(what));
     let notes = repo.notes()?.standing();
     let mut all = catalog.snapshots;

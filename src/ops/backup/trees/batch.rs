@@ -7,13 +7,13 @@ use crate::error::{Error, Kind, Result};
 use crate::id::BlobId;
 use crate::snapshot::{Meta, TreeEntry};
 
-use super::read::Pieces;
+use super::read::{Chunk, Pieces};
 
 /// Steps of a walk, and the bytes that belong to them.
 #[derive(Default)]
 pub struct Batch {
     /// Chunks, in the order in which the steps take them.
-    pub chunks: Vec<Vec<u8>>,
+    pub chunks: Vec<Chunk>,
     pub steps: Vec<Step>,
 }
 
@@ -80,7 +80,7 @@ impl Sink {
 
 /// Pieces of a large file, one batch each.
 impl Pieces for &Sink {
-    fn piece(&mut self, chunks: Vec<Vec<u8>>) -> Result<()> {
+    fn piece(&mut self, chunks: Vec<Chunk>) -> Result<()> {
         let steps = vec![Step::Piece(chunks.len())];
         self.send(Batch { chunks, steps })
     }

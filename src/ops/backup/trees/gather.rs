@@ -11,7 +11,7 @@ use tempfile::TempPath;
 use super::TreeCounts;
 use super::batch::{Batch, FileId, NewFile, Sink, Step};
 use super::before::Earlier;
-use super::read::{Failed, Pieces, Reading};
+use super::read::{Chunk, Failed, Pieces, Reading};
 use crate::chunk::ChunkList;
 use crate::error::Result;
 use crate::id::ObjectId;
@@ -52,7 +52,7 @@ enum Waiting {
 /// What became of a file.
 enum Done {
     /// Its bytes.
-    Read(Vec<Vec<u8>>),
+    Read(Vec<Chunk>),
     /// It was not read.
     Unread(ChunkList, Vec<ObjectId>),
     /// Told, and left out.
@@ -158,7 +158,7 @@ impl<'a> Gather<'a> {
         match done {
             Done::Lost => {}
             Done::Read(chunks) => {
-                let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+                let bytes = chunks.iter().map(Chunk::bytes).sum();
                 self.count(&file, Some(bytes), bytes);
                 let file = self.keep(file);
                 batch.steps.push(Step::File(file, chunks.len()));

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::chunk::{Cutter, More};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
-use crate::limits::CHUNK_BYTES_MAX;
+use crate::limits::{CHUNK_BYTES_MAX, FILE_BYTES_MAX};
 use crate::report::Report;
 use crate::snapshot::Meta;
 use crate::source::walk::{FileSource, Ground, Stamp, look};
@@ -22,17 +22,82 @@ const TICK_NANOS: i128 = 50_000_000;
 /// ... and on filesystems that keep no fractions.
 const WHOLE_SECONDS_NANOS: i128 = 2_100_000_000;
 
+/// A file's next chunk, or several that are equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// Its bytes.
+    Bytes(Vec<u8>),
+    /// Chunks of one byte, over and over: what holes are cut into, without having been looked at.
+    Run(Run),
+}
+
+/// Equal chunks in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// All of their bytes.
+    pub byte: u8,
+    /// Bytes of each.
+    pub len: usize,
+    /// How many.
+    pub count: u64,
+}
+
+impl Chunk {
+    /// How many bytes it stands for.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Run(run) => run.len as u64 * run.count,
+        }
+    }
+}
+
+/// Where bytes come from.
+pub trait Input {
+    /// Fills a buffer with what comes next, less only at the end.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize>;
+
+    /// How many zeros come next that need not be read.
+    fn zeros(&self) -> u64 {
+        0
+    }
+
+    /// Passes over so many of them.
+    fn skip(&mut self, _bytes: u64) {}
+}
+
+impl Input for FileSource {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        Self::read(self, buffer)
+    }
+
+    fn zeros(&self) -> u64 {
+        Self::zeros(self)
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        Self::skip(self, bytes);
+    }
+}
+
+/// What a function gives.
+impl<F: FnMut(&mut [u8]) -> Result<usize>> Input for F {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self(buffer)
+    }
+}
+
 /// What becomes of a file's chunks.
 pub trait Pieces {
     /// The next ones.
-    fn piece(&mut self, chunks: Vec<Vec<u8>>) -> Result<()>;
+    fn piece(&mut self, chunks: Vec<Chunk>) -> Result<()>;
     /// All before count for nothing: the file is read again.
     fn again(&mut self) -> Result<()>;
 }
 
 /// All of a small file.
-impl Pieces for Vec<Vec<u8>> {
-    fn piece(&mut self, chunks: Vec<Vec<u8>>) -> Result<()> {
+impl Pieces for Vec<Chunk> {
+    fn piece(&mut self, chunks: Vec<Chunk>) -> Result<()> {
         self.extend(chunks);
         Ok(())
     }
@@ -51,9 +116,6 @@ pub enum Failed {
     /// Nobody takes its pieces, or wants them: the backup ends.
     Sink(Error),
 }
-
-/// Fills a buffer with what comes next, less only at the end.
-pub type Fill<'f> = &'f mut dyn FnMut(&mut [u8]) -> Result<usize>;
 
 /// Where files are cut.
 #[derive(Clone, Copy)]
@@ -75,7 +137,14 @@ impl Reading<'_> {
         let mut file = open(ground, path, looked).map_err(Failed::Source)?;
         for attempt in 1.. {
             let len = file.stamp().len;
-            let read = self.bytes(len, &mut |buffer| file.read(buffer), pieces);
+            if len > FILE_BYTES_MAX {
+                let error = Error::new(
+                    Kind::Limit,
+                    format!("{len} bytes long, and no file over {FILE_BYTES_MAX} is restored"),
+                );
+                return Err(Failed::Source(error).of(path));
+            }
+            let read = self.bytes(len, &mut file, pieces);
             let bytes = read.map_err(|failed| failed.of(path))?;
             let now = file.stamp_now().map_err(|error| Failed::Source(error).of(path))?;
             let is_quiet = file.stamp().has_the_content_of(&now) && bytes == now.len;
@@ -111,16 +180,22 @@ impl Reading<'_> {
         meta.holes = file.holes().to_vec();
     }
 
-    /// Cuts what `fill` gives, `len` bytes at most; how many there were.
-    pub fn bytes(&self, len: u64, fill: Fill, pieces: &mut dyn Pieces) -> Result<u64, Failed> {
+    /// Cuts what `input` gives, `len` bytes at most; how many there were.
+    pub fn bytes(&self, len: u64, input: &mut dyn Input, pieces: &mut dyn Pieces) -> Result<u64, Failed> {
         let mut left = len;
         let mut window = Vec::new();
         loop {
             self.report.go_on().map_err(Failed::Sink)?;
+            if let Some((run, ahead)) = self.run_ahead(&window, input.zeros().min(left)) {
+                input.skip(ahead);
+                left -= ahead;
+                window.clear();
+                pieces.piece(vec![Chunk::Run(run)]).map_err(Failed::Sink)?;
+            }
             let kept = window.len();
             let wanted = usize::try_from(left).map_or(WINDOW_BYTES, |left| left.min(WINDOW_BYTES));
             window.resize(kept + wanted, 0);
-            let got = fill(&mut window[kept..]).map_err(Failed::Source)?;
+            let got = input.read(&mut window[kept..]).map_err(Failed::Source)?;
             window.truncate(kept + got);
             left -= got as u64;
             let more = match left > 0 && got == wanted {
@@ -134,18 +209,55 @@ impl Reading<'_> {
         }
     }
 
+    /// The chunks that a window and so many zeros behind it are cut into for certain, and how many of those zeros they
+    /// take: those that begin with as many zeros as the longest chunk has.
+    fn run_ahead(&self, window: &[u8], zeros: u64) -> Option<(Run, u64)> {
+        let all = window.len() as u64 + zeros;
+        let rest = all.checked_sub(CHUNK_BYTES_MAX as u64).filter(|_| zeros > 0)?;
+        if window.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        let len = self.cutter.first_of_run(0);
+        let count = rest / len as u64 + 1;
+        let ahead = (count * len as u64).checked_sub(window.len() as u64)?;
+        Some((Run { byte: 0, len, count }, ahead))
+    }
+
     /// Takes what is complete out of the window.
-    fn cut(&self, window: &mut Vec<u8>, more: More) -> Vec<Vec<u8>> {
+    fn cut(&self, window: &mut Vec<u8>, more: More) -> Vec<Chunk> {
         let (mut chunks, mut start) = (Vec::new(), 0);
-        while let Some(len) = self.cutter.first(&window[start..], more) {
-            if (start, len) == (0, window.len()) {
-                return vec![std::mem::take(window)];
+        while start < window.len() {
+            if let Some(byte) = run_at(&window[start..]) {
+                let len = self.cutter.first_of_run(byte);
+                add_to_run(&mut chunks, byte, len);
+                start += len;
+                continue;
             }
-            chunks.push(window[start..start + len].to_vec());
+            let Some(len) = self.cutter.first(&window[start..], more) else {
+                break;
+            };
+            if (start, len) == (0, window.len()) {
+                return vec![Chunk::Bytes(std::mem::take(window))];
+            }
+            chunks.push(Chunk::Bytes(window[start..start + len].to_vec()));
             start += len;
         }
         window.drain(..start);
         chunks
+    }
+}
+
+/// The byte of which the window has nothing else as far as the longest chunk.
+fn run_at(window: &[u8]) -> Option<u8> {
+    let window = window.get(..CHUNK_BYTES_MAX)?;
+    // Two at a time are one comparison of memory; most windows differ in the first bytes.
+    (window[..CHUNK_BYTES_MAX - 1] == window[1..]).then_some(window[0])
+}
+
+fn add_to_run(chunks: &mut Vec<Chunk>, byte: u8, len: usize) {
+    match chunks.last_mut() {
+        Some(Chunk::Run(run)) if run.byte == byte => run.count += 1,
+        _ => chunks.push(Chunk::Run(Run { byte, len, count: 1 })),
     }
 }
 
@@ -194,6 +306,8 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::chunk::memory::noise;
     use crate::source::walk::What;
@@ -202,11 +316,20 @@ mod tests {
     struct Writes<'p> {
         path: &'p Path,
         left: u32,
-        chunks: Vec<Vec<u8>>,
+        chunks: Vec<Chunk>,
+    }
+
+    /// All bytes of chunks.
+    fn bytes_of(chunks: &[Chunk]) -> Vec<Vec<u8>> {
+        let bytes = |chunk: &Chunk| match chunk {
+            Chunk::Bytes(bytes) => vec![bytes.clone()],
+            Chunk::Run(run) => vec![vec![run.byte; run.len]; run.count as usize],
+        };
+        chunks.iter().flat_map(bytes).collect()
     }
 
     impl Pieces for Writes<'_> {
-        fn piece(&mut self, chunks: Vec<Vec<u8>>) -> Result<()> {
+        fn piece(&mut self, chunks: Vec<Chunk>) -> Result<()> {
             self.chunks.piece(chunks)?;
             if self.left > 0 {
                 self.left -= 1;
@@ -235,7 +358,7 @@ mod tests {
         let ground = Ground::at(path.parent().unwrap()).unwrap();
         let read = reading.file(&ground, path, &stamp, &mut meta, &mut pieces);
         let bytes = read.unwrap();
-        let all = pieces.chunks.concat();
+        let all = bytes_of(&pieces.chunks).concat();
         assert_eq!(bytes, all.len() as u64);
         (all, meta, report.problems())
     }
@@ -277,7 +400,10 @@ mod tests {
         };
         let (ground, mut pieces) = (Ground::at(dir.path()).unwrap(), Vec::new());
         let read = reading.file(&ground, &path, &stamp, &mut meta, &mut pieces);
-        assert_eq!((read.unwrap(), pieces.concat()), (5, b"newer".to_vec()));
+        assert_eq!(
+            (read.unwrap(), bytes_of(&pieces).concat()),
+            (5, b"newer".to_vec())
+        );
         assert_eq!(meta.mode, Some(0o600));
         assert_ne!(meta.inode, Some(stamp.inode));
         assert_eq!(report.problems(), [""; 0]);
@@ -321,7 +447,99 @@ mod tests {
             };
             assert_eq!(reading.bytes(len as u64, fill, &mut chunks).unwrap(), len as u64);
             let whole: Vec<_> = cutter.chunks(&all).map(<[u8]>::to_vec).collect();
-            assert!(chunks == whole, "{len}");
+            assert!(bytes_of(&chunks) == whole, "{len}");
         }
+    }
+
+    /// Bytes, and which of them are holes.
+    struct Sparse {
+        all: Vec<u8>,
+        holes: Vec<(usize, usize)>,
+        at: usize,
+        read: usize,
+    }
+
+    impl Input for Sparse {
+        fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+            let len = buffer.len().min(self.all.len() - self.at);
+            buffer[..len].copy_from_slice(&self.all[self.at..self.at + len]);
+            (self.at, self.read) = (self.at + len, self.read + len);
+            Ok(len)
+        }
+
+        fn zeros(&self) -> u64 {
+            let here = self.holes.iter();
+            let mut here = here.filter(|(from, to)| (*from..*to).contains(&self.at));
+            here.next().map_or(0, |(_, to)| (to - self.at) as u64)
+        }
+
+        fn skip(&mut self, bytes: u64) {
+            self.at += bytes as usize;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Holes are cut as their zeros would be, and hardly any of their bytes are read.
+        #[test]
+        fn holes_and_runs_are_cut_as_their_bytes_are(
+            parts in prop::collection::vec(
+                (0usize..5, prop_oneof![1usize..3, 1usize..300_000, 200_000usize..1_600_000]), 1..6),
+            secret in 0u8..8,
+        ) {
+            let (mut all, mut holes) = (Vec::new(), Vec::new());
+            for (what, len) in parts {
+                let from = all.len();
+                match what {
+                    0 => all.extend(noise(len as u64, len)),
+                    1 => all.resize(from + len, 0xff),
+                    2 => all.resize(from + len, 0),
+                    _ => {
+                        all.resize(from + len, 0);
+                        holes.push((from, from + len));
+                    }
+                }
+            }
+            let (report, cutter) = (Report::default(), Cutter::new(&[secret; 32]));
+            let reading = Reading { cutter: &cutter, report: &report };
+            let whole: Vec<_> = cutter.chunks(&all).map(<[u8]>::to_vec).collect();
+            let (len, of_holes) = (all.len(), holes.iter().map(|(from, to)| to - from).sum::<usize>());
+            let most = len - of_holes + holes.len() * 2 * (CHUNK_BYTES_MAX + WINDOW_BYTES);
+            let mut input = Sparse { all, holes, at: 0, read: 0 };
+            let mut chunks = Vec::new();
+            prop_assert_eq!(reading.bytes(len as u64, &mut input, &mut chunks).unwrap(), len as u64);
+            prop_assert!(bytes_of(&chunks) == whole);
+            prop_assert!(input.read <= most, "{} bytes were read", input.read);
+        }
+    }
+
+    #[test]
+    fn a_hole_of_a_tebibyte_is_one_run() {
+        struct Hole(u64);
+        impl Input for Hole {
+            fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+                let len = buffer.len().min(self.0 as usize);
+                buffer[..len].fill(0);
+                self.0 -= len as u64;
+                Ok(len)
+            }
+            fn zeros(&self) -> u64 {
+                self.0
+            }
+            fn skip(&mut self, bytes: u64) {
+                self.0 -= bytes;
+            }
+        }
+        let (report, cutter) = (Report::default(), Cutter::new(&[1; 32]));
+        let reading = Reading {
+            cutter: &cutter,
+            report: &report,
+        };
+        let mut chunks: Vec<Chunk> = Vec::new();
+        let len = 1 << 40;
+        assert_eq!(reading.bytes(len, &mut Hole(len), &mut chunks).unwrap(), len);
+        assert!(chunks.len() <= 3, "{} pieces", chunks.len());
+        assert_eq!(chunks.iter().map(Chunk::bytes).sum::<u64>(), len);
     }
 }

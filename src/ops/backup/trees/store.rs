@@ -4,9 +4,11 @@ use crossbeam_channel::Receiver;
 use rayon::prelude::*;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::Changes;
 use super::batch::{Batch, Entered, FileId, NewFile, Step};
+use super::read::Chunk;
 use crate::blob::{BlobKind, NamedBlob};
 use crate::chunk::{ChunkList, ChunkRef, ListBuilder};
 use crate::error::{Error, Kind, Result};
@@ -39,6 +41,9 @@ pub fn drain(
     Ok(trees.roots)
 }
 
+/// A chunk, and how often in a row it stands.
+type Counted = (ChunkRef, u64);
+
 /// A directory under way; a root is one without a name.
 struct Directory {
     entered: Entered,
@@ -51,6 +56,8 @@ struct Trees<'r> {
     file: ListBuilder,
     /// What is to be stored: chunks, and the lists and trees that they end.
     blobs: Vec<NamedBlob>,
+    /// Chunks of one byte that are stored already, by byte and length.
+    runs: HashMap<(u8, usize), ChunkRef>,
     /// Files of which other names may follow.
     kept: HashMap<FileId, TreeEntry>,
     directories: Changes,
@@ -64,6 +71,7 @@ impl<'r> Trees<'r> {
             open: Vec::new(),
             file: ListBuilder::new(),
             blobs: Vec::new(),
+            runs: HashMap::new(),
             kept: HashMap::new(),
             directories: Changes::default(),
             roots: Vec::new(),
@@ -72,16 +80,25 @@ impl<'r> Trees<'r> {
 
     fn take(&mut self, batch: Batch, report: &Report) -> Result<()> {
         let keys = self.repo.domain_keys();
-        let name = |plain: Vec<u8>| NamedBlob::name(keys, BlobKind::Data, plain);
-        self.blobs = batch.chunks.into_par_iter().map(name).collect();
-        let named = |blob: &NamedBlob| ChunkRef {
-            id: blob.id(),
-            bytes: blob.plain().len() as u64,
+        self.name_runs(&batch.chunks);
+        let runs = &self.runs;
+        let name = |chunk: Chunk| match chunk {
+            Chunk::Bytes(plain) => {
+                let blob = NamedBlob::name(keys, BlobKind::Data, plain);
+                Ok((chunk_of(&blob), 1, Some(blob)))
+            }
+            Chunk::Run(run) => {
+                let chunk = runs.get(&(run.byte, run.len)).ok_or_else(out_of_step)?;
+                Ok((*chunk, run.count, None))
+            }
         };
-        let chunks: Vec<_> = self.blobs.iter().map(named).collect();
-        report
-            .bytes_done
-            .add(chunks.iter().map(|chunk| chunk.bytes).sum());
+        let named: Vec<_> = batch.chunks.into_par_iter().map(name).collect::<Result<_>>()?;
+        let mut chunks = Vec::with_capacity(named.len());
+        for (chunk, count, blob) in named {
+            report.bytes_done.add(chunk.bytes * count);
+            chunks.push((chunk, count));
+            self.blobs.extend(blob);
+        }
         let mut chunks = chunks.into_iter();
         batch
             .steps
@@ -89,7 +106,20 @@ impl<'r> Trees<'r> {
             .try_for_each(|step| self.step(step, &mut chunks))
     }
 
-    fn step(&mut self, step: Step, chunks: &mut dyn Iterator<Item = ChunkRef>) -> Result<()> {
+    /// Chunks of one byte are stored once, however many holes there are.
+    fn name_runs(&mut self, chunks: &[Chunk]) {
+        for chunk in chunks {
+            let Chunk::Run(run) = chunk else { continue };
+            if let Entry::Vacant(place) = self.runs.entry((run.byte, run.len)) {
+                let plain = vec![run.byte; run.len];
+                let blob = NamedBlob::name(self.repo.domain_keys(), BlobKind::Data, plain);
+                place.insert(chunk_of(&blob));
+                self.blobs.push(blob);
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step, chunks: &mut dyn Iterator<Item = Counted>) -> Result<()> {
         match step {
             Step::Begin => self.open(Entered::default()),
             Step::Enter(entered) => self.open(entered),
@@ -169,11 +199,19 @@ impl<'r> Trees<'r> {
         builder.push(entry, &mut add(self.repo, &mut self.blobs))
     }
 
-    fn piece(&mut self, chunks: &mut dyn Iterator<Item = ChunkRef>) -> Result<()> {
-        for chunk in chunks {
-            self.file.push(chunk, &mut add(self.repo, &mut self.blobs))?;
+    fn piece(&mut self, chunks: &mut dyn Iterator<Item = Counted>) -> Result<()> {
+        for (chunk, count) in chunks {
+            let store = &mut add(self.repo, &mut self.blobs);
+            self.file.push_repeated(chunk, count, store)?;
         }
         Ok(())
+    }
+}
+
+fn chunk_of(blob: &NamedBlob) -> ChunkRef {
+    ChunkRef {
+        id: blob.id(),
+        bytes: blob.plain().len() as u64,
     }
 }
 

@@ -1,0 +1,157 @@
+//! Quarantine: sets aside objects that cannot be read, so that they stop nobody who deletes.
+//!
+//! Whoever may write to the storage can put an object that no key opens, and whoever deletes must not go on by less than all.
+//! The owner's note says of one such object that it is nobody's. It counts only where the object cannot be read: of one
+//! that can be it changes nothing. docs/ORDERING.md argues why nothing that is needed is lost.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Kind, Result};
+use crate::facts::{About, Folder, Note};
+use crate::id::{DomainId, ObjectId};
+use crate::repo::Repo;
+use crate::storage::{ObjectKind, ObjectName};
+
+/// An object that cannot be read, and stops a prune unless it is set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadObject {
+    /// Its name.
+    pub id: ObjectId,
+    /// Where it lies.
+    pub folder: Folder,
+    /// The one domain that it can concern; `None` if any.
+    pub domain: Option<DomainId>,
+    /// [`Kind::TooNew`] where a later levault may be able to read it.
+    pub kind: Kind,
+    /// Why it cannot be read.
+    pub what: String,
+    /// The owner set it aside.
+    pub is_quarantined: bool,
+}
+
+impl UnreadObject {
+    /// As the storage calls it.
+    pub fn path(&self) -> String {
+        let kind = match self.folder {
+            Folder::Snapshots => ObjectKind::Snapshot,
+            Folder::Index => ObjectKind::Index,
+        };
+        ObjectName::new(kind, self.id).path()
+    }
+}
+
+/// Whether an object that a later levault may be able to read is set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newer {
+    /// It is refused.
+    Refused,
+    /// The owner knows that no later levault wrote it.
+    Included,
+}
+
+/// All snapshots and index segments that cannot be read, by folder and name. (What is forgotten is not among them.)
+pub fn unread(repo: &Repo) -> Result<Vec<UnreadObject>> {
+    let mut found = BTreeMap::new();
+    let catalog = repo.catalog()?;
+    let snapshots = [(&catalog.unreadable, false), (&catalog.quarantined, true)];
+    for (unread, is_quarantined) in snapshots {
+        for unread in unread {
+            let object = UnreadObject {
+                id: unread.id,
+                folder: Folder::Snapshots,
+                domain: unread.domain,
+                kind: unread.kind,
+                what: unread.what.clone(),
+                is_quarantined,
+            };
+            found.insert((object.folder, object.id), object);
+        }
+    }
+    for domain in repo.domains()? {
+        let facts = repo.in_domain(domain)?.index_facts()?;
+        let segments = [(&facts.unread, false), (&facts.quarantined, true)];
+        for (unread, is_quarantined) in segments {
+            for unread in unread {
+                let object = UnreadObject {
+                    id: unread.id,
+                    folder: Folder::Index,
+                    domain: None,
+                    kind: unread.kind,
+                    what: unread.what.clone(),
+                    is_quarantined,
+                };
+                found.insert((object.folder, object.id), object);
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Sets objects aside, durably; `ids` are whole ids or beginnings of those of [`unread`] objects.
+///
+/// # Errors
+/// [`Kind::NotFound`] for one that can be read or is not there; [`Kind::TooNew`] for one that a later levault may be able to
+/// read, unless that is allowed; [`Kind::Usage`] for a beginning of several.
+pub fn add(repo: &Repo, ids: &[String], newer: Newer) -> Result<Vec<UnreadObject>> {
+    let objects = named(&unread(repo)?, ids)?;
+    if let Some(object) = objects
+        .iter()
+        .find(|object| object.kind == Kind::TooNew && newer == Newer::Refused)
+    {
+        return Err(Error::new(
+            Kind::TooNew,
+            format!("{}: {}; nothing is set aside", object.path(), object.what),
+        ));
+    }
+    say(repo, objects, true)
+}
+
+/// Takes objects back: they stop whoever deletes again, as long as they cannot be read.
+pub fn remove(repo: &Repo, ids: &[String]) -> Result<Vec<UnreadObject>> {
+    let objects = named(&unread(repo)?, ids)?;
+    say(repo, objects, false)
+}
+
+fn named(unread: &[UnreadObject], ids: &[String]) -> Result<Vec<UnreadObject>> {
+    ids.iter().map(|id| one(unread, id)).collect()
+}
+
+fn one(unread: &[UnreadObject], words: &str) -> Result<UnreadObject> {
+    let prefix = words.to_ascii_lowercase();
+    let mut fitting = unread
+        .iter()
+        .filter(|object| object.id.to_hex().starts_with(&prefix));
+    match (fitting.next(), fitting.next()) {
+        (Some(object), None) => Ok(object.clone()),
+        (None, _) => Err(Error::new(
+            Kind::NotFound,
+            format!("{words}: no snapshot or index segment of this id that cannot be read"),
+        )),
+        (Some(_), Some(_)) => Err(Error::new(
+            Kind::Usage,
+            format!("{words}: several objects begin so"),
+        )),
+    }
+}
+
+fn say(repo: &Repo, mut objects: Vec<UnreadObject>, holds: bool) -> Result<Vec<UnreadObject>> {
+    objects.retain(|object| object.is_quarantined != holds);
+    let stored = repo.notes()?.notes;
+    for object in &mut objects {
+        let about = About::Quarantine {
+            id: object.id,
+            folder: object.folder,
+            holds,
+        };
+        let last = stored.iter().filter(|(_, note)| is_about(note, object));
+        let last = last.map(|(_, note)| note.when).max();
+        let when = repo.clock().now().max(super::forget::behind(last));
+        repo.put_note(&Note { when, about })?;
+        object.is_quarantined = holds;
+    }
+    Ok(objects)
+}
+
+fn is_about(note: &Note, object: &UnreadObject) -> bool {
+    matches!(&note.about, About::Quarantine { id, folder, .. } if (*id, *folder) == (object.id, object.folder))
+}
