@@ -56,6 +56,11 @@ pub struct UnreadSnapshot {
 }
 
 impl UnreadSnapshot {
+    /// True for a write-only host's that is left out for what it would cost. No program stores one: nothing is missing.
+    pub fn is_out_of_proportion(&self) -> bool {
+        self.kind == Kind::Limit && self.domain.is_some_and(|domain| domain != OWN_DOMAIN)
+    }
+
     /// True unless what it may be is another domain's.
     pub fn may_concern(&self, domain: DomainId) -> bool {
         self.domain.is_none_or(|known| known == domain)

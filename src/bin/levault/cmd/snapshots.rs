@@ -29,7 +29,9 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
     let notes = stored_notes.standing();
     // A fact of a later levault is passed over; a damaged one may have said what is wrong with the list.
     let mut unread = unread.iter().chain(&catalog.unread);
-    let whole = catalog.unreadable.is_empty() && unread.all(|fact| fact.kind == Kind::TooNew);
+    let mut missing = catalog.unreadable.iter();
+    let missing = missing.any(|unread| !unread.is_out_of_proportion());
+    let whole = !missing && unread.all(|fact| fact.kind == Kind::TooNew);
     let ending = if whole { Ending::Done } else { Ending::Incomplete };
     let mut found = match args.ids.is_empty() {
         true => catalog.snapshots,
