@@ -99,6 +99,30 @@ fn an_open_database_is_backed_up_copied_and_verified_and_goes_on() {
     db.close().unwrap();
 }
 
+/// Words of work done must come from what was done: without CURRENT, the broken table is named, and how it was read.
+#[test]
+fn verify_db_without_current_reads_the_tables_and_names_the_broken_one() {
+    let tool = Tool::bare();
+    let path = tool.path("db");
+    open_database(&path).close().unwrap();
+    let table = a_table(&path);
+    let mut bytes = fs::read(&table).unwrap();
+    bytes[100] ^= 0xff;
+    fs::write(&table, bytes).unwrap();
+    fs::remove_file(path.join("CURRENT")).unwrap();
+    let ended = Ended::of(tool.command().arg("verify-db").arg(&path)).exits(22);
+    let name = table.file_name().unwrap().to_str().unwrap();
+    assert!(ended.stderr.contains(name), "{}", ended.stderr);
+    assert!(ended.stderr.contains("read by MANIFEST-"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("is not known"), "{}", ended.stderr);
+    let summary = verify(&tool, &path).exits(22).summary();
+    assert!(summary["bytes_read"].as_u64() > Some(0) && summary["tables_read"].as_u64() > Some(0));
+    assert_eq!(
+        (&summary["records_read"], &summary["sound"]),
+        (&true.into(), &false.into())
+    );
+}
+
 #[test]
 fn a_copy_is_its_own_unless_links_are_asked_for() {
     let tool = Tool::bare();
