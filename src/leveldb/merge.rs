@@ -27,6 +27,13 @@ pub trait RecordSink {
         Ok(())
     }
 
+    /// The newest entry of `key` stands in a table that LevelDB asks behind one with an older entry, as writers other than
+    /// C++ LevelDB leave them: a lookup finds the older one. The record comes next, if the entry is no deletion. For
+    /// callers that keep the tables.
+    fn shadowed_entry(&mut self, _key: &[u8], _is_deletion: bool) -> Result<()> {
+        Ok(())
+    }
+
     /// The newest word on `key` that is left, where it is a deletion or uncertain; the record comes next, if it is one.
     /// For who has another copy of what was lost.
     fn word(&mut self, _key: &[u8], _word: Word) -> Result<()> {
@@ -228,21 +235,35 @@ impl Merge<'_, '_> {
             .then_with(|| a.rank().cmp(&b.rank()))
     }
 
+    /// True if both are tables and LevelDB asks `hidden`'s before that of `lead`.
+    fn is_asked_first(&self, hidden: usize, lead: usize) -> bool {
+        let (hidden, lead) = (&self.sources[hidden], &self.sources[lead]);
+        let are_tables = matches!((hidden, lead), (Source::Tables(_), Source::Tables(_)));
+        are_tables && hidden.rank() < lead.rank()
+    }
+
     /// Hands out entries of the leading source until another one must lead; false when none is left.
     fn step(&mut self) -> Result<bool> {
         let Some(&lead) = self.line.first() else {
             return Ok(false);
         };
+        let mut is_shadowed = false;
         while let Some(&second) = self.line.get(1) {
             let (key, other) = (self.sources[lead].user_key(), self.sources[second].user_key());
             if self.order.compare(key, other) == Ordering::Less {
                 break;
             }
             // An older entry for the same key: hidden.
+            is_shadowed |= self.is_asked_first(second, lead);
             self.line.remove(1);
             if self.sources[second].next_key() {
                 self.join(second);
             }
+        }
+        if is_shadowed {
+            let source = &self.sources[lead];
+            let is_deletion = source.tag() & 0xff == 0;
+            self.emitter.sink.shadowed_entry(source.user_key(), is_deletion)?;
         }
         let left = match self.line.get(1) {
             Some(&second) => match self.sources.get_disjoint_mut([lead, second]) {

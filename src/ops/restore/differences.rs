@@ -6,7 +6,8 @@
 //! written         b=2  c†   d=4  e=5
 //! ```
 //! A key of which a log has the newest word is written whatever that word is, for the logs do not come along: a record
-//! may be in no table, and a deletion may be all that hides an older record of one.
+//! may be in no table, and a deletion may be all that hides an older record of one. So is a key whose newest entry
+//! LevelDB would not find, because a table that it asks earlier has an older one.
 
 use std::cmp::Ordering;
 
@@ -39,8 +40,8 @@ pub struct Differences<'a> {
     tables: NewTables<'a>,
     /// Key and value bytes that may still differ.
     bytes_left: u64,
-    /// The record that comes next stands in a log.
-    is_logged: bool,
+    /// The record that comes next is written also if the snapshot has the same.
+    must_write: bool,
     written: Rewritten,
     gave_up: bool,
 }
@@ -59,7 +60,7 @@ impl<'a> Differences<'a> {
             snapshot,
             tables,
             bytes_left: bytes_max,
-            is_logged: false,
+            must_write: false,
             written: Rewritten::default(),
             gave_up: false,
         })
@@ -160,16 +161,20 @@ impl<'a> Differences<'a> {
 
 impl RecordSink for Differences<'_> {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
-        let is_logged = std::mem::take(&mut self.is_logged);
-        self.settle(key, Some(value), is_logged)
+        let must_write = std::mem::take(&mut self.must_write);
+        self.settle(key, Some(value), must_write)
     }
 
     fn log_entry(&mut self, key: &[u8], is_deletion: bool) -> Result<()> {
-        self.is_logged = !is_deletion;
-        match is_deletion {
-            true => self.settle(key, None, true),
-            false => Ok(()),
+        self.must_write = !is_deletion;
+        if is_deletion {
+            self.settle(key, None, true)?;
         }
+        Ok(())
+    }
+
+    fn shadowed_entry(&mut self, key: &[u8], is_deletion: bool) -> Result<()> {
+        self.log_entry(key, is_deletion)
     }
 }
 

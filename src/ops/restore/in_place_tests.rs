@@ -377,13 +377,17 @@ fn what_reads_back_wrong_leaves_the_old_database_as_it_was() {
 #[test]
 fn a_wish_to_stop_is_heard_and_leaves_the_old_database_as_it_was() {
     let bench = Bench::new();
-    let mut engine = Engine::new(5);
-    (0..80).for_each(|_| engine.step());
-    assert!(!engine.visible.is_empty());
-    let stored = bench.save_state(&engine.state);
-    (0..30).for_each(|_| engine.step());
+    let order = Comparator::Bytewise;
+    let ops: Vec<Op> = (0..100)
+        .map(|n| op(format!("{n:03}").as_bytes(), 500 + n, Some(b"early")))
+        .collect();
+    let mut changed = ops.clone();
+    changed[50] = op(b"050", 900, Some(b"late"));
+    let stored = bench.save_state(&State::new(&order).with_tables(1, vec![(ops, 4, Codec::Snappy)]));
     let target = bench.path("target");
-    engine.state.write_to(&target);
+    State::new(&order)
+        .with_tables(1, vec![(changed, 4, Codec::Snappy)])
+        .write_to(&target);
     let before = facts(&target);
     let report = Report::default();
     report.stop();
