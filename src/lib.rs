@@ -11,7 +11,7 @@
 //! |--|--|--|
 //! | operations | [`ops`] | terminals, arguments, exit codes |
 //! | repository | [`repo`] | where data comes from or goes to |
-//! | edges | [`source`], [`target`], [`storage`], and `scratch` under the first two | one another; keys; what the bytes mean |
+//! | edges | [`source`], [`target`], [`storage`], and `scratch` under the first two, `held_directory` under all | one another; keys; what the bytes mean |
 //! | stages | [`pattern`] [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`parity`] [`index`] [`run`] [`snapshot`] [`facts`] | files, sockets, threads of their own, clocks, randomness they were not handed |
 //! | words | [`error`] [`id`] [`kind`] [`limits`] [`codec`] [`clock`] [`report`] | everything |
 //!
@@ -74,6 +74,7 @@ pub mod snapshot;
 
 pub mod facts;
 
+mod held_directory;
 mod scratch;
 pub mod source;
 pub mod target;

@@ -1,22 +1,39 @@
 //! Hidden directories that live no longer than the process that made them.
 //!
-//! Such a directory is locked (flock) while its process lives. A killed process leaves it behind unlocked; whoever
-//! next makes one of the same prefix in the same place removes it.
+//! Such a directory is locked (flock) while its process lives. A killed process leaves it behind unlocked; the next
+//! process that makes one of the same prefix in the same directory removes it.
+//!
+//! **What may be removed.** Users can write where such directories stand. A user can give any directory of root's that lies
+//! in a directory of his own one of our names, and he can put links and files of his own there. So a leftover is removed only
+//! if it is proven to be ours, all of it looked at through descriptors: the directory has our uid and no one else may write
+//! to it, hence no one else put anything in it; and it holds a marker, a regular file of our uid with one name, that names
+//! the directory's own inode and time of birth, hence was made for this very directory and is in no copy of one.
+//! Anything else of such a name is left alone and reported. (An empty directory holds nothing that could be lost.)
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, StatxFlags};
+use rustix::io::Errno;
 
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::{HeldDirectory, kind_of};
 
 /// Bytes of a path's name that the name of a scratch directory repeats, so that names near the filesystem's
 /// limit still have one.
 const NAME_BYTES_MAX: usize = 160;
+
+/// The marker; other backup programs pass over a directory with this file.
+pub const MARKER: &str = "CACHEDIR.TAG";
+
+/// How it begins, by the convention for such files.
+const MARKER_SIGNATURE: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
+
+/// What is read of a marker.
+const MARKER_BYTES_MAX: u64 = 1024;
 
 /// `.NAME.levault-PURPOSE-`: only directories of this name and purpose begin so.
 pub fn prefix(name: &[u8], purpose: &str) -> Vec<u8> {
@@ -24,7 +41,8 @@ pub fn prefix(name: &[u8], purpose: &str) -> Vec<u8> {
     [b".", name, b".levault-", purpose.as_bytes(), b"-"].concat()
 }
 
-/// True for the name of a directory that some process of ours made for itself: `.NAME.levault-PURPOSE-`, and 16 digits.
+/// True for a name as our directories have it: `.NAME.levault-PURPOSE-`, and 16 digits. Anything may be called so; what is
+/// ours, [`is_proven`] says.
 pub fn is_ours(name: &[u8]) -> bool {
     const MARK: &[u8] = b".levault-";
     let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
@@ -38,7 +56,7 @@ pub fn is_ours(name: &[u8]) -> bool {
     ours && name[0] == b'.' && digits.iter().all(is_digit)
 }
 
-/// A name with that prefix that nobody has.
+/// A name with that prefix that nothing else has.
 pub fn random_name(mut prefix: Vec<u8>) -> Result<OsString> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|error| Error::caused(Kind::Io, "draw a random name", error))?;
@@ -46,78 +64,320 @@ pub fn random_name(mut prefix: Vec<u8>) -> Result<OsString> {
     Ok(OsString::from_vec(prefix))
 }
 
-/// Opens a directory, following no link.
-pub fn open_directory(path: &Path) -> Result<File> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
-        .map(File::from)
-        .map_err(std::io::Error::from)
-        .act(|| format!("open {}", path.display()))
-}
-
 /// Takes the lock that says its process lives; false when another process has it.
-pub fn try_lock(directory: &File) -> bool {
+pub fn try_lock(directory: impl AsFd) -> bool {
     rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
 /// Gives the lock back aloud: closing does not while a process that another thread forks just now has a copy of the
 /// descriptor.
-pub fn unlock(directory: &File) {
+pub fn unlock(directory: impl AsFd) {
     // One that cannot be given back goes with the last copy.
     let _ = rustix::fs::flock(directory, FlockOperation::Unlock);
 }
 
 /// True while another process holds it.
-pub fn is_locked(directory: &File) -> bool {
-    let is_free = try_lock(directory);
+pub fn is_locked(directory: impl AsFd) -> bool {
+    let is_free = try_lock(&directory);
     if is_free {
-        unlock(directory);
+        unlock(&directory);
     }
     !is_free
 }
 
-/// True while `path` names the directory that is held open.
-pub fn is_same(path: &Path, held: &File) -> bool {
-    match (fs::symlink_metadata(path), held.metadata()) {
-        (Ok(by_name), Ok(held)) => by_name.ino() == held.ino() && by_name.dev() == held.dev(),
-        _ => false,
-    }
+/// A hidden directory of this process: new, locked, marked. It stays until it is removed or left to the next process.
+#[derive(Debug)]
+pub struct ScratchDirectory {
+    parent: HeldDirectory,
+    name: OsString,
+    /// Locked.
+    directory: HeldDirectory,
 }
 
-/// Removes the directories of this prefix in `parent` whose process is gone.
-pub fn remove_leftovers(parent: &Path, prefix: &[u8]) -> Result<()> {
-    let doing = || format!("list {}", parent.display());
-    for entry in fs::read_dir(parent).act(doing)? {
-        let entry = entry.act(doing)?;
-        if !entry.file_name().as_bytes().starts_with(prefix) {
-            continue;
+impl ScratchDirectory {
+    /// Makes one in `parent`; `says` what it is for, to people.
+    pub fn create(parent: &HeldDirectory, prefix: &[u8], says: &str) -> Result<Self> {
+        loop {
+            let name = random_name(prefix.to_vec())?;
+            let doing = || format!("create {}", parent.shown(&name).display());
+            rustix::fs::mkdirat(parent, &name, Mode::RWXU)
+                .map_err(std::io::Error::from)
+                .act(doing)?;
+            let directory = match parent.child(&name) {
+                Err(error) if error.kind() == Kind::NotFound => continue,
+                opened => opened?,
+            };
+            // In place of the new directory another may stand by now.
+            if !directory.list()?.is_empty() {
+                return Err(Error::new(Kind::Exists, "another directory came to stand there").act(doing()));
+            }
+            let directory = directory.readable()?;
+            // Another process may have taken it for a leftover before it was locked.
+            if try_lock(&directory) && parent.has(&name, &directory) {
+                let made = Self {
+                    parent: parent.clone(),
+                    name,
+                    directory,
+                };
+                let Err(error) = mark(&made.directory, says) else {
+                    return Ok(made);
+                };
+                // On a full disk, for example. Without its marker it would stay for ever.
+                let _ = made.remove();
+                return Err(error.act(format!("create {}", made.directory.path().display())));
+            }
         }
-        // Not a directory, or not ours to open: somebody else's, and not in our way.
-        let Ok(directory) = open_directory(&entry.path()) else {
-            continue;
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &HeldDirectory {
+        &self.directory
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// [`Kind::Denied`] if another user may have made it, or may write to it. (On some filesystems everything is another's.)
+    pub fn must_be_private(&self) -> Result<()> {
+        if is_private(&self.directory) {
+            return Ok(());
+        }
+        let what = format!("{} can be written to by others", self.directory.path().display());
+        Err(Error::new(Kind::Denied, what))
+    }
+
+    /// Gives it a name of its own to stay under.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`] if something has that name.
+    pub fn rename(&mut self, name: &OsStr) -> Result<()> {
+        use rustix::fs::{RenameFlags, renameat, renameat_with};
+        let parent = &self.parent;
+        let renamed = match renameat_with(parent, &self.name, parent, name, RenameFlags::NOREPLACE) {
+            // At worst it replaces an empty directory.
+            Err(Errno::INVAL | Errno::NOSYS) => renameat(parent, &self.name, parent, name),
+            renamed => renamed,
         };
-        if try_lock(&directory) {
-            remove_whole(&entry.path())
-                .act(|| format!("remove {}, left by a killed process", entry.path().display()))?;
-        }
+        renamed
+            .map_err(std::io::Error::from)
+            .act(|| format!("create {}", parent.shown(name).display()))?;
+        self.name = name.to_owned();
+        self.directory = self.directory.with_path(&parent.shown(name));
+        Ok(())
     }
-    Ok(())
+
+    /// The directory, locked as long as it is held; it stays.
+    pub fn into_directory(self) -> HeldDirectory {
+        self.directory
+    }
+
+    /// Removes it with all that is in it.
+    pub fn remove(&self) -> Result<()> {
+        self.parent
+            .remove_child(&self.name, &self.directory, OsStr::new(MARKER))
+    }
 }
 
-/// Another process may be removing it, too.
-fn remove_whole(path: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// Writes the marker.
+pub fn mark(directory: &HeldDirectory, says: &str) -> Result<()> {
+    let text = format!("{MARKER_SIGNATURE}# {says}\n{}", binding(directory)?.line());
+    let mode = Mode::RUSR | Mode::WUSR;
+    let written = directory.create_file(MARKER, mode);
+    written
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .act(|| format!("write {}", directory.shown(MARKER).display()))
+}
+
+/// True if this program, as this user, made the directory, and no one else can have put anything in it.
+pub fn is_proven(directory: &HeldDirectory) -> bool {
+    is_private(directory)
+        && is_own_file(directory, MARKER)
+        && matches!((binding_of_marker(directory), binding(directory)),
+            (Some(said), Ok(real)) if said.is_of(&real))
+}
+
+/// True if only this user can have put something in it.
+pub fn is_private(directory: &HeldDirectory) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    directory
+        .stat_itself()
+        .is_ok_and(|stat| stat.st_uid == own && stat.st_mode & 0o022 == 0)
+}
+
+/// True for a regular file with one name that this user owns and no other writes to.
+pub fn is_own_file(directory: &HeldDirectory, name: &str) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    directory.stat(name).is_ok_and(|stat| {
+        let is_alone = kind_of(&stat) == FileType::RegularFile && stat.st_nlink == 1;
+        is_alone && stat.st_uid == own && stat.st_mode & 0o022 == 0
+    })
+}
+
+/// True for a directory that only this user can have put something in, and that holds nothing, or a marker that was about to
+/// be written: nothing is lost with it.
+pub fn holds_nothing(directory: &HeldDirectory) -> Result<bool> {
+    if !is_private(directory) {
+        return Ok(false);
     }
+    let is_begun = || {
+        let stat = directory.stat(MARKER);
+        is_own_file(directory, MARKER) && stat.is_ok_and(|stat| stat.st_size == 0)
+    };
+    Ok(match &directory.list()?[..] {
+        [] => true,
+        [only] => only.name == MARKER && is_begun(),
+        _ => false,
+    })
+}
+
+/// True for a directory with a marker of its own owner's: what lies in it is no one's data. No proof that it may be removed.
+pub fn has_marker(directory: &HeldDirectory) -> bool {
+    let owner = |stat: &rustix::fs::Stat| stat.st_uid;
+    let of_file = directory.stat(MARKER).as_ref().map(owner).ok();
+    let of_itself = directory.stat_itself().as_ref().map(owner).ok();
+    let real = binding(directory);
+    of_file == of_itself
+        && matches!((binding_of_marker(directory), real), (Some(said), Ok(real)) if said.is_of(&real))
+}
+
+/// What tells a directory from every copy of it.
+struct Binding {
+    inode: u64,
+    /// Seconds and nanoseconds; `None` where the filesystem does not say.
+    born: Option<(i64, u32)>,
+}
+
+impl Binding {
+    fn line(&self) -> String {
+        match self.born {
+            Some((seconds, nanos)) => {
+                format!(
+                    "# levault directory 1: inode {}, born {seconds}.{nanos:09}\n",
+                    self.inode
+                )
+            }
+            None => format!("# levault directory 1: inode {}\n", self.inode),
+        }
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let said = line.strip_prefix("# levault directory 1: inode ")?;
+        let (inode, born) = match said.split_once(", born ") {
+            Some((inode, born)) => {
+                let (seconds, nanos) = born.split_once('.')?;
+                (inode, Some((seconds.parse().ok()?, nanos.parse().ok()?)))
+            }
+            None => (said, None),
+        };
+        let inode = inode.parse().ok()?;
+        Some(Self { inode, born })
+    }
+
+    /// A time of birth that one of the two does not know, another kernel on the same filesystem, says nothing.
+    fn is_of(&self, real: &Self) -> bool {
+        let is_same_birth = match (self.born, real.born) {
+            (Some(said), Some(real)) => said == real,
+            _ => true,
+        };
+        self.inode == real.inode && is_same_birth
+    }
+}
+
+fn binding(directory: &HeldDirectory) -> Result<Binding> {
+    let inode = directory.stat_itself()?.st_ino;
+    let flags = StatxFlags::BTIME;
+    let born = rustix::fs::statx(directory, "", AtFlags::EMPTY_PATH, flags)
+        .ok()
+        .filter(|facts| facts.stx_mask & flags.bits() != 0);
+    let born = born.map(|facts| (facts.stx_btime.tv_sec, facts.stx_btime.tv_nsec));
+    Ok(Binding { inode, born })
+}
+
+fn binding_of_marker(directory: &HeldDirectory) -> Option<Binding> {
+    let (file, _) = directory.open_file(MARKER).ok()?;
+    let mut text = String::new();
+    file.take(MARKER_BYTES_MAX).read_to_string(&mut text).ok()?;
+    Binding::parse(text.strip_prefix(MARKER_SIGNATURE)?.lines().last()?)
+}
+
+/// Removes the directories of this prefix in `parent` whose process is gone; the paths of those that are not proven to be
+/// ours, and were left alone.
+pub fn remove_leftovers(parent: &HeldDirectory, prefix: &[u8]) -> Result<Vec<PathBuf>> {
+    let mut left_alone = Vec::new();
+    for entry in parent.list()? {
+        let has_our_name = entry.name.as_bytes().starts_with(prefix) && is_ours(entry.name.as_bytes());
+        if !has_our_name || entry.kind != FileType::Directory {
+            continue;
+        }
+        match remove_leftover(parent, &entry.name) {
+            Ok(Leftover::Unproven) => left_alone.push(parent.shown(&entry.name)),
+            Ok(Leftover::Removed | Leftover::InUse) => {}
+            Err(error) => {
+                let shown = parent.shown(&entry.name);
+                return Err(error.act(format!("remove {}, left by a killed process", shown.display())));
+            }
+        }
+    }
+    Ok(left_alone)
+}
+
+/// What became of something that is called like a leftover.
+pub enum Leftover {
+    /// It was ours, or empty.
+    Removed,
+    /// Its process lives.
+    InUse,
+    /// Nothing proves that it is ours: it is as it was.
+    Unproven,
+}
+
+/// Removes one directory if it is proven to be ours.
+pub fn remove_leftover(parent: &HeldDirectory, name: &OsStr) -> Result<Leftover> {
+    let Ok(directory) = parent.child(name).and_then(|found| found.readable()) else {
+        return Ok(Leftover::Unproven);
+    };
+    if !try_lock(&directory) {
+        return Ok(Leftover::InUse);
+    }
+    if is_proven(&directory) {
+        // The marker goes last: a removal that is cut short can be taken up again.
+        let removed = parent.remove_child(name, &directory, OsStr::new(MARKER));
+        return removed.map(|()| Leftover::Removed);
+    }
+    if holds_nothing(&directory)? && parent.has(name, &directory) {
+        let _ = directory.remove_file(MARKER);
+        let removed = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
+        return match removed {
+            Ok(()) | Err(Errno::NOENT) => Ok(Leftover::Removed),
+            Err(_) => Ok(Leftover::Unproven),
+        };
+    }
+    Ok(Leftover::Unproven)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
     use super::*;
 
+    /// What a killed process leaves: a marked directory with these files.
+    pub(crate) fn leave_behind(path: &Path, files: &[&str]) {
+        fs::create_dir(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+        let directory = HeldDirectory::named(path).unwrap();
+        mark(&directory, "Left behind.").unwrap();
+        for name in files {
+            fs::write(path.join(name), "left").unwrap();
+        }
+    }
+
     #[test]
-    fn our_own_directories_are_told_by_name() {
+    fn our_own_names_are_told_from_others() {
         for purpose in ["pins", "capture", "restore"] {
             let name = random_name(prefix(b"data.levault-db", purpose)).unwrap();
             assert!(is_ours(name.as_bytes()), "{name:?}");
@@ -131,6 +391,99 @@ mod tests {
             ".x.levault-pins-0123456789abcdeg",
         ] {
             assert!(!is_ours(other.as_bytes()), "{other}");
+        }
+    }
+
+    /// Everything that a user can make of a name of ours, and what becomes of it.
+    #[test]
+    fn only_what_is_proven_to_be_ours_is_removed_and_the_rest_is_reported() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(format!(".db.levault-capture-{name}"));
+        let ours = path("0123456789abcdef");
+        leave_behind(&ours, &["000005.ldb"]);
+        fs::create_dir(ours.join("deeper")).unwrap();
+        let empty = path("1123456789abcdef");
+        fs::create_dir(&empty).unwrap();
+
+        let unmarked = path("2123456789abcdef");
+        fs::create_dir(&unmarked).unwrap();
+        fs::write(unmarked.join("precious"), "x").unwrap();
+        // A copy of one of ours with something precious, as `cp -a` makes it.
+        let copied = path("3123456789abcdef");
+        fs::create_dir(&copied).unwrap();
+        fs::copy(ours.join(MARKER), copied.join(MARKER)).unwrap();
+        let writable = path("4123456789abcdef");
+        leave_behind(&writable, &["precious"]);
+        fs::set_permissions(&writable, fs::Permissions::from_mode(0o777)).unwrap();
+        let linked_marker = path("5123456789abcdef");
+        leave_behind(&linked_marker, &["precious"]);
+        fs::hard_link(linked_marker.join(MARKER), place.path().join("second")).unwrap();
+        let link_to_marker = path("6123456789abcdef");
+        leave_behind(&link_to_marker, &["precious"]);
+        fs::rename(link_to_marker.join(MARKER), link_to_marker.join("moved")).unwrap();
+        symlink("moved", link_to_marker.join(MARKER)).unwrap();
+        let link = path("7123456789abcdef");
+        symlink(&unmarked, &link).unwrap();
+        // The name goes on: not a name that we make.
+        let longer = path("0123456789abcdef.bak");
+        leave_behind(&longer, &["precious"]);
+
+        let parent = HeldDirectory::named(place.path()).unwrap();
+        let mut told = remove_leftovers(&parent, &prefix(b"db", "capture")).unwrap();
+        told.sort();
+        assert!(!ours.exists() && !empty.exists());
+        let left = [unmarked, copied, writable, linked_marker, link_to_marker];
+        assert_eq!(told, left);
+        for path in left.iter().chain([&longer, &link]) {
+            assert!(fs::read_dir(path).unwrap().next().is_some(), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_directory_in_use_is_not_removed_and_a_dropped_one_is_the_next_ones() {
+        let place = tempfile::tempdir().unwrap();
+        let parent = HeldDirectory::named(place.path()).unwrap();
+        let prefix = prefix(b"db", "capture");
+        let made = ScratchDirectory::create(&parent, &prefix, "Test.").unwrap();
+        made.must_be_private().unwrap();
+        assert!(is_proven(made.directory()) && has_marker(made.directory()));
+        assert!(remove_leftovers(&parent, &prefix).unwrap().is_empty());
+        assert_eq!(parent.list().unwrap().len(), 1);
+        drop(made);
+        assert!(remove_leftovers(&parent, &prefix).unwrap().is_empty());
+        assert_eq!(parent.list().unwrap(), []);
+    }
+
+    /// What is removed is the directory that was made, whatever has its name by then.
+    #[test]
+    fn what_took_the_name_of_a_scratch_directory_is_not_removed_with_it() {
+        let place = tempfile::tempdir().unwrap();
+        let parent = HeldDirectory::named(place.path()).unwrap();
+        let made = ScratchDirectory::create(&parent, &prefix(b"db", "restore"), "Test.").unwrap();
+        let path = place.path().join(made.name());
+        fs::write(path.join("inner"), "x").unwrap();
+        fs::rename(&path, place.path().join("moved")).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("precious"), "x").unwrap();
+        made.remove().unwrap();
+        assert!(path.join("precious").exists());
+        assert!(!place.path().join("moved/inner").exists());
+    }
+
+    #[test]
+    fn a_binding_is_read_as_it_was_written() {
+        for born in [None, Some((1_764_556_800, 5)), Some((0, 999_999_999))] {
+            let written = Binding { inode: 17, born };
+            let line = written.line();
+            let read = Binding::parse(line.trim_end()).unwrap();
+            assert_eq!((read.inode, read.born), (17, born));
+        }
+        for wrong in [
+            "",
+            "# levault directory 1: inode x",
+            "# levault directory 2: inode 1",
+        ] {
+            assert!(Binding::parse(wrong).is_none(), "{wrong}");
         }
     }
 }

@@ -20,10 +20,31 @@ const STAGES: &[&str] = &[
 
 /// Edges: the only ones that touch files; they do not know one another.
 const EDGES: &[(&str, &[&str])] = &[
-    ("scratch", &[]),
-    ("source", &["pattern", "leveldb", "record", "scratch", "snapshot"]),
-    ("target", &["pattern", "leveldb", "record", "scratch", "snapshot"]),
-    ("storage", &[]),
+    ("held_directory", &[]),
+    ("scratch", &["held_directory"]),
+    (
+        "source",
+        &[
+            "pattern",
+            "leveldb",
+            "record",
+            "held_directory",
+            "scratch",
+            "snapshot",
+        ],
+    ),
+    (
+        "target",
+        &[
+            "pattern",
+            "leveldb",
+            "record",
+            "held_directory",
+            "scratch",
+            "snapshot",
+        ],
+    ),
+    ("storage", &["held_directory"]),
 ];
 
 fn may_use(user: &str, used: &str) -> bool {
@@ -157,6 +178,7 @@ fn the_table_refuses_what_goes_up_or_sideways() {
         ("blob", "pack", false),
         ("index", "storage", false),
         ("storage", "crypto", false),
+        ("storage", "held_directory", true),
         ("source", "storage", false),
         ("target", "leveldb", true),
         ("repo", "source", false),

@@ -1,11 +1,10 @@
 //! CURRENT: the small file that names the MANIFEST in force.
 
 use std::io::Read;
-use std::path::Path;
 
 use super::detect::{Detected, judge, names};
-use super::file::open_regular;
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 use crate::leveldb::name::FileName;
 
 /// Longest CURRENT that is believed to be one, bytes.
@@ -21,7 +20,7 @@ pub(super) struct Current {
 }
 
 /// [`Kind::NotLevelDb`] for a directory that is no LevelDB, or RocksDB's; [`Kind::UnknownFormat`] for a fork's.
-pub(super) fn check_kind(directory: &Path, names: &[String]) -> Result<()> {
+pub(super) fn check_kind(directory: &HeldDirectory, names: &[String]) -> Result<()> {
     match judge(directory, names) {
         Detected::LevelDb(_) => Ok(()),
         Detected::Foreign(foreign) => Err(foreign.refusal()),
@@ -30,16 +29,15 @@ pub(super) fn check_kind(directory: &Path, names: &[String]) -> Result<()> {
 }
 
 /// Reads it.
-pub(super) fn read(directory: &Path) -> Result<Current> {
-    let path = directory.join("CURRENT");
-    let file = match open_regular(&path) {
+pub(super) fn read(directory: &HeldDirectory) -> Result<Current> {
+    let file = match directory.open_file("CURRENT") {
         Err(error) if error.kind() == Kind::NotFound => return Err(Error::corrupt("CURRENT is missing")),
         opened => opened?.0,
     };
     let mut bytes = Vec::new();
     file.take(CURRENT_BYTES_MAX)
         .read_to_end(&mut bytes)
-        .act(|| format!("read {}", path.display()))?;
+        .act(|| format!("read {}", directory.shown("CURRENT").display()))?;
     match manifest_named(&bytes, directory) {
         Some(manifest) => Ok(Current { manifest, bytes }),
         _ if is_alone(&names(directory)?) => Err(Error::new(Kind::NotLevelDb, "CURRENT names no MANIFEST")),
@@ -49,12 +47,12 @@ pub(super) fn read(directory: &Path) -> Result<Current> {
 
 /// The name in it. LevelDB ends it with a newline; ports and text editors on Windows do otherwise, and a name without an end
 /// counts if such a MANIFEST is there: half a name leads to none.
-fn manifest_named(bytes: &[u8], directory: &Path) -> Option<String> {
+fn manifest_named(bytes: &[u8], directory: &HeldDirectory) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     let ended = text.strip_suffix('\n');
     let name = ended.map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     let is_manifest = matches!(FileName::parse(name), Some(FileName::Manifest(_)));
-    let is_whole = ended.is_some() || open_regular(&directory.join(name)).is_ok();
+    let is_whole = ended.is_some() || directory.open_file(name).is_ok();
     (is_manifest && is_whole).then(|| name.to_owned())
 }
 

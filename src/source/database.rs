@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::FileType;
+
 use super::capture::{Captured, Cut};
 use super::current;
 use super::detect::names;
-use super::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable, View};
+use super::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable, Named, View};
 use super::pins::Pins;
 use super::sample;
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::{HeldDirectory, kind_of};
 use crate::leveldb::chain::{Chain, ChainTable};
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::damage::{Damage, Lost, Rank, TornTail};
@@ -85,28 +88,38 @@ impl Database {
 
     /// [`Database::open`] with other memory bounds.
     pub fn open_with(path: &Path, budget: Budget) -> Result<Self> {
-        let names = names(path)?;
-        current::check_kind(path, &names)?;
-        let text = current::read(path)?;
-        let current = DatabaseFile::in_memory(path, "CURRENT".to_owned(), text.bytes);
-        let manifest = stat(path, text.manifest);
+        Self::open_held(&HeldDirectory::named(path)?, budget)
+    }
+
+    /// [`Database::open`] of a directory that is held: no link in it is followed.
+    pub fn open_in(directory: &HeldDirectory) -> Result<Self> {
+        Self::open_held(directory, Budget::default())
+            .act(|| format!("database {}", directory.path().display()))
+    }
+
+    fn open_held(directory: &HeldDirectory, budget: Budget) -> Result<Self> {
+        let names = names(directory)?;
+        current::check_kind(directory, &names)?;
+        let text = current::read(directory)?;
+        let current = DatabaseFile::in_memory(directory, "CURRENT".to_owned(), text.bytes);
+        let manifest = stat(directory, text.manifest);
         let version = read_manifest(&manifest).act(|| manifest.name.clone())?;
         Ok(Self::of_directory(
-            path, &names, current, manifest, version, budget,
+            directory, &names, current, manifest, version, budget,
         ))
     }
 
     pub(super) fn of_directory(
-        path: &Path,
+        directory: &HeldDirectory,
         names: &[String],
         current: DatabaseFile,
         manifest: DatabaseFile,
         version: Version,
         budget: Budget,
     ) -> Self {
-        let (tables, logs) = live_files(path, names, &version);
+        let (tables, logs) = live_files(directory, names, &version);
         let files = FileSet {
-            directory: path.to_owned(),
+            directory: directory.clone(),
             current,
             manifest,
             manifest_stamp: None,
@@ -164,7 +177,7 @@ impl Database {
     pub fn prove_unchanged(&self) -> Result<()> {
         self.files
             .prove_unchanged(&self.version)
-            .act(|| format!("read {}", self.files.directory.display()))
+            .act(|| format!("read {}", self.files.directory.path().display()))
     }
 
     /// The order of its keys. An unknown one cannot be scanned.
@@ -245,7 +258,7 @@ impl Database {
     /// handed out is not all.
     pub fn scan(&self, sink: &mut dyn RecordSink) -> Result<ScanOutcome> {
         let order = self.comparator();
-        let act = || format!("scan {}", self.files.directory.display());
+        let act = || format!("scan {}", self.files.directory.path().display());
         if let Some(unknown) = self.unknown() {
             return Err(unknown.act(act()));
         }
@@ -401,8 +414,10 @@ pub(super) fn in_rows(order: &Comparator, mut tables: Vec<ChainTable>) -> Vec<Ve
 }
 
 /// A file with the length it has now; what cannot be looked at has none, and says why when it is opened.
-pub(super) fn stat(directory: &Path, name: String) -> DatabaseFile {
-    let len = std::fs::metadata(directory.join(&name)).map_or(0, |facts| facts.len());
+pub(super) fn stat(directory: &HeldDirectory, name: String) -> DatabaseFile {
+    let is_file = |stat: &rustix::fs::Stat| kind_of(stat) == FileType::RegularFile;
+    let stat = directory.stat(&name).ok().filter(is_file);
+    let len = stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
     DatabaseFile::in_directory(directory, name, len)
 }
 
@@ -415,7 +430,7 @@ pub(super) fn read_manifest(file: &DatabaseFile) -> Result<Version> {
 }
 
 fn live_files(
-    path: &Path,
+    directory: &HeldDirectory,
     names: &[String],
     version: &Version,
 ) -> (BTreeMap<u64, HeldTable>, BTreeMap<u64, HeldLog>) {
@@ -423,8 +438,8 @@ fn live_files(
     let (mut tables, mut logs) = (BTreeMap::new(), BTreeMap::new());
     for name in names {
         let named = || {
-            let len = stat(path, name.clone()).len;
-            (len, Held::Named(path.join(name)))
+            let len = stat(directory, name.clone()).len;
+            (len, Held::Named(Named::new(directory, name.as_str())))
         };
         match FileName::parse(name) {
             // Where both names exist LevelDB reads .ldb, which sorts first.

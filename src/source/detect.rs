@@ -1,10 +1,11 @@
 //! Directory → a LevelDB, or not, and why.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 
-use super::file::open_regular;
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 use crate::leveldb::name::FileName;
 use crate::leveldb::read_at::ReadAt;
 use crate::leveldb::table::{FOOTER_BYTES, Footer};
@@ -78,23 +79,25 @@ impl fmt::Display for Foreign {
 
 /// Looks at the names in a directory, and into tables when names do not tell.
 pub fn detect(directory: &Path) -> Result<Detected> {
+    detect_in(&HeldDirectory::named(directory)?)
+}
+
+/// [`detect`] in a directory that is held.
+pub fn detect_in(directory: &HeldDirectory) -> Result<Detected> {
     Ok(judge(directory, &names(directory)?))
 }
 
-/// The names of a directory's entries, sorted; names that are not UTF-8 are nobody's we know.
-pub fn names(directory: &Path) -> Result<Vec<String>> {
-    let act = || format!("list {}", directory.display());
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(directory).act(act)? {
-        names.extend(entry.act(act)?.file_name().into_string());
-    }
+/// The names of a directory's entries, sorted; those that are not UTF-8 are none of LevelDB's.
+pub fn names(directory: &HeldDirectory) -> Result<Vec<String>> {
+    let all = directory.list()?.into_iter();
+    let mut names: Vec<_> = all.filter_map(|entry| entry.name.into_string().ok()).collect();
     names.sort();
     Ok(names)
 }
 
-/// [`detect`] over names already listed.
-pub fn judge(directory: &Path, names: &[String]) -> Detected {
-    let has = |wanted: fn(&str) -> bool| names.iter().any(|name| wanted(name));
+/// [`detect`] over names already listed. Only regular files count: what a link names lies elsewhere.
+pub fn judge(directory: &HeldDirectory, names: &[String]) -> Detected {
+    let has = |wanted: fn(&str) -> bool| names.iter().any(|name| wanted(name) && directory.has_file(name));
     if has(|name| name.strip_prefix("OPTIONS-").is_some_and(is_number)) {
         return Detected::Foreign(Foreign::new(Engine::RocksDb, "it has an OPTIONS file"));
     }
@@ -119,9 +122,9 @@ fn is_manifest(name: &str) -> bool {
 }
 
 /// Riak's directories for tables, and none in this one.
-fn has_levels(directory: &Path, names: &[String]) -> bool {
+fn has_levels(directory: &HeldDirectory, names: &[String]) -> bool {
     let is_table = |name: &String| matches!(FileName::parse(name), Some(FileName::Table(..)));
-    let is_level = |name: &String| is_level_name(name) && is_directory(&directory.join(name));
+    let is_level = |name: &String| is_level_name(name) && directory.child(OsStr::new(name)).is_ok();
     names.iter().any(is_level) && !names.iter().any(is_table)
 }
 
@@ -130,21 +133,17 @@ pub fn is_level_name(name: &str) -> bool {
     name.strip_prefix("sst_").is_some_and(is_number)
 }
 
-fn is_directory(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|facts| facts.is_dir())
-}
-
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// What the footer of the first few whole tables says.
-fn table_maker(directory: &Path, names: &[String]) -> Option<Detected> {
+fn table_maker(directory: &HeldDirectory, names: &[String]) -> Option<Detected> {
     let tables = names
         .iter()
         .filter(|name| matches!(FileName::parse(name), Some(FileName::Table(..))));
     tables.take(8).find_map(|name| {
-        let (file, len) = open_regular(&directory.join(name)).ok()?;
+        let (file, len) = directory.open_file(name).ok()?;
         let footer = read_footer(&file, len)?;
         match Footer::decode(&footer) {
             Ok(_) => Some(Detected::LevelDb("it has tables of LevelDB")),

@@ -11,15 +11,13 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::hash::Hash;
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::FileType;
 
 use super::walk::xattrs;
+use crate::held_directory::{HeldDirectory, Listed, kind_of};
 use crate::leveldb::name::FileName;
 use crate::snapshot::Meta;
 
@@ -42,26 +40,26 @@ struct FileFacts {
 
 /// Reads it from the files in `directory`; `None` if there are none that can be looked at.
 pub fn files_meta(directory: &Path) -> Option<Meta> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = File::from(rustix::fs::open(directory, flags, Mode::empty()).ok()?);
-    let entries = rustix::fs::Dir::read_from(&directory).ok()?;
-    let facts = |entry: rustix::io::Result<rustix::fs::DirEntry>| {
-        let entry = entry.ok()?;
-        let name = entry.file_name().to_bytes();
-        let kind = FileName::parse(std::str::from_utf8(name).ok()?)?;
-        of_file(&directory, OsStr::from_bytes(name), kind)
+    files_meta_in(&HeldDirectory::named(directory).ok()?)
+}
+
+/// [`files_meta`] of a directory that is held.
+pub fn files_meta_in(directory: &HeldDirectory) -> Option<Meta> {
+    let facts = |entry: Listed| {
+        let kind = FileName::parse(entry.name.to_str()?)?;
+        of_file(directory, &entry.name, kind)
     };
-    let owner = rustix::fs::fstat(&directory).map(|stat| (stat.st_uid, stat.st_gid));
+    let owner = directory.stat_itself().map(|stat| (stat.st_uid, stat.st_gid));
+    let entries = directory.list().ok()?.into_iter();
     combined(&entries.filter_map(facts).collect::<Vec<_>>(), owner.ok())
 }
 
 /// `None` for what is no regular file, and for what is gone by now.
-fn of_file(directory: &File, name: &OsStr, kind: FileName) -> Option<FileFacts> {
-    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+fn of_file(directory: &HeldDirectory, name: &OsStr, kind: FileName) -> Option<FileFacts> {
+    let stat = directory.stat(name).ok()?;
+    if kind_of(&stat) != FileType::RegularFile {
         return None;
     }
-    let held = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
     Some(FileFacts {
         holds_records: matches!(
             kind,
@@ -70,7 +68,7 @@ fn of_file(directory: &File, name: &OsStr, kind: FileName) -> Option<FileFacts> 
         number: kind.number().unwrap_or(0),
         mode: stat.st_mode & 0o7777,
         owner: (stat.st_uid, stat.st_gid),
-        xattrs: xattrs::read(&held.join(name)).unwrap_or_default(),
+        xattrs: xattrs::read(directory, name).unwrap_or_default(),
     })
 }
 

@@ -1,15 +1,16 @@
 //! The files that make up a database's state, wherever each is held: by its name, by a descriptor, in memory.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::capture::Pool;
-use super::file::{OpenFile, open_regular};
+use super::file::OpenFile;
 use super::pins::Pins;
 use super::walk::Stamp;
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 use crate::leveldb::TableExtension;
 use crate::leveldb::damage::TornTail;
 use crate::leveldb::name::{log_name, table_name};
@@ -20,11 +21,43 @@ use crate::leveldb::scan::OpenFiles;
 #[derive(Clone, Debug)]
 pub(super) enum Held {
     /// A name: in the database's own directory, or of a link or a copy elsewhere.
-    Named(PathBuf),
+    Named(Named),
     /// A descriptor, which keeps the bytes when the name goes.
     Open(Arc<File>),
     /// The bytes themselves.
     Bytes(Arc<Vec<u8>>),
+}
+
+/// A name in a directory that is held.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    pub directory: HeldDirectory,
+    pub name: String,
+}
+
+impl Named {
+    pub fn new(directory: &HeldDirectory, name: impl Into<String>) -> Self {
+        Self {
+            directory: directory.clone(),
+            name: name.into(),
+        }
+    }
+
+    /// True if it is this name in that directory.
+    pub fn is(&self, directory: &HeldDirectory, name: &str) -> bool {
+        self.name == name && self.directory.is(directory)
+    }
+
+    pub fn open(&self) -> Result<(File, u64)> {
+        self.directory.open_file(&self.name)
+    }
+
+    /// What it is now.
+    pub fn stamp(&self) -> Result<Stamp> {
+        let stat = self.directory.stat(&self.name);
+        let stat = stat.act(|| format!("look at {}", self.directory.shown(&self.name).display()))?;
+        Ok(Stamp::of_stat(&stat))
+    }
 }
 
 /// A file that is part of the database's state.
@@ -36,7 +69,7 @@ pub struct DatabaseFile {
     pub len: u64,
     held: Held,
     /// Where its metadata is, when the bytes are in memory.
-    original: Option<PathBuf>,
+    original: Option<Named>,
     /// A file of the same owner, whose metadata counts when the original's name is gone.
     companion: Option<Arc<File>>,
 }
@@ -53,13 +86,13 @@ impl DatabaseFile {
     }
 
     /// A file of a directory, by its name.
-    pub fn in_directory(directory: &Path, name: String, len: u64) -> Self {
-        let held = Held::Named(directory.join(&name));
+    pub fn in_directory(directory: &HeldDirectory, name: String, len: u64) -> Self {
+        let held = Held::Named(Named::new(directory, name.as_str()));
         Self::new(name, len, held)
     }
 
-    pub(super) fn in_memory(directory: &Path, name: String, bytes: Vec<u8>) -> Self {
-        let original = Some(directory.join(&name));
+    pub(super) fn in_memory(directory: &HeldDirectory, name: String, bytes: Vec<u8>) -> Self {
+        let original = Some(Named::new(directory, name.as_str()));
         Self {
             len: bytes.len() as u64,
             held: Held::Bytes(Arc::new(bytes)),
@@ -80,20 +113,21 @@ impl DatabaseFile {
         open(&self.held, self.len, true)
     }
 
-    /// A name under which a link to it, or its bytes by copying, can be had.
-    pub fn path(&self) -> Option<&Path> {
+    /// The name under which a link to it can be had, and the directory that has it.
+    pub fn named(&self) -> Option<(&HeldDirectory, &OsStr)> {
         match &self.held {
-            Held::Named(path) => Some(path),
+            Held::Named(named) => Some((&named.directory, OsStr::new(&named.name))),
             Held::Open(_) | Held::Bytes(_) => None,
         }
     }
 
     /// Owner, mode and times of what has its name in the database's directory: what is held may be a copy of our own. Of a
     /// file that is gone by now, those of what is held.
-    pub fn metadata_in(&self, directory: &Path) -> Result<Metadata> {
-        match std::fs::symlink_metadata(directory.join(&self.name)) {
-            Ok(facts) if facts.is_file() => Ok(facts),
-            _ => self.metadata(),
+    pub fn metadata_in(&self, directory: &HeldDirectory) -> Result<Metadata> {
+        let found = directory.open_file(&self.name);
+        match found.ok().and_then(|(file, _)| file.metadata().ok()) {
+            Some(facts) => Ok(facts),
+            None => self.metadata(),
         }
     }
 
@@ -102,10 +136,10 @@ impl DatabaseFile {
         let doing = || format!("stat {}", self.name);
         match (&self.held, &self.original) {
             (Held::Open(file), _) => file.metadata().act(doing),
-            (Held::Named(path), _) => std::fs::metadata(path).act(doing),
-            (Held::Bytes(_), Some(path)) => match (std::fs::metadata(path), &self.companion) {
+            (Held::Named(named), _) => named.open()?.0.metadata().act(doing),
+            (Held::Bytes(_), Some(named)) => match (named.open(), &self.companion) {
                 (Err(_), Some(companion)) => companion.metadata().act(doing),
-                (facts, _) => facts.act(doing),
+                (opened, _) => opened?.0.metadata().act(doing),
             },
             (Held::Bytes(_), None) => Err(Error::new(Kind::NotFound, "it is in memory only").act(doing())),
         }
@@ -116,7 +150,7 @@ impl DatabaseFile {
 #[derive(Debug)]
 pub(super) struct FileSet {
     /// Where the database lives.
-    pub directory: PathBuf,
+    pub directory: HeldDirectory,
     pub current: DatabaseFile,
     pub manifest: DatabaseFile,
     /// What the MANIFEST was before it was read; `None` where nothing is to be proven.
@@ -126,7 +160,6 @@ pub(super) struct FileSet {
     /// Live logs that are there.
     pub logs: BTreeMap<u64, HeldLog>,
     /// Hidden directories that hold links and copies; they go with the set.
-    #[expect(dead_code, reason = "kept for what its drop does")]
     pub pools: Vec<Pool>,
     /// The links of the database's pins, if it was captured with them.
     pub pins: Option<Arc<Pins>>,
@@ -222,11 +255,11 @@ impl OpenFiles for View<'_> {
 
 fn open(held: &Held, len: u64, keep_open: bool) -> Result<Box<dyn ReadAt>> {
     Ok(match held {
-        Held::Named(path) => {
-            let (file, _) = open_regular(path)?;
+        Held::Named(named) => {
+            let (file, _) = named.open()?;
             match keep_open {
                 true => Box::new(OpenFile(Arc::new(file), len)),
-                false => Box::new(NamedFile(path.clone(), len)),
+                false => Box::new(NamedFile(named.clone(), len)),
             }
         }
         Held::Open(file) => Box::new(OpenFile(Arc::clone(file), len)),
@@ -235,7 +268,7 @@ fn open(held: &Held, len: u64, keep_open: bool) -> Result<Box<dyn ReadAt>> {
 }
 
 /// A file that is opened for each read: for scans with more sources than files may be open.
-struct NamedFile(PathBuf, u64);
+struct NamedFile(Named, u64);
 
 impl ReadAt for NamedFile {
     fn len(&self) -> u64 {
@@ -243,6 +276,6 @@ impl ReadAt for NamedFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        OpenFile(Arc::new(open_regular(&self.0)?.0), self.1).read_at(buffer, offset)
+        OpenFile(Arc::new(self.0.open()?.0), self.1).read_at(buffer, offset)
     }
 }

@@ -32,13 +32,14 @@ mod touched;
 mod unsynced;
 pub mod walk;
 
+pub use crate::held_directory::HeldDirectory;
 pub use crate::leveldb::damage::{Damage, Lost, TornTail};
 pub use crate::leveldb::merge::{RecordSink, Word};
 pub use apart::TableRow;
 pub use capture::{Capture, Captured, Cut, HeldBy};
 pub use database::{Database, ScanOutcome};
 pub use detect::{Detected, Engine, Foreign, detect};
-pub use files_meta::files_meta;
+pub use files_meta::{files_meta, files_meta_in};
 pub use handle::HandleSource;
 pub use held::DatabaseFile;
 pub use pins::Pins;

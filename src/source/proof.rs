@@ -72,7 +72,7 @@ impl HeldTable {
 /// The file as it is now; `None` for bytes in memory.
 pub(super) fn stamp_of(held: &Held) -> Result<Option<Stamp>> {
     match held {
-        Held::Named(path) => Stamp::at(path).map(Some),
+        Held::Named(named) => named.stamp().map(Some),
         Held::Open(file) => {
             let facts = file.metadata().act(|| "look at an open file")?;
             Ok(Some(Stamp::of(&facts)))

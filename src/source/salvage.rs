@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::current;
 use super::database::{Database, read_manifest, stat};
 use super::detect::names;
-use super::file::open_regular;
-use super::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable};
+use super::file::OpenFile;
+use super::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable, Named};
 use crate::codec::Reader;
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 use crate::leveldb::block::Entries;
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::decompress::Decompressor;
@@ -23,8 +25,9 @@ impl Database {
     /// Opens by the MANIFEST of the highest number, whatever CURRENT says; its name. An owner that begins a MANIFEST
     /// writes all of it, and then points CURRENT to it, so the newest one that is whole leads to the same records.
     pub fn open_by_newest_manifest(path: &Path) -> Result<(Self, String)> {
-        let names = names(path)?;
-        current::check_kind(path, &names)?;
+        let directory = &HeldDirectory::named(path)?;
+        let names = names(directory)?;
+        current::check_kind(directory, &names)?;
         let manifests = names.iter().filter_map(|name| match FileName::parse(name) {
             Some(FileName::Manifest(number)) => Some((number, name)),
             _ => None,
@@ -32,11 +35,11 @@ impl Database {
         let (_, name) = manifests
             .max()
             .ok_or_else(|| Error::corrupt("there is no MANIFEST"))?;
-        let manifest = stat(path, name.clone());
+        let manifest = stat(directory, name.clone());
         let version = read_manifest(&manifest).act(|| name.clone())?;
         let current = format!("{name}\n").into_bytes();
-        let current = DatabaseFile::in_memory(path, "CURRENT".to_owned(), current);
-        let database = Self::of_directory(path, &names, current, manifest, version, Budget::default());
+        let current = DatabaseFile::in_memory(directory, "CURRENT".to_owned(), current);
+        let database = Self::of_directory(directory, &names, current, manifest, version, Budget::default());
         Ok((database, name.clone()))
     }
 
@@ -44,15 +47,16 @@ impl Database {
     /// counts. Some of them may have been obsolete: what a compaction has deleted may be there again. So all that it
     /// reads is uncertain. Tables that cannot be opened at all are named, with the reason, and left out.
     pub fn open_all_files(path: &Path, comparator: &Comparator) -> Result<(Self, Vec<(String, Error)>)> {
-        let names = names(path)?;
-        current::check_kind(path, &names)?;
+        let directory = &HeldDirectory::named(path)?;
+        let names = names(directory)?;
+        current::check_kind(directory, &names)?;
         let (mut tables, mut logs, mut metas) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut unreadable = Vec::new();
         for name in &names {
-            let held = Held::Named(path.join(name));
-            let len = stat(path, name.clone()).len;
+            let held = Held::Named(Named::new(directory, name.as_str()));
+            let len = stat(directory, name.clone()).len;
             match FileName::parse(name) {
-                Some(FileName::Table(number, extension)) => match table_meta(&path.join(name), number) {
+                Some(FileName::Table(number, extension)) => match table_meta(directory, name, number) {
                     Ok(Some(meta)) => {
                         metas.insert((0, number), meta);
                         tables.insert(
@@ -80,9 +84,9 @@ impl Database {
                 _ => {}
             }
         }
-        let nothing = |name: &str| DatabaseFile::in_memory(path, name.to_owned(), Vec::new());
+        let nothing = |name: &str| DatabaseFile::in_memory(directory, name.to_owned(), Vec::new());
         let files = FileSet {
-            directory: path.to_owned(),
+            directory: directory.clone(),
             current: nothing("CURRENT"),
             manifest: nothing("MANIFEST"),
             manifest_stamp: None,
@@ -112,7 +116,7 @@ impl Database {
         let names = names(&self.files.directory)?;
         let is_newer = |name: &String| match FileName::parse(name) {
             Some(FileName::Table(number, _)) if number >= next => {
-                table_meta(&self.files.directory.join(name), number).is_ok()
+                table_meta(&self.files.directory, name, number).is_ok()
             }
             _ => false,
         };
@@ -121,9 +125,9 @@ impl Database {
 }
 
 /// First and last key of a table, from its blocks; `None` for one without entries.
-fn table_meta(path: &Path, number: u64) -> Result<Option<TableMeta>> {
-    let (file, len) = open_regular(path)?;
-    let file = super::file::OpenFile(std::sync::Arc::new(file), len);
+fn table_meta(directory: &HeldDirectory, name: &str, number: u64) -> Result<Option<TableMeta>> {
+    let (file, len) = directory.open_file(name)?;
+    let file = OpenFile(Arc::new(file), len);
     let mut decompressor = Decompressor::default();
     let table = Table::open(&file, len, &mut decompressor)?;
     let (mut index, mut handles) = (Entries::new(&table.index)?, Vec::new());

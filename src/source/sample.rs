@@ -4,12 +4,11 @@
 //! is at least that long, and was shorter before its last entry. A filter has as many bits as bits per key times the
 //! keys of the blocks it covers.
 
-use std::path::Path;
-
 use super::detect::head;
-use super::file::{OpenFile, open_regular};
+use super::file::OpenFile;
 use crate::codec::Reader;
 use crate::error::Result;
+use crate::held_directory::HeldDirectory;
 use crate::leveldb::block::{Entries, entries_end, entry_at, restarts};
 use crate::leveldb::chain::ChainTable;
 use crate::leveldb::decompress::Decompressor;
@@ -38,7 +37,12 @@ struct Seen {
 }
 
 /// The shape that a sample of `tables` shows, with defaults for what it does not.
-pub fn shape(files: &dyn OpenFiles, path: &Path, tables: &[ChainTable], comparator: &str) -> Shape {
+pub fn shape(
+    files: &dyn OpenFiles,
+    directory: &HeldDirectory,
+    tables: &[ChainTable],
+    comparator: &str,
+) -> Shape {
     let mut seen = Seen::default();
     let mut decompressor = Decompressor::default();
     let stride = tables.len().div_ceil(TABLES_MAX).max(1);
@@ -64,7 +68,7 @@ pub fn shape(files: &dyn OpenFiles, path: &Path, tables: &[ChainTable], comparat
         codec,
         block_size: block_size(&seen).unwrap_or(default.block_size),
         restart_interval: seen.restart_interval.unwrap_or(default.restart_interval),
-        dialect: dialect(path, mojang, filter.as_ref()),
+        dialect: dialect(directory, mojang, filter.as_ref()),
         filter,
         table_bytes: table_bytes(tables).unwrap_or(default.table_bytes),
         table_extension: extension(tables),
@@ -226,7 +230,7 @@ fn extension(tables: &[ChainTable]) -> TableExtension {
     }
 }
 
-fn dialect(path: &Path, mojang: bool, filter: Option<&Filter>) -> Dialect {
+fn dialect(directory: &HeldDirectory, mojang: bool, filter: Option<&Filter>) -> Dialect {
     if mojang {
         return Dialect::Mojang;
     }
@@ -236,7 +240,7 @@ fn dialect(path: &Path, mojang: bool, filter: Option<&Filter>) -> Dialect {
         _ => {}
     }
     // goleveldb begins its diary with a ruler, C++ with a date.
-    let diary = match open_regular(&path.join("LOG")) {
+    let diary = match directory.open_file("LOG") {
         Ok((file, len)) => head(&OpenFile(file.into(), len), 16),
         Err(_) => return Dialect::Unknown,
     };

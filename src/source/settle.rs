@@ -3,11 +3,14 @@
 //! Between one rename and the next a path leads nowhere, and between a database's end and the first files of the next one
 //! its directory looks like no database. Whoever looks then would save nothing, or a few leftovers as files.
 
+use std::ffi::OsStr;
 use std::fs::{Metadata, metadata, symlink_metadata};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::detect::{Detected, judge, names};
+use super::walk::facts_in;
+use crate::held_directory::HeldDirectory;
 use crate::leveldb::name::FileName;
 
 /// A directory in which nothing came or went for so long is as it is to be.
@@ -28,8 +31,9 @@ pub fn settle(path: &Path) {
 }
 
 /// True if something may still be writing this file, or is about to replace it again.
-pub(super) fn was_written_lately(path: &Path) -> bool {
-    symlink_metadata(path).is_ok_and(|facts| is_recent(&facts))
+pub(super) fn was_written_lately(directory: &HeldDirectory, name: &str) -> bool {
+    let facts = facts_in(directory, OsStr::new(name));
+    facts.is_ok_and(|facts| is_recent(&facts))
 }
 
 fn is_in_flux(path: &Path) -> bool {
@@ -52,9 +56,12 @@ fn is_recent(facts: &Metadata) -> bool {
 
 /// True for a directory that is empty, or has nothing but what a database leaves or begins with.
 fn may_become_a_database(directory: &Path) -> bool {
-    let Ok(names) = names(directory) else { return false };
+    let held = HeldDirectory::named(directory);
+    let Ok((directory, names)) = held.and_then(|held| names(&held).map(|names| (held, names))) else {
+        return false;
+    };
     let are_leftovers = names.iter().all(|name| FileName::parse(name).is_some());
-    are_leftovers && judge(directory, &names) == Detected::Other
+    are_leftovers && judge(&directory, &names) == Detected::Other
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::walk::mtime_nanos;
+use rustix::fs::Stat;
+
+use super::walk::nanos;
+use crate::held_directory::{HeldDirectory, identity};
 use crate::snapshot::Meta;
 
 /// Directories that were touched by making or removing something of ours, by filesystem and inode.
@@ -27,23 +29,24 @@ struct Times {
 
 impl Touched {
     /// Makes or removes something in `directory`.
-    pub(super) fn around<T>(&self, directory: &Path, act: impl FnOnce() -> T) -> T {
-        let before = std::fs::metadata(directory);
+    pub(super) fn around<T>(&self, directory: &HeldDirectory, act: impl FnOnce() -> T) -> T {
+        let before = directory.stat_itself();
         let done = act();
-        if let (Ok(before), Ok(after)) = (before, std::fs::metadata(directory)) {
+        if let (Ok(before), Ok(after)) = (before, directory.stat_itself()) {
             self.note(&before, &after);
         }
         done
     }
 
-    fn note(&self, before: &Metadata, after: &Metadata) {
+    fn note(&self, before: &Stat, after: &Stat) {
+        let modified = |stat: &Stat| nanos(stat.st_mtime, stat.st_mtime_nsec as i64);
         let mut all = self.all();
-        let known = all.get(&id(after));
-        let is_ours = known.filter(|known| known.after == mtime_nanos(before));
-        let before = is_ours.map_or_else(|| mtime_nanos(before), |known| known.before);
-        let after_us = mtime_nanos(after);
+        let known = all.get(&identity(after));
+        let is_ours = known.filter(|known| known.after == modified(before));
+        let before = is_ours.map_or_else(|| modified(before), |known| known.before);
+        let after_us = modified(after);
         all.insert(
-            id(after),
+            identity(after),
             Times {
                 before,
                 after: after_us,
@@ -54,7 +57,7 @@ impl Touched {
     /// Gives `meta`, of a directory with these facts, the time that it had before us. A newer one is somebody else's, and
     /// stays.
     pub fn undo(&self, facts: &Metadata, meta: &mut Meta) {
-        match self.all().get(&id(facts)) {
+        match self.all().get(&(facts.dev(), facts.ino())) {
             Some(times) if Some(times.after) == meta.mtime_nanos => meta.mtime_nanos = Some(times.before),
             _ => {}
         }
@@ -65,15 +68,13 @@ impl Touched {
     }
 }
 
-fn id(facts: &Metadata) -> (u64, u64) {
-    (facts.dev(), facts.ino())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
     use std::time::{Duration, SystemTime};
 
+    use super::super::walk::mtime_nanos;
     use super::*;
 
     fn stored(touched: &Touched, directory: &Path) -> Option<i128> {
@@ -95,7 +96,8 @@ mod tests {
     fn of_what_we_do_no_time_is_stored_and_of_what_others_do_the_newest() {
         let dir = tempfile::tempdir().unwrap();
         let (touched, place) = (Touched::default(), dir.path());
-        let ours = |name: &str| touched.around(place, || fs::create_dir(place.join(name)).unwrap());
+        let held = HeldDirectory::named(place).unwrap();
+        let ours = |name: &str| touched.around(&held, || fs::create_dir(place.join(name)).unwrap());
         set(place, 1000);
         ours("a");
         ours("b");
@@ -103,7 +105,7 @@ mod tests {
         set(place, 2000);
         assert_eq!(stored(&touched, place), Some(2000 * 1_000_000_000));
         ours("c");
-        touched.around(place, || fs::remove_dir(place.join("a")).unwrap());
+        touched.around(&held, || fs::remove_dir(place.join("a")).unwrap());
         assert_eq!(stored(&touched, place), Some(2000 * 1_000_000_000));
     }
 }

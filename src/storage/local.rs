@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,7 +104,17 @@ impl LocalStorage {
     }
 
     fn open_object(&self, name: ObjectName) -> Result<File> {
-        File::open(self.path(name)).act(|| format!("open {name}"))
+        let act = || format!("open {name}");
+        let mut options = File::options();
+        // Whoever may write here may put a pipe there, which would be waited for without end.
+        options
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+        let file = options.open(self.path(name)).act(act)?;
+        if !file.metadata().act(act)?.is_file() {
+            return Err(Error::corrupt("not a regular file").act(act()));
+        }
+        Ok(file)
     }
 
     /// Makes `directory` if it is missing and syncs its entry in its parent. One that exists is synced too,

@@ -9,12 +9,14 @@
 //! writer that has the flock looks whether its file still has a name, and starts anew if not. A name is
 //! random and never used twice, so an unlink cannot hit a later file either.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::direct;
 use crate::error::{Error, Kind, Result};
+use crate::held_directory::{HeldDirectory, identity};
 
 /// Leftovers of other machines are removed after this many seconds: no single put takes a day.
 const LEFTOVER_SECONDS_MAX: i64 = 24 * 60 * 60;
@@ -89,27 +91,44 @@ impl Drop for Temp {
 
 /// Removes what dead writers left. Failing to do so hurts nobody, so it reports nothing.
 pub(super) fn sweep(directory: &Path, now: &Temp) {
-    let Ok(entries) = fs::read_dir(directory) else {
+    let Ok((directory, all)) =
+        HeldDirectory::unfollowed(directory).and_then(|held| held.list().map(|all| (held, all)))
+    else {
         return;
     };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path != now.path {
-            sweep_one(&path, now.modified_seconds());
+    for entry in all {
+        if Some(&*entry.name) != now.path.file_name() {
+            sweep_one(&directory, &entry.name, now.modified_seconds());
         }
     }
 }
 
-fn sweep_one(path: &Path, now_seconds: Option<i64>) -> Option<()> {
-    let (of_boot, _) = path.file_name()?.to_str()?.split_once('-')?;
-    let file = File::open(path).ok()?;
+/// Removes a file of a dead writer: a regular one, of this user or the directory's owner, whose name is as only we draw it.
+fn sweep_one(directory: &HeldDirectory, name: &OsStr, now_seconds: Option<i64>) -> Option<()> {
+    let (of_boot, random) = name.to_str()?.split_once('-')?;
+    if !is_boot(of_boot) || !is_hex(random, 32) {
+        return None;
+    }
+    let (file, _) = directory.open_file(name).ok()?;
+    let facts = file.metadata().ok()?;
+    let owners = [
+        rustix::process::geteuid().as_raw(),
+        directory.stat_itself().ok()?.st_uid,
+    ];
+    if !owners.contains(&facts.uid()) {
+        return None;
+    }
     let locked = file.try_lock();
-    let age_seconds = now_seconds?.saturating_sub(file.metadata().ok()?.mtime());
+    let age_seconds = now_seconds?.saturating_sub(facts.mtime());
     let dead = match locked {
         Err(TryLockError::WouldBlock) => false,
         Ok(()) if of_boot == boot() && of_boot != UNKNOWN_BOOT => true,
         Ok(()) | Err(TryLockError::Error(_)) => age_seconds > LEFTOVER_SECONDS_MAX,
     };
-    dead.then(|| fs::remove_file(path).ok())?
+    let is_it = directory
+        .stat(name)
+        .is_ok_and(|stat| identity(&stat) == (facts.dev(), facts.ino()));
+    (dead && is_it).then(|| directory.remove_file(name).ok())?
 }
 
 const UNKNOWN_BOOT: &str = "elsewhere";
@@ -121,6 +140,14 @@ fn boot() -> &'static str {
         Ok(id) => blake3::hash(&id).to_hex()[..16].to_owned(),
         Err(_) => UNKNOWN_BOOT.to_owned(),
     })
+}
+
+fn is_boot(text: &str) -> bool {
+    text == UNKNOWN_BOOT || is_hex(text, 16)
+}
+
+fn is_hex(text: &str, len: usize) -> bool {
+    text.len() == len && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn random_hex() -> Result<String> {
@@ -140,6 +167,31 @@ mod tests {
         let file = File::create(&path).unwrap();
         file.set_modified(SystemTime::now() - age).unwrap();
         path
+    }
+
+    /// A user may have put a link in the directory's place, or given another directory its name.
+    #[test]
+    fn a_sweep_takes_nothing_that_is_not_called_as_we_call_files_and_follows_no_link() {
+        let place = tempfile::tempdir().unwrap();
+        let day = Duration::from_secs(90_000);
+        let other = place.path().join("other");
+        fs::create_dir(&other).unwrap();
+        let behind_the_link = leftover(&other, boot(), day);
+        let tmp = place.path().join("tmp");
+        std::os::unix::fs::symlink(&other, &tmp).unwrap();
+        let now = Temp::create(place.path()).unwrap();
+        sweep(&tmp, &now);
+        assert!(behind_the_link.exists());
+        let named = ["letter-draft", "2024-01", "0123456789abcdef-draft"];
+        for name in named {
+            let file = File::create(other.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - day).unwrap();
+        }
+        let link = other.join(format!("{}-{}", boot(), random_hex().unwrap()));
+        std::os::unix::fs::symlink("2024-01", &link).unwrap();
+        sweep(&other, &now);
+        assert!(named.iter().all(|name| other.join(name).exists()) && link.is_symlink());
+        assert!(!behind_the_link.exists());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::stage::{Occupied, Stage, Staged, create_file_at};
 use super::sync::Syncer;
 use super::tree::{Attributes, Withheld};
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 
 /// A directory of files being written.
 #[derive(Debug)]
@@ -63,14 +64,12 @@ impl FileTarget {
     }
 
     /// Adds another name of a file that is there, when the filesystem allows it; false when it does not.
-    pub fn link(&self, name: &str, existing: &Path) -> Result<bool> {
+    pub fn link(&self, name: &str, directory: &HeldDirectory, existing: &OsStr) -> Result<bool> {
         let names = plain_names(Path::new(name))?;
         let [name] = names[..] else {
             return Err(outside(Path::new(name)));
         };
-        let no_flags = rustix::fs::AtFlags::empty();
-        let linked = rustix::fs::linkat(rustix::fs::CWD, existing, self.stage.directory(), name, no_flags);
-        Ok(linked.is_ok())
+        Ok(directory.link(existing, self.stage.directory(), name).is_ok())
     }
 
     /// Waits until every file is durable: the stage now holds all that were finished.

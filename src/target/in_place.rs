@@ -3,17 +3,16 @@
 //! ```text
 //! parent/NAME/           000007.ldb  000009.ldb  000010.log  CURRENT  MANIFEST-000008     its LOCK held
 //!                            | link      | link
-//! parent/.NAME.levault-restore-.../  000007.ldb  000009.ldb  000011.ldb (new)  000012.log (empty)
-//!                                    MANIFEST-000013 and CURRENT (new)
+//! parent/.NAME.levault-restore-.../new/  000007.ldb  000009.ldb  000011.ldb (new)  000012.log (empty)
+//!                                        MANIFEST-000013 and CURRENT (new)
 //! ```
 //! A linked table is one file under two names until the old database is removed. Nobody writes to it: LevelDB never
 //! changes a table, and here every file is made anew or not opened for writing. So until the two directories are
 //! exchanged the old database is as it was, and a stage that is thrown away takes only names with it.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 
 use super::database::{write_current, write_manifest, write_synced, write_table};
@@ -21,6 +20,7 @@ use super::stage::{Occupied, Stage, Staged};
 use super::sync::Syncer;
 use super::tree::Attributes;
 use crate::error::{Act, Error, Result};
+use crate::held_directory::HeldDirectory;
 use crate::leveldb::name::{FileName, log_name};
 use crate::leveldb::shape::TableExtension;
 use crate::leveldb::table_build::FinishedTable;
@@ -54,14 +54,21 @@ impl InPlaceTarget {
         self.stage.set_files(files);
     }
 
+    /// The old database's directory, held; `None` if there is none.
+    pub fn old(&self) -> Option<&HeldDirectory> {
+        self.stage.replaced()
+    }
+
     /// The highest number of any file in the old database's directory, live or not; 0 if none has one.
     pub fn highest_number(&self) -> Result<u64> {
-        let path = self.stage.place_path();
-        let doing = || format!("list {}", path.display());
         let mut highest = 0;
-        for entry in fs::read_dir(path).act(doing)? {
-            let name = entry.act(doing)?.file_name();
-            let number = FileName::parse(&name.to_string_lossy()).and_then(|name| name.number());
+        let old = self
+            .stage
+            .replaced()
+            .map_or_else(|| Ok(Vec::new()), |old| old.list());
+        for entry in old? {
+            let name = entry.name.to_string_lossy();
+            let number = FileName::parse(&name).and_then(|name| name.number());
             highest = highest.max(number.unwrap_or(0));
         }
         Ok(highest)
@@ -80,28 +87,27 @@ impl InPlaceTarget {
     /// Gives a table of the old database a name here too, and makes it durable, for its owner need not have done so.
     /// Where the filesystem or its rules refuse the link, it is copied; the bytes that were. So is one that must get
     /// another owner or mode: until the exchange the old database stays as it was.
-    pub fn keep_table(&self, path: &Path) -> Result<u64> {
-        let name = path.file_name().unwrap_or_default();
+    pub fn keep_table(&self, old: &HeldDirectory, name: &OsStr) -> Result<u64> {
         let shown = name.to_string_lossy();
-        let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(std::io::Error::from);
-        let stat = stat.act(|| format!("look at {shown}"))?;
+        let stat = old.stat(name).act(|| format!("look at {shown}"))?;
         if !self.stage.files().could_be_of(&stat) {
-            return self.copy_table(path, &shown);
+            return self.copy_table(old, &shown);
         }
-        match linkat(CWD, path, self.stage.directory(), name, AtFlags::empty()) {
+        match old.link(name, self.stage.directory(), name) {
             Ok(()) => {
-                let file = File::open(path).act(|| format!("open {shown}"))?;
+                // A link or a pipe that came in its place is none.
+                let (file, _) = self.stage.held().open_file(name)?;
                 self.syncer.sync(shown.into_owned(), file, None)?;
                 Ok(0)
             }
-            Err(refused) if is_refusal(refused) => self.copy_table(path, &shown),
+            Err(refused) if is_refusal(refused) => self.copy_table(old, &shown),
             Err(error) => Err(Error::io(format!("link {shown}"), error.into())),
         }
     }
 
-    fn copy_table(&self, path: &Path, name: &str) -> Result<u64> {
+    fn copy_table(&self, old: &HeldDirectory, name: &str) -> Result<u64> {
         let doing = || format!("copy {name}");
-        let mut from = File::open(path).act(doing)?;
+        let (mut from, _) = old.open_file(name)?;
         let mut to = self.stage.create_file(name)?;
         let bytes = std::io::copy(&mut from, &mut to).act(doing)?;
         self.syncer.sync(name.to_owned(), to, None)?;
@@ -128,6 +134,7 @@ fn is_refusal(error: Errno) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
@@ -145,24 +152,29 @@ mod tests {
         let stage = staging.stage.path().to_owned();
         let inode = |directory: &Path, name| fs::metadata(directory.join(name)).unwrap().ino();
 
-        assert_eq!(staging.keep_table(&db.join("000007.ldb")).unwrap(), 0);
+        let old = HeldDirectory::named(&db).unwrap();
+        assert_eq!(staging.keep_table(&old, OsStr::new("000007.ldb")).unwrap(), 0);
         assert_eq!(inode(&stage, "000007.ldb"), inode(&db, "000007.ldb"));
-        assert_eq!(
-            staging.copy_table(&db.join("000009.ldb"), "000009.ldb").unwrap(),
-            10
-        );
+        assert_eq!(staging.copy_table(&old, "000009.ldb").unwrap(), 10);
         assert_ne!(inode(&stage, "000009.ldb"), inode(&db, "000009.ldb"));
         assert_eq!(fs::read(stage.join("000009.ldb")).unwrap(), b"000009.ldb");
-        assert!(staging.keep_table(&db.join("000008.ldb")).is_err(), "not there");
-        let (old, new) = (inode(&db, "000009.ldb"), &stage.join("000009.ldb"));
+        assert!(
+            staging.keep_table(&old, OsStr::new("000008.ldb")).is_err(),
+            "not there"
+        );
+        let (inode_of_old, new) = (inode(&db, "000009.ldb"), &stage.join("000009.ldb"));
         fs::remove_file(new).unwrap();
         staging.set_files(Attributes {
             mode: Some(0o600),
             ..Attributes::default()
         });
         fs::set_permissions(db.join("000009.ldb"), fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(staging.keep_table(&db.join("000009.ldb")).unwrap(), 10);
-        assert_ne!(inode(&stage, "000009.ldb"), old, "one of another mode is copied");
+        assert_eq!(staging.keep_table(&old, OsStr::new("000009.ldb")).unwrap(), 10);
+        assert_ne!(
+            inode(&stage, "000009.ldb"),
+            inode_of_old,
+            "one of another mode is copied"
+        );
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!((mode(new), mode(&db.join("000009.ldb"))), (0o600, 0o640));
         assert!(is_refusal(Errno::XDEV) && is_refusal(Errno::PERM) && is_refusal(Errno::MLINK));

@@ -12,12 +12,22 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Flock, FlockOffsetType, FlockType};
 
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 
 /// [`Kind::Busy`] if another process holds the database in `directory`.
 pub fn refuse_held(directory: &Path) -> Result<()> {
-    let path = directory.join("LOCK");
+    match HeldDirectory::named(directory) {
+        Ok(directory) => refuse_held_in(&directory),
+        // What is not there holds nothing.
+        Err(_) => Ok(()),
+    }
+}
+
+/// [`refuse_held`] for a directory that is held.
+pub fn refuse_held_in(directory: &HeldDirectory) -> Result<()> {
+    let path = directory.shown("LOCK");
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let lock = match rustix::fs::open(&path, flags, Mode::empty()) {
+    let lock = match rustix::fs::openat(directory, "LOCK", flags, Mode::empty()) {
         Ok(lock) => lock,
         // Whoever we are, an unreadable or strange LOCK still makes the directory a used one.
         Err(_) => return Ok(()),
@@ -62,9 +72,14 @@ pub struct HeldLock {
 /// # Errors
 /// [`Kind::Busy`] if another process has it.
 pub fn hold(directory: &Path) -> Result<HeldLock> {
-    let path = directory.join("LOCK");
+    hold_in(&HeldDirectory::named(directory)?)
+}
+
+/// [`hold`] for a directory that is held.
+pub fn hold_in(directory: &HeldDirectory) -> Result<HeldLock> {
+    let path = directory.shown("LOCK");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644))
+    let file = rustix::fs::openat(directory, "LOCK", flags, Mode::from_raw_mode(0o644))
         .map(File::from)
         .map_err(std::io::Error::from)
         .act(|| format!("open {}", path.display()))?;

@@ -1,7 +1,7 @@
 //! Where restores go. Stage beside the target, verify, rename: never half a result.
 //!
 //! ```text
-//! parent/.NAME.levault-restore-0123456789abcdef/   0700, locked (flock) while its process lives
+//! parent/.NAME.levault-restore-0123456789abcdef/   0700, marked, locked (flock) while its process lives
 //!        |  everything written (or linked) and fsynced here, then read again by the caller
 //!        v  publish: one rename
 //! parent/NAME/                                     was absent or empty, or a closed database that is replaced
@@ -26,8 +26,8 @@ pub use database::DatabaseTarget;
 pub use files::{FileTarget, FileWriter, refresh_files};
 pub use forbidden::{ForbiddenPaths, Protection, is_mount_point};
 pub use in_place::InPlaceTarget;
-pub use lock::{HeldLock, hold, refuse_held};
-pub use stage::{Occupied, Staged, check_free};
+pub use lock::{HeldLock, hold, hold_in, refuse_held, refuse_held_in};
+pub use stage::{Occupied, Staged, check_free, hold_target};
 pub use tree::TreeTarget;
 
 #[cfg(test)]

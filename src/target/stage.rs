@@ -1,4 +1,12 @@
 //! A hidden sibling of the target: made, filled, and renamed into place as a whole.
+//!
+//! ```text
+//! parent/.NAME.levault-restore-0123456789abcdef/    0700, locked and marked: ours, and no one else's (`scratch`)
+//!     CACHEDIR.TAG                                   the marker
+//!     new/                                           what is restored; published, it is parent/NAME
+//! ```
+//! The parent, the hidden directory, what is in it and what it replaces are held by descriptors from the first look on: users
+//! may write to the parent, and put something else in the place of each name between two of our calls.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -7,14 +15,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
-use super::lock::{HeldLock, refuse_held};
+use super::lock::{HeldLock, refuse_held_in};
 use super::replace::Others;
 use super::tree::{Attributes, Withheld, clear_inherited_lists};
 use super::{others, replace};
 use crate::error::{Act, Error, Kind, Result};
-use crate::scratch::{is_same, open_directory, prefix, random_name, remove_leftovers, try_lock};
+use crate::held_directory::{HeldDirectory, kind_of};
+use crate::scratch::{ScratchDirectory, prefix, remove_leftovers};
+
+/// What the hidden directory says of itself.
+const SAYS: &str = "A restore by levault that has not ended, or that was killed.";
+
+/// The name of what is restored, as long as it is hidden.
+const NEW: &str = "new";
 
 /// Checks that a restore may go to `target`: it is absent, or an empty directory.
 ///
@@ -22,7 +38,17 @@ use crate::scratch::{is_same, open_directory, prefix, random_name, remove_leftov
 /// [`Kind::Busy`] when a running program holds the database there, [`Kind::Exists`] when anything else is
 /// there, [`Kind::Usage`] when it is not a place that can be replaced (`/`, a mount point).
 pub fn check_free(target: &Path) -> Result<()> {
-    Place::find(target)?.check_free()
+    let place = Place::find(target)?;
+    place.check_free(place.parent()?.as_ref())
+}
+
+/// The directory that stands at a target. A link is followed if it is the target that was asked for, and not within a tree.
+pub fn hold_target(target: &Path) -> Result<HeldDirectory> {
+    if is_held_open(target) {
+        HeldDirectory::unfollowed(target)
+    } else {
+        HeldDirectory::named(target)
+    }
 }
 
 /// What may stand where a restore goes to.
@@ -72,23 +98,40 @@ impl Place {
         }
     }
 
-    fn check_free(&self) -> Result<()> {
-        let shown = self.path.display();
-        let metadata = match fs::symlink_metadata(&self.path) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io(format!("look at {shown}"), error)),
-        };
-        if !metadata.is_dir() {
-            return Err(Error::new(Kind::Exists, format!("{shown} is not a directory")));
+    /// The directory above the target; `None` if it is not there.
+    fn parent(&self) -> Result<Option<HeldDirectory>> {
+        match HeldDirectory::named(&self.parent) {
+            Ok(parent) => Ok(Some(parent)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
-        refuse_held(&self.path)?;
-        let mut entries = fs::read_dir(&self.path).act(|| format!("list {shown}"))?;
-        if entries.next().is_some() {
+    }
+
+    /// The directory that stands at the target.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`] for anything else.
+    fn standing(&self, parent: &HeldDirectory) -> Result<Option<HeldDirectory>> {
+        let shown = self.path.display();
+        match parent.stat(&self.name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(format!("look at {shown}"), error)),
+            Ok(stat) if kind_of(&stat) == FileType::Directory => parent.child(&self.name).map(Some),
+            Ok(_) => Err(Error::new(Kind::Exists, format!("{shown} is not a directory"))),
+        }
+    }
+
+    fn check_free(&self, parent: Option<&HeldDirectory>) -> Result<()> {
+        let Some(parent) = parent else { return Ok(()) };
+        let Some(standing) = self.standing(parent)? else {
+            return Ok(());
+        };
+        let shown = self.path.display();
+        refuse_held_in(&standing)?;
+        if replace::is_filled(&standing) {
             return Err(Error::new(Kind::Exists, format!("{shown} is not empty")));
         }
-        let parent = fs::metadata(&self.parent).act(|| format!("look at {}", self.parent.display()))?;
-        match parent.dev() == metadata.dev() {
+        match parent.stat_itself()?.st_dev == standing.stat_itself()?.st_dev {
             true => Ok(()),
             false => Err(Error::new(
                 Kind::Usage,
@@ -97,13 +140,23 @@ impl Place {
         }
     }
 
-    /// The lock of the database that is to be replaced; `None` when there is none.
-    fn take(&self, occupied: Occupied) -> Result<Option<HeldLock>> {
-        match occupied {
-            Occupied::Refuse => self.check_free().map(|()| None),
-            _ if !replace::is_filled(&self.path) => self.check_free().map(|()| None),
-            Occupied::Replace => replace::take(&self.path, Others::Refuse).map(Some),
-            Occupied::ReplaceAndKeep => replace::take(&self.path, Others::Allow).map(Some),
+    /// The database that is to be replaced, locked; `None` when there is none.
+    fn take(&self, parent: Option<&HeldDirectory>, occupied: Occupied) -> Result<Option<Replaced>> {
+        let others = match occupied {
+            Occupied::Refuse => None,
+            Occupied::Replace => Some(Others::Refuse),
+            Occupied::ReplaceAndKeep => Some(Others::Allow),
+        };
+        let standing = parent.map(|parent| self.standing(parent)).transpose();
+        match (others, standing) {
+            (Some(others), Ok(Some(Some(directory)))) if replace::is_filled(&directory) => {
+                let lock = replace::take(&directory, others)?;
+                Ok(Some(Replaced {
+                    directory,
+                    _lock: lock,
+                }))
+            }
+            _ => self.check_free(parent).map(|()| None),
         }
     }
 
@@ -142,93 +195,103 @@ fn absent(target: &Path) -> Result<PathBuf> {
     Ok(parent.join(name))
 }
 
-/// A stage that nobody has published yet; dropped, it is removed.
+/// A closed database that gives its place.
+#[derive(Debug)]
+struct Replaced {
+    directory: HeldDirectory,
+    _lock: HeldLock,
+}
+
+/// A stage that is not published yet; dropped, it is removed.
 #[derive(Debug)]
 pub(super) struct Stage {
     place_path: PathBuf,
-    parent: File,
-    name: OsString,
-    path: PathBuf,
+    parent: HeldDirectory,
+    /// The hidden directory.
+    outer: ScratchDirectory,
+    /// What is restored, in it.
+    held: HeldDirectory,
+    /// The same, to be listed and synced.
     directory: File,
     mode: Mode,
-    is_published: bool,
-    /// The lock of the database that it replaces.
-    replaces: Option<HeldLock>,
+    /// What the hidden directory holds is not ours to remove.
+    is_given_up: bool,
+    replaces: Option<Replaced>,
     /// What else lay in the directory of that, and lies here too.
     others: Vec<Vec<u8>>,
     /// What the files that are made here get; without a mode, only their owner may read and write them.
     files: Attributes,
     /// What they could not be given.
     withheld: Withheld,
+    /// Directories that are called as what killed restores leave, and are not proven to be.
+    left_alone: Vec<PathBuf>,
 }
 
 impl Stage {
     /// Checks the target, removes what killed restores of it left, and makes a stage for it.
     pub(super) fn create(target: &Path, occupied: Occupied) -> Result<Self> {
         let place = Place::find(target)?;
-        let replaces = place.take(occupied)?;
-        create_parents(&place.parent)?;
-        remove_leftovers(&place.parent, &place.stage_prefix())?;
-        loop {
-            // A concurrent restore may take the new directory for a leftover before it is locked.
-            if let Some(mut stage) = Self::try_create(&place)? {
-                stage.replaces = replaces;
-                if occupied == Occupied::ReplaceAndKeep && stage.replaces.is_some() {
-                    stage.others = others::bring(&open_directory(&place.path)?, &stage.directory)
-                        .act(|| format!("keep what lies beside the database in {}", place.path.display()))?;
-                }
-                return Ok(stage);
-            }
+        let parent = place.parent()?;
+        let replaces = place.take(parent.as_ref(), occupied)?;
+        let parent = match parent {
+            Some(parent) => parent,
+            None => create_parents(&place.parent)?,
+        };
+        let left_alone = remove_leftovers(&parent, &place.stage_prefix())?;
+        let mut stage = Self::make(&place, parent)?;
+        stage.left_alone = left_alone;
+        stage.replaces = replaces;
+        if let (Occupied::ReplaceAndKeep, Some(replaced)) = (occupied, &stage.replaces) {
+            stage.others = others::bring(&replaced.directory.open()?, &stage.directory)
+                .act(|| format!("keep what lies beside the database in {}", place.path.display()))?;
         }
+        Ok(stage)
     }
 
-    fn try_create(place: &Place) -> Result<Option<Self>> {
-        let name = random_name(place.stage_prefix())?;
-        let path = place.parent.join(&name);
-        let doing = || format!("create {}", path.display());
-        let parent = open_directory(&place.parent)?;
-        // Made with the mode that the process's umask gives, to learn it; closed before anything is in it.
-        fs::create_dir(&path).act(doing)?;
-        let directory = match open_directory(&path) {
-            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
-            opened => opened?,
+    fn make(place: &Place, parent: HeldDirectory) -> Result<Self> {
+        let outer = ScratchDirectory::create(&parent, &place.stage_prefix(), SAYS)?;
+        let (held, directory, made) = match make_new(outer.directory()) {
+            Ok(made) => made,
+            Err(error) => {
+                let _ = outer.remove();
+                return Err(error.act(format!("create {}", outer.directory().shown(NEW).display())));
+            }
         };
-        let made = Mode::from_raw_mode(directory.metadata().act(doing)?.mode());
-        let stage = Self {
+        let replaced = parent.stat(&place.name);
+        Ok(Self {
             place_path: place.path.clone(),
             parent,
-            name,
-            path: path.clone(),
+            outer,
+            held,
             directory,
-            mode: match fs::metadata(&place.path) {
-                Ok(replaced) => Mode::from_raw_mode(replaced.mode()),
-                Err(_) => made,
-            },
-            is_published: false,
+            mode: replaced.map_or(made, |stat| Mode::from_raw_mode(stat.st_mode)),
+            is_given_up: false,
             replaces: None,
             others: Vec::new(),
             files: Attributes::default(),
             withheld: Withheld::default(),
-        };
-        rustix::fs::fchmod(&stage.directory, Mode::RWXU)
-            .map_err(std::io::Error::from)
-            .act(doing)?;
-        clear_inherited_lists(&stage.directory).act(doing)?;
-        Ok((try_lock(&stage.directory) && stage.is_there()).then_some(stage))
+            left_alone: Vec::new(),
+        })
     }
 
-    fn is_there(&self) -> bool {
-        is_same(&self.path, &self.directory)
+    /// Directories that are called as what killed restores leave, and are not proven to be.
+    pub(super) fn left_alone(&self) -> &[PathBuf] {
+        &self.left_alone
     }
 
-    /// The stage's own path, for reading what was written.
+    /// The stage's own path, for messages and for tests.
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.held.path()
     }
 
-    /// Where it will stand, and what it may replace stands now.
-    pub(super) fn place_path(&self) -> &Path {
-        &self.place_path
+    /// The stage, held: read it by this.
+    pub(super) fn held(&self) -> &HeldDirectory {
+        &self.held
+    }
+
+    /// The database that it replaces, held.
+    pub(super) fn replaced(&self) -> Option<&HeldDirectory> {
+        self.replaces.as_ref().map(|replaced| &replaced.directory)
     }
 
     pub(super) fn set_mode(&mut self, mode: Mode) {
@@ -267,45 +330,65 @@ impl Stage {
     pub(super) fn sync_directory(&self) -> Result<()> {
         self.directory
             .sync_all()
-            .act(|| format!("sync {}", self.path.display()))
+            .act(|| format!("sync {}", self.path().display()))
     }
 
     fn publish(mut self) -> Result<()> {
-        let doing = || format!("rename the restored files to {}", self.place_path.display());
+        let shown = self.place_path.display().to_string();
+        let doing = || format!("rename the restored files to {shown}");
         self.check_others().act(doing)?;
-        rustix::fs::fchmod(&self.directory, self.mode)
-            .map_err(std::io::Error::from)
-            .act(doing)?;
+        // Who may not write to a directory may not move it elsewhere, root apart.
+        self.change_mode(self.mode | Mode::WUSR).act(doing)?;
         self.sync_directory()?;
-        let name = self.place_path.file_name().unwrap_or_default();
-        match &self.replaces {
-            Some(_) => replace::exchange(&self.parent, &self.name, name).act(doing)?,
-            None => rustix::fs::renameat(&self.parent, &self.name, &self.parent, name)
-                .map_err(std::io::Error::from)
-                .act(doing)?,
-        }
-        let synced = self.parent.sync_all().act(|| {
-            format!(
-                "sync the directory of {}, which is restored",
-                self.place_path.display()
-            )
-        });
-        self.is_published = true;
-        if synced.is_ok() && self.replaces.is_some() {
-            // The old database has the stage's name now. What cannot be removed, the next restore removes.
-            let _ = fs::remove_dir_all(&self.path);
-        }
-        synced
+        self.take_place().act(doing)?;
+        // What it replaced has its name in the hidden directory now, and goes with that when the exchange is durable.
+        self.is_given_up = true;
+        self.change_mode(self.mode).act(doing)?;
+        let doing = || format!("sync the directory of {shown}, which is restored");
+        self.sync_directory()?;
+        self.parent.open()?.sync_all().act(doing)?;
+        self.is_given_up = false;
+        Ok(())
     }
-}
 
-impl Stage {
-    /// Nothing may have come beside the old database meanwhile: it would go with it.
-    fn check_others(&self) -> Result<()> {
-        if self.replaces.is_none() {
+    fn change_mode(&self, mode: Mode) -> Result<()> {
+        rustix::fs::fchmod(&self.directory, mode)
+            .map_err(std::io::Error::from)
+            .act(|| "set its mode")
+    }
+
+    fn take_place(&mut self) -> Result<()> {
+        let name = self.place_path.file_name().unwrap_or_default();
+        let Some(replaced) = &self.replaces else {
+            return rustix::fs::renameat(self.outer.directory(), NEW, &self.parent, name)
+                .map_err(std::io::Error::from)
+                .act(|| "rename it");
+        };
+        let exchange = || replace::exchange(self.outer.directory(), OsStr::new(NEW), &self.parent, name);
+        if !self.parent.has(name, &replaced.directory) {
+            return Err(Error::new(
+                Kind::Exists,
+                "another directory has come in its place",
+            ));
+        }
+        exchange()?;
+        if self.outer.directory().has(OsStr::new(NEW), &replaced.directory) {
             return Ok(());
         }
-        let now = others::names(&open_directory(&self.place_path)?)?;
+        // What came in its place in this very moment is not ours to remove: back, or it stays where it is.
+        self.is_given_up = exchange().is_err();
+        Err(Error::new(
+            Kind::Exists,
+            "another directory has come in its place",
+        ))
+    }
+
+    /// Nothing may have come beside the old database meanwhile: it would go with it.
+    fn check_others(&self) -> Result<()> {
+        let Some(replaced) = &self.replaces else {
+            return Ok(());
+        };
+        let now = others::names(&replaced.directory.open()?)?;
         match now.iter().find(|name| !self.others.contains(name)) {
             None => Ok(()),
             Some(name) => Err(Error::new(
@@ -321,9 +404,9 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if !self.is_published && self.is_there() {
-            // Nothing can be done about an error here; the next restore tries again.
-            let _ = fs::remove_dir_all(&self.path);
+        if !self.is_given_up {
+            // What cannot be removed, the next restore removes.
+            let _ = self.outer.remove();
         }
     }
 }
@@ -337,9 +420,14 @@ impl Staged {
         Self(stage)
     }
 
-    /// Where it stands until it is published: read it from here to verify it.
+    /// Where it stands until it is published.
     pub fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// The same, held: read it by this.
+    pub fn held(&self) -> &HeldDirectory {
+        self.0.held()
     }
 
     /// The same, held open.
@@ -350,6 +438,12 @@ impl Staged {
     /// What its files could not be given.
     pub fn withheld(&self) -> &Withheld {
         self.0.withheld()
+    }
+
+    /// Directories beside the target that are called as what killed restores leave and are not proven to be: they were left
+    /// alone.
+    pub fn left_alone(&self) -> &[PathBuf] {
+        self.0.left_alone()
     }
 
     /// Whether something lies in it that lay beside the database that it replaces.
@@ -378,6 +472,22 @@ impl Staged {
     }
 }
 
+/// The directory for what is restored, closed to others, and the mode that the process's umask gives a new one.
+fn make_new(outer: &HeldDirectory) -> Result<(HeldDirectory, File, Mode)> {
+    let wrong = |error: Errno| std::io::Error::from(error);
+    rustix::fs::mkdirat(outer, NEW, Mode::from_raw_mode(0o777))
+        .map_err(wrong)
+        .act(|| "make it")?;
+    let held = outer.child(OsStr::new(NEW))?;
+    let mode = Mode::from_raw_mode(held.stat_itself()?.st_mode);
+    let directory = held.open()?;
+    rustix::fs::fchmod(&directory, Mode::RWXU)
+        .map_err(wrong)
+        .act(|| "close it to others")?;
+    clear_inherited_lists(&directory)?;
+    Ok((held, directory, mode))
+}
+
 /// Makes a file that was not there, following no link; only its owner may read and write it.
 pub(super) fn create_file_at(directory: &File, name: &OsStr) -> std::io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -385,22 +495,24 @@ pub(super) fn create_file_at(directory: &File, name: &OsStr) -> std::io::Result<
     Ok(File::from(file))
 }
 
-/// Makes missing directories above the target, each durable in the one above it.
-fn create_parents(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Ok(());
+/// Makes missing directories above the target, each durable in the one above it; the last of them.
+fn create_parents(path: &Path) -> Result<HeldDirectory> {
+    match HeldDirectory::named(path) {
+        Err(error) if error.kind() == Kind::NotFound => {}
+        held => return held,
     }
-    if let Some(parent) = path.parent() {
-        create_parents(parent)?;
-        match fs::create_dir(path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(Error::io(format!("create {}", path.display()), error));
-            }
-            _ => {}
-        }
-        open_directory(parent)?
-            .sync_all()
-            .act(|| format!("sync {}", parent.display()))?;
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::new(
+            Kind::NotFound,
+            format!("there is no {}", path.display()),
+        ));
+    };
+    let above = create_parents(above)?;
+    match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(Error::io(format!("create {}", path.display()), error.into())),
     }
-    Ok(())
+    let synced = above.open()?.sync_all();
+    synced.act(|| format!("sync {}", above.path().display()))?;
+    above.child(name)
 }

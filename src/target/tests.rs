@@ -315,3 +315,76 @@ fn a_name_near_the_filesystems_limit_is_staged() {
     database(&target).unwrap().finish().unwrap().publish().unwrap();
     assert!(target.join("CURRENT").exists());
 }
+
+/// A closed database, and a directory that nothing may touch.
+fn replaced_and_evidence() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let (target, evidence) = (parent.path().join("db"), parent.path().join("evidence"));
+    fs::create_dir(&target).unwrap();
+    fs::write(target.join("CURRENT"), "MANIFEST-000001\n").unwrap();
+    fs::create_dir(&evidence).unwrap();
+    fs::write(evidence.join("file"), "precious").unwrap();
+    (parent, target, evidence)
+}
+
+#[test]
+fn a_directory_that_came_in_the_place_of_the_database_to_be_replaced_is_not_removed() {
+    let (parent, target, evidence) = replaced_and_evidence();
+    let files = FileTarget::begin(&target, Occupied::Replace).unwrap();
+    fs::rename(&target, parent.path().join("moved")).unwrap();
+    fs::rename(&evidence, &target).unwrap();
+    let error = files.finish().unwrap().publish().unwrap_err();
+    assert_eq!(error.kind(), Kind::Exists, "{error}");
+    assert_eq!(fs::read(target.join("file")).unwrap(), b"precious");
+    assert!(parent.path().join("moved/CURRENT").exists());
+}
+
+#[test]
+fn a_directory_that_came_in_the_place_of_the_stage_is_not_removed_with_it() {
+    let (parent, target, evidence) = replaced_and_evidence();
+    let files = FileTarget::create(&parent.path().join("new")).unwrap();
+    let hidden = files.stage_path().parent().unwrap().to_owned();
+    fs::rename(&hidden, parent.path().join("moved")).unwrap();
+    fs::rename(&evidence, &hidden).unwrap();
+    drop(files);
+    assert_eq!(fs::read(hidden.join("file")).unwrap(), b"precious");
+    assert!(target.exists());
+}
+
+#[test]
+fn a_directory_that_was_given_the_name_of_a_killed_restores_is_left_alone_and_reported() {
+    let (parent, _, evidence) = replaced_and_evidence();
+    let named = parent.path().join(".new.levault-restore-0123456789abcdef");
+    fs::rename(&evidence, &named).unwrap();
+    let left = parent.path().join(".new.levault-restore-1123456789abcdef");
+    crate::scratch::tests::leave_behind(&left, &["half"]);
+    let files = FileTarget::create(&parent.path().join("new")).unwrap();
+    let staged = files.finish().unwrap();
+    assert_eq!(staged.left_alone(), [named.canonicalize().unwrap()]);
+    assert!(!left.exists());
+    staged.publish().unwrap();
+    assert_eq!(fs::read(named.join("file")).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(parent.path().join("new")).unwrap().count(), 0);
+}
+
+/// Who may not write to a directory may not move it to another, but for root.
+#[test]
+fn a_directory_that_its_owner_may_not_write_to_is_published_with_that_mode() {
+    let parent = tempfile::tempdir().unwrap();
+    let target = parent.path().join("new");
+    let mut staged = FileTarget::create(&target).unwrap().finish().unwrap();
+    let attributes = tree::Attributes {
+        mode: Some(0o555),
+        ..tree::Attributes::default()
+    };
+    staged
+        .set_attributes(&attributes, &tree::Withheld::default())
+        .unwrap();
+    staged.publish().unwrap();
+    assert_eq!(
+        fs::metadata(&target).unwrap().permissions().mode() & 0o7777,
+        0o555
+    );
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+}

@@ -7,6 +7,7 @@
 mod common;
 mod listed;
 mod listing;
+mod local_user;
 mod meanwhile;
 mod rules;
 mod scene;

@@ -179,7 +179,7 @@ fn an_unreadable_file_and_directory_are_not_taken_for_deleted() {
     run(&["init"]).ok();
     run(&["backup", "source"]).ok();
     for name in ["a", "sub"] {
-        fs::set_permissions(source.join(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(source.join(name), fs::Permissions::from_mode(0o000)).unwrap();
     }
     fs::remove_file(source.join("kept")).unwrap();
     symlink("x", source.join("link")).unwrap();

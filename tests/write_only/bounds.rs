@@ -213,7 +213,7 @@ fn what_can_be_read_is_never_set_aside() {
         .unwrap();
     newer[9] = 9;
     let newer = taken.scene.put(ObjectKind::Snapshot, &newer).id.to_hex();
-    let refused = quarantine::add(owner, &[newer.clone()], Newer::Refused).unwrap_err();
+    let refused = quarantine::add(owner, std::slice::from_ref(&newer), Newer::Refused).unwrap_err();
     assert_eq!(refused.kind(), Kind::TooNew);
     quarantine::add(owner, &[newer], Newer::Included).unwrap();
     prune.run(owner, &Report::default()).unwrap();

@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::snapshot::{Capture, Content, Damage, DatabaseRoot, HeldBy, Run, Trust};
 use crate::source::handle::MemoryHandle;
 use crate::source::pins::ToPin;
-use crate::source::{self, Captured, Database, DatabaseFile, ScanOutcome};
+use crate::source::{self, Captured, Database, DatabaseFile, HeldDirectory, ScanOutcome};
 
 use super::as_kept::{capture, damage_of, keep_damage};
 use super::audit::{self, Disagreement};
@@ -47,6 +47,8 @@ impl Known {
 /// What is known of a database before it is read.
 pub struct Wanted<'a> {
     pub path: &'a Path,
+    /// Its directory, held; `None` for one that this program has open.
+    pub held: Option<&'a HeldDirectory>,
     pub name: &'a str,
     /// Store its files, whatever its records say.
     pub physical: bool,
@@ -374,7 +376,13 @@ impl<'a, 'w> Saving<'a, 'w> {
 
     /// CURRENT or MANIFEST cannot be read: nothing says which files belong, so all of them are kept.
     fn unreadable(&mut self, error: &Error) -> Result<Told> {
-        let (content, bytes_read, gone) = self.store_files(files::all_in(self.wanted.path)?)?;
+        let all = match self.wanted.held {
+            Some(held) => files::all_in(held)?,
+            None => files::all_in(&HeldDirectory::named(self.wanted.path)?)?,
+        };
+        let strange = all.strange.into_iter();
+        let strange = strange.map(|name| damage_of(name, "is no regular file, and was not read".into()));
+        let (content, bytes_read, gone) = self.store_files(all.files)?;
         let mut root = self.root(Shape::default(), content, 0, Trust::Unverified)?;
         root.capture.bytes_read = bytes_read;
         root.value_bytes = bytes_read;
@@ -382,6 +390,7 @@ impl<'a, 'w> Saving<'a, 'w> {
         keep_damage(
             &mut root,
             iter::once(damage_of("MANIFEST".into(), what))
+                .chain(strange)
                 .chain(gone)
                 .collect(),
         );
@@ -394,13 +403,13 @@ impl<'a, 'w> Saving<'a, 'w> {
         ))
     }
 
-    /// The content, the bytes read, and what is to be told of files that were gone.
+    /// The content, the bytes read, and what is reported of files that are not stored.
     fn store_files(&mut self, all: Vec<DatabaseFile>) -> Result<(Content, u64, Vec<Damage>)> {
-        let stored = files::store(self.repo, self.writer, self.wanted.path, all, self.report)?;
-        let gone = stored.gone.into_iter();
-        let gone = gone.map(|name| damage_of(name, "was deleted before it was read".into()));
+        let stored = files::store(self.repo, self.writer, self.wanted.held, all, self.report)?;
+        let lost = stored.lost.into_iter();
+        let lost = lost.map(|(name, why)| damage_of(name, why));
         let content = Content::Physical { tree: stored.tree };
-        Ok((content, stored.bytes, gone.collect()))
+        Ok((content, stored.bytes, lost.collect()))
     }
 
     fn tell_cut(&self, root: &mut DatabaseRoot, database: &Database) {

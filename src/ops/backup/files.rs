@@ -2,7 +2,8 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+
+use rustix::fs::FileType;
 
 use super::trees::{self, Failed, NewFile, Reading, Sink, Step};
 use crate::blob::BlobKind;
@@ -12,28 +13,37 @@ use crate::leveldb::name::FileName;
 use crate::repo::{Repo, Writer};
 use crate::report::Report;
 use crate::snapshot::{Meta, Tree};
-use crate::source::DatabaseFile;
 use crate::source::walk::mtime_nanos;
+use crate::source::{DatabaseFile, HeldDirectory};
 
 /// The regular files of a directory that LevelDB may have made: what is kept when nothing says which of them belong.
-pub fn all_in(directory: &Path) -> Result<Vec<DatabaseFile>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).act(|| format!("list {}", directory.display()))? {
-        let entry = entry.act(|| format!("list {}", directory.display()))?;
-        let facts = match entry.metadata() {
-            // Deleted since it was listed.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            facts => facts.act(|| format!("stat {}", entry.path().display()))?,
-        };
-        let Ok(name) = entry.file_name().into_string() else {
+pub fn all_in(directory: &HeldDirectory) -> Result<Listed> {
+    let mut all = Listed::default();
+    for entry in directory.list()? {
+        let Ok(name) = entry.name.into_string() else {
             continue;
         };
         let may_belong = !matches!(FileName::parse(&name), None | Some(FileName::Lock));
-        if facts.is_file() && may_belong {
-            files.push(DatabaseFile::in_directory(directory, name, facts.len()));
+        match directory.stat(&name) {
+            Ok(stat) if may_belong && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+                let len = u64::try_from(stat.st_size).unwrap_or(0);
+                all.files.push(DatabaseFile::in_directory(directory, name, len));
+            }
+            Ok(_) if may_belong => all.strange.push(name),
+            // Deleted meanwhile, or none of its files.
+            _ => {}
         }
     }
-    Ok(files)
+    Ok(all)
+}
+
+/// What lies in a database's directory under names of LevelDB's.
+#[derive(Default)]
+pub struct Listed {
+    /// Regular files.
+    pub files: Vec<DatabaseFile>,
+    /// Names of links, pipes and whatever else is no file: nothing of it is read.
+    pub strange: Vec<String>,
 }
 
 /// Files in the repository.
@@ -42,46 +52,56 @@ pub struct StoredFiles {
     pub tree: BlobId,
     /// What was read.
     pub bytes: u64,
-    /// Names of those that their owner deleted before we came to them.
-    pub gone: Vec<String>,
+    /// Names of those that are not stored, and why.
+    pub lost: Vec<(String, String)>,
 }
 
 /// Stores the files of the database in `directory` and the tree that lists them.
 pub fn store(
     repo: &Repo,
     writer: &mut Writer,
-    directory: &Path,
+    directory: Option<&HeldDirectory>,
     mut files: Vec<DatabaseFile>,
     report: &Report,
 ) -> Result<StoredFiles> {
     files.sort_by(|left, right| left.name.cmp(&right.name));
     let walk = |reading: Reading, sink: Sink| {
         sink.step(Step::Begin)?;
-        let (mut bytes, mut gone) = (0, Vec::new());
+        let (mut bytes, mut lost) = (0, Vec::new());
         for file in files {
             match one(&reading, &sink, directory, &file)? {
-                Some(len) => bytes += len,
-                None => gone.push(file.name),
+                Ok(len) => bytes += len,
+                Err(why) => lost.push((file.name, why)),
             }
         }
         sink.step(Step::End)?;
-        Ok((bytes, gone))
+        Ok((bytes, lost))
     };
-    let ((bytes, gone), roots) = trees::pipe(repo, writer, walk, report)?;
+    let ((bytes, lost), roots) = trees::pipe(repo, writer, walk, report)?;
     let tree = match roots.into_iter().find_map(|root| root.tree) {
         Some(tree) => tree,
         None => writer.add_one(BlobKind::Tree, Tree::Entries(Vec::new()).encode()?)?,
     };
-    Ok(StoredFiles { tree, bytes, gone })
+    Ok(StoredFiles { tree, bytes, lost })
 }
 
-/// The bytes of a file; `None` if it is gone.
-fn one(reading: &Reading, mut sink: &Sink, directory: &Path, file: &DatabaseFile) -> Result<Option<u64>> {
-    let opened = file
-        .open()
-        .and_then(|open| Ok((open, meta(&file.metadata_in(directory)?))));
+/// The bytes of a file; why there is none if its owner deleted it before we came to it, or if something else stands there.
+fn one(
+    reading: &Reading,
+    mut sink: &Sink,
+    directory: Option<&HeldDirectory>,
+    file: &DatabaseFile,
+) -> Result<Result<u64, String>> {
+    let facts = || match directory {
+        Some(directory) => file.metadata_in(directory),
+        None => file.metadata(),
+    };
+    let opened = file.open().and_then(|open| Ok((open, meta(&facts()?))));
     let (open, meta) = match opened {
-        Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+        Err(error) if error.kind() == Kind::NotFound => {
+            return Ok(Err("was deleted before it was read".into()));
+        }
+        Err(error) if error.kind() == Kind::Corrupt => return Ok(Err(error.to_string())),
         opened => opened.act(|| format!("open {}", file.name))?,
     };
     let mut at = 0;
@@ -97,7 +117,7 @@ fn one(reading: &Reading, mut sink: &Sink, directory: &Path, file: &DatabaseFile
     let name = file.name.as_bytes().to_vec();
     let keep = None;
     sink.step(Step::File(NewFile { name, meta, keep }, 0))?;
-    Ok(Some(bytes))
+    Ok(Ok(bytes))
 }
 
 fn meta(facts: &Metadata) -> Meta {
@@ -125,7 +145,8 @@ mod tests {
         for name in ["000003.log", "000005.ldb", "CURRENT"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
-        let listed = all_in(dir.path()).unwrap();
+        let held = HeldDirectory::named(dir.path()).unwrap();
+        let listed = all_in(&held).unwrap().files;
         std::fs::remove_file(dir.path().join("000005.ldb")).unwrap();
 
         let new = NewRepo {
@@ -137,8 +158,9 @@ mod tests {
         let repo = Repo::create(storage, &password, new, Settings::default()).unwrap();
         let report = Report::default();
         let mut writer = Writer::start(&repo, &report, Store::Nothing).unwrap();
-        let stored = store(&repo, &mut writer, dir.path(), listed, &report).unwrap();
-        assert_eq!(stored.gone, ["000005.ldb"]);
+        let stored = store(&repo, &mut writer, Some(&held), listed, &report).unwrap();
+        assert_eq!(stored.lost.len(), 1);
+        assert_eq!(stored.lost[0].0, "000005.ldb");
         assert_eq!(stored.bytes, ("000003.log".len() + "CURRENT".len()) as u64);
     }
 

@@ -42,8 +42,10 @@ use crate::report::Report;
 use crate::snapshot::{Meta, MissingPaths, Snapshot, Source};
 use crate::source::pins::Keeping;
 use crate::source::rules::{Bounds, LeftOut};
-use crate::source::walk::{facts, look_closer};
-use crate::source::{Capture, Captured, HandleSource, HeldBy, Pins, Rules, files_meta};
+use crate::source::walk::look;
+use crate::source::{
+    Capture, Captured, HandleSource, HeldBy, HeldDirectory, Pins, Rules, files_meta, files_meta_in, settle,
+};
 
 pub use audit::{Difference, Disagreement};
 use database::{Known, Saved, Wanted};
@@ -274,15 +276,15 @@ impl Backup {
         report: &Report,
     ) -> Result<Cuts> {
         let mut cuts = Cuts::default();
-        let captured = self.capture(plan, pins)?;
-        for (found, mut captured) in plan.databases.iter().zip(captured) {
+        let taken = self.capture(plan, pins)?;
+        for (found, mut taken) in plan.databases.iter().zip(taken) {
             if !found.is_asked && unsteady.is(&found.path) {
-                captured = Err(Error::new(Kind::Changed, "its files changed under every reading"));
+                taken.captured = Err(Error::new(Kind::Changed, "its files changed under every reading"));
             }
-            let number = match not_saved(found, &captured, report) {
+            let number = match not_saved(found, &taken.captured, report) {
                 true => None,
                 false => {
-                    cuts.taken.push(Cut::of(found.clone(), captured, report));
+                    cuts.taken.push(Cut::of(found.clone(), taken, report));
                     u32::try_from(cuts.taken.len() - 1).ok()
                 }
             };
@@ -322,11 +324,11 @@ impl Backup {
                 bounds,
                 touched: plan.touched.clone(),
             };
-            let captured = self.capture_one(&found, self.pins(repo, &found, report));
-            if not_saved(&found, &captured, report) {
+            let taken = self.capture_one(&found, self.pins(repo, &found, report));
+            if not_saved(&found, &taken.captured, report) {
                 return None;
             }
-            late.push(Cut::of(found, captured, report));
+            late.push(Cut::of(found, taken, report));
             u32::try_from(cuts.taken.len() + late.len() - 1).ok()
         };
         let mut databases = Databases::new(cuts.by_directory.clone(), &mut capture_late, report);
@@ -369,7 +371,10 @@ impl Backup {
         report: &Report,
     ) -> Result<Saved> {
         let found = &cut.found;
-        let wanted = self.wanted(known, &found.path, &found.name)?;
+        let wanted = Wanted {
+            held: cut.held.as_ref(),
+            ..self.wanted(known, &found.path, &found.name)?
+        };
         let saved = database::save(repo, writer, &wanted, cut.captured, report);
         if saved.as_ref().is_err_and(|error| error.kind() == Kind::Changed) {
             unsteady.note(&found.path);
@@ -382,13 +387,15 @@ impl Backup {
 
     /// The pins of a database, where there can be any.
     fn pins(&self, repo: &Repo, found: &FoundDatabase, report: &Report) -> Option<Arc<Pins>> {
+        // Why it cannot be held, the capture says.
+        let held = &found.hold().ok()?;
         let Pinning::Keep(keeping) = self.pinning else {
             return None;
         };
-        if self.dry_run && !Pins::exist(&found.path, *repo.id()) {
+        if self.dry_run && !Pins::exist_in(held, *repo.id()) {
             return None;
         }
-        match Pins::open(&found.path, *repo.id(), keeping, found.touched.clone()) {
+        match Pins::open_in(held, *repo.id(), keeping, found.touched.clone()) {
             Ok(pins) => Some(Arc::new(pins)),
             Err(error) => {
                 // A path that is none is told by the capture.
@@ -405,15 +412,28 @@ impl Backup {
 
     /// All cuts, back to back in the order of the paths. A database whose list of files cannot be read is no reason
     /// to lose the others, nor is one that was not asked for by its path; what makes a whole backup senseless is.
-    fn capture(&self, plan: &Plan, pins: Vec<Option<Arc<Pins>>>) -> Result<Vec<Result<Captured>>> {
-        let take = |(found, pins): (&FoundDatabase, Option<Arc<Pins>>)| match self.capture_one(found, pins) {
-            Err(error) if found.is_asked && error.kind() != Kind::Corrupt => Err(error),
-            taken => Ok(taken),
+    fn capture(&self, plan: &Plan, pins: Vec<Option<Arc<Pins>>>) -> Result<Vec<Taken>> {
+        let take = |(found, pins): (&FoundDatabase, Option<Arc<Pins>>)| {
+            let taken = self.capture_one(found, pins);
+            match taken.captured {
+                Err(error) if found.is_asked && error.kind() != Kind::Corrupt => Err(error),
+                _ => Ok(taken),
+            }
         };
         plan.databases.iter().zip(pins).map(take).collect()
     }
 
-    fn capture_one(&self, found: &FoundDatabase, pins: Option<Arc<Pins>>) -> Result<Captured> {
+    /// The directory is held from now on: by now a hook may have mounted another there.
+    fn capture_one(&self, found: &FoundDatabase, pins: Option<Arc<Pins>>) -> Taken {
+        let captured = self.capture_held(found, pins);
+        let held = match &captured {
+            Ok(captured) => Some(captured.directory().clone()),
+            Err(_) => found.hold().ok(),
+        };
+        Taken { held, captured }
+    }
+
+    fn capture_held(&self, found: &FoundDatabase, pins: Option<Arc<Pins>>) -> Result<Captured> {
         let mut capture = Capture {
             // Where there are no pins nothing need be made beside the database.
             hold: HeldBy::Descriptors,
@@ -422,7 +442,8 @@ impl Backup {
         };
         capture.patience = self.patience.unwrap_or(capture.patience);
         capture.pins = pins;
-        capture.take(&found.path)
+        settle(&found.path);
+        capture.take_by(&|| found.hold())
     }
 
     fn wanted<'a>(&self, known: &'a Known, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
@@ -430,6 +451,7 @@ impl Backup {
         let timeline = known.catalog.timeline_of(&self.host(), &whole);
         Ok(Wanted {
             path,
+            held: None,
             name,
             physical: self.physical,
             full: self.full,
@@ -569,6 +591,13 @@ impl Backup {
     }
 }
 
+/// What became of a capture.
+struct Taken {
+    /// The database's directory; `None` if it could not be opened.
+    held: Option<HeldDirectory>,
+    captured: Result<Captured>,
+}
+
 /// Databases whose files were changed under their reading, and how often: one that stands in the way of all others is left
 /// out of the last attempt, unless it was asked for.
 #[derive(Default)]
@@ -590,6 +619,8 @@ impl Unsteady {
 /// A database at one moment.
 struct Cut {
     found: FoundDatabase,
+    /// Its directory; `None` if it could not be opened.
+    held: Option<HeldDirectory>,
     /// Where its list of files cannot be read, it is saved as files.
     captured: Result<Captured>,
     /// What a restore gives back to its directory.
@@ -599,11 +630,13 @@ struct Cut {
 }
 
 impl Cut {
-    fn of(found: FoundDatabase, captured: Result<Captured>, report: &Report) -> Self {
-        let directory = directory_of(&found, report);
+    fn of(found: FoundDatabase, taken: Taken, report: &Report) -> Self {
+        let Taken { held, captured } = taken;
+        let directory = held.as_ref().and_then(|held| directory_of(&found, held, report));
         Self {
-            files: files_meta(&found.path),
+            files: held.as_ref().and_then(files_meta_in),
             found,
+            held,
             captured,
             directory,
         }
@@ -640,10 +673,9 @@ fn not_saved(found: &FoundDatabase, captured: &Result<Captured>, report: &Report
 }
 
 /// What a restore gives back to a database's directory; `None` if it is gone by now.
-fn directory_of(found: &FoundDatabase, report: &Report) -> Option<Meta> {
-    let real = found.path.canonicalize().ok()?;
-    let facts = facts(&real).ok()?;
-    let mut meta = look_closer(&real, &facts, report).ok()?.meta;
+fn directory_of(found: &FoundDatabase, held: &HeldDirectory, report: &Report) -> Option<Meta> {
+    let mut meta = look(held, held.path(), report).ok()?.meta;
+    let facts = held.open().ok()?.metadata().ok()?;
     found.touched.undo(&facts, &mut meta);
     Some(meta)
 }

@@ -26,7 +26,8 @@ use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::run::KeyOrder;
 use crate::snapshot::Meta;
-use crate::source::walk::{facts, look_closer};
+use crate::source::HeldDirectory;
+use crate::source::walk::look;
 use crate::source::{Damage, Database, RecordSink, ScanOutcome, Word, files_meta};
 use crate::target::tree::Withheld;
 use crate::target::{DatabaseTarget, check_free, refuse_held};
@@ -288,15 +289,15 @@ impl Rescue {
             records: 0,
             digest: StreamDigester::new(),
         };
-        let outcome = Database::open(staged.path())?.scan(&mut back)?;
+        let outcome = Database::open_in(staged.held())?.scan(&mut back)?;
         let found = (back.records, back.digest.digest());
         if !outcome.damage.is_empty() || found != expected {
             return Err(Error::new(Kind::Mismatch, "it does not read back as it was written").act("rescue"));
         }
         // An owner that came meanwhile has written what is not in it.
         refuse_held(&self.directory)?;
-        let source = std::fs::canonicalize(&self.directory).act(|| "find the directory")?;
-        let directory = look_closer(&source, &facts(&source)?, report)?.meta;
+        let source = HeldDirectory::named(&self.directory)?;
+        let directory = look(&source, source.path(), report)?.meta;
         let withheld = Withheld::default();
         staged.set_attributes(&attributes(&directory), &withheld)?;
         tell_withheld(&withheld, report);

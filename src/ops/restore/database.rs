@@ -10,11 +10,12 @@ use super::verify::Expected;
 use super::{Extra, Overwrite, RestoreOutcome, Restoring, Rewritten, Verify, files, overwrite, verify};
 use crate::error::{Act, Error, Kind, Result};
 use crate::leveldb::Comparator;
+use crate::ops::capture;
 use crate::ops::read::Wish;
 use crate::ops::tree::{Node, View};
 use crate::pattern::Choice;
-use crate::scratch;
 use crate::snapshot::{Content, DatabaseRoot, EntryKind, TreeEntry};
+use crate::source::HeldDirectory;
 use crate::target::tree::{Attributes, Directory, Withheld};
 use crate::target::{DatabaseTarget, Occupied, Staged, TreeTarget};
 
@@ -140,6 +141,9 @@ impl Restoring<'_> {
 
     fn anew(&self, step: &Step) -> Result<RestoreOutcome> {
         let mut made = self.make(step)?;
+        for path in made.staged.left_alone() {
+            self.report.notice(capture::left_alone(path));
+        }
         self.beside(step, &made.staged)?;
         let verified = self.wish.verify == Verify::Full;
         if verified {
@@ -229,7 +233,7 @@ impl Restoring<'_> {
     }
 
     fn read_back(&self, database: &DatabaseRoot, made: &mut Made) -> Result<()> {
-        let path = made.staged.path();
+        let path = made.staged.held();
         let (repo, reader, report) = (self.repo, self.reader, self.report);
         let expected = match (&database.content, &made.selected) {
             (Content::Physical { tree }, _) => return files::verify(repo, reader, tree, path, report),
@@ -270,7 +274,7 @@ impl Restoring<'_> {
 
     /// The database that stands there stays; what lies beside it comes into its directory.
     fn beside_in_place(&self, step: &Step) -> Result<()> {
-        let directory = scratch::open_directory(&step.target)?;
+        let directory = HeldDirectory::unfollowed(&step.target)?.open()?;
         let target = TreeTarget::into_open(directory, &step.shown)?;
         if let Some(attributes) = &step.attributes {
             target.root().set_attributes(attributes.clone());

@@ -14,6 +14,7 @@ use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::run::BlobSource;
 use crate::snapshot::{DirectoryWalk, EntryKind};
+use crate::source::HeldDirectory;
 use crate::target::tree::Attributes;
 use crate::target::{FileTarget, FileWriter, Occupied, Staged};
 
@@ -78,12 +79,19 @@ fn file(
 }
 
 /// Reads the staged files again and names every chunk anew: the names are what was saved.
-pub fn verify(repo: &Repo, reader: &BlobReader, tree: &BlobId, path: &Path, report: &Report) -> Result<()> {
+pub fn verify(
+    repo: &Repo,
+    reader: &BlobReader,
+    tree: &BlobId,
+    directory: &HeldDirectory,
+    report: &Report,
+) -> Result<()> {
     for entry in DirectoryWalk::open(tree, reader)? {
         let entry = entry?;
         if let EntryKind::File(list) = &entry.kind {
             let name = OsStr::from_bytes(&entry.name);
-            let file = File::open(path.join(name)).act(|| format!("read back {}", name.display()))?;
+            let opened = directory.open_file(name);
+            let (file, _) = opened.act(|| format!("read back {}", name.display()))?;
             same(repo, reader, list, file, report).act(|| format!("read back {}", name.display()))?;
         }
     }
@@ -164,7 +172,7 @@ mod tests {
             &report,
         )
         .unwrap();
-        let check = || verify(&repo, &reader, &tree, staged.path(), &report).map_err(|error| error.kind());
+        let check = || verify(&repo, &reader, &tree, staged.held(), &report).map_err(|error| error.kind());
         check().unwrap();
         let current = staged.path().join("CURRENT");
         let right = std::fs::read(&current).unwrap();

@@ -61,7 +61,10 @@ impl Restoring<'_> {
         }
         let mut staging = InPlaceTarget::begin(target, occupied)?;
         staging.set_files(self.files_of(step));
-        let standing = Database::open(target)?;
+        let Some(old) = staging.old() else {
+            return Ok(None);
+        };
+        let standing = Database::open_in(old)?;
         let order = Comparator::from_name(&database.shape.comparator);
         let is_ordered_alike = order.is_known() && *standing.comparator() == order;
         let highest = staging.highest_number()?;
@@ -152,8 +155,8 @@ fn finish(
     written.bytes_written = new.tables.iter().map(|table| table.size).sum();
     for file in standing.files() {
         let is_table = matches!(FileName::parse(&file.name), Some(FileName::Table(..)));
-        if let (true, Some(path)) = (is_table, file.path()) {
-            let copied = staging.keep_table(path)?;
+        if let (true, Some((directory, name))) = (is_table, file.named()) {
+            let copied = staging.keep_table(directory, name)?;
             written.bytes_written += copied;
             written.bytes_linked += file.len - copied.min(file.len);
         }

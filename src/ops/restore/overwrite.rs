@@ -91,12 +91,13 @@ impl Restore {
         if !self.compares() || !target.join("CURRENT").exists() {
             return Ok(false);
         }
-        let _closed = target::hold(target)?;
+        let held = target::hold_target(target)?;
+        let _closed = target::hold_in(&held)?;
         let compared = match &database.content {
             Content::Physical { .. } => return Ok(false),
             Content::Logical { .. } => {
                 let expected = Expected::recorded(repo, reader, database, self.with_uncertain)?;
-                verify::compare(repo, &expected, target, report)
+                verify::compare(repo, &expected, &held, report)
             }
         };
         match compared.act(|| format!("read {}", target.display()))? {

@@ -1,7 +1,5 @@
 //! Reading back what was written, with the reader that backups use, and comparing it with what was recorded.
 
-use std::path::Path;
-
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::SetDigest;
 use crate::leveldb::Comparator;
@@ -10,6 +8,7 @@ use crate::repo::{BlobReader, Repo};
 use crate::report::Report;
 use crate::snapshot::{Content, DatabaseRoot};
 use crate::source::Database;
+use crate::source::HeldDirectory;
 
 use super::super::read;
 use super::read_back::{Digest, ReadBack, Reading, StreamBytes};
@@ -90,7 +89,7 @@ pub enum Comparison {
 }
 
 /// Reads back what was written; anything but the expected records is [`Kind::Mismatch`].
-pub fn verify(repo: &Repo, expected: &Expected, path: &Path, report: &Report) -> Result<()> {
+pub fn verify(repo: &Repo, expected: &Expected, path: &HeldDirectory, report: &Report) -> Result<()> {
     match compare(repo, expected, path, report).act(|| "read back what was written")? {
         Comparison::Same => Ok(()),
         Comparison::Other(what) => Err(Error::new(Kind::Mismatch, what)),
@@ -102,13 +101,18 @@ pub fn verify(repo: &Repo, expected: &Expected, path: &Path, report: &Report) ->
 }
 
 /// Reads a database and compares its count and digest.
-pub fn compare(repo: &Repo, expected: &Expected, path: &Path, report: &Report) -> Result<Comparison> {
+pub fn compare(
+    repo: &Repo,
+    expected: &Expected,
+    path: &HeldDirectory,
+    report: &Report,
+) -> Result<Comparison> {
     let reading = Reading {
         by_stream: matches!(expected.digest, Digest::Stream(_)),
         set_digest_key: repo.domain_keys().set_digest_key().expose(),
         report,
     };
-    match Database::open(path).and_then(|database| reading.compare(&database, expected)) {
+    match Database::open_in(path).and_then(|database| reading.compare(&database, expected)) {
         Err(error) if error.kind() == Kind::Corrupt => Ok(Comparison::Damaged(error.to_string())),
         compared => compared,
     }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use super::surroundings::Surroundings;
 use super::{Capture, Captured, Cut, Step, now};
 use crate::clock::UnixNanos;
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::{HeldDirectory, identity};
 use crate::leveldb::absent_log::AbsentLog;
 use crate::leveldb::damage::TornTail;
 use crate::leveldb::log_cut::{Continuity, LogEnd};
@@ -22,8 +22,8 @@ use crate::leveldb::name::{FileName, log_name};
 use crate::leveldb::version::Version;
 use crate::source::current::{self, Current};
 use crate::source::detect::names;
-use crate::source::file::{OpenFile, open_regular};
-use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog, LogProof};
+use crate::source::file::OpenFile;
+use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog, LogProof, Named};
 use crate::source::settle::was_written_lately;
 use crate::source::unsynced::unsynced_bytes;
 use crate::source::walk::Stamp;
@@ -57,7 +57,9 @@ impl From<Setback> for Stop {
 /// What all tries share.
 pub(super) struct Attempts<'a> {
     capture: &'a Capture<'a>,
-    directory: PathBuf,
+    /// Holds what has the database's path now.
+    hold: &'a dyn Fn() -> Result<HeldDirectory>,
+    directory: HeldDirectory,
     manifest: Option<OpenManifest>,
     pins: Pins,
     begin: Instant,
@@ -88,11 +90,15 @@ struct Logs {
     unsynced_bytes: Option<u64>,
 }
 
-/// A log that is open, by its number.
-type OpenLog = (u64, Arc<File>);
+/// A log by its number; not open if it is no regular file: then whoever reads it says so.
+type OpenLog = (u64, Option<Arc<File>>);
 
 impl<'a> Attempts<'a> {
-    pub fn new(capture: &'a Capture<'a>, directory: PathBuf) -> Self {
+    pub fn new(
+        capture: &'a Capture<'a>,
+        hold: &'a dyn Fn() -> Result<HeldDirectory>,
+        directory: HeldDirectory,
+    ) -> Self {
         Self {
             pins: Pins::new(
                 &directory,
@@ -102,6 +108,7 @@ impl<'a> Attempts<'a> {
                 &capture.touched,
             ),
             capture,
+            hold,
             directory,
             manifest: None,
             begin: Instant::now(),
@@ -109,7 +116,7 @@ impl<'a> Attempts<'a> {
     }
 
     pub fn attempt(&mut self, setbacks: &Setbacks) -> Result<Found, Stop> {
-        let directory = self.directory_now()?;
+        self.come_to_where_it_is()?;
         let (current, version) = self.read_version()?;
         let (manifest_len, manifest_stamp) = self.manifest_read();
         self.hold_tables(&current, &version, setbacks)?;
@@ -120,7 +127,7 @@ impl<'a> Attempts<'a> {
             return Err(Setback::Race(Moved::Table).into());
         }
         self.current_stands(&current)?;
-        if self.directory_now()? != directory {
+        if !self.is_where_it_was()? {
             return Err(Setback::Race(Moved::Directory).into());
         }
         Ok(Found {
@@ -145,7 +152,7 @@ impl<'a> Attempts<'a> {
     pub fn is_gone(&self, error: &Error) -> bool {
         match error.kind() {
             Kind::NotFound => true,
-            Kind::NotLevelDb => was_written_lately(&self.directory.join("CURRENT")),
+            Kind::NotLevelDb => was_written_lately(&self.directory, "CURRENT"),
             _ => false,
         }
     }
@@ -155,12 +162,20 @@ impl<'a> Attempts<'a> {
         Surroundings::of(&self.directory)
     }
 
-    /// Which directory has the path: one may take the place of another by a rename.
-    fn directory_now(&self) -> Result<(u64, u64), Stop> {
-        match std::fs::metadata(&self.directory) {
-            Ok(facts) => Ok((facts.dev(), facts.ino())),
-            Err(_) => Err(Setback::Race(Moved::Directory).into()),
+    /// One directory may take the place of another by a rename. That one is held from now on, and nothing of the other.
+    fn come_to_where_it_is(&mut self) -> Result<(), Stop> {
+        if !self.is_where_it_was()? {
+            self.directory = (self.hold)().map_err(|_| Setback::Race(Moved::Directory))?;
+            self.manifest = None;
+            self.pins.move_to(&self.directory);
         }
+        Ok(())
+    }
+
+    fn is_where_it_was(&self) -> Result<bool, Stop> {
+        let now = (self.hold)().and_then(|now| now.stat_itself());
+        let now = now.map_err(|_| Setback::Race(Moved::Directory))?;
+        Ok(identity(&now) == identity(&self.directory.stat_itself()?))
     }
 
     pub fn finish(self, found: Found, duration: Duration, retries: u32) -> Result<Captured> {
@@ -204,18 +219,20 @@ impl<'a> Attempts<'a> {
     /// The version that the MANIFEST's whole edits leave now; only what was appended is read. Behind another MANIFEST
     /// than before, no table that is held is known to be its: file numbers begin anew.
     fn read_manifest(&mut self, current: &Current) -> Result<Version, Stop> {
-        let path = self.directory.join(&current.manifest);
+        let directory = &self.directory;
         let known = self
             .manifest
             .take()
-            .filter(|known| known.current == *current && is_file(&known.file, &path) && known.stands());
+            .filter(|known| known.current == *current && is_file(&known.file, directory, &current.manifest))
+            .filter(OpenManifest::stands);
         let mut manifest = match known {
             Some(known) => known,
             None => {
                 self.pins.keep_only(&BTreeSet::new());
+                let file = directory.open_file(&current.manifest);
                 OpenManifest {
                     current: current.clone(),
-                    file: Arc::new(open_regular(&path).map_err(missing_is_corrupt)?.0),
+                    file: Arc::new(file.map_err(missing_is_corrupt)?.0),
                     reader: ManifestReader::default(),
                     read: None,
                 }
@@ -242,9 +259,12 @@ impl<'a> Attempts<'a> {
         if !matches!(current::read(&self.directory), Ok(now) if now == *current) {
             return Err(Setback::Race(Moved::Current).into());
         }
-        let path = self.directory.join(&current.manifest);
         match &self.manifest {
-            Some(manifest) if is_file(&manifest.file, &path) && manifest.stands() => Ok(()),
+            Some(manifest)
+                if is_file(&manifest.file, &self.directory, &current.manifest) && manifest.stands() =>
+            {
+                Ok(())
+            }
             _ => Err(Setback::Race(Moved::Manifest).into()),
         }
     }
@@ -316,8 +336,9 @@ impl<'a> Attempts<'a> {
         let mut open = Vec::new();
         for number in numbers {
             self.capture.step(Step::Log);
-            match open_regular(&self.directory.join(log_name(number))) {
-                Ok((file, _)) => open.push((number, Arc::new(file))),
+            match self.directory.open_file(log_name(number)) {
+                Ok((file, _)) => open.push((number, Some(Arc::new(file)))),
+                Err(error) if error.kind() == Kind::Corrupt => open.push((number, None)),
                 Err(error) if error.kind() == Kind::NotFound => {
                     self.explain_absent_log(current, number, absent, setbacks)?;
                 }
@@ -361,6 +382,10 @@ impl<'a> Attempts<'a> {
         let mut held = BTreeMap::new();
         let mut unsynced = Some(0);
         for (index, (number, file)) in open.into_iter().enumerate() {
+            let Some(file) = file else {
+                held.insert(number, self.strange_log(number));
+                continue;
+            };
             let stamp = Stamp::of(&file.metadata().act(|| log_name(number))?);
             let len = stamp.len;
             let end = run.read(&OpenFile(Arc::clone(&file), len));
@@ -376,6 +401,15 @@ impl<'a> Attempts<'a> {
             last_sequence: run.last_sequence(),
             unsynced_bytes: unsynced,
         })
+    }
+
+    fn strange_log(&self, number: u64) -> HeldLog {
+        HeldLog {
+            len: 0,
+            held: Held::Named(Named::new(&self.directory, log_name(number))),
+            tail: None,
+            proof: None,
+        }
     }
 
     fn accept_run(
@@ -483,9 +517,9 @@ fn gone_is_a_race(error: Error) -> Stop {
     }
 }
 
-fn is_file(held: &File, path: &std::path::Path) -> bool {
-    match (held.metadata(), std::fs::metadata(path)) {
-        (Ok(held), Ok(named)) => held.ino() == named.ino() && held.dev() == named.dev(),
+fn is_file(held: &File, directory: &HeldDirectory, name: &str) -> bool {
+    match (held.metadata(), directory.stat(name)) {
+        (Ok(held), Ok(named)) => (held.dev(), held.ino()) == identity(&named),
         _ => false,
     }
 }

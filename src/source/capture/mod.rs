@@ -76,6 +76,7 @@ use super::settle::settle;
 use super::touched::Touched;
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 use crate::leveldb::version::Version;
 use attempt::{Attempts, Stop};
 pub use pins::HeldBy;
@@ -167,16 +168,38 @@ impl Capture<'_> {
     /// [`Kind::NotLevelDb`] when it is none; [`Kind::NoConsistentCut`] when it changed under every try;
     /// [`Kind::Corrupt`] when CURRENT or the MANIFEST cannot be read, for then nothing says which files count.
     pub fn take(&self, directory: &Path) -> Result<Captured> {
-        self.take_whole(directory)
+        settle(directory);
+        let hold = || {
+            let whole = directory.canonicalize().act(|| "find the whole path")?;
+            HeldDirectory::named(&whole)
+        };
+        hold()
+            .and_then(|held| self.take_whole(&hold, held))
             .act(|| format!("capture {}", directory.display()))
     }
 
-    fn take_whole(&self, directory: &Path) -> Result<Captured> {
-        settle(directory);
-        current::check_kind(directory, &names(directory)?)?;
-        let directory = directory.canonicalize().act(|| "find the whole path")?;
+    /// [`Capture::take`] of a directory that is held: whatever comes in its path's place, this one is captured.
+    pub fn take_in(&self, directory: &HeldDirectory) -> Result<Captured> {
+        self.take_by(&|| Ok(directory.clone()))
+    }
+
+    /// The same of what `hold` holds, which is asked again before each try: an owner may have renamed another directory to
+    /// the database's path.
+    pub fn take_by(&self, hold: &dyn Fn() -> Result<HeldDirectory>) -> Result<Captured> {
+        let directory = hold()?;
+        let shown = directory.path().to_owned();
+        self.take_whole(hold, directory)
+            .act(|| format!("capture {}", shown.display()))
+    }
+
+    fn take_whole(
+        &self,
+        hold: &dyn Fn() -> Result<HeldDirectory>,
+        directory: HeldDirectory,
+    ) -> Result<Captured> {
+        current::check_kind(&directory, &names(&directory)?)?;
         let begin = Instant::now();
-        let mut attempts = Attempts::new(self, directory);
+        let mut attempts = Attempts::new(self, hold, directory);
         let mut setbacks = Setbacks::default();
         let mut patience = Patience::new(begin, self.patience);
         loop {
@@ -202,9 +225,21 @@ impl Capture<'_> {
 }
 
 impl Captured {
+    /// The database's directory, held.
+    pub fn directory(&self) -> &HeldDirectory {
+        &self.files.directory
+    }
+
     /// How it was had.
     pub fn cut(&self) -> &Cut {
         &self.cut
+    }
+
+    /// Directories beside the database that are called as those of killed captures and are not proven to be: they were
+    /// left alone.
+    pub fn left_alone(&self) -> Vec<PathBuf> {
+        let pools = self.files.pools.iter();
+        pools.flat_map(|pool| pool.left_alone().to_vec()).collect()
     }
 
     /// Copies MANIFEST and logs to the pins it was captured with, if any, and has them read from the copies: what is

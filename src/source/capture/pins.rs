@@ -3,21 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{Access, AtFlags, FileType};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::pool::{Linked, Pool};
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::{HeldDirectory, kind_of};
 use crate::leveldb::TableExtension;
 use crate::leveldb::decompress::Decompressor;
 use crate::leveldb::name::table_name;
 use crate::leveldb::sized::open_sized;
 use crate::leveldb::version::TableMeta;
-use crate::source::file::open_regular;
-use crate::source::held::{DatabaseFile, Held, HeldTable};
+use crate::source::held::{DatabaseFile, Held, HeldTable, Named};
 use crate::source::pins::{Pinned, Pins as Kept};
 use crate::source::proof::stamp_of;
 use crate::source::touched::Touched;
@@ -61,7 +62,7 @@ impl fmt::Display for HeldBy {
 
 /// The tables held so far. They stay held over retries, so that each holds only what the one before did not.
 pub(super) struct Pins {
-    directory: PathBuf,
+    directory: HeldDirectory,
     /// How the next table is held, and what to try when that fails.
     ways: &'static [HeldBy],
     /// Where links and copies go.
@@ -103,9 +104,9 @@ impl HeldFile {
     }
 
     /// Not a regular file: whoever reads it says so, and lists it.
-    fn unfit(path: &Path) -> Tried {
+    fn unfit(directory: &HeldDirectory, name: &str) -> Tried {
         Tried::Held(Box::new(Self {
-            held: Held::Named(path.to_owned()),
+            held: Held::Named(Named::new(directory, name)),
             stamp: None,
             origin: None,
         }))
@@ -113,23 +114,22 @@ impl HeldFile {
 }
 
 impl Pins {
-    /// `directory` is a whole path without links.
+    /// For the database in `directory`.
     pub fn new(
-        directory: &Path,
+        directory: &HeldDirectory,
         by: HeldBy,
         scratch: Option<&Path>,
         kept: Option<Arc<Kept>>,
         touched: &Arc<Touched>,
     ) -> Self {
         let temporary = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
-        let places = directory.parent().map(Path::to_owned).into_iter();
+        let places = [directory.parent().ok(), HeldDirectory::named(&temporary).ok()];
         Self {
-            directory: directory.to_owned(),
+            directory: directory.clone(),
             ways: by.and_behind(),
             pools: places
-                .chain([temporary])
-                .map(|place| Pool::new(place, directory, touched.clone()))
-                .collect(),
+                .map(|place| Pool::new(place, directory.path(), touched.clone()))
+                .into(),
             descriptors_left: descriptors_left(),
             tables: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -181,13 +181,19 @@ impl Pins {
         self.keep_only(&others.collect());
     }
 
+    /// Goes on with another directory; what was held of the one before counts no more.
+    pub fn move_to(&mut self, directory: &HeldDirectory) {
+        self.keep_only(&BTreeSet::new());
+        self.directory = directory.clone();
+    }
+
     /// True if each table is still the file that was held under its name, or the name is gone. Lets go of the others.
     pub fn stand(&mut self) -> bool {
         let stand = |(number, table): (&u64, &HeldTable)| {
-            let path = self.directory.join(table_name(*number, table.extension));
+            let named = Named::new(&self.directory, table_name(*number, table.extension));
             self.origins
                 .get(number)
-                .is_none_or(|origin| stands(&path, origin, &table.held))
+                .is_none_or(|origin| stands(&named, origin, &table.held))
                 .then_some(*number)
         };
         let standing: BTreeSet<u64> = self.tables.iter().filter_map(stand).collect();
@@ -206,15 +212,15 @@ impl Pins {
         self.origins.retain(|number, _| numbers.contains(number));
         self.tables.retain(|number, table| {
             let keep = numbers.contains(number);
-            if let (false, Held::Named(path)) = (keep, &table.held)
-                && !path.starts_with(&self.directory)
+            if let (false, Held::Named(named)) = (keep, &table.held)
+                && !named.directory.is(&self.directory)
                 && !self
                     .kept
                     .as_ref()
-                    .is_some_and(|kept| path.starts_with(kept.path()))
+                    .is_some_and(|kept| named.directory.is(kept.directory()))
             {
                 // One that cannot be removed goes with its pool.
-                let _ = fs::remove_file(path);
+                let _ = named.directory.remove_file(&named.name);
             }
             keep
         });
@@ -245,8 +251,7 @@ impl Pins {
     }
 
     fn hold_named(&mut self, number: u64, name: &str) -> Result<Option<HeldFile>> {
-        let path = self.directory.join(name);
-        let mut tried = self.keep(number, &path)?;
+        let mut tried = self.keep(number, name)?;
         loop {
             match tried {
                 Tried::Held(file) => return Ok(Some(*file)),
@@ -254,9 +259,9 @@ impl Pins {
                 Tried::NotThisWay => {}
             }
             tried = match self.way() {
-                HeldBy::Links => self.link(&path, name)?,
-                HeldBy::Descriptors => self.open(&path)?,
-                HeldBy::Copies => self.copy(&path, name)?,
+                HeldBy::Links => self.link(name)?,
+                HeldBy::Descriptors => self.open(name)?,
+                HeldBy::Copies => self.copy(name)?,
             };
             if let Tried::NotThisWay = tried {
                 self.fall_back()?;
@@ -282,11 +287,11 @@ impl Pins {
     }
 
     /// By the pins, before any other way: there it stays until the next backup.
-    fn keep(&mut self, number: u64, path: &Path) -> Result<Tried> {
+    fn keep(&mut self, number: u64, name: &str) -> Result<Tried> {
         let kept = self.kept.as_ref().filter(|_| self.pinnable);
-        match kept.map(|kept| kept.hold(number, path)) {
-            Some(Pinned::By(link)) => return self.linked(path, link),
-            Some(Pinned::Copied(copy)) => return copied(path, copy),
+        match kept.map(|kept| kept.hold(&self.directory, number, name)) {
+            Some(Pinned::By(link)) => return self.linked(name, link),
+            Some(Pinned::Copied(copy)) => return self.copied(name, copy),
             Some(Pinned::Absent) => return Ok(Tried::Absent),
             Some(Pinned::No) => self.pinnable = false,
             None => {}
@@ -294,10 +299,10 @@ impl Pins {
         Ok(Tried::NotThisWay)
     }
 
-    fn link(&mut self, path: &Path, name: &str) -> Result<Tried> {
+    fn link(&mut self, name: &str) -> Result<Tried> {
         for pool in &mut self.pools {
-            match pool.link(path, name) {
-                Linked::Done(link) => return self.linked(path, link),
+            match pool.link(&self.directory, name) {
+                Linked::Done(link) => return self.linked(name, link),
                 Linked::Absent => return Ok(Tried::Absent),
                 Linked::No => {}
             }
@@ -305,51 +310,63 @@ impl Pins {
         Ok(Tried::NotThisWay)
     }
 
-    /// A link to a symbolic link holds nothing: such a table is held open.
-    fn linked(&mut self, path: &Path, link: PathBuf) -> Result<Tried> {
-        let facts = fs::symlink_metadata(&link).act(|| format!("look at {}", link.display()))?;
-        if facts.is_symlink() {
-            let _ = fs::remove_file(&link);
-            return self.open(path);
+    /// What was linked need not be a file.
+    fn linked(&mut self, name: &str, link: Named) -> Result<Tried> {
+        let shown = || link.directory.shown(&link.name);
+        let stat = link.directory.stat(&link.name);
+        let stat = stat.act(|| format!("look at {}", shown().display()))?;
+        if kind_of(&stat) != FileType::RegularFile {
+            let _ = link.directory.remove_file(&link.name);
+            return Ok(HeldFile::unfit(&self.directory, name));
         }
-        match rustix::fs::access(&link, rustix::fs::Access::READ_OK) {
-            Err(Errno::ACCESS) => Err(denied(path)),
-            _ => Ok(HeldFile::original(Held::Named(link), Stamp::of(&facts))),
+        match rustix::fs::accessat(&link.directory, &link.name, Access::READ_OK, AtFlags::empty()) {
+            Err(Errno::ACCESS) => Err(denied(&self.directory.shown(name))),
+            _ => Ok(HeldFile::original(Held::Named(link), Stamp::of_stat(&stat))),
         }
     }
 
-    fn open(&mut self, path: &Path) -> Result<Tried> {
+    /// A copy among the pins.
+    fn copied(&self, name: &str, copy: Named) -> Result<Tried> {
+        let origin = self.directory.stat(name).ok();
+        Ok(Tried::Held(Box::new(HeldFile {
+            stamp: Some(copy.stamp()?),
+            held: Held::Named(copy),
+            origin: origin.map(|stat| Stamp::of_stat(&stat)),
+        })))
+    }
+
+    fn open(&mut self, name: &str) -> Result<Tried> {
         if self.descriptors_left == 0 {
             return Ok(Tried::NotThisWay);
         }
-        match open_regular(path) {
+        match self.directory.open_file(name) {
             Ok((file, _)) => {
-                let facts = file.metadata().act(|| format!("look at {}", path.display()))?;
+                let facts = file.metadata().act(|| format!("look at {name}"))?;
                 self.descriptors_left -= 1;
                 Ok(HeldFile::original(Held::Open(Arc::new(file)), Stamp::of(&facts)))
             }
             Err(error) if error.kind() == Kind::NotFound => Ok(Tried::Absent),
             Err(error) if error.kind() == Kind::Denied => Err(error),
-            Err(error) if error.kind() == Kind::Corrupt => Ok(HeldFile::unfit(path)),
+            Err(error) if error.kind() == Kind::Corrupt => Ok(HeldFile::unfit(&self.directory, name)),
             // No descriptor to be had, most likely.
             Err(_) => Ok(Tried::NotThisWay),
         }
     }
 
-    fn copy(&mut self, path: &Path, name: &str) -> Result<Tried> {
-        let (mut file, len) = match open_regular(path) {
+    fn copy(&mut self, name: &str) -> Result<Tried> {
+        let (mut file, len) = match self.directory.open_file(name) {
             Ok(opened) => opened,
             Err(error) if error.kind() == Kind::NotFound => return Ok(Tried::Absent),
             Err(error) if error.kind() == Kind::Denied => return Err(error),
-            Err(_) => return Ok(HeldFile::unfit(path)),
+            Err(_) => return Ok(HeldFile::unfit(&self.directory, name)),
         };
         let mut full = None;
         for pool in &mut self.pools {
             match pool.copy(&mut file, len, name) {
                 Ok(copied) => {
                     return Ok(Tried::Held(Box::new(HeldFile {
-                        stamp: Some(Stamp::at(&copied.path)?),
-                        held: Held::Named(copied.path),
+                        stamp: Some(copied.named.stamp()?),
+                        held: Held::Named(copied.named),
                         origin: Some(copied.of),
                     })));
                 }
@@ -360,20 +377,10 @@ impl Pins {
     }
 }
 
-/// A copy among the pins, of what stands at the path.
-fn copied(path: &Path, copy: PathBuf) -> Result<Tried> {
-    let origin = std::fs::metadata(path).ok().map(|facts| Stamp::of(&facts));
-    Ok(Tried::Held(Box::new(HeldFile {
-        stamp: Some(Stamp::at(&copy)?),
-        held: Held::Named(copy),
-        origin,
-    })))
-}
-
 /// True if the name still has the file that was held, or has none and nothing was written to what is held.
-fn stands(path: &Path, origin: &Stamp, held: &Held) -> bool {
-    match fs::metadata(path) {
-        Ok(facts) => Stamp::of(&facts).has_the_content_under_other_names_of(origin),
+fn stands(named: &Named, origin: &Stamp, held: &Held) -> bool {
+    match named.directory.stat(&named.name) {
+        Ok(stat) => Stamp::of_stat(&stat).has_the_content_under_other_names_of(origin),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let now = stamp_of(held).ok().flatten();
             now.is_none_or(|now| {

@@ -3,11 +3,11 @@
 //! An owner that goes on with its database appends to its MANIFEST; one who destroys, rebuilds, repairs or copies does
 //! not, or makes another.
 
-use std::fs::{Metadata, read_dir, symlink_metadata};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
+use rustix::fs::Stat;
+
+use crate::held_directory::HeldDirectory;
 use crate::leveldb::name::FileName;
 
 /// Digests of names and metadata.
@@ -23,12 +23,11 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// Of this directory; a place that is not there has none.
-    pub fn of(directory: &Path) -> Self {
-        let mut entries: Vec<_> = read_dir(directory)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| Some((entry.file_name(), symlink_metadata(entry.path()).ok()?)))
+    pub fn of(directory: &HeldDirectory) -> Self {
+        let listed = directory.list().unwrap_or_default().into_iter();
+        let mut entries: Vec<_> = listed
+            .filter_map(|entry| Some((directory.stat(&entry.name).ok()?, entry.name)))
+            .map(|(stat, name)| (name, stat))
             .collect();
         entries.sort_by(|left, right| left.0.cmp(&right.0));
         let (mut lists, mut edits, mut files) = <(blake3::Hasher, blake3::Hasher, blake3::Hasher)>::default();
@@ -64,11 +63,11 @@ impl Surroundings {
     }
 }
 
-fn which(facts: &Metadata) -> Vec<u8> {
-    [facts.dev(), facts.ino()].map(u64::to_le_bytes).concat()
+fn which(stat: &Stat) -> Vec<u8> {
+    [stat.st_dev, stat.st_ino].map(u64::to_le_bytes).concat()
 }
 
-fn state(facts: &Metadata) -> Vec<u8> {
-    let times = [facts.mtime(), facts.mtime_nsec()].map(i64::to_le_bytes);
-    [facts.len().to_le_bytes(), times[0], times[1]].concat()
+fn state(stat: &Stat) -> Vec<u8> {
+    let times = [stat.st_mtime, stat.st_mtime_nsec as i64].map(i64::to_le_bytes);
+    [stat.st_size.to_le_bytes(), times[0], times[1]].concat()
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::random::Random;
+use crate::held_directory::HeldDirectory;
 use crate::leveldb::TableExtension;
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::log_write::append_record;
@@ -186,9 +187,10 @@ impl State {
             };
             (*number, log)
         });
-        let file = |name: &str, bytes| DatabaseFile::in_memory(Path::new("/"), name.to_owned(), bytes);
+        let root = HeldDirectory::named(Path::new("/")).unwrap();
+        let file = |name: &str, bytes| DatabaseFile::in_memory(&root, name.to_owned(), bytes);
         let files = FileSet {
-            directory: "/".into(),
+            directory: root.clone(),
             current: file("CURRENT", Vec::new()),
             manifest: file("MANIFEST-000001", manifest),
             manifest_stamp: None,

@@ -1,20 +1,20 @@
 //! The state before, from its pins: whole and verified, or not used.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
 use rayon::prelude::*;
+use rustix::fs::FileType;
 
 use super::state::{PinnedFile, PinnedTable, State};
 use super::{Facts, Pins};
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::{HeldDirectory, kind_of};
 use crate::id::ObjectId;
 use crate::leveldb::manifest::version_of_manifest;
 use crate::leveldb::name::FileName;
 use crate::leveldb::scan::Budget;
 use crate::source::database::Database;
-use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable};
+use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable, Named};
 use crate::source::walk::Stamp;
 
 /// The state before.
@@ -54,18 +54,19 @@ impl Pins {
     /// Holds a pin to what was recorded of it; what it is now. Where it lost or gained a name since, that may have hidden a
     /// write: then its content counts. [`Kind::Mismatch`] if it has other bytes: so may the rest of the database.
     fn check(&self, table: &PinnedTable) -> Result<Stamp> {
-        let path = self.path.join(&table.pin);
-        let metadata = fs::symlink_metadata(&path).act(|| format!("look at the pin of {}", table.name))?;
-        let facts = Facts::of(&metadata);
+        let stat = self.directory.stat(&table.pin);
+        let stat = stat.act(|| format!("look at the pin of {}", table.name))?;
+        let facts = Facts::of_stat(&stat);
         let same = match table.copied {
             true => facts.len == table.facts.len,
             false => facts == table.facts,
         };
-        let stamp = Stamp::of(&metadata);
+        let is_file = kind_of(&stat) == FileType::RegularFile;
+        let stamp = Stamp::of_stat(&stat);
         if same {
             return Ok(stamp);
         }
-        let is_it = |hash| metadata.is_file() && hash_of(&path).is_ok_and(|found| found == hash);
+        let is_it = |hash| is_file && hash_of(&self.directory, &table.pin).is_ok_and(|found| found == hash);
         match table.hash {
             Some(hash) if is_it(hash) => Ok(stamp),
             None if facts.same_bytes(&table.facts) => {
@@ -86,19 +87,24 @@ impl Pins {
     fn shared(&self, state: &State, now: &FileSet) -> BTreeSet<u64> {
         let by_pin = |(number, held): (&u64, &HeldTable)| {
             let pinned = state.tables.get(number)?;
-            let Held::Named(path) = &held.held else {
+            let Held::Named(named) = &held.held else {
                 return None;
             };
-            (*path == self.path.join(&pinned.pin)).then_some(*number)
+            named.is(&self.directory, &pinned.pin).then_some(*number)
         };
         now.tables.iter().filter_map(by_pin).collect()
     }
 
     /// The pinned files as a set; the copies are verified.
-    fn files(&self, state: &State, stamps: &BTreeMap<u64, Stamp>, directory: &Path) -> Result<FileSet> {
+    fn files(
+        &self,
+        state: &State,
+        stamps: &BTreeMap<u64, Stamp>,
+        directory: &HeldDirectory,
+    ) -> Result<FileSet> {
         let nothing = |name: &str| DatabaseFile::in_memory(directory, name.to_owned(), Vec::new());
         let mut files = FileSet {
-            directory: directory.to_owned(),
+            directory: directory.clone(),
             current: nothing("CURRENT"),
             manifest: nothing("MANIFEST"),
             manifest_stamp: None,
@@ -114,7 +120,7 @@ impl Pins {
             let Some(FileName::Table(_, extension)) = FileName::parse(&table.name) else {
                 return Err(Error::corrupt(format!("{} is pinned as a table", table.name)));
             };
-            let held = Held::Named(self.path.join(&table.pin));
+            let held = Held::Named(Named::new(&self.directory, table.pin.as_str()));
             let len = table.facts.len;
             let stamp = stamps.get(number).copied();
             let table = HeldTable {
@@ -129,16 +135,13 @@ impl Pins {
     }
 
     fn add_copy(&self, files: &mut FileSet, name: &str, file: &PinnedFile) -> Result<()> {
-        let path = self.path.join(&file.pin);
-        let len = fs::symlink_metadata(&path)
-            .act(|| format!("look at {}", path.display()))?
-            .len();
-        if len != file.len || hash_of(&path)? != file.hash {
+        let (_, len) = self.directory.open_file(&file.pin)?;
+        if len != file.len || hash_of(&self.directory, &file.pin)? != file.hash {
             return Err(Error::corrupt(format!(
                 "the pinned copy of {name} is not what was written"
             )));
         }
-        let held = Held::Named(path);
+        let held = Held::Named(Named::new(&self.directory, file.pin.as_str()));
         match FileName::parse(name) {
             Some(FileName::Manifest(_)) => files.manifest = DatabaseFile::new(name.to_owned(), len, held),
             Some(FileName::Log(number)) => {
@@ -161,9 +164,9 @@ impl Pins {
 }
 
 /// BLAKE3 of a file.
-pub(super) fn hash_of(path: &Path) -> Result<[u8; 32]> {
-    let (mut file, _) = crate::source::file::open_regular(path)?;
+pub(super) fn hash_of(directory: &HeldDirectory, name: &str) -> Result<[u8; 32]> {
+    let (mut file, _) = directory.open_file(name)?;
     let mut hasher = blake3::Hasher::new();
-    std::io::copy(&mut file, &mut hasher).act(|| format!("read {}", path.display()))?;
+    std::io::copy(&mut file, &mut hasher).act(|| format!("read {}", directory.shown(name).display()))?;
     Ok(*hasher.finalize().as_bytes())
 }

@@ -1,27 +1,26 @@
 //! Keeping a state's files until the next backup.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::Mode;
 
 use super::before::hash_of;
 use super::state::{Facts, PinnedFile, PinnedTable, State};
-use super::{Age, CACHE_TAG, CACHE_TAG_TEXT, Pins, STATE, STATE_NEW};
+use super::{Age, Pins, STATE, STATE_NEW};
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 use crate::id::ObjectId;
 use crate::leveldb::manifest::version_of_manifest;
 use crate::leveldb::name::log_name;
 use crate::leveldb::version::Version;
 use crate::scratch::random_name;
 use crate::source::database::Database;
-use crate::source::file::{OpenFile, open_regular};
-use crate::source::held::{DatabaseFile, FileSet, Held, HeldTable};
+use crate::source::file::OpenFile;
+use crate::source::held::{DatabaseFile, FileSet, Held, HeldTable, Named};
 
 /// Bytes copied at once.
 const STEP: u64 = 1 << 20;
@@ -79,10 +78,9 @@ impl ToPin {
         let current = &self.files.current;
         files.insert(current.name.clone(), pins.copy(current).act(|| "pin CURRENT")?);
         for file in files.values() {
-            let path = pins.path.join(&file.pin);
-            File::open(&path)
-                .and_then(|file| file.sync_all())
-                .act(|| format!("sync {}", path.display()))?;
+            let (copy, _) = pins.directory.open_file(&file.pin)?;
+            copy.sync_all()
+                .act(|| format!("sync {}", pins.shown(&file.pin)))?;
         }
         let kept = Kept {
             tables: tables.len() as u64,
@@ -103,7 +101,7 @@ impl ToPin {
         let pins = &self.pins;
         let held_now = std::mem::take(&mut pins.held().tables);
         let pinned = |(number, held): (&u64, &HeldTable)| {
-            let is_it = |(_, table): &&(Age, PinnedTable)| matches!(&held.held, Held::Named(path) if *path == pins.path.join(&table.pin));
+            let is_it = |(_, table): &&(Age, PinnedTable)| matches!(&held.held, Held::Named(named) if named.is(&pins.directory, &table.pin));
             match held_now.get(number).filter(is_it) {
                 Some((age, table)) => pins.as_it_was(*age, table).map(|table| (*number, table)),
                 None => Err(Error::new(Kind::Io, "its tables cannot be linked beside it")),
@@ -117,7 +115,6 @@ impl Pins {
     /// The table if it is as it was when the capture held it, with its hash: its content decides when its name in the
     /// database goes, or a link of another program touches it. The owner may have deleted it since it was held.
     fn as_it_was(&self, age: Age, table: &PinnedTable) -> Result<PinnedTable> {
-        let path = self.path.join(&table.pin);
         let facts = self.facts_as_they_were(table, &table.facts)?;
         let recorded = self
             .state
@@ -127,7 +124,7 @@ impl Pins {
             age == Age::Before && recorded.is_some_and(|recorded| recorded.facts == table.facts);
         let mut pinned = table.clone();
         if table.hash.is_none() || !is_recorded {
-            pinned.hash = Some(hash_of(&path)?);
+            pinned.hash = Some(hash_of(&self.directory, &table.pin)?);
         }
         if !table.copied {
             pinned.facts = self.facts_as_they_were(table, &facts)?;
@@ -137,10 +134,10 @@ impl Pins {
 
     /// What the pin is now, if nobody wrote to it since it was `then`.
     fn facts_as_they_were(&self, table: &PinnedTable, then: &Facts) -> Result<Facts> {
-        let path = self.path.join(&table.pin);
-        let now = fs::symlink_metadata(&path).act(|| format!("look at the pin of {}", table.name))?;
-        let facts = Facts::of(&now);
-        let deleted = now.nlink() == 1 && facts.same_bytes(then);
+        let now = self.directory.stat(&table.pin);
+        let now = now.act(|| format!("look at the pin of {}", table.name))?;
+        let facts = Facts::of_stat(&now);
+        let deleted = now.st_nlink == 1 && facts.same_bytes(then);
         if table.copied || facts == *then || deleted {
             Ok(facts)
         } else {
@@ -153,7 +150,7 @@ impl Pins {
     pub(in crate::source) fn take(&self, files: &mut FileSet, version: &Version) -> Result<()> {
         self.may_keep(files.tables.values().map(|table| table.len).sum())?;
         let manifest = self.take_file(&files.manifest)?;
-        let copied = OpenFile(Arc::new(open_regular(&manifest)?.0), files.manifest.len);
+        let copied = OpenFile(Arc::new(manifest.open()?.0), files.manifest.len);
         if version_of_manifest(&copied).ok().as_ref() != Some(version) {
             return Err(Error::new(Kind::Mismatch, "its MANIFEST was written over"));
         }
@@ -168,15 +165,15 @@ impl Pins {
         Ok(())
     }
 
-    fn take_file(&self, file: &DatabaseFile) -> Result<PathBuf> {
+    fn take_file(&self, file: &DatabaseFile) -> Result<Named> {
         let copy = self.copy(file).act(|| format!("pin {}", file.name))?;
-        let path = self.path.join(&copy.pin);
+        let named = Named::new(&self.directory, copy.pin.as_str());
         self.held().files.insert(file.name.clone(), copy);
-        Ok(path)
+        Ok(named)
     }
 
     fn may_keep(&self, bytes: u64) -> Result<()> {
-        self.keeping.allows(bytes, &self.path)
+        self.keeping.allows(bytes, &self.directory)
     }
 
     /// Copies a file as far as it counts. Not yet durable.
@@ -200,8 +197,9 @@ impl Pins {
     }
 
     /// Copies a table; what the original was, if it was the same before and after.
-    pub(super) fn copy_table(&self, pin: &str, path: &Path) -> Result<Facts> {
-        let (mut from, len) = open_regular(path)?;
+    pub(super) fn copy_table(&self, pin: &str, database: &HeldDirectory, name: &str) -> Result<Facts> {
+        let (mut from, len) = database.open_file(name)?;
+        let path = database.shown(name);
         let facts = || from.metadata().map(|facts| Facts::of(&facts));
         let before = facts().act(|| format!("look at {}", path.display()))?;
         let mut to = self.create(pin)?;
@@ -218,26 +216,19 @@ impl Pins {
     }
 
     fn create(&self, pin: &str) -> Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&self.directory, pin, flags, Mode::RUSR | Mode::WUSR)
-            .map(File::from)
-            .map_err(std::io::Error::from)
-            .act(|| format!("create {}", self.path.join(pin).display()))
+        let made = self.directory.create_file(pin, Mode::RUSR | Mode::WUSR);
+        made.act(|| format!("create {}", self.shown(pin)))
     }
 
     fn publish(&self, state: &State) -> Result<()> {
-        let doing = || format!("write the state of {}", self.path.display());
-        if let Ok(mut tag) = self.create(CACHE_TAG) {
-            tag.write_all(CACHE_TAG_TEXT).act(doing)?;
-        }
-        let (new, old) = (self.path.join(STATE_NEW), self.path.join(STATE));
+        let doing = || format!("write the state of {}", self.path().display());
         // One that a killed run left would be in the way.
-        let _ = fs::remove_file(&new);
+        let _ = self.directory.remove_file(STATE_NEW);
         let mut file = self.create(STATE_NEW)?;
         file.write_all(&state.encode()?).act(doing)?;
         file.sync_all().act(doing)?;
-        self.directory.sync_all().act(doing)?;
-        fs::rename(&new, &old).act(doing)?;
-        self.directory.sync_all().act(doing)
+        self.directory.sync().act(doing)?;
+        self.directory.rename(STATE_NEW, STATE).act(doing)?;
+        self.directory.sync().act(doing)
     }
 }

@@ -1,15 +1,16 @@
 //! Which pins there are beside a database: for people, and for who wants the space back.
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
 use super::state::State;
-use super::{Pins, STATE};
+use super::{Pins, is_own};
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 use crate::id::{ObjectId, RepositoryId};
-use crate::scratch::{is_locked, open_directory, try_lock};
+use crate::scratch::{MARKER, is_locked, is_ours, try_lock};
 
 /// The pins of one database for one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +33,14 @@ pub struct PinSet {
 pub fn list(database: &Path) -> Result<Vec<PinSet>> {
     let database = std::path::absolute(database).act(|| format!("find {}", database.display()))?;
     let database = database.canonicalize().unwrap_or(database);
-    let parent = database.parent().unwrap_or(Path::new("/"));
+    let parent = HeldDirectory::named(database.parent().unwrap_or(Path::new("/")))?;
     let prefix = Pins::prefix(&database);
     let mut sets = Vec::new();
-    for entry in fs::read_dir(parent).act(|| format!("list {}", parent.display()))? {
-        let entry = entry.act(|| format!("list {}", parent.display()))?;
-        let is_set = entry.file_name().as_bytes().starts_with(&prefix);
-        if is_set && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            sets.push(PinSet::at(entry.path()));
+    for entry in parent.list()? {
+        let name = entry.name.as_bytes();
+        let is_set = name.starts_with(&prefix) && is_ours(name) && entry.kind == FileType::Directory;
+        if let (true, Ok(directory)) = (is_set, parent.child(&entry.name)) {
+            sets.push(PinSet::of(&directory));
         }
     }
     sets.sort_by(|a, b| a.path.cmp(&b.path));
@@ -47,36 +48,45 @@ pub fn list(database: &Path) -> Result<Vec<PinSet>> {
 }
 
 impl PinSet {
-    fn at(path: PathBuf) -> Self {
-        let state = State::read(&path.join(STATE)).ok().flatten();
+    fn of(directory: &HeldDirectory) -> Self {
+        let state = State::read(directory).ok().flatten();
         let mut set = Self {
             of: state.as_ref().map(|state| (state.repository, state.snapshot)),
             tables: 0,
             bytes: 0,
             bytes_alone: 0,
-            in_use: open_directory(&path).is_ok_and(|directory| is_locked(&directory)),
-            path,
+            in_use: directory.open().is_ok_and(|directory| is_locked(&directory)),
+            path: directory.path().to_owned(),
         };
         for table in state.iter().flat_map(|state| state.tables.values()) {
             set.tables += 1;
             set.bytes += table.facts.len;
-            let facts = fs::symlink_metadata(set.path.join(&table.pin));
-            if facts.is_ok_and(|facts| facts.nlink() == 1) {
+            if directory.stat(&table.pin).is_ok_and(|stat| stat.st_nlink == 1) {
                 set.bytes_alone += table.facts.len;
             }
         }
         set
     }
 
-    /// Removes it: the next backup reads everything. [`Kind::Busy`] while a backup uses it.
+    /// Removes it: the next backup reads everything.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] while a backup uses it; [`Kind::Denied`] if nothing proves that this program made it.
     pub fn remove(&self) -> Result<()> {
-        let directory = open_directory(&self.path)?;
-        match try_lock(&directory) {
-            true => fs::remove_dir_all(&self.path).act(|| format!("remove {}", self.path.display())),
-            false => Err(Error::new(
-                Kind::Busy,
-                format!("{} is in use", self.path.display()),
-            )),
+        let shown = self.path.display();
+        let name = self.path.file_name().unwrap_or_default();
+        let parent = HeldDirectory::named(self.path.parent().unwrap_or(Path::new("/")))?;
+        let directory = parent.child(name)?.readable()?;
+        if !try_lock(&directory) {
+            return Err(Error::new(Kind::Busy, format!("{shown} is in use")));
         }
+        if !is_own(&directory, None)? {
+            let what =
+                format!("{shown} is not proven to be made by levault: look into it, and remove it by hand");
+            return Err(Error::new(Kind::Denied, what));
+        }
+        parent
+            .remove_child(name, &directory, MARKER.as_ref())
+            .act(|| format!("remove {shown}"))
     }
 }

@@ -20,8 +20,10 @@
 //!   old state whole, and files that nothing names, which the next one removes.
 //! - *Space*: what the owner deletes stays until the next backup. If the filesystem has less free than the tables take and
 //!   a tenth, nothing is kept: a full disk would be the owner's error, made by us.
-//! - *Place*: made with mode 0700, opened without following a link, and must be the caller's own: a link planted there would
-//!   have us write, and read, where its maker likes.
+//! - *Place*: users may write to the directory above. So the pins are made with mode 0700 and marked ([`crate::scratch`]),
+//!   held by a descriptor, and everything in them is done by that; a directory of their name that is not proven to be ours is
+//!   left alone and reported. A link planted there would have us write, read and delete where its maker likes, and so would
+//!   a directory of ours that he gave the pins' name.
 //! - *No links* where they copy (overlayfs), or cannot be made (a bind mount, another's files): copies on request, else
 //!   nothing is kept.
 
@@ -32,31 +34,30 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, linkat};
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::{HeldDirectory, kind_of};
 use crate::id::RepositoryId;
 use crate::leveldb::name::FileName;
-use crate::scratch::{is_same, open_directory, prefix, random_name, try_lock, unlock};
+use crate::scratch::{self, MARKER, ScratchDirectory, prefix, random_name, try_lock, unlock};
+use crate::source::held::Named;
 use crate::source::touched::Touched;
-use state::{Facts, PinnedFile, PinnedTable, State};
+use state::{Facts, PinnedFile, PinnedTable, STATE, State};
 
 pub use before::Before;
 pub use keep::{Kept, ToPin};
 pub use list::{PinSet, list};
 
-const STATE: &str = "state";
 const STATE_NEW: &str = "state.new";
-const CACHE_TAG: &str = "CACHEDIR.TAG";
-const CACHE_TAG_TEXT: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
-    # Links to the tables of a database, kept by levault until its next backup.\n";
+
+/// What the directory says of itself.
+const SAYS: &str = "Links to the tables of a database, kept by levault until its next backup.";
 
 /// What overlayfs is called by statfs(2): a link there copies the file.
 const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
@@ -81,13 +82,14 @@ pub struct Keeping {
 }
 
 impl Keeping {
-    /// Whether tables of so many bytes may be kept on the filesystem of `place`.
-    fn allows(&self, bytes: u64, place: &Path) -> Result<()> {
+    /// Whether tables of so many bytes may be kept on the filesystem of `directory`.
+    fn allows(&self, bytes: u64, directory: &HeldDirectory) -> Result<()> {
         if let Some(max) = self.bytes_max.filter(|max| bytes > *max) {
             let what = format!("its tables take {bytes} bytes, and pins may take {max}");
             return Err(Error::new(Kind::Limit, what));
         }
-        let space = rustix::fs::statvfs(place)
+        let space = directory.open()?;
+        let space = rustix::fs::fstatvfs(&space)
             .map_err(std::io::Error::from)
             .act(|| "ask for free space")?;
         match space.f_bavail.saturating_mul(space.f_frsize) >= bytes.saturating_add(bytes / 10) {
@@ -103,8 +105,10 @@ impl Keeping {
 /// A database's pins for one repository, locked.
 #[derive(Debug)]
 pub struct Pins {
-    path: PathBuf,
-    directory: File,
+    /// The directory that they stand in.
+    parent: HeldDirectory,
+    /// Locked.
+    directory: HeldDirectory,
     repository: RepositoryId,
     keeping: Keeping,
     links: bool,
@@ -133,24 +137,28 @@ enum Age {
 /// What a table was held by.
 pub(super) enum Pinned {
     /// A link that keeps it.
-    By(PathBuf),
+    By(Named),
     /// A copy of it.
-    Copied(PathBuf),
+    Copied(Named),
     Absent,
     /// It cannot be pinned here.
     No,
 }
 
 impl Pins {
-    /// True if there is a directory for the pins of `database` for `repository`.
+    /// True if something has the name of the pins of `database` for `repository`.
     pub fn exist(database: &Path, repository: RepositoryId) -> bool {
-        let place = database
-            .canonicalize()
-            .map(|database| Self::place(&database, &repository));
-        matches!(place, Ok(Ok((path, _))) if path.exists())
+        let place = database.canonicalize();
+        let place = place.ok().and_then(|whole| HeldDirectory::named(&whole).ok());
+        place.is_some_and(|database| Self::exist_in(&database, repository))
     }
 
-    /// The pins of `database` for `repository`; makes their directory, which `touched` is told. An error says why there
+    /// [`Pins::exist`] for a database whose directory is held.
+    pub fn exist_in(database: &HeldDirectory, repository: RepositoryId) -> bool {
+        Self::place(database, &repository).is_ok_and(|(parent, name, _)| parent.stat(name).is_ok())
+    }
+
+    /// The pins of `database` for `repository`; makes their directory, which `touched` notes. An error says why there
     /// can be none.
     pub fn open(
         database: &Path,
@@ -159,17 +167,32 @@ impl Pins {
         touched: Arc<Touched>,
     ) -> Result<Self> {
         let database = database.canonicalize().act(|| "find the whole path")?;
-        let (path, links) = Self::place(&database, &repository)?;
+        Self::open_in(&HeldDirectory::named(&database)?, repository, keeping, touched)
+    }
+
+    /// [`Pins::open`] for a database whose directory is held.
+    pub fn open_in(
+        database: &HeldDirectory,
+        repository: RepositoryId,
+        keeping: Keeping,
+        touched: Arc<Touched>,
+    ) -> Result<Self> {
+        let (parent, name, links) = Self::place(database, &repository)?;
         if !links && keeping.by == KeepBy::Links {
             return Err(Error::new(Kind::Io, "a link copies the file on overlayfs"));
         }
-        if !path.exists() {
-            // Not for nothing: a directory of ours moves the time of the one above.
-            keeping.allows(table_bytes(&database)?, &database)?;
-        }
-        let directory = Self::make(&path, &touched)?;
+        let found = Self::find(&parent, &name, repository)?;
+        let directory = match found {
+            Some(found) => found,
+            None => {
+                // Not for nothing: a directory of ours moves the time of the one above.
+                keeping.allows(table_bytes(database)?, database)?;
+                let prefix = Self::prefix(database.path());
+                touched.around(&parent, || Self::make(&parent, &name, &prefix))?
+            }
+        };
         let mut pins = Self {
-            path,
+            parent,
             directory,
             repository,
             keeping,
@@ -183,39 +206,70 @@ impl Pins {
         Ok(pins)
     }
 
-    /// The directory, locked and our own.
-    fn make(path: &Path, touched: &Touched) -> Result<File> {
-        let create = || DirBuilder::new().mode(0o700).create(path);
-        match touched.around(above(path), create) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => made.act(|| format!("create {}", path.display()))?,
+    /// The directory of this name, locked; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] if it is not proven to be ours: another user's, or one of ours that a user gave the name.
+    fn find(
+        parent: &HeldDirectory,
+        name: &OsString,
+        repository: RepositoryId,
+    ) -> Result<Option<HeldDirectory>> {
+        let directory = match parent.child(name) {
+            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let shown = parent.shown(name);
+        let directory = directory.readable()?;
+        // Who had it a moment ago may have removed it.
+        if !try_lock(&directory) || !parent.has(name, &directory) {
+            return Err(Error::new(Kind::Busy, format!("{} is in use", shown.display())));
         }
-        let directory = open_directory(path)?;
-        let facts = directory
-            .metadata()
-            .act(|| format!("look at {}", path.display()))?;
-        if facts.uid() != rustix::process::geteuid().as_raw() {
-            let what = format!("{} is another user's", path.display());
+        if !is_own(&directory, Some(repository))? {
+            let what = format!(
+                "{} is not proven to be made by levault, and left alone; look into it, and remove it by hand",
+                shown.display()
+            );
             return Err(Error::new(Kind::Denied, what));
         }
-        match try_lock(&directory) && is_same(path, &directory) {
-            true => Ok(directory),
-            false => Err(Error::new(Kind::Busy, format!("{} is in use", path.display()))),
+        if !scratch::is_proven(&directory) {
+            // Made before there were such markers, or copied with all that is in it.
+            let _ = directory.remove_file(MARKER);
+            scratch::mark(&directory, SAYS)?;
         }
+        Ok(Some(directory))
     }
 
-    /// Where they go, and whether links can be made there.
-    fn place(database: &Path, repository: &RepositoryId) -> Result<(PathBuf, bool)> {
-        let parent = database
-            .parent()
-            .ok_or_else(|| Error::new(Kind::Usage, "a database at the root has no place beside it"))?;
-        let kind = rustix::fs::statfs(parent)
+    /// A new directory, locked: under this name only when it is marked.
+    fn make(parent: &HeldDirectory, name: &OsString, prefix: &[u8]) -> Result<HeldDirectory> {
+        let mut made = ScratchDirectory::create(parent, prefix, SAYS)?;
+        if let Err(error) = made.must_be_private().and_then(|()| made.rename(name)) {
+            // Nothing is in it.
+            let _ = made.remove();
+            return Err(match error.kind() {
+                Kind::Exists => Error::new(Kind::Busy, format!("{} is in use", parent.shown(name).display())),
+                _ => error,
+            });
+        }
+        Ok(made.into_directory())
+    }
+
+    /// Where they go, under which name, and whether links can be made there.
+    fn place(database: &HeldDirectory, repository: &RepositoryId) -> Result<(HeldDirectory, OsString, bool)> {
+        if database.path().parent().is_none() {
+            return Err(Error::new(
+                Kind::Usage,
+                "a database at the root has no place beside it",
+            ));
+        }
+        let parent = database.parent()?;
+        let kind = rustix::fs::fstatfs(&parent)
             .map_err(std::io::Error::from)
             .act(|| "look at the filesystem")?;
-        let mut whole = Self::prefix(database);
-        whole.extend_from_slice(data_encoding::HEXLOWER.encode(&repository.0[..8]).as_bytes());
-        let path = parent.join(OsString::from_vec(whole));
-        Ok((path, kind.f_type as u64 != OVERLAYFS_MAGIC))
+        let mut name = Self::prefix(database.path());
+        name.extend_from_slice(data_encoding::HEXLOWER.encode(&repository.0[..8]).as_bytes());
+        let name = OsString::from_vec(name);
+        Ok((parent, name, kind.f_type as u64 != OVERLAYFS_MAGIC))
     }
 
     /// Names of directories with pins of this database begin so.
@@ -225,18 +279,26 @@ impl Pins {
 
     /// A state that cannot be read is none: the backup reads everything and makes another.
     fn load(&self) -> Result<Option<State>> {
-        let state = State::read(&self.path.join(STATE))?;
+        let state = State::read(&self.directory)?;
         Ok(state.filter(|state| state.repository == self.repository))
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.directory.path()
     }
 
-    /// Holds the table of this number that stands at `path` now.
-    pub(super) fn hold(&self, number: u64, path: &Path) -> Pinned {
-        let live = match fs::symlink_metadata(path) {
-            Ok(facts) if facts.is_file() => Facts::of(&facts),
+    pub(super) fn directory(&self) -> &HeldDirectory {
+        &self.directory
+    }
+
+    fn shown(&self, pin: &str) -> String {
+        self.directory.shown(pin).display().to_string()
+    }
+
+    /// Holds the table of this number that has this name in the database now.
+    pub(super) fn hold(&self, database: &HeldDirectory, number: u64, name: &str) -> Pinned {
+        let live = match database.stat(name) {
+            Ok(stat) if kind_of(&stat) == FileType::RegularFile => Facts::of_stat(&stat),
             Ok(_) => return Pinned::No,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Pinned::Absent,
             Err(_) => return Pinned::No,
@@ -251,7 +313,7 @@ impl Pins {
                 };
                 self.note(number, Age::Before, table)
             }
-            None => self.pin(number, path),
+            None => self.pin(database, number, name),
         }
     }
 
@@ -263,28 +325,24 @@ impl Pins {
         }
     }
 
-    fn pin(&self, number: u64, path: &Path) -> Pinned {
+    fn pin(&self, database: &HeldDirectory, number: u64, name: &str) -> Pinned {
         let Ok(Ok(pin)) = random_name(format!("{number:06}-").into_bytes()).map(OsString::into_string) else {
             return Pinned::No;
         };
-        let (copied, facts) = match self.link(&pin, path) {
+        let (copied, facts) = match self.link(&pin, database, name) {
             Ok(facts) => (false, facts),
-            Err(Errno::NOENT) if fs::symlink_metadata(path).is_err() => return Pinned::Absent,
-            Err(_) if self.keeping.by == KeepBy::LinksOrCopies => match self.copy_table(&pin, path) {
+            Err(Errno::NOENT) if database.stat(name).is_err() => return Pinned::Absent,
+            Err(_) if self.keeping.by == KeepBy::LinksOrCopies => match self.copy_table(&pin, database, name)
+            {
                 Ok(facts) => (true, facts),
                 Err(error) if error.kind() == Kind::NotFound => return Pinned::Absent,
                 Err(_) => return Pinned::No,
             },
             Err(_) => return Pinned::No,
         };
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
         let table = PinnedTable {
             pin,
-            name,
+            name: name.to_owned(),
             facts,
             copied,
             hash: None,
@@ -293,7 +351,7 @@ impl Pins {
     }
 
     fn note(&self, number: u64, age: Age, table: PinnedTable) -> Pinned {
-        let (held, copied) = (self.path.join(&table.pin), table.copied);
+        let (held, copied) = (Named::new(&self.directory, table.pin.as_str()), table.copied);
         self.held().tables.insert(number, (age, table));
         if copied {
             Pinned::Copied(held)
@@ -302,11 +360,11 @@ impl Pins {
         }
     }
 
-    fn link(&self, pin: &str, path: &Path) -> rustix::io::Result<Facts> {
+    fn link(&self, pin: &str, database: &HeldDirectory, name: &str) -> rustix::io::Result<Facts> {
         if !self.links {
             return Err(Errno::OPNOTSUPP);
         }
-        linkat(CWD, path, &self.directory, pin, AtFlags::empty())?;
+        database.link(name, &self.directory, pin)?;
         self.facts(pin).ok_or(Errno::INVAL)
     }
 
@@ -315,38 +373,50 @@ impl Pins {
     }
 
     fn facts(&self, pin: &str) -> Option<Facts> {
-        let facts = fs::symlink_metadata(self.path.join(pin)).ok()?;
-        facts.is_file().then(|| Facts::of(&facts))
+        let stat = self.directory.stat(pin).ok()?;
+        (kind_of(&stat) == FileType::RegularFile).then(|| Facts::of_stat(&stat))
     }
 
     /// Removes what no state names. What cannot be removed is in nobody's way.
     fn sweep(&self) {
         let named = self.state.as_ref().map(State::pins).unwrap_or_default();
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let keep = match name.to_str() {
-                Some(CACHE_TAG) => true,
+        for entry in self.directory.list().unwrap_or_default() {
+            let keep = match entry.name.to_str() {
+                Some(MARKER) => true,
                 Some(STATE) => self.state.is_some(),
                 Some(name) => named.contains(name),
                 None => false,
             };
             if !keep {
-                let _ = fs::remove_file(entry.path());
+                let _ = self.directory.remove_file(&entry.name);
             }
         }
     }
 
     /// Keeps nothing: the next backup reads everything.
     pub fn forget(&self) -> Result<()> {
-        let state = self.path.join(STATE);
-        match fs::remove_file(&state) {
+        match self.directory.remove_file(STATE) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(format!("remove {}", state.display()), error))
+                Err(Error::io(format!("remove {}", self.shown(STATE)), error))
             }
             _ => self
                 .directory
-                .sync_all()
-                .act(|| format!("sync {}", self.path.display())),
+                .sync()
+                .act(|| format!("sync {}", self.path().display())),
+        }
+    }
+
+    /// Removes the directory, if nothing but the marker is in it.
+    fn remove_empty(&self) {
+        let is_empty = |all: Vec<_>| all.len() <= 1;
+        if !self.directory.list().is_ok_and(is_empty) {
+            return;
+        }
+        let name = self.path().file_name().unwrap_or_default();
+        let _ = self.directory.remove_file(MARKER);
+        if self.parent.has(name, &self.directory) {
+            let remove = || rustix::fs::unlinkat(&self.parent, name, AtFlags::REMOVEDIR);
+            let _ = self.touched.around(&self.parent, remove);
         }
     }
 }
@@ -354,34 +424,41 @@ impl Pins {
 impl Drop for Pins {
     fn drop(&mut self) {
         // What the state names may have changed on disk: read it again, so that nothing it needs is swept.
-        if is_same(&self.path, &self.directory)
-            && let Ok(state) = self.load()
-        {
+        if let Ok(state) = self.load() {
             self.state = state;
             self.sweep();
             if self.state.is_none() {
-                let _ = fs::remove_file(self.path.join(CACHE_TAG));
-                let remove = || fs::remove_dir(&self.path);
-                let _ = self.touched.around(above(&self.path), remove);
+                self.remove_empty();
             }
         }
         unlock(&self.directory);
     }
 }
 
-fn above(path: &Path) -> &Path {
-    path.parent().unwrap_or(path)
+/// True for a directory that this program, as this user, made for pins: by its marker, or by a state that it wrote (of this
+/// repository), from when there were no such markers. An empty one of this user's is as good.
+fn is_own(directory: &HeldDirectory, repository: Option<RepositoryId>) -> Result<bool> {
+    if scratch::is_proven(directory) {
+        return Ok(true);
+    }
+    if !scratch::is_private(directory) {
+        return Ok(false);
+    }
+    let is_of = |state: State| repository.is_none_or(|repository| state.repository == repository);
+    let has_state = || State::read(directory).is_ok_and(|state| state.is_some_and(is_of));
+    let is_ours = scratch::is_own_file(directory, STATE) && has_state();
+    Ok(is_ours || scratch::holds_nothing(directory)?)
 }
 
 /// Of all tables in a directory, also of those that no version names any more.
-fn table_bytes(database: &Path) -> Result<u64> {
-    let doing = || format!("list {}", database.display());
+fn table_bytes(database: &HeldDirectory) -> Result<u64> {
     let mut bytes = 0;
-    for entry in fs::read_dir(database).act(doing)? {
-        let entry = entry.act(doing)?;
-        if let Some(FileName::Table(..)) = entry.file_name().to_str().and_then(FileName::parse) {
+    for entry in database.list()? {
+        if let Some(FileName::Table(..)) = entry.name.to_str().and_then(FileName::parse) {
             // The owner may have deleted it since.
-            bytes += entry.metadata().map_or(0, |facts| facts.len());
+            bytes += database
+                .stat(&entry.name)
+                .map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
         }
     }
     Ok(bytes)

@@ -5,17 +5,19 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 use crate::id::{ObjectId, RepositoryId};
+
+/// The file.
+pub const STATE: &str = "state";
 
 /// What every state begins with; another version has another number.
 const MAGIC: &[u8; 16] = b"levault pins 1\n\0";
@@ -87,6 +89,16 @@ impl Facts {
         }
     }
 
+    pub fn of_stat(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            len: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: (stat.st_mtime, stat.st_mtime_nsec as i64),
+            changed: (stat.st_ctime, stat.st_ctime_nsec as i64),
+        }
+    }
+
     /// Equal but for the inode's change, which losing a link is one of.
     pub fn same_bytes(&self, other: &Self) -> bool {
         *self
@@ -100,19 +112,13 @@ impl Facts {
 impl State {
     /// The state in a file; `None` if there is none, or one that cannot be used: then the backup reads everything and
     /// writes another.
-    pub fn read(path: &Path) -> Result<Option<Self>> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(path, flags, Mode::empty()) {
-            Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
-            opened => File::from(
-                opened
-                    .map_err(std::io::Error::from)
-                    .act(|| format!("open {}", path.display()))?,
-            ),
+    pub fn read(directory: &HeldDirectory) -> Result<Option<Self>> {
+        let (file, len) = match directory.open_file(STATE) {
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => return Ok(None),
+            opened => opened?,
         };
-        let doing = || format!("read {}", path.display());
-        let facts = file.metadata().act(doing)?;
-        if !facts.is_file() || facts.len() > STATE_BYTES_MAX {
+        let doing = || format!("read {}", directory.shown(STATE).display());
+        if len > STATE_BYTES_MAX {
             return Ok(None);
         }
         let mut bytes = Vec::new();

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 use crate::leveldb::Comparator;
 use crate::leveldb::testing::Files;
@@ -13,11 +15,16 @@ fn pins_and_who_looks_at_them_give_the_lock_back_though_a_forked_process_has_a_c
     let pins = open().unwrap();
     // With a name of no table's in it the directory stays.
     fs::create_dir(pins.path().join("stays")).unwrap();
-    let inherited = pins.directory.try_clone().unwrap();
+    let inherited = {
+        use std::os::fd::AsFd;
+        pins.directory.as_fd().try_clone_to_owned().unwrap()
+    };
     assert_eq!(open().unwrap_err().kind(), Kind::Busy);
     assert!(list(&db).unwrap()[0].in_use);
     drop(pins);
     assert!(!list(&db).unwrap()[0].in_use);
     drop(open().unwrap());
-    assert!(is_same(open().unwrap().path(), &inherited), "it stayed");
+    let again = open().unwrap().directory.stat_itself().unwrap();
+    let before = rustix::fs::fstat(&inherited).unwrap();
+    assert_eq!(again.st_ino, before.st_ino, "it stayed");
 }

@@ -1,12 +1,18 @@
 //! An exact copy of a database that may be in use, by SQLite's own online backup.
+//!
+//! SQLite finds its files by their paths, so whoever may rename a directory on the way can lead it elsewhere. As root it
+//! therefore runs in a thread that is the file's owner: it reads what that user may read, wherever it is led.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
+use rustix::process::{Gid, Uid};
 use tempfile::TempPath;
 
+use super::Owner;
 use crate::error::{Act, Error, Kind, Result};
 use crate::report::Report;
 
@@ -16,22 +22,70 @@ const PAGES: i32 = 1024;
 /// A copy in the directory for temporary files, as one transaction left the database. SQLite opens it as any program
 /// would, reads it under its shared lock, and writes nothing but locks. A writer that has it locked is waited for as long
 /// as `patience` says.
-pub fn exact_copy(path: &Path, patience: Duration, report: &Report) -> Result<TempPath> {
+pub fn exact_copy(path: &Path, owner: Owner, patience: Duration, report: &Report) -> Result<TempPath> {
     let copy = tempfile::Builder::new().prefix(".levault-sqlite-").tempfile();
-    let copy = copy.act(|| "make a temporary file")?.into_temp_path();
+    let copy = copy.act(|| "make a temporary file")?;
+    if !rustix::process::geteuid().is_root() || owner.uid == 0 {
+        refuse_others_way(path)?;
+        let copy = copy.into_temp_path();
+        return copy_to(&copy, path, patience, report).map(|()| copy);
+    }
+    let (user, group) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    rustix::fs::fchown(copy.as_file(), Some(user), None)
+        .map_err(std::io::Error::from)
+        .act(|| "give the temporary file to the database's owner")?;
+    let copy = copy.into_temp_path();
+    let copied = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            become_user(user, group)?;
+            copy_to(&copy, path, patience, report)
+        });
+        let panicked = |_| Err(Error::new(Kind::Io, "the copying thread panicked"));
+        thread.join().unwrap_or_else(panicked)
+    });
+    copied.map(|()| copy)
+}
+
+/// [`Kind::Denied`] for root if another user may change the way to a file of root's own.
+fn refuse_others_way(path: &Path) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    for directory in place(path)?.ancestors().skip(1) {
+        let facts = std::fs::symlink_metadata(directory);
+        let facts = facts.act(|| format!("look at {}", directory.display()))?;
+        let is_sticky = facts.mode() & 0o1000 != 0;
+        if facts.uid() != 0 || facts.mode() & 0o022 != 0 && !is_sticky {
+            let what = format!("another user may change {}", directory.display());
+            return Err(Error::new(Kind::Denied, what));
+        }
+    }
+    Ok(())
+}
+
+/// For this thread, and for good: it ends with the copy.
+fn become_user(user: Uid, group: Gid) -> Result<()> {
+    use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+    set_thread_groups(&[])
+        .and_then(|()| set_thread_gid(group))
+        .and_then(|()| set_thread_uid(user))
+        .map_err(std::io::Error::from)
+        .act(|| "become the database's owner")
+}
+
+fn copy_to(copy: &Path, path: &Path, patience: Duration, report: &Report) -> Result<()> {
     let source = open(&place(path)?, OpenFlags::SQLITE_OPEN_READ_ONLY, patience)?;
     // A transaction of our own: the pages of all steps are of one state.
     source
         .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")
         .map_err(failed)?;
-    let mut target = open(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE, patience)?;
+    let mut target = open(copy, OpenFlags::SQLITE_OPEN_READ_WRITE, patience)?;
     // If this program dies, nobody wants the copy.
     target
         .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
         .map_err(failed)?;
     all_pages(&source, &mut target, report)?;
-    target.close().map_err(|(_, error)| failed(error))?;
-    Ok(copy)
+    target.close().map_err(|(_, error)| failed(error))
 }
 
 fn all_pages(source: &Connection, target: &mut Connection, report: &Report) -> Result<()> {

@@ -52,6 +52,15 @@ pub fn names_beside(name: &OsStr) -> [OsString; 3] {
     [BESIDE[0], BESIDE[1], SHARED].map(|end| joined(name, end))
 }
 
+/// Whose a database is, as the walk that found it saw.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
 /// A database whose files are about to be copied, one after the other.
 #[derive(Debug)]
 pub struct Watched {

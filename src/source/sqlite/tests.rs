@@ -72,6 +72,13 @@ mod exact {
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
+    fn owner_of(path: &Path) -> Owner {
+        use std::os::unix::fs::MetadataExt;
+        let facts = std::fs::metadata(path).unwrap();
+        let (uid, gid) = (facts.uid(), facts.gid());
+        Owner { uid, gid }
+    }
+
     fn sum(path: &Path) -> (i64, i64) {
         let connection = Connection::open(path).unwrap();
         let check: String = connection
@@ -104,10 +111,10 @@ mod exact {
         let path = dir.path().join("db");
         let owner = filled(&path, "wal");
         assert!(Watched::begin(&path).is_some());
-        let copy = exact_copy(&path, PATIENCE, &Report::default()).unwrap();
+        let copy = exact_copy(&path, owner_of(&path), PATIENCE, &Report::default()).unwrap();
         assert_eq!(sum(&copy), (20000, 200010000));
         owner.execute_batch("DELETE FROM t WHERE n > 10").unwrap();
-        let again = exact_copy(&path, PATIENCE, &Report::default()).unwrap();
+        let again = exact_copy(&path, owner_of(&path), PATIENCE, &Report::default()).unwrap();
         assert_eq!(sum(&again), (10, 55));
     }
 
@@ -117,7 +124,7 @@ mod exact {
         let path = dir.path().join("db");
         let owner = filled(&path, "delete");
         owner.execute_batch("BEGIN IMMEDIATE; DELETE FROM t").unwrap();
-        let copy = exact_copy(&path, PATIENCE, &Report::default()).unwrap();
+        let copy = exact_copy(&path, owner_of(&path), PATIENCE, &Report::default()).unwrap();
         assert_eq!(sum(&copy).0, 20000);
     }
 
@@ -126,13 +133,60 @@ mod exact {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("db");
         write(&path, b"SQLite format 3\0 and nonsense");
-        assert!(exact_copy(&path, PATIENCE, &Report::default()).is_err());
+        assert!(exact_copy(&path, owner_of(&path), PATIENCE, &Report::default()).is_err());
         drop(filled(&dir.path().join("good"), "delete"));
         std::os::unix::fs::symlink("good", dir.path().join("link")).unwrap();
-        assert!(exact_copy(&dir.path().join("link"), PATIENCE, &Report::default()).is_err());
+        assert!(
+            exact_copy(
+                &dir.path().join("link"),
+                owner_of(&path),
+                PATIENCE,
+                &Report::default()
+            )
+            .is_err()
+        );
         let stopped = Report::default();
         stopped.stop();
-        let error = exact_copy(&dir.path().join("good"), PATIENCE, &stopped).unwrap_err();
+        let error = exact_copy(&dir.path().join("good"), owner_of(&path), PATIENCE, &stopped).unwrap_err();
         assert_eq!(error.kind(), crate::error::Kind::Interrupted);
+    }
+
+    /// SQLite goes by paths, and the database's owner may lead them to what only root may read.
+    #[test]
+    fn root_copies_a_users_database_as_that_user_and_its_own_only_where_no_other_leads_it() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("not run: needs root");
+            return;
+        }
+        let dir = TempDir::new().unwrap();
+        let set_mode = |path: &Path, mode| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set_mode(dir.path(), 0o755);
+        let home = dir.path().join("home");
+        std::fs::create_dir(&home).unwrap();
+        let (theirs, secret) = (home.join("db"), dir.path().join("secret"));
+        drop(filled(&theirs, "delete"));
+        drop(filled(&secret, "delete"));
+        set_mode(&secret, 0o600);
+        let nobody = Owner {
+            uid: 65534,
+            gid: 65534,
+        };
+        let report = Report::default();
+        for path in [&home, &theirs] {
+            std::os::unix::fs::chown(path, Some(nobody.uid), Some(nobody.gid)).unwrap();
+        }
+        let copy = exact_copy(&theirs, nobody, PATIENCE, &report).unwrap();
+        assert_eq!(sum(&copy), (20000, 200010000));
+        let error = exact_copy(&secret, nobody, PATIENCE, &report).unwrap_err();
+        assert!(error.to_string().contains("unable to open"), "{error}");
+
+        let roots = home.join("roots");
+        drop(filled(&roots, "delete"));
+        let error = exact_copy(&roots, owner_of(&roots), PATIENCE, &report).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Denied, "{error}");
+        assert!(exact_copy(&secret, owner_of(&secret), PATIENCE, &report).is_ok());
     }
 }

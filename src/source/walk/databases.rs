@@ -4,15 +4,16 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use walkdir::{DirEntry, WalkDir};
+use rustix::fs::FileType;
 
 use crate::error::{Kind, Result};
+use crate::held_directory::{HeldDirectory, Listed};
 use crate::leveldb::name::FileName;
 use crate::report::Report;
 use crate::scratch;
 use crate::source::current;
 use crate::source::database::{read_manifest, stat};
-use crate::source::detect::{Detected, Foreign, detect, is_level_name};
+use crate::source::detect::{Detected, Foreign, detect_in, is_level_name};
 
 /// Where a repaired database keeps the tables that it no longer uses.
 const LOST: &[u8] = b"lost";
@@ -23,11 +24,11 @@ pub type Wanted<'w> = &'w dyn Fn(&Path, bool) -> bool;
 /// Whether a directory is a database's. One whose only trace of LevelDB is a file called CURRENT that names no MANIFEST
 /// is not, nor is the directory in which a repaired one keeps what it no longer uses. One whose MANIFEST is whole and not
 /// known is a fork's.
-pub fn candidate(directory: &Path) -> Result<Detected> {
+pub fn candidate(directory: &HeldDirectory) -> Result<Detected> {
     if is_lost(directory) {
         return Ok(Detected::Other);
     }
-    let found = detect(directory)?;
+    let found = detect_in(directory)?;
     if let Detected::LevelDb(_) = found {
         match current::read(directory) {
             Err(error) if error.kind() == Kind::NotLevelDb => return Ok(Detected::Other),
@@ -45,54 +46,73 @@ pub fn candidate(directory: &Path) -> Result<Detected> {
 }
 
 /// A directory with tables of Riak's and no list of them.
-fn is_level(directory: &Path) -> bool {
-    let name = directory.file_name().and_then(OsStr::to_str);
+fn is_level(directory: &HeldDirectory) -> bool {
+    let name = directory.path().file_name().and_then(OsStr::to_str);
     name.is_some_and(is_level_name)
 }
 
 /// The databases below `root`, itself among them, in the order of their paths; `wanted` is asked of each path, and
-/// whether it is a directory. What cannot be listed is told when its files are read.
+/// whether it is a directory. What cannot be listed is reported when its files are read. No link is followed, the root
+/// itself none either.
 pub fn databases_below(root: &Path, wanted: Wanted, report: &Report) -> Result<Vec<PathBuf>> {
-    let mut found: Vec<PathBuf> = Vec::new();
-    let mut last: Option<PathBuf> = None;
-    let walk = WalkDir::new(root).follow_links(false).follow_root_links(false);
-    let wanted = |entry: &DirEntry| {
-        let is_directory = entry.file_type().is_dir();
-        let ours = is_directory && scratch::is_ours(entry.file_name().as_bytes());
-        entry.depth() == 0 || !ours && wanted(entry.path(), is_directory)
+    let Ok(above) = HeldDirectory::unfollowed(root) else {
+        return Ok(Vec::new());
     };
-    for entry in walk.into_iter().filter_entry(wanted).flatten() {
+    let mut found = Vec::new();
+    let mut to_list = vec![root.to_owned()];
+    while let Some(path) = to_list.pop() {
         report.go_on()?;
-        let Some(directory) = entry.path().parent() else {
+        let Ok(directory) = above.descendant(&path) else {
             continue;
         };
-        if !hints(&entry) || last.as_deref() == Some(directory) || found.iter().any(|path| path == directory)
-        {
+        // Its own, or one that a killed process left.
+        if path != root && is_ours(&directory) {
             continue;
         }
-        last = Some(directory.to_owned());
-        if let Ok(Detected::LevelDb(_)) = candidate(directory) {
-            found.push(directory.to_owned());
+        let mut hinted = false;
+        for entry in directory.list().unwrap_or_default() {
+            let is_directory = entry.kind == FileType::Directory;
+            if !is_directory && !hints(&entry) {
+                continue;
+            }
+            let path = path.join(&entry.name);
+            if !wanted(&path, is_directory) {
+                continue;
+            }
+            if is_directory {
+                to_list.push(path);
+            } else {
+                hinted = true;
+            }
+        }
+        if hinted && matches!(candidate(&directory), Ok(Detected::LevelDb(_))) {
+            found.push(path);
         }
     }
     found.sort();
     Ok(found)
 }
 
+/// True for a directory that levault made for itself, of whichever user: what lies in it is no one's data.
+pub fn is_ours(directory: &HeldDirectory) -> bool {
+    let name = directory.path().file_name().unwrap_or_default();
+    scratch::is_ours(name.as_bytes()) && (scratch::has_marker(directory) || directory.open().is_err())
+}
+
 /// Some such file stands in every database.
-fn hints(entry: &DirEntry) -> bool {
-    let name = entry.file_name().to_str().and_then(FileName::parse);
+fn hints(entry: &Listed) -> bool {
+    let name = entry.name.to_str().and_then(FileName::parse);
     let hints = matches!(
         name,
         Some(FileName::Current | FileName::Manifest(_) | FileName::Table(..))
     );
-    entry.depth() > 0 && hints
+    entry.kind == FileType::RegularFile && hints
 }
 
-fn is_lost(directory: &Path) -> bool {
-    let is_called_so = directory.file_name().map(OsStr::as_bytes) == Some(LOST);
+fn is_lost(directory: &HeldDirectory) -> bool {
+    let is_called_so = directory.path().file_name().map(OsStr::as_bytes) == Some(LOST);
     is_called_so
         && directory
             .parent()
-            .is_some_and(|above| above.join("CURRENT").exists())
+            .is_ok_and(|above| above.stat("CURRENT").is_ok())
 }

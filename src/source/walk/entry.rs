@@ -1,13 +1,16 @@
-//! What stands at a path, by lstat(2).
+//! What stands under a name in a directory that is held; no link is followed.
 
-use std::fs::Metadata;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+
+use rustix::fs::{OFlags, readlinkat};
 
 use super::file::Stamp;
 use super::xattrs;
 use crate::error::{Act, Result};
+use crate::held_directory::HeldDirectory;
 use crate::report::Report;
 use crate::snapshot::{Device, Meta};
 
@@ -39,23 +42,41 @@ pub struct Looked {
     pub device: u64,
 }
 
-/// Looks at a path. What of its attributes cannot be read is told as a problem, and the rest counts.
-pub fn look(path: &Path, report: &Report) -> Result<Looked> {
-    look_closer(path, &facts(path)?, report)
+/// Looks at what has a path below a directory that is held. What of its attributes cannot be read is a problem that is
+/// reported, and the rest counts.
+pub fn look(above: &HeldDirectory, path: &Path, report: &Report) -> Result<Looked> {
+    let (directory, name) = match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if parent.starts_with(above.path()) => (above.descendant(parent)?, name),
+        _ => (above.clone(), OsStr::new(".")),
+    };
+    let facts = facts_in(&directory, name)?;
+    look_closer(&directory, name, &facts, report)
 }
 
-/// What lstat(2) says.
-pub fn facts(path: &Path) -> Result<Metadata> {
-    std::fs::symlink_metadata(path).act(|| format!("look at {}", path.display()))
+/// What stat(2) says of what has a name, itself if it is a link.
+pub fn facts_in(directory: &HeldDirectory, name: &OsStr) -> Result<Metadata> {
+    let path = directory.shown(name);
+    let facts = directory
+        .open_below(&path, OFlags::PATH)
+        .and_then(|handle| File::from(handle).metadata());
+    facts.act(|| format!("look at {}", path.display()))
 }
 
-/// [`look`] at a path with these facts.
-pub fn look_closer(path: &Path, facts: &Metadata, report: &Report) -> Result<Looked> {
-    let what = what(path, facts)?;
+/// [`look`] at a name in a directory, with these facts.
+pub fn look_closer(
+    directory: &HeldDirectory,
+    name: &OsStr,
+    facts: &Metadata,
+    report: &Report,
+) -> Result<Looked> {
+    let what = what(directory, name, facts)?;
     let mut meta = meta(facts);
-    match xattrs::read(path) {
+    match xattrs::read(directory, name) {
         Ok(xattrs) => meta.xattrs = xattrs,
-        Err(error) => report.problem_at(path, format!("{}: {error}", path.display())),
+        Err(error) => {
+            let path = directory.shown(name);
+            report.problem_at(&path, format!("{}: {error}", path.display()));
+        }
     }
     if let What::File(stamp) = &what {
         meta.ctime_nanos = Some(stamp.ctime_nanos);
@@ -68,15 +89,16 @@ pub fn look_closer(path: &Path, facts: &Metadata, report: &Report) -> Result<Loo
     })
 }
 
-fn what(path: &Path, facts: &Metadata) -> Result<What> {
+fn what(directory: &HeldDirectory, name: &OsStr, facts: &Metadata) -> Result<What> {
     let kind = facts.file_type();
     Ok(if kind.is_file() {
         What::File(Stamp::of(facts))
     } else if kind.is_dir() {
         What::Directory
     } else if kind.is_symlink() {
-        let target = std::fs::read_link(path).act(|| format!("read the link {}", path.display()))?;
-        What::Symlink(target.into_os_string().into_vec())
+        let target = readlinkat(directory, name, Vec::new()).map_err(std::io::Error::from);
+        let target = target.act(|| format!("read the link {}", directory.shown(name).display()))?;
+        What::Symlink(target.into_bytes())
     } else if kind.is_fifo() {
         What::Fifo
     } else if kind.is_block_device() || kind.is_char_device() {
@@ -118,6 +140,6 @@ fn link_number(facts: &Metadata) -> u64 {
     u64::from_le_bytes(number)
 }
 
-pub(super) fn nanos(seconds: i64, nanos: i64) -> i128 {
+pub fn nanos(seconds: i64, nanos: i64) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
 }

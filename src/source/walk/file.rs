@@ -7,9 +7,9 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 use super::entry::nanos;
-use super::ground::Ground;
 use super::holes::{self, Hole};
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 
 /// What tells a file that is as it was from one that is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +43,23 @@ impl Stamp {
         }
     }
 
-    /// Of the regular file at a path.
-    pub fn at(path: &Path) -> Result<Self> {
-        let facts = std::fs::symlink_metadata(path);
+    pub(in crate::source) fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            len: u64::try_from(stat.st_size).unwrap_or(0),
+            stored: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
+            mtime_nanos: nanos(stat.st_mtime, stat.st_mtime_nsec as i64),
+            ctime_nanos: nanos(stat.st_ctime, stat.st_ctime_nsec as i64),
+            links: stat.st_nlink,
+        }
+    }
+
+    /// Of the regular file at a path below a directory that is held.
+    pub fn below(above: &HeldDirectory, path: &Path) -> Result<Self> {
+        let facts = above
+            .open_below(path, OFlags::PATH)
+            .and_then(|handle| File::from(handle).metadata());
         facts
             .act(|| format!("look at {}", path.display()))
             .map(|facts| Self::of(&facts))
@@ -86,17 +100,17 @@ impl FileSource {
     ///
     /// # Errors
     /// [`Kind::Mismatch`] if something else stands there by now.
-    pub fn open(ground: &Ground, path: &Path, looked: &Stamp) -> Result<Self> {
+    pub fn open(above: &HeldDirectory, path: &Path, looked: &Stamp) -> Result<Self> {
         let name = || format!("open {}", path.display());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOATIME;
-        let file = match ground.open(path, flags) {
+        let file = match above.open_below(path, flags) {
             // Only a file's owner may read it unnoticed.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                ground.open(path, flags - OFlags::NOATIME)
+                above.open_below(path, flags - OFlags::NOATIME)
             }
             opened => opened,
         };
-        let file = file.act(name)?;
+        let file = File::from(file.act(name)?);
         let facts = file.metadata().act(name)?;
         let stamp = Stamp::of(&facts);
         match facts.is_file() && stamp.is_of_the_file_of(looked) {
@@ -164,8 +178,8 @@ impl FileSource {
 
     /// Bytes from here on of which nothing is on disk: they read as zeros.
     pub fn zeros(&self) -> u64 {
-        let behind = self.holes[self.next_hole..].iter();
-        let ahead = behind.skip_while(|(offset, len)| offset + len <= self.at).next();
+        let mut behind = self.holes[self.next_hole..].iter();
+        let ahead = behind.find(|(offset, len)| offset + len > self.at);
         match ahead {
             Some((offset, len)) if *offset <= self.at => offset + len - self.at,
             _ => 0,

@@ -6,47 +6,36 @@
 //! look(path)               what it is and its metadata, by lstat(2)
 //! FileSource::open(..)     a regular file's bytes, and whether it was changed while they were read
 //! ```
-//! A symbolic link is stored, and never walked through: names and bytes are read by way of a [`Ground`], below which the
-//! kernel follows none, and what was opened must be what was looked at.
+//! A symbolic link is stored, and never walked through: all is found by way of a [`HeldDirectory`], below which none is
+//! followed, and what was opened must be what was looked at.
 
 mod databases;
 mod entry;
 mod file;
-mod ground;
 mod holes;
 pub(super) mod xattrs;
 
-pub use databases::{candidate, databases_below};
-pub use entry::{Looked, What, facts, look, look_closer, mtime_nanos};
+pub use databases::{candidate, databases_below, is_ours};
+pub(super) use entry::nanos;
+pub use entry::{Looked, What, facts_in, look, look_closer, mtime_nanos};
 pub use file::{FileSource, Stamp};
-pub use ground::Ground;
 
 use std::ffi::OsString;
-use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{Dir, OFlags};
-
-use crate::error::{Act, Result};
+use crate::error::Result;
+use crate::held_directory::HeldDirectory;
 
 /// The names in a directory, in byte order.
 pub fn list(directory: &Path) -> Result<Vec<OsString>> {
-    list_below(&Ground::at(directory)?, directory)
+    list_below(&HeldDirectory::named(directory)?, directory)
 }
 
-/// The same of a directory that a walk has come to.
-pub fn list_below(ground: &Ground, directory: &Path) -> Result<Vec<OsString>> {
-    let act = || format!("list {}", directory.display());
-    let opened = ground
-        .open(directory, OFlags::RDONLY | OFlags::DIRECTORY)
-        .act(act)?;
-    let mut names = Vec::new();
-    for entry in Dir::new(opened).map_err(io::Error::from).act(act)? {
-        let entry = entry.map_err(io::Error::from).act(act)?;
-        names.push(OsString::from_vec(entry.file_name().to_bytes().to_vec()));
-    }
-    names.retain(|name| name != "." && name != "..");
+/// The same of a directory that a walk has come to from `above`.
+pub fn list_below(above: &HeldDirectory, directory: &Path) -> Result<Vec<OsString>> {
+    let all = above.descendant(directory)?.list()?.into_iter();
+    let mut names: Vec<_> = all.map(|entry| entry.name).collect();
     names.sort_unstable_by(|left, right| left.as_bytes().cmp(right.as_bytes()));
     Ok(names)
 }

@@ -17,9 +17,13 @@ use crate::report::Report;
 use crate::snapshot::Device;
 use crate::source::Detected;
 
+fn parent(path: &Path) -> HeldDirectory {
+    HeldDirectory::named(path.parent().unwrap()).unwrap()
+}
+
 fn at(path: &Path) -> Looked {
     let report = Report::default();
-    let looked = look(path, &report).unwrap();
+    let looked = look(&parent(path), path, &report).unwrap();
     assert_eq!(report.problems(), [""; 0]);
     looked
 }
@@ -32,7 +36,7 @@ fn stamp(path: &Path) -> Stamp {
 }
 
 fn open(path: &Path, looked: &Stamp) -> Result<FileSource> {
-    FileSource::open(&Ground::at(path.parent().unwrap())?, path, looked)
+    FileSource::open(&parent(path), path, looked)
 }
 
 fn bytes(path: &Path) -> (Vec<u8>, Vec<(u64, u64)>) {
@@ -80,7 +84,7 @@ fn every_kind_of_entry_is_told() {
         minor: 3,
     };
     assert_eq!(at(Path::new("/dev/null")).what, What::Device(null));
-    let gone = look(&path("gone"), &Report::default());
+    let gone = look(&parent(&path("gone")), &path("gone"), &Report::default());
     assert_eq!(gone.unwrap_err().kind(), Kind::NotFound);
 }
 
@@ -222,7 +226,8 @@ fn databases_are_found_wherever_they_lie_and_nothing_else_is() {
     let inner = database(path("profile/Default/leveldb/nested"));
     let other = database(path("profile/z"));
     // Ours; a repaired database's; one that a link leads to; and files that are only called so.
-    database(path("profile/.z.levault-pins-0123456789abcdef"));
+    let pins = database(path("profile/.z.levault-pins-0123456789abcdef"));
+    crate::scratch::mark(&HeldDirectory::named(&pins).unwrap(), "Test.").unwrap();
     fs::create_dir(other.join("lost")).unwrap();
     fs::copy(other.join("CURRENT"), other.join("lost/MANIFEST-000001")).unwrap();
     symlink(&outer, path("profile/link")).unwrap();
@@ -239,10 +244,16 @@ fn databases_are_found_wherever_they_lie_and_nothing_else_is() {
     let but_z = databases_below(&path("profile"), &|path, _| !path.ends_with("leveldb"), &report).unwrap();
     assert_eq!(but_z, [other]);
     let river = path("profile/river");
-    assert_eq!(candidate(&river).unwrap(), Detected::Other);
+    assert_eq!(
+        candidate(&HeldDirectory::named(&river).unwrap()).unwrap(),
+        Detected::Other
+    );
     fs::write(river.join("000005.ldb"), "torn").unwrap();
     assert!(
-        matches!(candidate(&river).unwrap(), Detected::LevelDb(_)),
+        matches!(
+            candidate(&HeldDirectory::named(&river).unwrap()).unwrap(),
+            Detected::LevelDb(_)
+        ),
         "it may have been one"
     );
 }
@@ -257,7 +268,7 @@ fn no_link_is_walked_through_that_took_a_directorys_place() {
     fs::write(path("root/a/b/file"), "ours").unwrap();
     fs::write(path("other/b/file"), "another's").unwrap();
     symlink(path("root"), path("asked")).unwrap();
-    let ground = Ground::at(&path("asked")).unwrap();
+    let ground = HeldDirectory::named(&path("asked")).unwrap();
     assert_eq!(list_below(&ground, &path("asked")).unwrap(), ["a"]);
     assert_eq!(list_below(&ground, &path("asked/a/b")).unwrap(), ["file"]);
     let file = path("asked/a/b/file");

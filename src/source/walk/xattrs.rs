@@ -1,18 +1,22 @@
-//! A path's extended attributes, its access lists and capabilities among them.
+//! The extended attributes of what has a name, its access lists and capabilities among them.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{lgetxattr, lgetxattr_query, llistxattr, llistxattr_query};
 use rustix::io::Errno;
 
 use crate::error::{Act, Error, Kind, Result};
+use crate::held_directory::HeldDirectory;
 use crate::limits::{XATTR_BYTES_MAX, XATTRS_MAX};
 
 /// How often a list or a value is asked for again that grew between two calls.
 const TRIES_MAX: u32 = 8;
 
 /// Sorted by name. A filesystem without any has none.
-pub fn read(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub fn read(directory: &HeldDirectory, name: &OsStr) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let path = &path_of(directory, name);
     let list = match grown(|| llistxattr_query(path), |buffer| llistxattr(path, buffer)) {
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         list => list
@@ -37,6 +41,17 @@ pub fn read(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     }
     xattrs.sort_unstable();
     fit(&xattrs).map(|()| xattrs)
+}
+
+/// No call takes a directory that is held, so it is named through /proc. Where that is not mounted there is only the path,
+/// and what may come in the place of one of its parts.
+fn path_of(directory: &HeldDirectory, name: &OsStr) -> PathBuf {
+    static HAS_PROC: OnceLock<bool> = OnceLock::new();
+    if *HAS_PROC.get_or_init(|| Path::new("/proc/self/fd").exists()) {
+        directory.proc_path(name)
+    } else {
+        directory.shown(name)
+    }
 }
 
 fn fit(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {

@@ -3,17 +3,19 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use rustix::fs::Mode;
-
 use super::attributes::{Withheld, clear_inherited_lists};
-use super::directory::{Directory, enter};
-use super::remove::{Depth, remove};
+use super::directory::Directory;
 use super::standing::Identity;
-use crate::error::{Act, Error, Kind, Result};
-use crate::scratch;
+use crate::error::Result;
+use crate::held_directory::HeldDirectory;
+use crate::scratch::ScratchDirectory;
+
+/// What the scratch directory says of itself.
+const SAYS: &str = "Files of a restore by levault that has not ended, or that was killed.";
 
 /// Directories kept open at most. A process may often have 1,024 descriptors.
 const OPEN_MAX: usize = 256;
@@ -55,6 +57,8 @@ pub struct Account {
     pub problems: Problems,
     /// What could not be set.
     pub withheld: Withheld,
+    /// Directories that are called as what killed restores leave, and are not proven to be: they were left alone.
+    pub left_alone: Mutex<Vec<PathBuf>>,
 }
 
 /// Where things are made.
@@ -67,7 +71,8 @@ pub(super) enum Area {
 
 /// A hidden directory in the target, locked while its process lives.
 pub(super) struct Scratch {
-    name: OsString,
+    made: ScratchDirectory,
+    /// The same, for the drafts in it.
     pub(super) directory: Arc<File>,
     pub(super) device: u64,
     names: AtomicU64,
@@ -115,27 +120,17 @@ impl Core {
 }
 
 impl Scratch {
-    pub(super) fn create(root: &File, prefix: Vec<u8>) -> Result<Self> {
-        let name = scratch::random_name(prefix)?;
-        let doing = || format!("create {}", name.to_string_lossy());
-        rustix::fs::mkdirat(root, &name, Mode::RWXU)
-            .map_err(std::io::Error::from)
-            .act(doing)?;
-        let directory = enter(root, &name).act(doing)?;
-        clear_inherited_lists(&directory).act(doing)?;
-        let stat = rustix::fs::fstat(&directory)
-            .map_err(std::io::Error::from)
-            .act(doing)?;
-        match scratch::try_lock(&directory) {
-            true => Ok(Self {
-                device: Identity::of(&stat).device,
-                directory: Arc::new(directory),
-                name,
-                names: AtomicU64::new(0),
-                is_removed: AtomicBool::new(false),
-            }),
-            false => Err(Error::new(Kind::Busy, "another process has it").act(doing())),
-        }
+    pub(super) fn create(root: &HeldDirectory, prefix: &[u8]) -> Result<Self> {
+        let made = ScratchDirectory::create(root, prefix, SAYS)?;
+        let directory = made.directory().open()?;
+        clear_inherited_lists(&directory)?;
+        Ok(Self {
+            device: made.directory().stat_itself()?.st_dev,
+            directory: Arc::new(directory),
+            made,
+            names: AtomicU64::new(0),
+            is_removed: AtomicBool::new(false),
+        })
     }
 
     /// A name that nothing else here has.
@@ -145,7 +140,7 @@ impl Scratch {
 
     /// The same for another directory.
     pub(super) fn next_name_elsewhere(&self) -> OsString {
-        let mut name = self.name.clone();
+        let mut name = self.made.name().to_owned();
         name.push(format!("-{}", self.names.fetch_add(1, Ordering::Relaxed)));
         name
     }
@@ -153,15 +148,14 @@ impl Scratch {
 
 impl Area {
     /// Removes the scratch directory, once.
-    pub(super) fn remove_scratch(&self, root: &Arc<Directory>) -> Result<()> {
+    pub(super) fn remove_scratch(&self) -> Result<()> {
         let Self::Scratch(scratch) = self else {
             return Ok(());
         };
-        if scratch.is_removed.swap(true, Ordering::Relaxed) {
-            return Ok(());
+        match scratch.is_removed.swap(true, Ordering::Relaxed) {
+            true => Ok(()),
+            false => scratch.made.remove(),
         }
-        remove(&*root.open()?, &scratch.name, Depth::Whole)
-            .act(|| format!("remove {}", scratch.name.to_string_lossy()))
     }
 }
 

@@ -280,9 +280,11 @@ impl Directory {
         }
     }
 
-    /// Removes what has this name, a directory with all that is in it. No link is followed and no other filesystem entered.
-    pub fn remove(self: &Arc<Self>, name: &[u8]) -> Result<()> {
-        remove(&*self.open()?, plain(name)?, Depth::Whole).act(|| format!("remove {}", self.shown_in(name)))
+    /// Removes what has this name and stood there when it was looked at, a directory with all that is in it. No link is
+    /// followed and no other filesystem entered.
+    pub fn remove(self: &Arc<Self>, name: &[u8], standing: &Standing) -> Result<()> {
+        let depth = Depth::WholeOf(standing.identity);
+        remove(&*self.open()?, plain(name)?, depth).act(|| format!("remove {}", self.shown_in(name)))
     }
 
     /// Makes room for something else of this name.

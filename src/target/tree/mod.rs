@@ -20,15 +20,16 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::Mode;
 
-use super::lock::refuse_held;
+use super::lock::refuse_held_in;
 use super::stage::{Occupied, Stage, Staged, check_free};
 use crate::error::{Act, Error, Result};
+use crate::held_directory::HeldDirectory;
 use crate::scratch;
 pub use area::{Account, Problems};
 use area::{Area, Core, Scratch};
@@ -82,24 +83,34 @@ impl TreeTarget {
             Stage::create(target, Occupied::Refuse).act(|| format!("restore to {}", target.display()))?;
         let root = stage.directory().try_clone().act(|| "hold the stage open")?;
         let core = Arc::new(Core::new(Area::Place));
-        Ok(Self {
+        let left_alone = stage.left_alone().to_vec();
+        let tree = Self {
             root: Directory::root(core.clone(), root, target)?,
             core,
             stage: Some(stage),
             pending: Mutex::default(),
             names_each: 1,
-        })
+        };
+        tree.leave_alone(&left_alone);
+        Ok(tree)
+    }
+
+    fn leave_alone(&self, paths: &[PathBuf]) {
+        let mut left_alone = area::locked(&self.core.account.left_alone);
+        left_alone.extend_from_slice(paths);
     }
 
     fn over(target: &Path) -> Result<Self> {
         let doing = || format!("restore to {}", target.display());
         let target = std::fs::canonicalize(target).act(doing)?;
-        refuse_held(&target)?;
-        let root = scratch::open_directory(&target)?;
+        let root = HeldDirectory::unfollowed(&target)?;
+        refuse_held_in(&root)?;
         let name = target.file_name().unwrap_or_default();
         let prefix = scratch::prefix(name.as_encoded_bytes(), "restore");
-        scratch::remove_leftovers(&target, &prefix)?;
-        Self::with_scratch(root, prefix, &target).act(doing)
+        let left_alone = scratch::remove_leftovers(&root, &prefix)?;
+        let tree = Self::with_scratch(root.open()?, &prefix, &target).act(doing)?;
+        tree.leave_alone(&left_alone);
+        Ok(tree)
     }
 
     /// Begins to add to a directory that is held open and that nobody else looks at; nothing in it is replaced.
@@ -116,11 +127,12 @@ impl TreeTarget {
 
     /// Begins a tree in a directory that is held open, into what stands there.
     pub fn into_open(root: std::fs::File, shown: &Path) -> Result<Self> {
-        Self::with_scratch(root, scratch::prefix(b"tree", "restore"), shown)
+        Self::with_scratch(root, &scratch::prefix(b"tree", "restore"), shown)
     }
 
-    fn with_scratch(root: std::fs::File, prefix: Vec<u8>, shown: &Path) -> Result<Self> {
-        let scratch = Scratch::create(&root, prefix)?;
+    fn with_scratch(root: std::fs::File, prefix: &[u8], shown: &Path) -> Result<Self> {
+        let held = root.try_clone().act(|| "hold the target open")?;
+        let scratch = Scratch::create(&HeldDirectory::of(held.into(), shown), prefix)?;
         let core = Arc::new(Core::new(Area::Scratch(scratch)));
         Ok(Self {
             root: Directory::root(core.clone(), root, shown)?,
@@ -215,7 +227,7 @@ impl TreeTarget {
     pub fn finish(mut self) -> Result<Option<Staged>> {
         let drafts = std::mem::take(&mut *self.lock_pending());
         self.commit(drafts)?;
-        self.core.area.remove_scratch(&self.root)?;
+        self.core.area.remove_scratch()?;
         let root = self.root.open()?;
         let has_mode = self.root.has_mode();
         self.root.settle();
@@ -241,7 +253,7 @@ impl Drop for TreeTarget {
             self.core.is_abandoned.store(true, Ordering::Relaxed);
         }
         // The next restore removes what cannot be removed now.
-        let _ = self.core.area.remove_scratch(&self.root);
+        let _ = self.core.area.remove_scratch();
     }
 }
 
@@ -251,7 +263,7 @@ pub fn look_only(target: &Path) -> Result<Arc<Directory>> {
     core.writes = false;
     let core = Arc::new(core);
     match std::fs::canonicalize(target) {
-        Ok(path) => Directory::root(core, scratch::open_directory(&path)?, target),
+        Ok(path) => Directory::root(core, HeldDirectory::unfollowed(&path)?.open()?, target),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Directory::nowhere(core, target)),
         Err(error) => Err(Error::io(format!("find {}", target.display()), error)),
     }

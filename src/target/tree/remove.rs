@@ -17,6 +17,8 @@ pub enum Depth {
     One,
     /// A directory with all that is in it.
     Whole,
+    /// The same, if it is this one: users may give another that lies beside it its name meanwhile.
+    WholeOf(Identity),
 }
 
 /// Removes what stands under `name`; nothing there is as good.
@@ -36,7 +38,11 @@ fn remove_directory(directory: &File, name: &OsStr, depth: Depth, level: usize) 
     let remove = || rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
     let removed = match (remove(), depth) {
         (Err(Errno::NOTEMPTY | Errno::EXIST), Depth::Whole) => {
-            empty(directory, name, level)?;
+            empty(directory, name, level, None)?;
+            remove()
+        }
+        (Err(Errno::NOTEMPTY | Errno::EXIST), Depth::WholeOf(identity)) => {
+            empty(directory, name, level, Some(identity))?;
             remove()
         }
         (removed, _) => removed,
@@ -50,9 +56,16 @@ fn remove_directory(directory: &File, name: &OsStr, depth: Depth, level: usize) 
 }
 
 /// Descriptors bound how deep this goes before memory does.
-fn empty(above: &File, name: &OsStr, level: usize) -> Result<()> {
+fn empty(above: &File, name: &OsStr, level: usize, expected: Option<Identity>) -> Result<()> {
     let directory = enter(above, name).act(|| "enter it")?;
-    if device(&directory)? != device(above)? {
+    let found = identity(&directory)?;
+    if expected.is_some_and(|expected| expected != found) {
+        return Err(Error::new(
+            Kind::Exists,
+            "another directory has come in its place",
+        ));
+    }
+    if found.device != identity(above)?.device {
         return Err(Error::new(Kind::Usage, "another filesystem is mounted there"));
     }
     if level == 2048 {
@@ -65,9 +78,9 @@ fn empty(above: &File, name: &OsStr, level: usize) -> Result<()> {
     Ok(())
 }
 
-fn device(directory: &File) -> Result<u64> {
+fn identity(directory: &File) -> Result<Identity> {
     let stat = rustix::fs::fstat(directory)
         .map_err(std::io::Error::from)
         .act(|| "look at it")?;
-    Ok(Identity::of(&stat).device)
+    Ok(Identity::of(&stat))
 }

@@ -156,8 +156,7 @@ fn a_filled_target_is_refused_or_added_to() {
 fn what_a_killed_restore_left_is_removed_and_a_running_one_is_spared() {
     let scene = Scene::filled();
     let left = scene.target.join(".target.levault-restore-0123456789abcdef");
-    fs::create_dir(&left).unwrap();
-    fs::write(left.join("0"), "half").unwrap();
+    scratch::tests::leave_behind(&left, &["0"]);
     let first = scene.over();
     assert_eq!(names(&scene.target).len(), 2, "its own, and a");
     let second = scene.over();
@@ -185,7 +184,11 @@ fn a_name_leads_into_the_directory_only() {
         let refused = |kind: Option<Kind>| assert_eq!(kind, Some(Kind::Corrupt), "{name:?}");
         refused(root.child(name, None, None).err().map(|error| error.kind()));
         refused(root.look(name).err().map(|error| error.kind()));
-        refused(root.remove(name).err().map(|error| error.kind()));
+        refused(
+            root.remove(name, &root.standing().unwrap().unwrap())
+                .err()
+                .map(|error| error.kind()),
+        );
         refused(root.file(name).err().map(|error| error.kind()));
         refused(root.link_target(name).err().map(|error| error.kind()));
         refused(
@@ -244,8 +247,9 @@ fn removing_stays_below_and_follows_nothing() {
     fs::hard_link(scene.outside.join("file"), scene.target.join("a/b/same")).unwrap();
     let tree = scene.over();
     assert!(remove::remove(&tree.root().open().unwrap(), "a".as_ref(), Depth::One).is_err());
-    tree.root().remove(b"a").unwrap();
-    tree.root().remove(b"was never there").unwrap();
+    let standing = tree.root().look(b"a").unwrap().unwrap();
+    tree.root().remove(b"a", &standing).unwrap();
+    tree.root().remove(b"was never there", &standing).unwrap();
     drop(tree);
     assert!(names(&scene.target).is_empty());
     assert!(scene.is_untouched_outside());
@@ -449,13 +453,13 @@ fn a_deep_tree_is_made_with_few_descriptors_and_every_level_gets_its_time() {
     assert_eq!(tree.problems().count(), 0, "{:?}", tree.problems().take());
     tree.finish().unwrap().unwrap().publish().unwrap();
 
-    let mut at = scratch::open_directory(&scene.target).unwrap();
+    let mut at = HeldDirectory::named(&scene.target).unwrap().open().unwrap();
     for level in 0..LEVELS {
         at = directory::enter(&at, "inner".as_ref()).unwrap();
         assert_eq!(at.metadata().unwrap().mtime_nsec(), level as i64);
     }
     assert_eq!(directory::names(&at).unwrap(), [b"file"]);
-    let parent = scratch::open_directory(scene.dir.path()).unwrap();
+    let parent = HeldDirectory::named(scene.dir.path()).unwrap().open().unwrap();
     remove::remove(&parent, "target".as_ref(), Depth::Whole).unwrap();
 }
 
@@ -469,4 +473,38 @@ fn looking_makes_nothing() {
     assert!(below.look(b"y").unwrap().is_none());
     drop((below, root));
     assert_eq!(names(scene.dir.path()), ["outside"]);
+}
+
+/// A user who owns the target gives another directory of root's the name of one that is to go.
+#[test]
+fn a_directory_that_came_in_the_place_of_one_that_is_to_go_is_not_emptied() {
+    let scene = Scene::filled();
+    fs::create_dir(scene.target.join("evidence")).unwrap();
+    fs::write(scene.target.join("evidence/file"), "precious").unwrap();
+    let tree = scene.over();
+    let standing = tree.root().look(b"a").unwrap().unwrap();
+    assert!(standing.is_directory());
+    fs::rename(scene.target.join("a"), scene.target.join("moved")).unwrap();
+    fs::rename(scene.target.join("evidence"), scene.target.join("a")).unwrap();
+    let error = tree.root().remove(b"a", &standing).unwrap_err();
+    assert!(error.to_string().contains("another directory"), "{error}");
+    assert_eq!(fs::read(scene.target.join("a/file")).unwrap(), b"precious");
+}
+
+/// And that of our scratch directory.
+#[test]
+fn a_directory_that_came_in_the_place_of_the_scratch_directory_is_not_removed_with_it() {
+    let scene = Scene::filled();
+    let tree = scene.over();
+    let all = names(&scene.target);
+    let own = all
+        .iter()
+        .find(|name| name.contains(".levault-restore-"))
+        .unwrap();
+    let own = scene.target.join(own);
+    fs::rename(&own, scene.target.join("moved")).unwrap();
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("file"), "precious").unwrap();
+    tree.finish().unwrap();
+    assert_eq!(fs::read(own.join("file")).unwrap(), b"precious");
 }

@@ -35,6 +35,7 @@ mod version;
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -201,13 +202,22 @@ fn place(named: Named, none: &str) -> Result<PathBuf> {
     }
 }
 
+/// Who runs this as root in the environment of another user has that user's home. There the user could put a link in the
+/// cache's place, and have root write and remove where it leads.
 fn default_cache() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
-    base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .filter(|path| path.is_absolute())
-        .map(|dir| dir.join("levault"))
+    let given = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let xdg = given("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let (whose, base) = match (xdg, given("HOME").filter(|path| path.is_absolute())) {
+        (Some(base), _) => (base.clone(), base),
+        (None, Some(home)) => (home.clone(), home.join(".cache")),
+        (None, None) => return None,
+    };
+    let is_root = rustix::process::geteuid().is_root();
+    let owner = std::fs::metadata(whose).map(|facts| facts.uid());
+    match owner {
+        Ok(owner) if is_root && owner != 0 => Some(PathBuf::from("/var/cache/levault")),
+        _ => Some(base.join("levault")),
+    }
 }
 
 fn local(place: &str) -> Result<PathBuf> {

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{File, read_dir, symlink_metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -99,7 +100,12 @@ fn there(given: &Given, report: &Report) -> Result<Vec<PathBuf>> {
 fn can_be_read(path: &Path) -> io::Result<()> {
     match symlink_metadata(path)? {
         facts if facts.is_dir() => read_dir(path).map(drop),
-        facts if facts.is_file() => File::open(path).map(drop),
+        // A pipe that came in its place is not waited for.
+        facts if facts.is_file() => {
+            let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+            let opened = File::options().read(true).custom_flags(flags).open(path);
+            opened.map(drop)
+        }
         _ => Ok(()),
     }
 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::Root;
 use crate::leveldb::name::FileName;
 use crate::report::Report;
-use crate::source::Detected;
 use crate::source::rules::Bounds;
 use crate::source::walk::candidate;
+use crate::source::{Detected, HeldDirectory};
 
 /// A database that is not in the snapshot; that is told already.
 pub struct NotSaved;
@@ -43,6 +43,7 @@ impl<'c> Databases<'c> {
     /// The number of the database in this directory, if it is one. One that appeared behind the captures is captured now.
     pub fn number(
         &mut self,
+        above: &HeldDirectory,
         directory: &Path,
         names: &[OsString],
         bounds: &Bounds,
@@ -53,7 +54,8 @@ impl<'c> Databases<'c> {
         if !names.iter().any(hints) {
             return Ok(None);
         }
-        match candidate(directory) {
+        let found = above.descendant(directory).and_then(|held| candidate(&held));
+        match found {
             Ok(Detected::LevelDb(_)) => {}
             Ok(Detected::Foreign(foreign)) => {
                 self.report.notice(format!(
@@ -62,7 +64,10 @@ impl<'c> Databases<'c> {
                 ));
                 return Ok(None);
             }
-            _ => return Ok(None),
+            _ => {
+                self.tell_links(above, directory);
+                return Ok(None);
+            }
         }
         let number = (self.capture)(directory, bounds);
         self.by_directory.insert(directory.to_owned(), number);
@@ -75,6 +80,23 @@ impl<'c> Databases<'c> {
             bounds,
         });
         Ok(Some(number))
+    }
+
+    /// A database of which every file is a link is none here: what its files name lies elsewhere.
+    fn tell_links(&self, above: &HeldDirectory, directory: &Path) {
+        let current = above
+            .descendant(directory)
+            .ok()
+            .and_then(|held| held.stat("CURRENT").ok());
+        let is_link = |stat: &rustix::fs::Stat| {
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Symlink
+        };
+        if current.as_ref().is_some_and(is_link) {
+            self.report.notice(format!(
+                "{}: the files of a database are symbolic links here: saved as links, which are not followed",
+                directory.display()
+            ));
+        }
     }
 
     /// Directories of databases that were not known when the walk began.

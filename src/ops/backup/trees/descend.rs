@@ -18,8 +18,10 @@ use crate::error::Result;
 use crate::id::{BlobId, ObjectId};
 use crate::report::Report;
 use crate::snapshot::{EntryKind, TreeEntry};
+use crate::source::HeldDirectory;
 use crate::source::rules::LeftOut;
-use crate::source::walk::{Ground, Stamp, What, facts, list_below};
+use crate::source::sqlite::Owner;
+use crate::source::walk::{Stamp, What, facts_in, list_below};
 
 /// What was walked.
 pub struct Walked {
@@ -37,7 +39,7 @@ pub struct Descent<'a, 'd, 'c> {
     pub databases: &'d mut Databases<'c>,
     pub sieve: Sieve,
     /// Where the root lies that is walked.
-    pub ground: Arc<Ground>,
+    pub ground: Arc<HeldDirectory>,
     pub sqlites: Sqlites<'a>,
     pub looking: Looking<'a>,
     /// Older snapshots, if files may be taken over.
@@ -65,7 +67,7 @@ impl<'a> Descent<'a, '_, '_> {
     fn root(&mut self, root: &Root) -> Result<TreeCounts> {
         self.gather.read = TreeCounts::default();
         self.sieve.bounds = root.bounds().clone();
-        match Ground::at(root.ground()) {
+        match HeldDirectory::named(root.ground()) {
             Ok(ground) => self.ground = Arc::new(ground),
             Err(error) => self.report.problem_at(root.ground(), error.to_string()),
         }
@@ -75,7 +77,7 @@ impl<'a> Descent<'a, '_, '_> {
             Root::Beside { directory, .. } => vec![self.beside(directory)],
         };
         while let Some(level) = open.last_mut() {
-            match level.next(&mut self.sieve, self.looking) {
+            match level.next(&self.ground, &mut self.sieve, self.looking) {
                 Some(found) => {
                     let name = found.name().to_owned();
                     let below = self.take(found, name, Some(level))?;
@@ -98,10 +100,12 @@ impl<'a> Descent<'a, '_, '_> {
     /// The path itself, which is the only entry of its tree.
     fn tree(&mut self, tree: &WantedTree) -> Result<Vec<Level<'a>>> {
         let (path, name) = (tree.path.clone(), tree.entry_name());
-        let facts = facts(&path);
+        // A filesystem's root lies in itself.
+        let in_it = path.file_name().unwrap_or(OsStr::new("."));
+        let facts = facts_in(&self.ground, in_it);
         let taken = facts.map(|facts| self.sieve.takes(&path, &facts).then_some(facts));
         let looked = taken.and_then(|facts| {
-            let found = facts.map(|facts| self.looking.found(0, path, &facts));
+            let found = facts.map(|facts| self.looking.found(&self.ground, in_it, 0, path.clone(), &facts));
             found.transpose()
         });
         let mut found = match looked {
@@ -163,13 +167,17 @@ impl<'a> Descent<'a, '_, '_> {
     }
 
     fn file(&mut self, found: Found, name: OsString, stamp: Stamp, level: Option<&Level>) -> Result<()> {
+        let owner = Owner {
+            uid: found.looked.meta.uid.unwrap_or(0),
+            gid: found.looked.meta.gid.unwrap_or(0),
+        };
         let copy = match level {
-            Some(level) => self.sqlites.meet(&found.path, &name, level.behind(&found)),
-            None => self.sqlites.meet_alone(&found.path, &name),
+            Some(level) => self.sqlites.meet(&found.path, owner, &name, level.behind(&found)),
+            None => self.sqlites.meet_alone(&found.path, owner, &name),
         };
         self.gather.file(ToRead {
             ground: Arc::clone(&self.ground),
-            stamp: copy.as_ref().map_or(Ok(stamp), |copy| Stamp::at(copy))?,
+            stamp: copy.as_ref().map_or(Ok(stamp), |copy| stamp_of(copy))?,
             path: found.path,
             name: name.into_vec(),
             meta: found.looked.meta,
@@ -188,7 +196,10 @@ impl<'a> Descent<'a, '_, '_> {
 
     fn directory(&mut self, found: Found, name: OsString) -> Result<Option<Level<'a>>> {
         let names = self.list(&found.path);
-        match self.databases.number(&found.path, &names, &self.sieve.bounds) {
+        match self
+            .databases
+            .number(&self.ground, &found.path, &names, &self.sieve.bounds)
+        {
             Ok(Some(number)) => {
                 let kind = EntryKind::Database(number);
                 return self.other(found, name, kind).map(|()| None);
@@ -210,4 +221,10 @@ impl<'a> Descent<'a, '_, '_> {
         let (_, earlier) = self.earlier?;
         Some(earlier.directory(&before?))
     }
+}
+
+/// Of a temporary file of ours.
+fn stamp_of(copy: &Path) -> Result<Stamp> {
+    let above = HeldDirectory::named(copy.parent().unwrap_or(Path::new("/")))?;
+    Stamp::below(&above, copy)
 }

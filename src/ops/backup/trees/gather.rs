@@ -16,7 +16,8 @@ use crate::chunk::ChunkList;
 use crate::error::Result;
 use crate::id::ObjectId;
 use crate::snapshot::{Meta, TreeEntry};
-use crate::source::walk::{Ground, Stamp};
+use crate::source::HeldDirectory;
+use crate::source::walk::Stamp;
 
 /// Bytes of the files that are read together.
 pub const BATCH_BYTES: u64 = 1 << 20;
@@ -33,7 +34,7 @@ const LINKED_MAX: usize = 100_000;
 /// A file that was found.
 pub struct ToRead {
     /// Where the walk stands that came to it.
-    pub ground: Arc<Ground>,
+    pub ground: Arc<HeldDirectory>,
     pub path: PathBuf,
     pub name: Vec<u8>,
     pub stamp: Stamp,
@@ -229,7 +230,7 @@ impl ToRead {
             return Ok(bytes);
         };
         let mut of_copy = Meta::default();
-        let ground = Ground::at(copy.parent().unwrap_or(Path::new("/"))).map_err(Failed::Source)?;
+        let ground = HeldDirectory::named(copy.parent().unwrap_or(Path::new("/"))).map_err(Failed::Source)?;
         let bytes = reading.file(&ground, &copy, &self.stamp, &mut of_copy, pieces)?;
         self.meta.holes = of_copy.holes;
         // The next backup makes a copy of its own.

@@ -16,8 +16,8 @@ use crate::leveldb::name::FileName;
 use crate::report::Report;
 use crate::scratch;
 use crate::snapshot::TreeEntry;
-use crate::source::Touched;
-use crate::source::walk::{Looked, facts, look_closer};
+use crate::source::walk::{Looked, facts_in, is_ours, look_closer};
+use crate::source::{HeldDirectory, Touched};
 
 /// So many names are looked at together.
 const AHEAD_MAX: usize = 256;
@@ -81,9 +81,9 @@ impl<'a> Level<'a> {
     }
 
     /// The next thing that is there and taken.
-    pub fn next(&mut self, sieve: &mut Sieve, looking: Looking) -> Option<Found> {
+    pub fn next(&mut self, ground: &HeldDirectory, sieve: &mut Sieve, looking: Looking) -> Option<Found> {
         while self.ahead.is_empty() && self.next < self.names.len() {
-            self.look_ahead(sieve, looking);
+            self.look_ahead(ground, sieve, looking);
         }
         let mut found = self.ahead.pop_front()?;
         let before = self.before.as_mut();
@@ -97,19 +97,26 @@ impl<'a> Level<'a> {
     }
 
     /// What is left out is not looked at closely: nobody needs to be able to read it.
-    fn look_ahead(&mut self, sieve: &mut Sieve, looking: Looking) {
+    fn look_ahead(&mut self, ground: &HeldDirectory, sieve: &mut Sieve, looking: Looking) {
         let places: Vec<_> = (self.next..self.names.len()).take(AHEAD_MAX).collect();
         self.next += places.len();
+        // Held for these names only: a process may not have a descriptor for each of many levels.
+        let held = match ground.descendant(&self.directory) {
+            Ok(held) => held,
+            // What belongs to the database is captured.
+            Err(error) if error.kind() == Kind::NotFound && self.is_database => return,
+            Err(error) => return looking.report.problem_at(&self.directory, error.to_string()),
+        };
         let path = |place: usize| (place, self.directory.join(&self.names[place]));
         let paths: Vec<_> = places.into_iter().map(path).collect();
         let seen = looking.together(paths, |(place, path)| {
-            let facts = facts(&path);
+            let facts = facts_in(&held, &self.names[place]);
             (place, path, facts)
         });
         let mut taken = Vec::new();
         for (place, path, facts) in seen {
             match facts {
-                Ok(facts) if self.takes(&path, &self.names[place], &facts, sieve) => {
+                Ok(facts) if self.takes(&held, &path, &self.names[place], &facts, sieve) => {
                     taken.push((place, path, facts));
                 }
                 Ok(_) => {}
@@ -121,7 +128,7 @@ impl<'a> Level<'a> {
         }
         let looked = looking.together(taken, |(place, path, facts)| {
             looking
-                .found(place, path.clone(), &facts)
+                .found(&held, &self.names[place], place, path.clone(), &facts)
                 .map_err(|error| (path, error))
         });
         for found in looked {
@@ -138,10 +145,18 @@ impl<'a> Level<'a> {
     }
 
     /// Not what this program made for itself, nor what a database's own source has.
-    fn takes(&self, path: &Path, name: &OsStr, facts: &Metadata, sieve: &mut Sieve) -> bool {
-        let is_passed_over = match facts.is_dir() {
-            true => scratch::is_ours(name.as_bytes()),
-            false => self.is_the_databases(name),
+    fn takes(
+        &self,
+        held: &HeldDirectory,
+        path: &Path,
+        name: &OsStr,
+        facts: &Metadata,
+        sieve: &mut Sieve,
+    ) -> bool {
+        let is_passed_over = if facts.is_dir() {
+            scratch::is_ours(name.as_bytes()) && held.child(name).is_ok_and(|directory| is_ours(&directory))
+        } else {
+            self.is_the_databases(name)
         };
         !is_passed_over && sieve.takes(path, facts)
     }
@@ -149,8 +164,15 @@ impl<'a> Level<'a> {
 
 impl Looking<'_> {
     /// Looks closely at what has these facts.
-    pub fn found(&self, place: usize, path: PathBuf, facts: &Metadata) -> Result<Found> {
-        let mut looked = look_closer(&path, facts, self.report)?;
+    pub fn found(
+        &self,
+        held: &HeldDirectory,
+        name: &OsStr,
+        place: usize,
+        path: PathBuf,
+        facts: &Metadata,
+    ) -> Result<Found> {
+        let mut looked = look_closer(held, name, facts, self.report)?;
         self.touched.undo(facts, &mut looked.meta);
         Ok(Found {
             looked,
@@ -188,10 +210,10 @@ mod tests {
             report: &report,
         };
         let mut level = Level::new(place.path().to_owned(), names, is_database, None);
-        let mut sieve = Sieve::default();
-        let found = level.next(&mut sieve, looking).unwrap();
+        let (mut sieve, ground) = (Sieve::default(), HeldDirectory::named(place.path()).unwrap());
+        let found = level.next(&ground, &mut sieve, looking).unwrap();
         assert_eq!(found.name(), "kept");
-        assert!(level.next(&mut sieve, looking).is_none());
+        assert!(level.next(&ground, &mut sieve, looking).is_none());
         report.problems()
     }
 

@@ -39,9 +39,8 @@ use crate::error::{Error, Kind, Result};
 use crate::id::BlobId;
 use crate::repo::{Repo, Writer};
 use crate::report::Report;
-use crate::source::Touched;
 use crate::source::rules::{Bounds, LeftOut};
-use crate::source::walk::Ground;
+use crate::source::{HeldDirectory, Touched};
 
 pub use asked::Given;
 pub use batch::{NewFile, Sink, Step};
@@ -85,7 +84,7 @@ impl Root {
             Self::Beside {
                 directory, bounds, ..
             } if directory == bounds.root() => directory,
-            root => root.bounds().root().parent().unwrap_or(Path::new("/")),
+            root => above(root.bounds()),
         }
     }
 
@@ -96,6 +95,11 @@ impl Root {
             Self::Beside { bounds, .. } => bounds,
         }
     }
+}
+
+/// The directory above what was asked for: links on the way to it are followed, and none below.
+fn above(bounds: &Bounds) -> &Path {
+    bounds.root().parent().unwrap_or(Path::new("/"))
 }
 
 /// How many things of a kind are as the snapshot before has them.
@@ -199,7 +203,7 @@ pub fn store(
         left_out: std::mem::take(left_out),
         ..Sieve::default()
     };
-    let ground = Arc::new(Ground::at(Path::new("/"))?);
+    let ground = Arc::new(HeldDirectory::named(Path::new("/"))?);
     let walk = |reading: Reading, sink| {
         let gather = Gather::new(reading, earlier.map(|(_, earlier)| earlier), &threads, sink);
         let descent = Descent {

@@ -5,14 +5,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Root;
 use super::asked::{Asked, Given};
-use crate::error::{Error, Kind, Result};
+use super::{Root, above};
+use crate::error::{Act, Error, Kind, Result};
 use crate::limits::SNAPSHOT_SOURCES_MAX;
 use crate::report::Report;
 use crate::source::rules::{Bounds, LeftOut, Thing};
 use crate::source::walk::{candidate, databases_below};
-use crate::source::{Detected, Engine, Touched};
+use crate::source::{Detected, Engine, HeldDirectory, Touched};
 
 /// What a file system's root is called.
 const NAMELESS: &str = "_";
@@ -33,6 +33,15 @@ pub struct FoundDatabase {
 }
 
 impl FoundDatabase {
+    /// Its directory, held. Links are followed on the way that was asked for, at its end too; below that, none.
+    pub fn hold(&self) -> Result<HeldDirectory> {
+        if self.path == self.bounds.root() {
+            let whole = self.path.canonicalize();
+            return HeldDirectory::named(&whole.act(|| format!("find {}", self.path.display()))?);
+        }
+        HeldDirectory::named(above(&self.bounds))?.descendant(&self.path)
+    }
+
     /// What else lies in its directory, to be walked, when it is saved under this number.
     pub fn beside(&self, number: Option<u32>) -> Option<Root> {
         Some(Root::Beside {
@@ -177,7 +186,8 @@ pub fn name_below(plan: &Plan, found: &Path, taken: &mut HashSet<String>) -> Str
 }
 
 fn is_database(path: &Path) -> bool {
-    let found = path.is_dir().then(|| candidate(path));
+    let held = path.is_dir().then(|| HeldDirectory::named(path));
+    let found = held.map(|held| candidate(&held?));
     match found {
         Some(Ok(Detected::LevelDb(_))) => true,
         // RocksDB is refused by the capture, aloud. A fork has no other backup: its files are a tree.

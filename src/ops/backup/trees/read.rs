@@ -8,7 +8,8 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::{CHUNK_BYTES_MAX, FILE_BYTES_MAX};
 use crate::report::Report;
 use crate::snapshot::Meta;
-use crate::source::walk::{FileSource, Ground, Stamp, look};
+use crate::source::HeldDirectory;
+use crate::source::walk::{FileSource, Stamp, look};
 
 /// How often a file is read that is changed under every reading.
 const TRIES_MAX: u32 = 3;
@@ -128,7 +129,7 @@ impl Reading<'_> {
     /// Reads the file that was looked at, and completes what is known of it; how many bytes it has.
     pub fn file(
         &self,
-        ground: &Ground,
+        ground: &HeldDirectory,
         path: &Path,
         looked: &Stamp,
         meta: &mut Meta,
@@ -149,7 +150,7 @@ impl Reading<'_> {
             let now = file.stamp_now().map_err(|error| Failed::Source(error).of(path))?;
             let is_quiet = file.stamp().has_the_content_of(&now) && bytes == now.len;
             if is_quiet || attempt == TRIES_MAX {
-                self.note(path, &file, is_quiet, meta);
+                self.note(ground, path, &file, is_quiet, meta);
                 return Ok(bytes);
             }
             pieces.again().map_err(Failed::Sink)?;
@@ -159,7 +160,7 @@ impl Reading<'_> {
     }
 
     /// What may have been written to since the time it bears has no time of change: the next backup reads it again.
-    fn note(&self, path: &Path, file: &FileSource, is_quiet: bool, meta: &mut Meta) {
+    fn note(&self, ground: &HeldDirectory, path: &Path, file: &FileSource, is_quiet: bool, meta: &mut Meta) {
         let stamp = file.stamp();
         if !is_quiet {
             let text = format!(
@@ -170,7 +171,7 @@ impl Reading<'_> {
         }
         let (inode, ctime) = (Some(stamp.inode), Some(stamp.ctime_nanos));
         if (meta.inode, meta.ctime_nanos) != (inode, ctime)
-            && let Ok(looked) = look(path, self.report)
+            && let Ok(looked) = look(ground, path, self.report)
         {
             *meta = looked.meta;
         }
@@ -262,11 +263,13 @@ fn add_to_run(chunks: &mut Vec<Chunk>, byte: u8, len: usize) {
 }
 
 /// What takes a file's place by a rename, as programs write their settings, is the file that is meant.
-fn open(ground: &Ground, path: &Path, looked: &Stamp) -> Result<FileSource> {
+fn open(ground: &HeldDirectory, path: &Path, looked: &Stamp) -> Result<FileSource> {
     let mut stamp = *looked;
     for attempt in 1.. {
         match FileSource::open(ground, path, &stamp) {
-            Err(error) if error.kind() == Kind::Mismatch && attempt < TRIES_MAX => stamp = Stamp::at(path)?,
+            Err(error) if error.kind() == Kind::Mismatch && attempt < TRIES_MAX => {
+                stamp = Stamp::below(ground, path)?
+            }
             opened => return opened,
         }
     }
@@ -346,7 +349,8 @@ mod tests {
 
     fn read(path: &Path, writes: u32) -> (Vec<u8>, Meta, Vec<String>) {
         let report = Report::default();
-        let looked = look(path, &report).unwrap();
+        let ground = HeldDirectory::named(path.parent().unwrap()).unwrap();
+        let looked = look(&ground, path, &report).unwrap();
         let What::File(stamp) = looked.what else { panic!() };
         let (cutter, mut meta) = (Cutter::new(&[1; 32]), looked.meta);
         let reading = Reading {
@@ -355,7 +359,6 @@ mod tests {
         };
         let (left, chunks) = (writes, Vec::new());
         let mut pieces = Writes { path, left, chunks };
-        let ground = Ground::at(path.parent().unwrap()).unwrap();
         let read = reading.file(&ground, path, &stamp, &mut meta, &mut pieces);
         let bytes = read.unwrap();
         let all = bytes_of(&pieces.chunks).concat();
@@ -388,7 +391,8 @@ mod tests {
         let (path, new) = (dir.path().join("settings"), dir.path().join("new"));
         std::fs::write(&path, "old").unwrap();
         let report = Report::default();
-        let looked = look(&path, &report).unwrap();
+        let ground = HeldDirectory::named(dir.path()).unwrap();
+        let looked = look(&ground, &path, &report).unwrap();
         let What::File(stamp) = looked.what else { panic!() };
         std::fs::write(&new, "newer").unwrap();
         std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -398,7 +402,7 @@ mod tests {
             cutter: &cutter,
             report: &report,
         };
-        let (ground, mut pieces) = (Ground::at(dir.path()).unwrap(), Vec::new());
+        let mut pieces = Vec::new();
         let read = reading.file(&ground, &path, &stamp, &mut meta, &mut pieces);
         assert_eq!(
             (read.unwrap(), bytes_of(&pieces).concat()),

@@ -9,7 +9,7 @@ use tempfile::TempPath;
 
 use crate::error::{Kind, Result};
 use crate::report::Report;
-use crate::source::sqlite::{Watched, has_beside, names_beside};
+use crate::source::sqlite::{Owner, Watched, has_beside, names_beside};
 
 /// How long databases are waited for, all of them together, whose programs have them locked ...
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ impl<'a> Sqlites<'a> {
     }
 
     /// A regular file is about to be read, and these names are taken behind it; its exact copy, if there is one.
-    pub fn meet(&mut self, path: &Path, name: &OsStr, behind: &[OsString]) -> Option<TempPath> {
+    pub fn meet(&mut self, path: &Path, owner: Owner, name: &OsStr, behind: &[OsString]) -> Option<TempPath> {
         if !has_beside(name, behind) {
             return None;
         }
@@ -67,7 +67,7 @@ impl<'a> Sqlites<'a> {
         match self.how {
             Sqlite::Files => self.watched.push(watched),
             Sqlite::Exact if !watched.is_in_use() => self.watched.push(watched),
-            Sqlite::Exact => match self.exact(path) {
+            Sqlite::Exact => match self.exact(path, owner) {
                 Ok(copy) => {
                     let beside = names_beside(name).map(|name| path.with_file_name(name));
                     self.not_needed.extend(beside);
@@ -84,9 +84,9 @@ impl<'a> Sqlites<'a> {
         None
     }
 
-    fn exact(&mut self, path: &Path) -> Result<TempPath> {
+    fn exact(&mut self, path: &Path, owner: Owner) -> Result<TempPath> {
         let begin = Instant::now();
-        let copy = exact(path, self.patience.max(PATIENCE_MIN), self.report);
+        let copy = exact(path, owner, self.patience.max(PATIENCE_MIN), self.report);
         if copy.as_ref().is_err_and(|error| error.kind() == Kind::Busy) {
             self.patience = self.patience.saturating_sub(begin.elapsed());
         }
@@ -94,11 +94,11 @@ impl<'a> Sqlites<'a> {
     }
 
     /// A file that is a root by itself: what lies beside it is not saved with it.
-    pub fn meet_alone(&mut self, path: &Path, name: &OsStr) -> Option<TempPath> {
+    pub fn meet_alone(&mut self, path: &Path, owner: Owner, name: &OsStr) -> Option<TempPath> {
         let all = names_beside(name);
         let copy = match self.how {
             Sqlite::Files => None,
-            Sqlite::Exact => self.meet(path, name, &sorted(all)),
+            Sqlite::Exact => self.meet(path, owner, name, &sorted(all)),
         };
         self.watched.clear();
         if copy.is_none() && Watched::begin(path).is_some_and(|watched| watched.is_in_use()) {
@@ -131,12 +131,12 @@ fn sorted(mut names: [OsString; 3]) -> [OsString; 3] {
 }
 
 #[cfg(feature = "sqlite")]
-fn exact(path: &Path, patience: Duration, report: &Report) -> Result<TempPath> {
-    crate::source::sqlite::exact_copy(path, patience, report)
+fn exact(path: &Path, owner: Owner, patience: Duration, report: &Report) -> Result<TempPath> {
+    crate::source::sqlite::exact_copy(path, owner, patience, report)
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn exact(_: &Path, _: Duration, _: &Report) -> Result<TempPath> {
+fn exact(_: &Path, _: Owner, _: Duration, _: &Report) -> Result<TempPath> {
     Err(crate::error::Error::new(
         Kind::Usage,
         "this levault was built without SQLite",
@@ -149,6 +149,7 @@ mod tests {
 
     use super::*;
 
+    const OWNER: Owner = Owner { uid: 0, gid: 0 };
     const HEADER: &[u8] = b"SQLite format 3\0 and pages";
 
     fn meets(how: Sqlite, beside: &str, meanwhile: &[u8]) -> Vec<String> {
@@ -159,7 +160,7 @@ mod tests {
         let report = Report::default();
         let mut sqlites = Sqlites::new(how, &report);
         let behind = [OsString::from(beside)];
-        assert!(sqlites.meet(&db, OsStr::new("db"), &behind).is_none());
+        assert!(sqlites.meet(&db, OWNER, OsStr::new("db"), &behind).is_none());
         assert!(!sqlites.is_not_needed(&wal));
         fs::write(&wal, meanwhile).unwrap();
         sqlites.tell_moved();
@@ -187,7 +188,7 @@ mod tests {
             let mut sqlites = Sqlites::new(Sqlite::Files, &report);
             assert!(
                 sqlites
-                    .meet(&db, OsStr::new("db"), &["db-journal".into()])
+                    .meet(&db, OWNER, OsStr::new("db"), &["db-journal".into()])
                     .is_none()
             );
             if !meanwhile.is_empty() {
@@ -212,10 +213,10 @@ mod tests {
         fs::write(&db, HEADER).unwrap();
         let report = Report::default();
         let mut sqlites = Sqlites::new(Sqlite::Files, &report);
-        assert!(sqlites.meet_alone(&db, OsStr::new("db")).is_none());
+        assert!(sqlites.meet_alone(&db, OWNER, OsStr::new("db")).is_none());
         assert_eq!(report.notices(), [""; 0]);
         fs::write(dir.path().join("db-journal"), "pages").unwrap();
-        assert!(sqlites.meet_alone(&db, OsStr::new("db")).is_none());
+        assert!(sqlites.meet_alone(&db, OWNER, OsStr::new("db")).is_none());
         assert!(report.notices()[0].contains("is not saved with it"));
     }
 }

@@ -10,7 +10,7 @@ use crate::leveldb::name::FileName;
 use crate::pattern::{Choice, Place, Selector};
 use crate::scratch;
 use crate::target::ForbiddenPaths;
-use crate::target::tree::{Directory, What};
+use crate::target::tree::{Directory, Standing, What};
 
 /// One name that the snapshot does not have.
 pub struct Extra<'a> {
@@ -51,7 +51,7 @@ impl Extra<'_> {
         let has_patterns = !self.selector.exclude.is_empty() || !self.selector.include.is_empty();
         if choice == Choice::Take && (!standing.is_directory() || !has_patterns) {
             self.forbidden.refuse_to_remove(standing.identity, &shown)?;
-            return one(directory, name, hands);
+            return one(directory, name, &standing, hands);
         }
         // Some of what is in it may not be meant.
         let inside = directory.standing_child(name, &standing, None)?;
@@ -70,13 +70,13 @@ impl Extra<'_> {
             }
         }
         match choice == Choice::Take && inside.names()?.is_empty() {
-            true => one(directory, name, hands),
+            true => one(directory, name, &standing, hands),
             false => Ok(()),
         }
     }
 }
 
-fn one(directory: &Arc<Directory>, name: &[u8], hands: &mut Hands) -> Result<()> {
+fn one(directory: &Arc<Directory>, name: &[u8], standing: &Standing, hands: &mut Hands) -> Result<()> {
     match hands {
         Hands::Plan(each, _) => {
             each(Planned::removal(directory.shown_in(name)));
@@ -84,7 +84,7 @@ fn one(directory: &Arc<Directory>, name: &[u8], hands: &mut Hands) -> Result<()>
         }
         Hands::Work(shop, _) => {
             shop.tally.removed();
-            directory.remove(name)
+            directory.remove(name, standing)
         }
     }
 }

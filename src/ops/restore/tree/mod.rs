@@ -20,6 +20,7 @@ mod task;
 mod walker;
 mod worker;
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -28,6 +29,7 @@ use crossbeam_channel::bounded;
 use super::Restoring;
 use super::tables::{first_cause, joined};
 use crate::error::{Error, Kind, Result};
+use crate::ops::capture;
 use crate::ops::tree::View;
 use crate::report::Report;
 use crate::snapshot::DatabaseRoot;
@@ -336,6 +338,10 @@ impl Restoring<'_> {
 
     /// Says of a tree that is done what is to be said of it.
     pub(super) fn tell(&self, account: &Account) {
+        let left_alone = account.left_alone.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in left_alone.iter() {
+            self.report.notice(capture::left_alone(path));
+        }
         let (told, more) = account.problems.take();
         self.lock().restored.tree.problems += told.len() as u64 + more;
         for problem in told {

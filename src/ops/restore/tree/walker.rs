@@ -456,6 +456,7 @@ impl<'a> Walker<'a> {
             _ => 0,
         };
         self.tell(&directory, name, doing, bytes);
+        let doing = of_what_stands(doing, standing.as_ref());
         let Hands::Work(shop, batch) = &mut self.hands else {
             return Ok(());
         };
@@ -487,6 +488,14 @@ impl<'a> Walker<'a> {
             let target = directory.shown_in(name);
             each(Planned::of(target, doing, bytes));
         }
+    }
+}
+
+/// What is removed with all that is in it is the directory that was looked at.
+fn of_what_stands(doing: Doing, standing: Option<&Standing>) -> Doing {
+    match (doing, standing) {
+        (Doing::Make(Depth::Whole), Some(standing)) => Doing::Make(Depth::WholeOf(standing.identity)),
+        (doing, _) => doing,
     }
 }
 

@@ -3,6 +3,7 @@
 //! that the argument above names.
 
 mod absent_log;
+mod hostile;
 mod owner;
 mod replaced;
 mod sightings;
@@ -385,19 +386,43 @@ fn a_manifest_that_stays_unreadable_is_corrupt() {
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
 }
 
+/// What a link in a database's directory names lies elsewhere, perhaps where its owner may not read.
 #[test]
-fn a_table_behind_a_symbolic_link_is_held_open() {
-    let scene = Scene::new();
-    let table = scene.owner().tables()[0];
-    let path = scene.owner().table_path(table);
-    let away = scene.directory().parent().unwrap().join("away");
-    fs::rename(&path, &away).unwrap();
-    std::os::unix::fs::symlink(&away, &path).unwrap();
-    let captured = Capture::default().take(&scene.directory()).unwrap();
-    fs::remove_file(&path).unwrap();
-    fs::remove_file(&away).unwrap();
-    let seen = read(captured);
-    scene.expect(&seen, 0);
+fn a_table_or_log_behind_a_symbolic_link_is_not_read_and_is_reported() {
+    for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+        let scene = Scene::new();
+        let directory = scene.directory();
+        let table = {
+            let owner = scene.owner();
+            owner.table_path(owner.tables()[0])
+        };
+        let logs = fs::read_dir(&directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let log = logs
+            .filter(|path| path.extension() == Some("log".as_ref()))
+            .max()
+            .unwrap();
+        for path in [&table, &log] {
+            let away = directory.parent().unwrap().join("away");
+            fs::rename(path, &away).unwrap();
+            std::os::unix::fs::symlink(&away, path).unwrap();
+            let how = Capture {
+                hold,
+                ..Capture::default()
+            };
+            let seen = read(how.take(&directory).unwrap());
+            let name = path.file_name().unwrap().to_string_lossy();
+            let told: Vec<_> = seen.outcome.damage.iter().collect();
+            let is_told = |damage: &&crate::source::Damage| {
+                damage.what.contains("symbolic link") && damage.file.contains(&*name)
+            };
+            assert!(told.iter().any(is_told), "{hold} {told:?}");
+            fs::remove_file(path).unwrap();
+            fs::rename(&away, path).unwrap();
+        }
+        assert_eq!(hidden(&directory), 0);
+    }
 }
 
 #[test]
@@ -405,8 +430,7 @@ fn what_a_killed_capture_left_is_removed_by_the_next() {
     let scene = Scene::new();
     let directory = scene.directory();
     let left = directory.with_file_name(".db.levault-capture-0123456789abcdef");
-    fs::create_dir(&left).unwrap();
-    fs::write(left.join("000005.ldb"), b"link").unwrap();
+    crate::scratch::tests::leave_behind(&left, &["000005.ldb"]);
     drop(Capture::default().take(&directory).unwrap());
     assert!(!left.exists());
 }
@@ -415,8 +439,9 @@ fn what_a_killed_capture_left_is_removed_by_the_next() {
 fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
     let scene = Scene::new();
     let directory = scene.directory().canonicalize().unwrap();
-    let tables = scene.owner().tables();
     let nowhere = directory.join("nowhere");
+    let directory = HeldDirectory::named(&directory).unwrap();
+    let tables = scene.owner().tables();
     let mut pins = Pins::new(&directory, HeldBy::Links, Some(&nowhere), None, &Arc::default());
     pins.forget_place(0);
     for table in &tables {

@@ -67,7 +67,7 @@ impl World {
         std::thread::sleep(Duration::from_millis(11));
         match way {
             Way::MadeAnew => {
-                names(&db)
+                names(&HeldDirectory::named(&db).unwrap())
                     .unwrap()
                     .iter()
                     .for_each(|name| fs::remove_file(db.join(name)).unwrap());
@@ -104,7 +104,7 @@ fn settle(mut owner: Owner) -> Owner {
 
 /// Onto the files that are there; others go.
 fn copy(from: &Path, to: &Path, keep_times: bool) {
-    let all = names(from).unwrap();
+    let all = names(&HeldDirectory::named(from).unwrap()).unwrap();
     for name in &all {
         let path = to.join(name);
         let before = fs::metadata(&path).and_then(|facts| facts.modified());
@@ -113,7 +113,7 @@ fn copy(from: &Path, to: &Path, keep_times: bool) {
             fs::File::open(&path).unwrap().set_modified(time).unwrap();
         }
     }
-    for name in names(to).unwrap() {
+    for name in names(&HeldDirectory::named(to).unwrap()).unwrap() {
         if !all.contains(&name) {
             fs::remove_file(to.join(name)).unwrap();
         }
