@@ -108,6 +108,7 @@ impl Loom {
             })],
             original: None,
             missing: Default::default(),
+            inside: None,
         };
         self.repo.put_snapshot(&snapshot).unwrap()
     }

@@ -49,7 +49,13 @@ pub fn history(
         .map(|(domain, reader)| (*domain, Recent::new(reader)))
         .collect();
     for series in scope.series(snapshots) {
-        of_series(of_domain(&recent, series.domain)?, &series, key, report, sink)?;
+        of_series(
+            of_domain(&recent, series.identity.domain)?,
+            &series,
+            key,
+            report,
+            sink,
+        )?;
     }
     Ok(())
 }
@@ -94,7 +100,7 @@ fn readable<'s>(series: &Series<'s>, report: &Report) -> Vec<State<'s>> {
     if !files.is_empty() {
         report.notice(format!(
             "{}: stored as files in {} snapshots, which are left out",
-            series.database,
+            String::from_utf8_lossy(series.identity.path),
             files.len()
         ));
     }

@@ -16,7 +16,7 @@ use crate::run::{
 use crate::snapshot::{Content, DatabaseRoot, Run, Snapshot, Source};
 
 use super::selection::Selection;
-use super::tree::tops;
+use super::tree::{self, tops};
 
 /// Leaves fetched at once: enough to keep cores and disk busy, a few MiB at most in memory.
 const LEAVES_AHEAD: usize = 32;
@@ -33,37 +33,67 @@ pub struct Wish {
     pub with_uncertain: bool,
 }
 
-/// The database `name` of a snapshot, or its only one; those that lie in the directory of another do not count.
-pub fn database<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<&'s DatabaseRoot> {
-    let found = match name {
-        Some(name) => snapshot.databases().find(|database| database.name == name),
-        None => Some(only(snapshot).ok_or_else(|| {
-            let message = format!("the snapshot holds {}; name one", names(snapshot));
-            Error::new(Kind::Usage, message)
-        })?),
-    };
-    found.ok_or_else(|| {
-        let name = name.unwrap_or_default();
-        Error::new(
-            Kind::NotFound,
-            format!("no database {name} in the snapshot; it holds {}", names(snapshot)),
-        )
-    })
+/// Which database of a snapshot is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseChoice {
+    /// The one with this label or at this absolute path.
+    Named(Vec<u8>),
+    /// The one with this number among the sources.
+    Number(u32),
 }
 
-fn only(snapshot: &Snapshot) -> Option<&DatabaseRoot> {
-    let mut all = snapshot.databases();
-    let all = (all.next(), all.next());
-    if let (Some(only), None) = all {
-        return Some(only);
+impl<T: Into<Vec<u8>>> From<T> for DatabaseChoice {
+    fn from(name: T) -> Self {
+        Self::Named(name.into())
     }
-    match tops(snapshot)[..] {
-        [top] => match snapshot.sources.get(top)? {
-            Source::Database(database) => Some(database),
-            Source::Tree(_) => None,
-        },
-        _ => None,
+}
+
+/// The database of a snapshot that `name` means, or its only one; those that lie in the directory of another do not count.
+///
+/// # Errors
+/// [`Kind::NotFound`]; [`Kind::Usage`] if it is not said which of several.
+pub fn database<'s>(snapshot: &'s Snapshot, name: Option<&[u8]>) -> Result<&'s DatabaseRoot> {
+    tree::database(snapshot, number_of_database(snapshot, name)?)
+}
+
+/// The number among the sources of the same.
+pub fn number_of_database(snapshot: &Snapshot, name: Option<&[u8]>) -> Result<u32> {
+    let Some(name) = name else {
+        return only(snapshot).ok_or_else(|| {
+            let message = format!("the snapshot holds {}; name one", names(snapshot));
+            Error::new(Kind::Usage, message)
+        });
+    };
+    let is_it = |source: &Source| matches!(source, Source::Database(_)) && source.is_called(name);
+    let numbered = snapshot.sources.iter().enumerate();
+    let found: Vec<usize> = numbered
+        .filter(|(_, source)| is_it(source))
+        .map(|(number, _)| number)
+        .collect();
+    match found[..] {
+        [] => Err(Error::new(
+            Kind::NotFound,
+            format!(
+                "no database {} in the snapshot; it holds {}",
+                String::from_utf8_lossy(name),
+                names(snapshot)
+            ),
+        )),
+        // A snapshot has few sources, see `SNAPSHOT_SOURCES_MAX`.
+        [only] => Ok(only as u32),
+        _ => Err(tree::ambiguous(snapshot, &found, name)),
     }
+}
+
+fn only(snapshot: &Snapshot) -> Option<u32> {
+    let is_database = |number: &usize| matches!(snapshot.sources[*number], Source::Database(_));
+    let all: Vec<usize> = (0..snapshot.sources.len()).filter(is_database).collect();
+    let number = match (&all[..], &tops(snapshot)[..]) {
+        ([only], _) => *only,
+        (_, [top]) if is_database(top) => *top,
+        _ => return None,
+    };
+    u32::try_from(number).ok()
 }
 
 fn names(snapshot: &Snapshot) -> String {

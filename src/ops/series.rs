@@ -1,9 +1,9 @@
 //! The states of one database over the snapshots that have it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use crate::id::DomainId;
 use crate::repo::StoredSnapshot;
+use crate::snapshot::SourceIdentity;
 
 use super::diff::State;
 
@@ -12,19 +12,15 @@ use super::diff::State;
 pub struct Scope {
     /// Only snapshots of this host.
     pub host: Option<String>,
-    /// Only databases of this name.
-    pub database: Option<String>,
+    /// Only databases with this label or at this absolute path.
+    pub database: Option<Vec<u8>>,
 }
 
-/// One database of one host, in every snapshot that has it.
+/// One database, in every snapshot that has it.
 #[derive(Clone)]
 pub struct Series<'s> {
-    /// The domain: hosts may claim any name, and blobs of two domains have nothing in common.
-    pub domain: DomainId,
-    /// The host.
-    pub host: &'s str,
-    /// The database's name.
-    pub database: &'s str,
+    /// Which database it is.
+    pub identity: SourceIdentity<'s>,
     /// In the order in which the snapshots were given.
     pub states: Vec<State<'s>>,
 }
@@ -40,25 +36,28 @@ impl Scope {
         states.filter(|state| self.means(state)).collect()
     }
 
-    /// The same, by domain, host and name.
+    /// The same, by identity: of another host, path or history is another database. Histories at one path are in the order
+    /// in which they begin.
     pub fn series<'s>(&self, snapshots: &'s [StoredSnapshot]) -> Vec<Series<'s>> {
-        let mut series: BTreeMap<(DomainId, &str, &str), Vec<State>> = BTreeMap::new();
+        let mut numbers: HashMap<SourceIdentity, usize> = HashMap::new();
+        let mut series: Vec<Series> = Vec::new();
         for state in self.states(snapshots) {
-            let snapshot = &state.snapshot.snapshot;
-            let name = (snapshot.domain, &*snapshot.host, &*state.database.name);
-            series.entry(name).or_default().push(state);
+            let identity = state.identity();
+            let number = *numbers.entry(identity).or_insert(series.len());
+            if number == series.len() {
+                let states = Vec::new();
+                series.push(Series { identity, states });
+            }
+            series[number].states.push(state);
         }
-        let named = |((domain, host, database), states)| Series {
-            domain,
-            host,
-            database,
-            states,
-        };
-        series.into_iter().map(named).collect()
+        series.sort_by_key(|series| (series.identity.domain, series.identity.host, series.identity.path));
+        series
     }
 
     fn means(&self, state: &State) -> bool {
-        let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
-        is(&self.host, &state.snapshot.snapshot.host) && is(&self.database, &state.database.name)
+        let host = &state.snapshot.snapshot.host;
+        let is_host = self.host.as_ref().is_none_or(|wanted| wanted == host);
+        let database = self.database.as_deref();
+        is_host && database.is_none_or(|wanted| state.database.is_called(wanted))
     }
 }

@@ -13,7 +13,8 @@
 //! lists of excludes hold lines like `/tmp` and `/bin`, and they must not take `~/tmp` and `~/bin` from a backup.
 //!
 //! A pattern is matched by the `ignore` crate: `*` and `?` stop at a slash, `[a-z]` and `{a,b}` are alternatives, `?` is
-//! one byte, and case is ignored for the letters A to Z. Names need not be UTF-8; patterns must be.
+//! one byte, and case is ignored for the letters A to Z. Names need not be UTF-8, nor need patterns: in one that is not, `?` is
+//! one character, or one byte that belongs to none.
 
 mod parse;
 mod selector;
@@ -27,7 +28,7 @@ use std::path::Path;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::error::{Error, Kind, Result};
-use parse::Line;
+use parse::{Line, as_text};
 pub use selector::{Choice, Selector};
 
 /// Whether `A` and `a` are the same letter.
@@ -43,6 +44,8 @@ pub enum Case {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
+    /// It is no UTF-8, and the text stands for its bytes.
+    is_raw: bool,
     case: Case,
 }
 
@@ -81,6 +84,8 @@ struct Group {
     absolute: Gitignore,
     /// Looked up by the path from the PATH that was asked for.
     inner: Gitignore,
+    /// The same two of patterns that are not UTF-8, looked up by paths as `as_text` shows them.
+    raw: Option<[Gitignore; 2]>,
 }
 
 impl<'a> Place<'a> {
@@ -120,19 +125,43 @@ impl Patterns {
 
 impl Group {
     fn new(lines: &[Line]) -> Result<Self> {
-        let (absolute, inner): (Vec<_>, Vec<_>) = lines.iter().partition(|line| !line.from_asked);
+        let matchers = |is_raw: bool| {
+            let lines = lines.iter().filter(|line| line.is_raw == is_raw);
+            let (absolute, inner): (Vec<_>, Vec<_>) = lines.partition(|line| !line.from_asked);
+            Ok::<_, Error>([matcher(&absolute)?, matcher(&inner)?])
+        };
+        let [absolute, inner] = matchers(false)?;
+        let has_raw = lines.iter().any(|line| line.is_raw);
         Ok(Self {
-            absolute: matcher(&absolute)?,
-            inner: matcher(&inner)?,
+            absolute,
+            inner,
+            raw: has_raw.then(|| matchers(true)).transpose()?,
         })
     }
 
     fn say(&self, place: &Place<'_>) -> Said<'_> {
-        match said_by(&self.absolute, place.absolute, place) {
-            // The PATH itself lies nowhere below it.
-            Said::Nothing if !place.inner.as_os_str().is_empty() => said_by(&self.inner, place.inner, place),
-            said => said,
+        let said = said_by_both(&self.absolute, &self.inner, place);
+        match (&self.raw, said) {
+            (Some([absolute, inner]), Said::Nothing) => {
+                let text = |path: &Path| as_text(path.as_os_str().as_bytes());
+                let [whole, below] = [place.absolute, place.inner].map(text);
+                let place = Place {
+                    absolute: Path::new(&whole),
+                    inner: Path::new(&below),
+                    is_directory: place.is_directory,
+                };
+                said_by_both(absolute, inner, &place)
+            }
+            (_, said) => said,
         }
+    }
+}
+
+fn said_by_both<'a>(absolute: &'a Gitignore, inner: &'a Gitignore, place: &Place<'_>) -> Said<'a> {
+    match said_by(absolute, place.absolute, place) {
+        // The PATH itself lies nowhere below it.
+        Said::Nothing if !place.inner.as_os_str().is_empty() => said_by(inner, place.inner, place),
+        said => said,
     }
 }
 

@@ -1,11 +1,15 @@
 //! What a person wrote → a line of a gitignore, and from where it is anchored.
 
+use std::borrow::Cow;
+
 use super::{Case, Pattern};
 use crate::error::{Act, Error, Kind, Result};
 
 /// A pattern in gitignore's own writing.
 pub(super) struct Line {
     pub gitignore: String,
+    /// It is compared with names as `as_text` shows them.
+    pub is_raw: bool,
     pub case: Case,
     /// It takes back instead of meaning.
     pub takes_back: bool,
@@ -15,7 +19,9 @@ pub(super) struct Line {
 
 impl Pattern {
     /// A pattern given as a word: `#` begins no comment, and spaces at its end count.
-    pub fn word(text: &str, case: Case) -> Self {
+    pub fn word(text: impl AsRef<[u8]>, case: Case) -> Self {
+        let (text, is_raw) = shown(text.as_ref());
+        let text = &*text;
         let escaped = if text.starts_with('#') { "\\" } else { "" };
         let (last, rest) = match text.chars().next_back() {
             // A class of one: the only way to keep any space from being trimmed.
@@ -25,7 +31,7 @@ impl Pattern {
             _ => (String::new(), text),
         };
         let text = format!("{escaped}{rest}{last}");
-        Self { text, case }
+        Self { text, is_raw, case }
     }
 
     /// The patterns of a file: one a line; empty lines and those that begin with `#` are none.
@@ -33,12 +39,10 @@ impl Pattern {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         let numbered = bytes.split(|byte| *byte == b'\n').enumerate();
         let parse = |(at, line)| {
-            let text = std::str::from_utf8(line).map_err(|_| {
-                let what = "not UTF-8 (`?` stands for any one byte)";
-                Error::new(Kind::Usage, what).act(format!("line {}", at + 1))
-            })?;
+            let (text, is_raw) = shown(line);
             let pattern = Self {
                 text: text.trim_end_matches('\r').to_owned(),
+                is_raw,
                 case,
             };
             match pattern.text.starts_with('#') || pattern.text.trim().is_empty() {
@@ -73,10 +77,41 @@ impl Pattern {
         Ok(Line {
             gitignore: format!("{not}{body}"),
             case: self.case,
+            is_raw: self.is_raw,
             takes_back: !not.is_empty(),
             from_asked,
         })
     }
+}
+
+/// A pattern as text, and whether that is another text than its bytes.
+fn shown(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Cow::Borrowed(text), false),
+        Err(_) => (Cow::Owned(as_text(bytes)), true),
+    }
+}
+
+/// The first of the 256 characters that stand for bytes.
+const BYTE_CHARACTERS: u32 = 0x10_ff00 - 0x100;
+
+/// Bytes as text, other bytes always as another text: what is not UTF-8, and the characters that stand for that, byte by
+/// byte as a character of its own.
+pub(super) fn as_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    let stands_for =
+        |byte: &u8| char::from_u32(BYTE_CHARACTERS + u32::from(*byte)).unwrap_or(char::REPLACEMENT_CHARACTER);
+    let is_taken = |c: char| (BYTE_CHARACTERS..BYTE_CHARACTERS + 0x100).contains(&u32::from(c));
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match is_taken(c) {
+                true => text.extend(c.encode_utf8(&mut [0; 4]).as_bytes().iter().map(stands_for)),
+                false => text.push(c),
+            }
+        }
+        text.extend(chunk.invalid().iter().map(stands_for));
+    }
+    text
 }
 
 /// The pattern without `./`, and whether it is anchored at the PATH that was asked for.

@@ -9,7 +9,7 @@ use crate::clock::UnixNanos;
 use crate::envelope::Header;
 use crate::error::{Act, Error, Kind, Result};
 use crate::facts::{Folder, Forgotten, ForgottenSince, Rebasings, StoredForgetting};
-use crate::id::{DomainId, ObjectId, TimelineId};
+use crate::id::{DomainId, ObjectId};
 use crate::snapshot::{DatabaseRoot, Known, Snapshot, select};
 use crate::storage::{Listed, ObjectKind, ObjectName};
 
@@ -259,6 +259,31 @@ impl Repo {
         }
     }
 
+    /// The same, where `latest` is the latest of those that have what is wanted, if any has.
+    pub fn select_with(&self, words: &str, has: &dyn Fn(&Snapshot) -> bool) -> Result<StoredSnapshot> {
+        if !words.starts_with("latest") {
+            return self.select(words);
+        }
+        let catalog = self.catalog()?;
+        let (bare, domain) = catalog.domain_of_words(words)?;
+        if bare != "latest" {
+            return catalog.select(words).cloned();
+        }
+        let meant = |stored: &&StoredSnapshot| {
+            domain.is_none_or(|domain| stored.snapshot.domain == domain) && has(&stored.snapshot)
+        };
+        let known = catalog.snapshots.iter().filter(meant).map(|stored| Known {
+            id: stored.id,
+            time: stored.snapshot.time,
+            is_set_aside: catalog.set_aside.contains(&stored.id),
+        });
+        let known: Vec<_> = known.collect();
+        if known.is_empty() {
+            return catalog.select(words).cloned();
+        }
+        catalog.of_id(select(&known, bare)?, words).cloned()
+    }
+
     /// Proves that all of `snapshots` are still listed, not forgotten, and have their records where `seen` says, so that
     /// what they rest on is nobody's to delete; [`Kind::Busy`] if one has gone meanwhile.
     ///
@@ -328,6 +353,10 @@ impl Catalog {
             Err(error) if error.kind() == Kind::NotFound => return Err(self.forgotten_or(words, error)),
             id => id?,
         };
+        self.of_id(id, words)
+    }
+
+    fn of_id(&self, id: ObjectId, words: &str) -> Result<&StoredSnapshot> {
         let found = self.snapshots.iter().find(|stored| stored.id == id);
         found.ok_or_else(|| Error::new(Kind::NotFound, format!("no snapshot {words}")))
     }
@@ -376,16 +405,22 @@ impl Catalog {
         sorted.into_iter().map(|((.., id), snapshot)| (id, snapshot))
     }
 
-    /// The history that a database at `path` continues, if its sequence numbers went on; see [`TimelineId`]. It is the
-    /// newest state's, forgotten or not: what was forgotten may be brought back, and must not be another's history.
-    pub fn timeline_of(&self, host: &str, path: &Path) -> Option<(TimelineId, u64)> {
+    /// The newest state of the database at `path`, whose history it continues unless something tells that it is another. It
+    /// may be forgotten: what was forgotten may be brought back, and must not be another's history. `None` if that history
+    /// went on at another path: then the database was moved, and another stands in its place.
+    pub fn newest_at(&self, host: &str, path: &Path) -> Option<&DatabaseRoot> {
         // Any write-only host may claim this name, this path and any history.
         let is_ours = |snapshot: &Snapshot| snapshot.domain == self.domain() && snapshot.host == host;
-        let of_host = self.all().rev().filter(|(_, snapshot)| is_ours(snapshot));
-        let found = of_host
-            .flat_map(|(_, snapshot)| snapshot.databases())
-            .find(|database: &&DatabaseRoot| database.path == path.as_os_str().as_bytes());
-        found.map(|database| (database.timeline, database.last_sequence))
+        let path = path.as_os_str().as_bytes();
+        let mut elsewhere = HashSet::new();
+        for (_, snapshot) in self.all().rev().filter(|(_, snapshot)| is_ours(snapshot)) {
+            let here = snapshot.databases().find(|database| database.path == path);
+            if let Some(database) = here {
+                return (!elsewhere.contains(&database.timeline)).then_some(database);
+            }
+            elsewhere.extend(snapshot.databases().map(|database| database.timeline));
+        }
+        None
     }
 
     /// The words without a domain, and the domain that they mean; `None` for any.

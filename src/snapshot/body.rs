@@ -32,29 +32,39 @@ struct Extension {
     missing: MissingPaths,
     /// One for each database among the sources, in their order.
     databases: Vec<DatabaseExtension>,
+    inside: Option<Vec<u32>>,
 }
 
 /// What version 3 adds to a database.
 #[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
 struct DatabaseExtension {
     files: Option<Meta>,
+    /// Of the database's directory.
+    inode: Option<u64>,
 }
+
+/// The numbers in [`Snapshot::inside`], as they are read.
+#[derive(Deserialize)]
+struct InnerDatabases(#[serde(deserialize_with = "bounded::list::<_, _, SNAPSHOT_SOURCES_MAX>")] Vec<u32>);
 
 impl Extension {
     /// `None` if versions 1 and 2 have room for everything.
     fn of(snapshot: &Snapshot) -> Option<Self> {
         let of_database = |database: &DatabaseRoot| DatabaseExtension {
             files: database.files.clone(),
+            inode: database.directory.as_ref().and_then(|meta| meta.inode),
         };
         let databases: Vec<_> = snapshot.databases().map(of_database).collect();
         let is_far = |database: &DatabaseRoot| database.directory.as_ref().is_some_and(Meta::has_far_time);
         let is_needed = !snapshot.missing.is_empty()
+            || snapshot.inside.is_some()
             || databases.iter().any(|one| *one != DatabaseExtension::default())
             || snapshot.databases().any(is_far);
         is_needed.then(|| Self {
             original: snapshot.original,
             missing: snapshot.missing.clone(),
             databases,
+            inside: snapshot.inside.clone(),
         })
     }
 }
@@ -160,6 +170,7 @@ impl<'b> Fields<'b> {
             sources: Vec::new(),
             original: None,
             missing: MissingPaths::default(),
+            inside: None,
         };
         self.count(snapshot.memory())?;
         for _ in 0..self.number_of("sources")? {
@@ -186,15 +197,20 @@ impl<'b> Fields<'b> {
                 left = left
                     .checked_sub(1)
                     .ok_or_else(|| Error::corrupt("snapshot's extension has too few databases"))?;
-                let DatabaseExtension { files } = self.take()?;
+                let DatabaseExtension { files, inode } = self.take()?;
                 self.count(files.as_ref().map_or(0, Footprint::heap))?;
                 database.files = files;
+                if let Some(directory) = &mut database.directory {
+                    directory.inode = inode;
+                }
             }
         }
         if left > 0 {
             return Err(Error::corrupt("snapshot's extension has too many databases"));
         }
-        Ok(())
+        let inside: Option<InnerDatabases> = self.take()?;
+        snapshot.inside = inside.map(|InnerDatabases(numbers)| numbers);
+        self.count(snapshot.inside.as_ref().map_or(0, |numbers| 4 * numbers.len()))
     }
 
     fn count(&mut self, bytes: usize) -> Result<()> {
@@ -275,11 +291,26 @@ fn check(snapshot: &Snapshot) -> Result<()> {
         ));
     }
     snapshot.missing.check()?;
+    check_inside(snapshot)?;
     at_most("sources", snapshot.sources.len(), SNAPSHOT_SOURCES_MAX)?;
     all(&snapshot.sources, |source| match source {
         Source::Database(database) => check_database(database),
         Source::Tree(tree) => check_tree(tree),
     })
+}
+
+fn check_inside(snapshot: &Snapshot) -> Result<()> {
+    let inside = snapshot.inside.as_deref().unwrap_or_default();
+    let is_database = |number: &u32| {
+        let source = snapshot.sources.get(*number as usize);
+        matches!(source, Some(Source::Database(_)))
+    };
+    if inside.is_sorted_by(|a, b| a < b) && inside.iter().all(is_database) {
+        Ok(())
+    } else {
+        let what = "numbers of inner databases are out of order, or name no database";
+        Err(Error::new(Kind::Limit, what))
+    }
 }
 
 fn check_tree(tree: &TreeRoot) -> Result<()> {

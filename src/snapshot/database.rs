@@ -17,7 +17,7 @@ use crate::run::{KeyOrder, Root};
 /// One database as it was saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseRoot {
-    /// Name within the snapshot: `SNAPSHOT:NAME` picks it.
+    /// Label for people; `SNAPSHOT:NAME` picks the database. Not its identity.
     pub name: String,
     /// The directory it stood in, as the system's own bytes.
     pub path: Vec<u8>,

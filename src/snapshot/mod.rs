@@ -16,7 +16,10 @@ pub mod directory;
 pub mod filter;
 mod footprint;
 pub mod hole;
+pub mod identity;
+pub mod label;
 pub mod missing;
+pub mod places;
 pub mod select;
 pub mod tree;
 
@@ -24,6 +27,7 @@ pub use database::{Capture, Content, Damage, DatabaseRoot, HeldBy, LogTail, Run,
 pub use directory::{DirectoryBuilder, DirectoryWalk};
 pub use filter::KeyFilter;
 pub use hole::Lost;
+pub use identity::SourceIdentity;
 pub use missing::{MissingPath, MissingPaths, covers};
 pub use select::{Known, select};
 pub use tree::{Device, EntryKind, Meta, Tree, TreeChild, TreeEntry};
@@ -65,6 +69,10 @@ pub struct Snapshot {
     /// What was asked for and could not be read. (Of version 3, behind the fields of version 1.)
     #[serde(skip)]
     pub missing: MissingPaths,
+    /// Numbers of the databases that the trees of other sources name, ascending; `None` where names and paths of the
+    /// sources tell them. (Of version 3, behind the fields of version 1.)
+    #[serde(skip)]
+    pub inside: Option<Vec<u32>>,
 }
 
 /// The snapshot that copies were made of, by the name it has where it was made. A copy of a copy has the same original.
@@ -88,7 +96,7 @@ pub enum Source {
 /// A file or directory tree as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeRoot {
-    /// Name within the snapshot: `SNAPSHOT:NAME` picks it.
+    /// Label for people; `SNAPSHOT:NAME` picks the source. Not its identity.
     pub name: String,
     /// Where it stood, as the system's own bytes.
     pub path: Vec<u8>,

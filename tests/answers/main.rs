@@ -12,6 +12,7 @@ mod cost;
 mod diff;
 mod find;
 mod history;
+mod identity;
 mod overwrite;
 mod pins;
 mod some_keys;

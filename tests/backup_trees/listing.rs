@@ -17,7 +17,7 @@ fn a_database_that_appears_in_a_directory_leaves_its_snapshots_in_one_group() {
     scene.backup(&["home"]);
     scene.backup(&["home", "other"]);
     let groups = group(scene.repo.snapshots().unwrap(), GroupBy::default());
-    let text = |name: &str| scene.path(name).to_str().unwrap().to_owned();
+    let text = |name: &str| scene.path(name).to_str().unwrap().as_bytes().to_vec();
     let seen: Vec<_> = groups
         .iter()
         .map(|(group, stored)| (group.paths.clone().unwrap(), stored.len()))

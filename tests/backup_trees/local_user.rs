@@ -66,7 +66,7 @@ fn all_bytes(scene: &Scene) -> Vec<u8> {
         let place = tempfile::tempdir().unwrap();
         let target = place.path().join("back");
         let restore = Restore {
-            database: Some(database.name.clone()),
+            database: Some(database.name.clone().into()),
             with_uncertain: true,
             ..Restore::new(&target)
         };

@@ -71,13 +71,44 @@ pub fn forget(repo: &Repo, id: ObjectId) {
     assert_eq!(outcome.forgotten, [id], "{:?}", outcome.failed);
 }
 
+/// The same directory under a path that is text, which rusty-leveldb needs; it has its own again when this is dropped.
+struct ByText<'p> {
+    own: &'p Path,
+    text: PathBuf,
+}
+
+impl<'p> ByText<'p> {
+    fn new(own: &'p Path) -> Self {
+        if own.to_str().is_some() {
+            let text = own.to_owned();
+            return Self { own, text };
+        }
+        let above = own.ancestors().find(|above| above.to_str().is_some());
+        let text = above.expect("a root").join("by-text");
+        if own.exists() {
+            std::fs::rename(own, &text).expect("move a database");
+        }
+        Self { own, text }
+    }
+}
+
+impl Drop for ByText<'_> {
+    fn drop(&mut self) {
+        if self.text != self.own {
+            std::fs::create_dir_all(self.own.parent().expect("not the root")).expect("make a directory");
+            std::fs::rename(&self.text, self.own).expect("move a database back");
+        }
+    }
+}
+
 /// Applies puts and deletes with rusty-leveldb, in its only role here: a writer of test data.
 pub fn write(db: &Path, changes: &[(Vec<u8>, Option<Vec<u8>>)]) {
     let options = rusty_leveldb::Options {
         write_buffer_size: 64 << 10,
         ..Default::default()
     };
-    let mut handle = rusty_leveldb::DB::open(db, options).expect("open a test database");
+    let db = ByText::new(db);
+    let mut handle = rusty_leveldb::DB::open(&db.text, options).expect("open a test database");
     for (key, value) in changes {
         match value {
             Some(value) => handle.put(key, value).expect("put"),
@@ -86,6 +117,20 @@ pub fn write(db: &Path, changes: &[(Vec<u8>, Option<Vec<u8>>)]) {
     }
     handle.flush().expect("flush");
     handle.close().expect("close");
+}
+
+/// All records of a database, read by rusty-leveldb.
+pub fn read_all(db: &Path) -> Model {
+    use rusty_leveldb::LdbIterator;
+    let db = ByText::new(db);
+    let mut handle =
+        rusty_leveldb::DB::open(&db.text, rusty_leveldb::Options::default()).expect("open a database");
+    let mut all = handle.new_iter().expect("read a database");
+    let mut model = Model::new();
+    while let Some((key, value)) = all.next() {
+        model.insert(key.to_vec(), value.to_vec());
+    }
+    model
 }
 
 /// `count` records of `value_len` bytes that neither compress to nothing nor not at all, and the model of them.

@@ -119,7 +119,10 @@ impl Loom {
         let before = self.scene.report.problems().len();
         self.scene.restore();
         assert_same(&disk::read(&self.scene.path("outside")), &self.outside);
-        self.scene.report.problems().split_off(before)
+        let mut problems = self.scene.report.problems().split_off(before);
+        // The snapshot always has a database, and few of the trees do.
+        problems.retain(|problem| !problem.contains("no tree of the snapshot has it"));
+        problems
     }
 
     fn clear(&self) {
@@ -168,7 +171,7 @@ fn a_name_that_leads_elsewhere_takes_its_directory_and_nothing_more() {
 }
 
 #[test]
-fn a_source_is_not_called_what_is_no_name() {
+fn a_source_that_is_called_what_is_no_name_gets_a_place_below_the_target() {
     for name in ["..", "/", "a/b", "root"] {
         let mut loom = Loom::new();
         let root = loom.directory(vec![]);
@@ -183,8 +186,8 @@ fn a_source_is_not_called_what_is_no_name() {
             };
             sources.push(Source::Tree(other));
         });
-        assert!(loom.scene.try_restore(|_| ()).is_err(), "{name}");
-        assert!(!loom.scene.target().exists());
+        assert_eq!(loom.restore(), [""; 0], "{name}");
+        assert_eq!(loom.scene.names("target").len(), 2, "{name}");
         assert_same(&disk::read(&loom.scene.path("outside")), &loom.outside);
     }
 }

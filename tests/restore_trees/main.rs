@@ -18,6 +18,7 @@ mod property;
 mod roads;
 mod scene;
 mod shared;
+mod sources;
 #[path = "../support/mod.rs"]
 mod support;
 mod times;

@@ -183,6 +183,39 @@ fn snapshots_stand_by_id_time_host_and_tag_with_links_to_the_latest() {
 }
 
 #[test]
+fn sources_stand_in_the_places_that_a_restore_gives_them() {
+    if !can_mount() {
+        return;
+    }
+    let scene = Scene::new();
+    let paths = ["a/data", "b/data", "b/x"].map(|name| scene.tool.path(name));
+    for path in &paths {
+        fs::create_dir_all(path).unwrap();
+        fs::write(path.join("f"), path.to_str().unwrap()).unwrap();
+    }
+    let db = scene.tool.path("b/db");
+    super::common::fill(&db, 30, 20);
+    let mut backup = scene.tool.command();
+    super::support::tool::Ended::of(backup.arg("backup").args(&paths).arg(&db)).ok();
+    let restored = scene.tool.path("restored");
+    scene.tool.restore("latest", &restored).ok();
+    let mount = Mount::new(&scene, &[]);
+    let mut shown = names(&mount.latest());
+    shown.retain(|name| name != "db.records.jsonl");
+    assert_eq!(shown, names(&restored));
+    for place in ["a", "b", "a/data", "b/data", "x"] {
+        assert_eq!(
+            names(&mount.latest().join(place)),
+            names(&restored.join(place)),
+            "{place}"
+        );
+    }
+    let read = |at: &Path| fs::read(at.join("b/data/f")).unwrap();
+    assert_eq!(read(&mount.latest()), read(&restored));
+    mount.end();
+}
+
+#[test]
 fn files_read_as_they_are_restored_whole_and_in_parts() {
     if !can_mount() {
         return;

@@ -23,8 +23,10 @@ use crate::chunk::ChunkList;
 use crate::error::{Act, Error, Result};
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
+use crate::snapshot::places::places;
 use crate::snapshot::{DatabaseRoot, EntryKind, Meta};
 
+use super::read::DatabaseChoice;
 use super::restore::{Contents, FileMetas, Ownership, Restore};
 use super::tree::{self, Found, Node, View};
 use header::{Head, What};
@@ -54,28 +56,15 @@ pub fn one<W: Write>(ground: Ground, found: &Found, out: W) -> Result<()> {
     archive.finish()
 }
 
-/// Writes all that a snapshot holds, each source under its name.
+/// Writes all that a snapshot holds, each source in the place that a restore gives it.
 pub fn all<W: Write>(ground: Ground, out: W) -> Result<()> {
     let mut archive = Archive::new(ground, out);
     let view = archive.view;
-    for number in view.tops() {
-        let found = view.source(number)?;
-        let prefix = plain(&found.name)?;
-        archive.tree(&prefix, &found)?;
+    let tops = view.tops();
+    for (number, place) in tops.iter().zip(places(view.snapshot(), &tops)) {
+        archive.tree(&place, &view.source(*number)?)?;
     }
     archive.finish()
-}
-
-/// A source's name as a path that stays below the place where it is unpacked.
-fn plain(name: &[u8]) -> Result<Vec<u8>> {
-    let parts: Vec<_> = tree::parts(name).collect();
-    match parts.iter().any(|part| matches!(*part, b"." | b"..")) {
-        true => Err(Error::corrupt(format!(
-            "source named {}",
-            String::from_utf8_lossy(name)
-        ))),
-        false => Ok(parts.join(&b'/')),
-    }
 }
 
 struct Archive<'a, W: Write> {
@@ -128,7 +117,7 @@ impl<'a, W: Write> Archive<'a, W> {
             EntryKind::Device(device) => self.head(path, meta, What::Device(*device)),
             EntryKind::Database(number) => {
                 self.head(path, meta, What::Directory)?;
-                self.database(path, meta, self.view.database(*number)?)
+                self.database(path, meta, *number)
             }
         }
     }
@@ -183,7 +172,8 @@ impl<'a, W: Write> Archive<'a, W> {
     }
 
     /// The files of a database, made as a restore makes them.
-    fn database(&mut self, path: &[u8], meta: &Meta, database: &DatabaseRoot) -> Result<()> {
+    fn database(&mut self, path: &[u8], meta: &Meta, number: u32) -> Result<()> {
+        let database = self.view.database(number)?;
         let mut builder = tempfile::Builder::new();
         // Whatever the umask says: what is restored is nobody else's to read.
         builder
@@ -192,7 +182,7 @@ impl<'a, W: Write> Archive<'a, W> {
         let dir = builder.tempdir().act(|| "make a directory for a database")?;
         let target = dir.path().join("database");
         let restore = Restore {
-            database: Some(database.name.clone()),
+            database: Some(DatabaseChoice::Number(number)),
             contents: Contents::Records,
             ownership: Ownership::Caller,
             ..Restore::new(&target)

@@ -1,7 +1,7 @@
 //! One database: looked at, read, stored; as records when they can be told, else as files.
 
 use std::iter;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use crate::crypto::{Entropy, OsEntropy};
@@ -60,12 +60,14 @@ pub struct Wanted<'a> {
     pub dry_run: bool,
     /// What there is already.
     pub known: &'a Known,
-    /// The history it continues if its sequence numbers went on, and the last of them.
-    pub timeline: Option<(TimelineId, u64)>,
+    /// The newest state of what stood at its path, whose history it continues unless something tells otherwise.
+    pub newest: Option<&'a DatabaseRoot>,
+    /// The inode of its directory, if it could be looked at.
+    pub inode: Option<u64>,
 }
 
 /// A database as the snapshot keeps it, and what to tell of it.
-type Told = (DatabaseRoot, DatabaseOutcome);
+type Told = (DatabaseRoot, DatabaseOutcome, Option<u32>);
 
 /// A database that is stored.
 pub struct Saved {
@@ -73,6 +75,8 @@ pub struct Saved {
     pub outcome: DatabaseOutcome,
     /// Its files, to be kept for the next backup once the snapshot is durable.
     pub to_pin: Option<ToPin>,
+    /// Its number among the sources of the snapshot that it stands on.
+    pub stands_on_source: Option<u32>,
 }
 
 impl Saved {
@@ -105,14 +109,14 @@ impl Saved {
         })
     }
 
-    /// Keeps the files, which `snapshot` was made of. A failure costs the next backup a full read, and is told.
-    pub fn pin(&mut self, snapshot: ObjectId, report: &Report) {
+    /// Keeps the files, which source number `source` of `snapshot` was made of. A failure costs the next backup a full read, and is told.
+    pub fn pin(&mut self, snapshot: ObjectId, source: u32, report: &Report) {
         let Some(to_pin) = self.to_pin.take() else { return };
         let root = &self.root;
         let unfit = root.is_damaged() || root.is_physical() || root.trust != Trust::Verified;
         let kept = match unfit || to_pin.is_refused() {
             true => to_pin.forget().map(|()| None),
-            false => to_pin.keep(snapshot, &root.name).map(Some),
+            false => to_pin.keep(snapshot, source).map(Some),
         };
         match kept {
             Ok(kept) => self.outcome.pinned = kept.map(|kept| kept.bytes),
@@ -135,22 +139,24 @@ pub fn save(
     match captured.map(|captured| read_from_pins(captured, wanted, report)) {
         Ok(database) => {
             let saved = save_open(repo, writer, wanted, &database, report);
-            let (root, outcome) = proven(saved, &database)?;
+            let (root, outcome, stands_on_source) = proven(saved, &database)?;
             let to_pin = ToPin::of(database);
             Ok(Saved {
                 root,
                 outcome,
                 to_pin,
+                stands_on_source,
             })
         }
         Err(error) if error.kind() == Kind::Corrupt => {
             let mut saving = Saving::new(repo, writer, wanted, report);
-            let (root, outcome) = saving.unreadable(&error)?;
+            let (root, outcome, stands_on_source) = saving.unreadable(&error)?;
             let to_pin = None;
             Ok(Saved {
                 root,
                 outcome,
                 to_pin,
+                stands_on_source,
             })
         }
         Err(error) => Err(error),
@@ -255,9 +261,9 @@ impl<'a, 'w> Saving<'a, 'w> {
             }
             Increment::Wrong(disagreement) => (Some(disagreement.to_string()), Some(disagreement)),
         };
-        let (root, mut told) = self.whole(database, why)?;
+        let (root, mut told, _) = self.whole(database, why)?;
         told.disagreement = disagreement;
-        Ok((root, told))
+        Ok((root, told, None))
     }
 
     /// The increment, held to all that the database says if that is due; what they disagree in otherwise.
@@ -265,6 +271,7 @@ impl<'a, 'w> Saving<'a, 'w> {
         let Made {
             mut root,
             since,
+            source,
             keys,
             bytes_differing,
             bytes_looked_up,
@@ -293,7 +300,8 @@ impl<'a, 'w> Saving<'a, 'w> {
             spot_checked,
             audited,
         };
-        Ok(Ok(outcome(root, self.wanted.path, Stored::Records, scope)))
+        let (root, told, _) = outcome(root, self.wanted.path, Stored::Records, scope);
+        Ok(Ok((root, told, Some(source))))
     }
 
     fn whole(&mut self, database: &Database, why: Option<String>) -> Result<Told> {
@@ -428,12 +436,11 @@ impl<'a, 'w> Saving<'a, 'w> {
     }
 
     fn root(&self, shape: Shape, content: Content, last_sequence: u64, trust: Trust) -> Result<DatabaseRoot> {
-        let path = std::path::absolute(self.wanted.path).act(|| "find the whole path")?;
         Ok(DatabaseRoot {
             name: self.wanted.name.to_owned(),
-            path: path.as_os_str().as_bytes().to_vec(),
+            path: self.wanted.path_bytes()?,
             directory: None,
-            timeline: self.timeline(last_sequence)?,
+            timeline: self.timeline(last_sequence, shape.next_file)?,
             shape,
             content,
             records: 0,
@@ -451,16 +458,32 @@ impl<'a, 'w> Saving<'a, 'w> {
         })
     }
 
-    /// A sequence number that went back tells another history under the same path.
-    fn timeline(&self, last_sequence: u64) -> Result<TimelineId> {
-        match self.wanted.timeline {
-            Some((timeline, before)) if before <= last_sequence && !self.another => Ok(timeline),
+    /// A number that went back, or another directory, tells another history under the same path.
+    fn timeline(&self, last_sequence: u64, next_file: u64) -> Result<TimelineId> {
+        let wanted = self.wanted;
+        let goes_on = |newest: &&DatabaseRoot| {
+            let then = newest.directory.as_ref().and_then(|meta| meta.inode);
+            let is_same = then.zip(wanted.inode).is_none_or(|(then, now)| then == now);
+            // Files whose MANIFEST cannot be read have no number.
+            let counts_on = next_file == 0 || newest.shape.next_file <= next_file;
+            is_same && counts_on && newest.last_sequence <= last_sequence
+        };
+        match wanted.newest.filter(goes_on) {
+            Some(newest) if !self.another => Ok(newest.timeline),
             _ => {
                 let mut id = [0; TimelineId::LEN];
                 OsEntropy.fill(&mut id)?;
                 Ok(TimelineId(id))
             }
         }
+    }
+}
+
+impl Wanted<'_> {
+    /// Where it stands, from the root on: what the snapshot records, now.
+    pub fn path_bytes(&self) -> Result<Vec<u8>> {
+        let path = std::path::absolute(self.path).act(|| "find the whole path")?;
+        Ok(path.into_os_string().into_vec())
     }
 }
 
@@ -482,5 +505,5 @@ fn outcome(root: DatabaseRoot, path: &Path, stored: Stored, scope: Scope) -> Tol
         dialect: root.shape.dialect,
         beside: TreeCounts::default(),
     };
-    (root, outcome)
+    (root, outcome, None)
 }

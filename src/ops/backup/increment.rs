@@ -10,7 +10,7 @@ use crate::record::SetDigestAcc;
 use crate::repo::{Catalog, Repo, StoredSnapshot, Writer};
 use crate::report::Report;
 use crate::run::fold::{self, Fold};
-use crate::snapshot::{Capture, Content, DatabaseRoot, Run, Trust};
+use crate::snapshot::{Capture, Content, DatabaseRoot, Run, Source, Trust};
 use crate::source::delta::{DeltaOutcome, ages_may_differ, changes};
 use crate::source::pins::Before;
 use crate::source::{Database, TornTail};
@@ -43,6 +43,8 @@ pub struct Made {
     pub root: DatabaseRoot,
     /// That snapshot.
     pub since: ObjectId,
+    /// Its number among the sources of that.
+    pub source: u32,
     /// Keys whose records are not the same.
     pub keys: u64,
     /// Bytes of what had to be compared: tables that differ, and logs.
@@ -120,12 +122,16 @@ pub fn make(
             return Ok(Increment::Wrong(disagreement));
         }
     };
+    // The state before may have been saved under another name, and elsewhere.
+    wanted.name.clone_into(&mut root.name);
+    root.path = wanted.path_bytes()?;
     if !wanted.dry_run {
         fold_stack(repo, writer, &mut root, report)?;
     }
     Ok(Increment::Made(Box::new(Made {
         root,
         since: before.snapshot,
+        source: before.source,
         keys,
         bytes_differing,
         bytes_looked_up,
@@ -136,11 +142,12 @@ pub fn make(
 /// The pinned snapshot's database, if an increment may stand on it.
 fn parent<'a>(repo: &Repo, wanted: &Wanted<'a>, before: &Before) -> Result<&'a DatabaseRoot, String> {
     let stored = counting(&wanted.known.catalog, &before.snapshot)?;
-    let Some(root) = stored.snapshot.databases().find(|root| root.name == before.name) else {
+    let source = stored.snapshot.sources.get(before.source as usize);
+    let Some(Source::Database(root)) = source else {
         return Err(format!(
-            "snapshot {} has no database {}",
-            before.snapshot.short(),
-            before.name
+            "source {} of snapshot {} is no database",
+            before.source,
+            before.snapshot.short()
         ));
     };
     let Content::Logical {
@@ -274,9 +281,11 @@ fn stacked(
 pub fn suspects(catalog: &Catalog, since: ObjectId, root: &DatabaseRoot) -> Vec<ObjectId> {
     let until = catalog.all().rev().skip_while(|(id, _)| *id != since);
     let of_it = until.filter_map(|(id, snapshot)| {
-        let mut databases = snapshot.databases();
-        let found = databases.find(|other| other.timeline == root.timeline && other.name == root.name)?;
-        Some((id, found.capture.increments))
+        // Wherever it stood, and whatever it was called.
+        let states = snapshot
+            .databases()
+            .filter(|other| other.timeline == root.timeline);
+        Some((id, states.map(|state| state.capture.increments).max()?))
     });
     of_it
         .take_while(|(_, increments)| *increments > 0)

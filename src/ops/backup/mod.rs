@@ -28,7 +28,8 @@ mod stream;
 mod trees;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,7 @@ use crate::id::ObjectId;
 use crate::ops::forget::TagList;
 use crate::repo::{Catalog, HostRepo, Repo, Store, StoredSnapshot, Writer};
 use crate::report::Report;
-use crate::snapshot::{Meta, MissingPaths, Snapshot, Source};
+use crate::snapshot::{Meta, MissingPaths, Snapshot};
 use crate::source::pins::Keeping;
 use crate::source::rules::{Bounds, LeftOut};
 use crate::source::walk::look;
@@ -215,15 +216,15 @@ impl Backup {
                 }
                 HandleSource::Memory(memory) => database::save_memory(repo, writer, &wanted, memory, report),
             };
-            let (mut root, outcome) = saved.act(|| format!("back up {}", path.display()))?;
+            let (mut root, outcome, _) = saved.act(|| format!("back up {}", path.display()))?;
             if let HandleSource::Disk(_) = handle {
                 root.files = files_meta(path);
             }
-            let to_pin = None;
             Ok(SavedAll::of(Saved {
                 root,
                 outcome,
-                to_pin,
+                to_pin: None,
+                stands_on_source: None,
             }))
         };
         self.attempt(repo, &known, begin, report, &mut save)
@@ -264,6 +265,7 @@ impl Backup {
         }
         walked.roots.into_iter().for_each(|root| saved.take(root));
         saved.left_out = walked.left_out;
+        saved.named_by_trees = walked.named_by_trees;
         saved.must_have_something().map(|()| saved)
     }
 
@@ -349,10 +351,12 @@ impl Backup {
         };
         let mut left_out = plan.left_out.clone();
         let roots = trees::store(repo, writer, roots, &mut databases, &how, &mut left_out, report)?;
+        let named_by_trees = databases.named_by_trees();
         Ok(Walked {
             roots,
             late,
             left_out,
+            named_by_trees,
         })
     }
 
@@ -448,7 +452,7 @@ impl Backup {
 
     fn wanted<'a>(&self, known: &'a Known, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
         let whole = std::path::absolute(path).act(|| format!("find {}", path.display()))?;
-        let timeline = known.catalog.timeline_of(&self.host(), &whole);
+        let newest = known.catalog.newest_at(&self.host(), &whole);
         Ok(Wanted {
             path,
             held: None,
@@ -458,7 +462,8 @@ impl Backup {
             audit_every: self.audit_every.unwrap_or(AUDIT_EVERY),
             dry_run: self.dry_run,
             known,
-            timeline,
+            newest,
+            inode: std::fs::metadata(path).ok().map(|facts| facts.ino()),
         })
     }
 
@@ -493,12 +498,13 @@ impl Backup {
                 }
                 let parents = databases.iter().filter_map(Saved::stands_on).collect();
                 let rests_on = known.rests_on(relied_on, parents)?;
-                Some(self.publish(repo, known, saved.sources(), begin, &rests_on, report)?)
+                Some(self.publish(repo, known, &saved, begin, &rests_on, report)?)
             }
         };
         if let Some(snapshot) = snapshot.or(unchanged_since).filter(|_| !self.dry_run) {
-            let databases = saved.databases.iter_mut();
-            databases.for_each(|saved| saved.pin(snapshot, report));
+            // What is unchanged has the same sources, in the same order.
+            let numbered = (0..).zip(&mut saved.databases);
+            numbered.for_each(|(number, saved)| saved.pin(snapshot, number, report));
         }
         Ok(BackupOutcome {
             snapshot,
@@ -543,11 +549,13 @@ impl Backup {
                     .find(|stored| saved::have_same_places(&stored.snapshot.sources, &sources))?
             }
         };
-        let same_since = |saved: &Saved| saved.unchanged_since() == Some(stored.id);
+        let same_since = |(number, saved): (u32, &Saved)| {
+            saved.unchanged_since() == Some(stored.id) && saved.stands_on_source == Some(number)
+        };
         let same_tags = self.tags.iter().all(|tag| stored.snapshot.tags.contains(tag));
         let is_same = same_tags
             && stored.snapshot.missing == *missing
-            && saved.databases.iter().all(same_since)
+            && (0..).zip(&saved.databases).all(same_since)
             && saved::have_same_files(&stored.snapshot.sources, &sources);
         is_same.then_some(stored.id)
     }
@@ -556,7 +564,7 @@ impl Backup {
         &self,
         repo: &Repo,
         known: &Known,
-        sources: Vec<Source>,
+        saved: &SavedAll,
         time: UnixNanos,
         rests_on: &RestsOn<'_>,
         report: &Report,
@@ -565,6 +573,8 @@ impl Backup {
         let mut tags = self.tags.clone();
         tags.sort();
         tags.dedup();
+        let sources = saved.sources();
+        let inside = saved.inside(&sources);
         let snapshot = Snapshot {
             domain: repo.domain_keys().id(),
             counter,
@@ -578,6 +588,7 @@ impl Backup {
             sources,
             original: None,
             missing: missing::of(report),
+            inside,
         };
         let id = rests_on.publish(repo, &snapshot)?;
         if let Some(host) = &known.host {
@@ -658,6 +669,8 @@ struct Walked {
     /// Databases that appeared behind the captures.
     late: Vec<Cut>,
     left_out: LeftOut,
+    /// Numbers of the databases that trees name.
+    named_by_trees: BTreeSet<u32>,
 }
 
 /// True, and told, if a database cannot be saved and is no reason to lose the rest. One whose list of files cannot be
@@ -677,6 +690,8 @@ fn directory_of(found: &FoundDatabase, held: &HeldDirectory, report: &Report) ->
     let mut meta = look(held, held.path(), report).ok()?.meta;
     let facts = held.open().ok()?.metadata().ok()?;
     found.touched.undo(&facts, &mut meta);
+    // Another directory at this path, one day, is another database.
+    meta.inode = Some(facts.ino());
     Some(meta)
 }
 

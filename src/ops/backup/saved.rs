@@ -1,10 +1,13 @@
 //! All that a backup stored, before its snapshot is.
 
+use std::collections::BTreeSet;
+
 use super::database::Saved;
 use super::trees::{Root, StoredRoot, TreeCounts, WantedTree};
 use super::{DatabaseOutcome, TreeOutcome};
 use crate::error::{Error, Kind, Result};
 use crate::id::BlobId;
+use crate::ops::tree::inside_by_names;
 use crate::snapshot::{Source, TreeRoot};
 use crate::source::rules::LeftOut;
 
@@ -15,6 +18,8 @@ pub struct SavedAll {
     trees: Vec<SavedTree>,
     /// What was left out of the paths.
     pub left_out: LeftOut,
+    /// Numbers of the databases that trees name.
+    pub named_by_trees: BTreeSet<u32>,
 }
 
 struct SavedTree {
@@ -67,6 +72,12 @@ impl SavedAll {
             .collect()
     }
 
+    /// The databases that lie inside other sources, where names and paths do not tell the same.
+    pub fn inside(&self, sources: &[Source]) -> Option<Vec<u32>> {
+        let inside: Vec<_> = self.named_by_trees.iter().copied().collect();
+        (inside_by_names(sources) != inside).then_some(inside)
+    }
+
     pub fn tree_outcomes(&self) -> Vec<TreeOutcome> {
         let outcome = |saved: &SavedTree| TreeOutcome {
             name: saved.tree.name.clone(),
@@ -111,8 +122,11 @@ pub fn have_same_places(left: &[Source], right: &[Source]) -> bool {
 pub fn have_same_files(left: &[Source], right: &[Source]) -> bool {
     let same = |(left, right): (&Source, &Source)| match (left, right) {
         (Source::Database(left), Source::Database(right)) => left.beside == right.beside,
-        (Source::Tree(left), Source::Tree(right)) => (left.root, &left.name) == (right.root, &right.name),
+        (Source::Tree(left), Source::Tree(right)) => left.root == right.root,
         _ => false,
+    };
+    let same = |(left, right): (&Source, &Source)| {
+        left.name() == right.name() && left.path() == right.path() && same((left, right))
     };
     left.len() == right.len() && left.iter().zip(right).all(same)
 }

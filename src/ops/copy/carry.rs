@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::blob::BlobKind;
 use crate::chunk::Cutter;
 use crate::error::{Act, Error, Kind, Result};
-use crate::id::{BlobId, ObjectId};
+use crate::id::{BlobId, ObjectId, TimelineId};
 use crate::ops::recent::Recent;
 use crate::repo::{BlobReader, NewBlob, Repo, Store, StoredSnapshot, Writer};
 use crate::report::Report;
@@ -23,8 +23,8 @@ pub struct Carried {
     pub parents: BTreeSet<ObjectId>,
 }
 
-/// Where a source's history is: host, path, name.
-type Lineage = (String, Vec<u8>, String);
+/// The identity of a source, within one domain: host, path, timeline.
+type Lineage = (String, Vec<u8>, Option<TimelineId>);
 
 /// The last state of a source that is in both repositories, or on its way.
 pub struct Ground {
@@ -362,9 +362,10 @@ fn is_copy(from: &Run, to: &Run) -> bool {
 }
 
 fn lineage(snapshot: &Snapshot, source: &Source) -> Lineage {
+    let identity = snapshot.identity_of(source);
     (
-        snapshot.host.clone(),
-        source.path().to_vec(),
-        source.name().to_owned(),
+        identity.host.to_owned(),
+        identity.path.to_vec(),
+        identity.timeline,
     )
 }

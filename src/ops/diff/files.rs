@@ -1,4 +1,4 @@
-//! Which parts of two snapshots belong together: trees and databases by their names, or two places that were named.
+//! Which parts of two snapshots belong together: trees and databases by where they stood, or two places that were named.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::ops::tree::{Found, Node, View, join};
 use crate::repo::StoredSnapshot;
 use crate::report::Report;
 use crate::run::BlobSource;
-use crate::snapshot::{Content, EntryKind, Snapshot, TreeEntry, covers};
+use crate::snapshot::{Content, EntryKind, Snapshot, Source, TreeEntry, covers};
 
 /// Two states of trees, to be compared.
 #[derive(Clone)]
@@ -74,12 +74,17 @@ impl<'a> Files<'a> {
         })
     }
 
-    /// Gives what differs between all trees of the two, by where it stood. Trees are compared by name.
+    /// Gives what differs between all trees of the two, by where it stood. Trees are compared by their paths; where each
+    /// snapshot has one tree alone, these two are.
     pub fn all(&self, outcome: &mut FilesOutcome, sink: EachFile) -> Result<()> {
         let [old, new] = self.views.map(|view| view.tops());
+        if let Some([old, new]) = self.only_trees() {
+            let found = [self.views[0].source(old)?, self.views[1].source(new)?];
+            return self.places(&found[0], &found[1], outcome, sink);
+        }
         for number in &old {
             let found = self.views[0].source(*number)?;
-            match named(&self.new.snapshot, &new, &found.name) {
+            match at_path(&self.new.snapshot, &new, &found.path) {
                 Some(other) => {
                     let other = self.views[1].source(other)?;
                     self.places(&found, &other, outcome, sink)?;
@@ -89,7 +94,7 @@ impl<'a> Files<'a> {
         }
         for number in new {
             let found = self.views[1].source(number)?;
-            if named(&self.old.snapshot, &old, &found.name).is_none() {
+            if at_path(&self.old.snapshot, &old, &found.path).is_none() {
                 self.one(&found, FileChange::Added, outcome, sink)?;
             }
         }
@@ -168,11 +173,18 @@ impl<'a> Files<'a> {
 
     /// The databases that both have, as far as they lie in these places (anywhere without); by what leads there.
     pub fn databases(&self, places: Option<[&Found; 2]>) -> Vec<[State<'a>; 2]> {
+        let bases = match places {
+            Some(places) => Some(places.map(|found| &found.path[..])),
+            None => self.only_paths(),
+        };
         let inside = |number: usize, stored: &'a StoredSnapshot| {
-            let place = places.map(|places| &places[number].name[..]);
+            let base = bases.map(|bases| bases[number].to_vec());
             let databases = stored.snapshot.databases();
             databases.filter_map(move |database| {
-                let rest = rest(database.name.as_bytes(), place)?;
+                let rest = match &base {
+                    Some(base) => rest(&database.path, base)?,
+                    None => &database.path[..],
+                };
                 let state = State {
                     snapshot: stored,
                     database,
@@ -184,6 +196,28 @@ impl<'a> Files<'a> {
         let pair = |(rest, new)| old.get(rest).map(|old| [*old, new]);
         inside(1, self.new).filter_map(pair).collect()
     }
+
+    /// The sources, if each snapshot has one tree alone.
+    fn only_trees(&self) -> Option<[usize; 2]> {
+        let [old, new] = self.views.map(|view| {
+            let tops = view.tops();
+            let is_tree = |number: &usize| matches!(view.snapshot().sources[*number], Source::Tree(_));
+            match tops[..] {
+                [only] => Some(only).filter(is_tree),
+                _ => None,
+            }
+        });
+        Some([old?, new?])
+    }
+
+    /// Where these stood.
+    fn only_paths(&self) -> Option<[&'a [u8]; 2]> {
+        let [old, new] = self.only_trees()?;
+        Some([
+            self.old.snapshot.sources[old].path(),
+            self.new.snapshot.sources[new].path(),
+        ])
+    }
 }
 
 /// The files of a database that both have as files.
@@ -194,22 +228,19 @@ fn trees(old: State, new: State) -> [Option<BlobId>; 2] {
     }
 }
 
-/// What is left of a name below `place`; nothing if it is that itself.
-fn rest<'n>(name: &'n [u8], place: Option<&[u8]>) -> Option<&'n [u8]> {
-    let Some(place) = place else {
-        return Some(name);
-    };
-    match name.strip_prefix(place)? {
+/// What is left of a path below `base`; nothing if it is that itself.
+fn rest<'p>(path: &'p [u8], base: &[u8]) -> Option<&'p [u8]> {
+    match path.strip_prefix(base.strip_suffix(b"/").unwrap_or(base))? {
         [] => Some(b""),
         [b'/', rest @ ..] => Some(rest),
         _ => None,
     }
 }
 
-/// The source of this name among some.
-fn named(snapshot: &Snapshot, numbers: &[usize], name: &[u8]) -> Option<usize> {
-    let has_name = |number: &&usize| snapshot.sources[**number].name().as_bytes() == name;
-    numbers.iter().find(has_name).copied()
+/// The source at this path among some.
+fn at_path(snapshot: &Snapshot, numbers: &[usize], path: &[u8]) -> Option<usize> {
+    let is_there = |number: &&usize| snapshot.sources[**number].path() == path;
+    numbers.iter().find(is_there).copied()
 }
 
 /// A directory by its tree alone.

@@ -12,7 +12,7 @@ use crate::leveldb::Comparator;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
 use crate::run::{self, BlobSource, Difference, KeyOrder, Layer, Walker};
-use crate::snapshot::{DatabaseRoot, Run};
+use crate::snapshot::{DatabaseRoot, Run, SourceIdentity};
 
 use crate::ops::read;
 use crate::ops::recent::Recent;
@@ -28,10 +28,21 @@ pub struct State<'s> {
 }
 
 impl<'s> State<'s> {
-    /// The database `name` of a snapshot, or its only one.
-    pub fn of(snapshot: &'s StoredSnapshot, name: Option<&str>) -> Result<Self> {
+    /// The database of a snapshot with this label or path, or its only one.
+    pub fn of(snapshot: &'s StoredSnapshot, name: Option<&[u8]>) -> Result<Self> {
         let database = read::database(&snapshot.snapshot, name)?;
         Ok(Self { snapshot, database })
+    }
+
+    /// Which database it is a state of.
+    pub fn identity(&self) -> SourceIdentity<'s> {
+        let snapshot = &self.snapshot.snapshot;
+        SourceIdentity {
+            domain: snapshot.domain,
+            host: &snapshot.host,
+            path: &self.database.path,
+            timeline: Some(self.database.timeline),
+        }
     }
 }
 

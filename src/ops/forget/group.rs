@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::str::FromStr;
 
 use super::policy::TagList;
@@ -66,8 +64,8 @@ pub struct Group {
     pub domain: DomainId,
     /// The host.
     pub host: Option<String>,
-    /// Those paths, ascending, as text.
-    pub paths: Option<Vec<String>>,
+    /// Those paths, ascending, as bytes: two that look alike as text are two.
+    pub paths: Option<Vec<Vec<u8>>>,
     /// Tags, ascending.
     pub tags: Option<Vec<String>>,
 }
@@ -79,7 +77,7 @@ impl fmt::Display for Group {
         let paths = self
             .paths
             .iter()
-            .map(|paths| format!("paths {}", paths.join(" ")));
+            .map(|paths| format!("paths {}", String::from_utf8_lossy(&paths.join(&b' '))));
         let tagged = |tags: &Vec<String>| match tags.is_empty() {
             true => "no tags".to_owned(),
             false => format!("tags {}", tags.join(",")),
@@ -104,8 +102,8 @@ pub struct Filter {
     pub hosts: Vec<String>,
     /// Lists of tags.
     pub tags: Vec<TagList>,
-    /// Names or whole paths of databases and trees.
-    pub databases: Vec<String>,
+    /// Labels or absolute paths of databases and trees.
+    pub databases: Vec<Vec<u8>>,
 }
 
 impl Filter {
@@ -117,11 +115,7 @@ impl Filter {
     /// True if the snapshot is to be looked at. Its tags are those that hold of it.
     pub fn fits(&self, stored: &StoredSnapshot) -> bool {
         let snapshot = &stored.snapshot;
-        let is = |wanted: &String| {
-            snapshot.sources.iter().any(|source| {
-                source.name() == wanted || source.path() == Path::new(wanted).as_os_str().as_bytes()
-            })
-        };
+        let is = |wanted: &Vec<u8>| snapshot.sources.iter().any(|source| source.is_called(wanted));
         any(&self.hosts, |host| *host == snapshot.host)
             && any(&self.tags, |tags| tags.fits(&snapshot.tags))
             && any(&self.databases, is)
@@ -141,17 +135,18 @@ pub fn group(snapshots: Vec<StoredSnapshot>, by: GroupBy) -> BTreeMap<Group, Vec
     groups
 }
 
+fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
+    all.sort();
+    all
+}
+
 fn group_of(stored: &StoredSnapshot, by: GroupBy) -> Group {
     let snapshot = &stored.snapshot;
-    let sorted = |mut all: Vec<String>| {
-        all.sort();
-        all
-    };
     // What was asked for: a database that appears in a directory makes no other group of it.
     let paths = || {
         let tops = tops(snapshot).into_iter();
         sorted(
-            tops.map(|number| String::from_utf8_lossy(snapshot.sources[number].path()).into_owned())
+            tops.map(|number| snapshot.sources[number].path().to_vec())
                 .collect(),
         )
     };

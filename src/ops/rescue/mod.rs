@@ -48,8 +48,8 @@ pub struct Rescue {
     pub output: PathBuf,
     /// Only this snapshot supplies what is lost; any, the newest first, when `None`.
     pub snapshot: Option<String>,
-    /// The database's name in the snapshots; it is found by its directory's path when `None`.
-    pub database: Option<String>,
+    /// The database's label or absolute path in the snapshots; when `None` it is found by its directory: path and inode.
+    pub database: Option<Vec<u8>>,
     /// What becomes of records that are uncertain where no snapshot has better ones.
     pub uncertain: Uncertain,
     /// Whether anything is written.

@@ -2,10 +2,13 @@
 
 use std::cmp::Ordering;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::error::{Act, Error, Kind, Result};
 use crate::facts::Notes;
 use crate::id::ObjectId;
+use crate::ops::diff::State;
 use crate::ops::read;
 use crate::repo::{BlobReader, Catalog, StoredSnapshot};
 use crate::report::Report;
@@ -39,44 +42,122 @@ pub struct Chosen<'c> {
 }
 
 impl Rescue {
-    /// The states of the database, newest first.
+    /// The states of the database, newest first. States of another history are those of another database as far as anything
+    /// tells, and are used only where the snapshot is named.
     pub(super) fn candidates<'c>(&self, catalog: &'c Catalog, notes: &Notes) -> Result<Vec<Candidate<'c>>> {
-        let path = whole(&self.directory)?;
-        let is_it = |database: &&DatabaseRoot| match &self.database {
-            Some(name) => database.name == *name,
-            None => database.path == path.as_os_str().as_bytes(),
-        };
-        let wanted = self
+        let found = self.states(catalog)?;
+        let newest = found.first().map(|state| state.database.timeline);
+        let is_of_newest = |state: &State| Some(state.database.timeline) == newest;
+        let named = self
             .snapshot
             .as_ref()
             .map(|words| catalog.select(words))
             .transpose()?;
-        let mut found = Vec::new();
-        for stored in catalog.snapshots.iter().rev() {
-            for database in stored.snapshot.databases().filter(is_it) {
-                found.push((stored, database));
-            }
-        }
-        let newest = found.first().map(|(_, database)| database.timeline);
-        found.retain(|(stored, _)| wanted.is_none_or(|wanted| wanted.id == stored.id));
-        if found.is_empty() {
-            let what = match &self.database {
-                Some(name) => format!("no snapshot has a database {name}"),
-                None => format!(
-                    "no snapshot has the database at {}; --db names it",
-                    path.display()
-                ),
-            };
-            return Err(Error::new(Kind::NotFound, what));
-        }
-        let candidate = |(stored, database): (&'c StoredSnapshot, &'c DatabaseRoot)| Candidate {
-            stored,
-            database,
-            suspect: notes.suspect(&stored.id).map(str::to_owned),
-            is_of_newest_timeline: Some(database.timeline) == newest,
+        let is_meant = |state: &State| match named {
+            Some(named) => named.id == state.snapshot.id,
+            None => is_of_newest(state),
         };
-        Ok(found.into_iter().map(candidate).collect())
+        let candidate = |state: State<'c>| Candidate {
+            stored: state.snapshot,
+            database: state.database,
+            suspect: notes.suspect(&state.snapshot.id).map(str::to_owned),
+            is_of_newest_timeline: is_of_newest(&state),
+        };
+        let candidates: Vec<_> = found.into_iter().filter(is_meant).map(candidate).collect();
+        match candidates.is_empty() {
+            true => Err(self.none("no snapshot has")),
+            false => Ok(candidates),
+        }
     }
+
+    /// The states of the database that is meant, newest first.
+    fn states<'c>(&self, catalog: &'c Catalog) -> Result<Vec<State<'c>>> {
+        let path = whole(&self.directory)?;
+        let of = |snapshot: &'c StoredSnapshot| {
+            let databases = snapshot.snapshot.databases();
+            databases.map(move |database| State { snapshot, database })
+        };
+        let all = || catalog.snapshots.iter().rev().flat_map(of);
+        if let Some(name) = &self.database {
+            let found: Vec<State> = all().filter(|state| state.database.is_called(name)).collect();
+            return one_database(found, name);
+        }
+        let found: Vec<State> = all()
+            .filter(|state| state.database.path == path.as_os_str().as_bytes())
+            .collect();
+        let Some(newest) = found.first() else {
+            return Err(self.none("no snapshot has"));
+        };
+        if self.snapshot.is_none() && is_another_directory(newest.database, &path)? {
+            return Err(self.none(
+                "another directory stood here when it was last saved: it may be another database than",
+            ));
+        }
+        let host = &newest.snapshot.snapshot.host;
+        let domain = newest.snapshot.snapshot.domain;
+        let timeline = newest.database.timeline;
+        let is_ours =
+            |state: &State| (&state.snapshot.snapshot.host, state.snapshot.snapshot.domain) == (host, domain);
+        // All that was saved since it was last saved here.
+        let mut since = all().take_while(|state| state.snapshot.id != newest.snapshot.id);
+        if self.snapshot.is_none()
+            && since.any(|state| is_ours(&state) && state.database.timeline == timeline)
+        {
+            return Err(self.none(
+                "it was moved since it was last saved here, so that this may be another database than",
+            ));
+        }
+        Ok(found)
+    }
+
+    fn none(&self, why: &str) -> Error {
+        let what = match &self.database {
+            Some(name) => format!("{why} a database {}", String::from_utf8_lossy(name)),
+            None => format!(
+                "{why} the database at {}; --db NAME says which one it is, --snapshot which state",
+                self.directory.display()
+            ),
+        };
+        Error::new(Kind::NotFound, what)
+    }
+}
+
+/// All of these states, if they are of one place: a label alone may be that of several databases.
+fn one_database<'c>(found: Vec<State<'c>>, name: &[u8]) -> Result<Vec<State<'c>>> {
+    let place = |state: &State<'c>| {
+        (
+            state.identity().domain,
+            state.identity().host,
+            &state.database.path[..],
+        )
+    };
+    let Some(newest) = found.first().map(place) else {
+        let what = format!("no snapshot has a database {}", String::from_utf8_lossy(name));
+        return Err(Error::new(Kind::NotFound, what));
+    };
+    match found.iter().map(place).find(|other| *other != newest) {
+        None => Ok(found),
+        Some(other) => Err(Error::new(
+            Kind::Usage,
+            format!(
+                "{} is the name of several databases: {} on {}, {} on {}; name one by its path",
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(newest.2),
+                newest.1,
+                String::from_utf8_lossy(other.2),
+                other.1
+            ),
+        )),
+    }
+}
+
+/// True if the directory is known to be another than the one that was saved.
+fn is_another_directory(database: &DatabaseRoot, path: &Path) -> Result<bool> {
+    let then = database.directory.as_ref().and_then(|meta| meta.inode);
+    let now = std::fs::metadata(path)
+        .act(|| format!("look at {}", path.display()))?
+        .ino();
+    Ok(then.is_some_and(|then| then != now))
 }
 
 /// Tries the snapshots, newest first, until one has every record of the span, opened and compared.

@@ -26,6 +26,8 @@ const NESTING_MAX: usize = 32;
 pub struct Step<'s> {
     /// Its number among the snapshot's sources.
     pub number: u32,
+    /// The source that is restored for itself, and that it lies in.
+    pub top: usize,
     pub root: &'s DatabaseRoot,
     /// The directory it becomes; of one in a tree a path that leads through a directory that is held open.
     pub target: PathBuf,
@@ -68,6 +70,7 @@ impl Restoring<'_> {
         }
         let step = Step {
             number: deferred.number,
+            top: deferred.top,
             root,
             target: Directory::path_of(&handle, &deferred.name)?,
             shown: deferred.directory.shown().join(name_of(&deferred.name)),
@@ -84,7 +87,7 @@ impl Restoring<'_> {
 
     /// Restores one database; what became of it is among the outcomes.
     pub(super) fn database(&self, step: Step) -> Result<()> {
-        if !self.lock().used.insert(step.number) {
+        if !self.lock().used.insert((step.top, step.number)) {
             return Err(Error::corrupt(format!(
                 "{} has more than one place",
                 step.root.name
@@ -287,6 +290,7 @@ impl Restoring<'_> {
 
     fn fill_beside(&self, step: &Step, target: TreeTarget) -> Result<()> {
         let start = Start {
+            top: step.top,
             node: node_of(step),
             directory: target.root().clone(),
             name: None,

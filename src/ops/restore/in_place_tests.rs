@@ -102,6 +102,7 @@ impl Bench {
 /// A database that is restored by itself.
 fn step<'s>(root: &'s DatabaseRoot, target: &Path) -> Step<'s> {
     Step {
+        top: 0,
         number: 0,
         root,
         target: target.to_owned(),

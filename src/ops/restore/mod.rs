@@ -20,7 +20,7 @@ mod tables;
 mod tree;
 mod verify;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,12 +29,13 @@ use crate::error::{Act, Result};
 use crate::pattern::Selector;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
-use crate::snapshot::{DatabaseRoot, Snapshot};
+use crate::snapshot::{DatabaseRoot, Snapshot, Source};
 use crate::target::tree::{Merge, Problems, look_only};
 use crate::target::{ForbiddenPaths, TreeTarget};
 
-use super::read;
+use super::read::{self, DatabaseChoice};
 use super::selection::Selection;
+use database::Step;
 pub use guard::DeleteReach;
 pub use in_place::Rewritten;
 pub use overwrite::Overwrite;
@@ -77,7 +78,7 @@ pub enum Contents {
 #[derive(Clone, Debug)]
 pub struct Restore {
     /// Which database; `None` for what `address` says.
-    pub database: Option<String>,
+    pub database: Option<DatabaseChoice>,
     /// Which part of the snapshot, by name or path; empty for all.
     pub address: Vec<u8>,
     /// Absent, empty, or what may be overwritten. A database or directory becomes this directory; a file, and each of
@@ -149,8 +150,8 @@ struct Restoring<'a> {
 #[derive(Default)]
 struct Done {
     restored: Restored,
-    /// Databases that have their place.
-    used: HashSet<u32>,
+    /// Databases that have their place, each in one source that was restored for itself.
+    used: HashSet<(usize, u32)>,
 }
 
 impl Restore {
@@ -222,6 +223,19 @@ impl Restore {
     }
 }
 
+/// The names in the directories that several databases come into, before anything is restored.
+fn listed_above(steps: &[Step]) -> Result<HashMap<PathBuf, Vec<Vec<u8>>>> {
+    let mut listed = HashMap::new();
+    if steps.len() > 1 {
+        for above in steps.iter().filter_map(|step| step.target.parent()) {
+            if !listed.contains_key(above) {
+                listed.insert(above.to_owned(), look_only(above)?.names()?);
+            }
+        }
+    }
+    Ok(listed)
+}
+
 /// True if something stands there that was listed under another name only, or not at all.
 fn has_another_name(target: &Path, listed: &[Vec<u8>]) -> bool {
     let name = target.file_name().unwrap_or_default().as_bytes();
@@ -240,14 +254,13 @@ impl Restoring<'_> {
                 self.report
                     .bytes_total
                     .add(steps.iter().map(|step| step.root.bytes()).sum());
-                let listed = match steps.len() {
-                    0 | 1 => None,
-                    _ => Some(look_only(&self.wish.target)?.names()?),
-                };
+                let listed = listed_above(&steps)?;
                 for step in steps {
                     let name = step.root.name.clone();
-                    match listed
-                        .as_ref()
+                    match step
+                        .target
+                        .parent()
+                        .and_then(|above| listed.get(above))
                         .filter(|listed| has_another_name(&step.target, listed))
                     {
                         Some(_) => self
@@ -272,12 +285,32 @@ impl Restoring<'_> {
         };
         let target = TreeTarget::begin(&self.wish.target, merge)?;
         let account = target.account();
-        let filled = self.fill(&target, starts(target.root()), 0);
+        let filled = starts(target.root()).and_then(|starts| self.fill(&target, starts, 0));
         let finished = filled.and_then(|()| target.finish());
         self.tell(&account);
+        self.tell_unplaced();
         match finished? {
             Some(staged) => staged.publish(),
             None => Ok(()),
+        }
+    }
+
+    /// A snapshot may say of a database that it lies in a tree, and no tree has it.
+    fn tell_unplaced(&self) {
+        let wish = self.wish;
+        let is_partial = !wish.address.is_empty() || wish.database.is_some() || self.has_patterns();
+        if is_partial || wish.overwrite != Overwrite::Refuse {
+            return;
+        }
+        let done = self.lock();
+        let placed: HashSet<u32> = done.used.iter().map(|(_, number)| *number).collect();
+        for (number, source) in (0..).zip(&self.snapshot.sources) {
+            if matches!(source, Source::Database(_)) && !placed.contains(&number) {
+                self.report.problem(format!(
+                    "{}: not restored, for no tree of the snapshot has it; --db brings it back",
+                    source.name()
+                ));
+            }
         }
     }
 
@@ -301,7 +334,7 @@ impl Restoring<'_> {
                 let root = look_only(&self.wish.target)?;
                 let problems = Problems::default();
                 let is_new = root.standing()?.is_none();
-                self.plan_tree(starts(&root), is_new, each, &problems)?;
+                self.plan_tree(starts(&root)?, is_new, each, &problems)?;
                 problems
                     .take()
                     .0

@@ -3,27 +3,32 @@
 //! ```text
 //! one database, one directory     TARGET is it
 //! one file, link, pipe            TARGET/NAME, by the name it had
-//! several things                  TARGET/NAME each, by the names of the sources
+//! several things                  TARGET/PLACE each (`snapshot::places`): a/db and b/db, or db alone
 //! ```
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Restoring;
 use super::database::Step;
 use super::overwrite::Others;
-use super::tree::{Start, Where, attributes};
+use super::tree::{Start, Where, attributes, taken_for_another};
 use crate::error::{Error, Kind, Result};
-use crate::ops::read;
-use crate::ops::tree::{Found, View};
+use crate::ops::read::{self, DatabaseChoice};
+use crate::ops::tree::{Found, View, parts};
 use crate::pattern::{Choice, Place, Selector};
+use crate::snapshot::places::places;
 use crate::snapshot::{EntryKind, Meta, Source};
-use crate::target::tree::Directory;
+use crate::target::tree::{Attributes, Directory};
 
 /// Begins the walks below a target's root.
-pub type Starts<'s> = Box<dyn FnOnce(&Arc<Directory>) -> Vec<Start> + 's>;
+pub type Starts<'s> = Box<dyn FnOnce(&Arc<Directory>) -> Result<Vec<Start>> + 's>;
+
+/// Mode of a directory that only leads to a place; the target itself decides who comes there.
+const WAY_MODE: u32 = 0o755;
 
 /// A directory that is restored, and the one that it comes into.
 pub struct DirectoryPair {
@@ -56,19 +61,15 @@ impl Restoring<'_> {
         }
         self.refuse_keys()?;
         let bytes = self.bytes(&found);
-        let several = found.len() > 1;
-        let named = found
-            .into_iter()
-            .map(|found| {
-                let name = self.name(&found, several)?;
-                Ok((found, name))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        refuse_twice(&named)?;
-        let directories = self.directories(&named);
+        let places = self.places(&found);
+        let directories = self.directories(&found, &places);
         let starts = move |root: &Arc<Directory>| {
-            let start = |(found, name)| start(&self.wish.selector, found, name, root);
-            named.into_iter().map(start).collect()
+            let mut ways = Ways::new(root);
+            let start = |(found, place): (Found, Option<Vec<u8>>)| {
+                let (directory, name) = ways.lead(place)?;
+                Ok(start(&self.wish.selector, found, name, directory))
+            };
+            found.into_iter().zip(places).map(start).collect()
         };
         Ok(What::Trees {
             bytes,
@@ -84,11 +85,13 @@ impl Restoring<'_> {
                 Kind::Usage,
                 "what to restore is named twice, by database and by path",
             )),
-            (Some(name), _) => {
-                read::database(self.snapshot, Some(name))?;
-                let is_it = |source: &Source| matches!(source, Source::Database(_)) && source.name() == name;
-                let number = self.snapshot.sources.iter().position(is_it);
-                number.into_iter().map(|number| view.source(number)).collect()
+            (Some(choice), _) => {
+                let number = match choice {
+                    DatabaseChoice::Named(name) => read::number_of_database(self.snapshot, Some(name))?,
+                    DatabaseChoice::Number(number) => *number,
+                };
+                view.database(number)?;
+                Ok(vec![view.source(number as usize)?])
             }
             (None, []) => view
                 .tops()
@@ -114,17 +117,17 @@ impl Restoring<'_> {
     }
 
     fn steps(&self, found: &[Found], numbers: &[u32]) -> Result<Vec<Step<'_>>> {
-        let below = found.len() > 1;
         let view = View::new(self.snapshot, self.reader);
-        let step = |(found, number): (&Found, &u32)| {
+        let step = |((found, number), place): ((&Found, &u32), Option<Vec<u8>>)| {
             let root = view.database(*number)?;
-            let target = match below {
-                true => self.wish.target.join(plain_name(&root.name)?),
-                false => self.wish.target.clone(),
+            let target = match place {
+                Some(place) => self.wish.target.join(Path::new(OsStr::from_bytes(&place))),
+                None => self.wish.target.clone(),
             };
             let meta = &found.node.entry.meta;
             Ok(Step {
                 number: *number,
+                top: found.node.source,
                 root,
                 shown: target.clone(),
                 target,
@@ -141,38 +144,45 @@ impl Restoring<'_> {
                 nesting: 0,
             })
         };
-        found.iter().zip(numbers).map(step).collect()
+        found
+            .iter()
+            .zip(numbers)
+            .zip(self.places(found))
+            .map(step)
+            .collect()
     }
 
-    /// The name below the target; `None` for what the target itself becomes.
-    fn name(&self, found: &Found, several: bool) -> Result<Option<Vec<u8>>> {
-        match (several, &found.node.entry.kind) {
-            (true, _) => {
-                let name = String::from_utf8_lossy(&found.name);
-                plain_name(&name).map(|_| Some(found.name.clone()))
+    /// The paths below the target; `None` for what the target itself becomes.
+    fn places(&self, found: &[Found]) -> Vec<Option<Vec<u8>>> {
+        match found {
+            [only] => match &only.node.entry.kind {
+                EntryKind::Directory(_) | EntryKind::Database(_) => vec![None],
+                _ => vec![Some(only.node.entry.name.clone())],
+            },
+            several => {
+                let numbers: Vec<_> = several.iter().map(|found| found.node.source).collect();
+                places(self.snapshot, &numbers).into_iter().map(Some).collect()
             }
-            (false, EntryKind::Directory(_) | EntryKind::Database(_)) => Ok(None),
-            (false, _) => Ok(Some(found.node.entry.name.clone())),
         }
     }
 
-    fn directories(&self, named: &[(Found, Option<Vec<u8>>)]) -> Vec<DirectoryPair> {
+    fn directories(&self, found: &[Found], places: &[Option<Vec<u8>>]) -> Vec<DirectoryPair> {
         let is_directory = |found: &Found| {
             matches!(
                 found.node.entry.kind,
                 EntryKind::Directory(_) | EntryKind::Database(_)
             )
         };
-        let pair = |(found, name): &(Found, Option<Vec<u8>>)| {
+        let pair = |(found, place): (&Found, &Option<Vec<u8>>)| {
             is_directory(found).then(|| DirectoryPair {
                 saved: found.path.clone(),
-                target: match name {
-                    Some(name) => self.wish.target.join(OsStr::from_bytes(name)),
+                target: match place {
+                    Some(place) => self.wish.target.join(OsStr::from_bytes(place)),
                     None => self.wish.target.clone(),
                 },
             })
         };
-        named.iter().filter_map(pair).collect()
+        found.iter().zip(places).filter_map(pair).collect()
     }
 
     fn refuse_keys(&self) -> Result<()> {
@@ -210,10 +220,11 @@ fn database_number(found: &Found) -> Option<u32> {
     }
 }
 
-fn start(selector: &Selector, found: Found, name: Option<Vec<u8>>, root: &Arc<Directory>) -> Start {
+fn start(selector: &Selector, found: Found, name: Option<Vec<u8>>, directory: Arc<Directory>) -> Start {
     Start {
+        top: found.node.source,
         node: found.node,
-        directory: root.clone(),
+        directory,
         name,
         place: Where {
             absolute: found.path,
@@ -223,40 +234,58 @@ fn start(selector: &Selector, found: Found, name: Option<Vec<u8>>, root: &Arc<Di
     }
 }
 
-fn refuse_twice(named: &[(Found, Option<Vec<u8>>)]) -> Result<()> {
-    let mut names: Vec<_> = named.iter().filter_map(|(_, name)| name.as_ref()).collect();
-    names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        None => Ok(()),
-        Some(pair) => Err(Error::corrupt(format!(
-            "two things of the snapshot are called {}; name one",
-            String::from_utf8_lossy(pair[0])
-        ))),
+/// The directories that lead to places below a target, each made once.
+struct Ways<'r> {
+    root: &'r Arc<Directory>,
+    known: HashMap<Vec<u8>, Arc<Directory>>,
+}
+
+impl<'r> Ways<'r> {
+    fn new(root: &'r Arc<Directory>) -> Self {
+        let known = HashMap::new();
+        Self { root, known }
+    }
+
+    /// The directory that a place is in, and its name there.
+    fn lead(&mut self, place: Option<Vec<u8>>) -> Result<(Arc<Directory>, Option<Vec<u8>>)> {
+        let Some(place) = place else {
+            return Ok((self.root.clone(), None));
+        };
+        let names: Vec<_> = parts(&place).collect();
+        let Some((last, above)) = names.split_last() else {
+            return Err(Error::corrupt("a place without a name"));
+        };
+        let (mut directory, mut path) = (self.root.clone(), Vec::new());
+        for name in above {
+            path.extend_from_slice(&[name, &b"/"[..]].concat());
+            directory = match self.known.get(&path) {
+                Some(known) => known.clone(),
+                None => enter(&directory, name)?,
+            };
+            self.known.insert(path.clone(), directory.clone());
+        }
+        Ok((directory, Some(last.to_vec())))
     }
 }
 
-/// A name that stays below the directory it is joined to.
-fn plain_name(name: &str) -> Result<&Path> {
-    let path = Path::new(name);
-    let mut parts = path.components();
-    match (parts.next(), parts.next()) {
-        (Some(Component::Normal(part)), None) if part == path.as_os_str() => Ok(path),
-        _ => Err(Error::new(
-            Kind::Corrupt,
-            format!("source name {name:?} is no directory name"),
+/// A directory that stands, or one that will be made; no link is followed.
+fn enter(above: &Arc<Directory>, name: &[u8]) -> Result<Arc<Directory>> {
+    match above.look(name)? {
+        // Where the filesystem folds names, the directory of another name is found.
+        Some(_) if !above.names()?.iter().any(|listed| listed == name) => {
+            Err(taken_for_another(&above.shown_in(name)))
+        }
+        Some(standing) if standing.is_directory() => above.standing_child(name, &standing, None),
+        Some(_) => Err(Error::new(
+            Kind::Exists,
+            format!("{} is no directory", above.shown_in(name)),
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hostile_name_cannot_leave_the_target() {
-        assert!(plain_name("db").is_ok());
-        for wrong in ["", ".", "..", "/", "/etc", "a/b", "../a", "a/", "./a"] {
-            assert!(plain_name(wrong).is_err(), "{wrong}");
+        None => {
+            let attributes = Attributes {
+                mode: Some(WAY_MODE),
+                ..Attributes::default()
+            };
+            above.child(name, Some(attributes), None)
         }
     }
 }

@@ -2,13 +2,13 @@
 
 mod uses;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::id::{DomainId, ObjectId};
+use crate::id::{DomainId, ObjectId, TimelineId};
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::Report;
-use crate::snapshot::Snapshot;
+use crate::snapshot::SourceIdentity;
 use crate::storage::ObjectKind;
 
 use super::blobs::Blobs;
@@ -67,8 +67,12 @@ pub struct SourceStats {
     pub domain: DomainId,
     /// The host.
     pub host: String,
-    /// Its name.
+    /// The label of its newest state.
     pub name: String,
+    /// Where it stood.
+    pub path: Vec<u8>,
+    /// The history of a database.
+    pub timeline: Option<TimelineId>,
     /// Snapshots that have it.
     pub snapshots: u64,
     /// All its states together; exclusive is what no other database or tree rests on.
@@ -186,21 +190,21 @@ fn by_source(
     snapshots: &[StoredSnapshot],
     shares: impl Fn(&[Vec<User>]) -> Result<Vec<Share>>,
 ) -> Result<(Vec<SourceStats>, Vec<SourceStats>)> {
-    let mut series: BTreeMap<_, Vec<User>> = BTreeMap::new();
-    for Snapshot {
-        domain,
-        host,
-        sources,
-        ..
-    } in snapshots.iter().map(|stored| &stored.snapshot)
-    {
-        for source in sources {
-            let user = User::from(source);
-            let is_tree = matches!(user, User::Tree(_));
-            let whose = (is_tree, *domain, host, source.name());
-            series.entry(whose).or_default().push(user);
+    let mut numbers: HashMap<SourceIdentity, usize> = HashMap::new();
+    let mut series: Vec<((SourceIdentity, &str), Vec<User>)> = Vec::new();
+    for snapshot in snapshots.iter().map(|stored| &stored.snapshot) {
+        for source in &snapshot.sources {
+            let identity = snapshot.identity_of(source);
+            let number = *numbers.entry(identity).or_insert(series.len());
+            if number == series.len() {
+                series.push(((identity, ""), Vec::new()));
+            }
+            // The label of its newest state.
+            series[number].0.1 = source.name();
+            series[number].1.push(User::from(source));
         }
     }
+    series.sort_by_key(|((identity, _), _)| (identity.host, identity.path));
     let (whose, groups): (Vec<_>, Vec<_>) = series.into_iter().unzip();
     let counts: Vec<_> = groups
         .iter()
@@ -208,14 +212,17 @@ fn by_source(
         .collect();
     let mut found = (Vec::new(), Vec::new());
     let rows = whose.into_iter().zip(counts).zip(shares(&groups)?);
-    for (((is_tree, domain, host, name), snapshots), share) in rows {
+    for (((identity, name), snapshots), share) in rows {
         let row = SourceStats {
-            domain,
-            host: host.clone(),
+            domain: identity.domain,
+            host: identity.host.to_owned(),
             name: name.to_owned(),
+            path: identity.path.to_vec(),
+            timeline: identity.timeline,
             snapshots,
             share,
         };
+        let is_tree = row.timeline.is_none();
         if is_tree { &mut found.1 } else { &mut found.0 }.push(row);
     }
     Ok(found)

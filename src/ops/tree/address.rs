@@ -1,74 +1,158 @@
 //! An address within a snapshot → the source that is meant, and what is left of the address.
 //!
-//! An address is a source's name, or the path it stood at, and names below it. Of several that fit, the longest wins,
-//! names before paths. It is bytes, as paths are.
+//! An address is the absolute path where a source stood, or its label, and names below it; bytes, as paths are. A slash at
+//! the beginning tells the two apart, so that no label answers for a path. Of several sources that fit, the longest wins. Two
+//! that fit equally are an error: the first of them may be another database than the one that is meant.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::error::{Error, Kind, Result};
+use crate::snapshot::label::parts;
 use crate::snapshot::{Snapshot, Source};
 
-/// The source that an address names, and the names below it that are left.
-pub fn source<'a>(snapshot: &Snapshot, address: &'a [u8]) -> Option<(usize, Vec<&'a [u8]>)> {
-    let parts: Vec<_> = parts(address).collect();
-    let by_name = || longest(snapshot, &parts, |source| source.name().as_bytes());
-    let by_path = || match address.starts_with(b"/") {
-        true => longest(snapshot, &parts, Source::path),
-        false => None,
+/// Sources named in an error.
+const NAMED_MAX: usize = 8;
+
+/// The number of a source, and the names below it that are left.
+type NamedSource<'a> = (usize, Vec<&'a [u8]>);
+
+/// The source that an address names; `None` if there is none.
+pub fn source<'a>(snapshot: &Snapshot, address: &'a [u8]) -> Result<Option<NamedSource<'a>>> {
+    let names: Vec<_> = parts(address).collect();
+    let fits = |source: &Source| fits(source, address.starts_with(b"/"), &names);
+    let fitting = |(number, source)| fits(source).map(|len| (number, len));
+    let all: Vec<(usize, usize)> = snapshot.sources.iter().enumerate().filter_map(fitting).collect();
+    let Some(len) = all.iter().map(|(_, len)| *len).max() else {
+        return Ok(None);
     };
-    let by_name = by_name().filter(|(_, len)| *len > 0);
-    let (number, len) = by_name.or_else(by_path)?;
-    Some((number, parts[len..].to_vec()))
+    let longest = all.into_iter().filter(|(_, of)| *of == len);
+    let number = the_one(snapshot, longest.map(|(number, _)| number).collect(), address)?;
+    Ok(Some((number, names[len..].to_vec())))
+}
+
+/// True if an address names a source of the snapshot, or something that may be in one; no address names all.
+pub fn leads(snapshot: &Snapshot, address: &[u8]) -> bool {
+    parts(address).next().is_none() || !matches!(source(snapshot, address), Ok(None))
+}
+
+/// How many of the names lead to the source.
+fn fits(source: &Source, is_path: bool, names: &[&[u8]]) -> Option<usize> {
+    let leads = |own: &[u8], least: usize| {
+        let own: Vec<_> = parts(own).collect();
+        (own.len() >= least && names.starts_with(&own)).then_some(own.len())
+    };
+    if is_path {
+        leads(source.path(), 0)
+    } else {
+        leads(&source.label(), 1).or_else(|| leads(source.name().as_bytes(), 1))
+    }
+}
+
+/// The only one of these sources; of several, the only one that lies in no other.
+fn the_one(snapshot: &Snapshot, numbers: Vec<usize>, address: &[u8]) -> Result<usize> {
+    if let [only] = numbers[..] {
+        return Ok(only);
+    }
+    let tops: HashSet<_> = tops(snapshot).into_iter().collect();
+    let outer: Vec<_> = numbers.iter().filter(|number| tops.contains(number)).collect();
+    match outer[..] {
+        [only] => Ok(*only),
+        _ => Err(ambiguous(snapshot, &numbers, address)),
+    }
+}
+
+/// The error for an address or label that several sources have.
+pub fn ambiguous(snapshot: &Snapshot, numbers: &[usize], address: &[u8]) -> Error {
+    let shown = |number: &usize| {
+        let source = &snapshot.sources[*number];
+        format!("{} ({})", String::from_utf8_lossy(source.path()), source.name())
+    };
+    let mut all: Vec<_> = numbers.iter().take(NAMED_MAX).map(shown).collect();
+    if numbers.len() > NAMED_MAX {
+        all.push(format!("{} more", numbers.len() - NAMED_MAX));
+    }
+    let address = String::from_utf8_lossy(address);
+    let message = format!(
+        "{address} is the name of several sources: {}; name one by its path, or restore the snapshot whole",
+        all.join(", ")
+    );
+    Error::new(Kind::Usage, message)
 }
 
 /// The sources that lie in no other source.
 pub fn tops(snapshot: &Snapshot) -> Vec<usize> {
-    let places: Vec<_> = snapshot.sources.iter().map(Place::of).collect();
-    let all: HashSet<_> = places.iter().cloned().collect();
-    (0..places.len())
-        .filter(|number| !places[*number].outer().any(|outer| all.contains(&outer)))
+    let inside: HashSet<u32> = match &snapshot.inside {
+        Some(inside) => inside.iter().copied().collect(),
+        None => inside_by_names(&snapshot.sources).into_iter().collect(),
+    };
+    let is_top = |number: &usize| !u32::try_from(*number).is_ok_and(|number| inside.contains(&number));
+    (0..snapshot.sources.len()).filter(is_top).collect()
+}
+
+/// Numbers of the databases that lie in another source as far as names and paths tell, ascending: a database that was found
+/// on the way is named after where it was found, so label and path agree on what leads there.
+pub fn inside_by_names(sources: &[Source]) -> Vec<u32> {
+    let labels: Vec<_> = sources.iter().map(Source::label).collect();
+    let spots: Vec<_> = sources
+        .iter()
+        .zip(&labels)
+        .map(|(source, label)| Spot::of(source, label))
+        .collect();
+    let mut by_hash: HashMap<[u64; 2], Vec<&Spot>> = HashMap::new();
+    spots
+        .iter()
+        .for_each(|spot| by_hash.entry(spot.hash(0)).or_default().push(spot));
+    let lies_inside = |spot: &Spot| {
+        (1..=spot.agreeing()).any(|up| {
+            let outer = by_hash.get(&spot.hash(up)).into_iter().flatten();
+            outer.into_iter().any(|outer| spot.is_below(outer, up))
+        })
+    };
+    let numbered = (0..).zip(sources.iter().zip(&spots));
+    numbered
+        .filter(|(_, (source, spot))| matches!(source, Source::Database(_)) && lies_inside(spot))
+        .map(|(number, _)| number)
         .collect()
 }
 
-/// Name and path of a source, in parts.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Place<'a> {
-    name: Vec<&'a [u8]>,
-    path: Vec<&'a [u8]>,
+/// Label and path of a source, in parts.
+struct Spot<'s> {
+    label: Vec<&'s [u8]>,
+    path: Vec<&'s [u8]>,
+    /// Of the first parts of both, none to all: work grows with the length of names, whatever a snapshot says.
+    hashes: [Vec<u64>; 2],
 }
 
-impl<'a> Place<'a> {
-    fn of(source: &'a Source) -> Self {
-        Self {
-            name: parts(source.name().as_bytes()).collect(),
-            path: parts(source.path()).collect(),
-        }
+impl<'s> Spot<'s> {
+    fn of(source: &'s Source, label: &'s [u8]) -> Self {
+        let (label, path): (Vec<_>, Vec<_>) = (parts(label).collect(), parts(source.path()).collect());
+        let hashes = [hashes(&label), hashes(&path)];
+        Self { label, path, hashes }
     }
 
-    /// Sources that this one may lie in. A database that was found on the way is named after where it was found, so name
-    /// and path agree on what leads there.
-    fn outer(&self) -> impl Iterator<Item = Self> {
-        let ends = self.name.iter().rev().zip(self.path.iter().rev());
-        let same = ends.take_while(|(name, path)| name == path).count();
-        (1..=same).map(|up| Self {
-            name: self.name[..self.name.len() - up].to_vec(),
-            path: self.path[..self.path.len() - up].to_vec(),
-        })
+    /// How many of the last parts are the same.
+    fn agreeing(&self) -> usize {
+        let ends = self.label.iter().rev().zip(self.path.iter().rev());
+        ends.take_while(|(name, path)| name == path).count()
+    }
+
+    /// Of all parts but the last few.
+    fn hash(&self, up: usize) -> [u64; 2] {
+        self.hashes.each_ref().map(|hashes| hashes[hashes.len() - 1 - up])
+    }
+
+    fn is_below(&self, outer: &Self, up: usize) -> bool {
+        self.label[..self.label.len() - up] == outer.label && self.path[..self.path.len() - up] == outer.path
     }
 }
 
-/// The names of a path.
-pub fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty())
-}
-
-/// The source with the most parts that `address` begins with, the first of them; and how many those are.
-fn longest(snapshot: &Snapshot, address: &[&[u8]], of: impl Fn(&Source) -> &[u8]) -> Option<(usize, usize)> {
-    let mut best: Option<(usize, usize)> = None;
-    for (number, source) in snapshot.sources.iter().enumerate() {
-        let own: Vec<_> = parts(of(source)).collect();
-        if address.starts_with(&own) && best.is_none_or(|(_, len)| own.len() > len) {
-            best = Some((number, own.len()));
-        }
+fn hashes(parts: &[&[u8]]) -> Vec<u64> {
+    let mut hasher = DefaultHasher::new();
+    let mut all = vec![hasher.finish()];
+    for part in parts {
+        part.hash(&mut hasher);
+        all.push(hasher.finish());
     }
-    best
+    all
 }

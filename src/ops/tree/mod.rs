@@ -17,7 +17,9 @@ mod stated;
 mod view;
 mod walk;
 
-pub use address::{parts, tops};
+pub use crate::snapshot::label::parts;
+pub(crate) use address::inside_by_names;
+pub use address::{ambiguous, leads, tops};
 pub use content::{read_at, stream};
 pub use stated::Stated;
 pub use view::{Found, Listing, Node, View, database, join};

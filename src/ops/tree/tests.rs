@@ -106,6 +106,7 @@ fn snapshot(sources: Vec<Source>) -> Snapshot {
         sources,
         original: None,
         missing: Default::default(),
+        inside: None,
     }
 }
 

@@ -6,6 +6,7 @@ use super::walk::Walk;
 use crate::chunk::BlobSource;
 use crate::error::{Act, Error, Kind, Result};
 use crate::id::BlobId;
+use crate::snapshot::label::parts;
 use crate::snapshot::{DatabaseRoot, DirectoryWalk, EntryKind, Snapshot, Source, TreeEntry};
 
 /// The trees of one snapshot.
@@ -84,7 +85,7 @@ impl<'a> View<'a> {
             Source::Database(database) => as_entry(number, database),
         };
         Ok(Found {
-            name: source.name().as_bytes().to_vec(),
+            name: source.label().into_owned(),
             path: source.path().to_vec(),
             node: Node {
                 source: number,
@@ -105,7 +106,7 @@ impl<'a> View<'a> {
     /// What `address` leads to: `NAME`, `NAME/inner/path`, or the same by the path where a source stood; see
     /// [`super`]. [`Kind::NotFound`] if there is no such thing.
     pub fn resolve(&self, address: &[u8]) -> Result<Found> {
-        let Some((number, rest)) = address::source(self.snapshot, address) else {
+        let Some((number, rest)) = address::source(self.snapshot, address)? else {
             return Err(self.no_source(address));
         };
         let mut found = self.source(number)?;
@@ -199,7 +200,7 @@ pub fn database(snapshot: &Snapshot, number: u32) -> Result<&DatabaseRoot> {
 
 /// A database that was asked for by itself, as a tree would list it.
 fn as_entry(number: usize, database: &DatabaseRoot) -> TreeEntry {
-    let name = address::parts(&database.path).last().unwrap_or_default();
+    let name = parts(&database.path).last().unwrap_or_default();
     TreeEntry {
         name: name.to_vec(),
         // A snapshot has few sources, see `SNAPSHOT_SOURCES_MAX`.

@@ -105,6 +105,7 @@ fn snapshot() -> Snapshot {
         ],
         original: None,
         missing: Default::default(),
+        inside: None,
     }
 }
 
@@ -135,6 +136,7 @@ fn extended() -> Snapshot {
             ..database()
         }))],
         missing,
+        inside: Some(vec![0]),
         ..copy()
     }
 }
@@ -146,12 +148,23 @@ fn an_extended_snapshot_goes_out_and_comes_back_and_has_a_version_of_its_own() {
     assert_eq!(decode(&bytes).unwrap(), extended());
     // An extension of nothing is not the one encoding.
     let plain = encode(&snapshot()).unwrap();
-    let nothing = [&[3], &plain[1..], &[0, 0, 0, 1, 0]].concat();
+    let nothing = [&[3], &plain[1..], &[0, 0, 0, 1, 0, 0, 0]].concat();
     assert_eq!(decode(&nothing).unwrap_err().kind(), Kind::Corrupt);
     // One database too few, one too many.
-    for (count, rest) in [(0, &[][..]), (2, &[0, 0][..])] {
+    for (count, rest) in [(0, &[0][..]), (2, &[0, 0, 0, 0, 0][..])] {
         let wrong = [&[3], &plain[1..], &[0, 0, 1, count], rest].concat();
         assert_eq!(decode(&wrong).unwrap_err().kind(), Kind::Corrupt, "{count}");
+    }
+}
+
+#[test]
+fn inner_databases_are_databases_of_the_snapshot_in_order() {
+    for inside in [vec![1], vec![2], vec![0, 0]] {
+        let wrong = Snapshot {
+            inside: Some(inside),
+            ..snapshot()
+        };
+        assert_eq!(encode(&wrong).unwrap_err().kind(), Kind::Limit);
     }
 }
 
@@ -202,6 +215,7 @@ fn the_documents_snapshot_is_the_one_of_these_tests() {
     assert_eq!(decode(&example(DOCUMENT, "copy")).unwrap(), copy());
     let small = Snapshot {
         sources: vec![],
+        inside: Some(vec![]),
         ..extended()
     };
     assert_example(DOCUMENT, "extended", &encode(&small).unwrap());

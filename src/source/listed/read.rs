@@ -41,8 +41,12 @@ fn patterns(bytes: &[u8], report: &Report) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let act = || format!("line {}", at + 1);
-        let not_text = |_| Error::new(Kind::Usage, "not UTF-8");
-        let line = std::str::from_utf8(line).map_err(not_text).act(act)?.trim();
+        let line = line.trim_ascii();
+        let Ok(line) = std::str::from_utf8(line) else {
+            paths.push(plain_path(line).act(act)?);
+            continue;
+        };
+        let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -53,6 +57,18 @@ fn patterns(bytes: &[u8], report: &Report) -> Result<Vec<PathBuf>> {
         paths.extend(expanded);
     }
     Ok(paths)
+}
+
+/// A line that is not UTF-8: a path as it is.
+fn plain_path(line: &[u8]) -> Result<PathBuf> {
+    let is_pattern = line.iter().any(|byte| b"*?[]{}\\!".contains(byte));
+    match is_pattern {
+        true => Err(Error::new(
+            Kind::Usage,
+            "a pattern that is not UTF-8; --files-from-verbatim takes paths of any bytes",
+        )),
+        false => Ok(path(line)),
+    }
 }
 
 /// The last name must have its end too: a list that was cut short must not pass for a whole one.

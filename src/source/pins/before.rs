@@ -8,7 +8,7 @@ use rustix::fs::FileType;
 use super::state::{PinnedFile, PinnedTable, State};
 use super::{Facts, Pins};
 use crate::error::{Act, Error, Kind, Result};
-use crate::held_directory::{HeldDirectory, kind_of};
+use crate::held_directory::{HeldDirectory, identity, kind_of};
 use crate::id::ObjectId;
 use crate::leveldb::manifest::version_of_manifest;
 use crate::leveldb::name::FileName;
@@ -21,8 +21,8 @@ use crate::source::walk::Stamp;
 pub struct Before {
     /// The snapshot that was made of it.
     pub snapshot: ObjectId,
-    /// Its name in it.
-    pub name: String,
+    /// Its number among the sources of that.
+    pub source: u32,
     /// Its files.
     pub database: Database,
     /// Numbers of the tables that the new state has, too: the same files.
@@ -36,6 +36,11 @@ impl Pins {
         let Some(state) = &self.state else {
             return Ok(None);
         };
+        if directory_of(&now.files)? != state.directory {
+            let what =
+                "another directory stands there than when it was pinned: it was moved, restored or replaced";
+            return Err(Error::new(Kind::Mismatch, what));
+        }
         let tables: Vec<_> = state.tables.iter().collect();
         let check = |(number, table): (&u64, &PinnedTable)| Ok((*number, self.check(table)?));
         let stamps: BTreeMap<u64, Stamp> = tables.into_par_iter().map(check).collect::<Result<_>>()?;
@@ -45,7 +50,7 @@ impl Pins {
         let version = version_of_manifest(manifest.as_ref()).act(|| "read the pinned MANIFEST")?;
         Ok(Some(Before {
             snapshot: state.snapshot,
-            name: state.database.clone(),
+            source: state.source,
             database: Database::new(files, version, Budget::default(), None),
             shared,
         }))
@@ -161,6 +166,11 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// Device and inode of the directory that a set of files stands in.
+pub(super) fn directory_of(files: &FileSet) -> Result<(u64, u64)> {
+    Ok(identity(&files.directory.stat_itself()?))
 }
 
 /// BLAKE3 of a file.

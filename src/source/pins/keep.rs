@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use rustix::fs::Mode;
 
-use super::before::hash_of;
+use super::before::{directory_of, hash_of};
 use super::state::{Facts, PinnedFile, PinnedTable, State};
 use super::{Age, Pins, STATE, STATE_NEW};
 use crate::error::{Act, Error, Kind, Result};
@@ -61,9 +61,9 @@ impl ToPin {
         self.pins.forget()
     }
 
-    /// Pins the state for `snapshot`, which is durable and has it under the name `database`. An error leaves nothing
+    /// Pins the state for `snapshot`, which is durable and has it as source number `source`. An error leaves nothing
     /// pinned or the state before.
-    pub fn keep(self, snapshot: ObjectId, database: &str) -> Result<Kept> {
+    pub fn keep(self, snapshot: ObjectId, source: u32) -> Result<Kept> {
         let pins = &self.pins;
         let tables = self.tables()?;
         let bytes = tables.values().map(|table| table.facts.len).sum();
@@ -89,7 +89,8 @@ impl ToPin {
         pins.publish(&State {
             repository: pins.repository,
             snapshot,
-            database: database.to_owned(),
+            source,
+            directory: directory_of(&self.files)?,
             tables,
             files,
         })?;

@@ -20,7 +20,7 @@ use crate::id::{ObjectId, RepositoryId};
 pub const STATE: &str = "state";
 
 /// What every state begins with; another version has another number.
-const MAGIC: &[u8; 16] = b"levault pins 1\n\0";
+const MAGIC: &[u8; 16] = b"levault pins 2\n\0";
 
 /// Bytes of a state file at most: some 100 bytes a table.
 pub const STATE_BYTES_MAX: u64 = 256 << 20;
@@ -32,8 +32,10 @@ pub struct State {
     pub repository: RepositoryId,
     /// The snapshot that these files were read for.
     pub snapshot: ObjectId,
-    /// The database's name in it.
-    pub database: String,
+    /// The database's number among its sources.
+    pub source: u32,
+    /// Device and inode of the database's directory: another directory is another database.
+    pub directory: (u64, u64),
     /// What keeps the tables, by number.
     pub tables: BTreeMap<u64, PinnedTable>,
     /// Copies of CURRENT, the MANIFEST and the logs as far as the cut: by their name in the database.
@@ -193,7 +195,8 @@ mod tests {
         State {
             repository: RepositoryId([1; 32]),
             snapshot: ObjectId([2; 32]),
-            database: "db".into(),
+            source: 3,
+            directory: (1, 9),
             tables: [(5, table)].into(),
             files: [("CURRENT".into(), cut)].into(),
         }

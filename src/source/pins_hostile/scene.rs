@@ -168,7 +168,7 @@ impl Scene {
         act();
         let id = ObjectId([self.snapshots.len() as u8 + 1; 32]);
         let kept = match ToPin::of(now) {
-            Some(pin) if outcome.damage.is_empty() => pin.keep(id, "db").map(drop),
+            Some(pin) if outcome.damage.is_empty() => pin.keep(id, 0).map(drop),
             Some(pin) => pin.forget(),
             None => Ok(()),
         };

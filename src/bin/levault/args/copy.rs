@@ -1,5 +1,6 @@
 //! Words for a second place: the repository that is copied from, the database that is rescued to.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -54,9 +55,10 @@ pub struct RescueArgs {
     /// Only this snapshot supplies what is lost (default: the newest that is good there)
     #[arg(long, value_name = "SNAPSHOT")]
     pub snapshot: Option<String>,
-    /// The database's name in the snapshots (default: the one that was saved at this path)
+    /// The database's name in the snapshots, or the whole path where it stood (default: the one that was saved from this
+    /// directory)
     #[arg(long, value_name = "NAME")]
-    pub db: Option<String>,
+    pub db: Option<OsString>,
     /// Also keep records that may be stale where no snapshot has better ones
     #[arg(long)]
     pub with_uncertain: bool,

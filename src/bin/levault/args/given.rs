@@ -12,10 +12,10 @@ pub struct LeaveOutArgs {
     /// Leave out what matches, as in .gitignore: `*.o`, `cache/`, `/an/absolute/path`, `dir/in/PATH`, `!taken-back`; may
     /// be given several times
     #[arg(short, long, value_name = "PATTERN")]
-    pub exclude: Vec<String>,
+    pub exclude: Vec<OsString>,
     /// The same, in small or capital letters
     #[arg(long, value_name = "PATTERN")]
-    pub iexclude: Vec<String>,
+    pub iexclude: Vec<OsString>,
     /// Patterns from a file, one a line
     #[arg(long, value_name = "FILE")]
     pub exclude_file: Vec<PathBuf>,

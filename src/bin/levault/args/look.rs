@@ -54,9 +54,9 @@ pub struct Pick {
     /// Snapshot: an id or its beginning, `latest`, `latest~N`; behind a colon what is meant in it, by name or path
     #[arg(value_name = "SNAPSHOT[:PATH]", value_parser = Place::parser())]
     pub place: Place,
-    /// Which database, when the snapshot holds several
+    /// Which database, when the snapshot holds several: its name, or the whole path where it stood
     #[arg(long, value_name = "NAME")]
-    pub db: Option<String>,
+    pub db: Option<OsString>,
 }
 
 #[derive(Args)]
@@ -137,9 +137,9 @@ pub struct DiffArgs {
     /// The new state
     #[arg(value_name = "SNAPSHOT2[:PATH]", value_parser = Place::parser())]
     pub new: Place,
-    /// This database alone
+    /// This database alone: its name, or the whole path where it stood
     #[arg(long, value_name = "NAME")]
-    pub db: Option<String>,
+    pub db: Option<OsString>,
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// Also files of which mode, owner, time or extended attributes alone differ
@@ -153,9 +153,9 @@ pub struct DiffArgs {
 /// Which databases of which hosts.
 #[derive(Args)]
 pub struct ScopeArgs {
-    /// Only databases of this name
+    /// Only databases of this name, or at this whole path
     #[arg(long, value_name = "NAME")]
-    pub db: Option<String>,
+    pub db: Option<OsString>,
     /// Only snapshots of this host
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
@@ -173,7 +173,7 @@ pub struct HistoryArgs {
 pub struct FindArgs {
     /// Files whose names match, as in .gitignore (*.sqlite, /home/*/tmp), and records with these keys
     #[arg(value_name = "PATTERN", conflicts_with = "SelectionArgs", required_unless_present_any = ["key_hex", "prefix", "prefix_hex", "range", "range_hex"])]
-    pub words: Vec<String>,
+    pub words: Vec<OsString>,
     /// Files of any case
     #[arg(short, long)]
     pub ignore_case: bool,

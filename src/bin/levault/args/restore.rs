@@ -1,5 +1,6 @@
 //! Words of `restore`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -43,16 +44,16 @@ pub struct RestoreArgs {
 pub struct PartsArgs {
     /// Only what matches, with all that is in it; may be given several times
     #[arg(long, value_name = "PATTERN")]
-    pub include: Vec<String>,
+    pub include: Vec<OsString>,
     /// The same, whatever the case of letters
     #[arg(long, value_name = "PATTERN")]
-    pub iinclude: Vec<String>,
+    pub iinclude: Vec<OsString>,
     /// Not what matches; may be given several times
     #[arg(long, value_name = "PATTERN")]
-    pub exclude: Vec<String>,
+    pub exclude: Vec<OsString>,
     /// The same, whatever the case of letters
     #[arg(long, value_name = "PATTERN")]
-    pub iexclude: Vec<String>,
+    pub iexclude: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

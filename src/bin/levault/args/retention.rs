@@ -2,6 +2,7 @@
 
 use clap::Args;
 use levault::ops::forget::{GroupBy, Number, Reach};
+use std::ffi::OsString;
 
 /// What to forget. (The letters are restic's.)
 #[derive(Args)]
@@ -95,7 +96,7 @@ pub struct FilterArgs {
     pub tag: Vec<String>,
     /// Only snapshots with a database of this name or path
     #[arg(long, value_name = "NAME")]
-    pub database: Vec<String>,
+    pub database: Vec<OsString>,
 }
 
 #[derive(Args)]

@@ -1,5 +1,6 @@
 //! `backup`: databases and files in, one snapshot out.
 
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use levault::clock::UnixNanos;
@@ -15,6 +16,7 @@ use levault::source::pins::{KeepBy, Keeping};
 use levault::source::rules::LeftOut;
 use serde_json::{Value, json};
 
+use super::node::with_path;
 use super::{Run, given, usage};
 use crate::advice::Ending;
 use crate::args::BackupArgs;
@@ -361,8 +363,7 @@ fn all_counts(outcome: &BackupOutcome) -> TreeCounts {
 fn tree_json(tree: &TreeOutcome) -> Value {
     let mut object = counts_json(&tree.counts);
     object["tree"] = tree.name.clone().into();
-    object["path"] = tree.path.display().to_string().into();
-    object
+    with_path(object, "path", tree.path.as_os_str().as_bytes())
 }
 
 fn counts_json(counts: &TreeCounts) -> Value {
@@ -380,9 +381,8 @@ fn counts_json(counts: &TreeCounts) -> Value {
 }
 
 fn database_json(database: &DatabaseOutcome) -> Value {
-    json!({
+    let value = json!({
         "db": database.name,
-        "path": database.path.display().to_string(),
         "stored": match &database.stored { Stored::Records => "records", Stored::Files { .. } => "files" },
         "scope": scope_json(&database.scope),
         "bytes_read": database.capture.bytes_read,
@@ -403,7 +403,8 @@ fn database_json(database: &DatabaseOutcome) -> Value {
         "beside": counts_json(&database.beside),
         "torn_tails": database.capture.torn_tails.iter().map(|tail| json!({"file": tail.file, "offset": tail.offset}))
             .collect::<Vec<_>>(),
-    })
+    });
+    with_path(value, "path", database.path.as_os_str().as_bytes())
 }
 
 fn scope_json(scope: &Scope) -> Value {

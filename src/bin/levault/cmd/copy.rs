@@ -38,7 +38,7 @@ pub fn run(run: &Run, args: &CopyArgs) -> Result<Ending> {
                 .iter()
                 .map(|words| TagList::parse(words))
                 .collect(),
-            databases: args.filter.database.clone(),
+            databases: super::forget::names(&args.filter.database),
         },
     };
     match args.dry_run {

@@ -1,6 +1,7 @@
 //! `diff`: what differs between two snapshots, file by file and record by record.
 
 use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 
 use levault::error::{Act, Kind, Result};
 use levault::ops::diff::{
@@ -24,8 +25,8 @@ pub fn run(run: &Run, args: &DiffArgs) -> Result<Ending> {
     let selection = select::selection(&args.selection)?;
     let repo = run.open()?;
     let [old, new] = [
-        run.select(&repo, &args.old.snapshot)?,
-        run.select(&repo, &args.new.snapshot)?,
+        run.select_place(&repo, &args.old)?,
+        run.select_place(&repo, &args.new)?,
     ];
     let repo = repo.in_domain(new.snapshot.domain)?;
     let comparison = Comparison {
@@ -36,7 +37,7 @@ pub fn run(run: &Run, args: &DiffArgs) -> Result<Ending> {
     };
     match one_database(args, &old, &new)? {
         true => {
-            let name = args.db.as_deref();
+            let name = args.db.as_ref().map(|name| name.as_bytes());
             comparison.records([State::of(&old, name)?, State::of(&new, name)?])?;
         }
         false => comparison.files(&old, &new)?,
@@ -212,6 +213,7 @@ fn record_json(state: State, difference: &Difference<'_>) -> Value {
     object.insert("message_type".into(), "change".into());
     object.insert("modifier".into(), record_sign(difference).into());
     object.insert("db".into(), state.database.name.clone().into());
+    put_path(&mut object, "db_path", &state.database.path);
     put_bytes(&mut object, "key", difference.key);
     for (name, value) in [("old_size", &difference.old), ("new_size", &difference.new)] {
         if let Some(value) = value {

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 
 use levault::error::{Act, Error, Kind, Result};
 use levault::ops::archive::{self, Ground};
-use levault::ops::read::{self, Wish};
+use levault::ops::read::{self, DatabaseChoice, Wish};
 use levault::ops::restore::{Contents, Restore};
 use levault::ops::tree::{self, Found, View};
+use levault::repo::BlobReader;
 use levault::snapshot::{DatabaseRoot, EntryKind};
 
 use super::get::{record_json, tell_lost};
@@ -27,10 +29,15 @@ pub fn run(run: &Run, args: &DumpArgs) -> Result<Ending> {
     match (address.is_empty(), args.pick.db.is_some()) {
         (true, false) if args.archive.is_some() => dump_all(run, &opened, args),
         (true, _) => {
-            let database = read::database(opened.snapshot(), args.pick.db.as_deref())?;
+            let name = args.pick.db.as_ref().map(|name| name.as_bytes());
+            let number = read::number_of_database(opened.snapshot(), name)?;
             match args.archive {
-                None => records(run, &opened, database, args),
-                Some(_) => named(run, &opened, database.name.as_bytes(), args),
+                None => records(run, &opened, number, args),
+                Some(_) => {
+                    let reader = opened.reader();
+                    let found = View::new(opened.snapshot(), &reader).source(number as usize)?;
+                    shown(run, &opened, &reader, &found, args)
+                }
             }
         }
         (false, true) => Err(usage(
@@ -41,31 +48,33 @@ pub fn run(run: &Run, args: &DumpArgs) -> Result<Ending> {
     }
 }
 
-/// What an address leads to, in the form that suits it.
 fn named(run: &Run, opened: &Opened, address: &[u8], args: &DumpArgs) -> Result<Ending> {
     let reader = opened.reader();
     let found = View::new(opened.snapshot(), &reader).resolve(address)?;
+    shown(run, opened, &reader, &found, args)
+}
+
+/// What was found, in the form that suits it.
+fn shown(run: &Run, opened: &Opened, reader: &BlobReader, found: &Found, args: &DumpArgs) -> Result<Ending> {
     match (&found.node.entry.kind, args.archive) {
-        (EntryKind::Database(number), None) => {
-            records(run, opened, tree::database(opened.snapshot(), *number)?, args)
-        }
+        (EntryKind::Database(number), None) => records(run, opened, *number, args),
         (EntryKind::File(list), None) => {
-            refuse_keys(&found, args)?;
+            refuse_keys(found, args)?;
             note_missing(run, opened, &found.path);
             let mut out = Out::open(args)?;
-            tree::stream(&reader, list, run.report, &mut |piece| out.write(piece))?;
+            tree::stream(reader, list, run.report, &mut |piece| out.write(piece))?;
             out.finish()?;
             Ok(run.tell_problems())
         }
         (EntryKind::Directory(_), _) | (_, Some(_)) => {
-            refuse_keys(&found, args)?;
+            refuse_keys(found, args)?;
             note_missing(run, opened, &found.path);
-            let ground = opened.ground(&reader, run);
-            archive(run, args, |out| archive::one(ground, &found, out))
+            let ground = opened.ground(reader, run);
+            archive(run, args, |out| archive::one(ground, found, out))
         }
         _ => Err(Error::new(
             Kind::Usage,
-            format!("{} has no content; `levault ls -l` says what it is", text(&found)),
+            format!("{} has no content; `levault ls -l` says what it is", text(found)),
         )),
     }
 }
@@ -104,7 +113,7 @@ fn archive(run: &Run, args: &DumpArgs, write: impl FnOnce(&mut dyn Write) -> Res
 }
 
 impl Opened {
-    fn ground<'a>(&'a self, reader: &'a levault::repo::BlobReader<'a>, run: &'a Run) -> Ground<'a> {
+    fn ground<'a>(&'a self, reader: &'a BlobReader<'a>, run: &'a Run) -> Ground<'a> {
         Ground {
             repo: &self.repo,
             stored: &self.stored,
@@ -114,7 +123,8 @@ impl Opened {
     }
 }
 
-fn records(run: &Run, opened: &Opened, database: &DatabaseRoot, args: &DumpArgs) -> Result<Ending> {
+fn records(run: &Run, opened: &Opened, number: u32, args: &DumpArgs) -> Result<Ending> {
+    let database = tree::database(opened.snapshot(), number)?;
     let wish = Wish {
         selection: select::selection(&args.selection)?,
         with_uncertain: args.with_uncertain,
@@ -122,7 +132,7 @@ fn records(run: &Run, opened: &Opened, database: &DatabaseRoot, args: &DumpArgs)
     match (args.format, &args.target) {
         (DumpFormat::Leveldb, Some(target)) => {
             let restore = Restore {
-                database: Some(database.name.clone()),
+                database: Some(DatabaseChoice::Number(number)),
                 selection: wish.selection,
                 contents: Contents::Records,
                 with_uncertain: wish.with_uncertain,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 
 use levault::error::{Act, Result};
 use levault::id::ObjectId;
@@ -13,7 +14,7 @@ use levault::repo::{Repo, StoredSnapshot};
 use levault::snapshot::{EntryKind, Source};
 use serde_json::{Map, Value, json};
 
-use super::node::Shown;
+use super::node::{Shown, one_line, put_path};
 use super::{Run, select};
 use crate::advice::Ending;
 use crate::args::FindArgs;
@@ -53,7 +54,7 @@ struct Matches<'a> {
     files: u64,
     snapshots: BTreeSet<ObjectId>,
     /// The last heading: a snapshot, and the database in it.
-    last: Option<(ObjectId, Option<String>)>,
+    last: Option<(ObjectId, Option<Vec<u8>>)>,
 }
 
 impl<'a> Matches<'a> {
@@ -76,7 +77,7 @@ impl<'a> Matches<'a> {
             true => to_json(found).to_string(),
             false => format!("{:>10}  {}", found.value_bytes, key_text(found.key)),
         };
-        self.tell(state.snapshot, Some(&state.database.name), &line)
+        self.tell(state.snapshot, Some(&state.database.path), &line)
     }
 
     fn file(&mut self, found: &FileMatch) -> Result<()> {
@@ -95,9 +96,9 @@ impl<'a> Matches<'a> {
         self.tell(found.snapshot, None, &line)
     }
 
-    fn tell(&mut self, snapshot: &StoredSnapshot, database: Option<&str>, line: &str) -> Result<()> {
+    fn tell(&mut self, snapshot: &StoredSnapshot, database: Option<&[u8]>, line: &str) -> Result<()> {
         self.snapshots.insert(snapshot.id);
-        let heading = (snapshot.id, database.map(str::to_owned));
+        let heading = (snapshot.id, database.map(<[u8]>::to_vec));
         let is_first = self.last.as_ref() != Some(&heading);
         self.last = Some(heading);
         let output = &self.run.output;
@@ -163,7 +164,7 @@ fn patterns(args: &FindArgs, snapshots: &[StoredSnapshot]) -> Result<Option<Patt
         true => Case::Ignored,
         false => Case::Matters,
     };
-    let words = args.words.iter().map(|word| Pattern::word(word, case));
+    let words = args.words.iter().map(|word| Pattern::word(word.as_bytes(), case));
     Patterns::new(&words.collect::<Vec<_>>()).map(Some)
 }
 
@@ -195,10 +196,10 @@ fn snapshots(run: &Run, repo: &Repo, args: &FindArgs) -> Result<Vec<StoredSnapsh
     Ok(found)
 }
 
-fn heading_text(stored: &StoredSnapshot, database: Option<&str>) -> String {
+fn heading_text(stored: &StoredSnapshot, database: Option<&[u8]>) -> String {
     let snapshot = &stored.snapshot;
     let (id, time) = (stored.id.short(), time(snapshot.time));
-    let database = database.map_or(String::new(), |name| format!(": {name}"));
+    let database = database.map_or(String::new(), |path| format!(": {}", one_line(path)));
     format!("snapshot {id} of {time} on {}{database}", snapshot.host)
 }
 
@@ -224,6 +225,7 @@ fn of_snapshot(stored: &StoredSnapshot) -> Map<String, Value> {
 fn to_json(found: &Match) -> Value {
     let mut object = of_snapshot(found.state.snapshot);
     object.insert("db".into(), found.state.database.name.clone().into());
+    put_path(&mut object, "path", &found.state.database.path);
     put_bytes(&mut object, "key", found.key);
     object.insert("size".into(), found.value_bytes.into());
     object.into()

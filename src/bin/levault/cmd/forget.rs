@@ -2,6 +2,9 @@
 
 mod tell;
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
@@ -158,7 +161,7 @@ fn wish(args: &ForgetArgs) -> ByPolicy {
         filter: Filter {
             hosts: filter.host.clone(),
             tags: filter.tag.iter().map(|words| TagList::parse(words)).collect(),
-            databases: filter.database.clone(),
+            databases: names(&filter.database),
         },
         leave: match args.unsafe_allow_remove_all {
             true => Leave::None,
@@ -200,4 +203,9 @@ fn given<T>(all: [(Rhythm, Option<T>); 6]) -> BTreeMap<Rhythm, T> {
     all.into_iter()
         .filter_map(|(rhythm, value)| Some((rhythm, value?)))
         .collect()
+}
+
+/// Names or paths in bytes.
+pub fn names(words: &[OsString]) -> Vec<Vec<u8>> {
+    words.iter().map(|name| name.as_bytes().to_vec()).collect()
 }

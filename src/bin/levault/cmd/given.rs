@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use levault::error::{Act, Result};
@@ -28,7 +29,7 @@ pub fn rules(args: &LeaveOutArgs) -> Result<Rules> {
         }
     }
     for (words, case) in [(&args.exclude, Case::Matters), (&args.iexclude, Case::Ignored)] {
-        patterns.extend(words.iter().map(|word| Pattern::word(word, case)));
+        patterns.extend(words.iter().map(|word| Pattern::word(word.as_bytes(), case)));
     }
     let named = args.exclude_if_present.iter().map(|text| TagFile::parse(text));
     let caches = args.exclude_caches.then(|| Ok(TagFile::of_caches()));

@@ -5,6 +5,7 @@ use levault::ops::history::{self, Version};
 use levault::run::OwnedEntry;
 use serde_json::{Map, Value, json};
 
+use super::node::{one_line, put_path};
 use super::{Run, select};
 use crate::advice::Ending;
 use crate::args::HistoryArgs;
@@ -55,7 +56,7 @@ fn line(version: &Version) -> String {
     format!(
         "{first} to {last}  {:>4} snapshots  {} on {}  {}",
         version.snapshots,
-        version.first.database.name,
+        one_line(&version.last.database.path),
         version.first.snapshot.snapshot.host,
         value_text(version)
     )
@@ -74,7 +75,9 @@ fn to_json(version: &Version, key: &[u8]) -> Value {
     let mut object = Map::new();
     object.insert("message_type".into(), "version".into());
     put_bytes(&mut object, "key", key);
-    object.insert("db".into(), version.first.database.name.clone().into());
+    object.insert("db".into(), version.last.database.name.clone().into());
+    put_path(&mut object, "path", &version.last.database.path);
+    object.insert("timeline".into(), version.last.database.timeline.to_hex().into());
     object.insert(
         "hostname".into(),
         version.first.snapshot.snapshot.host.clone().into(),

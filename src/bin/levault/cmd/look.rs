@@ -1,5 +1,7 @@
 //! A snapshot opened to be looked into, and what is named in it.
 
+use std::os::unix::ffi::OsStrExt;
+
 use levault::error::{Error, Kind, Result};
 use levault::index::Lookup;
 use levault::ops::read;
@@ -22,7 +24,7 @@ impl Run<'_> {
     /// Opens the repository and the snapshot that `place` names.
     pub fn open_place(&self, place: &Place) -> Result<Opened> {
         let repo = self.open()?;
-        let stored = self.select_to_read(&repo, &place.snapshot)?;
+        let stored = self.select_to_read(&repo, place)?;
         let repo = repo.in_domain(stored.snapshot.domain)?;
         let lookup = repo.lookup()?;
         Ok(Opened { repo, stored, lookup })
@@ -48,7 +50,7 @@ impl Opened {
     pub fn database(&self, pick: &Pick) -> Result<&DatabaseRoot> {
         let address = &pick.place.address;
         match (address.is_empty(), &pick.db) {
-            (true, name) => read::database(self.snapshot(), name.as_deref()),
+            (true, name) => read::database(self.snapshot(), name.as_ref().map(|name| name.as_bytes())),
             (false, Some(_)) => Err(usage("the database is named twice, by --db and behind the colon")),
             (false, None) => self.database_at(address),
         }

@@ -10,7 +10,7 @@ use levault::snapshot::{DatabaseRoot, EntryKind, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::look::Opened;
-use super::node::Shown;
+use super::node::{Shown, one_line, with_path};
 use super::snapshots::missing_json;
 use super::{Run, get::tell_lost};
 use crate::advice::Ending;
@@ -190,17 +190,19 @@ enum Whole {
 
 fn list_databases(run: &Run, snapshot: &Snapshot) -> Result<()> {
     for database in snapshot.databases() {
-        run.output.emit(
-            &json!({"message_type": "node", "db": database.name, "path": database.path_text(),
+        run.output.emit(&with_path(
+            json!({"message_type": "node", "db": database.name,
             "records": database.records, "size": database.bytes(), "physical": database.is_physical(),
             "source_damage": database.damage.iter().map(super::backup::damage_json).collect::<Vec<_>>()}),
-        )?;
+            "path",
+            &database.path,
+        ))?;
         run.output.say(format!(
             "{:>10} records  {:>10}  {}  {}",
             database.records,
             bytes(database.bytes()),
             database.name,
-            database.path_text()
+            one_line(&database.path)
         ))?;
         for damage in &database.damage {
             run.output

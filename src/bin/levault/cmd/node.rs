@@ -102,6 +102,30 @@ pub fn put_path(object: &mut Map<String, Value>, name: &str, path: &[u8]) {
     object.insert(name.into(), text.into());
 }
 
+/// Paths for programs: text always, and all of them in base64 where one is not UTF-8.
+pub fn put_paths(object: &mut Map<String, Value>, name: &str, paths: &[&[u8]]) {
+    let texts: Vec<Value> = paths
+        .iter()
+        .map(|path| String::from_utf8_lossy(path).into())
+        .collect();
+    if paths.iter().any(|path| std::str::from_utf8(path).is_err()) {
+        let exact: Vec<Value> = paths
+            .iter()
+            .map(|path| data_encoding::BASE64.encode(path).into())
+            .collect();
+        object.insert(format!("{name}_b64"), exact.into());
+    }
+    object.insert(name.into(), texts.into());
+}
+
+/// An object, and a path in it.
+pub fn with_path(mut value: Value, name: &str, path: &[u8]) -> Value {
+    if let Value::Object(object) = &mut value {
+        put_path(object, name, path);
+    }
+    value
+}
+
 /// A path that cannot be taken for two lines, nor move the terminal's cursor.
 pub fn one_line(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path);

@@ -1,5 +1,6 @@
 //! `pins`: what is kept beside databases for their next backup.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use levault::error::Result;
@@ -7,6 +8,7 @@ use levault::source::pins::{PinSet, list};
 use serde_json::{Value, json};
 
 use super::Run;
+use super::node::with_path;
 use crate::advice::Ending;
 use crate::args::{PinsArgs, PinsVerb};
 use crate::output::bytes;
@@ -66,14 +68,14 @@ fn remove(run: &Run, set: &PinSet) -> Result<()> {
 }
 
 fn as_json(set: &PinSet) -> Value {
-    json!({
+    let value = json!({
         "message_type": "pins",
-        "path": set.path.display().to_string(),
         "repository_id": set.of.as_ref().map(|(repository, _)| repository.to_hex()),
         "snapshot_id": set.of.as_ref().map(|(_, snapshot)| snapshot.to_hex()),
         "tables": set.tables,
         "bytes": set.bytes,
         "bytes_alone": set.bytes_alone,
         "in_use": set.in_use,
-    })
+    });
+    with_path(value, "path", set.path.as_os_str().as_bytes())
 }

@@ -391,12 +391,12 @@ fn tell_tree(run: &Run, tree: &RepairedTree) -> Result<()> {
 }
 
 fn lost_json(lost: &LostFile) -> Value {
-    let path = String::from_utf8_lossy(&lost.path);
-    match lost.what {
-        LostPart::Entries => json!({"path": path, "lost": "entries"}),
-        LostPart::File => json!({"path": path, "lost": "file"}),
-        LostPart::Bytes(bytes) => json!({"path": path, "lost": "bytes", "bytes": bytes, "kept_as": PARTIAL}),
-    }
+    let value = match lost.what {
+        LostPart::Entries => json!({"lost": "entries"}),
+        LostPart::File => json!({"lost": "file"}),
+        LostPart::Bytes(bytes) => json!({"lost": "bytes", "bytes": bytes, "kept_as": PARTIAL}),
+    };
+    super::node::with_path(value, "path", &lost.path)
 }
 
 fn snapshots_json(outcome: &SnapshotsOutcome, mode: Mode) -> Value {

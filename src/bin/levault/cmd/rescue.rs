@@ -1,5 +1,7 @@
 //! `rescue`: a damaged database, rebuilt beside itself.
 
+use std::os::unix::ffi::OsStrExt;
+
 use levault::error::Result;
 use levault::ops::rescue::{Action, FileList, Rescue, RescueOutcome, Span, SpanOutcome, Uncertain};
 use serde_json::{Map, Value, json};
@@ -17,7 +19,7 @@ pub fn run(run: &Run, args: &RescueArgs) -> Result<Ending> {
         directory: args.directory.clone(),
         output: args.output.clone(),
         snapshot: args.snapshot.clone(),
-        database: args.db.clone(),
+        database: args.db.as_ref().map(|name| name.as_bytes().to_vec()),
         uncertain: match args.with_uncertain {
             true => Uncertain::Keep,
             false => Uncertain::LeaveOut,

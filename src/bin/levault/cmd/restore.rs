@@ -1,5 +1,8 @@
 //! `restore`: what a snapshot holds back into directories.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
 use levault::error::Result;
 use levault::ops::restore::{
     Action, Extra, Overwrite, Planned, Restore, RestoreOutcome, Restored, TreeOutcome, Verify,
@@ -10,6 +13,7 @@ use levault::snapshot::Source;
 use serde_json::json;
 
 use super::look::Opened;
+use super::node::with_path;
 use super::{Run, guard, select};
 use crate::advice::Ending;
 use crate::args::{OverwriteArg, PartsArgs, RestoreArgs, VerifyArg};
@@ -20,7 +24,7 @@ use crate::progress::watch;
 pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
     let opened = run.open_place(&args.pick.place)?;
     let restore = Restore {
-        database: args.pick.db.clone(),
+        database: args.pick.db.as_ref().map(|name| name.as_bytes().into()),
         address: args.pick.place.address.clone(),
         selector: selector(&args.parts)?,
         selection: select::selection(&args.selection)?,
@@ -58,9 +62,13 @@ fn overwrite(arg: Option<OverwriteArg>) -> Overwrite {
 }
 
 fn selector(args: &PartsArgs) -> Result<Selector> {
-    let patterns = |matters: &[String], ignored: &[String]| {
-        let matters = matters.iter().map(|word| Pattern::word(word, Case::Matters));
-        let ignored = ignored.iter().map(|word| Pattern::word(word, Case::Ignored));
+    let patterns = |matters: &[OsString], ignored: &[OsString]| {
+        let matters = matters
+            .iter()
+            .map(|word| Pattern::word(word.as_bytes(), Case::Matters));
+        let ignored = ignored
+            .iter()
+            .map(|word| Pattern::word(word.as_bytes(), Case::Ignored));
         Patterns::new(&matters.chain(ignored).collect::<Vec<_>>())
     };
     Ok(Selector {
@@ -118,7 +126,8 @@ fn of_database(outcome: &RestoreOutcome) -> serde_json::Value {
             "bytes_linked": rewritten.bytes_linked,
         })
     });
-    json!({"db": outcome.name, "unchanged": outcome.unchanged, "in_place": rewritten})
+    let value = json!({"db": outcome.name, "unchanged": outcome.unchanged, "in_place": rewritten});
+    with_path(value, "target", outcome.target.as_os_str().as_bytes())
 }
 
 /// What a plan comes to.

@@ -1,5 +1,7 @@
 //! Words for keys → the keys they mean.
 
+use std::os::unix::ffi::OsStrExt;
+
 use levault::error::Result;
 use levault::ops::selection::Selection;
 use levault::ops::series::Scope;
@@ -40,7 +42,7 @@ fn range(words: &str, key: impl Fn(&str) -> Result<Vec<u8>>) -> Result<KeyRange>
 pub fn scope(args: &ScopeArgs) -> Scope {
     Scope {
         host: args.host.clone(),
-        database: args.db.clone(),
+        database: args.db.as_ref().map(|name| name.as_bytes().to_vec()),
     }
 }
 

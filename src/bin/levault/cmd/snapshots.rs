@@ -11,7 +11,7 @@ use levault::snapshot::{MissingPath, Snapshot, Source, TreeRoot};
 use serde_json::{Map, Value, json};
 
 use super::Run;
-use super::node::put_path;
+use super::node::{put_path, put_paths, with_path};
 use crate::advice::Ending;
 use crate::args::SnapshotsArgs;
 use crate::output::{bytes, print_line, time, time_exact};
@@ -119,7 +119,7 @@ fn mark(source: &Source) -> String {
 /// One snapshot, for programs.
 pub fn to_json(stored: &StoredSnapshot, notes: &Notes) -> Value {
     let snapshot = &stored.snapshot;
-    json!({
+    let mut value = json!({
         "id": stored.id.to_hex(),
         "short_id": stored.id.short(),
         "time": time_exact(snapshot.time),
@@ -132,11 +132,14 @@ pub fn to_json(stored: &StoredSnapshot, notes: &Notes) -> Value {
         "incomplete": snapshot.is_incomplete(),
         "missing_count": snapshot.missing.count(),
         "missing": snapshot.missing.listed().iter().map(missing_json).collect::<Vec<_>>(),
-        "paths": paths(snapshot),
         "program_version": snapshot.program,
         "databases": snapshot.databases().map(database_json).collect::<Vec<_>>(),
         "trees": snapshot.trees().map(tree_json).collect::<Vec<_>>(),
-    })
+    });
+    if let Value::Object(object) = &mut value {
+        put_paths(object, "paths", &paths(snapshot));
+    }
+    value
 }
 
 /// Something that could not be read, for programs.
@@ -148,23 +151,23 @@ pub fn missing_json(one: &MissingPath) -> Value {
 }
 
 /// What was asked for: databases that were found below one of these are not among them.
-fn paths(snapshot: &Snapshot) -> Vec<String> {
-    let text = |number: usize| String::from_utf8_lossy(snapshot.sources[number].path()).into_owned();
-    tops(snapshot).into_iter().map(text).collect()
+fn paths(snapshot: &Snapshot) -> Vec<&[u8]> {
+    let path = |number: usize| snapshot.sources[number].path();
+    tops(snapshot).into_iter().map(path).collect()
 }
 
 fn tree_json(tree: &TreeRoot) -> Value {
-    json!({
+    let value = json!({
         "tree": tree.name,
-        "path": String::from_utf8_lossy(&tree.path),
         "files": tree.files,
         "dirs": tree.directories,
         "total_bytes": tree.bytes,
-    })
+    });
+    with_path(value, "path", &tree.path)
 }
 
 fn database_json(database: &levault::snapshot::DatabaseRoot) -> Value {
-    json!({
+    let value = json!({
         "db": database.name,
         "timeline": database.timeline.to_hex(),
         "records": database.records,
@@ -176,5 +179,6 @@ fn database_json(database: &levault::snapshot::DatabaseRoot) -> Value {
         "damaged": !database.damage.is_empty(),
         "physical": database.is_physical(),
         "unverified_source": database.trust == levault::snapshot::Trust::Unverified,
-    })
+    });
+    with_path(value, "path", &database.path)
 }

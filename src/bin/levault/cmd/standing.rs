@@ -1,16 +1,18 @@
 //! What notes and forgettings say of a snapshot, told before anything is taken from it.
 
 use levault::error::Result;
+use levault::ops::tree::leads;
 use levault::repo::{Repo, StoredSnapshot};
 
 use super::Run;
+use crate::args::Place;
 use crate::output::time;
 
 impl Run<'_> {
     /// The snapshot that `words` name, for whoever is about to take data from it: a suspect one is warned of at once,
     /// because what comes then may be long, or for a program. Notes never keep anybody from the data.
-    pub fn select_to_read(&self, repo: &Repo, words: &str) -> Result<StoredSnapshot> {
-        let stored = self.select(repo, words)?;
+    pub fn select_to_read(&self, repo: &Repo, place: &Place) -> Result<StoredSnapshot> {
+        let stored = self.select_place(repo, place)?;
         for warning in [warning(repo, &stored), forgotten(repo, &stored)]
             .into_iter()
             .flatten()
@@ -19,6 +21,14 @@ impl Run<'_> {
             self.output.warn(&warning);
         }
         Ok(stored)
+    }
+
+    /// The snapshot that the words name; `latest` is the latest that has what stands behind the colon.
+    pub fn select_place(&self, repo: &Repo, place: &Place) -> Result<StoredSnapshot> {
+        if place.snapshot.starts_with("latest") {
+            self.tell_clocks(&repo.catalog()?);
+        }
+        repo.select_with(&place.snapshot, &|snapshot| leads(snapshot, &place.address))
     }
 }
 

@@ -5,6 +5,7 @@ use levault::ops::stats::{self, Share, SourceStats, Stats};
 use serde_json::{Map, Value, json};
 
 use super::Run;
+use super::node::{one_line, put_path};
 use crate::advice::Ending;
 use crate::args::StatsArgs;
 use crate::output::bytes;
@@ -43,7 +44,12 @@ pub fn run(run: &Run, args: &StatsArgs) -> Result<Ending> {
     }
     for (what, rows) in [("database", &stats.databases), ("files of", &stats.trees)] {
         for row in rows {
-            let name = format!("{what} {} on {}, {} snapshots", row.name, row.host, row.snapshots);
+            let name = format!(
+                "{what} {} on {}, {} snapshots",
+                one_line(&row.path),
+                row.host,
+                row.snapshots
+            );
             run.output.say(line(&name, &row.share))?;
         }
     }
@@ -89,6 +95,10 @@ fn sources_json(rows: &[SourceStats], kind: &str) -> Value {
         object.insert("hostname".into(), row.host.clone().into());
         object.insert("domain".into(), row.domain.0.into());
         object.insert(kind.into(), row.name.clone().into());
+        put_path(&mut object, "path", &row.path);
+        if let Some(timeline) = row.timeline {
+            object.insert("timeline".into(), timeline.to_hex().into());
+        }
         object.insert("snapshots".into(), row.snapshots.into());
         Value::from(object)
     };

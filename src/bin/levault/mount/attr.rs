@@ -25,7 +25,7 @@ impl World {
                 size: target.len() as u64,
                 ..self.plain(FileType::Symlink, 0o777, self.since)
             },
-            Item::Snapshot(shown) => {
+            Item::Snapshot(shown) | Item::Way(shown, _) => {
                 self.plain(FileType::Directory, 0o555, when(shown.stored.snapshot.time.0))
             }
             Item::Node(_, place) => self.node(&place.node.entry.kind, &place.node.entry.meta),
@@ -142,7 +142,7 @@ pub fn file_type(kind: &EntryKind) -> FileType {
 /// The type of any item.
 pub fn type_of(item: &Item) -> FileType {
     match item {
-        Item::Top | Item::Shelf(_) | Item::Snapshot(_) => FileType::Directory,
+        Item::Top | Item::Shelf(_) | Item::Snapshot(_) | Item::Way(..) => FileType::Directory,
         Item::Latest(_) => FileType::Symlink,
         Item::Node(_, place) => file_type(&place.node.entry.kind),
         Item::Records(..) | Item::File(..) => FileType::RegularFile,

@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use levault::error::{Act, Error, Kind, Result};
 use levault::id::ObjectId;
+use levault::ops::read::DatabaseChoice;
 use levault::ops::restore::{Contents, FileMetas, Ownership, Restore};
+use levault::ops::tree;
 use levault::report::Report;
-use levault::snapshot::DatabaseRoot;
 use tempfile::TempDir;
 
 use super::world::Shown;
@@ -84,19 +85,13 @@ impl Databases {
     }
 
     /// The database, made if it is not there.
-    pub fn get(
-        &self,
-        of: &Shown,
-        number: u32,
-        database: &DatabaseRoot,
-        report: &Report,
-    ) -> Result<Arc<Made>> {
+    pub fn get(&self, of: &Shown, number: u32, report: &Report) -> Result<Arc<Made>> {
         let slot = self.slot((of.stored.id, number));
         let mut made = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*made {
             return Ok(Arc::clone(made));
         }
-        let new = Arc::new(self.make(of, database, report)?);
+        let new = Arc::new(self.make(of, number, report)?);
         *made = Some(Arc::clone(&new));
         Ok(new)
     }
@@ -115,16 +110,17 @@ impl Databases {
         slot
     }
 
-    fn make(&self, of: &Shown, database: &DatabaseRoot, report: &Report) -> Result<Made> {
+    fn make(&self, of: &Shown, number: u32, report: &Report) -> Result<Made> {
         let nth = self.made.fetch_add(1, Ordering::Relaxed);
         let target = self.root()?.join(nth.to_string());
         let restore = Restore {
-            database: Some(database.name.clone()),
+            database: Some(DatabaseChoice::Number(number)),
             contents: Contents::Records,
             ownership: Ownership::Caller,
             ..Restore::new(&target)
         };
         restore.run(&of.opened.repo, &of.stored, report)?;
+        let database = tree::database(&of.stored.snapshot, number)?;
         let directory = database.directory.clone().unwrap_or_default();
         let metas = of
             .opened

@@ -176,7 +176,7 @@ impl Mounted {
 
 fn lasts(item: &Item) -> Duration {
     match item {
-        Item::Top | Item::Shelf(_) | Item::Latest(_) | Item::Snapshot(_) => SHELF_FOR,
+        Item::Top | Item::Shelf(_) | Item::Latest(_) | Item::Snapshot(_) | Item::Way(..) => SHELF_FOR,
         _ => SNAPSHOT_FOR,
     }
 }

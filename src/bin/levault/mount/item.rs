@@ -25,6 +25,8 @@ pub enum Item {
     /// A link to this name.
     Latest(String),
     Snapshot(Arc<Shown>),
+    /// A directory of a snapshot that only leads to places of sources: the names that lead to it, each with a slash.
+    Way(Arc<Shown>, Arc<Vec<u8>>),
     /// What a tree holds.
     Node(Arc<Shown>, Arc<Place>),
     /// The records of a database.
@@ -103,7 +105,8 @@ impl World {
                 .find(|shelf| shelf.text() == name)
                 .map(Item::Shelf)),
             Item::Shelf(shelf) => Ok(self.on_shelf(shelf, name)),
-            Item::Snapshot(shown) => self.in_snapshot(shown, name.as_bytes()),
+            Item::Snapshot(shown) => self.in_snapshot(shown, b"", name.as_bytes()),
+            Item::Way(shown, way) => self.in_snapshot(shown, way, name.as_bytes()),
             Item::Node(shown, place) => self.in_node(shown, place, name.as_bytes()),
             Item::Latest(_) | Item::Records(..) | Item::File(..) => Ok(None),
         }
@@ -123,28 +126,35 @@ impl World {
         Some(Item::Snapshot(Arc::clone(&listed.snapshots[*number])))
     }
 
-    fn in_snapshot(&self, shown: &Arc<Shown>, name: &[u8]) -> Result<Option<Item>> {
-        let tops = self.tops(shown)?;
-        let named = |name: &[u8]| {
-            tops.iter()
-                .find(|(own, _)| own.as_bytes() == name)
-                .map(|(_, place)| place)
-        };
+    fn in_snapshot(&self, shown: &Arc<Shown>, way: &[u8], name: &[u8]) -> Result<Option<Item>> {
+        let entries = self.on_the_way(shown, way)?;
+        let named = |name: &[u8]| entries.iter().find(|(own, _)| own == name).map(|(_, item)| item);
         match (named(name), name.strip_suffix(RECORDS).and_then(named)) {
-            (Some(place), _) => Ok(Some(Item::Node(Arc::clone(shown), Arc::new(place.clone())))),
-            (None, Some(place)) => Ok(records(shown, &place.node)),
-            (None, None) => Ok(None),
+            (Some(item), _) => Ok(Some(item.clone())),
+            (None, Some(Item::Node(_, place))) => Ok(records(shown, &place.node)),
+            (None, _) => Ok(None),
         }
     }
 
-    /// The sources that lie in no other, by name.
-    pub fn tops(&self, shown: &Shown) -> Result<Vec<(String, Place)>> {
-        let tops = shown.tops(&self.cache)?.into_iter();
-        let of = |(name, number)| {
-            let found = shown.view(&self.cache, |view| view.source(number))?;
-            Ok((name, Place::top(found.node)))
-        };
-        tops.map(of).collect()
+    /// What stands in a directory above the sources, by name.
+    pub fn on_the_way(&self, shown: &Arc<Shown>, way: &[u8]) -> Result<Vec<(Vec<u8>, Item)>> {
+        let mut entries: Vec<(Vec<u8>, Item)> = Vec::new();
+        for (place, number) in shown.tops() {
+            let Some(rest) = place.strip_prefix(way) else {
+                continue;
+            };
+            let Some(end) = rest.iter().position(|byte| *byte == b'/') else {
+                let found = shown.view(&self.cache, |view| view.source(number))?;
+                let node = Item::Node(Arc::clone(shown), Arc::new(Place::top(found.node)));
+                entries.push((rest.to_vec(), node));
+                continue;
+            };
+            let (name, way) = (&rest[..end], [way, &rest[..=end]].concat());
+            if entries.iter().all(|(known, _)| known != name) {
+                entries.push((name.to_vec(), Item::Way(Arc::clone(shown), Arc::new(way))));
+            }
+        }
+        Ok(entries)
     }
 
     fn in_node(&self, shown: &Arc<Shown>, place: &Place, name: &[u8]) -> Result<Option<Item>> {
@@ -171,8 +181,7 @@ impl World {
 
     /// A database's files, made if they are not there.
     pub fn made(&self, shown: &Shown, number: u32) -> Result<Arc<Made>> {
-        let database = self.database(shown, number)?;
-        let made = self.databases.get(shown, number, database, &self.report);
+        let made = self.databases.get(shown, number, &self.report);
         self.tell_problems();
         made
     }

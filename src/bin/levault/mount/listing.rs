@@ -110,7 +110,8 @@ impl Listing {
                 .into_iter()
                 .for_each(|shelf| self.push(shelf.text().as_bytes(), &Item::Shelf(shelf.clone()))),
             Item::Shelf(shelf) => self.shelf(world, &shelf),
-            Item::Snapshot(shown) => self.sources(world, &shown)?,
+            Item::Snapshot(shown) => self.sources(world, &shown, b"")?,
+            Item::Way(shown, way) => self.sources(world, &shown, &way)?,
             Item::Node(shown, place) => {
                 if let EntryKind::Database(number) = place.node.entry.kind {
                     for name in world.made(&shown, number)?.names()? {
@@ -141,13 +142,13 @@ impl Listing {
         }
     }
 
-    fn sources(&mut self, world: &World, shown: &Arc<Shown>) -> Result<()> {
-        let tops = world.tops(shown)?;
-        for (name, place) in &tops {
-            let node = Item::Node(Arc::clone(shown), Arc::new(place.clone()));
-            self.push(name.as_bytes(), &node);
-            let companion = [name.as_bytes(), RECORDS].concat();
-            let is_free = tops.iter().all(|(other, _)| other.as_bytes() != companion);
+    fn sources(&mut self, world: &World, shown: &Arc<Shown>, way: &[u8]) -> Result<()> {
+        let entries = world.on_the_way(shown, way)?;
+        for (name, item) in &entries {
+            self.push(name, item);
+            let Item::Node(_, place) = item else { continue };
+            let companion = [&name[..], RECORDS].concat();
+            let is_free = entries.iter().all(|(other, _)| *other != companion);
             if let Some(records) = records(shown, &place.node).filter(|_| is_free) {
                 self.push(&companion, &records);
             }

@@ -137,6 +137,7 @@ mod tests {
             sources: Vec::new(),
             original: None,
             missing: Default::default(),
+            inside: None,
         };
         StoredSnapshot {
             id: ObjectId(bytes),

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use levault::error::{Error, Kind, Result};
 use levault::index::Lookup;
-use levault::ops::tree::View;
+use levault::ops::tree::{self, View};
 use levault::repo::{BlobReader, PackKeys, Repo, StoredSnapshot};
 use levault::report::Report;
 use levault::snapshot::EntryKind;
+use levault::snapshot::places::places;
 
 use super::cache::{BlobCache, Cached};
 use super::databases::Databases;
-use super::shelves::{Shelves, plain};
+use super::shelves::Shelves;
 use crate::args::MountArgs;
 use crate::cmd::Run;
 use crate::output::Output;
@@ -138,18 +139,12 @@ impl Shown {
         })
     }
 
-    /// The sources that lie in no other, by the names they have here.
-    pub fn tops(&self, cache: &BlobCache) -> Result<Vec<(String, usize)>> {
-        let numbers = self.view(cache, |view| Ok(view.tops()))?;
-        let mut tops: Vec<(String, usize)> = Vec::new();
-        for number in numbers {
-            let name = plain(self.stored.snapshot.sources[number].name().trim_matches('/'));
-            let numbered = (1..).map(|nth| format!("{name}-{nth}"));
-            let mut names = std::iter::once(name.clone()).chain(numbered);
-            let free = names.find(|name| tops.iter().all(|(taken, _)| taken != name));
-            tops.extend(free.map(|name| (name, number)));
-        }
-        Ok(tops)
+    /// The sources that lie in no other, and where they are: the places that a restore gives them.
+    pub fn tops(&self) -> Vec<(Vec<u8>, usize)> {
+        let snapshot = &self.stored.snapshot;
+        let numbers = tree::tops(snapshot);
+        let places = places(snapshot, &numbers);
+        places.into_iter().zip(numbers).collect()
     }
 }
 

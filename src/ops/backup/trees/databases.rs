@@ -1,6 +1,6 @@
 //! What a walk knows of the databases that it meets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,7 @@ pub struct Databases<'c> {
     by_directory: HashMap<PathBuf, Option<u32>>,
     capture: CaptureLate<'c>,
     late: Vec<Root>,
+    named: BTreeSet<u32>,
     report: &'c Report,
 }
 
@@ -36,12 +37,26 @@ impl<'c> Databases<'c> {
             by_directory,
             capture,
             late: Vec::new(),
+            named: BTreeSet::new(),
             report,
         }
     }
 
-    /// The number of the database in this directory, if it is one. One that appeared behind the captures is captured now.
+    /// The number of the database in this directory, if it is one, for a tree that names it. One that appeared behind the
+    /// captures is captured now.
     pub fn number(
+        &mut self,
+        above: &HeldDirectory,
+        directory: &Path,
+        names: &[OsString],
+        bounds: &Bounds,
+    ) -> Result<Option<u32>, NotSaved> {
+        let number = self.find(above, directory, names, bounds)?;
+        self.named.extend(number);
+        Ok(number)
+    }
+
+    fn find(
         &mut self,
         above: &HeldDirectory,
         directory: &Path,
@@ -80,6 +95,11 @@ impl<'c> Databases<'c> {
             bounds,
         });
         Ok(Some(number))
+    }
+
+    /// Numbers of the databases that trees name.
+    pub fn named_by_trees(self) -> BTreeSet<u32> {
+        self.named
     }
 
     /// A database of which every file is a link is none here: what its files name lies elsewhere.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,12 +11,11 @@ use super::{Root, above};
 use crate::error::{Act, Error, Kind, Result};
 use crate::limits::SNAPSHOT_SOURCES_MAX;
 use crate::report::Report;
+use crate::snapshot::label::parts;
+use crate::snapshot::places::{ROOT_NAME, apart};
 use crate::source::rules::{Bounds, LeftOut, Thing};
 use crate::source::walk::{candidate, databases_below};
 use crate::source::{Detected, Engine, HeldDirectory, Touched};
-
-/// What a file system's root is called.
-const NAMELESS: &str = "_";
 
 /// A database to be captured.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ pub struct WantedTree {
 impl WantedTree {
     /// What it is called in its tree.
     pub fn entry_name(&self) -> OsString {
-        self.path.file_name().unwrap_or(OsStr::new(NAMELESS)).to_owned()
+        self.path.file_name().unwrap_or(OsStr::new(ROOT_NAME)).to_owned()
     }
 }
 
@@ -86,19 +86,19 @@ impl Plan {
     /// Looks what stands at the paths, and for databases below them.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] if all paths are missing; [`Kind::Usage`] for a name that does not tell which is meant.
+    /// [`Kind::NotFound`] if all paths are missing; [`Kind::Usage`] for one name for several paths.
     pub fn make(given: &Given, name: Option<&str>, report: &Report) -> Result<Self> {
         let asked = Asked::find(given, report)?;
+        let mut taken = HashSet::new();
         let names = match name {
-            Some(name) if asked.all.len() == 1 => vec![name.to_owned()],
+            Some(name) if asked.all.len() == 1 => vec![unique(name.to_owned(), &mut taken)],
             Some(_) => return Err(Error::new(Kind::Usage, "one name for several paths")),
-            None => names(&asked.all)?,
+            None => labels(&asked.all, &mut taken),
         };
         let mut plan = Self {
             left_out: asked.left_out,
             ..Self::default()
         };
-        let mut taken: HashSet<String> = names.iter().cloned().collect();
         let mut seen = HashSet::new();
         for (bounds, name) in asked.all.into_iter().zip(names) {
             plan.add(bounds, name, &mut taken, &mut seen, report)?;
@@ -196,30 +196,15 @@ fn is_database(path: &Path) -> bool {
     }
 }
 
-/// The last part of each path; all of it where two end alike.
-fn names(asked: &[Bounds]) -> Result<Vec<String>> {
-    let paths = || asked.iter().map(Bounds::root);
-    let short = |path: &Path| text(path.file_name().unwrap_or(path.as_os_str()));
-    let shorts: Vec<_> = paths().map(short).collect();
-    let is_alone = |name: &String| shorts.iter().filter(|other| *other == name).count() == 1;
-    let long = |path: &Path| text(path.as_os_str()).trim_start_matches('/').to_owned();
-    let mut seen = HashSet::new();
-    let named = paths().zip(&shorts);
-    named
-        .map(|(path, short)| {
-            if is_alone(short) {
-                short.clone()
-            } else {
-                long(path)
-            }
-        })
-        .map(|name| match seen.insert(name.clone()) {
-            true => Ok(name),
-            false => Err(Error::new(
-                Kind::Usage,
-                format!("two paths are both called {name}; back them up apart"),
-            )),
-        })
+/// A label for each: as a restore of all names them, as text.
+fn labels(asked: &[Bounds], taken: &mut HashSet<String>) -> Vec<String> {
+    let names: Vec<Vec<&[u8]>> = asked
+        .iter()
+        .map(|bounds| parts(bounds.root().as_os_str().as_bytes()).collect())
+        .collect();
+    let places = apart(&names).into_iter();
+    places
+        .map(|place| unique(String::from_utf8_lossy(&place).into_owned(), taken))
         .collect()
 }
 
@@ -240,6 +225,5 @@ fn unique(name: String, taken: &mut HashSet<String>) -> String {
 }
 
 fn text(name: &OsStr) -> String {
-    let text = name.to_string_lossy().into_owned();
-    if text == "/" { NAMELESS.into() } else { text }
+    name.to_string_lossy().into_owned()
 }

@@ -52,6 +52,8 @@ pub struct Deferred {
     pub directory: Arc<Directory>,
     pub name: Vec<u8>,
     pub number: u32,
+    /// The source that is restored for itself, and that it lies in.
+    pub top: usize,
     pub attributes: Attributes,
     /// What stands there gives way first, as far as this says.
     pub clears: Option<Depth>,
@@ -87,6 +89,8 @@ impl Where {
 
 /// What a walk begins with.
 pub struct Start {
+    /// The source that is restored for itself.
+    pub top: usize,
     pub node: Node,
     /// The directory that what was asked for comes into.
     pub directory: Arc<Directory>,
@@ -125,6 +129,7 @@ pub struct Walker<'a> {
     levels: Vec<Level>,
     start: Where,
     start_name: Option<Vec<u8>>,
+    top: usize,
 }
 
 impl<'a> Walker<'a> {
@@ -149,13 +154,14 @@ impl<'a> Walker<'a> {
             levels: Vec::new(),
             start: Where::default(),
             start_name: None,
+            top: 0,
         }
     }
 
     /// Walks one of the things that were asked for.
     pub fn walk(&mut self, start: Start) -> Result<()> {
         let mut walk = self.view.walk(start.node);
-        (self.start, self.start_name) = (start.place.clone(), start.name);
+        (self.start, self.start_name, self.top) = (start.place.clone(), start.name, start.top);
         let listed = self.listed(&start.directory)?;
         self.levels = vec![Level {
             directory: start.directory,
@@ -428,6 +434,7 @@ impl<'a> Walker<'a> {
             directory,
             name,
             number,
+            top: self.top,
             attributes: attributes(&entry.meta),
             place,
             choice,

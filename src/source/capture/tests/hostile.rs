@@ -94,7 +94,7 @@ fn round(database: &Path, repository: u8, act: &(dyn Fn(Option<Step>) + Sync)) {
     let now = Database::from_captured(captured, Budget::default());
     act(None);
     // What cannot be kept costs the next backup a full read.
-    let _ = ToPin::of(now).map(|to_pin| to_pin.keep(ObjectId([7; 32]), "db"));
+    let _ = ToPin::of(now).map(|to_pin| to_pin.keep(ObjectId([7; 32]), 0));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use levault::ops::forget::{Calendar, GroupPlan, Known, Reason};
 use levault::repo::StoredSnapshot;
 use serde_json::{Value, json};
 
+use super::super::node::put_paths;
 use super::super::snapshots;
 use super::{Done, Run};
 use crate::output::{bytes, print_line, time};
@@ -81,13 +82,23 @@ fn plan_json(plan: &GroupPlan, notes: &Notes) -> Value {
         let matches: Vec<_> = reasons.iter().map(Reason::to_string).collect();
         json!({"snapshot": snapshot(stored), "matches": matches})
     };
-    json!({
+    let mut value = json!({
         "tags": plan.group.tags,
         "domain": plan.group.domain.0,
         "host": plan.group.host.as_deref().unwrap_or_default(),
-        "paths": plan.group.paths,
         "keep": plan.keep.iter().map(|(stored, _)| snapshot(stored)).collect::<Vec<_>>(),
         "remove": plan.remove.iter().map(snapshot).collect::<Vec<_>>(),
         "reasons": plan.keep.iter().map(reason).collect::<Vec<_>>(),
-    })
+    });
+    if let Value::Object(object) = &mut value {
+        match &plan.group.paths {
+            Some(paths) => put_paths(
+                object,
+                "paths",
+                &paths.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+            ),
+            None => drop(object.insert("paths".into(), Value::Null)),
+        }
+    }
+    value
 }
