@@ -83,7 +83,7 @@ impl MissingPaths {
         let about: Vec<_> = self.about(top).collect();
         let told = about.iter().take(SENTENCES_MAX);
         let mut all: Vec<_> = told
-            .map(|one| format!("incomplete when it was saved: {one}"))
+            .map(|one| format!("the snapshot is incomplete: {one}"))
             .collect();
         let more = (about.len() as u64)
             .saturating_sub(SENTENCES_MAX as u64)

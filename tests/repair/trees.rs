@@ -95,7 +95,8 @@ impl Home {
         let report = Report::default();
         let stored = repo.select(&id.to_hex()).unwrap();
         Restore::new(&target).run(&repo, &stored, &report).unwrap();
-        assert_eq!(report.problems(), [""; 0]);
+        // What was lost is missing from the snapshot, and every restore of it says so.
+        assert_eq!(report.problems(), stored.snapshot.missing.sentences(b""));
         match target.join("home") {
             home if home.is_dir() => home,
             _ => target,
@@ -116,7 +117,12 @@ impl Home {
         let [repaired] = &outcome.repaired[..] else {
             panic!("{outcome:?}")
         };
+        let made = self.scene.repo().select(&repaired.repaired_as.unwrap().to_hex());
         let lost = repaired.trees.iter().flat_map(|tree| &tree.lost);
+        assert_eq!(
+            made.unwrap().snapshot.missing.count(),
+            lost.clone().count() as u64
+        );
         let lost = lost.map(|lost| (String::from_utf8(lost.path.clone()).unwrap(), lost.what));
         (lost.collect(), repaired.repaired_as.unwrap())
     }

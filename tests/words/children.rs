@@ -11,14 +11,14 @@ const LOOK: &str =
     "env; tr '\\0' '\\n' < /proc/self/environ; for n in 3 4 5 6 7 8 9; do cat <&$n; done 2>/dev/null; true";
 
 const SECRETS: [(&str, &str); 8] = [
-    ("LEVAULT_NEW_PASSWORD", "secret-one"),
-    ("LEVAULT_NEW_PASSWORD_FILE", "/secret-two"),
-    ("LEVAULT_NEW_PASSWORD_COMMAND", "echo secret-three"),
-    ("LEVAULT_FROM_PASSWORD", "secret-four"),
-    ("LEVAULT_FROM_PASSWORD_FILE", "/secret-five"),
-    ("LEVAULT_FROM_PASSWORD_COMMAND", "echo secret-six"),
+    ("LEVAULT_NEW_PASSWORD", "withheld-one"),
+    ("LEVAULT_NEW_PASSWORD_FILE", "/withheld-two"),
+    ("LEVAULT_NEW_PASSWORD_COMMAND", "echo withheld-three"),
+    ("LEVAULT_FROM_PASSWORD", "withheld-four"),
+    ("LEVAULT_FROM_PASSWORD_FILE", "/withheld-five"),
+    ("LEVAULT_FROM_PASSWORD_COMMAND", "echo withheld-six"),
     ("LEVAULT_FROM_PASSWORD_FD", "77"),
-    ("LEVAULT_PASSWORD_LATER", "secret-seven"),
+    ("LEVAULT_PASSWORD_LATER", "withheld-seven"),
 ];
 
 #[track_caller]
@@ -28,7 +28,13 @@ fn is_clean(tool: &Tool, name: &str) {
         seen.contains("PATH=") && seen.contains("OURS=kept"),
         "{name} did not run: {seen}"
     );
-    for secret in ["secret", PASSWORD, "PASSWORD", "CREDENTIAL"] {
+    for secret in [
+        "withheld",
+        PASSWORD,
+        "LEVAULT_PASSWORD",
+        "_PASSWORD",
+        "CREDENTIAL",
+    ] {
         assert!(!seen.contains(secret), "{secret} in {name}: {seen}");
     }
 }

@@ -346,8 +346,8 @@ impl Restoring<'_> {
     }
 
     /// What the backup could not read is as much missing from what is restored as what is lost since.
-    fn say_what_was_not_read(&self, found: &crate::ops::tree::Found) {
-        let sentences = self.snapshot.missing.sentences(&found.path);
+    fn say_what_was_not_read(&self, top: &[u8]) {
+        let sentences = self.snapshot.missing.sentences(top);
         let known = self.report.problems();
         let news = sentences.into_iter().filter(|sentence| !known.contains(sentence));
         news.for_each(|sentence| self.report.problem(sentence));

@@ -54,7 +54,13 @@ impl Restoring<'_> {
     /// What was asked for.
     pub(super) fn what(&self) -> Result<What<'_>> {
         let found = self.found()?;
-        found.iter().for_each(|found| self.say_what_was_not_read(found));
+        match (&self.wish.database, &self.wish.address[..]) {
+            // A source of which nothing could be read is below none that was found.
+            (None, []) => self.say_what_was_not_read(b""),
+            _ => found
+                .iter()
+                .for_each(|found| self.say_what_was_not_read(&found.path)),
+        }
         let numbers: Option<Vec<_>> = found.iter().map(database_number).collect();
         if let Some(numbers) = numbers.filter(|_| self.are_whole(&found)) {
             return self.steps(&found, &numbers).map(What::Databases);
