@@ -94,7 +94,7 @@ pub struct TornTail {
 }
 
 /// The age of a source of entries: the smaller, the newer. It decides between entries of one sequence number, always in the
-/// same way, and is evidence of more only where [`Rank::is_newer_than`] says so.
+/// same way, and is evidence of more only where `is_newer_than` says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     class: u16,

@@ -2,7 +2,7 @@
 //!
 //! A key is stored as what it does not share with the key before it, and a block may be compressed: a table of two
 //! megabytes can hold twenty gigabytes of keys. A scan may do so much work for each byte of the tables it opens, and so
-//! much beside; after that it ends with [`Kind::Limit`](crate::error::Kind::Limit), which is no damage: the files are as
+//! much beside; after that it ends with [`Kind::Limit`], which is no damage: the files are as
 //! their writer made them, and can be kept as they are.
 
 use std::cell::Cell;

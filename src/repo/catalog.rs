@@ -80,7 +80,7 @@ pub(crate) type Newest = BTreeMap<DomainId, (u64, Option<ObjectId>)>;
 /// count; a forgotten one can be had by its whole id alone, until a prune sweeps it.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// Those that count: ordered by time, then by name; but those of a wrong clock ([`super::clocks`]) come first.
+    /// Those that count: ordered by time, then by name; but those of a wrong clock (`clocks.rs`) come first.
     pub snapshots: Vec<StoredSnapshot>,
     /// Those that were forgotten, and not brought back: in the same order, damaged ones first.
     pub forgotten: Vec<ForgottenSnapshot>,

@@ -10,9 +10,11 @@ A writer (C++ LevelDB, or goleveldb) writes at full speed. Again and again it is
   times      the same as `rsync --inplace -t` does it: with the copy's times
 and the writer goes on. Meanwhile it is saved, by `backup` with and without pins and by `capture`, and what comes of it
 is judged by C++ LevelDB. Every other time levault itself is stopped somewhere in its work while that is done. A result with exit code 0 (or 24: saved, and told that the changes disagreed) is exactly the
-state behind one batch of one of the databases. A sound database ends with 0 or 21, and never with 1, 3, 20 or 22.
+state behind one batch of one of the databases. A sound database ends with 0 or 21, and never with 1, 3 or 22; and
+with 20 (no database there) only where the owner takes it away for a time, which on a loaded machine may be longer than levault
+waits.
 Prints a table by way, writer and exit code. Ends with 1 when a result is wrong, an exit code is another, nothing was had,
-or more than a quarter ended with 21.
+or more than a quarter ended with 21 or 20.
 """
 
 import argparse
@@ -247,7 +249,8 @@ def one(tool, owner, states, how, out, row, examples):
     meanwhile = owner.act if random.random() < 0.5 else None
     ended, has_result = tool.saved(owner.database, how, out, meanwhile)
     row[ended.returncode] += 1
-    if ended.returncode in (1, 3, 20, 22) or ended.returncode < 0:
+    alarms = (1, 3, 22) if owner.way in ("rebuild", "swap") else (1, 3, 20, 22)
+    if ended.returncode in alarms or ended.returncode < 0:
         examples.append(f"{how}: exit {ended.returncode}: {ended.stderr.strip()[-400:]}")
         row["alarm"] += 1
     if not has_result:
@@ -313,7 +316,7 @@ def main():
         print(f"| {writer} | {way} | {row['acts']} | {counts} | {row['empty']} | {row['wrong']} |", *examples[:5], sep="\n", flush=True)
         total += row
         had = row[0] + row[24]
-        if row["wrong"] or row["alarm"] or not had or row[21] * 4 > captures:
+        if row["wrong"] or row["alarm"] or not had or (row[21] + row[20]) * 4 > captures:
             failed.append(f"{writer} {way}")
     counts = " | ".join(str(total[code]) for code in codes)
     print(f"| all | | {total['acts']} | {counts} | {total['empty']} | {total['wrong']} |", flush=True)

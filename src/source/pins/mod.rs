@@ -20,7 +20,7 @@
 //!   old state whole, and files that nothing names, which the next one removes.
 //! - *Space*: what the owner deletes stays until the next backup. If the filesystem has less free than the tables take and
 //!   a tenth, nothing is kept: a full disk would be the owner's error, made by us.
-//! - *Place*: users may write to the directory above. So the pins are made with mode 0700 and marked ([`crate::scratch`]),
+//! - *Place*: users may write to the directory above. So the pins are made with mode 0700 and marked (`crate::scratch`),
 //!   held by a descriptor, and everything in them is done by that; a directory of their name that is not proven to be ours is
 //!   left alone and reported. A link planted there would have us write, read and delete where its maker likes, and so would
 //!   a directory of ours that he gave the pins' name.
