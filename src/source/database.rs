@@ -447,6 +447,7 @@ fn live_files(
                 tables.entry(number).or_insert_with(|| {
                     let (len, held) = named();
                     HeldTable {
+                        reads: Arc::default(),
                         extension,
                         len,
                         held,

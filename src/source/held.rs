@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::capture::Pool;
 use super::file::OpenFile;
 use super::pins::Pins;
+use super::read_record::ReadRecord;
 use super::walk::Stamp;
 use crate::error::{Act, Error, Kind, Result};
 use crate::held_directory::HeldDirectory;
@@ -72,6 +73,8 @@ pub struct DatabaseFile {
     original: Option<Named>,
     /// A file of the same owner, whose metadata counts when the original's name is gone.
     companion: Option<Arc<File>>,
+    /// Where what is read of it is remembered.
+    reads: Option<Arc<ReadRecord>>,
 }
 
 impl DatabaseFile {
@@ -82,6 +85,7 @@ impl DatabaseFile {
             held,
             original: None,
             companion: None,
+            reads: None,
         }
     }
 
@@ -99,6 +103,7 @@ impl DatabaseFile {
             name,
             original,
             companion: None,
+            reads: None,
         }
     }
 
@@ -110,7 +115,11 @@ impl DatabaseFile {
 
     /// Its bytes, up to [`DatabaseFile::len`].
     pub fn open(&self) -> Result<Box<dyn ReadAt>> {
-        open(&self.held, self.len, true)
+        let file = open(&self.held, self.len, true)?;
+        Ok(match &self.reads {
+            Some(reads) => reads.watch(file),
+            None => file,
+        })
     }
 
     /// The name under which a link to it can be had, and the directory that has it.
@@ -172,6 +181,25 @@ pub(super) struct HeldTable {
     pub held: Held,
     /// What holds it, as it was then; `None` where nothing is to be proven.
     pub stamp: Option<Stamp>,
+    /// What was read of it since.
+    pub reads: Arc<ReadRecord>,
+}
+
+impl HeldTable {
+    /// As the decoders read it: what is read is remembered where it is to be proven.
+    pub fn open(&self, keep_open: bool) -> Result<Box<dyn ReadAt>> {
+        let file = self.open_unwatched(keep_open)?;
+        Ok(if self.stamp.is_some() {
+            self.reads.watch(file)
+        } else {
+            file
+        })
+    }
+
+    /// For a look that proves nothing itself.
+    pub fn open_unwatched(&self, keep_open: bool) -> Result<Box<dyn ReadAt>> {
+        open(&self.held, self.len, keep_open)
+    }
 }
 
 /// What a log was when its end was found.
@@ -210,7 +238,10 @@ impl FileSet {
     pub fn all(&self) -> impl Iterator<Item = DatabaseFile> {
         let tables = self.tables.iter().map(|(number, table)| {
             let name = table_name(*number, table.extension);
-            DatabaseFile::new(name, table.len, table.held.clone())
+            DatabaseFile {
+                reads: table.stamp.is_some().then(|| Arc::clone(&table.reads)),
+                ..DatabaseFile::new(name, table.len, table.held.clone())
+            }
         });
         let logs = self
             .logs
@@ -237,7 +268,7 @@ pub(super) struct View<'a> {
 impl OpenFiles for View<'_> {
     fn open_table(&self, number: u64) -> Result<Box<dyn ReadAt>> {
         match self.files.tables.get(&number) {
-            Some(table) => open(&table.held, table.len, self.keep_open),
+            Some(table) => table.open(self.keep_open),
             None => Err(Error::new(
                 Kind::NotFound,
                 "the MANIFEST names it, and it is not there",

@@ -22,6 +22,7 @@ pub mod pins;
 #[cfg(test)]
 mod pins_hostile;
 mod proof;
+mod read_record;
 pub mod rules;
 mod salvage;
 mod sample;

@@ -3,7 +3,7 @@
 //! LevelDB never writes to a finished table, and to a log or MANIFEST only behind what is there. Others do: a copy over
 //! the database goes onto the same inodes. So what was read counts only if, behind the last read,
 //! - each table's inode has the length and the times that it had when it was held. Losing a name, as when the owner
-//!   deletes the table, changes the time of change as well: then the link count tells that from a write;
+//!   deletes the table, changes the time of change as well: then what was read of it is read again and compared;
 //! - each log, as far as the cut, has the records that it had when its end was found;
 //! - the MANIFEST, as far as it was read, leads to the same version.
 //!
@@ -65,7 +65,14 @@ impl HeldTable {
         let Some(then) = &self.stamp else {
             return Ok(true);
         };
-        Ok(stamp_of(&self.held)?.is_none_or(|now| now.has_the_content_under_other_names_of(then)))
+        match stamp_of(&self.held)? {
+            None => Ok(true),
+            Some(now) if now.has_the_content_of(then) => Ok(true),
+            Some(now) if now.has_the_content_under_other_names_of(then) => {
+                self.reads.holds_of(self.open_unwatched(true)?.as_ref())
+            }
+            Some(_) => Ok(false),
+        }
     }
 }
 
@@ -90,4 +97,44 @@ fn proven(unchanged: Result<bool>, name: impl Fn() -> String) -> Result<()> {
         name()
     );
     Err(Error::new(Kind::Changed, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::leveldb::TableExtension;
+
+    #[test]
+    fn a_table_that_was_written_over_with_its_times_and_deleted_is_not_what_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("000005.ldb");
+        for (is_written_over, is_read) in [(false, true), (true, true), (true, false)] {
+            fs::write(&path, [1; 100]).unwrap();
+            let file = fs::File::open(&path).unwrap();
+            let facts = file.metadata().unwrap();
+            let table = HeldTable {
+                extension: TableExtension::Ldb,
+                len: 100,
+                held: Held::Open(Arc::new(file)),
+                stamp: Some(Stamp::of(&facts)),
+                reads: Arc::default(),
+            };
+            if is_read {
+                table.open(true).unwrap().read_at(&mut [0; 50], 20).unwrap();
+            }
+            // Longer than clocks that times of change are taken from stand still.
+            std::thread::sleep(Duration::from_millis(11));
+            if is_written_over {
+                fs::write(&path, [2; 100]).unwrap();
+                let file = fs::File::options().write(true).open(&path).unwrap();
+                file.set_modified(facts.modified().unwrap()).unwrap();
+            }
+            fs::remove_file(&path).unwrap();
+            assert_eq!(table.is_unchanged().unwrap(), !(is_written_over && is_read));
+        }
+    }
 }

@@ -62,6 +62,7 @@ impl Database {
                         tables.insert(
                             number,
                             HeldTable {
+                                reads: Arc::default(),
                                 extension,
                                 len,
                                 held,

@@ -158,11 +158,14 @@ fn standing_above(target: &Path) -> PathBuf {
         .unwrap_or(absolute)
 }
 
-/// True for a directory at which a filesystem is mounted.
+/// True for a directory at which a filesystem is mounted, and for the root of this process (a chroot's is no mount's).
 pub fn is_mount_point(path: &Path) -> bool {
     let Ok(real) = fs::canonicalize(path) else {
         return false;
     };
+    if real.parent().is_none() {
+        return true;
+    }
     let mount_root = rustix::fs::StatxAttributes::MOUNT_ROOT;
     let statx = rustix::fs::statx(
         rustix::fs::CWD,

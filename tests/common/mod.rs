@@ -71,29 +71,49 @@ pub fn forget(repo: &Repo, id: ObjectId) {
     assert_eq!(outcome.forgotten, [id], "{:?}", outcome.failed);
 }
 
-/// The same directory under a path that is text, which rusty-leveldb needs; it has its own again when this is dropped.
+/// The same directory under a path that is text, and without names in it that are none: rusty-leveldb panics at both. Its
+/// path and names are as they were when this is dropped.
 struct ByText<'p> {
     own: &'p Path,
     text: PathBuf,
+    /// What has such a name, where it stands meanwhile.
+    aside: Vec<(std::ffi::OsString, PathBuf)>,
 }
 
 impl<'p> ByText<'p> {
     fn new(own: &'p Path) -> Self {
-        if own.to_str().is_some() {
-            let text = own.to_owned();
-            return Self { own, text };
-        }
+        let mut text = own.to_owned();
         let above = own.ancestors().find(|above| above.to_str().is_some());
-        let text = above.expect("a root").join("by-text");
-        if own.exists() {
-            std::fs::rename(own, &text).expect("move a database");
+        let above = above.expect("a root");
+        if own != above {
+            text = above.join("by-text");
+            if own.exists() {
+                std::fs::rename(own, &text).expect("move a database");
+            }
         }
-        Self { own, text }
+        let names = std::fs::read_dir(&text).into_iter().flatten();
+        let names = names.map(|entry| entry.expect("list a database").file_name());
+        let strange = names.filter(|name| name.to_str().is_none()).enumerate();
+        let beside = if own == above {
+            above.parent().expect("not the root")
+        } else {
+            above
+        };
+        let put_aside = |(nth, name): (usize, std::ffi::OsString)| {
+            let aside = beside.join(format!("aside-{nth}"));
+            std::fs::rename(text.join(&name), &aside).expect("put a file aside");
+            (name, aside)
+        };
+        let aside = strange.map(put_aside).collect();
+        Self { own, text, aside }
     }
 }
 
 impl Drop for ByText<'_> {
     fn drop(&mut self) {
+        for (name, aside) in &self.aside {
+            std::fs::rename(aside, self.text.join(name)).expect("put a file back");
+        }
         if self.text != self.own {
             std::fs::create_dir_all(self.own.parent().expect("not the root")).expect("make a directory");
             std::fs::rename(&self.text, self.own).expect("move a database back");

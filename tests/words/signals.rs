@@ -72,24 +72,30 @@ fn usr1_is_answered_in_json_where_that_is_asked_for() {
     assert!(child.wait_with_output().unwrap().status.success());
 }
 
+/// The tool's command through another program, which is given what comes before the tool's name.
+fn through(program: &str, arguments: &[&str], usual: &Command) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(usual.get_program());
+    for (name, value) in usual.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 #[test]
 fn a_hangup_stops_a_backup_unless_it_was_ignored_from_the_start() {
     let tool = Tool::new();
-    let mut child = streaming(tool.command());
-    until_handled(&child);
+    // These tests may themselves run where it is ignored, as under nohup.
+    let mut child = streaming(through("env", &["--default-signal=HUP"], &tool.command()));
+    until_handled_by(&child);
     send(&child, Signal::HUP);
     assert_eq!(child.wait().unwrap().code(), Some(130));
 
-    let usual = tool.command();
-    let mut shell = Command::new("sh");
     let ignoring = "trap '' HUP; exec \"$0\" backup --stdin --stdin-filename f";
-    shell.args(["-c", ignoring]).arg(usual.get_program());
-    for (name, value) in usual.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
+    let mut shell = through("sh", &["-c", ignoring], &tool.command());
     let mut child = shell.stdin(Stdio::piped()).process_group(0).spawn().unwrap();
     until_handled_by(&child);
     send(&child, Signal::HUP);
@@ -98,7 +104,7 @@ fn a_hangup_stops_a_backup_unless_it_was_ignored_from_the_start() {
     assert_eq!(tool.run(["dump", "latest:f"]).ok().text(), "whole");
 }
 
-/// The same where a shell stands before the program: it must be the tool that handles them.
+/// The same where another program stands before the tool: it must be the tool that handles them.
 fn until_handled_by(child: &Child) {
     let name = format!("/proc/{}/comm", child.id());
     while std::fs::read_to_string(&name).unwrap().trim() != "levault" {

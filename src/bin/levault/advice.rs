@@ -59,7 +59,9 @@ pub fn advice(error: &Error) -> Option<&'static str> {
             "run it again when the other has ended: a program that has the database open, or a prune (if that was killed: \
              `levault unlock`)"
         }
-        Kind::Corrupt | Kind::Torn => "run `levault check --read-data` to see what is affected",
+        Kind::Corrupt | Kind::Torn => {
+            "run `levault check --read-data` to see what is affected; `levault quarantine list` shows what stops a prune"
+        }
         Kind::Lost => "ask a snapshot from before or after it; `levault ls` lists what a snapshot lacks",
         Kind::TooNew => "install the levault version named above",
         Kind::NotLevelDb => "name a directory that holds CURRENT and MANIFEST files",

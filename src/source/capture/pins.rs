@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,16 +16,21 @@ use crate::held_directory::{HeldDirectory, kind_of};
 use crate::leveldb::TableExtension;
 use crate::leveldb::decompress::Decompressor;
 use crate::leveldb::name::table_name;
+use crate::leveldb::read_at::ReadAt;
 use crate::leveldb::sized::open_sized;
 use crate::leveldb::version::TableMeta;
+use crate::source::file::OpenFile;
 use crate::source::held::{DatabaseFile, Held, HeldTable, Named};
-use crate::source::pins::{Pinned, Pins as Kept};
+use crate::source::pins::{Facts, Pinned, Pins as Kept};
 use crate::source::proof::stamp_of;
 use crate::source::touched::Touched;
 use crate::source::walk::Stamp;
 
 /// Descriptors that pins leave to everything else.
 const DESCRIPTORS_SPARED: usize = 192;
+
+/// Bytes of a table that are compared with its copy at once.
+const COMPARED_AT_ONCE: usize = 256 << 10;
 
 /// What holds the tables of a capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,11 +74,18 @@ pub(super) struct Pins {
     pools: Vec<Pool>,
     descriptors_left: usize,
     tables: BTreeMap<u64, HeldTable>,
-    /// What the database's own files were when they were held, by the numbers of the tables.
-    origins: BTreeMap<u64, Stamp>,
+    /// The database's own files as they were when they were held, by the numbers of the tables.
+    origins: BTreeMap<u64, Origin>,
     kept: Option<Arc<Kept>>,
     /// No table has failed to be pinned.
     pinnable: bool,
+}
+
+/// The database's own file of a table that is held.
+struct Origin {
+    stamp: Stamp,
+    /// The file itself where a copy is held: it tells of writes when its name is gone. `None` if no descriptor was to spare.
+    file: Option<Arc<File>>,
 }
 
 /// A way of holding, tried.
@@ -88,18 +100,17 @@ struct HeldFile {
     held: Held,
     /// What is held; `None` for what is no regular file.
     stamp: Option<Stamp>,
-    /// What the database's own file was; the same but for copies.
-    origin: Option<Stamp>,
+    /// The database's own file, which for links and descriptors is what is held; `None` for what is no regular file.
+    origin: Option<Origin>,
 }
 
 impl HeldFile {
     /// What the database's own name leads to, or did.
     fn original(held: Held, stamp: Stamp) -> Tried {
-        let stamp = Some(stamp);
         Tried::Held(Box::new(Self {
             held,
-            stamp,
-            origin: stamp,
+            stamp: Some(stamp),
+            origin: Some(Origin { stamp, file: None }),
         }))
     }
 
@@ -149,6 +160,7 @@ impl Pins {
         for extension in [TableExtension::Ldb, TableExtension::Sst] {
             if let Some(file) = self.hold_named(number, &table_name(number, extension))? {
                 let table = HeldTable {
+                    reads: Arc::default(),
                     extension,
                     len: file.stamp.map_or(0, |stamp| stamp.len),
                     held: file.held,
@@ -193,7 +205,7 @@ impl Pins {
             let named = Named::new(&self.directory, table_name(*number, table.extension));
             self.origins
                 .get(number)
-                .is_none_or(|origin| stands(&named, origin, &table.held))
+                .is_none_or(|origin| stands(&named, origin, table))
                 .then_some(*number)
         };
         let standing: BTreeSet<u64> = self.tables.iter().filter_map(stand).collect();
@@ -204,14 +216,21 @@ impl Pins {
 
     /// True if a table was written to behind this moment: no owner does so behind the edit that names the table.
     pub fn are_younger_than(&self, nanos: i128) -> bool {
-        self.origins.values().any(|origin| origin.mtime_nanos > nanos)
+        self.origins
+            .values()
+            .any(|origin| origin.stamp.mtime_nanos > nanos)
     }
 
     /// Lets go of all tables but these.
     pub fn keep_only(&mut self, numbers: &BTreeSet<u64>) {
-        self.origins.retain(|number, _| numbers.contains(number));
+        self.origins.retain(|number, origin| {
+            let keep = numbers.contains(number);
+            self.descriptors_left += usize::from(!keep && origin.file.is_some());
+            keep
+        });
         self.tables.retain(|number, table| {
             let keep = numbers.contains(number);
+            self.descriptors_left += usize::from(!keep && matches!(table.held, Held::Open(_)));
             if let (false, Held::Named(named)) = (keep, &table.held)
                 && !named.directory.is(&self.directory)
                 && !self
@@ -291,7 +310,7 @@ impl Pins {
         let kept = self.kept.as_ref().filter(|_| self.pinnable);
         match kept.map(|kept| kept.hold(&self.directory, number, name)) {
             Some(Pinned::By(link)) => return self.linked(name, link),
-            Some(Pinned::Copied(copy)) => return self.copied(name, copy),
+            Some(Pinned::Copied(copy, facts)) => return self.copied(name, copy, facts),
             Some(Pinned::Absent) => return Ok(Tried::Absent),
             Some(Pinned::No) => self.pinnable = false,
             None => {}
@@ -325,14 +344,33 @@ impl Pins {
         }
     }
 
-    /// A copy among the pins.
-    fn copied(&self, name: &str, copy: Named) -> Result<Tried> {
-        let origin = self.directory.stat(name).ok();
+    /// A copy among the pins, of the file that has the name. [`Kind::Torn`] if that is another by now.
+    fn copied(&mut self, name: &str, copy: Named, of: Facts) -> Result<Tried> {
+        let (file, facts) = match self.directory.open_file(name) {
+            Ok((file, _)) => {
+                let facts = file.metadata().act(|| format!("look at {name}"))?;
+                (file, facts)
+            }
+            Err(error) if error.kind() == Kind::NotFound => return Ok(Tried::Absent),
+            Err(error) => return Err(error),
+        };
+        if Facts::of(&facts) != of {
+            return Err(Error::new(Kind::Torn, format!("{name} is not what was copied")));
+        }
         Ok(Tried::Held(Box::new(HeldFile {
             stamp: Some(copy.stamp()?),
             held: Held::Named(copy),
-            origin: origin.map(|stat| Stamp::of_stat(&stat)),
+            origin: Some(Origin {
+                stamp: Stamp::of(&facts),
+                file: self.kept_open(file),
+            }),
         })))
+    }
+
+    /// The file, held open if a descriptor is to spare.
+    fn kept_open(&mut self, file: File) -> Option<Arc<File>> {
+        self.descriptors_left = self.descriptors_left.checked_sub(1)?;
+        Some(Arc::new(file))
     }
 
     fn open(&mut self, name: &str) -> Result<Tried> {
@@ -367,7 +405,10 @@ impl Pins {
                     return Ok(Tried::Held(Box::new(HeldFile {
                         stamp: Some(copied.named.stamp()?),
                         held: Held::Named(copied.named),
-                        origin: Some(copied.of),
+                        origin: Some(Origin {
+                            stamp: copied.of,
+                            file: self.kept_open(file),
+                        }),
                     })));
                 }
                 Err(error) => full = Some(error),
@@ -377,17 +418,48 @@ impl Pins {
     }
 }
 
-/// True if the name still has the file that was held, or has none and nothing was written to what is held.
-fn stands(named: &Named, origin: &Stamp, held: &Held) -> bool {
-    match named.directory.stat(&named.name) {
-        Ok(stat) => Stamp::of_stat(&stat).has_the_content_under_other_names_of(origin),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let now = stamp_of(held).ok().flatten();
-            now.is_none_or(|now| {
-                !now.is_of_the_file_of(origin) || now.has_the_content_under_other_names_of(origin)
-            })
+/// True if the name still has the file that was held, or has none and nothing was written to that file. Of a copy whose
+/// original is gone, and was not kept open, that cannot be told: then it is false, and another try holds it anew.
+fn stands(named: &Named, origin: &Origin, table: &HeldTable) -> bool {
+    let now = match named.directory.stat(&named.name) {
+        Ok(stat) => Some(Stamp::of_stat(&stat)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match &origin.file {
+            Some(file) => file.metadata().ok().map(|facts| Stamp::of(&facts)),
+            None => stamp_of(&table.held).ok().flatten(),
+        },
+        Err(_) => None,
+    };
+    let Some(now) = now else { return false };
+    let is_copy = !table
+        .stamp
+        .is_some_and(|held| held.is_of_the_file_of(&origin.stamp));
+    let has_other_names = now.has_the_content_under_other_names_of(&origin.stamp);
+    match is_copy && has_other_names && !now.has_the_content_of(&origin.stamp) {
+        // Whether it was written to as well, its times do not tell.
+        true => origin.has_the_bytes_of(table).unwrap_or(false),
+        false => has_other_names,
+    }
+}
+
+impl Origin {
+    fn has_the_bytes_of(&self, copy: &HeldTable) -> Result<bool> {
+        let Some(file) = &self.file else {
+            return Ok(false);
+        };
+        let (original, copy) = (OpenFile(Arc::clone(file), copy.len), copy.open_unwatched(true)?);
+        let (mut one, mut other) = (vec![0; COMPARED_AT_ONCE], vec![0; COMPARED_AT_ONCE]);
+        let mut at = 0;
+        while at < copy.len() {
+            let len =
+                usize::try_from(copy.len() - at).map_or(COMPARED_AT_ONCE, |left| left.min(COMPARED_AT_ONCE));
+            original.read_at(&mut one[..len], at)?;
+            copy.read_at(&mut other[..len], at)?;
+            if one[..len] != other[..len] {
+                return Ok(false);
+            }
+            at += len as u64;
         }
-        Err(_) => false,
+        Ok(true)
     }
 }
 

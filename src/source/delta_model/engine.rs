@@ -170,6 +170,7 @@ impl State {
         let version = version_of_manifest(&manifest).unwrap();
         let tables = self.tables.iter().map(|((_, number), table)| {
             let table = HeldTable {
+                reads: Arc::default(),
                 extension: TableExtension::Ldb,
                 len: table.bytes.len() as u64,
                 held: Held::Bytes(Arc::clone(&table.bytes)),

@@ -129,6 +129,7 @@ impl Pins {
             let len = table.facts.len;
             let stamp = stamps.get(number).copied();
             let table = HeldTable {
+                reads: Default::default(),
                 extension,
                 len,
                 held,

@@ -48,7 +48,8 @@ use crate::leveldb::name::FileName;
 use crate::scratch::{self, MARKER, ScratchDirectory, prefix, random_name, try_lock, unlock};
 use crate::source::held::Named;
 use crate::source::touched::Touched;
-use state::{Facts, PinnedFile, PinnedTable, STATE, State};
+pub(super) use state::Facts;
+use state::{PinnedFile, PinnedTable, STATE, State};
 
 pub use before::Before;
 pub use keep::{Kept, ToPin};
@@ -138,8 +139,8 @@ enum Age {
 pub(super) enum Pinned {
     /// A link that keeps it.
     By(Named),
-    /// A copy of it.
-    Copied(Named),
+    /// A copy of it, and what the table was when it was copied.
+    Copied(Named, Facts),
     Absent,
     /// It cannot be pinned here.
     No,
@@ -352,9 +353,10 @@ impl Pins {
 
     fn note(&self, number: u64, age: Age, table: PinnedTable) -> Pinned {
         let (held, copied) = (Named::new(&self.directory, table.pin.as_str()), table.copied);
+        let facts = table.facts;
         self.held().tables.insert(number, (age, table));
         if copied {
-            Pinned::Copied(held)
+            Pinned::Copied(held, facts)
         } else {
             Pinned::By(held)
         }

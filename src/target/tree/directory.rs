@@ -382,6 +382,8 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         self.settle();
+        // Before the directories above are dropped in turn: of a deep tree, too many would be open at once.
+        locked(&self.state).handle = None;
     }
 }
 

@@ -434,6 +434,13 @@ fn more_files_than_wait_at_once_get_to_their_places() {
 #[test]
 fn a_deep_tree_is_made_with_few_descriptors_and_every_level_gets_its_time() {
     const LEVELS: usize = 1500;
+    // Where the test is a process of its own it has no more descriptors than an ordinary shell gives.
+    let resource = rustix::process::Resource::Nofile;
+    let usual = rustix::process::getrlimit(resource);
+    if std::env::var_os("NEXTEST").is_some() {
+        let current = Some(1024);
+        rustix::process::setrlimit(resource, rustix::process::Rlimit { current, ..usual }).unwrap();
+    }
     let scene = Scene::new();
     let tree = TreeTarget::begin(&scene.target, Merge::Refuse).unwrap();
     let mut directories = vec![tree.root().clone()];
@@ -452,6 +459,9 @@ fn a_deep_tree_is_made_with_few_descriptors_and_every_level_gets_its_time() {
     drop(directories);
     assert_eq!(tree.problems().count(), 0, "{:?}", tree.problems().take());
     tree.finish().unwrap().unwrap().publish().unwrap();
+    // Removing takes a descriptor for each level.
+    let current = usual.maximum;
+    rustix::process::setrlimit(resource, rustix::process::Rlimit { current, ..usual }).unwrap();
 
     let mut at = HeldDirectory::named(&scene.target).unwrap().open().unwrap();
     for level in 0..LEVELS {

@@ -64,10 +64,23 @@ impl Run<'_> {
     }
 }
 
-/// This user's home directory.
+/// Home directories: this user's, and those of every person in /etc/passwd.
 fn homes() -> Vec<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    home.into_iter().filter(|home| home.is_absolute()).collect()
+    let own = std::env::var_os("HOME").map(PathBuf::from);
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let all = own.into_iter().chain(homes_of_people(&users));
+    all.filter(|home| home.is_absolute()).collect()
+}
+
+/// The home directories of root and of people's accounts (user ids 1000 to 59999: Debian policy, section 9.2).
+fn homes_of_people(passwd: &str) -> impl Iterator<Item = PathBuf> {
+    passwd.lines().filter_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        let user: u32 = fields.next()?.parse().ok()?;
+        let is_person = user == 0 || (1_000..60_000).contains(&user);
+        let home = fields.nth(2)?;
+        is_person.then(|| PathBuf::from(home))
+    })
 }
 
 /// How far `--delete` may go.
@@ -142,5 +155,18 @@ pub fn announce_removal(run: &Run, repo: &Repo, stored: &StoredSnapshot, restore
             format!("{listed}\nnothing was removed; --unsafe-allow-delete does it"),
         )),
         false => run.output.say(listed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn homes_are_those_of_root_and_of_people() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\n\
+                      anna:x:1000:1000:Anna,,,:/home/anna:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\nbroken";
+        let homes: Vec<_> = homes_of_people(passwd).collect();
+        assert_eq!(homes, [PathBuf::from("/root"), PathBuf::from("/home/anna")]);
     }
 }

@@ -31,6 +31,9 @@ pub fn run(run: &Run, args: &RescueArgs) -> Result<Ending> {
     };
     run.refuse_forbidden(&args.output)?;
     let repo = run.open()?;
+    if args.snapshot.is_none() {
+        run.tell_clocks(&repo.catalog()?);
+    }
     let outcome = watch(run.output, run.report, || rescue.run(&repo, run.report))?;
     tell(run, args, &outcome)?;
     Ok(ending(&outcome))

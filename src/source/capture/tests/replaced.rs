@@ -239,6 +239,29 @@ fn a_table_that_the_owner_deletes_while_it_is_read_is_what_it_was() {
     }
 }
 
+/// What was written over and is deleted then has other times for two reasons.
+#[test]
+fn tables_that_are_written_over_and_then_deleted_by_a_compaction_are_no_others_mixture() {
+    for way in WAYS {
+        for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+            for calm in 0..9 {
+                let world = Mutex::new(World::new());
+                let steps = Mutex::new(0);
+                let act = |_: Option<Step>| {
+                    let mut steps = steps.lock().unwrap();
+                    *steps += 1;
+                    match *steps - 1 {
+                        step if step == calm => world.lock().unwrap().replace(way),
+                        step if step == calm + 1 => world.lock().unwrap().owner().compact(),
+                        _ => {}
+                    }
+                };
+                is_had(&world, hold, &act, 3);
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
