@@ -111,12 +111,13 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        match self.rest.len() < 10 {
-            true => Err(self.short(self.rest.len() + 1)),
-            false => Err(Error::corrupt(format!(
+        if self.rest.len() < 10 {
+            Err(self.short(self.rest.len() + 1))
+        } else {
+            Err(Error::corrupt(format!(
                 "varint at {} is longer than 64 bits",
                 self.position()
-            ))),
+            )))
         }
     }
 
@@ -125,11 +126,12 @@ impl<'a> Reader<'a> {
     pub fn varint_canonical(&mut self) -> Result<u64> {
         let start = self.position();
         let value = self.varint()?;
-        match self.position() - start == varint_len(value) {
-            true => Ok(value),
-            false => Err(Error::corrupt(format!(
+        if self.position() - start == varint_len(value) {
+            Ok(value)
+        } else {
+            Err(Error::corrupt(format!(
                 "varint at {start} is not in its shortest form"
-            ))),
+            )))
         }
     }
 

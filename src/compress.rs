@@ -93,9 +93,10 @@ impl Compressor {
         context
             .compress_to_buffer(plain, &mut self.buffer)
             .map_err(|cause| Error::io("compress", cause))?;
-        match self.buffer.len() < plain.len() {
-            true => Ok((Codec::Zstd, &self.buffer)),
-            false => Ok((Codec::Stored, plain)),
+        if self.buffer.len() < plain.len() {
+            Ok((Codec::Zstd, &self.buffer))
+        } else {
+            Ok((Codec::Stored, plain))
         }
     }
 
@@ -159,12 +160,13 @@ pub fn decompress_kept(codec: u8, packed: &[u8], plain_len: usize, plain: &mut V
 }
 
 fn check_len(plain: &[u8], plain_len: usize) -> Result<()> {
-    match plain.len() == plain_len {
-        true => Ok(()),
-        false => Err(Error::corrupt(format!(
+    if plain.len() == plain_len {
+        Ok(())
+    } else {
+        Err(Error::corrupt(format!(
             "{} plain bytes, recorded were {plain_len}",
             plain.len()
-        ))),
+        )))
     }
 }
 

@@ -79,9 +79,10 @@ impl Report {
 
     /// An error of [`Kind::Interrupted`] once [`Report::stop`] was called.
     pub fn go_on(&self) -> Result<()> {
-        match self.stop.load(Ordering::Relaxed) {
-            true => Err(Error::new(Kind::Interrupted, "interrupted")),
-            false => Ok(()),
+        if self.stop.load(Ordering::Relaxed) {
+            Err(Error::new(Kind::Interrupted, "interrupted"))
+        } else {
+            Ok(())
         }
     }
 }

@@ -37,9 +37,10 @@ fn copy_tree(from: &Path, to: &Path) {
     for entry in walkdir::WalkDir::new(from) {
         let entry = entry.unwrap();
         let place = to.join(entry.path().strip_prefix(from).unwrap());
-        match entry.file_type().is_dir() {
-            true => fs::create_dir_all(place).unwrap(),
-            false => drop(fs::copy(entry.path(), place).unwrap()),
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(place).unwrap()
+        } else {
+            fs::copy(entry.path(), place).unwrap();
         }
     }
 }

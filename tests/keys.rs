@@ -151,9 +151,10 @@ fn whenever_a_change_dies_somebody_who_should_opens_the_repository() {
                 let (_dir, storage, model) = scene();
                 let repo = open(&storage, OWN).unwrap();
                 let faulty = Faulty::new(storage.clone());
-                let faulty = match dead {
-                    true => faulty.dead_from(call),
-                    false => faulty.fail_at(call, Fault::LostReply),
+                let faulty = if dead {
+                    faulty.dead_from(call)
+                } else {
+                    faulty.fail_at(call, Fault::LostReply)
                 };
                 let changed = change(&repo.over(Arc::new(faulty)));
                 let opened = [OWN, "new"].map(|text| open(&storage, text));

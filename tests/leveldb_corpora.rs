@@ -62,9 +62,10 @@ fn every_corpus_reads_as_its_truth_says() {
                 truth["comparator"].as_str(),
                 "{what}"
             );
-            match database.comparator().is_known() {
-                true => reads_as(&what, &path, &truth),
-                false => verifies_as(&what, &database, &truth),
+            if database.comparator().is_known() {
+                reads_as(&what, &path, &truth)
+            } else {
+                verifies_as(&what, &database, &truth)
             }
         }
     }

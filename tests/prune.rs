@@ -616,9 +616,10 @@ fn nothing_is_stacked_on_a_snapshot_whose_note_of_where_its_records_lie_is_lost(
         assert_eq!(notes.len(), 2, "it stands twice");
         scene.storage.delete(notes[0].name).unwrap();
         scene.latest_is_right();
-        match damaged {
-            true => drop(scene.storage.corrupt(notes[1].name, |bytes| bytes.truncate(99))),
-            false => scene.storage.delete(notes[1].name).unwrap(),
+        if damaged {
+            scene.storage.corrupt(notes[1].name, |bytes| bytes.truncate(99));
+        } else {
+            scene.storage.delete(notes[1].name).unwrap()
         }
         let next = scene.backup(1_000, 1_010);
         assert_eq!(runs(&scene, &next), 1, "everything was read");
@@ -637,13 +638,14 @@ fn full_disk(storage: &Arc<MemoryStorage>) -> Arc<dyn Storage> {
         let freed = deleted.map_or(0, |name| stored.stat(name).map_or(0, |listed| listed.len));
         room.fetch_add(freed, Ordering::SeqCst);
         let taken = |left: u64| left.checked_sub(len);
-        match asked.verb != Verb::Put
+        if asked.verb != Verb::Put
             || room
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken)
                 .is_ok()
         {
-            true => Ok(()),
-            false => Err(Error::new(Kind::Full, "no space left")),
+            Ok(())
+        } else {
+            Err(Error::new(Kind::Full, "no space left"))
         }
     });
     Arc::new(full)

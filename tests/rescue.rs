@@ -264,9 +264,10 @@ fn without_a_manifest_the_snapshot_and_all_that_is_newer_make_it_whole() {
             return;
         };
         for manifest in named(&scene.db(), "MANIFEST") {
-            match lose {
-                true => fs::remove_file(manifest).unwrap(),
-                false => break_at(&manifest, 20),
+            if lose {
+                fs::remove_file(manifest).unwrap()
+            } else {
+                break_at(&manifest, 20)
             }
         }
         let (outcome, found) = scene.rescued();
@@ -288,15 +289,12 @@ fn a_manifest_torn_anywhere_never_leads_to_a_whole_database_with_other_records()
     for len in (0..=bytes.len()).step_by(13).chain([bytes.len()]) {
         fs::write(&manifest, &bytes[..len]).unwrap();
         let (outcome, found) = scene.rescued();
-        match outcome.is_whole() {
-            true => {
-                assert!(found == scene.now, "torn at {len}");
-                whole += 1;
-            }
-            false => {
-                is_between(&found, &scene);
-                others += 1;
-            }
+        if outcome.is_whole() {
+            assert!(found == scene.now, "torn at {len}");
+            whole += 1;
+        } else {
+            is_between(&found, &scene);
+            others += 1;
         }
         fs::remove_dir_all(scene.output()).unwrap();
     }

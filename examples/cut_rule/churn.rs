@@ -55,9 +55,12 @@ fn spread(
     while chosen.len() < CHANGED {
         chosen.insert(noise.below(records.len() as u64) as usize);
     }
-    let step = |(at, record): (usize, &Record)| match chosen.contains(&at) {
-        true => change(record, noise),
-        false => vec![record.clone()],
+    let step = |(at, record): (usize, &Record)| {
+        if chosen.contains(&at) {
+            change(record, noise)
+        } else {
+            vec![record.clone()]
+        }
     };
     records.iter().enumerate().flat_map(step).collect()
 }

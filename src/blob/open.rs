@@ -81,10 +81,11 @@ thread_local! {
 
 fn named<P: AsRef<[u8]>>(keys: &DomainKeys, name: &SealedName, plain: P) -> Result<NamedBlob<P>> {
     let blob = NamedBlob::name(keys, name.kind, plain);
-    match blob.id() == name.id {
-        true => Ok(blob),
-        false => Err(Error::corrupt(
+    if blob.id() == name.id {
+        Ok(blob)
+    } else {
+        Err(Error::corrupt(
             "plain bytes do not have the name they were stored under",
-        )),
+        ))
     }
 }

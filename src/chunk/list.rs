@@ -120,9 +120,10 @@ impl ChunkList {
             children.push(ChunkRef { id, bytes });
         }
         let list = Self::checked(depth, children, children_max)?;
-        match list.bytes() == bytes {
-            true => Ok(list),
-            false => Err(Error::corrupt("chunk list does not add up")),
+        if list.bytes() == bytes {
+            Ok(list)
+        } else {
+            Err(Error::corrupt("chunk list does not add up"))
         }
     }
 
@@ -141,9 +142,10 @@ impl ChunkList {
             .try_fold(0u64, |sum, child| sum.checked_add(child.bytes));
         let empty = children.iter().any(|child| child.bytes == 0);
         let large = depth == 0 && children.iter().any(|child| child.bytes > BLOB_BYTES_MAX as u64);
-        match sum.is_none() || empty || large {
-            true => Err(Error::corrupt("chunk list with a child of impossible size")),
-            false => Ok(Self { depth, children }),
+        if sum.is_none() || empty || large {
+            Err(Error::corrupt("chunk list with a child of impossible size"))
+        } else {
+            Ok(Self { depth, children })
         }
     }
 }

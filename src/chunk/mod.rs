@@ -37,20 +37,22 @@ pub fn data(source: &dyn BlobSource, chunk: &ChunkRef) -> Result<Arc<[u8]>> {
 impl ChunkRef {
     /// Holds a list of `below` and `bytes` to what this child of a list of `depth` says of it.
     pub fn leads_to(&self, depth: u8, below: u8, bytes: u64) -> Result<()> {
-        match below.checked_add(1) == Some(depth) && bytes == self.bytes {
-            true => Ok(()),
-            false => Err(Error::corrupt("a list of chunks is not what its parent says")),
+        if below.checked_add(1) == Some(depth) && bytes == self.bytes {
+            Ok(())
+        } else {
+            Err(Error::corrupt("a list of chunks is not what its parent says"))
         }
     }
 
     /// Holds the chunk's bytes to the length that its list says.
     pub fn holds(&self, plain: &[u8]) -> Result<()> {
-        match plain.len() as u64 == self.bytes {
-            true => Ok(()),
-            false => Err(Error::corrupt(format!(
+        if plain.len() as u64 == self.bytes {
+            Ok(())
+        } else {
+            Err(Error::corrupt(format!(
                 "chunk {} is not as long as its list says",
                 self.id.short()
-            ))),
+            )))
         }
     }
 }

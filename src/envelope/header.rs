@@ -87,21 +87,23 @@ impl Header {
         let ephemeral_free = matches!(self.scheme, Exchange | Recipients) || self.ephemeral == [0; 32];
         let domain_free = matches!(self.scheme, Epoch | Exchange | Domain | Clear) || self.domain.0 == 0;
         let clear_free = self.scheme != Clear || (self.salt, self.commitment) == ([0; 32], [0; 32]);
-        match epoch_free && ephemeral_free && domain_free && clear_free {
-            true => Ok(()),
-            false => Err(Error::corrupt("header has bytes where its key scheme has none")),
+        if epoch_free && ephemeral_free && domain_free && clear_free {
+            Ok(())
+        } else {
+            Err(Error::corrupt("header has bytes where its key scheme has none"))
         }
     }
 
     /// Fails unless the object is of `class`.
     pub fn expect(&self, class: ObjectClass) -> Result<()> {
-        match self.class == class {
-            true => Ok(()),
-            false => Err(Error::corrupt(format!(
+        if self.class == class {
+            Ok(())
+        } else {
+            Err(Error::corrupt(format!(
                 "is a {}, not a {}",
                 self.class.word(),
                 class.word()
-            ))),
+            )))
         }
     }
 }

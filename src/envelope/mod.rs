@@ -47,9 +47,10 @@ pub fn object_id(bytes: &[u8]) -> ObjectId {
 /// Whether these are the bytes that were stored under `id`. Needs no key, and is asked first: after it, a
 /// commitment that does not fit can only mean another key.
 pub fn check_name(id: &ObjectId, bytes: &[u8]) -> Result<()> {
-    match object_id(bytes) == *id {
-        true => Ok(()),
-        false => Err(Error::corrupt("stored bytes do not hash to the object's name")),
+    if object_id(bytes) == *id {
+        Ok(())
+    } else {
+        Err(Error::corrupt("stored bytes do not hash to the object's name"))
     }
 }
 
@@ -64,12 +65,13 @@ pub fn commit(mut header: Header, secret: &[u8]) -> PartKey {
 /// The key to open parts with, if `secret` is the one the object was sealed under; else [`Kind::WrongKey`].
 pub fn open_key(header: &Header, secret: &[u8]) -> Result<PartKey> {
     let (key, commitment) = object_key(header, secret);
-    match derive::same(&commitment, &header.commitment) {
-        true => Ok(PartKey::new(key, header.encode())),
-        false => Err(Error::new(
+    if derive::same(&commitment, &header.commitment) {
+        Ok(PartKey::new(key, header.encode()))
+    } else {
+        Err(Error::new(
             Kind::WrongKey,
             format!("{} is sealed under another key", header.class.word()),
-        )),
+        ))
     }
 }
 
@@ -94,17 +96,17 @@ pub fn seal_one(mut header: Header, secret: &[u8], clear: &[u8], plain: &[u8]) -
     out.extend_from_slice(key.header());
     out.extend_from_slice(clear);
     out.extend_from_slice(&name.plain_len.to_le_bytes());
-    match packs {
-        true => Compressor::local(Compression::Auto.level(BlobKind::Leaf), |compressor| {
+    if packs {
+        Compressor::local(Compression::Auto.level(BlobKind::Leaf), |compressor| {
             // What compresses so well that readers would not believe it is stored as it is.
             let (codec, packed) = match compressor.compress(plain)? {
                 (_, packed) if is_out_of_proportion(packed) => (Codec::Stored, plain),
                 packed => packed,
             };
             key.seal(&name, codec, packed, clear, &mut out)
-        })?,
-        // Secrets stay out of buffers that outlive the call.
-        false => key.seal(&name, Codec::Stored, plain, clear, &mut out)?,
+        })?
+    } else {
+        key.seal(&name, Codec::Stored, plain, clear, &mut out)?
     }
     Ok(out)
 }

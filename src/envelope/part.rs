@@ -151,11 +151,12 @@ impl PartKey {
 }
 
 fn check_len(plain_len: u32) -> Result<()> {
-    match plain_len as usize <= BLOB_BYTES_MAX {
-        true => Ok(()),
-        false => Err(Error::new(
+    if plain_len as usize <= BLOB_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Limit,
             format!("{plain_len} plain bytes pass the limit {BLOB_BYTES_MAX}"),
-        )),
+        ))
     }
 }

@@ -59,12 +59,13 @@ impl Audit {
     /// Refuses what was read at a time that is yet to come: it would stand for the newest for ever.
     pub fn refuse_future(&self, now: UnixNanos) -> Result<()> {
         let last = self.objects.iter().map(|audited| audited.when).max();
-        match last.is_some_and(|last| last.0 > now.0.saturating_add(AHEAD_MAX)) {
-            false => Ok(()),
-            true => Err(Error::new(
+        if last.is_none_or(|last| last.0 <= now.0.saturating_add(AHEAD_MAX)) {
+            Ok(())
+        } else {
+            Err(Error::new(
                 Kind::Limit,
                 "says that something was read at a time that is yet to come by our clock",
-            )),
+            ))
         }
     }
 }
@@ -124,15 +125,16 @@ fn check(audit: &Audit) -> Result<()> {
         let what = format!("{count} objects in one audit: want 1 to {AUDIT_OBJECTS_MAX}");
         return Err(Error::new(Kind::Limit, what));
     }
-    match audit
+    if audit
         .objects
         .is_sorted_by(|a, b| (a.class, a.id) < (b.class, b.id))
     {
-        true => Ok(()),
-        false => Err(Error::new(
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Limit,
             "audited objects are not sorted, or one stands twice",
-        )),
+        ))
     }
 }
 

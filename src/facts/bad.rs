@@ -79,9 +79,10 @@ fn check(bad: &Bad) -> Result<()> {
     if bad.blobs.is_empty() || bad.blobs.len() > BAD_BLOBS_MAX {
         return limit("no bad blob, or too many");
     }
-    match bad.blobs.is_sorted_by(|a, b| a.id < b.id) {
-        true => Ok(()),
-        false => limit("bad blobs are not sorted, or one stands twice"),
+    if bad.blobs.is_sorted_by(|a, b| a.id < b.id) {
+        Ok(())
+    } else {
+        limit("bad blobs are not sorted, or one stands twice")
     }
 }
 

@@ -80,8 +80,9 @@ fn check(forgetting: &Forgetting) -> Result<()> {
             "{count} snapshots to forget: want 1 to {FORGOTTEN_SNAPSHOTS_MAX}"
         )));
     }
-    match snapshots.is_sorted_by(|a, b| a.id < b.id) {
-        true => Ok(()),
-        false => Err(limit("snapshots to forget are not sorted, or one stands twice")),
+    if snapshots.is_sorted_by(|a, b| a.id < b.id) {
+        Ok(())
+    } else {
+        Err(limit("snapshots to forget are not sorted, or one stands twice"))
     }
 }

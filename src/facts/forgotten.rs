@@ -144,12 +144,11 @@ impl Forgotten {
         *newest = place.max(*newest);
         self.last_said.insert(counted.id, said.0);
         let undeleted = notes.of(&counted.id).and_then(|standing| standing.undeleted);
-        match undeleted.is_none_or(|undeleted| undeleted < said) {
-            true => {
-                let since = || ForgottenSince::new(stored, counted);
-                self.now.entry(counted.id).or_insert_with(since);
-            }
-            false => drop(self.undone.insert(counted.id, counted)),
+        if undeleted.is_none_or(|undeleted| undeleted < said) {
+            let since = || ForgottenSince::new(stored, counted);
+            self.now.entry(counted.id).or_insert_with(since);
+        } else {
+            self.undone.insert(counted.id, counted);
         }
     }
 }

@@ -90,9 +90,10 @@ pub fn decode(bytes: &[u8]) -> Result<Mark> {
         packs,
         replaces,
     };
-    match replaces.is_some() || since == 0 {
-        true => check(&mark).map_err(|error| error.as_kind(Kind::Corrupt))?,
-        false => return Err(Error::corrupt("mark with a time of nothing")),
+    if replaces.is_some() || since == 0 {
+        check(&mark).map_err(|error| error.as_kind(Kind::Corrupt))?
+    } else {
+        return Err(Error::corrupt("mark with a time of nothing"));
     }
     Ok(mark)
 }

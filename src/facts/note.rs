@@ -235,12 +235,13 @@ fn check_said(said: &Said) -> Result<()> {
 }
 
 pub(super) fn within(what: &str, text: &str, max: usize) -> Result<()> {
-    match text.len() <= max {
-        true => Ok(()),
-        false => Err(limit(format!(
+    if text.len() <= max {
+        Ok(())
+    } else {
+        Err(limit(format!(
             "{what}: {} bytes pass the limit {max}",
             text.len()
-        ))),
+        )))
     }
 }
 

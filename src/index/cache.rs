@@ -98,9 +98,10 @@ impl LookupCache {
         listed: &[ObjectId],
         load: &LoadSegment,
     ) -> Result<Vec<Part>, Fault> {
-        let found = match is_kept {
-            true => self.run_files_in(directory)?,
-            false => Vec::new(),
+        let found = if is_kept {
+            self.run_files_in(directory)?
+        } else {
+            Vec::new()
         };
         let mut builder = Builder::new(directory, &self.key);
         // Twice: what was loaded first tells which others count.

@@ -67,14 +67,15 @@ impl Part {
 
     fn rows(&self) -> u64 {
         let segments = &self.run.file.segments;
-        match segments.is_empty() {
-            true => self.run.file.trailer.rows,
-            false => segments
+        if segments.is_empty() {
+            self.run.file.trailer.rows
+        } else {
+            segments
                 .iter()
                 .zip(&self.live)
                 .filter(|(_, live)| **live)
                 .map(|(segment, _)| segment.rows)
-                .sum(),
+                .sum()
         }
     }
 }

@@ -268,11 +268,12 @@ pub(super) fn rows_in(block: &[u8]) -> &[[u8; ROW_LEN]] {
 fn check_block(key: &Bytes32, number: u64, block: &[u8]) -> Result<()> {
     let (signed, mac) = block.split_at(BLOCK_MAC_AT);
     let is_ours = blake3::keyed_hash(key, signed) == *blake3::Hash::from_slice(mac).as_ref().unwrap_or(&ZERO);
-    match is_ours && signed[BLOCK_NUMBER_AT..BLOCK_NUMBER_AT + 8] == number.to_le_bytes() {
-        true => Ok(()),
-        false => Err(Error::corrupt(format!(
+    if is_ours && signed[BLOCK_NUMBER_AT..BLOCK_NUMBER_AT + 8] == number.to_le_bytes() {
+        Ok(())
+    } else {
+        Err(Error::corrupt(format!(
             "block {number} of an index cache run is not ours"
-        ))),
+        )))
     }
 }
 
@@ -294,9 +295,10 @@ pub(super) fn mac_of(key: &Bytes32, section: Section, bytes: &[u8]) -> blake3::H
 }
 
 fn must_match(key: &Bytes32, section: Section, bytes: &[u8], mac: &Bytes32) -> Result<()> {
-    match mac_of(key, section, bytes) == *mac {
-        true => Ok(()),
-        false => Err(Error::corrupt("index cache run is not ours")),
+    if mac_of(key, section, bytes) == *mac {
+        Ok(())
+    } else {
+        Err(Error::corrupt("index cache run is not ours"))
     }
 }
 

@@ -200,12 +200,13 @@ fn must_fit(entry: &IndexEntry, pack: &SegmentPack) -> Result<()> {
     } = entry.location;
     let inside = u64::from(offset) + u64::from(len) <= pack.len;
     // The largest ordinal is the directory's nonce.
-    match inside && plain_len as usize <= BLOB_BYTES_MAX && ordinal < u32::MAX {
-        true => Ok(()),
-        false => Err(Error::corrupt(format!(
+    if inside && plain_len as usize <= BLOB_BYTES_MAX && ordinal < u32::MAX {
+        Ok(())
+    } else {
+        Err(Error::corrupt(format!(
             "blob {} cannot lie at {offset}+{len} (plain {plain_len}, ordinal {ordinal}) of a pack of {} bytes",
             entry.id, pack.len
-        ))),
+        )))
     }
 }
 
@@ -247,11 +248,12 @@ fn sort<T: Ord>(items: &mut Vec<T>) {
 }
 
 fn within(what: &str, count: usize, max: usize) -> Result<()> {
-    match count <= max {
-        true => Ok(()),
-        false => Err(Error::new(
+    if count <= max {
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Limit,
             format!("{count} {what} in one index segment, at most {max}"),
-        )),
+        ))
     }
 }

@@ -202,10 +202,10 @@ fn a_superseded_segment_does_not_count_while_its_successor_is_listed() {
             (&[old], old),
         ] {
             let lookup = cache.open(listed, shelf.load()).unwrap();
-            let wanted = match listed == [old, newest] {
-                // Nobody who is listed says that the oldest is replaced.
-                true => shelf.entries_of(&[old, newest]),
-                false => shelf.entries_of(&[counts]),
+            let wanted = if listed == [old, newest] {
+                shelf.entries_of(&[old, newest])
+            } else {
+                shelf.entries_of(&[counts])
             };
             must_hold(&lookup, &wanted);
         }

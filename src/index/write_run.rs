@@ -63,9 +63,10 @@ impl RunWriter {
         self.filter.insert(&row.entry.id);
         self.rows += 1;
         self.count(row.segment as usize);
-        match self.block.len() == BLOCK_NUMBER_AT {
-            true => self.finish_block(),
-            false => Ok(()),
+        if self.block.len() == BLOCK_NUMBER_AT {
+            self.finish_block()
+        } else {
+            Ok(())
         }
     }
 

@@ -91,11 +91,12 @@ fn follow(
     }
     chain.reverse();
     // The first ring's bytes are fixed by its name, and what it commits to by the link above or by its own opening.
-    match ring.id == anchor.first_keyring {
-        true => Ok(chain),
-        false => Err(Error::corrupt(
+    if ring.id == anchor.first_keyring {
+        Ok(chain)
+    } else {
+        Err(Error::corrupt(
             "keyrings do not begin with the one the password vouches for",
-        )),
+        ))
     }
 }
 

@@ -65,12 +65,13 @@ impl Parameters {
         };
         let within =
             PACK_BYTES_RANGE.contains(&(self.pack_bytes as usize)) && cut(self.chunk) && cut(self.leaf);
-        match within {
-            true => Ok(self),
-            false => Err(Error::new(
+        if within {
+            Ok(self)
+        } else {
+            Err(Error::new(
                 crate::error::Kind::Limit,
                 format!("{self:?} are outside the limits"),
-            )),
+            ))
         }
     }
 

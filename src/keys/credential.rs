@@ -154,12 +154,13 @@ impl Credential {
         let (header, sent) = self.new_exchange(class, entropy)?;
         let bytes = envelope::seal_one(header, &sent.secret, clear, plain)?;
         let opened = envelope::parse_one(class, &bytes)?.open(&sent.secret);
-        match opened.act(|| format!("open the finished {}", class.word()))? == plain {
-            true => Ok(bytes),
-            false => Err(Error::corrupt(format!(
+        if opened.act(|| format!("open the finished {}", class.word()))? == plain {
+            Ok(bytes)
+        } else {
+            Err(Error::corrupt(format!(
                 "the finished {} opens to other bytes",
                 class.word()
-            ))),
+            )))
         }
     }
 
@@ -254,12 +255,13 @@ pub(super) fn decode_payload(payload: &[u8]) -> Result<Credential> {
 }
 
 fn not_the_owners(domain: Arc<DomainKeys>) -> Result<Arc<DomainKeys>> {
-    match domain.id() == domain::OWNERS {
-        false => Ok(domain),
-        true => Err(Error::new(
+    if domain.id() != domain::OWNERS {
+        Ok(domain)
+    } else {
+        Err(Error::new(
             Kind::Usage,
             "domain 0 is the owner's, and no write-only host's",
-        )),
+        ))
     }
 }
 
@@ -302,11 +304,12 @@ impl SealedCredential {
                 _ => error,
             })?;
         let credential = decode_payload(&Zeroizing::new(payload)).act(|| "read credential")?;
-        match credential.recipient == self.recipient {
-            true => Ok(credential),
-            false => Err(Error::corrupt(
+        if credential.recipient == self.recipient {
+            Ok(credential)
+        } else {
+            Err(Error::corrupt(
                 "credential's clear part does not agree with its payload",
-            )),
+            ))
         }
     }
 

@@ -168,15 +168,16 @@ impl DomainKeys {
 
 /// A label that is not too long.
 pub(super) fn checked_label(label: &str) -> Result<String> {
-    match label.len() <= LABEL_BYTES_MAX {
-        true => Ok(label.to_owned()),
-        false => Err(Error::new(
+    if label.len() <= LABEL_BYTES_MAX {
+        Ok(label.to_owned())
+    } else {
+        Err(Error::new(
             crate::error::Kind::Usage,
             format!(
                 "a label of {} bytes passes the limit {LABEL_BYTES_MAX}",
                 label.len()
             ),
-        )),
+        ))
     }
 }
 

@@ -377,20 +377,22 @@ pub(super) fn checked_slots(mut slots: Vec<SlotEntry>) -> Result<Vec<SlotEntry>>
         .iter()
         .try_for_each(|slot| checked_label(&slot.label).map(drop))?;
     within("slots", slots.len(), KEYRING_SLOTS_MAX)?;
-    match slots.windows(2).any(|pair| pair[0].public == pair[1].public) {
-        true => Err(Error::new(Kind::Usage, "a slot stands in the keyring twice")),
-        false => Ok(slots),
+    if slots.windows(2).any(|pair| pair[0].public == pair[1].public) {
+        Err(Error::new(Kind::Usage, "a slot stands in the keyring twice"))
+    } else {
+        Ok(slots)
     }
 }
 
 /// At least one, at most `max`.
 pub(super) fn within(what: &str, count: usize, max: usize) -> Result<()> {
-    match (1..=max).contains(&count) {
-        true => Ok(()),
-        false => Err(Error::new(
+    if (1..=max).contains(&count) {
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Limit,
             format!("{count} {what}; a keyring has 1 to {max}"),
-        )),
+        ))
     }
 }
 

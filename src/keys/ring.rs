@@ -169,11 +169,12 @@ impl<'a> StoredRing<'a> {
         let ring_key = self.unwrap(identity)?;
         let plain = envelope::parse_one(ObjectClass::Keyring, self.body)?.open(ring_key.expose())?;
         let keyring = Keyring::decode_body(&Zeroizing::new(plain))?;
-        match self.agrees_with(&keyring) {
-            true => Ok(keyring),
-            false => Err(Error::corrupt(
+        if self.agrees_with(&keyring) {
+            Ok(keyring)
+        } else {
+            Err(Error::corrupt(
                 "keyring's clear part does not agree with its body",
-            )),
+            ))
         }
     }
 
@@ -223,15 +224,16 @@ impl RingClear {
             wraps.push((PublicKey(reader.array()?), reader.array()?));
         }
         reader.finish()?;
-        match wraps.windows(2).all(|pair| pair[0].0 < pair[1].0) {
-            true => Ok(RingClear {
+        if wraps.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+            Ok(RingClear {
                 generation,
                 predecessor,
                 epoch_commitment,
                 repository,
                 wraps,
-            }),
-            false => Err(Error::corrupt("keyring's recipients are not in order")),
+            })
+        } else {
+            Err(Error::corrupt("keyring's recipients are not in order"))
         }
     }
 }
@@ -291,9 +293,10 @@ fn decode_domains(reader: &mut Reader<'_>) -> Result<BTreeMap<DomainId, Arc<Doma
         ascending(domains.keys().next_back().copied(), domain.id(), "domains")?;
         domains.insert(domain.id(), Arc::new(domain));
     }
-    match domains.contains_key(&DomainId(0)) {
-        true => Ok(domains),
-        false => Err(Error::corrupt("keyring lacks the owner's domain")),
+    if domains.contains_key(&DomainId(0)) {
+        Ok(domains)
+    } else {
+        Err(Error::corrupt("keyring lacks the owner's domain"))
     }
 }
 
@@ -320,9 +323,10 @@ fn decode_slots(reader: &mut Reader<'_>) -> Result<Vec<SlotEntry>> {
 }
 
 fn ascending<T: PartialOrd>(last: Option<T>, next: T, what: &str) -> Result<()> {
-    match last.is_none_or(|last| last < next) {
-        true => Ok(()),
-        false => Err(Error::corrupt(format!("keyring's {what} are not in order"))),
+    if last.is_none_or(|last| last < next) {
+        Ok(())
+    } else {
+        Err(Error::corrupt(format!("keyring's {what} are not in order")))
     }
 }
 

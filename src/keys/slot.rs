@@ -66,16 +66,17 @@ impl SlotCost {
             && (1..=ARGON2_PASSES_MAX).contains(&self.passes)
             && (1..=ARGON2_LANES_MAX).contains(&self.lanes)
             && self.memory_kib >= 8 * self.lanes;
-        match within {
-            true => Ok(self),
-            false => Err(Error::new(
+        if within {
+            Ok(self)
+        } else {
+            Err(Error::new(
                 Kind::Limit,
                 format!(
                     "argon2id with {} KiB, {} passes, {} lanes is outside the limits ({ARGON2_MEMORY_KIB_MAX} KiB, \
-                 {ARGON2_PASSES_MAX}, {ARGON2_LANES_MAX}; 8 KiB a lane at least)",
+             {ARGON2_PASSES_MAX}, {ARGON2_LANES_MAX}; 8 KiB a lane at least)",
                     self.memory_kib, self.passes, self.lanes
                 ),
-            )),
+            ))
         }
     }
 
@@ -260,8 +261,9 @@ pub(super) fn check_checksum(bytes: &[u8]) -> Result<&[u8]> {
     let (body, checksum) = bytes
         .split_last_chunk::<32>()
         .ok_or_else(|| Error::new(Kind::Torn, "ends before its checksum"))?;
-    match blake3::hash(body) == blake3::Hash::from_bytes(*checksum) {
-        true => Ok(body),
-        false => Err(Error::corrupt("checksum mismatch")),
+    if blake3::hash(body) == blake3::Hash::from_bytes(*checksum) {
+        Ok(body)
+    } else {
+        Err(Error::corrupt("checksum mismatch"))
     }
 }

@@ -87,9 +87,10 @@ impl BlockBuilder {
 
     /// Appends the restart offsets: the block is whole.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
-        let restarts: &[u32] = match self.restarts.is_empty() {
-            true => &[0],
-            false => &self.restarts,
+        let restarts: &[u32] = if self.restarts.is_empty() {
+            &[0]
+        } else {
+            &self.restarts
         };
         out.reserve(4 * restarts.len() + 4);
         for offset in restarts.iter().chain([&(restarts.len() as u32)]) {

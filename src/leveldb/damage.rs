@@ -160,9 +160,10 @@ struct LostRange {
 impl Findings {
     /// Lists a finding that loses no table entry.
     pub fn list(&mut self, damage: Damage) {
-        match self.damage.len() < DAMAGE_LISTED_MAX {
-            true => self.damage.push(damage),
-            false => self.unlisted += 1,
+        if self.damage.len() < DAMAGE_LISTED_MAX {
+            self.damage.push(damage)
+        } else {
+            self.unlisted += 1
         }
     }
 

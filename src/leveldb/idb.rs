@@ -231,9 +231,12 @@ fn index_entry<'a>(a: &mut Cursor<'a>, b: &mut Cursor<'a>) -> Step {
         return a.0.len().cmp(&b.0.len()).into();
     }
     part!(keys(a, b));
-    let sequence = |cursor: &mut Cursor<'a>| match cursor.is_empty() {
-        true => Some(-1),
-        false => cursor.varint().map(|value| value as i64),
+    let sequence = |cursor: &mut Cursor<'a>| {
+        if cursor.is_empty() {
+            Some(-1)
+        } else {
+            cursor.varint().map(|value| value as i64)
+        }
     };
     let (x, y) = match parts(a, b, sequence) {
         Ok(numbers) => numbers,

@@ -142,9 +142,10 @@ pub fn fill(gaps: &[Gap], late: Gap) -> Vec<Gap> {
             from: gap.from.max(late.to),
             to: gap.to,
         };
-        match late.to <= gap.from || gap.to <= late.from {
-            true => [*gap, Gap { from: 0, to: 0 }],
-            false => [before, behind],
+        if late.to <= gap.from || gap.to <= late.from {
+            [*gap, Gap { from: 0, to: 0 }]
+        } else {
+            [before, behind]
         }
     };
     let left = gaps.iter().flat_map(rest);

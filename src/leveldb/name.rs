@@ -80,9 +80,10 @@ pub fn manifest_name(number: u64) -> String {
 }
 
 fn number(digits: &str) -> Option<u64> {
-    match !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => digits.parse().ok(),
-        false => None,
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        digits.parse().ok()
+    } else {
+        None
     }
 }
 

@@ -19,11 +19,11 @@ pub fn open_sized(file: &dyn ReadAt, meta: &TableMeta, decompressor: &mut Decomp
     if len == meta.size {
         return Table::open(file, len, decompressor);
     }
-    let opened = match len > meta.size && meta.size >= FOOTER_BYTES as u64 {
-        // LevelDB looks for the footer there, whatever lies behind it.
-        true => open_proven(file, meta.size, meta, decompressor)
-            .or_else(|_| open_proven(file, len, meta, decompressor)),
-        false => open_proven(file, len, meta, decompressor),
+    let opened = if len > meta.size && meta.size >= FOOTER_BYTES as u64 {
+        open_proven(file, meta.size, meta, decompressor)
+            .or_else(|_| open_proven(file, len, meta, decompressor))
+    } else {
+        open_proven(file, len, meta, decompressor)
     };
     opened.map_err(|error| {
         let what = format!("{len} bytes where the MANIFEST has {}", meta.size);

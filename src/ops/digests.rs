@@ -97,9 +97,10 @@ impl RecordSink for Digests<'_> {
             self.parts.push(self.gathered.len());
         }
         put_element(&mut self.gathered, key, value);
-        match self.gathered.len() >= GATHERED_BYTES {
-            true => self.hash(),
-            false => Ok(()),
+        if self.gathered.len() >= GATHERED_BYTES {
+            self.hash()
+        } else {
+            Ok(())
         }
     }
 }

@@ -101,9 +101,10 @@ fn names(snapshot: &Snapshot) -> String {
         .databases()
         .map(|database| database.name.as_str())
         .collect();
-    match names.is_empty() {
-        true => "no database".into(),
-        false => names.join(", "),
+    if names.is_empty() {
+        "no database".into()
+    } else {
+        names.join(", ")
     }
 }
 
@@ -180,9 +181,12 @@ pub fn records_from(
     let comparator = Comparator::from_name(&database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
     let range = wish.selection.range(&comparator);
-    let mut wished = |key: &[u8], value: &[u8]| match wish.selection.contains(key, &order) {
-        true => sink(key, value),
-        false => Ok(()),
+    let mut wished = |key: &[u8], value: &[u8]| {
+        if wish.selection.contains(key, &order) {
+            sink(key, value)
+        } else {
+            Ok(())
+        }
     };
     let runs = runs(database, wish.with_uncertain)?;
     match runs[..] {

@@ -88,9 +88,12 @@ impl<'a> Remake<'a> {
     pub fn tree<M: Maker>(&self, tree: &BlobId, maker: &mut M) -> Result<(BlobId, M::Sum)> {
         let mut path = Vec::new();
         let made = self.walk(tree, maker, &mut path);
-        made.act(|| match path.is_empty() {
-            true => format!("tree {}", tree.short()),
-            false => String::from_utf8_lossy(&path).into_owned(),
+        made.act(|| {
+            if path.is_empty() {
+                format!("tree {}", tree.short())
+            } else {
+                String::from_utf8_lossy(&path).into_owned()
+            }
         })
     }
 

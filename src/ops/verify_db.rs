@@ -134,9 +134,10 @@ impl RecordSink for Watched<'_> {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         self.0.records.add(1);
         self.0.bytes_done.add((key.len() + value.len()) as u64);
-        match self.0.records.get().is_multiple_of(LOOK_EVERY) {
-            true => self.0.go_on(),
-            false => Ok(()),
+        if self.0.records.get().is_multiple_of(LOOK_EVERY) {
+            self.0.go_on()
+        } else {
+            Ok(())
         }
     }
 }

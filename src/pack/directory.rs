@@ -87,9 +87,10 @@ pub(super) fn trailer(tail: &[u8], pack_len: u64) -> Result<Trailer> {
         && trailer.plain_len as usize / ENTRY_LEN <= PACK_BLOBS_MAX
         && trailer.stored_len as usize == trailer.plain_len as usize + PART_OVERHEAD
         && u64::from(trailer.stored_len) <= room;
-    match whole {
-        true => Ok(trailer),
-        false => Err(Error::corrupt("pack's trailer has impossible lengths")),
+    if whole {
+        Ok(trailer)
+    } else {
+        Err(Error::corrupt("pack's trailer has impossible lengths"))
     }
 }
 
@@ -116,9 +117,10 @@ pub fn decode(plain: &[u8], parts_end: u64) -> Result<Vec<PackedBlob>> {
             break;
         }
     }
-    match offset == parts_end && reader.is_empty() {
-        true => Ok(blobs),
-        false => Err(Error::corrupt("pack's directory does not fit its parts")),
+    if offset == parts_end && reader.is_empty() {
+        Ok(blobs)
+    } else {
+        Err(Error::corrupt("pack's directory does not fit its parts"))
     }
 }
 
@@ -127,15 +129,16 @@ fn decode_entry(reader: &mut Reader<'_>, offset: u64) -> Result<PackedBlob> {
     let (ordinal, len, plain_len) = (reader.u32()?, reader.u32()?, reader.u32()?);
     // Within the parts, which end below 4 GiB: see the caller and `trailer`.
     let offset = u32::try_from(offset).map_err(|_| Error::corrupt("pack's directory passes 4 GiB"))?;
-    match len >= PART_LEN_MIN && plain_len as usize <= BLOB_BYTES_MAX && (ordinal as usize) < PACK_BLOBS_MAX {
-        true => Ok(PackedBlob {
+    if len >= PART_LEN_MIN && plain_len as usize <= BLOB_BYTES_MAX && (ordinal as usize) < PACK_BLOBS_MAX {
+        Ok(PackedBlob {
             id,
             kind,
             ordinal,
             offset,
             len,
             plain_len,
-        }),
-        false => Err(Error::corrupt("pack's directory has impossible numbers")),
+        })
+    } else {
+        Err(Error::corrupt("pack's directory has impossible numbers"))
     }
 }

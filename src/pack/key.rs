@@ -31,12 +31,13 @@ impl PackKey {
     /// The key of a finished pack that this process sealed to the owner, by what is left of its ephemeral key.
     pub(super) fn reopen(sent: &Sent, credential: &Credential, first_bytes: &[u8]) -> Result<Self> {
         let header = decode_header(first_bytes)?;
-        match header.domain == credential.domain().id() {
-            true => Ok(PackKey {
+        if header.domain == credential.domain().id() {
+            Ok(PackKey {
                 part: sent.open_key(ObjectClass::Pack, &header)?,
                 domain: Arc::clone(credential.domain()),
-            }),
-            false => Err(Error::corrupt("a pack of another domain than the host's")),
+            })
+        } else {
+            Err(Error::corrupt("a pack of another domain than the host's"))
         }
     }
 

@@ -100,12 +100,13 @@ impl Pressed {
 }
 
 fn bounded(plain: &[u8]) -> Result<&[u8]> {
-    match plain.len() <= BLOB_BYTES_MAX {
-        true => Ok(plain),
-        false => Err(Error::new(
+    if plain.len() <= BLOB_BYTES_MAX {
+        Ok(plain)
+    } else {
+        Err(Error::new(
             Kind::Limit,
             format!("{} bytes pass {BLOB_BYTES_MAX}", plain.len()),
-        )),
+        ))
     }
 }
 

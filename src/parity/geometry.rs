@@ -46,12 +46,13 @@ impl Geometry {
             && is_shard
             && geometry.data() <= PARITY_DATA_SHARDS_MAX
             && (1..=geometry.data()).contains(&parity);
-        match within {
-            true => Ok(geometry),
-            false => Err(Error::new(
+        if within {
+            Ok(geometry)
+        } else {
+            Err(Error::new(
                 Kind::Limit,
                 format!("{parity} parity shards of {shard_len} bytes over {len} bytes"),
-            )),
+            ))
         }
     }
 
@@ -82,9 +83,10 @@ impl Geometry {
 
     /// The longest burst, bytes, that is healed wherever it begins.
     pub fn burst(&self) -> usize {
-        match self.parity == self.data() {
-            true => self.len,
-            false => (self.parity - 1) * self.shard_len + 1,
+        if self.parity == self.data() {
+            self.len
+        } else {
+            (self.parity - 1) * self.shard_len + 1
         }
     }
 

@@ -118,11 +118,12 @@ impl<'a> Parity<'a> {
         if lost > 0 {
             code::restore(geometry, &mut bytes, &is_lost, &parity)?;
         }
-        match object_id(&bytes) == self.head.pack {
-            true => Ok(Mended { bytes, shards: lost }),
-            false => Err(Error::corrupt(
+        if object_id(&bytes) == self.head.pack {
+            Ok(Mended { bytes, shards: lost })
+        } else {
+            Err(Error::corrupt(
                 "what the parity makes of it has not the pack's name",
-            )),
+            ))
         }
     }
 

@@ -18,12 +18,13 @@ impl Share {
 
     /// So many hundredths of a percent; [`Kind::Limit`] for none, or for more than all.
     pub fn of_ten_thousand(count: u16) -> Result<Self> {
-        match (1..=Self::WHOLE.0).contains(&count) {
-            true => Ok(Self(count)),
-            false => Err(Error::new(
+        if (1..=Self::WHOLE.0).contains(&count) {
+            Ok(Self(count))
+        } else {
+            Err(Error::new(
                 Kind::Limit,
                 format!("a share of {count} ten-thousandths: 1 to 10,000 can be kept"),
-            )),
+            ))
         }
     }
 

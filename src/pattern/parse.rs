@@ -45,12 +45,13 @@ impl Pattern {
                 is_raw,
                 case,
             };
-            match pattern.text.starts_with('#') || pattern.text.trim().is_empty() {
-                true => Ok(None),
-                false => pattern
+            if pattern.text.starts_with('#') || pattern.text.trim().is_empty() {
+                Ok(None)
+            } else {
+                pattern
                     .parse()
                     .act(|| format!("line {}", at + 1))
-                    .map(|_| Some(pattern)),
+                    .map(|_| Some(pattern))
             }
         };
         numbered.map(parse).filter_map(Result::transpose).collect()
@@ -104,9 +105,10 @@ pub(super) fn as_text(bytes: &[u8]) -> String {
     let is_taken = |c: char| (BYTE_CHARACTERS..BYTE_CHARACTERS + 0x100).contains(&u32::from(c));
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            match is_taken(c) {
-                true => text.extend(c.encode_utf8(&mut [0; 4]).as_bytes().iter().map(stands_for)),
-                false => text.push(c),
+            if is_taken(c) {
+                text.extend(c.encode_utf8(&mut [0; 4]).as_bytes().iter().map(stands_for))
+            } else {
+                text.push(c)
             }
         }
         text.extend(chunk.invalid().iter().map(stands_for));

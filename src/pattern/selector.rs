@@ -25,9 +25,10 @@ pub enum Choice {
 impl Selector {
     /// The choice for the top of a tree: that of a directory above it, which nobody asked for.
     pub fn above(&self) -> Choice {
-        match self.include.is_empty() {
-            true => Choice::Take,
-            false => Choice::Search,
+        if self.include.is_empty() {
+            Choice::Take
+        } else {
+            Choice::Search
         }
     }
 

@@ -45,9 +45,10 @@ impl<'k> SetDigestAcc<'k> {
     /// Adds one record given as its canonical element.
     #[inline]
     pub fn add_element(&mut self, element: &[u8]) {
-        match element.len() <= PADDED_BYTES_MAX {
-            true => self.wait(element.len(), |to| to.copy_from_slice(element)),
-            false => sum::add(&mut self.sum, blake3::keyed_hash(self.key, element).as_bytes()),
+        if element.len() <= PADDED_BYTES_MAX {
+            self.wait(element.len(), |to| to.copy_from_slice(element))
+        } else {
+            sum::add(&mut self.sum, blake3::keyed_hash(self.key, element).as_bytes())
         }
     }
 
@@ -63,9 +64,10 @@ impl<'k> SetDigestAcc<'k> {
     #[inline]
     pub fn add_record(&mut self, key: &[u8], value: &[u8]) {
         let len = element_len(key.len(), value.len());
-        match len <= PADDED_BYTES_MAX {
-            true => self.wait(len, |to| write_element(to, key, value)),
-            false => sum::add(&mut self.sum, &hash_long(self.key, key, value)),
+        if len <= PADDED_BYTES_MAX {
+            self.wait(len, |to| write_element(to, key, value))
+        } else {
+            sum::add(&mut self.sum, &hash_long(self.key, key, value))
         }
     }
 
@@ -136,12 +138,11 @@ impl StreamDigester {
         while self.waiting.len() + stream.len() >= STRIDE {
             let (now, rest) = stream.split_at(STRIDE - self.waiting.len());
             stream = rest;
-            match self.waiting.is_empty() {
-                true => self.hasher.update(now),
-                false => {
-                    self.waiting.extend_from_slice(now);
-                    self.hasher.update(&self.waiting)
-                }
+            if self.waiting.is_empty() {
+                self.hasher.update(now)
+            } else {
+                self.waiting.extend_from_slice(now);
+                self.hasher.update(&self.waiting)
             };
             self.waiting.clear();
         }

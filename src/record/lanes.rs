@@ -121,9 +121,10 @@ impl Bucket {
 /// Lanes to run for `count` messages: empty ones cost nothing beside full ones, as long as not most are empty.
 fn width(platform: Platform, count: usize) -> usize {
     let degree = platform.simd_degree();
-    match 2 * count > degree {
-        true => count.next_multiple_of(degree).min(LANES),
-        false => count,
+    if 2 * count > degree {
+        count.next_multiple_of(degree).min(LANES)
+    } else {
+        count
     }
 }
 

@@ -99,9 +99,10 @@ impl<'a> Iterator for Elements<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        match self.reader.is_empty() {
-            true => None,
-            false => Some(self.read()),
+        if self.reader.is_empty() {
+            None
+        } else {
+            Some(self.read())
         }
     }
 }

@@ -47,9 +47,10 @@ impl Repo {
     /// The keyring refuses whatever no epoch key of ours sealed: a write-only host's word is not the owner's.
     fn keyed(&self, id: &ObjectId, bytes: &[u8]) -> Result<Audit> {
         let opened = self.keyring()?.open_object(ObjectClass::Audit, id, bytes)?;
-        match opened.clear.is_empty() {
-            true => audit::decode(&opened.plain, How::Opened),
-            false => Err(Error::corrupt("a sealed audit with a clear part")),
+        if opened.clear.is_empty() {
+            audit::decode(&opened.plain, How::Opened)
+        } else {
+            Err(Error::corrupt("a sealed audit with a clear part"))
         }
     }
 }

@@ -236,9 +236,10 @@ impl Repo {
 
     /// Notes are loaded only where one could bring something back.
     fn standing_of(&self, stored: &StoredForgotten) -> Result<Forgotten> {
-        match stored.forgettings.is_empty() {
-            true => Ok(Forgotten::default()),
-            false => Ok(stored.standing(&self.notes()?.standing())),
+        if stored.forgettings.is_empty() {
+            Ok(Forgotten::default())
+        } else {
+            Ok(stored.standing(&self.notes()?.standing()))
         }
     }
 

@@ -42,9 +42,10 @@ impl Catalog {
         } else {
             String::new()
         };
-        let latest = match self.set_aside.is_empty() {
-            true => "`latest` may be one of them",
-            false => "`latest` passes over those that others were made after",
+        let latest = if self.set_aside.is_empty() {
+            "`latest` may be one of them"
+        } else {
+            "`latest` passes over those that others were made after"
         };
         Some(format!(
             "snapshots from the future: {}{more} have a time later than now: a clock was ahead when they were made, or this one \

@@ -20,9 +20,12 @@ impl Repo {
             Err(error) => return Err(error),
         };
         let (keyring, anchor) = (self.keyring()?, &self.opened()?.anchor);
-        let judged = Config::decode(&bytes).and_then(|config| match config.anchor == *anchor {
-            true => config.open(keyring, anchor).map(drop),
-            false => Err(Error::corrupt("it is another repository's")),
+        let judged = Config::decode(&bytes).and_then(|config| {
+            if config.anchor == *anchor {
+                config.open(keyring, anchor).map(drop)
+            } else {
+                Err(Error::corrupt("it is another repository's"))
+            }
         });
         Ok(judged.map(|()| bytes))
     }
@@ -38,9 +41,10 @@ impl Repo {
         storage
             .put_new(name, bytes)
             .act(|| format!("store {}", name.path()))?;
-        match storage.get(name, CONFIG_BYTES_MAX)? == bytes {
-            true => Ok(()),
-            false => Err(Error::corrupt("it does not read back as it was stored").act(name.path())),
+        if storage.get(name, CONFIG_BYTES_MAX)? == bytes {
+            Ok(())
+        } else {
+            Err(Error::corrupt("it does not read back as it was stored").act(name.path()))
         }
     }
 }

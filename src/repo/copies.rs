@@ -29,12 +29,11 @@ impl Copies<'_> {
     pub fn has(&self, id: &BlobId) -> Result<bool> {
         let mut there: Vec<Location> = self.lookup.locations(id)?;
         there.retain(|copy| !self.lost.contains(&copy.pack));
-        match self.bad.contains(id) {
-            false => Ok(!there.is_empty()),
-            true => {
-                let reader = BlobReader::new(self.repo, self.lookup);
-                Ok(first_right(&reader, id, &there).is_some())
-            }
+        if !self.bad.contains(id) {
+            Ok(!there.is_empty())
+        } else {
+            let reader = BlobReader::new(self.repo, self.lookup);
+            Ok(first_right(&reader, id, &there).is_some())
         }
     }
 }

@@ -116,8 +116,9 @@ pub(super) fn get_named(storage: &dyn Storage, name: ObjectName) -> Result<Vec<u
     let bytes = storage
         .get(name, crate::limits::OBJECT_BYTES_MAX)
         .act(|| format!("read {}", name.path()))?;
-    match object_id(&bytes) == name.id {
-        true => Ok(bytes),
-        false => Err(Error::corrupt("the stored bytes do not hash to the object's name").act(name.path())),
+    if object_id(&bytes) == name.id {
+        Ok(bytes)
+    } else {
+        Err(Error::corrupt("the stored bytes do not hash to the object's name").act(name.path()))
     }
 }

@@ -68,9 +68,10 @@ impl Repo {
             (false, Holder::Owner(_)) => {}
         }
         let wanted = Header::LEN as u64 + u64::from(header.clear_len);
-        let first = match wanted > first.len() as u64 && wanted <= listed.len.min(OBJECT_BYTES_MAX) {
-            true => self.first_bytes(listed, wanted)?,
-            false => first,
+        let first = if wanted > first.len() as u64 && wanted <= listed.len.min(OBJECT_BYTES_MAX) {
+            self.first_bytes(listed, wanted)?
+        } else {
+            first
         };
         // What another domain's segment lacks is that domain's to tell.
         let named =
@@ -155,14 +156,15 @@ impl Repo {
 
     /// [`Kind::Corrupt`] for what a segment of this domain names and another domain's header is on.
     pub(super) fn must_be_ours(&self, domain: DomainId, name: ObjectName) -> Result<()> {
-        match domain == self.domain() {
-            true => Ok(()),
-            false => Err(Error::corrupt(format!(
+        if domain == self.domain() {
+            Ok(())
+        } else {
+            Err(Error::corrupt(format!(
                 "is of domain {}, and was named in domain {}",
                 domain.0,
                 self.domain().0
             ))
-            .act(name.path())),
+            .act(name.path()))
         }
     }
 }

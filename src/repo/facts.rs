@@ -56,9 +56,10 @@ impl Repo {
     pub(super) fn fact(&self, class: ObjectClass, name: ObjectName) -> Result<Vec<u8>> {
         let bytes = get_named(&**self.storage(), name)?;
         let opened = self.keyring()?.open_object(class, &name.id, &bytes)?;
-        match opened.clear.is_empty() {
-            true => Ok(opened.plain),
-            false => Err(Error::corrupt(format!("a {} with a clear part", class.word())).act(name.path())),
+        if opened.clear.is_empty() {
+            Ok(opened.plain)
+        } else {
+            Err(Error::corrupt(format!("a {} with a clear part", class.word())).act(name.path()))
         }
     }
 

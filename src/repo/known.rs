@@ -28,9 +28,10 @@ impl<'a> KnownBlobs<'a> {
     pub fn pack_of(&self, id: &BlobId) -> Result<Option<ObjectId>> {
         let mut sound = self.lookup.locations(id)?;
         sound.retain(|location| self.sound.contains_key(&location.pack));
-        Ok(match self.bad.contains(id) {
-            false => sound.first().map(|location| location.pack),
-            true => self.right_copy(id, &sound),
+        Ok(if !self.bad.contains(id) {
+            sound.first().map(|location| location.pack)
+        } else {
+            self.right_copy(id, &sound)
         })
     }
 

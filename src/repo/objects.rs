@@ -138,9 +138,10 @@ impl Repo {
         };
         let opened = self.opened_segment(name)?;
         let segment = Segment::decode(&opened.clear, &opened.plain).act(|| name.path())?;
-        Ok(match self.domain() == OWN_DOMAIN {
-            true => segment,
-            false => segment.replacing_nothing(),
+        Ok(if self.domain() == OWN_DOMAIN {
+            segment
+        } else {
+            segment.replacing_nothing()
         })
     }
 
@@ -196,14 +197,13 @@ impl Repo {
         }
         for (id, packs) in read {
             // Packs that only a replaced segment names are swept, or about to be.
-            match replaced.contains(&id) {
-                true => facts.replaced.push(id),
-                false => {
-                    facts.segments.push(id);
-                    facts
-                        .packs
-                        .extend(packs.into_iter().map(|pack| (pack.pack, pack.len)));
-                }
+            if replaced.contains(&id) {
+                facts.replaced.push(id)
+            } else {
+                facts.segments.push(id);
+                facts
+                    .packs
+                    .extend(packs.into_iter().map(|pack| (pack.pack, pack.len)));
             }
         }
         Ok(facts)
@@ -230,10 +230,10 @@ impl Repo {
         };
         let opened = self.opened_segment(name)?;
         let (packs, supersedes, _) = index::decode_header(&opened.clear).act(|| name.path())?;
-        match self.domain() == OWN_DOMAIN {
-            true => Ok((packs, supersedes)),
-            // A host could hide what it stored before somebody broke into it (docs/format/07-index.md).
-            false => Ok((packs, Vec::new())),
+        if self.domain() == OWN_DOMAIN {
+            Ok((packs, supersedes))
+        } else {
+            Ok((packs, Vec::new()))
         }
     }
 
@@ -401,11 +401,10 @@ impl Repo {
         let opened = self.keyring()?.open_object(ObjectClass::Snapshot, id, &bytes)?;
         let memory_max = memory_max(opened.header.domain, bytes.len() as u64);
         let snapshot = body::decode_within(&opened.plain, memory_max).act(|| name.path())?;
-        match opened.header.domain == snapshot.domain {
-            true => Ok(snapshot),
-            false => {
-                Err(Error::corrupt("a snapshot of another domain than it is sealed in").act(name.path()))
-            }
+        if opened.header.domain == snapshot.domain {
+            Ok(snapshot)
+        } else {
+            Err(Error::corrupt("a snapshot of another domain than it is sealed in").act(name.path()))
         }
     }
 }

@@ -203,11 +203,12 @@ pub(super) fn known_sizes(parameters: Parameters) -> Result<Parameters> {
         pack_bytes: parameters.pack_bytes,
         ..Parameters::default()
     };
-    match parameters == known {
-        true => Ok(parameters),
-        false => Err(Error::new(
+    if parameters == known {
+        Ok(parameters)
+    } else {
+        Err(Error::new(
             Kind::TooNew,
             "the repository cuts chunks by sizes this program does not know",
-        )),
+        ))
     }
 }

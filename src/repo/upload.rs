@@ -80,12 +80,11 @@ impl Uploader {
     /// Hands a pack over; waits while another is being stored.
     pub fn send(&mut self, pack: ClosedPack) -> Result<()> {
         let sent = self.packs.as_ref().is_some_and(|packs| packs.send(pack).is_ok());
-        match sent {
-            true => {
-                self.on_the_way += 1;
-                Ok(())
-            }
-            false => Err(self.why_it_ended()),
+        if sent {
+            self.on_the_way += 1;
+            Ok(())
+        } else {
+            Err(self.why_it_ended())
         }
     }
 

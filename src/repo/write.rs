@@ -351,10 +351,7 @@ impl<'a> Writer<'a> {
         }
         let due = self.pending.entries.len() >= SEGMENT_ENTRIES_MAX
             || self.segment_begun.elapsed() >= SEGMENT_AGE_MAX;
-        match due {
-            true => self.flush_index(),
-            false => Ok(()),
-        }
+        if due { self.flush_index() } else { Ok(()) }
     }
 
     fn index(&mut self, stored: StoredPack) -> Result<()> {
@@ -416,12 +413,13 @@ impl<'a> Writer<'a> {
         self.uploader.end()?;
         self.note_stored()?;
         self.flush_index()?;
-        match self.on_the_way.is_empty() {
-            true => Ok(std::mem::take(&mut self.relied_on)),
-            false => Err(Error::new(
+        if self.on_the_way.is_empty() {
+            Ok(std::mem::take(&mut self.relied_on))
+        } else {
+            Err(Error::new(
                 Kind::Io,
                 "a pack was handed over and never reported as stored",
-            )),
+            ))
         }
     }
 }

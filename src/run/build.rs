@@ -71,12 +71,11 @@ impl TreeBuilder {
         open.bytes += child.first_key.len() + BlobId::LEN + 16;
         let id = child.id;
         open.children.push(child);
-        match ends_node(&id, open.children.len(), open.bytes) {
-            true => {
-                let open = std::mem::take(open);
-                self.store_node(level, open.children, store)
-            }
-            false => Ok(()),
+        if ends_node(&id, open.children.len(), open.bytes) {
+            let open = std::mem::take(open);
+            self.store_node(level, open.children, store)
+        } else {
+            Ok(())
         }
     }
 

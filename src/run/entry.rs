@@ -103,18 +103,20 @@ pub(super) const PATCH: u8 = 3;
 /// Refuses a key that no run may hold.
 #[inline]
 pub(super) fn check_key(key: &[u8]) -> Result<()> {
-    match key.len() <= RUN_KEY_BYTES_MAX {
-        true => Ok(()),
-        false => Err(passes("key", key.len() as u64, RUN_KEY_BYTES_MAX)),
+    if key.len() <= RUN_KEY_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(passes("key", key.len() as u64, RUN_KEY_BYTES_MAX))
     }
 }
 
 /// Refuses a value that belongs into chunks.
 #[inline]
 pub(super) fn check_inline(value_len: usize) -> Result<()> {
-    match value_len <= INLINE_VALUE_BYTES_MAX {
-        true => Ok(()),
-        false => Err(passes("inline value", value_len as u64, INLINE_VALUE_BYTES_MAX)),
+    if value_len <= INLINE_VALUE_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(passes("inline value", value_len as u64, INLINE_VALUE_BYTES_MAX))
     }
 }
 
@@ -127,9 +129,10 @@ pub(super) fn check_chunked(list: &ChunkList) -> Result<()> {
             format!("value of {bytes} bytes in chunks"),
         ));
     }
-    match bytes <= VALUE_BYTES_MAX as u64 {
-        true => Ok(()),
-        false => Err(passes("value", bytes, VALUE_BYTES_MAX)),
+    if bytes <= VALUE_BYTES_MAX as u64 {
+        Ok(())
+    } else {
+        Err(passes("value", bytes, VALUE_BYTES_MAX))
     }
 }
 

@@ -246,9 +246,10 @@ impl<'a> LeafReader<'a> {
             &self.payloads,
         ];
         let over = rest.iter().map(|column| column.left()).sum::<usize>();
-        match over == 0 && (self.all_inline || self.others > 0) {
-            true => Ok(()),
-            false => Err(Error::corrupt(format!("leaf with {over} bytes too many"))),
+        if over == 0 && (self.all_inline || self.others > 0) {
+            Ok(())
+        } else {
+            Err(Error::corrupt(format!("leaf with {over} bytes too many")))
         }
     }
 }

@@ -176,15 +176,16 @@ impl Numbers {
         let key_max = RUN_KEY_BYTES_MAX as u64;
         // A record has eight bytes of element or more, which is also what keeps `bytes` honest.
         let honest = records > 0 && chunked <= records && records <= bytes / 8;
-        match shared <= key_max && suffix_len <= key_max && honest {
-            true => Ok(Self {
+        if shared <= key_max && suffix_len <= key_max && honest {
+            Ok(Self {
                 shared: shared as usize,
                 suffix_len: suffix_len as usize,
                 records,
                 bytes,
                 chunked,
-            }),
-            false => Err(Error::corrupt("node with a child of impossible size")),
+            })
+        } else {
+            Err(Error::corrupt("node with a child of impossible size"))
         }
     }
 

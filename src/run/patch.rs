@@ -153,9 +153,10 @@ fn apply_step(reader: &mut Reader<'_>, base: &[u8]) -> Result<Vec<u8>> {
         Ok(())
     };
     let (_, check) = read_step(reader, &mut each)?;
-    match check == check_of(&value) {
-        true => Ok(value),
-        false => Err(not_for_this()),
+    if check == check_of(&value) {
+        Ok(value)
+    } else {
+        Err(not_for_this())
     }
 }
 

@@ -88,13 +88,14 @@ impl<'a> Walker<'a> {
             return Err(Error::corrupt("not what its parent says"));
         }
         let keys = node.children.iter().map(|child| &child.first_key[..]);
-        match keys
+        if keys
             .clone()
             .zip(keys.skip(1).chain(upper))
             .all(|(a, b)| (self.order)(a, b) == Ordering::Less)
         {
-            true => Ok(node),
-            false => Err(Error::corrupt("first keys out of order")),
+            Ok(node)
+        } else {
+            Err(Error::corrupt("first keys out of order"))
         }
     }
 }
@@ -243,8 +244,9 @@ fn visit_leaf(
         .upper
         .as_ref()
         .is_none_or(|upper| order(&before, upper) == Ordering::Less);
-    match bounded && sum == span.leaf {
-        true => Ok(()),
-        false => Err(Error::corrupt("not what its parent says")),
+    if bounded && sum == span.leaf {
+        Ok(())
+    } else {
+        Err(Error::corrupt("not what its parent says"))
     }
 }

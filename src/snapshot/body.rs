@@ -84,9 +84,10 @@ pub fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
             postcard::to_extend(original, bytes).map_err(cannot)?
         }
     };
-    match bytes.len() as u64 <= OBJECT_BYTES_MAX {
-        true => Ok(bytes),
-        false => Err(limit("snapshot", bytes.len(), OBJECT_BYTES_MAX as usize)),
+    if bytes.len() as u64 <= OBJECT_BYTES_MAX {
+        Ok(bytes)
+    } else {
+        Err(limit("snapshot", bytes.len(), OBJECT_BYTES_MAX as usize))
     }
 }
 
@@ -272,9 +273,10 @@ pub(crate) fn encode_run(run: &Run, out: &mut Vec<u8>) -> Result<()> {
 pub(crate) fn decode_run(bytes: &[u8]) -> Result<Run> {
     let (run, rest): (Run, _) = postcard::take_from_bytes(bytes)
         .map_err(|cause| Error::caused(Kind::Corrupt, "run cannot be decoded", cause))?;
-    match rest.is_empty() {
-        true => Ok(run),
-        false => Err(Error::corrupt("bytes behind a run")),
+    if rest.is_empty() {
+        Ok(run)
+    } else {
+        Err(Error::corrupt("bytes behind a run"))
     }
 }
 
@@ -379,9 +381,10 @@ fn all<T>(items: &[T], check: impl Fn(&T) -> Result<()>) -> Result<()> {
 }
 
 pub(super) fn at_most(what: &str, len: usize, max: usize) -> Result<()> {
-    match len <= max {
-        true => Ok(()),
-        false => Err(limit(what, len, max)),
+    if len <= max {
+        Ok(())
+    } else {
+        Err(limit(what, len, max))
     }
 }
 

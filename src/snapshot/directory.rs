@@ -34,10 +34,7 @@ impl DirectoryBuilder {
         entry.encode(&mut weight);
         let ends = self.cutter.after(&entry.name, weight.len());
         self.entries.push(entry);
-        match ends {
-            true => self.store_entries(store),
-            false => Ok(()),
-        }
+        if ends { self.store_entries(store) } else { Ok(()) }
     }
 
     /// Entries that are not stored yet.
@@ -115,12 +112,11 @@ impl DirectoryBuilder {
         *bytes += part.first_name.len() + BlobId::LEN + 16;
         let id = part.id;
         parts.push(part);
-        match ends_node(&id, parts.len(), *bytes) {
-            true => {
-                let (parts, _) = std::mem::take(&mut self.levels[level]);
-                self.store_parts(level, parts, store)
-            }
-            false => Ok(()),
+        if ends_node(&id, parts.len(), *bytes) {
+            let (parts, _) = std::mem::take(&mut self.levels[level]);
+            self.store_parts(level, parts, store)
+        } else {
+            Ok(())
         }
     }
 }
@@ -206,12 +202,11 @@ impl<'a> DirectoryWalk<'a> {
                 return Ok(None);
             };
             let tree = self.load(&part.id)?;
-            match tree.says(&part, level) {
-                true => self.enter(tree),
-                false => {
-                    let error = Error::corrupt("not what its parent says");
-                    return Err(error.act(format!("tree {}", part.id)));
-                }
+            if tree.says(&part, level) {
+                self.enter(tree)
+            } else {
+                let error = Error::corrupt("not what its parent says");
+                return Err(error.act(format!("tree {}", part.id)));
             }
         }
     }

@@ -49,9 +49,10 @@ impl KeyFilter {
 
     pub(super) fn check(&self) -> Result<()> {
         at_most("key filter", self.bits.len(), FILTER_BYTES_MAX)?;
-        match self.bits.is_empty() || !(1..=30).contains(&self.probes) {
-            true => Err(Error::new(Kind::Limit, "key filter without bits or probes")),
-            false => Ok(()),
+        if self.bits.is_empty() || !(1..=30).contains(&self.probes) {
+            Err(Error::new(Kind::Limit, "key filter without bits or probes"))
+        } else {
+            Ok(())
         }
     }
 }

@@ -126,9 +126,10 @@ impl fmt::Display for MissingPath {
     /// The reason, which names the path where there is one; on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = String::from_utf8_lossy(&self.path);
-        let text = match self.path.is_empty() || self.reason.contains(&*path) {
-            true => self.reason.clone(),
-            false => format!("{path}: {}", self.reason),
+        let text = if self.path.is_empty() || self.reason.contains(&*path) {
+            self.reason.clone()
+        } else {
+            format!("{path}: {}", self.reason)
         };
         let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
         f.write_str(&text.chars().map(shown).collect::<String>())

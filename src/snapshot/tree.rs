@@ -198,9 +198,10 @@ fn many<T>(
 }
 
 fn ascending<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<()> {
-    match names.is_sorted_by(|a, b| a < b) {
-        true => Ok(()),
-        false => Err(Error::new(Kind::Limit, "names out of order")),
+    if names.is_sorted_by(|a, b| a < b) {
+        Ok(())
+    } else {
+        Err(Error::new(Kind::Limit, "names out of order"))
     }
 }
 
@@ -208,9 +209,10 @@ fn ascending<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<()> {
 fn check_name(name: &[u8]) -> Result<()> {
     at_most("name", name.len(), NAME_BYTES_MAX)?;
     let escapes = matches!(name, b"" | b"." | b"..");
-    match escapes || name.contains(&b'/') || name.contains(&0) {
-        true => Err(Error::new(Kind::Limit, "name that no directory holds")),
-        false => Ok(()),
+    if escapes || name.contains(&b'/') || name.contains(&0) {
+        Err(Error::new(Kind::Limit, "name that no directory holds"))
+    } else {
+        Ok(())
     }
 }
 
@@ -483,9 +485,10 @@ fn far(reader: &mut Reader<'_>) -> Result<i128> {
     let seconds = i64::from_le_bytes(reader.array()?);
     let rest = i128::from(u32::from_le_bytes(reader.array()?));
     let nanos = i128::from(seconds) * SECOND + rest;
-    match rest < SECOND && near(Some(nanos)).is_none() {
-        true => Ok(nanos),
-        false => Err(Error::corrupt("time that is not in its one encoding")),
+    if rest < SECOND && near(Some(nanos)).is_none() {
+        Ok(nanos)
+    } else {
+        Err(Error::corrupt("time that is not in its one encoding"))
     }
 }
 

@@ -213,10 +213,7 @@ proptest! {
             let outcome = database.scan(&mut seen).unwrap();
             prop_assert!(seen.0.windows(2).all(|pair| pair[0].0 < pair[1].0));
             // A log that ends torn, or not at all, is the state of a moment before.
-            let last = match outcome.torn_tails.is_empty() && files.logs.len() == history.files.logs.len() {
-                true => history.ops.len() as u64,
-                false => database.last_sequence(),
-            };
+            let last = if outcome.torn_tails.is_empty() && files.logs.len() == history.files.logs.len() { history.ops.len() as u64 } else { database.last_sequence() };
             sound(&history.ops, last, &seen, &outcome)?;
         }
     }

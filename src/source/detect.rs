@@ -111,9 +111,10 @@ pub fn judge(directory: &HeldDirectory, names: &[String]) -> Detected {
         Some(found) => return found,
         None => {}
     }
-    match has(is_manifest) {
-        true => Detected::LevelDb("it has a MANIFEST"),
-        false => Detected::Other,
+    if has(is_manifest) {
+        Detected::LevelDb("it has a MANIFEST")
+    } else {
+        Detected::Other
     }
 }
 

@@ -75,9 +75,10 @@ fn of_file(directory: &HeldDirectory, name: &OsStr, kind: FileName) -> Option<Fi
 /// `directory` is the owner of the directory.
 fn combined(files: &[FileFacts], directory: Option<(u32, u32)>) -> Option<Meta> {
     let with_records: Vec<_> = files.iter().filter(|file| file.holds_records).collect();
-    let files = match with_records.is_empty() {
-        true => files.iter().collect(),
-        false => with_records,
+    let files = if with_records.is_empty() {
+        files.iter().collect()
+    } else {
+        with_records
     };
     let newest = *files.iter().max_by_key(|file| file.number)?;
     let (uid, gid) = most_frequent(

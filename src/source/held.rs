@@ -288,9 +288,10 @@ fn open(held: &Held, len: u64, keep_open: bool) -> Result<Box<dyn ReadAt>> {
     Ok(match held {
         Held::Named(named) => {
             let (file, _) = named.open()?;
-            match keep_open {
-                true => Box::new(OpenFile(Arc::new(file), len)),
-                false => Box::new(NamedFile(named.clone(), len)),
+            if keep_open {
+                Box::new(OpenFile(Arc::new(file), len))
+            } else {
+                Box::new(NamedFile(named.clone(), len))
             }
         }
         Held::Open(file) => Box::new(OpenFile(Arc::clone(file), len)),

@@ -149,14 +149,15 @@ fn table_meta(directory: &HeldDirectory, name: &str, number: u64) -> Result<Opti
     let whole = [first_bound, &smallest, &largest]
         .iter()
         .all(|key| key.len() >= TAG_BYTES);
-    match whole {
-        true => Ok(Some(TableMeta {
+    if whole {
+        Ok(Some(TableMeta {
             number,
             size: len,
             smallest,
             largest,
-        })),
-        false => Err(Error::new(Kind::Corrupt, "a key without a sequence number")),
+        }))
+    } else {
+        Err(Error::new(Kind::Corrupt, "a key without a sequence number"))
     }
 }
 

@@ -224,9 +224,10 @@ fn extension(tables: &[ChainTable]) -> TableExtension {
         .iter()
         .filter(|table| table.extension == TableExtension::Sst)
         .count();
-    match sst * 2 > tables.len() {
-        true => TableExtension::Sst,
-        false => TableExtension::Ldb,
+    if sst * 2 > tables.len() {
+        TableExtension::Sst
+    } else {
+        TableExtension::Ldb
     }
 }
 

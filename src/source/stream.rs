@@ -121,12 +121,13 @@ impl Running {
             std::thread::sleep(std::time::Duration::from_millis(5));
         };
         self.has_ended = true;
-        match ended.success() {
-            true => Ok(()),
-            false => Err(Error::new(
+        if ended.success() {
+            Ok(())
+        } else {
+            Err(Error::new(
                 Kind::Io,
                 format!("{}: {ended}; what it wrote is not saved", self.text),
-            )),
+            ))
         }
     }
 }

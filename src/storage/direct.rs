@@ -18,13 +18,12 @@ const CALL_BYTES: usize = 1 << 20;
 
 /// Writes `bytes` at the file's beginning, which must be empty; not synced.
 pub(super) fn write_all(mut file: &File, bytes: &[u8]) -> Result<()> {
-    let written = match bytes.len() >= BYTES_MIN && switch::on(file) {
-        true => {
-            let written = write_aligned(file, bytes);
-            switch::off(file)?;
-            written?
-        }
-        false => 0,
+    let written = if bytes.len() >= BYTES_MIN && switch::on(file) {
+        let written = write_aligned(file, bytes);
+        switch::off(file)?;
+        written?
+    } else {
+        0
     };
     // The file's own position has moved along.
     file.write_all(&bytes[written..])

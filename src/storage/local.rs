@@ -225,11 +225,11 @@ impl LocalStorage {
         } else if let Some(sound) = sound {
             sound()?;
         }
-        match self.holds(&path, bytes).act(|| "compare with what is there")? {
-            true => self
-                .prepare_directory_of(name)
-                .and_then(|()| sync_directory(directory)),
-            false => Err(exists_with_other_content(name)),
+        if self.holds(&path, bytes).act(|| "compare with what is there")? {
+            self.prepare_directory_of(name)
+                .and_then(|()| sync_directory(directory))
+        } else {
+            Err(exists_with_other_content(name))
         }
     }
 
@@ -481,10 +481,13 @@ fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
 fn link_new(from: &Path, to: &Path) -> std::io::Result<()> {
     match rustix::fs::link(from, to) {
         Ok(()) => fs::remove_file(from),
-        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => match to.try_exists()? {
-            true => Err(ErrorKind::AlreadyExists.into()),
-            false => fs::rename(from, to),
-        },
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+            if to.try_exists()? {
+                Err(ErrorKind::AlreadyExists.into())
+            } else {
+                fs::rename(from, to)
+            }
+        }
         Err(errno) => Err(errno.into()),
     }
 }

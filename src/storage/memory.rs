@@ -96,17 +96,19 @@ fn listed((name, object): (&ObjectName, &Object)) -> Listed {
 impl Storage for MemoryStorage {
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
         let object = self.object(bytes);
-        match &*self.lock().entry(key(name)).or_insert(object).bytes == bytes {
-            true => Ok(()),
-            false => Err(exists_with_other_content(name)),
+        if &*self.lock().entry(key(name)).or_insert(object).bytes == bytes {
+            Ok(())
+        } else {
+            Err(exists_with_other_content(name))
         }
     }
 
     fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
         let bytes = self.find(name)?.bytes;
-        match bytes.len() as u64 <= len_max {
-            true => Ok(bytes.to_vec()),
-            false => Err(longer_than(name, bytes.len() as u64, len_max)),
+        if bytes.len() as u64 <= len_max {
+            Ok(bytes.to_vec())
+        } else {
+            Err(longer_than(name, bytes.len() as u64, len_max))
         }
     }
 

@@ -118,12 +118,13 @@ pub trait Storage: Send + Sync {
 
 /// The check every backend makes before it overwrites.
 fn must_be_content_of(name: ObjectName, bytes: &[u8]) -> Result<()> {
-    match ObjectId(*blake3::hash(bytes).as_bytes()) == name.id {
-        true => Ok(()),
-        false => Err(Error::new(
+    if ObjectId(*blake3::hash(bytes).as_bytes()) == name.id {
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Mismatch,
             format!("heal {name}: these bytes are not what the name stands for"),
-        )),
+        ))
     }
 }
 

@@ -129,9 +129,10 @@ impl ObjectName {
 
     /// The name of an object; the id of a single one is taken as zero.
     pub fn new(kind: ObjectKind, id: ObjectId) -> Self {
-        match kind.is_single() {
-            true => Self::single(kind),
-            false => Self { kind, id },
+        if kind.is_single() {
+            Self::single(kind)
+        } else {
+            Self { kind, id }
         }
     }
 
@@ -159,9 +160,10 @@ impl ObjectName {
         let (folder, rest) = path.split_once('/').unwrap_or((path, ""));
         let kind = ObjectKind::ALL.into_iter().find(|kind| kind.folder() == folder)?;
         let hex = rest.rsplit('/').next().unwrap_or(rest);
-        let name = match kind.is_single() {
-            true => Self::single(kind),
-            false => Self::new(kind, ObjectId::from_hex(hex)?),
+        let name = if kind.is_single() {
+            Self::single(kind)
+        } else {
+            Self::new(kind, ObjectId::from_hex(hex)?)
         };
         (name.path() == path).then_some(name)
     }

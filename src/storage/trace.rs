@@ -126,9 +126,10 @@ impl Log {
     fn add(&mut self, call: Call) {
         self.counts.calls += 1;
         self.counts.errors += u64::from(call.error.is_some());
-        match call.verb.is_write() {
-            true => self.counts.bytes_written += call.bytes,
-            false => self.counts.bytes_read += call.bytes,
+        if call.verb.is_write() {
+            self.counts.bytes_written += call.bytes
+        } else {
+            self.counts.bytes_read += call.bytes
         }
         if self.calls.len() == CALLS_REMEMBERED_MAX {
             self.calls.pop_front();

@@ -48,9 +48,10 @@ pub fn refuse_held_in(directory: &HeldDirectory) -> Result<()> {
         }
         Err(error) => error.kind() == ErrorKind::WouldBlock,
     };
-    match by_fcntl || by_flock {
-        true => Err(held(&path)),
-        false => Ok(()),
+    if by_fcntl || by_flock {
+        Err(held(&path))
+    } else {
+        Ok(())
     }
 }
 

@@ -74,15 +74,16 @@ fn refuse_none(directory: &HeldDirectory) -> Result<()> {
 
 fn refuse_mount_point(directory: &HeldDirectory) -> Result<()> {
     let above = directory.parent()?;
-    match directory.stat_itself()?.st_dev == above.stat_itself()?.st_dev {
-        true => Ok(()),
-        false => Err(Error::new(
+    if directory.stat_itself()?.st_dev == above.stat_itself()?.st_dev {
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Usage,
             format!(
                 "{} is a mount point and cannot be replaced as a whole",
                 directory.path().display()
             ),
-        )),
+        ))
     }
 }
 

@@ -131,12 +131,13 @@ impl Place {
         if replace::is_filled(&standing) {
             return Err(Error::new(Kind::Exists, format!("{shown} is not empty")));
         }
-        match parent.stat_itself()?.st_dev == standing.stat_itself()?.st_dev {
-            true => Ok(()),
-            false => Err(Error::new(
+        if parent.stat_itself()?.st_dev == standing.stat_itself()?.st_dev {
+            Ok(())
+        } else {
+            Err(Error::new(
                 Kind::Usage,
                 format!("{shown} is a mount point; restore into a directory below it"),
-            )),
+            ))
         }
     }
 

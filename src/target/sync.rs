@@ -87,9 +87,10 @@ impl Syncer {
     /// Waits until every file is durable.
     pub(super) fn finish(mut self) -> Result<()> {
         self.join();
-        match self.shared.is_abandoned.load(Ordering::Relaxed) {
-            true => Err(self.shared.error()),
-            false => Ok(()),
+        if self.shared.is_abandoned.load(Ordering::Relaxed) {
+            Err(self.shared.error())
+        } else {
+            Ok(())
         }
     }
 

@@ -91,9 +91,10 @@ fn the_seventeenth_audit_is_one_for_all_and_a_prune_leaves_it_alone() {
         assert!(packs.len() >= 18);
         for read in 0..17 {
             scene.clock.advance(MINUTE);
-            let outcome = match is_keyless {
-                false => scene.check(stalest(Some(0), None)),
-                true => scene.keyless(stalest(Some(0), None)),
+            let outcome = if !is_keyless {
+                scene.check(stalest(Some(0), None))
+            } else {
+                scene.keyless(stalest(Some(0), None))
             };
             none(&outcome.findings);
             let budget = if is_keyless { 1..=2 } else { 1..=1 };

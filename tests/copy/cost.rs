@@ -89,9 +89,10 @@ fn a_destination_that_cuts_as_the_source_does_shares_what_is_backed_up_with_what
             },
             common::password(),
         );
-        let to = match like {
-            true => Repo::create_like(storage, &password, new, common::settings(), &source.repo),
-            false => Repo::create(storage, &password, new, common::settings()),
+        let to = if like {
+            Repo::create_like(storage, &password, new, common::settings(), &source.repo)
+        } else {
+            Repo::create(storage, &password, new, common::settings())
         };
         let to = to.unwrap();
         copy(&source.repo, &to).unwrap();

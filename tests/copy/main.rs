@@ -251,9 +251,10 @@ fn a_snapshot_whose_records_are_not_what_it_says_is_refused() {
         let mut snapshot = stored[1].snapshot.clone();
         snapshot.time = UnixNanos(snapshot.time.0 + 1);
         if let levault::snapshot::Source::Database(database) = &mut snapshot.sources[0] {
-            match wrong_count {
-                true => database.records += 1,
-                false => database.set_digest.0[7] ^= 1,
+            if wrong_count {
+                database.records += 1
+            } else {
+                database.set_digest.0[7] ^= 1
             }
         }
         let id = source.repo.put_snapshot(&snapshot).unwrap();

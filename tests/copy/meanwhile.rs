@@ -13,9 +13,10 @@ fn a_source_or_a_destination_that_dies_at_its_nth_call_costs_nothing_but_time() 
             let behind = if of_source { &source.storage } else { &storage };
             let faulty = Arc::new(Faulty::new(Arc::clone(behind)).dead_from(call));
             let dying: Arc<dyn Storage> = faulty.clone();
-            let result = match of_source {
-                true => copy(&source.repo.over(dying), &to),
-                false => copy(&source.repo, &to.over(dying)),
+            let result = if of_source {
+                copy(&source.repo.over(dying), &to)
+            } else {
+                copy(&source.repo, &to.over(dying))
             };
             let what = format!("call {call} of the source: {of_source}");
             clean(&to);

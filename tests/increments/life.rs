@@ -148,9 +148,10 @@ impl Life {
     fn repair(&mut self) -> (&'static str, Known) {
         self.oracle.repair(&self.db);
         // goleveldb deletes compacted tables when it finds the time, and closes before: they come back too.
-        match std::mem::take(&mut self.has_lost_tables) || self.oracle.is_goleveldb() {
-            true => ("repair that brings tables back", Known::No),
-            false => ("repair", Known::Yes),
+        if std::mem::take(&mut self.has_lost_tables) || self.oracle.is_goleveldb() {
+            ("repair that brings tables back", Known::No)
+        } else {
+            ("repair", Known::Yes)
         }
     }
 

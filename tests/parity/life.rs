@@ -133,9 +133,10 @@ fn bad_sector(storage: &Arc<MemoryStorage>, name: ObjectName, stretch: Range<u64
     let disk = Hooked::before(storage, move |asked| {
         let reads = matches!(asked.verb, Verb::Get | Verb::GetRange) && asked.name == Some(name);
         let touches = asked.bytes.start < stretch.end && stretch.start < asked.bytes.end;
-        match reads && touches && is_bad.load(Ordering::SeqCst) {
-            true => Err(Error::new(Kind::Io, "input/output error")),
-            false => Ok(()),
+        if reads && touches && is_bad.load(Ordering::SeqCst) {
+            Err(Error::new(Kind::Io, "input/output error"))
+        } else {
+            Ok(())
         }
     });
     disk.behind(move |asked| {

@@ -67,9 +67,6 @@ fn said(ended: Ended) -> String {
 
 fn files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let below = |path: std::path::PathBuf| match path.is_dir() {
-        true => files(&path),
-        false => vec![path],
-    };
+    let below = |path: std::path::PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
     entries.flat_map(below).collect()
 }

@@ -159,9 +159,10 @@ fn of_a_pack_whose_header_is_damaged_or_that_is_gone_all_is_lost_that_has_no_cop
     for gone in [false, true] {
         let scene = Scene::new();
         let pack = scene.listed(ObjectKind::Pack)[0];
-        match gone {
-            true => scene.storage.delete(pack).unwrap(),
-            false => flip(&scene.storage, pack, 60),
+        if gone {
+            scene.storage.delete(pack).unwrap()
+        } else {
+            flip(&scene.storage, pack, 60)
         }
         let outcome = repair_packs(&scene.repo(), Mode::Apply, &[pack]).unwrap();
         assert_eq!(outcome.again, 0);
@@ -285,16 +286,13 @@ fn nothing_is_stacked_on_a_state_that_rests_on_a_bad_blob_or_on_a_pack_that_is_g
         scene.ids.push(outcome.snapshot.unwrap());
         assert!(matches!(outcome.databases[0].scope, Scope::Changes { .. }));
         let leaf = scene.leaves(scene.database(&scene.ids[0]).runs().next().unwrap())[1];
-        match gone {
-            true => {
-                let copies = scene.repo().lookup().unwrap().locations(&leaf).unwrap();
-                let name = ObjectName::new(ObjectKind::Pack, copies[0].pack);
-                scene.storage.delete(name).unwrap();
-            }
-            false => {
-                scene.break_blob(&leaf);
-                note_bad(&scene.repo(), leaf);
-            }
+        if gone {
+            let copies = scene.repo().lookup().unwrap().locations(&leaf).unwrap();
+            let name = ObjectName::new(ObjectKind::Pack, copies[0].pack);
+            scene.storage.delete(name).unwrap();
+        } else {
+            scene.break_blob(&leaf);
+            note_bad(&scene.repo(), leaf);
         }
         if reindexed {
             let repair = RepairIndex {

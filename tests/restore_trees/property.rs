@@ -123,10 +123,13 @@ fn make(path: &Path, entry: &Entry, files: &mut Vec<PathBuf>) {
         What::Link(target) => symlink(OsStr::from_bytes(target), path).unwrap(),
         What::Fifo => node(path, FileType::Fifo, 0),
         What::Null => node(path, FileType::CharacterDevice, rustix::fs::makedev(1, 3)),
-        What::Another(which) => match files.is_empty() {
-            true => fs::write(path, "the first").unwrap(),
-            false => fs::hard_link(&files[which % files.len()], path).unwrap(),
-        },
+        What::Another(which) => {
+            if files.is_empty() {
+                fs::write(path, "the first").unwrap()
+            } else {
+                fs::hard_link(&files[which % files.len()], path).unwrap()
+            }
+        }
     }
     dress(path, entry);
 }

@@ -72,9 +72,10 @@ impl World {
     fn path(&self, picks: [u8; 3]) -> PathBuf {
         let names = picks.iter().filter_map(|pick| NAMES.get(usize::from(pick % 14)));
         let path: PathBuf = names.map(|name| OsStr::from_bytes(name)).collect();
-        match path.as_os_str().is_empty() {
-            true => self.root.join("a"),
-            false => self.root.join(path),
+        if path.as_os_str().is_empty() {
+            self.root.join("a")
+        } else {
+            self.root.join(path)
         }
     }
 
@@ -193,9 +194,10 @@ impl World {
     }
 
     fn remove(&mut self, path: &Path) {
-        match path.symlink_metadata().unwrap().is_dir() {
-            true => fs::remove_dir_all(path).unwrap(),
-            false => fs::remove_file(path).unwrap(),
+        if path.symlink_metadata().unwrap().is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
         }
         self.databases.retain(|database, _| !database.starts_with(path));
     }
@@ -204,9 +206,10 @@ impl World {
     fn expected(&self, path: &Path, is_asked: bool) -> Thing {
         if path.is_symlink() {
             let target = fs::read_link(path).unwrap();
-            return match self.databases.contains_key(&target) && is_asked {
-                true => self.expected(&target, false),
-                false => Thing::Link(target.as_os_str().as_bytes().to_vec()),
+            return if self.databases.contains_key(&target) && is_asked {
+                self.expected(&target, false)
+            } else {
+                Thing::Link(target.as_os_str().as_bytes().to_vec())
             };
         }
         match (path.is_dir(), self.databases.get(path)) {

@@ -213,14 +213,13 @@ impl World {
         while left > 0 || !self.running.is_empty() {
             let begin =
                 left > 0 && (self.running.is_empty() || self.running.len() < AT_ONCE && self.dice.once_in(6));
-            match begin {
-                true => {
-                    left -= 1;
-                    if let Some(job) = self.choose() {
-                        self.start(job);
-                    }
+            if begin {
+                left -= 1;
+                if let Some(job) = self.choose() {
+                    self.start(job);
                 }
-                false => self.step(),
+            } else {
+                self.step()
             }
             self.pass_time();
             self.collect();

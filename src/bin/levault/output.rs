@@ -30,41 +30,38 @@ impl Output {
 
     /// A line for people; programs and the quiet see nothing.
     pub fn say(&self, line: impl AsRef<str>) -> Result<()> {
-        match self.json || self.quiet {
-            true => Ok(()),
-            false => print_line(line.as_ref()),
+        if self.json || self.quiet {
+            Ok(())
+        } else {
+            print_line(line.as_ref())
         }
     }
 
     /// A line only for those who asked for more.
     pub fn detail(&self, line: impl AsRef<str>) -> Result<()> {
-        match self.verbose > 0 {
-            true => self.say(line),
-            false => Ok(()),
-        }
+        if self.verbose > 0 { self.say(line) } else { Ok(()) }
     }
 
     /// A line for people who asked for everything.
     pub fn more(&self, line: impl AsRef<str>) -> Result<()> {
-        match self.verbose > 1 {
-            true => self.say(line),
-            false => Ok(()),
-        }
+        if self.verbose > 1 { self.say(line) } else { Ok(()) }
     }
 
     /// One JSON document on a line, for programs.
     pub fn emit(&self, value: &Value) -> Result<()> {
-        match self.json {
-            true => print_line(&value.to_string()),
-            false => Ok(()),
+        if self.json {
+            print_line(&value.to_string())
+        } else {
+            Ok(())
         }
     }
 
     /// A problem that did not end the run: standard error, both for people and programs.
     pub fn warn(&self, text: &str) {
-        match self.json {
-            true => print_error(&json!({"message_type": "error", "error": {"message": text}}).to_string()),
-            false => print_error(&format!("warning: {text}")),
+        if self.json {
+            print_error(&json!({"message_type": "error", "error": {"message": text}}).to_string())
+        } else {
+            print_error(&format!("warning: {text}"))
         }
     }
 

@@ -104,11 +104,12 @@ fn taken(named: Option<From>, purpose: Purpose) -> Result<Password> {
         Some(From::Descriptor(number)) => from_descriptor(&number)?,
         None => prompt(purpose)?,
     };
-    match bytes.is_empty() {
-        true => Err(usage(
+    if bytes.is_empty() {
+        Err(usage(
             "the password is empty (--insecure-no-password if that is meant)",
-        )),
-        false => Ok(Password::new(bytes)),
+        ))
+    } else {
+        Ok(Password::new(bytes))
     }
 }
 
@@ -165,12 +166,13 @@ fn from_command(command: &str) -> Result<Vec<u8>> {
         .stderr(Stdio::inherit())
         .output()
         .act(|| "run the password command")?;
-    match output.status.success() {
-        true => first_line(&output.stdout[..]),
-        false => Err(Error::new(
+    if output.status.success() {
+        first_line(&output.stdout[..])
+    } else {
+        Err(Error::new(
             Kind::Usage,
             format!("the password command ended with {}", output.status),
-        )),
+        ))
     }
 }
 

@@ -39,9 +39,10 @@ pub fn watch<T: Send>(output: Output, report: &Arc<Report>, work: impl FnOnce() 
 }
 
 fn interval(output: Output) -> Duration {
-    match output.wants_bar() {
-        true => Duration::from_millis(100),
-        false => Duration::from_secs(1),
+    if output.wants_bar() {
+        Duration::from_millis(100)
+    } else {
+        Duration::from_secs(1)
     }
 }
 

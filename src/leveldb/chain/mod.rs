@@ -164,9 +164,10 @@ impl<'a> Chain<'a> {
             let plain = read_block(open.file.as_ref(), open.handle, open.frame.data_end, decompressor)?.1;
             self.scan.make(plain.len()).map(|()| plain)
         })?;
-        match range.start <= range.end && range.end <= block.len() {
-            true => Ok(ElidedValue::InScratch(range)),
-            false => Err(Error::corrupt("block changed while it was read")),
+        if range.start <= range.end && range.end <= block.len() {
+            Ok(ElidedValue::InScratch(range))
+        } else {
+            Err(Error::corrupt("block changed while it was read"))
         }
     }
 
@@ -199,17 +200,19 @@ impl<'a> Chain<'a> {
 
     #[inline(always)]
     fn block(&self) -> &[u8] {
-        match self.in_window {
-            true => &self.window.bytes,
-            false => &self.plain,
+        if self.in_window {
+            &self.window.bytes
+        } else {
+            &self.plain
         }
     }
 
     #[inline(always)]
     fn next_entry(&mut self) -> Result<Step, &'static str> {
-        let block = match self.in_window {
-            true => &self.window.bytes,
-            false => &self.plain,
+        let block = if self.in_window {
+            &self.window.bytes
+        } else {
+            &self.plain
         };
         let Some(entry) = entry_at(block, self.at, self.end) else {
             return Err("entry does not fit its block");
@@ -222,21 +225,18 @@ impl<'a> Chain<'a> {
         if entry.shared > self.key.len() || entry.shared + suffix.len() < TAG_BYTES {
             return Err("entry has no whole key");
         }
-        let step = match self.bytewise && differs_upwards(&self.key, entry.shared, suffix) {
-            true => {
-                self.key.truncate(entry.shared);
-                self.key.extend_from_slice(suffix);
-                Step::NextKey
-            }
-            false => {
-                let (key, scratch) = (&self.key, &mut self.scratch);
-                scratch.clear();
-                scratch.extend_from_slice(&key[..entry.shared]);
-                scratch.extend_from_slice(suffix);
-                let step = follows(self.scan.order, key, scratch)?;
-                std::mem::swap(&mut self.key, &mut self.scratch);
-                step
-            }
+        let step = if self.bytewise && differs_upwards(&self.key, entry.shared, suffix) {
+            self.key.truncate(entry.shared);
+            self.key.extend_from_slice(suffix);
+            Step::NextKey
+        } else {
+            let (key, scratch) = (&self.key, &mut self.scratch);
+            scratch.clear();
+            scratch.extend_from_slice(&key[..entry.shared]);
+            scratch.extend_from_slice(suffix);
+            let step = follows(self.scan.order, key, scratch)?;
+            std::mem::swap(&mut self.key, &mut self.scratch);
+            step
         };
         self.accept(entry);
         if tag(&self.key) & 0xff > 1 {
@@ -440,9 +440,10 @@ impl<'a> Chain<'a> {
         self.elided = !self
             .resident
             .keep(plain.len(), self.scan.budget.resident_bytes_max);
-        (self.plain, self.end) = match self.elided {
-            true => large::elide(&plain, end)?,
-            false => (plain, end),
+        (self.plain, self.end) = if self.elided {
+            large::elide(&plain, end)?
+        } else {
+            (plain, end)
         };
         self.in_window = false;
         self.at = 0;
@@ -488,9 +489,10 @@ impl<'a> Chain<'a> {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        let block = match self.in_window {
-            true => &self.window.bytes,
-            false => &self.plain,
+        let block = if self.in_window {
+            &self.window.bytes
+        } else {
+            &self.plain
         };
         let entry = entry_at(block, self.at, self.end).ok_or("entry does not fit its block")?;
         if entry.shared > 0 {

@@ -88,9 +88,10 @@ impl OpenTable {
         };
         self.index_at = entries.position();
         self.bound = entries.into_key();
-        match found && self.bound.len() < TAG_BYTES {
-            true => Err(Error::corrupt("index entry has no whole key")),
-            false => Ok(found),
+        if found && self.bound.len() < TAG_BYTES {
+            Err(Error::corrupt("index entry has no whole key"))
+        } else {
+            Ok(found)
         }
     }
 
@@ -188,9 +189,10 @@ impl OpenTable {
     pub(super) fn check_table_end(&self, scan: &Scan, last: &[u8]) {
         let largest = &self.table.meta.largest;
         if scan.order.is_known() && !self.lossy && (self.first_entry || last != largest) {
-            let from = match self.first_entry {
-                true => self.table.meta.smallest_user_key(),
-                false => user_key(last),
+            let from = if self.first_entry {
+                self.table.meta.smallest_user_key()
+            } else {
+                user_key(last)
             };
             self.lose_edge(scan, from, user_key(largest), "last");
         }

@@ -150,9 +150,10 @@ impl MemtableCursor<'_> {
         };
         read_payload(file.as_ref(), offset, len, out)?;
         self.scan.count_read(len);
-        match crc32c::crc32c(out) == crc {
-            true => Ok(()),
-            false => Err(Error::corrupt("value changed while it was read")),
+        if crc32c::crc32c(out) == crc {
+            Ok(())
+        } else {
+            Err(Error::corrupt("value changed while it was read"))
         }
     }
 

@@ -219,12 +219,11 @@ impl<'p> FirstPass<'p> {
     pub(super) fn finish(mut self) -> (LogReport, Vec<Place>) {
         self.list_missing();
         for pending in std::mem::take(&mut self.pending) {
-            match pending.certain {
-                true => {
-                    self.report.certain_from = u64::MAX;
-                    self.list_lost(pending, None);
-                }
-                false => self.list_torn(pending),
+            if pending.certain {
+                self.report.certain_from = u64::MAX;
+                self.list_lost(pending, None);
+            } else {
+                self.list_torn(pending)
             }
         }
         (self.report, self.bad_records)
@@ -233,9 +232,10 @@ impl<'p> FirstPass<'p> {
     fn accept(&mut self, header: BatchHeader) {
         self.batches += 1;
         let absent = self.absent.take();
-        match self.pending.is_empty() {
-            true => self.list_gap(header.sequence, absent),
-            false => self.judge(header.sequence),
+        if self.pending.is_empty() {
+            self.list_gap(header.sequence, absent)
+        } else {
+            self.judge(header.sequence)
         }
         self.first_in_log = false;
         let next = header.sequence + u64::from(header.count);

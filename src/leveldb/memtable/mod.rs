@@ -138,9 +138,10 @@ impl Memtable {
             }
             batches += again.batches;
         }
-        match batches == self.batches {
-            true => Ok(pass.sorted()),
-            false => Err(Error::corrupt("a log changed while it was read")),
+        if batches == self.batches {
+            Ok(pass.sorted())
+        } else {
+            Err(Error::corrupt("a log changed while it was read"))
         }
     }
 }

@@ -105,9 +105,10 @@ impl Pass {
     #[inline]
     pub(super) fn make_room(&mut self) {
         if self.bytes() > self.bytes_max {
-            match self.cuts {
-                true => self.cut(),
-                false => self.give_up_keeping(),
+            if self.cuts {
+                self.cut()
+            } else {
+                self.give_up_keeping()
             }
         }
     }

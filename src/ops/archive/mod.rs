@@ -209,9 +209,10 @@ impl<'a, W: Write> Archive<'a, W> {
         self.head(path, &meta, What::File(facts.len()))?;
         let out = self.out.get_mut();
         let copied = std::io::copy(&mut std::io::Read::take(file, facts.len()), out);
-        match copied.act(|| format!("archive {}", made.display()))? == facts.len() {
-            true => pad(out, facts.len()),
-            false => Err(Error::corrupt(format!("{} became shorter", made.display()))),
+        if copied.act(|| format!("archive {}", made.display()))? == facts.len() {
+            pad(out, facts.len())
+        } else {
+            Err(Error::corrupt(format!("{} became shorter", made.display())))
         }
     }
 }

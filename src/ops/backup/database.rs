@@ -114,9 +114,10 @@ impl Saved {
         let Some(to_pin) = self.to_pin.take() else { return };
         let root = &self.root;
         let unfit = root.is_damaged() || root.is_physical() || root.trust != Trust::Verified;
-        let kept = match unfit || to_pin.is_refused() {
-            true => to_pin.forget().map(|()| None),
-            false => to_pin.keep(snapshot, source).map(Some),
+        let kept = if unfit || to_pin.is_refused() {
+            to_pin.forget().map(|()| None)
+        } else {
+            to_pin.keep(snapshot, source).map(Some)
         };
         match kept {
             Ok(kept) => self.outcome.pinned = kept.map(|kept| kept.bytes),

@@ -34,9 +34,12 @@ pub fn against(repo: &Repo, writer: &Writer, root: &DatabaseRoot, report: &Repor
         source: &recent,
         report,
     };
-    let mut each = |_: BlobKind, id: &BlobId| match copies.has(id)? {
-        true => Ok(()),
-        false => Err(Error::corrupt(format!("blob {} is lost", id.short()))),
+    let mut each = |_: BlobKind, id: &BlobId| {
+        if copies.has(id)? {
+            Ok(())
+        } else {
+            Err(Error::corrupt(format!("blob {} is lost", id.short())))
+        }
     };
     match root.runs().try_for_each(|run| closure.run(run, &mut each)) {
         Ok(()) => Ok(None),

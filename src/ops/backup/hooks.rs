@@ -63,9 +63,10 @@ impl Hooks {
             return Ok(());
         };
         let ended = self.wait(command).act(|| format!("run {which} {command:?}"))?;
-        match ended.success() {
-            true => Ok(()),
-            false => Err(Error::new(Kind::Io, format!("{which} {command:?}: {ended}"))),
+        if ended.success() {
+            Ok(())
+        } else {
+            Err(Error::new(Kind::Io, format!("{which} {command:?}: {ended}")))
         }
     }
 

@@ -147,12 +147,13 @@ impl Backup {
     }
 
     fn refuse_skipping(&self) -> Result<()> {
-        match self.skip_if_unchanged {
-            true => Err(Error::new(
+        if self.skip_if_unchanged {
+            Err(Error::new(
                 Kind::Usage,
                 "a write-only host cannot tell whether its last snapshot was forgotten, so none is skipped",
-            )),
-            false => Ok(()),
+            ))
+        } else {
+            Ok(())
         }
     }
 
@@ -283,12 +284,11 @@ impl Backup {
             if !found.is_asked && unsteady.is(&found.path) {
                 taken.captured = Err(Error::new(Kind::Changed, "its files changed under every reading"));
             }
-            let number = match not_saved(found, &taken.captured, report) {
-                true => None,
-                false => {
-                    cuts.taken.push(Cut::of(found.clone(), taken, report));
-                    u32::try_from(cuts.taken.len() - 1).ok()
-                }
+            let number = if not_saved(found, &taken.captured, report) {
+                None
+            } else {
+                cuts.taken.push(Cut::of(found.clone(), taken, report));
+                u32::try_from(cuts.taken.len() - 1).ok()
             };
             cuts.by_directory.insert(found.path.clone(), number);
         }
@@ -486,20 +486,19 @@ impl Backup {
         let unchanged_since = self.unchanged(repo, &saved, &known.catalog, &missing);
         // One that was forgotten meanwhile is not there to say that nothing changed since.
         repo.prove_snapshots(&unchanged_since.into_iter().collect(), &known.catalog)?;
-        let snapshot = match self.dry_run || unchanged_since.is_some() {
-            true => None,
-            false => {
-                let databases = &saved.databases;
-                match known.host {
-                    None => databases.iter().try_for_each(|saved| saved.note_suspects(repo))?,
-                    Some(_) => databases
-                        .iter()
-                        .for_each(|saved| host::tell_suspects(saved, report)),
-                }
-                let parents = databases.iter().filter_map(Saved::stands_on).collect();
-                let rests_on = known.rests_on(relied_on, parents)?;
-                Some(self.publish(repo, known, &saved, begin, &rests_on, report)?)
+        let snapshot = if self.dry_run || unchanged_since.is_some() {
+            None
+        } else {
+            let databases = &saved.databases;
+            match known.host {
+                None => databases.iter().try_for_each(|saved| saved.note_suspects(repo))?,
+                Some(_) => databases
+                    .iter()
+                    .for_each(|saved| host::tell_suspects(saved, report)),
             }
+            let parents = databases.iter().filter_map(Saved::stands_on).collect();
+            let rests_on = known.rests_on(relied_on, parents)?;
+            Some(self.publish(repo, known, &saved, begin, &rests_on, report)?)
         };
         if let Some(snapshot) = snapshot.or(unchanged_since).filter(|_| !self.dry_run) {
             // What is unchanged has the same sources, in the same order.

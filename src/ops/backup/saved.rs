@@ -57,9 +57,10 @@ impl SavedAll {
 
     /// A snapshot of nothing helps nobody.
     pub fn must_have_something(&self) -> Result<()> {
-        match self.databases.is_empty() && self.trees.is_empty() {
-            true => Err(Error::new(Kind::NotFound, "nothing of the paths can be saved")),
-            false => Ok(()),
+        if self.databases.is_empty() && self.trees.is_empty() {
+            Err(Error::new(Kind::NotFound, "nothing of the paths can be saved"))
+        } else {
+            Ok(())
         }
     }
 

@@ -253,9 +253,10 @@ impl<'a> Scan<'a> {
 impl RecordSink for Scan<'_> {
     #[inline]
     fn record(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<()> {
-        let weight = match value.len() > INLINE_VALUE_BYTES_MAX {
-            true => self.chunked(key, value, certain)?,
-            false => self.run(certain).draft.push_inline(key, value)?,
+        let weight = if value.len() > INLINE_VALUE_BYTES_MAX {
+            self.chunked(key, value, certain)?
+        } else {
+            self.run(certain).draft.push_inline(key, value)?
         };
         self.run(certain).counts.add(key, value);
         self.after(key, weight, certain)

@@ -194,10 +194,10 @@ impl Case {
     fn judge(self, stored: Option<ValueHash>, now: Option<ValueHash>) -> Option<Difference> {
         let by_changes = self.changed.as_ref().map_or(stored, |changed| changed.new);
         let of_before = self.changed.as_ref().map_or(stored, |changed| changed.old);
-        let (by_changes, in_database) = match of_before == stored {
-            true => (by_changes, now),
-            // Then digest and counts are wrong, and a patch would be put on another value.
-            false => (stored, of_before),
+        let (by_changes, in_database) = if of_before == stored {
+            (by_changes, now)
+        } else {
+            (stored, of_before)
         };
         (by_changes != in_database).then_some(Difference {
             key: self.key,

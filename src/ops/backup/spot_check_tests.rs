@@ -137,16 +137,16 @@ fn a_table_taken_for_the_same_file_wrongly_is_noticed_by_the_share_of_its_change
             .map(|number| record(number, 1 + number, b"base"))
             .collect();
         let old = State::new(&Comparator::Bytewise).with_tables(2, vec![(base.clone(), 32, Codec::None)]);
-        let changed = base
-            .into_iter()
-            .enumerate()
-            .map(|(index, op)| match index % 100 < percent {
-                true => Op {
+        let changed = base.into_iter().enumerate().map(|(index, op)| {
+            if index % 100 < percent {
+                Op {
                     value: Some(b"other".to_vec()),
                     ..op
-                },
-                false => op,
-            });
+                }
+            } else {
+                op
+            }
+        });
         let new =
             State::new(&Comparator::Bytewise).with_tables(2, vec![(changed.collect(), 32, Codec::None)]);
         let wrongly: BTreeSet<u64> = old.tables.keys().map(|(_, number)| *number).collect();

@@ -144,9 +144,10 @@ impl Check {
         let all: u64 = domains.iter().map(Domain::bytes).sum();
         for domain in &domains {
             let (repo, index, snapshots) = (&domain.repo, &domain.index, &domain.snapshots[..]);
-            let only = match see.whole {
-                true => None,
-                false => Some(rests_on::rests_on(repo, index, snapshots, see.report)?),
+            let only = if see.whole {
+                None
+            } else {
+                Some(rests_on::rests_on(repo, index, snapshots, see.report)?)
             };
             let seen = Seen {
                 repo,
@@ -268,9 +269,10 @@ impl Seen<'_> {
         if packs.missing.is_empty() {
             return Ok(());
         }
-        let needed = match all_right {
-            true => rests_on::rests_on(self.repo, self.index, self.snapshots, self.report)?,
-            false => HashSet::new(),
+        let needed = if all_right {
+            rests_on::rests_on(self.repo, self.index, self.snapshots, self.report)?
+        } else {
+            HashSet::new()
         };
         for id in &packs.missing {
             let object = packs::path(id);
@@ -284,15 +286,16 @@ impl Seen<'_> {
 }
 
 fn missed_by_nobody(object: String, is_needed: bool) -> Notice {
-    let (what, helps) = match is_needed {
-        true => (
+    let (what, helps) = if is_needed {
+        (
             "is missing; of all that snapshots need of it there are other copies",
             "nothing is lost, and the next prune drops the entries; if no prune ended too early, look after the storage",
-        ),
-        false => (
+        )
+    } else {
+        (
             "is missing, and needed by no snapshot",
             "nothing is lost, and the next prune drops the entries",
-        ),
+        )
     };
     Notice {
         object,

@@ -301,9 +301,10 @@ impl Packs<'_> {
                 self.parts_by_index(&id, &bytes)?;
             }
         }
-        Ok(Some(match self.wrong.contains(&id) {
-            true => Found::Wrong,
-            false => Found::Right,
+        Ok(Some(if self.wrong.contains(&id) {
+            Found::Wrong
+        } else {
+            Found::Right
         }))
     }
 

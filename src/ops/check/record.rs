@@ -86,9 +86,10 @@ impl<'s> Record<'s> {
     fn store(&mut self) {
         self.new.sort_by_key(|audited| audited.id);
         let is_new_alone = self.new.is_empty() || self.audits.counting_audits(self.how) < AUDITS_MAX;
-        let objects = match is_new_alone {
-            true => self.new.clone(),
-            false => self.audits.merged(self.how),
+        let objects = if is_new_alone {
+            self.new.clone()
+        } else {
+            self.audits.merged(self.how)
         };
         for objects in objects.chunks(AUDIT_OBJECTS_MAX) {
             let audit = Audit {

@@ -97,14 +97,13 @@ fn gaps(
         let counter = stored.snapshot.counter;
         let between = before + 1..counter.max(before + 1);
         let missing = between.end - between.start - explained.range(between).count() as u64;
-        match missing <= unplaced {
-            true => unplaced -= missing,
-            false => {
-                let what = format!(
-                    "counter {counter} follows {before}: a snapshot between them is gone, and none was forgotten"
-                );
-                findings.add(path(stored), what, HELPS);
-            }
+        if missing <= unplaced {
+            unplaced -= missing
+        } else {
+            let what = format!(
+                "counter {counter} follows {before}: a snapshot between them is gone, and none was forgotten"
+            );
+            findings.add(path(stored), what, HELPS);
         }
         before = counter;
     }

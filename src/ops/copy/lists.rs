@@ -63,12 +63,13 @@ impl Carrier<'_> {
         let blobs = self.reader.read_many(&wanted)?;
         let plain = |(chunk, blob): (&ChunkRef, crate::blob::NamedBlob)| {
             let plain = blob.into_plain();
-            match plain.len() as u64 == chunk.bytes {
-                true => Ok(plain),
-                false => Err(Error::corrupt(format!(
+            if plain.len() as u64 == chunk.bytes {
+                Ok(plain)
+            } else {
+                Err(Error::corrupt(format!(
                     "chunk {} is not as long as its list says",
                     chunk.id.short()
-                ))),
+                )))
             }
         };
         refs.iter().zip(blobs).map(plain).collect()

@@ -202,9 +202,10 @@ impl Copy {
 
     fn wanted(&self, catalog: &Catalog) -> Result<HashSet<ObjectId>> {
         let named = self.snapshots.iter().map(|words| catalog.select(words));
-        let named: Vec<&StoredSnapshot> = match self.snapshots.is_empty() {
-            true => catalog.snapshots.iter().collect(),
-            false => named.collect::<Result<_>>()?,
+        let named: Vec<&StoredSnapshot> = if self.snapshots.is_empty() {
+            catalog.snapshots.iter().collect()
+        } else {
+            named.collect::<Result<_>>()?
         };
         let fits = named.into_iter().filter(|stored| self.filter.fits(stored));
         Ok(fits.map(|stored| stored.id).collect())
@@ -257,9 +258,10 @@ impl Shipment<'_, '_> {
             }),
         }
         let added = self.report.bytes_added.get() - self.begun_at;
-        match self.ready.len() >= READY_MAX || added >= self.to.pack_bytes() as u64 {
-            true => self.publish(),
-            false => Ok(()),
+        if self.ready.len() >= READY_MAX || added >= self.to.pack_bytes() as u64 {
+            self.publish()
+        } else {
+            Ok(())
         }
     }
 

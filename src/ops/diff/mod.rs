@@ -123,12 +123,11 @@ pub fn diff(
         &order,
         &mut |difference| {
             report.go_on()?;
-            match selection.contains(difference.key, &order) {
-                true => {
-                    outcome.count(difference);
-                    sink(difference)
-                }
-                false => Ok(()),
+            if selection.contains(difference.key, &order) {
+                outcome.count(difference);
+                sink(difference)
+            } else {
+                Ok(())
             }
         },
     )?;
@@ -137,9 +136,10 @@ pub fn diff(
 
 fn refuse_unlike(old: State, new: State) -> Result<()> {
     let orders = [old, new].map(|state| &state.database.shape.comparator);
-    let what = match orders[0] == orders[1] {
-        true => return same_domain(old.snapshot, new.snapshot),
-        false => format!("their keys are ordered by {:?} and by {:?}", orders[0], orders[1]),
+    let what = if orders[0] == orders[1] {
+        return same_domain(old.snapshot, new.snapshot);
+    } else {
+        format!("their keys are ordered by {:?} and by {:?}", orders[0], orders[1])
     };
     let names = [old, new].map(|state| format!("{} in {}", state.database.name, state.snapshot.id.short()));
     Err(Error::new(
@@ -150,16 +150,17 @@ fn refuse_unlike(old: State, new: State) -> Result<()> {
 
 /// Blobs of the same bytes have other names in another domain.
 fn same_domain(old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()> {
-    match old.snapshot.domain == new.snapshot.domain {
-        true => Ok(()),
-        false => Err(Error::new(
+    if old.snapshot.domain == new.snapshot.domain {
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Usage,
             format!(
                 "compare {} with {}: they were saved in two dedup domains",
                 old.id.short(),
                 new.id.short()
             ),
-        )),
+        ))
     }
 }
 

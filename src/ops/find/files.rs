@@ -157,13 +157,14 @@ impl Search<'_> {
         if is_directory {
             self.open.push(Open { key, is_bare: true });
         }
-        match is_meant {
-            true => sink(&FileMatch {
+        if is_meant {
+            sink(&FileMatch {
                 snapshot: self.snapshot,
                 path: &path,
                 node,
-            }),
-            false => Ok(()),
+            })
+        } else {
+            Ok(())
         }
     }
 }

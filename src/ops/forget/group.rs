@@ -78,9 +78,12 @@ impl fmt::Display for Group {
             .paths
             .iter()
             .map(|paths| format!("paths {}", String::from_utf8_lossy(&paths.join(&b' '))));
-        let tagged = |tags: &Vec<String>| match tags.is_empty() {
-            true => "no tags".to_owned(),
-            false => format!("tags {}", tags.join(",")),
+        let tagged = |tags: &Vec<String>| {
+            if tags.is_empty() {
+                "no tags".to_owned()
+            } else {
+                format!("tags {}", tags.join(","))
+            }
         };
         let all: Vec<_> = domain
             .into_iter()
@@ -88,9 +91,10 @@ impl fmt::Display for Group {
             .chain(paths)
             .chain(self.tags.iter().map(tagged))
             .collect();
-        match all.is_empty() {
-            true => f.write_str("all"),
-            false => f.write_str(&all.join(", ")),
+        if all.is_empty() {
+            f.write_str("all")
+        } else {
+            f.write_str(&all.join(", "))
         }
     }
 }

@@ -123,15 +123,16 @@ impl Known {
             (Err(error), None) => return Err(error),
         };
         let id = found.0.id;
-        match self.notes.is_pinned(&id) {
-            false => Ok(Some(found)),
-            true => Err(Error::new(
+        if !self.notes.is_pinned(&id) {
+            Ok(Some(found))
+        } else {
+            Err(Error::new(
                 Kind::Usage,
                 format!(
                     "snapshot {0} is protected; `levault unprotect {0}` first",
                     id.short()
                 ),
-            )),
+            ))
         }
     }
 }
@@ -180,22 +181,24 @@ impl ByPolicy {
             let Some(stored) = stored.remove(&decision.id) else {
                 continue;
             };
-            match decision.is_kept() {
-                true => keep.push((stored, decision.reasons)),
-                false => remove.push(stored),
+            if decision.is_kept() {
+                keep.push((stored, decision.reasons))
+            } else {
+                remove.push(stored)
             }
         }
         // What is kept whatever is asked for is no answer to the policy.
         let is_of_policy = |reason: &Reason| !matches!(reason, Reason::Ahead | Reason::Complete);
         let none_is_kept = !keep.iter().any(|(_, reasons)| reasons.iter().any(is_of_policy));
-        match none_is_kept && !remove.is_empty() && self.leave == Leave::Some {
-            false => Ok(GroupPlan { group, keep, remove }),
-            true => Err(Error::new(
+        if !(none_is_kept && !remove.is_empty() && self.leave == Leave::Some) {
+            Ok(GroupPlan { group, keep, remove })
+        } else {
+            Err(Error::new(
                 Kind::Usage,
                 format!(
                     "the policy would forget all snapshots of {group}; --unsafe-allow-remove-all permits that"
                 ),
-            )),
+            ))
         }
     }
 }

@@ -219,10 +219,7 @@ impl FromStr for Reach {
             let count: u16 = digits.parse().map_err(|_| wrong())?;
             *field = field.checked_add(count).ok_or_else(wrong)?;
         }
-        match words.is_empty() {
-            true => Err(wrong()),
-            false => Ok(reach),
-        }
+        if words.is_empty() { Err(wrong()) } else { Ok(reach) }
     }
 }
 
@@ -276,9 +273,10 @@ impl TagList {
             tags.iter()
                 .any(|tag| tag == wanted || tags_in(tag).any(|tag| tag == wanted))
         };
-        match self.0.is_empty() {
-            true => tags.iter().all(|tag| tag.is_empty()),
-            false => self.0.iter().all(|tag| has(tag)),
+        if self.0.is_empty() {
+            tags.iter().all(|tag| tag.is_empty())
+        } else {
+            self.0.iter().all(|tag| has(tag))
         }
     }
 }
@@ -290,9 +288,10 @@ fn tags_in(words: &str) -> impl Iterator<Item = &str> {
 
 impl fmt::Display for TagList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.is_empty() {
-            true => f.write_str("(none)"),
-            false => f.write_str(&self.0.join(",")),
+        if self.0.is_empty() {
+            f.write_str("(none)")
+        } else {
+            f.write_str(&self.0.join(","))
         }
     }
 }

@@ -181,9 +181,10 @@ fn refuse_strangers(repo: &Repo) -> Result<()> {
 fn ours(repo: &Repo, listed: Vec<Listed>, index: &IndexFacts) -> Result<(Vec<Listed>, HashSet<ObjectId>)> {
     let (mut ours, mut others) = (Vec::new(), HashSet::new());
     for pack in listed {
-        match repo.is_of_this_domain(&pack, index)? {
-            true => ours.push(pack),
-            false => drop(others.insert(pack.name.id)),
+        if repo.is_of_this_domain(&pack, index)? {
+            ours.push(pack)
+        } else {
+            others.insert(pack.name.id);
         }
     }
     Ok((ours, others))
@@ -337,9 +338,10 @@ impl Facts {
                     copies.iter().for_each(|copy| packs[copy.pack].retained = true);
                     // All are marked: the one that comes to stay must be one that opens.
                     let opens = |copy: &&Copy| reader.read_at(&copy.location, id).is_ok();
-                    let first = match is_live && copies.len() > 1 {
-                        true => copies.iter().find(opens).unwrap_or(first),
-                        false => first,
+                    let first = if is_live && copies.len() > 1 {
+                        copies.iter().find(opens).unwrap_or(first)
+                    } else {
+                        first
                     };
                     packs[first.pack].needed |= is_live;
                     packs[first.pack].live_bytes += u64::from(first.location.len) * u64::from(is_live);

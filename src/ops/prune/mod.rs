@@ -103,9 +103,10 @@ impl Prune {
     /// has the lease; [`Kind::Limit`] if the clocks differ; any object that cannot be read or understood.
     pub fn run(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
         self.check_grace()?;
-        let _lease = match self.dry_run {
-            true => None,
-            false => Some(repo.lease("prune")?),
+        let _lease = if self.dry_run {
+            None
+        } else {
+            Some(repo.lease("prune")?)
         };
         let mut outcome = self.in_domain(repo, report)?;
         let mut all_done = true;
@@ -128,9 +129,10 @@ impl Prune {
         if all_done {
             self.parity(repo, &mut outcome, report)?;
         }
-        outcome.audits_superseded = match self.dry_run {
-            true => audits::superseded(repo)?,
-            false => audits::drop_superseded(repo, report)?,
+        outcome.audits_superseded = if self.dry_run {
+            audits::superseded(repo)?
+        } else {
+            audits::drop_superseded(repo, report)?
         };
         self.tell_marked(repo, &mut outcome)?;
         Ok(outcome)
@@ -252,12 +254,13 @@ impl Prune {
     }
 
     fn check_grace(&self) -> Result<()> {
-        match self.grace < GRACE_MIN && !self.unsafe_grace {
-            false => Ok(()),
-            true => Err(Error::new(
+        if self.grace >= GRACE_MIN || self.unsafe_grace {
+            Ok(())
+        } else {
+            Err(Error::new(
                 Kind::Usage,
                 "a grace under 6 hours may take data from a backup that is under way; --unsafe-grace allows it",
-            )),
+            ))
         }
     }
 
@@ -321,15 +324,16 @@ struct Seen {
 fn storage_now(repo: &Repo) -> Result<UnixNanos> {
     let now = repo.storage_now()?;
     let differ = now.0.saturating_sub(repo.clock().now().0);
-    match differ.saturating_abs() <= CLOCKS_DIFFER_MAX {
-        true => Ok(now),
-        false => Err(Error::new(
+    if differ.saturating_abs() <= CLOCKS_DIFFER_MAX {
+        Ok(now)
+    } else {
+        Err(Error::new(
             Kind::Limit,
             format!(
                 "our clock and the storage's differ by {} seconds: one of them is wrong, and nothing is deleted by either",
                 differ / 1_000_000_000
             ),
-        )),
+        ))
     }
 }
 

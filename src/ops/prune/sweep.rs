@@ -161,12 +161,13 @@ impl Sweep {
 
 fn in_time(repo: &Repo, begun: UnixNanos) -> Result<()> {
     let took = repo.clock().now().0.saturating_sub(begun.0);
-    match (0..SWEEP_LASTS).contains(&took) {
-        true => Ok(()),
-        false => Err(Error::new(
+    if (0..SWEEP_LASTS).contains(&took) {
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Busy,
             "the sweep took too long for what it knew; run it again, it goes on where it ended",
-        )),
+        ))
     }
 }
 

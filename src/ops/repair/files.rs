@@ -209,9 +209,10 @@ impl Maker for Saving<'_, '_, '_> {
     }
 
     fn unread(&mut self, path: &[u8], error: Error) -> Result<()> {
-        match is_loss(&error) {
-            true => self.tell(path, LostPart::Entries),
-            false => return Err(error),
+        if is_loss(&error) {
+            self.tell(path, LostPart::Entries)
+        } else {
+            return Err(error);
         }
         Ok(())
     }
@@ -279,12 +280,13 @@ struct Part {
 
 impl Saving<'_, '_, '_> {
     fn tell(&mut self, path: &[u8], what: LostPart) {
-        match self.lost.len() < DAMAGE_MAX / 4 {
-            true => self.lost.push(LostFile {
+        if self.lost.len() < DAMAGE_MAX / 4 {
+            self.lost.push(LostFile {
                 path: path.to_vec(),
                 what,
-            }),
-            false => self.more += 1,
+            })
+        } else {
+            self.more += 1
         }
     }
 
@@ -312,9 +314,10 @@ impl Saving<'_, '_, '_> {
 
     fn chunk(&mut self, chunk: &ChunkRef) -> Result<()> {
         let plain = self.blob(BlobKind::Data, &chunk.id)?;
-        match plain.len() as u64 == chunk.bytes {
-            true => Ok(()),
-            false => Err(Error::corrupt("a chunk is not as long as its list says")),
+        if plain.len() as u64 == chunk.bytes {
+            Ok(())
+        } else {
+            Err(Error::corrupt("a chunk is not as long as its list says"))
         }
     }
 
@@ -322,9 +325,10 @@ impl Saving<'_, '_, '_> {
         self.rebuild.report.go_on()?;
         let plain = self.rebuild.source.blob(kind, id)?;
         let stored = self.rebuild.writer.add_one(kind, plain.to_vec())?;
-        match stored == *id {
-            true => Ok(plain),
-            false => Err(Error::corrupt("a blob has another name than it is stored under")),
+        if stored == *id {
+            Ok(plain)
+        } else {
+            Err(Error::corrupt("a blob has another name than it is stored under"))
         }
     }
 

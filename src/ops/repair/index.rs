@@ -112,9 +112,10 @@ impl RepairIndex {
     }
 
     fn plan(&self, repo: &Repo, facts: &IndexFacts, listed: &[Listed]) -> Result<IndexPlan> {
-        let known = match self.read_all_packs {
-            true => HashMap::new(),
-            false => indexed(repo, facts)?,
+        let known = if self.read_all_packs {
+            HashMap::new()
+        } else {
+            indexed(repo, facts)?
         };
         let is_whole = |pack: &Listed| {
             known
@@ -131,9 +132,10 @@ impl RepairIndex {
             index: index.map(segment_pack).collect(),
             gone: gone(repo, facts, listed)?,
             damaged: facts.damaged.clone(),
-            replaced: match self.read_all_packs {
-                true => replaced(repo, facts)?,
-                false => Vec::new(),
+            replaced: if self.read_all_packs {
+                replaced(repo, facts)?
+            } else {
+                Vec::new()
             },
         })
     }
@@ -268,9 +270,10 @@ impl<'r> Segments<'r> {
     /// The last one alone says what is replaced: until it is there readers have both, which is one too many and none too
     /// few.
     fn finish(mut self, replaced: Vec<ObjectId>) -> Result<()> {
-        match self.packs.is_empty() && replaced.is_empty() {
-            true => Ok(()),
-            false => self.put(replaced),
+        if self.packs.is_empty() && replaced.is_empty() {
+            Ok(())
+        } else {
+            self.put(replaced)
         }
     }
 

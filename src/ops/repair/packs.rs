@@ -287,9 +287,10 @@ impl<'a> Ground<'a> {
     /// Whether parts open where the index says that they lie.
     fn open_each(&self, pack: &ObjectId, entries: &[IndexEntry]) -> Vec<bool> {
         let reader = BlobReader::new(self.repo, &self.lookup);
-        let bytes = match entries.is_empty() {
-            true => None,
-            false => self.whole(pack).ok(),
+        let bytes = if entries.is_empty() {
+            None
+        } else {
+            self.whole(pack).ok()
         };
         let key = bytes
             .as_ref()

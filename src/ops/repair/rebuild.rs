@@ -135,9 +135,10 @@ impl Rebuild<'_, '_> {
                         Ok(value) => scan.record(entry.key, &value, is_certain),
                         Err(error) if is_loss(&error) => {
                             let key = entry.key.to_vec();
-                            values.push(match is_certain {
-                                true => Lost::Records(key.clone(), Some(key)),
-                                false => Lost::Uncertain(key.clone(), Some(key)),
+                            values.push(if is_certain {
+                                Lost::Records(key.clone(), Some(key))
+                            } else {
+                                Lost::Uncertain(key.clone(), Some(key))
                             });
                             Ok(())
                         }

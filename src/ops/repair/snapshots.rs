@@ -231,9 +231,12 @@ impl<'a> Ground<'a> {
             source,
             report: self.report,
         };
-        let mut each = |_, id: &BlobId| match left.has(id)? {
-            true => Ok(()),
-            false => Err(Error::corrupt(format!("blob {} is lost", id.short()))),
+        let mut each = |_, id: &BlobId| {
+            if left.has(id)? {
+                Ok(())
+            } else {
+                Err(Error::corrupt(format!("blob {} is lost", id.short())))
+            }
         };
         let mut lacks = false;
         for root in stored.snapshot.sources.iter().flat_map(roots) {

@@ -248,9 +248,10 @@ impl RecordSink for Pass<'_, '_, '_> {
             return Ok(());
         }
         self.come_to(key)?;
-        match word.certain || matches!(self.verdict(word.sequence), Verdict::Newer) {
-            true => self.overrule(key),
-            false => Ok(()),
+        if word.certain || matches!(self.verdict(word.sequence), Verdict::Newer) {
+            self.overrule(key)
+        } else {
+            Ok(())
         }
     }
 }

@@ -378,9 +378,10 @@ struct Tables<'a> {
 impl Tables<'_> {
     fn add(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.builder.add(key, value)?;
-        match self.builder.is_full() {
-            true => self.end(),
-            false => Ok(()),
+        if self.builder.is_full() {
+            self.end()
+        } else {
+            Ok(())
         }
     }
 

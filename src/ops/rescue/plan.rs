@@ -64,9 +64,10 @@ impl Rescue {
             is_of_newest_timeline: is_of_newest(&state),
         };
         let candidates: Vec<_> = found.into_iter().filter(is_meant).map(candidate).collect();
-        match candidates.is_empty() {
-            true => Err(self.none("no snapshot has")),
-            false => Ok(candidates),
+        if candidates.is_empty() {
+            Err(self.none("no snapshot has"))
+        } else {
+            Ok(candidates)
         }
     }
 

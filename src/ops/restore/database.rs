@@ -122,9 +122,10 @@ impl Restoring<'_> {
     }
 
     pub(super) fn records(&self, step: &Step) -> u64 {
-        let uncertain = match self.wish.with_uncertain {
-            true => step.root.uncertain_records(),
-            false => 0,
+        let uncertain = if self.wish.with_uncertain {
+            step.root.uncertain_records()
+        } else {
+            0
         };
         step.root.records + uncertain
     }
@@ -216,16 +217,13 @@ impl Restoring<'_> {
             with_uncertain: self.wish.with_uncertain,
         };
         let (reader, report) = (self.reader, self.report);
-        let (tables, selected) = match self.wish.selection.is_all() {
-            true => {
-                let tables = tables::write(reader, database, &wish, &staging, &comparator, report)?;
-                (tables, None)
-            }
-            false => {
-                let (tables, written) =
-                    tables::write_selected(reader, database, &wish, &staging, &comparator, report)?;
-                (tables, Some(written))
-            }
+        let (tables, selected) = if self.wish.selection.is_all() {
+            let tables = tables::write(reader, database, &wish, &staging, &comparator, report)?;
+            (tables, None)
+        } else {
+            let (tables, written) =
+                tables::write_selected(reader, database, &wish, &staging, &comparator, report)?;
+            (tables, Some(written))
         };
         Ok(Made {
             staged: staging.finish()?,
@@ -250,12 +248,13 @@ impl Restoring<'_> {
     }
 
     fn refuse_selection(&self, database: &DatabaseRoot) -> Result<()> {
-        match self.wish.selection.is_all() {
-            true => Ok(()),
-            false => Err(Error::new(
+        if self.wish.selection.is_all() {
+            Ok(())
+        } else {
+            Err(Error::new(
                 Kind::Usage,
                 format!("{} is stored as files; restore it whole", database.name),
-            )),
+            ))
         }
     }
 
@@ -267,10 +266,10 @@ impl Restoring<'_> {
             return Ok(());
         }
         let directory = staged.directory().try_clone().act(|| "hold the stage open")?;
-        let target = match has_others {
-            // Each file has a name in the old directory too.
-            true => TreeTarget::into_open(directory, &step.shown)?.with_names_each(2),
-            false => TreeTarget::add_to(directory, &step.shown)?,
+        let target = if has_others {
+            TreeTarget::into_open(directory, &step.shown)?.with_names_each(2)
+        } else {
+            TreeTarget::add_to(directory, &step.shown)?
         };
         self.fill_beside(step, target)
     }
@@ -282,9 +281,10 @@ impl Restoring<'_> {
         if let Some(attributes) = &step.attributes {
             target.root().set_attributes(attributes.clone());
         }
-        match self.wish.records_only() {
-            true => target.finish().map(drop),
-            false => self.fill_beside(step, target),
+        if self.wish.records_only() {
+            target.finish().map(drop)
+        } else {
+            self.fill_beside(step, target)
         }
     }
 

@@ -74,9 +74,10 @@ impl<'a> Differences<'a> {
     /// The rest of the snapshot, behind the database's last key; then the new tables.
     pub fn finish(&mut self) -> Result<()> {
         self.put_before(None)?;
-        match self.tables.end()? {
-            true => Ok(()),
-            false => self.give_up(),
+        if self.tables.end()? {
+            Ok(())
+        } else {
+            self.give_up()
         }
     }
 
@@ -137,10 +138,7 @@ impl<'a> Differences<'a> {
             Payload::Delete | Payload::Patch(_) => return Err(read::not_a_record()),
         };
         self.written.puts += 1;
-        match has_room {
-            true => Ok(()),
-            false => self.give_up(),
-        }
+        if has_room { Ok(()) } else { self.give_up() }
     }
 
     /// A record that is hidden counts in full: its bytes stay in the old tables.

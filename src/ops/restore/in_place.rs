@@ -210,9 +210,10 @@ impl<'a> NewTables<'a> {
     }
 
     fn end_if_full(&mut self) -> Result<bool> {
-        match self.builder.is_full() {
-            true => self.end(),
-            false => Ok(true),
+        if self.builder.is_full() {
+            self.end()
+        } else {
+            Ok(true)
         }
     }
 

@@ -245,9 +245,10 @@ fn live(bench: &Bench, seed: u64, counters: &mut Counters) {
         engine.state = State::new(&order);
         engine.visible = Visible::new();
     }
-    let late = match begins_anew && engine.random.chance(50) {
-        true => 0,
-        false => engine.random.below(60),
+    let late = if begins_anew && engine.random.chance(50) {
+        0
+    } else {
+        engine.random.below(60)
     };
     for _ in 0..late {
         engine.step();

@@ -192,12 +192,13 @@ impl Restoring<'_> {
     }
 
     fn refuse_keys(&self) -> Result<()> {
-        match self.wish.selection.is_all() {
-            true => Ok(()),
-            false => Err(Error::new(
+        if self.wish.selection.is_all() {
+            Ok(())
+        } else {
+            Err(Error::new(
                 Kind::Usage,
                 "keys are selected from one database; name it, as SNAPSHOT:PATH or by --db",
-            )),
+            ))
         }
     }
 
@@ -208,13 +209,13 @@ impl Restoring<'_> {
             Source::Database(database) => database.bytes(),
             Source::Tree(tree) => tree.bytes,
         };
-        match is_whole && !found.is_empty() {
-            true => self
-                .snapshot
+        if is_whole && !found.is_empty() {
+            self.snapshot
                 .sources
                 .iter()
-                .fold(0, |sum: u64, source| sum.saturating_add(of(source))),
-            false => 0,
+                .fold(0, |sum: u64, source| sum.saturating_add(of(source)))
+        } else {
+            0
         }
     }
 }

@@ -63,9 +63,10 @@ impl<'a> Reading<'a> {
     pub fn begin(&self, at: u64) -> ReadBack<'a> {
         ReadBack {
             records: 0,
-            digested: match self.by_stream {
-                true => Digested::Stream(StreamStretch::at(at)),
-                false => Digested::Set(Box::new(SetDigestAcc::new(self.set_digest_key))),
+            digested: if self.by_stream {
+                Digested::Stream(StreamStretch::at(at))
+            } else {
+                Digested::Set(Box::new(SetDigestAcc::new(self.set_digest_key)))
             },
             report: self.report,
         }

@@ -110,9 +110,10 @@ impl<'a> Tables<'a> {
 
     fn add(&self, builder: &mut TableBuilder, key: &[u8], value: &[u8]) -> Result<()> {
         builder.add(key, value)?;
-        match builder.is_full() {
-            true => self.end(builder),
-            false => Ok(()),
+        if builder.is_full() {
+            self.end(builder)
+        } else {
+            Ok(())
         }
     }
 
@@ -126,9 +127,10 @@ impl<'a> Tables<'a> {
         let bytes = table.plain_bytes + table.records * ELEMENT_OVERHEAD as u64;
         self.note(number, bytes, table.longest_bytes);
         builder.recycle(table);
-        match self.failed.load(Ordering::Relaxed) {
-            true => Err(Error::new(Kind::Interrupted, "another restore thread has failed")),
-            false => self.report.go_on(),
+        if self.failed.load(Ordering::Relaxed) {
+            Err(Error::new(Kind::Interrupted, "another restore thread has failed"))
+        } else {
+            self.report.go_on()
         }
     }
 
@@ -249,10 +251,7 @@ impl Workshop<'_> {
                 left = left.saturating_sub(std::mem::take(&mut bytes));
             }
         }
-        match is_behind {
-            true => Ok(()),
-            false => send(&jobs, job),
-        }
+        if is_behind { Ok(()) } else { send(&jobs, job) }
     }
 
     /// For a job, when so many bytes are left.

@@ -71,9 +71,10 @@ impl Expected {
                 read.records, self.records
             ));
         }
-        match read.digest() == Some(self.digest) {
-            true => Comparison::Same,
-            false => Comparison::Other("the digest of what reads back is not the expected one".into()),
+        if read.digest() == Some(self.digest) {
+            Comparison::Same
+        } else {
+            Comparison::Other("the digest of what reads back is not the expected one".into())
         }
     }
 }

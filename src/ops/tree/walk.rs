@@ -145,9 +145,10 @@ impl<'a> Walk<'a> {
     }
 
     fn path_text(&self) -> String {
-        match self.path.is_empty() {
-            true => "the root".into(),
-            false => String::from_utf8_lossy(&self.path).into_owned(),
+        if self.path.is_empty() {
+            "the root".into()
+        } else {
+            String::from_utf8_lossy(&self.path).into_owned()
         }
     }
 }

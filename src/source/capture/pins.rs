@@ -247,9 +247,10 @@ impl Pins {
 
     /// The tables, what holds them, and what must live as long.
     pub fn finish(self) -> (BTreeMap<u64, HeldTable>, HeldBy, Vec<Pool>) {
-        let by = match self.kept.is_some() && self.pinnable {
-            true => HeldBy::Links,
-            false => self.way(),
+        let by = if self.kept.is_some() && self.pinnable {
+            HeldBy::Links
+        } else {
+            self.way()
         };
         (self.tables, by, self.pools)
     }
@@ -434,10 +435,10 @@ fn stands(named: &Named, origin: &Origin, table: &HeldTable) -> bool {
         .stamp
         .is_some_and(|held| held.is_of_the_file_of(&origin.stamp));
     let has_other_names = now.has_the_content_under_other_names_of(&origin.stamp);
-    match is_copy && has_other_names && !now.has_the_content_of(&origin.stamp) {
-        // Whether it was written to as well, its times do not tell.
-        true => origin.has_the_bytes_of(table).unwrap_or(false),
-        false => has_other_names,
+    if is_copy && has_other_names && !now.has_the_content_of(&origin.stamp) {
+        origin.has_the_bytes_of(table).unwrap_or(false)
+    } else {
+        has_other_names
     }
 }
 

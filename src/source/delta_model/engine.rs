@@ -235,9 +235,10 @@ impl State {
 impl Engine {
     pub fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        let order = match random.chance(25) {
-            true => Comparator::Idb,
-            false => Comparator::Bytewise,
+        let order = if random.chance(25) {
+            Comparator::Idb
+        } else {
+            Comparator::Bytewise
         };
         Self {
             state: State::new(&order),
@@ -458,9 +459,10 @@ impl Engine {
             ops.extend_from_slice(&table.ops);
         }
         sort(&mut ops, &order);
-        let held = match self.random.chance(20) {
-            true => self.random.below(self.state.last_sequence + 1),
-            false => self.state.last_sequence,
+        let held = if self.random.chance(20) {
+            self.random.below(self.state.last_sequence + 1)
+        } else {
+            self.state.last_sequence
         };
         let kept = self.without_hidden(ops, level + 1, held);
         self.add_tables(level + 1, kept);

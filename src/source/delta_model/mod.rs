@@ -98,9 +98,10 @@ fn live(seed: u64, counters: &mut Counters) {
             (&other, &new),
         ] {
             let shared = shared(old, new, &mut engine.random);
-            let budget = match engine.random.chance(50) {
-                true => small_budget(),
-                false => Budget::default(),
+            let budget = if engine.random.chance(50) {
+                small_budget()
+            } else {
+                Budget::default()
             };
             let (seen, outcome) = run(old, new, &shared, budget);
             assert!(

@@ -81,8 +81,9 @@ impl Random {
 /// The bytes that stand for all keys equal to this one: idb_cmp1 does not tell -0 from 0.
 pub fn canonical(order: &Comparator, key: &[u8]) -> Vec<u8> {
     let negative_zero = [&IDB_NUMBER[..], &(-0.0f64).to_le_bytes()].concat();
-    match *order == Comparator::Idb && key == negative_zero {
-        true => [&IDB_NUMBER[..], &0.0f64.to_le_bytes()].concat(),
-        false => key.to_vec(),
+    if *order == Comparator::Idb && key == negative_zero {
+        [&IDB_NUMBER[..], &0.0f64.to_le_bytes()].concat()
+    } else {
+        key.to_vec()
     }
 }

@@ -21,9 +21,10 @@ pub fn find(paths: &[PathBuf], report: &Report) -> Result<Listed> {
             Err(error) => report.problem_at(path, error.to_string()),
         }
     }
-    match found.is_empty() && !paths.is_empty() {
-        true => Err(Error::new(Kind::NotFound, "nothing of what is listed is there")),
-        false => Ok(Listed::new(found)),
+    if found.is_empty() && !paths.is_empty() {
+        Err(Error::new(Kind::NotFound, "nothing of what is listed is there"))
+    } else {
+        Ok(Listed::new(found))
     }
 }
 

@@ -29,9 +29,10 @@ pub fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
 }
 
 fn below<'m>(directory: &Path, matcher: &'m GlobMatcher) -> impl Iterator<Item = PathBuf> + use<'m> {
-    let here = match directory.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => directory,
+    let here = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
     };
     let names = list(here).unwrap_or_default();
     let directory = directory.to_owned();

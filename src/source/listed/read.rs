@@ -62,12 +62,13 @@ fn patterns(bytes: &[u8], report: &Report) -> Result<Vec<PathBuf>> {
 /// A line that is not UTF-8: a path as it is.
 fn plain_path(line: &[u8]) -> Result<PathBuf> {
     let is_pattern = line.iter().any(|byte| b"*?[]{}\\!".contains(byte));
-    match is_pattern {
-        true => Err(Error::new(
+    if is_pattern {
+        Err(Error::new(
             Kind::Usage,
             "a pattern that is not UTF-8; --files-from-verbatim takes paths of any bytes",
-        )),
-        false => Ok(path(line)),
+        ))
+    } else {
+        Ok(path(line))
     }
 }
 
@@ -81,9 +82,10 @@ fn raw(bytes: &[u8]) -> Result<Vec<PathBuf>> {
         };
     };
     let names: Vec<_> = names.split(|byte| *byte == 0).collect();
-    match names.iter().any(|name| name.is_empty()) {
-        true => wrong("it has a name of no bytes"),
-        false => Ok(names.into_iter().map(path).collect()),
+    if names.iter().any(|name| name.is_empty()) {
+        wrong("it has a name of no bytes")
+    } else {
+        Ok(names.into_iter().map(path).collect())
     }
 }
 

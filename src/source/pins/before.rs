@@ -62,9 +62,10 @@ impl Pins {
         let stat = self.directory.stat(&table.pin);
         let stat = stat.act(|| format!("look at the pin of {}", table.name))?;
         let facts = Facts::of_stat(&stat);
-        let same = match table.copied {
-            true => facts.len == table.facts.len,
-            false => facts == table.facts,
+        let same = if table.copied {
+            facts.len == table.facts.len
+        } else {
+            facts == table.facts
         };
         let is_file = kind_of(&stat) == FileType::RegularFile;
         let stamp = Stamp::of_stat(&stat);

@@ -93,12 +93,13 @@ impl Keeping {
         let space = rustix::fs::fstatvfs(&space)
             .map_err(std::io::Error::from)
             .act(|| "ask for free space")?;
-        match space.f_bavail.saturating_mul(space.f_frsize) >= bytes.saturating_add(bytes / 10) {
-            true => Ok(()),
-            false => Err(Error::new(
+        if space.f_bavail.saturating_mul(space.f_frsize) >= bytes.saturating_add(bytes / 10) {
+            Ok(())
+        } else {
+            Err(Error::new(
                 Kind::Full,
                 "less space is free than its tables take and a tenth",
-            )),
+            ))
         }
     }
 }
@@ -320,9 +321,10 @@ impl Pins {
 
     /// True if the pin is of the live file, whatever else became of that.
     fn holds(&self, pinned: &PinnedTable, live: &Facts) -> bool {
-        match pinned.copied {
-            true => pinned.facts == *live,
-            false => self.facts(&pinned.pin).as_ref() == Some(live),
+        if pinned.copied {
+            pinned.facts == *live
+        } else {
+            self.facts(&pinned.pin).as_ref() == Some(live)
         }
     }
 

@@ -156,9 +156,10 @@ impl State {
         }
         let state: Self = postcard::from_bytes(rest)
             .map_err(|cause| Error::caused(Kind::Corrupt, "decode the pins' state", cause))?;
-        match state.pins().iter().all(|pin| is_plain(pin)) {
-            true => Ok(state),
-            false => Err(Error::corrupt("a pin's name leads out of its directory")),
+        if state.pins().iter().all(|pin| is_plain(pin)) {
+            Ok(state)
+        } else {
+            Err(Error::corrupt("a pin's name leads out of its directory"))
         }
     }
 }

@@ -253,9 +253,10 @@ fn a_state_that_is_cut_or_flipped_is_none() {
             let state = scene.pins().join("state");
             let mut bytes = fs::read(&state).unwrap();
             let at = at.min(bytes.len() - 1);
-            match cut {
-                true => bytes.truncate(at),
-                false => bytes[at] ^= 0x10,
+            if cut {
+                bytes.truncate(at)
+            } else {
+                bytes[at] ^= 0x10
             }
             fs::write(&state, &bytes).unwrap();
             let round = scene.round(1);

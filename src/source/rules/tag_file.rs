@@ -40,24 +40,26 @@ impl TagFile {
         let mut parts = text.as_bytes().splitn(2, |byte| *byte == b':');
         let (name, header) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let is_name = !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/');
-        match is_name && header.len() <= HEADER_BYTES_MAX {
-            true => Ok(Self {
+        if is_name && header.len() <= HEADER_BYTES_MAX {
+            Ok(Self {
                 name: OsStr::from_bytes(name).to_owned(),
                 header: header.to_vec(),
-            }),
-            false => Err(Error::new(
+            })
+        } else {
+            Err(Error::new(
                 Kind::Usage,
                 format!("{} is no file's name", text.display()),
-            )),
+            ))
         }
     }
 
     /// Whether a directory has it. One that cannot be read is not there: rather too much is saved than too little.
     pub fn is_in(&self, directory: &Path) -> bool {
         let path = directory.join(&self.name);
-        match self.header.is_empty() {
-            true => std::fs::symlink_metadata(path).is_ok(),
-            false => self.begins(&path).unwrap_or(false),
+        if self.header.is_empty() {
+            std::fs::symlink_metadata(path).is_ok()
+        } else {
+            self.begins(&path).unwrap_or(false)
         }
     }
 

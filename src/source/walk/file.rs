@@ -113,15 +113,16 @@ impl FileSource {
         let file = File::from(file.act(name)?);
         let facts = file.metadata().act(name)?;
         let stamp = Stamp::of(&facts);
-        match facts.is_file() && stamp.is_of_the_file_of(looked) {
-            true => Ok(Self {
+        if facts.is_file() && stamp.is_of_the_file_of(looked) {
+            Ok(Self {
                 holes: holes::of(&file, &stamp),
                 file,
                 stamp,
                 next_hole: 0,
                 at: 0,
-            }),
-            false => Err(Error::new(Kind::Mismatch, "another file came to stand there").act(name())),
+            })
+        } else {
+            Err(Error::new(Kind::Mismatch, "another file came to stand there").act(name()))
         }
     }
 

@@ -14,9 +14,10 @@ pub type Hole = (u64, u64);
 /// In order, apart from one another. A file has none if it fills its blocks, if its filesystem does not tell, or if it has
 /// more than [`HOLES_MAX`]: then its zeros are read like other bytes.
 pub fn of(file: &File, stamp: &Stamp) -> Vec<Hole> {
-    match stamp.stored < stamp.len {
-        true => find(file, stamp.len).unwrap_or_default(),
-        false => Vec::new(),
+    if stamp.stored < stamp.len {
+        find(file, stamp.len).unwrap_or_default()
+    } else {
+        Vec::new()
     }
 }
 

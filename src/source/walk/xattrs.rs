@@ -56,12 +56,13 @@ fn path_of(directory: &HeldDirectory, name: &OsStr) -> PathBuf {
 
 fn fit(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
     let bytes: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-    match xattrs.len() <= XATTRS_MAX && bytes <= XATTR_BYTES_MAX {
-        true => Ok(()),
-        false => Err(Error::new(
+    if xattrs.len() <= XATTRS_MAX && bytes <= XATTR_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Limit,
             format!("{} extended attributes of {bytes} bytes", xattrs.len()),
-        )),
+        ))
     }
 }
 

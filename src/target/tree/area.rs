@@ -152,9 +152,10 @@ impl Area {
         let Self::Scratch(scratch) = self else {
             return Ok(());
         };
-        match scratch.is_removed.swap(true, Ordering::Relaxed) {
-            true => Ok(()),
-            false => scratch.made.remove(),
+        if scratch.is_removed.swap(true, Ordering::Relaxed) {
+            Ok(())
+        } else {
+            scratch.made.remove()
         }
     }
 }

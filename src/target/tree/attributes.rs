@@ -286,9 +286,10 @@ impl Attributes {
     /// Bits that lend the owner's rights only with the owner they were meant of; on directories they lend nothing.
     fn mode_to_set(&self, standing: &Standing, is_owned: bool) -> Option<Mode> {
         let mode = self.mode? & 0o7777;
-        let mode = match is_owned || standing.what == What::Directory {
-            true => mode,
-            false => mode & !SET_ID,
+        let mode = if is_owned || standing.what == What::Directory {
+            mode
+        } else {
+            mode & !SET_ID
         };
         Some(Mode::from_raw_mode(mode))
     }

@@ -274,9 +274,10 @@ impl Directory {
 
     /// The names in it, in no order; none if it is not there.
     pub fn names(self: &Arc<Self>) -> Result<Vec<Vec<u8>>> {
-        match self.is_there() {
-            true => names(&*self.open()?).act(|| format!("list {}", self.shown().display())),
-            false => Ok(Vec::new()),
+        if self.is_there() {
+            names(&*self.open()?).act(|| format!("list {}", self.shown().display()))
+        } else {
+            Ok(Vec::new())
         }
     }
 
@@ -390,12 +391,13 @@ impl Drop for Directory {
 /// A name that leads from a directory to what is directly in it.
 pub(super) fn plain(name: &[u8]) -> Result<&OsStr> {
     let leads_elsewhere = matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0);
-    match leads_elsewhere {
-        true => Err(Error::corrupt(format!(
+    if leads_elsewhere {
+        Err(Error::corrupt(format!(
             "{:?} is no name",
             String::from_utf8_lossy(name)
-        ))),
-        false => Ok(OsStr::from_bytes(name)),
+        )))
+    } else {
+        Ok(OsStr::from_bytes(name))
     }
 }
 

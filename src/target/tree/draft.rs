@@ -64,10 +64,10 @@ impl TreeTarget {
             Area::Place => At::Place,
             Area::Scratch(scratch) => {
                 let handle = directory.open()?;
-                match directory.device() == Some(scratch.device) {
-                    true => At::Elsewhere(scratch.directory.clone(), scratch.next_name()),
-                    // A rename cannot cross filesystems.
-                    false => At::Elsewhere(handle, scratch.next_name_elsewhere()),
+                if directory.device() == Some(scratch.device) {
+                    At::Elsewhere(scratch.directory.clone(), scratch.next_name())
+                } else {
+                    At::Elsewhere(handle, scratch.next_name_elsewhere())
                 }
             }
         };
@@ -132,9 +132,10 @@ impl Draft {
 
     /// Makes a device node, as only root may.
     pub fn device(&self, is_block: bool, major: u32, minor: u32, attributes: &Attributes) -> Result<()> {
-        let kind = match is_block {
-            true => FileType::BlockDevice,
-            false => FileType::CharacterDevice,
+        let kind = if is_block {
+            FileType::BlockDevice
+        } else {
+            FileType::CharacterDevice
         };
         self.node(kind, rustix::fs::makedev(major, minor), attributes)
     }
@@ -212,9 +213,12 @@ impl Draft {
             return Ok(());
         };
         let directory = self.directory.open()?;
-        let rename = || match self.is_vacant {
-            true => rename_new(from, name, &directory, &self.name),
-            false => rustix::fs::renameat(from, name, &directory, &self.name),
+        let rename = || {
+            if self.is_vacant {
+                rename_new(from, name, &directory, &self.name)
+            } else {
+                rustix::fs::renameat(from, name, &directory, &self.name)
+            }
         };
         let renamed = match rename() {
             Err(Errno::EXIST) if self.is_vacant => Err(Errno::EXIST),

@@ -182,13 +182,12 @@ impl TreeTarget {
         }
         let mut pending = self.lock_pending();
         pending.push(draft);
-        match pending.len() < PENDING_MAX {
-            true => Ok(()),
-            false => {
-                let drafts = std::mem::take(&mut *pending);
-                drop(pending);
-                self.commit(drafts)
-            }
+        if pending.len() < PENDING_MAX {
+            Ok(())
+        } else {
+            let drafts = std::mem::take(&mut *pending);
+            drop(pending);
+            self.commit(drafts)
         }
     }
 

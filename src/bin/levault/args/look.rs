@@ -39,9 +39,10 @@ impl Place {
 
     /// The place of `path` below this one.
     pub fn below(&self, path: &std::ffi::OsStr) -> Self {
-        let address = match self.address.is_empty() {
-            true => path.as_bytes().to_vec(),
-            false => [&self.address, &b"/"[..], path.as_bytes()].concat(),
+        let address = if self.address.is_empty() {
+            path.as_bytes().to_vec()
+        } else {
+            [&self.address, &b"/"[..], path.as_bytes()].concat()
         };
         let snapshot = self.snapshot.clone();
         Self { snapshot, address }

@@ -49,9 +49,10 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     backup.hooks = Hooks {
         before: args.pre_hook.clone(),
         after: args.post_hook.clone(),
-        until: match args.post_hook_early {
-            true => Until::Captured,
-            false => Until::Read,
+        until: if args.post_hook_early {
+            Until::Captured
+        } else {
+            Until::Read
         },
         time_max: Duration::from_secs(args.hook_timeout),
     };
@@ -87,16 +88,18 @@ fn sqlite(args: &BackupArgs) -> Result<Sqlite> {
 }
 
 fn pinning(args: &BackupArgs) -> Pinning {
-    let by = match args.pin_copy {
-        true => KeepBy::LinksOrCopies,
-        false => KeepBy::Links,
+    let by = if args.pin_copy {
+        KeepBy::LinksOrCopies
+    } else {
+        KeepBy::Links
     };
-    match args.no_pins {
-        true => Pinning::None,
-        false => Pinning::Keep(Keeping {
+    if args.no_pins {
+        Pinning::None
+    } else {
+        Pinning::Keep(Keeping {
             by,
             bytes_max: args.pin_bytes_max,
-        }),
+        })
     }
 }
 

@@ -26,9 +26,10 @@ pub fn run(run: &Run, args: &CaptureArgs) -> Result<Ending> {
         capture(&args.source, &args.target, &how, tables, run.report)
     })?;
     tell(run, args, &outcome)?;
-    match outcome.damage.is_empty() {
-        true => Ok(Ending::Done),
-        false => Ok(Ending::SourceDamaged),
+    if outcome.damage.is_empty() {
+        Ok(Ending::Done)
+    } else {
+        Ok(Ending::SourceDamaged)
     }
 }
 

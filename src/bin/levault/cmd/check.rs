@@ -52,14 +52,13 @@ pub fn run(run: &Run, args: &CheckArgs) -> Result<Ending> {
     }
     run.output.emit(&summary(&outcome, args))?;
     tell(run, args, &outcome)?;
-    match outcome.findings.is_empty() {
-        true => run.output.say("no errors were found").map(|()| Ending::Done),
-        false => {
-            let count = outcome.findings.len();
-            run.output
-                .say(format!("{count} errors were found; {}", advice::FOUND))?;
-            Ok(Ending::CheckFailed)
-        }
+    if outcome.findings.is_empty() {
+        run.output.say("no errors were found").map(|()| Ending::Done)
+    } else {
+        let count = outcome.findings.len();
+        run.output
+            .say(format!("{count} errors were found; {}", advice::FOUND))?;
+        Ok(Ending::CheckFailed)
     }
 }
 
@@ -99,14 +98,15 @@ fn tell(run: &Run, args: &CheckArgs, outcome: &CheckOutcome) -> Result<()> {
     let say = |line: String| run.output.say(line);
     let (snapshots, packs) = (outcome.snapshots, outcome.packs);
     let read = bytes(outcome.bytes_read);
-    match args.keyless {
-        true => say(format!(
+    if args.keyless {
+        say(format!(
             "checked {snapshots} snapshots and {packs} packs without a key; read {read} of pack data"
-        ))?,
-        false => say(format!(
+        ))?
+    } else {
+        say(format!(
             "checked {snapshots} snapshots, {packs} packs, {} blobs; read {read} of pack data",
             outcome.blobs
-        ))?,
+        ))?
     }
     if !args.snapshots.is_empty() {
         say("other snapshots, and packs that these do not rest on, were not looked at".into())?;
@@ -133,18 +133,19 @@ fn verified_lines(args: &CheckArgs, outcome: &CheckOutcome) -> Vec<String> {
         return Vec::new();
     }
     let share = |part: u64| percent(part, within.bytes);
-    let mut lines = vec![match args.keyless {
-        true => format!(
+    let mut lines = vec![if args.keyless {
+        format!(
             "within {}, {} % of pack data was hashed and right, by keyless checks",
             days(longest),
             share(within.bytes_hashed)
-        ),
-        false => format!(
+        )
+    } else {
+        format!(
             "within {}, {} % of pack data was opened and right; {} % more was only hashed, keyless",
             days(longest),
             share(within.bytes_opened),
             share(within.bytes_hashed)
-        ),
+        )
     }];
     if let Some(oldest) = within.oldest {
         lines.push(format!("the oldest of that was read on {}", time(oldest)));
@@ -247,21 +248,24 @@ fn subset(words: &str) -> Result<ReadData> {
             part.parse().map_err(|_| wrong())?,
             of.parse().map_err(|_| wrong())?,
         );
-        return match part >= 1 && part <= of {
-            true => Ok(ReadData::Part { part, of }),
-            false => Err(wrong()),
+        return if part >= 1 && part <= of {
+            Ok(ReadData::Part { part, of })
+        } else {
+            Err(wrong())
         };
     }
     if let Some(percent) = words.strip_suffix('%') {
         let percent: f64 = percent.parse().map_err(|_| wrong())?;
-        return match percent > 0.0 && percent <= 100.0 {
-            true => Ok(ReadData::Share(percent / 100.0)),
-            false => Err(wrong()),
+        return if percent > 0.0 && percent <= 100.0 {
+            Ok(ReadData::Share(percent / 100.0))
+        } else {
+            Err(wrong())
         };
     }
-    match words.ends_with(|last: char| last.is_ascii_digit()) {
-        true => Err(wrong()),
-        false => size(words).map(ReadData::Bytes).map_err(|_| wrong()),
+    if words.ends_with(|last: char| last.is_ascii_digit()) {
+        Err(wrong())
+    } else {
+        size(words).map(ReadData::Bytes).map_err(|_| wrong())
     }
 }
 

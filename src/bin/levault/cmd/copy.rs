@@ -41,9 +41,10 @@ pub fn run(run: &Run, args: &CopyArgs) -> Result<Ending> {
             databases: super::forget::names(&args.filter.database),
         },
     };
-    match args.dry_run {
-        true => dry_run(run, &wish, &from, &to),
-        false => copy(run, &wish, &from, &to),
+    if args.dry_run {
+        dry_run(run, &wish, &from, &to)
+    } else {
+        copy(run, &wish, &from, &to)
     }
 }
 
@@ -75,9 +76,10 @@ fn dry_run(run: &Run, wish: &Copy, from: &Repo, to: &Repo) -> Result<Ending> {
     run.tell_notices();
     let unreadable = &source.catalog.unreadable;
     unreadable.iter().for_each(|unread| run.output.warn(&unread.what));
-    Ok(match unreadable.is_empty() {
-        true => Ending::Done,
-        false => Ending::Incomplete,
+    Ok(if unreadable.is_empty() {
+        Ending::Done
+    } else {
+        Ending::Incomplete
     })
 }
 
@@ -128,12 +130,11 @@ fn copy(run: &Run, wish: &Copy, from: &Repo, to: &Repo) -> Result<Ending> {
     })?;
     said?;
     tell(run, &outcome, begun.elapsed().as_secs_f64())?;
-    Ok(
-        match outcome.refused.is_empty() && outcome.unreadable.is_empty() {
-            true => Ending::Done,
-            false => Ending::Incomplete,
-        },
-    )
+    Ok(if outcome.refused.is_empty() && outcome.unreadable.is_empty() {
+        Ending::Done
+    } else {
+        Ending::Incomplete
+    })
 }
 
 fn tell_copied(run: &Run, copied: Copied) -> Result<()> {

@@ -35,12 +35,11 @@ pub fn run(run: &Run, args: &DiffArgs) -> Result<Ending> {
         repo: &repo,
         selection,
     };
-    match one_database(args, &old, &new)? {
-        true => {
-            let name = args.db.as_ref().map(|name| name.as_bytes());
-            comparison.records([State::of(&old, name)?, State::of(&new, name)?])?;
-        }
-        false => comparison.files(&old, &new)?,
+    if one_database(args, &old, &new)? {
+        let name = args.db.as_ref().map(|name| name.as_bytes());
+        comparison.records([State::of(&old, name)?, State::of(&new, name)?])?;
+    } else {
+        comparison.files(&old, &new)?
     }
     Ok(run.tell_problems())
 }
@@ -159,9 +158,10 @@ impl Comparison<'_> {
         let mut out = BufWriter::new(std::io::stdout().lock());
         compare(&mut |difference| {
             let is_hidden = difference.change == FileChange::Metadata && !self.args.metadata;
-            match is_hidden {
-                true => Ok(()),
-                false => self.print(&mut out, || file_json(difference), || file_line(difference)),
+            if is_hidden {
+                Ok(())
+            } else {
+                self.print(&mut out, || file_json(difference), || file_line(difference))
             }
         })?;
         out.flush().act(|| "write to standard output")

@@ -92,9 +92,10 @@ fn text(found: &Found) -> String {
 }
 
 fn refuse_keys(found: &Found, args: &DumpArgs) -> Result<()> {
-    match select::selection(&args.selection)?.is_all() && !args.with_uncertain {
-        true => Ok(()),
-        false => Err(usage(format!("{} is no database and has no keys", text(found)))),
+    if select::selection(&args.selection)?.is_all() && !args.with_uncertain {
+        Ok(())
+    } else {
+        Err(usage(format!("{} is no database and has no keys", text(found))))
     }
 }
 

@@ -73,9 +73,10 @@ impl<'a> Matches<'a> {
     fn record(&mut self, found: &Match) -> Result<()> {
         self.records += 1;
         let state = found.state;
-        let line = match self.run.output.json {
-            true => to_json(found).to_string(),
-            false => format!("{:>10}  {}", found.value_bytes, key_text(found.key)),
+        let line = if self.run.output.json {
+            to_json(found).to_string()
+        } else {
+            format!("{:>10}  {}", found.value_bytes, key_text(found.key))
         };
         self.tell(state.snapshot, Some(&state.database.path), &line)
     }
@@ -160,9 +161,10 @@ fn patterns(args: &FindArgs, snapshots: &[StoredSnapshot]) -> Result<Option<Patt
     if args.words.is_empty() || args.scope.db.is_some() || !has_files {
         return Ok(None);
     }
-    let case = match args.ignore_case {
-        true => Case::Ignored,
-        false => Case::Matters,
+    let case = if args.ignore_case {
+        Case::Ignored
+    } else {
+        Case::Matters
     };
     let words = args.words.iter().map(|word| Pattern::word(word.as_bytes(), case));
     Patterns::new(&words.collect::<Vec<_>>()).map(Some)
@@ -175,17 +177,15 @@ fn of_host(snapshots: &[StoredSnapshot], args: &FindArgs) -> Vec<StoredSnapshot>
 }
 
 fn snapshots(run: &Run, repo: &Repo, args: &FindArgs) -> Result<Vec<StoredSnapshot>> {
-    let mut found = match args.snapshot.is_empty() {
-        false => args
-            .snapshot
+    let mut found = if !args.snapshot.is_empty() {
+        args.snapshot
             .iter()
             .map(|words| run.select(repo, words))
-            .collect::<Result<_>>()?,
-        true => {
-            let catalog = repo.catalog()?;
-            run.tell_unread(&catalog);
-            catalog.snapshots
-        }
+            .collect::<Result<_>>()?
+    } else {
+        let catalog = repo.catalog()?;
+        run.tell_unread(&catalog);
+        catalog.snapshots
     };
     let notes = repo.notes()?.standing();
     for stored in &mut found {

@@ -27,9 +27,10 @@ struct Done {
 
 /// Forgets what is named, or what the policy does not keep.
 pub fn run(run: &Run, args: &ForgetArgs) -> Result<Ending> {
-    match args.ids.is_empty() {
-        true => by_policy(run, args),
-        false => by_hand(run, args),
+    if args.ids.is_empty() {
+        by_policy(run, args)
+    } else {
+        by_hand(run, args)
     }
 }
 
@@ -82,9 +83,10 @@ fn by_hand(run: &Run, args: &ForgetArgs) -> Result<Ending> {
 }
 
 fn prune(run: &Run, repo: &Repo, args: &ForgetArgs) -> Result<()> {
-    match args.prune {
-        true => super::prune::prune(run, repo, &args.how, args.dry_run),
-        false => Ok(()),
+    if args.prune {
+        super::prune::prune(run, repo, &args.how, args.dry_run)
+    } else {
+        Ok(())
     }
 }
 
@@ -128,9 +130,10 @@ fn carry_out(run: &Run, repo: &Repo, args: &ForgetArgs, all: Vec<Chosen>) -> Res
 }
 
 fn ending(done: &Done, whole: bool) -> Ending {
-    match done.failed == 0 && whole {
-        true => Ending::Done,
-        false => Ending::Incomplete,
+    if done.failed == 0 && whole {
+        Ending::Done
+    } else {
+        Ending::Incomplete
     }
 }
 
@@ -163,9 +166,10 @@ fn wish(args: &ForgetArgs) -> ByPolicy {
             tags: filter.tag.iter().map(|words| TagList::parse(words)).collect(),
             databases: names(&filter.database),
         },
-        leave: match args.unsafe_allow_remove_all {
-            true => Leave::None,
-            false => Leave::Some,
+        leave: if args.unsafe_allow_remove_all {
+            Leave::None
+        } else {
+            Leave::Some
         },
     }
 }

@@ -85,9 +85,10 @@ fn homes_of_people(passwd: &str) -> impl Iterator<Item = PathBuf> {
 
 /// How far `--delete` may go.
 pub fn reach(is_anywhere: bool) -> DeleteReach {
-    match is_anywhere {
-        true => DeleteReach::Anywhere,
-        false => DeleteReach::Ordinary { homes: homes() },
+    if is_anywhere {
+        DeleteReach::Anywhere
+    } else {
+        DeleteReach::Ordinary { homes: homes() }
     }
 }
 
@@ -149,12 +150,13 @@ pub fn announce_removal(run: &Run, repo: &Repo, stored: &StoredSnapshot, restore
         removal.stays
     );
     let is_allowed = restore.reach == DeleteReach::Anywhere;
-    match removal.removed > removal.stays && !is_allowed {
-        true => Err(Error::new(
+    if removal.removed > removal.stays && !is_allowed {
+        Err(Error::new(
             Kind::Usage,
             format!("{listed}\nnothing was removed; --unsafe-allow-delete does it"),
-        )),
-        false => run.output.say(listed),
+        ))
+    } else {
+        run.output.say(listed)
     }
 }
 

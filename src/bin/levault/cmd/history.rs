@@ -42,9 +42,10 @@ pub fn run(run: &Run, args: &HistoryArgs) -> Result<Ending> {
     }
     run.output
         .emit(&json!({"message_type": "summary", "versions": versions}))?;
-    match catalog.unreadable.is_empty() && !unknown {
-        true => Ok(Ending::Done),
-        false => Ok(Ending::Incomplete),
+    if catalog.unreadable.is_empty() && !unknown {
+        Ok(Ending::Done)
+    } else {
+        Ok(Ending::Incomplete)
     }
 }
 

@@ -68,9 +68,10 @@ fn tell_missing(run: &Run, snapshot: &Snapshot, tops: &[Vec<u8>]) -> Result<()> 
 
 fn places(args: &LsArgs) -> Vec<Place> {
     let place = &args.pick.place;
-    match args.paths.is_empty() {
-        true => vec![place.clone()],
-        false => args.paths.iter().map(|path| place.below(path)).collect(),
+    if args.paths.is_empty() {
+        vec![place.clone()]
+    } else {
+        args.paths.iter().map(|path| place.below(path)).collect()
     }
 }
 
@@ -220,9 +221,10 @@ fn keys(run: &Run, opened: &Opened, args: &LsArgs) -> Result<Ending> {
     let database: &DatabaseRoot = opened.database(&args.pick)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     read::records(&opened.repo, database, &wish, run.report, &mut |key, value| {
-        let line = match run.output.json {
-            true => key_json(key, value.len()).to_string(),
-            false => format!("{:>10}  {}", value.len(), key_text(key)),
+        let line = if run.output.json {
+            key_json(key, value.len()).to_string()
+        } else {
+            format!("{:>10}  {}", value.len(), key_text(key))
         };
         writeln!(out, "{line}").act(|| "write to standard output")
     })?;

@@ -276,9 +276,10 @@ impl Run<'_> {
     pub fn tell_problems(&self) -> Ending {
         let problems = self.report.problems();
         problems.iter().for_each(|problem| self.output.warn(problem));
-        match problems.is_empty() {
-            true => Ending::Done,
-            false => Ending::Incomplete,
+        if problems.is_empty() {
+            Ending::Done
+        } else {
+            Ending::Incomplete
         }
     }
 

@@ -35,9 +35,10 @@ impl Shown<'_> {
     pub fn long(&self, human_readable: bool) -> String {
         let meta = self.meta();
         let number = |number: Option<u32>| number.map_or("-".into(), |number| number.to_string());
-        let size = match human_readable {
-            true => bytes(self.size()),
-            false => self.size().to_string(),
+        let size = if human_readable {
+            bytes(self.size())
+        } else {
+            self.size().to_string()
         };
         let mtime = meta.mtime_nanos.map_or("-".into(), time_of_nanos);
         format!(
@@ -129,9 +130,12 @@ pub fn with_path(mut value: Value, name: &str, path: &[u8]) -> Value {
 /// A path that cannot be taken for two lines, nor move the terminal's cursor.
 pub fn one_line(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path);
-    let plain = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
+    let plain = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
     };
     text.chars().map(plain).collect()
 }

@@ -62,12 +62,13 @@ pub fn add(run: &Run, args: &AddParityArgs) -> Result<Ending> {
     let added = watch(run.output, run.report, || add.run(&repo, run.report))?;
     run.output.emit(&added_json(&added, !args.apply))?;
     let size = bytes(added.bytes);
-    let line = match args.apply {
-        true => format!("{size} of parity stored beside {} packs", added.packs_without),
-        false => format!(
+    let line = if args.apply {
+        format!("{size} of parity stored beside {} packs", added.packs_without)
+    } else {
+        format!(
             "{size} of parity would be stored beside {} packs; --apply does it",
             added.packs_without
-        ),
+        )
     };
     run.output.say(format!(
         "{line}; {} packs in all, {} of each",
@@ -93,9 +94,10 @@ fn stop(run: &Run, repo: &levault::repo::Repo, apply: bool) -> Result<Ending> {
     }
     run.output
         .emit(&json!({"message_type": "summary", "dry_run": !apply, "share": null}))?;
-    run.output.say(match apply {
-        true => "no more parity is stored; what there is stays as long as its packs",
-        false => "no more parity would be stored; --apply does it",
+    run.output.say(if apply {
+        "no more parity is stored; what there is stays as long as its packs"
+    } else {
+        "no more parity would be stored; --apply does it"
     })?;
     Ok(Ending::Done)
 }
@@ -165,8 +167,9 @@ fn tell_healed(run: &Run, apply: bool, outcome: &HealOutcome) -> Result<()> {
         outcome.healed.len(),
         outcome.hopeless.len()
     ))?;
-    match apply || outcome.healed.is_empty() {
-        true => Ok(()),
-        false => run.output.say("--apply heals them"),
+    if apply || outcome.healed.is_empty() {
+        Ok(())
+    } else {
+        run.output.say("--apply heals them")
     }
 }

@@ -19,9 +19,10 @@ pub fn run(run: &Run, args: &PinsArgs) -> Result<Ending> {
         PinsVerb::List(of) => each(run, &of.paths, |_, set| tell(run, set)),
         PinsVerb::Drop(of) => each(run, &of.paths, |_, set| remove(run, set)),
         PinsVerb::Gc(of) => each(run, &of.paths, |path, set| {
-            match !path.exists() || set.of.is_none() && !set.in_use {
-                true => remove(run, set),
-                false => Ok(()),
+            if !path.exists() || set.of.is_none() && !set.in_use {
+                remove(run, set)
+            } else {
+                Ok(())
             }
         }),
     }
@@ -33,9 +34,10 @@ fn each(run: &Run, paths: &[impl AsRef<Path>], act: impl Fn(&Path, &PinSet) -> R
             act(path.as_ref(), &set)?;
         }
     }
-    Ok(match run.report.problems().is_empty() {
-        true => Ending::Done,
-        false => Ending::Incomplete,
+    Ok(if run.report.problems().is_empty() {
+        Ending::Done
+    } else {
+        Ending::Incomplete
     })
 }
 

@@ -54,9 +54,10 @@ enum MaxUnused {
 pub fn run(run: &Run, args: &PruneArgs) -> Result<Ending> {
     let repo = run.open()?;
     prune(run, &repo, &args.how, args.dry_run)?;
-    Ok(match run.report.problems().is_empty() {
-        true => Ending::Done,
-        false => Ending::Incomplete,
+    Ok(if run.report.problems().is_empty() {
+        Ending::Done
+    } else {
+        Ending::Incomplete
     })
 }
 
@@ -174,9 +175,10 @@ impl FromStr for MaxUnused {
             return size(text).map(Self::Bytes);
         };
         let share = percent.parse::<f64>().map_err(|error| error.to_string())? / 100.0;
-        match (0.0..1.0).contains(&share) {
-            true => Ok(Self::Share(share)),
-            false => Err("want 0% to below 100%".into()),
+        if (0.0..1.0).contains(&share) {
+            Ok(Self::Share(share))
+        } else {
+            Err("want 0% to below 100%".into())
         }
     }
 }

@@ -13,12 +13,13 @@ use crate::args::{TagArgs, TheseArgs};
 /// Gives each of the snapshots other tags.
 pub fn tag(run: &Run, args: &TagArgs) -> Result<Ending> {
     let tags = |words: &[String]| TagList::parse_all(words).0;
-    let change = match args.change.set.is_empty() {
-        false => Retag::Set(tags(&args.change.set)),
-        true => Retag::Change {
+    let change = if !args.change.set.is_empty() {
+        Retag::Set(tags(&args.change.set))
+    } else {
+        Retag::Change {
             add: tags(&args.change.add),
             remove: tags(&args.change.remove),
-        },
+        }
     };
     each(run, &args.these, |repo, stored| {
         let (tags, changed) = remark::retag(repo, stored, &change)?;

@@ -68,10 +68,7 @@ struct IndexArgs {
 
 impl ApplyArgs {
     fn mode(&self) -> Mode {
-        match self.apply {
-            true => Mode::Apply,
-            false => Mode::DryRun,
-        }
+        if self.apply { Mode::Apply } else { Mode::DryRun }
     }
 }
 
@@ -188,9 +185,10 @@ fn repair_index(run: &Run, args: &IndexArgs, repo: &Repo) -> Result<Ending> {
             );
     }
     tell_dry(run, mode)?;
-    match unread.is_empty() && *noted == 0 {
-        true => Ok(Ending::Done),
-        false => Ok(Ending::Incomplete),
+    if unread.is_empty() && *noted == 0 {
+        Ok(Ending::Done)
+    } else {
+        Ok(Ending::Incomplete)
     }
 }
 
@@ -242,9 +240,10 @@ fn repair_packs(run: &Run, args: &TheseArgs, repo: &Repo) -> Result<Ending> {
     }
     if outcome.damaged.is_empty() {
         say("all others are whole".into())?;
-        return match outcome.unread.is_empty() && outcome.healed.is_empty() {
-            true => Ok(Ending::Done),
-            false => tell_dry(run, mode).map(|()| Ending::Done),
+        return if outcome.unread.is_empty() && outcome.healed.is_empty() {
+            Ok(Ending::Done)
+        } else {
+            tell_dry(run, mode).map(|()| Ending::Done)
         };
     }
     for pack in &outcome.damaged {
@@ -337,9 +336,10 @@ fn repair_snapshots(run: &Run, args: &TheseArgs, repo: &Repo) -> Result<Ending> 
     if !outcome.repaired.is_empty() {
         tell_dry(run, mode)?;
     }
-    match outcome.repaired.is_empty() && outcome.failed.is_empty() {
-        true => Ok(Ending::Done),
-        false => Ok(Ending::Incomplete),
+    if outcome.repaired.is_empty() && outcome.failed.is_empty() {
+        Ok(Ending::Done)
+    } else {
+        Ok(Ending::Incomplete)
     }
 }
 
@@ -449,8 +449,9 @@ fn is_or_would_be(mode: Mode) -> &'static str {
 }
 
 fn tell_dry(run: &Run, mode: Mode) -> Result<()> {
-    match mode == Mode::DryRun {
-        true => run.output.say("nothing was done; --apply does it"),
-        false => Ok(()),
+    if mode == Mode::DryRun {
+        run.output.say("nothing was done; --apply does it")
+    } else {
+        Ok(())
     }
 }

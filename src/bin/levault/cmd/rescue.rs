@@ -20,14 +20,12 @@ pub fn run(run: &Run, args: &RescueArgs) -> Result<Ending> {
         output: args.output.clone(),
         snapshot: args.snapshot.clone(),
         database: args.db.as_ref().map(|name| name.as_bytes().to_vec()),
-        uncertain: match args.with_uncertain {
-            true => Uncertain::Keep,
-            false => Uncertain::LeaveOut,
+        uncertain: if args.with_uncertain {
+            Uncertain::Keep
+        } else {
+            Uncertain::LeaveOut
         },
-        act: match args.apply {
-            true => Action::Write,
-            false => Action::Tell,
-        },
+        act: if args.apply { Action::Write } else { Action::Tell },
     };
     run.refuse_forbidden(&args.output)?;
     let repo = run.open()?;

@@ -29,10 +29,7 @@ pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
         selector: selector(&args.parts)?,
         selection: select::selection(&args.selection)?,
         overwrite: overwrite(args.overwrite),
-        extra: match args.delete {
-            true => Extra::Delete,
-            false => Extra::Keep,
-        },
+        extra: if args.delete { Extra::Delete } else { Extra::Keep },
         verify: match args.verify {
             VerifyArg::Full => Verify::Full,
             VerifyArg::None => Verify::None,
@@ -42,12 +39,11 @@ pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
         reach: guard::reach(args.unsafe_allow_delete),
         ..Restore::new(&args.target)
     };
-    match args.dry_run {
-        true => plan(run, &opened, &restore),
-        false => {
-            guard::announce_removal(run, &opened.repo, &opened.stored, &restore)?;
-            self::restore(run, &opened.repo, &opened.stored, &restore)
-        }
+    if args.dry_run {
+        plan(run, &opened, &restore)
+    } else {
+        guard::announce_removal(run, &opened.repo, &opened.stored, &restore)?;
+        self::restore(run, &opened.repo, &opened.stored, &restore)
     }
 }
 
@@ -210,9 +206,10 @@ fn tell_planned(run: &Run, restore: &Restore, planned: &Planned) -> Result<()> {
             &json!({"message_type": "plan", "db": database.name, "target": planned.target,
             "records": database.records, "total_bytes": planned.bytes}),
         )?;
-        let selected = match restore.selection.is_all() {
-            true => "",
-            false => "the selected keys of ",
+        let selected = if restore.selection.is_all() {
+            ""
+        } else {
+            "the selected keys of "
         };
         return run.output.say(format!(
             "would restore {selected}{} ({} records, {}) to {}",
@@ -269,9 +266,10 @@ fn tell_tree(run: &Run, restore: &Restore, tree: &TreeOutcome) -> Result<()> {
 fn tell(run: &Run, outcome: &RestoreOutcome) -> Result<()> {
     if outcome.unchanged {
         let (name, target) = (&outcome.name, outcome.target.display());
-        return run.output.say(match outcome.verified {
-            true => format!("{name}: {target} holds it already, and was left as it was"),
-            false => format!("{name}: {target} is newer, and was left as it was, unread"),
+        return run.output.say(if outcome.verified {
+            format!("{name}: {target} holds it already, and was left as it was")
+        } else {
+            format!("{name}: {target} is newer, and was left as it was, unread")
         });
     }
     let verified = if outcome.verified {
@@ -287,9 +285,10 @@ fn tell(run: &Run, outcome: &RestoreOutcome) -> Result<()> {
             bytes(rewritten.bytes_written)
         )
     });
-    let what = match outcome.as_files {
-        true => "as files".to_owned(),
-        false => format!("{} records", outcome.records),
+    let what = if outcome.as_files {
+        "as files".to_owned()
+    } else {
+        format!("{} records", outcome.records)
     };
     run.output.say(format!(
         "restored {} ({what}, {}) to {}{in_place}, {verified}",

@@ -33,13 +33,13 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
     let missing = missing.any(|unread| !unread.is_out_of_proportion());
     let whole = !missing && unread.all(|fact| fact.kind == Kind::TooNew);
     let ending = if whole { Ending::Done } else { Ending::Incomplete };
-    let mut found = match args.ids.is_empty() {
-        true => catalog.snapshots,
-        false => args
-            .ids
+    let mut found = if args.ids.is_empty() {
+        catalog.snapshots
+    } else {
+        args.ids
             .iter()
             .map(|words| repo.select(words))
-            .collect::<Result<_>>()?,
+            .collect::<Result<_>>()?
     };
     for stored in &mut found {
         stored.snapshot.tags = notes.tags(&stored.id, &stored.snapshot.tags).to_vec();

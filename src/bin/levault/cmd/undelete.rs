@@ -16,9 +16,10 @@ pub fn run(run: &Run, args: &UndeleteArgs) -> Result<Ending> {
     let repo = run.open()?;
     let catalog = repo.catalog()?;
     run.tell_unread(&catalog);
-    match args.ids.is_empty() {
-        true => list(run, &catalog),
-        false => bring_back(run, &repo, &catalog, &args.ids),
+    if args.ids.is_empty() {
+        list(run, &catalog)
+    } else {
+        bring_back(run, &repo, &catalog, &args.ids)
     }
 }
 

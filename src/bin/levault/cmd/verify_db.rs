@@ -24,9 +24,10 @@ pub fn run(run: &Run, args: &VerifyDbArgs) -> Result<Ending> {
     };
     let outcome = watch(run.output, run.report, || verify_db(&args.path, &how, run.report))?;
     tell(run, args, &outcome)?;
-    match outcome.is_sound() {
-        true => Ok(Ending::Done),
-        false => Ok(Ending::SourceDamaged),
+    if outcome.is_sound() {
+        Ok(Ending::Done)
+    } else {
+        Ok(Ending::SourceDamaged)
     }
 }
 

@@ -58,9 +58,10 @@ impl World {
     }
 
     fn owner(&self, uid: Option<u32>, gid: Option<u32>) -> (u32, u32) {
-        match self.owner_root {
-            true => (0, 0),
-            false => (uid.unwrap_or(self.us.0), gid.unwrap_or(self.us.1)),
+        if self.owner_root {
+            (0, 0)
+        } else {
+            (uid.unwrap_or(self.us.0), gid.unwrap_or(self.us.1))
         }
     }
 
@@ -153,9 +154,10 @@ pub fn type_of(item: &Item) -> FileType {
 fn when(nanos: impl Into<i128>) -> SystemTime {
     let nanos = nanos.into();
     let apart = Duration::from_nanos_u128(nanos.unsigned_abs());
-    match nanos < 0 {
-        true => UNIX_EPOCH.checked_sub(apart).unwrap_or(UNIX_EPOCH),
-        false => UNIX_EPOCH.checked_add(apart).unwrap_or(UNIX_EPOCH),
+    if nanos < 0 {
+        UNIX_EPOCH.checked_sub(apart).unwrap_or(UNIX_EPOCH)
+    } else {
+        UNIX_EPOCH.checked_add(apart).unwrap_or(UNIX_EPOCH)
     }
 }
 

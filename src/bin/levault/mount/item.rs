@@ -68,13 +68,14 @@ impl Place {
             }
             within.push(number);
         }
-        match self.depth < TREE_DEPTH_MAX {
-            true => Ok(Self {
+        if self.depth < TREE_DEPTH_MAX {
+            Ok(Self {
                 node,
                 within,
                 depth: self.depth + 1,
-            }),
-            false => Err(Error::new(Kind::Limit, "directories in directories without end")),
+            })
+        } else {
+            Err(Error::new(Kind::Limit, "directories in directories without end"))
         }
     }
 }

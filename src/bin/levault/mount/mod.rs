@@ -62,9 +62,10 @@ pub fn run(run: &Run, args: &MountArgs) -> Result<Ending> {
     while !session.guard.is_finished() && run.report.go_on().is_ok() {
         std::thread::sleep(LOOK_EVERY);
     }
-    let ended = match session.guard.is_finished() {
-        true => session.join().act(|| format!("serve {at_text}")),
-        false => unmount::unmount(run, &at, session),
+    let ended = if session.guard.is_finished() {
+        session.join().act(|| format!("serve {at_text}"))
+    } else {
+        unmount::unmount(run, &at, session)
     };
     databases.remove_all();
     ended.map(|()| Ending::Done)

@@ -96,9 +96,10 @@ fn make(shown: &Shown, number: u32, report: &Report, sender: &SyncSender<Result<
     let mut line = |key: &[u8], value: &[u8]| {
         piece.extend_from_slice(record_json(key, value).to_string().as_bytes());
         piece.push(b'\n');
-        match piece.len() >= PIECE_BYTES {
-            true => sender.send(Ok(std::mem::take(&mut piece))).map_err(|_| closed()),
-            false => Ok(()),
+        if piece.len() >= PIECE_BYTES {
+            sender.send(Ok(std::mem::take(&mut piece))).map_err(|_| closed())
+        } else {
+            Ok(())
         }
     };
     let made = tree::database(&shown.stored.snapshot, number).and_then(|database| {

@@ -41,9 +41,10 @@ impl Shelves {
         for (number, stored) in snapshots.iter().enumerate() {
             let snapshot = &stored.snapshot;
             let short = stored.id.short();
-            let id = match shelves.ids.by_name.contains_key(&short) {
-                true => stored.id.to_hex(),
-                false => short,
+            let id = if shelves.ids.by_name.contains_key(&short) {
+                stored.id.to_hex()
+            } else {
+                short
             };
             shelves.ids.by_name.insert(id, number);
             let at = time(snapshot.time);

@@ -29,13 +29,11 @@ pub fn unmount(run: &Run, at: &Path, session: BackgroundSession) -> Result<()> {
     while !session.guard.is_finished() && since.elapsed() < LAST_CLOSED_WITHIN {
         std::thread::sleep(LOOK_EVERY);
     }
-    match session.guard.is_finished() {
-        true => session.join().act(|| format!("serve {}", at.display())),
-        // To drop it would unmount once more, and what stands there now may be another's.
-        false => {
-            std::mem::forget(session);
-            Ok(())
-        }
+    if session.guard.is_finished() {
+        session.join().act(|| format!("serve {}", at.display()))
+    } else {
+        std::mem::forget(session);
+        Ok(())
     }
 }
 

@@ -211,9 +211,10 @@ fn relist(repo: &Repo, before: &Listed, output: &Output) -> Result<Option<Listed
         shown.stored.id == stored.id && shown.stored.snapshot == stored.snapshot
     };
     let unchanged = before.snapshots.len() == stored.len() && before.snapshots.iter().zip(&stored).all(same);
-    match unchanged {
-        true => Ok(None),
-        false => arrange(repo, stored).map(Some),
+    if unchanged {
+        Ok(None)
+    } else {
+        arrange(repo, stored).map(Some)
     }
 }
 

@@ -123,9 +123,10 @@ impl<'a> Gather<'a> {
     }
 
     fn flush_if_full(&mut self) -> Result<()> {
-        match self.waiting_bytes >= BATCH_BYTES || self.waiting.len() >= STEPS_MAX {
-            true => self.flush(),
-            false => Ok(()),
+        if self.waiting_bytes >= BATCH_BYTES || self.waiting.len() >= STEPS_MAX {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 

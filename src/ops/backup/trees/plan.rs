@@ -124,9 +124,10 @@ impl Plan {
             }
         };
         let wanted = |path: &Path, is_directory| bounds.is_searched(path, thing(is_directory));
-        let found = match wanted(&path, true) {
-            true => databases_below(&path, &wanted, report)?,
-            false => Vec::new(),
+        let found = if wanted(&path, true) {
+            databases_below(&path, &wanted, report)?
+        } else {
+            Vec::new()
         };
         // A database's directory may be no more than on the way to what is listed.
         let is_asked = bounds.is_whole() && wanted(&path, true) && is_database(&path);
@@ -160,12 +161,13 @@ impl Plan {
 
     fn must_fit(&self) -> Result<()> {
         let sources = self.databases.len() + self.trees.len();
-        match sources <= SNAPSHOT_SOURCES_MAX {
-            true => Ok(()),
-            false => Err(Error::new(
+        if sources <= SNAPSHOT_SOURCES_MAX {
+            Ok(())
+        } else {
+            Err(Error::new(
                 Kind::Limit,
                 format!("{sources} databases and trees, {SNAPSHOT_SOURCES_MAX} at most"),
-            )),
+            ))
         }
     }
 }

@@ -199,9 +199,10 @@ impl Reading<'_> {
             let got = input.read(&mut window[kept..]).map_err(Failed::Source)?;
             window.truncate(kept + got);
             left -= got as u64;
-            let more = match left > 0 && got == wanted {
-                true => More::Follows,
-                false => More::Ended,
+            let more = if left > 0 && got == wanted {
+                More::Follows
+            } else {
+                More::Ended
             };
             pieces.piece(self.cut(&mut window, more)).map_err(Failed::Sink)?;
             if more == More::Ended {

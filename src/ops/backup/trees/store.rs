@@ -172,9 +172,10 @@ impl<'r> Trees<'r> {
 
     fn end(&mut self) -> Result<()> {
         let is_empty = self.open.last().is_some_and(|(root, _)| root.entries == 0);
-        let tree = match is_empty {
-            true => self.open.pop().and(None),
-            false => Some(self.close()?.1),
+        let tree = if is_empty {
+            self.open.pop().and(None)
+        } else {
+            Some(self.close()?.1)
         };
         let directories = std::mem::take(&mut self.directories);
         self.roots.push(StoredTree { tree, directories });

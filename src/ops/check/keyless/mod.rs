@@ -64,9 +64,12 @@ fn on_threads<T: Send>(
     each: &(dyn Fn(T) -> Result<()> + Sync),
 ) -> Result<()> {
     let failed = AtomicBool::new(false);
-    let go_on = || match failed.load(Ordering::Relaxed) {
-        true => Ok(None),
-        false => next(),
+    let go_on = || {
+        if failed.load(Ordering::Relaxed) {
+            Ok(None)
+        } else {
+            next()
+        }
     };
     let work = || {
         let mut items = std::iter::from_fn(|| go_on().transpose());

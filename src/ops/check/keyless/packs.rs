@@ -86,14 +86,15 @@ fn sizes(
     let still = segments(vault)?.packs();
     missing.sort_unstable();
     for id in missing.iter().filter(|id| still.contains_key(*id)) {
-        match seen.marked.contains(id) {
-            false => findings.add(path(id), IS_MISSING, MISSING_HELPS),
-            true => outcome.notices.push(Notice {
+        if !seen.marked.contains(id) {
+            findings.add(path(id), IS_MISSING, MISSING_HELPS)
+        } else {
+            outcome.notices.push(Notice {
                 object: path(id),
                 what: "is missing, and was marked to go".into(),
                 since: None,
                 helps: "the next prune drops the entries".into(),
-            }),
+            })
         }
     }
     Ok(())
@@ -148,9 +149,10 @@ fn contents(
             Err(error) => {
                 let (object, what) = (path(&pack.id), error.to_string());
                 reading.findings.add(object, what, PACK_HELPS);
-                match is_about_it(&error) {
-                    true => Found::Wrong,
-                    false => return Ok(()),
+                if is_about_it(&error) {
+                    Found::Wrong
+                } else {
+                    return Ok(());
                 }
             }
         };

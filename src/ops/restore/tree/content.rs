@@ -111,9 +111,10 @@ pub fn write(file: &File, offset: u64, plain: &[u8], holes: Holes) -> Result<()>
 }
 
 fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<()> {
-    match bytes.is_empty() {
-        true => Ok(()),
-        false => on_disk(file.write_all_at(bytes, offset), || format!("write at {offset}")),
+    if bytes.is_empty() {
+        Ok(())
+    } else {
+        on_disk(file.write_all_at(bytes, offset), || format!("write at {offset}"))
     }
 }
 
@@ -134,12 +135,13 @@ pub fn check_room(directory: &File, bytes: u64, holes: Holes) -> Result<()> {
         .map_err(std::io::Error::from)
         .act(|| "ask for free space")?;
     let free = room.f_bfree.saturating_mul(room.f_frsize);
-    match needed <= free {
-        true => Ok(()),
-        false => Err(Error::new(
+    if needed <= free {
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Limit,
             format!("it takes {needed} bytes, and {free} are free"),
-        )),
+        ))
     }
 }
 

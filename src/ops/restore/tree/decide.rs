@@ -64,9 +64,10 @@ fn if_changed(rules: Rules, entry: &TreeEntry, standing: &Standing, link: Option
         // A change to it would change another name, which the snapshot has as a file by itself or not at all.
         _ if is_shared(rules, entry, standing) => over(rules, entry, standing),
         (EntryKind::File(list), What::File) if list.bytes() == standing.len => {
-            match rules.verifies || !mtime_agrees {
-                true => Doing::Compare,
-                false => Doing::Refresh,
+            if rules.verifies || !mtime_agrees {
+                Doing::Compare
+            } else {
+                Doing::Refresh
             }
         }
         (EntryKind::Symlink(target), What::Symlink) if link == Some(&target[..]) => {
@@ -95,9 +96,10 @@ fn is_shared(rules: Rules, entry: &TreeEntry, standing: &Standing) -> bool {
 }
 
 fn same_if(is_same: bool) -> Doing {
-    match is_same {
-        true => Doing::Same,
-        false => Doing::Make(Depth::One),
+    if is_same {
+        Doing::Same
+    } else {
+        Doing::Make(Depth::One)
     }
 }
 

@@ -69,9 +69,10 @@ impl Extra<'_> {
                 hands.problem(error);
             }
         }
-        match choice == Choice::Take && inside.names()?.is_empty() {
-            true => one(directory, name, &standing, hands),
-            false => Ok(()),
+        if choice == Choice::Take && inside.names()?.is_empty() {
+            one(directory, name, &standing, hands)
+        } else {
+            Ok(())
         }
     }
 }

@@ -112,9 +112,10 @@ impl Batch {
     /// Something is held in memory until the tasks are done.
     pub fn weigh(&mut self, bytes: u64) -> Result<()> {
         self.bytes += bytes;
-        match self.bytes >= BATCH_BYTES || self.tasks.len() >= BATCH_TASKS {
-            true => self.flush(),
-            false => Ok(()),
+        if self.bytes >= BATCH_BYTES || self.tasks.len() >= BATCH_TASKS {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 
@@ -125,12 +126,12 @@ impl Batch {
 
     pub fn flush(&mut self) -> Result<()> {
         self.bytes = 0;
-        match self.tasks.is_empty() {
-            true => Ok(()),
-            false => self
-                .jobs
+        if self.tasks.is_empty() {
+            Ok(())
+        } else {
+            self.jobs
                 .send(std::mem::take(&mut self.tasks))
-                .map_err(|_| Error::new(Kind::Interrupted, "all restore threads have ended")),
+                .map_err(|_| Error::new(Kind::Interrupted, "all restore threads have ended"))
         }
     }
 }

@@ -285,10 +285,7 @@ impl<'a> Walker<'a> {
     fn enter_start(&mut self, entry: &TreeEntry, place: Where, choice: Choice) -> Result<bool> {
         let directory = self.levels[0].directory.clone();
         let is_database = matches!(entry.kind, EntryKind::Database(_));
-        let standing = match self.is_new {
-            true => None,
-            false => directory.standing()?,
-        };
+        let standing = if self.is_new { None } else { directory.standing()? };
         let doing = decide(self.rules, entry, standing.as_ref(), None);
         // A database's directory gets its attributes where the database is restored.
         if doing != Doing::Leave && !is_database && matches!(self.hands, Hands::Work(..)) {
@@ -306,13 +303,15 @@ impl<'a> Walker<'a> {
         place: Where,
         choice: Choice,
     ) -> Result<()> {
-        let listed = match stands {
-            true => self.listed(&directory)?,
-            false => (!self.is_new).then(HashSet::new),
+        let listed = if stands {
+            self.listed(&directory)?
+        } else {
+            (!self.is_new).then(HashSet::new)
         };
-        let unseen = match stands && self.rules.deletes {
-            true => listed.as_ref().map(|names| names.iter().cloned().collect()),
-            false => None,
+        let unseen = if stands && self.rules.deletes {
+            listed.as_ref().map(|names| names.iter().cloned().collect())
+        } else {
+            None
         };
         if let Hands::Work(shop, _) = &self.hands {
             shop.tally.a_directory();
@@ -330,9 +329,10 @@ impl<'a> Walker<'a> {
     }
 
     fn listed(&self, directory: &Arc<Directory>) -> Result<Option<HashSet<Vec<u8>>>> {
-        match self.is_new {
-            true => Ok(None),
-            false => directory.names().map(|names| Some(names.into_iter().collect())),
+        if self.is_new {
+            Ok(None)
+        } else {
+            directory.names().map(|names| Some(names.into_iter().collect()))
         }
     }
 
@@ -524,19 +524,20 @@ fn refuse_filled(
     let Some(standing) = in_the_way else {
         return Ok(());
     };
-    match directory
+    if directory
         .standing_child(name, standing, None)?
         .names()?
         .is_empty()
     {
-        true => Ok(()),
-        false => Err(Error::new(
+        Ok(())
+    } else {
+        Err(Error::new(
             Kind::Exists,
             format!(
                 "{} is a directory that is not empty; --delete lets it go",
                 directory.shown_in(name)
             ),
-        )),
+        ))
     }
 }
 

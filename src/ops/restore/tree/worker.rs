@@ -156,21 +156,21 @@ impl<'a> Shop<'a> {
         let Some((draft, file)) = writing.made.into_inner() else {
             return Ok(());
         };
-        let finished = match has_failed {
-            true => Ok(false),
-            false => self.finish(&writing.file, &draft, &file),
+        let finished = if has_failed {
+            Ok(false)
+        } else {
+            self.finish(&writing.file, &draft, &file)
         };
         match finished {
             Ok(true) => self.place(&writing.file, draft),
             Ok(false) => draft.discard(),
             Err(error) => {
                 draft.discard()?;
-                match is_fatal(&error) {
-                    true => Err(error),
-                    false => {
-                        self.problem(&writing.file, error);
-                        Ok(())
-                    }
+                if is_fatal(&error) {
+                    Err(error)
+                } else {
+                    self.problem(&writing.file, error);
+                    Ok(())
                 }
             }
         }
@@ -324,9 +324,10 @@ impl<'a> Shop<'a> {
         for (group, new, standing) in shared {
             let others = others.remove(&group).unwrap_or_default();
             let names = 1 + others.iter().filter(|is_it| **is_it).count() as u64;
-            match others.iter().all(|is_it| *is_it) && names * self.names_each == standing.links {
-                true => self.compare(new)?,
-                false => self.write_whole(new)?,
+            if others.iter().all(|is_it| *is_it) && names * self.names_each == standing.links {
+                self.compare(new)?
+            } else {
+                self.write_whole(new)?
             }
         }
         Ok(())

@@ -128,9 +128,10 @@ impl Owner {
         self.flush();
         let full = std::mem::take(&mut self.log);
         self.begin_log();
-        match self.habits == Habits::GoLevelDb && !self.in_log.contains_key(&full) {
-            true => fs::remove_file(self.log_path(full)).unwrap(),
-            false => self.waiting = Some((full, self.last_sequence())),
+        if self.habits == Habits::GoLevelDb && !self.in_log.contains_key(&full) {
+            fs::remove_file(self.log_path(full)).unwrap()
+        } else {
+            self.waiting = Some((full, self.last_sequence()))
         }
     }
 

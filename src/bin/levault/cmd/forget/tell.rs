@@ -30,11 +30,11 @@ pub fn end(run: &Run, done: &Done, dry_run: bool) -> Result<()> {
     let verb = if dry_run { "would be" } else { "are" };
     run.output
         .say(format!("{} snapshots {verb} forgotten", done.forgotten))?;
-    match done.forgotten > 0 && !dry_run {
-        true => run
-            .output
-            .say("`levault undelete` lists them, and brings them back until a prune takes their data"),
-        false => Ok(()),
+    if done.forgotten > 0 && !dry_run {
+        run.output
+            .say("`levault undelete` lists them, and brings them back until a prune takes their data")
+    } else {
+        Ok(())
     }
 }
 

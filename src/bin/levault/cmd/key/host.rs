@@ -35,9 +35,10 @@ pub fn add(run: &Run, args: &AddArgs) -> Result<Ending> {
         ));
     }
     let repo = run.open()?;
-    let password = match args.new_insecure_no_password {
-        true => Password::new(Vec::new()),
-        false => password::read_new(args.new.new_password_file.as_deref())?,
+    let password = if args.new_insecure_no_password {
+        Password::new(Vec::new())
+    } else {
+        password::read_new(args.new.new_password_file.as_deref())?
     };
     let domain = match args.domain {
         Some(number) => DomainId(number),
