@@ -1,5 +1,7 @@
 //! The procedure for a person in trouble, through the tool.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::common;
 use crate::support::tool::{Ended, Tool};
 
@@ -17,6 +19,8 @@ fn the_tool_says_what_to_do_and_does_it() {
     let mut bytes = std::fs::read(largest).unwrap();
     let at = bytes.len() / 2;
     bytes[at] ^= 1;
+    // Stored objects are read-only, which stops all but root.
+    std::fs::set_permissions(largest, PermissionsExt::from_mode(0o600)).unwrap();
     std::fs::write(largest, bytes).unwrap();
     for segment in files(&tool.repository().join("index")) {
         std::fs::remove_file(segment).unwrap();

@@ -198,8 +198,10 @@ fn never_and_newer_leave_a_database() {
     scene.has_no_problem();
     let old = std::time::SystemTime::UNIX_EPOCH;
     for entry in fs::read_dir(scene.path("target/data/db")).unwrap() {
-        let file = File::open(entry.unwrap().path());
-        file.unwrap().set_modified(old).unwrap();
+        let entry = entry.unwrap();
+        if !entry.file_type().unwrap().is_symlink() {
+            File::open(entry.path()).unwrap().set_modified(old).unwrap();
+        }
     }
     scene.restore_over(Overwrite::IfNewer);
     assert!(common::scan(&scene.path("target/data/db")).unwrap() == world.outer);

@@ -29,6 +29,8 @@ fn unpacked(scene: &Scene, place: &str) -> PathBuf {
             "--delay-directory-restore",
             "--warning=no-timestamp",
         ])
+        // Only root may make devices.
+        .args((!rustix::process::geteuid().is_root()).then_some("--exclude=console"))
         .arg("--directory")
         .arg(&target)
         .stdin(dump.stdout.take().unwrap())
