@@ -2,9 +2,9 @@
 //! cutting long values. One mebibyte of records of about 100 bytes; the numbers are MiB/s of canonical stream.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use levault::chunk::Cutter;
-use levault::parity::{Parity, Share, encode as encode_parity};
-use levault::record::{SetDigestAcc, StreamDigester, put_element};
+use levault::chunk::Chunker;
+use levault::parity::{ParityObject, ParityShare, encode as encode_parity};
+use levault::record::{SetDigestAccumulator, StreamDigester, put_element};
 use levault::run::{LeafCutter, LeafDraft, LeafReader, encode_leaf, set_digest};
 use std::hint::black_box;
 
@@ -53,7 +53,7 @@ fn stages(criterion: &mut Criterion) {
         .iter()
         .for_each(|(key, value)| put_element(&mut stream, key, value));
     let leaves: Vec<_> = drafts.iter().map(encode_leaf).collect();
-    let cutter = Cutter::new(&SECRET);
+    let cutter = Chunker::new(&SECRET);
 
     let mut group = criterion.benchmark_group("stages");
     group.throughput(Throughput::Bytes(stream.len() as u64));
@@ -73,7 +73,7 @@ fn stages(criterion: &mut Criterion) {
     });
     group.bench_function("set digest", |bench| {
         bench.iter(|| {
-            let mut sum = SetDigestAcc::new(&SECRET);
+            let mut sum = SetDigestAccumulator::new(&SECRET);
             for draft in &drafts {
                 sum.merge(&set_digest(draft, &SECRET).expect("own stream"));
             }
@@ -124,17 +124,17 @@ fn parity(criterion: &mut Criterion) {
         .sample_size(10);
     group.bench_function("BLAKE3", |bench| bench.iter(|| blake3::hash(black_box(&pack))));
     for percent in [1, 5, 20, 100] {
-        let share = Share::of_ten_thousand(percent * 100).expect("a share");
+        let share = ParityShare::of_ten_thousand(percent * 100).expect("a share");
         group.bench_function(format!("encode {share}"), |bench| {
             bench.iter(|| encode_parity(black_box(&pack), share).expect("parity"));
         });
     }
-    let object = encode_parity(&pack, Share::DEFAULT).expect("parity");
+    let object = encode_parity(&pack, ParityShare::DEFAULT).expect("parity");
     let mut damaged = pack.clone();
     damaged[1 << 20..(1 << 20) + (1 << 20)].fill(0);
     group.bench_function("heal 1 MiB", |bench| {
         bench.iter(|| {
-            Parity::open(&object)
+            ParityObject::open(&object)
                 .and_then(|parity| parity.mend(&damaged))
                 .expect("healed")
         });

@@ -73,7 +73,7 @@ fn run(arguments: &[String]) -> Result<bool> {
         [mode, directory] => (mode.as_str(), directory),
         _ => {
             return Err(Error::new(
-                levault::error::Kind::Usage,
+                levault::error::ErrorKind::Usage,
                 "dbscan [--fast|--stream|--shape] DIRECTORY",
             ));
         }

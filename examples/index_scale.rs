@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use levault::error::{Error, Kind, Result};
+use levault::error::{Error, ErrorKind, Result};
 use levault::id::{BlobId, ObjectId};
-use levault::index::{IndexEntry, Location, Lookup, LookupCache, Segment, SegmentPack};
+use levault::index::{IndexEntry, IndexLookup, Location, LookupCache, Segment, SegmentPack};
 use levault::kind::BlobKind;
 
 const BLOBS_PER_SEGMENT: u64 = 131_072;
@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     let blobs = arguments
         .next()
         .map_or(Ok(10_000_000), |text| text.parse::<u64>());
-    let blobs = blobs.map_err(|_| Error::new(Kind::Usage, "index_scale [BLOBS] [CACHE_DIRECTORY]"))?;
+    let blobs = blobs.map_err(|_| Error::new(ErrorKind::Usage, "index_scale [BLOBS] [CACHE_DIRECTORY]"))?;
     let cache = match arguments.next() {
         Some(directory) => LookupCache::in_directory(directory, [1; 32]),
         None => LookupCache::anonymous([1; 32]),
@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn measure(lookup: &Lookup, blobs: u64) -> Result<()> {
+fn measure(lookup: &IndexLookup, blobs: u64) -> Result<()> {
     let step = (blobs / LOOKUPS).max(1);
     let (found, present) = timed(lookup, (0..LOOKUPS).map(|at| at * step % blobs))?;
     let (wrong, absent) = timed(lookup, (0..LOOKUPS).map(|at| blobs + at))?;
@@ -66,7 +66,7 @@ fn measure(lookup: &Lookup, blobs: u64) -> Result<()> {
 }
 
 /// How many are there, and microseconds for each question.
-fn timed(lookup: &Lookup, numbers: impl Iterator<Item = u64>) -> Result<(u64, f64)> {
+fn timed(lookup: &IndexLookup, numbers: impl Iterator<Item = u64>) -> Result<(u64, f64)> {
     let start = Instant::now();
     let mut found = 0;
     for number in numbers {

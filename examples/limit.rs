@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
-use levault::chunk::Cutter;
-use levault::error::{Act, Error, Kind, Result};
+use levault::chunk::Chunker;
+use levault::error::{Error, ErrorKind, Result, ResultExt};
 use levault::keys::{Password, SlotCost};
 use levault::limits::{INLINE_VALUE_BYTES_MAX, PACK_BYTES_DEFAULT};
-use levault::ops::backup::{Backup, Pinning};
+use levault::ops::backup::{Backup, PinMode};
 use levault::record::put_element;
-use levault::repo::{NewRepo, Repo, Settings};
-use levault::report::Report;
+use levault::repo::{NewRepository, Repo, RepoSettings};
+use levault::report::OperationReport;
 use levault::run::{LeafCutter, LeafDraft, encode_leaf, set_digest};
 use levault::source::{Database, RecordSink};
 use levault::storage::LocalStorage;
@@ -88,7 +88,7 @@ fn cut(kept: &Kept) -> Result<Vec<LeafDraft>> {
 }
 
 fn chunks(long: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let cutter = Cutter::new(&SECRET);
+    let cutter = Chunker::new(&SECRET);
     long.iter()
         .flat_map(|value| cutter.chunks(value).map(<[u8]>::to_vec))
         .collect()
@@ -219,22 +219,22 @@ fn stages(database: &Path, directory: &Path) -> Result<usize> {
 
 fn whole(database: &Path, directory: &Path, plain: usize) -> Result<()> {
     let storage = Arc::new(LocalStorage::create(directory.join("repository"))?);
-    let new = NewRepo {
+    let new = NewRepository {
         cost: SlotCost::cheap(),
-        ..NewRepo::default()
+        ..NewRepository::default()
     };
     let repo = Repo::create(
         storage,
         &Password::new(b"limit".to_vec()),
         new,
-        Settings::default(),
+        RepoSettings::default(),
     )?;
     let backup = Backup {
-        pinning: Pinning::None,
+        pinning: PinMode::None,
         ..Backup::new(vec![database.to_owned()])
     };
     let (begin, cpu_begin) = (Instant::now(), cpu(ClockId::ProcessCPUTime));
-    backup.run(&repo, &Report::default())?;
+    backup.run(&repo, &OperationReport::default())?;
     let (wall, used) = (
         begin.elapsed().as_secs_f64(),
         cpu(ClockId::ProcessCPUTime) - cpu_begin,
@@ -253,7 +253,7 @@ fn run() -> Result<()> {
         }
         _ => {
             return Err(Error::new(
-                Kind::Usage,
+                ErrorKind::Usage,
                 "limit DATABASE DIRECTORY [BYTES, for the whole alone]",
             ));
         }

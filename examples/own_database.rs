@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use levault::keys::Password;
 use levault::ops::backup::Backup;
-use levault::repo::{NewRepo, Repo, Settings};
-use levault::report::Report;
+use levault::repo::{NewRepository, Repo, RepoSettings};
+use levault::report::OperationReport;
 use levault::source::HandleSource;
 use levault::storage::LocalStorage;
 
@@ -19,11 +19,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let storage = Arc::new(LocalStorage::create(dir.path().join("repository"))?);
     let password = Password::new(b"a long sentence".to_vec());
-    let repo = Repo::create(storage, &password, NewRepo::default(), Settings::default())?;
+    let repo = Repo::create(
+        storage,
+        &password,
+        NewRepository::default(),
+        RepoSettings::default(),
+    )?;
 
     // The handle is lent: nobody can write until the backup is done, and the lock stays the program's.
     let mut handle = HandleSource::on_disk(&mut db, &place)?;
-    let outcome = Backup::new(vec![place.clone()]).from_handle(&repo, &mut handle, &Report::default())?;
+    let outcome =
+        Backup::new(vec![place.clone()]).from_handle(&repo, &mut handle, &OperationReport::default())?;
     println!(
         "{} records in snapshot {:?}",
         outcome.databases[0].records, outcome.snapshot

@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use levault::error::{Error, Kind, Result};
-use levault::ops::capture::{Tables, capture};
-use levault::report::Report;
-use levault::source::capture::Step;
-use levault::source::{Capture, HeldBy};
+use levault::error::{Error, ErrorKind, Result};
+use levault::ops::capture::{TableCopyMode, capture};
+use levault::report::OperationReport;
+use levault::source::capture::CaptureStep;
+use levault::source::{CaptureOptions, HoldMethod};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("{error}");
             ExitCode::from(match error.kind() {
-                Kind::NoConsistentCut => 21,
+                ErrorKind::NoConsistentCut => 21,
                 _ => 1,
             })
         }
@@ -39,30 +39,30 @@ fn run(words: &[String]) -> Result<String> {
     };
     let number = |name: &str| flag(name).and_then(|text| text.parse().ok()).unwrap_or(0);
     let (sleep_ms, random) = (number("--sleep-ms"), AtomicU64::new(number("--seed") | 1));
-    let sleep = |_: Step| {
+    let sleep = |_: CaptureStep| {
         if sleep_ms > 0 {
             std::thread::sleep(Duration::from_micros(next(&random) % (sleep_ms * 1000)));
         }
     };
-    let how = Capture {
+    let how = CaptureOptions {
         hold: match flag("--pin").map(String::as_str) {
-            Some("descriptor") => HeldBy::Descriptors,
-            Some("copy") => HeldBy::Copies,
-            _ => HeldBy::Links,
+            Some("descriptor") => HoldMethod::Descriptors,
+            Some("copy") => HoldMethod::Copies,
+            _ => HoldMethod::Links,
         },
         scratch: flag("--scratch").map(Into::into),
         before_step: Some(&sleep),
-        ..Capture::default()
+        ..CaptureOptions::default()
     };
     let [source, target, ..] = words else {
-        return Err(Error::new(Kind::Usage, "torture_capture DB DIR"));
+        return Err(Error::new(ErrorKind::Usage, "torture_capture DB DIR"));
     };
     let outcome = capture(
         Path::new(source),
         Path::new(target),
         &how,
-        Tables::Copied,
-        &Report::default(),
+        TableCopyMode::Copied,
+        &OperationReport::default(),
     )?;
     let cut = outcome.cut;
     Ok(format!(

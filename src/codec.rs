@@ -1,7 +1,7 @@
 //! Bounded little-endian and varint reading and writing over byte slices: every decoder stands on this, so
 //! no decoder can read past its input, and none allocates by a length it has not compared with what is there.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Reads forward through a byte slice; every step checks what is left.
 #[derive(Clone, Debug)]
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
         match usize::try_from(value) {
             Ok(len) if len <= max => Ok(len),
             _ => Err(Error::new(
-                Kind::Corrupt,
+                ErrorKind::Corrupt,
                 format!("{what} {value} passes the limit {max}"),
             )),
         }

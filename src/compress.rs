@@ -4,29 +4,32 @@
 
 use std::cell::RefCell;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kind::BlobKind;
 use crate::limits::BLOB_BYTES_MAX;
 
 /// How the bytes under a seal are to be understood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub enum Codec {
+pub enum PartCodec {
     /// As they are: what does not shrink.
     Stored = 0,
     /// One zstd frame.
     Zstd = 1,
 }
 
-impl TryFrom<u8> for Codec {
+impl TryFrom<u8> for PartCodec {
     type Error = Error;
 
-    /// 2 is reserved for zstd with a dictionary; it and all others are [`Kind::TooNew`].
+    /// 2 is reserved for zstd with a dictionary; it and all others are [`ErrorKind::TooNew`].
     fn try_from(number: u8) -> Result<Self, Error> {
         match number {
-            0 => Ok(Codec::Stored),
-            1 => Ok(Codec::Zstd),
-            _ => Err(Error::new(Kind::TooNew, format!("codec {number} is not known"))),
+            0 => Ok(PartCodec::Stored),
+            1 => Ok(PartCodec::Zstd),
+            _ => Err(Error::new(
+                ErrorKind::TooNew,
+                format!("codec {number} is not known"),
+            )),
         }
     }
 }
@@ -49,12 +52,12 @@ pub enum Compression {
 
 /// A zstd level; `None` for none at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Level(Option<i32>);
+pub struct CompressionLevel(Option<i32>);
 
 impl Compression {
     /// How hard to try with a blob of such a kind.
-    pub fn level(self, kind: BlobKind) -> Level {
-        Level(match (self, kind) {
+    pub fn level(self, kind: BlobKind) -> CompressionLevel {
+        CompressionLevel(match (self, kind) {
             (Compression::Off, _) => None,
             (Compression::Fastest, _) => Some(-1),
             (Compression::Auto, BlobKind::Data) => Some(3),
@@ -68,13 +71,13 @@ impl Compression {
 /// A zstd context and its output buffer, kept from blob to blob. One to a thread; see [`Compressor::local`].
 pub struct Compressor {
     context: Option<zstd::bulk::Compressor<'static>>,
-    level: Level,
+    level: CompressionLevel,
     buffer: Vec<u8>,
 }
 
 impl Compressor {
     /// Makes the context.
-    pub fn new(level: Level) -> Result<Self> {
+    pub fn new(level: CompressionLevel) -> Result<Self> {
         let context = level.0.map(zstd::bulk::Compressor::new).transpose();
         Ok(Self {
             context: context.map_err(|cause| Error::io("make a zstd context", cause))?,
@@ -84,9 +87,9 @@ impl Compressor {
     }
 
     /// The smaller of `plain` and its compressed form, with the codec that says which.
-    pub fn compress<'a>(&'a mut self, plain: &'a [u8]) -> Result<(Codec, &'a [u8])> {
+    pub fn compress<'a>(&'a mut self, plain: &'a [u8]) -> Result<(PartCodec, &'a [u8])> {
         let Some(context) = &mut self.context else {
-            return Ok((Codec::Stored, plain));
+            return Ok((PartCodec::Stored, plain));
         };
         self.buffer.clear();
         self.buffer.reserve(zstd::zstd_safe::compress_bound(plain.len()));
@@ -94,20 +97,20 @@ impl Compressor {
             .compress_to_buffer(plain, &mut self.buffer)
             .map_err(|cause| Error::io("compress", cause))?;
         if self.buffer.len() < plain.len() {
-            Ok((Codec::Zstd, &self.buffer))
+            Ok((PartCodec::Zstd, &self.buffer))
         } else {
-            Ok((Codec::Stored, plain))
+            Ok((PartCodec::Stored, plain))
         }
     }
 
     /// The same, owned, or `None` where the plain bytes are the smaller ones.
     pub fn compress_new(&mut self, plain: &[u8]) -> Result<Option<Vec<u8>>> {
         let (codec, packed) = self.compress(plain)?;
-        Ok((codec == Codec::Zstd).then(|| packed.to_vec()))
+        Ok((codec == PartCodec::Zstd).then(|| packed.to_vec()))
     }
 
     /// Lends the calling thread's own compressor, made on first use.
-    pub fn local<T>(level: Level, act: impl FnOnce(&mut Compressor) -> Result<T>) -> Result<T> {
+    pub fn local<T>(level: CompressionLevel, act: impl FnOnce(&mut Compressor) -> Result<T>) -> Result<T> {
         thread_local! {
             static LOCAL: RefCell<Option<Compressor>> = const { RefCell::new(None) };
         }
@@ -133,13 +136,13 @@ pub fn decompress_with(
     thread_local! {
         static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    if codec == Codec::Stored as u8 {
+    if codec == PartCodec::Stored as u8 {
         open(plain)?;
         return check_len(plain, plain_len);
     }
     let mut packed = PACKED.take();
     let outcome = open(&mut packed)
-        .and_then(|()| Codec::try_from(codec))
+        .and_then(|()| PartCodec::try_from(codec))
         .and_then(|_| inflate(&packed, plain_len, plain))
         .and_then(|()| check_len(plain, plain_len));
     PACKED.set(packed);
@@ -147,11 +150,11 @@ pub fn decompress_with(
 }
 
 /// The same where the packed bytes are wanted too. Of what is stored as it is nothing goes to `plain`.
-pub fn decompress_kept(codec: u8, packed: &[u8], plain_len: usize, plain: &mut Vec<u8>) -> Result<Codec> {
-    let codec = Codec::try_from(codec)?;
+pub fn decompress_kept(codec: u8, packed: &[u8], plain_len: usize, plain: &mut Vec<u8>) -> Result<PartCodec> {
+    let codec = PartCodec::try_from(codec)?;
     match codec {
-        Codec::Stored => check_len(packed, plain_len)?,
-        Codec::Zstd => {
+        PartCodec::Stored => check_len(packed, plain_len)?,
+        PartCodec::Zstd => {
             inflate(packed, plain_len, plain)?;
             check_len(plain, plain_len)?;
         }
@@ -176,7 +179,7 @@ fn inflate(packed: &[u8], plain_len: usize, plain: &mut Vec<u8>) -> Result<()> {
     }
     if plain_len > BLOB_BYTES_MAX {
         return Err(Error::new(
-            Kind::Limit,
+            ErrorKind::Limit,
             format!("{plain_len} plain bytes pass the limit {BLOB_BYTES_MAX}"),
         ));
     }
@@ -188,7 +191,7 @@ fn inflate(packed: &[u8], plain_len: usize, plain: &mut Vec<u8>) -> Result<()> {
     plain.reserve_exact(plain_len);
     let outcome = context.decompress_to_buffer(packed, plain);
     CONTEXT.set(Some(context));
-    outcome.map_err(|cause| Error::caused(Kind::Corrupt, "inflate", cause))?;
+    outcome.map_err(|cause| Error::caused(ErrorKind::Corrupt, "inflate", cause))?;
     Ok(())
 }
 
@@ -196,7 +199,7 @@ fn inflate(packed: &[u8], plain_len: usize, plain: &mut Vec<u8>) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn decompress(codec: Codec, packed: Vec<u8>, plain_len: usize) -> Result<Vec<u8>> {
+    fn decompress(codec: PartCodec, packed: Vec<u8>, plain_len: usize) -> Result<Vec<u8>> {
         let mut plain = Vec::new();
         let open = |room: &mut Vec<u8>| {
             *room = packed;
@@ -236,7 +239,7 @@ mod tests {
                 .compress(&random)
                 .unwrap()
                 .0,
-            Codec::Stored
+            PartCodec::Stored
         );
     }
 
@@ -245,10 +248,13 @@ mod tests {
         let mut compressor = Compressor::new(Compression::Auto.level(BlobKind::Leaf)).unwrap();
         let packed = compressor.compress(&[0; 1000]).unwrap().1.to_vec();
         for wrong in [0, 1, 999, 1001, BLOB_BYTES_MAX + 1, usize::MAX] {
-            assert!(decompress(Codec::Zstd, packed.clone(), wrong).is_err(), "{wrong}");
+            assert!(
+                decompress(PartCodec::Zstd, packed.clone(), wrong).is_err(),
+                "{wrong}"
+            );
         }
-        assert!(decompress(Codec::Stored, packed, 1000).is_err());
-        assert!(decompress(Codec::Zstd, b"not a frame".to_vec(), 1000).is_err());
-        assert_eq!(Codec::try_from(2).unwrap_err().kind(), Kind::TooNew);
+        assert!(decompress(PartCodec::Stored, packed, 1000).is_err());
+        assert!(decompress(PartCodec::Zstd, b"not a frame".to_vec(), 1000).is_err());
+        assert_eq!(PartCodec::try_from(2).unwrap_err().kind(), ErrorKind::TooNew);
     }
 }

@@ -1,6 +1,6 @@
 //! One error type: what was being done, to what, and why it did not work.
 //!
-//! [`Kind`] is coarse and stable, because people act differently on each; texts may change. A layer that
+//! [`ErrorKind`] is coarse and stable, because people act differently on each; texts may change. A layer that
 //! passes an error on adds only what it alone knows (see [`Error::act`]), so a message reads outside in:
 //! `back up: read table 000034.ldb: block at 6583: checksum mismatch`.
 
@@ -9,7 +9,7 @@ use std::fmt;
 /// What sort of failure it was: decides the exit code and the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ErrorKind {
     /// The operating system or the store failed; the cause says how.
     Io,
     /// The named thing is not there.
@@ -60,19 +60,19 @@ pub enum Kind {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An act, the thing it was done to, and the cause; a chain of acts when layers add theirs.
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
-struct Inner {
-    kind: Kind,
+struct ErrorInner {
+    kind: ErrorKind,
     acts: Vec<String>,
     message: String,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
-    /// An error of our own finding: `Error::new(Kind::Corrupt, "block at 6583: checksum mismatch")`.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+    /// An error of our own finding: `Error::new(ErrorKind::Corrupt, "block at 6583: checksum mismatch")`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(ErrorInner {
             kind,
             acts: Vec::new(),
             message: message.into(),
@@ -82,16 +82,16 @@ impl Error {
 
     /// Bytes that are there and wrong.
     pub fn corrupt(message: impl Into<String>) -> Self {
-        Self::new(Kind::Corrupt, message)
+        Self::new(ErrorKind::Corrupt, message)
     }
 
     /// An error of somebody else's finding, kept whole.
     pub fn caused(
-        kind: Kind,
+        kind: ErrorKind,
         message: impl Into<String>,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self(Box::new(Inner {
+        Self(Box::new(ErrorInner {
             kind,
             acts: Vec::new(),
             message: message.into(),
@@ -113,28 +113,28 @@ impl Error {
 
     /// Replaces the kind where an upper layer knows better what it means to its caller.
     #[must_use]
-    pub fn as_kind(mut self, kind: Kind) -> Self {
+    pub fn as_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
     }
 
     /// What sort of failure this is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 }
 
-fn kind_of(cause: &std::io::Error) -> Kind {
+fn kind_of(cause: &std::io::Error) -> ErrorKind {
     use std::io::ErrorKind as K;
     match cause.kind() {
-        K::NotFound => Kind::NotFound,
-        K::AlreadyExists | K::DirectoryNotEmpty => Kind::Exists,
-        K::PermissionDenied => Kind::Denied,
-        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => Kind::Full,
-        K::UnexpectedEof => Kind::Torn,
-        K::Interrupted => Kind::Interrupted,
-        K::ResourceBusy | K::WouldBlock => Kind::Busy,
-        _ => Kind::Io,
+        K::NotFound => ErrorKind::NotFound,
+        K::AlreadyExists | K::DirectoryNotEmpty => ErrorKind::Exists,
+        K::PermissionDenied => ErrorKind::Denied,
+        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => ErrorKind::Full,
+        K::UnexpectedEof => ErrorKind::Torn,
+        K::Interrupted => ErrorKind::Interrupted,
+        K::ResourceBusy | K::WouldBlock => ErrorKind::Busy,
+        _ => ErrorKind::Io,
     }
 }
 
@@ -167,18 +167,18 @@ impl std::error::Error for Error {
 }
 
 /// Adds an act to whatever error a result holds.
-pub trait Act<T> {
+pub trait ResultExt<T> {
     /// `read_table(n).act(|| format!("read table {n}"))?`
     fn act<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T>;
 }
 
-impl<T> Act<T> for Result<T> {
+impl<T> ResultExt<T> for Result<T> {
     fn act<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|error| error.act(act()))
     }
 }
 
-impl<T> Act<T> for std::io::Result<T> {
+impl<T> ResultExt<T> for std::io::Result<T> {
     fn act<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|cause| Error::io(act(), cause))
     }
@@ -198,6 +198,6 @@ mod tests {
             error.to_string(),
             "back up: store pack: write 17 bytes: no storage space"
         );
-        assert_eq!(error.kind(), Kind::Full);
+        assert_eq!(error.kind(), ErrorKind::Full);
     }
 }

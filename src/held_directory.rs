@@ -16,7 +16,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, openat, openat2};
 use rustix::io::Errno;
 
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// Directories within directories that are emptied at most; descriptors bound it before memory does.
 const DEPTH_MAX: usize = 2048;
@@ -31,7 +31,7 @@ pub struct HeldDirectory {
 
 /// A name in a directory, and what it was when the directory was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct DirectoryEntry {
     pub name: OsString,
     pub kind: FileType,
 }
@@ -166,7 +166,7 @@ impl HeldDirectory {
     }
 
     /// What lies in it, in no order.
-    pub fn list(&self) -> Result<Vec<Listed>> {
+    pub fn list(&self) -> Result<Vec<DirectoryEntry>> {
         let doing = || format!("list {}", self.path.display());
         let mut all = Vec::new();
         for entry in Dir::new(self.open()?).map_err(io::Error::from).act(doing)? {
@@ -179,7 +179,7 @@ impl HeldDirectory {
                 FileType::Unknown => self.stat(&name).map_or(FileType::Unknown, |stat| kind_of(&stat)),
                 kind => kind,
             };
-            all.push(Listed { name, kind });
+            all.push(DirectoryEntry { name, kind });
         }
         Ok(all)
     }
@@ -214,7 +214,7 @@ impl HeldDirectory {
     }
 
     /// Opens a regular file directly in it for reading, and its length. Anything else, a link too, is
-    /// [`Kind::Corrupt`]: no FIFO is waited for, and no device touched.
+    /// [`ErrorKind::Corrupt`]: no FIFO is waited for, and no device touched.
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<(File, u64)> {
         let name = name.as_ref();
         let doing = || format!("open {}", self.shown(name).display());
@@ -337,7 +337,7 @@ fn plain(name: &OsStr) -> Result<&OsStr> {
     let leads_elsewhere = matches!(bytes, b"" | b"." | b"..") || bytes.contains(&b'/') || bytes.contains(&0);
     if leads_elsewhere {
         let what = format!("{} is no name", name.to_string_lossy());
-        return Err(Error::new(Kind::Usage, what));
+        return Err(Error::new(ErrorKind::Usage, what));
     }
     Ok(name)
 }
@@ -345,7 +345,10 @@ fn plain(name: &OsStr) -> Result<&OsStr> {
 fn empty(directory: &File, last: &OsStr, level: usize) -> Result<()> {
     let doing = || "read it";
     if level == DEPTH_MAX {
-        return Err(Error::new(Kind::Limit, "directories in directories without end"));
+        return Err(Error::new(
+            ErrorKind::Limit,
+            "directories in directories without end",
+        ));
     }
     let mut names = Vec::new();
     for entry in Dir::read_from(directory).map_err(io::Error::from).act(doing)? {
@@ -370,7 +373,10 @@ fn remove_at(above: &File, name: &OsStr, level: usize) -> Result<()> {
     let inner = File::from(inner.act(|| "enter it")?);
     let device = |file: &File| rustix::fs::fstat(file).map(|stat| stat.st_dev);
     if device(&inner).ok() != device(above).ok() {
-        return Err(Error::new(Kind::Usage, "another filesystem is mounted there"));
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "another filesystem is mounted there",
+        ));
     }
     empty(&inner, OsStr::new(""), level + 1)?;
     match rustix::fs::unlinkat(above, name, AtFlags::REMOVEDIR) {
@@ -405,7 +411,7 @@ mod tests {
             let error = held.open_file(name).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
         }
-        assert_eq!(held.open_file("none").unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(held.open_file("none").unwrap_err().kind(), ErrorKind::NotFound);
         assert!(held.open_file("../secret").is_err());
     }
 

@@ -1,6 +1,6 @@
 //! What kinds of blob there are: a word that keys, packs, indexes and trees all use.
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// What a blob holds. Part of its name: each kind is named under a key of its own, so a leaf and a chunk of the
 /// same bytes are different blobs.
@@ -36,10 +36,10 @@ impl BlobKind {
 impl TryFrom<u8> for BlobKind {
     type Error = Error;
 
-    /// [`Kind::TooNew`] for a number this program does not know.
+    /// [`ErrorKind::TooNew`] for a number this program does not know.
     fn try_from(number: u8) -> Result<Self, Error> {
         let kind = BlobKind::ALL.iter().find(|kind| **kind as u8 == number);
         kind.copied()
-            .ok_or_else(|| Error::new(Kind::TooNew, format!("blob kind {number} is not known")))
+            .ok_or_else(|| Error::new(ErrorKind::TooNew, format!("blob kind {number} is not known")))
     }
 }

@@ -12,7 +12,7 @@
 //! | operations | [`ops`] | terminals, arguments, exit codes |
 //! | repository | [`repo`] | where data comes from or goes to |
 //! | edges | [`source`], [`target`], [`storage`], and `scratch` under the first two, `held_directory` under all | one another; keys; what the bytes mean |
-//! | stages | [`pattern`] [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`parity`] [`index`] [`run`] [`snapshot`] [`facts`] | files, sockets, threads of their own, clocks, randomness they were not handed |
+//! | stages | [`pattern`] [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`parity`] [`index`] [`run`] [`snapshot`] [`annotations`] | files, sockets, threads of their own, clocks, randomness they were not handed |
 //! | words | [`error`] [`id`] [`kind`] [`limits`] [`codec`] [`clock`] [`report`] | everything |
 //!
 //! Backing up and restoring from a program:
@@ -72,7 +72,7 @@ pub mod run;
 
 pub mod snapshot;
 
-pub mod facts;
+pub mod annotations;
 
 mod held_directory;
 mod scratch;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What one operation has done so far; shared between its threads and its watcher.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct OperationReport {
     /// Bytes this operation expects to work through; 0 while unknown.
     pub bytes_total: Counter,
     /// Bytes worked through.
@@ -22,21 +22,21 @@ pub struct Report {
     pub bytes_added: Counter,
     /// Stored bytes of those blobs, before pack overhead.
     pub bytes_added_packed: Counter,
-    problems: Mutex<Vec<Problem>>,
+    problems: Mutex<Vec<ReportedProblem>>,
     notices: Mutex<Vec<String>>,
     stop: AtomicBool,
 }
 
 /// Something that makes an operation incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ReportedProblem {
     /// The file or directory that it is about, if it is about one.
     pub path: Option<PathBuf>,
     /// What is wrong, with the path in it.
     pub text: String,
 }
 
-impl Report {
+impl OperationReport {
     /// Notes a problem that does not end the operation but makes it incomplete.
     pub fn problem(&self, text: impl Into<String>) {
         self.add(None, text.into());
@@ -48,7 +48,7 @@ impl Report {
     }
 
     fn add(&self, path: Option<PathBuf>, text: String) {
-        locked(&self.problems).push(Problem { path, text });
+        locked(&self.problems).push(ReportedProblem { path, text });
     }
 
     /// Texts of all problems noted so far, oldest first.
@@ -58,7 +58,7 @@ impl Report {
     }
 
     /// All problems noted so far, oldest first.
-    pub fn all_problems(&self) -> Vec<Problem> {
+    pub fn all_problems(&self) -> Vec<ReportedProblem> {
         locked(&self.problems).clone()
     }
 
@@ -77,10 +77,10 @@ impl Report {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// An error of [`Kind::Interrupted`] once [`Report::stop`] was called.
+    /// An error of [`ErrorKind::Interrupted`] once [`OperationReport::stop`] was called.
     pub fn go_on(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
-            Err(Error::new(Kind::Interrupted, "interrupted"))
+            Err(Error::new(ErrorKind::Interrupted, "interrupted"))
         } else {
             Ok(())
         }
@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn a_wish_to_stop_is_an_error_from_then_on() {
-        let report = Report::default();
+        let report = OperationReport::default();
         report.go_on().unwrap();
         report.stop();
-        assert_eq!(report.go_on().unwrap_err().kind(), Kind::Interrupted);
+        assert_eq!(report.go_on().unwrap_err().kind(), ErrorKind::Interrupted);
     }
 }

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, StatxFlags};
 use rustix::io::Errno;
 
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::{HeldDirectory, kind_of};
 
 /// Bytes of a path's name that the name of a scratch directory repeats, so that names near the filesystem's
@@ -59,7 +59,8 @@ pub fn is_ours(name: &[u8]) -> bool {
 /// A name with that prefix that nothing else has.
 pub fn random_name(mut prefix: Vec<u8>) -> Result<OsString> {
     let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| Error::caused(Kind::Io, "draw a random name", error))?;
+    getrandom::fill(&mut random)
+        .map_err(|error| Error::caused(ErrorKind::Io, "draw a random name", error))?;
     prefix.extend_from_slice(data_encoding::HEXLOWER.encode(&random).as_bytes());
     Ok(OsString::from_vec(prefix))
 }
@@ -104,12 +105,14 @@ impl ScratchDirectory {
                 .map_err(std::io::Error::from)
                 .act(doing)?;
             let directory = match parent.child(&name) {
-                Err(error) if error.kind() == Kind::NotFound => continue,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 opened => opened?,
             };
             // In place of the new directory another may stand by now.
             if !directory.list()?.is_empty() {
-                return Err(Error::new(Kind::Exists, "another directory came to stand there").act(doing()));
+                return Err(
+                    Error::new(ErrorKind::Exists, "another directory came to stand there").act(doing()),
+                );
             }
             let directory = directory.readable()?;
             // Another process may have taken it for a leftover before it was locked.
@@ -139,19 +142,19 @@ impl ScratchDirectory {
         &self.name
     }
 
-    /// [`Kind::Denied`] if another user may have made it, or may write to it. (On some filesystems everything is another's.)
+    /// [`ErrorKind::Denied`] if another user may have made it, or may write to it. (On some filesystems everything is another's.)
     pub fn must_be_private(&self) -> Result<()> {
         if is_private(&self.directory) {
             return Ok(());
         }
         let what = format!("{} can be written to by others", self.directory.path().display());
-        Err(Error::new(Kind::Denied, what))
+        Err(Error::new(ErrorKind::Denied, what))
     }
 
     /// Gives it a name of its own to stay under.
     ///
     /// # Errors
-    /// [`Kind::Exists`] if something has that name.
+    /// [`ErrorKind::Exists`] if something has that name.
     pub fn rename(&mut self, name: &OsStr) -> Result<()> {
         use rustix::fs::{RenameFlags, renameat, renameat_with};
         let parent = &self.parent;
@@ -243,13 +246,13 @@ pub fn has_marker(directory: &HeldDirectory) -> bool {
 }
 
 /// What tells a directory from every copy of it.
-struct Binding {
+struct DirectoryBinding {
     inode: u64,
     /// Seconds and nanoseconds; `None` where the filesystem does not say.
     born: Option<(i64, u32)>,
 }
 
-impl Binding {
+impl DirectoryBinding {
     fn line(&self) -> String {
         match self.born {
             Some((seconds, nanos)) => {
@@ -285,21 +288,21 @@ impl Binding {
     }
 }
 
-fn binding(directory: &HeldDirectory) -> Result<Binding> {
+fn binding(directory: &HeldDirectory) -> Result<DirectoryBinding> {
     let inode = directory.stat_itself()?.st_ino;
     let flags = StatxFlags::BTIME;
     let born = rustix::fs::statx(directory, "", AtFlags::EMPTY_PATH, flags)
         .ok()
         .filter(|facts| facts.stx_mask & flags.bits() != 0);
     let born = born.map(|facts| (facts.stx_btime.tv_sec, facts.stx_btime.tv_nsec));
-    Ok(Binding { inode, born })
+    Ok(DirectoryBinding { inode, born })
 }
 
-fn binding_of_marker(directory: &HeldDirectory) -> Option<Binding> {
+fn binding_of_marker(directory: &HeldDirectory) -> Option<DirectoryBinding> {
     let (file, _) = directory.open_file(MARKER).ok()?;
     let mut text = String::new();
     file.take(MARKER_BYTES_MAX).read_to_string(&mut text).ok()?;
-    Binding::parse(text.strip_prefix(MARKER_SIGNATURE)?.lines().last()?)
+    DirectoryBinding::parse(text.strip_prefix(MARKER_SIGNATURE)?.lines().last()?)
 }
 
 /// Removes the directories of this prefix in `parent` whose process is gone; the paths of those that are not proven to be
@@ -312,8 +315,8 @@ pub fn remove_leftovers(parent: &HeldDirectory, prefix: &[u8]) -> Result<Vec<Pat
             continue;
         }
         match remove_leftover(parent, &entry.name) {
-            Ok(Leftover::Unproven) => left_alone.push(parent.shown(&entry.name)),
-            Ok(Leftover::Removed | Leftover::InUse) => {}
+            Ok(LeftoverOutcome::Unproven) => left_alone.push(parent.shown(&entry.name)),
+            Ok(LeftoverOutcome::Removed | LeftoverOutcome::InUse) => {}
             Err(error) => {
                 let shown = parent.shown(&entry.name);
                 return Err(error.act(format!("remove {}, left by a killed process", shown.display())));
@@ -324,7 +327,7 @@ pub fn remove_leftovers(parent: &HeldDirectory, prefix: &[u8]) -> Result<Vec<Pat
 }
 
 /// What became of something that is called like a leftover.
-pub enum Leftover {
+pub enum LeftoverOutcome {
     /// It was ours, or empty.
     Removed,
     /// Its process lives.
@@ -334,27 +337,27 @@ pub enum Leftover {
 }
 
 /// Removes one directory if it is proven to be ours.
-pub fn remove_leftover(parent: &HeldDirectory, name: &OsStr) -> Result<Leftover> {
+pub fn remove_leftover(parent: &HeldDirectory, name: &OsStr) -> Result<LeftoverOutcome> {
     let Ok(directory) = parent.child(name).and_then(|found| found.readable()) else {
-        return Ok(Leftover::Unproven);
+        return Ok(LeftoverOutcome::Unproven);
     };
     if !try_lock(&directory) {
-        return Ok(Leftover::InUse);
+        return Ok(LeftoverOutcome::InUse);
     }
     if is_proven(&directory) {
         // The marker goes last: a removal that is cut short can be taken up again.
         let removed = parent.remove_child(name, &directory, OsStr::new(MARKER));
-        return removed.map(|()| Leftover::Removed);
+        return removed.map(|()| LeftoverOutcome::Removed);
     }
     if holds_nothing(&directory)? && parent.has(name, &directory) {
         let _ = directory.remove_file(MARKER);
         let removed = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
         return match removed {
-            Ok(()) | Err(Errno::NOENT) => Ok(Leftover::Removed),
-            Err(_) => Ok(Leftover::Unproven),
+            Ok(()) | Err(Errno::NOENT) => Ok(LeftoverOutcome::Removed),
+            Err(_) => Ok(LeftoverOutcome::Unproven),
         };
     }
-    Ok(Leftover::Unproven)
+    Ok(LeftoverOutcome::Unproven)
 }
 
 #[cfg(test)]
@@ -473,9 +476,9 @@ pub(crate) mod tests {
     #[test]
     fn a_binding_is_read_as_it_was_written() {
         for born in [None, Some((1_764_556_800, 5)), Some((0, 999_999_999))] {
-            let written = Binding { inode: 17, born };
+            let written = DirectoryBinding { inode: 17, born };
             let line = written.line();
-            let read = Binding::parse(line.trim_end()).unwrap();
+            let read = DirectoryBinding::parse(line.trim_end()).unwrap();
             assert_eq!((read.inode, read.born), (17, born));
         }
         for wrong in [
@@ -483,7 +486,7 @@ pub(crate) mod tests {
             "# levault directory 1: inode x",
             "# levault directory 2: inode 1",
         ] {
-            assert!(Binding::parse(wrong).is_none(), "{wrong}");
+            assert!(DirectoryBinding::parse(wrong).is_none(), "{wrong}");
         }
     }
 }

@@ -12,10 +12,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use levault::leveldb::log_write::append_record;
-use levault::leveldb::table_build::TableBuilder;
+use levault::leveldb::log_writer::append_record;
+use levault::leveldb::table_builder::TableBuilder;
 use levault::leveldb::version::{TableMeta, VersionEdit};
-use levault::leveldb::{Comparator, Shape};
+use levault::leveldb::{Comparator, DatabaseLayout};
 use serde_json::Value;
 use support::machine;
 use support::tool::{Ended, PASSWORD, Tool, files_below};
@@ -335,7 +335,7 @@ fn a_database_on_another_filesystem_is_backed_up() {
 /// A database of so many tables with one record each.
 fn many_tables(directory: &Path, count: u64) {
     fs::create_dir(directory).unwrap();
-    let mut builder = TableBuilder::new(&Shape::default(), &Comparator::Bytewise).unwrap();
+    let mut builder = TableBuilder::new(&DatabaseLayout::default(), &Comparator::Bytewise).unwrap();
     let mut edit = VersionEdit {
         comparator: Some(Comparator::Bytewise.name().as_bytes().to_vec()),
         log_number: Some(0),

@@ -8,8 +8,8 @@ mod common;
 use std::sync::Arc;
 
 use levault::ops::check::{Check, ReadData};
-use levault::report::Report;
-use levault::storage::fault::{Fault, Faulty};
+use levault::report::OperationReport;
+use levault::storage::faulty_storage::{FaultyStorage, InjectedFault};
 use levault::storage::{MemoryStorage, Storage};
 
 struct Before {
@@ -58,7 +58,7 @@ fn sound_after(
     let repo = common::open(storage).unwrap_or_else(|error| panic!("{what}: open: {error}"));
     let clean = |repo| {
         let findings = Check { read: ReadData::All }
-            .run(repo, &Report::default())
+            .run(repo, &OperationReport::default())
             .unwrap()
             .findings;
         let lost: Vec<_> = findings
@@ -87,7 +87,7 @@ fn sound_after(
 /// Backs up once for every call that a backup makes, that call meeting a fault.
 fn at_every_call(
     leftovers: Leftovers,
-    fault: impl Fn(Faulty<Arc<MemoryStorage>>, u64) -> Faulty<Arc<MemoryStorage>>,
+    fault: impl Fn(FaultyStorage<Arc<MemoryStorage>>, u64) -> FaultyStorage<Arc<MemoryStorage>>,
 ) {
     let before = before();
     let db = before.dir.path().join("db");
@@ -95,7 +95,7 @@ fn at_every_call(
     for call in 1.. {
         let storage = Arc::new(before.storage.snapshot());
         let repo = common::open(storage.clone()).unwrap();
-        let faulty = Arc::new(fault(Faulty::new(storage.clone()), call));
+        let faulty = Arc::new(fault(FaultyStorage::new(storage.clone()), call));
         let result = common::backup(&repo.over(faulty.clone() as Arc<dyn Storage>), &db);
         failed += u32::from(result.is_err());
         sound_after(
@@ -115,25 +115,27 @@ fn at_every_call(
 
 #[test]
 fn a_store_that_dies_at_its_nth_call_loses_nothing_reported() {
-    at_every_call(Leftovers::None, Faulty::dead_from);
+    at_every_call(Leftovers::None, FaultyStorage::dead_from);
 }
 
 #[test]
 fn a_lost_reply_loses_nothing_reported() {
     at_every_call(Leftovers::None, |faulty, call| {
-        faulty.fail_at(call, Fault::LostReply).dead_from(call + 1)
+        faulty.fail_at(call, InjectedFault::LostReply).dead_from(call + 1)
     });
 }
 
 #[test]
 fn a_full_disk_loses_nothing_reported() {
-    at_every_call(Leftovers::None, |faulty, call| faulty.fail_at(call, Fault::Full));
+    at_every_call(Leftovers::None, |faulty, call| {
+        faulty.fail_at(call, InjectedFault::Full)
+    });
 }
 
 #[test]
 fn a_torn_object_is_never_relied_on() {
     at_every_call(Leftovers::MayBeTorn, |faulty, call| {
-        faulty.fail_at(call, Fault::TornWrite).dead_from(call + 1)
+        faulty.fail_at(call, InjectedFault::TornWrite).dead_from(call + 1)
     });
 }
 
@@ -141,7 +143,7 @@ fn a_torn_object_is_never_relied_on() {
 fn an_init_that_dies_at_its_nth_call_leaves_a_place_that_can_be_used() {
     for call in 1.. {
         let storage = Arc::new(MemoryStorage::default());
-        let faulty = Arc::new(Faulty::new(storage.clone()).dead_from(call));
+        let faulty = Arc::new(FaultyStorage::new(storage.clone()).dead_from(call));
         if common::create(faulty).is_ok() {
             assert!(call > 8, "only {call} calls");
             return;

@@ -7,12 +7,12 @@ mod common;
 
 use std::sync::Arc;
 
+use levault::annotations::{Note, NoteSubject, SnapshotNote};
 use levault::clock::UnixNanos;
-use levault::facts::{About, Note, Said};
 use levault::id::ObjectId;
 use levault::ops::check::{Check, ReadData};
 use levault::repo::Repo;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 
 /// Most bytes flipped in one CI run; a larger repository is flipped at an even stride.
@@ -43,9 +43,9 @@ fn small() -> Small {
 
 /// So that a note is among the objects.
 fn note_suspect(repo: &Repo, id: ObjectId) {
-    let said = Said::Suspect("3 records differ".into());
+    let said = SnapshotNote::Suspect("3 records differ".into());
     let when = UnixNanos(1);
-    let about = About::Snapshot { id, said };
+    let about = NoteSubject::Snapshot { id, said };
     repo.put_note(&Note { when, about }).unwrap();
 }
 
@@ -62,7 +62,7 @@ fn complains_and_lies(small: &Small, storage: MemoryStorage, first: ObjectId, wh
     let Ok(repo) = common::open(Arc::clone(&storage)) else {
         return true;
     };
-    let checked = Check { read: ReadData::All }.run(&repo, &Report::default());
+    let checked = Check { read: ReadData::All }.run(&repo, &OperationReport::default());
     if let Ok(read) = common::records(&repo, &first.to_hex()) {
         assert_eq!(read, small.model, "{what}: other data came back without an error");
     }

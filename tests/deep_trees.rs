@@ -15,26 +15,28 @@ use std::sync::Arc;
 use levault::blob::BlobKind;
 use levault::chunk::{ChunkList, ChunkRef};
 use levault::clock::UnixNanos;
-use levault::error::{Kind, Result};
+use levault::error::{ErrorKind, Result};
 use levault::id::{BlobId, ObjectId};
-use levault::ops::archive::{self, Ground};
+use levault::ops::archive::{self, ArchiveContext};
 use levault::ops::backup::Backup;
-use levault::ops::check::{Check, Finding, ReadData};
+use levault::ops::check::{Check, CheckFinding, ReadData};
 use levault::ops::copy::Copy;
-use levault::ops::diff::{Files, FilesOutcome};
+use levault::ops::diff::{FileComparison, FileDiffOutcome};
 use levault::ops::find;
 use levault::ops::prune::Prune;
-use levault::ops::repair::Mode;
-use levault::ops::repair::files::LostPart;
+use levault::ops::repair::RepairMode;
+use levault::ops::repair::repair_files::LostPart;
 use levault::ops::repair::snapshots::{RepairSnapshots, RepairedSnapshot};
-use levault::ops::restore::{Extra, Overwrite, Restore};
+use levault::ops::restore::{ExtraEntries, OverwriteMode, Restore};
 use levault::ops::stats;
-use levault::ops::tree::View;
-use levault::pattern::{Case, Pattern, Patterns};
-use levault::repo::{BlobReader, Repo, Store, StoredSnapshot, Writer};
-use levault::report::Report;
+use levault::ops::tree::SnapshotView;
+use levault::pattern::{CaseSensitivity, Pattern, Patterns};
+use levault::repo::{BlobReader, BlobWriter, Repo, StoredSnapshot, WriteMode};
+use levault::report::OperationReport;
 use levault::run::LeafCutter;
-use levault::snapshot::{DirectoryBuilder, EntryKind, Meta, Snapshot, Source, TreeEntry, TreeRoot};
+use levault::snapshot::{
+    DirectoryBuilder, EntryKind, FileMetadata, Snapshot, SnapshotSource, TreeEntry, TreeRoot,
+};
 use levault::storage::MemoryStorage;
 
 /// Far less than any thread has.
@@ -52,9 +54,9 @@ fn entry(name: &str, kind: EntryKind) -> TreeEntry {
     TreeEntry {
         name: name.into(),
         kind,
-        meta: Meta {
+        meta: FileMetadata {
             mode: Some(0o700),
-            ..Meta::default()
+            ..FileMetadata::default()
         },
     }
 }
@@ -65,15 +67,15 @@ impl Loom {
         Self { repo, stored: 0 }
     }
 
-    fn weave(&self, make: impl FnOnce(&mut Writer) -> BlobId) -> BlobId {
-        let report = Report::default();
-        let mut writer = Writer::start(&self.repo, &report, Store::New).unwrap();
+    fn weave(&self, make: impl FnOnce(&mut BlobWriter) -> BlobId) -> BlobId {
+        let report = OperationReport::default();
+        let mut writer = BlobWriter::start(&self.repo, &report, WriteMode::New).unwrap();
         let id = make(&mut writer);
         writer.finish().unwrap();
         id
     }
 
-    fn directory(&self, writer: &mut Writer, entries: Vec<TreeEntry>) -> BlobId {
+    fn directory(&self, writer: &mut BlobWriter, entries: Vec<TreeEntry>) -> BlobId {
         let secret = self.repo.domain_keys().chunker_secret().expose();
         let mut builder = DirectoryBuilder::new(LeafCutter::new(secret));
         for entry in entries {
@@ -98,7 +100,7 @@ impl Loom {
             time_end: UnixNanos(self.stored as i64),
             tags: Vec::new(),
             program: "test".into(),
-            sources: vec![Source::Tree(TreeRoot {
+            sources: vec![SnapshotSource::Tree(TreeRoot {
                 name: "t".into(),
                 path: b"/t".to_vec(),
                 root,
@@ -143,9 +145,12 @@ impl Loom {
         self.repo.select(&id.to_hex()).unwrap()
     }
 
-    fn check(&self) -> Vec<Finding> {
+    fn check(&self) -> Vec<CheckFinding> {
         let check = Check { read: ReadData::All };
-        check.run(&self.repo, &Report::default()).unwrap().findings
+        check
+            .run(&self.repo, &OperationReport::default())
+            .unwrap()
+            .findings
     }
 
     /// What every operation that walks a snapshot as a person sees it has to say.
@@ -154,13 +159,13 @@ impl Loom {
         let lookup = self.repo.lookup().unwrap();
         let reader = BlobReader::new(&self.repo, &lookup);
         let mut said = Vec::new();
-        let mut look = |what, act: &dyn Fn(&Report) -> Result<()>| {
-            let report = Report::default();
+        let mut look = |what, act: &dyn Fn(&OperationReport) -> Result<()>| {
+            let report = OperationReport::default();
             act(&report).unwrap();
             said.push((what, report.problems()));
         };
         look("ls", &|report| {
-            let view = View::new(&stored.snapshot, &reader);
+            let view = SnapshotView::new(&stored.snapshot, &reader);
             for node in view.walk(view.source(0)?.node) {
                 if let Err(error) = node {
                     report.problem(error.to_string());
@@ -169,12 +174,12 @@ impl Loom {
             Ok(())
         });
         look("find", &|report| {
-            let patterns = Patterns::new(&[Pattern::word("nothing", Case::Matters)])?;
+            let patterns = Patterns::new(&[Pattern::word("nothing", CaseSensitivity::Matters)])?;
             let snapshots = std::slice::from_ref(&stored);
             find::files(&self.repo, snapshots, &patterns, report, &mut |_| Ok(()))
         });
         look("tar", &|report| {
-            let ground = Ground {
+            let ground = ArchiveContext {
                 repo: &self.repo,
                 stored: &stored,
                 reader: &reader,
@@ -200,41 +205,44 @@ impl Loom {
             done
         });
         look("diff", &|report| {
-            let files = Files::new(&other, &stored, &reader, report)?;
-            files.all(&mut FilesOutcome::default(), &mut |_| Ok(()))
+            let files = FileComparison::new(&other, &stored, &reader, report)?;
+            files.all(&mut FileDiffOutcome::default(), &mut |_| Ok(()))
         });
         said
     }
 
     /// Operations that go by blobs and not by paths: they come to an end with no complaint.
     fn counts(&self) {
-        stats::stats(&self.repo, None, &Report::default()).unwrap();
+        stats::stats(&self.repo, None, &OperationReport::default()).unwrap();
         let prune = Prune {
             dry_run: true,
             ..Prune::default()
         };
-        let plan = prune.run(&self.repo, &Report::default()).unwrap().plan;
+        let plan = prune.run(&self.repo, &OperationReport::default()).unwrap().plan;
         assert!(plan.dead.is_empty(), "all of it is needed");
     }
 
-    fn repair(&self, ids: &[ObjectId], mode: Mode) -> Vec<RepairedSnapshot> {
+    fn repair(&self, ids: &[ObjectId], mode: RepairMode) -> Vec<RepairedSnapshot> {
         let repair = RepairSnapshots {
             snapshots: ids.iter().map(ObjectId::to_hex).collect(),
             mode,
         };
-        repair.run(&self.repo, &Report::default()).unwrap().repaired
+        repair
+            .run(&self.repo, &OperationReport::default())
+            .unwrap()
+            .repaired
     }
 
     fn copy(&self) -> (Self, Vec<String>) {
         let to = Self::new();
-        let report = Report::default();
+        let report = OperationReport::default();
         let copied = Copy::default().run(&self.repo, &to.repo, &report, &mut |_| ());
         let refused = copied.unwrap().refused.into_iter();
         (to, refused.map(|refused| refused.why).collect())
     }
 }
 
-fn file(writer: &mut Writer, bytes: &[u8]) -> EntryKind {
+fn file(writer: &mut BlobWriter, bytes: &[u8]) -> EntryKind {
     let id = writer.add_one(BlobKind::Data, bytes.to_vec()).unwrap();
     let bytes = bytes.len() as u64;
     EntryKind::File(ChunkList::of_chunks(vec![ChunkRef { id, bytes }]).unwrap())
@@ -255,7 +263,7 @@ fn a_chain_of_directories_without_end_is_told_and_harms_nothing() {
         let other = loom.chain(levels, 2);
         let other = loom.put(other, (1, levels, 1));
         let findings = loom.check();
-        let told = |finding: &Finding| finding.what.contains("directories in directories without end");
+        let told = |finding: &CheckFinding| finding.what.contains("directories in directories without end");
         assert_eq!(
             findings.iter().filter(|finding| told(finding)).count(),
             2,
@@ -271,7 +279,7 @@ fn a_chain_of_directories_without_end_is_told_and_harms_nothing() {
             refused.len() == 2 && refused[0].contains("without end"),
             "{refused:?}"
         );
-        let repaired = loom.repair(&[id, other], Mode::Apply);
+        let repaired = loom.repair(&[id, other], RepairMode::Apply);
         assert_eq!(repaired[0].trees[0].lost[0].what, LostPart::Entries);
         assert_eq!(loom.check(), [], "what is left of it is as any tree");
     });
@@ -292,9 +300,9 @@ fn a_tree_of_more_places_than_there_are_atoms_to_store_them_ends_where_its_snaps
         let (to, refused) = loom.copy();
         assert_eq!(refused, [""; 0]);
         assert_eq!(to.check(), []);
-        assert_eq!(loom.repair(&[honest], Mode::DryRun), []);
+        assert_eq!(loom.repair(&[honest], RepairMode::DryRun), []);
         // Whoever walks it all the same can be stopped.
-        let report = Report::default();
+        let report = OperationReport::default();
         let restore = Restore::new("/nowhere/target");
         let mut seen = 0;
         let planned = restore.plan(&loom.repo, &loom.snapshot(&honest), &report, &mut |_| {
@@ -303,7 +311,7 @@ fn a_tree_of_more_places_than_there_are_atoms_to_store_them_ends_where_its_snaps
                 report.stop();
             }
         });
-        assert_eq!(planned.unwrap_err().kind(), Kind::Interrupted);
+        assert_eq!(planned.unwrap_err().kind(), ErrorKind::Interrupted);
     });
 }
 
@@ -327,7 +335,7 @@ fn what_passes_the_counts_of_its_snapshot_is_not_restored_without_end() {
             }
         }
         let findings = loom.check();
-        let states = |finding: &Finding| finding.what.starts_with("tree t states ");
+        let states = |finding: &CheckFinding| finding.what.starts_with("tree t states ");
         assert_eq!(
             findings.iter().filter(|finding| states(finding)).count(),
             6,
@@ -350,11 +358,11 @@ fn what_a_snapshot_was_not_read_to_the_end_for_is_not_deleted() {
             .iter()
             .for_each(|path| std::fs::write(path, "z").unwrap());
         let restore = Restore {
-            overwrite: Overwrite::Always,
-            extra: Extra::Delete,
+            overwrite: OverwriteMode::Always,
+            extra: ExtraEntries::Delete,
             ..Restore::new(&target)
         };
-        let report = Report::default();
+        let report = OperationReport::default();
         restore.run(&loom.repo, &loom.snapshot(&id), &report).unwrap();
         assert!(
             report.problems()[0].contains("and has more"),
@@ -396,7 +404,7 @@ fn a_file_whose_list_names_itself_over_and_over_is_looked_at_once() {
         let id = loom.put(root, (1, 0, 1 << 40));
         assert_eq!(loom.check(), []);
         loom.counts();
-        assert_eq!(loom.repair(&[id], Mode::DryRun), []);
+        assert_eq!(loom.repair(&[id], RepairMode::DryRun), []);
     });
 }
 
@@ -423,12 +431,12 @@ fn of_a_source_that_no_path_reaches_the_end_of_all_else_is_saved() {
             at = openat(&at, "d", flags, Mode::empty()).unwrap();
         }
         let loom = Loom::new();
-        let report = Report::default();
+        let report = OperationReport::default();
         let saved = Backup::new(vec![top.clone()]).run(&loom.repo, &report).unwrap();
         assert_eq!(report.problems().len(), 1, "{:?}", report.problems());
         assert_eq!(loom.check(), []);
         let stored = loom.snapshot(&saved.snapshot.unwrap());
-        let Source::Tree(tree) = &stored.snapshot.sources[0] else {
+        let SnapshotSource::Tree(tree) = &stored.snapshot.sources[0] else {
             panic!("a tree")
         };
         assert!(tree.files == 1 && tree.directories > 1_900, "{tree:?}");

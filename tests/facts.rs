@@ -7,22 +7,22 @@ mod support;
 
 use std::sync::Arc;
 
+use levault::annotations::{Note, NoteSubject, SnapshotNote};
 use levault::clock::UnixNanos;
-use levault::error::Kind;
-use levault::facts::{About, Note, Said};
+use levault::error::ErrorKind;
 use levault::id::ObjectId;
 use levault::keys::Password;
 use levault::ops::check::{Check, CheckOutcome, ReadData};
 use levault::repo::Repo;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::storage::{LocalStorage, MemoryStorage, ObjectKind, ObjectName, Storage};
 use serde_json::{Value, json};
 use support::tool::{Ended, PASSWORD, Tool};
 
-fn note(when: i64, id: ObjectId, said: Said) -> Note {
+fn note(when: i64, id: ObjectId, said: SnapshotNote) -> Note {
     Note {
         when: UnixNanos(when),
-        about: About::Snapshot { id, said },
+        about: NoteSubject::Snapshot { id, said },
     }
 }
 
@@ -30,7 +30,7 @@ fn suspect(id: ObjectId) -> Note {
     note(
         1_700_000_000_000_000_000,
         id,
-        Said::Suspect("3 records differ".into()),
+        SnapshotNote::Suspect("3 records differ".into()),
     )
 }
 
@@ -47,7 +47,7 @@ fn repo() -> (Arc<MemoryStorage>, Repo, ObjectId) {
 
 fn check(repo: &Repo) -> CheckOutcome {
     let check = Check { read: ReadData::None };
-    check.run(repo, &Report::default()).unwrap()
+    check.run(repo, &OperationReport::default()).unwrap()
 }
 
 fn named(id: ObjectId) -> ObjectName {
@@ -68,7 +68,7 @@ fn notes_that_were_stored_come_back_under_their_names() {
     let (storage, repo, id) = repo();
     assert!(repo.notes().unwrap().notes.is_empty());
     let first = (repo.put_note(&suspect(id)).unwrap(), suspect(id));
-    let pin = note(2, id, Said::Pin);
+    let pin = note(2, id, SnapshotNote::Pin);
     let second = (repo.put_note(&pin).unwrap(), pin);
     let found = common::open(storage).unwrap().notes().unwrap();
     assert!(found.unread.is_empty());
@@ -82,24 +82,24 @@ fn notes_that_were_stored_come_back_under_their_names() {
 #[test]
 fn a_note_that_nobody_would_read_back_is_not_stored() {
     let (storage, repo, id) = repo();
-    let wrong = note(1, id, Said::Suspect("x".repeat(5000)));
-    assert_eq!(repo.put_note(&wrong).unwrap_err().kind(), Kind::Limit);
+    let wrong = note(1, id, SnapshotNote::Suspect("x".repeat(5000)));
+    assert_eq!(repo.put_note(&wrong).unwrap_err().kind(), ErrorKind::Limit);
     assert!(storage.list(ObjectKind::Note).unwrap().is_empty());
 }
 
 #[test]
 fn a_damaged_note_is_told_of_and_the_others_are_read() {
     let (storage, repo, id) = repo();
-    let damaged = repo.put_note(&note(2, id, Said::Pin)).unwrap();
+    let damaged = repo.put_note(&note(2, id, SnapshotNote::Pin)).unwrap();
     repo.put_note(&suspect(id)).unwrap();
     storage.corrupt(named(damaged), |bytes| bytes[130] ^= 1);
     let found = repo.notes().unwrap();
     assert_eq!(found.standing().suspect(&id), Some("3 records differ"));
     assert_eq!(
         (found.unread[0].id, found.unread[0].kind),
-        (damaged, Kind::Corrupt)
+        (damaged, ErrorKind::Corrupt)
     );
-    assert_eq!(found.complete().unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(found.complete().unwrap_err().kind(), ErrorKind::Corrupt);
     let findings = check(&repo).findings;
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].object, named(damaged).path());
@@ -137,7 +137,7 @@ fn check_tells_of_suspect_snapshots_and_finds_no_error_in_them() {
     assert_eq!(notice.object, ObjectName::new(ObjectKind::Snapshot, id).path());
     assert!(notice.what.contains("3 records differ") && !notice.helps.is_empty());
     assert_eq!(notice.since, Some(UnixNanos(1_700_000_000_000_000_000)));
-    let cleared = note(i64::MAX, id, Said::Cleared("read again".into()));
+    let cleared = note(i64::MAX, id, SnapshotNote::Cleared("read again".into()));
     repo.put_note(&cleared).unwrap();
     assert!(check(&repo).notices.is_empty());
 }
@@ -182,7 +182,7 @@ fn snapshots_shows_what_was_noted() {
         (&Value::Null, &json!(false))
     );
     repo.put_note(&suspect(id)).unwrap();
-    repo.put_note(&note(1, id, Said::Pin)).unwrap();
+    repo.put_note(&note(1, id, SnapshotNote::Pin)).unwrap();
     let after = listed(&tool, &[]);
     assert_eq!(after[0]["suspect"], "3 records differ");
     assert_eq!(after[0]["pinned"], true);
@@ -197,7 +197,7 @@ fn snapshots_shows_what_was_noted() {
 fn noted_tags_replace_a_snapshots_own_in_listing_and_selection() {
     let (tool, repo, id) = on_disk();
     let tags = vec!["kept".into(), "yearly".into()];
-    repo.put_note(&note(1, id, Said::Tags(tags))).unwrap();
+    repo.put_note(&note(1, id, SnapshotNote::Tags(tags))).unwrap();
     assert_eq!(listed(&tool, &[])[0]["tags"], json!(["kept", "yearly"]));
     assert_eq!(listed(&tool, &["--tag", "kept"]).as_array().unwrap().len(), 1);
     assert_eq!(listed(&tool, &["--tag", "nightly"]).as_array().unwrap().len(), 0);

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use levault::leveldb::Comparator;
 use levault::ops::backup::Backup;
-use levault::report::Report;
-use levault::snapshot::Trust;
+use levault::report::OperationReport;
+use levault::snapshot::SourceTrust;
 use levault::source::HandleSource;
 use levault::storage::MemoryStorage;
 use rusty_leveldb::{DB, Options};
@@ -41,7 +41,7 @@ fn an_open_database_is_backed_up_and_goes_on_working() {
         .from_handle(
             &repo,
             &mut HandleSource::on_disk(&mut db, &place).unwrap(),
-            &Report::default(),
+            &OperationReport::default(),
         )
         .unwrap();
     assert_eq!(outcome.databases[0].records, 3000);
@@ -56,11 +56,14 @@ fn an_open_database_is_backed_up_and_goes_on_working() {
     model.insert(b"later".to_vec(), b"value".to_vec());
     let mut handle = HandleSource::on_disk(&mut db, &place).unwrap();
     backup
-        .from_handle(&repo, &mut handle, &Report::default())
+        .from_handle(&repo, &mut handle, &OperationReport::default())
         .unwrap();
     assert_eq!(common::records(&repo, "latest").unwrap(), model);
     let stored = repo.select("latest").unwrap();
-    assert_eq!(stored.snapshot.databases().next().unwrap().trust, Trust::Verified);
+    assert_eq!(
+        stored.snapshot.databases().next().unwrap().trust,
+        SourceTrust::Verified
+    );
 }
 
 #[test]
@@ -73,12 +76,12 @@ fn a_database_in_memory_is_saved_and_marked_unverified() {
     let mut handle = HandleSource::in_memory(&mut db, Comparator::Bytewise);
     let backup = Backup::new(vec![PathBuf::from("memory")]);
     backup
-        .from_handle(&repo, &mut handle, &Report::default())
+        .from_handle(&repo, &mut handle, &OperationReport::default())
         .unwrap();
     let stored = repo.select("latest").unwrap();
     assert_eq!(
         stored.snapshot.databases().next().unwrap().trust,
-        Trust::Unverified
+        SourceTrust::Unverified
     );
     let restored = common::restore(&repo, "latest", &dir.path().join("back")).unwrap();
     assert_eq!(common::scan(&restored).unwrap(), model);

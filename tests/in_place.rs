@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Model, fill, key, restore_over, scan, value, write};
-use levault::error::{Kind, Result};
-use levault::ops::restore::RestoreOutcome;
+use levault::error::{ErrorKind, Result};
+use levault::ops::restore::DatabaseRestoreOutcome;
 use levault::repo::Repo;
 use levault::source::Database;
-use levault::storage::fault::{Fault, Faulty};
+use levault::storage::faulty_storage::{FaultyStorage, InjectedFault};
 use levault::storage::{MemoryStorage, Storage};
 use rusty_leveldb::{DB, LdbIterator, Options};
 use serde_json::json;
@@ -26,7 +26,7 @@ use support::oracle::{Operation, Oracle, python};
 use support::tool::{Ended, Tool, files_below};
 use tempfile::TempDir;
 
-fn over(repo: &Repo, target: &Path) -> Result<RestoreOutcome> {
+fn over(repo: &Repo, target: &Path) -> Result<DatabaseRestoreOutcome> {
     restore_over(repo, "latest", target)
 }
 
@@ -262,7 +262,7 @@ fn a_storage_that_fails_at_any_call_leaves_the_old_database_as_it_was() {
     loop {
         call += 1;
         assert!(call < 500, "it never succeeds");
-        let faulty = Arc::new(Faulty::new(scene.storage.snapshot()).dead_from(call));
+        let faulty = Arc::new(FaultyStorage::new(scene.storage.snapshot()).dead_from(call));
         let ended = common::open(faulty as Arc<dyn Storage>).and_then(|repo| over(&repo, &scene.db));
         if ended.is_ok() {
             break;
@@ -278,7 +278,7 @@ fn a_storage_that_fails_at_any_call_leaves_the_old_database_as_it_was() {
     assert!(scan(&scene.db).unwrap() == scene.saved);
     scene.change(20);
     for call in 1..=failed {
-        let faulty = Faulty::new(scene.storage.snapshot()).fail_at(call, Fault::LostReply);
+        let faulty = FaultyStorage::new(scene.storage.snapshot()).fail_at(call, InjectedFault::LostReply);
         let _ = common::open(Arc::new(faulty) as Arc<dyn Storage>).and_then(|repo| over(&repo, &scene.db));
         assert_eq!(scene.beside(), [""; 0]);
     }
@@ -291,7 +291,7 @@ fn a_database_that_is_open_is_refused() {
     let scene = Scene::new(300, 100);
     scene.change(5);
     let handle = DB::open(&scene.db, Options::default()).unwrap();
-    assert_eq!(over(&scene.repo, &scene.db).unwrap_err().kind(), Kind::Busy);
+    assert_eq!(over(&scene.repo, &scene.db).unwrap_err().kind(), ErrorKind::Busy);
     drop(handle);
     assert!(over(&scene.repo, &scene.db).unwrap().rewritten.is_some());
 }

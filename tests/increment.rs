@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use levault::id::ObjectId;
-use levault::ops::backup::{Backup, BackupOutcome, Pinning, Scope};
+use levault::ops::backup::{Backup, BackupOutcome, PinMode, ReadScope};
 use levault::ops::check::{Check, ReadData};
-use levault::ops::read;
+use levault::ops::read_records;
 use levault::repo::Repo;
-use levault::report::Report;
-use levault::snapshot::{Content, DatabaseRoot, Source};
-use levault::source::pins::Keeping;
+use levault::report::OperationReport;
+use levault::snapshot::{DatabaseContent, DatabaseRoot, SnapshotSource};
+use levault::source::pins::PinOptions;
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 
 struct Scene {
@@ -48,7 +48,7 @@ impl Scene {
     fn backup_with(&self, how: impl FnOnce(&mut Backup)) -> BackupOutcome {
         let mut backup = Backup::new(vec![self.db()]);
         how(&mut backup);
-        backup.run(&self.repo, &Report::default()).unwrap()
+        backup.run(&self.repo, &OperationReport::default()).unwrap()
     }
 
     /// The newest snapshot holds what the database does.
@@ -59,7 +59,10 @@ impl Scene {
 
     fn is_sound(&self) {
         let check = Check { read: ReadData::All };
-        let findings = check.run(&self.repo, &Report::default()).unwrap().findings;
+        let findings = check
+            .run(&self.repo, &OperationReport::default())
+            .unwrap()
+            .findings;
         assert!(findings.is_empty(), "{findings:?}");
     }
 
@@ -79,14 +82,14 @@ fn put(db: &Path, from: u32, to: u32, len: usize) {
     common::write(db, &changes);
 }
 
-fn scope(outcome: &BackupOutcome) -> &Scope {
+fn scope(outcome: &BackupOutcome) -> &ReadScope {
     &outcome.databases[0].scope
 }
 
 fn stands_on(outcome: &BackupOutcome) -> Option<ObjectId> {
     match scope(outcome) {
-        Scope::Changes { since, .. } => Some(*since),
-        Scope::Whole { .. } => None,
+        ReadScope::Changes { since, .. } => Some(*since),
+        ReadScope::Whole { .. } => None,
     }
 }
 
@@ -105,12 +108,12 @@ fn runs(repo: &Repo, words: &str) -> usize {
 fn the_second_backup_stores_what_changed_and_stands_on_the_first() {
     let scene = Scene::new();
     let first = scene.backup();
-    assert_eq!(scope(&first), &Scope::Whole { why: None });
+    assert_eq!(scope(&first), &ReadScope::Whole { why: None });
     scene.put(590, 640, 100);
     let second = scene.backup();
     assert_eq!(stands_on(&second), first.snapshot);
     // Of the ten keys that are deleted eight were never there.
-    assert!(matches!(scope(&second), Scope::Changes { keys: 42, .. }));
+    assert!(matches!(scope(&second), ReadScope::Changes { keys: 42, .. }));
     assert_eq!(runs(&scene.repo, "latest"), 2);
     scene.is_right();
     scene.is_sound();
@@ -124,7 +127,7 @@ fn a_backup_without_change_adds_no_run_and_no_snapshot_if_that_is_wished() {
     let scene = Scene::new();
     let first = scene.backup();
     let same = scene.backup();
-    assert!(matches!(scope(&same), Scope::Changes { keys: 0, .. }));
+    assert!(matches!(scope(&same), ReadScope::Changes { keys: 0, .. }));
     assert_eq!(same.blobs_new, 0);
     assert_eq!(runs(&scene.repo, "latest"), 1);
 
@@ -170,7 +173,7 @@ fn pins_whose_snapshot_is_gone_lead_to_a_full_read() {
     scene.repo.storage().delete(name).unwrap();
     scene.put(0, 10, 10);
     let second = scene.backup();
-    let Scope::Whole { why: Some(why) } = scope(&second) else {
+    let ReadScope::Whole { why: Some(why) } = scope(&second) else {
         panic!("an increment on a snapshot that is gone");
     };
     assert!(why.contains("is gone"), "{why}");
@@ -206,7 +209,7 @@ fn an_audit_finds_a_stack_that_is_wrong_names_the_key_and_begins_anew() {
     let wrong = common::backup(&scene.repo, &twin).unwrap().snapshot.unwrap();
     let mut snapshot = scene.repo.snapshot(&first).unwrap();
     let other = scene.repo.snapshot(&wrong).unwrap();
-    let (Source::Database(root), Source::Database(false_root)) =
+    let (SnapshotSource::Database(root), SnapshotSource::Database(false_root)) =
         (&mut snapshot.sources[0], &other.sources[0])
     else {
         panic!("databases");
@@ -231,7 +234,7 @@ fn an_audit_finds_a_stack_that_is_wrong_names_the_key_and_begins_anew() {
     assert_eq!(found.differences[0].by_changes.unwrap().0, 5);
     assert_eq!(found.differences[0].in_database.unwrap().0, 300);
     assert_eq!(found.suspects, [unaware.snapshot.unwrap(), wrong]);
-    assert!(matches!(scope(&audited), Scope::Whole { why: Some(_) }));
+    assert!(matches!(scope(&audited), ReadScope::Whole { why: Some(_) }));
     assert_eq!(runs(&scene.repo, "latest"), 1);
     scene.is_right();
     let notes = scene.repo.notes().unwrap().standing();
@@ -253,13 +256,16 @@ fn check_computes_every_stacks_digest_anew() {
         let spoil: [fn(&mut DatabaseRoot); 2] = [|root| root.set_digest.0[7] ^= 1, |root| root.records += 1];
         for wrong in spoil {
             let mut snapshot = stored.snapshot.clone();
-            let Source::Database(root) = &mut snapshot.sources[0] else {
+            let SnapshotSource::Database(root) = &mut snapshot.sources[0] else {
                 panic!("a database");
             };
             wrong(root);
             let id = scene.repo.put_snapshot(&snapshot).unwrap();
             let check = Check { read: ReadData::All };
-            let findings = check.run(&scene.repo, &Report::default()).unwrap().findings;
+            let findings = check
+                .run(&scene.repo, &OperationReport::default())
+                .unwrap()
+                .findings;
             assert_eq!(findings.len(), 1, "{findings:?}");
             assert!(findings[0].what.contains("set digest"), "{findings:?}");
             let kind = ObjectKind::Snapshot;
@@ -277,7 +283,7 @@ fn a_full_backup_reads_all_agrees_and_stores_nothing_twice() {
     let full = scene.backup_with(|backup| backup.full = true);
     assert!(matches!(
         scope(&full),
-        Scope::Changes {
+        ReadScope::Changes {
             keys: 0,
             audited: true,
             ..
@@ -298,7 +304,7 @@ fn one_backup_in_so_many_is_an_audit() {
         .map(|round| {
             scene.put(round * 5, round * 5 + 5, 40 + round as usize);
             let outcome = scene.backup_with(|backup| backup.audit_every = Some(3));
-            matches!(scope(&outcome), Scope::Changes { audited: true, .. })
+            matches!(scope(&outcome), ReadScope::Changes { audited: true, .. })
         })
         .collect();
     assert_eq!(audited, [false, false, true, false, false, true, false]);
@@ -313,7 +319,10 @@ fn many_increments_keep_the_stack_low_and_every_snapshot_right() {
         scene.put(round * 3, round * 3 + 4, 20 + round as usize % 7);
         scene.backup();
         let deltas = runs(&scene.repo, "latest");
-        assert!(deltas <= levault::run::fold::STACK_RUNS_MAX, "{deltas} runs");
+        assert!(
+            deltas <= levault::run::compaction_plan::STACK_RUNS_MAX,
+            "{deltas} runs"
+        );
         models.push(common::scan(&scene.db()).unwrap());
     }
     for (back, model) in models.iter().rev().enumerate().step_by(5) {
@@ -362,7 +371,7 @@ fn values_that_change_a_little_cost_a_little_and_every_snapshot_has_them() {
         let stored = scene.repo.select(&words).unwrap();
         let database = stored.snapshot.databases().next().unwrap();
         for key in [1000, 1007] {
-            let found = read::get(&scene.repo, database, &common::key(key)).unwrap();
+            let found = read_records::get(&scene.repo, database, &common::key(key)).unwrap();
             assert_eq!(found.as_ref(), model.get(&common::key(key)), "{words}");
         }
     }
@@ -376,8 +385,8 @@ fn values_that_change_a_little_cost_a_little_and_every_snapshot_has_them() {
 fn without_pins_everything_is_read_and_nothing_is_left_beside_the_database() {
     let scene = Scene::new();
     for _ in 0..2 {
-        let outcome = scene.backup_with(|backup| backup.pinning = Pinning::None);
-        assert_eq!(scope(&outcome), &Scope::Whole { why: None });
+        let outcome = scene.backup_with(|backup| backup.pinning = PinMode::None);
+        assert_eq!(scope(&outcome), &ReadScope::Whole { why: None });
     }
     assert_eq!(fs::read_dir(scene.dir.path()).unwrap().count(), 1);
 }
@@ -387,11 +396,11 @@ fn pins_that_may_not_be_kept_spoil_no_backup() {
     let scene = Scene::new();
     let first = scene.backup();
     scene.put(0, 300, 200);
-    let too_much = Keeping {
+    let too_much = PinOptions {
         bytes_max: Some(1000),
-        ..Keeping::default()
+        ..PinOptions::default()
     };
-    let second = scene.backup_with(|backup| backup.pinning = Pinning::Keep(too_much));
+    let second = scene.backup_with(|backup| backup.pinning = PinMode::Keep(too_much));
     assert_eq!(
         stands_on(&second),
         first.snapshot,
@@ -399,8 +408,8 @@ fn pins_that_may_not_be_kept_spoil_no_backup() {
     );
     assert!(second.databases[0].damage.is_empty());
     scene.is_right();
-    let third = scene.backup_with(|backup| backup.pinning = Pinning::Keep(too_much));
-    assert_eq!(scope(&third), &Scope::Whole { why: None });
+    let third = scene.backup_with(|backup| backup.pinning = PinMode::Keep(too_much));
+    assert_eq!(scope(&third), &ReadScope::Whole { why: None });
     assert!(third.databases[0].damage.is_empty());
     scene.is_right();
     assert_eq!(fs::read_dir(scene.dir.path()).unwrap().count(), 1);
@@ -414,7 +423,7 @@ fn a_dry_run_keeps_nothing_and_spoils_nothing() {
     let first = scene.backup();
     scene.put(0, 20, 10);
     let dry = scene.backup_with(|backup| backup.dry_run = true);
-    assert!(matches!(scope(&dry), Scope::Changes { keys: 20, .. }));
+    assert!(matches!(scope(&dry), ReadScope::Changes { keys: 20, .. }));
     assert_eq!(stands_on(&scene.backup()), first.snapshot);
     scene.is_right();
 }
@@ -425,9 +434,9 @@ fn a_database_that_is_stored_as_files_is_read_in_full_the_next_time() {
     scene.backup();
     scene.backup_with(|backup| backup.physical = true);
     let stored = scene.repo.select("latest").unwrap();
-    let physical = |root: &DatabaseRoot| matches!(root.content, Content::Physical { .. });
+    let physical = |root: &DatabaseRoot| matches!(root.content, DatabaseContent::Physical { .. });
     assert!(stored.snapshot.databases().all(physical));
-    assert_eq!(scope(&scene.backup()), &Scope::Whole { why: None });
+    assert_eq!(scope(&scene.backup()), &ReadScope::Whole { why: None });
     scene.is_right();
 }
 

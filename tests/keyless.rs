@@ -9,14 +9,16 @@ mod support;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use levault::annotations::{
+    Audit, AuditMethod, AuditResult, AuditedObject, DeletionMark, MarkedPack, Note, NoteSubject, SnapshotNote,
+};
 use levault::clock::{Clock, SystemClock, UnixNanos};
 use levault::envelope::ObjectClass;
-use levault::error::Kind;
-use levault::facts::{About, Audit, Audited, Found, How, Mark, MarkedPack, Note, Said};
+use levault::error::ErrorKind;
 use levault::id::ObjectId;
 use levault::ops::check::{Check, CheckOutcome, KeylessCheck, ReadData};
-use levault::repo::{Repo, Vault};
-use levault::report::Report;
+use levault::repo::{KeylessRepo, Repo};
+use levault::report::OperationReport;
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 use support::tool::{Ended, Tool};
 
@@ -39,9 +41,9 @@ impl Scene {
         let first = scene.backup();
         common::write(&scene.db(), &[(b"more".to_vec(), Some(b"value".to_vec()))]);
         let second = scene.backup();
-        let about = About::Snapshot {
+        let about = NoteSubject::Snapshot {
             id: second,
-            said: Said::Pin,
+            said: SnapshotNote::Pin,
         };
         let when = UnixNanos(1);
         scene.repo.put_note(&Note { when, about }).unwrap();
@@ -49,18 +51,18 @@ impl Scene {
         scene.repo.rotate_keys().unwrap();
         let packs = scene.packs();
         scene.repo.put_mark(&mark(packs[0])).unwrap();
-        let object = Audited {
+        let object = AuditedObject {
             class: ObjectClass::Pack,
             id: packs[0],
-            found: Found::Right,
+            found: AuditResult::Right,
             when: UnixNanos(SystemClock.now().0 - 1),
         };
         let audit = |how| Audit {
             how,
             objects: vec![object],
         };
-        scene.repo.put_audit(&audit(How::Opened)).unwrap();
-        scene.vault().put_audit(&audit(How::Hashed)).unwrap();
+        scene.repo.put_audit(&audit(AuditMethod::Opened)).unwrap();
+        scene.vault().put_audit(&audit(AuditMethod::Hashed)).unwrap();
         scene
     }
 
@@ -72,8 +74,8 @@ impl Scene {
         common::backup(&self.repo, &self.db()).unwrap().snapshot.unwrap()
     }
 
-    fn vault(&self) -> Vault {
-        Vault::open(self.storage.clone()).unwrap()
+    fn vault(&self) -> KeylessRepo {
+        KeylessRepo::open(self.storage.clone()).unwrap()
     }
 
     fn packs(&self) -> Vec<ObjectId> {
@@ -82,8 +84,8 @@ impl Scene {
     }
 }
 
-fn mark(pack: ObjectId) -> Mark {
-    Mark {
+fn mark(pack: ObjectId) -> DeletionMark {
+    DeletionMark {
         when: UnixNanos(1),
         packs: vec![MarkedPack { pack, len: 1 }],
         replaces: None,
@@ -91,8 +93,8 @@ fn mark(pack: ObjectId) -> Mark {
 }
 
 fn keyless(storage: MemoryStorage, read: ReadData) -> levault::error::Result<CheckOutcome> {
-    let vault = Vault::open(Arc::new(storage))?;
-    KeylessCheck { read }.run(&vault, &Report::default())
+    let vault = KeylessRepo::open(Arc::new(storage))?;
+    KeylessCheck { read }.run(&vault, &OperationReport::default())
 }
 
 /// What is found wrong, by object.
@@ -145,7 +147,7 @@ fn every_flipped_byte_is_found_and_its_object_named() {
                 ),
                 // A config that asks for a later levault is refused before anything else.
                 Err(error) => assert!(
-                    name.kind.is_single() && error.kind() == Kind::TooNew,
+                    name.kind.is_single() && error.kind() == ErrorKind::TooNew,
                     "{name} byte {at}: {error}"
                 ),
             }
@@ -217,8 +219,8 @@ fn without_config_it_is_no_repository() {
     for name in [ObjectName::CONFIG, ObjectName::CONFIG_COPY] {
         scene.storage.delete(name).unwrap();
     }
-    let error = Vault::open(scene.storage.clone()).err().unwrap();
-    assert_eq!(error.kind(), Kind::NoRepository);
+    let error = KeylessRepo::open(scene.storage.clone()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NoRepository);
 }
 
 #[test]
@@ -263,7 +265,7 @@ fn the_owner_reads_first_what_a_keyless_check_found_wrong() {
     let pack = scene.packs()[1];
     assert!(
         Check { read: ReadData::All }
-            .run(&scene.repo, &Report::default())
+            .run(&scene.repo, &OperationReport::default())
             .unwrap()
             .findings
             .is_empty()
@@ -271,15 +273,15 @@ fn the_owner_reads_first_what_a_keyless_check_found_wrong() {
     scene
         .storage
         .corrupt(ObjectName::new(ObjectKind::Pack, pack), |bytes| bytes[200] ^= 1);
-    let outcome = KeylessCheck { read: ReadData::All }.run(&scene.vault(), &Report::default());
+    let outcome = KeylessCheck { read: ReadData::All }.run(&scene.vault(), &OperationReport::default());
     assert_eq!(outcome.unwrap().findings.len(), 1);
     let plain = Check { read: ReadData::None }
-        .run(&scene.repo, &Report::default())
+        .run(&scene.repo, &OperationReport::default())
         .unwrap();
     assert_eq!(plain.packs_read, 1);
     assert!(!plain.findings.is_empty());
     let again = KeylessCheck { read: ReadData::None }
-        .run(&scene.vault(), &Report::default())
+        .run(&scene.vault(), &OperationReport::default())
         .unwrap();
     assert_eq!((again.findings.len(), again.packs_read), (1, 1));
 }

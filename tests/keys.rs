@@ -7,10 +7,10 @@ mod common;
 
 use std::sync::Arc;
 
-use levault::error::{Kind, Result};
+use levault::error::{ErrorKind, Result};
 use levault::keys::{Password, SlotCost};
 use levault::repo::{Repo, recovery_password};
-use levault::storage::fault::{Fault, Faulty};
+use levault::storage::faulty_storage::{FaultyStorage, InjectedFault};
 use levault::storage::{MemoryStorage, ObjectKind, Storage};
 
 fn password(text: &str) -> Password {
@@ -75,9 +75,12 @@ fn a_changed_password_opens_everything_and_the_old_one_nothing_even_with_its_slo
     let new = open(&storage, "new").unwrap();
     assert_eq!(common::records(&new, "latest").unwrap(), model);
     common::backup(&new, &dir.path().join("db")).unwrap();
-    assert_eq!(open(&storage, OWN).err().unwrap().kind(), Kind::WrongPassword);
+    assert_eq!(
+        open(&storage, OWN).err().unwrap().kind(),
+        ErrorKind::WrongPassword
+    );
     storage.put_new(kept[0].name, &bytes).unwrap();
-    assert_eq!(open(&storage, OWN).err().unwrap().kind(), Kind::Denied);
+    assert_eq!(open(&storage, OWN).err().unwrap().kind(), ErrorKind::Denied);
     assert!(
         open(&storage, "new").is_ok(),
         "a slot put back is in nobody's way"
@@ -91,12 +94,12 @@ fn a_removed_password_opens_nothing_and_the_current_one_cannot_be_removed() {
     let second = repo.add_password(&password("second"), cheap(), "").unwrap();
     let slots = repo.slots().unwrap();
     let own = slots.iter().find(|slot| slot.current).unwrap();
-    assert_eq!(repo.remove_password(own).unwrap_err().kind(), Kind::Usage);
+    assert_eq!(repo.remove_password(own).unwrap_err().kind(), ErrorKind::Usage);
     let other = slots.iter().find(|slot| slot.id == second).unwrap();
     repo.remove_password(other).unwrap();
     assert_eq!(
         open(&storage, "second").err().unwrap().kind(),
-        Kind::WrongPassword
+        ErrorKind::WrongPassword
     );
     let repo = open(&storage, OWN).unwrap();
     assert_eq!(common::records(&repo, "latest").unwrap(), model);
@@ -110,7 +113,7 @@ fn a_new_epoch_seals_what_comes_and_opens_what_was() {
     let before: Vec<_> = storage.list(ObjectKind::Snapshot).unwrap();
     let repo = open(&storage, OWN).unwrap();
     common::backup(&repo, &dir.path().join("db")).unwrap();
-    let epoch = |listed: &levault::storage::Listed| storage.get(listed.name, 1 << 20).unwrap()[12];
+    let epoch = |listed: &levault::storage::ListedObject| storage.get(listed.name, 1 << 20).unwrap()[12];
     let after = storage.list(ObjectKind::Snapshot).unwrap();
     let new = after.iter().find(|listed| !before.contains(listed)).unwrap();
     assert_eq!((epoch(&before[0]), epoch(new)), (1, 2));
@@ -150,11 +153,11 @@ fn whenever_a_change_dies_somebody_who_should_opens_the_repository() {
             for call in 0..40 {
                 let (_dir, storage, model) = scene();
                 let repo = open(&storage, OWN).unwrap();
-                let faulty = Faulty::new(storage.clone());
+                let faulty = FaultyStorage::new(storage.clone());
                 let faulty = if dead {
                     faulty.dead_from(call)
                 } else {
-                    faulty.fail_at(call, Fault::LostReply)
+                    faulty.fail_at(call, InjectedFault::LostReply)
                 };
                 let changed = change(&repo.over(Arc::new(faulty)));
                 let opened = [OWN, "new"].map(|text| open(&storage, text));

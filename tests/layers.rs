@@ -14,8 +14,22 @@ const WORDS: &[&str] = &[
 
 /// Stages: each may use words and the stages named before it.
 const STAGES: &[&str] = &[
-    "pattern", "leveldb", "record", "chunk", "compress", "crypto", "envelope", "keys", "blob", "pack",
-    "parity", "index", "run", "wal", "snapshot", "facts",
+    "pattern",
+    "leveldb",
+    "record",
+    "chunk",
+    "compress",
+    "crypto",
+    "envelope",
+    "keys",
+    "blob",
+    "pack",
+    "parity",
+    "index",
+    "run",
+    "wal",
+    "snapshot",
+    "annotations",
 ];
 
 /// Edges: the only ones that touch files; they do not know one another.

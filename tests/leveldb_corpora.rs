@@ -8,8 +8,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use levault::error::{Kind, Result};
-use levault::leveldb::{Codec, Dialect, TableExtension};
+use levault::error::{ErrorKind, Result};
+use levault::leveldb::{BlockCodec, Dialect, TableExtension};
 use levault::source::{Database, RecordSink, ScanOutcome};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -120,7 +120,7 @@ fn the_shape_is_what_the_writer_was_told() {
     let zstd = shape("cpp_zstd");
     assert_eq!(
         (zstd.codec, zstd.block_size, zstd.restart_interval),
-        (Codec::Zstd, 4096, 16)
+        (BlockCodec::Zstd, 4096, 16)
     );
     let filter = zstd.filter.unwrap();
     assert_eq!(
@@ -130,13 +130,13 @@ fn the_shape_is_what_the_writer_was_told() {
     let sst = shape("plyvel_sst");
     assert_eq!(
         (sst.codec, sst.filter, sst.dialect),
-        (Codec::Snappy, None, Dialect::Cpp)
+        (BlockCodec::Snappy, None, Dialect::Cpp)
     );
     assert_eq!(sst.table_extension, TableExtension::Sst);
     let go = shape("go_reverse");
     assert_eq!(
         (go.codec, go.block_size, go.restart_interval),
-        (Codec::None, 512, 2)
+        (BlockCodec::None, 512, 2)
     );
     assert_eq!(
         (go.dialect, go.comparator.as_str()),
@@ -187,7 +187,7 @@ fn every_damaged_database_does_what_its_table_says() {
             }
             "current_missing" | "manifest_empty" | "manifest_bitflip" => {
                 let error = collect(&path).err().unwrap_or_else(|| panic!("{kind} opened"));
-                assert_eq!(error.kind(), Kind::Corrupt, "{kind}: {error}");
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{kind}: {error}");
             }
             "snappy_lie" | "table_bitflip" | "table_missing" | "table_zero" => {
                 let (outcome, seen) = collect(&path).unwrap();

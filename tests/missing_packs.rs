@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use levault::id::ObjectId;
-use levault::ops::backup::{Backup, Pinning};
+use levault::ops::backup::{Backup, PinMode};
 use levault::ops::check::{Check, CheckOutcome, ReadData};
 use levault::repo::Repo;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 
 struct Scene {
@@ -40,9 +40,9 @@ impl Scene {
             .collect();
         common::write(&db, &changes);
         let mut backup = Backup::new(vec![db]);
-        backup.pinning = Pinning::None;
+        backup.pinning = PinMode::None;
         let id = backup
-            .run(&self.repo, &Report::default())
+            .run(&self.repo, &OperationReport::default())
             .unwrap()
             .snapshot
             .unwrap();
@@ -69,13 +69,15 @@ impl Scene {
     }
 
     fn check(&self, read: ReadData) -> CheckOutcome {
-        Check { read }.run(&self.repo, &Report::default()).unwrap()
+        Check { read }
+            .run(&self.repo, &OperationReport::default())
+            .unwrap()
     }
 
     fn check_for(&self, id: ObjectId, read: ReadData) -> CheckOutcome {
         let stored = self.repo.select(&id.to_hex()).unwrap();
         Check { read }
-            .run_for(&self.repo, &[stored], &Report::default())
+            .run_for(&self.repo, &[stored], &OperationReport::default())
             .unwrap()
     }
 }

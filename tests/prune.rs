@@ -13,19 +13,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::hooked::Hooked;
+use levault::annotations::CountedSnapshot;
+use levault::annotations::{
+    DeletionMark, ForgetReason, ForgetRecord, MarkedPack, Note, NoteSubject, ReplacedMark, SnapshotNote,
+};
 use levault::clock::{Clock, ManualClock, UnixNanos};
-use levault::error::{Error, Kind};
-use levault::facts::CountedSnapshot;
-use levault::facts::{About, Forgetting, Mark, MarkedPack, Note, Replaced, Said, Why};
+use levault::error::{Error, ErrorKind};
 use levault::id::ObjectId;
-use levault::ops::backup::{Backup, BackupOutcome, Pinning};
+use levault::ops::backup::{Backup, BackupOutcome, PinMode};
 use levault::ops::check::{Check, ReadData};
 use levault::ops::prune::{Prune, PruneOutcome};
 use levault::ops::undelete;
 use levault::repo::Repo;
-use levault::report::Report;
-use levault::storage::Verb;
-use levault::storage::{Listed, MemoryStorage, ObjectKind, ObjectName, Storage};
+use levault::report::OperationReport;
+use levault::storage::StorageVerb;
+use levault::storage::{ListedObject, MemoryStorage, ObjectKind, ObjectName, Storage};
 
 const HOUR: i64 = 3600 * 1_000_000_000;
 
@@ -35,7 +37,7 @@ struct Scene {
     storage: Arc<MemoryStorage>,
     repo: Repo,
     written: Cell<u32>,
-    pinning: Pinning,
+    pinning: PinMode,
 }
 
 impl Scene {
@@ -50,7 +52,7 @@ impl Scene {
             storage,
             repo,
             written: Cell::new(0),
-            pinning: Pinning::None,
+            pinning: PinMode::None,
         }
     }
 
@@ -73,7 +75,7 @@ impl Scene {
     fn save(&self) -> BackupOutcome {
         let mut backup = Backup::new(vec![self.db()]);
         backup.pinning = self.pinning;
-        backup.run(&self.repo, &Report::default()).unwrap()
+        backup.run(&self.repo, &OperationReport::default()).unwrap()
     }
 
     fn forget(&self, ids: &[ObjectId]) {
@@ -89,9 +91,9 @@ impl Scene {
             })
             .collect();
         snapshots.sort_by_key(|counted| counted.id);
-        let forgetting = Forgetting {
+        let forgetting = ForgetRecord {
             when: self.clock.now(),
-            why: Why::ByHand,
+            why: ForgetReason::ByHand,
             words: "a test".into(),
             snapshots,
         };
@@ -99,7 +101,9 @@ impl Scene {
     }
 
     fn prune(&self) -> PruneOutcome {
-        Prune::default().run(&self.repo, &Report::default()).unwrap()
+        Prune::default()
+            .run(&self.repo, &OperationReport::default())
+            .unwrap()
     }
 
     /// Marks, waits, sweeps.
@@ -124,7 +128,10 @@ impl Scene {
 
     fn is_sound(&self) {
         let check = Check { read: ReadData::All };
-        let findings = check.run(&self.repo, &Report::default()).unwrap().findings;
+        let findings = check
+            .run(&self.repo, &OperationReport::default())
+            .unwrap()
+            .findings;
         assert!(findings.is_empty(), "{findings:?}");
     }
 
@@ -195,7 +202,7 @@ fn a_dry_run_says_the_same_and_writes_nothing_but_the_probe() {
         dry_run: true,
         ..Prune::default()
     };
-    let planned = dry.run(&scene.repo, &Report::default()).unwrap();
+    let planned = dry.run(&scene.repo, &OperationReport::default()).unwrap();
     assert_eq!(scene.storage.names(), before);
     assert_eq!(scene.prune().plan, planned.plan);
 }
@@ -223,8 +230,8 @@ fn what_is_brought_back_before_the_sweep_is_unmarked_and_stays() {
     scene.forget(&[old]);
     assert!(scene.prune().packs_marked > 0);
     scene.clock.advance(HOUR);
-    let said = Said::Undelete;
-    let about = About::Snapshot { id: old, said };
+    let said = SnapshotNote::Undelete;
+    let about = NoteSubject::Snapshot { id: old, said };
     let when = scene.clock.now();
     scene.repo.put_note(&Note { when, about }).unwrap();
     scene.clock.advance(100 * HOUR);
@@ -249,7 +256,7 @@ fn undelete_takes_the_marks_off_and_a_sweep_that_was_too_early_finds_nothing() {
         scene.clock.advance(hours * HOUR);
         let catalog = scene.repo.catalog().unwrap();
         let forgotten = undelete::select(&catalog, &old.to_hex()).unwrap();
-        undelete::undelete(&scene.repo, forgotten, &Report::default()).unwrap();
+        undelete::undelete(&scene.repo, forgotten, &OperationReport::default()).unwrap();
         assert_eq!(scene.count(ObjectKind::Mark), 0, "{hours} h");
         scene.is_sound();
         scene.clock.advance(200 * HOUR);
@@ -270,9 +277,9 @@ fn a_snapshot_that_is_brought_back_while_it_is_swept_is_put_back() {
     // Right behind the delete of the snapshot, somebody else's note is there.
     let note = {
         let (repo, when) = (scene.repo.clone(), scene.clock.now());
-        let about = About::Snapshot {
+        let about = NoteSubject::Snapshot {
             id: old,
-            said: Said::Undelete,
+            said: SnapshotNote::Undelete,
         };
         move || {
             let about = about.clone();
@@ -280,13 +287,13 @@ fn a_snapshot_that_is_brought_back_while_it_is_swept_is_put_back() {
         }
     };
     let storage = Hooked::before(&scene.storage, |_| Ok(())).behind(move |asked| {
-        if (asked.verb, asked.kind) == (Verb::Delete, ObjectKind::Snapshot) {
+        if (asked.verb, asked.kind) == (StorageVerb::Delete, ObjectKind::Snapshot) {
             note();
         }
     });
     let storage = Arc::new(storage);
-    let stopped = Prune::default().run(&scene.repo.over(storage), &Report::default());
-    assert_eq!(stopped.unwrap_err().kind(), Kind::Busy);
+    let stopped = Prune::default().run(&scene.repo.over(storage), &OperationReport::default());
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(scene.repo.snapshots().unwrap().len(), 2);
     scene.is_sound_but_for_marks();
     let swept = scene.prune().swept;
@@ -303,9 +310,9 @@ fn forgotten_after_its_packs_were_marked_it_is_kept_as_long_as_it_may_come_back(
     scene.prune();
     // Brought back, and forgotten again much later: its own grace counts from then.
     scene.clock.advance(50 * HOUR);
-    let about = About::Snapshot {
+    let about = NoteSubject::Snapshot {
         id: old,
-        said: Said::Undelete,
+        said: SnapshotNote::Undelete,
     };
     let when = scene.clock.now();
     scene.repo.put_note(&Note { when, about }).unwrap();
@@ -331,14 +338,14 @@ fn young_packs_are_let_be_and_a_grace_that_is_too_short_is_refused() {
         grace: Duration::from_secs(3600),
         ..Prune::default()
     };
-    let error = hasty.run(&scene.repo, &Report::default()).unwrap_err();
-    assert_eq!(error.kind(), Kind::Usage);
+    let error = hasty.run(&scene.repo, &OperationReport::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
     let unsafe_ = Prune {
         grace: Duration::ZERO,
         unsafe_grace: true,
         ..Prune::default()
     };
-    let outcome = unsafe_.run(&scene.repo, &Report::default()).unwrap();
+    let outcome = unsafe_.run(&scene.repo, &OperationReport::default()).unwrap();
     assert!(!outcome.swept.packs.is_empty(), "at once");
     assert_eq!(scene.count(ObjectKind::Pack), 0);
 }
@@ -348,11 +355,13 @@ fn a_wrong_clock_or_a_lease_of_another_stops_it() {
     let scene = Scene::new();
     scene.backup(0, 500);
     let late = Arc::new(ManualClock::new(UnixNanos(scene.clock.now().0 + HOUR)));
-    let error = Prune::default().run(&scene.repo.by_clock(late), &Report::default());
-    assert_eq!(error.unwrap_err().kind(), Kind::Limit);
+    let error = Prune::default().run(&scene.repo.by_clock(late), &OperationReport::default());
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Limit);
     let lease = scene.repo.lease("somebody else's prune").unwrap();
-    let error = Prune::default().run(&scene.repo, &Report::default()).unwrap_err();
-    assert_eq!(error.kind(), Kind::Busy);
+    let error = Prune::default()
+        .run(&scene.repo, &OperationReport::default())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
     assert!(error.to_string().contains("somebody else's prune"), "{error}");
     std::mem::forget(lease);
     scene.clock.advance(3 * HOUR);
@@ -373,9 +382,9 @@ fn a_snapshot_or_a_segment_that_cannot_be_read_stops_it_before_anything_goes() {
         scene.backup(0, 3_900);
         scene.forget(&[old]);
         scene.prune();
-        let about = About::Snapshot {
+        let about = NoteSubject::Snapshot {
             id: old,
-            said: Said::Pin,
+            said: SnapshotNote::Pin,
         };
         scene
             .repo
@@ -388,7 +397,7 @@ fn a_snapshot_or_a_segment_that_cannot_be_read_stops_it_before_anything_goes() {
         let name = scene.storage.list(kind).unwrap().last().unwrap().name;
         scene.storage.corrupt(name, |bytes| bytes[150] ^= 1);
         let before = scene.storage.names();
-        let stopped = Prune::default().run(&scene.repo, &Report::default());
+        let stopped = Prune::default().run(&scene.repo, &OperationReport::default());
         // A forgotten snapshot's damage is in nobody's way.
         if kind == ObjectKind::Snapshot && name.id == old {
             continue;
@@ -401,7 +410,7 @@ fn a_snapshot_or_a_segment_that_cannot_be_read_stops_it_before_anything_goes() {
 #[test]
 fn the_index_forgets_what_is_swept_and_small_segments_become_few() {
     let mut scene = Scene::new();
-    scene.pinning = Pinning::default();
+    scene.pinning = PinMode::default();
     let mut all = Vec::new();
     for round in 0..40 {
         all.push(scene.backup(round * 3, round * 3 + 5));
@@ -434,12 +443,12 @@ fn hiding_stack(scene: &Scene) -> ObjectId {
 fn runs(scene: &Scene, id: &ObjectId) -> usize {
     let snapshot = scene.repo.snapshot(id).unwrap();
     let database = snapshot.databases().next().unwrap();
-    levault::ops::read::runs(database, false).unwrap().len()
+    levault::ops::read_records::runs(database, false).unwrap().len()
 }
 
 fn keeping_pins() -> Scene {
     Scene {
-        pinning: Pinning::default(),
+        pinning: PinMode::default(),
         ..Scene::new()
     }
 }
@@ -460,7 +469,7 @@ fn a_stack_that_hides_much_becomes_one_run_and_its_snapshot_keeps_its_name() {
         dry_run: true,
         ..Prune::default()
     }
-    .run(&scene.repo, &Report::default());
+    .run(&scene.repo, &OperationReport::default());
     let done = scene.prune();
     assert_eq!(done.rebased.len(), 1);
     assert_eq!(planned.unwrap().rebased.len(), 1);
@@ -510,7 +519,7 @@ fn who_read_a_stack_before_it_was_stored_anew_does_not_rest_on_it() {
     scene.prune_through();
     assert_eq!(runs(&scene, &last), 1);
     let proof = scene.repo.prove_snapshots(&[last].into(), &seen);
-    assert_eq!(proof.unwrap_err().kind(), Kind::Busy);
+    assert_eq!(proof.unwrap_err().kind(), ErrorKind::Busy);
     let seen = scene.repo.catalog().unwrap();
     scene.repo.prove_snapshots(&[last].into(), &seen).unwrap();
 }
@@ -520,13 +529,13 @@ fn a_stack_that_is_not_what_its_snapshot_says_is_left_as_it_is() {
     let scene = keeping_pins();
     let last = hiding_stack(&scene);
     let mut snapshot = scene.repo.snapshot(&last).unwrap();
-    let levault::snapshot::Source::Database(database) = &mut snapshot.sources[0] else {
+    let levault::snapshot::SnapshotSource::Database(database) = &mut snapshot.sources[0] else {
         panic!("a database");
     };
     database.set_digest.0[0] ^= 1;
     let wrong = scene.repo.put_snapshot(&snapshot).unwrap();
     scene.forget(&[last]);
-    let report = Report::default();
+    let report = OperationReport::default();
     scene.clock.advance(73 * HOUR);
     Prune::default().run(&scene.repo, &report).unwrap();
     assert!(runs(&scene, &wrong) > 1);
@@ -551,10 +560,10 @@ fn what_a_stack_rested_on_is_kept_for_the_grace_although_it_was_marked_long_ago(
     old.sort();
     let mark = scene.repo.marks().unwrap().remove(0);
     let (when, since) = (UnixNanos(0), UnixNanos(1));
-    let replaces = Some(Replaced { mark: mark.id, since });
+    let replaces = Some(ReplacedMark { mark: mark.id, since });
     scene
         .repo
-        .put_mark(&Mark {
+        .put_mark(&DeletionMark {
             when,
             packs: old,
             replaces,
@@ -571,7 +580,7 @@ fn what_a_stack_rested_on_is_kept_for_the_grace_although_it_was_marked_long_ago(
 
 fn epochs(scene: &Scene) -> Vec<u32> {
     let packs = scene.storage.list(ObjectKind::Pack).unwrap();
-    let epoch = |pack: &Listed| {
+    let epoch = |pack: &ListedObject| {
         let header = scene.storage.get_range(pack.name, 12, 4).unwrap();
         u32::from_le_bytes(header.try_into().unwrap())
     };
@@ -591,7 +600,7 @@ fn after_a_rotation_packs_of_the_old_epoch_are_stored_again_if_that_is_wished() 
         repack_outdated: true,
         ..Prune::default()
     };
-    let done = prune.run(&scene.repo, &Report::default()).unwrap();
+    let done = prune.run(&scene.repo, &OperationReport::default()).unwrap();
     assert!(!done.plan.repack.is_empty());
     scene.clock.advance(73 * HOUR);
     scene.prune();
@@ -634,18 +643,18 @@ fn full_disk(storage: &Arc<MemoryStorage>) -> Arc<dyn Storage> {
         let len = asked.bytes.end;
         let deleted = asked
             .name
-            .filter(|name| (asked.verb, name.kind) == (Verb::Delete, ObjectKind::Pack));
+            .filter(|name| (asked.verb, name.kind) == (StorageVerb::Delete, ObjectKind::Pack));
         let freed = deleted.map_or(0, |name| stored.stat(name).map_or(0, |listed| listed.len));
         room.fetch_add(freed, Ordering::SeqCst);
         let taken = |left: u64| left.checked_sub(len);
-        if asked.verb != Verb::Put
+        if asked.verb != StorageVerb::Put
             || room
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken)
                 .is_ok()
         {
             Ok(())
         } else {
-            Err(Error::new(Kind::Full, "no space left"))
+            Err(Error::new(ErrorKind::Full, "no space left"))
         }
     });
     Arc::new(full)
@@ -661,7 +670,7 @@ fn a_full_disk_is_given_back_what_is_ripe() {
     scene.clock.advance(73 * HOUR);
     let full = full_disk(&scene.storage);
     let done = Prune::default()
-        .run(&scene.repo.over(full), &Report::default())
+        .run(&scene.repo.over(full), &OperationReport::default())
         .unwrap();
     assert!(!done.swept.packs.is_empty());
     scene.latest_is_right();

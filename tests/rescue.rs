@@ -11,13 +11,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use levault::annotations::{Note, NoteSubject, SnapshotNote};
 use levault::clock::UnixNanos;
-use levault::error::{Kind, Result};
-use levault::facts::{About, Note, Said};
+use levault::error::{ErrorKind, Result};
 use levault::id::ObjectId;
-use levault::ops::rescue::{Action, FileList, Rescue, RescueOutcome, Uncertain};
+use levault::ops::rescue::{FileListSource, Rescue, RescueMode, RescueOutcome, UncertainRecords};
 use levault::repo::Repo;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::source::Database;
 use levault::storage::MemoryStorage;
 use serde_json::json;
@@ -102,24 +102,24 @@ impl Scene {
         self.dir.path().join("rescued")
     }
 
-    fn rescue(&self, act: Action) -> Result<RescueOutcome> {
+    fn rescue(&self, act: RescueMode) -> Result<RescueOutcome> {
         let rescue = Rescue {
             directory: self.db(),
             output: self.output(),
             snapshot: None,
             database: None,
-            uncertain: Uncertain::LeaveOut,
+            uncertain: UncertainRecords::LeaveOut,
             act,
         };
-        rescue.run(&self.repo, &Report::default())
+        rescue.run(&self.repo, &OperationReport::default())
     }
 
     /// Rescues, sees that the directory is as it was, and reads the result with C++ LevelDB.
     fn rescued(&mut self) -> (RescueOutcome, Model) {
         let before = files_below(&self.db());
-        let told = self.rescue(Action::Tell).unwrap();
+        let told = self.rescue(RescueMode::Tell).unwrap();
         assert!(!self.output().exists() && !told.written);
-        let outcome = self.rescue(Action::Write).unwrap();
+        let outcome = self.rescue(RescueMode::Write).unwrap();
         assert_eq!(
             (told.records, told.own, &told.spans),
             (outcome.records, outcome.own, &outcome.spans)
@@ -186,7 +186,7 @@ fn a_bad_block_is_supplied_by_the_snapshot_and_what_changed_since_is_kept() {
     let (outcome, found) = scene.rescued();
     assert_eq!(
         (outcome.files.clone(), outcome.spans.len()),
-        (FileList::Manifest, 1)
+        (FileListSource::Manifest, 1)
     );
     assert!(outcome.is_supplied() && !outcome.is_whole() && outcome.lost_writes.is_none());
     let span = &outcome.spans[0];
@@ -253,7 +253,7 @@ fn without_current_the_newest_manifest_leads_to_all_of_it() {
     };
     fs::remove_file(scene.db().join("CURRENT")).unwrap();
     let (outcome, found) = scene.rescued();
-    assert!(matches!(outcome.files, FileList::NewestManifest(_)) && outcome.is_whole());
+    assert!(matches!(outcome.files, FileListSource::NewestManifest(_)) && outcome.is_whole());
     assert!(found == scene.now);
 }
 
@@ -271,7 +271,7 @@ fn without_a_manifest_the_snapshot_and_all_that_is_newer_make_it_whole() {
             }
         }
         let (outcome, found) = scene.rescued();
-        assert!(matches!(outcome.files, FileList::AllFiles(_)) && !outcome.is_whole());
+        assert!(matches!(outcome.files, FileListSource::AllFiles(_)) && !outcome.is_whole());
         assert!(outcome.is_supplied());
         assert!(found == scene.now);
     }
@@ -345,9 +345,9 @@ fn a_suspect_snapshot_and_one_that_lacks_its_data_are_passed_over_for_an_older_o
             .unwrap()
     };
     let newer = suspect(&mut scene);
-    let about = About::Snapshot {
+    let about = NoteSubject::Snapshot {
         id: newer,
-        said: Said::Suspect("three records differ".into()),
+        said: SnapshotNote::Suspect("three records differ".into()),
     };
     let when = UnixNanos(1);
     scene.repo.put_note(&Note { when, about }).unwrap();
@@ -367,7 +367,10 @@ fn an_open_database_is_refused_and_one_that_nobody_saved_is_not_guessed() {
     let Some(mut scene) = Scene::new(&[]) else { return };
     let db = scene.db();
     scene.oracle.keep_writing(&db, &Scene::options(), &[]);
-    assert_eq!(scene.rescue(Action::Tell).unwrap_err().kind(), Kind::Busy);
+    assert_eq!(
+        scene.rescue(RescueMode::Tell).unwrap_err().kind(),
+        ErrorKind::Busy
+    );
     scene.oracle.close(&db);
     let (outcome, found) = scene.rescued();
     assert!(outcome.is_whole() && found == scene.now);
@@ -378,13 +381,18 @@ fn an_open_database_is_refused_and_one_that_nobody_saved_is_not_guessed() {
         output: scene.dir.path().join("another"),
         snapshot: None,
         database: None,
-        uncertain: Uncertain::LeaveOut,
-        act: Action::Tell,
+        uncertain: UncertainRecords::LeaveOut,
+        act: RescueMode::Tell,
     };
-    let error = rescue.run(&scene.repo, &Report::default()).unwrap_err();
-    assert_eq!(error.kind(), Kind::NotFound);
+    let error = rescue.run(&scene.repo, &OperationReport::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     rescue.database = Some("db".into());
-    assert!(rescue.run(&scene.repo, &Report::default()).unwrap().is_whole());
+    assert!(
+        rescue
+            .run(&scene.repo, &OperationReport::default())
+            .unwrap()
+            .is_whole()
+    );
 }
 
 #[test]

@@ -9,33 +9,33 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use levault::leveldb::table_build::TableBuilder;
-use levault::leveldb::version_build::level_for;
-use levault::leveldb::{Codec, Comparator, Filter, Shape, TableExtension};
+use levault::leveldb::new_version::level_for;
+use levault::leveldb::table_builder::TableBuilder;
+use levault::leveldb::{BlockCodec, Comparator, DatabaseLayout, FilterPolicy, TableExtension};
 use levault::source::{Database, RecordSink};
 use levault::target::DatabaseTarget;
 use rusty_leveldb::{DB, LdbIterator, Options};
 use support::oracle::Model;
 
-fn bloom() -> Option<Filter> {
-    Some(Filter {
+fn bloom() -> Option<FilterPolicy> {
+    Some(FilterPolicy {
         name: "leveldb.BuiltinBloomFilter2".to_owned(),
         bits_per_key: 10,
     })
 }
 
-fn shape(codec: Codec, filter: Option<Filter>) -> Shape {
-    Shape {
+fn shape(codec: BlockCodec, filter: Option<FilterPolicy>) -> DatabaseLayout {
+    DatabaseLayout {
         codec,
         filter,
         table_bytes: 300_000,
         last_sequence: 4711,
-        ..Shape::default()
+        ..DatabaseLayout::default()
     }
 }
 
 /// Writes `model` as a restore would; the bytes of its tables.
-fn restore(target: &Path, shape: &Shape, model: &Model) -> u64 {
+fn restore(target: &Path, shape: &DatabaseLayout, model: &Model) -> u64 {
     let comparator = Comparator::from_name(&shape.comparator);
     let database = DatabaseTarget::create(target, shape, &comparator).unwrap();
     let mut builder = TableBuilder::new(shape, &comparator).unwrap();
@@ -135,7 +135,7 @@ fn run(judge: &mut Command) {
     );
 }
 
-fn take_over_by_cpp(directory: &Path, shape: &Shape, model: &Model) {
+fn take_over_by_cpp(directory: &Path, shape: &DatabaseLayout, model: &Model) {
     let Some(python) = python() else { return };
     let database = directory.join("cpp");
     let bytes = restore(&database, shape, model);
@@ -144,7 +144,7 @@ fn take_over_by_cpp(directory: &Path, shape: &Shape, model: &Model) {
         "level": (!model.is_empty()).then(|| level_for(bytes)),
         "churn": 3000,
         "block_size": shape.block_size,
-        "compression": if shape.codec == Codec::None { None } else { Some("snappy") },
+        "compression": if shape.codec == BlockCodec::None { None } else { Some("snappy") },
     });
     if let Some(filter) = &shape.filter {
         options["bloom_filter_bits"] = filter.bits_per_key.into();
@@ -156,15 +156,15 @@ fn take_over_by_cpp(directory: &Path, shape: &Shape, model: &Model) {
 }
 
 /// goleveldb is asked where tests/oracle/go/build has made its judge (scripts/soak go): Go is too much for CI.
-fn take_over_by_go(directory: &Path, shape: &Shape, model: &Model) {
+fn take_over_by_go(directory: &Path, shape: &DatabaseLayout, model: &Model) {
     let Some(judge) = std::env::var_os("LEVAULT_ORACLE_GO") else {
         support::machine::skip("goleveldb does not judge: needs LEVAULT_ORACLE_GO, made by scripts/soak go");
         return;
     };
     let database = directory.join("go");
-    let shape = Shape {
+    let shape = DatabaseLayout {
         // goleveldb's own name for the same bits; any other filter it would not look at.
-        filter: shape.filter.clone().map(|filter| Filter {
+        filter: shape.filter.clone().map(|filter| FilterPolicy {
             name: "leveldb.BuiltinBloomFilter".to_owned(),
             ..filter
         }),
@@ -201,7 +201,7 @@ fn read_by_rusty(database: &mut DB) -> Model {
 }
 
 /// rusty-leveldb panics in its own compactions on the empty key, so `model` must not hold it.
-fn take_over_by_rusty(directory: &Path, shape: &Shape, mut model: Model) {
+fn take_over_by_rusty(directory: &Path, shape: &DatabaseLayout, mut model: Model) {
     let path = directory.join("rusty");
     restore(&path, shape, &model);
     {
@@ -241,7 +241,7 @@ fn take_over_by_rusty(directory: &Path, shape: &Shape, mut model: Model) {
 
 #[test]
 fn cpp_leveldb_takes_over_a_database_of_every_codec_it_knows() {
-    for codec in [Codec::None, Codec::Snappy] {
+    for codec in [BlockCodec::None, BlockCodec::Snappy] {
         for filter in [None, bloom()] {
             let directory = tempfile::tempdir().unwrap();
             take_over_by_cpp(directory.path(), &shape(codec, filter), &mixed(20_000));
@@ -253,14 +253,14 @@ fn cpp_leveldb_takes_over_a_database_of_every_codec_it_knows() {
 fn cpp_leveldb_takes_over_odd_layouts() {
     for (block_size, restart_interval, bits_per_key) in [(512, 2, 1), (1 << 20, 1, 30), (160 << 10, 64, 12)] {
         let directory = tempfile::tempdir().unwrap();
-        let shape = Shape {
+        let shape = DatabaseLayout {
             block_size,
             restart_interval,
-            filter: bloom().map(|filter| Filter {
+            filter: bloom().map(|filter| FilterPolicy {
                 bits_per_key,
                 ..filter
             }),
-            ..shape(Codec::Snappy, None)
+            ..shape(BlockCodec::Snappy, None)
         };
         take_over_by_cpp(directory.path(), &shape, &mixed(5_000));
     }
@@ -269,7 +269,11 @@ fn cpp_leveldb_takes_over_odd_layouts() {
 #[test]
 fn cpp_leveldb_takes_over_an_empty_database() {
     let directory = tempfile::tempdir().unwrap();
-    take_over_by_cpp(directory.path(), &shape(Codec::Snappy, bloom()), &Model::new());
+    take_over_by_cpp(
+        directory.path(),
+        &shape(BlockCodec::Snappy, bloom()),
+        &Model::new(),
+    );
 }
 
 #[test]
@@ -278,12 +282,12 @@ fn cpp_leveldb_takes_over_one_that_fills_the_second_level() {
     let model: Model = (0..24_000u32)
         .map(|number| (number.to_be_bytes().to_vec(), number.to_le_bytes().repeat(128)))
         .collect();
-    take_over_by_cpp(directory.path(), &shape(Codec::None, bloom()), &model);
+    take_over_by_cpp(directory.path(), &shape(BlockCodec::None, bloom()), &model);
 }
 
 #[test]
 fn rusty_leveldb_takes_over_a_database_of_every_codec_it_knows() {
-    for codec in [Codec::None, Codec::Snappy] {
+    for codec in [BlockCodec::None, BlockCodec::Snappy] {
         for filter in [None, bloom()] {
             let directory = tempfile::tempdir().unwrap();
             let mut model = mixed(8_000);
@@ -295,21 +299,21 @@ fn rusty_leveldb_takes_over_a_database_of_every_codec_it_knows() {
 
 #[test]
 fn goleveldb_takes_over_a_database_of_every_codec_it_knows() {
-    for codec in [Codec::None, Codec::Snappy] {
+    for codec in [BlockCodec::None, BlockCodec::Snappy] {
         for filter in [None, bloom()] {
             let directory = tempfile::tempdir().unwrap();
             take_over_by_go(directory.path(), &shape(codec, filter), &mixed(20_000));
         }
     }
     let directory = tempfile::tempdir().unwrap();
-    take_over_by_go(directory.path(), &shape(Codec::None, bloom()), &Model::new());
+    take_over_by_go(directory.path(), &shape(BlockCodec::None, bloom()), &Model::new());
 }
 
 #[test]
 fn databases_with_tables_of_the_old_name_are_taken_over() {
-    let shape = Shape {
+    let shape = DatabaseLayout {
         table_extension: TableExtension::Sst,
-        ..shape(Codec::Snappy, bloom())
+        ..shape(BlockCodec::Snappy, bloom())
     };
     let directory = tempfile::tempdir().unwrap();
     take_over_by_cpp(directory.path(), &shape, &mixed(5_000));
@@ -333,11 +337,11 @@ impl RecordSink for Records {
 #[test]
 fn our_reader_finds_the_records_and_the_layout_that_were_written() {
     let codecs = [
-        Codec::None,
-        Codec::Snappy,
-        Codec::Zstd,
-        Codec::Zlib,
-        Codec::Deflate,
+        BlockCodec::None,
+        BlockCodec::Snappy,
+        BlockCodec::Zstd,
+        BlockCodec::Zlib,
+        BlockCodec::Deflate,
     ];
     for (codec, filter) in codecs
         .into_iter()

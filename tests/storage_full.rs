@@ -12,7 +12,7 @@ mod machine;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use levault::error::Kind;
+use levault::error::ErrorKind;
 use levault::storage::{LocalStorage, ObjectKind, ObjectName, Storage};
 
 const PLACE: &str = "LEVAULT_TEST_FULL_DISK";
@@ -36,13 +36,13 @@ fn inner_fill_the_disk() {
         }
         assert!(stored.len() < 100, "the disk does not fill");
     };
-    assert_eq!(error.kind(), Kind::Full, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Full, "{error}");
     assert!(stored.len() > 2);
     must_hold(&storage, &stored);
 
     let damaged = stored[0].0;
     let heal = storage.heal(damaged, &stored[0].1);
-    assert!(heal.is_ok() || heal.unwrap_err().kind() == Kind::Full);
+    assert!(heal.is_ok() || heal.unwrap_err().kind() == ErrorKind::Full);
     must_hold(&storage, &stored);
 
     let (name, _) = stored.pop().unwrap();

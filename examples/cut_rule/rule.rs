@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use levault::chunk::{Cutter, More};
+use levault::chunk::{Chunker, InputEnd};
 use levault::record::{element_len, put_element};
 use levault::run::{LeafCutter, LeafDraft};
 use siphasher::sip::SipHasher13;
@@ -115,7 +115,7 @@ fn keyed(records: &[Record], params: Params) -> Vec<usize> {
 
 /// FastCDC over the canonical stream; a cut inside a record moves to its end.
 fn stream(records: &[Record]) -> Vec<usize> {
-    let cutter = Cutter::new(&[3; 32]);
+    let cutter = Chunker::new(&[3; 32]);
     let mut bytes = Vec::new();
     let mut offsets = Vec::new();
     for (key, value) in records {
@@ -123,7 +123,7 @@ fn stream(records: &[Record]) -> Vec<usize> {
         offsets.push(bytes.len());
     }
     let (mut ends, mut start) = (Vec::new(), 0);
-    while let Some(len) = cutter.first(&bytes[start..], More::Ended) {
+    while let Some(len) = cutter.first(&bytes[start..], InputEnd::Ended) {
         let end = offsets.partition_point(|offset| *offset < start + len) + 1;
         start = offsets[end - 1];
         ends.push(end);
@@ -162,7 +162,7 @@ pub fn measure_speed() {
         records
             .iter()
             .for_each(|(key, value)| put_element(&mut joined, key, value));
-        let cutter = Cutter::new(&[3; 32]);
+        let cutter = Chunker::new(&[3; 32]);
         let stream = nanos(|| cutter.chunks(&joined).count());
         let count = records.len() as f64;
         let row = [

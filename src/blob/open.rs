@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 
 use super::NamedBlob;
-use crate::compress::Codec;
+use crate::compress::PartCodec;
 use crate::envelope::{PartKey, PartName};
-use crate::error::{Act, Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::id::BlobId;
 use crate::keys::DomainKeys;
 use crate::kind::BlobKind;
@@ -58,14 +58,14 @@ pub fn open_packed(
     keys: &DomainKeys,
     name: &SealedName,
     sealed: &[u8],
-) -> Result<(Codec, Vec<u8>)> {
+) -> Result<(PartCodec, Vec<u8>)> {
     let mut room = PLAIN.take();
     let opened = key
         .open_packed(&name.part(), sealed, &[], &mut room)
         .and_then(|(codec, packed)| {
             let plain = match codec {
-                Codec::Stored => &packed,
-                Codec::Zstd => &room,
+                PartCodec::Stored => &packed,
+                PartCodec::Zstd => &room,
             };
             named(keys, name, &plain[..])?;
             Ok((codec, packed))

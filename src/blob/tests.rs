@@ -22,6 +22,6 @@ fn kinds_go_out_and_come_back_and_others_are_too_new() {
     }
     for number in [0, 7, 255] {
         let error = BlobKind::try_from(number).unwrap_err();
-        assert_eq!(error.kind(), crate::error::Kind::TooNew);
+        assert_eq!(error.kind(), crate::error::ErrorKind::TooNew);
     }
 }

@@ -11,7 +11,7 @@
 
 use super::{BlobSource, StoreBlob};
 use crate::codec::{Reader, put_varint, varint_len};
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::BlobId;
 use crate::kind::BlobKind;
 use crate::limits::{BLOB_BYTES_MAX, CHUNKS_INLINE_MAX, LIST_CHILDREN_MAX, TREE_LEVELS_MAX};
@@ -133,7 +133,7 @@ impl ChunkList {
         }
         if children.len() > children_max {
             return Err(Error::new(
-                Kind::Limit,
+                ErrorKind::Limit,
                 format!("chunk list of {} children", children.len()),
             ));
         }
@@ -249,7 +249,7 @@ impl ListBuilder {
 fn depth_of(level: usize) -> Result<u8> {
     match u8::try_from(level) {
         Ok(depth) if depth <= TREE_LEVELS_MAX => Ok(depth),
-        _ => Err(Error::new(Kind::Limit, "chunk list too deep")),
+        _ => Err(Error::new(ErrorKind::Limit, "chunk list too deep")),
     }
 }
 
@@ -261,13 +261,13 @@ fn ends_list(id: &BlobId) -> bool {
 
 /// Gives a value's data blobs in order, asking for list blobs as it meets them; what a list blob holds is
 /// compared with what its parent says of it.
-pub struct Chunks<'a> {
+pub struct ChunkIterator<'a> {
     source: &'a dyn BlobSource,
     /// From the value's own list down: each with the number of its next child.
     stack: Vec<(ChunkList, usize)>,
 }
 
-impl<'a> Chunks<'a> {
+impl<'a> ChunkIterator<'a> {
     /// Starts at the value's first byte.
     pub fn new(list: ChunkList, source: &'a dyn BlobSource) -> Self {
         let stack = vec![(list, 0)];
@@ -328,7 +328,7 @@ impl<'a> Chunks<'a> {
     }
 }
 
-impl Iterator for Chunks<'_> {
+impl Iterator for ChunkIterator<'_> {
     type Item = Result<ChunkRef>;
 
     /// After an error there is nothing more.

@@ -10,11 +10,11 @@
 //! A boundary depends on the 64 bytes before it, on the distance to the boundary before, and on the dedup
 //! domain's secret; so a change moves the boundaries next to it and no others.
 
-pub mod cut;
+pub mod chunker;
 pub mod list;
 
-pub use cut::{Cutter, More};
-pub use list::{ChunkList, ChunkRef, Chunks, ListBuilder};
+pub use chunker::{Chunker, InputEnd};
+pub use list::{ChunkIterator, ChunkList, ChunkRef, ListBuilder};
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::kind::BlobKind;
 
 /// Where the plain bytes of blobs come from. Whoever implements it has compared them with their name.
 pub trait BlobSource {
-    /// The plain bytes of one blob; [`crate::error::Kind::NotFound`] if no pack has it.
+    /// The plain bytes of one blob; [`crate::error::ErrorKind::NotFound`] if no pack has it.
     fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<Arc<[u8]>>;
 }
 
@@ -61,6 +61,6 @@ impl ChunkRef {
 pub type StoreBlob<'a> = &'a mut dyn FnMut(BlobKind, Vec<u8>) -> Result<BlobId>;
 
 #[cfg(test)]
-pub(crate) mod memory;
+pub(crate) mod memory_blobs;
 #[cfg(test)]
 mod tests;

@@ -1,31 +1,31 @@
 //! Goal: boundaries never change by accident, and a list gives back its chunks. Method: golden cut points, known
 //! damage, naive lists.
 
-use super::memory::{Blobs, noise};
+use super::memory_blobs::{MemoryBlobs, noise};
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::limits::*;
 use proptest::prelude::*;
 
-fn lens(cutter: &Cutter, bytes: &[u8]) -> Vec<usize> {
+fn lens(cutter: &Chunker, bytes: &[u8]) -> Vec<usize> {
     cutter.chunks(bytes).map(<[u8]>::len).collect()
 }
 
 /// Computed from the words of docs/format/08-runs.md by another program.
 #[test]
 fn golden_cut_points() {
-    let cutter = Cutter::new(&[1; 32]);
+    let cutter = Chunker::new(&[1; 32]);
     let bytes = noise(1, 600_000);
     assert_eq!(
         lens(&cutter, &bytes),
         [48826, 76093, 92203, 108086, 19815, 35286, 137794, 18219, 63678]
     );
-    assert_ne!(lens(&Cutter::new(&[2; 32]), &bytes)[0], 48826);
+    assert_ne!(lens(&Chunker::new(&[2; 32]), &bytes)[0], 48826);
 }
 
 #[test]
 fn sizes_keep_their_bounds_and_their_average() {
-    let cutter = Cutter::new(&[3; 32]);
+    let cutter = Chunker::new(&[3; 32]);
     let lens = lens(&cutter, &noise(2, 32 << 20));
     let (_, body) = lens.split_last().unwrap();
     assert!(
@@ -41,14 +41,14 @@ fn sizes_keep_their_bounds_and_their_average() {
 
 #[test]
 fn a_window_shown_bit_by_bit_is_cut_as_the_whole_is() {
-    let cutter = Cutter::new(&[4; 32]);
+    let cutter = Chunker::new(&[4; 32]);
     let bytes = noise(3, 1 << 20);
     let (mut start, mut end, mut found) = (0, 0, Vec::new());
     while start < bytes.len() {
         let more = if end < bytes.len() {
-            More::Follows
+            InputEnd::Follows
         } else {
-            More::Ended
+            InputEnd::Ended
         };
         match cutter.first(&bytes[start..end], more) {
             Some(len) => {
@@ -59,12 +59,12 @@ fn a_window_shown_bit_by_bit_is_cut_as_the_whole_is() {
         }
     }
     assert_eq!(found, lens(&cutter, &bytes));
-    assert_eq!(cutter.first(&[], More::Ended), None);
+    assert_eq!(cutter.first(&[], InputEnd::Ended), None);
 }
 
 #[test]
 fn an_edit_moves_only_the_boundaries_beside_it() {
-    let cutter = Cutter::new(&[5; 32]);
+    let cutter = Chunker::new(&[5; 32]);
     let old = noise(4, 8 << 20);
     let mut new = old.clone();
     new.splice(4 << 20..4 << 20, *b"inserted");
@@ -84,8 +84,8 @@ fn refs(count: usize) -> Vec<ChunkRef> {
     (0..count).map(make).collect()
 }
 
-fn build(refs: &[ChunkRef]) -> (ChunkList, Blobs) {
-    let mut blobs = Blobs::default();
+fn build(refs: &[ChunkRef]) -> (ChunkList, MemoryBlobs) {
+    let mut blobs = MemoryBlobs::default();
     let mut builder = ListBuilder::new();
     for chunk in refs {
         builder
@@ -106,7 +106,7 @@ fn lists_of_every_length_give_their_chunks_back() {
         assert!(list.children().len() <= CHUNKS_INLINE_MAX);
         assert_eq!(list.depth() == 0, count <= CHUNKS_INLINE_MAX);
         assert_eq!(list.bytes(), refs.iter().map(|chunk| chunk.bytes).sum::<u64>());
-        let back: Result<Vec<_>> = Chunks::new(list, &blobs).collect();
+        let back: Result<Vec<_>> = ChunkIterator::new(list, &blobs).collect();
         assert_eq!(back.unwrap(), refs);
     }
 }
@@ -128,7 +128,7 @@ fn a_value_is_entered_at_any_byte_by_one_list_blob_a_level() {
             u64::MAX,
         ] {
             blobs.asked.borrow_mut().clear();
-            let (chunks, start) = Chunks::at(list.clone(), offset, &blobs).unwrap();
+            let (chunks, start) = ChunkIterator::at(list.clone(), offset, &blobs).unwrap();
             assert_eq!(
                 blobs.asked.borrow().len(),
                 if offset < bytes {
@@ -166,13 +166,13 @@ proptest! {
             .flat_map(|(which, count)| vec![chunk(*which); *count as usize])
             .collect();
         let (expected, _) = build(&singly);
-        let (mut blobs, mut builder) = (Blobs::default(), ListBuilder::new());
+        let (mut blobs, mut builder) = (MemoryBlobs::default(), ListBuilder::new());
         for (which, count) in parts {
             builder.push_repeated(chunk(which), count, &mut |kind, plain| blobs.store(kind, plain)).unwrap();
         }
         let list = builder.finish(&mut |kind, plain| blobs.store(kind, plain)).unwrap();
         prop_assert_eq!(&list, &expected);
-        let back: Result<Vec<_>> = Chunks::new(list, &blobs).collect();
+        let back: Result<Vec<_>> = ChunkIterator::new(list, &blobs).collect();
         prop_assert_eq!(back.unwrap(), singly);
     }
 }
@@ -180,7 +180,7 @@ proptest! {
 #[test]
 fn a_chunk_that_is_repeated_a_billion_times_takes_a_few_list_blobs() {
     for id in [[0; 32], [0xee; 32]] {
-        let (mut blobs, mut builder) = (Blobs::default(), ListBuilder::new());
+        let (mut blobs, mut builder) = (MemoryBlobs::default(), ListBuilder::new());
         let mut stored = 0;
         let mut store = |kind, plain| {
             stored += 1;
@@ -215,7 +215,7 @@ fn an_overlong_number_is_refused() {
     let list = |bytes: &[u8]| [&[5, 0, 1][..], bytes, &child].concat();
     assert!(ChunkList::decode_blob(&list(&[5])).is_ok());
     let error = ChunkList::decode_blob(&list(&[0x85, 0])).unwrap_err();
-    assert_eq!(error.kind(), Kind::Corrupt);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
 #[test]
@@ -226,8 +226,10 @@ fn a_list_blob_that_is_not_what_its_parent_says_is_an_error() {
     let mut plain = Vec::new();
     wrong.encode(&mut plain);
     blobs.map.insert(child, (BlobKind::List, plain));
-    let error = Chunks::new(list, &blobs).find_map(|chunk| chunk.err()).unwrap();
-    assert_eq!(error.kind(), Kind::Corrupt);
+    let error = ChunkIterator::new(list, &blobs)
+        .find_map(|chunk| chunk.err())
+        .unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains(&child.to_hex()), "{error}");
 }
 

@@ -1,6 +1,6 @@
 //! Where random bytes come from: handed in, so that stages stay pure and tests repeat.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A source of unpredictable bytes.
 pub trait Entropy {
@@ -26,7 +26,7 @@ impl Entropy for OsEntropy {
             return seeded.fill(out);
         }
         getrandom::fill(out)
-            .map_err(|cause| Error::new(Kind::Io, format!("the system gave no random bytes: {cause}")))
+            .map_err(|cause| Error::new(ErrorKind::Io, format!("the system gave no random bytes: {cause}")))
     }
 }
 

@@ -16,7 +16,7 @@
 pub mod aead;
 pub mod derive;
 pub mod entropy;
-pub mod exchange;
+pub mod key_exchange;
 pub mod secret;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Goal: our use of the primitives is the published one. Method: the RFCs' own vectors where the wrappers allow.
 
-use super::exchange::{Identity, PublicKey};
+use super::key_exchange::{PublicKey, SecretKey};
 use super::*;
 
 fn hex<const N: usize>(text: &str) -> [u8; N] {
@@ -14,7 +14,7 @@ fn hex<const N: usize>(text: &str) -> [u8; N] {
 /// RFC 7748 section 6.1.
 #[test]
 fn two_identities_share_the_secret_of_the_rfc() {
-    let identity = |secret: &str| Identity::from_secret(Secret32::take(&mut hex(secret)));
+    let identity = |secret: &str| SecretKey::from_secret(Secret32::take(&mut hex(secret)));
     let alice = identity("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
     let bob = identity("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
     assert_eq!(
@@ -32,7 +32,7 @@ fn two_identities_share_the_secret_of_the_rfc() {
 
 #[test]
 fn a_public_key_of_small_order_is_refused() {
-    let identity = Identity::random(&mut SeededEntropy::new(1)).unwrap();
+    let identity = SecretKey::random(&mut SeededEntropy::new(1)).unwrap();
     let mut one = [0; 32];
     one[0] = 1;
     for small in [[0; 32], one] {

@@ -1,6 +1,6 @@
 //! Every class of object with its number and its key contexts: the one table (FORMAT.md section 3).
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 macro_rules! classes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $word:literal;)*) => {
@@ -69,12 +69,12 @@ classes! {
 impl TryFrom<u8> for ObjectClass {
     type Error = Error;
 
-    /// [`Kind::TooNew`] for a number this program does not know.
+    /// [`ErrorKind::TooNew`] for a number this program does not know.
     fn try_from(number: u8) -> Result<Self> {
         let class = ObjectClass::ALL.iter().find(|class| **class as u8 == number);
         class.copied().ok_or_else(|| {
             let message = format!("object class {number} is not known; {}", super::gate::advice());
-            Error::new(Kind::TooNew, message)
+            Error::new(ErrorKind::TooNew, message)
         })
     }
 }
@@ -100,7 +100,7 @@ pub enum KeyScheme {
 impl TryFrom<u8> for KeyScheme {
     type Error = Error;
 
-    /// [`Kind::TooNew`] for a number this program does not know.
+    /// [`ErrorKind::TooNew`] for a number this program does not know.
     fn try_from(number: u8) -> Result<Self> {
         use KeyScheme::{Clear, Domain, Epoch, Exchange, Password, Recipients};
         let scheme = [Epoch, Exchange, Domain, Password, Recipients, Clear];
@@ -109,7 +109,7 @@ impl TryFrom<u8> for KeyScheme {
             .find(|scheme| *scheme as u8 == number)
             .ok_or_else(|| {
                 let message = format!("key scheme {number} is not known; {}", super::gate::advice());
-                Error::new(Kind::TooNew, message)
+                Error::new(ErrorKind::TooNew, message)
             })
     }
 }

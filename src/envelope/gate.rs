@@ -2,7 +2,7 @@
 //! writes or deletes. A refusal names what to install.
 
 use crate::codec::Reader;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The format version this program writes, and the highest it reads.
 pub const FORMAT_VERSION: u8 = 1;
@@ -104,7 +104,7 @@ impl Features {
     fn refusal(&self, word: &str, bits: u64) -> Error {
         let [major, minor, patch] = self.program;
         Error::new(
-            Kind::TooNew,
+            ErrorKind::TooNew,
             format!(
                 "to {word} this repository a program must know feature bits {bits:#x}: install levault \
                  {major}.{minor}.{patch} or later (this is {PROGRAM_VERSION})"
@@ -127,7 +127,7 @@ pub fn gate_version(what: &str, version: u8, known_max: u8) -> Result<()> {
         _ if version <= known_max => Ok(()),
         _ => {
             let message = format!("{what} version {version} is not known; {}", advice());
-            Err(Error::new(Kind::TooNew, message))
+            Err(Error::new(ErrorKind::TooNew, message))
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
         deleting.gate(Access::Read).unwrap();
         deleting.gate(Access::Write).unwrap();
         let error = deleting.gate(Access::Delete).unwrap_err();
-        assert_eq!(error.kind(), Kind::TooNew);
+        assert_eq!(error.kind(), ErrorKind::TooNew);
         assert!(
             error.to_string().contains("install levault 0.9.2 or later"),
             "{error}"
@@ -156,7 +156,7 @@ mod tests {
             ..Features::default()
         };
         for access in [Access::Read, Access::Write, Access::Delete] {
-            assert_eq!(reading.gate(access).unwrap_err().kind(), Kind::TooNew);
+            assert_eq!(reading.gate(access).unwrap_err().kind(), ErrorKind::TooNew);
         }
         assert!(deleting.union(&reading).gate(Access::Read).is_err());
     }
@@ -164,9 +164,12 @@ mod tests {
     #[test]
     fn a_version_from_the_future_names_what_to_install() {
         gate_version("object", 1, 1).unwrap();
-        assert_eq!(gate_version("object", 0, 1).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(
+            gate_version("object", 0, 1).unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
         let error = gate_version("object", 2, 1).unwrap_err();
-        assert_eq!(error.kind(), Kind::TooNew);
+        assert_eq!(error.kind(), ErrorKind::TooNew);
         assert!(
             error.to_string().contains("install a levault newer than"),
             "{error}"

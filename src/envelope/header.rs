@@ -3,7 +3,7 @@
 use super::class::{KeyScheme, ObjectClass};
 use super::gate::{self, FORMAT_VERSION};
 use crate::codec::Reader;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{DomainId, EpochId};
 
 /// What every object begins with.
@@ -50,12 +50,12 @@ impl Header {
         out
     }
 
-    /// Reads it from the beginning of an object. [`Kind::Torn`] if there is less than a header,
-    /// [`Kind::TooNew`] for versions, classes, schemes and flags of the future.
+    /// Reads it from the beginning of an object. [`ErrorKind::Torn`] if there is less than a header,
+    /// [`ErrorKind::TooNew`] for versions, classes, schemes and flags of the future.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         if bytes.len() < Header::LEN {
             let message = format!("{} bytes, and a header has {}", bytes.len(), Header::LEN);
-            return Err(Error::new(Kind::Torn, message));
+            return Err(Error::new(ErrorKind::Torn, message));
         }
         let mut reader = Reader::new(bytes);
         if reader.array()? != MAGIC {
@@ -113,7 +113,7 @@ fn no_flags(flags: u8) -> Result<()> {
         0 => Ok(()),
         _ => {
             let message = format!("object flags {flags:#x} are not known; {}", gate::advice());
-            Err(Error::new(Kind::TooNew, message))
+            Err(Error::new(ErrorKind::TooNew, message))
         }
     }
 }

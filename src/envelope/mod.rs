@@ -30,9 +30,9 @@ pub use gate::{Access, Features};
 pub use header::Header;
 pub use part::{PART_OVERHEAD, PartKey, PartName};
 
-use crate::compress::{Codec, Compression, Compressor};
+use crate::compress::{Compression, Compressor, PartCodec};
 use crate::crypto::{aead::TAG_LEN, derive};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{DomainId, ObjectId};
 use crate::kind::BlobKind;
 use crate::limits::{
@@ -62,14 +62,14 @@ pub fn commit(mut header: Header, secret: &[u8]) -> PartKey {
     PartKey::new(key, header.encode())
 }
 
-/// The key to open parts with, if `secret` is the one the object was sealed under; else [`Kind::WrongKey`].
+/// The key to open parts with, if `secret` is the one the object was sealed under; else [`ErrorKind::WrongKey`].
 pub fn open_key(header: &Header, secret: &[u8]) -> Result<PartKey> {
     let (key, commitment) = object_key(header, secret);
     if derive::same(&commitment, &header.commitment) {
         Ok(PartKey::new(key, header.encode()))
     } else {
         Err(Error::new(
-            Kind::WrongKey,
+            ErrorKind::WrongKey,
             format!("{} is sealed under another key", header.class.word()),
         ))
     }
@@ -100,13 +100,13 @@ pub fn seal_one(mut header: Header, secret: &[u8], clear: &[u8], plain: &[u8]) -
         Compressor::local(Compression::Auto.level(BlobKind::Leaf), |compressor| {
             // What compresses so well that readers would not believe it is stored as it is.
             let (codec, packed) = match compressor.compress(plain)? {
-                (_, packed) if is_out_of_proportion(packed) => (Codec::Stored, plain),
+                (_, packed) if is_out_of_proportion(packed) => (PartCodec::Stored, plain),
                 packed => packed,
             };
             key.seal(&name, codec, packed, clear, &mut out)
         })?
     } else {
-        key.seal(&name, Codec::Stored, plain, clear, &mut out)?
+        key.seal(&name, PartCodec::Stored, plain, clear, &mut out)?
     }
     Ok(out)
 }
@@ -117,7 +117,7 @@ fn bounded(what: &str, bytes: &[u8]) -> Result<u32> {
         .filter(|len| u64::from(*len) <= OBJECT_BYTES_MAX)
         .ok_or_else(|| {
             Error::new(
-                Kind::Limit,
+                ErrorKind::Limit,
                 format!("{what} of {} bytes passes {OBJECT_BYTES_MAX}", bytes.len()),
             )
         })
@@ -152,7 +152,7 @@ pub fn parse_one(class: ObjectClass, bytes: &[u8]) -> Result<Unopened<'_>> {
     let (header, clear, rest) = parse_clear(class, bytes)?;
     let (plain_len, part) = rest
         .split_first_chunk::<4>()
-        .ok_or_else(|| Error::new(Kind::Torn, "ends before its sealed part"))?;
+        .ok_or_else(|| Error::new(ErrorKind::Torn, "ends before its sealed part"))?;
     Ok(Unopened {
         header,
         clear,
@@ -167,7 +167,7 @@ pub fn parse_clear(class: ObjectClass, bytes: &[u8]) -> Result<(Header, &[u8], &
     header.expect(class)?;
     let (clear, rest) = bytes[Header::LEN..]
         .split_at_checked(header.clear_len as usize)
-        .ok_or_else(|| Error::new(Kind::Torn, "ends within its clear part"))?;
+        .ok_or_else(|| Error::new(ErrorKind::Torn, "ends within its clear part"))?;
     Ok((header, clear, rest))
 }
 
@@ -190,7 +190,7 @@ impl Unopened<'_> {
             return Ok(());
         }
         Err(Error::new(
-            Kind::Limit,
+            ErrorKind::Limit,
             format!(
                 "{} stored bytes of domain {} open to {}, which is out of proportion: {max} are the most",
                 self.part.len(),

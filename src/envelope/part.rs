@@ -2,9 +2,9 @@
 //! the associated data: a part that is moved, renamed or taken for another kind does not open.
 
 use super::header::Header;
-use crate::compress::{self, Codec};
+use crate::compress::{self, PartCodec};
 use crate::crypto::{Secret32, aead};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
 use crate::limits::BLOB_BYTES_MAX;
 
@@ -78,7 +78,7 @@ impl PartKey {
     pub(crate) fn seal(
         &self,
         name: &PartName,
-        codec: Codec,
+        codec: PartCodec,
         packed: &[u8],
         clear: &[u8],
         out: &mut Vec<u8>,
@@ -92,7 +92,7 @@ impl PartKey {
     pub(crate) fn seal_into(
         &self,
         name: &PartName,
-        codec: Codec,
+        codec: PartCodec,
         packed: &[u8],
         clear: &[u8],
         place: &mut [u8],
@@ -137,7 +137,7 @@ impl PartKey {
         part: &[u8],
         clear: &[u8],
         plain: &mut Vec<u8>,
-    ) -> Result<(Codec, Vec<u8>)> {
+    ) -> Result<(PartCodec, Vec<u8>)> {
         check_len(name.plain_len)?;
         let (&codec, sealed) = part
             .split_first()
@@ -155,7 +155,7 @@ fn check_len(plain_len: u32) -> Result<()> {
         Ok(())
     } else {
         Err(Error::new(
-            Kind::Limit,
+            ErrorKind::Limit,
             format!("{plain_len} plain bytes pass the limit {BLOB_BYTES_MAX}"),
         ))
     }

@@ -7,7 +7,7 @@ use super::gate::FORMAT_VERSION;
 use super::*;
 use crate::crypto::{Entropy, SeededEntropy};
 use crate::document::assert_example;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::id::{DomainId, EpochId};
 
 const DOCUMENT: &str = include_str!("../../docs/format/03-envelope.md");
@@ -65,7 +65,7 @@ fn every_byte_of_an_object_matters_and_so_does_its_end() {
                 opened(ObjectClass::Note, &turned, &SECRET).is_err(),
                 "byte {at} bit {bit}"
             );
-            assert_eq!(check_name(&id, &turned).unwrap_err().kind(), Kind::Corrupt);
+            assert_eq!(check_name(&id, &turned).unwrap_err().kind(), ErrorKind::Corrupt);
         }
         assert!(
             opened(ObjectClass::Note, &bytes[..at], &SECRET).is_err(),
@@ -81,12 +81,12 @@ fn a_wrong_key_is_told_from_damage_before_anything_is_opened() {
     let bytes = sealed(ObjectClass::Snapshot);
     check_name(&object_id(&bytes), &bytes).unwrap();
     let error = opened(ObjectClass::Snapshot, &bytes, &[8; 32]).unwrap_err();
-    assert_eq!(error.kind(), Kind::WrongKey);
+    assert_eq!(error.kind(), ErrorKind::WrongKey);
     let mut damaged = bytes.clone();
     let last = damaged.len() - 1;
     damaged[last] ^= 1;
     let error = opened(ObjectClass::Snapshot, &damaged, &SECRET).unwrap_err();
-    assert_eq!(error.kind(), Kind::Corrupt);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
 /// ChaCha20-Poly1305 alone would let one ciphertext open under two keys; the commitment names one of them.
@@ -101,11 +101,11 @@ fn a_key_that_an_object_does_not_commit_to_is_refused_even_if_the_tag_would_fit(
     let name = PartName::only(3);
     bytes.extend_from_slice(&3u32.to_le_bytes());
     honest
-        .seal(&name, Codec::Stored, b"abc", &[], &mut bytes)
+        .seal(&name, PartCodec::Stored, b"abc", &[], &mut bytes)
         .unwrap();
     assert_eq!(
         opened(ObjectClass::Note, &bytes, &SECRET).unwrap_err().kind(),
-        Kind::WrongKey
+        ErrorKind::WrongKey
     );
 }
 
@@ -114,12 +114,12 @@ fn an_object_does_not_pass_for_one_of_another_class() {
     let mut bytes = sealed(ObjectClass::Note);
     assert_eq!(
         opened(ObjectClass::Bad, &bytes, &SECRET).unwrap_err().kind(),
-        Kind::Corrupt
+        ErrorKind::Corrupt
     );
     bytes[8] = ObjectClass::Bad as u8;
     assert_eq!(
         opened(ObjectClass::Bad, &bytes, &SECRET).unwrap_err().kind(),
-        Kind::WrongKey
+        ErrorKind::WrongKey
     );
 }
 
@@ -133,7 +133,7 @@ fn a_part_opens_only_under_the_name_it_was_sealed_with() {
         plain_len: 3,
     };
     let mut part = Vec::new();
-    key.seal(&name, Codec::Stored, b"abc", b"clear", &mut part)
+    key.seal(&name, PartCodec::Stored, b"abc", b"clear", &mut part)
         .unwrap();
     assert_eq!(key.open(&name, &part, b"clear").unwrap(), b"abc");
     let wrong = [
@@ -163,7 +163,7 @@ fn numbers_from_the_future_name_what_to_install() {
         let mut bytes = sealed(ObjectClass::Note);
         bytes[at] = value;
         let error = opened(ObjectClass::Note, &bytes, &SECRET).unwrap_err();
-        assert_eq!(error.kind(), Kind::TooNew, "byte {at}: {error}");
+        assert_eq!(error.kind(), ErrorKind::TooNew, "byte {at}: {error}");
         assert!(
             error.to_string().contains("install a levault newer than"),
             "{error}"
@@ -207,7 +207,7 @@ fn fields_that_a_scheme_does_not_use_are_zero() {
     for header in wrong {
         assert_eq!(
             Header::decode(&header.encode()).unwrap_err().kind(),
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             "{header:?}"
         );
     }
@@ -287,11 +287,12 @@ fn an_object_of_a_hosts_domain_opens_to_no_more_than_is_in_proportion() {
             let key = commit(header.clone(), &SECRET);
             let name = PartName::only(plain.len() as u32);
             let mut crafted = [&key.header()[..], &name.plain_len.to_le_bytes()].concat();
-            key.seal(&name, Codec::Zstd, &packed, b"", &mut crafted).unwrap();
+            key.seal(&name, PartCodec::Zstd, &packed, b"", &mut crafted)
+                .unwrap();
             match (opened(class, &crafted, &SECRET), domain) {
                 (Ok(opened), 0) => assert!(opened == plain),
                 (Err(error), 1) => {
-                    assert_eq!(error.kind(), Kind::Limit);
+                    assert_eq!(error.kind(), ErrorKind::Limit);
                     assert!(error.to_string().contains("out of proportion"), "{error}");
                 }
                 (opened, _) => panic!(

@@ -13,13 +13,13 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use super::build::{Builder, Input, merge_into, nameless_file};
-use super::cover::{Facts, Fate, Plan, held};
-use super::lookup::{Lookup, Part};
-use super::run_file::{Bytes32, Run, RunFile, file_id};
+use super::cache_plan::{CacheContents, CachePlan, RunFileAction, held};
+use super::lookup::{IndexLookup, LiveRun};
+use super::merge_segments::{IndexRunBuilder, MergeInput, merge_into, nameless_file};
+use super::run_file::{Bytes32, IndexRun, RunFile, file_id};
+use super::run_writer::RunPurpose;
 use super::segment::Segment;
-use super::write_run::Purpose;
-use crate::error::{Act, Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::id::ObjectId;
 
 const RUN_PREFIX: &str = "run-";
@@ -39,12 +39,12 @@ pub struct LookupCache {
 
 /// Whose fault it is that there is no lookup: a segment's, which the caller must hear, or the cache's, which
 /// is tried again without the cache.
-enum Fault {
+enum LookupFault {
     Segment(Error),
     Cache(Error),
 }
 
-impl From<Error> for Fault {
+impl From<Error> for LookupFault {
     fn from(error: Error) -> Self {
         Self::Cache(error)
     }
@@ -72,22 +72,29 @@ impl LookupCache {
     /// `load` is called for segments that no run holds, and also later, if a run proves damaged while it is
     /// read. A missing, foreign, damaged or unwritable cache is never an error; a segment that cannot be
     /// loaded is, and so is a full disk where the temporary files go.
-    pub fn open(&self, listed: &[ObjectId], load: Arc<LoadSegment>) -> Result<Lookup> {
+    pub fn open(&self, listed: &[ObjectId], load: Arc<LoadSegment>) -> Result<IndexLookup> {
         let mut listed = listed.to_vec();
         listed.sort_unstable();
         listed.dedup();
         // The second time, files that proved damaged in the first are gone.
         for directory in self.directory.iter().chain(&self.directory) {
             match self.assemble(directory, true, &listed, &*load) {
-                Ok(parts) => return Ok(Lookup::over(parts, directory.clone(), self.key.clone(), load)),
-                Err(Fault::Segment(error)) => return Err(error),
-                Err(Fault::Cache(_)) => {}
+                Ok(parts) => {
+                    return Ok(IndexLookup::over(
+                        parts,
+                        directory.clone(),
+                        self.key.clone(),
+                        load,
+                    ));
+                }
+                Err(LookupFault::Segment(error)) => return Err(error),
+                Err(LookupFault::Cache(_)) => {}
             }
         }
         let directory = std::env::temp_dir();
         match self.assemble(&directory, false, &listed, &*load) {
-            Ok(parts) => Ok(Lookup::over(parts, directory, self.key.clone(), load)),
-            Err(Fault::Segment(error) | Fault::Cache(error)) => Err(error),
+            Ok(parts) => Ok(IndexLookup::over(parts, directory, self.key.clone(), load)),
+            Err(LookupFault::Segment(error) | LookupFault::Cache(error)) => Err(error),
         }
     }
 
@@ -97,13 +104,13 @@ impl LookupCache {
         is_kept: bool,
         listed: &[ObjectId],
         load: &LoadSegment,
-    ) -> Result<Vec<Part>, Fault> {
+    ) -> Result<Vec<LiveRun>, LookupFault> {
         let found = if is_kept {
             self.run_files_in(directory)?
         } else {
             Vec::new()
         };
-        let mut builder = Builder::new(directory, &self.key);
+        let mut builder = IndexRunBuilder::new(directory, &self.key);
         // Twice: what was loaded first tells which others count.
         let unknown = facts(listed, &found, &builder).unknown();
         add_all(&mut builder, &unknown, load)?;
@@ -115,51 +122,57 @@ impl LookupCache {
 
     fn carry_out(
         &self,
-        plan: Plan,
+        plan: CachePlan,
         directory: &Path,
         is_kept: bool,
         found: Vec<Arc<RunFile>>,
-        builder: Builder<'_>,
-    ) -> Result<Vec<Part>, Fault> {
+        builder: IndexRunBuilder<'_>,
+    ) -> Result<Vec<LiveRun>, LookupFault> {
         let fresh = plan.numbers(found.len(), &builder.segments);
         let (parked, _) = builder.finish()?;
-        let mut inputs: Vec<Input> = Vec::new();
+        let mut inputs: Vec<MergeInput> = Vec::new();
         for (number, file) in found
             .iter()
             .enumerate()
-            .filter(|(number, _)| plan.fates[*number] == Fate::Merged)
+            .filter(|(number, _)| plan.fates[*number] == RunFileAction::Merged)
         {
-            inputs.push(Input {
+            inputs.push(MergeInput {
                 file: file.clone(),
                 numbers: Some(plan.numbers(number, &file.segments)),
             });
         }
-        inputs.extend(parked.into_iter().map(|file| Input {
+        inputs.extend(parked.into_iter().map(|file| MergeInput {
             file,
             numbers: Some(fresh.clone()),
         }));
         let mut parts = Vec::new();
-        if plan.fates.contains(&Fate::Merged) {
+        if plan.fates.contains(&RunFileAction::Merged) {
             let run = self.merge(directory, is_kept, &inputs, &plan)?;
-            parts.push(Part::new(held(&run.file.segments), run));
+            parts.push(LiveRun::new(held(&run.file.segments), run));
         }
         drop(inputs);
         let kept = found.iter().zip(&plan.fates);
         for (file, fate) in kept.clone() {
-            if let Fate::Kept { live } = fate {
-                parts.push(Part::new(live.clone(), RunFile::to_run(file)?));
+            if let RunFileAction::Kept { live } = fate {
+                parts.push(LiveRun::new(live.clone(), RunFile::to_run(file)?));
             }
         }
         for (file, fate) in kept {
             let is_replaced = parts.iter().any(|part| part.is_at(file.path.as_deref()));
-            if !matches!(fate, Fate::Kept { .. }) && !is_replaced {
+            if !matches!(fate, RunFileAction::Kept { .. }) && !is_replaced {
                 file.remove();
             }
         }
         Ok(parts)
     }
 
-    fn merge(&self, directory: &Path, is_kept: bool, inputs: &[Input], plan: &Plan) -> Result<Run> {
+    fn merge(
+        &self,
+        directory: &Path,
+        is_kept: bool,
+        inputs: &[MergeInput],
+        plan: &CachePlan,
+    ) -> Result<IndexRun> {
         let segments = plan.merged_segments();
         if !is_kept {
             return merge_into(
@@ -167,14 +180,14 @@ impl LookupCache {
                 &self.key,
                 inputs,
                 segments,
-                Purpose::Lookup,
+                RunPurpose::Lookup,
             );
         }
         let name = ObjectId(file_id(&self.key, &segments)).to_hex();
         let path = directory.join(format!("{RUN_PREFIX}{name}"));
         let temp = tempfile::Builder::new().prefix(NEW_PREFIX).tempfile_in(directory);
         let (file, temp) = temp.act(|| "write the index cache")?.into_parts();
-        let mut run = merge_into(file, &self.key, inputs, segments, Purpose::Lookup)?;
+        let mut run = merge_into(file, &self.key, inputs, segments, RunPurpose::Lookup)?;
         temp.persist(&path)
             .map_err(|error| error.error)
             .act(|| "write the index cache")?;
@@ -221,17 +234,25 @@ impl LookupCache {
     }
 }
 
-fn add_all(builder: &mut Builder<'_>, ids: &[ObjectId], load: &LoadSegment) -> Result<(), Fault> {
+fn add_all(
+    builder: &mut IndexRunBuilder<'_>,
+    ids: &[ObjectId],
+    load: &LoadSegment,
+) -> Result<(), LookupFault> {
     for id in ids {
-        let segment = load(id).map_err(Fault::Segment)?;
+        let segment = load(id).map_err(LookupFault::Segment)?;
         builder.add(*id, &segment)?;
     }
     Ok(())
 }
 
-fn facts<'a>(listed: &'a [ObjectId], found: &'a [Arc<RunFile>], builder: &'a Builder<'_>) -> Facts<'a> {
+fn facts<'a>(
+    listed: &'a [ObjectId],
+    found: &'a [Arc<RunFile>],
+    builder: &'a IndexRunBuilder<'_>,
+) -> CacheContents<'a> {
     let tables = found.iter().map(|file| &file.segments[..]);
-    Facts {
+    CacheContents {
         listed,
         tables: tables.chain([&builder.segments[..]]).collect(),
     }

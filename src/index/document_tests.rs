@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::FileExt;
 
-use super::row::{ROW_LEN, Row};
+use super::index_row::{IndexRow, ROW_LEN};
 use super::run_file::{
-    BLOCK_LEN, BLOCK_NUMBER_AT, RunFile, RunSegment, TRAILER_LEN, Trailer, decode_segments, file_id,
+    BLOCK_LEN, BLOCK_NUMBER_AT, RunFile, RunFileTrailer, RunSegment, TRAILER_LEN, decode_segments, file_id,
 };
-use super::write_run::{Purpose, RunWriter};
+use super::run_writer::{IndexRunWriter, RunPurpose};
 use super::*;
 use crate::document::{assert_example, example};
 
@@ -55,10 +55,10 @@ fn the_documents_run_file_is_ours() {
         supersedes: vec![ObjectId([0xcc; 32])],
     }];
     let file = tempfile::tempfile().unwrap();
-    let mut writer = RunWriter::new(file, &key, file_id(&key, &segments), 3, Purpose::Lookup);
+    let mut writer = IndexRunWriter::new(file, &key, file_id(&key, &segments), 3, RunPurpose::Lookup);
     for entry in segment().entries() {
         writer
-            .push(&Row {
+            .push(&IndexRow {
                 entry: *entry,
                 segment: 0,
             })
@@ -76,13 +76,13 @@ fn the_documents_run_file_is_ours() {
     assert_example(SECTION, "run-segments", &sections[72..]);
     assert_example(SECTION, "run-trailer", trailer);
 
-    let row = Row::decode(&example(SECTION, "run-row")).unwrap();
+    let row = IndexRow::decode(&example(SECTION, "run-row")).unwrap();
     assert_eq!((row.entry, row.segment), (segment().entries()[0], 0));
     assert_eq!(
         decode_segments(&example(SECTION, "run-segments")).unwrap(),
         segments
     );
-    let (read, _) = Trailer::decode(&example(SECTION, "run-trailer"), &key).unwrap();
+    let (read, _) = RunFileTrailer::decode(&example(SECTION, "run-trailer"), &key).unwrap();
     assert_eq!((read.rows, read.blocks, &read), (3, 1, &run.file.trailer));
     assert!(RunFile::open(run.file.file.try_clone().unwrap(), None, &key).is_ok());
 }

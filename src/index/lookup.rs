@@ -6,13 +6,13 @@ use std::sync::{Arc, RwLock};
 
 use zeroize::Zeroizing;
 
-use super::build::{Builder, Input, merge_into, nameless_file, write_rows};
 use super::cache::{LoadSegment, LookupCache};
-use super::cover::held;
-use super::merge::{Cursor, Merge, RowSource};
-use super::row::Row;
-use super::run_file::{Bytes32, Run};
-use super::write_run::Purpose;
+use super::cache_plan::held;
+use super::index_row::IndexRow;
+use super::merge::{RowMerge, RowSource, RunFileCursor};
+use super::merge_segments::{IndexRunBuilder, MergeInput, merge_into, nameless_file, write_rows};
+use super::run_file::{Bytes32, IndexRun};
+use super::run_writer::RunPurpose;
 use super::{IndexEntry, Location};
 use crate::error::Result;
 use crate::id::{BlobId, ObjectId};
@@ -25,30 +25,30 @@ const ADDED_RUNS_MAX: usize = 8;
 ///
 /// Many threads may ask at once. A run file that proves damaged is made anew from its segments behind the
 /// scenes; only a segment that cannot be loaded, or a disk that fails under a temporary file, is an error.
-pub struct Lookup {
+pub struct IndexLookup {
     added: BTreeSet<IndexEntry>,
     spill_at: usize,
-    spilled: Vec<Arc<Part>>,
-    covering: Vec<RwLock<Arc<Part>>>,
-    source: Source,
+    spilled: Vec<Arc<LiveRun>>,
+    covering: Vec<RwLock<Arc<LiveRun>>>,
+    source: RunSource,
 }
 
 /// What it takes to make runs.
 #[derive(Clone)]
-struct Source {
+struct RunSource {
     directory: PathBuf,
     key: Zeroizing<Bytes32>,
     load: Arc<LoadSegment>,
 }
 
 /// A run, and which of its segments count.
-pub(super) struct Part {
+pub(super) struct LiveRun {
     live: Vec<bool>,
-    run: Run,
+    run: IndexRun,
 }
 
-impl Part {
-    pub(super) fn new(live: Vec<bool>, run: Run) -> Self {
+impl LiveRun {
+    pub(super) fn new(live: Vec<bool>, run: IndexRun) -> Self {
         Self { live, run }
     }
 
@@ -57,7 +57,7 @@ impl Part {
     }
 
     /// Rows of runs without a segment table are this process's own, and all count.
-    fn counts(&self, row: &Row) -> bool {
+    fn counts(&self, row: &IndexRow) -> bool {
         self.live.is_empty() || self.live.get(row.segment as usize) == Some(&true)
     }
 
@@ -80,9 +80,9 @@ impl Part {
     }
 }
 
-impl Lookup {
+impl IndexLookup {
     pub(super) fn over(
-        parts: Vec<Part>,
+        parts: Vec<LiveRun>,
         directory: PathBuf,
         key: Zeroizing<Bytes32>,
         load: Arc<LoadSegment>,
@@ -95,7 +95,7 @@ impl Lookup {
                 .into_iter()
                 .map(|part| RwLock::new(Arc::new(part)))
                 .collect(),
-            source: Source { directory, key, load },
+            source: RunSource { directory, key, load },
         }
     }
 
@@ -113,29 +113,29 @@ impl Lookup {
     }
 
     fn spill(&mut self) -> Result<()> {
-        let rows = self.added.iter().map(|entry| Row {
+        let rows = self.added.iter().map(|entry| IndexRow {
             entry: *entry,
             segment: 0,
         });
-        let Source { directory, key, .. } = &self.source;
-        let run = write_rows(directory, key, rows, self.added.len() as u64, Purpose::Lookup)?;
-        self.spilled.push(Arc::new(Part::new(Vec::new(), run)));
+        let RunSource { directory, key, .. } = &self.source;
+        let run = write_rows(directory, key, rows, self.added.len() as u64, RunPurpose::Lookup)?;
+        self.spilled.push(Arc::new(LiveRun::new(Vec::new(), run)));
         self.added.clear();
         // From here on a failure loses nothing: the runs stay as they are.
         if self.spilled.len() == ADDED_RUNS_MAX {
             let inputs: Vec<_> = self
                 .spilled
                 .iter()
-                .map(|part| Input::all(part.run.file.clone()))
+                .map(|part| MergeInput::all(part.run.file.clone()))
                 .collect();
             let run = merge_into(
                 nameless_file(directory)?,
                 key,
                 &inputs,
                 Vec::new(),
-                Purpose::Lookup,
+                RunPurpose::Lookup,
             )?;
-            self.spilled = vec![Arc::new(Part::new(Vec::new(), run))];
+            self.spilled = vec![Arc::new(LiveRun::new(Vec::new(), run))];
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Lookup {
         Ok(())
     }
 
-    fn part(&self, number: usize) -> Arc<Part> {
+    fn part(&self, number: usize) -> Arc<LiveRun> {
         self.covering[number]
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -206,7 +206,7 @@ impl Lookup {
     }
 
     /// Makes a damaged run anew from its segments; the first thread that finds the damage does it.
-    fn remake(&self, number: usize, damaged: &Arc<Part>) -> Result<Arc<Part>> {
+    fn remake(&self, number: usize, damaged: &Arc<LiveRun>) -> Result<Arc<LiveRun>> {
         let mut part = self.covering[number]
             .write()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -217,7 +217,7 @@ impl Lookup {
     }
 
     /// Entries it holds. An entry that two segments state counts twice here, and once in
-    /// [`Lookup::iter_all`].
+    /// [`IndexLookup::iter_all`].
     pub fn len(&self) -> u64 {
         let covering: u64 = (0..self.covering.len())
             .map(|number| self.part(number).rows())
@@ -232,16 +232,16 @@ impl Lookup {
     }
 
     /// Every entry once, in order of id, pack and offset, in memory that does not depend on their number.
-    pub fn iter_all(&self) -> Result<Entries<'_>> {
+    pub fn iter_all(&self) -> Result<IndexEntries<'_>> {
         let mut sources: Vec<Box<dyn RowSource + Send + '_>> = vec![Box::new(AddedRows(self.added.iter()))];
         for part in &self.spilled {
-            sources.push(Box::new(Cursor::from_block(part.run.file.clone(), 0)));
+            sources.push(Box::new(RunFileCursor::from_block(part.run.file.clone(), 0)));
         }
         for number in 0..self.covering.len() {
-            sources.push(Box::new(PartRows::new(self, number)));
+            sources.push(Box::new(LiveRunRows::new(self, number)));
         }
-        Ok(Entries {
-            rows: Merge::new(sources)?,
+        Ok(IndexEntries {
+            rows: RowMerge::new(sources)?,
             last: None,
         })
     }
@@ -263,29 +263,29 @@ impl Lookup {
     }
 }
 
-impl Source {
-    fn make_again(&self, damaged: &Part) -> Result<Part> {
+impl RunSource {
+    fn make_again(&self, damaged: &LiveRun) -> Result<LiveRun> {
         damaged.run.file.remove();
-        let mut builder = Builder::new(&self.directory, &self.key);
+        let mut builder = IndexRunBuilder::new(&self.directory, &self.key);
         let segments = damaged.run.file.segments.iter().zip(&damaged.live);
         for (segment, _) in segments.filter(|(_, live)| **live) {
             builder.add(segment.id, &(self.load)(&segment.id)?)?;
         }
         let (parked, segments) = builder.finish()?;
-        let inputs: Vec<_> = parked.into_iter().map(Input::all).collect();
+        let inputs: Vec<_> = parked.into_iter().map(MergeInput::all).collect();
         let file = nameless_file(&self.directory)?;
-        let run = merge_into(file, &self.key, &inputs, segments, Purpose::Lookup)?;
-        Ok(Part::new(held(&run.file.segments), run))
+        let run = merge_into(file, &self.key, &inputs, segments, RunPurpose::Lookup)?;
+        Ok(LiveRun::new(held(&run.file.segments), run))
     }
 }
 
-/// Every entry of a [`Lookup`], in order.
-pub struct Entries<'a> {
-    rows: Merge<'a>,
+/// Every entry of a [`IndexLookup`], in order.
+pub struct IndexEntries<'a> {
+    rows: RowMerge<'a>,
     last: Option<IndexEntry>,
 }
 
-impl Iterator for Entries<'_> {
+impl Iterator for IndexEntries<'_> {
     type Item = Result<IndexEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -305,8 +305,8 @@ impl Iterator for Entries<'_> {
 struct AddedRows<'a>(std::collections::btree_set::Iter<'a, IndexEntry>);
 
 impl RowSource for AddedRows<'_> {
-    fn next_row(&mut self) -> Result<Option<Row>> {
-        Ok(self.0.next().map(|entry| Row {
+    fn next_row(&mut self) -> Result<Option<IndexRow>> {
+        Ok(self.0.next().map(|entry| IndexRow {
             entry: *entry,
             segment: 0,
         }))
@@ -314,27 +314,27 @@ impl RowSource for AddedRows<'_> {
 }
 
 /// The live rows of one covering run; goes on in the remade one where a damaged one ended.
-struct PartRows<'a> {
-    lookup: &'a Lookup,
+struct LiveRunRows<'a> {
+    lookup: &'a IndexLookup,
     number: usize,
-    part: Arc<Part>,
-    cursor: Cursor,
+    part: Arc<LiveRun>,
+    cursor: RunFileCursor,
     last: Option<IndexEntry>,
 }
 
-impl<'a> PartRows<'a> {
-    fn new(lookup: &'a Lookup, number: usize) -> Self {
+impl<'a> LiveRunRows<'a> {
+    fn new(lookup: &'a IndexLookup, number: usize) -> Self {
         let part = lookup.part(number);
         Self {
             lookup,
             number,
-            cursor: Cursor::from_block(part.run.file.clone(), 0),
+            cursor: RunFileCursor::from_block(part.run.file.clone(), 0),
             part,
             last: None,
         }
     }
 
-    fn next_new(&mut self) -> Result<Option<Row>> {
+    fn next_new(&mut self) -> Result<Option<IndexRow>> {
         while let Some(row) = self.cursor.next_row()? {
             if self.part.counts(&row) && self.last.is_none_or(|last| last < row.entry) {
                 return Ok(Some(row));
@@ -344,13 +344,13 @@ impl<'a> PartRows<'a> {
     }
 }
 
-impl RowSource for PartRows<'_> {
-    fn next_row(&mut self) -> Result<Option<Row>> {
+impl RowSource for LiveRunRows<'_> {
+    fn next_row(&mut self) -> Result<Option<IndexRow>> {
         let row = match self.next_new() {
             Err(_) => {
                 self.part = self.lookup.remake(self.number, &self.part)?;
                 let block = self.last.map_or(0, |last| self.part.run.block_before(&last));
-                self.cursor = Cursor::from_block(self.part.run.file.clone(), block);
+                self.cursor = RunFileCursor::from_block(self.part.run.file.clone(), block);
                 self.next_new()?
             }
             Ok(row) => row,

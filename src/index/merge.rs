@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use super::build::Numbers;
-use super::row::Row;
+use super::index_row::IndexRow;
+use super::merge_segments::SegmentRenumbering;
 use super::run_file::{BLOCK_LEN, RunFile, rows_in};
 use crate::error::Result;
 
@@ -14,11 +14,11 @@ const BLOCKS_PER_READ: u64 = 16;
 
 /// Hands out rows in order.
 pub(super) trait RowSource {
-    fn next_row(&mut self) -> Result<Option<Row>>;
+    fn next_row(&mut self) -> Result<Option<IndexRow>>;
 }
 
 /// Streams all rows of a run file, from some block on.
-pub(super) struct Cursor {
+pub(super) struct RunFileCursor {
     file: Arc<RunFile>,
     next_block: u64,
     chunk: Vec<u8>,
@@ -26,7 +26,7 @@ pub(super) struct Cursor {
     at: (usize, usize),
 }
 
-impl Cursor {
+impl RunFileCursor {
     pub(super) fn from_block(file: Arc<RunFile>, block: u64) -> Self {
         Self {
             file,
@@ -36,12 +36,12 @@ impl Cursor {
         }
     }
 
-    fn next_in_chunk(&mut self) -> Result<Option<Row>> {
+    fn next_in_chunk(&mut self) -> Result<Option<IndexRow>> {
         while let Some(block) = self.chunk.chunks_exact(BLOCK_LEN).nth(self.at.0) {
             match rows_in(block).get(self.at.1) {
                 Some(row) => {
                     self.at.1 += 1;
-                    return Row::decode(row).map(Some);
+                    return IndexRow::decode(row).map(Some);
                 }
                 None => self.at = (self.at.0 + 1, 0),
             }
@@ -50,8 +50,8 @@ impl Cursor {
     }
 }
 
-impl RowSource for Cursor {
-    fn next_row(&mut self) -> Result<Option<Row>> {
+impl RowSource for RunFileCursor {
+    fn next_row(&mut self) -> Result<Option<IndexRow>> {
         loop {
             if let Some(row) = self.next_in_chunk()? {
                 return Ok(Some(row));
@@ -68,16 +68,16 @@ impl RowSource for Cursor {
 }
 
 /// The rows of one run whose segment still counts, under the segment's number in the new run.
-pub(super) struct Renumbered<S> {
+pub(super) struct RenumberedRows<S> {
     pub(super) rows: S,
-    pub(super) numbers: Numbers,
+    pub(super) numbers: SegmentRenumbering,
 }
 
-impl<S: RowSource> RowSource for Renumbered<S> {
-    fn next_row(&mut self) -> Result<Option<Row>> {
+impl<S: RowSource> RowSource for RenumberedRows<S> {
+    fn next_row(&mut self) -> Result<Option<IndexRow>> {
         while let Some(row) = self.rows.next_row()? {
             if let Some(segment) = self.numbers.get(row.segment as usize).copied().flatten() {
-                return Ok(Some(Row { segment, ..row }));
+                return Ok(Some(IndexRow { segment, ..row }));
             }
         }
         Ok(None)
@@ -85,12 +85,12 @@ impl<S: RowSource> RowSource for Renumbered<S> {
 }
 
 /// Merges sorted sources.
-pub(super) struct Merge<'a> {
+pub(super) struct RowMerge<'a> {
     sources: Vec<Box<dyn RowSource + Send + 'a>>,
-    heads: BinaryHeap<Reverse<(Row, usize)>>,
+    heads: BinaryHeap<Reverse<(IndexRow, usize)>>,
 }
 
-impl<'a> Merge<'a> {
+impl<'a> RowMerge<'a> {
     pub(super) fn new(sources: Vec<Box<dyn RowSource + Send + 'a>>) -> Result<Self> {
         let mut merge = Self {
             heads: BinaryHeap::with_capacity(sources.len()),
@@ -109,8 +109,8 @@ impl<'a> Merge<'a> {
     }
 }
 
-impl RowSource for Merge<'_> {
-    fn next_row(&mut self) -> Result<Option<Row>> {
+impl RowSource for RowMerge<'_> {
+    fn next_row(&mut self) -> Result<Option<IndexRow>> {
         let Some(Reverse((row, number))) = self.heads.pop() else {
             return Ok(None);
         };

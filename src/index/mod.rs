@@ -21,22 +21,22 @@
 //! Formats: docs/format/07-index.md. This stage knows nothing of storage and of keys' origin: it asks the
 //! caller for a segment and is handed one.
 
-mod build;
+mod bloom_filter;
 mod cache;
-mod cover;
-mod filter;
+mod cache_plan;
+mod index_row;
 mod lookup;
 mod merge;
-mod row;
+mod merge_segments;
 mod run_file;
+mod run_writer;
 mod segment;
-mod write_run;
 
 use crate::id::{BlobId, ObjectId};
 use crate::kind::BlobKind;
 
 pub use cache::{LoadSegment, LookupCache};
-pub use lookup::{Entries, Lookup};
+pub use lookup::{IndexEntries, IndexLookup};
 pub use segment::{Segment, SegmentPack, decode_body, decode_header, encode_body, encode_header};
 
 /// Where one copy of a blob lies, and what is needed to open it.

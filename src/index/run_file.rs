@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::IndexEntry;
-use super::filter::{Filter, word};
-use super::row::{ROW_LEN, Row, SEGMENT_NUMBER_MAX};
+use super::bloom_filter::{BlockedBloomFilter, word};
+use super::index_row::{IndexRow, ROW_LEN, SEGMENT_NUMBER_MAX};
 use crate::codec::{Reader, put_varint};
-use crate::error::{Act, Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
 
 /// One page: what a disk reads anyway.
@@ -46,7 +46,7 @@ pub(super) struct RunSegment {
 
 /// The end of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trailer {
+pub(super) struct RunFileTrailer {
     pub(super) rows: u64,
     pub(super) blocks: u64,
     pub(super) filter_len: u64,
@@ -57,7 +57,7 @@ pub(super) struct Trailer {
     pub(super) segments_mac: Bytes32,
 }
 
-impl Trailer {
+impl RunFileTrailer {
     pub(super) fn encode(&self, key: &Bytes32) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         for number in [self.rows, self.blocks, self.filter_len, self.segments_len] {
@@ -71,7 +71,7 @@ impl Trailer {
         ] {
             out.extend_from_slice(field);
         }
-        let mac = mac_of(key, Section::Trailer, &out);
+        let mac = mac_of(key, RunFileSection::Trailer, &out);
         out.extend_from_slice(mac.as_bytes());
         out
     }
@@ -94,7 +94,7 @@ impl Trailer {
         };
         let key = file_key(cache_key, &trailer.file_id);
         let signed = &bytes[..reader.position()];
-        must_match(&key, Section::Trailer, signed, &reader.array()?)?;
+        must_match(&key, RunFileSection::Trailer, signed, &reader.array()?)?;
         reader.finish()?;
         Ok((trailer, key))
     }
@@ -121,10 +121,10 @@ impl Trailer {
     }
 }
 
-/// An open run file: rows can be streamed. To look up single blobs, make it a [`Run`].
+/// An open run file: rows can be streamed. To look up single blobs, make it a [`IndexRun`].
 pub(super) struct RunFile {
     pub(super) file: File,
-    pub(super) trailer: Trailer,
+    pub(super) trailer: RunFileTrailer,
     pub(super) segments: Vec<RunSegment>,
     pub(super) key: Bytes32,
     /// Its name in the cache, if it has one.
@@ -138,12 +138,12 @@ impl RunFile {
         let trailer_at = file_len.checked_sub(TRAILER_LEN as u64);
         let trailer_at = trailer_at.ok_or_else(|| Error::corrupt("index cache run is too short"))?;
         let bytes = read_at(&file, trailer_at, TRAILER_LEN)?;
-        let (trailer, key) = Trailer::decode(&bytes, cache_key)?;
+        let (trailer, key) = RunFileTrailer::decode(&bytes, cache_key)?;
         if trailer.file_len() != Some(file_len) {
             return Err(Error::corrupt("index cache run has a wrong length"));
         }
         let bytes = read_at(&file, trailer.segments_at(), trailer.segments_len as usize)?;
-        must_match(&key, Section::Segments, &bytes, &trailer.segments_mac)?;
+        must_match(&key, RunFileSection::Segments, &bytes, &trailer.segments_mac)?;
         Ok(Self {
             segments: decode_segments(&bytes)?,
             file,
@@ -154,14 +154,14 @@ impl RunFile {
     }
 
     /// Reads what must be in memory to look up blobs.
-    pub(super) fn to_run(file: &Arc<Self>) -> Result<Run> {
+    pub(super) fn to_run(file: &Arc<Self>) -> Result<IndexRun> {
         let trailer = &file.trailer;
         let fence_bytes = read_at(
             &file.file,
             trailer.fences_at(),
             (trailer.blocks * FENCE_LEN) as usize,
         )?;
-        file.check(Section::Fences, &fence_bytes, &trailer.fences_mac)?;
+        file.check(RunFileSection::Fences, &fence_bytes, &trailer.fences_mac)?;
         let fences = fence_bytes
             .as_chunks()
             .0
@@ -169,11 +169,11 @@ impl RunFile {
             .map(|fence| u64::from_le_bytes(*fence))
             .collect();
         let bytes = read_at(&file.file, trailer.filter_at(), trailer.filter_len as usize)?;
-        file.check(Section::Filter, &bytes, &trailer.filter_mac)?;
-        Ok(Run {
+        file.check(RunFileSection::Filter, &bytes, &trailer.filter_mac)?;
+        Ok(IndexRun {
             file: file.clone(),
             fences,
-            filter: Filter { bytes },
+            filter: BlockedBloomFilter { bytes },
         })
     }
 
@@ -195,7 +195,7 @@ impl RunFile {
         checked.inspect_err(|_| self.remove())
     }
 
-    fn check(&self, section: Section, bytes: &[u8], mac: &Bytes32) -> Result<()> {
+    fn check(&self, section: RunFileSection, bytes: &[u8], mac: &Bytes32) -> Result<()> {
         must_match(&self.key, section, bytes, mac).inspect_err(|_| self.remove())
     }
 
@@ -208,16 +208,16 @@ impl RunFile {
 }
 
 /// A run file with its fences and its filter in memory.
-pub(super) struct Run {
+pub(super) struct IndexRun {
     pub(super) file: Arc<RunFile>,
     /// The first eight bytes of each block's first id.
     pub(super) fences: Vec<u64>,
-    pub(super) filter: Filter,
+    pub(super) filter: BlockedBloomFilter,
 }
 
-impl Run {
+impl IndexRun {
     /// Hands every row of `id` to `visit` until that says stop by `false`.
-    pub(super) fn rows_of(&self, id: &BlobId, mut visit: impl FnMut(Row) -> bool) -> Result<()> {
+    pub(super) fn rows_of(&self, id: &BlobId, mut visit: impl FnMut(IndexRow) -> bool) -> Result<()> {
         if !self.filter.may_hold(id) {
             return Ok(());
         }
@@ -236,7 +236,7 @@ impl Run {
             let rows = rows_in(&block);
             let start = rows.partition_point(|row| row[..32] < id.0[..]);
             for row in &rows[start..] {
-                if row[..32] != id.0 || !visit(Row::decode(row)?) {
+                if row[..32] != id.0 || !visit(IndexRow::decode(row)?) {
                     return Ok(());
                 }
             }
@@ -281,7 +281,7 @@ const ZERO: blake3::Hash = blake3::Hash::from_bytes([0; 32]);
 
 /// What a MAC is over, besides blocks: those are told from sections by their number's place and length.
 #[derive(Clone, Copy)]
-pub(super) enum Section {
+pub(super) enum RunFileSection {
     Fences = 1,
     Filter = 2,
     Segments = 3,
@@ -289,12 +289,12 @@ pub(super) enum Section {
 }
 
 /// The MAC of a section: under a key of its own, so that no block can pass for one.
-pub(super) fn mac_of(key: &Bytes32, section: Section, bytes: &[u8]) -> blake3::Hash {
+pub(super) fn mac_of(key: &Bytes32, section: RunFileSection, bytes: &[u8]) -> blake3::Hash {
     let section_key = blake3::keyed_hash(key, &[section as u8]);
     blake3::keyed_hash(section_key.as_bytes(), bytes)
 }
 
-fn must_match(key: &Bytes32, section: Section, bytes: &[u8], mac: &Bytes32) -> Result<()> {
+fn must_match(key: &Bytes32, section: RunFileSection, bytes: &[u8], mac: &Bytes32) -> Result<()> {
     if mac_of(key, section, bytes) == *mac {
         Ok(())
     } else {

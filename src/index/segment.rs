@@ -3,7 +3,7 @@
 
 use super::{IndexEntry, Location};
 use crate::codec::{Reader, put_varint};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BlobId, ObjectId};
 use crate::kind::BlobKind;
 use crate::limits::{BLOB_BYTES_MAX, SEGMENT_ENTRIES_MAX, SEGMENT_PACKS_MAX, SEGMENT_SUPERSEDES_MAX};
@@ -32,8 +32,8 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Sorts all three and drops doubles. [`Kind::Limit`] if one of them is too long for a segment;
-    /// [`Kind::Usage`] if an entry lies outside of every pack named, or a pack is named with two lengths.
+    /// Sorts all three and drops doubles. [`ErrorKind::Limit`] if one of them is too long for a segment;
+    /// [`ErrorKind::Usage`] if an entry lies outside of every pack named, or a pack is named with two lengths.
     pub fn new(
         mut packs: Vec<SegmentPack>,
         mut supersedes: Vec<ObjectId>,
@@ -47,15 +47,18 @@ impl Segment {
         within("entries", entries.len(), SEGMENT_ENTRIES_MAX)?;
         if let Some(twice) = packs.windows(2).find(|pair| pair[0].pack == pair[1].pack) {
             let pack = twice[0].pack;
-            return Err(Error::new(Kind::Usage, format!("pack {pack} has two lengths")));
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("pack {pack} has two lengths"),
+            ));
         }
         for entry in &entries {
             let number = number_of(&packs, &entry.location.pack);
             let pack = number.and_then(|number| packs.get(number)).ok_or_else(|| {
                 let text = format!("blob {} lies in a pack that is not named", entry.id);
-                Error::new(Kind::Usage, text)
+                Error::new(ErrorKind::Usage, text)
             })?;
-            must_fit(entry, pack).map_err(|error| error.as_kind(Kind::Usage))?;
+            must_fit(entry, pack).map_err(|error| error.as_kind(ErrorKind::Usage))?;
         }
         Ok(Self {
             packs,
@@ -252,7 +255,7 @@ fn within(what: &str, count: usize, max: usize) -> Result<()> {
         Ok(())
     } else {
         Err(Error::new(
-            Kind::Limit,
+            ErrorKind::Limit,
             format!("{count} {what} in one index segment, at most {max}"),
         ))
     }

@@ -1,6 +1,6 @@
 use super::tests::{entry, random_segment};
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::limits::{BLOB_BYTES_MAX, SEGMENT_ENTRIES_MAX};
 
 fn decode(header: &[u8], body: &[u8]) -> crate::error::Result<Segment> {
@@ -34,7 +34,7 @@ fn a_header_says_where_it_ends() {
         Segment::decode(&header, &encode_body(&segment))
             .unwrap_err()
             .kind(),
-        Kind::Corrupt
+        ErrorKind::Corrupt
     );
 }
 
@@ -78,9 +78,9 @@ fn every_flipped_bit_is_an_error_or_another_segment_in_its_one_encoding() {
 fn counts_are_compared_with_what_is_there_before_anything_is_allocated() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0x0f];
     for bytes in [&huge[..], &[0, 0xff, 0xff, 0xff, 0xff, 0x0f], &[0x80, 0x00, 0]] {
-        assert_eq!(decode_header(bytes).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(decode_header(bytes).unwrap_err().kind(), ErrorKind::Corrupt);
     }
-    assert_eq!(decode_body(&huge, &[]).unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(decode_body(&huge, &[]).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
@@ -95,34 +95,37 @@ fn what_cannot_be_is_refused_on_both_ways() {
         made.map(|_| ()).map_err(|error| error.kind())
     };
     assert_eq!(kind(&[pack], &[good]), Ok(()));
-    assert_eq!(kind(&[], &[good]), Err(Kind::Usage));
+    assert_eq!(kind(&[], &[good]), Err(ErrorKind::Usage));
     let shorter = SegmentPack {
         len: pack.len - 1,
         ..pack
     };
-    assert_eq!(kind(&[shorter], &[good]), Err(Kind::Usage));
-    assert_eq!(kind(&[shorter, pack], &[good]), Err(Kind::Usage));
+    assert_eq!(kind(&[shorter], &[good]), Err(ErrorKind::Usage));
+    assert_eq!(kind(&[shorter, pack], &[good]), Err(ErrorKind::Usage));
     let body = encode_body(&Segment::new(vec![pack], Vec::new(), vec![good]).unwrap());
-    assert_eq!(decode_body(&body, &[shorter]).unwrap_err().kind(), Kind::Corrupt);
-    assert_eq!(decode_body(&body, &[]).unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(
+        decode_body(&body, &[shorter]).unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
+    assert_eq!(decode_body(&body, &[]).unwrap_err().kind(), ErrorKind::Corrupt);
 
     let mut longer = good;
     longer.location.plain_len = BLOB_BYTES_MAX as u32 + 1;
-    assert_eq!(kind(&[pack], &[longer]), Err(Kind::Usage));
+    assert_eq!(kind(&[pack], &[longer]), Err(ErrorKind::Usage));
     let mut directory = good;
     directory.location.ordinal = u32::MAX;
-    assert_eq!(kind(&[pack], &[directory]), Err(Kind::Usage));
+    assert_eq!(kind(&[pack], &[directory]), Err(ErrorKind::Usage));
 
     let mut unknown_kind = body;
     unknown_kind[33] = 99;
     assert_eq!(
         decode_body(&unknown_kind, &[pack]).unwrap_err().kind(),
-        Kind::TooNew
+        ErrorKind::TooNew
     );
 
     let many = (0..=SEGMENT_ENTRIES_MAX as u64).map(|seed| IndexEntry {
         id: entry(seed, 1).id,
         ..good
     });
-    assert_eq!(kind(&[pack], &many.collect::<Vec<_>>()), Err(Kind::Limit));
+    assert_eq!(kind(&[pack], &many.collect::<Vec<_>>()), Err(ErrorKind::Limit));
 }

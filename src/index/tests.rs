@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -67,7 +67,7 @@ impl Shelf {
         let shelf = self.clone();
         Arc::new(move |id: &ObjectId| -> Result<Segment> {
             shelf.loads.fetch_add(1, Ordering::Relaxed);
-            let missing = || Error::new(Kind::NotFound, format!("index/{id} is not there"));
+            let missing = || Error::new(ErrorKind::NotFound, format!("index/{id} is not there"));
             shelf
                 .segments
                 .lock()
@@ -93,7 +93,7 @@ impl Shelf {
 }
 
 /// Iteration and single look-ups both say just `wanted`.
-fn must_hold(lookup: &Lookup, wanted: &[IndexEntry]) {
+fn must_hold(lookup: &IndexLookup, wanted: &[IndexEntry]) {
     let all: Vec<_> = lookup.iter_all().unwrap().map(|entry| entry.unwrap()).collect();
     assert!(all == wanted, "{} entries, wanted {}", all.len(), wanted.len());
     for some in wanted.chunk_by(|a, b| a.id == b.id) {
@@ -294,7 +294,7 @@ fn a_segment_that_cannot_be_loaded_is_an_error_and_not_an_empty_answer() {
         LookupCache::in_directory(directory.path(), KEY),
     ] {
         let error = cache.open(&ids, shelf.load()).map(|_| ()).unwrap_err();
-        assert_eq!(error.kind(), Kind::NotFound);
+        assert_eq!(error.kind(), ErrorKind::NotFound);
     }
 }
 
@@ -393,7 +393,7 @@ fn many_locations_of_one_blob_span_blocks_and_are_all_found() {
 
 #[test]
 fn the_filter_lets_little_pass_that_is_not_there() {
-    let mut filter = filter::Filter::for_blobs(20_000);
+    let mut filter = bloom_filter::BlockedBloomFilter::for_blobs(20_000);
     (0..20_000).for_each(|seed| filter.insert(&entry(seed, 0).id));
     assert!((0..20_000).all(|seed| filter.may_hold(&entry(seed, 0).id)));
     let passed = (20_000..120_000)

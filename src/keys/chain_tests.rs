@@ -1,20 +1,20 @@
 //! Goal: of all stored keyrings the true newest one is chosen, whatever the storage or a removed key holder adds.
 //! Method: a story of three rings, and every way of breaking it.
 
-use super::ring::StoredRing;
+use super::stored_keyring::StoredKeyring;
 use super::tests::{NOW, Stored, entry, founded, opened, stored};
 use super::*;
 use crate::crypto::SeededEntropy;
-use crate::crypto::exchange::Identity;
+use crate::crypto::key_exchange::SecretKey;
 use crate::envelope::{ObjectClass, object_id};
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::id::{DomainId, EpochId, ObjectId};
 
 /// Three rings: the founder's; one that adds a friend; one that removes the founder and begins a new epoch.
 struct Story {
-    anchor: Anchor,
-    founder: Identity,
-    friend: Identity,
+    anchor: RepositoryAnchor,
+    founder: SecretKey,
+    friend: SecretKey,
     rings: [Stored; 3],
     entropy: SeededEntropy,
 }
@@ -26,7 +26,7 @@ fn story() -> Story {
         anchor,
     } = opened(&founding);
     let mut entropy = SeededEntropy::new(2);
-    let friend = Identity::random(&mut entropy).unwrap();
+    let friend = SecretKey::random(&mut entropy).unwrap();
     let slots = vec![entry(&founder, "founder"), entry(&friend, "friend")];
     let first = founding.first_keyring;
     let added = founding
@@ -52,7 +52,7 @@ fn story() -> Story {
 fn a_slot_added_later_follows_the_chain_it_cannot_open() {
     let story = story();
     assert!(
-        StoredRing::parse(&story.rings[0].1)
+        StoredKeyring::parse(&story.rings[0].1)
             .unwrap()
             .open(&story.friend)
             .is_err()
@@ -86,7 +86,7 @@ fn a_slot_added_later_follows_the_chain_it_cannot_open() {
 fn a_removed_slot_is_told_so_and_cannot_open_what_is_written_after() {
     let story = story();
     let error = choose(&story.anchor, &story.founder, &story.rings).err().unwrap();
-    assert_eq!(error.kind(), Kind::Denied);
+    assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.to_string().contains("generation 2"), "{error}");
     let old = choose(&story.anchor, &story.founder, &story.rings[..2]).unwrap();
     let new = choose(&story.anchor, &story.friend, &story.rings).unwrap();
@@ -104,7 +104,7 @@ fn a_removed_slot_is_told_so_and_cannot_open_what_is_written_after() {
         .keyring
         .open_object(ObjectClass::Note, &object_id(&sealed), &sealed)
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::WrongKey);
+    assert_eq!(error.kind(), ErrorKind::WrongKey);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_ring_that_brings_another_key_for_a_true_epoch_is_not_chosen() {
 #[test]
 fn a_ring_that_does_not_continue_the_one_before_is_not_chosen() {
     let mut story = story();
-    let second = StoredRing::parse(&story.rings[1].1)
+    let second = StoredKeyring::parse(&story.rings[1].1)
         .unwrap()
         .open(&story.friend)
         .unwrap();
@@ -214,7 +214,7 @@ fn a_ring_that_does_not_continue_the_one_before_is_not_chosen() {
 #[test]
 fn of_two_unbroken_chains_the_higher_counts_and_of_equals_the_smaller_name() {
     let mut story = story();
-    let second = StoredRing::parse(&story.rings[1].1)
+    let second = StoredKeyring::parse(&story.rings[1].1)
         .unwrap()
         .open(&story.friend)
         .unwrap();

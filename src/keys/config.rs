@@ -3,13 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::key_slot::{RepositoryAnchor, append_checksum, check_checksum};
 use super::keyring::Keyring;
-use super::slot::{Anchor, append_checksum, check_checksum};
 use crate::clock::UnixNanos;
 use crate::codec::Reader;
 use crate::crypto::Entropy;
 use crate::envelope::{self, Access, Features, Header, ObjectClass, gate};
-use crate::error::{Act, Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::id::{DomainId, ObjectId, RepositoryId};
 use crate::limits::{BLOB_BYTES_MAX, PACK_BYTES_DEFAULT, PACK_BYTES_RANGE};
 
@@ -69,7 +69,7 @@ impl Parameters {
             Ok(self)
         } else {
             Err(Error::new(
-                crate::error::Kind::Limit,
+                crate::error::ErrorKind::Limit,
                 format!("{self:?} are outside the limits"),
             ))
         }
@@ -99,7 +99,7 @@ pub struct Config {
     /// What a program must understand.
     pub features: Features,
     /// Which repository, and where its chain of keyrings begins. Unauthenticated: compare with a slot's.
-    pub anchor: Anchor,
+    pub anchor: RepositoryAnchor,
     /// When it was made, by its maker's clock.
     pub created: UnixNanos,
     bytes: Vec<u8>,
@@ -109,7 +109,7 @@ impl Config {
     /// The bytes of a new config, sealed under `keyring`'s newest epoch.
     pub fn seal(
         parameters: &Parameters,
-        anchor: Anchor,
+        anchor: RepositoryAnchor,
         keyring: &Keyring,
         created: UnixNanos,
         entropy: &mut dyn Entropy,
@@ -132,7 +132,7 @@ impl Config {
         gate::gate_version("config", reader.u8()?, VERSION)?;
         let config = Config {
             features: Features::decode(&mut reader)?,
-            anchor: Anchor {
+            anchor: RepositoryAnchor {
                 repository: RepositoryId(reader.array()?),
                 first_keyring: ObjectId(reader.array()?),
             },
@@ -146,7 +146,7 @@ impl Config {
 
     /// The sealed part. Opening it also proves the clear part: features and ids are what the founder wrote.
     /// `anchor` is what the slot vouched for.
-    pub fn open(&self, keyring: &Keyring, anchor: &Anchor) -> Result<Parameters> {
+    pub fn open(&self, keyring: &Keyring, anchor: &RepositoryAnchor) -> Result<Parameters> {
         if self.anchor != *anchor {
             return Err(Error::corrupt(
                 "config names another repository than the password vouches for",

@@ -6,7 +6,7 @@ use super::*;
 use crate::crypto::SeededEntropy;
 use crate::document::{assert_example, example};
 use crate::envelope::{self, Features, Header, KeyScheme, ObjectClass, object_id};
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::id::DomainId;
 use crate::kind::BlobKind;
 
@@ -17,7 +17,7 @@ fn password(text: &str) -> Password {
 }
 
 /// The founder's ring with two hosts, and the anchor.
-fn hosts() -> (Keyring, Anchor, SeededEntropy) {
+fn hosts() -> (Keyring, RepositoryAnchor, SeededEntropy) {
     let founding = founded(1);
     let mut entropy = SeededEntropy::new(3);
     let mut ring = founding.keyring;
@@ -27,7 +27,7 @@ fn hosts() -> (Keyring, Anchor, SeededEntropy) {
     (ring, founding.anchor, entropy)
 }
 
-fn credential(ring: &Keyring, anchor: Anchor, domain: u32) -> Credential {
+fn credential(ring: &Keyring, anchor: RepositoryAnchor, domain: u32) -> Credential {
     let features = Features::of_new_repository();
     Credential::of(ring, DomainId(domain), anchor, features, Parameters::default()).unwrap()
 }
@@ -70,9 +70,9 @@ fn every_byte_of_a_credential_matters_to_the_keys_and_not_only_to_the_checksum()
     for at in 0..good.len() - 32 {
         let mut turned = good.clone();
         turned[at] ^= 1 << (at % 8);
-        assert_eq!(open(&turned).unwrap_err().kind(), Kind::Corrupt, "byte {at}");
+        assert_eq!(open(&turned).unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}");
         turned.truncate(good.len() - 32);
-        super::slot::append_checksum(&mut turned);
+        super::key_slot::append_checksum(&mut turned);
         assert!(open(&turned).is_err(), "byte {at}, summed anew");
         assert!(open(&good[..at]).is_err(), "cut at {at}");
     }
@@ -83,16 +83,16 @@ fn every_byte_of_a_credential_matters_to_the_keys_and_not_only_to_the_checksum()
             .err()
             .unwrap()
             .kind(),
-        Kind::WrongPassword
+        ErrorKind::WrongPassword
     );
-    assert!(Slot::decode(&good).is_err(), "a credential is no slot");
+    assert!(KeySlot::decode(&good).is_err(), "a credential is no slot");
 }
 
 #[test]
 fn the_owners_domain_gets_no_credential() {
     let (ring, anchor, _) = hosts();
     let features = Features::of_new_repository();
-    for (domain, kind) in [(0, Kind::Usage), (9, Kind::WrongKey)] {
+    for (domain, kind) in [(0, ErrorKind::Usage), (9, ErrorKind::WrongKey)] {
         let made = Credential::of(&ring, DomainId(domain), anchor, features, Parameters::default());
         assert_eq!(made.err().unwrap().kind(), kind);
     }
@@ -122,7 +122,7 @@ fn a_host_cannot_open_what_it_sealed_and_the_owner_can() {
         let refused = keys
             .open_object(ObjectClass::Snapshot, &id, &snapshot)
             .unwrap_err();
-        assert_eq!(refused.kind(), Kind::Denied);
+        assert_eq!(refused.kind(), ErrorKind::Denied);
         // Whatever the program says: none of the five keys and no public one is the secret.
         let header = Header::decode(&snapshot).unwrap();
         for secret in [
@@ -134,7 +134,7 @@ fn a_host_cannot_open_what_it_sealed_and_the_owner_can() {
         ] {
             assert_eq!(
                 envelope::open_key(&header, secret).err().unwrap().kind(),
-                Kind::WrongKey
+                ErrorKind::WrongKey
             );
         }
     }
@@ -188,14 +188,14 @@ fn a_segment_is_opened_by_its_host_and_its_owner_and_no_other_host() {
                 .open_object(ObjectClass::Index, &id, &segment)
                 .unwrap_err()
                 .kind(),
-            Kind::Denied
+            ErrorKind::Denied
         );
     }
     let owners = ring
         .seal_object(ObjectClass::Index, DomainId(0), b"", b"", &mut entropy)
         .unwrap();
     let refused = host.open_object(ObjectClass::Index, &object_id(&owners), &owners);
-    assert_eq!(refused.unwrap_err().kind(), Kind::Denied);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Denied);
 }
 
 #[test]
@@ -208,7 +208,11 @@ fn a_host_seals_nothing_in_the_owners_name_and_nothing_in_another_domain() {
         assert_eq!(own.is_ok(), may.contains(&class), "{class:?}");
         for domain in [0, 2] {
             let error = host.seal_object(class, DomainId(domain), b"", b"x", &mut entropy);
-            assert_eq!(error.unwrap_err().kind(), Kind::Denied, "{class:?} in {domain}");
+            assert_eq!(
+                error.unwrap_err().kind(),
+                ErrorKind::Denied,
+                "{class:?} in {domain}"
+            );
         }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::domain::{DomainKeys, OWNERS, checked_label};
+use super::domain_keys::{DomainKeys, OWNERS, checked_label};
 use crate::clock::UnixNanos;
-use crate::crypto::exchange::{Identity, PublicKey};
+use crate::crypto::key_exchange::{PublicKey, SecretKey};
 use crate::crypto::{ChunkerSecret, Entropy, EpochKey, PreSharedKey};
 use crate::envelope::{self, Features, Header, KeyScheme, ObjectClass, PartKey};
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{DomainId, EpochId, ObjectId, RepositoryId};
 use crate::limits::{KEYRING_DOMAINS_MAX, KEYRING_EPOCHS_MAX, KEYRING_SLOTS_MAX};
 
@@ -21,7 +21,7 @@ pub struct Epoch {
     /// What object keys of scheme 0 derive from.
     pub key: EpochKey,
     /// What write-only hosts seal to (scheme 1).
-    pub recipient: Identity,
+    pub recipient: SecretKey,
     /// When it began, by its maker's clock.
     pub created: UnixNanos,
 }
@@ -124,7 +124,7 @@ impl Keyring {
         let last = self.domains.last_key_value().map_or(0, |(id, _)| id.0);
         let id = DomainId(
             last.checked_add(1)
-                .ok_or_else(|| Error::new(Kind::Limit, "no domain is left"))?,
+                .ok_or_else(|| Error::new(ErrorKind::Limit, "no domain is left"))?,
         );
         self.domains
             .insert(id, Arc::new(DomainKeys::random(id, label, entropy)?));
@@ -163,17 +163,27 @@ impl Keyring {
             .expect("checked on every way in: a keyring has an epoch")
     }
 
-    /// The epoch an object names, or [`Kind::WrongKey`].
+    /// The epoch an object names, or [`ErrorKind::WrongKey`].
     pub fn epoch(&self, id: EpochId) -> Result<&Epoch> {
         self.epochs
             .binary_search_by_key(&id, |epoch| epoch.id)
             .map(|index| &self.epochs[index])
-            .map_err(|_| Error::new(Kind::WrongKey, format!("epoch {} is not in the keyring", id.0)))
+            .map_err(|_| {
+                Error::new(
+                    ErrorKind::WrongKey,
+                    format!("epoch {} is not in the keyring", id.0),
+                )
+            })
     }
 
-    /// The keys of a domain an object names, or [`Kind::WrongKey`].
+    /// The keys of a domain an object names, or [`ErrorKind::WrongKey`].
     pub fn domain(&self, id: DomainId) -> Result<&Arc<DomainKeys>> {
-        let missing = || Error::new(Kind::WrongKey, format!("domain {} is not in the keyring", id.0));
+        let missing = || {
+            Error::new(
+                ErrorKind::WrongKey,
+                format!("domain {} is not in the keyring", id.0),
+            )
+        };
         self.domains.get(&id).ok_or_else(missing)
     }
 
@@ -200,14 +210,14 @@ impl Keyring {
             .act(|| format!("seal {}", class.word()))
     }
 
-    /// Opens an object of one part that is stored as `id`. [`Kind::Corrupt`] if the bytes are not the stored
-    /// ones, [`Kind::WrongKey`] if they are but this ring does not hold their key.
-    pub fn open_object(&self, class: ObjectClass, id: &ObjectId, bytes: &[u8]) -> Result<Opened> {
+    /// Opens an object of one part that is stored as `id`. [`ErrorKind::Corrupt`] if the bytes are not the stored
+    /// ones, [`ErrorKind::WrongKey`] if they are but this ring does not hold their key.
+    pub fn open_object(&self, class: ObjectClass, id: &ObjectId, bytes: &[u8]) -> Result<OpenedObject> {
         let open = || -> Result<_> {
             envelope::check_name(id, bytes)?;
             let parts = envelope::parse_one(class, bytes)?;
             let plain = parts.open(&self.secret_of(&parts.header)?)?;
-            Ok(Opened {
+            Ok(OpenedObject {
                 clear: parts.clear.to_vec(),
                 header: parts.header,
                 plain,
@@ -287,7 +297,7 @@ impl Keyring {
         let copy = |epoch: &Epoch| Epoch {
             id: epoch.id,
             key: epoch.key.clone(),
-            recipient: Identity::from_secret(epoch.recipient.secret().clone()),
+            recipient: SecretKey::from_secret(epoch.recipient.secret().clone()),
             created: epoch.created,
         };
         self.epochs.iter().map(copy).collect()
@@ -296,7 +306,7 @@ impl Keyring {
 
 /// An object of one part, opened: every byte of it is what its writer wrote.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Opened {
+pub struct OpenedObject {
     /// Epoch and domain stand here.
     pub header: Header,
     /// What could be read without a key.
@@ -308,7 +318,7 @@ pub struct Opened {
 /// The secret of a public-key object as its recipient finds it: X25519 ‖ ephemeral ‖ recipient ‖ pre-shared key
 /// ‖ repository id.
 pub fn received_secret(
-    recipient: &Identity,
+    recipient: &SecretKey,
     ephemeral: &[u8; 32],
     pre_shared: &PreSharedKey,
     repository: &RepositoryId,
@@ -326,7 +336,7 @@ pub fn received_secret(
 
 /// The same as its sender finds it, from an ephemeral identity that is used once.
 pub fn sent_secret(
-    ephemeral: &Identity,
+    ephemeral: &SecretKey,
     recipient: &PublicKey,
     pre_shared: &PreSharedKey,
     repository: &RepositoryId,
@@ -365,7 +375,7 @@ fn new_epoch(id: EpochId, created: UnixNanos, entropy: &mut dyn Entropy) -> Resu
     Ok(Epoch {
         id,
         key: EpochKey::random(entropy)?,
-        recipient: Identity::random(entropy)?,
+        recipient: SecretKey::random(entropy)?,
         created,
     })
 }
@@ -378,7 +388,7 @@ pub(super) fn checked_slots(mut slots: Vec<SlotEntry>) -> Result<Vec<SlotEntry>>
         .try_for_each(|slot| checked_label(&slot.label).map(drop))?;
     within("slots", slots.len(), KEYRING_SLOTS_MAX)?;
     if slots.windows(2).any(|pair| pair[0].public == pair[1].public) {
-        Err(Error::new(Kind::Usage, "a slot stands in the keyring twice"))
+        Err(Error::new(ErrorKind::Usage, "a slot stands in the keyring twice"))
     } else {
         Ok(slots)
     }
@@ -390,7 +400,7 @@ pub(super) fn within(what: &str, count: usize, max: usize) -> Result<()> {
         Ok(())
     } else {
         Err(Error::new(
-            Kind::Limit,
+            ErrorKind::Limit,
             format!("{count} {what}; a keyring has 1 to {max}"),
         ))
     }

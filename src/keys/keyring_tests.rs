@@ -3,10 +3,10 @@
 use super::keyring::sent_secret;
 use super::tests::founded;
 use super::*;
-use crate::crypto::exchange::{Identity, PublicKey};
+use crate::crypto::key_exchange::{PublicKey, SecretKey};
 use crate::crypto::{Entropy, PreSharedKey, SeededEntropy};
 use crate::envelope::{self, Header, KeyScheme, ObjectClass, object_id};
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::id::{DomainId, EpochId, RepositoryId};
 use crate::kind::BlobKind;
 
@@ -29,7 +29,7 @@ fn an_object_sealed_to_the_owner_opens_by_epoch_and_domain() {
     let mut entropy = SeededEntropy::new(5);
     let mut keyring = founded(1).keyring;
     let host = keyring.add_domain("host", &mut entropy).unwrap();
-    let sender = Identity::random(&mut entropy).unwrap();
+    let sender = SecretKey::random(&mut entropy).unwrap();
     let domain = keyring.domain(host).unwrap();
     let seal = |pre_shared: &PreSharedKey, repository: RepositoryId, recipient: PublicKey| {
         let secret = sent_secret(&sender, &recipient, pre_shared, &repository).unwrap();
@@ -57,7 +57,7 @@ fn an_object_sealed_to_the_owner_opens_by_epoch_and_domain() {
         let error = keyring
             .open_object(ObjectClass::Snapshot, &object_id(&bytes), &bytes)
             .unwrap_err();
-        assert_eq!(error.kind(), Kind::WrongKey);
+        assert_eq!(error.kind(), ErrorKind::WrongKey);
     }
 }
 
@@ -105,7 +105,7 @@ fn only_an_epoch_key_speaks_for_the_owner() {
         };
         assert_eq!(
             keyring.secret_of(&header).unwrap_err().kind(),
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             "{class:?}"
         );
     }
@@ -142,7 +142,7 @@ fn in_the_owners_domain_only_an_epoch_key_says_anything() {
         };
         assert_eq!(
             keyring.secret_of(&header).unwrap_err().kind(),
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             "{class:?}"
         );
     }
@@ -169,7 +169,7 @@ fn bytes_that_are_not_the_stored_ones_are_corrupt_whatever_they_say() {
                 .open_object(ObjectClass::Note, &id, &turned)
                 .unwrap_err()
                 .kind(),
-            Kind::Corrupt
+            ErrorKind::Corrupt
         );
     }
     let other = founded(2).keyring;
@@ -178,7 +178,7 @@ fn bytes_that_are_not_the_stored_ones_are_corrupt_whatever_they_say() {
             .open_object(ObjectClass::Note, &id, &bytes)
             .unwrap_err()
             .kind(),
-        Kind::WrongKey
+        ErrorKind::WrongKey
     );
     assert!(
         keyring

@@ -15,17 +15,17 @@
 //! All pure: bytes, a password and randomness in, values out. The order in which the objects are written and
 //! read belongs to `repo`.
 
-pub mod chain;
 pub mod config;
-pub mod credential;
-pub mod domain;
+pub mod domain_keys;
 #[cfg(any(test, feature = "test-util"))]
-pub mod doors;
-pub mod found;
-pub mod holder;
+pub mod fuzz_entry;
+pub mod host_credential;
+pub mod initial_objects;
+pub mod key_access;
+pub mod key_slot;
 pub mod keyring;
-pub mod ring;
-pub mod slot;
+pub mod keyring_chain;
+pub mod stored_keyring;
 
 #[cfg(test)]
 mod chain_tests;
@@ -36,11 +36,11 @@ mod keyring_tests;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Chosen, choose};
 pub use config::{Config, CutSizes, Parameters};
-pub use credential::{Credential, SealedCredential, Sent};
-pub use domain::DomainKeys;
-pub use found::{Founding, found, found_like};
-pub use holder::Holder;
-pub use keyring::{Epoch, EpochChange, Keyring, Opened, SlotEntry};
-pub use slot::{Anchor, OpenedSlot, Password, Slot, SlotCost};
+pub use domain_keys::DomainKeys;
+pub use host_credential::{Credential, SealedCredential, SealedToOwner};
+pub use initial_objects::{InitialObjects, found, found_like};
+pub use key_access::KeyAccess;
+pub use key_slot::{KeySlot, OpenedSlot, Password, RepositoryAnchor, SlotCost};
+pub use keyring::{Epoch, EpochChange, Keyring, OpenedObject, SlotEntry};
+pub use keyring_chain::{CurrentKeyring, choose};

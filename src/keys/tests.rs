@@ -1,14 +1,14 @@
 //! Goal: the right password opens, everything else is told apart: wrong password, wrong key, removed slot, damage,
 //! forgery. Method: small rings with argon2id at no cost; every byte of every object is turned.
 
-use super::ring::StoredRing;
+use super::stored_keyring::StoredKeyring;
 use super::*;
 use crate::clock::UnixNanos;
 use crate::crypto::SeededEntropy;
-use crate::crypto::exchange::Identity;
+use crate::crypto::key_exchange::SecretKey;
 use crate::document::assert_example;
 use crate::envelope::{Access, Header, object_id};
-use crate::error::{Kind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::id::{DomainId, ObjectId};
 use crate::kind::BlobKind;
 
@@ -22,7 +22,7 @@ fn password(text: &str) -> Password {
     Password::new(text.as_bytes().to_vec())
 }
 
-pub(super) fn founded(seed: u64) -> Founding {
+pub(super) fn founded(seed: u64) -> InitialObjects {
     let mut entropy = SeededEntropy::new(seed);
     let parameters = Parameters::default();
     found(
@@ -36,14 +36,14 @@ pub(super) fn founded(seed: u64) -> Founding {
     .unwrap()
 }
 
-pub(super) fn opened(founding: &Founding) -> OpenedSlot {
-    Slot::decode(&founding.slot.1)
+pub(super) fn opened(founding: &InitialObjects) -> OpenedSlot {
+    KeySlot::decode(&founding.slot.1)
         .unwrap()
         .unlock(&password("secret"))
         .unwrap()
 }
 
-pub(super) fn entry(identity: &Identity, label: &str) -> SlotEntry {
+pub(super) fn entry(identity: &SecretKey, label: &str) -> SlotEntry {
     SlotEntry {
         public: identity.public(),
         created: NOW,
@@ -76,23 +76,26 @@ fn a_password_leads_to_keyring_and_parameters() {
 #[test]
 fn a_wrong_password_is_told_from_a_damaged_slot() {
     let founding = founded(1);
-    let slot = Slot::decode(&founding.slot.1).unwrap();
+    let slot = KeySlot::decode(&founding.slot.1).unwrap();
     for wrong in ["", "secre", "secret ", "Secret"] {
         assert_eq!(
             slot.unlock(&password(wrong)).err().unwrap().kind(),
-            Kind::WrongPassword
+            ErrorKind::WrongPassword
         );
     }
     let mut damaged = founding.slot.1;
     damaged[130] ^= 1;
-    assert_eq!(Slot::decode(&damaged).err().unwrap().kind(), Kind::Corrupt);
+    assert_eq!(
+        KeySlot::decode(&damaged).err().unwrap().kind(),
+        ErrorKind::Corrupt
+    );
 }
 
 #[test]
 fn every_byte_of_a_slot_a_config_and_a_keyring_matters() {
     let founding = founded(1);
     let OpenedSlot { identity, anchor } = opened(&founding);
-    let slot = |bytes: &[u8]| Slot::decode(bytes)?.unlock(&password("secret")).map(drop);
+    let slot = |bytes: &[u8]| KeySlot::decode(bytes)?.unlock(&password("secret")).map(drop);
     let config = |bytes: &[u8]| Config::decode(bytes)?.open(&founding.keyring, &anchor).map(drop);
     let (id, ring) = &founding.first_keyring;
     let keyring = |bytes: &[u8]| choose(&anchor, &identity, &[(*id, bytes.to_vec())]).map(drop);
@@ -108,14 +111,14 @@ fn every_byte_matters_to_the_keys_and_not_only_to_checksums() {
     let OpenedSlot { identity, anchor } = opened(&founding);
     let resummed = |bytes: &[u8]| {
         let mut body = bytes[..bytes.len() - 32].to_vec();
-        super::slot::append_checksum(&mut body);
+        super::key_slot::append_checksum(&mut body);
         body
     };
     let body_len = founding.slot.1.len() - 32;
     for at in 0..body_len {
         let mut turned = founding.slot.1.clone();
         turned[at] ^= 1;
-        let unlocked = Slot::decode(&resummed(&turned)).and_then(|slot| slot.unlock(&password("secret")));
+        let unlocked = KeySlot::decode(&resummed(&turned)).and_then(|slot| slot.unlock(&password("secret")));
         assert!(unlocked.is_err(), "slot byte {at}");
     }
     for at in 0..founding.config.len() - 32 {
@@ -178,16 +181,16 @@ fn argon2_parameters_are_bounded_before_they_are_run() {
     let founding = founded(1);
     for cost in wrong {
         let mut entropy = SeededEntropy::new(1);
-        let sealed = Slot::seal(&opened(&founding), &password("secret"), cost, NOW, &mut entropy);
-        assert_eq!(sealed.unwrap_err().kind(), Kind::Limit, "{cost:?}");
+        let sealed = KeySlot::seal(&opened(&founding), &password("secret"), cost, NOW, &mut entropy);
+        assert_eq!(sealed.unwrap_err().kind(), ErrorKind::Limit, "{cost:?}");
         let mut planted = founding.slot.1[..founding.slot.1.len() - 32].to_vec();
         for (at, number) in [(124, cost.memory_kib), (128, cost.passes), (132, cost.lanes)] {
             planted[at..at + 4].copy_from_slice(&number.to_le_bytes());
         }
-        super::slot::append_checksum(&mut planted);
+        super::key_slot::append_checksum(&mut planted);
         assert_eq!(
-            Slot::decode(&planted).err().unwrap().kind(),
-            Kind::Limit,
+            KeySlot::decode(&planted).err().unwrap().kind(),
+            ErrorKind::Limit,
             "{cost:?}"
         );
     }
@@ -212,12 +215,12 @@ fn a_config_that_the_password_does_not_vouch_for_is_refused() {
     let anchor = opened(&ours).anchor;
     assert_eq!(
         config.open(&theirs.keyring, &anchor).unwrap_err().kind(),
-        Kind::Corrupt
+        ErrorKind::Corrupt
     );
     let config = Config::decode(&ours.config).unwrap();
     assert_eq!(
         config.open(&theirs.keyring, &anchor).unwrap_err().kind(),
-        Kind::WrongKey
+        ErrorKind::WrongKey
     );
 }
 
@@ -250,7 +253,7 @@ fn parameters_outside_the_limits_are_refused() {
         },
     ];
     for parameters in wrong {
-        assert_eq!(parameters.check().unwrap_err().kind(), Kind::Limit);
+        assert_eq!(parameters.check().unwrap_err().kind(), ErrorKind::Limit);
     }
 }
 
@@ -260,9 +263,9 @@ fn a_repository_from_the_future_is_refused_by_its_config() {
     let mut body = founding.config[..founding.config.len() - 32].to_vec();
     body[Header::LEN + 1] = 1;
     body[Header::LEN + 25..Header::LEN + 31].copy_from_slice(&[0, 0, 7, 0, 1, 0]);
-    super::slot::append_checksum(&mut body);
+    super::key_slot::append_checksum(&mut body);
     let error = Config::decode(&body).unwrap_err();
-    assert_eq!(error.kind(), Kind::TooNew);
+    assert_eq!(error.kind(), ErrorKind::TooNew);
     assert!(
         error.to_string().contains("install levault 0.7.1 or later"),
         "{error}"
@@ -290,12 +293,12 @@ proptest::proptest! {
         bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..500),
         at: usize,
     ) {
-        let _ = (doors::keyring_body(&bytes), doors::parameters(&bytes), doors::slot_payload(&bytes));
-        let _ = (Slot::decode(&bytes), Config::decode(&bytes), StoredRing::parse(&bytes));
+        let _ = (fuzz_entry::keyring_body(&bytes), fuzz_entry::parameters(&bytes), fuzz_entry::slot_payload(&bytes));
+        let _ = (KeySlot::decode(&bytes), Config::decode(&bytes), StoredKeyring::parse(&bytes));
         let mut ring = crate::document::example(KEYRING, "keyring");
         let at = at % ring.len();
         let end = (at + bytes.len()).min(ring.len());
         ring.splice(at..end, bytes);
-        let _ = StoredRing::parse(&ring);
+        let _ = StoredKeyring::parse(&ring);
     }
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// One entry's place in its block; see [`entry_at`].
 #[derive(Clone, Copy, Debug)]
-pub struct Entry {
+pub struct BlockEntry {
     /// Bytes of the key taken from the key before.
     pub shared: usize,
     /// Where its own key bytes begin.
@@ -53,7 +53,7 @@ pub fn restarts(block: &[u8]) -> impl Iterator<Item = u32> + '_ {
 
 /// The entry at `at`, which must lie before `end`, where the entries end; `None` if it does not fit.
 #[inline(always)]
-pub fn entry_at(block: &[u8], at: usize, end: usize) -> Option<Entry> {
+pub fn entry_at(block: &[u8], at: usize, end: usize) -> Option<BlockEntry> {
     let bytes = block.get(at..end)?;
     let (shared, unshared, value_len, head) = match bytes {
         // Nearly every entry: three lengths below 128.
@@ -63,7 +63,7 @@ pub fn entry_at(block: &[u8], at: usize, end: usize) -> Option<Entry> {
     let key = at + head;
     let value = key.checked_add(unshared)?;
     let entry_end = value.checked_add(value_len)?;
-    (entry_end <= end).then_some(Entry {
+    (entry_end <= end).then_some(BlockEntry {
         shared,
         key,
         value,
@@ -85,14 +85,14 @@ fn long_head(bytes: &[u8]) -> Option<(usize, usize, usize, usize)> {
 }
 
 /// Walks a whole block that is small or read rarely (index, metaindex), building each key.
-pub struct Entries<'a> {
+pub struct BlockEntries<'a> {
     block: &'a [u8],
     at: usize,
     end: usize,
     key: Vec<u8>,
 }
 
-impl<'a> Entries<'a> {
+impl<'a> BlockEntries<'a> {
     /// Starts before the first entry.
     pub fn new(block: &'a [u8]) -> Result<Self> {
         Self::resume(block, 0, Vec::new())
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn read(block: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut entries = Entries::new(block)?;
+        let mut entries = BlockEntries::new(block)?;
         let mut all = Vec::new();
         while let Some((key, value)) = entries.next()? {
             all.push((key.to_vec(), value.to_vec()));

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::idb;
+use super::idb_comparator;
 
 /// LevelDB's default, in C++ and in goleveldb alike.
 pub const BYTEWISE_NAME: &str = "leveldb.BytewiseComparator";
@@ -51,7 +51,7 @@ impl Comparator {
     pub fn compare(&self, a: &[u8], b: &[u8]) -> Ordering {
         match self {
             Self::Bytewise | Self::Unknown(_) => a.cmp(b),
-            Self::Idb => idb::compare(a, b),
+            Self::Idb => idb_comparator::compare(a, b),
         }
     }
 }

@@ -9,7 +9,7 @@
 //!   rank is certain: C++ LevelDB writes memtables to tables in the order in which they were filled, and never moves an
 //!   entry past a newer one. **Other writers do not**: goleveldb commits a transaction to level 0 beside older logs, and
 //!   the tables that these become have higher numbers. So among logs and level 0 of a MANIFEST that C++ LevelDB did not
-//!   write ([`Findings::order_by_sequence`]) ranks tell nothing: there a record is certain if its number is above all that
+//!   write ([`DamageCollector::order_by_sequence`]) ranks tell nothing: there a record is certain if its number is above all that
 //!   any table can have, the MANIFEST's last one. Below level 0 ranks count for all writers: a compaction takes all
 //!   tables of level 0 that overlap, and goleveldb runs none while a memtable waits.
 //! - **A stretch of a log is lost**: it may have held any key. Its sequence numbers are known from the whole batches
@@ -38,7 +38,7 @@ const LOST_KEY_BYTES_MAX: usize = 32 << 20;
 
 /// Where entries may be lost: what somebody who has another copy would look up there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
+pub struct LostEntries {
     /// First and last user keys, both included; in no order, and they may overlap.
     pub ranges: Vec<(Vec<u8>, Vec<u8>)>,
     /// Any entry of any key below this sequence number may be lost; 0 for none.
@@ -47,7 +47,7 @@ pub struct Lost {
     pub from: u64,
 }
 
-impl Lost {
+impl LostEntries {
     /// True if nothing is.
     pub fn is_nothing(&self) -> bool {
         self.ranges.is_empty() && self.below == 0
@@ -65,7 +65,7 @@ impl Lost {
 
 /// One thing that could not be read, or is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
+pub struct SourceDamage {
     /// File name within the database's directory.
     pub file: String,
     /// Where in the file, if it is a place.
@@ -96,13 +96,13 @@ pub struct TornTail {
 /// The age of a source of entries: the smaller, the newer. It decides between entries of one sequence number, always in the
 /// same way, and is evidence of more only where `is_newer_than` says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank {
+pub struct SourceAge {
     class: u16,
     within: u64,
     numbers_tell_age: bool,
 }
 
-impl Rank {
+impl SourceAge {
     /// The logs, all together.
     pub const LOGS: Self = Self {
         class: 0,
@@ -136,12 +136,12 @@ impl Rank {
 
 /// Collects damage during a scan and answers what it makes uncertain.
 #[derive(Debug, Default)]
-pub struct Findings {
-    damage: Vec<Damage>,
+pub struct DamageCollector {
+    damage: Vec<SourceDamage>,
     unlisted: u64,
     lost: Vec<LostRange>,
     /// All that was lost so far; `lost` forgets what the scan is past.
-    ever_lost: Lost,
+    ever_lost: LostEntries,
     /// Records below this sequence number may have been overwritten by a lost batch.
     certain_from: u64,
     /// If ranks tell nothing of logs and level 0: the highest sequence number that a table can have.
@@ -152,14 +152,14 @@ pub struct Findings {
 
 #[derive(Debug)]
 struct LostRange {
-    rank: Rank,
+    rank: SourceAge,
     smallest: Vec<u8>,
     largest: Vec<u8>,
 }
 
-impl Findings {
+impl DamageCollector {
     /// Lists a finding that loses no table entry.
-    pub fn list(&mut self, damage: Damage) {
+    pub fn list(&mut self, damage: SourceDamage) {
         if self.damage.len() < DAMAGE_LISTED_MAX {
             self.damage.push(damage)
         } else {
@@ -168,7 +168,7 @@ impl Findings {
     }
 
     /// Lists a finding that lost entries of a table; its key range must be given.
-    pub fn lose(&mut self, rank: Rank, mut damage: Damage) {
+    pub fn lose(&mut self, rank: SourceAge, mut damage: SourceDamage) {
         let keys = [&damage.smallest, &damage.largest].map(|key| key.as_deref().unwrap_or_default());
         self.lost_key_bytes += keys.map(<[u8]>::len).iter().sum::<usize>();
         if self.lost.len() == LOST_AT_ONCE_MAX || self.lost_key_bytes > LOST_KEY_BYTES_MAX {
@@ -194,8 +194,8 @@ impl Findings {
     }
 
     /// Where entries were lost.
-    pub fn lost(&self) -> Lost {
-        Lost {
+    pub fn lost(&self) -> LostEntries {
+        LostEntries {
             below: self.ever_lost.below.max(self.certain_from),
             ..self.ever_lost.clone()
         }
@@ -219,7 +219,7 @@ impl Findings {
     }
 
     /// Whether no lost entry can be newer than this one. Keys must be asked for in order.
-    pub fn is_certain(&mut self, order: &Comparator, key: &[u8], rank: Rank, sequence: u64) -> bool {
+    pub fn is_certain(&mut self, order: &Comparator, key: &[u8], rank: SourceAge, sequence: u64) -> bool {
         self.lost
             .retain(|lost| order.compare(key, &lost.largest) != Ordering::Greater);
         let from_lost = |lost: &LostRange| match self.tables_up_to {
@@ -232,9 +232,9 @@ impl Findings {
     }
 
     /// All findings, oldest first; the last one counts those not listed.
-    pub fn into_damage(mut self) -> Vec<Damage> {
+    pub fn into_damage(mut self) -> Vec<SourceDamage> {
         if self.unlisted > 0 {
-            self.damage.push(Damage {
+            self.damage.push(SourceDamage {
                 file: String::new(),
                 offset: None,
                 level: None,
@@ -248,7 +248,7 @@ impl Findings {
     }
 }
 
-fn adjoin(last: &Damage, next: &Damage) -> bool {
+fn adjoin(last: &SourceDamage, next: &SourceDamage) -> bool {
     last.file == next.file
         && last.what == next.what
         && last.largest.is_some()
@@ -259,8 +259,8 @@ fn adjoin(last: &Damage, next: &Damage) -> bool {
 mod tests {
     use super::*;
 
-    fn lost(smallest: &[u8], largest: &[u8]) -> Damage {
-        Damage {
+    fn lost(smallest: &[u8], largest: &[u8]) -> SourceDamage {
+        SourceDamage {
             file: "000007.ldb".into(),
             offset: Some(0),
             level: Some(1),
@@ -271,21 +271,21 @@ mod tests {
         }
     }
 
-    fn rank(level: u8, number: u64) -> Rank {
-        Rank::of_table(level, number, true)
+    fn rank(level: u8, number: u64) -> SourceAge {
+        SourceAge::of_table(level, number, true)
     }
 
     #[test]
     fn logs_are_newer_than_level_0_by_number_and_that_than_the_levels() {
-        let newest_first = [Rank::LOGS, rank(0, 9), rank(0, 8), rank(1, 99), rank(2, 1)];
+        let newest_first = [SourceAge::LOGS, rank(0, 9), rank(0, 8), rank(1, 99), rank(2, 1)];
         assert!(newest_first.is_sorted() && newest_first[1] < newest_first[2]);
-        let (higher, lower) = (Rank::of_table(0, 9, false), Rank::of_table(0, 8, false));
+        let (higher, lower) = (SourceAge::of_table(0, 9, false), SourceAge::of_table(0, 8, false));
         assert!(higher < lower && !higher.is_newer_than(lower));
     }
 
     #[test]
     fn only_older_records_inside_the_lost_range_are_uncertain() {
-        let mut findings = Findings::default();
+        let mut findings = DamageCollector::default();
         assert!(findings.all_certain());
         findings.lose(rank(1, 7), lost(b"b", b"d"));
         let mut certain = |key: &[u8], rank| findings.is_certain(&Comparator::Bytewise, key, rank, 5);
@@ -293,7 +293,7 @@ mod tests {
         assert!(!certain(b"b", rank(2, 1)));
         assert!(!certain(b"c", rank(1, 8)));
         assert!(certain(b"c", rank(0, 1)));
-        assert!(certain(b"c", Rank::LOGS));
+        assert!(certain(b"c", SourceAge::LOGS));
         assert!(!certain(b"d", rank(1, 7)));
         assert!(certain(b"da", rank(2, 1)));
         assert!(findings.all_certain());
@@ -302,15 +302,15 @@ mod tests {
     /// goleveldb: the lost table may be a transaction's, newer than a log and than a table of a higher number.
     #[test]
     fn what_a_table_of_level_0_lost_may_be_newer_than_a_log_unless_its_writer_is_known() {
-        let certain = |tables_up_to: Option<u64>, lost_in: Rank, record: Rank, sequence| {
-            let mut findings = Findings::default();
+        let certain = |tables_up_to: Option<u64>, lost_in: SourceAge, record: SourceAge, sequence| {
+            let mut findings = DamageCollector::default();
             if let Some(end) = tables_up_to {
                 findings.order_by_sequence(end);
             }
             findings.lose(lost_in, lost(b"b", b"d"));
             findings.is_certain(&Comparator::Bytewise, b"c", record, sequence)
         };
-        for newer in [Rank::LOGS, rank(0, 9)] {
+        for newer in [SourceAge::LOGS, rank(0, 9)] {
             assert!(certain(None, rank(0, 7), newer, 100));
             assert!(!certain(Some(100), rank(0, 7), newer, 100));
             assert!(certain(Some(100), rank(0, 7), newer, 101));
@@ -321,15 +321,16 @@ mod tests {
 
     #[test]
     fn a_lost_batch_makes_everything_older_uncertain_and_nothing_newer() {
-        let mut findings = Findings::default();
+        let mut findings = DamageCollector::default();
         findings.lose_below(100);
-        let mut certain = |sequence| findings.is_certain(&Comparator::Bytewise, b"k", Rank::LOGS, sequence);
+        let mut certain =
+            |sequence| findings.is_certain(&Comparator::Bytewise, b"k", SourceAge::LOGS, sequence);
         assert!(!certain(99) && certain(100));
     }
 
     #[test]
     fn what_was_lost_is_told_after_the_scan_is_past_it() {
-        let mut findings = Findings::default();
+        let mut findings = DamageCollector::default();
         assert!(findings.lost().is_nothing());
         findings.lose(rank(1, 7), lost(b"b", b"d"));
         findings.lose(rank(1, 7), lost(b"d", b"f"));
@@ -352,13 +353,13 @@ mod tests {
     /// A thousand ranges that all reach to the end would be held against each record behind them.
     #[test]
     fn many_lost_ranges_and_long_lost_keys_cost_no_more_than_a_few() {
-        let mut findings = Findings::default();
+        let mut findings = DamageCollector::default();
         for n in 0..5000u16 {
             findings.lose(rank(1, 7), lost(&n.to_be_bytes(), b"\xff\xff\xff"));
         }
         assert!(findings.lost.len() <= LOST_AT_ONCE_MAX);
         assert!(!findings.is_certain(&Comparator::Bytewise, b"z", rank(0, 9), 1 << 50));
-        let mut findings = Findings::default();
+        let mut findings = DamageCollector::default();
         for n in 0..200u8 {
             let key = vec![n; 1 << 20];
             findings.lose(rank(1, 7), lost(&key, &[&key[..], b"x"].concat()));
@@ -371,7 +372,7 @@ mod tests {
         assert!(listed.chain(kept).map(Vec::len).sum::<usize>() <= 2 * LOST_KEY_BYTES_MAX);
         assert_eq!(findings.lost().below, u64::MAX);
         // One after the other they are one range.
-        let mut findings = Findings::default();
+        let mut findings = DamageCollector::default();
         for n in 0..5000u16 {
             let (from, to) = (n.to_be_bytes(), (n + 1).to_be_bytes());
             findings.lose(rank(1, 7), lost(&from, &to));
@@ -381,7 +382,7 @@ mod tests {
 
     #[test]
     fn bad_blocks_side_by_side_are_one_finding() {
-        let mut findings = Findings::default();
+        let mut findings = DamageCollector::default();
         findings.lose(rank(1, 7), lost(b"b", b"d"));
         findings.lose(rank(1, 7), lost(b"d", b"f"));
         findings.lose(rank(1, 7), lost(b"g", b"h"));

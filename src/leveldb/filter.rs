@@ -8,7 +8,7 @@
 //! that covers no block is empty. Each ends with its number of probes. Keys are kept as their 32-bit hash
 //! only: the probes need no more, and nothing is copied.
 
-use super::shape::{Shape, TableExtension};
+use super::database_layout::{DatabaseLayout, TableExtension};
 
 /// The policy of C++ LevelDB, and of what follows it.
 const CPP_NAME: &str = "leveldb.BuiltinBloomFilter2";
@@ -37,7 +37,7 @@ pub(crate) struct FilterBuilder {
 impl FilterBuilder {
     /// The builder of the filters that `shape` has, if we know how to make them. A database of another policy is
     /// written without filters, which every reader takes as "may match": a wrong filter would hide keys.
-    pub(crate) fn of(shape: &Shape) -> Option<Self> {
+    pub(crate) fn of(shape: &DatabaseLayout) -> Option<Self> {
         let filter = shape.filter.as_ref()?;
         match (filter.name.as_str(), shape.table_extension) {
             (CPP_NAME, _) => Some(Self::new(CPP_NAME, filter.bits_per_key)),

@@ -7,7 +7,7 @@ use super::version::{TAG_BYTES, user_key};
 
 /// Where a source stands after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum SourceStep {
     /// On an entry with a greater user key than the one before.
     NextKey,
     /// On an older entry for the same user key.
@@ -32,13 +32,13 @@ pub fn differs_upwards(old: &[u8], shared: usize, suffix: &[u8]) -> bool {
 }
 
 /// Whether `next` may follow `key` in a table, and how.
-pub fn follows(order: &Comparator, key: &[u8], next: &[u8]) -> Result<Step, &'static str> {
+pub fn follows(order: &Comparator, key: &[u8], next: &[u8]) -> Result<SourceStep, &'static str> {
     if key.is_empty() || !order.is_known() {
-        return Ok(Step::NextKey);
+        return Ok(SourceStep::NextKey);
     }
     match order.compare(user_key(key), user_key(next)) {
-        Ordering::Less => Ok(Step::NextKey),
-        Ordering::Equal if tag(key) > tag(next) => Ok(Step::SameKey),
+        Ordering::Less => Ok(SourceStep::NextKey),
+        Ordering::Equal if tag(key) > tag(next) => Ok(SourceStep::SameKey),
         _ => Err("keys are out of order"),
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn write_log(records: &[Vec<u8>]) -> Vec<u8> {
 struct Seen {
     under_way: Vec<u8>,
     records: Vec<Vec<u8>>,
-    holes: Vec<Span>,
+    holes: Vec<UnreadableSpan>,
     file: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ impl LogSink for Seen {
         assert_eq!(&self.file[offset as usize..][..payload.len()], payload);
         self.under_way.extend_from_slice(payload);
     }
-    fn end(&mut self, _start: u64, hole: Option<Span>) {
+    fn end(&mut self, _start: u64, hole: Option<UnreadableSpan>) {
         self.records.push(std::mem::take(&mut self.under_way));
         self.holes.extend(hole);
     }
@@ -55,7 +55,7 @@ impl LogSink for Seen {
     }
 }
 
-fn read(file: &[u8]) -> (Seen, Option<Span>) {
+fn read(file: &[u8]) -> (Seen, Option<UnreadableSpan>) {
     let mut seen = Seen {
         file: file.to_vec(),
         ..Seen::default()

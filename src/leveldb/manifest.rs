@@ -1,9 +1,9 @@
 //! A MANIFEST's bytes → the version its edits leave, all of them or none.
 
-use super::log::{LogSink, Span, read_log_from};
+use super::log_reader::{LogSink, UnreadableSpan, read_log_from};
 use super::read_at::ReadAt;
 use super::version::{Version, VersionBuilder, VersionEdit};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The version that a MANIFEST's bytes leave.
 pub fn version_of_manifest(file: &dyn ReadAt) -> Result<Version> {
@@ -22,7 +22,7 @@ impl ManifestReader {
     /// being written is left out, as LevelDB does; anything else that cannot be read makes the whole unusable, for
     /// an edit less is another set of files.
     pub fn read_on(&mut self, file: &dyn ReadAt) -> Result<Version> {
-        let mut edits = Edits {
+        let mut edits = ManifestEdits {
             version: &mut self.version,
             record: Vec::new(),
             behind: self.read_to,
@@ -47,7 +47,7 @@ impl ManifestReader {
     }
 }
 
-struct Edits<'a> {
+struct ManifestEdits<'a> {
     version: &'a mut VersionBuilder,
     record: Vec<u8>,
     /// First byte behind the newest fragment.
@@ -56,20 +56,20 @@ struct Edits<'a> {
     failure: Option<Error>,
 }
 
-impl Edits<'_> {
+impl ManifestEdits<'_> {
     /// False for what may be any bytes: a MANIFEST begins with its comparator, be it a fork's.
     fn is_a_manifest(&self) -> bool {
         self.version.has_comparator() || self.record.first() == Some(&1)
     }
 }
 
-impl LogSink for Edits<'_> {
+impl LogSink for ManifestEdits<'_> {
     fn part(&mut self, offset: u64, payload: &[u8]) {
         self.record.extend_from_slice(payload);
         self.behind = offset + payload.len() as u64;
     }
 
-    fn end(&mut self, start: u64, hole: Option<Span>) {
+    fn end(&mut self, start: u64, hole: Option<UnreadableSpan>) {
         if self.failure.is_none() {
             let applied = match hole {
                 Some(hole) => Err(Error::corrupt(format!("{} at {}", hole.why, hole.from))),
@@ -79,7 +79,9 @@ impl LogSink for Edits<'_> {
                 Ok(()) => self.read_to = self.behind,
                 Err(error) => {
                     let error = match error.kind() {
-                        Kind::UnknownFormat if !self.is_a_manifest() => error.as_kind(Kind::Corrupt),
+                        ErrorKind::UnknownFormat if !self.is_a_manifest() => {
+                            error.as_kind(ErrorKind::Corrupt)
+                        }
                         _ => error,
                     };
                     self.failure = Some(error.act(format!("edit at {start}")));
@@ -96,7 +98,7 @@ impl LogSink for Edits<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::log_write::append_record;
+    use super::super::log_writer::append_record;
     use super::super::version::TableMeta;
     use super::*;
 

@@ -11,41 +11,41 @@
 //! What the files name is authority, never a directory listing: a table on disk that no edit names is not part
 //! of the database, and a table that an edit names and nobody can read is damage, not absence.
 
-pub mod absent_log;
-pub mod batch;
 pub mod block;
-mod block_build;
-pub mod chain;
+mod block_builder;
+mod block_compressor;
+pub mod block_decompressor;
+pub mod changed_records;
 pub mod checksum;
 pub mod comparator;
-mod compress;
+pub mod continued_version;
 pub mod damage;
-pub mod decompress;
-pub mod delta;
+pub mod database_layout;
+pub mod file_name;
 mod filter;
-pub mod idb;
+pub mod idb_comparator;
+mod index_separator;
 pub mod internal_key;
-pub mod large;
-pub mod log;
-pub mod log_cut;
-pub mod log_write;
+pub mod large_values;
+pub mod level_iterator;
+pub mod log_cut_point;
+pub mod log_reader;
+pub mod log_writer;
 pub mod manifest;
 pub mod memtable;
-pub mod merge;
-pub mod name;
+pub mod merging_iterator;
+pub mod missing_log;
+pub mod new_version;
+pub mod odd_sized_table;
 pub mod read_at;
-pub mod scan;
-mod separator;
-pub mod shape;
-pub mod sized;
-pub mod table;
-pub mod table_build;
+pub mod scan_context;
+pub mod table_builder;
+pub mod table_reader;
 #[cfg(test)]
-pub(crate) mod testing;
+pub(crate) mod test_databases;
 pub mod version;
-pub mod version_build;
-pub mod version_continue;
-pub mod work;
+pub mod work_budget;
+pub mod write_batch;
 
 pub use comparator::Comparator;
-pub use shape::{Codec, Dialect, Filter, Shape, TableExtension};
+pub use database_layout::{BlockCodec, DatabaseLayout, Dialect, FilterPolicy, TableExtension};

@@ -1,13 +1,13 @@
 //! Bytes at an offset: all that the decoders ask of a file.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A file, or something that can be read like one. Its length is fixed when it is opened.
 pub trait ReadAt: Send + Sync {
     /// Bytes in all.
     fn len(&self) -> u64;
 
-    /// Fills `buffer` from `offset`, or fails: [`Kind::Torn`] when the bytes end too early.
+    /// Fills `buffer` from `offset`, or fails: [`ErrorKind::Torn`] when the bytes end too early.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()>;
 
     /// True when there is nothing to read.
@@ -26,7 +26,7 @@ impl ReadAt for Vec<u8> {
         let source = start
             .checked_add(buffer.len())
             .and_then(|end| self.get(start..end))
-            .ok_or_else(|| Error::new(Kind::Torn, format!("no {} bytes at {offset}", buffer.len())))?;
+            .ok_or_else(|| Error::new(ErrorKind::Torn, format!("no {} bytes at {offset}", buffer.len())))?;
         buffer.copy_from_slice(source);
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use super::comparator::Comparator;
 use crate::codec::{Reader, put_prefixed, put_varint};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::KEY_BYTES_MAX;
 
 /// Deepest level a table may be on: C++ LevelDB has 7, goleveldb as many as it needs.
@@ -117,8 +117,8 @@ impl VersionEdit {
         }
     }
 
-    /// Reads one record. [`Kind::NotLevelDb`] for a tag of RocksDB, [`Kind::UnknownFormat`] for one that is not known,
-    /// [`Kind::Corrupt`] for anything else wrong.
+    /// Reads one record. [`ErrorKind::NotLevelDb`] for a tag of RocksDB, [`ErrorKind::UnknownFormat`] for one that is not known,
+    /// [`ErrorKind::Corrupt`] for anything else wrong.
     pub fn decode(record: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(record);
         let mut edit = Self::default();
@@ -142,13 +142,13 @@ impl VersionEdit {
             9 => self.previous_log_number = Some(reader.varint()?),
             tag if tag >= 100 => {
                 return Err(Error::new(
-                    Kind::NotLevelDb,
+                    ErrorKind::NotLevelDb,
                     format!("MANIFEST field {tag} is RocksDB's, which levault does not read"),
                 ));
             }
             tag => {
                 return Err(Error::new(
-                    Kind::UnknownFormat,
+                    ErrorKind::UnknownFormat,
                     format!("MANIFEST field {tag} is not known"),
                 ));
             }
@@ -216,7 +216,7 @@ impl VersionBuilder {
         self.comparator.is_some()
     }
 
-    /// Applies the next edit. A second comparator name that differs from the first is [`Kind::Corrupt`].
+    /// Applies the next edit. A second comparator name that differs from the first is [`ErrorKind::Corrupt`].
     pub fn apply(&mut self, edit: VersionEdit) -> Result<()> {
         if let Some(name) = edit.comparator {
             if self.comparator.as_ref().is_some_and(|known| *known != name) {
@@ -347,21 +347,27 @@ mod tests {
         ] {
             let mut builder = VersionBuilder::default();
             builder.apply(lacking).unwrap();
-            assert_eq!(builder.finish().unwrap_err().kind(), Kind::Corrupt);
+            assert_eq!(builder.finish().unwrap_err().kind(), ErrorKind::Corrupt);
         }
     }
 
     #[test]
     fn rocksdb_and_nonsense_are_told_apart() {
-        assert_eq!(VersionEdit::decode(&[103]).unwrap_err().kind(), Kind::NotLevelDb);
-        assert_eq!(VersionEdit::decode(&[8]).unwrap_err().kind(), Kind::UnknownFormat);
+        assert_eq!(
+            VersionEdit::decode(&[103]).unwrap_err().kind(),
+            ErrorKind::NotLevelDb
+        );
+        assert_eq!(
+            VersionEdit::decode(&[8]).unwrap_err().kind(),
+            ErrorKind::UnknownFormat
+        );
         assert_eq!(
             VersionEdit::decode(&[5, 1, 2, b'a', b'b']).unwrap_err().kind(),
-            Kind::Corrupt
+            ErrorKind::Corrupt
         );
         assert_eq!(
             VersionEdit::decode(&[6, 200, 1, 1]).unwrap_err().kind(),
-            Kind::Corrupt
+            ErrorKind::Corrupt
         );
     }
 

@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::READINGS_MAX;
-use crate::error::{Act, Kind, Result};
-use crate::leveldb::scan::Budget;
-use crate::report::Report;
-use crate::source::{Capture, Cut, Damage, Database, DatabaseFile, HeldDirectory};
-use crate::target::tree::{Attributes, Withheld};
+use crate::error::{ErrorKind, Result, ResultExt};
+use crate::leveldb::scan_context::ScanBudget;
+use crate::report::OperationReport;
+use crate::source::{CaptureOptions, CutPoint, Database, DatabaseFile, HeldDirectory, SourceDamage};
+use crate::target::tree::{RefusedAttributes, TargetAttributes};
 use crate::target::{FileTarget, check_free};
 
 use super::restore::tell_withheld;
@@ -19,7 +19,7 @@ const COPY_BYTES: usize = 1 << 20;
 
 /// Whose bytes the copy's tables are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tables {
+pub enum TableCopyMode {
     /// The copy's own.
     #[default]
     Copied,
@@ -32,7 +32,7 @@ pub enum Tables {
 #[derive(Clone, Debug)]
 pub struct CaptureOutcome {
     /// When and how.
-    pub cut: Cut,
+    pub cut: CutPoint,
     /// Files in the copy.
     pub files: u64,
     /// Their bytes.
@@ -40,24 +40,24 @@ pub struct CaptureOutcome {
     /// How many of them are links.
     pub linked: u64,
     /// What is wrong with the source, as far as the logs, and the names and sizes of tables, tell.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<SourceDamage>,
 }
 
 /// Captures the database in `source` and writes it to `target`, which must be absent or an empty directory. The
 /// copy appears there as a whole, durable, or not at all.
 ///
 /// # Errors
-/// Those of [`Capture::take`], and those of writing.
+/// Those of [`CaptureOptions::take`], and those of writing.
 pub fn capture(
     source: &Path,
     target: &Path,
-    how: &Capture,
-    tables: Tables,
-    report: &Report,
+    how: &CaptureOptions,
+    tables: TableCopyMode,
+    report: &OperationReport,
 ) -> Result<CaptureOutcome> {
     for reading in 1.. {
         match capture_once(source, target, how, tables, report) {
-            Err(error) if error.kind() == Kind::Changed && reading < READINGS_MAX => {
+            Err(error) if error.kind() == ErrorKind::Changed && reading < READINGS_MAX => {
                 report.notice(format!("begun again: {error}"));
             }
             result => return result,
@@ -69,9 +69,9 @@ pub fn capture(
 fn capture_once(
     source: &Path,
     target: &Path,
-    how: &Capture,
-    tables: Tables,
-    report: &Report,
+    how: &CaptureOptions,
+    tables: TableCopyMode,
+    report: &OperationReport,
 ) -> Result<CaptureOutcome> {
     check_free(target)?;
     let whole = source
@@ -83,7 +83,7 @@ fn capture_once(
         report.notice(left_alone(&path));
     }
     let cut = captured.cut().clone();
-    let database = Database::from_captured(captured, Budget::default());
+    let database = Database::from_captured(captured, ScanBudget::default());
     let files: Vec<_> = database.files().collect();
     report.bytes_total.add(files.iter().map(|file| file.len).sum());
     let copy = FileTarget::create(target)?;
@@ -99,7 +99,7 @@ fn capture_once(
     database.prove_unchanged()?;
     copied?;
     let mut staged = copy.finish()?;
-    staged.set_attributes(&directory_attributes(&source)?, &Withheld::default())?;
+    staged.set_attributes(&directory_attributes(&source)?, &RefusedAttributes::default())?;
     tell_withheld(staged.withheld(), report);
     staged.publish()?;
     Ok(outcome)
@@ -109,12 +109,12 @@ fn copy_all(
     copy: &FileTarget,
     source: &HeldDirectory,
     files: &[DatabaseFile],
-    tables: Tables,
+    tables: TableCopyMode,
     outcome: &mut CaptureOutcome,
-    report: &Report,
+    report: &OperationReport,
 ) -> Result<()> {
     for file in files {
-        let linked = tables == Tables::Linked && link(copy, file)?;
+        let linked = tables == TableCopyMode::Linked && link(copy, file)?;
         if !linked {
             copy_file(copy, source, file, report).act(|| format!("copy {}", file.name))?;
         }
@@ -141,7 +141,12 @@ fn link(copy: &FileTarget, file: &DatabaseFile) -> Result<bool> {
     }
 }
 
-fn copy_file(copy: &FileTarget, source: &HeldDirectory, file: &DatabaseFile, report: &Report) -> Result<()> {
+fn copy_file(
+    copy: &FileTarget,
+    source: &HeldDirectory,
+    file: &DatabaseFile,
+    report: &OperationReport,
+) -> Result<()> {
     let mut out = copy.file(Path::new(&file.name))?;
     let bytes = file.open()?;
     let mut buffer = vec![0; COPY_BYTES];
@@ -159,19 +164,19 @@ fn copy_file(copy: &FileTarget, source: &HeldDirectory, file: &DatabaseFile, rep
 }
 
 /// Times of modification are the copy's own.
-fn owner_and_mode(facts: &Metadata) -> Attributes {
-    Attributes {
+fn owner_and_mode(facts: &Metadata) -> TargetAttributes {
+    TargetAttributes {
         mode: Some(facts.mode() & 0o777),
         uid: Some(facts.uid()),
         gid: Some(facts.gid()),
-        ..Attributes::default()
+        ..TargetAttributes::default()
     }
 }
 
-fn directory_attributes(source: &HeldDirectory) -> Result<Attributes> {
+fn directory_attributes(source: &HeldDirectory) -> Result<TargetAttributes> {
     let facts = source.open()?.metadata();
     let facts = facts.act(|| format!("look at {}", source.path().display()))?;
-    Ok(Attributes {
+    Ok(TargetAttributes {
         mode: Some(facts.mode() & 0o7777),
         ..owner_and_mode(&facts)
     })

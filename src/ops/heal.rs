@@ -13,16 +13,16 @@
 use std::collections::HashSet;
 
 use crate::envelope::{ObjectClass, object_id, parse_one};
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::index;
 use crate::limits::{OBJECT_BYTES_MAX, PACK_STORED_BYTES_MAX, PARITY_BYTES_MAX};
-use crate::parity::{Mended, Parity, encode_as};
+use crate::parity::{HealedPack, ParityObject, encode_as};
 use crate::repo::OWN_DOMAIN;
-use crate::report::Report;
+use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
-use super::parity::{Parities, StoredParity};
+use super::parity::{ListedParity, StoredParity};
 
 /// So much is read at once of an object that cannot be read whole: a disk's bad sector costs no more.
 const PIECE: usize = 4 << 10;
@@ -44,14 +44,14 @@ pub struct HealOutcome {
     /// Bytes read of packs and parity.
     pub bytes_read: u64,
     /// Objects that were put back, or could be.
-    pub healed: Vec<Healed>,
+    pub healed: Vec<HealedObject>,
     /// Objects that could not be healed, and why.
-    pub hopeless: Vec<Hopeless>,
+    pub hopeless: Vec<UnhealedObject>,
 }
 
 /// An object with its right bytes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Healed {
+pub struct HealedObject {
     /// The pack, or a parity object.
     pub object: ObjectName,
     /// What was wrong with it.
@@ -60,7 +60,7 @@ pub struct Healed {
 
 /// An object that is damaged still.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hopeless {
+pub struct UnhealedObject {
     /// The pack, or a parity object.
     pub object: ObjectName,
     /// What is wrong with it, and why it could not be healed.
@@ -71,11 +71,11 @@ impl Heal {
     /// Reads the packs, and heals those that are damaged.
     ///
     /// # Errors
-    /// A storage that cannot be listed or written; [`Kind::Interrupted`].
-    pub fn run(&self, storage: &dyn Storage, report: &Report) -> Result<HealOutcome> {
-        let mut healing = Healing {
+    /// A storage that cannot be listed or written; [`ErrorKind::Interrupted`].
+    pub fn run(&self, storage: &dyn Storage, report: &OperationReport) -> Result<HealOutcome> {
+        let mut healing = HealContext {
             storage,
-            parities: Parities::load(storage, report)?,
+            parities: ListedParity::load(storage, report)?,
             chosen: !self.packs.is_empty(),
             dry_run: self.dry_run,
             outcome: HealOutcome::default(),
@@ -106,12 +106,12 @@ impl Heal {
 }
 
 /// The pack whose name begins with `words`: one that is stored, or that parity is stored of.
-pub fn find_pack(storage: &dyn Storage, words: &str, report: &Report) -> Result<ObjectId> {
+pub fn find_pack(storage: &dyn Storage, words: &str, report: &OperationReport) -> Result<ObjectId> {
     if let Some(id) = ObjectId::from_hex(words) {
         return Ok(id);
     }
     let listed = storage.list(ObjectKind::Pack).act(|| "list the packs")?;
-    let parities = Parities::load(storage, report)?;
+    let parities = ListedParity::load(storage, report)?;
     let stored = listed.iter().map(|pack| pack.name.id);
     let all: HashSet<_> = stored.chain(parities.by_pack.keys().copied()).collect();
     let fits = |id: &&ObjectId| !words.is_empty() && id.to_hex().starts_with(words);
@@ -119,11 +119,11 @@ pub fn find_pack(storage: &dyn Storage, words: &str, report: &Report) -> Result<
     match (fitting.next(), fitting.next()) {
         (Some(id), None) => Ok(*id),
         (None, _) => Err(Error::new(
-            Kind::NotFound,
+            ErrorKind::NotFound,
             format!("no pack's name begins with {words:?}"),
         )),
         (Some(_), Some(_)) => Err(Error::new(
-            Kind::Usage,
+            ErrorKind::Usage,
             format!("more than one pack's name begins with {words:?}"),
         )),
     }
@@ -152,16 +152,16 @@ fn indexed(storage: &dyn Storage) -> Result<HashSet<ObjectId>> {
     Ok(live.flat_map(|(_, named)| named).map(|pack| pack.pack).collect())
 }
 
-struct Healing<'a> {
+struct HealContext<'a> {
     storage: &'a dyn Storage,
-    parities: Parities,
+    parities: ListedParity,
     /// Packs were named: one that is missing is wanted, whatever the index says.
     chosen: bool,
     dry_run: bool,
     outcome: HealOutcome,
 }
 
-impl Healing<'_> {
+impl HealContext<'_> {
     fn pack(&mut self, id: &ObjectId) -> Result<()> {
         let name = ObjectName::new(ObjectKind::Pack, *id);
         let parities = self.parities.of_pack(id).to_vec();
@@ -188,20 +188,20 @@ impl Healing<'_> {
             }
             Err(error) => {
                 let what = format!("{wrong}; {error}");
-                self.outcome.hopeless.push(Hopeless { object: name, what });
+                self.outcome.hopeless.push(UnhealedObject { object: name, what });
                 Ok(())
             }
         }
     }
 
     /// By whichever parity object can do it.
-    fn mend(&mut self, parities: &[StoredParity], stored: &[u8]) -> Result<Mended> {
-        let mut why = Error::new(Kind::NotFound, "it has no parity");
+    fn mend(&mut self, parities: &[StoredParity], stored: &[u8]) -> Result<HealedPack> {
+        let mut why = Error::new(ErrorKind::NotFound, "it has no parity");
         for parity in parities {
             let geometry = &parity.head.geometry;
             let (object, unreadable) = self.read(parity.name(), PARITY_BYTES_MAX, geometry.object_len());
             let mended = match (&object, unreadable) {
-                (Some(object), _) => Parity::open(object).and_then(|parity| parity.mend(stored)),
+                (Some(object), _) => ParityObject::open(object).and_then(|parity| parity.mend(stored)),
                 (None, Some(error)) => Err(error),
                 (None, None) => continue,
             };
@@ -241,7 +241,7 @@ impl Healing<'_> {
 
     fn give_up(&mut self, object: ObjectName, what: String) {
         let what = format!("{what}; `levault repair add-parity` makes another");
-        self.outcome.hopeless.push(Hopeless { object, what });
+        self.outcome.hopeless.push(UnhealedObject { object, what });
     }
 
     /// Parity that nobody can tell the pack of.
@@ -256,7 +256,7 @@ impl Healing<'_> {
             let healed = self.storage.heal(object, bytes);
             healed.act(|| format!("put {} back", object.path()))?;
         }
-        self.outcome.healed.push(Healed { object, what });
+        self.outcome.healed.push(HealedObject { object, what });
         Ok(())
     }
 
@@ -265,7 +265,7 @@ impl Healing<'_> {
     fn read(&mut self, name: ObjectName, len_max: u64, len: usize) -> (Option<Vec<u8>>, Option<Error>) {
         let read = match self.storage.get(name, len_max) {
             Ok(bytes) => (Some(bytes), None),
-            Err(error) if error.kind() == Kind::NotFound => (None, None),
+            Err(error) if error.kind() == ErrorKind::NotFound => (None, None),
             Err(error) => {
                 let mut bytes = vec![0; len];
                 for (number, piece) in bytes.chunks_mut(PIECE).enumerate() {

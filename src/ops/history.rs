@@ -2,25 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Act, Result};
+use crate::error::{Result, ResultExt};
 use crate::repo::{Repo, StoredSnapshot};
-use crate::report::Report;
-use crate::run::{BlobSource, OwnedEntry, Root};
+use crate::report::OperationReport;
+use crate::run::{BlobSource, OwnedEntry, RunRoot};
 use crate::snapshot::DatabaseRoot;
 
-use super::diff::State;
-use super::read;
-use super::recent::Recent;
-use super::series::{Scope, Series};
-use super::views::{Views, of_domain};
+use super::blob_cache::BlobCacheReader;
+use super::database_series::{DatabaseFilter, DatabaseSeries};
+use super::diff::DatabaseState;
+use super::domain_views::{DomainViews, of_domain};
+use super::read_records;
 
 /// A value of the key, and the snapshots between which nothing else was seen.
 #[derive(Clone)]
-pub struct Version<'s> {
+pub struct KeyVersion<'s> {
     /// The first snapshot it was seen in.
-    pub first: State<'s>,
+    pub first: DatabaseState<'s>,
     /// The last one.
-    pub last: State<'s>,
+    pub last: DatabaseState<'s>,
     /// Snapshots it was seen in, the first and the last among them.
     pub snapshots: u64,
     /// The value, short or as its chunks; `None` when the key was absent, or when that is not known.
@@ -30,23 +30,23 @@ pub struct Version<'s> {
 }
 
 /// Takes a version; an error ends the search.
-pub type EachVersion<'v> = &'v mut dyn FnMut(&Version) -> Result<()>;
+pub type VersionVisitor<'v> = &'v mut dyn FnMut(&KeyVersion) -> Result<()>;
 
 /// Gives the versions of `key` in each database of `scope`, oldest first. A database that never had the key has none,
 /// and one that is stored as files is told of and left out.
 pub fn history(
     repo: &Repo,
     snapshots: &[StoredSnapshot],
-    scope: &Scope,
+    scope: &DatabaseFilter,
     key: &[u8],
-    report: &Report,
-    sink: EachVersion,
+    report: &OperationReport,
+    sink: VersionVisitor,
 ) -> Result<()> {
-    let views = Views::of(repo, snapshots)?;
+    let views = DomainViews::of(repo, snapshots)?;
     let readers = views.readers();
     let recent: BTreeMap<_, _> = readers
         .iter()
-        .map(|(domain, reader)| (*domain, Recent::new(reader)))
+        .map(|(domain, reader)| (*domain, BlobCacheReader::new(reader)))
         .collect();
     for series in scope.series(snapshots) {
         of_series(
@@ -62,26 +62,26 @@ pub fn history(
 
 fn of_series(
     source: &dyn BlobSource,
-    series: &Series,
+    series: &DatabaseSeries,
     key: &[u8],
-    report: &Report,
-    sink: EachVersion,
+    report: &OperationReport,
+    sink: VersionVisitor,
 ) -> Result<()> {
-    let mut current: Option<Version> = None;
+    let mut current: Option<KeyVersion> = None;
     let mut was_there = false;
     for state in readable(series, report) {
         report.go_on()?;
         let value = match &current {
             Some(version) if roots(version.last.database) == roots(state.database) => version.value.clone(),
-            _ => read::entry(source, state.database, key)
+            _ => read_records::entry(source, state.database, key)
                 .act(|| format!("look into snapshot {}", state.snapshot.id.short()))?,
         };
-        let unknown = value.is_none() && read::known_absent(state.database, key).is_err();
+        let unknown = value.is_none() && read_records::known_absent(state.database, key).is_err();
         was_there |= value.is_some() || unknown;
         match &mut current {
             Some(version) if version.value == value && version.unknown == unknown => version.go_on(state),
             _ => {
-                let ended = current.replace(Version::begin(state, value, unknown));
+                let ended = current.replace(KeyVersion::begin(state, value, unknown));
                 ended.map_or(Ok(()), |version| sink(&version))?;
             }
         }
@@ -92,7 +92,7 @@ fn of_series(
     }
 }
 
-fn readable<'s>(series: &Series<'s>, report: &Report) -> Vec<State<'s>> {
+fn readable<'s>(series: &DatabaseSeries<'s>, report: &OperationReport) -> Vec<DatabaseState<'s>> {
     let (files, records): (Vec<_>, Vec<_>) = series
         .states
         .iter()
@@ -108,13 +108,13 @@ fn readable<'s>(series: &Series<'s>, report: &Report) -> Vec<State<'s>> {
 }
 
 /// What decides a database's records.
-fn roots(database: &DatabaseRoot) -> Vec<Option<&Root>> {
-    let runs = read::runs(database, false).unwrap_or_default();
+fn roots(database: &DatabaseRoot) -> Vec<Option<&RunRoot>> {
+    let runs = read_records::runs(database, false).unwrap_or_default();
     runs.into_iter().map(|run| run.root.as_ref()).collect()
 }
 
-impl<'s> Version<'s> {
-    fn begin(state: State<'s>, value: Option<OwnedEntry>, unknown: bool) -> Self {
+impl<'s> KeyVersion<'s> {
+    fn begin(state: DatabaseState<'s>, value: Option<OwnedEntry>, unknown: bool) -> Self {
         Self {
             first: state,
             last: state,
@@ -124,7 +124,7 @@ impl<'s> Version<'s> {
         }
     }
 
-    fn go_on(&mut self, state: State<'s>) {
+    fn go_on(&mut self, state: DatabaseState<'s>) {
         self.last = state;
         self.snapshots += 1;
     }

@@ -7,13 +7,13 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::envelope::object_id;
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::limits::{PACK_STORED_BYTES_MAX, PARITY_BYTES_MAX};
-use crate::parity::{self, HEAD_OFFSET, Head, Share};
-use crate::repo::{Repo, UnreadFact, put_parity};
-use crate::report::Report;
-use crate::storage::{Listed, ObjectKind, ObjectName, Storage};
+use crate::parity::{self, HEAD_OFFSET, ParityHeader, ParityShare};
+use crate::repo::{Repo, UnreadAnnotation, put_parity};
+use crate::report::OperationReport;
+use crate::storage::{ListedObject, ObjectKind, ObjectName, Storage};
 
 /// A parity object, by its head.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub struct StoredParity {
     /// Bytes stored.
     pub len: u64,
     /// Whose it is, and how it is cut.
-    pub head: Head,
+    pub head: ParityHeader,
 }
 
 impl StoredParity {
@@ -35,23 +35,23 @@ impl StoredParity {
 
 /// All parity objects, by their heads.
 #[derive(Clone, Debug, Default)]
-pub struct Parities {
+pub struct ListedParity {
     /// By pack; the one that heals most is first.
     pub by_pack: HashMap<ObjectId, Vec<StoredParity>>,
     /// Those of which neither head can be read, and why.
-    pub unreadable: Vec<UnreadFact>,
+    pub unreadable: Vec<UnreadAnnotation>,
     /// Bytes of all.
     pub bytes: u64,
 }
 
-impl Parities {
+impl ListedParity {
     /// Reads the heads of all. No key is needed.
-    pub fn load(storage: &dyn Storage, report: &Report) -> Result<Self> {
+    pub fn load(storage: &dyn Storage, report: &OperationReport) -> Result<Self> {
         let listed = storage.list(ObjectKind::Parity).act(|| "list the parity")?;
         Self::of(storage, &listed, report)
     }
 
-    fn of(storage: &dyn Storage, listed: &[Listed], report: &Report) -> Result<Self> {
+    fn of(storage: &dyn Storage, listed: &[ListedObject], report: &OperationReport) -> Result<Self> {
         let mut all = Self::default();
         for listed in listed {
             report.go_on()?;
@@ -64,8 +64,8 @@ impl Parities {
                     };
                     all.by_pack.entry(head.pack).or_default().push(stored);
                 }
-                Err(error) if error.kind() == Kind::NotFound => continue,
-                Err(error) => all.unreadable.push(UnreadFact {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => all.unreadable.push(UnreadAnnotation {
                     id: listed.name.id,
                     kind: error.kind(),
                     what: error.to_string(),
@@ -86,13 +86,13 @@ impl Parities {
 }
 
 /// The first head, or the last one if that cannot be read. Of two errors the one that is no damage is told: it may pass.
-fn head(storage: &dyn Storage, listed: &Listed) -> Result<Head> {
+fn head(storage: &dyn Storage, listed: &ListedObject) -> Result<ParityHeader> {
     let at = |offset| {
-        let bytes = storage.get_range(listed.name, offset, Head::LEN)?;
-        Head::decode(&bytes)
+        let bytes = storage.get_range(listed.name, offset, ParityHeader::LEN)?;
+        ParityHeader::decode(&bytes)
     };
     at(HEAD_OFFSET as u64).or_else(|front| {
-        let Some(back) = listed.len.checked_sub(Head::LEN as u64) else {
+        let Some(back) = listed.len.checked_sub(ParityHeader::LEN as u64) else {
             return Err(front);
         };
         at(back).map_err(|back| if is_damage(&front) { back } else { front })
@@ -100,12 +100,12 @@ fn head(storage: &dyn Storage, listed: &Listed) -> Result<Head> {
 }
 
 fn is_damage(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Corrupt | Kind::Torn)
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Torn)
 }
 
 /// What there is of parity, and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct ParityStatus {
     /// Packs that are listed.
     pub packs: u64,
     /// Those that have parity.
@@ -128,12 +128,12 @@ pub enum ReadParity {
 }
 
 /// Looks at all parity objects. No key is needed. Parity of packs that are gone is not looked at: a prune takes it.
-pub fn status(storage: &dyn Storage, read: ReadParity, report: &Report) -> Result<Status> {
+pub fn status(storage: &dyn Storage, read: ReadParity, report: &OperationReport) -> Result<ParityStatus> {
     // Before the packs: each parity object's pack was there before it.
-    let parities = Parities::load(storage, report)?;
+    let parities = ListedParity::load(storage, report)?;
     let packs = storage.list(ObjectKind::Pack).act(|| "list the packs")?;
     let unreadable = parities.unreadable.iter();
-    let mut status = Status {
+    let mut status = ParityStatus {
         packs: packs.len() as u64,
         objects: (parities.by_pack.values().map(Vec::len).sum::<usize>() + parities.unreadable.len()) as u64,
         bytes: parities.bytes,
@@ -145,7 +145,7 @@ pub fn status(storage: &dyn Storage, read: ReadParity, report: &Report) -> Resul
                 )
             })
             .collect(),
-        ..Status::default()
+        ..ParityStatus::default()
     };
     for pack in &packs {
         let parities = parities.of_pack(&pack.name.id);
@@ -153,7 +153,7 @@ pub fn status(storage: &dyn Storage, read: ReadParity, report: &Report) -> Resul
         for parity in parities {
             report.go_on()?;
             if let Err(error) = is_whole(storage, parity, read)
-                && error.kind() != Kind::NotFound
+                && error.kind() != ErrorKind::NotFound
             {
                 status.damaged.push((parity.name(), error.to_string()));
             }
@@ -183,8 +183,8 @@ fn is_whole(storage: &dyn Storage, parity: &StoredParity, read: ReadParity) -> R
 /// Parity to be made for packs that have none, or too little.
 #[derive(Clone, Copy, Debug)]
 pub struct AddParity {
-    /// For which share of each pack; the repository's own if there is one, else [`Share::DEFAULT`].
-    pub share: Option<Share>,
+    /// For which share of each pack; the repository's own if there is one, else [`ParityShare::DEFAULT`].
+    pub share: Option<ParityShare>,
     /// Counts only.
     pub dry_run: bool,
 }
@@ -193,7 +193,7 @@ pub struct AddParity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddedParity {
     /// For which share of each pack.
-    pub share: Share,
+    pub share: ParityShare,
     /// Packs that may be counted on.
     pub packs: u64,
     /// Those that had too little parity or none.
@@ -210,11 +210,11 @@ impl AddParity {
     /// Makes it, and notes the share: what is stored from then on gets parity as it is stored.
     ///
     /// Packs that are marked, or that no segment names, are let be: the first are to go, the others are their writer's.
-    pub fn run(&self, repo: &Repo, report: &Report) -> Result<AddedParity> {
+    pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<AddedParity> {
         repo.may_write()?;
         let kept = repo.parity_share()?;
-        let share = self.share.or(kept).unwrap_or(Share::DEFAULT);
-        let parities = Parities::load(&**repo.storage(), report)?;
+        let share = self.share.or(kept).unwrap_or(ParityShare::DEFAULT);
+        let parities = ListedParity::load(&**repo.storage(), report)?;
         let mut packs = Vec::new();
         for domain in repo.domains()? {
             let repo = repo.in_domain(domain)?;
@@ -255,14 +255,14 @@ impl AddParity {
     ) -> Result<Option<ObjectId>> {
         added.packs_without += 1;
         if self.dry_run {
-            added.bytes += parity::Geometry::plan(len, added.share)?.object_len() as u64;
+            added.bytes += parity::ShardGeometry::plan(len, added.share)?.object_len() as u64;
             return Ok(None);
         }
         let storage = &**repo.storage();
         let name = ObjectName::new(ObjectKind::Pack, *id);
         let pack = match storage.get(name, PACK_STORED_BYTES_MAX) {
             // Swept meanwhile.
-            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             pack => pack.act(|| name.path())?,
         };
         if object_id(&pack) != *id {
@@ -285,7 +285,7 @@ impl AddParity {
 
 /// Parity that nobody can tell the pack of heals nothing, and every sound pack has another now. What a later program may
 /// understand stays, and what could not be read just now.
-fn remove_headless(repo: &Repo, parities: &Parities, made: &HashSet<ObjectId>) -> Result<u64> {
+fn remove_headless(repo: &Repo, parities: &ListedParity, made: &HashSet<ObjectId>) -> Result<u64> {
     let unreadable = parities.unreadable.iter();
     let headless = unreadable.filter(|unread| is_damage(&unread.error()));
     let mut removed = 0;
@@ -299,7 +299,7 @@ fn remove_headless(repo: &Repo, parities: &Parities, made: &HashSet<ObjectId>) -
 }
 
 /// True if some parity heals a burst of the share. One that is not of its length is none.
-fn is_enough(parities: &[StoredParity], share: Share, len: u64) -> bool {
+fn is_enough(parities: &[StoredParity], share: ParityShare, len: u64) -> bool {
     parities.iter().any(|parity| {
         let geometry = &parity.head.geometry;
         geometry.len() as u64 == len
@@ -313,7 +313,7 @@ fn is_enough(parities: &[StoredParity], share: Share, len: u64) -> bool {
 pub fn without_pack(
     storage: &dyn Storage,
     going: &HashSet<ObjectId>,
-    report: &Report,
+    report: &OperationReport,
 ) -> Result<Vec<StoredParity>> {
     // Before the packs: each parity object's pack was there before it.
     let listed = storage.list(ObjectKind::Parity).act(|| "list the parity")?;
@@ -326,7 +326,7 @@ pub fn without_pack(
     }
     let there: HashSet<_> = packs.iter().map(|pack| pack.name.id).collect();
     let stays = |pack: &ObjectId| there.contains(pack) && !going.contains(pack);
-    let parities = Parities::of(storage, &listed, report)?;
+    let parities = ListedParity::of(storage, &listed, report)?;
     let by_pack = parities.by_pack.into_iter();
     let mut gone: Vec<_> = by_pack
         .filter(|(pack, _)| !stays(pack))

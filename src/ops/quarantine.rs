@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, Kind, Result};
-use crate::facts::{About, Folder, Note};
+use crate::annotations::{Note, NoteSubject, QuarantineFolder};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{DomainId, ObjectId};
 use crate::repo::Repo;
 use crate::storage::{ObjectKind, ObjectName};
@@ -18,11 +18,11 @@ pub struct UnreadObject {
     /// Its name.
     pub id: ObjectId,
     /// Where it lies.
-    pub folder: Folder,
+    pub folder: QuarantineFolder,
     /// The one domain that it can concern; `None` if any.
     pub domain: Option<DomainId>,
-    /// [`Kind::TooNew`] where a later levault may be able to read it.
-    pub kind: Kind,
+    /// [`ErrorKind::TooNew`] where a later levault may be able to read it.
+    pub kind: ErrorKind,
     /// Why it cannot be read.
     pub what: String,
     /// The owner set it aside.
@@ -33,8 +33,8 @@ impl UnreadObject {
     /// As the storage calls it.
     pub fn path(&self) -> String {
         let kind = match self.folder {
-            Folder::Snapshots => ObjectKind::Snapshot,
-            Folder::Index => ObjectKind::Index,
+            QuarantineFolder::Snapshots => ObjectKind::Snapshot,
+            QuarantineFolder::Index => ObjectKind::Index,
         };
         ObjectName::new(kind, self.id).path()
     }
@@ -42,7 +42,7 @@ impl UnreadObject {
 
 /// Whether an object that a later levault may be able to read is set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Newer {
+pub enum NewerFormat {
     /// It is refused.
     Refused,
     /// The owner knows that no later levault wrote it.
@@ -58,7 +58,7 @@ pub fn unread(repo: &Repo) -> Result<Vec<UnreadObject>> {
         for unread in unread {
             let object = UnreadObject {
                 id: unread.id,
-                folder: Folder::Snapshots,
+                folder: QuarantineFolder::Snapshots,
                 domain: unread.domain,
                 kind: unread.kind,
                 what: unread.what.clone(),
@@ -74,7 +74,7 @@ pub fn unread(repo: &Repo) -> Result<Vec<UnreadObject>> {
             for unread in unread {
                 let object = UnreadObject {
                     id: unread.id,
-                    folder: Folder::Index,
+                    folder: QuarantineFolder::Index,
                     domain: None,
                     kind: unread.kind,
                     what: unread.what.clone(),
@@ -90,16 +90,16 @@ pub fn unread(repo: &Repo) -> Result<Vec<UnreadObject>> {
 /// Sets objects aside, durably; `ids` are whole ids or beginnings of those of [`unread`] objects.
 ///
 /// # Errors
-/// [`Kind::NotFound`] for one that can be read or is not there; [`Kind::TooNew`] for one that a later levault may be able to
-/// read, unless that is allowed; [`Kind::Usage`] for a beginning of several.
-pub fn add(repo: &Repo, ids: &[String], newer: Newer) -> Result<Vec<UnreadObject>> {
+/// [`ErrorKind::NotFound`] for one that can be read or is not there; [`ErrorKind::TooNew`] for one that a later levault may be able to
+/// read, unless that is allowed; [`ErrorKind::Usage`] for a beginning of several.
+pub fn add(repo: &Repo, ids: &[String], newer: NewerFormat) -> Result<Vec<UnreadObject>> {
     let objects = named(&unread(repo)?, ids)?;
     if let Some(object) = objects
         .iter()
-        .find(|object| object.kind == Kind::TooNew && newer == Newer::Refused)
+        .find(|object| object.kind == ErrorKind::TooNew && newer == NewerFormat::Refused)
     {
         return Err(Error::new(
-            Kind::TooNew,
+            ErrorKind::TooNew,
             format!("{}: {}; nothing is set aside", object.path(), object.what),
         ));
     }
@@ -124,11 +124,11 @@ fn one(unread: &[UnreadObject], words: &str) -> Result<UnreadObject> {
     match (fitting.next(), fitting.next()) {
         (Some(object), None) => Ok(object.clone()),
         (None, _) => Err(Error::new(
-            Kind::NotFound,
+            ErrorKind::NotFound,
             format!("{words}: no snapshot or index segment of this id that cannot be read"),
         )),
         (Some(_), Some(_)) => Err(Error::new(
-            Kind::Usage,
+            ErrorKind::Usage,
             format!("{words}: several objects begin so"),
         )),
     }
@@ -138,7 +138,7 @@ fn say(repo: &Repo, mut objects: Vec<UnreadObject>, holds: bool) -> Result<Vec<U
     objects.retain(|object| object.is_quarantined != holds);
     let stored = repo.notes()?.notes;
     for object in &mut objects {
-        let about = About::Quarantine {
+        let about = NoteSubject::Quarantine {
             id: object.id,
             folder: object.folder,
             holds,
@@ -153,5 +153,5 @@ fn say(repo: &Repo, mut objects: Vec<UnreadObject>, holds: bool) -> Result<Vec<U
 }
 
 fn is_about(note: &Note, object: &UnreadObject) -> bool {
-    matches!(&note.about, About::Quarantine { id, folder, .. } if (*id, *folder) == (object.id, object.folder))
+    matches!(&note.about, NoteSubject::Quarantine { id, folder, .. } if (*id, *folder) == (object.id, object.folder))
 }

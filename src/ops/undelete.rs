@@ -4,18 +4,18 @@
 //! note was durable (docs/ORDERING.md, section 7, why no prune takes it then). If it is not, it is forgotten again, and the
 //! error says so: nobody is to count on what is not whole.
 
-use crate::error::{Error, Kind, Result};
-use crate::facts::{About, Note, Said};
+use crate::annotations::{Note, NoteSubject, SnapshotNote};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectId;
-use crate::repo::{Catalog, ForgottenSnapshot, Repo, StoredSnapshot};
-use crate::report::Report;
+use crate::repo::{ForgottenSnapshot, Repo, SnapshotCatalog, StoredSnapshot};
+use crate::report::OperationReport;
 
 use super::check::lacks;
-use super::forget::{Chosen, behind, forget};
+use super::forget::{ForgetSelection, behind, forget};
 use super::prune::spare;
 
-/// The forgotten snapshot that `words` name: an id or its beginning. [`Kind::NotFound`] if there is none.
-pub fn select<'a>(catalog: &'a Catalog, words: &str) -> Result<&'a ForgottenSnapshot> {
+/// The forgotten snapshot that `words` name: an id or its beginning. [`ErrorKind::NotFound`] if there is none.
+pub fn select<'a>(catalog: &'a SnapshotCatalog, words: &str) -> Result<&'a ForgottenSnapshot> {
     let prefix = words.to_ascii_lowercase();
     let mut found = catalog.forgotten.iter();
     let mut found = found
@@ -24,18 +24,18 @@ pub fn select<'a>(catalog: &'a Catalog, words: &str) -> Result<&'a ForgottenSnap
     match (found.next().filter(|_| !prefix.is_empty()), found.next()) {
         (Some(one), None) => Ok(one),
         (Some(_), Some(_)) => Err(Error::new(
-            Kind::Usage,
+            ErrorKind::Usage,
             format!("snapshot `{words}` is not one: more than one forgotten snapshot begins so"),
         )),
         (None, _) => Err(Error::new(
-            Kind::NotFound,
+            ErrorKind::NotFound,
             format!("snapshot `{words}`: no forgotten snapshot that is still stored is it"),
         )),
     }
 }
 
-/// Brings a snapshot back. [`Kind::Busy`] while a prune is at work; [`Kind::Corrupt`] if something it needs is gone or about to go; then it stays forgotten.
-pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &Report) -> Result<()> {
+/// Brings a snapshot back. [`ErrorKind::Busy`] while a prune is at work; [`ErrorKind::Corrupt`] if something it needs is gone or about to go; then it stays forgotten.
+pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &OperationReport) -> Result<()> {
     let id = forgotten.id;
     let Some(snapshot) = forgotten.snapshot.clone() else {
         return Err(Error::corrupt(format!("snapshot {} is damaged", id.short())));
@@ -58,7 +58,7 @@ pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &Report) -> 
     }
 }
 
-fn prove(repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<()> {
+fn prove(repo: &Repo, stored: &StoredSnapshot, report: &OperationReport) -> Result<()> {
     let lacking = lacks(repo, stored, report)?;
     match lacking.first() {
         None => Ok(()),
@@ -74,7 +74,7 @@ fn prove(repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<()> {
 
 /// That it counts, too: the snapshot itself may have been swept, or forgotten again by somebody else; and its records
 /// may lie elsewhere since.
-fn prove_again(repo: &Repo, id: ObjectId, report: &Report) -> Result<()> {
+fn prove_again(repo: &Repo, id: ObjectId, report: &OperationReport) -> Result<()> {
     let catalog = repo.catalog()?;
     repo.prove_snapshots(&[id].into(), &catalog)?;
     prove(repo, catalog.select(&id.to_hex())?, report)
@@ -85,15 +85,15 @@ fn put_note(repo: &Repo, id: ObjectId) -> Result<ObjectId> {
     let said = repo.forgotten_now()?.last_said(&id);
     repo.put_note(&Note {
         when: repo.clock().now().max(behind(said)),
-        about: About::Snapshot {
+        about: NoteSubject::Snapshot {
             id,
-            said: Said::Undelete,
+            said: SnapshotNote::Undelete,
         },
     })
 }
 
 fn take_back(repo: &Repo, forgotten: &ForgottenSnapshot, error: Error) -> Error {
-    let again = Chosen {
+    let again = ForgetSelection {
         snapshots: vec![forgotten.since.counted],
         why: forgotten.since.why,
         words: format!("{} (brought back in vain)", forgotten.since.words),

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::READINGS_MAX;
-use crate::error::{Error, Kind, Result};
-use crate::leveldb::scan::{Budget, keeps_bytes};
-use crate::leveldb::{Comparator, Dialect, Shape};
-use crate::ops::rescue::FileList;
-use crate::report::Report;
-use crate::source::{Capture, Cut, Damage, Database, RecordSink, ScanOutcome, detect};
+use crate::error::{Error, ErrorKind, Result};
+use crate::leveldb::scan_context::{ScanBudget, keeps_bytes};
+use crate::leveldb::{Comparator, DatabaseLayout, Dialect};
+use crate::ops::rescue::FileListSource;
+use crate::report::OperationReport;
+use crate::source::{CaptureOptions, CutPoint, Database, RecordSink, ScanOutcome, SourceDamage, detect};
 
 /// How often a scan looks whether it is to stop, in records.
 const LOOK_EVERY: u64 = 4096;
@@ -17,11 +17,11 @@ const LOOK_EVERY: u64 = 4096;
 #[derive(Clone, Debug)]
 pub struct VerifyOutcome {
     /// When and how its files were had; `None` when CURRENT or the MANIFEST cannot be read.
-    pub cut: Option<Cut>,
+    pub cut: Option<CutPoint>,
     /// How it was known which files count.
-    pub files: FileList,
+    pub files: FileListSource,
     /// How its files are laid out.
-    pub shape: Shape,
+    pub shape: DatabaseLayout,
     /// Why its records were not read: then tables and logs were checked one by one, what is not known was passed over, and
     /// nothing was compared between files. `None` if they were.
     pub unread: Option<String>,
@@ -46,12 +46,12 @@ impl VerifyOutcome {
 /// CURRENT or the MANIFEST cannot be read, as much of it as can be had without them, and that is damage.
 ///
 /// # Errors
-/// Those of [`Capture::take`], except damage, which is what this is for.
-pub fn verify_db(directory: &Path, how: &Capture, report: &Report) -> Result<VerifyOutcome> {
+/// Those of [`CaptureOptions::take`], except damage, which is what this is for.
+pub fn verify_db(directory: &Path, how: &CaptureOptions, report: &OperationReport) -> Result<VerifyOutcome> {
     detect(directory)?;
     for reading in 1.. {
         match read_once(directory, how, report) {
-            Err(error) if error.kind() == Kind::Changed && reading < READINGS_MAX => {
+            Err(error) if error.kind() == ErrorKind::Changed && reading < READINGS_MAX => {
                 report.notice(format!("begun again: {error}"));
             }
             result => return result,
@@ -60,30 +60,32 @@ pub fn verify_db(directory: &Path, how: &Capture, report: &Report) -> Result<Ver
     unreachable!("the last reading returns")
 }
 
-fn read_once(directory: &Path, how: &Capture, report: &Report) -> Result<VerifyOutcome> {
+fn read_once(directory: &Path, how: &CaptureOptions, report: &OperationReport) -> Result<VerifyOutcome> {
     match how.take(directory) {
         Ok(captured) => {
-            let database = Database::from_captured(captured, Budget::default());
-            let checked = check(&database, FileList::Manifest, report);
+            let database = Database::from_captured(captured, ScanBudget::default());
+            let checked = check(&database, FileListSource::Manifest, report);
             // What is wrong may be so because somebody wrote to it.
             database.prove_unchanged()?;
             checked
         }
-        Err(error) if error.kind() == Kind::Corrupt => without_list(directory, &error, report),
+        Err(error) if error.kind() == ErrorKind::Corrupt => without_list(directory, &error, report),
         Err(error) => Err(error),
     }
 }
 
-fn check(database: &Database, files: FileList, report: &Report) -> Result<VerifyOutcome> {
+fn check(database: &Database, files: FileListSource, report: &OperationReport) -> Result<VerifyOutcome> {
     report
         .bytes_total
         .add(database.files().map(|file| file.len).sum());
     let (scan, unread) = match &files {
-        FileList::AllFiles(why) => (database.verify()?, Some(why.clone())),
-        FileList::Manifest | FileList::NewestManifest(_) => match database.scan(&mut Watched(report)) {
-            Err(error) if keeps_bytes(error.kind()) => (database.verify()?, Some(error.to_string())),
-            scanned => (scanned?, None),
-        },
+        FileListSource::AllFiles(why) => (database.verify()?, Some(why.clone())),
+        FileListSource::Manifest | FileListSource::NewestManifest(_) => {
+            match database.scan(&mut CountingSink(report)) {
+                Err(error) if keeps_bytes(error.kind()) => (database.verify()?, Some(error.to_string())),
+                scanned => (scanned?, None),
+            }
+        }
     };
     Ok(VerifyOutcome {
         cut: database.cut().cloned(),
@@ -95,18 +97,18 @@ fn check(database: &Database, files: FileList, report: &Report) -> Result<Verify
 }
 
 /// By the newest MANIFEST, or else each file by itself.
-fn without_list(directory: &Path, error: &Error, report: &Report) -> Result<VerifyOutcome> {
+fn without_list(directory: &Path, error: &Error, report: &OperationReport) -> Result<VerifyOutcome> {
     let mut found = vec![damage("CURRENT or MANIFEST", error.to_string())];
     let mut outcome = match Database::open_by_newest_manifest(directory) {
-        Ok((database, name)) => check(&database, FileList::NewestManifest(name), report)?,
+        Ok((database, name)) => check(&database, FileListSource::NewestManifest(name), report)?,
         Err(why) => {
             let unknown = Comparator::Unknown(String::new());
             let (database, unreadable) = Database::open_all_files(directory, &unknown)?;
             let damaged = unreadable.iter().filter(|(_, error)| !keeps_bytes(error.kind()));
             found.extend(damaged.map(|(name, error)| damage(name, error.to_string())));
-            let mut outcome = check(&database, FileList::AllFiles(why.to_string()), report)?;
+            let mut outcome = check(&database, FileListSource::AllFiles(why.to_string()), report)?;
             // What the logs should begin with, only a MANIFEST says.
-            let is_gap = |damage: &Damage| damage.offset.is_none() && damage.sequences_lost.is_some();
+            let is_gap = |damage: &SourceDamage| damage.offset.is_none() && damage.sequences_lost.is_some();
             outcome.scan.damage.retain(|damage| !is_gap(damage));
             outcome
         }
@@ -116,8 +118,8 @@ fn without_list(directory: &Path, error: &Error, report: &Report) -> Result<Veri
     Ok(outcome)
 }
 
-fn damage(file: &str, what: String) -> Damage {
-    Damage {
+fn damage(file: &str, what: String) -> SourceDamage {
+    SourceDamage {
         file: file.to_owned(),
         offset: None,
         level: None,
@@ -128,9 +130,9 @@ fn damage(file: &str, what: String) -> Damage {
     }
 }
 
-struct Watched<'a>(&'a Report);
+struct CountingSink<'a>(&'a OperationReport);
 
-impl RecordSink for Watched<'_> {
+impl RecordSink for CountingSink<'_> {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         self.0.records.add(1);
         self.0.bytes_done.add((key.len() + value.len()) as u64);
@@ -147,26 +149,26 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::leveldb::testing::{Files, op, recode};
-    use crate::leveldb::{Codec, Comparator};
+    use crate::leveldb::test_databases::{MemoryFiles, op, recode};
+    use crate::leveldb::{BlockCodec, Comparator};
 
     /// Two tables; the second's only block is broken if it is to be.
-    fn write(directory: &Path, breaks: bool) -> Files {
-        let mut files = Files::new(&Comparator::Bytewise);
+    fn write(directory: &Path, breaks: bool) -> MemoryFiles {
+        let mut files = MemoryFiles::new(&Comparator::Bytewise);
         files.edit.last_sequence = Some(4);
         files.add_table(
             1,
             5,
             &[op(b"a", 1, Some(b"1")), op(b"b", 2, Some(b"2"))],
             2,
-            Codec::None,
+            BlockCodec::None,
         );
         files.add_table(
             1,
             6,
             &[op(b"c", 3, Some(b"3")), op(b"d", 4, Some(b"4"))],
             2,
-            Codec::None,
+            BlockCodec::None,
         );
         files.add_log(7, [&[op(b"e", 5, Some(b"5"))][..]]);
         if breaks {
@@ -177,7 +179,7 @@ mod tests {
     }
 
     fn verify(directory: &Path) -> VerifyOutcome {
-        verify_db(directory, &Capture::default(), &Report::default()).unwrap()
+        verify_db(directory, &CaptureOptions::default(), &OperationReport::default()).unwrap()
     }
 
     fn damaged(outcome: &VerifyOutcome) -> Vec<&str> {
@@ -203,7 +205,10 @@ mod tests {
                 let table = breaks.then_some("000006.ldb");
                 let expected: Vec<_> = ["CURRENT or MANIFEST"].into_iter().chain(table).collect();
                 assert_eq!(damaged(&outcome), expected, "{current:?}");
-                assert_eq!(outcome.files, FileList::NewestManifest("MANIFEST-000001".into()));
+                assert_eq!(
+                    outcome.files,
+                    FileListSource::NewestManifest("MANIFEST-000001".into())
+                );
                 assert_eq!((outcome.unread.as_ref(), outcome.scan.tables_read), (None, 2));
                 assert_eq!(outcome.scan.records, if breaks { 3 } else { 5 });
                 assert!(outcome.scan.bytes_read > 0);
@@ -225,7 +230,7 @@ mod tests {
                 .chain(table)
                 .collect();
             assert_eq!(damaged(&outcome), expected);
-            assert!(outcome.unread.is_some() && matches!(outcome.files, FileList::AllFiles(_)));
+            assert!(outcome.unread.is_some() && matches!(outcome.files, FileListSource::AllFiles(_)));
             assert_eq!((outcome.scan.tables_read, outcome.scan.log_entries), (2, 1));
         }
     }

@@ -10,21 +10,21 @@
 //! A blob is read with one range once the pack's key is known, and the key with one range (the header). The
 //! directory lies at the end, so that a pack can be written as it grows; it lets the index be built anew.
 
-pub mod build;
-pub mod directory;
-pub mod key;
-pub mod read;
-pub mod seal;
-pub mod verify;
+pub mod pack_builder;
+pub mod pack_directory;
+pub mod pack_key;
+pub mod pack_reader;
+pub mod pack_verifier;
+pub mod seal_blobs;
 
 #[cfg(test)]
 mod tests;
 
-pub use build::{ClosedPack, NamedPack, PackBuilder};
-pub use key::PackKey;
-pub use read::{Tail, read_blob, read_directory, read_pressed};
-pub use seal::{Pressed, seal_all};
-pub use verify::{ScannedBlob, scan_directory, verify};
+pub use pack_builder::{ClosedPack, NamedPack, PackBuilder};
+pub use pack_key::PackKey;
+pub use pack_reader::{PackTail, read_blob, read_directory, read_pressed};
+pub use pack_verifier::{ScannedBlob, scan_directory, verify};
+pub use seal_blobs::{CompressedBlob, seal_all};
 
 use crate::blob::{BlobKind, SealedName};
 use crate::envelope::{Header, PART_OVERHEAD};
@@ -37,7 +37,7 @@ pub const HEADER_LEN: usize = Header::LEN;
 pub const TAIL_LEN: usize = 64 << 10;
 
 /// A finished pack, not yet stored.
-pub struct Pack {
+pub struct FinishedPack {
     /// BLAKE3 of the bytes: its name.
     pub id: ObjectId,
     /// What is stored.
@@ -80,7 +80,7 @@ pub fn stored_bytes(blobs: u64, bytes: u64) -> Option<u64> {
     let blobs = usize::try_from(blobs)
         .ok()
         .filter(|blobs| *blobs <= crate::limits::PACK_BLOBS_MAX)?;
-    bytes.checked_add((HEADER_LEN + directory::stored_len(blobs)) as u64)
+    bytes.checked_add((HEADER_LEN + pack_directory::stored_len(blobs)) as u64)
 }
 
 /// No stored blob is shorter.

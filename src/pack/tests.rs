@@ -6,16 +6,16 @@ use super::*;
 use crate::blob::NamedBlob;
 use crate::clock::UnixNanos;
 use crate::compress::{Compression, Compressor};
-use crate::crypto::exchange::Identity;
+use crate::crypto::key_exchange::SecretKey;
 use crate::crypto::{Entropy, SeededEntropy};
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::id::{DomainId, RepositoryId};
 use crate::keys::{Keyring, SlotEntry};
 
 fn keyring(seed: u64) -> Arc<Keyring> {
     let mut entropy = SeededEntropy::new(seed);
     let slot = SlotEntry {
-        public: Identity::random(&mut entropy).unwrap().public(),
+        public: SecretKey::random(&mut entropy).unwrap().public(),
         created: UnixNanos(0),
         label: String::new(),
     };
@@ -31,7 +31,7 @@ fn plain(blob: usize) -> Vec<u8> {
     }
 }
 
-fn pack(keyring: &Arc<Keyring>, blobs: usize, seed: u64) -> Pack {
+fn pack(keyring: &Arc<Keyring>, blobs: usize, seed: u64) -> FinishedPack {
     let mut entropy = SeededEntropy::new(seed);
     let mut builder = PackBuilder::new(keyring, DomainId(0), Vec::new(), &mut entropy).unwrap();
     let domain = keyring.domain(DomainId(0)).unwrap();
@@ -53,7 +53,7 @@ fn blobs_come_back_from_a_pack_by_one_range_each() {
     let pack = pack(&keyring, 20, 2);
     verify(&keyring, &pack).unwrap();
     let key = PackKey::open(&keyring, &pack.bytes[..HEADER_LEN]).unwrap();
-    let Tail::Directory(directory) = read_directory(&key, &pack.bytes, pack.bytes.len() as u64).unwrap()
+    let PackTail::Directory(directory) = read_directory(&key, &pack.bytes, pack.bytes.len() as u64).unwrap()
     else {
         panic!("the whole pack is tail enough");
     };
@@ -75,7 +75,7 @@ fn every_byte_of_a_pack_matters() {
             let all_good = scan_directory(&keyring, &pack.bytes)
                 .is_ok_and(|scanned| scanned.iter().all(|scanned| scanned.outcome.is_ok()));
             assert!(!all_good, "byte {at}");
-            assert_eq!(verify(&keyring, &pack).unwrap_err().kind(), Kind::Corrupt);
+            assert_eq!(verify(&keyring, &pack).unwrap_err().kind(), ErrorKind::Corrupt);
             pack.bytes[at] ^= 1 << (at % 8);
         }
         verify(&keyring, &pack).unwrap();
@@ -84,7 +84,7 @@ fn every_byte_of_a_pack_matters() {
 
 const DOCUMENT: &str = include_str!("../../docs/format/06-packs.md");
 
-fn part_bytes<'a>(pack: &'a Pack, blob: &PackedBlob) -> &'a [u8] {
+fn part_bytes<'a>(pack: &'a FinishedPack, blob: &PackedBlob) -> &'a [u8] {
     &pack.bytes[blob.offset as usize..(blob.offset + blob.len) as usize]
 }
 
@@ -95,7 +95,7 @@ fn a_pack_cut_anywhere_is_refused_and_its_blobs_are_still_read_singly() {
     for at in 0..pack.bytes.len() {
         let kind = scan_directory(&keyring, &pack.bytes[..at]).unwrap_err().kind();
         assert!(
-            matches!(kind, Kind::Torn | Kind::Corrupt),
+            matches!(kind, ErrorKind::Torn | ErrorKind::Corrupt),
             "cut at {at}: {kind:?}"
         );
     }
@@ -200,7 +200,7 @@ fn plain_bytes_that_do_not_have_their_name_are_refused_although_the_seal_is_good
     let mut sealed = Vec::new();
     key.seal(
         &name.part(),
-        crate::compress::Codec::Stored,
+        crate::compress::PartCodec::Stored,
         b"wrote",
         &[],
         &mut sealed,
@@ -212,12 +212,12 @@ fn plain_bytes_that_do_not_have_their_name_are_refused_although_the_seal_is_good
     assert!(error.to_string().contains("do not have the name"), "{error}");
 }
 
-fn pressed(keyring: &Keyring, numbers: std::ops::Range<u32>) -> Vec<Pressed<[u8; 4]>> {
+fn pressed(keyring: &Keyring, numbers: std::ops::Range<u32>) -> Vec<CompressedBlob<[u8; 4]>> {
     let domain = keyring.domain(DomainId(0)).unwrap();
     let mut compressor = Compressor::new(Compression::Fastest.level(BlobKind::Leaf)).unwrap();
     let press = |number: u32| {
         let named = NamedBlob::name(domain, BlobKind::Data, number.to_le_bytes());
-        Pressed::new(named, &mut compressor).unwrap()
+        CompressedBlob::new(named, &mut compressor).unwrap()
     };
     numbers.map(press).collect()
 }
@@ -277,7 +277,7 @@ fn a_pack_of_another_repository_is_sealed_under_another_key() {
     let pack = pack(&keyring(1), 1, 2);
     assert_eq!(
         scan_directory(&keyring(2), &pack.bytes).unwrap_err().kind(),
-        Kind::WrongKey
+        ErrorKind::WrongKey
     );
 }
 
@@ -289,14 +289,14 @@ fn a_tail_that_is_too_short_says_how_much_to_read() {
     let (len, bytes) = (pack.bytes.len() as u64, &pack.bytes);
     let short = read_directory(&key, &bytes[bytes.len() - 100..], len).unwrap();
     let wanted = 50 * 45 + 17 + 16;
-    assert_eq!(short, Tail::Short { wanted });
+    assert_eq!(short, PackTail::Short { wanted });
     let exact = read_directory(&key, &bytes[bytes.len() - wanted..], len).unwrap();
-    assert_eq!(exact, Tail::Directory(pack.directory.clone()));
+    assert_eq!(exact, PackTail::Directory(pack.directory.clone()));
     assert!(read_directory(&key, &bytes[bytes.len() - 15..], len).is_err());
     assert!(read_directory(&key, bytes, len + 1).is_err());
     assert_eq!(
         read_directory(&key, bytes, u64::MAX).unwrap_err().kind(),
-        Kind::Limit
+        ErrorKind::Limit
     );
 }
 
@@ -348,8 +348,8 @@ proptest::proptest! {
         plain in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
         end: u64,
     ) {
-        let _ = directory::decode(&plain, end);
-        let _ = directory::decode(&plain, 120 + u64::from(plain.len() as u32));
+        let _ = pack_directory::decode(&plain, end);
+        let _ = pack_directory::decode(&plain, 120 + u64::from(plain.len() as u32));
     }
 
     #[test]
@@ -357,8 +357,8 @@ proptest::proptest! {
         mut tail in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
         len: u64,
     ) {
-        let _ = directory::trailer(&tail, len);
+        let _ = pack_directory::trailer(&tail, len);
         tail.extend_from_slice(b"levpack\x1a");
-        let _ = directory::trailer(&tail, len % (1 << 29));
+        let _ = pack_directory::trailer(&tail, len % (1 << 29));
     }
 }

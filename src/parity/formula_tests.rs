@@ -101,13 +101,13 @@ fn add(field: &Field, sum: &mut [u16], factor: u16, shard: &[u16]) {
     }
 }
 
-fn data_shards(pack: &[u8], geometry: &Geometry) -> Vec<Vec<u16>> {
+fn data_shards(pack: &[u8], geometry: &ShardGeometry) -> Vec<Vec<u16>> {
     let mut padded = pack.to_vec();
     padded.resize(geometry.data() * geometry.shard_len(), 0);
     padded.chunks(geometry.shard_len()).map(symbols).collect()
 }
 
-fn parity_by_formula(field: &Field, pack: &[u8], geometry: &Geometry) -> Vec<Vec<u16>> {
+fn parity_by_formula(field: &Field, pack: &[u8], geometry: &ShardGeometry) -> Vec<Vec<u16>> {
     let data = data_shards(pack, geometry);
     let parity = |number| {
         let mut sum = vec![0; geometry.shard_len() / 2];
@@ -127,7 +127,7 @@ fn parity_by_formula(field: &Field, pack: &[u8], geometry: &Geometry) -> Vec<Vec
 /// Gauss: as many parity shards as data shards are lost, those lost eliminated one after the other.
 fn restore_by_formula(
     field: &Field,
-    geometry: &Geometry,
+    geometry: &ShardGeometry,
     data: &mut [Vec<u16>],
     lost: &[usize],
     parity: &[(usize, Vec<u16>)],
@@ -189,7 +189,7 @@ fn the_crate_computes_the_code_of_the_document() {
     for (len, shard_len, parity) in CASES {
         let (pack, geometry) = (
             pack_of(len),
-            Geometry::new(len as u64, shard_len, parity).unwrap(),
+            ShardGeometry::new(len as u64, shard_len, parity).unwrap(),
         );
         let object = encode_as(&pack, &object_id(&pack), geometry).unwrap();
         for (number, shard) in parity_by_formula(&field, &pack, &geometry).iter().enumerate() {
@@ -209,7 +209,7 @@ fn the_document_alone_is_enough_to_heal() {
     for (len, shard_len, parity) in CASES {
         let (pack, geometry) = (
             pack_of(len),
-            Geometry::new(len as u64, shard_len, parity).unwrap(),
+            ShardGeometry::new(len as u64, shard_len, parity).unwrap(),
         );
         let object = encode_as(&pack, &object_id(&pack), geometry).unwrap();
         let mut data = data_shards(&pack, &geometry);
@@ -235,14 +235,14 @@ fn documented() -> Vec<u8> {
 #[test]
 fn the_documents_parity_object_is_the_one_of_this_program() {
     let pack = documented();
-    let object = encode(&pack, Share::DEFAULT).unwrap();
+    let object = encode(&pack, ParityShare::DEFAULT).unwrap();
     assert_example(DOCUMENT, "parity", &object);
     let stored = example(DOCUMENT, "parity");
     let (_, clear, rest) = parse_clear(ObjectClass::Parity, &stored).unwrap();
     assert_eq!((clear.len(), rest.len()), (stored.len() - HEAD_OFFSET, 0));
-    let parity = Parity::open(&stored).unwrap();
+    let parity = ParityObject::open(&stored).unwrap();
     assert_eq!(parity.head().pack, object_id(&pack));
-    assert_eq!(parity.head().geometry, Geometry::new(130, 64, 2).unwrap());
+    assert_eq!(parity.head().geometry, ShardGeometry::new(130, 64, 2).unwrap());
     assert_eq!(
         parity.mend(&pack[128..]).unwrap().bytes,
         pack,

@@ -7,24 +7,24 @@
 //! ```
 //!
 //! Any m of the k + m shards may be lost. They are contiguous stretches, so that a burst of damage hits few; m is chosen
-//! so that a burst of the wanted share of the pack is healed wherever it begins ([`Geometry::plan`]).
+//! so that a burst of the wanted share of the pack is healed wherever it begins ([`ShardGeometry::plan`]).
 //!
 //! A stage: bytes in, bytes out. Nothing in a parity object is believed: what is rebuilt is handed on only if it has
 //! the name of the pack. The object is damaged as easily as the pack: head and hashes stand at both ends, each hash
 //! serves by itself, and the whole can be made again from the pack, byte for byte, since nothing in it is random.
 
-mod code;
-mod geometry;
-mod head;
-mod object;
-mod share;
+mod parity_header;
+mod parity_object;
+mod parity_share;
+mod reed_solomon;
+mod shard_geometry;
 
 #[cfg(test)]
 mod formula_tests;
 #[cfg(test)]
 mod tests;
 
-pub use geometry::Geometry;
-pub use head::Head;
-pub use object::{HEAD_OFFSET, Mended, Parity, encode, encode_as};
-pub use share::Share;
+pub use parity_header::ParityHeader;
+pub use parity_object::{HEAD_OFFSET, HealedPack, ParityObject, encode, encode_as};
+pub use parity_share::ParityShare;
+pub use shard_geometry::ShardGeometry;

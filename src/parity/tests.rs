@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::envelope::{Header, object_id};
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::id::ObjectId;
 
 fn pack_of(len: usize, seed: u64) -> Vec<u8> {
@@ -15,8 +15,8 @@ fn pack_of(len: usize, seed: u64) -> Vec<u8> {
     pack
 }
 
-fn share(percent: u16) -> Share {
-    Share::of_ten_thousand(percent * 100).unwrap()
+fn share(percent: u16) -> ParityShare {
+    ParityShare::of_ten_thousand(percent * 100).unwrap()
 }
 
 fn flip(bytes: &mut [u8], at: std::ops::Range<usize>) {
@@ -41,7 +41,7 @@ proptest! {
     fn any_burst_of_the_share_heals(len in lengths(), percent in 1u16..=100, at in 0.0..=1.0f64, seed: u64) {
         let (pack, share) = (pack_of(len, seed), share(percent));
         let object = encode(&pack, share).unwrap();
-        let parity = Parity::open(&object).unwrap();
+        let parity = ParityObject::open(&object).unwrap();
         let burst = share.of(len as u64) as usize;
         prop_assert!(parity.head().geometry.burst() >= burst);
         for burst in [burst, parity.head().geometry.burst(), 1] {
@@ -64,7 +64,7 @@ proptest! {
     ) {
         let (pack, share) = (pack_of(len, seed), share(percent));
         let mut object = encode(&pack, share).unwrap();
-        let geometry = Parity::open(&object).unwrap().head().geometry;
+        let geometry = ParityObject::open(&object).unwrap().head().geometry;
         let by_lot = |count: usize, word: u8| {
             let mut all: Vec<_> = (0..count).collect();
             all.sort_by_key(|number| {
@@ -84,14 +84,14 @@ proptest! {
             let at = geometry.data_range(*number).start;
             flip(&mut damaged, at..at + 1);
         }
-        let parity = Parity::open(&object).unwrap();
+        let parity = ParityObject::open(&object).unwrap();
         let mended = parity.mend(&damaged).unwrap();
         prop_assert!(mended.bytes == pack);
         prop_assert_eq!(mended.shards, left);
         if let Some(more) = lost.get(left) {
             let at = geometry.data_range(*more).start;
             flip(&mut damaged, at..at + 1);
-            prop_assert_eq!(parity.mend(&damaged).unwrap_err().kind(), Kind::Corrupt);
+            prop_assert_eq!(parity.mend(&damaged).unwrap_err().kind(), ErrorKind::Corrupt);
         }
     }
 
@@ -105,7 +105,7 @@ proptest! {
     ) {
         let (pack, share) = (pack_of(len, seed), share(percent));
         let object = encode(&pack, share).unwrap();
-        let parity = Parity::open(&object).unwrap();
+        let parity = ParityObject::open(&object).unwrap();
         let burst = share.of(len as u64) as usize;
         let cut = &pack[..len - burst];
         let front = &pack[burst..];
@@ -123,17 +123,17 @@ proptest! {
         head in any::<(u16, u32, u64)>(),
     ) {
         let pack = pack_of(300, 7);
-        if let Ok(parity) = Parity::open(&bytes) {
+        if let Ok(parity) = ParityObject::open(&bytes) {
             prop_assert!(parity.mend(&pack).is_err());
         }
         // A head that is right, of whatever it pleases.
-        let mut lie = encode(&pack, Share::DEFAULT).unwrap();
-        let head_at = HEAD_OFFSET..HEAD_OFFSET + Head::LEN;
+        let mut lie = encode(&pack, ParityShare::DEFAULT).unwrap();
+        let head_at = HEAD_OFFSET..HEAD_OFFSET + ParityHeader::LEN;
         lie[HEAD_OFFSET + 2..HEAD_OFFSET + 4].copy_from_slice(&head.0.to_le_bytes());
         lie[HEAD_OFFSET + 4..HEAD_OFFSET + 8].copy_from_slice(&(head.1 / 64 * 64).to_le_bytes());
         lie[HEAD_OFFSET + 8..HEAD_OFFSET + 16].copy_from_slice(&(head.2 % (1 << 20)).to_le_bytes());
         seal_head(&mut lie[head_at]);
-        if let Ok(parity) = Parity::open(&lie)
+        if let Ok(parity) = ParityObject::open(&lie)
             && let Ok(mended) = parity.mend(&pack)
         {
             prop_assert!(mended.bytes == pack);
@@ -143,7 +143,7 @@ proptest! {
 
 /// Sets the checksum right.
 fn seal_head(head: &mut [u8]) {
-    let checksum = head::hash(&head[..48]);
+    let checksum = parity_header::hash(&head[..48]);
     head[48..64].copy_from_slice(&checksum);
 }
 
@@ -151,11 +151,11 @@ fn seal_head(head: &mut [u8]) {
 fn a_parity_object_that_is_hit_anywhere_still_serves() {
     let pack = pack_of(200_000, 1);
     let object = encode(&pack, share(5)).unwrap();
-    let geometry = Parity::open(&object).unwrap().head().geometry;
+    let geometry = ParityObject::open(&object).unwrap().head().geometry;
     let mut damaged = pack.clone();
     flip(&mut damaged, 70_000..70_001);
     let heals = |object: &[u8], what: &str| {
-        let mended = Parity::open(object).and_then(|parity| parity.mend(&damaged));
+        let mended = ParityObject::open(object).and_then(|parity| parity.mend(&damaged));
         let mended = mended.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(mended.bytes == pack, "{what}");
     };
@@ -169,7 +169,11 @@ fn a_parity_object_that_is_hit_anywhere_still_serves() {
         flip(&mut hit, start..start + burst);
         heals(&hit, &format!("a burst at {start}"));
     }
-    for len in [object.len() - 1, object.len() - Head::LEN, object.len() - burst] {
+    for len in [
+        object.len() - 1,
+        object.len() - ParityHeader::LEN,
+        object.len() - burst,
+    ] {
         heals(&object[..len], &format!("cut to {len}"));
         heals(
             &object[object.len() - len..],
@@ -180,7 +184,7 @@ fn a_parity_object_that_is_hit_anywhere_still_serves() {
     heals(&[&[0; 1000], &object[..]].concat(), "longer at the front");
     // Each list of hashes hit in every second place, not in the same.
     let mut hit = object.clone();
-    let lists = HEAD_OFFSET + Head::LEN..geometry.parity_range(0).start;
+    let lists = HEAD_OFFSET + ParityHeader::LEN..geometry.parity_range(0).start;
     let again = geometry.parity_range(geometry.parity()).start;
     for (number, at) in lists.step_by(16).enumerate() {
         let at = if number % 2 == 0 { at } else { again + number * 16 };
@@ -193,26 +197,26 @@ fn a_parity_object_that_is_hit_anywhere_still_serves() {
 fn without_a_head_there_is_nothing_to_go_by() {
     let pack = pack_of(5_000, 1);
     let object = encode(&pack, share(5)).unwrap();
-    for at in HEAD_OFFSET..HEAD_OFFSET + Head::LEN {
+    for at in HEAD_OFFSET..HEAD_OFFSET + ParityHeader::LEN {
         let mut hit = object.clone();
         flip(&mut hit, at..at + 1);
-        assert!(Parity::open(&hit).is_ok(), "the other head serves");
+        assert!(ParityObject::open(&hit).is_ok(), "the other head serves");
         let last = object.len() - 1;
         flip(&mut hit, last..last + 1);
-        assert_eq!(Parity::open(&hit).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(ParityObject::open(&hit).unwrap_err().kind(), ErrorKind::Corrupt);
     }
-    for len in 0..HEAD_OFFSET + Head::LEN {
-        assert!(Parity::open(&object[..len]).is_err(), "{len}");
+    for len in 0..HEAD_OFFSET + ParityHeader::LEN {
+        assert!(ParityObject::open(&object[..len]).is_err(), "{len}");
     }
 }
 
 #[test]
 fn a_pack_that_is_gone_comes_back_from_parity_of_all_of_it_and_from_no_less() {
     let pack = pack_of(100_000, 3);
-    let object = encode(&pack, Share::WHOLE).unwrap();
-    assert!(Parity::open(&object).unwrap().mend(&[]).unwrap().bytes == pack);
+    let object = encode(&pack, ParityShare::WHOLE).unwrap();
+    assert!(ParityObject::open(&object).unwrap().mend(&[]).unwrap().bytes == pack);
     let object = encode(&pack, share(90)).unwrap();
-    let gone = Parity::open(&object).unwrap().mend(&[]).unwrap_err();
+    let gone = ParityObject::open(&object).unwrap().mend(&[]).unwrap_err();
     assert!(
         gone.to_string().contains("shards are damaged, and parity for"),
         "{gone}"
@@ -222,15 +226,15 @@ fn a_pack_that_is_gone_comes_back_from_parity_of_all_of_it_and_from_no_less() {
 #[test]
 fn nothing_is_handed_on_that_has_not_the_packs_name() {
     let (pack, other) = (pack_of(5_000, 1), pack_of(5_000, 2));
-    let geometry = Geometry::plan(5_000, share(5)).unwrap();
+    let geometry = ShardGeometry::plan(5_000, share(5)).unwrap();
     // Another's shards under this pack's name: whole by their hashes, and not this pack.
     let lie = encode_as(&other, &object_id(&pack), geometry).unwrap();
     for stored in [&pack, &other] {
-        let error = Parity::open(&lie).unwrap().mend(stored).unwrap_err();
-        assert_eq!(error.kind(), Kind::Corrupt);
+        let error = ParityObject::open(&lie).unwrap().mend(stored).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
     let honest = encode(&other, share(5)).unwrap();
-    assert_ne!(Parity::open(&honest).unwrap().head().pack, object_id(&pack));
+    assert_ne!(ParityObject::open(&honest).unwrap().head().pack, object_id(&pack));
     assert!(encode_as(&pack[1..], &ObjectId([0; 32]), geometry).is_err());
 }
 
@@ -240,10 +244,10 @@ fn versions_and_codes_to_come_are_told_from_damage() {
     for at in 0..2 {
         let mut later = object.clone();
         later[HEAD_OFFSET + at] = 2;
-        seal_head(&mut later[HEAD_OFFSET..HEAD_OFFSET + Head::LEN]);
+        seal_head(&mut later[HEAD_OFFSET..HEAD_OFFSET + ParityHeader::LEN]);
         let last = later.len() - 1;
         flip(&mut later, last..last + 1);
-        assert_eq!(Parity::open(&later).unwrap_err().kind(), Kind::TooNew);
+        assert_eq!(ParityObject::open(&later).unwrap_err().kind(), ErrorKind::TooNew);
     }
 }
 

@@ -27,13 +27,13 @@ use std::path::Path;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::error::{Error, Kind, Result};
-use parse::{Line, as_text};
-pub use selector::{Choice, Selector};
+use crate::error::{Error, ErrorKind, Result};
+use parse::{GitignoreLine, as_text};
+pub use selector::{Selector, SelectorChoice};
 
 /// Whether `A` and `a` are the same letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Case {
+pub enum CaseSensitivity {
     /// They are not.
     Matters,
     /// They are.
@@ -46,12 +46,12 @@ pub struct Pattern {
     text: String,
     /// It is no UTF-8, and the text stands for its bytes.
     is_raw: bool,
-    case: Case,
+    case: CaseSensitivity,
 }
 
 /// Where something lies that patterns are asked about.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct PatternPath<'a> {
     /// Its absolute path, as it is or was when it was saved.
     pub absolute: &'a Path,
     /// Its path from the PATH that was asked for; empty for that itself.
@@ -62,7 +62,7 @@ pub struct Place<'a> {
 
 /// What patterns say of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said<'a> {
+pub enum PatternMatch<'a> {
     /// None matches.
     Nothing,
     /// It is meant, by this pattern.
@@ -74,12 +74,12 @@ pub enum Said<'a> {
 /// Patterns in the order they were given.
 #[derive(Clone, Debug, Default)]
 pub struct Patterns {
-    groups: Vec<Group>,
+    groups: Vec<PatternGroup>,
 }
 
 /// Neighbours that all mean, or all take back: among them the order does not matter, so they are matched at once.
 #[derive(Clone, Debug)]
-struct Group {
+struct PatternGroup {
     /// Looked up by the absolute path.
     absolute: Gitignore,
     /// Looked up by the path from the PATH that was asked for.
@@ -88,7 +88,7 @@ struct Group {
     raw: Option<[Gitignore; 2]>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> PatternPath<'a> {
     /// The place of an entry of a stored tree.
     pub fn stored(absolute: &'a [u8], inner: &'a [u8], is_directory: bool) -> Self {
         Self {
@@ -100,12 +100,12 @@ impl<'a> Place<'a> {
 }
 
 impl Patterns {
-    /// Makes the matcher. [`Kind::Usage`] names the pattern that is none.
+    /// Makes the matcher. [`ErrorKind::Usage`] names the pattern that is none.
     pub fn new(patterns: &[Pattern]) -> Result<Self> {
-        let lines: Vec<Line> = patterns.iter().map(Pattern::parse).collect::<Result<_>>()?;
+        let lines: Vec<GitignoreLine> = patterns.iter().map(Pattern::parse).collect::<Result<_>>()?;
         let groups = lines.chunk_by(|one, next| one.takes_back == next.takes_back);
         Ok(Self {
-            groups: groups.map(Group::new).collect::<Result<_>>()?,
+            groups: groups.map(PatternGroup::new).collect::<Result<_>>()?,
         })
     }
 
@@ -115,16 +115,16 @@ impl Patterns {
     }
 
     /// What the last pattern that matches says. Directories above the place are not asked for.
-    pub fn say(&self, place: &Place<'_>) -> Said<'_> {
+    pub fn say(&self, place: &PatternPath<'_>) -> PatternMatch<'_> {
         let said = self.groups.iter().rev().map(|group| group.say(place));
         said.into_iter()
-            .find(|said| *said != Said::Nothing)
-            .unwrap_or(Said::Nothing)
+            .find(|said| *said != PatternMatch::Nothing)
+            .unwrap_or(PatternMatch::Nothing)
     }
 }
 
-impl Group {
-    fn new(lines: &[Line]) -> Result<Self> {
+impl PatternGroup {
+    fn new(lines: &[GitignoreLine]) -> Result<Self> {
         let matchers = |is_raw: bool| {
             let lines = lines.iter().filter(|line| line.is_raw == is_raw);
             let (absolute, inner): (Vec<_>, Vec<_>) = lines.partition(|line| !line.from_asked);
@@ -139,13 +139,13 @@ impl Group {
         })
     }
 
-    fn say(&self, place: &Place<'_>) -> Said<'_> {
+    fn say(&self, place: &PatternPath<'_>) -> PatternMatch<'_> {
         let said = said_by_both(&self.absolute, &self.inner, place);
         match (&self.raw, said) {
-            (Some([absolute, inner]), Said::Nothing) => {
+            (Some([absolute, inner]), PatternMatch::Nothing) => {
                 let text = |path: &Path| as_text(path.as_os_str().as_bytes());
                 let [whole, below] = [place.absolute, place.inner].map(text);
-                let place = Place {
+                let place = PatternPath {
                     absolute: Path::new(&whole),
                     inner: Path::new(&below),
                     is_directory: place.is_directory,
@@ -157,31 +157,35 @@ impl Group {
     }
 }
 
-fn said_by_both<'a>(absolute: &'a Gitignore, inner: &'a Gitignore, place: &Place<'_>) -> Said<'a> {
+fn said_by_both<'a>(
+    absolute: &'a Gitignore,
+    inner: &'a Gitignore,
+    place: &PatternPath<'_>,
+) -> PatternMatch<'a> {
     match said_by(absolute, place.absolute, place) {
         // The PATH itself lies nowhere below it.
-        Said::Nothing if !place.inner.as_os_str().is_empty() => said_by(inner, place.inner, place),
+        PatternMatch::Nothing if !place.inner.as_os_str().is_empty() => said_by(inner, place.inner, place),
         said => said,
     }
 }
 
 /// The empty root leaves paths as they are, but for a slash at the beginning.
-fn matcher(lines: &[&Line]) -> Result<Gitignore> {
+fn matcher(lines: &[&GitignoreLine]) -> Result<Gitignore> {
     let mut builder = GitignoreBuilder::new("");
-    let wrong = |error: ignore::Error| Error::new(Kind::Usage, format!("not a pattern: {error}"));
+    let wrong = |error: ignore::Error| Error::new(ErrorKind::Usage, format!("not a pattern: {error}"));
     for line in lines {
         builder
-            .case_insensitive(line.case == Case::Ignored)
+            .case_insensitive(line.case == CaseSensitivity::Ignored)
             .map_err(wrong)?;
         builder.add_line(None, &line.gitignore).map_err(wrong)?;
     }
     builder.build().map_err(wrong)
 }
 
-fn said_by<'a>(matcher: &'a Gitignore, path: &Path, place: &Place<'_>) -> Said<'a> {
+fn said_by<'a>(matcher: &'a Gitignore, path: &Path, place: &PatternPath<'_>) -> PatternMatch<'a> {
     match matcher.matched(path, place.is_directory) {
-        ignore::Match::None => Said::Nothing,
-        ignore::Match::Ignore(glob) => Said::Meant(glob.original()),
-        ignore::Match::Whitelist(glob) => Said::TakenBack(glob.original()),
+        ignore::Match::None => PatternMatch::Nothing,
+        ignore::Match::Ignore(glob) => PatternMatch::Meant(glob.original()),
+        ignore::Match::Whitelist(glob) => PatternMatch::TakenBack(glob.original()),
     }
 }

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::{Case, Pattern};
-use crate::error::{Act, Error, Kind, Result};
+use super::{CaseSensitivity, Pattern};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// A pattern in gitignore's own writing.
-pub(super) struct Line {
+pub(super) struct GitignoreLine {
     pub gitignore: String,
     /// It is compared with names as `as_text` shows them.
     pub is_raw: bool,
-    pub case: Case,
+    pub case: CaseSensitivity,
     /// It takes back instead of meaning.
     pub takes_back: bool,
     /// It is anchored at the PATH that was asked for; else it looks at absolute paths.
@@ -19,7 +19,7 @@ pub(super) struct Line {
 
 impl Pattern {
     /// A pattern given as a word: `#` begins no comment, and spaces at its end count.
-    pub fn word(text: impl AsRef<[u8]>, case: Case) -> Self {
+    pub fn word(text: impl AsRef<[u8]>, case: CaseSensitivity) -> Self {
         let (text, is_raw) = shown(text.as_ref());
         let text = &*text;
         let escaped = if text.starts_with('#') { "\\" } else { "" };
@@ -35,7 +35,7 @@ impl Pattern {
     }
 
     /// The patterns of a file: one a line; empty lines and those that begin with `#` are none.
-    pub fn lines(bytes: &[u8], case: Case) -> Result<Vec<Self>> {
+    pub fn lines(bytes: &[u8], case: CaseSensitivity) -> Result<Vec<Self>> {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         let numbered = bytes.split(|byte| *byte == b'\n').enumerate();
         let parse = |(at, line)| {
@@ -57,10 +57,10 @@ impl Pattern {
         numbered.map(parse).filter_map(Result::transpose).collect()
     }
 
-    pub(super) fn parse(&self) -> Result<Line> {
+    pub(super) fn parse(&self) -> Result<GitignoreLine> {
         let wrong = |what: &str| {
             Err(Error::new(
-                Kind::Usage,
+                ErrorKind::Usage,
                 format!("the pattern {:?} {what}", self.text),
             ))
         };
@@ -75,7 +75,7 @@ impl Pattern {
             return wrong("leads upwards with `..`: write the absolute path");
         }
         let (body, from_asked) = anchored(body);
-        Ok(Line {
+        Ok(GitignoreLine {
             gitignore: format!("{not}{body}"),
             case: self.case,
             is_raw: self.is_raw,

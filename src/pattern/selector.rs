@@ -1,6 +1,6 @@
 //! Includes and excludes together, asked from the top of a tree down.
 
-use super::{Patterns, Place, Said};
+use super::{PatternMatch, PatternPath, Patterns};
 
 /// What is wanted of a tree: all that is included (everything, where there are no includes) and not excluded.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Selector {
 
 /// What becomes of one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
+pub enum SelectorChoice {
     /// It is wanted, and what is in it, as far as nothing says otherwise.
     Take,
     /// A directory that is not wanted for itself: only for what may be wanted in it.
@@ -24,21 +24,23 @@ pub enum Choice {
 
 impl Selector {
     /// The choice for the top of a tree: that of a directory above it, which nobody asked for.
-    pub fn above(&self) -> Choice {
+    pub fn above(&self) -> SelectorChoice {
         if self.include.is_empty() {
-            Choice::Take
+            SelectorChoice::Take
         } else {
-            Choice::Search
+            SelectorChoice::Search
         }
     }
 
     /// The choice for an entry of a directory that had the choice `parent`.
-    pub fn choose(&self, place: &Place<'_>, parent: Choice) -> Choice {
+    pub fn choose(&self, place: &PatternPath<'_>, parent: SelectorChoice) -> SelectorChoice {
         match (parent, self.exclude.say(place), self.include.say(place)) {
-            (Choice::LeaveOut, ..) | (_, Said::Meant(_), _) | (.., Said::TakenBack(_)) => Choice::LeaveOut,
-            (.., Said::Meant(_)) | (Choice::Take, ..) => Choice::Take,
-            (Choice::Search, ..) if place.is_directory => Choice::Search,
-            (Choice::Search, ..) => Choice::LeaveOut,
+            (SelectorChoice::LeaveOut, ..)
+            | (_, PatternMatch::Meant(_), _)
+            | (.., PatternMatch::TakenBack(_)) => SelectorChoice::LeaveOut,
+            (.., PatternMatch::Meant(_)) | (SelectorChoice::Take, ..) => SelectorChoice::Take,
+            (SelectorChoice::Search, ..) if place.is_directory => SelectorChoice::Search,
+            (SelectorChoice::Search, ..) => SelectorChoice::LeaveOut,
         }
     }
 }

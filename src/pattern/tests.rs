@@ -8,16 +8,16 @@ use super::*;
 fn patterns(words: &[&str]) -> Patterns {
     let all: Vec<_> = words
         .iter()
-        .map(|word| Pattern::word(word, Case::Matters))
+        .map(|word| Pattern::word(word, CaseSensitivity::Matters))
         .collect();
     Patterns::new(&all).unwrap()
 }
 
 /// Asks for `inner` below the PATH /home/u; a slash at its end makes it a directory.
-fn said<'a>(patterns: &'a Patterns, inner: &str) -> Said<'a> {
+fn said<'a>(patterns: &'a Patterns, inner: &str) -> PatternMatch<'a> {
     let trimmed = inner.trim_end_matches('/');
     let absolute = PathBuf::from(format!("/home/u/{trimmed}").trim_end_matches('/'));
-    patterns.say(&Place {
+    patterns.say(&PatternPath {
         absolute: &absolute,
         inner: Path::new(trimmed),
         is_directory: inner.ends_with('/') || inner.is_empty(),
@@ -25,7 +25,7 @@ fn said<'a>(patterns: &'a Patterns, inner: &str) -> Said<'a> {
 }
 
 fn meant(words: &[&str], inner: &str) -> bool {
-    matches!(said(&patterns(words), inner), Said::Meant(_))
+    matches!(said(&patterns(words), inner), PatternMatch::Meant(_))
 }
 
 #[test]
@@ -69,19 +69,19 @@ fn a_pattern_is_anchored_where_its_slashes_say() {
 #[test]
 fn the_last_pattern_that_matches_decides() {
     let all = patterns(&["*.log", "!keep.log", "/home/u/keep.log", "./old", "!**/old"]);
-    assert_eq!(said(&all, "a.log"), Said::Meant("*.log"));
-    assert_eq!(said(&all, "deep/keep.log"), Said::TakenBack("!keep.log"));
-    assert_eq!(said(&all, "keep.log"), Said::Meant("/home/u/keep.log"));
-    assert_eq!(said(&all, "old"), Said::TakenBack("!**/old"));
-    assert_eq!(said(&all, "other"), Said::Nothing);
+    assert_eq!(said(&all, "a.log"), PatternMatch::Meant("*.log"));
+    assert_eq!(said(&all, "deep/keep.log"), PatternMatch::TakenBack("!keep.log"));
+    assert_eq!(said(&all, "keep.log"), PatternMatch::Meant("/home/u/keep.log"));
+    assert_eq!(said(&all, "old"), PatternMatch::TakenBack("!**/old"));
+    assert_eq!(said(&all, "other"), PatternMatch::Nothing);
     assert!(!all.is_empty() && Patterns::default().is_empty());
 }
 
 #[test]
 fn case_is_each_patterns_own() {
     let mixed = [
-        Pattern::word("*.ISO", Case::Ignored),
-        Pattern::word("*.Bak", Case::Matters),
+        Pattern::word("*.ISO", CaseSensitivity::Ignored),
+        Pattern::word("*.Bak", CaseSensitivity::Matters),
     ];
     let mixed = Patterns::new(&mixed).unwrap();
     for (path, is_meant) in [
@@ -90,15 +90,15 @@ fn case_is_each_patterns_own() {
         ("a.Bak", true),
         ("a.bak", false),
     ] {
-        assert_eq!(said(&mixed, path) != Said::Nothing, is_meant, "{path}");
+        assert_eq!(said(&mixed, path) != PatternMatch::Nothing, is_meant, "{path}");
     }
 }
 
 #[test]
 fn names_need_not_be_utf_8() {
     let all = patterns(&["*.o", "./\u{fc}*"]);
-    let place = |inner: &'static [u8], absolute: &'static [u8]| Place::stored(absolute, inner, false);
-    let meant = |place| all.say(&place) != Said::Nothing;
+    let place = |inner: &'static [u8], absolute: &'static [u8]| PatternPath::stored(absolute, inner, false);
+    let meant = |place| all.say(&place) != PatternMatch::Nothing;
     assert!(meant(place(b"\xff\xfe.o", b"/home/\xfd/\xff\xfe.o")));
     assert!(meant(place("\u{fc}\u{fc}".as_bytes(), b"/home/\xfd/x")));
     assert!(!meant(place(b"\xfc", b"/home/\xfd/\xfc")), "latin 1");
@@ -107,30 +107,30 @@ fn names_need_not_be_utf_8() {
 #[test]
 fn a_file_of_patterns_has_comments_and_says_where_it_is_wrong() {
     let text = "\u{feff}# objects\r\n*.o\r\n\r\n  \n\\#x\n!a.o\ny  ";
-    let read = Pattern::lines(text.as_bytes(), Case::Matters).unwrap();
+    let read = Pattern::lines(text.as_bytes(), CaseSensitivity::Matters).unwrap();
     let texts: Vec<_> = read.iter().map(|pattern| &*pattern.text).collect();
     assert_eq!(texts, ["*.o", "\\#x", "!a.o", "y  "]);
     let all = Patterns::new(&read).unwrap();
     assert_eq!(
         said(&all, "y"),
-        Said::Meant("y"),
+        PatternMatch::Meant("y"),
         "spaces at the end do not count"
     );
     for (text, what) in [
         (&b"a\nb\n../x\n"[..], "line 3: the pattern \"../x\" leads upwards"),
         (b"!\n", "line 1: the pattern \"!\" is empty"),
     ] {
-        let error = Pattern::lines(text, Case::Matters).unwrap_err();
+        let error = Pattern::lines(text, CaseSensitivity::Matters).unwrap_err();
         assert!(error.to_string().contains(what), "{error}");
-        assert_eq!(error.kind(), Kind::Usage);
+        assert_eq!(error.kind(), ErrorKind::Usage);
     }
 }
 
 #[test]
 fn what_is_no_pattern_is_refused_by_name() {
     for word in ["", "!", "./", "a/../b", "..", "{a", "[z-a]"] {
-        let error = Patterns::new(&[Pattern::word(word, Case::Matters)]).unwrap_err();
-        assert_eq!(error.kind(), Kind::Usage, "{word}");
+        let error = Patterns::new(&[Pattern::word(word, CaseSensitivity::Matters)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{word}");
         assert!(error.to_string().contains(word), "{error}");
     }
 }
@@ -146,25 +146,28 @@ fn includes_search_and_excludes_win() {
         for (at, _) in inner.match_indices('/').chain([(inner.len(), "")]) {
             let (inner, is_directory) = (&inner[..at], at < inner.len());
             let absolute = format!("/home/u/{inner}");
-            let place = Place::stored(absolute.as_bytes(), inner.as_bytes(), is_directory);
+            let place = PatternPath::stored(absolute.as_bytes(), inner.as_bytes(), is_directory);
             choice = selector.choose(&place, choice);
         }
         choice
     };
     for (inner, choice) in [
-        ("docs", Choice::LeaveOut),
-        ("docs/deep/x", Choice::Take),
-        ("docs/x.bak", Choice::LeaveOut),
-        ("docs/secret/x", Choice::LeaveOut),
-        ("a/b/x.txt", Choice::Take),
-        ("a/b/x.c", Choice::LeaveOut),
-        ("x.txt", Choice::LeaveOut),
+        ("docs", SelectorChoice::LeaveOut),
+        ("docs/deep/x", SelectorChoice::Take),
+        ("docs/x.bak", SelectorChoice::LeaveOut),
+        ("docs/secret/x", SelectorChoice::LeaveOut),
+        ("a/b/x.txt", SelectorChoice::Take),
+        ("a/b/x.c", SelectorChoice::LeaveOut),
+        ("x.txt", SelectorChoice::LeaveOut),
     ] {
         assert_eq!(choose(inner), choice, "{inner}");
     }
     let everything = Selector::default();
-    let place = Place::stored(b"/x", b"x", false);
-    assert_eq!(everything.choose(&place, everything.above()), Choice::Take);
+    let place = PatternPath::stored(b"/x", b"x", false);
+    assert_eq!(
+        everything.choose(&place, everything.above()),
+        SelectorChoice::Take
+    );
 }
 
 const WORDS: &[&str] = &[
@@ -192,10 +195,10 @@ proptest! {
         };
         let ours = patterns(&words);
         let absolute = format!("/x/y/{inner}");
-        let said = match ours.say(&Place::stored(absolute.as_bytes(), inner.as_bytes(), is_directory)) {
-            Said::Nothing => None,
-            Said::Meant(_) => Some(true),
-            Said::TakenBack(_) => Some(false),
+        let said = match ours.say(&PatternPath::stored(absolute.as_bytes(), inner.as_bytes(), is_directory)) {
+            PatternMatch::Nothing => None,
+            PatternMatch::Meant(_) => Some(true),
+            PatternMatch::TakenBack(_) => Some(false),
         };
         prop_assert_eq!(said, expected);
     }

@@ -7,19 +7,19 @@
 //! stream  = element of the first record, of the second, ... in the database's key order
 //! ```
 //!
-//! Two digests stand on it ([`digest`]): one of the stream as a whole, and one of the set of elements, which an
+//! Two digests stand on it ([`record_digests`]): one of the stream as a whole, and one of the set of elements, which an
 //! increment can update by what changed.
 
-pub mod digest;
-mod lanes;
-mod stretch;
-mod sum;
+mod hash_lanes;
+pub mod record_digests;
+mod set_sum;
+mod stream_partition;
 
 use crate::codec::Reader;
 use crate::error::Result;
 
-pub use digest::{SetDigestAcc, StreamDigester};
-pub use stretch::StreamStretch;
+pub use record_digests::{SetDigestAccumulator, StreamDigester};
+pub use stream_partition::StreamPartition;
 
 /// Bytes of an element beside its key and value: the two lengths.
 pub const ELEMENT_OVERHEAD: usize = 8;
@@ -52,7 +52,7 @@ pub(crate) fn write_element(to: &mut [u8], key: &[u8], value: &[u8]) {
 
 /// One record out of a canonical stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Element<'a> {
+pub struct StreamElement<'a> {
     /// The element itself, lengths included.
     pub whole: &'a [u8],
     /// The record's key.
@@ -63,12 +63,12 @@ pub struct Element<'a> {
 
 /// Reads elements back, one after another, without copying.
 #[derive(Clone, Debug)]
-pub struct Elements<'a> {
+pub struct StreamElements<'a> {
     stream: &'a [u8],
     reader: Reader<'a>,
 }
 
-impl<'a> Elements<'a> {
+impl<'a> StreamElements<'a> {
     /// Starts at the first element of `stream`.
     pub fn new(stream: &'a [u8]) -> Self {
         Self {
@@ -83,19 +83,19 @@ impl<'a> Elements<'a> {
     }
 
     #[inline]
-    fn read(&mut self) -> Result<Element<'a>> {
+    fn read(&mut self) -> Result<StreamElement<'a>> {
         let start = self.reader.position();
         let key_len = self.reader.u32()? as usize;
         let key = self.reader.bytes(key_len)?;
         let value_len = self.reader.u32()? as usize;
         let value = self.reader.bytes(value_len)?;
         let whole = &self.stream[start..self.reader.position()];
-        Ok(Element { whole, key, value })
+        Ok(StreamElement { whole, key, value })
     }
 }
 
-impl<'a> Iterator for Elements<'a> {
-    type Item = Result<Element<'a>>;
+impl<'a> Iterator for StreamElements<'a> {
+    type Item = Result<StreamElement<'a>>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {

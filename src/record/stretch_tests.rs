@@ -9,8 +9,8 @@ fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 31 + at / 251) as u8).collect()
 }
 
-fn stretch(stream: &[u8], range: std::ops::Range<usize>) -> StreamStretch {
-    let mut stretch = StreamStretch::at(range.start as u64);
+fn stretch(stream: &[u8], range: std::ops::Range<usize>) -> StreamPartition {
+    let mut stretch = StreamPartition::at(range.start as u64);
     stretch.stream(&stream[range]);
     stretch
 }
@@ -70,9 +70,9 @@ proptest! {
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(records.len() + 1)).collect();
         cuts.extend([0, records.len()]);
         cuts.sort_unstable();
-        let (mut whole, mut joined, mut at) = (StreamDigester::new(), StreamStretch::at(0), 0);
+        let (mut whole, mut joined, mut at) = (StreamDigester::new(), StreamPartition::at(0), 0);
         for pair in cuts.windows(2) {
-            let mut next = StreamStretch::at(at);
+            let mut next = StreamPartition::at(at);
             for (key, value) in &records[pair[0]..pair[1]] {
                 whole.record(key, value);
                 next.record(key, value);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 const KEY: [u8; 32] = [7; 32];
 
 fn sum_of(records: &[(Vec<u8>, Vec<u8>)]) -> SetDigest {
-    let mut acc = SetDigestAcc::new(&KEY);
+    let mut acc = SetDigestAccumulator::new(&KEY);
     for (key, value) in records {
         acc.add_record(key, value);
     }
@@ -28,7 +28,7 @@ fn a_stream_cut_anywhere_inside_an_element_is_an_error() {
     let mut out = Vec::new();
     put_element(&mut out, b"key", b"value");
     for len in 1..out.len() {
-        assert!(Elements::new(&out[..len]).any(|e| e.is_err()), "{len}");
+        assert!(StreamElements::new(&out[..len]).any(|e| e.is_err()), "{len}");
     }
 }
 
@@ -37,16 +37,16 @@ fn a_long_value_hashes_as_its_element_does() {
     let value = vec![9; 100_000];
     let mut element = Vec::new();
     put_element(&mut element, b"k", &value);
-    let mut one = SetDigestAcc::new(&KEY);
+    let mut one = SetDigestAccumulator::new(&KEY);
     one.add_element(&element);
-    let mut other = SetDigestAcc::new(&KEY);
+    let mut other = SetDigestAccumulator::new(&KEY);
     other.add_record(b"k", &value);
     assert_eq!(one.digest(), other.digest());
 }
 
 #[test]
 fn carries_run_through_all_limbs() {
-    let mut acc = SetDigestAcc::resume(&KEY, &SetDigest([0xff; 32]));
+    let mut acc = SetDigestAccumulator::resume(&KEY, &SetDigest([0xff; 32]));
     let mut one = [0; 32];
     one[0] = 1;
     acc.merge(&SetDigest(one));
@@ -66,7 +66,7 @@ proptest! {
         records in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
         gone in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), prop::collection::vec(any::<u8>(), 0..40)), 0..5),
     ) {
-        let mut acc = SetDigestAcc::new(&KEY);
+        let mut acc = SetDigestAccumulator::new(&KEY);
         for (key, value) in gone.iter().chain(records.iter().rev()) {
             acc.add_record(key, value);
         }
@@ -78,10 +78,10 @@ proptest! {
         for (key, value) in &records {
             put_element(&mut stream, key, value);
         }
-        let mut parts = SetDigestAcc::new(&KEY);
+        let mut parts = SetDigestAccumulator::new(&KEY);
         parts.add_stream(&stream).unwrap();
         prop_assert_eq!(parts.digest(), sum_of(&records));
-        let back: Vec<_> = Elements::new(&stream).map(|e| e.unwrap()).map(|e| (e.key.to_vec(), e.value.to_vec())).collect();
+        let back: Vec<_> = StreamElements::new(&stream).map(|e| e.unwrap()).map(|e| (e.key.to_vec(), e.value.to_vec())).collect();
         prop_assert_eq!(back, records.clone());
         let mut whole = StreamDigester::new();
         whole.stream(&stream);
@@ -121,7 +121,7 @@ fn a_record_counts_as_the_keyed_hash_of_its_padded_element() {
         let value = vec![5; len];
         let mut element = Vec::new();
         put_element(&mut element, b"", &value);
-        let mut acc = SetDigestAcc::new(&KEY);
+        let mut acc = SetDigestAccumulator::new(&KEY);
         acc.add_record(b"", &value);
         if element.len() <= 2048 {
             element.resize(element.len().next_multiple_of(64), 0);
@@ -146,7 +146,7 @@ fn the_documents_examples_are_what_we_compute() {
     put_element(&mut stream, b"a", b"1");
     put_element(&mut stream, b"b", b"");
     assert_example(DIGESTS, "stream", &stream);
-    let mut set = SetDigestAcc::new(&KEY);
+    let mut set = SetDigestAccumulator::new(&KEY);
     set.add_stream(&example(DIGESTS, "stream")).unwrap();
     assert_example(DIGESTS, "set-digest", &set.digest().0);
     let mut whole = StreamDigester::new();

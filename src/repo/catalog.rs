@@ -5,18 +5,20 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::annotations::{
+    CompactedStacks, ForgetEvent, ForgottenSnapshots, QuarantineFolder, StoredForgetRecord,
+};
 use crate::clock::UnixNanos;
 use crate::envelope::Header;
-use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{Folder, Forgotten, ForgottenSince, Rebasings, StoredForgetting};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{DomainId, ObjectId};
-use crate::snapshot::{DatabaseRoot, Known, Snapshot, select};
-use crate::storage::{Listed, ObjectKind, ObjectName};
+use crate::snapshot::{DatabaseRoot, Snapshot, SnapshotCandidate, select};
+use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::create::get_named;
-use super::facts::{UnreadFact, is_unreadable};
-use super::host_share::HostShares;
-use super::{OWN_DOMAIN, Repo, StoredForgotten};
+use super::create_repository::get_named;
+use super::host_quota::HostQuotas;
+use super::stored_annotations::{UnreadAnnotation, is_unreadable};
+use super::{OWN_DOMAIN, Repo, StoredForgetRecords};
 
 /// How often the snapshots are listed anew because one that was listed is gone.
 const LISTINGS_MAX: u32 = 3;
@@ -38,7 +40,7 @@ pub struct ForgottenSnapshot {
     /// What it says; `None` if its bytes are damaged, which nobody minds any more.
     pub snapshot: Option<Snapshot>,
     /// How it came that it is forgotten.
-    pub since: ForgottenSince,
+    pub since: ForgetEvent,
 }
 
 /// A snapshot that counts, since it was not forgotten, and could not be read.
@@ -50,7 +52,7 @@ pub struct UnreadSnapshot {
     /// `None` where that cannot be told; then any domain can.
     pub domain: Option<DomainId>,
     /// What kind of error that was.
-    pub kind: Kind,
+    pub kind: ErrorKind,
     /// Why it could not be read.
     pub what: String,
 }
@@ -58,7 +60,7 @@ pub struct UnreadSnapshot {
 impl UnreadSnapshot {
     /// True for a write-only host's that is left out for what it would cost. No program stores one: nothing is missing.
     pub fn is_out_of_proportion(&self) -> bool {
-        self.kind == Kind::Limit && self.domain.is_some_and(|domain| domain != OWN_DOMAIN)
+        self.kind == ErrorKind::Limit && self.domain.is_some_and(|domain| domain != OWN_DOMAIN)
     }
 
     /// True unless what it may be is another domain's.
@@ -74,12 +76,12 @@ impl fmt::Display for UnreadSnapshot {
 }
 
 /// The highest counter of each domain, and whose it was if that is known.
-pub(crate) type Newest = BTreeMap<DomainId, (u64, Option<ObjectId>)>;
+pub(crate) type NewestCounters = BTreeMap<DomainId, (u64, Option<ObjectId>)>;
 
 /// All snapshots that are stored, those that count apart from those that were forgotten. What users see are those that
 /// count; a forgotten one can be had by its whole id alone, until a prune sweeps it.
 #[derive(Clone, Debug, Default)]
-pub struct Catalog {
+pub struct SnapshotCatalog {
     /// Those that count: ordered by time, then by name; but those of a wrong clock (`clocks.rs`) come first.
     pub snapshots: Vec<StoredSnapshot>,
     /// Those that were forgotten, and not brought back: in the same order, damaged ones first.
@@ -90,15 +92,15 @@ pub struct Catalog {
     pub quarantined: Vec<UnreadSnapshot>,
     /// Forgettings that could not be read. What they name is among `snapshots`: to show too much is the safe side for
     /// whoever reads, and whoever deletes stops here.
-    pub unread: Vec<UnreadFact>,
+    pub unread: Vec<UnreadAnnotation>,
     /// Notes that could not be read: where some snapshot's records lie may not be known.
-    pub unread_notes: Vec<UnreadFact>,
+    pub unread_notes: Vec<UnreadAnnotation>,
     /// Snapshots whose records lie elsewhere than their objects say.
-    rebasings: HashMap<ObjectId, Rebasings>,
+    rebasings: HashMap<ObjectId, CompactedStacks>,
     /// Whose counters and histories are meant: the owner's, unless a write-only host remembers its own.
     domain: Option<DomainId>,
     /// The highest counter of each domain that any snapshot has or, as far as is known, had; and whose it was.
-    newest: Newest,
+    newest: NewestCounters,
     /// When the snapshots were listed; `None` where nothing is said of clocks.
     pub(super) listed_at: Option<UnixNanos>,
     /// Snapshots whose time is ahead though later ones were made since.
@@ -109,11 +111,11 @@ impl Repo {
     /// Loads all snapshots. A damaged one is told of and left out; one that cannot be fetched is an error.
     ///
     /// # Errors
-    /// [`Kind::RolledBack`] if one that was seen here before is gone, and was not forgotten.
-    pub fn catalog(&self) -> Result<Catalog> {
+    /// [`ErrorKind::RolledBack`] if one that was seen here before is gone, and was not forgotten.
+    pub fn catalog(&self) -> Result<SnapshotCatalog> {
         for _ in 1..LISTINGS_MAX {
             match self.list_snapshots() {
-                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::RolledBack) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::RolledBack) => {}
                 catalog => return catalog,
             }
         }
@@ -123,7 +125,7 @@ impl Repo {
     /// The same for whoever deletes in this domain: a snapshot that counts and may be of it, a forgetting or a note that
     /// cannot be read is an error, because it could need anything, or be the one that brings back what needs it. To be called last, after packs
     /// and index were listed (docs/ORDERING.md, rule 4), and anew for each time something is deleted.
-    pub fn catalog_to_delete_by(&self) -> Result<Catalog> {
+    pub fn catalog_to_delete_by(&self) -> Result<SnapshotCatalog> {
         let catalog = self.catalog()?;
         // What another domain's snapshot needs is never in a pack of this one.
         let mut unread = catalog.unreadable.iter();
@@ -138,13 +140,13 @@ impl Repo {
     }
 
     /// One listing. The snapshots come before the facts: what is said of them is never older than they are.
-    fn list_snapshots(&self) -> Result<Catalog> {
+    fn list_snapshots(&self) -> Result<SnapshotCatalog> {
         let listed = self.storage().list(ObjectKind::Snapshot);
         let listed = listed.act(|| "list the snapshots")?;
         let stored = self.forgotten()?;
         let stored_notes = self.notes()?;
         let notes = stored_notes.standing();
-        let mut catalog = Catalog::default();
+        let mut catalog = SnapshotCatalog::default();
         let forgotten = stored.standing(&notes);
         let read = |id: &ObjectId| {
             let mut snapshot = self.snapshot_as_stored(id)?;
@@ -152,7 +154,7 @@ impl Repo {
             Ok(snapshot)
         };
         let there: HashSet<_> = listed.iter().map(|listed| listed.name.id).collect();
-        let (mut found, mut shares) = (BTreeMap::new(), HostShares::default());
+        let (mut found, mut shares) = (BTreeMap::new(), HostQuotas::default());
         for listed in listed {
             let id = listed.name.id;
             match (read(&id), forgotten.of(&id)) {
@@ -166,7 +168,7 @@ impl Repo {
                 }
                 (Err(error), None) if is_unreadable(&error) => {
                     let unread = self.unread_snapshot(&listed, &error);
-                    if notes.is_quarantined(Folder::Snapshots, &id) {
+                    if notes.is_quarantined(QuarantineFolder::Snapshots, &id) {
                         catalog.quarantined.push(unread);
                     } else {
                         catalog.unreadable.push(unread);
@@ -174,7 +176,7 @@ impl Repo {
                 }
                 (Err(error), Some(since)) if is_unreadable(&error) => catalog.add_forgotten(id, None, since),
                 // It was swept since it was listed.
-                (Err(error), Some(_)) if error.kind() == Kind::NotFound => {}
+                (Err(error), Some(_)) if error.kind() == ErrorKind::NotFound => {}
                 (Err(error), _) => return Err(error),
             }
         }
@@ -199,7 +201,7 @@ impl Repo {
     }
 
     /// What could not be read, and whose it can be.
-    fn unread_snapshot(&self, listed: &Listed, error: &Error) -> UnreadSnapshot {
+    fn unread_snapshot(&self, listed: &ListedObject, error: &Error) -> UnreadSnapshot {
         // A name is the hash of its object: bytes that fit it were stored so, and open in no other domain.
         let header = get_named(&**self.storage(), listed.name).and_then(|bytes| Header::decode(&bytes));
         UnreadSnapshot {
@@ -213,9 +215,9 @@ impl Repo {
     /// Holds what is there to what was seen here before, and remembers the newest.
     pub(crate) fn see_snapshots(
         &self,
-        newest: &Newest,
+        newest: &NewestCounters,
         there: &HashSet<ObjectId>,
-        forgettings: &[StoredForgetting],
+        forgettings: &[StoredForgetRecord],
     ) -> Result<()> {
         // A forgetting explains its snapshot's end for ever, also where a note undid it for a time.
         let was_forgotten = |id: &ObjectId| forgettings.iter().any(|it| it.forgetting.names(id));
@@ -230,14 +232,14 @@ impl Repo {
     }
 
     /// Which snapshots are forgotten, as far as that can be read.
-    pub fn forgotten_now(&self) -> Result<Forgotten> {
+    pub fn forgotten_now(&self) -> Result<ForgottenSnapshots> {
         self.standing_of(&self.forgotten()?)
     }
 
     /// Notes are loaded only where one could bring something back.
-    fn standing_of(&self, stored: &StoredForgotten) -> Result<Forgotten> {
+    fn standing_of(&self, stored: &StoredForgetRecords) -> Result<ForgottenSnapshots> {
         if stored.forgettings.is_empty() {
-            Ok(Forgotten::default())
+            Ok(ForgottenSnapshots::default())
         } else {
             Ok(stored.standing(&self.notes()?.standing()))
         }
@@ -273,11 +275,15 @@ impl Repo {
         let meant = |stored: &&StoredSnapshot| {
             domain.is_none_or(|domain| stored.snapshot.domain == domain) && has(&stored.snapshot)
         };
-        let known = catalog.snapshots.iter().filter(meant).map(|stored| Known {
-            id: stored.id,
-            time: stored.snapshot.time,
-            is_set_aside: catalog.set_aside.contains(&stored.id),
-        });
+        let known = catalog
+            .snapshots
+            .iter()
+            .filter(meant)
+            .map(|stored| SnapshotCandidate {
+                id: stored.id,
+                time: stored.snapshot.time,
+                is_set_aside: catalog.set_aside.contains(&stored.id),
+            });
         let known: Vec<_> = known.collect();
         if known.is_empty() {
             return catalog.select(words).cloned();
@@ -286,18 +292,18 @@ impl Repo {
     }
 
     /// Proves that all of `snapshots` are still listed, not forgotten, and have their records where `seen` says, so that
-    /// what they rest on is nobody's to delete; [`Kind::Busy`] if one has gone meanwhile.
+    /// what they rest on is nobody's to delete; [`ErrorKind::Busy`] if one has gone meanwhile.
     ///
     /// Why a forgotten one is as good as gone for a writer whose runs lie in it: its packs are those of a snapshot that
     /// a prune need not spare. Only a forgetting can lead to their marks, it is durable before them, and so a proof
     /// that finds the snapshot to count comes before any such mark (docs/ORDERING.md, section 7). For the same reason a
     /// forgetting that cannot be read, and a prune elsewhere may well be able to, is a reason not to rest on it. A stack
     /// that one run stands in for is the same: only the note that says so can lead to marks on the stack's packs.
-    pub fn prove_snapshots(&self, snapshots: &HashSet<ObjectId>, seen: &Catalog) -> Result<()> {
+    pub fn prove_snapshots(&self, snapshots: &HashSet<ObjectId>, seen: &SnapshotCatalog) -> Result<()> {
         if snapshots.is_empty() {
             return Ok(());
         }
-        let busy = |what: String| Err(Error::new(Kind::Busy, what));
+        let busy = |what: String| Err(Error::new(ErrorKind::Busy, what));
         let listed = self.storage().list(ObjectKind::Snapshot);
         let listed = listed.act(|| "list the snapshots")?.into_iter();
         let listed: HashSet<_> = listed.map(|listed| listed.name.id).collect();
@@ -337,7 +343,7 @@ impl Repo {
     }
 }
 
-impl Catalog {
+impl SnapshotCatalog {
     /// The snapshot among those that count that `words` name: `latest`, `latest~N`, an id or its beginning. `latest` is the
     /// owner's latest, or the latest of the only host that has any; `latest@N` and `latest~N@N` are those of a domain. (A
     /// host chooses the time that its snapshots claim.)
@@ -345,13 +351,13 @@ impl Catalog {
         let (bare, domain) = self.domain_of_words(words)?;
         let meant = self.snapshots.iter();
         let meant = meant.filter(|stored| domain.is_none_or(|domain| stored.snapshot.domain == domain));
-        let known = meant.map(|stored| Known {
+        let known = meant.map(|stored| SnapshotCandidate {
             id: stored.id,
             time: stored.snapshot.time,
             is_set_aside: self.set_aside.contains(&stored.id),
         });
         let id = match select(&known.collect::<Vec<_>>(), bare) {
-            Err(error) if error.kind() == Kind::NotFound => return Err(self.forgotten_or(words, error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.forgotten_or(words, error)),
             id => id?,
         };
         self.of_id(id, words)
@@ -359,7 +365,7 @@ impl Catalog {
 
     fn of_id(&self, id: ObjectId, words: &str) -> Result<&StoredSnapshot> {
         let found = self.snapshots.iter().find(|stored| stored.id == id);
-        found.ok_or_else(|| Error::new(Kind::NotFound, format!("no snapshot {words}")))
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no snapshot {words}")))
     }
 
     /// True if records of some snapshot lie elsewhere than its object says.
@@ -470,20 +476,20 @@ impl Catalog {
         self.domain.unwrap_or(OWN_DOMAIN)
     }
 
-    fn add_forgotten(&mut self, id: ObjectId, snapshot: Option<Snapshot>, since: &ForgottenSince) {
+    fn add_forgotten(&mut self, id: ObjectId, snapshot: Option<Snapshot>, since: &ForgetEvent) {
         let since = since.clone();
         self.forgotten.push(ForgottenSnapshot { id, snapshot, since });
     }
 
     /// A host's snapshot for which there is no room.
-    fn leave_out(&mut self, id: ObjectId, snapshot: Option<Snapshot>, since: Option<&ForgottenSince>) {
+    fn leave_out(&mut self, id: ObjectId, snapshot: Option<Snapshot>, since: Option<&ForgetEvent>) {
         match (snapshot, since) {
             (_, Some(since)) => self.add_forgotten(id, None, since),
             (None, None) => {}
             (Some(snapshot), None) => self.unreadable.push(UnreadSnapshot {
                 id,
                 domain: Some(snapshot.domain),
-                kind: Kind::Limit,
+                kind: ErrorKind::Limit,
                 what: format!(
                     "{} is left out: it takes {} bytes of memory, and snapshots of domain {} take more together than is in \
                      proportion to what is stored of them",
@@ -495,14 +501,14 @@ impl Catalog {
         }
     }
 
-    fn arrange(&mut self, forgotten: &Forgotten) {
+    fn arrange(&mut self, forgotten: &ForgottenSnapshots) {
         self.set_aside = self.of_wrong_clocks();
         let set_aside = &self.set_aside;
         self.snapshots
             .sort_by_key(|stored| (!set_aside.contains(&stored.id), stored.snapshot.time, stored.id));
         self.forgotten
             .sort_by_key(|forgotten| (forgotten.snapshot.as_ref().map(time_of), forgotten.id));
-        let mut newest = Newest::new();
+        let mut newest = NewestCounters::new();
         let stored = self
             .all()
             .map(|(id, snapshot)| (snapshot.domain, (snapshot.counter, id)));
@@ -518,7 +524,7 @@ impl Catalog {
         let mut found = self.forgotten.iter().map(|forgotten| forgotten.id.to_hex());
         match found.find(|id| id.starts_with(&prefix)) {
             Some(id) => Error::new(
-                Kind::NotFound,
+                ErrorKind::NotFound,
                 format!(
                     "snapshot {words} is forgotten; `levault undelete {words}` brings it back, and {id} names it until then"
                 ),
@@ -529,7 +535,7 @@ impl Catalog {
 }
 
 fn usage(message: String) -> Error {
-    Error::new(Kind::Usage, message)
+    Error::new(ErrorKind::Usage, message)
 }
 
 fn time_of(snapshot: &Snapshot) -> UnixNanos {

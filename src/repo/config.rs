@@ -1,11 +1,11 @@
 //! The two copies of config: read, judged, and put back from one another.
 
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::keys::Config;
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::Repo;
-use super::create::no_id;
+use super::create_repository::no_id;
 use super::unlock::CONFIG_BYTES_MAX;
 
 impl Repo {
@@ -16,7 +16,9 @@ impl Repo {
     pub(crate) fn config_copy(&self, kind: ObjectKind) -> Result<std::result::Result<Vec<u8>, Error>> {
         let bytes = match self.storage().get(config_name(kind), CONFIG_BYTES_MAX) {
             Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Limit) => return Ok(Err(error)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Limit) => {
+                return Ok(Err(error));
+            }
             Err(error) => return Err(error),
         };
         let (keyring, anchor) = (self.keyring()?, &self.opened()?.anchor);

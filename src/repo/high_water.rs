@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::codec::Reader;
 use crate::crypto::{CacheKey, Secret32, derive};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, RepositoryId};
 
-use super::{Cache, Repo, Settings};
+use super::{CacheLocation, Repo, RepoSettings};
 
 /// Begins the file; the last byte is its version.
 const MAGIC: [u8; 8] = *b"lvlthwm\x01";
@@ -18,18 +18,18 @@ const MAGIC: [u8; 8] = *b"lvlthwm\x01";
 const FILE: &str = "high-water";
 
 /// A count, and the name of the object that had it.
-pub type Counted = (u64, ObjectId);
+pub type NamedCount = (u64, ObjectId);
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HighWater {
+pub struct HighWaterMarks {
     /// The keyring's generation and name.
-    pub keyring: Option<Counted>,
+    pub keyring: Option<NamedCount>,
     /// The counter and name of the domain's newest snapshot.
-    pub snapshot: Option<Counted>,
+    pub snapshot: Option<NamedCount>,
 }
 
-impl HighWater {
+impl HighWaterMarks {
     fn encode(&self, key: &Secret32) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         for counted in [self.keyring, self.snapshot] {
@@ -42,14 +42,14 @@ impl HighWater {
         out
     }
 
-    /// `None` for anything but what [`HighWater::encode`] wrote under the same key: as good as no mark.
+    /// `None` for anything but what [`HighWaterMarks::encode`] wrote under the same key: as good as no mark.
     fn decode(bytes: &[u8], key: &Secret32) -> Option<Self> {
         let (body, mac) = bytes.split_last_chunk::<32>()?;
         if !derive::same(&derive::mac(key, &[body]), mac) {
             return None;
         }
         let mut reader = Reader::new(body.strip_prefix(&MAGIC)?);
-        let mut counted = || -> Result<Option<Counted>> {
+        let mut counted = || -> Result<Option<NamedCount>> {
             let (there, found) = (reader.u8()?, (reader.u64()?, ObjectId(reader.array()?)));
             Ok((there == 1).then_some(found))
         };
@@ -59,24 +59,24 @@ impl HighWater {
 }
 
 /// Where one repository's marks are kept, if anywhere.
-pub struct Marks {
+pub struct HighWaterStore {
     file: Option<PathBuf>,
     key: Secret32,
     /// Takes whatever the storage shows for the newest.
     accept: bool,
 }
 
-impl Marks {
+impl HighWaterStore {
     /// In the cache's directory, authenticated under `cache_key`.
-    pub fn of(settings: &Settings, repository: &RepositoryId, cache_key: &CacheKey) -> Self {
+    pub fn of(settings: &RepoSettings, repository: &RepositoryId, cache_key: &CacheKey) -> Self {
         Self::below(settings, &repository.to_hex(), cache_key)
     }
 
     /// In a directory of the cache: each domain has its own.
-    fn below(settings: &Settings, name: &str, cache_key: &CacheKey) -> Self {
+    fn below(settings: &RepoSettings, name: &str, cache_key: &CacheKey) -> Self {
         let directory = match &settings.cache {
-            Cache::Directory(dir) => Some(dir.join(name)),
-            Cache::None => None,
+            CacheLocation::Directory(dir) => Some(dir.join(name)),
+            CacheLocation::None => None,
         };
         Self {
             file: directory.map(|dir| dir.join(FILE)),
@@ -85,14 +85,14 @@ impl Marks {
         }
     }
 
-    fn read(&self) -> HighWater {
+    fn read(&self) -> HighWaterMarks {
         let bytes = self.file.as_ref().and_then(|file| fs::read(file).ok());
-        let found = bytes.and_then(|bytes| HighWater::decode(&bytes, &self.key));
+        let found = bytes.and_then(|bytes| HighWaterMarks::decode(&bytes, &self.key));
         found.unwrap_or_default()
     }
 
     /// A mark that cannot be kept leaves this client as good as a fresh one, like a cache that cannot.
-    fn write(&self, marks: &HighWater) {
+    fn write(&self, marks: &HighWaterMarks) {
         let Some(file) = &self.file else { return };
         let Some(directory) = file.parent() else { return };
         let _ = write_whole(directory, file, &marks.encode(&self.key));
@@ -101,8 +101,8 @@ impl Marks {
     /// Holds the keyring chosen now, the last of `chain`, to the one seen last, which it must be or descend from.
     ///
     /// # Errors
-    /// [`Kind::RolledBack`]
-    pub fn keyring(&self, chain: &[Counted]) -> Result<()> {
+    /// [`ErrorKind::RolledBack`]
+    pub fn keyring(&self, chain: &[NamedCount]) -> Result<()> {
         let mut marks = self.read();
         if let Some(seen) = marks.keyring.filter(|seen| !self.accept && !chain.contains(seen)) {
             return Err(rolled_back(format!(
@@ -122,8 +122,8 @@ impl Marks {
     /// Holds what is there now to the snapshot seen last: `is_known` says whether one is stored, or was forgotten.
     ///
     /// # Errors
-    /// [`Kind::RolledBack`]
-    pub fn snapshots(&self, newest: Option<Counted>, is_known: impl Fn(&ObjectId) -> bool) -> Result<()> {
+    /// [`ErrorKind::RolledBack`]
+    pub fn snapshots(&self, newest: Option<NamedCount>, is_known: impl Fn(&ObjectId) -> bool) -> Result<()> {
         let mut marks = self.read();
         if let Some(seen) = marks.snapshot.filter(|seen| !self.accept && !is_known(&seen.1)) {
             return Err(rolled_back(format!(
@@ -142,7 +142,7 @@ impl Marks {
 
 impl Repo {
     /// Remembers a snapshot that was just stored.
-    pub(crate) fn saw_snapshot(&self, seen: Counted) {
+    pub(crate) fn saw_snapshot(&self, seen: NamedCount) {
         let marks = self.high_water();
         let mut high = marks.read();
         if Some(seen) > high.snapshot {
@@ -151,8 +151,8 @@ impl Repo {
         }
     }
 
-    pub(super) fn high_water(&self) -> Marks {
-        Marks::below(
+    pub(super) fn high_water(&self) -> HighWaterStore {
+        HighWaterStore::below(
             self.settings(),
             &self.cache_name(),
             self.domain_keys().cache_key(),
@@ -163,7 +163,7 @@ impl Repo {
 #[cold]
 fn rolled_back(what: String) -> Error {
     Error::new(
-        Kind::RolledBack,
+        ErrorKind::RolledBack,
         format!("the storage shows an older state of the repository than before, or another: {what}"),
     )
 }
@@ -181,49 +181,49 @@ fn write_whole(directory: &Path, file: &Path, bytes: &[u8]) -> std::io::Result<(
 mod tests {
     use super::*;
 
-    fn marks(dir: &Path, accept: bool) -> Marks {
-        let settings = Settings {
-            cache: Cache::Directory(dir.to_owned()),
+    fn marks(dir: &Path, accept: bool) -> HighWaterStore {
+        let settings = RepoSettings {
+            cache: CacheLocation::Directory(dir.to_owned()),
             accept_rollback: accept,
-            ..Settings::default()
+            ..RepoSettings::default()
         };
-        Marks::of(&settings, &RepositoryId([1; 32]), &CacheKey::take(&mut [7; 32]))
+        HighWaterStore::of(&settings, &RepositoryId([1; 32]), &CacheKey::take(&mut [7; 32]))
     }
 
-    fn counted(count: u64) -> Counted {
+    fn counted(count: u64) -> NamedCount {
         (count, ObjectId([count as u8; 32]))
     }
 
     #[test]
     fn the_documents_file_is_the_one_of_these_tests() {
         const DOCUMENT: &str = include_str!("../../docs/format/12-pins.md");
-        let high = HighWater {
+        let high = HighWaterMarks {
             keyring: Some(counted(1)),
             snapshot: None,
         };
         let key = Secret32::take(&mut [7; 32]);
         crate::document::assert_example(DOCUMENT, "high-water", &high.encode(&key));
         let bytes = crate::document::example(DOCUMENT, "high-water");
-        assert_eq!(HighWater::decode(&bytes, &key), Some(high));
+        assert_eq!(HighWaterMarks::decode(&bytes, &key), Some(high));
         for at in 0..bytes.len() {
             let mut wrong = bytes.clone();
             wrong[at] ^= 1;
-            assert_eq!(HighWater::decode(&wrong, &key), None);
-            assert_eq!(HighWater::decode(&bytes[..at], &key), None);
+            assert_eq!(HighWaterMarks::decode(&wrong, &key), None);
+            assert_eq!(HighWaterMarks::decode(&bytes[..at], &key), None);
         }
     }
 
     #[test]
     fn a_keyring_must_be_the_one_seen_or_descend_from_it() {
         let dir = tempfile::tempdir().unwrap();
-        let keyring = |chain: &[Counted]| marks(dir.path(), false).keyring(chain);
+        let keyring = |chain: &[NamedCount]| marks(dir.path(), false).keyring(chain);
         keyring(&[counted(0), counted(1)]).unwrap();
         keyring(&[counted(0), counted(1), counted(2)]).unwrap();
         for wrong in [
             &[counted(0), counted(1)][..],
             &[counted(0), counted(1), (2, ObjectId([9; 32]))],
         ] {
-            assert_eq!(keyring(wrong).unwrap_err().kind(), Kind::RolledBack);
+            assert_eq!(keyring(wrong).unwrap_err().kind(), ErrorKind::RolledBack);
         }
         marks(dir.path(), true)
             .keyring(&[counted(0), counted(1)])
@@ -241,8 +241,8 @@ mod tests {
         see(5, &[4, 5]).unwrap();
         // An older one is no newer mark.
         see(4, &[4, 5]).unwrap();
-        assert_eq!(see(4, &[4]).unwrap_err().kind(), Kind::RolledBack);
-        assert_eq!(see(9, &[4, 9]).unwrap_err().kind(), Kind::RolledBack);
+        assert_eq!(see(4, &[4]).unwrap_err().kind(), ErrorKind::RolledBack);
+        assert_eq!(see(9, &[4, 9]).unwrap_err().kind(), ErrorKind::RolledBack);
         marks(dir.path(), true)
             .snapshots(Some(counted(4)), |_| false)
             .unwrap();

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use crate::codec::{Reader, put_varint};
 use crate::crypto::{Entropy, IndexKey, OsEntropy, Secret32, aead, derive};
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
-use crate::snapshot::{Snapshot, body};
+use crate::snapshot::{Snapshot, snapshot_codec};
 
 /// The file's first bytes.
 const MAGIC: [u8; 16] = *b"levault host 1\n\0";
@@ -26,7 +26,7 @@ const FILES_MAX: usize = 1000;
 
 /// A snapshot of the host's own, and all packs that it rests on with their lengths.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Remembered {
+pub(crate) struct RememberedSnapshot {
     pub id: ObjectId,
     pub snapshot: Snapshot,
     pub packs: HashMap<ObjectId, u64>,
@@ -44,7 +44,7 @@ impl HostState {
     }
 
     /// All that can be read; what cannot is as good as not there.
-    pub(crate) fn load(&self) -> Vec<Remembered> {
+    pub(crate) fn load(&self) -> Vec<RememberedSnapshot> {
         let entries = self.dir.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten();
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
         let mut all: Vec<_> = paths
@@ -56,7 +56,7 @@ impl HostState {
     }
 
     /// Keeps this one, in the place of those that have a database of the same path.
-    pub(crate) fn keep(&self, kept: &Remembered) -> Result<()> {
+    pub(crate) fn keep(&self, kept: &RememberedSnapshot) -> Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.act(|| format!("make {}", dir.display()))?;
@@ -76,7 +76,7 @@ impl HostState {
         Ok(())
     }
 
-    fn read(&self, path: &Path) -> Result<Remembered> {
+    fn read(&self, path: &Path) -> Result<RememberedSnapshot> {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
@@ -85,14 +85,14 @@ impl HostState {
         let len = fs::metadata(path).act(|| "look at it")?.len();
         if len > FILE_BYTES_MAX {
             return Err(Error::new(
-                Kind::Limit,
+                ErrorKind::Limit,
                 format!("{len} bytes pass {FILE_BYTES_MAX}"),
             ));
         }
         self.open(id, &fs::read(path).act(|| "read it")?)
     }
 
-    fn seal(&self, kept: &Remembered) -> Result<Vec<u8>> {
+    fn seal(&self, kept: &RememberedSnapshot) -> Result<Vec<u8>> {
         let salt = OsEntropy.salt()?;
         let mut out = [&MAGIC[..], &salt].concat();
         let aad = [&out[..], &kept.id.0].concat();
@@ -102,7 +102,7 @@ impl HostState {
         Ok(out)
     }
 
-    fn open(&self, id: ObjectId, bytes: &[u8]) -> Result<Remembered> {
+    fn open(&self, id: ObjectId, bytes: &[u8]) -> Result<RememberedSnapshot> {
         let mut reader = Reader::new(bytes);
         let (magic, salt): ([u8; 16], [u8; 32]) = (reader.array()?, reader.array()?);
         if magic != MAGIC {
@@ -117,8 +117,8 @@ impl HostState {
     }
 }
 
-fn shares_a_database(old: &Remembered, new: &Remembered) -> bool {
-    let paths = |kept: &Remembered| -> Vec<Vec<u8>> {
+fn shares_a_database(old: &RememberedSnapshot, new: &RememberedSnapshot) -> bool {
+    let paths = |kept: &RememberedSnapshot| -> Vec<Vec<u8>> {
         let databases = kept.snapshot.databases();
         databases.map(|database| database.path.clone()).collect()
     };
@@ -126,7 +126,7 @@ fn shares_a_database(old: &Remembered, new: &Remembered) -> bool {
     paths(old).iter().any(|path| new.contains(path))
 }
 
-fn encode(kept: &Remembered) -> Result<Vec<u8>> {
+fn encode(kept: &RememberedSnapshot) -> Result<Vec<u8>> {
     let mut packs: Vec<_> = kept.packs.iter().collect();
     packs.sort_unstable();
     let mut out = Vec::new();
@@ -135,11 +135,11 @@ fn encode(kept: &Remembered) -> Result<Vec<u8>> {
         out.extend_from_slice(&pack.0);
         out.extend_from_slice(&len.to_le_bytes());
     }
-    out.extend_from_slice(&body::encode(&kept.snapshot)?);
+    out.extend_from_slice(&snapshot_codec::encode(&kept.snapshot)?);
     Ok(out)
 }
 
-fn decode(id: ObjectId, plain: &[u8]) -> Result<Remembered> {
+fn decode(id: ObjectId, plain: &[u8]) -> Result<RememberedSnapshot> {
     let mut reader = Reader::new(plain);
     let count = reader.len_varint(plain.len() / 40, "packs")?;
     let mut packs = HashMap::with_capacity(count);
@@ -151,8 +151,8 @@ fn decode(id: ObjectId, plain: &[u8]) -> Result<Remembered> {
         }
         packs.insert(pack, reader.u64()?);
     }
-    let snapshot = body::decode(reader.bytes(reader.left())?)?;
-    Ok(Remembered { id, snapshot, packs })
+    let snapshot = snapshot_codec::decode(reader.bytes(reader.left())?)?;
+    Ok(RememberedSnapshot { id, snapshot, packs })
 }
 
 /// For the fuzzer: what is read of a plain part, written again.
@@ -169,10 +169,10 @@ mod tests {
     const DOCUMENT: &str = include_str!("../../docs/format/12-pins.md");
     const SNAPSHOTS: &str = include_str!("../../docs/format/10-snapshots.md");
 
-    fn documented() -> Remembered {
-        let snapshot = body::decode(&example(SNAPSHOTS, "snapshot")).unwrap();
+    fn documented() -> RememberedSnapshot {
+        let snapshot = snapshot_codec::decode(&example(SNAPSHOTS, "snapshot")).unwrap();
         let packs = [([0xaa; 32], 20_690), ([0xbb; 32], 20_298)];
-        Remembered {
+        RememberedSnapshot {
             id: ObjectId([9; 32]),
             snapshot,
             packs: packs.map(|(pack, len)| (ObjectId(pack), len)).into(),

@@ -4,7 +4,7 @@ use crate::clock::UnixNanos;
 use crate::codec::{Reader, put_prefixed};
 use crate::crypto::{Entropy, OsEntropy};
 use crate::envelope::ObjectClass;
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::limits::LABEL_BYTES_MAX;
 use crate::storage::{ObjectKind, ObjectName};
@@ -24,19 +24,19 @@ pub struct Lease<'a> {
 }
 
 impl Repo {
-    /// Takes the lease for what `text` says; [`Kind::Busy`] while somebody else has it.
+    /// Takes the lease for what `text` says; [`ErrorKind::Busy`] while somebody else has it.
     pub fn lease(&self, text: &str) -> Result<Lease<'_>> {
         self.may_write()?;
         // By the storage's clock, if it has one: whose own is wrong must not take others' leases for over.
         let now = match self.storage_now() {
-            Err(error) if error.kind() == Kind::Usage => self.clock().now(),
+            Err(error) if error.kind() == ErrorKind::Usage => self.clock().now(),
             now => now?,
         };
         self.refuse_leased(now, None)?;
         let (name, bytes) = self.new_lease(now, text)?;
         match self.storage().put_new(name, &bytes) {
             // No safety rests on it, and what it is for may be to make room.
-            Err(error) if error.kind() == Kind::Full => {}
+            Err(error) if error.kind() == ErrorKind::Full => {}
             put => put.act(|| "store a lease")?,
         }
         let lease = Lease { repo: self, name };
@@ -70,7 +70,7 @@ impl Repo {
                         "{holder} has the repository until its lease ends ({})",
                         listed.name.path()
                     );
-                    return Err(Error::new(Kind::Busy, what));
+                    return Err(Error::new(ErrorKind::Busy, what));
                 }
                 // Over, from another age, or nobody's: in no one's way.
                 _ => self.storage().delete(listed.name)?,
@@ -103,7 +103,7 @@ impl Repo {
         let opened = self.keyring()?.open_object(ObjectClass::Lease, &named, &bytes)?;
         let mut reader = Reader::new(&opened.clear);
         if reader.u8()? != VERSION {
-            return Err(Error::new(Kind::TooNew, "a lease of a later version"));
+            return Err(Error::new(ErrorKind::TooNew, "a lease of a later version"));
         }
         let _holder: [u8; 16] = reader.array()?;
         let (_made, expires) = (reader.u64()?, UnixNanos(reader.u64()?.cast_signed()));

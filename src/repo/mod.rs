@@ -10,71 +10,71 @@
 //!    and unmarked; see [`Repo::prove`].
 //! 4. Names are hashes of stored bytes or random: nothing rests on the store's create-if-absent.
 
-mod audits;
-mod bad;
+mod blob_reader;
+mod blob_writer;
 mod catalog;
-mod clocks;
+mod clock_probe;
 mod config;
-mod copies;
-mod create;
-mod domains;
-mod facts;
-mod forgotten;
+mod create_repository;
+mod dedup_index;
+mod domain_objects;
 mod high_water;
-mod host;
-mod host_share;
+mod host_quota;
 mod host_state;
-mod keys;
-mod known;
+mod key_management;
+mod keyless_repo;
 mod lease;
-mod marks;
-mod notes;
 mod objects;
-mod parity;
-mod probe;
-mod read;
+mod pack_uploader;
+mod stored_annotations;
+mod stored_audits;
+mod stored_bad_blobs;
+mod stored_forget_records;
+mod stored_marks;
+mod stored_notes;
+mod stored_parity;
+mod trusted_copies;
 mod unlock;
-mod upload;
-mod vault;
-mod write;
+mod write_only_repo;
+mod wrong_clocks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use audits::StoredAudits;
-pub(crate) use audits::keyless;
-pub use bad::StoredBad;
-pub(crate) use bad::first_right;
-pub(crate) use catalog::Newest;
-pub use catalog::{Catalog, ForgottenSnapshot, StoredSnapshot, UnreadSnapshot};
-pub use clocks::ahead_of;
-pub(crate) use copies::Copies;
-pub use create::NewRepo;
-pub use facts::UnreadFact;
-pub use forgotten::StoredForgotten;
-pub use host::HostRepo;
-pub(crate) use host_share::HostShares;
+pub use blob_reader::{BlobReader, BlobRequest, PackKeys};
+pub use blob_writer::{BlobWriter, NewBlob, WriteMode};
+pub(crate) use catalog::NewestCounters;
+pub use catalog::{ForgottenSnapshot, SnapshotCatalog, StoredSnapshot, UnreadSnapshot};
+pub use create_repository::NewRepository;
+pub(crate) use dedup_index::DedupIndex;
+pub(crate) use host_quota::HostQuotas;
 #[cfg(any(test, feature = "test-util"))]
 pub use host_state::remembered_again;
-pub(crate) use host_state::{HostState, Remembered};
-pub use keys::{HostFacts, recovery_password};
-pub(crate) use known::KnownBlobs;
+pub(crate) use host_state::{HostState, RememberedSnapshot};
+pub use key_management::{HostInfo, recovery_password};
+pub use keyless_repo::KeylessRepo;
 pub use lease::Lease;
-pub use marks::StoredMark;
-pub use notes::StoredNotes;
-pub use objects::{IndexFacts, Packs};
+pub use objects::{IndexSummary, ListedPacks};
 pub(crate) use objects::{location_of, sealed_name};
-pub(crate) use parity::put_parity;
-pub use read::{BlobReader, PackKeys, Wanted};
-pub use unlock::SlotFacts;
-pub use vault::Vault;
-pub use write::{NewBlob, Store, Writer};
+pub use stored_annotations::UnreadAnnotation;
+pub use stored_audits::StoredAudits;
+pub(crate) use stored_audits::keyless;
+pub use stored_bad_blobs::StoredBadBlobs;
+pub(crate) use stored_bad_blobs::first_right;
+pub use stored_forget_records::StoredForgetRecords;
+pub use stored_marks::StoredMark;
+pub use stored_notes::StoredNotes;
+pub(crate) use stored_parity::put_parity;
+pub(crate) use trusted_copies::TrustedCopies;
+pub use unlock::SlotInfo;
+pub use write_only_repo::WriteOnlyRepo;
+pub use wrong_clocks::ahead_of;
 
 use crate::clock::Clock;
 use crate::compress::Compression;
 use crate::envelope::{Access, Features};
 use crate::id::{DomainId, ObjectId, RepositoryId};
-use crate::keys::{DomainKeys, Holder, Keyring, OpenedSlot, Parameters};
+use crate::keys::{DomainKeys, KeyAccess, Keyring, OpenedSlot, Parameters};
 use crate::storage::Storage;
 
 /// The repository format this program writes.
@@ -85,9 +85,9 @@ pub const OWN_DOMAIN: DomainId = DomainId(0);
 
 /// How one process uses a repository.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct RepoSettings {
     /// Where the local cache lives.
-    pub cache: Cache,
+    pub cache: CacheLocation,
     /// How hard to compress what is new.
     pub compression: Compression,
     /// When a pack is full, bytes; the repository's own size when `None`.
@@ -99,10 +99,10 @@ pub struct Settings {
     pub accept_rollback: bool,
 }
 
-impl Default for Settings {
+impl Default for RepoSettings {
     fn default() -> Self {
         Self {
-            cache: Cache::None,
+            cache: CacheLocation::None,
             compression: Compression::Auto,
             pack_bytes: None,
             verify_packs: true,
@@ -113,7 +113,7 @@ impl Default for Settings {
 
 /// Where the local cache lives. It is authenticated, safe to delete, and never believed over the storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cache {
+pub enum CacheLocation {
     /// Below this directory, one directory a repository.
     Directory(PathBuf),
     /// Nowhere: what it would hold goes to a nameless temporary file.
@@ -123,23 +123,23 @@ pub enum Cache {
 /// An unlocked repository. Clones share it.
 #[derive(Clone)]
 pub struct Repo {
-    inner: Arc<Inner>,
+    inner: Arc<RepoInner>,
     /// What is read and written through this value.
     domain: Arc<DomainKeys>,
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
 }
 
-struct Inner {
+struct RepoInner {
     id: RepositoryId,
-    holder: Holder,
+    holder: KeyAccess,
     parameters: Parameters,
     features: Features,
     /// The owner's slot and the way to keyrings, for who changes them.
     unlocked: Option<(ObjectId, OpenedSlot)>,
-    settings: Settings,
+    settings: RepoSettings,
     doubts: Vec<String>,
-    parity_notes: parity::ParityNotes,
+    parity_notes: stored_parity::ParityNotes,
 }
 
 impl Repo {
@@ -172,7 +172,7 @@ impl Repo {
     }
 
     /// How this process uses it.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &RepoSettings {
         &self.inner.settings
     }
 
@@ -196,12 +196,12 @@ impl Repo {
         self.inner.features.gate(Access::Write)
     }
 
-    /// The owner's keys; [`crate::error::Kind::Denied`] for a write-only host.
+    /// The owner's keys; [`crate::error::ErrorKind::Denied`] for a write-only host.
     pub(crate) fn keyring(&self) -> crate::error::Result<&Arc<Keyring>> {
         self.inner.holder.owner()
     }
 
-    pub(crate) fn holder(&self) -> &Holder {
+    pub(crate) fn holder(&self) -> &KeyAccess {
         &self.inner.holder
     }
 

@@ -3,31 +3,31 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::annotations::{CurrentNotes, QuarantineFolder};
 use crate::blob::SealedName;
 use crate::crypto::{Entropy, OsEntropy};
 use crate::envelope::{Header, ObjectClass, object_id};
-use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{Folder, Notes};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, DomainId, ObjectId};
-use crate::index::{self, Location, Lookup, LookupCache, Segment, SegmentPack};
-use crate::keys::Opened;
+use crate::index::{self, IndexLookup, Location, LookupCache, Segment, SegmentPack};
+use crate::keys::OpenedObject;
 use crate::limits::{
     HOST_SNAPSHOT_MEMORY_FREE, HOST_SNAPSHOT_MEMORY_MAX, HOST_SNAPSHOT_RATIO_MAX, PACK_STORED_BYTES_MAX,
 };
-use crate::pack::{self, PackBuilder, PackKey, PackedBlob, Tail};
-use crate::snapshot::{Snapshot, body};
+use crate::pack::{self, PackBuilder, PackKey, PackTail, PackedBlob};
+use crate::snapshot::{Snapshot, snapshot_codec};
 use crate::storage::{ObjectKind, ObjectName};
 
-use super::create::get_named;
-use super::facts::{UnreadFact, is_unreadable};
-use super::{Cache, OWN_DOMAIN, Repo};
+use super::create_repository::get_named;
+use super::stored_annotations::{UnreadAnnotation, is_unreadable};
+use super::{CacheLocation, OWN_DOMAIN, Repo};
 
 /// Listings until what they name must be there.
 const LISTINGS_MAX: usize = 5;
 
 /// What all index segments together say of packs.
 #[derive(Default)]
-pub struct IndexFacts {
+pub struct IndexSummary {
     /// Length of each indexed pack, bytes.
     pub packs: HashMap<ObjectId, u64>,
     /// Segments that no live one replaces.
@@ -39,18 +39,18 @@ pub struct IndexFacts {
     /// Segments that cannot be read, and why: what only they know of cannot be found.
     pub unreadable: Vec<String>,
     /// Segments that could not be read, and that the owner set aside for it.
-    pub quarantined: Vec<UnreadFact>,
+    pub quarantined: Vec<UnreadAnnotation>,
     /// All that could not be read but those.
-    pub(crate) unread: Vec<UnreadFact>,
+    pub(crate) unread: Vec<UnreadAnnotation>,
     /// Names of those that are damaged.
     pub damaged: Vec<ObjectId>,
     /// The others, which are whole: another program's or nobody's. Readers do without, and nobody drops them.
-    pub(crate) strangers: Vec<UnreadFact>,
+    pub(crate) strangers: Vec<UnreadAnnotation>,
 }
 
 /// Packs as they are listed.
 #[derive(Default)]
-pub struct Packs {
+pub struct ListedPacks {
     /// Indexed, of the right size, unmarked: to be counted on. With their lengths.
     pub sound: HashMap<ObjectId, u64>,
     /// In no segment: of a backup that was killed or is under way. With their lengths.
@@ -60,12 +60,12 @@ pub struct Packs {
 }
 
 /// Packs and marks at one moment.
-pub(crate) struct Seen {
+pub(crate) struct PacksAndMarks {
     marked: HashSet<ObjectId>,
     packs: HashMap<ObjectId, u64>,
 }
 
-impl Seen {
+impl PacksAndMarks {
     /// As [`Repo::prove`] says.
     pub(crate) fn prove(&self, repo: &Repo, packs: &HashMap<ObjectId, u64>) -> Result<()> {
         let mut packs: Vec<_> = packs.iter().collect();
@@ -77,7 +77,7 @@ impl Seen {
             };
             if found != Some(*len) || self.marked.contains(id) {
                 let what = format!("pack {} has gone or was marked meanwhile", id.short());
-                return Err(Error::new(Kind::Busy, what));
+                return Err(Error::new(ErrorKind::Busy, what));
             }
         }
         Ok(())
@@ -145,7 +145,7 @@ impl Repo {
         })
     }
 
-    fn opened_segment(&self, name: ObjectName) -> Result<Opened> {
+    fn opened_segment(&self, name: ObjectName) -> Result<OpenedObject> {
         let bytes = get_named(&**self.storage(), name)?;
         let opened = self.holder().open_object(ObjectClass::Index, &name.id, &bytes)?;
         self.must_be_ours(opened.header.domain, name)?;
@@ -154,12 +154,12 @@ impl Repo {
 
     /// What the listed segments say of packs; superseded ones are left out. A damaged segment is told of and left
     /// out as well: without it less is found, and nothing wrong is. (Who deletes must not go on without it.)
-    pub fn index_facts(&self) -> Result<IndexFacts> {
+    pub fn index_facts(&self) -> Result<IndexSummary> {
         again_if_gone(|| self.index_facts_once())
     }
 
-    fn index_facts_once(&self) -> Result<IndexFacts> {
-        let mut facts = IndexFacts::default();
+    fn index_facts_once(&self) -> Result<IndexSummary> {
+        let mut facts = IndexSummary::default();
         let (mut replaced, mut read, mut notes) = (HashSet::new(), Vec::new(), None);
         for listed in self.storage().list(ObjectKind::Index).act(|| "list the index")? {
             if let Some(foreign) = self.foreign_segment(&listed)? {
@@ -168,7 +168,7 @@ impl Repo {
             }
             match self.segment_packs(&listed.name.id) {
                 Err(error) if is_unreadable(&error) => {
-                    let unread = UnreadFact {
+                    let unread = UnreadAnnotation {
                         id: listed.name.id,
                         kind: error.kind(),
                         what: error.to_string(),
@@ -180,8 +180,8 @@ impl Repo {
                     facts.unread.push(unread);
                     facts.unreadable.push(error.to_string());
                     match error.kind() {
-                        Kind::Corrupt | Kind::Torn => facts.damaged.push(listed.name.id),
-                        _ => facts.strangers.push(UnreadFact {
+                        ErrorKind::Corrupt | ErrorKind::Torn => facts.damaged.push(listed.name.id),
+                        _ => facts.strangers.push(UnreadAnnotation {
                             id: listed.name.id,
                             kind: error.kind(),
                             what: error.to_string(),
@@ -210,7 +210,7 @@ impl Repo {
     }
 
     /// True if the owner set the segment aside. Notes are loaded with the first that cannot be read; a host sees none.
-    fn is_quarantined_segment(&self, id: &ObjectId, notes: &mut Option<Notes>) -> Result<bool> {
+    fn is_quarantined_segment(&self, id: &ObjectId, notes: &mut Option<CurrentNotes>) -> Result<bool> {
         if self.keyring().is_err() {
             return Ok(false);
         }
@@ -218,7 +218,7 @@ impl Repo {
             Some(notes) => notes,
             None => notes.insert(self.notes()?.standing()),
         };
-        Ok(notes.is_quarantined(Folder::Index, id))
+        Ok(notes.is_quarantined(QuarantineFolder::Index, id))
     }
 
     /// A segment's clear header: names and sizes that the pack list is compared with. It is opened, because whoever can
@@ -238,16 +238,16 @@ impl Repo {
     }
 
     /// The index: every location of every blob.
-    pub fn lookup(&self) -> Result<Lookup> {
+    pub fn lookup(&self) -> Result<IndexLookup> {
         again_if_gone(|| self.lookup_of(&self.index_facts_once()?))
     }
 
     /// The index of these segments.
-    pub(crate) fn lookup_of(&self, facts: &IndexFacts) -> Result<Lookup> {
+    pub(crate) fn lookup_of(&self, facts: &IndexSummary) -> Result<IndexLookup> {
         let key = *self.domain_keys().cache_key().expose();
         let cache = match &self.settings().cache {
-            Cache::Directory(dir) => LookupCache::in_directory(dir.join(self.cache_name()), key),
-            Cache::None => LookupCache::anonymous(key),
+            CacheLocation::Directory(dir) => LookupCache::in_directory(dir.join(self.cache_name()), key),
+            CacheLocation::None => LookupCache::anonymous(key),
         };
         let repo = self.clone();
         let load = Arc::new(move |id: &ObjectId| repo.segment(id));
@@ -263,12 +263,12 @@ impl Repo {
     }
 
     /// Packs that may be counted on, and those that no segment names.
-    pub fn packs(&self, facts: &IndexFacts) -> Result<Packs> {
+    pub fn packs(&self, facts: &IndexSummary) -> Result<ListedPacks> {
         let marked = self.marked()?;
         let listed = self.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
-        let mut packs = Packs {
+        let mut packs = ListedPacks {
             lost: facts.packs.keys().copied().collect(),
-            ..Packs::default()
+            ..ListedPacks::default()
         };
         for (id, len) in listed.into_iter().map(|pack| (pack.name.id, pack.len)) {
             if facts.packs.get(&id) == Some(&len) {
@@ -286,7 +286,7 @@ impl Repo {
     }
 
     /// Packs that may be counted on: indexed, listed, of the right size, unmarked.
-    pub fn sound_packs(&self, facts: &IndexFacts) -> Result<HashMap<ObjectId, u64>> {
+    pub fn sound_packs(&self, facts: &IndexSummary) -> Result<HashMap<ObjectId, u64>> {
         Ok(self.packs(facts)?.sound)
     }
 
@@ -308,28 +308,28 @@ impl Repo {
             return Err(Error::corrupt("of another length").act(name.path()));
         }
         match pack::read_directory(&key, &bytes, len)? {
-            Tail::Directory(directory) => Ok((directory, bytes)),
-            Tail::Short { .. } => Err(Error::corrupt("the directory is longer than the pack")),
+            PackTail::Directory(directory) => Ok((directory, bytes)),
+            PackTail::Short { .. } => Err(Error::corrupt("the directory is longer than the pack")),
         }
     }
 
-    /// Proves that all of `packs` are still there, of these lengths and unmarked, to be rested on; [`Kind::Busy`] if one
+    /// Proves that all of `packs` are still there, of these lengths and unmarked, to be rested on; [`ErrorKind::Busy`] if one
     /// has gone meanwhile. One that a listing lacks, which may lag behind what we stored just now, is looked at by itself.
     pub fn prove(&self, packs: &HashMap<ObjectId, u64>) -> Result<()> {
         self.seen()?.prove(self, packs)
     }
 
     /// Packs and marks as they are listed now.
-    pub(crate) fn seen(&self) -> Result<Seen> {
+    pub(crate) fn seen(&self) -> Result<PacksAndMarks> {
         let marked = self.marked()?;
         let listed = self.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
         let packs = listed.iter().map(|pack| (pack.name.id, pack.len)).collect();
-        Ok(Seen { marked, packs })
+        Ok(PacksAndMarks { marked, packs })
     }
 
     fn stored_len(&self, pack: &ObjectId) -> Result<Option<u64>> {
         match self.storage().stat(ObjectName::new(ObjectKind::Pack, *pack)) {
-            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             found => Ok(Some(found?.len)),
         }
     }
@@ -341,20 +341,22 @@ impl Repo {
             id: *id,
         };
         let key = self.pack_key(id)?;
-        let mut wanted = pack::read::tail_len(len);
+        let mut wanted = pack::pack_reader::tail_len(len);
         loop {
             let tail = self.storage().get_range(name, len - wanted as u64, wanted)?;
             match pack::read_directory(&key, &tail, len)? {
-                Tail::Directory(directory) => return Ok(directory),
-                Tail::Short { wanted: more } if more > wanted && more as u64 <= len => wanted = more,
-                Tail::Short { .. } => return Err(Error::corrupt("the directory is longer than the pack")),
+                PackTail::Directory(directory) => return Ok(directory),
+                PackTail::Short { wanted: more } if more > wanted && more as u64 <= len => wanted = more,
+                PackTail::Short { .. } => {
+                    return Err(Error::corrupt("the directory is longer than the pack"));
+                }
             }
         }
     }
 
     /// Stores a snapshot; it is durable when its name comes back.
     pub fn put_snapshot(&self, snapshot: &Snapshot) -> Result<ObjectId> {
-        let plain = body::encode(snapshot)?;
+        let plain = snapshot_codec::encode(snapshot)?;
         let domain = self.domain_keys().id();
         let bytes = self
             .holder()
@@ -400,7 +402,7 @@ impl Repo {
         let bytes = get_named(&**self.storage(), name)?;
         let opened = self.keyring()?.open_object(ObjectClass::Snapshot, id, &bytes)?;
         let memory_max = memory_max(opened.header.domain, bytes.len() as u64);
-        let snapshot = body::decode_within(&opened.plain, memory_max).act(|| name.path())?;
+        let snapshot = snapshot_codec::decode_within(&opened.plain, memory_max).act(|| name.path())?;
         if opened.header.domain == snapshot.domain {
             Ok(snapshot)
         } else {
@@ -422,7 +424,7 @@ fn memory_max(domain: DomainId, stored: u64) -> usize {
 pub(super) fn again_if_gone<T>(read: impl Fn() -> Result<T>) -> Result<T> {
     for _ in 1..LISTINGS_MAX {
         match read() {
-            Err(error) if error.kind() == Kind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             done => return done,
         }
     }

@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use crate::clock::{SystemClock, UnixNanos};
 use crate::envelope::Access;
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{DomainId, ObjectId};
-use crate::keys::{Config, Holder, OpenedSlot, Parameters, Password, Slot, choose};
+use crate::keys::{Config, KeyAccess, KeySlot, OpenedSlot, Parameters, Password, choose};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
-use super::create::{get_named, no_id};
-use super::high_water::Marks;
-use super::{Inner, OWN_DOMAIN, Repo, Settings};
+use super::create_repository::{get_named, no_id};
+use super::high_water::HighWaterStore;
+use super::{OWN_DOMAIN, Repo, RepoInner, RepoSettings};
 
 /// Largest config, bytes.
 pub(super) const CONFIG_BYTES_MAX: u64 = 64 << 10;
 
 /// What may be said of a slot in public.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotFacts {
+pub struct SlotInfo {
     /// Its name.
     pub id: ObjectId,
     /// True for the one that opened this repository.
@@ -39,9 +39,9 @@ impl Repo {
     /// Opens the repository in `storage` with a password.
     ///
     /// # Errors
-    /// [`Kind::NoRepository`], [`Kind::WrongPassword`], [`Kind::TooNew`], [`Kind::Corrupt`], [`Kind::RolledBack`], and the
+    /// [`ErrorKind::NoRepository`], [`ErrorKind::WrongPassword`], [`ErrorKind::TooNew`], [`ErrorKind::Corrupt`], [`ErrorKind::RolledBack`], and the
     /// storage's.
-    pub fn open(storage: Arc<dyn Storage>, password: &Password, settings: Settings) -> Result<Repo> {
+    pub fn open(storage: Arc<dyn Storage>, password: &Password, settings: RepoSettings) -> Result<Repo> {
         let mut doubts = Vec::new();
         let config = config(&*storage, &mut doubts)?;
         let (slot, opened) = unlock(&*storage, password, &config, &mut doubts)?;
@@ -53,27 +53,28 @@ impl Repo {
             ));
         }
         let domain = Arc::clone(chosen.keyring.domain(OWN_DOMAIN)?);
-        Marks::of(&settings, &opened.anchor.repository, domain.cache_key()).keyring(&chosen.chain)?;
+        HighWaterStore::of(&settings, &opened.anchor.repository, domain.cache_key())
+            .keyring(&chosen.chain)?;
         let parameters = parameters(&config, &chosen.keyring, &opened, &mut doubts)?;
         let mut features = *chosen.keyring.features();
         for config in &config {
             features = features.union(&config.features);
         }
         features.gate(Access::Read)?;
-        let inner = Inner {
+        let inner = RepoInner {
             id: opened.anchor.repository,
-            holder: Holder::Owner(Arc::new(chosen.keyring)),
+            holder: KeyAccess::Owner(Arc::new(chosen.keyring)),
             parameters,
             features,
             unlocked: Some((slot, opened)),
             settings,
             doubts,
-            parity_notes: super::parity::ParityNotes::default(),
+            parity_notes: super::stored_parity::ParityNotes::default(),
         };
         Self::of(inner, OWN_DOMAIN, storage)
     }
 
-    pub(super) fn of(inner: Inner, domain: DomainId, storage: Arc<dyn Storage>) -> Result<Repo> {
+    pub(super) fn of(inner: RepoInner, domain: DomainId, storage: Arc<dyn Storage>) -> Result<Repo> {
         Ok(Repo {
             domain: Arc::clone(inner.holder.domain(domain)?),
             inner: Arc::new(inner),
@@ -83,7 +84,7 @@ impl Repo {
     }
 
     /// The slots there are, damaged ones left out.
-    pub fn slots(&self) -> Result<Vec<SlotFacts>> {
+    pub fn slots(&self) -> Result<Vec<SlotInfo>> {
         let listed = self.storage().list(ObjectKind::Slot)?;
         Ok(listed
             .into_iter()
@@ -91,10 +92,10 @@ impl Repo {
             .collect())
     }
 
-    pub(crate) fn slot_facts(&self, name: ObjectName) -> Result<SlotFacts> {
-        let slot = Slot::decode(&get_named(&**self.storage(), name)?)?;
+    pub(crate) fn slot_facts(&self, name: ObjectName) -> Result<SlotInfo> {
+        let slot = KeySlot::decode(&get_named(&**self.storage(), name)?)?;
         let cost = slot.cost();
-        Ok(SlotFacts {
+        Ok(SlotInfo {
             id: name.id,
             current: self
                 .inner
@@ -121,9 +122,9 @@ pub(super) fn config(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<
             .and_then(|bytes| Config::decode(&bytes))
         {
             Ok(config) => found.push(config),
-            Err(error) if error.kind() == Kind::TooNew => return Err(error.act("open the repository")),
+            Err(error) if error.kind() == ErrorKind::TooNew => return Err(error.act("open the repository")),
             Err(error) => {
-                missing += u32::from(error.kind() == Kind::NotFound);
+                missing += u32::from(error.kind() == ErrorKind::NotFound);
                 doubts.push(format!("{}: {error}", name.path()));
                 refusal = Some(error);
             }
@@ -133,7 +134,7 @@ pub(super) fn config(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<
         _ if !found.is_empty() => Ok(found),
         Some(error) if missing < 2 => Err(error.act("read config and its copy")),
         _ => Err(Error::new(
-            Kind::NoRepository,
+            ErrorKind::NoRepository,
             format!("there is no repository at {}", storage.describe()),
         )),
     }
@@ -147,20 +148,21 @@ fn unlock(
     configs: &[Config],
     doubts: &mut Vec<String>,
 ) -> Result<(ObjectId, OpenedSlot)> {
-    let mut refusal = Error::new(Kind::Corrupt, "the repository has no slot that can be read");
+    let mut refusal = Error::new(ErrorKind::Corrupt, "the repository has no slot that can be read");
     for listed in storage.list(ObjectKind::Slot).act(|| "list the slots")? {
-        let opened = get_named(storage, listed.name).and_then(|bytes| Slot::decode(&bytes)?.unlock(password));
+        let opened =
+            get_named(storage, listed.name).and_then(|bytes| KeySlot::decode(&bytes)?.unlock(password));
         match opened {
             Ok(opened) if configs.iter().any(|config| config.anchor == opened.anchor) => {
                 return Ok((listed.name.id, opened));
             }
             Ok(_) => refusal = Error::corrupt("config and its copy name another repository than the slot"),
-            Err(error) if error.kind() == Kind::WrongPassword => refusal = error,
+            Err(error) if error.kind() == ErrorKind::WrongPassword => refusal = error,
             Err(error) => doubts.push(format!("{}: {error}", listed.name.path())),
         }
     }
     match doubts.last() {
-        Some(doubt) if refusal.kind() != Kind::WrongPassword => Err(refusal.act(doubt.clone())),
+        Some(doubt) if refusal.kind() != ErrorKind::WrongPassword => Err(refusal.act(doubt.clone())),
         _ => Err(refusal.act("open the repository")),
     }
 }
@@ -207,7 +209,7 @@ pub(super) fn known_sizes(parameters: Parameters) -> Result<Parameters> {
         Ok(parameters)
     } else {
         Err(Error::new(
-            Kind::TooNew,
+            ErrorKind::TooNew,
             "the repository cuts chunks by sizes this program does not know",
         ))
     }

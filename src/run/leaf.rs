@@ -10,22 +10,24 @@
 //! f  payloads       values; chunk lists; nothing for a deletion; patches
 //! ```
 
-use super::draft::{DraftPayload, LeafDraft};
-use super::entry::{CHUNKED, DELETE, Entry, INLINE, PATCH, Payload, check_chunked, check_inline, check_key};
-use super::patch::Patch;
+use super::leaf_draft::{DraftPayload, LeafDraft};
+use super::run_entry::{
+    CHUNKED, DELETE, EntryPayload, INLINE, PATCH, RunEntry, check_chunked, check_inline, check_key,
+};
+use super::value_patch::Patch;
 use crate::chunk::ChunkList;
 use crate::codec::{Reader, put_varint};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::SetDigest;
 use crate::limits::LEAF_RECORDS_MAX;
-use crate::record::SetDigestAcc;
+use crate::record::SetDigestAccumulator;
 
 /// The only version of leaves so far.
 const VERSION: u8 = 1;
 
 /// All columns but the payloads, which are copied once, behind the others.
 #[derive(Default)]
-struct Columns {
+struct LeafColumns {
     kinds: Vec<u8>,
     shared: Vec<u8>,
     suffix_lens: Vec<u8>,
@@ -36,7 +38,7 @@ struct Columns {
 
 /// The plain bytes of a leaf. Pure; called from many threads at once.
 pub fn encode_leaf(draft: &LeafDraft) -> Vec<u8> {
-    let mut columns = Columns::default();
+    let mut columns = LeafColumns::default();
     let mut before: &[u8] = &[];
     for (key, payload) in draft.entries() {
         columns.push(before, key, payload);
@@ -59,7 +61,7 @@ fn put_payload(payload: DraftPayload<'_>, out: &mut Vec<u8>) {
     }
 }
 
-impl Columns {
+impl LeafColumns {
     #[inline]
     fn push(&mut self, before: &[u8], key: &[u8], payload: DraftPayload<'_>) {
         let shared = shared_len(before, key);
@@ -103,7 +105,7 @@ impl Columns {
 
 /// The share of a draft's inline records in the set digest. The others are added by who still has their value.
 pub fn set_digest(draft: &LeafDraft, key: &[u8; 32]) -> Result<SetDigest> {
-    let mut acc = SetDigestAcc::new(key);
+    let mut acc = SetDigestAccumulator::new(key);
     acc.add_stream(draft.stream())?;
     Ok(acc.digest())
 }
@@ -130,7 +132,10 @@ impl<'a> LeafReader<'a> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8()?;
         if version != VERSION {
-            return Err(Error::new(Kind::TooNew, format!("leaf of version {version}")));
+            return Err(Error::new(
+                ErrorKind::TooNew,
+                format!("leaf of version {version}"),
+            ));
         }
         let count = usize::try_from(reader.varint_canonical()?).unwrap_or(usize::MAX);
         if count == 0 || count > LEAF_RECORDS_MAX {
@@ -168,14 +173,14 @@ impl<'a> LeafReader<'a> {
         clippy::should_implement_trait,
         reason = "entries borrow from the reader: no Iterator can give them"
     )]
-    pub fn next(&mut self) -> Result<Option<Entry<'_>>> {
+    pub fn next(&mut self) -> Result<Option<RunEntry<'_>>> {
         if self.left == 0 {
             return self.end().map(|()| None);
         }
         self.key_of_next()?;
         self.left -= 1;
         let payload = self.payload()?;
-        Ok(Some(Entry {
+        Ok(Some(RunEntry {
             key: &self.key,
             payload,
         }))
@@ -200,37 +205,37 @@ impl<'a> LeafReader<'a> {
         }
         self.key.truncate(shared);
         self.key.extend_from_slice(suffix);
-        check_key(&self.key).map_err(|error| error.as_kind(Kind::Corrupt))
+        check_key(&self.key).map_err(|error| error.as_kind(ErrorKind::Corrupt))
     }
 
     #[inline]
-    fn payload(&mut self) -> Result<Payload<'a>> {
+    fn payload(&mut self) -> Result<EntryPayload<'a>> {
         let len = self.payload_lens.varint_canonical()? as usize;
         let bytes = self.payloads.bytes(len)?;
         let kind = if self.all_inline { INLINE } else { self.kinds.u8()? };
         match kind {
-            INLINE => check_inline(len).map(|()| Payload::Inline(bytes)),
+            INLINE => check_inline(len).map(|()| EntryPayload::Inline(bytes)),
             _ => self.other(kind, bytes),
         }
         .map_err(|error| match error.kind() {
-            Kind::Limit => error.as_kind(Kind::Corrupt),
+            ErrorKind::Limit => error.as_kind(ErrorKind::Corrupt),
             _ => error,
         })
     }
 
-    fn other(&mut self, kind: u8, bytes: &'a [u8]) -> Result<Payload<'a>> {
+    fn other(&mut self, kind: u8, bytes: &'a [u8]) -> Result<EntryPayload<'a>> {
         self.others += 1;
         match kind {
             CHUNKED => {
                 let mut reader = Reader::new(bytes);
                 let list = ChunkList::decode(&mut reader)?;
                 reader.finish()?;
-                check_chunked(&list).map(|()| Payload::Chunked(list))
+                check_chunked(&list).map(|()| EntryPayload::Chunked(list))
             }
-            DELETE if bytes.is_empty() => Ok(Payload::Delete),
+            DELETE if bytes.is_empty() => Ok(EntryPayload::Delete),
             DELETE => Err(Error::corrupt("deletion with a value")),
-            PATCH => Patch::decode(bytes).map(Payload::Patch),
-            _ => Err(Error::new(Kind::TooNew, format!("entry of kind {kind}"))),
+            PATCH => Patch::decode(bytes).map(EntryPayload::Patch),
+            _ => Err(Error::new(ErrorKind::TooNew, format!("entry of kind {kind}"))),
         }
     }
 

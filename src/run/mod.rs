@@ -8,42 +8,42 @@
 //! ```
 //!
 //! A snapshot of a database is a stack of runs: the oldest holds every record, each newer one what was put or
-//! deleted since; reading merges them and the newest wins ([`stack`]).
+//! deleted since; reading merges them and the newest wins ([`stack_cursor`]).
 //!
 //! What a leaf or node holds depends on the records, the order and the dedup domain's secret alone, so two hosts
 //! of one domain that back up equal records write equal blobs, whatever the history of either.
 //!
-//! Forward and back: [`LeafDraft`] → [`leaf::encode_leaf`] ⇄ [`LeafReader`]; [`TreeBuilder`] ⇄ [`Walker`].
+//! Forward and back: [`LeafDraft`] → [`leaf::encode_leaf`] ⇄ [`LeafReader`]; [`RunTreeBuilder`] ⇄ [`RunReader`].
 
-mod below;
-pub mod build;
-pub mod cut;
-pub mod diff;
-pub mod draft;
-pub mod entry;
-pub mod fold;
+pub mod compaction_plan;
+pub mod key_range;
 pub mod leaf;
+pub mod leaf_cutter;
+pub mod leaf_draft;
 pub mod node;
 mod open_leaf;
-mod own_leaves;
-pub mod partial;
-pub mod patch;
-pub mod range;
-pub mod stack;
-pub mod walk;
+pub mod partial_run;
+pub mod run_builder;
+pub mod run_entry;
+pub mod run_reader;
+pub mod stack_cursor;
+pub mod stack_diff;
+mod stack_lookup;
+mod unshared_leaves;
+pub mod value_patch;
 
 pub use crate::chunk::{BlobSource, StoreBlob};
-pub use build::TreeBuilder;
-pub use cut::LeafCutter;
-pub use diff::{Difference, Layer, diff};
-pub use draft::LeafDraft;
-pub use entry::{Entry, OwnedEntry, Payload};
+pub use key_range::KeyRange;
 pub use leaf::{LeafReader, encode_leaf, set_digest};
-pub use node::{ChildRef, LeafRef, Node, Root};
-pub use patch::{Patch, PatchMaker};
-pub use range::KeyRange;
-pub use stack::{StackCursor, Tombstones};
-pub use walk::{LeafSpan, Leaves, Walker, read_leaf, verify_leaf};
+pub use leaf_cutter::LeafCutter;
+pub use leaf_draft::LeafDraft;
+pub use node::{ChildRef, LeafRef, RunNode, RunRoot};
+pub use run_builder::RunTreeBuilder;
+pub use run_entry::{EntryPayload, OwnedEntry, RunEntry};
+pub use run_reader::{LeafIterator, LeafSpan, RunReader, read_leaf, verify_leaf};
+pub use stack_cursor::{StackCursor, TombstoneMode};
+pub use stack_diff::{RecordDifference, StackLayer, diff};
+pub use value_patch::{Patch, PatchMaker};
 
 use std::cmp::Ordering;
 

@@ -7,11 +7,11 @@
 //!
 //! Level 1: the children are leaves; level n: nodes of level n-1. One encoding for each list of children.
 
-use super::entry::{Entry, Payload};
 use super::leaf::shared_len;
+use super::run_entry::{EntryPayload, RunEntry};
 use crate::blob::BlobKind;
 use crate::codec::{Reader, put_varint};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
 use crate::limits::{NODE_CHILDREN_MAX, RUN_KEY_BYTES_MAX, TREE_LEVELS_MAX};
 
@@ -38,11 +38,11 @@ pub struct ChildRef {
 
 impl ChildRef {
     /// Adds one entry to the counts.
-    pub(super) fn count(&mut self, entry: &Entry<'_>) -> Result<()> {
+    pub(super) fn count(&mut self, entry: &RunEntry<'_>) -> Result<()> {
         let bytes = self.bytes.checked_add(entry.payload.element_bytes(entry.key));
         self.bytes = bytes.ok_or_else(|| Error::corrupt("more bytes than 64 bits count"))?;
         self.records += 1;
-        self.chunked += u64::from(matches!(entry.payload, Payload::Chunked(_)));
+        self.chunked += u64::from(matches!(entry.payload, EntryPayload::Chunked(_)));
         Ok(())
     }
 }
@@ -52,7 +52,7 @@ pub type LeafRef = ChildRef;
 
 /// Where a run that is not empty begins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct Root {
+pub struct RunRoot {
     /// 0: `top` is the run's only leaf; n: `top` is a node of level n.
     pub level: u8,
     /// The one blob on top, with the counts of the whole run.
@@ -61,7 +61,7 @@ pub struct Root {
 
 /// An inner node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+pub struct RunNode {
     /// 1: the children are leaves; n: nodes of level n-1.
     pub level: u8,
     /// In key order, one or more.
@@ -76,7 +76,7 @@ pub fn kind_at(level: u8) -> BlobKind {
     }
 }
 
-impl Node {
+impl RunNode {
     /// The plain bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION, self.level];
@@ -110,7 +110,10 @@ impl Node {
         let mut reader = Reader::new(bytes);
         let version = reader.u8()?;
         if version != VERSION {
-            return Err(Error::new(Kind::TooNew, format!("node of version {version}")));
+            return Err(Error::new(
+                ErrorKind::TooNew,
+                format!("node of version {version}"),
+            ));
         }
         let level = reader.u8()?;
         let count = usize::try_from(reader.varint_canonical()?).unwrap_or(usize::MAX);
@@ -122,7 +125,7 @@ impl Node {
         }
         let mut numbers = Vec::with_capacity(count);
         for _ in 0..count {
-            numbers.push(Numbers::read(&mut reader)?);
+            numbers.push(NodeCounters::read(&mut reader)?);
         }
         let mut children: Vec<ChildRef> = Vec::with_capacity(count);
         for numbers in numbers {
@@ -156,7 +159,7 @@ impl Node {
     }
 }
 
-struct Numbers {
+struct NodeCounters {
     shared: usize,
     suffix_len: usize,
     records: u64,
@@ -164,7 +167,7 @@ struct Numbers {
     chunked: u64,
 }
 
-impl Numbers {
+impl NodeCounters {
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         let shared = reader.varint_canonical()?;
         let suffix_len = reader.varint_canonical()?;

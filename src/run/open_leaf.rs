@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::KeyOrder;
-use super::entry::{Entry, Payload};
-use super::patch::Patch;
-use super::walk::{LeafSpan, read_leaf};
+use super::run_entry::{EntryPayload, RunEntry};
+use super::run_reader::{LeafSpan, read_leaf};
+use super::value_patch::Patch;
 use crate::chunk::ChunkList;
 use crate::error::Result;
 
@@ -15,15 +15,15 @@ use crate::error::Result;
 pub(super) struct OpenLeaf {
     plain: Arc<[u8]>,
     keys: Vec<u8>,
-    slots: Vec<Slot>,
+    slots: Vec<LeafEntrySlot>,
 }
 
-struct Slot {
+struct LeafEntrySlot {
     key: Range<usize>,
-    payload: Held,
+    payload: HeldEntry,
 }
 
-enum Held {
+enum HeldEntry {
     /// Where the value lies in the leaf.
     Inline(Range<usize>),
     Chunked(ChunkList),
@@ -48,12 +48,12 @@ impl OpenLeaf {
             let start = keys.len();
             keys.extend_from_slice(entry.key);
             let payload = match &entry.payload {
-                Payload::Inline(value) => Held::Inline(offset_of(value, &plain)),
-                Payload::Chunked(list) => Held::Chunked(list.clone()),
-                Payload::Delete => Held::Delete,
-                Payload::Patch(patch) => Held::Patch(patch.clone().into_owned()),
+                EntryPayload::Inline(value) => HeldEntry::Inline(offset_of(value, &plain)),
+                EntryPayload::Chunked(list) => HeldEntry::Chunked(list.clone()),
+                EntryPayload::Delete => HeldEntry::Delete,
+                EntryPayload::Patch(patch) => HeldEntry::Patch(patch.clone().into_owned()),
             };
-            slots.push(Slot {
+            slots.push(LeafEntrySlot {
                 key: start..keys.len(),
                 payload,
             });
@@ -70,24 +70,24 @@ impl OpenLeaf {
 
     pub(super) fn is_tombstone(&self, at: usize) -> bool {
         let slot = self.slots.get(at);
-        slot.is_some_and(|slot| matches!(slot.payload, Held::Delete))
+        slot.is_some_and(|slot| matches!(slot.payload, HeldEntry::Delete))
     }
 
-    pub(super) fn entry(&self, at: usize) -> Option<Entry<'_>> {
+    pub(super) fn entry(&self, at: usize) -> Option<RunEntry<'_>> {
         let slot = self.slots.get(at)?;
         let payload = match &slot.payload {
-            Held::Inline(value) => Payload::Inline(&self.plain[value.clone()]),
-            Held::Chunked(list) => Payload::Chunked(list.clone()),
-            Held::Delete => Payload::Delete,
-            Held::Patch(patch) => Payload::Patch(patch.as_ref()),
+            HeldEntry::Inline(value) => EntryPayload::Inline(&self.plain[value.clone()]),
+            HeldEntry::Chunked(list) => EntryPayload::Chunked(list.clone()),
+            HeldEntry::Delete => EntryPayload::Delete,
+            HeldEntry::Patch(patch) => EntryPayload::Patch(patch.as_ref()),
         };
         let key = &self.keys[slot.key.clone()];
-        Some(Entry { key, payload })
+        Some(RunEntry { key, payload })
     }
 
     /// The entry whose key equals `key` by the order.
-    pub(super) fn find(&self, key: &[u8], order: KeyOrder<'_>) -> Option<Entry<'_>> {
-        let place = |slot: &Slot| -> Ordering { order(&self.keys[slot.key.clone()], key) };
+    pub(super) fn find(&self, key: &[u8], order: KeyOrder<'_>) -> Option<RunEntry<'_>> {
+        let place = |slot: &LeafEntrySlot| -> Ordering { order(&self.keys[slot.key.clone()], key) };
         let at = self.slots.binary_search_by(place).ok()?;
         self.entry(at)
     }

@@ -9,28 +9,31 @@
 //! A snapshot names everything it needs itself. `previous` is evidence against rollback, not a dependency: any
 //! snapshot may be forgotten without touching another.
 
-pub mod body;
-mod bounded;
-pub mod database;
-pub mod directory;
-pub mod filter;
-mod footprint;
-pub mod hole;
-pub mod identity;
-pub mod label;
-pub mod missing;
-pub mod places;
-pub mod select;
-pub mod tree;
+mod bounded_list;
+pub mod database_root;
+pub mod directory_blobs;
+pub mod key_filter;
+mod memory_footprint;
+pub mod missing_paths;
+pub mod repository_holes;
+pub mod restore_paths;
+pub mod snapshot_codec;
+pub mod snapshot_selector;
+pub mod source_identity;
+pub mod source_label;
+pub mod tree_blob;
 
-pub use database::{Capture, Content, Damage, DatabaseRoot, HeldBy, LogTail, Run, Trust};
-pub use directory::{DirectoryBuilder, DirectoryWalk};
-pub use filter::KeyFilter;
-pub use hole::Lost;
-pub use identity::SourceIdentity;
-pub use missing::{MissingPath, MissingPaths, covers};
-pub use select::{Known, select};
-pub use tree::{Device, EntryKind, Meta, Tree, TreeChild, TreeEntry};
+pub use database_root::{
+    CaptureRecord, DatabaseContent, DatabaseRoot, LogTail, RecordedDamage, RecordedHold, SourceTrust,
+    StoredRunRef,
+};
+pub use directory_blobs::{DirectoryBuilder, DirectoryWalk};
+pub use key_filter::KeyBloomFilter;
+pub use missing_paths::{MissingPath, MissingPaths, covers};
+pub use repository_holes::HoleKind;
+pub use snapshot_selector::{SnapshotCandidate, select};
+pub use source_identity::SourceIdentity;
+pub use tree_blob::{DeviceNumber, EntryKind, FileMetadata, TreeBlob, TreeEntry, TreePart};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,16 +59,16 @@ pub struct Snapshot {
     /// When its last source was read.
     pub time_end: UnixNanos,
     /// The user's words about it, sorted, none twice.
-    #[serde(deserialize_with = "bounded::list::<_, _, SNAPSHOT_TAGS_MAX>")]
+    #[serde(deserialize_with = "bounded_list::list::<_, _, SNAPSHOT_TAGS_MAX>")]
     pub tags: Vec<String>,
     /// Name and version of the program that wrote it.
     pub program: String,
     /// What was saved, in the order in which it was asked for.
-    #[serde(deserialize_with = "bounded::list::<_, _, SNAPSHOT_SOURCES_MAX>")]
-    pub sources: Vec<Source>,
+    #[serde(deserialize_with = "bounded_list::list::<_, _, SNAPSHOT_SOURCES_MAX>")]
+    pub sources: Vec<SnapshotSource>,
     /// Where it was made, if it is a copy. (Not among the fields of version 1: `body` writes it behind them.)
     #[serde(skip)]
-    pub original: Option<Original>,
+    pub original: Option<OriginalSnapshot>,
     /// What was asked for and could not be read. (Of version 3, behind the fields of version 1.)
     #[serde(skip)]
     pub missing: MissingPaths,
@@ -77,7 +80,7 @@ pub struct Snapshot {
 
 /// The snapshot that copies were made of, by the name it has where it was made. A copy of a copy has the same original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Original {
+pub struct OriginalSnapshot {
     /// The repository it was made in.
     pub repository: RepositoryId,
     /// Its name there.
@@ -86,7 +89,7 @@ pub struct Original {
 
 /// One thing that was saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Source {
+pub enum SnapshotSource {
     /// A LevelDB database. (Boxed: much larger than the other kind.)
     Database(Box<DatabaseRoot>),
     /// A file or a directory tree.
@@ -110,7 +113,7 @@ pub struct TreeRoot {
     pub bytes: u64,
 }
 
-impl Source {
+impl SnapshotSource {
     /// Name within the snapshot.
     pub fn name(&self) -> &str {
         match self {
@@ -132,16 +135,16 @@ impl Snapshot {
     /// The databases among its sources.
     pub fn databases(&self) -> impl Iterator<Item = &DatabaseRoot> {
         self.sources.iter().filter_map(|source| match source {
-            Source::Database(database) => Some(&**database),
-            Source::Tree(_) => None,
+            SnapshotSource::Database(database) => Some(&**database),
+            SnapshotSource::Tree(_) => None,
         })
     }
 
     /// The trees of files among its sources.
     pub fn trees(&self) -> impl Iterator<Item = &TreeRoot> {
         self.sources.iter().filter_map(|source| match source {
-            Source::Tree(tree) => Some(tree),
-            Source::Database(_) => None,
+            SnapshotSource::Tree(tree) => Some(tree),
+            SnapshotSource::Database(_) => None,
         })
     }
 
@@ -161,8 +164,8 @@ impl Snapshot {
     /// True if some source was damaged when it was read.
     pub fn is_damaged(&self) -> bool {
         self.sources.iter().any(|source| match source {
-            Source::Database(database) => database.is_damaged(),
-            Source::Tree(_) => false,
+            SnapshotSource::Database(database) => database.is_damaged(),
+            SnapshotSource::Tree(_) => false,
         })
     }
 }

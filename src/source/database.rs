@@ -6,28 +6,28 @@ use std::sync::Arc;
 
 use rustix::fs::FileType;
 
-use super::capture::{Captured, Cut};
-use super::current;
-use super::detect::names;
-use super::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable, Named, View};
-use super::pins::Pins;
-use super::sample;
-use crate::error::{Act, Error, Kind, Result};
+use super::capture::{Captured, CutPoint};
+use super::current_file;
+use super::detect_database::names;
+use super::file_set::{DatabaseFile, FileSet, FileSetView, HeldBytes, HeldLog, HeldName, HeldTable};
+use super::layout_sample;
+use super::pins::DatabasePins;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::{HeldDirectory, kind_of};
-use crate::leveldb::chain::{Chain, ChainTable};
+use crate::leveldb::block_decompressor::Decompressor;
 use crate::leveldb::comparator::Comparator;
-use crate::leveldb::damage::{Damage, Lost, Rank, TornTail};
-use crate::leveldb::decompress::Decompressor;
-use crate::leveldb::internal_key::{Step, compare_internal};
+use crate::leveldb::damage::{LostEntries, SourceAge, SourceDamage, TornTail};
+use crate::leveldb::database_layout::DatabaseLayout;
+use crate::leveldb::file_name::FileName;
+use crate::leveldb::internal_key::{SourceStep, compare_internal};
+use crate::leveldb::level_iterator::{LevelIterator, LevelTable};
 use crate::leveldb::manifest::version_of_manifest;
 use crate::leveldb::memtable::{LogReport, Memtable};
-use crate::leveldb::merge::{MergeCounts, RecordSink, Source, merge};
-use crate::leveldb::name::FileName;
+use crate::leveldb::merging_iterator::{MergeCounts, RecordSink, SortedSource, merge};
+use crate::leveldb::odd_sized_table::open_sized;
 #[cfg(doc)]
-use crate::leveldb::scan::keeps_bytes;
-use crate::leveldb::scan::{Budget, OpenFiles, Scan};
-use crate::leveldb::shape::Shape;
-use crate::leveldb::sized::open_sized;
+use crate::leveldb::scan_context::keeps_bytes;
+use crate::leveldb::scan_context::{OpenFiles, ScanBudget, ScanContext};
 use crate::leveldb::version::Version;
 
 /// Sources beyond this do not keep their files open.
@@ -39,8 +39,8 @@ pub struct Database {
     version: Version,
     pub(super) memtable: Memtable,
     pub(super) log_report: LogReport,
-    pub(super) budget: Budget,
-    cut: Option<Cut>,
+    pub(super) budget: ScanBudget,
+    cut: Option<CutPoint>,
     /// No MANIFEST says which files count: nothing that is read is certain.
     pub(super) is_guess: bool,
 }
@@ -59,9 +59,9 @@ pub struct ScanOutcome {
     /// Values handed out, bytes.
     pub value_bytes: u64,
     /// What could not be read, or is not what it should be. Anything here makes the source damaged.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<SourceDamage>,
     /// Where that may have taken entries away.
-    pub lost: Lost,
+    pub lost: LostEntries,
     /// Writes that were under way: normal, and not damage.
     pub torn_tails: Vec<TornTail>,
     /// Live tables by the MANIFEST.
@@ -79,28 +79,28 @@ pub struct ScanOutcome {
 }
 
 impl Database {
-    /// Reads CURRENT, MANIFEST and the live logs of a directory that nobody writes to. [`Kind::NotLevelDb`] when it
-    /// is none (or RocksDB's); [`Kind::Corrupt`] when it is one and its list of files cannot be had: then no result
+    /// Reads CURRENT, MANIFEST and the live logs of a directory that nobody writes to. [`ErrorKind::NotLevelDb`] when it
+    /// is none (or RocksDB's); [`ErrorKind::Corrupt`] when it is one and its list of files cannot be had: then no result
     /// would be better than a shorter one, and only the files themselves can be kept.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_with(path, Budget::default()).act(|| format!("database {}", path.display()))
+        Self::open_with(path, ScanBudget::default()).act(|| format!("database {}", path.display()))
     }
 
     /// [`Database::open`] with other memory bounds.
-    pub fn open_with(path: &Path, budget: Budget) -> Result<Self> {
+    pub fn open_with(path: &Path, budget: ScanBudget) -> Result<Self> {
         Self::open_held(&HeldDirectory::named(path)?, budget)
     }
 
     /// [`Database::open`] of a directory that is held: no link in it is followed.
     pub fn open_in(directory: &HeldDirectory) -> Result<Self> {
-        Self::open_held(directory, Budget::default())
+        Self::open_held(directory, ScanBudget::default())
             .act(|| format!("database {}", directory.path().display()))
     }
 
-    fn open_held(directory: &HeldDirectory, budget: Budget) -> Result<Self> {
+    fn open_held(directory: &HeldDirectory, budget: ScanBudget) -> Result<Self> {
         let names = names(directory)?;
-        current::check_kind(directory, &names)?;
-        let text = current::read(directory)?;
+        current_file::check_kind(directory, &names)?;
+        let text = current_file::read(directory)?;
         let current = DatabaseFile::in_memory(directory, "CURRENT".to_owned(), text.bytes);
         let manifest = stat(directory, text.manifest);
         let version = read_manifest(&manifest).act(|| manifest.name.clone())?;
@@ -115,7 +115,7 @@ impl Database {
         current: DatabaseFile,
         manifest: DatabaseFile,
         version: Version,
-        budget: Budget,
+        budget: ScanBudget,
     ) -> Self {
         let (tables, logs) = live_files(directory, names, &version);
         let files = FileSet {
@@ -132,12 +132,12 @@ impl Database {
     }
 
     /// A database as a capture has it, whatever its owner does meanwhile.
-    pub fn from_captured(captured: Captured, budget: Budget) -> Self {
+    pub fn from_captured(captured: Captured, budget: ScanBudget) -> Self {
         let (files, version, cut) = captured.into_parts();
         Self::new(files, version, budget, Some(cut))
     }
 
-    pub(super) fn new(files: FileSet, version: Version, budget: Budget, cut: Option<Cut>) -> Self {
+    pub(super) fn new(files: FileSet, version: Version, budget: ScanBudget, cut: Option<CutPoint>) -> Self {
         let logs: Vec<_> = files.logs.keys().copied().collect();
         let absent = version.absent_log(logs.iter().copied());
         let (memtable, log_report) = Memtable::read(
@@ -160,12 +160,12 @@ impl Database {
     }
 
     /// The pins it was captured with.
-    pub fn pins(&self) -> Option<&Arc<Pins>> {
+    pub fn pins(&self) -> Option<&Arc<DatabasePins>> {
         self.files.pins.as_ref()
     }
 
     /// How and when it was captured; `None` for files that were read where they lie.
-    pub fn cut(&self) -> Option<&Cut> {
+    pub fn cut(&self) -> Option<&CutPoint> {
         self.cut.as_ref()
     }
 
@@ -173,7 +173,7 @@ impl Database {
     /// files that were not captured.
     ///
     /// # Errors
-    /// [`Kind::Changed`] if one of its files was written to or replaced since it was held.
+    /// [`ErrorKind::Changed`] if one of its files was written to or replaced since it was held.
     pub fn prove_unchanged(&self) -> Result<()> {
         self.files
             .prove_unchanged(&self.version)
@@ -204,11 +204,11 @@ impl Database {
     }
 
     /// How its files are laid out, from a sample of its tables.
-    pub fn shape(&self) -> Shape {
+    pub fn shape(&self) -> DatabaseLayout {
         let tables = self.all_tables();
         let files = self.view(tables.len());
         let directory = &self.files.directory;
-        let mut shape = sample::shape(&files, directory, &tables, self.version.comparator.name());
+        let mut shape = layout_sample::shape(&files, directory, &tables, self.version.comparator.name());
         shape.last_sequence = self.last_sequence();
         shape.next_file = self.version.next_file;
         shape
@@ -221,7 +221,7 @@ impl Database {
 
     /// What is wrong as far as the logs, and the tables' names and sizes, tell: a table is read only where its size is odd,
     /// and only its ends.
-    pub fn damage_at_a_glance(&self) -> Vec<Damage> {
+    pub fn damage_at_a_glance(&self) -> Vec<SourceDamage> {
         let files = self.view(1);
         let tables = self.all_tables().into_iter().filter_map(|table| {
             let what = match self.files.tables.get(&table.meta.number) {
@@ -247,7 +247,7 @@ impl Database {
             _ => None,
         };
         let what = of_order.or_else(|| self.log_report.unknown.clone());
-        what.map(|what| Error::new(Kind::UnknownFormat, what))
+        what.map(|what| Error::new(ErrorKind::UnknownFormat, what))
     }
 
     /// Hands every visible record to `sink`, in key order, and checks everything it reads. Damage does not end it:
@@ -264,7 +264,7 @@ impl Database {
         }
         let (chains, overlaps) = self.chains();
         let files = self.view(chains.len());
-        let mut scan = Scan::new(&files, order, self.budget.for_sources(chains.len()));
+        let mut scan = ScanContext::new(&files, order, self.budget.for_sources(chains.len()));
         self.report_logs(&scan);
         if !self.version.previous_log_told {
             let tables_up_to = self.version.last_sequence;
@@ -277,11 +277,11 @@ impl Database {
             let what = "it overlaps another table of its level".to_owned();
             scan.findings.borrow_mut().list(table.damage(what));
         }
-        let mut sources: Vec<Source> = chains
+        let mut sources: Vec<SortedSource> = chains
             .into_iter()
-            .map(|tables| Source::Tables(Box::new(Chain::new(&scan, tables))))
+            .map(|tables| SortedSource::Tables(Box::new(LevelIterator::new(&scan, tables))))
             .collect();
-        sources.push(Source::Logs(Box::new(self.memtable.cursor(&scan))));
+        sources.push(SortedSource::Logs(Box::new(self.memtable.cursor(&scan))));
         let counts = merge(&scan, sources, sink)?;
         match scan.take_refusal() {
             Some(refusal) => Err(refusal.act(act())),
@@ -292,11 +292,11 @@ impl Database {
     /// Checks every table and log, one by one, for databases that cannot be scanned: what is not known is passed over.
     pub fn verify(&self) -> Result<ScanOutcome> {
         let files = self.view(1);
-        let scan = Scan::new(&files, self.comparator(), self.budget).checks_only();
+        let scan = ScanContext::new(&files, self.comparator(), self.budget).checks_only();
         self.report_logs(&scan);
         for table in self.all_tables() {
-            let mut chain = Chain::new(&scan, vec![table]);
-            while chain.advance() != Step::End {}
+            let mut chain = LevelIterator::new(&scan, vec![table]);
+            while chain.advance() != SourceStep::End {}
         }
         scan.judge_foreign();
         scan.work.check()?;
@@ -306,17 +306,17 @@ impl Database {
     /// What is known without reading a table.
     pub fn unread(&self) -> ScanOutcome {
         let files = self.view(1);
-        let scan = Scan::new(&files, self.comparator(), self.budget);
+        let scan = ScanContext::new(&files, self.comparator(), self.budget);
         self.report_logs(&scan);
         self.outcome(scan, MergeCounts::default())
     }
 
-    fn report_logs(&self, scan: &Scan) {
+    fn report_logs(&self, scan: &ScanContext) {
         self.log_report.report_to(&mut scan.findings.borrow_mut());
         scan.bytes_read.set(scan.bytes_read.get() + self.log_report.bytes);
     }
 
-    pub(super) fn outcome(&self, scan: Scan, counts: MergeCounts) -> ScanOutcome {
+    pub(super) fn outcome(&self, scan: ScanContext, counts: MergeCounts) -> ScanOutcome {
         let (table_entries, bytes_read) = (scan.table_entries.get(), scan.bytes_read.get());
         let (tables_read, odd_sizes) = (scan.tables_opened.get(), scan.odd_sizes.get());
         let findings = scan.findings.into_inner();
@@ -333,7 +333,7 @@ impl Database {
             log_entries: self.log_report.entries,
             table_entries,
             bytes_read,
-            lost: Lost {
+            lost: LostEntries {
                 from: self.log_report.lost_from(),
                 ..findings.lost()
             },
@@ -357,19 +357,19 @@ impl Database {
             .collect()
     }
 
-    pub(super) fn view(&self, sources: usize) -> View<'_> {
+    pub(super) fn view(&self, sources: usize) -> FileSetView<'_> {
         self.files.view(sources <= OPEN_FILES_MAX)
     }
 
-    pub(super) fn all_tables(&self) -> Vec<ChainTable> {
+    pub(super) fn all_tables(&self) -> Vec<LevelTable> {
         let numbers_tell_age = self.version.log_number > 0;
         self.version
             .tables
             .iter()
-            .map(|(&(level, number), meta)| ChainTable {
+            .map(|(&(level, number), meta)| LevelTable {
                 meta: meta.clone(),
                 level,
-                rank: Rank::of_table(level, number, numbers_tell_age),
+                rank: SourceAge::of_table(level, number, numbers_tell_age),
                 extension: (self.files.tables.get(&number))
                     .map_or_else(Default::default, |table| table.extension),
             })
@@ -378,9 +378,9 @@ impl Database {
 
     /// Tables in rows that do not overlap: a row for each level below 0, and as few as possible for level 0. The
     /// second list has tables that overlap another of their level where none may.
-    pub(super) fn chains(&self) -> (Vec<Vec<ChainTable>>, Vec<ChainTable>) {
+    pub(super) fn chains(&self) -> (Vec<Vec<LevelTable>>, Vec<LevelTable>) {
         let order = self.comparator();
-        let mut levels: BTreeMap<u8, Vec<ChainTable>> = BTreeMap::new();
+        let mut levels: BTreeMap<u8, Vec<LevelTable>> = BTreeMap::new();
         for table in self.all_tables() {
             levels.entry(table.level).or_default().push(table);
         }
@@ -397,11 +397,11 @@ impl Database {
 }
 
 /// Puts each table, by its smallest key, behind the first row that ends before it.
-pub(super) fn in_rows(order: &Comparator, mut tables: Vec<ChainTable>) -> Vec<Vec<ChainTable>> {
+pub(super) fn in_rows(order: &Comparator, mut tables: Vec<LevelTable>) -> Vec<Vec<LevelTable>> {
     tables.sort_by(|a, b| compare_internal(order, &a.meta.smallest, &b.meta.smallest));
-    let mut rows: Vec<Vec<ChainTable>> = Vec::new();
+    let mut rows: Vec<Vec<LevelTable>> = Vec::new();
     for table in tables {
-        let ends_before = |row: &&mut Vec<ChainTable>| {
+        let ends_before = |row: &&mut Vec<LevelTable>| {
             row.last()
                 .is_some_and(|last| compare_internal(order, &last.meta.largest, &table.meta.smallest).is_lt())
         };
@@ -423,7 +423,7 @@ pub(super) fn stat(directory: &HeldDirectory, name: String) -> DatabaseFile {
 
 pub(super) fn read_manifest(file: &DatabaseFile) -> Result<Version> {
     let open = file.open().map_err(|error| match error.kind() {
-        Kind::NotFound => error.as_kind(Kind::Corrupt),
+        ErrorKind::NotFound => error.as_kind(ErrorKind::Corrupt),
         _ => error,
     })?;
     version_of_manifest(open.as_ref())
@@ -439,7 +439,7 @@ fn live_files(
     for name in names {
         let named = || {
             let len = stat(directory, name.clone()).len;
-            (len, Held::Named(Named::new(directory, name.as_str())))
+            (len, HeldBytes::Named(HeldName::new(directory, name.as_str())))
         };
         match FileName::parse(name) {
             // Where both names exist LevelDB reads .ldb, which sorts first.

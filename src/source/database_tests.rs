@@ -1,6 +1,8 @@
 use super::*;
-use crate::leveldb::shape::Codec;
-use crate::leveldb::testing::{Files, Op, block_of, growing_keys, op, sort, table_of_blocks, visible};
+use crate::leveldb::database_layout::BlockCodec;
+use crate::leveldb::test_databases::{
+    MemoryFiles, WriteOp, block_of, growing_keys, op, sort, table_of_blocks, visible,
+};
 use crate::leveldb::version::VersionEdit;
 use crate::limits::{TABLE_WORK_FREE, TABLE_WORK_RATIO};
 use proptest::prelude::*;
@@ -54,8 +56,8 @@ impl RecordSink for Logged {
     }
 }
 
-fn small_budget() -> Budget {
-    Budget {
+fn small_budget() -> ScanBudget {
+    ScanBudget {
         window_bytes: 100,
         large_block_bytes: 600,
         resident_bytes_max: 100_000,
@@ -63,23 +65,23 @@ fn small_budget() -> Budget {
     }
 }
 
-fn scan_with(directory: &Path, budget: Budget) -> Result<(Collect, ScanOutcome)> {
+fn scan_with(directory: &Path, budget: ScanBudget) -> Result<(Collect, ScanOutcome)> {
     let mut seen = Collect::default();
     let outcome = Database::open_with(directory, budget)?.scan(&mut seen)?;
     Ok((seen, outcome))
 }
 
-fn scan(files: &Files) -> (Collect, ScanOutcome) {
+fn scan(files: &MemoryFiles) -> (Collect, ScanOutcome) {
     let directory = tempfile::tempdir().unwrap();
     files.write_to(directory.path());
-    scan_with(directory.path(), Budget::default()).unwrap()
+    scan_with(directory.path(), ScanBudget::default()).unwrap()
 }
 
 /// A history of writes, and where each stretch of it has come to rest, oldest first.
 #[derive(Clone, Debug)]
 struct History {
-    ops: Vec<Op>,
-    files: Files,
+    ops: Vec<WriteOp>,
+    files: MemoryFiles,
 }
 
 /// Puts stretches of a history where LevelDB would: the oldest on level 2, then 1, then tables of level 0, then logs.
@@ -97,19 +99,19 @@ fn history(order: Comparator) -> impl Strategy<Value = History> {
     let layout = (
         1usize..12,
         1usize..60,
-        prop::sample::select(vec![Codec::None, Codec::Snappy, Codec::Zstd]),
+        prop::sample::select(vec![BlockCodec::None, BlockCodec::Snappy, BlockCodec::Zstd]),
     );
     (writes, stretches, layout).prop_map(move |(writes, stretches, (per_block, per_table, codec))| {
-        let number = |(index, (key, value))| Op {
+        let number = |(index, (key, value))| WriteOp {
             key,
             sequence: index as u64 + 1,
             value,
         };
-        let ops: Vec<Op> = writes.into_iter().enumerate().map(number).collect();
+        let ops: Vec<WriteOp> = writes.into_iter().enumerate().map(number).collect();
         let mut ends: Vec<usize> = stretches.iter().map(|end| end.index(ops.len() + 1)).collect();
         ends.extend([0, ops.len()]);
         ends.sort_unstable();
-        let mut files = Files::new(&order);
+        let mut files = MemoryFiles::new(&order);
         let mut next = 10;
         for (stretch, place) in ends.windows(2).zip(0..) {
             let ops = &ops[stretch[0]..stretch[1]];
@@ -152,7 +154,7 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         history.files.write_to(directory.path());
         let expected = visible(&history.ops);
-        for budget in [Budget::default(), small_budget()] {
+        for budget in [ScanBudget::default(), small_budget()] {
             let (seen, outcome) = scan_with(directory.path(), budget).unwrap();
             prop_assert_eq!((&outcome.damage, &outcome.torn_tails), (&vec![], &vec![]));
             prop_assert!(seen.0.windows(2).all(|pair| pair[0].0 < pair[1].0));
@@ -176,7 +178,7 @@ proptest! {
         let newest: BTreeMap<_, _> = history.ops.iter().map(|op| (&op.key, op)).collect();
         let expected: Vec<_> = newest.values().filter(|op| op.sequence > in_tables)
             .map(|op| (op.key.clone(), op.value.clone())).collect();
-        for budget in [Budget::default(), small_budget()] {
+        for budget in [ScanBudget::default(), small_budget()] {
             let mut logged = Logged::default();
             Database::open_with(directory.path(), budget).unwrap().scan(&mut logged).unwrap();
             prop_assert_eq!(&logged.told, &expected);
@@ -207,7 +209,7 @@ proptest! {
         }
         let directory = tempfile::tempdir().unwrap();
         files.write_to(directory.path());
-        for budget in [Budget::default(), small_budget()] {
+        for budget in [ScanBudget::default(), small_budget()] {
             let database = Database::open_with(directory.path(), budget).unwrap();
             let mut seen = Collect::default();
             let outcome = database.scan(&mut seen).unwrap();
@@ -219,9 +221,9 @@ proptest! {
     }
 }
 
-fn sound(ops: &[Op], last: u64, seen: &Collect, outcome: &ScanOutcome) -> Result<(), TestCaseError> {
+fn sound(ops: &[WriteOp], last: u64, seen: &Collect, outcome: &ScanOutcome) -> Result<(), TestCaseError> {
     let truth = visible(ops.iter().filter(|op| op.sequence <= last));
-    let concerns = |damage: &Damage, key: &[u8]| {
+    let concerns = |damage: &SourceDamage, key: &[u8]| {
         damage.smallest.as_deref().is_none_or(|smallest| smallest <= key)
             && damage.largest.as_deref().is_none_or(|largest| key <= largest)
     };
@@ -244,25 +246,26 @@ fn sound(ops: &[Op], last: u64, seen: &Collect, outcome: &ScanOutcome) -> Result
 }
 
 /// Ten keys on level 1 and older versions of them, and one key more, on level 2.
-fn two_levels() -> Files {
-    let mut files = Files::new(&BYTEWISE);
+fn two_levels() -> MemoryFiles {
+    let mut files = MemoryFiles::new(&BYTEWISE);
     let key = |n: u64| vec![b'a' + n as u8];
-    let old: Vec<Op> = (0..10).map(|n| op(&key(n), 1 + n, Some(b"old"))).collect();
-    let new: Vec<Op> = (1..9)
+    let old: Vec<WriteOp> = (0..10).map(|n| op(&key(n), 1 + n, Some(b"old"))).collect();
+    let new: Vec<WriteOp> = (1..9)
         .map(|n| op(&key(n), 20 + n, (n != 4).then_some(&b"new"[..])))
         .collect();
-    files.add_table(2, 5, &old, 2, Codec::Snappy);
-    files.add_table(1, 6, &new, 2, Codec::Snappy);
+    files.add_table(2, 5, &old, 2, BlockCodec::Snappy);
+    files.add_table(1, 6, &new, 2, BlockCodec::Snappy);
     files.edit.last_sequence = Some(30);
     files
 }
 
 /// The bytes at which the data blocks of a table of [`two_levels`] begin.
 fn block_offsets(table: &[u8]) -> Vec<u64> {
-    let mut decompressor = crate::leveldb::decompress::Decompressor::default();
+    let mut decompressor = crate::leveldb::block_decompressor::Decompressor::default();
     let table =
-        crate::leveldb::table::Table::open(&table.to_vec(), table.len() as u64, &mut decompressor).unwrap();
-    let mut entries = crate::leveldb::block::Entries::new(&table.index).unwrap();
+        crate::leveldb::table_reader::Table::open(&table.to_vec(), table.len() as u64, &mut decompressor)
+            .unwrap();
+    let mut entries = crate::leveldb::block::BlockEntries::new(&table.index).unwrap();
     let mut offsets = Vec::new();
     while let Some((_, value)) = entries.next().unwrap() {
         offsets.push(crate::codec::Reader::new(value).varint().unwrap());
@@ -330,7 +333,7 @@ fn records_newer_than_a_lost_table_are_certain() {
 fn a_lost_batch_leaves_tables_uncertain_and_what_came_behind_it_certain() {
     let mut files = two_levels();
     let batch = |sequence| vec![op(&[b'a' + sequence as u8 - 31], sequence, Some(b"log"))];
-    let batches: Vec<Vec<Op>> = (31..34).map(batch).collect();
+    let batches: Vec<Vec<WriteOp>> = (31..34).map(batch).collect();
     files.add_log(7, batches.iter().map(Vec::as_slice));
     files.logs.get_mut(&7).unwrap()[50] ^= 1;
     let (seen, outcome) = scan(&files);
@@ -347,7 +350,7 @@ fn a_lost_batch_leaves_tables_uncertain_and_what_came_behind_it_certain() {
 fn tables_that_overlap_within_a_level_are_listed_and_lose_nothing() {
     let mut files = two_levels();
     let twice = [op(b"c", 40, Some(b"newest")), op(b"z", 41, Some(b"z"))];
-    files.add_table(1, 9, &twice, 1, Codec::None);
+    files.add_table(1, 9, &twice, 1, BlockCodec::None);
     let (seen, outcome) = scan(&files);
     assert_eq!((outcome.damage.len(), outcome.uncertain), (1, 0));
     assert_eq!(seen.all_certain()[&b"c"[..]], b"newest");
@@ -356,14 +359,14 @@ fn tables_that_overlap_within_a_level_are_listed_and_lose_nothing() {
 
 #[test]
 fn keys_out_of_order_in_a_block_whose_checksum_is_right_are_damage() {
-    let mut files = Files::new(&BYTEWISE);
+    let mut files = MemoryFiles::new(&BYTEWISE);
     let ops = [
         op(b"a", 1, Some(b"1")),
         op(b"c", 2, Some(b"2")),
         op(b"b", 3, Some(b"3")),
         op(b"d", 4, Some(b"4")),
     ];
-    files.add_table(1, 5, &ops, 3, Codec::None);
+    files.add_table(1, 5, &ops, 3, BlockCodec::None);
     let (seen, outcome) = scan(&files);
     let keys: Vec<u8> = seen.0.iter().map(|(key, ..)| key[0]).collect();
     assert_eq!((keys, outcome.damage.len()), (vec![b'a', b'c', b'd'], 1));
@@ -373,9 +376,9 @@ fn keys_out_of_order_in_a_block_whose_checksum_is_right_are_damage() {
 #[test]
 fn versions_of_a_key_that_do_not_go_down_in_sequence_are_out_of_order() {
     for sequence in [5, 6] {
-        let mut files = Files::new(&BYTEWISE);
+        let mut files = MemoryFiles::new(&BYTEWISE);
         let ops = [op(b"a", 5, Some(b"1")), op(b"a", sequence, Some(b"2"))];
-        files.add_table(1, 5, &ops, 3, Codec::None);
+        files.add_table(1, 5, &ops, 3, BlockCodec::None);
         let (seen, outcome) = scan(&files);
         assert_eq!((seen.0.len(), outcome.damage.len()), (1, 1), "{sequence}");
         assert!(outcome.damage[0].what.contains("order"));
@@ -385,9 +388,9 @@ fn versions_of_a_key_that_do_not_go_down_in_sequence_are_out_of_order() {
 #[test]
 fn a_table_that_ends_before_the_manifests_last_key_is_damage() {
     let mut files = two_levels();
-    let ops: Vec<Op> = (0..3).map(|n| op(&[b'l' + n], 50, Some(b"v"))).collect();
-    files.add_table(2, 8, &ops, 1, Codec::None);
-    let shorter = crate::leveldb::testing::table_of(&ops[..2], 1, Codec::None);
+    let ops: Vec<WriteOp> = (0..3).map(|n| op(&[b'l' + n], 50, Some(b"v"))).collect();
+    files.add_table(2, 8, &ops, 1, BlockCodec::None);
+    let shorter = crate::leveldb::test_databases::table_of(&ops[..2], 1, BlockCodec::None);
     let meta = &mut files.edit.added.last_mut().unwrap().1;
     meta.size = shorter.len() as u64;
     files.tables.insert(8, shorter);
@@ -400,9 +403,9 @@ fn a_table_that_ends_before_the_manifests_last_key_is_damage() {
 fn keys_that_the_comparator_calls_equal_are_one_record_the_newest() {
     let order = Comparator::Idb;
     let key = |zero: f64| [&[0, 1, 1, 1, 3][..], &zero.to_le_bytes()].concat();
-    let mut files = Files::new(&order);
-    files.add_table(2, 5, &[op(&key(0.0), 1, Some(b"old"))], 1, Codec::None);
-    files.add_table(1, 6, &[op(&key(-0.0), 2, Some(b"new"))], 1, Codec::None);
+    let mut files = MemoryFiles::new(&order);
+    files.add_table(2, 5, &[op(&key(0.0), 1, Some(b"old"))], 1, BlockCodec::None);
+    files.add_table(1, 6, &[op(&key(-0.0), 2, Some(b"new"))], 1, BlockCodec::None);
     let (seen, _) = scan(&files);
     assert_eq!(seen.0, [(key(-0.0), b"new".to_vec(), true)]);
     files.add_log(
@@ -431,7 +434,7 @@ fn an_unknown_order_is_verified_and_listed_but_not_scanned() {
     );
     assert_eq!(
         database.scan(&mut Collect::default()).unwrap_err().kind(),
-        Kind::UnknownFormat
+        ErrorKind::UnknownFormat
     );
     let names: Vec<String> = database.files().map(|file| file.name).collect();
     assert_eq!(
@@ -478,7 +481,7 @@ fn a_log_that_goleveldb_rotated_away_empty_is_not_missed_and_a_gap_shows_a_lost_
     let mut files = two_levels();
     files.edit.log_number = Some(3);
     files.edit.last_sequence = Some(30);
-    files.add_log(4, [] as [&[Op]; 0]);
+    files.add_log(4, [] as [&[WriteOp]; 0]);
     let (seen, outcome) = scan(&files);
     assert_eq!(
         (outcome.damage.as_slice(), seen.all_certain().len()),
@@ -502,7 +505,7 @@ fn a_log_that_goleveldb_rotated_away_empty_is_not_missed_and_a_gap_shows_a_lost_
     assert_eq!((outcome.damage.len(), outcome.uncertain), (1, 9));
 }
 
-fn open_error(files: &Files, change: impl FnOnce(&Path)) -> Error {
+fn open_error(files: &MemoryFiles, change: impl FnOnce(&Path)) -> Error {
     let directory = tempfile::tempdir().unwrap();
     files.write_to(directory.path());
     change(directory.path());
@@ -519,22 +522,22 @@ fn without_current_or_manifest_nothing_is_guessed() {
         move |path: &Path| std::fs::write(path.join(name), bytes).unwrap()
     };
     let remove = |name: &'static str| move |path: &Path| std::fs::remove_file(path.join(name)).unwrap();
-    assert_eq!(open_error(&files, remove("CURRENT")).kind(), Kind::Corrupt);
+    assert_eq!(open_error(&files, remove("CURRENT")).kind(), ErrorKind::Corrupt);
     assert_eq!(
         open_error(&files, remove("MANIFEST-000001")).kind(),
-        Kind::Corrupt
+        ErrorKind::Corrupt
     );
     assert_eq!(
         open_error(&files, write("CURRENT", b"MANIFEST-0000".to_vec())).kind(),
-        Kind::Corrupt
+        ErrorKind::Corrupt
     );
     assert_eq!(
         open_error(&files, write("CURRENT", b"../MANIFEST-000001\n".to_vec())).kind(),
-        Kind::Corrupt
+        ErrorKind::Corrupt
     );
     assert_eq!(
         open_error(&files, write("MANIFEST-000001", Vec::new())).kind(),
-        Kind::Corrupt
+        ErrorKind::Corrupt
     );
     let manifest = files.manifest();
     for at in 0..manifest.len() {
@@ -542,7 +545,7 @@ fn without_current_or_manifest_nothing_is_guessed() {
         flipped[at] ^= 1;
         assert_eq!(
             open_error(&files, write("MANIFEST-000001", flipped)).kind(),
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             "{at}"
         );
     }
@@ -562,7 +565,7 @@ fn an_edit_that_was_being_written_is_left_out() {
         ..VersionEdit::default()
     }
     .encode(&mut more);
-    crate::leveldb::log_write::append_record(&mut manifest, &more);
+    crate::leveldb::log_writer::append_record(&mut manifest, &more);
     for len in whole..=manifest.len() {
         std::fs::write(&path, &manifest[..len]).unwrap();
         let tables = Database::open(directory.path()).unwrap().version().tables.len();
@@ -580,24 +583,24 @@ fn other_directories_and_rocksdb_are_not_leveldb() {
         Ok(_) => panic!("it opened"),
         Err(error) => error.kind(),
     };
-    assert_eq!(kind(empty.path()), Kind::NotLevelDb);
-    assert_eq!(kind(&empty.path().join("nothing")), Kind::NotFound);
+    assert_eq!(kind(empty.path()), ErrorKind::NotLevelDb);
+    assert_eq!(kind(&empty.path().join("nothing")), ErrorKind::NotFound);
     std::fs::write(empty.path().join("CURRENT"), b"7\n").unwrap();
-    assert_eq!(kind(empty.path()), Kind::NotLevelDb);
+    assert_eq!(kind(empty.path()), ErrorKind::NotLevelDb);
     let mut files = two_levels();
     assert_eq!(
         open_error(&files, |path| std::fs::write(path.join("OPTIONS-000007"), b"")
             .unwrap())
         .kind(),
-        Kind::NotLevelDb
+        ErrorKind::NotLevelDb
     );
     files.edit.compact_pointers = vec![(1, vec![0; 8])];
     let mut manifest = Vec::new();
-    crate::leveldb::log_write::append_record(&mut manifest, &[200, 1]);
+    crate::leveldb::log_writer::append_record(&mut manifest, &[200, 1]);
     let rocks = open_error(&files, |path| {
         std::fs::write(path.join("MANIFEST-000001"), manifest).unwrap()
     });
-    assert_eq!(rocks.kind(), Kind::NotLevelDb);
+    assert_eq!(rocks.kind(), ErrorKind::NotLevelDb);
 }
 
 #[test]
@@ -609,7 +612,7 @@ fn a_fifo_in_place_of_a_table_is_damage_and_no_wait() {
     std::fs::remove_file(&table).unwrap();
     let made = std::process::Command::new("mkfifo").arg(&table).status().unwrap();
     assert!(made.success());
-    let (_, outcome) = scan_with(directory.path(), Budget::default()).unwrap();
+    let (_, outcome) = scan_with(directory.path(), ScanBudget::default()).unwrap();
     assert_eq!(outcome.damage.len(), 1);
 }
 
@@ -618,25 +621,25 @@ fn a_sink_that_fails_ends_the_scan_with_its_error() {
     struct Full;
     impl RecordSink for Full {
         fn record(&mut self, _key: &[u8], _value: &[u8], _certain: bool) -> Result<()> {
-            Err(Error::new(Kind::Full, "no room"))
+            Err(Error::new(ErrorKind::Full, "no room"))
         }
     }
     let directory = tempfile::tempdir().unwrap();
     two_levels().write_to(directory.path());
     let database = Database::open(directory.path()).unwrap();
-    assert_eq!(database.scan(&mut Full).unwrap_err().kind(), Kind::Full);
+    assert_eq!(database.scan(&mut Full).unwrap_err().kind(), ErrorKind::Full);
 }
 
 #[test]
 fn rows_of_level_0_are_as_few_as_the_overlap_asks() {
-    let mut files = Files::new(&BYTEWISE);
+    let mut files = MemoryFiles::new(&BYTEWISE);
     for number in 0..300u64 {
         let key = |n: u64| n.to_be_bytes().to_vec();
         let ops = [
             op(&key(number * 10), number + 1, Some(b"v")),
             op(&key(number * 10 + 5), number + 1, Some(b"w")),
         ];
-        files.add_table(0, number + 10, &ops, 1, Codec::None);
+        files.add_table(0, number + 10, &ops, 1, BlockCodec::None);
     }
     let directory = tempfile::tempdir().unwrap();
     files.write_to(directory.path());
@@ -649,7 +652,7 @@ fn rows_of_level_0_are_as_few_as_the_overlap_asks() {
 
 #[test]
 fn more_sources_than_open_files_are_read_by_opening_again() {
-    let mut files = Files::new(&BYTEWISE);
+    let mut files = MemoryFiles::new(&BYTEWISE);
     for number in 0..260u64 {
         let ops = [
             op(b"a", number + 1, Some(b"v")),
@@ -658,7 +661,7 @@ fn more_sources_than_open_files_are_read_by_opening_again() {
         ];
         let mut ops = ops.to_vec();
         sort(&mut ops, &BYTEWISE);
-        files.add_table(0, number + 10, &ops, 1, Codec::None);
+        files.add_table(0, number + 10, &ops, 1, BlockCodec::None);
     }
     let (seen, outcome) = scan(&files);
     assert_eq!((seen.all_certain().len(), outcome.damage.len()), (261, 0));
@@ -668,13 +671,13 @@ fn more_sources_than_open_files_are_read_by_opening_again() {
 fn idb_order_merges_as_chromium_sorts() {
     let order = Comparator::Idb;
     let key = |n: f64| [&[0, 1, 1, 1, 3][..], &n.to_le_bytes()].concat();
-    let mut files = Files::new(&order);
-    let mut ops: Vec<Op> = [-2.0, -1.0, 0.5, 3.0, 1e9]
+    let mut files = MemoryFiles::new(&order);
+    let mut ops: Vec<WriteOp> = [-2.0, -1.0, 0.5, 3.0, 1e9]
         .iter()
         .map(|&n| op(&key(n), 1, Some(b"v")))
         .collect();
     sort(&mut ops, &order);
-    files.add_table(1, 5, &ops, 2, Codec::Snappy);
+    files.add_table(1, 5, &ops, 2, BlockCodec::Snappy);
     files.edit.last_sequence = Some(1);
     files.add_log(7, [&[op(&key(1.0), 2, Some(b"w")), op(&key(-1.0), 3, None)][..]]);
     let (seen, outcome) = scan(&files);
@@ -698,16 +701,16 @@ impl RecordSink for Bytes {
 }
 
 /// What `files` hand out until they are found to be out of proportion, and how many bytes they have.
-fn out_of_proportion(files: &Files) -> (u64, u64) {
+fn out_of_proportion(files: &MemoryFiles) -> (u64, u64) {
     let directory = tempfile::tempdir().unwrap();
     files.write_to(directory.path());
-    let database = Database::open_with(directory.path(), Budget::default()).unwrap();
+    let database = Database::open_with(directory.path(), ScanBudget::default()).unwrap();
     let mut bytes = Bytes::default();
     for error in [
         database.scan(&mut bytes).unwrap_err(),
         database.verify().unwrap_err(),
     ] {
-        assert_eq!(error.kind(), Kind::Limit);
+        assert_eq!(error.kind(), ErrorKind::Limit);
         assert!(error.to_string().contains("out of proportion"), "{error}");
     }
     assert_eq!(database.unread().tables, 1);
@@ -727,7 +730,7 @@ fn keys_that_grow_by_a_byte_each_end_a_scan_at_what_is_in_proportion() {
     let directory = tempfile::tempdir().unwrap();
     growing_keys(10_000).write_to(directory.path());
     let mut bytes = Bytes::default();
-    let database = Database::open_with(directory.path(), Budget::default()).unwrap();
+    let database = Database::open_with(directory.path(), ScanBudget::default()).unwrap();
     let outcome = database.scan(&mut bytes).unwrap();
     assert_eq!(
         (outcome.records, outcome.damage.len()),
@@ -743,9 +746,9 @@ fn a_block_that_is_named_again_and_again_is_read_as_often_as_is_in_proportion() 
     let one = op(b"a", 1, Some(&value));
     let key = one.internal_key();
     let block = block_of([(&key[..], &value[..])], 1);
-    let mut files = Files::new(&BYTEWISE);
-    files.add_table(1, 5, &[op(b"a", 1, Some(b""))], 1, Codec::None);
-    let bytes = table_of_blocks([(key, block)], 1000, Codec::Zstd);
+    let mut files = MemoryFiles::new(&BYTEWISE);
+    files.add_table(1, 5, &[op(b"a", 1, Some(b""))], 1, BlockCodec::None);
+    let bytes = table_of_blocks([(key, block)], 1000, BlockCodec::Zstd);
     files.edit.added[0].1.size = bytes.len() as u64;
     files.tables.insert(5, bytes);
     let (handed_out, stored) = out_of_proportion(&files);

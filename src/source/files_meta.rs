@@ -17,9 +17,9 @@ use std::path::Path;
 use rustix::fs::FileType;
 
 use super::walk::xattrs;
-use crate::held_directory::{HeldDirectory, Listed, kind_of};
-use crate::leveldb::name::FileName;
-use crate::snapshot::Meta;
+use crate::held_directory::{DirectoryEntry, HeldDirectory, kind_of};
+use crate::leveldb::file_name::FileName;
+use crate::snapshot::FileMetadata;
 
 const GROUP_AND_OTHERS: u32 = 0o077;
 const GROUP: u32 = 0o070;
@@ -29,7 +29,7 @@ const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
 
 /// What one file has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct FileFacts {
+struct FileAttributes {
     holds_records: bool,
     /// Owners count numbers up.
     number: u64,
@@ -39,13 +39,13 @@ struct FileFacts {
 }
 
 /// Reads it from the files in `directory`; `None` if there are none that can be looked at.
-pub fn files_meta(directory: &Path) -> Option<Meta> {
+pub fn files_meta(directory: &Path) -> Option<FileMetadata> {
     files_meta_in(&HeldDirectory::named(directory).ok()?)
 }
 
 /// [`files_meta`] of a directory that is held.
-pub fn files_meta_in(directory: &HeldDirectory) -> Option<Meta> {
-    let facts = |entry: Listed| {
+pub fn files_meta_in(directory: &HeldDirectory) -> Option<FileMetadata> {
+    let facts = |entry: DirectoryEntry| {
         let kind = FileName::parse(entry.name.to_str()?)?;
         of_file(directory, &entry.name, kind)
     };
@@ -55,12 +55,12 @@ pub fn files_meta_in(directory: &HeldDirectory) -> Option<Meta> {
 }
 
 /// `None` for what is no regular file, and for what is gone by now.
-fn of_file(directory: &HeldDirectory, name: &OsStr, kind: FileName) -> Option<FileFacts> {
+fn of_file(directory: &HeldDirectory, name: &OsStr, kind: FileName) -> Option<FileAttributes> {
     let stat = directory.stat(name).ok()?;
     if kind_of(&stat) != FileType::RegularFile {
         return None;
     }
-    Some(FileFacts {
+    Some(FileAttributes {
         holds_records: matches!(
             kind,
             FileName::Table(..) | FileName::Log(_) | FileName::Manifest(_)
@@ -73,7 +73,7 @@ fn of_file(directory: &HeldDirectory, name: &OsStr, kind: FileName) -> Option<Fi
 }
 
 /// `directory` is the owner of the directory.
-fn combined(files: &[FileFacts], directory: Option<(u32, u32)>) -> Option<Meta> {
+fn combined(files: &[FileAttributes], directory: Option<(u32, u32)>) -> Option<FileMetadata> {
     let with_records: Vec<_> = files.iter().filter(|file| file.holds_records).collect();
     let files = if with_records.is_empty() {
         files.iter().collect()
@@ -95,12 +95,12 @@ fn combined(files: &[FileFacts], directory: Option<(u32, u32)>) -> Option<Meta> 
     if files.iter().any(|file| has_list(&file.xattrs)) && !has_list(&xattrs) {
         mode &= !GROUP;
     }
-    Some(Meta {
+    Some(FileMetadata {
         mode: Some(mode),
         uid: Some(uid),
         gid: Some(gid),
         xattrs,
-        ..Meta::default()
+        ..FileMetadata::default()
     })
 }
 
@@ -125,8 +125,8 @@ mod tests {
 
     use super::*;
 
-    fn file(number: u64, mode: u32, owner: (u32, u32)) -> FileFacts {
-        FileFacts {
+    fn file(number: u64, mode: u32, owner: (u32, u32)) -> FileAttributes {
+        FileAttributes {
             holds_records: true,
             number,
             mode,
@@ -135,7 +135,7 @@ mod tests {
         }
     }
 
-    fn of(files: &[FileFacts]) -> (u32, u32, u32) {
+    fn of(files: &[FileAttributes]) -> (u32, u32, u32) {
         let meta = combined(files, None).unwrap();
         (meta.mode.unwrap(), meta.uid.unwrap(), meta.gid.unwrap())
     }

@@ -4,47 +4,47 @@
 //! [`crate::leveldb`] turns their bytes into visible records in key order. A directory is one when [`detect()`]
 //! says so.
 
-mod apart;
+pub mod bounded_file;
 pub mod capture;
-mod current;
+pub mod changed_records;
+mod current_file;
 pub mod database;
-pub mod delta;
 #[cfg(test)]
 pub(crate) mod delta_model;
-pub mod detect;
-pub mod file;
+pub mod detect_database;
+pub mod exclude_rules;
+mod file_set;
 mod files_meta;
-pub mod handle;
-mod held;
-pub mod listed;
-pub mod lookup;
+pub mod in_process;
+pub mod input_stream;
+pub mod key_lookup;
+mod layout_sample;
+pub mod listed_paths;
+mod partitioned_scan;
 pub mod pins;
 #[cfg(test)]
 mod pins_hostile;
-mod proof;
 mod read_record;
-pub mod rules;
 mod salvage;
-mod sample;
-mod settle;
 pub mod sqlite;
-pub mod stream;
-mod touched;
-mod unsynced;
+mod touched_directories;
+mod unchanged_proof;
+mod unsynced_bytes;
+mod wait_for_settling;
 pub mod walk;
 
 pub use crate::held_directory::HeldDirectory;
-pub use crate::leveldb::damage::{Damage, Lost, TornTail};
-pub use crate::leveldb::merge::{RecordSink, Word};
-pub use apart::TableRow;
-pub use capture::{Capture, Captured, Cut, HeldBy};
+pub use crate::leveldb::damage::{LostEntries, SourceDamage, TornTail};
+pub use crate::leveldb::merging_iterator::{NewestVersion, RecordSink};
+pub use capture::{CaptureOptions, Captured, CutPoint, HoldMethod};
 pub use database::{Database, ScanOutcome};
-pub use detect::{Detected, Engine, Foreign, detect};
+pub use detect_database::{DetectedDirectory, ForeignDatabase, ForeignEngine, detect};
+pub use exclude_rules::ExcludeRules;
+pub use file_set::DatabaseFile;
 pub use files_meta::{files_meta, files_meta_in};
-pub use handle::HandleSource;
-pub use held::DatabaseFile;
-pub use pins::Pins;
-pub use rules::Rules;
-pub use settle::settle;
-pub use stream::Stream;
-pub use touched::Touched;
+pub use in_process::HandleSource;
+pub use input_stream::InputStream;
+pub use partitioned_scan::DisjointTables;
+pub use pins::DatabasePins;
+pub use touched_directories::TouchedDirectories;
+pub use wait_for_settling::settle;

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::current;
+use super::bounded_file::BoundedFile;
+use super::current_file;
 use super::database::{Database, read_manifest, stat};
-use super::detect::names;
-use super::file::OpenFile;
-use super::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable, Named};
+use super::detect_database::names;
+use super::file_set::{DatabaseFile, FileSet, HeldBytes, HeldLog, HeldName, HeldTable};
 use crate::codec::Reader;
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
-use crate::leveldb::block::Entries;
+use crate::leveldb::block::BlockEntries;
+use crate::leveldb::block_decompressor::Decompressor;
 use crate::leveldb::comparator::Comparator;
-use crate::leveldb::decompress::Decompressor;
-use crate::leveldb::name::FileName;
-use crate::leveldb::scan::Budget;
-use crate::leveldb::sized::ends_of_block;
-use crate::leveldb::table::{Handle, Table};
+use crate::leveldb::file_name::FileName;
+use crate::leveldb::odd_sized_table::ends_of_block;
+use crate::leveldb::scan_context::ScanBudget;
+use crate::leveldb::table_reader::{BlockHandle, Table};
 use crate::leveldb::version::{TAG_BYTES, TableMeta, Version};
 
 impl Database {
@@ -27,7 +27,7 @@ impl Database {
     pub fn open_by_newest_manifest(path: &Path) -> Result<(Self, String)> {
         let directory = &HeldDirectory::named(path)?;
         let names = names(directory)?;
-        current::check_kind(directory, &names)?;
+        current_file::check_kind(directory, &names)?;
         let manifests = names.iter().filter_map(|name| match FileName::parse(name) {
             Some(FileName::Manifest(number)) => Some((number, name)),
             _ => None,
@@ -39,7 +39,14 @@ impl Database {
         let version = read_manifest(&manifest).act(|| name.clone())?;
         let current = format!("{name}\n").into_bytes();
         let current = DatabaseFile::in_memory(directory, "CURRENT".to_owned(), current);
-        let database = Self::of_directory(directory, &names, current, manifest, version, Budget::default());
+        let database = Self::of_directory(
+            directory,
+            &names,
+            current,
+            manifest,
+            version,
+            ScanBudget::default(),
+        );
         Ok((database, name.clone()))
     }
 
@@ -49,11 +56,11 @@ impl Database {
     pub fn open_all_files(path: &Path, comparator: &Comparator) -> Result<(Self, Vec<(String, Error)>)> {
         let directory = &HeldDirectory::named(path)?;
         let names = names(directory)?;
-        current::check_kind(directory, &names)?;
+        current_file::check_kind(directory, &names)?;
         let (mut tables, mut logs, mut metas) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut unreadable = Vec::new();
         for name in &names {
-            let held = Held::Named(Named::new(directory, name.as_str()));
+            let held = HeldBytes::Named(HeldName::new(directory, name.as_str()));
             let len = stat(directory, name.clone()).len;
             match FileName::parse(name) {
                 Some(FileName::Table(number, extension)) => match table_meta(directory, name, number) {
@@ -105,7 +112,7 @@ impl Database {
             last_sequence: 0,
             tables: metas,
         };
-        let mut database = Self::new(files, version, Budget::default(), None);
+        let mut database = Self::new(files, version, ScanBudget::default(), None);
         database.is_guess = true;
         Ok((database, unreadable))
     }
@@ -128,12 +135,12 @@ impl Database {
 /// First and last key of a table, from its blocks; `None` for one without entries.
 fn table_meta(directory: &HeldDirectory, name: &str, number: u64) -> Result<Option<TableMeta>> {
     let (file, len) = directory.open_file(name)?;
-    let file = OpenFile(Arc::new(file), len);
+    let file = BoundedFile(Arc::new(file), len);
     let mut decompressor = Decompressor::default();
     let table = Table::open(&file, len, &mut decompressor)?;
-    let (mut index, mut handles) = (Entries::new(&table.index)?, Vec::new());
+    let (mut index, mut handles) = (BlockEntries::new(&table.index)?, Vec::new());
     while let Some((key, value)) = index.next()? {
-        let handle = Handle::read(&mut Reader::new(value))?;
+        let handle = BlockHandle::read(&mut Reader::new(value))?;
         match handles.len() {
             0 | 1 => handles.push((key.to_vec(), handle)),
             _ => handles[1] = (key.to_vec(), handle),
@@ -142,7 +149,7 @@ fn table_meta(directory: &HeldDirectory, name: &str, number: u64) -> Result<Opti
     let (Some((first_bound, first)), Some((last_bound, last))) = (handles.first(), handles.last()) else {
         return Ok(None);
     };
-    let mut ends = |handle: &Handle| ends_of_block(&file, *handle, table.data_end, &mut decompressor);
+    let mut ends = |handle: &BlockHandle| ends_of_block(&file, *handle, table.data_end, &mut decompressor);
     // Where a block cannot be read, the scan says so; its index key bounds what it held.
     let smallest = ends(first).map_or_else(|_| lowest(), |(smallest, _)| smallest);
     let largest = ends(last).map_or_else(|_| last_bound.clone(), |(_, largest)| largest);
@@ -157,7 +164,7 @@ fn table_meta(directory: &HeldDirectory, name: &str, number: u64) -> Result<Opti
             largest,
         }))
     } else {
-        Err(Error::new(Kind::Corrupt, "a key without a sequence number"))
+        Err(Error::new(ErrorKind::Corrupt, "a key without a sequence number"))
     }
 }
 

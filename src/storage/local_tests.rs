@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::id::ObjectId;
-use crate::storage::suite;
+use crate::storage::storage_suite;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -22,7 +22,7 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
 fn a_directory_keeps_every_promise_of_a_storage() {
     let parent = tempfile::tempdir().unwrap();
     let made = std::cell::Cell::new(0);
-    suite::run(&|| {
+    storage_suite::run(&|| {
         made.set(made.get() + 1);
         Box::new(LocalStorage::create(parent.path().join(made.get().to_string())).unwrap())
     });
@@ -38,7 +38,7 @@ fn nothing_is_left_beside_the_objects_and_modes_are_private() {
         storage.put_new(name, b"x").unwrap();
         storage.heal(name, b"x").unwrap();
     }
-    assert_eq!(storage.put_new(name, b"y").unwrap_err().kind(), Kind::Exists);
+    assert_eq!(storage.put_new(name, b"y").unwrap_err().kind(), ErrorKind::Exists);
     assert_eq!(files_below(&root), [root.join(name.path())]);
     assert_eq!(mode(&root.join(name.path())), 0o400);
     for directory in [
@@ -60,8 +60,8 @@ fn init_refuses_what_is_not_its_own_and_takes_over_what_a_killed_init_left() {
             .map_err(|error| error.kind())
     };
     fs::write(parent.path().join("letter.txt"), "dear").unwrap();
-    assert_eq!(kind(parent.path()), Err(Kind::Exists));
-    assert_eq!(kind(&parent.path().join("letter.txt")), Err(Kind::Exists));
+    assert_eq!(kind(parent.path()), Err(ErrorKind::Exists));
+    assert_eq!(kind(&parent.path().join("letter.txt")), Err(ErrorKind::Exists));
     assert_eq!(files_below(parent.path()).len(), 1);
 
     let root = parent.path().join("repo");
@@ -76,7 +76,7 @@ fn init_refuses_what_is_not_its_own_and_takes_over_what_a_killed_init_left() {
         ObjectName::of_content(ObjectKind::Pack, b"pack"),
     ] {
         storage.put_new(kept, b"pack").unwrap();
-        assert_eq!(kind(&root), Err(Kind::Exists));
+        assert_eq!(kind(&root), Err(ErrorKind::Exists));
         storage.delete(kept).unwrap();
     }
 }
@@ -89,9 +89,9 @@ fn a_missing_repository_is_told_from_an_empty_one_and_a_missing_folder_from_no_s
             .map(|_| ())
             .map_err(|error| error.kind())
     };
-    assert_eq!(kind("nowhere"), Err(Kind::NoRepository));
+    assert_eq!(kind("nowhere"), Err(ErrorKind::NoRepository));
     fs::write(parent.path().join("file"), "").unwrap();
-    assert_eq!(kind("file"), Err(Kind::NoRepository));
+    assert_eq!(kind("file"), Err(ErrorKind::NoRepository));
     let root = parent.path().join("repo");
     LocalStorage::create(&root).unwrap();
     let storage = LocalStorage::open(&root).unwrap();
@@ -101,22 +101,22 @@ fn a_missing_repository_is_told_from_an_empty_one_and_a_missing_folder_from_no_s
     fs::remove_dir(root.join("snapshots")).unwrap();
     assert_eq!(
         storage.list(ObjectKind::Snapshot).unwrap_err().kind(),
-        Kind::NotFound
+        ErrorKind::NotFound
     );
     let snapshot = ObjectName::new(ObjectKind::Snapshot, ObjectId([1; 32]));
     assert_eq!(
         storage.put_new(snapshot, b"x").unwrap_err().kind(),
-        Kind::NotFound
+        ErrorKind::NotFound
     );
 
     fs::remove_dir_all(&root).unwrap();
     assert_eq!(
         storage.list(ObjectKind::Audit).unwrap_err().kind(),
-        Kind::NotFound
+        ErrorKind::NotFound
     );
     assert_eq!(
         storage.put_new(ObjectName::CONFIG, b"x").unwrap_err().kind(),
-        Kind::NotFound
+        ErrorKind::NotFound
     );
     assert!(
         !root.exists(),
@@ -148,7 +148,7 @@ fn a_reader_writes_nothing_and_a_writer_sweeps_what_a_killed_one_left() {
     let parent = tempfile::tempdir().unwrap();
     let root = parent.path().join("repo");
     let storage = LocalStorage::create(&root).unwrap();
-    let killed = Temp::create(&root.join("tmp")).unwrap();
+    let killed = TempObject::create(&root.join("tmp")).unwrap();
     let left = killed.path.clone();
     killed.published();
     LocalStorage::open(&root).unwrap().list(ObjectKind::Pack).unwrap();
@@ -165,6 +165,9 @@ fn without_rename_noreplace_a_link_does_the_same() {
     link_new(&from, &to).unwrap();
     assert!(!from.exists());
     fs::write(&from, "newer").unwrap();
-    assert_eq!(link_new(&from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(
+        link_new(&from, &to).unwrap_err().kind(),
+        std::io::ErrorKind::AlreadyExists
+    );
     assert_eq!((fs::read(&to).unwrap(), from.exists()), (b"new".to_vec(), true));
 }

@@ -11,23 +11,23 @@
 //! what was written. A killed process leaves its stage behind; the next restore of the same target finds its
 //! lock free and removes it. This layer knows nothing of repositories and snapshots.
 
-pub mod database;
-pub mod files;
-mod forbidden;
-pub mod in_place;
-mod lock;
-mod others;
-mod replace;
-mod stage;
-mod sync;
+mod database_lock;
+pub mod database_target;
+mod file_syncer;
+pub mod file_target;
+mod files_beside;
+mod forbidden_paths;
+pub mod in_place_target;
+mod replace_database;
+mod staging_directory;
 pub mod tree;
 
-pub use database::DatabaseTarget;
-pub use files::{FileTarget, FileWriter, refresh_files};
-pub use forbidden::{ForbiddenPaths, Protection, is_mount_point};
-pub use in_place::InPlaceTarget;
-pub use lock::{HeldLock, hold, hold_in, refuse_held, refuse_held_in};
-pub use stage::{Occupied, Staged, check_free, hold_target};
+pub use database_lock::{DatabaseLock, hold, hold_in, refuse_held, refuse_held_in};
+pub use database_target::DatabaseTarget;
+pub use file_target::{FileTarget, FileWriter, refresh_files};
+pub use forbidden_paths::{ForbiddenPaths, PathProtection, is_mount_point};
+pub use in_place_target::InPlaceTarget;
+pub use staging_directory::{OccupiedTarget, StagedResult, check_free, hold_target};
 pub use tree::TreeTarget;
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
 use super::*;
-use crate::error::Kind;
-use crate::leveldb::table_build::{FinishedTable, TableBuilder};
-use crate::leveldb::{Comparator, Shape};
+use crate::error::ErrorKind;
+use crate::leveldb::table_builder::{FinishedTable, TableBuilder};
+use crate::leveldb::{Comparator, DatabaseLayout};
 
 fn table(keys: &[&str]) -> FinishedTable {
-    let mut builder = TableBuilder::new(&Shape::default(), &Comparator::Bytewise).unwrap();
+    let mut builder = TableBuilder::new(&DatabaseLayout::default(), &Comparator::Bytewise).unwrap();
     for key in keys {
         builder.add(key.as_bytes(), b"value").unwrap();
     }
@@ -23,7 +23,7 @@ fn table(keys: &[&str]) -> FinishedTable {
 }
 
 fn database(target: &Path) -> crate::error::Result<DatabaseTarget> {
-    DatabaseTarget::create(target, &Shape::default(), &Comparator::Bytewise)
+    DatabaseTarget::create(target, &DatabaseLayout::default(), &Comparator::Bytewise)
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -83,27 +83,27 @@ fn dropped_at_any_point_it_leaves_nothing() {
 fn a_target_in_use_or_not_empty_is_refused() {
     let (parent, target) = place();
     fs::write(&target, "a file").unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), Kind::Exists);
+    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Exists);
     fs::remove_file(&target).unwrap();
     symlink(parent.path().join("nowhere"), &target).unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), Kind::Usage);
+    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Usage);
     fs::remove_file(&target).unwrap();
     fs::create_dir(&target).unwrap();
     check_free(&target).unwrap();
     fs::write(target.join("LOCK"), "").unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), Kind::Exists);
+    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Exists);
     let lock = fs::File::open(target.join("LOCK")).unwrap();
     rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), Kind::Busy);
-    assert_eq!(database(&target).unwrap_err().kind(), Kind::Busy);
+    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(database(&target).unwrap_err().kind(), ErrorKind::Busy);
     rustix::fs::flock(&lock, FlockOperation::Unlock).unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), Kind::Exists);
+    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Exists);
     assert_eq!(names(&target), ["LOCK"]);
     assert_eq!(names(parent.path()), ["database"]);
-    assert_eq!(check_free(Path::new("/")).unwrap_err().kind(), Kind::Usage);
+    assert_eq!(check_free(Path::new("/")).unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!(
         check_free(&parent.path().join("..")).unwrap_err().kind(),
-        Kind::Exists
+        ErrorKind::Exists
     );
 }
 
@@ -146,10 +146,10 @@ fn a_lock_by_fcntl_is_seen_too() {
         .spawn()
         .unwrap();
     wait_for_line(&mut child, "held");
-    assert_eq!(check_free(&target).unwrap_err().kind(), Kind::Busy);
+    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Busy);
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), Kind::Exists);
+    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Exists);
 }
 
 #[test]
@@ -183,17 +183,17 @@ fn what_a_killed_restore_left_is_removed_and_a_running_one_is_spared() {
 fn a_full_disk_is_an_error_and_leaves_nothing() {
     if let Some(target) = child_target() {
         let writing = database(&target).unwrap();
-        let mut builder = TableBuilder::new(&Shape::default(), &Comparator::Bytewise).unwrap();
+        let mut builder = TableBuilder::new(&DatabaseLayout::default(), &Comparator::Bytewise).unwrap();
         let random: Vec<u8> = (0..100_000u32)
             .flat_map(|n| n.wrapping_mul(2_654_435_769).to_le_bytes())
             .collect();
         builder.add(b"key", &random).unwrap();
         let error = writing.write_table(1, &builder.finish().unwrap()).unwrap_err();
-        assert_eq!(error.kind(), Kind::Full, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Full, "{error}");
         drop(writing);
         let files = FileTarget::create(&target).unwrap();
         let error = files.file(Path::new("file")).unwrap().write(&random).unwrap_err();
-        assert_eq!(error.kind(), Kind::Full, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Full, "{error}");
         return;
     }
     // A limit on file sizes stands in for the disk: a filesystem of our own would need privileges.
@@ -219,7 +219,7 @@ fn of_two_restores_to_one_target_the_first_to_finish_wins() {
     second.write_table(1, &table(&["second"])).unwrap();
     let (first, second) = (first.finish().unwrap(), second.finish().unwrap());
     first.publish().unwrap();
-    assert_eq!(second.publish().unwrap_err().kind(), Kind::Exists);
+    assert_eq!(second.publish().unwrap_err().kind(), ErrorKind::Exists);
     assert_eq!(names(&target), ["CURRENT", "MANIFEST-000001"]);
 }
 
@@ -256,14 +256,14 @@ fn tables_that_overlap_are_refused() {
         (["a", "c"], ["c", "d"]),
         (["b", "d"], ["a", "b"]),
     ] {
-        assert_eq!(write(first, second).unwrap_err().kind(), Kind::Usage);
+        assert_eq!(write(first, second).unwrap_err().kind(), ErrorKind::Usage);
     }
     write(["c", "d"], ["a", "b"]).unwrap();
     let writing = database(&target).unwrap();
     writing.write_table(1, &table(&["a"])).unwrap();
     assert_eq!(
         writing.write_table(1, &table(&["b"])).unwrap_err().kind(),
-        Kind::Exists
+        ErrorKind::Exists
     );
 }
 
@@ -301,7 +301,10 @@ fn files_are_written_below_the_target_only() {
         file.write(path.as_bytes()).unwrap();
         file.finish().unwrap();
     }
-    assert_eq!(files.file(Path::new("CURRENT")).unwrap_err().kind(), Kind::Exists);
+    assert_eq!(
+        files.file(Path::new("CURRENT")).unwrap_err().kind(),
+        ErrorKind::Exists
+    );
     files.finish().unwrap().publish().unwrap();
     assert_eq!(fs::read(target.join("a/b/c")).unwrap(), b"first a/b/c");
     assert_eq!(names(&target), ["CURRENT", "a"]);
@@ -330,11 +333,11 @@ fn replaced_and_evidence() -> (tempfile::TempDir, PathBuf, PathBuf) {
 #[test]
 fn a_directory_that_came_in_the_place_of_the_database_to_be_replaced_is_not_removed() {
     let (parent, target, evidence) = replaced_and_evidence();
-    let files = FileTarget::begin(&target, Occupied::Replace).unwrap();
+    let files = FileTarget::begin(&target, OccupiedTarget::Replace).unwrap();
     fs::rename(&target, parent.path().join("moved")).unwrap();
     fs::rename(&evidence, &target).unwrap();
     let error = files.finish().unwrap().publish().unwrap_err();
-    assert_eq!(error.kind(), Kind::Exists, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Exists, "{error}");
     assert_eq!(fs::read(target.join("file")).unwrap(), b"precious");
     assert!(parent.path().join("moved/CURRENT").exists());
 }
@@ -373,12 +376,12 @@ fn a_directory_that_its_owner_may_not_write_to_is_published_with_that_mode() {
     let parent = tempfile::tempdir().unwrap();
     let target = parent.path().join("new");
     let mut staged = FileTarget::create(&target).unwrap().finish().unwrap();
-    let attributes = tree::Attributes {
+    let attributes = tree::TargetAttributes {
         mode: Some(0o555),
-        ..tree::Attributes::default()
+        ..tree::TargetAttributes::default()
     };
     staged
-        .set_attributes(&attributes, &tree::Withheld::default())
+        .set_attributes(&attributes, &tree::RefusedAttributes::default())
         .unwrap();
     staged.publish().unwrap();
     assert_eq!(

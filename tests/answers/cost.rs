@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use levault::ops::diff::{self, State};
-use levault::ops::read;
-use levault::ops::selection::Selection;
-use levault::repo::{Cache, Repo, Settings};
-use levault::report::Report;
-use levault::storage::{Call, MemoryStorage, ObjectKind, Storage, Traced, Verb};
+use levault::ops::diff::{self, DatabaseState};
+use levault::ops::key_selection::KeySelection;
+use levault::ops::read_records;
+use levault::repo::{CacheLocation, Repo, RepoSettings};
+use levault::report::OperationReport;
+use levault::storage::{MemoryStorage, ObjectKind, Storage, StorageCall, StorageVerb, TracedStorage};
 
 use crate::common::{backup, create, fill, key, password, settings, value, write};
 
 /// Bytes read, and by which calls, of each kind of object.
 type Reads = BTreeMap<String, (usize, u64)>;
 
-fn reads(calls: &[Call]) -> Reads {
+fn reads(calls: &[StorageCall]) -> Reads {
     let mut reads = Reads::new();
     for call in calls
         .iter()
-        .filter(|call| matches!(call.verb, Verb::Get | Verb::GetRange))
+        .filter(|call| matches!(call.verb, StorageVerb::Get | StorageVerb::GetRange))
     {
         let sum = reads
             .entry(format!("{:?} {:?}", call.kind, call.verb))
@@ -31,17 +31,17 @@ fn reads(calls: &[Call]) -> Reads {
 
 struct Watched {
     repo: Repo,
-    storage: Arc<Traced<MemoryStorage>>,
+    storage: Arc<TracedStorage<MemoryStorage>>,
     _cache: tempfile::TempDir,
 }
 
 /// 300,000 records of 100 bytes in two snapshots that differ in one hundred.
 fn watched() -> Watched {
-    let storage = Arc::new(Traced::new(MemoryStorage::default()));
+    let storage = Arc::new(TracedStorage::new(MemoryStorage::default()));
     create(Arc::clone(&storage) as Arc<dyn Storage>).unwrap();
     let cache = tempfile::tempdir().unwrap();
-    let settings = Settings {
-        cache: Cache::Directory(cache.path().to_owned()),
+    let settings = RepoSettings {
+        cache: CacheLocation::Directory(cache.path().to_owned()),
         ..settings()
     };
     let repo = Repo::open(Arc::clone(&storage) as Arc<dyn Storage>, &password(), settings).unwrap();
@@ -62,12 +62,16 @@ fn watched() -> Watched {
 fn answers_read_what_they_need_and_no_more() {
     let watched = watched();
     let [old, new] = ["latest~1", "latest"].map(|words| watched.repo.select(words).unwrap());
-    let database = read::database(&new.snapshot, None).unwrap();
+    let database = read_records::database(&new.snapshot, None).unwrap();
     drop(watched.repo.lookup().unwrap());
 
     watched.storage.take_calls();
     for n in [1, 3000] {
-        assert!(read::get(&watched.repo, database, &key(n)).unwrap().is_some());
+        assert!(
+            read_records::get(&watched.repo, database, &key(n))
+                .unwrap()
+                .is_some()
+        );
         let reads = reads(&watched.storage.take_calls());
         println!("get: {reads:?}");
         let packs: u64 = reads
@@ -77,15 +81,25 @@ fn answers_read_what_they_need_and_no_more() {
             .sum();
         assert!(packs < 256 << 10, "{packs} bytes for one key: {reads:?}");
     }
-    assert!(read::get(&watched.repo, database, b"absent").unwrap().is_none());
+    assert!(
+        read_records::get(&watched.repo, database, b"absent")
+            .unwrap()
+            .is_none()
+    );
     let absent = reads(&watched.storage.take_calls());
     println!("get of a key before the first: {absent:?}");
     assert!(absent.keys().all(|what| !what.starts_with("Pack")), "{absent:?}");
 
-    let (old, new) = (State::of(&old, None).unwrap(), State::of(&new, None).unwrap());
+    let (old, new) = (
+        DatabaseState::of(&old, None).unwrap(),
+        DatabaseState::of(&new, None).unwrap(),
+    );
     let started = std::time::Instant::now();
-    let report = Report::default();
-    let outcome = diff::diff(&watched.repo, old, new, &Selection::All, &report, &mut |_| Ok(())).unwrap();
+    let report = OperationReport::default();
+    let outcome = diff::diff(&watched.repo, old, new, &KeySelection::All, &report, &mut |_| {
+        Ok(())
+    })
+    .unwrap();
     assert_eq!(outcome.records(), 100);
     let calls = watched.storage.take_calls();
     println!("diff: {:?} in {:?}", reads(&calls), started.elapsed());

@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use levault::blob::BlobKind;
 use levault::chunk::{ChunkList, ChunkRef};
-use levault::ops::diff::{self, State};
-use levault::ops::find::{self, Sought};
+use levault::ops::database_series::DatabaseFilter;
+use levault::ops::diff::{self, DatabaseState};
+use levault::ops::find::{self, FindQuery};
 use levault::ops::history;
-use levault::ops::read::{self, Wish};
+use levault::ops::key_selection::KeySelection;
+use levault::ops::read_records::{self, RecordQuery};
 use levault::ops::restore::Restore;
-use levault::ops::selection::Selection;
-use levault::ops::series::Scope;
 use levault::record::StreamDigester;
-use levault::repo::{Repo, Store, StoredSnapshot, Writer};
-use levault::report::Report;
-use levault::run::{KeyRange, LeafCutter, LeafDraft, Root, TreeBuilder, encode_leaf};
-use levault::snapshot::{Content, KeyFilter, Run, Source};
+use levault::repo::{BlobWriter, Repo, StoredSnapshot, WriteMode};
+use levault::report::OperationReport;
+use levault::run::{KeyRange, LeafCutter, LeafDraft, RunRoot, RunTreeBuilder, encode_leaf};
+use levault::snapshot::{DatabaseContent, KeyBloomFilter, SnapshotSource, StoredRunRef};
 use levault::storage::MemoryStorage;
 
 use crate::common::{Model, backup, create, scan, value, write};
@@ -54,7 +54,7 @@ fn visible(words: &[Words]) -> Model {
         .collect()
 }
 
-fn push(draft: &mut LeafDraft, writer: &mut Writer, key: &[u8], value: Option<&[u8]>) -> usize {
+fn push(draft: &mut LeafDraft, writer: &mut BlobWriter, key: &[u8], value: Option<&[u8]>) -> usize {
     let Some(value) = value else {
         return draft.push_delete(key).unwrap();
     };
@@ -67,10 +67,10 @@ fn push(draft: &mut LeafDraft, writer: &mut Writer, key: &[u8], value: Option<&[
     draft.push_chunked(key, list).unwrap()
 }
 
-fn store(repo: &Repo, words: &Words) -> Option<Root> {
-    let report = Report::default();
-    let mut writer = Writer::start(repo, &report, Store::New).unwrap();
-    let (mut tree, mut draft) = (TreeBuilder::new(), LeafDraft::default());
+fn store(repo: &Repo, words: &Words) -> Option<RunRoot> {
+    let report = OperationReport::default();
+    let mut writer = BlobWriter::start(repo, &report, WriteMode::New).unwrap();
+    let (mut tree, mut draft) = (RunTreeBuilder::new(), LeafDraft::default());
     let mut cutter = LeafCutter::new(&[5; 32]);
     let mut left = words.len();
     for (key, value) in words {
@@ -91,10 +91,10 @@ fn store(repo: &Repo, words: &Words) -> Option<Root> {
     root
 }
 
-fn run(repo: &Repo, words: &Words, is_base: bool) -> Run {
-    let mut filter = KeyFilter::for_keys(words.len());
+fn run(repo: &Repo, words: &Words, is_base: bool) -> StoredRunRef {
+    let mut filter = KeyBloomFilter::for_keys(words.len());
     words.keys().for_each(|key| filter.insert(key));
-    Run {
+    StoredRunRef {
         root: store(repo, words),
         last_key: words.keys().next_back().unwrap().clone(),
         comparator: "leveldb.BytewiseComparator".into(),
@@ -103,18 +103,18 @@ fn run(repo: &Repo, words: &Words, is_base: bool) -> Run {
 }
 
 /// A snapshot whose database is a stack, made of one that was saved.
-fn snapshot(template: &StoredSnapshot, runs: Vec<Run>, model: &Model, number: u8) -> StoredSnapshot {
+fn snapshot(template: &StoredSnapshot, runs: Vec<StoredRunRef>, model: &Model, number: u8) -> StoredSnapshot {
     let mut stored = template.clone();
     stored.id.0[0] = number;
     let mut digest = StreamDigester::new();
     model.iter().for_each(|(key, value)| digest.record(key, value));
-    let Source::Database(root) = &mut stored.snapshot.sources[0] else {
+    let SnapshotSource::Database(root) = &mut stored.snapshot.sources[0] else {
         panic!("a database was saved")
     };
     root.records = model.len() as u64;
     root.stream_digest = Some(digest.digest());
     root.shape.table_bytes = 100_000;
-    root.content = Content::Logical {
+    root.content = DatabaseContent::Logical {
         runs,
         uncertain: None,
     };
@@ -160,14 +160,14 @@ fn stacks() -> Stacks {
 }
 
 fn found(stacks: &Stacks, old: usize, new: usize) -> Vec<Vec<u8>> {
-    let state = |at: usize| State::of(&stacks.snapshots[at], None).unwrap();
+    let state = |at: usize| DatabaseState::of(&stacks.snapshots[at], None).unwrap();
     let mut keys = Vec::new();
-    let report = Report::default();
+    let report = OperationReport::default();
     diff::diff(
         &stacks.repo,
         state(old),
         state(new),
-        &Selection::All,
+        &KeySelection::All,
         &report,
         &mut |difference| {
             keys.push(difference.key.to_vec());
@@ -178,23 +178,25 @@ fn found(stacks: &Stacks, old: usize, new: usize) -> Vec<Vec<u8>> {
     keys
 }
 
-fn restored(stacks: &Stacks, selection: Selection) -> Model {
+fn restored(stacks: &Stacks, selection: KeySelection) -> Model {
     let place = tempfile::tempdir().unwrap();
     let restore = Restore {
         selection,
         ..Restore::new(place.path().join("target"))
     };
     let stored = stacks.snapshots.last().unwrap();
-    restore.run(&stacks.repo, stored, &Report::default()).unwrap();
+    restore
+        .run(&stacks.repo, stored, &OperationReport::default())
+        .unwrap();
     scan(&restore.target).unwrap()
 }
 
 #[test]
 fn every_answer_is_that_of_the_newest_word_on_a_key() {
     let stacks = stacks();
-    let report = Report::default();
+    let report = OperationReport::default();
     let last = stacks.snapshots.last().unwrap();
-    let database = read::database(&last.snapshot, None).unwrap();
+    let database = read_records::database(&last.snapshot, None).unwrap();
     let model = stacks.models.last().unwrap();
 
     let keys = (0..5100)
@@ -203,7 +205,7 @@ fn every_answer_is_that_of_the_newest_word_on_a_key() {
         .chain([7, 14, 257])
         .map(key);
     for key in keys.chain([b"before all".to_vec(), b"absent".to_vec(), b"z".to_vec()]) {
-        let got = read::get(&stacks.repo, database, &key).unwrap();
+        let got = read_records::get(&stacks.repo, database, &key).unwrap();
         assert!(
             got.as_ref() == model.get(&key),
             "{}",
@@ -212,10 +214,10 @@ fn every_answer_is_that_of_the_newest_word_on_a_key() {
     }
 
     let mut records = Model::new();
-    read::records(
+    read_records::records(
         &stacks.repo,
         database,
-        &Wish::default(),
+        &RecordQuery::default(),
         &report,
         &mut |key, value| {
             records.insert(key.to_vec(), value.to_vec());
@@ -243,7 +245,7 @@ fn every_answer_is_that_of_the_newest_word_on_a_key() {
     history::history(
         &stacks.repo,
         &stacks.snapshots,
-        &Scope::default(),
+        &DatabaseFilter::default(),
         &key,
         &report,
         &mut |version| {
@@ -259,11 +261,11 @@ fn every_answer_is_that_of_the_newest_word_on_a_key() {
     assert_eq!(lens, [(1, 100), (2, 100_000), (1, 0)]);
 
     let mut seen = 0;
-    let sought = Sought::Selection(Selection::Prefix(b"key/005001".to_vec()));
+    let sought = FindQuery::Selection(KeySelection::Prefix(b"key/005001".to_vec()));
     find::find(
         &stacks.repo,
         &stacks.snapshots,
-        &Scope::default(),
+        &DatabaseFilter::default(),
         &sought,
         &report,
         &mut |_| {
@@ -279,12 +281,12 @@ fn every_answer_is_that_of_the_newest_word_on_a_key() {
 fn a_stack_is_restored_on_all_cores_as_one_database() {
     let stacks = stacks();
     let model = stacks.models.last().unwrap();
-    assert!(restored(&stacks, Selection::All) == *model);
+    assert!(restored(&stacks, KeySelection::All) == *model);
     let range = KeyRange {
         from: Some(key(4990)),
         to: Some(key(20_000)),
     };
-    let part = restored(&stacks, Selection::Range(range));
+    let part = restored(&stacks, KeySelection::Range(range));
     let expected = model.range(key(4990)..key(20_000));
     assert!(part.iter().eq(expected));
 }
@@ -293,7 +295,7 @@ fn a_stack_is_restored_on_all_cores_as_one_database() {
 fn an_empty_base_under_a_delta_and_a_stack_of_deletions_are_restored() {
     let mut stacks = stacks();
     let words = all_words();
-    let base = Run {
+    let base = StoredRunRef {
         root: None,
         last_key: Vec::new(),
         ..run(&stacks.repo, &words[1], true)
@@ -302,11 +304,11 @@ fn an_empty_base_under_a_delta_and_a_stack_of_deletions_are_restored() {
     let model = visible(&words[1..2]);
     let small = snapshot(&stacks.snapshots[0], vec![base.clone(), delta.clone()], &model, 9);
     stacks.snapshots.push(small);
-    assert!(restored(&stacks, Selection::All) == model);
+    assert!(restored(&stacks, KeySelection::All) == model);
 
     let gone: Words = words[1].keys().map(|key| (key.clone(), None)).collect();
     let none = run(&stacks.repo, &gone, false);
     let empty = snapshot(&stacks.snapshots[0], vec![base, delta, none], &Model::new(), 10);
     stacks.snapshots.push(empty);
-    assert!(restored(&stacks, Selection::All).is_empty());
+    assert!(restored(&stacks, KeySelection::All).is_empty());
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use levault::blob::BlobKind;
-use levault::chunk::Chunks;
+use levault::chunk::ChunkIterator;
 use levault::id::BlobId;
 use levault::ops::stats;
 use levault::repo::{BlobReader, Repo, StoredSnapshot};
-use levault::report::Report;
-use levault::run::{BlobSource, KeyRange, Payload, Walker, read_leaf};
+use levault::report::OperationReport;
+use levault::run::{BlobSource, EntryPayload, KeyRange, RunReader, read_leaf};
 use levault::storage::MemoryStorage;
 
 use crate::common::{backup, create, fill, key, value, write};
@@ -20,7 +20,7 @@ fn blobs(reader: &BlobReader, stored: &StoredSnapshot) -> BTreeMap<BlobId, u64> 
     let mut ids = BTreeSet::new();
     let order = |a: &[u8], b: &[u8]| a.cmp(b);
     for run in stored.snapshot.databases().flat_map(|database| database.runs()) {
-        let walker = Walker::new(reader, run.root.as_ref(), &order);
+        let walker = RunReader::new(reader, run.root.as_ref(), &order);
         walker
             .blobs(&mut |kind, id| Ok(_ = ids.insert((kind, *id))))
             .unwrap();
@@ -28,9 +28,9 @@ fn blobs(reader: &BlobReader, stored: &StoredSnapshot) -> BTreeMap<BlobId, u64> 
             let span = span.unwrap();
             let plain = reader.blob(BlobKind::Leaf, &span.leaf.id).unwrap();
             read_leaf(&plain, &span, &order, |entry| {
-                if let Payload::Chunked(list) = &entry.payload {
-                    let chunks =
-                        Chunks::new(list.clone(), reader).map(|chunk| (BlobKind::Data, chunk.unwrap().id));
+                if let EntryPayload::Chunked(list) = &entry.payload {
+                    let chunks = ChunkIterator::new(list.clone(), reader)
+                        .map(|chunk| (BlobKind::Data, chunk.unwrap().id));
                     ids.extend(chunks);
                     assert_eq!(list.depth(), 0, "list blobs would be missing here");
                 }
@@ -88,7 +88,7 @@ fn stored_and_exclusive_bytes_are_those_of_sets_of_blobs() {
     );
     backup(&repo, &other).unwrap();
 
-    let stats = stats::stats(&repo, None, &Report::default()).unwrap();
+    let stats = stats::stats(&repo, None, &OperationReport::default()).unwrap();
     let rows = stats
         .snapshots
         .iter()
@@ -119,7 +119,7 @@ fn stored_and_exclusive_bytes_are_those_of_sets_of_blobs() {
     assert!(other.share.shared_bytes() > 100_000 && other.share.exclusive_bytes > 100_000);
 
     let only = repo.select("latest").unwrap();
-    let one = stats::stats(&repo, Some(&only), &Report::default()).unwrap();
+    let one = stats::stats(&repo, Some(&only), &OperationReport::default()).unwrap();
     assert_eq!(one.snapshots.len(), 1);
     assert_eq!(one.snapshots[0].share, stats.snapshots[4].share);
 }

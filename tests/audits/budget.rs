@@ -16,7 +16,10 @@ fn a_check_remembers_what_it_read_and_a_plain_one_reads_nothing() {
     none(&scene.check(ReadData::All).findings);
     assert_eq!(scene.audits(), 1);
     for pack in scene.packs() {
-        assert_eq!(scene.last(How::Opened, &pack), Some((began, Found::Right)));
+        assert_eq!(
+            scene.last(AuditMethod::Opened, &pack),
+            Some((began, AuditResult::Right))
+        );
     }
     scene.clock.advance(10 * DAY);
     let plain = scene.check(ReadData::None);
@@ -51,20 +54,23 @@ fn a_budget_goes_on_where_the_last_one_ended_until_all_is_read() {
     let first = scene.packs()[0];
     let began = scene.clock.now();
     assert_eq!(check(&repo, stalest(Some(1), Some(30))).packs_read, 1);
-    assert_eq!(scene.last(How::Opened, &first), Some((began, Found::Right)));
+    assert_eq!(
+        scene.last(AuditMethod::Opened, &first),
+        Some((began, AuditResult::Right))
+    );
 }
 
 #[test]
 fn a_check_that_is_stopped_remembers_what_it_read_until_then() {
     let scene = Scene::new(4);
-    let report = Arc::new(Report::default());
+    let report = Arc::new(OperationReport::default());
     let storage = stopping(&scene.storage, report.clone());
     let stopped = Check { read: ReadData::All }.run(&scene.repo.over(storage), &report);
-    assert_eq!(stopped.unwrap_err().kind(), Kind::Interrupted);
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     let read = scene
         .packs()
         .iter()
-        .filter(|pack| scene.last(How::Opened, pack).is_some())
+        .filter(|pack| scene.last(AuditMethod::Opened, pack).is_some())
         .count();
     assert_eq!(read, 2);
 }
@@ -100,7 +106,11 @@ fn the_seventeenth_audit_is_one_for_all_and_a_prune_leaves_it_alone() {
             let budget = if is_keyless { 1..=2 } else { 1..=1 };
             assert!(budget.contains(&outcome.packs_read), "{read}");
         }
-        let how = if is_keyless { How::Hashed } else { How::Opened };
+        let how = if is_keyless {
+            AuditMethod::Hashed
+        } else {
+            AuditMethod::Opened
+        };
         let last = |scene: &Scene| packs.iter().map(|pack| scene.last(how, pack)).collect::<Vec<_>>();
         let before = last(&scene);
         assert_eq!(scene.audits(), 17);

@@ -14,9 +14,15 @@ fn damage_is_remembered_as_damage_until_the_pack_is_read_and_right() {
     scene.damage(pack);
     scene.clock.advance(DAY);
     assert!(!scene.check(ReadData::All).findings.is_empty());
-    assert_eq!(scene.last(How::Opened, &pack).unwrap().1, Found::Wrong);
+    assert_eq!(
+        scene.last(AuditMethod::Opened, &pack).unwrap().1,
+        AuditResult::Wrong
+    );
     for other in scene.packs().iter().filter(|other| **other != pack) {
-        assert_eq!(scene.last(How::Opened, other).unwrap().1, Found::Right);
+        assert_eq!(
+            scene.last(AuditMethod::Opened, other).unwrap().1,
+            AuditResult::Right
+        );
     }
     scene.clock.advance(DAY);
     // Not forgotten by a check that would read nothing of its own.
@@ -48,7 +54,7 @@ fn damaged_packs_do_not_eat_every_budget_and_none_of_them_is_passed_over_in_sile
     let began = scene.clock.now();
     let outcome = check(&repo, stalest(Some(8), None));
     assert_eq!(outcome.packs_read, 8);
-    let read_now = |pack: &&ObjectId| scene.last(How::Opened, pack).unwrap().0 >= began;
+    let read_now = |pack: &&ObjectId| scene.last(AuditMethod::Opened, pack).unwrap().0 >= began;
     assert_eq!(
         damaged.iter().filter(read_now).count(),
         2,

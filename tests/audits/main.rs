@@ -16,16 +16,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use levault::annotations::{Audit, AuditMethod, AuditResult, AuditedObject};
 use levault::clock::{Clock, ManualClock, UnixNanos};
 use levault::envelope::ObjectClass;
-use levault::error::Kind;
-use levault::facts::{Audit, Audited, Found, How};
+use levault::error::ErrorKind;
 use levault::id::ObjectId;
-use levault::ops::check::{Check, CheckOutcome, Finding, KeylessCheck, ReadData};
+use levault::ops::check::{Check, CheckFinding, CheckOutcome, KeylessCheck, ReadData};
 use levault::ops::prune::Prune;
-use levault::repo::{Repo, Vault};
-use levault::report::Report;
-use levault::storage::fault::{Fault, Faulty};
+use levault::repo::{KeylessRepo, Repo};
+use levault::report::OperationReport;
+use levault::storage::faulty_storage::{FaultyStorage, InjectedFault};
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 use slow::{slow, stopping};
 
@@ -88,8 +88,8 @@ impl Scene {
         slow(&self.storage, clock, minutes)
     }
 
-    fn vault(&self) -> Vault {
-        let vault = Vault::open(self.storage.clone()).unwrap();
+    fn vault(&self) -> KeylessRepo {
+        let vault = KeylessRepo::open(self.storage.clone()).unwrap();
         vault.by_clock(self.clock.clone())
     }
 
@@ -97,7 +97,7 @@ impl Scene {
         keyless(&self.vault(), read)
     }
 
-    fn last(&self, how: How, pack: &ObjectId) -> Option<(UnixNanos, Found)> {
+    fn last(&self, how: AuditMethod, pack: &ObjectId) -> Option<(UnixNanos, AuditResult)> {
         let stored = self.repo.audits(self.packs()).unwrap();
         assert!(stored.unread.is_empty(), "{:?}", stored.unread);
         stored.audits.last(how, pack).map(|last| (last.when, last.found))
@@ -109,17 +109,19 @@ impl Scene {
     }
 
     fn prune(&self) -> Vec<ObjectId> {
-        let outcome = Prune::default().run(&self.repo, &Report::default());
+        let outcome = Prune::default().run(&self.repo, &OperationReport::default());
         outcome.unwrap().audits_superseded
     }
 }
 
 fn check(repo: &Repo, read: ReadData) -> CheckOutcome {
-    Check { read }.run(repo, &Report::default()).unwrap()
+    Check { read }.run(repo, &OperationReport::default()).unwrap()
 }
 
-fn keyless(vault: &Vault, read: ReadData) -> CheckOutcome {
-    KeylessCheck { read }.run(vault, &Report::default()).unwrap()
+fn keyless(vault: &KeylessRepo, read: ReadData) -> CheckOutcome {
+    KeylessCheck { read }
+        .run(vault, &OperationReport::default())
+        .unwrap()
 }
 
 fn stalest(budget_minutes: Option<u64>, days: Option<u64>) -> ReadData {
@@ -129,22 +131,22 @@ fn stalest(budget_minutes: Option<u64>, days: Option<u64>) -> ReadData {
     }
 }
 
-fn audited(id: ObjectId, when: UnixNanos) -> Audited {
-    Audited {
+fn audited(id: ObjectId, when: UnixNanos) -> AuditedObject {
+    AuditedObject {
         class: ObjectClass::Pack,
         id,
-        found: Found::Right,
+        found: AuditResult::Right,
         when,
     }
 }
 
-fn audit(how: How, id: ObjectId, when: UnixNanos) -> Audit {
+fn audit(how: AuditMethod, id: ObjectId, when: UnixNanos) -> Audit {
     Audit {
         how,
         objects: vec![audited(id, when)],
     }
 }
 
-fn none(findings: &[Finding]) {
+fn none(findings: &[CheckFinding]) {
     assert!(findings.is_empty(), "{findings:?}");
 }

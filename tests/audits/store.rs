@@ -5,23 +5,24 @@ use super::*;
 #[test]
 fn a_store_that_takes_no_audit_makes_a_notice_and_no_error() {
     for fault in [
-        Fault::Full,
-        Fault::BeforeEffect,
-        Fault::TornWrite,
-        Fault::LostReply,
+        InjectedFault::Full,
+        InjectedFault::BeforeEffect,
+        InjectedFault::TornWrite,
+        InjectedFault::LostReply,
     ] {
         let scene = Scene::new(2);
-        let counted = Arc::new(Faulty::new(scene.storage.snapshot()));
+        let counted = Arc::new(FaultyStorage::new(scene.storage.snapshot()));
         check(&scene.repo.over(counted.clone()), ReadData::All);
         for call in 1..=counted.calls() {
             let storage = Arc::new(scene.storage.snapshot());
-            let faulty = Arc::new(Faulty::new(storage.clone()).fail_at(call, fault));
-            let outcome = Check { read: ReadData::All }.run(&scene.repo.over(faulty), &Report::default());
+            let faulty = Arc::new(FaultyStorage::new(storage.clone()).fail_at(call, fault));
+            let outcome =
+                Check { read: ReadData::All }.run(&scene.repo.over(faulty), &OperationReport::default());
             let stored = storage.list(ObjectKind::Audit).unwrap();
             let reader = scene.repo.over(storage.clone());
             let known = reader.audits(scene.packs()).unwrap();
             // Torn ones say nothing; whole ones say only what was read and right.
-            assert!(known.unread.len() <= usize::from(fault == Fault::TornWrite));
+            assert!(known.unread.len() <= usize::from(fault == InjectedFault::TornWrite));
             match outcome {
                 Ok(outcome) if outcome.findings.is_empty() => {
                     let told = outcome.notices.iter().any(|notice| notice.object == "audits");
@@ -67,7 +68,7 @@ fn prune_drops_audits_that_say_nothing_any_more_and_check_merges_many() {
         scene.check(ReadData::Bytes(1));
         scene
             .vault()
-            .put_audit(&audit(How::Hashed, scene.packs()[0], scene.clock.now()))
+            .put_audit(&audit(AuditMethod::Hashed, scene.packs()[0], scene.clock.now()))
             .unwrap();
     }
     let before = scene.repo.audits(scene.packs()).unwrap().audits;
@@ -76,7 +77,7 @@ fn prune_drops_audits_that_say_nothing_any_more_and_check_merges_many() {
     assert_eq!(gone.len() + scene.audits(), 40);
     let after = scene.repo.audits(scene.packs()).unwrap().audits;
     for pack in scene.packs() {
-        for how in [How::Opened, How::Hashed] {
+        for how in [AuditMethod::Opened, AuditMethod::Hashed] {
             assert_eq!(after.last(how, &pack), before.last(how, &pack));
         }
     }

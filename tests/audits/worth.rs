@@ -7,15 +7,18 @@ fn an_audit_of_the_future_counts_for_nothing_and_is_told() {
     let scene = Scene::new(2);
     let pack = scene.packs()[0];
     let future = UnixNanos(scene.clock.now().0 + DAY);
-    scene.repo.put_audit(&audit(How::Opened, pack, future)).unwrap();
+    scene
+        .repo
+        .put_audit(&audit(AuditMethod::Opened, pack, future))
+        .unwrap();
     scene
         .vault()
-        .put_audit(&audit(How::Hashed, pack, future))
+        .put_audit(&audit(AuditMethod::Hashed, pack, future))
         .unwrap();
     let stored = scene.repo.audits(scene.packs()).unwrap();
     assert_eq!(stored.unread.len(), 2);
-    assert_eq!(stored.audits.last(How::Opened, &pack), None);
-    assert_eq!(stored.audits.last(How::Hashed, &pack), None);
+    assert_eq!(stored.audits.last(AuditMethod::Opened, &pack), None);
+    assert_eq!(stored.audits.last(AuditMethod::Hashed, &pack), None);
     let outcome = scene.check(stalest(None, Some(30)));
     none(&outcome.findings);
     assert_eq!(outcome.packs_read, scene.packs().len() as u64);
@@ -39,9 +42,12 @@ fn a_keyless_audit_is_never_a_keyed_one() {
 
     // Neither can one be made to say so.
     let pack = scene.packs()[0];
-    let wrong = audit(How::Opened, pack, scene.clock.now());
-    assert_eq!(scene.vault().put_audit(&wrong).unwrap_err().kind(), Kind::Usage);
-    let body = levault::facts::audit::encode(&wrong).unwrap();
+    let wrong = audit(AuditMethod::Opened, pack, scene.clock.now());
+    assert_eq!(
+        scene.vault().put_audit(&wrong).unwrap_err().kind(),
+        ErrorKind::Usage
+    );
+    let body = levault::annotations::audit::encode(&wrong).unwrap();
     let mut bytes = vec![0; 120];
     bytes[..8].copy_from_slice(b"levault\x1a");
     bytes[8..11].copy_from_slice(&[ObjectClass::Audit as u8, 1, 255]);
@@ -75,14 +81,14 @@ fn another_repositorys_audit_and_one_under_a_domain_key_are_refused() {
     let now = scene.clock.now();
     let theirs = other
         .repo
-        .put_audit(&audit(How::Opened, scene.packs()[0], now))
+        .put_audit(&audit(AuditMethod::Opened, scene.packs()[0], now))
         .unwrap();
     let name = ObjectName::new(ObjectKind::Audit, theirs);
     refused(&scene, &other.storage.get(name, 1 << 20).unwrap());
 
     let ours = scene
         .repo
-        .put_audit(&audit(How::Opened, scene.packs()[0], now))
+        .put_audit(&audit(AuditMethod::Opened, scene.packs()[0], now))
         .unwrap();
     let name = ObjectName::new(ObjectKind::Audit, ours);
     let bytes = scene.storage.get(name, 1 << 20).unwrap();
@@ -117,7 +123,8 @@ fn a_foreign_epochs_audit_is_never_taken_under_a_domain_key() {
         salt: [7; 32],
         commitment: [0; 32],
     };
-    let plain = levault::facts::audit::encode(&audit(How::Opened, scene.packs()[0], scene.clock.now()));
+    let plain =
+        levault::annotations::audit::encode(&audit(AuditMethod::Opened, scene.packs()[0], scene.clock.now()));
     let sealed = levault::envelope::seal_one(header, domain.index_key().expose(), &[], &plain.unwrap());
     refused(&scene, &sealed.unwrap());
 }

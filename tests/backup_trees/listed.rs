@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use levault::error::Kind;
+use levault::error::ErrorKind;
 use levault::ops::backup::{Backup, BackupOutcome};
-use levault::pattern::{Case, Pattern, Patterns};
+use levault::pattern::{CaseSensitivity, Pattern, Patterns};
 
 use super::Scene;
 use super::seen::{Thing, database, latest, things, trees};
@@ -182,7 +182,7 @@ fn what_is_listed_and_missing_is_a_problem_and_the_rest_is_saved() {
     assert_eq!(scene.all_trees()[0].2, ["a", "a/x", "a/y"]);
     assert_eq!(
         scene.backup_of(&[], &["gone"]).unwrap_err().kind(),
-        Kind::NotFound
+        ErrorKind::NotFound
     );
 }
 
@@ -209,7 +209,7 @@ fn listed_things_are_judged_and_the_way_to_them_is_not() {
         scene.file(name, name);
     }
     let mut backup = scene.wanted(&[], &["tmp/a/x.o", "tmp/a/x.c", "tmp/b"]);
-    let words = ["*.o", "tmp"].map(|word| Pattern::word(word, Case::Matters));
+    let words = ["*.o", "tmp"].map(|word| Pattern::word(word, CaseSensitivity::Matters));
     backup.rules.patterns = Patterns::new(&words).unwrap();
     let outcome = backup.run(&scene.repo, &scene.report).unwrap();
     let entries = ["tmp", "tmp/a", "tmp/a/x.c", "tmp/b", "tmp/b/z"].map(String::from);

@@ -2,7 +2,7 @@
 
 use levault::ops::forget::{GroupBy, group};
 use levault::ops::stats::stats;
-use levault::report::Report;
+use levault::report::OperationReport;
 
 use super::scene::Scene;
 use super::seen::{latest, noise};
@@ -34,7 +34,7 @@ fn files_count_in_sizes_and_in_what_a_snapshot_uses() {
     scene.file("home/file", noise(1, 300_000));
     scene.backup(&["home"]);
     assert_eq!(latest(&scene.repo).bytes(), 300_000);
-    let alone = stats(&scene.repo, None, &Report::default()).unwrap();
+    let alone = stats(&scene.repo, None, &OperationReport::default()).unwrap();
     let share = alone.snapshots[0].share;
     assert_eq!(
         (share.restore_bytes, share.stored_bytes),
@@ -45,7 +45,7 @@ fn files_count_in_sizes_and_in_what_a_snapshot_uses() {
     // The same file once more: only trees are another snapshot's own.
     scene.file("home/more", "x");
     scene.backup(&["home"]);
-    let both = stats(&scene.repo, None, &Report::default()).unwrap();
+    let both = stats(&scene.repo, None, &OperationReport::default()).unwrap();
     assert!(both.snapshots.iter().all(|row| row.share.stored_bytes > 300_000));
     assert!(
         both.snapshots
@@ -63,7 +63,7 @@ fn each_tree_has_a_row_of_its_own_with_what_it_shares() {
     scene.database("two/db");
     scene.backup(&["one", "two"]);
     scene.backup(&["two"]);
-    let all = stats(&scene.repo, None, &Report::default()).unwrap();
+    let all = stats(&scene.repo, None, &OperationReport::default()).unwrap();
     let rows: Vec<_> = all
         .trees
         .iter()

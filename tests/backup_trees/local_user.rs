@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use levault::ops::backup::{Backup, Pinning};
+use levault::ops::backup::{Backup, PinMode};
 use levault::ops::restore::Restore;
-use levault::report::Report;
-use levault::snapshot::Source;
+use levault::report::OperationReport;
+use levault::snapshot::SnapshotSource;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::scene::Scene;
@@ -49,7 +49,7 @@ fn all_bytes(scene: &Scene) -> Vec<u8> {
     let mut bytes = Vec::new();
     let roots = trees(&snapshot).into_iter().map(|tree| tree.root);
     let beside = snapshot.sources.iter().filter_map(|source| match source {
-        Source::Database(database) => database.beside,
+        SnapshotSource::Database(database) => database.beside,
         _ => None,
     });
     for root in roots.chain(beside) {
@@ -60,7 +60,7 @@ fn all_bytes(scene: &Scene) -> Vec<u8> {
         }
     }
     for source in &snapshot.sources {
-        let Source::Database(database) = source else {
+        let SnapshotSource::Database(database) = source else {
             continue;
         };
         let place = tempfile::tempdir().unwrap();
@@ -71,7 +71,10 @@ fn all_bytes(scene: &Scene) -> Vec<u8> {
             ..Restore::new(&target)
         };
         let stored = scene.repo.select("latest").unwrap();
-        if restore.run(&scene.repo, &stored, &Report::default()).is_err() {
+        if restore
+            .run(&scene.repo, &stored, &OperationReport::default())
+            .is_err()
+        {
             continue;
         }
         for entry in walkdir::WalkDir::new(&target) {
@@ -117,18 +120,18 @@ fn names(directory: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-fn backup(scene: &Scene, path: &str, pinning: Pinning) -> levault::error::Result<()> {
+fn backup(scene: &Scene, path: &str, pinning: PinMode) -> levault::error::Result<()> {
     let mut backup = Backup::new(vec![scene.path(path)]);
     backup.pinning = pinning;
     backup.patience = Some(Duration::from_millis(300));
-    backup.run(&scene.repo, &Report::default()).map(drop)
+    backup.run(&scene.repo, &OperationReport::default()).map(drop)
 }
 
 #[test]
 fn pins_that_are_exchanged_with_a_link_lead_to_no_deletion_elsewhere() {
     let scene = Scene::new();
     scene.database("u/data");
-    backup(&scene, "u/data", Pinning::default()).unwrap();
+    backup(&scene, "u/data", PinMode::default()).unwrap();
     let pins = names(&scene.path("u"));
     let pins = pins.iter().find(|name| name.contains("levault-pins")).unwrap();
     for number in 1..=5 {
@@ -137,7 +140,7 @@ fn pins_that_are_exchanged_with_a_link_lead_to_no_deletion_elsewhere() {
     let link = scene.path("u/x");
     symlink(scene.path("victim"), &link).unwrap();
     under_exchange(&scene.path(&format!("u/{pins}")), &link, &mut || {
-        let _ = backup(&scene, "u/data", Pinning::default());
+        let _ = backup(&scene, "u/data", PinMode::default());
         assert_eq!(names(&scene.path("victim")).len(), 5);
     });
     for number in 1..=5 {
@@ -154,11 +157,11 @@ fn a_database_that_is_exchanged_with_a_link_under_the_backup_is_saved_or_not_but
     let link = scene.path("u/x");
     symlink(scene.path("private/db"), &link).unwrap();
     let mut saved = 0;
-    for pinning in [Pinning::None, Pinning::default()] {
+    for pinning in [PinMode::None, PinMode::default()] {
         under_exchange(&scene.path("u/data"), &link, &mut || {
             if backup(&scene, "u", pinning).is_ok() {
                 let snapshot = latest(&scene.repo);
-                let is_database = |source: &&Source| matches!(source, Source::Database(_));
+                let is_database = |source: &&SnapshotSource| matches!(source, SnapshotSource::Database(_));
                 saved += snapshot.sources.iter().filter(is_database).count();
                 assert!(!has_secret(&scene));
             }
@@ -193,9 +196,9 @@ fn a_link_in_the_place_of_any_file_of_a_database_is_not_read_and_is_reported() {
             fs::remove_file(&replaced).unwrap();
             symlink(&target, &replaced).unwrap();
             for physical in [false, true] {
-                let report = Report::default();
+                let report = OperationReport::default();
                 let mut backup = Backup::new(vec![scene.path("u")]);
-                (backup.physical, backup.pinning) = (physical, Pinning::None);
+                (backup.physical, backup.pinning) = (physical, PinMode::None);
                 backup.patience = Some(Duration::from_secs(2));
                 let outcome = backup.run(&scene.repo, &report).unwrap();
                 assert!(!has_secret(&scene), "{kind} {place} {physical}");
@@ -247,13 +250,13 @@ fn a_directory_that_is_only_called_as_one_of_ours_is_saved() {
     let scene = Scene::new();
     scene.file("u/.data.levault-capture-0123456789abcdef/mine", "mine");
     let db = scene.database("u/data");
-    backup(&scene, "u", Pinning::default()).unwrap();
+    backup(&scene, "u", PinMode::default()).unwrap();
     assert!(
         names(db.parent().unwrap())
             .iter()
             .any(|name| name.contains("levault-pins"))
     );
-    backup(&scene, "u", Pinning::default()).unwrap();
+    backup(&scene, "u", PinMode::default()).unwrap();
     let snapshot = latest(&scene.repo);
     let tree = things(&scene.repo, &trees(&snapshot)[0].root);
     let mine = &b"u/.data.levault-capture-0123456789abcdef/mine"[..];
@@ -274,7 +277,7 @@ fn a_pipe_in_the_place_of_a_file_of_a_database_is_not_waited_for() {
         let _ = fs::remove_file(&path);
         let mode = rustix::fs::Mode::from_bits_retain(0o600);
         rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        let _ = backup(&scene, "u", Pinning::default());
-        let _ = backup(&scene, "u", Pinning::None);
+        let _ = backup(&scene, "u", PinMode::default());
+        let _ = backup(&scene, "u", PinMode::None);
     }
 }

@@ -21,10 +21,10 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
 
-use levault::error::Kind;
+use levault::error::ErrorKind;
 use levault::ops::backup::Backup;
-use levault::report::Report;
-use levault::snapshot::Source;
+use levault::report::OperationReport;
+use levault::snapshot::SnapshotSource;
 
 use scene::Scene;
 use seen::{Thing, database, latest, noise, on_disk, stored, things, trees};
@@ -98,7 +98,7 @@ fn databases_are_stored_as_such_and_what_lies_beside_them_as_files() {
     let outcome = scene.backup(&["home", "alone"]);
     scene.has_no_problem();
     let snapshot = latest(&scene.repo);
-    let names: Vec<_> = snapshot.sources.iter().map(Source::name).collect();
+    let names: Vec<_> = snapshot.sources.iter().map(SnapshotSource::name).collect();
     assert_eq!(
         names,
         ["home/app/shop", "home/app/shop/deep/inner", "alone", "home"]
@@ -155,7 +155,7 @@ fn a_database_that_cannot_be_parsed_is_stored_as_its_files() {
     assert!(!outcome.databases[0].damage.is_empty());
     let snapshot = latest(&scene.repo);
     let (_, root) = database(&snapshot, "home/db");
-    let levault::snapshot::Content::Physical { tree } = root.content else {
+    let levault::snapshot::DatabaseContent::Physical { tree } = root.content else {
         panic!("{root:?}")
     };
     let mut all = things(&scene.repo, &tree);
@@ -196,7 +196,7 @@ fn paths_that_are_missing_are_told_unless_all_are() {
     scene.file("there", "x");
     assert_eq!(
         scene.try_backup(&["gone", "gone too"]).unwrap_err().kind(),
-        Kind::NotFound
+        ErrorKind::NotFound
     );
     assert!(scene.repo.catalog().unwrap().snapshots.is_empty());
     scene.backup(&["gone", "there"]);
@@ -214,7 +214,7 @@ fn names_tell_paths_apart() {
     scene.file("b/conf/x", "2");
     scene.backup(&["a/conf", "b/conf", "a/../a/conf"]);
     let snapshot = latest(&scene.repo);
-    let names: Vec<_> = snapshot.sources.iter().map(Source::name).collect();
+    let names: Vec<_> = snapshot.sources.iter().map(SnapshotSource::name).collect();
     assert_eq!(names, ["a/conf", "b/conf"]);
 
     // Two databases whose names no text tells apart.
@@ -224,7 +224,7 @@ fn names_tell_paths_apart() {
     }
     scene.backup(&["c"]);
     let snapshot = latest(&scene.repo);
-    let names: Vec<_> = snapshot.sources.iter().map(Source::name).collect();
+    let names: Vec<_> = snapshot.sources.iter().map(SnapshotSource::name).collect();
     assert_eq!(names, ["c/\u{fffd}", "c/\u{fffd}~2", "c"]);
 }
 
@@ -240,7 +240,7 @@ fn nothing_is_stored_again_when_nothing_changed() {
     let again = || {
         let mut backup = Backup::new(vec![scene.path("home")]);
         backup.skip_if_unchanged = true;
-        backup.run(&scene.repo, &Report::default()).unwrap()
+        backup.run(&scene.repo, &OperationReport::default()).unwrap()
     };
     let second = again();
     assert_eq!((second.snapshot, second.unchanged_since), (None, first.snapshot));

@@ -6,26 +6,26 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use levault::ops::backup::{Backup, BackupOutcome, Hooks, Until};
-use levault::report::Report;
-use levault::snapshot::Source;
+use levault::ops::backup::{Backup, BackupHooks, BackupOutcome, HookEnd};
+use levault::report::OperationReport;
+use levault::snapshot::SnapshotSource;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::scene::Scene;
 use crate::seen::{Thing, Things, database, latest, things, trees};
 
 /// Commands of the shell, run in the scene's directory.
-fn hooks(scene: &Scene, before: &str, after: &str, until: Until) -> Hooks {
+fn hooks(scene: &Scene, before: &str, after: &str, until: HookEnd) -> BackupHooks {
     let here = |command: &str| Some(format!("cd '{}' && {command}", scene.dir.path().display()));
-    Hooks {
+    BackupHooks {
         before: here(before),
         after: here(after),
         until,
-        ..Hooks::default()
+        ..BackupHooks::default()
     }
 }
 
-fn backup(scene: &Scene, hooks: Hooks) -> BackupOutcome {
+fn backup(scene: &Scene, hooks: BackupHooks) -> BackupOutcome {
     let mut backup = Backup::new(vec![scene.path("home")]);
     backup.hooks = hooks;
     backup.run(&scene.repo, &scene.report).unwrap()
@@ -42,7 +42,7 @@ fn what_stands_still_between_the_hooks_is_saved_as_it_stands() {
     scene.database("home/db");
     let freeze = "printf frozen > home/state";
     let thaw = "printf thawed > home/state";
-    for (until, saved) in [(Until::Read, "frozen"), (Until::Captured, "thawed")] {
+    for (until, saved) in [(HookEnd::Read, "frozen"), (HookEnd::Captured, "thawed")] {
         backup(&scene, hooks(&scene, freeze, thaw, until));
         scene.has_no_problem();
         assert_eq!(tree(&scene)[&b"home/state"[..]], Thing::File(saved.into()));
@@ -58,7 +58,7 @@ fn a_database_that_appears_behind_the_captures_is_captured_when_it_is_met() {
     scene.database("new");
     scene.file("new/README", "of the new one");
     let appears = "mv new home/a/late";
-    let outcome = backup(&scene, hooks(&scene, "true", appears, Until::Captured));
+    let outcome = backup(&scene, hooks(&scene, "true", appears, HookEnd::Captured));
     scene.has_no_problem();
     let notices = scene.report.notices();
     assert!(
@@ -67,7 +67,7 @@ fn a_database_that_appears_behind_the_captures_is_captured_when_it_is_met() {
             .any(|notice| notice.contains("appeared behind the captures"))
     );
     let snapshot = latest(&scene.repo);
-    let names: Vec<_> = snapshot.sources.iter().map(Source::name).collect();
+    let names: Vec<_> = snapshot.sources.iter().map(SnapshotSource::name).collect();
     assert_eq!(names, ["home/a/first", "home/a/late", "home"]);
     assert_eq!(outcome.databases[1].records, outcome.databases[0].records);
     let (number, root) = database(&snapshot, "home/a/late");
@@ -86,7 +86,7 @@ fn a_database_that_cannot_be_captured_is_told_and_left_out_and_the_rest_is_saved
     scene.database("home/a/goes");
     scene.database("home/b/stays");
     scene.file("home/file", "x");
-    backup(&scene, hooks(&scene, "rm -r home/a/goes", "true", Until::Read));
+    backup(&scene, hooks(&scene, "rm -r home/a/goes", "true", HookEnd::Read));
     let problems = scene.report.problems();
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(
@@ -122,7 +122,7 @@ fn a_link_that_takes_a_directorys_place_under_the_walk_is_not_followed() {
         for _ in 0..60 {
             let mut backup = Backup::new(vec![scene.path("home")]);
             backup.force = true;
-            backup.run(&scene.repo, &Report::default()).unwrap();
+            backup.run(&scene.repo, &OperationReport::default()).unwrap();
             seen.extend(tree(&scene));
         }
         stop.store(true, Ordering::Relaxed);

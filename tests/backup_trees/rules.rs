@@ -5,28 +5,28 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
-use levault::error::Kind;
+use levault::error::ErrorKind;
 use levault::ops::backup::{Backup, BackupOutcome};
-use levault::pattern::{Case, Pattern, Patterns};
-use levault::source::Rules;
-use levault::source::rules::TagFile;
+use levault::pattern::{CaseSensitivity, Pattern, Patterns};
+use levault::source::ExcludeRules;
+use levault::source::exclude_rules::TagFile;
 
 use super::Scene;
 use super::seen::{Thing, database, latest, things, trees};
 
-fn rules(words: &[&str]) -> Rules {
+fn rules(words: &[&str]) -> ExcludeRules {
     let all: Vec<_> = words
         .iter()
-        .map(|word| Pattern::word(word, Case::Matters))
+        .map(|word| Pattern::word(word, CaseSensitivity::Matters))
         .collect();
-    Rules {
+    ExcludeRules {
         patterns: Patterns::new(&all).unwrap(),
-        ..Rules::default()
+        ..ExcludeRules::default()
     }
 }
 
 impl Scene {
-    fn backup_by(&self, names: &[&str], rules: Rules) -> levault::error::Result<BackupOutcome> {
+    fn backup_by(&self, names: &[&str], rules: ExcludeRules) -> levault::error::Result<BackupOutcome> {
         let mut backup = Backup::new(names.iter().map(|name| self.path(name)).collect());
         backup.rules = rules;
         backup.run(&self.repo, &self.report)
@@ -117,13 +117,13 @@ fn large_files_and_what_lies_beside_tag_files_is_left_out() {
     scene.file("home/cache/y", "y");
     scene.file("home/other/.nobackup", "");
     scene.file("home/other/z", "z");
-    let rules = Rules {
+    let rules = ExcludeRules {
         file_bytes_max: Some(100),
         tag_files: vec![
             TagFile::of_caches(),
             TagFile::parse(OsStr::new(".nobackup")).unwrap(),
         ],
-        ..Rules::default()
+        ..ExcludeRules::default()
     };
     let outcome = scene.backup_by(&["home"], rules).unwrap();
     assert_eq!(
@@ -185,9 +185,9 @@ fn a_tag_file_in_a_path_itself_counts_too() {
     let scene = Scene::new();
     scene.database("home/db");
     scene.file("home/.no", "");
-    let rules = || Rules {
+    let rules = || ExcludeRules {
         tag_files: vec![TagFile::parse(OsStr::new(".no")).unwrap()],
-        ..Rules::default()
+        ..ExcludeRules::default()
     };
     let outcome = scene.backup_by(&["home"], rules()).unwrap();
     assert!(outcome.databases.is_empty());
@@ -236,7 +236,7 @@ fn a_path_is_judged_by_its_own_name_and_nothing_at_all_is_an_error() {
     assert_eq!(scene.only_tree(), ["b"]);
     assert!(scene.report.notices()[0].contains("a.iso: left out: the pattern *.iso"));
     let error = scene.backup_by(&["work/a.iso"], rules(&["*.iso"])).unwrap_err();
-    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Usage);
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use levault::clock::{ManualClock, UnixNanos};
-use levault::ops::backup::{Backup, BackupOutcome, Pinning};
+use levault::ops::backup::{Backup, BackupOutcome, PinMode};
 use levault::ops::check::{Check, ReadData};
 use levault::ops::prune::{Prune, PruneOutcome};
 use levault::repo::Repo;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::storage::{MemoryStorage, Storage};
 
 use crate::common;
@@ -20,7 +20,7 @@ pub struct Scene {
     pub clock: Arc<ManualClock>,
     pub storage: Arc<MemoryStorage>,
     pub repo: Repo,
-    pub report: Report,
+    pub report: OperationReport,
 }
 
 impl Scene {
@@ -42,7 +42,7 @@ impl Scene {
             repo: common::create(storage.clone()).unwrap().by_clock(clock.clone()),
             clock,
             storage,
-            report: Report::default(),
+            report: OperationReport::default(),
         }
     }
 
@@ -85,9 +85,11 @@ impl Scene {
 
     pub fn backup_over(&self, storage: Arc<dyn Storage>, how: impl FnOnce(&mut Backup)) -> BackupOutcome {
         let mut backup = Backup::new(vec![self.path("home")]);
-        backup.pinning = Pinning::None;
+        backup.pinning = PinMode::None;
         how(&mut backup);
-        backup.run(&self.repo.over(storage), &Report::default()).unwrap()
+        backup
+            .run(&self.repo.over(storage), &OperationReport::default())
+            .unwrap()
     }
 
     pub fn has_no_problem(&self) {
@@ -106,12 +108,17 @@ impl Scene {
 
     pub fn is_sound(&self) {
         let check = Check { read: ReadData::All };
-        let findings = check.run(&self.repo, &Report::default()).unwrap().findings;
+        let findings = check
+            .run(&self.repo, &OperationReport::default())
+            .unwrap()
+            .findings;
         assert!(findings.is_empty(), "{findings:?}");
     }
 
     pub fn prune(&self) -> PruneOutcome {
-        Prune::default().run(&self.repo, &Report::default()).unwrap()
+        Prune::default()
+            .run(&self.repo, &OperationReport::default())
+            .unwrap()
     }
 
     pub fn hours_pass(&self, hours: i64) {

@@ -6,10 +6,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use levault::blob::BlobKind;
-use levault::chunk::{BlobSource, Chunks};
+use levault::chunk::{BlobSource, ChunkIterator};
 use levault::id::BlobId;
 use levault::repo::{BlobReader, Repo};
-use levault::snapshot::{DatabaseRoot, DirectoryWalk, EntryKind, Meta, Snapshot, Source, TreeRoot};
+use levault::snapshot::{
+    DatabaseRoot, DirectoryWalk, EntryKind, FileMetadata, Snapshot, SnapshotSource, TreeRoot,
+};
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +27,7 @@ pub enum Thing {
 pub type Things = BTreeMap<Vec<u8>, Thing>;
 
 /// All that lies in a tree blob, and its metadata.
-pub fn stored(repo: &Repo, root: &BlobId) -> BTreeMap<Vec<u8>, (Thing, Meta)> {
+pub fn stored(repo: &Repo, root: &BlobId) -> BTreeMap<Vec<u8>, (Thing, FileMetadata)> {
     let lookup = repo.lookup().unwrap();
     let reader = BlobReader::new(repo, &lookup);
     let mut all = BTreeMap::new();
@@ -35,7 +37,7 @@ pub fn stored(repo: &Repo, root: &BlobId) -> BTreeMap<Vec<u8>, (Thing, Meta)> {
             let entry = entry.unwrap();
             let path = join(&above, &entry.name);
             let thing = match entry.kind {
-                EntryKind::File(list) => Thing::File(bytes(&reader, Chunks::new(list, &reader))),
+                EntryKind::File(list) => Thing::File(bytes(&reader, ChunkIterator::new(list, &reader))),
                 EntryKind::Directory(id) => {
                     open.push((path.clone(), id));
                     Thing::Directory
@@ -56,7 +58,7 @@ pub fn things(repo: &Repo, root: &BlobId) -> Things {
     stored.map(|(path, (thing, _))| (path, thing)).collect()
 }
 
-fn bytes(reader: &BlobReader, chunks: Chunks) -> Vec<u8> {
+fn bytes(reader: &BlobReader, chunks: ChunkIterator) -> Vec<u8> {
     let read = |chunk: levault::error::Result<levault::chunk::ChunkRef>| {
         let chunk = chunk.unwrap();
         let plain = reader.blob(BlobKind::Data, &chunk.id).unwrap();
@@ -108,17 +110,17 @@ pub fn trees(snapshot: &Snapshot) -> Vec<&TreeRoot> {
     let sources = snapshot.sources.iter();
     sources
         .filter_map(|source| match source {
-            Source::Tree(tree) => Some(tree),
-            Source::Database(_) => None,
+            SnapshotSource::Tree(tree) => Some(tree),
+            SnapshotSource::Database(_) => None,
         })
         .collect()
 }
 
 /// The database of this name, and its number.
 pub fn database<'s>(snapshot: &'s Snapshot, name: &str) -> (u32, &'s DatabaseRoot) {
-    let is = |(_, source): &(u32, &Source)| source.name() == name;
+    let is = |(_, source): &(u32, &SnapshotSource)| source.name() == name;
     match (0..).zip(&snapshot.sources).find(is) {
-        Some((number, Source::Database(database))) => (number, database),
+        Some((number, SnapshotSource::Database(database))) => (number, database),
         _ => panic!("no database {name}"),
     }
 }

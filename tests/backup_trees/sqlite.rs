@@ -46,7 +46,7 @@ mod exact {
     use std::fs;
     use std::path::Path;
 
-    use levault::ops::backup::{Backup, Sqlite};
+    use levault::ops::backup::{Backup, SqliteMode};
     use rusqlite::Connection;
 
     use super::super::seen::{Thing, latest, stored, trees};
@@ -71,7 +71,7 @@ mod exact {
         let alone = filled(&scene.path("alone"));
         scene.file("home/db2", HEADER);
         let backup = Backup {
-            sqlite: Sqlite::Exact,
+            sqlite: SqliteMode::Exact,
             ..Backup::new(vec![scene.path("home"), scene.path("alone")])
         };
         backup.run(&scene.repo, &scene.report).unwrap();

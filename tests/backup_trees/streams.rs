@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 
-use levault::error::Kind;
+use levault::error::ErrorKind;
 use levault::ops::backup::Backup;
-use levault::report::Report;
-use levault::source::Stream;
+use levault::report::OperationReport;
+use levault::source::InputStream;
 
 use super::Scene;
 use super::seen::{Thing, latest, things, trees};
@@ -16,12 +16,12 @@ impl Scene {
         script: &str,
         name: &str,
     ) -> levault::error::Result<levault::ops::backup::BackupOutcome> {
-        let stream = Stream::of_command(&["sh", "-c", script])?;
+        let stream = InputStream::of_command(&["sh", "-c", script])?;
         let backup = Backup {
             skip_if_unchanged: true,
             ..Backup::default()
         };
-        backup.from_stream(&self.repo, stream, OsStr::new(name), &Report::default())
+        backup.from_stream(&self.repo, stream, OsStr::new(name), &OperationReport::default())
     }
 }
 
@@ -74,6 +74,6 @@ fn a_name_is_one() {
     let scene = Scene::new();
     for name in ["", ".", "..", "a/b"] {
         let error = scene.stream("echo x", name).unwrap_err();
-        assert_eq!(error.kind(), Kind::Usage, "{name}");
+        assert_eq!(error.kind(), ErrorKind::Usage, "{name}");
     }
 }

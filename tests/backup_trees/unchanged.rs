@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use levault::annotations::{DeletionMark, MarkedPack};
 use levault::blob::BlobKind;
 use levault::clock::UnixNanos;
-use levault::facts::{Mark, MarkedPack};
 use levault::id::ObjectId;
 use levault::index::IndexEntry;
-use levault::ops::backup::{Backup, BackupOutcome, Changes};
-use levault::storage::{ObjectKind, ObjectName, Storage, Verb};
+use levault::ops::backup::{Backup, BackupOutcome, ChangeCounts};
+use levault::storage::{ObjectKind, ObjectName, Storage, StorageVerb};
 
 use crate::common::hooked::Hooked;
 use crate::scene::Scene;
@@ -40,7 +40,7 @@ fn fill(scene: Scene) -> Scene {
 }
 
 /// Files, bytes that were read, and five more if both names of the small file were read.
-fn counts(outcome: &BackupOutcome) -> (Changes, u64, u64) {
+fn counts(outcome: &BackupOutcome) -> (ChangeCounts, u64, u64) {
     let counts = outcome.trees[0].counts;
     let twice = counts.bytes_read.saturating_sub(5 + (5 << 20) + 100_000);
     (counts.files, counts.bytes_read, twice)
@@ -187,7 +187,7 @@ fn only_the_newest_snapshot_of_this_host_and_path_is_a_parent() {
 }
 
 /// Forgets the only snapshot and marks its packs behind a call of the next backup, which must not rest on them.
-fn marked_behind(at: (Verb, ObjectKind)) {
+fn marked_behind(at: (StorageVerb, ObjectKind)) {
     let scene = fill(Scene::on_clock());
     scene.hours_pass(30);
     let first = scene.repo.select("latest").unwrap().id;
@@ -195,7 +195,9 @@ fn marked_behind(at: (Verb, ObjectKind)) {
     let hooked = Hooked::once(&scene.storage, at, move || {
         crate::common::forget(&aside, first);
         let prune = levault::ops::prune::Prune::default();
-        let marked = prune.run(&aside, &levault::report::Report::default()).unwrap();
+        let marked = prune
+            .run(&aside, &levault::report::OperationReport::default())
+            .unwrap();
         assert!(marked.packs_marked > 0);
     });
     let outcome = scene.backup_over(hooked, |_| ());
@@ -208,12 +210,12 @@ fn marked_behind(at: (Verb, ObjectKind)) {
 
 #[test]
 fn files_in_packs_that_were_marked_before_they_were_looked_at_are_read() {
-    marked_behind((Verb::List, ObjectKind::Snapshot));
+    marked_behind((StorageVerb::List, ObjectKind::Snapshot));
 }
 
 #[test]
 fn files_in_packs_that_were_marked_after_they_were_looked_at_are_read_when_it_begins_again() {
-    marked_behind((Verb::GetRange, ObjectKind::Pack));
+    marked_behind((StorageVerb::GetRange, ObjectKind::Pack));
 }
 
 /// Packs with nothing but chunks of files.
@@ -248,11 +250,11 @@ fn a_snapshot_rests_on_the_packs_of_files_that_were_not_read_though_its_trees_li
     let packs = packs_of_data_alone(&scene);
     assert!(!packs.is_empty());
     let (aside, marked) = (scene.repo.clone(), packs.clone());
-    let at = (Verb::GetRange, ObjectKind::Pack);
+    let at = (StorageVerb::GetRange, ObjectKind::Pack);
     let hooked = Hooked::once(&scene.storage, at, move || {
         let (when, packs, replaces) = (UnixNanos(1), marked.clone(), None);
         aside
-            .put_mark(&Mark {
+            .put_mark(&DeletionMark {
                 when,
                 packs,
                 replaces,
@@ -274,15 +276,16 @@ fn a_killed_backup_is_taken_up() {
     let scene = Scene::new();
     scene.file("home/large", noise(2, 20 << 20));
     let dies = Hooked::before(&scene.storage, |asked| match (asked.verb, asked.kind) {
-        (Verb::Put, ObjectKind::Snapshot | ObjectKind::Index) => {
-            Err(levault::error::Error::new(levault::error::Kind::Io, "killed"))
-        }
+        (StorageVerb::Put, ObjectKind::Snapshot | ObjectKind::Index) => Err(levault::error::Error::new(
+            levault::error::ErrorKind::Io,
+            "killed",
+        )),
         _ => Ok(()),
     });
     let repo = scene.repo.over(Arc::new(dies));
     let backup = Backup::new(vec![scene.path("home")]);
     backup
-        .run(&repo, &levault::report::Report::default())
+        .run(&repo, &levault::report::OperationReport::default())
         .unwrap_err();
     let outcome = scene.backup_with(|_| ());
     assert!(

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use levault::clock::UnixNanos;
 use levault::error::Result;
-use levault::storage::Verb;
-use levault::storage::{Listed, MemoryStorage, ObjectKind, ObjectName, Storage};
+use levault::storage::StorageVerb;
+use levault::storage::{ListedObject, MemoryStorage, ObjectKind, ObjectName, Storage};
 
 /// One call.
 pub struct Asked {
-    pub verb: Verb,
+    pub verb: StorageVerb,
     pub kind: ObjectKind,
     /// `None` for a listing.
     pub name: Option<ObjectName>,
@@ -50,7 +50,7 @@ impl Hooked {
     /// `act` once, behind the first of these calls.
     pub fn once(
         inner: &Arc<MemoryStorage>,
-        at: (Verb, ObjectKind),
+        at: (StorageVerb, ObjectKind),
         act: impl Fn() + Send + Sync + 'static,
     ) -> Arc<Self> {
         let done = AtomicBool::new(false);
@@ -81,7 +81,7 @@ impl Hooked {
 
     fn call<T>(
         &self,
-        verb: Verb,
+        verb: StorageVerb,
         name: ObjectName,
         bytes: Range<u64>,
         call: impl FnOnce(&MemoryStorage) -> Result<T>,
@@ -106,27 +106,29 @@ impl Hooked {
 impl Storage for Hooked {
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
         let all = 0..bytes.len() as u64;
-        self.call(Verb::Put, name, all, |inner| inner.put_new(name, bytes))
+        self.call(StorageVerb::Put, name, all, |inner| inner.put_new(name, bytes))
     }
 
     fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
-        self.call(Verb::Get, name, 0..u64::MAX, |inner| inner.get(name, len_max))
+        self.call(StorageVerb::Get, name, 0..u64::MAX, |inner| {
+            inner.get(name, len_max)
+        })
     }
 
     fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
         let range = offset..offset + len as u64;
-        self.call(Verb::GetRange, name, range, |inner| {
+        self.call(StorageVerb::GetRange, name, range, |inner| {
             inner.get_range(name, offset, len)
         })
     }
 
-    fn stat(&self, name: ObjectName) -> Result<Listed> {
-        self.call(Verb::Stat, name, 0..0, |inner| inner.stat(name))
+    fn stat(&self, name: ObjectName) -> Result<ListedObject> {
+        self.call(StorageVerb::Stat, name, 0..0, |inner| inner.stat(name))
     }
 
-    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
+    fn list(&self, kind: ObjectKind) -> Result<Vec<ListedObject>> {
         let asked = Asked {
-            verb: Verb::List,
+            verb: StorageVerb::List,
             kind,
             name: None,
             bytes: 0..0,
@@ -135,12 +137,12 @@ impl Storage for Hooked {
     }
 
     fn delete(&self, name: ObjectName) -> Result<()> {
-        self.call(Verb::Delete, name, 0..0, |inner| inner.delete(name))
+        self.call(StorageVerb::Delete, name, 0..0, |inner| inner.delete(name))
     }
 
     fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
         let all = 0..bytes.len() as u64;
-        self.call(Verb::Heal, name, all, |inner| inner.heal(name, bytes))
+        self.call(StorageVerb::Heal, name, all, |inner| inner.heal(name, bytes))
     }
 
     fn now(&self) -> Result<Option<UnixNanos>> {

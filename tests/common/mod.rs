@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use levault::annotations::{CountedSnapshot, ForgetReason};
 use levault::error::Result;
-use levault::facts::{CountedSnapshot, Why};
 use levault::id::ObjectId;
 use levault::keys::{Password, SlotCost};
 use levault::ops::backup::{Backup, BackupOutcome};
-use levault::ops::forget::{self, Chosen};
-use levault::ops::read::{self, Wish};
-use levault::ops::restore::{Overwrite, Restore, RestoreOutcome};
-use levault::repo::{Cache, NewRepo, Repo, Settings};
-use levault::report::Report;
+use levault::ops::forget::{self, ForgetSelection};
+use levault::ops::read_records::{self, RecordQuery};
+use levault::ops::restore::{DatabaseRestoreOutcome, OverwriteMode, Restore};
+use levault::repo::{CacheLocation, NewRepository, Repo, RepoSettings};
+use levault::report::OperationReport;
 use levault::storage::Storage;
 
 /// A database as a naive copy.
@@ -27,11 +27,11 @@ pub fn password() -> Password {
 }
 
 /// No cache, smallest packs: everything a test sees comes from the storage.
-pub fn settings() -> Settings {
-    Settings {
-        cache: Cache::None,
+pub fn settings() -> RepoSettings {
+    RepoSettings {
+        cache: CacheLocation::None,
         pack_bytes: Some(4 << 20),
-        ..Settings::default()
+        ..RepoSettings::default()
     }
 }
 
@@ -39,9 +39,9 @@ pub fn create(storage: Arc<dyn Storage>) -> Result<Repo> {
     Repo::create(
         storage,
         &password(),
-        NewRepo {
+        NewRepository {
             cost: SlotCost::cheap(),
-            ..NewRepo::default()
+            ..NewRepository::default()
         },
         settings(),
     )
@@ -52,19 +52,19 @@ pub fn open(storage: Arc<dyn Storage>) -> Result<Repo> {
 }
 
 pub fn backup(repo: &Repo, db: &Path) -> Result<BackupOutcome> {
-    Backup::new(vec![db.to_path_buf()]).run(repo, &Report::default())
+    Backup::new(vec![db.to_path_buf()]).run(repo, &OperationReport::default())
 }
 
 /// Forgets one snapshot by hand.
 pub fn forget(repo: &Repo, id: ObjectId) {
     let snapshot = repo.snapshot(&id).expect("a snapshot");
-    let chosen = Chosen {
+    let chosen = ForgetSelection {
         snapshots: vec![CountedSnapshot {
             id,
             domain: snapshot.domain,
             counter: snapshot.counter,
         }],
-        why: Why::ByHand,
+        why: ForgetReason::ByHand,
         words: String::new(),
     };
     let outcome = forget::forget(repo, &chosen).expect("forget");
@@ -182,13 +182,13 @@ pub fn value(i: u32, len: usize) -> Vec<u8> {
 /// The only database of the snapshot `words` names, read record by record.
 pub fn records(repo: &Repo, words: &str) -> Result<Model> {
     let stored = repo.select(words)?;
-    let database = read::database(&stored.snapshot, None)?;
+    let database = read_records::database(&stored.snapshot, None)?;
     let mut model = Model::new();
-    read::records(
+    read_records::records(
         &repo.in_domain(stored.snapshot.domain)?,
         database,
-        &Wish::default(),
-        &Report::default(),
+        &RecordQuery::default(),
+        &OperationReport::default(),
         &mut |key, value| {
             model.insert(key.to_vec(), value.to_vec());
             Ok(())
@@ -199,23 +199,28 @@ pub fn records(repo: &Repo, words: &str) -> Result<Model> {
 
 /// Restores the snapshot `words` names to `target`, verified.
 pub fn restore(repo: &Repo, words: &str, target: &Path) -> Result<PathBuf> {
-    restore_where(repo, words, target, Overwrite::Refuse)?;
+    restore_where(repo, words, target, OverwriteMode::Refuse)?;
     Ok(target.to_path_buf())
 }
 
 /// Restores it over the closed database at `target`, writing what differs.
-pub fn restore_over(repo: &Repo, words: &str, target: &Path) -> Result<RestoreOutcome> {
-    restore_where(repo, words, target, Overwrite::IfChanged)
+pub fn restore_over(repo: &Repo, words: &str, target: &Path) -> Result<DatabaseRestoreOutcome> {
+    restore_where(repo, words, target, OverwriteMode::IfChanged)
 }
 
-fn restore_where(repo: &Repo, words: &str, target: &Path, overwrite: Overwrite) -> Result<RestoreOutcome> {
+fn restore_where(
+    repo: &Repo,
+    words: &str,
+    target: &Path,
+    overwrite: OverwriteMode,
+) -> Result<DatabaseRestoreOutcome> {
     let stored = repo.select(words)?;
     let restore = Restore {
         overwrite,
         ..Restore::new(target)
     };
     Ok(restore
-        .run(repo, &stored, &Report::default())?
+        .run(repo, &stored, &OperationReport::default())?
         .databases
         .remove(0))
 }

@@ -14,7 +14,7 @@ fn a_new_increment_is_copied_without_reading_what_it_stands_on() {
     common::write(&db, &[(common::key(5), Some(common::value(99, 300)))]);
     common::backup(&repo, &db).unwrap();
     states.push(common::scan(&db).unwrap());
-    let (report, traced) = (Report::default(), Arc::new(Traced::new(storage)));
+    let (report, traced) = (OperationReport::default(), Arc::new(TracedStorage::new(storage)));
     let from = repo.over(traced.clone());
     let outcome = Copy::default().run(&from, &to, &report, &mut |_| ()).unwrap();
     assert_eq!((outcome.copied.len(), outcome.there), (1, 1));
@@ -32,7 +32,7 @@ fn a_new_increment_is_copied_without_reading_what_it_stands_on() {
 }
 
 /// Bytes that were read of packs.
-fn pack_bytes(traced: &Traced<Arc<MemoryStorage>>) -> u64 {
+fn pack_bytes(traced: &TracedStorage<Arc<MemoryStorage>>) -> u64 {
     let calls = traced.take_calls();
     let of_packs = calls.iter().filter(|call| call.kind == ObjectKind::Pack);
     of_packs.map(|call| call.bytes).sum()
@@ -54,11 +54,11 @@ fn of_a_new_base_only_the_leaves_that_changed_are_read() {
         states.push(common::scan(&db).unwrap());
         // Without pins everything is read, and the result is a base.
         let whole = Backup {
-            pinning: levault::ops::backup::Pinning::None,
+            pinning: levault::ops::backup::PinMode::None,
             ..Backup::new(vec![db])
         };
-        whole.run(&repo, &Report::default()).unwrap();
-        let (report, traced) = (Report::default(), Arc::new(Traced::new(storage)));
+        whole.run(&repo, &OperationReport::default()).unwrap();
+        let (report, traced) = (OperationReport::default(), Arc::new(TracedStorage::new(storage)));
         let from = repo.over(traced.clone());
         Copy::default().run(&from, &to, &report, &mut |_| ()).unwrap();
         let all = storage_bytes(&repo);
@@ -83,9 +83,9 @@ fn a_destination_that_cuts_as_the_source_does_shares_what_is_backed_up_with_what
         let source = Source::new(1);
         let storage = Arc::new(MemoryStorage::default());
         let (new, password) = (
-            NewRepo {
+            NewRepository {
                 cost: SlotCost::cheap(),
-                ..NewRepo::default()
+                ..NewRepository::default()
             },
             common::password(),
         );
@@ -115,14 +115,14 @@ fn a_destination_that_cuts_as_the_source_does_shares_what_is_backed_up_with_what
 fn packs_and_compression_are_the_destinations_own() {
     let source = Source::new(3);
     let storage = Arc::new(MemoryStorage::default());
-    let settings = Settings {
+    let settings = RepoSettings {
         pack_bytes: Some(16 << 20),
         compression: Compression::Off,
         ..common::settings()
     };
-    let new = NewRepo {
+    let new = NewRepository {
         cost: SlotCost::cheap(),
-        ..NewRepo::default()
+        ..NewRepository::default()
     };
     let to = Repo::create(storage, &common::password(), new, settings).unwrap();
     copy(&source.repo, &to).unwrap();
@@ -141,12 +141,12 @@ fn a_database_that_is_kept_as_files_is_copied_file_by_file_and_once() {
         physical: true,
         ..Backup::new(vec![db.clone()])
     };
-    physical.run(&repo, &Report::default()).unwrap();
+    physical.run(&repo, &OperationReport::default()).unwrap();
     let (_, to) = fresh();
     copy(&repo, &to).unwrap();
     common::write(&db, &[(b"one".to_vec(), Some(b"more".to_vec()))]);
-    physical.run(&repo, &Report::default()).unwrap();
-    let report = Report::default();
+    physical.run(&repo, &OperationReport::default()).unwrap();
+    let report = OperationReport::default();
     Copy::default().run(&repo, &to, &report, &mut |_| ()).unwrap();
     assert!(
         report.bytes_added.get() < storage_bytes(&to) / 2,

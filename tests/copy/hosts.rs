@@ -1,7 +1,7 @@
 //! Snapshots that write-only hosts made.
 
 use levault::keys::{Password, SealedCredential};
-use levault::repo::HostRepo;
+use levault::repo::WriteOnlyRepo;
 
 use super::*;
 
@@ -17,19 +17,19 @@ fn a_hosts_snapshots_come_into_the_destinations_own_domain() {
         .unwrap()
         .unlock(&password)
         .unwrap();
-    let settings = Settings {
-        cache: levault::repo::Cache::Directory(dir.path().join("cache")),
+    let settings = RepoSettings {
+        cache: levault::repo::CacheLocation::Directory(dir.path().join("cache")),
         ..common::settings()
     };
-    let host = HostRepo::open(storage, credential, settings).unwrap();
+    let host = WriteOnlyRepo::open(storage, credential, settings).unwrap();
     let (db, own) = (dir.path().join("db"), dir.path().join("own"));
     let mut states = vec![common::fill(&db, 1500, 200)];
     let backup = Backup::new(vec![db.clone()]);
-    backup.run_as_host(&host, &Report::default()).unwrap();
+    backup.run_as_host(&host, &OperationReport::default()).unwrap();
     states.push(common::fill(&own, 700, 100));
     common::backup(&owner, &own).unwrap();
     common::write(&db, &[(b"long".to_vec(), Some(common::value(4, 300_000)))]);
-    backup.run_as_host(&host, &Report::default()).unwrap();
+    backup.run_as_host(&host, &OperationReport::default()).unwrap();
     states.push(common::scan(&db).unwrap());
     let (_, to) = fresh();
     let outcome = copy(&owner, &to).unwrap();

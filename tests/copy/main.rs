@@ -19,22 +19,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use levault::annotations::{Note, NoteSubject, SnapshotNote};
 use levault::clock::{ManualClock, UnixNanos};
 use levault::compress::Compression;
 use levault::error::Result;
-use levault::facts::{About, Note, Said};
 use levault::id::ObjectId;
 use levault::keys::SlotCost;
 use levault::ops::backup::Backup;
 use levault::ops::check::{Check, ReadData};
-use levault::ops::copy::{Copied, Copy, CopyOutcome};
-use levault::ops::forget::Filter;
+use levault::ops::copy::{CopiedSnapshot, Copy, CopyOutcome};
+use levault::ops::forget::SnapshotFilter;
 use levault::ops::prune::Prune;
-use levault::repo::{NewRepo, Repo, Settings};
-use levault::report::Report;
-use levault::snapshot::Original;
-use levault::storage::fault::Faulty;
-use levault::storage::{MemoryStorage, ObjectKind, Storage, Traced};
+use levault::repo::{NewRepository, Repo, RepoSettings};
+use levault::report::OperationReport;
+use levault::snapshot::OriginalSnapshot;
+use levault::storage::faulty_storage::FaultyStorage;
+use levault::storage::{MemoryStorage, ObjectKind, Storage, TracedStorage};
 
 use common::Model;
 use support::tool::{Ended, Tool, files_below};
@@ -47,12 +47,12 @@ fn fresh() -> (Arc<MemoryStorage>, Repo) {
 }
 
 fn copy(from: &Repo, to: &Repo) -> Result<CopyOutcome> {
-    Copy::default().run(from, to, &Report::default(), &mut |_| ())
+    Copy::default().run(from, to, &OperationReport::default(), &mut |_| ())
 }
 
 fn clean(repo: &Repo) {
     let check = Check { read: ReadData::All };
-    let findings = check.run(repo, &Report::default()).unwrap().findings;
+    let findings = check.run(repo, &OperationReport::default()).unwrap().findings;
     assert!(findings.is_empty(), "{findings:?}");
 }
 
@@ -168,7 +168,7 @@ fn a_copy_says_of_what_and_keeps_what_is_said() {
         .into_iter()
         .zip(to.snapshots().unwrap());
     for (nth, (from, copied)) in pairs.enumerate() {
-        let original = Original {
+        let original = OriginalSnapshot {
             repository: *source.repo.id(),
             snapshot: from.id,
         };
@@ -191,8 +191,8 @@ fn a_copy_says_of_what_and_keeps_what_is_said() {
 }
 
 /// A note about a snapshot.
-fn note(repo: &Repo, id: ObjectId, said: Said, when: i64) {
-    let about = About::Snapshot { id, said };
+fn note(repo: &Repo, id: ObjectId, said: SnapshotNote, when: i64) {
+    let about = NoteSubject::Snapshot { id, said };
     let when = UnixNanos(when);
     repo.put_note(&Note { when, about }).unwrap();
 }
@@ -250,7 +250,7 @@ fn a_snapshot_whose_records_are_not_what_it_says_is_refused() {
     for wrong_count in [true, false] {
         let mut snapshot = stored[1].snapshot.clone();
         snapshot.time = UnixNanos(snapshot.time.0 + 1);
-        if let levault::snapshot::Source::Database(database) = &mut snapshot.sources[0] {
+        if let levault::snapshot::SnapshotSource::Database(database) = &mut snapshot.sources[0] {
             if wrong_count {
                 database.records += 1
             } else {
@@ -271,8 +271,13 @@ fn a_snapshot_whose_records_are_not_what_it_says_is_refused() {
 fn notes_go_along_and_the_destinations_own_word_stands() {
     let source = Source::new(3);
     let here = ids(&source.repo);
-    note(&source.repo, here[0], Said::Pin, 1);
-    note(&source.repo, here[1], Said::Tags(vec!["a".into(), "b".into()]), 1);
+    note(&source.repo, here[0], SnapshotNote::Pin, 1);
+    note(
+        &source.repo,
+        here[1],
+        SnapshotNote::Tags(vec!["a".into(), "b".into()]),
+        1,
+    );
     let (_, to) = fresh();
     copy(&source.repo, &to).unwrap();
     let there = ids(&to);
@@ -280,8 +285,13 @@ fn notes_go_along_and_the_destinations_own_word_stands() {
     assert!(standing().is_pinned(&there[0]) && !standing().is_pinned(&there[1]));
     assert_eq!(to.snapshot(&there[1]).unwrap().tags, ["a", "b"]);
     // What is found later is told later; what the destination said itself is not overruled.
-    note(&source.repo, here[2], Said::Suspect("it differs".into()), 2);
-    note(&to, there[0], Said::Unpin, i64::MAX);
+    note(
+        &source.repo,
+        here[2],
+        SnapshotNote::Suspect("it differs".into()),
+        2,
+    );
+    note(&to, there[0], SnapshotNote::Unpin, i64::MAX);
     copy(&source.repo, &to).unwrap();
     assert_eq!(standing().suspect(&there[2]), Some("it differs"));
     assert!(!standing().is_pinned(&there[0]));
@@ -320,8 +330,8 @@ fn only_what_is_named_and_fits_is_copied() {
         snapshots: vec!["latest~1".into(), "latest".into()],
         ..Copy::default()
     };
-    let mut told: Vec<Copied> = Vec::new();
-    some.run(&source.repo, &to, &Report::default(), &mut |copied| {
+    let mut told: Vec<CopiedSnapshot> = Vec::new();
+    some.run(&source.repo, &to, &OperationReport::default(), &mut |copied| {
         told.push(copied)
     })
     .unwrap();
@@ -330,14 +340,14 @@ fn only_what_is_named_and_fits_is_copied() {
         ids(&source.repo)[1..]
     );
     let nobody = Copy {
-        filter: Filter {
+        filter: SnapshotFilter {
             hosts: vec!["nobody".into()],
-            ..Filter::default()
+            ..SnapshotFilter::default()
         },
         ..Copy::default()
     };
     let outcome = nobody
-        .run(&source.repo, &to, &Report::default(), &mut |_| ())
+        .run(&source.repo, &to, &OperationReport::default(), &mut |_| ())
         .unwrap();
     assert_eq!((outcome.copied.len(), outcome.there), (0, 0));
 }

@@ -11,7 +11,7 @@ fn a_source_or_a_destination_that_dies_at_its_nth_call_costs_nothing_but_time() 
         for call in 1.. {
             let (storage, to) = fresh();
             let behind = if of_source { &source.storage } else { &storage };
-            let faulty = Arc::new(Faulty::new(Arc::clone(behind)).dead_from(call));
+            let faulty = Arc::new(FaultyStorage::new(Arc::clone(behind)).dead_from(call));
             let dying: Arc<dyn Storage> = faulty.clone();
             let result = if of_source {
                 copy(&source.repo.over(dying), &to)
@@ -61,7 +61,7 @@ fn whatever_a_destination_loses_meanwhile_no_copy_rests_on() {
             ..Copy::default()
         };
         before
-            .run(&source.repo, &to, &Report::default(), &mut |_| ())
+            .run(&source.repo, &to, &OperationReport::default(), &mut |_| ())
             .unwrap();
         if there == There::Forgotten {
             ids(&to).into_iter().for_each(|id| common::forget(&to, id));
@@ -94,14 +94,14 @@ fn at_call(
     let to = to.over(storage.clone());
     let (beside, later) = (to.clone(), Arc::clone(clock));
     let backup = Backup {
-        pinning: levault::ops::backup::Pinning::None,
+        pinning: levault::ops::backup::PinMode::None,
         ..Backup::new(vec![other.to_path_buf()])
     };
     let prune = |repo: &Repo| {
-        Prune::default().run(repo, &Report::default()).unwrap();
+        Prune::default().run(repo, &OperationReport::default()).unwrap();
     };
     let (meanwhile, calls) = Hooked::at_call(&storage, call, move || {
-        backup.run(&beside, &Report::default()).unwrap();
+        backup.run(&beside, &OperationReport::default()).unwrap();
         let copies = beside.snapshots().unwrap().into_iter();
         let copies = copies.filter(|stored| stored.snapshot.original.is_some());
         copies.for_each(|stored| common::forget(&beside, stored.id));
@@ -109,7 +109,7 @@ fn at_call(
         later.advance(73 * HOUR);
         prune(&beside);
     });
-    let report = Report::default();
+    let report = OperationReport::default();
     let mut copied = Vec::new();
     Copy::default()
         .run(&source.repo, &to.over(meanwhile.clone()), &report, &mut |one| {

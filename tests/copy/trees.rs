@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use levault::blob::BlobKind;
-use levault::chunk::{ChunkRef, Chunks, Cutter, ListBuilder};
+use levault::chunk::{ChunkIterator, ChunkRef, Chunker, ListBuilder};
 use levault::id::BlobId;
-use levault::repo::{BlobReader, Store, Writer};
+use levault::repo::{BlobReader, BlobWriter, WriteMode};
 use levault::run::{BlobSource, LeafCutter};
-use levault::snapshot::{DirectoryBuilder, DirectoryWalk, EntryKind, Meta, Snapshot, Source as Saved};
+use levault::snapshot::{
+    DirectoryBuilder, DirectoryWalk, EntryKind, FileMetadata, Snapshot, SnapshotSource as Saved,
+};
 use levault::snapshot::{TreeEntry, TreeRoot};
 
 use super::*;
@@ -30,7 +32,7 @@ fn files() -> Files {
 }
 
 /// Stores what lies below `path`; the tree that lists it.
-fn store(repo: &Repo, writer: &mut Writer, files: &Files, path: &str) -> BlobId {
+fn store(repo: &Repo, writer: &mut BlobWriter, files: &Files, path: &str) -> BlobId {
     let secret = repo.domain_keys().chunker_secret().expose();
     let mut directory = DirectoryBuilder::new(LeafCutter::new(secret));
     let below = files
@@ -46,7 +48,7 @@ fn store(repo: &Repo, writer: &mut Writer, files: &Files, path: &str) -> BlobId 
         let kind = match files.get(&whole) {
             Some(target) if name.ends_with('@') => EntryKind::Symlink(target.clone()),
             Some(bytes) => {
-                let (cutter, mut list) = (Cutter::new(secret), ListBuilder::new());
+                let (cutter, mut list) = (Chunker::new(secret), ListBuilder::new());
                 for chunk in cutter.chunks(bytes) {
                     let id = writer.add_one(BlobKind::Data, chunk.to_vec()).unwrap();
                     let bytes = chunk.len() as u64;
@@ -63,9 +65,9 @@ fn store(repo: &Repo, writer: &mut Writer, files: &Files, path: &str) -> BlobId 
         let entry = TreeEntry {
             name: name.into_bytes(),
             kind,
-            meta: Meta {
+            meta: FileMetadata {
                 mode: Some(0o640),
-                ..Meta::default()
+                ..FileMetadata::default()
             },
         };
         directory
@@ -79,8 +81,8 @@ fn store(repo: &Repo, writer: &mut Writer, files: &Files, path: &str) -> BlobId 
 
 /// A snapshot of the files, as a later version makes them.
 fn snapshot(repo: &Repo, like: &Snapshot, files: &Files, nth: i64) {
-    let report = Report::default();
-    let mut writer = Writer::start(repo, &report, Store::New).unwrap();
+    let report = OperationReport::default();
+    let mut writer = BlobWriter::start(repo, &report, WriteMode::New).unwrap();
     let root = store(repo, &mut writer, files, "");
     writer.finish().unwrap();
     let regular = || files.iter().filter(|(path, _)| !path.ends_with('@'));
@@ -115,7 +117,7 @@ fn load(source: &dyn BlobSource, tree: &BlobId, path: &str, into: &mut Files) {
             EntryKind::Symlink(target) => drop(into.insert(whole, target)),
             EntryKind::Directory(id) => load(source, &id, &format!("{whole}/"), into),
             EntryKind::File(list) => {
-                let chunks = Chunks::new(list, source).map(|chunk| chunk.unwrap().id);
+                let chunks = ChunkIterator::new(list, source).map(|chunk| chunk.unwrap().id);
                 let bytes = chunks.flat_map(|id| source.blob(BlobKind::Data, &id).unwrap().to_vec());
                 into.insert(whole, bytes.collect());
             }
@@ -135,8 +137,8 @@ fn a_tree_arrives_whole_and_of_the_next_one_only_the_files_that_changed_are_read
     files.insert("home/b".into(), common::value(9, 80_000));
     files.remove("home/many/00007");
     snapshot(&source.repo, &like, &files, 2);
-    let traced = Arc::new(Traced::new(source.storage.clone()));
-    let report = Report::default();
+    let traced = Arc::new(TracedStorage::new(source.storage.clone()));
+    let report = OperationReport::default();
     let from = source.repo.over(traced.clone());
     let outcome = Copy::default().run(&from, &to, &report, &mut |_| ()).unwrap();
     assert_eq!(outcome.copied.len(), 1);
@@ -166,7 +168,12 @@ fn a_check_follows_trees_of_files() {
     let before: Vec<_> = source.storage.list(ObjectKind::Pack).unwrap();
     snapshot(&source.repo, &like, &files(), 1);
     let check = Check { read: ReadData::None };
-    let findings = || check.run(&source.repo, &Report::default()).unwrap().findings;
+    let findings = || {
+        check
+            .run(&source.repo, &OperationReport::default())
+            .unwrap()
+            .findings
+    };
     assert!(findings().is_empty(), "{:?}", findings());
     for pack in source.storage.list(ObjectKind::Pack).unwrap() {
         if !before.iter().any(|old| old.name == pack.name) {

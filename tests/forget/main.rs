@@ -15,19 +15,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use common::hooked::Hooked;
+use levault::annotations::{CountedSnapshot, ForgetReason, ForgetRecord, Note, NoteSubject, SnapshotNote};
 use levault::clock::UnixNanos;
-use levault::error::{Kind, Result};
-use levault::facts::{About, CountedSnapshot, Forgetting, Note, Said, Why};
+use levault::error::{ErrorKind, Result};
 use levault::id::ObjectId;
-use levault::ops::backup::{Backup, BackupOutcome, Scope};
+use levault::ops::backup::{Backup, BackupOutcome, ReadScope};
 use levault::ops::check::{Check, CheckOutcome, ReadData};
 use levault::ops::forget::{
-    ByPolicy, Calendar, Chosen, Filter, GroupBy, Known, Leave, Number, Policy, chosen, forget,
+    ForgetInput, ForgetSelection, GroupBy, KeepCount, MinimumKept, PolicyCalendar, PolicySelection,
+    RetentionPolicy, SnapshotFilter, chosen, forget,
 };
 use levault::ops::undelete::{select, undelete};
 use levault::repo::{OWN_DOMAIN, Repo};
-use levault::report::Report;
-use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage, Verb};
+use levault::report::OperationReport;
+use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage, StorageVerb};
 
 /// A database, a repository in memory, and its snapshots, oldest first.
 struct Scene {
@@ -90,7 +91,7 @@ impl Scene {
     fn undelete(&self, number: usize) -> Result<()> {
         let catalog = self.repo.catalog().unwrap();
         let forgotten = select(&catalog, &self.ids[number].to_hex())?;
-        undelete(&self.repo, forgotten, &Report::default())
+        undelete(&self.repo, forgotten, &OperationReport::default())
     }
 
     fn counting(&self) -> Vec<ObjectId> {
@@ -100,7 +101,7 @@ impl Scene {
 
     fn check(&self) -> CheckOutcome {
         let check = Check { read: ReadData::All };
-        check.run(&self.repo, &Report::default()).unwrap()
+        check.run(&self.repo, &OperationReport::default()).unwrap()
     }
 
     fn is_sound(&self) {
@@ -113,9 +114,9 @@ impl Scene {
         self.storage.delete(name).unwrap();
     }
 
-    fn plan(&self, wish: &ByPolicy) -> Result<Chosen> {
-        let known = Known::load(&self.repo)?;
-        let calendar = Calendar {
+    fn plan(&self, wish: &PolicySelection) -> Result<ForgetSelection> {
+        let known = ForgetInput::load(&self.repo)?;
+        let calendar = PolicyCalendar {
             now: self.repo.clock().now(),
             zone: jiff::tz::TimeZone::UTC,
         };
@@ -124,33 +125,33 @@ impl Scene {
     }
 }
 
-fn by_hand(snapshot: CountedSnapshot) -> Chosen {
-    Chosen {
+fn by_hand(snapshot: CountedSnapshot) -> ForgetSelection {
+    ForgetSelection {
         snapshots: vec![snapshot],
-        why: Why::ByHand,
+        why: ForgetReason::ByHand,
         words: String::new(),
     }
 }
 
-fn keep_last(count: u32) -> ByPolicy {
-    ByPolicy {
-        policy: Policy {
-            last: Number::Of(count),
-            ..Policy::default()
+fn keep_last(count: u32) -> PolicySelection {
+    PolicySelection {
+        policy: RetentionPolicy {
+            last: KeepCount::Of(count),
+            ..RetentionPolicy::default()
         },
-        ..ByPolicy::default()
+        ..PolicySelection::default()
     }
 }
 
-fn note(repo: &Repo, when: i64, id: ObjectId, said: Said) {
-    let about = About::Snapshot { id, said };
+fn note(repo: &Repo, when: i64, id: ObjectId, said: SnapshotNote) {
+    let about = NoteSubject::Snapshot { id, said };
     let when = UnixNanos(when);
     repo.put_note(&Note { when, about }).unwrap();
 }
 
 fn why_whole(outcome: &BackupOutcome) -> &str {
     match &outcome.databases[0].scope {
-        Scope::Whole { why: Some(why) } => why,
+        ReadScope::Whole { why: Some(why) } => why,
         other => panic!("{other:?}"),
     }
 }

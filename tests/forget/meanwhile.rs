@@ -22,7 +22,7 @@ fn an_increment_does_not_stand_on_a_forgotten_snapshot() {
     scene.change();
     assert!(matches!(
         scene.backup(&scene.repo).databases[0].scope,
-        Scope::Changes { .. }
+        ReadScope::Changes { .. }
     ));
 }
 
@@ -31,10 +31,10 @@ fn a_backup_whose_parent_is_forgotten_meanwhile_begins_again_and_reads_everythin
     let scene = Scene::new(2);
     scene.change();
     let (other, chosen) = (scene.repo.clone(), by_hand(scene.counted(1)));
-    let storage = Hooked::once(&scene.storage, (Verb::Put, ObjectKind::Pack), move || {
+    let storage = Hooked::once(&scene.storage, (StorageVerb::Put, ObjectKind::Pack), move || {
         forget(&other, &chosen).unwrap();
     });
-    let report = Report::default();
+    let report = OperationReport::default();
     let outcome = Backup::new(vec![scene.db()])
         .run(&scene.repo.over(storage), &report)
         .unwrap();
@@ -63,7 +63,7 @@ fn nothing_is_unchanged_since_a_forgotten_snapshot() {
         skip_if_unchanged: true,
         ..Backup::new(vec![scene.db()])
     };
-    let outcome = backup.run(&scene.repo, &Report::default()).unwrap();
+    let outcome = backup.run(&scene.repo, &OperationReport::default()).unwrap();
     assert!(outcome.snapshot.is_some() && outcome.unchanged_since.is_none());
 }
 
@@ -71,7 +71,7 @@ fn nothing_is_unchanged_since_a_forgotten_snapshot() {
 fn nothing_is_unchanged_since_a_snapshot_that_is_forgotten_meanwhile() {
     let scene = Scene::new(1);
     let (other, chosen) = (scene.repo.clone(), by_hand(scene.counted(0)));
-    let storage = Hooked::once(&scene.storage, (Verb::List, ObjectKind::Pack), move || {
+    let storage = Hooked::once(&scene.storage, (StorageVerb::List, ObjectKind::Pack), move || {
         forget(&other, &chosen).unwrap();
     });
     let backup = Backup {
@@ -79,7 +79,7 @@ fn nothing_is_unchanged_since_a_snapshot_that_is_forgotten_meanwhile() {
         ..Backup::new(vec![scene.db()])
     };
     let repo = scene.repo.over(storage);
-    let outcome = backup.run(&repo, &Report::default()).unwrap();
+    let outcome = backup.run(&repo, &OperationReport::default()).unwrap();
     assert!(outcome.snapshot.is_some() && outcome.unchanged_since.is_none());
     assert_eq!(scene.counting(), [outcome.snapshot.unwrap()]);
 }
@@ -94,10 +94,14 @@ fn a_snapshot_that_is_swept_while_the_catalog_is_read_is_not_missed() {
         }
         let name = ObjectName::new(ObjectKind::Snapshot, scene.ids[0]);
         // Behind the listing of forgettings: what it says of the snapshot is older than the sweep.
-        let storage = Hooked::once(&scene.storage, (Verb::List, ObjectKind::Forgotten), move || {
-            forget(&other, &chosen).unwrap();
-            other.storage().delete(name).unwrap();
-        });
+        let storage = Hooked::once(
+            &scene.storage,
+            (StorageVerb::List, ObjectKind::Forgotten),
+            move || {
+                forget(&other, &chosen).unwrap();
+                other.storage().delete(name).unwrap();
+            },
+        );
         let repo = scene.repo.over(storage);
         let snapshots = repo.snapshots().unwrap();
         assert_eq!(snapshots.len(), 1, "{forgotten_before}");
@@ -111,12 +115,18 @@ fn check_takes_a_snapshot_that_is_swept_meanwhile_for_no_damage() {
     let scene = Scene::new(2);
     let (other, chosen) = (scene.repo.clone(), by_hand(scene.counted(0)));
     let name = ObjectName::new(ObjectKind::Snapshot, scene.ids[0]);
-    let storage = Hooked::once(&scene.storage, (Verb::List, ObjectKind::Forgotten), move || {
-        forget(&other, &chosen).unwrap();
-        other.storage().delete(name).unwrap();
-    });
+    let storage = Hooked::once(
+        &scene.storage,
+        (StorageVerb::List, ObjectKind::Forgotten),
+        move || {
+            forget(&other, &chosen).unwrap();
+            other.storage().delete(name).unwrap();
+        },
+    );
     let check = Check { read: ReadData::None };
-    let outcome = check.run(&scene.repo.over(storage), &Report::default()).unwrap();
+    let outcome = check
+        .run(&scene.repo.over(storage), &OperationReport::default())
+        .unwrap();
     assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);
 }
 
@@ -130,8 +140,8 @@ fn snapshots_are_proven_to_count_not_only_to_be_listed() {
         .unwrap();
     scene.forget(0);
     let prove = |number: usize| scene.repo.prove_snapshots(&[scene.ids[number]].into(), &seen);
-    assert_eq!(prove(0).unwrap_err().kind(), Kind::Busy);
+    assert_eq!(prove(0).unwrap_err().kind(), ErrorKind::Busy);
     prove(1).unwrap();
     scene.sweep(1);
-    assert_eq!(prove(1).unwrap_err().kind(), Kind::Busy);
+    assert_eq!(prove(1).unwrap_err().kind(), ErrorKind::Busy);
 }

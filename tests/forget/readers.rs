@@ -11,13 +11,16 @@ fn a_forgotten_snapshot_is_not_listed_and_can_be_had_by_its_whole_id() {
     assert_eq!(scene.repo.select("latest").unwrap().id, scene.ids[1]);
     let hex = scene.ids[2].to_hex();
     let error = scene.repo.select(&hex[..8]).unwrap_err();
-    assert_eq!(error.kind(), Kind::NotFound);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("levault undelete"), "{error}");
     assert_eq!(common::records(&scene.repo, &hex).unwrap(), newest);
     let catalog = scene.repo.catalog().unwrap();
     assert_eq!(catalog.forgotten.len(), 1);
     let since = &catalog.forgotten(&scene.ids[2]).unwrap().since;
-    assert_eq!((since.why, since.counted), (Why::ByHand, scene.counted(2)));
+    assert_eq!(
+        (since.why, since.counted),
+        (ForgetReason::ByHand, scene.counted(2))
+    );
     assert!(since.modified.is_some());
     let all: Vec<_> = catalog.all().map(|(id, _)| id).collect();
     assert_eq!(all, scene.ids);
@@ -76,8 +79,8 @@ fn a_gap_that_no_forgetting_explains_is_found() {
 #[test]
 fn notes_on_a_snapshot_that_was_forgotten_and_swept_are_nothing_to_tell_of() {
     let scene = Scene::new(2);
-    note(&scene.repo, 1, scene.ids[0], Said::Tags(vec!["a".into()]));
-    note(&scene.repo, 1, scene.ids[0], Said::Suspect("x".into()));
+    note(&scene.repo, 1, scene.ids[0], SnapshotNote::Tags(vec!["a".into()]));
+    note(&scene.repo, 1, scene.ids[0], SnapshotNote::Suspect("x".into()));
     assert_eq!(scene.check().notices.len(), 1);
     scene.forget(0);
     assert!(scene.check().notices.is_empty());
@@ -92,13 +95,13 @@ fn a_damaged_snapshot_can_be_forgotten_by_its_whole_id_and_then_stops_nobody() {
     scene.storage.corrupt(name, |bytes| bytes[200] ^= 1);
     assert_eq!(
         scene.repo.catalog_to_delete_by().unwrap_err().kind(),
-        Kind::Corrupt
+        ErrorKind::Corrupt
     );
-    let known = Known::load(&scene.repo).unwrap();
+    let known = ForgetInput::load(&scene.repo).unwrap();
     assert!(known.named(&scene.repo, &scene.ids[1].short()).is_err());
     let (snapshot, why) = known.named(&scene.repo, &scene.ids[1].to_hex()).unwrap().unwrap();
-    assert_eq!((snapshot.counter, why), (0, Why::Damaged));
-    let chosen = Chosen {
+    assert_eq!((snapshot.counter, why), (0, ForgetReason::Damaged));
+    let chosen = ForgetSelection {
         why,
         ..by_hand(snapshot)
     };
@@ -119,11 +122,11 @@ fn a_forgetting_that_cannot_be_read_stops_deleters_and_hides_nothing() {
     assert_eq!(catalog.snapshots.len(), 2);
     assert_eq!(
         (catalog.unread[0].id, catalog.unread[0].kind),
-        (name.id, Kind::Corrupt)
+        (name.id, ErrorKind::Corrupt)
     );
     assert_eq!(
         scene.repo.catalog_to_delete_by().unwrap_err().kind(),
-        Kind::Corrupt
+        ErrorKind::Corrupt
     );
     let findings = scene.check().findings;
     assert_eq!(findings.len(), 1, "{findings:?}");
@@ -160,12 +163,12 @@ fn what_somebody_else_put_among_the_forgettings_keeps_nobody_from_reading() {
 #[test]
 fn a_note_that_cannot_be_read_stops_deleters_and_policies() {
     let scene = Scene::new(2);
-    note(&scene.repo, 1, scene.ids[0], Said::Pin);
+    note(&scene.repo, 1, scene.ids[0], SnapshotNote::Pin);
     let name = scene.storage.list(ObjectKind::Note).unwrap()[0].name;
     scene.storage.corrupt(name, |bytes| bytes[150] ^= 1);
     assert_eq!(
         scene.repo.catalog_to_delete_by().unwrap_err().kind(),
-        Kind::Corrupt
+        ErrorKind::Corrupt
     );
-    assert_eq!(scene.plan(&keep_last(1)).unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(scene.plan(&keep_last(1)).unwrap_err().kind(), ErrorKind::Corrupt);
 }

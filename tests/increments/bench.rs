@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use levault::error::Result;
-use levault::ops::backup::{Backup, BackupOutcome, Scope};
+use levault::ops::backup::{Backup, BackupOutcome, ReadScope};
 use levault::repo::Repo;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::storage::MemoryStorage;
 
 use crate::common;
@@ -100,7 +100,7 @@ impl Bench {
         let (repo, db) = (&self.repo, self.life.db.clone());
         let (outcome, states) = self
             .life
-            .while_it_writes(|| Backup::new(vec![db]).run(repo, &Report::default()));
+            .while_it_writes(|| Backup::new(vec![db]).run(repo, &OperationReport::default()));
         let id = self.counted(outcome, tally);
         let found = records(&self.repo, &id);
         if !states.contains(&found) {
@@ -185,17 +185,17 @@ fn count(outcome: &BackupOutcome, tally: &mut Tally) -> std::result::Result<(), 
             _ => 0,
         };
         *tally.exits.entry(exit).or_default() += 1;
-        if let Scope::Changes { spot_checked, .. } = database.scope {
+        if let ReadScope::Changes { spot_checked, .. } = database.scope {
             tally.spot_checked += spot_checked;
         }
         if exit != 0 {
             return Err(format!("{:?} {:?}", database.damage, database.disagreement));
         }
         let way = match &database.scope {
-            Scope::Changes { audited: false, .. } => "changes".to_owned(),
-            Scope::Changes { audited: true, .. } => "changes, audited".to_owned(),
-            Scope::Whole { why: None } => "whole".to_owned(),
-            Scope::Whole { why: Some(why) } => format!("whole: {}", plain(why)),
+            ReadScope::Changes { audited: false, .. } => "changes".to_owned(),
+            ReadScope::Changes { audited: true, .. } => "changes, audited".to_owned(),
+            ReadScope::Whole { why: None } => "whole".to_owned(),
+            ReadScope::Whole { why: Some(why) } => format!("whole: {}", plain(why)),
         };
         *tally.ways.entry(way).or_default() += 1;
     }

@@ -1,7 +1,7 @@
 //! The storage fails at its n-th call, for every n of a backup with parity, of adding parity and of healing.
 
 use levault::ops::parity::AddParity;
-use levault::storage::fault::{Fault, Faulty};
+use levault::storage::faulty_storage::{FaultyStorage, InjectedFault};
 
 use super::*;
 
@@ -14,7 +14,7 @@ enum Writes {
     Torn,
 }
 
-type Over = Faulty<Arc<MemoryStorage>>;
+type Over = FaultyStorage<Arc<MemoryStorage>>;
 
 /// Arms a storage with a fault at a call.
 type Wrap = fn(Over, u64) -> Over;
@@ -29,12 +29,12 @@ fn at_every_call(
     let faults: [(&str, Wrap); 4] = [
         ("dead", |over, call| over.dead_from(call)),
         ("lost reply", |over, call| {
-            over.fail_at(call, Fault::LostReply).dead_from(call + 1)
+            over.fail_at(call, InjectedFault::LostReply).dead_from(call + 1)
         }),
         ("torn", |over, call| {
-            over.fail_at(call, Fault::TornWrite).dead_from(call + 1)
+            over.fail_at(call, InjectedFault::TornWrite).dead_from(call + 1)
         }),
-        ("full", |over, call| over.fail_at(call, Fault::Full)),
+        ("full", |over, call| over.fail_at(call, InjectedFault::Full)),
     ];
     for (word, fault) in faults {
         // A store that writes in place, and dies in a heal, leaves half a pack: heal rests on the promise that it does not.
@@ -43,7 +43,7 @@ fn at_every_call(
         }
         for call in 1.. {
             let storage = Arc::new(before.snapshot());
-            let faulty = Arc::new(fault(Faulty::new(storage.clone()), call));
+            let faulty = Arc::new(fault(FaultyStorage::new(storage.clone()), call));
             let done = act(faulty.clone());
             after(storage, done, &format!("{word} at {call}"));
             if faulty.calls() < call {
@@ -67,7 +67,7 @@ fn whatever_a_backup_indexes_has_parity_wherever_it_dies() {
     at_every_call(&before, Writes::Torn, &backup, &|storage, done, what| {
         let repo = common::open(storage.clone()).unwrap();
         let clean = Check { read: ReadData::All }
-            .run(&repo, &Report::default())
+            .run(&repo, &OperationReport::default())
             .unwrap();
         let lost: Vec<_> = clean
             .findings
@@ -81,7 +81,8 @@ fn whatever_a_backup_indexes_has_parity_wherever_it_dies() {
         // The next one takes up the packs that were left, and puts torn parity right.
         common::backup(&repo, &scene.db()).unwrap_or_else(|error| panic!("{what}: {error}"));
         let indexed = repo.sound_packs(&repo.index_facts().unwrap()).unwrap();
-        let parities = levault::ops::parity::Parities::load(&*storage, &Report::default()).unwrap();
+        let parities =
+            levault::ops::parity::ListedParity::load(&*storage, &OperationReport::default()).unwrap();
         for pack in indexed.keys() {
             assert!(!parities.of_pack(pack).is_empty(), "{what}: {}", pack.short());
         }
@@ -97,14 +98,14 @@ fn adding_parity_may_be_stopped_anywhere_and_goes_on() {
         share: Some(share("80%")),
         dry_run: false,
     };
-    let run = |storage| add.run(&repo.over(storage), &Report::default()).is_ok();
+    let run = |storage| add.run(&repo.over(storage), &OperationReport::default()).is_ok();
     at_every_call(&before, Writes::Torn, &run, &|storage, _, what| {
         let repo = common::open(storage.clone()).unwrap();
-        let again = add.run(&repo, &Report::default()).unwrap();
+        let again = add.run(&repo, &OperationReport::default()).unwrap();
         assert!(again.damaged.is_empty(), "{what}");
         is_covered(&*storage, what);
         assert_eq!(
-            add.run(&repo, &Report::default()).unwrap().packs_without,
+            add.run(&repo, &OperationReport::default()).unwrap().packs_without,
             0,
             "{what}"
         );
@@ -124,7 +125,7 @@ fn a_heal_that_dies_leaves_damage_or_the_pack_and_the_next_one_ends_it() {
             packs: vec![],
             dry_run: false,
         };
-        all.run(&*storage, &Report::default()).is_ok()
+        all.run(&*storage, &OperationReport::default()).is_ok()
     };
     at_every_call(&before, Writes::Whole, &heals, &|storage, _, what| {
         let outcome = heal(&*storage, &[]);

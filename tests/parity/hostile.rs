@@ -2,7 +2,7 @@
 //! its name says, and true parity beside the lies must still serve.
 
 use levault::ops::parity::AddParity;
-use levault::parity::{Geometry, HEAD_OFFSET, Head, encode, encode_as};
+use levault::parity::{HEAD_OFFSET, ParityHeader, ShardGeometry, encode, encode_as};
 
 use super::*;
 
@@ -15,9 +15,9 @@ fn put(storage: &MemoryStorage, object: &[u8]) -> ObjectName {
 /// Both heads of an object, with checksums that are right.
 fn with_head(object: &[u8], change: impl Fn(&mut [u8])) -> Vec<u8> {
     let mut object = object.to_vec();
-    let back = object.len() - Head::LEN;
+    let back = object.len() - ParityHeader::LEN;
     for at in [HEAD_OFFSET, back] {
-        let head = &mut object[at..at + Head::LEN];
+        let head = &mut object[at..at + ParityHeader::LEN];
         change(head);
         let checksum = blake3::hash(&head[..48]);
         head[48..].copy_from_slice(&checksum.as_bytes()[..16]);
@@ -29,16 +29,21 @@ fn with_head(object: &[u8], change: impl Fn(&mut [u8])) -> Vec<u8> {
 fn lies(pack: &[u8], id: &ObjectId) -> Vec<Vec<u8>> {
     let mut other = pack.to_vec();
     other.iter_mut().for_each(|byte| *byte = byte.wrapping_mul(3));
-    let whole = Geometry::plan(pack.len() as u64, Share::WHOLE).unwrap();
+    let whole = ShardGeometry::plan(pack.len() as u64, ParityShare::WHOLE).unwrap();
     let honest = encode(pack, share("50%")).unwrap();
     let mut lies = vec![
         // Another pack's shards under this one's name; and what would make it a pack of another length.
         encode_as(&other, id, whole).unwrap(),
-        encode_as(&other[..900], id, Geometry::plan(900, Share::WHOLE).unwrap()).unwrap(),
+        encode_as(
+            &other[..900],
+            id,
+            ShardGeometry::plan(900, ParityShare::WHOLE).unwrap(),
+        )
+        .unwrap(),
         // No parity at all.
         Vec::new(),
         vec![0; 4000],
-        honest[..HEAD_OFFSET + Head::LEN].to_vec(),
+        honest[..HEAD_OFFSET + ParityHeader::LEN].to_vec(),
         // Shards that are whole by their hashes, in another order.
         with_swapped_shards(&honest, pack.len() as u64),
     ];
@@ -60,12 +65,12 @@ fn lies(pack: &[u8], id: &ObjectId) -> Vec<Vec<u8>> {
 }
 
 fn with_swapped_shards(honest: &[u8], len: u64) -> Vec<u8> {
-    let geometry = Geometry::plan(len, share("50%")).unwrap();
+    let geometry = ShardGeometry::plan(len, share("50%")).unwrap();
     let hash = |number: usize| {
-        let start = HEAD_OFFSET + Head::LEN + 16 * (geometry.data() + number);
+        let start = HEAD_OFFSET + ParityHeader::LEN + 16 * (geometry.data() + number);
         start..start + 16
     };
-    let shards = HEAD_OFFSET + Head::LEN + 16 * (geometry.data() + geometry.parity());
+    let shards = HEAD_OFFSET + ParityHeader::LEN + 16 * (geometry.data() + geometry.parity());
     let (first, second) = (shards, shards + geometry.shard_len());
     let mut object = honest.to_vec();
     for at in 0..geometry.shard_len() {
@@ -105,7 +110,7 @@ fn lies_heal_nothing_and_keep_nobody_from_healing() {
     );
     assert!(storage.stat(swapped).is_ok());
 
-    put(&storage, &encode(&pack, Share::DEFAULT).unwrap());
+    put(&storage, &encode(&pack, ParityShare::DEFAULT).unwrap());
     assert_eq!(heal(&*storage, &[name.id]).healed[0].object, name);
     assert!(storage.get(name, u64::MAX).unwrap() == pack);
     // Those that claim to be parity of this pack and are not are told, and stay.
@@ -120,7 +125,7 @@ fn lies_heal_nothing_and_keep_nobody_from_healing() {
         share: None,
         dry_run: false,
     };
-    add.run(&repo, &Report::default()).unwrap();
+    add.run(&repo, &OperationReport::default()).unwrap();
     for snapshot in repo.snapshots().unwrap() {
         common::records(&repo, &snapshot.id.to_hex()).unwrap();
     }

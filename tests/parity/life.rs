@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use levault::clock::{ManualClock, UnixNanos};
-use levault::error::{Error, Kind};
-use levault::ops::backup::{Backup, Pinning};
+use levault::error::{Error, ErrorKind};
+use levault::ops::backup::{Backup, PinMode};
 use levault::ops::parity::AddParity;
 use levault::ops::prune::Prune;
-use levault::storage::Verb;
+use levault::storage::StorageVerb;
 
 use super::common::hooked::Hooked;
 use super::*;
@@ -131,16 +131,17 @@ fn bad_sector(storage: &Arc<MemoryStorage>, name: ObjectName, stretch: Range<u64
     let is_bad = Arc::new(AtomicBool::new(true));
     let healed = is_bad.clone();
     let disk = Hooked::before(storage, move |asked| {
-        let reads = matches!(asked.verb, Verb::Get | Verb::GetRange) && asked.name == Some(name);
+        let reads =
+            matches!(asked.verb, StorageVerb::Get | StorageVerb::GetRange) && asked.name == Some(name);
         let touches = asked.bytes.start < stretch.end && stretch.start < asked.bytes.end;
         if reads && touches && is_bad.load(Ordering::SeqCst) {
-            Err(Error::new(Kind::Io, "input/output error"))
+            Err(Error::new(ErrorKind::Io, "input/output error"))
         } else {
             Ok(())
         }
     });
     disk.behind(move |asked| {
-        if (asked.verb, asked.name) == (Verb::Heal, Some(name)) {
+        if (asked.verb, asked.name) == (StorageVerb::Heal, Some(name)) {
             healed.store(false, Ordering::SeqCst);
         }
     })
@@ -217,12 +218,12 @@ fn a_pack_and_its_parity_damaged_at_once_heal_both() {
     scene.is_sound();
 }
 
-fn add(repo: &Repo, share: Option<Share>) -> levault::ops::parity::AddedParity {
+fn add(repo: &Repo, share: Option<ParityShare>) -> levault::ops::parity::AddedParity {
     let add = AddParity {
         share,
         dry_run: false,
     };
-    add.run(repo, &Report::default()).unwrap()
+    add.run(repo, &OperationReport::default()).unwrap()
 }
 
 #[test]
@@ -241,7 +242,7 @@ fn packs_without_parity_get_it_later_and_more_of_it_takes_the_place_of_less() {
         share: None,
         dry_run: true,
     };
-    let planned = dry.run(&repo, &Report::default()).unwrap();
+    let planned = dry.run(&repo, &OperationReport::default()).unwrap();
     assert!(planned.packs_without > 0 && planned.bytes > 0);
     assert!(objects().is_empty() && repo.parity_share().unwrap().is_none());
     assert_eq!(add(&repo, None), planned);
@@ -287,7 +288,7 @@ fn a_damaged_pack_gets_no_parity() {
     storage.corrupt(pack, |bytes| flip(bytes, 5_000..5_001));
     let added = add(&repo, None);
     assert_eq!(added.damaged, [pack.id]);
-    let status = status(&*storage, ReadParity::All, &Report::default()).unwrap();
+    let status = status(&*storage, ReadParity::All, &OperationReport::default()).unwrap();
     assert_eq!(status.packs_with_parity, status.packs - 1);
 }
 
@@ -297,7 +298,7 @@ fn a_prune_takes_the_parity_of_what_it_deletes_and_what_it_stores_again_has_its_
     let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
     let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
     let repo = common::create(storage.clone()).unwrap().by_clock(clock.clone());
-    repo.put_parity_share(Some(Share::DEFAULT)).unwrap();
+    repo.put_parity_share(Some(ParityShare::DEFAULT)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let db = dir.path().join("db");
     let save = |from: u32, to: u32| {
@@ -311,8 +312,8 @@ fn a_prune_takes_the_parity_of_what_it_deletes_and_what_it_stores_again_has_its_
             .collect();
         common::write(&db, &changes);
         let mut backup = Backup::new(vec![db.clone()]);
-        backup.pinning = Pinning::None;
-        let saved = backup.run(&repo, &Report::default()).unwrap();
+        backup.pinning = PinMode::None;
+        let saved = backup.run(&repo, &OperationReport::default()).unwrap();
         clock.advance(24 * HOUR);
         saved.snapshot.unwrap()
     };
@@ -324,7 +325,7 @@ fn a_prune_takes_the_parity_of_what_it_deletes_and_what_it_stores_again_has_its_
             dry_run,
             ..Prune::default()
         };
-        prune.run(&repo, &Report::default()).unwrap()
+        prune.run(&repo, &OperationReport::default()).unwrap()
     };
     let marked = prune(false);
     assert!(!marked.plan.repack.is_empty(), "{marked:?}");
@@ -343,11 +344,11 @@ fn a_prune_takes_the_parity_of_what_it_deletes_and_what_it_stores_again_has_its_
     is_covered(&*storage, "swept");
 
     // A sweep that died before its last step, or a program that knows no parity.
-    let stranger = levault::parity::encode(b"a pack that went", Share::DEFAULT).unwrap();
+    let stranger = levault::parity::encode(b"a pack that went", ParityShare::DEFAULT).unwrap();
     let name = ObjectName::of_content(ObjectKind::Parity, &stranger);
     storage.put_new(name, &stranger).unwrap();
     let check = Check { read: ReadData::All }
-        .run(&repo, &Report::default())
+        .run(&repo, &OperationReport::default())
         .unwrap();
     assert!(check.findings.is_empty(), "{:?}", check.findings);
     assert_eq!(prune(false).parity_deleted, 1);

@@ -18,9 +18,9 @@ use levault::id::ObjectId;
 use levault::ops::check::{Check, CheckOutcome, ReadData};
 use levault::ops::heal::{Heal, HealOutcome};
 use levault::ops::parity::{ReadParity, status};
-use levault::parity::Share;
+use levault::parity::ParityShare;
 use levault::repo::Repo;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 
 /// A repository that keeps parity, with one snapshot.
@@ -30,7 +30,7 @@ struct Scene {
     repo: Repo,
 }
 
-fn share(words: &str) -> Share {
+fn share(words: &str) -> ParityShare {
     words.parse().unwrap()
 }
 
@@ -75,7 +75,7 @@ impl Scene {
 
     fn check(&self) -> CheckOutcome {
         Check { read: ReadData::All }
-            .run(&self.repo, &Report::default())
+            .run(&self.repo, &OperationReport::default())
             .unwrap()
     }
 
@@ -100,11 +100,11 @@ fn heal(storage: &dyn Storage, packs: &[ObjectId]) -> HealOutcome {
         packs: packs.to_vec(),
         dry_run: false,
     };
-    heal.run(storage, &Report::default()).unwrap()
+    heal.run(storage, &OperationReport::default()).unwrap()
 }
 
 fn is_covered(storage: &dyn Storage, what: &str) {
-    let status = status(storage, ReadParity::All, &Report::default()).unwrap();
+    let status = status(storage, ReadParity::All, &OperationReport::default()).unwrap();
     assert_eq!(status.packs, status.packs_with_parity, "{what}");
     assert!(status.damaged.is_empty(), "{what}: {:?}", status.damaged);
 }

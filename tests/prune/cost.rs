@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use levault::compress::Compression;
 use levault::id::BlobId;
-use levault::repo::{BlobReader, Settings, Writer};
+use levault::repo::{BlobReader, BlobWriter, RepoSettings};
 
 use super::*;
 
@@ -33,7 +33,9 @@ fn a_stack_that_hides_little_is_left_unless_nothing_may_be_wasted() {
     scene.forget(&[base]);
     assert_eq!(scene.prune_through().rebased, []);
     assert_eq!(runs(&scene, &last), 2);
-    let done = wasting_nothing().run(&scene.repo, &Report::default()).unwrap();
+    let done = wasting_nothing()
+        .run(&scene.repo, &OperationReport::default())
+        .unwrap();
     assert_eq!(done.rebased.len(), 1);
     assert_eq!(runs(&scene, &last), 1);
     scene.latest_is_right();
@@ -46,7 +48,9 @@ fn a_stack_that_shows_all_it_has_is_never_stored_anew() {
     let last = short(&scene, 4_000..6_000, 1);
     scene.forget(&[base]);
     scene.clock.advance(73 * HOUR);
-    let done = wasting_nothing().run(&scene.repo, &Report::default()).unwrap();
+    let done = wasting_nothing()
+        .run(&scene.repo, &OperationReport::default())
+        .unwrap();
     assert_eq!((done.rebased, runs(&scene, &last)), (vec![], 2));
 }
 
@@ -79,7 +83,7 @@ fn lens(scene: &Scene) -> BTreeMap<BlobId, u32> {
 /// Records that compress well, stored with all care.
 fn pressed_hard() -> Scene {
     let mut scene = Scene::new();
-    let settings = Settings {
+    let settings = RepoSettings {
         compression: Compression::Max,
         ..common::settings()
     };
@@ -106,7 +110,7 @@ fn store_again(scene: &mut Scene) -> PruneOutcome {
         repack_outdated: true,
         ..Prune::default()
     };
-    let done = prune.run(&scene.repo, &Report::default()).unwrap();
+    let done = prune.run(&scene.repo, &OperationReport::default()).unwrap();
     scene.clock.advance(73 * HOUR);
     scene.prune();
     done
@@ -130,8 +134,8 @@ fn what_is_damaged_where_it_was_to_be_kept_is_stored_again_from_another_copy() {
     let lookup = scene.repo.lookup().unwrap();
     let entries: Vec<_> = lookup.iter_all().unwrap().map(Result::unwrap).collect();
     let reader = BlobReader::new(&scene.repo, &lookup);
-    let report = Report::default();
-    let mut writer = Writer::start_beside(&scene.repo, &report, &packs).unwrap();
+    let report = OperationReport::default();
+    let mut writer = BlobWriter::start_beside(&scene.repo, &report, &packs).unwrap();
     scene.clock.advance(HOUR);
     let copies = entries
         .iter()
@@ -174,7 +178,7 @@ fn what_is_damaged_and_nowhere_else_is_not_stored_again_and_not_marked() {
         repack_outdated: true,
         ..Prune::default()
     };
-    let error = prune.run(&scene.repo, &Report::default()).unwrap_err();
+    let error = prune.run(&scene.repo, &OperationReport::default()).unwrap_err();
     assert!(
         error.to_string().contains(&entry.id.short().to_string()),
         "{error}"

@@ -12,18 +12,18 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use levault::annotations::{BadBlob, BadBlobs, DeletionMark, MarkedPack, Note, NoteSubject, SnapshotNote};
 use levault::clock::UnixNanos;
-use levault::error::Kind;
-use levault::facts::{About, Bad, BadBlob, Mark, MarkedPack, Note, Said};
+use levault::error::ErrorKind;
 use levault::id::{BlobId, ObjectId};
 use levault::keys::{Password, SlotCost};
 use levault::kind::BlobKind;
-use levault::ops::check::Finding;
+use levault::ops::check::CheckFinding;
 use levault::ops::repair::index::RepairIndex;
-use levault::ops::repair::packs::{PacksOutcome, RepairPacks};
+use levault::ops::repair::packs::{PackRepairOutcome, RepairPacks};
 use levault::ops::repair::snapshots::RepairSnapshots;
-use levault::ops::repair::{Mode, config};
-use levault::report::Report;
+use levault::ops::repair::{RepairMode, config};
+use levault::report::OperationReport;
 use levault::storage::{ObjectKind, ObjectName, Storage};
 
 use scene::{Scene, backup, flip};
@@ -44,7 +44,7 @@ fn every_row_has_its_test_and_every_test_its_row() {
 }
 
 /// What `check` finds of an object, and the command that it names.
-fn named(scene: &Scene, name: ObjectName, command: &str) -> Vec<Finding> {
+fn named(scene: &Scene, name: ObjectName, command: &str) -> Vec<CheckFinding> {
     let findings = scene.findings();
     let of_it = findings.iter().filter(|finding| finding.object == name.path());
     let of_it: Vec<_> = of_it.cloned().collect();
@@ -59,26 +59,26 @@ fn named(scene: &Scene, name: ObjectName, command: &str) -> Vec<Finding> {
 fn repair_index(scene: &Scene) {
     let repair = RepairIndex {
         read_all_packs: false,
-        mode: Mode::Apply,
+        mode: RepairMode::Apply,
     };
-    repair.run(&scene.repo(), &Report::default()).unwrap();
+    repair.run(&scene.repo(), &OperationReport::default()).unwrap();
 }
 
-fn repair_packs(scene: &Scene) -> PacksOutcome {
+fn repair_packs(scene: &Scene) -> PackRepairOutcome {
     let repair = RepairPacks {
         packs: Vec::new(),
-        mode: Mode::Apply,
+        mode: RepairMode::Apply,
     };
-    repair.run(&scene.repo(), &Report::default()).unwrap()
+    repair.run(&scene.repo(), &OperationReport::default()).unwrap()
 }
 
 /// After it no snapshot that counts lacks anything, and what is left of each is right.
 fn repair_snapshots(scene: &Scene) -> usize {
     let repair = RepairSnapshots {
         snapshots: Vec::new(),
-        mode: Mode::Apply,
+        mode: RepairMode::Apply,
     };
-    let outcome = repair.run(&scene.repo(), &Report::default()).unwrap();
+    let outcome = repair.run(&scene.repo(), &OperationReport::default()).unwrap();
     assert_eq!(outcome.failed, []);
     for repaired in &outcome.repaired {
         let at = scene.ids.iter().position(|id| *id == repaired.id).unwrap();
@@ -112,7 +112,7 @@ fn pack_damage(damage: impl Fn(&mut Vec<u8>), costs: bool) {
     let whole_way = "levault repair packs --apply".to_owned();
     let own = format!("levault repair packs {} --apply", pack.id.short());
     let findings = named(&scene, pack, "levault repair packs");
-    let names = |finding: &Finding| finding.helps.contains(&whole_way) || finding.helps.contains(&own);
+    let names = |finding: &CheckFinding| finding.helps.contains(&whole_way) || finding.helps.contains(&own);
     assert!(findings.iter().all(names), "{findings:?}");
     let with_source = scene.on(&scene.storage);
     let outcome = repair_packs(&scene);
@@ -236,9 +236,9 @@ fn row_directory_and_segments_damaged() {
     whole.all_come_back();
     let repair = RepairPacks {
         packs: vec![pack.id.to_hex()],
-        mode: Mode::Apply,
+        mode: RepairMode::Apply,
     };
-    repair.run(&scene.repo(), &Report::default()).unwrap();
+    repair.run(&scene.repo(), &OperationReport::default()).unwrap();
     repair_index(&scene);
     assert!(
         !segments
@@ -280,7 +280,7 @@ fn config_damage(kind: ObjectKind) {
             Some(at) => flip(&scene.storage, name, at),
         }
         named(&scene, name, "repair config --apply");
-        config::run(&scene.repo(), Mode::Apply).unwrap().unwrap();
+        config::run(&scene.repo(), RepairMode::Apply).unwrap().unwrap();
         scene.is_sound();
     }
 }
@@ -306,7 +306,7 @@ fn row_both_configs_gone() {
     assert!(common::open(scene.storage.clone()).is_err());
     let bytes = right.get(names[0], 1 << 20).unwrap();
     scene.storage.put_new(names[1], &bytes).unwrap();
-    config::run(&scene.repo(), Mode::Apply).unwrap().unwrap();
+    config::run(&scene.repo(), RepairMode::Apply).unwrap().unwrap();
     scene.is_sound();
 }
 
@@ -392,9 +392,9 @@ fn row_snapshot_gone() {
 #[test]
 fn row_note_damaged() {
     let scene = Scene::new();
-    let about = About::Snapshot {
+    let about = NoteSubject::Snapshot {
         id: scene.ids[0],
-        said: Said::Pin,
+        said: SnapshotNote::Pin,
     };
     let when = UnixNanos(1);
     scene.repo().put_note(&Note { when, about }).unwrap();
@@ -423,7 +423,7 @@ fn row_mark_damaged() {
         pack: ObjectId([7; 32]),
         len: 1,
     };
-    let mark = Mark {
+    let mark = DeletionMark {
         when: UnixNanos(1),
         packs: vec![pack],
         replaces: None,
@@ -444,7 +444,7 @@ fn row_bad_damaged() {
         id: BlobId([7; 32]),
         kind: BlobKind::Leaf,
     };
-    let bad = Bad {
+    let bad = BadBlobs {
         when: UnixNanos(1),
         domain: levault::repo::OWN_DOMAIN,
         blobs: vec![blob],
@@ -463,7 +463,7 @@ fn row_lease_damaged() {
     let repo = scene.repo();
     std::mem::forget(repo.lease("a process that died").unwrap());
     let name = scene.listed(ObjectKind::Lease)[0];
-    assert_eq!(repo.lease("another").err().unwrap().kind(), Kind::Busy);
+    assert_eq!(repo.lease("another").err().unwrap().kind(), ErrorKind::Busy);
     flip(&scene.storage, name, 130);
     assert_eq!(scene.findings(), []);
     drop(repo.lease("another").unwrap());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use levault::error::Result;
 use levault::repo::Repo;
-use levault::storage::fault::{Fault, Faulty};
+use levault::storage::faulty_storage::{FaultyStorage, InjectedFault};
 use levault::storage::{MemoryStorage, ObjectKind, Storage};
 
 use crate::scene::Scene;
@@ -12,19 +12,19 @@ use crate::scene::Scene;
 /// Runs a repair once for every call that it makes, that call meeting a fault; `judge` looks at what is left, and the
 /// repair must succeed when it is run again.
 pub fn at_every_call(scene: &Scene, repair: impl Fn(&Repo) -> Result<()>, judge: impl Fn(&Scene, &str)) {
-    type Faults = fn(Faulty<Arc<MemoryStorage>>, u64) -> Faulty<Arc<MemoryStorage>>;
+    type Faults = fn(FaultyStorage<Arc<MemoryStorage>>, u64) -> FaultyStorage<Arc<MemoryStorage>>;
     let faults: [(&str, Faults); 3] = [
-        ("dead", Faulty::dead_from),
+        ("dead", FaultyStorage::dead_from),
         ("lost reply", |faulty, call| {
-            faulty.fail_at(call, Fault::LostReply).dead_from(call + 1)
+            faulty.fail_at(call, InjectedFault::LostReply).dead_from(call + 1)
         }),
-        ("full", |faulty, call| faulty.fail_at(call, Fault::Full)),
+        ("full", |faulty, call| faulty.fail_at(call, InjectedFault::Full)),
     ];
     for (what, fault) in faults {
         let mut failed = 0;
         for call in 1.. {
             let left = scene.on(&scene.storage);
-            let faulty = Arc::new(fault(Faulty::new(left.storage.clone()), call));
+            let faulty = Arc::new(fault(FaultyStorage::new(left.storage.clone()), call));
             let result = repair(&left.repo().over(faulty.clone() as Arc<dyn Storage>));
             failed += u32::from(result.is_err());
             let what = format!("{what} at call {call}");

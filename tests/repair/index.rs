@@ -1,27 +1,27 @@
 //! `repair index` and `repair config`.
 
-use levault::error::{Kind, Result};
+use levault::error::{ErrorKind, Result};
 use levault::id::ObjectId;
 use levault::ops::repair::index::{IndexOutcome, RepairIndex};
-use levault::ops::repair::{Mode, config};
+use levault::ops::repair::{RepairMode, config};
 use levault::repo::Repo;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::storage::{ObjectKind, ObjectName, Storage};
 
 use crate::common;
 use crate::dying::at_every_call;
 use crate::scene::{Scene, flip};
 
-fn repair_index(repo: &Repo, mode: Mode, read_all_packs: bool) -> Result<IndexOutcome> {
+fn repair_index(repo: &Repo, mode: RepairMode, read_all_packs: bool) -> Result<IndexOutcome> {
     let repair = RepairIndex { read_all_packs, mode };
-    repair.run(repo, &Report::default())
+    repair.run(repo, &OperationReport::default())
 }
 
 #[test]
 fn a_whole_index_is_left_as_it_is() {
     let scene = Scene::new();
     let before = scene.storage.names();
-    let outcome = repair_index(&scene.repo(), Mode::Apply, false).unwrap();
+    let outcome = repair_index(&scene.repo(), RepairMode::Apply, false).unwrap();
     assert!(outcome.plan.is_empty(), "{outcome:?}");
     assert_eq!(scene.storage.names(), before);
 }
@@ -35,15 +35,15 @@ fn lost_and_damaged_segments_are_made_again_and_nothing_is_done_unless_it_is_tol
     scene.storage.delete(segments[1]).unwrap();
     assert!(!scene.findings().is_empty());
     let before = scene.storage.names();
-    let dry = repair_index(&scene.repo(), Mode::DryRun, false).unwrap();
+    let dry = repair_index(&scene.repo(), RepairMode::DryRun, false).unwrap();
     assert_eq!(scene.storage.names(), before);
     assert_eq!(dry.plan.damaged, [segments[0].id]);
     assert!(dry.plan.index.len() >= 2 && dry.blobs > 0, "{dry:?}");
-    let done = repair_index(&scene.repo(), Mode::Apply, false).unwrap();
+    let done = repair_index(&scene.repo(), RepairMode::Apply, false).unwrap();
     assert_eq!(done, dry);
     scene.is_sound();
     assert!(
-        repair_index(&scene.repo(), Mode::DryRun, false)
+        repair_index(&scene.repo(), RepairMode::DryRun, false)
             .unwrap()
             .plan
             .is_empty()
@@ -57,7 +57,7 @@ fn an_index_that_is_lost_whole_comes_back_from_the_packs() {
         for segment in scene.listed(ObjectKind::Index) {
             scene.storage.delete(segment).unwrap();
         }
-        repair_index(&scene.repo(), Mode::Apply, read_all_packs).unwrap();
+        repair_index(&scene.repo(), RepairMode::Apply, read_all_packs).unwrap();
         scene.is_sound();
     }
 }
@@ -66,7 +66,7 @@ fn an_index_that_is_lost_whole_comes_back_from_the_packs() {
 fn reading_all_packs_replaces_every_segment() {
     let scene = Scene::new();
     let before = scene.listed(ObjectKind::Index);
-    let outcome = repair_index(&scene.repo(), Mode::Apply, true).unwrap();
+    let outcome = repair_index(&scene.repo(), RepairMode::Apply, true).unwrap();
     assert_eq!(outcome.plan.replaced.len(), before.len());
     let after = scene.listed(ObjectKind::Index);
     assert_eq!(after.len(), 1);
@@ -80,7 +80,7 @@ fn packs_that_are_gone_are_taken_out_and_the_others_stay() {
         let scene = Scene::new();
         let pack = scene.listed(ObjectKind::Pack)[0];
         scene.storage.delete(pack).unwrap();
-        let outcome = repair_index(&scene.repo(), Mode::Apply, read_all_packs).unwrap();
+        let outcome = repair_index(&scene.repo(), RepairMode::Apply, read_all_packs).unwrap();
         assert_eq!(outcome.plan.gone, [pack.id]);
         let repo = scene.repo();
         let facts = repo.index_facts().unwrap();
@@ -101,7 +101,7 @@ fn a_pack_without_a_readable_directory_keeps_the_damaged_segment_and_is_told() {
             .storage
             .corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1)
     );
-    let outcome = repair_index(&scene.repo(), Mode::Apply, false).unwrap();
+    let outcome = repair_index(&scene.repo(), RepairMode::Apply, false).unwrap();
     assert_eq!(outcome.unread.len(), 1);
     assert_eq!(outcome.unread[0].0, pack.id);
     let left = scene.listed(ObjectKind::Index);
@@ -123,7 +123,7 @@ fn reading_all_packs_keeps_what_the_index_says_of_a_pack_that_cannot_be_read() {
             .storage
             .corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1)
     );
-    let outcome = repair_index(&scene.repo(), Mode::Apply, true).unwrap();
+    let outcome = repair_index(&scene.repo(), RepairMode::Apply, true).unwrap();
     assert_eq!(outcome.unread.len(), 1);
     scene.all_come_back();
 }
@@ -136,8 +136,8 @@ fn a_segment_that_another_program_must_judge_stops_the_repair() {
     bytes[9] = 99;
     let newer = ObjectName::new(ObjectKind::Index, ObjectId(*blake3::hash(&bytes).as_bytes()));
     scene.storage.put_new(newer, &bytes).unwrap();
-    let error = repair_index(&scene.repo(), Mode::Apply, false).unwrap_err();
-    assert_eq!(error.kind(), Kind::TooNew, "{error}");
+    let error = repair_index(&scene.repo(), RepairMode::Apply, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooNew, "{error}");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_repair_of_the_index_that_dies_at_its_nth_call_leaves_it_no_worse() {
     let before = readable(&scene);
     assert!(before < 3);
     for read_all_packs in [false, true] {
-        let repair = |repo: &Repo| repair_index(repo, Mode::Apply, read_all_packs).map(drop);
+        let repair = |repo: &Repo| repair_index(repo, RepairMode::Apply, read_all_packs).map(drop);
         at_every_call(&scene, repair, |left, what| {
             assert!(readable(left) >= before, "{what}");
             if what.ends_with("again") {
@@ -170,7 +170,7 @@ fn either_copy_of_config_comes_back_from_the_other() {
         .map(|kind| scene.listed(kind)[0])
         .into();
     let right = scene.storage.get(names[0], 1 << 20).unwrap();
-    assert!(config::run(&scene.repo(), Mode::Apply).unwrap().is_none());
+    assert!(config::run(&scene.repo(), RepairMode::Apply).unwrap().is_none());
     for name in names {
         for damage in [None, Some(0), Some(30), Some(right.len() - 1)] {
             let scene = scene.on(&scene.storage);
@@ -179,10 +179,10 @@ fn either_copy_of_config_comes_back_from_the_other() {
                 None => scene.storage.delete(name).unwrap(),
             }
             let before = scene.storage.names();
-            let dry = config::run(&scene.repo(), Mode::DryRun).unwrap().unwrap();
+            let dry = config::run(&scene.repo(), RepairMode::DryRun).unwrap().unwrap();
             assert_eq!(scene.storage.names(), before);
             assert_eq!(dry.object, name.path());
-            config::run(&scene.repo(), Mode::Apply).unwrap().unwrap();
+            config::run(&scene.repo(), RepairMode::Apply).unwrap().unwrap();
             assert_eq!(scene.storage.get(name, 1 << 20).unwrap(), right);
             scene.is_sound();
         }
@@ -193,6 +193,6 @@ fn either_copy_of_config_comes_back_from_the_other() {
 fn a_repair_of_config_that_dies_leaves_a_repository_that_opens() {
     let scene = Scene::new();
     flip(&scene.storage, scene.listed(ObjectKind::Config)[0], 30);
-    let repair = |repo: &Repo| config::run(repo, Mode::Apply).map(drop);
+    let repair = |repo: &Repo| config::run(repo, RepairMode::Apply).map(drop);
     at_every_call(&scene, repair, |left, _| left.all_come_back());
 }

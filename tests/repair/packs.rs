@@ -2,27 +2,27 @@
 
 use std::sync::Arc;
 
+use levault::annotations::{BadBlob, BadBlobs, DeletionMark, MarkedPack};
 use levault::blob::BlobKind;
 use levault::clock::{ManualClock, UnixNanos};
-use levault::error::{Kind, Result};
-use levault::facts::{Bad, BadBlob, Mark, MarkedPack};
+use levault::error::{ErrorKind, Result};
 use levault::id::{BlobId, ObjectId};
 use levault::index::Location;
-use levault::ops::backup::{Backup, Scope};
+use levault::ops::backup::{Backup, ReadScope};
 use levault::ops::prune::Prune;
-use levault::ops::repair::Mode;
+use levault::ops::repair::RepairMode;
 use levault::ops::repair::index::RepairIndex;
-use levault::ops::repair::packs::{Fate, PacksOutcome, RepairPacks, fate};
-use levault::repo::{BlobReader, Repo, Writer};
-use levault::report::Report;
-use levault::snapshot::Content;
+use levault::ops::repair::packs::{BlobFate, PackRepairOutcome, RepairPacks, fate};
+use levault::repo::{BlobReader, BlobWriter, Repo};
+use levault::report::OperationReport;
+use levault::snapshot::DatabaseContent;
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 
 use crate::common;
 use crate::dying::at_every_call;
 use crate::scene::{Scene, backup, flip};
 
-fn repair_packs(repo: &Repo, mode: Mode, packs: &[ObjectName]) -> Result<PacksOutcome> {
+fn repair_packs(repo: &Repo, mode: RepairMode, packs: &[ObjectName]) -> Result<PackRepairOutcome> {
     let repair = RepairPacks {
         packs: packs
             .iter()
@@ -30,7 +30,7 @@ fn repair_packs(repo: &Repo, mode: Mode, packs: &[ObjectName]) -> Result<PacksOu
             .collect(),
         mode,
     };
-    repair.run(repo, &Report::default())
+    repair.run(repo, &OperationReport::default())
 }
 
 /// A leaf that the newest snapshot has and the first has not, in the pack with the most blobs.
@@ -63,7 +63,7 @@ fn note_bad(repo: &Repo, id: BlobId) {
         id,
         kind: BlobKind::Leaf,
     };
-    repo.put_bad(&Bad {
+    repo.put_bad(&BadBlobs {
         when: UnixNanos(1),
         domain: repo.domain_keys().id(),
         blobs: vec![blob],
@@ -73,17 +73,17 @@ fn note_bad(repo: &Repo, id: BlobId) {
 
 #[test]
 fn a_right_copy_elsewhere_wins_and_what_opens_nowhere_is_lost() {
-    assert_eq!(fate(true, true), Fate::Elsewhere);
-    assert_eq!(fate(false, true), Fate::Elsewhere);
-    assert_eq!(fate(true, false), Fate::Again);
-    assert_eq!(fate(false, false), Fate::Lost);
+    assert_eq!(fate(true, true), BlobFate::Elsewhere);
+    assert_eq!(fate(false, true), BlobFate::Elsewhere);
+    assert_eq!(fate(true, false), BlobFate::Again);
+    assert_eq!(fate(false, false), BlobFate::Lost);
 }
 
 #[test]
 fn whole_packs_are_left_as_they_are() {
     let scene = Scene::new();
     let before = scene.storage.names();
-    let outcome = repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    let outcome = repair_packs(&scene.repo(), RepairMode::Apply, &[]).unwrap();
     assert_eq!(outcome.damaged, []);
     assert_eq!(outcome.packs_read, scene.listed(ObjectKind::Pack).len() as u64);
     assert_eq!(scene.storage.names(), before, "and the lease is gone");
@@ -95,12 +95,12 @@ fn what_opens_is_stored_again_what_does_not_is_noted_and_the_next_backup_brings_
     let leaf = a_leaf(&scene);
     let broken = scene.break_blob(&leaf);
     let before = scene.storage.names();
-    let dry = repair_packs(&scene.repo(), Mode::DryRun, &broken).unwrap();
+    let dry = repair_packs(&scene.repo(), RepairMode::DryRun, &broken).unwrap();
     assert_eq!(scene.storage.names(), before);
     assert_eq!(dry.lost.iter().map(|blob| blob.id).collect::<Vec<_>>(), [leaf]);
     assert_eq!((dry.noted, dry.marked.len()), (1, broken.len()));
     assert!(dry.again > 0, "{dry:?}");
-    let done = repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    let done = repair_packs(&scene.repo(), RepairMode::Apply, &[]).unwrap();
     assert_eq!(done.lost, dry.lost);
     // What was in the damaged packs is not needed there any more, but for what is lost.
     for pack in &broken {
@@ -117,9 +117,9 @@ fn what_opens_is_stored_again_what_does_not_is_noted_and_the_next_backup_brings_
 fn it_does_the_same_again_and_nothing_more() {
     let scene = Scene::new();
     scene.break_blob(&a_leaf(&scene));
-    repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    repair_packs(&scene.repo(), RepairMode::Apply, &[]).unwrap();
     let before = scene.storage.names();
-    let again = repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    let again = repair_packs(&scene.repo(), RepairMode::Apply, &[]).unwrap();
     assert_eq!((again.again, again.noted, again.marked.len()), (0, 0, 0));
     assert_eq!(again.lost.len(), 1);
     assert_eq!(scene.storage.names(), before);
@@ -135,7 +135,7 @@ fn a_pack_whose_directory_does_not_open_is_salvaged_by_the_index() {
                 .storage
                 .corrupt(pack, |bytes| *bytes.last_mut().unwrap() ^= 1)
         );
-        let outcome = repair_packs(&damaged.repo(), Mode::Apply, &[pack]).unwrap();
+        let outcome = repair_packs(&damaged.repo(), RepairMode::Apply, &[pack]).unwrap();
         assert_eq!(outcome.lost, []);
         damaged.storage.delete(pack).unwrap();
         damaged.all_come_back();
@@ -150,7 +150,7 @@ fn of_a_pack_that_is_cut_short_the_beginning_is_salvaged() {
     let blobs = blobs_in(&scene, pack);
     let last = *blobs.last().unwrap() as usize;
     assert!(scene.storage.corrupt(pack, |bytes| bytes.truncate(last + 30)));
-    let outcome = repair_packs(&scene.repo(), Mode::Apply, &[pack]).unwrap();
+    let outcome = repair_packs(&scene.repo(), RepairMode::Apply, &[pack]).unwrap();
     assert_eq!((outcome.again as usize, outcome.lost.len()), (blobs.len() - 1, 1));
 }
 
@@ -164,7 +164,7 @@ fn of_a_pack_whose_header_is_damaged_or_that_is_gone_all_is_lost_that_has_no_cop
         } else {
             flip(&scene.storage, pack, 60)
         }
-        let outcome = repair_packs(&scene.repo(), Mode::Apply, &[pack]).unwrap();
+        let outcome = repair_packs(&scene.repo(), RepairMode::Apply, &[pack]).unwrap();
         assert_eq!(outcome.again, 0);
         assert_eq!(outcome.damaged[0].blobs, outcome.damaged[0].broken);
         assert_eq!(
@@ -179,10 +179,10 @@ fn of_a_pack_whose_header_is_damaged_or_that_is_gone_all_is_lost_that_has_no_cop
 
 /// Stores a second copy of every blob of a pack.
 fn copy_pack(scene: &Scene, pack: ObjectName) {
-    let (repo, report) = (scene.repo(), Report::default());
+    let (repo, report) = (scene.repo(), OperationReport::default());
     let lookup = repo.lookup().unwrap();
     let reader = BlobReader::new(&repo, &lookup);
-    let mut writer = Writer::start_beside(&repo, &report, &[pack.id].into()).unwrap();
+    let mut writer = BlobWriter::start_beside(&repo, &report, &[pack.id].into()).unwrap();
     for entry in lookup.iter_all().unwrap().map(Result::unwrap) {
         if entry.location.pack == pack.id {
             writer
@@ -206,7 +206,7 @@ fn a_copy_in_a_pack_that_is_marked_to_go_is_stored_again() {
     let listed = scene.storage.list(ObjectKind::Pack).unwrap();
     let len = listed.iter().find(|listed| listed.name.id == twin).unwrap().len;
     let packs = vec![MarkedPack { pack: twin, len }];
-    repo.put_mark(&Mark {
+    repo.put_mark(&DeletionMark {
         when: UnixNanos(1),
         packs,
         replaces: None,
@@ -214,7 +214,7 @@ fn a_copy_in_a_pack_that_is_marked_to_go_is_stored_again() {
     .unwrap();
     flip(&scene.storage, pack, 60);
     let repo = scene.on(&scene.storage).repo();
-    let outcome = repair_packs(&repo, Mode::Apply, &[pack]).unwrap();
+    let outcome = repair_packs(&repo, RepairMode::Apply, &[pack]).unwrap();
     assert!(outcome.again > 0 && outcome.lost.is_empty(), "{outcome:?}");
     let copies = repo.lookup().unwrap().locations(&leaf).unwrap();
     let is_new = |copy: &Location| copy.pack != pack.id && copy.pack != twin;
@@ -232,7 +232,7 @@ fn a_copy_elsewhere_is_opened_and_not_believed() {
     let pack = pack_of(&scene, &leaf);
     copy_pack(&scene, pack);
     flip(&scene.storage, pack, 60);
-    let outcome = repair_packs(&scene.on(&scene.storage).repo(), Mode::Apply, &[pack]).unwrap();
+    let outcome = repair_packs(&scene.on(&scene.storage).repo(), RepairMode::Apply, &[pack]).unwrap();
     assert_eq!((outcome.again, outcome.lost.len()), (0, 0));
     assert!(outcome.elsewhere > 0);
     // The other copy of one of them is damaged too, in a pack that nobody named.
@@ -240,7 +240,7 @@ fn a_copy_elsewhere_is_opened_and_not_believed() {
     let other = copies.iter().find(|copy| copy.pack != pack.id).unwrap();
     let name = ObjectName::new(ObjectKind::Pack, other.pack);
     flip(&scene.storage, name, other.offset as usize + 20);
-    let outcome = repair_packs(&scene.repo(), Mode::Apply, &[pack]).unwrap();
+    let outcome = repair_packs(&scene.repo(), RepairMode::Apply, &[pack]).unwrap();
     assert!(outcome.lost.iter().any(|blob| blob.id == leaf), "{outcome:?}");
 }
 
@@ -278,13 +278,13 @@ fn nothing_is_stacked_on_a_state_that_rests_on_a_bad_blob_or_on_a_pack_that_is_g
         scene.change(0, 400);
         let save = |scene: &Scene| {
             let backup = Backup::new(vec![scene.db()]);
-            backup.run(&scene.repo(), &Report::default()).unwrap()
+            backup.run(&scene.repo(), &OperationReport::default()).unwrap()
         };
         scene.ids.push(save(&scene).snapshot.unwrap());
         scene.change(1000, 3);
         let outcome = save(&scene);
         scene.ids.push(outcome.snapshot.unwrap());
-        assert!(matches!(outcome.databases[0].scope, Scope::Changes { .. }));
+        assert!(matches!(outcome.databases[0].scope, ReadScope::Changes { .. }));
         let leaf = scene.leaves(scene.database(&scene.ids[0]).runs().next().unwrap())[1];
         if gone {
             let copies = scene.repo().lookup().unwrap().locations(&leaf).unwrap();
@@ -297,15 +297,15 @@ fn nothing_is_stacked_on_a_state_that_rests_on_a_bad_blob_or_on_a_pack_that_is_g
         if reindexed {
             let repair = RepairIndex {
                 read_all_packs: false,
-                mode: Mode::Apply,
+                mode: RepairMode::Apply,
             };
-            let outcome = repair.run(&scene.repo(), &Report::default()).unwrap();
+            let outcome = repair.run(&scene.repo(), &OperationReport::default()).unwrap();
             assert_eq!(outcome.plan.gone.len(), 1);
             assert!(outcome.noted > 0);
         }
         scene.change(2000, 3);
         let outcome = save(&scene);
-        let Scope::Whole { why: Some(why) } = &outcome.databases[0].scope else {
+        let ReadScope::Whole { why: Some(why) } = &outcome.databases[0].scope else {
             panic!("{:?}", outcome.databases[0].scope);
         };
         assert!(why.contains("damaged in the repository"), "{why}");
@@ -314,7 +314,7 @@ fn nothing_is_stacked_on_a_state_that_rests_on_a_bad_blob_or_on_a_pack_that_is_g
         scene.change(3000, 3);
         let outcome = save(&scene);
         assert!(
-            matches!(outcome.databases[0].scope, Scope::Changes { .. }),
+            matches!(outcome.databases[0].scope, ReadScope::Changes { .. }),
             "and then it goes on as ever"
         );
     }
@@ -334,12 +334,12 @@ fn a_note_that_says_nothing_any_more_goes_with_a_prune_and_damage_that_hurts_sto
     scene.models.push(common::scan(&scene.db()).unwrap());
     clock.advance(24 * HOUR);
     scene.break_blob(&a_leaf(&scene));
-    repair_packs(&repo, Mode::Apply, &[]).unwrap();
+    repair_packs(&repo, RepairMode::Apply, &[]).unwrap();
     assert_eq!(scene.listed(ObjectKind::Bad).len(), 1);
     clock.advance(80 * HOUR);
-    let prune = || Prune::default().run(&repo, &Report::default());
+    let prune = || Prune::default().run(&repo, &OperationReport::default());
     let error = prune().unwrap_err();
-    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(error.to_string().contains("repair snapshots"), "{error}");
     backup(&repo, &scene.db()).unwrap();
     let marked = scene.listed(ObjectKind::Pack).len();
@@ -357,7 +357,7 @@ fn a_note_that_says_nothing_any_more_goes_with_a_prune_and_damage_that_hurts_sto
 fn damaged_notes_and_marks_are_found_again() {
     let scene = Scene::new();
     scene.break_blob(&a_leaf(&scene));
-    repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    repair_packs(&scene.repo(), RepairMode::Apply, &[]).unwrap();
     let (bad, mark) = (
         scene.listed(ObjectKind::Bad)[0],
         scene.listed(ObjectKind::Mark)[0],
@@ -365,7 +365,7 @@ fn damaged_notes_and_marks_are_found_again() {
     for name in [bad, mark] {
         flip(&scene.storage, name, 130);
     }
-    let outcome = repair_packs(&scene.repo(), Mode::Apply, &[]).unwrap();
+    let outcome = repair_packs(&scene.repo(), RepairMode::Apply, &[]).unwrap();
     assert_eq!(outcome.unread.len(), 2);
     assert_eq!((outcome.noted, outcome.marked.len()), (1, 1));
     let repo = scene.repo();
@@ -379,12 +379,12 @@ fn a_damaged_index_and_ids_that_name_nothing_are_refused() {
     let scene = Scene::new();
     let wrong = RepairPacks {
         packs: vec!["no such".into()],
-        mode: Mode::DryRun,
+        mode: RepairMode::DryRun,
     };
-    let error = wrong.run(&scene.repo(), &Report::default()).unwrap_err();
-    assert_eq!(error.kind(), Kind::NotFound);
+    let error = wrong.run(&scene.repo(), &OperationReport::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     flip(&scene.storage, scene.listed(ObjectKind::Index)[0], 200);
-    let error = repair_packs(&scene.repo(), Mode::DryRun, &[]).unwrap_err();
+    let error = repair_packs(&scene.repo(), RepairMode::DryRun, &[]).unwrap_err();
     assert!(error.to_string().contains("repair index --apply"), "{error}");
 }
 
@@ -398,7 +398,7 @@ fn a_repair_of_packs_that_dies_at_its_nth_call_leaves_them_no_worse() {
         scene.ids.iter().filter(reads).count()
     };
     let before = readable(&scene);
-    let repair = |repo: &Repo| repair_packs(repo, Mode::Apply, &[]).map(drop);
+    let repair = |repo: &Repo| repair_packs(repo, RepairMode::Apply, &[]).map(drop);
     at_every_call(&scene, repair, |left, what| {
         assert_eq!(readable(left), before, "{what}");
         if what.ends_with("again") {
@@ -409,6 +409,6 @@ fn a_repair_of_packs_that_dies_at_its_nth_call_leaves_them_no_worse() {
     });
     assert!(matches!(
         scene.database(&scene.ids[0]).content,
-        Content::Logical { .. }
+        DatabaseContent::Logical { .. }
     ));
 }

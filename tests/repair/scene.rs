@@ -6,12 +6,12 @@ use std::sync::Arc;
 use levault::blob::BlobKind;
 use levault::error::Result;
 use levault::id::{BlobId, ObjectId};
-use levault::ops::backup::{Backup, Pinning};
-use levault::ops::check::{Check, Finding, ReadData};
+use levault::ops::backup::{Backup, PinMode};
+use levault::ops::check::{Check, CheckFinding, ReadData};
 use levault::repo::{BlobReader, Repo};
-use levault::report::Report;
-use levault::run::Walker;
-use levault::snapshot::{DatabaseRoot, Run};
+use levault::report::OperationReport;
+use levault::run::RunReader;
+use levault::snapshot::{DatabaseRoot, StoredRunRef};
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 
 use crate::common;
@@ -87,12 +87,12 @@ impl Scene {
     }
 
     /// Every blob of a run's tree, the root first.
-    pub fn pieces(&self, run: &Run) -> Vec<(BlobKind, BlobId)> {
+    pub fn pieces(&self, run: &StoredRunRef) -> Vec<(BlobKind, BlobId)> {
         let repo = self.repo();
         let lookup = repo.lookup().unwrap();
         let reader = BlobReader::new(&repo, &lookup);
         let mut pieces = Vec::new();
-        Walker::new(&reader, run.root.as_ref(), &|a: &[u8], b: &[u8]| a.cmp(b))
+        RunReader::new(&reader, run.root.as_ref(), &|a: &[u8], b: &[u8]| a.cmp(b))
             .blobs(&mut |kind, id| {
                 pieces.push((kind, *id));
                 Ok(())
@@ -101,7 +101,7 @@ impl Scene {
         pieces
     }
 
-    pub fn leaves(&self, run: &Run) -> Vec<BlobId> {
+    pub fn leaves(&self, run: &StoredRunRef) -> Vec<BlobId> {
         let pieces = self.pieces(run).into_iter();
         let leaves = pieces.filter(|(kind, _)| *kind == BlobKind::Leaf);
         leaves.map(|(_, id)| id).collect()
@@ -119,9 +119,12 @@ impl Scene {
         broken.collect()
     }
 
-    pub fn findings(&self) -> Vec<Finding> {
+    pub fn findings(&self) -> Vec<CheckFinding> {
         let check = Check { read: ReadData::All };
-        check.run(&self.repo(), &Report::default()).unwrap().findings
+        check
+            .run(&self.repo(), &OperationReport::default())
+            .unwrap()
+            .findings
     }
 
     pub fn is_sound(&self) {
@@ -146,8 +149,8 @@ impl Scene {
 
 pub fn backup(repo: &Repo, db: &std::path::Path) -> Result<ObjectId> {
     let mut backup = Backup::new(vec![db.to_path_buf()]);
-    backup.pinning = Pinning::None;
-    Ok(backup.run(repo, &Report::default())?.snapshot.unwrap())
+    backup.pinning = PinMode::None;
+    Ok(backup.run(repo, &OperationReport::default())?.snapshot.unwrap())
 }
 
 pub fn flip(storage: &MemoryStorage, name: ObjectName, at: usize) {

@@ -1,45 +1,45 @@
 //! `repair snapshots`: nothing that comes back is wrong, and what does not come back lies in a hole.
 
+use levault::annotations::{Note, NoteSubject, SnapshotNote};
 use levault::blob::BlobKind;
-use levault::error::{Kind, Result};
-use levault::facts::{About, Note, Said};
+use levault::error::{ErrorKind, Result};
 use levault::id::ObjectId;
-use levault::ops::backup::{Backup, Pinning, Scope};
-use levault::ops::diff::{self, State};
-use levault::ops::find::{Sought, find};
+use levault::ops::backup::{Backup, PinMode, ReadScope};
+use levault::ops::database_series::DatabaseFilter as Databases;
+use levault::ops::diff::{self, DatabaseState};
+use levault::ops::find::{FindQuery, find};
 use levault::ops::history::history;
-use levault::ops::read;
-use levault::ops::repair::Mode;
+use levault::ops::key_selection::KeySelection;
+use levault::ops::read_records;
+use levault::ops::repair::RepairMode;
 use levault::ops::repair::index::RepairIndex;
 use levault::ops::repair::packs::RepairPacks;
-use levault::ops::repair::snapshots::{RepairSnapshots, SnapshotsOutcome};
+use levault::ops::repair::snapshots::{RepairSnapshots, SnapshotRepairOutcome};
 use levault::ops::restore::Restore;
-use levault::ops::selection::Selection;
-use levault::ops::series::Scope as Databases;
 use levault::repo::Repo;
-use levault::report::Report;
-use levault::snapshot::{Content, DatabaseRoot};
+use levault::report::OperationReport;
+use levault::snapshot::{DatabaseContent, DatabaseRoot};
 use levault::storage::{ObjectKind, ObjectName, Storage};
 
 use crate::common;
 use crate::dying::at_every_call;
 use crate::scene::Scene;
 
-pub fn repair(repo: &Repo, mode: Mode) -> Result<SnapshotsOutcome> {
+pub fn repair(repo: &Repo, mode: RepairMode) -> Result<SnapshotRepairOutcome> {
     let packs = RepairPacks {
         packs: Vec::new(),
-        mode: Mode::Apply,
+        mode: RepairMode::Apply,
     };
-    packs.run(repo, &Report::default())?;
+    packs.run(repo, &OperationReport::default())?;
     repair_alone(repo, mode)
 }
 
-fn repair_alone(repo: &Repo, mode: Mode) -> Result<SnapshotsOutcome> {
+fn repair_alone(repo: &Repo, mode: RepairMode) -> Result<SnapshotRepairOutcome> {
     let repair = RepairSnapshots {
         snapshots: Vec::new(),
         mode,
     };
-    repair.run(repo, &Report::default())
+    repair.run(repo, &OperationReport::default())
 }
 
 /// A stack: a base of several leaves, then deltas that put, change and delete all over it, and a long value.
@@ -71,7 +71,7 @@ fn stack() -> Scene {
 /// With pins: an increment where it can be one.
 fn save(scene: &mut Scene) {
     let backup = Backup::new(vec![scene.db()]);
-    let outcome = backup.run(&scene.repo(), &Report::default()).unwrap();
+    let outcome = backup.run(&scene.repo(), &OperationReport::default()).unwrap();
     scene.ids.push(outcome.snapshot.unwrap());
     scene.models.push(common::scan(&scene.db()).unwrap());
 }
@@ -110,7 +110,7 @@ fn model_of<'s>(scene: &'s Scene, id: &ObjectId) -> &'s common::Model {
 fn whichever_piece_of_a_stack_is_lost_no_older_value_comes_back_and_every_gap_is_a_hole() {
     let scene = stack();
     let last = scene.database(scene.ids.last().unwrap());
-    let Content::Logical { runs, .. } = &last.content else {
+    let DatabaseContent::Logical { runs, .. } = &last.content else {
         panic!("records");
     };
     assert!(runs.len() >= 3, "{} runs", runs.len());
@@ -129,7 +129,7 @@ fn whichever_piece_of_a_stack_is_lost_no_older_value_comes_back_and_every_gap_is
         broken.dedup();
         broken.iter().for_each(|id| drop(damaged.break_blob(id)));
         let repo = damaged.repo();
-        let outcome = repair(&repo, Mode::Apply).unwrap();
+        let outcome = repair(&repo, RepairMode::Apply).unwrap();
         assert!(
             !outcome.repaired.is_empty() && outcome.failed.is_empty(),
             "{outcome:?}"
@@ -160,18 +160,18 @@ fn what_only_the_index_lost_is_not_taken_for_lost() {
     for segment in scene.storage.list(ObjectKind::Index).unwrap() {
         let damaged = scene.on(&scene.storage);
         damaged.storage.delete(segment.name).unwrap();
-        for mode in [Mode::DryRun, Mode::Apply] {
+        for mode in [RepairMode::DryRun, RepairMode::Apply] {
             let refused = repair(&damaged.repo(), mode).unwrap_err();
-            assert_eq!(refused.kind(), Kind::Corrupt, "{refused}");
+            assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
             assert!(refused.to_string().contains("repair index"), "{refused}");
         }
         RepairIndex {
-            mode: Mode::Apply,
+            mode: RepairMode::Apply,
             ..RepairIndex::default()
         }
-        .run(&damaged.repo(), &Report::default())
+        .run(&damaged.repo(), &OperationReport::default())
         .unwrap();
-        let outcome = repair(&damaged.repo(), Mode::Apply).unwrap();
+        let outcome = repair(&damaged.repo(), RepairMode::Apply).unwrap();
         assert_eq!(outcome.repaired, []);
         for (id, model) in scene.ids.iter().zip(&scene.models) {
             assert!(common::records(&damaged.repo(), &id.to_hex()).unwrap() == *model);
@@ -193,7 +193,7 @@ fn a_lost_chunk_of_a_long_value_is_a_hole_of_one_key() {
         let damaged = scene.on(&scene.storage);
         damaged.break_blob(&chunk.id);
         let repo = damaged.repo();
-        let outcome = repair(&repo, Mode::Apply).unwrap();
+        let outcome = repair(&repo, RepairMode::Apply).unwrap();
         assert_eq!(outcome.repaired.len(), scene.ids.len(), "{outcome:?}");
         for repaired in &outcome.repaired {
             let hole = &repaired.databases[0].holes[0];
@@ -214,7 +214,7 @@ fn with_a_hole() -> (Scene, ObjectId) {
     save(&mut scene);
     let leaves = scene.leaves(scene.database(&scene.ids[0]).runs().next().unwrap());
     scene.break_blob(&leaves[leaves.len() / 2]);
-    let outcome = repair(&scene.repo(), Mode::Apply).unwrap();
+    let outcome = repair(&scene.repo(), RepairMode::Apply).unwrap();
     let id = outcome.repaired[0].repaired_as.unwrap();
     (scene, id)
 }
@@ -230,19 +230,19 @@ fn a_dry_run_tells_and_does_nothing() {
     scene.break_blob(&leaves[1]);
     let packs = RepairPacks {
         packs: Vec::new(),
-        mode: Mode::Apply,
+        mode: RepairMode::Apply,
     };
-    packs.run(&scene.repo(), &Report::default()).unwrap();
+    packs.run(&scene.repo(), &OperationReport::default()).unwrap();
     let before = scene.storage.names();
-    let dry = repair_alone(&scene.repo(), Mode::DryRun).unwrap();
+    let dry = repair_alone(&scene.repo(), RepairMode::DryRun).unwrap();
     assert_eq!(scene.storage.names(), before);
-    let done = repair_alone(&scene.repo(), Mode::Apply).unwrap();
+    let done = repair_alone(&scene.repo(), RepairMode::Apply).unwrap();
     assert_eq!(dry.repaired.len(), done.repaired.len());
     for (dry, done) in dry.repaired.iter().zip(&done.repaired) {
         assert_eq!((dry.id, &dry.databases), (done.id, &done.databases));
         assert!(dry.repaired_as.is_none() && done.repaired_as.is_some());
     }
-    let again = repair_alone(&scene.repo(), Mode::Apply).unwrap();
+    let again = repair_alone(&scene.repo(), RepairMode::Apply).unwrap();
     assert_eq!((again.repaired, again.failed), (vec![], vec![]));
 }
 
@@ -259,22 +259,22 @@ fn whoever_asks_for_what_lies_in_a_hole_is_told_that_it_is_not_known() {
         .keys()
         .find(|key| root.hole_over(key, &bytewise).is_none())
         .unwrap();
-    let error = read::get(&repo, &root, &inside).unwrap_err();
-    assert_eq!(error.kind(), Kind::Lost, "{error}");
+    let error = read_records::get(&repo, &root, &inside).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
     assert_eq!(
-        read::get(&repo, &root, outside).unwrap(),
+        read_records::get(&repo, &root, outside).unwrap(),
         model.get(outside).cloned()
     );
-    assert_eq!(read::get(&repo, &root, b"zz").unwrap(), None);
+    assert_eq!(read_records::get(&repo, &root, b"zz").unwrap(), None);
     let stored = repo.select(&id.to_hex()).unwrap();
     let all = repo.snapshots().unwrap();
-    let problems = |act: &dyn Fn(&Report)| {
-        let report = Report::default();
+    let problems = |act: &dyn Fn(&OperationReport)| {
+        let report = OperationReport::default();
         act(&report);
         report.problems().len()
     };
     let look = |keys: &[Vec<u8>]| {
-        let sought = Sought::Keys(keys.to_vec());
+        let sought = FindQuery::Keys(keys.to_vec());
         problems(&|report| {
             find(&repo, &all, &Databases::default(), &sought, report, &mut |_| {
                 Ok(())
@@ -289,21 +289,21 @@ fn whoever_asks_for_what_lies_in_a_hole_is_told_that_it_is_not_known() {
         ),
         (1, 0)
     );
-    let compare = |selection: &Selection| {
-        let state = State::of(&stored, None).unwrap();
+    let compare = |selection: &KeySelection| {
+        let state = DatabaseState::of(&stored, None).unwrap();
         problems(&|report| {
             diff::diff(&repo, state, state, selection, report, &mut |_| Ok(())).unwrap();
         })
     };
-    assert_eq!(compare(&Selection::All), 2);
-    assert_eq!(compare(&Selection::Prefix(b"zz".to_vec())), 0);
+    assert_eq!(compare(&KeySelection::All), 2);
+    assert_eq!(compare(&KeySelection::Prefix(b"zz".to_vec())), 0);
     let mut versions = Vec::new();
     history(
         &repo,
         &all,
         &Databases::default(),
         &inside,
-        &Report::default(),
+        &OperationReport::default(),
         &mut |version| {
             versions.push((version.unknown, version.value.is_some()));
             Ok(())
@@ -318,7 +318,7 @@ fn a_restore_brings_the_rest_and_says_what_is_missing() {
     let (scene, id) = with_a_hole();
     let repo = scene.repo();
     let restore = Restore::new(scene.dir.path().join("back"));
-    let report = Report::default();
+    let report = OperationReport::default();
     let stored = repo.select(&id.to_hex()).unwrap();
     restore.run(&repo, &stored, &report).unwrap();
     assert_eq!(report.problems().len(), 1, "{:?}", report.problems());
@@ -331,8 +331,8 @@ fn a_restore_brings_the_rest_and_says_what_is_missing() {
 fn the_next_backup_reads_everything_and_is_whole() {
     let (mut scene, _) = with_a_hole();
     let backup = Backup::new(vec![scene.db()]);
-    let outcome = backup.run(&scene.repo(), &Report::default()).unwrap();
-    assert!(matches!(outcome.databases[0].scope, Scope::Whole { .. }));
+    let outcome = backup.run(&scene.repo(), &OperationReport::default()).unwrap();
+    assert!(matches!(outcome.databases[0].scope, ReadScope::Whole { .. }));
     scene.ids = vec![outcome.snapshot.unwrap()];
     scene.all_come_back();
 }
@@ -344,16 +344,16 @@ fn tags_pins_and_doubts_go_over_and_the_old_one_can_be_had_until_it_is_swept() {
     save(&mut scene);
     let (repo, old) = (scene.repo(), scene.ids[0]);
     for said in [
-        Said::Pin,
-        Said::Suspect("a test".into()),
-        Said::Tags(vec!["kept".into()]),
+        SnapshotNote::Pin,
+        SnapshotNote::Suspect("a test".into()),
+        SnapshotNote::Tags(vec!["kept".into()]),
     ] {
-        let about = About::Snapshot { id: old, said };
+        let about = NoteSubject::Snapshot { id: old, said };
         let when = repo.clock().now();
         repo.put_note(&Note { when, about }).unwrap();
     }
     scene.break_blob(&scene.leaves(scene.database(&old).runs().next().unwrap())[0]);
-    let outcome = repair(&repo, Mode::Apply).unwrap();
+    let outcome = repair(&repo, RepairMode::Apply).unwrap();
     let new = outcome.repaired[0].repaired_as.unwrap();
     let notes = repo.notes().unwrap().standing();
     assert!(notes.is_pinned(&new) && notes.suspect(&new).is_some());
@@ -382,8 +382,8 @@ fn a_database_that_is_kept_as_files_keeps_those_that_are_whole() {
     let mut scene = Scene::empty();
     scene.change(0, 300);
     let mut backup = Backup::new(vec![scene.db()]);
-    (backup.pinning, backup.physical) = (Pinning::None, true);
-    let outcome = backup.run(&scene.repo(), &Report::default()).unwrap();
+    (backup.pinning, backup.physical) = (PinMode::None, true);
+    let outcome = backup.run(&scene.repo(), &OperationReport::default()).unwrap();
     scene.ids.push(outcome.snapshot.unwrap());
     let repo = scene.repo();
     // The largest blob is a piece of a table.
@@ -391,13 +391,13 @@ fn a_database_that_is_kept_as_files_keeps_those_that_are_whole() {
     let entries = lookup.iter_all().unwrap().map(Result::unwrap);
     let largest = entries.max_by_key(|entry| entry.location.len).unwrap();
     scene.break_blob(&largest.id);
-    let outcome = repair(&repo, Mode::Apply).unwrap();
+    let outcome = repair(&repo, RepairMode::Apply).unwrap();
     let holes = &outcome.repaired[0].databases[0].holes;
     assert_eq!(holes.len(), 1);
     assert!(holes[0].file.starts_with("repository/files/0"), "{holes:?}");
     let new = outcome.repaired[0].repaired_as.unwrap();
     let restore = Restore::new(scene.dir.path().join("back"));
-    let report = Report::default();
+    let report = OperationReport::default();
     restore
         .run(&repo, &repo.select(&new.to_hex()).unwrap(), &report)
         .unwrap();
@@ -422,13 +422,13 @@ fn a_snapshot_that_is_named_is_read_whole() {
     let repo = scene.repo();
     let named = |id: &ObjectId| RepairSnapshots {
         snapshots: vec![id.to_hex()[..10].to_owned()],
-        mode: Mode::DryRun,
+        mode: RepairMode::DryRun,
     };
-    let run = |repair: RepairSnapshots| repair.run(&repo, &Report::default()).unwrap();
+    let run = |repair: RepairSnapshots| repair.run(&repo, &OperationReport::default()).unwrap();
     assert_eq!(run(named(&scene.ids[0])).repaired, []);
     // Nobody noted it: only who reads finds it.
     scene.break_blob(&scene.leaves(scene.database(&scene.ids[0]).runs().next().unwrap())[1]);
-    assert_eq!(repair_alone(&repo, Mode::DryRun).unwrap().repaired, []);
+    assert_eq!(repair_alone(&repo, RepairMode::DryRun).unwrap().repaired, []);
     assert_eq!(run(named(&scene.ids[0])).repaired.len(), 1);
 }
 
@@ -445,10 +445,10 @@ fn a_repair_of_snapshots_that_dies_at_its_nth_call_leaves_them_no_worse() {
     scene.break_blob(&leaves[0]);
     let packs = RepairPacks {
         packs: Vec::new(),
-        mode: Mode::Apply,
+        mode: RepairMode::Apply,
     };
-    packs.run(&scene.repo(), &Report::default()).unwrap();
-    let repair = |repo: &Repo| repair_alone(repo, Mode::Apply).map(drop);
+    packs.run(&scene.repo(), &OperationReport::default()).unwrap();
+    let repair = |repo: &Repo| repair_alone(repo, RepairMode::Apply).map(drop);
     at_every_call(&scene, repair, |left, what| {
         let repo = left.repo();
         let catalog = repo.catalog().unwrap();
@@ -480,7 +480,7 @@ fn a_pack_that_comes_back_makes_the_old_snapshot_whole_again() {
     let right = scene.storage.snapshot();
     let leaves = scene.leaves(scene.database(&scene.ids[0]).runs().next().unwrap());
     let broken: Vec<ObjectName> = scene.break_blob(&leaves[1]);
-    repair(&scene.repo(), Mode::Apply).unwrap();
+    repair(&scene.repo(), RepairMode::Apply).unwrap();
     for name in broken {
         assert_eq!(name.kind, ObjectKind::Pack);
         let bytes = right.get(name, 1 << 30).unwrap();
@@ -489,6 +489,6 @@ fn a_pack_that_comes_back_makes_the_old_snapshot_whole_again() {
     let repo = scene.repo();
     let catalog = repo.catalog().unwrap();
     let old = catalog.forgotten(&scene.ids[0]).unwrap();
-    levault::ops::undelete::undelete(&repo, old, &Report::default()).unwrap();
+    levault::ops::undelete::undelete(&repo, old, &OperationReport::default()).unwrap();
     scene.all_come_back();
 }

@@ -6,17 +6,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use levault::blob::BlobKind;
-use levault::chunk::Chunks;
+use levault::chunk::ChunkIterator;
 use levault::id::{BlobId, ObjectId};
-use levault::ops::repair::Mode;
-use levault::ops::repair::files::LostPart;
-use levault::ops::repair::snapshots::SnapshotsOutcome;
+use levault::ops::repair::RepairMode;
+use levault::ops::repair::repair_files::LostPart;
+use levault::ops::repair::snapshots::SnapshotRepairOutcome;
 use levault::ops::restore::Restore;
-use levault::ops::tree::View;
+use levault::ops::tree::SnapshotView;
 use levault::repo::BlobReader;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::run::BlobSource;
-use levault::snapshot::{EntryKind, Source, Tree};
+use levault::snapshot::{EntryKind, SnapshotSource, TreeBlob};
 
 use super::snapshots::repair;
 use crate::common;
@@ -59,10 +59,12 @@ impl Home {
         let snapshot = repo.snapshot(&self.id).unwrap();
         let lookup = repo.lookup().unwrap();
         let reader = BlobReader::new(&repo, &lookup);
-        let found = View::new(&snapshot, &reader).resolve(address.as_bytes()).unwrap();
+        let found = SnapshotView::new(&snapshot, &reader)
+            .resolve(address.as_bytes())
+            .unwrap();
         match found.node.entry.kind {
             EntryKind::Directory(tree) => vec![tree],
-            EntryKind::File(list) => Chunks::new(list, &reader)
+            EntryKind::File(list) => ChunkIterator::new(list, &reader)
                 .map(|chunk| chunk.unwrap().id)
                 .collect(),
             kind => panic!("{kind:?}"),
@@ -78,21 +80,21 @@ impl Home {
             .to_vec()
     }
 
-    fn tree(&self, id: &BlobId) -> Tree {
+    fn tree(&self, id: &BlobId) -> TreeBlob {
         let repo = self.scene.repo();
         let lookup = repo.lookup().unwrap();
         let plain = BlobReader::new(&repo, &lookup).blob(BlobKind::Tree, id).unwrap();
-        Tree::decode(&plain).unwrap()
+        TreeBlob::decode(&plain).unwrap()
     }
 
-    fn repair(&self) -> SnapshotsOutcome {
-        repair(&self.scene.repo(), Mode::Apply).unwrap()
+    fn repair(&self) -> SnapshotRepairOutcome {
+        repair(&self.scene.repo(), RepairMode::Apply).unwrap()
     }
 
     fn restore(&self, id: &ObjectId) -> PathBuf {
         let repo = self.scene.repo();
         let target = self.scene.dir.path().join(id.short());
-        let report = Report::default();
+        let report = OperationReport::default();
         let stored = repo.select(&id.to_hex()).unwrap();
         Restore::new(&target).run(&repo, &stored, &report).unwrap();
         // What was lost is missing from the snapshot, and every restore of it says so.
@@ -197,9 +199,9 @@ fn a_file_of_which_nothing_is_left_is_left_out_and_a_directory_without_its_list_
 fn a_tree_without_a_root_is_an_empty_directory_that_says_so() {
     let home = Home::new();
     let snapshot = home.scene.repo().snapshot(&home.id).unwrap();
-    let tree = |source: &Source| match source {
-        Source::Tree(tree) => Some(tree.root),
-        Source::Database(_) => None,
+    let tree = |source: &SnapshotSource| match source {
+        SnapshotSource::Tree(tree) => Some(tree.root),
+        SnapshotSource::Database(_) => None,
     };
     let root = snapshot.sources.iter().find_map(tree).unwrap();
     home.scene.break_blob(&root);
@@ -210,7 +212,7 @@ fn a_tree_without_a_root_is_an_empty_directory_that_says_so() {
     let snapshot = repo.snapshot(&id).unwrap();
     let lookup = repo.lookup().unwrap();
     let reader = BlobReader::new(&repo, &lookup);
-    let found = View::new(&snapshot, &reader).resolve(b"home").unwrap();
+    let found = SnapshotView::new(&snapshot, &reader).resolve(b"home").unwrap();
     assert_eq!(found.node.entry.name, b"home.levault-lost");
 }
 
@@ -224,7 +226,7 @@ fn of_a_directory_in_parts_the_parts_behind_a_lost_one_are_there() {
     }
     home.id = backup(&home.scene.repo(), &home.source()).unwrap();
     let tree = home.blobs("home/many")[0];
-    let Tree::Parts { parts, .. } = home.tree(&tree) else {
+    let TreeBlob::Parts { parts, .. } = home.tree(&tree) else {
         panic!("one blob")
     };
     assert!(parts.len() > 2);
@@ -235,8 +237,10 @@ fn of_a_directory_in_parts_the_parts_behind_a_lost_one_are_there() {
     let snapshot = repo.snapshot(&id).unwrap();
     let lookup = repo.lookup().unwrap();
     let reader = BlobReader::new(&repo, &lookup);
-    let found = View::new(&snapshot, &reader).resolve(b"home/many").unwrap();
-    let left = View::new(&snapshot, &reader).walk(found.node).count() as u64 - 1;
+    let found = SnapshotView::new(&snapshot, &reader)
+        .resolve(b"home/many")
+        .unwrap();
+    let left = SnapshotView::new(&snapshot, &reader).walk(found.node).count() as u64 - 1;
     assert_eq!(left, 1_500 - parts[1].entries);
     home.is_sound();
 }

@@ -7,7 +7,7 @@ use super::disk::{self, Disk, assert_same};
 use super::scene::Scene;
 use super::support::corpora;
 use super::support::oracle::Oracle;
-use levault::leveldb::name::FileName;
+use levault::leveldb::file_name::FileName;
 
 /// Everything that a restore gives back as it was: all but a database's own files.
 pub fn around(root: &Path, databases: &[String]) -> Disk {

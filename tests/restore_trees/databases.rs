@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use levault::error::Kind;
-use levault::ops::restore::{Contents, Extra, Overwrite, Restore};
-use levault::ops::selection::Selection;
+use levault::error::ErrorKind;
+use levault::ops::key_selection::KeySelection;
+use levault::ops::restore::{DatabaseForm, ExtraEntries, OverwriteMode, Restore};
 
 use super::common::{self, Model};
 use super::disk;
@@ -99,8 +99,8 @@ fn a_database_that_was_asked_for_by_itself_gets_what_lies_beside_it() {
     assert!(common::scan(&scene.target()).unwrap() == model);
     assert_eq!(fs::read(scene.path("target/notes")).unwrap(), b"notes");
     for records_only in [
-        (|restore: &mut Restore| restore.contents = Contents::Records) as fn(&mut Restore),
-        |restore| restore.selection = Selection::Prefix(b"key".to_vec()),
+        (|restore: &mut Restore| restore.contents = DatabaseForm::Records) as fn(&mut Restore),
+        |restore| restore.selection = KeySelection::Prefix(b"key".to_vec()),
     ] {
         fs::remove_dir_all(scene.target()).unwrap();
         scene.try_restore(records_only).unwrap();
@@ -121,7 +121,7 @@ fn over_a_tree_a_database_is_left_changed_in_place_or_replaced() {
         tables.map(|entry| entry.metadata().unwrap().ino()).min().unwrap()
     };
     let before = table("target/data/db");
-    let same = scene.restore_over(Overwrite::IfChanged);
+    let same = scene.restore_over(OverwriteMode::IfChanged);
     assert!(same.databases.iter().all(|one| one.unchanged));
     assert_eq!(table("target/data/db"), before);
     world.is_back("target");
@@ -129,7 +129,7 @@ fn over_a_tree_a_database_is_left_changed_in_place_or_replaced() {
     world.change();
     fs::write(scene.path("target/data/db/notes/today"), "changed").unwrap();
     scene.file("target/data/db/notes/mine", "mine");
-    let changed = scene.restore_over(Overwrite::IfChanged);
+    let changed = scene.restore_over(OverwriteMode::IfChanged);
     let unchanged: Vec<_> = changed.databases.iter().map(|one| one.unchanged).collect();
     assert_eq!(unchanged, [true, false], "the inner one is");
     world.is_back("target");
@@ -139,7 +139,7 @@ fn over_a_tree_a_database_is_left_changed_in_place_or_replaced() {
     );
 
     world.change();
-    scene.restore_over(Overwrite::Always);
+    scene.restore_over(OverwriteMode::Always);
     world.is_back("target");
     assert_ne!(table("target/data/db"), before);
     assert_eq!(
@@ -147,8 +147,8 @@ fn over_a_tree_a_database_is_left_changed_in_place_or_replaced() {
         b"mine"
     );
     let delete = |restore: &mut Restore| {
-        restore.overwrite = Overwrite::Always;
-        restore.extra = Extra::Delete;
+        restore.overwrite = OverwriteMode::Always;
+        restore.extra = ExtraEntries::Delete;
     };
     scene.try_restore(delete).unwrap();
     world.is_back("target");
@@ -170,7 +170,7 @@ fn what_lies_beside_a_database_that_is_replaced_comes_along_as_it_is() {
     let inode = fs::metadata(scene.path("target/db/ancient/0001/blob"))
         .unwrap()
         .ino();
-    scene.restore_over(Overwrite::Always);
+    scene.restore_over(OverwriteMode::Always);
     scene.has_no_problem();
     disk::assert_same(&disk::read(&scene.path("target/db/ancient")), &before);
     assert_eq!(
@@ -188,7 +188,7 @@ fn never_and_newer_leave_a_database() {
     scene.restore();
     world.change();
     let changed = common::scan(&scene.path("target/data/db")).unwrap();
-    for overwrite in [Overwrite::Never, Overwrite::IfNewer] {
+    for overwrite in [OverwriteMode::Never, OverwriteMode::IfNewer] {
         scene.restore_over(overwrite);
         assert!(
             common::scan(&scene.path("target/data/db")).unwrap() == changed,
@@ -203,7 +203,7 @@ fn never_and_newer_leave_a_database() {
             File::open(entry.path()).unwrap().set_modified(old).unwrap();
         }
     }
-    scene.restore_over(Overwrite::IfNewer);
+    scene.restore_over(OverwriteMode::IfNewer);
     assert!(common::scan(&scene.path("target/data/db")).unwrap() == world.outer);
 }
 
@@ -222,7 +222,7 @@ fn a_database_that_is_open_is_told_and_the_rest_is_restored() {
         .unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let changed = common::scan(&scene.path("target/data/db")).unwrap();
-    scene.restore_over(Overwrite::Always);
+    scene.restore_over(OverwriteMode::Always);
     let problems = scene.report.problems();
     assert!(
         problems.len() == 1 && problems[0].contains("data/db"),
@@ -239,11 +239,11 @@ fn a_database_takes_the_place_of_what_is_none() {
     scene.restore();
     fs::remove_dir_all(scene.path("target/data/db")).unwrap();
     symlink("/tmp", scene.path("target/data/db")).unwrap();
-    scene.restore_over(Overwrite::IfChanged);
+    scene.restore_over(OverwriteMode::IfChanged);
     world.is_back("target");
     fs::remove_dir_all(scene.path("target/data/db")).unwrap();
     scene.file("target/data/db/mine", "mine");
-    scene.restore_over(Overwrite::IfChanged);
+    scene.restore_over(OverwriteMode::IfChanged);
     assert_eq!(fs::read(scene.path("target/data/db/mine")).unwrap(), b"mine");
     let problems = scene.report.problems();
     assert!(
@@ -259,7 +259,7 @@ fn a_rocksdb_that_stands_there_is_not_taken_for_what_lies_beside() {
     scene.backup(&["world"]);
     scene.restore();
     scene.file("target/db/OPTIONS-000007", "");
-    scene.restore_over(Overwrite::Always);
+    scene.restore_over(OverwriteMode::Always);
     let problems = scene.report.problems();
     assert!(
         problems.len() == 1 && problems[0].contains("RocksDB"),
@@ -280,20 +280,20 @@ fn several_databases_and_a_tree_go_below_the_target() {
     assert!(common::scan(&scene.path("target/one")).unwrap() == one);
     assert!(common::scan(&scene.path("target/two")).unwrap() == two);
     let error = scene
-        .try_restore(|restore| restore.selection = Selection::Prefix(b"k".to_vec()))
+        .try_restore(|restore| restore.selection = KeySelection::Prefix(b"k".to_vec()))
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Usage);
 }
 
 #[test]
 fn patterns_take_or_leave_a_database_and_choose_what_lies_beside_it() {
-    use levault::pattern::{Case, Pattern, Patterns, Selector};
+    use levault::pattern::{CaseSensitivity, Pattern, Patterns, Selector};
     let world = World::new();
     let scene = &world.scene;
     let patterns = |words: &[&str]| {
         let words: Vec<_> = words
             .iter()
-            .map(|word| Pattern::word(word, Case::Matters))
+            .map(|word| Pattern::word(word, CaseSensitivity::Matters))
             .collect();
         Patterns::new(&words).unwrap()
     };

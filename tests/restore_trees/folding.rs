@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use levault::ops::backup::{Backup, Pinning};
-use levault::ops::restore::{Overwrite, Restore};
-use levault::report::Report;
+use levault::ops::backup::{Backup, PinMode};
+use levault::ops::restore::{OverwriteMode, Restore};
+use levault::report::OperationReport;
 
 use super::scene::Scene;
 use super::support::machine;
@@ -110,8 +110,8 @@ fn contents(root: &Path) -> Vec<String> {
 }
 
 /// Restores to `target`; what was reported.
-fn restore(scene: &Scene, target: &Path, overwrite: Overwrite) -> Vec<String> {
-    let report = Report::default();
+fn restore(scene: &Scene, target: &Path, overwrite: OverwriteMode) -> Vec<String> {
+    let report = OperationReport::default();
     let restore = Restore {
         overwrite,
         ..Restore::new(target)
@@ -149,13 +149,13 @@ fn folds(scene: &Scene, place: &Path) {
     }
     scene.backup(&["source"]);
     let fresh = place.join("fresh");
-    let problems = restore(scene, &fresh, Overwrite::Refuse);
+    let problems = restore(scene, &fresh, OverwriteMode::Refuse);
     all_there_or_named(&fresh, &problems, "where nothing stands");
     for (number, overwrite) in [
-        Overwrite::IfChanged,
-        Overwrite::Always,
-        Overwrite::IfNewer,
-        Overwrite::Never,
+        OverwriteMode::IfChanged,
+        OverwriteMode::Always,
+        OverwriteMode::IfNewer,
+        OverwriteMode::Never,
     ]
     .into_iter()
     .enumerate()
@@ -196,9 +196,9 @@ fn a_link_in_the_way_of_a_folded_name_takes_nothing_away() {
     scene.file("source/Name", "content");
     std::os::unix::fs::symlink("nowhere", scene.path("source/name")).unwrap();
     scene.backup(&["source"]);
-    for overwrite in [Overwrite::Refuse, Overwrite::Always] {
+    for overwrite in [OverwriteMode::Refuse, OverwriteMode::Always] {
         let target = mounted.at.join("folded").join(format!("{overwrite:?}"));
-        if overwrite == Overwrite::Always {
+        if overwrite == OverwriteMode::Always {
             fs::create_dir(&target).unwrap();
             fs::write(target.join("there"), "").unwrap();
         }
@@ -218,13 +218,17 @@ fn databases_whose_names_are_one_do_not_replace_each_other() {
     let upper = scene.database("source/Data");
     scene.database("source/data");
     let backup = Backup {
-        pinning: Pinning::None,
+        pinning: PinMode::None,
         ..Backup::new(vec![scene.path("source")])
     };
-    backup.run(&scene.repo, &Report::default()).unwrap();
-    for overwrite in [Overwrite::Refuse, Overwrite::Always, Overwrite::IfChanged] {
+    backup.run(&scene.repo, &OperationReport::default()).unwrap();
+    for overwrite in [
+        OverwriteMode::Refuse,
+        OverwriteMode::Always,
+        OverwriteMode::IfChanged,
+    ] {
         let target = place.join(format!("{overwrite:?}"));
-        if overwrite != Overwrite::Refuse {
+        if overwrite != OverwriteMode::Refuse {
             fs::create_dir(&target).unwrap();
             fs::write(target.join("there"), "").unwrap();
         }
@@ -253,7 +257,7 @@ fn a_name_that_the_filesystem_cannot_keep_is_reported() {
     }
     scene.backup(&["source"]);
     let target = mounted.at.join("target");
-    let problems = restore(&scene, &target, Overwrite::Refuse);
+    let problems = restore(&scene, &target, OverwriteMode::Refuse);
     let listed: Vec<_> = walkdir::WalkDir::new(&target)
         .into_iter()
         .flatten()
@@ -287,9 +291,9 @@ fn names_that_cannot_be_linked_become_files_of_their_own() {
         fs::hard_link(&first, scene.path("source").join(name)).unwrap();
     }
     scene.backup(&["source"]);
-    for overwrite in [Overwrite::Refuse, Overwrite::Always] {
+    for overwrite in [OverwriteMode::Refuse, OverwriteMode::Always] {
         let target = mounted.at.join(format!("{overwrite:?}"));
-        if overwrite == Overwrite::Always {
+        if overwrite == OverwriteMode::Always {
             fs::create_dir(&target).unwrap();
             fs::write(target.join("there"), "").unwrap();
         }

@@ -7,11 +7,11 @@ use levault::blob::BlobKind;
 use levault::chunk::{ChunkList, ChunkRef};
 use levault::clock::UnixNanos;
 use levault::id::BlobId;
-use levault::ops::restore::{Extra, Overwrite};
-use levault::repo::{Store, Writer};
-use levault::report::Report;
+use levault::ops::restore::{ExtraEntries, OverwriteMode};
+use levault::repo::{BlobWriter, WriteMode};
+use levault::report::OperationReport;
 use levault::run::LeafCutter;
-use levault::snapshot::{DirectoryBuilder, EntryKind, Meta, Source, TreeEntry, TreeRoot};
+use levault::snapshot::{DirectoryBuilder, EntryKind, FileMetadata, SnapshotSource, TreeEntry, TreeRoot};
 
 use super::common;
 use super::disk::{self, Disk, assert_same};
@@ -26,9 +26,9 @@ struct Loom {
 }
 
 fn entry(name: &str, kind: EntryKind) -> TreeEntry {
-    let meta = Meta {
+    let meta = FileMetadata {
         mode: Some(0o755),
-        ..Meta::default()
+        ..FileMetadata::default()
     };
     TreeEntry {
         name: name.into(),
@@ -84,10 +84,10 @@ impl Loom {
     }
 
     /// A snapshot of the database, and of a tree that is this directory.
-    fn put(&mut self, root: BlobId, change: impl FnOnce(&mut Vec<Source>)) {
+    fn put(&mut self, root: BlobId, change: impl FnOnce(&mut Vec<SnapshotSource>)) {
         let top = self.directory(vec![entry("root", EntryKind::Directory(root))]);
-        let report = Report::default();
-        let mut writer = Writer::start(&self.scene.repo, &report, Store::New).unwrap();
+        let report = OperationReport::default();
+        let mut writer = BlobWriter::start(&self.scene.repo, &report, WriteMode::New).unwrap();
         for (kind, plain) in self.blobs.drain(..) {
             writer.add_one(kind, plain).unwrap();
         }
@@ -97,12 +97,12 @@ impl Loom {
         snapshot.time = UnixNanos(snapshot.time.0 + self.stored);
         snapshot.counter += 1;
         snapshot.sources.truncate(1);
-        if let Source::Database(database) = &mut snapshot.sources[0] {
+        if let SnapshotSource::Database(database) = &mut snapshot.sources[0] {
             database.name = "root/db".into();
             database.path = b"/root/db".to_vec();
             database.beside = None;
         }
-        snapshot.sources.push(Source::Tree(TreeRoot {
+        snapshot.sources.push(SnapshotSource::Tree(TreeRoot {
             name: "root".into(),
             path: b"/root".to_vec(),
             root: top,
@@ -176,7 +176,7 @@ fn a_source_that_is_called_what_is_no_name_gets_a_place_below_the_target() {
         let mut loom = Loom::new();
         let root = loom.directory(vec![]);
         loom.put(root, |sources| {
-            let Source::Tree(other) = &sources[1] else {
+            let SnapshotSource::Tree(other) = &sources[1] else {
                 panic!("a tree")
             };
             let other = TreeRoot {
@@ -184,7 +184,7 @@ fn a_source_that_is_called_what_is_no_name_gets_a_place_below_the_target() {
                 path: b"/elsewhere".to_vec(),
                 ..other.clone()
             };
-            sources.push(Source::Tree(other));
+            sources.push(SnapshotSource::Tree(other));
         });
         assert_eq!(loom.restore(), [""; 0], "{name}");
         assert_eq!(loom.scene.names("target").len(), 2, "{name}");
@@ -211,8 +211,8 @@ fn a_link_is_made_and_never_walked_through() {
     let root = loom.directory(vec![entry("a", EntryKind::Directory(below)), entry("b", link)]);
     loom.put(root, |_| ());
     let delete = |restore: &mut levault::ops::restore::Restore| {
-        restore.overwrite = Overwrite::Always;
-        restore.extra = Extra::Delete;
+        restore.overwrite = OverwriteMode::Always;
+        restore.extra = ExtraEntries::Delete;
     };
     loom.scene.try_restore(delete).unwrap();
     assert_eq!(fs::read(loom.scene.path("target/a/file")).unwrap(), b"inner");
@@ -248,7 +248,7 @@ fn a_database_within_itself_and_databases_without_end_are_refused() {
     let root = loom.directory(vec![entry("db", EntryKind::Database(0))]);
     let own = loom.directory(vec![entry("again", EntryKind::Database(0))]);
     loom.put(root, |sources| {
-        if let Source::Database(database) = &mut sources[0] {
+        if let SnapshotSource::Database(database) = &mut sources[0] {
             database.beside = Some(own);
         }
     });
@@ -265,17 +265,17 @@ fn a_database_within_itself_and_databases_without_end_are_refused() {
         let first = sources[0].clone();
         for (n, beside) in besides.into_iter().enumerate() {
             let mut source = first.clone();
-            if let Source::Database(database) = &mut source {
+            if let SnapshotSource::Database(database) = &mut source {
                 database.name = format!("root/db/{n}");
                 database.path = format!("/root/db/{n}").into_bytes();
                 database.beside = Some(beside);
             }
             match n {
                 0 => {
-                    if let Source::Database(database) = &mut sources[0] {
+                    if let SnapshotSource::Database(database) = &mut sources[0] {
                         database.beside = match source {
-                            Source::Database(other) => other.beside,
-                            Source::Tree(_) => None,
+                            SnapshotSource::Database(other) => other.beside,
+                            SnapshotSource::Tree(_) => None,
                         };
                     }
                 }
@@ -304,7 +304,7 @@ fn what_lies_beside_a_database_cannot_pass_for_part_of_it() {
     beside.push(entry("fine", fine));
     let beside = loom.directory(beside);
     loom.put(root, |sources| {
-        if let Source::Database(database) = &mut sources[0] {
+        if let SnapshotSource::Database(database) = &mut sources[0] {
             database.beside = Some(beside);
         }
     });
@@ -464,8 +464,8 @@ fn a_file_whose_chunks_are_lost_or_lie_is_told_and_the_rest_is_there() {
     assert_eq!(loom.scene.names("target"), ["good", "lost"]);
     fs::write(loom.scene.path("target/lost/mine"), "mine").unwrap();
     let delete = |restore: &mut levault::ops::restore::Restore| {
-        restore.overwrite = Overwrite::Always;
-        restore.extra = Extra::Delete;
+        restore.overwrite = OverwriteMode::Always;
+        restore.extra = ExtraEntries::Delete;
     };
     loom.scene.try_restore(delete).unwrap();
     assert_eq!(

@@ -7,10 +7,10 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use levault::error::Kind;
-use levault::ops::restore::{Action, Extra, Overwrite, Planned, Restore, Verify};
-use levault::pattern::{Case, Pattern, Patterns, Selector};
-use levault::report::Report;
+use levault::error::ErrorKind;
+use levault::ops::restore::{ExtraEntries, OverwriteMode, PlannedAction, PlannedEntry, Restore, VerifyMode};
+use levault::pattern::{CaseSensitivity, Pattern, Patterns, Selector};
+use levault::report::OperationReport;
 
 use super::disk::{self, assert_same};
 use super::scene::Scene;
@@ -44,7 +44,7 @@ fn hour() -> Duration {
 fn patterns(words: &[&str]) -> Patterns {
     let words: Vec<_> = words
         .iter()
-        .map(|word| Pattern::word(word, Case::Matters))
+        .map(|word| Pattern::word(word, CaseSensitivity::Matters))
         .collect();
     Patterns::new(&words).unwrap()
 }
@@ -55,12 +55,12 @@ fn a_filled_target_is_refused_and_stays_as_it_was() {
     fs::write(scene.path("target/a/one"), "mine").unwrap();
     let before = disk::read(&scene.target());
     let error = scene.try_restore(|_| ()).unwrap_err();
-    assert_eq!(error.kind(), Kind::Exists, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Exists, "{error}");
     assert_same(&disk::read(&scene.target()), &before);
     let error = scene
-        .try_restore(|restore| restore.extra = Extra::Delete)
+        .try_restore(|restore| restore.extra = ExtraEntries::Delete)
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Usage, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
     assert_eq!(scene.names("").len(), 2, "source and target");
 }
 
@@ -72,7 +72,7 @@ fn never_restores_what_is_missing_alone() {
     fs::remove_dir_all(scene.path("target/b")).unwrap();
     fs::write(scene.path("target/b"), "a file").unwrap();
     let before = fs::metadata(scene.path("target/a")).unwrap();
-    let outcome = scene.restore_over(Overwrite::Never);
+    let outcome = scene.restore_over(OverwriteMode::Never);
     assert_eq!(fs::read(scene.path("target/a/one")).unwrap(), b"mine");
     assert_eq!(fs::read(scene.path("target/b")).unwrap(), b"a file");
     assert_eq!(
@@ -96,7 +96,7 @@ fn a_file_that_is_newer_stays_and_an_older_one_goes() {
     set_time(&one, saved + hour());
     fs::write(&two, "older").unwrap();
     set_time(&two, saved - hour());
-    let outcome = scene.restore_over(Overwrite::IfNewer);
+    let outcome = scene.restore_over(OverwriteMode::IfNewer);
     assert_eq!(fs::read(&one).unwrap(), b"newer");
     assert_eq!(fs::read(&two).unwrap(), b"two");
     assert_eq!(outcome.tree.files, 1);
@@ -113,19 +113,19 @@ fn what_is_the_same_is_not_written_again_and_only_reading_tells() {
     let inode = |path: &Path| fs::metadata(path).unwrap().ino();
     let before = inode(&two);
     let trusting = |restore: &mut Restore| {
-        restore.overwrite = Overwrite::IfChanged;
-        restore.verify = Verify::None;
+        restore.overwrite = OverwriteMode::IfChanged;
+        restore.verify = VerifyMode::None;
     };
     let outcome = scene.try_restore(trusting).unwrap();
     assert_eq!(fs::read(&one).unwrap(), b"ONE", "size and time agree");
     assert_eq!((outcome.tree.files, outcome.tree.files_same), (0, 3));
     assert_eq!(inode(&two), before);
-    let outcome = scene.restore_over(Overwrite::IfChanged);
+    let outcome = scene.restore_over(OverwriteMode::IfChanged);
     assert_eq!(fs::read(&one).unwrap(), b"one");
     assert_eq!((outcome.tree.files, outcome.tree.files_same), (1, 2));
     assert_eq!(inode(&two), before);
     assert_same(&disk::read(&scene.target()), &disk::read(&scene.path("source")));
-    scene.restore_over(Overwrite::Always);
+    scene.restore_over(OverwriteMode::Always);
     assert_ne!(inode(&two), before);
 }
 
@@ -139,15 +139,15 @@ fn a_link_where_a_directory_is_to_be_is_replaced_and_not_followed() {
     fs::remove_file(scene.path("target/b/deep/three")).unwrap();
     symlink(scene.path("outside/one"), scene.path("target/b/deep/three")).unwrap();
     let before = disk::read(&scene.path("outside"));
-    for overwrite in [Overwrite::Never, Overwrite::IfNewer] {
+    for overwrite in [OverwriteMode::Never, OverwriteMode::IfNewer] {
         // An older link is replaced as well, but these are new.
         scene.restore_over(overwrite);
         assert_same(&disk::read(&scene.path("outside")), &before);
         assert!(scene.path("target/a").is_symlink());
     }
     let delete = |restore: &mut Restore| {
-        restore.overwrite = Overwrite::Always;
-        restore.extra = Extra::Delete;
+        restore.overwrite = OverwriteMode::Always;
+        restore.extra = ExtraEntries::Delete;
     };
     scene.try_restore(delete).unwrap();
     assert_same(&disk::read(&scene.path("outside")), &before);
@@ -159,7 +159,7 @@ fn a_filled_directory_gives_way_to_a_file_only_with_delete() {
     let scene = restored();
     fs::remove_file(scene.path("target/a/one")).unwrap();
     scene.file("target/a/one/mine", "mine");
-    scene.restore_over(Overwrite::IfChanged);
+    scene.restore_over(OverwriteMode::IfChanged);
     assert_eq!(fs::read(scene.path("target/a/one/mine")).unwrap(), b"mine");
     let problems = scene.report.problems();
     assert!(
@@ -167,8 +167,8 @@ fn a_filled_directory_gives_way_to_a_file_only_with_delete() {
         "{problems:?}"
     );
     let delete = |restore: &mut Restore| {
-        restore.overwrite = Overwrite::IfChanged;
-        restore.extra = Extra::Delete;
+        restore.overwrite = OverwriteMode::IfChanged;
+        restore.extra = ExtraEntries::Delete;
     };
     scene.try_restore(delete).unwrap();
     assert_eq!(fs::read(scene.path("target/a/one")).unwrap(), b"one");
@@ -185,8 +185,8 @@ fn what_the_snapshot_does_not_have_goes_below_what_is_restored() {
     let _socket = UnixListener::bind(scene.path("target/b/socket")).unwrap();
     fs::create_dir(scene.path("target/.x.levault-pins-0123456789abcdef")).unwrap();
     let delete = |restore: &mut Restore| {
-        restore.overwrite = Overwrite::IfChanged;
-        restore.extra = Extra::Delete;
+        restore.overwrite = OverwriteMode::IfChanged;
+        restore.extra = ExtraEntries::Delete;
     };
     let outcome = scene.try_restore(delete).unwrap();
     scene.has_no_problem();
@@ -218,8 +218,8 @@ fn what_patterns_leave_out_is_not_deleted() {
     let delete = |selector: Selector| {
         scene
             .try_restore(|restore| {
-                restore.overwrite = Overwrite::IfChanged;
-                restore.extra = Extra::Delete;
+                restore.overwrite = OverwriteMode::IfChanged;
+                restore.extra = ExtraEntries::Delete;
                 restore.selector = selector;
             })
             .unwrap()
@@ -245,8 +245,8 @@ fn one_file_and_several_things_leave_alone_what_is_beside_them() {
         let address = address.as_bytes().to_vec();
         scene
             .try_restore(|restore| {
-                restore.overwrite = Overwrite::IfChanged;
-                restore.extra = Extra::Delete;
+                restore.overwrite = OverwriteMode::IfChanged;
+                restore.extra = ExtraEntries::Delete;
                 restore.address = address;
             })
             .unwrap()
@@ -297,7 +297,7 @@ fn each_thing_lands_where_it_is_said() {
     scene.try_restore(|restore| restore.address = address).unwrap();
     assert!(scene.path("target/CURRENT").exists() && scene.path("target/beside").exists());
     let none = scene.try_restore(|restore| restore.address = b"source/none".to_vec());
-    assert_eq!(none.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(none.unwrap_err().kind(), ErrorKind::NotFound);
     scene.has_no_problem();
 }
 
@@ -359,38 +359,38 @@ fn a_plan_says_what_would_be_done_and_does_nothing() {
         let stored = scene.repo.select("latest").unwrap();
         let mut planned = BTreeMap::new();
         let root = restore.target.clone();
-        let mut each = |one: Planned| {
+        let mut each = |one: PlannedEntry| {
             let name = Path::new(&one.target).strip_prefix(&root).unwrap();
             planned.insert(name.to_str().unwrap().to_owned(), one.action);
         };
-        let report = Report::default();
+        let report = OperationReport::default();
         restore.plan(&scene.repo, &stored, &report, &mut each).unwrap();
         assert_eq!(report.problems(), [""; 0]);
         planned
     };
-    let expect = |lines: &[(&str, Action)]| {
+    let expect = |lines: &[(&str, PlannedAction)]| {
         let lines = lines.iter().map(|(name, action)| ((*name).to_owned(), *action));
         lines.collect::<BTreeMap<_, _>>()
     };
     let over = plan(&|restore| {
-        restore.overwrite = Overwrite::IfChanged;
-        restore.extra = Extra::Delete;
+        restore.overwrite = OverwriteMode::IfChanged;
+        restore.extra = ExtraEntries::Delete;
     });
     assert_eq!(
         over,
         expect(&[
-            ("a/extra", Action::Remove),
-            ("a/one", Action::Restore),
-            ("a/two", Action::Compare),
-            ("b", Action::Restore),
-            ("b/deep", Action::Restore),
-            ("b/deep/three", Action::Restore),
-            ("link", Action::Restore),
+            ("a/extra", PlannedAction::Remove),
+            ("a/one", PlannedAction::Restore),
+            ("a/two", PlannedAction::Compare),
+            ("b", PlannedAction::Restore),
+            ("b/deep", PlannedAction::Restore),
+            ("b/deep/three", PlannedAction::Restore),
+            ("link", PlannedAction::Restore),
         ])
     );
-    let never = plan(&|restore| restore.overwrite = Overwrite::Never);
-    assert_eq!(never["a/one"], Action::Leave);
-    assert_eq!(never["link"], Action::Restore);
+    let never = plan(&|restore| restore.overwrite = OverwriteMode::Never);
+    assert_eq!(never["a/one"], PlannedAction::Leave);
+    assert_eq!(never["link"], PlannedAction::Restore);
     let new = plan(&|restore| restore.target = scene.path("nowhere"));
     assert_eq!(new.len(), 7);
     assert_same(&disk::read(&scene.target()), &before);

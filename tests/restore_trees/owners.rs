@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use levault::ops::backup::Backup;
-use levault::ops::restore::Overwrite;
+use levault::ops::restore::OverwriteMode;
 
 use super::common;
 use super::scene::Scene;
@@ -112,7 +112,11 @@ fn over_another_owners_database_each_way_of_overwriting_gives_the_saved_owner() 
     let db = service(&scene, 0o600);
     scene.backup(&["app/db"]);
     scene.restore();
-    for overwrite in [Overwrite::IfChanged, Overwrite::Always, Overwrite::IfNewer] {
+    for overwrite in [
+        OverwriteMode::IfChanged,
+        OverwriteMode::Always,
+        OverwriteMode::IfNewer,
+    ] {
         // The same records, then other ones; each is all of root's and open to all.
         for is_changed in [false, true] {
             if is_changed {
@@ -123,7 +127,7 @@ fn over_another_owners_database_each_way_of_overwriting_gives_the_saved_owner() 
                 chown(&path, Some(0), Some(0)).unwrap();
                 let mode = if path.is_dir() { 0o755 } else { 0o644 };
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-                if overwrite == Overwrite::IfNewer {
+                if overwrite == OverwriteMode::IfNewer {
                     fs::File::open(&path)
                         .unwrap()
                         .set_modified(std::time::UNIX_EPOCH)
@@ -300,7 +304,7 @@ fn what_a_restore_makes_inherits_no_access_list() {
         scene
             .try_restore(|restore| {
                 restore.target = target.clone();
-                restore.overwrite = Overwrite::IfChanged;
+                restore.overwrite = OverwriteMode::IfChanged;
             })
             .unwrap();
         scene.has_no_problem();

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use levault::ops::restore::Overwrite;
+use levault::ops::restore::OverwriteMode;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, Timespec, Timestamps, UTIME_OMIT};
@@ -199,13 +199,13 @@ proptest! {
         prop_assert_eq!(restored.tree.left + restored.tree.files_same, 0);
 
         damage(&scene.target(), seed);
-        scene.restore_over(Overwrite::IfChanged);
+        scene.restore_over(OverwriteMode::IfChanged);
         scene.has_no_problem();
         assert_same(&disk::read(&scene.target()), &was);
-        let again = scene.restore_over(Overwrite::IfChanged);
+        let again = scene.restore_over(OverwriteMode::IfChanged);
         assert_same(&disk::read(&scene.target()), &was);
         prop_assert_eq!(again.tree.files, 0, "nothing was left to write");
-        scene.restore_over(Overwrite::Always);
+        scene.restore_over(OverwriteMode::Always);
         assert_same(&disk::read(&scene.target()), &was);
         scene.has_no_problem();
     }

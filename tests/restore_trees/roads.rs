@@ -12,11 +12,11 @@ use levault::ops::backup::Backup;
 use levault::ops::check::{Check, ReadData};
 use levault::ops::copy::Copy;
 use levault::ops::prune::Prune;
-use levault::ops::rescue::{Action, Rescue, Uncertain};
+use levault::ops::rescue::{Rescue, RescueMode, UncertainRecords};
 use levault::ops::restore::Restore;
 use levault::ops::undelete::{select, undelete};
-use levault::repo::{Cache, HostRepo, Repo, Settings};
-use levault::report::Report;
+use levault::repo::{CacheLocation, Repo, RepoSettings, WriteOnlyRepo};
+use levault::report::OperationReport;
 use levault::storage::MemoryStorage;
 use tempfile::TempDir;
 
@@ -82,7 +82,7 @@ impl World {
     fn backup(&self) {
         // Packs of today may belong to a backup that is under way.
         self.clock.advance(25 * 3600 * 1_000_000_000);
-        self.wish().run(&self.repo, &Report::default()).unwrap();
+        self.wish().run(&self.repo, &OperationReport::default()).unwrap();
     }
 
     /// Other files, another record, and what was there before.
@@ -114,7 +114,7 @@ impl World {
     #[track_caller]
     fn is_back(&self, repo: &Repo, words: &str, was: &Was) {
         let target = self.dir.path().join("target");
-        let report = Report::default();
+        let report = OperationReport::default();
         Restore::new(target.clone())
             .run(repo, &repo.select(words).unwrap(), &report)
             .unwrap();
@@ -128,9 +128,9 @@ impl World {
 
     /// Marks, waits, sweeps.
     fn prune(&self, prune: &Prune) -> u64 {
-        prune.run(&self.repo, &Report::default()).unwrap();
+        prune.run(&self.repo, &OperationReport::default()).unwrap();
         self.clock.advance(73 * 3600 * 1_000_000_000);
-        let swept = prune.run(&self.repo, &Report::default()).unwrap().swept;
+        let swept = prune.run(&self.repo, &OperationReport::default()).unwrap().swept;
         swept.packs.len() as u64
     }
 }
@@ -138,7 +138,7 @@ impl World {
 #[track_caller]
 fn is_sound(repo: &Repo) {
     let check = Check { read: ReadData::All };
-    let findings = check.run(repo, &Report::default()).unwrap().findings;
+    let findings = check.run(repo, &OperationReport::default()).unwrap().findings;
     assert!(findings.is_empty(), "{findings:?}");
 }
 
@@ -155,14 +155,14 @@ fn a_copy_of_trees_restores_from_the_other_repository_alone() {
     let then = world.now();
     world.backup();
     let other = common::create(Arc::new(MemoryStorage::default())).unwrap();
-    let done = Copy::default().run(&world.repo, &other, &Report::default(), &mut |_| ());
+    let done = Copy::default().run(&world.repo, &other, &OperationReport::default(), &mut |_| ());
     let done = done.unwrap();
     assert_eq!((done.copied.len(), done.refused.len()), (2, 0));
     world.is_back(&other, "latest", &then);
     is_sound(&other);
     world.change(1);
     world.backup();
-    let copied = Copy::default().run(&world.repo, &other, &Report::default(), &mut |_| ());
+    let copied = Copy::default().run(&world.repo, &other, &OperationReport::default(), &mut |_| ());
     assert_eq!(copied.unwrap().copied.len(), 1);
     world.is_back(&other, "latest", &world.now());
     world.is_back(&other, "latest~1", &then);
@@ -188,7 +188,7 @@ fn what_is_kept_of_trees_comes_back_behind_a_prune_and_what_was_forgotten_before
     undelete(
         &world.repo,
         select(&catalog, &ids[1].to_hex()).unwrap(),
-        &Report::default(),
+        &OperationReport::default(),
     )
     .unwrap();
     world.is_back(&world.repo, &ids[1].to_hex(), &then);
@@ -223,14 +223,17 @@ fn trees_of_a_write_only_host_come_back_by_the_owner() {
         .unwrap()
         .unlock(&password)
         .unwrap();
-    let settings = Settings {
-        cache: Cache::Directory(world.dir.path().join("cache")),
+    let settings = RepoSettings {
+        cache: CacheLocation::Directory(world.dir.path().join("cache")),
         ..common::settings()
     };
-    let host = HostRepo::open(world.storage.clone(), credential, settings).unwrap();
+    let host = WriteOnlyRepo::open(world.storage.clone(), credential, settings).unwrap();
     for round in 0..3 {
         let was = world.now();
-        let done = world.wish().run_as_host(&host, &Report::default()).unwrap();
+        let done = world
+            .wish()
+            .run_as_host(&host, &OperationReport::default())
+            .unwrap();
         world.is_back(&world.repo, &done.snapshot.unwrap().to_hex(), &was);
         world.change(round);
     }
@@ -280,11 +283,11 @@ fn a_damaged_database_within_a_tree_is_rescued_from_snapshots_of_the_tree() {
             output: world.dir.path().join("rescued").join(name),
             snapshot: None,
             database: None,
-            uncertain: Uncertain::LeaveOut,
-            act: Action::Write,
+            uncertain: UncertainRecords::LeaveOut,
+            act: RescueMode::Write,
         };
         fs::create_dir_all(rescue.output.parent().unwrap()).unwrap();
-        let done = rescue.run(&world.repo, &Report::default()).unwrap();
+        let done = rescue.run(&world.repo, &OperationReport::default()).unwrap();
         assert!(done.is_supplied() && done.written, "{done:?}");
         assert!(common::scan(&rescue.output).unwrap() == *model, "{name}");
     }

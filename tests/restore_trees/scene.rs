@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use levault::error::Result;
-use levault::ops::backup::{Backup, Pinning};
-use levault::ops::restore::{Overwrite, Restore, Restored};
+use levault::ops::backup::{Backup, PinMode};
+use levault::ops::restore::{OverwriteMode, Restore, RestoreOutcome};
 use levault::repo::Repo;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::storage::MemoryStorage;
 use tempfile::TempDir;
 
@@ -17,7 +17,7 @@ use super::{common, support};
 pub struct Scene {
     pub dir: TempDir,
     pub repo: Repo,
-    pub report: Report,
+    pub report: OperationReport,
 }
 
 impl Scene {
@@ -25,7 +25,7 @@ impl Scene {
         Self {
             dir: support::memory(),
             repo: common::create(Arc::new(MemoryStorage::default())).unwrap(),
-            report: Report::default(),
+            report: OperationReport::default(),
         }
     }
 
@@ -54,23 +54,23 @@ impl Scene {
     pub fn backup(&self, names: &[&str]) {
         let paths = names.iter().map(|name| self.path(name)).collect();
         let backup = Backup {
-            pinning: Pinning::None,
+            pinning: PinMode::None,
             ..Backup::new(paths)
         };
-        backup.run(&self.repo, &Report::default()).unwrap();
+        backup.run(&self.repo, &OperationReport::default()).unwrap();
     }
 
     /// The newest snapshot to the target.
-    pub fn restore(&self) -> Restored {
+    pub fn restore(&self) -> RestoreOutcome {
         self.try_restore(|_| ()).unwrap()
     }
 
     /// The same over what stands there.
-    pub fn restore_over(&self, overwrite: Overwrite) -> Restored {
+    pub fn restore_over(&self, overwrite: OverwriteMode) -> RestoreOutcome {
         self.try_restore(|restore| restore.overwrite = overwrite).unwrap()
     }
 
-    pub fn try_restore(&self, change: impl FnOnce(&mut Restore)) -> Result<Restored> {
+    pub fn try_restore(&self, change: impl FnOnce(&mut Restore)) -> Result<RestoreOutcome> {
         let mut restore = Restore::new(self.target());
         change(&mut restore);
         let stored = self.repo.select("latest").unwrap();

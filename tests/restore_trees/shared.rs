@@ -5,13 +5,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use levault::ops::restore::{Overwrite, Verify};
+use levault::ops::restore::{OverwriteMode, VerifyMode};
 use proptest::prelude::*;
 
 use super::disk::{self, assert_same};
 use super::scene::Scene;
 
-const MODES: [Overwrite; 2] = [Overwrite::IfChanged, Overwrite::Always];
+const MODES: [OverwriteMode; 2] = [OverwriteMode::IfChanged, OverwriteMode::Always];
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -21,7 +21,7 @@ fn set_mode(path: &Path, mode: u32) {
 #[test]
 fn files_that_are_one_in_the_target_are_two_again() {
     for overwrite in MODES {
-        for verify in [Verify::Full, Verify::None] {
+        for verify in [VerifyMode::Full, VerifyMode::None] {
             let scene = Scene::new();
             let [a, b] = ["source/a", "source/b"].map(|name| scene.file(name, "same"));
             for path in [&a, &b] {
@@ -81,7 +81,7 @@ fn names_that_are_right_already_are_not_written_again() {
     scene.restore();
     let inode = || fs::metadata(scene.path("target/other")).unwrap().ino();
     let before = inode();
-    let again = scene.restore_over(Overwrite::IfChanged);
+    let again = scene.restore_over(OverwriteMode::IfChanged);
     assert_eq!((again.tree.files, inode()), (0, before));
 }
 

@@ -10,13 +10,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use levault::ops::archive::{self, Ground};
+use levault::ops::archive::{self, ArchiveContext};
 use levault::ops::backup::Backup;
 use levault::ops::restore::Restore;
 use levault::ops::tree::tops;
 use levault::repo::{BlobReader, StoredSnapshot};
-use levault::report::Report;
-use levault::snapshot::places::places;
+use levault::report::OperationReport;
+use levault::snapshot::restore_paths::places;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -236,7 +236,7 @@ impl World {
         if paths.is_empty() {
             return true;
         }
-        let report = Report::default();
+        let report = OperationReport::default();
         let backup = Backup {
             name: (paths.len() == 1 && how.is_multiple_of(4)).then(|| "odd/~2".to_owned()),
             full: how % 16 == 1,
@@ -304,10 +304,10 @@ impl World {
     }
 
     fn archive(&self, stored: &StoredSnapshot) -> PathBuf {
-        let (repo, report) = (&self.scene.repo, Report::default());
+        let (repo, report) = (&self.scene.repo, OperationReport::default());
         let lookup = repo.lookup().unwrap();
         let reader = &BlobReader::new(repo, &lookup);
-        let ground = Ground {
+        let ground = ArchiveContext {
             repo,
             stored,
             reader,
@@ -341,7 +341,7 @@ impl World {
     }
 
     fn restore(&self, stored: &StoredSnapshot, restore: Restore) {
-        let report = Report::default();
+        let report = OperationReport::default();
         restore.run(&self.scene.repo, stored, &report).unwrap();
         assert_eq!(report.problems(), [""; 0]);
     }

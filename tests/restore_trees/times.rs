@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use levault::ops::backup::{Backup, Pinning};
-use levault::ops::restore::Overwrite;
-use levault::report::Report;
+use levault::ops::backup::{Backup, PinMode};
+use levault::ops::restore::OverwriteMode;
+use levault::report::OperationReport;
 
 use super::corpora::around;
 use super::disk::{self, Disk, assert_same};
@@ -38,7 +38,7 @@ fn seen(root: &Path) -> Disk {
     disk
 }
 
-fn backup(scene: &Scene, pinning: Pinning) {
+fn backup(scene: &Scene, pinning: PinMode) {
     let backup = Backup {
         pinning,
         ..Backup::new(vec![scene.path("home")])
@@ -47,12 +47,12 @@ fn backup(scene: &Scene, pinning: Pinning) {
     scene.has_no_problem();
 }
 
-fn comes_back_as_it_was(pinning: Pinning) {
+fn comes_back_as_it_was(pinning: PinMode) {
     let scene = world();
     for round in 0..3 {
         let was = seen(&scene.path("home"));
         backup(&scene, pinning);
-        scene.restore_over(Overwrite::Always);
+        scene.restore_over(OverwriteMode::Always);
         assert_same(&seen(&scene.target()), &was);
         scene.file(&format!("home/a/b/c/new{round}"), "new");
         fs::write(scene.path("home/a/one/beside/inner/NOTES"), [round]).unwrap();
@@ -61,7 +61,7 @@ fn comes_back_as_it_was(pinning: Pinning) {
 
 #[test]
 fn what_is_kept_beside_databases_moves_no_time_that_is_stored() {
-    comes_back_as_it_was(Pinning::default());
+    comes_back_as_it_was(PinMode::default());
 }
 
 #[test]
@@ -82,13 +82,13 @@ fn what_cannot_be_kept_moves_no_time_that_is_stored() {
 fn without_pins_and_in_a_dry_run_the_source_stays_as_it_is() {
     let scene = world();
     let was = disk::read(&scene.path("home"));
-    backup(&scene, Pinning::None);
+    backup(&scene, PinMode::None);
     assert_same(&disk::read(&scene.path("home")), &was);
     let dry = Backup {
         dry_run: true,
         ..Backup::new(vec![scene.path("home")])
     };
-    dry.run(&scene.repo, &Report::default()).unwrap();
+    dry.run(&scene.repo, &OperationReport::default()).unwrap();
     assert_same(&disk::read(&scene.path("home")), &was);
     scene.restore();
     assert_same(&seen(&scene.target()), &seen(&scene.path("home")));
@@ -97,7 +97,7 @@ fn without_pins_and_in_a_dry_run_the_source_stays_as_it_is() {
 #[test]
 fn a_second_backup_makes_nothing_beside_databases() {
     let scene = world();
-    backup(&scene, Pinning::default());
+    backup(&scene, PinMode::default());
     let directories = |disk: Disk| -> Disk {
         let is_directory = |facts: &disk::Facts| facts.thing == disk::Thing::Directory;
         disk.into_iter()
@@ -107,7 +107,7 @@ fn a_second_backup_makes_nothing_beside_databases() {
             .collect()
     };
     let was = directories(disk::read(&scene.path("home")));
-    backup(&scene, Pinning::default());
+    backup(&scene, PinMode::default());
     assert_same(&directories(disk::read(&scene.path("home"))), &was);
 }
 
@@ -152,7 +152,7 @@ fn times_of_any_age_come_back_to_the_nanosecond() {
         let of_directory = |root: &Path| fs::metadata(root.join("db")).unwrap().modified().unwrap();
         assert_eq!(of_directory(&scene.target()), of_directory(&scene.path("home")));
         // Again over what is there, and of the database alone.
-        scene.restore_over(Overwrite::IfChanged);
+        scene.restore_over(OverwriteMode::IfChanged);
         assert_same(&facts(&scene.target()), &was);
         fs::remove_dir_all(scene.target()).unwrap();
         scene.backup(&["home/db"]);
@@ -171,7 +171,7 @@ fn a_change_between_two_far_times_is_seen() {
     let backup = Backup {
         ignore_ctime: true,
         ignore_inode: true,
-        pinning: Pinning::None,
+        pinning: PinMode::None,
         ..Backup::new(vec![scene.path("home")])
     };
     backup.run(&scene.repo, &scene.report).unwrap();

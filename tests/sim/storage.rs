@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use levault::clock::{Clock, ManualClock};
-use levault::error::{Error, Kind, Result};
-use levault::storage::{Listed, MemoryStorage, ObjectKind, ObjectName, Storage};
+use levault::error::{Error, ErrorKind, Result};
+use levault::storage::{ListedObject, MemoryStorage, ObjectKind, ObjectName, Storage};
 
 use super::sched::{Sched, Verdict};
 
@@ -25,7 +25,7 @@ impl SimStorage {
         let verdict = self
             .sched
             .arrive(self.process, (format!("{verb} {}", name.path()), name.kind));
-        let failed = |why: &str| Err(Error::new(Kind::Io, format!("{verb} {name}: {why}")));
+        let failed = |why: &str| Err(Error::new(ErrorKind::Io, format!("{verb} {name}: {why}")));
         let result = match verdict {
             Verdict::Go => act(),
             Verdict::Fails => failed("it was made to fail"),
@@ -61,11 +61,11 @@ impl Storage for SimStorage {
         self.call("get", name, || self.inner.get_range(name, offset, len))
     }
 
-    fn stat(&self, name: ObjectName) -> Result<Listed> {
+    fn stat(&self, name: ObjectName) -> Result<ListedObject> {
         self.call("stat", name, || self.inner.stat(name))
     }
 
-    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
+    fn list(&self, kind: ObjectKind) -> Result<Vec<ListedObject>> {
         let name = ObjectName::new(kind, levault::id::ObjectId([0; 32]));
         self.call("list", name, || {
             let mut listed = self.inner.list(kind)?;

@@ -6,17 +6,17 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use levault::annotations::{CountedSnapshot, ForgetReason, ForgetRecord};
 use levault::clock::{Clock, ManualClock, UnixNanos};
-use levault::error::{Error, Kind, Result};
-use levault::facts::{CountedSnapshot, Forgetting, Why};
+use levault::error::{Error, ErrorKind, Result};
 use levault::id::ObjectId;
-use levault::ops::backup::{Backup, Pinning};
+use levault::ops::backup::{Backup, PinMode};
 use levault::ops::check::{Check, ReadData};
-use levault::ops::forget::{self, Chosen};
+use levault::ops::forget::{self, ForgetSelection};
 use levault::ops::prune::Prune;
 use levault::ops::undelete;
 use levault::repo::Repo;
-use levault::report::Report;
+use levault::report::OperationReport;
 use levault::storage::{MemoryStorage, ObjectName};
 
 use super::common::{self, Model};
@@ -130,7 +130,7 @@ struct Running {
 
 /// What a process does.
 enum Job {
-    Backup { database: usize, pinning: Pinning },
+    Backup { database: usize, pinning: PinMode },
     Forget(Vec<ObjectId>),
     Prune { skew: i64 },
     Undelete(ObjectId),
@@ -247,7 +247,7 @@ impl World {
     fn forget_what_is_in_doubt(&self) {
         let in_doubt = self.known().in_doubt.clone();
         for id in in_doubt {
-            let known = forget::Known::load(&self.repo).unwrap();
+            let known = forget::ForgetInput::load(&self.repo).unwrap();
             let Ok(Some((counted, why))) = known.named(&self.repo, &id.to_hex()) else {
                 continue;
             };
@@ -256,7 +256,7 @@ impl World {
             if state == State::Forgotten {
                 let words = "its undelete failed".into();
                 let snapshots = vec![counted];
-                let chosen = Chosen {
+                let chosen = ForgetSelection {
                     snapshots,
                     why,
                     words,
@@ -352,9 +352,9 @@ impl World {
         }
         database.busy = true;
         let pinning = if self.dice.once_in(3) {
-            Pinning::None
+            PinMode::None
         } else {
-            Pinning::default()
+            PinMode::default()
         };
         Some(Job::Backup {
             database: number,
@@ -551,7 +551,7 @@ impl World {
         // by it.
         if !self.deadly {
             let check = Check { read: ReadData::All };
-            match check.run(&self.repo, &Report::default()) {
+            match check.run(&self.repo, &OperationReport::default()) {
                 Ok(found) => wrong.extend(
                     found
                         .findings
@@ -605,8 +605,8 @@ impl Doing {
             eprintln!("    process {} {name}: {said}", self.process);
         }
         // A prune that takes something for lost stops before it deletes; whether it is lost the judge says.
-        let stops = |kind| kind == Kind::Corrupt && name == "prune";
-        let is_expected = |kind| matches!(kind, Kind::Busy | Kind::Limit) || stops(kind);
+        let stops = |kind| kind == ErrorKind::Corrupt && name == "prune";
+        let is_expected = |kind| matches!(kind, ErrorKind::Busy | ErrorKind::Limit) || stops(kind);
         if let Err(error) = result
             && !self.sched.was_hurt(self.process)
             && !is_expected(error.kind())
@@ -615,11 +615,11 @@ impl Doing {
         }
     }
 
-    fn backup(&self, pinning: Pinning) -> Result<()> {
+    fn backup(&self, pinning: PinMode) -> Result<()> {
         let (path, model) = self.database.as_ref().unwrap();
         let mut backup = Backup::new(vec![path.clone()]);
         backup.pinning = pinning;
-        let outcome = backup.run(&self.repo, &Report::default())?;
+        let outcome = backup.run(&self.repo, &OperationReport::default())?;
         let id = outcome.snapshot.unwrap();
         let mut known = self.known.lock().unwrap();
         let reported = Reported {
@@ -648,9 +648,9 @@ impl Doing {
                 counter: snapshot.counter,
             })
         };
-        self.repo.put_forgotten(&Forgetting {
+        self.repo.put_forgotten(&ForgetRecord {
             when: self.repo.clock().now(),
-            why: Why::ByHand,
+            why: ForgetReason::ByHand,
             words: "simulated".into(),
             snapshots: ids.iter().map(counted).collect::<Result<_>>()?,
         })?;
@@ -664,8 +664,8 @@ impl Doing {
         let Ok(forgotten) = undelete::select(&catalog, &id.to_hex()) else {
             return Ok(());
         };
-        let gone = |error: &Error| matches!(error.kind(), Kind::Corrupt | Kind::NotFound);
-        match undelete::undelete(&self.repo, forgotten, &Report::default()) {
+        let gone = |error: &Error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound);
+        match undelete::undelete(&self.repo, forgotten, &OperationReport::default()) {
             Err(error) => {
                 // Forgotten again, if it got so far: also for another that has just brought it back.
                 let mut known = self.known.lock().unwrap();
@@ -688,7 +688,9 @@ impl Doing {
     }
 
     fn prune(&self) -> Result<()> {
-        Prune::default().run(&self.repo, &Report::default()).map(|_| ())
+        Prune::default()
+            .run(&self.repo, &OperationReport::default())
+            .map(|_| ())
     }
 
     fn read(&self, id: ObjectId, model: &Model) -> Result<()> {

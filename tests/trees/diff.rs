@@ -150,7 +150,7 @@ fn what_only_one_has_is_told_whole_and_what_is_beside_a_database_is_too() {
     assert!(whole.contains(&"+ /home/u/profile/Default/leveldb/NOTES".into()));
     let mut scene = scene;
     let mut sources = scene.repo.select("latest").unwrap().snapshot.sources;
-    let levault::snapshot::Source::Database(database) = &mut sources[0] else {
+    let levault::snapshot::SnapshotSource::Database(database) = &mut sources[0] else {
         panic!("a database")
     };
     database.beside = None;

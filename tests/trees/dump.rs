@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use levault::snapshot::{Device, EntryKind};
+use levault::snapshot::{DeviceNumber, EntryKind};
 
 use super::common::{scan, value};
 use super::scene::{MTIME, Scene, Thing, directory, file, history, link, other};
@@ -201,7 +201,7 @@ fn devices_have_their_numbers_and_those_no_tar_holds_end_it() {
     let text = list(&scene, "latest:profile/console");
     assert!(text.starts_with("crw-------") && text.contains("5,1 "), "{text}");
     assert!(text.ends_with(" console\n"), "{text}");
-    let large = EntryKind::Device(Device {
+    let large = EntryKind::Device(DeviceNumber {
         is_block: true,
         major: 1,
         minor: 1 << 21,

@@ -65,12 +65,12 @@ fn files_are_found_by_name_and_path_in_each_snapshot_that_has_them() {
 fn what_is_beside_a_database_is_found_though_the_directory_above_it_is_as_it_was() {
     let mut scene = Scene::new();
     let mut sources = scene.repo.select("latest").unwrap().snapshot.sources;
-    let levault::snapshot::Source::Database(database) = &mut sources[0] else {
+    let levault::snapshot::SnapshotSource::Database(database) = &mut sources[0] else {
         panic!("a database")
     };
     let notes = database.beside.take();
     scene.put(sources.clone());
-    let levault::snapshot::Source::Database(database) = &mut sources[0] else {
+    let levault::snapshot::SnapshotSource::Database(database) = &mut sources[0] else {
         panic!("a database")
     };
     database.beside = notes;

@@ -9,11 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use levault::blob::BlobKind;
-use levault::chunk::Chunks;
+use levault::chunk::ChunkIterator;
 use levault::id::BlobId;
-use levault::ops::tree::View;
+use levault::ops::tree::SnapshotView;
 use levault::repo::BlobReader;
-use levault::snapshot::{EntryKind, Source};
+use levault::snapshot::{EntryKind, SnapshotSource};
 
 use super::common::{scan, value};
 use super::scene::{MTIME, Scene, directory, file, history, link, other};
@@ -510,13 +510,13 @@ fn what_a_prune_moves_beside_a_mount_is_read_from_where_it_is() {
         let found = scene.repo.lookup().unwrap();
         let reader = BlobReader::new(&scene.repo, &found);
         let latest = scene.repo.select("latest").unwrap();
-        let found = View::new(&latest.snapshot, &reader)
+        let found = SnapshotView::new(&latest.snapshot, &reader)
             .resolve(name.as_bytes())
             .unwrap();
         let EntryKind::File(list) = found.node.entry.kind else {
             panic!("a file")
         };
-        let (mut chunks, _) = Chunks::at(list, 0, &reader).unwrap();
+        let (mut chunks, _) = ChunkIterator::at(list, 0, &reader).unwrap();
         let first = chunks.next().unwrap().unwrap();
         reader.locations(BlobKind::Data, &first.id).unwrap()[0].pack
     };
@@ -532,18 +532,18 @@ fn a_database_within_itself_ends() {
     if !can_mount() {
         return;
     }
-    use levault::repo::{Store, Writer};
-    use levault::report::Report;
+    use levault::repo::{BlobWriter, WriteMode};
+    use levault::report::OperationReport;
     let mut scene = Scene::new();
     let mut sources = scene.repo.select("latest").unwrap().snapshot.sources;
-    let report = Report::default();
-    let mut writer = Writer::start(&scene.repo, &report, Store::New).unwrap();
+    let report = OperationReport::default();
+    let mut writer = BlobWriter::start(&scene.repo, &report, WriteMode::New).unwrap();
     let again = scene.weave(
         &mut writer,
         &vec![(b"again".to_vec(), other(EntryKind::Database(0)))],
     );
     writer.finish().unwrap();
-    let Source::Database(database) = &mut sources[0] else {
+    let SnapshotSource::Database(database) = &mut sources[0] else {
         panic!("a database")
     };
     database.beside = Some(again);

@@ -5,15 +5,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use levault::blob::BlobKind;
-use levault::chunk::{ChunkRef, Chunks, Cutter, ListBuilder};
+use levault::chunk::{ChunkIterator, ChunkRef, Chunker, ListBuilder};
 use levault::clock::UnixNanos;
 use levault::id::BlobId;
 use levault::keys::Password;
-use levault::ops::tree::View;
-use levault::repo::{BlobReader, Repo, Store, Writer};
-use levault::report::Report;
+use levault::ops::tree::SnapshotView;
+use levault::repo::{BlobReader, BlobWriter, Repo, WriteMode};
+use levault::report::OperationReport;
 use levault::run::LeafCutter;
-use levault::snapshot::{Device, DirectoryBuilder, EntryKind, Meta, Snapshot, Source, TreeEntry, TreeRoot};
+use levault::snapshot::{
+    DeviceNumber, DirectoryBuilder, EntryKind, FileMetadata, Snapshot, SnapshotSource, TreeEntry, TreeRoot,
+};
 use levault::storage::{LocalStorage, ObjectKind, ObjectName};
 
 use super::common::{self, Model};
@@ -26,7 +28,7 @@ pub type Entries = Vec<(Vec<u8>, Thing)>;
 #[derive(Clone)]
 pub struct Thing {
     pub what: What,
-    pub meta: Meta,
+    pub meta: FileMetadata,
 }
 
 #[derive(Clone)]
@@ -39,13 +41,13 @@ pub enum What {
 /// 2024-05-06T07:08:09.000000005Z
 pub const MTIME: i64 = 1_714_979_289_000_000_005;
 
-fn meta(mode: u32) -> Meta {
-    Meta {
+fn meta(mode: u32) -> FileMetadata {
+    FileMetadata {
         mode: Some(mode),
         uid: Some(1000),
         gid: Some(100),
         mtime_nanos: Some(MTIME as i128),
-        ..Meta::default()
+        ..FileMetadata::default()
     }
 }
 
@@ -86,7 +88,7 @@ pub fn other(kind: EntryKind) -> Thing {
 
 impl Thing {
     /// The same with other metadata.
-    pub fn with(mut self, change: impl FnOnce(&mut Meta)) -> Self {
+    pub fn with(mut self, change: impl FnOnce(&mut FileMetadata)) -> Self {
         change(&mut self.meta);
         self
     }
@@ -99,7 +101,7 @@ pub fn history() -> Vec<u8> {
 
 /// What `profile` holds; its database is source 0.
 pub fn profile() -> Vec<(&'static str, Thing)> {
-    let console = EntryKind::Device(Device {
+    let console = EntryKind::Device(DeviceNumber {
         is_block: false,
         major: 5,
         minor: 1,
@@ -174,28 +176,28 @@ impl Scene {
 
     /// A further snapshot, of this profile; `NOTES` lies beside its database.
     pub fn store(&mut self, profile: Vec<(&str, Thing)>) {
-        let report = Report::default();
-        let mut writer = Writer::start(&self.repo, &report, Store::New).unwrap();
+        let report = OperationReport::default();
+        let mut writer = BlobWriter::start(&self.repo, &report, WriteMode::New).unwrap();
         let What::Directory(beside) = directory(vec![("NOTES", file(b"beside\n"))]).what else {
             panic!("a directory")
         };
         let beside = self.weave(&mut writer, &beside);
         let root = self.weave(&mut writer, &vec![(b"profile".to_vec(), directory(profile))]);
         writer.finish().unwrap();
-        let Source::Database(mut database) = self.like.sources[0].clone() else {
+        let SnapshotSource::Database(mut database) = self.like.sources[0].clone() else {
             panic!("a database")
         };
         database.name = "profile/Default/leveldb".into();
         database.path = b"/home/u/profile/Default/leveldb".to_vec();
         database.beside = Some(beside);
         self.put(vec![
-            Source::Database(database),
+            SnapshotSource::Database(database),
             tree("profile", "/home/u/profile", root),
         ]);
     }
 
     /// Stores a snapshot of these sources.
-    pub fn put(&mut self, sources: Vec<Source>) {
+    pub fn put(&mut self, sources: Vec<SnapshotSource>) {
         self.stored += 1;
         let snapshot = Snapshot {
             time: UnixNanos(self.like.time.0 + self.stored),
@@ -211,11 +213,11 @@ impl Scene {
         let stored = self.repo.select("latest").unwrap();
         let lookup = self.repo.lookup().unwrap();
         let reader = BlobReader::new(&self.repo, &lookup);
-        let found = View::new(&stored.snapshot, &reader).resolve(address.as_bytes());
+        let found = SnapshotView::new(&stored.snapshot, &reader).resolve(address.as_bytes());
         let EntryKind::File(list) = found.unwrap().node.entry.kind else {
             panic!("a file")
         };
-        let (middle, _) = Chunks::at(list.clone(), list.bytes() / 4, &reader).unwrap();
+        let (middle, _) = ChunkIterator::at(list.clone(), list.bytes() / 4, &reader).unwrap();
         let chunk = middle.map(Result::unwrap).next().unwrap();
         for place in reader.locations(BlobKind::Data, &chunk.id).unwrap() {
             let name = ObjectName::new(ObjectKind::Pack, place.pack).path();
@@ -228,7 +230,7 @@ impl Scene {
     }
 
     /// Stores a directory; the tree that lists it.
-    pub fn weave(&self, writer: &mut Writer, entries: &Entries) -> BlobId {
+    pub fn weave(&self, writer: &mut BlobWriter, entries: &Entries) -> BlobId {
         let secret = self.repo.domain_keys().chunker_secret().expose();
         let mut directory = DirectoryBuilder::new(LeafCutter::new(secret));
         for (name, thing) in entries {
@@ -251,8 +253,8 @@ impl Scene {
             .unwrap()
     }
 
-    fn weave_file(&self, writer: &mut Writer, bytes: &[u8]) -> EntryKind {
-        let cutter = Cutter::new(self.repo.domain_keys().chunker_secret().expose());
+    fn weave_file(&self, writer: &mut BlobWriter, bytes: &[u8]) -> EntryKind {
+        let cutter = Chunker::new(self.repo.domain_keys().chunker_secret().expose());
         let mut list = ListBuilder::new();
         for chunk in cutter.chunks(bytes) {
             let id = writer.add_one(BlobKind::Data, chunk.to_vec()).unwrap();
@@ -270,8 +272,8 @@ impl Scene {
 }
 
 /// A source of a tree whose root lists one entry.
-pub fn tree(name: &str, path: &str, root: BlobId) -> Source {
-    Source::Tree(TreeRoot {
+pub fn tree(name: &str, path: &str, root: BlobId) -> SnapshotSource {
+    SnapshotSource::Tree(TreeRoot {
         name: name.into(),
         path: path.into(),
         root,

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 
 use levault::blob::{BlobKind, NamedBlob};
 use levault::compress::{Compression, Compressor};
-use levault::crypto::exchange::Identity;
+use levault::crypto::key_exchange::SecretKey;
 use levault::crypto::{Entropy, OsEntropy};
 use levault::envelope::{self, Header, KeyScheme, ObjectClass};
-use levault::error::Kind;
+use levault::error::ErrorKind;
 use levault::id::{BlobId, EpochId, ObjectId};
 use levault::index::{IndexEntry, Location, Segment, SegmentPack, encode_body, encode_header};
 use levault::keys::keyring::sent_secret;
-use levault::keys::{DomainKeys, Holder};
-use levault::ops::backup::Pinning;
-use levault::pack::{Pack, PackBuilder};
+use levault::keys::{DomainKeys, KeyAccess};
+use levault::ops::backup::PinMode;
+use levault::pack::{FinishedPack, PackBuilder};
 use levault::repo::BlobReader;
 
 use super::*;
@@ -21,7 +21,7 @@ use super::*;
 /// The owner, `web` whose credential was taken, and `mail`, each with a backup of the same database.
 pub(super) struct Taken {
     pub(super) scene: Scene,
-    pub(super) web: HostRepo,
+    pub(super) web: WriteOnlyRepo,
     pub(super) credential: Arc<Credential>,
     pub(super) model: common::Model,
     pub(super) outcomes: [BackupOutcome; 3],
@@ -69,8 +69,8 @@ impl Taken {
     }
 
     /// A pack in the thief's domain.
-    fn pack(&self, blobs: &[NamedBlob]) -> Pack {
-        let holder = Holder::Host(self.credential.clone());
+    fn pack(&self, blobs: &[NamedBlob]) -> FinishedPack {
+        let holder = KeyAccess::Host(self.credential.clone());
         let mut builder = PackBuilder::held_by(&holder, WEB, Vec::new(), &mut OsEntropy).unwrap();
         let mut compressor = Compressor::new(Compression::Auto.level(BlobKind::Leaf)).unwrap();
         for blob in blobs {
@@ -127,7 +127,7 @@ fn a_credential_opens_its_own_index_and_no_other_object_its_own_packs_and_snapsh
 /// What the credential has, and what can be made of it.
 fn secrets(credential: &Credential, head: &Header) -> Vec<Vec<u8>> {
     let keys = credential.domain();
-    let ephemeral = Identity::random(&mut OsEntropy).unwrap();
+    let ephemeral = SecretKey::random(&mut OsEntropy).unwrap();
     let repository = credential.anchor().repository;
     let exchange = sent_secret(
         &ephemeral,
@@ -205,7 +205,7 @@ fn a_segment_that_claims_the_owners_domain_plants_nothing_and_replaces_nothing()
 }
 
 /// A segment that says of each id that it lies where the pack's first blob does.
-fn planted(pack: &Pack, ids: impl Iterator<Item = BlobId>) -> Segment {
+fn planted(pack: &FinishedPack, ids: impl Iterator<Item = BlobId>) -> Segment {
     let blob = pack.directory[0];
     let location = Location {
         pack: pack.id,
@@ -250,7 +250,7 @@ fn true_ids_of_another_domain_in_ones_own_are_found_by_nobody() {
     let read = BlobReader::new(&web, &lookup).read(ids[0].location.kind, &ids[0].id);
     assert_eq!(
         read.unwrap_err().kind(),
-        Kind::Corrupt,
+        ErrorKind::Corrupt,
         "and who does ask finds it wrong"
     );
 }
@@ -281,7 +281,7 @@ fn a_segment_that_names_packs_of_another_domain_names_nothing() {
         unsafe_grace: true,
         ..Default::default()
     };
-    prune.run(owner, &Report::default()).unwrap();
+    prune.run(owner, &OperationReport::default()).unwrap();
     taken.all_come_back();
 }
 
@@ -301,7 +301,7 @@ fn a_host_cannot_hide_what_it_stored_before() {
     taken.scene.check_finds_nothing();
     // Nor does the owner's program delete them.
     levault::ops::prune::Prune::default()
-        .run(&taken.scene.owner, &Report::default())
+        .run(&taken.scene.owner, &OperationReport::default())
         .unwrap();
     taken.all_come_back();
 }
@@ -321,11 +321,11 @@ fn a_wrong_chunk_in_ones_own_domain_is_passed_over() {
 /// Somebody's host name is a word in a sealed body.
 #[test]
 fn a_host_that_claims_anothers_name_is_in_a_group_of_its_own() {
-    use levault::ops::forget::{ByPolicy, Known, Policy};
+    use levault::ops::forget::{ForgetInput, PolicySelection, RetentionPolicy};
     let taken = taken();
     let db = taken.scene.path("db");
     let mut claim = Backup::new(vec![db]);
-    claim.pinning = Pinning::None;
+    claim.pinning = PinMode::None;
     claim.host = Some(
         taken
             .scene
@@ -335,18 +335,20 @@ fn a_host_that_claims_anothers_name_is_in_a_group_of_its_own() {
             .host,
     );
     for _ in 0..3 {
-        claim.run_as_host(&taken.web, &Report::default()).unwrap();
+        claim
+            .run_as_host(&taken.web, &OperationReport::default())
+            .unwrap();
     }
-    let known = Known::load(&taken.scene.owner).unwrap();
-    let policy = Policy {
+    let known = ForgetInput::load(&taken.scene.owner).unwrap();
+    let policy = RetentionPolicy {
         last: "1".parse().unwrap(),
-        ..Policy::default()
+        ..RetentionPolicy::default()
     };
     for group_by in ["host,db,tags", ""] {
-        let by = ByPolicy {
+        let by = PolicySelection {
             policy: policy.clone(),
             group_by: group_by.parse().unwrap(),
-            ..ByPolicy::default()
+            ..PolicySelection::default()
         };
         let plans = by.plan(&known, &calendar(&taken.scene.owner)).unwrap();
         let kept: HashMap<_, _> = plans
@@ -367,26 +369,26 @@ fn a_host_that_claims_anothers_name_is_in_a_group_of_its_own() {
 #[test]
 fn a_host_that_claims_a_time_far_ahead_pushes_nothing_out() {
     use levault::clock::{ManualClock, UnixNanos};
-    use levault::ops::forget::{ByPolicy, Known, Policy};
+    use levault::ops::forget::{ForgetInput, PolicySelection, RetentionPolicy};
     let taken = taken();
     let ahead = UnixNanos(taken.scene.owner.clock().now().0 + 400 * 86_400 * 1_000_000_000);
     let web = taken.web.by_clock(Arc::new(ManualClock::new(ahead)));
     backup(&web, &taken.scene.path("db"));
-    let known = Known::load(&taken.scene.owner).unwrap();
-    let by = ByPolicy {
-        policy: Policy {
+    let known = ForgetInput::load(&taken.scene.owner).unwrap();
+    let by = PolicySelection {
+        policy: RetentionPolicy {
             last: "1".parse().unwrap(),
-            ..Policy::default()
+            ..RetentionPolicy::default()
         },
-        ..ByPolicy::default()
+        ..PolicySelection::default()
     };
     let error = by.plan(&known, &calendar(&taken.scene.owner)).unwrap_err();
-    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("domain 1"), "{error}");
 }
 
-pub(super) fn calendar(repo: &Repo) -> levault::ops::forget::Calendar {
-    levault::ops::forget::Calendar {
+pub(super) fn calendar(repo: &Repo) -> levault::ops::forget::PolicyCalendar {
+    levault::ops::forget::PolicyCalendar {
         now: repo.clock().now(),
         zone: jiff::tz::TimeZone::UTC,
     }

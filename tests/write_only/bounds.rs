@@ -3,16 +3,18 @@
 
 use std::collections::HashMap;
 
+use levault::annotations::{Note, NoteSubject, QuarantineFolder};
 use levault::crypto::OsEntropy;
 use levault::envelope::ObjectClass;
-use levault::error::Kind;
-use levault::facts::{About, Folder, Note};
+use levault::error::ErrorKind;
 use levault::id::ObjectId;
 use levault::limits::{HOST_CATALOG_MEMORY_FREE, HOST_CATALOG_RATIO};
-use levault::ops::forget::{self, ByPolicy, Filter, GroupBy, Known, Leave, Policy, Reason};
+use levault::ops::forget::{
+    self, ForgetInput, GroupBy, KeepReason, MinimumKept, PolicySelection, RetentionPolicy, SnapshotFilter,
+};
 use levault::ops::prune::Prune;
-use levault::ops::quarantine::{self, Newer};
-use levault::snapshot::{LogTail, Snapshot, Source, body};
+use levault::ops::quarantine::{self, NewerFormat};
+use levault::snapshot::{LogTail, Snapshot, SnapshotSource, snapshot_codec};
 
 use super::attacks::{MAIL, Taken, WEB, calendar, taken};
 use super::*;
@@ -20,7 +22,7 @@ use super::*;
 impl Taken {
     /// Stores a snapshot as the thief can.
     fn put_snapshot(&self, snapshot: &Snapshot) -> ObjectId {
-        let plain = body::encode(snapshot).unwrap();
+        let plain = snapshot_codec::encode(snapshot).unwrap();
         let class = ObjectClass::Snapshot;
         let sealed = self
             .credential
@@ -33,7 +35,7 @@ impl Taken {
         let of_web = self.outcomes[1].snapshot.unwrap();
         let mut snapshot = self.scene.owner.snapshot(&of_web).unwrap();
         snapshot.counter = counter;
-        let Source::Database(database) = &mut snapshot.sources[0] else {
+        let SnapshotSource::Database(database) = &mut snapshot.sources[0] else {
             panic!()
         };
         let empty = LogTail {
@@ -55,16 +57,17 @@ impl Taken {
 
 /// What the policy `--keep-last 1` makes of each group.
 fn keep_one(owner: &Repo) -> Vec<forget::GroupPlan> {
-    let by = ByPolicy {
-        policy: Policy {
-            last: forget::Number::Of(1),
-            ..Policy::default()
+    let by = PolicySelection {
+        policy: RetentionPolicy {
+            last: forget::KeepCount::Of(1),
+            ..RetentionPolicy::default()
         },
         group_by: GroupBy::default(),
-        filter: Filter::default(),
-        leave: Leave::Some,
+        filter: SnapshotFilter::default(),
+        leave: MinimumKept::Some,
     };
-    by.plan(&Known::load(owner).unwrap(), &calendar(owner)).unwrap()
+    by.plan(&ForgetInput::load(owner).unwrap(), &calendar(owner))
+        .unwrap()
 }
 
 #[test]
@@ -102,7 +105,10 @@ fn a_domains_snapshots_take_memory_in_proportion_and_what_is_left_out_is_reporte
     // A policy does not count by what it cannot see; the owner's own group is not concerned.
     for plan in keep_one(owner) {
         assert!(plan.remove.is_empty());
-        let is_unread = plan.keep.iter().all(|(_, reasons)| reasons == &[Reason::Unread]);
+        let is_unread = plan
+            .keep
+            .iter()
+            .all(|(_, reasons)| reasons == &[KeepReason::Unread]);
         assert_eq!(is_unread, plan.group.domain == WEB, "{}", plan.group);
     }
 }
@@ -115,7 +121,7 @@ fn what_cannot_be_read_in_one_domain_stops_the_prune_of_that_domain_alone() {
     }
     let owner = &taken.scene.owner;
     let prune = || {
-        let report = Report::default();
+        let report = OperationReport::default();
         let prune = Prune {
             grace: std::time::Duration::ZERO,
             unsafe_grace: true,
@@ -158,16 +164,18 @@ fn junk_stops_the_prune_until_the_owner_sets_it_aside_and_no_longer() {
         taken.scene.put(ObjectKind::Snapshot, b"junk").id,
         taken.scene.put(ObjectKind::Index, b"other junk").id,
     ];
-    let prune = || Prune::default().run(owner, &Report::default());
+    let prune = || Prune::default().run(owner, &OperationReport::default());
     let ids: Vec<_> = junk.iter().map(ObjectId::to_hex).collect();
     assert!(prune().is_err());
     assert_eq!(quarantine::unread(owner).unwrap().len(), 2);
     assert_eq!(
-        quarantine::add(owner, &ids[..1], Newer::Refused).unwrap().len(),
+        quarantine::add(owner, &ids[..1], NewerFormat::Refused)
+            .unwrap()
+            .len(),
         1
     );
     assert!(prune().is_err(), "the other one is still there");
-    quarantine::add(owner, &[ids[1][..8].to_owned()], Newer::Refused).unwrap();
+    quarantine::add(owner, &[ids[1][..8].to_owned()], NewerFormat::Refused).unwrap();
     prune().unwrap();
     let checked = taken.scene.check();
     assert!(checked.findings.is_empty(), "{:?}", checked.findings);
@@ -185,12 +193,14 @@ fn what_can_be_read_is_never_set_aside() {
     let taken = taken();
     let owner = &taken.scene.owner;
     let good = taken.outcomes[0].snapshot.unwrap();
-    let refused = quarantine::add(owner, &[good.to_hex()], Newer::Refused).unwrap_err();
-    assert_eq!(refused.kind(), Kind::NotFound);
+    let refused = quarantine::add(owner, &[good.to_hex()], NewerFormat::Refused).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound);
     let segments = taken.scene.objects(ObjectKind::Index);
-    let all = segments.iter().map(|(name, _)| (name.id, Folder::Index));
-    for (id, folder) in all.chain([(good, Folder::Snapshots)]) {
-        let about = About::Quarantine {
+    let all = segments
+        .iter()
+        .map(|(name, _)| (name.id, QuarantineFolder::Index));
+    for (id, folder) in all.chain([(good, QuarantineFolder::Snapshots)]) {
+        let about = NoteSubject::Quarantine {
             id,
             folder,
             holds: true,
@@ -203,7 +213,7 @@ fn what_can_be_read_is_never_set_aside() {
         unsafe_grace: true,
         ..Prune::default()
     };
-    let outcome = prune.run(owner, &Report::default()).unwrap();
+    let outcome = prune.run(owner, &OperationReport::default()).unwrap();
     assert!(outcome.swept.packs.is_empty() && outcome.swept.snapshots.is_empty());
     taken.all_come_back();
     let mut newer = taken
@@ -213,10 +223,10 @@ fn what_can_be_read_is_never_set_aside() {
         .unwrap();
     newer[9] = 9;
     let newer = taken.scene.put(ObjectKind::Snapshot, &newer).id.to_hex();
-    let refused = quarantine::add(owner, std::slice::from_ref(&newer), Newer::Refused).unwrap_err();
-    assert_eq!(refused.kind(), Kind::TooNew);
-    quarantine::add(owner, &[newer], Newer::Included).unwrap();
-    prune.run(owner, &Report::default()).unwrap();
+    let refused = quarantine::add(owner, std::slice::from_ref(&newer), NewerFormat::Refused).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooNew);
+    quarantine::add(owner, &[newer], NewerFormat::Included).unwrap();
+    prune.run(owner, &OperationReport::default()).unwrap();
 }
 
 /// A segment that cannot be read and alone says where a snapshot's blobs lie: set aside, it still stops the prune.
@@ -233,8 +243,8 @@ fn a_segment_that_is_needed_is_missed_although_it_was_set_aside() {
     let unread: Vec<_> = quarantine::unread(owner).unwrap();
     let ids: Vec<_> = unread.iter().map(|object| object.id.to_hex()).collect();
     assert!(!ids.is_empty());
-    quarantine::add(owner, &ids, Newer::Refused).unwrap();
+    quarantine::add(owner, &ids, NewerFormat::Refused).unwrap();
     let before = taken.scene.objects(ObjectKind::Pack).len();
-    assert!(Prune::default().run(owner, &Report::default()).is_err());
+    assert!(Prune::default().run(owner, &OperationReport::default()).is_err());
     assert_eq!(taken.scene.objects(ObjectKind::Pack).len(), before);
 }

@@ -1,7 +1,7 @@
 //! The storage fails at the n-th call of a host's backup, for every n: what was reported is there, and the next one
 //! succeeds without a delete and without a key of the owner's.
 
-use levault::storage::fault::{Fault, Faulty};
+use levault::storage::faulty_storage::{FaultyStorage, InjectedFault};
 
 use super::*;
 
@@ -33,18 +33,18 @@ fn before() -> Before {
 
 fn try_with(
     before: &Before,
-    fault: impl Fn(Faulty<MemoryStorage>) -> Faulty<MemoryStorage>,
+    fault: impl Fn(FaultyStorage<MemoryStorage>) -> FaultyStorage<MemoryStorage>,
 ) -> (bool, u64, Arc<MemoryStorage>) {
-    let faulty = Arc::new(fault(Faulty::new(before.scene.storage.snapshot())));
+    let faulty = Arc::new(fault(FaultyStorage::new(before.scene.storage.snapshot())));
     // No memory and no pins: the whole of a backup.
     let settings = common::settings();
     let credential = before.scene.credential(before.domain);
     let backup = Backup {
-        pinning: levault::ops::backup::Pinning::None,
+        pinning: levault::ops::backup::PinMode::None,
         ..Backup::new(vec![before.scene.path("db")])
     };
-    let host = HostRepo::open(faulty.clone(), credential, settings);
-    let done = host.and_then(|host| backup.run_as_host(&host, &Report::default()));
+    let host = WriteOnlyRepo::open(faulty.clone(), credential, settings);
+    let done = host.and_then(|host| backup.run_as_host(&host, &OperationReport::default()));
     let storage = Arc::new(faulty.inner().snapshot());
     (done.is_ok(), faulty.calls(), storage)
 }
@@ -52,7 +52,7 @@ fn try_with(
 fn sound(before: &Before, storage: &Arc<MemoryStorage>, reported: bool, what: &str) {
     let owner = common::open(storage.clone()).unwrap();
     let findings = Check { read: ReadData::All }
-        .run(&owner, &Report::default())
+        .run(&owner, &OperationReport::default())
         .unwrap()
         .findings;
     let lost: Vec<_> = findings
@@ -67,7 +67,7 @@ fn sound(before: &Before, storage: &Arc<MemoryStorage>, reported: bool, what: &s
         before.first,
         "{what}"
     );
-    let again = HostRepo::open(
+    let again = WriteOnlyRepo::open(
         storage.clone(),
         before.scene.credential(before.domain),
         common::settings(),
@@ -84,7 +84,11 @@ fn a_host_that_dies_at_any_call_leaves_what_was_reported_and_is_in_nobodys_way()
     for call in 0..calls {
         let (done, _, storage) = try_with(&before, |faulty| faulty.dead_from(call));
         sound(&before, &storage, done, &format!("dead from call {call}"));
-        for fault in [Fault::LostReply, Fault::TornWrite, Fault::Full] {
+        for fault in [
+            InjectedFault::LostReply,
+            InjectedFault::TornWrite,
+            InjectedFault::Full,
+        ] {
             let (done, _, storage) = try_with(&before, |faulty| faulty.fail_at(call, fault));
             sound(&before, &storage, done, &format!("{fault:?} at call {call}"));
         }

@@ -1,18 +1,19 @@
 //! Somebody has a host's credential and puts objects in the owner's name, or another host's: nobody believes one, and
 //! nobody is kept from his data by one.
 
-use levault::crypto::OsEntropy;
-use levault::crypto::exchange::{Identity, PublicKey};
-use levault::envelope::{self, Header, KeyScheme, ObjectClass, parse_clear};
-use levault::error::Kind;
-use levault::facts::{
-    About, CountedSnapshot, Forgetting, Mark, MarkedPack, Note, Said, Why, forgetting, mark, note,
+use levault::annotations::{
+    CountedSnapshot, DeletionMark, ForgetReason, ForgetRecord, MarkedPack, Note, NoteSubject, SnapshotNote,
+    deletion_mark, forget_record, note,
 };
+use levault::crypto::OsEntropy;
+use levault::crypto::key_exchange::{PublicKey, SecretKey};
+use levault::envelope::{self, Header, KeyScheme, ObjectClass, parse_clear};
+use levault::error::ErrorKind;
 use levault::id::{EpochId, ObjectId};
 use levault::keys::keyring::sent_secret;
-use levault::keys::{Keyring, OpenedSlot, Slot, SlotEntry};
+use levault::keys::{KeySlot, Keyring, OpenedSlot, SlotEntry};
 use levault::ops::prune::Prune;
-use levault::snapshot::{Snapshot, body};
+use levault::snapshot::{Snapshot, snapshot_codec};
 
 use super::attacks::{MAIL, Taken, WEB, header, taken};
 use super::*;
@@ -21,7 +22,7 @@ use super::*;
 fn sealed(taken: &Taken, class: ObjectClass, domain: DomainId, clear: &[u8], plain: &[u8]) -> Vec<Vec<u8>> {
     let keys = taken.keys();
     let own = keys.index_key().expose();
-    let ephemeral = Identity::random(&mut OsEntropy).unwrap();
+    let ephemeral = SecretKey::random(&mut OsEntropy).unwrap();
     let repository = taken.credential.anchor().repository;
     let recipient = taken.credential.recipient();
     let exchange = sent_secret(&ephemeral, &recipient, keys.pre_shared_key(), &repository).unwrap();
@@ -59,7 +60,7 @@ fn a_snapshot_of_another_domain_cannot_be_forged() {
     let taken = taken();
     let mut forged = 0;
     for inside in [DomainId(0), WEB, MAIL] {
-        let plain = body::encode(&snapshot(&taken, inside)).unwrap();
+        let plain = snapshot_codec::encode(&snapshot(&taken, inside)).unwrap();
         for outside in [DomainId(0), WEB, MAIL] {
             for bytes in sealed(&taken, ObjectClass::Snapshot, outside, b"", &plain) {
                 let name = taken.scene.put(ObjectKind::Snapshot, &bytes);
@@ -85,7 +86,7 @@ fn a_snapshot_of_another_domain_cannot_be_forged() {
     );
     // They stop whoever deletes, and can be let go of by name.
     let error = Prune::default()
-        .run(&taken.scene.owner, &Report::default())
+        .run(&taken.scene.owner, &OperationReport::default())
         .unwrap_err();
     assert!(error.to_string().contains("cannot be read"), "{error}");
 }
@@ -97,14 +98,14 @@ fn nothing_that_only_the_owner_may_say_is_believed() {
     let owner = &taken.scene.owner;
     let id = taken.outcomes[0].snapshot.unwrap();
     let when = owner.clock().now();
-    let about = About::Snapshot {
+    let about = NoteSubject::Snapshot {
         id,
-        said: Said::Suspect("trust me".into()),
+        said: SnapshotNote::Suspect("trust me".into()),
     };
     let note = note::encode(&Note { when, about }).unwrap();
-    let forgotten = forgetting::encode(&Forgetting {
+    let forgotten = forget_record::encode(&ForgetRecord {
         when,
-        why: Why::ByHand,
+        why: ForgetReason::ByHand,
         words: String::new(),
         snapshots: vec![CountedSnapshot {
             id,
@@ -144,7 +145,7 @@ fn a_forged_mark_costs_space_and_deletes_nothing() {
         .map(|(name, bytes)| (name.id, bytes.len() as u64))
         .collect();
     named.sort_unstable();
-    let mark = mark::encode(&Mark {
+    let mark = deletion_mark::encode(&DeletionMark {
         when: owner.clock().now(),
         packs: named
             .iter()
@@ -164,13 +165,13 @@ fn a_forged_mark_costs_space_and_deletes_nothing() {
         unsafe_grace: true,
         ..Prune::default()
     };
-    assert!(prune.run(owner, &Report::default()).is_err());
+    assert!(prune.run(owner, &OperationReport::default()).is_err());
     assert_eq!(taken.scene.objects(ObjectKind::Pack).len(), packs.len());
     let again = Backup {
-        pinning: levault::ops::backup::Pinning::None,
+        pinning: levault::ops::backup::PinMode::None,
         ..Backup::new(vec![taken.scene.path("db")])
     };
-    let again = again.run(owner, &Report::default()).unwrap();
+    let again = again.run(owner, &OperationReport::default()).unwrap();
     assert!(again.bytes_added > 0, "stored again");
     assert_eq!(records(owner, &again), taken.model);
     taken.all_come_back();
@@ -182,10 +183,10 @@ fn a_slot_or_a_keyring_that_it_adds_opens_nothing_and_changes_nothing() {
     let taken = taken();
     let anchor = taken.credential.anchor();
     let password = Password::new(b"the thief's".to_vec());
-    let identity = Identity::random(&mut OsEntropy).unwrap();
+    let identity = SecretKey::random(&mut OsEntropy).unwrap();
     let own = identity.public();
     let when = taken.scene.owner.clock().now();
-    let slot = Slot::seal(
+    let slot = KeySlot::seal(
         &OpenedSlot { identity, anchor },
         &password,
         SlotCost::cheap(),
@@ -196,7 +197,7 @@ fn a_slot_or_a_keyring_that_it_adds_opens_nothing_and_changes_nothing() {
     let open = || Repo::open(taken.scene.storage.clone(), &password, common::settings());
     assert_eq!(
         open().err().unwrap().kind(),
-        Kind::WrongKey,
+        ErrorKind::WrongKey,
         "no keyring is sealed to it"
     );
     for public in [own, the_owners(&taken)] {
@@ -245,7 +246,7 @@ fn a_forged_lease_is_in_nobodys_way() {
         taken.scene.storage.put_new(name, &bytes).unwrap();
     }
     Prune::default()
-        .run(&taken.scene.owner, &Report::default())
+        .run(&taken.scene.owner, &OperationReport::default())
         .unwrap();
     taken.all_come_back();
 }

@@ -1,7 +1,7 @@
 //! Goal: a host's increments are exact, and it stands on nothing that may go. Method: the owner forgets and prunes between
 //! them, the host's memory is lost, and every state comes back.
 
-use levault::ops::backup::Scope;
+use levault::ops::backup::ReadScope;
 use levault::ops::prune::Prune;
 
 use super::*;
@@ -12,13 +12,13 @@ fn prune_at_once(owner: &Repo) {
         unsafe_grace: true,
         ..Prune::default()
     };
-    let report = Report::default();
+    let report = OperationReport::default();
     prune.run(owner, &report).unwrap();
     assert!(report.problems().is_empty(), "{:?}", report.problems());
 }
 
 fn is_whole(outcome: &BackupOutcome) -> bool {
-    matches!(outcome.databases[0].scope, Scope::Whole { .. })
+    matches!(outcome.databases[0].scope, ReadScope::Whole { .. })
 }
 
 fn change(db: &Path, round: u32) {
@@ -111,11 +111,13 @@ fn a_host_stands_on_no_marked_pack() {
     let first = backup(&host, &db);
     let mut packs: Vec<_> = scene.objects(ObjectKind::Pack);
     packs.sort_by_key(|(name, _)| name.id);
-    let packs = packs.iter().map(|(name, bytes)| levault::facts::MarkedPack {
-        pack: name.id,
-        len: bytes.len() as u64,
-    });
-    let mark = levault::facts::Mark {
+    let packs = packs
+        .iter()
+        .map(|(name, bytes)| levault::annotations::MarkedPack {
+            pack: name.id,
+            len: bytes.len() as u64,
+        });
+    let mark = levault::annotations::DeletionMark {
         when: scene.owner.clock().now(),
         packs: packs.collect(),
         replaces: None,
@@ -172,7 +174,7 @@ fn a_damaged_memory_costs_a_full_scan_and_nothing_else() {
             dry_run: true,
             ..Backup::new(vec![db.clone()])
         };
-        let outcome = dry.run_as_host(&host, &Report::default()).unwrap();
+        let outcome = dry.run_as_host(&host, &OperationReport::default()).unwrap();
         assert!(is_whole(&outcome), "byte {at}");
     }
     std::fs::write(&file, &good).unwrap();
@@ -187,6 +189,8 @@ fn a_host_skips_no_snapshot() {
     common::fill(&db, 10, 10);
     let mut backup = Backup::new(vec![db]);
     backup.skip_if_unchanged = true;
-    let error = backup.run_as_host(&host, &Report::default()).unwrap_err();
-    assert_eq!(error.kind(), levault::error::Kind::Usage);
+    let error = backup
+        .run_as_host(&host, &OperationReport::default())
+        .unwrap_err();
+    assert_eq!(error.kind(), levault::error::ErrorKind::Usage);
 }

@@ -23,8 +23,8 @@ use levault::id::DomainId;
 use levault::keys::{Credential, Password, SealedCredential, SlotCost};
 use levault::ops::backup::{Backup, BackupOutcome};
 use levault::ops::check::{Check, CheckOutcome, ReadData};
-use levault::repo::{Cache, HostRepo, Repo, Settings};
-use levault::report::Report;
+use levault::repo::{CacheLocation, Repo, RepoSettings, WriteOnlyRepo};
+use levault::report::OperationReport;
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
 
 /// An owner's repository, hosts, and a directory for databases and caches.
@@ -47,18 +47,18 @@ impl Scene {
     }
 
     /// A new host, with a cache of its own.
-    fn host(&mut self, label: &str) -> HostRepo {
+    fn host(&mut self, label: &str) -> WriteOnlyRepo {
         let domain = self.owner.add_host(label).unwrap();
         self.owner = common::open(self.storage.clone()).unwrap();
         self.open_host(domain, label)
     }
 
-    fn open_host(&self, domain: DomainId, label: &str) -> HostRepo {
-        let settings = Settings {
-            cache: Cache::Directory(self.path(&format!("cache-{label}"))),
+    fn open_host(&self, domain: DomainId, label: &str) -> WriteOnlyRepo {
+        let settings = RepoSettings {
+            cache: CacheLocation::Directory(self.path(&format!("cache-{label}"))),
             ..common::settings()
         };
-        HostRepo::open(self.storage.clone(), self.credential(domain), settings).unwrap()
+        WriteOnlyRepo::open(self.storage.clone(), self.credential(domain), settings).unwrap()
     }
 
     /// As its file gives it.
@@ -76,7 +76,7 @@ impl Scene {
 
     fn check(&self) -> CheckOutcome {
         let check = Check { read: ReadData::All };
-        check.run(&self.owner, &Report::default()).unwrap()
+        check.run(&self.owner, &OperationReport::default()).unwrap()
     }
 
     fn check_finds_nothing(&self) {
@@ -99,9 +99,9 @@ impl Scene {
     }
 }
 
-fn backup(host: &HostRepo, db: &Path) -> BackupOutcome {
+fn backup(host: &WriteOnlyRepo, db: &Path) -> BackupOutcome {
     Backup::new(vec![db.to_path_buf()])
-        .run_as_host(host, &Report::default())
+        .run_as_host(host, &OperationReport::default())
         .unwrap()
 }
 

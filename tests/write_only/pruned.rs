@@ -3,14 +3,14 @@
 
 use levault::clock::{ManualClock, UnixNanos};
 use levault::crypto::OsEntropy;
-use levault::ops::backup::Pinning;
+use levault::ops::backup::PinMode;
 use levault::ops::prune::{Prune, PruneOutcome};
 use levault::pack::PackBuilder;
-use levault::snapshot::{Content, Source};
+use levault::snapshot::{DatabaseContent, SnapshotSource};
 
 use super::*;
 
-fn prune(owner: &Repo, report: &Report) -> PruneOutcome {
+fn prune(owner: &Repo, report: &OperationReport) -> PruneOutcome {
     let prune = Prune {
         grace: std::time::Duration::ZERO,
         unsafe_grace: true,
@@ -20,12 +20,12 @@ fn prune(owner: &Repo, report: &Report) -> PruneOutcome {
     prune.run(owner, report).unwrap()
 }
 
-fn full(host: &HostRepo, db: &Path) -> BackupOutcome {
+fn full(host: &WriteOnlyRepo, db: &Path) -> BackupOutcome {
     let backup = Backup {
-        pinning: Pinning::None,
+        pinning: PinMode::None,
         ..Backup::new(vec![db.to_path_buf()])
     };
-    backup.run_as_host(host, &Report::default()).unwrap()
+    backup.run_as_host(host, &OperationReport::default()).unwrap()
 }
 
 fn bytes(scene: &Scene) -> u64 {
@@ -55,7 +55,7 @@ fn a_prune_takes_one_domains_dead_data_and_its_host_finds_the_rest() {
     let second = full(&web, &db);
     common::forget(&scene.owner, first[1].snapshot.unwrap());
     let stored = bytes(&scene);
-    let report = Report::default();
+    let report = OperationReport::default();
     let outcome = prune(&scene.owner, &report);
     prune(&scene.owner, &report);
     assert!(report.problems().is_empty(), "{:?}", report.problems());
@@ -86,7 +86,7 @@ fn what_a_prune_moves_stays_in_its_domain() {
     common::write(&db, &changes[..8]);
     let second = full(&web, &db);
     common::forget(&scene.owner, first.snapshot.unwrap());
-    let report = Report::default();
+    let report = OperationReport::default();
     let outcome = prune(&scene.owner, &report);
     assert!(report.problems().is_empty(), "{:?}", report.problems());
     assert!(outcome.plan.repack_bytes > 0, "{outcome:?}");
@@ -115,13 +115,15 @@ fn a_hosts_leftovers_go_with_the_grace_and_not_before() {
     let db = scene.path("db");
     common::fill(&db, 300, 300);
     let kept = full(&web, &db);
-    let holder = levault::keys::Holder::Host(Arc::new(scene.credential(web.domain())));
+    let holder = levault::keys::KeyAccess::Host(Arc::new(scene.credential(web.domain())));
     let builder = PackBuilder::held_by(&holder, web.domain(), Vec::new(), &mut OsEntropy).unwrap();
     let left = scene.put(ObjectKind::Pack, &builder.finish().unwrap().bytes);
-    Prune::default().run(&scene.owner, &Report::default()).unwrap();
+    Prune::default()
+        .run(&scene.owner, &OperationReport::default())
+        .unwrap();
     assert!(scene.storage.stat(left).is_ok());
     assert!(scene.owner.marks().unwrap().is_empty());
-    prune(&scene.owner, &Report::default());
+    prune(&scene.owner, &OperationReport::default());
     assert!(scene.storage.stat(left).is_err());
     assert_eq!(records(&scene.owner, &kept), common::scan(&db).unwrap());
 }
@@ -136,21 +138,21 @@ fn what_one_host_broke_keeps_no_other_domain_from_its_space() {
     let of_web = full(&web, &db);
     let of_mail = full(&mail, &db);
     let mut broken = scene.owner.snapshot(&of_web.snapshot.unwrap()).unwrap();
-    let Source::Database(root) = &mut broken.sources[0] else {
+    let SnapshotSource::Database(root) = &mut broken.sources[0] else {
         panic!()
     };
-    let Content::Logical { runs, .. } = &mut root.content else {
+    let DatabaseContent::Logical { runs, .. } = &mut root.content else {
         panic!()
     };
     runs[0].root.as_mut().unwrap().top.id.0[0] ^= 1;
     broken.counter = 2;
     let credential = scene.credential(web.domain());
-    let plain = levault::snapshot::body::encode(&broken).unwrap();
+    let plain = levault::snapshot::snapshot_codec::encode(&broken).unwrap();
     let class = levault::envelope::ObjectClass::Snapshot;
     let sealed = credential.seal_object(class, web.domain(), b"", &plain, &mut OsEntropy);
     scene.put(ObjectKind::Snapshot, &sealed.unwrap());
     common::forget(&scene.owner, of_mail.snapshot.unwrap());
-    let report = Report::default();
+    let report = OperationReport::default();
     let outcome = prune(&scene.owner, &report);
     assert_eq!(report.problems().len(), 1, "{:?}", report.problems());
     assert!(
@@ -189,11 +191,13 @@ fn a_hosts_forgotten_snapshot_comes_back() {
     for outcome in [&of_web, &of_mail] {
         common::forget(&scene.owner, outcome.snapshot.unwrap());
     }
-    Prune::default().run(&scene.owner, &Report::default()).unwrap();
+    Prune::default()
+        .run(&scene.owner, &OperationReport::default())
+        .unwrap();
     assert_eq!(scene.owner.marks().unwrap().len(), 2, "one of each domain");
     let catalog = scene.owner.catalog().unwrap();
     let forgotten = catalog.forgotten(&of_web.snapshot.unwrap()).unwrap();
-    levault::ops::undelete::undelete(&scene.owner, forgotten, &Report::default()).unwrap();
+    levault::ops::undelete::undelete(&scene.owner, forgotten, &OperationReport::default()).unwrap();
     assert_eq!(
         records(&scene.owner, &of_web),
         common::scan(&scene.path("db")).unwrap()
@@ -213,7 +217,9 @@ fn marks_of_one_domain_last_through_the_passes_of_the_others() {
     let mut swept = Vec::new();
     for _ in 0..10 {
         clock.advance(DAY);
-        let outcome = Prune::default().run(&scene.owner, &Report::default()).unwrap();
+        let outcome = Prune::default()
+            .run(&scene.owner, &OperationReport::default())
+            .unwrap();
         swept.extend(outcome.swept.packs);
     }
     assert!(!swept.is_empty(), "what the host does not need any more");

@@ -70,8 +70,8 @@ fn a_hosts_snapshot_that_goes_without_being_forgotten_is_missed() {
     let db = scene.path("db");
     common::fill(&db, 20, 20);
     let first = backup(&web, &db);
-    let settings = Settings {
-        cache: Cache::Directory(scene.path("cache-owner")),
+    let settings = RepoSettings {
+        cache: CacheLocation::Directory(scene.path("cache-owner")),
         ..common::settings()
     };
     let open = || Repo::open(scene.storage.clone(), &common::password(), settings.clone()).unwrap();
@@ -80,7 +80,7 @@ fn a_hosts_snapshot_that_goes_without_being_forgotten_is_missed() {
     scene.storage.delete(name).unwrap();
     assert_eq!(
         open().snapshots().unwrap_err().kind(),
-        levault::error::Kind::RolledBack
+        levault::error::ErrorKind::RolledBack
     );
     assert!(
         scene.owner.snapshots().unwrap().is_empty(),

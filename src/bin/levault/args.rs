@@ -5,24 +5,25 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod copy;
-mod given;
-mod keys;
-mod look;
+mod database_keys;
+mod inputs;
 mod pins;
 mod restore;
 mod retention;
+mod snapshot_paths;
 
 pub use copy::{CopyArgs, RescueArgs, SourceArgs};
-pub use given::{GivenArgs, LeaveOutArgs};
-pub use keys::{KeyWords, SelectionArgs};
+pub use database_keys::{KeyArg, SelectionArgs};
+pub use inputs::{ExcludeArgs, InputArgs};
+pub use pins::{PinsArgs, PinsCommand};
+pub use restore::{IncludeArgs, OverwriteArg, RestoreArgs, VerifyArg};
+pub use retention::{ForgetArgs, PolicyArgs, SnapshotIdArgs, TagArgs, UndeleteArgs};
 #[cfg(all(feature = "mount", target_os = "linux"))]
-pub use look::MountArgs;
-pub use look::{
-    DiffArgs, DumpArgs, DumpFormat, FindArgs, GetArgs, HistoryArgs, LsArgs, Pick, Place, ScopeArgs,
+pub use snapshot_paths::MountArgs;
+pub use snapshot_paths::{
+    DatabaseArg, DatabaseFilterArgs, DiffArgs, DumpArgs, DumpFormat, FindArgs, GetArgs, HistoryArgs, LsArgs,
+    SnapshotPath,
 };
-pub use pins::{PinsArgs, PinsVerb};
-pub use restore::{OverwriteArg, PartsArgs, RestoreArgs, VerifyArg};
-pub use retention::{ForgetArgs, PolicyArgs, TagArgs, TheseArgs, UndeleteArgs};
 
 /// Deduplicated, encrypted, verifiable backups of LevelDB databases.
 #[derive(Parser)]
@@ -35,14 +36,14 @@ pub use retention::{ForgetArgs, PolicyArgs, TagArgs, TheseArgs, UndeleteArgs};
 )]
 pub struct Cli {
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalArgs,
     #[command(subcommand)]
-    pub verb: Verb,
+    pub verb: Command,
 }
 
 /// What every verb takes.
 #[derive(Args)]
-pub struct Global {
+pub struct GlobalArgs {
     /// Where the repository lives (a directory) [env: LEVAULT_REPOSITORY]
     #[arg(short, long, global = true, value_name = "REPOSITORY")]
     pub repo: Option<String>,
@@ -103,7 +104,7 @@ pub enum CompressionArg {
 
 /// The verbs.
 #[derive(Subcommand)]
-pub enum Verb {
+pub enum Command {
     /// Copy a database, consistent even while its owner writes; needs no repository
     Capture(CaptureArgs),
     /// Read a database, live or closed, and list everything that is wrong; needs no repository
@@ -147,9 +148,9 @@ pub enum Verb {
     #[command(alias = "sync")]
     Copy(Box<CopyArgs>),
     /// Keep snapshots whatever a policy says
-    Protect(TheseArgs),
+    Protect(SnapshotIdArgs),
     /// Let policies forget them again
-    Unprotect(TheseArgs),
+    Unprotect(SnapshotIdArgs),
     /// Prove that what is stored can be restored
     Check(crate::cmd::check::CheckArgs),
     /// Put a damaged repository in order, step by step; nothing is done without --apply
@@ -235,19 +236,19 @@ pub struct BackupArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub hook_timeout: u64,
     #[command(flatten)]
-    pub patience: Patience,
+    pub patience: CaptureTimeoutArgs,
     /// Have SQLite make an exact copy of each of its databases that is in use
     #[arg(long)]
     pub sqlite_backup: bool,
     #[command(flatten)]
-    pub leave_out: LeaveOutArgs,
+    pub leave_out: ExcludeArgs,
     #[command(flatten)]
-    pub given: GivenArgs,
+    pub given: InputArgs,
 }
 
 /// How long to go on when a database changes under every try.
 #[derive(Args)]
-pub struct Patience {
+pub struct CaptureTimeoutArgs {
     /// How long to try for a consistent cut of a database that keeps changing, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub capture_timeout: u64,
@@ -265,7 +266,7 @@ pub struct CaptureArgs {
     #[arg(long)]
     pub link: bool,
     #[command(flatten)]
-    pub patience: Patience,
+    pub patience: CaptureTimeoutArgs,
 }
 
 #[derive(Args)]
@@ -274,7 +275,7 @@ pub struct VerifyDbArgs {
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     #[command(flatten)]
-    pub patience: Patience,
+    pub patience: CaptureTimeoutArgs,
 }
 
 #[derive(Args)]
@@ -300,15 +301,15 @@ pub struct StatsArgs {
 #[derive(Args)]
 pub struct KeyArgs {
     #[command(subcommand)]
-    pub verb: KeyVerb,
+    pub verb: KeyCommand,
 }
 
 #[derive(Subcommand)]
-pub enum KeyVerb {
+pub enum KeyCommand {
     /// List the passwords' slots
     List,
     /// Add a password, or a host that can back up and neither read nor delete
-    Add(AddArgs),
+    Add(KeyAddArgs),
     /// Put a new password in the place of the one that is given; data stored from then on is out of the old one's reach
     Passwd(NewPasswordArgs),
     /// Take a password away, by the beginning of its slot's id; for a write-only host (domain:N) it says what to do
@@ -327,7 +328,7 @@ pub enum KeyVerb {
 }
 
 #[derive(Args)]
-pub struct AddArgs {
+pub struct KeyAddArgs {
     #[command(flatten)]
     pub new: NewPasswordArgs,
     /// Make a credential file for a host that can back up, and neither read nor delete; the new password is the file's

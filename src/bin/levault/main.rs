@@ -1,9 +1,9 @@
 //! The tool: parses, runs, turns endings into exit codes. It sees the library's public API and nothing else.
 
 mod address;
-mod advice;
 mod args;
 mod cmd;
+mod exit_status;
 #[cfg(all(feature = "mount", target_os = "linux"))]
 mod mount;
 mod output;
@@ -15,17 +15,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use levault::report::Report;
+use levault::report::OperationReport;
 
 use crate::args::Cli;
-use crate::output::Output;
+use crate::output::OutputSettings;
 
 fn main() -> ExitCode {
     // First of all: a number may be given to another file as soon as one is opened.
     password::take_descriptors();
     let cli = Cli::parse();
-    let output = Output::new(&cli.global);
-    let report = Arc::new(Report::default());
+    let output = OutputSettings::new(&cli.global);
+    let report = Arc::new(OperationReport::default());
     open_more_files();
     if let Err(error) = signals::handle(&report, output.json) {
         output.warn(&error.to_string());
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Ok(ending) => ExitCode::from(ending.code()),
         Err(error) => {
             output.fail(&error);
-            ExitCode::from(advice::exit_code(&error))
+            ExitCode::from(exit_status::exit_code(&error))
         }
     }
 }

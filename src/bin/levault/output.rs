@@ -4,23 +4,23 @@ use std::io::{IsTerminal, Write};
 
 use jiff::Timestamp;
 use levault::clock::UnixNanos;
-use levault::error::{Act, Error, Result};
+use levault::error::{Error, Result, ResultExt};
 use serde_json::{Value, json};
 
-use crate::advice;
-use crate::args::Global;
+use crate::args::GlobalArgs;
+use crate::exit_status;
 
 /// How this run talks.
 #[derive(Clone, Copy)]
-pub struct Output {
+pub struct OutputSettings {
     pub json: bool,
     pub quiet: bool,
     pub verbose: u8,
 }
 
-impl Output {
+impl OutputSettings {
     /// As the flags say.
-    pub fn new(global: &Global) -> Self {
+    pub fn new(global: &GlobalArgs) -> Self {
         Self {
             json: global.json,
             quiet: global.quiet,
@@ -67,15 +67,15 @@ impl Output {
 
     /// The error that ended the run, with advice.
     pub fn fail(&self, error: &Error) {
-        let code = advice::exit_code(error);
+        let code = exit_status::exit_code(error);
         if self.json {
             let message = json!({"message_type": "exit_error", "code": code, "message": error.to_string(),
-                "advice": advice::advice(error)});
+                "advice": exit_status::advice(error)});
             print_error(&message.to_string());
             return;
         }
         print_error(&format!("levault: {error}"));
-        if let Some(advice) = advice::advice(error) {
+        if let Some(advice) = exit_status::advice(error) {
             print_error(&format!("  {advice}"));
         }
     }

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 
-use levault::error::{Act, Error, Kind, Result};
+use levault::error::{Error, ErrorKind, Result, ResultExt};
 use levault::keys::Password;
 
-use crate::args::{Global, SourceArgs};
+use crate::args::{GlobalArgs, SourceArgs};
 
 /// Descriptors that passwords are to be read from, by the numbers that they had.
 static TAKEN: OnceLock<BTreeMap<u32, File>> = OnceLock::new();
@@ -40,7 +40,7 @@ const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
 /// Whether the password is known already or is being chosen.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum PasswordPurpose {
     Unlock,
     Choose,
     /// Beside one that is known.
@@ -51,38 +51,38 @@ pub enum Purpose {
 
 /// The password of the repository to copy from: its own flags and variables, and no others.
 pub fn read_source(args: &SourceArgs) -> Result<Password> {
-    let nothing = args.from_insecure_no_password.then_some(From::Nothing);
-    let file = args.from_password_file.clone().map(From::File);
-    let command = args.from_password_command.clone().map(From::Command);
+    let nothing = args.from_insecure_no_password.then_some(PasswordSource::Nothing);
+    let file = args.from_password_file.clone().map(PasswordSource::File);
+    let command = args.from_password_command.clone().map(PasswordSource::Command);
     let flags = [nothing, file, command].into_iter().flatten().collect();
     let named = match one_of(flags)? {
         Some(flag) => Some(flag),
         None => one_of(environment("LEVAULT_FROM_PASSWORD")?)?,
     };
-    taken(named, Purpose::UnlockSource)
+    taken(named, PasswordPurpose::UnlockSource)
 }
 
 /// A password that is being chosen beside the one that unlocks: `--new-password-file`, LEVAULT_NEW_PASSWORD, its _FILE or
 /// _COMMAND, or a prompt.
 pub fn read_new(file: Option<&Path>) -> Result<Password> {
     let named = match file {
-        Some(path) => Some(From::File(path.to_owned())),
+        Some(path) => Some(PasswordSource::File(path.to_owned())),
         None => one_of(
             [
-                env("LEVAULT_NEW_PASSWORD")?.map(From::Text),
-                env("LEVAULT_NEW_PASSWORD_FILE")?.map(|path| From::File(path.into())),
-                env("LEVAULT_NEW_PASSWORD_COMMAND")?.map(From::Command),
+                env("LEVAULT_NEW_PASSWORD")?.map(PasswordSource::Text),
+                env("LEVAULT_NEW_PASSWORD_FILE")?.map(|path| PasswordSource::File(path.into())),
+                env("LEVAULT_NEW_PASSWORD_COMMAND")?.map(PasswordSource::Command),
             ]
             .into_iter()
             .flatten()
             .collect(),
         )?,
     };
-    taken(named, Purpose::ChooseNew)
+    taken(named, PasswordPurpose::ChooseNew)
 }
 
 /// One way to a password.
-enum From {
+enum PasswordSource {
     Nothing,
     File(PathBuf),
     Command(String),
@@ -91,17 +91,17 @@ enum From {
 }
 
 /// The one password these settings name: flags win over the environment; two on one side are a usage error.
-pub fn read(global: &Global, purpose: Purpose) -> Result<Password> {
+pub fn read(global: &GlobalArgs, purpose: PasswordPurpose) -> Result<Password> {
     taken(named(global)?, purpose)
 }
 
-fn taken(named: Option<From>, purpose: Purpose) -> Result<Password> {
+fn taken(named: Option<PasswordSource>, purpose: PasswordPurpose) -> Result<Password> {
     let bytes = match named {
-        Some(From::Nothing) => return Ok(Password::new(Vec::new())),
-        Some(From::File(path)) => from_file(&path)?,
-        Some(From::Command(command)) => from_command(&command)?,
-        Some(From::Text(text)) => text.into_bytes(),
-        Some(From::Descriptor(number)) => from_descriptor(&number)?,
+        Some(PasswordSource::Nothing) => return Ok(Password::new(Vec::new())),
+        Some(PasswordSource::File(path)) => from_file(&path)?,
+        Some(PasswordSource::Command(command)) => from_command(&command)?,
+        Some(PasswordSource::Text(text)) => text.into_bytes(),
+        Some(PasswordSource::Descriptor(number)) => from_descriptor(&number)?,
         None => prompt(purpose)?,
     };
     if bytes.is_empty() {
@@ -113,31 +113,31 @@ fn taken(named: Option<From>, purpose: Purpose) -> Result<Password> {
     }
 }
 
-fn named(global: &Global) -> Result<Option<From>> {
+fn named(global: &GlobalArgs) -> Result<Option<PasswordSource>> {
     match one_of(flags(global))? {
         Some(flag) => Ok(Some(flag)),
         None => one_of(environment("LEVAULT_PASSWORD")?),
     }
 }
 
-fn flags(global: &Global) -> Vec<From> {
-    let nothing = global.insecure_no_password.then_some(From::Nothing);
-    let file = global.password_file.clone().map(From::File);
-    let command = global.password_command.clone().map(From::Command);
+fn flags(global: &GlobalArgs) -> Vec<PasswordSource> {
+    let nothing = global.insecure_no_password.then_some(PasswordSource::Nothing);
+    let file = global.password_file.clone().map(PasswordSource::File);
+    let command = global.password_command.clone().map(PasswordSource::Command);
     [nothing, file, command].into_iter().flatten().collect()
 }
 
-fn environment(variable: &str) -> Result<Vec<From>> {
+fn environment(variable: &str) -> Result<Vec<PasswordSource>> {
     let named = [
-        env(variable)?.map(From::Text),
-        env(&format!("{variable}_FILE"))?.map(|path| From::File(path.into())),
-        env(&format!("{variable}_COMMAND"))?.map(From::Command),
-        env(&format!("{variable}_FD"))?.map(From::Descriptor),
+        env(variable)?.map(PasswordSource::Text),
+        env(&format!("{variable}_FILE"))?.map(|path| PasswordSource::File(path.into())),
+        env(&format!("{variable}_COMMAND"))?.map(PasswordSource::Command),
+        env(&format!("{variable}_FD"))?.map(PasswordSource::Descriptor),
     ];
     Ok(named.into_iter().flatten().collect())
 }
 
-fn one_of(mut named: Vec<From>) -> Result<Option<From>> {
+fn one_of(mut named: Vec<PasswordSource>) -> Result<Option<PasswordSource>> {
     match named.len() {
         0 | 1 => Ok(named.pop()),
         _ => Err(usage("several password sources are named; keep one")),
@@ -170,7 +170,7 @@ fn from_command(command: &str) -> Result<Vec<u8>> {
         first_line(&output.stdout[..])
     } else {
         Err(Error::new(
-            Kind::Usage,
+            ErrorKind::Usage,
             format!("the password command ended with {}", output.status),
         ))
     }
@@ -198,11 +198,11 @@ fn first_line(reader: impl Read) -> Result<Vec<u8>> {
     Ok(line)
 }
 
-fn prompt(purpose: Purpose) -> Result<Vec<u8>> {
+fn prompt(purpose: PasswordPurpose) -> Result<Vec<u8>> {
     if !std::io::stdin().is_terminal() {
         return Err(usage(match purpose {
-            Purpose::ChooseNew => "no new password: set LEVAULT_NEW_PASSWORD or --new-password-file",
-            Purpose::UnlockSource => {
+            PasswordPurpose::ChooseNew => "no new password: set LEVAULT_NEW_PASSWORD or --new-password-file",
+            PasswordPurpose::UnlockSource => {
                 "no password of the repository to copy from: set LEVAULT_FROM_PASSWORD, --from-password-file or \
                  --from-password-command"
             }
@@ -210,12 +210,12 @@ fn prompt(purpose: Purpose) -> Result<Vec<u8>> {
         }));
     }
     let text = match purpose {
-        Purpose::ChooseNew => "new password: ",
-        Purpose::UnlockSource => "password of the repository to copy from: ",
+        PasswordPurpose::ChooseNew => "new password: ",
+        PasswordPurpose::UnlockSource => "password of the repository to copy from: ",
         _ => "password: ",
     };
     let first = rpassword::prompt_password(text).act(|| "read the password")?;
-    if matches!(purpose, Purpose::Choose | Purpose::ChooseNew) {
+    if matches!(purpose, PasswordPurpose::Choose | PasswordPurpose::ChooseNew) {
         let again = rpassword::prompt_password("once more: ").act(|| "read the password")?;
         if again != first {
             return Err(usage("the two passwords differ"));
@@ -225,5 +225,5 @@ fn prompt(purpose: Purpose) -> Result<Vec<u8>> {
 }
 
 fn usage(message: impl Into<String>) -> Error {
-    Error::new(Kind::Usage, message)
+    Error::new(ErrorKind::Usage, message)
 }

@@ -6,13 +6,17 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use levault::error::Result;
-use levault::report::Report;
+use levault::report::OperationReport;
 use serde_json::json;
 
-use crate::output::{Output, bytes};
+use crate::output::{OutputSettings, bytes};
 
 /// Runs `work` while its report is watched.
-pub fn watch<T: Send>(output: Output, report: &Arc<Report>, work: impl FnOnce() -> T + Send) -> T {
+pub fn watch<T: Send>(
+    output: OutputSettings,
+    report: &Arc<OperationReport>,
+    work: impl FnOnce() -> T + Send,
+) -> T {
     let (done, finished) = channel::<()>();
     std::thread::scope(|scope| {
         let watcher = Arc::clone(report);
@@ -38,7 +42,7 @@ pub fn watch<T: Send>(output: Output, report: &Arc<Report>, work: impl FnOnce() 
     })
 }
 
-fn interval(output: Output) -> Duration {
+fn interval(output: OutputSettings) -> Duration {
     if output.wants_bar() {
         Duration::from_millis(100)
     } else {
@@ -52,7 +56,7 @@ fn bar() -> ProgressBar {
     ProgressBar::new(0).with_style(style)
 }
 
-fn draw(bar: &ProgressBar, report: &Report) {
+fn draw(bar: &ProgressBar, report: &OperationReport) {
     bar.set_length(report.bytes_total.get().max(report.bytes_done.get()));
     bar.set_position(report.bytes_done.get());
     bar.set_message(format!(
@@ -64,7 +68,7 @@ fn draw(bar: &ProgressBar, report: &Report) {
     ));
 }
 
-fn status(output: Output, report: &Report, begun: Instant) -> Result<()> {
+fn status(output: OutputSettings, report: &OperationReport, begun: Instant) -> Result<()> {
     let (done, total) = (report.bytes_done.get(), report.bytes_total.get());
     output.emit(&json!({
         "message_type": "status",

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use levault::error::{Act, Result};
-use levault::report::Report;
+use levault::error::{Result, ResultExt};
+use levault::report::OperationReport;
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -15,7 +15,7 @@ use crate::output::{bytes, print_error};
 const HANDLED: [i32; 5] = [SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2];
 
 /// Handles signals from now on, on a thread of its own: `report` is asked to stop, or printed on standard error.
-pub fn handle(report: &Arc<Report>, json: bool) -> Result<()> {
+pub fn handle(report: &Arc<OperationReport>, json: bool) -> Result<()> {
     let ignored = ignored();
     let handled = HANDLED
         .iter()
@@ -42,7 +42,7 @@ fn ignored() -> u64 {
         .unwrap_or_default()
 }
 
-fn tell(report: &Report, elapsed: Duration, json: bool) {
+fn tell(report: &OperationReport, elapsed: Duration, json: bool) {
     let (done, total) = (report.bytes_done.get(), report.bytes_total.get());
     let problems = report.problems().len();
     let line = if json {

@@ -1,23 +1,23 @@
 //! The memtable as a sorted source.
 
 use super::Memtable;
-use super::pass::{Entry, Pass, Value};
+use super::memtable_pass::{MemtableEntry, MemtablePass, MemtableValue};
 use crate::error::{Error, Result};
-use crate::leveldb::damage::{Damage, Rank};
-use crate::leveldb::internal_key::Step;
-use crate::leveldb::large::Scratch;
-use crate::leveldb::log::payload_ranges;
-use crate::leveldb::merge::RecordSink;
-use crate::leveldb::name::log_name;
+use crate::leveldb::damage::{SourceAge, SourceDamage};
+use crate::leveldb::file_name::log_name;
+use crate::leveldb::internal_key::SourceStep;
+use crate::leveldb::large_values::LargeValueBuffer;
+use crate::leveldb::log_reader::payload_ranges;
+use crate::leveldb::merging_iterator::RecordSink;
 use crate::leveldb::read_at::ReadAt;
-use crate::leveldb::scan::Scan;
+use crate::leveldb::scan_context::ScanContext;
 
 /// Walks the newest entry of each key, in order.
 pub struct MemtableCursor<'a> {
-    scan: &'a Scan<'a>,
+    scan: &'a ScanContext<'a>,
     table: &'a Memtable,
     /// The pass that is being walked, unless it is the table's first.
-    later: Option<Pass>,
+    later: Option<MemtablePass>,
     at: usize,
     started: bool,
     current: Option<u32>,
@@ -28,7 +28,7 @@ pub struct MemtableCursor<'a> {
 }
 
 impl<'a> MemtableCursor<'a> {
-    pub(super) fn new(scan: &'a Scan<'a>, table: &'a Memtable) -> Self {
+    pub(super) fn new(scan: &'a ScanContext<'a>, table: &'a Memtable) -> Self {
         Self {
             scan,
             table,
@@ -43,7 +43,7 @@ impl<'a> MemtableCursor<'a> {
 }
 
 impl MemtableCursor<'_> {
-    fn pass(&self) -> Option<&Pass> {
+    fn pass(&self) -> Option<&MemtablePass> {
         self.later.as_ref().or(self.table.first.as_ref())
     }
 
@@ -52,8 +52,8 @@ impl MemtableCursor<'_> {
         self.failed.take()
     }
 
-    fn entry(&self) -> Option<Entry<'_>> {
-        Some(Entry::read(&self.pass()?.arena, self.current?))
+    fn entry(&self) -> Option<MemtableEntry<'_>> {
+        Some(MemtableEntry::read(&self.pass()?.arena, self.current?))
     }
 
     /// The current user key.
@@ -68,27 +68,27 @@ impl MemtableCursor<'_> {
     }
 
     /// The logs' age.
-    pub fn rank(&self) -> Rank {
-        Rank::LOGS
+    pub fn rank(&self) -> SourceAge {
+        SourceAge::LOGS
     }
 
     /// Moves to the next key.
-    pub fn advance(&mut self) -> Step {
+    pub fn advance(&mut self) -> SourceStep {
         if !std::mem::replace(&mut self.started, true) && self.table.first.is_none() {
             self.load(None);
         }
         loop {
             let Some(pass) = self.pass() else {
-                return Step::End;
+                return SourceStep::End;
             };
             if let Some(&offset) = pass.index.get(self.at) {
                 self.current = Some(offset);
                 self.at += 1;
-                return Step::NextKey;
+                return SourceStep::NextKey;
             }
             match pass.upto.clone() {
                 Some(upto) => self.load(Some(upto)),
-                None => return Step::End,
+                None => return SourceStep::End,
             }
         }
     }
@@ -100,7 +100,7 @@ impl MemtableCursor<'_> {
             Ok(pass) => self.later = Some(pass),
             Err(error) => {
                 self.failed = Some(error);
-                self.later = Some(Pass::new(self.scan.order, 0));
+                self.later = Some(MemtablePass::new(self.scan.order, 0));
             }
         }
     }
@@ -108,7 +108,7 @@ impl MemtableCursor<'_> {
     /// Hands the current entry to `sink`; `None` when its value cannot be read any more, which is then listed.
     pub fn emit(
         &mut self,
-        scratch: &mut Scratch,
+        scratch: &mut LargeValueBuffer,
         certain: bool,
         sink: &mut dyn RecordSink,
     ) -> Result<Option<usize>> {
@@ -116,12 +116,12 @@ impl MemtableCursor<'_> {
             return Ok(None);
         };
         let (log, offset, len, crc) = match entry.value {
-            Value::None => return Ok(None),
-            Value::Inline(value) => {
+            MemtableValue::None => return Ok(None),
+            MemtableValue::Inline(value) => {
                 sink.record(entry.key, value, certain)?;
                 return Ok(Some(value.len()));
             }
-            Value::Apart {
+            MemtableValue::Apart {
                 log,
                 offset,
                 len,
@@ -159,7 +159,7 @@ impl MemtableCursor<'_> {
 
     fn lose_value(&self, log: usize, offset: u64, error: &Error) {
         let key = self.user_key().to_vec();
-        let damage = Damage {
+        let damage = SourceDamage {
             file: log_name(self.table.logs.get(log).copied().unwrap_or_default()),
             offset: Some(offset),
             level: None,
@@ -168,7 +168,7 @@ impl MemtableCursor<'_> {
             sequences_lost: None,
             what: error.to_string(),
         };
-        self.scan.findings.borrow_mut().lose(Rank::LOGS, damage);
+        self.scan.findings.borrow_mut().lose(SourceAge::LOGS, damage);
     }
 }
 

@@ -5,22 +5,22 @@
 //! out visible). Logs that hold more than the bound are read again pass by pass, each pass keeping the smallest keys
 //! behind the pass before; nothing is ever written to a temporary file.
 mod cursor;
-mod first;
-mod later;
-mod pass;
+mod first_pass;
+mod later_pass;
+mod memtable_pass;
 
-use super::absent_log::AbsentLog;
-use super::batch::BatchParser;
 use super::comparator::Comparator;
-use super::damage::{Damage, Findings, TornTail};
-use super::log::read_log;
-use super::name::log_name;
-use super::scan::{OpenFiles, Scan};
+use super::damage::{DamageCollector, SourceDamage, TornTail};
+use super::file_name::log_name;
+use super::log_reader::read_log;
+use super::missing_log::MissingLog;
+use super::scan_context::{OpenFiles, ScanContext};
+use super::write_batch::BatchParser;
 use crate::error::{Error, Result};
 pub use cursor::MemtableCursor;
-use first::FirstPass;
-use later::LaterPass;
-use pass::Pass;
+use first_pass::FirstPass;
+use later_pass::LaterPass;
+use memtable_pass::MemtablePass;
 
 /// What the first pass found besides entries.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub struct LogReport {
     /// Bytes of the logs.
     pub bytes: u64,
     /// Lost stretches, each with what lies behind it.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<SourceDamage>,
     /// Records below this may have been overwritten by what was lost.
     pub certain_from: u64,
     /// Ends that hold no whole batch.
@@ -54,7 +54,7 @@ impl LogReport {
     }
 
     /// Hands damage on to a scan.
-    pub fn report_to(&self, findings: &mut Findings) {
+    pub fn report_to(&self, findings: &mut DamageCollector) {
         self.damage
             .iter()
             .for_each(|damage| findings.list(damage.clone()));
@@ -65,14 +65,14 @@ impl LogReport {
 /// The logs of a database, checked, with as many entries as fit.
 pub struct Memtable {
     logs: Vec<u64>,
-    bad_records: Vec<Place>,
+    bad_records: Vec<LogRecordLocation>,
     /// Whole batches: every pass must find as many.
     batches: u64,
-    first: Option<Pass>,
+    first: Option<MemtablePass>,
 }
 
 /// A record: index of its log, and where its payload begins.
-type Place = (usize, u64);
+type LogRecordLocation = (usize, u64);
 
 impl Memtable {
     /// First pass over the live logs, oldest first. `absent` is the log that the MANIFEST names and nobody has;
@@ -82,11 +82,11 @@ impl Memtable {
         files: &dyn OpenFiles,
         order: &Comparator,
         logs: Vec<u64>,
-        absent: Option<AbsentLog>,
+        absent: Option<MissingLog>,
         last_sequence: u64,
         bytes_max: usize,
     ) -> (Self, LogReport) {
-        let mut pass = Pass::new(order, bytes_max);
+        let mut pass = MemtablePass::new(order, bytes_max);
         pass.validate_only = !order.is_known();
         let mut first = FirstPass::new(&mut pass, last_sequence);
         first.begin_without(absent);
@@ -106,13 +106,13 @@ impl Memtable {
     }
 
     /// A sorted source of its entries; call [`MemtableCursor::advance`] to reach the first.
-    pub fn cursor<'a>(&'a self, scan: &'a Scan<'a>) -> MemtableCursor<'a> {
+    pub fn cursor<'a>(&'a self, scan: &'a ScanContext<'a>) -> MemtableCursor<'a> {
         MemtableCursor::new(scan, self)
     }
 
     /// The next pass, over keys behind `after`.
-    fn pass(&self, scan: &Scan, after: Option<Vec<u8>>) -> Result<Pass> {
-        let mut pass = Pass::new(scan.order, scan.budget.log_bytes_max);
+    fn pass(&self, scan: &ScanContext, after: Option<Vec<u8>>) -> Result<MemtablePass> {
+        let mut pass = MemtablePass::new(scan.order, scan.budget.log_bytes_max);
         pass.after = after;
         pass.cuts = true;
         let mut batches = 0;

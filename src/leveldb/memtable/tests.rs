@@ -1,9 +1,9 @@
 use super::*;
-use crate::leveldb::internal_key::Step;
-use crate::leveldb::large::Scratch;
-use crate::leveldb::merge::RecordSink;
-use crate::leveldb::scan::Budget;
-use crate::leveldb::testing::{Files, Op, log_of, op, visible};
+use crate::leveldb::internal_key::SourceStep;
+use crate::leveldb::large_values::LargeValueBuffer;
+use crate::leveldb::merging_iterator::RecordSink;
+use crate::leveldb::scan_context::ScanBudget;
+use crate::leveldb::test_databases::{MemoryFiles, WriteOp, log_of, op, visible};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -20,20 +20,20 @@ impl RecordSink for Collect {
     }
 }
 
-fn read(files: &Files, bytes_max: usize) -> (BTreeMap<Vec<u8>, Vec<u8>>, LogReport) {
+fn read(files: &MemoryFiles, bytes_max: usize) -> (BTreeMap<Vec<u8>, Vec<u8>>, LogReport) {
     let logs: Vec<u64> = files.logs.keys().copied().collect();
     let (table, report) = Memtable::read(files, &ORDER, logs, None, 0, bytes_max);
-    let budget = Budget {
+    let budget = ScanBudget {
         log_bytes_max: bytes_max,
-        ..Budget::default()
+        ..ScanBudget::default()
     };
-    let scan = Scan::new(files, &ORDER, budget);
+    let scan = ScanContext::new(files, &ORDER, budget);
     let (mut cursor, mut seen, mut scratch) = (
         table.cursor(&scan),
         Collect(BTreeMap::new(), None),
-        Scratch::default(),
+        LargeValueBuffer::default(),
     );
-    while cursor.advance() != Step::End {
+    while cursor.advance() != SourceStep::End {
         if cursor.tag() & 1 == 1 {
             cursor.emit(&mut scratch, true, &mut seen).unwrap().unwrap();
         }
@@ -43,7 +43,7 @@ fn read(files: &Files, bytes_max: usize) -> (BTreeMap<Vec<u8>, Vec<u8>>, LogRepo
 }
 
 /// Batches with consecutive sequence numbers from 1.
-fn batches() -> impl Strategy<Value = Vec<Vec<Op>>> {
+fn batches() -> impl Strategy<Value = Vec<Vec<WriteOp>>> {
     let key = prop::collection::vec(prop::sample::select(vec![0u8, 1, 0xff]), 0..12);
     let value = prop_oneof![
         5 => prop::collection::vec(any::<u8>(), 0..40),
@@ -54,7 +54,7 @@ fn batches() -> impl Strategy<Value = Vec<Vec<Op>>> {
         let mut sequence = 0;
         let mut number = |(key, value)| {
             sequence += 1;
-            Op { key, sequence, value }
+            WriteOp { key, sequence, value }
         };
         batches
             .into_iter()
@@ -67,7 +67,7 @@ proptest! {
     #[test]
     fn every_bound_gives_the_newest_value_of_each_key(batches in batches(), split in any::<prop::sample::Index>()) {
         let split = split.index(batches.len());
-        let mut files = Files::new(&ORDER);
+        let mut files = MemoryFiles::new(&ORDER);
         files.add_log(3, batches[..split].iter().map(Vec::as_slice));
         files.add_log(5, batches[split..].iter().map(Vec::as_slice));
         let expected = visible(batches.iter().flatten());
@@ -83,7 +83,7 @@ proptest! {
     fn mutated_logs_never_panic_and_every_bound_agrees(
         batches in batches(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
     ) {
-        let mut files = Files::new(&ORDER);
+        let mut files = MemoryFiles::new(&ORDER);
         files.add_log(3, batches.iter().map(Vec::as_slice));
         let log = files.logs.get_mut(&3).unwrap();
         for (at, byte) in flips {
@@ -95,7 +95,7 @@ proptest! {
     }
 }
 
-fn three_batches() -> Vec<Vec<Op>> {
+fn three_batches() -> Vec<Vec<WriteOp>> {
     vec![
         vec![op(b"a", 1, Some(b"1")), op(b"b", 2, Some(b"2"))],
         vec![op(b"a", 3, Some(b"3"))],
@@ -103,8 +103,8 @@ fn three_batches() -> Vec<Vec<Op>> {
     ]
 }
 
-fn with_log(log: Vec<u8>) -> Files {
-    let mut files = Files::new(&ORDER);
+fn with_log(log: Vec<u8>) -> MemoryFiles {
+    let mut files = MemoryFiles::new(&ORDER);
     files.logs.insert(7, log);
     files
 }
@@ -141,7 +141,7 @@ fn a_torn_write_that_took_no_sequence_number_lost_nothing_wherever_it_is() {
 }
 
 fn log_block_rest(len: usize) -> usize {
-    crate::leveldb::log::BLOCK_BYTES - len
+    crate::leveldb::log_reader::BLOCK_BYTES - len
 }
 
 #[test]
@@ -182,9 +182,9 @@ fn a_torn_log_before_another_that_lacks_numbers_is_damage() {
 #[test]
 fn a_batch_that_is_whole_by_its_checksum_and_wrong_inside_is_damage_even_at_the_end() {
     let mut log = log_of([&three_batches()[0][..]]);
-    let mut wrong = crate::leveldb::testing::batch_of(&three_batches()[1]);
+    let mut wrong = crate::leveldb::test_databases::batch_of(&three_batches()[1]);
     wrong[8] = 9;
-    crate::leveldb::log_write::append_record(&mut log, &wrong);
+    crate::leveldb::log_writer::append_record(&mut log, &wrong);
     let (seen, report) = read(&with_log(log), 1 << 20);
     assert_eq!(seen, visible(&three_batches()[0]));
     assert_eq!((report.damage.len(), report.certain_from), (1, u64::MAX));
@@ -193,16 +193,16 @@ fn a_batch_that_is_whole_by_its_checksum_and_wrong_inside_is_damage_even_at_the_
 #[test]
 fn a_missing_log_leaves_only_what_came_behind_it_certain() {
     let files = with_log(log_of([&three_batches()[2][..]]));
-    let (_, report) = Memtable::read(&files, &ORDER, vec![7], Some(AbsentLog::Lost(6)), 100, 1 << 20);
+    let (_, report) = Memtable::read(&files, &ORDER, vec![7], Some(MissingLog::Lost(6)), 100, 1 << 20);
     assert_eq!((report.damage.len(), report.certain_from), (1, 4));
-    let (_, report) = Memtable::read(&files, &ORDER, vec![], Some(AbsentLog::Lost(6)), 100, 1 << 20);
+    let (_, report) = Memtable::read(&files, &ORDER, vec![], Some(MissingLog::Lost(6)), 100, 1 << 20);
     assert_eq!((report.damage.len(), report.certain_from), (1, u64::MAX));
 }
 
 #[test]
 fn an_absent_log_is_convicted_by_a_gap_behind_the_manifest_and_acquitted_by_its_absence() {
-    let absent = Some(AbsentLog::LostIfGap(6));
-    let read = |files: &Files, logs, last| Memtable::read(files, &ORDER, logs, absent, last, 1 << 20).1;
+    let absent = Some(MissingLog::LostIfGap(6));
+    let read = |files: &MemoryFiles, logs, last| Memtable::read(files, &ORDER, logs, absent, last, 1 << 20).1;
     let mut files = with_log(log_of([&three_batches()[2][..]]));
     for last_sequence in [3, 4, 5, 100] {
         assert!(read(&files, vec![7], last_sequence).damage.is_empty());
@@ -216,7 +216,7 @@ fn an_absent_log_is_convicted_by_a_gap_behind_the_manifest_and_acquitted_by_its_
 
 #[test]
 fn an_absent_log_before_one_without_a_batch_is_not_judged() {
-    let absent = Some(AbsentLog::LostIfGap(6));
+    let absent = Some(MissingLog::LostIfGap(6));
     let torn = log_of([&three_batches()[0][..]])[..9].to_vec();
     for (log, torn_tails) in [(Vec::new(), 0), (torn, 1)] {
         let (_, report) = Memtable::read(&with_log(log), &ORDER, vec![7], absent, 100, 1 << 20);
@@ -226,19 +226,19 @@ fn an_absent_log_before_one_without_a_batch_is_not_judged() {
 
 #[test]
 fn a_log_that_grows_bad_between_passes_is_an_error() {
-    let batches: Vec<Vec<Op>> = (0..200)
+    let batches: Vec<Vec<WriteOp>> = (0..200)
         .map(|n| vec![op(&[n as u8; 9], n + 1, Some(&[1; 30]))])
         .collect();
     let files = with_log(log_of(batches.iter().map(Vec::as_slice)));
     let (table, _) = Memtable::read(&files, &ORDER, vec![7], None, 0, 1000);
     let mut changed = files.clone();
     changed.logs.get_mut(&7).unwrap()[30] ^= 1;
-    let budget = Budget {
+    let budget = ScanBudget {
         log_bytes_max: 1000,
-        ..Budget::default()
+        ..ScanBudget::default()
     };
-    let scan = Scan::new(&changed, &ORDER, budget);
+    let scan = ScanContext::new(&changed, &ORDER, budget);
     let mut cursor = table.cursor(&scan);
-    while cursor.advance() != Step::End {}
+    while cursor.advance() != SourceStep::End {}
     assert!(cursor.take_failure().is_some());
 }

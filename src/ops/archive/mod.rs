@@ -9,8 +9,8 @@
 //!
 //! Content that cannot be read ends the archive with an error: there is no way to say in a tar that bytes are missing.
 
-mod header;
-mod sparse;
+mod sparse_map;
+mod tar_header;
 
 use std::collections::HashMap;
 use std::fs::{File, Permissions};
@@ -20,21 +20,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::chunk::ChunkList;
-use crate::error::{Act, Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
-use crate::report::Report;
-use crate::snapshot::places::places;
-use crate::snapshot::{DatabaseRoot, EntryKind, Meta};
+use crate::report::OperationReport;
+use crate::snapshot::restore_paths::places;
+use crate::snapshot::{DatabaseRoot, EntryKind, FileMetadata};
 
-use super::read::DatabaseChoice;
-use super::restore::{Contents, FileMetas, Ownership, Restore};
-use super::tree::{self, Found, Node, View};
-use header::{Head, What};
-use sparse::Segments;
+use super::read_records::DatabaseChoice;
+use super::restore::{DatabaseFileMetadata, DatabaseForm, DatabaseOwnership, Restore};
+use super::tree::{self, ResolvedAddress, SnapshotView, TreeNode};
+use sparse_map::ContentRanges;
+use tar_header::{TarEntryKind, TarHeader};
 
 /// What an archive is made from.
 #[derive(Clone, Copy)]
-pub struct Ground<'a> {
+pub struct ArchiveContext<'a> {
     /// In the snapshot's domain.
     pub repo: &'a Repo,
     /// The snapshot.
@@ -42,23 +42,23 @@ pub struct Ground<'a> {
     /// Reads its blobs.
     pub reader: &'a BlobReader<'a>,
     /// Counts, and what could not be written although the rest was.
-    pub report: &'a Report,
+    pub report: &'a OperationReport,
 }
 
 /// Writes what is below a directory; one thing that is none, under its own name.
-pub fn one<W: Write>(ground: Ground, found: &Found, out: W) -> Result<()> {
+pub fn one<W: Write>(ground: ArchiveContext, found: &ResolvedAddress, out: W) -> Result<()> {
     let prefix = match found.node.entry.kind {
         EntryKind::Directory(_) | EntryKind::Database(_) => Vec::new(),
         _ => found.node.entry.name.clone(),
     };
-    let mut archive = Archive::new(ground, out);
+    let mut archive = ArchiveWriter::new(ground, out);
     archive.tree(&prefix, found)?;
     archive.finish()
 }
 
 /// Writes all that a snapshot holds, each source in the place that a restore gives it.
-pub fn all<W: Write>(ground: Ground, out: W) -> Result<()> {
-    let mut archive = Archive::new(ground, out);
+pub fn all<W: Write>(ground: ArchiveContext, out: W) -> Result<()> {
+    let mut archive = ArchiveWriter::new(ground, out);
     let view = archive.view;
     let tops = view.tops();
     for (number, place) in tops.iter().zip(places(view.snapshot(), &tops)) {
@@ -67,19 +67,19 @@ pub fn all<W: Write>(ground: Ground, out: W) -> Result<()> {
     archive.finish()
 }
 
-struct Archive<'a, W: Write> {
-    ground: Ground<'a>,
-    view: View<'a>,
+struct ArchiveWriter<'a, W: Write> {
+    ground: ArchiveContext<'a>,
+    view: SnapshotView<'a>,
     out: tar::Builder<W>,
     /// Files with several names, by source and number: the name that stands for all.
     links: HashMap<(usize, u64), Vec<u8>>,
 }
 
-impl<'a, W: Write> Archive<'a, W> {
-    fn new(ground: Ground<'a>, out: W) -> Self {
+impl<'a, W: Write> ArchiveWriter<'a, W> {
+    fn new(ground: ArchiveContext<'a>, out: W) -> Self {
         Self {
             ground,
-            view: View::new(&ground.stored.snapshot, ground.reader),
+            view: SnapshotView::new(&ground.stored.snapshot, ground.reader),
             out: tar::Builder::new(out),
             links: HashMap::new(),
         }
@@ -90,7 +90,7 @@ impl<'a, W: Write> Archive<'a, W> {
         out.flush().act(|| "write the archive")
     }
 
-    fn tree(&mut self, prefix: &[u8], found: &Found) -> Result<()> {
+    fn tree(&mut self, prefix: &[u8], found: &ResolvedAddress) -> Result<()> {
         let mut walk = self.view.walk(found.node.clone());
         while let Some(node) = walk.next() {
             self.ground.report.go_on()?;
@@ -107,23 +107,23 @@ impl<'a, W: Write> Archive<'a, W> {
         Ok(())
     }
 
-    fn put(&mut self, path: &[u8], node: &Node) -> Result<()> {
+    fn put(&mut self, path: &[u8], node: &TreeNode) -> Result<()> {
         let meta = &node.entry.meta;
         match &node.entry.kind {
-            EntryKind::Directory(_) => self.head(path, meta, What::Directory),
+            EntryKind::Directory(_) => self.head(path, meta, TarEntryKind::Directory),
             EntryKind::File(list) => self.file(path, node, list),
-            EntryKind::Symlink(target) => self.head(path, meta, What::Symlink(target)),
-            EntryKind::Fifo => self.head(path, meta, What::Fifo),
-            EntryKind::Device(device) => self.head(path, meta, What::Device(*device)),
+            EntryKind::Symlink(target) => self.head(path, meta, TarEntryKind::Symlink(target)),
+            EntryKind::Fifo => self.head(path, meta, TarEntryKind::Fifo),
+            EntryKind::Device(device) => self.head(path, meta, TarEntryKind::Device(*device)),
             EntryKind::Database(number) => {
-                self.head(path, meta, What::Directory)?;
+                self.head(path, meta, TarEntryKind::Directory)?;
                 self.database(path, meta, *number)
             }
         }
     }
 
-    fn head(&mut self, path: &[u8], meta: &Meta, what: What) -> Result<()> {
-        let head = Head::new(path, meta, what)?;
+    fn head(&mut self, path: &[u8], meta: &FileMetadata, what: TarEntryKind) -> Result<()> {
+        let head = TarHeader::new(path, meta, what)?;
         for left_out in &head.left_out {
             let path = String::from_utf8_lossy(path);
             self.ground.report.problem(format!("{path}: {left_out}"));
@@ -135,22 +135,22 @@ impl<'a, W: Write> Archive<'a, W> {
             .act(|| "write the archive")
     }
 
-    fn file(&mut self, path: &[u8], node: &Node, list: &ChunkList) -> Result<()> {
+    fn file(&mut self, path: &[u8], node: &TreeNode, list: &ChunkList) -> Result<()> {
         let meta = &node.entry.meta;
         if let Some(number) = meta.hard_link {
             let link = (node.source, number);
             if let Some(first) = self.links.get(&link).cloned() {
-                return self.head(path, meta, What::HardLink(&first));
+                return self.head(path, meta, TarEntryKind::HardLink(&first));
             }
             self.links.insert(link, path.to_vec());
         }
-        match Segments::of(list.bytes(), &meta.holes) {
+        match ContentRanges::of(list.bytes(), &meta.holes) {
             None => {
-                self.head(path, meta, What::File(list.bytes()))?;
-                self.content(list, &Segments::whole(list.bytes()))
+                self.head(path, meta, TarEntryKind::File(list.bytes()))?;
+                self.content(list, &ContentRanges::whole(list.bytes()))
             }
             Some(segments) => {
-                self.head(path, meta, What::Sparse(&segments))?;
+                self.head(path, meta, TarEntryKind::Sparse(&segments))?;
                 let map = segments.map();
                 self.out.get_mut().write_all(&map).act(|| "write the archive")?;
                 self.content(list, &segments)
@@ -158,7 +158,7 @@ impl<'a, W: Write> Archive<'a, W> {
         }
     }
 
-    fn content(&mut self, list: &ChunkList, segments: &Segments) -> Result<()> {
+    fn content(&mut self, list: &ChunkList, segments: &ContentRanges) -> Result<()> {
         let out = self.out.get_mut();
         let mut at = 0;
         tree::stream(self.ground.reader, list, self.ground.report, &mut |piece| {
@@ -172,7 +172,7 @@ impl<'a, W: Write> Archive<'a, W> {
     }
 
     /// The files of a database, made as a restore makes them.
-    fn database(&mut self, path: &[u8], meta: &Meta, number: u32) -> Result<()> {
+    fn database(&mut self, path: &[u8], meta: &FileMetadata, number: u32) -> Result<()> {
         let database = self.view.database(number)?;
         let mut builder = tempfile::Builder::new();
         // Whatever the umask says: what is restored is nobody else's to read.
@@ -183,12 +183,12 @@ impl<'a, W: Write> Archive<'a, W> {
         let target = dir.path().join("database");
         let restore = Restore {
             database: Some(DatabaseChoice::Number(number)),
-            contents: Contents::Records,
-            ownership: Ownership::Caller,
+            contents: DatabaseForm::Records,
+            ownership: DatabaseOwnership::Caller,
             ..Restore::new(&target)
         };
         restore.run(self.ground.repo, self.ground.stored, self.ground.report)?;
-        let metas = FileMetas::read(self.ground.reader, database, meta)?;
+        let metas = DatabaseFileMetadata::read(self.ground.reader, database, meta)?;
         for name in names(&target).act(|| format!("read {}", target.display()))? {
             let mut inner = path.to_vec();
             tree::join(&mut inner, name.as_bytes());
@@ -198,15 +198,21 @@ impl<'a, W: Write> Archive<'a, W> {
     }
 
     /// A file that was just made, with what is known of the database's files and the time of the cut.
-    fn made_file(&mut self, path: &[u8], known: &Meta, database: &DatabaseRoot, made: &Path) -> Result<()> {
+    fn made_file(
+        &mut self,
+        path: &[u8],
+        known: &FileMetadata,
+        database: &DatabaseRoot,
+        made: &Path,
+    ) -> Result<()> {
         let file = File::open(made).act(|| format!("read {}", made.display()))?;
         let facts = file.metadata().act(|| format!("read {}", made.display()))?;
-        let meta = Meta {
+        let meta = FileMetadata {
             mode: Some(known.mode.unwrap_or(0o600)),
             mtime_nanos: Some(database.capture.time.0.into()),
             ..known.clone()
         };
-        self.head(path, &meta, What::File(facts.len()))?;
+        self.head(path, &meta, TarEntryKind::File(facts.len()))?;
         let out = self.out.get_mut();
         let copied = std::io::copy(&mut std::io::Read::take(file, facts.len()), out);
         if copied.act(|| format!("archive {}", made.display()))? == facts.len() {
@@ -227,7 +233,7 @@ fn names(directory: &Path) -> std::io::Result<Vec<std::ffi::OsString>> {
 
 /// Content fills whole blocks.
 fn pad(out: &mut impl Write, len: u64) -> Result<()> {
-    let zeros = [0; sparse::BLOCK];
-    let missing = (len.next_multiple_of(sparse::BLOCK as u64) - len) as usize;
+    let zeros = [0; sparse_map::BLOCK];
+    let missing = (len.next_multiple_of(sparse_map::BLOCK as u64) - len) as usize;
     out.write_all(&zeros[..missing]).act(|| "write the archive")
 }

@@ -6,14 +6,14 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, StreamDigest};
 use crate::leveldb::Comparator;
-use crate::ops::digests::Digests;
-use crate::ops::read::{join, not_a_record, runs};
-use crate::repo::{BlobReader, Repo, Writer};
-use crate::report::Report;
-use crate::run::{KeyRange, OwnedEntry, StackCursor, Tombstones, Walker};
+use crate::ops::database_digests::DigestPipeline;
+use crate::ops::read_records::{join, not_a_record, runs};
+use crate::repo::{BlobReader, BlobWriter, Repo};
+use crate::report::OperationReport;
+use crate::run::{KeyRange, OwnedEntry, RunReader, StackCursor, TombstoneMode};
 use crate::snapshot::DatabaseRoot;
 use crate::source::{Database, RecordSink};
 
@@ -22,18 +22,18 @@ const DIFFERENCES_MAX: usize = 20;
 
 /// All of a database does not say what its changes made of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Disagreement {
+pub struct AuditDisagreement {
     /// Keys whose records differ.
     pub keys: u64,
     /// The first of them.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<AuditDifference>,
     /// Snapshots that are in doubt for it.
     pub suspects: Vec<ObjectId>,
 }
 
 /// One key's records, by the hash of their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct AuditDifference {
     /// The key.
     pub key: Vec<u8>,
     /// Length and BLAKE3 of the value that the changes made; `None` for no record.
@@ -42,9 +42,9 @@ pub struct Difference {
     pub in_database: Option<(u64, blake3::Hash)>,
 }
 
-impl Disagreement {
+impl AuditDisagreement {
     /// All of these differences, the first of them told one by one.
-    pub(super) fn of(differences: impl Iterator<Item = Difference>) -> Self {
+    pub(super) fn of(differences: impl Iterator<Item = AuditDifference>) -> Self {
         let mut found = Self::default();
         for difference in differences {
             found.add(difference);
@@ -52,7 +52,7 @@ impl Disagreement {
         found
     }
 
-    fn add(&mut self, difference: Difference) {
+    fn add(&mut self, difference: AuditDifference) {
         self.keys += 1;
         if self.differences.len() < DIFFERENCES_MAX {
             self.differences.push(difference);
@@ -60,7 +60,7 @@ impl Disagreement {
     }
 }
 
-impl fmt::Display for Disagreement {
+impl fmt::Display for AuditDisagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -73,17 +73,17 @@ impl fmt::Display for Disagreement {
 /// Reads all of `database` and compares it with `root`. The stream digest of what it read, or the disagreement.
 pub fn audit(
     repo: &Repo,
-    writer: &mut Writer,
+    writer: &mut BlobWriter,
     database: &Database,
     root: &DatabaseRoot,
-    report: &Report,
-) -> Result<Result<StreamDigest, Disagreement>> {
-    let mut digests = Digests::new(repo.domain_keys().set_digest_key().expose(), report);
+    report: &OperationReport,
+) -> Result<Result<StreamDigest, AuditDisagreement>> {
+    let mut digests = DigestPipeline::new(repo.domain_keys().set_digest_key().expose(), report);
     let scanned = database.scan(&mut digests)?;
     if let Some(damage) = scanned.damage.first() {
         // The full backup that follows saves what can be read, and lists what cannot.
         report.notice(format!("{}: {}: {}", root.name, damage.file, damage.what));
-        return Ok(Err(Disagreement::default()));
+        return Ok(Err(AuditDisagreement::default()));
     }
     let found = digests.finish()?;
     if (found.records, found.set) == (root.records, root.set_digest) {
@@ -91,7 +91,7 @@ pub fn audit(
     }
     if repo.keyring().is_err() {
         // A write-only host cannot read what it stored: which records they are is not told.
-        return Ok(Err(Disagreement::default()));
+        return Ok(Err(AuditDisagreement::default()));
     }
     // The newest run may still be in open packs.
     writer.flush()?;
@@ -99,7 +99,7 @@ pub fn audit(
 }
 
 /// Both side by side.
-fn compare(repo: &Repo, database: &Database, root: &DatabaseRoot) -> Result<Disagreement> {
+fn compare(repo: &Repo, database: &Database, root: &DatabaseRoot) -> Result<AuditDisagreement> {
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
     let comparator = Comparator::from_name(&root.shape.comparator);
@@ -107,38 +107,38 @@ fn compare(repo: &Repo, database: &Database, root: &DatabaseRoot) -> Result<Disa
     let walkers: Vec<_> = runs(root, false)?
         .iter()
         .rev()
-        .map(|run| Walker::new(&reader, run.root.as_ref(), &order))
+        .map(|run| RunReader::new(&reader, run.root.as_ref(), &order))
         .collect();
-    let stack = StackCursor::new(&walkers, &KeyRange::all(), Tombstones::Drop, &order)?;
-    let mut sides = Sides {
+    let stack = StackCursor::new(&walkers, &KeyRange::all(), TombstoneMode::Drop, &order)?;
+    let mut sides = AuditSides {
         reader: &reader,
         comparator: &comparator,
         stack,
         ahead: None,
-        found: Disagreement::default(),
+        found: AuditDisagreement::default(),
     };
     sides.step()?;
     database.scan(&mut sides)?;
     sides.rest()?;
     match sides.found.keys {
         0 => Err(Error::new(
-            Kind::Mismatch,
+            ErrorKind::Mismatch,
             "counts or digests disagree, and no record does: the snapshot's are wrong",
         )),
         _ => Ok(sides.found),
     }
 }
 
-struct Sides<'a> {
+struct AuditSides<'a> {
     reader: &'a BlobReader<'a>,
     comparator: &'a Comparator,
     stack: StackCursor<'a>,
     /// The stack's next record.
     ahead: Option<(Vec<u8>, OwnedEntry)>,
-    found: Disagreement,
+    found: AuditDisagreement,
 }
 
-impl Sides<'_> {
+impl AuditSides<'_> {
     fn step(&mut self) -> Result<()> {
         let next = self.stack.next()?;
         self.ahead = next.map(|entry| (entry.key.to_vec(), entry.payload.to_owned()));
@@ -172,7 +172,7 @@ impl Sides<'_> {
 
     fn differ(&mut self, key: &[u8], by_changes: Option<&[u8]>, in_database: Option<&[u8]>) {
         let facts = |value: &[u8]| (value.len() as u64, blake3::hash(value));
-        self.found.add(Difference {
+        self.found.add(AuditDifference {
             key: key.to_vec(),
             by_changes: by_changes.map(facts),
             in_database: in_database.map(facts),
@@ -180,7 +180,7 @@ impl Sides<'_> {
     }
 }
 
-impl RecordSink for Sides<'_> {
+impl RecordSink for AuditSides<'_> {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         while let Some((before, value)) = self.take(key, Ordering::Less)? {
             self.differ(&before, Some(&value), None);

@@ -5,15 +5,15 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::child;
-use crate::error::{Act, Error, Kind, Result};
-use crate::report::Report;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::report::OperationReport;
 
 /// How often a running hook is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How long an application stands still between the two commands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Until {
+pub enum HookEnd {
     /// Until the files are read: databases and files are of one moment. Records are read after it.
     #[default]
     Read,
@@ -23,32 +23,36 @@ pub enum Until {
 
 /// Commands for `sh -c`.
 #[derive(Clone, Debug)]
-pub struct Hooks {
+pub struct BackupHooks {
     /// Before the first capture. If it fails, nothing is captured.
     pub before: Option<String>,
     /// Behind that, also when something failed, or the first command did. If it fails, the backup is incomplete, for the
     /// application may still stand still.
     pub after: Option<String>,
     /// Behind what.
-    pub until: Until,
+    pub until: HookEnd,
     /// Longest that each may take; then it and what it started are killed.
     pub time_max: Duration,
 }
 
-impl Default for Hooks {
+impl Default for BackupHooks {
     fn default() -> Self {
         Self {
             before: None,
             after: None,
-            until: Until::default(),
+            until: HookEnd::default(),
             time_max: Duration::from_secs(60),
         }
     }
 }
 
-impl Hooks {
+impl BackupHooks {
     /// Runs `capture` between the two.
-    pub(super) fn around<T>(&self, report: &Report, capture: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(super) fn around<T>(
+        &self,
+        report: &OperationReport,
+        capture: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let captured = self
             .run(self.before.as_deref(), "--pre-hook")
             .and_then(|()| capture());
@@ -66,7 +70,7 @@ impl Hooks {
         if ended.success() {
             Ok(())
         } else {
-            Err(Error::new(Kind::Io, format!("{which} {command:?}: {ended}")))
+            Err(Error::new(ErrorKind::Io, format!("{which} {command:?}: {ended}")))
         }
     }
 
@@ -89,7 +93,7 @@ impl Hooks {
         }
         kill(&mut child);
         let limit = format!("killed after {} s", self.time_max.as_secs_f64());
-        Err(Error::new(Kind::Limit, limit))
+        Err(Error::new(ErrorKind::Limit, limit))
     }
 }
 
@@ -108,11 +112,11 @@ fn kill(child: &mut Child) {
 mod tests {
     use super::*;
 
-    fn hooks(before: &str, after: &str) -> Hooks {
-        Hooks {
+    fn hooks(before: &str, after: &str) -> BackupHooks {
+        BackupHooks {
             before: Some(before.into()),
             after: Some(after.into()),
-            until: Until::default(),
+            until: HookEnd::default(),
             time_max: Duration::from_secs(20),
         }
     }
@@ -122,7 +126,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("order");
         let append = |word: &str| format!("printf {word} >> '{}'", file.display());
-        let report = Report::default();
+        let report = OperationReport::default();
         hooks(&append("a"), &append("c"))
             .around(&report, || std::fs::write(&file, "ab").act(|| "write"))
             .unwrap();
@@ -134,7 +138,7 @@ mod tests {
     fn a_first_command_that_fails_stops_the_capture_and_not_the_second_command() {
         let directory = tempfile::tempdir().unwrap();
         let thawed = directory.path().join("thawed");
-        let report = Report::default();
+        let report = OperationReport::default();
         let error = hooks("exit 7", &format!("touch '{}'", thawed.display()))
             .around(&report, || -> Result<()> { panic!("not captured") })
             .unwrap_err();
@@ -144,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_second_command_that_fails_is_a_problem() {
-        let report = Report::default();
+        let report = OperationReport::default();
         hooks("true", "exit 3").around(&report, || Ok(())).unwrap();
         assert_eq!(report.problems().len(), 1);
     }
@@ -155,8 +159,8 @@ mod tests {
         let late = directory.path().join("late");
         let mut hooks = hooks(&format!("(sleep 1; touch '{}') & wait", late.display()), "true");
         hooks.time_max = Duration::from_millis(50);
-        let error = hooks.around(&Report::default(), || Ok(())).unwrap_err();
-        assert_eq!(error.kind(), Kind::Limit);
+        let error = hooks.around(&OperationReport::default(), || Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit);
         std::thread::sleep(Duration::from_millis(1300));
         assert!(!late.exists());
     }

@@ -3,31 +3,33 @@
 //! An increment stands on the snapshot that the pins name. It is given up, and the database read in full, whenever
 //! something about pins, snapshot or database is not as it must be; the reason is told.
 
-use crate::error::{Kind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::id::ObjectId;
 use crate::leveldb::Comparator;
-use crate::record::SetDigestAcc;
-use crate::repo::{Catalog, Repo, StoredSnapshot, Writer};
-use crate::report::Report;
-use crate::run::fold::{self, Fold};
-use crate::snapshot::{Capture, Content, DatabaseRoot, Run, Source, Trust};
-use crate::source::delta::{DeltaOutcome, ages_may_differ, changes};
-use crate::source::pins::Before;
+use crate::record::SetDigestAccumulator;
+use crate::repo::{BlobWriter, Repo, SnapshotCatalog, StoredSnapshot};
+use crate::report::OperationReport;
+use crate::run::compaction_plan::{self, CompactionPlan};
+use crate::snapshot::{
+    CaptureRecord, DatabaseContent, DatabaseRoot, SnapshotSource, SourceTrust, StoredRunRef,
+};
+use crate::source::changed_records::{DeltaOutcome, ages_may_differ, changes};
+use crate::source::pins::ParentState;
 use crate::source::{Database, TornTail};
 
-use super::as_kept::tail;
-use super::audit::Disagreement;
-use super::database::Wanted;
-use super::doubts;
-use super::fold::fold_stack;
+use super::audit::AuditDisagreement;
+use super::compaction::fold_stack;
+use super::parent_damage;
 use super::pipeline::{self, StoredRun, StoredRuns};
-use super::scan::Counts;
-use super::spot_check::{SpotCheck, Verdict};
+use super::record_scan::RecordCounts;
+use super::save_database::DatabaseRequest;
+use super::spot_check::{SpotCheck, SpotCheckVerdict};
+use super::stored_form::tail;
 
 /// What came of the wish for an increment.
-pub enum Increment {
+pub enum IncrementAttempt {
     /// The changes are stored.
-    Made(Box<Made>),
+    Made(Box<MadeIncrement>),
     /// All of it must be read; the reason, unless it is simply the first time.
     Full {
         why: Option<String>,
@@ -35,11 +37,11 @@ pub enum Increment {
         another: bool,
     },
     /// The changes that were read are not all, or others: keys that were read again say so.
-    Wrong(Disagreement),
+    Wrong(AuditDisagreement),
 }
 
 /// The database as it is now, standing on a snapshot.
-pub struct Made {
+pub struct MadeIncrement {
     pub root: DatabaseRoot,
     /// That snapshot.
     pub since: ObjectId,
@@ -55,8 +57,8 @@ pub struct Made {
     pub spot_checked: u64,
 }
 
-fn full(why: impl Into<String>) -> Increment {
-    Increment::Full {
+fn full(why: impl Into<String>) -> IncrementAttempt {
+    IncrementAttempt::Full {
         why: Some(why.into()),
         another: false,
     }
@@ -65,23 +67,23 @@ fn full(why: impl Into<String>) -> Increment {
 /// Makes an increment if it can be proven right.
 pub fn make(
     repo: &Repo,
-    writer: &mut Writer,
-    wanted: &Wanted,
+    writer: &mut BlobWriter,
+    wanted: &DatabaseRequest,
     database: &Database,
-    report: &Report,
-) -> Result<Increment> {
+    report: &OperationReport,
+) -> Result<IncrementAttempt> {
     let before = match database.pins().map(|pins| pins.before(database)) {
         None | Some(Ok(None)) => {
-            return Ok(Increment::Full {
+            return Ok(IncrementAttempt::Full {
                 why: None,
                 another: false,
             });
         }
         Some(Err(error)) => {
             // What touched the files may have put others in their place.
-            let another = error.kind() == Kind::Mismatch;
+            let another = error.kind() == ErrorKind::Mismatch;
             let why = Some(error.to_string());
-            return Ok(Increment::Full { why, another });
+            return Ok(IncrementAttempt::Full { why, another });
         }
         Some(Ok(Some(before))) => before,
     };
@@ -92,7 +94,7 @@ pub fn make(
     if let Some(increment) = contradiction(parent, &before, database) {
         return Ok(increment);
     }
-    if let Some(why) = doubts::against(repo, writer, parent, report)? {
+    if let Some(why) = parent_damage::against(repo, writer, parent, report)? {
         return Ok(full(why));
     }
     let mut check = SpotCheck::begin(database, &before.shared)?;
@@ -104,7 +106,7 @@ pub fn make(
     )?;
     if let Err(error) = before.database.prove_unchanged() {
         let why = Some(error.to_string());
-        return Ok(Increment::Full { why, another: true });
+        return Ok(IncrementAttempt::Full { why, another: true });
     }
     if let Some(damage) = stored.scan.damage.first() {
         return Ok(full(format!("{}: {}", damage.file, damage.what)));
@@ -115,11 +117,11 @@ pub fn make(
         return Ok(full("the changes do not fit the state before"));
     };
     let spot_checked = match check.compare(repo, parent, &before.database, database)? {
-        Verdict::Agrees(keys) => keys,
-        Verdict::Unreadable(why) => return Ok(full(why)),
-        Verdict::Differs(mut disagreement) => {
+        SpotCheckVerdict::Agrees(keys) => keys,
+        SpotCheckVerdict::Unreadable(why) => return Ok(full(why)),
+        SpotCheckVerdict::Differs(mut disagreement) => {
             disagreement.suspects = suspects(&wanted.known.catalog, before.snapshot, &root);
-            return Ok(Increment::Wrong(disagreement));
+            return Ok(IncrementAttempt::Wrong(disagreement));
         }
     };
     // The state before may have been saved under another name, and elsewhere.
@@ -128,7 +130,7 @@ pub fn make(
     if !wanted.dry_run {
         fold_stack(repo, writer, &mut root, report)?;
     }
-    Ok(Increment::Made(Box::new(Made {
+    Ok(IncrementAttempt::Made(Box::new(MadeIncrement {
         root,
         since: before.snapshot,
         source: before.source,
@@ -140,24 +142,30 @@ pub fn make(
 }
 
 /// The pinned snapshot's database, if an increment may stand on it.
-fn parent<'a>(repo: &Repo, wanted: &Wanted<'a>, before: &Before) -> Result<&'a DatabaseRoot, String> {
+fn parent<'a>(
+    repo: &Repo,
+    wanted: &DatabaseRequest<'a>,
+    before: &ParentState,
+) -> Result<&'a DatabaseRoot, String> {
     let stored = counting(&wanted.known.catalog, &before.snapshot)?;
     let source = stored.snapshot.sources.get(before.source as usize);
-    let Some(Source::Database(root)) = source else {
+    let Some(SnapshotSource::Database(root)) = source else {
         return Err(format!(
             "source {} of snapshot {} is no database",
             before.source,
             before.snapshot.short()
         ));
     };
-    let Content::Logical {
+    let DatabaseContent::Logical {
         runs,
         uncertain: None,
     } = &root.content
     else {
         return Err("the state before was not stored as records alone".into());
     };
-    if root.is_damaged() || root.trust != Trust::Verified || stored.snapshot.domain != repo.domain_keys().id()
+    if root.is_damaged()
+        || root.trust != SourceTrust::Verified
+        || stored.snapshot.domain != repo.domain_keys().id()
     {
         return Err("the state before was damaged or is of another kind".into());
     }
@@ -167,20 +175,20 @@ fn parent<'a>(repo: &Repo, wanted: &Wanted<'a>, before: &Before) -> Result<&'a D
             before.snapshot.short()
         ));
     }
-    let sizes: Vec<_> = runs.iter().map(Run::bytes).collect();
-    match fold::plan(&sizes) {
-        Fold::Leave | Fold::Newest(_) if repo.keyring().is_err() && runs.len() >= fold::STACK_RUNS_MAX => Err(
+    let sizes: Vec<_> = runs.iter().map(StoredRunRef::bytes).collect();
+    match compaction_plan::plan(&sizes) {
+        CompactionPlan::Leave | CompactionPlan::Newest(_) if repo.keyring().is_err() && runs.len() >= compaction_plan::STACK_RUNS_MAX => Err(
             "a write-only host cannot fold its changes, and there are as many as may stand on one another"
                 .into(),
         ),
-        Fold::Renew => Err("its changes have grown to half of it, so that it is stored anew".into()),
+        CompactionPlan::Renew => Err("its changes have grown to half of it, so that it is stored anew".into()),
         _ => Ok(root),
     }
 }
 
 /// The pinned snapshot, if it counts. A forgotten one is as good as gone: its packs are nobody's to rest on, and may be
 /// marked already ([`Repo::prove_snapshots`]).
-fn counting<'a>(catalog: &'a Catalog, id: &ObjectId) -> Result<&'a StoredSnapshot, String> {
+fn counting<'a>(catalog: &'a SnapshotCatalog, id: &ObjectId) -> Result<&'a StoredSnapshot, String> {
     if let Some(unread) = catalog.unread.first() {
         return Err(format!(
             "which snapshots are forgotten cannot be told: {}",
@@ -202,14 +210,14 @@ fn counting<'a>(catalog: &'a Catalog, id: &ObjectId) -> Result<&'a StoredSnapsho
 }
 
 /// What tells that the two states are not one database's, or not whole.
-fn contradiction(parent: &DatabaseRoot, before: &Before, now: &Database) -> Option<Increment> {
+fn contradiction(parent: &DatabaseRoot, before: &ParentState, now: &Database) -> Option<IncrementAttempt> {
     let then = &before.database;
     // Greater is what a backup leaves that found no record changed, and stored no snapshot for it.
     if then.last_sequence() < parent.last_sequence {
         return Some(full("the pinned files are not those of the snapshot they name"));
     }
     let another = |why: &str| {
-        Some(Increment::Full {
+        Some(IncrementAttempt::Full {
             why: Some(why.to_owned()),
             another: true,
         })
@@ -251,14 +259,15 @@ fn stacked(
     stored: StoredRuns<DeltaOutcome>,
 ) -> Option<DatabaseRoot> {
     let mut root = parent.clone();
-    let before = Counts {
+    let before = RecordCounts {
         records: parent.records,
         key_bytes: parent.key_bytes,
         value_bytes: parent.value_bytes,
     };
     let counts = before.without(stored.taken_counts)?.with(stored.counts);
     (root.records, root.key_bytes, root.value_bytes) = (counts.records, counts.key_bytes, counts.value_bytes);
-    let mut digest = SetDigestAcc::resume(repo.domain_keys().set_digest_key().expose(), &parent.set_digest);
+    let mut digest =
+        SetDigestAccumulator::resume(repo.domain_keys().set_digest_key().expose(), &parent.set_digest);
     digest.merge(&stored.set_digest);
     digest.unmerge(&stored.taken_digest);
     root.set_digest = digest.digest();
@@ -267,7 +276,7 @@ fn stacked(
     root.shape.next_file = database.version().next_file;
     root.capture = capture(&stored.scan, database);
     root.capture.increments = parent.capture.increments.saturating_add(1);
-    if let (Some(run), Content::Logical { runs, .. }) =
+    if let (Some(run), DatabaseContent::Logical { runs, .. }) =
         (run_of(stored.base, database.comparator()), &mut root.content)
     {
         runs.push(run);
@@ -278,7 +287,7 @@ fn stacked(
 
 /// Snapshots that a disagreement puts in doubt: those that stand on increments since all of the database was last read.
 /// Forgotten ones too: they may be brought back, and one of them may be what was read in full.
-pub fn suspects(catalog: &Catalog, since: ObjectId, root: &DatabaseRoot) -> Vec<ObjectId> {
+pub fn suspects(catalog: &SnapshotCatalog, since: ObjectId, root: &DatabaseRoot) -> Vec<ObjectId> {
     let until = catalog.all().rev().skip_while(|(id, _)| *id != since);
     let of_it = until.filter_map(|(id, snapshot)| {
         // Wherever it stood, and whatever it was called.
@@ -294,8 +303,8 @@ pub fn suspects(catalog: &Catalog, since: ObjectId, root: &DatabaseRoot) -> Vec<
 }
 
 /// `None` for a run without entries.
-pub(super) fn run_of(stored: StoredRun, comparator: &Comparator) -> Option<Run> {
-    stored.root.is_some().then(|| Run {
+pub(super) fn run_of(stored: StoredRun, comparator: &Comparator) -> Option<StoredRunRef> {
+    stored.root.is_some().then(|| StoredRunRef {
         root: stored.root,
         last_key: stored.last_key,
         comparator: comparator.name().to_owned(),
@@ -303,13 +312,13 @@ pub(super) fn run_of(stored: StoredRun, comparator: &Comparator) -> Option<Run> 
     })
 }
 
-fn capture(outcome: &DeltaOutcome, database: &Database) -> Capture {
+fn capture(outcome: &DeltaOutcome, database: &Database) -> CaptureRecord {
     let tails: Vec<TornTail> = database.torn_tails();
-    Capture {
+    CaptureRecord {
         tables: database.version().tables.len() as u64,
         bytes_read: outcome.bytes_read,
         log_entries: database.log_entries(),
         torn_tails: tails.iter().map(tail).collect(),
-        ..Capture::default()
+        ..CaptureRecord::default()
     }
 }

@@ -6,25 +6,25 @@
 //! told, its files; flush packs and index; prove that all the snapshot rests on is there; store the snapshot; pin what was
 //! read for the next time. Nothing is reported before it is durable. Nothing is written into a source.
 
-mod as_kept;
 mod audit;
-mod database;
-mod doubts;
-mod files;
-mod fold;
+mod compaction;
 #[cfg(test)]
-mod habits;
+mod dialect_tests;
 mod hooks;
-mod host;
+mod host_memory;
 mod increment;
-mod missing;
+mod missing_paths;
 mod outcome;
+mod parent_damage;
 pub(super) mod pipeline;
 pub(super) mod publish;
-mod saved;
-pub(super) mod scan;
+pub(super) mod record_scan;
+mod save_database;
+mod save_files;
+mod save_stream;
+mod saved_sources;
 mod spot_check;
-mod stream;
+mod stored_form;
 mod trees;
 
 use std::cell::RefCell;
@@ -35,28 +35,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixNanos;
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::ops::forget::TagList;
-use crate::repo::{Catalog, HostRepo, Repo, Store, StoredSnapshot, Writer};
-use crate::report::Report;
-use crate::snapshot::{Meta, MissingPaths, Snapshot};
-use crate::source::pins::Keeping;
-use crate::source::rules::{Bounds, LeftOut};
+use crate::repo::{BlobWriter, Repo, SnapshotCatalog, StoredSnapshot, WriteMode, WriteOnlyRepo};
+use crate::report::OperationReport;
+use crate::snapshot::{FileMetadata, MissingPaths, Snapshot};
+use crate::source::exclude_rules::{ExcludedItems, WalkScope};
+use crate::source::pins::PinOptions;
 use crate::source::walk::look;
 use crate::source::{
-    Capture, Captured, HandleSource, HeldBy, HeldDirectory, Pins, Rules, files_meta, files_meta_in, settle,
+    CaptureOptions, Captured, DatabasePins, ExcludeRules, HandleSource, HeldDirectory, HoldMethod,
+    files_meta, files_meta_in, settle,
 };
 
-pub use audit::{Difference, Disagreement};
-use database::{Known, Saved, Wanted};
-pub use hooks::{Hooks, Until};
-pub use outcome::{BackupOutcome, DatabaseOutcome, Scope, Stored, TreeOutcome};
-use publish::RestsOn;
-use saved::SavedAll;
+pub use audit::{AuditDifference, AuditDisagreement};
+pub use hooks::{BackupHooks, HookEnd};
+pub use outcome::{BackupOutcome, DatabaseBackupOutcome, ReadScope, StorageMode, TreeBackupOutcome};
+use publish::SnapshotDependencies;
+use save_database::{DatabaseInput, DatabaseRequest, SavedDatabase};
+use saved_sources::SavedSources;
 pub use trees::CONCURRENCY as READ_CONCURRENCY;
-pub use trees::{Changes, Sqlite, TreeCounts};
-use trees::{Databases, FileReading, FoundDatabase, Given, Parents, Plan, Root, SameBy, StoredRoot};
+use trees::{
+    BackupPaths, BackupPlan, ChangeDetection, DatabasesByDirectory, FileReading, FoundDatabase, ParentRoots,
+    StoredRoot, WalkRoot,
+};
+pub use trees::{ChangeCounts, SqliteMode, TreeCounts};
 
 /// How often a backup begins anew when packs it counted on vanish under it.
 const ATTEMPTS_MAX: u32 = 3;
@@ -66,16 +70,16 @@ pub const AUDIT_EVERY: u32 = 50;
 
 /// Whether what was read is kept for the next backup, which then reads only what changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pinning {
+pub enum PinMode {
     /// Beside each database.
-    Keep(Keeping),
+    Keep(PinOptions),
     /// Nothing is kept, and what is kept is not used.
     None,
 }
 
-impl Default for Pinning {
+impl Default for PinMode {
     fn default() -> Self {
-        Self::Keep(Keeping::default())
+        Self::Keep(PinOptions::default())
     }
 }
 
@@ -88,9 +92,9 @@ pub struct Backup {
     /// More paths, out of lists: together one tree, which has of its directory what is listed.
     pub listed: Vec<PathBuf>,
     /// What is left out of all of them.
-    pub rules: Rules,
+    pub rules: ExcludeRules,
     /// How SQLite's databases are saved that are in use.
-    pub sqlite: Sqlite,
+    pub sqlite: SqliteMode,
     /// What the database or tree is called, when there is one path; else the last part of its path.
     pub name: Option<String>,
     /// The host to record; the machine's own name when `None`.
@@ -112,13 +116,13 @@ pub struct Backup {
     /// The same in one of so many backups of a database; [`AUDIT_EVERY`] when `None`, never for 0.
     pub audit_every: Option<u32>,
     /// What is kept for the next backup.
-    pub pinning: Pinning,
+    pub pinning: PinMode,
     /// Store no snapshot if no record of any database and no file changed since the one before.
     pub skip_if_unchanged: bool,
     /// Read and count; store nothing.
     pub dry_run: bool,
     /// Commands around the captures, and around the files.
-    pub hooks: Hooks,
+    pub hooks: BackupHooks,
     /// How long each capture tries; its default when `None`.
     pub patience: Option<Duration>,
 }
@@ -133,23 +137,23 @@ impl Backup {
     }
 
     /// Backs up; the outcome's snapshot is durable.
-    pub fn run(&self, repo: &Repo, report: &Report) -> Result<BackupOutcome> {
-        self.run_knowing(repo, &|| Known::load(repo), report)
+    pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<BackupOutcome> {
+        self.run_knowing(repo, &|| DatabaseInput::load(repo), report)
     }
 
     /// Backs up as a write-only host, which reads nothing of what it stored: it goes by what it remembers.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for `skip_if_unchanged`: whether a snapshot still counts is the owner's to know.
-    pub fn run_as_host(&self, host: &HostRepo, report: &Report) -> Result<BackupOutcome> {
+    /// [`ErrorKind::Usage`] for `skip_if_unchanged`: whether a snapshot still counts is the owner's to know.
+    pub fn run_as_host(&self, host: &WriteOnlyRepo, report: &OperationReport) -> Result<BackupOutcome> {
         self.refuse_skipping()?;
-        self.run_knowing(host.repo(), &|| Known::of_host(host), report)
+        self.run_knowing(host.repo(), &|| DatabaseInput::of_host(host), report)
     }
 
     fn refuse_skipping(&self) -> Result<()> {
         if self.skip_if_unchanged {
             Err(Error::new(
-                Kind::Usage,
+                ErrorKind::Usage,
                 "a write-only host cannot tell whether its last snapshot was forgotten, so none is skipped",
             ))
         } else {
@@ -160,17 +164,17 @@ impl Backup {
     fn run_knowing(
         &self,
         repo: &Repo,
-        know: &dyn Fn() -> Result<Known>,
-        report: &Report,
+        know: &dyn Fn() -> Result<DatabaseInput>,
+        report: &OperationReport,
     ) -> Result<BackupOutcome> {
-        let given = Given {
+        let given = BackupPaths {
             paths: &self.paths,
             listed: &self.listed,
             rules: &self.rules,
         };
-        let plan = Plan::make(&given, self.name.as_deref(), report)?;
+        let plan = BackupPlan::make(&given, self.name.as_deref(), report)?;
         let begin = repo.clock().now();
-        let unsteady = Unsteady::default();
+        let unsteady = UnsteadyDatabases::default();
         for attempt in 1.. {
             let known = know()?;
             let catalog = &known.catalog;
@@ -181,10 +185,11 @@ impl Backup {
                 .iter()
                 .for_each(|unread| report.notice(&unread.what));
             let mut save =
-                |writer: &mut Writer| self.save_planned(repo, writer, &known, &plan, &unsteady, report);
+                |writer: &mut BlobWriter| self.save_planned(repo, writer, &known, &plan, &unsteady, report);
             match self.attempt(repo, &known, begin, report, &mut save) {
                 Err(error)
-                    if matches!(error.kind(), Kind::Busy | Kind::Changed) && attempt < ATTEMPTS_MAX =>
+                    if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Changed)
+                        && attempt < ATTEMPTS_MAX =>
                 {
                     report.notice(format!("begun again: {error}"));
                 }
@@ -201,27 +206,32 @@ impl Backup {
         &self,
         repo: &Repo,
         handle: &mut HandleSource,
-        report: &Report,
+        report: &OperationReport,
     ) -> Result<BackupOutcome> {
         let Some(path) = self.paths.first() else {
-            return Err(Error::new(Kind::Usage, "no path to record for the open database"));
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "no path to record for the open database",
+            ));
         };
         let name = self.name.clone().map_or_else(|| name_of(path), Ok)?;
         let begin = repo.clock().now();
-        let known = Known::load(repo)?;
+        let known = DatabaseInput::load(repo)?;
         let wanted = self.wanted(&known, path, &name)?;
-        let mut save = |writer: &mut Writer| {
+        let mut save = |writer: &mut BlobWriter| {
             let saved = match handle {
                 HandleSource::Disk(disk) => {
-                    database::save_open(repo, writer, &wanted, disk.database(), report)
+                    save_database::save_open(repo, writer, &wanted, disk.database(), report)
                 }
-                HandleSource::Memory(memory) => database::save_memory(repo, writer, &wanted, memory, report),
+                HandleSource::Memory(memory) => {
+                    save_database::save_memory(repo, writer, &wanted, memory, report)
+                }
             };
             let (mut root, outcome, _) = saved.act(|| format!("back up {}", path.display()))?;
             if let HandleSource::Disk(_) = handle {
                 root.files = files_meta(path);
             }
-            Ok(SavedAll::of(Saved {
+            Ok(SavedSources::of(SavedDatabase {
                 root,
                 outcome,
                 to_pin: None,
@@ -234,12 +244,12 @@ impl Backup {
     fn save_planned(
         &self,
         repo: &Repo,
-        writer: &mut Writer,
-        known: &Known,
-        plan: &Plan,
-        unsteady: &Unsteady,
-        report: &Report,
-    ) -> Result<SavedAll> {
+        writer: &mut BlobWriter,
+        known: &DatabaseInput,
+        plan: &BackupPlan,
+        unsteady: &UnsteadyDatabases,
+        report: &OperationReport,
+    ) -> Result<SavedSources> {
         let pins: Vec<_> = plan
             .databases
             .iter()
@@ -247,18 +257,18 @@ impl Backup {
             .collect();
         let cut = || self.cut(plan, pins, unsteady, report);
         let (cuts, walked) = match self.hooks.until {
-            Until::Captured => {
+            HookEnd::Captured => {
                 let cuts = self.hooks.around(report, cut)?;
                 let walked = self.walk(repo, writer, known, plan, &cuts, report)?;
                 (cuts, walked)
             }
-            Until::Read => self.hooks.around(report, || {
+            HookEnd::Read => self.hooks.around(report, || {
                 let cuts = cut()?;
                 let walked = self.walk(repo, writer, known, plan, &cuts, report)?;
                 Ok((cuts, walked))
             })?,
         };
-        let mut saved = SavedAll::default();
+        let mut saved = SavedSources::default();
         for cut in cuts.taken.into_iter().chain(walked.late) {
             saved
                 .databases
@@ -273,21 +283,25 @@ impl Backup {
     /// All captures, one right after the other, and which number among the sources each database has.
     fn cut(
         &self,
-        plan: &Plan,
-        pins: Vec<Option<Arc<Pins>>>,
-        unsteady: &Unsteady,
-        report: &Report,
-    ) -> Result<Cuts> {
-        let mut cuts = Cuts::default();
+        plan: &BackupPlan,
+        pins: Vec<Option<Arc<DatabasePins>>>,
+        unsteady: &UnsteadyDatabases,
+        report: &OperationReport,
+    ) -> Result<CapturedDatabases> {
+        let mut cuts = CapturedDatabases::default();
         let taken = self.capture(plan, pins)?;
         for (found, mut taken) in plan.databases.iter().zip(taken) {
             if !found.is_asked && unsteady.is(&found.path) {
-                taken.captured = Err(Error::new(Kind::Changed, "its files changed under every reading"));
+                taken.captured = Err(Error::new(
+                    ErrorKind::Changed,
+                    "its files changed under every reading",
+                ));
             }
             let number = if not_saved(found, &taken.captured, report) {
                 None
             } else {
-                cuts.taken.push(Cut::of(found.clone(), taken, report));
+                cuts.taken
+                    .push(CapturedDatabase::of(found.clone(), taken, report));
                 u32::try_from(cuts.taken.len() - 1).ok()
             };
             cuts.by_directory.insert(found.path.clone(), number);
@@ -299,13 +313,13 @@ impl Backup {
     fn walk(
         &self,
         repo: &Repo,
-        writer: &mut Writer,
-        known: &Known,
-        plan: &Plan,
-        cuts: &Cuts,
-        report: &Report,
-    ) -> Result<Walked> {
-        let mut roots: Vec<_> = plan.trees.iter().cloned().map(Root::Tree).collect();
+        writer: &mut BlobWriter,
+        known: &DatabaseInput,
+        plan: &BackupPlan,
+        cuts: &CapturedDatabases,
+        report: &OperationReport,
+    ) -> Result<WalkedTrees> {
+        let mut roots: Vec<_> = plan.trees.iter().cloned().map(WalkRoot::Tree).collect();
         roots.extend(
             plan.databases
                 .iter()
@@ -313,7 +327,7 @@ impl Backup {
         );
         let mut late = Vec::new();
         let mut taken: HashSet<_> = plan.databases.iter().map(|found| found.name.clone()).collect();
-        let mut capture_late = |path: &Path, bounds: &Bounds| {
+        let mut capture_late = |path: &Path, bounds: &WalkScope| {
             let name = trees::name_below(plan, path, &mut taken);
             report.notice(format!(
                 "{name}: a database that appeared behind the captures, captured now"
@@ -330,18 +344,18 @@ impl Backup {
             if not_saved(&found, &taken.captured, report) {
                 return None;
             }
-            late.push(Cut::of(found, taken, report));
+            late.push(CapturedDatabase::of(found, taken, report));
             u32::try_from(cuts.taken.len() + late.len() - 1).ok()
         };
-        let mut databases = Databases::new(cuts.by_directory.clone(), &mut capture_late, report);
+        let mut databases = DatabasesByDirectory::new(cuts.by_directory.clone(), &mut capture_late, report);
         let host = self.host();
         let how = FileReading {
-            parents: self.takes_over(known).then(|| Parents {
+            parents: self.takes_over(known).then(|| ParentRoots {
                 catalog: &known.catalog,
                 host: &host,
                 domain: repo.domain_keys().id(),
             }),
-            same_by: SameBy {
+            same_by: ChangeDetection {
                 ctime: !self.ignore_ctime,
                 inode: !self.ignore_inode,
             },
@@ -352,7 +366,7 @@ impl Backup {
         let mut left_out = plan.left_out.clone();
         let roots = trees::store(repo, writer, roots, &mut databases, &how, &mut left_out, report)?;
         let named_by_trees = databases.named_by_trees();
-        Ok(Walked {
+        Ok(WalkedTrees {
             roots,
             late,
             left_out,
@@ -361,26 +375,29 @@ impl Backup {
     }
 
     /// Whether files may be taken over from older snapshots. A write-only host cannot read its own.
-    fn takes_over(&self, known: &Known) -> bool {
+    fn takes_over(&self, known: &DatabaseInput) -> bool {
         !self.force && !self.full && known.host.is_none()
     }
 
     fn save(
         &self,
         repo: &Repo,
-        writer: &mut Writer,
-        known: &Known,
-        cut: Cut,
-        unsteady: &Unsteady,
-        report: &Report,
-    ) -> Result<Saved> {
+        writer: &mut BlobWriter,
+        known: &DatabaseInput,
+        cut: CapturedDatabase,
+        unsteady: &UnsteadyDatabases,
+        report: &OperationReport,
+    ) -> Result<SavedDatabase> {
         let found = &cut.found;
-        let wanted = Wanted {
+        let wanted = DatabaseRequest {
             held: cut.held.as_ref(),
             ..self.wanted(known, &found.path, &found.name)?
         };
-        let saved = database::save(repo, writer, &wanted, cut.captured, report);
-        if saved.as_ref().is_err_and(|error| error.kind() == Kind::Changed) {
+        let saved = save_database::save(repo, writer, &wanted, cut.captured, report);
+        if saved
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::Changed)
+        {
             unsteady.note(&found.path);
         }
         let mut saved = saved.act(|| format!("back up {}", found.path.display()))?;
@@ -390,20 +407,25 @@ impl Backup {
     }
 
     /// The pins of a database, where there can be any.
-    fn pins(&self, repo: &Repo, found: &FoundDatabase, report: &Report) -> Option<Arc<Pins>> {
+    fn pins(
+        &self,
+        repo: &Repo,
+        found: &FoundDatabase,
+        report: &OperationReport,
+    ) -> Option<Arc<DatabasePins>> {
         // Why it cannot be held, the capture says.
         let held = &found.hold().ok()?;
-        let Pinning::Keep(keeping) = self.pinning else {
+        let PinMode::Keep(keeping) = self.pinning else {
             return None;
         };
-        if self.dry_run && !Pins::exist_in(held, *repo.id()) {
+        if self.dry_run && !DatabasePins::exist_in(held, *repo.id()) {
             return None;
         }
-        match Pins::open_in(held, *repo.id(), keeping, found.touched.clone()) {
+        match DatabasePins::open_in(held, *repo.id(), keeping, found.touched.clone()) {
             Ok(pins) => Some(Arc::new(pins)),
             Err(error) => {
                 // A path that is none is told by the capture.
-                if error.kind() != Kind::NotFound {
+                if error.kind() != ErrorKind::NotFound {
                     report.notice(format!(
                         "{}: nothing is kept for the next backup: {error}",
                         found.name
@@ -416,11 +438,11 @@ impl Backup {
 
     /// All cuts, back to back in the order of the paths. A database whose list of files cannot be read is no reason
     /// to lose the others, nor is one that was not asked for by its path; what makes a whole backup senseless is.
-    fn capture(&self, plan: &Plan, pins: Vec<Option<Arc<Pins>>>) -> Result<Vec<Taken>> {
-        let take = |(found, pins): (&FoundDatabase, Option<Arc<Pins>>)| {
+    fn capture(&self, plan: &BackupPlan, pins: Vec<Option<Arc<DatabasePins>>>) -> Result<Vec<CaptureResult>> {
+        let take = |(found, pins): (&FoundDatabase, Option<Arc<DatabasePins>>)| {
             let taken = self.capture_one(found, pins);
             match taken.captured {
-                Err(error) if found.is_asked && error.kind() != Kind::Corrupt => Err(error),
+                Err(error) if found.is_asked && error.kind() != ErrorKind::Corrupt => Err(error),
                 _ => Ok(taken),
             }
         };
@@ -428,21 +450,21 @@ impl Backup {
     }
 
     /// The directory is held from now on: by now a hook may have mounted another there.
-    fn capture_one(&self, found: &FoundDatabase, pins: Option<Arc<Pins>>) -> Taken {
+    fn capture_one(&self, found: &FoundDatabase, pins: Option<Arc<DatabasePins>>) -> CaptureResult {
         let captured = self.capture_held(found, pins);
         let held = match &captured {
             Ok(captured) => Some(captured.directory().clone()),
             Err(_) => found.hold().ok(),
         };
-        Taken { held, captured }
+        CaptureResult { held, captured }
     }
 
-    fn capture_held(&self, found: &FoundDatabase, pins: Option<Arc<Pins>>) -> Result<Captured> {
-        let mut capture = Capture {
+    fn capture_held(&self, found: &FoundDatabase, pins: Option<Arc<DatabasePins>>) -> Result<Captured> {
+        let mut capture = CaptureOptions {
             // Where there are no pins nothing need be made beside the database.
-            hold: HeldBy::Descriptors,
+            hold: HoldMethod::Descriptors,
             touched: found.touched.clone(),
-            ..Capture::default()
+            ..CaptureOptions::default()
         };
         capture.patience = self.patience.unwrap_or(capture.patience);
         capture.pins = pins;
@@ -450,10 +472,15 @@ impl Backup {
         capture.take_by(&|| found.hold())
     }
 
-    fn wanted<'a>(&self, known: &'a Known, path: &'a Path, name: &'a str) -> Result<Wanted<'a>> {
+    fn wanted<'a>(
+        &self,
+        known: &'a DatabaseInput,
+        path: &'a Path,
+        name: &'a str,
+    ) -> Result<DatabaseRequest<'a>> {
         let whole = std::path::absolute(path).act(|| format!("find {}", path.display()))?;
         let newest = known.catalog.newest_at(&self.host(), &whole);
-        Ok(Wanted {
+        Ok(DatabaseRequest {
             path,
             held: None,
             name,
@@ -470,19 +497,23 @@ impl Backup {
     fn attempt(
         &self,
         repo: &Repo,
-        known: &Known,
+        known: &DatabaseInput,
         begin: UnixNanos,
-        report: &Report,
-        save: &mut dyn FnMut(&mut Writer) -> Result<SavedAll>,
+        report: &OperationReport,
+        save: &mut dyn FnMut(&mut BlobWriter) -> Result<SavedSources>,
     ) -> Result<BackupOutcome> {
         TagList(self.tags.clone()).check()?;
         let warning = known.catalog.clock_warning();
         warning.into_iter().for_each(|what| report.notice(what));
-        let store = if self.dry_run { Store::Nothing } else { Store::New };
-        let mut writer = Writer::start(repo, report, store)?;
+        let store = if self.dry_run {
+            WriteMode::Nothing
+        } else {
+            WriteMode::New
+        };
+        let mut writer = BlobWriter::start(repo, report, store)?;
         let mut saved = save(&mut writer)?;
         let relied_on = writer.finish()?;
-        let missing = missing::of(report);
+        let missing = missing_paths::of(report);
         let unchanged_since = self.unchanged(repo, &saved, &known.catalog, &missing);
         // One that was forgotten meanwhile is not there to say that nothing changed since.
         repo.prove_snapshots(&unchanged_since.into_iter().collect(), &known.catalog)?;
@@ -494,9 +525,9 @@ impl Backup {
                 None => databases.iter().try_for_each(|saved| saved.note_suspects(repo))?,
                 Some(_) => databases
                     .iter()
-                    .for_each(|saved| host::tell_suspects(saved, report)),
+                    .for_each(|saved| host_memory::tell_suspects(saved, report)),
             }
-            let parents = databases.iter().filter_map(Saved::stands_on).collect();
+            let parents = databases.iter().filter_map(SavedDatabase::stands_on).collect();
             let rests_on = known.rests_on(relied_on, parents)?;
             Some(self.publish(repo, known, &saved, begin, &rests_on, report)?)
         };
@@ -524,8 +555,8 @@ impl Backup {
     fn unchanged(
         &self,
         repo: &Repo,
-        saved: &SavedAll,
-        catalog: &Catalog,
+        saved: &SavedSources,
+        catalog: &SnapshotCatalog,
         missing: &MissingPaths,
     ) -> Option<ObjectId> {
         if !self.skip_if_unchanged {
@@ -545,28 +576,28 @@ impl Backup {
                 };
                 newest
                     .filter(of_host)
-                    .find(|stored| saved::have_same_places(&stored.snapshot.sources, &sources))?
+                    .find(|stored| saved_sources::have_same_places(&stored.snapshot.sources, &sources))?
             }
         };
-        let same_since = |(number, saved): (u32, &Saved)| {
+        let same_since = |(number, saved): (u32, &SavedDatabase)| {
             saved.unchanged_since() == Some(stored.id) && saved.stands_on_source == Some(number)
         };
         let same_tags = self.tags.iter().all(|tag| stored.snapshot.tags.contains(tag));
         let is_same = same_tags
             && stored.snapshot.missing == *missing
             && (0..).zip(&saved.databases).all(same_since)
-            && saved::have_same_files(&stored.snapshot.sources, &sources);
+            && saved_sources::have_same_files(&stored.snapshot.sources, &sources);
         is_same.then_some(stored.id)
     }
 
     fn publish(
         &self,
         repo: &Repo,
-        known: &Known,
-        saved: &SavedAll,
+        known: &DatabaseInput,
+        saved: &SavedSources,
         time: UnixNanos,
-        rests_on: &RestsOn<'_>,
-        report: &Report,
+        rests_on: &SnapshotDependencies<'_>,
+        report: &OperationReport,
     ) -> Result<ObjectId> {
         let (counter, previous) = known.catalog.successor();
         let mut tags = self.tags.clone();
@@ -586,7 +617,7 @@ impl Backup {
             program: concat!("levault ", env!("CARGO_PKG_VERSION")).into(),
             sources,
             original: None,
-            missing: missing::of(report),
+            missing: missing_paths::of(report),
             inside,
         };
         let id = rests_on.publish(repo, &snapshot)?;
@@ -602,7 +633,7 @@ impl Backup {
 }
 
 /// What became of a capture.
-struct Taken {
+struct CaptureResult {
     /// The database's directory; `None` if it could not be opened.
     held: Option<HeldDirectory>,
     captured: Result<Captured>,
@@ -611,9 +642,9 @@ struct Taken {
 /// Databases whose files were changed under their reading, and how often: one that stands in the way of all others is left
 /// out of the last attempt, unless it was asked for.
 #[derive(Default)]
-struct Unsteady(RefCell<HashMap<PathBuf, u32>>);
+struct UnsteadyDatabases(RefCell<HashMap<PathBuf, u32>>);
 
-impl Unsteady {
+impl UnsteadyDatabases {
     fn note(&self, path: &Path) {
         *self.0.borrow_mut().entry(path.to_owned()).or_default() += 1;
     }
@@ -627,21 +658,21 @@ impl Unsteady {
 }
 
 /// A database at one moment.
-struct Cut {
+struct CapturedDatabase {
     found: FoundDatabase,
     /// Its directory; `None` if it could not be opened.
     held: Option<HeldDirectory>,
     /// Where its list of files cannot be read, it is saved as files.
     captured: Result<Captured>,
     /// What a restore gives back to its directory.
-    directory: Option<Meta>,
+    directory: Option<FileMetadata>,
     /// What a restore gives the files in it.
-    files: Option<Meta>,
+    files: Option<FileMetadata>,
 }
 
-impl Cut {
-    fn of(found: FoundDatabase, taken: Taken, report: &Report) -> Self {
-        let Taken { held, captured } = taken;
+impl CapturedDatabase {
+    fn of(found: FoundDatabase, taken: CaptureResult, report: &OperationReport) -> Self {
+        let CaptureResult { held, captured } = taken;
         let directory = held.as_ref().and_then(|held| directory_of(&found, held, report));
         Self {
             files: held.as_ref().and_then(files_meta_in),
@@ -655,28 +686,28 @@ impl Cut {
 
 /// All captures.
 #[derive(Default)]
-struct Cuts {
+struct CapturedDatabases {
     /// By their numbers among the sources.
-    taken: Vec<Cut>,
+    taken: Vec<CapturedDatabase>,
     /// The number of the database in each directory; `None` if it could not be captured.
     by_directory: HashMap<PathBuf, Option<u32>>,
 }
 
 /// All files.
-struct Walked {
+struct WalkedTrees {
     roots: Vec<StoredRoot>,
     /// Databases that appeared behind the captures.
-    late: Vec<Cut>,
-    left_out: LeftOut,
+    late: Vec<CapturedDatabase>,
+    left_out: ExcludedItems,
     /// Numbers of the databases that trees name.
     named_by_trees: BTreeSet<u32>,
 }
 
 /// True, and told, if a database cannot be saved and is no reason to lose the rest. One whose list of files cannot be
 /// read is saved as files.
-fn not_saved(found: &FoundDatabase, captured: &Result<Captured>, report: &Report) -> bool {
+fn not_saved(found: &FoundDatabase, captured: &Result<Captured>, report: &OperationReport) -> bool {
     match captured {
-        Err(error) if !found.is_asked && error.kind() != Kind::Corrupt => {
+        Err(error) if !found.is_asked && error.kind() != ErrorKind::Corrupt => {
             report.problem_at(&found.path, format!("{}: not saved: {error}", found.name));
             true
         }
@@ -685,7 +716,11 @@ fn not_saved(found: &FoundDatabase, captured: &Result<Captured>, report: &Report
 }
 
 /// What a restore gives back to a database's directory; `None` if it is gone by now.
-fn directory_of(found: &FoundDatabase, held: &HeldDirectory, report: &Report) -> Option<Meta> {
+fn directory_of(
+    found: &FoundDatabase,
+    held: &HeldDirectory,
+    report: &OperationReport,
+) -> Option<FileMetadata> {
     let mut meta = look(held, held.path(), report).ok()?.meta;
     let facts = held.open().ok()?.metadata().ok()?;
     found.touched.undo(&facts, &mut meta);

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::audit::Disagreement;
+use super::audit::AuditDisagreement;
 use super::trees::TreeCounts;
 use crate::clock::UnixNanos;
 use crate::id::ObjectId;
 use crate::leveldb::Dialect;
-use crate::snapshot::{self, Damage};
-use crate::source::rules::LeftOut;
+use crate::snapshot::{self, RecordedDamage};
+use crate::source::exclude_rules::ExcludedItems;
 
 /// What was saved.
 #[derive(Clone, Debug)]
@@ -22,11 +22,11 @@ pub struct BackupOutcome {
     /// When all was durable.
     pub end: UnixNanos,
     /// Each database, in the order of the paths.
-    pub databases: Vec<DatabaseOutcome>,
+    pub databases: Vec<DatabaseBackupOutcome>,
     /// Each tree of files, in the order of the paths.
-    pub trees: Vec<TreeOutcome>,
+    pub trees: Vec<TreeBackupOutcome>,
     /// What was left out of the paths.
-    pub left_out: LeftOut,
+    pub left_out: ExcludedItems,
     /// Blobs that were new.
     pub blobs_new: u64,
     /// Plain bytes of them.
@@ -39,7 +39,7 @@ pub struct BackupOutcome {
 
 /// How a database was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stored {
+pub enum StorageMode {
     /// Its visible records.
     Records,
     /// Its files as they are.
@@ -51,7 +51,7 @@ pub enum Stored {
 
 /// How much of a database was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum ReadScope {
     /// All of it; why, where reading the changes could have been enough.
     Whole {
         /// The reason.
@@ -76,7 +76,7 @@ pub enum Scope {
 
 /// One tree of a backup.
 #[derive(Clone, Debug)]
-pub struct TreeOutcome {
+pub struct TreeBackupOutcome {
     /// Its name in the snapshot.
     pub name: String,
     /// Where it was read.
@@ -87,19 +87,19 @@ pub struct TreeOutcome {
 
 /// One database of a backup.
 #[derive(Clone, Debug)]
-pub struct DatabaseOutcome {
+pub struct DatabaseBackupOutcome {
     /// Its name in the snapshot.
     pub name: String,
     /// Where it was read.
     pub path: PathBuf,
     /// How it was stored.
-    pub stored: Stored,
+    pub stored: StorageMode,
     /// How much of it was read.
-    pub scope: Scope,
+    pub scope: ReadScope,
     /// Bytes of the tables kept for the next backup; `None` if none are.
     pub pinned: Option<u64>,
     /// What all of it says against what its changes made of it: a bug, or a source that was tampered with.
-    pub disagreement: Option<Disagreement>,
+    pub disagreement: Option<AuditDisagreement>,
     /// Records that are certain.
     pub records: u64,
     /// Their key bytes.
@@ -111,9 +111,9 @@ pub struct DatabaseOutcome {
     /// Sequence number of the newest entry.
     pub last_sequence: u64,
     /// What could not be read.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<RecordedDamage>,
     /// How its files were had, and what was read of them.
-    pub capture: snapshot::Capture,
+    pub capture: snapshot::CaptureRecord,
     /// Who wrote it, as far as its files show.
     pub dialect: Dialect,
     /// What else lies in its directory.

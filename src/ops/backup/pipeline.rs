@@ -15,18 +15,18 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
 use crate::blob::{BlobKind, NamedBlob};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{SetDigest, StreamDigest};
-use crate::record::SetDigestAcc;
-use crate::repo::{Repo, Writer};
-use crate::report::Report;
-use crate::run::{Root, TreeBuilder, encode_leaf};
+use crate::record::SetDigestAccumulator;
+use crate::repo::{BlobWriter, Repo};
+use crate::report::OperationReport;
+use crate::run::{RunRoot, RunTreeBuilder, encode_leaf};
 
-use super::scan::{Batch, Counts, Draft, Scan, Scanned};
+use super::record_scan::{LeafBatch, RecordCounts, RecordScan, RunLeafDraft, ScanDigests};
 
 /// One run, stored.
 pub struct StoredRun {
-    pub root: Option<Root>,
+    pub root: Option<RunRoot>,
     pub last_key: Vec<u8>,
 }
 
@@ -39,10 +39,10 @@ pub struct StoredRuns<S> {
     /// Of what is certain.
     pub set_digest: SetDigest,
     pub stream_digest: StreamDigest,
-    pub counts: Counts,
+    pub counts: RecordCounts,
     /// Of the records that changes took away.
     pub taken_digest: SetDigest,
-    pub taken_counts: Counts,
+    pub taken_counts: RecordCounts,
     pub scan: S,
 }
 
@@ -50,16 +50,16 @@ pub struct StoredRuns<S> {
 /// thread, since a handle that was lent to us must stay there.
 pub fn store<S>(
     repo: &Repo,
-    writer: &mut Writer,
-    read: impl FnOnce(&mut Scan) -> Result<S>,
-    report: &Report,
+    writer: &mut BlobWriter,
+    read: impl FnOnce(&mut RecordScan) -> Result<S>,
+    report: &OperationReport,
 ) -> Result<StoredRuns<S>> {
     let (batches, waiting) = bounded(1);
-    let mut trees = Trees::new(repo);
+    let mut trees = RunTrees::new(repo);
     let (scanned, stored) = thread::scope(|scope| {
         let storing = scope.spawn(|| drain(&mut trees, writer, waiting));
         let scanned = scan(repo, batches, read, report);
-        let panicked = |_| Err(Error::new(Kind::Io, "the storing thread panicked"));
+        let panicked = |_| Err(Error::new(ErrorKind::Io, "the storing thread panicked"));
         (scanned, storing.join().unwrap_or_else(panicked))
     });
     stored?;
@@ -70,44 +70,44 @@ pub fn store<S>(
 /// Closes the channel when it returns, whatever it returns.
 fn scan<S>(
     repo: &Repo,
-    batches: Sender<Batch>,
-    read: impl FnOnce(&mut Scan) -> Result<S>,
-    report: &Report,
-) -> Result<(Scanned, S)> {
-    let mut scan = Scan::start(repo.domain_keys(), batches, report);
+    batches: Sender<LeafBatch>,
+    read: impl FnOnce(&mut RecordScan) -> Result<S>,
+    report: &OperationReport,
+) -> Result<(ScanDigests, S)> {
+    let mut scan = RecordScan::start(repo.domain_keys(), batches, report);
     let outcome = read(&mut scan)?;
     Ok((scan.finish()?, outcome))
 }
 
 /// Ends when the reader closes the channel; closes it itself when it fails.
-fn drain(trees: &mut Trees, writer: &mut Writer, batches: Receiver<Batch>) -> Result<()> {
+fn drain(trees: &mut RunTrees, writer: &mut BlobWriter, batches: Receiver<LeafBatch>) -> Result<()> {
     batches
         .into_iter()
         .try_for_each(|batch| trees.take(batch, writer))
 }
 
-struct Trees<'r> {
+struct RunTrees<'r> {
     repo: &'r Repo,
-    base: TreeBuilder,
-    uncertain: TreeBuilder,
-    digest: SetDigestAcc<'r>,
+    base: RunTreeBuilder,
+    uncertain: RunTreeBuilder,
+    digest: SetDigestAccumulator<'r>,
 }
 
 /// Leaves that one thread encoded, in order, and the digest of those that are certain.
-struct Share<'k> {
-    digest: SetDigestAcc<'k>,
-    leaves: Vec<(Draft, NamedBlob)>,
+struct EncodedShare<'k> {
+    digest: SetDigestAccumulator<'k>,
+    leaves: Vec<(RunLeafDraft, NamedBlob)>,
 }
 
-impl<'k> Share<'k> {
+impl<'k> EncodedShare<'k> {
     fn new(key: &'k [u8; 32]) -> Self {
         Self {
-            digest: SetDigestAcc::new(key),
+            digest: SetDigestAccumulator::new(key),
             leaves: Vec::new(),
         }
     }
 
-    fn take(mut self, repo: &Repo, draft: Draft) -> Result<Self> {
+    fn take(mut self, repo: &Repo, draft: RunLeafDraft) -> Result<Self> {
         if draft.certain {
             self.digest.add_stream(draft.draft.stream())?;
         }
@@ -117,24 +117,24 @@ impl<'k> Share<'k> {
     }
 }
 
-impl<'r> Trees<'r> {
+impl<'r> RunTrees<'r> {
     fn new(repo: &'r Repo) -> Self {
-        let digest = SetDigestAcc::new(repo.domain_keys().set_digest_key().expose());
+        let digest = SetDigestAccumulator::new(repo.domain_keys().set_digest_key().expose());
         Self {
             repo,
-            base: TreeBuilder::new(),
-            uncertain: TreeBuilder::new(),
+            base: RunTreeBuilder::new(),
+            uncertain: RunTreeBuilder::new(),
             digest,
         }
     }
 
-    fn take(&mut self, batch: Batch, writer: &mut Writer) -> Result<()> {
+    fn take(&mut self, batch: LeafBatch, writer: &mut BlobWriter) -> Result<()> {
         let (repo, key) = (self.repo, self.repo.domain_keys().set_digest_key().expose());
         // One share of the digest for many leaves: records are hashed together with others of their length.
-        let shares: Vec<Share> = batch
+        let shares: Vec<EncodedShare> = batch
             .drafts
             .into_par_iter()
-            .try_fold(|| Share::new(key), |share, draft| share.take(repo, draft))
+            .try_fold(|| EncodedShare::new(key), |share, draft| share.take(repo, draft))
             .collect::<Result<_>>()?;
         let mut blobs = batch.blobs;
         let mut leaves = Vec::new();
@@ -159,10 +159,10 @@ impl<'r> Trees<'r> {
         Ok(())
     }
 
-    fn finish<S>(mut self, scanned: Scanned, scan: S, writer: &mut Writer) -> Result<StoredRuns<S>> {
+    fn finish<S>(mut self, scanned: ScanDigests, scan: S, writer: &mut BlobWriter) -> Result<StoredRuns<S>> {
         self.digest.merge(&scanned.base_aside);
         let [base_last, uncertain_last] = scanned.last_keys;
-        let mut end = |tree: TreeBuilder, last_key| {
+        let mut end = |tree: RunTreeBuilder, last_key| {
             let root = tree.finish(&mut |kind, plain| writer.add_one(kind, plain))?;
             Ok::<_, Error>(StoredRun { root, last_key })
         };

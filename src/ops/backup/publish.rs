@@ -2,30 +2,30 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::annotations::{CountedSnapshot, ForgetReason, ForgetRecord};
 use crate::error::Result;
-use crate::facts::{CountedSnapshot, Forgetting, Why};
 use crate::id::ObjectId;
-use crate::repo::{Catalog, Repo};
+use crate::repo::{Repo, SnapshotCatalog};
 use crate::snapshot::Snapshot;
 
 /// How long a proof holds, by our clock: the shortest grace is six times as long.
 const PROOF_HOLDS: i64 = 3600 * 1_000_000_000;
 
 /// What a snapshot rests on.
-pub struct RestsOn<'a> {
+pub struct SnapshotDependencies<'a> {
     /// Packs of its own blobs, stored now or before, with their lengths.
     pub packs: HashMap<ObjectId, u64>,
     /// Snapshots whose runs it has below its own.
     pub parents: HashSet<ObjectId>,
     /// By which those were read.
-    pub seen: &'a Catalog,
+    pub seen: &'a SnapshotCatalog,
 }
 
-impl RestsOn<'_> {
+impl SnapshotDependencies<'_> {
     /// Stores the snapshot.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Busy`] if something that it rests on has gone or may go: then it is not there.
+    /// [`crate::error::ErrorKind::Busy`] if something that it rests on has gone or may go: then it is not there.
     pub fn publish(&self, repo: &Repo, snapshot: &Snapshot) -> Result<ObjectId> {
         let proven = repo.clock().now();
         self.prove(repo)?;
@@ -54,9 +54,9 @@ impl RestsOn<'_> {
 
 /// Forgotten first: that explains the gap that it leaves in its domain's count.
 fn withdraw(repo: &Repo, id: ObjectId, snapshot: &Snapshot) -> Result<()> {
-    repo.put_forgotten(&Forgetting {
+    repo.put_forgotten(&ForgetRecord {
         when: repo.clock().now(),
-        why: Why::Damaged,
+        why: ForgetReason::Damaged,
         words: "what it rests on went while it was stored; nobody was told of it".into(),
         snapshots: vec![CountedSnapshot {
             id,

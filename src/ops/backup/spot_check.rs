@@ -15,18 +15,18 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crate::crypto::{Entropy, OsEntropy};
-use crate::error::{Kind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::leveldb::Comparator;
-use crate::leveldb::delta::{ChangeSink, Record, Unchanged};
-use crate::ops::read::{entry, join, not_a_record};
-use crate::ops::recent::Recent;
+use crate::leveldb::changed_records::{ChangeSink, OwnedRecord, UnchangedReason};
+use crate::ops::blob_cache::BlobCacheReader;
+use crate::ops::read_records::{entry, join, not_a_record};
 use crate::repo::{BlobReader, Repo};
 use crate::run::{BlobSource, OwnedEntry};
 use crate::snapshot::DatabaseRoot;
 use crate::source::Database;
-use crate::source::lookup::{LookedUp, ValueHash};
+use crate::source::key_lookup::{LookupOutcome, ValueHash};
 
-use super::audit::{Difference, Disagreement};
+use super::audit::{AuditDifference, AuditDisagreement};
 
 /// Keys drawn of each way to take a record for unchanged.
 const UNCHANGED_KEYS: usize = 4;
@@ -42,9 +42,9 @@ const VALUE_BYTES_MAX: u64 = 8 << 20;
 
 /// Keys that are to be read again, collected while the changes are read.
 pub struct SpotCheck {
-    random: Random,
-    unchanged: [Reservoir<Vec<u8>>; 4],
-    changed: Reservoir<ChangedKey>,
+    random: SplitMix64,
+    unchanged: [ReservoirSample<Vec<u8>>; 4],
+    changed: ReservoirSample<ChangedKey>,
     /// In key order, each with what the increment stored of it, if it did.
     of_shared: Vec<(Vec<u8>, Option<ChangedKey>)>,
     /// The next of them that a change may be of.
@@ -54,11 +54,11 @@ pub struct SpotCheck {
 
 /// What came of a spot check.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum SpotCheckVerdict {
     /// So many keys are as the increment has them.
     Agrees(u64),
     /// Some are not.
-    Differs(Disagreement),
+    Differs(AuditDisagreement),
     /// It could not be made, and neither can the increment be relied on.
     Unreadable(String),
 }
@@ -80,15 +80,15 @@ impl SpotCheck {
     }
 
     fn seeded(seed: u64, now: &Database, shared: &BTreeSet<u64>) -> Self {
-        let mut random = Random(seed);
+        let mut random = SplitMix64(seed);
         let order = now.comparator().clone();
         let mut keys = now.draw_keys(shared, SHARED_KEYS, &mut |end| random.below(end));
         keys.sort_by(|a, b| order.compare(a, b));
         keys.dedup_by(|a, b| order.compare(a, b).is_eq());
         Self {
             random,
-            unchanged: std::array::from_fn(|_| Reservoir::new(UNCHANGED_KEYS)),
-            changed: Reservoir::new(CHANGED_KEYS),
+            unchanged: std::array::from_fn(|_| ReservoirSample::new(UNCHANGED_KEYS)),
+            changed: ReservoirSample::new(CHANGED_KEYS),
             of_shared: keys.into_iter().map(|key| (key, None)).collect(),
             next_shared: 0,
             order,
@@ -96,8 +96,8 @@ impl SpotCheck {
     }
 
     /// Hands changes on to `sink`, and draws keys of them.
-    pub fn watch<'s>(&'s mut self, sink: &'s mut dyn ChangeSink) -> Watched<'s> {
-        Watched { check: self, sink }
+    pub fn watch<'s>(&'s mut self, sink: &'s mut dyn ChangeSink) -> SampledChanges<'s> {
+        SampledChanges { check: self, sink }
     }
 
     /// Compares the drawn keys. `parent` is the snapshot's database that the increment stands on, made of `before`.
@@ -107,21 +107,21 @@ impl SpotCheck {
         parent: &DatabaseRoot,
         before: &Database,
         now: &Database,
-    ) -> Result<Verdict> {
+    ) -> Result<SpotCheckVerdict> {
         let cases = self.cases();
         let keys: Vec<Vec<u8>> = cases.iter().map(|case| case.key.clone()).collect();
         let found = now.look_up(&keys, VALUE_BYTES_MAX)?;
         let keys = &keys[..found.values.len()];
         let stored = match repo.keyring() {
             Ok(_) => match of_snapshot(repo, parent, keys) {
-                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => {
                     let why = format!("the state before cannot be read: {error}");
-                    return Ok(Verdict::Unreadable(why));
+                    return Ok(SpotCheckVerdict::Unreadable(why));
                 }
-                Ok(values) => LookedUp {
+                Ok(values) => LookupOutcome {
                     values,
-                    ..LookedUp::default()
+                    ..LookupOutcome::default()
                 },
             },
             Err(_) => before.look_up(keys, u64::MAX)?,
@@ -130,16 +130,16 @@ impl SpotCheck {
     }
 
     /// All drawn keys, in order, each once; what was noted of a change goes before.
-    fn cases(self) -> Vec<Case> {
-        let same = |key| Case { key, changed: None };
-        let changed = |noted: ChangedKey| Case {
+    fn cases(self) -> Vec<SpotCheckKey> {
+        let same = |key| SpotCheckKey { key, changed: None };
+        let changed = |noted: ChangedKey| SpotCheckKey {
             key: noted.key.clone(),
             changed: Some(noted),
         };
         let unchanged = self.unchanged.into_iter().flat_map(|drawn| drawn.kept).map(same);
         let of_shared = self.of_shared.into_iter();
         let of_shared = of_shared.map(|(key, noted)| noted.map_or_else(|| same(key), changed));
-        let mut cases: Vec<Case> = unchanged.chain(of_shared).collect();
+        let mut cases: Vec<SpotCheckKey> = unchanged.chain(of_shared).collect();
         cases.extend(self.changed.kept.into_iter().map(changed));
         let order = &self.order;
         cases.sort_by(|a, b| {
@@ -150,7 +150,7 @@ impl SpotCheck {
         cases
     }
 
-    fn note_change(&mut self, old: Option<Record>, new: Option<Record>) {
+    fn note_change(&mut self, old: Option<OwnedRecord>, new: Option<OwnedRecord>) {
         let Some((key, _)) = new.or(old) else { return };
         let noted = || ChangedKey {
             key: key.to_vec(),
@@ -170,28 +170,28 @@ impl SpotCheck {
 }
 
 /// Judges the cases by what the snapshot before has of their keys, and what the captured files say now.
-fn verdict(cases: Vec<Case>, stored: LookedUp, now: LookedUp) -> Verdict {
+fn verdict(cases: Vec<SpotCheckKey>, stored: LookupOutcome, now: LookupOutcome) -> SpotCheckVerdict {
     if let Some(damage) = stored.damage.first().or(now.damage.first()) {
-        return Verdict::Unreadable(format!("{}: {}", damage.file, damage.what));
+        return SpotCheckVerdict::Unreadable(format!("{}: {}", damage.file, damage.what));
     }
     let keys = now.values.len() as u64;
     let answers = cases.into_iter().zip(stored.values).zip(now.values);
     let differences = answers.filter_map(|((case, stored), now)| case.judge(stored, now));
-    match Disagreement::of(differences) {
-        found if found.keys == 0 => Verdict::Agrees(keys),
-        found => Verdict::Differs(found),
+    match AuditDisagreement::of(differences) {
+        found if found.keys == 0 => SpotCheckVerdict::Agrees(keys),
+        found => SpotCheckVerdict::Differs(found),
     }
 }
 
 /// A key, and both its records if the increment took it for changed.
-struct Case {
+struct SpotCheckKey {
     key: Vec<u8>,
     changed: Option<ChangedKey>,
 }
 
-impl Case {
+impl SpotCheckKey {
     /// `stored` is what the snapshot before has, `now` what the captured files say.
-    fn judge(self, stored: Option<ValueHash>, now: Option<ValueHash>) -> Option<Difference> {
+    fn judge(self, stored: Option<ValueHash>, now: Option<ValueHash>) -> Option<AuditDifference> {
         let by_changes = self.changed.as_ref().map_or(stored, |changed| changed.new);
         let of_before = self.changed.as_ref().map_or(stored, |changed| changed.old);
         let (by_changes, in_database) = if of_before == stored {
@@ -199,7 +199,7 @@ impl Case {
         } else {
             (stored, of_before)
         };
-        (by_changes != in_database).then_some(Difference {
+        (by_changes != in_database).then_some(AuditDifference {
             key: self.key,
             by_changes,
             in_database,
@@ -208,18 +208,18 @@ impl Case {
 }
 
 /// Passes changes on, and draws keys.
-pub struct Watched<'s> {
+pub struct SampledChanges<'s> {
     check: &'s mut SpotCheck,
     sink: &'s mut dyn ChangeSink,
 }
 
-impl ChangeSink for Watched<'_> {
-    fn change(&mut self, old: Option<Record>, new: Option<Record>) -> Result<()> {
+impl ChangeSink for SampledChanges<'_> {
+    fn change(&mut self, old: Option<OwnedRecord>, new: Option<OwnedRecord>) -> Result<()> {
         self.check.note_change(old, new);
         self.sink.change(old, new)
     }
 
-    fn unchanged(&mut self, key: &[u8], reason: Unchanged) {
+    fn unchanged(&mut self, key: &[u8], reason: UnchangedReason) {
         let check = &mut *self.check;
         let drawn = &mut check.unchanged[reason as usize];
         drawn.offer(&mut check.random, || key.to_vec());
@@ -230,7 +230,7 @@ impl ChangeSink for Watched<'_> {
 fn of_snapshot(repo: &Repo, root: &DatabaseRoot, keys: &[Vec<u8>]) -> Result<Vec<Option<ValueHash>>> {
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
-    let recent = Recent::new(&reader);
+    let recent = BlobCacheReader::new(&reader);
     let value = |key: &Vec<u8>| value_of(&recent, entry(&recent, root, key)?);
     keys.iter().map(value).collect()
 }
@@ -245,18 +245,18 @@ fn value_of(source: &dyn BlobSource, entry: Option<OwnedEntry>) -> Result<Option
     Ok(Some((value.len() as u64, blake3::hash(&value))))
 }
 
-fn hash((_, value): Record) -> ValueHash {
+fn hash((_, value): OwnedRecord) -> ValueHash {
     (value.len() as u64, blake3::hash(value))
 }
 
 /// Some of all that is offered, each with the same chance.
-struct Reservoir<T> {
+struct ReservoirSample<T> {
     kept: Vec<T>,
     max: usize,
     offered: u64,
 }
 
-impl<T> Reservoir<T> {
+impl<T> ReservoirSample<T> {
     fn new(max: usize) -> Self {
         Self {
             kept: Vec::new(),
@@ -265,7 +265,7 @@ impl<T> Reservoir<T> {
         }
     }
 
-    fn offer(&mut self, random: &mut Random, make: impl FnOnce() -> T) {
+    fn offer(&mut self, random: &mut SplitMix64, make: impl FnOnce() -> T) {
         self.offered += 1;
         if self.kept.len() < self.max {
             return self.kept.push(make());
@@ -277,9 +277,9 @@ impl<T> Reservoir<T> {
 }
 
 /// splitmix64: an adversary who could foresee the keys could write the database anyway.
-struct Random(u64);
+struct SplitMix64(u64);
 
-impl Random {
+impl SplitMix64 {
     fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

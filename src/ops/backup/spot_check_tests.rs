@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::leveldb::delta::fault::{self, Fault};
-use crate::leveldb::scan::Budget;
-use crate::leveldb::shape::Codec;
-use crate::leveldb::testing::{Op, op, sort};
-use crate::source::delta::changes;
+use crate::leveldb::changed_records::fault::{self, RuleMutation};
+use crate::leveldb::database_layout::BlockCodec;
+use crate::leveldb::scan_context::ScanBudget;
+use crate::leveldb::test_databases::{WriteOp, op, sort};
+use crate::source::changed_records::changes;
 use crate::source::delta_model::engine::State;
 use crate::source::delta_model::judge::{Seen, difference, shared};
 use crate::source::delta_model::{FAULTS, for_each_pair};
@@ -20,9 +20,12 @@ fn check(
     old: &State,
     new: &State,
     shared: &BTreeSet<u64>,
-    fault: Option<Fault>,
-) -> (Verdict, Seen) {
-    let (before, now) = (old.database(Budget::default()), new.database(Budget::default()));
+    fault: Option<RuleMutation>,
+) -> (SpotCheckVerdict, Seen) {
+    let (before, now) = (
+        old.database(ScanBudget::default()),
+        new.database(ScanBudget::default()),
+    );
     let mut check = SpotCheck::seeded(seed, &now, shared);
     let mut seen = Seen::default();
     let mut read = || changes(&before, &now, shared, &mut check.watch(&mut seen)).unwrap();
@@ -42,7 +45,7 @@ fn a_right_increment_is_never_objected_to() {
     for_each_pair(
         0..60,
         &mut |old, new, shared| match check(checked, old, new, shared, None).0 {
-            Verdict::Agrees(keys) => checked += keys,
+            SpotCheckVerdict::Agrees(keys) => checked += keys,
             other => panic!("{other:?}"),
         },
     );
@@ -61,7 +64,7 @@ fn most_wrong_increments_are_objected_to_at_once() {
             let (verdict, seen) = check(pairs, old, new, shared, Some(*fault));
             if seen.changes != right {
                 *wrong += 1;
-                *noticed += u32::from(matches!(verdict, Verdict::Differs(_)));
+                *noticed += u32::from(matches!(verdict, SpotCheckVerdict::Differs(_)));
             }
         }
     });
@@ -76,7 +79,7 @@ fn most_wrong_increments_are_objected_to_at_once() {
 
 const RECORDS: u64 = 20_000;
 
-fn record(number: u64, sequence: u64, value: &[u8]) -> Op {
+fn record(number: u64, sequence: u64, value: &[u8]) -> WriteOp {
     op(format!("key/{number:08}").as_bytes(), sequence, Some(value))
 }
 
@@ -84,26 +87,27 @@ fn record(number: u64, sequence: u64, value: &[u8]) -> Op {
 /// then the log's values are written again to those, into the next log.
 fn transaction(keys: u64) -> [State; 2] {
     let base = (0..RECORDS).map(|number| record(number, 1 + number, b"base"));
-    let mut old = State::new(&Comparator::Bytewise).with_tables(2, vec![(base.collect(), 32, Codec::None)]);
+    let mut old =
+        State::new(&Comparator::Bytewise).with_tables(2, vec![(base.collect(), 32, BlockCodec::None)]);
     let logged = RECORDS / 2;
     let next = |state: &mut State, number, value: &[u8]| {
         state.last_sequence += 1;
         record(number, state.last_sequence, value)
     };
-    let frozen: Vec<Op> = (0..logged)
+    let frozen: Vec<WriteOp> = (0..logged)
         .map(|number| next(&mut old, 2 * number, b"A"))
         .collect();
     let committed = (0..keys).map(|index| next(&mut old, 2 * (index * logged / keys), b"B"));
-    let committed: Vec<Op> = committed.collect();
+    let committed: Vec<WriteOp> = committed.collect();
     let (log, next_log) = (old.log_number, old.log_number + 100);
-    old = old.with_tables(0, vec![(committed.clone(), 32, Codec::None)]);
+    old = old.with_tables(0, vec![(committed.clone(), 32, BlockCodec::None)]);
     old.log_number = log;
     old.logs = BTreeMap::from([(log, vec![frozen]), (next_log, Vec::new())]);
     let mut new = old.clone();
-    let mut again: Vec<Op> = Vec::new();
+    let mut again: Vec<WriteOp> = Vec::new();
     for op in &committed {
         new.last_sequence += 1;
-        again.push(Op {
+        again.push(WriteOp {
             sequence: new.last_sequence,
             value: Some(b"A".to_vec()),
             ..op.clone()
@@ -121,10 +125,13 @@ fn a_change_missed_beside_ten_thousand_others_is_noticed_at_once() {
         let [old, new] = transaction(keys);
         let shared = shared(&old, &new);
         let (right, seen) = check(keys, &old, &new, &shared, None);
-        assert!(matches!(right, Verdict::Agrees(_)) && seen.changes.len() as u64 == keys);
-        let (wrong, seen) = check(keys, &old, &new, &shared, Some(Fault::LogsAreNewest));
+        assert!(matches!(right, SpotCheckVerdict::Agrees(_)) && seen.changes.len() as u64 == keys);
+        let (wrong, seen) = check(keys, &old, &new, &shared, Some(RuleMutation::LogsAreNewest));
         assert!(seen.changes.is_empty(), "the fault is there");
-        assert!(matches!(wrong, Verdict::Differs(_)), "{keys} keys: {wrong:?}");
+        assert!(
+            matches!(wrong, SpotCheckVerdict::Differs(_)),
+            "{keys} keys: {wrong:?}"
+        );
     }
 }
 
@@ -133,13 +140,14 @@ fn a_change_missed_beside_ten_thousand_others_is_noticed_at_once() {
 fn a_table_taken_for_the_same_file_wrongly_is_noticed_by_the_share_of_its_changes() {
     let mut rates = Vec::new();
     for percent in [100, 30, 3] {
-        let base: Vec<Op> = (0..RECORDS)
+        let base: Vec<WriteOp> = (0..RECORDS)
             .map(|number| record(number, 1 + number, b"base"))
             .collect();
-        let old = State::new(&Comparator::Bytewise).with_tables(2, vec![(base.clone(), 32, Codec::None)]);
+        let old =
+            State::new(&Comparator::Bytewise).with_tables(2, vec![(base.clone(), 32, BlockCodec::None)]);
         let changed = base.into_iter().enumerate().map(|(index, op)| {
             if index % 100 < percent {
-                Op {
+                WriteOp {
                     value: Some(b"other".to_vec()),
                     ..op
                 }
@@ -148,10 +156,14 @@ fn a_table_taken_for_the_same_file_wrongly_is_noticed_by_the_share_of_its_change
             }
         });
         let new =
-            State::new(&Comparator::Bytewise).with_tables(2, vec![(changed.collect(), 32, Codec::None)]);
+            State::new(&Comparator::Bytewise).with_tables(2, vec![(changed.collect(), 32, BlockCodec::None)]);
         let wrongly: BTreeSet<u64> = old.tables.keys().map(|(_, number)| *number).collect();
-        let noticed =
-            (0..40).filter(|seed| matches!(check(*seed, &old, &new, &wrongly, None).0, Verdict::Differs(_)));
+        let noticed = (0..40).filter(|seed| {
+            matches!(
+                check(*seed, &old, &new, &wrongly, None).0,
+                SpotCheckVerdict::Differs(_)
+            )
+        });
         rates.push(noticed.count());
         eprintln!(
             "{percent} % of its records changed: {} of 40",
@@ -167,7 +179,10 @@ fn a_table_taken_for_the_same_file_wrongly_is_noticed_by_the_share_of_its_change
 fn cost_of_a_spot_check() {
     let [old, new] = transaction(1000);
     let shared = shared(&old, &new);
-    let (before, now) = (old.database(Budget::default()), new.database(Budget::default()));
+    let (before, now) = (
+        old.database(ScanBudget::default()),
+        new.database(ScanBudget::default()),
+    );
     for round in 0..5 {
         let begin = std::time::Instant::now();
         let mut spot = SpotCheck::begin(&now, &shared).unwrap();

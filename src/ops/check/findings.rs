@@ -7,7 +7,7 @@ const AFFECTS_MAX: usize = 20;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct CheckFinding {
     /// The object, as the storage calls it.
     pub object: String,
     /// What is wrong with it.
@@ -20,18 +20,18 @@ pub struct Finding {
 
 /// Findings by object, in a stable order.
 #[derive(Default)]
-pub struct Findings {
-    by_object: BTreeMap<(String, String), Found>,
+pub struct CheckFindings {
+    by_object: BTreeMap<(String, String), FindingDetail>,
 }
 
 #[derive(Default)]
-struct Found {
+struct FindingDetail {
     affects: Vec<String>,
     more: u64,
     helps: String,
 }
 
-impl Findings {
+impl CheckFindings {
     /// Notes that something is wrong; the same thing again changes nothing.
     pub fn add(&mut self, object: impl Into<String>, what: impl Into<String>, helps: &str) {
         let found = self.by_object.entry((object.into(), what.into())).or_default();
@@ -75,12 +75,12 @@ impl Findings {
     }
 
     /// All of them.
-    pub fn finish(self) -> Vec<Finding> {
-        let finding = |((object, what), mut found): ((String, String), Found)| {
+    pub fn finish(self) -> Vec<CheckFinding> {
+        let finding = |((object, what), mut found): ((String, String), FindingDetail)| {
             if found.more > 0 {
                 found.affects.push(format!("and {} more", found.more));
             }
-            Finding {
+            CheckFinding {
                 object,
                 what,
                 affects: found.affects,
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn one_object_is_one_finding_however_much_hangs_on_it() {
-        let mut findings = Findings::default();
+        let mut findings = CheckFindings::default();
         for i in 0..100 {
             findings.add_affecting("packs/x", "bad", format!("key {i}"), "help");
             findings.add_affecting("packs/x", "bad", "key 0".into(), "help");

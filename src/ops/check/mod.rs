@@ -14,39 +14,39 @@
 //! Packs go first: what is wrong with them is known when a tree leads to them, so each finding can say which
 //! snapshots and keys it costs.
 
-mod choose;
-mod facts;
+mod audit_recorder;
+mod check_annotations;
 mod findings;
 mod housekeeping;
 mod keyless;
 mod objects;
 mod packs;
 mod parity;
-mod record;
-mod rests_on;
+mod read_data;
+mod read_plan;
+mod snapshot_packs;
 mod snapshots;
-mod stalest;
 mod trees;
-mod verified;
+mod verification_dates;
 
 use std::collections::HashSet;
 
-use crate::error::{Act, Result};
+use crate::error::{Result, ResultExt};
 use crate::id::ObjectId;
 use crate::repo::{Repo, StoredSnapshot};
-use crate::report::Report;
+use crate::report::OperationReport;
 use crate::storage::ObjectKind;
 
-pub use choose::ReadData;
-use facts::Facts;
-pub use facts::Notice;
-pub use findings::Finding;
-use findings::Findings;
+use check_annotations::AnnotationCheck;
+pub use check_annotations::CheckNotice;
+pub use findings::CheckFinding;
+use findings::CheckFindings;
 pub use keyless::KeylessCheck;
-use objects::Index;
-use packs::{IS_MISSING, PackFacts, Wish};
-use trees::Ground;
-pub use verified::{Verified, VerifiedWithin};
+use objects::ReadableIndex;
+use packs::{IS_MISSING, PackFaults, PackSelection};
+pub use read_data::ReadData;
+use trees::TreeCheckContext;
+pub use verification_dates::{VerificationDates, VerifiedWithin};
 
 /// What to check.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,9 +59,9 @@ pub struct Check {
 #[derive(Clone, Debug, Default)]
 pub struct CheckOutcome {
     /// Empty: all that was looked at is right.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<CheckFinding>,
     /// What should be known although nothing is wrong with the repository: suspect snapshots, notes that lead nowhere.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<CheckNotice>,
     /// Snapshots looked at.
     pub snapshots: u64,
     /// Snapshots that are stored and forgotten: nobody needs what they hold, so they were not looked at.
@@ -75,7 +75,7 @@ pub struct CheckOutcome {
     /// Packs that were to be read, and whose turn did not come within the budget.
     pub packs_left: u64,
     /// When which share of the packs was last read and found right.
-    pub verified: Verified,
+    pub verified: VerificationDates,
     /// Blobs indexed.
     pub blobs: u64,
     /// Packs that have parity.
@@ -84,24 +84,24 @@ pub struct CheckOutcome {
 
 impl Check {
     /// Looks at everything; the findings are all there are.
-    pub fn run(&self, repo: &Repo, report: &Report) -> Result<CheckOutcome> {
-        let mut findings = Findings::default();
+    pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<CheckOutcome> {
+        let mut findings = CheckFindings::default();
         let mut outcome = CheckOutcome::default();
         objects::check(repo, &mut findings)?;
         housekeeping::check(repo, &mut findings)?;
         // Snapshots before the index, as every reader: a backup that ends meanwhile then looks like none.
         let listed = repo.storage().list(ObjectKind::Snapshot);
         let listed = listed.act(|| "list the snapshots")?;
-        let facts = Facts::load(repo)?;
+        let facts = AnnotationCheck::load(repo)?;
         facts.check_seen(repo, &listed, &mut findings)?;
         outcome.notices = facts.check(&listed, &mut findings);
         let before = findings.len();
         let snapshots = snapshots::check(repo, &listed, &facts, &mut findings)?;
         let lacking = snapshots.iter();
-        let lacking = lacking.filter_map(|stored| facts::incomplete(stored.id, &stored.snapshot));
+        let lacking = lacking.filter_map(|stored| check_annotations::incomplete(stored.id, &stored.snapshot));
         outcome.notices.extend(lacking);
         outcome.forgotten = facts.forgotten_among(&listed);
-        let seen = See {
+        let seen = CheckScope {
             repo,
             snapshots: &snapshots,
             whole: true,
@@ -119,13 +119,13 @@ impl Check {
         &self,
         repo: &Repo,
         snapshots: &[StoredSnapshot],
-        report: &Report,
+        report: &OperationReport,
     ) -> Result<CheckOutcome> {
-        let mut findings = Findings::default();
+        let mut findings = CheckFindings::default();
         let mut outcome = CheckOutcome::default();
         objects::check(repo, &mut findings)?;
         let before = findings.len();
-        let seen = See {
+        let seen = CheckScope {
             repo,
             snapshots,
             whole: false,
@@ -138,18 +138,23 @@ impl Check {
     }
 
     /// Each domain by itself: its snapshots rest on its own packs alone.
-    fn domains(&self, see: &See, findings: &mut Findings, outcome: &mut CheckOutcome) -> Result<()> {
+    fn domains(
+        &self,
+        see: &CheckScope,
+        findings: &mut CheckFindings,
+        outcome: &mut CheckOutcome,
+    ) -> Result<()> {
         let domains = see.domains(findings)?;
         let is_all = findings.len() == see.before;
-        let all: u64 = domains.iter().map(Domain::bytes).sum();
+        let all: u64 = domains.iter().map(CheckedDomain::bytes).sum();
         for domain in &domains {
             let (repo, index, snapshots) = (&domain.repo, &domain.index, &domain.snapshots[..]);
             let only = if see.whole {
                 None
             } else {
-                Some(rests_on::rests_on(repo, index, snapshots, see.report)?)
+                Some(snapshot_packs::rests_on(repo, index, snapshots, see.report)?)
             };
-            let seen = Seen {
+            let seen = DomainObjects {
                 repo,
                 index,
                 snapshots,
@@ -169,12 +174,12 @@ impl Check {
 
     fn packs_and_trees(
         &self,
-        seen: &Seen,
+        seen: &DomainObjects,
         only: Option<&HashSet<ObjectId>>,
-        findings: &mut Findings,
+        findings: &mut CheckFindings,
         outcome: &mut CheckOutcome,
     ) -> Result<()> {
-        let wish = Wish {
+        let wish = PackSelection {
             repo: seen.repo,
             index: seen.index,
             only,
@@ -182,7 +187,7 @@ impl Check {
             report: seen.report,
         };
         let packs = packs::check(&wish, findings, outcome)?;
-        let ground = Ground {
+        let ground = TreeCheckContext {
             repo: seen.repo,
             index: seen.index,
             packs: &packs,
@@ -195,25 +200,25 @@ impl Check {
 }
 
 /// What is to be looked at.
-struct See<'a> {
+struct CheckScope<'a> {
     repo: &'a Repo,
     snapshots: &'a [StoredSnapshot],
     /// All packs, not only those that the snapshots rest on.
     whole: bool,
     /// Findings before snapshots and index were read.
     before: usize,
-    report: &'a Report,
+    report: &'a OperationReport,
 }
 
 /// One dedup domain, as far as its index can be read.
-struct Domain {
+struct CheckedDomain {
     repo: Repo,
-    index: Index,
+    index: ReadableIndex,
     snapshots: Vec<StoredSnapshot>,
 }
 
-impl See<'_> {
-    fn domains(&self, findings: &mut Findings) -> Result<Vec<Domain>> {
+impl CheckScope<'_> {
+    fn domains(&self, findings: &mut CheckFindings) -> Result<Vec<CheckedDomain>> {
         let mut domains = Vec::new();
         for id in self.repo.domains()? {
             let of_it = self
@@ -224,7 +229,7 @@ impl See<'_> {
             if self.whole || !snapshots.is_empty() {
                 let repo = self.repo.in_domain(id)?;
                 let index = objects::index(&repo, findings)?;
-                domains.push(Domain {
+                domains.push(CheckedDomain {
                     repo,
                     index,
                     snapshots,
@@ -235,7 +240,7 @@ impl See<'_> {
     }
 }
 
-impl Domain {
+impl CheckedDomain {
     /// Of its indexed packs.
     fn bytes(&self) -> u64 {
         self.index.facts.packs.values().sum()
@@ -243,16 +248,16 @@ impl Domain {
 }
 
 /// What a check of one domain goes by once it has read the small objects.
-struct Seen<'a> {
+struct DomainObjects<'a> {
     repo: &'a Repo,
-    index: &'a Index,
+    index: &'a ReadableIndex,
     snapshots: &'a [StoredSnapshot],
     /// No snapshot and no segment was unreadable, and none was missed.
     is_all: bool,
-    report: &'a Report,
+    report: &'a OperationReport,
 }
 
-impl Seen<'_> {
+impl DomainObjects<'_> {
     /// Packs that are indexed and not there. A sweep that died leaves such entries, and a tree that needs one was found
     /// wrong: if none was, nobody misses the pack. Where something could not be looked at, it may be what was needed.
     ///
@@ -261,16 +266,16 @@ impl Seen<'_> {
     /// packs looks the same.
     fn missing(
         &self,
-        packs: &PackFacts,
+        packs: &PackFaults,
         all_right: bool,
-        findings: &mut Findings,
+        findings: &mut CheckFindings,
         outcome: &mut CheckOutcome,
     ) -> Result<()> {
         if packs.missing.is_empty() {
             return Ok(());
         }
         let needed = if all_right {
-            rests_on::rests_on(self.repo, self.index, self.snapshots, self.report)?
+            snapshot_packs::rests_on(self.repo, self.index, self.snapshots, self.report)?
         } else {
             HashSet::new()
         };
@@ -285,7 +290,7 @@ impl Seen<'_> {
     }
 }
 
-fn missed_by_nobody(object: String, is_needed: bool) -> Notice {
+fn missed_by_nobody(object: String, is_needed: bool) -> CheckNotice {
     let (what, helps) = if is_needed {
         (
             "is missing; of all that snapshots need of it there are other copies",
@@ -297,7 +302,7 @@ fn missed_by_nobody(object: String, is_needed: bool) -> Notice {
             "nothing is lost, and the next prune drops the entries",
         )
     };
-    Notice {
+    CheckNotice {
         object,
         what: what.into(),
         since: None,
@@ -307,15 +312,15 @@ fn missed_by_nobody(object: String, is_needed: bool) -> Notice {
 
 /// What a snapshot lacks: its trees are walked whole, and each blob that they lead to must lie in a pack that may be
 /// counted on (indexed, listed, of the right size, unmarked). No data is read. Empty: it can be relied on.
-pub fn lacks(repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<Vec<Finding>> {
-    let mut findings = Findings::default();
+pub fn lacks(repo: &Repo, stored: &StoredSnapshot, report: &OperationReport) -> Result<Vec<CheckFinding>> {
+    let mut findings = CheckFindings::default();
     let repo = &repo.in_domain(stored.snapshot.domain)?;
-    let index = objects::index(repo, &mut Findings::default())?;
+    let index = objects::index(repo, &mut CheckFindings::default())?;
     let sound = repo.sound_packs(&index.facts)?;
-    let ground = Ground {
+    let ground = TreeCheckContext {
         repo,
         index: &index,
-        packs: &PackFacts::of_sound(&index, &sound),
+        packs: &PackFaults::of_sound(&index, &sound),
         data: false,
         report,
     };

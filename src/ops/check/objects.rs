@@ -1,11 +1,11 @@
 //! The objects that are not packs: each is held to its name and opened.
 
-use crate::error::{Kind, Result};
-use crate::index::Lookup;
-use crate::repo::{IndexFacts, Repo};
+use crate::error::{ErrorKind, Result};
+use crate::index::IndexLookup;
+use crate::repo::{IndexSummary, Repo};
 use crate::storage::ObjectKind;
 
-use super::findings::Findings;
+use super::findings::CheckFindings;
 
 /// What to do about an object that nothing can be rebuilt from.
 const FROM_A_COPY: &str =
@@ -18,15 +18,15 @@ const CONFIG: &str = "run `levault repair config --apply`: the other copy of it 
 const REINDEX: &str = "run `levault repair index --apply`: what it said is read from the packs again";
 
 /// The index, as far as it can be read.
-pub struct Index {
+pub struct ReadableIndex {
     /// Every location of every blob.
-    pub lookup: Lookup,
+    pub lookup: IndexLookup,
     /// Packs by the segments' clear headers.
-    pub facts: IndexFacts,
+    pub facts: IndexSummary,
 }
 
 /// Config, slots, keyrings.
-pub fn check(repo: &Repo, findings: &mut Findings) -> Result<()> {
+pub fn check(repo: &Repo, findings: &mut CheckFindings) -> Result<()> {
     for doubt in repo.doubts() {
         let (object, what) = doubt.split_once(": ").unwrap_or(("repository", doubt));
         let helps = if object.starts_with("config") {
@@ -49,7 +49,7 @@ pub fn check(repo: &Repo, findings: &mut Findings) -> Result<()> {
 }
 
 /// Opens every segment; those that cannot be opened are findings, and the rest is the index.
-pub fn index(repo: &Repo, findings: &mut Findings) -> Result<Index> {
+pub fn index(repo: &Repo, findings: &mut CheckFindings) -> Result<ReadableIndex> {
     let facts = repo.index_facts()?;
     for listed in repo.storage().list(ObjectKind::Index)? {
         // One that cannot be told is ours to open.
@@ -61,12 +61,12 @@ pub fn index(repo: &Repo, findings: &mut Findings) -> Result<Index> {
         }
         match repo.segment(&listed.name.id) {
             Ok(_) => {}
-            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(_) if facts.quarantined.iter().any(|unread| unread.id == listed.name.id) => {}
             Err(error) => findings.add(listed.name.path(), error.to_string(), REINDEX),
         }
     }
     let facts = repo.index_facts()?;
     let lookup = repo.lookup_of(&facts)?;
-    Ok(Index { lookup, facts })
+    Ok(ReadableIndex { lookup, facts })
 }

@@ -5,23 +5,23 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
+use crate::annotations::{AuditMethod, AuditResult, LatestAudits};
 use crate::envelope::object_id;
-use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{Audits, Found, How};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
 use crate::index::Location;
 use crate::limits::PACK_STORED_BYTES_MAX;
 use crate::pack::{PackedBlob, ScannedBlob, scan_directory};
 use crate::repo::{OWN_DOMAIN, Repo, location_of, sealed_name};
-use crate::report::Report;
-use crate::storage::{Listed, ObjectKind, ObjectName};
+use crate::report::OperationReport;
+use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::findings::Findings;
-use super::objects::Index;
-use super::record::{Record, tell_unread};
-use super::stalest::{PackAge, Progress};
-use super::verified::Verified;
-use super::{CheckOutcome, ReadData, choose};
+use super::audit_recorder::{AuditRecorder, tell_unread};
+use super::findings::CheckFindings;
+use super::objects::ReadableIndex;
+use super::read_plan::{PackAge, ReadProgress};
+use super::verification_dates::VerificationDates;
+use super::{CheckOutcome, ReadData, read_data};
 
 /// What to do about a damaged pack.
 pub fn helps(id: &ObjectId) -> String {
@@ -41,7 +41,7 @@ const AGAIN_HELPS: &str = "check with --read-data, or with a larger --budget: it
 
 /// What is wrong with packs, for those whose trees lead to them.
 #[derive(Default)]
-pub struct PackFacts {
+pub struct PackFaults {
     /// Packs that cannot be read at all, and why.
     lost: HashMap<ObjectId, String>,
     /// Of these, the ones that are not there. Whether that is damage is known when the trees were walked.
@@ -50,9 +50,9 @@ pub struct PackFacts {
     bad: HashSet<(ObjectId, u32)>,
 }
 
-impl PackFacts {
+impl PackFaults {
     /// All indexed packs but the sound ones are as good as lost.
-    pub fn of_sound(index: &Index, sound: &HashMap<ObjectId, u64>) -> Self {
+    pub fn of_sound(index: &ReadableIndex, sound: &HashMap<ObjectId, u64>) -> Self {
         let unsound = index.facts.packs.keys().filter(|id| !sound.contains_key(*id));
         let why = || "is missing, of another size, or marked to go".to_owned();
         Self {
@@ -74,17 +74,21 @@ impl PackFacts {
 }
 
 /// Which packs of a domain to look at, and how.
-pub struct Wish<'a> {
+pub struct PackSelection<'a> {
     pub repo: &'a Repo,
-    pub index: &'a Index,
+    pub index: &'a ReadableIndex,
     /// These alone.
     pub only: Option<&'a HashSet<ObjectId>>,
     pub read: ReadData,
-    pub report: &'a Report,
+    pub report: &'a OperationReport,
 }
 
 /// Looks at packs, and reads those that the wish chooses.
-pub fn check(wish: &Wish, findings: &mut Findings, outcome: &mut CheckOutcome) -> Result<PackFacts> {
+pub fn check(
+    wish: &PackSelection,
+    findings: &mut CheckFindings,
+    outcome: &mut CheckOutcome,
+) -> Result<PackFaults> {
     let (repo, is_wanted) = (wish.repo, |id: &ObjectId| {
         wish.only.is_none_or(|only| only.contains(id))
     });
@@ -100,11 +104,11 @@ pub fn check(wish: &Wish, findings: &mut Findings, outcome: &mut CheckOutcome) -
     if repo.domain_keys().id() == OWN_DOMAIN {
         tell_unread(&stored.unread, findings, &mut outcome.notices);
     }
-    let mut packs = Packs {
+    let mut packs = PackCheck {
         repo,
         index: wish.index,
         findings,
-        facts: PackFacts::default(),
+        facts: PackFaults::default(),
         entries: HashMap::new(),
         wrong: HashSet::new(),
     };
@@ -118,21 +122,25 @@ pub fn check(wish: &Wish, findings: &mut Findings, outcome: &mut CheckOutcome) -
     }
     outcome
         .verified
-        .extend(Verified::of(&listed, &audits, repo.clock().now()));
+        .extend(VerificationDates::of(&listed, &audits, repo.clock().now()));
     Ok(packs.facts)
 }
 
 /// When the packs were last read with the keys. That somebody without them found one wrong since is a reason to look.
-fn ages(listed: &[Listed], audits: &Audits) -> Vec<PackAge> {
-    let last = |id: &ObjectId| match (audits.last(How::Opened, id), audits.last(How::Hashed, id)) {
+fn ages(listed: &[ListedObject], audits: &LatestAudits) -> Vec<PackAge> {
+    let last = |id: &ObjectId| match (
+        audits.last(AuditMethod::Opened, id),
+        audits.last(AuditMethod::Hashed, id),
+    ) {
         (opened, Some(hashed))
-            if hashed.found == Found::Wrong && opened.is_none_or(|opened| opened.when < hashed.when) =>
+            if hashed.found == AuditResult::Wrong
+                && opened.is_none_or(|opened| opened.when < hashed.when) =>
         {
             Some(hashed)
         }
         (opened, _) => opened,
     };
-    let age = |listed: &Listed| PackAge {
+    let age = |listed: &ListedObject| PackAge {
         id: listed.name.id,
         len: listed.len,
         last: last(&listed.name.id).map(|last| (last.when, last.found)),
@@ -140,18 +148,18 @@ fn ages(listed: &[Listed], audits: &Audits) -> Vec<PackAge> {
     listed.iter().map(age).collect()
 }
 
-struct Packs<'a> {
+struct PackCheck<'a> {
     repo: &'a Repo,
-    index: &'a Index,
-    findings: &'a mut Findings,
-    facts: PackFacts,
+    index: &'a ReadableIndex,
+    findings: &'a mut CheckFindings,
+    facts: PackFaults,
     /// Index entries by pack.
     entries: HashMap<ObjectId, u64>,
     /// Packs that something was found wrong with.
     wrong: HashSet<ObjectId>,
 }
 
-impl Packs<'_> {
+impl PackCheck<'_> {
     fn count_entries(&mut self, outcome: &mut CheckOutcome) -> Result<()> {
         for entry in self.index.lookup.iter_all()? {
             outcome.blobs += 1;
@@ -160,7 +168,7 @@ impl Packs<'_> {
         Ok(())
     }
 
-    fn find_missing(&mut self, listed: &[Listed], is_wanted: impl Fn(&ObjectId) -> bool) {
+    fn find_missing(&mut self, listed: &[ListedObject], is_wanted: impl Fn(&ObjectId) -> bool) {
         let there: HashMap<_, _> = listed.iter().map(|pack| (pack.name.id, pack.len)).collect();
         let indexed = &self.index.facts.packs;
         for (id, len) in indexed.iter().filter(|(id, _)| is_wanted(id)) {
@@ -176,20 +184,20 @@ impl Packs<'_> {
     /// which is stored, also if the wish to stop ends it.
     fn read(
         &mut self,
-        wish: &Wish,
-        listed: &[Listed],
-        audits: Audits,
+        wish: &PackSelection,
+        listed: &[ListedObject],
+        audits: LatestAudits,
         outcome: &mut CheckOutcome,
-    ) -> Result<(HashSet<ObjectId>, Audits)> {
+    ) -> Result<(HashSet<ObjectId>, LatestAudits)> {
         let (clock, report) = (self.repo.clock(), wish.report);
-        let plan = choose::plan(&ages(listed, &audits), wish.read, clock.now());
+        let plan = read_data::plan(&ages(listed, &audits), wish.read, clock.now());
         report.bytes_total.add(plan.bytes());
         let repo = self.repo;
         let store = |audit: &_| repo.put_audit(audit);
-        let mut record = Record::new(audits, How::Opened, clock.now(), &store);
-        let mut progress = Progress::new(plan, wish.read.budget(), clock.now());
+        let mut record = AuditRecorder::new(audits, AuditMethod::Opened, clock.now(), &store);
+        let mut progress = ReadProgress::new(plan, wish.read.budget(), clock.now());
         let mut read = HashSet::new();
-        let mut step = |record: &mut Record, outcome: &mut CheckOutcome| -> Result<bool> {
+        let mut step = |record: &mut AuditRecorder, outcome: &mut CheckOutcome| -> Result<bool> {
             report.go_on()?;
             let now = clock.now();
             let Some(pack) = progress.next(now) else {
@@ -217,10 +225,10 @@ impl Packs<'_> {
     }
 
     /// What was found wrong, and not read since, is wrong.
-    fn remember(&mut self, id: &ObjectId, audits: &Audits) {
+    fn remember(&mut self, id: &ObjectId, audits: &LatestAudits) {
         if audits
-            .last(How::Opened, id)
-            .is_some_and(|last| last.found == Found::Wrong)
+            .last(AuditMethod::Opened, id)
+            .is_some_and(|last| last.found == AuditResult::Wrong)
         {
             let what = "was not right when it was last read, and was not read again this time";
             self.findings.add(path(id), what, AGAIN_HELPS);
@@ -244,13 +252,13 @@ impl Packs<'_> {
     }
 
     /// Compares the pack's own directory with the index; packs that nothing indexes are left by killed backups.
-    fn directory(&mut self, pack: &Listed) {
+    fn directory(&mut self, pack: &ListedObject) {
         if !self.index.facts.packs.contains_key(&pack.name.id) {
             return;
         }
         match self.repo.pack_directory(&pack.name.id, pack.len) {
             Ok(directory) => self.compare(&pack.name.id, &directory),
-            Err(error) if error.kind() == Kind::NotFound => self.miss(&pack.name.id),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.miss(&pack.name.id),
             Err(error) => self.find(&pack.name.id, error.to_string()),
         }
     }
@@ -272,19 +280,19 @@ impl Packs<'_> {
     }
 
     /// Reads the pack whole: its hash, its directory, every part. `None` if nothing is known of it then.
-    fn data(&mut self, pack: &PackAge) -> Result<Option<Found>> {
+    fn data(&mut self, pack: &PackAge) -> Result<Option<AuditResult>> {
         let id = pack.id;
         let name = ObjectName::new(ObjectKind::Pack, id);
         let bytes = match self.repo.storage().get(name, PACK_STORED_BYTES_MAX) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-            Err(error) if error.kind() == Kind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.miss(&id);
                 return Ok(None);
             }
             Err(error) => {
                 self.lose(&id, error.to_string());
-                return Ok(is_about_it(&error).then_some(Found::Wrong));
+                return Ok(is_about_it(&error).then_some(AuditResult::Wrong));
             }
         };
         let (is_whole, scanned) = rayon::join(
@@ -302,9 +310,9 @@ impl Packs<'_> {
             }
         }
         Ok(Some(if self.wrong.contains(&id) {
-            Found::Wrong
+            AuditResult::Wrong
         } else {
-            Found::Right
+            AuditResult::Right
         }))
     }
 
@@ -354,7 +362,10 @@ impl Packs<'_> {
 
 /// True if the object itself is to blame as far as can be told: its bytes, or the disk that they are on.
 pub fn is_about_it(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Io | Kind::Corrupt | Kind::Torn | Kind::Limit)
+    matches!(
+        error.kind(),
+        ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Torn | ErrorKind::Limit
+    )
 }
 
 /// As the storage calls a pack.

@@ -4,10 +4,10 @@ use crate::error::Result;
 use crate::ops::heal::Heal;
 use crate::ops::parity::{ReadParity, status};
 use crate::repo::Repo;
-use crate::report::Report;
+use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName};
 
-use super::findings::Findings;
+use super::findings::CheckFindings;
 use super::{CheckOutcome, ReadData};
 
 /// What to do about a damaged parity object: its pack makes it again.
@@ -18,9 +18,9 @@ const PARITY_HELPS: &str = "no data is lost: `levault repair heal --apply` makes
 pub fn check(
     repo: &Repo,
     read: ReadData,
-    findings: &mut Findings,
+    findings: &mut CheckFindings,
     outcome: &mut CheckOutcome,
-    report: &Report,
+    report: &OperationReport,
 ) -> Result<()> {
     let storage = &**repo.storage();
     let read = match read {

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::error::{Kind, Result};
-use crate::facts::{CountedSnapshot, Folder, Forgotten};
+use crate::annotations::{CountedSnapshot, ForgottenSnapshots, QuarantineFolder};
+use crate::error::{ErrorKind, Result};
 use crate::id::DomainId;
-use crate::repo::{HostShares, Repo, StoredSnapshot};
-use crate::storage::{Listed, ObjectKind, ObjectName};
+use crate::repo::{HostQuotas, Repo, StoredSnapshot};
+use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::facts::Facts;
-use super::findings::Findings;
+use super::check_annotations::AnnotationCheck;
+use super::findings::CheckFindings;
 
 /// Why a host's snapshot is not looked into.
 const LEFT_OUT: &str =
@@ -23,13 +23,13 @@ const HELPS: &str = "bring the object back from another copy of the repository; 
 /// The snapshots that count and can be read, by counter; the others are findings, and so are gaps between them.
 pub fn check(
     repo: &Repo,
-    listed: &[Listed],
-    facts: &Facts,
-    findings: &mut Findings,
+    listed: &[ListedObject],
+    facts: &AnnotationCheck,
+    findings: &mut CheckFindings,
 ) -> Result<Vec<StoredSnapshot>> {
     let notes = facts.notes();
     let (mut found, mut forgotten) = (BTreeMap::new(), Cow::Borrowed(&facts.forgotten));
-    let mut shares = HostShares::default();
+    let mut shares = HostQuotas::default();
     for listed in listed {
         let (name, id) = (listed.name, listed.name.id);
         if forgotten.of(&id).is_some() {
@@ -45,14 +45,14 @@ pub fn check(
                     findings.add(ObjectName::new(ObjectKind::Snapshot, id).path(), LEFT_OUT, HELPS);
                 }
             }
-            Err(error) if error.kind() == Kind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Forgotten and swept since it was listed, or lost.
                 forgotten = Cow::Owned(repo.forgotten_now()?);
                 if forgotten.of(&id).is_none() {
                     findings.add(name.path(), error.to_string(), HELPS);
                 }
             }
-            Err(_) if notes.is_quarantined(Folder::Snapshots, &id) => {}
+            Err(_) if notes.is_quarantined(QuarantineFolder::Snapshots, &id) => {}
             Err(error) => findings.add(name.path(), error.to_string(), HELPS),
         }
     }
@@ -82,9 +82,9 @@ pub fn check(
 fn gaps(
     domain: DomainId,
     found: &[StoredSnapshot],
-    forgotten: &Forgotten,
+    forgotten: &ForgottenSnapshots,
     told: &[CountedSnapshot],
-    findings: &mut Findings,
+    findings: &mut CheckFindings,
 ) {
     let counted = forgotten.iter().map(|(_, since)| since.counted);
     let counted = counted.chain(told.iter().copied());

@@ -13,24 +13,24 @@ use rayon::prelude::*;
 
 use crate::blob::BlobKind;
 use crate::chunk::{BlobSource, ChunkList};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BlobId, SetDigest};
 use crate::leveldb::Comparator;
-use crate::record::SetDigestAcc;
+use crate::record::SetDigestAccumulator;
 use crate::repo::{BlobReader, Repo, StoredSnapshot, first_right};
-use crate::report::Report;
-use crate::run::{Difference, KeyOrder, KeyRange, LeafSpan, Payload, Walker, read_leaf};
-use crate::snapshot::{Content, DatabaseRoot, Run, Source, TreeRoot};
+use crate::report::OperationReport;
+use crate::run::{EntryPayload, KeyOrder, KeyRange, LeafSpan, RecordDifference, RunReader, read_leaf};
+use crate::snapshot::{DatabaseContent, DatabaseRoot, SnapshotSource, StoredRunRef, TreeRoot};
 
+use super::super::blob_cache::BlobCacheReader;
 use super::super::diff::layers;
-use super::super::read;
-use super::super::recent::Recent;
+use super::super::read_records;
 use super::CheckOutcome;
-use super::findings::Findings;
-use super::objects::Index;
-use super::packs::{self, PackFacts};
+use super::findings::CheckFindings;
+use super::objects::ReadableIndex;
+use super::packs::{self, PackFaults};
 use super::snapshots::path;
-use files::Known;
+use files::WalkedDirectories;
 
 /// What to do about a tree that does not hold.
 const TREE_HELPS: &str = "run `levault repair packs --apply`, back up again from the source, then run `levault repair snapshots --apply`: it \
@@ -40,23 +40,23 @@ const TREE_HELPS: &str = "run `levault repair packs --apply`, back up again from
 const LEAVES_AT_ONCE: usize = 256;
 
 /// What the trees are checked against.
-pub struct Ground<'a> {
+pub struct TreeCheckContext<'a> {
     pub repo: &'a Repo,
-    pub index: &'a Index,
-    pub packs: &'a PackFacts,
+    pub index: &'a ReadableIndex,
+    pub packs: &'a PackFaults,
     /// Read every record, not only what inner nodes say.
     pub data: bool,
-    pub report: &'a Report,
+    pub report: &'a OperationReport,
 }
 
 /// Checks what every snapshot rests on. True if every tree could be walked to its ends and was right.
 pub fn check(
-    ground: &Ground,
+    ground: &TreeCheckContext,
     snapshots: &[StoredSnapshot],
-    findings: &mut Findings,
+    findings: &mut CheckFindings,
     outcome: &mut CheckOutcome,
 ) -> Result<bool> {
-    let mut trees = Trees {
+    let mut trees = TreeCheck {
         repo: ground.repo,
         reader: BlobReader::new(ground.repo, &ground.index.lookup),
         packs: ground.packs,
@@ -66,7 +66,7 @@ pub fn check(
         runs: HashMap::new(),
         stacks: HashMap::new(),
         long_values: Mutex::new(()),
-        known: Known::default(),
+        known: WalkedDirectories::default(),
         lists: Mutex::default(),
         all_right: true,
     };
@@ -76,75 +76,75 @@ pub fn check(
         trees.known.next_snapshot();
         for (number, source) in stored.snapshot.sources.iter().enumerate() {
             match source {
-                Source::Database(database) => trees.database(stored, database, findings)?,
-                Source::Tree(tree) => trees.tree(stored, number, tree, findings)?,
+                SnapshotSource::Database(database) => trees.database(stored, database, findings)?,
+                SnapshotSource::Tree(tree) => trees.tree(stored, number, tree, findings)?,
             }
         }
     }
     Ok(trees.all_right)
 }
 
-struct Trees<'a> {
+struct TreeCheck<'a> {
     repo: &'a Repo,
     reader: BlobReader<'a>,
-    packs: &'a PackFacts,
+    packs: &'a PackFaults,
     /// Blobs that are noted as bad.
     bad: HashSet<BlobId>,
     data: bool,
-    report: &'a Report,
+    report: &'a OperationReport,
     /// By top blob and kept for all snapshots.
-    runs: HashMap<(BlobId, String), RunFacts>,
+    runs: HashMap<(BlobId, String), RunWalkTotals>,
     /// The last stack on each base.
-    stacks: HashMap<(Option<BlobId>, String), Stack>,
+    stacks: HashMap<(Option<BlobId>, String), DigestedStack>,
     /// Held while a leaf with long values is read: the memory bound is a multiple of one value, not one per core.
     long_values: Mutex<()>,
     /// Directories that are right, and what they hold.
-    known: Known,
+    known: WalkedDirectories,
     /// Lists of chunks that are right: depth and bytes of each.
     lists: Mutex<HashMap<BlobId, (u8, u64)>>,
     all_right: bool,
 }
 
 /// A stack whose digest was computed from its records.
-struct Stack {
-    runs: Vec<Run>,
+struct DigestedStack {
+    runs: Vec<StoredRunRef>,
     digest: SetDigest,
     records: u64,
 }
 
 /// What one walk over a run found.
 #[derive(Clone, Default)]
-struct RunFacts {
-    wrong: Vec<Wrong>,
+struct RunWalkTotals {
+    wrong: Vec<TreeFault>,
     /// Of its records, with data.
     digest: Option<SetDigest>,
 }
 
 /// Something a tree leads to that is not right.
 #[derive(Clone)]
-struct Wrong {
+struct TreeFault {
     object: String,
     what: String,
     keys: String,
 }
 
-impl Trees<'_> {
+impl TreeCheck<'_> {
     fn database(
         &mut self,
         stored: &StoredSnapshot,
         database: &DatabaseRoot,
-        findings: &mut Findings,
+        findings: &mut CheckFindings,
     ) -> Result<()> {
         let place = format!("snapshot {} database {}", stored.id.short(), database.name);
         let mut all_right = true;
-        let mut add = |wrong: Wrong| {
+        let mut add = |wrong: TreeFault| {
             all_right = false;
             let affects = format!("{place}{}", wrong.keys);
             findings.add_affecting(wrong.object, wrong.what, affects, TREE_HELPS);
         };
         match &database.content {
-            Content::Physical { tree } => self.beside(stored, tree)?.into_iter().for_each(&mut add),
-            Content::Logical { runs, uncertain } => {
+            DatabaseContent::Physical { tree } => self.beside(stored, tree)?.into_iter().for_each(&mut add),
+            DatabaseContent::Logical { runs, uncertain } => {
                 let mut facts = Vec::new();
                 for run in runs.iter().chain(uncertain) {
                     facts.push(self.run(run, &database.shape.comparator)?);
@@ -155,7 +155,7 @@ impl Trees<'_> {
                     .flat_map(|facts| facts.wrong.clone())
                     .for_each(&mut add);
                 if sound && let Some(what) = self.disagrees(database, runs, &facts)? {
-                    add(Wrong {
+                    add(TreeFault {
                         object: path(stored),
                         what,
                         keys: String::new(),
@@ -175,7 +175,7 @@ impl Trees<'_> {
         stored: &StoredSnapshot,
         number: usize,
         tree: &TreeRoot,
-        findings: &mut Findings,
+        findings: &mut CheckFindings,
     ) -> Result<()> {
         for wrong in self.source(stored, number, tree)? {
             self.all_right = false;
@@ -189,8 +189,8 @@ impl Trees<'_> {
     fn disagrees(
         &mut self,
         database: &DatabaseRoot,
-        runs: &[Run],
-        facts: &[RunFacts],
+        runs: &[StoredRunRef],
+        facts: &[RunWalkTotals],
     ) -> Result<Option<String>> {
         let [base] = runs else {
             return self.stack_disagrees(database, runs, facts);
@@ -223,8 +223,8 @@ impl Trees<'_> {
     fn stack_disagrees(
         &mut self,
         database: &DatabaseRoot,
-        runs: &[Run],
-        facts: &[RunFacts],
+        runs: &[StoredRunRef],
+        facts: &[RunWalkTotals],
     ) -> Result<Option<String>> {
         let (Some((base, _)), Some(digest)) = (runs.split_first(), facts[0].digest) else {
             return Ok(None);
@@ -233,7 +233,7 @@ impl Trees<'_> {
             base.root.as_ref().map(|root| root.top.id),
             base.comparator.clone(),
         );
-        let before = self.stacks.remove(&key).unwrap_or_else(|| Stack {
+        let before = self.stacks.remove(&key).unwrap_or_else(|| DigestedStack {
             runs: vec![base.clone()],
             digest,
             records: base.records(),
@@ -244,14 +244,17 @@ impl Trees<'_> {
         Ok((!same).then(|| "the merged records do not have the recorded count and set digest".into()))
     }
 
-    fn follow(&self, before: Stack, runs: &[Run]) -> Result<Stack> {
+    fn follow(&self, before: DigestedStack, runs: &[StoredRunRef]) -> Result<DigestedStack> {
         let comparator = Comparator::from_name(&runs[0].comparator);
         let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
         let key = self.repo.domain_keys().set_digest_key().expose();
-        let (mut added, mut taken) = (SetDigestAcc::resume(key, &before.digest), SetDigestAcc::new(key));
+        let (mut added, mut taken) = (
+            SetDigestAccumulator::resume(key, &before.digest),
+            SetDigestAccumulator::new(key),
+        );
         let mut records = before.records;
-        let recent = Recent::new(&self.reader);
-        let mut follow = |difference: &Difference| {
+        let recent = BlobCacheReader::new(&self.reader);
+        let mut follow = |difference: &RecordDifference| {
             self.report.go_on()?;
             if let Some(old) = &difference.old {
                 taken.add_record(difference.old_key, &self.value(old)?);
@@ -267,26 +270,26 @@ impl Trees<'_> {
         let new = layers(&recent, runs, &order);
         crate::run::diff(&old, &new, &KeyRange::all(), &order, &mut follow)?;
         added.unmerge(&taken.digest());
-        Ok(Stack {
+        Ok(DigestedStack {
             runs: runs.to_vec(),
             digest: added.digest(),
             records,
         })
     }
 
-    fn value<'v>(&self, payload: &Payload<'v>) -> Result<Cow<'v, [u8]>> {
+    fn value<'v>(&self, payload: &EntryPayload<'v>) -> Result<Cow<'v, [u8]>> {
         match payload {
-            Payload::Inline(value) => Ok(Cow::Borrowed(value)),
-            Payload::Chunked(list) => read::join(&self.reader, list).map(Cow::Owned),
-            Payload::Delete | Payload::Patch(_) => Err(read::not_a_record()),
+            EntryPayload::Inline(value) => Ok(Cow::Borrowed(value)),
+            EntryPayload::Chunked(list) => read_records::join(&self.reader, list).map(Cow::Owned),
+            EntryPayload::Delete | EntryPayload::Patch(_) => Err(read_records::not_a_record()),
         }
     }
 
-    fn run(&mut self, run: &Run, comparator: &str) -> Result<RunFacts> {
+    fn run(&mut self, run: &StoredRunRef, comparator: &str) -> Result<RunWalkTotals> {
         let Some(root) = &run.root else {
-            return Ok(RunFacts {
+            return Ok(RunWalkTotals {
                 digest: Some(self.digest().digest()),
-                ..RunFacts::default()
+                ..RunWalkTotals::default()
             });
         };
         let key = (root.top.id, comparator.to_owned());
@@ -298,16 +301,16 @@ impl Trees<'_> {
         Ok(facts)
     }
 
-    fn digest(&self) -> SetDigestAcc<'_> {
-        SetDigestAcc::new(self.repo.domain_keys().set_digest_key().expose())
+    fn digest(&self) -> SetDigestAccumulator<'_> {
+        SetDigestAccumulator::new(self.repo.domain_keys().set_digest_key().expose())
     }
 
-    fn walk(&self, run: &Run, comparator: &Comparator) -> Result<RunFacts> {
+    fn walk(&self, run: &StoredRunRef, comparator: &Comparator) -> Result<RunWalkTotals> {
         let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
         let mut wrong = Vec::new();
         let mut digest = self.digest();
         let mut last_key = Vec::new();
-        let mut spans = Walker::new(&self.reader, run.root.as_ref(), &order).leaves(KeyRange::all());
+        let mut spans = RunReader::new(&self.reader, run.root.as_ref(), &order).leaves(KeyRange::all());
         let mut more = true;
         while more {
             self.report.go_on()?;
@@ -331,7 +334,7 @@ impl Trees<'_> {
                 wrong.push(self.broken(run.root.as_ref().map(|root| root.top.id), &error, keys)?);
             }
         }
-        Ok(RunFacts {
+        Ok(RunWalkTotals {
             wrong,
             digest: self.data.then(|| digest.digest()),
         })
@@ -342,8 +345,8 @@ impl Trees<'_> {
         &self,
         batch: &[LeafSpan],
         order: KeyOrder,
-        wrong: &mut Vec<Wrong>,
-        digest: &mut SetDigestAcc,
+        wrong: &mut Vec<TreeFault>,
+        digest: &mut SetDigestAccumulator,
     ) -> Result<()> {
         let start = || (Vec::new(), self.digest());
         let shares: Vec<_> = batch
@@ -353,7 +356,7 @@ impl Trees<'_> {
                 let alone = || self.long_values.lock().unwrap_or_else(PoisonError::into_inner);
                 let _alone = has_long.then(alone);
                 let found = self.leaf(span, order, &mut digest)?;
-                wrong.extend(found.map(|found| Wrong {
+                wrong.extend(found.map(|found| TreeFault {
                     keys: range_text(span),
                     ..found
                 }));
@@ -368,7 +371,12 @@ impl Trees<'_> {
     }
 
     /// A leaf's place in a good pack, and with data or chunks also what is in it.
-    fn leaf(&self, span: &LeafSpan, order: KeyOrder, digest: &mut SetDigestAcc) -> Result<Option<Wrong>> {
+    fn leaf(
+        &self,
+        span: &LeafSpan,
+        order: KeyOrder,
+        digest: &mut SetDigestAccumulator,
+    ) -> Result<Option<TreeFault>> {
         if let Some(wrong) = self.place(BlobKind::Leaf, &span.leaf.id)? {
             return Ok(Some(wrong));
         }
@@ -381,11 +389,11 @@ impl Trees<'_> {
         };
         let mut wrong = None;
         let read = read_leaf(&plain, span, order, |entry| match &entry.payload {
-            Payload::Inline(value) if self.data => {
+            EntryPayload::Inline(value) if self.data => {
                 digest.add_record(entry.key, value);
                 Ok(())
             }
-            Payload::Chunked(list) => self
+            EntryPayload::Chunked(list) => self
                 .chunked(entry.key, list, digest)
                 .map(|found| wrong = found.or(wrong.take())),
             _ => Ok(()),
@@ -396,22 +404,27 @@ impl Trees<'_> {
         }
     }
 
-    fn chunked(&self, key: &[u8], list: &ChunkList, digest: &mut SetDigestAcc) -> Result<Option<Wrong>> {
+    fn chunked(
+        &self,
+        key: &[u8],
+        list: &ChunkList,
+        digest: &mut SetDigestAccumulator,
+    ) -> Result<Option<TreeFault>> {
         if let Some(wrong) = self.chunks(list)? {
             return Ok(Some(wrong));
         }
         if self.data {
-            digest.add_record(key, &read::join(&self.reader, list)?);
+            digest.add_record(key, &read_records::join(&self.reader, list)?);
         }
         Ok(None)
     }
 
     /// What is wrong with all copies of a blob; `None` when one is good as far as is known.
-    fn place(&self, kind: BlobKind, id: &BlobId) -> Result<Option<Wrong>> {
+    fn place(&self, kind: BlobKind, id: &BlobId) -> Result<Option<TreeFault>> {
         let mut wrong = None;
         let locations = self.reader.locations(kind, id)?;
         if self.bad.contains(id) && first_right(&self.reader, id, &locations).is_none() {
-            return Ok(Some(Wrong {
+            return Ok(Some(TreeFault {
                 object: format!("{kind:?} blob {id}"),
                 what: "is noted as bad, and no copy of it opens".into(),
                 keys: String::new(),
@@ -421,7 +434,7 @@ impl Trees<'_> {
             match self.packs.wrong_with(&location) {
                 None => return Ok(None),
                 Some(what) => {
-                    wrong = Some(Wrong {
+                    wrong = Some(TreeFault {
                         object: packs::path(&location.pack),
                         what,
                         keys: String::new(),
@@ -429,7 +442,7 @@ impl Trees<'_> {
                 }
             }
         }
-        let unknown = || Wrong {
+        let unknown = || TreeFault {
             object: format!("{kind:?} blob {id}"),
             what: "no index segment knows it".into(),
             keys: String::new(),
@@ -438,12 +451,12 @@ impl Trees<'_> {
     }
 
     /// An error met on the way, as a finding; a wish to stop stays an error.
-    fn broken(&self, id: Option<BlobId>, error: &Error, keys: String) -> Result<Wrong> {
-        if error.kind() == Kind::Interrupted {
-            return Err(Error::new(Kind::Interrupted, "interrupted"));
+    fn broken(&self, id: Option<BlobId>, error: &Error, keys: String) -> Result<TreeFault> {
+        if error.kind() == ErrorKind::Interrupted {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
         }
         let object = id.map_or_else(|| "a chunk list".to_owned(), |id| format!("blob {id}"));
-        Ok(Wrong {
+        Ok(TreeFault {
             object,
             what: error.to_string(),
             keys,

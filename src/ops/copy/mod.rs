@@ -6,7 +6,7 @@
 //!                                                └──digest──▶ the source's compared, the destination's recorded
 //!                                                      └──publish──▶ packs, index, proof, snapshot, notes
 //! ```
-//! A copy says of what it is one ([`crate::snapshot::Original`]): that is how a second copy knows what is there, and
+//! A copy says of what it is one ([`crate::snapshot::OriginalSnapshot`]): that is how a second copy knows what is there, and
 //! how one that was killed goes on. Ids are keyed, so nothing of the source can be found in the destination by name; but
 //! a copy keeps a run's leaves as they are, one for one, in their order. So the runs of a snapshot that is there already
 //! answer for the same runs of the next one unread, and a new base is walked side by side with the one before it: no
@@ -14,29 +14,29 @@
 //!
 //! The order of writes is a backup's, and so is the argument (docs/ORDERING.md, section 12).
 
-mod carry;
-mod digest;
-mod lists;
-mod plan;
-mod remarks;
-mod runs;
-mod trees;
-mod twin;
+mod chunk_lists;
+mod copy_notes;
+mod copy_plan;
+mod copy_run;
+mod copy_snapshot;
+mod copy_tree;
+mod paired_runs;
+mod run_digests;
 
 use std::collections::HashSet;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectId;
-use crate::ops::backup::publish::RestsOn;
-use crate::ops::forget::Filter;
-use crate::ops::recent::Recent;
-use crate::repo::{BlobReader, Catalog, OWN_DOMAIN, Repo, StoredNotes, StoredSnapshot};
-use crate::report::Report;
+use crate::ops::backup::publish::SnapshotDependencies;
+use crate::ops::blob_cache::BlobCacheReader;
+use crate::ops::forget::SnapshotFilter;
+use crate::repo::{BlobReader, OWN_DOMAIN, Repo, SnapshotCatalog, StoredNotes, StoredSnapshot};
+use crate::report::OperationReport;
 use crate::snapshot::Snapshot;
 use crate::storage::ObjectKind;
 
-use carry::{Carried, Carrier};
-pub use plan::{Plan, Step};
+pub use copy_plan::{CopyPlan, CopyStep};
+use copy_snapshot::{CarriedSnapshot, SnapshotCarrier};
 
 /// How often a copy begins anew when something vanishes under it, on either side.
 const ATTEMPTS_MAX: u32 = 3;
@@ -50,12 +50,12 @@ pub struct Copy {
     /// Only these: ids, their beginnings, `latest`, `latest~N`.
     pub snapshots: Vec<String>,
     /// Only those that fit.
-    pub filter: Filter,
+    pub filter: SnapshotFilter,
 }
 
 /// A snapshot and its copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Copied {
+pub struct CopiedSnapshot {
     /// Its name in the source.
     pub from: ObjectId,
     /// The copy's in the destination.
@@ -64,7 +64,7 @@ pub struct Copied {
 
 /// A snapshot that is not copied because the source lacks something of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedSnapshot {
     /// Its name in the source.
     pub snapshot: ObjectId,
     /// What is lacking.
@@ -75,11 +75,11 @@ pub struct Refused {
 #[derive(Clone, Debug, Default)]
 pub struct CopyOutcome {
     /// Snapshots that were copied, oldest first; durable.
-    pub copied: Vec<Copied>,
+    pub copied: Vec<CopiedSnapshot>,
     /// Wanted snapshots that were there already.
     pub there: usize,
     /// Wanted snapshots that cannot be had whole.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedSnapshot>,
     /// Snapshots of the source that cannot be read at all.
     pub unreadable: Vec<String>,
     /// Notes that were made in the destination because they hold in the source.
@@ -87,19 +87,19 @@ pub struct CopyOutcome {
 }
 
 /// Told of each copy as soon as it is durable.
-pub type EachCopied<'e> = &'e mut dyn FnMut(Copied);
+pub type CopiedVisitor<'e> = &'e mut dyn FnMut(CopiedSnapshot);
 
 /// One repository, as it is listed.
-pub struct Known {
+pub struct ListedRepository {
     /// Its snapshots; the tags of those that count are those that hold of them.
-    pub catalog: Catalog,
+    pub catalog: SnapshotCatalog,
     /// What was noted of them.
     pub notes: StoredNotes,
 }
 
-impl Known {
+impl ListedRepository {
     /// Lists snapshots, then notes. What cannot be read is told to the report.
-    pub fn load(repo: &Repo, report: &Report) -> Result<Self> {
+    pub fn load(repo: &Repo, report: &OperationReport) -> Result<Self> {
         let mut catalog = repo.catalog()?;
         let notes = repo.notes()?;
         let unread = catalog.unread.iter().chain(&notes.unread);
@@ -114,9 +114,15 @@ impl Known {
 
 impl Copy {
     /// What would be copied; stores nothing.
-    pub fn plan<'k>(&self, from: &Repo, source: &'k Known, to: &Repo, there: &'k Known) -> Result<Plan<'k>> {
+    pub fn plan<'k>(
+        &self,
+        from: &Repo,
+        source: &'k ListedRepository,
+        to: &Repo,
+        there: &'k ListedRepository,
+    ) -> Result<CopyPlan<'k>> {
         let wanted = self.wanted(&source.catalog)?;
-        Ok(plan::plan(
+        Ok(copy_plan::plan(
             (*from.id(), &source.catalog),
             &wanted,
             (*to.id(), &there.catalog),
@@ -128,12 +134,18 @@ impl Copy {
     /// # Errors
     /// Those of the destination, and of a source of which nothing can be listed. What a snapshot lacks in the source
     /// is not an error but in the outcome.
-    pub fn run(&self, from: &Repo, to: &Repo, report: &Report, each: EachCopied) -> Result<CopyOutcome> {
+    pub fn run(
+        &self,
+        from: &Repo,
+        to: &Repo,
+        report: &OperationReport,
+        each: CopiedVisitor,
+    ) -> Result<CopyOutcome> {
         let mut outcome = CopyOutcome::default();
         for attempt in 1.. {
             let last = attempt == ATTEMPTS_MAX;
             match self.attempt(from, to, report, last, &mut outcome, each) {
-                Err(error) if error.kind() == Kind::Busy && !last => {
+                Err(error) if error.kind() == ErrorKind::Busy && !last => {
                     report.notice(format!("begun again: {error}"));
                 }
                 result => return result.map(|()| outcome),
@@ -146,18 +158,21 @@ impl Copy {
         &self,
         from: &Repo,
         to: &Repo,
-        report: &Report,
+        report: &OperationReport,
         last: bool,
         outcome: &mut CopyOutcome,
-        each: EachCopied,
+        each: CopiedVisitor,
     ) -> Result<()> {
-        let (source, there) = (Known::load(from, report)?, Known::load(to, report)?);
+        let (source, there) = (
+            ListedRepository::load(from, report)?,
+            ListedRepository::load(to, report)?,
+        );
         let plan = self.plan(from, &source, to, &there)?;
         outcome.there = plan.there.saturating_sub(outcome.copied.len());
         let unreadable = source.catalog.unreadable.iter();
         outcome.unreadable = unreadable.map(ToString::to_string).collect();
         outcome.refused.clear();
-        outcome.notes += remarks::catch_up(to, &plan, &source.notes, &there.notes)?;
+        outcome.notes += copy_notes::catch_up(to, &plan, &source.notes, &there.notes)?;
         if plan.missing == 0 {
             return Ok(());
         }
@@ -167,17 +182,17 @@ impl Copy {
         for domain in from.domains()? {
             let steps = plan.steps.iter().filter(|step| step.domain() == domain);
             let steps: Vec<_> = steps.collect();
-            if !steps.iter().any(|step| matches!(step, Step::Copy(_))) {
+            if !steps.iter().any(|step| matches!(step, CopyStep::Copy(_))) {
                 continue;
             }
             // Behind the snapshots: whatever a listed one needs is in it.
             let from = from.in_domain(domain)?;
             let lookup = from.lookup()?;
             let reader = BlobReader::new(&from, &lookup);
-            let recent = Recent::new(&reader);
-            let carrier = Carrier::start(&from, &reader, &recent, to, report)?;
+            let recent = BlobCacheReader::new(&reader);
+            let carrier = SnapshotCarrier::start(&from, &reader, &recent, to, report)?;
             let trusts = trusts && carrier.is_whole_there();
-            let mut shipment = Shipment {
+            let mut shipment = CopyInProgress {
                 carrier,
                 source: &source,
                 there: &there.catalog,
@@ -200,7 +215,7 @@ impl Copy {
         Ok(())
     }
 
-    fn wanted(&self, catalog: &Catalog) -> Result<HashSet<ObjectId>> {
+    fn wanted(&self, catalog: &SnapshotCatalog) -> Result<HashSet<ObjectId>> {
         let named = self.snapshots.iter().map(|words| catalog.select(words));
         let named: Vec<&StoredSnapshot> = if self.snapshots.is_empty() {
             catalog.snapshots.iter().collect()
@@ -213,46 +228,46 @@ impl Copy {
 }
 
 /// Snapshots on their way.
-struct Shipment<'a, 'o> {
-    carrier: Carrier<'a>,
-    source: &'a Known,
+struct CopyInProgress<'a, 'o> {
+    carrier: SnapshotCarrier<'a>,
+    source: &'a ListedRepository,
     /// The destination, as it was listed.
-    there: &'a Catalog,
+    there: &'a SnapshotCatalog,
     to: &'a Repo,
-    report: &'a Report,
+    report: &'a OperationReport,
     /// Whether copies that are there can be stood on.
     trusts: bool,
     /// Counter of the destination's next snapshot, and the one it follows.
     successor: (u64, Option<ObjectId>),
     /// All of these is with the writer, and not yet all of it durable.
-    ready: Vec<(ObjectId, Carried)>,
+    ready: Vec<(ObjectId, CarriedSnapshot)>,
     /// Bytes that had been added when the first of them came.
     begun_at: u64,
     outcome: &'o mut CopyOutcome,
-    each: EachCopied<'o>,
+    each: CopiedVisitor<'o>,
 }
 
-impl Shipment<'_, '_> {
-    fn step(&mut self, step: &Step, last: bool) -> Result<()> {
+impl CopyInProgress<'_, '_> {
+    fn step(&mut self, step: &CopyStep, last: bool) -> Result<()> {
         self.report.go_on()?;
         let stored = match step {
-            Step::There { source, copied } => {
+            CopyStep::There { source, copied } => {
                 if self.trusts {
                     self.carrier.know(source, copied);
                 }
                 return Ok(());
             }
-            Step::Copy(stored) => stored,
+            CopyStep::Copy(stored) => stored,
         };
         match self.carrier.carry(stored) {
             Ok(carried) => self.ready.push((stored.id, carried)),
             Err(error) if !self.carrier.is_of_source(&error) => return Err(error),
             // A prune of the source may have moved it: what is where is listed anew.
-            Err(error) if error.kind() == Kind::NotFound && !last => {
+            Err(error) if error.kind() == ErrorKind::NotFound && !last => {
                 self.publish()?;
-                return Err(error.as_kind(Kind::Busy));
+                return Err(error.as_kind(ErrorKind::Busy));
             }
-            Err(error) => self.outcome.refused.push(Refused {
+            Err(error) => self.outcome.refused.push(RefusedSnapshot {
                 snapshot: stored.id,
                 why: error.to_string(),
             }),
@@ -273,7 +288,7 @@ impl Shipment<'_, '_> {
         }
         let packs = self.carrier.flush()?;
         for (from, carried) in std::mem::take(&mut self.ready) {
-            let rests_on = RestsOn {
+            let rests_on = SnapshotDependencies {
                 packs: packs.clone(),
                 parents: carried.parents.into_iter().collect(),
                 seen: self.there,
@@ -287,10 +302,10 @@ impl Shipment<'_, '_> {
             };
             let to = rests_on.publish(self.to, &snapshot)?;
             self.successor = (counter.saturating_add(1), Some(to));
-            let copied = Copied { from, to };
+            let copied = CopiedSnapshot { from, to };
             self.outcome.copied.push(copied);
             (self.each)(copied);
-            self.outcome.notes += remarks::of_new(self.to, &self.source.notes, copied)?;
+            self.outcome.notes += copy_notes::of_new(self.to, &self.source.notes, copied)?;
         }
         Ok(())
     }

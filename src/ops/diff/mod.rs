@@ -1,36 +1,36 @@
 //! `diff`: which records were added, changed and removed between two states of a database, at the cost of what
-//! differs; see [`mod@crate::run::diff`]. And which files, between two states of a tree.
+//! differs; see [`mod@crate::run::stack_diff`]. And which files, between two states of a tree.
 
-mod files;
-mod pairs;
+mod file_diff;
+mod tree_diff;
 
-pub use files::{Files, FilesOutcome, Tallies};
-pub use pairs::{FileChange, FileDifference};
+pub use file_diff::{FileComparison, FileDiffOutcome, FileTallies};
+pub use tree_diff::{FileChange, FileDifference};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::leveldb::Comparator;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
-use crate::report::Report;
-use crate::run::{self, BlobSource, Difference, KeyOrder, Layer, Walker};
-use crate::snapshot::{DatabaseRoot, Run, SourceIdentity};
+use crate::report::OperationReport;
+use crate::run::{self, BlobSource, KeyOrder, RecordDifference, RunReader, StackLayer};
+use crate::snapshot::{DatabaseRoot, SourceIdentity, StoredRunRef};
 
-use crate::ops::read;
-use crate::ops::recent::Recent;
-use crate::ops::selection::Selection;
+use crate::ops::blob_cache::BlobCacheReader;
+use crate::ops::key_selection::KeySelection;
+use crate::ops::read_records;
 
 /// A database as a snapshot has it.
 #[derive(Clone, Copy)]
-pub struct State<'s> {
+pub struct DatabaseState<'s> {
     /// The snapshot.
     pub snapshot: &'s StoredSnapshot,
     /// The database in it.
     pub database: &'s DatabaseRoot,
 }
 
-impl<'s> State<'s> {
+impl<'s> DatabaseState<'s> {
     /// The database of a snapshot with this label or path, or its only one.
     pub fn of(snapshot: &'s StoredSnapshot, name: Option<&[u8]>) -> Result<Self> {
-        let database = read::database(&snapshot.snapshot, name)?;
+        let database = read_records::database(&snapshot.snapshot, name)?;
         Ok(Self { snapshot, database })
     }
 
@@ -48,7 +48,7 @@ impl<'s> State<'s> {
 
 /// How many records, and their key and value bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct RecordTally {
     /// Records.
     pub records: u64,
     /// Bytes of their keys and values.
@@ -59,16 +59,16 @@ pub struct Tally {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiffOutcome {
     /// Records that only the new state has.
-    pub added: Tally,
+    pub added: RecordTally,
     /// Records with a new value; bytes of the new record.
-    pub changed: Tally,
+    pub changed: RecordTally,
     /// Records that only the old state has.
-    pub removed: Tally,
+    pub removed: RecordTally,
 }
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum RecordChange {
     /// Only the new state has it.
     Added,
     /// Its value, or its key where the order takes different bytes for one key, is another one.
@@ -77,9 +77,9 @@ pub enum Change {
     Removed,
 }
 
-impl Change {
+impl RecordChange {
     /// What a difference is.
-    pub fn of(difference: &Difference<'_>) -> Self {
+    pub fn of(difference: &RecordDifference<'_>) -> Self {
         match (&difference.old, &difference.new) {
             (None, _) => Self::Added,
             (Some(_), Some(_)) => Self::Changed,
@@ -92,29 +92,29 @@ impl Change {
 /// Where the repository lost records of either, what differs may be no difference: that is a problem in the report.
 ///
 /// # Errors
-/// [`Kind::Usage`] if one of the two is stored as files, or if their key orders or dedup domains are not the same.
+/// [`ErrorKind::Usage`] if one of the two is stored as files, or if their key orders or dedup domains are not the same.
 pub fn diff(
     repo: &Repo,
-    old: State,
-    new: State,
-    selection: &Selection,
-    report: &Report,
-    sink: run::diff::EachDifference,
+    old: DatabaseState,
+    new: DatabaseState,
+    selection: &KeySelection,
+    report: &OperationReport,
+    sink: run::stack_diff::DifferenceVisitor,
 ) -> Result<DiffOutcome> {
     refuse_unlike(old, new)?;
     for state in [old, new] {
-        if let Some(lost) = read::lost_of(state.database, selection) {
+        if let Some(lost) = read_records::lost_of(state.database, selection) {
             report.problem(format!("snapshot {}: {lost}", state.snapshot.id.short()));
         }
     }
     let repo = &repo.in_domain(new.snapshot.snapshot.domain)?;
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
-    let recent = Recent::new(&reader);
+    let recent = BlobCacheReader::new(&reader);
     let comparator = Comparator::from_name(&new.database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-    let old = layers(&recent, read::runs(old.database, false)?, &order);
-    let new = layers(&recent, read::runs(new.database, false)?, &order);
+    let old = layers(&recent, read_records::runs(old.database, false)?, &order);
+    let new = layers(&recent, read_records::runs(new.database, false)?, &order);
     let mut outcome = DiffOutcome::default();
     run::diff(
         &old,
@@ -134,7 +134,7 @@ pub fn diff(
     Ok(outcome)
 }
 
-fn refuse_unlike(old: State, new: State) -> Result<()> {
+fn refuse_unlike(old: DatabaseState, new: DatabaseState) -> Result<()> {
     let orders = [old, new].map(|state| &state.database.shape.comparator);
     let what = if orders[0] == orders[1] {
         return same_domain(old.snapshot, new.snapshot);
@@ -143,7 +143,7 @@ fn refuse_unlike(old: State, new: State) -> Result<()> {
     };
     let names = [old, new].map(|state| format!("{} in {}", state.database.name, state.snapshot.id.short()));
     Err(Error::new(
-        Kind::Usage,
+        ErrorKind::Usage,
         format!("compare {} with {}: {what}", names[0], names[1]),
     ))
 }
@@ -154,7 +154,7 @@ fn same_domain(old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()> {
         Ok(())
     } else {
         Err(Error::new(
-            Kind::Usage,
+            ErrorKind::Usage,
             format!(
                 "compare {} with {}: they were saved in two dedup domains",
                 old.id.short(),
@@ -167,22 +167,22 @@ fn same_domain(old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()> {
 /// Runs, oldest first, to be compared.
 pub(in crate::ops) fn layers<'a>(
     source: &'a dyn BlobSource,
-    runs: impl IntoIterator<Item = &'a Run>,
+    runs: impl IntoIterator<Item = &'a StoredRunRef>,
     order: KeyOrder<'a>,
-) -> Vec<Layer<'a>> {
-    let layer = |run: &'a Run| {
-        let walker = Walker::new(source, run.root.as_ref(), order);
-        Layer::filtered(walker, |key| run.may_hold(key, order))
+) -> Vec<StackLayer<'a>> {
+    let layer = |run: &'a StoredRunRef| {
+        let walker = RunReader::new(source, run.root.as_ref(), order);
+        StackLayer::filtered(walker, |key| run.may_hold(key, order))
     };
     runs.into_iter().map(layer).collect()
 }
 
 impl DiffOutcome {
-    fn count(&mut self, difference: &Difference<'_>) {
-        let tally = match Change::of(difference) {
-            Change::Added => &mut self.added,
-            Change::Changed => &mut self.changed,
-            Change::Removed => &mut self.removed,
+    fn count(&mut self, difference: &RecordDifference<'_>) {
+        let tally = match RecordChange::of(difference) {
+            RecordChange::Added => &mut self.added,
+            RecordChange::Changed => &mut self.changed,
+            RecordChange::Removed => &mut self.removed,
         };
         let value = difference.new.as_ref().or(difference.old.as_ref());
         tally.records += 1;

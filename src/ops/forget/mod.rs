@@ -7,52 +7,52 @@
 //! Nothing is deleted here: a forgotten snapshot is stored, and can be brought back, until a prune sweeps it. What is
 //! decided is decided before anything is written, so that a dry run tells all of it; docs/RETENTION.md has the rules.
 
-pub mod group;
-pub mod plan;
+pub mod forget_plan;
 pub mod policy;
+pub mod snapshot_groups;
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::annotations::{CountedSnapshot, CurrentNotes, ForgetReason, ForgetRecord};
 use crate::clock::UnixNanos;
 use crate::envelope::Header;
-use crate::error::{Error, Kind, Result};
-use crate::facts::{CountedSnapshot, Forgetting, Notes, Why};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{DomainId, ObjectId};
 use crate::limits::{FORGOTTEN_SNAPSHOTS_MAX, NOTE_REASON_BYTES_MAX};
-use crate::repo::{Catalog, OWN_DOMAIN, Repo, StoredSnapshot, UnreadSnapshot};
+use crate::repo::{OWN_DOMAIN, Repo, SnapshotCatalog, StoredSnapshot, UnreadSnapshot};
 use crate::storage::{ObjectKind, ObjectName};
 
-pub use group::{Filter, Group, GroupBy, group};
-pub use plan::{Calendar, Candidate, Decision, Reason, plan};
-pub use policy::{Number, Policy, Reach, Rhythm, TagList};
+pub use forget_plan::{KeepDecision, KeepReason, PolicyCalendar, PolicyCandidate, plan};
+pub use policy::{CalendarPeriod, KeepCount, KeepDuration, RetentionPolicy, TagList};
+pub use snapshot_groups::{GroupBy, SnapshotFilter, SnapshotGroup, group};
 
 /// So far ahead of now may a host's snapshot be, nanoseconds: clocks are wrong by less.
 const AHEAD_MAX: i64 = 24 * 3600 * 1_000_000_000;
 
 /// What the repository says before anything is decided.
-pub struct Known {
+pub struct ForgetInput {
     /// All snapshots; the tags of those that count are those that hold of them.
-    pub catalog: Catalog,
+    pub catalog: SnapshotCatalog,
     /// What was noted of them.
-    pub notes: Notes,
+    pub notes: CurrentNotes,
 }
 
 /// Snapshots to be let go by a policy.
 #[derive(Clone, Debug, Default)]
-pub struct ByPolicy {
+pub struct PolicySelection {
     /// What is kept.
-    pub policy: Policy,
+    pub policy: RetentionPolicy,
     /// Which snapshots it is applied to together.
     pub group_by: GroupBy,
     /// Which snapshots it looks at.
-    pub filter: Filter,
+    pub filter: SnapshotFilter,
     /// Whether a group may lose all it has.
-    pub leave: Leave,
+    pub leave: MinimumKept,
 }
 
 /// What a policy must leave of each group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Leave {
+pub enum MinimumKept {
     /// One snapshot at least.
     #[default]
     Some,
@@ -64,34 +64,34 @@ pub enum Leave {
 #[derive(Clone, Debug)]
 pub struct GroupPlan {
     /// What its snapshots have in common.
-    pub group: Group,
+    pub group: SnapshotGroup,
     /// Newest first, each with the reasons to keep it.
-    pub keep: Vec<(StoredSnapshot, Vec<Reason>)>,
+    pub keep: Vec<(StoredSnapshot, Vec<KeepReason>)>,
     /// The others, newest first.
     pub remove: Vec<StoredSnapshot>,
 }
 
 /// What is to be forgotten, and on whose word.
 #[derive(Clone, Debug)]
-pub struct Chosen {
+pub struct ForgetSelection {
     /// The snapshots; each once.
     pub snapshots: Vec<CountedSnapshot>,
     /// On whose word.
-    pub why: Why,
+    pub why: ForgetReason,
     /// The policy or the reason, in words; what is too long is cut.
     pub words: String,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct ForgetOutcome {
     /// Snapshots that are forgotten, durably.
     pub forgotten: Vec<ObjectId>,
     /// Snapshots that are not, and why.
     pub failed: Vec<(ObjectId, Error)>,
 }
 
-impl Known {
+impl ForgetInput {
     /// Loads it. A note that cannot be read is an error here: it may be the one that protects.
     pub fn load(repo: &Repo) -> Result<Self> {
         let notes = repo.notes()?.complete()?;
@@ -104,22 +104,22 @@ impl Known {
 
     /// True for a group of a write-only host's domain in which some snapshot could not be read: nothing says which of the
     /// host's snapshots are the newest, and by which of them a policy should count.
-    pub fn is_partly_read(&self, group: &Group) -> bool {
+    pub fn is_partly_read(&self, group: &SnapshotGroup) -> bool {
         let of_group = |unread: &UnreadSnapshot| unread.domain == Some(group.domain);
         group.domain != OWN_DOMAIN && self.catalog.unreadable.iter().any(of_group)
     }
 
-    /// One snapshot that somebody named. `None` if it is forgotten already; a protected one is [`Kind::Usage`].
+    /// One snapshot that somebody named. `None` if it is forgotten already; a protected one is [`ErrorKind::Usage`].
     /// A whole id may be that of a snapshot whose bytes are damaged, or that was brought back in vain and is gone; both are
-    /// told by [`Why::Damaged`].
-    pub fn named(&self, repo: &Repo, words: &str) -> Result<Option<(CountedSnapshot, Why)>> {
+    /// told by [`ForgetReason::Damaged`].
+    pub fn named(&self, repo: &Repo, words: &str) -> Result<Option<(CountedSnapshot, ForgetReason)>> {
         let whole = ObjectId::from_hex(words);
         if whole.is_some_and(|id| self.catalog.forgotten(&id).is_some()) {
             return Ok(None);
         }
         let found = match (self.catalog.select(words), whole) {
-            (Ok(stored), _) => (counted(stored), Why::ByHand),
-            (Err(_), Some(id)) => (damaged(repo, id)?, Why::Damaged),
+            (Ok(stored), _) => (counted(stored), ForgetReason::ByHand),
+            (Err(_), Some(id)) => (damaged(repo, id)?, ForgetReason::Damaged),
             (Err(error), None) => return Err(error),
         };
         let id = found.0.id;
@@ -127,7 +127,7 @@ impl Known {
             Ok(Some(found))
         } else {
             Err(Error::new(
-                Kind::Usage,
+                ErrorKind::Usage,
                 format!(
                     "snapshot {0} is protected; `levault unprotect {0}` first",
                     id.short()
@@ -137,14 +137,14 @@ impl Known {
     }
 }
 
-impl ByPolicy {
-    /// Decides on each group. [`Kind::Usage`] for a policy that says nothing, and for one that would leave nothing of a
+impl PolicySelection {
+    /// Decides on each group. [`ErrorKind::Usage`] for a policy that says nothing, and for one that would leave nothing of a
     /// group, unless that is asked for.
-    pub fn plan(&self, known: &Known, calendar: &Calendar) -> Result<Vec<GroupPlan>> {
+    pub fn plan(&self, known: &ForgetInput, calendar: &PolicyCalendar) -> Result<Vec<GroupPlan>> {
         self.check()?;
         let mut snapshots = known.catalog.snapshots.clone();
         snapshots.retain(|stored| self.filter.fits(stored));
-        let groups = group::group(snapshots, self.group_by).into_iter();
+        let groups = snapshot_groups::group(snapshots, self.group_by).into_iter();
         let plan = |(group, snapshots)| {
             if known.is_partly_read(&group) {
                 Ok(keep_all(group, snapshots))
@@ -157,21 +157,21 @@ impl ByPolicy {
 
     fn check(&self) -> Result<()> {
         let message = match (self.policy.is_empty(), self.leave, self.filter.is_empty()) {
-            (false, ..) | (true, Leave::None, false) => return Ok(()),
-            (true, Leave::None, true) => {
+            (false, ..) | (true, MinimumKept::None, false) => return Ok(()),
+            (true, MinimumKept::None, true) => {
                 "to forget everything takes a filter: one of --host, --tag, --database besides --unsafe-allow-remove-all"
             }
-            (true, Leave::Some, _) => "no policy and no snapshot is named: nothing is forgotten",
+            (true, MinimumKept::Some, _) => "no policy and no snapshot is named: nothing is forgotten",
         };
-        Err(Error::new(Kind::Usage, message))
+        Err(Error::new(ErrorKind::Usage, message))
     }
 
     fn plan_group(
         &self,
-        group: Group,
+        group: SnapshotGroup,
         snapshots: Vec<StoredSnapshot>,
-        notes: &Notes,
-        calendar: &Calendar,
+        notes: &CurrentNotes,
+        calendar: &PolicyCalendar,
     ) -> Result<GroupPlan> {
         refuse_times_ahead(&group, &snapshots, calendar)?;
         let candidates: Vec<_> = snapshots.iter().map(|stored| candidate(stored, notes)).collect();
@@ -188,13 +188,13 @@ impl ByPolicy {
             }
         }
         // What is kept whatever is asked for is no answer to the policy.
-        let is_of_policy = |reason: &Reason| !matches!(reason, Reason::Ahead | Reason::Complete);
+        let is_of_policy = |reason: &KeepReason| !matches!(reason, KeepReason::Ahead | KeepReason::Complete);
         let none_is_kept = !keep.iter().any(|(_, reasons)| reasons.iter().any(is_of_policy));
-        if !(none_is_kept && !remove.is_empty() && self.leave == Leave::Some) {
+        if !(none_is_kept && !remove.is_empty() && self.leave == MinimumKept::Some) {
             Ok(GroupPlan { group, keep, remove })
         } else {
             Err(Error::new(
-                Kind::Usage,
+                ErrorKind::Usage,
                 format!(
                     "the policy would forget all snapshots of {group}; --unsafe-allow-remove-all permits that"
                 ),
@@ -204,11 +204,11 @@ impl ByPolicy {
 }
 
 /// What is decided of a group whose snapshots are not all known: nothing goes.
-fn keep_all(group: Group, snapshots: Vec<StoredSnapshot>) -> GroupPlan {
+fn keep_all(group: SnapshotGroup, snapshots: Vec<StoredSnapshot>) -> GroupPlan {
     let keep = snapshots
         .into_iter()
         .rev()
-        .map(|stored| (stored, vec![Reason::Unread]));
+        .map(|stored| (stored, vec![KeepReason::Unread]));
     GroupPlan {
         group,
         keep: keep.collect(),
@@ -218,7 +218,11 @@ fn keep_all(group: Group, snapshots: Vec<StoredSnapshot>) -> GroupPlan {
 
 /// A write-only host chooses the time that its snapshots claim, and by one that lies ahead a policy would let go of all
 /// that are true: somebody should look first.
-fn refuse_times_ahead(group: &Group, snapshots: &[StoredSnapshot], calendar: &Calendar) -> Result<()> {
+fn refuse_times_ahead(
+    group: &SnapshotGroup,
+    snapshots: &[StoredSnapshot],
+    calendar: &PolicyCalendar,
+) -> Result<()> {
     let ahead = |stored: &&StoredSnapshot| stored.snapshot.time.0.saturating_sub(calendar.now.0) > AHEAD_MAX;
     match snapshots
         .iter()
@@ -227,7 +231,7 @@ fn refuse_times_ahead(group: &Group, snapshots: &[StoredSnapshot], calendar: &Ca
     {
         None => Ok(()),
         Some(stored) => Err(Error::new(
-            Kind::Usage,
+            ErrorKind::Usage,
             format!(
                 "snapshot {} of {group} claims a time over a day ahead of now: look at it, and forget it by name or wait",
                 stored.id.short()
@@ -237,25 +241,25 @@ fn refuse_times_ahead(group: &Group, snapshots: &[StoredSnapshot], calendar: &Ca
 }
 
 /// What these plans let go.
-pub fn chosen(plans: &[GroupPlan], policy: &Policy) -> Chosen {
+pub fn chosen(plans: &[GroupPlan], policy: &RetentionPolicy) -> ForgetSelection {
     let removed = plans.iter().flat_map(|plan| &plan.remove);
-    Chosen {
+    ForgetSelection {
         snapshots: removed.map(counted).collect(),
-        why: Why::Policy,
+        why: ForgetReason::Policy,
         words: policy.to_string(),
     }
 }
 
 /// Forgets; what the outcome names as forgotten is so durably. Several forgettings are written if there are many
 /// snapshots, and one that cannot be written does not keep the others from being tried.
-pub fn forget(repo: &Repo, chosen: &Chosen) -> Result<Outcome> {
+pub fn forget(repo: &Repo, chosen: &ForgetSelection) -> Result<ForgetOutcome> {
     let mut snapshots = chosen.snapshots.clone();
     snapshots.sort_by_key(|counted| counted.id);
     snapshots.dedup_by_key(|counted| counted.id);
     let when = when(repo, &snapshots)?;
-    let mut outcome = Outcome::default();
+    let mut outcome = ForgetOutcome::default();
     for some in snapshots.chunks(FORGOTTEN_SNAPSHOTS_MAX) {
-        let forgetting = Forgetting {
+        let forgetting = ForgetRecord {
             when,
             why: chosen.why,
             words: cut(&chosen.words),
@@ -264,7 +268,7 @@ pub fn forget(repo: &Repo, chosen: &Chosen) -> Result<Outcome> {
         let ids = some.iter().map(|counted| counted.id);
         match repo.put_forgotten(&forgetting) {
             Ok(_) => outcome.forgotten.extend(ids),
-            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(error) => {
                 let what = error.to_string();
                 outcome
@@ -296,8 +300,8 @@ fn cut(words: &str) -> String {
     words[..words.floor_char_boundary(NOTE_REASON_BYTES_MAX)].to_owned()
 }
 
-fn candidate(stored: &StoredSnapshot, notes: &Notes) -> Candidate {
-    Candidate {
+fn candidate(stored: &StoredSnapshot, notes: &CurrentNotes) -> PolicyCandidate {
+    PolicyCandidate {
         id: stored.id,
         time: stored.snapshot.time,
         tags: stored.snapshot.tags.clone(),
@@ -321,7 +325,7 @@ fn damaged(repo: &Repo, id: ObjectId) -> Result<CountedSnapshot> {
         Err(error)
             if matches!(
                 error.kind(),
-                Kind::Corrupt | Kind::Torn | Kind::WrongKey | Kind::Limit
+                ErrorKind::Corrupt | ErrorKind::Torn | ErrorKind::WrongKey | ErrorKind::Limit
             ) =>
         {
             Ok(CountedSnapshot {

@@ -7,20 +7,20 @@ use std::str::FromStr;
 
 use jiff::{Span, Zoned};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectId;
 
 /// What to keep; a snapshot that fits one of these is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct RetentionPolicy {
     /// The newest.
-    pub last: Number,
+    pub last: KeepCount,
     /// The newest of each slot, for so many slots that have any.
-    pub slots: BTreeMap<Rhythm, Number>,
+    pub slots: BTreeMap<CalendarPeriod, KeepCount>,
     /// All that are newer than this before the latest.
-    pub within: Reach,
+    pub within: KeepDuration,
     /// The newest of each slot, of those that are newer than this before the latest.
-    pub slots_within: BTreeMap<Rhythm, Reach>,
+    pub slots_within: BTreeMap<CalendarPeriod, KeepDuration>,
     /// Those that have all tags of one of these.
     pub tags: Vec<TagList>,
     /// These.
@@ -29,7 +29,7 @@ pub struct Policy {
 
 /// The slots a calendar divides time into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rhythm {
+pub enum CalendarPeriod {
     /// Whole hours.
     Hourly,
     /// Days.
@@ -46,7 +46,7 @@ pub enum Rhythm {
 
 /// How many to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Number {
+pub enum KeepCount {
     /// So many.
     Of(u32),
     /// All there are: `unlimited`, `-1`.
@@ -55,7 +55,7 @@ pub enum Number {
 
 /// A length of time as the calendar has it: months and days are not all of one length. `2y5m7d3h`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reach {
+pub struct KeepDuration {
     /// Years.
     pub years: u16,
     /// Months.
@@ -70,7 +70,7 @@ pub struct Reach {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TagList(pub Vec<String>);
 
-impl Policy {
+impl RetentionPolicy {
     /// True if it keeps nothing whatever there is.
     pub fn is_empty(&self) -> bool {
         self.last.is_none()
@@ -82,7 +82,7 @@ impl Policy {
     }
 }
 
-impl fmt::Display for Policy {
+impl fmt::Display for RetentionPolicy {
     /// As its flags say it: what is written into the forgetting.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
@@ -104,7 +104,7 @@ impl fmt::Display for Policy {
     }
 }
 
-impl Rhythm {
+impl CalendarPeriod {
     /// The slot that a time is in; as later times have it or a greater one, equal slots are neighbours.
     pub fn slot(self, at: &Zoned) -> String {
         let (year, month) = (at.year(), at.month());
@@ -122,7 +122,7 @@ impl Rhythm {
     }
 }
 
-impl fmt::Display for Rhythm {
+impl fmt::Display for CalendarPeriod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hourly => "hourly",
@@ -135,13 +135,13 @@ impl fmt::Display for Rhythm {
     }
 }
 
-impl Default for Number {
+impl Default for KeepCount {
     fn default() -> Self {
         Self::Of(0)
     }
 }
 
-impl Number {
+impl KeepCount {
     /// True for none at all.
     pub fn is_none(self) -> bool {
         self == Self::Of(0)
@@ -156,22 +156,22 @@ impl Number {
     }
 }
 
-impl FromStr for Number {
+impl FromStr for KeepCount {
     type Err = Error;
 
-    /// A count, `unlimited` or `-1`; anything else is [`Kind::Usage`].
+    /// A count, `unlimited` or `-1`; anything else is [`ErrorKind::Usage`].
     fn from_str(words: &str) -> Result<Self> {
         match words {
             "unlimited" | "-1" => Ok(Self::All),
             words => words.parse().map(Self::Of).map_err(|_| {
                 let message = format!("number {words}: want 0, 1, 2, ..., or `unlimited`");
-                Error::new(Kind::Usage, message)
+                Error::new(ErrorKind::Usage, message)
             }),
         }
     }
 }
 
-impl fmt::Display for Number {
+impl fmt::Display for KeepCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Of(count) => count.fmt(f),
@@ -180,7 +180,7 @@ impl fmt::Display for Number {
     }
 }
 
-impl Reach {
+impl KeepDuration {
     /// True for no time at all.
     pub fn is_none(self) -> bool {
         self == Self::default()
@@ -197,14 +197,14 @@ impl Reach {
     }
 }
 
-impl FromStr for Reach {
+impl FromStr for KeepDuration {
     type Err = Error;
 
-    /// Counts, each with its unit: `1y6m`, `7d`, `36h`; anything else is [`Kind::Usage`].
+    /// Counts, each with its unit: `1y6m`, `7d`, `36h`; anything else is [`ErrorKind::Usage`].
     fn from_str(words: &str) -> Result<Self> {
         let wrong = || {
             let message = format!("duration {words}: want counts of y, m, d and h, like 7d or 1y6m");
-            Error::new(Kind::Usage, message)
+            Error::new(ErrorKind::Usage, message)
         };
         let mut reach = Self::default();
         for part in words.split_inclusive(|letter: char| !letter.is_ascii_digit()) {
@@ -223,7 +223,7 @@ impl FromStr for Reach {
     }
 }
 
-impl fmt::Display for Reach {
+impl fmt::Display for KeepDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             (self.years, 'y'),
@@ -253,12 +253,12 @@ impl TagList {
         )
     }
 
-    /// [`Kind::Usage`] for a tag that no words could ask for: an empty one, or one with a comma or white space around it.
+    /// [`ErrorKind::Usage`] for a tag that no words could ask for: an empty one, or one with a comma or white space around it.
     pub fn check(&self) -> Result<()> {
         match self.0.iter().find(|tag| !tags_in(tag).eq([tag.as_str()])) {
             None => Ok(()),
             Some(tag) => Err(Error::new(
-                Kind::Usage,
+                ErrorKind::Usage,
                 format!(
                     "tag {tag:?}: a tag is not empty and has no comma in it, and no white space around it"
                 ),

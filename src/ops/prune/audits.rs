@@ -1,12 +1,12 @@
 //! Audits that say nothing any more: check after check would pile them up.
 //!
-//! Which ones may go is [`crate::facts::Audits::superseded`]'s to say, which is pure; nothing else rests on audits, so
+//! Which ones may go is [`crate::facts::LatestAudits::superseded`]'s to say, which is pure; nothing else rests on audits, so
 //! whatever happens here costs at most that something is read again.
 
-use crate::error::{Act, Kind, Result};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
-use crate::repo::{Repo, UnreadFact};
-use crate::report::Report;
+use crate::repo::{Repo, UnreadAnnotation};
+use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName};
 
 /// Audits to be deleted: those that others supersede, and those that are damaged. Of those alone that were there before
@@ -19,14 +19,14 @@ pub fn superseded(repo: &Repo) -> Result<Vec<ObjectId>> {
     let packs = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
     let stored = repo.audits(packs.into_iter().map(|pack| pack.name.id))?;
     let mut going = stored.audits.superseded();
-    let is_damaged = |audit: &&UnreadFact| matches!(audit.kind, Kind::Corrupt | Kind::Torn);
+    let is_damaged = |audit: &&UnreadAnnotation| matches!(audit.kind, ErrorKind::Corrupt | ErrorKind::Torn);
     going.extend(stored.unread.iter().filter(is_damaged).map(|audit| audit.id));
     going.retain(|id| before.iter().any(|listed| listed.name.id == *id));
     Ok(going)
 }
 
 /// Deletes them.
-pub fn drop_superseded(repo: &Repo, report: &Report) -> Result<Vec<ObjectId>> {
+pub fn drop_superseded(repo: &Repo, report: &OperationReport) -> Result<Vec<ObjectId>> {
     let going = superseded(repo)?;
     for id in &going {
         report.go_on()?;

@@ -8,28 +8,28 @@
 //! Why nothing is lost is argued in docs/ORDERING.md, section 7. The sweep comes first: it needs no space.
 
 mod audits;
-mod gather;
-pub mod plan;
-pub mod rebase;
+mod prune_input;
+pub mod prune_plan;
 mod repack;
-pub(crate) mod segments;
+pub(crate) mod rewrite_segments;
+pub mod stack_compaction;
 pub mod sweep;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use crate::annotations::{DeletionMark, MarkedPack};
 use crate::clock::UnixNanos;
-use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{Mark, MarkedPack};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::limits::MARK_PACKS_MAX;
 use crate::ops::parity;
 use crate::repo::{OWN_DOMAIN, Repo};
-use crate::report::Report;
+use crate::report::OperationReport;
 
-use gather::{Facts, gather};
-use plan::{Limits, Plan};
-use rebase::Stack;
+use prune_input::{PruneInput, gather};
+use prune_plan::{PruneLimits, PrunePlan};
+use stack_compaction::CompactionCandidate;
 use sweep::Sweep;
 
 /// Shortest grace without a word: docs/ORDERING.md says what it covers.
@@ -80,9 +80,9 @@ pub struct PruneOutcome {
     /// What was deleted.
     pub swept: Sweep,
     /// What was marked, or needed again.
-    pub plan: Plan,
+    pub plan: PrunePlan,
     /// Stacks that were stored again as one run.
-    pub rebased: Vec<Stack>,
+    pub rebased: Vec<CompactionCandidate>,
     /// Packs that are marked now, and their bytes.
     pub packs_marked: u64,
     /// See [`PruneOutcome::packs_marked`].
@@ -99,9 +99,9 @@ impl Prune {
     /// Sweeps what is ripe, then marks what is dead.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a grace that is too short or a storage without times; [`Kind::Busy`] while another prune
-    /// has the lease; [`Kind::Limit`] if the clocks differ; any object that cannot be read or understood.
-    pub fn run(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
+    /// [`ErrorKind::Usage`] for a grace that is too short or a storage without times; [`ErrorKind::Busy`] while another prune
+    /// has the lease; [`ErrorKind::Limit`] if the clocks differ; any object that cannot be read or understood.
+    pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<PruneOutcome> {
         self.check_grace()?;
         let _lease = if self.dry_run {
             None
@@ -148,15 +148,15 @@ impl Prune {
         }
     }
 
-    fn in_domain(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
+    fn in_domain(&self, repo: &Repo, report: &OperationReport) -> Result<PruneOutcome> {
         self.sweep_and_mark(repo, report)
             .map_err(|error| match error.kind() {
-                Kind::NotFound => error.as_kind(Kind::Busy).act("another prune is at work"),
+                ErrorKind::NotFound => error.as_kind(ErrorKind::Busy).act("another prune is at work"),
                 _ => error,
             })
     }
 
-    fn sweep_and_mark(&self, repo: &Repo, report: &Report) -> Result<PruneOutcome> {
+    fn sweep_and_mark(&self, repo: &Repo, report: &OperationReport) -> Result<PruneOutcome> {
         let (swept, seen) = self.sweep(repo, report)?;
         let mut limits = self.limits(repo);
         let (rebased, hidden, seen) = self.rebase(repo, seen, &limits, report)?;
@@ -165,7 +165,7 @@ impl Prune {
             .map(|stack| stack.shown)
             .fold(0, u64::saturating_add);
         limits.repack_bytes_max = limits.repack_bytes_max.saturating_sub(again);
-        let mut plan = plan::plan(&seen.facts.packs, hidden, &limits, seen.now);
+        let mut plan = prune_plan::plan(&seen.facts.packs, hidden, &limits, seen.now);
         plan.dead = own(repo, &seen.facts, plan.dead, |id| id)?;
         plan.repack = own(repo, &seen.facts, plan.repack, |id| id)?;
         let mut outcome = PruneOutcome {
@@ -187,7 +187,7 @@ impl Prune {
     }
 
     /// Deletes parity whose pack is gone, last of all: nothing ever needs it.
-    fn parity(&self, repo: &Repo, outcome: &mut PruneOutcome, report: &Report) -> Result<()> {
+    fn parity(&self, repo: &Repo, outcome: &mut PruneOutcome, report: &OperationReport) -> Result<()> {
         let storage = &**repo.storage();
         let going = outcome.swept.packs.iter().map(|pack| pack.pack).collect();
         for parity in parity::without_pack(storage, &going, report)? {
@@ -202,7 +202,7 @@ impl Prune {
     }
 
     /// Deletes what is ripe; what there is then.
-    fn sweep(&self, repo: &Repo, report: &Report) -> Result<(Sweep, Seen)> {
+    fn sweep(&self, repo: &Repo, report: &OperationReport) -> Result<(Sweep, PruneListing)> {
         let seen = self.look(repo, report)?;
         let mut sweep = sweep::plan(&seen.facts, self.grace_nanos(), seen.now);
         sweep.packs = own(repo, &seen.facts, sweep.packs, |pack| &pack.pack)?;
@@ -217,22 +217,22 @@ impl Prune {
     fn rebase(
         &self,
         repo: &Repo,
-        seen: Seen,
-        limits: &Limits,
-        report: &Report,
-    ) -> Result<(Vec<Stack>, u64, Seen)> {
-        let all = rebase::stacks(&seen.facts);
-        let chosen = rebase::plan(all.clone(), limits);
+        seen: PruneListing,
+        limits: &PruneLimits,
+        report: &OperationReport,
+    ) -> Result<(Vec<CompactionCandidate>, u64, PruneListing)> {
+        let all = stack_compaction::stacks(&seen.facts);
+        let chosen = stack_compaction::plan(all.clone(), limits);
         let left = all.iter().filter(|stack| !chosen.contains(stack));
         let hidden = left.map(|stack| stack.hidden).fold(0, u64::saturating_add);
         if self.dry_run || chosen.is_empty() {
             return Ok((chosen, hidden, seen));
         }
-        rebase::run(repo, &seen.facts.catalog, &chosen, report)?;
+        stack_compaction::run(repo, &seen.facts.catalog, &chosen, report)?;
         Ok((chosen, hidden, self.look(repo, report)?))
     }
 
-    fn look(&self, repo: &Repo, report: &Report) -> Result<Seen> {
+    fn look(&self, repo: &Repo, report: &OperationReport) -> Result<PruneListing> {
         let begun = repo.clock().now();
         // To ask the storage takes a write, and a dry run writes nothing: what it deletes goes by our clock.
         let now = if self.dry_run { begun } else { storage_now(repo)? };
@@ -240,11 +240,11 @@ impl Prune {
         if self.repack_outdated {
             facts.find_outdated(repo, report)?;
         }
-        Ok(Seen { facts, now, begun })
+        Ok(PruneListing { facts, now, begun })
     }
 
-    fn limits(&self, repo: &Repo) -> Limits {
-        Limits {
+    fn limits(&self, repo: &Repo) -> PruneLimits {
+        PruneLimits {
             unused_share_max: self.unused_share_max,
             unused_bytes_max: self.unused_bytes_max,
             repack_bytes_max: self.repack_bytes_max,
@@ -258,7 +258,7 @@ impl Prune {
             Ok(())
         } else {
             Err(Error::new(
-                Kind::Usage,
+                ErrorKind::Usage,
                 "a grace under 6 hours may take data from a backup that is under way; --unsafe-grace allows it",
             ))
         }
@@ -293,12 +293,12 @@ impl PruneOutcome {
 fn is_the_hosts(error: &Error) -> bool {
     matches!(
         error.kind(),
-        Kind::Corrupt | Kind::Torn | Kind::WrongKey | Kind::Limit | Kind::TooNew
+        ErrorKind::Corrupt | ErrorKind::Torn | ErrorKind::WrongKey | ErrorKind::Limit | ErrorKind::TooNew
     )
 }
 
 /// Those that are this domain's by their own headers: a host's segments may name others' packs.
-fn own<T>(repo: &Repo, facts: &Facts, going: Vec<T>, id: impl Fn(&T) -> &ObjectId) -> Result<Vec<T>> {
+fn own<T>(repo: &Repo, facts: &PruneInput, going: Vec<T>, id: impl Fn(&T) -> &ObjectId) -> Result<Vec<T>> {
     if repo.domains()?.len() == 1 || going.is_empty() {
         return Ok(going);
     }
@@ -314,8 +314,8 @@ fn own<T>(repo: &Repo, facts: &Facts, going: Vec<T>, id: impl Fn(&T) -> &ObjectI
 }
 
 /// All that there is, and when it was looked at: by the storage's clock, and by ours before the first listing.
-struct Seen {
-    facts: Facts,
+struct PruneListing {
+    facts: PruneInput,
     now: UnixNanos,
     begun: UnixNanos,
 }
@@ -328,7 +328,7 @@ fn storage_now(repo: &Repo) -> Result<UnixNanos> {
         Ok(now)
     } else {
         Err(Error::new(
-            Kind::Limit,
+            ErrorKind::Limit,
             format!(
                 "our clock and the storage's differ by {} seconds: one of them is wrong, and nothing is deleted by either",
                 differ / 1_000_000_000
@@ -338,7 +338,7 @@ fn storage_now(repo: &Repo) -> Result<UnixNanos> {
 }
 
 /// Takes marks off packs that live snapshots of this domain need and no unmarked pack can stand for.
-pub(crate) fn spare(repo: &Repo, report: &Report) -> Result<()> {
+pub(crate) fn spare(repo: &Repo, report: &OperationReport) -> Result<()> {
     if repo.marks()?.is_empty() {
         return Ok(());
     }
@@ -350,13 +350,13 @@ pub(crate) fn spare(repo: &Repo, report: &Report) -> Result<()> {
 }
 
 /// Stores again, then marks; nothing is deleted.
-fn carry_out(repo: &Repo, facts: &Facts, plan: &Plan, report: &Report) -> Result<()> {
+fn carry_out(repo: &Repo, facts: &PruneInput, plan: &PrunePlan, report: &OperationReport) -> Result<()> {
     sweep::unmark(repo, &facts.marks, &plan.unmark)?;
     let repacked: HashSet<_> = plan.repack.iter().copied().collect();
     let mut going: HashSet<_> = repacked.iter().chain(&plan.dead).copied().collect();
     if !repacked.is_empty() {
         match repack::repack(repo, facts, &repacked, &going, report) {
-            Err(error) if error.kind() == Kind::Full => {
+            Err(error) if error.kind() == ErrorKind::Full => {
                 report.notice(format!("nothing is stored again: {error}"));
                 going = plan.dead.iter().copied().collect();
             }
@@ -367,7 +367,7 @@ fn carry_out(repo: &Repo, facts: &Facts, plan: &Plan, report: &Report) -> Result
     mark(repo, facts, going)
 }
 
-fn mark(repo: &Repo, facts: &Facts, going: HashSet<ObjectId>) -> Result<()> {
+fn mark(repo: &Repo, facts: &PruneInput, going: HashSet<ObjectId>) -> Result<()> {
     let lens = facts.packs.iter().filter(|pack| going.contains(&pack.id));
     let mut packs: Vec<_> = lens
         .map(|pack| MarkedPack {
@@ -377,7 +377,7 @@ fn mark(repo: &Repo, facts: &Facts, going: HashSet<ObjectId>) -> Result<()> {
         .collect();
     packs.sort_unstable();
     for packs in packs.chunks(MARK_PACKS_MAX) {
-        repo.put_mark(&Mark {
+        repo.put_mark(&DeletionMark {
             when: repo.clock().now(),
             packs: packs.to_vec(),
             replaces: None,

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 
 use crate::compress::Compressor;
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
 use crate::index::Location;
-use crate::pack::Pressed;
-use crate::repo::{BlobReader, Repo, Writer};
-use crate::report::Report;
+use crate::pack::CompressedBlob;
+use crate::repo::{BlobReader, BlobWriter, Repo};
+use crate::report::OperationReport;
 
-use super::gather::Facts;
+use super::prune_input::PruneInput;
 
 /// Blobs read at a time, stored bytes: they wait in memory as they are stored.
 const BATCH_BYTES: u64 = 4 << 20;
@@ -19,17 +19,17 @@ const BATCH_BYTES: u64 = 4 << 20;
 /// `going` counts.
 ///
 /// # Errors
-/// [`Kind::Busy`] if a pack that has another copy has gone meanwhile; of a blob that cannot be read anywhere.
+/// [`ErrorKind::Busy`] if a pack that has another copy has gone meanwhile; of a blob that cannot be read anywhere.
 pub fn repack(
     repo: &Repo,
-    facts: &Facts,
+    facts: &PruneInput,
     packs: &HashSet<ObjectId>,
     going: &HashSet<ObjectId>,
-    report: &Report,
+    report: &OperationReport,
 ) -> Result<()> {
     let wanted = wanted(facts, packs)?;
     let reader = BlobReader::new(repo, &facts.lookup);
-    let mut writer = Writer::start_beside(repo, report, going)?;
+    let mut writer = BlobWriter::start_beside(repo, report, going)?;
     for batch in batches(&wanted) {
         let read = reader.read_pressed(batch).into_iter().zip(batch);
         let read = read.map(|(found, place)| found.map_or_else(|| elsewhere(repo, &reader, place), Ok));
@@ -40,15 +40,19 @@ pub fn repack(
 }
 
 /// Any other copy, for the one that was to be kept is damaged.
-fn elsewhere(repo: &Repo, reader: &BlobReader, (id, location): &(BlobId, Location)) -> Result<Pressed> {
+fn elsewhere(
+    repo: &Repo,
+    reader: &BlobReader,
+    (id, location): &(BlobId, Location),
+) -> Result<CompressedBlob> {
     let level = repo.settings().compression.level(location.kind);
     let blob = reader.read(location.kind, id);
-    blob.and_then(|blob| Compressor::local(level, |compressor| Pressed::new(blob, compressor)))
+    blob.and_then(|blob| Compressor::local(level, |compressor| CompressedBlob::new(blob, compressor)))
         .act(|| format!("read blob {} again", id.short()))
 }
 
 /// In the order in which they lie.
-fn wanted(facts: &Facts, packs: &HashSet<ObjectId>) -> Result<Vec<(BlobId, Location)>> {
+fn wanted(facts: &PruneInput, packs: &HashSet<ObjectId>) -> Result<Vec<(BlobId, Location)>> {
     let mut wanted = Vec::new();
     facts.each_blob(&mut |id, copies| {
         let kept = copies.iter().find(|copy| facts.packs[copy.pack].marked.is_none());
@@ -82,8 +86,13 @@ fn batches(mut wanted: &[(BlobId, Location)]) -> Vec<&[(BlobId, Location)]> {
 /// Opens the kept copy of every live blob that has another one in `going`: a copy that was never read is none.
 ///
 /// # Errors
-/// [`Kind::Corrupt`] if one is damaged; then nothing that has the other may go.
-pub fn prove_spares(repo: &Repo, facts: &Facts, going: &HashSet<ObjectId>, report: &Report) -> Result<()> {
+/// [`ErrorKind::Corrupt`] if one is damaged; then nothing that has the other may go.
+pub fn prove_spares(
+    repo: &Repo,
+    facts: &PruneInput,
+    going: &HashSet<ObjectId>,
+    report: &OperationReport,
+) -> Result<()> {
     let has_spares = |id: &ObjectId| {
         let pack = facts.packs.iter().find(|pack| pack.id == *id);
         pack.is_some_and(|pack| pack.spare_copies > 0)
@@ -111,8 +120,8 @@ pub fn prove_spares(repo: &Repo, facts: &Facts, going: &HashSet<ObjectId>, repor
 #[cold]
 fn damaged(id: &BlobId, error: &Error) -> Error {
     let kind = match error.kind() {
-        Kind::Interrupted => Kind::Interrupted,
-        _ => Kind::Corrupt,
+        ErrorKind::Interrupted => ErrorKind::Interrupted,
+        _ => ErrorKind::Corrupt,
     };
     Error::new(
         kind,

@@ -7,18 +7,18 @@
 
 use std::collections::HashSet;
 
+use crate::annotations::{DeletionMark, MarkedPack, ReplacedMark};
 use crate::clock::UnixNanos;
-use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{Mark, MarkedPack, Replaced};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::limits::OBJECT_BYTES_MAX;
 use crate::repo::{Repo, StoredMark};
-use crate::report::Report;
+use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName};
 
-use super::gather::Facts;
-use super::plan::{PackFacts, ripe};
-use super::segments;
+use super::prune_input::PruneInput;
+use super::prune_plan::{PackUsage, ripe};
+use super::rewrite_segments;
 
 /// Deletes of one sweep end so long after its listings: who brings something back counts on that.
 const SWEEP_LASTS: i64 = 3600 * 1_000_000_000;
@@ -39,8 +39,8 @@ pub struct Sweep {
 }
 
 /// Plans: what is ripe `now`, by the storage's clock, and what nothing needs. Pure.
-pub fn plan(facts: &Facts, grace: i64, now: UnixNanos) -> Sweep {
-    let may_go = |pack: &&PackFacts| {
+pub fn plan(facts: &PruneInput, grace: i64, now: UnixNanos) -> Sweep {
+    let may_go = |pack: &&PackUsage| {
         let since = pack.marked.flatten();
         ripe(since, grace, now) && !pack.needed && !pack.retained
     };
@@ -84,8 +84,14 @@ impl Sweep {
     /// Carries it out. `begun` is our clock before the listings that it was planned by.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when it takes longer than an hour: run it again, which goes on from new listings.
-    pub fn run(&self, repo: &Repo, facts: &Facts, begun: UnixNanos, report: &Report) -> Result<()> {
+    /// [`ErrorKind::Busy`] when it takes longer than an hour: run it again, which goes on from new listings.
+    pub fn run(
+        &self,
+        repo: &Repo,
+        facts: &PruneInput,
+        begun: UnixNanos,
+        report: &OperationReport,
+    ) -> Result<()> {
         let delete = |kind: ObjectKind, id: ObjectId| -> Result<()> {
             report.go_on()?;
             in_time(repo, begun)?;
@@ -96,8 +102,8 @@ impl Sweep {
         unmark(repo, &facts.marks, &self.unmark)?;
         self.snapshots(repo, &delete)?;
         let gone = self.gone(facts);
-        let rewritten = segments::rewrite(repo, &facts.index, &gone, report);
-        let is_full = matches!(&rewritten, Err(error) if error.kind() == Kind::Full);
+        let rewritten = rewrite_segments::rewrite(repo, &facts.index, &gone, report);
+        let is_full = matches!(&rewritten, Err(error) if error.kind() == ErrorKind::Full);
         if !is_full {
             rewritten?;
         }
@@ -105,7 +111,7 @@ impl Sweep {
         packs.try_for_each(|pack| delete(ObjectKind::Pack, pack.pack))?;
         if is_full {
             // There is room now. Until here the index named packs that are gone, as behind a sweep that died.
-            segments::rewrite(repo, &facts.index, &gone, report)?;
+            rewrite_segments::rewrite(repo, &facts.index, &gone, report)?;
         }
         self.marks
             .iter()
@@ -120,7 +126,7 @@ impl Sweep {
         for id in &self.snapshots {
             let name = ObjectName::new(ObjectKind::Snapshot, *id);
             match storage.get(name, OBJECT_BYTES_MAX) {
-                Err(error) if error.kind() == Kind::NotFound => continue,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 bytes => kept.push((name, bytes?)),
             }
         }
@@ -143,7 +149,7 @@ impl Sweep {
         match self.snapshots.iter().find(|id| forgotten.of(id).is_none()) {
             None => Ok(()),
             Some(id) => Err(Error::new(
-                Kind::Busy,
+                ErrorKind::Busy,
                 format!("snapshot {} was brought back meanwhile; run it again", id.short()),
             )),
         }
@@ -151,7 +157,7 @@ impl Sweep {
 
     /// Packs that go, and those that segments name and that have gone already: in another prune, or in one that ended
     /// too early.
-    fn gone(&self, facts: &Facts) -> HashSet<ObjectId> {
+    fn gone(&self, facts: &PruneInput) -> HashSet<ObjectId> {
         let listed: HashSet<_> = facts.packs.iter().map(|pack| pack.id).collect();
         let mut gone: HashSet<_> = self.packs.iter().map(|pack| pack.pack).collect();
         gone.extend(facts.index.packs.keys().filter(|id| !listed.contains(*id)));
@@ -165,7 +171,7 @@ fn in_time(repo: &Repo, begun: UnixNanos) -> Result<()> {
         Ok(())
     } else {
         Err(Error::new(
-            Kind::Busy,
+            ErrorKind::Busy,
             "the sweep took too long for what it knew; run it again, it goes on where it ended",
         ))
     }
@@ -181,10 +187,10 @@ pub fn unmark(repo: &Repo, marks: &[StoredMark], packs: &[ObjectId]) -> Result<(
             continue;
         }
         if !left.is_empty() {
-            repo.put_mark(&Mark {
+            repo.put_mark(&DeletionMark {
                 when: stored.mark.when,
                 packs: left,
-                replaces: stored.since.map(|since| Replaced {
+                replaces: stored.since.map(|since| ReplacedMark {
                     mark: stored.id,
                     since,
                 }),

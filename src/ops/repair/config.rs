@@ -1,10 +1,10 @@
 //! `repair config`: of config and its copy, the one that is whole is put in the place of the one that is not.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::repo::Repo;
 use crate::storage::ObjectKind;
 
-use super::Mode;
+use super::RepairMode;
 
 /// What is wrong with one of the two, and put right by the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct ConfigRepair {
 ///
 /// # Errors
 /// The storage's. A repository of which neither is whole does not open, so that this cannot be asked of it.
-pub fn run(repo: &Repo, mode: Mode) -> Result<Option<ConfigRepair>> {
+pub fn run(repo: &Repo, mode: RepairMode) -> Result<Option<ConfigRepair>> {
     let config = repo.config_copy(ObjectKind::Config)?;
     let copy = repo.config_copy(ObjectKind::ConfigCopy)?;
     let (kind, object, error, bytes) = match (config, copy) {
@@ -32,10 +32,10 @@ pub fn run(repo: &Repo, mode: Mode) -> Result<Option<ConfigRepair>> {
         (Ok(config), Err(error)) => (ObjectKind::ConfigCopy, "config.copy", error, config),
         (Err(error), Err(_)) => return Err(error),
     };
-    if error.kind() == Kind::TooNew {
+    if error.kind() == ErrorKind::TooNew {
         return Err(error);
     }
-    if mode == Mode::Apply {
+    if mode == RepairMode::Apply {
         repo.put_config_back(kind, &bytes)?;
     }
     Ok(Some(ConfigRepair {

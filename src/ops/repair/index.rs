@@ -11,17 +11,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::index::{IndexEntry, Segment, SegmentPack};
 use crate::limits::SEGMENT_ENTRIES_MAX;
-use crate::ops::prune::segments::rewrite;
+use crate::ops::prune::rewrite_segments::rewrite;
 use crate::pack::{self, PackedBlob};
-use crate::repo::{IndexFacts, Repo, location_of};
-use crate::report::Report;
-use crate::storage::{Listed, ObjectKind, ObjectName};
+use crate::repo::{IndexSummary, Repo, location_of};
+use crate::report::OperationReport;
+use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::{Mode, missing};
+use super::{RepairMode, missing_blobs};
 
 /// How the index is repaired.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +29,7 @@ pub struct RepairIndex {
     /// Believe no segment: the whole index is made anew from the packs.
     pub read_all_packs: bool,
     /// Whether it is done.
-    pub mode: Mode,
+    pub mode: RepairMode,
 }
 
 /// What is wrong with the index, and what becomes of it.
@@ -73,8 +73,8 @@ impl RepairIndex {
     /// of, whatever the reason.
     ///
     /// # Errors
-    /// The storage's, of listings, segments and writes; [`Kind::TooNew`] and [`Kind::WrongKey`] for a segment that is another program's to judge.
-    pub fn run(&self, repo: &Repo, report: &Report) -> Result<IndexOutcome> {
+    /// The storage's, of listings, segments and writes; [`ErrorKind::TooNew`] and [`ErrorKind::WrongKey`] for a segment that is another program's to judge.
+    pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<IndexOutcome> {
         repo.may_write()?;
         let facts = repo.index_facts()?;
         if let Some(stranger) = facts.strangers.first() {
@@ -87,7 +87,7 @@ impl RepairIndex {
             plan,
             ..IndexOutcome::default()
         };
-        let mut segments = Segments::new(repo, self.mode);
+        let mut segments = SegmentWriter::new(repo, self.mode);
         for pack in outcome.plan.index.clone() {
             report.go_on()?;
             match directory(repo, &pack) {
@@ -96,7 +96,7 @@ impl RepairIndex {
                     outcome.blobs += entries.len() as u64;
                     segments.add(pack, entries)?;
                 }
-                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => outcome.unread.push((pack.pack, error.to_string())),
             }
         }
@@ -104,27 +104,27 @@ impl RepairIndex {
         let marked = repo.marked()?;
         outcome.unread.retain(|(pack, _)| !marked.contains(pack));
         segments.finish(outcome.plan.replaced.clone())?;
-        if self.mode == Mode::Apply && !outcome.plan.is_empty() {
+        if self.mode == RepairMode::Apply && !outcome.plan.is_empty() {
             outcome.noted = note_missing(repo, &outcome.plan, report)?;
             drop_old(repo, facts, &outcome, report)?;
         }
         Ok(outcome)
     }
 
-    fn plan(&self, repo: &Repo, facts: &IndexFacts, listed: &[Listed]) -> Result<IndexPlan> {
+    fn plan(&self, repo: &Repo, facts: &IndexSummary, listed: &[ListedObject]) -> Result<IndexPlan> {
         let known = if self.read_all_packs {
             HashMap::new()
         } else {
             indexed(repo, facts)?
         };
-        let is_whole = |pack: &Listed| {
+        let is_whole = |pack: &ListedObject| {
             known
                 .get(&pack.name.id)
                 .is_some_and(|known| known.cover(pack.len))
         };
         // What is indexed with another length is a damaged pack, not a damaged index.
         let has_its_length =
-            |pack: &Listed| facts.packs.get(&pack.name.id).is_none_or(|len| *len == pack.len);
+            |pack: &ListedObject| facts.packs.get(&pack.name.id).is_none_or(|len| *len == pack.len);
         let index = listed
             .iter()
             .filter(|pack| !is_whole(pack) && has_its_length(pack));
@@ -141,7 +141,12 @@ impl RepairIndex {
     }
 
     /// What only the old segments say of packs that could not be read, or have another length, where all are replaced.
-    fn carry_over(&self, facts: &IndexFacts, outcome: &IndexOutcome, segments: &mut Segments) -> Result<()> {
+    fn carry_over(
+        &self,
+        facts: &IndexSummary,
+        outcome: &IndexOutcome,
+        segments: &mut SegmentWriter,
+    ) -> Result<()> {
         if !self.read_all_packs {
             return Ok(());
         }
@@ -161,7 +166,7 @@ impl RepairIndex {
     }
 }
 
-fn segment_pack(listed: &Listed) -> SegmentPack {
+fn segment_pack(listed: &ListedObject) -> SegmentPack {
     SegmentPack {
         pack: listed.name.id,
         len: listed.len,
@@ -170,21 +175,21 @@ fn segment_pack(listed: &Listed) -> SegmentPack {
 
 /// What the index says of one pack.
 #[derive(Clone, Copy, Debug, Default)]
-struct Indexed {
+struct IndexedPack {
     blobs: u64,
     /// Stored bytes of them.
     bytes: u64,
 }
 
-impl Indexed {
+impl IndexedPack {
     /// True if it says where every part lies: parts and directory fill a pack to the last byte.
     fn cover(&self, pack_bytes: u64) -> bool {
         pack::stored_bytes(self.blobs, self.bytes) == Some(pack_bytes)
     }
 }
 
-fn indexed(repo: &Repo, facts: &IndexFacts) -> Result<HashMap<ObjectId, Indexed>> {
-    let mut indexed: HashMap<ObjectId, Indexed> = HashMap::new();
+fn indexed(repo: &Repo, facts: &IndexSummary) -> Result<HashMap<ObjectId, IndexedPack>> {
+    let mut indexed: HashMap<ObjectId, IndexedPack> = HashMap::new();
     for entry in repo.lookup_of(facts)?.iter_all()? {
         let location = entry?.location;
         let pack = indexed.entry(location.pack).or_default();
@@ -195,12 +200,12 @@ fn indexed(repo: &Repo, facts: &IndexFacts) -> Result<HashMap<ObjectId, Indexed>
 }
 
 /// Packs that are indexed and neither listed nor found by themselves: a listing may lag.
-fn gone(repo: &Repo, facts: &IndexFacts, listed: &[Listed]) -> Result<Vec<ObjectId>> {
+fn gone(repo: &Repo, facts: &IndexSummary, listed: &[ListedObject]) -> Result<Vec<ObjectId>> {
     let listed: HashSet<_> = listed.iter().map(|pack| pack.name.id).collect();
     let mut gone = Vec::new();
     for id in facts.packs.keys().filter(|id| !listed.contains(*id)) {
         match repo.storage().stat(ObjectName::new(ObjectKind::Pack, *id)) {
-            Err(error) if error.kind() == Kind::NotFound => gone.push(*id),
+            Err(error) if error.kind() == ErrorKind::NotFound => gone.push(*id),
             found => drop(found?),
         }
     }
@@ -209,7 +214,7 @@ fn gone(repo: &Repo, facts: &IndexFacts, listed: &[Listed]) -> Result<Vec<Object
 }
 
 /// All segments that can be read, and what they replace.
-fn replaced(repo: &Repo, facts: &IndexFacts) -> Result<Vec<ObjectId>> {
+fn replaced(repo: &Repo, facts: &IndexSummary) -> Result<Vec<ObjectId>> {
     let mut replaced = facts.replaced.clone();
     for id in &facts.segments {
         replaced.push(*id);
@@ -236,15 +241,15 @@ fn directory(repo: &Repo, pack: &SegmentPack) -> Result<Vec<IndexEntry>> {
 }
 
 /// Segments are begun, filled and stored.
-struct Segments<'r> {
+struct SegmentWriter<'r> {
     repo: &'r Repo,
-    mode: Mode,
+    mode: RepairMode,
     packs: Vec<SegmentPack>,
     entries: Vec<IndexEntry>,
 }
 
-impl<'r> Segments<'r> {
-    fn new(repo: &'r Repo, mode: Mode) -> Self {
+impl<'r> SegmentWriter<'r> {
+    fn new(repo: &'r Repo, mode: RepairMode) -> Self {
         Self {
             repo,
             mode,
@@ -281,21 +286,26 @@ impl<'r> Segments<'r> {
         let (packs, entries) = (std::mem::take(&mut self.packs), std::mem::take(&mut self.entries));
         let segment = Segment::new(packs, replaced, entries)?;
         match self.mode {
-            Mode::Apply => self.repo.put_segment(&segment).act(|| "store an index segment"),
-            Mode::DryRun => Ok(()),
+            RepairMode::Apply => self.repo.put_segment(&segment).act(|| "store an index segment"),
+            RepairMode::DryRun => Ok(()),
         }
     }
 }
 
 /// While segments name packs that are gone, whoever stands on a snapshot looks for what it needs; the notes take over.
-fn note_missing(repo: &Repo, plan: &IndexPlan, report: &Report) -> Result<u64> {
+fn note_missing(repo: &Repo, plan: &IndexPlan, report: &OperationReport) -> Result<u64> {
     let lookup = repo.lookup()?;
     let gone: HashSet<_> = plan.gone.iter().copied().collect();
-    missing::note(repo, &missing::missing(repo, &lookup, &gone, report)?)
+    missing_blobs::note(repo, &missing_blobs::missing(repo, &lookup, &gone, report)?)
 }
 
 /// Deletes what the new segments replace.
-fn drop_old(repo: &Repo, mut facts: IndexFacts, outcome: &IndexOutcome, report: &Report) -> Result<()> {
+fn drop_old(
+    repo: &Repo,
+    mut facts: IndexSummary,
+    outcome: &IndexOutcome,
+    report: &OperationReport,
+) -> Result<()> {
     let plan = &outcome.plan;
     if plan.replaced.is_empty() && !plan.gone.is_empty() {
         facts.damaged.clear();

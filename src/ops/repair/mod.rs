@@ -11,19 +11,19 @@
 //! What each can save is in docs/RECOVERY.md.
 
 pub mod config;
-pub mod files;
 pub mod index;
-mod missing;
+mod missing_blobs;
 pub mod packs;
-mod rebuild;
+mod rebuild_database;
+pub mod repair_files;
 pub mod snapshots;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectId;
 
 /// What becomes of a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum RepairMode {
     /// It is told.
     #[default]
     DryRun,
@@ -32,7 +32,7 @@ pub enum Mode {
 }
 
 /// Those of `all` that `words` name by their ids or the beginnings of them, in the order of `all`; all of them if there
-/// are no words. [`Kind::NotFound`] for words that name nothing, [`Kind::Usage`] for such as name several.
+/// are no words. [`ErrorKind::NotFound`] for words that name nothing, [`ErrorKind::Usage`] for such as name several.
 fn named(what: &str, words: &[String], all: impl Iterator<Item = ObjectId>) -> Result<Vec<ObjectId>> {
     let all: Vec<_> = all.collect();
     if words.is_empty() {
@@ -53,9 +53,9 @@ fn one(what: &str, words: &str, all: &[ObjectId]) -> Result<ObjectId> {
     let found: Vec<_> = all.iter().filter(begins).collect();
     match found[..] {
         [id] => Ok(*id),
-        [] => Err(Error::new(Kind::NotFound, format!("no {what} `{words}`"))),
+        [] => Err(Error::new(ErrorKind::NotFound, format!("no {what} `{words}`"))),
         _ => Err(Error::new(
-            Kind::Usage,
+            ErrorKind::Usage,
             format!("`{words}` is the beginning of more than one {what}"),
         )),
     }

@@ -9,20 +9,20 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::annotations::{BadBlob, DeletionMark, MarkedPack};
 use crate::blob::BlobKind;
 use crate::envelope::object_id;
-use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{BadBlob, Mark, MarkedPack};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
-use crate::index::{IndexEntry, Location, Lookup};
+use crate::index::{IndexEntry, IndexLookup, Location};
 use crate::limits::{MARK_PACKS_MAX, PACK_STORED_BYTES_MAX};
-use crate::ops::heal::{Heal, Healed};
+use crate::ops::heal::{Heal, HealedObject};
 use crate::pack::{PackKey, read_blob, scan_directory};
-use crate::repo::{BlobReader, IndexFacts, Repo, Writer, location_of, sealed_name};
-use crate::report::Report;
-use crate::storage::{Listed, ObjectKind, ObjectName};
+use crate::repo::{BlobReader, BlobWriter, IndexSummary, Repo, location_of, sealed_name};
+use crate::report::OperationReport;
+use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::{Mode, missing, named};
+use super::{RepairMode, missing_blobs, named};
 
 /// Blobs stored again at a time, stored bytes.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -33,7 +33,7 @@ pub struct RepairPacks {
     /// Ids or the beginnings of them; all packs if there are none.
     pub packs: Vec<String>,
     /// Whether it is done.
-    pub mode: Mode,
+    pub mode: RepairMode,
 }
 
 /// A pack that is not what was stored.
@@ -53,7 +53,7 @@ pub struct DamagedPack {
 
 /// What becomes of a blob of a damaged pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum BlobFate {
     /// A copy in another pack was opened and is right.
     Elsewhere,
     /// It opens here and nowhere else: it is stored again.
@@ -63,30 +63,30 @@ pub enum Fate {
 }
 
 /// Fates, from what was found. Pure.
-pub fn fate(opens_here: bool, opens_elsewhere: bool) -> Fate {
+pub fn fate(opens_here: bool, opens_elsewhere: bool) -> BlobFate {
     match (opens_here, opens_elsewhere) {
-        (_, true) => Fate::Elsewhere,
-        (true, false) => Fate::Again,
-        (false, false) => Fate::Lost,
+        (_, true) => BlobFate::Elsewhere,
+        (true, false) => BlobFate::Again,
+        (false, false) => BlobFate::Lost,
     }
 }
 
 /// What was found and done, or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PacksOutcome {
+pub struct PackRepairOutcome {
     /// Packs that were read, and their bytes.
     pub packs_read: u64,
-    /// See [`PacksOutcome::packs_read`].
+    /// See [`PackRepairOutcome::packs_read`].
     pub bytes_read: u64,
     /// Packs that their parity puts right.
-    pub healed: Vec<Healed>,
+    pub healed: Vec<HealedObject>,
     /// Those that are damaged or gone, and cannot be healed.
     pub damaged: Vec<DamagedPack>,
     /// Blobs of damaged packs that other packs have.
     pub elsewhere: u64,
     /// Blobs that are stored again, and their stored bytes.
     pub again: u64,
-    /// See [`PacksOutcome::again`].
+    /// See [`PackRepairOutcome::again`].
     pub bytes_again: u64,
     /// Blobs that open nowhere.
     pub lost: Vec<BadBlob>,
@@ -103,23 +103,23 @@ impl RepairPacks {
     /// Reads packs whole, and opens every part of them.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] if the index is damaged, which is to be repaired first, unless packs are named; [`Kind::Busy`] while a prune is at work;
+    /// [`ErrorKind::Corrupt`] if the index is damaged, which is to be repaired first, unless packs are named; [`ErrorKind::Busy`] while a prune is at work;
     /// the storage's, but for packs that were named: of those, what cannot be read counts as damaged.
-    pub fn run(&self, repo: &Repo, report: &Report) -> Result<PacksOutcome> {
+    pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<PackRepairOutcome> {
         repo.may_write()?;
         let _lease = match self.mode {
-            Mode::Apply => Some(repo.lease("repair packs")?),
-            Mode::DryRun => None,
+            RepairMode::Apply => Some(repo.lease("repair packs")?),
+            RepairMode::DryRun => None,
         };
-        let ground = Ground::load(repo, report, !self.packs.is_empty())?;
-        let mut outcome = PacksOutcome::default();
+        let ground = PackRepairContext::load(repo, report, !self.packs.is_empty())?;
+        let mut outcome = PackRepairOutcome::default();
         let wanted = named("pack", &self.packs, ground.known())?;
         let mut found = ground.examine(&wanted, self, &mut outcome)?;
         ground.enter_parts(&mut found)?;
         let plan = ground.plan(&found)?;
         plan.tell(&ground, found, &mut outcome)?;
         outcome.unread = unread(repo, self.packs.is_empty())?;
-        if self.mode == Mode::Apply {
+        if self.mode == RepairMode::Apply {
             plan.carry_out(&ground, &outcome)?;
         }
         Ok(outcome)
@@ -127,25 +127,25 @@ impl RepairPacks {
 }
 
 /// What there is.
-struct Ground<'a> {
+struct PackRepairContext<'a> {
     repo: &'a Repo,
-    report: &'a Report,
-    listed: HashMap<ObjectId, Listed>,
+    report: &'a OperationReport,
+    listed: HashMap<ObjectId, ListedObject>,
     marked: HashSet<ObjectId>,
-    index: IndexFacts,
-    lookup: Lookup,
+    index: IndexSummary,
+    lookup: IndexLookup,
 }
 
 /// A pack that did not read as it should.
-struct Found {
+struct FaultyPack {
     id: ObjectId,
     what: String,
     /// Each blob of it, where, and whether it opens.
     parts: BTreeMap<(BlobId, Location), bool>,
 }
 
-impl<'a> Ground<'a> {
-    fn load(repo: &'a Repo, report: &'a Report, named: bool) -> Result<Self> {
+impl<'a> PackRepairContext<'a> {
+    fn load(repo: &'a Repo, report: &'a OperationReport, named: bool) -> Result<Self> {
         let index = repo.index_facts()?;
         // Damaged segments stay while a pack's directory cannot be read: then that pack is named here, and given up.
         if let Some(what) = index.unreadable.first().filter(|_| !named) {
@@ -183,8 +183,8 @@ impl<'a> Ground<'a> {
         &self,
         packs: &[ObjectId],
         repair: &RepairPacks,
-        outcome: &mut PacksOutcome,
-    ) -> Result<Vec<Found>> {
+        outcome: &mut PackRepairOutcome,
+    ) -> Result<Vec<FaultyPack>> {
         let given_up = !repair.packs.is_empty();
         let bytes = packs.iter().filter_map(|id| self.listed.get(id));
         self.report.bytes_total.add(bytes.map(|pack| pack.len).sum());
@@ -207,22 +207,24 @@ impl<'a> Ground<'a> {
     }
 
     /// By its parity, if it has enough of it.
-    fn heal(&self, id: &ObjectId, mode: Mode) -> Result<Option<Healed>> {
+    fn heal(&self, id: &ObjectId, mode: RepairMode) -> Result<Option<HealedObject>> {
         let heal = Heal {
             packs: vec![*id],
-            dry_run: mode == Mode::DryRun,
+            dry_run: mode == RepairMode::DryRun,
         };
         let outcome = heal.run(&**self.repo.storage(), self.report)?;
         let name = ObjectName::new(ObjectKind::Pack, *id);
         Ok(outcome.healed.into_iter().find(|healed| healed.object == name))
     }
 
-    fn examine_one(&self, id: &ObjectId, given_up: bool) -> Result<Option<Found>> {
-        let found = |what: String, parts| Ok(Some(Found { id: *id, what, parts }));
+    fn examine_one(&self, id: &ObjectId, given_up: bool) -> Result<Option<FaultyPack>> {
+        let found = |what: String, parts| Ok(Some(FaultyPack { id: *id, what, parts }));
         let bytes = match self.whole(id) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == Kind::NotFound => return found("is gone".into(), BTreeMap::new()),
-            Err(error) if given_up && error.kind() != Kind::Interrupted => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return found("is gone".into(), BTreeMap::new());
+            }
+            Err(error) if given_up && error.kind() != ErrorKind::Interrupted => {
                 return found(error.to_string(), BTreeMap::new());
             }
             Err(error) => return Err(error.act("name the pack to give up what cannot be read of it")),
@@ -258,7 +260,7 @@ impl<'a> Ground<'a> {
     }
 
     /// What the index knows of these packs and their own directories do not say.
-    fn enter_parts(&self, found: &mut [Found]) -> Result<()> {
+    fn enter_parts(&self, found: &mut [FaultyPack]) -> Result<()> {
         if found.is_empty() {
             return Ok(());
         }
@@ -309,10 +311,10 @@ impl<'a> Ground<'a> {
         entries.iter().map(opens).collect()
     }
 
-    fn plan(&self, found: &[Found]) -> Result<Plan> {
-        let mut plan = Plan {
+    fn plan(&self, found: &[FaultyPack]) -> Result<PackRepairPlan> {
+        let mut plan = PackRepairPlan {
             distrusted: found.iter().map(|found| found.id).collect(),
-            ..Plan::default()
+            ..PackRepairPlan::default()
         };
         // Of each blob a part that opens, if one does.
         let mut blobs: BTreeMap<BlobId, (Location, bool)> = BTreeMap::new();
@@ -326,10 +328,10 @@ impl<'a> Ground<'a> {
             self.report.go_on()?;
             let (elsewhere, going) = self.opens_elsewhere(&id, &mut plan.distrusted)?;
             match fate(opens, elsewhere) {
-                Fate::Elsewhere => plan.elsewhere += 1,
-                Fate::Lost if going.is_some() => plan.again.extend(going.map(|location| (id, location))),
-                Fate::Again => plan.again.push((id, location)),
-                Fate::Lost => plan.lost.push(BadBlob {
+                BlobFate::Elsewhere => plan.elsewhere += 1,
+                BlobFate::Lost if going.is_some() => plan.again.extend(going.map(|location| (id, location))),
+                BlobFate::Again => plan.again.push((id, location)),
+                BlobFate::Lost => plan.lost.push(BadBlob {
                     id,
                     kind: location.kind,
                 }),
@@ -356,7 +358,7 @@ impl<'a> Ground<'a> {
             match reader.read_at(&location, id) {
                 Ok(_) if self.marked.contains(&location.pack) => going = going.or(Some(location)),
                 Ok(_) => return Ok((true, None)),
-                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(_) => drop(distrusted.insert(location.pack)),
             }
         }
@@ -373,7 +375,7 @@ fn place(pack: &ObjectId, part: &crate::pack::ScannedBlob) -> ((BlobId, Location
 
 /// What is to be done.
 #[derive(Default)]
-struct Plan {
+struct PackRepairPlan {
     elsewhere: u64,
     again: Vec<(BlobId, Location)>,
     lost: Vec<BadBlob>,
@@ -381,8 +383,13 @@ struct Plan {
     distrusted: HashSet<ObjectId>,
 }
 
-impl Plan {
-    fn tell(&self, ground: &Ground, found: Vec<Found>, outcome: &mut PacksOutcome) -> Result<()> {
+impl PackRepairPlan {
+    fn tell(
+        &self,
+        ground: &PackRepairContext,
+        found: Vec<FaultyPack>,
+        outcome: &mut PackRepairOutcome,
+    ) -> Result<()> {
         let known = ground.repo.bad()?.blobs(ground.repo);
         let (marks, _) = ground.repo.marks_and_unread()?;
         let marks = marks.iter().flat_map(|mark| &mark.mark.packs);
@@ -415,10 +422,10 @@ impl Plan {
     }
 
     /// Copies first, then what is known of what is lost, and the marks last: whatever a crash leaves out is found again.
-    fn carry_out(&self, ground: &Ground, outcome: &PacksOutcome) -> Result<()> {
+    fn carry_out(&self, ground: &PackRepairContext, outcome: &PackRepairOutcome) -> Result<()> {
         let (repo, report) = (ground.repo, ground.report);
         self.store_again(ground, report)?;
-        missing::note(repo, &self.lost)?;
+        missing_blobs::note(repo, &self.lost)?;
         if outcome.unread.iter().any(|name| name.kind == ObjectKind::Bad) {
             // What such a note said of packs that are out of the index no pack tells.
             let there = |id: &&ObjectId| ground.listed.contains_key(*id);
@@ -429,10 +436,13 @@ impl Plan {
                 .filter(|id| !there(id))
                 .copied()
                 .collect();
-            missing::note(repo, &missing::missing(repo, &ground.lookup, &gone, report)?)?;
+            missing_blobs::note(
+                repo,
+                &missing_blobs::missing(repo, &ground.lookup, &gone, report)?,
+            )?;
         }
         for packs in outcome.marked.chunks(MARK_PACKS_MAX) {
-            repo.put_mark(&Mark {
+            repo.put_mark(&DeletionMark {
                 when: repo.clock().now(),
                 packs: packs.to_vec(),
                 replaces: None,
@@ -445,13 +455,13 @@ impl Plan {
         Ok(())
     }
 
-    fn store_again(&self, ground: &Ground, report: &Report) -> Result<()> {
+    fn store_again(&self, ground: &PackRepairContext, report: &OperationReport) -> Result<()> {
         if self.again.is_empty() {
             return Ok(());
         }
         let repo = ground.repo;
         let reader = BlobReader::new(repo, &ground.lookup);
-        let mut writer = Writer::start_beside(repo, report, &self.distrusted)?;
+        let mut writer = BlobWriter::start_beside(repo, report, &self.distrusted)?;
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for (id, location) in &self.again {
             let what = || format!("read blob {} again", id.short());
@@ -474,7 +484,7 @@ fn unread(repo: &Repo, read_all: bool) -> Result<Vec<ObjectName>> {
     let marks = marks.map(|unread| (ObjectKind::Mark, unread));
     let bad = repo.bad()?.unread.into_iter().filter(|_| read_all);
     let all = marks.chain(bad.map(|unread| (ObjectKind::Bad, unread)));
-    let damaged = all.filter(|(_, unread)| matches!(unread.kind, Kind::Corrupt | Kind::Torn));
+    let damaged = all.filter(|(_, unread)| matches!(unread.kind, ErrorKind::Corrupt | ErrorKind::Torn));
     Ok(damaged
         .map(|(kind, unread)| ObjectName::new(kind, unread.id))
         .collect())

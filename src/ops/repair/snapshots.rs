@@ -7,23 +7,23 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::error::{Act, Error, Kind, Result};
-use crate::facts::{About, CountedSnapshot, Note, Notes, Said, Why};
+use crate::annotations::{CountedSnapshot, CurrentNotes, ForgetReason, Note, NoteSubject, SnapshotNote};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
-use crate::index::Lookup;
-use crate::ops::backup::publish::RestsOn;
-use crate::ops::closure::{Closure, RootId, Seen, roots};
-use crate::ops::forget::{Chosen, forget};
-use crate::ops::recent::Recent;
-use crate::repo::{BlobReader, Catalog, Copies, Repo, Store, StoredSnapshot, Writer};
-use crate::report::Report;
+use crate::index::IndexLookup;
+use crate::ops::backup::publish::SnapshotDependencies;
+use crate::ops::blob_cache::BlobCacheReader;
+use crate::ops::forget::{ForgetSelection, forget};
+use crate::ops::reachability::{ClosureRootId, ReachabilityWalk, VisitedNodes, roots};
+use crate::repo::{BlobReader, BlobWriter, Repo, SnapshotCatalog, StoredSnapshot, TrustedCopies, WriteMode};
+use crate::report::OperationReport;
 use crate::run::BlobSource;
-use crate::run::partial::is_loss;
-use crate::snapshot::{Damage, MissingPaths, Snapshot, Source, TreeRoot};
+use crate::run::partial_run::is_loss;
+use crate::snapshot::{MissingPaths, RecordedDamage, Snapshot, SnapshotSource, TreeRoot};
 
-use super::files::{LeftFiles, LostFile, LostPart};
-use super::rebuild::{Left, Rebuild};
-use super::{Mode, named};
+use super::rebuild_database::{DatabaseRebuild, ReadableBlobs};
+use super::repair_files::{LostFile, LostPart, RemainingFiles};
+use super::{RepairMode, named};
 
 /// Blobs of packs that no segment names: what a few killed writers leave. More are a lost index.
 const UNINDEXED_BLOBS_MAX: usize = 100_000;
@@ -35,7 +35,7 @@ pub struct RepairSnapshots {
     /// at, and what the index and the notes on bad blobs say is believed.
     pub snapshots: Vec<String>,
     /// Whether it is done.
-    pub mode: Mode,
+    pub mode: RepairMode,
 }
 
 /// One database of a snapshot that is repaired.
@@ -44,7 +44,7 @@ pub struct RepairedDatabase {
     /// Its name.
     pub name: String,
     /// What is lost of it.
-    pub holes: Vec<Damage>,
+    pub holes: Vec<RecordedDamage>,
     /// Records that it had.
     pub records_before: u64,
     /// Records that are left.
@@ -82,7 +82,7 @@ pub struct RepairedSnapshot {
 
 /// What was found and done, or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SnapshotsOutcome {
+pub struct SnapshotRepairOutcome {
     /// Snapshots that were looked at.
     pub snapshots: u64,
     /// Those that lost something.
@@ -95,46 +95,46 @@ impl RepairSnapshots {
     /// Looks at snapshots, and makes new ones of those that lost something if it is told to.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] if the index or a note on bad blobs cannot be read, or does not know of blobs that are there:
+    /// [`ErrorKind::Corrupt`] if the index or a note on bad blobs cannot be read, or does not know of blobs that are there:
     /// they are to be repaired first.
-    /// [`Kind::Busy`] if something that the new ones rest on goes meanwhile. The storage's.
-    pub fn run(&self, repo: &Repo, report: &Report) -> Result<SnapshotsOutcome> {
+    /// [`ErrorKind::Busy`] if something that the new ones rest on goes meanwhile. The storage's.
+    pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<SnapshotRepairOutcome> {
         self.repaired(repo, report).map_err(|error| match error.kind() {
-            Kind::Lost => error.as_kind(Kind::Corrupt),
+            ErrorKind::Lost => error.as_kind(ErrorKind::Corrupt),
             _ => error,
         })
     }
 
-    fn repaired(&self, repo: &Repo, report: &Report) -> Result<SnapshotsOutcome> {
+    fn repaired(&self, repo: &Repo, report: &OperationReport) -> Result<SnapshotRepairOutcome> {
         repo.may_write()?;
         // Without all notes it is not known where each snapshot's records lie, and much would look lost.
         repo.notes()?
             .complete()
             .act(|| "read all notes; repair or remove what cannot be read first")?;
         let catalog = repo.catalog()?.of_domain(repo.domain());
-        let ground = Ground::load(repo, report)?;
+        let ground = SnapshotRepairContext::load(repo, report)?;
         let wanted = named(
             "snapshot that counts",
             &self.snapshots,
             catalog.snapshots.iter().map(|stored| stored.id),
         )?;
         let wanted: HashSet<_> = wanted.into_iter().collect();
-        let mut outcome = SnapshotsOutcome::default();
+        let mut outcome = SnapshotRepairOutcome::default();
         let found = ground.found(&catalog, &wanted, !self.snapshots.is_empty(), &mut outcome)?;
         if found.is_empty() {
             return Ok(outcome);
         }
         let store = match self.mode {
-            Mode::Apply => Store::New,
-            Mode::DryRun => Store::Nothing,
+            RepairMode::Apply => WriteMode::New,
+            RepairMode::DryRun => WriteMode::Nothing,
         };
-        let mut writer = Writer::start(repo, report, store)?;
+        let mut writer = BlobWriter::start(repo, report, store)?;
         let mut made = Vec::new();
         for stored in found {
             made.extend(ground.rebuild(&mut writer, &catalog, stored, &mut outcome)?);
         }
         let packs = writer.finish()?;
-        if self.mode == Mode::Apply {
+        if self.mode == RepairMode::Apply {
             publish(repo, &catalog, made, &packs, &mut outcome)?;
         } else {
             outcome.repaired.extend(made.into_iter().map(|made| made.told));
@@ -144,24 +144,24 @@ impl RepairSnapshots {
 }
 
 /// What there is.
-struct Ground<'a> {
+struct SnapshotRepairContext<'a> {
     repo: &'a Repo,
-    report: &'a Report,
-    lookup: Lookup,
+    report: &'a OperationReport,
+    lookup: IndexLookup,
     lost: HashSet<ObjectId>,
     unindexed: HashSet<BlobId>,
     bad: HashSet<BlobId>,
 }
 
 /// A snapshot to be, or one that is there already.
-struct Made {
+struct MadeSnapshot {
     snapshot: Option<Snapshot>,
     told: RepairedSnapshot,
     old: CountedSnapshot,
 }
 
-impl<'a> Ground<'a> {
-    fn load(repo: &'a Repo, report: &'a Report) -> Result<Self> {
+impl<'a> SnapshotRepairContext<'a> {
+    fn load(repo: &'a Repo, report: &'a OperationReport) -> Result<Self> {
         let index = repo.index_facts()?;
         if let Some(what) = index.unreadable.first() {
             let error = Error::corrupt(what.clone());
@@ -181,10 +181,10 @@ impl<'a> Ground<'a> {
         })
     }
 
-    fn left(&self) -> Left<'_> {
-        Left {
+    fn left(&self) -> ReadableBlobs<'_> {
+        ReadableBlobs {
             reader: BlobReader::new(self.repo, &self.lookup),
-            copies: Copies {
+            copies: TrustedCopies {
                 repo: self.repo,
                 lookup: &self.lookup,
                 lost: &self.lost,
@@ -198,13 +198,13 @@ impl<'a> Ground<'a> {
     /// blobs that are lost.
     fn found<'c>(
         &self,
-        catalog: &'c Catalog,
+        catalog: &'c SnapshotCatalog,
         wanted: &HashSet<ObjectId>,
         all: bool,
-        outcome: &mut SnapshotsOutcome,
+        outcome: &mut SnapshotRepairOutcome,
     ) -> Result<Vec<&'c StoredSnapshot>> {
         let left = self.left();
-        let recent = Recent::new(&left);
+        let recent = BlobCacheReader::new(&left);
         let mut walked = HashMap::new();
         let mut found = Vec::new();
         for stored in catalog
@@ -222,12 +222,12 @@ impl<'a> Ground<'a> {
 
     fn lacks(
         &self,
-        left: &Left,
+        left: &ReadableBlobs,
         source: &dyn BlobSource,
         stored: &StoredSnapshot,
-        walked: &mut HashMap<RootId, bool>,
+        walked: &mut HashMap<ClosureRootId, bool>,
     ) -> Result<bool> {
-        let closure = Closure {
+        let closure = ReachabilityWalk {
             source,
             report: self.report,
         };
@@ -241,7 +241,7 @@ impl<'a> Ground<'a> {
         let mut lacks = false;
         for root in stored.snapshot.sources.iter().flat_map(roots) {
             lacks |= once(walked, root.id(), || {
-                closure.root(root, &mut Seen::default(), &mut each)
+                closure.root(root, &mut VisitedNodes::default(), &mut each)
             })?;
         }
         Ok(lacks)
@@ -250,11 +250,11 @@ impl<'a> Ground<'a> {
     /// What is left of a snapshot; `None` if all of it can be read, or if it is beyond repair.
     fn rebuild(
         &self,
-        writer: &mut Writer,
-        catalog: &Catalog,
+        writer: &mut BlobWriter,
+        catalog: &SnapshotCatalog,
         stored: &StoredSnapshot,
-        outcome: &mut SnapshotsOutcome,
-    ) -> Result<Option<Made>> {
+        outcome: &mut SnapshotRepairOutcome,
+    ) -> Result<Option<MadeSnapshot>> {
         let old = CountedSnapshot {
             id: stored.id,
             domain: stored.snapshot.domain,
@@ -270,14 +270,14 @@ impl<'a> Ground<'a> {
         let was_brought_back = notes.of(&stored.id).is_some_and(|it| it.undeleted.is_some());
         let there = repaired_before(catalog, stored).filter(|_| !was_brought_back);
         if let Some(there) = there {
-            return Ok(Some(Made {
+            return Ok(Some(MadeSnapshot {
                 snapshot: None,
                 told: told(Some(there), Vec::new(), Vec::new()),
                 old,
             }));
         }
         let left = self.left();
-        let mut rebuild = Rebuild {
+        let mut rebuild = DatabaseRebuild {
             repo: self.repo,
             source: &left,
             writer,
@@ -288,8 +288,8 @@ impl<'a> Ground<'a> {
         let mut missing = snapshot.missing.clone();
         for source in &mut snapshot.sources {
             let database = match source {
-                Source::Database(database) => database,
-                Source::Tree(tree) => {
+                SnapshotSource::Database(database) => database,
+                SnapshotSource::Tree(tree) => {
                     let (root, left) = rebuild.tree(tree).act(|| tree.name.clone())?;
                     if !left.lost.is_empty() {
                         note_missing(tree, &left, &stored.id, &mut missing);
@@ -330,7 +330,7 @@ impl<'a> Ground<'a> {
         // It is no copy of anything any more: whoever copies must bring the whole one again.
         snapshot.original = None;
         snapshot.program = concat!("levault ", env!("CARGO_PKG_VERSION")).into();
-        Ok(Some(Made {
+        Ok(Some(MadeSnapshot {
             snapshot: Some(snapshot),
             told: told(None, databases, trees),
             old,
@@ -339,7 +339,7 @@ impl<'a> Ground<'a> {
 }
 
 /// What a tree lost, as missing from the snapshot that is made of what is left.
-fn note_missing(tree: &TreeRoot, left: &LeftFiles, old: &ObjectId, missing: &mut MissingPaths) {
+fn note_missing(tree: &TreeRoot, left: &RemainingFiles, old: &ObjectId, missing: &mut MissingPaths) {
     let short = old.short();
     let last = crate::ops::tree::parts(&tree.path).last().unwrap_or_default();
     let above = tree.path.strip_suffix(last).unwrap_or_default();
@@ -360,14 +360,14 @@ fn note_missing(tree: &TreeRoot, left: &LeftFiles, old: &ObjectId, missing: &mut
 
 /// What packs hold that no segment names. A segment that is gone leaves nothing that could be found damaged: all that it
 /// named looks lost, and lies there.
-fn in_packs(repo: &Repo, packs: &[(ObjectId, u64)], report: &Report) -> Result<HashSet<BlobId>> {
+fn in_packs(repo: &Repo, packs: &[(ObjectId, u64)], report: &OperationReport) -> Result<HashSet<BlobId>> {
     let mut blobs = HashSet::new();
     for (pack, len) in packs {
         report.go_on()?;
         match repo.pack_directory(pack, *len) {
             Ok(directory) => blobs.extend(directory.iter().map(|blob| blob.id)),
             // Nothing can be had from it.
-            Err(error) if is_loss(&error) || error.kind() == Kind::WrongKey => {}
+            Err(error) if is_loss(&error) || error.kind() == ErrorKind::WrongKey => {}
             Err(error) => return Err(error.act(format!("look into pack {}", pack.short()))),
         }
         if blobs.len() > UNINDEXED_BLOBS_MAX {
@@ -380,7 +380,11 @@ fn in_packs(repo: &Repo, packs: &[(ObjectId, u64)], report: &Report) -> Result<H
 }
 
 /// True if the walk leads to something that is lost.
-fn once(walked: &mut HashMap<RootId, bool>, key: RootId, walk: impl FnOnce() -> Result<()>) -> Result<bool> {
+fn once(
+    walked: &mut HashMap<ClosureRootId, bool>,
+    key: ClosureRootId,
+    walk: impl FnOnce() -> Result<()>,
+) -> Result<bool> {
     if let Some(lacks) = walked.get(&key) {
         return Ok(*lacks);
     }
@@ -394,7 +398,7 @@ fn once(walked: &mut HashMap<RootId, bool>, key: RootId, walk: impl FnOnce() -> 
 }
 
 /// The snapshot that a repair made of this one, if it ended before the old one was forgotten.
-fn repaired_before(catalog: &Catalog, old: &StoredSnapshot) -> Option<ObjectId> {
+fn repaired_before(catalog: &SnapshotCatalog, old: &StoredSnapshot) -> Option<ObjectId> {
     let made_of = |stored: &&StoredSnapshot| {
         let mut databases = stored.snapshot.databases();
         let has_hole =
@@ -417,9 +421,10 @@ fn is_same_but_for_trees(old: &Snapshot, new: &Snapshot) -> bool {
             snapshot.time_end,
         )
     };
-    let same = |(old, new): (&Source, &Source)| old.name() == new.name() && old.path() == new.path();
-    let other = |(old, new): (&Source, &Source)| match (old, new) {
-        (Source::Tree(old), Source::Tree(new)) => old.root != new.root,
+    let same =
+        |(old, new): (&SnapshotSource, &SnapshotSource)| old.name() == new.name() && old.path() == new.path();
+    let other = |(old, new): (&SnapshotSource, &SnapshotSource)| match (old, new) {
+        (SnapshotSource::Tree(old), SnapshotSource::Tree(new)) => old.root != new.root,
         _ => false,
     };
     let pairs = || old.sources.iter().zip(&new.sources);
@@ -431,10 +436,10 @@ fn is_same_but_for_trees(old: &Snapshot, new: &Snapshot) -> bool {
 /// Each new snapshot is durable, and what was noted of the old one is noted of it, before the old one is forgotten.
 fn publish(
     repo: &Repo,
-    catalog: &Catalog,
-    made: Vec<Made>,
+    catalog: &SnapshotCatalog,
+    made: Vec<MadeSnapshot>,
     packs: &HashMap<ObjectId, u64>,
-    outcome: &mut SnapshotsOutcome,
+    outcome: &mut SnapshotRepairOutcome,
 ) -> Result<()> {
     let notes = repo.notes()?.standing();
     let (mut counter, mut previous) = catalog.successor();
@@ -443,7 +448,7 @@ fn publish(
             (snapshot.counter, snapshot.previous) = (counter, previous);
             snapshot.tags = notes.tags(&made.old.id, &snapshot.tags).to_vec();
             // A database of which nothing is lost still rests on the old one's runs.
-            let rests_on = RestsOn {
+            let rests_on = SnapshotDependencies {
                 seen: catalog,
                 packs: packs.clone(),
                 parents: [made.old.id].into(),
@@ -461,31 +466,33 @@ fn publish(
     Ok(())
 }
 
-fn note_alike(repo: &Repo, notes: &Notes, old: &ObjectId, new: ObjectId) -> Result<()> {
+fn note_alike(repo: &Repo, notes: &CurrentNotes, old: &ObjectId, new: ObjectId) -> Result<()> {
     let note = |said| {
         repo.put_note(&Note {
             when: repo.clock().now(),
-            about: About::Snapshot { id: new, said },
+            about: NoteSubject::Snapshot { id: new, said },
         })
     };
     if notes.is_pinned(old) && !notes.is_pinned(&new) {
-        note(Said::Pin)?;
+        note(SnapshotNote::Pin)?;
     }
     match notes.suspect(old) {
-        Some(reason) if notes.suspect(&new).is_none() => note(Said::Suspect(reason.to_owned())).map(drop),
+        Some(reason) if notes.suspect(&new).is_none() => {
+            note(SnapshotNote::Suspect(reason.to_owned())).map(drop)
+        }
         _ => Ok(()),
     }
 }
 
 fn forget_old(repo: &Repo, old: CountedSnapshot, new: ObjectId) -> Result<()> {
-    let chosen = Chosen {
+    let chosen = ForgetSelection {
         snapshots: vec![old],
-        why: Why::Damaged,
+        why: ForgetReason::Damaged,
         words: format!("repaired as snapshot {}", new.to_hex()),
     };
     match forget(repo, &chosen)?.failed.pop() {
         None => Ok(()),
-        Some((_, error)) if error.kind() == Kind::Interrupted => Err(error),
+        Some((_, error)) if error.kind() == ErrorKind::Interrupted => Err(error),
         Some((_, error)) => Err(error.act(format!(
             "forget snapshot {}, which is repaired as {}",
             old.id.short(),

@@ -10,34 +10,34 @@
 //! The directory is only read. What is uncertain and why stands at the head of `leveldb/damage.rs`; what a rescue can
 //! and cannot know is told to users in docs/RESCUE.md.
 
-mod merging;
-mod plan;
-mod spans;
+mod key_spans;
+mod rescue_merge;
+mod rescue_plan;
 
 use std::path::{Path, PathBuf};
 
 use crate::clock::UnixNanos;
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
-use crate::leveldb::table_build::TableBuilder;
-use crate::leveldb::{Comparator, Shape};
+use crate::leveldb::table_builder::TableBuilder;
+use crate::leveldb::{Comparator, DatabaseLayout};
 use crate::record::StreamDigester;
 use crate::repo::{BlobReader, Repo};
-use crate::report::Report;
+use crate::report::OperationReport;
 use crate::run::KeyOrder;
-use crate::snapshot::Meta;
+use crate::snapshot::FileMetadata;
 use crate::source::HeldDirectory;
 use crate::source::walk::look;
-use crate::source::{Damage, Database, RecordSink, ScanOutcome, Word, files_meta};
-use crate::target::tree::Withheld;
+use crate::source::{Database, NewestVersion, RecordSink, ScanOutcome, SourceDamage, files_meta};
+use crate::target::tree::RefusedAttributes;
 use crate::target::{DatabaseTarget, check_free, refuse_held};
 
 use super::restore::{attributes, tell_withheld};
 
-use merging::Merging;
-pub use merging::Tally;
-use plan::Candidate;
-pub use spans::Span;
+pub use key_spans::KeySpan;
+use rescue_merge::RescueMerge;
+pub use rescue_merge::SpanTally;
+use rescue_plan::RescueCandidate;
 
 /// What to rescue, and how.
 #[derive(Clone, Debug)]
@@ -51,14 +51,14 @@ pub struct Rescue {
     /// The database's label or absolute path in the snapshots; when `None` it is found by its directory: path and inode.
     pub database: Option<Vec<u8>>,
     /// What becomes of records that are uncertain where no snapshot has better ones.
-    pub uncertain: Uncertain,
+    pub uncertain: UncertainRecords,
     /// Whether anything is written.
-    pub act: Action,
+    pub act: RescueMode,
 }
 
 /// What becomes of uncertain records that nothing better is known for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Uncertain {
+pub enum UncertainRecords {
     /// They are left out, as by a restore.
     #[default]
     LeaveOut,
@@ -68,7 +68,7 @@ pub enum Uncertain {
 
 /// Whether anything is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Action {
+pub enum RescueMode {
     /// Everything is read and told.
     #[default]
     Tell,
@@ -78,7 +78,7 @@ pub enum Action {
 
 /// How it was known which files count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileList {
+pub enum FileListSource {
     /// By CURRENT and the MANIFEST, as it should be.
     Manifest,
     /// CURRENT is lost; by the newest MANIFEST, which this is.
@@ -89,7 +89,7 @@ pub enum FileList {
 
 /// Where what a span may lack came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Supply {
+pub struct SpanSupply {
     /// The snapshot.
     pub snapshot: ObjectId,
     /// When it was taken: of writes since then nothing is known here.
@@ -102,22 +102,22 @@ pub struct Supply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpanOutcome {
     /// Which keys.
-    pub span: Span,
+    pub span: KeySpan,
     /// `None` if no snapshot has it whole.
-    pub supply: Option<Supply>,
+    pub supply: Option<SpanSupply>,
     /// Newer snapshots that do not, and why.
     pub passed_over: Vec<(ObjectId, String)>,
     /// What was taken from where.
-    pub tally: Tally,
+    pub tally: SpanTally,
 }
 
 /// What was found, and made of it.
 #[derive(Clone, Debug)]
 pub struct RescueOutcome {
     /// How it was known which files count.
-    pub files: FileList,
+    pub files: FileListSource,
     /// What is wrong with the directory.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<SourceDamage>,
     /// First and last sequence number of writes that a log lost and that came behind the newest snapshot: nothing has
     /// them, and all else in the directory is newer than the snapshot.
     pub lost_writes: Option<(u64, u64)>,
@@ -144,10 +144,10 @@ impl RescueOutcome {
 }
 
 /// The directory as it can be read.
-struct Scene {
+struct DamagedDirectory {
     database: Database,
-    files: FileList,
-    damage: Vec<Damage>,
+    files: FileListSource,
+    damage: Vec<SourceDamage>,
     found: ScanOutcome,
     /// The highest sequence number in it.
     last_sequence: u64,
@@ -157,14 +157,14 @@ impl Rescue {
     /// Reads everything, decides, and writes if it is to.
     ///
     /// # Errors
-    /// [`Kind::Busy`] if a program has the database open; [`Kind::NotLevelDb`]; [`Kind::NotFound`] if the repository has
-    /// no snapshot of it; [`Kind::Usage`] if the order of its keys is not known,
-    /// [`Kind::UnknownFormat`] if its records cannot be read otherwise; and those of the target.
-    pub fn run(&self, repo: &Repo, report: &Report) -> Result<RescueOutcome> {
+    /// [`ErrorKind::Busy`] if a program has the database open; [`ErrorKind::NotLevelDb`]; [`ErrorKind::NotFound`] if the repository has
+    /// no snapshot of it; [`ErrorKind::Usage`] if the order of its keys is not known,
+    /// [`ErrorKind::UnknownFormat`] if its records cannot be read otherwise; and those of the target.
+    pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<RescueOutcome> {
         refuse_held(&self.directory)?;
         if whole(&self.output)?.starts_with(whole(&self.directory)?) {
             let what = "the new database would stand inside the damaged one, which is only read";
-            return Err(Error::new(Kind::Usage, what));
+            return Err(Error::new(ErrorKind::Usage, what));
         }
         check_free(&self.output)?;
         let catalog = repo.catalog()?;
@@ -173,23 +173,23 @@ impl Rescue {
         let scene = self.scene(&candidates, report)?;
         let comparator = scene.database.comparator().clone();
         let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-        let guessed = matches!(scene.files, FileList::AllFiles(_));
+        let guessed = matches!(scene.files, FileListSource::AllFiles(_));
         let lost_writes = scene.lost_writes(&candidates).filter(|_| !guessed);
-        let spans = spans::of(&scene.found.lost, guessed, lost_writes.is_some(), &order);
+        let spans = key_spans::of(&scene.found.lost, guessed, lost_writes.is_some(), &order);
         let lookup = repo.lookup()?;
         let reader = BlobReader::new(repo, &lookup);
         let chosen = spans
             .into_iter()
-            .map(|span| plan::choose(span, &candidates, &reader, &scene.facts(), &order, report))
+            .map(|span| rescue_plan::choose(span, &candidates, &reader, &scene.facts(), &order, report))
             .collect::<Result<Vec<_>>>()?;
-        let mut merging = Merging::new(chosen, &reader, &order, self.uncertain);
+        let mut merging = RescueMerge::new(chosen, &reader, &order, self.uncertain);
         let written = match self.act {
-            Action::Tell => {
+            RescueMode::Tell => {
                 let mut count = |_: &[u8], _: &[u8]| report.go_on();
                 merging.run(&scene.database, &mut count)?;
                 false
             }
-            Action::Write => {
+            RescueMode::Write => {
                 let shape = self.shape(&scene, &candidates, merging.chosen());
                 self.write(&scene, &shape, &mut merging, report)?;
                 true
@@ -207,16 +207,16 @@ impl Rescue {
         })
     }
 
-    fn scene(&self, candidates: &[Candidate], report: &Report) -> Result<Scene> {
+    fn scene(&self, candidates: &[RescueCandidate], report: &OperationReport) -> Result<DamagedDirectory> {
         let why = match Database::open(&self.directory) {
-            Ok(database) => match read(database, FileList::Manifest, report)? {
+            Ok(database) => match read(database, FileListSource::Manifest, report)? {
                 scene if !scene.is_behind()? => return Ok(scene),
                 _ => "the MANIFEST lacks its last edits: logs are missing, and there are newer tables"
                     .to_owned(),
             },
-            Err(error) if error.kind() == Kind::Corrupt => {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
                 if let Ok((database, name)) = Database::open_by_newest_manifest(&self.directory) {
-                    let scene = read(database, FileList::NewestManifest(name), report)?;
+                    let scene = read(database, FileListSource::NewestManifest(name), report)?;
                     if !scene.is_behind()? {
                         return Ok(scene);
                     }
@@ -234,10 +234,10 @@ impl Rescue {
             })?;
         let comparator = Comparator::from_name(&comparator);
         let (database, unreadable) = Database::open_all_files(&self.directory, &comparator)?;
-        let mut scene = read(database, FileList::AllFiles(why), report)?;
+        let mut scene = read(database, FileListSource::AllFiles(why), report)?;
         scene
             .damage
-            .extend(unreadable.into_iter().map(|(file, error)| Damage {
+            .extend(unreadable.into_iter().map(|(file, error)| SourceDamage {
                 file,
                 offset: None,
                 level: None,
@@ -251,9 +251,14 @@ impl Rescue {
 
     /// The directory's own; without a MANIFEST that of the newest snapshot. Sequence numbers go on behind all that is
     /// in it.
-    fn shape(&self, scene: &Scene, candidates: &[Candidate], chosen: &[plan::Chosen]) -> Shape {
+    fn shape(
+        &self,
+        scene: &DamagedDirectory,
+        candidates: &[RescueCandidate],
+        chosen: &[rescue_plan::SuppliedSpan],
+    ) -> DatabaseLayout {
         let mut shape = match (&scene.files, candidates.first()) {
-            (FileList::AllFiles(_), Some(newest)) => newest.database.shape.clone(),
+            (FileListSource::AllFiles(_), Some(newest)) => newest.database.shape.clone(),
             _ => scene.database.shape(),
         };
         let supplied = chosen.iter().filter_map(|chosen| chosen.candidate);
@@ -263,15 +268,21 @@ impl Rescue {
         shape
     }
 
-    fn write(&self, scene: &Scene, shape: &Shape, merging: &mut Merging, report: &Report) -> Result<()> {
+    fn write(
+        &self,
+        scene: &DamagedDirectory,
+        shape: &DatabaseLayout,
+        merging: &mut RescueMerge,
+        report: &OperationReport,
+    ) -> Result<()> {
         let comparator = scene.database.comparator();
         let mut staging = DatabaseTarget::create(&self.output, shape, comparator)?;
-        let files = files_meta(&self.directory).unwrap_or_else(|| Meta {
+        let files = files_meta(&self.directory).unwrap_or_else(|| FileMetadata {
             mode: Some(0o600),
-            ..Meta::default()
+            ..FileMetadata::default()
         });
         staging.set_files(attributes(&files));
-        let mut tables = Tables {
+        let mut tables = RescuedTables {
             builder: TableBuilder::new(shape, comparator)?,
             staging: &staging,
             next: 1,
@@ -285,20 +296,22 @@ impl Rescue {
         tables.end()?;
         let mut staged = staging.finish()?;
         let expected = (merging.records(), digest.digest());
-        let mut back = ReadBack {
+        let mut back = RescueReadBack {
             records: 0,
             digest: StreamDigester::new(),
         };
         let outcome = Database::open_in(staged.held())?.scan(&mut back)?;
         let found = (back.records, back.digest.digest());
         if !outcome.damage.is_empty() || found != expected {
-            return Err(Error::new(Kind::Mismatch, "it does not read back as it was written").act("rescue"));
+            return Err(
+                Error::new(ErrorKind::Mismatch, "it does not read back as it was written").act("rescue"),
+            );
         }
         // An owner that came meanwhile has written what is not in it.
         refuse_held(&self.directory)?;
         let source = HeldDirectory::named(&self.directory)?;
         let directory = look(&source, source.path(), report)?.meta;
-        let withheld = Withheld::default();
+        let withheld = RefusedAttributes::default();
         staged.set_attributes(&attributes(&directory), &withheld)?;
         tell_withheld(&withheld, report);
         tell_withheld(staged.withheld(), report);
@@ -306,7 +319,7 @@ impl Rescue {
     }
 }
 
-impl Scene {
+impl DamagedDirectory {
     /// True if the MANIFEST cannot be the newest: it leads to logs that are gone, and there are tables that it cannot
     /// know.
     fn is_behind(&self) -> Result<bool> {
@@ -314,36 +327,36 @@ impl Scene {
     }
 
     /// Writes that a log lost and that no snapshot can have: they came behind the newest of the same history.
-    fn lost_writes(&self, candidates: &[Candidate]) -> Option<(u64, u64)> {
+    fn lost_writes(&self, candidates: &[RescueCandidate]) -> Option<(u64, u64)> {
         let (lost, newest) = (&self.found.lost, candidates.first()?);
-        let seen =
-            plan::goes_on(newest, candidates, &self.facts()).then_some(newest.database.last_sequence)?;
+        let seen = rescue_plan::goes_on(newest, candidates, &self.facts())
+            .then_some(newest.database.last_sequence)?;
         (lost.below < u64::MAX && lost.from > seen).then(|| (lost.from, lost.below - 1))
     }
 
-    fn facts(&self) -> plan::Facts<'_> {
-        plan::Facts {
+    fn facts(&self) -> rescue_plan::RescueInput<'_> {
+        rescue_plan::RescueInput {
             comparator: self.database.comparator().name(),
             last_sequence: self.last_sequence,
         }
     }
 }
 
-fn read(database: Database, files: FileList, report: &Report) -> Result<Scene> {
+fn read(database: Database, files: FileListSource, report: &OperationReport) -> Result<DamagedDirectory> {
     if !database.comparator().is_known() {
         let what = format!(
             "the order of comparator {:?} is not known; `restore` brings its files back",
             database.comparator().name()
         );
-        return Err(Error::new(Kind::Usage, what));
+        return Err(Error::new(ErrorKind::Usage, what));
     }
-    let mut look = Look {
+    let mut look = DamageScan {
         report,
         last_sequence: database.last_sequence(),
     };
     let found = database.scan(&mut look).act(|| "read the damaged database")?;
     let last_sequence = look.last_sequence;
-    Ok(Scene {
+    Ok(DamagedDirectory {
         damage: found.damage.clone(),
         database,
         files,
@@ -353,29 +366,29 @@ fn read(database: Database, files: FileList, report: &Report) -> Result<Scene> {
 }
 
 /// The first pass: only where something is lost matters.
-struct Look<'a> {
-    report: &'a Report,
+struct DamageScan<'a> {
+    report: &'a OperationReport,
     last_sequence: u64,
 }
 
-impl RecordSink for Look<'_> {
+impl RecordSink for DamageScan<'_> {
     fn record(&mut self, _key: &[u8], _value: &[u8], _certain: bool) -> Result<()> {
         self.report.go_on()
     }
 
-    fn word(&mut self, _key: &[u8], word: Word) -> Result<()> {
+    fn word(&mut self, _key: &[u8], word: NewestVersion) -> Result<()> {
         self.last_sequence = self.last_sequence.max(word.sequence);
         Ok(())
     }
 }
 
-struct Tables<'a> {
+struct RescuedTables<'a> {
     builder: TableBuilder,
     staging: &'a DatabaseTarget,
     next: u64,
 }
 
-impl Tables<'_> {
+impl RescuedTables<'_> {
     fn add(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.builder.add(key, value)?;
         if self.builder.is_full() {
@@ -397,12 +410,12 @@ impl Tables<'_> {
     }
 }
 
-struct ReadBack {
+struct RescueReadBack {
     records: u64,
     digest: StreamDigester,
 }
 
-impl RecordSink for ReadBack {
+impl RecordSink for RescueReadBack {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         self.records += 1;
         self.digest.record(key, value);
@@ -416,6 +429,6 @@ fn whole(path: &Path) -> Result<PathBuf> {
 }
 
 /// Whether `key` lies in `span`.
-fn holds(span: &Span, key: &[u8], order: KeyOrder) -> bool {
+fn holds(span: &KeySpan, key: &[u8], order: KeyOrder) -> bool {
     !span.is_behind(key, order) && !span.is_before(key, order)
 }

@@ -13,29 +13,29 @@
 
 use std::path::Path;
 
-use super::Restoring;
-use super::database::Step;
-use super::differences::{Differences, Eyes};
-use crate::error::{Act, Error, Result};
-use crate::leveldb::name::FileName;
-use crate::leveldb::table_build::TableBuilder;
+use super::RestoreContext;
+use super::restore_database::DatabaseRestore;
+use super::write_differences::{DifferenceWriter, ReadContext};
+use crate::error::{Error, Result, ResultExt};
+use crate::leveldb::continued_version::VersionContinuation;
+use crate::leveldb::file_name::FileName;
+use crate::leveldb::table_builder::TableBuilder;
 use crate::leveldb::version::TableMeta;
-use crate::leveldb::version_continue::Continuation;
-use crate::leveldb::{Comparator, Shape};
+use crate::leveldb::{Comparator, DatabaseLayout};
 use crate::repo::BlobReader;
-use crate::run::{KeyOrder, KeyRange, StackCursor, Tombstones, Walker};
-use crate::snapshot::{Content, DatabaseRoot};
+use crate::run::{KeyOrder, KeyRange, RunReader, StackCursor, TombstoneMode};
+use crate::snapshot::{DatabaseContent, DatabaseRoot};
 use crate::source::Database;
-use crate::target::{InPlaceTarget, Occupied, Staged};
+use crate::target::{InPlaceTarget, OccupiedTarget, StagedResult};
 
-use super::super::read;
+use super::super::read_records;
 
 /// A new table, bytes: so large that few are needed on level 0, so small that one fits in memory.
 const TABLE_BYTES: u64 = 64 << 20;
 
 /// What an in-place restore wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rewritten {
+pub struct InPlaceOutcome {
     /// Records written.
     pub puts: u64,
     /// Records hidden by a deletion.
@@ -46,15 +46,15 @@ pub struct Rewritten {
     pub bytes_linked: u64,
 }
 
-impl Restoring<'_> {
+impl RestoreContext<'_> {
     /// The database at `target` with what differs above it, staged; `None` when all is to be written, because more than
     /// `bytes_max` key and value bytes differ or because nothing may come above it.
     pub(super) fn stage_in_place(
         &self,
-        step: &Step,
-        occupied: Occupied,
+        step: &DatabaseRestore,
+        occupied: OccupiedTarget,
         bytes_max: u64,
-    ) -> Result<Option<(Staged, Rewritten)>> {
+    ) -> Result<Option<(StagedResult, InPlaceOutcome)>> {
         let (database, target) = (step.root, &step.target);
         if !self.may_be_in_place(database, target) {
             return Ok(None);
@@ -68,11 +68,11 @@ impl Restoring<'_> {
         let order = Comparator::from_name(&database.shape.comparator);
         let is_ordered_alike = order.is_known() && *standing.comparator() == order;
         let highest = staging.highest_number()?;
-        let above = Continuation::of(standing.version(), standing.last_sequence(), highest);
+        let above = VersionContinuation::of(standing.version(), standing.last_sequence(), highest);
         let Some(above) = above.filter(|_| is_ordered_alike) else {
             return Ok(None);
         };
-        let eyes = Eyes {
+        let eyes = ReadContext {
             repo: self.repo,
             reader: self.reader,
             order: &order,
@@ -87,21 +87,21 @@ impl Restoring<'_> {
 
     fn may_be_in_place(&self, database: &DatabaseRoot, target: &Path) -> bool {
         self.wish.compares()
-            && matches!(database.content, Content::Logical { .. })
+            && matches!(database.content, DatabaseContent::Logical { .. })
             && target.join("CURRENT").exists()
     }
 
     fn write_differences(
         &self,
-        eyes: Eyes,
+        eyes: ReadContext,
         database: &DatabaseRoot,
         standing: &Database,
         tables: NewTables,
         bytes_max: u64,
-    ) -> Result<Option<New>> {
+    ) -> Result<Option<NewFiles>> {
         let compare = |left: &[u8], right: &[u8]| eyes.order.compare(left, right);
         let snapshot = self.records_of(eyes.reader, database, &compare)?;
-        let mut differences = Differences::new(eyes, snapshot, tables, bytes_max)?;
+        let mut differences = DifferenceWriter::new(eyes, snapshot, tables, bytes_max)?;
         let done_before = eyes.report.bytes_done.get();
         let compared = compare_all(standing, &mut differences);
         if differences.gave_up() {
@@ -120,17 +120,17 @@ impl Restoring<'_> {
         database: &'a DatabaseRoot,
         order: KeyOrder<'a>,
     ) -> Result<StackCursor<'a>> {
-        let runs = read::runs(database, self.wish.with_uncertain)?;
+        let runs = read_records::runs(database, self.wish.with_uncertain)?;
         let newest_first = runs.iter().rev();
         let walkers: Vec<_> = newest_first
-            .map(|run| Walker::new(reader, run.root.as_ref(), order))
+            .map(|run| RunReader::new(reader, run.root.as_ref(), order))
             .collect();
-        StackCursor::new(&walkers, &KeyRange::all(), Tombstones::Drop, order)
+        StackCursor::new(&walkers, &KeyRange::all(), TombstoneMode::Drop, order)
     }
 }
 
 /// Nobody knows what a damaged database holds; it was found whole a moment ago.
-fn compare_all(standing: &Database, differences: &mut Differences) -> Result<()> {
+fn compare_all(standing: &Database, differences: &mut DifferenceWriter) -> Result<()> {
     let outcome = standing.scan(differences)?;
     match outcome.damage.first() {
         Some(damage) => Err(Error::corrupt(format!("{}: {}", damage.file, damage.what))),
@@ -139,18 +139,18 @@ fn compare_all(standing: &Database, differences: &mut Differences) -> Result<()>
 }
 
 /// What comes above a database.
-pub struct New {
+pub struct NewFiles {
     pub tables: Vec<TableMeta>,
-    pub written: Rewritten,
+    pub written: InPlaceOutcome,
 }
 
 /// Puts both together.
 fn finish(
     staging: InPlaceTarget,
     standing: &Database,
-    above: Continuation,
-    new: New,
-) -> Result<(Staged, Rewritten)> {
+    above: VersionContinuation,
+    new: NewFiles,
+) -> Result<(StagedResult, InPlaceOutcome)> {
     let mut written = new.written;
     written.bytes_written = new.tables.iter().map(|table| table.size).sum();
     for file in standing.files() {
@@ -168,16 +168,16 @@ fn finish(
 /// New tables for level 0, one after the other in key order; none overlaps another.
 pub struct NewTables<'a> {
     staging: &'a InPlaceTarget,
-    shape: Shape,
-    above: Continuation,
+    shape: DatabaseLayout,
+    above: VersionContinuation,
     builder: TableBuilder,
     written: Vec<TableMeta>,
 }
 
 impl<'a> NewTables<'a> {
     /// Laid out as the tables that stand there.
-    fn new(staging: &'a InPlaceTarget, standing: Shape, above: Continuation) -> Result<Self> {
-        let shape = Shape {
+    fn new(staging: &'a InPlaceTarget, standing: DatabaseLayout, above: VersionContinuation) -> Result<Self> {
+        let shape = DatabaseLayout {
             table_bytes: TABLE_BYTES,
             last_sequence: above.sequence(),
             ..standing

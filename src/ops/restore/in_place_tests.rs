@@ -5,30 +5,30 @@
 //!
 //! LEVAULT_IN_PLACE_SEED=N runs the one life of that seed; LEVAULT_IN_PLACE_LIVES=N runs so many.
 
-use super::super::overwrite::Others;
-use super::super::tree::Where;
-use crate::pattern::Choice;
+use super::super::overwrite_mode::OtherFiles;
+use super::super::tree::PatternOrigin;
+use crate::pattern::SelectorChoice;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::{Overwrite, Restore};
+use super::super::{OverwriteMode, Restore};
 use super::*;
 use crate::codec::Reader;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::keys::{Password, SlotCost};
-use crate::leveldb::Codec;
-use crate::leveldb::block::Entries;
-use crate::leveldb::decompress::Decompressor;
+use crate::leveldb::BlockCodec;
+use crate::leveldb::block::BlockEntries;
+use crate::leveldb::block_decompressor::Decompressor;
 use crate::leveldb::internal_key::{compare_internal, tag};
-use crate::leveldb::table::{Handle, Table, read_block};
-use crate::leveldb::testing::{Files, Op, op};
+use crate::leveldb::table_reader::{BlockHandle, Table, read_block};
+use crate::leveldb::test_databases::{MemoryFiles, WriteOp, op};
 use crate::leveldb::version::user_key;
-use crate::ops::backup::{Backup, Pinning};
+use crate::ops::backup::{Backup, PinMode};
 
-use crate::repo::{NewRepo, Repo, Settings, StoredSnapshot};
-use crate::report::Report;
+use crate::repo::{NewRepository, Repo, RepoSettings, StoredSnapshot};
+use crate::report::OperationReport;
 use crate::source::RecordSink;
 use crate::source::delta_model::engine::{Engine, State, Visible};
 use crate::storage::MemoryStorage;
@@ -44,14 +44,14 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let new = NewRepo {
+        let new = NewRepository {
             cost: SlotCost::cheap(),
-            ..NewRepo::default()
+            ..NewRepository::default()
         };
         let password = Password::new(b"password".to_vec());
         let storage = Arc::new(MemoryStorage::default());
         Self {
-            repo: Repo::create(storage, &password, new, Settings::default()).unwrap(),
+            repo: Repo::create(storage, &password, new, RepoSettings::default()).unwrap(),
             dir: tempfile::tempdir_in("/dev/shm")
                 .or_else(|_| tempfile::tempdir())
                 .unwrap(),
@@ -64,10 +64,10 @@ impl Bench {
 
     fn save(&self, db: &Path) -> StoredSnapshot {
         let backup = Backup {
-            pinning: Pinning::None,
+            pinning: PinMode::None,
             ..Backup::new(vec![db.to_owned()])
         };
-        let outcome = backup.run(&self.repo, &Report::default()).unwrap();
+        let outcome = backup.run(&self.repo, &OperationReport::default()).unwrap();
         self.repo.select(&outcome.snapshot.unwrap().to_hex()).unwrap()
     }
 
@@ -80,11 +80,15 @@ impl Bench {
     }
 
     /// Stages in place, with any amount of differences.
-    fn stage(&self, stored: &StoredSnapshot, target: &Path) -> Result<Option<(Staged, Rewritten)>> {
+    fn stage(
+        &self,
+        stored: &StoredSnapshot,
+        target: &Path,
+    ) -> Result<Option<(StagedResult, InPlaceOutcome)>> {
         let database = stored.snapshot.databases().next().unwrap();
         let mut staged = None;
-        over(target).with(&self.repo, stored, &Report::default(), |restoring| {
-            staged = restoring.stage_in_place(&step(database, target), Occupied::Replace, u64::MAX)?;
+        over(target).with(&self.repo, stored, &OperationReport::default(), |restoring| {
+            staged = restoring.stage_in_place(&step(database, target), OccupiedTarget::Replace, u64::MAX)?;
             Ok(())
         })?;
         Ok(staged)
@@ -100,24 +104,24 @@ impl Bench {
 }
 
 /// A database that is restored by itself.
-fn step<'s>(root: &'s DatabaseRoot, target: &Path) -> Step<'s> {
-    Step {
+fn step<'s>(root: &'s DatabaseRoot, target: &Path) -> DatabaseRestore<'s> {
+    DatabaseRestore {
         top: 0,
         number: 0,
         root,
         target: target.to_owned(),
         shown: target.to_owned(),
         attributes: None,
-        others: Others::Refuse,
-        place: Where::default(),
-        choice: Choice::Take,
+        others: OtherFiles::Refuse,
+        place: PatternOrigin::default(),
+        choice: SelectorChoice::Take,
         nesting: 0,
     }
 }
 
 fn over(target: &Path) -> Restore {
     Restore {
-        overwrite: Overwrite::IfChanged,
+        overwrite: OverwriteMode::IfChanged,
         ..Restore::new(target)
     }
 }
@@ -190,12 +194,12 @@ fn first_difference<'m>(found: &'m Model, expected: &'m Model) -> Option<(&'m Ve
 fn entries(bytes: &Vec<u8>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut decompressor = Decompressor::default();
     let table = Table::open(bytes, bytes.len() as u64, &mut decompressor).unwrap();
-    let mut index = Entries::new(&table.index).unwrap();
+    let mut index = BlockEntries::new(&table.index).unwrap();
     let mut all = Vec::new();
     while let Some((_, handle)) = index.next().unwrap() {
-        let handle = Handle::read(&mut Reader::new(handle)).unwrap();
+        let handle = BlockHandle::read(&mut Reader::new(handle)).unwrap();
         let (_, plain) = read_block(bytes, handle, table.data_end, &mut decompressor).unwrap();
-        let mut entries = Entries::new(&plain).unwrap();
+        let mut entries = BlockEntries::new(&plain).unwrap();
         while let Some((key, value)) = entries.next().unwrap() {
             all.push((key.to_vec(), value.to_vec()));
         }
@@ -307,7 +311,7 @@ fn bring_back(
     } else {
         counters.whole += 1;
     }
-    let outcome = over(target).run(&bench.repo, stored, &Report::default())?;
+    let outcome = over(target).run(&bench.repo, stored, &OperationReport::default())?;
     assert!(outcome.databases[0].verified);
     assert!(
         scan(target) == *expected,
@@ -354,24 +358,25 @@ fn any_database_becomes_any_snapshot_exactly() {
 fn what_reads_back_wrong_leaves_the_old_database_as_it_was() {
     let bench = Bench::new();
     let order = Comparator::Bytewise;
-    let ops: Vec<Op> = (0..100)
+    let ops: Vec<WriteOp> = (0..100)
         .map(|n| op(format!("{n:03}").as_bytes(), 500 + n, Some(b"early")))
         .collect();
-    let stored = bench.save_state(&State::new(&order).with_tables(1, vec![(ops.clone(), 4, Codec::Snappy)]));
+    let stored =
+        bench.save_state(&State::new(&order).with_tables(1, vec![(ops.clone(), 4, BlockCodec::Snappy)]));
     let target = bench.path("target");
     std::fs::create_dir(&target).unwrap();
-    let mut files = Files::new(&order);
+    let mut files = MemoryFiles::new(&order);
     let mut changed = ops;
     changed[50] = op(b"050", 900, Some(b"late"));
-    files.add_table(1, 7, &changed, 4, Codec::Snappy);
+    files.add_table(1, 7, &changed, 4, BlockCodec::Snappy);
     // Its owner's error: the MANIFEST forgets the newest entries, so what is written above them does not hide them.
     files.edit.last_sequence = Some(10);
     files.write_to(&target);
     let before = facts(&target);
     let error = over(&target)
-        .run(&bench.repo, &stored, &Report::default())
+        .run(&bench.repo, &stored, &OperationReport::default())
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Mismatch, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
     assert!(facts(&target) == before);
     assert_eq!(bench.beside(), [""; 0]);
 }
@@ -380,26 +385,26 @@ fn what_reads_back_wrong_leaves_the_old_database_as_it_was() {
 fn a_wish_to_stop_is_heard_and_leaves_the_old_database_as_it_was() {
     let bench = Bench::new();
     let order = Comparator::Bytewise;
-    let ops: Vec<Op> = (0..100)
+    let ops: Vec<WriteOp> = (0..100)
         .map(|n| op(format!("{n:03}").as_bytes(), 500 + n, Some(b"early")))
         .collect();
     let mut changed = ops.clone();
     changed[50] = op(b"050", 900, Some(b"late"));
-    let stored = bench.save_state(&State::new(&order).with_tables(1, vec![(ops, 4, Codec::Snappy)]));
+    let stored = bench.save_state(&State::new(&order).with_tables(1, vec![(ops, 4, BlockCodec::Snappy)]));
     let target = bench.path("target");
     State::new(&order)
-        .with_tables(1, vec![(changed, 4, Codec::Snappy)])
+        .with_tables(1, vec![(changed, 4, BlockCodec::Snappy)])
         .write_to(&target);
     let before = facts(&target);
-    let report = Report::default();
+    let report = OperationReport::default();
     report.stop();
     let database = stored.snapshot.databases().next().unwrap();
     let stopped = over(&target).with(&bench.repo, &stored, &report, |restoring| {
         restoring
-            .stage_in_place(&step(database, &target), Occupied::Replace, u64::MAX)
+            .stage_in_place(&step(database, &target), OccupiedTarget::Replace, u64::MAX)
             .map(drop)
     });
-    assert_eq!(stopped.err().unwrap().kind(), Kind::Interrupted);
+    assert_eq!(stopped.err().unwrap().kind(), ErrorKind::Interrupted);
     assert!(facts(&target) == before);
     assert_eq!(bench.beside(), [""; 0]);
 }

@@ -5,48 +5,48 @@
 //!                                      +-> trees:     see `tree`
 //! ```
 //! Where nothing stands, nothing is seen until the rename; what fails leaves nothing behind. What stands there is left
-//! alone, replaced, or brought to the snapshot's state by writing what differs ([`Overwrite`]).
+//! alone, replaced, or brought to the snapshot's state by writing what differs ([`OverwriteMode`]).
 
-mod database;
-mod differences;
-mod files;
-mod guard;
+mod delete_guard;
 mod in_place;
-mod overwrite;
+mod overwrite_mode;
 mod ownership;
-mod place;
 mod read_back;
-mod tables;
+mod restore_database;
+mod restore_files;
+mod restore_selection;
+mod table_writer;
 mod tree;
-mod verify;
+mod verify_database;
+mod write_differences;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::{Act, Result};
+use crate::error::{Result, ResultExt};
 use crate::pattern::Selector;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
-use crate::report::Report;
-use crate::snapshot::{DatabaseRoot, Snapshot, Source};
-use crate::target::tree::{Merge, Problems, look_only};
+use crate::report::OperationReport;
+use crate::snapshot::{DatabaseRoot, Snapshot, SnapshotSource};
+use crate::target::tree::{MergeMode, TreeProblems, look_only};
 use crate::target::{ForbiddenPaths, TreeTarget};
 
-use super::read::{self, DatabaseChoice};
-use super::selection::Selection;
-use database::Step;
-pub use guard::DeleteReach;
-pub use in_place::Rewritten;
-pub use overwrite::Overwrite;
-pub use ownership::{FileMetas, Ownership, file_meta};
-use place::What;
-pub use tree::{Action, Planned, PlannedDatabase, TreeOutcome};
+use super::key_selection::KeySelection;
+use super::read_records::{self, DatabaseChoice};
+pub use delete_guard::DeleteReach;
+pub use in_place::InPlaceOutcome;
+pub use overwrite_mode::OverwriteMode;
+pub use ownership::{DatabaseFileMetadata, DatabaseOwnership, file_meta};
+use restore_database::DatabaseRestore;
+use restore_selection::RestoreSelection;
+pub use tree::{PlannedAction, PlannedDatabase, PlannedEntry, TreeRestoreOutcome};
 pub(crate) use tree::{attributes, tell_withheld};
 
 /// Whether what was written is read again and compared with what was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verify {
+pub enum VerifyMode {
     /// Trust the writer.
     None,
     /// Read everything again: databases with our own reader, comparing counts and digests, files by the names of their
@@ -56,7 +56,7 @@ pub enum Verify {
 
 /// What becomes of what the target has and the snapshot does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Extra {
+pub enum ExtraEntries {
     /// It stays.
     #[default]
     Keep,
@@ -66,7 +66,7 @@ pub enum Extra {
 
 /// What of a database comes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Contents {
+pub enum DatabaseForm {
     /// All, with what else lay in its directory.
     #[default]
     Directory,
@@ -85,30 +85,30 @@ pub struct Restore {
     /// several things, goes into it under its name.
     pub target: PathBuf,
     /// What becomes of what stands there.
-    pub overwrite: Overwrite,
+    pub overwrite: OverwriteMode,
     /// What becomes of the rest.
-    pub extra: Extra,
+    pub extra: ExtraEntries,
     /// Which parts of trees.
     pub selector: Selector,
     /// Which records of a database; all, or the new database holds some of the old one's.
-    pub selection: Selection,
+    pub selection: KeySelection,
     /// What of a database.
-    pub contents: Contents,
+    pub contents: DatabaseForm,
     /// How sure to be.
-    pub verify: Verify,
+    pub verify: VerifyMode,
     /// Also records that lay in damaged ranges of the source and may be older than what was lost there.
     pub with_uncertain: bool,
     /// Whose the files of databases are.
-    pub ownership: Ownership,
+    pub ownership: DatabaseOwnership,
     /// What must be neither removed nor written into, beside the repository and its cache.
     pub forbidden: ForbiddenPaths,
-    /// How far [`Extra::Delete`] may go.
+    /// How far [`ExtraEntries::Delete`] may go.
     pub reach: DeleteReach,
 }
 
 /// One database that is back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestoreOutcome {
+pub struct DatabaseRestoreOutcome {
     /// The database.
     pub name: String,
     /// The directory it is in now.
@@ -124,32 +124,32 @@ pub struct RestoreOutcome {
     /// Whether it was there already, and left as it was.
     pub unchanged: bool,
     /// What was written when a database that was there gave the rest; `None` when all was written.
-    pub rewritten: Option<Rewritten>,
+    pub rewritten: Option<InPlaceOutcome>,
 }
 
 /// What is back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Restored {
+pub struct RestoreOutcome {
     /// Databases, in trees and beside other databases as well.
-    pub databases: Vec<RestoreOutcome>,
+    pub databases: Vec<DatabaseRestoreOutcome>,
     /// Everything else.
-    pub tree: TreeOutcome,
+    pub tree: TreeRestoreOutcome,
 }
 
 /// What every part of a restore works with.
-struct Restoring<'a> {
+struct RestoreContext<'a> {
     wish: &'a Restore,
     repo: &'a Repo,
     reader: &'a BlobReader<'a>,
     snapshot: &'a Snapshot,
-    report: &'a Report,
+    report: &'a OperationReport,
     forbidden: ForbiddenPaths,
-    done: Mutex<Done>,
+    done: Mutex<RestoreProgress>,
 }
 
 #[derive(Default)]
-struct Done {
-    restored: Restored,
+struct RestoreProgress {
+    restored: RestoreOutcome,
     /// Databases that have their place, each in one source that was restored for itself.
     used: HashSet<(usize, u32)>,
 }
@@ -161,14 +161,14 @@ impl Restore {
             database: None,
             address: Vec::new(),
             target: target.into(),
-            overwrite: Overwrite::default(),
-            extra: Extra::default(),
+            overwrite: OverwriteMode::default(),
+            extra: ExtraEntries::default(),
             selector: Selector::default(),
-            selection: Selection::All,
-            contents: Contents::default(),
-            verify: Verify::Full,
+            selection: KeySelection::All,
+            contents: DatabaseForm::default(),
+            verify: VerifyMode::Full,
             with_uncertain: false,
-            ownership: Ownership::default(),
+            ownership: DatabaseOwnership::default(),
             forbidden: ForbiddenPaths::default(),
             reach: DeleteReach::default(),
         }
@@ -179,15 +179,20 @@ impl Restore {
         &self,
         repo: &Repo,
         stored: &StoredSnapshot,
-        report: &Report,
-        each: &mut dyn FnMut(Planned),
+        report: &OperationReport,
+        each: &mut dyn FnMut(PlannedEntry),
     ) -> Result<()> {
         self.with(repo, stored, report, |restoring| restoring.plan(each))
             .map(drop)
     }
 
     /// Restores.
-    pub fn run(&self, repo: &Repo, stored: &StoredSnapshot, report: &Report) -> Result<Restored> {
+    pub fn run(
+        &self,
+        repo: &Repo,
+        stored: &StoredSnapshot,
+        report: &OperationReport,
+    ) -> Result<RestoreOutcome> {
         self.with(repo, stored, report, |restoring| restoring.run())
     }
 
@@ -195,13 +200,13 @@ impl Restore {
         &self,
         repo: &Repo,
         stored: &StoredSnapshot,
-        report: &Report,
-        act: impl FnOnce(&Restoring) -> Result<()>,
-    ) -> Result<Restored> {
+        report: &OperationReport,
+        act: impl FnOnce(&RestoreContext) -> Result<()>,
+    ) -> Result<RestoreOutcome> {
         self.check()?;
         let repo = &repo.in_domain(stored.snapshot.domain)?;
         let lookup = repo.lookup()?;
-        let restoring = Restoring {
+        let restoring = RestoreContext {
             wish: self,
             repo,
             reader: &BlobReader::new(repo, &lookup),
@@ -219,12 +224,12 @@ impl Restore {
     }
 
     fn records_only(&self) -> bool {
-        self.contents == Contents::Records || !self.selection.is_all()
+        self.contents == DatabaseForm::Records || !self.selection.is_all()
     }
 }
 
 /// The names in the directories that several databases come into, before anything is restored.
-fn listed_above(steps: &[Step]) -> Result<HashMap<PathBuf, Vec<Vec<u8>>>> {
+fn listed_above(steps: &[DatabaseRestore]) -> Result<HashMap<PathBuf, Vec<Vec<u8>>>> {
     let mut listed = HashMap::new();
     if steps.len() > 1 {
         for above in steps.iter().filter_map(|step| step.target.parent()) {
@@ -242,14 +247,14 @@ fn has_another_name(target: &Path, listed: &[Vec<u8>]) -> bool {
     target.symlink_metadata().is_ok() && !listed.iter().any(|other| other == name)
 }
 
-impl Restoring<'_> {
-    fn lock(&self) -> MutexGuard<'_, Done> {
+impl RestoreContext<'_> {
+    fn lock(&self) -> MutexGuard<'_, RestoreProgress> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) -> Result<()> {
         match self.guarded()? {
-            What::Databases(steps) => {
+            RestoreSelection::Databases(steps) => {
                 self.wish.check_target()?;
                 self.report
                     .bytes_total
@@ -271,17 +276,17 @@ impl Restoring<'_> {
                 }
                 Ok(())
             }
-            What::Trees { bytes, starts, .. } => {
+            RestoreSelection::Trees { bytes, starts, .. } => {
                 self.report.bytes_total.add(bytes);
                 self.trees(starts)
             }
         }
     }
 
-    fn trees(&self, starts: place::Starts) -> Result<()> {
+    fn trees(&self, starts: restore_selection::StartWalks) -> Result<()> {
         let merge = match self.wish.overwrite {
-            Overwrite::Refuse => Merge::Refuse,
-            _ => Merge::Into,
+            OverwriteMode::Refuse => MergeMode::Refuse,
+            _ => MergeMode::Into,
         };
         let target = TreeTarget::begin(&self.wish.target, merge)?;
         let account = target.account();
@@ -299,13 +304,13 @@ impl Restoring<'_> {
     fn tell_unplaced(&self) {
         let wish = self.wish;
         let is_partial = !wish.address.is_empty() || wish.database.is_some() || self.has_patterns();
-        if is_partial || wish.overwrite != Overwrite::Refuse {
+        if is_partial || wish.overwrite != OverwriteMode::Refuse {
             return;
         }
         let done = self.lock();
         let placed: HashSet<u32> = done.used.iter().map(|(_, number)| *number).collect();
         for (number, source) in (0..).zip(&self.snapshot.sources) {
-            if matches!(source, Source::Database(_)) && !placed.contains(&number) {
+            if matches!(source, SnapshotSource::Database(_)) && !placed.contains(&number) {
                 self.report.problem(format!(
                     "{}: not restored, for no tree of the snapshot has it; --db brings it back",
                     source.name()
@@ -314,13 +319,13 @@ impl Restoring<'_> {
         }
     }
 
-    fn plan(&self, each: &mut dyn FnMut(Planned)) -> Result<()> {
+    fn plan(&self, each: &mut dyn FnMut(PlannedEntry)) -> Result<()> {
         match self.guarded()? {
-            What::Databases(steps) => {
+            RestoreSelection::Databases(steps) => {
                 for step in steps {
-                    each(Planned {
+                    each(PlannedEntry {
                         target: step.shown.display().to_string(),
-                        action: Action::Restore,
+                        action: PlannedAction::Restore,
                         bytes: step.root.bytes(),
                         database: Some(PlannedDatabase {
                             name: step.root.name.clone(),
@@ -330,9 +335,9 @@ impl Restoring<'_> {
                 }
                 Ok(())
             }
-            What::Trees { starts, .. } => {
+            RestoreSelection::Trees { starts, .. } => {
                 let root = look_only(&self.wish.target)?;
-                let problems = Problems::default();
+                let problems = TreeProblems::default();
                 let is_new = root.standing()?.is_none();
                 self.plan_tree(starts(&root)?, is_new, each, &problems)?;
                 problems
@@ -355,7 +360,7 @@ impl Restoring<'_> {
 
     fn say_what_is_missing(&self, database: &DatabaseRoot) {
         let (wish, report) = (self.wish, self.report);
-        match read::lost_of(database, &wish.selection) {
+        match read_records::lost_of(database, &wish.selection) {
             Some(lost) => report.problem(lost),
             None if wish.selection.is_all() && database.holes().next().is_some() => report.problem(format!(
                 "{}: files or uncertain records were lost in the repository; `levault ls` lists them",

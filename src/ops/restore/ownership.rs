@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use crate::error::{Act, Result};
-use crate::leveldb::name::FileName;
+use crate::error::{Result, ResultExt};
+use crate::leveldb::file_name::FileName;
 use crate::repo::BlobReader;
-use crate::snapshot::{Content, DatabaseRoot, DirectoryWalk, Meta};
-use crate::target::tree::Attributes;
+use crate::snapshot::{DatabaseContent, DatabaseRoot, DirectoryWalk, FileMetadata};
+use crate::target::tree::TargetAttributes;
 
-use super::Restoring;
-use super::database::Step;
+use super::RestoreContext;
+use super::restore_database::DatabaseRestore;
 use super::tree::attributes;
 
 /// Whose a restored database's files are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ownership {
+pub enum DatabaseOwnership {
     /// As the snapshot says.
     #[default]
     Recorded,
@@ -25,17 +25,17 @@ pub enum Ownership {
 
 /// What is known of a database's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileMetas {
-    common: Meta,
+pub struct DatabaseFileMetadata {
+    common: FileMetadata,
     /// Of a database that is stored as files.
-    by_name: BTreeMap<Vec<u8>, Meta>,
+    by_name: BTreeMap<Vec<u8>, FileMetadata>,
 }
 
-impl FileMetas {
+impl DatabaseFileMetadata {
     /// Reads it; `directory` is what the snapshot has of the database's directory.
-    pub fn read(reader: &BlobReader, database: &DatabaseRoot, directory: &Meta) -> Result<Self> {
+    pub fn read(reader: &BlobReader, database: &DatabaseRoot, directory: &FileMetadata) -> Result<Self> {
         let mut by_name = BTreeMap::new();
-        if let Content::Physical { tree } = &database.content {
+        if let DatabaseContent::Physical { tree } = &database.content {
             for entry in DirectoryWalk::open(tree, reader)? {
                 let entry = entry?;
                 by_name.insert(entry.name, entry.meta);
@@ -48,39 +48,39 @@ impl FileMetas {
     }
 
     /// Of one of its files.
-    pub fn of(&self, name: &[u8]) -> &Meta {
+    pub fn of(&self, name: &[u8]) -> &FileMetadata {
         self.by_name.get(name).unwrap_or(&self.common)
     }
 }
 
 /// What all its files get. A snapshot that does not say (of version 1 or 2, or of a database in memory) leaves them to
 /// the owner of the directory alone: a wider mode could show to others what the old files did not.
-pub fn file_meta(database: &DatabaseRoot, directory: &Meta) -> Meta {
-    database.files.clone().unwrap_or_else(|| Meta {
+pub fn file_meta(database: &DatabaseRoot, directory: &FileMetadata) -> FileMetadata {
+    database.files.clone().unwrap_or_else(|| FileMetadata {
         mode: Some(0o600),
         uid: directory.uid,
         gid: directory.gid,
-        ..Meta::default()
+        ..FileMetadata::default()
     })
 }
 
-impl Restoring<'_> {
+impl RestoreContext<'_> {
     /// What the files of a step's database get.
-    pub(super) fn files_of(&self, step: &Step) -> Attributes {
+    pub(super) fn files_of(&self, step: &DatabaseRestore) -> TargetAttributes {
         match self.wish.ownership {
-            Ownership::Recorded => {
+            DatabaseOwnership::Recorded => {
                 let directory = step.root.directory.clone().unwrap_or_default();
                 attributes(&file_meta(step.root, &directory))
             }
-            Ownership::Caller => Attributes::default(),
+            DatabaseOwnership::Caller => TargetAttributes::default(),
         }
     }
 
     /// A database that stands there with the right records gets its files' owner and mode.
-    pub(super) fn refresh_files(&self, step: &Step) -> Result<()> {
+    pub(super) fn refresh_files(&self, step: &DatabaseRestore) -> Result<()> {
         let act = || format!("set the attributes of the files in {}", step.shown.display());
         let files = self.files_of(step);
-        if files == Attributes::default() {
+        if files == TargetAttributes::default() {
             return Ok(());
         }
         let directory = File::open(&step.target).act(act)?;

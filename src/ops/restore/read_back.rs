@@ -14,9 +14,9 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::id::{SetDigest, StreamDigest};
-use crate::record::{SetDigestAcc, StreamStretch};
-use crate::report::Report;
-use crate::source::{Database, RecordSink, TableRow};
+use crate::record::{SetDigestAccumulator, StreamPartition};
+use crate::report::OperationReport;
+use crate::source::{Database, DisjointTables, RecordSink};
 
 /// Stretches for each core: the last to end are short, and only two strides of each are hashed by the one that joins them.
 const STRETCHES_PER_CORE: usize = 8;
@@ -34,39 +34,39 @@ pub struct StreamBytes {
 
 /// Which digest is wanted; the one of the stream can be had outside the repository too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Digest {
+pub enum DigestKind {
     Stream(StreamDigest),
     Set(SetDigest),
 }
 
 /// What reads a database back.
-pub struct Reading<'a> {
+pub struct ReadBackOptions<'a> {
     pub by_stream: bool,
     pub set_digest_key: &'a [u8; 32],
-    pub report: &'a Report,
+    pub report: &'a OperationReport,
 }
 
 /// What was read so far.
-pub struct ReadBack<'a> {
+pub struct ReadBackTotals<'a> {
     pub records: u64,
-    digested: Digested<'a>,
-    report: &'a Report,
+    digested: ReadBackDigest<'a>,
+    report: &'a OperationReport,
 }
 
-enum Digested<'a> {
-    Stream(StreamStretch),
-    Set(Box<SetDigestAcc<'a>>),
+enum ReadBackDigest<'a> {
+    Stream(StreamPartition),
+    Set(Box<SetDigestAccumulator<'a>>),
 }
 
-impl<'a> Reading<'a> {
+impl<'a> ReadBackOptions<'a> {
     /// Begins behind so many bytes of the stream.
-    pub fn begin(&self, at: u64) -> ReadBack<'a> {
-        ReadBack {
+    pub fn begin(&self, at: u64) -> ReadBackTotals<'a> {
+        ReadBackTotals {
             records: 0,
             digested: if self.by_stream {
-                Digested::Stream(StreamStretch::at(at))
+                ReadBackDigest::Stream(StreamPartition::at(at))
             } else {
-                Digested::Set(Box::new(SetDigestAcc::new(self.set_digest_key)))
+                ReadBackDigest::Set(Box::new(SetDigestAccumulator::new(self.set_digest_key)))
             },
             report: self.report,
         }
@@ -74,7 +74,11 @@ impl<'a> Reading<'a> {
 
     /// Reads all of a database in stretches; `None` where that cannot be, or where anything is wrong: a scan of the whole
     /// then tells what.
-    pub fn in_stretches(&self, database: &Database, bytes: &StreamBytes) -> Result<Option<ReadBack<'a>>> {
+    pub fn in_stretches(
+        &self,
+        database: &Database,
+        bytes: &StreamBytes,
+    ) -> Result<Option<ReadBackTotals<'a>>> {
         let cores = rayon::current_num_threads();
         let row = database
             .table_row()
@@ -83,7 +87,7 @@ impl<'a> Reading<'a> {
         let Some(stretches) = placed(stretches, bytes) else {
             return Ok(None);
         };
-        let read = |(at, stretch): (u64, TableRow)| {
+        let read = |(at, stretch): (u64, DisjointTables)| {
             let mut sink = self.begin(at);
             let outcome = stretch.scan(cores, &mut sink)?;
             Ok(outcome.damage.is_empty().then_some(sink))
@@ -91,14 +95,17 @@ impl<'a> Reading<'a> {
         let read: Option<Vec<_>> = stretches.into_par_iter().map(read).collect::<Result<_>>()?;
         let mut read = read.into_iter().flatten();
         let first = read.next();
-        Ok(first.and_then(|first| read.try_fold(first, ReadBack::join)))
+        Ok(first.and_then(|first| read.try_fold(first, ReadBackTotals::join)))
     }
 }
 
 /// Each stretch with where it begins; `None` where that is not known.
-fn placed<'d>(stretches: Vec<TableRow<'d>>, bytes: &StreamBytes) -> Option<Vec<(u64, TableRow<'d>)>> {
+fn placed<'d>(
+    stretches: Vec<DisjointTables<'d>>,
+    bytes: &StreamBytes,
+) -> Option<Vec<(u64, DisjointTables<'d>)>> {
     let mut at = 0;
-    let place = |stretch: TableRow<'d>| {
+    let place = |stretch: DisjointTables<'d>| {
         let begins = at;
         for number in stretch.numbers() {
             at += bytes.tables.get(&number)?;
@@ -108,20 +115,20 @@ fn placed<'d>(stretches: Vec<TableRow<'d>>, bytes: &StreamBytes) -> Option<Vec<(
     stretches.into_iter().map(place).collect()
 }
 
-impl ReadBack<'_> {
+impl ReadBackTotals<'_> {
     /// The digest of it.
-    pub fn digest(&self) -> Option<Digest> {
+    pub fn digest(&self) -> Option<DigestKind> {
         match &self.digested {
-            Digested::Stream(stretch) => stretch.digest().map(Digest::Stream),
-            Digested::Set(set) => Some(Digest::Set(set.digest())),
+            ReadBackDigest::Stream(stretch) => stretch.digest().map(DigestKind::Stream),
+            ReadBackDigest::Set(set) => Some(DigestKind::Set(set.digest())),
         }
     }
 
     fn join(mut self, next: Self) -> Option<Self> {
         self.records += next.records;
         let meets = match (&mut self.digested, &next.digested) {
-            (Digested::Stream(stretch), Digested::Stream(next)) => stretch.join(next),
-            (Digested::Set(set), Digested::Set(next)) => {
+            (ReadBackDigest::Stream(stretch), ReadBackDigest::Stream(next)) => stretch.join(next),
+            (ReadBackDigest::Set(set), ReadBackDigest::Set(next)) => {
                 set.merge(&next.digest());
                 true
             }
@@ -131,15 +138,15 @@ impl ReadBack<'_> {
     }
 }
 
-impl RecordSink for ReadBack<'_> {
+impl RecordSink for ReadBackTotals<'_> {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         self.records += 1;
         if self.records.is_multiple_of(4096) {
             self.report.go_on()?;
         }
         match &mut self.digested {
-            Digested::Stream(stretch) => stretch.record(key, value),
-            Digested::Set(set) => set.add_record(key, value),
+            ReadBackDigest::Stream(stretch) => stretch.record(key, value),
+            ReadBackDigest::Set(set) => set.add_record(key, value),
         }
         Ok(())
     }

@@ -5,17 +5,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::verify::{Comparison, Expected};
-use super::super::{Restore, tables};
+use super::super::verify_database::{DatabaseComparison, ExpectedDatabase};
+use super::super::{Restore, table_writer};
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::keys::{Password, SlotCost};
-use crate::leveldb::testing::{Files, Op, op};
-use crate::leveldb::{Codec, Comparator};
-use crate::ops::backup::{Backup, Pinning};
-use crate::ops::read::Wish;
+use crate::leveldb::test_databases::{MemoryFiles, WriteOp, op};
+use crate::leveldb::{BlockCodec, Comparator};
+use crate::ops::backup::{Backup, PinMode};
+use crate::ops::read_records::RecordQuery;
 use crate::record::element_len;
-use crate::repo::{NewRepo, Repo, Settings};
+use crate::repo::{NewRepository, Repo, RepoSettings};
 use crate::storage::MemoryStorage;
 use crate::target::DatabaseTarget;
 
@@ -23,7 +23,7 @@ const KEY: [u8; 32] = [7; 32];
 
 /// A database of several tables on one level, and what is expected of it.
 struct Scene {
-    files: Files,
+    files: MemoryFiles,
     bytes: StreamBytes,
     records: u64,
 }
@@ -31,9 +31,9 @@ struct Scene {
 impl Scene {
     fn new(tables: u64, values: usize) -> Self {
         let (mut files, mut bytes, mut records) =
-            (Files::new(&Comparator::Bytewise), StreamBytes::default(), 0);
+            (MemoryFiles::new(&Comparator::Bytewise), StreamBytes::default(), 0);
         for table in 0..tables {
-            let ops: Vec<Op> = (0..6)
+            let ops: Vec<WriteOp> = (0..6)
                 .map(|n| {
                     op(
                         format!("{table:03}{n}").as_bytes(),
@@ -44,7 +44,7 @@ impl Scene {
                 .collect();
             // Numbers that do not go with the keys: whoever wrote first.
             let number = 100 - table;
-            files.add_table(1, number, &ops, 3, Codec::Snappy);
+            files.add_table(1, number, &ops, 3, BlockCodec::Snappy);
             let element = element_len(4, values + table as usize) as u64;
             bytes.tables.insert(number, 6 * element);
             records += 6;
@@ -57,17 +57,17 @@ impl Scene {
         }
     }
 
-    fn expected(&self, reading: &Reading, dir: &Path) -> Expected {
+    fn expected(&self, reading: &ReadBackOptions, dir: &Path) -> ExpectedDatabase {
         self.files.write_to(dir);
         let mut whole = reading.begin(0);
         let outcome = Database::open(dir).unwrap().scan(&mut whole).unwrap();
         assert!(outcome.damage.is_empty() && whole.records == self.records);
-        Expected::of(self.records, whole.digest().unwrap()).in_tables(self.bytes.clone())
+        ExpectedDatabase::of(self.records, whole.digest().unwrap()).in_tables(self.bytes.clone())
     }
 }
 
-fn reading(by_stream: bool, report: &Report) -> Reading<'_> {
-    Reading {
+fn reading(by_stream: bool, report: &OperationReport) -> ReadBackOptions<'_> {
+    ReadBackOptions {
         by_stream,
         set_digest_key: &KEY,
         report,
@@ -75,11 +75,16 @@ fn reading(by_stream: bool, report: &Report) -> Reading<'_> {
 }
 
 /// Whether it is the same: by its stretches, and by a scan of the whole.
-fn verdicts(reading: &Reading, expected: &Expected, bytes: &StreamBytes, dir: &Path) -> (bool, bool) {
+fn verdicts(
+    reading: &ReadBackOptions,
+    expected: &ExpectedDatabase,
+    bytes: &StreamBytes,
+    dir: &Path,
+) -> (bool, bool) {
     let Ok(database) = Database::open(dir) else {
         return (false, false);
     };
-    let is_same = |read: &ReadBack| matches!(expected.compare(read), Comparison::Same);
+    let is_same = |read: &ReadBackTotals| matches!(expected.compare(read), DatabaseComparison::Same);
     let stretches = reading.in_stretches(&database, bytes).unwrap();
     let mut whole = reading.begin(0);
     let scanned = database.scan(&mut whole);
@@ -90,8 +95,8 @@ fn verdicts(reading: &Reading, expected: &Expected, bytes: &StreamBytes, dir: &P
     )
 }
 
-fn both(check: impl Fn(&Reading)) {
-    let report = Report::default();
+fn both(check: impl Fn(&ReadBackOptions)) {
+    let report = OperationReport::default();
     check(&reading(true, &report));
     check(&reading(false, &report));
 }
@@ -138,7 +143,7 @@ fn a_change_of_any_byte_is_found_by_the_parts_as_by_the_whole() {
 
 #[test]
 fn files_that_are_exchanged_missing_or_cut_short_are_found() {
-    let wrongs: [fn(&mut Files); 5] = [
+    let wrongs: [fn(&mut MemoryFiles); 5] = [
         |files| {
             let mut values = files.tables.values_mut();
             let (first, last) = (values.next().unwrap(), values.next_back().unwrap());
@@ -185,12 +190,12 @@ fn files_that_are_exchanged_missing_or_cut_short_are_found() {
 #[test]
 fn what_is_more_than_one_row_of_tables_is_left_to_the_whole() {
     let one = |key: &str, sequence| vec![op(key.as_bytes(), sequence, Some(b"other"))];
-    let more: [fn(&mut Files, Vec<Op>); 5] = [
+    let more: [fn(&mut MemoryFiles, Vec<WriteOp>); 5] = [
         |files, ops| files.add_log(200, [&ops[..]]),
-        |files, ops| files.add_table(0, 200, &ops, 1, Codec::None),
-        |files, ops| files.add_table(2, 200, &ops, 1, Codec::None),
+        |files, ops| files.add_table(0, 200, &ops, 1, BlockCodec::None),
+        |files, ops| files.add_table(2, 200, &ops, 1, BlockCodec::None),
         // Within a table of its own level.
-        |files, ops| files.add_table(1, 200, &ops, 1, Codec::None),
+        |files, ops| files.add_table(1, 200, &ops, 1, BlockCodec::None),
         |files, _| files.logs.insert(200, vec![1; 40]).map_or((), drop),
     ];
     for (number, add) in more.iter().enumerate() {
@@ -202,11 +207,13 @@ fn what_is_more_than_one_row_of_tables_is_left_to_the_whole() {
     }
     // An older entry of the key that the table before ends with: apart by sequence, and yet one record.
     let (mut scene, dir) = (Scene::new(1, 10), tempfile::tempdir().unwrap());
-    scene.files.add_table(1, 200, &one("0005", 3), 1, Codec::None);
+    scene
+        .files
+        .add_table(1, 200, &one("0005", 3), 1, BlockCodec::None);
     scene.files.write_to(dir.path());
     let database = Database::open(dir.path()).unwrap();
     let outcome = database
-        .scan(&mut reading(false, &Report::default()).begin(0))
+        .scan(&mut reading(false, &OperationReport::default()).begin(0))
         .unwrap();
     assert!(outcome.damage.is_empty() && outcome.records == 6);
     assert!(database.table_row().is_none());
@@ -214,7 +221,7 @@ fn what_is_more_than_one_row_of_tables_is_left_to_the_whole() {
 
 #[test]
 fn a_stream_whose_parts_are_not_as_long_as_was_said_is_left_to_the_whole() {
-    let report = Report::default();
+    let report = OperationReport::default();
     let reading = reading(true, &report);
     let (scene, dir) = (Scene::new(9, 30), tempfile::tempdir().unwrap());
     let expected = scene.expected(&reading, dir.path());
@@ -240,14 +247,14 @@ fn records_too_long_for_a_thread_each_are_read_by_one() {
 
 #[test]
 fn a_wish_to_stop_is_heard_while_parts_are_read() {
-    let report = Report::default();
+    let report = OperationReport::default();
     let reading = reading(false, &report);
     let dir = tempfile::tempdir().unwrap();
-    let mut files = Files::new(&Comparator::Bytewise);
+    let mut files = MemoryFiles::new(&Comparator::Bytewise);
     let ops: Vec<_> = (0..5000)
         .map(|n| op(format!("{n:05}").as_bytes(), 9, Some(b"v")))
         .collect();
-    files.add_table(1, 7, &ops, 16, Codec::Snappy);
+    files.add_table(1, 7, &ops, 16, BlockCodec::Snappy);
     files.write_to(dir.path());
     let bytes = StreamBytes {
         tables: [(7, 5000 * 14)].into(),
@@ -255,7 +262,7 @@ fn a_wish_to_stop_is_heard_while_parts_are_read() {
     };
     report.stop();
     let stopped = reading.in_stretches(&Database::open(dir.path()).unwrap(), &bytes);
-    assert_eq!(stopped.err().unwrap().kind(), Kind::Interrupted);
+    assert_eq!(stopped.err().unwrap().kind(), ErrorKind::Interrupted);
 }
 
 #[test]
@@ -274,25 +281,25 @@ fn what_a_restore_writes_is_read_back_in_stretches() {
             )
         })
         .collect();
-    let mut files = Files::new(&Comparator::Bytewise);
-    files.add_table(1, 7, &ops, 16, Codec::Snappy);
+    let mut files = MemoryFiles::new(&Comparator::Bytewise);
+    files.add_table(1, 7, &ops, 16, BlockCodec::Snappy);
     files.write_to(&db);
 
-    let new = NewRepo {
+    let new = NewRepository {
         cost: SlotCost::cheap(),
-        ..NewRepo::default()
+        ..NewRepository::default()
     };
     let password = Password::new(b"password".to_vec());
     let repo = Repo::create(
         Arc::new(MemoryStorage::default()),
         &password,
         new,
-        Settings::default(),
+        RepoSettings::default(),
     )
     .unwrap();
-    let report = Report::default();
+    let report = OperationReport::default();
     let backup = Backup {
-        pinning: Pinning::None,
+        pinning: PinMode::None,
         ..Backup::new(vec![db])
     };
     backup.run(&repo, &report).unwrap();
@@ -303,8 +310,8 @@ fn what_a_restore_writes_is_read_back_in_stretches() {
         database.shape.table_bytes = 64 << 10;
         let order = Comparator::Bytewise;
         let staging = DatabaseTarget::create(&target, &database.shape, &order)?;
-        let (reader, wish) = (restoring.reader, Wish::default());
-        let bytes = tables::write(reader, &database, &wish, &staging, &order, &report)?;
+        let (reader, wish) = (restoring.reader, RecordQuery::default());
+        let bytes = table_writer::write(reader, &database, &wish, &staging, &order, &report)?;
         let staged = staging.finish()?;
         assert_eq!(bytes.longest, 325);
         assert!(
@@ -314,7 +321,7 @@ fn what_a_restore_writes_is_read_back_in_stretches() {
         let back = Database::open(staged.path())?;
         let read = reading(true, &report).in_stretches(&back, &bytes)?.unwrap();
         assert_eq!(read.records, 3000);
-        assert_eq!(read.digest(), database.stream_digest.map(Digest::Stream));
+        assert_eq!(read.digest(), database.stream_digest.map(DigestKind::Stream));
         Ok(())
     });
     restored.unwrap();

@@ -1,23 +1,23 @@
 //! Stats: what uses the space, in all, by snapshot, by database and by tree of files.
 
-mod uses;
+mod blob_usage;
 
 use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::id::{DomainId, ObjectId, TimelineId};
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
-use crate::report::Report;
+use crate::report::OperationReport;
 use crate::snapshot::SourceIdentity;
 use crate::storage::ObjectKind;
 
-use super::blobs::Blobs;
-use super::recent::Recent;
-use uses::User;
+use super::blob_cache::BlobCacheReader;
+use super::blob_set::NumberedBlobs;
+use blob_usage::BlobUser;
 
 /// The whole repository, and each snapshot asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Stats {
+pub struct RepositoryStats {
     /// Packs stored.
     pub packs: u64,
     /// Blobs indexed, each once.
@@ -42,7 +42,7 @@ pub struct Stats {
 
 /// What some databases and trees restore to and rest on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
+pub struct StoredShare {
     /// Bytes of keys, values and files they restore to.
     pub restore_bytes: u64,
     /// Stored bytes of the blobs they rest on, each once.
@@ -57,7 +57,7 @@ pub struct SnapshotStats {
     /// The snapshot.
     pub id: ObjectId,
     /// All its sources together; exclusive is what no other snapshot rests on.
-    pub share: Share,
+    pub share: StoredShare,
 }
 
 /// One database or tree of one host.
@@ -76,23 +76,23 @@ pub struct SourceStats {
     /// Snapshots that have it.
     pub snapshots: u64,
     /// All its states together; exclusive is what no other database or tree rests on.
-    pub share: Share,
+    pub share: StoredShare,
 }
 
-impl Share {
+impl StoredShare {
     /// Stored bytes that others rest on too.
     pub fn shared_bytes(&self) -> u64 {
         self.stored_bytes - self.exclusive_bytes
     }
 }
 
-impl Stats {
+impl RepositoryStats {
     /// Plain bytes for each stored one.
     pub fn compression_ratio(&self) -> f64 {
         ratio(self.plain_bytes, self.stored_bytes)
     }
 
-    fn add(&mut self, domain: Stats) {
+    fn add(&mut self, domain: RepositoryStats) {
         self.blobs += domain.blobs;
         self.blob_bytes += domain.blob_bytes;
         self.plain_bytes += domain.plain_bytes;
@@ -120,7 +120,11 @@ fn ratio(of: u64, to: u64) -> f64 {
 }
 
 /// Counts; reads inner nodes, and leaves only where long values hang on them.
-pub fn stats(repo: &Repo, only: Option<&StoredSnapshot>, report: &Report) -> Result<Stats> {
+pub fn stats(
+    repo: &Repo,
+    only: Option<&StoredSnapshot>,
+    report: &OperationReport,
+) -> Result<RepositoryStats> {
     // Snapshots before the index: what a listed snapshot rests on was indexed before it.
     let mut snapshots = repo.snapshots()?;
     // A forgotten one that was named still rests on something.
@@ -130,12 +134,12 @@ pub fn stats(repo: &Repo, only: Option<&StoredSnapshot>, report: &Report) -> Res
     }
     let listed = repo.storage().list(ObjectKind::Pack)?;
     let parity = repo.storage().list(ObjectKind::Parity)?;
-    let mut stats = Stats {
+    let mut stats = RepositoryStats {
         packs: listed.len() as u64,
         parity: parity.len() as u64,
         parity_bytes: parity.iter().map(|parity| parity.len).sum(),
         stored_bytes: listed.iter().map(|pack| pack.len).sum(),
-        ..Stats::default()
+        ..RepositoryStats::default()
     };
     for domain in repo.domains()? {
         let of_it = snapshots.iter().filter(|stored| stored.snapshot.domain == domain);
@@ -152,19 +156,19 @@ fn of_domain(
     repo: &Repo,
     snapshots: &[StoredSnapshot],
     only: Option<&StoredSnapshot>,
-    report: &Report,
-) -> Result<Stats> {
+    report: &OperationReport,
+) -> Result<RepositoryStats> {
     let lookup = repo.lookup()?;
-    let blobs = Blobs::collect(lookup.iter_all()?, lookup.len())?;
+    let blobs = NumberedBlobs::collect(lookup.iter_all()?, lookup.len())?;
     let reader = BlobReader::new(repo, &lookup);
-    let source = Recent::new(&reader);
-    let shares = |groups: &[Vec<User>]| uses::shares(&source, &blobs, groups, report);
-    let mut stats = Stats {
+    let source = BlobCacheReader::new(&reader);
+    let shares = |groups: &[Vec<BlobUser>]| blob_usage::shares(&source, &blobs, groups, report);
+    let mut stats = RepositoryStats {
         blobs: blobs.len() as u64,
         blob_bytes: blobs.stored_bytes(),
         plain_bytes: blobs.plain_bytes(),
         snapshots: by_snapshot(snapshots, shares)?,
-        ..Stats::default()
+        ..RepositoryStats::default()
     };
     match only {
         Some(only) => stats.snapshots.retain(|row| row.id == only.id),
@@ -175,23 +179,23 @@ fn of_domain(
 
 fn by_snapshot(
     snapshots: &[StoredSnapshot],
-    shares: impl Fn(&[Vec<User>]) -> Result<Vec<Share>>,
+    shares: impl Fn(&[Vec<BlobUser>]) -> Result<Vec<StoredShare>>,
 ) -> Result<Vec<SnapshotStats>> {
     let groups: Vec<Vec<_>> = snapshots
         .iter()
-        .map(|stored| stored.snapshot.sources.iter().map(User::from).collect())
+        .map(|stored| stored.snapshot.sources.iter().map(BlobUser::from).collect())
         .collect();
-    let row = |(stored, share): (&StoredSnapshot, Share)| SnapshotStats { id: stored.id, share };
+    let row = |(stored, share): (&StoredSnapshot, StoredShare)| SnapshotStats { id: stored.id, share };
     Ok(snapshots.iter().zip(shares(&groups)?).map(row).collect())
 }
 
 /// Databases, and trees.
 fn by_source(
     snapshots: &[StoredSnapshot],
-    shares: impl Fn(&[Vec<User>]) -> Result<Vec<Share>>,
+    shares: impl Fn(&[Vec<BlobUser>]) -> Result<Vec<StoredShare>>,
 ) -> Result<(Vec<SourceStats>, Vec<SourceStats>)> {
     let mut numbers: HashMap<SourceIdentity, usize> = HashMap::new();
-    let mut series: Vec<((SourceIdentity, &str), Vec<User>)> = Vec::new();
+    let mut series: Vec<((SourceIdentity, &str), Vec<BlobUser>)> = Vec::new();
     for snapshot in snapshots.iter().map(|stored| &stored.snapshot) {
         for source in &snapshot.sources {
             let identity = snapshot.identity_of(source);
@@ -201,14 +205,14 @@ fn by_source(
             }
             // The label of its newest state.
             series[number].0.1 = source.name();
-            series[number].1.push(User::from(source));
+            series[number].1.push(BlobUser::from(source));
         }
     }
     series.sort_by_key(|((identity, _), _)| (identity.host, identity.path));
     let (whose, groups): (Vec<_>, Vec<_>) = series.into_iter().unzip();
     let counts: Vec<_> = groups
         .iter()
-        .map(|group: &Vec<User>| group.len() as u64)
+        .map(|group: &Vec<BlobUser>| group.len() as u64)
         .collect();
     let mut found = (Vec::new(), Vec::new());
     let rows = whose.into_iter().zip(counts).zip(shares(&groups)?);

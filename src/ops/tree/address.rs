@@ -7,9 +7,9 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::error::{Error, Kind, Result};
-use crate::snapshot::label::parts;
-use crate::snapshot::{Snapshot, Source};
+use crate::error::{Error, ErrorKind, Result};
+use crate::snapshot::source_label::parts;
+use crate::snapshot::{Snapshot, SnapshotSource};
 
 /// Sources named in an error.
 const NAMED_MAX: usize = 8;
@@ -20,7 +20,7 @@ type NamedSource<'a> = (usize, Vec<&'a [u8]>);
 /// The source that an address names; `None` if there is none.
 pub fn source<'a>(snapshot: &Snapshot, address: &'a [u8]) -> Result<Option<NamedSource<'a>>> {
     let names: Vec<_> = parts(address).collect();
-    let fits = |source: &Source| fits(source, address.starts_with(b"/"), &names);
+    let fits = |source: &SnapshotSource| fits(source, address.starts_with(b"/"), &names);
     let fitting = |(number, source)| fits(source).map(|len| (number, len));
     let all: Vec<(usize, usize)> = snapshot.sources.iter().enumerate().filter_map(fitting).collect();
     let Some(len) = all.iter().map(|(_, len)| *len).max() else {
@@ -37,7 +37,7 @@ pub fn leads(snapshot: &Snapshot, address: &[u8]) -> bool {
 }
 
 /// How many of the names lead to the source.
-fn fits(source: &Source, is_path: bool, names: &[&[u8]]) -> Option<usize> {
+fn fits(source: &SnapshotSource, is_path: bool, names: &[&[u8]]) -> Option<usize> {
     let leads = |own: &[u8], least: usize| {
         let own: Vec<_> = parts(own).collect();
         (own.len() >= least && names.starts_with(&own)).then_some(own.len())
@@ -77,7 +77,7 @@ pub fn ambiguous(snapshot: &Snapshot, numbers: &[usize], address: &[u8]) -> Erro
         "{address} is the name of several sources: {}; name one by its path, or restore the snapshot whole",
         all.join(", ")
     );
-    Error::new(Kind::Usage, message)
+    Error::new(ErrorKind::Usage, message)
 }
 
 /// The sources that lie in no other source.
@@ -92,18 +92,18 @@ pub fn tops(snapshot: &Snapshot) -> Vec<usize> {
 
 /// Numbers of the databases that lie in another source as far as names and paths tell, ascending: a database that was found
 /// on the way is named after where it was found, so label and path agree on what leads there.
-pub fn inside_by_names(sources: &[Source]) -> Vec<u32> {
-    let labels: Vec<_> = sources.iter().map(Source::label).collect();
+pub fn inside_by_names(sources: &[SnapshotSource]) -> Vec<u32> {
+    let labels: Vec<_> = sources.iter().map(SnapshotSource::label).collect();
     let spots: Vec<_> = sources
         .iter()
         .zip(&labels)
-        .map(|(source, label)| Spot::of(source, label))
+        .map(|(source, label)| AddressedSource::of(source, label))
         .collect();
-    let mut by_hash: HashMap<[u64; 2], Vec<&Spot>> = HashMap::new();
+    let mut by_hash: HashMap<[u64; 2], Vec<&AddressedSource>> = HashMap::new();
     spots
         .iter()
         .for_each(|spot| by_hash.entry(spot.hash(0)).or_default().push(spot));
-    let lies_inside = |spot: &Spot| {
+    let lies_inside = |spot: &AddressedSource| {
         (1..=spot.agreeing()).any(|up| {
             let outer = by_hash.get(&spot.hash(up)).into_iter().flatten();
             outer.into_iter().any(|outer| spot.is_below(outer, up))
@@ -111,21 +111,21 @@ pub fn inside_by_names(sources: &[Source]) -> Vec<u32> {
     };
     let numbered = (0..).zip(sources.iter().zip(&spots));
     numbered
-        .filter(|(_, (source, spot))| matches!(source, Source::Database(_)) && lies_inside(spot))
+        .filter(|(_, (source, spot))| matches!(source, SnapshotSource::Database(_)) && lies_inside(spot))
         .map(|(number, _)| number)
         .collect()
 }
 
 /// Label and path of a source, in parts.
-struct Spot<'s> {
+struct AddressedSource<'s> {
     label: Vec<&'s [u8]>,
     path: Vec<&'s [u8]>,
     /// Of the first parts of both, none to all: work grows with the length of names, whatever a snapshot says.
     hashes: [Vec<u64>; 2],
 }
 
-impl<'s> Spot<'s> {
-    fn of(source: &'s Source, label: &'s [u8]) -> Self {
+impl<'s> AddressedSource<'s> {
+    fn of(source: &'s SnapshotSource, label: &'s [u8]) -> Self {
         let (label, path): (Vec<_>, Vec<_>) = (parts(label).collect(), parts(source.path()).collect());
         let hashes = [hashes(&label), hashes(&path)];
         Self { label, path, hashes }

@@ -5,22 +5,22 @@ use std::collections::{HashMap, HashSet};
 use rayon::prelude::*;
 
 use crate::blob::{BlobKind, NamedBlob};
-use crate::chunk::{self, BlobSource, ChunkList, ChunkRef, Chunks};
+use crate::chunk::{self, BlobSource, ChunkIterator, ChunkList, ChunkRef};
 use crate::error::{Error, Result};
 use crate::id::BlobId;
-use crate::repo::{BlobReader, Wanted};
-use crate::report::Report;
+use crate::repo::{BlobReader, BlobRequest};
+use crate::report::OperationReport;
 
 /// Bytes of chunks fetched at once, the last chunk not counted.
 const BYTES_AHEAD: u64 = 16 << 20;
 
 /// Takes the next bytes of a file; an error ends the reading.
-pub type EachPiece<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
+pub type PieceVisitor<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
 /// At most `len` bytes from `offset` on; fewer only where the file ends. Reads the chunks that hold them, and one list
 /// blob a level.
 pub fn read_at(blobs: &dyn BlobSource, list: &ChunkList, offset: u64, len: usize) -> Result<Vec<u8>> {
-    let (chunks, start) = Chunks::at(list.clone(), offset, blobs)?;
+    let (chunks, start) = ChunkIterator::at(list.clone(), offset, blobs)?;
     // Within the first chunk; beyond the last there is none.
     let mut skip = usize::try_from(offset - start).unwrap_or(usize::MAX);
     let mut bytes = Vec::new();
@@ -37,8 +37,13 @@ pub fn read_at(blobs: &dyn BlobSource, list: &ChunkList, offset: u64, len: usize
 }
 
 /// Every byte of the file in order, read on all cores.
-pub fn stream(reader: &BlobReader, list: &ChunkList, report: &Report, sink: EachPiece) -> Result<()> {
-    let mut chunks = Chunks::new(list.clone(), reader);
+pub fn stream(
+    reader: &BlobReader,
+    list: &ChunkList,
+    report: &OperationReport,
+    sink: PieceVisitor,
+) -> Result<()> {
+    let mut chunks = ChunkIterator::new(list.clone(), reader);
     loop {
         report.go_on()?;
         let ahead = ahead(&mut chunks)?;
@@ -57,7 +62,7 @@ pub fn stream(reader: &BlobReader, list: &ChunkList, report: &Report, sink: Each
     }
 }
 
-fn ahead(chunks: &mut Chunks) -> Result<Vec<ChunkRef>> {
+fn ahead(chunks: &mut ChunkIterator) -> Result<Vec<ChunkRef>> {
     let (mut ahead, mut bytes) = (Vec::new(), 0);
     while bytes < BYTES_AHEAD {
         let Some(chunk) = chunks.next().transpose()? else {
@@ -76,7 +81,7 @@ fn fetch(reader: &BlobReader, chunks: &[ChunkRef]) -> Result<HashMap<BlobId, Nam
     let wanted = chunks.iter().filter(|chunk| seen.insert(chunk.id));
     let wanted: Vec<_> = wanted.map(|chunk| (BlobKind::Data, chunk.id)).collect();
     let share = wanted.len().div_ceil(rayon::current_num_threads()).max(1);
-    let part = |wanted: &[Wanted]| reader.read_many(wanted);
+    let part = |wanted: &[BlobRequest]| reader.read_many(wanted);
     let parts: Vec<_> = wanted.par_chunks(share).map(part).collect::<Result<_>>()?;
     let blobs = parts.into_iter().flatten();
     Ok(blobs.map(|blob| (blob.id(), blob)).collect())

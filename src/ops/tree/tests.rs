@@ -3,22 +3,24 @@
 
 use std::sync::Arc;
 
-use super::walk::Walk;
+use super::node_walk::NodeWalk;
 use super::*;
 use crate::blob::BlobKind;
-use crate::chunk::memory::{Blobs, noise};
-use crate::chunk::{ChunkList, ChunkRef, Cutter, ListBuilder};
+use crate::chunk::memory_blobs::{MemoryBlobs, noise};
+use crate::chunk::{ChunkList, ChunkRef, Chunker, ListBuilder};
 use crate::clock::UnixNanos;
-use crate::error::{Kind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::id::{BlobId, DomainId, SetDigest, TimelineId};
-use crate::leveldb::Shape;
+use crate::leveldb::DatabaseLayout;
 use crate::limits::TREE_DEPTH_MAX;
 use crate::run::LeafCutter;
-use crate::snapshot::{Capture, Content, DatabaseRoot, DirectoryBuilder, EntryKind, Meta, Snapshot};
-use crate::snapshot::{Source, TreeEntry, TreeRoot, Trust};
+use crate::snapshot::{
+    CaptureRecord, DatabaseContent, DatabaseRoot, DirectoryBuilder, EntryKind, FileMetadata, Snapshot,
+};
+use crate::snapshot::{SnapshotSource, SourceTrust, TreeEntry, TreeRoot};
 
 fn entry(name: &[u8], kind: EntryKind) -> TreeEntry {
-    let meta = Meta::default();
+    let meta = FileMetadata::default();
     TreeEntry {
         name: name.to_vec(),
         kind,
@@ -26,7 +28,7 @@ fn entry(name: &[u8], kind: EntryKind) -> TreeEntry {
     }
 }
 
-fn directory(blobs: &mut Blobs, entries: Vec<TreeEntry>) -> BlobId {
+fn directory(blobs: &mut MemoryBlobs, entries: Vec<TreeEntry>) -> BlobId {
     let mut builder = DirectoryBuilder::new(LeafCutter::new(&[1; 32]));
     for entry in entries {
         builder
@@ -38,9 +40,9 @@ fn directory(blobs: &mut Blobs, entries: Vec<TreeEntry>) -> BlobId {
         .unwrap()
 }
 
-fn file(blobs: &mut Blobs, bytes: &[u8]) -> EntryKind {
+fn file(blobs: &mut MemoryBlobs, bytes: &[u8]) -> EntryKind {
     let mut list = ListBuilder::new();
-    for chunk in Cutter::new(&[1; 32]).chunks(bytes) {
+    for chunk in Chunker::new(&[1; 32]).chunks(bytes) {
         let id = blobs.store(BlobKind::Data, chunk.to_vec()).unwrap();
         let bytes = chunk.len() as u64;
         list.push(ChunkRef { id, bytes }, &mut |kind, plain| {
@@ -51,9 +53,9 @@ fn file(blobs: &mut Blobs, bytes: &[u8]) -> EntryKind {
     EntryKind::File(list.finish(&mut |kind, plain| blobs.store(kind, plain)).unwrap())
 }
 
-fn tree(blobs: &mut Blobs, name: &str, path: &str, root: EntryKind) -> Source {
+fn tree(blobs: &mut MemoryBlobs, name: &str, path: &str, root: EntryKind) -> SnapshotSource {
     let last = path.rsplit('/').next().unwrap();
-    Source::Tree(TreeRoot {
+    SnapshotSource::Tree(TreeRoot {
         name: name.into(),
         path: path.into(),
         root: directory(blobs, vec![entry(last.as_bytes(), root)]),
@@ -63,17 +65,17 @@ fn tree(blobs: &mut Blobs, name: &str, path: &str, root: EntryKind) -> Source {
     })
 }
 
-fn database(name: &str, path: &str, beside: Option<BlobId>) -> Source {
-    Source::Database(Box::new(DatabaseRoot {
+fn database(name: &str, path: &str, beside: Option<BlobId>) -> SnapshotSource {
+    SnapshotSource::Database(Box::new(DatabaseRoot {
         name: name.into(),
         path: path.into(),
-        directory: Some(Meta {
+        directory: Some(FileMetadata {
             mode: Some(0o700),
-            ..Meta::default()
+            ..FileMetadata::default()
         }),
         timeline: TimelineId([1; 16]),
-        shape: Shape::default(),
-        content: Content::Logical {
+        shape: DatabaseLayout::default(),
+        content: DatabaseContent::Logical {
             runs: Vec::new(),
             uncertain: None,
         },
@@ -85,14 +87,14 @@ fn database(name: &str, path: &str, beside: Option<BlobId>) -> Source {
         last_sequence: 0,
         damage: Vec::new(),
         damage_unlisted: 0,
-        capture: Capture::default(),
-        trust: Trust::Verified,
+        capture: CaptureRecord::default(),
+        trust: SourceTrust::Verified,
         beside,
         files: None,
     }))
 }
 
-fn snapshot(sources: Vec<Source>) -> Snapshot {
+fn snapshot(sources: Vec<SnapshotSource>) -> Snapshot {
     Snapshot {
         domain: DomainId(0),
         counter: 1,
@@ -111,8 +113,8 @@ fn snapshot(sources: Vec<Source>) -> Snapshot {
 }
 
 /// `profile`: a tree with a database two levels down, which has a file and a directory beside it. `chain`: a database.
-fn profile() -> (Snapshot, Blobs) {
-    let mut blobs = Blobs::default();
+fn profile() -> (Snapshot, MemoryBlobs) {
+    let mut blobs = MemoryBlobs::default();
     let b = &mut blobs;
     let note = file(b, b"note");
     let blob = directory(b, vec![entry(b"1", EntryKind::Fifo)]);
@@ -151,7 +153,7 @@ fn profile() -> (Snapshot, Blobs) {
     (snapshot(sources), blobs)
 }
 
-fn walked(walk: Walk) -> Vec<String> {
+fn walked(walk: NodeWalk) -> Vec<String> {
     let mut walk = walk;
     let mut all = Vec::new();
     while let Some(node) = walk.next() {
@@ -165,7 +167,7 @@ fn walked(walk: Walk) -> Vec<String> {
 #[test]
 fn an_address_leads_to_what_it_names() {
     let (snapshot, blobs) = profile();
-    let view = View::new(&snapshot, &blobs);
+    let view = SnapshotView::new(&snapshot, &blobs);
     for (address, path, source) in [
         ("profile", "/home/u/p", 2),
         ("profile/", "/home/u/p", 2),
@@ -202,7 +204,7 @@ fn an_address_leads_to_what_it_names() {
 #[test]
 fn an_address_that_leads_nowhere_is_an_error_that_says_where_it_ended() {
     let (snapshot, blobs) = profile();
-    let view = View::new(&snapshot, &blobs);
+    let view = SnapshotView::new(&snapshot, &blobs);
     for (address, says) in [
         ("", "it holds chain, profile, file"),
         ("prof", "it holds chain, profile, file"),
@@ -221,14 +223,14 @@ fn an_address_that_leads_nowhere_is_an_error_that_says_where_it_ended() {
         ("chain/x", "no x beside the database chain"),
     ] {
         let error = view.resolve(address.as_bytes()).unwrap_err();
-        assert_eq!(error.kind(), Kind::NotFound, "{address}");
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{address}");
         assert!(error.to_string().contains(says), "{address}: {error}");
     }
 }
 
 #[test]
 fn a_source_saved_as_the_whole_filesystem_is_below_the_root() {
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     let etc = directory(&mut blobs, vec![entry(b"etc", EntryKind::Fifo)]);
     let source = TreeRoot {
         name: "/".into(),
@@ -238,18 +240,18 @@ fn a_source_saved_as_the_whole_filesystem_is_below_the_root() {
         directories: u64::MAX,
         bytes: u64::MAX,
     };
-    let snapshot = snapshot(vec![Source::Tree(source)]);
-    let view = View::new(&snapshot, &blobs);
+    let snapshot = snapshot(vec![SnapshotSource::Tree(source)]);
+    let view = SnapshotView::new(&snapshot, &blobs);
     assert_eq!(view.resolve(b"/etc").unwrap().path, b"/etc");
     assert_eq!(view.resolve(b"/").unwrap().path, b"/");
-    assert_eq!(view.resolve(b"etc").unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(view.resolve(b"etc").unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
 fn a_source_is_within_another_where_name_and_path_agree() {
     let (snapshot, blobs) = profile();
-    assert_eq!(View::new(&snapshot, &blobs).tops(), [1, 2, 3]);
-    let mut blobs = Blobs::default();
+    assert_eq!(SnapshotView::new(&snapshot, &blobs).tops(), [1, 2, 3]);
+    let mut blobs = MemoryBlobs::default();
     let sources = vec![
         database("a/b", "/x/b", None),
         database("c/d", "/y/d", None),
@@ -258,13 +260,13 @@ fn a_source_is_within_another_where_name_and_path_agree() {
         database("a/b/e/f", "/x/b/e/f", None),
     ];
     let snapshot = super::tests::snapshot(sources);
-    assert_eq!(View::new(&snapshot, &blobs).tops(), [1, 2, 3]);
+    assert_eq!(SnapshotView::new(&snapshot, &blobs).tops(), [1, 2, 3]);
 }
 
 #[test]
 fn a_walk_gives_everything_once_in_order() {
     let (snapshot, blobs) = profile();
-    let view = View::new(&snapshot, &blobs);
+    let view = SnapshotView::new(&snapshot, &blobs);
     let start = view.resolve(b"profile").unwrap().node;
     assert_eq!(
         walked(view.walk(start)),
@@ -286,7 +288,7 @@ fn a_walk_gives_everything_once_in_order() {
 #[test]
 fn what_is_skipped_is_not_read() {
     let (snapshot, blobs) = profile();
-    let view = View::new(&snapshot, &blobs);
+    let view = SnapshotView::new(&snapshot, &blobs);
     let mut walk = view.walk(view.resolve(b"profile").unwrap().node);
     let mut names = Vec::new();
     blobs.asked.borrow_mut().clear();
@@ -302,13 +304,13 @@ fn what_is_skipped_is_not_read() {
 
 #[test]
 fn a_large_directory_is_entered_where_the_name_is() {
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     let name = |n: usize| format!("{n:06}").into_bytes();
     let many = (0..50_000).map(|n| entry(&name(n), EntryKind::Fifo)).collect();
     let root = directory(&mut blobs, many);
     let source = tree(&mut blobs, "t", "/t", EntryKind::Directory(root));
     let snapshot = snapshot(vec![source]);
-    let view = View::new(&snapshot, &blobs);
+    let view = SnapshotView::new(&snapshot, &blobs);
     let node = view.resolve(b"t").unwrap().node;
     blobs.asked.borrow_mut().clear();
     let child = view.child(&node, &name(43_210)).unwrap().unwrap();
@@ -321,7 +323,7 @@ fn a_large_directory_is_entered_where_the_name_is() {
 }
 
 /// `levels` directories in each other, each with a file before and behind the next.
-fn nested(blobs: &mut Blobs, levels: usize) -> Snapshot {
+fn nested(blobs: &mut MemoryBlobs, levels: usize) -> Snapshot {
     let mut inner = directory(blobs, vec![]);
     for _ in 1..levels {
         let entries = vec![
@@ -336,21 +338,21 @@ fn nested(blobs: &mut Blobs, levels: usize) -> Snapshot {
 
 #[test]
 fn a_deep_tree_is_walked_whole_and_one_without_end_is_refused() {
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     let snapshot = nested(&mut blobs, TREE_DEPTH_MAX);
-    let view = View::new(&snapshot, &blobs);
+    let view = SnapshotView::new(&snapshot, &blobs);
     let walk = view.walk(view.source(0).unwrap().node);
     assert_eq!(walk.filter(Result::is_ok).count(), 3 * (TREE_DEPTH_MAX - 1) + 1);
     let snapshot = nested(&mut blobs, TREE_DEPTH_MAX + 1);
-    let view = View::new(&snapshot, &blobs);
+    let view = SnapshotView::new(&snapshot, &blobs);
     let mut errors = view.walk(view.source(0).unwrap().node).filter_map(Result::err);
-    assert_eq!(errors.next().unwrap().kind(), Kind::Limit);
+    assert_eq!(errors.next().unwrap().kind(), ErrorKind::Limit);
     assert!(errors.next().is_none(), "what lies above it is walked on");
 }
 
 #[test]
 fn a_database_within_itself_is_refused() {
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     let beside = directory(&mut blobs, vec![entry(b"x", EntryKind::Database(1))]);
     let other = directory(&mut blobs, vec![entry(b"y", EntryKind::Database(0))]);
     let sources = vec![
@@ -358,31 +360,31 @@ fn a_database_within_itself_is_refused() {
         database("b", "/b", Some(other)),
     ];
     let snapshot = snapshot(sources);
-    let view = View::new(&snapshot, &blobs);
+    let view = SnapshotView::new(&snapshot, &blobs);
     let walk = view.walk(view.source(0).unwrap().node);
     let steps: Vec<_> = walk.map(|node| node.map(|node| node.entry.name)).collect();
     let [Ok(_), Ok(_), Ok(_), Err(error)] = &steps[..] else {
         panic!("{steps:?}")
     };
-    assert_eq!(error.kind(), Kind::Corrupt);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("list x/y"), "{error}");
 }
 
 #[test]
 fn a_database_that_the_snapshot_does_not_have_is_corrupt() {
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     for number in [1, 2, u32::MAX] {
         let sources = vec![
             database("d", "/d", None),
             tree(&mut blobs, "t", "/t", EntryKind::Database(number)),
         ];
         let snapshot = snapshot(sources);
-        let view = View::new(&snapshot, &blobs);
+        let view = SnapshotView::new(&snapshot, &blobs);
         let node = view.source(1).unwrap().node;
-        assert_eq!(view.listing(&node).unwrap_err().kind(), Kind::Corrupt);
-        assert_eq!(view.child(&node, b"x").unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(view.listing(&node).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(view.child(&node, b"x").unwrap_err().kind(), ErrorKind::Corrupt);
         let error = view.walk(node).find_map(Result::err).unwrap();
-        assert_eq!(error.kind(), Kind::Corrupt, "{number}");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{number}");
     }
 }
 
@@ -392,27 +394,27 @@ fn a_root_has_one_entry() {
         vec![],
         vec![entry(b"a", EntryKind::Fifo), entry(b"b", EntryKind::Fifo)],
     ] {
-        let mut blobs = Blobs::default();
-        let Source::Tree(mut root) = tree(&mut blobs, "t", "/t", EntryKind::Fifo) else {
+        let mut blobs = MemoryBlobs::default();
+        let SnapshotSource::Tree(mut root) = tree(&mut blobs, "t", "/t", EntryKind::Fifo) else {
             panic!("a tree")
         };
         root.root = directory(&mut blobs, entries);
-        let snapshot = snapshot(vec![Source::Tree(root)]);
-        let error = View::new(&snapshot, &blobs).source(0).unwrap_err();
-        assert_eq!(error.kind(), Kind::Corrupt);
+        let snapshot = snapshot(vec![SnapshotSource::Tree(root)]);
+        let error = SnapshotView::new(&snapshot, &blobs).source(0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 }
 
 #[test]
 fn a_directory_that_is_lost_is_named_and_the_rest_is_walked() {
     let (snapshot, mut blobs) = profile();
-    let view = View::new(&snapshot, &blobs);
+    let view = SnapshotView::new(&snapshot, &blobs);
     let lost = view.resolve(b"profile/Default").unwrap().node.entry;
     let EntryKind::Directory(id) = lost.kind else {
         panic!("a directory")
     };
     blobs.map.remove(&id);
-    let view = View::new(&snapshot, &blobs);
+    let view = SnapshotView::new(&snapshot, &blobs);
     let (good, bad): (Vec<_>, Vec<_>) = view
         .walk(view.resolve(b"profile").unwrap().node)
         .partition(Result::is_ok);
@@ -423,7 +425,7 @@ fn a_directory_that_is_lost_is_named_and_the_rest_is_walked() {
 
 #[test]
 fn a_range_of_a_file_is_that_range() {
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     let bytes = noise(7, 6 << 20);
     let EntryKind::File(list) = file(&mut blobs, &bytes) else {
         panic!("a file")
@@ -454,28 +456,37 @@ fn a_range_of_a_file_is_that_range() {
 
 #[test]
 fn a_chunk_that_is_not_as_long_as_its_list_says_is_corrupt() {
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     let id = blobs.store(BlobKind::Data, vec![1; 10]).unwrap();
     let list = ChunkList::of_chunks(vec![ChunkRef { id, bytes: 11 }]).unwrap();
-    assert_eq!(read_at(&blobs, &list, 0, 5).unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(
+        read_at(&blobs, &list, 0, 5).unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
 }
 
 #[test]
 fn a_stream_is_the_whole_file_and_ends_at_a_chunk_that_is_not_as_its_list_says() {
     use crate::keys::{Password, SlotCost};
-    use crate::repo::{BlobReader, NewRepo, Repo, Settings, Store, Writer};
-    use crate::report::Report;
-    let new = NewRepo {
+    use crate::repo::{BlobReader, BlobWriter, NewRepository, Repo, RepoSettings, WriteMode};
+    use crate::report::OperationReport;
+    let new = NewRepository {
         cost: SlotCost::cheap(),
-        ..NewRepo::default()
+        ..NewRepository::default()
     };
     let storage = Arc::new(crate::storage::MemoryStorage::default());
-    let repo = Repo::create(storage, &Password::new(b"p".to_vec()), new, Settings::default()).unwrap();
-    let report = Report::default();
+    let repo = Repo::create(
+        storage,
+        &Password::new(b"p".to_vec()),
+        new,
+        RepoSettings::default(),
+    )
+    .unwrap();
+    let report = OperationReport::default();
     let bytes = noise(9, 20 << 20);
-    let mut writer = Writer::start(&repo, &report, Store::New).unwrap();
+    let mut writer = BlobWriter::start(&repo, &report, WriteMode::New).unwrap();
     let mut list = ListBuilder::new();
-    for chunk in Cutter::new(&[1; 32]).chunks(&bytes) {
+    for chunk in Chunker::new(&[1; 32]).chunks(&bytes) {
         let id = writer.add_one(BlobKind::Data, chunk.to_vec()).unwrap();
         let bytes = chunk.len() as u64;
         list.push(ChunkRef { id, bytes }, &mut |kind, plain| {
@@ -500,5 +511,5 @@ fn a_stream_is_the_whole_file_and_ends_at_a_chunk_that_is_not_as_its_list_says()
     assert_eq!(report.bytes_done.get(), bytes.len() as u64);
     let wrong = ChunkList::of_chunks(vec![ChunkRef { id: short, bytes: 9 }]).unwrap();
     let error = stream(&reader, &wrong, &report, &mut |_| Ok(())).unwrap_err();
-    assert_eq!(error.kind(), Kind::Corrupt);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }

@@ -97,27 +97,27 @@ fn naive(old: &Stack, new: &Stack, range: &KeyRange) -> Vec<Found> {
 }
 
 /// Leaves of two records, cut by content, so that like stretches give like leaves.
-fn store(stack: &Stack, blobs: &mut Blobs) -> Vec<Option<Root>> {
+fn store(stack: &Stack, blobs: &mut MemoryBlobs) -> Vec<Option<RunRoot>> {
     let ends = |key: &[u8], _| blake3::hash(key).as_bytes()[0] < 128;
     stack.iter().map(|run| store_run(run, blobs, ends)).collect()
 }
 
-fn layers<'a>(stack: &'a Stack, roots: &'a [Option<Root>], blobs: &'a Blobs) -> Vec<Layer<'a>> {
-    let layer = |(run, root): (&'a Entries, &'a Option<Root>)| {
-        let walker = Walker::new(blobs, root.as_ref(), ORDER);
+fn layers<'a>(stack: &'a Stack, roots: &'a [Option<RunRoot>], blobs: &'a MemoryBlobs) -> Vec<StackLayer<'a>> {
+    let layer = |(run, root): (&'a Entries, &'a Option<RunRoot>)| {
+        let walker = RunReader::new(blobs, root.as_ref(), ORDER);
         // A filter that is right and now and then says maybe for nothing.
-        Layer::filtered(walker, |key| run.contains_key(key) || key.ends_with(b"7"))
+        StackLayer::filtered(walker, |key| run.contains_key(key) || key.ends_with(b"7"))
     };
     stack.iter().zip(roots).map(layer).collect()
 }
 
-fn found(old: &[Layer<'_>], new: &[Layer<'_>], range: &KeyRange) -> Vec<Found> {
+fn found(old: &[StackLayer<'_>], new: &[StackLayer<'_>], range: &KeyRange) -> Vec<Found> {
     let mut found = Vec::new();
     diff(old, new, range, ORDER, &mut |difference| {
         found.push((
             difference.key.to_vec(),
-            difference.old.as_ref().map(Payload::to_owned),
-            difference.new.as_ref().map(Payload::to_owned),
+            difference.old.as_ref().map(EntryPayload::to_owned),
+            difference.new.as_ref().map(EntryPayload::to_owned),
         ));
         Ok(())
     })
@@ -138,7 +138,7 @@ fn random_stacks_differ_as_their_maps_do() {
             },
             _ => KeyRange::all(),
         };
-        let mut blobs = Blobs::default();
+        let mut blobs = MemoryBlobs::default();
         let (old_roots, new_roots) = (store(&old, &mut blobs), store(&new, &mut blobs));
         levels.extend(old_roots.iter().flatten().map(|root| root.level));
         let got = found(
@@ -156,7 +156,7 @@ fn random_stacks_differ_as_their_maps_do() {
 
 /// Blobs read for a comparison that finds `differences`.
 fn cost(old: &Stack, new: &Stack, differences: usize) -> (usize, usize) {
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     let (old_roots, new_roots) = (store(old, &mut blobs), store(new, &mut blobs));
     let got = found(
         &layers(old, &old_roots, &blobs),
@@ -211,7 +211,7 @@ fn bases_without_anything_in_common_are_read_once() {
         .keys()
         .map(|key| ([&key[..], b"+"].concat(), OwnedEntry::Inline(vec![1; 4])))
         .collect();
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     store(&vec![base.clone()], &mut blobs);
     store(&vec![other.clone()], &mut blobs);
     let stored = blobs
@@ -226,11 +226,11 @@ fn bases_without_anything_in_common_are_read_once() {
 #[test]
 fn keys_that_are_equal_by_the_order_are_one_key_that_changed() {
     let order: KeyOrder<'_> = &|a, b| a.to_ascii_lowercase().cmp(&b.to_ascii_lowercase());
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     let run = |key: &[u8]| Entries::from([(key.to_vec(), OwnedEntry::Inline(vec![1]))]);
     let roots = [&b"KEY"[..], b"key", b"kEy"].map(|key| store_run(&run(key), &mut blobs, |_, _| false));
-    let layer = |at: usize| Layer::new(Walker::new(&blobs, roots[at].as_ref(), order));
-    let changed = |old: &[Layer<'_>], new: &[Layer<'_>]| {
+    let layer = |at: usize| StackLayer::new(RunReader::new(&blobs, roots[at].as_ref(), order));
+    let changed = |old: &[StackLayer<'_>], new: &[StackLayer<'_>]| {
         let mut keys = Vec::new();
         diff(old, new, &KeyRange::all(), order, &mut |difference| {
             assert!(difference.old.is_some() && difference.new.is_some());

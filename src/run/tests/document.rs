@@ -55,7 +55,7 @@ fn the_node() {
         chunked,
     };
     let children = vec![child(b"apple", 1, 4, 131_213, 1), child(b"c", 2, 9, 900, 0)];
-    let node = Node { level: 1, children };
-    assert_eq!(Node::decode(&example(DOCUMENT, "node")).unwrap(), node);
+    let node = RunNode { level: 1, children };
+    assert_eq!(RunNode::decode(&example(DOCUMENT, "node")).unwrap(), node);
     assert_example(DOCUMENT, "node", &node.encode());
 }

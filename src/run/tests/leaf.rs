@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::{LEAF_BYTES_MAX, RUN_KEY_BYTES_MAX};
-use crate::record::SetDigestAcc;
+use crate::record::SetDigestAccumulator;
 
 fn small() -> LeafDraft {
     let mut draft = LeafDraft::default();
@@ -53,7 +53,7 @@ fn a_key_that_repeats_or_hides_what_it_shares_is_refused() {
             read_all(&leaf(shared, suffix.len() as u8, suffix))
                 .unwrap_err()
                 .kind(),
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             "{why}"
         );
     }
@@ -64,7 +64,7 @@ fn a_column_of_kinds_that_says_nothing_is_refused() {
     // One entry, key `a`, no value: without the column, and with it.
     assert!(read_all(&[1, 1, 0, 1, 1, 1, 1, 0, 1, 0, b'a']).is_ok());
     let error = read_all(&[1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 0, b'a']).unwrap_err();
-    assert_eq!(error.kind(), Kind::Corrupt);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
 #[test]
@@ -76,30 +76,36 @@ fn a_newer_kind_or_a_newer_leaf_is_too_new_not_corrupt() {
         .unwrap();
     let mut kind = leaf.clone();
     kind[kinds_at] = 4;
-    assert_eq!(read_all(&kind).unwrap_err().kind(), Kind::TooNew);
+    assert_eq!(read_all(&kind).unwrap_err().kind(), ErrorKind::TooNew);
     let mut newer = leaf;
     newer[0] = 2;
-    assert_eq!(read_all(&newer).unwrap_err().kind(), Kind::TooNew);
+    assert_eq!(read_all(&newer).unwrap_err().kind(), ErrorKind::TooNew);
 }
 
 #[test]
 fn values_stand_inline_or_in_chunks_by_their_length_alone() {
     let mut draft = LeafDraft::default();
     let long = vec![0; INLINE_VALUE_BYTES_MAX + 1];
-    assert_eq!(draft.push_inline(b"k", &long).unwrap_err().kind(), Kind::Limit);
+    assert_eq!(
+        draft.push_inline(b"k", &long).unwrap_err().kind(),
+        ErrorKind::Limit
+    );
     assert!(draft.push_inline(b"k", &long[1..]).is_ok());
     let short = ChunkList::of_chunks(vec![ChunkRef {
         id: BlobId([1; 32]),
         bytes: 5,
     }])
     .unwrap();
-    assert_eq!(draft.push_chunked(b"l", short).unwrap_err().kind(), Kind::Limit);
+    assert_eq!(
+        draft.push_chunked(b"l", short).unwrap_err().kind(),
+        ErrorKind::Limit
+    );
     assert_eq!(
         draft
             .push_inline(&vec![0; RUN_KEY_BYTES_MAX + 1], b"")
             .unwrap_err()
             .kind(),
-        Kind::Limit
+        ErrorKind::Limit
     );
     assert_eq!(draft.records(), 1);
 }
@@ -122,8 +128,8 @@ fn the_largest_leaf_there_can_be_reads_back() {
 fn values_are_slices_of_the_leaf() {
     let leaf = encode_leaf(&small());
     let mut reader = LeafReader::new(&leaf).unwrap();
-    let Some(Entry {
-        payload: Payload::Inline(value),
+    let Some(RunEntry {
+        payload: EntryPayload::Inline(value),
         ..
     }) = reader.next().unwrap()
     else {
@@ -143,9 +149,9 @@ proptest! {
         let draft = draft_of(&entries);
         let leaf = encode_leaf(&draft);
         prop_assert_eq!(&read_all(&leaf).unwrap(), &entries);
-        let span = walk::LeafSpan { leaf: draft.leaf_ref(BlobId([0; 32])), upper: None };
+        let span = run_reader::LeafSpan { leaf: draft.leaf_ref(BlobId([0; 32])), upper: None };
         verify_leaf(&leaf, &span, ORDER).unwrap();
-        let mut acc = SetDigestAcc::new(&[1; 32]);
+        let mut acc = SetDigestAccumulator::new(&[1; 32]);
         for (key, entry) in &entries {
             if let OwnedEntry::Inline(value) = entry {
                 acc.add_record(key, value);
@@ -180,6 +186,6 @@ proptest! {
     #[test]
     fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
         let _ = read_all(&[&[1][..], &bytes].concat());
-        let _ = Node::decode(&[&[1, 1][..], &bytes].concat());
+        let _ = RunNode::decode(&[&[1, 1][..], &bytes].concat());
     }
 }

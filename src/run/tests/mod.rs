@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::blob::BlobKind;
-use crate::chunk::memory::Blobs;
+use crate::chunk::memory_blobs::MemoryBlobs;
 use crate::chunk::{ChunkList, ChunkRef};
-use crate::error::{Kind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::id::BlobId;
 use crate::limits::INLINE_VALUE_BYTES_MAX;
 use proptest::prelude::*;
@@ -79,12 +79,12 @@ pub(super) fn read_all(leaf: &[u8]) -> Result<Entries> {
 /// Stores a run whose leaves end where `ends` says.
 pub(super) fn store_run<'e>(
     entries: impl IntoIterator<Item = (&'e Vec<u8>, &'e OwnedEntry)>,
-    blobs: &mut Blobs,
+    blobs: &mut MemoryBlobs,
     mut ends: impl FnMut(&[u8], usize) -> bool,
-) -> Option<Root> {
-    let mut builder = TreeBuilder::new();
+) -> Option<RunRoot> {
+    let mut builder = RunTreeBuilder::new();
     let mut draft = LeafDraft::default();
-    let end = |draft: &mut LeafDraft, builder: &mut TreeBuilder, blobs: &mut Blobs| {
+    let end = |draft: &mut LeafDraft, builder: &mut RunTreeBuilder, blobs: &mut MemoryBlobs| {
         let id = blobs.store(BlobKind::Leaf, encode_leaf(draft)).unwrap();
         let leaf = draft.leaf_ref(id);
         draft.clear();

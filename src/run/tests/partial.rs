@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 
 use super::*;
-use crate::chunk::memory::noise;
-use crate::run::partial::{PartialRun, each_left};
-use crate::run::patch::Pile;
+use crate::chunk::memory_blobs::noise;
+use crate::run::partial_run::{PartialRun, each_left};
+use crate::run::value_patch::PatchChain;
 
 /// Numbers that stay the same for ever.
 struct Dice(u64);
@@ -36,15 +36,15 @@ const ORDERS: [Orders; 2] = [
 ];
 
 struct Stack {
-    blobs: Blobs,
+    blobs: MemoryBlobs,
     /// Newest first.
-    runs: Vec<(Option<Root>, Vec<u8>, Entries)>,
+    runs: Vec<(Option<RunRoot>, Vec<u8>, Entries)>,
 }
 
 /// Three to five runs; patches where there is a value to be patched.
 fn stack(dice: &mut Dice, order: KeyOrder) -> Stack {
-    let mut blobs = Blobs::default();
-    let mut runs: Vec<(Option<Root>, Vec<u8>, Entries)> = Vec::new();
+    let mut blobs = MemoryBlobs::default();
+    let mut runs: Vec<(Option<RunRoot>, Vec<u8>, Entries)> = Vec::new();
     let mut state: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for depth in 0..3 + dice.below(3) {
         let mut entries = Entries::new();
@@ -85,7 +85,7 @@ fn stack(dice: &mut Dice, order: KeyOrder) -> Stack {
 
 /// What the runs say of a key, newest first, if none is asked behind one that may have lost a word on it.
 fn known(runs: &[PartialRun], entries: &[&Entries], key: &[u8], order: KeyOrder) -> Option<Vec<u8>> {
-    let mut pile: Option<Pile> = None;
+    let mut pile: Option<PatchChain> = None;
     for (run, entries) in runs.iter().zip(entries) {
         if run.lost().iter().any(|range| range.contains(key, order)) {
             return None;
@@ -94,7 +94,7 @@ fn known(runs: &[PartialRun], entries: &[&Entries], key: &[u8], order: KeyOrder)
             (None, _) => {}
             (Some(OwnedEntry::Inline(value)), None) => return Some(value.clone()),
             (Some(OwnedEntry::Delete), None) => return None,
-            (Some(OwnedEntry::Patch(patch)), pile @ None) => *pile = Some(Pile::new(&patch.as_ref())),
+            (Some(OwnedEntry::Patch(patch)), pile @ None) => *pile = Some(PatchChain::new(&patch.as_ref())),
             (Some(under), Some(pile)) => {
                 if let Some(OwnedEntry::Inline(value)) = pile.put_under(&under.as_payload()).unwrap() {
                     return Some(value);
@@ -116,9 +116,9 @@ fn what_is_left_of_a_stack_is_right_and_what_is_not_lies_in_a_lost_range() {
         let mut model = BTreeMap::new();
         let whole: Vec<_> = runs
             .iter()
-            .map(|(root, _, _)| Walker::new(&blobs, root.as_ref(), order))
+            .map(|(root, _, _)| RunReader::new(&blobs, root.as_ref(), order))
             .collect();
-        let mut merged = StackCursor::new(&whole, &KeyRange::all(), Tombstones::Drop, order).unwrap();
+        let mut merged = StackCursor::new(&whole, &KeyRange::all(), TombstoneMode::Drop, order).unwrap();
         while let Some(entry) = merged.next().unwrap() {
             model.insert(entry.key.to_vec(), entry.payload.to_owned());
         }
@@ -131,7 +131,7 @@ fn what_is_left_of_a_stack_is_right_and_what_is_not_lies_in_a_lost_range() {
         let partial: Vec<_> = runs
             .iter()
             .map(|(root, last, _)| {
-                let walker = Walker::new(&blobs, root.as_ref(), order);
+                let walker = RunReader::new(&blobs, root.as_ref(), order);
                 PartialRun::survey(walker, last, after, &|| Ok(())).unwrap()
             })
             .collect();
@@ -139,7 +139,7 @@ fn what_is_left_of_a_stack_is_right_and_what_is_not_lies_in_a_lost_range() {
         let mut left = BTreeMap::new();
         let mut before: Option<Vec<u8>> = None;
         each_left(&partial, order, &mut |entry| {
-            if matches!(entry.payload, Payload::Delete | Payload::Patch(_)) {
+            if matches!(entry.payload, EntryPayload::Delete | EntryPayload::Patch(_)) {
                 return Ok(());
             }
             if let Some(before) = &before {
@@ -183,13 +183,13 @@ fn an_error_of_the_storage_is_no_loss() {
     struct Down;
     impl BlobSource for Down {
         fn blob(&self, _: BlobKind, _: &BlobId) -> Result<std::sync::Arc<[u8]>> {
-            Err(crate::error::Error::new(Kind::Io, "the store is down"))
+            Err(crate::error::Error::new(ErrorKind::Io, "the store is down"))
         }
     }
     let mut dice = Dice(7);
     let stack = stack(&mut dice, ORDER);
     let (root, last, _) = &stack.runs[0];
-    let walker = Walker::new(&Down, root.as_ref(), ORDER);
+    let walker = RunReader::new(&Down, root.as_ref(), ORDER);
     let survey = PartialRun::survey(walker, last, |_| None, &|| Ok(()));
-    assert_eq!(survey.err().unwrap().kind(), Kind::Io);
+    assert_eq!(survey.err().unwrap().kind(), ErrorKind::Io);
 }

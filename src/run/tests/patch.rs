@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::limits::PATCH_BYTES_MAX;
-use crate::run::patch::Pile;
-use crate::run::stack::get;
+use crate::run::stack_cursor::get;
+use crate::run::value_patch::PatchChain;
 
 /// Numbers that stay the same for ever.
 struct Dice(blake3::OutputReader);
@@ -122,14 +122,14 @@ fn what_no_writer_makes_is_refused() {
     ] {
         assert_eq!(
             Patch::decode(&patch(wrong)).unwrap_err().kind(),
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             "{why}"
         );
     }
     let long = vec![0; PATCH_BYTES_MAX + 1];
     assert!(Patch::decode(&long).is_err());
     let beyond = Patch::decode(&[4, 0, 0, 0, 0, 0, 4, 2]).unwrap().into_owned();
-    assert_eq!(beyond.apply(b"four").unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(beyond.apply(b"four").unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn a_patch_of_what_is_not_there_or_in_chunks_is_corrupt() {
     let value = Dice::new(3).bytes(200);
     let patch = make(&value, &value).unwrap();
     for under in [OwnedEntry::Delete, OwnedEntry::Chunked(list(1))] {
-        let found = Pile::new(&patch).put_under(&under.as_payload());
-        assert_eq!(found.unwrap_err().kind(), Kind::Corrupt);
+        let found = PatchChain::new(&patch).put_under(&under.as_payload());
+        assert_eq!(found.unwrap_err().kind(), ErrorKind::Corrupt);
     }
     let key = b"k".to_vec();
     let alone = vec![Entries::from([(key.clone(), OwnedEntry::Patch(patch))])];
@@ -147,7 +147,7 @@ fn a_patch_of_what_is_not_there_or_in_chunks_is_corrupt() {
         alone[0].clone(),
     ];
     for stack in [alone, deleted] {
-        let mut blobs = Blobs::default();
+        let mut blobs = MemoryBlobs::default();
         let roots: Vec<_> = stack
             .iter()
             .map(|run| store_run(run, &mut blobs, |_, _| false))
@@ -155,13 +155,13 @@ fn a_patch_of_what_is_not_there_or_in_chunks_is_corrupt() {
         let walkers: Vec<_> = roots
             .iter()
             .rev()
-            .map(|root| Walker::new(&blobs, root.as_ref(), ORDER))
+            .map(|root| RunReader::new(&blobs, root.as_ref(), ORDER))
             .collect();
-        let read = StackCursor::new(&walkers, &KeyRange::all(), Tombstones::Drop, ORDER)
+        let read = StackCursor::new(&walkers, &KeyRange::all(), TombstoneMode::Drop, ORDER)
             .and_then(|mut cursor| cursor.next().map(|entry| entry.is_some()));
-        assert_eq!(read.unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::Corrupt);
         let got = get(walkers.iter().copied(), &key);
-        assert_eq!(got.unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(got.unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }
 
@@ -227,19 +227,19 @@ fn key(n: usize) -> Vec<u8> {
 }
 
 /// Leaves of few records, cut by content, so that like stretches give like leaves.
-fn store(stack: &[Entries], blobs: &mut Blobs) -> Vec<Option<Root>> {
+fn store(stack: &[Entries], blobs: &mut MemoryBlobs) -> Vec<Option<RunRoot>> {
     let ends = |key: &[u8], _| blake3::hash(key).as_bytes()[0] < 128;
     stack.iter().map(|run| store_run(run, blobs, ends)).collect()
 }
 
-fn walkers<'a>(roots: &'a [Option<Root>], blobs: &'a Blobs) -> Vec<Walker<'a>> {
+fn walkers<'a>(roots: &'a [Option<RunRoot>], blobs: &'a MemoryBlobs) -> Vec<RunReader<'a>> {
     let newest_first = roots.iter().rev();
     newest_first
-        .map(|root| Walker::new(blobs, root.as_ref(), ORDER))
+        .map(|root| RunReader::new(blobs, root.as_ref(), ORDER))
         .collect()
 }
 
-fn read(walkers: &[Walker<'_>], range: &KeyRange, tombstones: Tombstones) -> Entries {
+fn read(walkers: &[RunReader<'_>], range: &KeyRange, tombstones: TombstoneMode) -> Entries {
     let mut cursor = StackCursor::new(walkers, range, tombstones, ORDER).unwrap();
     let mut found = Entries::new();
     while let Some(entry) = cursor.next().unwrap() {
@@ -255,7 +255,7 @@ fn a_stack_with_patches_reads_as_one_of_whole_values() {
         let mut dice = Dice::new(seed);
         let twice = Twice::new(&mut dice);
         patches += twice.patches;
-        let mut blobs = Blobs::default();
+        let mut blobs = MemoryBlobs::default();
         let roots = store(&twice.patched, &mut blobs);
         let walkers = walkers(&roots, &blobs);
         let range = KeyRange {
@@ -268,7 +268,7 @@ fn a_stack_with_patches_reads_as_one_of_whole_values() {
             assert_eq!(found.as_ref(), naive.get(&key(n)), "seed {seed}");
         }
         naive.retain(|key, _| range.contains(key, ORDER));
-        assert_eq!(read(&walkers, &range, Tombstones::Drop), naive, "seed {seed}");
+        assert_eq!(read(&walkers, &range, TombstoneMode::Drop), naive, "seed {seed}");
     }
     assert!(patches > 2000, "{patches}");
 }
@@ -279,13 +279,13 @@ fn the_newest_runs_folded_into_one_leave_the_stack_what_it_is() {
         let mut dice = Dice::new(seed);
         let twice = Twice::new(&mut dice);
         let keep = dice.below(twice.patched.len()) + 1;
-        let mut blobs = Blobs::default();
+        let mut blobs = MemoryBlobs::default();
         let newest = store(&twice.patched[keep..], &mut blobs);
-        let folded = read(&walkers(&newest, &blobs), &KeyRange::all(), Tombstones::Keep);
+        let folded = read(&walkers(&newest, &blobs), &KeyRange::all(), TombstoneMode::Keep);
         let mut stack = twice.patched[..keep].to_vec();
         stack.push(folded);
         let roots = store(&stack, &mut blobs);
-        let found = read(&walkers(&roots, &blobs), &KeyRange::all(), Tombstones::Drop);
+        let found = read(&walkers(&roots, &blobs), &KeyRange::all(), TombstoneMode::Drop);
         assert_eq!(found, twice.visible(), "seed {seed}");
     }
 }
@@ -308,11 +308,11 @@ fn stacks_with_patches_differ_as_those_of_whole_values_do() {
         }
         (0..dice.below(3)).for_each(|_| old.push(&mut dice));
         (0..dice.below(3)).for_each(|_| new.push(&mut dice));
-        let mut blobs = Blobs::default();
+        let mut blobs = MemoryBlobs::default();
         let (old_roots, new_roots) = (store(&old.patched, &mut blobs), store(&new.patched, &mut blobs));
-        let layers = |roots| -> Vec<Layer<'_>> {
+        let layers = |roots| -> Vec<StackLayer<'_>> {
             let oldest_first = walkers(roots, &blobs).into_iter().rev();
-            oldest_first.map(Layer::new).collect()
+            oldest_first.map(StackLayer::new).collect()
         };
         let mut found = Vec::new();
         let differing = diff(
@@ -321,7 +321,7 @@ fn stacks_with_patches_differ_as_those_of_whole_values_do() {
             &KeyRange::all(),
             ORDER,
             &mut |difference| {
-                let owned = |payload: &Option<Payload<'_>>| payload.as_ref().map(Payload::to_owned);
+                let owned = |payload: &Option<EntryPayload<'_>>| payload.as_ref().map(EntryPayload::to_owned);
                 found.push((
                     difference.key.to_vec(),
                     owned(&difference.old),

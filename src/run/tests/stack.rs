@@ -5,10 +5,10 @@ use super::*;
 fn merged(
     stack: &[Entries],
     range: &KeyRange,
-    tombstones: Tombstones,
+    tombstones: TombstoneMode,
     size: usize,
 ) -> Result<Vec<(Vec<u8>, OwnedEntry)>> {
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     let mut count = 0;
     let mut ends = |_: &[u8], _| {
         count += 1;
@@ -21,7 +21,7 @@ fn merged(
     let walkers: Vec<_> = roots
         .iter()
         .rev()
-        .map(|root| Walker::new(&blobs, root.as_ref(), ORDER))
+        .map(|root| RunReader::new(&blobs, root.as_ref(), ORDER))
         .collect();
     let mut cursor = StackCursor::new(&walkers, range, tombstones, ORDER)?;
     let mut found = Vec::new();
@@ -35,7 +35,7 @@ fn merged(
 fn an_empty_stack_and_a_stack_of_empty_runs_have_no_entries() {
     for stack in [vec![], vec![Entries::new()], vec![Entries::new(), Entries::new()]] {
         assert!(
-            merged(&stack, &KeyRange::all(), Tombstones::Keep, 3)
+            merged(&stack, &KeyRange::all(), TombstoneMode::Keep, 3)
                 .unwrap()
                 .is_empty()
         );
@@ -45,12 +45,12 @@ fn an_empty_stack_and_a_stack_of_empty_runs_have_no_entries() {
 #[test]
 fn equal_keys_by_the_order_are_one_key_and_the_newest_bytes_win() {
     let order: KeyOrder<'_> = &|a, b| a.to_ascii_lowercase().cmp(&b.to_ascii_lowercase());
-    let mut blobs = Blobs::default();
+    let mut blobs = MemoryBlobs::default();
     let run = |key: &[u8]| Entries::from([(key.to_vec(), OwnedEntry::Inline(key.to_vec()))]);
     let old = store_run(&run(b"KEY"), &mut blobs, |_, _| false);
     let new = store_run(&run(b"key"), &mut blobs, |_, _| false);
-    let walkers = [&new, &old].map(|root| Walker::new(&blobs, root.as_ref(), order));
-    let mut cursor = StackCursor::new(&walkers, &KeyRange::all(), Tombstones::Drop, order).unwrap();
+    let walkers = [&new, &old].map(|root| RunReader::new(&blobs, root.as_ref(), order));
+    let mut cursor = StackCursor::new(&walkers, &KeyRange::all(), TombstoneMode::Drop, order).unwrap();
     assert_eq!(cursor.next().unwrap().unwrap().key, b"key");
     assert!(cursor.next().unwrap().is_none());
 }
@@ -67,10 +67,10 @@ proptest! {
         let mut naive = Entries::new();
         stack.iter().for_each(|entries| naive.extend(entries.clone()));
         naive.retain(|key, _| range.contains(key, ORDER));
-        let all = merged(&stack, &range, Tombstones::Keep, size).unwrap();
+        let all = merged(&stack, &range, TombstoneMode::Keep, size).unwrap();
         prop_assert_eq!(all, naive.clone().into_iter().collect::<Vec<_>>());
         naive.retain(|_, entry| *entry != OwnedEntry::Delete);
-        let live = merged(&stack, &range, Tombstones::Drop, size).unwrap();
+        let live = merged(&stack, &range, TombstoneMode::Drop, size).unwrap();
         prop_assert_eq!(live, naive.into_iter().collect::<Vec<_>>());
     }
 }

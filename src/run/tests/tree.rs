@@ -1,7 +1,7 @@
 //! Trees: the same for the same leaves, walked as the naive list, held to what parents say.
 
 use super::*;
-use crate::chunk::memory::noise;
+use crate::chunk::memory_blobs::noise;
 use crate::limits::NODE_CHILDREN_MAX;
 
 fn leaves(count: usize, seed: u64) -> Vec<LeafRef> {
@@ -15,9 +15,9 @@ fn leaves(count: usize, seed: u64) -> Vec<LeafRef> {
     (0..count).map(make).collect()
 }
 
-fn build(leaves: &[LeafRef]) -> (Option<Root>, Blobs) {
-    let mut blobs = Blobs::default();
-    let mut builder = TreeBuilder::new();
+fn build(leaves: &[LeafRef]) -> (Option<RunRoot>, MemoryBlobs) {
+    let mut blobs = MemoryBlobs::default();
+    let mut builder = RunTreeBuilder::new();
     for leaf in leaves {
         builder
             .push(leaf.clone(), &mut |kind, plain| blobs.store(kind, plain))
@@ -39,7 +39,7 @@ fn trees_of_every_size_give_their_leaves_back() {
             count != 1 || root.as_ref().unwrap().level == 0,
             "a single leaf is the root itself"
         );
-        let spans: Vec<_> = Walker::new(&blobs, root.as_ref(), ORDER)
+        let spans: Vec<_> = RunReader::new(&blobs, root.as_ref(), ORDER)
             .leaves(KeyRange::all())
             .map(Result::unwrap)
             .collect();
@@ -66,7 +66,7 @@ fn nodes_keep_their_fan_out() {
     let nodes: Vec<_> = blobs
         .map
         .values()
-        .map(|(_, plain)| Node::decode(plain).unwrap())
+        .map(|(_, plain)| RunNode::decode(plain).unwrap())
         .collect();
     let level_1: Vec<_> = nodes
         .iter()
@@ -105,9 +105,9 @@ fn long_keys_end_a_node_by_bytes() {
     };
     let leaves: Vec<_> = (0..64).map(long).collect();
     let (root, blobs) = build(&leaves);
-    let walked = Walker::new(&blobs, root.as_ref(), ORDER).leaves(KeyRange::all());
+    let walked = RunReader::new(&blobs, root.as_ref(), ORDER).leaves(KeyRange::all());
     assert_eq!(walked.map(|span| span.unwrap().leaf).collect::<Vec<_>>(), leaves);
-    let children = |plain: &[u8]| Node::decode(plain).unwrap().children.len();
+    let children = |plain: &[u8]| RunNode::decode(plain).unwrap().children.len();
     assert!(blobs.map.values().all(|(_, plain)| children(plain) <= 3));
 }
 
@@ -116,10 +116,10 @@ fn long_keys_end_a_node_by_bytes() {
 fn a_node_that_is_not_what_its_parent_says_is_an_error_that_names_it() {
     let (root, blobs) = build(&leaves(2_000, 4));
     let root = root.unwrap();
-    let top = Node::decode(&blobs.map[&root.top.id].1).unwrap();
+    let top = RunNode::decode(&blobs.map[&root.top.id].1).unwrap();
     let victim = top.children[1].id;
-    let node = Node::decode(&blobs.map[&victim].1).unwrap();
-    let lies: [fn(&mut Node); 7] = [
+    let node = RunNode::decode(&blobs.map[&victim].1).unwrap();
+    let lies: [fn(&mut RunNode); 7] = [
         |node| node.level += 1,
         |node| node.children[3].records += 1,
         |node| node.children[3].bytes += 1,
@@ -131,16 +131,16 @@ fn a_node_that_is_not_what_its_parent_says_is_an_error_that_names_it() {
     for (number, lie) in lies.into_iter().enumerate() {
         let mut wrong = node.clone();
         lie(&mut wrong);
-        let mut copy = Blobs {
+        let mut copy = MemoryBlobs {
             map: blobs.map.clone(),
-            ..Blobs::default()
+            ..MemoryBlobs::default()
         };
         copy.map.insert(victim, (BlobKind::Node, wrong.encode()));
-        let walked: Result<Vec<_>> = Walker::new(&copy, Some(&root), ORDER)
+        let walked: Result<Vec<_>> = RunReader::new(&copy, Some(&root), ORDER)
             .leaves(KeyRange::all())
             .collect();
         let error = walked.expect_err(&format!("lie {number}"));
-        assert_eq!(error.kind(), Kind::Corrupt);
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains(&victim.to_hex()), "{error}");
     }
 }
@@ -152,13 +152,13 @@ fn first_keys_that_repeat_or_hide_what_they_share_are_refused() {
         [b"ab", suffix, &[1; 32], &[2; 32]]
             .iter()
             .for_each(|part| out.extend_from_slice(part));
-        Node::decode(&out).map(drop)
+        RunNode::decode(&out).map(drop)
     };
     assert!(node(1, b"c").is_ok());
     for (shared, suffix) in [(2, &b""[..]), (0, b"ab"), (0, b"ac"), (3, b"c")] {
         assert_eq!(
             node(shared, suffix).unwrap_err().kind(),
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             "{shared} {suffix:?}"
         );
     }
@@ -207,7 +207,7 @@ fn a_leaf_that_is_not_what_its_parent_says_is_an_error_that_names_it() {
 fn a_range_or_a_key_reads_one_path_of_nodes() {
     let leaves = leaves(60_000, 5);
     let (root, blobs) = build(&leaves);
-    let walker = Walker::new(&blobs, root.as_ref(), ORDER);
+    let walker = RunReader::new(&blobs, root.as_ref(), ORDER);
     let range = KeyRange {
         from: Some(b"key 00030000".to_vec()),
         to: Some(b"key 00030001".to_vec()),
@@ -222,7 +222,7 @@ fn all_blobs_of_a_run_are_named_once_parents_first() {
     let leaves = leaves(5_000, 6);
     let (root, blobs) = build(&leaves);
     let mut named = Vec::new();
-    Walker::new(&blobs, root.as_ref(), ORDER)
+    RunReader::new(&blobs, root.as_ref(), ORDER)
         .blobs(&mut |kind, id| {
             named.push((kind, *id));
             Ok(())
@@ -233,8 +233,8 @@ fn all_blobs_of_a_run_are_named_once_parents_first() {
     assert_eq!(named[0], (BlobKind::Node, root.unwrap().top.id));
 }
 
-fn cut(entries: &Entries) -> (Option<Root>, Blobs) {
-    let mut blobs = Blobs::default();
+fn cut(entries: &Entries) -> (Option<RunRoot>, MemoryBlobs) {
+    let mut blobs = MemoryBlobs::default();
     let mut cutter = LeafCutter::new(&[9; 32]);
     let root = store_run(entries, &mut blobs, |key, weight| cutter.after(key, weight));
     (root, blobs)
@@ -331,24 +331,24 @@ fn leaves_are_cut_alike_whatever_the_size_of_records() {
 proptest! {
     #[test]
     fn nodes_have_one_encoding(count in 1usize..20, seed in any::<u64>(), edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3)) {
-        let node = Node { level: 1, children: leaves(count, seed) };
+        let node = RunNode { level: 1, children: leaves(count, seed) };
         let mut plain = node.encode();
-        prop_assert_eq!(&Node::decode(&plain).unwrap(), &node);
+        prop_assert_eq!(&RunNode::decode(&plain).unwrap(), &node);
         for (at, byte) in edits {
             let at = at.index(plain.len());
             plain[at] = byte;
         }
-        if let Ok(other) = Node::decode(&plain) {
+        if let Ok(other) = RunNode::decode(&plain) {
             prop_assert_eq!(other.encode(), plain);
         }
     }
 
     #[test]
     fn ranges_and_keys_are_found_as_in_a_map(entries in any_entries(60), from in prop::option::of(any_key()), to in prop::option::of(any_key()), key in any_key(), size in 1usize..5) {
-        let mut blobs = Blobs::default();
+        let mut blobs = MemoryBlobs::default();
         let mut count = 0;
         let root = store_run(&entries, &mut blobs, |_, _| { count += 1; count % size == 0 });
-        let walker = Walker::new(&blobs, root.as_ref(), ORDER);
+        let walker = RunReader::new(&blobs, root.as_ref(), ORDER);
         let got = walker.get(&key).unwrap();
         prop_assert_eq!(got.as_ref(), entries.get(&key));
         let range = KeyRange { from, to };

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn known(ids: &[(u8, u8, i64)]) -> Vec<Known> {
+fn known(ids: &[(u8, u8, i64)]) -> Vec<SnapshotCandidate> {
     let make = |&(first, second, time): &(u8, u8, i64)| {
         let mut id = [0; 32];
         (id[0], id[4]) = (first, second);
-        Known {
+        SnapshotCandidate {
             is_set_aside: false,
             id: ObjectId(id),
             time: UnixNanos(time),
@@ -22,8 +22,11 @@ fn latest_counts_back_by_time_not_by_place() {
     assert_eq!(select(&known, "latest~0").unwrap(), known[0].id);
     assert_eq!(select(&known, "latest~1").unwrap(), known[2].id);
     assert_eq!(select(&known, "latest~2").unwrap(), known[1].id);
-    assert_eq!(select(&known, "latest~3").unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(select(&[], "latest").unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(
+        select(&known, "latest~3").unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(select(&[], "latest").unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
@@ -33,12 +36,12 @@ fn a_prefix_must_mean_one_snapshot_and_the_error_tells_them_apart() {
     assert_eq!(select(&known, "AB00000001").unwrap(), known[0].id);
     assert_eq!(select(&known, &known[1].id.to_hex()).unwrap(), known[1].id);
     let error = select(&known, "ab").unwrap_err();
-    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     assert_eq!(
         error.to_string(),
         "snapshot `ab` is not one: ab00000001, ab00000002"
     );
-    assert_eq!(select(&known, "ef").unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(select(&known, "ef").unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
@@ -55,7 +58,11 @@ fn words_that_are_neither_are_wrong_usage() {
         "ab cd",
         &long,
     ] {
-        assert_eq!(select(&known, wrong).unwrap_err().kind(), Kind::Usage, "{wrong}");
+        assert_eq!(
+            select(&known, wrong).unwrap_err().kind(),
+            ErrorKind::Usage,
+            "{wrong}"
+        );
     }
 }
 

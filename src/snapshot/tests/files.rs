@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::blob::BlobKind;
-use crate::chunk::memory::{Blobs, noise};
+use crate::chunk::memory_blobs::{MemoryBlobs, noise};
 use crate::chunk::{ChunkList, ChunkRef};
 use crate::run::LeafCutter;
 
@@ -10,7 +10,7 @@ fn entry(name: &[u8], kind: EntryKind) -> TreeEntry {
     TreeEntry {
         name: name.to_vec(),
         kind,
-        meta: Meta::default(),
+        meta: FileMetadata::default(),
     }
 }
 
@@ -22,14 +22,14 @@ fn file(name: &[u8]) -> TreeEntry {
     entry(name, EntryKind::File(ChunkList::of_chunks(vec![chunk]).unwrap()))
 }
 
-const CONSOLE: Device = Device {
+const CONSOLE: DeviceNumber = DeviceNumber {
     is_block: false,
     major: 5,
     minor: u32::MAX,
 };
 
 fn sample() -> Vec<TreeEntry> {
-    let meta = Meta {
+    let meta = FileMetadata {
         mode: Some(0o644),
         uid: Some(0),
         gid: Some(u32::MAX),
@@ -48,7 +48,7 @@ fn sample() -> Vec<TreeEntry> {
         entry(b"e", EntryKind::Device(CONSOLE)),
         entry(
             b"f",
-            EntryKind::Device(Device {
+            EntryKind::Device(DeviceNumber {
                 is_block: true,
                 ..CONSOLE
             }),
@@ -58,10 +58,10 @@ fn sample() -> Vec<TreeEntry> {
             ..file(b"\xff not UTF-8, but a name")
         },
         TreeEntry {
-            meta: Meta {
+            meta: FileMetadata {
                 mtime_nanos: Some(i128::from(i64::MAX) + 1),
                 ctime_nanos: Some(i128::from(i64::MIN) * 1_000_000_000),
-                ..Meta::default()
+                ..FileMetadata::default()
             },
             ..file(b"\xff of another age")
         },
@@ -71,11 +71,11 @@ fn sample() -> Vec<TreeEntry> {
 #[test]
 fn a_time_has_one_encoding_whatever_its_distance() {
     let tree = |mtime_nanos| {
-        let meta = Meta {
+        let meta = FileMetadata {
             mtime_nanos: Some(mtime_nanos),
-            ..Meta::default()
+            ..FileMetadata::default()
         };
-        Tree::Entries(vec![TreeEntry { meta, ..file(b"a") }])
+        TreeBlob::Entries(vec![TreeEntry { meta, ..file(b"a") }])
     };
     for nanos in [
         0,
@@ -84,7 +84,7 @@ fn a_time_has_one_encoding_whatever_its_distance() {
         i128::from(i64::MIN) - 1,
     ] {
         let bytes = tree(nanos).encode().unwrap();
-        assert_eq!(Tree::decode(&bytes).unwrap(), tree(nanos), "{nanos}");
+        assert_eq!(TreeBlob::decode(&bytes).unwrap(), tree(nanos), "{nanos}");
         let field = bytes[bytes.len() - 14];
         assert_eq!(field == 10, i64::try_from(nanos).is_err(), "{nanos}");
     }
@@ -95,74 +95,74 @@ fn a_time_has_one_encoding_whatever_its_distance() {
         let mut wrong = far.clone();
         wrong[at..at + 8].copy_from_slice(&seconds.to_le_bytes());
         wrong[at + 8..at + 12].copy_from_slice(&nanos.to_le_bytes());
-        assert_eq!(Tree::decode(&wrong).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(TreeBlob::decode(&wrong).unwrap_err().kind(), ErrorKind::Corrupt);
     }
     let beyond = (i128::from(i64::MAX) + 1) * 1_000_000_000;
-    assert_eq!(tree(beyond).encode().unwrap_err().kind(), Kind::Limit);
+    assert_eq!(tree(beyond).encode().unwrap_err().kind(), ErrorKind::Limit);
 }
 
 #[test]
 fn the_documents_tree_is_read_and_written() {
-    let meta = Meta {
+    let meta = FileMetadata {
         mode: Some(0o777),
         mtime_nanos: Some(-1),
-        ..Meta::default()
+        ..FileMetadata::default()
     };
     let link = entry(b"b", EntryKind::Symlink(b"../a".to_vec()));
-    let tree = Tree::Entries(vec![
+    let tree = TreeBlob::Entries(vec![
         entry(b"a", EntryKind::Directory(BlobId([1; 32]))),
         TreeEntry { meta, ..link },
     ]);
-    assert_eq!(Tree::decode(&example(DOCUMENT, "tree")).unwrap(), tree);
+    assert_eq!(TreeBlob::decode(&example(DOCUMENT, "tree")).unwrap(), tree);
     assert_example(DOCUMENT, "tree", &tree.encode().unwrap());
 }
 
 #[test]
 fn every_bit_of_a_tree_carries_something() {
-    let tree = Tree::Entries(sample());
+    let tree = TreeBlob::Entries(sample());
     let bytes = tree.encode().unwrap();
-    assert_eq!(Tree::decode(&bytes).unwrap(), tree);
+    assert_eq!(TreeBlob::decode(&bytes).unwrap(), tree);
     for at in 0..bytes.len() {
         for bit in 0..8 {
             let mut wrong = bytes.clone();
             wrong[at] ^= 1 << bit;
             assert!(
-                Tree::decode(&wrong).map_or(true, |other| other != tree),
+                TreeBlob::decode(&wrong).map_or(true, |other| other != tree),
                 "bit {bit} of byte {at}"
             );
         }
-        assert!(Tree::decode(&bytes[..at]).is_err(), "cut to {at} bytes");
+        assert!(TreeBlob::decode(&bytes[..at]).is_err(), "cut to {at} bytes");
     }
 }
 
 #[test]
 fn a_name_that_leads_out_of_its_directory_is_neither_written_nor_read() {
-    let good = Tree::Entries(vec![file(b"ab")]).encode().unwrap();
+    let good = TreeBlob::Entries(vec![file(b"ab")]).encode().unwrap();
     let at = good.windows(2).position(|name| name == b"ab").unwrap();
     for wrong in [b"..", b"a/", b"/a", b"a\0"] {
-        let tree = Tree::Entries(vec![file(wrong)]);
-        assert_eq!(tree.encode().unwrap_err().kind(), Kind::Limit);
+        let tree = TreeBlob::Entries(vec![file(wrong)]);
+        assert_eq!(tree.encode().unwrap_err().kind(), ErrorKind::Limit);
         let mut bytes = good.clone();
         bytes[at..at + 2].copy_from_slice(wrong);
         assert_eq!(
-            Tree::decode(&bytes).unwrap_err().kind(),
-            Kind::Corrupt,
+            TreeBlob::decode(&bytes).unwrap_err().kind(),
+            ErrorKind::Corrupt,
             "{wrong:?}"
         );
     }
     for wrong in [&b""[..], b"."] {
-        assert!(Tree::Entries(vec![file(wrong)]).encode().is_err());
+        assert!(TreeBlob::Entries(vec![file(wrong)]).encode().is_err());
     }
     for strange in [&b"..."[..], b" ", b"-rf", b"\n", b"..a"] {
-        assert!(Tree::Entries(vec![file(strange)]).encode().is_ok());
+        assert!(TreeBlob::Entries(vec![file(strange)]).encode().is_ok());
     }
 }
 
 #[test]
 fn names_out_of_order_or_twice_are_refused() {
     for names in [[b"b", b"a"], [b"a", b"a"]] {
-        let tree = Tree::Entries(names.map(|name| file(name)).to_vec());
-        assert_eq!(tree.encode().unwrap_err().kind(), Kind::Limit);
+        let tree = TreeBlob::Entries(names.map(|name| file(name)).to_vec());
+        assert_eq!(tree.encode().unwrap_err().kind(), ErrorKind::Limit);
     }
 }
 
@@ -174,12 +174,12 @@ fn holes_that_overlap_or_touch_are_refused() {
         vec![(0, 10), (10, 1)],
         vec![(u64::MAX, 1)],
     ] {
-        let meta = Meta {
+        let meta = FileMetadata {
             holes,
-            ..Meta::default()
+            ..FileMetadata::default()
         };
         assert!(
-            Tree::Entries(vec![TreeEntry { meta, ..file(b"a") }])
+            TreeBlob::Entries(vec![TreeEntry { meta, ..file(b"a") }])
                 .encode()
                 .is_err()
         );
@@ -188,28 +188,33 @@ fn holes_that_overlap_or_touch_are_refused() {
 
 #[test]
 fn metadata_has_one_order() {
-    let entry = |fields: &[u8]| Tree::decode(&[&[1, 0, 1, 1, b'a', 4, 1][..], fields].concat());
+    let entry = |fields: &[u8]| TreeBlob::decode(&[&[1, 0, 1, 1, b'a', 4, 1][..], fields].concat());
     assert!(entry(&[1, 5, 2, 7, 0]).is_ok());
     for wrong in [&[2, 7, 1, 5, 0][..], &[1, 5, 1, 5, 0], &[5, 0, 0], &[7, 0, 0]] {
-        assert_eq!(entry(wrong).unwrap_err().kind(), Kind::Corrupt, "{wrong:?}");
+        assert_eq!(entry(wrong).unwrap_err().kind(), ErrorKind::Corrupt, "{wrong:?}");
     }
 }
 
 #[test]
 fn an_unknown_kind_or_field_is_too_new_not_corrupt() {
-    let bytes = Tree::Entries(vec![entry(b"a", EntryKind::Database(1))])
+    let bytes = TreeBlob::Entries(vec![entry(b"a", EntryKind::Database(1))])
         .encode()
         .unwrap();
     assert_eq!(bytes, [1, 0, 1, 1, b'a', 4, 1, 0]);
     assert_eq!(
-        Tree::decode(&[1, 0, 1, 1, b'a', 8, 1, 0]).unwrap_err().kind(),
-        Kind::TooNew
+        TreeBlob::decode(&[1, 0, 1, 1, b'a', 8, 1, 0]).unwrap_err().kind(),
+        ErrorKind::TooNew
     );
     assert_eq!(
-        Tree::decode(&[1, 0, 1, 1, b'a', 4, 1, 12, 0]).unwrap_err().kind(),
-        Kind::TooNew
+        TreeBlob::decode(&[1, 0, 1, 1, b'a', 4, 1, 12, 0])
+            .unwrap_err()
+            .kind(),
+        ErrorKind::TooNew
     );
-    assert_eq!(Tree::decode(&[2, 0, 0]).unwrap_err().kind(), Kind::TooNew);
+    assert_eq!(
+        TreeBlob::decode(&[2, 0, 0]).unwrap_err().kind(),
+        ErrorKind::TooNew
+    );
 }
 
 fn many(count: usize) -> Vec<TreeEntry> {
@@ -218,8 +223,8 @@ fn many(count: usize) -> Vec<TreeEntry> {
         .collect()
 }
 
-fn build(entries: &[TreeEntry]) -> (BlobId, Blobs) {
-    let mut blobs = Blobs::default();
+fn build(entries: &[TreeEntry]) -> (BlobId, MemoryBlobs) {
+    let mut blobs = MemoryBlobs::default();
     let mut builder = DirectoryBuilder::new(LeafCutter::new(&[1; 32]));
     for entry in entries {
         builder
@@ -275,22 +280,22 @@ fn a_directory_is_entered_at_any_name_by_the_parts_that_lead_there() {
 #[test]
 fn a_tree_blob_larger_than_any_directory_needs_is_refused() {
     let xattrs = vec![(b"user.a".to_vec(), vec![0; (1 << 20) - 6])];
-    let meta = Meta {
+    let meta = FileMetadata {
         xattrs,
-        ..Meta::default()
+        ..FileMetadata::default()
     };
     let large = |name: &[u8]| TreeEntry {
         meta: meta.clone(),
         ..file(name)
     };
-    let tree = |names: &[&[u8]]| Tree::Entries(names.iter().map(|name| large(name)).collect());
-    assert!(Tree::decode(&tree(&[b"a", b"b", b"c"]).encode().unwrap()).is_ok());
+    let tree = |names: &[&[u8]]| TreeBlob::Entries(names.iter().map(|name| large(name)).collect());
+    assert!(TreeBlob::decode(&tree(&[b"a", b"b", b"c"]).encode().unwrap()).is_ok());
     let wrong = tree(&[b"a", b"b", b"c", b"d"]);
-    assert_eq!(wrong.encode().unwrap_err().kind(), Kind::Limit);
+    assert_eq!(wrong.encode().unwrap_err().kind(), ErrorKind::Limit);
     let head = tree(&[b"a", b"b", b"c"]).encode().unwrap();
     let one = tree(&[b"d"]).encode().unwrap();
     let bytes = [&[1, 0, 4], &head[3..], &one[3..]].concat();
-    assert_eq!(Tree::decode(&bytes).unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(TreeBlob::decode(&bytes).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
@@ -305,12 +310,12 @@ fn one_new_file_rewrites_one_part_of_a_large_directory() {
 #[test]
 fn parts_that_are_not_what_their_parent_says_are_errors() {
     let (root, blobs) = build(&many(40_000));
-    let read = |id: &BlobId| Tree::decode(&blobs.map[id].1).unwrap();
+    let read = |id: &BlobId| TreeBlob::decode(&blobs.map[id].1).unwrap();
     let (mut at, mut victim) = (read(&root), root);
     let entries = loop {
         match at {
-            Tree::Entries(entries) => break entries,
-            Tree::Parts { parts, .. } => victim = parts[1].id,
+            TreeBlob::Entries(entries) => break entries,
+            TreeBlob::Parts { parts, .. } => victim = parts[1].id,
         }
         at = read(&victim);
     };
@@ -322,16 +327,18 @@ fn parts_that_are_not_what_their_parent_says_are_errors() {
     for (number, lie) in lies.into_iter().enumerate() {
         let mut wrong = entries.clone();
         lie(&mut wrong);
-        let mut copy = Blobs {
+        let mut copy = MemoryBlobs {
             map: blobs.map.clone(),
-            ..Blobs::default()
+            ..MemoryBlobs::default()
         };
-        copy.map
-            .insert(victim, (BlobKind::Tree, Tree::Entries(wrong).encode().unwrap()));
+        copy.map.insert(
+            victim,
+            (BlobKind::Tree, TreeBlob::Entries(wrong).encode().unwrap()),
+        );
         let walked: crate::error::Result<Vec<_>> = DirectoryWalk::open(&root, &copy).unwrap().collect();
         assert_eq!(
             walked.map(drop).unwrap_err().kind(),
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             "lie {number}"
         );
     }
@@ -340,13 +347,13 @@ fn parts_that_are_not_what_their_parent_says_are_errors() {
 proptest! {
     #[test]
     fn what_decodes_is_the_one_encoding(seed in any::<u64>(), edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
-        let _ = Tree::decode(&[&[1, 0][..], &noise(seed, 60)].concat());
-        let mut bytes = Tree::Entries(sample()).encode().unwrap();
+        let _ = TreeBlob::decode(&[&[1, 0][..], &noise(seed, 60)].concat());
+        let mut bytes = TreeBlob::Entries(sample()).encode().unwrap();
         for (at, byte) in edits {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        if let Ok(other) = Tree::decode(&bytes) {
+        if let Ok(other) = TreeBlob::decode(&bytes) {
             prop_assert_eq!(other.encode().unwrap(), bytes);
         }
     }

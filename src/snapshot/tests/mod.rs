@@ -4,17 +4,17 @@
 mod choose;
 mod files;
 
-use super::body::{decode, encode};
+use super::snapshot_codec::{decode, encode};
 use super::*;
 use crate::document::{assert_example, example};
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::id::{BlobId, SetDigest, TimelineId};
-use crate::leveldb::Shape;
+use crate::leveldb::DatabaseLayout;
 use crate::limits::*;
-use crate::run::{ChildRef, Root};
+use crate::run::{ChildRef, RunRoot};
 use proptest::prelude::*;
 
-fn run(seed: u8) -> Run {
+fn run(seed: u8) -> StoredRunRef {
     let top = ChildRef {
         first_key: vec![seed],
         id: BlobId([seed; 32]),
@@ -22,10 +22,10 @@ fn run(seed: u8) -> Run {
         bytes: 900,
         chunked: 1,
     };
-    let mut filter = KeyFilter::for_keys(10);
+    let mut filter = KeyBloomFilter::for_keys(10);
     filter.insert(b"key");
-    Run {
-        root: Some(Root { level: 2, top }),
+    StoredRunRef {
+        root: Some(RunRoot { level: 2, top }),
         last_key: vec![0xff, seed],
         comparator: "leveldb.BytewiseComparator".into(),
         filter: Some(filter),
@@ -36,14 +36,14 @@ fn database() -> DatabaseRoot {
     DatabaseRoot {
         name: "chainstate".into(),
         path: b"/data/chain\xffstate".to_vec(),
-        directory: Some(Meta {
+        directory: Some(FileMetadata {
             mode: Some(0o700),
             xattrs: vec![(b"user.a".to_vec(), vec![1])],
-            ..Meta::default()
+            ..FileMetadata::default()
         }),
         timeline: TimelineId([3; 16]),
-        shape: Shape::default(),
-        content: Content::Logical {
+        shape: DatabaseLayout::default(),
+        content: DatabaseContent::Logical {
             runs: vec![run(1), run(2)],
             uncertain: Some(run(3)),
         },
@@ -53,7 +53,7 @@ fn database() -> DatabaseRoot {
         set_digest: SetDigest([4; 32]),
         stream_digest: None,
         last_sequence: (1 << 56) - 1,
-        damage: vec![Damage {
+        damage: vec![RecordedDamage {
             file: "000005.ldb".into(),
             offset: Some(6583),
             level: Some(2),
@@ -62,10 +62,10 @@ fn database() -> DatabaseRoot {
             what: "block checksum".into(),
         }],
         damage_unlisted: 0,
-        capture: Capture {
+        capture: CaptureRecord {
             time: UnixNanos(1_700_000_000_500_000_000),
             retries: 2,
-            held_by: HeldBy::Links,
+            held_by: RecordedHold::Links,
             unsynced_bytes: Some(8192),
             torn_tails: vec![LogTail {
                 file: "000007.log".into(),
@@ -73,9 +73,9 @@ fn database() -> DatabaseRoot {
                 bytes_left: 3,
             }],
             increments: 2,
-            ..Capture::default()
+            ..CaptureRecord::default()
         },
-        trust: Trust::Verified,
+        trust: SourceTrust::Verified,
         beside: Some(BlobId([5; 32])),
         files: None,
     }
@@ -93,8 +93,8 @@ fn snapshot() -> Snapshot {
         tags: vec!["a".into(), "b".into()],
         program: "levault 0.1.0".into(),
         sources: vec![
-            Source::Database(Box::new(database())),
-            Source::Tree(TreeRoot {
+            SnapshotSource::Database(Box::new(database())),
+            SnapshotSource::Tree(TreeRoot {
                 name: "home".into(),
                 path: b"/home".to_vec(),
                 root: BlobId([6; 32]),
@@ -110,7 +110,7 @@ fn snapshot() -> Snapshot {
 }
 
 fn copy() -> Snapshot {
-    let original = Original {
+    let original = OriginalSnapshot {
         repository: RepositoryId([10; 32]),
         snapshot: ObjectId([11; 32]),
     };
@@ -125,13 +125,13 @@ fn copy() -> Snapshot {
 fn extended() -> Snapshot {
     let mut missing = MissingPaths::default();
     missing.add(b"/home/a\xff".to_vec(), "permission denied");
-    let files = Meta {
+    let files = FileMetadata {
         mode: Some(0o600),
         uid: Some(1000),
-        ..Meta::default()
+        ..FileMetadata::default()
     };
     Snapshot {
-        sources: vec![Source::Database(Box::new(DatabaseRoot {
+        sources: vec![SnapshotSource::Database(Box::new(DatabaseRoot {
             files: Some(files),
             ..database()
         }))],
@@ -149,11 +149,11 @@ fn an_extended_snapshot_goes_out_and_comes_back_and_has_a_version_of_its_own() {
     // An extension of nothing is not the one encoding.
     let plain = encode(&snapshot()).unwrap();
     let nothing = [&[3], &plain[1..], &[0, 0, 0, 1, 0, 0, 0]].concat();
-    assert_eq!(decode(&nothing).unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(decode(&nothing).unwrap_err().kind(), ErrorKind::Corrupt);
     // One database too few, one too many.
     for (count, rest) in [(0, &[0][..]), (2, &[0, 0, 0, 0, 0][..])] {
         let wrong = [&[3], &plain[1..], &[0, 0, 1, count], rest].concat();
-        assert_eq!(decode(&wrong).unwrap_err().kind(), Kind::Corrupt, "{count}");
+        assert_eq!(decode(&wrong).unwrap_err().kind(), ErrorKind::Corrupt, "{count}");
     }
 }
 
@@ -164,7 +164,7 @@ fn inner_databases_are_databases_of_the_snapshot_in_order() {
             inside: Some(inside),
             ..snapshot()
         };
-        assert_eq!(encode(&wrong).unwrap_err().kind(), Kind::Limit);
+        assert_eq!(encode(&wrong).unwrap_err().kind(), ErrorKind::Limit);
     }
 }
 
@@ -194,8 +194,8 @@ fn a_snapshot_goes_out_and_comes_back() {
     assert_eq!(decode(&bytes).unwrap(), snapshot);
     assert!(snapshot.is_damaged());
     let physical = Snapshot {
-        sources: vec![Source::Database(Box::new(DatabaseRoot {
-            content: Content::Physical {
+        sources: vec![SnapshotSource::Database(Box::new(DatabaseRoot {
+            content: DatabaseContent::Physical {
                 tree: BlobId([1; 32]),
             },
             ..database()
@@ -235,7 +235,11 @@ fn a_copy_says_of_what_and_the_two_versions_are_not_taken_for_one_another() {
     assert_eq!(whole[1..], bytes[1..bytes.len() - 64]);
     for (version, bytes) in [(1, &bytes), (2, &whole)] {
         let wrong = [&[version], &bytes[1..]].concat();
-        assert_eq!(decode(&wrong).unwrap_err().kind(), Kind::Corrupt, "{version}");
+        assert_eq!(
+            decode(&wrong).unwrap_err().kind(),
+            ErrorKind::Corrupt,
+            "{version}"
+        );
     }
 }
 
@@ -256,7 +260,7 @@ fn every_bit_of_a_snapshot_carries_something() {
         }
         assert_eq!(
             decode(&[&bytes[..], &[0]].concat()).unwrap_err().kind(),
-            Kind::Corrupt
+            ErrorKind::Corrupt
         );
     }
 }
@@ -265,7 +269,7 @@ fn every_bit_of_a_snapshot_carries_something() {
 fn a_newer_snapshot_is_too_new_not_corrupt() {
     let mut bytes = encode(&snapshot()).unwrap();
     bytes[0] = 4;
-    assert_eq!(decode(&bytes).unwrap_err().kind(), Kind::TooNew);
+    assert_eq!(decode(&bytes).unwrap_err().kind(), ErrorKind::TooNew);
 }
 
 #[test]
@@ -277,13 +281,13 @@ fn what_passes_a_limit_is_neither_written_nor_read() {
         |_, database| database.name = "x".repeat(TEXT_BYTES_MAX + 1),
         |_, database| database.path = vec![b'x'; PATH_BYTES_MAX + 1],
         |_, database| {
-            database.content = Content::Logical {
+            database.content = DatabaseContent::Logical {
                 runs: vec![],
                 uncertain: None,
             }
         },
         |_, database| {
-            database.content = Content::Logical {
+            database.content = DatabaseContent::Logical {
                 runs: vec![run(1); RUNS_MAX + 1],
                 uncertain: None,
             }
@@ -295,17 +299,17 @@ fn what_passes_a_limit_is_neither_written_nor_read() {
     for (number, change) in changes.into_iter().enumerate() {
         let (mut snapshot, mut database) = (snapshot(), database());
         change(&mut snapshot, &mut database);
-        snapshot.sources = vec![Source::Database(Box::new(database))];
+        snapshot.sources = vec![SnapshotSource::Database(Box::new(database))];
         assert_eq!(
             encode(&snapshot).unwrap_err().kind(),
-            Kind::Limit,
+            ErrorKind::Limit,
             "change {number}"
         );
         let mut bytes = vec![1];
         bytes = postcard::to_extend(&snapshot, bytes).unwrap();
         assert_eq!(
             decode(&bytes).unwrap_err().kind(),
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             "change {number}"
         );
     }
@@ -313,7 +317,7 @@ fn what_passes_a_limit_is_neither_written_nor_read() {
 
 #[test]
 fn a_filter_never_denies_what_was_added_and_seldom_affirms_what_was_not() {
-    let mut filter = KeyFilter::for_keys(10_000);
+    let mut filter = KeyBloomFilter::for_keys(10_000);
     (0..10_000u32).for_each(|n| filter.insert(&n.to_le_bytes()));
     assert!((0..10_000u32).all(|n| filter.may_contain(&n.to_le_bytes())));
     let wrong = (10_000..110_000u32)
@@ -340,7 +344,7 @@ proptest! {
 #[test]
 fn a_run_denies_keys_outside_of_it_and_those_its_filter_has_not() {
     let mut run = run(7);
-    let mut filter = KeyFilter::for_keys(2);
+    let mut filter = KeyBloomFilter::for_keys(2);
     [b"b", b"d"].iter().for_each(|key| filter.insert(*key));
     if let Some(root) = &mut run.root {
         root.top.first_key = b"b".to_vec();

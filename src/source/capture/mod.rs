@@ -32,7 +32,7 @@
 //!   directory, and the capture goes on without it, so that the rest is saved.
 //! - Log N is gone: likewise; V's successor names a later one. It must be there and not merely be covered by L:
 //!   N may have been filled before V was written, and then L hides that it is missing. One exception: goleveldb
-//!   deletes an empty log without an edit ([`absent_log`](crate::leveldb::absent_log)). If its N is missing, a later
+//!   deletes an empty log without an edit ([`missing_log`](crate::leveldb::missing_log)). If its N is missing, a later
 //!   log was listed, and a MANIFEST read *after* N was missed still names N, no edit came before the deletion: N was
 //!   empty. Were it lost, step 5 would find the gap, or no batch was written since and nothing could tell.
 //! - A log between is missing, because a listing is not a moment: the run is broken, unless L bridges the step. L may
@@ -57,55 +57,55 @@
 //! filesystems whose clients do not share a cache with the owner break "in the page cache before acknowledged".
 //! The user's page is `docs/CAPTURE.md`; the measurements are `scripts/soak live`.
 
-mod attempt;
-mod pins;
-mod pool;
-mod repair;
-mod setback;
-mod surroundings;
+mod capture_attempt;
+mod directory_fingerprint;
+mod held_tables;
+mod hold_directory;
+mod retry_causes;
+mod running_repair;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::current;
-use super::detect::names;
-use super::held::FileSet;
-use super::pins::Pins;
-use super::settle::settle;
-use super::touched::Touched;
+use super::current_file;
+use super::detect_database::names;
+use super::file_set::FileSet;
+use super::pins::DatabasePins;
+use super::touched_directories::TouchedDirectories;
+use super::wait_for_settling::settle;
 use crate::clock::{Clock, SystemClock, UnixNanos};
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
 use crate::leveldb::version::Version;
-use attempt::{Attempts, Stop};
-pub use pins::HeldBy;
-pub(super) use pool::Pool;
-use setback::{Moved, Patience, Setback, Setbacks};
+use capture_attempt::{AttemptEnd, CaptureAttempts};
+pub use held_tables::HoldMethod;
+pub(super) use hold_directory::HoldDirectory;
+use retry_causes::{OwnerChange, RetryCause, RetryHistory, RetrySchedule};
 
 /// How long a capture tries when it is not said.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How captures are taken.
 #[derive(Clone)]
-pub struct Capture<'a> {
+pub struct CaptureOptions<'a> {
     /// What to try first to hold the tables; what does not work falls back to the next.
-    pub hold: HeldBy,
+    pub hold: HoldMethod,
     /// Where links and copies may be made besides the directory above the database's.
     pub scratch: Option<PathBuf>,
     /// How long to go on trying while the database changes under us.
     pub patience: Duration,
     /// Pins of the database: tables they hold already are not linked again, and new links go there.
-    pub pins: Option<Arc<Pins>>,
+    pub pins: Option<Arc<DatabasePins>>,
     /// What is made and removed beside databases is noted here.
-    pub touched: Arc<Touched>,
+    pub touched: Arc<TouchedDirectories>,
     /// Called before each step; tests make it sleep.
-    pub before_step: Option<&'a (dyn Fn(Step) + Sync)>,
+    pub before_step: Option<&'a (dyn Fn(CaptureStep) + Sync)>,
 }
 
 /// The steps of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Step {
+pub enum CaptureStep {
     /// Reading CURRENT.
     Current,
     /// Opening and reading the MANIFEST.
@@ -124,7 +124,7 @@ pub enum Step {
 
 /// When and how a capture was had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct CutPoint {
     /// When its newest log was read: the state is of this moment.
     pub time: UnixNanos,
     /// From the first step to the last, retries included.
@@ -132,7 +132,7 @@ pub struct Cut {
     /// Tries that met a change.
     pub retries: u32,
     /// What holds the tables.
-    pub held_by: HeldBy,
+    pub held_by: HoldMethod,
     /// Sequence number of the newest operation.
     pub last_sequence: u64,
     /// Bytes of the live logs that the system had not written to disk: a power loss at the cut could have taken
@@ -145,13 +145,13 @@ pub struct Cut {
 pub struct Captured {
     files: FileSet,
     version: Version,
-    cut: Cut,
+    cut: CutPoint,
 }
 
-impl Default for Capture<'_> {
+impl Default for CaptureOptions<'_> {
     fn default() -> Self {
         Self {
-            hold: HeldBy::Links,
+            hold: HoldMethod::Links,
             scratch: None,
             patience: PATIENCE,
             pins: None,
@@ -161,12 +161,12 @@ impl Default for Capture<'_> {
     }
 }
 
-impl Capture<'_> {
+impl CaptureOptions<'_> {
     /// Captures the database in `directory`, whether or not a process has it open.
     ///
     /// # Errors
-    /// [`Kind::NotLevelDb`] when it is none; [`Kind::NoConsistentCut`] when it changed under every try;
-    /// [`Kind::Corrupt`] when CURRENT or the MANIFEST cannot be read, for then nothing says which files count.
+    /// [`ErrorKind::NotLevelDb`] when it is none; [`ErrorKind::NoConsistentCut`] when it changed under every try;
+    /// [`ErrorKind::Corrupt`] when CURRENT or the MANIFEST cannot be read, for then nothing says which files count.
     pub fn take(&self, directory: &Path) -> Result<Captured> {
         settle(directory);
         let hold = || {
@@ -178,7 +178,7 @@ impl Capture<'_> {
             .act(|| format!("capture {}", directory.display()))
     }
 
-    /// [`Capture::take`] of a directory that is held: whatever comes in its path's place, this one is captured.
+    /// [`CaptureOptions::take`] of a directory that is held: whatever comes in its path's place, this one is captured.
     pub fn take_in(&self, directory: &HeldDirectory) -> Result<Captured> {
         self.take_by(&|| Ok(directory.clone()))
     }
@@ -197,19 +197,21 @@ impl Capture<'_> {
         hold: &dyn Fn() -> Result<HeldDirectory>,
         directory: HeldDirectory,
     ) -> Result<Captured> {
-        current::check_kind(&directory, &names(&directory)?)?;
+        current_file::check_kind(&directory, &names(&directory)?)?;
         let begin = Instant::now();
-        let mut attempts = Attempts::new(self, hold, directory);
-        let mut setbacks = Setbacks::default();
-        let mut patience = Patience::new(begin, self.patience);
+        let mut attempts = CaptureAttempts::new(self, hold, directory);
+        let mut setbacks = RetryHistory::default();
+        let mut patience = RetrySchedule::new(begin, self.patience);
         loop {
             match attempts.attempt(&setbacks) {
                 Ok(found) => return attempts.finish(found, begin.elapsed(), setbacks.count()),
-                Err(Stop::Setback(setback)) => setbacks.note(setback, || attempts.surroundings())?,
-                Err(Stop::Failure(error)) if attempts.is_gone(&error) => {
-                    setbacks.note(Setback::Race(Moved::Directory), || attempts.surroundings())?;
+                Err(AttemptEnd::Setback(setback)) => setbacks.note(setback, || attempts.surroundings())?,
+                Err(AttemptEnd::Failure(error)) if attempts.is_gone(&error) => {
+                    setbacks.note(RetryCause::Race(OwnerChange::Directory), || {
+                        attempts.surroundings()
+                    })?;
                 }
-                Err(Stop::Failure(error)) => return Err(error),
+                Err(AttemptEnd::Failure(error)) => return Err(error),
             }
             if !patience.pause() {
                 return Err(setbacks.give_up(begin.elapsed()));
@@ -217,7 +219,7 @@ impl Capture<'_> {
         }
     }
 
-    fn step(&self, step: Step) {
+    fn step(&self, step: CaptureStep) {
         if let Some(before_step) = self.before_step {
             before_step(step);
         }
@@ -231,7 +233,7 @@ impl Captured {
     }
 
     /// How it was had.
-    pub fn cut(&self) -> &Cut {
+    pub fn cut(&self) -> &CutPoint {
         &self.cut
     }
 
@@ -251,7 +253,7 @@ impl Captured {
         }
     }
 
-    pub(super) fn into_parts(self) -> (FileSet, Version, Cut) {
+    pub(super) fn into_parts(self) -> (FileSet, Version, CutPoint) {
         (self.files, self.version, self.cut)
     }
 }
@@ -261,7 +263,7 @@ fn now() -> UnixNanos {
 }
 
 fn no_cut(message: String) -> Error {
-    Error::new(Kind::NoConsistentCut, message)
+    Error::new(ErrorKind::NoConsistentCut, message)
 }
 
 #[cfg(test)]

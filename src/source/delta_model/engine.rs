@@ -11,22 +11,22 @@ use super::random::Random;
 use crate::held_directory::HeldDirectory;
 use crate::leveldb::TableExtension;
 use crate::leveldb::comparator::Comparator;
-use crate::leveldb::log_write::append_record;
+use crate::leveldb::database_layout::BlockCodec;
+use crate::leveldb::file_name::{log_name, table_name};
+use crate::leveldb::log_writer::append_record;
 use crate::leveldb::manifest::version_of_manifest;
-use crate::leveldb::name::{log_name, table_name};
-use crate::leveldb::scan::Budget;
-use crate::leveldb::shape::Codec;
-use crate::leveldb::testing::{Op, log_of, sort, table_of};
+use crate::leveldb::scan_context::ScanBudget;
+use crate::leveldb::test_databases::{WriteOp, log_of, sort, table_of};
 use crate::leveldb::version::{TableMeta, VersionEdit};
 use crate::source::Database;
-use crate::source::held::{DatabaseFile, FileSet, Held, HeldLog, HeldTable};
+use crate::source::file_set::{DatabaseFile, FileSet, HeldBytes, HeldLog, HeldTable};
 
 /// Deepest level.
 const BOTTOM: u8 = 6;
 
 /// A table file; two are the same file if they are one allocation.
 pub struct TableFile {
-    pub ops: Vec<Op>,
+    pub ops: Vec<WriteOp>,
     pub bytes: Arc<Vec<u8>>,
 }
 
@@ -36,7 +36,7 @@ pub struct State {
     pub order: Comparator,
     pub tables: BTreeMap<(u8, u64), Arc<TableFile>>,
     /// Batches of each log.
-    pub logs: BTreeMap<u64, Vec<Vec<Op>>>,
+    pub logs: BTreeMap<u64, Vec<Vec<WriteOp>>>,
     pub log_number: u64,
     pub last_sequence: u64,
     next_file: u64,
@@ -61,7 +61,7 @@ pub struct Engine {
 }
 
 impl TableFile {
-    fn new(ops: Vec<Op>, per_block: usize, codec: Codec) -> Arc<Self> {
+    fn new(ops: Vec<WriteOp>, per_block: usize, codec: BlockCodec) -> Arc<Self> {
         let bytes = Arc::new(table_of(&ops, per_block, codec));
         Arc::new(Self { ops, bytes })
     }
@@ -109,7 +109,7 @@ impl State {
     }
 
     /// Tables in key order on a level.
-    pub fn with_tables(mut self, level: u8, tables: Vec<(Vec<Op>, usize, Codec)>) -> Self {
+    pub fn with_tables(mut self, level: u8, tables: Vec<(Vec<WriteOp>, usize, BlockCodec)>) -> Self {
         for (ops, per_block, codec) in tables {
             let number = self.number();
             self.last_sequence = ops
@@ -165,7 +165,7 @@ impl State {
     }
 
     /// Opened by the code under test.
-    pub fn database(&self, budget: Budget) -> Database {
+    pub fn database(&self, budget: ScanBudget) -> Database {
         let manifest = self.manifest();
         let version = version_of_manifest(&manifest).unwrap();
         let tables = self.tables.iter().map(|((_, number), table)| {
@@ -173,7 +173,7 @@ impl State {
                 reads: Arc::default(),
                 extension: TableExtension::Ldb,
                 len: table.bytes.len() as u64,
-                held: Held::Bytes(Arc::clone(&table.bytes)),
+                held: HeldBytes::Bytes(Arc::clone(&table.bytes)),
                 stamp: None,
             };
             (*number, table)
@@ -182,7 +182,7 @@ impl State {
             let bytes = log_of(batches.iter().map(Vec::as_slice));
             let log = HeldLog {
                 len: bytes.len() as u64,
-                held: Held::Bytes(Arc::new(bytes)),
+                held: HeldBytes::Bytes(Arc::new(bytes)),
                 tail: None,
                 proof: None,
             };
@@ -269,21 +269,21 @@ impl Engine {
         }
     }
 
-    fn put(&mut self, batch: &mut Vec<Op>, key: Vec<u8>, value: Option<Vec<u8>>) {
+    fn put(&mut self, batch: &mut Vec<WriteOp>, key: Vec<u8>, value: Option<Vec<u8>>) {
         self.state.last_sequence += 1;
         let canonical = super::random::canonical(&self.state.order, &key);
         match &value {
             Some(value) => self.visible.insert(canonical, (key.clone(), value.clone())),
             None => self.visible.remove(&canonical),
         };
-        batch.push(Op {
+        batch.push(WriteOp {
             key,
             sequence: self.state.last_sequence,
             value,
         });
     }
 
-    fn append(&mut self, batch: Vec<Op>) {
+    fn append(&mut self, batch: Vec<WriteOp>) {
         let last = self.state.logs.last_key_value();
         if last.is_none_or(|(number, _)| self.state.stale.contains(number)) {
             let (number, was_empty) = (self.state.number(), self.state.logs.is_empty());
@@ -376,7 +376,7 @@ impl Engine {
 
     /// True if a live log, or a table above, has an older entry of the key: a deletion is not pointless then. (An owner
     /// that drops it all the same has its record back.)
-    fn has_older_above(&self, op: &Op, level: u8) -> bool {
+    fn has_older_above(&self, op: &WriteOp, level: u8) -> bool {
         let tables = self
             .state
             .tables
@@ -407,8 +407,8 @@ impl Engine {
         self.state.log_number = self.state.logs.first_key_value().map_or(0, |(number, _)| *number);
     }
 
-    fn add_flushed(&mut self, batches: Vec<Vec<Op>>) {
-        let mut ops: Vec<Op> = batches.into_iter().flatten().collect();
+    fn add_flushed(&mut self, batches: Vec<Vec<WriteOp>>) {
+        let mut ops: Vec<WriteOp> = batches.into_iter().flatten().collect();
         if ops.is_empty() {
             return;
         }
@@ -424,8 +424,8 @@ impl Engine {
         self.state.tables.insert((level, number), table);
     }
 
-    fn table(&mut self, ops: Vec<Op>) -> Arc<TableFile> {
-        let codec = [Codec::None, Codec::Snappy, Codec::Zstd][self.random.below(3) as usize];
+    fn table(&mut self, ops: Vec<WriteOp>) -> Arc<TableFile> {
+        let codec = [BlockCodec::None, BlockCodec::Snappy, BlockCodec::Zstd][self.random.below(3) as usize];
         TableFile::new(ops, 1 + self.random.below(12) as usize, codec)
     }
 
@@ -454,7 +454,7 @@ impl Engine {
             self.state.tables.remove(place);
         }
         // Newer files first, so that of two entries with one number the newer stays in front.
-        let mut ops: Vec<Op> = Vec::new();
+        let mut ops: Vec<WriteOp> = Vec::new();
         for (_, table) in inputs.range(..(1, 0)).rev().chain(inputs.range((1, 0)..)) {
             ops.extend_from_slice(&table.ops);
         }
@@ -469,11 +469,11 @@ impl Engine {
     }
 
     /// LevelDB's rule of what a compaction may drop, `held` being the oldest snapshot that somebody reads.
-    fn without_hidden(&self, ops: Vec<Op>, to: u8, held: u64) -> Vec<Op> {
+    fn without_hidden(&self, ops: Vec<WriteOp>, to: u8, held: u64) -> Vec<WriteOp> {
         let order = &self.state.order;
         let is_base =
             |key: &[u8]| (to + 1..=BOTTOM).all(|level| !self.state.level_overlaps(level, (key, key)));
-        let (mut kept, mut last): (Vec<Op>, Option<(Vec<u8>, u64)>) = (Vec::new(), None);
+        let (mut kept, mut last): (Vec<WriteOp>, Option<(Vec<u8>, u64)>) = (Vec::new(), None);
         for op in ops {
             let newer = last
                 .take()
@@ -494,7 +494,7 @@ impl Engine {
     }
 
     /// Tables of any size; one key's entries may lie in two of them.
-    fn add_tables(&mut self, level: u8, mut ops: Vec<Op>) {
+    fn add_tables(&mut self, level: u8, mut ops: Vec<WriteOp>) {
         while !ops.is_empty() {
             let most = if self.random.chance(50) { 8 } else { 200 };
             let len = 1 + self.random.below(most) as usize;
@@ -571,7 +571,7 @@ impl Engine {
             self.state.tables.insert((0, number), table);
         }
         for batches in archived.values() {
-            let mut ops: Vec<Op> = batches.iter().flatten().cloned().collect();
+            let mut ops: Vec<WriteOp> = batches.iter().flatten().cloned().collect();
             if !ops.is_empty() {
                 sort(&mut ops, &self.state.order);
                 let (table, number) = (self.table(ops), self.state.number());
@@ -590,12 +590,12 @@ impl Engine {
     /// As our own restore leaves it: one sequence number, one level, log number 0, numbers from the beginning.
     fn restore(&mut self) {
         let sequence = self.state.last_sequence.max(1);
-        let one = |(key, value): &(Vec<u8>, Vec<u8>)| Op {
+        let one = |(key, value): &(Vec<u8>, Vec<u8>)| WriteOp {
             key: key.clone(),
             sequence,
             value: Some(value.clone()),
         };
-        let mut ops: Vec<Op> = self.visible.values().map(one).collect();
+        let mut ops: Vec<WriteOp> = self.visible.values().map(one).collect();
         sort(&mut ops, &self.state.order);
         self.state = State::new(&self.state.order);
         self.state.last_sequence = sequence;
@@ -613,12 +613,12 @@ impl Engine {
         };
         let (canonical, key) = (canonical.clone(), key.clone());
         let all = self.state.tables.values().flat_map(|table| &table.ops);
-        let same = |op: &&Op| self.state.order.compare(&op.key, &key) == Ordering::Equal;
+        let same = |op: &&WriteOp| self.state.order.compare(&op.key, &key) == Ordering::Equal;
         let Some(sequence) = all.filter(same).map(|op| op.sequence).max() else {
             return;
         };
         let value = Some(self.random.value());
-        let op = Op { key, sequence, value };
+        let op = WriteOp { key, sequence, value };
         self.visible
             .insert(canonical, (op.key.clone(), op.value.clone().unwrap_or_default()));
         let (table, number) = (self.table(vec![op]), self.state.number());

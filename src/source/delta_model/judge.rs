@@ -6,19 +6,19 @@ use std::sync::Arc;
 use super::engine::State;
 use super::random::canonical;
 use crate::error::Result;
-use crate::leveldb::delta::{ChangeSink, Record};
-use crate::leveldb::testing::Op;
+use crate::leveldb::changed_records::{ChangeSink, OwnedRecord};
+use crate::leveldb::test_databases::WriteOp;
 use crate::source::RecordSink;
 
 pub type Pair = (Vec<u8>, Vec<u8>);
 pub type Change = (Option<Pair>, Option<Pair>);
 
-/// Age of an entry's file: the smaller, the newer. Written apart from `Rank`.
+/// Age of an entry's file: the smaller, the newer. Written apart from `SourceAge`.
 type Age = (u16, u64);
 
 /// The newest entry of a key, and where it is: no table is a log.
 pub struct Newest<'a> {
-    op: &'a Op,
+    op: &'a WriteOp,
     age: Age,
     table: Option<u64>,
     tied: bool,
@@ -62,7 +62,7 @@ pub struct Counters {
 pub fn newest(state: &State) -> BTreeMap<Vec<u8>, Newest<'_>> {
     let mut newest: BTreeMap<Vec<u8>, Newest> = BTreeMap::new();
     let mut add = |op, age: Age, table| {
-        let key = canonical(&state.order, &Op::clone(op).key);
+        let key = canonical(&state.order, &WriteOp::clone(op).key);
         let found = Newest {
             op,
             age,
@@ -223,12 +223,12 @@ pub struct Seen {
     pub records: Vec<Pair>,
 }
 
-fn owned((key, value): Record) -> Pair {
+fn owned((key, value): OwnedRecord) -> Pair {
     (key.to_vec(), value.to_vec())
 }
 
 impl ChangeSink for Seen {
-    fn change(&mut self, old: Option<Record>, new: Option<Record>) -> Result<()> {
+    fn change(&mut self, old: Option<OwnedRecord>, new: Option<OwnedRecord>) -> Result<()> {
         self.changes.push((old.map(owned), new.map(owned)));
         Ok(())
     }

@@ -12,21 +12,21 @@ mod reads;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::delta::{DeltaOutcome, ages_may_differ, changes};
-use crate::leveldb::delta::fault::{self, Fault};
-use crate::leveldb::scan::Budget;
+use super::changed_records::{DeltaOutcome, ages_may_differ, changes};
+use crate::leveldb::changed_records::fault::{self, RuleMutation};
+use crate::leveldb::scan_context::ScanBudget;
 use engine::{Engine, State};
 use judge::{Counters, Seen};
 use random::Random;
 
 const LIVES: u64 = 400;
 
-pub(crate) const FAULTS: [Fault; 5] = [
-    Fault::LogsAreNewest,
-    Fault::AgeIsOrder,
-    Fault::OneRowOnly,
-    Fault::NoLookup,
-    Fault::NoDeletions,
+pub(crate) const FAULTS: [RuleMutation; 5] = [
+    RuleMutation::LogsAreNewest,
+    RuleMutation::AgeIsOrder,
+    RuleMutation::OneRowOnly,
+    RuleMutation::NoLookup,
+    RuleMutation::NoDeletions,
 ];
 
 /// Hands states that follow one another in random lives to `act`, with the tables that they share.
@@ -47,8 +47,8 @@ pub(crate) fn for_each_pair(seeds: Range<u64>, act: &mut dyn FnMut(&State, &Stat
     }
 }
 
-fn small_budget() -> Budget {
-    Budget {
+fn small_budget() -> ScanBudget {
+    ScanBudget {
         window_bytes: 100,
         large_block_bytes: 600,
         resident_bytes_max: 100_000,
@@ -57,7 +57,7 @@ fn small_budget() -> Budget {
 }
 
 /// The changes handed out, and what reading them took.
-fn run(old: &State, new: &State, shared: &BTreeSet<u64>, budget: Budget) -> (Seen, DeltaOutcome) {
+fn run(old: &State, new: &State, shared: &BTreeSet<u64>, budget: ScanBudget) -> (Seen, DeltaOutcome) {
     let (old, new) = (old.database(budget), new.database(budget));
     let mut seen = Seen::default();
     let outcome = changes(&old, &new, shared, &mut seen).unwrap();
@@ -101,7 +101,7 @@ fn live(seed: u64, counters: &mut Counters) {
             let budget = if engine.random.chance(50) {
                 small_budget()
             } else {
-                Budget::default()
+                ScanBudget::default()
             };
             let (seen, outcome) = run(old, new, &shared, budget);
             assert!(
@@ -219,7 +219,10 @@ fn a_table_taken_for_the_same_file_wrongly_is_seen_to_give_wrong_changes() {
         shared.retain(|number| numbers(new).contains(number));
         if shared != right {
             let expected = judge::difference(&old, new);
-            let (old, new) = (old.database(Budget::default()), new.database(Budget::default()));
+            let (old, new) = (
+                old.database(ScanBudget::default()),
+                new.database(ScanBudget::default()),
+            );
             let mut seen = Seen::default();
             let _ = changes(&old, &new, &shared, &mut seen);
             tried += 1;
@@ -237,7 +240,7 @@ fn the_model_sees_each_fault_of_the_rule() {
     for_each_pair(0..40, &mut |old, new, shared| {
         let right = judge::difference(old, new);
         for (fault, wrong) in &mut counts {
-            let (seen, _) = fault::with(*fault, || run(old, new, shared, Budget::default()));
+            let (seen, _) = fault::with(*fault, || run(old, new, shared, ScanBudget::default()));
             *wrong += u32::from(seen.changes != right);
         }
     });
@@ -251,14 +254,14 @@ fn the_model_sees_each_fault_of_the_rule() {
 /// newer is told by nothing until the owner's first edit, and by file numbers from then on.
 #[test]
 fn entries_of_one_number_behind_a_repair_do_not_change_unnoticed_when_the_owner_opens() {
-    use crate::leveldb::shape::Codec;
-    use crate::leveldb::testing::op;
+    use crate::leveldb::database_layout::BlockCodec;
+    use crate::leveldb::test_databases::op;
     let two = vec![
-        (vec![op(b"k", 7, Some(b"x"))], 1, Codec::None),
+        (vec![op(b"k", 7, Some(b"x"))], 1, BlockCodec::None),
         (
             vec![op(b"a", 1, Some(b"")), op(b"k", 7, Some(b"y"))],
             1,
-            Codec::None,
+            BlockCodec::None,
         ),
     ];
     for tables in [two.clone(), two.into_iter().rev().collect()] {
@@ -267,13 +270,13 @@ fn entries_of_one_number_behind_a_repair_do_not_change_unnoticed_when_the_owner_
         (old.log_number, old.logs) = (0, Default::default());
         let scan = |state: &State| {
             let mut seen = Seen::default();
-            state.database(Budget::default()).scan(&mut seen).unwrap();
+            state.database(ScanBudget::default()).scan(&mut seen).unwrap();
             seen.records
         };
         let shared = judge::shared(&old, &new);
-        let (seen, _) = run(&old, &new, &shared, Budget::default());
+        let (seen, _) = run(&old, &new, &shared, ScanBudget::default());
         let told = seen.changes.is_empty() == (scan(&old) == scan(&new));
-        let [then, now] = [&old, &new].map(|state| state.database(Budget::default()));
+        let [then, now] = [&old, &new].map(|state| state.database(ScanBudget::default()));
         assert!(told || ages_may_differ(&then, &now, &shared));
     }
 }

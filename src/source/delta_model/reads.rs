@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 
 use super::engine::State;
 use super::random::Random;
+use crate::leveldb::block_decompressor::Decompressor;
 use crate::leveldb::comparator::Comparator;
-use crate::leveldb::decompress::Decompressor;
-use crate::leveldb::scan::Budget;
-use crate::leveldb::shape::Codec;
-use crate::leveldb::table::Table;
-use crate::leveldb::testing::{Op, op};
+use crate::leveldb::database_layout::BlockCodec;
+use crate::leveldb::scan_context::ScanBudget;
+use crate::leveldb::table_reader::Table;
+use crate::leveldb::test_databases::{WriteOp, op};
 
 const TABLES: u64 = 8;
 
@@ -45,7 +45,7 @@ impl Layout {
     }
 }
 
-fn record(layout: Layout, number: u64, sequence: u64) -> Op {
+fn record(layout: Layout, number: u64, sequence: u64) -> WriteOp {
     let mut value = vec![0; layout.value_len];
     blake3::Hasher::new()
         .update(&number.to_le_bytes())
@@ -64,7 +64,7 @@ fn ratios(name: &str, layout: Layout, numbers: BTreeSet<u64>) -> (f64, f64) {
                 .map(|number| record(layout, number * 2, number + 1))
                 .collect(),
             layout.per_block,
-            Codec::None,
+            BlockCodec::None,
         )
     };
     let old = State::new(&Comparator::Bytewise).with_tables(2, (0..TABLES).map(table).collect());
@@ -74,10 +74,10 @@ fn ratios(name: &str, layout: Layout, numbers: BTreeSet<u64>) -> (f64, f64) {
         .collect();
     let new = old
         .clone()
-        .with_tables(1, vec![(ops, layout.per_block, Codec::None)]);
+        .with_tables(1, vec![(ops, layout.per_block, BlockCodec::None)]);
     let shared = super::judge::shared(&old, &new);
     assert_eq!(shared.len() as u64, TABLES);
-    let (seen, outcome) = super::run(&old, &new, &shared, Budget::default());
+    let (seen, outcome) = super::run(&old, &new, &shared, ScanBudget::default());
     assert_eq!(seen.changes.len(), numbers.len());
     let block_bytes = (layout.per_block * (layout.value_len + 20)) as u64;
     let within = numbers.iter().filter(|&&number| number < 2 * layout.keys());

@@ -2,7 +2,7 @@
 //!
 //! A hidden directory beside the database's holds a link to each table, and copies of CURRENT, the MANIFEST and the logs
 //! as far as the cut. The next backup links only the tables that are not linked yet, and reads only what differs
-//! ([`super::delta`]).
+//! ([`super::changed_records`]).
 //!
 //! **The rules**, each with the failure it prevents:
 //! - *A table is the same file* if pin and live file have one device, inode, length and both times as recorded when we
@@ -27,10 +27,10 @@
 //! - *No links* where they copy (overlayfs), or cannot be made (a bind mount, another's files): copies on request, else
 //!   nothing is kept.
 
-mod before;
-mod keep;
-mod list;
-mod state;
+mod list_pins;
+mod parent_state;
+mod pin_state;
+mod store_pins;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -41,19 +41,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::{HeldDirectory, kind_of};
 use crate::id::RepositoryId;
-use crate::leveldb::name::FileName;
+use crate::leveldb::file_name::FileName;
 use crate::scratch::{self, MARKER, ScratchDirectory, prefix, random_name, try_lock, unlock};
-use crate::source::held::Named;
-use crate::source::touched::Touched;
-pub(super) use state::Facts;
-use state::{PinnedFile, PinnedTable, STATE, State};
+use crate::source::file_set::HeldName;
+use crate::source::touched_directories::TouchedDirectories;
+pub(super) use pin_state::PinnedFileStat;
+use pin_state::{PinState, PinnedFile, PinnedTable, STATE};
 
-pub use before::Before;
-pub use keep::{Kept, ToPin};
-pub use list::{PinSet, list};
+pub use list_pins::{PinSet, list};
+pub use parent_state::ParentState;
+pub use store_pins::{PinnedState, StateToPin};
 
 const STATE_NEW: &str = "state.new";
 
@@ -65,7 +65,7 @@ const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
 
 /// How tables are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KeepBy {
+pub enum PinMethod {
     /// By links alone: no space but what the owner deletes.
     #[default]
     Links,
@@ -75,19 +75,19 @@ pub enum KeepBy {
 
 /// How the pins of a database are to be kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keeping {
+pub struct PinOptions {
     /// By links, or copies where those fail.
-    pub by: KeepBy,
+    pub by: PinMethod,
     /// Bytes of tables at most; without a bound when `None`.
     pub bytes_max: Option<u64>,
 }
 
-impl Keeping {
+impl PinOptions {
     /// Whether tables of so many bytes may be kept on the filesystem of `directory`.
     fn allows(&self, bytes: u64, directory: &HeldDirectory) -> Result<()> {
         if let Some(max) = self.bytes_max.filter(|max| bytes > *max) {
             let what = format!("its tables take {bytes} bytes, and pins may take {max}");
-            return Err(Error::new(Kind::Limit, what));
+            return Err(Error::new(ErrorKind::Limit, what));
         }
         let space = directory.open()?;
         let space = rustix::fs::fstatvfs(&space)
@@ -97,7 +97,7 @@ impl Keeping {
             Ok(())
         } else {
             Err(Error::new(
-                Kind::Full,
+                ErrorKind::Full,
                 "less space is free than its tables take and a tenth",
             ))
         }
@@ -106,30 +106,30 @@ impl Keeping {
 
 /// A database's pins for one repository, locked.
 #[derive(Debug)]
-pub struct Pins {
+pub struct DatabasePins {
     /// The directory that they stand in.
     parent: HeldDirectory,
     /// Locked.
     directory: HeldDirectory,
     repository: RepositoryId,
-    keeping: Keeping,
+    keeping: PinOptions,
     links: bool,
-    state: Option<State>,
-    touched: Arc<Touched>,
+    state: Option<PinState>,
+    touched: Arc<TouchedDirectories>,
     /// What this process holds.
-    held: Mutex<Holding>,
+    held: Mutex<CapturePins>,
 }
 
 /// What one capture holds by pins: tables with their facts of that moment, and copies of what was cut.
 #[derive(Debug, Default)]
-struct Holding {
-    tables: BTreeMap<u64, (Age, PinnedTable)>,
+struct CapturePins {
+    tables: BTreeMap<u64, (PinAge, PinnedTable)>,
     files: BTreeMap<String, PinnedFile>,
 }
 
 /// When a table was pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Age {
+enum PinAge {
     /// By this process.
     Fresh,
     /// For the state before.
@@ -137,17 +137,17 @@ enum Age {
 }
 
 /// What a table was held by.
-pub(super) enum Pinned {
+pub(super) enum PinOutcome {
     /// A link that keeps it.
-    By(Named),
+    By(HeldName),
     /// A copy of it, and what the table was when it was copied.
-    Copied(Named, Facts),
+    Copied(HeldName, PinnedFileStat),
     Absent,
     /// It cannot be pinned here.
     No,
 }
 
-impl Pins {
+impl DatabasePins {
     /// True if something has the name of the pins of `database` for `repository`.
     pub fn exist(database: &Path, repository: RepositoryId) -> bool {
         let place = database.canonicalize();
@@ -155,7 +155,7 @@ impl Pins {
         place.is_some_and(|database| Self::exist_in(&database, repository))
     }
 
-    /// [`Pins::exist`] for a database whose directory is held.
+    /// [`DatabasePins::exist`] for a database whose directory is held.
     pub fn exist_in(database: &HeldDirectory, repository: RepositoryId) -> bool {
         Self::place(database, &repository).is_ok_and(|(parent, name, _)| parent.stat(name).is_ok())
     }
@@ -165,23 +165,23 @@ impl Pins {
     pub fn open(
         database: &Path,
         repository: RepositoryId,
-        keeping: Keeping,
-        touched: Arc<Touched>,
+        keeping: PinOptions,
+        touched: Arc<TouchedDirectories>,
     ) -> Result<Self> {
         let database = database.canonicalize().act(|| "find the whole path")?;
         Self::open_in(&HeldDirectory::named(&database)?, repository, keeping, touched)
     }
 
-    /// [`Pins::open`] for a database whose directory is held.
+    /// [`DatabasePins::open`] for a database whose directory is held.
     pub fn open_in(
         database: &HeldDirectory,
         repository: RepositoryId,
-        keeping: Keeping,
-        touched: Arc<Touched>,
+        keeping: PinOptions,
+        touched: Arc<TouchedDirectories>,
     ) -> Result<Self> {
         let (parent, name, links) = Self::place(database, &repository)?;
-        if !links && keeping.by == KeepBy::Links {
-            return Err(Error::new(Kind::Io, "a link copies the file on overlayfs"));
+        if !links && keeping.by == PinMethod::Links {
+            return Err(Error::new(ErrorKind::Io, "a link copies the file on overlayfs"));
         }
         let found = Self::find(&parent, &name, repository)?;
         let directory = match found {
@@ -211,28 +211,31 @@ impl Pins {
     /// The directory of this name, locked; `None` if there is none.
     ///
     /// # Errors
-    /// [`Kind::Denied`] if it is not proven to be ours: another user's, or one of ours that a user gave the name.
+    /// [`ErrorKind::Denied`] if it is not proven to be ours: another user's, or one of ours that a user gave the name.
     fn find(
         parent: &HeldDirectory,
         name: &OsString,
         repository: RepositoryId,
     ) -> Result<Option<HeldDirectory>> {
         let directory = match parent.child(name) {
-            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
         let shown = parent.shown(name);
         let directory = directory.readable()?;
         // Who had it a moment ago may have removed it.
         if !try_lock(&directory) || !parent.has(name, &directory) {
-            return Err(Error::new(Kind::Busy, format!("{} is in use", shown.display())));
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("{} is in use", shown.display()),
+            ));
         }
         if !is_own(&directory, Some(repository))? {
             let what = format!(
                 "{} is not proven to be made by levault, and left alone; look into it, and remove it by hand",
                 shown.display()
             );
-            return Err(Error::new(Kind::Denied, what));
+            return Err(Error::new(ErrorKind::Denied, what));
         }
         if !scratch::is_proven(&directory) {
             // Made before there were such markers, or copied with all that is in it.
@@ -249,7 +252,10 @@ impl Pins {
             // Nothing is in it.
             let _ = made.remove();
             return Err(match error.kind() {
-                Kind::Exists => Error::new(Kind::Busy, format!("{} is in use", parent.shown(name).display())),
+                ErrorKind::Exists => Error::new(
+                    ErrorKind::Busy,
+                    format!("{} is in use", parent.shown(name).display()),
+                ),
                 _ => error,
             });
         }
@@ -260,7 +266,7 @@ impl Pins {
     fn place(database: &HeldDirectory, repository: &RepositoryId) -> Result<(HeldDirectory, OsString, bool)> {
         if database.path().parent().is_none() {
             return Err(Error::new(
-                Kind::Usage,
+                ErrorKind::Usage,
                 "a database at the root has no place beside it",
             ));
         }
@@ -280,8 +286,8 @@ impl Pins {
     }
 
     /// A state that cannot be read is none: the backup reads everything and makes another.
-    fn load(&self) -> Result<Option<State>> {
-        let state = State::read(&self.directory)?;
+    fn load(&self) -> Result<Option<PinState>> {
+        let state = PinState::read(&self.directory)?;
         Ok(state.filter(|state| state.repository == self.repository))
     }
 
@@ -298,12 +304,12 @@ impl Pins {
     }
 
     /// Holds the table of this number that has this name in the database now.
-    pub(super) fn hold(&self, database: &HeldDirectory, number: u64, name: &str) -> Pinned {
+    pub(super) fn hold(&self, database: &HeldDirectory, number: u64, name: &str) -> PinOutcome {
         let live = match database.stat(name) {
-            Ok(stat) if kind_of(&stat) == FileType::RegularFile => Facts::of_stat(&stat),
-            Ok(_) => return Pinned::No,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Pinned::Absent,
-            Err(_) => return Pinned::No,
+            Ok(stat) if kind_of(&stat) == FileType::RegularFile => PinnedFileStat::of_stat(&stat),
+            Ok(_) => return PinOutcome::No,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return PinOutcome::Absent,
+            Err(_) => return PinOutcome::No,
         };
         let pinned = self.state.as_ref().and_then(|state| state.tables.get(&number));
         match pinned.filter(|pinned| self.holds(pinned, &live)) {
@@ -313,14 +319,14 @@ impl Pins {
                     facts,
                     ..pinned.clone()
                 };
-                self.note(number, Age::Before, table)
+                self.note(number, PinAge::Before, table)
             }
             None => self.pin(database, number, name),
         }
     }
 
     /// True if the pin is of the live file, whatever else became of that.
-    fn holds(&self, pinned: &PinnedTable, live: &Facts) -> bool {
+    fn holds(&self, pinned: &PinnedTable, live: &PinnedFileStat) -> bool {
         if pinned.copied {
             pinned.facts == *live
         } else {
@@ -328,20 +334,21 @@ impl Pins {
         }
     }
 
-    fn pin(&self, database: &HeldDirectory, number: u64, name: &str) -> Pinned {
+    fn pin(&self, database: &HeldDirectory, number: u64, name: &str) -> PinOutcome {
         let Ok(Ok(pin)) = random_name(format!("{number:06}-").into_bytes()).map(OsString::into_string) else {
-            return Pinned::No;
+            return PinOutcome::No;
         };
         let (copied, facts) = match self.link(&pin, database, name) {
             Ok(facts) => (false, facts),
-            Err(Errno::NOENT) if database.stat(name).is_err() => return Pinned::Absent,
-            Err(_) if self.keeping.by == KeepBy::LinksOrCopies => match self.copy_table(&pin, database, name)
-            {
-                Ok(facts) => (true, facts),
-                Err(error) if error.kind() == Kind::NotFound => return Pinned::Absent,
-                Err(_) => return Pinned::No,
-            },
-            Err(_) => return Pinned::No,
+            Err(Errno::NOENT) if database.stat(name).is_err() => return PinOutcome::Absent,
+            Err(_) if self.keeping.by == PinMethod::LinksOrCopies => {
+                match self.copy_table(&pin, database, name) {
+                    Ok(facts) => (true, facts),
+                    Err(error) if error.kind() == ErrorKind::NotFound => return PinOutcome::Absent,
+                    Err(_) => return PinOutcome::No,
+                }
+            }
+            Err(_) => return PinOutcome::No,
         };
         let table = PinnedTable {
             pin,
@@ -350,21 +357,21 @@ impl Pins {
             copied,
             hash: None,
         };
-        self.note(number, Age::Fresh, table)
+        self.note(number, PinAge::Fresh, table)
     }
 
-    fn note(&self, number: u64, age: Age, table: PinnedTable) -> Pinned {
-        let (held, copied) = (Named::new(&self.directory, table.pin.as_str()), table.copied);
+    fn note(&self, number: u64, age: PinAge, table: PinnedTable) -> PinOutcome {
+        let (held, copied) = (HeldName::new(&self.directory, table.pin.as_str()), table.copied);
         let facts = table.facts;
         self.held().tables.insert(number, (age, table));
         if copied {
-            Pinned::Copied(held, facts)
+            PinOutcome::Copied(held, facts)
         } else {
-            Pinned::By(held)
+            PinOutcome::By(held)
         }
     }
 
-    fn link(&self, pin: &str, database: &HeldDirectory, name: &str) -> rustix::io::Result<Facts> {
+    fn link(&self, pin: &str, database: &HeldDirectory, name: &str) -> rustix::io::Result<PinnedFileStat> {
         if !self.links {
             return Err(Errno::OPNOTSUPP);
         }
@@ -372,18 +379,18 @@ impl Pins {
         self.facts(pin).ok_or(Errno::INVAL)
     }
 
-    fn held(&self) -> MutexGuard<'_, Holding> {
+    fn held(&self) -> MutexGuard<'_, CapturePins> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn facts(&self, pin: &str) -> Option<Facts> {
+    fn facts(&self, pin: &str) -> Option<PinnedFileStat> {
         let stat = self.directory.stat(pin).ok()?;
-        (kind_of(&stat) == FileType::RegularFile).then(|| Facts::of_stat(&stat))
+        (kind_of(&stat) == FileType::RegularFile).then(|| PinnedFileStat::of_stat(&stat))
     }
 
     /// Removes what no state names. What cannot be removed is in nobody's way.
     fn sweep(&self) {
-        let named = self.state.as_ref().map(State::pins).unwrap_or_default();
+        let named = self.state.as_ref().map(PinState::pins).unwrap_or_default();
         for entry in self.directory.list().unwrap_or_default() {
             let keep = match entry.name.to_str() {
                 Some(MARKER) => true,
@@ -425,7 +432,7 @@ impl Pins {
     }
 }
 
-impl Drop for Pins {
+impl Drop for DatabasePins {
     fn drop(&mut self) {
         // What the state names may have changed on disk: read it again, so that nothing it needs is swept.
         if let Ok(state) = self.load() {
@@ -448,8 +455,8 @@ fn is_own(directory: &HeldDirectory, repository: Option<RepositoryId>) -> Result
     if !scratch::is_private(directory) {
         return Ok(false);
     }
-    let is_of = |state: State| repository.is_none_or(|repository| state.repository == repository);
-    let has_state = || State::read(directory).is_ok_and(|state| state.is_some_and(is_of));
+    let is_of = |state: PinState| repository.is_none_or(|repository| state.repository == repository);
+    let has_state = || PinState::read(directory).is_ok_and(|state| state.is_some_and(is_of));
     let is_ours = scratch::is_own_file(directory, STATE) && has_state();
     Ok(is_ours || scratch::holds_nothing(directory)?)
 }

@@ -2,7 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::leveldb::Comparator;
-use crate::leveldb::testing::Files;
+use crate::leveldb::test_databases::MemoryFiles;
 
 /// A copy of the descriptor is what a process has that another thread forks, until it runs its program.
 #[test]
@@ -10,8 +10,8 @@ fn pins_and_who_looks_at_them_give_the_lock_back_though_a_forked_process_has_a_c
     let place = tempfile::tempdir().unwrap();
     let db = place.path().join("db");
     fs::create_dir(&db).unwrap();
-    Files::new(&Comparator::Bytewise).write_to(&db);
-    let open = || Pins::open(&db, RepositoryId([1; 32]), Keeping::default(), Arc::default());
+    MemoryFiles::new(&Comparator::Bytewise).write_to(&db);
+    let open = || DatabasePins::open(&db, RepositoryId([1; 32]), PinOptions::default(), Arc::default());
     let pins = open().unwrap();
     // With a name of no table's in it the directory stays.
     fs::create_dir(pins.path().join("stays")).unwrap();
@@ -19,7 +19,7 @@ fn pins_and_who_looks_at_them_give_the_lock_back_though_a_forked_process_has_a_c
         use std::os::fd::AsFd;
         pins.directory.as_fd().try_clone_to_owned().unwrap()
     };
-    assert_eq!(open().unwrap_err().kind(), Kind::Busy);
+    assert_eq!(open().unwrap_err().kind(), ErrorKind::Busy);
     assert!(list(&db).unwrap()[0].in_use);
     drop(pins);
     assert!(!list(&db).unwrap()[0].in_use);

@@ -373,10 +373,10 @@ fn a_link_in_the_place_of_a_copy_or_of_the_state_is_not_followed_to_a_wrong_stat
 fn pins_are_one_processs_at_a_time_and_the_other_reads_all() {
     use crate::id::RepositoryId;
     let mut scene = settled();
-    let held = crate::source::Pins::open(
+    let held = crate::source::DatabasePins::open(
         &scene.db,
         RepositoryId([1; 32]),
-        crate::source::pins::Keeping::default(),
+        crate::source::pins::PinOptions::default(),
         std::sync::Arc::default(),
     )
     .unwrap();
@@ -429,7 +429,7 @@ fn captures_between_two_backups_cost_one_increment_at_most() {
     let mut scene = settled();
     let mut full = 0;
     for _ in 0..4 {
-        drop(crate::source::Capture::default().take(&scene.db).unwrap());
+        drop(crate::source::CaptureOptions::default().take(&scene.db).unwrap());
         scene.churn(10);
         full += u32::from(matches!(scene.round(1).read, Read::Full(_)));
     }

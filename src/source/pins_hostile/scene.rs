@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::id::{ObjectId, RepositoryId};
-use crate::leveldb::delta::{ChangeSink, Record};
-use crate::leveldb::scan::Budget;
-use crate::source::delta::changes;
-use crate::source::pins::{Before, Keeping, Pins, ToPin};
-use crate::source::{Capture, Database, RecordSink};
+use crate::leveldb::changed_records::{ChangeSink, OwnedRecord};
+use crate::leveldb::scan_context::ScanBudget;
+use crate::source::changed_records::changes;
+use crate::source::pins::{DatabasePins, ParentState, PinOptions, StateToPin};
+use crate::source::{CaptureOptions, Database, RecordSink};
 
 pub type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -54,7 +54,7 @@ impl RecordSink for Collect {
 struct Apply<'a>(&'a mut Model);
 
 impl ChangeSink for Apply<'_> {
-    fn change(&mut self, old: Option<Record>, new: Option<Record>) -> Result<()> {
+    fn change(&mut self, old: Option<OwnedRecord>, new: Option<OwnedRecord>) -> Result<()> {
         let key = old.or(new).expect("a change of something").0;
         // Where a damaged file makes the change untrue, the outcome says so.
         self.0.remove(key);
@@ -147,15 +147,16 @@ impl Scene {
     /// The same, with an act of somebody's between the reading and the pinning.
     pub fn round_with(&mut self, repository: u8, act: impl FnOnce()) -> Round {
         let repository_id = RepositoryId([repository; 32]);
-        let pins = Pins::open(&self.db, repository_id, Keeping::default(), Arc::default()).map(Arc::new);
+        let pins =
+            DatabasePins::open(&self.db, repository_id, PinOptions::default(), Arc::default()).map(Arc::new);
         let refused = pins.as_ref().err().map(ToString::to_string);
-        let capture = Capture {
+        let capture = CaptureOptions {
             pins: pins.ok(),
-            ..Capture::default()
+            ..CaptureOptions::default()
         };
         let mut captured = capture.take(&self.db).unwrap();
         let untaken = captured.pin_logs().err().map(|error| error.to_string());
-        let now = Database::from_captured(captured, Budget::default());
+        let now = Database::from_captured(captured, ScanBudget::default());
         drop(capture);
         let mut all = Collect::default();
         let outcome = now.scan(&mut all).unwrap();
@@ -167,7 +168,7 @@ impl Scene {
         };
         act();
         let id = ObjectId([self.snapshots.len() as u8 + 1; 32]);
-        let kept = match ToPin::of(now) {
+        let kept = match StateToPin::of(now) {
             Some(pin) if outcome.damage.is_empty() => pin.keep(id, 0).map(drop),
             Some(pin) => pin.forget(),
             None => Ok(()),
@@ -179,7 +180,7 @@ impl Scene {
         }
     }
 
-    fn increment(&self, before: &Before, now: &Database, all: &Model) -> Read {
+    fn increment(&self, before: &ParentState, now: &Database, all: &Model) -> Read {
         let mut model = self.snapshots[&before.snapshot].clone();
         let outcome = match changes(&before.database, now, &before.shared, &mut Apply(&mut model)) {
             Ok(outcome) => outcome,

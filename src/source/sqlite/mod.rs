@@ -2,11 +2,11 @@
 //!
 //! A SQLite database is a file, and while it is written also `-wal` or `-journal` beside it. Copied while nobody writes,
 //! all of them together are a state that SQLite recovers. Copied one after the other under a writer, they may not fit
-//! together, and nothing in them says so. So a walk looks at them before and behind the copy ([`Watched`]), or has SQLite
+//! together, and nothing in them says so. So a walk looks at them before and behind the copy ([`SqliteWatch`]), or has SQLite
 //! make an exact one (`exact_copy`, with the feature `sqlite`).
 
 #[cfg(feature = "sqlite")]
-mod exact;
+mod online_backup;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 #[cfg(feature = "sqlite")]
-pub use exact::exact_copy;
+pub use online_backup::exact_copy;
 
 /// How every such file begins.
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
@@ -54,7 +54,7 @@ pub fn names_beside(name: &OsStr) -> [OsString; 3] {
 
 /// Whose a database is, as the walk that found it saw.
 #[derive(Clone, Copy, Debug)]
-pub struct Owner {
+pub struct SqliteOwner {
     /// Its user.
     pub uid: u32,
     /// Its group.
@@ -63,23 +63,23 @@ pub struct Owner {
 
 /// A database whose files are about to be copied, one after the other.
 #[derive(Debug)]
-pub struct Watched {
+pub struct SqliteWatch {
     path: PathBuf,
-    before: Seen,
+    before: SqliteFiles,
 }
 
 /// The database, and what it has beside it.
-type Seen = [Option<Stamp>; 3];
+type SqliteFiles = [Option<SqliteFileStat>; 3];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+struct SqliteFileStat {
     inode: u64,
     len: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
-impl Watched {
+impl SqliteWatch {
     /// Looks at a file before it is read; `None` for one that is no database, or has nothing beside it.
     pub fn begin(path: &Path) -> Option<Self> {
         let watched = Self {
@@ -106,10 +106,10 @@ impl Watched {
     }
 }
 
-fn seen(path: &Path) -> Seen {
+fn seen(path: &Path) -> SqliteFiles {
     let stamp = |path: PathBuf| {
         let facts = symlink_metadata(path).ok()?;
-        Some(Stamp {
+        Some(SqliteFileStat {
             inode: facts.ino(),
             len: facts.len(),
             modified: (facts.mtime(), facts.mtime_nsec()),

@@ -13,21 +13,24 @@ fn a_database_is_watched_while_something_lies_beside_it() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("db");
     write(&path, b"SQLite format 3\0 and pages");
-    assert!(Watched::begin(&path).is_none());
+    assert!(SqliteWatch::begin(&path).is_none());
     for end in BESIDE {
         let beside = dir.path().join(format!("db{end}"));
         write(&beside, b"");
-        assert!(!Watched::begin(&path).unwrap().is_in_use(), "{end} of no bytes");
+        assert!(
+            !SqliteWatch::begin(&path).unwrap().is_in_use(),
+            "{end} of no bytes"
+        );
         write(&beside, b"frames");
-        let watched = Watched::begin(&path).unwrap();
+        let watched = SqliteWatch::begin(&path).unwrap();
         assert_eq!(watched.path(), path);
         assert!(watched.is_in_use() && !watched.has_moved());
         write(&beside, b"more frames");
         assert!(watched.has_moved(), "{end} was written");
-        let watched = Watched::begin(&path).unwrap();
+        let watched = SqliteWatch::begin(&path).unwrap();
         write(&path, b"SQLite format 3\0 and other pages");
         assert!(watched.has_moved(), "the database was written");
-        let watched = Watched::begin(&path).unwrap();
+        let watched = SqliteWatch::begin(&path).unwrap();
         fs::remove_file(&beside).unwrap();
         assert!(watched.has_moved(), "{end} went");
     }
@@ -40,7 +43,7 @@ fn what_does_not_begin_like_a_database_is_none() {
     write(&dir.path().join("db-wal"), b"frames");
     for bytes in [&b"SQLite format 3"[..], b"SQLite format 2\0..", b""] {
         write(&path, bytes);
-        assert!(!is_database(&path) && Watched::begin(&path).is_none());
+        assert!(!is_database(&path) && SqliteWatch::begin(&path).is_none());
     }
     write(&dir.path().join("other"), HEADER);
     fs::remove_file(&path).unwrap();
@@ -68,15 +71,15 @@ mod exact {
     use std::time::Duration;
 
     use super::*;
-    use crate::report::Report;
+    use crate::report::OperationReport;
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    fn owner_of(path: &Path) -> Owner {
+    fn owner_of(path: &Path) -> SqliteOwner {
         use std::os::unix::fs::MetadataExt;
         let facts = std::fs::metadata(path).unwrap();
         let (uid, gid) = (facts.uid(), facts.gid());
-        Owner { uid, gid }
+        SqliteOwner { uid, gid }
     }
 
     fn sum(path: &Path) -> (i64, i64) {
@@ -110,11 +113,11 @@ mod exact {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("db");
         let owner = filled(&path, "wal");
-        assert!(Watched::begin(&path).is_some());
-        let copy = exact_copy(&path, owner_of(&path), PATIENCE, &Report::default()).unwrap();
+        assert!(SqliteWatch::begin(&path).is_some());
+        let copy = exact_copy(&path, owner_of(&path), PATIENCE, &OperationReport::default()).unwrap();
         assert_eq!(sum(&copy), (20000, 200010000));
         owner.execute_batch("DELETE FROM t WHERE n > 10").unwrap();
-        let again = exact_copy(&path, owner_of(&path), PATIENCE, &Report::default()).unwrap();
+        let again = exact_copy(&path, owner_of(&path), PATIENCE, &OperationReport::default()).unwrap();
         assert_eq!(sum(&again), (10, 55));
     }
 
@@ -124,7 +127,7 @@ mod exact {
         let path = dir.path().join("db");
         let owner = filled(&path, "delete");
         owner.execute_batch("BEGIN IMMEDIATE; DELETE FROM t").unwrap();
-        let copy = exact_copy(&path, owner_of(&path), PATIENCE, &Report::default()).unwrap();
+        let copy = exact_copy(&path, owner_of(&path), PATIENCE, &OperationReport::default()).unwrap();
         assert_eq!(sum(&copy).0, 20000);
     }
 
@@ -133,7 +136,7 @@ mod exact {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("db");
         write(&path, b"SQLite format 3\0 and nonsense");
-        assert!(exact_copy(&path, owner_of(&path), PATIENCE, &Report::default()).is_err());
+        assert!(exact_copy(&path, owner_of(&path), PATIENCE, &OperationReport::default()).is_err());
         drop(filled(&dir.path().join("good"), "delete"));
         std::os::unix::fs::symlink("good", dir.path().join("link")).unwrap();
         assert!(
@@ -141,14 +144,14 @@ mod exact {
                 &dir.path().join("link"),
                 owner_of(&path),
                 PATIENCE,
-                &Report::default()
+                &OperationReport::default()
             )
             .is_err()
         );
-        let stopped = Report::default();
+        let stopped = OperationReport::default();
         stopped.stop();
         let error = exact_copy(&dir.path().join("good"), owner_of(&path), PATIENCE, &stopped).unwrap_err();
-        assert_eq!(error.kind(), crate::error::Kind::Interrupted);
+        assert_eq!(error.kind(), crate::error::ErrorKind::Interrupted);
     }
 
     /// SQLite goes by paths, and the database's owner may lead them to what only root may read.
@@ -170,11 +173,11 @@ mod exact {
         drop(filled(&theirs, "delete"));
         drop(filled(&secret, "delete"));
         set_mode(&secret, 0o600);
-        let nobody = Owner {
+        let nobody = SqliteOwner {
             uid: 65534,
             gid: 65534,
         };
-        let report = Report::default();
+        let report = OperationReport::default();
         for path in [&home, &theirs] {
             std::os::unix::fs::chown(path, Some(nobody.uid), Some(nobody.gid)).unwrap();
         }
@@ -186,7 +189,7 @@ mod exact {
         let roots = home.join("roots");
         drop(filled(&roots, "delete"));
         let error = exact_copy(&roots, owner_of(&roots), PATIENCE, &report).unwrap_err();
-        assert_eq!(error.kind(), crate::error::Kind::Denied, "{error}");
+        assert_eq!(error.kind(), crate::error::ErrorKind::Denied, "{error}");
         assert!(exact_copy(&secret, owner_of(&secret), PATIENCE, &report).is_ok());
     }
 }

@@ -9,16 +9,16 @@
 //! A symbolic link is stored, and never walked through: all is found by way of a [`HeldDirectory`], below which none is
 //! followed, and what was opened must be what was looked at.
 
-mod databases;
-mod entry;
-mod file;
-mod holes;
+mod file_holes;
+mod file_source;
+mod find_databases;
+mod walked_entry;
 pub(super) mod xattrs;
 
-pub use databases::{candidate, databases_below, is_ours};
-pub(super) use entry::nanos;
-pub use entry::{Looked, What, facts_in, look, look_closer, mtime_nanos};
-pub use file::{FileSource, Stamp};
+pub use file_source::{FileFingerprint, FileSource};
+pub use find_databases::{candidate, databases_below, is_ours};
+pub(super) use walked_entry::nanos;
+pub use walked_entry::{FileKind, WalkedEntry, facts_in, look, look_closer, mtime_nanos};
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

@@ -11,31 +11,31 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
 use tempfile::TempDir;
 
 use super::*;
-use crate::chunk::memory::noise;
-use crate::error::Kind;
-use crate::report::Report;
-use crate::snapshot::Device;
-use crate::source::Detected;
+use crate::chunk::memory_blobs::noise;
+use crate::error::ErrorKind;
+use crate::report::OperationReport;
+use crate::snapshot::DeviceNumber;
+use crate::source::DetectedDirectory;
 
 fn parent(path: &Path) -> HeldDirectory {
     HeldDirectory::named(path.parent().unwrap()).unwrap()
 }
 
-fn at(path: &Path) -> Looked {
-    let report = Report::default();
+fn at(path: &Path) -> WalkedEntry {
+    let report = OperationReport::default();
     let looked = look(&parent(path), path, &report).unwrap();
     assert_eq!(report.problems(), [""; 0]);
     looked
 }
 
-fn stamp(path: &Path) -> Stamp {
+fn stamp(path: &Path) -> FileFingerprint {
     match at(path).what {
-        What::File(stamp) => stamp,
+        FileKind::File(stamp) => stamp,
         other => panic!("{other:?}"),
     }
 }
 
-fn open(path: &Path, looked: &Stamp) -> Result<FileSource> {
+fn open(path: &Path, looked: &FileFingerprint) -> Result<FileSource> {
     FileSource::open(&parent(path), path, looked)
 }
 
@@ -59,7 +59,10 @@ fn names_are_listed_in_byte_order_whatever_bytes_they_are() {
     let mut sorted = names;
     sorted.sort_by(|left, right| left.as_bytes().cmp(right.as_bytes()));
     assert_eq!(list(dir.path()).unwrap(), sorted);
-    assert_eq!(list(&dir.path().join("none")).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(
+        list(&dir.path().join("none")).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 #[test]
@@ -73,19 +76,19 @@ fn every_kind_of_entry_is_told() {
     mknodat(CWD, path("pipe"), FileType::Fifo, mode, 0).unwrap();
     let _listener = UnixListener::bind(path("socket")).unwrap();
 
-    assert!(matches!(at(&path("file")).what, What::File(stamp) if (stamp.len, stamp.links) == (7, 1)));
-    assert_eq!(at(&path("directory")).what, What::Directory);
-    assert_eq!(at(&path("link")).what, What::Symlink(b"no\xffwhere".to_vec()));
-    assert_eq!(at(&path("pipe")).what, What::Fifo);
-    assert_eq!(at(&path("socket")).what, What::Socket);
-    let null = Device {
+    assert!(matches!(at(&path("file")).what, FileKind::File(stamp) if (stamp.len, stamp.links) == (7, 1)));
+    assert_eq!(at(&path("directory")).what, FileKind::Directory);
+    assert_eq!(at(&path("link")).what, FileKind::Symlink(b"no\xffwhere".to_vec()));
+    assert_eq!(at(&path("pipe")).what, FileKind::Fifo);
+    assert_eq!(at(&path("socket")).what, FileKind::Socket);
+    let null = DeviceNumber {
         is_block: false,
         major: 1,
         minor: 3,
     };
-    assert_eq!(at(Path::new("/dev/null")).what, What::Device(null));
-    let gone = look(&parent(&path("gone")), &path("gone"), &Report::default());
-    assert_eq!(gone.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(at(Path::new("/dev/null")).what, FileKind::Device(null));
+    let gone = look(&parent(&path("gone")), &path("gone"), &OperationReport::default());
+    assert_eq!(gone.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
@@ -172,23 +175,23 @@ fn what_took_the_place_of_a_file_is_not_read() {
         fs::write(&path, "mine").unwrap();
         stamp(&path)
     };
-    let kind = |stamp: &Stamp| open(&path, stamp).map(|_| ()).unwrap_err().kind();
+    let kind = |stamp: &FileFingerprint| open(&path, stamp).map(|_| ()).unwrap_err().kind();
     fs::write(&other, "another's").unwrap();
 
     let stamp = looked();
     fs::rename(&path, dir.path().join("moved")).unwrap();
     symlink(&other, &path).unwrap();
-    assert_ne!(kind(&stamp), Kind::Mismatch, "a link is not followed");
+    assert_ne!(kind(&stamp), ErrorKind::Mismatch, "a link is not followed");
 
     let stamp = looked();
     fs::rename(&path, dir.path().join("moved")).unwrap();
     fs::write(&path, "another").unwrap();
-    assert_eq!(kind(&stamp), Kind::Mismatch);
+    assert_eq!(kind(&stamp), ErrorKind::Mismatch);
 
     let stamp = looked();
     fs::remove_file(&path).unwrap();
     mknodat(CWD, &path, FileType::Fifo, Mode::from_bits_retain(0o600), 0).unwrap();
-    assert_eq!(kind(&stamp), Kind::Mismatch, "nobody waits for a pipe");
+    assert_eq!(kind(&stamp), ErrorKind::Mismatch, "nobody waits for a pipe");
 }
 
 #[test]
@@ -234,7 +237,7 @@ fn databases_are_found_wherever_they_lie_and_nothing_else_is() {
     fs::create_dir(path("profile/river")).unwrap();
     fs::write(path("profile/river/CURRENT"), "strong").unwrap();
 
-    let report = Report::default();
+    let report = OperationReport::default();
     let all = |root: &Path| databases_below(root, &|_, _| true, &report).unwrap();
     assert_eq!(
         all(&path("profile")),
@@ -246,13 +249,13 @@ fn databases_are_found_wherever_they_lie_and_nothing_else_is() {
     let river = path("profile/river");
     assert_eq!(
         candidate(&HeldDirectory::named(&river).unwrap()).unwrap(),
-        Detected::Other
+        DetectedDirectory::Other
     );
     fs::write(river.join("000005.ldb"), "torn").unwrap();
     assert!(
         matches!(
             candidate(&HeldDirectory::named(&river).unwrap()).unwrap(),
-            Detected::LevelDb(_)
+            DetectedDirectory::LevelDb(_)
         ),
         "it may have been one"
     );

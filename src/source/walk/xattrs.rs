@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use rustix::fs::{lgetxattr, lgetxattr_query, llistxattr, llistxattr_query};
 use rustix::io::Errno;
 
-use crate::error::{Act, Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
 use crate::limits::{XATTR_BYTES_MAX, XATTRS_MAX};
 
@@ -60,7 +60,7 @@ fn fit(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         Ok(())
     } else {
         Err(Error::new(
-            Kind::Limit,
+            ErrorKind::Limit,
             format!("{} extended attributes of {bytes} bytes", xattrs.len()),
         ))
     }

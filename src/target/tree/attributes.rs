@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::standing::{Standing, What};
-use crate::error::{Act, Error, Result};
+use super::existing_entry::{ExistingEntry, ExistingKind};
+use crate::error::{Error, Result, ResultExt};
 
 const SET_ID: u32 = 0o6000;
 
@@ -23,7 +23,7 @@ const DEFAULT_LIST: &str = "system.posix_acl_default";
 
 /// What the filesystem is to know of a thing beside its content; what is absent is left as it comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attributes {
+pub struct TargetAttributes {
     /// Permission bits.
     pub mode: Option<u32>,
     /// Owner.
@@ -51,7 +51,7 @@ pub enum AttributeKind {
 
 /// Attributes that are not as they were saved: counted, since it would be said of every file.
 #[derive(Debug, Default)]
-pub struct Withheld {
+pub struct RefusedAttributes {
     /// Refused because the user is not root.
     by_rights: [AtomicU64; 4],
     /// Refused, or kept otherwise, by the filesystem.
@@ -60,7 +60,7 @@ pub struct Withheld {
     rounded_times: AtomicU64,
 }
 
-impl Withheld {
+impl RefusedAttributes {
     /// Things of which this was refused because the user is not root.
     pub fn by_rights(&self, kind: AttributeKind) -> u64 {
         self.by_rights[kind as usize].load(Ordering::Relaxed)
@@ -91,13 +91,13 @@ impl Withheld {
     }
 }
 
-impl Attributes {
+impl TargetAttributes {
     /// Those of a directory that is open.
     pub(in super::super) fn of(file: &File) -> Result<Self> {
         let stat = rustix::fs::fstat(file)
             .map_err(std::io::Error::from)
             .act(|| "look at it")?;
-        let standing = Standing::of(&stat);
+        let standing = ExistingEntry::of(&stat);
         let names = xattr_names(file)?;
         let xattr = |name: &[u8]| {
             let mut value = vec![0; 64 << 10];
@@ -116,11 +116,11 @@ impl Attributes {
     }
 
     /// Sets them on a file or a directory, which keeps no access list that is not among them.
-    pub(in super::super) fn set(&self, file: &File, withheld: &Withheld) -> Result<()> {
+    pub(in super::super) fn set(&self, file: &File, withheld: &RefusedAttributes) -> Result<()> {
         let stat = rustix::fs::fstat(file)
             .map_err(std::io::Error::from)
             .act(|| "look at it")?;
-        let standing = Standing::of(&stat);
+        let standing = ExistingEntry::of(&stat);
         let set = |uid, gid| rustix::fs::fchown(file, uid, gid);
         let is_owned = self.set_owner(&standing, withheld, set)?;
         for name in self.inherited_lists(standing.what) {
@@ -145,32 +145,32 @@ impl Attributes {
         &self,
         set: impl Fn(&Timestamps) -> rustix::io::Result<()>,
         look: impl Fn() -> rustix::io::Result<Stat>,
-    ) -> Result<Standing> {
+    ) -> Result<ExistingEntry> {
         let look = || look().map_err(std::io::Error::from).act(|| "look at it");
         let set = |times: &Timestamps| set(times).map_err(std::io::Error::from).act(|| "set its time");
         let Some(mut times) = self.times() else {
-            return look().map(|stat| Standing::of(&stat));
+            return look().map(|stat| ExistingEntry::of(&stat));
         };
         set(&times)?;
         let now = look()?;
-        if self.time_apart(&Standing::of(&now)) < RESOLUTION_NANOS {
-            return Ok(Standing::of(&now));
+        if self.time_apart(&ExistingEntry::of(&now)) < RESOLUTION_NANOS {
+            return Ok(ExistingEntry::of(&now));
         }
         times.last_access = Timespec {
             tv_sec: now.st_atime as _,
             tv_nsec: now.st_atime_nsec as _,
         };
         set(&times)?;
-        look().map(|stat| Standing::of(&stat))
+        look().map(|stat| ExistingEntry::of(&stat))
     }
 
-    fn time_apart(&self, now: &Standing) -> u128 {
+    fn time_apart(&self, now: &ExistingEntry) -> u128 {
         self.mtime_nanos
             .map_or(0, |wanted| wanted.abs_diff(now.mtime_nanos))
     }
 
     /// A filesystem may take a value and keep another one: a time beyond its range, a mode that it has no place for.
-    fn compare(&self, now: &Standing, mode: Option<Mode>, withheld: &Withheld) {
+    fn compare(&self, now: &ExistingEntry, mode: Option<Mode>, withheld: &RefusedAttributes) {
         if mode.is_some_and(|mode| mode.as_raw_mode() & 0o7777 != now.mode) {
             withheld.lost(AttributeKind::Mode);
         }
@@ -184,10 +184,10 @@ impl Attributes {
     }
 
     /// The access lists that a new thing may have inherited from the directory above, and must not keep.
-    fn inherited_lists(&self, what: What) -> impl Iterator<Item = &'static str> {
+    fn inherited_lists(&self, what: ExistingKind) -> impl Iterator<Item = &'static str> {
         let lists: &[&str] = match what {
-            What::Symlink => &[],
-            What::Directory => &[ACCESS_LIST, DEFAULT_LIST],
+            ExistingKind::Symlink => &[],
+            ExistingKind::Directory => &[ACCESS_LIST, DEFAULT_LIST],
             _ => &[ACCESS_LIST],
         };
         let is_saved = |list: &str| self.xattrs.iter().any(|(name, _)| name == list.as_bytes());
@@ -196,7 +196,7 @@ impl Attributes {
 
     /// True if a file has this owner and mode, as far as this user could change them.
     pub(in super::super) fn could_be_of(&self, stat: &rustix::fs::Stat) -> bool {
-        let standing = Standing::of(stat);
+        let standing = ExistingEntry::of(stat);
         let is_same = |wanted: Option<u32>, is: u32| wanted.is_none_or(|wanted| wanted == is);
         let is_owned = is_same(self.uid, standing.uid) && is_same(self.gid, standing.gid);
         is_same(self.mode, standing.mode) && (is_owned || !rustix::process::geteuid().is_root())
@@ -218,22 +218,22 @@ impl Attributes {
 
     /// Sets them on what cannot be opened: a link, a pipe, a device. It must have been made here, where nobody else can put
     /// a link in its place.
-    pub(super) fn set_at(&self, directory: &File, name: &OsStr, withheld: &Withheld) -> Result<()> {
+    pub(super) fn set_at(&self, directory: &File, name: &OsStr, withheld: &RefusedAttributes) -> Result<()> {
         let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(std::io::Error::from)
             .act(|| "look at it")?;
-        let standing = Standing::of(&stat);
+        let standing = ExistingEntry::of(&stat);
         let set = |uid, gid| rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
         let is_owned = self.set_owner(&standing, withheld, set)?;
         for list in self.inherited_lists(standing.what) {
-            let path = super::directory::path_in(directory, name);
+            let path = super::target_directory::path_in(directory, name);
             acl_removed(rustix::fs::lremovexattr(path, list), withheld)?;
         }
         self.set_xattrs_at(directory, name, withheld)?;
         // A link has no mode of its own.
         let mode = self
             .mode_to_set(&standing, is_owned)
-            .filter(|_| standing.what != What::Symlink);
+            .filter(|_| standing.what != ExistingKind::Symlink);
         if let Some(mode) = mode {
             mode_set(rustix::fs::chmodat(directory, name, mode, AtFlags::empty()))?;
         }
@@ -244,9 +244,9 @@ impl Attributes {
         Ok(())
     }
 
-    fn set_xattrs_at(&self, directory: &File, name: &OsStr, withheld: &Withheld) -> Result<()> {
+    fn set_xattrs_at(&self, directory: &File, name: &OsStr, withheld: &RefusedAttributes) -> Result<()> {
         for (key, value) in &self.xattrs {
-            let path = super::directory::path_in(directory, name);
+            let path = super::target_directory::path_in(directory, name);
             let set = rustix::fs::lsetxattr(path, &key[..], value, XattrFlags::empty());
             xattr(set, key, withheld)?;
         }
@@ -256,8 +256,8 @@ impl Attributes {
     /// True if owner and group are now the recorded ones.
     fn set_owner(
         &self,
-        standing: &Standing,
-        withheld: &Withheld,
+        standing: &ExistingEntry,
+        withheld: &RefusedAttributes,
         set: impl Fn(Option<Uid>, Option<Gid>) -> rustix::io::Result<()>,
     ) -> Result<bool> {
         // No owner has this number; to the system it means that the owner stays.
@@ -284,9 +284,9 @@ impl Attributes {
     }
 
     /// Bits that lend the owner's rights only with the owner they were meant of; on directories they lend nothing.
-    fn mode_to_set(&self, standing: &Standing, is_owned: bool) -> Option<Mode> {
+    fn mode_to_set(&self, standing: &ExistingEntry, is_owned: bool) -> Option<Mode> {
         let mode = self.mode? & 0o7777;
-        let mode = if is_owned || standing.what == What::Directory {
+        let mode = if is_owned || standing.what == ExistingKind::Directory {
             mode
         } else {
             mode & !SET_ID
@@ -327,13 +327,16 @@ fn xattr_names(file: &File) -> Result<Vec<u8>> {
 /// Takes away the access lists that a directory inherited from the one above, and what is made in it would inherit.
 pub(in super::super) fn clear_inherited_lists(directory: &File) -> Result<()> {
     for list in [ACCESS_LIST, DEFAULT_LIST] {
-        acl_removed(rustix::fs::fremovexattr(directory, list), &Withheld::default())?;
+        acl_removed(
+            rustix::fs::fremovexattr(directory, list),
+            &RefusedAttributes::default(),
+        )?;
     }
     Ok(())
 }
 
 /// Most have none, and many filesystems have nothing of the kind.
-fn acl_removed(removed: rustix::io::Result<()>, withheld: &Withheld) -> Result<()> {
+fn acl_removed(removed: rustix::io::Result<()>, withheld: &RefusedAttributes) -> Result<()> {
     match removed {
         Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
         Err(error) if is_withheld(error) => {
@@ -362,7 +365,7 @@ fn is_withheld(error: Errno) -> bool {
     )
 }
 
-fn xattr(set: rustix::io::Result<()>, name: &[u8], withheld: &Withheld) -> Result<()> {
+fn xattr(set: rustix::io::Result<()>, name: &[u8], withheld: &RefusedAttributes) -> Result<()> {
     match set {
         Err(error) if is_withheld(error) => {
             withheld.refused(AttributeKind::Xattr, error);

@@ -11,12 +11,12 @@
 //! What is made has no one's access but its maker's until its attributes are set. A directory gets its own when nobody
 //! needs it any more, that is, after all that is in it: its times would not last else.
 
-mod area;
 mod attributes;
-mod directory;
-mod draft;
+mod draft_area;
+mod existing_entry;
+mod file_draft;
 mod remove;
-mod standing;
+mod target_directory;
 #[cfg(test)]
 mod tests;
 
@@ -26,27 +26,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::Mode;
 
-use super::lock::refuse_held_in;
-use super::stage::{Occupied, Stage, Staged, check_free};
-use crate::error::{Act, Error, Result};
+use super::database_lock::refuse_held_in;
+use super::staging_directory::{OccupiedTarget, StagedResult, StagingDirectory, check_free};
+use crate::error::{Error, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
 use crate::scratch;
-pub use area::{Account, Problems};
-use area::{Area, Core, Scratch};
 pub(super) use attributes::clear_inherited_lists;
-pub use attributes::{AttributeKind, Attributes, Withheld};
-pub use directory::Directory;
-pub(super) use directory::{enter, is_directory, names};
-pub use draft::{Draft, Placed};
-pub use remove::Depth;
-pub use standing::{Identity, Standing, What};
+pub use attributes::{AttributeKind, RefusedAttributes, TargetAttributes};
+use draft_area::{DraftArea, DraftDirectory, TreeContext};
+pub use draft_area::{TreeAccount, TreeProblems};
+pub use existing_entry::{ExistingEntry, ExistingKind, FileIdentity};
+pub use file_draft::{FileDraft, PlacedFile};
+pub use remove::RemoveDepth;
+pub use target_directory::TargetDirectory;
+pub(super) use target_directory::{enter, is_directory, names};
 
 /// Drafts that wait for one sync of the filesystem; each holds a directory and a name.
 const PENDING_MAX: usize = 4096;
 
 /// Whether a tree may come where something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Merge {
+pub enum MergeMode {
     /// The target must be absent or empty.
     Refuse,
     /// It may hold what it likes.
@@ -55,12 +55,12 @@ pub enum Merge {
 
 /// A tree that is being written.
 pub struct TreeTarget {
-    core: Arc<Core>,
-    root: Arc<Directory>,
+    core: Arc<TreeContext>,
+    root: Arc<TargetDirectory>,
     /// The whole new tree, when nothing stands at the target.
-    stage: Option<Stage>,
+    stage: Option<StagingDirectory>,
     /// Made, and not in their places yet.
-    pending: Mutex<Vec<Draft>>,
+    pending: Mutex<Vec<FileDraft>>,
     names_each: u64,
 }
 
@@ -68,24 +68,24 @@ impl TreeTarget {
     /// Begins a tree at `target`: a new one where nothing stands, else into what stands there.
     ///
     /// # Errors
-    /// With [`Merge::Refuse`] those of [`check_free`]; [`crate::error::Kind::Busy`] where a running program holds a database.
-    pub fn begin(target: &Path, merge: Merge) -> Result<Self> {
+    /// With [`MergeMode::Refuse`] those of [`check_free`]; [`crate::error::ErrorKind::Busy`] where a running program holds a database.
+    pub fn begin(target: &Path, merge: MergeMode) -> Result<Self> {
         match (check_free(target), merge) {
             (Ok(()), _) => Self::fresh(target),
-            (Err(error), Merge::Refuse) => Err(error),
-            (Err(error), Merge::Into) if !target.is_dir() => Err(error),
-            (Err(_), Merge::Into) => Self::over(target),
+            (Err(error), MergeMode::Refuse) => Err(error),
+            (Err(error), MergeMode::Into) if !target.is_dir() => Err(error),
+            (Err(_), MergeMode::Into) => Self::over(target),
         }
     }
 
     fn fresh(target: &Path) -> Result<Self> {
-        let stage =
-            Stage::create(target, Occupied::Refuse).act(|| format!("restore to {}", target.display()))?;
+        let stage = StagingDirectory::create(target, OccupiedTarget::Refuse)
+            .act(|| format!("restore to {}", target.display()))?;
         let root = stage.directory().try_clone().act(|| "hold the stage open")?;
-        let core = Arc::new(Core::new(Area::Place));
+        let core = Arc::new(TreeContext::new(DraftArea::Place));
         let left_alone = stage.left_alone().to_vec();
         let tree = Self {
-            root: Directory::root(core.clone(), root, target)?,
+            root: TargetDirectory::root(core.clone(), root, target)?,
             core,
             stage: Some(stage),
             pending: Mutex::default(),
@@ -96,7 +96,7 @@ impl TreeTarget {
     }
 
     fn leave_alone(&self, paths: &[PathBuf]) {
-        let mut left_alone = area::locked(&self.core.account.left_alone);
+        let mut left_alone = draft_area::locked(&self.core.account.left_alone);
         left_alone.extend_from_slice(paths);
     }
 
@@ -115,9 +115,9 @@ impl TreeTarget {
 
     /// Begins to add to a directory that is held open and that nobody else looks at; nothing in it is replaced.
     pub fn add_to(root: std::fs::File, shown: &Path) -> Result<Self> {
-        let core = Arc::new(Core::new(Area::Place));
+        let core = Arc::new(TreeContext::new(DraftArea::Place));
         Ok(Self {
-            root: Directory::root(core.clone(), root, shown)?,
+            root: TargetDirectory::root(core.clone(), root, shown)?,
             core,
             stage: None,
             pending: Mutex::default(),
@@ -132,10 +132,10 @@ impl TreeTarget {
 
     fn with_scratch(root: std::fs::File, prefix: &[u8], shown: &Path) -> Result<Self> {
         let held = root.try_clone().act(|| "hold the target open")?;
-        let scratch = Scratch::create(&HeldDirectory::of(held.into(), shown), prefix)?;
-        let core = Arc::new(Core::new(Area::Scratch(scratch)));
+        let scratch = DraftDirectory::create(&HeldDirectory::of(held.into(), shown), prefix)?;
+        let core = Arc::new(TreeContext::new(DraftArea::Scratch(scratch)));
         Ok(Self {
-            root: Directory::root(core.clone(), root, shown)?,
+            root: TargetDirectory::root(core.clone(), root, shown)?,
             core,
             stage: None,
             pending: Mutex::default(),
@@ -144,7 +144,7 @@ impl TreeTarget {
     }
 
     /// The directory that the target is.
-    pub fn root(&self) -> &Arc<Directory> {
+    pub fn root(&self) -> &Arc<TargetDirectory> {
         &self.root
     }
 
@@ -162,21 +162,21 @@ impl TreeTarget {
 
     /// True if nothing of this tree was there before.
     pub fn is_new(&self) -> bool {
-        matches!(self.core.area, Area::Place)
+        matches!(self.core.area, DraftArea::Place)
     }
 
     /// What went wrong with single things.
-    pub fn problems(&self) -> &Problems {
+    pub fn problems(&self) -> &TreeProblems {
         &self.core.account.problems
     }
 
     /// All that is to be told of it in the end.
-    pub fn account(&self) -> Arc<Account> {
+    pub fn account(&self) -> Arc<TreeAccount> {
         self.core.account.clone()
     }
 
     /// Takes a draft that is whole to its place: soon, at [`TreeTarget::finish`] at the latest.
-    pub fn place(&self, draft: Draft) -> Result<()> {
+    pub fn place(&self, draft: FileDraft) -> Result<()> {
         if !draft.is_elsewhere() {
             return Ok(());
         }
@@ -191,12 +191,12 @@ impl TreeTarget {
         }
     }
 
-    fn lock_pending(&self) -> std::sync::MutexGuard<'_, Vec<Draft>> {
+    fn lock_pending(&self) -> std::sync::MutexGuard<'_, Vec<FileDraft>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A name must not lead to what a crash may still take, so the contents come first.
-    fn commit(&self, drafts: Vec<Draft>) -> Result<()> {
+    fn commit(&self, drafts: Vec<FileDraft>) -> Result<()> {
         if drafts.is_empty() {
             return Ok(());
         }
@@ -223,7 +223,7 @@ impl TreeTarget {
 
     /// Everything is in its place and durable: of a new tree the stage that is yet to be published. Nobody may hold a
     /// directory of it any more.
-    pub fn finish(mut self) -> Result<Option<Staged>> {
+    pub fn finish(mut self) -> Result<Option<StagedResult>> {
         let drafts = std::mem::take(&mut *self.lock_pending());
         self.commit(drafts)?;
         self.core.area.remove_scratch()?;
@@ -241,7 +241,7 @@ impl TreeTarget {
                 .st_mode;
             stage.set_mode(Mode::from_raw_mode(mode));
         }
-        Ok(Some(Staged::new(stage)))
+        Ok(Some(StagedResult::new(stage)))
     }
 }
 
@@ -257,13 +257,15 @@ impl Drop for TreeTarget {
 }
 
 /// A directory that is only looked at.
-pub fn look_only(target: &Path) -> Result<Arc<Directory>> {
-    let mut core = Core::new(Area::Place);
+pub fn look_only(target: &Path) -> Result<Arc<TargetDirectory>> {
+    let mut core = TreeContext::new(DraftArea::Place);
     core.writes = false;
     let core = Arc::new(core);
     match std::fs::canonicalize(target) {
-        Ok(path) => Directory::root(core, HeldDirectory::unfollowed(&path)?.open()?, target),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Directory::nowhere(core, target)),
+        Ok(path) => TargetDirectory::root(core, HeldDirectory::unfollowed(&path)?.open()?, target),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(TargetDirectory::nowhere(core, target))
+        }
         Err(error) => Err(Error::io(format!("find {}", target.display()), error)),
     }
 }

@@ -6,27 +6,27 @@ use std::fs::File;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::directory::{enter, names, plain};
-use super::standing::Identity;
-use crate::error::{Act, Error, Kind, Result};
+use super::existing_entry::FileIdentity;
+use super::target_directory::{enter, names, plain};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// How much may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
+pub enum RemoveDepth {
     /// A file, a link, an empty directory.
     One,
     /// A directory with all that is in it.
     Whole,
     /// The same, if it is this one: users may give another that lies beside it its name meanwhile.
-    WholeOf(Identity),
+    WholeOf(FileIdentity),
 }
 
 /// Removes what stands under `name`; nothing there is as good.
-pub(super) fn remove(directory: &File, name: &OsStr, depth: Depth) -> Result<()> {
+pub(super) fn remove(directory: &File, name: &OsStr, depth: RemoveDepth) -> Result<()> {
     remove_at(directory, name, depth, 0)
 }
 
-fn remove_at(directory: &File, name: &OsStr, depth: Depth, level: usize) -> Result<()> {
+fn remove_at(directory: &File, name: &OsStr, depth: RemoveDepth, level: usize) -> Result<()> {
     match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => remove_directory(directory, name, depth, level),
@@ -34,14 +34,14 @@ fn remove_at(directory: &File, name: &OsStr, depth: Depth, level: usize) -> Resu
     }
 }
 
-fn remove_directory(directory: &File, name: &OsStr, depth: Depth, level: usize) -> Result<()> {
+fn remove_directory(directory: &File, name: &OsStr, depth: RemoveDepth, level: usize) -> Result<()> {
     let remove = || rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
     let removed = match (remove(), depth) {
-        (Err(Errno::NOTEMPTY | Errno::EXIST), Depth::Whole) => {
+        (Err(Errno::NOTEMPTY | Errno::EXIST), RemoveDepth::Whole) => {
             empty(directory, name, level, None)?;
             remove()
         }
-        (Err(Errno::NOTEMPTY | Errno::EXIST), Depth::WholeOf(identity)) => {
+        (Err(Errno::NOTEMPTY | Errno::EXIST), RemoveDepth::WholeOf(identity)) => {
             empty(directory, name, level, Some(identity))?;
             remove()
         }
@@ -56,31 +56,37 @@ fn remove_directory(directory: &File, name: &OsStr, depth: Depth, level: usize) 
 }
 
 /// Descriptors bound how deep this goes before memory does.
-fn empty(above: &File, name: &OsStr, level: usize, expected: Option<Identity>) -> Result<()> {
+fn empty(above: &File, name: &OsStr, level: usize, expected: Option<FileIdentity>) -> Result<()> {
     let directory = enter(above, name).act(|| "enter it")?;
     let found = identity(&directory)?;
     if expected.is_some_and(|expected| expected != found) {
         return Err(Error::new(
-            Kind::Exists,
+            ErrorKind::Exists,
             "another directory has come in its place",
         ));
     }
     if found.device != identity(above)?.device {
-        return Err(Error::new(Kind::Usage, "another filesystem is mounted there"));
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "another filesystem is mounted there",
+        ));
     }
     if level == 2048 {
-        return Err(Error::new(Kind::Limit, "directories in directories without end"));
+        return Err(Error::new(
+            ErrorKind::Limit,
+            "directories in directories without end",
+        ));
     }
     for name in names(&directory)? {
-        remove_at(&directory, plain(&name)?, Depth::Whole, level + 1)
+        remove_at(&directory, plain(&name)?, RemoveDepth::Whole, level + 1)
             .act(|| String::from_utf8_lossy(&name).into_owned())?;
     }
     Ok(())
 }
 
-fn identity(directory: &File) -> Result<Identity> {
+fn identity(directory: &File) -> Result<FileIdentity> {
     let stat = rustix::fs::fstat(directory)
         .map_err(std::io::Error::from)
         .act(|| "look at it")?;
-    Ok(Identity::of(&stat))
+    Ok(FileIdentity::of(&stat))
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 
 /// A directory for the target, and a neighbour that nothing may touch.
 struct Scene {
@@ -38,7 +38,7 @@ impl Scene {
     }
 
     fn over(&self) -> TreeTarget {
-        TreeTarget::begin(&self.target, Merge::Into).unwrap()
+        TreeTarget::begin(&self.target, MergeMode::Into).unwrap()
     }
 
     fn is_untouched_outside(&self) -> bool {
@@ -55,16 +55,18 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-fn mode(mode: u32, mtime_nanos: i64) -> Attributes {
-    Attributes {
+fn mode(mode: u32, mtime_nanos: i64) -> TargetAttributes {
+    TargetAttributes {
         mode: Some(mode),
         mtime_nanos: Some(mtime_nanos.into()),
-        ..Attributes::default()
+        ..TargetAttributes::default()
     }
 }
 
-fn write(target: &TreeTarget, directory: &Arc<Directory>, name: &str, bytes: &str) -> Placed {
-    let draft = target.draft(directory, name.as_bytes(), Depth::One).unwrap();
+fn write(target: &TreeTarget, directory: &Arc<TargetDirectory>, name: &str, bytes: &str) -> PlacedFile {
+    let draft = target
+        .draft(directory, name.as_bytes(), RemoveDepth::One)
+        .unwrap();
     let mut file = draft.file().unwrap();
     file.write_all(bytes.as_bytes()).unwrap();
     draft.set_on(&file, &mode(0o640, 1)).unwrap();
@@ -73,7 +75,7 @@ fn write(target: &TreeTarget, directory: &Arc<Directory>, name: &str, bytes: &st
     placed
 }
 
-fn standing(directory: &Arc<Directory>, name: &str) -> Arc<Directory> {
+fn standing(directory: &Arc<TargetDirectory>, name: &str) -> Arc<TargetDirectory> {
     let standing = directory.look(name.as_bytes()).unwrap().unwrap();
     assert!(standing.is_directory());
     directory
@@ -84,7 +86,7 @@ fn standing(directory: &Arc<Directory>, name: &str) -> Arc<Directory> {
 #[test]
 fn a_new_tree_is_not_seen_before_it_is_published() {
     let scene = Scene::new();
-    let tree = TreeTarget::begin(&scene.target, Merge::Refuse).unwrap();
+    let tree = TreeTarget::begin(&scene.target, MergeMode::Refuse).unwrap();
     assert!(tree.is_new());
     let sub = tree.root().child(b"sub", Some(mode(0o500, -1)), None).unwrap();
     write(&tree, &sub, "file", "new");
@@ -110,7 +112,7 @@ fn a_new_tree_is_not_seen_before_it_is_published() {
 #[test]
 fn thrown_away_it_leaves_what_was_there() {
     let scene = Scene::new();
-    let tree = TreeTarget::begin(&scene.target, Merge::Refuse).unwrap();
+    let tree = TreeTarget::begin(&scene.target, MergeMode::Refuse).unwrap();
     write(&tree, tree.root(), "file", "new");
     drop(tree);
     assert_eq!(names(scene.dir.path()), ["outside"]);
@@ -128,11 +130,11 @@ fn thrown_away_it_leaves_what_was_there() {
 fn a_filled_target_is_refused_or_added_to() {
     let scene = Scene::filled();
     assert_eq!(
-        TreeTarget::begin(&scene.target, Merge::Refuse)
+        TreeTarget::begin(&scene.target, MergeMode::Refuse)
             .err()
             .unwrap()
             .kind(),
-        Kind::Exists
+        ErrorKind::Exists
     );
     let tree = scene.over();
     assert!(!tree.is_new());
@@ -147,8 +149,8 @@ fn a_filled_target_is_refused_or_added_to() {
     assert_eq!(names(&scene.target), ["a"]);
     let file = scene.target.join("a/b/old");
     assert_eq!(
-        TreeTarget::begin(&file, Merge::Into).err().unwrap().kind(),
-        Kind::Exists
+        TreeTarget::begin(&file, MergeMode::Into).err().unwrap().kind(),
+        ErrorKind::Exists
     );
 }
 
@@ -181,7 +183,7 @@ fn a_name_leads_into_the_directory_only() {
         b"../outside",
         b"a\0",
     ] {
-        let refused = |kind: Option<Kind>| assert_eq!(kind, Some(Kind::Corrupt), "{name:?}");
+        let refused = |kind: Option<ErrorKind>| assert_eq!(kind, Some(ErrorKind::Corrupt), "{name:?}");
         refused(root.child(name, None, None).err().map(|error| error.kind()));
         refused(root.look(name).err().map(|error| error.kind()));
         refused(
@@ -192,7 +194,7 @@ fn a_name_leads_into_the_directory_only() {
         refused(root.file(name).err().map(|error| error.kind()));
         refused(root.link_target(name).err().map(|error| error.kind()));
         refused(
-            tree.draft(root, name, Depth::Whole)
+            tree.draft(root, name, RemoveDepth::Whole)
                 .err()
                 .map(|error| error.kind()),
         );
@@ -206,7 +208,10 @@ fn no_link_is_followed_wherever_it_stands() {
     symlink(&scene.outside, scene.target.join("link")).unwrap();
     symlink(scene.outside.join("file"), scene.target.join("name")).unwrap();
     let tree = scene.over();
-    assert_eq!(tree.root().look(b"link").unwrap().unwrap().what, What::Symlink);
+    assert_eq!(
+        tree.root().look(b"link").unwrap().unwrap().what,
+        ExistingKind::Symlink
+    );
     assert!(tree.root().file(b"name").is_err());
     assert!(tree.root().refresh(b"name", &mode(0o777, 0)).is_err());
     // Taken for a directory that is yet to be made, or for one that stood there a moment ago.
@@ -246,7 +251,7 @@ fn removing_stays_below_and_follows_nothing() {
     symlink(&scene.outside, scene.target.join("a/link")).unwrap();
     fs::hard_link(scene.outside.join("file"), scene.target.join("a/b/same")).unwrap();
     let tree = scene.over();
-    assert!(remove::remove(&tree.root().open().unwrap(), "a".as_ref(), Depth::One).is_err());
+    assert!(remove::remove(&tree.root().open().unwrap(), "a".as_ref(), RemoveDepth::One).is_err());
     let standing = tree.root().look(b"a").unwrap().unwrap();
     tree.root().remove(b"a", &standing).unwrap();
     tree.root().remove(b"was never there", &standing).unwrap();
@@ -263,15 +268,15 @@ fn one_kind_of_thing_gives_way_to_another() {
     fs::create_dir(scene.target.join("empty")).unwrap();
     let tree = scene.over();
     let draft = |name: &str, depth| tree.draft(tree.root(), name.as_bytes(), depth).unwrap();
-    for (name, depth) in [("a", Depth::Whole), ("empty", Depth::One)] {
+    for (name, depth) in [("a", RemoveDepth::Whole), ("empty", RemoveDepth::One)] {
         let draft = draft(name, depth);
-        draft.symlink(b"nowhere", &Attributes::default()).unwrap();
+        draft.symlink(b"nowhere", &TargetAttributes::default()).unwrap();
         tree.place(draft).unwrap();
     }
     for name in ["file", "link"] {
         let directory = tree
             .root()
-            .child(name.as_bytes(), None, Some(Depth::One))
+            .child(name.as_bytes(), None, Some(RemoveDepth::One))
             .unwrap();
         write(&tree, &directory, "x", "x");
     }
@@ -292,8 +297,8 @@ fn one_kind_of_thing_gives_way_to_another() {
 fn a_filled_directory_gives_way_only_if_it_may() {
     let scene = Scene::filled();
     let tree = scene.over();
-    let draft = tree.draft(tree.root(), b"a", Depth::One).unwrap();
-    draft.fifo(&Attributes::default()).unwrap();
+    let draft = tree.draft(tree.root(), b"a", RemoveDepth::One).unwrap();
+    draft.fifo(&TargetAttributes::default()).unwrap();
     tree.place(draft).unwrap();
     let drafts = std::mem::take(&mut *tree.lock_pending());
     tree.commit(drafts).unwrap();
@@ -309,14 +314,17 @@ fn a_filled_directory_gives_way_only_if_it_may() {
 #[test]
 fn every_kind_of_thing_gets_its_attributes() {
     let scene = Scene::filled();
-    for (target, merge) in [("new", Merge::Refuse), ("target", Merge::Into)] {
+    for (target, merge) in [("new", MergeMode::Refuse), ("target", MergeMode::Into)] {
         let target = scene.dir.path().join(target);
         let tree = TreeTarget::begin(&target, merge).unwrap();
-        let attributes = Attributes {
+        let attributes = TargetAttributes {
             xattrs: vec![(b"user.k".to_vec(), b"v".to_vec())],
             ..mode(0o604, -1_500_000_000)
         };
-        let draft = |name: &str| tree.draft(tree.root(), name.as_bytes(), Depth::One).unwrap();
+        let draft = |name: &str| {
+            tree.draft(tree.root(), name.as_bytes(), RemoveDepth::One)
+                .unwrap()
+        };
         let file = draft("file");
         file.set_on(&file.file().unwrap(), &attributes).unwrap();
         let (link, pipe) = (draft("link"), draft("pipe"));
@@ -354,16 +362,18 @@ fn every_kind_of_thing_gets_its_attributes() {
 #[test]
 fn rights_of_another_owner_are_lent_only_with_that_owner() {
     let scene = Scene::new();
-    let tree = TreeTarget::begin(&scene.target, Merge::Refuse).unwrap();
+    let tree = TreeTarget::begin(&scene.target, MergeMode::Refuse).unwrap();
     let own = fs::metadata(scene.dir.path()).unwrap();
     for (name, uid, expected) in [("known", Some(own.uid()), 0o6755), ("unknown", None, 0o755)] {
-        let draft = tree.draft(tree.root(), name.as_bytes(), Depth::One).unwrap();
+        let draft = tree
+            .draft(tree.root(), name.as_bytes(), RemoveDepth::One)
+            .unwrap();
         let file = draft.file().unwrap();
         let gid = Some(file.metadata().unwrap().gid());
         draft
             .set_on(
                 &file,
-                &Attributes {
+                &TargetAttributes {
                     uid,
                     gid,
                     ..mode(0o6755, 0)
@@ -383,7 +393,7 @@ fn a_file_that_stays_loses_what_it_is_not_to_have() {
     }
     let tree = scene.over();
     let b = standing(&standing(tree.root(), "a"), "b");
-    let attributes = Attributes {
+    let attributes = TargetAttributes {
         xattrs: vec![(b"user.kept".to_vec(), b"2".to_vec())],
         ..mode(0o600, 7)
     };
@@ -404,7 +414,9 @@ fn a_link_finds_its_file_before_and_after_it_is_in_its_place() {
     let tree = scene.over();
     let first = write(&tree, tree.root(), "first", "one");
     let link = |name: &str| {
-        let mut draft = tree.draft(tree.root(), name.as_bytes(), Depth::One).unwrap();
+        let mut draft = tree
+            .draft(tree.root(), name.as_bytes(), RemoveDepth::One)
+            .unwrap();
         draft.link(&first).unwrap();
         tree.place(draft).unwrap();
     };
@@ -442,7 +454,7 @@ fn a_deep_tree_is_made_with_few_descriptors_and_every_level_gets_its_time() {
         rustix::process::setrlimit(resource, rustix::process::Rlimit { current, ..usual }).unwrap();
     }
     let scene = Scene::new();
-    let tree = TreeTarget::begin(&scene.target, Merge::Refuse).unwrap();
+    let tree = TreeTarget::begin(&scene.target, MergeMode::Refuse).unwrap();
     let mut directories = vec![tree.root().clone()];
     for level in 0..LEVELS {
         let time = mode(0o700, level as i64);
@@ -465,12 +477,12 @@ fn a_deep_tree_is_made_with_few_descriptors_and_every_level_gets_its_time() {
 
     let mut at = HeldDirectory::named(&scene.target).unwrap().open().unwrap();
     for level in 0..LEVELS {
-        at = directory::enter(&at, "inner".as_ref()).unwrap();
+        at = target_directory::enter(&at, "inner".as_ref()).unwrap();
         assert_eq!(at.metadata().unwrap().mtime_nsec(), level as i64);
     }
-    assert_eq!(directory::names(&at).unwrap(), [b"file"]);
+    assert_eq!(target_directory::names(&at).unwrap(), [b"file"]);
     let parent = HeldDirectory::named(scene.dir.path()).unwrap().open().unwrap();
-    remove::remove(&parent, "target".as_ref(), Depth::Whole).unwrap();
+    remove::remove(&parent, "target".as_ref(), RemoveDepth::Whole).unwrap();
 }
 
 #[test]

@@ -1,26 +1,26 @@
 //! Which inputs are good: a fuzzer that starts from none finds little behind a format's first check.
 
+use levault::annotations;
 use levault::chunk::ChunkList;
 use levault::codec::Reader;
 use levault::envelope::Header;
 use levault::envelope::gate::Features;
-use levault::facts;
 use levault::index::Segment;
 use levault::index::{decode_body, decode_header};
 use levault::keys::config::Config;
-use levault::keys::ring::StoredRing;
-use levault::keys::slot::Slot;
-use levault::keys::{SealedCredential, doors};
-use levault::leveldb::decompress::{Decompressor, codec_of};
-use levault::leveldb::name::FileName;
-use levault::leveldb::table::Table;
+use levault::keys::key_slot::KeySlot;
+use levault::keys::stored_keyring::StoredKeyring;
+use levault::keys::{SealedCredential, fuzz_entry};
+use levault::leveldb::block_decompressor::{Decompressor, codec_of};
+use levault::leveldb::file_name::FileName;
+use levault::leveldb::table_reader::Table;
 use levault::leveldb::version::VersionEdit;
-use levault::pack::{directory, scan_directory};
-use levault::parity::Parity;
-use levault::record::Elements;
-use levault::run::{LeafReader, Node, Patch};
-use levault::snapshot::body;
-use levault::snapshot::tree::Tree;
+use levault::pack::{pack_directory, scan_directory};
+use levault::parity::ParityObject;
+use levault::record::StreamElements;
+use levault::run::{LeafReader, Patch, RunNode};
+use levault::snapshot::snapshot_codec;
+use levault::snapshot::tree_blob::TreeBlob;
 use levault::storage::ObjectName;
 
 use super::bounds::{keys, log_records};
@@ -43,23 +43,25 @@ pub fn accepts(target: &str, data: &[u8]) -> bool {
         "leveldb_database" => database_records(data).is_some(),
         "leveldb_bounds" => !log_records(data, 1 << 20).is_empty() || keys(data).is_some(),
         "idb_order" => data.len() >= 3,
-        "record_stream" => !data.is_empty() && Elements::new(data).all(|element| element.is_ok()),
+        "record_stream" => !data.is_empty() && StreamElements::new(data).all(|element| element.is_ok()),
         "run_leaf" => is_leaf(data),
-        "run_node" => Node::decode(data).is_ok(),
+        "run_node" => RunNode::decode(data).is_ok(),
         "run_patch" => patch_of(data).is_some_and(|(_, patch)| Patch::decode(patch).is_ok()),
-        "bad" => facts::bad::decode(data).is_ok(),
+        "bad" => annotations::bad_blobs::decode(data).is_ok(),
         "audit" => audits_of(data).next().is_some(),
-        "mark" => facts::mark::decode(data).is_ok(),
-        "parity" => Parity::open(data).is_ok(),
-        "forgotten" => facts::forgetting::decode(data).is_ok(),
+        "mark" => annotations::deletion_mark::decode(data).is_ok(),
+        "parity" => ParityObject::open(data).is_ok(),
+        "forgotten" => annotations::forget_record::decode(data).is_ok(),
         "chunk_list" => ChunkList::decode_blob(data).is_ok(),
-        "snapshot_body" => body::decode(data).is_ok(),
-        "directory_tree" => Tree::decode(data).is_ok(),
+        "snapshot_body" => snapshot_codec::decode(data).is_ok(),
+        "directory_tree" => TreeBlob::decode(data).is_ok(),
         "object_clear" => Header::decode(data).is_ok(),
         "config" => Config::decode(&with_checksum(data)).is_ok(),
-        "slot" => Slot::decode(&with_checksum(data)).is_ok(),
-        "keyring" => StoredRing::parse(data).is_ok(),
-        "credential" => SealedCredential::decode(data).is_ok() || doors::credential_payload(data).is_ok(),
+        "slot" => KeySlot::decode(&with_checksum(data)).is_ok(),
+        "keyring" => StoredKeyring::parse(data).is_ok(),
+        "credential" => {
+            SealedCredential::decode(data).is_ok() || fuzz_entry::credential_payload(data).is_ok()
+        }
         "host_state" => levault::repo::remembered_again(data).is_ok(),
         "object_name" => ObjectName::from_path(text()).is_some(),
         "features" => Features::decode(&mut Reader::new(data)).is_ok(),
@@ -67,11 +69,11 @@ pub fn accepts(target: &str, data: &[u8]) -> bool {
         "pack_directory" => is_directory(data),
         "index_segment" => is_segment(data),
         "sealed_keys" => {
-            doors::keyring_body(data).is_ok()
-                || doors::parameters(data).is_ok()
-                || doors::slot_payload(data).is_ok()
+            fuzz_entry::keyring_body(data).is_ok()
+                || fuzz_entry::parameters(data).is_ok()
+                || fuzz_entry::slot_payload(data).is_ok()
         }
-        "note" => facts::note::decode(data).is_ok(),
+        "note" => annotations::note::decode(data).is_ok(),
         _ => false,
     }
 }
@@ -99,7 +101,7 @@ fn is_leaf(data: &[u8]) -> bool {
 
 fn is_directory(data: &[u8]) -> bool {
     data.split_first_chunk::<4>()
-        .is_some_and(|(end, plain)| directory::decode(plain, u32::from_le_bytes(*end).into()).is_ok())
+        .is_some_and(|(end, plain)| pack_directory::decode(plain, u32::from_le_bytes(*end).into()).is_ok())
 }
 
 fn is_segment(data: &[u8]) -> bool {

@@ -2,13 +2,13 @@
 
 use levault::error::Result;
 use levault::leveldb::Comparator;
-use levault::leveldb::block::{Entries, entries_end};
+use levault::leveldb::block::{BlockEntries, entries_end};
 
-use levault::leveldb::large::{Reference, elide};
+use levault::leveldb::large_values::{LargeValueRef, elide};
 use levault::leveldb::memtable::Memtable;
-use levault::leveldb::merge::{RecordSink, Source, merge};
+use levault::leveldb::merging_iterator::{RecordSink, SortedSource, merge};
 use levault::leveldb::read_at::ReadAt;
-use levault::leveldb::scan::{Budget, OpenFiles, Scan};
+use levault::leveldb::scan_context::{OpenFiles, ScanBudget, ScanContext};
 
 /// A log read in one pass and in many; a block, and its copy with references for large values.
 pub fn leveldb_bounds(data: &[u8]) {
@@ -17,17 +17,17 @@ pub fn leveldb_bounds(data: &[u8]) {
         let (mut copy, end) = elide(data, entries_end(data).expect("read")).expect("its entries were read");
         assert_eq!(copy.len(), end);
         copy.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0]);
-        let mut entries = Entries::new(&copy).expect("own trailer");
+        let mut entries = BlockEntries::new(&copy).expect("own trailer");
         for key in keys {
             let (copied, value) = entries.next().expect("own entry").expect("as many");
             assert_eq!(copied, key);
-            Reference::read(value).expect("own reference");
+            LargeValueRef::read(value).expect("own reference");
         }
     }
 }
 
 pub(super) fn keys(block: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut entries = Entries::new(block).ok()?;
+    let mut entries = BlockEntries::new(block).ok()?;
     let mut keys = Vec::new();
     while let Some((key, _)) = entries.next().ok()? {
         keys.push(key.to_vec());
@@ -37,14 +37,14 @@ pub(super) fn keys(block: &[u8]) -> Option<Vec<Vec<u8>>> {
 
 pub(super) fn log_records(log: &[u8], bytes_max: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
     let (files, order) = (OneLog(log.to_vec()), Comparator::Bytewise);
-    let budget = Budget {
+    let budget = ScanBudget {
         log_bytes_max: bytes_max,
-        ..Budget::default()
+        ..ScanBudget::default()
     };
     let (table, _) = Memtable::read(&files, &order, vec![1], None, 0, bytes_max);
-    let scan = Scan::new(&files, &order, budget);
+    let scan = ScanContext::new(&files, &order, budget);
     let mut records = Records::default();
-    let source = Source::Logs(Box::new(table.cursor(&scan)));
+    let source = SortedSource::Logs(Box::new(table.cursor(&scan)));
     merge(&scan, vec![source], &mut records).expect("the log did not change");
     records.0
 }

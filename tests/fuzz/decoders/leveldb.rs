@@ -6,14 +6,14 @@ use std::path::Path;
 
 use levault::codec::Reader;
 use levault::error::Result;
-use levault::leveldb::batch::{BatchParser, BatchSink};
-use levault::leveldb::block::Entries;
-use levault::leveldb::decompress::{Decompressor, codec_of};
-use levault::leveldb::idb;
-use levault::leveldb::log::{LogSink, Span, read_log};
-use levault::leveldb::name::FileName;
-use levault::leveldb::table::{Handle, Table, read_block};
+use levault::leveldb::block::BlockEntries;
+use levault::leveldb::block_decompressor::{Decompressor, codec_of};
+use levault::leveldb::file_name::FileName;
+use levault::leveldb::idb_comparator;
+use levault::leveldb::log_reader::{LogSink, UnreadableSpan, read_log};
+use levault::leveldb::table_reader::{BlockHandle, Table, read_block};
 use levault::leveldb::version::{TableMeta, VersionEdit};
+use levault::leveldb::write_batch::{BatchParser, BatchSink};
 use levault::source::{Database, RecordSink};
 
 use super::seeds::{log, table};
@@ -37,7 +37,7 @@ impl LogSink for Batches {
         self.record.extend_from_slice(payload);
     }
 
-    fn end(&mut self, _start: u64, _hole: Option<Span>) {
+    fn end(&mut self, _start: u64, _hole: Option<UnreadableSpan>) {
         let _ = VersionEdit::decode(&self.record);
         leveldb_batch(&self.record);
         self.record.clear();
@@ -105,11 +105,14 @@ pub fn leveldb_name(data: &[u8]) {
 pub fn idb_order(data: &[u8]) {
     let mut thirds = data.chunks(data.len().div_ceil(3).max(1));
     let [a, b, c] = [thirds.next(), thirds.next(), thirds.next()].map(Option::unwrap_or_default);
-    assert_eq!(idb::compare(a, a), Ordering::Equal);
-    assert_eq!(idb::compare(a, b), idb::compare(b, a).reverse());
-    let (ab, bc) = (idb::compare(a, b), idb::compare(b, c));
+    assert_eq!(idb_comparator::compare(a, a), Ordering::Equal);
+    assert_eq!(
+        idb_comparator::compare(a, b),
+        idb_comparator::compare(b, a).reverse()
+    );
+    let (ab, bc) = (idb_comparator::compare(a, b), idb_comparator::compare(b, c));
     if ab == bc || bc == Ordering::Equal {
-        assert_eq!(idb::compare(a, c), ab);
+        assert_eq!(idb_comparator::compare(a, c), ab);
     }
 }
 
@@ -119,11 +122,11 @@ pub fn leveldb_table(data: &[u8]) {
     let Ok(table) = Table::open(&file, file.len() as u64, &mut decompressor) else {
         return;
     };
-    let Ok(mut index) = Entries::new(&table.index) else {
+    let Ok(mut index) = BlockEntries::new(&table.index) else {
         return;
     };
     while let Ok(Some((_, handle))) = index.next() {
-        let Ok(handle) = Handle::read(&mut Reader::new(handle)) else {
+        let Ok(handle) = BlockHandle::read(&mut Reader::new(handle)) else {
             continue;
         };
         if let Ok((_, block)) = read_block(&file, handle, table.data_end, &mut decompressor) {
@@ -133,7 +136,7 @@ pub fn leveldb_table(data: &[u8]) {
 }
 
 fn walk(block: &[u8]) {
-    let Ok(mut entries) = Entries::new(block) else {
+    let Ok(mut entries) = BlockEntries::new(block) else {
         return;
     };
     let mut before = 0;

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
+use levault::annotations;
 use levault::chunk::ChunkList;
 use levault::codec::Reader;
 use levault::envelope::gate::Features;
 use levault::envelope::{self, Header, ObjectClass, object_id};
-use levault::facts;
 use levault::id::ObjectId;
 use levault::index::{self, Segment};
 use levault::keys::config::Config;
-use levault::keys::ring::StoredRing;
-use levault::keys::slot::Slot;
-use levault::keys::{Keyring, SealedCredential, doors};
-use levault::pack::{PackKey, directory, read_directory, scan_directory};
-use levault::parity::{HEAD_OFFSET, Head, Parity};
-use levault::record::Elements;
-use levault::run::{LeafDraft, LeafReader, Node, Patch, PatchMaker, Payload, encode_leaf};
-use levault::snapshot::body;
-use levault::snapshot::tree::Tree;
+use levault::keys::key_slot::KeySlot;
+use levault::keys::stored_keyring::StoredKeyring;
+use levault::keys::{Keyring, SealedCredential, fuzz_entry};
+use levault::pack::{PackKey, pack_directory, read_directory, scan_directory};
+use levault::parity::{HEAD_OFFSET, ParityHeader, ParityObject};
+use levault::record::StreamElements;
+use levault::run::{EntryPayload, LeafDraft, LeafReader, Patch, PatchMaker, RunNode, encode_leaf};
+use levault::snapshot::snapshot_codec;
+use levault::snapshot::tree_blob::TreeBlob;
 use levault::storage::ObjectName;
 
 use super::seeds::own_pack;
@@ -26,7 +26,7 @@ use super::seeds::own_pack;
 /// The canonical record stream.
 pub fn record_stream(data: &[u8]) {
     let mut read = 0;
-    for element in Elements::new(data) {
+    for element in StreamElements::new(data) {
         let Ok(element) = element else { return };
         assert_eq!(element.whole.len(), 8 + element.key.len() + element.value.len());
         read += element.whole.len();
@@ -43,10 +43,10 @@ pub fn run_leaf(data: &[u8]) {
     loop {
         let pushed = match reader.next() {
             Ok(Some(entry)) => match entry.payload {
-                Payload::Inline(value) => draft.push_inline(entry.key, value),
-                Payload::Chunked(list) => draft.push_chunked(entry.key, list),
-                Payload::Delete => draft.push_delete(entry.key),
-                Payload::Patch(patch) => draft.push_patch(entry.key, patch.into_owned()),
+                EntryPayload::Inline(value) => draft.push_inline(entry.key, value),
+                EntryPayload::Chunked(list) => draft.push_chunked(entry.key, list),
+                EntryPayload::Delete => draft.push_delete(entry.key),
+                EntryPayload::Patch(patch) => draft.push_patch(entry.key, patch.into_owned()),
             },
             Ok(None) => break,
             Err(_) => return,
@@ -77,37 +77,43 @@ pub fn patch_of(data: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Bad blobs.
 pub fn bad(data: &[u8]) {
-    if let Ok(bad) = levault::facts::bad::decode(data) {
-        assert_eq!(levault::facts::bad::encode(&bad).expect("own encoding"), data);
+    if let Ok(bad) = levault::annotations::bad_blobs::decode(data) {
+        assert_eq!(
+            levault::annotations::bad_blobs::encode(&bad).expect("own encoding"),
+            data
+        );
     }
 }
 
 /// A mark's clear part.
 pub fn mark(data: &[u8]) {
-    if let Ok(mark) = levault::facts::mark::decode(data) {
-        assert_eq!(levault::facts::mark::encode(&mark).expect("own encoding"), data);
+    if let Ok(mark) = levault::annotations::deletion_mark::decode(data) {
+        assert_eq!(
+            levault::annotations::deletion_mark::encode(&mark).expect("own encoding"),
+            data
+        );
     }
 }
 
 /// An audit's body, and what follows from it alone.
 pub fn audit(data: &[u8]) {
     for audit in audits_of(data) {
-        assert_eq!(facts::audit::encode(&audit).expect("own encoding"), data);
-        let mut audits = facts::Audits::of(audit.objects.iter().map(|audited| audited.id));
+        assert_eq!(annotations::audit::encode(&audit).expect("own encoding"), data);
+        let mut audits = annotations::LatestAudits::of(audit.objects.iter().map(|audited| audited.id));
         audits.add(ObjectId([1; 32]), &audit);
         assert!(audits.superseded().is_empty());
     }
 }
 
 /// What the bytes are an audit of: one of the two ways at most.
-pub(super) fn audits_of(data: &[u8]) -> impl Iterator<Item = facts::Audit> {
-    let ways = [facts::How::Hashed, facts::How::Opened].into_iter();
-    ways.filter_map(move |how| facts::audit::decode(data, how).ok())
+pub(super) fn audits_of(data: &[u8]) -> impl Iterator<Item = annotations::Audit> {
+    let ways = [annotations::AuditMethod::Hashed, annotations::AuditMethod::Opened].into_iter();
+    ways.filter_map(move |how| annotations::audit::decode(data, how).ok())
 }
 
 /// An inner node.
 pub fn run_node(data: &[u8]) {
-    if let Ok(node) = Node::decode(data) {
+    if let Ok(node) = RunNode::decode(data) {
         assert_eq!(node.encode(), data);
     }
 }
@@ -124,14 +130,14 @@ pub fn chunk_list(data: &[u8]) {
 
 /// A snapshot's plain bytes.
 pub fn snapshot_body(data: &[u8]) {
-    if let Ok(snapshot) = body::decode(data) {
-        assert_eq!(body::encode(&snapshot).expect("own encoding"), data);
+    if let Ok(snapshot) = snapshot_codec::decode(data) {
+        assert_eq!(snapshot_codec::encode(&snapshot).expect("own encoding"), data);
     }
 }
 
 /// A directory-tree node's plain bytes.
 pub fn directory_tree(data: &[u8]) {
-    if let Ok(tree) = Tree::decode(data) {
+    if let Ok(tree) = TreeBlob::decode(data) {
         assert_eq!(tree.encode().expect("own encoding"), data);
     }
 }
@@ -157,15 +163,15 @@ pub fn config(data: &[u8]) {
 
 /// A slot, its checksum set right.
 pub fn slot(data: &[u8]) {
-    let _ = Slot::decode(data);
-    let _ = Slot::decode(&with_checksum(data));
+    let _ = KeySlot::decode(data);
+    let _ = KeySlot::decode(&with_checksum(data));
 }
 
 /// A write-only host's credential, its checksum set right, and its payload.
 pub fn credential(data: &[u8]) {
     let _ = SealedCredential::decode(data);
     let _ = SealedCredential::decode(&with_checksum(data));
-    let _ = doors::credential_payload(data);
+    let _ = fuzz_entry::credential_payload(data);
 }
 
 /// What a write-only host remembers: what is accepted is the one encoding.
@@ -177,7 +183,7 @@ pub fn host_state(data: &[u8]) {
 
 /// A keyring's clear part.
 pub fn keyring(data: &[u8]) {
-    let _ = StoredRing::parse(data);
+    let _ = StoredKeyring::parse(data);
 }
 
 pub(super) fn with_checksum(data: &[u8]) -> Vec<u8> {
@@ -239,7 +245,7 @@ pub fn pack_directory(data: &[u8]) {
         return;
     };
     let end = u64::from(u32::from_le_bytes(*end));
-    let Ok(blobs) = directory::decode(plain, end) else {
+    let Ok(blobs) = pack_directory::decode(plain, end) else {
         return;
     };
     let total: u64 = blobs.iter().map(|blob| u64::from(blob.len)).sum();
@@ -248,32 +254,35 @@ pub fn pack_directory(data: &[u8]) {
 
 /// What lies sealed in keyrings, configs and slots.
 pub fn sealed_keys(data: &[u8]) {
-    let _ = doors::keyring_body(data);
-    let _ = doors::parameters(data);
-    let _ = doors::slot_payload(data);
+    let _ = fuzz_entry::keyring_body(data);
+    let _ = fuzz_entry::parameters(data);
+    let _ = fuzz_entry::slot_payload(data);
 }
 
 /// A note's plain bytes; and what follows from it alone.
 pub fn note(data: &[u8]) {
-    if let Ok(note) = facts::note::decode(data) {
-        assert_eq!(facts::note::encode(&note).expect("own encoding"), data);
-        let _ = facts::Notes::new(&[(ObjectId([1; 32]), note)]);
+    if let Ok(note) = annotations::note::decode(data) {
+        assert_eq!(annotations::note::encode(&note).expect("own encoding"), data);
+        let _ = annotations::CurrentNotes::new(&[(ObjectId([1; 32]), note)]);
     }
 }
 
 /// A forgetting's plain bytes; and what follows from it alone.
 pub fn forgotten(data: &[u8]) {
-    if let Ok(forgetting) = facts::forgetting::decode(data) {
+    if let Ok(forgetting) = annotations::forget_record::decode(data) {
         assert_eq!(
-            facts::forgetting::encode(&forgetting).expect("own encoding"),
+            annotations::forget_record::encode(&forgetting).expect("own encoding"),
             data
         );
-        let stored = facts::StoredForgetting {
+        let stored = annotations::StoredForgetRecord {
             name: ObjectId([1; 32]),
             modified: None,
             forgetting,
         };
-        let forgotten = facts::Forgotten::new(std::slice::from_ref(&stored), &facts::Notes::default());
+        let forgotten = annotations::ForgottenSnapshots::new(
+            std::slice::from_ref(&stored),
+            &annotations::CurrentNotes::default(),
+        );
         assert_eq!(forgotten.iter().count(), stored.forgetting.snapshots.len());
     }
 }
@@ -283,12 +292,12 @@ pub fn forgotten(data: &[u8]) {
 pub fn parity(data: &[u8]) {
     let pack: Vec<u8> = (0..130).collect();
     let mut sealed = data.to_vec();
-    if let Some(head) = sealed.get_mut(HEAD_OFFSET..HEAD_OFFSET + Head::LEN) {
+    if let Some(head) = sealed.get_mut(HEAD_OFFSET..HEAD_OFFSET + ParityHeader::LEN) {
         let checksum = blake3::hash(&head[..48]);
         head[48..].copy_from_slice(&checksum.as_bytes()[..16]);
     }
     for object in [data, &sealed] {
-        let Ok(parity) = Parity::open(object) else {
+        let Ok(parity) = ParityObject::open(object) else {
             continue;
         };
         // A pack of 288 MiB is made of a few bytes here: bounded, and too slow to look at again and again.

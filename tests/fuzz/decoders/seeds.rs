@@ -2,26 +2,26 @@
 
 use std::sync::Arc;
 
+use levault::annotations::{
+    Abilities, Ability, BadBlob, BadBlobs, CompactedStack, CountedSnapshot, DeletionMark, ForgetReason,
+    ForgetRecord, MarkedPack, Note, NoteSubject, ReplacedMark, RestorePoint, SnapshotNote, StoreNote,
+};
+use levault::annotations::{bad_blobs, deletion_mark, forget_record, note};
 use levault::blob::NamedBlob;
 use levault::chunk::{ChunkList, ChunkRef};
 use levault::clock::UnixNanos;
 use levault::codec::put_varint;
 use levault::compress::{Compression, Compressor};
-use levault::crypto::exchange::Identity;
+use levault::crypto::key_exchange::SecretKey;
 use levault::crypto::{Entropy, SeededEntropy};
 use levault::envelope::Header;
-use levault::facts::{
-    Abilities, Ability, About, Bad, BadBlob, CountedSnapshot, Forgetting, Mark, MarkedPack, Note, Rebased,
-    Replaced, RestorePoint, Said, StoreNote, Why,
-};
-use levault::facts::{bad, forgetting, mark, note};
 use levault::id::{BlobId, DomainId, ObjectId, RepositoryId, TimelineId};
-use levault::keys::{Keyring, SlotEntry, doors};
+use levault::keys::{Keyring, SlotEntry, fuzz_entry};
 use levault::kind::BlobKind;
 use levault::leveldb::version::VersionEdit;
 use levault::pack::PackBuilder;
-use levault::run::{ChildRef, LeafDraft, Node, Patch, PatchMaker, encode_leaf};
-use levault::snapshot::Run;
+use levault::run::{ChildRef, LeafDraft, Patch, PatchMaker, RunNode, encode_leaf};
+use levault::snapshot::StoredRunRef;
 
 use super::TARGETS;
 
@@ -80,12 +80,12 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     seeds.extend(notes().map(|bytes| ("note", bytes)));
     seeds.push((
         "credential",
-        doors::credential(&own_pack().0).expect("own encoding"),
+        fuzz_entry::credential(&own_pack().0).expect("own encoding"),
     ));
     seeds.push(("host_state", host_state()));
     seeds.push(("forgotten", forgotten()));
-    seeds.push(("bad", bad::encode(&bad_blobs()).expect("small")));
-    seeds.push(("mark", mark::encode(&marked()).expect("small")));
+    seeds.push(("bad", bad_blobs::encode(&bad_blobs()).expect("small")));
+    seeds.push(("mark", deletion_mark::encode(&marked()).expect("small")));
     seeds.push(("pack_directory", pack_directory()));
     seeds.extend(sealed_keys().map(|bytes| ("sealed_keys", bytes)));
     let index = include_str!("../../../docs/format/07-index.md");
@@ -162,28 +162,28 @@ fn hex(rest: &str) -> Option<Vec<u8>> {
 
 /// Notes of the kinds that have more in them than the document's example.
 fn notes() -> impl Iterator<Item = Vec<u8>> {
-    let tags = About::Snapshot {
+    let tags = NoteSubject::Snapshot {
         id: ObjectId([1; 32]),
-        said: Said::Tags(vec!["nightly".into(), "ä".into()]),
+        said: SnapshotNote::Tags(vec!["nightly".into(), "ä".into()]),
     };
-    let point = About::RestorePoint(RestorePoint {
+    let point = NoteSubject::RestorePoint(RestorePoint {
         timeline: TimelineId([2; 16]),
         sequence: 4711,
         name: "before the move".into(),
     });
-    let store = About::Store(StoreNote {
+    let store = NoteSubject::Store(StoreNote {
         abilities: Abilities::of(&[Ability::ModificationTimes]),
         description: "a directory".into(),
     });
-    let run = Run {
+    let run = StoredRunRef {
         root: None,
         last_key: Vec::new(),
         comparator: "leveldb.BytewiseComparator".into(),
         filter: None,
     };
-    let rebased = About::Snapshot {
+    let rebased = NoteSubject::Snapshot {
         id: ObjectId([1; 32]),
-        said: Said::Rebased(Box::new(Rebased { source: 1, run })),
+        said: SnapshotNote::Rebased(Box::new(CompactedStack { source: 1, run })),
     };
     [tags, point, store, rebased].into_iter().map(|about| {
         let when = UnixNanos(5);
@@ -198,13 +198,13 @@ fn forgotten() -> Vec<u8> {
         domain: DomainId(u32::from(number)),
         counter: 4711,
     };
-    let forgetting = Forgetting {
+    let forgetting = ForgetRecord {
         when: UnixNanos(5),
-        why: Why::ByHand,
+        why: ForgetReason::ByHand,
         words: String::new(),
         snapshots: vec![counted(1), counted(2)],
     };
-    forgetting::encode(&forgetting).expect("within limits")
+    forget_record::encode(&forgetting).expect("within limits")
 }
 
 fn batch() -> Vec<u8> {
@@ -282,7 +282,7 @@ fn database() -> Vec<u8> {
 pub fn own_pack() -> (Arc<Keyring>, Vec<u8>) {
     let mut entropy = SeededEntropy::new(1);
     let slot = SlotEntry {
-        public: Identity::random(&mut entropy).expect("seeded").public(),
+        public: SecretKey::random(&mut entropy).expect("seeded").public(),
         created: UnixNanos(0),
         label: String::new(),
     };
@@ -319,7 +319,7 @@ fn pack_directory() -> Vec<u8> {
 
 /// A keyring's body, a config's parameters, a slot's payload.
 fn sealed_keys() -> impl Iterator<Item = Vec<u8>> {
-    let bodies = doors::bodies(&own_pack().0).expect("own encoding");
+    let bodies = fuzz_entry::bodies(&own_pack().0).expect("own encoding");
     let payload = [&[1][..], &[7; 32], &[1; 32], &[2; 32]].concat();
     bodies.into_iter().chain([payload])
 }
@@ -342,27 +342,27 @@ fn draft() -> LeafDraft {
     draft
 }
 
-fn bad_blobs() -> Bad {
+fn bad_blobs() -> BadBlobs {
     let blob = |number, kind| BadBlob {
         id: BlobId([number; 32]),
         kind,
     };
-    Bad {
+    BadBlobs {
         when: UnixNanos(9),
         domain: DomainId(0),
         blobs: vec![blob(1, BlobKind::Leaf), blob(2, BlobKind::Data)],
     }
 }
 
-fn marked() -> Mark {
+fn marked() -> DeletionMark {
     let pack = |number| MarkedPack {
         pack: ObjectId([number; 32]),
         len: 4711,
     };
-    Mark {
+    DeletionMark {
         when: UnixNanos(7),
         packs: vec![pack(1), pack(2)],
-        replaces: Some(Replaced {
+        replaces: Some(ReplacedMark {
             mark: ObjectId([3; 32]),
             since: UnixNanos(5),
         }),
@@ -380,7 +380,7 @@ fn patch() -> Patch<'static> {
     PatchMaker::default().make(&old_value(), &new).expect("alike")
 }
 
-fn node() -> Node {
+fn node() -> RunNode {
     let child = |number: u8, first_key: &[u8]| ChildRef {
         first_key: first_key.to_vec(),
         id: BlobId([number; 32]),
@@ -388,7 +388,7 @@ fn node() -> Node {
         bytes: 1000,
         chunked: 1,
     };
-    Node {
+    RunNode {
         level: 1,
         children: vec![child(1, b"key/1"), child(2, b"key/2"), child(3, b"other")],
     }

@@ -7,21 +7,21 @@ use clap::{Args, Subcommand};
 #[derive(Args)]
 pub struct PinsArgs {
     #[command(subcommand)]
-    pub verb: PinsVerb,
+    pub verb: PinsCommand,
 }
 
 #[derive(Subcommand)]
-pub enum PinsVerb {
+pub enum PinsCommand {
     /// List what is kept beside these databases
-    List(PinsOf),
+    List(PinsTargetArgs),
     /// Remove it: the next backup reads everything
-    Drop(PinsOf),
+    Drop(PinsTargetArgs),
     /// Remove what belongs to databases that are gone, and what no backup can use
-    Gc(PinsOf),
+    Gc(PinsTargetArgs),
 }
 
 #[derive(Args)]
-pub struct PinsOf {
+pub struct PinsTargetArgs {
     /// LevelDB directories, also such that are gone
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,

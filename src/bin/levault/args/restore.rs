@@ -5,18 +5,18 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Pick, SelectionArgs};
+use super::{DatabaseArg, SelectionArgs};
 
 #[derive(Args)]
 pub struct RestoreArgs {
     #[command(flatten)]
-    pub pick: Pick,
+    pub pick: DatabaseArg,
     /// Where to: absent or empty. A directory or a database becomes this directory; a file, and each of several things,
     /// goes into it under its name
     #[arg(short, long, value_name = "DIR", value_parser = crate::address::parser())]
     pub target: PathBuf,
     #[command(flatten)]
-    pub parts: PartsArgs,
+    pub parts: IncludeArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// What becomes of what stands there; without this, the target must be absent or empty
@@ -41,7 +41,7 @@ pub struct RestoreArgs {
 
 /// Which parts of trees. Patterns are as in .gitignore; the last that matches decides.
 #[derive(Args)]
-pub struct PartsArgs {
+pub struct IncludeArgs {
     /// Only what matches, with all that is in it; may be given several times
     #[arg(long, value_name = "PATTERN")]
     pub include: Vec<OsString>,

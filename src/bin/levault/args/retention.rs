@@ -1,7 +1,7 @@
 //! Words for what is kept, forgotten, brought back, tagged and protected.
 
 use clap::Args;
-use levault::ops::forget::{GroupBy, Number, Reach};
+use levault::ops::forget::{GroupBy, KeepCount, KeepDuration};
 use std::ffi::OsString;
 
 /// What to forget. (The letters are restic's.)
@@ -36,46 +36,46 @@ pub struct ForgetArgs {
 pub struct PolicyArgs {
     /// Keep the last N snapshots (N: a number, or `unlimited`)
     #[arg(short = 'l', long, value_name = "N", allow_hyphen_values = true)]
-    pub keep_last: Option<Number>,
+    pub keep_last: Option<KeepCount>,
     /// Keep the newest of each of the last N hours that have any
     #[arg(short = 'H', long, value_name = "N", allow_hyphen_values = true)]
-    pub keep_hourly: Option<Number>,
+    pub keep_hourly: Option<KeepCount>,
     /// The same of days
     #[arg(short = 'd', long, value_name = "N", allow_hyphen_values = true)]
-    pub keep_daily: Option<Number>,
+    pub keep_daily: Option<KeepCount>,
     /// The same of weeks (from Monday on)
     #[arg(short = 'w', long, value_name = "N", allow_hyphen_values = true)]
-    pub keep_weekly: Option<Number>,
+    pub keep_weekly: Option<KeepCount>,
     /// The same of months
     #[arg(short = 'm', long, value_name = "N", allow_hyphen_values = true)]
-    pub keep_monthly: Option<Number>,
+    pub keep_monthly: Option<KeepCount>,
     /// The same of quarters of a year
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    pub keep_quarter_yearly: Option<Number>,
+    pub keep_quarter_yearly: Option<KeepCount>,
     /// The same of years
     #[arg(short = 'y', long, value_name = "N", allow_hyphen_values = true)]
-    pub keep_yearly: Option<Number>,
+    pub keep_yearly: Option<KeepCount>,
     /// Keep all that are newer than this before the latest (2y5m7d3h)
     #[arg(long, value_name = "DURATION")]
-    pub keep_within: Option<Reach>,
+    pub keep_within: Option<KeepDuration>,
     /// Keep the newest of each hour, of those newer than this before the latest
     #[arg(long, value_name = "DURATION")]
-    pub keep_within_hourly: Option<Reach>,
+    pub keep_within_hourly: Option<KeepDuration>,
     /// The same of days
     #[arg(long, value_name = "DURATION")]
-    pub keep_within_daily: Option<Reach>,
+    pub keep_within_daily: Option<KeepDuration>,
     /// The same of weeks
     #[arg(long, value_name = "DURATION")]
-    pub keep_within_weekly: Option<Reach>,
+    pub keep_within_weekly: Option<KeepDuration>,
     /// The same of months
     #[arg(long, value_name = "DURATION")]
-    pub keep_within_monthly: Option<Reach>,
+    pub keep_within_monthly: Option<KeepDuration>,
     /// The same of quarters of a year
     #[arg(long, value_name = "DURATION")]
-    pub keep_within_quarter_yearly: Option<Reach>,
+    pub keep_within_quarter_yearly: Option<KeepDuration>,
     /// The same of years
     #[arg(long, value_name = "DURATION")]
-    pub keep_within_yearly: Option<Reach>,
+    pub keep_within_yearly: Option<KeepDuration>,
     /// Keep snapshots that have all of these tags ('': those without tags); may be given several times
     #[arg(long, value_name = "TAG[,TAG]")]
     pub keep_tag: Vec<String>,
@@ -107,7 +107,7 @@ pub struct UndeleteArgs {
 }
 
 #[derive(Args)]
-pub struct TheseArgs {
+pub struct SnapshotIdArgs {
     /// Snapshots (ids, `latest`, `latest~N`)
     #[arg(required = true, value_name = "SNAPSHOT")]
     pub ids: Vec<String>,
@@ -116,14 +116,14 @@ pub struct TheseArgs {
 #[derive(Args)]
 pub struct TagArgs {
     #[command(flatten)]
-    pub these: TheseArgs,
+    pub these: SnapshotIdArgs,
     #[command(flatten)]
-    pub change: TagChange,
+    pub change: TagChangeArgs,
 }
 
 #[derive(Args)]
 #[group(required = true, multiple = true)]
-pub struct TagChange {
+pub struct TagChangeArgs {
     /// These tags instead of all there are ('': none); may be given several times
     #[arg(long, value_name = "TAG[,TAG]", conflicts_with_all = ["add", "remove"])]
     pub set: Vec<String>,

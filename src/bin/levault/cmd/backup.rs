@@ -7,29 +7,30 @@ use levault::clock::UnixNanos;
 use levault::error::Result;
 use levault::leveldb::Dialect;
 use levault::ops::backup::{
-    Backup, BackupOutcome, Changes, DatabaseOutcome, Difference, Disagreement, Hooks, Pinning, Scope, Sqlite,
-    Stored, TreeCounts, TreeOutcome, Until,
+    AuditDifference, AuditDisagreement, Backup, BackupHooks, BackupOutcome, ChangeCounts,
+    DatabaseBackupOutcome, HookEnd, PinMode, ReadScope, SqliteMode, StorageMode, TreeBackupOutcome,
+    TreeCounts,
 };
 use levault::ops::forget::TagList;
-use levault::snapshot::HeldBy;
-use levault::source::pins::{KeepBy, Keeping};
-use levault::source::rules::LeftOut;
+use levault::snapshot::RecordedHold;
+use levault::source::exclude_rules::ExcludedItems;
+use levault::source::pins::{PinMethod, PinOptions};
 use serde_json::{Value, json};
 
-use super::node::with_path;
-use super::{Run, given, usage};
-use crate::advice::Ending;
+use super::print_node::with_path;
+use super::{CommandContext, backup_inputs, usage};
 use crate::args::BackupArgs;
+use crate::exit_status::ExitStatus;
 use crate::output::{bytes, key_text, put_bytes, time_exact};
 use crate::progress::watch;
 
 /// Saves, then says what was saved.
-pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &BackupArgs) -> Result<ExitStatus> {
     if args.name.is_some() && args.paths.len() > 1 && !args.given.is_stream() {
         return Err(usage("--name is for one PATH"));
     }
-    let rules = given::rules(&args.leave_out)?;
-    let listed = given::listed(&args.given, run.report)?;
+    let rules = backup_inputs::rules(&args.leave_out)?;
+    let listed = backup_inputs::listed(&args.given, run.report)?;
     let sqlite = sqlite(args)?;
     let host = run.open_as_host()?;
     let mut backup = Backup::new(args.paths.clone());
@@ -46,13 +47,13 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     backup.audit_every = Some(args.audit_every);
     backup.skip_if_unchanged = args.skip_if_unchanged;
     backup.pinning = pinning(args);
-    backup.hooks = Hooks {
+    backup.hooks = BackupHooks {
         before: args.pre_hook.clone(),
         after: args.post_hook.clone(),
         until: if args.post_hook_early {
-            Until::Captured
+            HookEnd::Captured
         } else {
-            Until::Read
+            HookEnd::Read
         },
         time_max: Duration::from_secs(args.hook_timeout),
     };
@@ -61,13 +62,13 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     backup.sqlite = sqlite;
     backup.patience = Some(Duration::from_secs(args.patience.capture_timeout));
     let outcome = match host {
-        Some(host) => watch(run.output, run.report, || match given::stream(args)? {
+        Some(host) => watch(run.output, run.report, || match backup_inputs::stream(args)? {
             Some((stream, name)) => backup.from_stream_as_host(&host, stream, name, run.report),
             None => backup.run_as_host(&host, run.report),
         }),
         None => {
             let repo = run.open()?;
-            watch(run.output, run.report, || match given::stream(args)? {
+            watch(run.output, run.report, || match backup_inputs::stream(args)? {
                 Some((stream, name)) => backup.from_stream(&repo, stream, name, run.report),
                 None => backup.run(&repo, run.report),
             })
@@ -77,46 +78,46 @@ pub fn run(run: &Run, args: &BackupArgs) -> Result<Ending> {
     Ok(ending(run, &outcome))
 }
 
-fn sqlite(args: &BackupArgs) -> Result<Sqlite> {
+fn sqlite(args: &BackupArgs) -> Result<SqliteMode> {
     match args.sqlite_backup {
-        false => Ok(Sqlite::Files),
-        true if Sqlite::CAN_COPY => Ok(Sqlite::Exact),
+        false => Ok(SqliteMode::Files),
+        true if SqliteMode::CAN_COPY => Ok(SqliteMode::Exact),
         true => Err(usage(
             "this levault was built without SQLite: build it with `cargo install --path . --features sqlite`",
         )),
     }
 }
 
-fn pinning(args: &BackupArgs) -> Pinning {
+fn pinning(args: &BackupArgs) -> PinMode {
     let by = if args.pin_copy {
-        KeepBy::LinksOrCopies
+        PinMethod::LinksOrCopies
     } else {
-        KeepBy::Links
+        PinMethod::Links
     };
     if args.no_pins {
-        Pinning::None
+        PinMode::None
     } else {
-        Pinning::Keep(Keeping {
+        PinMode::Keep(PinOptions {
             by,
             bytes_max: args.pin_bytes_max,
         })
     }
 }
 
-fn ending(run: &Run, outcome: &BackupOutcome) -> Ending {
-    let any = |is: fn(&DatabaseOutcome) -> bool| outcome.databases.iter().any(is);
+fn ending(run: &CommandContext, outcome: &BackupOutcome) -> ExitStatus {
+    let any = |is: fn(&DatabaseBackupOutcome) -> bool| outcome.databases.iter().any(is);
     if any(|database| database.disagreement.is_some()) {
-        Ending::Disagreement
+        ExitStatus::Disagreement
     } else if any(|database| !database.damage.is_empty()) {
-        Ending::SourceDamaged
+        ExitStatus::SourceDamaged
     } else if !run.report.problems().is_empty() {
-        Ending::Incomplete
+        ExitStatus::Incomplete
     } else {
-        Ending::Done
+        ExitStatus::Done
     }
 }
 
-fn tell(run: &Run, outcome: &BackupOutcome) -> Result<()> {
+fn tell(run: &CommandContext, outcome: &BackupOutcome) -> Result<()> {
     for database in &outcome.databases {
         tell_database(run, database)?;
     }
@@ -154,7 +155,7 @@ fn tell(run: &Run, outcome: &BackupOutcome) -> Result<()> {
     }
 }
 
-fn tell_left_out(run: &Run, left_out: &LeftOut) -> Result<()> {
+fn tell_left_out(run: &CommandContext, left_out: &ExcludedItems) -> Result<()> {
     if left_out.count() == 0 {
         return Ok(());
     }
@@ -169,14 +170,14 @@ fn tell_left_out(run: &Run, left_out: &LeftOut) -> Result<()> {
     Ok(())
 }
 
-fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
+fn tell_database(run: &CommandContext, database: &DatabaseBackupOutcome) -> Result<()> {
     let (name, stored) = (&database.name, bytes(database.key_bytes + database.value_bytes));
     run.output.say(match &database.stored {
-        Stored::Records => format!(
+        StorageMode::Records => format!(
             "{name}: {} records, {stored} of keys and values",
             database.records
         ),
-        Stored::Files { why } => format!("{name}: {stored} stored as files: {why}"),
+        StorageMode::Files { why } => format!("{name}: {stored} stored as files: {why}"),
     })?;
     tell_scope(run, database)?;
     if database.beside != TreeCounts::default() {
@@ -223,7 +224,7 @@ fn tell_database(run: &Run, database: &DatabaseOutcome) -> Result<()> {
 
 /// `3 files (1 new, 2 changed), 1.2 KiB, in 2 directories`
 fn counts_text(counts: &TreeCounts) -> String {
-    let Changes {
+    let ChangeCounts {
         new,
         changed,
         unmodified,
@@ -236,13 +237,13 @@ fn counts_text(counts: &TreeCounts) -> String {
     )
 }
 
-fn tell_scope(run: &Run, database: &DatabaseOutcome) -> Result<()> {
+fn tell_scope(run: &CommandContext, database: &DatabaseBackupOutcome) -> Result<()> {
     match &database.scope {
-        Scope::Whole { why: None } => {}
-        Scope::Whole { why: Some(why) } => run
+        ReadScope::Whole { why: None } => {}
+        ReadScope::Whole { why: Some(why) } => run
             .output
             .warn(&format!("{}: all of it was read: {why}", database.name)),
-        Scope::Changes {
+        ReadScope::Changes {
             since, keys, audited, ..
         } => run.output.say(format!(
             "  {keys} keys changed since snapshot {}{}",
@@ -266,7 +267,7 @@ fn tell_scope(run: &Run, database: &DatabaseOutcome) -> Result<()> {
     }
 }
 
-fn tell_disagreement(run: &Run, disagreement: &Disagreement) {
+fn tell_disagreement(run: &CommandContext, disagreement: &AuditDisagreement) {
     let value = |value: &Option<(u64, _)>| match value {
         Some((len, hash)) => format!("{len} bytes, BLAKE3 {hash}"),
         None => "no record".into(),
@@ -288,7 +289,7 @@ fn tell_disagreement(run: &Run, disagreement: &Disagreement) {
 }
 
 /// One piece of damage, for people.
-pub fn damage_text(damage: &levault::snapshot::Damage) -> String {
+pub fn damage_text(damage: &levault::snapshot::RecordedDamage) -> String {
     let at = damage
         .offset
         .map_or_else(String::new, |offset| format!(" at byte {offset}"));
@@ -305,7 +306,7 @@ pub fn damage_text(damage: &levault::snapshot::Damage) -> String {
 }
 
 /// One piece of damage, for programs.
-pub fn damage_json(damage: &levault::snapshot::Damage) -> Value {
+pub fn damage_json(damage: &levault::snapshot::RecordedDamage) -> Value {
     let mut object = serde_json::Map::new();
     object.insert("file".into(), damage.file.clone().into());
     object.insert("offset".into(), damage.offset.into());
@@ -363,7 +364,7 @@ fn all_counts(outcome: &BackupOutcome) -> TreeCounts {
     beside.chain(outcome.trees.iter().map(|tree| tree.counts)).sum()
 }
 
-fn tree_json(tree: &TreeOutcome) -> Value {
+fn tree_json(tree: &TreeBackupOutcome) -> Value {
     let mut object = counts_json(&tree.counts);
     object["tree"] = tree.name.clone().into();
     with_path(object, "path", tree.path.as_os_str().as_bytes())
@@ -383,10 +384,10 @@ fn counts_json(counts: &TreeCounts) -> Value {
     })
 }
 
-fn database_json(database: &DatabaseOutcome) -> Value {
+fn database_json(database: &DatabaseBackupOutcome) -> Value {
     let value = json!({
         "db": database.name,
-        "stored": match &database.stored { Stored::Records => "records", Stored::Files { .. } => "files" },
+        "stored": match &database.stored { StorageMode::Records => "records", StorageMode::Files { .. } => "files" },
         "scope": scope_json(&database.scope),
         "bytes_read": database.capture.bytes_read,
         "pinned_bytes": database.pinned,
@@ -410,10 +411,10 @@ fn database_json(database: &DatabaseOutcome) -> Value {
     with_path(value, "path", database.path.as_os_str().as_bytes())
 }
 
-fn scope_json(scope: &Scope) -> Value {
+fn scope_json(scope: &ReadScope) -> Value {
     match scope {
-        Scope::Whole { why } => json!({"read": "all", "why": why}),
-        Scope::Changes {
+        ReadScope::Whole { why } => json!({"read": "all", "why": why}),
+        ReadScope::Changes {
             since,
             keys,
             bytes_differing,
@@ -432,11 +433,11 @@ fn scope_json(scope: &Scope) -> Value {
     }
 }
 
-fn disagreement_json(disagreement: &Disagreement) -> Value {
+fn disagreement_json(disagreement: &AuditDisagreement) -> Value {
     let value = |value: &Option<(u64, blake3::Hash)>| {
         value.map(|(len, hash)| json!({"bytes": len, "blake3": hash.to_hex().as_str()}))
     };
-    let difference = |found: &Difference| {
+    let difference = |found: &AuditDifference| {
         let mut object = serde_json::Map::new();
         put_bytes(&mut object, "key", &found.key);
         object.insert("by_changes".into(), value(&found.by_changes).into());
@@ -450,12 +451,12 @@ fn disagreement_json(disagreement: &Disagreement) -> Value {
     })
 }
 
-fn held_by(held_by: HeldBy) -> &'static str {
+fn held_by(held_by: RecordedHold) -> &'static str {
     match held_by {
-        HeldBy::Owner => "its owner",
-        HeldBy::Links => "links",
-        HeldBy::Descriptors => "descriptors",
-        HeldBy::Copies => "copies",
+        RecordedHold::Owner => "its owner",
+        RecordedHold::Links => "links",
+        RecordedHold::Descriptors => "descriptors",
+        RecordedHold::Copies => "copies",
     }
 }
 

@@ -3,37 +3,41 @@
 use std::time::Duration;
 
 use levault::error::Result;
-use levault::ops::capture::{CaptureOutcome, Tables, capture};
-use levault::source::Capture;
+use levault::ops::capture::{CaptureOutcome, TableCopyMode, capture};
+use levault::source::CaptureOptions;
 use serde_json::json;
 
-use super::Run;
+use super::CommandContext;
 use super::verify_db::{say_damage, source_damage_json};
-use crate::advice::Ending;
 use crate::args::CaptureArgs;
+use crate::exit_status::ExitStatus;
 use crate::output::{bytes, time_exact};
 use crate::progress::watch;
 
 /// Copies, then says what was copied.
-pub fn run(run: &Run, args: &CaptureArgs) -> Result<Ending> {
-    let how = Capture {
+pub fn run(run: &CommandContext, args: &CaptureArgs) -> Result<ExitStatus> {
+    let how = CaptureOptions {
         patience: Duration::from_secs(args.patience.capture_timeout),
-        ..Capture::default()
+        ..CaptureOptions::default()
     };
     run.refuse_forbidden(&args.target)?;
-    let tables = if args.link { Tables::Linked } else { Tables::Copied };
+    let tables = if args.link {
+        TableCopyMode::Linked
+    } else {
+        TableCopyMode::Copied
+    };
     let outcome = watch(run.output, run.report, || {
         capture(&args.source, &args.target, &how, tables, run.report)
     })?;
     tell(run, args, &outcome)?;
     if outcome.damage.is_empty() {
-        Ok(Ending::Done)
+        Ok(ExitStatus::Done)
     } else {
-        Ok(Ending::SourceDamaged)
+        Ok(ExitStatus::SourceDamaged)
     }
 }
 
-fn tell(run: &Run, args: &CaptureArgs, outcome: &CaptureOutcome) -> Result<()> {
+fn tell(run: &CommandContext, args: &CaptureArgs, outcome: &CaptureOutcome) -> Result<()> {
     let cut = &outcome.cut;
     for damage in &outcome.damage {
         say_damage(run, &args.source.display().to_string(), damage);

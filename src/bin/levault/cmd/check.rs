@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use clap::Args;
 use levault::error::Result;
-use levault::ops::check::{Check, CheckOutcome, Finding, KeylessCheck, Notice, ReadData, VerifiedWithin};
-use levault::repo::Vault;
+use levault::ops::check::{
+    Check, CheckFinding, CheckNotice, CheckOutcome, KeylessCheck, ReadData, VerifiedWithin,
+};
+use levault::repo::KeylessRepo;
 use levault::storage::LocalStorage;
 use serde_json::{Value, json};
 
-use super::{Run, usage};
-use crate::advice::{self, Ending};
+use super::{CommandContext, usage};
+use crate::exit_status::{self, ExitStatus};
 use crate::output::{bytes, print_error, size, time, time_exact};
 use crate::progress::watch;
 
@@ -41,7 +43,7 @@ pub struct CheckArgs {
 const LATELY: Duration = Duration::from_secs(30 * 86_400);
 
 /// Checks, then says what was found; never "done" with an error.
-pub fn run(run: &Run, args: &CheckArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &CheckArgs) -> Result<ExitStatus> {
     let read = read_data(args)?;
     let outcome = check(run, args, read)?;
     for finding in &outcome.findings {
@@ -53,18 +55,18 @@ pub fn run(run: &Run, args: &CheckArgs) -> Result<Ending> {
     run.output.emit(&summary(&outcome, args))?;
     tell(run, args, &outcome)?;
     if outcome.findings.is_empty() {
-        run.output.say("no errors were found").map(|()| Ending::Done)
+        run.output.say("no errors were found").map(|()| ExitStatus::Done)
     } else {
         let count = outcome.findings.len();
         run.output
-            .say(format!("{count} errors were found; {}", advice::FOUND))?;
-        Ok(Ending::CheckFailed)
+            .say(format!("{count} errors were found; {}", exit_status::FOUND))?;
+        Ok(ExitStatus::CheckFailed)
     }
 }
 
-fn check(run: &Run, args: &CheckArgs, read: ReadData) -> Result<CheckOutcome> {
+fn check(run: &CommandContext, args: &CheckArgs, read: ReadData) -> Result<CheckOutcome> {
     if args.keyless {
-        let vault = Vault::open(Arc::new(LocalStorage::open(&run.repository()?)?))?;
+        let vault = KeylessRepo::open(Arc::new(LocalStorage::open(&run.repository()?)?))?;
         return watch(run.output, run.report, || {
             KeylessCheck { read }.run(&vault, run.report)
         });
@@ -94,7 +96,7 @@ fn lately(args: &CheckArgs) -> Duration {
     args.max_age.unwrap_or(LATELY)
 }
 
-fn tell(run: &Run, args: &CheckArgs, outcome: &CheckOutcome) -> Result<()> {
+fn tell(run: &CommandContext, args: &CheckArgs, outcome: &CheckOutcome) -> Result<()> {
     let say = |line: String| run.output.say(line);
     let (snapshots, packs) = (outcome.snapshots, outcome.packs);
     let read = bytes(outcome.bytes_read);
@@ -169,7 +171,7 @@ fn days(time: Duration) -> String {
     }
 }
 
-fn tell_finding(run: &Run, finding: &Finding) -> Result<()> {
+fn tell_finding(run: &CommandContext, finding: &CheckFinding) -> Result<()> {
     run.output.emit(&finding_json(finding))?;
     if run.output.json {
         return Ok(());
@@ -183,7 +185,7 @@ fn tell_finding(run: &Run, finding: &Finding) -> Result<()> {
 }
 
 /// Told like a finding, and no error: exit code and count are those of the findings alone.
-fn tell_notice(run: &Run, notice: &Notice) -> Result<()> {
+fn tell_notice(run: &CommandContext, notice: &CheckNotice) -> Result<()> {
     run.output.emit(&notice_json(notice))?;
     if run.output.json {
         return Ok(());
@@ -197,12 +199,12 @@ fn tell_notice(run: &Run, notice: &Notice) -> Result<()> {
     Ok(())
 }
 
-fn notice_json(notice: &Notice) -> Value {
+fn notice_json(notice: &CheckNotice) -> Value {
     json!({"message_type": "notice", "object": notice.object, "what": notice.what,
         "since": notice.since.map(time_exact), "helps": notice.helps})
 }
 
-fn finding_json(finding: &Finding) -> Value {
+fn finding_json(finding: &CheckFinding) -> Value {
     json!({"message_type": "error", "object": finding.object, "what": finding.what,
         "affects": finding.affects, "helps": finding.helps})
 }

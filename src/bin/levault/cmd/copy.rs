@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use levault::error::{Kind, Result};
-use levault::ops::copy::{Copied, Copy, CopyOutcome, Known, Plan, Step};
-use levault::ops::forget::{Filter, TagList};
+use levault::error::{ErrorKind, Result};
+use levault::ops::copy::{CopiedSnapshot, Copy, CopyOutcome, CopyPlan, CopyStep, ListedRepository};
+use levault::ops::forget::{SnapshotFilter, TagList};
 use levault::repo::{Repo, StoredSnapshot};
 use levault::storage::LocalStorage;
 use serde_json::json;
 
-use super::{Run, usage};
-use crate::advice::Ending;
+use super::{CommandContext, usage};
 use crate::args::{CopyArgs, SourceArgs};
+use crate::exit_status::ExitStatus;
 use crate::output::{bytes, print_line, time};
 use crate::password;
 use crate::progress::watch;
 
 /// Copies what is missing, oldest first.
-pub fn run(run: &Run, args: &CopyArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &CopyArgs) -> Result<ExitStatus> {
     // Before anything is opened: words that are no path lead nowhere.
     run.repository()?;
     let from = source(run, &args.source)?;
@@ -30,7 +30,7 @@ pub fn run(run: &Run, args: &CopyArgs) -> Result<Ending> {
     }
     let wish = Copy {
         snapshots: args.ids.clone(),
-        filter: Filter {
+        filter: SnapshotFilter {
             hosts: args.filter.host.clone(),
             tags: args
                 .filter
@@ -49,7 +49,7 @@ pub fn run(run: &Run, args: &CopyArgs) -> Result<Ending> {
 }
 
 /// The repository that the `--from-` settings name, unlocked.
-pub fn source(run: &Run, args: &SourceArgs) -> Result<Repo> {
+pub fn source(run: &CommandContext, args: &SourceArgs) -> Result<Repo> {
     let place = run.source_repository(args)?;
     let storage = LocalStorage::open(&place)?;
     let password = password::read_source(args)?;
@@ -58,9 +58,9 @@ pub fn source(run: &Run, args: &SourceArgs) -> Result<Repo> {
     Repo::open(Arc::new(storage), &password, settings)
 }
 
-fn destination(run: &Run, args: &CopyArgs, from: &Repo) -> Result<Repo> {
+fn destination(run: &CommandContext, args: &CopyArgs, from: &Repo) -> Result<Repo> {
     match run.open() {
-        Err(error) if error.kind() == Kind::NoRepository && args.init => {
+        Err(error) if error.kind() == ErrorKind::NoRepository && args.init => {
             let repo = super::init::make(run, Some(from))?;
             super::init::tell(run, &repo, None)?;
             Ok(repo)
@@ -69,23 +69,26 @@ fn destination(run: &Run, args: &CopyArgs, from: &Repo) -> Result<Repo> {
     }
 }
 
-fn dry_run(run: &Run, wish: &Copy, from: &Repo, to: &Repo) -> Result<Ending> {
-    let (source, there) = (Known::load(from, run.report)?, Known::load(to, run.report)?);
+fn dry_run(run: &CommandContext, wish: &Copy, from: &Repo, to: &Repo) -> Result<ExitStatus> {
+    let (source, there) = (
+        ListedRepository::load(from, run.report)?,
+        ListedRepository::load(to, run.report)?,
+    );
     let plan = wish.plan(from, &source, to, &there)?;
     tell_plan(run, &plan)?;
     run.tell_notices();
     let unreadable = &source.catalog.unreadable;
     unreadable.iter().for_each(|unread| run.output.warn(&unread.what));
     Ok(if unreadable.is_empty() {
-        Ending::Done
+        ExitStatus::Done
     } else {
-        Ending::Incomplete
+        ExitStatus::Incomplete
     })
 }
 
-fn tell_plan(run: &Run, plan: &Plan) -> Result<()> {
+fn tell_plan(run: &CommandContext, plan: &CopyPlan) -> Result<()> {
     for step in &plan.steps {
-        if let Step::Copy(stored) = step {
+        if let CopyStep::Copy(stored) = step {
             run.output.emit(&json!({"message_type": "plan", "action": "copy",
                 "snapshot_id": stored.id.to_hex(), "time": crate::output::time_exact(stored.snapshot.time)}))?;
             run.output.say(format!("would copy {}", words(stored)))?;
@@ -118,10 +121,10 @@ fn words(stored: &StoredSnapshot) -> String {
     )
 }
 
-fn copy(run: &Run, wish: &Copy, from: &Repo, to: &Repo) -> Result<Ending> {
+fn copy(run: &CommandContext, wish: &Copy, from: &Repo, to: &Repo) -> Result<ExitStatus> {
     let begun = std::time::Instant::now();
     let mut said = Ok(());
-    let mut each = |copied: Copied| {
+    let mut each = |copied: CopiedSnapshot| {
         // What cannot be told is no reason to leave the rest behind.
         said = tell_copied(run, copied);
     };
@@ -131,13 +134,13 @@ fn copy(run: &Run, wish: &Copy, from: &Repo, to: &Repo) -> Result<Ending> {
     said?;
     tell(run, &outcome, begun.elapsed().as_secs_f64())?;
     Ok(if outcome.refused.is_empty() && outcome.unreadable.is_empty() {
-        Ending::Done
+        ExitStatus::Done
     } else {
-        Ending::Incomplete
+        ExitStatus::Incomplete
     })
 }
 
-fn tell_copied(run: &Run, copied: Copied) -> Result<()> {
+fn tell_copied(run: &CommandContext, copied: CopiedSnapshot) -> Result<()> {
     match (run.output.json, run.output.quiet) {
         (true, _) => run.output.emit(
             &json!({"message_type": "copied", "snapshot_id": copied.to.to_hex(),
@@ -152,7 +155,7 @@ fn tell_copied(run: &Run, copied: Copied) -> Result<()> {
     }
 }
 
-fn tell(run: &Run, outcome: &CopyOutcome, seconds: f64) -> Result<()> {
+fn tell(run: &CommandContext, outcome: &CopyOutcome, seconds: f64) -> Result<()> {
     run.tell_notices();
     outcome.unreadable.iter().for_each(|what| run.output.warn(what));
     for refused in &outcome.refused {

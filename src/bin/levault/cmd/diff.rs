@@ -3,33 +3,34 @@
 use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use levault::error::{Act, Kind, Result};
+use levault::error::{ErrorKind, Result, ResultExt};
 use levault::ops::diff::{
-    self, Change, DiffOutcome, FileChange, FileDifference, Files, FilesOutcome, State, Tallies, Tally,
+    self, DatabaseState, DiffOutcome, FileChange, FileComparison, FileDiffOutcome, FileDifference,
+    FileTallies, RecordChange, RecordTally,
 };
-use levault::ops::selection::Selection;
-use levault::ops::tree::{self, Found, Node, View};
+use levault::ops::key_selection::KeySelection;
+use levault::ops::tree::{self, ResolvedAddress, SnapshotView, TreeNode};
 use levault::repo::{BlobReader, Repo, StoredSnapshot};
-use levault::run::{Difference, Payload};
-use levault::snapshot::{EntryKind, Source};
+use levault::run::{EntryPayload, RecordDifference};
+use levault::snapshot::{EntryKind, SnapshotSource};
 use serde_json::{Map, Value, json};
 
-use super::node::{one_line, put_path};
-use super::{Run, select, usage};
-use crate::advice::Ending;
-use crate::args::{DiffArgs, Place};
+use super::print_node::{one_line, put_path};
+use super::{CommandContext, select_keys, usage};
+use crate::args::{DiffArgs, SnapshotPath};
+use crate::exit_status::ExitStatus;
 use crate::output::{bytes, key_text, put_bytes};
 
 /// Lists and counts what differs.
-pub fn run(run: &Run, args: &DiffArgs) -> Result<Ending> {
-    let selection = select::selection(&args.selection)?;
+pub fn run(run: &CommandContext, args: &DiffArgs) -> Result<ExitStatus> {
+    let selection = select_keys::selection(&args.selection)?;
     let repo = run.open()?;
     let [old, new] = [
         run.select_place(&repo, &args.old)?,
         run.select_place(&repo, &args.new)?,
     ];
     let repo = repo.in_domain(new.snapshot.domain)?;
-    let comparison = Comparison {
+    let comparison = DiffPrinter {
         run,
         args,
         repo: &repo,
@@ -37,7 +38,7 @@ pub fn run(run: &Run, args: &DiffArgs) -> Result<Ending> {
     };
     if one_database(args, &old, &new)? {
         let name = args.db.as_ref().map(|name| name.as_bytes());
-        comparison.records([State::of(&old, name)?, State::of(&new, name)?])?;
+        comparison.records([DatabaseState::of(&old, name)?, DatabaseState::of(&new, name)?])?;
     } else {
         comparison.files(&old, &new)?
     }
@@ -55,21 +56,21 @@ fn one_database(args: &DiffArgs, old: &StoredSnapshot, new: &StoredSnapshot) -> 
         ));
     }
     let is_one = |stored: &StoredSnapshot| match &stored.snapshot.sources[..] {
-        [Source::Database(database)] => database.beside.is_none(),
+        [SnapshotSource::Database(database)] => database.beside.is_none(),
         _ => false,
     };
     Ok(args.db.is_some() || !has_place && is_one(old) && is_one(new))
 }
 
-struct Comparison<'a> {
-    run: &'a Run<'a>,
+struct DiffPrinter<'a> {
+    run: &'a CommandContext<'a>,
     args: &'a DiffArgs,
     repo: &'a Repo,
-    selection: Selection,
+    selection: KeySelection,
 }
 
-impl Comparison<'_> {
-    fn records(&self, states: [State; 2]) -> Result<()> {
+impl DiffPrinter<'_> {
+    fn records(&self, states: [DatabaseState; 2]) -> Result<()> {
         let mut out = BufWriter::new(std::io::stdout().lock());
         let outcome = diff::diff(
             self.repo,
@@ -108,12 +109,12 @@ impl Comparison<'_> {
     fn files(&self, old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()> {
         let lookup = self.repo.lookup()?;
         let reader = BlobReader::new(self.repo, &lookup);
-        let files = Files::new(old, new, &reader, self.run.report)?;
+        let files = FileComparison::new(old, new, &reader, self.run.report)?;
         let places = [
-            place(View::new(&old.snapshot, &reader), &self.args.old)?,
-            place(View::new(&new.snapshot, &reader), &self.args.new)?,
+            place(SnapshotView::new(&old.snapshot, &reader), &self.args.old)?,
+            place(SnapshotView::new(&new.snapshot, &reader), &self.args.new)?,
         ];
-        let mut outcome = FilesOutcome::default();
+        let mut outcome = FileDiffOutcome::default();
         let pairs = match &places {
             [Some(old), Some(new)] => {
                 self.listed(|sink| files.places(old, new, &mut outcome, sink))?;
@@ -134,7 +135,7 @@ impl Comparison<'_> {
     }
 
     /// A comparison with what was not read is none.
-    fn tell_unread(&self, both: [&StoredSnapshot; 2], outcome: &FilesOutcome) {
+    fn tell_unread(&self, both: [&StoredSnapshot; 2], outcome: &FileDiffOutcome) {
         if outcome.unread > 0 {
             self.run.report.problem(format!(
                 "{} things (marked ?) are in one snapshot and were not read for the other",
@@ -168,12 +169,12 @@ impl Comparison<'_> {
     }
 
     /// One of several: what cannot be compared does not end the rest.
-    fn database(&self, states: [State; 2]) -> Result<()> {
+    fn database(&self, states: [DatabaseState; 2]) -> Result<()> {
         if states.iter().all(|state| state.database.is_physical()) {
             return Ok(());
         }
         match self.records(states) {
-            Err(error) if error.kind() == Kind::Usage => {
+            Err(error) if error.kind() == ErrorKind::Usage => {
                 self.run.report.problem(error.to_string());
                 Ok(())
             }
@@ -182,23 +183,23 @@ impl Comparison<'_> {
     }
 }
 
-fn place(view: View, place: &Place) -> Result<Option<Found>> {
+fn place(view: SnapshotView, place: &SnapshotPath) -> Result<Option<ResolvedAddress>> {
     match tree::parts(&place.address).next() {
         None => Ok(None),
         Some(_) => view.resolve(&place.address).map(Some),
     }
 }
 
-fn record_sign(difference: &Difference<'_>) -> &'static str {
-    match Change::of(difference) {
-        Change::Added => "+",
-        Change::Changed => "M",
-        Change::Removed => "-",
+fn record_sign(difference: &RecordDifference<'_>) -> &'static str {
+    match RecordChange::of(difference) {
+        RecordChange::Added => "+",
+        RecordChange::Changed => "M",
+        RecordChange::Removed => "-",
     }
 }
 
-fn record_line(difference: &Difference<'_>) -> String {
-    let size = |value: &Payload<'_>| bytes(value.value_bytes());
+fn record_line(difference: &RecordDifference<'_>) -> String {
+    let size = |value: &EntryPayload<'_>| bytes(value.value_bytes());
     let sizes: Vec<_> = [&difference.old, &difference.new]
         .into_iter()
         .flatten()
@@ -208,7 +209,7 @@ fn record_line(difference: &Difference<'_>) -> String {
     format!("{sign}  {key}  ({})", sizes.join(" to "))
 }
 
-fn record_json(state: State, difference: &Difference<'_>) -> Value {
+fn record_json(state: DatabaseState, difference: &RecordDifference<'_>) -> Value {
     let mut object = Map::new();
     object.insert("message_type".into(), "change".into());
     object.insert("modifier".into(), record_sign(difference).into());
@@ -223,8 +224,8 @@ fn record_json(state: State, difference: &Difference<'_>) -> Value {
     object.into()
 }
 
-fn tell_records(run: &Run, [old, new]: [State; 2], outcome: &DiffOutcome) -> Result<()> {
-    let tally = |tally: &Tally| json!({"records": tally.records, "bytes": tally.bytes});
+fn tell_records(run: &CommandContext, [old, new]: [DatabaseState; 2], outcome: &DiffOutcome) -> Result<()> {
+    let tally = |tally: &RecordTally| json!({"records": tally.records, "bytes": tally.bytes});
     run.output.emit(&json!({
         "message_type": "summary",
         "source_snapshot": old.snapshot.id.to_hex(),
@@ -234,7 +235,7 @@ fn tell_records(run: &Run, [old, new]: [State; 2], outcome: &DiffOutcome) -> Res
         "changed": tally(&outcome.changed),
         "removed": tally(&outcome.removed),
     }))?;
-    let count = |tally: &Tally| format!("{} ({})", tally.records, bytes(tally.bytes));
+    let count = |tally: &RecordTally| format!("{} ({})", tally.records, bytes(tally.bytes));
     run.output.say(format!(
         "{}: added {}, changed {}, removed {}",
         new.database.name,
@@ -280,15 +281,19 @@ fn file_json(difference: &FileDifference) -> Value {
     object.into()
 }
 
-fn file_bytes(node: &Node) -> Option<u64> {
+fn file_bytes(node: &TreeNode) -> Option<u64> {
     match &node.entry.kind {
         EntryKind::File(list) => Some(list.bytes()),
         _ => None,
     }
 }
 
-fn tell_files(run: &Run, [old, new]: [&StoredSnapshot; 2], outcome: &FilesOutcome) -> Result<()> {
-    let tallies = |tallies: &Tallies| {
+fn tell_files(
+    run: &CommandContext,
+    [old, new]: [&StoredSnapshot; 2],
+    outcome: &FileDiffOutcome,
+) -> Result<()> {
+    let tallies = |tallies: &FileTallies| {
         json!({"files": tallies.files, "dirs": tallies.directories, "others": tallies.others,
             "bytes": tallies.bytes})
     };
@@ -304,7 +309,7 @@ fn tell_files(run: &Run, [old, new]: [&StoredSnapshot; 2], outcome: &FilesOutcom
         "removed": tallies(&outcome.removed),
     }))?;
     let (added, removed, changed) = (&outcome.added, &outcome.removed, &outcome.changed);
-    let of_files = |tallies: &Tallies| format!("{} ({})", tallies.files, bytes(tallies.bytes));
+    let of_files = |tallies: &FileTallies| format!("{} ({})", tallies.files, bytes(tallies.bytes));
     run.output.say(format!(
         "files: added {}, changed {}, removed {}; directories: added {}, removed {}; others: added {}, changed {}, \
          removed {}; metadata alone: {}",

@@ -4,22 +4,22 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use levault::error::{Act, Error, Kind, Result};
-use levault::ops::archive::{self, Ground};
-use levault::ops::read::{self, DatabaseChoice, Wish};
-use levault::ops::restore::{Contents, Restore};
-use levault::ops::tree::{self, Found, View};
+use levault::error::{Error, ErrorKind, Result, ResultExt};
+use levault::ops::archive::{self, ArchiveContext};
+use levault::ops::read_records::{self, DatabaseChoice, RecordQuery};
+use levault::ops::restore::{DatabaseForm, Restore};
+use levault::ops::tree::{self, ResolvedAddress, SnapshotView};
 use levault::repo::BlobReader;
 use levault::snapshot::{DatabaseRoot, EntryKind};
 
 use super::get::{record_json, tell_lost};
-use super::look::Opened;
-use super::{Run, select, usage};
-use crate::advice::Ending;
+use super::open_snapshot::OpenSnapshot;
+use super::{CommandContext, select_keys, usage};
 use crate::args::{DumpArgs, DumpFormat};
+use crate::exit_status::ExitStatus;
 
 /// Prints what is named, or writes it to a file.
-pub fn run(run: &Run, args: &DumpArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &DumpArgs) -> Result<ExitStatus> {
     if let Some(target) = &args.target {
         run.refuse_forbidden(target)?;
     }
@@ -30,12 +30,12 @@ pub fn run(run: &Run, args: &DumpArgs) -> Result<Ending> {
         (true, false) if args.archive.is_some() => dump_all(run, &opened, args),
         (true, _) => {
             let name = args.pick.db.as_ref().map(|name| name.as_bytes());
-            let number = read::number_of_database(opened.snapshot(), name)?;
+            let number = read_records::number_of_database(opened.snapshot(), name)?;
             match args.archive {
                 None => records(run, &opened, number, args),
                 Some(_) => {
                     let reader = opened.reader();
-                    let found = View::new(opened.snapshot(), &reader).source(number as usize)?;
+                    let found = SnapshotView::new(opened.snapshot(), &reader).source(number as usize)?;
                     shown(run, &opened, &reader, &found, args)
                 }
             }
@@ -48,20 +48,26 @@ pub fn run(run: &Run, args: &DumpArgs) -> Result<Ending> {
     }
 }
 
-fn named(run: &Run, opened: &Opened, address: &[u8], args: &DumpArgs) -> Result<Ending> {
+fn named(run: &CommandContext, opened: &OpenSnapshot, address: &[u8], args: &DumpArgs) -> Result<ExitStatus> {
     let reader = opened.reader();
-    let found = View::new(opened.snapshot(), &reader).resolve(address)?;
+    let found = SnapshotView::new(opened.snapshot(), &reader).resolve(address)?;
     shown(run, opened, &reader, &found, args)
 }
 
 /// What was found, in the form that suits it.
-fn shown(run: &Run, opened: &Opened, reader: &BlobReader, found: &Found, args: &DumpArgs) -> Result<Ending> {
+fn shown(
+    run: &CommandContext,
+    opened: &OpenSnapshot,
+    reader: &BlobReader,
+    found: &ResolvedAddress,
+    args: &DumpArgs,
+) -> Result<ExitStatus> {
     match (&found.node.entry.kind, args.archive) {
         (EntryKind::Database(number), None) => records(run, opened, *number, args),
         (EntryKind::File(list), None) => {
             refuse_keys(found, args)?;
             note_missing(run, opened, &found.path);
-            let mut out = Out::open(args)?;
+            let mut out = DumpOutput::open(args)?;
             tree::stream(reader, list, run.report, &mut |piece| out.write(piece))?;
             out.finish()?;
             Ok(run.tell_problems())
@@ -73,49 +79,53 @@ fn shown(run: &Run, opened: &Opened, reader: &BlobReader, found: &Found, args: &
             archive(run, args, |out| archive::one(ground, found, out))
         }
         _ => Err(Error::new(
-            Kind::Usage,
+            ErrorKind::Usage,
             format!("{} has no content; `levault ls -l` says what it is", text(found)),
         )),
     }
 }
 
 /// What the backup could not read is missing from what is printed.
-fn note_missing(run: &Run, opened: &Opened, top: &[u8]) {
+fn note_missing(run: &CommandContext, opened: &OpenSnapshot, top: &[u8]) {
     let sentences = opened.snapshot().missing.sentences(top);
     sentences
         .into_iter()
         .for_each(|sentence| run.report.problem(sentence));
 }
 
-fn text(found: &Found) -> String {
+fn text(found: &ResolvedAddress) -> String {
     String::from_utf8_lossy(&found.path).into_owned()
 }
 
-fn refuse_keys(found: &Found, args: &DumpArgs) -> Result<()> {
-    if select::selection(&args.selection)?.is_all() && !args.with_uncertain {
+fn refuse_keys(found: &ResolvedAddress, args: &DumpArgs) -> Result<()> {
+    if select_keys::selection(&args.selection)?.is_all() && !args.with_uncertain {
         Ok(())
     } else {
         Err(usage(format!("{} is no database and has no keys", text(found))))
     }
 }
 
-fn dump_all(run: &Run, opened: &Opened, args: &DumpArgs) -> Result<Ending> {
+fn dump_all(run: &CommandContext, opened: &OpenSnapshot, args: &DumpArgs) -> Result<ExitStatus> {
     let reader = opened.reader();
     note_missing(run, opened, b"");
     let ground = opened.ground(&reader, run);
     archive(run, args, |out| archive::all(ground, out))
 }
 
-fn archive(run: &Run, args: &DumpArgs, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Ending> {
-    let mut out = Out::open(args)?;
+fn archive(
+    run: &CommandContext,
+    args: &DumpArgs,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<ExitStatus> {
+    let mut out = DumpOutput::open(args)?;
     write(&mut out.writer)?;
     out.finish()?;
     Ok(run.tell_problems())
 }
 
-impl Opened {
-    fn ground<'a>(&'a self, reader: &'a BlobReader<'a>, run: &'a Run) -> Ground<'a> {
-        Ground {
+impl OpenSnapshot {
+    fn ground<'a>(&'a self, reader: &'a BlobReader<'a>, run: &'a CommandContext) -> ArchiveContext<'a> {
+        ArchiveContext {
             repo: &self.repo,
             stored: &self.stored,
             reader,
@@ -124,10 +134,10 @@ impl Opened {
     }
 }
 
-fn records(run: &Run, opened: &Opened, number: u32, args: &DumpArgs) -> Result<Ending> {
+fn records(run: &CommandContext, opened: &OpenSnapshot, number: u32, args: &DumpArgs) -> Result<ExitStatus> {
     let database = tree::database(opened.snapshot(), number)?;
-    let wish = Wish {
-        selection: select::selection(&args.selection)?,
+    let wish = RecordQuery {
+        selection: select_keys::selection(&args.selection)?,
         with_uncertain: args.with_uncertain,
     };
     match (args.format, &args.target) {
@@ -135,7 +145,7 @@ fn records(run: &Run, opened: &Opened, number: u32, args: &DumpArgs) -> Result<E
             let restore = Restore {
                 database: Some(DatabaseChoice::Number(number)),
                 selection: wish.selection,
-                contents: Contents::Records,
+                contents: DatabaseForm::Records,
                 with_uncertain: wish.with_uncertain,
                 ..Restore::new(target)
             };
@@ -146,14 +156,14 @@ fn records(run: &Run, opened: &Opened, number: u32, args: &DumpArgs) -> Result<E
 }
 
 fn print_records(
-    run: &Run,
-    opened: &Opened,
+    run: &CommandContext,
+    opened: &OpenSnapshot,
     database: &DatabaseRoot,
-    wish: &Wish,
+    wish: &RecordQuery,
     args: &DumpArgs,
-) -> Result<Ending> {
-    let mut out = Out::open(args)?;
-    read::records(
+) -> Result<ExitStatus> {
+    let mut out = DumpOutput::open(args)?;
+    read_records::records(
         &opened.repo,
         database,
         wish,
@@ -167,7 +177,7 @@ fn print_records(
     Ok(tell_lost(run, database, &wish.selection))
 }
 
-fn raw(out: &mut Out, key: &[u8], value: &[u8]) -> Result<()> {
+fn raw(out: &mut DumpOutput, key: &[u8], value: &[u8]) -> Result<()> {
     for part in [key, value] {
         let len = u32::try_from(part.len()).map_err(std::io::Error::other);
         out.write(&len.act(|| "write a record")?.to_le_bytes())?;
@@ -177,12 +187,12 @@ fn raw(out: &mut Out, key: &[u8], value: &[u8]) -> Result<()> {
 }
 
 /// Standard output, or a new file.
-struct Out {
+struct DumpOutput {
     writer: BufWriter<Box<dyn Write>>,
     name: String,
 }
 
-impl Out {
+impl DumpOutput {
     fn open(args: &DumpArgs) -> Result<Self> {
         let (writer, name): (Box<dyn Write>, _) = match &args.target {
             None => (Box::new(std::io::stdout().lock()), "standard output".into()),

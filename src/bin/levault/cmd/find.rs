@@ -4,33 +4,33 @@ use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use levault::error::{Act, Result};
+use levault::error::{Result, ResultExt};
 use levault::id::ObjectId;
-use levault::ops::find::{self, FileMatch, Match, Sought};
+use levault::ops::find::{self, FileMatch, FindQuery, KeyMatch};
 use levault::ops::forget::TagList;
 use levault::ops::tree;
-use levault::pattern::{Case, Pattern, Patterns};
+use levault::pattern::{CaseSensitivity, Pattern, Patterns};
 use levault::repo::{Repo, StoredSnapshot};
-use levault::snapshot::{EntryKind, Source};
+use levault::snapshot::{EntryKind, SnapshotSource};
 use serde_json::{Map, Value, json};
 
-use super::node::{Shown, one_line, put_path};
-use super::{Run, select};
-use crate::advice::Ending;
+use super::print_node::{ShownNode, one_line, put_path};
+use super::{CommandContext, select_keys};
 use crate::args::FindArgs;
+use crate::exit_status::ExitStatus;
 use crate::output::{key_text, put_bytes, time, time_exact};
 
 /// Lists every match, snapshot by snapshot, oldest first: records, then files.
-pub fn run(run: &Run, args: &FindArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &FindArgs) -> Result<ExitStatus> {
     let sought = sought(args)?;
     let repo = run.open()?;
     let snapshots = snapshots(run, &repo, args)?;
     let patterns = patterns(args, &snapshots)?;
-    let mut out = Matches::new(run, args);
+    let mut out = MatchPrinter::new(run, args);
     find::find(
         &repo,
         &snapshots,
-        &select::scope(&args.scope),
+        &select_keys::scope(&args.scope),
         &sought,
         run.report,
         &mut |found| out.record(found),
@@ -46,8 +46,8 @@ pub fn run(run: &Run, args: &FindArgs) -> Result<Ending> {
 }
 
 /// What has been found so far.
-struct Matches<'a> {
-    run: &'a Run<'a>,
+struct MatchPrinter<'a> {
+    run: &'a CommandContext<'a>,
     long: bool,
     out: BufWriter<std::io::StdoutLock<'static>>,
     records: u64,
@@ -57,8 +57,8 @@ struct Matches<'a> {
     last: Option<(ObjectId, Option<Vec<u8>>)>,
 }
 
-impl<'a> Matches<'a> {
-    fn new(run: &'a Run, args: &FindArgs) -> Self {
+impl<'a> MatchPrinter<'a> {
+    fn new(run: &'a CommandContext, args: &FindArgs) -> Self {
         Self {
             run,
             long: args.long,
@@ -70,7 +70,7 @@ impl<'a> Matches<'a> {
         }
     }
 
-    fn record(&mut self, found: &Match) -> Result<()> {
+    fn record(&mut self, found: &KeyMatch) -> Result<()> {
         self.records += 1;
         let state = found.state;
         let line = if self.run.output.json {
@@ -88,7 +88,7 @@ impl<'a> Matches<'a> {
             _ => None,
         };
         let (path, node) = (found.path, found.node);
-        let shown = Shown { path, node, database };
+        let shown = ShownNode { path, node, database };
         let line = match (self.run.output.json, self.long) {
             (true, _) => file_json(found.snapshot, &shown).to_string(),
             (_, true) => shown.long(false),
@@ -140,31 +140,31 @@ impl<'a> Matches<'a> {
     }
 }
 
-fn sought(args: &FindArgs) -> Result<Sought> {
+fn sought(args: &FindArgs) -> Result<FindQuery> {
     if args.words.is_empty() && args.key_hex.is_empty() {
-        return select::selection(&args.selection).map(Sought::Selection);
+        return select_keys::selection(&args.selection).map(FindQuery::Selection);
     }
     let mut keys: Vec<_> = args.words.iter().map(|key| key.as_bytes().to_vec()).collect();
     for key in &args.key_hex {
-        keys.push(select::hex(key)?);
+        keys.push(select_keys::hex(key)?);
     }
-    Ok(Sought::Keys(keys))
+    Ok(FindQuery::Keys(keys))
 }
 
 /// What files are sought by; `None` if none are, or no snapshot has any. (A key need not be a pattern.)
 fn patterns(args: &FindArgs, snapshots: &[StoredSnapshot]) -> Result<Option<Patterns>> {
     let mut sources = snapshots.iter().flat_map(|stored| &stored.snapshot.sources);
     let has_files = sources.any(|source| match source {
-        Source::Tree(_) => true,
-        Source::Database(database) => database.beside.is_some(),
+        SnapshotSource::Tree(_) => true,
+        SnapshotSource::Database(database) => database.beside.is_some(),
     });
     if args.words.is_empty() || args.scope.db.is_some() || !has_files {
         return Ok(None);
     }
     let case = if args.ignore_case {
-        Case::Ignored
+        CaseSensitivity::Ignored
     } else {
-        Case::Matters
+        CaseSensitivity::Matters
     };
     let words = args.words.iter().map(|word| Pattern::word(word.as_bytes(), case));
     Patterns::new(&words.collect::<Vec<_>>()).map(Some)
@@ -176,7 +176,7 @@ fn of_host(snapshots: &[StoredSnapshot], args: &FindArgs) -> Vec<StoredSnapshot>
     snapshots.iter().filter(is_meant).cloned().collect()
 }
 
-fn snapshots(run: &Run, repo: &Repo, args: &FindArgs) -> Result<Vec<StoredSnapshot>> {
+fn snapshots(run: &CommandContext, repo: &Repo, args: &FindArgs) -> Result<Vec<StoredSnapshot>> {
     let mut found = if !args.snapshot.is_empty() {
         args.snapshot
             .iter()
@@ -203,7 +203,7 @@ fn heading_text(stored: &StoredSnapshot, database: Option<&[u8]>) -> String {
     format!("snapshot {id} of {time} on {}{database}", snapshot.host)
 }
 
-fn file_json(stored: &StoredSnapshot, shown: &Shown) -> Value {
+fn file_json(stored: &StoredSnapshot, shown: &ShownNode) -> Value {
     let mut object = of_snapshot(stored);
     if let Value::Object(node) = shown.json() {
         let node = node.into_iter().filter(|(name, _)| name != "message_type");
@@ -222,7 +222,7 @@ fn of_snapshot(stored: &StoredSnapshot) -> Map<String, Value> {
     object
 }
 
-fn to_json(found: &Match) -> Value {
+fn to_json(found: &KeyMatch) -> Value {
     let mut object = of_snapshot(found.state.snapshot);
     object.insert("db".into(), found.state.database.name.clone().into());
     put_path(&mut object, "path", &found.state.database.path);

@@ -1,6 +1,6 @@
 //! `forget`: which snapshots are let go, and why the others are not.
 
-mod tell;
+mod print_groups;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -8,25 +8,28 @@ use std::os::unix::ffi::OsStrExt;
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
+use levault::annotations::{CountedSnapshot, ForgetReason};
 use levault::error::{Error, Result};
-use levault::facts::{CountedSnapshot, Why};
-use levault::ops::forget::{self, ByPolicy, Calendar, Chosen, Filter, Known, Leave, Policy, Rhythm, TagList};
+use levault::ops::forget::{
+    self, CalendarPeriod, ForgetInput, ForgetSelection, MinimumKept, PolicyCalendar, PolicySelection,
+    RetentionPolicy, SnapshotFilter, TagList,
+};
 use levault::repo::Repo;
 use serde_json::json;
 
-use super::Run;
-use crate::advice::Ending;
+use super::CommandContext;
 use crate::args::{ForgetArgs, PolicyArgs};
+use crate::exit_status::ExitStatus;
 
 /// What a request led to.
 #[derive(Default)]
-struct Done {
+struct ForgetResult {
     forgotten: u64,
     failed: u64,
 }
 
 /// Forgets what is named, or what the policy does not keep.
-pub fn run(run: &Run, args: &ForgetArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
     if args.ids.is_empty() {
         by_policy(run, args)
     } else {
@@ -34,27 +37,27 @@ pub fn run(run: &Run, args: &ForgetArgs) -> Result<Ending> {
     }
 }
 
-fn by_policy(run: &Run, args: &ForgetArgs) -> Result<Ending> {
+fn by_policy(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
     let wish = wish(args);
     let repo = run.open()?;
     let known = load(run, &repo)?;
-    let wish = ByPolicy {
+    let wish = PolicySelection {
         policy: policy(&args.policy, &known)?,
         ..wish
     };
     let calendar = calendar(run, &repo);
     let plans = wish.plan(&known, &calendar)?;
-    tell::plans(run, &plans, &known, &calendar)?;
+    print_groups::plans(run, &plans, &known, &calendar)?;
     let chosen = forget::chosen(&plans, &wish.policy);
     let done = carry_out(run, &repo, args, vec![chosen])?;
-    tell::end(run, &done, args.dry_run)?;
+    print_groups::end(run, &done, args.dry_run)?;
     prune(run, &repo, args)?;
     let whole = known.catalog.unreadable.is_empty() && run.report.problems().is_empty();
     Ok(ending(&done, whole))
 }
 
 /// Several may be named, and one that cannot be forgotten does not keep the others; all of them failing is a failure.
-fn by_hand(run: &Run, args: &ForgetArgs) -> Result<Ending> {
+fn by_hand(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let known = load(run, &repo)?;
     let (mut chosen, mut refused) = (Vec::new(), Vec::new());
@@ -77,12 +80,12 @@ fn by_hand(run: &Run, args: &ForgetArgs) -> Result<Ending> {
         &json!({"message_type": "summary", "forgotten": done.forgotten, "failed": done.failed,
         "dry_run": args.dry_run}),
     )?;
-    tell::end(run, &done, args.dry_run)?;
+    print_groups::end(run, &done, args.dry_run)?;
     prune(run, &repo, args)?;
     Ok(ending(&done, run.report.problems().is_empty()))
 }
 
-fn prune(run: &Run, repo: &Repo, args: &ForgetArgs) -> Result<()> {
+fn prune(run: &CommandContext, repo: &Repo, args: &ForgetArgs) -> Result<()> {
     if args.prune {
         super::prune::prune(run, repo, &args.how, args.dry_run)
     } else {
@@ -90,7 +93,7 @@ fn prune(run: &Run, repo: &Repo, args: &ForgetArgs) -> Result<()> {
     }
 }
 
-fn first(run: &Run, mut refused: Vec<Error>) -> Error {
+fn first(run: &CommandContext, mut refused: Vec<Error>) -> Error {
     let first = refused.remove(0);
     refused
         .iter()
@@ -98,10 +101,10 @@ fn first(run: &Run, mut refused: Vec<Error>) -> Error {
     first
 }
 
-fn by_reason(found: Vec<(CountedSnapshot, Why)>) -> Vec<Chosen> {
-    let mut all: BTreeMap<u8, Chosen> = BTreeMap::new();
+fn by_reason(found: Vec<(CountedSnapshot, ForgetReason)>) -> Vec<ForgetSelection> {
+    let mut all: BTreeMap<u8, ForgetSelection> = BTreeMap::new();
     for (snapshot, why) in found {
-        let of = all.entry(why as u8).or_insert_with(|| Chosen {
+        let of = all.entry(why as u8).or_insert_with(|| ForgetSelection {
             snapshots: Vec::new(),
             why,
             words: String::new(),
@@ -111,8 +114,13 @@ fn by_reason(found: Vec<(CountedSnapshot, Why)>) -> Vec<Chosen> {
     all.into_values().collect()
 }
 
-fn carry_out(run: &Run, repo: &Repo, args: &ForgetArgs, all: Vec<Chosen>) -> Result<Done> {
-    let mut done = Done::default();
+fn carry_out(
+    run: &CommandContext,
+    repo: &Repo,
+    args: &ForgetArgs,
+    all: Vec<ForgetSelection>,
+) -> Result<ForgetResult> {
+    let mut done = ForgetResult::default();
     for chosen in all {
         if args.dry_run {
             done.forgotten += chosen.snapshots.len() as u64;
@@ -129,23 +137,23 @@ fn carry_out(run: &Run, repo: &Repo, args: &ForgetArgs, all: Vec<Chosen>) -> Res
     Ok(done)
 }
 
-fn ending(done: &Done, whole: bool) -> Ending {
+fn ending(done: &ForgetResult, whole: bool) -> ExitStatus {
     if done.failed == 0 && whole {
-        Ending::Done
+        ExitStatus::Done
     } else {
-        Ending::Incomplete
+        ExitStatus::Incomplete
     }
 }
 
-fn load(run: &Run, repo: &Repo) -> Result<Known> {
-    let known = Known::load(repo)?;
+fn load(run: &CommandContext, repo: &Repo) -> Result<ForgetInput> {
+    let known = ForgetInput::load(repo)?;
     run.tell_unread(&known.catalog);
     run.tell_clocks(&known.catalog);
     Ok(known)
 }
 
 /// The zone of this machine, or of TZ: whose hours and days are meant.
-fn calendar(run: &Run, repo: &Repo) -> Calendar {
+fn calendar(run: &CommandContext, repo: &Repo) -> PolicyCalendar {
     let zone = TimeZone::try_system().unwrap_or_else(|error| {
         run.output.warn(&format!(
             "the time zone cannot be told, so days are those of UTC: {error}"
@@ -153,29 +161,29 @@ fn calendar(run: &Run, repo: &Repo) -> Calendar {
         TimeZone::UTC
     });
     let now = repo.clock().now();
-    Calendar { now, zone }
+    PolicyCalendar { now, zone }
 }
 
-fn wish(args: &ForgetArgs) -> ByPolicy {
+fn wish(args: &ForgetArgs) -> PolicySelection {
     let filter = &args.filter;
-    ByPolicy {
-        policy: Policy::default(),
+    PolicySelection {
+        policy: RetentionPolicy::default(),
         group_by: args.group_by,
-        filter: Filter {
+        filter: SnapshotFilter {
             hosts: filter.host.clone(),
             tags: filter.tag.iter().map(|words| TagList::parse(words)).collect(),
             databases: names(&filter.database),
         },
         leave: if args.unsafe_allow_remove_all {
-            Leave::None
+            MinimumKept::None
         } else {
-            Leave::Some
+            MinimumKept::Some
         },
     }
 }
 
-fn policy(args: &PolicyArgs, known: &Known) -> Result<Policy> {
-    use Rhythm::{Daily, Hourly, Monthly, QuarterYearly, Weekly, Yearly};
+fn policy(args: &PolicyArgs, known: &ForgetInput) -> Result<RetentionPolicy> {
+    use CalendarPeriod::{Daily, Hourly, Monthly, QuarterYearly, Weekly, Yearly};
     let slots = [
         (Hourly, args.keep_hourly),
         (Daily, args.keep_daily),
@@ -193,7 +201,7 @@ fn policy(args: &PolicyArgs, known: &Known) -> Result<Policy> {
         (Yearly, args.keep_within_yearly),
     ];
     let ids = args.keep_id.iter().map(|words| known.catalog.select(words));
-    Ok(Policy {
+    Ok(RetentionPolicy {
         last: args.keep_last.unwrap_or_default(),
         slots: given(slots),
         within: args.keep_within.unwrap_or_default(),
@@ -203,7 +211,7 @@ fn policy(args: &PolicyArgs, known: &Known) -> Result<Policy> {
     })
 }
 
-fn given<T>(all: [(Rhythm, Option<T>); 6]) -> BTreeMap<Rhythm, T> {
+fn given<T>(all: [(CalendarPeriod, Option<T>); 6]) -> BTreeMap<CalendarPeriod, T> {
     all.into_iter()
         .filter_map(|(rhythm, value)| Some((rhythm, value?)))
         .collect()

@@ -2,36 +2,36 @@
 
 use std::io::Write;
 
-use levault::error::{Act, Error, Kind, Result};
-use levault::ops::read;
-use levault::ops::selection::Selection;
+use levault::error::{Error, ErrorKind, Result, ResultExt};
+use levault::ops::key_selection::KeySelection;
+use levault::ops::read_records;
 use levault::snapshot::DatabaseRoot;
 use serde_json::{Map, Value};
 
-use super::{Run, select};
-use crate::advice::Ending;
+use super::{CommandContext, select_keys};
 use crate::args::GetArgs;
+use crate::exit_status::ExitStatus;
 use crate::output::{key_text, print_line, put_bytes};
 
 /// Prints one value: its bytes as they are, or JSON.
-pub fn run(run: &Run, args: &GetArgs) -> Result<Ending> {
-    let key = select::key_bytes(&args.key)?;
+pub fn run(run: &CommandContext, args: &GetArgs) -> Result<ExitStatus> {
+    let key = select_keys::key_bytes(&args.key)?;
     let opened = run.open_place(&args.pick.place)?;
     let database = opened.database(&args.pick)?;
-    let value = read::get(&opened.repo, database, &key)?.ok_or_else(|| {
+    let value = read_records::get(&opened.repo, database, &key)?.ok_or_else(|| {
         Error::new(
-            Kind::NotFound,
+            ErrorKind::NotFound,
             format!("key {} is not in {}", key_text(&key), database.name),
         )
     })?;
     if run.output.json {
-        return print_line(&record_json(&key, &value).to_string()).map(|()| Ending::Done);
+        return print_line(&record_json(&key, &value).to_string()).map(|()| ExitStatus::Done);
     }
     let mut out = std::io::stdout().lock();
     out.write_all(&value)
         .and_then(|()| out.flush())
         .act(|| "write to standard output")?;
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// A record for programs.
@@ -43,8 +43,8 @@ pub fn record_json(key: &[u8], value: &[u8]) -> Value {
 }
 
 /// Warns if the repository lost records that may have been among those that were asked for.
-pub fn tell_lost(run: &Run, database: &DatabaseRoot, selection: &Selection) -> Ending {
-    read::lost_of(database, selection)
+pub fn tell_lost(run: &CommandContext, database: &DatabaseRoot, selection: &KeySelection) -> ExitStatus {
+    read_records::lost_of(database, selection)
         .into_iter()
         .for_each(|lost| run.report.problem(lost));
     run.tell_problems()

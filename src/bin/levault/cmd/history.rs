@@ -1,23 +1,23 @@
 //! `history`: what became of one key.
 
-use levault::error::{Error, Kind, Result};
-use levault::ops::history::{self, Version};
+use levault::error::{Error, ErrorKind, Result};
+use levault::ops::history::{self, KeyVersion};
 use levault::run::OwnedEntry;
 use serde_json::{Map, Value, json};
 
-use super::node::{one_line, put_path};
-use super::{Run, select};
-use crate::advice::Ending;
+use super::print_node::{one_line, put_path};
+use super::{CommandContext, select_keys};
 use crate::args::HistoryArgs;
+use crate::exit_status::ExitStatus;
 use crate::output::{bytes, key_text, put_bytes, time, time_exact};
 
 /// Longest value that is printed for people, bytes.
 const SHOWN_BYTES_MAX: usize = 64;
 
 /// Lists the values of a key, oldest first.
-pub fn run(run: &Run, args: &HistoryArgs) -> Result<Ending> {
-    let key = select::key_bytes(&args.key)?;
-    let scope = select::scope(&args.scope);
+pub fn run(run: &CommandContext, args: &HistoryArgs) -> Result<ExitStatus> {
+    let key = select_keys::key_bytes(&args.key)?;
+    let scope = select_keys::scope(&args.scope);
     let repo = run.open()?;
     let catalog = repo.catalog()?;
     run.tell_unread(&catalog);
@@ -38,18 +38,18 @@ pub fn run(run: &Run, args: &HistoryArgs) -> Result<Ending> {
     run.tell_notices();
     if versions == 0 {
         let what = format!("key {} is in no snapshot", key_text(&key));
-        return Err(Error::new(Kind::NotFound, what));
+        return Err(Error::new(ErrorKind::NotFound, what));
     }
     run.output
         .emit(&json!({"message_type": "summary", "versions": versions}))?;
     if catalog.unreadable.is_empty() && !unknown {
-        Ok(Ending::Done)
+        Ok(ExitStatus::Done)
     } else {
-        Ok(Ending::Incomplete)
+        Ok(ExitStatus::Incomplete)
     }
 }
 
-fn line(version: &Version) -> String {
+fn line(version: &KeyVersion) -> String {
     let [first, last] = [version.first, version.last].map(|state| {
         let snapshot = state.snapshot;
         format!("{} {}", snapshot.id.short(), time(snapshot.snapshot.time))
@@ -63,7 +63,7 @@ fn line(version: &Version) -> String {
     )
 }
 
-fn value_text(version: &Version) -> String {
+fn value_text(version: &KeyVersion) -> String {
     match &version.value {
         None if version.unknown => "unknown: lost in the repository".into(),
         None => "absent".into(),
@@ -72,7 +72,7 @@ fn value_text(version: &Version) -> String {
     }
 }
 
-fn to_json(version: &Version, key: &[u8]) -> Value {
+fn to_json(version: &KeyVersion, key: &[u8]) -> Value {
     let mut object = Map::new();
     object.insert("message_type".into(), "version".into());
     put_bytes(&mut object, "key", key);

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use clap::Args;
 use levault::error::Result;
-use levault::parity::Share;
-use levault::repo::{NewRepo, Repo};
+use levault::parity::ParityShare;
+use levault::repo::{NewRepository, Repo};
 use levault::storage::LocalStorage;
 use serde_json::json;
 
-use super::{Run, usage};
-use crate::advice::Ending;
+use super::{CommandContext, usage};
 use crate::args::SourceArgs;
-use crate::password::{self, Purpose};
+use crate::exit_status::ExitStatus;
+use crate::password::{self, PasswordPurpose};
 
 #[derive(Args)]
 pub struct InitArgs {
     /// Store parity beside each pack: a burst of damage up to this share of it can be healed, without a password (5%)
     #[arg(long, value_name = "SHARE")]
-    parity: Option<Share>,
+    parity: Option<ParityShare>,
     #[command(flatten)]
     source: SourceArgs,
     /// Cut chunks where the repository named by --from-repo does, so that both share what is copied and what is backed up
@@ -27,7 +27,7 @@ pub struct InitArgs {
 }
 
 /// Makes the repository and says what must not be lost.
-pub fn run(run: &Run, args: &InitArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &InitArgs) -> Result<ExitStatus> {
     let source = &args.source;
     let named = source.from_repo.is_some() || source.from_repository_file.is_some();
     let like = match (args.copy_chunker_params, named) {
@@ -44,15 +44,15 @@ pub fn run(run: &Run, args: &InitArgs) -> Result<Ending> {
         repo.put_parity_share(args.parity)?;
     }
     tell(run, &repo, args.parity)?;
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Makes it; cutting as `like`, if there is one.
-pub fn make(run: &Run, like: Option<&Repo>) -> Result<Repo> {
+pub fn make(run: &CommandContext, like: Option<&Repo>) -> Result<Repo> {
     let place = run.repository()?;
-    let password = password::read(run.global, Purpose::Choose)?;
+    let password = password::read(run.global, PasswordPurpose::Choose)?;
     let storage = Arc::new(LocalStorage::create(&place)?);
-    let (new, settings) = (NewRepo::default(), run.settings()?);
+    let (new, settings) = (NewRepository::default(), run.settings()?);
     match like {
         None => Repo::create(storage, &password, new, settings),
         Some(like) => Repo::create_like(storage, &password, new, settings, like),
@@ -60,7 +60,7 @@ pub fn make(run: &Run, like: Option<&Repo>) -> Result<Repo> {
 }
 
 /// What must not be lost.
-pub fn tell(run: &Run, repo: &Repo, parity: Option<Share>) -> Result<()> {
+pub fn tell(run: &CommandContext, repo: &Repo, parity: Option<ParityShare>) -> Result<()> {
     let (id, place) = (repo.id().to_hex(), run.repository()?);
     run.output.emit(
         &json!({"message_type": "initialized", "id": id, "repository": place.display().to_string(),

@@ -2,55 +2,55 @@
 
 mod host;
 
-use levault::error::{Error, Kind, Result};
+use levault::error::{Error, ErrorKind, Result};
 use levault::id::ObjectId;
 use levault::keys::{Password, SlotCost};
 use levault::repo::recovery_password;
 use serde_json::json;
 
-use super::Run;
-use crate::advice::Ending;
-use crate::args::{KeyVerb, NewPasswordArgs};
+use super::CommandContext;
+use crate::args::{KeyCommand, NewPasswordArgs};
+use crate::exit_status::ExitStatus;
 use crate::output::{print_line, time, time_exact};
 use crate::password;
 
 /// Lists, or changes.
-pub fn run(run: &Run, verb: &KeyVerb) -> Result<Ending> {
+pub fn run(run: &CommandContext, verb: &KeyCommand) -> Result<ExitStatus> {
     match verb {
-        KeyVerb::List => list(run),
-        KeyVerb::Add(args) if args.write_only => host::add(run, args),
-        KeyVerb::Add(args) => add(run, &args.new),
-        KeyVerb::Passwd(args) => change(run, args),
-        KeyVerb::Remove { slot } => remove(run, slot),
-        KeyVerb::Rotate { repack } => rotate(run, *repack),
-        KeyVerb::ExportRecovery => export_recovery(run),
+        KeyCommand::List => list(run),
+        KeyCommand::Add(args) if args.write_only => host::add(run, args),
+        KeyCommand::Add(args) => add(run, &args.new),
+        KeyCommand::Passwd(args) => change(run, args),
+        KeyCommand::Remove { slot } => remove(run, slot),
+        KeyCommand::Rotate { repack } => rotate(run, *repack),
+        KeyCommand::ExportRecovery => export_recovery(run),
     }
 }
 
 /// Leases keep two prunes from doing the same work; one of a killed process keeps everybody from it.
-pub fn unlock(run: &Run) -> Result<Ending> {
+pub fn unlock(run: &CommandContext) -> Result<ExitStatus> {
     let leases = run.open()?.break_leases()?;
     run.output
         .emit(&json!({"message_type": "summary", "leases_removed": leases}))?;
     run.output.say(format!("{leases} leases removed"))?;
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn add(run: &Run, args: &NewPasswordArgs) -> Result<Ending> {
+fn add(run: &CommandContext, args: &NewPasswordArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let password = password::read_new(args.new_password_file.as_deref())?;
     let slot = repo.add_password(&password, SlotCost::default(), &args.label)?;
     told(run, "added", Some(slot))
 }
 
-fn change(run: &Run, args: &NewPasswordArgs) -> Result<Ending> {
+fn change(run: &CommandContext, args: &NewPasswordArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let password = password::read_new(args.new_password_file.as_deref())?;
     let slot = repo.change_password(&password, SlotCost::default())?;
     told(run, "changed", Some(slot))
 }
 
-fn remove(run: &Run, words: &str) -> Result<Ending> {
+fn remove(run: &CommandContext, words: &str) -> Result<ExitStatus> {
     let repo = run.open()?;
     if words.starts_with("domain:") {
         return host::remove(&repo, words);
@@ -63,17 +63,17 @@ fn remove(run: &Run, words: &str) -> Result<Ending> {
             told(run, "removed", Some(slot.id))
         }
         [] => Err(Error::new(
-            Kind::NotFound,
+            ErrorKind::NotFound,
             format!("no slot {words}; `levault key list` lists them"),
         )),
         _ => Err(Error::new(
-            Kind::Usage,
+            ErrorKind::Usage,
             format!("slot {words} is not one: several begin so"),
         )),
     }
 }
 
-fn rotate(run: &Run, repack: bool) -> Result<Ending> {
+fn rotate(run: &CommandContext, repack: bool) -> Result<ExitStatus> {
     run.open()?.rotate_keys()?;
     let ended = told(run, "rotated", None)?;
     if repack {
@@ -82,7 +82,7 @@ fn rotate(run: &Run, repack: bool) -> Result<Ending> {
     Ok(ended)
 }
 
-fn told(run: &Run, what: &str, slot: Option<ObjectId>) -> Result<Ending> {
+fn told(run: &CommandContext, what: &str, slot: Option<ObjectId>) -> Result<ExitStatus> {
     let id = slot.map(|slot| slot.to_hex());
     run.output
         .emit(&json!({"message_type": "summary", "key": what, "id": id}))?;
@@ -90,11 +90,11 @@ fn told(run: &Run, what: &str, slot: Option<ObjectId>) -> Result<Ending> {
         Some(slot) => run.output.say(format!("{what}: slot {}", slot.short()))?,
         None => run.output.say("a new epoch of keys has begun")?,
     }
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// The sheet goes to standard output, whatever else is quiet: it is what was asked for.
-fn export_recovery(run: &Run) -> Result<Ending> {
+fn export_recovery(run: &CommandContext) -> Result<ExitStatus> {
     let repo = run.open()?;
     let text = recovery_password()?;
     let password = Password::new(text.clone().into_bytes());
@@ -109,11 +109,11 @@ fn export_recovery(run: &Run) -> Result<Ending> {
         "             type the password with its hyphens, in small letters; there is no letter i, l, o or u in it".to_owned(),
     ];
     lines.iter().try_for_each(|line| print_line(line))?;
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Lists the slots: never a secret among them.
-fn list(run: &Run) -> Result<Ending> {
+fn list(run: &CommandContext) -> Result<ExitStatus> {
     let repo = run.open()?;
     let (slots, hosts) = (repo.slots()?, repo.hosts()?);
     if run.output.json {
@@ -143,5 +143,5 @@ fn list(run: &Run) -> Result<Ending> {
             host.domain.0, host.label
         ))?;
     }
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }

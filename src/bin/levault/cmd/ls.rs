@@ -2,23 +2,23 @@
 
 use std::io::{BufWriter, Write};
 
-use levault::error::{Act, Result};
-use levault::ops::read::{self, Wish};
-use levault::ops::selection::Selection;
-use levault::ops::tree::{Found, Node, View};
+use levault::error::{Result, ResultExt};
+use levault::ops::key_selection::KeySelection;
+use levault::ops::read_records::{self, RecordQuery};
+use levault::ops::tree::{ResolvedAddress, SnapshotView, TreeNode};
 use levault::snapshot::{DatabaseRoot, EntryKind, Snapshot};
 use serde_json::{Map, Value, json};
 
-use super::look::Opened;
-use super::node::{Shown, one_line, with_path};
+use super::open_snapshot::OpenSnapshot;
+use super::print_node::{ShownNode, one_line, with_path};
 use super::snapshots::missing_json;
-use super::{Run, get::tell_lost};
-use crate::advice::Ending;
-use crate::args::{LsArgs, Place};
+use super::{CommandContext, get::tell_lost};
+use crate::args::{LsArgs, SnapshotPath};
+use crate::exit_status::ExitStatus;
 use crate::output::{bytes, key_text, put_bytes};
 
 /// How a node is printed.
-enum Form {
+enum NodeFormat {
     Path,
     Long { human_readable: bool },
     Json,
@@ -26,12 +26,12 @@ enum Form {
 }
 
 /// Lists databases and files, or the keys of a database.
-pub fn run(run: &Run, args: &LsArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &LsArgs) -> Result<ExitStatus> {
     let opened = run.open_place(&args.pick.place)?;
     if args.keys {
         return keys(run, &opened, args);
     }
-    let mut listing = Listing::new(run, args, &opened);
+    let mut listing = LsPrinter::new(run, args, &opened);
     let places = places(args);
     if places.iter().all(|place| opened.is_whole(&place.address)) {
         list_databases(run, opened.snapshot())?;
@@ -52,7 +52,7 @@ pub fn run(run: &Run, args: &LsArgs) -> Result<Ending> {
 }
 
 /// What of these the backup could not read. The listing is that of the snapshot, so this is no problem of it.
-fn tell_missing(run: &Run, snapshot: &Snapshot, tops: &[Vec<u8>]) -> Result<()> {
+fn tell_missing(run: &CommandContext, snapshot: &Snapshot, tops: &[Vec<u8>]) -> Result<()> {
     for top in tops {
         for one in snapshot.missing.about(top) {
             let mut line = missing_json(one);
@@ -66,7 +66,7 @@ fn tell_missing(run: &Run, snapshot: &Snapshot, tops: &[Vec<u8>]) -> Result<()> 
     Ok(())
 }
 
-fn places(args: &LsArgs) -> Vec<Place> {
+fn places(args: &LsArgs) -> Vec<SnapshotPath> {
     let place = &args.pick.place;
     if args.paths.is_empty() {
         vec![place.clone()]
@@ -75,23 +75,23 @@ fn places(args: &LsArgs) -> Vec<Place> {
     }
 }
 
-struct Listing<'a> {
-    run: &'a Run<'a>,
-    opened: &'a Opened,
-    form: Form,
+struct LsPrinter<'a> {
+    run: &'a CommandContext<'a>,
+    opened: &'a OpenSnapshot,
+    form: NodeFormat,
     recursive: bool,
     out: BufWriter<std::io::StdoutLock<'static>>,
 }
 
-impl<'a> Listing<'a> {
-    fn new(run: &'a Run, args: &LsArgs, opened: &'a Opened) -> Self {
+impl<'a> LsPrinter<'a> {
+    fn new(run: &'a CommandContext, args: &LsArgs, opened: &'a OpenSnapshot) -> Self {
         let form = match (run.output.json, run.output.quiet, args.long) {
-            (true, ..) => Form::Json,
-            (_, true, _) => Form::Nothing,
-            (.., true) => Form::Long {
+            (true, ..) => NodeFormat::Json,
+            (_, true, _) => NodeFormat::Nothing,
+            (.., true) => NodeFormat::Long {
                 human_readable: args.human_readable,
             },
-            _ => Form::Path,
+            _ => NodeFormat::Path,
         };
         Self {
             run,
@@ -105,13 +105,13 @@ impl<'a> Listing<'a> {
     /// Everything in the snapshot's trees, and beside databases that lie in none.
     fn all(&mut self) -> Result<()> {
         let reader = self.opened.reader();
-        let view = View::new(self.opened.snapshot(), &reader);
+        let view = SnapshotView::new(self.opened.snapshot(), &reader);
         for number in view.tops() {
             let top = view.source(number)?;
             match top.node.entry.kind {
                 // It was listed among the databases.
-                EntryKind::Database(_) => self.walk(view, &top, Whole::Inside)?,
-                _ => self.walk(view, &top, Whole::Itself)?,
+                EntryKind::Database(_) => self.walk(view, &top, DirectoryOrder::Inside)?,
+                _ => self.walk(view, &top, DirectoryOrder::Itself)?,
             }
         }
         Ok(())
@@ -123,25 +123,25 @@ impl<'a> Listing<'a> {
             return Ok(Vec::new());
         }
         let reader = self.opened.reader();
-        let found = View::new(self.opened.snapshot(), &reader).resolve(address)?;
+        let found = SnapshotView::new(self.opened.snapshot(), &reader).resolve(address)?;
         Ok(found.path)
     }
 
     /// What a directory holds, or the one thing that the address leads to.
     fn below(&mut self, address: &[u8]) -> Result<()> {
         let reader = self.opened.reader();
-        let view = View::new(self.opened.snapshot(), &reader);
+        let view = SnapshotView::new(self.opened.snapshot(), &reader);
         let found = view.resolve(address)?;
         match (&found.node.entry.kind, self.recursive) {
             (EntryKind::Directory(_) | EntryKind::Database(_), true) => {
-                self.walk(view, &found, Whole::Inside)
+                self.walk(view, &found, DirectoryOrder::Inside)
             }
             (EntryKind::Directory(_) | EntryKind::Database(_), false) => self.children(view, &found),
             _ => self.show(view, &found.path, &found.node),
         }
     }
 
-    fn children(&mut self, view: View, found: &Found) -> Result<()> {
+    fn children(&mut self, view: SnapshotView, found: &ResolvedAddress) -> Result<()> {
         let Some(listing) = view.listing(&found.node)? else {
             return Ok(());
         };
@@ -153,12 +153,12 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
-    fn walk(&mut self, view: View, found: &Found, whole: Whole) -> Result<()> {
+    fn walk(&mut self, view: SnapshotView, found: &ResolvedAddress, whole: DirectoryOrder) -> Result<()> {
         let mut walk = view.walk(found.node.clone());
         while let Some(node) = walk.next() {
             self.run.report.go_on()?;
             match node {
-                Ok(_) if walk.depth() == 0 && whole == Whole::Inside => {}
+                Ok(_) if walk.depth() == 0 && whole == DirectoryOrder::Inside => {}
                 Ok(node) => self.show(view, &found.below(walk.path()), &node)?,
                 Err(error) => self.run.report.problem(error.to_string()),
             }
@@ -166,17 +166,17 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
-    fn show(&mut self, view: View, path: &[u8], node: &Node) -> Result<()> {
+    fn show(&mut self, view: SnapshotView, path: &[u8], node: &TreeNode) -> Result<()> {
         let database = match node.entry.kind {
             EntryKind::Database(number) => Some(view.database(number)?),
             _ => None,
         };
-        let shown = Shown { path, node, database };
+        let shown = ShownNode { path, node, database };
         let line = match self.form {
-            Form::Nothing => return Ok(()),
-            Form::Json => shown.json().to_string(),
-            Form::Path => shown.path_text(),
-            Form::Long { human_readable } => shown.long(human_readable),
+            NodeFormat::Nothing => return Ok(()),
+            NodeFormat::Json => shown.json().to_string(),
+            NodeFormat::Path => shown.path_text(),
+            NodeFormat::Long { human_readable } => shown.long(human_readable),
         };
         writeln!(self.out, "{line}").act(|| "write to standard output")
     }
@@ -184,12 +184,12 @@ impl<'a> Listing<'a> {
 
 /// Whether a directory is listed before what it holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Whole {
+enum DirectoryOrder {
     Itself,
     Inside,
 }
 
-fn list_databases(run: &Run, snapshot: &Snapshot) -> Result<()> {
+fn list_databases(run: &CommandContext, snapshot: &Snapshot) -> Result<()> {
     for database in snapshot.databases() {
         run.output.emit(&with_path(
             json!({"message_type": "node", "db": database.name,
@@ -213,14 +213,14 @@ fn list_databases(run: &Run, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-fn keys(run: &Run, opened: &Opened, args: &LsArgs) -> Result<Ending> {
-    let wish = Wish {
-        selection: Selection::Prefix(args.prefix.clone().unwrap_or_default().into_bytes()),
+fn keys(run: &CommandContext, opened: &OpenSnapshot, args: &LsArgs) -> Result<ExitStatus> {
+    let wish = RecordQuery {
+        selection: KeySelection::Prefix(args.prefix.clone().unwrap_or_default().into_bytes()),
         with_uncertain: false,
     };
     let database: &DatabaseRoot = opened.database(&args.pick)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    read::records(&opened.repo, database, &wish, run.report, &mut |key, value| {
+    read_records::records(&opened.repo, database, &wish, run.report, &mut |key, value| {
         let line = if run.output.json {
             key_json(key, value.len()).to_string()
         } else {

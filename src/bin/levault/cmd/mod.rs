@@ -1,34 +1,34 @@
 //! One file per verb; here the way to each, and what they share: where the repository is and how it opens.
 
 mod backup;
+mod backup_inputs;
 mod capture;
 pub mod check;
 mod copy;
 mod diff;
 mod dump;
 mod find;
+mod forbidden_paths;
 mod forget;
 pub mod get;
-mod given;
-mod guard;
 mod history;
 pub mod init;
 mod key;
-mod look;
 mod ls;
-mod node;
+mod open_snapshot;
 pub mod parity;
 mod pins;
+mod print_node;
 pub mod prune;
 pub mod quarantine;
-mod remark;
 pub mod repair;
 mod rescue;
 mod restore;
-mod select;
+mod select_keys;
+mod snapshot_warnings;
 mod snapshots;
-mod standing;
 mod stats;
+mod tag_protect;
 mod undelete;
 mod verify_db;
 mod version;
@@ -40,85 +40,85 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use levault::compress::Compression;
-use levault::error::{Act, Error, Kind, Result};
+use levault::error::{Error, ErrorKind, Result, ResultExt};
 use levault::keys::SealedCredential;
-use levault::repo::{Cache, Catalog, HostRepo, Repo, Settings, StoredSnapshot};
-use levault::report::Report;
+use levault::repo::{CacheLocation, Repo, RepoSettings, SnapshotCatalog, StoredSnapshot, WriteOnlyRepo};
+use levault::report::OperationReport;
 use levault::storage::LocalStorage;
 
-use crate::advice::Ending;
-use crate::args::{Cli, CompressionArg, Global, SourceArgs, Verb};
-use crate::output::Output;
-use crate::password::{self, Purpose};
+use crate::args::{Cli, Command, CompressionArg, GlobalArgs, SourceArgs};
+use crate::exit_status::ExitStatus;
+use crate::output::OutputSettings;
+use crate::password::{self, PasswordPurpose};
 
 /// Longest credential that is read, bytes.
 const CREDENTIAL_BYTES_MAX: u64 = 64 << 10;
 
 /// Runs the verb.
-pub fn run(cli: Cli, output: Output, report: &Arc<Report>) -> Result<Ending> {
-    let run = Run {
+pub fn run(cli: Cli, output: OutputSettings, report: &Arc<OperationReport>) -> Result<ExitStatus> {
+    let run = CommandContext {
         global: &cli.global,
         output,
         report,
     };
     match cli.verb {
-        Verb::Capture(args) => capture::run(&run, &args),
-        Verb::VerifyDb(args) => verify_db::run(&run, &args),
-        Verb::Init(args) => init::run(&run, &args),
-        Verb::Backup(args) => backup::run(&run, &args),
-        Verb::Snapshots(args) => snapshots::run(&run, &args),
-        Verb::Ls(args) => ls::run(&run, &args),
-        Verb::Get(args) => get::run(&run, &args),
-        Verb::Dump(args) => dump::run(&run, &args),
-        Verb::Diff(args) => diff::run(&run, &args),
+        Command::Capture(args) => capture::run(&run, &args),
+        Command::VerifyDb(args) => verify_db::run(&run, &args),
+        Command::Init(args) => init::run(&run, &args),
+        Command::Backup(args) => backup::run(&run, &args),
+        Command::Snapshots(args) => snapshots::run(&run, &args),
+        Command::Ls(args) => ls::run(&run, &args),
+        Command::Get(args) => get::run(&run, &args),
+        Command::Dump(args) => dump::run(&run, &args),
+        Command::Diff(args) => diff::run(&run, &args),
         #[cfg(all(feature = "mount", target_os = "linux"))]
-        Verb::Mount(args) => crate::mount::run(&run, &args),
-        Verb::History(args) => history::run(&run, &args),
-        Verb::Find(args) => find::run(&run, &args),
-        Verb::Restore(args) => restore::run(&run, &args),
-        Verb::Rescue(args) => rescue::run(&run, &args),
-        Verb::Forget(args) => forget::run(&run, &args),
-        Verb::Undelete(args) => undelete::run(&run, &args),
-        Verb::Copy(args) => copy::run(&run, &args),
-        Verb::Tag(args) => remark::tag(&run, &args),
-        Verb::Protect(args) => remark::protect(&run, &args),
-        Verb::Unprotect(args) => remark::unprotect(&run, &args),
-        Verb::Check(args) => check::run(&run, &args),
-        Verb::Repair(args) => repair::run(&run, &args),
-        Verb::Stats(args) => stats::run(&run, &args),
-        Verb::Prune(args) => prune::run(&run, &args),
-        Verb::Quarantine(args) => quarantine::run(&run, &args),
-        Verb::Unlock => key::unlock(&run),
-        Verb::Pins(args) => pins::run(&run, &args),
-        Verb::Key(args) => key::run(&run, &args.verb),
-        Verb::Version => version::run(&run),
+        Command::Mount(args) => crate::mount::run(&run, &args),
+        Command::History(args) => history::run(&run, &args),
+        Command::Find(args) => find::run(&run, &args),
+        Command::Restore(args) => restore::run(&run, &args),
+        Command::Rescue(args) => rescue::run(&run, &args),
+        Command::Forget(args) => forget::run(&run, &args),
+        Command::Undelete(args) => undelete::run(&run, &args),
+        Command::Copy(args) => copy::run(&run, &args),
+        Command::Tag(args) => tag_protect::tag(&run, &args),
+        Command::Protect(args) => tag_protect::protect(&run, &args),
+        Command::Unprotect(args) => tag_protect::unprotect(&run, &args),
+        Command::Check(args) => check::run(&run, &args),
+        Command::Repair(args) => repair::run(&run, &args),
+        Command::Stats(args) => stats::run(&run, &args),
+        Command::Prune(args) => prune::run(&run, &args),
+        Command::Quarantine(args) => quarantine::run(&run, &args),
+        Command::Unlock => key::unlock(&run),
+        Command::Pins(args) => pins::run(&run, &args),
+        Command::Key(args) => key::run(&run, &args.verb),
+        Command::Version => version::run(&run),
     }
 }
 
 /// One run of the tool.
-pub struct Run<'a> {
-    pub global: &'a Global,
-    pub output: Output,
-    pub report: &'a Arc<Report>,
+pub struct CommandContext<'a> {
+    pub global: &'a GlobalArgs,
+    pub output: OutputSettings,
+    pub report: &'a Arc<OperationReport>,
 }
 
-impl Run<'_> {
+impl CommandContext<'_> {
     /// The repository the settings name, unlocked.
     pub fn open(&self) -> Result<Repo> {
         if self.credential()?.is_some() {
             return Err(Error::new(
-                Kind::Denied,
+                ErrorKind::Denied,
                 "a write-only host's credential can back up and nothing else; this takes the repository's password \
                  (without --credential or LEVAULT_CREDENTIAL)",
             ));
         }
         let storage = LocalStorage::open(&self.repository()?)?;
-        let password = password::read(self.global, Purpose::Unlock)?;
+        let password = password::read(self.global, PasswordPurpose::Unlock)?;
         Repo::open(Arc::new(storage), &password, self.settings()?)
     }
 
     /// The repository as a write-only host has it, if a credential is named.
-    pub fn open_as_host(&self) -> Result<Option<HostRepo>> {
+    pub fn open_as_host(&self) -> Result<Option<WriteOnlyRepo>> {
         let Some(path) = self.credential()? else {
             return Ok(None);
         };
@@ -129,9 +129,9 @@ impl Run<'_> {
             .act(|| format!("read the credential {}", path.display()))?;
         let sealed =
             SealedCredential::decode(&bytes).act(|| format!("read the credential {}", path.display()))?;
-        let credential = sealed.unlock(&password::read(self.global, Purpose::Unlock)?)?;
+        let credential = sealed.unlock(&password::read(self.global, PasswordPurpose::Unlock)?)?;
         let storage = LocalStorage::open(&self.repository()?)?;
-        HostRepo::open(Arc::new(storage), credential, self.settings()?).map(Some)
+        WriteOnlyRepo::open(Arc::new(storage), credential, self.settings()?).map(Some)
     }
 
     fn credential(&self) -> Result<Option<PathBuf>> {
@@ -159,8 +159,8 @@ impl Run<'_> {
     }
 
     /// How the repository is to be used.
-    pub fn settings(&self) -> Result<Settings> {
-        Ok(Settings {
+    pub fn settings(&self) -> Result<RepoSettings> {
+        Ok(RepoSettings {
             cache: self.cache()?,
             compression: compression(self.global.compression),
             pack_bytes: self.global.pack_size.map(|mib| (mib as usize) << 20),
@@ -169,19 +169,19 @@ impl Run<'_> {
         })
     }
 
-    fn cache(&self) -> Result<Cache> {
+    fn cache(&self) -> Result<CacheLocation> {
         match (self.global.no_cache, &self.global.cache_dir) {
-            (true, _) => Ok(Cache::None),
-            (false, Some(dir)) => Ok(Cache::Directory(dir.clone())),
-            (false, None) => Ok(default_cache().map_or(Cache::None, Cache::Directory)),
+            (true, _) => Ok(CacheLocation::None),
+            (false, Some(dir)) => Ok(CacheLocation::Directory(dir.clone())),
+            (false, None) => Ok(default_cache().map_or(CacheLocation::None, CacheLocation::Directory)),
         }
     }
 }
 
 /// A place, and a file that names one.
-type Named = (Option<String>, Option<PathBuf>);
+type NamedFileArg = (Option<String>, Option<PathBuf>);
 
-fn named(flags: Named, variable: &str) -> Result<Named> {
+fn named(flags: NamedFileArg, variable: &str) -> Result<NamedFileArg> {
     match flags {
         (None, None) => {
             let file = password::env(&format!("{variable}_FILE"))?.map(PathBuf::from);
@@ -191,7 +191,7 @@ fn named(flags: Named, variable: &str) -> Result<Named> {
     }
 }
 
-fn place(named: Named, none: &str) -> Result<PathBuf> {
+fn place(named: NamedFileArg, none: &str) -> Result<PathBuf> {
     match named {
         (Some(_), Some(_)) => Err(usage(
             "the repository is named twice, directly and by a file; keep one",
@@ -243,9 +243,9 @@ fn compression(arg: CompressionArg) -> Compression {
     }
 }
 
-impl Run<'_> {
+impl CommandContext<'_> {
     /// Warns of snapshots whose time cannot be right, wherever their order matters.
-    pub fn tell_clocks(&self, catalog: &Catalog) {
+    pub fn tell_clocks(&self, catalog: &SnapshotCatalog) {
         if let Some(warning) = catalog.clock_warning() {
             self.output.warn(&warning);
         }
@@ -260,7 +260,7 @@ impl Run<'_> {
     }
 
     /// Warns of snapshots that cannot be read, and of what could not be read of those that were forgotten.
-    pub fn tell_unread(&self, catalog: &Catalog) {
+    pub fn tell_unread(&self, catalog: &SnapshotCatalog) {
         let unreadable = catalog.unreadable.iter();
         unreadable.for_each(|unread| self.output.warn(&unread.what));
         let quarantined = catalog.quarantined.iter();
@@ -273,13 +273,13 @@ impl Run<'_> {
     }
 
     /// Warns of what is missing from the answer, if something is.
-    pub fn tell_problems(&self) -> Ending {
+    pub fn tell_problems(&self) -> ExitStatus {
         let problems = self.report.problems();
         problems.iter().for_each(|problem| self.output.warn(problem));
         if problems.is_empty() {
-            Ending::Done
+            ExitStatus::Done
         } else {
-            Ending::Incomplete
+            ExitStatus::Incomplete
         }
     }
 
@@ -292,5 +292,5 @@ impl Run<'_> {
 
 /// A request that makes no sense.
 pub fn usage(message: impl Into<String>) -> Error {
-    Error::new(Kind::Usage, message)
+    Error::new(ErrorKind::Usage, message)
 }

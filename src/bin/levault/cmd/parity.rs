@@ -4,12 +4,12 @@ use clap::Args;
 use levault::error::Result;
 use levault::ops::heal::{Heal, HealOutcome, find_pack};
 use levault::ops::parity::{AddParity, AddedParity};
-use levault::parity::Share;
+use levault::parity::ParityShare;
 use levault::storage::LocalStorage;
 use serde_json::{Value, json};
 
-use super::Run;
-use crate::advice::Ending;
+use super::CommandContext;
+use crate::exit_status::ExitStatus;
 use crate::output::{bytes, print_error};
 use crate::progress::watch;
 
@@ -17,7 +17,7 @@ use crate::progress::watch;
 pub struct AddParityArgs {
     /// For bursts of damage up to this share of a pack (default: the repository's own, else 5%); none: store no more
     #[arg(long, value_name = "SHARE", value_parser = wish)]
-    share: Option<Wish>,
+    share: Option<ParityRequest>,
     /// Do it
     #[arg(long)]
     apply: bool,
@@ -25,15 +25,15 @@ pub struct AddParityArgs {
 
 /// How much parity there is to be.
 #[derive(Clone, Copy)]
-enum Wish {
+enum ParityRequest {
     None,
-    Share(Share),
+    Share(ParityShare),
 }
 
-fn wish(words: &str) -> Result<Wish, String> {
+fn wish(words: &str) -> Result<ParityRequest, String> {
     match words {
-        "none" => Ok(Wish::None),
-        share => share.parse().map(Wish::Share),
+        "none" => Ok(ParityRequest::None),
+        share => share.parse().map(ParityRequest::Share),
     }
 }
 
@@ -48,11 +48,11 @@ pub struct HealArgs {
 }
 
 /// Parity beside packs that lack it.
-pub fn add(run: &Run, args: &AddParityArgs) -> Result<Ending> {
+pub fn add(run: &CommandContext, args: &AddParityArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let share = match args.share {
-        Some(Wish::None) => return stop(run, &repo, args.apply),
-        Some(Wish::Share(share)) => Some(share),
+        Some(ParityRequest::None) => return stop(run, &repo, args.apply),
+        Some(ParityRequest::Share(share)) => Some(share),
         None => None,
     };
     let add = AddParity {
@@ -81,14 +81,14 @@ pub fn add(run: &Run, args: &AddParityArgs) -> Result<Ending> {
         ));
     }
     Ok(if added.damaged.is_empty() {
-        Ending::Done
+        ExitStatus::Done
     } else {
-        Ending::Incomplete
+        ExitStatus::Incomplete
     })
 }
 
 /// What there is stays; what is stored from now on gets none.
-fn stop(run: &Run, repo: &levault::repo::Repo, apply: bool) -> Result<Ending> {
+fn stop(run: &CommandContext, repo: &levault::repo::Repo, apply: bool) -> Result<ExitStatus> {
     if apply {
         repo.put_parity_share(None)?;
     }
@@ -99,7 +99,7 @@ fn stop(run: &Run, repo: &levault::repo::Repo, apply: bool) -> Result<Ending> {
     } else {
         "no more parity would be stored; --apply does it"
     })?;
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn added_json(added: &AddedParity, dry_run: bool) -> Value {
@@ -116,7 +116,7 @@ fn added_json(added: &AddedParity, dry_run: bool) -> Value {
 }
 
 /// Packs put right by it.
-pub fn heal(run: &Run, args: &HealArgs) -> Result<Ending> {
+pub fn heal(run: &CommandContext, args: &HealArgs) -> Result<ExitStatus> {
     let storage = LocalStorage::open(&run.repository()?)?;
     let packs = args.packs.iter();
     let heal = Heal {
@@ -130,13 +130,13 @@ pub fn heal(run: &Run, args: &HealArgs) -> Result<Ending> {
     // What could be healed and was not is damaged still.
     let is_well = outcome.hopeless.is_empty() && (args.apply || outcome.healed.is_empty());
     Ok(if is_well {
-        Ending::Done
+        ExitStatus::Done
     } else {
-        Ending::CheckFailed
+        ExitStatus::CheckFailed
     })
 }
 
-fn tell_healed(run: &Run, apply: bool, outcome: &HealOutcome) -> Result<()> {
+fn tell_healed(run: &CommandContext, apply: bool, outcome: &HealOutcome) -> Result<()> {
     let word = if apply { "healed" } else { "can be healed" };
     for healed in &outcome.healed {
         let (object, what) = (healed.object.path(), &healed.what);

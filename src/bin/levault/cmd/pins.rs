@@ -7,18 +7,18 @@ use levault::error::Result;
 use levault::source::pins::{PinSet, list};
 use serde_json::{Value, json};
 
-use super::Run;
-use super::node::with_path;
-use crate::advice::Ending;
-use crate::args::{PinsArgs, PinsVerb};
+use super::CommandContext;
+use super::print_node::with_path;
+use crate::args::{PinsArgs, PinsCommand};
+use crate::exit_status::ExitStatus;
 use crate::output::bytes;
 
 /// Lists, or removes.
-pub fn run(run: &Run, args: &PinsArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &PinsArgs) -> Result<ExitStatus> {
     match &args.verb {
-        PinsVerb::List(of) => each(run, &of.paths, |_, set| tell(run, set)),
-        PinsVerb::Drop(of) => each(run, &of.paths, |_, set| remove(run, set)),
-        PinsVerb::Gc(of) => each(run, &of.paths, |path, set| {
+        PinsCommand::List(of) => each(run, &of.paths, |_, set| tell(run, set)),
+        PinsCommand::Drop(of) => each(run, &of.paths, |_, set| remove(run, set)),
+        PinsCommand::Gc(of) => each(run, &of.paths, |path, set| {
             if !path.exists() || set.of.is_none() && !set.in_use {
                 remove(run, set)
             } else {
@@ -28,20 +28,24 @@ pub fn run(run: &Run, args: &PinsArgs) -> Result<Ending> {
     }
 }
 
-fn each(run: &Run, paths: &[impl AsRef<Path>], act: impl Fn(&Path, &PinSet) -> Result<()>) -> Result<Ending> {
+fn each(
+    run: &CommandContext,
+    paths: &[impl AsRef<Path>],
+    act: impl Fn(&Path, &PinSet) -> Result<()>,
+) -> Result<ExitStatus> {
     for path in paths {
         for set in list(path.as_ref())? {
             act(path.as_ref(), &set)?;
         }
     }
     Ok(if run.report.problems().is_empty() {
-        Ending::Done
+        ExitStatus::Done
     } else {
-        Ending::Incomplete
+        ExitStatus::Incomplete
     })
 }
 
-fn tell(run: &Run, set: &PinSet) -> Result<()> {
+fn tell(run: &CommandContext, set: &PinSet) -> Result<()> {
     run.output.emit(&as_json(set))?;
     let of = set.of.as_ref().map_or_else(
         || "nothing that can be used".to_owned(),
@@ -63,7 +67,7 @@ fn tell(run: &Run, set: &PinSet) -> Result<()> {
     ))
 }
 
-fn remove(run: &Run, set: &PinSet) -> Result<()> {
+fn remove(run: &CommandContext, set: &PinSet) -> Result<()> {
     set.remove()?;
     run.output.emit(&as_json(set))?;
     run.output.say(format!("{}: removed", set.path.display()))

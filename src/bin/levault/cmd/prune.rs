@@ -9,8 +9,8 @@ use levault::ops::prune::{Prune, PruneOutcome};
 use levault::repo::Repo;
 use serde_json::json;
 
-use super::Run;
-use crate::advice::Ending;
+use super::CommandContext;
+use crate::exit_status::ExitStatus;
 use crate::output::bytes;
 
 #[derive(Args, Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct PruneArgs {
 pub struct PruneOptions {
     /// Unused space that may stay: a part of the repository (5%), a size (500M), or unlimited
     #[arg(long, value_name = "LIMIT", default_value = "5%")]
-    max_unused: MaxUnused,
+    max_unused: MaxUnusedArg,
     /// Store at most so much again (K, M, G, T)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_repack_size: Option<u64>,
@@ -43,7 +43,7 @@ pub struct PruneOptions {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum MaxUnused {
+enum MaxUnusedArg {
     /// Of all that is stored.
     Share(f64),
     Bytes(u64),
@@ -51,20 +51,20 @@ enum MaxUnused {
 }
 
 /// Sweeps what is ripe, marks what is dead.
-pub fn run(run: &Run, args: &PruneArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &PruneArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     prune(run, &repo, &args.how, args.dry_run)?;
     Ok(if run.report.problems().is_empty() {
-        Ending::Done
+        ExitStatus::Done
     } else {
-        Ending::Incomplete
+        ExitStatus::Incomplete
     })
 }
 
 /// Stores everything again that is sealed under an older epoch, with the usual limits.
-pub fn repack_outdated(run: &Run) -> Result<()> {
+pub fn repack_outdated(run: &CommandContext) -> Result<()> {
     let how = PruneOptions {
-        max_unused: MaxUnused::Share(0.05),
+        max_unused: MaxUnusedArg::Share(0.05),
         max_repack_size: None,
         grace: levault::ops::prune::GRACE_DEFAULT,
         unsafe_grace: false,
@@ -74,7 +74,7 @@ pub fn repack_outdated(run: &Run) -> Result<()> {
 }
 
 /// The same, on a repository that is open.
-pub fn prune(run: &Run, repo: &Repo, args: &PruneOptions, dry_run: bool) -> Result<()> {
+pub fn prune(run: &CommandContext, repo: &Repo, args: &PruneOptions, dry_run: bool) -> Result<()> {
     let mut prune = Prune {
         repack_bytes_max: args.max_repack_size.unwrap_or(u64::MAX),
         grace: args.grace,
@@ -84,9 +84,9 @@ pub fn prune(run: &Run, repo: &Repo, args: &PruneOptions, dry_run: bool) -> Resu
         ..Prune::default()
     };
     match args.max_unused {
-        MaxUnused::Share(share) => prune.unused_share_max = share / (1.0 - share),
-        MaxUnused::Bytes(bytes) => (prune.unused_share_max, prune.unused_bytes_max) = (0.0, bytes),
-        MaxUnused::Unlimited => prune.unused_bytes_max = u64::MAX,
+        MaxUnusedArg::Share(share) => prune.unused_share_max = share / (1.0 - share),
+        MaxUnusedArg::Bytes(bytes) => (prune.unused_share_max, prune.unused_bytes_max) = (0.0, bytes),
+        MaxUnusedArg::Unlimited => prune.unused_bytes_max = u64::MAX,
     }
     let outcome = prune.run(repo, run.report)?;
     tell(run, args, dry_run, &outcome)?;
@@ -96,7 +96,7 @@ pub fn prune(run: &Run, repo: &Repo, args: &PruneOptions, dry_run: bool) -> Resu
     Ok(())
 }
 
-fn tell(run: &Run, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -> Result<()> {
+fn tell(run: &CommandContext, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -> Result<()> {
     let PruneOutcome { swept, plan, .. } = outcome;
     run.output.emit(&json!({
         "message_type": "summary",
@@ -164,7 +164,7 @@ fn tell(run: &Run, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -
     }
 }
 
-impl FromStr for MaxUnused {
+impl FromStr for MaxUnusedArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -236,7 +236,7 @@ mod tests {
                 .iter()
                 .all(|wrong| time(wrong).is_err())
         );
-        assert!(matches!("7.5%".parse(), Ok(MaxUnused::Share(share)) if share == 0.075));
-        assert!("100%".parse::<MaxUnused>().is_err());
+        assert!(matches!("7.5%".parse(), Ok(MaxUnusedArg::Share(share)) if share == 0.075));
+        assert!("100%".parse::<MaxUnusedArg>().is_err());
     }
 }

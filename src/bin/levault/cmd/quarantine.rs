@@ -2,64 +2,64 @@
 
 use clap::{Args, Subcommand};
 use levault::error::Result;
-use levault::ops::quarantine::{self, Newer, UnreadObject};
+use levault::ops::quarantine::{self, NewerFormat, UnreadObject};
 use serde_json::json;
 
-use super::Run;
-use crate::advice::Ending;
+use super::CommandContext;
+use crate::exit_status::ExitStatus;
 
 #[derive(Args)]
 pub struct QuarantineArgs {
     #[command(subcommand)]
-    verb: QuarantineVerb,
+    verb: QuarantineCommand,
 }
 
 #[derive(Subcommand)]
-enum QuarantineVerb {
+enum QuarantineCommand {
     /// List the snapshots and index segments that cannot be read
     List,
     /// Set some of them aside: from then on they are passed over, and stop no prune
-    Add(AddArgs),
+    Add(QuarantineAddArgs),
     /// Take some back
-    Remove(TheseArgs),
+    Remove(ObjectIdArgs),
 }
 
 #[derive(Args)]
-struct TheseArgs {
+struct ObjectIdArgs {
     /// Ids or the beginnings of them
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
 }
 
 #[derive(Args)]
-struct AddArgs {
+struct QuarantineAddArgs {
     #[command(flatten)]
-    these: TheseArgs,
+    these: ObjectIdArgs,
     /// Also what claims to be of a later levault, which none of yours is: a prune deletes what it may need
     #[arg(long)]
     newer: bool,
 }
 
 /// Lists, sets aside, or takes back.
-pub fn run(run: &Run, args: &QuarantineArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &QuarantineArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let objects = match &args.verb {
-        QuarantineVerb::List => quarantine::unread(&repo)?,
-        QuarantineVerb::Add(args) => {
+        QuarantineCommand::List => quarantine::unread(&repo)?,
+        QuarantineCommand::Add(args) => {
             let newer = if args.newer {
-                Newer::Included
+                NewerFormat::Included
             } else {
-                Newer::Refused
+                NewerFormat::Refused
             };
             quarantine::add(&repo, &args.these.ids, newer)?
         }
-        QuarantineVerb::Remove(args) => quarantine::remove(&repo, &args.ids)?,
+        QuarantineCommand::Remove(args) => quarantine::remove(&repo, &args.ids)?,
     };
     objects.iter().try_for_each(|object| tell(run, object))?;
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn tell(run: &Run, object: &UnreadObject) -> Result<()> {
+fn tell(run: &CommandContext, object: &UnreadObject) -> Result<()> {
     run.output.emit(&json!({
         "message_type": "unread_object",
         "object": object.path(),

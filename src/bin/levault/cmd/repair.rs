@@ -1,40 +1,40 @@
 //! `repair`: tells what would be put right, and does it with `--apply`.
 
 use clap::{Args, Subcommand};
-use levault::error::{Kind, Result};
+use levault::error::{ErrorKind, Result};
 use levault::id::ObjectId;
-use levault::ops::repair::files::{LostFile, LostPart, PARTIAL};
 use levault::ops::repair::index::{IndexOutcome, RepairIndex};
-use levault::ops::repair::packs::{self, PacksOutcome, RepairPacks};
+use levault::ops::repair::packs::{self, PackRepairOutcome, RepairPacks};
+use levault::ops::repair::repair_files::{LostFile, LostPart, PARTIAL};
 use levault::ops::repair::snapshots::{
-    RepairSnapshots, RepairedDatabase, RepairedSnapshot, RepairedTree, SnapshotsOutcome,
+    RepairSnapshots, RepairedDatabase, RepairedSnapshot, RepairedTree, SnapshotRepairOutcome,
 };
-use levault::ops::repair::{Mode, config};
+use levault::ops::repair::{RepairMode, config};
 use levault::repo::Repo;
 use serde_json::{Value, json};
 
-use super::{Run, parity};
-use crate::advice::Ending;
+use super::{CommandContext, parity};
+use crate::exit_status::ExitStatus;
 use crate::output::bytes;
 use crate::progress::watch;
 
 #[derive(Args)]
 pub struct RepairArgs {
     #[command(subcommand)]
-    verb: RepairVerb,
+    verb: RepairCommand,
 }
 
 #[derive(Subcommand)]
-enum RepairVerb {
+enum RepairCommand {
     /// Put config back from its copy, or the copy from config
-    Config(ApplyArgs),
+    Config(RepairApplyArgs),
     /// Make what is missing of the index from the packs
-    Index(IndexArgs),
+    Index(RepairIndexArgs),
     /// Heal damaged packs by their parity; store again what still opens of the others, and note what is lost; reads the
     /// packs whole
-    Packs(TheseArgs),
+    Packs(RepairTargetArgs),
     /// Make new snapshots of what is left of those that lost something; the old ones are forgotten
-    Snapshots(TheseArgs),
+    Snapshots(RepairTargetArgs),
     /// Store parity beside packs that have none or too little, and beside all that are stored from then on
     AddParity(parity::AddParityArgs),
     /// Put damaged packs right by their parity; needs no password
@@ -42,67 +42,75 @@ enum RepairVerb {
 }
 
 #[derive(Args)]
-struct TheseArgs {
+struct RepairTargetArgs {
     /// Ids or the beginnings of them; all without any
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     #[command(flatten)]
-    apply: ApplyArgs,
+    apply: RepairApplyArgs,
 }
 
 #[derive(Args)]
-struct ApplyArgs {
+struct RepairApplyArgs {
     /// Do it; without this, say what would be done
     #[arg(long)]
     apply: bool,
 }
 
 #[derive(Args)]
-struct IndexArgs {
+struct RepairIndexArgs {
     /// Believe nothing of the index: read every pack's directory
     #[arg(long)]
     read_all_packs: bool,
     #[command(flatten)]
-    apply: ApplyArgs,
+    apply: RepairApplyArgs,
 }
 
-impl ApplyArgs {
-    fn mode(&self) -> Mode {
-        if self.apply { Mode::Apply } else { Mode::DryRun }
+impl RepairApplyArgs {
+    fn mode(&self) -> RepairMode {
+        if self.apply {
+            RepairMode::Apply
+        } else {
+            RepairMode::DryRun
+        }
     }
 }
 
 /// Tells, and does if it is told to.
-pub fn run(run: &Run, args: &RepairArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &RepairArgs) -> Result<ExitStatus> {
     match &args.verb {
-        RepairVerb::Config(args) => repair_config(run, args.mode()),
-        RepairVerb::Index(args) => in_each_domain(run, &[], &|repo| repair_index(run, args, repo)),
-        RepairVerb::Packs(args) => in_each_domain(run, &args.ids, &|repo| repair_packs(run, args, repo)),
-        RepairVerb::Snapshots(args) => {
+        RepairCommand::Config(args) => repair_config(run, args.mode()),
+        RepairCommand::Index(args) => in_each_domain(run, &[], &|repo| repair_index(run, args, repo)),
+        RepairCommand::Packs(args) => in_each_domain(run, &args.ids, &|repo| repair_packs(run, args, repo)),
+        RepairCommand::Snapshots(args) => {
             in_each_domain(run, &args.ids, &|repo| repair_snapshots(run, args, repo))
         }
-        RepairVerb::AddParity(args) => parity::add(run, args),
-        RepairVerb::Heal(args) => parity::heal(run, args),
+        RepairCommand::AddParity(args) => parity::add(run, args),
+        RepairCommand::Heal(args) => parity::heal(run, args),
     }
 }
 
 /// The owner's domain, then those of write-only hosts. What is named belongs to one of them: the others do not know it.
-fn in_each_domain(run: &Run, ids: &[String], repair: &dyn Fn(&Repo) -> Result<Ending>) -> Result<Ending> {
+fn in_each_domain(
+    run: &CommandContext,
+    ids: &[String],
+    repair: &dyn Fn(&Repo) -> Result<ExitStatus>,
+) -> Result<ExitStatus> {
     let repo = run.open()?;
     let (mut ended, mut unknown) = (None, None);
     for domain in repo.domains()? {
         match repair(&repo.in_domain(domain)?) {
-            Err(error) if error.kind() == Kind::NotFound && !ids.is_empty() => {
+            Err(error) if error.kind() == ErrorKind::NotFound && !ids.is_empty() => {
                 unknown = unknown.or(Some(error));
             }
-            Ok(ending) if ended != Some(Ending::Incomplete) => ended = Some(ending),
+            Ok(ending) if ended != Some(ExitStatus::Incomplete) => ended = Some(ending),
             Ok(_) => {}
             Err(error) => return Err(error),
         }
     }
     match (ended, unknown) {
         (None, Some(unknown)) => Err(unknown),
-        (ended, _) => Ok(ended.unwrap_or(Ending::Done)),
+        (ended, _) => Ok(ended.unwrap_or(ExitStatus::Done)),
     }
 }
 
@@ -111,19 +119,19 @@ fn in_domain(mut summary: Value, repo: &Repo) -> Value {
     summary
 }
 
-fn repair_config(run: &Run, mode: Mode) -> Result<Ending> {
+fn repair_config(run: &CommandContext, mode: RepairMode) -> Result<ExitStatus> {
     let repo = run.open()?;
     let repaired = config::run(&repo, mode)?;
     run.output.emit(&json!({
         "message_type": "summary",
         "repair": "config",
-        "dry_run": mode == Mode::DryRun,
+        "dry_run": mode == RepairMode::DryRun,
         "object": repaired.as_ref().map(|repaired| repaired.object),
         "what": repaired.as_ref().map(|repaired| &repaired.what),
     }))?;
     let Some(repaired) = repaired else {
         run.output.say("config and its copy are whole")?;
-        return Ok(Ending::Done);
+        return Ok(ExitStatus::Done);
     };
     run.output
         .say(format!("{}: {}", repaired.object, repaired.what))?;
@@ -135,10 +143,10 @@ fn repair_config(run: &Run, mode: Mode) -> Result<Ending> {
     run.output
         .say(format!("{} put back from {other}", is_or_would_be(mode)))?;
     tell_dry(run, mode)?;
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn repair_index(run: &Run, args: &IndexArgs, repo: &Repo) -> Result<Ending> {
+fn repair_index(run: &CommandContext, args: &RepairIndexArgs, repo: &Repo) -> Result<ExitStatus> {
     let mode = args.apply.mode();
     let repair = RepairIndex {
         read_all_packs: args.read_all_packs,
@@ -155,7 +163,7 @@ fn repair_index(run: &Run, args: &IndexArgs, repo: &Repo) -> Result<Ending> {
     } = &outcome;
     if plan.is_empty() {
         run.output.say("the index says of every pack what lies in it")?;
-        return Ok(Ending::Done);
+        return Ok(ExitStatus::Done);
     }
     let did = is_or_would_be(mode);
     let counts = [
@@ -186,20 +194,20 @@ fn repair_index(run: &Run, args: &IndexArgs, repo: &Repo) -> Result<Ending> {
     }
     tell_dry(run, mode)?;
     if unread.is_empty() && *noted == 0 {
-        Ok(Ending::Done)
+        Ok(ExitStatus::Done)
     } else {
-        Ok(Ending::Incomplete)
+        Ok(ExitStatus::Incomplete)
     }
 }
 
-fn index_json(outcome: &IndexOutcome, mode: Mode) -> Value {
+fn index_json(outcome: &IndexOutcome, mode: RepairMode) -> Value {
     let IndexOutcome {
         plan, blobs, unread, ..
     } = outcome;
     json!({
         "message_type": "summary",
         "repair": "index",
-        "dry_run": mode == Mode::DryRun,
+        "dry_run": mode == RepairMode::DryRun,
         "packs_indexed": plan.index.iter().map(|pack| pack.pack.to_hex()).collect::<Vec<_>>(),
         "blobs_indexed": blobs,
         "blobs_noted_bad": outcome.noted,
@@ -210,7 +218,7 @@ fn index_json(outcome: &IndexOutcome, mode: Mode) -> Value {
     })
 }
 
-fn repair_packs(run: &Run, args: &TheseArgs, repo: &Repo) -> Result<Ending> {
+fn repair_packs(run: &CommandContext, args: &RepairTargetArgs, repo: &Repo) -> Result<ExitStatus> {
     let mode = args.apply.mode();
     let repair = RepairPacks {
         packs: args.ids.clone(),
@@ -241,9 +249,9 @@ fn repair_packs(run: &Run, args: &TheseArgs, repo: &Repo) -> Result<Ending> {
     if outcome.damaged.is_empty() {
         say("all others are whole".into())?;
         return if outcome.unread.is_empty() && outcome.healed.is_empty() {
-            Ok(Ending::Done)
+            Ok(ExitStatus::Done)
         } else {
-            tell_dry(run, mode).map(|()| Ending::Done)
+            tell_dry(run, mode).map(|()| ExitStatus::Done)
         };
     }
     for pack in &outcome.damaged {
@@ -278,14 +286,14 @@ fn repair_packs(run: &Run, args: &TheseArgs, repo: &Repo) -> Result<Ending> {
     ))?;
     tell_dry(run, mode)?;
     if outcome.lost.is_empty() {
-        return Ok(Ending::Done);
+        return Ok(ExitStatus::Done);
     }
     run.output
         .warn("what snapshots lack now is recorded by `levault repair snapshots --apply`");
-    Ok(Ending::Incomplete)
+    Ok(ExitStatus::Incomplete)
 }
 
-fn packs_json(outcome: &PacksOutcome, mode: Mode) -> Value {
+fn packs_json(outcome: &PackRepairOutcome, mode: RepairMode) -> Value {
     let damaged = outcome.damaged.iter().map(|pack| {
         json!({"id": pack.id.to_hex(), "what": pack.what, "bytes": pack.len, "blobs": pack.blobs, "blobs_broken": pack.broken})
     });
@@ -297,7 +305,7 @@ fn packs_json(outcome: &PacksOutcome, mode: Mode) -> Value {
     json!({
         "message_type": "summary",
         "repair": "packs",
-        "dry_run": mode == Mode::DryRun,
+        "dry_run": mode == RepairMode::DryRun,
         "packs_read": outcome.packs_read,
         "bytes_read": outcome.bytes_read,
         "packs_healed": outcome.healed.iter().map(|healed| healed.object.id.to_hex()).collect::<Vec<_>>(),
@@ -312,7 +320,7 @@ fn packs_json(outcome: &PacksOutcome, mode: Mode) -> Value {
     })
 }
 
-fn repair_snapshots(run: &Run, args: &TheseArgs, repo: &Repo) -> Result<Ending> {
+fn repair_snapshots(run: &CommandContext, args: &RepairTargetArgs, repo: &Repo) -> Result<ExitStatus> {
     let mode = args.apply.mode();
     let repair = RepairSnapshots {
         snapshots: args.ids.clone(),
@@ -337,13 +345,13 @@ fn repair_snapshots(run: &Run, args: &TheseArgs, repo: &Repo) -> Result<Ending> 
         tell_dry(run, mode)?;
     }
     if outcome.repaired.is_empty() && outcome.failed.is_empty() {
-        Ok(Ending::Done)
+        Ok(ExitStatus::Done)
     } else {
-        Ok(Ending::Incomplete)
+        Ok(ExitStatus::Incomplete)
     }
 }
 
-fn tell_repaired(run: &Run, repaired: &RepairedSnapshot) -> Result<()> {
+fn tell_repaired(run: &CommandContext, repaired: &RepairedSnapshot) -> Result<()> {
     let old = repaired.id.short();
     run.output.say(match repaired.repaired_as {
         Some(new) => format!(
@@ -368,7 +376,7 @@ fn tell_repaired(run: &Run, repaired: &RepairedSnapshot) -> Result<()> {
     repaired.trees.iter().try_for_each(|tree| tell_tree(run, tree))
 }
 
-fn tell_tree(run: &Run, tree: &RepairedTree) -> Result<()> {
+fn tell_tree(run: &CommandContext, tree: &RepairedTree) -> Result<()> {
     run.output.say(format!(
         "    {}: {} of {} files are left",
         tree.name, tree.files, tree.files_before
@@ -396,10 +404,10 @@ fn lost_json(lost: &LostFile) -> Value {
         LostPart::File => json!({"lost": "file"}),
         LostPart::Bytes(bytes) => json!({"lost": "bytes", "bytes": bytes, "kept_as": PARTIAL}),
     };
-    super::node::with_path(value, "path", &lost.path)
+    super::print_node::with_path(value, "path", &lost.path)
 }
 
-fn snapshots_json(outcome: &SnapshotsOutcome, mode: Mode) -> Value {
+fn snapshots_json(outcome: &SnapshotRepairOutcome, mode: RepairMode) -> Value {
     let database = |database: &RepairedDatabase| {
         json!({
             "db": database.name,
@@ -430,7 +438,7 @@ fn snapshots_json(outcome: &SnapshotsOutcome, mode: Mode) -> Value {
     json!({
         "message_type": "summary",
         "repair": "snapshots",
-        "dry_run": mode == Mode::DryRun,
+        "dry_run": mode == RepairMode::DryRun,
         "snapshots": outcome.snapshots,
         "repaired": repaired.collect::<Vec<_>>(),
         "failed": failed.collect::<Vec<_>>(),
@@ -441,15 +449,15 @@ fn hex(ids: &[ObjectId]) -> Vec<String> {
     ids.iter().map(ObjectId::to_hex).collect()
 }
 
-fn is_or_would_be(mode: Mode) -> &'static str {
+fn is_or_would_be(mode: RepairMode) -> &'static str {
     match mode {
-        Mode::Apply => "were",
-        Mode::DryRun => "would be",
+        RepairMode::Apply => "were",
+        RepairMode::DryRun => "would be",
     }
 }
 
-fn tell_dry(run: &Run, mode: Mode) -> Result<()> {
-    if mode == Mode::DryRun {
+fn tell_dry(run: &CommandContext, mode: RepairMode) -> Result<()> {
+    if mode == RepairMode::DryRun {
         run.output.say("nothing was done; --apply does it")
     } else {
         Ok(())

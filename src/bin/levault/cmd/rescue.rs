@@ -3,29 +3,35 @@
 use std::os::unix::ffi::OsStrExt;
 
 use levault::error::Result;
-use levault::ops::rescue::{Action, FileList, Rescue, RescueOutcome, Span, SpanOutcome, Uncertain};
+use levault::ops::rescue::{
+    FileListSource, KeySpan, Rescue, RescueMode, RescueOutcome, SpanOutcome, UncertainRecords,
+};
 use serde_json::{Map, Value, json};
 
-use super::Run;
+use super::CommandContext;
 use super::verify_db::{say_damage, source_damage_json};
-use crate::advice::Ending;
 use crate::args::RescueArgs;
+use crate::exit_status::ExitStatus;
 use crate::output::{key_text, put_bytes, time, time_exact};
 use crate::progress::watch;
 
 /// Reads, decides, tells; writes with `--apply`.
-pub fn run(run: &Run, args: &RescueArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &RescueArgs) -> Result<ExitStatus> {
     let rescue = Rescue {
         directory: args.directory.clone(),
         output: args.output.clone(),
         snapshot: args.snapshot.clone(),
         database: args.db.as_ref().map(|name| name.as_bytes().to_vec()),
         uncertain: if args.with_uncertain {
-            Uncertain::Keep
+            UncertainRecords::Keep
         } else {
-            Uncertain::LeaveOut
+            UncertainRecords::LeaveOut
         },
-        act: if args.apply { Action::Write } else { Action::Tell },
+        act: if args.apply {
+            RescueMode::Write
+        } else {
+            RescueMode::Tell
+        },
     };
     run.refuse_forbidden(&args.output)?;
     let repo = run.open()?;
@@ -38,15 +44,15 @@ pub fn run(run: &Run, args: &RescueArgs) -> Result<Ending> {
 }
 
 /// What was supplied may be stale: that is not the same as nothing lost.
-fn ending(outcome: &RescueOutcome) -> Ending {
+fn ending(outcome: &RescueOutcome) -> ExitStatus {
     match (outcome.is_whole(), outcome.is_supplied()) {
-        (true, _) => Ending::Done,
-        (false, true) => Ending::Incomplete,
-        (false, false) => Ending::SourceDamaged,
+        (true, _) => ExitStatus::Done,
+        (false, true) => ExitStatus::Incomplete,
+        (false, false) => ExitStatus::SourceDamaged,
     }
 }
 
-fn tell(run: &Run, args: &RescueArgs, outcome: &RescueOutcome) -> Result<()> {
+fn tell(run: &CommandContext, args: &RescueArgs, outcome: &RescueOutcome) -> Result<()> {
     let directory = args.directory.display().to_string();
     for damage in &outcome.damage {
         say_damage(run, &directory, damage);
@@ -81,17 +87,17 @@ fn tell(run: &Run, args: &RescueArgs, outcome: &RescueOutcome) -> Result<()> {
     })
 }
 
-fn files_text(files: &FileList) -> Option<String> {
+fn files_text(files: &FileListSource) -> Option<String> {
     match files {
-        FileList::Manifest => None,
-        FileList::NewestManifest(name) => Some(format!("CURRENT is lost; read by {name}")),
-        FileList::AllFiles(why) => Some(format!(
+        FileListSource::Manifest => None,
+        FileListSource::NewestManifest(name) => Some(format!("CURRENT is lost; read by {name}")),
+        FileListSource::AllFiles(why) => Some(format!(
             "{why}: all tables and logs are read, and only what is newer than the snapshot is taken from them"
         )),
     }
 }
 
-fn tell_span(run: &Run, outcome: &SpanOutcome) -> Result<()> {
+fn tell_span(run: &CommandContext, outcome: &SpanOutcome) -> Result<()> {
     for (snapshot, why) in &outcome.passed_over {
         run.output.detail(format!(
             "  {}: snapshot {} cannot help: {why}",
@@ -123,7 +129,7 @@ fn tell_span(run: &Run, outcome: &SpanOutcome) -> Result<()> {
     })
 }
 
-fn words(span: &Span) -> String {
+fn words(span: &KeySpan) -> String {
     match (&span.smallest, &span.largest) {
         (None, None) => "all keys".to_owned(),
         (smallest, largest) => {
@@ -135,9 +141,9 @@ fn words(span: &Span) -> String {
 
 fn summary(args: &RescueArgs, outcome: &RescueOutcome) -> Value {
     let files = match &outcome.files {
-        FileList::Manifest => json!({"by": "manifest"}),
-        FileList::NewestManifest(name) => json!({"by": "newest_manifest", "manifest": name}),
-        FileList::AllFiles(why) => json!({"by": "all_files", "why": why}),
+        FileListSource::Manifest => json!({"by": "manifest"}),
+        FileListSource::NewestManifest(name) => json!({"by": "newest_manifest", "manifest": name}),
+        FileListSource::AllFiles(why) => json!({"by": "all_files", "why": why}),
     };
     json!({
         "message_type": "summary",

@@ -5,66 +5,71 @@ use std::os::unix::ffi::OsStrExt;
 
 use levault::error::Result;
 use levault::ops::restore::{
-    Action, Extra, Overwrite, Planned, Restore, RestoreOutcome, Restored, TreeOutcome, Verify,
+    DatabaseRestoreOutcome, ExtraEntries, OverwriteMode, PlannedAction, PlannedEntry, Restore,
+    RestoreOutcome, TreeRestoreOutcome, VerifyMode,
 };
-use levault::pattern::{Case, Pattern, Patterns, Selector};
+use levault::pattern::{CaseSensitivity, Pattern, Patterns, Selector};
 use levault::repo::{Repo, StoredSnapshot};
-use levault::snapshot::Source;
+use levault::snapshot::SnapshotSource;
 use serde_json::json;
 
-use super::look::Opened;
-use super::node::with_path;
-use super::{Run, guard, select};
-use crate::advice::Ending;
-use crate::args::{OverwriteArg, PartsArgs, RestoreArgs, VerifyArg};
+use super::open_snapshot::OpenSnapshot;
+use super::print_node::with_path;
+use super::{CommandContext, forbidden_paths, select_keys};
+use crate::args::{IncludeArgs, OverwriteArg, RestoreArgs, VerifyArg};
+use crate::exit_status::ExitStatus;
 use crate::output::bytes;
 use crate::progress::watch;
 
 /// Restores, or prints what would be done.
-pub fn run(run: &Run, args: &RestoreArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &RestoreArgs) -> Result<ExitStatus> {
     let opened = run.open_place(&args.pick.place)?;
     let restore = Restore {
         database: args.pick.db.as_ref().map(|name| name.as_bytes().into()),
         address: args.pick.place.address.clone(),
         selector: selector(&args.parts)?,
-        selection: select::selection(&args.selection)?,
+        selection: select_keys::selection(&args.selection)?,
         overwrite: overwrite(args.overwrite),
-        extra: if args.delete { Extra::Delete } else { Extra::Keep },
+        extra: if args.delete {
+            ExtraEntries::Delete
+        } else {
+            ExtraEntries::Keep
+        },
         verify: match args.verify {
-            VerifyArg::Full => Verify::Full,
-            VerifyArg::None => Verify::None,
+            VerifyArg::Full => VerifyMode::Full,
+            VerifyArg::None => VerifyMode::None,
         },
         with_uncertain: args.with_uncertain,
         forbidden: run.forbidden(),
-        reach: guard::reach(args.unsafe_allow_delete),
+        reach: forbidden_paths::reach(args.unsafe_allow_delete),
         ..Restore::new(&args.target)
     };
     if args.dry_run {
         plan(run, &opened, &restore)
     } else {
-        guard::announce_removal(run, &opened.repo, &opened.stored, &restore)?;
+        forbidden_paths::announce_removal(run, &opened.repo, &opened.stored, &restore)?;
         self::restore(run, &opened.repo, &opened.stored, &restore)
     }
 }
 
-fn overwrite(arg: Option<OverwriteArg>) -> Overwrite {
+fn overwrite(arg: Option<OverwriteArg>) -> OverwriteMode {
     match arg {
-        None => Overwrite::Refuse,
-        Some(OverwriteArg::Never) => Overwrite::Never,
-        Some(OverwriteArg::IfNewer) => Overwrite::IfNewer,
-        Some(OverwriteArg::IfChanged) => Overwrite::IfChanged,
-        Some(OverwriteArg::Always) => Overwrite::Always,
+        None => OverwriteMode::Refuse,
+        Some(OverwriteArg::Never) => OverwriteMode::Never,
+        Some(OverwriteArg::IfNewer) => OverwriteMode::IfNewer,
+        Some(OverwriteArg::IfChanged) => OverwriteMode::IfChanged,
+        Some(OverwriteArg::Always) => OverwriteMode::Always,
     }
 }
 
-fn selector(args: &PartsArgs) -> Result<Selector> {
+fn selector(args: &IncludeArgs) -> Result<Selector> {
     let patterns = |matters: &[OsString], ignored: &[OsString]| {
         let matters = matters
             .iter()
-            .map(|word| Pattern::word(word.as_bytes(), Case::Matters));
+            .map(|word| Pattern::word(word.as_bytes(), CaseSensitivity::Matters));
         let ignored = ignored
             .iter()
-            .map(|word| Pattern::word(word.as_bytes(), Case::Ignored));
+            .map(|word| Pattern::word(word.as_bytes(), CaseSensitivity::Ignored));
         Patterns::new(&matters.chain(ignored).collect::<Vec<_>>())
     };
     Ok(Selector {
@@ -74,7 +79,12 @@ fn selector(args: &PartsArgs) -> Result<Selector> {
 }
 
 /// Restores and tells of it.
-pub fn restore(run: &Run, repo: &Repo, snapshot: &StoredSnapshot, restore: &Restore) -> Result<Ending> {
+pub fn restore(
+    run: &CommandContext,
+    repo: &Repo,
+    snapshot: &StoredSnapshot,
+    restore: &Restore,
+) -> Result<ExitStatus> {
     let restored = watch(run.output, run.report, || restore.run(repo, snapshot, run.report))?;
     for outcome in &restored.databases {
         tell(run, outcome)?;
@@ -85,14 +95,14 @@ pub fn restore(run: &Run, repo: &Repo, snapshot: &StoredSnapshot, restore: &Rest
     run.output.emit(&summary(snapshot, restore, &restored))?;
     match restored.tree.mismatched {
         0 => Ok(ending),
-        _ => Ok(Ending::Disagreement),
+        _ => Ok(ExitStatus::Disagreement),
     }
 }
 
-fn summary(snapshot: &StoredSnapshot, restore: &Restore, restored: &Restored) -> serde_json::Value {
+fn summary(snapshot: &StoredSnapshot, restore: &Restore, restored: &RestoreOutcome) -> serde_json::Value {
     let (databases, tree) = (&restored.databases, &restored.tree);
     let in_databases: u64 = databases.iter().map(|outcome| outcome.bytes).sum();
-    let is_read_back = restore.verify == Verify::Full && tree.mismatched == 0;
+    let is_read_back = restore.verify == VerifyMode::Full && tree.mismatched == 0;
     json!({
         "message_type": "summary",
         "snapshot_id": snapshot.id.to_hex(),
@@ -113,7 +123,7 @@ fn summary(snapshot: &StoredSnapshot, restore: &Restore, restored: &Restored) ->
     })
 }
 
-fn of_database(outcome: &RestoreOutcome) -> serde_json::Value {
+fn of_database(outcome: &DatabaseRestoreOutcome) -> serde_json::Value {
     let rewritten = outcome.rewritten.map(|rewritten| {
         json!({
             "records_put": rewritten.puts,
@@ -128,19 +138,19 @@ fn of_database(outcome: &RestoreOutcome) -> serde_json::Value {
 
 /// What a plan comes to.
 #[derive(Default)]
-struct Counts {
+struct PlanCounts {
     things: u64,
     bytes: u64,
     left: u64,
     removed: u64,
 }
 
-impl Counts {
-    fn add(&mut self, planned: &Planned) {
+impl PlanCounts {
+    fn add(&mut self, planned: &PlannedEntry) {
         match planned.action {
-            Action::Remove => self.removed += 1,
-            Action::Leave => self.left += 1,
-            Action::Restore | Action::Compare | Action::Refresh => {
+            PlannedAction::Remove => self.removed += 1,
+            PlannedAction::Leave => self.left += 1,
+            PlannedAction::Restore | PlannedAction::Compare | PlannedAction::Refresh => {
                 self.things += 1;
                 self.bytes += planned.bytes;
             }
@@ -149,11 +159,11 @@ impl Counts {
 }
 
 /// What trees are said to hold, before all that they are found to hold.
-fn tell_stated(run: &Run, opened: &Opened) -> Result<()> {
+fn tell_stated(run: &CommandContext, opened: &OpenSnapshot) -> Result<()> {
     let trees = opened.stored.snapshot.sources.iter();
     let trees = trees.filter_map(|source| match source {
-        Source::Tree(tree) => Some(tree),
-        Source::Database(_) => None,
+        SnapshotSource::Tree(tree) => Some(tree),
+        SnapshotSource::Database(_) => None,
     });
     for tree in trees {
         run.output.detail(format!(
@@ -167,10 +177,10 @@ fn tell_stated(run: &Run, opened: &Opened) -> Result<()> {
     Ok(())
 }
 
-fn plan(run: &Run, opened: &Opened, restore: &Restore) -> Result<Ending> {
+fn plan(run: &CommandContext, opened: &OpenSnapshot, restore: &Restore) -> Result<ExitStatus> {
     tell_stated(run, opened)?;
-    let (mut counts, mut told) = (Counts::default(), Ok(()));
-    let mut each = |planned: Planned| {
+    let (mut counts, mut told) = (PlanCounts::default(), Ok(()));
+    let mut each = |planned: PlannedEntry| {
         counts.add(&planned);
         if told.is_ok() {
             told = tell_planned(run, restore, &planned);
@@ -200,7 +210,7 @@ fn plan(run: &Run, opened: &Opened, restore: &Restore) -> Result<Ending> {
     Ok(run.tell_problems())
 }
 
-fn tell_planned(run: &Run, restore: &Restore, planned: &Planned) -> Result<()> {
+fn tell_planned(run: &CommandContext, restore: &Restore, planned: &PlannedEntry) -> Result<()> {
     if let Some(database) = &planned.database {
         run.output.emit(
             &json!({"message_type": "plan", "db": database.name, "target": planned.target,
@@ -220,11 +230,11 @@ fn tell_planned(run: &Run, restore: &Restore, planned: &Planned) -> Result<()> {
         ));
     }
     let (word, words) = match planned.action {
-        Action::Restore => ("restore", "restore"),
-        Action::Compare => ("compare", "compare and, if it is another, replace"),
-        Action::Refresh => ("refresh", "set the attributes of"),
-        Action::Leave => ("leave", "leave"),
-        Action::Remove => ("remove", "remove"),
+        PlannedAction::Restore => ("restore", "restore"),
+        PlannedAction::Compare => ("compare", "compare and, if it is another, replace"),
+        PlannedAction::Refresh => ("refresh", "set the attributes of"),
+        PlannedAction::Leave => ("leave", "leave"),
+        PlannedAction::Remove => ("remove", "remove"),
     };
     run.output.emit(
         &json!({"message_type": "verbose_status", "action": word, "item": planned.target,
@@ -233,14 +243,14 @@ fn tell_planned(run: &Run, restore: &Restore, planned: &Planned) -> Result<()> {
     run.output.detail(format!("would {words} {}", planned.target))
 }
 
-fn tell_tree(run: &Run, restore: &Restore, tree: &TreeOutcome) -> Result<()> {
-    if *tree == TreeOutcome::default() {
+fn tell_tree(run: &CommandContext, restore: &Restore, tree: &TreeRestoreOutcome) -> Result<()> {
+    if *tree == TreeRestoreOutcome::default() {
         return Ok(());
     }
     let verified = match (restore.verify, tree.mismatched) {
-        (Verify::Full, 0) => "read back and verified".to_owned(),
-        (Verify::Full, others) => format!("read back: {others} of them are not what was saved"),
-        (Verify::None, _) => "not verified".to_owned(),
+        (VerifyMode::Full, 0) => "read back and verified".to_owned(),
+        (VerifyMode::Full, others) => format!("read back: {others} of them are not what was saved"),
+        (VerifyMode::None, _) => "not verified".to_owned(),
     };
     run.output.say(format!(
         "restored {} files ({}), {} directories and {} links and others to {}, {verified}",
@@ -263,7 +273,7 @@ fn tell_tree(run: &Run, restore: &Restore, tree: &TreeOutcome) -> Result<()> {
     }
 }
 
-fn tell(run: &Run, outcome: &RestoreOutcome) -> Result<()> {
+fn tell(run: &CommandContext, outcome: &DatabaseRestoreOutcome) -> Result<()> {
     if outcome.unchanged {
         let (name, target) = (&outcome.name, outcome.target.display());
         return run.output.say(if outcome.verified {

@@ -2,22 +2,22 @@
 
 use std::collections::HashSet;
 
-use levault::error::{Kind, Result};
-use levault::facts::Notes;
+use levault::annotations::CurrentNotes;
+use levault::error::{ErrorKind, Result};
 use levault::ops::forget::TagList;
 use levault::ops::tree::tops;
 use levault::repo::{OWN_DOMAIN, StoredSnapshot};
-use levault::snapshot::{MissingPath, Snapshot, Source, TreeRoot};
+use levault::snapshot::{MissingPath, Snapshot, SnapshotSource, TreeRoot};
 use serde_json::{Map, Value, json};
 
-use super::Run;
-use super::node::{put_path, put_paths, with_path};
-use crate::advice::Ending;
+use super::CommandContext;
+use super::print_node::{put_path, put_paths, with_path};
 use crate::args::SnapshotsArgs;
+use crate::exit_status::ExitStatus;
 use crate::output::{bytes, print_line, time, time_exact};
 
 /// Lists them, oldest first.
-pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &SnapshotsArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let catalog = repo.catalog()?;
     run.tell_unread(&catalog);
@@ -31,8 +31,12 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
     let mut unread = unread.iter().chain(&catalog.unread);
     let mut missing = catalog.unreadable.iter();
     let missing = missing.any(|unread| !unread.is_out_of_proportion());
-    let whole = !missing && unread.all(|fact| fact.kind == Kind::TooNew);
-    let ending = if whole { Ending::Done } else { Ending::Incomplete };
+    let whole = !missing && unread.all(|fact| fact.kind == ErrorKind::TooNew);
+    let ending = if whole {
+        ExitStatus::Done
+    } else {
+        ExitStatus::Incomplete
+    };
     let mut found = if args.ids.is_empty() {
         catalog.snapshots
     } else {
@@ -71,7 +75,7 @@ pub fn run(run: &Run, args: &SnapshotsArgs) -> Result<Ending> {
     Ok(ending)
 }
 
-fn row(stored: &StoredSnapshot, notes: &Notes) -> String {
+fn row(stored: &StoredSnapshot, notes: &CurrentNotes) -> String {
     let snapshot = &stored.snapshot;
     let tops = tops(snapshot).into_iter();
     let names: Vec<_> = tops.map(|number| mark(&snapshot.sources[number])).collect();
@@ -89,7 +93,7 @@ fn row(stored: &StoredSnapshot, notes: &Notes) -> String {
 }
 
 /// What else was noted of a snapshot, for the end of its line.
-fn noted(stored: &StoredSnapshot, notes: &Notes) -> String {
+fn noted(stored: &StoredSnapshot, notes: &CurrentNotes) -> String {
     let suspect = notes
         .suspect(&stored.id)
         .map(|reason| format!("  SUSPECT: {reason}"));
@@ -106,18 +110,18 @@ fn noted(stored: &StoredSnapshot, notes: &Notes) -> String {
         .collect()
 }
 
-fn mark(source: &Source) -> String {
+fn mark(source: &SnapshotSource) -> String {
     match source {
-        Source::Database(database) if !database.damage.is_empty() => {
+        SnapshotSource::Database(database) if !database.damage.is_empty() => {
             format!("{} (source was damaged)", database.name)
         }
-        Source::Database(database) => database.name.clone(),
-        Source::Tree(tree) => format!("{} ({} files)", tree.name, tree.files),
+        SnapshotSource::Database(database) => database.name.clone(),
+        SnapshotSource::Tree(tree) => format!("{} ({} files)", tree.name, tree.files),
     }
 }
 
 /// One snapshot, for programs.
-pub fn to_json(stored: &StoredSnapshot, notes: &Notes) -> Value {
+pub fn to_json(stored: &StoredSnapshot, notes: &CurrentNotes) -> Value {
     let snapshot = &stored.snapshot;
     let mut value = json!({
         "id": stored.id.to_hex(),
@@ -178,7 +182,7 @@ fn database_json(database: &levault::snapshot::DatabaseRoot) -> Value {
         "comparator": database.shape.comparator,
         "damaged": !database.damage.is_empty(),
         "physical": database.is_physical(),
-        "unverified_source": database.trust == levault::snapshot::Trust::Unverified,
+        "unverified_source": database.trust == levault::snapshot::SourceTrust::Unverified,
     });
     with_path(value, "path", &database.path)
 }

@@ -1,17 +1,17 @@
 //! `stats`: what uses the space.
 
 use levault::error::Result;
-use levault::ops::stats::{self, Share, SourceStats, Stats};
+use levault::ops::stats::{self, RepositoryStats, SourceStats, StoredShare};
 use serde_json::{Map, Value, json};
 
-use super::Run;
-use super::node::{one_line, put_path};
-use crate::advice::Ending;
+use super::CommandContext;
+use super::print_node::{one_line, put_path};
 use crate::args::StatsArgs;
+use crate::exit_status::ExitStatus;
 use crate::output::bytes;
 
 /// The whole repository, and each snapshot or the one asked for.
-pub fn run(run: &Run, args: &StatsArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &StatsArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let chosen = args
         .snapshot
@@ -53,10 +53,10 @@ pub fn run(run: &Run, args: &StatsArgs) -> Result<Ending> {
             run.output.say(line(&name, &row.share))?;
         }
     }
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn line(name: &str, share: &Share) -> String {
+fn line(name: &str, share: &StoredShare) -> String {
     format!(
         "{name}  restores {:>10}  rests on {:>10}, alone on {:>10}",
         bytes(share.restore_bytes),
@@ -65,7 +65,7 @@ fn line(name: &str, share: &Share) -> String {
     )
 }
 
-fn to_json(stats: &Stats) -> Value {
+fn to_json(stats: &RepositoryStats) -> Value {
     let snapshots = stats.snapshots.iter().map(|row| {
         let mut object = share_json(&row.share);
         object.insert("id".into(), row.id.to_hex().into());
@@ -105,7 +105,7 @@ fn sources_json(rows: &[SourceStats], kind: &str) -> Value {
     rows.iter().map(object).collect()
 }
 
-fn share_json(share: &Share) -> Map<String, Value> {
+fn share_json(share: &StoredShare) -> Map<String, Value> {
     let fields = [
         ("restore_size", share.restore_bytes),
         ("stored", share.stored_bytes),

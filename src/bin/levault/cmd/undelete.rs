@@ -1,18 +1,18 @@
 //! `undelete`: forgotten snapshots that are still stored, and the way back for them.
 
+use levault::annotations::{ForgetEvent, ForgetReason};
 use levault::error::Result;
-use levault::facts::{ForgottenSince, Why};
 use levault::ops::undelete::{select, undelete};
-use levault::repo::{Catalog, ForgottenSnapshot, Repo};
+use levault::repo::{ForgottenSnapshot, Repo, SnapshotCatalog};
 use serde_json::{Value, json};
 
-use super::Run;
-use crate::advice::Ending;
+use super::CommandContext;
 use crate::args::UndeleteArgs;
+use crate::exit_status::ExitStatus;
 use crate::output::{print_line, time, time_exact};
 
 /// Lists them, or brings back those that are named.
-pub fn run(run: &Run, args: &UndeleteArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &UndeleteArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let catalog = repo.catalog()?;
     run.tell_unread(&catalog);
@@ -23,10 +23,10 @@ pub fn run(run: &Run, args: &UndeleteArgs) -> Result<Ending> {
     }
 }
 
-fn list(run: &Run, catalog: &Catalog) -> Result<Ending> {
+fn list(run: &CommandContext, catalog: &SnapshotCatalog) -> Result<ExitStatus> {
     if run.output.json {
         let all: Vec<_> = catalog.forgotten.iter().map(to_json).collect();
-        return print_line(&Value::from(all).to_string()).map(|()| Ending::Done);
+        return print_line(&Value::from(all).to_string()).map(|()| ExitStatus::Done);
     }
     for forgotten in &catalog.forgotten {
         run.output.say(row(forgotten))?;
@@ -35,11 +35,16 @@ fn list(run: &Run, catalog: &Catalog) -> Result<Ending> {
         "{} forgotten snapshots are still stored",
         catalog.forgotten.len()
     ))?;
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// One that cannot be brought back does not keep the others; all of them failing is a failure.
-fn bring_back(run: &Run, repo: &Repo, catalog: &Catalog, ids: &[String]) -> Result<Ending> {
+fn bring_back(
+    run: &CommandContext,
+    repo: &Repo,
+    catalog: &SnapshotCatalog,
+    ids: &[String],
+) -> Result<ExitStatus> {
     let mut failed = Vec::new();
     for words in ids {
         match select(catalog, words).and_then(|forgotten| back(run, repo, forgotten)) {
@@ -52,13 +57,13 @@ fn bring_back(run: &Run, repo: &Repo, catalog: &Catalog, ids: &[String]) -> Resu
         .iter()
         .for_each(|error| run.output.warn(&error.to_string()));
     match failed.len() {
-        0 => Ok(Ending::Done),
+        0 => Ok(ExitStatus::Done),
         all if all == ids.len() => Err(failed.remove(0)),
-        _ => Ok(Ending::Incomplete),
+        _ => Ok(ExitStatus::Incomplete),
     }
 }
 
-fn back(run: &Run, repo: &Repo, forgotten: &ForgottenSnapshot) -> Result<()> {
+fn back(run: &CommandContext, repo: &Repo, forgotten: &ForgottenSnapshot) -> Result<()> {
     undelete(repo, forgotten, run.report)?;
     run.output
         .emit(&json!({"message_type": "undeleted", "snapshot_id": forgotten.id.to_hex()}))?;
@@ -82,11 +87,11 @@ fn row(forgotten: &ForgottenSnapshot) -> String {
     )
 }
 
-fn why(since: &ForgottenSince) -> String {
+fn why(since: &ForgetEvent) -> String {
     match (since.why, since.words.as_str()) {
-        (Why::ByHand, "") => "by hand".into(),
-        (Why::Damaged, "") => "for its damage".into(),
-        (Why::Policy, words) => format!("by policy {words}"),
+        (ForgetReason::ByHand, "") => "by hand".into(),
+        (ForgetReason::Damaged, "") => "for its damage".into(),
+        (ForgetReason::Policy, words) => format!("by policy {words}"),
         (_, words) => format!("by hand: {words}"),
     }
 }
@@ -94,9 +99,9 @@ fn why(since: &ForgottenSince) -> String {
 fn to_json(forgotten: &ForgottenSnapshot) -> Value {
     let snapshot = forgotten.snapshot.as_ref();
     let kind = match forgotten.since.why {
-        Why::ByHand => "by_hand",
-        Why::Policy => "policy",
-        Why::Damaged => "damaged",
+        ForgetReason::ByHand => "by_hand",
+        ForgetReason::Policy => "policy",
+        ForgetReason::Damaged => "damaged",
     };
     json!({
         "id": forgotten.id.to_hex(),

@@ -3,35 +3,35 @@
 use std::time::Duration;
 
 use levault::error::Result;
-use levault::ops::rescue::FileList;
+use levault::ops::rescue::FileListSource;
 use levault::ops::verify_db::{VerifyOutcome, verify_db};
-use levault::source::{Capture, Damage, HeldBy};
+use levault::source::{CaptureOptions, HoldMethod, SourceDamage};
 use serde_json::{Value, json};
 
-use super::Run;
+use super::CommandContext;
 use super::backup::{damage_json, damage_text, dialect};
-use crate::advice::Ending;
 use crate::args::VerifyDbArgs;
+use crate::exit_status::ExitStatus;
 use crate::output::{bytes, time_exact};
 use crate::progress::watch;
 
 /// Reads everything, then lists what is wrong.
-pub fn run(run: &Run, args: &VerifyDbArgs) -> Result<Ending> {
-    let how = Capture {
-        hold: HeldBy::Descriptors,
+pub fn run(run: &CommandContext, args: &VerifyDbArgs) -> Result<ExitStatus> {
+    let how = CaptureOptions {
+        hold: HoldMethod::Descriptors,
         patience: Duration::from_secs(args.patience.capture_timeout),
-        ..Capture::default()
+        ..CaptureOptions::default()
     };
     let outcome = watch(run.output, run.report, || verify_db(&args.path, &how, run.report))?;
     tell(run, args, &outcome)?;
     if outcome.is_sound() {
-        Ok(Ending::Done)
+        Ok(ExitStatus::Done)
     } else {
-        Ok(Ending::SourceDamaged)
+        Ok(ExitStatus::SourceDamaged)
     }
 }
 
-fn tell(run: &Run, args: &VerifyDbArgs, outcome: &VerifyOutcome) -> Result<()> {
+fn tell(run: &CommandContext, args: &VerifyDbArgs, outcome: &VerifyOutcome) -> Result<()> {
     let path = args.path.display().to_string();
     let scan = &outcome.scan;
     for damage in &scan.damage {
@@ -90,23 +90,23 @@ fn tell(run: &Run, args: &VerifyDbArgs, outcome: &VerifyOutcome) -> Result<()> {
     ))
 }
 
-fn without_current(files: &FileList) -> Option<String> {
+fn without_current(files: &FileListSource) -> Option<String> {
     match files {
-        FileList::Manifest => None,
-        FileList::NewestManifest(name) => Some(format!(
+        FileListSource::Manifest => None,
+        FileListSource::NewestManifest(name) => Some(format!(
             "CURRENT cannot be used: read by {name}, the newest MANIFEST"
         )),
-        FileList::AllFiles(_) => {
+        FileListSource::AllFiles(_) => {
             Some("no MANIFEST can be read: all tables and logs that are there were opened".into())
         }
     }
 }
 
-fn list_json(files: &FileList) -> Value {
+fn list_json(files: &FileListSource) -> Value {
     match files {
-        FileList::Manifest => "current".into(),
-        FileList::NewestManifest(name) => name.clone().into(),
-        FileList::AllFiles(_) => Value::Null,
+        FileListSource::Manifest => "current".into(),
+        FileListSource::NewestManifest(name) => name.clone().into(),
+        FileListSource::AllFiles(_) => Value::Null,
     }
 }
 
@@ -135,12 +135,12 @@ fn verdict(outcome: &VerifyOutcome) -> String {
 }
 
 /// One finding, for people.
-pub fn say_damage(run: &Run, name: &str, damage: &Damage) {
+pub fn say_damage(run: &CommandContext, name: &str, damage: &SourceDamage) {
     run.output
         .warn(&format!("{name}: {}", damage_text(&damage.clone().into())));
 }
 
 /// One finding, for programs.
-pub fn source_damage_json(damage: &Damage) -> Value {
+pub fn source_damage_json(damage: &SourceDamage) -> Value {
     damage_json(&damage.clone().into())
 }

@@ -3,15 +3,15 @@
 use levault::error::Result;
 use serde_json::json;
 
-use super::Run;
-use crate::advice::Ending;
+use super::CommandContext;
+use crate::exit_status::ExitStatus;
 
 /// Prints both.
-pub fn run(run: &Run) -> Result<Ending> {
+pub fn run(run: &CommandContext) -> Result<ExitStatus> {
     let (version, format) = (env!("CARGO_PKG_VERSION"), levault::repo::FORMAT_VERSION);
     run.output
         .emit(&json!({"message_type": "version", "version": version, "repository_format": format}))?;
     run.output
         .say(format!("levault {version}, repository format {format}"))?;
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }

@@ -5,38 +5,38 @@ use std::sync::{Mutex, PoisonError};
 
 use levault::id::ObjectId;
 
-use super::item::Item;
+use super::mount_item::MountItem;
 
 /// The number of the top.
 pub const TOP: u64 = 1;
 
 /// Items that the kernel knows.
-pub struct Inodes(Mutex<HashMap<u64, Known>>);
+pub struct InodeTable(Mutex<HashMap<u64, KnownInode>>);
 
-struct Known {
-    item: Item,
+struct KnownInode {
+    item: MountItem,
     /// How often the kernel was told of it, and has not forgotten it.
     lookups: u64,
 }
 
-impl Inodes {
+impl InodeTable {
     /// The top alone, which is never forgotten.
     pub fn new() -> Self {
-        let top = Known {
-            item: Item::Top,
+        let top = KnownInode {
+            item: MountItem::Top,
             lookups: 1,
         };
         Self(Mutex::new(HashMap::from([(TOP, top)])))
     }
 
-    pub fn get(&self, ino: u64) -> Option<Item> {
+    pub fn get(&self, ino: u64) -> Option<MountItem> {
         self.known().get(&ino).map(|known| known.item.clone())
     }
 
     /// The kernel is told of it once more.
-    pub fn add(&self, ino: u64, item: Item) {
+    pub fn add(&self, ino: u64, item: MountItem) {
         let mut known = self.known();
-        let entry = known.entry(ino).or_insert(Known {
+        let entry = known.entry(ino).or_insert(KnownInode {
             item: item.clone(),
             lookups: 0,
         });
@@ -58,7 +58,7 @@ impl Inodes {
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Known>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<u64, KnownInode>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn an_inode_is_known_until_it_is_forgotten_as_often_as_it_was_told() {
-        let inodes = Inodes::new();
-        let item = || Item::Latest("x".into());
+        let inodes = InodeTable::new();
+        let item = || MountItem::Latest("x".into());
         inodes.add(7, item());
         inodes.add(7, item());
         inodes.forget(7, 1);

@@ -12,30 +12,30 @@
 //! to the kernel; content comes through `cache`, `databases` and `records`. What fails is an EIO for who asked, and a line
 //! on standard error.
 
-mod attr;
-mod cache;
-mod databases;
-mod fuse;
+mod blob_cache;
+mod directory_listing;
+mod fuse_requests;
 mod inodes;
-mod item;
-mod listing;
-mod records;
-mod shelves;
+mod item_attributes;
+mod mount_context;
+mod mount_item;
+mod record_stream;
+mod restored_databases;
+mod snapshot_directories;
 mod unmount;
-mod world;
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use fuser::{Config, MountOption, Session, SessionACL};
-use levault::error::{Act, Error, Result};
+use levault::error::{Error, Result, ResultExt};
 
-use crate::advice::Ending;
 use crate::args::MountArgs;
-use crate::cmd::Run;
-use fuse::Mounted;
-use world::World;
+use crate::cmd::CommandContext;
+use crate::exit_status::ExitStatus;
+use fuse_requests::MountedRepository;
+use mount_context::MountContext;
 
 /// Requests answered at once: while one makes a database, others go on.
 const THREADS: usize = 4;
@@ -44,15 +44,15 @@ const THREADS: usize = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Mounts, and stays until it is unmounted or interrupted.
-pub fn run(run: &Run, args: &MountArgs) -> Result<Ending> {
+pub fn run(run: &CommandContext, args: &MountArgs) -> Result<ExitStatus> {
     let at = args.mountpoint.canonicalize();
     let at = at.map_err(|cause| not_mounted(&args.mountpoint, cause))?;
     must_be_a_directory(&at)?;
     // What is mounted over could not be reached any more.
     run.forbidden().refuse_to_empty(&at)?;
-    let world = World::open(run, args)?;
+    let world = MountContext::open(run, args)?;
     let databases = world.databases.clone();
-    let session = Session::new(Mounted::new(world), &at, &config(args));
+    let session = Session::new(MountedRepository::new(world), &at, &config(args));
     let session = session.map_err(|cause| not_mounted(&at, cause))?;
     let session = session.spawn().act(|| format!("mount at {}", at.display()))?;
     let at_text = at.display();
@@ -68,7 +68,7 @@ pub fn run(run: &Run, args: &MountArgs) -> Result<Ending> {
         unmount::unmount(run, &at, session)
     };
     databases.remove_all();
-    ended.map(|()| Ending::Done)
+    ended.map(|()| ExitStatus::Done)
 }
 
 fn config(args: &MountArgs) -> Config {

@@ -6,18 +6,18 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use fuser::BackgroundSession;
-use levault::error::{Act, Error, Kind, Result};
+use levault::error::{Error, ErrorKind, Result, ResultExt};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::LOOK_EVERY;
-use crate::cmd::Run;
+use crate::cmd::CommandContext;
 
 /// How long open files are waited for.
 const LAST_CLOSED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Unmounts; what is in use is detached, so that nobody finds it any more, and has a moment to be closed.
-pub fn unmount(run: &Run, at: &Path, session: BackgroundSession) -> Result<()> {
+pub fn unmount(run: &CommandContext, at: &Path, session: BackgroundSession) -> Result<()> {
     if !take_away(at, UnmountFlags::empty())? {
         run.output.warn(&format!(
             "{} is in use; it is detached, and what is open ends with this process",
@@ -60,7 +60,7 @@ fn by_fusermount(at: &Path, flags: UnmountFlags) -> Result<bool> {
         (true, _) => Ok(true),
         (false, false) => Ok(false),
         (false, true) => Err(Error::new(
-            Kind::Busy,
+            ErrorKind::Busy,
             format!(
                 "unmount {}: {} ended with {ended}",
                 at.display(),

@@ -4,34 +4,34 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::Root;
-use crate::leveldb::name::FileName;
-use crate::report::Report;
-use crate::source::rules::Bounds;
+use super::WalkRoot;
+use crate::leveldb::file_name::FileName;
+use crate::report::OperationReport;
+use crate::source::exclude_rules::WalkScope;
 use crate::source::walk::candidate;
-use crate::source::{Detected, HeldDirectory};
+use crate::source::{DetectedDirectory, HeldDirectory};
 
 /// A database that is not in the snapshot; that is told already.
-pub struct NotSaved;
+pub struct UnsavedDatabase;
 
 /// Captures a database and gives its number among the sources; `None` if it could not, which is told.
-pub type CaptureLate<'c> = &'c mut dyn FnMut(&Path, &Bounds) -> Option<u32>;
+pub type LateCapture<'c> = &'c mut dyn FnMut(&Path, &WalkScope) -> Option<u32>;
 
 /// The databases by the directories they stand in.
-pub struct Databases<'c> {
+pub struct DatabasesByDirectory<'c> {
     by_directory: HashMap<PathBuf, Option<u32>>,
-    capture: CaptureLate<'c>,
-    late: Vec<Root>,
+    capture: LateCapture<'c>,
+    late: Vec<WalkRoot>,
     named: BTreeSet<u32>,
-    report: &'c Report,
+    report: &'c OperationReport,
 }
 
-impl<'c> Databases<'c> {
+impl<'c> DatabasesByDirectory<'c> {
     /// Those that were captured, by their numbers, and those that could not be; `capture` takes what else is met.
     pub fn new(
         by_directory: HashMap<PathBuf, Option<u32>>,
-        capture: CaptureLate<'c>,
-        report: &'c Report,
+        capture: LateCapture<'c>,
+        report: &'c OperationReport,
     ) -> Self {
         Self {
             by_directory,
@@ -49,8 +49,8 @@ impl<'c> Databases<'c> {
         above: &HeldDirectory,
         directory: &Path,
         names: &[OsString],
-        bounds: &Bounds,
-    ) -> Result<Option<u32>, NotSaved> {
+        bounds: &WalkScope,
+    ) -> Result<Option<u32>, UnsavedDatabase> {
         let number = self.find(above, directory, names, bounds)?;
         self.named.extend(number);
         Ok(number)
@@ -61,18 +61,18 @@ impl<'c> Databases<'c> {
         above: &HeldDirectory,
         directory: &Path,
         names: &[OsString],
-        bounds: &Bounds,
-    ) -> Result<Option<u32>, NotSaved> {
+        bounds: &WalkScope,
+    ) -> Result<Option<u32>, UnsavedDatabase> {
         if let Some(known) = self.by_directory.get(directory) {
-            return known.map(Some).ok_or(NotSaved);
+            return known.map(Some).ok_or(UnsavedDatabase);
         }
         if !names.iter().any(hints) {
             return Ok(None);
         }
         let found = above.descendant(directory).and_then(|held| candidate(&held));
         match found {
-            Ok(Detected::LevelDb(_)) => {}
-            Ok(Detected::Foreign(foreign)) => {
+            Ok(DetectedDirectory::LevelDb(_)) => {}
+            Ok(DetectedDirectory::Foreign(foreign)) => {
                 self.report.notice(format!(
                     "{}: {foreign}, stored as files: no consistent copy while a program has it open",
                     directory.display()
@@ -86,10 +86,10 @@ impl<'c> Databases<'c> {
         }
         let number = (self.capture)(directory, bounds);
         self.by_directory.insert(directory.to_owned(), number);
-        let number = number.ok_or(NotSaved)?;
+        let number = number.ok_or(UnsavedDatabase)?;
         let directory = directory.to_owned();
         let bounds = bounds.clone();
-        self.late.push(Root::Beside {
+        self.late.push(WalkRoot::Beside {
             number,
             directory,
             bounds,
@@ -120,7 +120,7 @@ impl<'c> Databases<'c> {
     }
 
     /// Directories of databases that were not known when the walk began.
-    pub fn found_late(&mut self) -> Vec<Root> {
+    pub fn found_late(&mut self) -> Vec<WalkRoot> {
         std::mem::take(&mut self.late)
     }
 }

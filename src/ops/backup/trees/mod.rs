@@ -14,18 +14,18 @@
 //! writer holds. The first error ends both threads. What cannot be read of the source is no such error: it is told, and
 //! the rest is saved.
 
-mod asked;
-mod batch;
-mod before;
+mod backup_plan;
 mod databases;
-mod descend;
-mod gather;
-mod level;
-mod plan;
-mod read;
-mod sieve;
+mod exclude_filter;
+mod file_reader;
+mod open_directory;
+mod parent_files;
+mod read_queue;
+mod resolve_paths;
 mod sqlite;
-mod store;
+mod tree_storer;
+mod tree_walker;
+mod walk_channel;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,28 +34,28 @@ use std::thread;
 use crossbeam_channel::bounded;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::chunk::Cutter;
-use crate::error::{Error, Kind, Result};
+use crate::chunk::Chunker;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
-use crate::repo::{Repo, Writer};
-use crate::report::Report;
-use crate::source::rules::{Bounds, LeftOut};
-use crate::source::{HeldDirectory, Touched};
+use crate::repo::{BlobWriter, Repo};
+use crate::report::OperationReport;
+use crate::source::exclude_rules::{ExcludedItems, WalkScope};
+use crate::source::{HeldDirectory, TouchedDirectories};
 
-pub use asked::Given;
-pub use batch::{NewFile, Sink, Step};
-use before::Earlier;
-pub use before::{Parents, SameBy};
-pub use databases::Databases;
-use descend::Descent;
-use gather::Gather;
-use level::Looking;
-pub use plan::{FoundDatabase, Plan, WantedTree, name_below};
-pub use read::{Failed, Reading};
-use sieve::Sieve;
-pub use sqlite::Sqlite;
-use sqlite::Sqlites;
-pub use store::StoredTree;
+pub use backup_plan::{BackupPlan, FoundDatabase, PlannedTree, name_below};
+pub use databases::DatabasesByDirectory;
+use exclude_filter::ExcludeFilter;
+pub use file_reader::{FileReadError, FileReader};
+use open_directory::EntryScanners;
+use parent_files::ParentFiles;
+pub use parent_files::{ChangeDetection, ParentRoots};
+use read_queue::ReadQueue;
+pub use resolve_paths::BackupPaths;
+use sqlite::SqliteDatabases;
+pub use sqlite::SqliteMode;
+pub use tree_storer::StoredTree;
+use tree_walker::TreeWalker;
+pub use walk_channel::{ReadFile, StepSender, WalkStep};
 
 /// Files that are open at once when it is not said: a disk answers several questions sooner than one after the other.
 pub const CONCURRENCY: usize = 4;
@@ -65,18 +65,18 @@ const CONCURRENCY_MAX: usize = 64;
 
 /// What is walked.
 #[derive(Clone, Debug)]
-pub enum Root {
+pub enum WalkRoot {
     /// A path, itself the one entry of its tree.
-    Tree(WantedTree),
+    Tree(PlannedTree),
     /// What else lies in the directory of a database, by its number among the sources.
     Beside {
         number: u32,
         directory: PathBuf,
-        bounds: Bounds,
+        bounds: WalkScope,
     },
 }
 
-impl Root {
+impl WalkRoot {
     /// Where it lies: links on the way there are followed, and none below. A database that was asked for may be a link's
     /// own target.
     fn ground(&self) -> &Path {
@@ -89,7 +89,7 @@ impl Root {
     }
 
     /// What of it is wanted.
-    fn bounds(&self) -> &Bounds {
+    fn bounds(&self) -> &WalkScope {
         match self {
             Self::Tree(tree) => &tree.bounds,
             Self::Beside { bounds, .. } => bounds,
@@ -98,13 +98,13 @@ impl Root {
 }
 
 /// The directory above what was asked for: links on the way to it are followed, and none below.
-fn above(bounds: &Bounds) -> &Path {
+fn above(bounds: &WalkScope) -> &Path {
     bounds.root().parent().unwrap_or(Path::new("/"))
 }
 
 /// How many things of a kind are as the snapshot before has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct ChangeCounts {
     /// They were not there.
     pub new: u64,
     /// They were there, and not the same.
@@ -113,7 +113,7 @@ pub struct Changes {
     pub unmodified: u64,
 }
 
-impl Changes {
+impl ChangeCounts {
     /// All of them.
     pub fn all(&self) -> u64 {
         self.new + self.changed + self.unmodified
@@ -124,9 +124,9 @@ impl Changes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TreeCounts {
     /// Regular files.
-    pub files: Changes,
+    pub files: ChangeCounts,
     /// Directories, the root among them.
-    pub directories: Changes,
+    pub directories: ChangeCounts,
     /// Links, pipes, devices and databases.
     pub others: u64,
     /// Bytes of the files.
@@ -137,7 +137,7 @@ pub struct TreeCounts {
 
 impl std::iter::Sum for TreeCounts {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
-        let add = |left: Changes, right: Changes| Changes {
+        let add = |left: ChangeCounts, right: ChangeCounts| ChangeCounts {
             new: left.new + right.new,
             changed: left.changed + right.changed,
             unmodified: left.unmodified + right.unmodified,
@@ -156,7 +156,7 @@ impl std::iter::Sum for TreeCounts {
 #[derive(Debug)]
 pub struct StoredRoot {
     /// What was walked.
-    pub root: Root,
+    pub root: WalkRoot,
     /// Its tree blob; `None` if nothing is in it.
     pub tree: Option<BlobId>,
     pub counts: TreeCounts,
@@ -165,26 +165,26 @@ pub struct StoredRoot {
 /// How files are read.
 pub struct FileReading<'a> {
     /// Where the snapshots before are looked for, if files of theirs may be taken over.
-    pub parents: Option<Parents<'a>>,
+    pub parents: Option<ParentRoots<'a>>,
     /// When a file is as it was.
-    pub same_by: SameBy,
+    pub same_by: ChangeDetection,
     /// Files that are open at once.
     pub concurrency: usize,
     /// How SQLite's databases are saved that are in use.
-    pub sqlite: Sqlite,
+    pub sqlite: SqliteMode,
     /// What was done to the times of directories.
-    pub touched: &'a Touched,
+    pub touched: &'a TouchedDirectories,
 }
 
 /// Walks the roots and stores what is there; what was left out is added to `left_out`.
 pub fn store(
     repo: &Repo,
-    writer: &mut Writer,
-    roots: Vec<Root>,
-    databases: &mut Databases,
+    writer: &mut BlobWriter,
+    roots: Vec<WalkRoot>,
+    databases: &mut DatabasesByDirectory,
     how: &FileReading,
-    left_out: &mut LeftOut,
-    report: &Report,
+    left_out: &mut ExcludedItems,
+    report: &OperationReport,
 ) -> Result<Vec<StoredRoot>> {
     if roots.is_empty() {
         return Ok(Vec::new());
@@ -192,27 +192,27 @@ pub fn store(
     let threads = reading_threads(how.concurrency)?;
     let known = writer.known();
     let reader = known.reader();
-    let earlier = Earlier {
+    let earlier = ParentFiles {
         known: &known,
         reader: &reader,
         same_by: how.same_by,
         report,
     };
     let earlier = how.parents.map(|parents| (parents, &earlier));
-    let sieve = Sieve {
+    let sieve = ExcludeFilter {
         left_out: std::mem::take(left_out),
-        ..Sieve::default()
+        ..ExcludeFilter::default()
     };
     let ground = Arc::new(HeldDirectory::named(Path::new("/"))?);
-    let walk = |reading: Reading, sink| {
-        let gather = Gather::new(reading, earlier.map(|(_, earlier)| earlier), &threads, sink);
-        let descent = Descent {
+    let walk = |reading: FileReader, sink| {
+        let gather = ReadQueue::new(reading, earlier.map(|(_, earlier)| earlier), &threads, sink);
+        let descent = TreeWalker {
             gather,
             databases,
             sieve,
             ground: Arc::clone(&ground),
-            sqlites: Sqlites::new(how.sqlite, report),
-            looking: Looking {
+            sqlites: SqliteDatabases::new(how.sqlite, report),
+            looking: EntryScanners {
                 threads: &threads,
                 touched: how.touched,
                 report,
@@ -225,7 +225,7 @@ pub fn store(
     let (walked, trees) = pipe(repo, writer, walk, report)?;
     *left_out = walked.left_out;
     writer.rely_on_all(walked.relied_on);
-    let stored = |((root, counts), tree): ((Root, TreeCounts), StoredTree)| StoredRoot {
+    let stored = |((root, counts), tree): ((WalkRoot, TreeCounts), StoredTree)| StoredRoot {
         root,
         tree: tree.tree,
         counts: TreeCounts {
@@ -242,26 +242,26 @@ fn reading_threads(count: usize) -> Result<ThreadPool> {
         .num_threads(count.clamp(1, CONCURRENCY_MAX))
         .thread_name(|number| format!("levault-read-{number}"))
         .build()
-        .map_err(|error| Error::caused(Kind::Io, "start threads to read files", error))
+        .map_err(|error| Error::caused(ErrorKind::Io, "start threads to read files", error))
 }
 
 /// Runs `walk` here, and stores what it sends on a thread of its own: one tree for each root that it begins.
 pub fn pipe<T>(
     repo: &Repo,
-    writer: &mut Writer,
-    walk: impl FnOnce(Reading, Sink) -> Result<T>,
-    report: &Report,
+    writer: &mut BlobWriter,
+    walk: impl FnOnce(FileReader, StepSender) -> Result<T>,
+    report: &OperationReport,
 ) -> Result<(T, Vec<StoredTree>)> {
-    let cutter = Cutter::new(repo.domain_keys().chunker_secret().expose());
-    let reading = Reading {
+    let cutter = Chunker::new(repo.domain_keys().chunker_secret().expose());
+    let reading = FileReader {
         cutter: &cutter,
         report,
     };
     let (batches, waiting) = bounded(1);
     let (walked, stored) = thread::scope(|scope| {
-        let storing = scope.spawn(|| store::drain(repo, writer, waiting, report));
-        let walked = walk(reading, Sink(batches));
-        let panicked = |_| Err(Error::new(Kind::Io, "the storing thread panicked"));
+        let storing = scope.spawn(|| tree_storer::drain(repo, writer, waiting, report));
+        let walked = walk(reading, StepSender(batches));
+        let panicked = |_| Err(Error::new(ErrorKind::Io, "the storing thread panicked"));
         (walked, storing.join().unwrap_or_else(panicked))
     });
     let trees = stored?;

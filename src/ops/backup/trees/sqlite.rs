@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempPath;
 
-use crate::error::{Kind, Result};
-use crate::report::Report;
-use crate::source::sqlite::{Owner, Watched, has_beside, names_beside};
+use crate::error::{ErrorKind, Result};
+use crate::report::OperationReport;
+use crate::source::sqlite::{SqliteOwner, SqliteWatch, has_beside, names_beside};
 
 /// How long databases are waited for, all of them together, whose programs have them locked ...
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ const PATIENCE_MIN: Duration = Duration::from_millis(100);
 
 /// How a database that is in use is saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sqlite {
+pub enum SqliteMode {
     /// As the files it has, and a notice if they were written meanwhile.
     #[default]
     Files,
@@ -27,23 +27,23 @@ pub enum Sqlite {
     Exact,
 }
 
-impl Sqlite {
+impl SqliteMode {
     /// Whether this program can make exact copies.
     pub const CAN_COPY: bool = cfg!(feature = "sqlite");
 }
 
 /// The databases of one root.
-pub struct Sqlites<'a> {
-    how: Sqlite,
-    report: &'a Report,
+pub struct SqliteDatabases<'a> {
+    how: SqliteMode,
+    report: &'a OperationReport,
     patience: Duration,
-    watched: Vec<Watched>,
+    watched: Vec<SqliteWatch>,
     /// Files that nobody needs beside an exact copy, and that are yet to come.
     not_needed: HashSet<PathBuf>,
 }
 
-impl<'a> Sqlites<'a> {
-    pub fn new(how: Sqlite, report: &'a Report) -> Self {
+impl<'a> SqliteDatabases<'a> {
+    pub fn new(how: SqliteMode, report: &'a OperationReport) -> Self {
         Self {
             how,
             report,
@@ -59,15 +59,21 @@ impl<'a> Sqlites<'a> {
     }
 
     /// A regular file is about to be read, and these names are taken behind it; its exact copy, if there is one.
-    pub fn meet(&mut self, path: &Path, owner: Owner, name: &OsStr, behind: &[OsString]) -> Option<TempPath> {
+    pub fn meet(
+        &mut self,
+        path: &Path,
+        owner: SqliteOwner,
+        name: &OsStr,
+        behind: &[OsString],
+    ) -> Option<TempPath> {
         if !has_beside(name, behind) {
             return None;
         }
-        let watched = Watched::begin(path)?;
+        let watched = SqliteWatch::begin(path)?;
         match self.how {
-            Sqlite::Files => self.watched.push(watched),
-            Sqlite::Exact if !watched.is_in_use() => self.watched.push(watched),
-            Sqlite::Exact => match self.exact(path, owner) {
+            SqliteMode::Files => self.watched.push(watched),
+            SqliteMode::Exact if !watched.is_in_use() => self.watched.push(watched),
+            SqliteMode::Exact => match self.exact(path, owner) {
                 Ok(copy) => {
                     let beside = names_beside(name).map(|name| path.with_file_name(name));
                     self.not_needed.extend(beside);
@@ -84,24 +90,24 @@ impl<'a> Sqlites<'a> {
         None
     }
 
-    fn exact(&mut self, path: &Path, owner: Owner) -> Result<TempPath> {
+    fn exact(&mut self, path: &Path, owner: SqliteOwner) -> Result<TempPath> {
         let begin = Instant::now();
         let copy = exact(path, owner, self.patience.max(PATIENCE_MIN), self.report);
-        if copy.as_ref().is_err_and(|error| error.kind() == Kind::Busy) {
+        if copy.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy) {
             self.patience = self.patience.saturating_sub(begin.elapsed());
         }
         copy
     }
 
     /// A file that is a root by itself: what lies beside it is not saved with it.
-    pub fn meet_alone(&mut self, path: &Path, owner: Owner, name: &OsStr) -> Option<TempPath> {
+    pub fn meet_alone(&mut self, path: &Path, owner: SqliteOwner, name: &OsStr) -> Option<TempPath> {
         let all = names_beside(name);
         let copy = match self.how {
-            Sqlite::Files => None,
-            Sqlite::Exact => self.meet(path, owner, name, &sorted(all)),
+            SqliteMode::Files => None,
+            SqliteMode::Exact => self.meet(path, owner, name, &sorted(all)),
         };
         self.watched.clear();
-        if copy.is_none() && Watched::begin(path).is_some_and(|watched| watched.is_in_use()) {
+        if copy.is_none() && SqliteWatch::begin(path).is_some_and(|watched| watched.is_in_use()) {
             let path = path.display();
             self.report.notice(format!(
                 "{path}: what SQLite has beside it is not saved with it, and the newest changes may be there; name its \
@@ -115,7 +121,7 @@ impl<'a> Sqlites<'a> {
     /// All of the root is read.
     pub fn tell_moved(&mut self) {
         self.not_needed.clear();
-        for watched in self.watched.drain(..).filter(Watched::has_moved) {
+        for watched in self.watched.drain(..).filter(SqliteWatch::has_moved) {
             let path = watched.path().display();
             self.report.notice(format!(
                 "{path}: SQLite wrote to it while its files were saved; they may not fit together. --sqlite-backup makes \
@@ -131,14 +137,14 @@ fn sorted(mut names: [OsString; 3]) -> [OsString; 3] {
 }
 
 #[cfg(feature = "sqlite")]
-fn exact(path: &Path, owner: Owner, patience: Duration, report: &Report) -> Result<TempPath> {
+fn exact(path: &Path, owner: SqliteOwner, patience: Duration, report: &OperationReport) -> Result<TempPath> {
     crate::source::sqlite::exact_copy(path, owner, patience, report)
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn exact(_: &Path, _: Owner, _: Duration, _: &Report) -> Result<TempPath> {
+fn exact(_: &Path, _: SqliteOwner, _: Duration, _: &OperationReport) -> Result<TempPath> {
     Err(crate::error::Error::new(
-        Kind::Usage,
+        ErrorKind::Usage,
         "this levault was built without SQLite",
     ))
 }
@@ -149,16 +155,16 @@ mod tests {
 
     use super::*;
 
-    const OWNER: Owner = Owner { uid: 0, gid: 0 };
+    const OWNER: SqliteOwner = SqliteOwner { uid: 0, gid: 0 };
     const HEADER: &[u8] = b"SQLite format 3\0 and pages";
 
-    fn meets(how: Sqlite, beside: &str, meanwhile: &[u8]) -> Vec<String> {
+    fn meets(how: SqliteMode, beside: &str, meanwhile: &[u8]) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let (db, wal) = (dir.path().join("db"), dir.path().join("db-wal"));
         fs::write(&db, HEADER).unwrap();
         fs::write(&wal, "frames").unwrap();
-        let report = Report::default();
-        let mut sqlites = Sqlites::new(how, &report);
+        let report = OperationReport::default();
+        let mut sqlites = SqliteDatabases::new(how, &report);
         let behind = [OsString::from(beside)];
         assert!(sqlites.meet(&db, OWNER, OsStr::new("db"), &behind).is_none());
         assert!(!sqlites.is_not_needed(&wal));
@@ -171,10 +177,10 @@ mod tests {
 
     #[test]
     fn a_database_that_is_written_meanwhile_is_told_once() {
-        let told = meets(Sqlite::Files, "db-wal", b"more frames");
+        let told = meets(SqliteMode::Files, "db-wal", b"more frames");
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("/db: SQLite wrote to it"));
-        assert_eq!(meets(Sqlite::Files, "other", b"more frames"), [""; 0]);
+        assert_eq!(meets(SqliteMode::Files, "other", b"more frames"), [""; 0]);
     }
 
     #[test]
@@ -184,8 +190,8 @@ mod tests {
         fs::write(&db, HEADER).unwrap();
         fs::write(&journal, "").unwrap();
         for (meanwhile, told) in [("", 0), ("pages", 1)] {
-            let report = Report::default();
-            let mut sqlites = Sqlites::new(Sqlite::Files, &report);
+            let report = OperationReport::default();
+            let mut sqlites = SqliteDatabases::new(SqliteMode::Files, &report);
             assert!(
                 sqlites
                     .meet(&db, OWNER, OsStr::new("db"), &["db-journal".into()])
@@ -201,7 +207,7 @@ mod tests {
 
     #[test]
     fn where_no_exact_copy_can_be_made_the_files_are_saved_and_watched() {
-        let told = meets(Sqlite::Exact, "db-wal", b"more frames");
+        let told = meets(SqliteMode::Exact, "db-wal", b"more frames");
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("no exact copy") && told[1].contains("SQLite wrote to it"));
     }
@@ -211,8 +217,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = dir.path().join("db");
         fs::write(&db, HEADER).unwrap();
-        let report = Report::default();
-        let mut sqlites = Sqlites::new(Sqlite::Files, &report);
+        let report = OperationReport::default();
+        let mut sqlites = SqliteDatabases::new(SqliteMode::Files, &report);
         assert!(sqlites.meet_alone(&db, OWNER, OsStr::new("db")).is_none());
         assert_eq!(report.notices(), [""; 0]);
         fs::write(dir.path().join("db-journal"), "pages").unwrap();

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Kind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::id::{ObjectId, RepositoryId};
-use crate::keys::{Anchor, Config};
+use crate::keys::{Config, RepositoryAnchor};
 use crate::limits::KEY_OBJECT_BYTES_MAX;
-use crate::repo::Vault;
+use crate::repo::KeylessRepo;
 use crate::storage::{ObjectKind, ObjectName};
 
-use super::super::findings::Findings;
+use super::super::findings::CheckFindings;
 use super::super::packs::IS_MISSING;
 
 /// What to do about a config.
@@ -21,18 +21,20 @@ const RING_HELPS: &str =
 
 /// A keyring, in the clear.
 #[derive(Clone, Copy, Debug)]
-pub struct Ring {
+pub struct KeyringHeader {
     pub generation: u64,
     pub predecessor: ObjectId,
     pub repository: RepositoryId,
 }
 
 /// Both configs are there, whole, and the same; what they anchor.
-pub fn check(vault: &Vault, findings: &mut Findings) -> Result<Vec<Anchor>> {
+pub fn check(vault: &KeylessRepo, findings: &mut CheckFindings) -> Result<Vec<RepositoryAnchor>> {
     let (mut anchors, mut all) = (Vec::new(), Vec::new());
     for name in [ObjectName::CONFIG, ObjectName::CONFIG_COPY] {
         let bytes = match vault.storage().get(name, KEY_OBJECT_BYTES_MAX) {
-            Err(error) if !matches!(error.kind(), Kind::NotFound | Kind::Limit) => return Err(error),
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Limit) => {
+                return Err(error);
+            }
             bytes => bytes,
         };
         match bytes.and_then(|bytes| Ok((Config::decode(&bytes)?.anchor, bytes))) {
@@ -40,7 +42,7 @@ pub fn check(vault: &Vault, findings: &mut Findings) -> Result<Vec<Anchor>> {
                 anchors.push(anchor);
                 all.push(bytes);
             }
-            Err(error) if error.kind() == Kind::TooNew => return Err(error.act("check without a key")),
+            Err(error) if error.kind() == ErrorKind::TooNew => return Err(error.act("check without a key")),
             Err(error) => findings.add(name.path(), error.to_string(), CONFIG_HELPS),
         }
     }
@@ -58,7 +60,11 @@ pub fn check(vault: &Vault, findings: &mut Findings) -> Result<Vec<Anchor>> {
 }
 
 /// Each keyring stands on the one before, down to the one that config names.
-pub fn chain(anchors: &[Anchor], rings: &HashMap<ObjectId, Ring>, findings: &mut Findings) {
+pub fn chain(
+    anchors: &[RepositoryAnchor],
+    rings: &HashMap<ObjectId, KeyringHeader>,
+    findings: &mut CheckFindings,
+) {
     let path = |id: ObjectId| ObjectName::new(ObjectKind::Keyring, id).path();
     for anchor in anchors {
         if !rings.contains_key(&anchor.first_keyring) {
@@ -67,10 +73,10 @@ pub fn chain(anchors: &[Anchor], rings: &HashMap<ObjectId, Ring>, findings: &mut
         }
     }
     for (id, ring) in rings {
-        let is_ours = |anchor: &Anchor| anchor.repository == ring.repository;
-        let is_first = |anchor: &Anchor| anchor.first_keyring == *id;
+        let is_ours = |anchor: &RepositoryAnchor| anchor.repository == ring.repository;
+        let is_first = |anchor: &RepositoryAnchor| anchor.first_keyring == *id;
         let before = rings.get(&ring.predecessor);
-        let follows = |before: &Ring| before.generation.checked_add(1) == Some(ring.generation);
+        let follows = |before: &KeyringHeader| before.generation.checked_add(1) == Some(ring.generation);
         if anchors.is_empty() {
             continue;
         }

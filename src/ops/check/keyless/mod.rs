@@ -16,11 +16,11 @@ mod packs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
-use crate::repo::Vault;
-use crate::report::Report;
+use crate::repo::KeylessRepo;
+use crate::report::OperationReport;
 
-use super::findings::Findings;
-use super::{CheckOutcome, Notice, ReadData};
+use super::findings::CheckFindings;
+use super::{CheckNotice, CheckOutcome, ReadData};
 
 /// Threads that read and hash.
 const THREADS: usize = 2;
@@ -34,8 +34,8 @@ pub struct KeylessCheck {
 
 impl KeylessCheck {
     /// Looks at everything that can be seen; the findings are all there are.
-    pub fn run(&self, vault: &Vault, report: &Report) -> Result<CheckOutcome> {
-        let mut findings = Findings::default();
+    pub fn run(&self, vault: &KeylessRepo, report: &OperationReport) -> Result<CheckOutcome> {
+        let mut findings = CheckFindings::default();
         let mut outcome = CheckOutcome::default();
         let anchors = config::check(vault, &mut findings)?;
         let seen = objects::check(vault, &mut findings, &mut outcome, report)?;
@@ -48,9 +48,9 @@ impl KeylessCheck {
 }
 
 /// Files that are no object of any repository.
-fn strangers(vault: &Vault) -> Result<impl Iterator<Item = Notice>> {
+fn strangers(vault: &KeylessRepo) -> Result<impl Iterator<Item = CheckNotice>> {
     let strangers = vault.storage().strangers()?;
-    Ok(strangers.into_iter().map(|path| Notice {
+    Ok(strangers.into_iter().map(|path| CheckNotice {
         object: path,
         what: "is no object of a repository".into(),
         since: None,

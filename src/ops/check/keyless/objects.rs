@@ -3,22 +3,22 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use crate::annotations::deletion_mark;
 use crate::envelope::{Header, KeyScheme, ObjectClass, Unopened, check_name, parse_clear, parse_one};
-use crate::error::{Act, Kind, Result};
-use crate::facts::mark;
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::index;
-use crate::keys::Slot;
-use crate::keys::ring::StoredRing;
+use crate::keys::KeySlot;
+use crate::keys::stored_keyring::StoredKeyring;
 use crate::limits::{KEY_OBJECT_BYTES_MAX, OBJECT_BYTES_MAX, PARITY_BYTES_MAX};
 use crate::repo::OWN_DOMAIN;
-use crate::repo::{Vault, keyless};
-use crate::report::Report;
+use crate::repo::{KeylessRepo, keyless};
+use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName};
 
-use super::super::findings::Findings;
-use super::super::{CheckOutcome, Notice};
-use super::config::Ring;
+use super::super::findings::CheckFindings;
+use super::super::{CheckNotice, CheckOutcome};
+use super::config::KeyringHeader;
 use super::on_threads;
 
 /// What to do about a damaged object.
@@ -42,21 +42,21 @@ const KINDS: [ObjectKind; 11] = [
 
 /// What lies in the clear, and other things are held to.
 #[derive(Default)]
-pub struct Seen {
-    pub rings: HashMap<ObjectId, Ring>,
+pub struct ClearObjects {
+    pub rings: HashMap<ObjectId, KeyringHeader>,
     /// Packs that are to go.
     pub marked: HashSet<ObjectId>,
-    pub segments: Segments,
+    pub segments: SegmentHeaders,
 }
 
 /// What index segments say of packs.
 #[derive(Default)]
-pub struct Segments {
+pub struct SegmentHeaders {
     packs: HashMap<ObjectId, HashMap<ObjectId, u64>>,
     replaced: HashSet<ObjectId>,
 }
 
-impl Segments {
+impl SegmentHeaders {
     /// Packs with their lengths, by those that nothing replaces.
     pub fn packs(&self) -> HashMap<ObjectId, u64> {
         let live = self.packs.iter().filter(|(id, _)| !self.replaced.contains(*id));
@@ -80,12 +80,12 @@ impl Segments {
 
 /// Reads all of them. The index comes last, so that what it names was stored before packs are listed.
 pub fn check(
-    vault: &Vault,
-    findings: &mut Findings,
+    vault: &KeylessRepo,
+    findings: &mut CheckFindings,
     outcome: &mut CheckOutcome,
-    report: &Report,
-) -> Result<Seen> {
-    let seen = Mutex::new((Seen::default(), findings, outcome));
+    report: &OperationReport,
+) -> Result<ClearObjects> {
+    let seen = Mutex::new((ClearObjects::default(), findings, outcome));
     for kind in KINDS {
         let listed = vault
             .storage()
@@ -108,35 +108,35 @@ pub fn check(
 }
 
 /// The segments once more: what a sweep replaced meanwhile does not count.
-pub fn segments(vault: &Vault) -> Result<Segments> {
-    let mut segments = Segments::default();
+pub fn segments(vault: &KeylessRepo) -> Result<SegmentHeaders> {
+    let mut segments = SegmentHeaders::default();
     for listed in vault.storage().list(ObjectKind::Index).act(|| "list the index")? {
         let taken = take(vault, listed.name, &mut |bytes| {
             segments.take(listed.name.id, &parse_one(ObjectClass::Index, bytes)?)
         });
         match taken {
-            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
     }
     Ok(segments)
 }
 
-fn take(vault: &Vault, name: ObjectName, parse: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn take(vault: &KeylessRepo, name: ObjectName, parse: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let bytes = vault.storage().get(name, bytes_max(name.kind))?;
     check_name(&name.id, &bytes)?;
     parse(&bytes)
 }
 
-type Told<'t> = (Seen, &'t mut Findings, &'t mut CheckOutcome);
+type ObjectStatement<'t> = (ClearObjects, &'t mut CheckFindings, &'t mut CheckOutcome);
 
-fn tell(taken: Result<()>, name: ObjectName, (_, findings, outcome): &mut Told) -> Result<()> {
+fn tell(taken: Result<()>, name: ObjectName, (_, findings, outcome): &mut ObjectStatement) -> Result<()> {
     match taken {
         Ok(()) => {}
-        Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+        Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
         // Deleted by a prune since it was listed.
-        Err(error) if error.kind() == Kind::NotFound => {}
-        Err(error) if error.kind() == Kind::TooNew => outcome.notices.push(Notice {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::TooNew => outcome.notices.push(CheckNotice {
             object: name.path(),
             what: error.to_string(),
             since: None,
@@ -156,16 +156,16 @@ fn bytes_max(kind: ObjectKind) -> u64 {
 }
 
 /// Header and clear part, by kind.
-fn clear(seen: &mut Seen, name: ObjectName, bytes: &[u8]) -> Result<()> {
+fn clear(seen: &mut ClearObjects, name: ObjectName, bytes: &[u8]) -> Result<()> {
     let Some(class) = class_of(name.kind) else {
         return Ok(());
     };
     Header::decode(bytes)?.expect(class)?;
     match name.kind {
-        ObjectKind::Slot => Slot::decode(bytes).map(drop),
+        ObjectKind::Slot => KeySlot::decode(bytes).map(drop),
         ObjectKind::Keyring => {
-            let clear = StoredRing::parse(bytes)?.clear;
-            let ring = Ring {
+            let clear = StoredKeyring::parse(bytes)?.clear;
+            let ring = KeyringHeader {
                 generation: clear.generation,
                 predecessor: clear.predecessor,
                 repository: clear.repository,
@@ -174,7 +174,7 @@ fn clear(seen: &mut Seen, name: ObjectName, bytes: &[u8]) -> Result<()> {
             Ok(())
         }
         ObjectKind::Mark => {
-            let mark = mark::decode(parse_one(class, bytes)?.clear)?;
+            let mark = deletion_mark::decode(parse_one(class, bytes)?.clear)?;
             seen.marked
                 .extend(mark.packs.into_iter().map(|marked| marked.pack));
             Ok(())

@@ -3,22 +3,22 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
+use crate::annotations::{AuditMethod, AuditResult, LatestAudits};
 use crate::envelope::{Header, ObjectClass, check_name};
-use crate::error::{Act, Kind, Result};
-use crate::facts::{Audits, Found, How};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::limits::PACK_STORED_BYTES_MAX;
-use crate::repo::Vault;
-use crate::report::Report;
-use crate::storage::{Listed, ObjectKind, ObjectName};
+use crate::repo::KeylessRepo;
+use crate::report::OperationReport;
+use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::super::findings::Findings;
+use super::super::audit_recorder::AuditRecorder;
+use super::super::findings::CheckFindings;
 use super::super::packs::{IS_MISSING, is_about_it, path};
-use super::super::record::Record;
-use super::super::stalest::{PackAge, Progress};
-use super::super::verified::Verified;
-use super::super::{CheckOutcome, Notice, ReadData, choose};
-use super::objects::{Seen, into_inner, lock, segments};
+use super::super::read_plan::{PackAge, ReadProgress};
+use super::super::verification_dates::VerificationDates;
+use super::super::{CheckNotice, CheckOutcome, ReadData, read_data};
+use super::objects::{ClearObjects, into_inner, lock, segments};
 use super::on_threads;
 
 /// What to do about a pack that is not there, for who cannot know what needs it.
@@ -34,19 +34,23 @@ const AGAIN_HELPS: &str = "check --keyless with --read-data, or with a larger --
 
 /// All packs by listing and index, and the contents of those that `read` chooses.
 pub fn check(
-    vault: &Vault,
-    seen: &Seen,
+    vault: &KeylessRepo,
+    seen: &ClearObjects,
     read: ReadData,
-    findings: &mut Findings,
+    findings: &mut CheckFindings,
     outcome: &mut CheckOutcome,
-    report: &Report,
+    report: &OperationReport,
 ) -> Result<()> {
     let listed = vault.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
     outcome.packs = listed.len() as u64;
     sizes(vault, seen, &listed, findings, outcome)?;
     let stored = vault.audits(listed.iter().map(|pack| pack.name.id))?;
-    for unread in stored.unread.iter().filter(|unread| unread.kind == Kind::Limit) {
-        outcome.notices.push(Notice {
+    for unread in stored
+        .unread
+        .iter()
+        .filter(|unread| unread.kind == ErrorKind::Limit)
+    {
+        outcome.notices.push(CheckNotice {
             object: ObjectName::new(ObjectKind::Audit, unread.id).path(),
             what: unread.what.clone(),
             since: None,
@@ -54,17 +58,17 @@ pub fn check(
         });
     }
     let audits = contents(vault, &listed, stored.audits, read, findings, outcome, report)?;
-    outcome.verified = Verified::of(&listed, &audits, vault.clock().now());
+    outcome.verified = VerificationDates::of(&listed, &audits, vault.clock().now());
     Ok(())
 }
 
 /// Every pack that the index names is there. The index is looked at once more for one that is not: a sweep replaces the
 /// segments first.
 fn sizes(
-    vault: &Vault,
-    seen: &Seen,
-    listed: &[Listed],
-    findings: &mut Findings,
+    vault: &KeylessRepo,
+    seen: &ClearObjects,
+    listed: &[ListedObject],
+    findings: &mut CheckFindings,
     outcome: &mut CheckOutcome,
 ) -> Result<()> {
     let there: HashMap<_, _> = listed.iter().map(|pack| (pack.name.id, pack.len)).collect();
@@ -89,7 +93,7 @@ fn sizes(
         if !seen.marked.contains(id) {
             findings.add(path(id), IS_MISSING, MISSING_HELPS)
         } else {
-            outcome.notices.push(Notice {
+            outcome.notices.push(CheckNotice {
                 object: path(id),
                 what: "is missing, and was marked to go".into(),
                 since: None,
@@ -101,30 +105,30 @@ fn sizes(
 }
 
 /// What reading leads to, shared by the threads.
-struct Reading<'a, 's> {
-    progress: Progress,
-    record: Record<'s>,
+struct PackReading<'a, 's> {
+    progress: ReadProgress,
+    record: AuditRecorder<'s>,
     read: HashSet<ObjectId>,
-    findings: &'a mut Findings,
+    findings: &'a mut CheckFindings,
     outcome: &'a mut CheckOutcome,
 }
 
 fn contents(
-    vault: &Vault,
-    listed: &[Listed],
-    audits: Audits,
+    vault: &KeylessRepo,
+    listed: &[ListedObject],
+    audits: LatestAudits,
     read: ReadData,
-    findings: &mut Findings,
+    findings: &mut CheckFindings,
     outcome: &mut CheckOutcome,
-    report: &Report,
-) -> Result<Audits> {
+    report: &OperationReport,
+) -> Result<LatestAudits> {
     let clock = vault.clock();
-    let plan = choose::plan(&ages(listed, &audits), read, clock.now());
+    let plan = read_data::plan(&ages(listed, &audits), read, clock.now());
     report.bytes_total.add(plan.bytes());
     let store = |audit: &_| vault.put_audit(audit);
-    let reading = Mutex::new(Reading {
-        progress: Progress::new(plan, read.budget(), clock.now()),
-        record: Record::new(audits, How::Hashed, clock.now(), &store),
+    let reading = Mutex::new(PackReading {
+        progress: ReadProgress::new(plan, read.budget(), clock.now()),
+        record: AuditRecorder::new(audits, AuditMethod::Hashed, clock.now(), &store),
         read: HashSet::new(),
         findings,
         outcome,
@@ -142,15 +146,15 @@ fn contents(
         reading.outcome.bytes_read += pack.len;
         reading.read.insert(pack.id);
         let found = match right {
-            Ok(()) => Found::Right,
+            Ok(()) => AuditResult::Right,
             // Swept since it was listed, or lost: the index tells next time.
-            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(error) => {
                 let (object, what) = (path(&pack.id), error.to_string());
                 reading.findings.add(object, what, PACK_HELPS);
                 if is_about_it(&error) {
-                    Found::Wrong
+                    AuditResult::Wrong
                 } else {
                     return Ok(());
                 }
@@ -165,8 +169,8 @@ fn contents(
     let audits = reading.record.finish(&mut reading.outcome.notices);
     ended?;
     for pack in listed.iter().filter(|pack| !reading.read.contains(&pack.name.id)) {
-        let last = audits.last(How::Hashed, &pack.name.id);
-        if last.is_some_and(|last| last.found == Found::Wrong) {
+        let last = audits.last(AuditMethod::Hashed, &pack.name.id);
+        if last.is_some_and(|last| last.found == AuditResult::Wrong) {
             let what = "was not right when it was last read, and was not read again this time";
             reading.findings.add(path(&pack.name.id), what, AGAIN_HELPS);
         }
@@ -174,18 +178,18 @@ fn contents(
     Ok(audits)
 }
 
-fn ages(listed: &[Listed], audits: &Audits) -> Vec<PackAge> {
-    let age = |listed: &Listed| PackAge {
+fn ages(listed: &[ListedObject], audits: &LatestAudits) -> Vec<PackAge> {
+    let age = |listed: &ListedObject| PackAge {
         id: listed.name.id,
         len: listed.len,
         last: audits
-            .last(How::Hashed, &listed.name.id)
+            .last(AuditMethod::Hashed, &listed.name.id)
             .map(|last| (last.when, last.found)),
     };
     listed.iter().map(age).collect()
 }
 
-fn is_right(vault: &Vault, pack: &PackAge) -> Result<()> {
+fn is_right(vault: &KeylessRepo, pack: &PackAge) -> Result<()> {
     let name = ObjectName::new(ObjectKind::Pack, pack.id);
     let bytes = vault.storage().get(name, PACK_STORED_BYTES_MAX)?;
     check_name(&pack.id, &bytes)?;

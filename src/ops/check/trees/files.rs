@@ -6,19 +6,19 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::PoisonError;
 
-use super::{Trees, Wrong, path};
+use super::{TreeCheck, TreeFault, path};
 use crate::blob::BlobKind;
 use crate::chunk::{BlobSource, ChunkList, ChunkRef};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
 use crate::limits::{PATH_BYTES_MAX, TREE_DEPTH_MAX};
-use crate::ops::tree::{Node, View, Walk};
+use crate::ops::tree::{NodeWalk, SnapshotView, TreeNode};
 use crate::repo::StoredSnapshot;
 use crate::snapshot::{EntryKind, TreeEntry, TreeRoot};
 
 /// What a directory comes to, itself among it.
 #[derive(Clone, Copy, Default)]
-struct Sum {
+struct DirectoryTotals {
     files: u64,
     directories: u64,
     bytes: u64,
@@ -31,7 +31,7 @@ struct Sum {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Place {
+enum DirectoryPosition {
     Directory(BlobId),
     /// Beside this source of the snapshot.
     Database(u32),
@@ -39,12 +39,12 @@ enum Place {
 
 /// Directories that were walked, about 120 bytes each.
 #[derive(Default)]
-pub struct Known {
-    sums: HashMap<Place, Sum>,
+pub struct WalkedDirectories {
+    sums: HashMap<DirectoryPosition, DirectoryTotals>,
     has_databases: bool,
 }
 
-impl Known {
+impl WalkedDirectories {
     /// Forgets what holds for one snapshot alone.
     pub fn next_snapshot(&mut self) {
         if std::mem::take(&mut self.has_databases) {
@@ -52,39 +52,39 @@ impl Known {
         }
     }
 
-    fn add(&mut self, found: HashMap<Place, Sum>) {
+    fn add(&mut self, found: HashMap<DirectoryPosition, DirectoryTotals>) {
         self.has_databases |= found.values().any(|sum| sum.is_of_snapshot);
         self.sums.extend(found);
     }
 }
 
 /// A directory on the way to what is looked at.
-struct Open {
-    place: Place,
-    sum: Sum,
+struct DirectoryOnPath {
+    place: DirectoryPosition,
+    sum: DirectoryTotals,
     /// Length of its own path.
     path_len: usize,
 }
 
 /// One walk from a root down.
-struct Search<'a> {
-    known: &'a Known,
+struct FileTreeCheck<'a> {
+    known: &'a WalkedDirectories,
     /// What this walk finds: to be kept if nothing is wrong.
-    found: HashMap<Place, Sum>,
-    open: Vec<Open>,
-    whole: Sum,
-    wrong: Vec<Wrong>,
+    found: HashMap<DirectoryPosition, DirectoryTotals>,
+    open: Vec<DirectoryOnPath>,
+    whole: DirectoryTotals,
+    wrong: Vec<TreeFault>,
 }
 
-impl Trees<'_> {
+impl TreeCheck<'_> {
     /// A tree that was asked for, with the counts that are stated of it.
     pub(super) fn source(
         &mut self,
         stored: &StoredSnapshot,
         number: usize,
         tree: &TreeRoot,
-    ) -> Result<Vec<Wrong>> {
-        let root = View::new(&stored.snapshot, &self.reader).source(number);
+    ) -> Result<Vec<TreeFault>> {
+        let root = SnapshotView::new(&stored.snapshot, &self.reader).source(number);
         let root = match root {
             Ok(root) => root.node,
             Err(error) => return Ok(vec![self.broken(Some(tree.root), &error, String::new())?]),
@@ -97,7 +97,7 @@ impl Trees<'_> {
             };
             let has = counts((sum.files, sum.directories, sum.bytes));
             let what = format!("tree {} states {}, and has {has}", tree.name, counts(states));
-            wrong.push(Wrong {
+            wrong.push(TreeFault {
                 object: path(stored),
                 what,
                 keys: String::new(),
@@ -107,23 +107,28 @@ impl Trees<'_> {
     }
 
     /// A database's files, or what is beside it.
-    pub(super) fn beside(&mut self, stored: &StoredSnapshot, tree: &BlobId) -> Result<Vec<Wrong>> {
+    pub(super) fn beside(&mut self, stored: &StoredSnapshot, tree: &BlobId) -> Result<Vec<TreeFault>> {
         let entry = TreeEntry {
             name: Vec::new(),
             kind: EntryKind::Directory(*tree),
             meta: Default::default(),
         };
         let source = usize::MAX;
-        self.files(stored, Node { source, entry }).map(|(wrong, _)| wrong)
+        self.files(stored, TreeNode { source, entry })
+            .map(|(wrong, _)| wrong)
     }
 
-    fn files(&mut self, stored: &StoredSnapshot, root: Node) -> Result<(Vec<Wrong>, Sum)> {
-        let view = View::new(&stored.snapshot, &self.reader);
-        let mut search = Search {
+    fn files(
+        &mut self,
+        stored: &StoredSnapshot,
+        root: TreeNode,
+    ) -> Result<(Vec<TreeFault>, DirectoryTotals)> {
+        let view = SnapshotView::new(&stored.snapshot, &self.reader);
+        let mut search = FileTreeCheck {
             known: &self.known,
             found: HashMap::new(),
             open: Vec::new(),
-            whole: Sum::default(),
+            whole: DirectoryTotals::default(),
             wrong: Vec::new(),
         };
         let mut walk = view.walk_unbounded(root);
@@ -143,7 +148,7 @@ impl Trees<'_> {
             }
         }
         search.close(0);
-        let Search {
+        let FileTreeCheck {
             found, whole, wrong, ..
         } = search;
         if wrong.is_empty() {
@@ -152,21 +157,21 @@ impl Trees<'_> {
         Ok((wrong, whole))
     }
 
-    fn look(&self, search: &mut Search, walk: &mut Walk, node: &Node) -> Result<()> {
+    fn look(&self, search: &mut FileTreeCheck, walk: &mut NodeWalk, node: &TreeNode) -> Result<()> {
         let place = match &node.entry.kind {
             EntryKind::File(list) => {
                 let sum = search.sum();
                 sum.files += 1;
                 sum.bytes = sum.bytes.saturating_add(list.bytes());
                 let wrong = self.chunks(list)?;
-                search.wrong.extend(wrong.map(|wrong| Wrong {
+                search.wrong.extend(wrong.map(|wrong| TreeFault {
                     keys: at(walk.path()),
                     ..wrong
                 }));
                 return Ok(());
             }
-            EntryKind::Directory(tree) => Place::Directory(*tree),
-            EntryKind::Database(number) => Place::Database(*number),
+            EntryKind::Directory(tree) => DirectoryPosition::Directory(*tree),
+            EntryKind::Database(number) => DirectoryPosition::Database(*number),
             _ => return Ok(()),
         };
         let known = search.known.sums.get(&place).or(search.found.get(&place));
@@ -176,7 +181,7 @@ impl Trees<'_> {
                 walk.pass_over();
                 let too_deep = walk.depth() + sum.levels > TREE_DEPTH_MAX;
                 if too_deep || walk.path().len() + sum.path > PATH_BYTES_MAX {
-                    let error = Error::new(Kind::Limit, "directories in directories without end");
+                    let error = Error::new(ErrorKind::Limit, "directories in directories without end");
                     let wrong = self.broken(place.tree(), &error, at(walk.path()))?;
                     search.wrong.push(wrong);
                 }
@@ -187,7 +192,7 @@ impl Trees<'_> {
     }
 
     /// Every chunk of a list in a good pack. Lists in lists are 40 levels at most.
-    pub(super) fn chunks(&self, list: &ChunkList) -> Result<Option<Wrong>> {
+    pub(super) fn chunks(&self, list: &ChunkList) -> Result<Option<TreeFault>> {
         let kind = list.child_kind();
         for child in list.children() {
             self.report.go_on()?;
@@ -202,7 +207,7 @@ impl Trees<'_> {
         Ok(None)
     }
 
-    fn list_below(&self, list: &ChunkList, child: &ChunkRef) -> Result<Option<Wrong>> {
+    fn list_below(&self, list: &ChunkList, child: &ChunkRef) -> Result<Option<TreeFault>> {
         let lists = || self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lists().get(&child.id).copied();
         let found = match known {
@@ -226,29 +231,29 @@ impl Trees<'_> {
     }
 }
 
-impl Search<'_> {
+impl FileTreeCheck<'_> {
     /// Of what is looked at.
-    fn sum(&mut self) -> &mut Sum {
+    fn sum(&mut self) -> &mut DirectoryTotals {
         match self.open.last_mut() {
             Some(open) => &mut open.sum,
             None => &mut self.whole,
         }
     }
 
-    fn enter(&mut self, place: Place, path_len: usize) {
-        let sum = Sum {
+    fn enter(&mut self, place: DirectoryPosition, path_len: usize) {
+        let sum = DirectoryTotals {
             directories: 1,
             levels: 1,
-            is_of_snapshot: matches!(place, Place::Database(_)),
-            ..Sum::default()
+            is_of_snapshot: matches!(place, DirectoryPosition::Database(_)),
+            ..DirectoryTotals::default()
         };
-        self.open.push(Open { place, sum, path_len });
+        self.open.push(DirectoryOnPath { place, sum, path_len });
     }
 
     /// Directories are left when the walk is no deeper than they are.
     fn close(&mut self, depth: usize) {
         while self.open.len() > depth {
-            let Some(Open { place, sum, path_len }) = self.open.pop() else {
+            let Some(DirectoryOnPath { place, sum, path_len }) = self.open.pop() else {
                 return;
             };
             self.add(place, sum, path_len);
@@ -260,10 +265,10 @@ impl Search<'_> {
     }
 
     /// Adds a directory to the one that holds it; what is beside a database is no part of the tree's counts.
-    fn add(&mut self, place: Place, below: Sum, path_len: usize) {
+    fn add(&mut self, place: DirectoryPosition, below: DirectoryTotals, path_len: usize) {
         let above = self.open.last().map_or(0, |open| open.path_len);
         let sum = self.sum();
-        if matches!(place, Place::Directory(_)) {
+        if matches!(place, DirectoryPosition::Directory(_)) {
             sum.files = sum.files.saturating_add(below.files);
             sum.directories = sum.directories.saturating_add(below.directories);
             sum.bytes = sum.bytes.saturating_add(below.bytes);
@@ -278,7 +283,7 @@ impl Search<'_> {
     }
 }
 
-impl Place {
+impl DirectoryPosition {
     fn tree(self) -> Option<BlobId> {
         match self {
             Self::Directory(tree) => Some(tree),

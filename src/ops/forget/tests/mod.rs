@@ -10,8 +10,8 @@ use super::*;
 
 /// A policy in the words of its flags: `daily 4, within 7d, within-weekly 1m, tag a,b` would be hard to split, so rules
 /// are told apart by `;`.
-fn policy(words: &str) -> Policy {
-    let mut policy = Policy::default();
+fn policy(words: &str) -> RetentionPolicy {
+    let mut policy = RetentionPolicy::default();
     for rule in words.split(';').map(str::trim).filter(|rule| !rule.is_empty()) {
         let (name, value) = rule.split_once(' ').unwrap_or((rule, ""));
         match name {
@@ -28,8 +28,8 @@ fn policy(words: &str) -> Policy {
     policy
 }
 
-fn rhythm(name: &str) -> Rhythm {
-    use Rhythm::{Daily, Hourly, Monthly, QuarterYearly, Weekly, Yearly};
+fn rhythm(name: &str) -> CalendarPeriod {
+    use CalendarPeriod::{Daily, Hourly, Monthly, QuarterYearly, Weekly, Yearly};
     let all = [Hourly, Daily, Weekly, Monthly, QuarterYearly, Yearly];
     all.into_iter().find(|rhythm| rhythm.to_string() == name).unwrap()
 }
@@ -41,15 +41,15 @@ fn id(number: usize) -> ObjectId {
 }
 
 /// Snapshots of these times (`2026-11-24T10:00`, in UTC), numbered in this order, none of them special.
-fn at<T: AsRef<str>>(times: &[T]) -> Vec<Candidate> {
+fn at<T: AsRef<str>>(times: &[T]) -> Vec<PolicyCandidate> {
     let times = times.iter().enumerate();
     times
         .map(|(number, time)| candidate(number, nanos(time.as_ref())))
         .collect()
 }
 
-fn candidate(number: usize, time: UnixNanos) -> Candidate {
-    Candidate {
+fn candidate(number: usize, time: UnixNanos) -> PolicyCandidate {
+    PolicyCandidate {
         id: id(number),
         time,
         tags: Vec::new(),
@@ -65,23 +65,27 @@ fn nanos(time: &str) -> UnixNanos {
     UnixNanos(at.as_nanosecond().try_into().unwrap())
 }
 
-fn utc(now: &str) -> Calendar {
-    Calendar {
+fn utc(now: &str) -> PolicyCalendar {
+    PolicyCalendar {
         now: nanos(now),
         zone: TimeZone::UTC,
     }
 }
 
 /// The numbers of those that are kept, ascending, each with its reasons.
-fn kept(candidates: &[Candidate], policy: &Policy, calendar: &Calendar) -> Vec<(usize, String)> {
+fn kept(
+    candidates: &[PolicyCandidate],
+    policy: &RetentionPolicy,
+    calendar: &PolicyCalendar,
+) -> Vec<(usize, String)> {
     let mut kept: Vec<_> = plan(candidates, policy, calendar)
         .into_iter()
-        .filter(Decision::is_kept)
+        .filter(KeepDecision::is_kept)
         .map(|decision| {
             let number = candidates
                 .iter()
                 .position(|candidate| candidate.id == decision.id);
-            let reasons: Vec<_> = decision.reasons.iter().map(Reason::to_string).collect();
+            let reasons: Vec<_> = decision.reasons.iter().map(KeepReason::to_string).collect();
             (number.unwrap(), reasons.join(", "))
         })
         .collect();
@@ -89,7 +93,7 @@ fn kept(candidates: &[Candidate], policy: &Policy, calendar: &Calendar) -> Vec<(
     kept
 }
 
-fn numbers(candidates: &[Candidate], rules: &str, calendar: &Calendar) -> Vec<usize> {
+fn numbers(candidates: &[PolicyCandidate], rules: &str, calendar: &PolicyCalendar) -> Vec<usize> {
     let kept = kept(candidates, &policy(rules), calendar);
     kept.into_iter().map(|(number, _)| number).collect()
 }

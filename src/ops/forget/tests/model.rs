@@ -22,31 +22,31 @@ fn civil(days: i64) -> (i64, i64, i64) {
     unreachable!()
 }
 
-fn slot(rhythm: Rhythm, at: UnixNanos) -> i64 {
+fn slot(rhythm: CalendarPeriod, at: UnixNanos) -> i64 {
     let days = at.0.div_euclid(DAY);
     let (year, month, _) = civil(days);
     match rhythm {
-        Rhythm::Hourly => at.0.div_euclid(DAY / 24),
-        Rhythm::Daily => days,
+        CalendarPeriod::Hourly => at.0.div_euclid(DAY / 24),
+        CalendarPeriod::Daily => days,
         // The first day of 1970 was a Thursday.
-        Rhythm::Weekly => (days + 3).div_euclid(7),
-        Rhythm::Monthly => year * 12 + month,
-        Rhythm::QuarterYearly => year * 4 + (month + 2) / 3,
-        Rhythm::Yearly => year,
+        CalendarPeriod::Weekly => (days + 3).div_euclid(7),
+        CalendarPeriod::Monthly => year * 12 + month,
+        CalendarPeriod::QuarterYearly => year * 4 + (month + 2) / 3,
+        CalendarPeriod::Yearly => year,
     }
 }
 
-fn newer(a: &Candidate, b: &Candidate) -> bool {
+fn newer(a: &PolicyCandidate, b: &PolicyCandidate) -> bool {
     (a.time, a.id) > (b.time, b.id)
 }
 
 /// `it` is the one of `all` that stands for its slot.
-fn stands(it: &Candidate, all: &[&Candidate], rhythm: Rhythm) -> bool {
+fn stands(it: &PolicyCandidate, all: &[&PolicyCandidate], rhythm: CalendarPeriod) -> bool {
     let mates = all
         .iter()
         .filter(|other| slot(rhythm, other.time) == slot(rhythm, it.time));
-    let against = |one: &Candidate| 2 * u8::from(one.suspect) + u8::from(one.incomplete);
-    let better = |other: &&&Candidate| match against(other).cmp(&against(it)) {
+    let against = |one: &PolicyCandidate| 2 * u8::from(one.suspect) + u8::from(one.incomplete);
+    let better = |other: &&&PolicyCandidate| match against(other).cmp(&against(it)) {
         std::cmp::Ordering::Less => true,
         std::cmp::Ordering::Greater => false,
         std::cmp::Ordering::Equal => newer(other, it),
@@ -55,8 +55,8 @@ fn stands(it: &Candidate, all: &[&Candidate], rhythm: Rhythm) -> bool {
 }
 
 /// `it` is the oldest that nobody doubts, or the oldest.
-fn is_oldest(it: &Candidate, all: &[&Candidate]) -> bool {
-    let better = |other: &&&Candidate| match (it.suspect, other.suspect) {
+fn is_oldest(it: &PolicyCandidate, all: &[&PolicyCandidate]) -> bool {
+    let better = |other: &&&PolicyCandidate| match (it.suspect, other.suspect) {
         (true, false) => true,
         (false, true) => false,
         _ => newer(it, other),
@@ -64,7 +64,12 @@ fn is_oldest(it: &Candidate, all: &[&Candidate]) -> bool {
     all.iter().filter(better).count() == 0
 }
 
-fn keeps_by_number(it: &Candidate, all: &[&Candidate], rhythm: Rhythm, number: Number) -> bool {
+fn keeps_by_number(
+    it: &PolicyCandidate,
+    all: &[&PolicyCandidate],
+    rhythm: CalendarPeriod,
+    number: KeepCount,
+) -> bool {
     let trusted = all
         .iter()
         .filter(|other| !other.suspect && stands(other, all, rhythm));
@@ -76,7 +81,7 @@ fn keeps_by_number(it: &Candidate, all: &[&Candidate], rhythm: Rhythm, number: N
     number.count() > 0 && (stands(it, all, rhythm) && slots < number.count() || short && is_oldest(it, all))
 }
 
-fn keeps(it: &Candidate, all: &[&Candidate], policy: &Policy, now: UnixNanos) -> bool {
+fn keeps(it: &PolicyCandidate, all: &[&PolicyCandidate], policy: &RetentionPolicy, now: UnixNanos) -> bool {
     let tagged = it.protected || policy.tags.iter().any(|tags| tags.fits(&it.tags));
     if policy.is_empty() || tagged || it.time > now {
         return tagged || !policy.is_empty();
@@ -86,19 +91,24 @@ fn keeps(it: &Candidate, all: &[&Candidate], policy: &Policy, now: UnixNanos) ->
 }
 
 /// `it` is complete, and all that are newer are not.
-fn is_newest_complete(it: &Candidate, all: &[&Candidate]) -> bool {
-    let is_complete = |one: &Candidate| !one.suspect && !one.incomplete;
+fn is_newest_complete(it: &PolicyCandidate, all: &[&PolicyCandidate]) -> bool {
+    let is_complete = |one: &PolicyCandidate| !one.suspect && !one.incomplete;
     let mut above = all.iter().filter(|other| newer(other, it)).peekable();
     is_complete(it) && above.peek().is_some() && !above.any(|other| is_complete(other))
 }
 
-fn keeps_now(it: &Candidate, all: &[&Candidate], policy: &Policy, now: UnixNanos) -> bool {
+fn keeps_now(
+    it: &PolicyCandidate,
+    all: &[&PolicyCandidate],
+    policy: &RetentionPolicy,
+    now: UnixNanos,
+) -> bool {
     let latest = all
         .iter()
         .map(|other| other.time)
         .filter(|time| *time <= now)
         .max();
-    let reached = |other: &Candidate, reach: Reach| {
+    let reached = |other: &PolicyCandidate, reach: KeepDuration| {
         let nanos = i64::from(reach.days) * DAY + i64::from(reach.hours) * DAY / 24;
         latest.is_none_or(|latest| other.time.0 > latest.0 - nanos)
     };
@@ -106,7 +116,7 @@ fn keeps_now(it: &Candidate, all: &[&Candidate], policy: &Policy, now: UnixNanos
         .iter()
         .filter(|other| newer(other, it) && !other.suspect)
         .count();
-    let within = |(rhythm, reach): (&Rhythm, &Reach)| {
+    let within = |(rhythm, reach): (&CalendarPeriod, &KeepDuration)| {
         let some: Vec<_> = all
             .iter()
             .copied()
@@ -140,10 +150,10 @@ impl Dice {
 }
 
 /// Crowded together or spread over years, with some that are special.
-fn candidates(dice: &mut Dice) -> Vec<Candidate> {
+fn candidates(dice: &mut Dice) -> Vec<PolicyCandidate> {
     let spread = [3, 40, 400, 4000][dice.below(4) as usize];
     let start = 15_000 * DAY;
-    let one = |number: usize, dice: &mut Dice| Candidate {
+    let one = |number: usize, dice: &mut Dice| PolicyCandidate {
         time: UnixNanos(start + dice.below(spread * 48) as i64 * (DAY / 48)),
         tags: if dice.below(9) == 0 {
             vec!["a".into()]
@@ -160,7 +170,7 @@ fn candidates(dice: &mut Dice) -> Vec<Candidate> {
         .collect()
 }
 
-fn rules(dice: &mut Dice) -> Policy {
+fn rules(dice: &mut Dice) -> RetentionPolicy {
     let mut rules = String::new();
     for rhythm in [
         "last",
@@ -197,7 +207,7 @@ fn the_planner_decides_as_the_slow_one_on_random_snapshots() {
         let mut dice = Dice::new(seed);
         let (all, policy) = (candidates(&mut dice), rules(&mut dice));
         let now = UnixNanos(15_000 * DAY + dice.below(5_000) as i64 * DAY);
-        let calendar = Calendar {
+        let calendar = PolicyCalendar {
             now,
             zone: TimeZone::UTC,
         };

@@ -3,7 +3,7 @@ use super::*;
 const NOW: &str = "2030-01-01T00:00";
 
 /// Twelve Sundays, as in restic's document on removing snapshots.
-fn sundays() -> Vec<Candidate> {
+fn sundays() -> Vec<PolicyCandidate> {
     let days = daily("2019-09-01", "2019-11-17");
     at(&days.iter().step_by(7).collect::<Vec<_>>())
 }
@@ -69,7 +69,7 @@ fn a_span_of_days_weeks_months_and_years_is_decided_on_as_restic_does() {
 }
 
 /// A snapshot on each day of 2015 but 19 December: the example of borg's document on prune.
-fn borg() -> (Vec<String>, Vec<Candidate>) {
+fn borg() -> (Vec<String>, Vec<PolicyCandidate>) {
     let mut days = daily("2015-01-01", "2015-12-31");
     days.retain(|day| !day.starts_with("2015-12-19"));
     let all = at(&days);
@@ -142,7 +142,7 @@ fn weeks_are_those_of_iso_8601() {
 fn days_begin_where_the_calendars_zone_says() {
     let all = at(&["2026-11-23T22:30", "2026-11-23T23:30", "2026-11-24T10:00"]);
     assert_eq!(numbers(&all, "daily 2", &utc(NOW)), [1, 2]);
-    let berlin = Calendar {
+    let berlin = PolicyCalendar {
         zone: TimeZone::fixed(jiff::tz::offset(1)),
         ..utc(NOW)
     };
@@ -158,7 +158,7 @@ fn an_hour_that_the_clock_repeats_is_one() {
         "2026-10-25T01:30",
         "2026-10-25T02:30",
     ]);
-    let calendar = Calendar { zone, ..utc(NOW) };
+    let calendar = PolicyCalendar { zone, ..utc(NOW) };
     assert_eq!(numbers(&all, "hourly 3", &calendar), [0, 2, 3]);
 }
 
@@ -264,20 +264,20 @@ fn nothing_is_decided_on_nothing() {
 
 #[test]
 fn numbers_and_durations_are_read_as_restic_reads_them() {
-    assert_eq!("7".parse::<Number>().unwrap(), Number::Of(7));
-    assert_eq!("unlimited".parse::<Number>().unwrap(), Number::All);
-    assert_eq!("-1".parse::<Number>().unwrap(), Number::All);
+    assert_eq!("7".parse::<KeepCount>().unwrap(), KeepCount::Of(7));
+    assert_eq!("unlimited".parse::<KeepCount>().unwrap(), KeepCount::All);
+    assert_eq!("-1".parse::<KeepCount>().unwrap(), KeepCount::All);
     for wrong in ["", "-2", "x", "1.5", "99999999999"] {
         assert_eq!(
-            wrong.parse::<Number>().unwrap_err().kind(),
-            Kind::Usage,
+            wrong.parse::<KeepCount>().unwrap_err().kind(),
+            ErrorKind::Usage,
             "{wrong}"
         );
     }
-    let reach: Reach = "2y5m7d3h".parse().unwrap();
+    let reach: KeepDuration = "2y5m7d3h".parse().unwrap();
     assert_eq!((reach.years, reach.months, reach.days, reach.hours), (2, 5, 7, 3));
     assert_eq!(reach.to_string(), "2y5m7d3h");
-    assert_eq!("3h2y".parse::<Reach>().unwrap().to_string(), "2y3h");
+    assert_eq!("3h2y".parse::<KeepDuration>().unwrap().to_string(), "2y3h");
     for wrong in [
         "",
         "7",
@@ -291,7 +291,11 @@ fn numbers_and_durations_are_read_as_restic_reads_them() {
         "1é",
         "٣d",
     ] {
-        assert_eq!(wrong.parse::<Reach>().unwrap_err().kind(), Kind::Usage, "{wrong}");
+        assert_eq!(
+            wrong.parse::<KeepDuration>().unwrap_err().kind(),
+            ErrorKind::Usage,
+            "{wrong}"
+        );
     }
 }
 

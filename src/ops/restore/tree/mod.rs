@@ -12,11 +12,11 @@
 //! One bad file does not stop it: what was begun of it goes, it is told, and the rest is restored. A full disk and an
 //! interruption end it; a new tree is then gone, and in a tree that stood there every file is the old or the new one.
 
-mod content;
-mod decide;
-mod extra;
-mod links;
-mod task;
+mod entry_decision;
+mod extra_entries;
+mod file_content;
+mod hard_links;
+mod restore_tasks;
 mod walker;
 mod worker;
 
@@ -26,25 +26,27 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
-use super::Restoring;
-use super::tables::{first_cause, joined};
-use crate::error::{Error, Kind, Result};
+use super::RestoreContext;
+use super::table_writer::{first_cause, joined};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ops::capture;
-use crate::ops::tree::View;
-use crate::report::Report;
+use crate::ops::tree::SnapshotView;
+use crate::report::OperationReport;
 use crate::snapshot::DatabaseRoot;
 use crate::target::TreeTarget;
-use crate::target::tree::{Account, AttributeKind, Problems, Withheld};
-use decide::Doing;
-pub(super) use decide::Rules;
-pub use decide::attributes;
-use task::Batch;
-pub(super) use walker::{Deferred, EachPlanned, Hands, Start, Walker, Where, taken_for_another};
-use worker::Shop;
+use crate::target::tree::{AttributeKind, RefusedAttributes, TreeAccount, TreeProblems};
+use entry_decision::EntryDecision;
+pub(super) use entry_decision::OverwriteRules;
+pub use entry_decision::attributes;
+use restore_tasks::TaskBatch;
+pub(super) use walker::{
+    DeferredDatabase, PatternOrigin, PlanVisitor, RestoreWalker, WalkMode, WalkStart, taken_for_another,
+};
+use worker::WorkerContext;
 
 /// What was done to a tree, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TreeOutcome {
+pub struct TreeRestoreOutcome {
     /// Files that were written.
     pub files: u64,
     /// Their bytes.
@@ -69,7 +71,7 @@ pub struct TreeOutcome {
     pub problems: u64,
 }
 
-impl TreeOutcome {
+impl TreeRestoreOutcome {
     pub(super) fn add(&mut self, other: &Self) {
         self.files += other.files;
         self.bytes += other.bytes;
@@ -87,11 +89,11 @@ impl TreeOutcome {
 
 /// One line of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Planned {
+pub struct PlannedEntry {
     /// What it is about.
     pub target: String,
     /// What would become of it.
-    pub action: Action,
+    pub action: PlannedAction,
     /// Bytes of a file, or of a database's records.
     pub bytes: u64,
     /// The database that it is.
@@ -109,7 +111,7 @@ pub struct PlannedDatabase {
 
 /// What would become of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum PlannedAction {
     /// It is restored, in place of what stands there.
     Restore,
     /// What stands there is compared, and replaced if it is another.
@@ -122,13 +124,13 @@ pub enum Action {
     Remove,
 }
 
-impl Planned {
-    fn of(target: String, doing: Doing, bytes: u64) -> Self {
+impl PlannedEntry {
+    fn of(target: String, doing: EntryDecision, bytes: u64) -> Self {
         let action = match doing {
-            Doing::Make(_) => Action::Restore,
-            Doing::Compare => Action::Compare,
-            Doing::Refresh => Action::Refresh,
-            Doing::Same | Doing::Leave => Action::Leave,
+            EntryDecision::Make(_) => PlannedAction::Restore,
+            EntryDecision::Compare => PlannedAction::Compare,
+            EntryDecision::Refresh => PlannedAction::Refresh,
+            EntryDecision::Same | EntryDecision::Leave => PlannedAction::Leave,
         };
         Self {
             target,
@@ -138,7 +140,7 @@ impl Planned {
         }
     }
 
-    fn of_database(target: String, doing: Doing, root: &DatabaseRoot) -> Self {
+    fn of_database(target: String, doing: EntryDecision, root: &DatabaseRoot) -> Self {
         Self {
             database: Some(PlannedDatabase {
                 name: root.name.clone(),
@@ -151,7 +153,7 @@ impl Planned {
     fn removal(target: String) -> Self {
         Self {
             target,
-            action: Action::Remove,
+            action: PlannedAction::Remove,
             bytes: 0,
             database: None,
         }
@@ -160,7 +162,7 @@ impl Planned {
 
 /// Counters that all threads add to.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct RestoreCounters {
     files: AtomicU64,
     bytes: AtomicU64,
     files_same: AtomicU64,
@@ -177,7 +179,7 @@ fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
-impl Tally {
+impl RestoreCounters {
     fn a_file(&self, bytes: u64) {
         count(&self.files, 1);
         count(&self.bytes, bytes);
@@ -209,14 +211,14 @@ impl Tally {
     }
 
     fn failed(&self, error: &Error) {
-        if error.kind() == Kind::Mismatch {
+        if error.kind() == ErrorKind::Mismatch {
             count(&self.mismatched, 1);
         }
     }
 
-    fn outcome(&self) -> TreeOutcome {
+    fn outcome(&self) -> TreeRestoreOutcome {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        TreeOutcome {
+        TreeRestoreOutcome {
             files: get(&self.files),
             bytes: get(&self.bytes),
             files_same: get(&self.files_same),
@@ -234,26 +236,26 @@ impl Tally {
 
 /// What ends a restore: everything after it would fail as well, or was asked to.
 fn is_fatal(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Full | Kind::Interrupted)
+    matches!(error.kind(), ErrorKind::Full | ErrorKind::Interrupted)
 }
 
-impl Restoring<'_> {
-    pub(super) fn rules(&self, names_each: u64) -> Rules {
-        Rules {
+impl RestoreContext<'_> {
+    pub(super) fn rules(&self, names_each: u64) -> OverwriteRules {
+        OverwriteRules {
             overwrite: self.wish.overwrite,
-            deletes: self.wish.extra == super::Extra::Delete,
-            verifies: self.wish.verify == super::Verify::Full,
+            deletes: self.wish.extra == super::ExtraEntries::Delete,
+            verifies: self.wish.verify == super::VerifyMode::Full,
             names_each,
         }
     }
 
-    fn view(&self) -> View<'_> {
-        View::new(self.snapshot, self.reader)
+    fn view(&self) -> SnapshotView<'_> {
+        SnapshotView::new(self.snapshot, self.reader)
     }
 
     /// Restores what was asked for into a target, databases as well; only [`TreeTarget::finish`] is left to do.
-    pub(super) fn fill(&self, target: &TreeTarget, starts: Vec<Start>, nesting: usize) -> Result<()> {
-        let shop = Shop::new(self, target);
+    pub(super) fn fill(&self, target: &TreeTarget, starts: Vec<WalkStart>, nesting: usize) -> Result<()> {
+        let shop = WorkerContext::new(self, target);
         let databases = self.files(&shop, starts)?;
         shop.finish_links()?;
         let outcome = shop.tally.outcome();
@@ -270,7 +272,7 @@ impl Restoring<'_> {
                 Ok(()) => {}
                 Err(error) if is_fatal(&error) => return Err(error),
                 Err(error) => {
-                    let mismatched = u64::from(error.kind() == Kind::Mismatch);
+                    let mismatched = u64::from(error.kind() == ErrorKind::Mismatch);
                     self.lock().restored.tree.mismatched += mismatched;
                     target.problems().add(error.act(format!("restore {shown}")));
                 }
@@ -280,7 +282,7 @@ impl Restoring<'_> {
     }
 
     /// Everything but databases, which are left for later.
-    fn files(&self, shop: &Shop, starts: Vec<Start>) -> Result<Vec<Deferred>> {
+    fn files(&self, shop: &WorkerContext, starts: Vec<WalkStart>) -> Result<Vec<DeferredDatabase>> {
         let cores = rayon::current_num_threads();
         let (jobs, waiting) = bounded(cores);
         thread::scope(|scope| {
@@ -290,10 +292,10 @@ impl Restoring<'_> {
             };
             let workers: Vec<_> = (0..cores).map(spawn).collect();
             drop(waiting);
-            let hands = Hands::Work(shop, Batch::new(jobs));
+            let hands = WalkMode::Work(shop, TaskBatch::new(jobs));
             let selector = &self.wish.selector;
             let is_new = shop.target.is_new();
-            let mut walker = Walker::new(
+            let mut walker = RestoreWalker::new(
                 self.view(),
                 self.rules(shop.names_each),
                 selector,
@@ -315,16 +317,16 @@ impl Restoring<'_> {
         })
     }
 
-    /// Tells what [`Restoring::fill`] would do; databases are told as one thing each.
+    /// Tells what [`RestoreContext::fill`] would do; databases are told as one thing each.
     pub(super) fn plan_tree(
         &self,
-        starts: Vec<Start>,
+        starts: Vec<WalkStart>,
         is_new: bool,
-        each: EachPlanned,
-        problems: &Problems,
+        each: PlanVisitor,
+        problems: &TreeProblems,
     ) -> Result<()> {
-        let hands = Hands::Plan(each, problems);
-        let mut walker = Walker::new(
+        let hands = WalkMode::Plan(each, problems);
+        let mut walker = RestoreWalker::new(
             self.view(),
             self.rules(1),
             &self.wish.selector,
@@ -337,7 +339,7 @@ impl Restoring<'_> {
     }
 
     /// Says of a tree that is done what is to be said of it.
-    pub(super) fn tell(&self, account: &Account) {
+    pub(super) fn tell(&self, account: &TreeAccount) {
         let left_alone = account.left_alone.lock().unwrap_or_else(PoisonError::into_inner);
         for path in left_alone.iter() {
             self.report.notice(capture::left_alone(path));
@@ -354,14 +356,14 @@ impl Restoring<'_> {
         self.tell_withheld(&account.withheld);
     }
 
-    pub(super) fn tell_withheld(&self, withheld: &Withheld) {
+    pub(super) fn tell_withheld(&self, withheld: &RefusedAttributes) {
         tell_withheld(withheld, self.report);
     }
 }
 
 /// Reports the attributes that are not as they were. What only root may set is a notice; what the filesystem cannot
 /// keep is lost, and so a problem.
-pub fn tell_withheld(withheld: &Withheld, report: &Report) {
+pub fn tell_withheld(withheld: &RefusedAttributes, report: &OperationReport) {
     let owners = withheld.by_rights(AttributeKind::Owner);
     if owners > 0 {
         report.notice(format!(

@@ -8,33 +8,35 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::decide::{Doing, Rules, attributes, decide, is_directory};
-use super::extra::Extra;
-use super::links::Role;
-use super::task::{Batch, NewFile, Piece, Task, Writing, weight};
-use super::worker::Shop;
-use super::{Planned, content, is_fatal};
-use crate::error::{Error, Kind, Result};
-use crate::leveldb::name::FileName;
-use crate::ops::tree::{Node, View, Walk};
-use crate::pattern::{Choice, Place, Selector};
-use crate::report::Report;
+use super::entry_decision::{EntryDecision, OverwriteRules, attributes, decide, is_directory};
+use super::extra_entries::ExtraEntry;
+use super::hard_links::LinkRole;
+use super::restore_tasks::{ChunkTask, FileInProgress, FileTask, RestoreTask, TaskBatch, weight};
+use super::worker::WorkerContext;
+use super::{PlannedEntry, file_content, is_fatal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::leveldb::file_name::FileName;
+use crate::ops::tree::{NodeWalk, SnapshotView, TreeNode};
+use crate::pattern::{PatternPath, Selector, SelectorChoice};
+use crate::report::OperationReport;
 use crate::snapshot::{EntryKind, TreeEntry};
 use crate::target::ForbiddenPaths;
-use crate::target::tree::{Attributes, Depth, Directory, Draft, Problems, Standing, What};
+use crate::target::tree::{
+    ExistingEntry, ExistingKind, FileDraft, RemoveDepth, TargetAttributes, TargetDirectory, TreeProblems,
+};
 
 /// Takes what would be done.
-pub type EachPlanned<'a> = &'a mut dyn FnMut(Planned);
+pub type PlanVisitor<'a> = &'a mut dyn FnMut(PlannedEntry);
 
 /// What is done about what is decided.
-pub enum Hands<'a> {
+pub enum WalkMode<'a> {
     /// It is told.
-    Plan(EachPlanned<'a>, &'a Problems),
+    Plan(PlanVisitor<'a>, &'a TreeProblems),
     /// It is done.
-    Work(&'a Shop<'a>, Batch),
+    Work(&'a WorkerContext<'a>, TaskBatch),
 }
 
-impl Hands<'_> {
+impl WalkMode<'_> {
     /// Something could not be done, and the rest goes on.
     pub fn problem(&self, error: Error) {
         match self {
@@ -48,31 +50,31 @@ impl Hands<'_> {
 }
 
 /// A database of the tree, for when the files are there.
-pub struct Deferred {
-    pub directory: Arc<Directory>,
+pub struct DeferredDatabase {
+    pub directory: Arc<TargetDirectory>,
     pub name: Vec<u8>,
     pub number: u32,
     /// The source that is restored for itself, and that it lies in.
     pub top: usize,
-    pub attributes: Attributes,
+    pub attributes: TargetAttributes,
     /// What stands there gives way first, as far as this says.
-    pub clears: Option<Depth>,
+    pub clears: Option<RemoveDepth>,
     /// Nothing stands there.
     pub is_vacant: bool,
-    pub place: Where,
-    pub choice: Choice,
+    pub place: PatternOrigin,
+    pub choice: SelectorChoice,
 }
 
 /// Where a walk begins, for patterns.
 #[derive(Clone, Debug, Default)]
-pub struct Where {
+pub struct PatternOrigin {
     /// The absolute path it stood at.
     pub absolute: Vec<u8>,
     /// The path from what was asked for.
     pub inner: Vec<u8>,
 }
 
-impl Where {
+impl PatternOrigin {
     pub fn below(&self, path: &[u8]) -> Self {
         let join = |base: &[u8]| match (base, path) {
             (base, b"") => base.to_vec(),
@@ -88,23 +90,23 @@ impl Where {
 }
 
 /// What a walk begins with.
-pub struct Start {
+pub struct WalkStart {
     /// The source that is restored for itself.
     pub top: usize,
-    pub node: Node,
+    pub node: TreeNode,
     /// The directory that what was asked for comes into.
-    pub directory: Arc<Directory>,
+    pub directory: Arc<TargetDirectory>,
     /// Under this name; without one, the directory becomes it.
     pub name: Option<Vec<u8>>,
-    pub place: Where,
+    pub place: PatternOrigin,
     /// What was chosen of the directory above.
-    pub choice: Choice,
+    pub choice: SelectorChoice,
 }
 
 /// A directory on the way to what is walked now.
-pub struct Level {
-    pub directory: Arc<Directory>,
-    pub choice: Choice,
+pub struct WalkedDirectory {
+    pub directory: Arc<TargetDirectory>,
+    pub choice: SelectorChoice,
     /// Names that stand in it and have not been met in the snapshot.
     unseen: Option<BTreeSet<Vec<u8>>>,
     /// Names that stood in it when it was come to; `None` where nothing stood at the target.
@@ -113,33 +115,33 @@ pub struct Level {
     is_whole: bool,
     /// It is a database's, whose own files are not the tree's.
     is_database: bool,
-    pub place: Where,
+    pub place: PatternOrigin,
 }
 
-pub struct Walker<'a> {
-    pub view: View<'a>,
-    pub rules: Rules,
+pub struct RestoreWalker<'a> {
+    pub view: SnapshotView<'a>,
+    pub rules: OverwriteRules,
     pub selector: &'a Selector,
-    pub report: &'a Report,
+    pub report: &'a OperationReport,
     pub forbidden: &'a ForbiddenPaths,
-    pub hands: Hands<'a>,
+    pub hands: WalkMode<'a>,
     /// Nothing stood at the target.
     pub is_new: bool,
-    pub databases: Vec<Deferred>,
-    levels: Vec<Level>,
-    start: Where,
+    pub databases: Vec<DeferredDatabase>,
+    levels: Vec<WalkedDirectory>,
+    start: PatternOrigin,
     start_name: Option<Vec<u8>>,
     top: usize,
 }
 
-impl<'a> Walker<'a> {
+impl<'a> RestoreWalker<'a> {
     pub fn new(
-        view: View<'a>,
-        rules: Rules,
+        view: SnapshotView<'a>,
+        rules: OverwriteRules,
         selector: &'a Selector,
-        report: &'a Report,
+        report: &'a OperationReport,
         forbidden: &'a ForbiddenPaths,
-        hands: Hands<'a>,
+        hands: WalkMode<'a>,
         is_new: bool,
     ) -> Self {
         Self {
@@ -152,18 +154,18 @@ impl<'a> Walker<'a> {
             is_new,
             databases: Vec::new(),
             levels: Vec::new(),
-            start: Where::default(),
+            start: PatternOrigin::default(),
             start_name: None,
             top: 0,
         }
     }
 
     /// Walks one of the things that were asked for.
-    pub fn walk(&mut self, start: Start) -> Result<()> {
+    pub fn walk(&mut self, start: WalkStart) -> Result<()> {
         let mut walk = self.view.walk(start.node);
         (self.start, self.start_name, self.top) = (start.place.clone(), start.name, start.top);
         let listed = self.listed(&start.directory)?;
-        self.levels = vec![Level {
+        self.levels = vec![WalkedDirectory {
             directory: start.directory,
             choice: start.choice,
             unseen: None,
@@ -195,8 +197,8 @@ impl<'a> Walker<'a> {
     /// All that is handed on is on its way.
     pub fn flush(&mut self) -> Result<()> {
         match &mut self.hands {
-            Hands::Plan(..) => Ok(()),
-            Hands::Work(_, batch) => batch.flush(),
+            WalkMode::Plan(..) => Ok(()),
+            WalkMode::Work(_, batch) => batch.flush(),
         }
     }
 
@@ -223,7 +225,7 @@ impl<'a> Walker<'a> {
             let unseen = level.unseen.as_ref().filter(|_| level.is_whole);
             for name in unseen.into_iter().flatten() {
                 self.report.go_on()?;
-                let extra = Extra {
+                let extra = ExtraEntry {
                     selector: self.selector,
                     forbidden: self.forbidden,
                     place: level.place.below(name),
@@ -238,7 +240,7 @@ impl<'a> Walker<'a> {
     }
 
     /// One entry; whether to go into it.
-    fn met(&mut self, node: &Node, walk: &Walk) -> Result<bool> {
+    fn met(&mut self, node: &TreeNode, walk: &NodeWalk) -> Result<bool> {
         let name = match (&self.start_name, walk.depth()) {
             (Some(name), 0) => name.clone(),
             _ => node.entry.name.clone(),
@@ -249,9 +251,9 @@ impl<'a> Walker<'a> {
         }
         let (parent, is_database) = (level.choice, level.is_database);
         let place = self.start.below(walk.path());
-        let asked = Place::stored(&place.absolute, &place.inner, is_directory(&node.entry));
+        let asked = PatternPath::stored(&place.absolute, &place.inner, is_directory(&node.entry));
         let choice = self.selector.choose(&asked, parent);
-        if choice == Choice::LeaveOut {
+        if choice == SelectorChoice::LeaveOut {
             return Ok(false);
         }
         if is_database && std::str::from_utf8(&name).is_ok_and(|name| FileName::parse(name).is_some()) {
@@ -260,7 +262,7 @@ impl<'a> Walker<'a> {
             return Ok(false);
         }
         let taken = match (&node.entry.kind, choice) {
-            (EntryKind::Database(number), Choice::Take) if !self.is_start(walk) => {
+            (EntryKind::Database(number), SelectorChoice::Take) if !self.is_start(walk) => {
                 self.database(*number, &node.entry, name, walk.depth(), place, choice)
             }
             (EntryKind::Directory(_) | EntryKind::Database(_), _) if self.is_start(walk) => {
@@ -278,17 +280,22 @@ impl<'a> Walker<'a> {
     }
 
     /// True for what the target itself becomes.
-    fn is_start(&self, walk: &Walk) -> bool {
+    fn is_start(&self, walk: &NodeWalk) -> bool {
         walk.depth() == 0 && self.start_name.is_none()
     }
 
-    fn enter_start(&mut self, entry: &TreeEntry, place: Where, choice: Choice) -> Result<bool> {
+    fn enter_start(
+        &mut self,
+        entry: &TreeEntry,
+        place: PatternOrigin,
+        choice: SelectorChoice,
+    ) -> Result<bool> {
         let directory = self.levels[0].directory.clone();
         let is_database = matches!(entry.kind, EntryKind::Database(_));
         let standing = if self.is_new { None } else { directory.standing()? };
         let doing = decide(self.rules, entry, standing.as_ref(), None);
         // A database's directory gets its attributes where the database is restored.
-        if doing != Doing::Leave && !is_database && matches!(self.hands, Hands::Work(..)) {
+        if doing != EntryDecision::Leave && !is_database && matches!(self.hands, WalkMode::Work(..)) {
             directory.set_attributes(attributes(&entry.meta));
         }
         self.push_level(directory, standing.is_some(), is_database, place, choice)?;
@@ -297,11 +304,11 @@ impl<'a> Walker<'a> {
 
     fn push_level(
         &mut self,
-        directory: Arc<Directory>,
+        directory: Arc<TargetDirectory>,
         stands: bool,
         is_database: bool,
-        place: Where,
-        choice: Choice,
+        place: PatternOrigin,
+        choice: SelectorChoice,
     ) -> Result<()> {
         let listed = if stands {
             self.listed(&directory)?
@@ -313,10 +320,10 @@ impl<'a> Walker<'a> {
         } else {
             None
         };
-        if let Hands::Work(shop, _) = &self.hands {
+        if let WalkMode::Work(shop, _) = &self.hands {
             shop.tally.a_directory();
         }
-        self.levels.push(Level {
+        self.levels.push(WalkedDirectory {
             directory,
             choice,
             unseen,
@@ -328,7 +335,7 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    fn listed(&self, directory: &Arc<Directory>) -> Result<Option<HashSet<Vec<u8>>>> {
+    fn listed(&self, directory: &Arc<TargetDirectory>) -> Result<Option<HashSet<Vec<u8>>>> {
         if self.is_new {
             Ok(None)
         } else {
@@ -339,10 +346,10 @@ impl<'a> Walker<'a> {
     /// What stands under a name in a level's directory.
     ///
     /// # Errors
-    /// [`Kind::Exists`] if it is there under another name only: the filesystem takes the two names for one, and what
-    /// has the other name, an earlier file or one that was just restored, must not give way. [`Kind::Usage`] if it must
+    /// [`ErrorKind::Exists`] if it is there under another name only: the filesystem takes the two names for one, and what
+    /// has the other name, an earlier file or one that was just restored, must not give way. [`ErrorKind::Usage`] if it must
     /// stay untouched.
-    fn standing(&mut self, depth: usize, name: &[u8]) -> Result<Option<Standing>> {
+    fn standing(&mut self, depth: usize, name: &[u8]) -> Result<Option<ExistingEntry>> {
         let level = &mut self.levels[depth];
         let Some(listed) = &level.listed else {
             return Ok(None);
@@ -366,29 +373,29 @@ impl<'a> Walker<'a> {
         entry: &TreeEntry,
         name: Vec<u8>,
         depth: usize,
-        place: Where,
-        choice: Choice,
+        place: PatternOrigin,
+        choice: SelectorChoice,
     ) -> Result<bool> {
         let above = self.levels[depth].directory.clone();
         let standing = self.standing(depth, &name)?;
         let doing = decide(self.rules, entry, standing.as_ref(), None);
         let own = attributes(&entry.meta);
-        if let Hands::Work(_, batch) = &mut self.hands {
+        if let WalkMode::Work(_, batch) = &mut self.hands {
             batch.weigh(weight(&own))?;
         }
         let directory = match (&standing, doing) {
-            (Some(standing), Doing::Leave) if !standing.is_directory() => {
+            (Some(standing), EntryDecision::Leave) if !standing.is_directory() => {
                 self.tell(&above, &name, doing, 0);
                 return Ok(false);
             }
-            (Some(standing), Doing::Leave) => above.standing_child(&name, standing, None)?,
-            (Some(standing), Doing::Refresh) => above.standing_child(&name, standing, Some(own))?,
+            (Some(standing), EntryDecision::Leave) => above.standing_child(&name, standing, None)?,
+            (Some(standing), EntryDecision::Refresh) => above.standing_child(&name, standing, Some(own))?,
             (standing, _) => {
-                let clears = standing.as_ref().map(|_| Depth::One);
+                let clears = standing.as_ref().map(|_| RemoveDepth::One);
                 let directory = above.child(&name, Some(own), clears)?;
-                if choice == Choice::Take {
+                if choice == SelectorChoice::Take {
                     self.tell(&above, &name, doing, 0);
-                    if matches!(self.hands, Hands::Work(..)) {
+                    if matches!(self.hands, WalkMode::Work(..)) {
                         directory.open()?;
                     }
                 }
@@ -407,8 +414,8 @@ impl<'a> Walker<'a> {
         entry: &TreeEntry,
         name: Vec<u8>,
         depth: usize,
-        place: Where,
-        choice: Choice,
+        place: PatternOrigin,
+        choice: SelectorChoice,
     ) -> Result<bool> {
         let directory = self.levels[depth].directory.clone();
         let standing = self.standing(depth, &name)?;
@@ -419,18 +426,18 @@ impl<'a> Walker<'a> {
         let doing = decide(self.rules, entry, standing.as_ref(), None);
         let root = self.view.database(number)?;
         // Whether a database there is to be left, is asked of the database.
-        let is_there = standing.as_ref().is_some_and(Standing::is_directory);
-        let never = self.rules.overwrite == super::super::Overwrite::Never;
-        if doing == Doing::Leave && (never || !is_there) {
-            self.tell(&directory, &name, Doing::Leave, root.bytes());
+        let is_there = standing.as_ref().is_some_and(ExistingEntry::is_directory);
+        let never = self.rules.overwrite == super::super::OverwriteMode::Never;
+        if doing == EntryDecision::Leave && (never || !is_there) {
+            self.tell(&directory, &name, EntryDecision::Leave, root.bytes());
             return Ok(false);
         }
-        if let Hands::Plan(each, _) = &mut self.hands {
-            each(Planned::of_database(directory.shown_in(&name), doing, root));
+        if let WalkMode::Plan(each, _) = &mut self.hands {
+            each(PlannedEntry::of_database(directory.shown_in(&name), doing, root));
         }
-        self.databases.push(Deferred {
+        self.databases.push(DeferredDatabase {
             is_vacant: standing.is_none(),
-            clears: standing.filter(|_| !is_there).map(|_| Depth::One),
+            clears: standing.filter(|_| !is_there).map(|_| RemoveDepth::One),
             directory,
             name,
             number,
@@ -443,18 +450,18 @@ impl<'a> Walker<'a> {
     }
 
     /// Anything but a directory.
-    fn thing(&mut self, node: &Node, name: &[u8], depth: usize) -> Result<()> {
+    fn thing(&mut self, node: &TreeNode, name: &[u8], depth: usize) -> Result<()> {
         let directory = self.levels[depth].directory.clone();
         let standing = self.standing(depth, name)?;
         let link = match (&node.entry.kind, &standing) {
-            (EntryKind::Symlink(_), Some(standing)) if standing.what == What::Symlink => {
+            (EntryKind::Symlink(_), Some(standing)) if standing.what == ExistingKind::Symlink => {
                 Some(directory.link_target(name)?)
             }
             _ => None,
         };
         let doing = decide(self.rules, &node.entry, standing.as_ref(), link.as_deref());
         refuse_filled(&directory, name, standing.as_ref(), doing)?;
-        if let (Some(standing), Doing::Make(Depth::Whole)) = (&standing, doing) {
+        if let (Some(standing), EntryDecision::Make(RemoveDepth::Whole)) = (&standing, doing) {
             self.forbidden
                 .refuse_to_remove(standing.identity, &directory.shown_in(name))?;
         }
@@ -464,17 +471,17 @@ impl<'a> Walker<'a> {
         };
         self.tell(&directory, name, doing, bytes);
         let doing = of_what_stands(doing, standing.as_ref());
-        let Hands::Work(shop, batch) = &mut self.hands else {
+        let WalkMode::Work(shop, batch) = &mut self.hands else {
             return Ok(());
         };
         match (&node.entry.kind, doing) {
-            (_, Doing::Leave) => {
+            (_, EntryDecision::Leave) => {
                 shop.tally.left();
                 self.report.bytes_done.add(bytes);
                 Ok(())
             }
             (EntryKind::File(list), doing) => {
-                let new = NewFile {
+                let new = FileTask {
                     directory,
                     name: name.to_vec(),
                     list: list.clone(),
@@ -484,43 +491,53 @@ impl<'a> Walker<'a> {
                     is_vacant: standing.is_none(),
                     first_of: None,
                 };
-                file(shop, batch, node, new, Decided { doing, standing })
+                file(shop, batch, node, new, DecidedEntry { doing, standing })
             }
-            (kind, doing) => special(shop, node, kind, &directory, name, Decided { doing, standing }),
+            (kind, doing) => special(
+                shop,
+                node,
+                kind,
+                &directory,
+                name,
+                DecidedEntry { doing, standing },
+            ),
         }
     }
 
-    fn tell(&mut self, directory: &Arc<Directory>, name: &[u8], doing: Doing, bytes: u64) {
-        if let Hands::Plan(each, _) = &mut self.hands {
+    fn tell(&mut self, directory: &Arc<TargetDirectory>, name: &[u8], doing: EntryDecision, bytes: u64) {
+        if let WalkMode::Plan(each, _) = &mut self.hands {
             let target = directory.shown_in(name);
-            each(Planned::of(target, doing, bytes));
+            each(PlannedEntry::of(target, doing, bytes));
         }
     }
 }
 
 /// What is removed with all that is in it is the directory that was looked at.
-fn of_what_stands(doing: Doing, standing: Option<&Standing>) -> Doing {
+fn of_what_stands(doing: EntryDecision, standing: Option<&ExistingEntry>) -> EntryDecision {
     match (doing, standing) {
-        (Doing::Make(Depth::Whole), Some(standing)) => Doing::Make(Depth::WholeOf(standing.identity)),
+        (EntryDecision::Make(RemoveDepth::Whole), Some(standing)) => {
+            EntryDecision::Make(RemoveDepth::WholeOf(standing.identity))
+        }
         (doing, _) => doing,
     }
 }
 
-fn clears(doing: Doing) -> Depth {
+fn clears(doing: EntryDecision) -> RemoveDepth {
     match doing {
-        Doing::Make(depth) => depth,
-        _ => Depth::One,
+        EntryDecision::Make(depth) => depth,
+        _ => RemoveDepth::One,
     }
 }
 
 /// A directory goes with what is in it only if deleting was asked for.
 fn refuse_filled(
-    directory: &Arc<Directory>,
+    directory: &Arc<TargetDirectory>,
     name: &[u8],
-    standing: Option<&Standing>,
-    doing: Doing,
+    standing: Option<&ExistingEntry>,
+    doing: EntryDecision,
 ) -> Result<()> {
-    let in_the_way = standing.filter(|standing| standing.is_directory() && doing == Doing::Make(Depth::One));
+    let in_the_way =
+        standing.filter(|standing| standing.is_directory() && doing == EntryDecision::Make(RemoveDepth::One));
     let Some(standing) = in_the_way else {
         return Ok(());
     };
@@ -532,7 +549,7 @@ fn refuse_filled(
         Ok(())
     } else {
         Err(Error::new(
-            Kind::Exists,
+            ErrorKind::Exists,
             format!(
                 "{} is a directory that is not empty; --delete lets it go",
                 directory.shown_in(name)
@@ -542,41 +559,47 @@ fn refuse_filled(
 }
 
 /// What becomes of something, and what it was decided by.
-struct Decided {
-    doing: Doing,
-    standing: Option<Standing>,
+struct DecidedEntry {
+    doing: EntryDecision,
+    standing: Option<ExistingEntry>,
 }
 
 /// Two names of the snapshot that are one to the filesystem.
 pub fn taken_for_another(shown: &str) -> Error {
     Error::new(
-        Kind::Exists,
+        ErrorKind::Exists,
         format!(
             "{shown}: the target's filesystem takes this name for another one that is there; rename one of the two"
         ),
     )
 }
 
-fn file(shop: &Shop, batch: &mut Batch, node: &Node, mut new: NewFile, decided: Decided) -> Result<()> {
+fn file(
+    shop: &WorkerContext,
+    batch: &mut TaskBatch,
+    node: &TreeNode,
+    mut new: FileTask,
+    decided: DecidedEntry,
+) -> Result<()> {
     let doing = decided.doing;
     let bytes = weight(&new.attributes) + 16 * new.holes.len() as u64;
     let group = node.entry.meta.hard_link.map(|number| (node.source, number));
     if let Some(group) = group {
         match shop.links.role(group, &node.entry.kind) {
-            Role::First => new.first_of = Some(group),
-            Role::Other => return batch.push(Task::Link(group, new), bytes),
-            Role::Alone | Role::Lie => shop.tally.unlinked(),
+            LinkRole::First => new.first_of = Some(group),
+            LinkRole::Other => return batch.push(RestoreTask::Link(group, new), bytes),
+            LinkRole::Alone | LinkRole::Lie => shop.tally.unlinked(),
         }
     }
     let has_more_names = decided.standing.filter(|standing| {
-        standing.links > shop.names_each && matches!(doing, Doing::Compare | Doing::Refresh)
+        standing.links > shop.names_each && matches!(doing, EntryDecision::Compare | EntryDecision::Refresh)
     });
     if let (Some(standing), Some(group)) = (has_more_names, new.first_of) {
         return shop.keep_shared(group, new, standing);
     }
     match doing {
-        Doing::Compare => batch.push(Task::Compare(new), bytes),
-        Doing::Refresh | Doing::Same => shop.refresh(new),
+        EntryDecision::Compare => batch.push(RestoreTask::Compare(new), bytes),
+        EntryDecision::Refresh | EntryDecision::Same => shop.refresh(new),
         _ => {
             batch.weigh(bytes)?;
             pieces(shop, batch, new)
@@ -585,8 +608,8 @@ fn file(shop: &Shop, batch: &mut Batch, node: &Node, mut new: NewFile, decided: 
 }
 
 /// Cuts a file into what is fetched together.
-fn pieces(shop: &Shop, batch: &mut Batch, new: NewFile) -> Result<()> {
-    let writing = Writing::new(new);
+fn pieces(shop: &WorkerContext, batch: &mut TaskBatch, new: FileTask) -> Result<()> {
+    let writing = FileInProgress::new(new);
     let cut = cut(shop, batch, &writing);
     let told = match cut {
         Err(error) => shop.fail(&writing, error),
@@ -597,13 +620,13 @@ fn pieces(shop: &Shop, batch: &mut Batch, new: NewFile) -> Result<()> {
     told.and(released)
 }
 
-fn cut(shop: &Shop, batch: &mut Batch, writing: &Arc<Writing>) -> Result<()> {
-    let (mut waiting, mut bytes): (Vec<Piece>, u64) = (Vec::new(), 0);
+fn cut(shop: &WorkerContext, batch: &mut TaskBatch, writing: &Arc<FileInProgress>) -> Result<()> {
+    let (mut waiting, mut bytes): (Vec<ChunkTask>, u64) = (Vec::new(), 0);
     if writing.file.list.depth() > 0 {
         // Long ones are refused here, or they would be cut to their end for nothing.
         shop.begin(writing)?;
     }
-    for piece in content::pieces(&writing.file.list, shop.reader)? {
+    for piece in file_content::pieces(&writing.file.list, shop.reader)? {
         let piece = piece?;
         if writing.has_failed() {
             return Ok(());
@@ -616,28 +639,31 @@ fn cut(shop: &Shop, batch: &mut Batch, writing: &Arc<Writing>) -> Result<()> {
         waiting.push(piece);
         if bytes >= batch.room() {
             shop.report.go_on()?;
-            batch.push(Task::Write(writing.clone(), std::mem::take(&mut waiting)), bytes)?;
+            batch.push(
+                RestoreTask::Write(writing.clone(), std::mem::take(&mut waiting)),
+                bytes,
+            )?;
             bytes = 0;
         }
     }
-    batch.push(Task::Write(writing.clone(), waiting), bytes)
+    batch.push(RestoreTask::Write(writing.clone(), waiting), bytes)
 }
 
 /// A link, a pipe, a device: made here and now.
 fn special(
-    shop: &Shop,
-    node: &Node,
+    shop: &WorkerContext,
+    node: &TreeNode,
     kind: &EntryKind,
-    directory: &Arc<Directory>,
+    directory: &Arc<TargetDirectory>,
     name: &[u8],
-    decided: Decided,
+    decided: DecidedEntry,
 ) -> Result<()> {
     let doing = decided.doing;
     let group = node.entry.meta.hard_link.map(|number| (node.source, number));
     let role = group.map(|group| (group, shop.links.role(group, kind)));
-    if doing == Doing::Same {
+    if doing == EntryDecision::Same {
         shop.tally.left();
-        if let Some((group, Role::First)) = role {
+        if let Some((group, LinkRole::First)) = role {
             shop.links.done(group, directory.placed(name)?);
         }
         return Ok(());
@@ -645,7 +671,7 @@ fn special(
     let mut draft = shop.target.draft(directory, name, clears(doing))?;
     draft.set_vacant(decided.standing.is_none());
     let first = match role {
-        Some((group, Role::Other)) => shop.links.first(group),
+        Some((group, LinkRole::Other)) => shop.links.first(group),
         _ => None,
     };
     let made = match first {
@@ -656,14 +682,14 @@ fn special(
         draft.discard()?;
         return Err(error.act(format!("restore {}", directory.shown_in(name))));
     }
-    if let Some((group, Role::First)) = role {
+    if let Some((group, LinkRole::First)) = role {
         shop.links.done(group, draft.placed());
     }
     shop.tally.another();
     shop.target.place(draft)
 }
 
-fn make(draft: &Draft, kind: &EntryKind, attributes: &Attributes) -> Result<()> {
+fn make(draft: &FileDraft, kind: &EntryKind, attributes: &TargetAttributes) -> Result<()> {
     match kind {
         EntryKind::Symlink(target) => draft.symlink(target, attributes),
         EntryKind::Fifo => draft.fifo(attributes),

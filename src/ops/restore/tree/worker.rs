@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Receiver;
 
-use super::super::{Restoring, Verify};
-use super::content::{self, Reading, Zeros};
-use super::links::{Group, Links};
-use super::task::{NewFile, Piece, Task, Writing};
-use super::{Tally, is_fatal};
+use super::super::{RestoreContext, VerifyMode};
+use super::file_content::{self, RestoredFileReader, ZeroChunks};
+use super::hard_links::{HardLinks, LinkGroup};
+use super::restore_tasks::{ChunkTask, FileInProgress, FileTask, RestoreTask};
+use super::{RestoreCounters, is_fatal};
 use crate::blob::{BlobKind, NamedBlob};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
 use crate::repo::{BlobReader, Repo};
-use crate::report::Report;
+use crate::report::OperationReport;
 use crate::target::TreeTarget;
-use crate::target::tree::{Draft, Standing};
+use crate::target::tree::{ExistingEntry, FileDraft};
 
 /// Plain bytes of one file fetched at once, when it is written by one worker alone.
 const STREAM_BYTES: u64 = 4 << 20;
@@ -27,35 +27,35 @@ const STREAM_BYTES: u64 = 4 << 20;
 const SHARED_MAX: usize = 1 << 17;
 
 /// What all workers of one tree share.
-pub struct Shop<'a> {
+pub struct WorkerContext<'a> {
     pub repo: &'a Repo,
     pub reader: &'a BlobReader<'a>,
     pub target: &'a TreeTarget,
-    pub report: &'a Report,
-    pub zeros: Zeros<'a>,
-    pub links: Links,
-    pub tally: Tally,
+    pub report: &'a OperationReport,
+    pub zeros: ZeroChunks<'a>,
+    pub links: HardLinks,
+    pub tally: RestoreCounters,
     pub verifies: bool,
     /// Names of a standing file that has one of its own.
     pub names_each: u64,
     /// Links whose first name was not there yet.
-    pub late: Mutex<Vec<(Group, NewFile)>>,
+    pub late: Mutex<Vec<(LinkGroup, FileTask)>>,
     /// First names of files that stand with several names: theirs only, or others too, is seen in the end.
-    shared: Mutex<Vec<(Group, NewFile, Standing)>>,
+    shared: Mutex<Vec<(LinkGroup, FileTask, ExistingEntry)>>,
     has_failed: AtomicBool,
 }
 
-impl<'a> Shop<'a> {
-    pub fn new(restoring: &'a Restoring, target: &'a TreeTarget) -> Self {
+impl<'a> WorkerContext<'a> {
+    pub fn new(restoring: &'a RestoreContext, target: &'a TreeTarget) -> Self {
         Self {
             repo: restoring.repo,
             reader: restoring.reader,
             target,
             report: restoring.report,
-            zeros: Zeros::new(restoring.repo),
-            links: Links::default(),
-            tally: Tally::default(),
-            verifies: restoring.wish.verify == Verify::Full,
+            zeros: ZeroChunks::new(restoring.repo),
+            links: HardLinks::default(),
+            tally: RestoreCounters::default(),
+            verifies: restoring.wish.verify == VerifyMode::Full,
             names_each: target.names_each(),
             late: Mutex::default(),
             shared: Mutex::default(),
@@ -64,10 +64,13 @@ impl<'a> Shop<'a> {
     }
 
     /// Works until no more tasks come.
-    pub fn work(&self, jobs: Receiver<Vec<Task>>) -> Result<()> {
+    pub fn work(&self, jobs: Receiver<Vec<RestoreTask>>) -> Result<()> {
         for tasks in jobs {
             if self.has_failed.load(Ordering::Relaxed) {
-                return Err(Error::new(Kind::Interrupted, "another restore thread has failed"));
+                return Err(Error::new(
+                    ErrorKind::Interrupted,
+                    "another restore thread has failed",
+                ));
             }
             let done = self.report.go_on().and_then(|()| self.batch(tasks));
             done.inspect_err(|_| self.has_failed.store(true, Ordering::Relaxed))?;
@@ -75,22 +78,27 @@ impl<'a> Shop<'a> {
         Ok(())
     }
 
-    fn batch(&self, tasks: Vec<Task>) -> Result<()> {
-        let chunks = Chunks::fetch(self.reader, &tasks);
+    fn batch(&self, tasks: Vec<RestoreTask>) -> Result<()> {
+        let chunks = FetchedChunks::fetch(self.reader, &tasks);
         for task in tasks {
             match task {
-                Task::Write(writing, pieces) => {
+                RestoreTask::Write(writing, pieces) => {
                     self.write_pieces(&writing, &pieces, &chunks)?;
                     self.release(writing)?;
                 }
-                Task::Compare(file) => self.compare(file)?,
-                Task::Link(group, file) => self.link(group, file)?,
+                RestoreTask::Compare(file) => self.compare(file)?,
+                RestoreTask::Link(group, file) => self.link(group, file)?,
             }
         }
         Ok(())
     }
 
-    fn write_pieces(&self, writing: &Writing, pieces: &[Piece], chunks: &Chunks) -> Result<()> {
+    fn write_pieces(
+        &self,
+        writing: &FileInProgress,
+        pieces: &[ChunkTask],
+        chunks: &FetchedChunks,
+    ) -> Result<()> {
         if writing.has_failed() {
             return Ok(());
         }
@@ -100,38 +108,43 @@ impl<'a> Shop<'a> {
         }
     }
 
-    fn try_write(&self, writing: &Writing, pieces: &[Piece], chunks: &Chunks) -> Result<()> {
+    fn try_write(
+        &self,
+        writing: &FileInProgress,
+        pieces: &[ChunkTask],
+        chunks: &FetchedChunks,
+    ) -> Result<()> {
         let (_, file) = self.begin(writing)?;
         for piece in pieces {
             let blob = chunks.get(self.reader, &piece.chunk.id)?;
             piece.chunk.holds(blob.plain())?;
-            content::write(file, piece.offset, blob.plain(), &writing.file.holes)?;
+            file_content::write(file, piece.offset, blob.plain(), &writing.file.holes)?;
             self.report.bytes_done.add(piece.chunk.bytes);
         }
         Ok(())
     }
 
     /// The file, made by the first that asks.
-    pub fn begin<'w>(&self, writing: &'w Writing) -> Result<&'w (Draft, File)> {
+    pub fn begin<'w>(&self, writing: &'w FileInProgress) -> Result<&'w (FileDraft, File)> {
         let _alone = lock(&writing.making);
         if let Some(made) = writing.made.get() {
             return Ok(made);
         }
         let new = &writing.file;
         let bytes = new.list.bytes();
-        content::check_room(&*new.directory.open()?, bytes, &new.holes)?;
+        file_content::check_room(&*new.directory.open()?, bytes, &new.holes)?;
         let mut draft = self.target.draft(&new.directory, &new.name, new.clears)?;
         draft.set_vacant(new.is_vacant);
         let file = draft.file()?;
         let made = writing.made.get_or_init(|| (draft, file));
         if !new.holes.is_empty() {
-            content::set_len(&made.1, bytes)?;
+            file_content::set_len(&made.1, bytes)?;
         }
         Ok(made)
     }
 
     /// What was written of it goes; the others do not suffer.
-    pub fn fail(&self, writing: &Writing, error: Error) -> Result<()> {
+    pub fn fail(&self, writing: &FileInProgress, error: Error) -> Result<()> {
         if is_fatal(&error) {
             return Err(error);
         }
@@ -141,14 +154,14 @@ impl<'a> Shop<'a> {
         Ok(())
     }
 
-    pub fn problem(&self, file: &NewFile, error: Error) {
+    pub fn problem(&self, file: &FileTask, error: Error) {
         self.tally.failed(&error);
         let act = format!("restore {}", file.shown());
         self.target.problems().add(error.act(act));
     }
 
     /// Whoever lets go of it last finishes it.
-    pub fn release(&self, writing: Arc<Writing>) -> Result<()> {
+    pub fn release(&self, writing: Arc<FileInProgress>) -> Result<()> {
         let Some(writing) = Arc::into_inner(writing) else {
             return Ok(());
         };
@@ -176,17 +189,17 @@ impl<'a> Shop<'a> {
         }
     }
 
-    fn finish(&self, new: &NewFile, draft: &Draft, file: &File) -> Result<bool> {
+    fn finish(&self, new: &FileTask, draft: &FileDraft, file: &File) -> Result<bool> {
         if self.verifies && !self.reading().is(file, &new.list, &new.holes)? {
             return Err(Error::new(
-                Kind::Mismatch,
+                ErrorKind::Mismatch,
                 "what was written is not what was saved",
             ));
         }
         draft.set_on(file, &new.attributes).map(|()| true)
     }
 
-    fn place(&self, new: &NewFile, draft: Draft) -> Result<()> {
+    fn place(&self, new: &FileTask, draft: FileDraft) -> Result<()> {
         if let Some(group) = new.first_of {
             self.links.done(group, draft.placed());
         }
@@ -194,8 +207,8 @@ impl<'a> Shop<'a> {
         self.target.place(draft)
     }
 
-    fn reading(&self) -> Reading<'_> {
-        Reading {
+    fn reading(&self) -> RestoredFileReader<'_> {
+        RestoredFileReader {
             repo: self.repo,
             source: self.reader,
             zeros: &self.zeros,
@@ -203,7 +216,7 @@ impl<'a> Shop<'a> {
         }
     }
 
-    fn compare(&self, new: NewFile) -> Result<()> {
+    fn compare(&self, new: FileTask) -> Result<()> {
         let same = new
             .directory
             .file(&new.name)
@@ -217,7 +230,7 @@ impl<'a> Shop<'a> {
     }
 
     /// The file that stands there stays.
-    pub fn refresh(&self, new: NewFile) -> Result<()> {
+    pub fn refresh(&self, new: FileTask) -> Result<()> {
         if let Err(error) = new.directory.refresh(&new.name, &new.attributes) {
             self.problem(&new, error);
         }
@@ -230,18 +243,18 @@ impl<'a> Shop<'a> {
     }
 
     /// Writes a file from beginning to end.
-    pub fn write_whole(&self, new: NewFile) -> Result<()> {
-        let writing = Writing::new(new);
+    pub fn write_whole(&self, new: FileTask) -> Result<()> {
+        let writing = FileInProgress::new(new);
         if let Err(error) = self.stream(&writing) {
             self.fail(&writing, error)?;
         }
         self.release(writing)
     }
 
-    fn stream(&self, writing: &Arc<Writing>) -> Result<()> {
+    fn stream(&self, writing: &Arc<FileInProgress>) -> Result<()> {
         self.begin(writing)?;
         let (mut waiting, mut bytes) = (Vec::new(), 0);
-        for piece in content::pieces(&writing.file.list, self.reader)? {
+        for piece in file_content::pieces(&writing.file.list, self.reader)? {
             let piece = piece?;
             if self.zeros.is_hole(&piece, &writing.file.holes) {
                 continue;
@@ -256,17 +269,17 @@ impl<'a> Shop<'a> {
         self.write_some(writing, waiting)
     }
 
-    fn write_some(&self, writing: &Arc<Writing>, pieces: Vec<Piece>) -> Result<()> {
+    fn write_some(&self, writing: &Arc<FileInProgress>, pieces: Vec<ChunkTask>) -> Result<()> {
         self.report.go_on()?;
-        let task = [Task::Write(writing.clone(), pieces)];
-        let chunks = Chunks::fetch(self.reader, &task);
+        let task = [RestoreTask::Write(writing.clone(), pieces)];
+        let chunks = FetchedChunks::fetch(self.reader, &task);
         match &task[0] {
-            Task::Write(writing, pieces) => self.try_write(writing, pieces, &chunks),
+            RestoreTask::Write(writing, pieces) => self.try_write(writing, pieces, &chunks),
             _ => Ok(()),
         }
     }
 
-    fn link(&self, group: Group, new: NewFile) -> Result<()> {
+    fn link(&self, group: LinkGroup, new: FileTask) -> Result<()> {
         let Some(first) = self.links.first(group) else {
             lock(&self.late).push((group, new));
             return Ok(());
@@ -286,7 +299,7 @@ impl<'a> Shop<'a> {
             // The filesystem has no hard links, no more of this one, or none across this mount: the content counts.
             Err(_) => {
                 self.tally.unlinked();
-                self.write_whole(NewFile {
+                self.write_whole(FileTask {
                     first_of: Some(group),
                     ..new
                 })
@@ -295,7 +308,7 @@ impl<'a> Shop<'a> {
     }
 
     /// Keeps the first name of a file that stands with several names until all of the snapshot's names are known.
-    pub fn keep_shared(&self, group: Group, new: NewFile, standing: Standing) -> Result<()> {
+    pub fn keep_shared(&self, group: LinkGroup, new: FileTask, standing: ExistingEntry) -> Result<()> {
         let mut shared = lock(&self.shared);
         if shared.len() < SHARED_MAX {
             shared.push((group, new, standing));
@@ -309,7 +322,7 @@ impl<'a> Shop<'a> {
     /// no name is changed that was not to be.
     fn finish_shared(&self) -> Result<()> {
         let shared = std::mem::take(&mut *lock(&self.shared));
-        let mut others: HashMap<Group, Vec<bool>> = HashMap::new();
+        let mut others: HashMap<LinkGroup, Vec<bool>> = HashMap::new();
         let identities: HashMap<_, _> = shared
             .iter()
             .map(|(group, _, at)| (*group, at.identity))
@@ -351,15 +364,15 @@ impl<'a> Shop<'a> {
 }
 
 /// Chunks that were fetched together.
-struct Chunks(HashMap<BlobId, NamedBlob>);
+struct FetchedChunks(HashMap<BlobId, NamedBlob>);
 
 /// A chunk that was fetched, or is read now.
-enum Chunk<'c> {
+enum FetchedChunk<'c> {
     Fetched(&'c NamedBlob),
     Read(NamedBlob),
 }
 
-impl Chunk<'_> {
+impl FetchedChunk<'_> {
     fn plain(&self) -> &[u8] {
         match self {
             Self::Fetched(blob) => blob.plain(),
@@ -368,12 +381,12 @@ impl Chunk<'_> {
     }
 }
 
-impl Chunks {
+impl FetchedChunks {
     /// All that the tasks want, each once; none if one cannot be had, so that each file learns of its own.
-    fn fetch(reader: &BlobReader, tasks: &[Task]) -> Self {
+    fn fetch(reader: &BlobReader, tasks: &[RestoreTask]) -> Self {
         let mut wanted = Vec::new();
         for task in tasks {
-            if let Task::Write(_, pieces) = task {
+            if let RestoreTask::Write(_, pieces) = task {
                 wanted.extend(pieces.iter().map(|piece| (BlobKind::Data, piece.chunk.id)));
             }
         }
@@ -383,10 +396,10 @@ impl Chunks {
         Self(wanted.into_iter().map(|(_, id)| id).zip(blobs).collect())
     }
 
-    fn get(&self, reader: &BlobReader, id: &BlobId) -> Result<Chunk<'_>> {
+    fn get(&self, reader: &BlobReader, id: &BlobId) -> Result<FetchedChunk<'_>> {
         match self.0.get(id) {
-            Some(blob) => Ok(Chunk::Fetched(blob)),
-            None => reader.read(BlobKind::Data, id).map(Chunk::Read),
+            Some(blob) => Ok(FetchedChunk::Fetched(blob)),
+            None => reader.read(BlobKind::Data, id).map(FetchedChunk::Read),
         }
     }
 }

@@ -12,16 +12,16 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::*;
 use crate::held_directory::HeldDirectory;
 use crate::id::{ObjectId, RepositoryId};
-use crate::source::pins::{Keeping, ToPin};
+use crate::source::pins::{PinOptions, StateToPin};
 
-const STEPS: [Step; 7] = [
-    Step::Current,
-    Step::Manifest,
-    Step::Table,
-    Step::List,
-    Step::Log,
-    Step::Read,
-    Step::Recheck,
+const STEPS: [CaptureStep; 7] = [
+    CaptureStep::Current,
+    CaptureStep::Manifest,
+    CaptureStep::Table,
+    CaptureStep::List,
+    CaptureStep::Log,
+    CaptureStep::Read,
+    CaptureStep::Recheck,
 ];
 
 fn exchange(left: &Path, right: &Path) {
@@ -51,22 +51,22 @@ fn a_link_that_takes_the_databases_place_at_any_step_is_not_followed() {
     for number in 0..30 {
         other.owner().put(100 + number);
     }
-    for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+    for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
         for step in STEPS {
             let scene = Scene::new();
             let directory = scene.directory();
             let link = directory.with_file_name("link");
             std::os::unix::fs::symlink(other.directory(), &link).unwrap();
             let acted = Mutex::new(false);
-            let before = |now: Step| {
+            let before = |now: CaptureStep| {
                 if now == step && !std::mem::replace(&mut *acted.lock().unwrap(), true) {
                     exchange(&directory, &link);
                 }
             };
-            let how = Capture {
+            let how = CaptureOptions {
                 hold,
                 before_step: Some(&before),
-                ..Capture::default()
+                ..CaptureOptions::default()
             };
             let held = HeldDirectory::named(&directory).unwrap();
             let seen = read(how.take_in(&held).unwrap());
@@ -78,23 +78,24 @@ fn a_link_that_takes_the_databases_place_at_any_step_is_not_followed() {
 }
 
 /// What a round of backups does with pins, with an exchange at the given step of its capture, or behind all of them.
-fn round(database: &Path, repository: u8, act: &(dyn Fn(Option<Step>) + Sync)) {
-    let before = |now: Step| act(Some(now));
+fn round(database: &Path, repository: u8, act: &(dyn Fn(Option<CaptureStep>) + Sync)) {
+    let before = |now: CaptureStep| act(Some(now));
     let id = RepositoryId([repository; 32]);
-    let Ok(pins) = crate::source::Pins::open(database, id, Keeping::default(), Arc::default()) else {
+    let Ok(pins) = crate::source::DatabasePins::open(database, id, PinOptions::default(), Arc::default())
+    else {
         return;
     };
-    let how = Capture {
+    let how = CaptureOptions {
         pins: Some(Arc::new(pins)),
         before_step: Some(&before),
-        ..Capture::default()
+        ..CaptureOptions::default()
     };
     let mut captured = how.take(database).unwrap();
     let _ = captured.pin_logs();
-    let now = Database::from_captured(captured, Budget::default());
+    let now = Database::from_captured(captured, ScanBudget::default());
     act(None);
     // What cannot be kept costs the next backup a full read.
-    let _ = ToPin::of(now).map(|to_pin| to_pin.keep(ObjectId([7; 32]), 0));
+    let _ = StateToPin::of(now).map(|to_pin| to_pin.keep(ObjectId([7; 32]), 0));
 }
 
 #[test]
@@ -143,18 +144,18 @@ fn a_directory_that_was_given_the_name_of_the_pins_is_left_alone() {
     let evidence = victim(&place);
     fs::rename(&evidence, &pins).unwrap();
     let before = names(&pins);
-    let open = crate::source::Pins::open(
+    let open = crate::source::DatabasePins::open(
         &directory,
         RepositoryId([1; 32]),
-        Keeping::default(),
+        PinOptions::default(),
         Arc::default(),
     );
     let error = open.unwrap_err();
-    assert_eq!(error.kind(), Kind::Denied);
+    assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.to_string().contains("not proven"), "{error}");
     let listed = crate::source::pins::list(&directory).unwrap();
     assert!(listed.iter().all(|set| set.path == pins));
-    assert_eq!(listed[0].remove().unwrap_err().kind(), Kind::Denied);
+    assert_eq!(listed[0].remove().unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(names(&pins), before);
 }
 
@@ -165,7 +166,7 @@ fn a_directory_that_was_given_the_name_of_a_killed_captures_is_left_alone_and_re
     let evidence = victim(directory.parent().unwrap());
     let named = directory.with_file_name(".db.levault-capture-0123456789abcdef");
     fs::rename(&evidence, &named).unwrap();
-    let captured = Capture::default().take(&directory).unwrap();
+    let captured = CaptureOptions::default().take(&directory).unwrap();
     assert_eq!(captured.left_alone(), [named.canonicalize().unwrap()]);
     drop(captured);
     assert_eq!(names(&named).len(), 5);
@@ -177,7 +178,7 @@ fn a_directory_that_takes_the_place_of_a_captures_own_is_not_removed_with_it() {
     let scene = Scene::new();
     let directory = scene.directory();
     let place = directory.parent().unwrap().to_owned();
-    let captured = Capture::default().take(&directory).unwrap();
+    let captured = CaptureOptions::default().take(&directory).unwrap();
     let all = names(&place);
     let own = all
         .iter()

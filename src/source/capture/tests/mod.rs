@@ -14,10 +14,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::pins::Pins;
+use super::held_tables::HeldTables;
 use super::*;
-use crate::leveldb::merge::RecordSink;
-use crate::leveldb::scan::Budget;
+use crate::leveldb::merging_iterator::RecordSink;
+use crate::leveldb::scan_context::ScanBudget;
 use crate::leveldb::version::VersionEdit;
 use crate::source::{Database, ScanOutcome};
 use owner::{Habits, Owner, append};
@@ -36,12 +36,12 @@ impl RecordSink for Collect {
 struct Seen {
     records: BTreeMap<Vec<u8>, Vec<u8>>,
     outcome: ScanOutcome,
-    cut: Cut,
+    cut: CutPoint,
 }
 
 fn read(captured: Captured) -> Seen {
     let cut = captured.cut().clone();
-    let database = Database::from_captured(captured, Budget::default());
+    let database = Database::from_captured(captured, ScanBudget::default());
     let mut records = Collect::default();
     let outcome = database.scan(&mut records).unwrap();
     assert_eq!(database.last_sequence(), cut.last_sequence);
@@ -94,17 +94,17 @@ impl Scene {
     }
 
     /// Captures; the owner acts once, before the first step of that name.
-    fn capture(&self, hold: HeldBy, step: Step, act: impl Fn(&mut Owner) + Sync) -> Seen {
+    fn capture(&self, hold: HoldMethod, step: CaptureStep, act: impl Fn(&mut Owner) + Sync) -> Seen {
         let acted = Mutex::new(false);
-        let before = |now: Step| {
+        let before = |now: CaptureStep| {
             if now == step && !std::mem::replace(&mut *acted.lock().unwrap(), true) {
                 act(&mut self.owner());
             }
         };
-        let how = Capture {
+        let how = CaptureOptions {
             hold,
             before_step: Some(&before),
-            ..Capture::default()
+            ..CaptureOptions::default()
         };
         let captured = how.take(&self.directory()).unwrap();
         assert!(*acted.lock().unwrap(), "the step came");
@@ -145,8 +145,8 @@ fn hidden(directory: &Path) -> usize {
 fn a_quiet_database_is_captured_at_once_and_nothing_is_left_behind() {
     let scene = Scene::new();
     let directory = scene.directory();
-    let captured = Capture::default().take(&directory).unwrap();
-    assert_eq!(captured.cut().held_by, HeldBy::Links);
+    let captured = CaptureOptions::default().take(&directory).unwrap();
+    assert_eq!(captured.cut().held_by, HoldMethod::Links);
     assert_eq!(hidden(&directory), 1);
     let seen = read(captured);
     assert_eq!(seen.cut.retries, 0);
@@ -156,11 +156,11 @@ fn a_quiet_database_is_captured_at_once_and_nothing_is_left_behind() {
 
 #[test]
 fn what_is_held_is_read_after_the_owner_deleted_it() {
-    for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+    for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
         let scene = Scene::new();
-        let how = Capture {
+        let how = CaptureOptions {
             hold,
-            ..Capture::default()
+            ..CaptureOptions::default()
         };
         let captured = how.take(&scene.directory()).unwrap();
         assert_eq!(captured.cut().held_by, hold);
@@ -176,13 +176,13 @@ fn what_is_held_is_read_after_the_owner_deleted_it() {
 
 #[test]
 fn owner_and_mode_are_had_of_files_whose_names_are_gone() {
-    for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+    for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
         let scene = Scene::new();
-        let how = Capture {
+        let how = CaptureOptions {
             hold,
-            ..Capture::default()
+            ..CaptureOptions::default()
         };
-        let database = Database::from_captured(how.take(&scene.directory()).unwrap(), Budget::default());
+        let database = Database::from_captured(how.take(&scene.directory()).unwrap(), ScanBudget::default());
         fs::remove_dir_all(scene.directory()).unwrap();
         for file in database.files() {
             assert!(file.metadata().is_ok() && file.open().is_ok(), "{}", file.name);
@@ -193,16 +193,16 @@ fn owner_and_mode_are_had_of_files_whose_names_are_gone() {
 #[test]
 fn tables_compacted_away_under_it_make_it_begin_again() {
     let scene = Scene::new();
-    let seen = scene.capture(HeldBy::Links, Step::Table, Owner::compact);
+    let seen = scene.capture(HoldMethod::Links, CaptureStep::Table, Owner::compact);
     assert_eq!(seen.cut.retries, 1);
     scene.expect(&seen, 0);
 }
 
 #[test]
 fn a_log_flushed_under_it_makes_it_begin_again() {
-    for step in [Step::Table, Step::List, Step::Log] {
+    for step in [CaptureStep::Table, CaptureStep::List, CaptureStep::Log] {
         let scene = Scene::new();
-        let seen = scene.capture(HeldBy::Descriptors, step, Owner::flush);
+        let seen = scene.capture(HoldMethod::Descriptors, step, Owner::flush);
         assert_eq!(seen.cut.retries, 1, "{step:?}");
         scene.expect(&seen, 0);
     }
@@ -210,9 +210,15 @@ fn a_log_flushed_under_it_makes_it_begin_again() {
 
 #[test]
 fn an_owner_who_opens_again_makes_it_begin_again() {
-    for step in [Step::Manifest, Step::Table, Step::List, Step::Log, Step::Recheck] {
+    for step in [
+        CaptureStep::Manifest,
+        CaptureStep::Table,
+        CaptureStep::List,
+        CaptureStep::Log,
+        CaptureStep::Recheck,
+    ] {
         let scene = Scene::new();
-        let seen = scene.capture(HeldBy::Links, step, Owner::reopen);
+        let seen = scene.capture(HoldMethod::Links, step, Owner::reopen);
         assert!(seen.cut.retries >= 1, "{step:?}");
         scene.expect(&seen, 0);
     }
@@ -221,7 +227,7 @@ fn an_owner_who_opens_again_makes_it_begin_again() {
 #[test]
 fn a_transaction_past_the_log_is_in_or_out_as_a_whole() {
     let scene = Scene::new();
-    let seen = scene.capture(HeldBy::Links, Step::Log, |owner| {
+    let seen = scene.capture(HoldMethod::Links, CaptureStep::Log, |owner| {
         owner.transaction(6);
         owner.put(2);
     });
@@ -234,7 +240,7 @@ fn a_log_missed_by_the_listing_is_not_hidden_by_a_manifest_that_covers_it() {
     let scene = Scene::new();
     // The MANIFEST covers all of both logs although no table has them yet.
     scene.owner().edit(VersionEdit::default());
-    let seen = scene.capture(HeldBy::Links, Step::List, |owner| {
+    let seen = scene.capture(HoldMethod::Links, CaptureStep::List, |owner| {
         // An owner who falls behind with deleting: the second log is flushed and gone, the first still there.
         let first = owner.log_path(owner.waiting().unwrap());
         let kept = fs::read(&first).unwrap();
@@ -250,7 +256,7 @@ fn a_log_missed_by_the_listing_is_not_hidden_by_a_manifest_that_covers_it() {
 #[test]
 fn a_manifest_replaced_under_its_name_makes_it_begin_again() {
     let scene = Scene::new();
-    let seen = scene.capture(HeldBy::Links, Step::Recheck, |owner| {
+    let seen = scene.capture(HoldMethod::Links, CaptureStep::Recheck, |owner| {
         let current = fs::read_to_string(owner.path("CURRENT")).unwrap();
         let (manifest, other) = (owner.path(current.trim()), owner.path("other"));
         fs::copy(&manifest, &other).unwrap();
@@ -262,13 +268,13 @@ fn a_manifest_replaced_under_its_name_makes_it_begin_again() {
 
 #[test]
 fn a_table_nobody_deleted_is_damage_and_the_rest_is_captured() {
-    for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+    for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
         let scene = Scene::new();
         let lost = scene.owner().tables()[0];
         fs::remove_file(scene.owner().table_path(lost)).unwrap();
-        let how = Capture {
+        let how = CaptureOptions {
             hold,
-            ..Capture::default()
+            ..CaptureOptions::default()
         };
         let seen = read(how.take(&scene.directory()).unwrap());
         assert!(seen.cut.retries >= 3, "{:?}", seen.cut);
@@ -283,7 +289,7 @@ fn a_write_that_failed_in_the_owner_is_told_and_costs_no_record() {
     let scene = Scene::new();
     scene.owner().fail_write();
     scene.owner().put(2);
-    let seen = read(Capture::default().take(&scene.directory()).unwrap());
+    let seen = read(CaptureOptions::default().take(&scene.directory()).unwrap());
     let owner = scene.owner();
     assert_eq!(
         (seen.outcome.damage.len(), seen.outcome.damage[0].sequences_lost),
@@ -302,7 +308,7 @@ fn a_write_under_way_is_cut_off() {
     let path = scene.owner().log_path(log);
     let whole = fs::metadata(&path).unwrap().len();
     append(&path, &[0x11, 0x22, 0x33, 0x44, 0x50, 0, 1, 7, 7]);
-    let captured = Capture::default().take(&scene.directory()).unwrap();
+    let captured = CaptureOptions::default().take(&scene.directory()).unwrap();
     append(&path, &[9; 200]);
     let seen = read(captured);
     scene.expect(&seen, before);
@@ -324,7 +330,7 @@ fn an_edit_under_way_is_left_out() {
     let path = directory.join(manifest.trim());
     let whole = fs::metadata(&path).unwrap().len();
     append(&path, &[0x11, 0x22, 0x33, 0x44, 0x50, 0, 1, 7, 7]);
-    let captured = Capture::default().take(&directory).unwrap();
+    let captured = CaptureOptions::default().take(&directory).unwrap();
     let (files, _, _) = captured.into_parts();
     assert_eq!(files.manifest.len, whole);
 }
@@ -340,7 +346,7 @@ fn with_log_number_0_an_edit_under_it_makes_it_begin_again() {
         ..VersionEdit::default()
     });
     scene.owner().put(3);
-    let seen = scene.capture(HeldBy::Links, Step::Log, |owner| {
+    let seen = scene.capture(HoldMethod::Links, CaptureStep::Log, |owner| {
         owner.edit(VersionEdit {
             log_number: Some(log),
             ..VersionEdit::default()
@@ -354,18 +360,18 @@ fn with_log_number_0_an_edit_under_it_makes_it_begin_again() {
 #[test]
 fn a_database_that_changes_under_every_try_is_given_up_and_says_what_changed() {
     let scene = Scene::new();
-    let reopen = |step: Step| {
-        if step == Step::Recheck {
+    let reopen = |step: CaptureStep| {
+        if step == CaptureStep::Recheck {
             scene.owner().reopen();
         }
     };
-    let how = Capture {
+    let how = CaptureOptions {
         patience: Duration::ZERO,
         before_step: Some(&reopen),
-        ..Capture::default()
+        ..CaptureOptions::default()
     };
     let error = how.take(&scene.directory()).unwrap_err();
-    assert_eq!(error.kind(), Kind::NoConsistentCut);
+    assert_eq!(error.kind(), ErrorKind::NoConsistentCut);
     assert!(
         error.to_string().contains("CURRENT was another (5 times)"),
         "{error}"
@@ -382,14 +388,14 @@ fn a_manifest_that_stays_unreadable_is_corrupt() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[20] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let error = Capture::default().take(&directory).unwrap_err();
-    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    let error = CaptureOptions::default().take(&directory).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
 /// What a link in a database's directory names lies elsewhere, perhaps where its owner may not read.
 #[test]
 fn a_table_or_log_behind_a_symbolic_link_is_not_read_and_is_reported() {
-    for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+    for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
         let scene = Scene::new();
         let directory = scene.directory();
         let table = {
@@ -407,14 +413,14 @@ fn a_table_or_log_behind_a_symbolic_link_is_not_read_and_is_reported() {
             let away = directory.parent().unwrap().join("away");
             fs::rename(path, &away).unwrap();
             std::os::unix::fs::symlink(&away, path).unwrap();
-            let how = Capture {
+            let how = CaptureOptions {
                 hold,
-                ..Capture::default()
+                ..CaptureOptions::default()
             };
             let seen = read(how.take(&directory).unwrap());
             let name = path.file_name().unwrap().to_string_lossy();
             let told: Vec<_> = seen.outcome.damage.iter().collect();
-            let is_told = |damage: &&crate::source::Damage| {
+            let is_told = |damage: &&crate::source::SourceDamage| {
                 damage.what.contains("symbolic link") && damage.file.contains(&*name)
             };
             assert!(told.iter().any(is_told), "{hold} {told:?}");
@@ -431,7 +437,7 @@ fn what_a_killed_capture_left_is_removed_by_the_next() {
     let directory = scene.directory();
     let left = directory.with_file_name(".db.levault-capture-0123456789abcdef");
     crate::scratch::tests::leave_behind(&left, &["000005.ldb"]);
-    drop(Capture::default().take(&directory).unwrap());
+    drop(CaptureOptions::default().take(&directory).unwrap());
     assert!(!left.exists());
 }
 
@@ -442,20 +448,26 @@ fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
     let nowhere = directory.join("nowhere");
     let directory = HeldDirectory::named(&directory).unwrap();
     let tables = scene.owner().tables();
-    let mut pins = Pins::new(&directory, HeldBy::Links, Some(&nowhere), None, &Arc::default());
+    let mut pins = HeldTables::new(
+        &directory,
+        HoldMethod::Links,
+        Some(&nowhere),
+        None,
+        &Arc::default(),
+    );
     pins.forget_place(0);
     for table in &tables {
         assert!(pins.hold(*table).unwrap());
     }
-    assert_eq!(pins.finish().1, HeldBy::Descriptors);
+    assert_eq!(pins.finish().1, HoldMethod::Descriptors);
 
     // With too few descriptors links hold the rest, and without those copies do.
     let scratch = tempfile::tempdir().unwrap();
-    for (links, held_by) in [(true, HeldBy::Links), (false, HeldBy::Copies)] {
+    for (links, held_by) in [(true, HoldMethod::Links), (false, HoldMethod::Copies)] {
         let touched = Arc::default();
-        let mut pins = Pins::new(
+        let mut pins = HeldTables::new(
             &directory,
-            HeldBy::Descriptors,
+            HoldMethod::Descriptors,
             Some(scratch.path()),
             None,
             &touched,
@@ -470,9 +482,9 @@ fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
         assert_eq!(pins.finish().1, held_by);
     }
 
-    let mut pins = Pins::new(
+    let mut pins = HeldTables::new(
         &directory,
-        HeldBy::Descriptors,
+        HoldMethod::Descriptors,
         Some(&nowhere),
         None,
         &Arc::default(),
@@ -489,7 +501,7 @@ proptest! {
         before in prop::collection::vec(0u8..12, 0..20),
         between in prop::collection::vec(0u8..12, 0..40),
         calm in 0usize..6,
-        hold in prop::sample::select(vec![HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies]),
+        hold in prop::sample::select(vec![HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies]),
         habits in prop::sample::select(vec![Habits::CppLevelDb, Habits::GoLevelDb]),
     ) {
         let scene = Scene::of(habits);
@@ -508,14 +520,14 @@ proptest! {
         before.iter().copied().for_each(act);
         let acknowledged = scene.owner().last_sequence();
         let todo = Mutex::new((between.clone(), 0));
-        let before_step = |_: Step| {
+        let before_step = |_: CaptureStep| {
             let mut todo = todo.lock().unwrap();
             todo.1 += 1;
             if todo.1 > calm && let Some(action) = todo.0.pop() {
                 act(action);
             }
         };
-        let how = Capture { hold, before_step: Some(&before_step), ..Capture::default() };
+        let how = CaptureOptions { hold, before_step: Some(&before_step), ..CaptureOptions::default() };
         let seen = read(how.take(&scene.directory()).unwrap());
         scene.expect(&seen, acknowledged);
     }

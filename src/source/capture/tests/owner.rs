@@ -5,12 +5,12 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::leveldb::Codec;
+use crate::leveldb::BlockCodec;
 use crate::leveldb::comparator::Comparator;
-use crate::leveldb::log_write::append_record;
-use crate::leveldb::name::{log_name, manifest_name, table_name};
-use crate::leveldb::shape::TableExtension;
-use crate::leveldb::testing::{Op, batch_of, op, sort, table_of, visible};
+use crate::leveldb::database_layout::TableExtension;
+use crate::leveldb::file_name::{log_name, manifest_name, table_name};
+use crate::leveldb::log_writer::append_record;
+use crate::leveldb::test_databases::{WriteOp, batch_of, op, sort, table_of, visible};
 use crate::leveldb::version::{TableMeta, VersionEdit};
 
 /// Whose habits an owner has.
@@ -26,7 +26,7 @@ pub struct Owner {
     tag: String,
     pub directory: PathBuf,
     /// Everything ever written, in order.
-    pub ops: Vec<Op>,
+    pub ops: Vec<WriteOp>,
     /// Sequence numbers at which a batch ends; 0 for the beginning.
     pub ends: Vec<u64>,
     next_file: u64,
@@ -37,8 +37,8 @@ pub struct Owner {
     /// The log that waits to be flushed, and the last sequence number when it was full.
     waiting: Option<(u64, u64)>,
     /// Operations in each live log, and in each live table.
-    in_log: BTreeMap<u64, Vec<Op>>,
-    tables: BTreeMap<(u8, u64), (TableMeta, Vec<Op>)>,
+    in_log: BTreeMap<u64, Vec<WriteOp>>,
+    tables: BTreeMap<(u8, u64), (TableMeta, Vec<WriteOp>)>,
 }
 
 impl Owner {
@@ -109,9 +109,9 @@ impl Owner {
         self.in_log.entry(self.log).or_default().extend(batch);
     }
 
-    fn batch(&mut self, count: u64) -> Vec<Op> {
+    fn batch(&mut self, count: u64) -> Vec<WriteOp> {
         let first = self.last_sequence() + 1;
-        let batch: Vec<Op> = (first..first + count)
+        let batch: Vec<WriteOp> = (first..first + count)
             .map(|sequence| {
                 let value = format!("{}value {sequence}", self.tag);
                 let value = (!sequence.is_multiple_of(7)).then_some(value.as_bytes());
@@ -272,13 +272,13 @@ impl Owner {
         self.next_file - 1
     }
 
-    fn table(&mut self, level: u8, mut ops: Vec<Op>) -> Vec<(u8, TableMeta)> {
+    fn table(&mut self, level: u8, mut ops: Vec<WriteOp>) -> Vec<(u8, TableMeta)> {
         if ops.is_empty() {
             return Vec::new();
         }
         sort(&mut ops, &Comparator::Bytewise);
         let number = self.number();
-        let bytes = table_of(&ops, 5, Codec::Snappy);
+        let bytes = table_of(&ops, 5, BlockCodec::Snappy);
         fs::write(self.table_path(number), &bytes).unwrap();
         let meta = TableMeta {
             number,

@@ -2,7 +2,7 @@
 //! same files. What is read and proven is a state of one of them.
 
 use super::*;
-use crate::leveldb::merge::RecordSink;
+use crate::leveldb::merging_iterator::RecordSink;
 
 /// How another database comes in the place of the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,20 +139,25 @@ impl RecordSink for During<'_> {
 }
 
 /// Captures and reads; `act` is done before each step and behind so many records. What is proven is right; true if it was.
-fn is_had(world: &Mutex<World>, hold: HeldBy, act: &(dyn Fn(Option<Step>) + Sync), behind: usize) -> bool {
-    let before = |step: Step| act(Some(step));
-    let how = Capture {
+fn is_had(
+    world: &Mutex<World>,
+    hold: HoldMethod,
+    act: &(dyn Fn(Option<CaptureStep>) + Sync),
+    behind: usize,
+) -> bool {
+    let before = |step: CaptureStep| act(Some(step));
+    let how = CaptureOptions {
         hold,
         patience: Duration::from_secs(5),
         before_step: Some(&before),
-        ..Capture::default()
+        ..CaptureOptions::default()
     };
     let directory = world.lock().unwrap().directory();
     let captured = match how.take(&directory) {
-        Err(error) if error.kind() == Kind::NoConsistentCut => return false,
+        Err(error) if error.kind() == ErrorKind::NoConsistentCut => return false,
         captured => captured.unwrap(),
     };
-    let database = Database::from_captured(captured, Budget::default());
+    let database = Database::from_captured(captured, ScanBudget::default());
     let mut during = During {
         records: BTreeMap::new(),
         left: behind,
@@ -160,7 +165,7 @@ fn is_had(world: &Mutex<World>, hold: HeldBy, act: &(dyn Fn(Option<Step>) + Sync
     };
     let scanned = database.scan(&mut during);
     if let Err(error) = database.prove_unchanged() {
-        assert_eq!(error.kind(), Kind::Changed, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Changed, "{error}");
         return false;
     }
     let damage = scanned.unwrap().damage;
@@ -175,20 +180,20 @@ fn is_had(world: &Mutex<World>, hold: HeldBy, act: &(dyn Fn(Option<Step>) + Sync
 #[test]
 fn a_capture_is_of_one_of_two_databases_that_have_the_same_file_numbers() {
     let steps = [
-        Step::Current,
-        Step::Manifest,
-        Step::Table,
-        Step::List,
-        Step::Log,
-        Step::Read,
-        Step::Recheck,
+        CaptureStep::Current,
+        CaptureStep::Manifest,
+        CaptureStep::Table,
+        CaptureStep::List,
+        CaptureStep::Log,
+        CaptureStep::Read,
+        CaptureStep::Recheck,
     ];
     for way in WAYS {
         for (step, nth) in steps.iter().flat_map(|step| [(step, 0), (step, 1), (step, 2)]) {
-            for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+            for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
                 let world = Mutex::new(World::new());
                 let left = Mutex::new(nth);
-                let act = |now: Option<Step>| {
+                let act = |now: Option<CaptureStep>| {
                     if now == Some(*step) {
                         let mut left = left.lock().unwrap();
                         if *left == 0 {
@@ -210,9 +215,9 @@ fn a_capture_is_of_one_of_two_databases_that_have_the_same_file_numbers() {
 #[test]
 fn what_is_copied_over_while_it_is_read_is_seen() {
     for way in WAYS {
-        for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+        for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
             let world = Mutex::new(World::new());
-            let act = |now: Option<Step>| {
+            let act = |now: Option<CaptureStep>| {
                 if now.is_none() {
                     world.lock().unwrap().replace(way);
                 }
@@ -227,9 +232,9 @@ fn what_is_copied_over_while_it_is_read_is_seen() {
 
 #[test]
 fn a_table_that_the_owner_deletes_while_it_is_read_is_what_it_was() {
-    for hold in [HeldBy::Links, HeldBy::Descriptors] {
+    for hold in [HoldMethod::Links, HoldMethod::Descriptors] {
         let world = Mutex::new(World::new());
-        let act = |now: Option<Step>| {
+        let act = |now: Option<CaptureStep>| {
             if now.is_none() {
                 world.lock().unwrap().owner().compact();
                 world.lock().unwrap().owner().put(3);
@@ -243,11 +248,11 @@ fn a_table_that_the_owner_deletes_while_it_is_read_is_what_it_was() {
 #[test]
 fn tables_that_are_written_over_and_then_deleted_by_a_compaction_are_no_others_mixture() {
     for way in WAYS {
-        for hold in [HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies] {
+        for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
             for calm in 0..9 {
                 let world = Mutex::new(World::new());
                 let steps = Mutex::new(0);
-                let act = |_: Option<Step>| {
+                let act = |_: Option<CaptureStep>| {
                     let mut steps = steps.lock().unwrap();
                     *steps += 1;
                     match *steps - 1 {
@@ -269,11 +274,11 @@ proptest! {
         acts in prop::collection::vec(0u8..16, 0..12),
         calm in 0usize..20,
         behind in 0usize..40,
-        hold in prop::sample::select(vec![HeldBy::Links, HeldBy::Descriptors, HeldBy::Copies]),
+        hold in prop::sample::select(vec![HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies]),
     ) {
         let world = Mutex::new(World::new());
         let todo = Mutex::new((acts.clone(), 0));
-        let act = |step: Option<Step>| {
+        let act = |step: Option<CaptureStep>| {
             let mut todo = todo.lock().unwrap();
             todo.1 += 1;
             if todo.1 <= calm && step.is_some() {

@@ -5,13 +5,13 @@ use super::*;
 /// Does something before a step of a capture, once, and undoes it so long after.
 fn meanwhile(
     scene: &Scene,
-    step: Step,
+    step: CaptureStep,
     begin: impl Fn(&mut Owner) + Sync,
     end: impl Fn(&mut Owner) + Sync,
 ) -> Seen {
     let begun: Mutex<Option<Instant>> = Mutex::new(None);
     let ended = Mutex::new(false);
-    let before = |now: Step| {
+    let before = |now: CaptureStep| {
         let mut begun = begun.lock().unwrap();
         match *begun {
             None if now == step => {
@@ -27,9 +27,9 @@ fn meanwhile(
             _ => {}
         }
     };
-    let how = Capture {
+    let how = CaptureOptions {
         before_step: Some(&before),
-        ..Capture::default()
+        ..CaptureOptions::default()
     };
     read(how.take(&scene.directory()).unwrap())
 }
@@ -55,19 +55,23 @@ fn what_is_missing_for_half_a_second_is_not_damage() {
     let log = scene.owner().waiting().unwrap();
     away(
         &scene,
-        crate::leveldb::name::table_name(table, Default::default()),
-        Step::Table,
+        crate::leveldb::file_name::table_name(table, Default::default()),
+        CaptureStep::Table,
     );
-    away(&scene, crate::leveldb::name::log_name(log), Step::List);
-    away(&scene, "CURRENT".to_owned(), Step::Current);
+    away(
+        &scene,
+        crate::leveldb::file_name::log_name(log),
+        CaptureStep::List,
+    );
+    away(&scene, "CURRENT".to_owned(), CaptureStep::Current);
     let current = fs::read_to_string(scene.directory().join("CURRENT")).unwrap();
-    away(&scene, current.trim().to_owned(), Step::Current);
+    away(&scene, current.trim().to_owned(), CaptureStep::Current);
 }
 
 #[test]
 fn a_repair_is_waited_for() {
     let scene = Scene::new();
-    let seen = meanwhile(&scene, Step::List, Owner::begin_repair, Owner::end_repair);
+    let seen = meanwhile(&scene, CaptureStep::List, Owner::begin_repair, Owner::end_repair);
     scene.expect(&seen, scene.last_sequence());
 }
 
@@ -75,12 +79,12 @@ fn a_repair_is_waited_for() {
 fn a_repair_that_takes_too_long_is_no_damage() {
     let scene = Scene::new();
     scene.owner().begin_repair();
-    let how = Capture {
+    let how = CaptureOptions {
         patience: Duration::from_secs(2),
-        ..Capture::default()
+        ..CaptureOptions::default()
     };
     let error = how.take(&scene.directory()).unwrap_err();
-    assert_eq!(error.kind(), Kind::NoConsistentCut, "{error}");
+    assert_eq!(error.kind(), ErrorKind::NoConsistentCut, "{error}");
     assert!(
         error.to_string().contains("a repair had set a file aside"),
         "{error}"
@@ -105,16 +109,16 @@ fn a_database_that_is_rebuilt_file_by_file_is_waited_for() {
         fs::copy(away.join(name), scene.directory().join(name)).unwrap();
     };
     put("CURRENT".as_ref());
-    let before = |_: Step| {
+    let before = |_: CaptureStep| {
         let mut last = last.lock().unwrap();
         if last.elapsed() > Duration::from_millis(400) {
             *last = Instant::now();
             left.lock().unwrap().pop().iter().for_each(|name| put(name));
         }
     };
-    let how = Capture {
+    let how = CaptureOptions {
         before_step: Some(&before),
-        ..Capture::default()
+        ..CaptureOptions::default()
     };
     let seen = read(how.take(&scene.directory()).unwrap());
     scene.expect(&seen, scene.last_sequence());
@@ -127,7 +131,7 @@ fn what_an_owner_goes_on_without_is_damage() {
     fs::remove_file(scene.owner().table_path(lost)).unwrap();
     // An owner that keeps flushing.
     let last = Mutex::new(Instant::now());
-    let before = |_: Step| {
+    let before = |_: CaptureStep| {
         let mut last = last.lock().unwrap();
         if last.elapsed() > Duration::from_millis(100) {
             *last = Instant::now();
@@ -137,9 +141,9 @@ fn what_an_owner_goes_on_without_is_damage() {
             owner.flush();
         }
     };
-    let how = Capture {
+    let how = CaptureOptions {
         before_step: Some(&before),
-        ..Capture::default()
+        ..CaptureOptions::default()
     };
     let seen = read(how.take(&scene.directory()).unwrap());
     assert_eq!(seen.outcome.damage.len(), 1, "{:?}", seen.outcome.damage);

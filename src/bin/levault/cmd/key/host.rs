@@ -5,19 +5,19 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use levault::error::{Act, Error, Kind, Result};
+use levault::error::{Error, ErrorKind, Result, ResultExt};
 use levault::id::DomainId;
 use levault::keys::{Password, SlotCost};
-use levault::repo::{HostFacts, Repo};
+use levault::repo::{HostInfo, Repo};
 use serde_json::{Value, json};
 
-use crate::advice::Ending;
-use crate::args::AddArgs;
-use crate::cmd::{Run, usage};
+use crate::args::KeyAddArgs;
+use crate::cmd::{CommandContext, usage};
+use crate::exit_status::ExitStatus;
 use crate::password;
 
 /// Makes a domain, unless one is named, and writes its credential.
-pub fn add(run: &Run, args: &AddArgs) -> Result<Ending> {
+pub fn add(run: &CommandContext, args: &KeyAddArgs) -> Result<ExitStatus> {
     let Some(output) = &args.output else {
         return Err(usage(
             "--write-only takes --output FILE, where the credential goes",
@@ -25,7 +25,7 @@ pub fn add(run: &Run, args: &AddArgs) -> Result<Ending> {
     };
     if output.symlink_metadata().is_ok() {
         return Err(Error::new(
-            Kind::Exists,
+            ErrorKind::Exists,
             format!("{} is there already", output.display()),
         ));
     }
@@ -64,11 +64,11 @@ pub fn add(run: &Run, args: &AddArgs) -> Result<Ending> {
         host.label,
         output.display()
     ))?;
-    Ok(Ending::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// The host of a domain.
-pub fn host(repo: &Repo, domain: DomainId) -> Result<HostFacts> {
+pub fn host(repo: &Repo, domain: DomainId) -> Result<HostInfo> {
     let mut hosts = repo.hosts()?.into_iter();
     let found = hosts.find(|host| host.domain == domain);
     found.ok_or_else(|| {
@@ -76,7 +76,7 @@ pub fn host(repo: &Repo, domain: DomainId) -> Result<HostFacts> {
             "no write-only host has domain {}; `levault key list` lists them",
             domain.0
         );
-        Error::new(Kind::NotFound, what)
+        Error::new(ErrorKind::NotFound, what)
     })
 }
 
@@ -94,12 +94,12 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// A write-only host, for programs.
-pub fn to_json(host: &HostFacts) -> Value {
+pub fn to_json(host: &HostInfo) -> Value {
     json!({"kind": "write-only", "domain": host.domain.0, "label": host.label})
 }
 
 /// Why a host is not removed as a password is.
-pub fn remove(repo: &Repo, words: &str) -> Result<Ending> {
+pub fn remove(repo: &Repo, words: &str) -> Result<ExitStatus> {
     let number = words
         .strip_prefix("domain:")
         .and_then(|number| number.parse().ok());

@@ -1,0 +1,231 @@
+//! PATHs → databases, and trees of files; told from names, before anything is read.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::resolve_paths::{BackupPaths, ResolvedPaths};
+use super::{WalkRoot, above};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::limits::SNAPSHOT_SOURCES_MAX;
+use crate::report::OperationReport;
+use crate::snapshot::restore_paths::{ROOT_NAME, apart};
+use crate::snapshot::source_label::parts;
+use crate::source::exclude_rules::{ExcludeSubject, ExcludedItems, WalkScope};
+use crate::source::walk::{candidate, databases_below};
+use crate::source::{DetectedDirectory, ForeignEngine, HeldDirectory, TouchedDirectories};
+
+/// A database to be captured.
+#[derive(Clone, Debug)]
+pub struct FoundDatabase {
+    /// Its directory, from the root on.
+    pub path: PathBuf,
+    /// What it is called in the snapshot.
+    pub name: String,
+    /// It was asked for by its own path; if it cannot be saved, there is no backup.
+    pub is_asked: bool,
+    /// Those of what was asked for that it lies in.
+    pub bounds: WalkScope,
+    /// What this backup does to the times of directories.
+    pub touched: Arc<TouchedDirectories>,
+}
+
+impl FoundDatabase {
+    /// Its directory, held. Links are followed on the way that was asked for, at its end too; below that, none.
+    pub fn hold(&self) -> Result<HeldDirectory> {
+        if self.path == self.bounds.root() {
+            let whole = self.path.canonicalize();
+            return HeldDirectory::named(&whole.act(|| format!("find {}", self.path.display()))?);
+        }
+        HeldDirectory::named(above(&self.bounds))?.descendant(&self.path)
+    }
+
+    /// What else lies in its directory, to be walked, when it is saved under this number.
+    pub fn beside(&self, number: Option<u32>) -> Option<WalkRoot> {
+        Some(WalkRoot::Beside {
+            number: number?,
+            directory: self.path.clone(),
+            bounds: self.bounds.clone(),
+        })
+    }
+}
+
+/// A file or directory to be walked.
+#[derive(Clone, Debug)]
+pub struct PlannedTree {
+    /// Where it stands, from the root on.
+    pub path: PathBuf,
+    /// What it is called in the snapshot.
+    pub name: String,
+    /// What of it is wanted.
+    pub bounds: WalkScope,
+}
+
+impl PlannedTree {
+    /// What it is called in its tree.
+    pub fn entry_name(&self) -> OsString {
+        self.path.file_name().unwrap_or(OsStr::new(ROOT_NAME)).to_owned()
+    }
+}
+
+/// What is backed up.
+#[derive(Clone, Debug, Default)]
+pub struct BackupPlan {
+    /// In the order in which they are captured.
+    pub databases: Vec<FoundDatabase>,
+    pub trees: Vec<PlannedTree>,
+    /// What of the paths themselves is left out.
+    pub left_out: ExcludedItems,
+    /// What the backup does to the times of directories.
+    pub touched: Arc<TouchedDirectories>,
+}
+
+impl BackupPlan {
+    /// Looks what stands at the paths, and for databases below them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if all paths are missing; [`ErrorKind::Usage`] for one name for several paths.
+    pub fn make(given: &BackupPaths, name: Option<&str>, report: &OperationReport) -> Result<Self> {
+        let asked = ResolvedPaths::find(given, report)?;
+        let mut taken = HashSet::new();
+        let names = match name {
+            Some(name) if asked.all.len() == 1 => vec![unique(name.to_owned(), &mut taken)],
+            Some(_) => return Err(Error::new(ErrorKind::Usage, "one name for several paths")),
+            None => labels(&asked.all, &mut taken),
+        };
+        let mut plan = Self {
+            left_out: asked.left_out,
+            ..Self::default()
+        };
+        let mut seen = HashSet::new();
+        for (bounds, name) in asked.all.into_iter().zip(names) {
+            plan.add(bounds, name, &mut taken, &mut seen, report)?;
+        }
+        plan.must_fit().map(|()| plan)
+    }
+
+    /// What was asked for, and the databases below it.
+    fn add(
+        &mut self,
+        bounds: WalkScope,
+        name: String,
+        taken: &mut HashSet<String>,
+        seen: &mut HashSet<PathBuf>,
+        report: &OperationReport,
+    ) -> Result<()> {
+        let path = bounds.root().to_owned();
+        let thing = |is_directory| {
+            if is_directory {
+                ExcludeSubject::Directory
+            } else {
+                ExcludeSubject::Other
+            }
+        };
+        let wanted = |path: &Path, is_directory| bounds.is_searched(path, thing(is_directory));
+        let found = if wanted(&path, true) {
+            databases_below(&path, &wanted, report)?
+        } else {
+            Vec::new()
+        };
+        // A database's directory may be no more than on the way to what is listed.
+        let is_asked = bounds.is_whole() && wanted(&path, true) && is_database(&path);
+        let is_database = is_asked || found.contains(&path);
+        if is_database && seen.insert(path.clone()) {
+            self.databases.push(FoundDatabase {
+                path: path.clone(),
+                name: name.clone(),
+                is_asked,
+                bounds: bounds.clone(),
+                touched: self.touched.clone(),
+            });
+        }
+        for found in found {
+            if found != path && seen.insert(found.clone()) {
+                let name = unique(below(&name, &path, &found), taken);
+                self.databases.push(FoundDatabase {
+                    path: found,
+                    name,
+                    is_asked: false,
+                    bounds: bounds.clone(),
+                    touched: self.touched.clone(),
+                });
+            }
+        }
+        if !is_database {
+            self.trees.push(PlannedTree { path, name, bounds });
+        }
+        Ok(())
+    }
+
+    fn must_fit(&self) -> Result<()> {
+        let sources = self.databases.len() + self.trees.len();
+        if sources <= SNAPSHOT_SOURCES_MAX {
+            Ok(())
+        } else {
+            Err(Error::new(
+                ErrorKind::Limit,
+                format!("{sources} databases and trees, {SNAPSHOT_SOURCES_MAX} at most"),
+            ))
+        }
+    }
+}
+
+/// A name for a database that is found below a path when the others have theirs.
+pub fn name_below(plan: &BackupPlan, found: &Path, taken: &mut HashSet<String>) -> String {
+    let trees = plan.trees.iter().map(|tree| (&tree.path, &tree.name));
+    let databases = plan
+        .databases
+        .iter()
+        .map(|database| (&database.path, &database.name));
+    let above = trees.chain(databases).find(|(path, _)| found.starts_with(path));
+    let name = above.map_or_else(
+        || text(found.as_os_str()),
+        |(path, name)| below(name, path, found),
+    );
+    unique(name, taken)
+}
+
+fn is_database(path: &Path) -> bool {
+    let held = path.is_dir().then(|| HeldDirectory::named(path));
+    let found = held.map(|held| candidate(&held?));
+    match found {
+        Some(Ok(DetectedDirectory::LevelDb(_))) => true,
+        // RocksDB is refused by the capture, aloud. A fork has no other backup: its files are a tree.
+        Some(Ok(DetectedDirectory::Foreign(foreign))) => foreign.engine == ForeignEngine::RocksDb,
+        _ => false,
+    }
+}
+
+/// A label for each: as a restore of all names them, as text.
+fn labels(asked: &[WalkScope], taken: &mut HashSet<String>) -> Vec<String> {
+    let names: Vec<Vec<&[u8]>> = asked
+        .iter()
+        .map(|bounds| parts(bounds.root().as_os_str().as_bytes()).collect())
+        .collect();
+    let places = apart(&names).into_iter();
+    places
+        .map(|place| unique(String::from_utf8_lossy(&place).into_owned(), taken))
+        .collect()
+}
+
+fn below(name: &str, path: &Path, found: &Path) -> String {
+    let inner = found.strip_prefix(path).unwrap_or(found);
+    format!("{name}/{}", inner.to_string_lossy())
+}
+
+fn unique(name: String, taken: &mut HashSet<String>) -> String {
+    let numbered = |number: u32| match number {
+        1 => name.clone(),
+        number => format!("{name}~{number}"),
+    };
+    let free = (1..).map(numbered).find(|name| !taken.contains(name));
+    let free = free.expect("there are more numbers than names");
+    taken.insert(free.clone());
+    free
+}
+
+fn text(name: &OsStr) -> String {
+    name.to_string_lossy().into_owned()
+}

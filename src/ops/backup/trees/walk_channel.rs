@@ -1,0 +1,91 @@
+//! What goes from the walk to the storing thread.
+
+use crossbeam_channel::Sender;
+
+use crate::chunk::ChunkList;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::BlobId;
+use crate::snapshot::{FileMetadata, TreeEntry};
+
+use super::file_reader::{ChunkSink, FileChunk};
+
+/// Steps of a walk, and the bytes that belong to them.
+#[derive(Default)]
+pub struct WalkBatch {
+    /// Chunks, in the order in which the steps take them.
+    pub chunks: Vec<FileChunk>,
+    pub steps: Vec<WalkStep>,
+}
+
+/// Tells files with several names apart: filesystem and inode.
+pub type FileId = (u64, u64);
+
+/// One step, in the order of the tree.
+pub enum WalkStep {
+    /// A root begins.
+    Begin,
+    /// It has ended.
+    End,
+    /// A directory begins.
+    Enter(EnteredDirectory),
+    /// It has ended.
+    Leave,
+    /// Something whose entry says all of it.
+    Entry(TreeEntry),
+    /// The next so many chunks belong to the file that is under way.
+    Piece(usize),
+    /// The file that is under way begins again.
+    Again,
+    /// The next so many chunks are the rest of the file.
+    File(ReadFile, usize),
+    /// A file that was not read.
+    Unread(ReadFile, ChunkList),
+    /// Another name of a file that was kept.
+    Same(Vec<u8>, FileId),
+}
+
+/// A directory, and what it was before.
+#[derive(Default)]
+pub struct EnteredDirectory {
+    pub name: Vec<u8>,
+    pub meta: FileMetadata,
+    pub before: Option<(BlobId, FileMetadata)>,
+}
+
+/// A file whose bytes are known.
+pub struct ReadFile {
+    pub name: Vec<u8>,
+    pub meta: FileMetadata,
+    /// Other names of it may follow.
+    pub keep: Option<FileId>,
+}
+
+/// The walk's end of the channel.
+pub struct StepSender(pub Sender<WalkBatch>);
+
+impl StepSender {
+    /// Waits while the storing thread is behind.
+    pub fn send(&self, batch: WalkBatch) -> Result<()> {
+        // The storing thread has ended: its error is the one that counts.
+        let ended = |_| Error::new(ErrorKind::Io, "the storing thread has ended");
+        self.0.send(batch).map_err(ended)
+    }
+
+    /// One step by itself.
+    pub fn step(&self, step: WalkStep) -> Result<()> {
+        let (chunks, steps) = (Vec::new(), vec![step]);
+        self.send(WalkBatch { chunks, steps })
+    }
+}
+
+/// Pieces of a large file, one batch each.
+impl ChunkSink for &StepSender {
+    fn piece(&mut self, chunks: Vec<FileChunk>) -> Result<()> {
+        let steps = vec![WalkStep::Piece(chunks.len())];
+        self.send(WalkBatch { chunks, steps })
+    }
+
+    fn again(&mut self) -> Result<()> {
+        self.step(WalkStep::Again)
+    }
+}

@@ -1,0 +1,170 @@
+//! Files by name. What is known to hold no match is not walked again in the next snapshot, which shares most of its
+//! directories with the one before.
+
+use std::collections::HashSet;
+
+use crate::error::{Error, Result, ResultExt};
+use crate::id::BlobId;
+use crate::ops::domain_views::{DomainViews, of_domain};
+use crate::ops::tree::{NodeWalk, ResolvedAddress, SnapshotView, TreeNode};
+use crate::pattern::{PatternMatch, PatternPath, Patterns};
+use crate::repo::{Repo, StoredSnapshot};
+use crate::report::OperationReport;
+use crate::snapshot::EntryKind;
+
+/// Directories without a match that are remembered: about 100 bytes each.
+const KNOWN_MAX: usize = 200_000;
+
+/// A file, directory or database whose name was sought.
+pub struct FileMatch<'m> {
+    /// The snapshot it is in.
+    pub snapshot: &'m StoredSnapshot,
+    /// Where it stood.
+    pub path: &'m [u8],
+    /// What it is.
+    pub node: &'m TreeNode,
+}
+
+/// Gives everything in the trees of `snapshots` that `patterns` mean, snapshot by snapshot. Where a directory cannot be
+/// read, that is a problem in the report.
+pub fn files(
+    repo: &Repo,
+    snapshots: &[StoredSnapshot],
+    patterns: &Patterns,
+    report: &OperationReport,
+    sink: &mut dyn FnMut(&FileMatch) -> Result<()>,
+) -> Result<()> {
+    let views = DomainViews::of(repo, snapshots)?;
+    let readers = views.readers();
+    let mut known = FruitlessDirectories::default();
+    for snapshot in snapshots {
+        let reader = of_domain(&readers, snapshot.snapshot.domain)?;
+        let view = SnapshotView::new(&snapshot.snapshot, reader);
+        for number in view.tops() {
+            let mut search = FileSearch {
+                snapshot,
+                patterns,
+                report,
+                known: &mut known,
+                open: Vec::new(),
+            };
+            let found = view
+                .source(number)
+                .and_then(|top| search.source(view, &top, sink));
+            found.act(|| format!("look into snapshot {}", snapshot.id.short()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Directories that hold no match when they stand at this path.
+#[derive(Default)]
+struct FruitlessDirectories(HashSet<(BlobId, [u8; 32])>);
+
+impl FruitlessDirectories {
+    /// Patterns may depend on both the path and its part below the source.
+    fn key(tree: &BlobId, path: &[u8], inner: &[u8]) -> (BlobId, [u8; 32]) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(path).update(b"\0").update(inner);
+        (*tree, *hasher.finalize().as_bytes())
+    }
+
+    fn add(&mut self, key: (BlobId, [u8; 32])) {
+        if self.0.len() == KNOWN_MAX {
+            self.0.clear();
+        }
+        self.0.insert(key);
+    }
+}
+
+struct FileSearch<'a> {
+    snapshot: &'a StoredSnapshot,
+    patterns: &'a Patterns,
+    report: &'a OperationReport,
+    known: &'a mut FruitlessDirectories,
+    /// Directories that lead to what is looked at, with what will be known of them.
+    open: Vec<DirectoryInSearch>,
+}
+
+struct DirectoryInSearch {
+    key: Option<(BlobId, [u8; 32])>,
+    /// No match so far, no database (what is beside it depends on the snapshot), nothing that could not be read.
+    is_bare: bool,
+}
+
+impl FileSearch<'_> {
+    fn source(
+        &mut self,
+        view: SnapshotView,
+        top: &ResolvedAddress,
+        sink: &mut dyn FnMut(&FileMatch) -> Result<()>,
+    ) -> Result<()> {
+        let mut walk = view.walk(top.node.clone());
+        while let Some(node) = walk.next() {
+            self.report.go_on()?;
+            if let Err(error) = &node {
+                self.could_not_read(error);
+            }
+            self.close(walk.depth());
+            if let Ok(node) = node {
+                self.look(&mut walk, top, &node, sink)?;
+            }
+        }
+        self.close(0);
+        Ok(())
+    }
+
+    fn could_not_read(&mut self, error: &Error) {
+        self.open.iter_mut().for_each(|open| open.is_bare = false);
+        let id = self.snapshot.id.short();
+        self.report.problem(format!("snapshot {id}: {error}"));
+    }
+
+    /// Directories are left when the walk is no deeper than they are.
+    fn close(&mut self, depth: usize) {
+        while self.open.len() > depth {
+            if let Some(DirectoryInSearch {
+                key: Some(key),
+                is_bare: true,
+            }) = self.open.pop()
+            {
+                self.known.add(key);
+            }
+        }
+    }
+
+    fn look(
+        &mut self,
+        walk: &mut NodeWalk,
+        top: &ResolvedAddress,
+        node: &TreeNode,
+        sink: &mut dyn FnMut(&FileMatch) -> Result<()>,
+    ) -> Result<()> {
+        let path = top.below(walk.path());
+        let is_directory = matches!(node.entry.kind, EntryKind::Directory(_) | EntryKind::Database(_));
+        let place = PatternPath::stored(&path, walk.path(), is_directory);
+        let is_meant = matches!(self.patterns.say(&place), PatternMatch::Meant(_));
+        if is_meant || matches!(node.entry.kind, EntryKind::Database(_)) {
+            self.open.iter_mut().for_each(|open| open.is_bare = false);
+        }
+        let key = match &node.entry.kind {
+            EntryKind::Directory(tree) => Some(FruitlessDirectories::key(tree, &path, walk.path())),
+            _ => None,
+        };
+        if key.is_some_and(|key| self.known.0.contains(&key)) {
+            walk.pass_over();
+        }
+        if is_directory {
+            self.open.push(DirectoryInSearch { key, is_bare: true });
+        }
+        if is_meant {
+            sink(&FileMatch {
+                snapshot: self.snapshot,
+                path: &path,
+                node,
+            })
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Reading back what was written, with the reader that backups use, and comparing it with what was recorded.
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::id::SetDigest;
+use crate::leveldb::Comparator;
+use crate::record::SetDigestAccumulator;
+use crate::repo::{BlobReader, Repo};
+use crate::report::OperationReport;
+use crate::snapshot::{DatabaseContent, DatabaseRoot};
+use crate::source::Database;
+use crate::source::HeldDirectory;
+
+use super::super::read_records;
+use super::read_back::{DigestKind, ReadBackOptions, ReadBackTotals, StreamBytes};
+use super::table_writer::SelectionTotals;
+
+/// What must come back.
+pub struct ExpectedDatabase {
+    records: u64,
+    digest: DigestKind,
+    /// Of the tables that hold it, where that is known.
+    bytes: StreamBytes,
+}
+
+impl ExpectedDatabase {
+    /// All that the snapshot recorded: by the stream digest where it has one, else by the set digest.
+    pub fn recorded(
+        repo: &Repo,
+        reader: &BlobReader,
+        database: &DatabaseRoot,
+        with_uncertain: bool,
+    ) -> Result<Self> {
+        let key = repo.domain_keys().set_digest_key().expose();
+        let digest = match (with_uncertain, database.stream_digest) {
+            (false, Some(digest)) => DigestKind::Stream(digest),
+            (false, None) => DigestKind::Set(database.set_digest),
+            (true, _) => DigestKind::Set(with_the_uncertain(reader, database, key)?),
+        };
+        let uncertain = if with_uncertain {
+            database.uncertain_records()
+        } else {
+            0
+        };
+        Ok(Self::of(database.records + uncertain, digest))
+    }
+
+    /// What was selected from the snapshot while it was written.
+    pub fn written(written: &SelectionTotals) -> Self {
+        Self::of(written.records, DigestKind::Stream(written.digest))
+    }
+
+    /// So many records with this digest.
+    pub fn of(records: u64, digest: DigestKind) -> Self {
+        Self {
+            records,
+            digest,
+            bytes: StreamBytes::default(),
+        }
+    }
+
+    /// In tables that hold so much of the stream.
+    pub fn in_tables(self, bytes: StreamBytes) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// What was read beside what is expected.
+    pub fn compare(&self, read: &ReadBackTotals) -> DatabaseComparison {
+        if read.records != self.records {
+            return DatabaseComparison::Other(format!(
+                "{} records read back, {} expected",
+                read.records, self.records
+            ));
+        }
+        if read.digest() == Some(self.digest) {
+            DatabaseComparison::Same
+        } else {
+            DatabaseComparison::Other("the digest of what reads back is not the expected one".into())
+        }
+    }
+}
+
+/// What a database is beside what is expected.
+pub enum DatabaseComparison {
+    /// It has these records.
+    Same,
+    /// It has others; how that shows.
+    Other(String),
+    /// Something in it cannot be read.
+    Damaged(String),
+}
+
+/// Reads back what was written; anything but the expected records is [`ErrorKind::Mismatch`].
+pub fn verify(
+    repo: &Repo,
+    expected: &ExpectedDatabase,
+    path: &HeldDirectory,
+    report: &OperationReport,
+) -> Result<()> {
+    match compare(repo, expected, path, report).act(|| "read back what was written")? {
+        DatabaseComparison::Same => Ok(()),
+        DatabaseComparison::Other(what) => Err(Error::new(ErrorKind::Mismatch, what)),
+        DatabaseComparison::Damaged(what) => Err(Error::new(
+            ErrorKind::Mismatch,
+            format!("it reads back damaged: {what}"),
+        )),
+    }
+}
+
+/// Reads a database and compares its count and digest.
+pub fn compare(
+    repo: &Repo,
+    expected: &ExpectedDatabase,
+    path: &HeldDirectory,
+    report: &OperationReport,
+) -> Result<DatabaseComparison> {
+    let reading = ReadBackOptions {
+        by_stream: matches!(expected.digest, DigestKind::Stream(_)),
+        set_digest_key: repo.domain_keys().set_digest_key().expose(),
+        report,
+    };
+    match Database::open_in(path).and_then(|database| reading.compare(&database, expected)) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            Ok(DatabaseComparison::Damaged(error.to_string()))
+        }
+        compared => compared,
+    }
+}
+
+impl ReadBackOptions<'_> {
+    fn compare(&self, database: &Database, expected: &ExpectedDatabase) -> Result<DatabaseComparison> {
+        let in_stretches = self.in_stretches(database, &expected.bytes)?;
+        let compared = in_stretches.map(|read| expected.compare(&read));
+        if let Some(DatabaseComparison::Same) = compared {
+            return Ok(DatabaseComparison::Same);
+        }
+        let mut read = self.begin(0);
+        let outcome = database.scan(&mut read)?;
+        Ok(match outcome.damage.first() {
+            Some(damage) => DatabaseComparison::Damaged(format!("{}: {}", damage.file, damage.what)),
+            None => expected.compare(&read),
+        })
+    }
+}
+
+/// The recorded digest, and that of the uncertain records, which is not recorded, from their leaves.
+fn with_the_uncertain(reader: &BlobReader, database: &DatabaseRoot, key: &[u8; 32]) -> Result<SetDigest> {
+    let mut digest = SetDigestAccumulator::resume(key, &database.set_digest);
+    if let DatabaseContent::Logical {
+        uncertain: Some(run), ..
+    } = &database.content
+    {
+        let comparator = Comparator::from_name(&database.shape.comparator);
+        let mut add = |key: &[u8], value: &[u8]| {
+            digest.add_record(key, value);
+            Ok(())
+        };
+        read_records::run_records(reader, run, &comparator, &OperationReport::default(), &mut add)?;
+    }
+    Ok(digest.digest())
+}

@@ -1,0 +1,433 @@
+//! Blobs in, durable packs and index segments out: names, deduplicates, compresses, seals, packs.
+//!
+//! ```text
+//!            in parallel        one thread            in parallel          one thread              own thread
+//! batch --> name each blob --> known? pack?    --> compress and seal --> append to a pack --> full? verify, store
+//! ```
+//! A batch goes through four steps; those in parallel run on rayon's threads and share nothing, those between
+//! are short. Nonces are ordinals that the pack's sealer hands out, each once. New blobs go to one of
+//! [`OPEN_PACKS`] open packs at random, so that their order says less about what lies where (REPOSITORY.md 6).
+//! The first ones are of different sizes, so that packs are full one after the other and not all at once.
+//!
+//! A blob that was noted as bad ([`crate::facts::BadBlobs`]) is known only by a copy that opens when it is looked at.
+//!
+//! A blob counts as known once it is in an open pack, but only durable packs are indexed, and
+//! [`BlobWriter::finish`] returns after all are.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use crate::blob::{BlobKind, NamedBlob};
+use crate::compress::Compressor;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::id::{BlobId, ObjectId};
+use crate::index::{IndexEntry, Segment, SegmentPack};
+use crate::pack::{CompressedBlob, PackBuilder, seal_all};
+use crate::parity::ParityShare;
+use crate::report::OperationReport;
+
+use super::dedup_index::{DedupIndex, PackLengths};
+use super::objects::again_if_gone;
+use super::pack_uploader::{StoredPack, Uploader};
+use super::stored_parity::store_parity;
+use super::{Repo, StoredBadBlobs, TrustedCopies, location_of};
+
+/// Packs filled side by side: two keep the memory bound with one more on its way to the storage.
+const OPEN_PACKS: usize = 2;
+
+/// A segment is written after this many blobs ...
+const SEGMENT_ENTRIES_MAX: usize = 10_000;
+
+/// ... or this long after the last one, so that a killed backup leaves few packs that the next one must read to know.
+const SEGMENT_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Unindexed packs that a backup reads when it begins.
+const ADOPTED_MAX: usize = 64;
+
+/// What to do about a note on bad blobs that cannot be read.
+const UNREAD_BAD_HELPS: &str = "`levault repair packs --apply` finds again what it named";
+
+/// A pack being filled.
+struct OpenPack {
+    pack: PackBuilder,
+    /// Bytes at which it is full.
+    full: usize,
+}
+
+impl OpenPack {
+    fn new(repo: &Repo, mut buffer: Vec<u8>, full: usize) -> Result<Self> {
+        if buffer.len() < full {
+            // Room that the system gives cleared, page by page when it is first written.
+            buffer = vec![0; full];
+        }
+        let pack = repo.new_pack(buffer)?;
+        Ok(Self { pack, full })
+    }
+}
+
+/// A blob on its way in.
+pub struct NewBlob {
+    /// What it is; part of its name.
+    pub kind: BlobKind,
+    /// Its bytes.
+    pub plain: Vec<u8>,
+}
+
+/// Whether a writer stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteMode {
+    /// What is new.
+    New,
+    /// Nothing: everything is named, compressed and counted, and thrown away.
+    Nothing,
+}
+
+/// What is durable and not indexed yet.
+#[derive(Default)]
+struct UnindexedPacks {
+    packs: Vec<SegmentPack>,
+    entries: Vec<IndexEntry>,
+}
+
+/// The way into the repository.
+pub struct BlobWriter<'a> {
+    repo: &'a Repo,
+    report: &'a OperationReport,
+    known: DedupIndex<'a>,
+    /// What could not be read of those notes.
+    unread_bad: Option<String>,
+    /// Packs that are indexed and not there, or of another size.
+    lost: HashSet<ObjectId>,
+    /// Some segment could not be read.
+    index_is_damaged: bool,
+    relied_on: PackLengths,
+    open: Vec<OpenPack>,
+    /// Rooms of stored packs.
+    buffers: Vec<Vec<u8>>,
+    on_the_way: HashSet<BlobId>,
+    uploader: Uploader,
+    pending: UnindexedPacks,
+    segment_begun: Instant,
+    dry_run: bool,
+    /// The share of each pack that gets parity, if any.
+    parity: Option<ParityShare>,
+}
+
+impl<'a> BlobWriter<'a> {
+    /// Starts over what the index knows; only copies in sound packs ([`Repo::sound_packs`]) count as known.
+    pub fn start(repo: &'a Repo, report: &'a OperationReport, store: WriteMode) -> Result<Self> {
+        let (mut writer, unindexed) = again_if_gone(|| Self::open(repo, report, store))?;
+        if store == WriteMode::New {
+            writer.adopt(unindexed)?;
+        }
+        Ok(writer)
+    }
+
+    /// True if what some segment said is not known.
+    pub(crate) fn index_is_damaged(&self) -> bool {
+        self.index_is_damaged
+    }
+
+    /// The same for whoever moves blobs out of `packs`: nothing in those counts as known.
+    pub fn start_beside(
+        repo: &'a Repo,
+        report: &'a OperationReport,
+        packs: &HashSet<ObjectId>,
+    ) -> Result<Self> {
+        let (mut writer, _) = again_if_gone(|| Self::open(repo, report, WriteMode::New))?;
+        writer.known.sound.retain(|pack, _| !packs.contains(pack));
+        Ok(writer)
+    }
+
+    /// A writer, and the packs that no segment names.
+    fn open(
+        repo: &'a Repo,
+        report: &'a OperationReport,
+        store: WriteMode,
+    ) -> Result<(Self, Vec<(ObjectId, u64)>)> {
+        repo.may_write()?;
+        let facts = repo.index_facts()?;
+        facts
+            .unreadable
+            .iter()
+            .for_each(|what| report.notice(format!("{what}; what it indexed is stored again")));
+        let packs = repo.packs(&facts)?;
+        let parity = match store {
+            // Notes are the owner's to read.
+            WriteMode::New if repo.keyring().is_ok() => repo.parity_share()?,
+            WriteMode::New | WriteMode::Nothing => None,
+        };
+        let bad = match repo.keyring() {
+            Ok(_) => repo.bad()?,
+            Err(_) => StoredBadBlobs::default(),
+        };
+        bad.unread
+            .iter()
+            .for_each(|unread| report.notice(format!("{}; {UNREAD_BAD_HELPS}", unread.what)));
+        let writer = Self {
+            repo,
+            report,
+            index_is_damaged: !facts.unreadable.is_empty(),
+            known: DedupIndex {
+                repo,
+                lookup: repo.lookup_of(&facts)?,
+                sound: packs.sound,
+                bad: bad.blobs(repo),
+                right: Mutex::default(),
+            },
+            unread_bad: bad.unread.first().map(|unread| unread.what.clone()),
+            lost: packs.lost,
+            relied_on: PackLengths::new(),
+            open: (1..=OPEN_PACKS)
+                .map(|nth| OpenPack::new(repo, Vec::new(), repo.pack_bytes() / OPEN_PACKS * nth))
+                .collect::<Result<_>>()?,
+            buffers: Vec::new(),
+            on_the_way: HashSet::new(),
+            uploader: Uploader::start(
+                Arc::clone(repo.storage()),
+                repo.settings().verify_packs.then(|| repo.holder().clone()),
+                parity,
+            )?,
+            parity,
+            pending: UnindexedPacks::default(),
+            segment_begun: Instant::now(),
+            dry_run: store == WriteMode::Nothing,
+        };
+        Ok((writer, packs.unindexed))
+    }
+
+    /// Indexes the packs that a killed backup stored and did not index, so that nothing of them is stored again. One of
+    /// a backup that is under way is indexed twice, which does no harm; what cannot be read is nobody's.
+    fn adopt(&mut self, mut unindexed: Vec<(ObjectId, u64)>) -> Result<()> {
+        // A write-only host cannot open what it stored: its owner's prune gives it back.
+        unindexed.truncate(self.repo.keyring().map_or(0, |_| ADOPTED_MAX));
+        for (id, len) in unindexed {
+            self.report.go_on()?;
+            if let Ok((directory, bytes)) = self.repo.orphan(&id, len) {
+                if let Some(share) = self.parity {
+                    store_parity(&**self.repo.storage(), &bytes, share)?;
+                }
+                let buffer = Vec::new();
+                self.index(StoredPack {
+                    id,
+                    len,
+                    directory,
+                    buffer,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores what is new of one blob; its name.
+    pub fn add_one(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
+        Ok(self.add(vec![NewBlob { kind, plain }])?[0])
+    }
+
+    /// Stores what is new of a batch; the names, in the batch's order.
+    pub fn add(&mut self, batch: Vec<NewBlob>) -> Result<Vec<BlobId>> {
+        let keys = self.repo.domain_keys();
+        let named: Vec<_> = batch
+            .into_par_iter()
+            .map(|blob| NamedBlob::name(keys, blob.kind, blob.plain))
+            .collect();
+        let ids = named.iter().map(NamedBlob::id).collect();
+        self.add_named(named)?;
+        Ok(ids)
+    }
+
+    /// Stores what is new of blobs that have their names.
+    pub fn add_named(&mut self, named: Vec<NamedBlob>) -> Result<()> {
+        self.report.go_on()?;
+        let new = self.place(named, NamedBlob::id)?;
+        let pressed = self.press(new)?;
+        self.append(pressed)
+    }
+
+    /// The same of blobs that are packed already, as they are.
+    pub fn add_pressed(&mut self, pressed: Vec<CompressedBlob>) -> Result<()> {
+        self.report.go_on()?;
+        let new = self.place(pressed, CompressedBlob::id)?;
+        self.append(new)
+    }
+
+    fn append(&mut self, new: Vec<(usize, CompressedBlob)>) -> Result<()> {
+        let mut pressed: Vec<_> = self.open.iter().map(|_| Vec::new()).collect();
+        for (slot, blob) in new {
+            self.report.blobs_new.add(1);
+            self.report.bytes_added.add(blob.plain_len() as u64);
+            self.report.bytes_added_packed.add(blob.stored_len() as u64);
+            pressed[slot].push(blob);
+        }
+        if self.dry_run {
+            return Ok(());
+        }
+        let packs = self.open.iter_mut().map(|open| &mut open.pack);
+        seal_all(packs.zip(pressed.iter().map(Vec::as_slice)).collect())?;
+        self.roll(|open| open.pack.len() >= open.full)?;
+        self.note_stored()
+    }
+
+    fn place<B>(&mut self, blobs: Vec<B>, id: impl Fn(&B) -> BlobId) -> Result<Vec<(usize, B)>> {
+        let mut new = Vec::new();
+        for blob in blobs {
+            let id = id(&blob);
+            if self.is_known(&id)? {
+                continue;
+            }
+            self.on_the_way.insert(id);
+            let slot = usize::from(self.repo.random_byte()?) % self.open.len();
+            new.push((slot, blob));
+        }
+        Ok(new)
+    }
+
+    fn is_known(&mut self, id: &BlobId) -> Result<bool> {
+        if self.on_the_way.contains(id) {
+            return Ok(true);
+        }
+        let pack = self.known.pack_of(id)?;
+        if let Some(pack) = pack {
+            self.rely_on(pack);
+        }
+        Ok(pack.is_some())
+    }
+
+    fn rely_on(&mut self, pack: ObjectId) {
+        let len = self.known.len_of(&pack);
+        self.relied_on.extend(len.map(|len| (pack, len)));
+    }
+
+    /// What it knows now, for whoever takes over blobs that are stored already.
+    pub(crate) fn known(&self) -> DedupIndex<'a> {
+        self.known.share()
+    }
+
+    /// The snapshot also rests on what was found there by [`DedupIndex::pack_of`].
+    pub(crate) fn rely_on_all(&mut self, packs: impl IntoIterator<Item = ObjectId>) {
+        packs.into_iter().for_each(|pack| self.rely_on(pack));
+    }
+
+    /// What may be counted on of what it knows.
+    pub(crate) fn copies(&self) -> TrustedCopies<'_> {
+        TrustedCopies {
+            repo: self.repo,
+            lookup: &self.known.lookup,
+            lost: &self.lost,
+            bad: &self.known.bad,
+        }
+    }
+
+    /// What could not be read of the notes on bad blobs.
+    pub(crate) fn unread_bad(&self) -> Option<&str> {
+        self.unread_bad.as_deref()
+    }
+
+    fn press(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<(usize, CompressedBlob)>> {
+        let compression = self.repo.settings().compression;
+        let press = |(slot, blob): (usize, NamedBlob)| {
+            let level = compression.level(blob.kind());
+            let pressed = Compressor::local(level, |compressor| CompressedBlob::new(blob, compressor))?;
+            Ok((slot, pressed))
+        };
+        new.into_par_iter().map(press).collect()
+    }
+
+    /// Hands packs over, and begins others in their place.
+    fn roll(&mut self, due: impl Fn(&OpenPack) -> bool) -> Result<()> {
+        for slot in (0..self.open.len()).rev() {
+            if self.open[slot].pack.is_empty() || !due(&self.open[slot]) {
+                continue;
+            }
+            let full = self.open.swap_remove(slot);
+            self.uploader.send(full.pack.close()?)?;
+            // The pack stored before this one gives its room to the next.
+            self.note_stored()?;
+            let buffer = self.buffers.pop().unwrap_or_default();
+            self.open
+                .push(OpenPack::new(self.repo, buffer, self.repo.pack_bytes())?);
+        }
+        Ok(())
+    }
+
+    fn note_stored(&mut self) -> Result<()> {
+        for pack in self.uploader.stored() {
+            self.index(pack)?;
+        }
+        let due = self.pending.entries.len() >= SEGMENT_ENTRIES_MAX
+            || self.segment_begun.elapsed() >= SEGMENT_AGE_MAX;
+        if due { self.flush_index() } else { Ok(()) }
+    }
+
+    fn index(&mut self, stored: StoredPack) -> Result<()> {
+        if stored.buffer.capacity() > 0 {
+            self.buffers.push(stored.buffer);
+        }
+        self.pending.packs.push(SegmentPack {
+            pack: stored.id,
+            len: stored.len,
+        });
+        self.known.sound.insert(stored.id, stored.len);
+        self.relied_on.insert(stored.id, stored.len);
+        for blob in &stored.directory {
+            let entry = IndexEntry {
+                id: blob.id,
+                location: location_of(stored.id, blob),
+            };
+            self.on_the_way.remove(&blob.id);
+            self.known.lookup.insert(entry);
+            self.pending.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    fn flush_index(&mut self) -> Result<()> {
+        self.segment_begun = Instant::now();
+        if self.pending.packs.is_empty() {
+            return Ok(());
+        }
+        let UnindexedPacks { packs, entries } = std::mem::take(&mut self.pending);
+        let segment = Segment::new(packs, Vec::new(), entries)?;
+        self.repo.put_segment(&segment).act(|| "store an index segment")
+    }
+
+    /// Makes all that was added readable: stored and indexed. A dry run stores nothing, and can read nothing back.
+    pub fn flush(&mut self) -> Result<()> {
+        self.roll(|_| true)?;
+        while let Some(pack) = self.uploader.next_stored()? {
+            self.index(pack)?;
+        }
+        self.flush_index()
+    }
+
+    /// The packs that what was added lies in, and their lengths; complete behind a flush.
+    pub(crate) fn relied_on(&self) -> &PackLengths {
+        &self.relied_on
+    }
+
+    /// Stores what is still open, indexes it, and returns once everything is durable.
+    ///
+    /// What comes back are the packs that this writer's blobs lie in, those it stored itself among them, and their lengths.
+    pub fn finish(mut self) -> Result<PackLengths> {
+        if self.dry_run {
+            return Ok(PackLengths::new());
+        }
+        for last in self.open.drain(..).filter(|open| !open.pack.is_empty()) {
+            self.uploader.send_last(last.pack.close()?)?;
+        }
+        self.uploader.end()?;
+        self.note_stored()?;
+        self.flush_index()?;
+        if self.on_the_way.is_empty() {
+            Ok(std::mem::take(&mut self.relied_on))
+        } else {
+            Err(Error::new(
+                ErrorKind::Io,
+                "a pack was handed over and never reported as stored",
+            ))
+        }
+    }
+}

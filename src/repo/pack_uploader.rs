@@ -1,0 +1,192 @@
+//! A thread that names, verifies and stores closed packs, so that the CPU stages never wait for a disk's sync. A pack is
+//! verified while the storage writes it, and appears only if it was sound.
+//!
+//! ```text
+//! Writer --(bounded: 0)--> upload thread --name, put_new_if verified, parity--> storage
+//!        <--(unbounded: name, length, directory, the buffer to be filled again)--
+//! ```
+//! The channel's bound is the memory bound: one pack being stored (with its parity, if there is any: that share of it
+//! again), and a sender waits. The last packs get a thread
+//! each: no others take their place, and the end of a backup waits for one sync, not for one after the other. The
+//! first error ends its thread; every later send fails and the writer asks for the error.
+
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::id::ObjectId;
+use crate::keys::KeyAccess;
+use crate::pack::{ClosedPack, FinishedPack, NamedPack, PackedBlob};
+use crate::parity::ParityShare;
+use crate::storage::{ObjectKind, ObjectName, Storage};
+
+use super::stored_parity::store_parity;
+
+/// A pack that is durable.
+pub struct StoredPack {
+    pub id: ObjectId,
+    pub len: u64,
+    pub directory: Vec<PackedBlob>,
+    /// The room the pack took.
+    pub buffer: Vec<u8>,
+}
+
+/// The thread and its two channels.
+pub struct Uploader {
+    packs: Option<Sender<ClosedPack>>,
+    stored: Receiver<StoredPack>,
+    /// Packs handed over and not reported as stored yet.
+    on_the_way: usize,
+    /// Lives as long as the thread: without it nothing more will be reported.
+    store: Weak<UploadContext>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+/// What a thread needs to store packs.
+struct UploadContext {
+    storage: Arc<dyn Storage>,
+    /// Opens each pack before it is stored, if there is one.
+    holder: Option<KeyAccess>,
+    /// The share of each pack that gets parity, if any.
+    parity: Option<ParityShare>,
+    done: Sender<StoredPack>,
+}
+
+impl Uploader {
+    /// Starts the thread; each pack is first opened and compared with `holder`'s keys, if there is one.
+    /// Its parity, if there is to be any, is durable behind it and before it is reported as stored.
+    pub fn start(
+        storage: Arc<dyn Storage>,
+        holder: Option<KeyAccess>,
+        parity: Option<ParityShare>,
+    ) -> Result<Self> {
+        let (packs, waiting) = bounded(0);
+        let (done, stored) = unbounded();
+        let store = Arc::new(UploadContext {
+            storage,
+            holder,
+            parity,
+            done,
+        });
+        Ok(Self {
+            packs: Some(packs),
+            stored,
+            on_the_way: 0,
+            store: Arc::downgrade(&store),
+            threads: vec![spawn(move || {
+                waiting.into_iter().try_for_each(|pack| store.pack(pack))
+            })?],
+        })
+    }
+
+    /// Hands a pack over; waits while another is being stored.
+    pub fn send(&mut self, pack: ClosedPack) -> Result<()> {
+        let sent = self.packs.as_ref().is_some_and(|packs| packs.send(pack).is_ok());
+        if sent {
+            self.on_the_way += 1;
+            Ok(())
+        } else {
+            Err(self.why_it_ended())
+        }
+    }
+
+    /// Hands over a pack whose room nobody needs again; does not wait.
+    pub fn send_last(&mut self, pack: ClosedPack) -> Result<()> {
+        let Some(store) = self.store.upgrade() else {
+            return Err(self.why_it_ended());
+        };
+        self.on_the_way += 1;
+        self.threads.push(spawn(move || store.pack(pack))?);
+        Ok(())
+    }
+
+    /// The next pack that became durable, waited for; `None` when none is on its way.
+    pub fn next_stored(&mut self) -> Result<Option<StoredPack>> {
+        if self.on_the_way == 0 {
+            return Ok(None);
+        }
+        match self.stored.recv() {
+            Ok(stored) => {
+                self.on_the_way -= 1;
+                Ok(Some(stored))
+            }
+            Err(_) => Err(self.why_it_ended()),
+        }
+    }
+
+    fn why_it_ended(&mut self) -> Error {
+        let why = self.end().err();
+        why.unwrap_or_else(|| Error::new(ErrorKind::Io, "the upload thread has ended"))
+    }
+
+    /// What became durable since the last call.
+    pub fn stored(&mut self) -> Vec<StoredPack> {
+        let stored: Vec<_> = self.stored.try_iter().collect();
+        self.on_the_way -= stored.len();
+        stored
+    }
+
+    /// Waits until all packs are durable.
+    pub fn end(&mut self) -> Result<()> {
+        self.packs = None;
+        let joined = |thread: JoinHandle<Result<()>>| {
+            let panicked = |_| Err(Error::new(ErrorKind::Io, "the upload thread panicked"));
+            thread.join().unwrap_or_else(panicked)
+        };
+        let ended: Vec<_> = self.threads.drain(..).map(joined).collect();
+        ended.into_iter().collect()
+    }
+}
+
+impl Drop for Uploader {
+    fn drop(&mut self) {
+        // An abandoned backup: the packs on their way become unreferenced objects, which harm nothing.
+        let _ = self.end();
+    }
+}
+
+fn spawn(act: impl FnOnce() -> Result<()> + Send + 'static) -> Result<JoinHandle<Result<()>>> {
+    std::thread::Builder::new()
+        .name("levault-upload".into())
+        .spawn(act)
+        .act(|| "start the upload thread")
+}
+
+impl UploadContext {
+    fn pack(&self, pack: ClosedPack) -> Result<()> {
+        let pack = self.put(pack.name_to_verify())?;
+        if let Some(share) = self.parity {
+            store_parity(&*self.storage, &pack.bytes, share)?;
+        }
+        let stored = StoredPack {
+            id: pack.id,
+            len: pack.bytes.len() as u64,
+            directory: pack.directory,
+            buffer: pack.bytes,
+        };
+        // The receiver is gone only when the writer was dropped: nobody is left to tell.
+        let _ = self.done.send(stored);
+        Ok(())
+    }
+
+    /// Opens the pack while its bytes are on their way: it is stored if that was well.
+    fn put(&self, named: NamedPack) -> Result<FinishedPack> {
+        let pack = named.pack();
+        let name = ObjectName::new(ObjectKind::Pack, pack.id);
+        let stored = match &self.holder {
+            None => self.storage.put_new(name, &pack.bytes),
+            Some(holder) => {
+                let sound = || {
+                    named
+                        .verify(holder)
+                        .act(|| "open the finished pack before it is stored")
+                };
+                self.storage.put_new_if(name, &pack.bytes, &sound)
+            }
+        };
+        stored.act(|| format!("store pack {}", pack.id.short()))?;
+        Ok(named.into_pack())
+    }
+}

@@ -1,0 +1,64 @@
+//! Forgettings as sealed objects: stored, listed, opened. What they say together, with the notes, is [`ForgottenSnapshots`]'s
+//! to tell.
+
+use crate::annotations::{CurrentNotes, ForgetRecord, ForgottenSnapshots, StoredForgetRecord, forget_record};
+use crate::envelope::ObjectClass;
+use crate::error::{Result, ResultExt};
+use crate::id::ObjectId;
+use crate::storage::{ObjectKind, ObjectName};
+
+use super::stored_annotations::UnreadAnnotation;
+use super::{Repo, StoredNotes};
+
+/// All forgettings that are stored.
+#[derive(Clone, Debug, Default)]
+pub struct StoredForgetRecords {
+    /// Those that could be read.
+    pub forgettings: Vec<StoredForgetRecord>,
+    /// The others. Readers tell of them, take what they may name as not forgotten, and go on; deleters do not
+    /// ([`StoredForgetRecords::complete`]).
+    pub unread: Vec<UnreadAnnotation>,
+}
+
+impl StoredForgetRecords {
+    /// What the readable forgettings say, by these notes.
+    pub fn standing(&self, notes: &CurrentNotes) -> ForgottenSnapshots {
+        ForgottenSnapshots::new(&self.forgettings, notes)
+    }
+
+    /// The same for whoever deletes: the first forgetting or note that could not be read is an error, because it may
+    /// be the one that forgets or brings back.
+    pub fn complete(&self, notes: &StoredNotes) -> Result<ForgottenSnapshots> {
+        match self.unread.first() {
+            None => Ok(self.standing(&notes.complete()?)),
+            Some(unread) => Err(unread.error()),
+        }
+    }
+}
+
+impl Repo {
+    /// Stores a forgetting; it is durable, and the snapshots do not count, when its name comes back.
+    pub fn put_forgotten(&self, forgetting: &ForgetRecord) -> Result<ObjectId> {
+        let plain = forget_record::encode(forgetting)?;
+        self.put_fact(ObjectClass::Forgotten, ObjectKind::Forgotten, &plain)
+    }
+
+    /// One forgetting, opened and held to its name.
+    pub fn forgetting(&self, id: &ObjectId) -> Result<ForgetRecord> {
+        let name = ObjectName::new(ObjectKind::Forgotten, *id);
+        let plain = self.fact(ObjectClass::Forgotten, name)?;
+        forget_record::decode(&plain).act(|| name.path())
+    }
+
+    /// Loads all forgettings. One that cannot be read is told of and left out; one that cannot be fetched is an error.
+    pub fn forgotten(&self) -> Result<StoredForgetRecords> {
+        let (forgettings, unread) = self.facts(ObjectKind::Forgotten, |listed| {
+            Ok(StoredForgetRecord {
+                name: listed.name.id,
+                modified: listed.modified,
+                forgetting: self.forgetting(&listed.name.id)?,
+            })
+        })?;
+        Ok(StoredForgetRecords { forgettings, unread })
+    }
+}

@@ -1,0 +1,148 @@
+//! A hidden directory for links and copies of tables, gone when the capture is.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::held_directory::HeldDirectory;
+use crate::scratch::{ScratchDirectory, prefix, remove_leftovers};
+use crate::source::file_set::HeldName;
+use crate::source::touched_directories::TouchedDirectories;
+use crate::source::walk::FileFingerprint;
+
+/// What the directory says of itself.
+const SAYS: &str = "Links to the tables of a database, made by levault while it reads them.";
+
+/// Such a directory; it is made when the first table goes in.
+#[derive(Debug)]
+pub(crate) struct HoldDirectory {
+    /// `None` if it cannot be opened.
+    parent: Option<HeldDirectory>,
+    prefix: Vec<u8>,
+    made: Option<ScratchDirectory>,
+    /// Directories that are called as those of killed captures, and are not proven to be.
+    left_alone: Vec<PathBuf>,
+    links: bool,
+    touched: Arc<TouchedDirectories>,
+}
+
+/// A copy.
+pub(super) struct CopiedTable {
+    pub named: HeldName,
+    /// The file that was copied.
+    pub of: FileFingerprint,
+}
+
+/// What became of a link.
+pub(super) enum LinkOutcome {
+    Done(HeldName),
+    /// There is nothing to link to.
+    Absent,
+    /// None can be made in this place.
+    No,
+}
+
+impl HoldDirectory {
+    pub(super) fn new(
+        parent: Option<HeldDirectory>,
+        database: &Path,
+        touched: Arc<TouchedDirectories>,
+    ) -> Self {
+        let name = database.file_name().unwrap_or_default();
+        Self {
+            parent,
+            prefix: prefix(name.as_bytes(), "capture"),
+            made: None,
+            left_alone: Vec::new(),
+            links: true,
+            touched,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn link_nothing(&mut self) {
+        self.links = false;
+    }
+
+    pub(super) fn link(&mut self, database: &HeldDirectory, name: &str) -> LinkOutcome {
+        if !self.links {
+            return LinkOutcome::No;
+        }
+        let Ok(pool) = self.directory() else {
+            self.links = false;
+            return LinkOutcome::No;
+        };
+        match database.link(name, &pool, name) {
+            Ok(()) => LinkOutcome::Done(HeldName::new(&pool, name)),
+            Err(Errno::NOENT) if database.stat(name).is_err() => LinkOutcome::Absent,
+            Err(_) => {
+                self.links = false;
+                LinkOutcome::No
+            }
+        }
+    }
+
+    /// Copies `file` from its start. [`ErrorKind::Torn`] if it was written to meanwhile.
+    pub(super) fn copy(&mut self, file: &mut File, len: u64, name: &str) -> Result<CopiedTable> {
+        let pool = self.directory()?;
+        let doing = || format!("copy to {}", pool.shown(name).display());
+        file.seek(SeekFrom::Start(0)).act(doing)?;
+        let stamp = |file: &File| {
+            file.metadata()
+                .map(|facts| FileFingerprint::of(&facts))
+                .act(doing)
+        };
+        let of = stamp(file)?;
+        // A try before this one may have left half of it.
+        let _ = pool.remove_file(name);
+        let mut copy = pool.create_file(name, Mode::RUSR | Mode::WUSR).act(doing)?;
+        let bytes = std::io::copy(file, &mut copy).act(doing)?;
+        if bytes == len && stamp(file)?.has_the_content_under_other_names_of(&of) {
+            let named = HeldName::new(&pool, name);
+            Ok(CopiedTable { named, of })
+        } else {
+            Err(Error::new(ErrorKind::Torn, format!("{bytes} bytes of {len}, or others")).act(doing()))
+        }
+    }
+
+    /// Directories that are called as those of killed captures, and are not proven to be.
+    pub(super) fn left_alone(&self) -> &[PathBuf] {
+        &self.left_alone
+    }
+
+    fn directory(&mut self) -> Result<HeldDirectory> {
+        if self.made.is_none() {
+            let parent = self.parent.clone();
+            let parent =
+                parent.ok_or_else(|| Error::new(ErrorKind::NotFound, "no place for links and copies"))?;
+            let touched = self.touched.clone();
+            self.made = Some(touched.around(&parent, || self.make(&parent))?);
+        }
+        match &self.made {
+            Some(made) => Ok(made.directory().clone()),
+            None => Err(Error::new(ErrorKind::NotFound, "no directory was made")),
+        }
+    }
+
+    fn make(&mut self, parent: &HeldDirectory) -> Result<ScratchDirectory> {
+        // What cannot be removed is in nobody's way.
+        self.left_alone = remove_leftovers(parent, &self.prefix).unwrap_or_default();
+        let made = ScratchDirectory::create(parent, &self.prefix, SAYS)?;
+        made.must_be_private().map(|()| made)
+    }
+}
+
+impl Drop for HoldDirectory {
+    fn drop(&mut self) {
+        if let (Some(made), Some(parent)) = (&self.made, &self.parent) {
+            // What stays is removed by the next capture.
+            let _ = self.touched.around(parent, || made.remove());
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A LevelDB's `LOCK`: is it held, and holding it.
+//!
+//! C++ LevelDB locks it with fcntl, goleveldb and rusty-leveldb with flock, and neither sees the other: both
+//! are asked. Closing any descriptor of a file drops this process's own fcntl locks on it, so a program must
+//! not ask about a database that its own C++ LevelDB holds open.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::process::{Flock, FlockOffsetType, FlockType};
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::held_directory::HeldDirectory;
+
+/// [`ErrorKind::Busy`] if another process holds the database in `directory`.
+pub fn refuse_held(directory: &Path) -> Result<()> {
+    match HeldDirectory::named(directory) {
+        Ok(directory) => refuse_held_in(&directory),
+        // What is not there holds nothing.
+        Err(_) => Ok(()),
+    }
+}
+
+/// [`refuse_held`] for a directory that is held.
+pub fn refuse_held_in(directory: &HeldDirectory) -> Result<()> {
+    let path = directory.shown("LOCK");
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let lock = match rustix::fs::openat(directory, "LOCK", flags, Mode::empty()) {
+        Ok(lock) => lock,
+        // Whoever we are, an unreadable or strange LOCK still makes the directory a used one.
+        Err(_) => return Ok(()),
+    };
+    let whole_file = Flock {
+        start: 0,
+        length: 0,
+        pid: None,
+        typ: FlockType::WriteLock,
+        offset_type: FlockOffsetType::Set,
+    };
+    let by_fcntl = matches!(rustix::process::fcntl_getlk(&lock, &whole_file), Ok(Some(_)));
+    let by_flock = match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            // Said aloud: a process that another thread forks just now holds a copy of the descriptor.
+            let _ = rustix::fs::flock(&lock, FlockOperation::Unlock);
+            false
+        }
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    };
+    if by_fcntl || by_flock {
+        Err(held(&path))
+    } else {
+        Ok(())
+    }
+}
+
+fn held(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!("{} is held by another process", path.display()),
+    )
+}
+
+/// A database's LOCK, taken both ways; free again when dropped. Meanwhile nothing in this process may open that LOCK.
+#[derive(Debug)]
+pub struct DatabaseLock {
+    _file: File,
+}
+
+/// Takes the LOCK of the closed database in `directory`, which is made where it is missing.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] if another process has it.
+pub fn hold(directory: &Path) -> Result<DatabaseLock> {
+    hold_in(&HeldDirectory::named(directory)?)
+}
+
+/// [`hold`] for a directory that is held.
+pub fn hold_in(directory: &HeldDirectory) -> Result<DatabaseLock> {
+    let path = directory.shown("LOCK");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, "LOCK", flags, Mode::from_raw_mode(0o644))
+        .map(File::from)
+        .map_err(std::io::Error::from)
+        .act(|| format!("open {}", path.display()))?;
+    let take = FlockOperation::NonBlockingLockExclusive;
+    match rustix::fs::flock(&file, take).and_then(|()| rustix::fs::fcntl_lock(&file, take)) {
+        Ok(()) => Ok(DatabaseLock { _file: file }),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Err(held(&path))
+        }
+        Err(error) => Err(Error::io(format!("lock {}", path.display()), error.into())),
+    }
+}
