@@ -1,4 +1,4 @@
-//! Commands that this process starts, without its secrets in their environment.
+//! Starts child processes without levault's secrets in their environment.
 //!
 //! Hooks, password commands and sources are other people's programs, and what they start inherits what they have. A variable
 //! is withheld by its name: one of ours that holds a password or a credential, or says where one is.

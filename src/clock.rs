@@ -1,3 +1,5 @@
+//! Provides the current time: the system's, or a manual clock's.
+//!
 //! Time, handed in: the system's, or one a test turns by hand.
 
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,3 +1,5 @@
+//! Reads and writes bounded little-endian integers and varints.
+//!
 //! Bounded little-endian and varint reading and writing over byte slices: every decoder stands on this, so
 //! no decoder can read past its input, and none allocates by a length it has not compared with what is there.
 

@@ -1,3 +1,5 @@
+//! Compresses and decompresses the parts of objects.
+//!
 //! Plain bytes ⇄ fewer bytes. A byte before each sealed part, the codec, says which way it went.
 //!
 //! Each blob is one zstd frame of its own; contexts are kept, because making one costs more than a small blob.

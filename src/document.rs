@@ -1,3 +1,5 @@
+//! Reads the worked examples of docs/format, for tests.
+//!
 //! For tests: the worked examples of docs/format, read from the documents themselves, so that there is one copy.
 //!
 //! An example is a fenced block whose first line is ` ```hex NAME `. Within it stand hexadecimal digits in groups

@@ -1,3 +1,5 @@
+//! The error type: what was attempted, on what, and the cause.
+//!
 //! One error type: what was being done, to what, and why it did not work.
 //!
 //! [`ErrorKind`] is coarse and stable, because people act differently on each; texts may change. A layer that

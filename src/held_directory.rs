@@ -1,3 +1,5 @@
+//! Works in a directory through its descriptor, following no link.
+//!
 //! A directory held by a descriptor: what lies in it is found, opened, linked and removed through that.
 //!
 //! As root we work in directories that other users may write to. Such a user can put a symbolic link, or another

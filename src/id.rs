@@ -1,4 +1,4 @@
-//! One type per kind of name, each with its length in it, so that a pack's name cannot be looked up as a blob.
+//! Identifier types, one for each kind of name.
 
 use std::fmt;
 

@@ -1,3 +1,5 @@
+//! Lists the kinds of blobs.
+//!
 //! What kinds of blob there are: a word that keys, packs, indexes and trees all use.
 
 use crate::error::{Error, ErrorKind};

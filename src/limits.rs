@@ -1,3 +1,5 @@
+//! Lists all limits on sizes, counts and durations.
+//!
 //! Every size, count and duration limit, with its unit and its reason. Decoders compare with these before they
 //! allocate; FORMAT.md quotes them.
 

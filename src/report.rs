@@ -1,3 +1,5 @@
+//! Counts progress and collects problems of one operation.
+//!
 //! Counters, progress and non-fatal problems of one operation: the library never prints, it counts here, and
 //! whoever started the operation looks when it likes. It also carries the wish to stop.
 

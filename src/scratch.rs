@@ -1,4 +1,4 @@
-//! Hidden directories that live no longer than the process that made them.
+//! Creates and removes hidden directories of this process.
 //!
 //! Such a directory is locked (flock) while its process lives. A killed process leaves it behind unlocked; the next
 //! process that makes one of the same prefix in the same directory removes it.

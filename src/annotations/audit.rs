@@ -1,3 +1,5 @@
+//! Encodes and decodes audit records: what was read, with which result.
+//!
 //! Audit ⇄ the body of its object (FORMAT.md section 11): what was read, and how it was found.
 
 use crate::clock::UnixNanos;

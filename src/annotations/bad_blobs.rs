@@ -1,3 +1,5 @@
+//! Encodes and decodes lists of blobs that could be read nowhere.
+//!
 //! Bad blobs ⇄ the plain bytes of their object under `bad/` (FORMAT.md section 11): blobs that failed wherever they were
 //! stored. Nobody deduplicates against one, unless a copy of it opens when it is looked at.
 

@@ -1,3 +1,5 @@
+//! Applies notes that replace a snapshot's stack by one run.
+//!
 //! Snapshots of which the notes say that their records lie elsewhere now: a snapshot's object never changes, and its
 //! name, which people have written down, stays.
 

@@ -1,3 +1,5 @@
+//! Combines all notes: of two on one subject, the later counts.
+//!
 //! What all notes together say: of two about the same thing the later by (when, name) counts.
 //!
 //! Notes are put in that order and said one after the other, each over what was said before: so the last word

@@ -1,3 +1,5 @@
+//! Encodes and decodes deletion marks: packs to be deleted after the grace.
+//!
 //! Mark ⇄ the clear part of its object (FORMAT.md section 11): packs that are to go. It needs no key to be read, and the
 //! owner's to be believed.
 

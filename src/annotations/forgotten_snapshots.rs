@@ -1,3 +1,5 @@
+//! Combines forget records and notes into the set of forgotten snapshots.
+//!
 //! Which snapshots are forgotten now: of all that was said the last word counts, as for [`CurrentNotes`].
 //!
 //! A forgetting names snapshots; an `undelete` note names one. Both have a time and a name, and the later by (when, name)

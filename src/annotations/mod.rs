@@ -1,3 +1,5 @@
+//! Annotations: objects that say something about other, immutable objects.
+//!
 //! Facts about objects, as the owner noted them: objects never change, so what changes about them stands beside
 //! them (FORMAT.md section 11).
 //!

@@ -1,3 +1,5 @@
+//! Names blobs by a hash keyed with the domain's key.
+//!
 //! A blob: plain bytes with a name that nobody can make without the domain's key.
 //!
 //! ```text

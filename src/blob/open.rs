@@ -1,4 +1,4 @@
-//! Sealed bytes → a blob whose name has been computed again, or an error.
+//! Opens a sealed blob and verifies its name.
 
 use std::cell::RefCell;
 

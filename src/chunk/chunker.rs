@@ -1,3 +1,5 @@
+//! Cuts bytes into chunks by FastCDC with a secret gear table.
+//!
 //! Bytes → chunks: FastCDC (version of 2020) over a gear table drawn from the domain's secret.
 //!
 //! The published table would let anyone predict boundaries, and the crate's own seed only XORs one number into

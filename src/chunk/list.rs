@@ -1,3 +1,5 @@
+//! Lists the chunks of a value: short lists inline, long ones as a tree.
+//!
 //! The list of a value's chunks: short ones in place, long ones as a small tree of list blobs.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Keeps blobs in memory, for the tests of stages.
+//!
 //! Blobs in a map, and bytes that look random: what the tests of stages stand on.
 
 use std::cell::RefCell;

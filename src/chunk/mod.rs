@@ -1,4 +1,4 @@
-//! Where long values and files are cut into chunks, and how the pieces are listed.
+//! Cuts long values and files into chunks, and lists the chunks.
 //!
 //! ```text
 //! value or file --cut--> chunk | chunk | chunk     each becomes a data blob

@@ -1,3 +1,5 @@
+//! Encrypts and decrypts one part by ChaCha20-Poly1305.
+//!
 //! ChaCha20-Poly1305 over one part. The nonce is the part's ordinal; see the nonce rule in [`super`].
 
 use chacha20poly1305::aead::inout::InOutBuf;

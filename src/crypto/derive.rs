@@ -1,3 +1,5 @@
+//! Derives keys and hashes by BLAKE3's keyed modes.
+//!
 //! BLAKE3 in its two keyed modes. Contexts stand in one table, `envelope/class.rs` and FORMAT.md section 3.
 
 use zeroize::Zeroize;

@@ -1,3 +1,5 @@
+//! Provides random bytes: the system's, or seeded ones for tests.
+//!
 //! Where random bytes come from: handed in, so that stages stay pure and tests repeat.
 
 use crate::error::{Error, ErrorKind, Result};

@@ -1,3 +1,5 @@
+//! Agrees on a key with the owner of a public key (X25519).
+//!
 //! X25519: an identity that others can seal to without a secret of their own.
 
 use super::{Entropy, Secret32};

@@ -1,3 +1,5 @@
+//! Keys, and the encryption of one message.
+//!
 //! Keys, and the encryption of one message. FORMAT.md sections 3 and 4 have the bytes.
 //!
 //! ```text

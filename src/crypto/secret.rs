@@ -1,3 +1,5 @@
+//! Secret bytes: on the heap, wiped on drop, without `Debug`.
+//!
 //! Secrets are types: on the heap (so that moving one leaves no copy behind), wiped on drop, without `Debug`,
 //! without `Serialize`. Reading the bytes is one visible word, `expose`.
 

@@ -1,3 +1,5 @@
+//! Lists the classes of objects, with their numbers and key contexts.
+//!
 //! Every class of object with its number and its key contexts: the one table (FORMAT.md section 3).
 
 use crate::error::{Error, ErrorKind, Result};

@@ -1,3 +1,5 @@
+//! Checks versions and features before an object is read or written.
+//!
 //! The one gate for versions and features (FORMAT.md section 2): what a program must understand before it reads,
 //! writes or deletes. A refusal names what to install.
 

@@ -1,3 +1,5 @@
+//! Encodes and decodes the first 120 bytes of every object.
+//!
 //! The first 120 bytes of every object (FORMAT.md section 3).
 
 use super::class::{KeyScheme, ObjectClass};

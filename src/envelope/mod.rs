@@ -1,3 +1,5 @@
+//! The envelope: the common form of all stored objects.
+//!
 //! One envelope for every stored object (FORMAT.md section 3):
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Seals and opens one part of an object.
+//!
 //! One sealed part: a clear codec byte, ciphertext, tag. What is authenticated with it is the whole of
 //! the associated data: a part that is moved, renamed or taken for another kind does not open.
 

@@ -1,3 +1,5 @@
+//! A blocked Bloom filter over the blob ids of one run.
+//!
 //! "Surely not here", in two bytes a blob: a Bloom filter in blocks of one cache line.
 //!
 //! Blob ids are keyed hashes, so their own bits are all the randomness it takes: eight bytes choose the block,

@@ -1,3 +1,5 @@
+//! Keeps the index on local disk, in run files made from segments.
+//!
 //! The index on local disk: run files in a directory, made from segments, and made again whenever in doubt.
 //!
 //! Several processes may use one directory at once, without a lock. A run file appears whole (rename) and is

@@ -1,3 +1,5 @@
+//! Plans which run files serve which segments.
+//!
 //! Decides, from what is listed and what the run files say of themselves, which file answers for which segment
 //! and which files are merged. Pure: facts in, plan out.
 

@@ -1,3 +1,5 @@
+//! Encodes and decodes the 84-byte rows of run files.
+//!
 //! One entry in a run file: 84 bytes, all of one width, so that a block can be searched without being decoded.
 
 use super::{IndexEntry, Location};

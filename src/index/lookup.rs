@@ -1,4 +1,4 @@
-//! Where are the copies of this blob? Asked of a few run files, and of what this process added itself.
+//! Looks up where the copies of a blob are stored.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

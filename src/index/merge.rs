@@ -1,4 +1,4 @@
-//! Many sorted inputs → one sorted stream, holding 64 KiB of each.
+//! Merges sorted rows of many sources into one sorted stream.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

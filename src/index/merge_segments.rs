@@ -1,3 +1,5 @@
+//! Merges index segments into one run, in bounded memory.
+//!
 //! Segments → one run, in memory that does not grow with their number: rows are sorted by fifty thousand,
 //! parked in temporary files, and merged.
 

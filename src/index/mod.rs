@@ -1,4 +1,4 @@
-//! Which pack holds which blob.
+//! The index: which pack holds which blob.
 //!
 //! ```text
 //!   Segment --encode_header, encode_body--> bytes (sealed and stored by repo/)

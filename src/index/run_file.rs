@@ -1,3 +1,5 @@
+//! Reads a run file: sorted index rows in the local cache.
+//!
 //! A sorted run of index entries in a file of the cache: docs/format/07-index.md, section 7.3.
 //!
 //! ```text

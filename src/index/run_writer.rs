@@ -1,4 +1,4 @@
-//! Writes a run file, front to back, from rows that come in order.
+//! Writes a run file from sorted rows.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

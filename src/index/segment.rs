@@ -1,3 +1,5 @@
+//! Encodes and decodes index segments.
+//!
 //! An index segment ⇄ bytes: a clear header that names packs, a body (to be sealed) that names blobs.
 //! Specified in docs/format/07-index.md; there is one encoding of each segment.
 

@@ -1,3 +1,5 @@
+//! Encodes and decodes the repository's config.
+//!
 //! The repository's config (FORMAT.md section 4): features and ids in the clear, sizes sealed; written twice,
 //! never changed.
 

@@ -1,3 +1,5 @@
+//! Holds the keys of a dedup domain.
+//!
 //! A dedup domain: the keys that hosts share who may find one another's blobs.
 
 use crate::codec::{Reader, put_prefixed};

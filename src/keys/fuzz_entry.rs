@@ -1,3 +1,5 @@
+//! Entry points for fuzz targets of decoders behind authentication.
+//!
 //! Doors for fuzz targets: decoders that are only ever handed authenticated bytes, and must stand others all the same.
 
 use super::config::Parameters;

@@ -1,3 +1,5 @@
+//! Encodes, decodes and uses a write-only host's credential.
+//!
 //! A write-only host's credential (FORMAT.md section 5): the keys of one domain, and the owner's public key to seal to.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! A new repository's first objects, all at once.
+//! Makes the first objects of a new repository.
 
 use super::config::{Config, Parameters};
 use super::key_slot::{KeySlot, OpenedSlot, Password, RepositoryAnchor, SlotCost};

@@ -1,3 +1,5 @@
+//! The keys that a process has: the owner's or a write-only host's.
+//!
 //! Whose keys a process works with: the owner's, which open everything, or a write-only host's.
 //!
 //! The scheme of what is sealed follows from the holder; nobody chooses it. What takes the owner's keys asks for them

@@ -1,3 +1,5 @@
+//! Encodes, decodes and unlocks password slots.
+//!
 //! A slot: password ⇄ identity (FORMAT.md section 4).
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};

@@ -1,3 +1,5 @@
+//! Seals and opens objects with the keys of a repository.
+//!
 //! An opened keyring: every key of a repository, and the way objects get theirs from it.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+//! Chooses the keyring that counts from those stored.
+//!
 //! Which of the stored keyrings counts: the highest generation that an unbroken chain joins to the first.
 //!
 //! From generation n to the one before it, with the keys that the candidate itself brings: n carries a MAC under

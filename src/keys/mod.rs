@@ -1,3 +1,5 @@
+//! Manages who can open a repository, and with which keys.
+//!
 //! Who may open a repository, and with what (FORMAT.md sections 4 and 5):
 //!
 //! ```text

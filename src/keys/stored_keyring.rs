@@ -1,3 +1,5 @@
+//! Encodes, seals and opens stored keyrings.
+//!
 //! A keyring ⇄ its stored object (FORMAT.md section 5): body sealed under a random ring key, the ring key wrapped
 //! for each slot's public key, a MAC over everything.
 

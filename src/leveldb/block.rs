@@ -1,4 +1,4 @@
-//! A plain block ⇄ its entries, keys prefix-compressed.
+//! Reads the prefix-compressed entries of a block.
 //!
 //! ```text
 //! block: | entry ... | restart offset (4) ... | number of restarts (4) |

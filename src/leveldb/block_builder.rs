@@ -1,4 +1,4 @@
-//! Sorted entries → one block, before it is compressed and sealed.
+//! Builds a block from sorted entries.
 //!
 //! ```text
 //! entry: shared | unshared | value length (varints) | key after the shared prefix | value

@@ -1,4 +1,4 @@
-//! Block → the same block compressed, where that pays; the inverse stands in the block reader.
+//! Compresses blocks where that pays.
 //!
 //! Contexts and the output buffer are made once and used for every block of every table.
 

@@ -1,4 +1,4 @@
-//! A stored block → its plain bytes, for every codec a LevelDB dialect uses.
+//! Decompresses blocks of every dialect's codecs.
 //!
 //! What a block says about its own size is believed only as far as its codec could have come: a snappy block of
 //! 2 KB that claims 4 GiB is refused before anything is allocated, and the other codecs' output grows with what

@@ -1,4 +1,4 @@
-//! What changed between two states of a database, from the files that are not in both.
+//! Finds the records that differ between two states of a database.
 //!
 //! Given are states 0 and 1, each a set of tables and logs, and which tables are the *same file* in both. The files of
 //! either state that are not shared are merged; for every user key seen there the visible record of both states is

@@ -1,3 +1,5 @@
+//! Computes LevelDB's masked CRC-32C.
+//!
 //! LevelDB's checksum: CRC-32C, *masked*, because a CRC over bytes that hold their own CRC says little.
 
 /// Added to a rotated CRC; LevelDB's constant.

@@ -1,4 +1,4 @@
-//! The order of a database's user keys, known by the name its MANIFEST records.
+//! Compares user keys by the order that the MANIFEST names.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! A version and new tables above it → the one version edit of a MANIFEST that goes on from both.
+//! Builds the version edit that adds tables to an existing version.
 //!
 //! ```text
 //! level 0   [new tables: the highest numbers, one sequence number above every entry] [those of the version]

@@ -1,4 +1,4 @@
-//! What could not be read, and which records that makes uncertain.
+//! Collects what could not be read, and which records that makes uncertain.
 //!
 //! A record is *uncertain* when a newer entry for its key may have been lost. Newer is told by sequence number; of lost
 //! entries it is not known, and there the file's rank (the logs, then level 0 by file number, then level 1, 2, ...)

@@ -1,3 +1,5 @@
+//! Describes the options a database's files were written with.
+//!
 //! How a database's files are laid out: what its owner chose and LevelDB itself records nowhere in one place.
 //!
 //! Read from the tables by `source`, kept in the snapshot, and handed to the table writer, so that a restored

@@ -1,4 +1,4 @@
-//! File name ⇄ what the file is and its number.
+//! Parses and formats the names of LevelDB's files.
 //!
 //! C++ LevelDB and goleveldb agree on all but the pointer to a pending MANIFEST: goleveldb also leaves
 //! `CURRENT.bak` and `CURRENT.<number>`, and `.tmp` where C++ writes `.dbtmp`.

@@ -1,4 +1,4 @@
-//! Keys → filter block, byte for byte as C++ LevelDB and goleveldb make it.
+//! Builds filter blocks as C++ LevelDB and goleveldb do.
 //!
 //! ```text
 //! filter 0 | filter 1 | ... | offset of filter 0 (le32) | ... | offset of the offsets (le32) | 11

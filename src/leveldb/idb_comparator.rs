@@ -1,3 +1,5 @@
+//! Compares Chromium's IndexedDB keys (`idb_cmp1`).
+//!
 //! `idb_cmp1`: the order in which Chromium keeps IndexedDB keys.
 //!
 //! A key is a prefix of three numbers (database, object store, index), then what the prefix says: metadata with

@@ -1,3 +1,5 @@
+//! Chooses short index keys that separate data blocks.
+//!
 //! Index keys: short keys that part one data block from the next.
 //!
 //! An index entry's key must not sort before the last key of its block, and must sort before the first key of

@@ -1,3 +1,5 @@
+//! Splits and orders internal keys: user key, sequence number, kind.
+//!
 //! Internal keys: a user key, then sequence number and kind; the order of entries in tables.
 
 use std::cmp::Ordering;

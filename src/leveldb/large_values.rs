@@ -1,3 +1,5 @@
+//! Leaves values of large blocks where they are until they are needed.
+//!
 //! Blocks too large to keep one per source: their values are left where they are until they are wanted.
 //!
 //! A value of 64 MiB makes a block of 64 MiB, and a merge stands on one block per source. So all sources of a scan

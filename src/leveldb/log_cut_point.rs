@@ -1,3 +1,5 @@
+//! Finds where logs under write can be cut consistently.
+//!
 //! Logs that a writer may be appending to → where each is to be cut, and whether their batches form one unbroken run.
 //!
 //! Only the frames, their checksums and the batches' headers are looked at, so that a cut is had while the logs

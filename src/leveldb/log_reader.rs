@@ -1,3 +1,5 @@
+//! Reads records from logs and MANIFESTs.
+//!
 //! Logs and MANIFESTs: 32 KiB blocks ⇄ records.
 //!
 //! ```text

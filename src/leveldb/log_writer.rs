@@ -1,3 +1,5 @@
+//! Writes records in the format of logs and MANIFESTs.
+//!
 //! Logical records → a log file's bytes: 32 KiB blocks of fragments, as MANIFESTs and logs are written.
 //!
 //! ```text

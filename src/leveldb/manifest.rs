@@ -1,4 +1,4 @@
-//! A MANIFEST's bytes → the version its edits leave, all of them or none.
+//! Reads a MANIFEST's edits into a version, all or none.
 
 use super::log_reader::{LogSink, UnreadableSpan, read_log_from};
 use super::read_at::ReadAt;

@@ -1,4 +1,4 @@
-//! Many sorted sources → the newest visible value of each key, in key order.
+//! Merges sorted sources into the visible records.
 //!
 //! The source with the smallest key leads and hands out entries as long as its next key stays below the second
 //! source's key, so a run of keys from one source costs one comparison each, and none when it is the last. Entries

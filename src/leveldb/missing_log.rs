@@ -1,3 +1,5 @@
+//! Decides whether a missing log was lost or rightly deleted.
+//!
 //! The log that a MANIFEST names, where it is not there: lost, or rightly gone?
 //!
 //! C++ LevelDB deletes a log only behind an edit that names a later one, so the log its MANIFEST names is there.

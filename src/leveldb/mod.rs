@@ -1,3 +1,5 @@
+//! Reads and writes LevelDB's formats, without files, clocks or threads.
+//!
 //! LevelDB's own formats, read and written over bytes that are handed in: no file, no clock, no thread.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Sorted tables → the one version edit of a new database's MANIFEST.
+//! Builds the version edit of a new database.
 //!
 //! Log number 0 says "replay every log that is here"; there is none, so C++ LevelDB, goleveldb and rusty-leveldb
 //! open at once and begin logs of their own.

@@ -1,4 +1,4 @@
-//! Opens a table whose file is not as long as the MANIFEST says.
+//! Opens a table whose length differs from the MANIFEST's.
 //!
 //! The Java port records four bytes more than a compacted table has, and opens it all the same; other ports record none, or
 //! what they had written before the footer. The size proves nothing about the bytes: the table's own footer and index do,

@@ -1,3 +1,5 @@
+//! Reads bytes at an offset: the interface of all decoders.
+//!
 //! Bytes at an offset: all that the decoders ask of a file.
 
 use crate::error::{Error, ErrorKind, Result};

@@ -1,3 +1,5 @@
+//! Holds what the sources of one scan share.
+//!
 //! What all sources of one scan share: where files come from, the key order, bounds on memory, and findings.
 
 use std::cell::{Cell, OnceCell, RefCell};

@@ -1,3 +1,5 @@
+//! Builds tables from sorted records.
+//!
 //! Sorted records → one table, bytes out: the inverse of the table reader.
 //!
 //! ```text

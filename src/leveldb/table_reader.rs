@@ -1,3 +1,5 @@
+//! Reads a table's footer, index and filter.
+//!
 //! A table's frame: footer, block handles, checksums; and the blocks that say where the data blocks are.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Encodes, decodes and applies version edits.
+//!
 //! MANIFEST records ⇄ edits, and edits → the version in force: live tables, live logs, last sequence.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Bounds what reading tables may cost by what is stored of them.
+//! Bounds the work of a scan by the size of its tables.
 //!
 //! A key is stored as what it does not share with the key before it, and a block may be compressed: a table of two
 //! megabytes can hold twenty gigabytes of keys. A scan may do so much work for each byte of the tables it opens, and so

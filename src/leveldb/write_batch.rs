@@ -1,3 +1,5 @@
+//! Parses write batches.
+//!
 //! Write batches: what one record of a log holds.
 //!
 //! ```text

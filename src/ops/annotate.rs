@@ -1,3 +1,5 @@
+//! Changes tags and protection of snapshots by notes.
+//!
 //! Remark: tags and protection of snapshots, said anew. A snapshot never changes; a note says what holds of it.
 
 use crate::annotations::{Note, NoteSubject, SnapshotNote};

@@ -1,3 +1,5 @@
+//! Caches the blobs that were read last.
+//!
 //! Blobs that were read a moment ago, kept: an operation that looks at one place of many snapshots meets the same
 //! nodes and leaves again and again.
 

@@ -1,3 +1,5 @@
+//! Numbers all indexed blobs, for sets of blobs in little memory.
+//!
 //! Every indexed blob by number, small enough for tens of millions: 13 bytes a blob while they are counted.
 
 use crate::error::Result;

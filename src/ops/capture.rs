@@ -1,3 +1,5 @@
+//! Copies a live database consistently, without a repository.
+//!
 //! `capture`: a plain, consistent copy of a database whose owner may be writing. No repository is involved.
 
 use std::fs::Metadata;

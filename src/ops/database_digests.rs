@@ -1,3 +1,5 @@
+//! Computes a database's digests on all cores.
+//!
 //! Digests of a database that is read in order, computed on all cores: for who stores nothing.
 
 use rayon::prelude::*;

@@ -1,4 +1,4 @@
-//! The states of one database over the snapshots that have it.
+//! Finds the states of one database in all snapshots.
 
 use std::collections::HashMap;
 

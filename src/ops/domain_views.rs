@@ -1,3 +1,5 @@
+//! Opens a view of the repository for each domain.
+//!
 //! The repository as each domain has it that some snapshots are of, with its index: blobs of one domain are looked up in
 //! that domain alone.
 

@@ -1,3 +1,5 @@
+//! Rebuilds damaged packs from their parity, without keys.
+//!
 //! Heal: damaged packs rebuilt from their parity, without a key.
 //!
 //! ```text

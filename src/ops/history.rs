@@ -1,3 +1,5 @@
+//! Lists the values of one key over all snapshots.
+//!
 //! `history`: what became of one key, snapshot by snapshot.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Which keys of a database are wanted.
+//! Selects keys of a database: all, a prefix, a range.
 
 use crate::leveldb::Comparator;
 use crate::run::{KeyOrder, KeyRange};

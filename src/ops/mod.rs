@@ -1,3 +1,5 @@
+//! The operations: one for each command.
+//!
 //! The operations: one verb each, options in, outcome out. They know sources, targets and the repository; they
 //! know no terminal, no argument and no exit code.
 

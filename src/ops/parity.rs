@@ -1,3 +1,5 @@
+//! Lists parity objects, and makes missing ones.
+//!
 //! Parity beside the packs (docs/decisions/0009-parity.md): which packs have it, and making it for those that have not.
 //!
 //! Parity objects are named by their content like all others, not by their pack: whose parity one is stands in its

@@ -1,3 +1,5 @@
+//! Sets aside unreadable objects that would stop a prune.
+//!
 //! Quarantine: sets aside objects that cannot be read, so that they stop nobody who deletes.
 //!
 //! Whoever may write to the storage can put an object that no key opens, and whoever deletes must not go on by less than all.

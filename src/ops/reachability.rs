@@ -1,3 +1,5 @@
+//! Walks all blobs that are reachable from given roots.
+//!
 //! Every blob that something rests on: its trees from the roots down, and the chunks of long values and files.
 
 use std::cell::RefCell;

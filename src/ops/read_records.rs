@@ -1,3 +1,5 @@
+//! Reads single records of a snapshot, without a restore.
+//!
 //! Records of a snapshot without restoring it: one key, a prefix, all; only the blobs they need are read.
 
 use rayon::prelude::*;

@@ -1,3 +1,5 @@
+//! Rewrites a tree of files from the bottom up.
+//!
 //! A tree of files made again from the bottom up, out of what another one has: for a copy under other keys, or without what
 //! is lost.
 //!

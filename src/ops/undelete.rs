@@ -1,3 +1,5 @@
+//! Takes back that snapshots were forgotten.
+//!
 //! Undelete: a forgotten snapshot counts again, if all that it needs is still there.
 //!
 //! Its packs may be marked: the marks come off once it counts again. What is said to be back was proven whole after the

@@ -1,3 +1,5 @@
+//! Verifies a database, live or closed, without a repository.
+//!
 //! `verify-db`: everything that is wrong with a database, live or closed. No repository is involved.
 
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Packs: many sealed blobs in one object.
+//!
 //! Many sealed blobs in one stored object (FORMAT.md section 6):
 //!
 //! ```text

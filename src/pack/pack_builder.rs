@@ -1,4 +1,4 @@
-//! Blobs → a finished pack.
+//! Builds packs from sealed blobs.
 //!
 //! [`PackBuilder`] gives every blob the next ordinal, which is the nonce, and a place; [`seal_all`] seals it there.
 //! There is no other way to seal under the pack's key: so no nonce is used twice, whatever is retried or left out.

@@ -1,3 +1,5 @@
+//! Encodes and decodes a pack's directory and trailer.
+//!
 //! The sealed directory and the fixed trailer. Offsets are not stored: parts follow one another without a gap
 //! from the header to the directory, so every byte of a pack belongs to something that is authenticated.
 

@@ -1,3 +1,5 @@
+//! Opens the blobs of one pack.
+//!
 //! What opens one pack: its part key, and the domain that its blobs are named in.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Stored bytes → directory, and one range → one blob.
+//! Reads a pack's directory and single blobs.
 
 use super::pack_directory::{self, TRAILER_LEN};
 use super::pack_key::PackKey;

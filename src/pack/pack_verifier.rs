@@ -1,3 +1,5 @@
+//! Verifies a whole pack, or salvages a damaged one.
+//!
 //! Reads a whole pack back before it is stored (REPOSITORY section 8), and whatever can be read of a damaged one.
 
 use rayon::prelude::*;

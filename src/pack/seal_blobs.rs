@@ -1,4 +1,4 @@
-//! Named blobs → sealed parts, each in its place within an open pack.
+//! Compresses and seals blobs into a pack.
 //!
 //! Compressing comes first, on all cores; then it is known how long each part is, and where it lies. Sealing encrypts
 //! from the compressed bytes into that place, on all cores again: no byte is copied for it.

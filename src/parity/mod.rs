@@ -1,3 +1,5 @@
+//! Reed-Solomon parity over a pack's stored bytes.
+//!
 //! Parity: Reed-Solomon shards over a pack's stored bytes, kept beside the pack (FORMAT.md section 11). Whoever has no
 //! key can heal a damaged pack with them, and knows by the pack's name that it is healed.
 //!

@@ -1,3 +1,5 @@
+//! Encodes and decodes the 64-byte header of parity objects.
+//!
 //! Head ⇄ its 64 bytes, which stand at both ends of a parity object: whose parity it is, and how it is cut.
 
 use super::ShardGeometry;

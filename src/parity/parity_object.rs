@@ -1,4 +1,4 @@
-//! A parity object, written and read; and a pack mended by it.
+//! Writes and reads parity objects, and heals packs with them.
 //!
 //! ```text
 //! header 120 │ head 64 │ hashes 16(k+m) │ m parity shards │ hashes again │ head again

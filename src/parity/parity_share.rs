@@ -1,4 +1,4 @@
-//! How much of a pack may be lost at once.
+//! The share of a pack that its parity can restore.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! Computes parity shards, and restores lost data shards.
+//!
 //! The code itself, stripe by stripe: parity shards of data shards, and lost data shards of what is left.
 //!
 //! reed-solomon-simd computes it, always in its "high rate" arrangement, for which FORMAT.md section 11 has the

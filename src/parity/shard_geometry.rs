@@ -1,4 +1,4 @@
-//! How a pack is cut into shards, and how many parity shards there are.
+//! Computes how a pack is cut into shards.
 
 use super::ParityShare;
 use crate::envelope::Header;

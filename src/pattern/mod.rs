@@ -1,3 +1,5 @@
+//! Matches paths against gitignore patterns.
+//!
 //! Which paths a person means: patterns as in `.gitignore`, over the paths of a walk or of a stored tree.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! What a person wrote → a line of a gitignore, and from where it is anchored.
+//! Parses a person's pattern into a gitignore line.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Includes and excludes together, asked from the top of a tree down.
+//! Combines includes and excludes, from the top of a tree down.
 
 use super::{PatternMatch, PatternPath, Patterns};
 

@@ -1,4 +1,4 @@
-//! Keyed BLAKE3 of many short messages side by side.
+//! Hashes many short messages in SIMD lanes (keyed BLAKE3).
 //!
 //! BLAKE3's own entry points use SIMD across the chunks of one message, so a message of one chunk runs alone and
 //! wastes most of the machine. Here messages of equally many blocks wait in a *bucket* until [`LANES`] are together:

@@ -1,3 +1,5 @@
+//! Encodes records as the canonical stream.
+//!
 //! What is backed up: records, a key and its value, in the database's key order.
 //!
 //! The *canonical stream* is what two equal databases agree on whatever their files look like:

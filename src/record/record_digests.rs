@@ -1,3 +1,5 @@
+//! Computes the set digest and the stream digest of records.
+//!
 //! Two digests of a database: of its set of records, and of its canonical stream.
 //!
 //! The *set digest* is the sum, modulo 2^256, of a keyed BLAKE3 of each record's element, hash and sum read as

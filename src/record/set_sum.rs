@@ -1,4 +1,4 @@
-//! Hashes as numbers, and their sum modulo 2^256.
+//! Adds hashes modulo 2^256.
 
 /// A number below 2^256: four limbs, the least first.
 pub type SetSum = [u64; 4];

@@ -1,3 +1,5 @@
+//! Hashes partitions of the stream apart, and joins the hashes.
+//!
 //! The stream digest by stretches: each is hashed wherever it is, by whoever reads it, and they are joined in order.
 //!
 //! ```text

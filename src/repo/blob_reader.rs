@@ -1,3 +1,5 @@
+//! Reads blobs, trying every stored copy.
+//!
 //! Blobs out: every copy the index knows is tried, neighbours in a pack are fetched in one range.
 //!
 //! Plain bytes leave this module only after [`pack::read_blob`] has authenticated, inflated, renamed and compared

@@ -1,3 +1,5 @@
+//! Deduplicates, seals and stores blobs.
+//!
 //! Blobs in, durable packs and index segments out: names, deduplicates, compresses, seals, packs.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Which snapshots there are, which of them count, and which one is meant.
+//! Loads all snapshots and selects among them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;

@@ -1,3 +1,5 @@
+//! Reads the storage's clock by a scratch object.
+//!
 //! The storage's clock: that of a scratch object.
 
 use crate::clock::UnixNanos;

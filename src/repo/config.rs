@@ -1,3 +1,5 @@
+//! Reads and repairs the two copies of config.
+//!
 //! The two copies of config: read, judged, and put back from one another.
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};

@@ -1,3 +1,5 @@
+//! Creates a repository in an order that leaves no half.
+//!
 //! `init`: the objects that make a repository, in the order that never leaves half of one.
 //!
 //! Keyring, slot, `config.copy`, `config` last: until `config` is there, nobody takes the place for a repository.

@@ -1,4 +1,4 @@
-//! Which blobs are stored already, and may be counted on by who stores a snapshot.
+//! Decides which stored blobs a new snapshot may reuse.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};

@@ -1,3 +1,5 @@
+//! Restricts a repository to the objects of one domain.
+//!
 //! One domain of a repository at a time: what its segments say of its packs, and nothing of any other.
 //!
 //! A write-only host writes what it likes into its domain, and may claim what it likes there: that a blob lies in a pack

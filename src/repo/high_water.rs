@@ -1,3 +1,5 @@
+//! Remembers the newest state seen, to detect rollbacks.
+//!
 //! The newest that this client has seen of a repository: who keeps the repository can show an older state in which all
 //! fits, and only somebody who was there before can tell (docs/THREATS.md). Kept beside the cache; a fresh client has none.
 

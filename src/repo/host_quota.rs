@@ -1,4 +1,4 @@
-//! Bounds the memory that the snapshots of one write-only host's domain take together.
+//! Bounds the memory of each write-only host's snapshots.
 //!
 //! A domain may take [`HOST_CATALOG_MEMORY_FREE`], and [`HOST_CATALOG_RATIO`] bytes for each that is stored of it. Over
 //! that, the snapshot goes first that takes most for what is stored of it. So one that takes no more than that ratio is

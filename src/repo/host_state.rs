@@ -1,3 +1,5 @@
+//! Stores what a write-only host remembers of its snapshots.
+//!
 //! What a write-only host remembers of its last snapshots, since it cannot read them: beside the local cache, sealed
 //! under a key of its domain (docs/format/12-pins.md). It may be deleted at any time; then the next backup reads everything.
 //!

@@ -1,3 +1,5 @@
+//! Adds, changes and removes passwords, hosts and epochs.
+//!
 //! Passwords added, changed and taken away, and epochs begun: each is one more keyring on the chain.
 //!
 //! Order: a new slot first, which opens nothing until a keyring is sealed to it; then the keyring, durable; then the

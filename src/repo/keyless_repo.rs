@@ -1,3 +1,5 @@
+//! Accesses a repository without its keys.
+//!
 //! A repository without its keys: what whoever stores it can tell. It lists, hashes and parses what is clear; there is
 //! no way from here to anything that is sealed.
 

@@ -1,3 +1,5 @@
+//! Takes and breaks leases, which keep prunes apart.
+//!
 //! A prune's announcement: it keeps two from doing the same work, and no safety rests on it.
 
 use crate::clock::UnixNanos;

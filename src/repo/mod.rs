@@ -1,3 +1,5 @@
+//! An unlocked repository over any storage.
+//!
 //! A repository that is unlocked: named, sealed, deduplicated objects over any storage.
 //!
 //! It knows storage and stages; it does not know where data comes from or goes to, nor which operation runs.

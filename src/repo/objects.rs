@@ -1,3 +1,5 @@
+//! Stores, lists and opens segments, packs and snapshots.
+//!
 //! Index segments, packs and snapshots as sealed objects: stored, listed, opened.
 
 use std::collections::{HashMap, HashSet};

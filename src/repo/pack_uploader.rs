@@ -1,3 +1,5 @@
+//! Names, verifies and stores packs on a thread of its own.
+//!
 //! A thread that names, verifies and stores closed packs, so that the CPU stages never wait for a disk's sync. A pack is
 //! verified while the storage writes it, and appears only if it was sound.
 //!

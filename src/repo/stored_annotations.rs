@@ -1,3 +1,5 @@
+//! Stores and lists sealed annotations.
+//!
 //! Facts as sealed objects: the owner's word, under names of their own. What they say is for [`crate::facts`] to tell.
 
 use crate::crypto::OsEntropy;

@@ -1,3 +1,5 @@
+//! Stores and loads audit records.
+//!
 //! Audits as stored objects: the owner's are sealed, those of whoever holds no key lie open and are anybody's word.
 
 use crate::annotations::{Audit, AuditMethod, LatestAudits, audit};

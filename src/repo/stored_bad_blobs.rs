@@ -1,4 +1,4 @@
-//! Bad blobs as sealed objects, and what whoever counts on copies makes of them.
+//! Stores and loads lists of bad blobs.
 
 use std::collections::HashSet;
 

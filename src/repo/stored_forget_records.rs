@@ -1,3 +1,5 @@
+//! Stores and loads forget records.
+//!
 //! Forgettings as sealed objects: stored, listed, opened. What they say together, with the notes, is [`ForgottenSnapshots`]'s
 //! to tell.
 

@@ -1,4 +1,4 @@
-//! Marks as sealed objects.
+//! Stores and loads deletion marks.
 
 use std::collections::HashSet;
 

@@ -1,3 +1,5 @@
+//! Stores and loads notes.
+//!
 //! Notes as sealed objects: stored, listed, opened. What they say together is [`CurrentNotes`]'s to tell.
 
 use crate::annotations::{CurrentNotes, Note, note};

@@ -1,3 +1,5 @@
+//! Stores parity objects and the share that new packs get.
+//!
 //! Parity beside the packs: what share of each is kept, and the object that keeps it.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Which copies of blobs may be counted on, where some may not.
+//! Tells which copies of blobs are not known to be bad.
 
 use std::collections::HashSet;
 

@@ -1,3 +1,5 @@
+//! Opens a repository with a password.
+//!
 //! Opening a repository: config, the slot the password opens, the keyring that counts.
 //!
 //! One good copy of config is enough, and one good slot; what had to be done without is kept for `check`.

@@ -1,3 +1,5 @@
+//! Opens a repository as a write-only host.
+//!
 //! A repository as a write-only host has it: what it reads is told by clear headers and by its own domain's index.
 //!
 //! It is a type of its own, so that what takes the owner's keys cannot be called with it. Within the crate it shares

@@ -1,3 +1,5 @@
+//! Finds snapshots that were made while a clock was wrong.
+//!
 //! Snapshots whose times cannot be right: made while a clock was wrong, or looked at by a clock that is.
 //!
 //! A snapshot of 2036 would be `latest` for years, whatever is made after it. Its time alone proves nothing, since the clock

@@ -1,3 +1,5 @@
+//! Plans which runs of a stack are compacted.
+//!
 //! Which runs of a stack to make one of: a pure plan over their sizes.
 //!
 //! Runs are sorted into *tiers* by size, each eight times the one below. When eight runs of a tier stand at the newest end of

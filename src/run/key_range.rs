@@ -1,3 +1,5 @@
+//! A half-open range of keys.
+//!
 //! A range of keys: from a first key on, up to a key that is not in it any more.
 
 use super::KeyOrder;

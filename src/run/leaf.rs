@@ -1,3 +1,5 @@
+//! Encodes and decodes leaves, column by column.
+//!
 //! Leaf ⇄ bytes: columns, so that like stands beside like when zstd comes; one encoding for each list of entries.
 //!
 //! ```text

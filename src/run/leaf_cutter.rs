@@ -1,3 +1,5 @@
+//! Decides where leaves end, by a keyed hash of keys.
+//!
 //! Where leaves end: decided by a keyed hash of the last record's key.
 //!
 //! docs/decisions/0001-leaf-cut.md measured this against FastCDC over the stream. The hash does not know the

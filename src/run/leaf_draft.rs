@@ -1,3 +1,5 @@
+//! Collects the records of a leaf before it is encoded.
+//!
 //! A leaf in the making: what the scan thread fills, record by record, and hands to the threads that encode.
 
 use super::node::LeafRef;

@@ -1,3 +1,5 @@
+//! Sorted runs: records in leaves, under a tree of nodes.
+//!
 //! Sorted runs: records cut into leaves, leaves named by inner nodes, one root.
 //!
 //! ```text

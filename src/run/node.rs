@@ -1,3 +1,5 @@
+//! Encodes and decodes the inner nodes of runs.
+//!
 //! Inner node ⇄ bytes: which children, beneath which first keys, and how much each holds.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Gives access to the entries of a decoded leaf.
+//!
 //! A leaf with its entries found: what cursors stand in.
 
 use std::cmp::Ordering;

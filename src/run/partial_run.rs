@@ -1,3 +1,5 @@
+//! Surveys runs of which pieces are lost.
+//!
 //! Runs of which pieces are lost: which keys that concerns, and what is still known of a stack of them.
 //!
 //! A piece that a run lacks could hold any of the keys of its range. What older runs say of those keys may be outdated,

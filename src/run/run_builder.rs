@@ -1,4 +1,4 @@
-//! Leaves → nodes → root, with one open node a level in memory.
+//! Builds the tree of a run above its leaves.
 //!
 //! A node ends by the id of its last child (content decides), rarely before the average and often after it, as
 //! leaves do; after two children at least, after [`NODE_CHILDREN_MAX`] children or [`NODE_BYTES_MAX`] bytes in

@@ -1,3 +1,5 @@
+//! Defines the entries of runs.
+//!
 //! One entry of a run: what a key came to be.
 
 use super::value_patch::Patch;

@@ -1,3 +1,5 @@
+//! Reads a run: all leaves, a key range, or one key.
+//!
 //! Root → leaves in order, a key range of them, or one key: reads inner nodes as it meets them, and holds every
 //! node and leaf to what its parent says and to the key order. A mistake is an error that names the blob.
 

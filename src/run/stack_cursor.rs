@@ -1,3 +1,5 @@
+//! Merges the runs of a stack in key order.
+//!
 //! A stack of runs read as one: merged by key, the newest word on a key wins, and a deletion hides older ones.
 
 use std::cmp::Ordering;

@@ -1,4 +1,4 @@
-//! What differs between two stacks, at the cost of what differs.
+//! Compares two stacks, reading only what differs.
 //!
 //! ```text
 //!        old                 new

@@ -1,3 +1,5 @@
+//! Looks up ascending keys in a stack.
+//!
 //! Point lookups in a stack, keys ascending: each leaf and node is read once at most, whatever the number of keys.
 
 use std::cmp::Ordering;

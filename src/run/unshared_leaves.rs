@@ -1,3 +1,5 @@
+//! Finds the leaves of one run that another lacks.
+//!
 //! The leaves of one run that another has not: two trees walked side by side, and what is equal in both left out
 //! without being read.
 //!

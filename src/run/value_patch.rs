@@ -1,3 +1,5 @@
+//! Encodes a value as its difference from an older one.
+//!
 //! A short value told by what it has in common with the value under it in the stack: *copies* out of that, and new
 //! bytes between them.
 //!

@@ -1,4 +1,4 @@
-//! Lists of a snapshot, their number compared with its limit while they are read and not behind it.
+//! Decodes lists whose length is bounded.
 //!
 //! A list of a million empty entries takes three bytes of each on the wire and a hundred in memory.
 

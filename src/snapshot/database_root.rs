@@ -1,3 +1,5 @@
+//! Describes one database in a snapshot.
+//!
 //! A database within a snapshot: its runs, its digests, and how it was read.
 
 use std::cmp::Ordering;

@@ -1,3 +1,5 @@
+//! Encodes a directory's entries as tree blobs, and reads them.
+//!
 //! A directory's entries ⇄ tree blobs: one blob for most, parts under parts for one of many files, cut as leaves
 //! and nodes of a run are, so that one new file rewrites one part.
 

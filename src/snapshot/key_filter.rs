@@ -1,3 +1,5 @@
+//! A Bloom filter over the keys of a run.
+//!
 //! A small filter over the keys of a run: says of most keys that are not in it that they are not, so that `get`
 //! need not open every run of a stack.
 

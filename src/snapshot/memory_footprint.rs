@@ -1,4 +1,4 @@
-//! Counts the memory that a decoded snapshot takes, in bytes.
+//! Counts the memory that a decoded snapshot takes.
 //!
 //! Spare room of lists is not counted: it is at most as much again.
 

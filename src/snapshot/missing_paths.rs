@@ -1,4 +1,4 @@
-//! What a backup was asked for and could not read, as its snapshot records it.
+//! Lists what a backup could not read.
 //!
 //! A snapshot with missing paths is incomplete: it must not pass for the whole state of its sources. Both the number of
 //! entries and their bytes are bounded; what passes a bound is counted.

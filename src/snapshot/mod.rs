@@ -1,3 +1,5 @@
+//! Snapshots: when, by whom, and the roots of what was saved.
+//!
 //! What one backup means: when, by whom, and the roots of what it saved.
 //!
 //! ```text

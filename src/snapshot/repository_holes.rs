@@ -1,3 +1,5 @@
+//! Records what the repository lost of a database.
+//!
 //! Holes: what the repository lost of a database after it was saved, recorded in the snapshot that `repair snapshots` made
 //! of what was left (FORMAT.md section 10). A hole stands among the damage of the source and is told from it by its file,
 //! which no database can have: so whoever knows damage treats it right.

@@ -1,3 +1,5 @@
+//! Assigns a distinct relative path to each source.
+//!
 //! Places: a path of its own for each of several sources, below one directory.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Encodes and decodes snapshots.
+//!
 //! Snapshot ⇄ the plain bytes of its object: a version, then postcard. Every length and count is compared with
 //! its limit before anything relies on it, and only the one encoding of a snapshot is accepted: the lowest version that
 //! has all its fields.

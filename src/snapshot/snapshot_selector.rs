@@ -1,3 +1,5 @@
+//! Selects a snapshot by `latest`, `latest~N` or an id's prefix.
+//!
 //! Words → one snapshot, or why not: `latest`, `latest~N`, or the beginning of an id. Pure.
 
 use crate::clock::UnixNanos;

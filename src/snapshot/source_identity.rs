@@ -1,3 +1,5 @@
+//! Identifies a source over snapshots, apart from its label.
+//!
 //! The identity of a source: which thing it is a state of, apart from the label that people read.
 //!
 //! A label is chosen by a person or made from a path, and several sources may have the same one. So whatever matches a

@@ -1,3 +1,5 @@
+//! Compares labels of sources with the parts of addresses.
+//!
 //! Labels of sources as bytes: what an address of a person is compared with.
 //!
 //! A label is text. Where it was made from names that are not UTF-8 it shows `\u{fffd}` for their bytes, and the path has

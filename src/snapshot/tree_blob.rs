@@ -1,3 +1,5 @@
+//! Encodes and decodes tree blobs.
+//!
 //! Tree blob ⇄ bytes: the entries of one directory, or, for a directory of many files, the list of its parts.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Reads a regular file up to a fixed length.
+//!
 //! Regular files, read with pread: a file that is cut while we read is an error, never a signal.
 
 use std::fs::File;

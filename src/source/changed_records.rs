@@ -1,4 +1,4 @@
-//! What changed between two captures of one database, read from the files that differ.
+//! Finds changed records between two captures of a database.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,3 +1,5 @@
+//! Reads CURRENT.
+//!
 //! CURRENT: the small file that names the MANIFEST in force.
 
 use std::io::Read;

@@ -1,3 +1,5 @@
+//! Reads the visible records of a closed or captured database.
+//!
 //! The files of one closed (or captured) database → its visible records.
 
 use std::collections::{BTreeMap, BTreeSet};

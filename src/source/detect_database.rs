@@ -1,4 +1,4 @@
-//! Directory → a LevelDB, or not, and why.
+//! Detects what kind of database a directory holds.
 
 use std::ffi::OsStr;
 use std::fmt;

@@ -1,3 +1,5 @@
+//! Opens the files of a captured state, however they are held.
+//!
 //! The files that make up a database's state, wherever each is held: by its name, by a descriptor, in memory.
 
 use std::collections::BTreeMap;

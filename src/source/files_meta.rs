@@ -1,3 +1,5 @@
+//! Combines owner, mode and attributes of a database's files.
+//!
 //! Owner, group and mode of a database's files as one value: what a restore gives the files that it writes.
 //!
 //! The records of all files come into new files, so no new file may be readable by more users than each old file was:

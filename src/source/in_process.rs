@@ -1,3 +1,5 @@
+//! Reads a database through a rusty-leveldb handle of this process.
+//!
 //! The in-process source: a program that has its database open in rusty-leveldb lends us the handle.
 //!
 //! A database on disk is flushed, and its files are then read with our own reader while the handle stays

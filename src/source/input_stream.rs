@@ -1,3 +1,5 @@
+//! Reads a byte stream from standard input or a command.
+//!
 //! Bytes that come once: from standard input, or from a command.
 
 use std::ffi::OsStr;

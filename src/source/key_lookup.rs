@@ -1,3 +1,5 @@
+//! Looks up single keys by the rules of a full scan.
+//!
 //! Single records of a database, by the rules of a full scan; and keys of it, drawn at random. For spot checks.
 //!
 //! A lookup asks every row of tables and the logs, and takes the entry with the highest sequence number. Nothing of what

@@ -1,3 +1,5 @@
+//! Derives a database's options from a sample of its tables.
+//!
 //! Layout from a sample: what the owner chose is recorded nowhere, but a few tables show it.
 //!
 //! A writer closes a data block with the entry that brings it to the block size, so every block but a table's last

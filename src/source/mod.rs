@@ -1,3 +1,5 @@
+//! Reads what is backed up, without locks or changes.
+//!
 //! Where data comes from: files on disk, read and never written, locked or left changed.
 //!
 //! A database is read by [`Database`]: the MANIFEST that CURRENT names says which files count, and

@@ -1,3 +1,5 @@
+//! Scans a database of non-overlapping tables on several threads.
+//!
 //! A database that is one row of tables, scanned in stretches: each by a thread of its own, in a scan of its own.
 //!
 //! No log has a word, and no key is in two tables: so every table's newest entries are visible, and the stretches' records

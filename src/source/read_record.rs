@@ -1,4 +1,4 @@
-//! Remembers what was read of a table, to prove later that the file still has it.
+//! Remembers what was read of a table, to compare it later.
 //!
 //! Times tell whether a table was written to, until its owner deletes it: losing a name changes the time of change, too. Then
 //! the ranges that were read are read again, and compared by CRC-32C: what a copy over the file changed differs in the

@@ -1,3 +1,5 @@
+//! Lists a database's files without a usable CURRENT or MANIFEST.
+//!
 //! A database whose CURRENT or MANIFEST is lost: the list of its files by other means.
 
 use std::collections::BTreeMap;

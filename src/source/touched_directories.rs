@@ -1,4 +1,4 @@
-//! What our own hidden directories did to the times of the directories that they stand in.
+//! Restores directory times that levault's own files changed.
 //!
 //! Nothing is put back: a write to a time could hide what the owner did in the same tick of the clock from whoever
 //! goes by it (Maildir readers, build tools, other backups). Only what is *stored* is as it was before us.

@@ -1,4 +1,4 @@
-//! Proves that the files of a state are still what was held, when all of them have been read.
+//! Proves that captured files were not written to while read.
 //!
 //! LevelDB never writes to a finished table, and to a log or MANIFEST only behind what is there. Others do: a copy over
 //! the database goes onto the same inodes. So what was read counts only if, behind the last read,

@@ -1,4 +1,4 @@
-//! How much of a file the system has not written to disk yet.
+//! Counts the bytes of a file that are not on disk yet.
 #![allow(
     unsafe_code,
     reason = "cachestat(2) has no safe wrapper yet; it reads two plain structures and fills one"

@@ -1,4 +1,4 @@
-//! Waits while something is about to take the place of what stood at a path.
+//! Waits while a path is being replaced.
 //!
 //! Between one rename and the next a path leads nowhere, and between a database's end and the first files of the next one
 //! its directory looks like no database. Whoever looks then would save nothing, or a few leftovers as files.

@@ -1,3 +1,5 @@
+//! Writes large objects past the page cache (O_DIRECT).
+//!
 //! Large objects past the system's page cache (open(2), O_DIRECT), on filesystems that are known to mean it.
 //!
 //! A pack is written once and not read soon: in the page cache it would only take the room of what its machine works with,

@@ -1,3 +1,5 @@
+//! Injects faults into a storage, for tests.
+//!
 //! The storage as the adversary: fails at the n-th call, loses replies, tears writes, dies, lists late.
 //!
 //! Calls are counted from 1, reads and writes alike. A test first lets an operation run to its end and asks

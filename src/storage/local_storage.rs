@@ -1,4 +1,4 @@
-//! A repository in a directory.
+//! Stores objects in a local directory.
 //!
 //! A put goes: file in `tmp/` -> write -> fsync -> rename without replacing -> fsync of the directory. So a
 //! crash, a full disk or a power loss leaves either the whole object or a file in `tmp/` that the next writer

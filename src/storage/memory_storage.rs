@@ -1,3 +1,5 @@
+//! Stores objects in memory, for tests.
+//!
 //! A repository in memory: for tests, and as the plainest statement of what a backend does.
 
 use std::collections::BTreeMap;

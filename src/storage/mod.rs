@@ -1,3 +1,5 @@
+//! The interface of object storages.
+//!
 //! Where the repository lives: objects that are written once, under names that say where they belong.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Names objects, and maps names to paths.
+//!
 //! Object kind and id ⇄ path in the repository: `packs/ab/abcd…`. Paths use `/` on every store.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! A wrapper that tries again where trying again can help, and nowhere else.
+//! Retries storage calls that failed for a passing reason.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Tests that every storage must pass.
+//!
 //! The tests that every storage must pass, backend or wrapper: one suite, so that no backend is "almost".
 #![allow(
     clippy::unwrap_used,

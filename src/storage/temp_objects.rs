@@ -1,4 +1,4 @@
-//! Files on their way into the repository, and what becomes of those whose writer died.
+//! Writes temporary files, and removes those of dead writers.
 //!
 //! A temporary file is named `<boot>-<random>`, and its writer holds an flock on it for as long as it lives.
 //! Whoever starts to write sweeps first: a file of *this boot of this machine* whose flock is free has no

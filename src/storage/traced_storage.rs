@@ -1,3 +1,5 @@
+//! Counts and records storage calls.
+//!
 //! A wrapper that counts calls and remembers the last ones: for metrics, and for tests about order.
 
 use std::collections::VecDeque;

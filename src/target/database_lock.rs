@@ -1,3 +1,5 @@
+//! Takes a LevelDB's LOCK.
+//!
 //! A LevelDB's `LOCK`: is it held, and holding it.
 //!
 //! C++ LevelDB locks it with fcntl, goleveldb and rusty-leveldb with flock, and neither sees the other: both

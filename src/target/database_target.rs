@@ -1,3 +1,5 @@
+//! Writes a new LevelDB directory, staged.
+//!
 //! Tables → a new LevelDB directory, staged; the inverse of `source::database`.
 //!
 //! Order of events, each durable before the next: tables, MANIFEST, their names (fsync of the directory),

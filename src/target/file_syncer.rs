@@ -1,4 +1,4 @@
-//! Written files → durable files, beside the writing.
+//! Syncs written files in the background.
 //!
 //! ```text
 //! write_table ──┐

@@ -1,3 +1,5 @@
+//! Writes a new directory of plain files, staged.
+//!
 //! Plain files → a new directory, staged: restores of what was stored file by file (physical mode).
 
 use std::ffi::OsStr;

@@ -1,3 +1,5 @@
+//! Carries over the files beside a replaced database.
+//!
 //! What lies beside a database that is replaced comes along: files by another name of each, directories made again.
 //!
 //! Until the two directories are exchanged each file has a name in both; so neither a crash nor a failed restore takes

@@ -1,3 +1,5 @@
+//! Lists paths that a restore must not write to or remove.
+//!
 //! Paths that a restore must not write into or remove: the repository in use, its cache, the password's file.
 //!
 //! They are known by filesystem and number, with all directories above them, so that no spelling, symbolic link or bind

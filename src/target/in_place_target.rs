@@ -1,3 +1,5 @@
+//! Adds tables to a closed database, staged.
+//!
 //! A closed database with some new tables above its own, staged: its tables are linked, not written again.
 //!
 //! ```text

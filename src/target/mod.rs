@@ -1,3 +1,5 @@
+//! Writes what is restored: staged, verified, renamed into place.
+//!
 //! Where restores go. Stage beside the target, verify, rename: never half a result.
 //!
 //! ```text

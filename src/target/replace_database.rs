@@ -1,4 +1,4 @@
-//! A closed database that gives its place to a restored one.
+//! Replaces a closed database by a restored one.
 //!
 //! ```text
 //! hold LOCK --> stage beside it, verify --> exchange the two names (one system call) --> remove the old one

@@ -1,3 +1,5 @@
+//! Creates a staging directory beside a target, and publishes it.
+//!
 //! A hidden sibling of the target: made, filled, and renamed into place as a whole.
 //!
 //! ```text

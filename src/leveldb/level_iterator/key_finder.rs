@@ -1,3 +1,5 @@
+//! Finds single keys in a level, in ascending order.
+//!
 //! Single keys out of a chain, in ascending order: blocks that cannot hold one are never read.
 //!
 //! An index key is at or behind every key of its block and before every key of the next one, so the first block

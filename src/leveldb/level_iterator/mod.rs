@@ -1,3 +1,5 @@
+//! Iterates over non-overlapping tables as one sorted source.
+//!
 //! Tables that do not overlap, read as one sorted source: a level, or what of level 0 fits in a row.
 //!
 //! One table is open at a time. Its blocks come through a window of the file; a block that is stored plain is read

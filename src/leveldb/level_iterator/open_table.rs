@@ -1,3 +1,5 @@
+//! Reads the open table of a level iterator, checking its MANIFEST entry.
+//!
 //! The table of a chain that is open: its index walked, its promises checked against what is read.
 
 use std::cmp::Ordering;

@@ -1,4 +1,4 @@
-//! The stretch of the open table that was read last, one large read for many blocks.
+//! Reads many blocks of a table at once.
 
 use super::open_table::OpenTable;
 use crate::error::Result;

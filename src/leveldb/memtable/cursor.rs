@@ -1,4 +1,4 @@
-//! The memtable as a sorted source.
+//! Iterates over a memtable in key order.
 
 use super::Memtable;
 use super::memtable_pass::{MemtableEntry, MemtablePass, MemtableValue};

@@ -1,3 +1,5 @@
+//! Reads the logs first: parses, collects damage, keeps entries that fit.
+//!
 //! The first pass over the logs: parses, judges what is lost, and keeps entries as long as they fit.
 
 use super::memtable_pass::MemtablePass;

@@ -1,4 +1,4 @@
-//! A later pass over logs that hold more than fits.
+//! Reads logs again whose entries did not fit in memory.
 
 use super::LogRecordLocation;
 use super::memtable_pass::MemtablePass;

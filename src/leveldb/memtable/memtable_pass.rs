@@ -1,4 +1,4 @@
-//! Entries of the logs in an arena, sorted.
+//! Holds the sorted entries of one pass in an arena.
 
 use std::cmp::Ordering;
 

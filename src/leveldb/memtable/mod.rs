@@ -1,3 +1,5 @@
+//! Rebuilds the memtable from the logs, in bounded memory.
+//!
 //! What the logs hold and no table does, sorted: LevelDB's memtable, rebuilt within a memory bound.
 //!
 //! The first pass over the logs checks everything, finds the last sequence number and what is lost, and keeps the

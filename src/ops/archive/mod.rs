@@ -1,3 +1,5 @@
+//! Writes a directory of a snapshot as a tar archive.
+//!
 //! A directory of a snapshot as a tar archive, in pax form: what a restore brings back, for any tar to unpack.
 //!
 //! ```text

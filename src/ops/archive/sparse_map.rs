@@ -1,4 +1,4 @@
-//! What of a sparse file is no hole, and the map of it that a tar has before the content.
+//! Maps the content ranges of sparse files in an archive.
 
 /// Everything in a tar begins at a multiple of so many bytes.
 pub const BLOCK: usize = 512;

@@ -1,3 +1,5 @@
+//! Encodes tar headers with pax records.
+//!
 //! One entry's header: a ustar block, and pax records for what does not fit in it.
 
 use tar::{EntryType, Header};

@@ -1,3 +1,5 @@
+//! Compares a full scan with what increments stored.
+//!
 //! The slow path that checks the fast one: all of a database is read, and compared with what its changes made of it.
 //!
 //! Counts and digests tell whether the two agree. Where they do not, both are read again side by side, and the report says

@@ -1,3 +1,5 @@
+//! Compacts runs of a stack as planned.
+//!
 //! Runs of a stack that become one, where the plan says so ([`mod@crate::run::fold`]).
 
 use crate::error::{Error, ErrorKind, Result};

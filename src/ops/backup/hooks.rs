@@ -1,3 +1,5 @@
+//! Runs the commands before and after captures and files.
+//!
 //! Commands around the captures and the files: to freeze an application's writes, and to let them go on.
 
 use std::os::unix::process::CommandExt;

@@ -1,4 +1,4 @@
-//! What a write-only host goes by instead of the snapshots, which it cannot read.
+//! Provides a write-only host with its last snapshots from memory.
 
 use std::collections::{HashMap, HashSet};
 

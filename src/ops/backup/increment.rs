@@ -1,3 +1,5 @@
+//! Stores a database as its parent's stack and one delta.
+//!
 //! A database as a snapshot has it, and what changed since: one more run on the stack.
 //!
 //! An increment stands on the snapshot that the pins name. It is given up, and the database read in full, whenever

@@ -1,4 +1,4 @@
-//! Problems of a backup → what its snapshot records as missing, so that whoever restores it years later knows.
+//! Records in a snapshot what a backup could not read.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStringExt;

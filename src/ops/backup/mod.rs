@@ -1,3 +1,5 @@
+//! Backs up databases and trees of files as one snapshot.
+//!
 //! Backup: databases and trees of files in, one snapshot out.
 //!
 //! The story, top to bottom: find the databases below the paths; capture all of them, one right after the other; walk and

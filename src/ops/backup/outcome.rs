@@ -1,4 +1,4 @@
-//! What a backup says of itself.
+//! Describes what a backup did.
 
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! Checks whether a damaged repository still holds a parent snapshot.
+//!
 //! Whether a snapshot can be stood on where the repository is damaged: an increment stores nothing of what it stands on.
 
 use crate::blob::BlobKind;

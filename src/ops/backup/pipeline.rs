@@ -1,3 +1,5 @@
+//! Stores one database's records as runs, on all cores.
+//!
 //! One database's records into run trees: a reading thread, rayon's threads, and the one that owns the writer.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Proves that a snapshot's packs exist, and stores the snapshot.
+//!
 //! The last step of a backup: proof, snapshot, and the proof again if the storage took its time (docs/ORDERING.md 5).
 
 use std::collections::{HashMap, HashSet};

@@ -1,3 +1,5 @@
+//! Cuts scanned records into leaf drafts and chunks.
+//!
 //! The scan thread's side: records as they come, cut into leaf drafts, long values into chunks, sent in batches.
 //!
 //! Long values are chunked and named here, because a leaf entry holds their names; their chunks travel in the

@@ -1,3 +1,5 @@
+//! Stores one database: as records where possible, else as files.
+//!
 //! One database: looked at, read, stored; as records when they can be told, else as files.
 
 use std::iter;

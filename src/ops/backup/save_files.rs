@@ -1,3 +1,5 @@
+//! Stores a database's files as they are (physical mode).
+//!
 //! Physical mode: a database's files as they are, for those whose records cannot be told.
 
 use std::fs::Metadata;

@@ -1,4 +1,4 @@
-//! Bytes that come once, as one file in a tree of its own.
+//! Stores a byte stream as one file.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,4 @@
-//! All that a backup stored, before its snapshot is.
+//! Collects all sources that a backup stored.
 
 use std::collections::BTreeSet;
 

@@ -1,3 +1,5 @@
+//! Checks a few keys of each increment by a full scan's rules.
+//!
 //! A few keys of each increment, read again by the rules of a full scan: a guard between audits that costs little.
 //!
 //! An increment stores nothing of a key that it takes for unchanged, so a fault in its rule loses changes in silence until

@@ -1,4 +1,4 @@
-//! What a source tells of itself, as a snapshot keeps it.
+//! Converts what a scan found into a snapshot's fields.
 
 use crate::limits::DAMAGE_MAX;
 use crate::snapshot::{CaptureRecord, DatabaseRoot, LogTail, RecordedDamage};

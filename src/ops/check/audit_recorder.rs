@@ -1,3 +1,5 @@
+//! Records what a check read, and with which result.
+//!
 //! What was read is written down, so that the next check knows what is stale, and what was wrong is not forgotten.
 //!
 //! Nothing rests on it: a store that takes no audit makes a notice, and the next check reads the same again.

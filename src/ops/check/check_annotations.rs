@@ -1,3 +1,5 @@
+//! Checks notes and forget records.
+//!
 //! Notes and forgettings: each opens under its name, and what they say that people should know.
 
 use std::collections::HashSet;

@@ -1,3 +1,5 @@
+//! Collects the findings of a check, one for each object.
+//!
 //! What a check finds: one finding an object, however many keys hang on it.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+//! Checks deletion marks and lists of bad blobs.
+//!
 //! Marks and notes on bad blobs: each opens under its name. Data does not hang on them, but no prune goes on without them.
 
 use crate::error::{ErrorKind, Result};

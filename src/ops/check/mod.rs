@@ -1,3 +1,5 @@
+//! Checks that everything stored can be restored.
+//!
 //! Check: prove that what is stored can be restored.
 //!
 //! Every object is held to its name, every index entry to its pack's own directory, every tree to its counts and

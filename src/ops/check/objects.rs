@@ -1,3 +1,5 @@
+//! Checks all objects but packs.
+//!
 //! The objects that are not packs: each is held to its name and opened.
 
 use crate::error::{ErrorKind, Result};

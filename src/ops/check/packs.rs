@@ -1,3 +1,5 @@
+//! Checks packs against the index, and their data.
+//!
 //! Packs: listed and of the right size, their directories in agreement with the index, and with data every part
 //! opened.
 

@@ -1,3 +1,5 @@
+//! Checks parity objects, and tries them on damaged packs.
+//!
 //! Parity: held to its names, and tried on the packs that were found damaged.
 
 use crate::error::Result;

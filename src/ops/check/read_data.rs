@@ -1,4 +1,4 @@
-//! How much pack data is read, and which packs that means.
+//! Selects how much pack data a check reads.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Plans the order in which packs are read, stalest first.
+//!
 //! Which packs are read, and in which order: pure.
 //!
 //! What was found wrong the last time comes first and has a place of its own: it is read again until it is right, and

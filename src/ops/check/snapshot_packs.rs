@@ -1,3 +1,5 @@
+//! Finds all packs that hold copies of snapshots' blobs.
+//!
 //! The packs that snapshots rest on: every copy of everything that their trees lead to.
 
 use std::collections::HashSet;

@@ -1,3 +1,5 @@
+//! Checks snapshots, and finds missing ones.
+//!
 //! The snapshots themselves: each opens under its name, and none is missing between two.
 
 use std::borrow::Cow;

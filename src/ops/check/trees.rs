@@ -1,3 +1,5 @@
+//! Checks the runs and trees that snapshots reach.
+//!
 //! What snapshots rest on: every tree whole, in order, with the counts its parents and the snapshot say;
 //! with data, set digests computed anew from the records.
 //!

@@ -1,4 +1,4 @@
-//! How much of what is stored was read lately, and found right.
+//! Computes how much of the stored data was verified lately.
 
 use std::time::Duration;
 

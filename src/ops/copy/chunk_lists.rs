@@ -1,3 +1,5 @@
+//! Copies chunk lists, cutting anew where the parameters differ.
+//!
 //! A long value or a file: its chunks as they are, or cut anew where the destination cuts in other places (equal values
 //! of one repository must have equal chunks, or `diff` would tell them apart).
 

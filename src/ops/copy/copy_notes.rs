@@ -1,3 +1,5 @@
+//! Copies the notes that apply to copied snapshots.
+//!
 //! Notes of the source that hold of a copy too. The destination's own word, whatever it is, is not overruled.
 
 use std::collections::HashSet;

@@ -1,3 +1,5 @@
+//! Plans which snapshots are copied.
+//!
 //! What is to be copied: a pure comparison of two catalogs.
 
 use std::collections::{HashMap, HashSet};

@@ -1,3 +1,5 @@
+//! Copies one run, leaf by leaf.
+//!
 //! A run, leaf by leaf: opened, held to its place, summed, and stored again; nodes are built anew above them.
 
 use rayon::prelude::*;

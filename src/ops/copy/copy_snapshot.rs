@@ -1,3 +1,5 @@
+//! Copies the sources of one snapshot.
+//!
 //! One snapshot's sources, each into the destination. What the one before it has in common with them is taken over.
 
 use std::collections::{BTreeSet, HashMap};

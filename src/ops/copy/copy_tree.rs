@@ -1,3 +1,5 @@
+//! Copies one tree of files, taking over unchanged files unread.
+//!
 //! A tree of files. Files that are as they were in the tree before are taken over unread.
 
 use std::collections::BTreeSet;

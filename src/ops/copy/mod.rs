@@ -1,3 +1,5 @@
+//! Copies snapshots from one repository into another.
+//!
 //! Copy: snapshots of one repository into another, each blob opened, compared, and sealed again under the other's keys.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Walks a run and its copy in parallel.
+//!
 //! Two copies of one run walked in step: where a leaf of the source stands in the destination.
 
 use std::cmp::Ordering;

@@ -1,3 +1,5 @@
+//! Computes set digests under the keys of both repositories.
+//!
 //! Set digests under two keys at once: the source's, to be compared with what it says of itself, and the destination's.
 
 use std::borrow::Cow;

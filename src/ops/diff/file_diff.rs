@@ -1,3 +1,5 @@
+//! Pairs the trees and databases of two snapshots, and compares them.
+//!
 //! Which parts of two snapshots belong together: trees and databases by where they stood, or two places that were named.
 
 use std::collections::HashSet;

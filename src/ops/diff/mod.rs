@@ -1,3 +1,5 @@
+//! Finds the records and files that differ between two snapshots.
+//!
 //! `diff`: which records were added, changed and removed between two states of a database, at the cost of what
 //! differs; see [`mod@crate::run::stack_diff`]. And which files, between two states of a tree.
 

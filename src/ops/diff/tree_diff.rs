@@ -1,4 +1,4 @@
-//! Two directories walked in step; directories that are one tree blob in both are not entered.
+//! Compares two directories, skipping equal subtrees.
 
 use std::cmp::Ordering;
 

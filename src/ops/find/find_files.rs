@@ -1,3 +1,5 @@
+//! Finds files by name in snapshots.
+//!
 //! Files by name. What is known to hold no match is not walked again in the next snapshot, which shares most of its
 //! directories with the one before.
 

@@ -1,3 +1,5 @@
+//! Finds the snapshots that contain given keys or files.
+//!
 //! `find`: in which snapshots keys and files are.
 
 mod find_files;

@@ -1,3 +1,5 @@
+//! Plans which snapshots a policy keeps, and why.
+//!
 //! Snapshots and a policy → which are kept, and why. Pure.
 //!
 //! Every rule looks at all snapshots, newest first, and a snapshot that one rule keeps is kept. A rule with a calendar

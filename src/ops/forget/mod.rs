@@ -1,3 +1,5 @@
+//! Forgets snapshots, by id or by policy.
+//!
 //! Forget: snapshots that no longer count, named one by one or let go by a policy.
 //!
 //! ```text

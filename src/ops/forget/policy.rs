@@ -1,3 +1,5 @@
+//! Parses retention policies.
+//!
 //! What a policy asks to keep: numbers, spans, tags, names. Words in, values out; what it keeps of given snapshots is
 //! [`plan`](super::plan())'s to say.
 

@@ -1,4 +1,4 @@
-//! Snapshots that a policy looks at together, and those it looks at at all.
+//! Filters and groups snapshots for a policy.
 
 use std::collections::BTreeMap;
 use std::fmt;

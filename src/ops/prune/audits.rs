@@ -1,3 +1,5 @@
+//! Deletes audit records that newer ones supersede.
+//!
 //! Audits that say nothing any more: check after check would pile them up.
 //!
 //! Which ones may go is [`crate::facts::LatestAudits::superseded`]'s to say, which is pure; nothing else rests on audits, so

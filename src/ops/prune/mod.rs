@@ -1,3 +1,5 @@
+//! Prunes: marks and sweeps packs that no snapshot needs.
+//!
 //! Prune: what no snapshot needs goes, in two steps with a grace between them, and beside backups that run.
 //!
 //! ```text

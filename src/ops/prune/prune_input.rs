@@ -1,3 +1,5 @@
+//! Reads what a prune is planned from, in a safe order.
+//!
 //! What a prune goes by, read in the order that deleters keep: packs, then marks and index, then all snapshots.
 
 use std::collections::hash_map::Entry;

@@ -1,3 +1,5 @@
+//! Plans what becomes of each pack.
+//!
 //! What becomes of each pack: facts in, plan out. Nothing here reads or writes.
 
 use crate::clock::UnixNanos;

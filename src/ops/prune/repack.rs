@@ -1,3 +1,5 @@
+//! Repacks reachable blobs out of wasteful packs.
+//!
 //! Live blobs out of wasteful packs into new ones; each is opened and compared on the way, and stays as it was packed.
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Index segments without what they say of packs that go, and small ones merged.
+//! Rewrites and merges index segments without deleted packs.
 
 use std::collections::HashSet;
 

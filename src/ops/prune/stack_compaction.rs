@@ -1,4 +1,4 @@
-//! Stacks that hide much are stored again as one run, so that what they hide can go.
+//! Compacts stacks that hide much garbage.
 //!
 //! An increment leaves the values that it overwrote in the runs below it, where the snapshots before need them. When those
 //! are forgotten nothing needs them, and no leaf that holds them can go: the snapshots that are left need its other records.

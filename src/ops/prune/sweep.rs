@@ -1,3 +1,5 @@
+//! Deletes what was marked, in a safe order.
+//!
 //! What is deleted, and in which order (docs/ORDERING.md 7).
 //!
 //! ```text

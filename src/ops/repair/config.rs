@@ -1,3 +1,5 @@
+//! Repairs config from its copy.
+//!
 //! `repair config`: of config and its copy, the one that is whole is put in the place of the one that is not.
 
 use crate::error::{Error, ErrorKind, Result};

@@ -1,3 +1,5 @@
+//! Rebuilds the index from the packs.
+//!
 //! `repair index`: what packs say of themselves becomes the index again.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Records needed blobs that the index lacks as bad.
+//!
 //! Blobs that snapshots need and the index does not know, to be noted as bad: an increment looks for nothing of what it
 //! stands on unless something is noted.
 

@@ -1,3 +1,5 @@
+//! Repairs a damaged repository, one step at a time.
+//!
 //! Repair: what is left of a damaged repository is put in order, one step at a time.
 //!
 //! ```text

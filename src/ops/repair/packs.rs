@@ -1,3 +1,5 @@
+//! Heals damaged packs, or stores their readable blobs again.
+//!
 //! `repair packs`: damaged packs are healed by their parity; what still opens in the others is stored again; what opens nowhere is noted as bad, so that the next
 //! backup which meets the content stores it anew; the damaged packs are marked.
 //!

@@ -1,3 +1,5 @@
+//! Rebuilds a database from its readable pieces, recording holes.
+//!
 //! A database from what is left of it: the records of which every piece can be read, and holes where pieces are lost.
 
 use std::collections::HashSet;

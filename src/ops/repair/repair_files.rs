@@ -1,3 +1,5 @@
+//! Rebuilds a tree of files from its readable pieces.
+//!
 //! A tree of files from what is left of it. A directory whose list is lost is empty, a file of which nothing is left is left
 //! out, and of one that lost some of its chunks the others come back: at their places, between zeros, under a name that
 //! says so, for nobody must take it for the file.

@@ -1,3 +1,5 @@
+//! Replaces damaged snapshots by what can still be read.
+//!
 //! `repair snapshots`: of a snapshot that lost blobs, what can still be read becomes a new one, its holes recorded; then
 //! the old one is forgotten, which `undelete` undoes.
 //!

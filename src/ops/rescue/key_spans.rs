@@ -1,3 +1,5 @@
+//! Computes the key spans where a damaged database lacks records.
+//!
 //! Where a damaged database may lack something: spans of keys, apart from one another and in order.
 
 use std::cmp::Ordering;

@@ -1,3 +1,5 @@
+//! Rebuilds a damaged database from its files and from snapshots.
+//!
 //! Rescue: a damaged, closed database rebuilt as a new one, from its own good files and, where they lost something, from
 //! the newest good snapshot of it.
 //!

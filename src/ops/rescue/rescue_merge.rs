@@ -1,3 +1,5 @@
+//! Merges a directory's records with those of snapshots.
+//!
 //! The directory's records and the snapshots', in one order; of two words on a key the one that is known to be newer.
 
 use std::cmp::Ordering;

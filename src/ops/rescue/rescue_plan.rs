@@ -1,3 +1,5 @@
+//! Chooses the snapshot that supplies each span.
+//!
 //! Which snapshot supplies a span: the newest that is whole there.
 
 use std::cmp::Ordering;

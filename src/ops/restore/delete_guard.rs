@@ -1,4 +1,4 @@
-//! What a restore refuses before it writes or removes anything.
+//! Refuses restores that would delete or overwrite too much.
 //!
 //! One wrong argument must not cost what the snapshot does not have: the repository itself, a whole machine, a home
 //! directory, another disk.

@@ -1,4 +1,4 @@
-//! A closed database brought to a snapshot's records by writing what differs.
+//! Restores over a closed database by writing the differences.
 //!
 //! ```text
 //! hold LOCK --> scan it beside the snapshot --differences--> new tables in the stage

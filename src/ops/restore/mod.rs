@@ -1,3 +1,5 @@
+//! Restores databases and trees of a snapshot into directories.
+//!
 //! Restore: what a snapshot holds back into directories, never half a result.
 //!
 //! ```text

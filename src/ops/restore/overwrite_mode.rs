@@ -1,3 +1,5 @@
+//! Decides what becomes of an existing target.
+//!
 //! Something stands where it is restored to: what becomes of it.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Owner and mode of a database's files, as a restore, an archive and a mount give them.
+//! Determines owner and mode of restored database files.
 
 use std::collections::BTreeMap;
 use std::fs::File;

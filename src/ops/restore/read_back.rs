@@ -1,3 +1,5 @@
+//! Reads a restored database back, and computes its digests.
+//!
 //! What reads back, counted and digested: where the database is one row of tables, in stretches on all cores.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Restores one database: stages, verifies, publishes.
+//!
 //! One database's way back: staged, with what lies beside it, read back, published.
 
 use std::path::{Path, PathBuf};

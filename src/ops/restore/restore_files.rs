@@ -1,3 +1,5 @@
+//! Restores and verifies a database stored as files.
+//!
 //! Physical mode's way back: the files as they were, and their reading back.
 
 use std::ffi::OsStr;

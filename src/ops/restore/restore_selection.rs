@@ -1,4 +1,4 @@
-//! What of a snapshot is restored, and where it goes.
+//! Selects what is restored, and its targets.
 //!
 //! ```text
 //! one database, one directory     TARGET is it

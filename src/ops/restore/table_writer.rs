@@ -1,3 +1,5 @@
+//! Writes a stack of runs as tables, on all cores.
+//!
 //! A stack of runs into tables: the base's leaves grouped into jobs, jobs built on all cores, each into tables of its
 //! own.
 //!

@@ -1,4 +1,4 @@
-//! Reading back what was written, with the reader that backups use, and comparing it with what was recorded.
+//! Compares a restored database with its recorded digests.
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::SetDigest;

@@ -1,3 +1,5 @@
+//! Writes the records that differ between a snapshot and a database.
+//!
 //! A snapshot's records beside those of a database: what must be written so that the database has the snapshot's.
 //!
 //! ```text

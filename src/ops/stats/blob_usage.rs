@@ -1,4 +1,4 @@
-//! Which blobs databases rest on, and which of them no other group of databases does.
+//! Counts which blobs are used by which databases and trees.
 //!
 //! Memory: for each blob its first user, and one bit for each of three sets; the number of users does not count.
 

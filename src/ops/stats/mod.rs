@@ -1,3 +1,5 @@
+//! Computes what uses the space of a repository.
+//!
 //! Stats: what uses the space, in all, by snapshot, by database and by tree of files.
 
 mod blob_usage;

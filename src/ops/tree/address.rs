@@ -1,4 +1,4 @@
-//! An address within a snapshot → the source that is meant, and what is left of the address.
+//! Resolves an address within a snapshot to a source.
 //!
 //! An address is the absolute path where a source stood, or its label, and names below it; bytes, as paths are. A slash at
 //! the beginning tells the two apart, so that no label answers for a path. Of several sources that fit, the longest wins. Two

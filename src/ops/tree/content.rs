@@ -1,3 +1,5 @@
+//! Reads the bytes of a file in a snapshot.
+//!
 //! The bytes of a file: a range of them, or all in order.
 
 use std::collections::{HashMap, HashSet};

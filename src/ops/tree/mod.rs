@@ -1,4 +1,4 @@
-//! What a snapshot holds, as files and directories, looked at without restoring it.
+//! Reads a snapshot's files and directories without restoring them.
 //!
 //! ```text
 //! snapshot ── source `profile` ── tree ── Default ── History          a file

@@ -1,3 +1,5 @@
+//! Walks all entries below a node, in order, in bounded memory.
+//!
 //! Everything below a node, in order, whatever the depth: memory is bounded by closing directories far above the one
 //! that is read, and opening them again behind the last name they gave. Length is bounded by what the snapshot states.
 

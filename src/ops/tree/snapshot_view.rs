@@ -1,3 +1,5 @@
+//! Resolves addresses and lists directories of one snapshot.
+//!
 //! One snapshot's trees: addresses, directories, single entries.
 
 use super::address;

@@ -1,3 +1,5 @@
+//! Bounds a walk by the size that the snapshot states.
+//!
 //! What a snapshot says of a tree's size, held against what a walk meets: the same few blobs may be named over and over, and
 //! lead to more files than any disk holds.
 

@@ -1,4 +1,4 @@
-//! One try after the other; each keeps what those before it hold and have read.
+//! Tries to capture a database, reusing what earlier tries hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

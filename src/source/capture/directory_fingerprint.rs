@@ -1,3 +1,5 @@
+//! Fingerprints a directory, to notice that somebody works in it.
+//!
 //! What lies in a database's directory at one moment: whether somebody is at work there shows in what differs later.
 //!
 //! An owner that goes on with its database appends to its MANIFEST; one who destroys, rebuilds, repairs or copies does

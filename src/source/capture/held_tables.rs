@@ -1,3 +1,5 @@
+//! Holds tables by links, descriptors or copies.
+//!
 //! Holding tables: by a link, by a descriptor, by a copy.
 
 use std::collections::{BTreeMap, BTreeSet};

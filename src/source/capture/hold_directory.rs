@@ -1,4 +1,4 @@
-//! A hidden directory for links and copies of tables, gone when the capture is.
+//! Holds links and copies of tables in a hidden directory.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};

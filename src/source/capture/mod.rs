@@ -1,3 +1,5 @@
+//! Captures a consistent set of files of a live database.
+//!
 //! A consistent file set of a database whose owner may be writing: no lock, no write in its directory, no waiting.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! What made a try fail, whether that is a race or damage, and how long to go on.
+//! Tells races from damage, and schedules retries.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -1,3 +1,5 @@
+//! Detects a running `RepairDB`.
+//!
 //! Whether LevelDB's `RepairDB` is under way.
 //!
 //! It turns each log into a table, moves the log to the directory `lost`, and writes its MANIFEST at the very end. Until

@@ -1,4 +1,4 @@
-//! What a backup left out, counted and as far as memory allows named.
+//! Counts and lists what a backup excluded.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What a backup of directories leaves out.
+//! The rules that exclude files from a backup.
 //!
 //! ```text
 //! Rules     by patterns and by size (pure), and by tag files

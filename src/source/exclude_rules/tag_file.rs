@@ -1,4 +1,4 @@
-//! Files whose presence says that what lies beside them is worth no backup.
+//! Excludes directories that contain a tag file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;

@@ -1,4 +1,4 @@
-//! The rules, for one PATH that was asked for or one tree of listed paths.
+//! Applies the exclude rules within one root.
 
 use std::fs::symlink_metadata;
 use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! Paths as they are listed → where the things stand.
+//! Resolves listed paths to what they name.
 
 use std::collections::HashMap;
 use std::ffi::OsString;

@@ -1,3 +1,5 @@
+//! Expands glob patterns.
+//!
 //! A pattern → the paths that are called so: `*`, `?`, `[a-z]` and `\` in any part of it, as in a shell, but that `*`
 //! means names that begin with a dot too.
 

@@ -1,4 +1,4 @@
-//! A list's bytes → paths.
+//! Parses lists of paths.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,3 +1,5 @@
+//! Selects the paths that lists name.
+//!
 //! Paths out of lists: many things that a person, or a program like find(1), chose.
 //!
 //! A list may name a hundred thousand files, and a snapshot has ten thousand sources. So all lists together make one tree.

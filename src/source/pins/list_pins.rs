@@ -1,3 +1,5 @@
+//! Lists the pins beside a database.
+//!
 //! Which pins there are beside a database: for people, and for who wants the space back.
 
 use std::os::unix::ffi::OsStrExt;

@@ -1,3 +1,5 @@
+//! Pins keep a captured state until the next backup.
+//!
 //! Pins: what keeps the state that a backup read until the next one, so that the two can be compared.
 //!
 //! A hidden directory beside the database's holds a link to each table, and copies of CURRENT, the MANIFEST and the logs

@@ -1,3 +1,5 @@
+//! Opens and verifies the pinned state of the parent.
+//!
 //! The state before, from its pins: whole and verified, or not used.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+//! Encodes and decodes the state file of a pin directory.
+//!
 //! The file that says what a pin directory holds: `state`, as docs/FORMAT.md has it.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Keeping a state's files until the next backup.
+//! Pins the files of a state.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,3 +1,5 @@
+//! Detects SQLite databases that change while they are copied.
+//!
 //! SQLite's databases among the files: what a copy of them is worth.
 //!
 //! A SQLite database is a file, and while it is written also `-wal` or `-journal` beside it. Copied while nobody writes,

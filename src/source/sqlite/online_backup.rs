@@ -1,4 +1,4 @@
-//! An exact copy of a database that may be in use, by SQLite's own online backup.
+//! Copies a SQLite database by its online backup.
 //!
 //! SQLite finds its files by their paths, so whoever may rename a directory on the way can lead it elsewhere. As root it
 //! therefore runs in a thread that is the file's owner: it reads what that user may read, wherever it is led.

@@ -1,4 +1,4 @@
-//! Where a sparse file has no bytes on disk, by SEEK_HOLE and SEEK_DATA.
+//! Lists the holes of sparse files.
 
 use std::fs::File;
 

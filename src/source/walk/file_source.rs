@@ -1,4 +1,4 @@
-//! A regular file's bytes, holes as zeros without asking for them.
+//! Reads a regular file, with its holes.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};

@@ -1,4 +1,4 @@
-//! Which directories are databases, told from names before anything is read.
+//! Finds databases by the names in directories.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,3 +1,5 @@
+//! Lists and reads files and directories, following no link.
+//!
 //! Files and directories as the filesystem shows them: names, metadata, bytes; nothing is followed.
 //!
 //! ```text

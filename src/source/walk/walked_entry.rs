@@ -1,4 +1,4 @@
-//! What stands under a name in a directory that is held; no link is followed.
+//! Reads the type and metadata of a directory's entry.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};

@@ -1,4 +1,4 @@
-//! The extended attributes of what has a name, its access lists and capabilities among them.
+//! Reads extended attributes.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

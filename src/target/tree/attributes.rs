@@ -1,3 +1,5 @@
+//! Sets owner, mode, times and extended attributes.
+//!
 //! Owner, mode, times and extended attributes: set as far as the system lets us.
 //!
 //! The order matters: a new owner takes set-user-id bits and capabilities away, extended attributes can only be written

@@ -1,4 +1,4 @@
-//! Where things are made, and what all directories of one tree share.
+//! Holds what all directories of a restored tree share.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;

@@ -1,4 +1,4 @@
-//! What stands under a name.
+//! Describes what exists under a name.
 
 use rustix::fs::{FileType, Stat};
 

@@ -1,3 +1,5 @@
+//! Creates files, links and devices before they get their names.
+//!
 //! Something that is made before it has its name: a file, a link, a pipe, a device.
 
 use std::ffi::{OsStr, OsString};

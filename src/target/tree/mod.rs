@@ -1,3 +1,5 @@
+//! Writes files, directories and links below a target.
+//!
 //! Files, directories and links → a tree on disk. Nothing is found by a path: every name is looked up, made, renamed or
 //! removed in a directory that is held open, and no symbolic link is followed, whatever stood there or was put there.
 //!

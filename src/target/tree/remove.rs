@@ -1,3 +1,5 @@
+//! Removes entries, following no link, on one filesystem.
+//!
 //! Removing what stands under a name: by open directories, following no link, on one filesystem.
 
 use std::ffi::OsStr;

@@ -1,3 +1,5 @@
+//! Creates and holds one directory of a restored tree.
+//!
 //! One directory of a tree: made when it is needed, held open while few are, and given its attributes when nobody needs
 //! it any more.
 

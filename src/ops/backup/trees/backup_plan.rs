@@ -1,4 +1,4 @@
-//! PATHs → databases, and trees of files; told from names, before anything is read.
+//! Plans which paths are databases and which are trees.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};

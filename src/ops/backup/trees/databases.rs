@@ -1,4 +1,4 @@
-//! What a walk knows of the databases that it meets.
+//! Finds the captured database of each directory in a walk.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;

@@ -1,4 +1,4 @@
-//! What of a walk is left out, asked before anything is read of it.
+//! Filters what a walk excludes, and counts it.
 
 use std::ffi::OsString;
 use std::fs::Metadata;

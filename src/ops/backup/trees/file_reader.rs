@@ -1,4 +1,4 @@
-//! A file's bytes cut into chunks, and all of it again if it was changed meanwhile.
+//! Reads and chunks a file, again if it changed meanwhile.
 
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! Backs up trees of files, after the databases were captured.
+//!
 //! Trees of files: read behind the captures, so that what a captured database speaks of is there.
 //!
 //! ```text

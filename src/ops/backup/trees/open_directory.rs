@@ -1,3 +1,5 @@
+//! Lists a directory in order, reading metadata ahead.
+//!
 //! A directory that is being walked: its names in order, looked at a little ahead by several threads.
 
 use std::collections::VecDeque;

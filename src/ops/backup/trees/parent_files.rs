@@ -1,3 +1,5 @@
+//! Finds the files that are unchanged since the parent snapshot.
+//!
 //! The trees of the newest snapshot of the same paths: which files need not be read.
 
 use std::os::unix::ffi::OsStrExt;

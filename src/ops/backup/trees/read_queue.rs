@@ -1,3 +1,5 @@
+//! Reads small files in parallel and hands them on in order.
+//!
 //! Small files together: read by several threads, given on in the order in which they came.
 
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! PATHs and lists → what is walked, and within which bounds.
+//! Resolves paths and lists into roots to walk.
 
 use std::ffi::OsStr;
 use std::fs::{File, read_dir, symlink_metadata};

@@ -1,4 +1,4 @@
-//! SQLite's databases on the way of a walk.
+//! Saves the SQLite databases that a walk finds.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};

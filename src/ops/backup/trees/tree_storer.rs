@@ -1,3 +1,5 @@
+//! Stores the files and directories that a walk sends.
+//!
 //! The storing thread: chunks into the writer, steps into trees.
 
 use crossbeam_channel::Receiver;

@@ -1,3 +1,5 @@
+//! Walks directories in order of names, without recursion.
+//!
 //! The walk: directory by directory, in order of names, without recursion.
 
 use std::collections::{HashSet, VecDeque};

@@ -1,4 +1,4 @@
-//! What goes from the walk to the storing thread.
+//! Sends a walk's steps to the storing thread.
 
 use crossbeam_channel::Sender;
 

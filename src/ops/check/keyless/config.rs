@@ -1,4 +1,4 @@
-//! Config, its copy, and the chain of keyrings, as far as they lie in the clear.
+//! Checks config and keyrings as far as they are clear.
 
 use std::collections::HashMap;
 

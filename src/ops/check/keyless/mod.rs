@@ -1,3 +1,5 @@
+//! Checks a repository without its keys.
+//!
 //! Check without a key: whoever stores a repository can tell that nothing is damaged or gone, and read nothing.
 //!
 //! Names are hashes, so every object is held to its name; what lies in the clear is parsed and compared: config and its

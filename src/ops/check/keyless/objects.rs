@@ -1,3 +1,5 @@
+//! Checks the names and clear parts of objects without keys.
+//!
 //! Every object that is no pack: its name is the hash of its bytes, and what lies in the clear is as it must be.
 
 use std::collections::{HashMap, HashSet};

@@ -1,3 +1,5 @@
+//! Checks packs without keys: presence, size, hash.
+//!
 //! Packs without a key: there, of the size that the index says, and by their age also hashed.
 
 use std::collections::{HashMap, HashSet};

@@ -1,3 +1,5 @@
+//! Checks trees of files: blobs, counts, depth.
+//!
 //! Trees of files: every blob of theirs, the counts that the snapshot states, and how deep they are.
 //!
 //! A directory is walked once, however often it is named: of one that is right, what it holds is kept.

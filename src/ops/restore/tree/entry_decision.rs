@@ -1,3 +1,5 @@
+//! Decides what becomes of each entry of a tree.
+//!
 //! What becomes of one entry of a tree, by what stands under its name: a pure question.
 
 use super::super::OverwriteMode;

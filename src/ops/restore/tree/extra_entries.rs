@@ -1,3 +1,5 @@
+//! Removes entries that the snapshot does not have (`--delete`).
+//!
 //! What the target has and the snapshot does not: removed where that was asked for, below what is restored and nowhere
 //! else, as far as the patterns mean it.
 

@@ -1,4 +1,4 @@
-//! A file's bytes into their place, holes left out, and back for comparison.
+//! Writes and compares the content of files, holes included.
 
 use std::collections::HashMap;
 use std::fs::File;

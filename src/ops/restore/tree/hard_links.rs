@@ -1,3 +1,5 @@
+//! Restores hard links: the first name as a file, others as links.
+//!
 //! Names of one file: the first that is restored has the content, the others become links to it.
 //!
 //! A snapshot says which names those are, and need not be believed: names whose content differs are not linked. Which

@@ -1,3 +1,5 @@
+//! Restores trees of files, and the databases in them.
+//!
 //! Trees: directories, files and links back into a target, and the databases among them by their own road.
 //!
 //! ```text

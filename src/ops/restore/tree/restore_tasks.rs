@@ -1,3 +1,5 @@
+//! Defines the tasks that the walker sends to the workers.
+//!
 //! What the walker hands to the workers: files in pieces, a few MiB at a time, in the order of the walk, which is the
 //! order in which a backup packed them.
 

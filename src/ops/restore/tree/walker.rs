@@ -1,3 +1,5 @@
+//! Walks a snapshot's tree and creates directories and links.
+//!
 //! The walk over a snapshot's tree: decides about each entry, makes directories and links itself, and hands files on.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+//! Fetches chunks and writes files, on several threads.
+//!
 //! The workers: chunks out of the repository, into files, and read back.
 
 use std::collections::HashMap;
