@@ -31,7 +31,7 @@ pub struct HeldDirectory {
     path: Arc<Path>,
 }
 
-/// A name in a directory, and what it was when the directory was listed.
+/// A name in a directory, and its metadata when the directory was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryEntry {
     pub name: OsString,

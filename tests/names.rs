@@ -26,7 +26,9 @@ fn production_files() -> impl Iterator<Item = PathBuf> {
         let is_rust = path.extension().is_some_and(|extension| extension == "rs");
         let is_test = path.components().any(|part| {
             let part = part.as_os_str().to_string_lossy();
-            ["test", "delta_model", "hostile"].iter().any(|word| part.contains(word))
+            ["test", "delta_model", "hostile"]
+                .iter()
+                .any(|word| part.contains(word))
         });
         is_rust && !is_test
     })
@@ -116,7 +118,9 @@ fn no_two_types_have_one_name() {
 fn the_glossary_explains_the_noun_of_every_public_type() {
     let glossary = glossary();
     let is_library = |one: &Declaration| !one.file.components().any(|part| part.as_os_str() == "bin");
-    let public = all_declarations().into_iter().filter(|one| one.is_public && is_library(one));
+    let public = all_declarations()
+        .into_iter()
+        .filter(|one| one.is_public && is_library(one));
     let unexplained: BTreeMap<_, _> = public
         .map(|one| (singular(&words(&one.name).pop().unwrap()), one))
         .filter(|(noun, _)| !glossary.contains(noun))

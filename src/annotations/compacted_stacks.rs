@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::CompactedStack;
 use crate::snapshot::{DatabaseContent, Snapshot, SnapshotSource, StoredRunRef};
 
-/// The runs that stand in for stacks of one snapshot, by source: of several for one source the last said.
+/// The runs that replace stacks of one snapshot, by source; the newest note counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompactedStacks(BTreeMap<u32, StoredRunRef>);
 

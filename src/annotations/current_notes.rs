@@ -23,7 +23,7 @@ pub struct CurrentNotes {
     quarantined: BTreeSet<(QuarantineFolder, ObjectId)>,
 }
 
-/// What holds of one snapshot besides what it says itself.
+/// The state of one snapshot by the notes about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotStanding {
     /// Tags that replace its own.

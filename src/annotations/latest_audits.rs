@@ -10,7 +10,7 @@ use crate::clock::UnixNanos;
 use crate::envelope::ObjectClass;
 use crate::id::ObjectId;
 
-/// The latest that was said of packs.
+/// The latest audit result of each pack.
 #[derive(Clone, Debug, Default)]
 pub struct LatestAudits {
     there: HashSet<ObjectId>,

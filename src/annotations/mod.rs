@@ -75,7 +75,7 @@ pub enum NoteSubject {
     },
 }
 
-/// Where objects lie that may be set aside: a write-only host can put what it likes there, and who deletes goes by them.
+/// The folders whose objects may be set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum QuarantineFolder {
@@ -85,7 +85,7 @@ pub enum QuarantineFolder {
     Index = 2,
 }
 
-/// What may be said of a snapshot. Pin and unpin are about the same thing, and so are suspect and cleared.
+/// What a note says of a snapshot; pin and unpin have one subject, as have suspect and cleared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotNote {
     /// These tags instead of all it had; ascending, none twice.

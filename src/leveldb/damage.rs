@@ -36,7 +36,7 @@ const LOST_AT_ONCE_MAX: usize = 1000;
 /// See [`LOST_AT_ONCE_MAX`].
 const LOST_KEY_BYTES_MAX: usize = 32 << 20;
 
-/// Where entries may be lost: what somebody who has another copy would look up there.
+/// The keys whose entries may be lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LostEntries {
     /// First and last user keys, both included; in no order, and they may overlap.
@@ -63,7 +63,7 @@ impl LostEntries {
     }
 }
 
-/// One thing that could not be read, or is not what it should be.
+/// One part of the source that could not be read or is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceDamage {
     /// File name within the database's directory.
@@ -134,7 +134,7 @@ impl SourceAge {
     }
 }
 
-/// Collects damage during a scan and answers what it makes uncertain.
+/// Collects damage during a scan, and derives the uncertain records.
 #[derive(Debug, Default)]
 pub struct DamageCollector {
     damage: Vec<SourceDamage>,

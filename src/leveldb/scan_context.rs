@@ -11,7 +11,7 @@ use super::read_at::ReadAt;
 use super::work_budget::WorkBudget;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Opens files of the database; the decoders ask, whoever holds the directory hands over.
+/// Opens the files of a database for the decoders.
 pub trait OpenFiles {
     /// Opens a table by number.
     fn open_table(&self, number: u64) -> Result<Box<dyn ReadAt>>;

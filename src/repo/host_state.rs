@@ -26,7 +26,7 @@ const FILE_BYTES_MAX: u64 = 160 << 20;
 /// Files that are read at most; there is one a set of databases.
 const FILES_MAX: usize = 1000;
 
-/// A snapshot of the host's own, and all packs that it rests on with their lengths.
+/// A snapshot of the host's own, and the packs it needs with their lengths.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RememberedSnapshot {
     pub id: ObjectId,

@@ -25,7 +25,7 @@ use super::{OWN_DOMAIN, Repo, SlotInfo};
 /// Two who change keys at once meet about so often at most.
 const TRIES_MAX: usize = 5;
 
-/// What may be said of a write-only host.
+/// The public facts about a write-only host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostInfo {
     /// Its domain.

@@ -20,7 +20,7 @@ use super::{OWN_DOMAIN, Repo, RepoInner, RepoSettings};
 /// Largest config, bytes.
 pub(super) const CONFIG_BYTES_MAX: u64 = 64 << 10;
 
-/// What may be said of a slot in public.
+/// The public facts about a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotInfo {
     /// Its name.

@@ -22,7 +22,7 @@ use super::{KeyOrder, KeyRange};
 use crate::blob::BlobKind;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A run and what it lacks.
+/// A run, and the pieces that it lacks.
 pub struct PartialRun<'a> {
     walker: RunReader<'a>,
     /// Key of its last entry.

@@ -422,7 +422,7 @@ impl Drop for StagingDirectory {
     }
 }
 
-/// A whole result, durable, under a name that nobody looks for yet.
+/// A whole, durable result under a temporary name.
 #[derive(Debug)]
 pub struct StagedResult(StagingDirectory);
 

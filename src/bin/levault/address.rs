@@ -1,4 +1,4 @@
-//! Words that name a local file or directory, told from the address of another storage.
+//! Tells local paths from addresses of other storages.
 //!
 //! Users of other tools write `s3:bucket`, `host:/path` or `sftp://...`, and unit files hold `~/repo`, which no shell
 //! expands there. Taken for a path, each makes a directory of that name below the current one, and the data is believed to

@@ -1,3 +1,5 @@
+//! Defines the command line: verbs and flags are restic's where it has them.
+//!
 //! Words on the command line, typed: parsed first, acted on later. restic's verbs and flags where it has them.
 
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+//! Maps results and errors to exit codes and advice.
+//!
 //! Error kind to exit code, and what to do next. Exit codes are a promise: README lists them.
 
 use levault::error::{Error, ErrorKind};

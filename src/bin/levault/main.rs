@@ -1,3 +1,5 @@
+//! The command-line tool, on the library's public API.
+//!
 //! The tool: parses, runs, turns endings into exit codes. It sees the library's public API and nothing else.
 
 mod address;

@@ -1,4 +1,4 @@
-//! What people and programs see: plain lines, JSON lines, numbers with units.
+//! Prints lines, JSON and numbers with units.
 
 use std::io::{IsTerminal, Write};
 

@@ -1,4 +1,4 @@
-//! Where the password comes from: environment, file, descriptor, command, prompt; never an argument.
+//! Reads passwords from environment, file, descriptor, command or prompt.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Progress while an operation runs: a bar on a terminal, JSON status lines for programs, else silence.
+//! Shows progress while an operation runs.
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};

@@ -1,4 +1,4 @@
-//! Signals: those that end, after the next safe point, and those that ask how far the run is.
+//! Handles signals: some end the run, some ask for progress.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -13,7 +13,7 @@ use crate::snapshot::Snapshot;
 /// How long a proof holds, by our clock: the shortest grace is six times as long.
 const PROOF_HOLDS: i64 = 3600 * 1_000_000_000;
 
-/// What a snapshot rests on.
+/// The packs that a snapshot needs.
 pub struct SnapshotDependencies<'a> {
     /// Packs of its own blobs, stored now or before, with their lengths.
     pub packs: HashMap<ObjectId, u64>,

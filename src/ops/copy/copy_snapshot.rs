@@ -306,7 +306,7 @@ impl SharedState {
     }
 }
 
-/// A pair of roots, and whether what they stand for may not be durable yet.
+/// Corresponding roots in both repositories, and whether the copy may not be durable yet.
 pub struct ParentPair<'g> {
     pub ground: &'g SharedState,
     pub from: BlobId,

@@ -26,7 +26,7 @@ const GONE: &str = ".levault-lost";
 /// A longer name no filesystem of Linux takes; what does not fit of a name is cut off before [`PARTIAL`].
 const FILE_NAME_BYTES: usize = 255;
 
-/// Whether what is left of a file is kept.
+/// Whether the readable parts of a damaged file are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PartialFiles {
     /// Under a name that says so.

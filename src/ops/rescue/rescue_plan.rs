@@ -35,7 +35,7 @@ pub struct RescueInput<'d> {
     pub last_sequence: u64,
 }
 
-/// A span and who supplies it.
+/// A span, and the snapshot that supplies it.
 pub struct SuppliedSpan<'c> {
     pub span: KeySpan,
     pub candidate: Option<&'c RescueCandidate<'c>>,

@@ -42,7 +42,7 @@ pub struct RepositoryStats {
     pub trees: Vec<SourceStats>,
 }
 
-/// What some databases and trees restore to and rest on.
+/// The bytes that some databases and trees restore to, and the stored bytes they need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoredShare {
     /// Bytes of keys, values and files they restore to.

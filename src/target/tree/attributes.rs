@@ -51,7 +51,7 @@ pub enum AttributeKind {
     Xattr,
 }
 
-/// Attributes that are not as they were saved: counted, since it would be said of every file.
+/// Attributes that could not be set, counted by kind.
 #[derive(Debug, Default)]
 pub struct RefusedAttributes {
     /// Refused because the user is not root.

@@ -1,4 +1,4 @@
-//! Words for a second place: the repository that is copied from, the database that is rescued to.
+//! Arguments of `copy` and `rescue`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

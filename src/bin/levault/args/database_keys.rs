@@ -1,4 +1,4 @@
-//! Words for keys of a database.
+//! Arguments that select keys of a database.
 
 use clap::Args;
 

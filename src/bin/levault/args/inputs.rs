@@ -1,3 +1,5 @@
+//! Arguments for what is backed up and what is excluded.
+//!
 //! Words for what is backed up besides PATHs, and for what is left out of it. (restic's words.)
 
 use std::ffi::OsString;

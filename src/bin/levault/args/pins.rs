@@ -1,4 +1,4 @@
-//! Words for what is kept beside a database.
+//! Arguments of `pins`.
 
 use std::path::PathBuf;
 

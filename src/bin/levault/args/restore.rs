@@ -1,4 +1,4 @@
-//! Words of `restore`.
+//! Arguments of `restore`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

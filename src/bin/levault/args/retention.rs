@@ -1,4 +1,4 @@
-//! Words for what is kept, forgotten, brought back, tagged and protected.
+//! Arguments of `forget`, `undelete`, `tag` and `protect`.
 
 use clap::Args;
 use levault::ops::forget::{GroupBy, KeepCount, KeepDuration};

@@ -1,4 +1,4 @@
-//! Words of the verbs that look into snapshots.
+//! Arguments that name snapshots and paths in them.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -1,4 +1,4 @@
-//! `backup`: databases and files in, one snapshot out.
+//! `backup`: saves databases and files as one snapshot.
 
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;

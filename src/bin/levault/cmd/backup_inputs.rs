@@ -1,4 +1,4 @@
-//! What `backup` is given besides PATHs, and what it is to leave out.
+//! Builds exclude rules, lists and streams from `backup`'s arguments.
 
 use std::ffi::OsStr;
 use std::io::Read;

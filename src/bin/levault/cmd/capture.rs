@@ -1,4 +1,4 @@
-//! `capture`: a plain copy of a database, consistent even while its owner writes.
+//! `capture`: copies a live database consistently.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `check`: findings, each with what hangs on it and what helps.
+//! `check`: prints findings, what they affect and what helps.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `copy`: snapshots of another repository into this one.
+//! `copy`: copies snapshots of another repository into this one.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `diff`: what differs between two snapshots, file by file and record by record.
+//! `diff`: prints the files and records that differ.
 
 use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,4 @@
-//! `dump`: a database's records, a file, or a directory as an archive, without restoring them.
+//! `dump`: writes records, a file, or a directory as an archive.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

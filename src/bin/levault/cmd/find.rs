@@ -1,4 +1,4 @@
-//! `find`: the snapshots that have some files or keys.
+//! `find`: lists the snapshots that contain given files or keys.
 
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};

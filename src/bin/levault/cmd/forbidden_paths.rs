@@ -1,4 +1,4 @@
-//! What no command may write over or remove: the repository, its cache, the password's files, the program.
+//! Collects the paths that no command may overwrite or remove.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `forget`: which snapshots are let go, and why the others are not.
+//! `forget`: forgets snapshots, by id or by policy.
 
 mod print_groups;
 

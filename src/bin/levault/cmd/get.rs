@@ -1,4 +1,4 @@
-//! `get`: one value of a snapshot.
+//! `get`: prints one value of a snapshot.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! `history`: what became of one key.
+//! `history`: prints the values of one key over time.
 
 use levault::error::{Error, ErrorKind, Result};
 use levault::ops::history::{self, KeyVersion};

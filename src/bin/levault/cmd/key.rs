@@ -1,4 +1,4 @@
-//! `key`: the slots that open the repository, and the hosts that write to it.
+//! `key`: manages passwords and write-only hosts.
 
 mod host;
 

@@ -1,4 +1,4 @@
-//! `ls`: what a snapshot holds.
+//! `ls`: lists what a snapshot contains.
 
 use std::io::{BufWriter, Write};
 

@@ -1,4 +1,4 @@
-//! One file per verb; here the way to each, and what they share: where the repository is and how it opens.
+//! Dispatches commands, and opens the repository for them.
 
 mod backup;
 mod backup_inputs;

@@ -1,4 +1,4 @@
-//! A snapshot opened to be looked into, and what is named in it.
+//! Opens a snapshot, and finds databases in it.
 
 use std::os::unix::ffi::OsStrExt;
 

@@ -1,4 +1,4 @@
-//! `repair add-parity` and `repair heal`: parity beside the packs, and packs put right by it.
+//! `repair add-parity` and `repair heal`: makes parity, and heals packs by it.
 
 use clap::Args;
 use levault::error::Result;

@@ -1,4 +1,4 @@
-//! `pins`: what is kept beside databases for their next backup.
+//! `pins`: lists and drops pins.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

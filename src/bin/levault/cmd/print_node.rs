@@ -1,4 +1,4 @@
-//! Files, directories and databases of a snapshot, as people and programs see them.
+//! Prints files, directories and databases of a snapshot.
 
 use levault::ops::tree::TreeNode;
 use levault::snapshot::{DatabaseRoot, EntryKind, FileMetadata};

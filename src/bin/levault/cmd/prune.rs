@@ -1,4 +1,4 @@
-//! `prune`: gives space back.
+//! `prune`: frees space.
 
 use std::str::FromStr;
 use std::time::Duration;

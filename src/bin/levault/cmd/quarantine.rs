@@ -1,4 +1,4 @@
-//! `quarantine`: objects that cannot be read, and which of them are set aside.
+//! `quarantine`: lists unreadable objects, and sets them aside.
 
 use clap::{Args, Subcommand};
 use levault::error::Result;

@@ -1,4 +1,4 @@
-//! `repair`: tells what would be put right, and does it with `--apply`.
+//! `repair`: prints what would be repaired; repairs with `--apply`.
 
 use clap::{Args, Subcommand};
 use levault::error::{ErrorKind, Result};

@@ -1,4 +1,4 @@
-//! `rescue`: a damaged database, rebuilt beside itself.
+//! `rescue`: rebuilds a damaged database.
 
 use std::os::unix::ffi::OsStrExt;
 

@@ -1,4 +1,4 @@
-//! `restore`: what a snapshot holds back into directories.
+//! `restore`: restores a snapshot into directories.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

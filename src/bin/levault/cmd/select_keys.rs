@@ -1,4 +1,4 @@
-//! Words for keys → the keys they mean.
+//! Parses arguments that select keys.
 
 use std::os::unix::ffi::OsStrExt;
 

@@ -1,4 +1,4 @@
-//! What notes and forgettings say of a snapshot, told before anything is taken from it.
+//! Warns of suspect and forgotten snapshots before they are read.
 
 use levault::error::Result;
 use levault::ops::tree::leads;

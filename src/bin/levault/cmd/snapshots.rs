@@ -1,4 +1,4 @@
-//! `snapshots`: what there is to go back to.
+//! `snapshots`: lists snapshots.
 
 use std::collections::HashSet;
 

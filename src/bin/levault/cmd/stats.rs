@@ -1,4 +1,4 @@
-//! `stats`: what uses the space.
+//! `stats`: prints what uses the space.
 
 use levault::error::Result;
 use levault::ops::stats::{self, RepositoryStats, SourceStats, StoredShare};

@@ -1,4 +1,4 @@
-//! `tag`, `protect`, `unprotect`: what holds of snapshots, said anew.
+//! `tag`, `protect`, `unprotect`: changes what holds of snapshots.
 
 use levault::error::Result;
 use levault::ops::annotate::{self, TagEdit};

@@ -1,4 +1,4 @@
-//! `undelete`: forgotten snapshots that are still stored, and the way back for them.
+//! `undelete`: lists forgotten snapshots, and brings them back.
 
 use levault::annotations::{ForgetEvent, ForgetReason};
 use levault::error::Result;

@@ -1,4 +1,4 @@
-//! `verify-db`: what is wrong with a database.
+//! `verify-db`: prints what is wrong with a database.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `version`: the program and the formats it reads.
+//! `version`: prints the program's version and its formats.
 
 use levault::error::Result;
 use serde_json::json;

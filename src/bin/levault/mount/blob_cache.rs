@@ -1,3 +1,5 @@
+//! Caches the blobs that the mount read last.
+//!
 //! Blobs that were read a while ago, up to a bound: the kernel asks for a file in small pieces, and for a directory name by
 //! name.
 

@@ -1,4 +1,4 @@
-//! The entries of an open directory, some at a time, so that a large one costs no more memory than a small one.
+//! Lists open directories of the mount, piece by piece.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! The kernel's side: each request answered once, with what `item` says or an error number.
+//! Answers the kernel's FUSE requests.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

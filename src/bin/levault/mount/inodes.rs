@@ -1,4 +1,4 @@
-//! Which item an inode number means, for as long as the kernel knows the number.
+//! Maps inode numbers to items of the mount.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

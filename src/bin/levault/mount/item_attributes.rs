@@ -1,4 +1,4 @@
-//! What `stat` says of an item.
+//! Computes the attributes of items (`stat`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,4 @@
-//! A repository as a read-only filesystem.
+//! Mounts a repository as a read-only filesystem.
 //!
 //! ```text
 //! ids/1f2e3d4c/                    snapshot by id       hosts/web1/2024-05-06T07:08:09Z/   by host, and `latest`

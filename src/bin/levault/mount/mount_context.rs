@@ -1,4 +1,4 @@
-//! What the mount is of: the repository's snapshots, listed anew now and then, and what it takes to read them.
+//! Holds the repository and the list of snapshots of a mount.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};

@@ -1,4 +1,4 @@
-//! What there is in the mount, and what is in it.
+//! Finds the items of the mount, and what they contain.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,4 @@
-//! The records of a database as a file: an object a line, as `dump` prints them, made while they are read.
+//! Generates a database's records as a file of JSON lines.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};

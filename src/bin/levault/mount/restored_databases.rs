@@ -1,3 +1,5 @@
+//! Restores databases on demand into a private directory.
+//!
 //! Databases made on demand: restored, verified, into a directory of this process that nobody else may look into. A few
 //! are kept; a file that is open stays readable when its database goes.
 

@@ -1,3 +1,5 @@
+//! Arranges snapshots in directories by id, time, host and tag.
+//!
 //! Snapshots on shelves: by id, by time, by host, by tag. Pure.
 
 use std::collections::BTreeMap;

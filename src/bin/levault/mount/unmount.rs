@@ -1,4 +1,4 @@
-//! The end of a mount that nobody unmounted.
+//! Unmounts when the process ends.
 
 use std::ffi::OsString;
 use std::path::Path;

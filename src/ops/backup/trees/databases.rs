@@ -11,10 +11,10 @@ use crate::source::exclude_rules::WalkScope;
 use crate::source::walk::candidate;
 use crate::source::{DetectedDirectory, HeldDirectory};
 
-/// A database that is not in the snapshot; that is told already.
+/// A database that could not be saved, and was reported.
 pub struct UnsavedDatabase;
 
-/// Captures a database and gives its number among the sources; `None` if it could not, which is told.
+/// Captures a database during the walk; `None` if it failed and was reported.
 pub type LateCapture<'c> = &'c mut dyn FnMut(&Path, &WalkScope) -> Option<u32>;
 
 /// The databases by the directories they stand in.

@@ -62,7 +62,7 @@ enum FileReadResult {
     Lost,
 }
 
-/// What a walk has found and nobody has read yet.
+/// Files that a walk has found and that are not read yet.
 pub struct ReadQueue<'a> {
     reading: FileReader<'a>,
     earlier: Option<&'a ParentFiles<'a>>,

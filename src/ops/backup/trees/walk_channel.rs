@@ -44,7 +44,7 @@ pub enum WalkStep {
     Same(Vec<u8>, FileId),
 }
 
-/// A directory, and what it was before.
+/// A directory, and its entry in the parent snapshot.
 #[derive(Default)]
 pub struct EnteredDirectory {
     pub name: Vec<u8>,

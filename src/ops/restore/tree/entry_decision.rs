@@ -6,7 +6,7 @@ use super::super::OverwriteMode;
 use crate::snapshot::{EntryKind, TreeEntry};
 use crate::target::tree::{ExistingEntry, ExistingKind, RemoveDepth, TargetAttributes};
 
-/// How a restore treats what it finds.
+/// How a restore treats existing entries.
 #[derive(Clone, Copy, Debug)]
 pub struct OverwriteRules {
     /// What becomes of what stands there.

@@ -42,7 +42,7 @@ impl FileTask {
     }
 }
 
-/// A file while its pieces are written, by whoever has them.
+/// A file whose pieces are being written by several workers.
 pub struct FileInProgress {
     pub file: FileTask,
     /// Made by the first that has something to write.

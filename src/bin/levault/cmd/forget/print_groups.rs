@@ -1,4 +1,4 @@
-//! What `forget` prints: for people each snapshot with the reasons it is kept for, for programs restic's groups.
+//! Prints what a policy keeps and forgets, with reasons.
 
 use levault::annotations::CurrentNotes;
 use levault::error::Result;

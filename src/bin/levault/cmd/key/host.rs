@@ -1,4 +1,4 @@
-//! `key add --write-only`: a credential with which a host can back up and nothing else.
+//! `key add --write-only`: creates a host's credential.
 
 use std::fs::OpenOptions;
 use std::io::Write;
