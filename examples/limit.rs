@@ -35,7 +35,7 @@ fn cpu(clock: ClockId) -> f64 {
 /// Runs a stage on this thread alone and prints what it took.
 fn stage<T>(name: &str, bytes: usize, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let begin = cpu(ClockId::ThreadCPUTime);
-    let outcome = act().act(|| name.to_owned())?;
+    let outcome = act().context(|| name.to_owned())?;
     println!(
         "{name}\t{}\t{:.4}",
         bytes as f64 / 1e6,
@@ -96,11 +96,11 @@ fn chunks(long: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 /// What is stored of each blob: the smaller of it and its zstd frame.
 fn compress(blobs: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
-    let mut context = zstd::bulk::Compressor::new(1).act(|| "make a context")?;
+    let mut context = zstd::bulk::Compressor::new(1).context(|| "make a context")?;
     blobs
         .iter()
         .map(|blob| {
-            let packed = context.compress(blob).act(|| "compress")?;
+            let packed = context.compress(blob).context(|| "compress")?;
             Ok(if packed.len() < blob.len() {
                 packed
             } else {
@@ -136,7 +136,7 @@ fn each_in_place(
 }
 
 fn inflate(packed: &[Vec<u8>], blobs: &[Vec<u8>]) -> Result<()> {
-    let mut context = zstd::bulk::Decompressor::new().act(|| "make a context")?;
+    let mut context = zstd::bulk::Decompressor::new().context(|| "make a context")?;
     let mut plain = Vec::with_capacity(blobs.iter().map(Vec::len).max().unwrap_or(0));
     for (packed, blob) in packed
         .iter()
@@ -146,7 +146,7 @@ fn inflate(packed: &[Vec<u8>], blobs: &[Vec<u8>]) -> Result<()> {
         plain.clear();
         context
             .decompress_to_buffer(packed, &mut plain)
-            .act(|| "inflate")?;
+            .context(|| "inflate")?;
         black_box((&plain, blob));
     }
     Ok(())
@@ -162,11 +162,11 @@ fn hash(parts: &[Vec<u8>]) {
 fn store(bytes: &[u8], directory: &Path) -> Result<()> {
     for (number, pack) in bytes.chunks(PACK_BYTES_DEFAULT).enumerate() {
         let path = directory.join(format!("limit-{number}"));
-        let mut file = std::fs::File::create(&path).act(|| "create")?;
+        let mut file = std::fs::File::create(&path).context(|| "create")?;
         file.write_all(pack)
             .and_then(|()| file.sync_all())
-            .act(|| "write")?;
-        std::fs::remove_file(&path).act(|| "remove")?;
+            .context(|| "write")?;
+        std::fs::remove_file(&path).context(|| "remove")?;
     }
     Ok(())
 }

@@ -193,7 +193,7 @@ fn inflate(packed: &[u8], plain_len: usize, plain: &mut Vec<u8>) -> Result<()> {
     plain.reserve_exact(plain_len);
     let outcome = context.decompress_to_buffer(packed, plain);
     CONTEXT.set(Some(context));
-    outcome.map_err(|cause| Error::caused(ErrorKind::Corrupt, "inflate", cause))?;
+    outcome.map_err(|cause| Error::with_cause(ErrorKind::Corrupt, "inflate", cause))?;
     Ok(())
 }
 

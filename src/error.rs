@@ -3,7 +3,7 @@
 //! One error type: what was being done, to what, and why it did not work.
 //!
 //! [`ErrorKind`] is coarse and stable, because people act differently on each; texts may change. A layer that
-//! passes an error on adds only what it alone knows (see [`Error::act`]), so a message reads outside in:
+//! passes an error on adds only what it alone knows (see [`Error::context`]), so a message reads outside in:
 //! `back up: read table 000034.ldb: block at 6583: checksum mismatch`.
 
 use std::fmt;
@@ -88,7 +88,7 @@ impl Error {
     }
 
     /// An error of somebody else's finding, kept whole.
-    pub fn caused(
+    pub fn with_cause(
         kind: ErrorKind,
         message: impl Into<String>,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -103,19 +103,19 @@ impl Error {
 
     /// The operating system's error, its kind told from the error number.
     pub fn io(message: impl Into<String>, cause: std::io::Error) -> Self {
-        Self::caused(kind_of(&cause), message, cause)
+        Self::with_cause(kind_of(&cause), message, cause)
     }
 
-    /// Adds the act of the layer that passes the error on: `error.act("read table 000034.ldb")`.
+    /// Adds the act of the layer that passes the error on: `error.context("read table 000034.ldb")`.
     #[must_use]
-    pub fn act(mut self, act: impl Into<String>) -> Self {
+    pub fn context(mut self, act: impl Into<String>) -> Self {
         self.0.acts.push(act.into());
         self
     }
 
     /// Replaces the kind where an upper layer knows better what it means to its caller.
     #[must_use]
-    pub fn as_kind(mut self, kind: ErrorKind) -> Self {
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
     }
@@ -170,18 +170,18 @@ impl std::error::Error for Error {
 
 /// Adds an act to whatever error a result holds.
 pub trait ResultExt<T> {
-    /// `read_table(n).act(|| format!("read table {n}"))?`
-    fn act<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T>;
+    /// `read_table(n).context(|| format!("read table {n}"))?`
+    fn context<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T>;
 }
 
 impl<T> ResultExt<T> for Result<T> {
-    fn act<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| error.act(act()))
+    fn context<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|error| error.context(act()))
     }
 }
 
 impl<T> ResultExt<T> for std::io::Result<T> {
-    fn act<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T> {
+    fn context<S: Into<String>>(self, act: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|cause| Error::io(act(), cause))
     }
 }
@@ -194,8 +194,8 @@ mod tests {
     fn an_error_reads_from_the_outermost_act_to_the_cause() {
         let cause = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let error = Error::io("write 17 bytes", cause)
-            .act("store pack")
-            .act("back up");
+            .context("store pack")
+            .context("back up");
         assert_eq!(
             error.to_string(),
             "back up: store pack: write 17 bytes: no storage space"

@@ -43,7 +43,7 @@ impl HeldDirectory {
     pub fn named(path: &Path) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
-        let handle = opened.act(|| format!("open {}", path.display()))?;
+        let handle = opened.context(|| format!("open {}", path.display()))?;
         Ok(Self::of(handle, path))
     }
 
@@ -51,7 +51,7 @@ impl HeldDirectory {
     pub fn unfollowed(path: &Path) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
-        let handle = opened.act(|| format!("open {}", path.display()))?;
+        let handle = opened.context(|| format!("open {}", path.display()))?;
         Ok(Self::of(handle, path))
     }
 
@@ -92,7 +92,10 @@ impl HeldDirectory {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = self.path.parent().unwrap_or(Path::new("/"));
         let opened = openat(&self.handle, "..", flags, Mode::empty()).map_err(io::Error::from);
-        Ok(Self::of(opened.act(|| format!("open {}", path.display()))?, path))
+        Ok(Self::of(
+            opened.context(|| format!("open {}", path.display()))?,
+            path,
+        ))
     }
 
     /// A directory directly in it.
@@ -101,7 +104,7 @@ impl HeldDirectory {
         let path = self.shown(name);
         let opened = openat(&self.handle, plain(name)?, flags, Mode::empty()).map_err(io::Error::from);
         Ok(Self::of(
-            opened.act(|| format!("open {}", path.display()))?,
+            opened.context(|| format!("open {}", path.display()))?,
             &path,
         ))
     }
@@ -110,7 +113,7 @@ impl HeldDirectory {
     pub fn descendant(&self, path: &Path) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let opened = self.open_below(path, flags);
-        let handle = opened.act(|| format!("open {}", path.display()))?;
+        let handle = opened.context(|| format!("open {}", path.display()))?;
         Ok(Self::of(handle, path))
     }
 
@@ -164,15 +167,15 @@ impl HeldDirectory {
         let opened = openat(&self.handle, ".", flags, Mode::empty()).map_err(io::Error::from);
         opened
             .map(File::from)
-            .act(|| format!("open {}", self.path.display()))
+            .context(|| format!("open {}", self.path.display()))
     }
 
     /// What lies in it, in no order.
     pub fn list(&self) -> Result<Vec<DirectoryEntry>> {
         let doing = || format!("list {}", self.path.display());
         let mut all = Vec::new();
-        for entry in Dir::new(self.open()?).map_err(io::Error::from).act(doing)? {
-            let entry = entry.map_err(io::Error::from).act(doing)?;
+        for entry in Dir::new(self.open()?).map_err(io::Error::from).context(doing)? {
+            let entry = entry.map_err(io::Error::from).context(doing)?;
             let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
             if name == "." || name == ".." {
                 continue;
@@ -198,7 +201,7 @@ impl HeldDirectory {
     /// What it is itself.
     pub fn stat_itself(&self) -> Result<Stat> {
         let stat = rustix::fs::fstat(&self.handle).map_err(io::Error::from);
-        stat.act(|| format!("look at {}", self.path.display()))
+        stat.context(|| format!("look at {}", self.path.display()))
     }
 
     /// True while this name is the other directory's.
@@ -220,21 +223,22 @@ impl HeldDirectory {
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<(File, u64)> {
         let name = name.as_ref();
         let doing = || format!("open {}", self.shown(name).display());
-        let is_strange = |kind| Error::corrupt(format!("{}, which is not read", describe(kind))).act(doing());
-        let stat = self.stat(plain(name)?).act(doing)?;
+        let is_strange =
+            |kind| Error::corrupt(format!("{}, which is not read", describe(kind))).context(doing());
+        let stat = self.stat(plain(name)?).context(doing)?;
         if kind_of(&stat) != FileType::RegularFile {
             return Err(is_strange(kind_of(&stat)));
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.handle, name, flags, Mode::empty()) {
             Err(Errno::LOOP) => return Err(is_strange(FileType::Symlink)),
-            opened => File::from(opened.map_err(io::Error::from).act(doing)?),
+            opened => File::from(opened.map_err(io::Error::from).context(doing)?),
         };
-        let facts = file.metadata().act(doing)?;
+        let facts = file.metadata().context(doing)?;
         if facts.is_file() {
             Ok((file, facts.len()))
         } else {
-            Err(Error::corrupt("not a regular file").act(doing()))
+            Err(Error::corrupt("not a regular file").context(doing()))
         }
     }
 
@@ -276,7 +280,7 @@ impl HeldDirectory {
     /// Removes what lies in it, directories with all that they hold, on this filesystem only; what has the name `last` at
     /// the end of all.
     pub fn empty(&self, last: &OsStr) -> Result<()> {
-        empty(&self.open()?, last, 0).act(|| format!("empty {}", self.path.display()))
+        empty(&self.open()?, last, 0).context(|| format!("empty {}", self.path.display()))
     }
 
     /// Removes `child`, which is held, with all that is in it as [`HeldDirectory::empty`] does; its name only while that is
@@ -353,15 +357,18 @@ fn empty(directory: &File, last: &OsStr, level: usize) -> Result<()> {
         ));
     }
     let mut names = Vec::new();
-    for entry in Dir::read_from(directory).map_err(io::Error::from).act(doing)? {
-        let name = entry.map_err(io::Error::from).act(doing)?;
+    for entry in Dir::read_from(directory)
+        .map_err(io::Error::from)
+        .context(doing)?
+    {
+        let name = entry.map_err(io::Error::from).context(doing)?;
         names.push(OsString::from_vec(name.file_name().to_bytes().to_vec()));
     }
     names.retain(|name| name != "." && name != "..");
     names.sort_by_key(|name| name == last);
     names
         .iter()
-        .try_for_each(|name| remove_at(directory, name, level).act(|| name.to_string_lossy()))
+        .try_for_each(|name| remove_at(directory, name, level).context(|| name.to_string_lossy()))
 }
 
 fn remove_at(above: &File, name: &OsStr, level: usize) -> Result<()> {
@@ -372,7 +379,7 @@ fn remove_at(above: &File, name: &OsStr, level: usize) -> Result<()> {
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let inner = openat(above, name, flags, Mode::empty()).map_err(io::Error::from);
-    let inner = File::from(inner.act(|| "enter it")?);
+    let inner = File::from(inner.context(|| "enter it")?);
     let device = |file: &File| rustix::fs::fstat(file).map(|stat| stat.st_dev);
     if device(&inner).ok() != device(above).ok() {
         return Err(Error::new(

@@ -60,7 +60,7 @@ pub fn is_ours(name: &[u8]) -> bool {
 pub fn random_name(mut prefix: Vec<u8>) -> Result<OsString> {
     let mut random = [0; 8];
     getrandom::fill(&mut random)
-        .map_err(|error| Error::caused(ErrorKind::Io, "draw a random name", error))?;
+        .map_err(|error| Error::with_cause(ErrorKind::Io, "draw a random name", error))?;
     prefix.extend_from_slice(data_encoding::HEXLOWER.encode(&random).as_bytes());
     Ok(OsString::from_vec(prefix))
 }
@@ -103,7 +103,7 @@ impl ScratchDirectory {
             let doing = || format!("create {}", parent.shown(&name).display());
             rustix::fs::mkdirat(parent, &name, Mode::RWXU)
                 .map_err(std::io::Error::from)
-                .act(doing)?;
+                .context(doing)?;
             let directory = match parent.child(&name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 opened => opened?,
@@ -111,7 +111,7 @@ impl ScratchDirectory {
             // In place of the new directory another may stand by now.
             if !directory.list()?.is_empty() {
                 return Err(
-                    Error::new(ErrorKind::Exists, "another directory came to stand there").act(doing()),
+                    Error::new(ErrorKind::Exists, "another directory came to stand there").context(doing()),
                 );
             }
             let directory = directory.readable()?;
@@ -127,7 +127,7 @@ impl ScratchDirectory {
                 };
                 // On a full disk, for example. Without its marker it would stay for ever.
                 let _ = made.remove();
-                return Err(error.act(format!("create {}", made.directory.path().display())));
+                return Err(error.context(format!("create {}", made.directory.path().display())));
             }
         }
     }
@@ -165,7 +165,7 @@ impl ScratchDirectory {
         };
         renamed
             .map_err(std::io::Error::from)
-            .act(|| format!("create {}", parent.shown(name).display()))?;
+            .context(|| format!("create {}", parent.shown(name).display()))?;
         self.name = name.to_owned();
         self.directory = self.directory.with_path(&parent.shown(name));
         Ok(())
@@ -190,7 +190,7 @@ pub fn mark(directory: &HeldDirectory, says: &str) -> Result<()> {
     let written = directory.create_file(MARKER, mode);
     written
         .and_then(|mut file| file.write_all(text.as_bytes()))
-        .act(|| format!("write {}", directory.shown(MARKER).display()))
+        .context(|| format!("write {}", directory.shown(MARKER).display()))
 }
 
 /// True if this program, as this user, made the directory, and no one else can have put anything in it.
@@ -319,7 +319,7 @@ pub fn remove_leftovers(parent: &HeldDirectory, prefix: &[u8]) -> Result<Vec<Pat
             Ok(LeftoverOutcome::Removed | LeftoverOutcome::InUse) => {}
             Err(error) => {
                 let shown = parent.shown(&entry.name);
-                return Err(error.act(format!("remove {}, left by a killed process", shown.display())));
+                return Err(error.context(format!("remove {}, left by a killed process", shown.display())));
             }
         }
     }
@@ -369,7 +369,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// What a killed process leaves: a marked directory with these files.
-    pub(crate) fn leave_behind(path: &Path, files: &[&str]) {
+    pub(crate) fn leave_to_next_process(path: &Path, files: &[&str]) {
         fs::create_dir(path).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
         let directory = HeldDirectory::named(path).unwrap();
@@ -403,7 +403,7 @@ pub(crate) mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = |name: &str| place.path().join(format!(".db.levault-capture-{name}"));
         let ours = path("0123456789abcdef");
-        leave_behind(&ours, &["000005.ldb"]);
+        leave_to_next_process(&ours, &["000005.ldb"]);
         fs::create_dir(ours.join("deeper")).unwrap();
         let empty = path("1123456789abcdef");
         fs::create_dir(&empty).unwrap();
@@ -416,20 +416,20 @@ pub(crate) mod tests {
         fs::create_dir(&copied).unwrap();
         fs::copy(ours.join(MARKER), copied.join(MARKER)).unwrap();
         let writable = path("4123456789abcdef");
-        leave_behind(&writable, &["precious"]);
+        leave_to_next_process(&writable, &["precious"]);
         fs::set_permissions(&writable, fs::Permissions::from_mode(0o777)).unwrap();
         let linked_marker = path("5123456789abcdef");
-        leave_behind(&linked_marker, &["precious"]);
+        leave_to_next_process(&linked_marker, &["precious"]);
         fs::hard_link(linked_marker.join(MARKER), place.path().join("second")).unwrap();
         let link_to_marker = path("6123456789abcdef");
-        leave_behind(&link_to_marker, &["precious"]);
+        leave_to_next_process(&link_to_marker, &["precious"]);
         fs::rename(link_to_marker.join(MARKER), link_to_marker.join("moved")).unwrap();
         symlink("moved", link_to_marker.join(MARKER)).unwrap();
         let link = path("7123456789abcdef");
         symlink(&unmarked, &link).unwrap();
         // The name goes on: not a name that we make.
         let longer = path("0123456789abcdef.bak");
-        leave_behind(&longer, &["precious"]);
+        leave_to_next_process(&longer, &["precious"]);
 
         let parent = HeldDirectory::named(place.path()).unwrap();
         let mut told = remove_leftovers(&parent, &prefix(b"db", "capture")).unwrap();

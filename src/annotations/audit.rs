@@ -104,7 +104,7 @@ pub fn decode(bytes: &[u8], how: AuditMethod) -> Result<Audit> {
     let objects = objects.collect::<Result<Vec<_>>>()?;
     reader.finish()?;
     let audit = Audit { how, objects };
-    check(&audit).map_err(|error| error.as_kind(ErrorKind::Corrupt))?;
+    check(&audit).map_err(|error| error.with_kind(ErrorKind::Corrupt))?;
     Ok(audit)
 }
 

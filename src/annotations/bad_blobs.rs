@@ -54,7 +54,7 @@ pub fn decode(bytes: &[u8]) -> Result<BadBlobs> {
     match encode(&bad) {
         Ok(again) if again == bytes => Ok(bad),
         Ok(_) => Err(Error::corrupt("bad blobs are not in their one encoding")),
-        Err(error) => Err(error.as_kind(ErrorKind::Corrupt)),
+        Err(error) => Err(error.with_kind(ErrorKind::Corrupt)),
     }
 }
 

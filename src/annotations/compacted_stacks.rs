@@ -13,7 +13,7 @@ use crate::snapshot::{DatabaseContent, Snapshot, SnapshotSource, StoredRunRef};
 pub struct CompactedStacks(BTreeMap<u32, StoredRunRef>);
 
 impl CompactedStacks {
-    pub(super) fn say(&mut self, rebased: &CompactedStack) {
+    pub(super) fn apply_note(&mut self, rebased: &CompactedStack) {
         self.0.insert(rebased.source, rebased.run.clone());
     }
 
@@ -25,7 +25,7 @@ impl CompactedStacks {
     /// Puts them in place of the stacks.
     pub fn apply(&self, snapshot: &mut Snapshot) {
         for (source, run) in &self.0 {
-            stand_in(*source, run, snapshot);
+            replacement_of(*source, run, snapshot);
         }
     }
 }
@@ -33,13 +33,13 @@ impl CompactedStacks {
 impl CompactedStack {
     /// Puts it in place of the stack.
     pub fn apply(&self, snapshot: &mut Snapshot) {
-        stand_in(self.source, &self.run, snapshot);
+        replacement_of(self.source, &self.run, snapshot);
     }
 }
 
 /// What the snapshot says of records and digests holds as before, so whoever reads the run finds out if it is not what it
 /// stands for. One for a source without a stack says nothing.
-fn stand_in(source: u32, run: &StoredRunRef, snapshot: &mut Snapshot) {
+fn replacement_of(source: u32, run: &StoredRunRef, snapshot: &mut Snapshot) {
     let found = usize::try_from(source).ok();
     let found = found.and_then(|source| snapshot.sources.get_mut(source));
     if let Some(SnapshotSource::Database(database)) = found

@@ -167,7 +167,7 @@ impl SnapshotStanding {
                 self.doubt = AuditDoubt::Cleared { when, reason };
             }
             SnapshotNote::Undelete => self.undeleted = Some((when, *name)),
-            SnapshotNote::Rebased(rebased) => self.rebasings.say(rebased),
+            SnapshotNote::Rebased(rebased) => self.rebasings.apply_note(rebased),
         }
     }
 

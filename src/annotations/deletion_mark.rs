@@ -93,7 +93,7 @@ pub fn decode(bytes: &[u8]) -> Result<DeletionMark> {
         replaces,
     };
     if replaces.is_some() || since == 0 {
-        check(&mark).map_err(|error| error.as_kind(ErrorKind::Corrupt))?
+        check(&mark).map_err(|error| error.with_kind(ErrorKind::Corrupt))?
     } else {
         return Err(Error::corrupt("mark with a time of nothing"));
     }

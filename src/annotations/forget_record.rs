@@ -37,7 +37,7 @@ pub fn decode(bytes: &[u8]) -> Result<ForgetRecord> {
     match encode(&forgetting) {
         Ok(again) if again == bytes => Ok(forgetting),
         Ok(_) => Err(Error::corrupt("forgotten is not in its one encoding")),
-        Err(error) => Err(error.as_kind(ErrorKind::Corrupt)),
+        Err(error) => Err(error.with_kind(ErrorKind::Corrupt)),
     }
 }
 

@@ -103,7 +103,7 @@ impl ForgottenSnapshots {
         let mut forgotten = Self::default();
         for stored in in_order {
             let counted = stored.forgetting.snapshots.iter();
-            counted.for_each(|counted| forgotten.say(stored, *counted, notes));
+            counted.for_each(|counted| forgotten.apply(stored, *counted, notes));
         }
         forgotten
     }
@@ -139,7 +139,7 @@ impl ForgottenSnapshots {
         self.newest.iter().map(|(domain, newest)| (*domain, *newest))
     }
 
-    fn say(&mut self, stored: &StoredForgetRecord, counted: CountedSnapshot, notes: &CurrentNotes) {
+    fn apply(&mut self, stored: &StoredForgetRecord, counted: CountedSnapshot, notes: &CurrentNotes) {
         let said = (stored.forgetting.when, stored.name);
         let place = (counted.counter, counted.id);
         let newest = self.newest.entry(counted.domain).or_insert(place);

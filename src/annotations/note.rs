@@ -44,7 +44,7 @@ pub fn decode(bytes: &[u8]) -> Result<Note> {
     match encode(&note) {
         Ok(again) if again == bytes => Ok(note),
         Ok(_) => Err(Error::corrupt("note is not in its one encoding")),
-        Err(error) => Err(error.as_kind(ErrorKind::Corrupt)),
+        Err(error) => Err(error.with_kind(ErrorKind::Corrupt)),
     }
 }
 
@@ -139,7 +139,7 @@ fn read_said(kind: u8, reader: &mut Reader<'_>) -> Result<SnapshotNote> {
         6 => SnapshotNote::Undelete,
         9 => SnapshotNote::Rebased(Box::new(CompactedStack {
             source: u32::try_from(reader.len_varint(SNAPSHOT_SOURCES_MAX, "source")?)
-                .map_err(|cause| Error::caused(ErrorKind::Corrupt, "source number", cause))?,
+                .map_err(|cause| Error::with_cause(ErrorKind::Corrupt, "source number", cause))?,
             run: {
                 let left = reader.left();
                 snapshot_codec::decode_run(reader.bytes(left)?)?
@@ -188,7 +188,7 @@ fn read_share(reader: &mut Reader<'_>) -> Result<Option<ParityShare>> {
         0 => Ok(None),
         share => ParityShare::of_ten_thousand(share)
             .map(Some)
-            .map_err(|error| error.as_kind(ErrorKind::Corrupt)),
+            .map_err(|error| error.with_kind(ErrorKind::Corrupt)),
     }
 }
 
@@ -196,7 +196,7 @@ pub(super) fn read_text(reader: &mut Reader<'_>, max: usize, what: &str) -> Resu
     let len = reader.len_varint(max, what)?;
     let text = std::str::from_utf8(reader.bytes(len)?);
     text.map(str::to_owned)
-        .map_err(|cause| Error::caused(ErrorKind::Corrupt, format!("{what} is not UTF-8"), cause))
+        .map_err(|cause| Error::with_cause(ErrorKind::Corrupt, format!("{what} is not UTF-8"), cause))
 }
 
 pub(super) fn too_new(what: String) -> Error {

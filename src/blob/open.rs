@@ -39,7 +39,7 @@ impl SealedName {
 pub fn open(key: &PartKey, keys: &DomainKeys, name: &SealedName, sealed: &[u8]) -> Result<NamedBlob> {
     key.open(&name.part(), sealed, &[])
         .and_then(|plain| named(keys, name, plain))
-        .act(|| format!("open blob {}", name.id.short()))
+        .context(|| format!("open blob {}", name.id.short()))
 }
 
 /// The same for who wants to know only whether it opens: the plain bytes take the calling thread's own room.
@@ -49,7 +49,7 @@ pub fn check(key: &PartKey, keys: &DomainKeys, name: &SealedName, sealed: &[u8])
         .open_into(&name.part(), sealed, &[], &mut plain)
         .and_then(|()| named(keys, name, &plain[..]).map(drop));
     PLAIN.set(plain);
-    checked.act(|| format!("open blob {}", name.id.short()))
+    checked.context(|| format!("open blob {}", name.id.short()))
 }
 
 /// The same for who seals it again as it is packed: its bytes were unpacked and compared.
@@ -71,7 +71,7 @@ pub fn open_packed(
             Ok((codec, packed))
         });
     PLAIN.set(room);
-    opened.act(|| format!("open blob {}", name.id.short()))
+    opened.context(|| format!("open blob {}", name.id.short()))
 }
 
 thread_local! {

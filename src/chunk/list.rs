@@ -326,7 +326,7 @@ impl<'a> ChunkIterator<'a> {
     fn open(&self, child: &ChunkRef, depth: u8) -> Result<ChunkList> {
         let act = || format!("chunk list {}", child.id);
         let plain = self.source.blob(BlobKind::List, &child.id)?;
-        ChunkList::decode_below(depth, child, &plain).act(act)
+        ChunkList::decode_below(depth, child, &plain).context(act)
     }
 }
 

@@ -82,7 +82,7 @@ impl LookupCache {
         for directory in self.directory.iter().chain(&self.directory) {
             match self.assemble(directory, true, &listed, &*load) {
                 Ok(parts) => {
-                    return Ok(IndexLookup::over(
+                    return Ok(IndexLookup::with_runs(
                         parts,
                         directory.clone(),
                         self.key.clone(),
@@ -95,7 +95,7 @@ impl LookupCache {
         }
         let directory = std::env::temp_dir();
         match self.assemble(&directory, false, &listed, &*load) {
-            Ok(parts) => Ok(IndexLookup::over(parts, directory, self.key.clone(), load)),
+            Ok(parts) => Ok(IndexLookup::with_runs(parts, directory, self.key.clone(), load)),
             Err(LookupFault::Segment(error) | LookupFault::Cache(error)) => Err(error),
         }
     }
@@ -188,11 +188,11 @@ impl LookupCache {
         let name = ObjectId(file_id(&self.key, &segments)).to_hex();
         let path = directory.join(format!("{RUN_PREFIX}{name}"));
         let temp = tempfile::Builder::new().prefix(NEW_PREFIX).tempfile_in(directory);
-        let (file, temp) = temp.act(|| "write the index cache")?.into_parts();
+        let (file, temp) = temp.context(|| "write the index cache")?.into_parts();
         let mut run = merge_into(file, &self.key, inputs, segments, RunPurpose::Lookup)?;
         temp.persist(&path)
             .map_err(|error| error.error)
-            .act(|| "write the index cache")?;
+            .context(|| "write the index cache")?;
         if let Some(file) = Arc::get_mut(&mut run.file) {
             file.path = Some(path);
         }
@@ -205,10 +205,10 @@ impl LookupCache {
             .recursive(true)
             .mode(0o700)
             .create(directory)
-            .act(|| "make the cache directory")?;
+            .context(|| "make the cache directory")?;
         let mut found = Vec::new();
-        for entry in fs::read_dir(directory).act(|| "list the cache directory")? {
-            let path = entry.act(|| "list the cache directory")?.path();
+        for entry in fs::read_dir(directory).context(|| "list the cache directory")? {
+            let path = entry.context(|| "list the cache directory")?.path();
             let name = path
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned())

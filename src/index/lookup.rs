@@ -81,7 +81,7 @@ impl LiveRun {
 }
 
 impl IndexLookup {
-    pub(super) fn over(
+    pub(super) fn with_runs(
         parts: Vec<LiveRun>,
         directory: PathBuf,
         key: Zeroizing<Bytes32>,

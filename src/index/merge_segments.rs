@@ -176,5 +176,5 @@ pub(super) fn write_rows(
 
 /// A file that is gone when it is closed, also if we are killed.
 pub(super) fn nameless_file(directory: &Path) -> Result<File> {
-    tempfile::tempfile_in(directory).act(|| format!("make a temporary file in {}", directory.display()))
+    tempfile::tempfile_in(directory).context(|| format!("make a temporary file in {}", directory.display()))
 }

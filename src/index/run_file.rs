@@ -136,7 +136,7 @@ pub(super) struct RunFile {
 impl RunFile {
     /// Checks the trailer and the segment table; the rest is checked as it is read.
     pub(super) fn open(file: File, path: Option<PathBuf>, cache_key: &Bytes32) -> Result<Self> {
-        let file_len = file.metadata().act(|| "look at the index cache")?.len();
+        let file_len = file.metadata().context(|| "look at the index cache")?.len();
         let trailer_at = file_len.checked_sub(TRAILER_LEN as u64);
         let trailer_at = trailer_at.ok_or_else(|| Error::corrupt("index cache run is too short"))?;
         let bytes = read_at(&file, trailer_at, TRAILER_LEN)?;
@@ -188,7 +188,7 @@ impl RunFile {
 
     fn read_blocks(&self, first: u64, bytes: &mut [u8]) -> Result<()> {
         let read = self.file.read_exact_at(bytes, first * BLOCK_LEN as u64);
-        let checked = read.act(|| "read the index cache").and_then(|()| {
+        let checked = read.context(|| "read the index cache").and_then(|()| {
             for (number, block) in (first..).zip(bytes.chunks_exact(BLOCK_LEN)) {
                 check_block(&self.key, number, block)?;
             }
@@ -366,6 +366,6 @@ pub(super) fn decode_segments(bytes: &[u8]) -> Result<Vec<RunSegment>> {
 fn read_at(file: &File, offset: u64, len: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, offset)
-        .act(|| "read the index cache")?;
+        .context(|| "read the index cache")?;
     Ok(bytes)
 }

@@ -86,7 +86,9 @@ impl IndexRunWriter {
         self.block.resize(BLOCK_MAC_AT, 0);
         let mac = blake3::keyed_hash(&self.key, &self.block);
         self.block.extend_from_slice(mac.as_bytes());
-        self.out.write_all(&self.block).act(|| "write the index cache")?;
+        self.out
+            .write_all(&self.block)
+            .context(|| "write the index cache")?;
         self.block.clear();
         Ok(())
     }
@@ -101,11 +103,11 @@ impl IndexRunWriter {
             segment.rows = self.segment_rows.get(number).copied().unwrap_or(0);
         }
         let table = encode_segments(&segments);
-        let trailer = self.write_sections(&table).act(|| "write the index cache")?;
+        let trailer = self.write_sections(&table).context(|| "write the index cache")?;
         let file = self.out.into_inner().map_err(|error| error.into_error());
         Ok(IndexRun {
             file: Arc::new(RunFile {
-                file: file.act(|| "write the index cache")?,
+                file: file.context(|| "write the index cache")?,
                 trailer,
                 segments,
                 key: self.key,

@@ -60,7 +60,7 @@ impl Segment {
                 let text = format!("blob {} lies in a pack that is not named", entry.id);
                 Error::new(ErrorKind::Usage, text)
             })?;
-            must_fit(entry, pack).map_err(|error| error.as_kind(ErrorKind::Usage))?;
+            must_fit(entry, pack).map_err(|error| error.with_kind(ErrorKind::Usage))?;
         }
         Ok(Self {
             packs,

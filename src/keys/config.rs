@@ -157,7 +157,7 @@ impl Config {
         let parts = envelope::parse_one(ObjectClass::Config, &self.bytes)?;
         let plain = parts
             .open(&keyring.secret_of(&parts.header)?)
-            .act(|| "open config")?;
+            .context(|| "open config")?;
         Parameters::decode(&plain)
     }
 

@@ -156,7 +156,7 @@ impl Credential {
         let (header, sent) = self.new_exchange(class, entropy)?;
         let bytes = envelope::seal_one(header, &sent.secret, clear, plain)?;
         let opened = envelope::parse_one(class, &bytes)?.open(&sent.secret);
-        if opened.act(|| format!("open the finished {}", class.word()))? == plain {
+        if opened.context(|| format!("open the finished {}", class.word()))? == plain {
             Ok(bytes)
         } else {
             Err(Error::corrupt(format!(
@@ -205,7 +205,7 @@ impl Credential {
                 plain,
             })
         };
-        open().act(|| format!("open {} {}", class.word(), id.short()))
+        open().context(|| format!("open {} {}", class.word(), id.short()))
     }
 
     fn may_open(&self, header: &Header) -> Result<()> {
@@ -245,7 +245,7 @@ pub(super) fn decode_payload(payload: &[u8]) -> Result<Credential> {
     let recipient = PublicKey(reader.array()?);
     let domain = Arc::new(DomainKeys::decode(&mut reader)?);
     reader.finish()?;
-    let domain = not_the_owners(domain).map_err(|error| error.as_kind(ErrorKind::Corrupt))?;
+    let domain = not_the_owners(domain).map_err(|error| error.with_kind(ErrorKind::Corrupt))?;
     Ok(Credential {
         anchor,
         features,
@@ -306,7 +306,7 @@ impl SealedCredential {
                 ),
                 _ => error,
             })?;
-        let credential = decode_payload(&Zeroizing::new(payload)).act(|| "read credential")?;
+        let credential = decode_payload(&Zeroizing::new(payload)).context(|| "read credential")?;
         if credential.recipient == self.recipient {
             Ok(credential)
         } else {

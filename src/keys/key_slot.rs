@@ -174,7 +174,7 @@ impl KeySlot {
                 }
                 _ => error,
             })?;
-        decode_payload(&Zeroizing::new(payload)).act(|| "read slot")
+        decode_payload(&Zeroizing::new(payload)).context(|| "read slot")
     }
 
     /// The identity's public half: keyrings list it if they are sealed to it.

@@ -209,7 +209,7 @@ impl Keyring {
         }
         let header = self.new_header(class, domain, entropy)?;
         envelope::seal_one(header, self.newest().key.expose(), clear, plain)
-            .act(|| format!("seal {}", class.word()))
+            .context(|| format!("seal {}", class.word()))
     }
 
     /// Opens an object of one part that is stored as `id`. [`ErrorKind::Corrupt`] if the bytes are not the stored
@@ -225,7 +225,7 @@ impl Keyring {
                 plain,
             })
         };
-        open().act(|| format!("open {} {}", class.word(), id.short()))
+        open().context(|| format!("open {} {}", class.word(), id.short()))
     }
 
     /// A fresh key, of a new object of many parts, under the newest epoch.

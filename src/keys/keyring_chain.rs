@@ -52,7 +52,7 @@ pub fn choose(
             Err(_) => {}
         }
     }
-    Err(refusal.act("choose keyring"))
+    Err(refusal.context("choose keyring"))
 }
 
 type StoredKeyrings<'a> = HashMap<ObjectId, StoredKeyring<'a>>;

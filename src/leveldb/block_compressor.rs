@@ -112,5 +112,5 @@ fn with_room(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
 }
 
 fn refused(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::caused(ErrorKind::Limit, "compress a block", cause)
+    Error::with_cause(ErrorKind::Limit, "compress a block", cause)
 }

@@ -80,11 +80,11 @@ impl LogSink for ManifestEdits<'_> {
                 Err(error) => {
                     let error = match error.kind() {
                         ErrorKind::UnknownFormat if !self.is_a_manifest() => {
-                            error.as_kind(ErrorKind::Corrupt)
+                            error.with_kind(ErrorKind::Corrupt)
                         }
                         _ => error,
                     };
-                    self.failure = Some(error.act(format!("edit at {start}")));
+                    self.failure = Some(error.context(format!("edit at {start}")));
                 }
             }
         }

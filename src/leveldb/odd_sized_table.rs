@@ -27,7 +27,7 @@ pub fn open_sized(file: &dyn ReadAt, meta: &TableMeta, decompressor: &mut Decomp
     };
     opened.map_err(|error| {
         let what = format!("{len} bytes where the MANIFEST has {}", meta.size);
-        error.act(what)
+        error.context(what)
     })
 }
 

@@ -123,9 +123,9 @@ impl<'a> ScanContext<'a> {
 
     /// Notes a table of another engine. Where all are, nothing is damaged; one among LevelDB's own has no business there.
     #[cold]
-    pub fn meet_foreign(&self, table: LevelTable, error: Error) {
+    pub fn note_foreign(&self, table: LevelTable, error: Error) {
         if !self.checks_only {
-            self.refuse(error.act(table.file_name()));
+            self.refuse(error.context(table.file_name()));
         } else {
             self.foreign.borrow_mut().push((table, error));
         }
@@ -135,7 +135,7 @@ impl<'a> ScanContext<'a> {
     pub fn judge_foreign(&self) {
         for (table, error) in self.foreign.take() {
             match self.tables_opened.get() {
-                0 => self.refuse(error.act(table.file_name())),
+                0 => self.refuse(error.context(table.file_name())),
                 _ => (self.findings.borrow_mut()).lose(table.rank, table.damage(error.to_string())),
             }
         }

@@ -222,7 +222,7 @@ impl Table {
     pub fn open(file: &dyn ReadAt, len: u64, decompressor: &mut Decompressor) -> Result<Self> {
         let footer = TableFooter::read(file, len)?;
         let data_end = len - FOOTER_BYTES as u64;
-        let index = read_meta_block(file, footer.index, data_end, decompressor).act(|| "index block")?;
+        let index = read_meta_block(file, footer.index, data_end, decompressor).context(|| "index block")?;
         let filter = read_filter(file, footer.metaindex, data_end, decompressor);
         Ok(Self {
             index,
@@ -258,20 +258,20 @@ pub fn read_filter(
     if metaindex == (BlockHandle { offset: 0, size: 0 }) {
         return Ok(None);
     }
-    let block = read_meta_block(file, metaindex, end, decompressor).act(|| "metaindex block")?;
-    let mut entries = BlockEntries::new(&block).act(|| "metaindex block")?;
+    let block = read_meta_block(file, metaindex, end, decompressor).context(|| "metaindex block")?;
+    let mut entries = BlockEntries::new(&block).context(|| "metaindex block")?;
     let (mut filter, mut left) = (None, end);
-    while let Some((name, value)) = entries.next().act(|| "metaindex block")? {
+    while let Some((name, value)) = entries.next().context(|| "metaindex block")? {
         let Some(name) = name.strip_prefix(FILTER_PREFIX) else {
             continue;
         };
         let name = String::from_utf8_lossy(name).into_owned();
-        let handle = BlockHandle::read(&mut Reader::new(value)).act(|| "metaindex block")?;
+        let handle = BlockHandle::read(&mut Reader::new(value)).context(|| "metaindex block")?;
         // Blocks do not overlap: together they are no longer than the table.
         left = left
             .checked_sub(handle.size)
             .ok_or_else(|| Error::corrupt("metaindex block: filters overlap"))?;
-        let bytes = read_meta_block(file, handle, end, decompressor).act(|| format!("filter {name}"))?;
+        let bytes = read_meta_block(file, handle, end, decompressor).context(|| format!("filter {name}"))?;
         filter.get_or_insert(FilterBlock { name, bytes });
     }
     Ok(filter)

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::id::ObjectId;
 use crate::repo::{Repo, StoredNotes, StoredSnapshot};
 
-use super::forget::{TagList, behind};
+use super::forget::{TagList, next_time_after};
 
 /// What becomes of a snapshot's tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub fn unprotect(repo: &Repo, id: ObjectId) -> Result<bool> {
 
 /// Of two notes the later counts: so this one is behind all that was said of the snapshot, whatever our clock shows.
 fn say(repo: &Repo, notes: &StoredNotes, id: ObjectId, said: SnapshotNote) -> Result<ObjectId> {
-    let when = repo.clock().now().max(behind(last_said(notes, &id)));
+    let when = repo.clock().now().max(next_time_after(last_said(notes, &id)));
     repo.put_note(&Note {
         when,
         about: NoteSubject::Snapshot { id, said },

@@ -14,7 +14,7 @@ use crate::source::{CaptureOptions, CutPoint, Database, DatabaseFile, HeldDirect
 use crate::target::tree::{RefusedAttributes, TargetAttributes};
 use crate::target::{FileTarget, check_free};
 
-use super::restore::tell_withheld;
+use super::restore::report_refused_attributes;
 
 /// Bytes copied at once.
 const COPY_BYTES: usize = 1 << 20;
@@ -78,7 +78,7 @@ fn capture_once(
     check_free(target)?;
     let whole = source
         .canonicalize()
-        .act(|| format!("find {}", source.display()))?;
+        .context(|| format!("find {}", source.display()))?;
     let source = HeldDirectory::named(&whole)?;
     let captured = how.take_in(&source)?;
     for path in captured.left_alone() {
@@ -102,7 +102,7 @@ fn capture_once(
     copied?;
     let mut staged = copy.finish()?;
     staged.set_attributes(&directory_attributes(&source)?, &RefusedAttributes::default())?;
-    tell_withheld(staged.withheld(), report);
+    report_refused_attributes(staged.withheld(), report);
     staged.publish()?;
     Ok(outcome)
 }
@@ -118,7 +118,7 @@ fn copy_all(
     for file in files {
         let linked = tables == TableCopyMode::Linked && link(copy, file)?;
         if !linked {
-            copy_file(copy, source, file, report).act(|| format!("copy {}", file.name))?;
+            copy_file(copy, source, file, report).context(|| format!("copy {}", file.name))?;
         }
         outcome.files += 1;
         outcome.bytes += file.len;
@@ -177,7 +177,7 @@ fn owner_and_mode(facts: &Metadata) -> TargetAttributes {
 
 fn directory_attributes(source: &HeldDirectory) -> Result<TargetAttributes> {
     let facts = source.open()?.metadata();
-    let facts = facts.act(|| format!("look at {}", source.path().display()))?;
+    let facts = facts.context(|| format!("look at {}", source.path().display()))?;
     Ok(TargetAttributes {
         mode: Some(facts.mode() & 0o7777),
         ..owner_and_mode(&facts)

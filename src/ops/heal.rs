@@ -99,7 +99,7 @@ impl Heal {
             return Ok(self.packs.clone());
         }
         let indexed = indexed(storage)?;
-        let listed = storage.list(ObjectKind::Pack).act(|| "list the packs")?;
+        let listed = storage.list(ObjectKind::Pack).context(|| "list the packs")?;
         let mut packs: Vec<_> = listed.iter().map(|pack| pack.name.id).chain(indexed).collect();
         packs.sort_unstable();
         packs.dedup();
@@ -112,7 +112,7 @@ pub fn find_pack(storage: &dyn Storage, words: &str, report: &OperationReport) -
     if let Some(id) = ObjectId::from_hex(words) {
         return Ok(id);
     }
-    let listed = storage.list(ObjectKind::Pack).act(|| "list the packs")?;
+    let listed = storage.list(ObjectKind::Pack).context(|| "list the packs")?;
     let parities = ListedParity::load(storage, report)?;
     let stored = listed.iter().map(|pack| pack.name.id);
     let all: HashSet<_> = stored.chain(parities.by_pack.keys().copied()).collect();
@@ -134,7 +134,7 @@ pub fn find_pack(storage: &dyn Storage, words: &str, report: &OperationReport) -
 /// Packs that the live index segments name in the clear. (Packs that only parity names were swept.)
 fn indexed(storage: &dyn Storage) -> Result<HashSet<ObjectId>> {
     let (mut packs, mut replaced) = (Vec::new(), HashSet::new());
-    for listed in storage.list(ObjectKind::Index).act(|| "list the index")? {
+    for listed in storage.list(ObjectKind::Index).context(|| "list the index")? {
         let bytes = match storage.get(listed.name, OBJECT_BYTES_MAX) {
             Ok(bytes) if object_id(&bytes) == listed.name.id => bytes,
             // Merged meanwhile, or damaged: that is for others to heal.
@@ -256,7 +256,7 @@ impl HealContext<'_> {
     fn put(&mut self, object: ObjectName, bytes: &[u8], what: String) -> Result<()> {
         if !self.dry_run {
             let healed = self.storage.heal(object, bytes);
-            healed.act(|| format!("put {} back", object.path()))?;
+            healed.context(|| format!("put {} back", object.path()))?;
         }
         self.outcome.healed.push(HealedObject { object, what });
         Ok(())

@@ -76,7 +76,7 @@ fn of_series(
         let value = match &current {
             Some(version) if roots(version.last.database) == roots(state.database) => version.value.clone(),
             _ => read_records::entry(source, state.database, key)
-                .act(|| format!("look into snapshot {}", state.snapshot.id.short()))?,
+                .context(|| format!("look into snapshot {}", state.snapshot.id.short()))?,
         };
         let unknown = value.is_none() && read_records::known_absent(state.database, key).is_err();
         was_there |= value.is_some() || unknown;

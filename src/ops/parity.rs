@@ -49,7 +49,7 @@ pub struct ListedParity {
 impl ListedParity {
     /// Reads the heads of all. No key is needed.
     pub fn load(storage: &dyn Storage, report: &OperationReport) -> Result<Self> {
-        let listed = storage.list(ObjectKind::Parity).act(|| "list the parity")?;
+        let listed = storage.list(ObjectKind::Parity).context(|| "list the parity")?;
         Self::of(storage, &listed, report)
     }
 
@@ -133,7 +133,7 @@ pub enum ReadParity {
 pub fn status(storage: &dyn Storage, read: ReadParity, report: &OperationReport) -> Result<ParityStatus> {
     // Before the packs: each parity object's pack was there before it.
     let parities = ListedParity::load(storage, report)?;
-    let packs = storage.list(ObjectKind::Pack).act(|| "list the packs")?;
+    let packs = storage.list(ObjectKind::Pack).context(|| "list the packs")?;
     let unreadable = parities.unreadable.iter();
     let mut status = ParityStatus {
         packs: packs.len() as u64,
@@ -265,7 +265,7 @@ impl AddParity {
         let pack = match storage.get(name, PACK_STORED_BYTES_MAX) {
             // Swept meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            pack => pack.act(|| name.path())?,
+            pack => pack.context(|| name.path())?,
         };
         if object_id(&pack) != *id {
             added.damaged.push(*id);
@@ -278,7 +278,7 @@ impl AddParity {
         for old in smaller.iter().filter(|old| old.id != new) {
             storage
                 .delete(old.name())
-                .act(|| format!("delete {}", old.name()))?;
+                .context(|| format!("delete {}", old.name()))?;
             added.replaced += 1;
         }
         Ok(Some(new))
@@ -294,7 +294,7 @@ fn remove_headless(repo: &Repo, parities: &ListedParity, made: &HashSet<ObjectId
     for unread in headless.filter(|unread| !made.contains(&unread.id)) {
         let name = ObjectName::new(ObjectKind::Parity, unread.id);
         let deleted = repo.storage().delete(name);
-        deleted.act(|| format!("delete {}", name.path()))?;
+        deleted.context(|| format!("delete {}", name.path()))?;
         removed += 1;
     }
     Ok(removed)
@@ -318,11 +318,11 @@ pub fn without_pack(
     report: &OperationReport,
 ) -> Result<Vec<StoredParity>> {
     // Before the packs: each parity object's pack was there before it.
-    let listed = storage.list(ObjectKind::Parity).act(|| "list the parity")?;
+    let listed = storage.list(ObjectKind::Parity).context(|| "list the parity")?;
     if listed.is_empty() {
         return Ok(Vec::new());
     }
-    let packs = storage.list(ObjectKind::Pack).act(|| "list the packs")?;
+    let packs = storage.list(ObjectKind::Pack).context(|| "list the packs")?;
     if going.is_empty() && listed.len() <= packs.len() {
         return Ok(Vec::new());
     }

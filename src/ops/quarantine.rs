@@ -147,7 +147,7 @@ fn say(repo: &Repo, mut objects: Vec<UnreadObject>, holds: bool) -> Result<Vec<U
         };
         let last = stored.iter().filter(|(_, note)| is_about(note, object));
         let last = last.map(|(_, note)| note.when).max();
-        let when = repo.clock().now().max(super::forget::behind(last));
+        let when = repo.clock().now().max(super::forget::next_time_after(last));
         repo.put_note(&Note { when, about })?;
         object.is_quarantined = holds;
     }

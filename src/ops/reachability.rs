@@ -116,7 +116,7 @@ impl ReachabilityWalk<'_> {
         down.wait(*tree);
         while let Some(tree) = down.waiting.pop() {
             let directory = self.directory(&tree, &mut down, each);
-            down.pass(directory.act(|| format!("tree {}", tree.short())))?;
+            down.pass(directory.context(|| format!("tree {}", tree.short())))?;
         }
         down.lost.map_or(Ok(()), Err)
     }

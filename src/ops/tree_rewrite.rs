@@ -90,7 +90,7 @@ impl<'a> TreeRewrite<'a> {
     pub fn tree<M: TreeRewriter>(&self, tree: &BlobId, maker: &mut M) -> Result<(BlobId, M::Sum)> {
         let mut path = Vec::new();
         let made = self.walk(tree, maker, &mut path);
-        made.act(|| {
+        made.context(|| {
             if path.is_empty() {
                 format!("tree {}", tree.short())
             } else {

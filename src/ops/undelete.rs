@@ -13,8 +13,8 @@ use crate::repo::{ForgottenSnapshot, Repo, SnapshotCatalog, StoredSnapshot};
 use crate::report::OperationReport;
 
 use super::check::lacks;
-use super::forget::{ForgetSelection, behind, forget};
-use super::prune::spare;
+use super::forget::{ForgetSelection, forget, next_time_after};
+use super::prune::unmark_needed;
 
 /// The forgotten snapshot that `words` name: an id or its beginning. [`ErrorKind::NotFound`] if there is none.
 pub fn select<'a>(catalog: &'a SnapshotCatalog, words: &str) -> Result<&'a ForgottenSnapshot> {
@@ -54,9 +54,9 @@ pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &OperationRe
     }
     let domain = repo.in_domain(stored.snapshot.domain)?;
     put_note(repo, id)?;
-    match spare(&domain, report).and_then(|()| prove_again(repo, id, report)) {
+    match unmark_needed(&domain, report).and_then(|()| prove_again(repo, id, report)) {
         Ok(()) => Ok(()),
-        Err(error) => Err(take_back(repo, forgotten, error)),
+        Err(error) => Err(forget_again(repo, forgotten, error)),
     }
 }
 
@@ -86,7 +86,7 @@ fn prove_again(repo: &Repo, id: ObjectId, report: &OperationReport) -> Result<()
 fn put_note(repo: &Repo, id: ObjectId) -> Result<ObjectId> {
     let said = repo.forgotten_now()?.last_said(&id);
     repo.put_note(&Note {
-        when: repo.clock().now().max(behind(said)),
+        when: repo.clock().now().max(next_time_after(said)),
         about: NoteSubject::Snapshot {
             id,
             said: SnapshotNote::Undelete,
@@ -94,7 +94,7 @@ fn put_note(repo: &Repo, id: ObjectId) -> Result<ObjectId> {
     })
 }
 
-fn take_back(repo: &Repo, forgotten: &ForgottenSnapshot, error: Error) -> Error {
+fn forget_again(repo: &Repo, forgotten: &ForgottenSnapshot, error: Error) -> Error {
     let again = ForgetSelection {
         snapshots: vec![forgotten.since.counted],
         why: forgotten.since.why,
@@ -103,8 +103,8 @@ fn take_back(repo: &Repo, forgotten: &ForgottenSnapshot, error: Error) -> Error 
     let id = forgotten.id.short();
     let failed = forget(repo, &again).map(|outcome| outcome.failed.into_iter().next());
     match failed {
-        Ok(None) => error.act(format!("bring back snapshot {id}, which is forgotten again")),
-        Ok(Some((_, second))) | Err(second) => error.act(format!(
+        Ok(None) => error.context(format!("bring back snapshot {id}, which is forgotten again")),
+        Ok(Some((_, second))) | Err(second) => error.context(format!(
             "bring back snapshot {id}, which is not to be relied on and was not forgotten again ({second})"
         )),
     }

@@ -154,7 +154,7 @@ impl PackBuilder {
     pub fn close(self) -> Result<ClosedPack> {
         let mut bytes = self.room;
         bytes.truncate(self.filled);
-        pack_directory::append(&self.key, &self.directory, &mut bytes).act(|| "finish pack")?;
+        pack_directory::append(&self.key, &self.directory, &mut bytes).context(|| "finish pack")?;
         Ok(ClosedPack {
             sent: self.sent,
             bytes,

@@ -27,7 +27,7 @@ impl PackKey {
                 domain: Arc::clone(keyring.domain(header.domain)?),
             })
         };
-        open().act(|| "read pack header")
+        open().context(|| "read pack header")
     }
 
     /// The key of a finished pack that this process sealed to the owner, by what is left of its ephemeral key.

@@ -34,7 +34,7 @@ pub fn read_directory(key: &PackKey, tail: &[u8], pack_len: u64) -> Result<PackT
         let sealed = &tail[start..tail.len() - TRAILER_LEN];
         pack_directory::open(key, trailer, sealed, pack_len).map(PackTail::Directory)
     };
-    read().act(|| "read pack directory")
+    read().context(|| "read pack directory")
 }
 
 /// Opens one blob from its stored bytes. `name` comes from the index or a directory.

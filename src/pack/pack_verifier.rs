@@ -39,8 +39,8 @@ fn verify_with(key: impl Fn() -> Result<PackKey>, pack: &FinishedPack) -> Result
     };
     // What a reader would take for another version or another key is damage in a pack that was just made.
     verify()
-        .map_err(|error| error.as_kind(ErrorKind::Corrupt))
-        .act(|| format!("verify pack {}", pack.id.short()))
+        .map_err(|error| error.with_kind(ErrorKind::Corrupt))
+        .context(|| format!("verify pack {}", pack.id.short()))
 }
 
 /// One blob of a scanned pack.

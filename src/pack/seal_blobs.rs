@@ -35,7 +35,7 @@ impl<P: AsRef<[u8]>> CompressedBlob<P> {
         let (id, kind) = (blob.id(), blob.kind());
         let packed = bounded(blob.plain())
             .and_then(|plain| compressor.compress_new(plain))
-            .act(|| format!("compress blob {}", id.short()))?;
+            .context(|| format!("compress blob {}", id.short()))?;
         // It fits: the limit is below 4 GiB.
         let plain_len = blob.plain().len() as u32;
         let content = match packed {
@@ -125,7 +125,7 @@ impl<P: AsRef<[u8]>> PartToSeal<'_, P> {
         self.key
             .part
             .seal_into(&name.part(), codec, content, &[], self.place)
-            .act(|| format!("seal blob {}", name.id.short()))
+            .context(|| format!("seal blob {}", name.id.short()))
     }
 }
 

@@ -61,7 +61,7 @@ impl ParityHeader {
             return Err(Error::new(ErrorKind::TooNew, message));
         }
         let geometry = ShardGeometry::new(len, shard_len as usize, usize::from(parity));
-        let geometry = geometry.map_err(|error| error.as_kind(ErrorKind::Corrupt))?;
+        let geometry = geometry.map_err(|error| error.with_kind(ErrorKind::Corrupt))?;
         Ok(Self { pack, geometry })
     }
 }

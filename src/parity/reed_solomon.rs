@@ -105,5 +105,5 @@ fn stripe<'a>(shard: &'a [u8], at: usize, width: usize, padding: &'a mut [u8; ST
 /// Counts and lengths are within [`ShardGeometry`]'s limits, which are far within the crate's.
 #[cold]
 fn refused(cause: reed_solomon_simd::Error) -> Error {
-    Error::caused(ErrorKind::Limit, "Reed-Solomon code", cause)
+    Error::with_cause(ErrorKind::Limit, "Reed-Solomon code", cause)
 }

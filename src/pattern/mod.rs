@@ -142,7 +142,7 @@ impl PatternGroup {
     }
 
     fn say(&self, place: &PatternPath<'_>) -> PatternMatch<'_> {
-        let said = said_by_both(&self.absolute, &self.inner, place);
+        let said = matches_of_both(&self.absolute, &self.inner, place);
         match (&self.raw, said) {
             (Some([absolute, inner]), PatternMatch::Nothing) => {
                 let text = |path: &Path| as_text(path.as_os_str().as_bytes());
@@ -152,21 +152,21 @@ impl PatternGroup {
                     inner: Path::new(&below),
                     is_directory: place.is_directory,
                 };
-                said_by_both(absolute, inner, &place)
+                matches_of_both(absolute, inner, &place)
             }
             (_, said) => said,
         }
     }
 }
 
-fn said_by_both<'a>(
+fn matches_of_both<'a>(
     absolute: &'a Gitignore,
     inner: &'a Gitignore,
     place: &PatternPath<'_>,
 ) -> PatternMatch<'a> {
-    match said_by(absolute, place.absolute, place) {
+    match matches_of(absolute, place.absolute, place) {
         // The PATH itself lies nowhere below it.
-        PatternMatch::Nothing if !place.inner.as_os_str().is_empty() => said_by(inner, place.inner, place),
+        PatternMatch::Nothing if !place.inner.as_os_str().is_empty() => matches_of(inner, place.inner, place),
         said => said,
     }
 }
@@ -184,7 +184,7 @@ fn matcher(lines: &[&GitignoreLine]) -> Result<Gitignore> {
     builder.build().map_err(wrong)
 }
 
-fn said_by<'a>(matcher: &'a Gitignore, path: &Path, place: &PatternPath<'_>) -> PatternMatch<'a> {
+fn matches_of<'a>(matcher: &'a Gitignore, path: &Path, place: &PatternPath<'_>) -> PatternMatch<'a> {
     match matcher.matched(path, place.is_directory) {
         ignore::Match::None => PatternMatch::Nothing,
         ignore::Match::Ignore(glob) => PatternMatch::Meant(glob.original()),

@@ -50,7 +50,7 @@ impl Pattern {
             } else {
                 pattern
                     .parse()
-                    .act(|| format!("line {}", at + 1))
+                    .context(|| format!("line {}", at + 1))
                     .map(|_| Some(pattern))
             }
         };

@@ -64,12 +64,12 @@ impl<'a> BlobReader<'a> {
         for location in self.locations(kind, id)? {
             match self.read_at(&location, id) {
                 Ok(blob) => return Ok(blob),
-                Err(error) => last = Some(error.act(format!("pack {}", location.pack.short()))),
+                Err(error) => last = Some(error.context(format!("pack {}", location.pack.short()))),
             }
         }
         Err(last
             .unwrap_or_else(|| Error::new(ErrorKind::Corrupt, "no index segment knows it"))
-            .act(format!("read {kind:?} blob {}", id.short())))
+            .context(format!("read {kind:?} blob {}", id.short())))
     }
 
     /// Many blobs, in the order wanted; neighbours in a pack are fetched together.
@@ -107,7 +107,7 @@ impl<'a> BlobReader<'a> {
 
     /// The copies at these places as they are packed, opened and compared, for whoever seals them again. Places are in
     /// the order in which they lie; `None` for what cannot be had there.
-    pub fn read_pressed(&self, places: &[(BlobId, Location)]) -> Vec<Option<CompressedBlob>> {
+    pub fn read_compressed(&self, places: &[(BlobId, Location)]) -> Vec<Option<CompressedBlob>> {
         let numbered: Vec<_> = places.iter().map(|(_, location)| *location).zip(0..).collect();
         let parts: Vec<_> = numbered.chunk_by(is_near).flat_map(split).collect();
         let read = |part: &[(Location, usize)]| -> Vec<Option<CompressedBlob>> {
@@ -169,7 +169,7 @@ impl<'a> BlobReader<'a> {
         let key = Arc::new(
             self.repo
                 .pack_key(id)
-                .act(|| format!("open pack {}", id.short()))?,
+                .context(|| format!("open pack {}", id.short()))?,
         );
         let mut keys = self.keys();
         if keys.len() >= PACK_KEYS_MAX {

@@ -123,7 +123,7 @@ impl<'a> BlobWriter<'a> {
     pub fn start(repo: &'a Repo, report: &'a OperationReport, store: WriteMode) -> Result<Self> {
         let (mut writer, unindexed) = again_if_gone(|| Self::open(repo, report, store))?;
         if store == WriteMode::New {
-            writer.adopt(unindexed)?;
+            writer.adopt_orphan_packs(unindexed)?;
         }
         Ok(writer)
     }
@@ -203,7 +203,7 @@ impl<'a> BlobWriter<'a> {
 
     /// Indexes the packs that a killed backup stored and did not index, so that nothing of them is stored again. One of
     /// a backup that is under way is indexed twice, which does no harm; what cannot be read is nobody's.
-    fn adopt(&mut self, mut unindexed: Vec<(ObjectId, u64)>) -> Result<()> {
+    fn adopt_orphan_packs(&mut self, mut unindexed: Vec<(ObjectId, u64)>) -> Result<()> {
         // A write-only host cannot open what it stored: its owner's prune gives it back.
         unindexed.truncate(self.repo.keyring().map_or(0, |_| ADOPTED_MAX));
         for (id, len) in unindexed {
@@ -245,12 +245,12 @@ impl<'a> BlobWriter<'a> {
     pub fn add_named(&mut self, named: Vec<NamedBlob>) -> Result<()> {
         self.report.go_on()?;
         let new = self.place(named, NamedBlob::id)?;
-        let pressed = self.press(new)?;
+        let pressed = self.compress(new)?;
         self.append(pressed)
     }
 
     /// The same of blobs that are packed already, as they are.
-    pub fn add_pressed(&mut self, pressed: Vec<CompressedBlob>) -> Result<()> {
+    pub fn add_compressed(&mut self, pressed: Vec<CompressedBlob>) -> Result<()> {
         self.report.go_on()?;
         let new = self.place(pressed, CompressedBlob::id)?;
         self.append(new)
@@ -269,7 +269,7 @@ impl<'a> BlobWriter<'a> {
         }
         let packs = self.open.iter_mut().map(|open| &mut open.pack);
         seal_all(packs.zip(pressed.iter().map(Vec::as_slice)).collect())?;
-        self.roll(|open| open.pack.len() >= open.full)?;
+        self.close_pack(|open| open.pack.len() >= open.full)?;
         self.note_stored()
     }
 
@@ -293,12 +293,12 @@ impl<'a> BlobWriter<'a> {
         }
         let pack = self.known.pack_of(id)?;
         if let Some(pack) = pack {
-            self.rely_on(pack);
+            self.add_dependency(pack);
         }
         Ok(pack.is_some())
     }
 
-    fn rely_on(&mut self, pack: ObjectId) {
+    fn add_dependency(&mut self, pack: ObjectId) {
         let len = self.known.len_of(&pack);
         self.relied_on.extend(len.map(|len| (pack, len)));
     }
@@ -309,8 +309,8 @@ impl<'a> BlobWriter<'a> {
     }
 
     /// The snapshot also rests on what was found there by [`DedupIndex::pack_of`].
-    pub(crate) fn rely_on_all(&mut self, packs: impl IntoIterator<Item = ObjectId>) {
-        packs.into_iter().for_each(|pack| self.rely_on(pack));
+    pub(crate) fn add_dependencies(&mut self, packs: impl IntoIterator<Item = ObjectId>) {
+        packs.into_iter().for_each(|pack| self.add_dependency(pack));
     }
 
     /// What may be counted on of what it knows.
@@ -328,7 +328,7 @@ impl<'a> BlobWriter<'a> {
         self.unread_bad.as_deref()
     }
 
-    fn press(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<(usize, CompressedBlob)>> {
+    fn compress(&self, new: Vec<(usize, NamedBlob)>) -> Result<Vec<(usize, CompressedBlob)>> {
         let compression = self.repo.settings().compression;
         let press = |(slot, blob): (usize, NamedBlob)| {
             let level = compression.level(blob.kind());
@@ -339,7 +339,7 @@ impl<'a> BlobWriter<'a> {
     }
 
     /// Hands packs over, and begins others in their place.
-    fn roll(&mut self, due: impl Fn(&OpenPack) -> bool) -> Result<()> {
+    fn close_pack(&mut self, due: impl Fn(&OpenPack) -> bool) -> Result<()> {
         for slot in (0..self.open.len()).rev() {
             if self.open[slot].pack.is_empty() || !due(&self.open[slot]) {
                 continue;
@@ -393,12 +393,14 @@ impl<'a> BlobWriter<'a> {
         }
         let UnindexedPacks { packs, entries } = std::mem::take(&mut self.pending);
         let segment = Segment::new(packs, Vec::new(), entries)?;
-        self.repo.put_segment(&segment).act(|| "store an index segment")
+        self.repo
+            .put_segment(&segment)
+            .context(|| "store an index segment")
     }
 
     /// Makes all that was added readable: stored and indexed. A dry run stores nothing, and can read nothing back.
     pub fn flush(&mut self) -> Result<()> {
-        self.roll(|_| true)?;
+        self.close_pack(|_| true)?;
         while let Some(pack) = self.uploader.next_stored()? {
             self.index(pack)?;
         }
@@ -406,7 +408,7 @@ impl<'a> BlobWriter<'a> {
     }
 
     /// The packs that what was added lies in, and their lengths; complete behind a flush.
-    pub(crate) fn relied_on(&self) -> &PackLengths {
+    pub(crate) fn dependencies(&self) -> &PackLengths {
         &self.relied_on
     }
 

@@ -142,7 +142,7 @@ impl Repo {
     /// One listing. The snapshots come before the facts: what is said of them is never older than they are.
     fn list_snapshots(&self) -> Result<SnapshotCatalog> {
         let listed = self.storage().list(ObjectKind::Snapshot);
-        let listed = listed.act(|| "list the snapshots")?;
+        let listed = listed.context(|| "list the snapshots")?;
         let stored = self.forgotten()?;
         let stored_notes = self.notes()?;
         let notes = stored_notes.standing();
@@ -305,7 +305,7 @@ impl Repo {
         }
         let busy = |what: String| Err(Error::new(ErrorKind::Busy, what));
         let listed = self.storage().list(ObjectKind::Snapshot);
-        let listed = listed.act(|| "list the snapshots")?.into_iter();
+        let listed = listed.context(|| "list the snapshots")?.into_iter();
         let listed: HashSet<_> = listed.map(|listed| listed.name.id).collect();
         let stored = self.forgotten()?;
         if let Some(unread) = stored.unread.first() {

@@ -22,9 +22,9 @@ impl Repo {
         match storage.put_new(name, &bytes) {
             // Who deletes must be able to when nothing else can be done.
             Err(error) if error.kind() == ErrorKind::Full => return storage.now()?.ok_or(error),
-            put => put.act(|| "store a probe")?,
+            put => put.context(|| "store a probe")?,
         }
-        let found = storage.stat(name).act(|| "look at a probe");
+        let found = storage.stat(name).context(|| "look at a probe");
         // What is left behind is swept after a day by whoever sees it.
         let _ = storage.delete(name);
         found?.modified.ok_or_else(|| {

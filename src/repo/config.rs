@@ -41,14 +41,14 @@ impl Repo {
         let (storage, name) = (self.storage(), config_name(kind));
         storage
             .delete(name)
-            .act(|| format!("delete the damaged {}", name.path()))?;
+            .context(|| format!("delete the damaged {}", name.path()))?;
         storage
             .put_new(name, bytes)
-            .act(|| format!("store {}", name.path()))?;
+            .context(|| format!("store {}", name.path()))?;
         if storage.get(name, CONFIG_BYTES_MAX)? == bytes {
             Ok(())
         } else {
-            Err(Error::corrupt("it does not read back as it was stored").act(name.path()))
+            Err(Error::corrupt("it does not read back as it was stored").context(name.path()))
         }
     }
 }

@@ -78,7 +78,7 @@ impl Repo {
             let name = ObjectName { kind, id };
             storage
                 .put_new(name, bytes)
-                .act(|| format!("store {}", name.path()))
+                .context(|| format!("store {}", name.path()))
         };
         put(
             ObjectKind::Keyring,
@@ -88,7 +88,7 @@ impl Repo {
         put(ObjectKind::Slot, founding.slot.0, &founding.slot.1)?;
         put(ObjectKind::ConfigCopy, no_id(), &founding.config)?;
         put(ObjectKind::Config, no_id(), &founding.config)?;
-        Repo::open(storage, password, settings).act(|| "read the new repository back")
+        Repo::open(storage, password, settings).context(|| "read the new repository back")
     }
 }
 
@@ -107,7 +107,7 @@ fn refuse_another(storage: &dyn Storage) -> Result<()> {
     ] {
         if let Some(there) = storage.list(kind)?.first() {
             let message = format!("{} already holds {}", storage.describe(), there.name.path());
-            return Err(Error::new(ErrorKind::Exists, message).act("make a repository"));
+            return Err(Error::new(ErrorKind::Exists, message).context("make a repository"));
         }
     }
     Ok(())
@@ -117,10 +117,10 @@ fn refuse_another(storage: &dyn Storage) -> Result<()> {
 pub(super) fn get_named(storage: &dyn Storage, name: ObjectName) -> Result<Vec<u8>> {
     let bytes = storage
         .get(name, crate::limits::OBJECT_BYTES_MAX)
-        .act(|| format!("read {}", name.path()))?;
+        .context(|| format!("read {}", name.path()))?;
     if object_id(&bytes) == name.id {
         Ok(bytes)
     } else {
-        Err(Error::corrupt("the stored bytes do not hash to the object's name").act(name.path()))
+        Err(Error::corrupt("the stored bytes do not hash to the object's name").context(name.path()))
     }
 }

@@ -149,7 +149,7 @@ impl Repo {
     fn first_bytes(&self, listed: &ListedObject, len: u64) -> Result<Vec<u8>> {
         self.storage()
             .get_range(listed.name, 0, len as usize)
-            .act(|| format!("read {}", listed.name.path()))
+            .context(|| format!("read {}", listed.name.path()))
     }
 
     /// True unless all that is stored is of this domain.
@@ -170,7 +170,7 @@ impl Repo {
                 domain.0,
                 self.domain().0
             ))
-            .act(name.path()))
+            .context(name.path()))
         }
     }
 }

@@ -61,7 +61,7 @@ impl HostState {
     pub(crate) fn keep(&self, kept: &RememberedSnapshot) -> Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.act(|| format!("make {}", dir.display()))?;
+        made.context(|| format!("make {}", dir.display()))?;
         let replaced: Vec<_> = self
             .load()
             .into_iter()
@@ -70,7 +70,7 @@ impl HostState {
         let path = dir.join(kept.id.to_hex());
         let new = path.with_extension("new");
         let written = fs::write(&new, self.seal(kept)?).and_then(|()| fs::rename(&new, &path));
-        written.act(|| format!("write {}", path.display()))?;
+        written.context(|| format!("write {}", path.display()))?;
         for old in replaced.iter().filter(|old| old.id != kept.id) {
             // One that stays is older, and its packs are proven like any others.
             let _ = fs::remove_file(dir.join(old.id.to_hex()));
@@ -84,14 +84,14 @@ impl HostState {
             .and_then(|name| name.to_str())
             .and_then(ObjectId::from_hex);
         let id = name.ok_or_else(|| Error::corrupt("not a snapshot's name"))?;
-        let len = fs::metadata(path).act(|| "look at it")?.len();
+        let len = fs::metadata(path).context(|| "look at it")?.len();
         if len > FILE_BYTES_MAX {
             return Err(Error::new(
                 ErrorKind::Limit,
                 format!("{len} bytes pass {FILE_BYTES_MAX}"),
             ));
         }
-        self.open(id, &fs::read(path).act(|| "read it")?)
+        self.open(id, &fs::read(path).context(|| "read it")?)
     }
 
     fn seal(&self, kept: &RememberedSnapshot) -> Result<Vec<u8>> {

@@ -152,7 +152,7 @@ impl Repo {
         let name = ObjectName::new(ObjectKind::Slot, object_id(&bytes));
         self.storage()
             .put_new(name, &bytes)
-            .act(|| format!("store {}", name.path()))?;
+            .context(|| format!("store {}", name.path()))?;
         Ok((name.id, entry, opened.identity))
     }
 
@@ -165,7 +165,7 @@ impl Repo {
         let name = ObjectName::new(ObjectKind::Slot, *id);
         self.storage()
             .delete(name)
-            .act(|| format!("delete {}, which opens nothing new any more", name.path()))
+            .context(|| format!("delete {}, which opens nothing new any more", name.path()))
     }
 
     /// Puts a keyring with these slots on the one that counts, and again on whichever won if somebody did the same: until
@@ -202,7 +202,7 @@ impl Repo {
             let name = ObjectName::new(ObjectKind::Keyring, object_id(&bytes));
             self.storage()
                 .put_new(name, &bytes)
-                .act(|| format!("store {}", name.path()))?;
+                .context(|| format!("store {}", name.path()))?;
             match self.chosen_by(witness) {
                 Ok(chosen) if chosen.id == name.id => return Ok(()),
                 Err(error) if !matches!(error.kind(), ErrorKind::Denied | ErrorKind::WrongKey) => {

@@ -39,7 +39,7 @@ impl Repo {
         match self.storage().put_new(name, &bytes) {
             // No safety rests on it, and what it is for may be to make room.
             Err(error) if error.kind() == ErrorKind::Full => {}
-            put => put.act(|| "store a lease")?,
+            put => put.context(|| "store a lease")?,
         }
         let lease = Lease { repo: self, name };
         // Of two that come at once each sees the other now, and at least one gives way.
@@ -52,17 +52,17 @@ impl Repo {
     pub fn break_leases(&self) -> Result<usize> {
         self.may_write()?;
         let listed = self.storage().list(ObjectKind::Lease);
-        let listed = listed.act(|| "list the leases")?;
+        let listed = listed.context(|| "list the leases")?;
         for lease in &listed {
             let deleted = self.storage().delete(lease.name);
-            deleted.act(|| format!("delete {}", lease.name.path()))?;
+            deleted.context(|| format!("delete {}", lease.name.path()))?;
         }
         Ok(listed.len())
     }
 
     fn refuse_leased(&self, now: UnixNanos, own: Option<ObjectName>) -> Result<()> {
         let listed = self.storage().list(ObjectKind::Lease);
-        for listed in listed.act(|| "list the leases")? {
+        for listed in listed.context(|| "list the leases")? {
             if Some(listed.name) == own {
                 continue;
             }

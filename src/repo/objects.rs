@@ -47,7 +47,7 @@ pub struct IndexSummary {
     /// Names of those that are damaged.
     pub damaged: Vec<ObjectId>,
     /// The others, which are whole: another program's or nobody's. Readers do without, and nobody drops them.
-    pub(crate) strangers: Vec<UnreadAnnotation>,
+    pub(crate) unexpected: Vec<UnreadAnnotation>,
 }
 
 /// Packs as they are listed.
@@ -108,7 +108,7 @@ impl Repo {
 
     /// A stored pack's header, which nothing vouches for yet.
     pub(crate) fn pack_header(&self, id: &ObjectId) -> Result<Header> {
-        Header::decode(&self.pack_header_bytes(id)?).act(|| ObjectName::new(ObjectKind::Pack, *id).path())
+        Header::decode(&self.pack_header_bytes(id)?).context(|| ObjectName::new(ObjectKind::Pack, *id).path())
     }
 
     fn pack_header_bytes(&self, id: &ObjectId) -> Result<Vec<u8>> {
@@ -129,7 +129,7 @@ impl Repo {
         };
         self.storage()
             .put_new(name, &bytes)
-            .act(|| format!("store {}", name.path()))
+            .context(|| format!("store {}", name.path()))
     }
 
     /// One index segment, opened and held to its name.
@@ -139,7 +139,7 @@ impl Repo {
             id: *id,
         };
         let opened = self.opened_segment(name)?;
-        let segment = Segment::decode(&opened.clear, &opened.plain).act(|| name.path())?;
+        let segment = Segment::decode(&opened.clear, &opened.plain).context(|| name.path())?;
         Ok(if self.domain() == OWN_DOMAIN {
             segment
         } else {
@@ -163,7 +163,11 @@ impl Repo {
     fn index_facts_once(&self) -> Result<IndexSummary> {
         let mut facts = IndexSummary::default();
         let (mut replaced, mut read, mut notes) = (HashSet::new(), Vec::new(), None);
-        for listed in self.storage().list(ObjectKind::Index).act(|| "list the index")? {
+        for listed in self
+            .storage()
+            .list(ObjectKind::Index)
+            .context(|| "list the index")?
+        {
             if let Some(foreign) = self.foreign_segment(&listed)? {
                 facts.foreign.extend(foreign);
                 continue;
@@ -183,7 +187,7 @@ impl Repo {
                     facts.unreadable.push(error.to_string());
                     match error.kind() {
                         ErrorKind::Corrupt | ErrorKind::Torn => facts.damaged.push(listed.name.id),
-                        _ => facts.strangers.push(UnreadAnnotation {
+                        _ => facts.unexpected.push(UnreadAnnotation {
                             id: listed.name.id,
                             kind: error.kind(),
                             what: error.to_string(),
@@ -231,7 +235,7 @@ impl Repo {
             id: *id,
         };
         let opened = self.opened_segment(name)?;
-        let (packs, supersedes, _) = index::decode_header(&opened.clear).act(|| name.path())?;
+        let (packs, supersedes, _) = index::decode_header(&opened.clear).context(|| name.path())?;
         if self.domain() == OWN_DOMAIN {
             Ok((packs, supersedes))
         } else {
@@ -253,7 +257,7 @@ impl Repo {
         };
         let repo = self.clone();
         let load = Arc::new(move |id: &ObjectId| repo.segment(id));
-        cache.open(&facts.segments, load).act(|| "load the index")
+        cache.open(&facts.segments, load).context(|| "load the index")
     }
 
     /// The name of this domain's directory in the local cache.
@@ -267,7 +271,10 @@ impl Repo {
     /// Packs that may be counted on, and those that no segment names.
     pub fn packs(&self, facts: &IndexSummary) -> Result<ListedPacks> {
         let marked = self.marked()?;
-        let listed = self.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+        let listed = self
+            .storage()
+            .list(ObjectKind::Pack)
+            .context(|| "list the packs")?;
         let mut packs = ListedPacks {
             lost: facts.packs.keys().copied().collect(),
             ..ListedPacks::default()
@@ -302,12 +309,14 @@ impl Repo {
         let bytes = self
             .storage()
             .get(name, PACK_STORED_BYTES_MAX)
-            .act(|| name.path())?;
+            .context(|| name.path())?;
         if object_id(&bytes) != *id {
-            return Err(Error::corrupt("the stored bytes do not hash to the object's name").act(name.path()));
+            return Err(
+                Error::corrupt("the stored bytes do not hash to the object's name").context(name.path()),
+            );
         }
         if bytes.len() as u64 != len {
-            return Err(Error::corrupt("of another length").act(name.path()));
+            return Err(Error::corrupt("of another length").context(name.path()));
         }
         match pack::read_directory(&key, &bytes, len)? {
             PackTail::Directory(directory) => Ok((directory, bytes)),
@@ -324,7 +333,10 @@ impl Repo {
     /// Packs and marks as they are listed now.
     pub(crate) fn seen(&self) -> Result<PacksAndMarks> {
         let marked = self.marked()?;
-        let listed = self.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+        let listed = self
+            .storage()
+            .list(ObjectKind::Pack)
+            .context(|| "list the packs")?;
         let packs = listed.iter().map(|pack| (pack.name.id, pack.len)).collect();
         Ok(PacksAndMarks { marked, packs })
     }
@@ -372,7 +384,7 @@ impl Repo {
                 },
                 &bytes,
             )
-            .act(|| "store the snapshot")?;
+            .context(|| "store the snapshot")?;
         Ok(id)
     }
 
@@ -384,7 +396,7 @@ impl Repo {
         };
         self.storage()
             .delete(name)
-            .act(|| format!("delete {}", name.path()))
+            .context(|| format!("delete {}", name.path()))
     }
 
     /// One snapshot, opened and held to its name, its records where they lie by now.
@@ -404,11 +416,11 @@ impl Repo {
         let bytes = get_named(&**self.storage(), name)?;
         let opened = self.keyring()?.open_object(ObjectClass::Snapshot, id, &bytes)?;
         let memory_max = memory_max(opened.header.domain, bytes.len() as u64);
-        let snapshot = snapshot_codec::decode_within(&opened.plain, memory_max).act(|| name.path())?;
+        let snapshot = snapshot_codec::decode_within(&opened.plain, memory_max).context(|| name.path())?;
         if opened.header.domain == snapshot.domain {
             Ok(snapshot)
         } else {
-            Err(Error::corrupt("a snapshot of another domain than it is sealed in").act(name.path()))
+            Err(Error::corrupt("a snapshot of another domain than it is sealed in").context(name.path()))
         }
     }
 }

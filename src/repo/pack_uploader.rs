@@ -153,7 +153,7 @@ fn spawn(act: impl FnOnce() -> Result<()> + Send + 'static) -> Result<JoinHandle
     std::thread::Builder::new()
         .name("levault-upload".into())
         .spawn(act)
-        .act(|| "start the upload thread")
+        .context(|| "start the upload thread")
 }
 
 impl UploadContext {
@@ -183,12 +183,12 @@ impl UploadContext {
                 let sound = || {
                     named
                         .verify(holder)
-                        .act(|| "open the finished pack before it is stored")
+                        .context(|| "open the finished pack before it is stored")
                 };
                 self.storage.put_new_if(name, &pack.bytes, &sound)
             }
         };
-        stored.act(|| format!("store pack {}", pack.id.short()))?;
+        stored.context(|| format!("store pack {}", pack.id.short()))?;
         Ok(named.into_pack())
     }
 }

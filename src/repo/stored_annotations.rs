@@ -50,7 +50,7 @@ impl Repo {
         let name = ObjectName::of_content(kind, &bytes);
         self.storage()
             .put_new(name, &bytes)
-            .act(|| format!("store {}", name.path()))?;
+            .context(|| format!("store {}", name.path()))?;
         Ok(name.id)
     }
 
@@ -61,7 +61,7 @@ impl Repo {
         if opened.clear.is_empty() {
             Ok(opened.plain)
         } else {
-            Err(Error::corrupt(format!("a {} with a clear part", class.word())).act(name.path()))
+            Err(Error::corrupt(format!("a {} with a clear part", class.word())).context(name.path()))
         }
     }
 
@@ -73,7 +73,7 @@ impl Repo {
     ) -> Result<(Vec<T>, Vec<UnreadAnnotation>)> {
         let (mut all, mut unread) = (Vec::new(), Vec::new());
         let listed = self.storage().list(kind);
-        for listed in listed.act(|| format!("list {}", kind.folder()))? {
+        for listed in listed.context(|| format!("list {}", kind.folder()))? {
             match read(&listed) {
                 Ok(fact) => all.push(fact),
                 Err(error) if is_unreadable(&error) => unread.push(UnreadAnnotation {

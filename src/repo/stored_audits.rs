@@ -80,7 +80,9 @@ impl KeylessRepo {
         let bytes = [&header.encode()[..], &clear].concat();
         let name = ObjectName::of_content(ObjectKind::Audit, &bytes);
         let stored = self.storage().put_new(name, &bytes);
-        stored.act(|| format!("store {}", name.path())).map(|()| name.id)
+        stored
+            .context(|| format!("store {}", name.path()))
+            .map(|()| name.id)
     }
 
     /// What the keyless audits say of these packs; what the owner says is not for us to read.
@@ -112,7 +114,7 @@ fn load(
     open: impl Fn(&ObjectId, &Header, &[u8]) -> Result<Option<Audit>>,
 ) -> Result<StoredAudits> {
     let (mut audits, mut unread) = (LatestAudits::of(packs), Vec::new());
-    let listed = storage.list(ObjectKind::Audit).act(|| "list the audits")?;
+    let listed = storage.list(ObjectKind::Audit).context(|| "list the audits")?;
     for name in listed.into_iter().map(|listed| listed.name) {
         match read(storage, name, now, &open) {
             Ok(Some(audit)) => audits.add(name.id, &audit),
@@ -137,5 +139,5 @@ fn read(storage: &dyn Storage, name: ObjectName, now: UnixNanos, open: AuditOpen
         audit.as_ref().map_or(Ok(()), |audit| audit.refuse_future(now))?;
         Ok(audit)
     };
-    read().act(|| name.path())
+    read().context(|| name.path())
 }

@@ -50,7 +50,7 @@ impl Repo {
         let (bad, unread) = self.facts(ObjectKind::Bad, |listed| {
             let name = ObjectName::new(ObjectKind::Bad, listed.name.id);
             let plain = self.fact(ObjectClass::Bad, name)?;
-            let bad = bad_blobs::decode(&plain).act(|| name.path())?;
+            let bad = bad_blobs::decode(&plain).context(|| name.path())?;
             Ok((name.id, bad))
         })?;
         Ok(StoredBadBlobs { bad, unread })

@@ -49,7 +49,7 @@ impl Repo {
     pub fn forgetting(&self, id: &ObjectId) -> Result<ForgetRecord> {
         let name = ObjectName::new(ObjectKind::Forgotten, *id);
         let plain = self.fact(ObjectClass::Forgotten, name)?;
-        forget_record::decode(&plain).act(|| name.path())
+        forget_record::decode(&plain).context(|| name.path())
     }
 
     /// Loads all forgettings. One that cannot be read is told of and left out; one that cannot be fetched is an error.

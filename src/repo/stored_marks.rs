@@ -34,7 +34,11 @@ impl Repo {
     /// All marks, for whoever deletes: one that is not the owner's, or that cannot be read, is an error.
     pub fn marks(&self) -> Result<Vec<StoredMark>> {
         let mut marks = Vec::new();
-        for listed in self.storage().list(ObjectKind::Mark).act(|| "list the marks")? {
+        for listed in self
+            .storage()
+            .list(ObjectKind::Mark)
+            .context(|| "list the marks")?
+        {
             marks.extend(self.stored_mark(&listed)?);
         }
         Ok(marks)
@@ -55,9 +59,9 @@ impl Repo {
         };
         let opened = self.keyring()?.open_object(ObjectClass::Mark, &id, &bytes)?;
         if !opened.plain.is_empty() {
-            return Err(Error::corrupt("a mark with a sealed part").act(listed.name.path()));
+            return Err(Error::corrupt("a mark with a sealed part").context(listed.name.path()));
         }
-        let mark = deletion_mark::decode(&opened.clear).act(|| listed.name.path())?;
+        let mark = deletion_mark::decode(&opened.clear).context(|| listed.name.path())?;
         let since = mark.replaces.map(|replaced| replaced.since).or(listed.modified);
         Ok(Some(StoredMark { id, mark, since }))
     }
@@ -66,7 +70,11 @@ impl Repo {
     /// sweeps may know an epoch that this process does not. What is damaged marks nothing, because no sweep goes by it.
     pub(crate) fn marked(&self) -> Result<HashSet<ObjectId>> {
         let mut marked = HashSet::new();
-        for listed in self.storage().list(ObjectKind::Mark).act(|| "list the marks")? {
+        for listed in self
+            .storage()
+            .list(ObjectKind::Mark)
+            .context(|| "list the marks")?
+        {
             let packs = match self.get_if_there(listed.name) {
                 Ok(Some(bytes)) => parse_clear(ObjectClass::Mark, &bytes)
                     .and_then(|(_, clear, _)| deletion_mark::decode(clear))
@@ -81,7 +89,7 @@ impl Repo {
                         error.kind(),
                         ErrorKind::Corrupt | ErrorKind::Torn | ErrorKind::Limit
                     ) => {}
-                Err(error) => return Err(error.act(listed.name.path())),
+                Err(error) => return Err(error.context(listed.name.path())),
             }
         }
         Ok(marked)

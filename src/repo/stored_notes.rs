@@ -47,7 +47,7 @@ impl Repo {
     pub fn note(&self, id: &ObjectId) -> Result<Note> {
         let name = ObjectName::new(ObjectKind::Note, *id);
         let plain = self.fact(ObjectClass::Note, name)?;
-        note::decode(&plain).act(|| name.path())
+        note::decode(&plain).context(|| name.path())
     }
 
     /// Loads all notes. One that cannot be read is told of and left out; one that cannot be fetched is an error.

@@ -58,7 +58,10 @@ impl Repo {
 
     /// The last word.
     fn parity_said(&self) -> Result<Option<NotedParity>> {
-        let listed = self.storage().list(ObjectKind::Note).act(|| "list the notes")?;
+        let listed = self
+            .storage()
+            .list(ObjectKind::Note)
+            .context(|| "list the notes")?;
         let mut last: Option<(UnixNanos, ObjectId, Option<ParityShare>)> = None;
         for id in listed.iter().map(|listed| listed.name.id) {
             if self.inner.parity_notes.of(&id).is_none() {
@@ -83,7 +86,7 @@ pub(crate) fn put_parity(storage: &dyn Storage, object: &[u8]) -> Result<ObjectI
         Err(error) if error.kind() == ErrorKind::Exists => storage.heal(name, object),
         stored => stored,
     };
-    stored.act(|| format!("store {}", name.path()))?;
+    stored.context(|| format!("store {}", name.path()))?;
     Ok(name.id)
 }
 

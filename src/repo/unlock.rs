@@ -124,7 +124,9 @@ pub(super) fn config(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<
             .and_then(|bytes| Config::decode(&bytes))
         {
             Ok(config) => found.push(config),
-            Err(error) if error.kind() == ErrorKind::TooNew => return Err(error.act("open the repository")),
+            Err(error) if error.kind() == ErrorKind::TooNew => {
+                return Err(error.context("open the repository"));
+            }
             Err(error) => {
                 missing += u32::from(error.kind() == ErrorKind::NotFound);
                 doubts.push(format!("{}: {error}", name.path()));
@@ -134,7 +136,7 @@ pub(super) fn config(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<
     }
     match refusal {
         _ if !found.is_empty() => Ok(found),
-        Some(error) if missing < 2 => Err(error.act("read config and its copy")),
+        Some(error) if missing < 2 => Err(error.context("read config and its copy")),
         _ => Err(Error::new(
             ErrorKind::NoRepository,
             format!("there is no repository at {}", storage.describe()),
@@ -151,7 +153,7 @@ fn unlock(
     doubts: &mut Vec<String>,
 ) -> Result<(ObjectId, OpenedSlot)> {
     let mut refusal = Error::new(ErrorKind::Corrupt, "the repository has no slot that can be read");
-    for listed in storage.list(ObjectKind::Slot).act(|| "list the slots")? {
+    for listed in storage.list(ObjectKind::Slot).context(|| "list the slots")? {
         let opened =
             get_named(storage, listed.name).and_then(|bytes| KeySlot::decode(&bytes)?.unlock(password));
         match opened {
@@ -164,14 +166,17 @@ fn unlock(
         }
     }
     match doubts.last() {
-        Some(doubt) if refusal.kind() != ErrorKind::WrongPassword => Err(refusal.act(doubt.clone())),
-        _ => Err(refusal.act("open the repository")),
+        Some(doubt) if refusal.kind() != ErrorKind::WrongPassword => Err(refusal.context(doubt.clone())),
+        _ => Err(refusal.context("open the repository")),
     }
 }
 
 pub(super) fn keyrings(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<(ObjectId, Vec<u8>)>> {
     let mut rings = Vec::new();
-    for listed in storage.list(ObjectKind::Keyring).act(|| "list the keyrings")? {
+    for listed in storage
+        .list(ObjectKind::Keyring)
+        .context(|| "list the keyrings")?
+    {
         match get_named(storage, listed.name) {
             Ok(bytes) => rings.push((listed.name.id, bytes)),
             Err(error) => doubts.push(error.to_string()),

@@ -119,7 +119,10 @@ impl WriteOnlyRepo {
     fn count_snapshots(&self) -> Result<u64> {
         let storage = self.repo.storage();
         let mut count = 0;
-        for listed in storage.list(ObjectKind::Snapshot).act(|| "list the snapshots")? {
+        for listed in storage
+            .list(ObjectKind::Snapshot)
+            .context(|| "list the snapshots")?
+        {
             let first = storage.get_range(listed.name, 0, listed.len.min(Header::LEN as u64) as usize);
             let is_ours =
                 |header: Header| header.class == ObjectClass::Snapshot && header.domain == self.domain();

@@ -22,14 +22,14 @@ const NAMED_MAX: usize = 3;
 
 impl SnapshotCatalog {
     /// Those that count and are ahead of the clock by which they were listed, oldest first.
-    pub fn ahead(&self) -> impl Iterator<Item = &StoredSnapshot> {
+    pub fn from_the_future(&self) -> impl Iterator<Item = &StoredSnapshot> {
         let is_ahead = |stored: &&StoredSnapshot| self.is_ahead(&stored.snapshot);
         self.snapshots.iter().filter(is_ahead)
     }
 
     /// What should be said of them wherever the order of snapshots matters; `None` if all is well.
     pub fn clock_warning(&self) -> Option<String> {
-        let ahead: Vec<_> = self.ahead().collect();
+        let ahead: Vec<_> = self.from_the_future().collect();
         if ahead.is_empty() {
             return self.behind_warning();
         }

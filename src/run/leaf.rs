@@ -207,7 +207,7 @@ impl<'a> LeafReader<'a> {
         }
         self.key.truncate(shared);
         self.key.extend_from_slice(suffix);
-        check_key(&self.key).map_err(|error| error.as_kind(ErrorKind::Corrupt))
+        check_key(&self.key).map_err(|error| error.with_kind(ErrorKind::Corrupt))
     }
 
     #[inline]
@@ -220,7 +220,7 @@ impl<'a> LeafReader<'a> {
             _ => self.other(kind, bytes),
         }
         .map_err(|error| match error.kind() {
-            ErrorKind::Limit => error.as_kind(ErrorKind::Corrupt),
+            ErrorKind::Limit => error.with_kind(ErrorKind::Corrupt),
             _ => error,
         })
     }

@@ -68,7 +68,7 @@ impl<'a> RunReader<'a> {
         }
         let id = span.leaf.id;
         let plain = self.source.blob(BlobKind::Leaf, &id)?;
-        find(&plain, key, self.order).act(|| format!("leaf {id}"))
+        find(&plain, key, self.order).context(|| format!("leaf {id}"))
     }
 
     /// Every blob of the run's own tree, parents first: for `check` and `prune`. Chunks are not among them.
@@ -155,7 +155,7 @@ impl LeafIterator<'_> {
     /// Opens a child that is a node, so that the next step goes on inside it.
     pub(super) fn descend(&mut self, level: u8, child: &ChildRef, upper: Option<Vec<u8>>) -> Result<()> {
         let node = self.walker.node(level, child, upper.as_deref());
-        let children = node.act(|| format!("node {}", child.id))?.children;
+        let children = node.context(|| format!("node {}", child.id))?.children;
         self.stack.push(RunLevel {
             level: level - 1,
             children,
@@ -208,7 +208,7 @@ pub fn read_leaf(
     order: KeyOrder<'_>,
     visit: impl FnMut(&RunEntry<'_>) -> Result<()>,
 ) -> Result<()> {
-    visit_leaf(plain, span, order, visit).act(|| format!("leaf {}", span.leaf.id))
+    visit_leaf(plain, span, order, visit).context(|| format!("leaf {}", span.leaf.id))
 }
 
 /// [`read_leaf`] for who wants nothing but the proof.

@@ -44,11 +44,11 @@ impl<'a> StackCursor<'a> {
         let all = |walker: &RunReader<'a>| -> (RunReader<'a>, LeafSpans<'a>) {
             (*walker, Box::new(walker.leaves(range.clone())))
         };
-        Self::over(runs.iter().map(all).collect(), range, tombstones, order)
+        Self::over_runs(runs.iter().map(all).collect(), range, tombstones, order)
     }
 
     /// The same of some leaves of each run only.
-    pub(super) fn over(
+    pub(super) fn over_runs(
         runs: Vec<(RunReader<'a>, LeafSpans<'a>)>,
         range: &KeyRange,
         tombstones: TombstoneMode,

@@ -96,7 +96,7 @@ pub fn diff(
         match first {
             Ordering::Less => only_old(&mut old_side, &mut new_side, sink)?,
             Ordering::Greater => only_new(&mut old_side, &mut new_side, sink)?,
-            Ordering::Equal => tell(old_side.word()?, new_side.word()?, sink)?,
+            Ordering::Equal => report_difference(old_side.word()?, new_side.word()?, sink)?,
         }
         if first != Ordering::Greater {
             old_side.own.next()?;
@@ -146,7 +146,7 @@ impl<'s, 'a> DiffSide<'s, 'a> {
         }
         let deciding = common.max(1).min(stack.len());
         Ok(Self {
-            own: StackCursor::over(runs, range, TombstoneMode::Keep, order)?,
+            own: StackCursor::over_runs(runs, range, TombstoneMode::Keep, order)?,
             below: StackLookup::new(&stack[..deciding]),
             has_base: common == 0,
             made: None,
@@ -193,9 +193,9 @@ fn only_old(
     match old.word()? {
         Some(entry) if !is_at_base => {
             let other = new.below.entry(entry.key)?;
-            tell(Some(entry), other, sink)
+            report_difference(Some(entry), other, sink)
         }
-        entry => tell(entry, None, sink),
+        entry => report_difference(entry, None, sink),
     }
 }
 
@@ -208,13 +208,17 @@ fn only_new(
     match new.word()? {
         Some(entry) if !is_at_base => {
             let other = old.below.entry(entry.key)?;
-            tell(other, Some(entry), sink)
+            report_difference(other, Some(entry), sink)
         }
-        entry => tell(None, entry, sink),
+        entry => report_difference(None, entry, sink),
     }
 }
 
-fn tell(old: Option<RunEntry<'_>>, new: Option<RunEntry<'_>>, sink: DifferenceVisitor<'_>) -> Result<()> {
+fn report_difference(
+    old: Option<RunEntry<'_>>,
+    new: Option<RunEntry<'_>>,
+    sink: DifferenceVisitor<'_>,
+) -> Result<()> {
     let is_record = |entry: &RunEntry<'_>| entry.payload != EntryPayload::Delete;
     let (old, new) = (old.filter(is_record), new.filter(is_record));
     if old == new {

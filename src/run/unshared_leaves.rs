@@ -116,7 +116,7 @@ impl Iterator for UnsharedLeaves<'_> {
 
     /// After an error there is nothing more.
     fn next(&mut self) -> Option<Self::Item> {
-        let leaf = self.next_leaf().act(|| "compare two runs");
+        let leaf = self.next_leaf().context(|| "compare two runs");
         if leaf.is_err() {
             self.own.at = None;
         }

@@ -169,7 +169,7 @@ impl<'a> DirectoryWalk<'a> {
 
     fn load(&self, id: &BlobId) -> Result<TreeBlob> {
         let plain = self.source.blob(BlobKind::Tree, id)?;
-        TreeBlob::decode(&plain).act(|| format!("tree {id}"))
+        TreeBlob::decode(&plain).context(|| format!("tree {id}"))
     }
 
     fn enter(&mut self, tree: TreeBlob) {
@@ -208,7 +208,7 @@ impl<'a> DirectoryWalk<'a> {
                 self.enter(tree)
             } else {
                 let error = Error::corrupt("not what its parent says");
-                return Err(error.act(format!("tree {}", part.id)));
+                return Err(error.context(format!("tree {}", part.id)));
             }
         }
     }

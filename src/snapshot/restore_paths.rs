@@ -28,7 +28,7 @@ pub fn places(snapshot: &Snapshot, numbers: &[usize]) -> Vec<Vec<u8>> {
         .iter()
         .map(|number| names(&snapshot.sources[*number]))
         .collect();
-    apart(&names)
+    distinct_paths(&names)
 }
 
 /// The names that a source's place is made from: those of its path, unless a person gave it another name.
@@ -45,7 +45,7 @@ fn names(source: &SnapshotSource) -> Vec<&[u8]> {
 }
 
 /// A path for each list of names, made from the last of them.
-pub fn apart(all: &[Vec<&[u8]>]) -> Vec<Vec<u8>> {
+pub fn distinct_paths(all: &[Vec<&[u8]>]) -> Vec<Vec<u8>> {
     let lengths = lengths(all);
     let mut taken = TakenPaths::default();
     let wanted = all.iter().zip(lengths).map(|(names, len)| {
@@ -150,7 +150,7 @@ mod tests {
             .iter()
             .map(|path| parts(path.as_bytes()).collect())
             .collect();
-        let places = apart(&names).into_iter();
+        let places = distinct_paths(&names).into_iter();
         places.map(|place| String::from_utf8(place).unwrap()).collect()
     }
 

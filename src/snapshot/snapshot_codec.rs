@@ -81,7 +81,7 @@ impl SnapshotExtension {
 /// The plain bytes, to be sealed. [`ErrorKind::Limit`] for a snapshot that no program would read back.
 pub fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
     check(snapshot)?;
-    let cannot = |cause| Error::caused(ErrorKind::Limit, "snapshot cannot be encoded", cause);
+    let cannot = |cause| Error::with_cause(ErrorKind::Limit, "snapshot cannot be encoded", cause);
     let bytes = match (SnapshotExtension::of(snapshot), &snapshot.original) {
         (Some(extension), _) => {
             let bytes = postcard::to_extend(snapshot, vec![VERSION_EXTENDED]).map_err(cannot)?;
@@ -117,7 +117,7 @@ pub fn decode_within(bytes: &[u8], memory_max: usize) -> Result<Snapshot> {
         ));
     }
     if bytes.len() as u64 > OBJECT_BYTES_MAX {
-        return Err(limit("snapshot", bytes.len(), OBJECT_BYTES_MAX as usize).as_kind(ErrorKind::Corrupt));
+        return Err(limit("snapshot", bytes.len(), OBJECT_BYTES_MAX as usize).with_kind(ErrorKind::Corrupt));
     }
     let mut fields = SnapshotFields {
         rest: body,
@@ -130,7 +130,7 @@ pub fn decode_within(bytes: &[u8], memory_max: usize) -> Result<Snapshot> {
         VERSION_EXTENDED => fields.extension(&mut snapshot)?,
         _ => {}
     }
-    check(&snapshot).map_err(|error| error.as_kind(ErrorKind::Corrupt))?;
+    check(&snapshot).map_err(|error| error.with_kind(ErrorKind::Corrupt))?;
     if fields.rest.is_empty() && is_encoding_of(bytes, &snapshot) {
         Ok(snapshot)
     } else {
@@ -162,7 +162,7 @@ struct SnapshotHead {
 
 impl<'b> SnapshotFields<'b> {
     fn take<T: Deserialize<'b>>(&mut self) -> Result<T> {
-        let cannot = |cause| Error::caused(ErrorKind::Corrupt, "snapshot cannot be decoded", cause);
+        let cannot = |cause| Error::with_cause(ErrorKind::Corrupt, "snapshot cannot be decoded", cause);
         let (value, rest) = postcard::take_from_bytes(self.rest).map_err(cannot)?;
         self.rest = rest;
         Ok(value)
@@ -197,7 +197,7 @@ impl<'b> SnapshotFields<'b> {
     /// How many entries a list has that is taken one by one.
     fn number_of(&mut self, what: &str) -> Result<usize> {
         let count = self.take()?;
-        at_most(what, count, SNAPSHOT_SOURCES_MAX).map_err(|error| error.as_kind(ErrorKind::Corrupt))?;
+        at_most(what, count, SNAPSHOT_SOURCES_MAX).map_err(|error| error.with_kind(ErrorKind::Corrupt))?;
         Ok(count)
     }
 
@@ -276,7 +276,7 @@ impl<'b> Flavor for CountingWriter<'b> {
 pub(crate) fn encode_run(run: &StoredRunRef, out: &mut Vec<u8>) -> Result<()> {
     check_run(run)?;
     let bytes = postcard::to_stdvec(run)
-        .map_err(|cause| Error::caused(ErrorKind::Limit, "run cannot be encoded", cause))?;
+        .map_err(|cause| Error::with_cause(ErrorKind::Limit, "run cannot be encoded", cause))?;
     out.extend_from_slice(&bytes);
     Ok(())
 }
@@ -284,7 +284,7 @@ pub(crate) fn encode_run(run: &StoredRunRef, out: &mut Vec<u8>) -> Result<()> {
 /// Reads what [`encode_run`] wrote, to the end of the bytes. That it is the one encoding is for the caller to see.
 pub(crate) fn decode_run(bytes: &[u8]) -> Result<StoredRunRef> {
     let (run, rest): (StoredRunRef, _) = postcard::take_from_bytes(bytes)
-        .map_err(|cause| Error::caused(ErrorKind::Corrupt, "run cannot be decoded", cause))?;
+        .map_err(|cause| Error::with_cause(ErrorKind::Corrupt, "run cannot be decoded", cause))?;
     if rest.is_empty() {
         Ok(run)
     } else {

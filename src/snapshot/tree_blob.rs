@@ -144,7 +144,7 @@ impl TreeBlob {
                 format!("tree of version {version}"),
             ));
         }
-        at_most("tree", bytes.len(), TREE_BYTES_MAX).map_err(|error| error.as_kind(ErrorKind::Corrupt))?;
+        at_most("tree", bytes.len(), TREE_BYTES_MAX).map_err(|error| error.with_kind(ErrorKind::Corrupt))?;
         let level = reader.varint_canonical()?;
         let count = reader.varint_canonical()?;
         let tree = match u8::try_from(level) {
@@ -157,7 +157,7 @@ impl TreeBlob {
         };
         reader.finish()?;
         tree.check()
-            .map_err(|error| error.as_kind(ErrorKind::Corrupt))
+            .map_err(|error| error.with_kind(ErrorKind::Corrupt))
             .map(|()| tree)
     }
 

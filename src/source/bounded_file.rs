@@ -20,6 +20,6 @@ impl ReadAt for BoundedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         self.0
             .read_exact_at(buffer, offset)
-            .act(|| format!("read at {offset}"))
+            .context(|| format!("read at {offset}"))
     }
 }

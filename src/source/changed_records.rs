@@ -65,7 +65,7 @@ pub fn changes(
     let [old_rows, new_rows] = rows;
     let from = side(&old_scan, old, old_rows, &before);
     let to = side(&new_scan, new, new_rows, &after);
-    delta(&shared_scan, from, to, shared_rows, sink).act(|| "compare with the state before")?;
+    delta(&shared_scan, from, to, shared_rows, sink).context(|| "compare with the state before")?;
     let mut outcome = DeltaOutcome {
         tables_shared: after.shared.len() as u64,
         tables_differing: (before.own.len() + after.own.len()) as u64,

@@ -41,7 +41,7 @@ pub(super) fn read(directory: &HeldDirectory) -> Result<CurrentFile> {
     let mut bytes = Vec::new();
     file.take(CURRENT_BYTES_MAX)
         .read_to_end(&mut bytes)
-        .act(|| format!("read {}", directory.shown("CURRENT").display()))?;
+        .context(|| format!("read {}", directory.shown("CURRENT").display()))?;
     match manifest_named(&bytes, directory) {
         Some(manifest) => Ok(CurrentFile { manifest, bytes }),
         _ if is_alone(&names(directory)?) => {

@@ -85,7 +85,7 @@ impl Database {
     /// is none (or RocksDB's); [`ErrorKind::Corrupt`] when it is one and its list of files cannot be had: then no result
     /// would be better than a shorter one, and only the files themselves can be kept.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_with(path, ScanBudget::default()).act(|| format!("database {}", path.display()))
+        Self::open_with(path, ScanBudget::default()).context(|| format!("database {}", path.display()))
     }
 
     /// [`Database::open`] with other memory bounds.
@@ -96,7 +96,7 @@ impl Database {
     /// [`Database::open`] of a directory that is held: no link in it is followed.
     pub fn open_in(directory: &HeldDirectory) -> Result<Self> {
         Self::open_held(directory, ScanBudget::default())
-            .act(|| format!("database {}", directory.path().display()))
+            .context(|| format!("database {}", directory.path().display()))
     }
 
     fn open_held(directory: &HeldDirectory, budget: ScanBudget) -> Result<Self> {
@@ -105,7 +105,7 @@ impl Database {
         let text = current_file::read(directory)?;
         let current = DatabaseFile::in_memory(directory, "CURRENT".to_owned(), text.bytes);
         let manifest = stat(directory, text.manifest);
-        let version = read_manifest(&manifest).act(|| manifest.name.clone())?;
+        let version = read_manifest(&manifest).context(|| manifest.name.clone())?;
         Ok(Self::of_directory(
             directory, &names, current, manifest, version, budget,
         ))
@@ -179,7 +179,7 @@ impl Database {
     pub fn prove_unchanged(&self) -> Result<()> {
         self.files
             .prove_unchanged(&self.version)
-            .act(|| format!("read {}", self.files.directory.path().display()))
+            .context(|| format!("read {}", self.files.directory.path().display()))
     }
 
     /// The order of its keys. An unknown one cannot be scanned.
@@ -262,7 +262,7 @@ impl Database {
         let order = self.comparator();
         let act = || format!("scan {}", self.files.directory.path().display());
         if let Some(unknown) = self.unknown() {
-            return Err(unknown.act(act()));
+            return Err(unknown.context(act()));
         }
         let (chains, overlaps) = self.chains();
         let files = self.view(chains.len());
@@ -286,7 +286,7 @@ impl Database {
         sources.push(SortedSource::Logs(Box::new(self.memtable.cursor(&scan))));
         let counts = merge(&scan, sources, sink)?;
         match scan.take_refusal() {
-            Some(refusal) => Err(refusal.act(act())),
+            Some(refusal) => Err(refusal.context(act())),
             None => Ok(self.outcome(scan, counts)),
         }
     }
@@ -425,7 +425,7 @@ pub(super) fn stat(directory: &HeldDirectory, name: String) -> DatabaseFile {
 
 pub(super) fn read_manifest(file: &DatabaseFile) -> Result<Version> {
     let open = file.open().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => error.as_kind(ErrorKind::Corrupt),
+        ErrorKind::NotFound => error.with_kind(ErrorKind::Corrupt),
         _ => error,
     })?;
     version_of_manifest(open.as_ref())

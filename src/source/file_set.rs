@@ -58,7 +58,7 @@ impl HeldName {
     /// What it is now.
     pub fn stamp(&self) -> Result<FileFingerprint> {
         let stat = self.directory.stat(&self.name);
-        let stat = stat.act(|| format!("look at {}", self.directory.shown(&self.name).display()))?;
+        let stat = stat.context(|| format!("look at {}", self.directory.shown(&self.name).display()))?;
         Ok(FileFingerprint::of_stat(&stat))
     }
 }
@@ -146,14 +146,14 @@ impl DatabaseFile {
     pub fn metadata(&self) -> Result<Metadata> {
         let doing = || format!("stat {}", self.name);
         match (&self.held, &self.original) {
-            (HeldBytes::Open(file), _) => file.metadata().act(doing),
-            (HeldBytes::Named(named), _) => named.open()?.0.metadata().act(doing),
+            (HeldBytes::Open(file), _) => file.metadata().context(doing),
+            (HeldBytes::Named(named), _) => named.open()?.0.metadata().context(doing),
             (HeldBytes::Bytes(_), Some(named)) => match (named.open(), &self.companion) {
-                (Err(_), Some(companion)) => companion.metadata().act(doing),
-                (opened, _) => opened?.0.metadata().act(doing),
+                (Err(_), Some(companion)) => companion.metadata().context(doing),
+                (opened, _) => opened?.0.metadata().context(doing),
             },
             (HeldBytes::Bytes(_), None) => {
-                Err(Error::new(ErrorKind::NotFound, "it is in memory only").act(doing()))
+                Err(Error::new(ErrorKind::NotFound, "it is in memory only").context(doing()))
             }
         }
     }

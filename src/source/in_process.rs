@@ -139,7 +139,7 @@ fn failed(act: &str, status: Status) -> Error {
         StatusCode::LockError => ErrorKind::Busy,
         _ => ErrorKind::Io,
     };
-    Error::caused(kind, act.to_owned(), status)
+    Error::with_cause(kind, act.to_owned(), status)
 }
 
 #[cfg(test)]

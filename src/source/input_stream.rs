@@ -42,7 +42,7 @@ impl InputStream {
     pub fn stdin() -> Result<Self> {
         let copy = std::io::stdin().as_fd().try_clone_to_owned();
         Ok(Self {
-            from: File::from(copy.act(|| "open standard input")?),
+            from: File::from(copy.context(|| "open standard input")?),
             command: None,
         })
     }
@@ -61,7 +61,7 @@ impl InputStream {
             .stdout(Stdio::piped())
             .process_group(0)
             .spawn();
-        let mut child = started.act(|| format!("run {text}"))?;
+        let mut child = started.context(|| format!("run {text}"))?;
         let output = child.stdout.take();
         let command = RunningCommand {
             child,
@@ -88,7 +88,7 @@ impl InputStream {
                         error.kind(),
                         io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
                     ) => {}
-                Err(error) => return Err(error).act(|| "read the stream"),
+                Err(error) => return Err(error).context(|| "read the stream"),
             }
         }
         Ok(filled)
@@ -102,7 +102,7 @@ impl InputStream {
             match poll(&mut polled, Some(&LOOK_EVERY)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return Ok(()),
-                Err(error) => return Err(std::io::Error::from(error)).act(|| "wait for the stream"),
+                Err(error) => return Err(std::io::Error::from(error)).context(|| "wait for the stream"),
             }
         }
     }
@@ -121,7 +121,7 @@ impl RunningCommand {
         let act = || format!("wait for {}", self.text);
         let ended = loop {
             report.go_on()?;
-            if let Some(ended) = self.child.try_wait().act(act)? {
+            if let Some(ended) = self.child.try_wait().context(act)? {
                 break ended;
             }
             std::thread::sleep(std::time::Duration::from_millis(5));

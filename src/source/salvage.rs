@@ -38,7 +38,7 @@ impl Database {
             .max()
             .ok_or_else(|| Error::corrupt("there is no MANIFEST"))?;
         let manifest = stat(directory, name.clone());
-        let version = read_manifest(&manifest).act(|| name.clone())?;
+        let version = read_manifest(&manifest).context(|| name.clone())?;
         let current = format!("{name}\n").into_bytes();
         let current = DatabaseFile::in_memory(directory, "CURRENT".to_owned(), current);
         let database = Self::of_directory(

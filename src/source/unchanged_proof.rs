@@ -81,7 +81,7 @@ pub(super) fn stamp_of(held: &HeldBytes) -> Result<Option<FileFingerprint>> {
     match held {
         HeldBytes::Named(named) => named.stamp().map(Some),
         HeldBytes::Open(file) => {
-            let facts = file.metadata().act(|| "look at an open file")?;
+            let facts = file.metadata().context(|| "look at an open file")?;
             Ok(Some(FileFingerprint::of(&facts)))
         }
         HeldBytes::Bytes(_) => Ok(None),
@@ -89,7 +89,7 @@ pub(super) fn stamp_of(held: &HeldBytes) -> Result<Option<FileFingerprint>> {
 }
 
 fn proven(unchanged: Result<bool>, name: impl Fn() -> String) -> Result<()> {
-    if unchanged.act(|| format!("look at {} again", name()))? {
+    if unchanged.context(|| format!("look at {} again", name()))? {
         return Ok(());
     }
     let what = format!(

@@ -174,8 +174,8 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.call(|| self.inner.heal(name, bytes), tear)
     }
 
-    fn strangers(&self) -> Result<Vec<String>> {
-        self.call(|| self.inner.strangers(), || ())
+    fn foreign_files(&self) -> Result<Vec<String>> {
+        self.call(|| self.inner.foreign_files(), || ())
     }
 
     fn now(&self) -> Result<Option<crate::clock::UnixNanos>> {

@@ -61,9 +61,9 @@ impl LocalStorage {
         let nothing = || format!("open repository {}", storage.root.display());
         match fs::metadata(&storage.root) {
             Ok(meta) if meta.is_dir() => Ok(storage),
-            Ok(_) => Err(Error::new(ErrorKind::NoRepository, nothing()).act("not a directory")),
+            Ok(_) => Err(Error::new(ErrorKind::NoRepository, nothing()).context("not a directory")),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                Err(Error::io(nothing(), cause).as_kind(ErrorKind::NoRepository))
+                Err(Error::io(nothing(), cause).with_kind(ErrorKind::NoRepository))
             }
             Err(cause) => Err(Error::io(nothing(), cause)),
         }
@@ -110,9 +110,9 @@ impl LocalStorage {
         options
             .read(true)
             .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
-        let file = options.open(self.path(name)).act(act)?;
-        if !file.metadata().act(act)?.is_file() {
-            return Err(Error::corrupt("not a regular file").act(act()));
+        let file = options.open(self.path(name)).context(act)?;
+        if !file.metadata().context(act)?.is_file() {
+            return Err(Error::corrupt("not a regular file").context(act()));
         }
         Ok(file)
     }
@@ -218,7 +218,7 @@ impl LocalStorage {
     ) -> Result<()> {
         let path = self.path(name);
         let directory = parent_of(&path);
-        if !path.try_exists().act(|| "look whether it is there")? {
+        if !path.try_exists().context(|| "look whether it is there")? {
             let temp = match sound {
                 None => self.write_temp(bytes)?,
                 Some(sound) => self.write_temp_if(bytes, sound)?,
@@ -235,7 +235,10 @@ impl LocalStorage {
         } else if let Some(sound) = sound {
             sound()?;
         }
-        if self.holds(&path, bytes).act(|| "compare with what is there")? {
+        if self
+            .holds(&path, bytes)
+            .context(|| "compare with what is there")?
+        {
             self.prepare_directory_of(name)
                 .and_then(|()| sync_directory(directory))
         } else {
@@ -247,7 +250,7 @@ impl LocalStorage {
         let path = self.path(name);
         let temp = self.write_temp(bytes)?;
         self.prepare_directory_of(name)?;
-        fs::rename(&temp.path, &path).act(|| "rename into place")?;
+        fs::rename(&temp.path, &path).context(|| "rename into place")?;
         temp.published();
         sync_directory(parent_of(&path))
     }
@@ -267,7 +270,7 @@ impl LocalStorage {
     }
 
     /// A folder of ours is looked into, any other is a stranger as a whole.
-    fn strangers_below(&self, folder: &str, found: &mut Vec<String>) -> Result<()> {
+    fn foreign_files_below(&self, folder: &str, found: &mut Vec<String>) -> Result<()> {
         for entry in read_dir(&self.root.join(folder))? {
             let name = entry.file_name();
             let name = name.to_string_lossy();
@@ -278,7 +281,7 @@ impl LocalStorage {
             let is_kind = |kind: &ObjectKind| !kind.is_single() && kind.folder() == path;
             let is_ours = ObjectKind::ALL.iter().any(is_kind) || is_pack_folder(&path);
             if is_ours && entry.path().is_dir() {
-                self.strangers_below(&path, found)?;
+                self.foreign_files_below(&path, found)?;
             } else if path != TEMP_FOLDER && ObjectName::from_path(&path).is_none() {
                 found.push(path);
             }
@@ -306,17 +309,17 @@ impl LocalStorage {
 impl Storage for LocalStorage {
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
         self.put_with_reserve(name, bytes, None)
-            .act(|| format!("store {name}"))
+            .context(|| format!("store {name}"))
     }
 
     fn put_new_if(&self, name: ObjectName, bytes: &[u8], sound: &WritePrecondition) -> Result<()> {
         self.put_with_reserve(name, bytes, Some(sound))
-            .act(|| format!("store {name}"))
+            .context(|| format!("store {name}"))
     }
 
     fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
         let file = self.open_object(name)?;
-        let len = file.metadata().act(|| format!("look at {name}"))?.len();
+        let len = file.metadata().context(|| format!("look at {name}"))?.len();
         if len > len_max {
             return Err(longer_than(name, len, len_max));
         }
@@ -324,19 +327,19 @@ impl Storage for LocalStorage {
         (&file)
             .take(len_max)
             .read_to_end(&mut bytes)
-            .act(|| format!("read {name}"))?;
+            .context(|| format!("read {name}"))?;
         Ok(bytes)
     }
 
     fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
         let file = self.open_object(name)?;
-        let there = file.metadata().act(|| format!("look at {name}"))?.len();
+        let there = file.metadata().context(|| format!("look at {name}"))?.len();
         if offset.checked_add(len as u64).is_none_or(|end| end > there) {
             return Err(ends_before(name, offset, len));
         }
         let mut bytes = vec![0; len];
         file.read_exact_at(&mut bytes, offset)
-            .act(|| format!("read {len} bytes at {offset} of {name}"))?;
+            .context(|| format!("read {len} bytes at {offset} of {name}"))?;
         Ok(bytes)
     }
 
@@ -365,7 +368,7 @@ impl Storage for LocalStorage {
     fn delete(&self, name: ObjectName) -> Result<()> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            Ok(()) => sync_directory(parent_of(&path)).act(|| format!("delete {name}")),
+            Ok(()) => sync_directory(parent_of(&path)).context(|| format!("delete {name}")),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(cause) => Err(Error::io(format!("delete {name}"), cause)),
         }
@@ -373,7 +376,7 @@ impl Storage for LocalStorage {
 
     fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
         must_be_content_of(name, bytes)?;
-        self.replace(name, bytes).act(|| format!("heal {name}"))
+        self.replace(name, bytes).context(|| format!("heal {name}"))
     }
 
     /// By an empty file, for which most full disks have room, or by the directory that it would stand in.
@@ -381,16 +384,16 @@ impl Storage for LocalStorage {
         let directory = self.root.join(TEMP_FOLDER);
         let metadata = match TempObject::create(&directory) {
             Err(error) if error.kind() == ErrorKind::Full => {
-                touched(&directory).act(|| "touch a directory")?
+                touched(&directory).context(|| "touch a directory")?
             }
-            file => file?.file.metadata().act(|| "look at an empty file")?,
+            file => file?.file.metadata().context(|| "look at an empty file")?,
         };
         Ok(Some(modified(&metadata)))
     }
 
-    fn strangers(&self) -> Result<Vec<String>> {
+    fn foreign_files(&self) -> Result<Vec<String>> {
         let mut found = Vec::new();
-        self.strangers_below("", &mut found)?;
+        self.foreign_files_below("", &mut found)?;
         Ok(found)
     }
 
@@ -452,7 +455,7 @@ fn parent_of(path: &Path) -> &Path {
 fn read_dir(directory: &Path) -> Result<Vec<fs::DirEntry>> {
     fs::read_dir(directory)
         .and_then(|entries| entries.collect())
-        .act(|| format!("list {}", directory.display()))
+        .context(|| format!("list {}", directory.display()))
 }
 
 /// `packs/ab`: two lower-case hexadecimal digits.
@@ -510,7 +513,7 @@ fn sync_directory(directory: &Path) -> Result<()> {
         Err(cause) if cause.kind() == io::ErrorKind::InvalidInput => Ok(()),
         synced => synced,
     });
-    synced.act(|| format!("sync directory {}", directory.display()))
+    synced.context(|| format!("sync directory {}", directory.display()))
 }
 
 #[cfg(test)]

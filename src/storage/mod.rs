@@ -99,7 +99,7 @@ pub trait Storage: Send + Sync {
 
     /// Files that are no object of ours, by path and not in any order, some of them if there are many: for people. A
     /// store that cannot tell names none.
-    fn strangers(&self) -> Result<Vec<String>> {
+    fn foreign_files(&self) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 
@@ -178,8 +178,8 @@ macro_rules! forward_storage {
             fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
                 (**self).heal(name, bytes)
             }
-            fn strangers(&self) -> Result<Vec<String>> {
-                (**self).strangers()
+            fn foreign_files(&self) -> Result<Vec<String>> {
+                (**self).foreign_files()
             }
             fn now(&self) -> Result<Option<UnixNanos>> {
                 (**self).now()

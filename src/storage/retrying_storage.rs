@@ -71,7 +71,7 @@ impl<S: Storage> RetryingStorage<S> {
                     (self.sleep)(self.pause(attempt));
                     attempt += 1;
                 }
-                Err(error) if attempt > 1 => return Err(said_how_often(error, attempt)),
+                Err(error) if attempt > 1 => return Err(with_attempts(error, attempt)),
                 result => return result,
             }
         }
@@ -93,8 +93,8 @@ impl<S: Storage> RetryingStorage<S> {
     }
 }
 
-fn said_how_often(error: Error, attempts: u32) -> Error {
-    error.act(format!("after {attempts} attempts"))
+fn with_attempts(error: Error, attempts: u32) -> Error {
+    error.context(format!("after {attempts} attempts"))
 }
 
 impl<S: Storage> Storage for RetryingStorage<S> {
@@ -134,8 +134,8 @@ impl<S: Storage> Storage for RetryingStorage<S> {
         self.inner.now()
     }
 
-    fn strangers(&self) -> Result<Vec<String>> {
-        self.again(|| self.inner.strangers())
+    fn foreign_files(&self) -> Result<Vec<String>> {
+        self.again(|| self.inner.foreign_files())
     }
 
     fn directory(&self) -> Option<std::path::PathBuf> {

@@ -153,7 +153,7 @@ fn is_hex(text: &str, len: usize) -> bool {
 fn random_hex() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
-        .map_err(|cause| Error::caused(ErrorKind::Io, "draw a random file name", cause.to_string()))?;
+        .map_err(|cause| Error::with_cause(ErrorKind::Io, "draw a random file name", cause.to_string()))?;
     Ok(data_encoding::HEXLOWER.encode(&bytes))
 }
 

@@ -186,8 +186,8 @@ impl<S: Storage> Storage for TracedStorage<S> {
         self.inner.now()
     }
 
-    fn strangers(&self) -> Result<Vec<String>> {
-        self.inner.strangers()
+    fn foreign_files(&self) -> Result<Vec<String>> {
+        self.inner.foreign_files()
     }
 
     fn directory(&self) -> Option<std::path::PathBuf> {

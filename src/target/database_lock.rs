@@ -85,7 +85,7 @@ pub fn hold_in(directory: &HeldDirectory) -> Result<DatabaseLock> {
     let file = rustix::fs::openat(directory, "LOCK", flags, Mode::from_raw_mode(0o644))
         .map(File::from)
         .map_err(std::io::Error::from)
-        .act(|| format!("open {}", path.display()))?;
+        .context(|| format!("open {}", path.display()))?;
     let take = FlockOperation::NonBlockingLockExclusive;
     match rustix::fs::flock(&file, take).and_then(|()| rustix::fs::fcntl_lock(&file, take)) {
         Ok(()) => Ok(DatabaseLock { _file: file }),

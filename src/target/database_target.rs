@@ -55,8 +55,8 @@ impl DatabaseTarget {
         shape: &DatabaseLayout,
         comparator: &Comparator,
     ) -> Result<Self> {
-        let stage =
-            StagingDirectory::create(target, occupied).act(|| format!("restore to {}", target.display()))?;
+        let stage = StagingDirectory::create(target, occupied)
+            .context(|| format!("restore to {}", target.display()))?;
         Ok(Self {
             stage,
             comparator: comparator.clone(),
@@ -115,7 +115,7 @@ pub(super) fn write_table(
     let name = table_name(number, extension);
     let mut file = stage.create_file(&name)?;
     file.write_all(&table.bytes)
-        .act(|| format!("write {} bytes to {name}", table.bytes.len()))?;
+        .context(|| format!("write {} bytes to {name}", table.bytes.len()))?;
     syncer.sync(name, file, None)?;
     Ok(TableMeta {
         number,
@@ -143,7 +143,7 @@ pub(super) fn write_current(stage: &StagingDirectory, manifest: u64) -> Result<(
     let directory = stage.directory();
     rustix::fs::renameat(directory, &temporary, directory, "CURRENT")
         .map_err(std::io::Error::from)
-        .act(|| "rename to CURRENT")?;
+        .context(|| "rename to CURRENT")?;
     stage.sync_directory()
 }
 
@@ -151,7 +151,7 @@ pub(super) fn write_synced(stage: &StagingDirectory, name: &str, bytes: &[u8]) -
     let mut file = stage.create_file(name)?;
     file.write_all(bytes)
         .and_then(|()| file.sync_data())
-        .act(|| format!("write {name}"))
+        .context(|| format!("write {name}"))
 }
 
 /// By their keys where the order of keys is known; else numbers must grow with the keys.

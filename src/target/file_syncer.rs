@@ -62,7 +62,7 @@ impl FileSyncer {
             let thread = std::thread::Builder::new()
                 .name("levault-sync".to_owned())
                 .spawn(move || shared.sync_all(&receiver))
-                .act(|| "start a thread")?;
+                .context(|| "start a thread")?;
             syncer.threads.push(thread);
         }
         Ok(syncer)
@@ -148,7 +148,7 @@ impl WrittenFile {
         self.file
             .sync_data()
             .and_then(|()| self.directory.map_or(Ok(()), |directory| directory.sync_all()))
-            .act(|| format!("sync {}", self.name))
+            .context(|| format!("sync {}", self.name))
     }
 }
 

@@ -31,8 +31,8 @@ impl FileTarget {
 
     /// [`FileTarget::create`] where a closed database may stand, if `occupied` says so.
     pub fn begin(target: &Path, occupied: OccupiedTarget) -> Result<Self> {
-        let stage =
-            StagingDirectory::create(target, occupied).act(|| format!("restore to {}", target.display()))?;
+        let stage = StagingDirectory::create(target, occupied)
+            .context(|| format!("restore to {}", target.display()))?;
         Ok(Self {
             syncer: FileSyncer::start()?,
             stage,
@@ -53,14 +53,14 @@ impl FileTarget {
         let names = plain_names(relative)?;
         let doing = || format!("create {}", relative.display());
         let (name, directories) = names.split_last().ok_or_else(|| outside(relative))?;
-        let mut directory = self.stage.directory().try_clone().act(doing)?;
+        let mut directory = self.stage.directory().try_clone().context(doing)?;
         for name in directories {
-            directory = enter(&directory, name).act(doing)?;
+            directory = enter(&directory, name).context(doing)?;
         }
         Ok(FileWriter {
             syncer: &self.syncer,
             withheld: self.stage.withheld(),
-            file: create_file_at(&directory, name).act(doing)?,
+            file: create_file_at(&directory, name).context(doing)?,
             directory,
             path: relative.to_owned(),
         })
@@ -98,14 +98,14 @@ impl FileWriter<'_> {
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file
             .write_all(bytes)
-            .act(|| format!("write {} bytes to {}", bytes.len(), self.path.display()))
+            .context(|| format!("write {} bytes to {}", bytes.len(), self.path.display()))
     }
 
     /// Sets the file's owner, mode and time; behind the last write, which would move the time.
     pub fn set_attributes(&self, attributes: &TargetAttributes) -> Result<()> {
         attributes
             .set(&self.file, self.withheld)
-            .act(|| format!("set the attributes of {}", self.path.display()))
+            .context(|| format!("set the attributes of {}", self.path.display()))
     }
 
     /// The file is whole; it and its name are durable once [`FileTarget::finish`] returns.
@@ -135,10 +135,10 @@ pub fn refresh_files(
         };
         let stat = rustix::fs::fstat(&file)
             .map_err(std::io::Error::from)
-            .act(shown)?;
+            .context(shown)?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if is_file && !attributes.could_be_of(&stat) {
-            attributes.set(&file, &withheld).act(shown)?;
+            attributes.set(&file, &withheld).context(shown)?;
         }
     }
     Ok(withheld)

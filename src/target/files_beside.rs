@@ -28,7 +28,7 @@ pub(super) fn names(directory: &File) -> Result<Vec<Vec<u8>>> {
 pub(super) fn bring(old: &File, new: &File) -> Result<Vec<Vec<u8>>> {
     let names = names(old)?;
     for name in &names {
-        one(old, new, OsStr::from_bytes(name), 0).act(|| String::from_utf8_lossy(name).into_owned())?;
+        one(old, new, OsStr::from_bytes(name), 0).context(|| String::from_utf8_lossy(name).into_owned())?;
     }
     Ok(names)
 }
@@ -49,15 +49,15 @@ fn directory(old: &File, new: &File, name: &OsStr, level: usize) -> Result<()> {
             "directories in directories without end",
         ));
     }
-    let from = tree::enter(old, name).act(|| "enter it")?;
+    let from = tree::enter(old, name).context(|| "enter it")?;
     mkdirat(new, name, Mode::RWXU)
         .map_err(std::io::Error::from)
-        .act(|| "make it again")?;
-    let to = tree::enter(new, name).act(|| "enter it")?;
+        .context(|| "make it again")?;
+    let to = tree::enter(new, name).context(|| "enter it")?;
     tree::clear_inherited_lists(&to)?;
     for inner in tree::names(&from)? {
         one(&from, &to, OsStr::from_bytes(&inner), level + 1)
-            .act(|| String::from_utf8_lossy(&inner).into_owned())?;
+            .context(|| String::from_utf8_lossy(&inner).into_owned())?;
     }
     TargetAttributes::of(&from)?.set(&to, &RefusedAttributes::default())
 }

@@ -44,8 +44,8 @@ impl InPlaceTarget {
     /// [`crate::error::ErrorKind::Busy`] when another process has it open, [`crate::error::ErrorKind::Exists`] when more than a
     /// database is there.
     pub fn begin(target: &Path, occupied: OccupiedTarget) -> Result<Self> {
-        let stage =
-            StagingDirectory::create(target, occupied).act(|| format!("restore to {}", target.display()))?;
+        let stage = StagingDirectory::create(target, occupied)
+            .context(|| format!("restore to {}", target.display()))?;
         Ok(Self {
             syncer: FileSyncer::start()?,
             stage,
@@ -92,7 +92,7 @@ impl InPlaceTarget {
     /// another owner or mode: until the exchange the old database stays as it was.
     pub fn keep_table(&self, old: &HeldDirectory, name: &OsStr) -> Result<u64> {
         let shown = name.to_string_lossy();
-        let stat = old.stat(name).act(|| format!("look at {shown}"))?;
+        let stat = old.stat(name).context(|| format!("look at {shown}"))?;
         if !self.stage.files().could_be_of(&stat) {
             return self.copy_table(old, &shown);
         }
@@ -112,7 +112,7 @@ impl InPlaceTarget {
         let doing = || format!("copy {name}");
         let (mut from, _) = old.open_file(name)?;
         let mut to = self.stage.create_file(name)?;
-        let bytes = std::io::copy(&mut from, &mut to).act(doing)?;
+        let bytes = std::io::copy(&mut from, &mut to).context(doing)?;
         self.syncer.sync(name.to_owned(), to, None)?;
         Ok(bytes)
     }

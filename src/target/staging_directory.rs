@@ -190,7 +190,7 @@ fn absent(target: &Path) -> Result<PathBuf> {
         )
     };
     if fs::symlink_metadata(target).is_ok() {
-        return Err(unusable().act("follow a dangling link"));
+        return Err(unusable().context("follow a dangling link"));
     }
     let name = target.file_name().ok_or_else(unusable)?;
     let parent = match target.parent() {
@@ -253,7 +253,7 @@ impl StagingDirectory {
         stage.replaces = replaces;
         if let (OccupiedTarget::ReplaceAndKeep, Some(replaced)) = (occupied, &stage.replaces) {
             stage.others = files_beside::bring(&replaced.directory.open()?, &stage.directory)
-                .act(|| format!("keep what lies beside the database in {}", place.path.display()))?;
+                .context(|| format!("keep what lies beside the database in {}", place.path.display()))?;
         }
         Ok(stage)
     }
@@ -264,7 +264,7 @@ impl StagingDirectory {
             Ok(made) => made,
             Err(error) => {
                 let _ = outer.remove();
-                return Err(error.act(format!("create {}", outer.directory().shown(NEW).display())));
+                return Err(error.context(format!("create {}", outer.directory().shown(NEW).display())));
             }
         };
         let replaced = parent.stat(&place.name);
@@ -331,8 +331,8 @@ impl StagingDirectory {
     /// user can reach it.
     pub(super) fn create_file(&self, name: &str) -> Result<File> {
         let doing = || format!("create {name}");
-        let file = create_file_at(&self.directory, OsStr::new(name)).act(doing)?;
-        self.files.set(&file, &self.withheld).act(doing)?;
+        let file = create_file_at(&self.directory, OsStr::new(name)).context(doing)?;
+        self.files.set(&file, &self.withheld).context(doing)?;
         Ok(file)
     }
 
@@ -340,23 +340,23 @@ impl StagingDirectory {
     pub(super) fn sync_directory(&self) -> Result<()> {
         self.directory
             .sync_all()
-            .act(|| format!("sync {}", self.path().display()))
+            .context(|| format!("sync {}", self.path().display()))
     }
 
     fn publish(mut self) -> Result<()> {
         let shown = self.place_path.display().to_string();
         let doing = || format!("rename the restored files to {shown}");
-        self.check_others().act(doing)?;
+        self.check_others().context(doing)?;
         // Who may not write to a directory may not move it elsewhere, root apart.
-        self.change_mode(self.mode | Mode::WUSR).act(doing)?;
+        self.change_mode(self.mode | Mode::WUSR).context(doing)?;
         self.sync_directory()?;
-        self.take_place().act(doing)?;
+        self.take_place().context(doing)?;
         // What it replaced has its name in the hidden directory now, and goes with that when the exchange is durable.
         self.is_given_up = true;
-        self.change_mode(self.mode).act(doing)?;
+        self.change_mode(self.mode).context(doing)?;
         let doing = || format!("sync the directory of {shown}, which is restored");
         self.sync_directory()?;
-        self.parent.open()?.sync_all().act(doing)?;
+        self.parent.open()?.sync_all().context(doing)?;
         self.is_given_up = false;
         Ok(())
     }
@@ -364,7 +364,7 @@ impl StagingDirectory {
     fn change_mode(&self, mode: Mode) -> Result<()> {
         rustix::fs::fchmod(&self.directory, mode)
             .map_err(std::io::Error::from)
-            .act(|| "set its mode")
+            .context(|| "set its mode")
     }
 
     fn take_place(&mut self) -> Result<()> {
@@ -372,7 +372,7 @@ impl StagingDirectory {
         let Some(replaced) = &self.replaces else {
             return rustix::fs::renameat(self.outer.directory(), NEW, &self.parent, name)
                 .map_err(std::io::Error::from)
-                .act(|| "rename it");
+                .context(|| "rename it");
         };
         let exchange =
             || replace_database::exchange(self.outer.directory(), OsStr::new(NEW), &self.parent, name);
@@ -470,9 +470,9 @@ impl StagedResult {
     ) -> Result<()> {
         let shown = self.0.place_path.clone();
         let doing = || format!("set the attributes of {}", shown.display());
-        attributes.set(self.0.directory(), withheld).act(doing)?;
+        attributes.set(self.0.directory(), withheld).context(doing)?;
         if attributes.mode.is_some() {
-            let mode = self.0.directory().metadata().act(doing)?.mode();
+            let mode = self.0.directory().metadata().context(doing)?.mode();
             self.0.set_mode(Mode::from_raw_mode(mode));
         }
         Ok(())
@@ -492,13 +492,13 @@ fn make_new(outer: &HeldDirectory) -> Result<(HeldDirectory, File, Mode)> {
     let wrong = |error: Errno| std::io::Error::from(error);
     rustix::fs::mkdirat(outer, NEW, Mode::from_raw_mode(0o777))
         .map_err(wrong)
-        .act(|| "make it")?;
+        .context(|| "make it")?;
     let held = outer.child(OsStr::new(NEW))?;
     let mode = Mode::from_raw_mode(held.stat_itself()?.st_mode);
     let directory = held.open()?;
     rustix::fs::fchmod(&directory, Mode::RWXU)
         .map_err(wrong)
-        .act(|| "close it to others")?;
+        .context(|| "close it to others")?;
     clear_inherited_lists(&directory)?;
     Ok((held, directory, mode))
 }
@@ -528,6 +528,6 @@ fn create_parents(path: &Path) -> Result<HeldDirectory> {
         Err(error) => return Err(Error::io(format!("create {}", path.display()), error.into())),
     }
     let synced = above.open()?.sync_all();
-    synced.act(|| format!("sync {}", above.path().display()))?;
+    synced.context(|| format!("sync {}", above.path().display()))?;
     above.child(name)
 }

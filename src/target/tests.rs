@@ -360,7 +360,7 @@ fn a_directory_that_was_given_the_name_of_a_killed_restores_is_left_alone_and_re
     let named = parent.path().join(".new.levault-restore-0123456789abcdef");
     fs::rename(&evidence, &named).unwrap();
     let left = parent.path().join(".new.levault-restore-1123456789abcdef");
-    crate::scratch::tests::leave_behind(&left, &["half"]);
+    crate::scratch::tests::leave_to_next_process(&left, &["half"]);
     let files = FileTarget::create(&parent.path().join("new")).unwrap();
     let staged = files.finish().unwrap();
     assert_eq!(staged.left_alone(), [named.canonicalize().unwrap()]);

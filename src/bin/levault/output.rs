@@ -29,7 +29,7 @@ impl OutputSettings {
     }
 
     /// A line for people; programs and the quiet see nothing.
-    pub fn say(&self, line: impl AsRef<str>) -> Result<()> {
+    pub fn print(&self, line: impl AsRef<str>) -> Result<()> {
         if self.json || self.quiet {
             Ok(())
         } else {
@@ -39,12 +39,20 @@ impl OutputSettings {
 
     /// A line only for those who asked for more.
     pub fn detail(&self, line: impl AsRef<str>) -> Result<()> {
-        if self.verbose > 0 { self.say(line) } else { Ok(()) }
+        if self.verbose > 0 {
+            self.print(line)
+        } else {
+            Ok(())
+        }
     }
 
     /// A line for people who asked for everything.
     pub fn more(&self, line: impl AsRef<str>) -> Result<()> {
-        if self.verbose > 1 { self.say(line) } else { Ok(()) }
+        if self.verbose > 1 {
+            self.print(line)
+        } else {
+            Ok(())
+        }
     }
 
     /// One JSON document on a line, for programs.
@@ -89,7 +97,7 @@ impl OutputSettings {
 /// Writes a line; a closed pipe is an error like any other, not a panic.
 pub fn print_line(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").act(|| "write to standard output")
+    writeln!(out, "{line}").context(|| "write to standard output")
 }
 
 /// Writes a line to standard error. If its reader is gone the work goes on, and the exit code tells how it ended.

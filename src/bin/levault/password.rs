@@ -154,7 +154,7 @@ pub fn env(name: &str) -> Result<Option<String>> {
 }
 
 fn from_file(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).act(|| format!("read password file {}", path.display()))?;
+    let file = File::open(path).context(|| format!("read password file {}", path.display()))?;
     first_line(file)
 }
 
@@ -165,7 +165,7 @@ fn from_command(command: &str) -> Result<Vec<u8>> {
         .stdin(Stdio::inherit())
         .stderr(Stdio::inherit())
         .output()
-        .act(|| "run the password command")?;
+        .context(|| "run the password command")?;
     if output.status.success() {
         first_line(&output.stdout[..])
     } else {
@@ -183,7 +183,7 @@ fn from_descriptor(number: &str) -> Result<Vec<u8>> {
         .ok_or_else(|| usage("LEVAULT_PASSWORD_FD is not a descriptor number"))?;
     let taken = TAKEN.get().and_then(|taken| taken.get(&number));
     let held = taken.map_or(number, |file| file.as_raw_fd().unsigned_abs());
-    let file = File::open(format!("/dev/fd/{held}")).act(|| format!("open descriptor {number}"))?;
+    let file = File::open(format!("/dev/fd/{held}")).context(|| format!("open descriptor {number}"))?;
     first_line(file)
 }
 
@@ -191,7 +191,7 @@ fn first_line(reader: impl Read) -> Result<Vec<u8>> {
     let mut line = Vec::new();
     BufReader::new(reader.take(PASSWORD_BYTES_MAX))
         .read_until(b'\n', &mut line)
-        .act(|| "read the password")?;
+        .context(|| "read the password")?;
     while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
         line.pop();
     }
@@ -214,9 +214,9 @@ fn prompt(purpose: PasswordPurpose) -> Result<Vec<u8>> {
         PasswordPurpose::UnlockSource => "password of the repository to copy from: ",
         _ => "password: ",
     };
-    let first = rpassword::prompt_password(text).act(|| "read the password")?;
+    let first = rpassword::prompt_password(text).context(|| "read the password")?;
     if matches!(purpose, PasswordPurpose::Choose | PasswordPurpose::ChooseNew) {
-        let again = rpassword::prompt_password("once more: ").act(|| "read the password")?;
+        let again = rpassword::prompt_password("once more: ").context(|| "read the password")?;
         if again != first {
             return Err(usage("the two passwords differ"));
         }

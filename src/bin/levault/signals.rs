@@ -20,18 +20,18 @@ pub fn handle(report: &Arc<OperationReport>, json: bool) -> Result<()> {
     let handled = HANDLED
         .iter()
         .filter(|signal| ignored & (1 << (*signal - 1)) == 0);
-    let mut signals = Signals::new(handled).act(|| "handle signals")?;
+    let mut signals = Signals::new(handled).context(|| "handle signals")?;
     let (report, begun) = (Arc::clone(report), Instant::now());
     let wait = move || {
         for signal in signals.forever() {
             match signal {
-                SIGUSR1 | SIGUSR2 => tell(&report, begun.elapsed(), json),
+                SIGUSR1 | SIGUSR2 => print_progress(&report, begun.elapsed(), json),
                 _ => report.stop(),
             }
         }
     };
     let thread = std::thread::Builder::new().name("signals".into()).spawn(wait);
-    thread.act(|| "wait for signals").map(drop)
+    thread.context(|| "wait for signals").map(drop)
 }
 
 /// Signals that are ignored by whoever started us, bit n-1 for signal n; none where the system does not say.
@@ -42,7 +42,7 @@ fn ignored() -> u64 {
         .unwrap_or_default()
 }
 
-fn tell(report: &OperationReport, elapsed: Duration, json: bool) {
+fn print_progress(report: &OperationReport, elapsed: Duration, json: bool) {
     let (done, total) = (report.bytes_done.get(), report.bytes_total.get());
     let problems = report.problems().len();
     let line = if json {

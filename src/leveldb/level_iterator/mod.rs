@@ -256,7 +256,7 @@ impl<'a> LevelIterator<'a> {
             format!("entry of kind {kind}, which is not known"),
         );
         let file = self.open.as_ref().map(|open| open.table.file_name());
-        self.scan.refuse(error.act(file.unwrap_or_default()));
+        self.scan.refuse(error.context(file.unwrap_or_default()));
     }
 
     #[inline(always)]
@@ -351,7 +351,7 @@ impl<'a> LevelIterator<'a> {
         (self.at, self.end) = (0, 0);
         if let Some(open) = &mut self.open {
             open.lossy = true;
-            self.scan.refuse(error.act(open.table.file_name()));
+            self.scan.refuse(error.context(open.table.file_name()));
         }
     }
 
@@ -381,8 +381,8 @@ impl<'a> LevelIterator<'a> {
                 open.list_filter_fault(self.scan);
                 self.open = Some(open);
             }
-            Err(error) if error.kind() == ErrorKind::NotLevelDb => self.scan.meet_foreign(table, error),
-            Err(error) if keeps_bytes(error.kind()) => self.scan.refuse(error.act(table.file_name())),
+            Err(error) if error.kind() == ErrorKind::NotLevelDb => self.scan.note_foreign(table, error),
+            Err(error) if keeps_bytes(error.kind()) => self.scan.refuse(error.context(table.file_name())),
             Err(error) => lose_table(self.scan, &table, error.to_string()),
         }
     }

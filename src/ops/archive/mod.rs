@@ -88,8 +88,8 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
     }
 
     fn finish(self) -> Result<()> {
-        let mut out = self.out.into_inner().act(|| "write the archive")?;
-        out.flush().act(|| "write the archive")
+        let mut out = self.out.into_inner().context(|| "write the archive")?;
+        out.flush().context(|| "write the archive")
     }
 
     fn tree(&mut self, prefix: &[u8], found: &ResolvedAddress) -> Result<()> {
@@ -101,7 +101,7 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
             match node {
                 Ok(node) => {
                     let put = self.put(&path, &node);
-                    put.act(|| format!("archive {}", String::from_utf8_lossy(&path)))?;
+                    put.context(|| format!("archive {}", String::from_utf8_lossy(&path)))?;
                 }
                 Err(error) => self.ground.report.problem(error.to_string()),
             }
@@ -134,7 +134,7 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
         self.out
             .append_pax_extensions(records)
             .and_then(|()| self.out.get_mut().write_all(head.header.as_bytes()))
-            .act(|| "write the archive")
+            .context(|| "write the archive")
     }
 
     fn file(&mut self, path: &[u8], node: &TreeNode, list: &ChunkList) -> Result<()> {
@@ -154,7 +154,10 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
             Some(segments) => {
                 self.head(path, meta, TarEntryKind::Sparse(&segments))?;
                 let map = segments.map();
-                self.out.get_mut().write_all(&map).act(|| "write the archive")?;
+                self.out
+                    .get_mut()
+                    .write_all(&map)
+                    .context(|| "write the archive")?;
                 self.content(list, &segments)
             }
         }
@@ -168,7 +171,7 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
             at += piece.len() as u64;
             pieces
                 .into_iter()
-                .try_for_each(|piece| out.write_all(piece).act(|| "write the archive"))
+                .try_for_each(|piece| out.write_all(piece).context(|| "write the archive"))
         })?;
         pad(out, segments.bytes())
     }
@@ -181,7 +184,7 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
         builder
             .prefix("levault-")
             .permissions(Permissions::from_mode(0o700));
-        let dir = builder.tempdir().act(|| "make a directory for a database")?;
+        let dir = builder.tempdir().context(|| "make a directory for a database")?;
         let target = dir.path().join("database");
         let restore = Restore {
             database: Some(DatabaseChoice::Number(number)),
@@ -191,7 +194,7 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
         };
         restore.run(self.ground.repo, self.ground.stored, self.ground.report)?;
         let metas = DatabaseFileMetadata::read(self.ground.reader, database, meta)?;
-        for name in names(&target).act(|| format!("read {}", target.display()))? {
+        for name in names(&target).context(|| format!("read {}", target.display()))? {
             let mut inner = path.to_vec();
             tree::join(&mut inner, name.as_bytes());
             self.made_file(&inner, metas.of(name.as_bytes()), database, &target.join(&name))?;
@@ -207,8 +210,8 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
         database: &DatabaseRoot,
         made: &Path,
     ) -> Result<()> {
-        let file = File::open(made).act(|| format!("read {}", made.display()))?;
-        let facts = file.metadata().act(|| format!("read {}", made.display()))?;
+        let file = File::open(made).context(|| format!("read {}", made.display()))?;
+        let facts = file.metadata().context(|| format!("read {}", made.display()))?;
         let meta = FileMetadata {
             mode: Some(known.mode.unwrap_or(0o600)),
             mtime_nanos: Some(database.capture.time.0.into()),
@@ -217,7 +220,7 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
         self.head(path, &meta, TarEntryKind::File(facts.len()))?;
         let out = self.out.get_mut();
         let copied = std::io::copy(&mut std::io::Read::take(file, facts.len()), out);
-        if copied.act(|| format!("archive {}", made.display()))? == facts.len() {
+        if copied.context(|| format!("archive {}", made.display()))? == facts.len() {
             pad(out, facts.len())
         } else {
             Err(Error::corrupt(format!("{} became shorter", made.display())))
@@ -237,5 +240,5 @@ fn names(directory: &Path) -> std::io::Result<Vec<std::ffi::OsString>> {
 fn pad(out: &mut impl Write, len: u64) -> Result<()> {
     let zeros = [0; sparse_map::BLOCK];
     let missing = (len.next_multiple_of(sparse_map::BLOCK as u64) - len) as usize;
-    out.write_all(&zeros[..missing]).act(|| "write the archive")
+    out.write_all(&zeros[..missing]).context(|| "write the archive")
 }

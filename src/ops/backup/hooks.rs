@@ -68,7 +68,9 @@ impl BackupHooks {
         let Some(command) = command else {
             return Ok(());
         };
-        let ended = self.wait(command).act(|| format!("run {which} {command:?}"))?;
+        let ended = self
+            .wait(command)
+            .context(|| format!("run {which} {command:?}"))?;
         if ended.success() {
             Ok(())
         } else {
@@ -85,10 +87,10 @@ impl BackupHooks {
             .stdout(std::io::stderr())
             .process_group(0)
             .spawn()
-            .act(|| "start sh")?;
+            .context(|| "start sh")?;
         let begin = Instant::now();
         while begin.elapsed() < self.time_max {
-            if let Some(ended) = child.try_wait().act(|| "wait")? {
+            if let Some(ended) = child.try_wait().context(|| "wait")? {
                 return Ok(ended);
             }
             std::thread::sleep(LOOK_EVERY);
@@ -130,7 +132,7 @@ mod tests {
         let append = |word: &str| format!("printf {word} >> '{}'", file.display());
         let report = OperationReport::default();
         hooks(&append("a"), &append("c"))
-            .around(&report, || std::fs::write(&file, "ab").act(|| "write"))
+            .around(&report, || std::fs::write(&file, "ab").context(|| "write"))
             .unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "abc");
         assert!(report.problems().is_empty());

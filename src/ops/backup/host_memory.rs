@@ -95,7 +95,7 @@ impl HostMemory {
 }
 
 /// The notes would be the owner's word.
-pub fn tell_suspects(saved: &SavedDatabase, report: &OperationReport) {
+pub fn report_suspects(saved: &SavedDatabase, report: &OperationReport) {
     let disagreement = saved.outcome.disagreement.iter();
     for id in disagreement.flat_map(|found| &found.suspects) {
         report.notice(format!(

@@ -45,7 +45,7 @@ use crate::report::OperationReport;
 use crate::snapshot::{FileMetadata, MissingPaths, Snapshot};
 use crate::source::exclude_rules::{ExcludedItems, WalkScope};
 use crate::source::pins::PinOptions;
-use crate::source::walk::look;
+use crate::source::walk::read_entry;
 use crate::source::{
     CaptureOptions, Captured, DatabasePins, ExcludeRules, HandleSource, HeldDirectory, HoldMethod,
     files_meta, files_meta_in, settle,
@@ -229,7 +229,7 @@ impl Backup {
                     save_database::save_memory(repo, writer, &wanted, memory, report)
                 }
             };
-            let (mut root, outcome, _) = saved.act(|| format!("back up {}", path.display()))?;
+            let (mut root, outcome, _) = saved.context(|| format!("back up {}", path.display()))?;
             if let HandleSource::Disk(_) = handle {
                 root.files = files_meta(path);
             }
@@ -402,7 +402,7 @@ impl Backup {
         {
             unsteady.note(&found.path);
         }
-        let mut saved = saved.act(|| format!("back up {}", found.path.display()))?;
+        let mut saved = saved.context(|| format!("back up {}", found.path.display()))?;
         saved.root.directory = cut.directory;
         saved.root.files = cut.files;
         Ok(saved)
@@ -480,7 +480,7 @@ impl Backup {
         path: &'a Path,
         name: &'a str,
     ) -> Result<DatabaseRequest<'a>> {
-        let whole = std::path::absolute(path).act(|| format!("find {}", path.display()))?;
+        let whole = std::path::absolute(path).context(|| format!("find {}", path.display()))?;
         let newest = known.catalog.newest_at(&self.host(), &whole);
         Ok(DatabaseRequest {
             path,
@@ -527,9 +527,9 @@ impl Backup {
                 None => databases.iter().try_for_each(|saved| saved.note_suspects(repo))?,
                 Some(_) => databases
                     .iter()
-                    .for_each(|saved| host_memory::tell_suspects(saved, report)),
+                    .for_each(|saved| host_memory::report_suspects(saved, report)),
             }
-            let parents = databases.iter().filter_map(SavedDatabase::stands_on).collect();
+            let parents = databases.iter().filter_map(SavedDatabase::parent_id).collect();
             let rests_on = known.rests_on(relied_on, parents)?;
             Some(self.publish(repo, known, &saved, begin, &rests_on, report)?)
         };
@@ -723,7 +723,7 @@ fn directory_of(
     held: &HeldDirectory,
     report: &OperationReport,
 ) -> Option<FileMetadata> {
-    let mut meta = look(held, held.path(), report).ok()?.meta;
+    let mut meta = read_entry(held, held.path(), report).ok()?.meta;
     let facts = held.open().ok()?.metadata().ok()?;
     found.touched.undo(&facts, &mut meta);
     // Another directory at this path, one day, is another database.
@@ -732,7 +732,7 @@ fn directory_of(
 }
 
 fn name_of(path: &Path) -> Result<String> {
-    let whole = std::path::absolute(path).act(|| format!("find {}", path.display()))?;
+    let whole = std::path::absolute(path).context(|| format!("find {}", path.display()))?;
     let name = whole.file_name().unwrap_or(whole.as_os_str());
     Ok(name.to_string_lossy().replace('/', "_"))
 }

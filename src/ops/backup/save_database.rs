@@ -93,7 +93,7 @@ impl SavedDatabase {
     }
 
     /// The snapshot whose runs it has below its own.
-    pub fn stands_on(&self) -> Option<ObjectId> {
+    pub fn parent_id(&self) -> Option<ObjectId> {
         match self.outcome.scope {
             ReadScope::Changes { since, .. } => Some(since),
             ReadScope::Whole { .. } => None,
@@ -291,7 +291,7 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
             bytes_looked_up,
             spot_checked,
         } = made;
-        self.tell_cut(&mut root, database);
+        self.report_cut(&mut root, database);
         let every = self.wanted.audit_every;
         let audited = self.wanted.full || every > 0 && root.capture.increments >= every;
         if audited {
@@ -327,7 +327,7 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
             stored,
             SourceTrust::Verified,
         )?;
-        self.tell_cut(&mut root, database);
+        self.report_cut(&mut root, database);
         Ok(outcome(
             root,
             self.wanted.path,
@@ -385,7 +385,7 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
         root.capture = capture(&checked);
         root.capture.bytes_read = bytes_read;
         root.value_bytes = bytes_read;
-        self.tell_cut(&mut root, database);
+        self.report_cut(&mut root, database);
         let damage = checked.damage.into_iter().map(RecordedDamage::from);
         keep_damage(&mut root, damage.chain(gone).collect());
         Ok(outcome(
@@ -434,7 +434,7 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
         Ok((content, stored.bytes, lost.collect()))
     }
 
-    fn tell_cut(&self, root: &mut DatabaseRoot, database: &Database) {
+    fn report_cut(&self, root: &mut DatabaseRoot, database: &Database) {
         root.capture.time = self.repo.clock().now();
         if let Some(cut) = database.cut() {
             root.capture.time = cut.time;
@@ -502,7 +502,7 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
 impl DatabaseRequest<'_> {
     /// Where it stands, from the root on: what the snapshot records, now.
     pub fn path_bytes(&self) -> Result<Vec<u8>> {
-        let path = std::path::absolute(self.path).act(|| "find the whole path")?;
+        let path = std::path::absolute(self.path).context(|| "find the whole path")?;
         Ok(path.into_os_string().into_vec())
     }
 }

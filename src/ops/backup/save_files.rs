@@ -104,7 +104,7 @@ fn one(
             return Ok(Err("was deleted before it was read".into()));
         }
         Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Err(error.to_string())),
-        opened => opened.act(|| format!("open {}", file.name))?,
+        opened => opened.context(|| format!("open {}", file.name))?,
     };
     let mut at = 0;
     let fill = &mut |buffer: &mut [u8]| {
@@ -115,7 +115,7 @@ fn one(
     let bytes = reading.bytes(open.len(), fill, &mut sink);
     let bytes = bytes
         .map_err(FileReadError::into_error)
-        .act(|| format!("read {}", file.name))?;
+        .context(|| format!("read {}", file.name))?;
     let name = file.name.as_bytes().to_vec();
     let keep = None;
     sink.step(WalkStep::File(ReadFile { name, meta, keep }, 0))?;

@@ -97,7 +97,7 @@ fn store(
         let bytes = reading.bytes(u64::MAX, fill, &mut &sink);
         let bytes = bytes
             .map_err(FileReadError::into_error)
-            .act(|| format!("save {}", wanted.name))?;
+            .context(|| format!("save {}", wanted.name))?;
         stream.finish(report)?;
         sink.step(WalkStep::File(file_of(&wanted), 0))?;
         sink.step(WalkStep::End)?;

@@ -118,7 +118,7 @@ fn helps(error: &Error) -> &'static str {
 }
 
 /// Audits that say nothing to us: damaged ones are findings like any damage, though they cost nobody anything.
-pub fn tell_unread(
+pub fn report_unread(
     unread: &[UnreadAnnotation],
     findings: &mut CheckFindings,
     notices: &mut Vec<CheckNotice>,

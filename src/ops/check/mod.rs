@@ -93,7 +93,7 @@ impl Check {
         housekeeping::check(repo, &mut findings)?;
         // Snapshots before the index, as every reader: a backup that ends meanwhile then looks like none.
         let listed = repo.storage().list(ObjectKind::Snapshot);
-        let listed = listed.act(|| "list the snapshots")?;
+        let listed = listed.context(|| "list the snapshots")?;
         let facts = AnnotationCheck::load(repo)?;
         facts.check_seen(repo, &listed, &mut findings)?;
         outcome.notices = facts.check(&listed, &mut findings);

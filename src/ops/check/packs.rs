@@ -18,7 +18,7 @@ use crate::repo::{OWN_DOMAIN, Repo, location_of, sealed_name};
 use crate::report::OperationReport;
 use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::audit_recorder::{AuditRecorder, tell_unread};
+use super::audit_recorder::{AuditRecorder, report_unread};
 use super::findings::CheckFindings;
 use super::objects::ReadableIndex;
 use super::read_plan::{PackAge, ReadProgress};
@@ -94,7 +94,10 @@ pub fn check(
     let (repo, is_wanted) = (wish.repo, |id: &ObjectId| {
         wish.only.is_none_or(|only| only.contains(id))
     });
-    let all = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+    let all = repo
+        .storage()
+        .list(ObjectKind::Pack)
+        .context(|| "list the packs")?;
     let mut listed = Vec::with_capacity(all.len());
     for pack in all.iter().filter(|pack| is_wanted(&pack.name.id)) {
         if repo.is_of_this_domain(pack, &wish.index.facts)? {
@@ -104,7 +107,7 @@ pub fn check(
     outcome.packs += listed.len() as u64;
     let stored = repo.audits(listed.iter().map(|pack| pack.name.id))?;
     if repo.domain_keys().id() == OWN_DOMAIN {
-        tell_unread(&stored.unread, findings, &mut outcome.notices);
+        report_unread(&stored.unread, findings, &mut outcome.notices);
     }
     let mut packs = PackCheck {
         repo,

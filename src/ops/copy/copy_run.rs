@@ -146,7 +146,7 @@ impl SnapshotCarrier<'_> {
                 0 => blob.into_plain(),
                 _ => self
                     .leaf_with_long_values(span, blob.plain(), pass)
-                    .act(|| format!("leaf {}", span.leaf.id.short()))?,
+                    .context(|| format!("leaf {}", span.leaf.id.short()))?,
             });
         }
         Ok(plains)

@@ -115,7 +115,7 @@ impl<'a> SnapshotCarrier<'a> {
     }
 
     /// A snapshot that is in both.
-    pub fn know(&mut self, source: &StoredSnapshot, copied: &StoredSnapshot) {
+    pub fn add_common(&mut self, source: &StoredSnapshot, copied: &StoredSnapshot) {
         let pairs = source.snapshot.sources.iter().zip(&copied.snapshot.sources);
         for (from, to) in pairs {
             let ground = SharedState {
@@ -139,7 +139,7 @@ impl<'a> SnapshotCarrier<'a> {
             let ground = self.grounds.get(&lineage(&stored.snapshot, source)).cloned();
             let copied = self
                 .source(source, ground.as_deref(), &mut parents)
-                .act(|| source.name().to_owned())?;
+                .context(|| source.name().to_owned())?;
             sources.push(copied);
         }
         for (from, to) in stored.snapshot.sources.iter().zip(&sources) {
@@ -169,7 +169,7 @@ impl<'a> SnapshotCarrier<'a> {
     /// Makes all that was carried durable and indexed; the packs that it lies in.
     pub fn flush(&mut self) -> Result<HashMap<ObjectId, u64>> {
         self.sink.flush()?;
-        Ok(self.sink.writer.relied_on().clone())
+        Ok(self.sink.writer.dependencies().clone())
     }
 
     pub fn finish(self) -> Result<()> {

@@ -255,7 +255,7 @@ impl CopyInProgress<'_, '_> {
         let stored = match step {
             CopyStep::There { source, copied } => {
                 if self.trusts {
-                    self.carrier.know(source, copied);
+                    self.carrier.add_common(source, copied);
                 }
                 return Ok(());
             }
@@ -267,7 +267,7 @@ impl CopyInProgress<'_, '_> {
             // A prune of the source may have moved it: what is where is listed anew.
             Err(error) if error.kind() == ErrorKind::NotFound && !last => {
                 self.publish()?;
-                return Err(error.as_kind(ErrorKind::Busy));
+                return Err(error.with_kind(ErrorKind::Busy));
             }
             Err(error) => self.outcome.refused.push(RefusedSnapshot {
                 snapshot: stored.id,

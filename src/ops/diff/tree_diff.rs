@@ -153,7 +153,7 @@ impl<'a, 's> TreeComparison<'a, 's> {
     }
 
     fn problem(&self, path: &[u8], error: Error) {
-        let error = error.act(format!("compare {}", String::from_utf8_lossy(path)));
+        let error = error.context(format!("compare {}", String::from_utf8_lossy(path)));
         self.report.problem(error.to_string());
     }
 

@@ -53,7 +53,7 @@ pub fn files(
             let found = view
                 .source(number)
                 .and_then(|top| search.source(view, &top, sink));
-            found.act(|| format!("look into snapshot {}", snapshot.id.short()))?;
+            found.context(|| format!("look into snapshot {}", snapshot.id.short()))?;
         }
     }
     Ok(())

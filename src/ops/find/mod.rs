@@ -80,7 +80,7 @@ pub fn find(
             FindQuery::Keys(keys) => some_keys(recent, state, keys, &mut sink),
             FindQuery::Selection(selection) => selected(recent, state, selection, &mut sink),
         };
-        found.act(|| format!("look into {name} in snapshot {id}"))?;
+        found.context(|| format!("look into {name} in snapshot {id}"))?;
         if let Some(lost) = lost(state, sought) {
             report.problem(format!("snapshot {id}: {lost}"));
         }

@@ -290,11 +290,11 @@ fn when(repo: &Repo, snapshots: &[CountedSnapshot]) -> Result<UnixNanos> {
     let last = undeleted
         .filter_map(|(_, standing)| Some(standing.undeleted?.0))
         .max();
-    Ok(repo.clock().now().max(behind(last)))
+    Ok(repo.clock().now().max(next_time_after(last)))
 }
 
 /// The first time behind `last`.
-pub(super) fn behind(last: Option<UnixNanos>) -> UnixNanos {
+pub(super) fn next_time_after(last: Option<UnixNanos>) -> UnixNanos {
     last.map_or(UnixNanos(i64::MIN), |last| UnixNanos(last.0.saturating_add(1)))
 }
 

@@ -14,11 +14,17 @@ use crate::storage::{ObjectKind, ObjectName};
 /// Audits to be deleted: those that others supersede, and those that are damaged. Of those alone that were there before
 /// the packs were listed: what they speak of and is not listed is gone.
 pub fn superseded(repo: &Repo) -> Result<Vec<ObjectId>> {
-    let before = repo.storage().list(ObjectKind::Audit).act(|| "list the audits")?;
+    let before = repo
+        .storage()
+        .list(ObjectKind::Audit)
+        .context(|| "list the audits")?;
     if before.is_empty() {
         return Ok(Vec::new());
     }
-    let packs = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+    let packs = repo
+        .storage()
+        .list(ObjectKind::Pack)
+        .context(|| "list the packs")?;
     let stored = repo.audits(packs.into_iter().map(|pack| pack.name.id))?;
     let mut going = stored.audits.superseded();
     let is_damaged = |audit: &&UnreadAnnotation| matches!(audit.kind, ErrorKind::Corrupt | ErrorKind::Torn);
@@ -35,7 +41,7 @@ pub fn drop_superseded(repo: &Repo, report: &OperationReport) -> Result<Vec<Obje
         let name = ObjectName::new(ObjectKind::Audit, *id);
         repo.storage()
             .delete(name)
-            .act(|| format!("delete {}", name.path()))?;
+            .context(|| format!("delete {}", name.path()))?;
     }
     Ok(going)
 }

@@ -124,7 +124,7 @@ impl Prune {
                         domain.0
                     ));
                 }
-                Err(error) => return Err(error.act(format!("prune domain {}", domain.0))),
+                Err(error) => return Err(error.context(format!("prune domain {}", domain.0))),
             }
         }
         // Parity of a pack that is missed may be what brings it back.
@@ -136,7 +136,7 @@ impl Prune {
         } else {
             audits::drop_superseded(repo, report)?
         };
-        self.tell_marked(repo, &mut outcome)?;
+        self.report_marked(repo, &mut outcome)?;
         Ok(outcome)
     }
 
@@ -153,7 +153,9 @@ impl Prune {
     fn in_domain(&self, repo: &Repo, report: &OperationReport) -> Result<PruneOutcome> {
         self.sweep_and_mark(repo, report)
             .map_err(|error| match error.kind() {
-                ErrorKind::NotFound => error.as_kind(ErrorKind::Busy).act("another prune is at work"),
+                ErrorKind::NotFound => error
+                    .with_kind(ErrorKind::Busy)
+                    .context("another prune is at work"),
                 _ => error,
             })
     }
@@ -195,7 +197,7 @@ impl Prune {
         for parity in parity::without_pack(storage, &going, report)? {
             if !self.dry_run {
                 let deleted = storage.delete(parity.name());
-                deleted.act(|| format!("delete {}", parity.name()))?;
+                deleted.context(|| format!("delete {}", parity.name()))?;
             }
             outcome.parity_deleted += 1;
             outcome.parity_bytes_deleted += parity.len;
@@ -205,14 +207,14 @@ impl Prune {
 
     /// Deletes what is ripe; what there is then.
     fn sweep(&self, repo: &Repo, report: &OperationReport) -> Result<(Sweep, PruneListing)> {
-        let seen = self.look(repo, report)?;
+        let seen = self.list_packs(repo, report)?;
         let mut sweep = sweep::plan(&seen.facts, self.grace_nanos(), seen.now);
         sweep.packs = own(repo, &seen.facts, sweep.packs, |pack| &pack.pack)?;
         if self.dry_run || sweep.is_empty() {
             return Ok((sweep, seen));
         }
         sweep.run(repo, &seen.facts, seen.begun, report)?;
-        Ok((sweep, self.look(repo, report)?))
+        Ok((sweep, self.list_packs(repo, report)?))
     }
 
     /// Stores stacks again that hide much; what others hide, and what there is then.
@@ -231,10 +233,10 @@ impl Prune {
             return Ok((chosen, hidden, seen));
         }
         stack_compaction::run(repo, &seen.facts.catalog, &chosen, report)?;
-        Ok((chosen, hidden, self.look(repo, report)?))
+        Ok((chosen, hidden, self.list_packs(repo, report)?))
     }
 
-    fn look(&self, repo: &Repo, report: &OperationReport) -> Result<PruneListing> {
+    fn list_packs(&self, repo: &Repo, report: &OperationReport) -> Result<PruneListing> {
         let begun = repo.clock().now();
         // To ask the storage takes a write, and a dry run writes nothing: what it deletes goes by our clock.
         let now = if self.dry_run { begun } else { storage_now(repo)? };
@@ -270,7 +272,7 @@ impl Prune {
         i64::try_from(self.grace.as_nanos()).unwrap_or(i64::MAX)
     }
 
-    fn tell_marked(&self, repo: &Repo, outcome: &mut PruneOutcome) -> Result<()> {
+    fn report_marked(&self, repo: &Repo, outcome: &mut PruneOutcome) -> Result<()> {
         let marks = repo.marks()?;
         let packs = marks.iter().flat_map(|mark| &mark.mark.packs);
         let packs: HashSet<_> = packs.collect();
@@ -340,7 +342,7 @@ fn storage_now(repo: &Repo) -> Result<UnixNanos> {
 }
 
 /// Takes marks off packs that live snapshots of this domain need and no unmarked pack can stand for.
-pub(crate) fn spare(repo: &Repo, report: &OperationReport) -> Result<()> {
+pub(crate) fn unmark_needed(repo: &Repo, report: &OperationReport) -> Result<()> {
     if repo.marks()?.is_empty() {
         return Ok(());
     }

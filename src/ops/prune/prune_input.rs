@@ -55,7 +55,7 @@ const LISTINGS_MAX: usize = 4;
 /// Of the first object that cannot be read or is not understood: it may need anything. [`ErrorKind::Corrupt`] if a live
 /// snapshot needs a blob that is nowhere.
 pub fn gather(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport) -> Result<PruneInput> {
-    refuse_strangers(repo)?;
+    refuse_unknown_objects(repo)?;
     for _ in 1..LISTINGS_MAX {
         match gather_once(repo, now, grace, report) {
             // A snapshot that was published behind our listing of the index needs what only a newer one knows.
@@ -65,13 +65,16 @@ pub fn gather(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport)
     }
     // What four listings lack is lost.
     gather_once(repo, now, grace, report).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => error.as_kind(ErrorKind::Corrupt),
+        ErrorKind::NotFound => error.with_kind(ErrorKind::Corrupt),
         _ => error,
     })
 }
 
 fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport) -> Result<PruneInput> {
-    let mut listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+    let mut listed = repo
+        .storage()
+        .list(ObjectKind::Pack)
+        .context(|| "list the packs")?;
     let marks = repo.marks()?;
     let index = repo.index_facts()?;
     if let Some(what) = index.unreadable.first() {
@@ -165,14 +168,14 @@ fn bad(
 }
 
 /// Objects that this version does not know how to keep alive.
-fn refuse_strangers(repo: &Repo) -> Result<()> {
+fn refuse_unknown_objects(repo: &Repo) -> Result<()> {
     match repo.storage().list(ObjectKind::Wal)?.first() {
         None => Ok(()),
-        Some(stranger) => Err(Error::new(
+        Some(foreign) => Err(Error::new(
             ErrorKind::TooNew,
             format!(
                 "{} may need anything; {}",
-                stranger.name.path(),
+                foreign.name.path(),
                 crate::envelope::gate::advice()
             ),
         )),
@@ -404,7 +407,7 @@ impl NeededBlobs<'_> {
         let mut roots = snapshot.sources.iter().flat_map(roots);
         roots
             .try_for_each(|root| self.root(root))
-            .act(|| format!("snapshot {}", id.short()))
+            .context(|| format!("snapshot {}", id.short()))
     }
 
     fn root(&mut self, root: ClosureRoot) -> Result<()> {

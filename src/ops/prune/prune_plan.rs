@@ -172,7 +172,7 @@ impl PrunePlan {
 
 /// What may be swept of one mark at `now`, by the storage's clock: its packs that are there and that nothing needs.
 /// `None` if the grace is not over.
-pub fn ripe(since: Option<UnixNanos>, grace: i64, now: UnixNanos) -> bool {
+pub fn is_grace_over(since: Option<UnixNanos>, grace: i64, now: UnixNanos) -> bool {
     since.is_some_and(|since| now.0.saturating_sub(since.0) >= grace)
 }
 
@@ -317,9 +317,13 @@ mod tests {
 
     #[test]
     fn marks_ripen_by_the_storages_clock() {
-        assert!(ripe(Some(UnixNanos(NOW.0 - 72 * HOUR)), 72 * HOUR, NOW));
-        assert!(!ripe(Some(UnixNanos(NOW.0 - 72 * HOUR + 1)), 72 * HOUR, NOW));
-        assert!(!ripe(Some(UnixNanos(NOW.0 + 1)), 72 * HOUR, NOW));
-        assert!(!ripe(None, 0, NOW));
+        assert!(is_grace_over(Some(UnixNanos(NOW.0 - 72 * HOUR)), 72 * HOUR, NOW));
+        assert!(!is_grace_over(
+            Some(UnixNanos(NOW.0 - 72 * HOUR + 1)),
+            72 * HOUR,
+            NOW
+        ));
+        assert!(!is_grace_over(Some(UnixNanos(NOW.0 + 1)), 72 * HOUR, NOW));
+        assert!(!is_grace_over(None, 0, NOW));
     }
 }

@@ -33,9 +33,9 @@ pub fn repack(
     let reader = BlobReader::new(repo, &facts.lookup);
     let mut writer = BlobWriter::start_beside(repo, report, going)?;
     for batch in batches(&wanted) {
-        let read = reader.read_pressed(batch).into_iter().zip(batch);
+        let read = reader.read_compressed(batch).into_iter().zip(batch);
         let read = read.map(|(found, place)| found.map_or_else(|| elsewhere(repo, &reader, place), Ok));
-        writer.add_pressed(read.collect::<Result<_>>()?)?;
+        writer.add_compressed(read.collect::<Result<_>>()?)?;
     }
     let rests_on = writer.finish()?;
     repo.prove(&rests_on)
@@ -50,7 +50,7 @@ fn elsewhere(
     let level = repo.settings().compression.level(location.kind);
     let blob = reader.read(location.kind, id);
     blob.and_then(|blob| Compressor::local(level, |compressor| CompressedBlob::new(blob, compressor)))
-        .act(|| format!("read blob {} again", id.short()))
+        .context(|| format!("read blob {} again", id.short()))
 }
 
 /// In the order in which they lie.

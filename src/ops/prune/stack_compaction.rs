@@ -83,7 +83,7 @@ pub fn stacks(facts: &PruneInput) -> Vec<CompactionCandidate> {
     let alone = numbered.filter(|(.., database)| alone(database));
     alone
         .filter_map(|(snapshot, source, database)| {
-            let (shown, hidden) = weigh(database, &facts.walked)?;
+            let (shown, hidden) = estimate_compaction(database, &facts.walked)?;
             Some(CompactionCandidate {
                 snapshot,
                 source,
@@ -101,10 +101,13 @@ pub fn before(repo: &Repo, catalog: &SnapshotCatalog, now: UnixNanos, grace: i64
         return Ok(Vec::new());
     }
     let notes = repo.notes()?.notes;
-    let listed = repo.storage().list(ObjectKind::Note).act(|| "list the notes")?;
+    let listed = repo
+        .storage()
+        .list(ObjectKind::Note)
+        .context(|| "list the notes")?;
     let ripe: HashSet<_> = listed
         .iter()
-        .filter(|note| super::prune_plan::ripe(note.modified, grace, now))
+        .filter(|note| super::prune_plan::is_grace_over(note.modified, grace, now))
         .map(|note| note.name.id)
         .collect();
     let mut rebased: BTreeMap<ObjectId, (bool, Vec<&CompactedStack>)> = BTreeMap::new();
@@ -165,7 +168,10 @@ fn base(database: &DatabaseRoot) -> Option<BlobId> {
 
 /// What one run in place of a stack would cost and give back, in stored bytes: as if its records were to be had at what the
 /// base's cost. It gives back no more than the bytes of the entries that are not shown.
-fn weigh(database: &DatabaseRoot, walked: &HashMap<ClosureRootId, ReachableBytes>) -> Option<(u64, u64)> {
+fn estimate_compaction(
+    database: &DatabaseRoot,
+    walked: &HashMap<ClosureRootId, ReachableBytes>,
+) -> Option<(u64, u64)> {
     let DatabaseContent::Logical { runs, .. } = &database.content else {
         return None;
     };
@@ -211,7 +217,7 @@ pub fn run(
             Err(error) if matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Full) => {
                 report.notice(format!("snapshot {id} is not stored anew: {error}"));
             }
-            done => done.act(|| format!("store snapshot {id} anew"))?,
+            done => done.context(|| format!("store snapshot {id} anew"))?,
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::prune_input::PruneInput;
-use super::prune_plan::{PackUsage, ripe};
+use super::prune_plan::{PackUsage, is_grace_over};
 use super::rewrite_segments;
 
 /// Deletes of one sweep end so long after its listings: who brings something back counts on that.
@@ -44,7 +44,7 @@ pub struct Sweep {
 pub fn plan(facts: &PruneInput, grace: i64, now: UnixNanos) -> Sweep {
     let may_go = |pack: &&PackUsage| {
         let since = pack.marked.flatten();
-        ripe(since, grace, now) && !pack.needed && !pack.retained
+        is_grace_over(since, grace, now) && !pack.needed && !pack.retained
     };
     let going = facts.packs.iter().filter(may_go);
     let packs: Vec<_> = going
@@ -99,7 +99,7 @@ impl Sweep {
             in_time(repo, begun)?;
             let name = ObjectName { kind, id };
             let deleted = repo.storage().delete(name);
-            deleted.act(|| format!("delete {}", name.path()))
+            deleted.context(|| format!("delete {}", name.path()))
         };
         unmark(repo, &facts.marks, &self.unmark)?;
         self.snapshots(repo, &delete)?;
@@ -139,7 +139,7 @@ impl Sweep {
                 for (name, bytes) in &kept {
                     storage
                         .put_new(*name, bytes)
-                        .act(|| format!("put {} back", name.path()))?;
+                        .context(|| format!("put {} back", name.path()))?;
                 }
                 Err(error)
             }
@@ -204,7 +204,7 @@ pub fn unmark(repo: &Repo, marks: &[StoredMark], packs: &[ObjectId]) -> Result<(
         };
         repo.storage()
             .delete(name)
-            .act(|| format!("delete {}", name.path()))?;
+            .context(|| format!("delete {}", name.path()))?;
     }
     Ok(())
 }

@@ -79,10 +79,13 @@ impl RepairIndex {
     pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<IndexOutcome> {
         repo.may_write()?;
         let facts = repo.index_facts()?;
-        if let Some(stranger) = facts.strangers.first() {
-            return Err(stranger.error());
+        if let Some(foreign) = facts.unexpected.first() {
+            return Err(foreign.error());
         }
-        let listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+        let listed = repo
+            .storage()
+            .list(ObjectKind::Pack)
+            .context(|| "list the packs")?;
         let listed = repo.ours_by_header(listed, &facts)?;
         let plan = self.plan(repo, &facts, &listed)?;
         let mut outcome = IndexOutcome {
@@ -230,11 +233,11 @@ fn replaced(repo: &Repo, facts: &IndexSummary) -> Result<Vec<ObjectId>> {
 /// What lies where in a pack of our domain, by its own word.
 fn directory(repo: &Repo, pack: &SegmentPack) -> Result<Vec<IndexEntry>> {
     let of_pack = || ObjectName::new(ObjectKind::Pack, pack.pack).path();
-    let key = repo.pack_key(&pack.pack).act(of_pack)?;
+    let key = repo.pack_key(&pack.pack).context(of_pack)?;
     if key.domain().id() != repo.domain_keys().id() {
-        return Err(Error::corrupt("it is another domain's").act(of_pack()));
+        return Err(Error::corrupt("it is another domain's").context(of_pack()));
     }
-    let directory = repo.pack_directory(&pack.pack, pack.len).act(of_pack)?;
+    let directory = repo.pack_directory(&pack.pack, pack.len).context(of_pack)?;
     let entry = |blob: &PackedBlob| IndexEntry {
         id: blob.id,
         location: location_of(pack.pack, blob),
@@ -288,7 +291,10 @@ impl<'r> SegmentWriter<'r> {
         let (packs, entries) = (std::mem::take(&mut self.packs), std::mem::take(&mut self.entries));
         let segment = Segment::new(packs, replaced, entries)?;
         match self.mode {
-            RepairMode::Apply => self.repo.put_segment(&segment).act(|| "store an index segment"),
+            RepairMode::Apply => self
+                .repo
+                .put_segment(&segment)
+                .context(|| "store an index segment"),
             RepairMode::DryRun => Ok(()),
         }
     }
@@ -320,7 +326,7 @@ fn drop_old(
         report.go_on()?;
         let name = ObjectName::new(ObjectKind::Index, *id);
         let deleted = repo.storage().delete(name);
-        deleted.act(|| format!("delete {}", name.path()))?;
+        deleted.context(|| format!("delete {}", name.path()))?;
     }
     Ok(())
 }

@@ -152,9 +152,12 @@ impl<'a> PackRepairContext<'a> {
         // Damaged segments stay while a pack's directory cannot be read: then that pack is named here, and given up.
         if let Some(what) = index.unreadable.first().filter(|_| !named) {
             let error = Error::corrupt(what.clone());
-            return Err(error.act("the index is damaged; run `levault repair index --apply` first"));
+            return Err(error.context("the index is damaged; run `levault repair index --apply` first"));
         }
-        let listed = repo.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+        let listed = repo
+            .storage()
+            .list(ObjectKind::Pack)
+            .context(|| "list the packs")?;
         let listed = repo.ours(listed, &index)?;
         let lookup = repo.lookup_of(&index)?;
         Ok(Self {
@@ -229,7 +232,7 @@ impl<'a> PackRepairContext<'a> {
             Err(error) if given_up && error.kind() != ErrorKind::Interrupted => {
                 return found(error.to_string(), BTreeMap::new());
             }
-            Err(error) => return Err(error.act("name the pack to give up what cannot be read of it")),
+            Err(error) => return Err(error.context("name the pack to give up what cannot be read of it")),
         };
         let (is_whole, scanned) = (
             object_id(&bytes) == *id,
@@ -258,7 +261,7 @@ impl<'a> PackRepairContext<'a> {
     fn whole(&self, id: &ObjectId) -> Result<Vec<u8>> {
         let name = ObjectName::new(ObjectKind::Pack, *id);
         let bytes = self.repo.storage().get(name, PACK_STORED_BYTES_MAX);
-        bytes.act(|| format!("read {}", name.path()))
+        bytes.context(|| format!("read {}", name.path()))
     }
 
     /// What the index knows of these packs and their own directories do not say.
@@ -452,7 +455,7 @@ impl PackRepairPlan {
         }
         for name in &outcome.unread {
             let deleted = repo.storage().delete(*name);
-            deleted.act(|| format!("delete {}", name.path()))?;
+            deleted.context(|| format!("delete {}", name.path()))?;
         }
         Ok(())
     }
@@ -467,7 +470,7 @@ impl PackRepairPlan {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for (id, location) in &self.again {
             let what = || format!("read blob {} again", id.short());
-            batch.push(reader.read_at(location, id).act(what)?);
+            batch.push(reader.read_at(location, id).context(what)?);
             bytes += u64::from(location.len);
             if bytes >= BATCH_BYTES {
                 writer.add_named(std::mem::take(&mut batch))?;

@@ -51,7 +51,7 @@ impl BlobSource for ReadableBlobs<'_> {
         read.map_err(|error| match error.kind() {
             ErrorKind::Interrupted => error,
             _ if self.unindexed.contains(id) => not_indexed(id),
-            _ if self.copies.bad.contains(id) => error.as_kind(ErrorKind::Corrupt),
+            _ if self.copies.bad.contains(id) => error.with_kind(ErrorKind::Corrupt),
             _ => error,
         })
     }
@@ -60,8 +60,9 @@ impl BlobSource for ReadableBlobs<'_> {
 #[cold]
 fn not_indexed(id: &BlobId) -> Error {
     let what = format!("blob {} lies in a pack that is in no index segment", id.short());
-    Error::new(ErrorKind::Lost, what)
-        .act("run `levault repair index --apply` first, or wait for the end of a backup that is under way")
+    Error::new(ErrorKind::Lost, what).context(
+        "run `levault repair index --apply` first, or wait for the end of a backup that is under way",
+    )
 }
 
 /// What databases are made of again.

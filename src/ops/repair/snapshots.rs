@@ -102,7 +102,7 @@ impl RepairSnapshots {
     /// [`ErrorKind::Busy`] if something that the new ones rest on goes meanwhile. The storage's.
     pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<SnapshotRepairOutcome> {
         self.repaired(repo, report).map_err(|error| match error.kind() {
-            ErrorKind::Lost => error.as_kind(ErrorKind::Corrupt),
+            ErrorKind::Lost => error.with_kind(ErrorKind::Corrupt),
             _ => error,
         })
     }
@@ -112,7 +112,7 @@ impl RepairSnapshots {
         // Without all notes it is not known where each snapshot's records lie, and much would look lost.
         repo.notes()?
             .complete()
-            .act(|| "read all notes; repair or remove what cannot be read first")?;
+            .context(|| "read all notes; repair or remove what cannot be read first")?;
         let catalog = repo.catalog()?.of_domain(repo.domain());
         let ground = SnapshotRepairContext::load(repo, report)?;
         let wanted = named(
@@ -167,10 +167,10 @@ impl<'a> SnapshotRepairContext<'a> {
         let index = repo.index_facts()?;
         if let Some(what) = index.unreadable.first() {
             let error = Error::corrupt(what.clone());
-            return Err(error.act("the index is damaged; run `levault repair index --apply` first"));
+            return Err(error.context("the index is damaged; run `levault repair index --apply` first"));
         }
         let bad = repo.bad()?.complete(repo).map_err(|error| {
-            error.act("which blobs are bad cannot be told; run `levault repair packs --apply` first")
+            error.context("which blobs are bad cannot be told; run `levault repair packs --apply` first")
         })?;
         let packs = repo.packs(&index)?;
         Ok(Self {
@@ -292,7 +292,7 @@ impl<'a> SnapshotRepairContext<'a> {
             let database = match source {
                 SnapshotSource::Database(database) => database,
                 SnapshotSource::Tree(tree) => {
-                    let (root, left) = rebuild.tree(tree).act(|| tree.name.clone())?;
+                    let (root, left) = rebuild.tree(tree).context(|| tree.name.clone())?;
                     if !left.lost.is_empty() {
                         note_missing(tree, &left, &stored.id, &mut missing);
                         trees.push(RepairedTree {
@@ -370,12 +370,12 @@ fn in_packs(repo: &Repo, packs: &[(ObjectId, u64)], report: &OperationReport) ->
             Ok(directory) => blobs.extend(directory.iter().map(|blob| blob.id)),
             // Nothing can be had from it.
             Err(error) if is_loss(&error) || error.kind() == ErrorKind::WrongKey => {}
-            Err(error) => return Err(error.act(format!("look into pack {}", pack.short()))),
+            Err(error) => return Err(error.context(format!("look into pack {}", pack.short()))),
         }
         if blobs.len() > UNINDEXED_BLOBS_MAX {
             let what =
                 format!("more than {UNINDEXED_BLOBS_MAX} blobs lie in packs that are in no index segment");
-            return Err(Error::corrupt(what).act("run `levault repair index --apply` first"));
+            return Err(Error::corrupt(what).context("run `levault repair index --apply` first"));
         }
     }
     Ok(blobs)
@@ -495,7 +495,7 @@ fn forget_old(repo: &Repo, old: CountedSnapshot, new: ObjectId) -> Result<()> {
     match forget(repo, &chosen)?.failed.pop() {
         None => Ok(()),
         Some((_, error)) if error.kind() == ErrorKind::Interrupted => Err(error),
-        Some((_, error)) => Err(error.act(format!(
+        Some((_, error)) => Err(error.context(format!(
             "forget snapshot {}, which is repaired as {}",
             old.id.short(),
             new.short()

@@ -29,12 +29,12 @@ use crate::report::OperationReport;
 use crate::run::KeyOrder;
 use crate::snapshot::FileMetadata;
 use crate::source::HeldDirectory;
-use crate::source::walk::look;
+use crate::source::walk::read_entry;
 use crate::source::{Database, NewestVersion, RecordSink, ScanOutcome, SourceDamage, files_meta};
 use crate::target::tree::RefusedAttributes;
 use crate::target::{DatabaseTarget, check_free, refuse_held};
 
-use super::restore::{attributes, tell_withheld};
+use super::restore::{attributes, report_refused_attributes};
 
 pub use key_spans::KeySpan;
 use rescue_merge::RescueMerge;
@@ -306,17 +306,17 @@ impl Rescue {
         let found = (back.records, back.digest.digest());
         if !outcome.damage.is_empty() || found != expected {
             return Err(
-                Error::new(ErrorKind::Mismatch, "it does not read back as it was written").act("rescue"),
+                Error::new(ErrorKind::Mismatch, "it does not read back as it was written").context("rescue"),
             );
         }
         // An owner that came meanwhile has written what is not in it.
         refuse_held(&self.directory)?;
         let source = HeldDirectory::named(&self.directory)?;
-        let directory = look(&source, source.path(), report)?.meta;
+        let directory = read_entry(&source, source.path(), report)?.meta;
         let withheld = RefusedAttributes::default();
         staged.set_attributes(&attributes(&directory), &withheld)?;
-        tell_withheld(&withheld, report);
-        tell_withheld(staged.withheld(), report);
+        report_refused_attributes(&withheld, report);
+        report_refused_attributes(staged.withheld(), report);
         staged.publish().map(drop)
     }
 }
@@ -356,7 +356,7 @@ fn read(database: Database, files: FileListSource, report: &OperationReport) -> 
         report,
         last_sequence: database.last_sequence(),
     };
-    let found = database.scan(&mut look).act(|| "read the damaged database")?;
+    let found = database.scan(&mut look).context(|| "read the damaged database")?;
     let last_sequence = look.last_sequence;
     Ok(DamagedDirectory {
         damage: found.damage.clone(),
@@ -427,7 +427,7 @@ impl RecordSink for RescueReadBack {
 
 /// The path that backups record.
 fn whole(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).act(|| format!("find {}", path.display()))
+    std::path::absolute(path).context(|| format!("find {}", path.display()))
 }
 
 /// Whether `key` lies in `span`.

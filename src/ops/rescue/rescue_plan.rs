@@ -163,7 +163,7 @@ fn one_database<'c>(found: Vec<DatabaseState<'c>>, name: &[u8]) -> Result<Vec<Da
 fn is_another_directory(database: &DatabaseRoot, path: &Path) -> Result<bool> {
     let then = database.directory.as_ref().and_then(|meta| meta.inode);
     let now = std::fs::metadata(path)
-        .act(|| format!("look at {}", path.display()))?
+        .context(|| format!("look at {}", path.display()))?
         .ino();
     Ok(then.is_some_and(|then| then != now))
 }
@@ -179,7 +179,7 @@ pub fn choose<'c>(
 ) -> Result<SuppliedSpan<'c>> {
     let mut passed_over = Vec::new();
     for candidate in candidates {
-        let why = match candidate.doubt(&span, facts, order) {
+        let why = match candidate.reason_against(&span, facts, order) {
             Some(why) => why,
             None => match candidate.try_out(&span, reader, order, report) {
                 Ok(()) => {
@@ -219,7 +219,7 @@ pub fn goes_on(candidate: &RescueCandidate, candidates: &[RescueCandidate], fact
 }
 
 impl RescueCandidate<'_> {
-    fn doubt(&self, span: &KeySpan, facts: &RescueInput, order: KeyOrder) -> Option<String> {
+    fn reason_against(&self, span: &KeySpan, facts: &RescueInput, order: KeyOrder) -> Option<String> {
         if let Some(why) = &self.suspect {
             return Some(format!("it is suspect: {why}"));
         }
@@ -321,7 +321,7 @@ impl<'a> CandidateRecords<'a> {
     }
 
     fn advance(&mut self) -> Result<()> {
-        let Some(entry) = self.cursor.next().act(|| "read the snapshot")? else {
+        let Some(entry) = self.cursor.next().context(|| "read the snapshot")? else {
             return Ok(());
         };
         if self.span.is_before(entry.key, self.order) {

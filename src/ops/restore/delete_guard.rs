@@ -50,7 +50,7 @@ impl RestoreContext<'_> {
     /// What was asked for, if nothing is written over or emptied by it that was hardly meant.
     pub(super) fn guarded(&self) -> Result<RestoreSelection<'_>> {
         self.forbidden.refuse_target(&self.wish.target)?;
-        let what = self.what()?;
+        let what = self.selection()?;
         match &what {
             RestoreSelection::Databases(steps) => {
                 steps.iter().try_for_each(|step| self.guard_database(step))?
@@ -76,7 +76,7 @@ impl RestoreContext<'_> {
             return Ok(());
         };
         if real == Path::new("/") {
-            return Err(hardly_meant(&pair.target, "the root of the filesystem"));
+            return Err(delete_refusal(&pair.target, "the root of the filesystem"));
         }
         let is_home = homes
             .iter()
@@ -84,8 +84,8 @@ impl RestoreContext<'_> {
         let is_in_its_place = real.as_os_str().as_bytes() == pair.saved;
         match (is_in_its_place, is_home) {
             (true, _) => Ok(()),
-            (false, true) => Err(hardly_meant(&pair.target, "a home directory")),
-            (false, false) if is_mount_point(&real) => Err(hardly_meant(&pair.target, "a mount point")),
+            (false, true) => Err(delete_refusal(&pair.target, "a home directory")),
+            (false, false) if is_mount_point(&real) => Err(delete_refusal(&pair.target, "a mount point")),
             (false, false) => Ok(()),
         }
     }
@@ -100,7 +100,7 @@ impl RestoreContext<'_> {
     }
 }
 
-fn hardly_meant(target: &Path, what: &str) -> Error {
+fn delete_refusal(target: &Path, what: &str) -> Error {
     Error::new(
         ErrorKind::Usage,
         format!(

@@ -81,7 +81,7 @@ impl RestoreContext<'_> {
         let tables = NewTables::new(&staging, standing.shape(), above)?;
         let new = self
             .write_differences(eyes, database, &standing, tables, bytes_max)
-            .act(|| format!("compare with {}", target.display()))?;
+            .context(|| format!("compare with {}", target.display()))?;
         new.map(|new| finish(staging, &standing, above, new)).transpose()
     }
 

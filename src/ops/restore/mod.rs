@@ -32,7 +32,7 @@ use crate::pattern::Selector;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::OperationReport;
 use crate::snapshot::{DatabaseRoot, Snapshot, SnapshotSource};
-use crate::target::tree::{MergeMode, TreeProblems, look_only};
+use crate::target::tree::{MergeMode, TreeProblems, inspect_only};
 use crate::target::{ForbiddenPaths, TreeTarget};
 
 use super::key_selection::KeySelection;
@@ -44,7 +44,7 @@ pub use ownership::{DatabaseFileMetadata, DatabaseOwnership, file_meta};
 use restore_database::DatabaseRestore;
 use restore_selection::RestoreSelection;
 pub use tree::{PlannedAction, PlannedDatabase, PlannedEntry, TreeRestoreOutcome};
-pub(crate) use tree::{attributes, tell_withheld};
+pub(crate) use tree::{attributes, report_refused_attributes};
 
 /// Whether what was written is read again and compared with what was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,7 +236,7 @@ fn listed_above(steps: &[DatabaseRestore]) -> Result<HashMap<PathBuf, Vec<Vec<u8
     if steps.len() > 1 {
         for above in steps.iter().filter_map(|step| step.target.parent()) {
             if !listed.contains_key(above) {
-                listed.insert(above.to_owned(), look_only(above)?.names()?);
+                listed.insert(above.to_owned(), inspect_only(above)?.names()?);
             }
         }
     }
@@ -273,7 +273,7 @@ impl RestoreContext<'_> {
                         Some(_) => self
                             .report
                             .problem(tree::taken_for_another(&step.shown.display().to_string()).to_string()),
-                        None => self.database(step).act(|| format!("restore {name}"))?,
+                        None => self.database(step).context(|| format!("restore {name}"))?,
                     }
                 }
                 Ok(())
@@ -294,8 +294,8 @@ impl RestoreContext<'_> {
         let account = target.account();
         let filled = starts(target.root()).and_then(|starts| self.fill(&target, starts, 0));
         let finished = filled.and_then(|()| target.finish());
-        self.tell(&account);
-        self.tell_unplaced();
+        self.report_account(&account);
+        self.report_unplaced();
         match finished? {
             Some(staged) => staged.publish(),
             None => Ok(()),
@@ -303,7 +303,7 @@ impl RestoreContext<'_> {
     }
 
     /// A snapshot may say of a database that it lies in a tree, and no tree has it.
-    fn tell_unplaced(&self) {
+    fn report_unplaced(&self) {
         let wish = self.wish;
         let is_partial = !wish.address.is_empty() || wish.database.is_some() || self.has_patterns();
         if is_partial || wish.overwrite != OverwriteMode::Refuse {
@@ -338,7 +338,7 @@ impl RestoreContext<'_> {
                 Ok(())
             }
             RestoreSelection::Trees { starts, .. } => {
-                let root = look_only(&self.wish.target)?;
+                let root = inspect_only(&self.wish.target)?;
                 let problems = TreeProblems::default();
                 let is_new = root.standing()?.is_none();
                 self.plan_tree(starts(&root)?, is_new, each, &problems)?;
@@ -353,14 +353,14 @@ impl RestoreContext<'_> {
     }
 
     /// What the backup could not read is as much missing from what is restored as what is lost since.
-    fn say_what_was_not_read(&self, top: &[u8]) {
+    fn report_not_read(&self, top: &[u8]) {
         let sentences = self.snapshot.missing.sentences(top);
         let known = self.report.problems();
         let news = sentences.into_iter().filter(|sentence| !known.contains(sentence));
         news.for_each(|sentence| self.report.problem(sentence));
     }
 
-    fn say_what_is_missing(&self, database: &DatabaseRoot) {
+    fn report_missing(&self, database: &DatabaseRoot) {
         let (wish, report) = (self.wish, self.report);
         match read_records::lost_of(database, &wish.selection) {
             Some(lost) => report.problem(lost),

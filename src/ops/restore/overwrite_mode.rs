@@ -102,7 +102,7 @@ impl Restore {
                 verify_database::compare(repo, &expected, &held, report)
             }
         };
-        match compared.act(|| format!("read {}", target.display()))? {
+        match compared.context(|| format!("read {}", target.display()))? {
             DatabaseComparison::Same => Ok(true),
             DatabaseComparison::Other(_) => Ok(false),
             DatabaseComparison::Damaged(what) => Err(Error::new(
@@ -122,10 +122,12 @@ pub fn is_newer_there(database: &DatabaseRoot, target: &Path) -> Result<bool> {
     let saved = database.capture.time.0;
     let entries = match std::fs::read_dir(target) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        entries => entries.act(doing)?,
+        entries => entries.context(doing)?,
     };
     for entry in entries {
-        let changed = entry.and_then(|entry| entry.metadata()?.modified()).act(doing)?;
+        let changed = entry
+            .and_then(|entry| entry.metadata()?.modified())
+            .context(doing)?;
         let since = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
         if i64::try_from(since.as_nanos()).unwrap_or(i64::MAX) > saved {
             return Ok(true);

@@ -83,11 +83,11 @@ impl RestoreContext<'_> {
         if files == TargetAttributes::default() {
             return Ok(());
         }
-        let directory = File::open(&step.target).act(act)?;
+        let directory = File::open(&step.target).context(act)?;
         let is_leveldbs =
             |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| FileName::parse(name).is_some());
-        let withheld = crate::target::refresh_files(&directory, &files, is_leveldbs).act(act)?;
-        self.tell_withheld(&withheld);
+        let withheld = crate::target::refresh_files(&directory, &files, is_leveldbs).context(act)?;
+        self.report_refused_attributes(&withheld);
         Ok(())
     }
 }

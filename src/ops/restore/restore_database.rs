@@ -70,7 +70,7 @@ impl RestoreContext<'_> {
             ));
         }
         let handle = deferred.directory.open()?;
-        if deferred.is_vacant && deferred.directory.look(&deferred.name)?.is_some() {
+        if deferred.is_vacant && deferred.directory.entry(&deferred.name)?.is_some() {
             return Err(taken_for_another(&deferred.directory.shown_in(&deferred.name)));
         }
         if let Some(depth) = deferred.clears {
@@ -101,7 +101,7 @@ impl RestoreContext<'_> {
                 step.root.name
             )));
         }
-        self.say_what_is_missing(step.root);
+        self.report_missing(step.root);
         let outcome = match self.leave(&step)? {
             Some(verified) => self.unchanged(&step, verified)?,
             None => self.anew(&step)?,
@@ -166,9 +166,9 @@ impl RestoreContext<'_> {
         if let Some(attributes) = &step.attributes {
             let withheld = RefusedAttributes::default();
             made.staged.set_attributes(attributes, &withheld)?;
-            self.tell_withheld(&withheld);
+            self.report_refused_attributes(&withheld);
         }
-        self.tell_withheld(made.staged.withheld());
+        self.report_refused_attributes(made.staged.withheld());
         made.staged.publish()?;
         let written = made.selected.as_ref();
         Ok(DatabaseRestoreOutcome {
@@ -277,7 +277,7 @@ impl RestoreContext<'_> {
         if step.root.beside.is_none() && !deletes || self.wish.records_only() {
             return Ok(());
         }
-        let directory = staged.directory().try_clone().act(|| "hold the stage open")?;
+        let directory = staged.directory().try_clone().context(|| "hold the stage open")?;
         let target = if has_others {
             TreeTarget::into_open(directory, &step.shown)?.with_names_each(2)
         } else {
@@ -312,7 +312,7 @@ impl RestoreContext<'_> {
         let account = target.account();
         let filled = self.fill(&target, vec![start], step.nesting);
         let finished = filled.and_then(|()| target.finish());
-        self.tell(&account);
+        self.report_account(&account);
         finished.map(drop)
     }
 }

@@ -43,7 +43,7 @@ pub fn stage(
                     DatabaseOwnership::Caller => TargetAttributes::default(),
                 };
                 file(reader, list, staging.file(name)?, &own, report)
-                    .act(|| format!("write {}", name.display()))?;
+                    .context(|| format!("write {}", name.display()))?;
             }
             _ => {
                 return Err(Error::corrupt(format!(
@@ -93,8 +93,8 @@ pub fn verify(
         if let EntryKind::File(list) = &entry.kind {
             let name = OsStr::from_bytes(&entry.name);
             let opened = directory.open_file(name);
-            let (file, _) = opened.act(|| format!("read back {}", name.display()))?;
-            same(repo, reader, list, file, report).act(|| format!("read back {}", name.display()))?;
+            let (file, _) = opened.context(|| format!("read back {}", name.display()))?;
+            same(repo, reader, list, file, report).context(|| format!("read back {}", name.display()))?;
         }
     }
     Ok(())
@@ -114,7 +114,7 @@ fn same(
         (&mut file)
             .take(chunk.bytes)
             .read_to_end(&mut plain)
-            .act(|| "read")?;
+            .context(|| "read")?;
         if repo.domain_keys().blob_id(BlobKind::Data, &plain) != chunk.id {
             return Err(Error::new(
                 ErrorKind::Mismatch,
@@ -123,7 +123,7 @@ fn same(
         }
         report.go_on()?;
     }
-    match file.read(&mut [0]).act(|| "read")? {
+    match file.read(&mut [0]).context(|| "read")? {
         0 => Ok(()),
         _ => Err(Error::new(
             ErrorKind::Mismatch,

@@ -52,14 +52,12 @@ pub enum RestoreSelection<'s> {
 
 impl RestoreContext<'_> {
     /// What was asked for.
-    pub(super) fn what(&self) -> Result<RestoreSelection<'_>> {
+    pub(super) fn selection(&self) -> Result<RestoreSelection<'_>> {
         let found = self.found()?;
         match (&self.wish.database, &self.wish.address[..]) {
             // A source of which nothing could be read is below none that was found.
-            (None, []) => self.say_what_was_not_read(b""),
-            _ => found
-                .iter()
-                .for_each(|found| self.say_what_was_not_read(&found.path)),
+            (None, []) => self.report_not_read(b""),
+            _ => found.iter().for_each(|found| self.report_not_read(&found.path)),
         }
         let numbers: Option<Vec<_>> = found.iter().map(database_number).collect();
         if let Some(numbers) = numbers.filter(|_| self.are_whole(&found)) {
@@ -285,7 +283,7 @@ impl<'r> PathDirectories<'r> {
 
 /// A directory that stands, or one that will be made; no link is followed.
 fn enter(above: &Arc<TargetDirectory>, name: &[u8]) -> Result<Arc<TargetDirectory>> {
-    match above.look(name)? {
+    match above.entry(name)? {
         // Where the filesystem folds names, the directory of another name is found.
         Some(_) if !above.names()?.iter().any(|listed| listed == name) => {
             Err(taken_for_another(&above.shown_in(name)))

@@ -96,7 +96,7 @@ pub fn verify(
     path: &HeldDirectory,
     report: &OperationReport,
 ) -> Result<()> {
-    match compare(repo, expected, path, report).act(|| "read back what was written")? {
+    match compare(repo, expected, path, report).context(|| "read back what was written")? {
         DatabaseComparison::Same => Ok(()),
         DatabaseComparison::Other(what) => Err(Error::new(ErrorKind::Mismatch, what)),
         DatabaseComparison::Damaged(what) => Err(Error::new(

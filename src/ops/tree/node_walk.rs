@@ -85,14 +85,14 @@ impl<'a> NodeWalk<'a> {
             WalkEvent::Start(node) => return self.give(node).map(Some),
             WalkEvent::Enter(node) => {
                 let entered = self.enter(&node);
-                entered.act(|| format!("list {}", self.path_text()))?;
+                entered.context(|| format!("list {}", self.path_text()))?;
             }
             WalkEvent::GoOn => {}
         }
         while let Some(level) = self.levels.last_mut() {
             self.path.truncate(level.path_len);
             let entry = level.entries.next().transpose();
-            match entry.act(|| format!("list {}", String::from_utf8_lossy(&self.path))) {
+            match entry.context(|| format!("list {}", String::from_utf8_lossy(&self.path))) {
                 Ok(Some(node)) => {
                     join(&mut self.path, &node.entry.name);
                     return self.give(node).map(Some);

@@ -83,7 +83,9 @@ impl<'a> SnapshotView<'a> {
         let source = self.snapshot.sources.get(number);
         let source = source.ok_or_else(|| Error::corrupt(format!("no source {number} in the snapshot")))?;
         let entry = match source {
-            SnapshotSource::Tree(tree) => self.root(&tree.root).act(|| format!("tree of {}", tree.name))?,
+            SnapshotSource::Tree(tree) => self
+                .root(&tree.root)
+                .context(|| format!("tree of {}", tree.name))?,
             SnapshotSource::Database(database) => as_entry(number, database),
         };
         Ok(ResolvedAddress {

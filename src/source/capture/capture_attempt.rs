@@ -123,7 +123,7 @@ impl<'a> CaptureAttempts<'a> {
         let open = self.open_logs(&current, &version, setbacks)?;
         let logs = self.read_logs(&current, &version, open, setbacks)?;
         self.capture.step(CaptureStep::Recheck);
-        if !self.pins.stand() || self.is_being_copied(manifest_stamp) {
+        if !self.pins.all_are_unchanged() || self.is_being_copied(manifest_stamp) {
             return Err(RetryCause::Race(OwnerChange::Table).into());
         }
         self.current_stands(&current)?;
@@ -224,7 +224,7 @@ impl<'a> CaptureAttempts<'a> {
             .manifest
             .take()
             .filter(|known| known.current == *current && is_file(&known.file, directory, &current.manifest))
-            .filter(OpenManifest::stands);
+            .filter(OpenManifest::is_unchanged);
         let mut manifest = match known {
             Some(known) => known,
             None => {
@@ -242,7 +242,7 @@ impl<'a> CaptureAttempts<'a> {
         if version.is_ok() {
             self.manifest = Some(manifest);
         }
-        version.map_err(|error| unreadable(error.act(current.manifest.clone())))
+        version.map_err(|error| unreadable(error.context(current.manifest.clone())))
     }
 
     /// How many of its bytes were read, and what it was before.
@@ -261,7 +261,7 @@ impl<'a> CaptureAttempts<'a> {
         }
         match &self.manifest {
             Some(manifest)
-                if is_file(&manifest.file, &self.directory, &current.manifest) && manifest.stands() =>
+                if is_file(&manifest.file, &self.directory, &current.manifest) && manifest.is_unchanged() =>
             {
                 Ok(())
             }
@@ -294,7 +294,7 @@ impl<'a> CaptureAttempts<'a> {
                 }
                 held => held?,
             };
-            if held || setbacks.stays(&SuspectedDamage::NoTable(number)) {
+            if held || setbacks.is_confirmed(&SuspectedDamage::NoTable(number)) {
                 continue;
             }
             let now = self.read_again(current)?;
@@ -311,7 +311,7 @@ impl<'a> CaptureAttempts<'a> {
                 continue;
             };
             let fault = SuspectedDamage::Length(meta.number, len);
-            if !setbacks.stays(&fault) {
+            if !setbacks.is_confirmed(&fault) {
                 self.pins.let_go(meta.number);
                 return Err(RetryCause::Fault(fault).into());
             }
@@ -363,7 +363,7 @@ impl<'a> CaptureAttempts<'a> {
         absent: Option<MissingLog>,
         setbacks: &RetryHistory,
     ) -> Result<(), AttemptEnd> {
-        if setbacks.stays(&SuspectedDamage::NoLog(number)) {
+        if setbacks.is_confirmed(&SuspectedDamage::NoLog(number)) {
             return Ok(());
         }
         let is_live = self.read_again(current)?.is_live_log(number);
@@ -391,7 +391,7 @@ impl<'a> CaptureAttempts<'a> {
                 held.insert(number, self.strange_log(number));
                 continue;
             };
-            let stamp = FileFingerprint::of(&file.metadata().act(|| log_name(number))?);
+            let stamp = FileFingerprint::of(&file.metadata().context(|| log_name(number))?);
             let len = stamp.len;
             let end = run.read(&BoundedFile(Arc::clone(&file), len));
             unsynced = unsynced
@@ -428,7 +428,7 @@ impl<'a> CaptureAttempts<'a> {
             .gaps()
             .iter()
             .copied()
-            .find(|gap| !setbacks.stays(&SuspectedDamage::Gap(*gap)));
+            .find(|gap| !setbacks.is_confirmed(&SuspectedDamage::Gap(*gap)));
         if unexplained.is_none() && !run.crossed() {
             return Ok(());
         }
@@ -461,7 +461,7 @@ impl<'a> CaptureAttempts<'a> {
 impl OpenManifest {
     /// The version that its whole edits leave now.
     fn read_on(&mut self) -> Result<Version> {
-        let stamp = FileFingerprint::of(&self.file.metadata().act(|| "stat the MANIFEST")?);
+        let stamp = FileFingerprint::of(&self.file.metadata().context(|| "stat the MANIFEST")?);
         let view = BoundedFile(Arc::clone(&self.file), stamp.len);
         let version = self.reader.read_on(&view)?;
         self.read = Some((stamp, version.clone()));
@@ -469,7 +469,7 @@ impl OpenManifest {
     }
 
     /// True if what was read of it is still what it begins with: a copy over the database goes onto the same file.
-    fn stands(&self) -> bool {
+    fn is_unchanged(&self) -> bool {
         let Some((stamp, version)) = &self.read else {
             return true;
         };
@@ -510,7 +510,7 @@ fn unreadable(error: Error) -> AttemptEnd {
 /// The MANIFEST that CURRENT names may be gone with the CURRENT that named it.
 fn missing_is_corrupt(error: Error) -> AttemptEnd {
     match error.kind() {
-        ErrorKind::NotFound => unreadable(error.as_kind(ErrorKind::Corrupt)),
+        ErrorKind::NotFound => unreadable(error.with_kind(ErrorKind::Corrupt)),
         _ => unreadable(error),
     }
 }

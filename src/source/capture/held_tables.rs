@@ -202,12 +202,12 @@ impl HeldTables {
     }
 
     /// True if each table is still the file that was held under its name, or the name is gone. Lets go of the others.
-    pub fn stand(&mut self) -> bool {
+    pub fn all_are_unchanged(&mut self) -> bool {
         let stand = |(number, table): (&u64, &HeldTable)| {
             let named = HeldName::new(&self.directory, table_name(*number, table.extension));
             self.origins
                 .get(number)
-                .is_none_or(|origin| stands(&named, origin, table))
+                .is_none_or(|origin| is_unchanged(&named, origin, table))
                 .then_some(*number)
         };
         let standing: BTreeSet<u64> = self.tables.iter().filter_map(stand).collect();
@@ -252,7 +252,7 @@ impl HeldTables {
         let by = if self.kept.is_some() && self.pinnable {
             HoldMethod::Links
         } else {
-            self.way()
+            self.current_method()
         };
         (self.tables, by, self.pools)
     }
@@ -280,7 +280,7 @@ impl HeldTables {
                 HoldAttempt::Absent => return Ok(None),
                 HoldAttempt::NotThisWay => {}
             }
-            tried = match self.way() {
+            tried = match self.current_method() {
                 HoldMethod::Links => self.link(name)?,
                 HoldMethod::Descriptors => self.open(name)?,
                 HoldMethod::Copies => self.copy(name)?,
@@ -291,7 +291,7 @@ impl HeldTables {
         }
     }
 
-    fn way(&self) -> HoldMethod {
+    fn current_method(&self) -> HoldMethod {
         self.ways.first().copied().unwrap_or(HoldMethod::Copies)
     }
 
@@ -336,7 +336,7 @@ impl HeldTables {
     fn linked(&mut self, name: &str, link: HeldName) -> Result<HoldAttempt> {
         let shown = || link.directory.shown(&link.name);
         let stat = link.directory.stat(&link.name);
-        let stat = stat.act(|| format!("look at {}", shown().display()))?;
+        let stat = stat.context(|| format!("look at {}", shown().display()))?;
         if kind_of(&stat) != FileType::RegularFile {
             let _ = link.directory.remove_file(&link.name);
             return Ok(HeldTableFile::unfit(&self.directory, name));
@@ -354,7 +354,7 @@ impl HeldTables {
     fn copied(&mut self, name: &str, copy: HeldName, of: PinnedFileStat) -> Result<HoldAttempt> {
         let (file, facts) = match self.directory.open_file(name) {
             Ok((file, _)) => {
-                let facts = file.metadata().act(|| format!("look at {name}"))?;
+                let facts = file.metadata().context(|| format!("look at {name}"))?;
                 (file, facts)
             }
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HoldAttempt::Absent),
@@ -388,7 +388,7 @@ impl HeldTables {
         }
         match self.directory.open_file(name) {
             Ok((file, _)) => {
-                let facts = file.metadata().act(|| format!("look at {name}"))?;
+                let facts = file.metadata().context(|| format!("look at {name}"))?;
                 self.descriptors_left -= 1;
                 Ok(HeldTableFile::original(
                     HeldBytes::Open(Arc::new(file)),
@@ -434,7 +434,7 @@ impl HeldTables {
 
 /// True if the name still has the file that was held, or has none and nothing was written to that file. Of a copy whose
 /// original is gone, and was not kept open, that cannot be told: then it is false, and another try holds it anew.
-fn stands(named: &HeldName, origin: &OriginalFile, table: &HeldTable) -> bool {
+fn is_unchanged(named: &HeldName, origin: &OriginalFile, table: &HeldTable) -> bool {
     let now = match named.directory.stat(&named.name) {
         Ok(stat) => Some(FileFingerprint::of_stat(&stat)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match &origin.file {

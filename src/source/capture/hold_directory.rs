@@ -92,22 +92,22 @@ impl HoldDirectory {
     pub(super) fn copy(&mut self, file: &mut File, len: u64, name: &str) -> Result<CopiedTable> {
         let pool = self.directory()?;
         let doing = || format!("copy to {}", pool.shown(name).display());
-        file.seek(SeekFrom::Start(0)).act(doing)?;
+        file.seek(SeekFrom::Start(0)).context(doing)?;
         let stamp = |file: &File| {
             file.metadata()
                 .map(|facts| FileFingerprint::of(&facts))
-                .act(doing)
+                .context(doing)
         };
         let of = stamp(file)?;
         // A try before this one may have left half of it.
         let _ = pool.remove_file(name);
-        let mut copy = pool.create_file(name, Mode::RUSR | Mode::WUSR).act(doing)?;
-        let bytes = std::io::copy(file, &mut copy).act(doing)?;
+        let mut copy = pool.create_file(name, Mode::RUSR | Mode::WUSR).context(doing)?;
+        let bytes = std::io::copy(file, &mut copy).context(doing)?;
         if bytes == len && stamp(file)?.has_the_content_under_other_names_of(&of) {
             let named = HeldName::new(&pool, name);
             Ok(CopiedTable { named, of })
         } else {
-            Err(Error::new(ErrorKind::Torn, format!("{bytes} bytes of {len}, or others")).act(doing()))
+            Err(Error::new(ErrorKind::Torn, format!("{bytes} bytes of {len}, or others")).context(doing()))
         }
     }
 

@@ -172,12 +172,12 @@ impl CaptureOptions<'_> {
     pub fn take(&self, directory: &Path) -> Result<Captured> {
         settle(directory);
         let hold = || {
-            let whole = directory.canonicalize().act(|| "find the whole path")?;
+            let whole = directory.canonicalize().context(|| "find the whole path")?;
             HeldDirectory::named(&whole)
         };
         hold()
             .and_then(|held| self.take_whole(&hold, held))
-            .act(|| format!("capture {}", directory.display()))
+            .context(|| format!("capture {}", directory.display()))
     }
 
     /// [`CaptureOptions::take`] of a directory that is held: whatever comes in its path's place, this one is captured.
@@ -191,7 +191,7 @@ impl CaptureOptions<'_> {
         let directory = hold()?;
         let shown = directory.path().to_owned();
         self.take_whole(hold, directory)
-            .act(|| format!("capture {}", shown.display()))
+            .context(|| format!("capture {}", shown.display()))
     }
 
     fn take_whole(

@@ -187,7 +187,7 @@ impl RetryHistory {
     }
 
     /// True when the fault stayed, and so is the database's own.
-    pub fn stays(&self, fault: &SuspectedDamage) -> bool {
+    pub fn is_confirmed(&self, fault: &SuspectedDamage) -> bool {
         self.faults.get(fault).is_some_and(DamageSightings::stay)
     }
 

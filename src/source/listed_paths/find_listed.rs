@@ -16,7 +16,7 @@ pub fn find(paths: &[PathBuf], report: &OperationReport) -> Result<ListedPaths> 
     for path in paths {
         report.go_on()?;
         let act = || format!("find {}, which a list names", path.display());
-        match place(path, &mut parents).act(act) {
+        match place(path, &mut parents).context(act) {
             Ok(place) => found.push(place),
             Err(error) => report.problem_at(path, error.to_string()),
         }

@@ -43,14 +43,14 @@ fn patterns(bytes: &[u8], report: &OperationReport) -> Result<Vec<PathBuf>> {
         let act = || format!("line {}", at + 1);
         let line = line.trim_ascii();
         let Ok(line) = std::str::from_utf8(line) else {
-            paths.push(plain_path(line).act(act)?);
+            paths.push(plain_path(line).context(act)?);
             continue;
         };
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let expanded = expand(line).act(act)?;
+        let expanded = expand(line).context(act)?;
         if expanded.is_empty() {
             report.problem_at(Path::new(line), format!("nothing is called {line}"));
         }

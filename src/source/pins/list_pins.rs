@@ -33,7 +33,7 @@ pub struct PinSet {
 
 /// All pin sets of a database; it may be gone itself.
 pub fn list(database: &Path) -> Result<Vec<PinSet>> {
-    let database = std::path::absolute(database).act(|| format!("find {}", database.display()))?;
+    let database = std::path::absolute(database).context(|| format!("find {}", database.display()))?;
     let database = database.canonicalize().unwrap_or(database);
     let parent = HeldDirectory::named(database.parent().unwrap_or(Path::new("/")))?;
     let prefix = DatabasePins::prefix(&database);
@@ -89,6 +89,6 @@ impl PinSet {
         }
         parent
             .remove_child(name, &directory, MARKER.as_ref())
-            .act(|| format!("remove {shown}"))
+            .context(|| format!("remove {shown}"))
     }
 }

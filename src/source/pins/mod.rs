@@ -94,7 +94,7 @@ impl PinOptions {
         let space = directory.open()?;
         let space = rustix::fs::fstatvfs(&space)
             .map_err(std::io::Error::from)
-            .act(|| "ask for free space")?;
+            .context(|| "ask for free space")?;
         if space.f_bavail.saturating_mul(space.f_frsize) >= bytes.saturating_add(bytes / 10) {
             Ok(())
         } else {
@@ -170,7 +170,7 @@ impl DatabasePins {
         keeping: PinOptions,
         touched: Arc<TouchedDirectories>,
     ) -> Result<Self> {
-        let database = database.canonicalize().act(|| "find the whole path")?;
+        let database = database.canonicalize().context(|| "find the whole path")?;
         Self::open_in(&HeldDirectory::named(&database)?, repository, keeping, touched)
     }
 
@@ -275,7 +275,7 @@ impl DatabasePins {
         let parent = database.parent()?;
         let kind = rustix::fs::fstatfs(&parent)
             .map_err(std::io::Error::from)
-            .act(|| "look at the filesystem")?;
+            .context(|| "look at the filesystem")?;
         let mut name = Self::prefix(database.path());
         name.extend_from_slice(data_encoding::HEXLOWER.encode(&repository.0[..8]).as_bytes());
         let name = OsString::from_vec(name);
@@ -415,7 +415,7 @@ impl DatabasePins {
             _ => self
                 .directory
                 .sync()
-                .act(|| format!("sync {}", self.path().display())),
+                .context(|| format!("sync {}", self.path().display())),
         }
     }
 

@@ -50,7 +50,7 @@ impl DatabasePins {
         let shared = self.shared(state, &now.files);
         let files = self.files(state, &stamps, &now.files.directory)?;
         let manifest = files.manifest.open()?;
-        let version = version_of_manifest(manifest.as_ref()).act(|| "read the pinned MANIFEST")?;
+        let version = version_of_manifest(manifest.as_ref()).context(|| "read the pinned MANIFEST")?;
         Ok(Some(ParentState {
             snapshot: state.snapshot,
             source: state.source,
@@ -63,7 +63,7 @@ impl DatabasePins {
     /// write: then its content counts. [`ErrorKind::Mismatch`] if it has other bytes: so may the rest of the database.
     fn check(&self, table: &PinnedTable) -> Result<FileFingerprint> {
         let stat = self.directory.stat(&table.pin);
-        let stat = stat.act(|| format!("look at the pin of {}", table.name))?;
+        let stat = stat.context(|| format!("look at the pin of {}", table.name))?;
         let facts = PinnedFileStat::of_stat(&stat);
         let same = if table.copied {
             facts.len == table.facts.len
@@ -182,6 +182,6 @@ pub(super) fn directory_of(files: &FileSet) -> Result<(u64, u64)> {
 pub(super) fn hash_of(directory: &HeldDirectory, name: &str) -> Result<[u8; 32]> {
     let (mut file, _) = directory.open_file(name)?;
     let mut hasher = blake3::Hasher::new();
-    std::io::copy(&mut file, &mut hasher).act(|| format!("read {}", directory.shown(name).display()))?;
+    std::io::copy(&mut file, &mut hasher).context(|| format!("read {}", directory.shown(name).display()))?;
     Ok(*hasher.finalize().as_bytes())
 }

@@ -128,7 +128,9 @@ impl PinState {
             return Ok(None);
         }
         let mut bytes = Vec::new();
-        file.take(STATE_BYTES_MAX).read_to_end(&mut bytes).act(doing)?;
+        file.take(STATE_BYTES_MAX)
+            .read_to_end(&mut bytes)
+            .context(doing)?;
         Ok(Self::decode(&bytes).ok())
     }
 
@@ -142,7 +144,7 @@ impl PinState {
 
     pub fn encode(&self) -> Result<Vec<u8>> {
         let mut bytes = postcard::to_extend(self, MAGIC.to_vec())
-            .map_err(|cause| Error::caused(ErrorKind::Limit, "encode the pins' state", cause))?;
+            .map_err(|cause| Error::with_cause(ErrorKind::Limit, "encode the pins' state", cause))?;
         let hash = *blake3::hash(&bytes).as_bytes();
         bytes.extend_from_slice(&hash);
         Ok(bytes)
@@ -159,7 +161,7 @@ impl PinState {
             return Err(Error::corrupt("the pins' state has another hash"));
         }
         let state: Self = postcard::from_bytes(rest)
-            .map_err(|cause| Error::caused(ErrorKind::Corrupt, "decode the pins' state", cause))?;
+            .map_err(|cause| Error::with_cause(ErrorKind::Corrupt, "decode the pins' state", cause))?;
         if state.pins().iter().all(|pin| is_plain(pin)) {
             Ok(state)
         } else {

@@ -77,11 +77,14 @@ impl StateToPin {
         }
         let mut files = std::mem::take(&mut pins.held().files);
         let current = &self.files.current;
-        files.insert(current.name.clone(), pins.copy(current).act(|| "pin CURRENT")?);
+        files.insert(
+            current.name.clone(),
+            pins.copy(current).context(|| "pin CURRENT")?,
+        );
         for file in files.values() {
             let (copy, _) = pins.directory.open_file(&file.pin)?;
             copy.sync_all()
-                .act(|| format!("sync {}", pins.shown(&file.pin)))?;
+                .context(|| format!("sync {}", pins.shown(&file.pin)))?;
         }
         let kept = PinnedState {
             tables: tables.len() as u64,
@@ -137,7 +140,7 @@ impl DatabasePins {
     /// What the pin is now, if nobody wrote to it since it was `then`.
     fn facts_as_they_were(&self, table: &PinnedTable, then: &PinnedFileStat) -> Result<PinnedFileStat> {
         let now = self.directory.stat(&table.pin);
-        let now = now.act(|| format!("look at the pin of {}", table.name))?;
+        let now = now.context(|| format!("look at the pin of {}", table.name))?;
         let facts = PinnedFileStat::of_stat(&now);
         let deleted = now.st_nlink == 1 && facts.same_bytes(then);
         if table.copied || facts == *then || deleted {
@@ -168,7 +171,7 @@ impl DatabasePins {
     }
 
     fn take_file(&self, file: &DatabaseFile) -> Result<HeldName> {
-        let copy = self.copy(file).act(|| format!("pin {}", file.name))?;
+        let copy = self.copy(file).context(|| format!("pin {}", file.name))?;
         let named = HeldName::new(&self.directory, copy.pin.as_str());
         self.held().files.insert(file.name.clone(), copy);
         Ok(named)
@@ -188,7 +191,7 @@ impl DatabasePins {
             buffer.resize((from.len() - at).min(STEP) as usize, 0);
             from.read_at(&mut buffer, at)?;
             hasher.update(&buffer);
-            to.write_all(&buffer).act(|| format!("write {pin}"))?;
+            to.write_all(&buffer).context(|| format!("write {pin}"))?;
             at += buffer.len() as u64;
         }
         Ok(PinnedFile {
@@ -207,11 +210,13 @@ impl DatabasePins {
     ) -> Result<PinnedFileStat> {
         let (mut from, len) = database.open_file(name)?;
         let path = database.shown(name);
-        let before = from.metadata().act(|| format!("look at {}", path.display()))?;
+        let before = from
+            .metadata()
+            .context(|| format!("look at {}", path.display()))?;
         let mut to = self.create(pin)?;
-        let copied =
-            std::io::copy(&mut (&mut from).take(len), &mut to).act(|| format!("copy {}", path.display()))?;
-        to.sync_all().act(|| format!("sync {pin}"))?;
+        let copied = std::io::copy(&mut (&mut from).take(len), &mut to)
+            .context(|| format!("copy {}", path.display()))?;
+        to.sync_all().context(|| format!("sync {pin}"))?;
         let was_not_written = |after| {
             FileFingerprint::of(&after).has_the_content_under_other_names_of(&FileFingerprint::of(&before))
         };
@@ -226,7 +231,7 @@ impl DatabasePins {
 
     fn create(&self, pin: &str) -> Result<File> {
         let made = self.directory.create_file(pin, Mode::RUSR | Mode::WUSR);
-        made.act(|| format!("create {}", self.shown(pin)))
+        made.context(|| format!("create {}", self.shown(pin)))
     }
 
     fn publish(&self, state: &PinState) -> Result<()> {
@@ -234,10 +239,10 @@ impl DatabasePins {
         // One that a killed run left would be in the way.
         let _ = self.directory.remove_file(STATE_NEW);
         let mut file = self.create(STATE_NEW)?;
-        file.write_all(&state.encode()?).act(doing)?;
-        file.sync_all().act(doing)?;
-        self.directory.sync().act(doing)?;
-        self.directory.rename(STATE_NEW, STATE).act(doing)?;
-        self.directory.sync().act(doing)
+        file.write_all(&state.encode()?).context(doing)?;
+        file.sync_all().context(doing)?;
+        self.directory.sync().context(doing)?;
+        self.directory.rename(STATE_NEW, STATE).context(doing)?;
+        self.directory.sync().context(doing)
     }
 }

@@ -29,7 +29,7 @@ pub fn exact_copy(
     report: &OperationReport,
 ) -> Result<TempPath> {
     let copy = tempfile::Builder::new().prefix(".levault-sqlite-").tempfile();
-    let copy = copy.act(|| "make a temporary file")?;
+    let copy = copy.context(|| "make a temporary file")?;
     if !rustix::process::geteuid().is_root() || owner.uid == 0 {
         refuse_others_way(path)?;
         let copy = copy.into_temp_path();
@@ -38,7 +38,7 @@ pub fn exact_copy(
     let (user, group) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     rustix::fs::fchown(copy.as_file(), Some(user), None)
         .map_err(std::io::Error::from)
-        .act(|| "give the temporary file to the database's owner")?;
+        .context(|| "give the temporary file to the database's owner")?;
     let copy = copy.into_temp_path();
     let copied = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -58,7 +58,7 @@ fn refuse_others_way(path: &Path) -> Result<()> {
     }
     for directory in place(path)?.ancestors().skip(1) {
         let facts = std::fs::symlink_metadata(directory);
-        let facts = facts.act(|| format!("look at {}", directory.display()))?;
+        let facts = facts.context(|| format!("look at {}", directory.display()))?;
         let is_sticky = facts.mode() & 0o1000 != 0;
         if facts.uid() != 0 || facts.mode() & 0o022 != 0 && !is_sticky {
             let what = format!("another user may change {}", directory.display());
@@ -75,7 +75,7 @@ fn become_user(user: Uid, group: Gid) -> Result<()> {
         .and_then(|()| set_thread_gid(group))
         .and_then(|()| set_thread_uid(user))
         .map_err(std::io::Error::from)
-        .act(|| "become the database's owner")
+        .context(|| "become the database's owner")
 }
 
 fn copy_to(copy: &Path, path: &Path, patience: Duration, report: &OperationReport) -> Result<()> {
@@ -116,9 +116,9 @@ fn open(path: &Path, access: OpenFlags, patience: Duration) -> Result<Connection
 fn place(path: &Path) -> Result<PathBuf> {
     let act = || format!("find {}", path.display());
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Error::new(ErrorKind::Usage, "no file").act(act()));
+        return Err(Error::new(ErrorKind::Usage, "no file").context(act()));
     };
-    Ok(parent.canonicalize().act(act)?.join(name))
+    Ok(parent.canonicalize().context(act)?.join(name))
 }
 
 fn failed(error: rusqlite::Error) -> Error {
@@ -126,5 +126,5 @@ fn failed(error: rusqlite::Error) -> Error {
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => ErrorKind::Busy,
         _ => ErrorKind::Io,
     };
-    Error::caused(kind, "SQLite", error)
+    Error::with_cause(kind, "SQLite", error)
 }

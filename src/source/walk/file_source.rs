@@ -61,7 +61,7 @@ impl FileFingerprint {
             .open_below(path, OFlags::PATH)
             .and_then(|handle| File::from(handle).metadata());
         facts
-            .act(|| format!("look at {}", path.display()))
+            .context(|| format!("look at {}", path.display()))
             .map(|facts| Self::of(&facts))
     }
 
@@ -110,8 +110,8 @@ impl FileSource {
             }
             opened => opened,
         };
-        let file = File::from(file.act(name)?);
-        let facts = file.metadata().act(name)?;
+        let file = File::from(file.context(name)?);
+        let facts = file.metadata().context(name)?;
         let stamp = FileFingerprint::of(&facts);
         if facts.is_file() && stamp.is_of_the_file_of(looked) {
             Ok(Self {
@@ -122,7 +122,7 @@ impl FileSource {
                 at: 0,
             })
         } else {
-            Err(Error::new(ErrorKind::Mismatch, "another file came to stand there").act(name()))
+            Err(Error::new(ErrorKind::Mismatch, "another file came to stand there").context(name()))
         }
     }
 
@@ -172,7 +172,7 @@ impl FileSource {
         loop {
             match self.file.read_at(&mut buffer[..most], self.at) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                got => return got.act(|| format!("read at {}", self.at)),
+                got => return got.context(|| format!("read at {}", self.at)),
             }
         }
     }
@@ -195,7 +195,7 @@ impl FileSource {
     /// The file as it is now.
     pub fn stamp_now(&self) -> Result<FileFingerprint> {
         Ok(FileFingerprint::of(
-            &self.file.metadata().act(|| "look at it again")?,
+            &self.file.metadata().context(|| "look at it again")?,
         ))
     }
 

@@ -20,7 +20,7 @@ pub(super) mod xattrs;
 pub use file_source::{FileFingerprint, FileSource};
 pub use find_databases::{candidate, databases_below, is_ours};
 pub(super) use walked_entry::nanos;
-pub use walked_entry::{FileKind, WalkedEntry, facts_in, look, look_closer, mtime_nanos};
+pub use walked_entry::{FileKind, WalkedEntry, facts_in, mtime_nanos, read_details, read_entry};
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

@@ -23,7 +23,7 @@ fn parent(path: &Path) -> HeldDirectory {
 
 fn at(path: &Path) -> WalkedEntry {
     let report = OperationReport::default();
-    let looked = look(&parent(path), path, &report).unwrap();
+    let looked = read_entry(&parent(path), path, &report).unwrap();
     assert_eq!(report.problems(), [""; 0]);
     looked
 }
@@ -87,7 +87,7 @@ fn every_kind_of_entry_is_told() {
         minor: 3,
     };
     assert_eq!(at(Path::new("/dev/null")).what, FileKind::Device(null));
-    let gone = look(&parent(&path("gone")), &path("gone"), &OperationReport::default());
+    let gone = read_entry(&parent(&path("gone")), &path("gone"), &OperationReport::default());
     assert_eq!(gone.unwrap_err().kind(), ErrorKind::NotFound);
 }
 

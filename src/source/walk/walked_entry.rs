@@ -44,13 +44,13 @@ pub struct WalkedEntry {
 
 /// Looks at what has a path below a directory that is held. What of its attributes cannot be read is a problem that is
 /// reported, and the rest counts.
-pub fn look(above: &HeldDirectory, path: &Path, report: &OperationReport) -> Result<WalkedEntry> {
+pub fn read_entry(above: &HeldDirectory, path: &Path, report: &OperationReport) -> Result<WalkedEntry> {
     let (directory, name) = match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) if parent.starts_with(above.path()) => (above.descendant(parent)?, name),
         _ => (above.clone(), OsStr::new(".")),
     };
     let facts = facts_in(&directory, name)?;
-    look_closer(&directory, name, &facts, report)
+    read_details(&directory, name, &facts, report)
 }
 
 /// What stat(2) says of what has a name, itself if it is a link.
@@ -59,11 +59,11 @@ pub fn facts_in(directory: &HeldDirectory, name: &OsStr) -> Result<Metadata> {
     let facts = directory
         .open_below(&path, OFlags::PATH)
         .and_then(|handle| File::from(handle).metadata());
-    facts.act(|| format!("look at {}", path.display()))
+    facts.context(|| format!("look at {}", path.display()))
 }
 
-/// [`look`] at a name in a directory, with these facts.
-pub fn look_closer(
+/// [`read_entry`] of a name in a directory, with these facts.
+pub fn read_details(
     directory: &HeldDirectory,
     name: &OsStr,
     facts: &Metadata,
@@ -97,7 +97,7 @@ fn what(directory: &HeldDirectory, name: &OsStr, facts: &Metadata) -> Result<Fil
         FileKind::Directory
     } else if kind.is_symlink() {
         let target = readlinkat(directory, name, Vec::new()).map_err(std::io::Error::from);
-        let target = target.act(|| format!("read the link {}", directory.shown(name).display()))?;
+        let target = target.context(|| format!("read the link {}", directory.shown(name).display()))?;
         FileKind::Symlink(target.into_bytes())
     } else if kind.is_fifo() {
         FileKind::Fifo

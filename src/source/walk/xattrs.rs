@@ -21,7 +21,7 @@ pub fn read(directory: &HeldDirectory, name: &OsStr) -> Result<Vec<(Vec<u8>, Vec
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         list => list
             .map_err(std::io::Error::from)
-            .act(|| "list its extended attributes")?,
+            .context(|| "list its extended attributes")?,
     };
     let mut xattrs = Vec::new();
     for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
@@ -35,7 +35,7 @@ pub fn read(directory: &HeldDirectory, name: &OsStr) -> Result<Vec<(Vec<u8>, Vec
             value => {
                 let value = value.map_err(std::io::Error::from);
                 let act = || format!("read its attribute {}", String::from_utf8_lossy(name));
-                xattrs.push((name.to_vec(), value.act(act)?));
+                xattrs.push((name.to_vec(), value.context(act)?));
             }
         }
     }

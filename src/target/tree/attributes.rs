@@ -98,13 +98,13 @@ impl TargetAttributes {
     pub(in super::super) fn of(file: &File) -> Result<Self> {
         let stat = rustix::fs::fstat(file)
             .map_err(std::io::Error::from)
-            .act(|| "look at it")?;
+            .context(|| "look at it")?;
         let standing = ExistingEntry::of(&stat);
         let names = xattr_names(file)?;
         let xattr = |name: &[u8]| {
             let mut value = vec![0; 64 << 10];
             let len = rustix::fs::fgetxattr(file, name, &mut value[..]).map_err(std::io::Error::from);
-            value.truncate(len.act(|| "read its extended attributes")?);
+            value.truncate(len.context(|| "read its extended attributes")?);
             Ok((name.to_vec(), value))
         };
         let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
@@ -121,7 +121,7 @@ impl TargetAttributes {
     pub(in super::super) fn set(&self, file: &File, withheld: &RefusedAttributes) -> Result<()> {
         let stat = rustix::fs::fstat(file)
             .map_err(std::io::Error::from)
-            .act(|| "look at it")?;
+            .context(|| "look at it")?;
         let standing = ExistingEntry::of(&stat);
         let set = |uid, gid| rustix::fs::fchown(file, uid, gid);
         let is_owned = self.set_owner(&standing, withheld, set)?;
@@ -148,8 +148,12 @@ impl TargetAttributes {
         set: impl Fn(&Timestamps) -> rustix::io::Result<()>,
         look: impl Fn() -> rustix::io::Result<Stat>,
     ) -> Result<ExistingEntry> {
-        let look = || look().map_err(std::io::Error::from).act(|| "look at it");
-        let set = |times: &Timestamps| set(times).map_err(std::io::Error::from).act(|| "set its time");
+        let look = || look().map_err(std::io::Error::from).context(|| "look at it");
+        let set = |times: &Timestamps| {
+            set(times)
+                .map_err(std::io::Error::from)
+                .context(|| "set its time")
+        };
         let Some(mut times) = self.times() else {
             return look().map(|stat| ExistingEntry::of(&stat));
         };
@@ -213,7 +217,7 @@ impl TargetAttributes {
         for name in names.filter(|name| !self.xattrs.iter().any(|(own, _)| own == name)) {
             rustix::fs::fremovexattr(file, name)
                 .map_err(std::io::Error::from)
-                .act(|| "remove an extended attribute")?;
+                .context(|| "remove an extended attribute")?;
         }
         Ok(())
     }
@@ -223,7 +227,7 @@ impl TargetAttributes {
     pub(super) fn set_at(&self, directory: &File, name: &OsStr, withheld: &RefusedAttributes) -> Result<()> {
         let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(std::io::Error::from)
-            .act(|| "look at it")?;
+            .context(|| "look at it")?;
         let standing = ExistingEntry::of(&stat);
         let set = |uid, gid| rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
         let is_owned = self.set_owner(&standing, withheld, set)?;
@@ -320,7 +324,7 @@ fn xattr_names(file: &File) -> Result<Vec<u8>> {
         Err(Errno::OPNOTSUPP) => 0,
         listed => listed
             .map_err(std::io::Error::from)
-            .act(|| "list its extended attributes")?,
+            .context(|| "list its extended attributes")?,
     };
     names.truncate(len);
     Ok(names)
@@ -355,7 +359,7 @@ fn mode_set(set: rustix::io::Result<()>) -> Result<()> {
     match set {
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
         Err(Errno::PERM) if rustix::process::geteuid().is_root() => Ok(()),
-        set => set.map_err(std::io::Error::from).act(|| "set its mode"),
+        set => set.map_err(std::io::Error::from).context(|| "set its mode"),
     }
 }
 
@@ -375,6 +379,6 @@ fn xattr(set: rustix::io::Result<()>, name: &[u8], withheld: &RefusedAttributes)
         }
         set => set
             .map_err(std::io::Error::from)
-            .act(|| format!("set its extended attribute {}", String::from_utf8_lossy(name))),
+            .context(|| format!("set its extended attribute {}", String::from_utf8_lossy(name))),
     }
 }

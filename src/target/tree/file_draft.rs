@@ -200,7 +200,7 @@ impl FileDraft {
             DraftLocation::Place => make(&*self.directory.open()?, &self.name),
             DraftLocation::Elsewhere(directory, name) => make(directory, name),
         };
-        let made = made.map_err(std::io::Error::from).act(|| "make it")?;
+        let made = made.map_err(std::io::Error::from).context(|| "make it")?;
         self.is_made.store(true, Ordering::Relaxed);
         if !self.is_elsewhere() {
             self.directory.note_made(self.name.as_bytes());
@@ -246,7 +246,7 @@ impl FileDraft {
                 ErrorKind::Exists,
                 "something has come there meanwhile, or the target's filesystem takes this name for another one",
             )),
-            renamed => renamed.map_err(std::io::Error::from).act(|| "rename it"),
+            renamed => renamed.map_err(std::io::Error::from).context(|| "rename it"),
         };
         if renamed.is_err() || self.is_link {
             // A rename over another name of the same file does nothing. About a second error nothing can be done.

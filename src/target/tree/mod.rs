@@ -82,8 +82,8 @@ impl TreeTarget {
 
     fn fresh(target: &Path) -> Result<Self> {
         let stage = StagingDirectory::create(target, OccupiedTarget::Refuse)
-            .act(|| format!("restore to {}", target.display()))?;
-        let root = stage.directory().try_clone().act(|| "hold the stage open")?;
+            .context(|| format!("restore to {}", target.display()))?;
+        let root = stage.directory().try_clone().context(|| "hold the stage open")?;
         let core = Arc::new(TreeContext::new(DraftArea::Place));
         let left_alone = stage.left_alone().to_vec();
         let tree = Self {
@@ -104,13 +104,13 @@ impl TreeTarget {
 
     fn over(target: &Path) -> Result<Self> {
         let doing = || format!("restore to {}", target.display());
-        let target = std::fs::canonicalize(target).act(doing)?;
+        let target = std::fs::canonicalize(target).context(doing)?;
         let root = HeldDirectory::unfollowed(&target)?;
         refuse_held_in(&root)?;
         let name = target.file_name().unwrap_or_default();
         let prefix = scratch::prefix(name.as_encoded_bytes(), "restore");
         let left_alone = scratch::remove_leftovers(&root, &prefix)?;
-        let tree = Self::with_scratch(root.open()?, &prefix, &target).act(doing)?;
+        let tree = Self::with_scratch(root.open()?, &prefix, &target).context(doing)?;
         tree.leave_alone(&left_alone);
         Ok(tree)
     }
@@ -133,7 +133,7 @@ impl TreeTarget {
     }
 
     fn with_scratch(root: std::fs::File, prefix: &[u8], shown: &Path) -> Result<Self> {
-        let held = root.try_clone().act(|| "hold the target open")?;
+        let held = root.try_clone().context(|| "hold the target open")?;
         let scratch = DraftDirectory::create(&HeldDirectory::of(held.into(), shown), prefix)?;
         let core = Arc::new(TreeContext::new(DraftArea::Scratch(scratch)));
         Ok(Self {
@@ -209,7 +209,7 @@ impl TreeTarget {
                 self.core
                     .account
                     .problems
-                    .add(error.act(format!("put {shown} in its place")));
+                    .add(error.context(format!("put {shown} in its place")));
             }
         }
         Ok(())
@@ -220,7 +220,7 @@ impl TreeTarget {
         let root = self.root.open()?;
         rustix::fs::syncfs(&root)
             .map_err(std::io::Error::from)
-            .act(|| format!("sync the filesystem of {}", self.root.shown().display()))
+            .context(|| format!("sync the filesystem of {}", self.root.shown().display()))
     }
 
     /// Everything is in its place and durable: of a new tree the stage that is yet to be published. Nobody may hold a
@@ -239,7 +239,7 @@ impl TreeTarget {
         if has_mode {
             let mode = rustix::fs::fstat(&root)
                 .map_err(std::io::Error::from)
-                .act(|| "look at the stage")?
+                .context(|| "look at the stage")?
                 .st_mode;
             stage.set_mode(Mode::from_raw_mode(mode));
         }
@@ -259,7 +259,7 @@ impl Drop for TreeTarget {
 }
 
 /// A directory that is only looked at.
-pub fn look_only(target: &Path) -> Result<Arc<TargetDirectory>> {
+pub fn inspect_only(target: &Path) -> Result<Arc<TargetDirectory>> {
     let mut core = TreeContext::new(DraftArea::Place);
     core.writes = false;
     let core = Arc::new(core);

@@ -53,13 +53,13 @@ fn remove_directory(directory: &File, name: &OsStr, depth: RemoveDepth, level: u
         Err(Errno::NOENT) => Ok(()),
         removed => removed
             .map_err(std::io::Error::from)
-            .act(|| "remove the directory"),
+            .context(|| "remove the directory"),
     }
 }
 
 /// Descriptors bound how deep this goes before memory does.
 fn empty(above: &File, name: &OsStr, level: usize, expected: Option<FileIdentity>) -> Result<()> {
-    let directory = enter(above, name).act(|| "enter it")?;
+    let directory = enter(above, name).context(|| "enter it")?;
     let found = identity(&directory)?;
     if expected.is_some_and(|expected| expected != found) {
         return Err(Error::new(
@@ -81,7 +81,7 @@ fn empty(above: &File, name: &OsStr, level: usize, expected: Option<FileIdentity
     }
     for name in names(&directory)? {
         remove_at(&directory, plain(&name)?, RemoveDepth::Whole, level + 1)
-            .act(|| String::from_utf8_lossy(&name).into_owned())?;
+            .context(|| String::from_utf8_lossy(&name).into_owned())?;
     }
     Ok(())
 }
@@ -89,6 +89,6 @@ fn empty(above: &File, name: &OsStr, level: usize, expected: Option<FileIdentity
 fn identity(directory: &File) -> Result<FileIdentity> {
     let stat = rustix::fs::fstat(directory)
         .map_err(std::io::Error::from)
-        .act(|| "look at it")?;
+        .context(|| "look at it")?;
     Ok(FileIdentity::of(&stat))
 }

@@ -48,7 +48,7 @@ impl TargetDirectory {
     pub(super) fn root(core: Arc<TreeContext>, file: File, shown: &Path) -> Result<Arc<Self>> {
         let stat = rustix::fs::fstat(&file)
             .map_err(std::io::Error::from)
-            .act(|| format!("look at {}", shown.display()))?;
+            .context(|| format!("look at {}", shown.display()))?;
         let state = DirectoryState {
             identity: Some(FileIdentity::of(&stat)),
             handle: Some(Arc::new(file)),
@@ -178,19 +178,19 @@ impl TargetDirectory {
         let doing = || format!("open {}", self.shown().display());
         if state.identity.is_none() {
             make(above, &self.name, state.clears.take())
-                .act(|| format!("create {}", self.shown().display()))?;
+                .context(|| format!("create {}", self.shown().display()))?;
         }
         let is_new = state.identity.is_none();
-        let file = self.enter_same(above, &state).act(doing)?;
+        let file = self.enter_same(above, &state).context(doing)?;
         if is_new {
-            clear_inherited_lists(&file).act(doing)?;
+            clear_inherited_lists(&file).context(doing)?;
         }
         let stat = rustix::fs::fstat(&file)
             .map_err(std::io::Error::from)
-            .act(doing)?;
+            .context(doing)?;
         state.identity = Some(FileIdentity::of(&stat));
         if state.closed_mode.is_none() && self.core.writes {
-            state.closed_mode = lend_write(&file, &stat).act(doing)?;
+            state.closed_mode = lend_write(&file, &stat).context(doing)?;
         }
         let file = Arc::new(file);
         state.handle = Some(file.clone());
@@ -203,10 +203,10 @@ impl TargetDirectory {
     }
 
     fn enter_same(&self, above: &File, state: &DirectoryState) -> Result<File> {
-        let file = enter(above, &self.name).act(|| "enter it")?;
+        let file = enter(above, &self.name).context(|| "enter it")?;
         let stat = rustix::fs::fstat(&file)
             .map_err(std::io::Error::from)
-            .act(|| "look at it")?;
+            .context(|| "look at it")?;
         match state.identity {
             Some(identity) if identity != FileIdentity::of(&stat) => Err(Error::new(
                 ErrorKind::Io,
@@ -229,12 +229,12 @@ impl TargetDirectory {
             return Ok(None);
         }
         let stat = rustix::fs::fstat(&*self.open()?).map_err(std::io::Error::from);
-        let stat = stat.act(|| format!("look at {}", self.shown().display()))?;
+        let stat = stat.context(|| format!("look at {}", self.shown().display()))?;
         Ok(Some(ExistingEntry::of(&stat)))
     }
 
     /// What stands under a name in it, not followed; `None` if nothing.
-    pub fn look(self: &Arc<Self>, name: &[u8]) -> Result<Option<ExistingEntry>> {
+    pub fn entry(self: &Arc<Self>, name: &[u8]) -> Result<Option<ExistingEntry>> {
         if !self.is_there() {
             return Ok(None);
         }
@@ -253,7 +253,7 @@ impl TargetDirectory {
         let target = rustix::fs::readlinkat(&*self.open()?, plain(name)?, Vec::new());
         let target = target
             .map_err(std::io::Error::from)
-            .act(|| format!("read {}", self.shown_in(name)))?;
+            .context(|| format!("read {}", self.shown_in(name)))?;
         Ok(target.into_bytes())
     }
 
@@ -268,7 +268,7 @@ impl TargetDirectory {
         rustix::fs::openat(&*self.open()?, plain(name)?, flags, Mode::empty())
             .map(File::from)
             .map_err(std::io::Error::from)
-            .act(|| format!("open {}", self.shown_in(name)))
+            .context(|| format!("open {}", self.shown_in(name)))
     }
 
     /// Gives a file that stands in it other attributes.
@@ -277,13 +277,13 @@ impl TargetDirectory {
         attributes
             .clear_others(&file)
             .and_then(|()| attributes.set(&file, &self.core.account.withheld))
-            .act(|| format!("set the attributes of {}", self.shown_in(name)))
+            .context(|| format!("set the attributes of {}", self.shown_in(name)))
     }
 
     /// The names in it, in no order; none if it is not there.
     pub fn names(self: &Arc<Self>) -> Result<Vec<Vec<u8>>> {
         if self.is_there() {
-            names(&*self.open()?).act(|| format!("list {}", self.shown().display()))
+            names(&*self.open()?).context(|| format!("list {}", self.shown().display()))
         } else {
             Ok(Vec::new())
         }
@@ -293,12 +293,12 @@ impl TargetDirectory {
     /// followed and no other filesystem entered.
     pub fn remove(self: &Arc<Self>, name: &[u8], standing: &ExistingEntry) -> Result<()> {
         let depth = RemoveDepth::WholeOf(standing.identity);
-        remove(&*self.open()?, plain(name)?, depth).act(|| format!("remove {}", self.shown_in(name)))
+        remove(&*self.open()?, plain(name)?, depth).context(|| format!("remove {}", self.shown_in(name)))
     }
 
     /// Makes room for something else of this name.
     pub fn clear(self: &Arc<Self>, name: &[u8], depth: RemoveDepth) -> Result<()> {
-        remove(&*self.open()?, plain(name)?, depth).act(|| format!("remove {}", self.shown_in(name)))
+        remove(&*self.open()?, plain(name)?, depth).context(|| format!("remove {}", self.shown_in(name)))
     }
 
     /// A path by which it can be found as long as it is held open, whatever happens to the names above it.
@@ -362,7 +362,7 @@ impl TargetDirectory {
             if let Some(mode) = mode {
                 rustix::fs::fchmod(&handle, Mode::from_raw_mode(mode))
                     .map_err(std::io::Error::from)
-                    .act(|| "give it back its mode")?;
+                    .context(|| "give it back its mode")?;
             }
             let Some(attributes) = attributes else {
                 return Ok(());
@@ -372,7 +372,7 @@ impl TargetDirectory {
         });
         if let Err(error) = set {
             let act = format!("set the attributes of {}", self.shown().display());
-            self.core.account.problems.add(error.act(act));
+            self.core.account.problems.add(error.context(act));
         }
     }
 
@@ -431,14 +431,14 @@ fn lend_write(file: &File, stat: &rustix::fs::Stat) -> Result<Option<u32>> {
     }
     rustix::fs::fchmod(file, Mode::from_raw_mode(stat.st_mode | 0o700))
         .map_err(std::io::Error::from)
-        .act(|| "let its owner write to it")?;
+        .context(|| "let its owner write to it")?;
     Ok(Some(stat.st_mode & 0o7777))
 }
 
 /// True for a directory.
 pub(in super::super) fn is_directory(above: &File, name: &OsStr) -> Result<bool> {
     let stat = rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW);
-    let stat = stat.map_err(std::io::Error::from).act(|| "look at it")?;
+    let stat = stat.map_err(std::io::Error::from).context(|| "look at it")?;
     Ok(ExistingEntry::of(&stat).is_directory())
 }
 
@@ -452,7 +452,7 @@ fn make(above: &File, name: &OsStr, clears: Option<RemoveDepth>) -> Result<()> {
         }
         (made, _) => made,
     };
-    made.map_err(std::io::Error::from).act(|| "make it")
+    made.map_err(std::io::Error::from).context(|| "make it")
 }
 
 /// All names but `.` and `..`.
@@ -461,9 +461,9 @@ pub(in super::super) fn names(directory: &File) -> Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)
         .map_err(std::io::Error::from)
-        .act(doing)?
+        .context(doing)?
     {
-        let entry = entry.map_err(std::io::Error::from).act(doing)?;
+        let entry = entry.map_err(std::io::Error::from).context(doing)?;
         let name = entry.file_name().to_bytes();
         if !matches!(name, b"." | b"..") {
             names.push(name.to_vec());

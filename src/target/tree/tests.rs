@@ -76,7 +76,7 @@ fn write(target: &TreeTarget, directory: &Arc<TargetDirectory>, name: &str, byte
 }
 
 fn standing(directory: &Arc<TargetDirectory>, name: &str) -> Arc<TargetDirectory> {
-    let standing = directory.look(name.as_bytes()).unwrap().unwrap();
+    let standing = directory.entry(name.as_bytes()).unwrap().unwrap();
     assert!(standing.is_directory());
     directory
         .standing_child(name.as_bytes(), &standing, None)
@@ -158,7 +158,7 @@ fn a_filled_target_is_refused_or_added_to() {
 fn what_a_killed_restore_left_is_removed_and_a_running_one_is_spared() {
     let scene = Scene::filled();
     let left = scene.target.join(".target.levault-restore-0123456789abcdef");
-    scratch::tests::leave_behind(&left, &["0"]);
+    scratch::tests::leave_to_next_process(&left, &["0"]);
     let first = scene.over();
     assert_eq!(names(&scene.target).len(), 2, "its own, and a");
     let second = scene.over();
@@ -185,7 +185,7 @@ fn a_name_leads_into_the_directory_only() {
     ] {
         let refused = |kind: Option<ErrorKind>| assert_eq!(kind, Some(ErrorKind::Corrupt), "{name:?}");
         refused(root.child(name, None, None).err().map(|error| error.kind()));
-        refused(root.look(name).err().map(|error| error.kind()));
+        refused(root.entry(name).err().map(|error| error.kind()));
         refused(
             root.remove(name, &root.standing().unwrap().unwrap())
                 .err()
@@ -209,7 +209,7 @@ fn no_link_is_followed_wherever_it_stands() {
     symlink(scene.outside.join("file"), scene.target.join("name")).unwrap();
     let tree = scene.over();
     assert_eq!(
-        tree.root().look(b"link").unwrap().unwrap().what,
+        tree.root().entry(b"link").unwrap().unwrap().what,
         ExistingKind::Symlink
     );
     assert!(tree.root().file(b"name").is_err());
@@ -252,7 +252,7 @@ fn removing_stays_below_and_follows_nothing() {
     fs::hard_link(scene.outside.join("file"), scene.target.join("a/b/same")).unwrap();
     let tree = scene.over();
     assert!(remove::remove(&tree.root().open().unwrap(), "a".as_ref(), RemoveDepth::One).is_err());
-    let standing = tree.root().look(b"a").unwrap().unwrap();
+    let standing = tree.root().entry(b"a").unwrap().unwrap();
     tree.root().remove(b"a", &standing).unwrap();
     tree.root().remove(b"was never there", &standing).unwrap();
     drop(tree);
@@ -488,11 +488,11 @@ fn a_deep_tree_is_made_with_few_descriptors_and_every_level_gets_its_time() {
 #[test]
 fn looking_makes_nothing() {
     let scene = Scene::new();
-    let root = look_only(&scene.target).unwrap();
-    assert!(root.look(b"x").unwrap().is_none() && root.names().unwrap().is_empty());
+    let root = inspect_only(&scene.target).unwrap();
+    assert!(root.entry(b"x").unwrap().is_none() && root.names().unwrap().is_empty());
     assert!(root.open().is_err());
     let below = root.child(b"x", Some(mode(0o700, 0)), None).unwrap();
-    assert!(below.look(b"y").unwrap().is_none());
+    assert!(below.entry(b"y").unwrap().is_none());
     drop((below, root));
     assert_eq!(names(scene.dir.path()), ["outside"]);
 }
@@ -504,7 +504,7 @@ fn a_directory_that_came_in_the_place_of_one_that_is_to_go_is_not_emptied() {
     fs::create_dir(scene.target.join("evidence")).unwrap();
     fs::write(scene.target.join("evidence/file"), "precious").unwrap();
     let tree = scene.over();
-    let standing = tree.root().look(b"a").unwrap().unwrap();
+    let standing = tree.root().entry(b"a").unwrap().unwrap();
     assert!(standing.is_directory());
     fs::rename(scene.target.join("a"), scene.target.join("moved")).unwrap();
     fs::rename(scene.target.join("evidence"), scene.target.join("a")).unwrap();

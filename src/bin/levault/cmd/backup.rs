@@ -74,7 +74,7 @@ pub fn run(run: &CommandContext, args: &BackupArgs) -> Result<ExitStatus> {
             })
         }
     }?;
-    tell(run, &outcome)?;
+    print_outcome(run, &outcome)?;
     Ok(ending(run, &outcome))
 }
 
@@ -117,15 +117,15 @@ fn ending(run: &CommandContext, outcome: &BackupOutcome) -> ExitStatus {
     }
 }
 
-fn tell(run: &CommandContext, outcome: &BackupOutcome) -> Result<()> {
+fn print_outcome(run: &CommandContext, outcome: &BackupOutcome) -> Result<()> {
     for database in &outcome.databases {
-        tell_database(run, database)?;
+        print_database(run, database)?;
     }
     for tree in &outcome.trees {
         run.output
-            .say(format!("{}: {}", tree.name, counts_text(&tree.counts)))?;
+            .print(format!("{}: {}", tree.name, counts_text(&tree.counts)))?;
     }
-    tell_left_out(run, &outcome.left_out)?;
+    print_excluded(run, &outcome.left_out)?;
     for problem in run.report.notices().iter().chain(&run.report.problems()) {
         run.output.warn(problem);
     }
@@ -134,7 +134,7 @@ fn tell(run: &CommandContext, outcome: &BackupOutcome) -> Result<()> {
     summary["incomplete"] = (missing > 0).into();
     summary["missing_count"] = missing.into();
     run.output.emit(&summary)?;
-    run.output.say(format!(
+    run.output.print(format!(
         "added {} new blobs, {} ({} stored) in {:.1} s",
         outcome.blobs_new,
         bytes(outcome.bytes_added),
@@ -142,20 +142,20 @@ fn tell(run: &CommandContext, outcome: &BackupOutcome) -> Result<()> {
         seconds(outcome.begin, outcome.end),
     ))?;
     match (outcome.snapshot, outcome.unchanged_since) {
-        (Some(id), _) if missing > 0 => run.output.say(format!(
+        (Some(id), _) if missing > 0 => run.output.print(format!(
             "snapshot {} saved, and marked as incomplete: {missing} problems",
             id.short()
         )),
-        (Some(id), _) => run.output.say(format!("snapshot {} saved", id.short())),
-        (None, Some(id)) => run.output.say(format!(
+        (Some(id), _) => run.output.print(format!("snapshot {} saved", id.short())),
+        (None, Some(id)) => run.output.print(format!(
             "nothing changed since snapshot {}: none was stored",
             id.short()
         )),
-        (None, None) => run.output.say("dry run: nothing was stored"),
+        (None, None) => run.output.print("dry run: nothing was stored"),
     }
 }
 
-fn tell_left_out(run: &CommandContext, left_out: &ExcludedItems) -> Result<()> {
+fn print_excluded(run: &CommandContext, left_out: &ExcludedItems) -> Result<()> {
     if left_out.count() == 0 {
         return Ok(());
     }
@@ -170,20 +170,20 @@ fn tell_left_out(run: &CommandContext, left_out: &ExcludedItems) -> Result<()> {
     Ok(())
 }
 
-fn tell_database(run: &CommandContext, database: &DatabaseBackupOutcome) -> Result<()> {
+fn print_database(run: &CommandContext, database: &DatabaseBackupOutcome) -> Result<()> {
     let (name, stored) = (&database.name, bytes(database.key_bytes + database.value_bytes));
-    run.output.say(match &database.stored {
+    run.output.print(match &database.stored {
         StorageMode::Records => format!(
             "{name}: {} records, {stored} of keys and values",
             database.records
         ),
         StorageMode::Files { why } => format!("{name}: {stored} stored as files: {why}"),
     })?;
-    tell_scope(run, database)?;
+    print_scope(run, database)?;
     if database.beside != TreeCounts::default() {
         let beside = counts_text(&database.beside);
         run.output
-            .say(format!("  beside it in its directory: {beside}"))?;
+            .print(format!("  beside it in its directory: {beside}"))?;
     }
     run.output.detail(format!(
         "  read {} of {}, newest sequence number {}",
@@ -237,7 +237,7 @@ fn counts_text(counts: &TreeCounts) -> String {
     )
 }
 
-fn tell_scope(run: &CommandContext, database: &DatabaseBackupOutcome) -> Result<()> {
+fn print_scope(run: &CommandContext, database: &DatabaseBackupOutcome) -> Result<()> {
     match &database.scope {
         ReadScope::Whole { why: None } => {}
         ReadScope::Whole { why: Some(why) } => run
@@ -245,7 +245,7 @@ fn tell_scope(run: &CommandContext, database: &DatabaseBackupOutcome) -> Result<
             .warn(&format!("{}: all of it was read: {why}", database.name)),
         ReadScope::Changes {
             since, keys, audited, ..
-        } => run.output.say(format!(
+        } => run.output.print(format!(
             "  {keys} keys changed since snapshot {}{}",
             since.short(),
             if *audited {
@@ -256,7 +256,7 @@ fn tell_scope(run: &CommandContext, database: &DatabaseBackupOutcome) -> Result<
         ))?,
     }
     if let Some(disagreement) = &database.disagreement {
-        tell_disagreement(run, disagreement);
+        print_disagreement(run, disagreement);
     }
     match database.pinned {
         Some(pinned) => run.output.detail(format!(
@@ -267,7 +267,7 @@ fn tell_scope(run: &CommandContext, database: &DatabaseBackupOutcome) -> Result<
     }
 }
 
-fn tell_disagreement(run: &CommandContext, disagreement: &AuditDisagreement) {
+fn print_disagreement(run: &CommandContext, disagreement: &AuditDisagreement) {
     let value = |value: &Option<(u64, _)>| match value {
         Some((len, hash)) => format!("{len} bytes, BLAKE3 {hash}"),
         None => "no record".into(),

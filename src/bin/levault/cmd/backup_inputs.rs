@@ -24,8 +24,8 @@ pub fn rules(args: &ExcludeArgs) -> Result<ExcludeRules> {
     ] {
         for file in files {
             let act = || format!("read patterns from {}", file.display());
-            let bytes = std::fs::read(file).act(act)?;
-            patterns.extend(Pattern::lines(&bytes, case).act(act)?);
+            let bytes = std::fs::read(file).context(act)?;
+            patterns.extend(Pattern::lines(&bytes, case).context(act)?);
         }
     }
     for (words, case) in [
@@ -62,7 +62,7 @@ pub fn listed(args: &InputArgs, report: &OperationReport) -> Result<Vec<PathBuf>
     let mut paths = Vec::new();
     for (file, form) in files() {
         let act = || format!("read the list {}", file.display());
-        paths.extend(read(&bytes_of(file).act(act)?, form, report).act(act)?);
+        paths.extend(read(&bytes_of(file).context(act)?, form, report).context(act)?);
     }
     Ok(paths)
 }
@@ -83,9 +83,9 @@ fn is_stdin(file: &Path) -> bool {
 
 fn bytes_of(file: &Path) -> Result<Vec<u8>> {
     if !is_stdin(file) {
-        return std::fs::read(file).act(|| "read it");
+        return std::fs::read(file).context(|| "read it");
     }
     let mut bytes = Vec::new();
     let read = std::io::stdin().lock().read_to_end(&mut bytes);
-    read.act(|| "read standard input").map(|_| bytes)
+    read.context(|| "read standard input").map(|_| bytes)
 }

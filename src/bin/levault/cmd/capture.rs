@@ -8,7 +8,7 @@ use levault::source::CaptureOptions;
 use serde_json::json;
 
 use super::CommandContext;
-use super::verify_db::{say_damage, source_damage_json};
+use super::verify_db::{print_damage, source_damage_json};
 use crate::args::CaptureArgs;
 use crate::exit_status::ExitStatus;
 use crate::output::{bytes, time_exact};
@@ -29,7 +29,7 @@ pub fn run(run: &CommandContext, args: &CaptureArgs) -> Result<ExitStatus> {
     let outcome = watch(run.output, run.report, || {
         capture(&args.source, &args.target, &how, tables, run.report)
     })?;
-    tell(run, args, &outcome)?;
+    print_outcome(run, args, &outcome)?;
     if outcome.damage.is_empty() {
         Ok(ExitStatus::Done)
     } else {
@@ -37,10 +37,10 @@ pub fn run(run: &CommandContext, args: &CaptureArgs) -> Result<ExitStatus> {
     }
 }
 
-fn tell(run: &CommandContext, args: &CaptureArgs, outcome: &CaptureOutcome) -> Result<()> {
+fn print_outcome(run: &CommandContext, args: &CaptureArgs, outcome: &CaptureOutcome) -> Result<()> {
     let cut = &outcome.cut;
     for damage in &outcome.damage {
-        say_damage(run, &args.source.display().to_string(), damage);
+        print_damage(run, &args.source.display().to_string(), damage);
     }
     run.output.emit(&json!({
         "message_type": "summary",
@@ -56,7 +56,7 @@ fn tell(run: &CommandContext, args: &CaptureArgs, outcome: &CaptureOutcome) -> R
         "unsynced_bytes": cut.unsynced_bytes,
         "source_damage": outcome.damage.iter().map(source_damage_json).collect::<Vec<_>>(),
     }))?;
-    run.output.say(format!(
+    run.output.print(format!(
         "captured {} files, {} ({} linked), up to sequence number {}, at {} in {:.1} ms by {}, {} retries",
         outcome.files,
         bytes(outcome.bytes),

@@ -47,19 +47,21 @@ pub fn run(run: &CommandContext, args: &CheckArgs) -> Result<ExitStatus> {
     let read = read_data(args)?;
     let outcome = check(run, args, read)?;
     for finding in &outcome.findings {
-        tell_finding(run, finding)?;
+        print_finding(run, finding)?;
     }
     for notice in &outcome.notices {
-        tell_notice(run, notice)?;
+        print_notice(run, notice)?;
     }
     run.output.emit(&summary(&outcome, args))?;
-    tell(run, args, &outcome)?;
+    print_outcome(run, args, &outcome)?;
     if outcome.findings.is_empty() {
-        run.output.say("no errors were found").map(|()| ExitStatus::Done)
+        run.output
+            .print("no errors were found")
+            .map(|()| ExitStatus::Done)
     } else {
         let count = outcome.findings.len();
         run.output
-            .say(format!("{count} errors were found; {}", exit_status::FOUND))?;
+            .print(format!("{count} errors were found; {}", exit_status::FOUND))?;
         Ok(ExitStatus::CheckFailed)
     }
 }
@@ -96,8 +98,8 @@ fn lately(args: &CheckArgs) -> Duration {
     args.max_age.unwrap_or(LATELY)
 }
 
-fn tell(run: &CommandContext, args: &CheckArgs, outcome: &CheckOutcome) -> Result<()> {
-    let say = |line: String| run.output.say(line);
+fn print_outcome(run: &CommandContext, args: &CheckArgs, outcome: &CheckOutcome) -> Result<()> {
+    let say = |line: String| run.output.print(line);
     let (snapshots, packs) = (outcome.snapshots, outcome.packs);
     let read = bytes(outcome.bytes_read);
     if args.keyless {
@@ -171,7 +173,7 @@ fn days(time: Duration) -> String {
     }
 }
 
-fn tell_finding(run: &CommandContext, finding: &CheckFinding) -> Result<()> {
+fn print_finding(run: &CommandContext, finding: &CheckFinding) -> Result<()> {
     run.output.emit(&finding_json(finding))?;
     if run.output.json {
         return Ok(());
@@ -185,7 +187,7 @@ fn tell_finding(run: &CommandContext, finding: &CheckFinding) -> Result<()> {
 }
 
 /// Told like a finding, and no error: exit code and count are those of the findings alone.
-fn tell_notice(run: &CommandContext, notice: &CheckNotice) -> Result<()> {
+fn print_notice(run: &CommandContext, notice: &CheckNotice) -> Result<()> {
     run.output.emit(&notice_json(notice))?;
     if run.output.json {
         return Ok(());

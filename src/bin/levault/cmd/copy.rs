@@ -26,7 +26,7 @@ pub fn run(run: &CommandContext, args: &CopyArgs) -> Result<ExitStatus> {
         return Err(usage("source and destination are one repository"));
     }
     if args.ids.iter().any(|words| words.starts_with("latest")) {
-        run.tell_clocks(&from.catalog()?);
+        run.warn_of_clocks(&from.catalog()?);
     }
     let wish = Copy {
         snapshots: args.ids.clone(),
@@ -62,7 +62,7 @@ fn destination(run: &CommandContext, args: &CopyArgs, from: &Repo) -> Result<Rep
     match run.open() {
         Err(error) if error.kind() == ErrorKind::NoRepository && args.init => {
             let repo = super::init::make(run, Some(from))?;
-            super::init::tell(run, &repo, None)?;
+            super::init::print_created(run, &repo, None)?;
             Ok(repo)
         }
         opened => opened,
@@ -75,8 +75,8 @@ fn dry_run(run: &CommandContext, wish: &Copy, from: &Repo, to: &Repo) -> Result<
         ListedRepository::load(to, run.report)?,
     );
     let plan = wish.plan(from, &source, to, &there)?;
-    tell_plan(run, &plan)?;
-    run.tell_notices();
+    print_plan(run, &plan)?;
+    run.print_notices();
     let unreadable = &source.catalog.unreadable;
     unreadable.iter().for_each(|unread| run.output.warn(&unread.what));
     Ok(if unreadable.is_empty() {
@@ -86,25 +86,26 @@ fn dry_run(run: &CommandContext, wish: &Copy, from: &Repo, to: &Repo) -> Result<
     })
 }
 
-fn tell_plan(run: &CommandContext, plan: &CopyPlan) -> Result<()> {
+fn print_plan(run: &CommandContext, plan: &CopyPlan) -> Result<()> {
     for step in &plan.steps {
         if let CopyStep::Copy(stored) = step {
             run.output.emit(&json!({"message_type": "plan", "action": "copy",
                 "snapshot_id": stored.id.to_hex(), "time": crate::output::time_exact(stored.snapshot.time)}))?;
-            run.output.say(format!("would copy {}", words(stored)))?;
+            run.output
+                .print(format!("would copy {}", snapshot_text(stored)))?;
         }
     }
     run.output.emit(
         &json!({"message_type": "summary", "dry_run": true, "to_copy": plan.missing,
         "already_there": plan.there}),
     )?;
-    run.output.say(format!(
+    run.output.print(format!(
         "would copy {} snapshots; {} are there",
         plan.missing, plan.there
     ))
 }
 
-fn words(stored: &StoredSnapshot) -> String {
+fn snapshot_text(stored: &StoredSnapshot) -> String {
     let names: Vec<_> = stored
         .snapshot
         .sources
@@ -126,13 +127,13 @@ fn copy(run: &CommandContext, wish: &Copy, from: &Repo, to: &Repo) -> Result<Exi
     let mut said = Ok(());
     let mut each = |copied: CopiedSnapshot| {
         // What cannot be told is no reason to leave the rest behind.
-        said = tell_copied(run, copied);
+        said = print_copied(run, copied);
     };
     let outcome = watch(run.output, run.report, || {
         wish.run(from, to, run.report, &mut each)
     })?;
     said?;
-    tell(run, &outcome, begun.elapsed().as_secs_f64())?;
+    print_outcome(run, &outcome, begun.elapsed().as_secs_f64())?;
     Ok(if outcome.refused.is_empty() && outcome.unreadable.is_empty() {
         ExitStatus::Done
     } else {
@@ -140,7 +141,7 @@ fn copy(run: &CommandContext, wish: &Copy, from: &Repo, to: &Repo) -> Result<Exi
     })
 }
 
-fn tell_copied(run: &CommandContext, copied: CopiedSnapshot) -> Result<()> {
+fn print_copied(run: &CommandContext, copied: CopiedSnapshot) -> Result<()> {
     match (run.output.json, run.output.quiet) {
         (true, _) => run.output.emit(
             &json!({"message_type": "copied", "snapshot_id": copied.to.to_hex(),
@@ -155,8 +156,8 @@ fn tell_copied(run: &CommandContext, copied: CopiedSnapshot) -> Result<()> {
     }
 }
 
-fn tell(run: &CommandContext, outcome: &CopyOutcome, seconds: f64) -> Result<()> {
-    run.tell_notices();
+fn print_outcome(run: &CommandContext, outcome: &CopyOutcome, seconds: f64) -> Result<()> {
+    run.print_notices();
     outcome.unreadable.iter().for_each(|what| run.output.warn(what));
     for refused in &outcome.refused {
         run.output.warn(&format!(
@@ -182,7 +183,7 @@ fn tell(run: &CommandContext, outcome: &CopyOutcome, seconds: f64) -> Result<()>
         "data_added_packed": report.bytes_added_packed.get(),
         "seconds_elapsed": seconds,
     }))?;
-    run.output.say(format!(
+    run.output.print(format!(
         "{} snapshots copied, {} were there{}; {} added ({} stored)",
         outcome.copied.len(),
         outcome.there,

@@ -42,7 +42,7 @@ pub fn run(run: &CommandContext, args: &DiffArgs) -> Result<ExitStatus> {
     } else {
         comparison.files(&old, &new)?
     }
-    Ok(run.tell_problems())
+    Ok(run.print_problems())
 }
 
 /// Whether one database is meant, by its name or because there is nothing else.
@@ -86,9 +86,9 @@ impl DiffPrinter<'_> {
                 )
             },
         )?;
-        out.flush().act(|| "write to standard output")?;
+        out.flush().context(|| "write to standard output")?;
         drop(out);
-        tell_records(self.run, states, &outcome)
+        print_record_totals(self.run, states, &outcome)
     }
 
     /// One line, in the form that was asked for.
@@ -103,7 +103,7 @@ impl DiffPrinter<'_> {
             (false, true) => json().to_string(),
             (false, false) => line(),
         };
-        writeln!(out, "{line}").act(|| "write to standard output")
+        writeln!(out, "{line}").context(|| "write to standard output")
     }
 
     fn files(&self, old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()> {
@@ -130,12 +130,12 @@ impl DiffPrinter<'_> {
             self.listed(|sink| files.beside(old, new, &mut outcome, sink))?;
             self.database([old, new])?;
         }
-        self.tell_unread([old, new], &outcome);
-        tell_files(self.run, [old, new], &outcome)
+        self.warn_of_unread([old, new], &outcome);
+        print_file_totals(self.run, [old, new], &outcome)
     }
 
     /// A comparison with what was not read is none.
-    fn tell_unread(&self, both: [&StoredSnapshot; 2], outcome: &FileDiffOutcome) {
+    fn warn_of_unread(&self, both: [&StoredSnapshot; 2], outcome: &FileDiffOutcome) {
         if outcome.unread > 0 {
             self.run.report.problem(format!(
                 "{} things (marked ?) are in one snapshot and were not read for the other",
@@ -165,7 +165,7 @@ impl DiffPrinter<'_> {
                 self.print(&mut out, || file_json(difference), || file_line(difference))
             }
         })?;
-        out.flush().act(|| "write to standard output")
+        out.flush().context(|| "write to standard output")
     }
 
     /// One of several: what cannot be compared does not end the rest.
@@ -224,7 +224,11 @@ fn record_json(state: DatabaseState, difference: &RecordDifference<'_>) -> Value
     object.into()
 }
 
-fn tell_records(run: &CommandContext, [old, new]: [DatabaseState; 2], outcome: &DiffOutcome) -> Result<()> {
+fn print_record_totals(
+    run: &CommandContext,
+    [old, new]: [DatabaseState; 2],
+    outcome: &DiffOutcome,
+) -> Result<()> {
     let tally = |tally: &RecordTally| json!({"records": tally.records, "bytes": tally.bytes});
     run.output.emit(&json!({
         "message_type": "summary",
@@ -236,7 +240,7 @@ fn tell_records(run: &CommandContext, [old, new]: [DatabaseState; 2], outcome: &
         "removed": tally(&outcome.removed),
     }))?;
     let count = |tally: &RecordTally| format!("{} ({})", tally.records, bytes(tally.bytes));
-    run.output.say(format!(
+    run.output.print(format!(
         "{}: added {}, changed {}, removed {}",
         new.database.name,
         count(&outcome.added),
@@ -288,7 +292,7 @@ fn file_bytes(node: &TreeNode) -> Option<u64> {
     }
 }
 
-fn tell_files(
+fn print_file_totals(
     run: &CommandContext,
     [old, new]: [&StoredSnapshot; 2],
     outcome: &FileDiffOutcome,
@@ -310,7 +314,7 @@ fn tell_files(
     }))?;
     let (added, removed, changed) = (&outcome.added, &outcome.removed, &outcome.changed);
     let of_files = |tallies: &FileTallies| format!("{} ({})", tallies.files, bytes(tallies.bytes));
-    run.output.say(format!(
+    run.output.print(format!(
         "files: added {}, changed {}, removed {}; directories: added {}, removed {}; others: added {}, changed {}, \
          removed {}; metadata alone: {}",
         of_files(added),

@@ -12,7 +12,7 @@ use levault::ops::tree::{self, ResolvedAddress, SnapshotView};
 use levault::repo::BlobReader;
 use levault::snapshot::{DatabaseRoot, EntryKind};
 
-use super::get::{record_json, tell_lost};
+use super::get::{record_json, warn_of_lost};
 use super::open_snapshot::OpenSnapshot;
 use super::{CommandContext, select_keys, usage};
 use crate::args::{DumpArgs, DumpFormat};
@@ -70,12 +70,12 @@ fn shown(
             let mut out = DumpOutput::open(args)?;
             tree::stream(reader, list, run.report, &mut |piece| out.write(piece))?;
             out.finish()?;
-            Ok(run.tell_problems())
+            Ok(run.print_problems())
         }
         (EntryKind::Directory(_), _) | (_, Some(_)) => {
             refuse_keys(found, args)?;
             note_missing(run, opened, &found.path);
-            let ground = opened.ground(reader, run);
+            let ground = opened.archive_context(reader, run);
             archive(run, args, |out| archive::one(ground, found, out))
         }
         _ => Err(Error::new(
@@ -108,7 +108,7 @@ fn refuse_keys(found: &ResolvedAddress, args: &DumpArgs) -> Result<()> {
 fn dump_all(run: &CommandContext, opened: &OpenSnapshot, args: &DumpArgs) -> Result<ExitStatus> {
     let reader = opened.reader();
     note_missing(run, opened, b"");
-    let ground = opened.ground(&reader, run);
+    let ground = opened.archive_context(&reader, run);
     archive(run, args, |out| archive::all(ground, out))
 }
 
@@ -120,11 +120,15 @@ fn archive(
     let mut out = DumpOutput::open(args)?;
     write(&mut out.writer)?;
     out.finish()?;
-    Ok(run.tell_problems())
+    Ok(run.print_problems())
 }
 
 impl OpenSnapshot {
-    fn ground<'a>(&'a self, reader: &'a BlobReader<'a>, run: &'a CommandContext) -> ArchiveContext<'a> {
+    fn archive_context<'a>(
+        &'a self,
+        reader: &'a BlobReader<'a>,
+        run: &'a CommandContext,
+    ) -> ArchiveContext<'a> {
         ArchiveContext {
             repo: &self.repo,
             stored: &self.stored,
@@ -174,13 +178,13 @@ fn print_records(
         },
     )?;
     out.finish()?;
-    Ok(tell_lost(run, database, &wish.selection))
+    Ok(warn_of_lost(run, database, &wish.selection))
 }
 
 fn raw(out: &mut DumpOutput, key: &[u8], value: &[u8]) -> Result<()> {
     for part in [key, value] {
         let len = u32::try_from(part.len()).map_err(std::io::Error::other);
-        out.write(&len.act(|| "write a record")?.to_le_bytes())?;
+        out.write(&len.context(|| "write a record")?.to_le_bytes())?;
         out.write(part)?;
     }
     Ok(())
@@ -198,7 +202,7 @@ impl DumpOutput {
             None => (Box::new(std::io::stdout().lock()), "standard output".into()),
             Some(path) => {
                 let name = path.display().to_string();
-                let file = File::create_new(path).act(|| format!("make {name}"))?;
+                let file = File::create_new(path).context(|| format!("make {name}"))?;
                 (Box::new(file), name)
             }
         };
@@ -209,10 +213,10 @@ impl DumpOutput {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.writer
             .write_all(bytes)
-            .act(|| format!("write to {}", self.name))
+            .context(|| format!("write to {}", self.name))
     }
 
     fn finish(mut self) -> Result<()> {
-        self.writer.flush().act(|| format!("write to {}", self.name))
+        self.writer.flush().context(|| format!("write to {}", self.name))
     }
 }

@@ -42,7 +42,7 @@ pub fn run(run: &CommandContext, args: &FindArgs) -> Result<ExitStatus> {
         })?;
     }
     out.finish()?;
-    Ok(run.tell_problems())
+    Ok(run.print_problems())
 }
 
 /// What has been found so far.
@@ -78,7 +78,7 @@ impl<'a> MatchPrinter<'a> {
         } else {
             format!("{:>10}  {}", found.value_bytes, key_text(found.key))
         };
-        self.tell(state.snapshot, Some(&state.database.path), &line)
+        self.print_match(state.snapshot, Some(&state.database.path), &line)
     }
 
     fn file(&mut self, found: &FileMatch) -> Result<()> {
@@ -94,10 +94,10 @@ impl<'a> MatchPrinter<'a> {
             (_, true) => shown.long(false),
             _ => shown.path_text(),
         };
-        self.tell(found.snapshot, None, &line)
+        self.print_match(found.snapshot, None, &line)
     }
 
-    fn tell(&mut self, snapshot: &StoredSnapshot, database: Option<&[u8]>, line: &str) -> Result<()> {
+    fn print_match(&mut self, snapshot: &StoredSnapshot, database: Option<&[u8]>, line: &str) -> Result<()> {
         self.snapshots.insert(snapshot.id);
         let heading = (snapshot.id, database.map(<[u8]>::to_vec));
         let is_first = self.last.as_ref() != Some(&heading);
@@ -108,13 +108,13 @@ impl<'a> MatchPrinter<'a> {
         }
         if is_first && !output.json {
             let heading = heading_text(snapshot, database);
-            writeln!(self.out, "{heading}").act(|| "write to standard output")?;
+            writeln!(self.out, "{heading}").context(|| "write to standard output")?;
         }
-        writeln!(self.out, "{line}").act(|| "write to standard output")
+        writeln!(self.out, "{line}").context(|| "write to standard output")
     }
 
     fn finish(mut self) -> Result<()> {
-        self.out.flush().act(|| "write to standard output")?;
+        self.out.flush().context(|| "write to standard output")?;
         let Self {
             run,
             records,
@@ -124,7 +124,7 @@ impl<'a> MatchPrinter<'a> {
             ..
         } = self;
         drop(out);
-        run.tell_notices();
+        run.print_notices();
         run.output.emit(
             &json!({"message_type": "summary", "hits": records + files, "records": records,
             "files": files, "snapshots": snapshots.len()}),
@@ -133,7 +133,7 @@ impl<'a> MatchPrinter<'a> {
             0 => String::new(),
             files => format!(" and {files} files"),
         };
-        run.output.say(format!(
+        run.output.print(format!(
             "{records} records{files} in {} snapshots",
             snapshots.len()
         ))
@@ -184,7 +184,7 @@ fn snapshots(run: &CommandContext, repo: &Repo, args: &FindArgs) -> Result<Vec<S
             .collect::<Result<_>>()?
     } else {
         let catalog = repo.catalog()?;
-        run.tell_unread(&catalog);
+        run.warn_of_unread(&catalog);
         catalog.snapshots
     };
     let notes = repo.notes()?.standing();

@@ -169,7 +169,7 @@ pub fn announce_removal(
             format!("{listed}\nnothing was removed; --unsafe-allow-delete does it"),
         ))
     } else {
-        run.output.say(listed)
+        run.output.print(listed)
     }
 }
 

@@ -38,7 +38,7 @@ pub fn run(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
 }
 
 fn by_policy(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
-    let wish = wish(args);
+    let wish = selection(args);
     let repo = run.open()?;
     let known = load(run, &repo)?;
     let wish = PolicySelection {
@@ -147,8 +147,8 @@ fn ending(done: &ForgetResult, whole: bool) -> ExitStatus {
 
 fn load(run: &CommandContext, repo: &Repo) -> Result<ForgetInput> {
     let known = ForgetInput::load(repo)?;
-    run.tell_unread(&known.catalog);
-    run.tell_clocks(&known.catalog);
+    run.warn_of_unread(&known.catalog);
+    run.warn_of_clocks(&known.catalog);
     Ok(known)
 }
 
@@ -164,7 +164,7 @@ fn calendar(run: &CommandContext, repo: &Repo) -> PolicyCalendar {
     PolicyCalendar { now, zone }
 }
 
-fn wish(args: &ForgetArgs) -> PolicySelection {
+fn selection(args: &ForgetArgs) -> PolicySelection {
     let filter = &args.filter;
     PolicySelection {
         policy: RetentionPolicy::default(),
@@ -203,15 +203,15 @@ fn policy(args: &PolicyArgs, known: &ForgetInput) -> Result<RetentionPolicy> {
     let ids = args.keep_id.iter().map(|words| known.catalog.select(words));
     Ok(RetentionPolicy {
         last: args.keep_last.unwrap_or_default(),
-        slots: given(slots),
+        slots: filter(slots),
         within: args.keep_within.unwrap_or_default(),
-        slots_within: given(within),
+        slots_within: filter(within),
         tags: args.keep_tag.iter().map(|words| TagList::parse(words)).collect(),
         ids: ids.map(|stored| Ok(stored?.id)).collect::<Result<_>>()?,
     })
 }
 
-fn given<T>(all: [(CalendarPeriod, Option<T>); 6]) -> BTreeMap<CalendarPeriod, T> {
+fn filter<T>(all: [(CalendarPeriod, Option<T>); 6]) -> BTreeMap<CalendarPeriod, T> {
     all.into_iter()
         .filter_map(|(rhythm, value)| Some((rhythm, value?)))
         .collect()

@@ -30,7 +30,7 @@ pub fn run(run: &CommandContext, args: &GetArgs) -> Result<ExitStatus> {
     let mut out = std::io::stdout().lock();
     out.write_all(&value)
         .and_then(|()| out.flush())
-        .act(|| "write to standard output")?;
+        .context(|| "write to standard output")?;
     Ok(ExitStatus::Done)
 }
 
@@ -43,9 +43,9 @@ pub fn record_json(key: &[u8], value: &[u8]) -> Value {
 }
 
 /// Warns if the repository lost records that may have been among those that were asked for.
-pub fn tell_lost(run: &CommandContext, database: &DatabaseRoot, selection: &KeySelection) -> ExitStatus {
+pub fn warn_of_lost(run: &CommandContext, database: &DatabaseRoot, selection: &KeySelection) -> ExitStatus {
     read_records::lost_of(database, selection)
         .into_iter()
         .for_each(|lost| run.report.problem(lost));
-    run.tell_problems()
+    run.print_problems()
 }

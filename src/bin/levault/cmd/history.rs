@@ -20,7 +20,7 @@ pub fn run(run: &CommandContext, args: &HistoryArgs) -> Result<ExitStatus> {
     let scope = select_keys::scope(&args.scope);
     let repo = run.open()?;
     let catalog = repo.catalog()?;
-    run.tell_unread(&catalog);
+    run.warn_of_unread(&catalog);
     let (mut versions, mut unknown) = (0, false);
     history::history(
         &repo,
@@ -32,10 +32,10 @@ pub fn run(run: &CommandContext, args: &HistoryArgs) -> Result<ExitStatus> {
             versions += 1;
             unknown |= version.unknown;
             run.output.emit(&to_json(version, &key))?;
-            run.output.say(line(version))
+            run.output.print(line(version))
         },
     )?;
-    run.tell_notices();
+    run.print_notices();
     if versions == 0 {
         let what = format!("key {} is in no snapshot", key_text(&key));
         return Err(Error::new(ErrorKind::NotFound, what));

@@ -43,7 +43,7 @@ pub fn run(run: &CommandContext, args: &InitArgs) -> Result<ExitStatus> {
     if args.parity.is_some() {
         repo.put_parity_share(args.parity)?;
     }
-    tell(run, &repo, args.parity)?;
+    print_created(run, &repo, args.parity)?;
     Ok(ExitStatus::Done)
 }
 
@@ -60,17 +60,17 @@ pub fn make(run: &CommandContext, like: Option<&Repo>) -> Result<Repo> {
 }
 
 /// What must not be lost.
-pub fn tell(run: &CommandContext, repo: &Repo, parity: Option<ParityShare>) -> Result<()> {
+pub fn print_created(run: &CommandContext, repo: &Repo, parity: Option<ParityShare>) -> Result<()> {
     let (id, place) = (repo.id().to_hex(), run.repository()?);
     run.output.emit(
         &json!({"message_type": "initialized", "id": id, "repository": place.display().to_string(),
             "parity": parity.map(|share| share.to_string())}),
     )?;
-    run.output.say(format!(
+    run.output.print(format!(
         "created repository {} at {}",
         repo.id().short(),
         place.display()
     ))?;
     run.output
-        .say("Keep the password: without it nothing in this repository can be read, by anyone.")
+        .print("Keep the password: without it nothing in this repository can be read, by anyone.")
 }

@@ -32,7 +32,7 @@ pub fn unlock(run: &CommandContext) -> Result<ExitStatus> {
     let leases = run.open()?.break_leases()?;
     run.output
         .emit(&json!({"message_type": "summary", "leases_removed": leases}))?;
-    run.output.say(format!("{leases} leases removed"))?;
+    run.output.print(format!("{leases} leases removed"))?;
     Ok(ExitStatus::Done)
 }
 
@@ -40,14 +40,14 @@ fn add(run: &CommandContext, args: &NewPasswordArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let password = password::read_new(args.new_password_file.as_deref())?;
     let slot = repo.add_password(&password, SlotCost::default(), &args.label)?;
-    told(run, "added", Some(slot))
+    print_changed(run, "added", Some(slot))
 }
 
 fn change(run: &CommandContext, args: &NewPasswordArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let password = password::read_new(args.new_password_file.as_deref())?;
     let slot = repo.change_password(&password, SlotCost::default())?;
-    told(run, "changed", Some(slot))
+    print_changed(run, "changed", Some(slot))
 }
 
 fn remove(run: &CommandContext, words: &str) -> Result<ExitStatus> {
@@ -60,7 +60,7 @@ fn remove(run: &CommandContext, words: &str) -> Result<ExitStatus> {
     match &found[..] {
         [slot] => {
             repo.remove_password(slot)?;
-            told(run, "removed", Some(slot.id))
+            print_changed(run, "removed", Some(slot.id))
         }
         [] => Err(Error::new(
             ErrorKind::NotFound,
@@ -75,20 +75,20 @@ fn remove(run: &CommandContext, words: &str) -> Result<ExitStatus> {
 
 fn rotate(run: &CommandContext, repack: bool) -> Result<ExitStatus> {
     run.open()?.rotate_keys()?;
-    let ended = told(run, "rotated", None)?;
+    let ended = print_changed(run, "rotated", None)?;
     if repack {
         super::prune::repack_outdated(run)?;
     }
     Ok(ended)
 }
 
-fn told(run: &CommandContext, what: &str, slot: Option<ObjectId>) -> Result<ExitStatus> {
+fn print_changed(run: &CommandContext, what: &str, slot: Option<ObjectId>) -> Result<ExitStatus> {
     let id = slot.map(|slot| slot.to_hex());
     run.output
         .emit(&json!({"message_type": "summary", "key": what, "id": id}))?;
     match slot {
-        Some(slot) => run.output.say(format!("{what}: slot {}", slot.short()))?,
-        None => run.output.say("a new epoch of keys has begun")?,
+        Some(slot) => run.output.print(format!("{what}: slot {}", slot.short()))?,
+        None => run.output.print("a new epoch of keys has begun")?,
     }
     Ok(ExitStatus::Done)
 }
@@ -125,10 +125,10 @@ fn list(run: &CommandContext) -> Result<ExitStatus> {
             .collect();
         print_line(&serde_json::Value::from(rows).to_string())?;
     }
-    run.output.say("  ID        Created               Argon2id")?;
+    run.output.print("  ID        Created               Argon2id")?;
     for slot in &slots {
         let mark = if slot.current { '*' } else { ' ' };
-        run.output.say(format!(
+        run.output.print(format!(
             "{mark} {}  {}  {} MiB, {} passes, {} lanes",
             slot.id.short(),
             time(slot.created),
@@ -138,7 +138,7 @@ fn list(run: &CommandContext) -> Result<ExitStatus> {
         ))?;
     }
     for host in &hosts {
-        run.output.say(format!(
+        run.output.print(format!(
             "  domain {:<4} write-only host {}",
             host.domain.0, host.label
         ))?;

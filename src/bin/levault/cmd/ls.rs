@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::open_snapshot::OpenSnapshot;
 use super::print_node::{ShownNode, one_line, with_path};
 use super::snapshots::missing_json;
-use super::{CommandContext, get::tell_lost};
+use super::{CommandContext, get::warn_of_lost};
 use crate::args::{LsArgs, SnapshotPath};
 use crate::exit_status::ExitStatus;
 use crate::output::{bytes, key_text, put_bytes};
@@ -45,14 +45,14 @@ pub fn run(run: &CommandContext, args: &LsArgs) -> Result<ExitStatus> {
     for place in &places {
         tops.push(listing.top(&place.address)?);
     }
-    listing.out.flush().act(|| "write to standard output")?;
+    listing.out.flush().context(|| "write to standard output")?;
     drop(listing);
-    tell_missing(run, opened.snapshot(), &tops)?;
-    Ok(run.tell_problems())
+    print_missing(run, opened.snapshot(), &tops)?;
+    Ok(run.print_problems())
 }
 
 /// What of these the backup could not read. The listing is that of the snapshot, so this is no problem of it.
-fn tell_missing(run: &CommandContext, snapshot: &Snapshot, tops: &[Vec<u8>]) -> Result<()> {
+fn print_missing(run: &CommandContext, snapshot: &Snapshot, tops: &[Vec<u8>]) -> Result<()> {
     for top in tops {
         for one in snapshot.missing.about(top) {
             let mut line = missing_json(one);
@@ -178,7 +178,7 @@ impl<'a> LsPrinter<'a> {
             NodeFormat::Path => shown.path_text(),
             NodeFormat::Long { human_readable } => shown.long(human_readable),
         };
-        writeln!(self.out, "{line}").act(|| "write to standard output")
+        writeln!(self.out, "{line}").context(|| "write to standard output")
     }
 }
 
@@ -198,7 +198,7 @@ fn list_databases(run: &CommandContext, snapshot: &Snapshot) -> Result<()> {
             "path",
             &database.path,
         ))?;
-        run.output.say(format!(
+        run.output.print(format!(
             "{:>10} records  {:>10}  {}  {}",
             database.records,
             bytes(database.bytes()),
@@ -207,7 +207,7 @@ fn list_databases(run: &CommandContext, snapshot: &Snapshot) -> Result<()> {
         ))?;
         for damage in &database.damage {
             run.output
-                .say(format!("    {}", super::backup::damage_text(damage)))?;
+                .print(format!("    {}", super::backup::damage_text(damage)))?;
         }
     }
     Ok(())
@@ -226,11 +226,11 @@ fn keys(run: &CommandContext, opened: &OpenSnapshot, args: &LsArgs) -> Result<Ex
         } else {
             format!("{:>10}  {}", value.len(), key_text(key))
         };
-        writeln!(out, "{line}").act(|| "write to standard output")
+        writeln!(out, "{line}").context(|| "write to standard output")
     })?;
-    out.flush().act(|| "write to standard output")?;
+    out.flush().context(|| "write to standard output")?;
     drop(out);
-    Ok(tell_lost(run, database, &wish.selection))
+    Ok(warn_of_lost(run, database, &wish.selection))
 }
 
 fn key_json(key: &[u8], value_len: usize) -> Value {

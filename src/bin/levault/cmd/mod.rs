@@ -122,13 +122,13 @@ impl CommandContext<'_> {
         let Some(path) = self.credential()? else {
             return Ok(None);
         };
-        let file = File::open(&path).act(|| format!("open the credential {}", path.display()))?;
+        let file = File::open(&path).context(|| format!("open the credential {}", path.display()))?;
         let mut bytes = Vec::new();
         file.take(CREDENTIAL_BYTES_MAX)
             .read_to_end(&mut bytes)
-            .act(|| format!("read the credential {}", path.display()))?;
+            .context(|| format!("read the credential {}", path.display()))?;
         let sealed =
-            SealedCredential::decode(&bytes).act(|| format!("read the credential {}", path.display()))?;
+            SealedCredential::decode(&bytes).context(|| format!("read the credential {}", path.display()))?;
         let credential = sealed.unlock(&password::read(self.global, PasswordPurpose::Unlock)?)?;
         let storage = LocalStorage::open(&self.repository()?)?;
         WriteOnlyRepo::open(Arc::new(storage), credential, self.settings()?).map(Some)
@@ -229,7 +229,8 @@ fn local(place: &str) -> Result<PathBuf> {
 }
 
 fn first_line(file: &PathBuf) -> Result<String> {
-    let text = std::fs::read_to_string(file).act(|| format!("read repository file {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).context(|| format!("read repository file {}", file.display()))?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
@@ -245,7 +246,7 @@ fn compression(arg: CompressionArg) -> Compression {
 
 impl CommandContext<'_> {
     /// Warns of snapshots whose time cannot be right, wherever their order matters.
-    pub fn tell_clocks(&self, catalog: &SnapshotCatalog) {
+    pub fn warn_of_clocks(&self, catalog: &SnapshotCatalog) {
         if let Some(warning) = catalog.clock_warning() {
             self.output.warn(&warning);
         }
@@ -254,13 +255,13 @@ impl CommandContext<'_> {
     /// The snapshot that `words` name. Which one is the latest rests on clocks.
     pub fn select(&self, repo: &Repo, words: &str) -> Result<StoredSnapshot> {
         if words.starts_with("latest") {
-            self.tell_clocks(&repo.catalog()?);
+            self.warn_of_clocks(&repo.catalog()?);
         }
         repo.select(words)
     }
 
     /// Warns of snapshots that cannot be read, and of what could not be read of those that were forgotten.
-    pub fn tell_unread(&self, catalog: &SnapshotCatalog) {
+    pub fn warn_of_unread(&self, catalog: &SnapshotCatalog) {
         let unreadable = catalog.unreadable.iter();
         unreadable.for_each(|unread| self.output.warn(&unread.what));
         let quarantined = catalog.quarantined.iter();
@@ -273,7 +274,7 @@ impl CommandContext<'_> {
     }
 
     /// Warns of what is missing from the answer, if something is.
-    pub fn tell_problems(&self) -> ExitStatus {
+    pub fn print_problems(&self) -> ExitStatus {
         let problems = self.report.problems();
         problems.iter().for_each(|problem| self.output.warn(problem));
         if problems.is_empty() {
@@ -284,7 +285,7 @@ impl CommandContext<'_> {
     }
 
     /// Warns of what the user should know although the answer is complete without it.
-    pub fn tell_notices(&self) {
+    pub fn print_notices(&self) {
         let notices = self.report.notices();
         notices.iter().for_each(|notice| self.output.warn(notice));
     }

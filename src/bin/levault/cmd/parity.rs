@@ -16,7 +16,7 @@ use crate::progress::watch;
 #[derive(Args)]
 pub struct AddParityArgs {
     /// For bursts of damage up to this share of a pack (default: the repository's own, else 5%); none: store no more
-    #[arg(long, value_name = "SHARE", value_parser = wish)]
+    #[arg(long, value_name = "SHARE", value_parser = request)]
     share: Option<ParityRequest>,
     /// Do it
     #[arg(long)]
@@ -30,7 +30,7 @@ enum ParityRequest {
     Share(ParityShare),
 }
 
-fn wish(words: &str) -> Result<ParityRequest, String> {
+fn request(words: &str) -> Result<ParityRequest, String> {
     match words {
         "none" => Ok(ParityRequest::None),
         share => share.parse().map(ParityRequest::Share),
@@ -70,7 +70,7 @@ pub fn add(run: &CommandContext, args: &AddParityArgs) -> Result<ExitStatus> {
             added.packs_without
         )
     };
-    run.output.say(format!(
+    run.output.print(format!(
         "{line}; {} packs in all, {} of each",
         added.packs, added.share
     ))?;
@@ -94,7 +94,7 @@ fn stop(run: &CommandContext, repo: &levault::repo::Repo, apply: bool) -> Result
     }
     run.output
         .emit(&json!({"message_type": "summary", "dry_run": !apply, "share": null}))?;
-    run.output.say(if apply {
+    run.output.print(if apply {
         "no more parity is stored; what there is stays as long as its packs"
     } else {
         "no more parity would be stored; --apply does it"
@@ -126,7 +126,7 @@ pub fn heal(run: &CommandContext, args: &HealArgs) -> Result<ExitStatus> {
         dry_run: !args.apply,
     };
     let outcome = watch(run.output, run.report, || heal.run(&storage, run.report))?;
-    tell_healed(run, args.apply, &outcome)?;
+    print_healed(run, args.apply, &outcome)?;
     // What could be healed and was not is damaged still.
     let is_well = outcome.hopeless.is_empty() && (args.apply || outcome.healed.is_empty());
     Ok(if is_well {
@@ -136,13 +136,13 @@ pub fn heal(run: &CommandContext, args: &HealArgs) -> Result<ExitStatus> {
     })
 }
 
-fn tell_healed(run: &CommandContext, apply: bool, outcome: &HealOutcome) -> Result<()> {
+fn print_healed(run: &CommandContext, apply: bool, outcome: &HealOutcome) -> Result<()> {
     let word = if apply { "healed" } else { "can be healed" };
     for healed in &outcome.healed {
         let (object, what) = (healed.object.path(), &healed.what);
         run.output
             .emit(&json!({"message_type": "healed", "object": object, "what": what, "dry_run": !apply}))?;
-        run.output.say(format!("{word}: {object}: {what}"))?;
+        run.output.print(format!("{word}: {object}: {what}"))?;
     }
     for hopeless in &outcome.hopeless {
         let (object, what) = (hopeless.object.path(), &hopeless.what);
@@ -160,7 +160,7 @@ fn tell_healed(run: &CommandContext, apply: bool, outcome: &HealOutcome) -> Resu
         "healed": outcome.healed.len(),
         "num_errors": outcome.hopeless.len(),
     }))?;
-    run.output.say(format!(
+    run.output.print(format!(
         "read {} packs, {}; {} {word}, {} cannot be",
         outcome.packs,
         bytes(outcome.bytes_read),
@@ -170,6 +170,6 @@ fn tell_healed(run: &CommandContext, apply: bool, outcome: &HealOutcome) -> Resu
     if apply || outcome.healed.is_empty() {
         Ok(())
     } else {
-        run.output.say("--apply heals them")
+        run.output.print("--apply heals them")
     }
 }

@@ -16,7 +16,7 @@ use crate::output::bytes;
 /// Lists, or removes.
 pub fn run(run: &CommandContext, args: &PinsArgs) -> Result<ExitStatus> {
     match &args.verb {
-        PinsCommand::List(of) => each(run, &of.paths, |_, set| tell(run, set)),
+        PinsCommand::List(of) => each(run, &of.paths, |_, set| print_pins(run, set)),
         PinsCommand::Drop(of) => each(run, &of.paths, |_, set| remove(run, set)),
         PinsCommand::Gc(of) => each(run, &of.paths, |path, set| {
             if !path.exists() || set.of.is_none() && !set.in_use {
@@ -45,7 +45,7 @@ fn each(
     })
 }
 
-fn tell(run: &CommandContext, set: &PinSet) -> Result<()> {
+fn print_pins(run: &CommandContext, set: &PinSet) -> Result<()> {
     run.output.emit(&as_json(set))?;
     let of = set.of.as_ref().map_or_else(
         || "nothing that can be used".to_owned(),
@@ -57,7 +57,7 @@ fn tell(run: &CommandContext, set: &PinSet) -> Result<()> {
             )
         },
     );
-    run.output.say(format!(
+    run.output.print(format!(
         "{}: {of}; {} tables, {}, {} of it kept by this alone{}",
         set.path.display(),
         set.tables,
@@ -70,7 +70,7 @@ fn tell(run: &CommandContext, set: &PinSet) -> Result<()> {
 fn remove(run: &CommandContext, set: &PinSet) -> Result<()> {
     set.remove()?;
     run.output.emit(&as_json(set))?;
-    run.output.say(format!("{}: removed", set.path.display()))
+    run.output.print(format!("{}: removed", set.path.display()))
 }
 
 fn as_json(set: &PinSet) -> Value {

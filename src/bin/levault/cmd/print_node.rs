@@ -47,11 +47,11 @@ impl ShownNode<'_> {
             number(meta.uid),
             number(meta.gid),
             self.path_text(),
-            self.what_else()
+            self.details()
         )
     }
 
-    fn what_else(&self) -> String {
+    fn details(&self) -> String {
         match (&self.node.entry.kind, self.database) {
             (EntryKind::Symlink(target), _) => format!(" -> {}", one_line(target)),
             (_, Some(database)) => format!("  (database, {} records)", database.records),

@@ -89,14 +89,19 @@ pub fn prune(run: &CommandContext, repo: &Repo, args: &PruneOptions, dry_run: bo
         MaxUnusedArg::Unlimited => prune.unused_bytes_max = u64::MAX,
     }
     let outcome = prune.run(repo, run.report)?;
-    tell(run, args, dry_run, &outcome)?;
+    print_outcome(run, args, dry_run, &outcome)?;
     for problem in run.report.problems() {
         run.output.warn(&problem);
     }
     Ok(())
 }
 
-fn tell(run: &CommandContext, args: &PruneOptions, dry_run: bool, outcome: &PruneOutcome) -> Result<()> {
+fn print_outcome(
+    run: &CommandContext,
+    args: &PruneOptions,
+    dry_run: bool,
+    outcome: &PruneOutcome,
+) -> Result<()> {
     let PruneOutcome { swept, plan, .. } = outcome;
     run.output.emit(&json!({
         "message_type": "summary",
@@ -121,7 +126,7 @@ fn tell(run: &CommandContext, args: &PruneOptions, dry_run: bool, outcome: &Prun
         "grace_seconds": args.grace.as_secs(),
     }))?;
     let would = if dry_run { "would be " } else { "" };
-    let say = |line: String| run.output.say(line);
+    let say = |line: String| run.output.print(line);
     say(format!(
         "{would}deleted     {:>12}  {} packs, {} forgotten snapshots",
         bytes(swept.bytes()),

@@ -55,11 +55,11 @@ pub fn run(run: &CommandContext, args: &QuarantineArgs) -> Result<ExitStatus> {
         }
         QuarantineCommand::Remove(args) => quarantine::remove(&repo, &args.ids)?,
     };
-    objects.iter().try_for_each(|object| tell(run, object))?;
+    objects.iter().try_for_each(|object| print_object(run, object))?;
     Ok(ExitStatus::Done)
 }
 
-fn tell(run: &CommandContext, object: &UnreadObject) -> Result<()> {
+fn print_object(run: &CommandContext, object: &UnreadObject) -> Result<()> {
     run.output.emit(&json!({
         "message_type": "unread_object",
         "object": object.path(),
@@ -73,5 +73,5 @@ fn tell(run: &CommandContext, object: &UnreadObject) -> Result<()> {
         "not set aside"
     };
     run.output
-        .say(format!("{}: {state}; {}", object.path(), object.what))
+        .print(format!("{}: {state}; {}", object.path(), object.what))
 }

@@ -130,19 +130,19 @@ fn repair_config(run: &CommandContext, mode: RepairMode) -> Result<ExitStatus> {
         "what": repaired.as_ref().map(|repaired| &repaired.what),
     }))?;
     let Some(repaired) = repaired else {
-        run.output.say("config and its copy are whole")?;
+        run.output.print("config and its copy are whole")?;
         return Ok(ExitStatus::Done);
     };
     run.output
-        .say(format!("{}: {}", repaired.object, repaired.what))?;
+        .print(format!("{}: {}", repaired.object, repaired.what))?;
     let other = if repaired.object == "config" {
         "config.copy"
     } else {
         "config"
     };
     run.output
-        .say(format!("{} put back from {other}", is_or_would_be(mode)))?;
-    tell_dry(run, mode)?;
+        .print(format!("{} put back from {other}", is_or_would_be(mode)))?;
+    print_dry_run(run, mode)?;
     Ok(ExitStatus::Done)
 }
 
@@ -162,7 +162,7 @@ fn repair_index(run: &CommandContext, args: &RepairIndexArgs, repo: &Repo) -> Re
         noted,
     } = &outcome;
     if plan.is_empty() {
-        run.output.say("the index says of every pack what lies in it")?;
+        run.output.print("the index says of every pack what lies in it")?;
         return Ok(ExitStatus::Done);
     }
     let did = is_or_would_be(mode);
@@ -171,11 +171,11 @@ fn repair_index(run: &CommandContext, args: &RepairIndexArgs, repo: &Repo) -> Re
         (plan.replaced.len(), "segments", "replaced by what the packs say"),
         (plan.gone.len(), "packs that are gone", "taken out of the index"),
     ];
-    run.output.say(format!(
+    run.output.print(format!(
         "{packs} packs with {blobs} blobs {did} indexed from their own directories"
     ))?;
     for (count, what, verb) in counts.into_iter().filter(|(count, _, _)| *count > 0) {
-        run.output.say(format!("{count} {what} {did} {verb}"))?;
+        run.output.print(format!("{count} {what} {did} {verb}"))?;
     }
     if *noted > 0 {
         run.output.warn(&format!(
@@ -192,7 +192,7 @@ fn repair_index(run: &CommandContext, args: &RepairIndexArgs, repo: &Repo) -> Re
                  `levault repair packs ID --apply` with their ids gives them up, and then this can be run again",
             );
     }
-    tell_dry(run, mode)?;
+    print_dry_run(run, mode)?;
     if unread.is_empty() && *noted == 0 {
         Ok(ExitStatus::Done)
     } else {
@@ -226,7 +226,7 @@ fn repair_packs(run: &CommandContext, args: &RepairTargetArgs, repo: &Repo) -> R
     };
     let outcome = watch(run.output, run.report, || repair.run(repo, run.report))?;
     run.output.emit(&in_domain(packs_json(&outcome, mode), repo))?;
-    let say = |line: String| run.output.say(line);
+    let say = |line: String| run.output.print(line);
     say(format!(
         "read {} packs ({})",
         outcome.packs_read,
@@ -251,7 +251,7 @@ fn repair_packs(run: &CommandContext, args: &RepairTargetArgs, repo: &Repo) -> R
         return if outcome.unread.is_empty() && outcome.healed.is_empty() {
             Ok(ExitStatus::Done)
         } else {
-            tell_dry(run, mode).map(|()| ExitStatus::Done)
+            print_dry_run(run, mode).map(|()| ExitStatus::Done)
         };
     }
     for pack in &outcome.damaged {
@@ -284,7 +284,7 @@ fn repair_packs(run: &CommandContext, args: &RepairTargetArgs, repo: &Repo) -> R
         "{} damaged packs {did} marked to go",
         outcome.marked.len()
     ))?;
-    tell_dry(run, mode)?;
+    print_dry_run(run, mode)?;
     if outcome.lost.is_empty() {
         return Ok(ExitStatus::Done);
     }
@@ -330,19 +330,19 @@ fn repair_snapshots(run: &CommandContext, args: &RepairTargetArgs, repo: &Repo) 
     run.output
         .emit(&in_domain(snapshots_json(&outcome, mode), repo))?;
     for repaired in &outcome.repaired {
-        tell_repaired(run, repaired)?;
+        print_repaired(run, repaired)?;
     }
     for (id, what) in &outcome.failed {
         run.output.warn(&format!("snapshot {}: {what}", id.short()));
     }
-    run.output.say(format!(
+    run.output.print(format!(
         "looked at {} snapshots: {} lost something, {} cannot be repaired",
         outcome.snapshots,
         outcome.repaired.len(),
         outcome.failed.len()
     ))?;
     if !outcome.repaired.is_empty() {
-        tell_dry(run, mode)?;
+        print_dry_run(run, mode)?;
     }
     if outcome.repaired.is_empty() && outcome.failed.is_empty() {
         Ok(ExitStatus::Done)
@@ -351,9 +351,9 @@ fn repair_snapshots(run: &CommandContext, args: &RepairTargetArgs, repo: &Repo) 
     }
 }
 
-fn tell_repaired(run: &CommandContext, repaired: &RepairedSnapshot) -> Result<()> {
+fn print_repaired(run: &CommandContext, repaired: &RepairedSnapshot) -> Result<()> {
     let old = repaired.id.short();
-    run.output.say(match repaired.repaired_as {
+    run.output.print(match repaired.repaired_as {
         Some(new) => format!(
             "snapshot {old} is forgotten; {} has what is left of it",
             new.short()
@@ -361,7 +361,7 @@ fn tell_repaired(run: &CommandContext, repaired: &RepairedSnapshot) -> Result<()
         None => format!("snapshot {old} lost something"),
     })?;
     for database in &repaired.databases {
-        run.output.say(format!(
+        run.output.print(format!(
             "    {}: {} of {} records are left, {} holes",
             database.name,
             database.records,
@@ -370,14 +370,14 @@ fn tell_repaired(run: &CommandContext, repaired: &RepairedSnapshot) -> Result<()
         ))?;
         for hole in &database.holes {
             run.output
-                .say(format!("        {}", super::backup::damage_text(hole)))?;
+                .print(format!("        {}", super::backup::damage_text(hole)))?;
         }
     }
-    repaired.trees.iter().try_for_each(|tree| tell_tree(run, tree))
+    repaired.trees.iter().try_for_each(|tree| print_tree(run, tree))
 }
 
-fn tell_tree(run: &CommandContext, tree: &RepairedTree) -> Result<()> {
-    run.output.say(format!(
+fn print_tree(run: &CommandContext, tree: &RepairedTree) -> Result<()> {
+    run.output.print(format!(
         "    {}: {} of {} files are left",
         tree.name, tree.files, tree.files_before
     ))?;
@@ -390,11 +390,11 @@ fn tell_tree(run: &CommandContext, tree: &RepairedTree) -> Result<()> {
                 format!("{path}: {lost} bytes are zeros now, and it ends with {PARTIAL}")
             }
         };
-        run.output.say(format!("        {what}"))?;
+        run.output.print(format!("        {what}"))?;
     }
     match tree.more {
         0 => Ok(()),
-        more => run.output.say(format!("        and {more} more")),
+        more => run.output.print(format!("        and {more} more")),
     }
 }
 
@@ -456,9 +456,9 @@ fn is_or_would_be(mode: RepairMode) -> &'static str {
     }
 }
 
-fn tell_dry(run: &CommandContext, mode: RepairMode) -> Result<()> {
+fn print_dry_run(run: &CommandContext, mode: RepairMode) -> Result<()> {
     if mode == RepairMode::DryRun {
-        run.output.say("nothing was done; --apply does it")
+        run.output.print("nothing was done; --apply does it")
     } else {
         Ok(())
     }

@@ -9,7 +9,7 @@ use levault::ops::rescue::{
 use serde_json::{Map, Value, json};
 
 use super::CommandContext;
-use super::verify_db::{say_damage, source_damage_json};
+use super::verify_db::{print_damage, source_damage_json};
 use crate::args::RescueArgs;
 use crate::exit_status::ExitStatus;
 use crate::output::{key_text, put_bytes, time, time_exact};
@@ -36,10 +36,10 @@ pub fn run(run: &CommandContext, args: &RescueArgs) -> Result<ExitStatus> {
     run.refuse_forbidden(&args.output)?;
     let repo = run.open()?;
     if args.snapshot.is_none() {
-        run.tell_clocks(&repo.catalog()?);
+        run.warn_of_clocks(&repo.catalog()?);
     }
     let outcome = watch(run.output, run.report, || rescue.run(&repo, run.report))?;
-    tell(run, args, &outcome)?;
+    print_outcome(run, args, &outcome)?;
     Ok(ending(&outcome))
 }
 
@@ -52,10 +52,10 @@ fn ending(outcome: &RescueOutcome) -> ExitStatus {
     }
 }
 
-fn tell(run: &CommandContext, args: &RescueArgs, outcome: &RescueOutcome) -> Result<()> {
+fn print_outcome(run: &CommandContext, args: &RescueArgs, outcome: &RescueOutcome) -> Result<()> {
     let directory = args.directory.display().to_string();
     for damage in &outcome.damage {
-        say_damage(run, &directory, damage);
+        print_damage(run, &directory, damage);
     }
     if let Some(what) = files_text(&outcome.files) {
         run.output.warn(&format!("{directory}: {what}"));
@@ -67,10 +67,10 @@ fn tell(run: &CommandContext, args: &RescueArgs, outcome: &RescueOutcome) -> Res
         ));
     }
     for span in &outcome.spans {
-        tell_span(run, span)?;
+        print_span(run, span)?;
     }
     run.output.emit(&summary(args, outcome))?;
-    run.output.say(match (outcome.written, outcome.is_whole()) {
+    run.output.print(match (outcome.written, outcome.is_whole()) {
         (true, _) => format!(
             "{}: {} records written and read back, {} of them the directory's own",
             args.output.display(),
@@ -97,20 +97,20 @@ fn files_text(files: &FileListSource) -> Option<String> {
     }
 }
 
-fn tell_span(run: &CommandContext, outcome: &SpanOutcome) -> Result<()> {
+fn print_span(run: &CommandContext, outcome: &SpanOutcome) -> Result<()> {
     for (snapshot, why) in &outcome.passed_over {
         run.output.detail(format!(
             "  {}: snapshot {} cannot help: {why}",
-            words(&outcome.span),
+            span_text(&outcome.span),
             snapshot.short()
         ))?;
     }
     let tally = &outcome.tally;
-    run.output.say(match &outcome.supply {
+    run.output.print(match &outcome.supply {
         Some(supply) => format!(
             "{}: {} records from snapshot {} of {} (writes since then may be lost), {} of the directory's own are certain, \
              {} newer, {} left out",
-            words(&outcome.span),
+            span_text(&outcome.span),
             tally.supplied,
             supply.snapshot.short(),
             time(supply.time),
@@ -121,7 +121,7 @@ fn tell_span(run: &CommandContext, outcome: &SpanOutcome) -> Result<()> {
         None => format!(
             "{}: no snapshot has it whole; {} of the directory's own records are certain, {} kept although uncertain, {} \
              left out",
-            words(&outcome.span),
+            span_text(&outcome.span),
             tally.certain,
             tally.kept,
             tally.left_out
@@ -129,7 +129,7 @@ fn tell_span(run: &CommandContext, outcome: &SpanOutcome) -> Result<()> {
     })
 }
 
-fn words(span: &KeySpan) -> String {
+fn span_text(span: &KeySpan) -> String {
     match (&span.smallest, &span.largest) {
         (None, None) => "all keys".to_owned(),
         (smallest, largest) => {

@@ -87,11 +87,11 @@ pub fn restore(
 ) -> Result<ExitStatus> {
     let restored = watch(run.output, run.report, || restore.run(repo, snapshot, run.report))?;
     for outcome in &restored.databases {
-        tell(run, outcome)?;
+        print_outcome(run, outcome)?;
     }
-    tell_tree(run, restore, &restored.tree)?;
-    run.tell_notices();
-    let ending = run.tell_problems();
+    print_tree(run, restore, &restored.tree)?;
+    run.print_notices();
+    let ending = run.print_problems();
     run.output.emit(&summary(snapshot, restore, &restored))?;
     match restored.tree.mismatched {
         0 => Ok(ending),
@@ -159,7 +159,7 @@ impl PlanCounts {
 }
 
 /// What trees are said to hold, before all that they are found to hold.
-fn tell_stated(run: &CommandContext, opened: &OpenSnapshot) -> Result<()> {
+fn warn_of_stated_size(run: &CommandContext, opened: &OpenSnapshot) -> Result<()> {
     let trees = opened.stored.snapshot.sources.iter();
     let trees = trees.filter_map(|source| match source {
         SnapshotSource::Tree(tree) => Some(tree),
@@ -178,12 +178,12 @@ fn tell_stated(run: &CommandContext, opened: &OpenSnapshot) -> Result<()> {
 }
 
 fn plan(run: &CommandContext, opened: &OpenSnapshot, restore: &Restore) -> Result<ExitStatus> {
-    tell_stated(run, opened)?;
+    warn_of_stated_size(run, opened)?;
     let (mut counts, mut told) = (PlanCounts::default(), Ok(()));
     let mut each = |planned: PlannedEntry| {
         counts.add(&planned);
         if told.is_ok() {
-            told = tell_planned(run, restore, &planned);
+            told = print_planned(run, restore, &planned);
         }
         if told.is_err() {
             run.report.stop();
@@ -200,17 +200,17 @@ fn plan(run: &CommandContext, opened: &OpenSnapshot, restore: &Restore) -> Resul
         "left": counts.left,
         "files_deleted": counts.removed,
     }))?;
-    run.output.say(format!(
+    run.output.print(format!(
         "would restore {} things ({}), leave {}, remove {}",
         counts.things,
         bytes(counts.bytes),
         counts.left,
         counts.removed
     ))?;
-    Ok(run.tell_problems())
+    Ok(run.print_problems())
 }
 
-fn tell_planned(run: &CommandContext, restore: &Restore, planned: &PlannedEntry) -> Result<()> {
+fn print_planned(run: &CommandContext, restore: &Restore, planned: &PlannedEntry) -> Result<()> {
     if let Some(database) = &planned.database {
         run.output.emit(
             &json!({"message_type": "plan", "db": database.name, "target": planned.target,
@@ -221,7 +221,7 @@ fn tell_planned(run: &CommandContext, restore: &Restore, planned: &PlannedEntry)
         } else {
             "the selected keys of "
         };
-        return run.output.say(format!(
+        return run.output.print(format!(
             "would restore {selected}{} ({} records, {}) to {}",
             database.name,
             database.records,
@@ -243,7 +243,7 @@ fn tell_planned(run: &CommandContext, restore: &Restore, planned: &PlannedEntry)
     run.output.detail(format!("would {words} {}", planned.target))
 }
 
-fn tell_tree(run: &CommandContext, restore: &Restore, tree: &TreeRestoreOutcome) -> Result<()> {
+fn print_tree(run: &CommandContext, restore: &Restore, tree: &TreeRestoreOutcome) -> Result<()> {
     if *tree == TreeRestoreOutcome::default() {
         return Ok(());
     }
@@ -252,7 +252,7 @@ fn tell_tree(run: &CommandContext, restore: &Restore, tree: &TreeRestoreOutcome)
         (VerifyMode::Full, others) => format!("read back: {others} of them are not what was saved"),
         (VerifyMode::None, _) => "not verified".to_owned(),
     };
-    run.output.say(format!(
+    run.output.print(format!(
         "restored {} files ({}), {} directories and {} links and others to {}, {verified}",
         tree.files,
         bytes(tree.bytes),
@@ -263,20 +263,20 @@ fn tell_tree(run: &CommandContext, restore: &Restore, tree: &TreeRestoreOutcome)
     if tree.files_same + tree.left > 0 {
         let same = format!("{} files were there already", tree.files_same);
         run.output
-            .say(format!("{same}; {} things were left as they were", tree.left))?;
+            .print(format!("{same}; {} things were left as they were", tree.left))?;
     }
     match tree.removed {
         0 => Ok(()),
         removed => run
             .output
-            .say(format!("removed {removed} that the snapshot does not have")),
+            .print(format!("removed {removed} that the snapshot does not have")),
     }
 }
 
-fn tell(run: &CommandContext, outcome: &DatabaseRestoreOutcome) -> Result<()> {
+fn print_outcome(run: &CommandContext, outcome: &DatabaseRestoreOutcome) -> Result<()> {
     if outcome.unchanged {
         let (name, target) = (&outcome.name, outcome.target.display());
-        return run.output.say(if outcome.verified {
+        return run.output.print(if outcome.verified {
             format!("{name}: {target} holds it already, and was left as it was")
         } else {
             format!("{name}: {target} is newer, and was left as it was, unread")
@@ -300,7 +300,7 @@ fn tell(run: &CommandContext, outcome: &DatabaseRestoreOutcome) -> Result<()> {
     } else {
         format!("{} records", outcome.records)
     };
-    run.output.say(format!(
+    run.output.print(format!(
         "restored {} ({what}, {}) to {}{in_place}, {verified}",
         outcome.name,
         bytes(outcome.bytes),

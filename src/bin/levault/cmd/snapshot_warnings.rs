@@ -26,7 +26,7 @@ impl CommandContext<'_> {
     /// The snapshot that the words name; `latest` is the latest that has what stands behind the colon.
     pub fn select_place(&self, repo: &Repo, place: &SnapshotPath) -> Result<StoredSnapshot> {
         if place.snapshot.starts_with("latest") {
-            self.tell_clocks(&repo.catalog()?);
+            self.warn_of_clocks(&repo.catalog()?);
         }
         repo.select_with(&place.snapshot, &|snapshot| leads(snapshot, &place.address))
     }

@@ -20,9 +20,9 @@ use crate::output::{bytes, print_line, time, time_exact};
 pub fn run(run: &CommandContext, args: &SnapshotsArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let catalog = repo.catalog()?;
-    run.tell_unread(&catalog);
-    run.tell_clocks(&catalog);
-    let ahead: HashSet<_> = catalog.ahead().map(|stored| stored.id).collect();
+    run.warn_of_unread(&catalog);
+    run.warn_of_clocks(&catalog);
+    let ahead: HashSet<_> = catalog.from_the_future().map(|stored| stored.id).collect();
     let stored_notes = repo.notes()?;
     let unread = &stored_notes.unread;
     unread.iter().for_each(|note| run.output.warn(&note.what));
@@ -62,16 +62,16 @@ pub fn run(run: &CommandContext, args: &SnapshotsArgs) -> Result<ExitStatus> {
         return print_line(&Value::from(all).to_string()).map(|()| ending);
     }
     run.output
-        .say("ID        Time                  Host        Tags        Records     Size        Sources")?;
+        .print("ID        Time                  Host        Tags        Records     Size        Sources")?;
     for stored in &found {
         let when = if ahead.contains(&stored.id) {
             "  (its time is later than now)"
         } else {
             ""
         };
-        run.output.say(format!("{}{when}", row(stored, &notes)))?;
+        run.output.print(format!("{}{when}", row(stored, &notes)))?;
     }
-    run.output.say(format!("{} snapshots", found.len()))?;
+    run.output.print(format!("{} snapshots", found.len()))?;
     Ok(ending)
 }
 
@@ -88,12 +88,12 @@ fn row(stored: &StoredSnapshot, notes: &CurrentNotes) -> String {
         snapshot.databases().map(|database| database.records).sum::<u64>(),
         bytes(snapshot.bytes()),
         names.join(", "),
-        noted(stored, notes)
+        notes_text(stored, notes)
     )
 }
 
 /// What else was noted of a snapshot, for the end of its line.
-fn noted(stored: &StoredSnapshot, notes: &CurrentNotes) -> String {
+fn notes_text(stored: &StoredSnapshot, notes: &CurrentNotes) -> String {
     let suspect = notes
         .suspect(&stored.id)
         .map(|reason| format!("  SUSPECT: {reason}"));

@@ -21,26 +21,26 @@ pub fn run(run: &CommandContext, args: &StatsArgs) -> Result<ExitStatus> {
     let stats = stats::stats(&repo, chosen.as_ref(), run.report)?;
     run.output.emit(&to_json(&stats))?;
     run.output
-        .say(format!("{} packs, {} blobs", stats.packs, stats.blobs))?;
+        .print(format!("{} packs, {} blobs", stats.packs, stats.blobs))?;
     run.output
-        .say(format!("stored       {:>12}", bytes(stats.stored_bytes)))?;
+        .print(format!("stored       {:>12}", bytes(stats.stored_bytes)))?;
     if stats.parity > 0 {
         let (size, count) = (bytes(stats.parity_bytes), stats.parity);
         run.output
-            .say(format!("parity       {size:>12}  besides, {count} objects"))?;
+            .print(format!("parity       {size:>12}  besides, {count} objects"))?;
     }
-    run.output.say(format!(
+    run.output.print(format!(
         "plain        {:>12}  (compression {:.2})",
         bytes(stats.plain_bytes),
         stats.compression_ratio()
     ))?;
-    run.output.say(format!(
+    run.output.print(format!(
         "would restore{:>12}  from {} snapshots",
         bytes(stats.restore_bytes()),
         stats.snapshots.len()
     ))?;
     for row in &stats.snapshots {
-        run.output.say(line(&row.id.short(), &row.share))?;
+        run.output.print(line(&row.id.short(), &row.share))?;
     }
     for (what, rows) in [("database", &stats.databases), ("files of", &stats.trees)] {
         for row in rows {
@@ -50,7 +50,7 @@ pub fn run(run: &CommandContext, args: &StatsArgs) -> Result<ExitStatus> {
                 row.host,
                 row.snapshots
             );
-            run.output.say(line(&name, &row.share))?;
+            run.output.print(line(&name, &row.share))?;
         }
     }
     Ok(ExitStatus::Done)

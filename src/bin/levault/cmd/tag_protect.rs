@@ -67,7 +67,8 @@ fn each(
             json!({"message_type": "changed", "snapshot_id": stored.id.to_hex(), "changed": is_news});
         line[field] = value;
         run.output.emit(&line)?;
-        run.output.say(format!("snapshot {} {text}", stored.id.short()))?;
+        run.output
+            .print(format!("snapshot {} {text}", stored.id.short()))?;
     }
     run.output
         .emit(&json!({"message_type": "summary", "changed_snapshots": changed}))?;

@@ -15,11 +15,11 @@ use crate::output::{print_line, time, time_exact};
 pub fn run(run: &CommandContext, args: &UndeleteArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let catalog = repo.catalog()?;
-    run.tell_unread(&catalog);
+    run.warn_of_unread(&catalog);
     if args.ids.is_empty() {
         list(run, &catalog)
     } else {
-        bring_back(run, &repo, &catalog, &args.ids)
+        bring_back_all(run, &repo, &catalog, &args.ids)
     }
 }
 
@@ -29,9 +29,9 @@ fn list(run: &CommandContext, catalog: &SnapshotCatalog) -> Result<ExitStatus> {
         return print_line(&Value::from(all).to_string()).map(|()| ExitStatus::Done);
     }
     for forgotten in &catalog.forgotten {
-        run.output.say(row(forgotten))?;
+        run.output.print(row(forgotten))?;
     }
-    run.output.say(format!(
+    run.output.print(format!(
         "{} forgotten snapshots are still stored",
         catalog.forgotten.len()
     ))?;
@@ -39,7 +39,7 @@ fn list(run: &CommandContext, catalog: &SnapshotCatalog) -> Result<ExitStatus> {
 }
 
 /// One that cannot be brought back does not keep the others; all of them failing is a failure.
-fn bring_back(
+fn bring_back_all(
     run: &CommandContext,
     repo: &Repo,
     catalog: &SnapshotCatalog,
@@ -67,7 +67,7 @@ fn back(run: &CommandContext, repo: &Repo, forgotten: &ForgottenSnapshot) -> Res
     undelete(repo, forgotten, run.report)?;
     run.output
         .emit(&json!({"message_type": "undeleted", "snapshot_id": forgotten.id.to_hex()}))?;
-    run.output.say(format!(
+    run.output.print(format!(
         "snapshot {} is back, and all it needs is there",
         forgotten.id.short()
     ))

@@ -23,7 +23,7 @@ pub fn run(run: &CommandContext, args: &VerifyDbArgs) -> Result<ExitStatus> {
         ..CaptureOptions::default()
     };
     let outcome = watch(run.output, run.report, || verify_db(&args.path, &how, run.report))?;
-    tell(run, args, &outcome)?;
+    print_outcome(run, args, &outcome)?;
     if outcome.is_sound() {
         Ok(ExitStatus::Done)
     } else {
@@ -31,11 +31,11 @@ pub fn run(run: &CommandContext, args: &VerifyDbArgs) -> Result<ExitStatus> {
     }
 }
 
-fn tell(run: &CommandContext, args: &VerifyDbArgs, outcome: &VerifyOutcome) -> Result<()> {
+fn print_outcome(run: &CommandContext, args: &VerifyDbArgs, outcome: &VerifyOutcome) -> Result<()> {
     let path = args.path.display().to_string();
     let scan = &outcome.scan;
     for damage in &scan.damage {
-        say_damage(run, &path, damage);
+        print_damage(run, &path, damage);
     }
     run.output.emit(&json!({
         "message_type": "summary",
@@ -83,11 +83,8 @@ fn tell(run: &CommandContext, args: &VerifyDbArgs, outcome: &VerifyOutcome) -> R
             "records were not read, each file was checked by itself: {why}"
         ));
     }
-    run.output.say(format!(
-        "{path}: {}: {}",
-        what_was_read(outcome),
-        verdict(outcome)
-    ))
+    run.output
+        .print(format!("{path}: {}: {}", read_text(outcome), verdict(outcome)))
 }
 
 fn without_current(files: &FileListSource) -> Option<String> {
@@ -111,7 +108,7 @@ fn list_json(files: &FileListSource) -> Value {
 }
 
 /// Only what code has read.
-fn what_was_read(outcome: &VerifyOutcome) -> String {
+fn read_text(outcome: &VerifyOutcome) -> String {
     let scan = &outcome.scan;
     let read = format!(
         "{} of {} tables opened, {} read",
@@ -135,7 +132,7 @@ fn verdict(outcome: &VerifyOutcome) -> String {
 }
 
 /// One finding, for people.
-pub fn say_damage(run: &CommandContext, name: &str, damage: &SourceDamage) {
+pub fn print_damage(run: &CommandContext, name: &str, damage: &SourceDamage) {
     run.output
         .warn(&format!("{name}: {}", damage_text(&damage.clone().into())));
 }

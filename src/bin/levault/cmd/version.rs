@@ -12,6 +12,6 @@ pub fn run(run: &CommandContext) -> Result<ExitStatus> {
     run.output
         .emit(&json!({"message_type": "version", "version": version, "repository_format": format}))?;
     run.output
-        .say(format!("levault {version}, repository format {format}"))?;
+        .print(format!("levault {version}, repository format {format}"))?;
     Ok(ExitStatus::Done)
 }

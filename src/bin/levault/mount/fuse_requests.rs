@@ -94,7 +94,7 @@ impl MountedRepository {
     /// What failed is told, and whoever asked has an input/output error.
     fn told<T>(&self, result: Result<T>) -> Result<T, Errno> {
         result.map_err(|error| {
-            self.world.tell(&error.act("mount"));
+            self.world.warn(&error.context("mount"));
             Errno::EIO
         })
     }
@@ -102,10 +102,10 @@ impl MountedRepository {
     fn find(&self, parent: INodeNo, name: &OsStr) -> Result<(fuser::FileAttr, Duration), Errno> {
         let directory = self.item(parent)?;
         let act = || format!("look up {}", name.display());
-        let item = self.told(self.world.child(&directory, name).act(act))?;
+        let item = self.told(self.world.child(&directory, name).context(act))?;
         let item = item.ok_or(Errno::ENOENT)?;
         let ino = number(parent.0, name.as_bytes(), item.link());
-        let attr = self.told(self.world.attr(ino, &item).act(act))?;
+        let attr = self.told(self.world.attr(ino, &item).context(act))?;
         let lasts = lasts(&item);
         self.inodes.add(ino, item);
         Ok((attr, lasts))
@@ -135,7 +135,7 @@ impl MountedRepository {
     fn open_made(&self, shown: &ShownSnapshot, file: &DatabaseFileItem) -> Result<File> {
         let made = self.world.made(shown, file.database)?;
         let path = made.path.join(OsStr::from_bytes(&file.name));
-        File::open(&path).act(|| format!("open {}", path.display()))
+        File::open(&path).context(|| format!("open {}", path.display()))
     }
 
     fn bytes(&self, ino: INodeNo, handle: FileHandle, offset: u64, len: usize) -> Result<Vec<u8>, Errno> {
@@ -155,7 +155,7 @@ impl MountedRepository {
             tree::read_at(view.blobs(), list, offset, len)
         });
         let name = || format!("read {}", String::from_utf8_lossy(&place.node.entry.name));
-        self.told(read.act(name))
+        self.told(read.context(name))
     }
 
     fn target(&self, ino: INodeNo) -> Result<Vec<u8>, Errno> {
@@ -194,7 +194,7 @@ fn read_file(file: &File, offset: u64, len: usize) -> Result<Vec<u8>> {
     while filled < len {
         match file
             .read_at(&mut bytes[filled..], offset + filled as u64)
-            .act(|| "read a database's file")?
+            .context(|| "read a database's file")?
         {
             0 => break,
             read => filled += read,
@@ -308,7 +308,7 @@ impl Filesystem for MountedRepository {
                 OsStr::from_bytes(&entry.name),
             )
         });
-        match self.told(given.act(|| "list a directory")) {
+        match self.told(given.context(|| "list a directory")) {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         }

@@ -113,7 +113,7 @@ impl MountContext {
         let path = made.path.join(OsStr::from_bytes(&file.name));
         let facts = path
             .symlink_metadata()
-            .act(|| format!("stat {}", path.display()))?;
+            .context(|| format!("stat {}", path.display()))?;
         let meta = made.metas.of(&file.name);
         let time = self.database(shown, file.database)?.capture.time;
         let perm = (meta.mode.unwrap_or(0o600) & 0o7777) as u16;

@@ -54,16 +54,16 @@ pub fn run(run: &CommandContext, args: &MountArgs) -> Result<ExitStatus> {
     let databases = world.databases.clone();
     let session = Session::new(MountedRepository::new(world), &at, &config(args));
     let session = session.map_err(|cause| not_mounted(&at, cause))?;
-    let session = session.spawn().act(|| format!("mount at {}", at.display()))?;
+    let session = session.spawn().context(|| format!("mount at {}", at.display()))?;
     let at_text = at.display();
-    run.output.say(format!(
+    run.output.print(format!(
         "mounted at {at_text}; Ctrl-C or `fusermount3 -u {at_text}` ends it"
     ))?;
     while !session.guard.is_finished() && run.report.go_on().is_ok() {
         std::thread::sleep(LOOK_EVERY);
     }
     let ended = if session.guard.is_finished() {
-        session.join().act(|| format!("serve {at_text}"))
+        session.join().context(|| format!("serve {at_text}"))
     } else {
         unmount::unmount(run, &at, session)
     };

@@ -186,19 +186,19 @@ impl MountContext {
             match relist(&self.repo, &now.listed, &self.output) {
                 Ok(Some(listed)) => now.listed = Arc::new(listed),
                 Ok(None) => {}
-                Err(error) => self.tell(&error.act("list the snapshots anew")),
+                Err(error) => self.warn(&error.context("list the snapshots anew")),
             }
         }
         Arc::clone(&now.listed)
     }
 
     /// A line on standard error.
-    pub fn tell(&self, error: &Error) {
+    pub fn warn(&self, error: &Error) {
         self.output.warn(&error.to_string());
     }
 
     /// The same for what an operation noted meanwhile.
-    pub fn tell_problems(&self) {
+    pub fn warn_of_problems(&self) {
         let problems = self.report.problems();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         problems

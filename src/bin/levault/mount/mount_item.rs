@@ -194,7 +194,7 @@ impl MountContext {
     /// A database's files, made if they are not there.
     pub fn made(&self, shown: &ShownSnapshot, number: u32) -> Result<Arc<RestoredDatabase>> {
         let made = self.databases.get(shown, number, &self.report);
-        self.tell_problems();
+        self.warn_of_problems();
         made
     }
 

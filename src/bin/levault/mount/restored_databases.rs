@@ -63,7 +63,7 @@ impl RestoredDatabase {
             let entries = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name()));
             entries.collect::<std::io::Result<Vec<_>>>()
         };
-        let mut names = read().act(|| format!("read {}", self.path.display()))?;
+        let mut names = read().context(|| format!("read {}", self.path.display()))?;
         names.sort();
         Ok(names)
     }
@@ -78,7 +78,7 @@ impl MountedDatabases {
             .prefix("levault-mount-")
             .permissions(fs::Permissions::from_mode(0o700));
         let directory = builder.tempdir();
-        let directory = directory.act(|| "make a directory for databases")?;
+        let directory = directory.context(|| "make a directory for databases")?;
         Ok(Self {
             directory: Arc::new(Mutex::new(Some(directory))),
             slots: Arc::default(),

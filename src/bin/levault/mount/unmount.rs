@@ -30,7 +30,7 @@ pub fn unmount(run: &CommandContext, at: &Path, session: BackgroundSession) -> R
         std::thread::sleep(LOOK_EVERY);
     }
     if session.guard.is_finished() {
-        session.join().act(|| format!("serve {}", at.display()))
+        session.join().context(|| format!("serve {}", at.display()))
     } else {
         std::mem::forget(session);
         Ok(())
@@ -44,7 +44,7 @@ fn take_away(at: &Path, flags: UnmountFlags) -> Result<bool> {
         Ok(()) | Err(Errno::INVAL) => Ok(true),
         Err(Errno::BUSY) => Ok(false),
         Err(Errno::PERM) => by_fusermount(at, flags),
-        Err(error) => Err(std::io::Error::from(error)).act(|| format!("unmount {}", at.display())),
+        Err(error) => Err(std::io::Error::from(error)).context(|| format!("unmount {}", at.display())),
     }
 }
 
@@ -55,7 +55,7 @@ fn by_fusermount(at: &Path, flags: UnmountFlags) -> Result<bool> {
     let mut command = levault::child::command(&program);
     command.args(["-u", "-q"]).args(detach.then_some("-z"));
     let ended = command.arg("--").arg(at).stdin(Stdio::null()).status();
-    let ended = ended.act(|| format!("run {}", program.display()))?;
+    let ended = ended.context(|| format!("run {}", program.display()))?;
     match (ended.success(), detach) {
         (true, _) => Ok(true),
         (false, false) => Ok(false),

@@ -11,7 +11,7 @@ use super::{WalkRoot, above};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::limits::SNAPSHOT_SOURCES_MAX;
 use crate::report::OperationReport;
-use crate::snapshot::restore_paths::{ROOT_NAME, apart};
+use crate::snapshot::restore_paths::{ROOT_NAME, distinct_paths};
 use crate::snapshot::source_label::parts;
 use crate::source::exclude_rules::{ExcludeSubject, ExcludedItems, WalkScope};
 use crate::source::walk::{candidate, databases_below};
@@ -37,7 +37,7 @@ impl FoundDatabase {
     pub fn hold(&self) -> Result<HeldDirectory> {
         if self.path == self.bounds.root() {
             let whole = self.path.canonicalize();
-            return HeldDirectory::named(&whole.act(|| format!("find {}", self.path.display()))?);
+            return HeldDirectory::named(&whole.context(|| format!("find {}", self.path.display()))?);
         }
         HeldDirectory::named(above(&self.bounds))?.descendant(&self.path)
     }
@@ -204,7 +204,7 @@ fn labels(asked: &[WalkScope], taken: &mut HashSet<String>) -> Vec<String> {
         .iter()
         .map(|bounds| parts(bounds.root().as_os_str().as_bytes()).collect())
         .collect();
-    let places = apart(&names).into_iter();
+    let places = distinct_paths(&names).into_iter();
     places
         .map(|place| unique(String::from_utf8_lossy(&place).into_owned(), taken))
         .collect()

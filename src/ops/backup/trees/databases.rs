@@ -80,7 +80,7 @@ impl<'c> DatabasesByDirectory<'c> {
                 return Ok(None);
             }
             _ => {
-                self.tell_links(above, directory);
+                self.report_links(above, directory);
                 return Ok(None);
             }
         }
@@ -103,7 +103,7 @@ impl<'c> DatabasesByDirectory<'c> {
     }
 
     /// A database of which every file is a link is none here: what its files name lies elsewhere.
-    fn tell_links(&self, above: &HeldDirectory, directory: &Path) {
+    fn report_links(&self, above: &HeldDirectory, directory: &Path) {
         let current = above
             .descendant(directory)
             .ok()

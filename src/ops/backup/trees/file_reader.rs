@@ -9,7 +9,7 @@ use crate::limits::{CHUNK_BYTES_MAX, FILE_BYTES_MAX};
 use crate::report::OperationReport;
 use crate::snapshot::FileMetadata;
 use crate::source::HeldDirectory;
-use crate::source::walk::{FileFingerprint, FileSource, look};
+use crate::source::walk::{FileFingerprint, FileSource, read_entry};
 
 /// How often a file is read that is changed under every reading.
 const TRIES_MAX: u32 = 3;
@@ -181,7 +181,7 @@ impl FileReader<'_> {
         }
         let (inode, ctime) = (Some(stamp.inode), Some(stamp.ctime_nanos));
         if (meta.inode, meta.ctime_nanos) != (inode, ctime)
-            && let Ok(looked) = look(ground, path, self.report)
+            && let Ok(looked) = read_entry(ground, path, self.report)
         {
             *meta = looked.meta;
         }
@@ -306,7 +306,7 @@ impl FileReadError {
 
     fn of(self, path: &Path) -> Self {
         match self {
-            Self::Source(error) => Self::Source(error.act(format!("read {}", path.display()))),
+            Self::Source(error) => Self::Source(error.context(format!("read {}", path.display()))),
             sink => sink,
         }
     }
@@ -370,7 +370,7 @@ mod tests {
     fn read(path: &Path, writes: u32) -> (Vec<u8>, FileMetadata, Vec<String>) {
         let report = OperationReport::default();
         let ground = HeldDirectory::named(path.parent().unwrap()).unwrap();
-        let looked = look(&ground, path, &report).unwrap();
+        let looked = read_entry(&ground, path, &report).unwrap();
         let FileKind::File(stamp) = looked.what else {
             panic!()
         };
@@ -414,7 +414,7 @@ mod tests {
         std::fs::write(&path, "old").unwrap();
         let report = OperationReport::default();
         let ground = HeldDirectory::named(dir.path()).unwrap();
-        let looked = look(&ground, &path, &report).unwrap();
+        let looked = read_entry(&ground, &path, &report).unwrap();
         let FileKind::File(stamp) = looked.what else {
             panic!()
         };

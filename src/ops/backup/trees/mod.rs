@@ -226,7 +226,7 @@ pub fn store(
     };
     let (walked, trees) = pipe(repo, writer, walk, report)?;
     *left_out = walked.left_out;
-    writer.rely_on_all(walked.relied_on);
+    writer.add_dependencies(walked.relied_on);
     let stored = |((root, counts), tree): ((WalkRoot, TreeCounts), StoredTree)| StoredRoot {
         root,
         tree: tree.tree,
@@ -244,7 +244,7 @@ fn reading_threads(count: usize) -> Result<ThreadPool> {
         .num_threads(count.clamp(1, CONCURRENCY_MAX))
         .thread_name(|number| format!("levault-read-{number}"))
         .build()
-        .map_err(|error| Error::caused(ErrorKind::Io, "start threads to read files", error))
+        .map_err(|error| Error::with_cause(ErrorKind::Io, "start threads to read files", error))
 }
 
 /// Runs `walk` here, and stores what it sends on a thread of its own: one tree for each root that it begins.

@@ -18,7 +18,7 @@ use crate::leveldb::file_name::FileName;
 use crate::report::OperationReport;
 use crate::scratch;
 use crate::snapshot::TreeEntry;
-use crate::source::walk::{WalkedEntry, facts_in, is_ours, look_closer};
+use crate::source::walk::{WalkedEntry, facts_in, is_ours, read_details};
 use crate::source::{HeldDirectory, TouchedDirectories};
 
 /// So many names are looked at together.
@@ -179,7 +179,7 @@ impl EntryScanners<'_> {
         path: PathBuf,
         facts: &Metadata,
     ) -> Result<FoundEntry> {
-        let mut looked = look_closer(held, name, facts, self.report)?;
+        let mut looked = read_details(held, name, facts, self.report)?;
         self.touched.undo(facts, &mut looked.meta);
         Ok(FoundEntry {
             looked,

@@ -80,7 +80,7 @@ fn there(given: &BackupPaths, report: &OperationReport) -> Result<Vec<PathBuf>> 
     for path in given.paths {
         settle(path);
         let found = whole(path).and_then(|whole| can_be_read(&whole).map(|()| whole));
-        match found.act(|| format!("find {}", path.display())) {
+        match found.context(|| format!("find {}", path.display())) {
             Ok(whole) if there.contains(&whole) => {}
             Ok(whole) => there.push(whole),
             Err(error) => missing.push((path, error)),

@@ -119,7 +119,7 @@ impl<'a> SqliteDatabases<'a> {
     }
 
     /// All of the root is read.
-    pub fn tell_moved(&mut self) {
+    pub fn report_changed(&mut self) {
         self.not_needed.clear();
         for watched in self.watched.drain(..).filter(SqliteWatch::has_moved) {
             let path = watched.path().display();
@@ -169,9 +169,9 @@ mod tests {
         assert!(sqlites.meet(&db, OWNER, OsStr::new("db"), &behind).is_none());
         assert!(!sqlites.is_not_needed(&wal));
         fs::write(&wal, meanwhile).unwrap();
-        sqlites.tell_moved();
+        sqlites.report_changed();
         fs::write(&wal, "later").unwrap();
-        sqlites.tell_moved();
+        sqlites.report_changed();
         report.notices()
     }
 
@@ -200,7 +200,7 @@ mod tests {
             if !meanwhile.is_empty() {
                 fs::write(&journal, meanwhile).unwrap();
             }
-            sqlites.tell_moved();
+            sqlites.report_changed();
             assert_eq!(report.notices().len(), told);
         }
     }

@@ -95,7 +95,7 @@ impl<'a> TreeWalker<'a, '_, '_> {
         }
         self.gather.step(WalkStep::End)?;
         self.gather.flush()?;
-        self.sqlites.tell_moved();
+        self.sqlites.report_changed();
         Ok(self.gather.read)
     }
 

@@ -42,7 +42,9 @@ pub fn check(vault: &KeylessRepo, findings: &mut CheckFindings) -> Result<Vec<Re
                 anchors.push(anchor);
                 all.push(bytes);
             }
-            Err(error) if error.kind() == ErrorKind::TooNew => return Err(error.act("check without a key")),
+            Err(error) if error.kind() == ErrorKind::TooNew => {
+                return Err(error.context("check without a key"));
+            }
             Err(error) => findings.add(name.path(), error.to_string(), CONFIG_HELPS),
         }
     }

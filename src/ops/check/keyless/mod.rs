@@ -43,16 +43,16 @@ impl KeylessCheck {
         let seen = objects::check(vault, &mut findings, &mut outcome, report)?;
         config::chain(&anchors, &seen.rings, &mut findings);
         packs::check(vault, &seen, self.read, &mut findings, &mut outcome, report)?;
-        outcome.notices.extend(strangers(vault)?);
+        outcome.notices.extend(foreign_files(vault)?);
         outcome.findings = findings.finish();
         Ok(outcome)
     }
 }
 
 /// Files that are no object of any repository.
-fn strangers(vault: &KeylessRepo) -> Result<impl Iterator<Item = CheckNotice>> {
-    let strangers = vault.storage().strangers()?;
-    Ok(strangers.into_iter().map(|path| CheckNotice {
+fn foreign_files(vault: &KeylessRepo) -> Result<impl Iterator<Item = CheckNotice>> {
+    let foreign = vault.storage().foreign_files()?;
+    Ok(foreign.into_iter().map(|path| CheckNotice {
         object: path,
         what: "is no object of a repository".into(),
         since: None,

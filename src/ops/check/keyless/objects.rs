@@ -92,7 +92,7 @@ pub fn check(
         let listed = vault
             .storage()
             .list(kind)
-            .act(|| format!("list {}", kind.folder()))?;
+            .context(|| format!("list {}", kind.folder()))?;
         if kind == ObjectKind::Snapshot {
             lock(&seen).2.snapshots = listed.len() as u64;
         }
@@ -112,7 +112,11 @@ pub fn check(
 /// The segments once more: what a sweep replaced meanwhile does not count.
 pub fn segments(vault: &KeylessRepo) -> Result<SegmentHeaders> {
     let mut segments = SegmentHeaders::default();
-    for listed in vault.storage().list(ObjectKind::Index).act(|| "list the index")? {
+    for listed in vault
+        .storage()
+        .list(ObjectKind::Index)
+        .context(|| "list the index")?
+    {
         let taken = take(vault, listed.name, &mut |bytes| {
             segments.take(listed.name.id, &parse_one(ObjectClass::Index, bytes)?)
         });

@@ -43,7 +43,10 @@ pub fn check(
     outcome: &mut CheckOutcome,
     report: &OperationReport,
 ) -> Result<()> {
-    let listed = vault.storage().list(ObjectKind::Pack).act(|| "list the packs")?;
+    let listed = vault
+        .storage()
+        .list(ObjectKind::Pack)
+        .context(|| "list the packs")?;
     outcome.packs = listed.len() as u64;
     sizes(vault, seen, &listed, findings, outcome)?;
     let stored = vault.audits(listed.iter().map(|pack| pack.name.id))?;

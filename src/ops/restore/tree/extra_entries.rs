@@ -38,7 +38,7 @@ impl ExtraEntry<'_> {
             return Ok(());
         }
         let Some(standing) = directory
-            .look(name)?
+            .entry(name)?
             .filter(|standing| standing.what != ExistingKind::Other)
         else {
             return Ok(());

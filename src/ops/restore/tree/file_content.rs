@@ -133,7 +133,7 @@ pub fn check_room(directory: &File, bytes: u64, holes: FileHoles) -> Result<()> 
     }
     let room = rustix::fs::fstatvfs(directory)
         .map_err(std::io::Error::from)
-        .act(|| "ask for free space")?;
+        .context(|| "ask for free space")?;
     let free = room.f_bfree.saturating_mul(room.f_frsize);
     if needed <= free {
         Ok(())
@@ -159,9 +159,9 @@ fn on_disk(done: std::io::Result<()>, act: impl FnOnce() -> String) -> Result<()
                 io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput
             ) =>
         {
-            Err(Error::caused(ErrorKind::Limit, act(), error))
+            Err(Error::with_cause(ErrorKind::Limit, act(), error))
         }
-        done => done.act(act),
+        done => done.context(act),
     }
 }
 
@@ -185,14 +185,14 @@ impl RestoredFileReader<'_> {
             plain.resize(piece.chunk.bytes as usize, 0);
             match file.read_exact_at(&mut plain, piece.offset) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-                read => read.act(|| format!("read at {}", piece.offset))?,
+                read => read.context(|| format!("read at {}", piece.offset))?,
             }
             if self.repo.domain_keys().blob_id(BlobKind::Data, &plain) != piece.chunk.id {
                 return Ok(false);
             }
             self.report.go_on()?;
         }
-        let len = file.metadata().act(|| "look at it")?.len();
+        let len = file.metadata().context(|| "look at it")?.len();
         Ok(len == list.bytes())
     }
 }

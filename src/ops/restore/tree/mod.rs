@@ -276,7 +276,7 @@ impl RestoreContext<'_> {
                 Err(error) => {
                     let mismatched = u64::from(error.kind() == ErrorKind::Mismatch);
                     self.lock().restored.tree.mismatched += mismatched;
-                    target.problems().add(error.act(format!("restore {shown}")));
+                    target.problems().add(error.context(format!("restore {shown}")));
                 }
             }
         }
@@ -341,7 +341,7 @@ impl RestoreContext<'_> {
     }
 
     /// Says of a tree that is done what is to be said of it.
-    pub(super) fn tell(&self, account: &TreeAccount) {
+    pub(super) fn report_account(&self, account: &TreeAccount) {
         let left_alone = account.left_alone.lock().unwrap_or_else(PoisonError::into_inner);
         for path in left_alone.iter() {
             self.report.notice(capture::left_alone(path));
@@ -355,17 +355,17 @@ impl RestoreContext<'_> {
             self.report
                 .problem(format!("{more} more things could not be restored"));
         }
-        self.tell_withheld(&account.withheld);
+        self.report_refused_attributes(&account.withheld);
     }
 
-    pub(super) fn tell_withheld(&self, withheld: &RefusedAttributes) {
-        tell_withheld(withheld, self.report);
+    pub(super) fn report_refused_attributes(&self, withheld: &RefusedAttributes) {
+        report_refused_attributes(withheld, self.report);
     }
 }
 
 /// Reports the attributes that are not as they were. What only root may set is a notice; what the filesystem cannot
 /// keep is lost, and so a problem.
-pub fn tell_withheld(withheld: &RefusedAttributes, report: &OperationReport) {
+pub fn report_refused_attributes(withheld: &RefusedAttributes, report: &OperationReport) {
     let owners = withheld.by_rights(AttributeKind::Owner);
     if owners > 0 {
         report.notice(format!(

@@ -260,7 +260,7 @@ impl<'a> RestoreWalker<'a> {
         }
         if is_database && std::str::from_utf8(&name).is_ok_and(|name| FileName::parse(name).is_some()) {
             let what = format!("restore {}", self.levels[walk.depth()].directory.shown_in(&name));
-            self.failed(Error::corrupt("a file beside a database has a name of LevelDB's").act(what))?;
+            self.failed(Error::corrupt("a file beside a database has a name of LevelDB's").context(what))?;
             return Ok(false);
         }
         let taken = match (&node.entry.kind, choice) {
@@ -356,7 +356,7 @@ impl<'a> RestoreWalker<'a> {
         let Some(listed) = &level.listed else {
             return Ok(None);
         };
-        let standing = level.directory.look(name)?;
+        let standing = level.directory.entry(name)?;
         let shown = || level.directory.shown_in(name);
         if let Some(standing) = &standing {
             self.forbidden.refuse_to_touch(standing.identity, &shown())?;
@@ -682,7 +682,7 @@ fn special(
     };
     if let Err(error) = made {
         draft.discard()?;
-        return Err(error.act(format!("restore {}", directory.shown_in(name))));
+        return Err(error.context(format!("restore {}", directory.shown_in(name))));
     }
     if let Some((group, LinkRole::First)) = role {
         shop.links.done(group, draft.placed());
@@ -697,7 +697,7 @@ fn make(draft: &FileDraft, kind: &EntryKind, attributes: &TargetAttributes) -> R
         EntryKind::Fifo => draft.fifo(attributes),
         EntryKind::Device(device) => draft
             .device(device.is_block, device.major, device.minor, attributes)
-            .map_err(|error| error.act("a device node, which only root may make")),
+            .map_err(|error| error.context("a device node, which only root may make")),
         EntryKind::File(_) | EntryKind::Directory(_) | EntryKind::Database(_) => {
             Err(Error::corrupt("nothing that is made at once"))
         }

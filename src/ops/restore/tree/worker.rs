@@ -159,7 +159,7 @@ impl<'a> WorkerContext<'a> {
     pub fn problem(&self, file: &FileTask, error: Error) {
         self.tally.failed(&error);
         let act = format!("restore {}", file.shown());
-        self.target.problems().add(error.act(act));
+        self.target.problems().add(error.context(act));
     }
 
     /// Whoever lets go of it last finishes it.
@@ -331,7 +331,7 @@ impl<'a> WorkerContext<'a> {
             .collect();
         for (group, new) in lock(&self.late).iter() {
             if let Some(identity) = identities.get(group) {
-                let at = new.directory.look(&new.name)?;
+                let at = new.directory.entry(&new.name)?;
                 let is_it = at.is_some_and(|at| at.identity == *identity);
                 others.entry(*group).or_default().push(is_it);
             }

@@ -436,7 +436,7 @@ fn what_a_killed_capture_left_is_removed_by_the_next() {
     let scene = Scene::new();
     let directory = scene.directory();
     let left = directory.with_file_name(".db.levault-capture-0123456789abcdef");
-    crate::scratch::tests::leave_behind(&left, &["000005.ldb"]);
+    crate::scratch::tests::leave_to_next_process(&left, &["000005.ldb"]);
     drop(CaptureOptions::default().take(&directory).unwrap());
     assert!(!left.exists());
 }

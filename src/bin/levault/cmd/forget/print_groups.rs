@@ -24,7 +24,7 @@ pub fn plans(
     }
     let zone = calendar.zone.iana_name().unwrap_or("this machine's time zone");
     run.output
-        .say(format!("hours, days and weeks are those of {zone}"))?;
+        .print(format!("hours, days and weeks are those of {zone}"))?;
     plans
         .iter()
         .try_for_each(|plan| plan_text(run, plan, &known.notes))
@@ -34,30 +34,30 @@ pub fn plans(
 pub fn end(run: &CommandContext, done: &ForgetResult, dry_run: bool) -> Result<()> {
     let verb = if dry_run { "would be" } else { "are" };
     run.output
-        .say(format!("{} snapshots {verb} forgotten", done.forgotten))?;
+        .print(format!("{} snapshots {verb} forgotten", done.forgotten))?;
     if done.forgotten > 0 && !dry_run {
         run.output
-            .say("`levault undelete` lists them, and brings them back until a prune takes their data")
+            .print("`levault undelete` lists them, and brings them back until a prune takes their data")
     } else {
         Ok(())
     }
 }
 
 fn plan_text(run: &CommandContext, plan: &GroupPlan, notes: &CurrentNotes) -> Result<()> {
-    run.output.say(format!("\nsnapshots of {}:", plan.group))?;
-    run.output.say(format!("keep {}:", plan.keep.len()))?;
+    run.output.print(format!("\nsnapshots of {}:", plan.group))?;
+    run.output.print(format!("keep {}:", plan.keep.len()))?;
     for (stored, reasons) in &plan.keep {
         let why = reasons
             .iter()
             .map(KeepReason::to_string)
             .collect::<Vec<_>>()
             .join(", ");
-        run.output.say(format!("{}  {why}", row(stored, notes)))?;
+        run.output.print(format!("{}  {why}", row(stored, notes)))?;
     }
-    run.output.say(format!("forget {}:", plan.remove.len()))?;
+    run.output.print(format!("forget {}:", plan.remove.len()))?;
     plan.remove
         .iter()
-        .try_for_each(|stored| run.output.say(row(stored, notes)))
+        .try_for_each(|stored| run.output.print(row(stored, notes)))
 }
 
 fn row(stored: &StoredSnapshot, notes: &CurrentNotes) -> String {

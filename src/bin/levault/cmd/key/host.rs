@@ -49,7 +49,7 @@ pub fn add(run: &CommandContext, args: &KeyAddArgs) -> Result<ExitStatus> {
         .credential(domain, &password, SlotCost::default())
         .and_then(|bytes| write_new(output, &bytes));
     written.map_err(|error| {
-        error.act(format!(
+        error.context(format!(
             "write the credential of domain {0} (`key add --write-only --domain {0} --output FILE` tries again)",
             domain.0
         ))
@@ -57,7 +57,7 @@ pub fn add(run: &CommandContext, args: &KeyAddArgs) -> Result<ExitStatus> {
     run.output
         .emit(&json!({"message_type": "summary", "key": "added", "id": null,
         "domain": domain.0, "label": host.label, "output": output.display().to_string()}))?;
-    run.output.say(format!(
+    run.output.print(format!(
         "domain {}: {} can back up with --credential {}; take nothing but new objects from it at the storage \
          (docs/WRITE-ONLY.md)",
         domain.0,
@@ -87,10 +87,10 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .act(|| format!("make {}", path.display()))?;
+        .context(|| format!("make {}", path.display()))?;
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
-        .act(|| format!("write {}", path.display()))
+        .context(|| format!("write {}", path.display()))
 }
 
 /// A write-only host, for programs.
