@@ -370,6 +370,25 @@ fn a_wrong_clock_or_a_lease_of_another_stops_it() {
 }
 
 #[test]
+fn a_lease_that_could_not_be_fetched_stays_and_stops_it() {
+    let scene = Scene::new();
+    scene.backup(0, 500);
+    std::mem::forget(scene.repo.lease("another prune").unwrap());
+    let hooked = Hooked::before(&scene.storage, |asked| match asked.name {
+        Some(name) if asked.verb == StorageVerb::Get && name.kind == ObjectKind::Lease => {
+            Err(Error::new(ErrorKind::Io, "the network is gone"))
+        }
+        _ => Ok(()),
+    });
+    let repo = common::open(Arc::new(hooked)).unwrap().by_clock(scene.clock.clone());
+    let error = repo.lease("a prune").err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert_eq!(scene.count(ObjectKind::Lease), 1);
+    let error = scene.repo.lease("a prune").err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+}
+
+#[test]
 fn a_snapshot_or_a_segment_that_cannot_be_read_stops_it_before_anything_goes() {
     for kind in [
         ObjectKind::Snapshot,

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::document::{assert_example, example};
 
-    const DOCUMENT: &str = include_str!("../../docs/format/11-facts.md");
+    const DOCUMENT: &str = include_str!("../../docs/format/11-annotations.md");
     const WHEN: i64 = 1_700_000_000_000_000_000;
     const HOUR: i64 = 3600 * 1_000_000_000;
 

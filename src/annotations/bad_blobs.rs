@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use crate::document::{assert_example, example};
 
-    const DOCUMENT: &str = include_str!("../../docs/format/11-facts.md");
+    const DOCUMENT: &str = include_str!("../../docs/format/11-annotations.md");
 
     fn blob(number: u8, kind: BlobKind) -> BadBlob {
         BadBlob {

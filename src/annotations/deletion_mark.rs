@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::document::{assert_example, example};
 
-    const DOCUMENT: &str = include_str!("../../docs/format/11-facts.md");
+    const DOCUMENT: &str = include_str!("../../docs/format/11-annotations.md");
 
     fn pack(number: u8, len: u64) -> MarkedPack {
         MarkedPack {

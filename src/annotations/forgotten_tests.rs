@@ -7,7 +7,7 @@ use crate::error::ErrorKind;
 use crate::id::DomainId;
 use crate::limits::*;
 
-const DOCUMENT: &str = include_str!("../../docs/format/11-facts.md");
+const DOCUMENT: &str = include_str!("../../docs/format/11-annotations.md");
 
 fn counted(number: u8, counter: u64) -> CountedSnapshot {
     CountedSnapshot {

@@ -9,7 +9,7 @@ use crate::limits::*;
 use crate::parity::ParityShare;
 use crate::run::{ChildRef, RunRoot};
 
-const DOCUMENT: &str = include_str!("../../docs/format/11-facts.md");
+const DOCUMENT: &str = include_str!("../../docs/format/11-annotations.md");
 
 fn on(number: u8, when: i64, said: SnapshotNote) -> Note {
     Note {

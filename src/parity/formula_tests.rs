@@ -6,7 +6,7 @@ use super::*;
 use crate::document::{assert_example, example};
 use crate::envelope::{ObjectClass, object_id, parse_clear};
 
-const DOCUMENT: &str = include_str!("../../docs/format/11-facts.md");
+const DOCUMENT: &str = include_str!("../../docs/format/11-annotations.md");
 
 /// x^16 + x^5 + x^3 + x^2 + 1.
 const POLYNOMIAL: u32 = 0x1_002d;

@@ -16,7 +16,7 @@ use super::{OWN_DOMAIN, Repo};
 /// The only version of leases so far.
 const VERSION: u8 = 1;
 
-/// Longest term, and the one we take: whoever dies under a lease is in nobody's way for longer.
+/// The term of a lease, nanoseconds. A process that dies leaves its lease in force no longer than this.
 const TERM: i64 = 2 * 3600 * 1_000_000_000;
 
 /// Held until it is dropped or its term is over.
@@ -26,7 +26,10 @@ pub struct Lease<'a> {
 }
 
 impl Repo {
-    /// Takes the lease for what `text` says; [`ErrorKind::Busy`] while somebody else has it.
+    /// Takes the lease for what `text` describes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] while another process has it; the storage's error if one that is there cannot be read.
     pub fn lease(&self, text: &str) -> Result<Lease<'_>> {
         self.may_write()?;
         // By the storage's clock, if it has one: whose own is wrong must not take others' leases for over.
@@ -74,11 +77,24 @@ impl Repo {
                     );
                     return Err(Error::new(ErrorKind::Busy, what));
                 }
-                // Over, from another age, or nobody's: in no one's way.
-                _ => self.storage().delete(listed.name)?,
+                // Expired, or with a term that nothing of ours has.
+                Ok(_) => self.storage().delete(listed.name)?,
+                Err(error) => self.delete_unreadable(listed.name, error)?,
             }
         }
         Ok(())
+    }
+
+    /// Deletes a lease whose bytes are no lease of this repository. One that could not be fetched, or that a later version
+    /// wrote, may be in force: it stays, and the error is returned.
+    fn delete_unreadable(&self, name: ObjectName, error: Error) -> Result<()> {
+        match error.kind() {
+            ErrorKind::Corrupt | ErrorKind::Torn | ErrorKind::WrongKey | ErrorKind::Limit => {
+                self.storage().delete(name)
+            }
+            ErrorKind::NotFound => Ok(()),
+            _ => Err(error.context(format!("read {}", name.path()))),
+        }
     }
 
     fn new_lease(&self, now: UnixNanos, text: &str) -> Result<(ObjectName, Vec<u8>)> {

@@ -105,7 +105,7 @@ const DOCUMENTS: [&str; 7] = [
     include_str!("../../../docs/format/05-keyring.md"),
     include_str!("../../../docs/format/06-packs.md"),
     include_str!("../../../docs/format/10-snapshots.md"),
-    include_str!("../../../docs/format/11-facts.md"),
+    include_str!("../../../docs/format/11-annotations.md"),
 ];
 
 /// Targets whose examples have another name.
