@@ -380,7 +380,9 @@ fn a_lease_that_could_not_be_fetched_stays_and_stops_it() {
         }
         _ => Ok(()),
     });
-    let repo = common::open(Arc::new(hooked)).unwrap().by_clock(scene.clock.clone());
+    let repo = common::open(Arc::new(hooked))
+        .unwrap()
+        .by_clock(scene.clock.clone());
     let error = repo.lease("a prune").err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     assert_eq!(scene.count(ObjectKind::Lease), 1);

@@ -81,6 +81,22 @@ fn a_database_that_appears_behind_the_captures_is_captured_when_it_is_met() {
 }
 
 #[test]
+fn what_lies_beside_a_database_is_of_the_directory_that_was_captured() {
+    let scene = Scene::new();
+    scene.database("home/db");
+    scene.file("home/db/README", "of the captured one");
+    scene.database("new");
+    scene.file("new/README", "of the one that took its place");
+    let swap = "mv home/db old && mv new home/db";
+    backup(&scene, hooks(&scene, "true", swap, HookEnd::Captured));
+    let snapshot = latest(&scene.repo);
+    let (_, root) = database(&snapshot, "home/db");
+    let beside = things(&scene.repo, &root.beside.unwrap());
+    let captured = Thing::File(b"of the captured one".to_vec());
+    assert_eq!(beside, [(b"README".to_vec(), captured)].into());
+}
+
+#[test]
 fn a_database_that_cannot_be_captured_is_told_and_left_out_and_the_rest_is_saved() {
     let scene = Scene::new();
     scene.database("home/a/goes");

@@ -322,11 +322,10 @@ impl Backup {
         report: &OperationReport,
     ) -> Result<WalkedTrees> {
         let mut roots: Vec<_> = plan.trees.iter().cloned().map(WalkRoot::Tree).collect();
-        roots.extend(
-            plan.databases
-                .iter()
-                .filter_map(|found| found.beside(*cuts.by_directory.get(&found.path)?)),
-        );
+        roots.extend(plan.databases.iter().filter_map(|found| {
+            let number = *cuts.by_directory.get(&found.path)?;
+            found.beside(number, cuts.directory_of(number))
+        }));
         let mut late = Vec::new();
         let mut taken: HashSet<_> = plan.databases.iter().map(|found| found.name.clone()).collect();
         let mut capture_late = |path: &Path, bounds: &WalkScope| {
@@ -693,6 +692,17 @@ struct CapturedDatabases {
     taken: Vec<CapturedDatabase>,
     /// The number of the database in each directory; `None` if it could not be captured.
     by_directory: HashMap<PathBuf, Option<u32>>,
+}
+
+impl CapturedDatabases {
+    /// The directory that was captured under this number.
+    fn directory_of(&self, number: Option<u32>) -> Option<HeldDirectory> {
+        let taken = self.taken.get(number? as usize)?;
+        match &taken.captured {
+            Ok(captured) => Some(captured.directory().clone()),
+            Err(_) => taken.held.clone(),
+        }
+    }
 }
 
 /// All files.

@@ -43,10 +43,11 @@ impl FoundDatabase {
     }
 
     /// What else lies in its directory, to be walked, when it is saved under this number.
-    pub fn beside(&self, number: Option<u32>) -> Option<WalkRoot> {
+    pub fn beside(&self, number: Option<u32>, held: Option<HeldDirectory>) -> Option<WalkRoot> {
         Some(WalkRoot::Beside {
             number: number?,
             directory: self.path.clone(),
+            held,
             bounds: self.bounds.clone(),
         })
     }

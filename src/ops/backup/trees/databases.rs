@@ -92,6 +92,7 @@ impl<'c> DatabasesByDirectory<'c> {
         self.late.push(WalkRoot::Beside {
             number,
             directory,
+            held: None,
             bounds,
         });
         Ok(Some(number))

@@ -74,11 +74,25 @@ pub enum WalkRoot {
     Beside {
         number: u32,
         directory: PathBuf,
+        /// The directory that was captured, whatever has its path now; `None` if none could be held.
+        held: Option<HeldDirectory>,
         bounds: WalkScope,
     },
 }
 
 impl WalkRoot {
+    /// The directory that the walk begins in, held.
+    fn hold(&self) -> Result<HeldDirectory> {
+        match self {
+            Self::Beside {
+                held: Some(held),
+                directory,
+                ..
+            } => Ok(held.with_path(directory)),
+            root => HeldDirectory::named(root.ground()),
+        }
+    }
+
     /// Where it lies: links on the way there are followed, and none below. A database that was asked for may be a link's
     /// own target.
     fn ground(&self) -> &Path {

@@ -69,7 +69,7 @@ impl<'a> TreeWalker<'a, '_, '_> {
     fn root(&mut self, root: &WalkRoot) -> Result<TreeCounts> {
         self.gather.read = TreeCounts::default();
         self.sieve.bounds = root.bounds().clone();
-        match HeldDirectory::named(root.ground()) {
+        match root.hold() {
             Ok(ground) => self.ground = Arc::new(ground),
             Err(error) => self.report.problem_at(root.ground(), error.to_string()),
         }
