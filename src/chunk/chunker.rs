@@ -4,7 +4,7 @@
 //!
 //! The published table would let anyone predict boundaries, and the crate's own seed only XORs one number into
 //! it; a table of 256 secret numbers costs nothing more. (It is no proof against an attacker who chooses
-//! content: REPOSITORY.md section 6.)
+//! content: docs/THREATS.md.)
 
 use std::sync::OnceLock;
 

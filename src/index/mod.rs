@@ -16,7 +16,7 @@
 //!
 //! The cache is not part of the repository and is not trusted: each block carries a MAC under a key from the
 //! keyring, a run counts only for segments that are still listed, and whatever is missing or wrong is made
-//! again from the segments. *All* locations of a blob are kept: a read tries each (REPOSITORY, section 4.6).
+//! again from the segments. *All* locations of a blob are kept: a read tries each.
 //!
 //! Formats: docs/format/07-index.md. This stage knows nothing of storage and of keys' origin: it asks the
 //! caller for a segment and is handed one.

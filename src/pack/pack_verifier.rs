@@ -1,6 +1,6 @@
 //! Verifies a whole pack, or salvages a damaged one.
 //!
-//! Reads a whole pack back before it is stored (REPOSITORY section 8), and whatever can be read of a damaged one.
+//! Reads a whole pack back before it is stored, and whatever can be read of a damaged one.
 
 use rayon::prelude::*;
 

@@ -8,7 +8,7 @@
 //! ```
 //! A batch goes through four steps; those in parallel run on rayon's threads and share nothing, those between
 //! are short. Nonces are ordinals that the pack's sealer hands out, each once. New blobs go to one of
-//! [`OPEN_PACKS`] open packs at random, so that their order says less about what lies where (REPOSITORY.md 6).
+//! [`OPEN_PACKS`] open packs at random, so that their order says less about what lies where (docs/THREATS.md).
 //! The first ones are of different sizes, so that packs are full one after the other and not all at once.
 //!
 //! A blob that was noted as bad ([`crate::facts::BadBlobs`]) is known only by a copy that opens when it is looked at.

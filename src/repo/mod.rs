@@ -94,7 +94,7 @@ pub struct RepoSettings {
     pub compression: Compression,
     /// When a pack is full, bytes; the repository's own size when `None`.
     pub pack_bytes: Option<usize>,
-    /// Open and compare each finished pack before it is stored (REPOSITORY: seal, then open).
+    /// Open and compare each finished pack before it is stored (docs/ORDERING.md).
     pub verify_packs: bool,
     /// Take what the storage shows for the newest, whatever was seen before: for who knows why it is older (a copy that
     /// is brought back).

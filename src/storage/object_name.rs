@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::id::ObjectId;
 
-/// Every kind of object a repository holds (REPOSITORY, section 1).
+/// Every kind of object a repository holds (docs/FORMAT.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
     /// `config`: what a reader must know before it has a key.
@@ -44,7 +44,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// All of them, in the order of REPOSITORY, section 1.
+    /// All of them, in the order of docs/FORMAT.md.
     pub const ALL: [ObjectKind; 16] = [
         Self::Config,
         Self::ConfigCopy,
