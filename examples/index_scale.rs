@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use levault::error::{Error, ErrorKind, Result};
 use levault::id::{BlobId, ObjectId};
-use levault::index::{IndexEntry, IndexLookup, Location, LookupCache, Segment, SegmentPack};
+use levault::index::{IndexEntry, Location, Segment, SegmentPack};
+use levault::index_cache::{IndexLookup, LookupCache};
 use levault::kind::BlobKind;
 
 const BLOBS_PER_SEGMENT: u64 = 131_072;

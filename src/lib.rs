@@ -11,7 +11,7 @@
 //! |--|--|--|
 //! | operations | [`ops`] | terminals, arguments, exit codes |
 //! | repository | [`repo`] | where data comes from or goes to |
-//! | edges | [`source`], [`target`], [`storage`], and `scratch` under the first two, `held_directory` under all | one another; keys; what the bytes mean |
+//! | edges | [`source`], [`target`], [`storage`], [`index_cache`], and `scratch` under the first two, `held_directory` under all | one another; keys; what the bytes mean |
 //! | stages | [`pattern`] [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`parity`] [`index`] [`run`] [`snapshot`] [`annotations`] | files, sockets, threads of their own, clocks, randomness they were not handed |
 //! | words | [`error`] [`id`] [`kind`] [`limits`] [`codec`] [`clock`] [`report`] | everything |
 //!
@@ -19,15 +19,15 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use levault::{keys::Password, ops::backup::Backup, report::Report};
-//! use levault::repo::{Repo, Settings};
+//! use levault::{keys::Password, ops::backup::Backup, report::OperationReport};
+//! use levault::repo::{Repo, RepoSettings};
 //! use levault::storage::LocalStorage;
 //!
 //! # fn main() -> levault::error::Result<()> {
 //! let storage = Arc::new(LocalStorage::open("/backups/app")?);
 //! let password = Password::new(b"a long sentence".to_vec());
-//! let repo = Repo::open(storage, &password, Settings::default())?;
-//! let outcome = Backup::new(vec!["/var/lib/app/db".into()]).run(&repo, &Report::default())?;
+//! let repo = Repo::open(storage, &password, RepoSettings::default())?;
+//! let outcome = Backup::new(vec!["/var/lib/app/db".into()]).run(&repo, &OperationReport::default())?;
 //! println!("{:?}", outcome.snapshot);
 //! # Ok(())
 //! # }
@@ -67,6 +67,7 @@ pub mod pack;
 pub mod parity;
 
 pub mod index;
+pub mod index_cache;
 
 pub mod run;
 

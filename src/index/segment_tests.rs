@@ -1,4 +1,4 @@
-use super::tests::{entry, random_segment};
+use super::test_segments::{entry, random_segment};
 use super::*;
 use crate::error::ErrorKind;
 use crate::limits::{BLOB_BYTES_MAX, SEGMENT_ENTRIES_MAX};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::DomainId;
-use crate::index::IndexLookup;
+use crate::index_cache::IndexLookup;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 
 /// Index and keys by domain.

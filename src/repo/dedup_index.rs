@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
 use crate::id::{BlobId, ObjectId};
-use crate::index::{IndexLookup, Location};
+use crate::index::Location;
+use crate::index_cache::IndexLookup;
 
 use super::{BlobReader, Repo, first_right};
 

@@ -11,7 +11,8 @@ use crate::crypto::{Entropy, OsEntropy};
 use crate::envelope::{Header, ObjectClass, object_id};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, DomainId, ObjectId};
-use crate::index::{self, IndexLookup, Location, LookupCache, Segment, SegmentPack};
+use crate::index::{self, Location, Segment, SegmentPack};
+use crate::index_cache::{IndexLookup, LookupCache};
 use crate::keys::OpenedObject;
 use crate::limits::{
     HOST_SNAPSHOT_MEMORY_FREE, HOST_SNAPSHOT_MEMORY_MAX, HOST_SNAPSHOT_RATIO_MAX, PACK_STORED_BYTES_MAX,

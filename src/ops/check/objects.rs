@@ -3,7 +3,7 @@
 //! The objects that are not packs: each is held to its name and opened.
 
 use crate::error::{ErrorKind, Result};
-use crate::index::IndexLookup;
+use crate::index_cache::IndexLookup;
 use crate::repo::{IndexSummary, Repo};
 use crate::storage::ObjectKind;
 

@@ -9,7 +9,7 @@ use crate::annotations::{BadBlob, BadBlobs};
 use crate::blob::BlobKind;
 use crate::error::Result;
 use crate::id::{BlobId, ObjectId};
-use crate::index::IndexLookup;
+use crate::index_cache::IndexLookup;
 use crate::limits::BAD_BLOBS_MAX;
 use crate::ops::blob_cache::BlobCacheReader;
 use crate::ops::reachability::{ClosureRootId, ReachabilityWalk, VisitedNodes, roots};

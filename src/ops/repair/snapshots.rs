@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use crate::annotations::{CountedSnapshot, CurrentNotes, ForgetReason, Note, NoteSubject, SnapshotNote};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
-use crate::index::IndexLookup;
+use crate::index_cache::IndexLookup;
 use crate::ops::backup::publish::SnapshotDependencies;
 use crate::ops::blob_cache::BlobCacheReader;
 use crate::ops::forget::{ForgetSelection, forget};

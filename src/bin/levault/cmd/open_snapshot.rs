@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 
 use levault::error::{Error, ErrorKind, Result};
-use levault::index::IndexLookup;
+use levault::index_cache::IndexLookup;
 use levault::ops::read_records;
 use levault::ops::tree::{self, SnapshotView};
 use levault::repo::{BlobReader, Repo, StoredSnapshot};

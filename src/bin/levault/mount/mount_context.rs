@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use levault::error::{Error, ErrorKind, Result};
-use levault::index::IndexLookup;
+use levault::index_cache::IndexLookup;
 use levault::ops::tree::{self, SnapshotView};
 use levault::repo::{BlobReader, PackKeys, Repo, StoredSnapshot};
 use levault::report::OperationReport;

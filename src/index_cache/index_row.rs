@@ -2,10 +2,10 @@
 //!
 //! One entry in a run file: 84 bytes, all of one width, so that a block can be searched without being decoded.
 
-use super::{IndexEntry, Location};
 use crate::codec::Reader;
 use crate::error::Result;
 use crate::id::{BlobId, ObjectId};
+use crate::index::{IndexEntry, Location};
 use crate::kind::BlobKind;
 
 /// Bytes of one row.

@@ -11,9 +11,9 @@ use super::index_row::IndexRow;
 use super::merge::{RenumberedRows, RowMerge, RowSource, RunFileCursor};
 use super::run_file::{Bytes32, IndexRun, RunFile, RunSegment, file_id};
 use super::run_writer::{IndexRunWriter, RunPurpose};
-use super::segment::Segment;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
+use crate::index::Segment;
 
 /// Rows sorted in memory at a time: 4.4 MiB.
 const SORTED_ROWS_MAX: usize = 50_000;

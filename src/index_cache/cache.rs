@@ -20,9 +20,9 @@ use super::lookup::{IndexLookup, LiveRun};
 use super::merge_segments::{IndexRunBuilder, MergeInput, merge_into, nameless_file};
 use super::run_file::{Bytes32, IndexRun, RunFile, file_id};
 use super::run_writer::RunPurpose;
-use super::segment::Segment;
 use crate::error::{Error, Result, ResultExt};
 use crate::id::ObjectId;
+use crate::index::Segment;
 
 const RUN_PREFIX: &str = "run-";
 const NEW_PREFIX: &str = "new-";

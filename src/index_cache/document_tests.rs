@@ -7,8 +7,10 @@ use super::run_file::{
     BLOCK_LEN, BLOCK_NUMBER_AT, RunFile, RunFileTrailer, RunSegment, TRAILER_LEN, decode_segments, file_id,
 };
 use super::run_writer::{IndexRunWriter, RunPurpose};
-use super::*;
 use crate::document::{assert_example, example};
+use crate::id::{BlobId, ObjectId};
+use crate::index::{IndexEntry, Location, Segment, SegmentPack, encode_body, encode_header};
+use crate::kind::BlobKind;
 
 const SECTION: &str = include_str!("../../docs/format/07-index.md");
 

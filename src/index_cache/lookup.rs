@@ -13,9 +13,9 @@ use super::merge::{RowMerge, RowSource, RunFileCursor};
 use super::merge_segments::{IndexRunBuilder, MergeInput, merge_into, nameless_file, write_rows};
 use super::run_file::{Bytes32, IndexRun};
 use super::run_writer::RunPurpose;
-use super::{IndexEntry, Location};
 use crate::error::Result;
 use crate::id::{BlobId, ObjectId};
+use crate::index::{IndexEntry, Location};
 use crate::limits::INDEX_ADDED_ENTRIES_MAX;
 
 /// Runs of added entries that may exist side by side before they are merged into one.

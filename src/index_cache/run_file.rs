@@ -15,12 +15,12 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::IndexEntry;
 use super::bloom_filter::{BlockedBloomFilter, word};
 use super::index_row::{IndexRow, ROW_LEN, SEGMENT_NUMBER_MAX};
 use crate::codec::{Reader, put_varint};
 use crate::error::{Error, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
+use crate::index::IndexEntry;
 
 /// One page: what a disk reads anyway.
 pub(super) const BLOCK_LEN: usize = 4096;
