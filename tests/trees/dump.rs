@@ -1,7 +1,7 @@
 //! `dump` of files and directories; GNU tar is the judge of archives.
 
 use std::fs::{self, Metadata};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -40,6 +40,11 @@ fn unpacked(scene: &Scene, place: &str) -> PathBuf {
     let said = String::from_utf8_lossy(&tar.stderr);
     assert!(tar.status.success() && said.is_empty(), "{said}");
     target
+}
+
+/// The scene gives this directory a mode with which only root enters it.
+fn make_enterable(directory: &Path) {
+    fs::set_permissions(directory, PermissionsExt::from_mode(0o700)).unwrap();
 }
 
 fn facts(path: &Path) -> Metadata {
@@ -114,6 +119,7 @@ fn a_directory_is_an_archive_with_its_databases_restored() {
         assert_eq!(mtime, MTIME, "{name}");
     }
     let database = at.join("Default/leveldb");
+    make_enterable(&database);
     assert_eq!(fs::read(database.join("NOTES")).unwrap(), b"beside\n");
     fs::remove_file(database.join("NOTES")).unwrap();
     assert!(scan(&database).unwrap() == scene.model);
@@ -131,6 +137,7 @@ fn all_of_a_snapshot_is_an_archive_with_each_source_under_its_name() {
     let scene = Scene::new();
     let at = unpacked(&scene, "latest:/");
     assert!(fs::read(at.join("profile/Default/History")).unwrap() == history());
+    make_enterable(&at.join("profile/Default/leveldb"));
     assert!(at.join("profile/Default/leveldb/CURRENT").exists());
 }
 
