@@ -83,7 +83,7 @@ fn run(arguments: &[String]) -> Result<bool> {
         "--fast" => database.scan(&mut Count)?,
         "--stream" => database.scan(&mut Stream(BufWriter::new(std::io::stdout().lock())))?,
         "--shape" => {
-            println!("{:?}", database.shape());
+            println!("{:?}", database.layout());
             return Ok(true);
         }
         _ if !database.comparator().is_known() => {

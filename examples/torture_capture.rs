@@ -64,7 +64,7 @@ fn run(words: &[String]) -> Result<String> {
         TableCopyMode::Copied,
         &OperationReport::default(),
     )?;
-    let cut = outcome.cut;
+    let cut = outcome.capture_details;
     Ok(format!(
         "{{\"retries\": {}, \"capture_seconds\": {}, \"held_by\": \"{}\", \"last_seq\": \"{}\", \"damage\": {}}}",
         cut.retries,

@@ -40,23 +40,23 @@ pub struct DirectoryEntry {
 
 impl HeldDirectory {
     /// Opens a path that was asked for: links on the way and at its end are followed, this once.
-    pub fn named(path: &Path) -> Result<Self> {
+    pub fn open_path(path: &Path) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
         let handle = opened.context(|| format!("open {}", path.display()))?;
-        Ok(Self::of(handle, path))
+        Ok(Self::from_fd(handle, path))
     }
 
     /// Opens a path whose last part must be no link.
-    pub fn unfollowed(path: &Path) -> Result<Self> {
+    pub fn open_nofollow(path: &Path) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
         let handle = opened.context(|| format!("open {}", path.display()))?;
-        Ok(Self::of(handle, path))
+        Ok(Self::from_fd(handle, path))
     }
 
     /// A descriptor of a directory.
-    pub fn of(handle: OwnedFd, path: &Path) -> Self {
+    pub fn from_fd(handle: OwnedFd, path: &Path) -> Self {
         Self {
             handle: Arc::new(handle),
             path: path.into(),
@@ -69,7 +69,7 @@ impl HeldDirectory {
     }
 
     /// The path of something in it, for messages.
-    pub fn shown(&self, name: impl AsRef<OsStr>) -> PathBuf {
+    pub fn display_path(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path.join(name.as_ref())
     }
 
@@ -83,7 +83,7 @@ impl HeldDirectory {
     }
 
     /// True if both are one descriptor.
-    pub fn is(&self, other: &Self) -> bool {
+    pub fn is_same_handle(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.handle, &other.handle)
     }
 
@@ -92,7 +92,7 @@ impl HeldDirectory {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = self.path.parent().unwrap_or(Path::new("/"));
         let opened = openat(&self.handle, "..", flags, Mode::empty()).map_err(io::Error::from);
-        Ok(Self::of(
+        Ok(Self::from_fd(
             opened.context(|| format!("open {}", path.display()))?,
             path,
         ))
@@ -101,9 +101,10 @@ impl HeldDirectory {
     /// A directory directly in it.
     pub fn child(&self, name: &OsStr) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let path = self.shown(name);
-        let opened = openat(&self.handle, plain(name)?, flags, Mode::empty()).map_err(io::Error::from);
-        Ok(Self::of(
+        let path = self.display_path(name);
+        let opened =
+            openat(&self.handle, check_plain_name(name)?, flags, Mode::empty()).map_err(io::Error::from);
+        Ok(Self::from_fd(
             opened.context(|| format!("open {}", path.display()))?,
             &path,
         ))
@@ -114,7 +115,7 @@ impl HeldDirectory {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let opened = self.open_below(path, flags);
         let handle = opened.context(|| format!("open {}", path.display()))?;
-        Ok(Self::of(handle, path))
+        Ok(Self::from_fd(handle, path))
     }
 
     /// Opens what lies at or below it by its whole path; no part below it may be a link.
@@ -128,12 +129,12 @@ impl HeldDirectory {
         let no_links = ResolveFlags::NO_SYMLINKS;
         match openat2(&self.handle, below, flags, Mode::empty(), no_links) {
             // Linux before 5.6, or a sandbox that does not know it.
-            Err(Errno::NOSYS | Errno::PERM) => self.open_step_by_step(below, flags),
+            Err(Errno::NOSYS | Errno::PERM) => self.open_by_components(below, flags),
             opened => opened.map_err(io::Error::from),
         }
     }
 
-    fn open_step_by_step(&self, below: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    fn open_by_components(&self, below: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let through = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (above, name) = match (below.parent(), below.file_name()) {
             (Some(above), Some(name)) => (above, name),
@@ -152,8 +153,8 @@ impl HeldDirectory {
     }
 
     /// The same directory by a descriptor that can be locked and synced, too.
-    pub fn readable(&self) -> Result<Self> {
-        Ok(Self::of(self.open()?.into(), &self.path))
+    pub fn reopen_readable(&self) -> Result<Self> {
+        Ok(Self::from_fd(self.open()?.into(), &self.path))
     }
 
     /// Makes the names in it durable; it must be [`HeldDirectory::readable`].
@@ -181,7 +182,9 @@ impl HeldDirectory {
                 continue;
             }
             let kind = match entry.file_type() {
-                FileType::Unknown => self.stat(&name).map_or(FileType::Unknown, |stat| kind_of(&stat)),
+                FileType::Unknown => self
+                    .stat(&name)
+                    .map_or(FileType::Unknown, |stat| file_type_of(&stat)),
                 kind => kind,
             };
             all.push(DirectoryEntry { name, kind });
@@ -199,15 +202,15 @@ impl HeldDirectory {
     }
 
     /// What it is itself.
-    pub fn stat_itself(&self) -> Result<Stat> {
+    pub fn stat_self(&self) -> Result<Stat> {
         let stat = rustix::fs::fstat(&self.handle).map_err(io::Error::from);
         stat.context(|| format!("look at {}", self.path.display()))
     }
 
     /// True while this name is the other directory's.
-    pub fn has(&self, name: &OsStr, other: &Self) -> bool {
+    pub fn has_child(&self, name: &OsStr, other: &Self) -> bool {
         match (self.stat(name), rustix::fs::fstat(&other.handle)) {
-            (Ok(by_name), Ok(held)) => identity(&by_name) == identity(&held),
+            (Ok(by_name), Ok(held)) => device_and_inode(&by_name) == device_and_inode(&held),
             _ => false,
         }
     }
@@ -215,19 +218,20 @@ impl HeldDirectory {
     /// True if a regular file has this name.
     pub fn has_file(&self, name: impl AsRef<OsStr>) -> bool {
         self.stat(name)
-            .is_ok_and(|stat| kind_of(&stat) == FileType::RegularFile)
+            .is_ok_and(|stat| file_type_of(&stat) == FileType::RegularFile)
     }
 
     /// Opens a regular file directly in it for reading, and its length. Anything else, a link too, is
     /// [`ErrorKind::Corrupt`]: no FIFO is waited for, and no device touched.
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<(File, u64)> {
         let name = name.as_ref();
-        let doing = || format!("open {}", self.shown(name).display());
-        let is_strange =
-            |kind| Error::corrupt(format!("{}, which is not read", describe(kind))).context(doing());
-        let stat = self.stat(plain(name)?).context(doing)?;
-        if kind_of(&stat) != FileType::RegularFile {
-            return Err(is_strange(kind_of(&stat)));
+        let doing = || format!("open {}", self.display_path(name).display());
+        let is_strange = |kind| {
+            Error::corrupt(format!("{}, which is not read", describe_file_type(kind))).context(doing())
+        };
+        let stat = self.stat(check_plain_name(name)?).context(doing)?;
+        if file_type_of(&stat) != FileType::RegularFile {
+            return Err(is_strange(file_type_of(&stat)));
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.handle, name, flags, Mode::empty()) {
@@ -279,21 +283,21 @@ impl HeldDirectory {
 
     /// Removes what lies in it, directories with all that they hold, on this filesystem only; what has the name `last` at
     /// the end of all.
-    pub fn empty(&self, last: &OsStr) -> Result<()> {
+    pub fn remove_contents(&self, last: &OsStr) -> Result<()> {
         empty(&self.open()?, last, 0).context(|| format!("empty {}", self.path.display()))
     }
 
     /// Removes `child`, which is held, with all that is in it as [`HeldDirectory::empty`] does; its name only while that is
     /// still the child's.
     pub fn remove_child(&self, name: &OsStr, child: &Self, last: &OsStr) -> Result<()> {
-        child.empty(last)?;
-        if !self.has(name, child) {
+        child.remove_contents(last)?;
+        if !self.has_child(name, child) {
             return Ok(());
         }
         match rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Error::io(
-                format!("remove {}", self.shown(name).display()),
+                format!("remove {}", self.display_path(name).display()),
                 error.into(),
             )),
         }
@@ -315,17 +319,17 @@ impl AsFd for HeldDirectory {
 }
 
 /// What a file is.
-pub fn kind_of(stat: &Stat) -> FileType {
+pub fn file_type_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
 /// Filesystem and number there.
-pub fn identity(stat: &Stat) -> (u64, u64) {
+pub fn device_and_inode(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
 /// In words.
-pub fn describe(kind: FileType) -> &'static str {
+pub fn describe_file_type(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a file",
         FileType::Directory => "a directory",
@@ -338,7 +342,7 @@ pub fn describe(kind: FileType) -> &'static str {
 }
 
 /// A name that leads from a directory to what is directly in it.
-fn plain(name: &OsStr) -> Result<&OsStr> {
+fn check_plain_name(name: &OsStr) -> Result<&OsStr> {
     let bytes = name.as_bytes();
     let leads_elsewhere = matches!(bytes, b"" | b"." | b"..") || bytes.contains(&b'/') || bytes.contains(&0);
     if leads_elsewhere {
@@ -410,7 +414,7 @@ mod tests {
         fs::write(path("secret"), "secret").unwrap();
         symlink(path("secret"), path("d/link")).unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, path("d/pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
-        let held = HeldDirectory::named(&path("d")).unwrap();
+        let held = HeldDirectory::open_path(&path("d")).unwrap();
         assert_eq!(held.open_file("file").unwrap().1, 5);
         for (name, says) in [
             ("link", "symbolic link"),
@@ -432,11 +436,11 @@ mod tests {
             fs::create_dir(path(name)).unwrap();
             fs::write(path(name).join("file"), name).unwrap();
         }
-        let held = HeldDirectory::named(&path("d")).unwrap();
+        let held = HeldDirectory::open_path(&path("d")).unwrap();
         fs::rename(path("d"), path("moved")).unwrap();
         symlink(path("other"), path("d")).unwrap();
         assert_eq!(held.open_file("file").unwrap().1, 1);
-        held.empty(OsStr::new("")).unwrap();
+        held.remove_contents(OsStr::new("")).unwrap();
         assert!(path("other/file").exists() && !path("moved/file").exists());
         let parent = held.parent().unwrap();
         parent
@@ -453,15 +457,15 @@ mod tests {
         fs::create_dir_all(path("other/b")).unwrap();
         fs::write(path("d/a/b/file"), "x").unwrap();
         symlink(path("other"), path("d/link")).unwrap();
-        let held = HeldDirectory::named(&path("d")).unwrap();
+        let held = HeldDirectory::open_path(&path("d")).unwrap();
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
         assert!(held.open_below(&path("d/a/b/file"), flags).is_ok());
-        assert!(held.open_step_by_step(Path::new("a/b/file"), flags).is_ok());
-        assert!(held.open_step_by_step(Path::new("."), flags).is_ok());
+        assert!(held.open_by_components(Path::new("a/b/file"), flags).is_ok());
+        assert!(held.open_by_components(Path::new("."), flags).is_ok());
         for below in ["link", "link/b", "a/../a"] {
             let whole = path("d").join(below);
             assert!(held.open_below(&whole, flags).is_err() || below == "a/../a");
-            assert!(held.open_step_by_step(Path::new(below), flags).is_err() || below == "a/../a");
+            assert!(held.open_by_components(Path::new(below), flags).is_err() || below == "a/../a");
         }
         assert!(held.descendant(&path("other")).is_err());
     }
@@ -474,9 +478,9 @@ mod tests {
         fs::create_dir(path("keep")).unwrap();
         fs::write(path("keep/file"), "x").unwrap();
         symlink(path("keep"), path("d/a/b/link")).unwrap();
-        HeldDirectory::named(&path("d"))
+        HeldDirectory::open_path(&path("d"))
             .unwrap()
-            .empty(OsStr::new(""))
+            .remove_contents(OsStr::new(""))
             .unwrap();
         assert_eq!(fs::read_dir(path("d")).unwrap().count(), 0);
         assert!(path("keep/file").exists());

@@ -11,7 +11,7 @@
 //! |--|--|--|
 //! | operations | [`ops`] | terminals, arguments, exit codes |
 //! | repository | [`repo`] | where data comes from or goes to |
-//! | edges | [`source`], [`target`], [`storage`], [`index_cache`], and `scratch` under the first two, `held_directory` under all | one another; keys; what the bytes mean |
+//! | edges | [`source`], [`target`], [`storage`], [`index_cache`], and `scratch_directory` under the first two, `held_directory` under all | one another; keys; what the bytes mean |
 //! | stages | [`pattern`] [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`parity`] [`index`] [`run`] [`snapshot`] [`annotations`] | files, sockets, threads of their own, clocks, randomness they were not handed |
 //! | words | [`error`] [`id`] [`kind`] [`limits`] [`codec`] [`clock`] [`report`] | everything |
 //!
@@ -76,7 +76,7 @@ pub mod snapshot;
 pub mod annotations;
 
 mod held_directory;
-mod scratch;
+mod scratch_directory;
 pub mod source;
 pub mod target;
 

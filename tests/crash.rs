@@ -96,7 +96,7 @@ fn at_every_call(
         let storage = Arc::new(before.storage.snapshot());
         let repo = common::open(storage.clone()).unwrap();
         let faulty = Arc::new(fault(FaultyStorage::new(storage.clone()), call));
-        let result = common::backup(&repo.over(faulty.clone() as Arc<dyn Storage>), &db);
+        let result = common::backup(&repo.with_storage(faulty.clone() as Arc<dyn Storage>), &db);
         failed += u32::from(result.is_err());
         sound_after(
             &before,

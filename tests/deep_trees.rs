@@ -69,7 +69,7 @@ impl Loom {
 
     fn weave(&self, make: impl FnOnce(&mut BlobWriter) -> BlobId) -> BlobId {
         let report = OperationReport::default();
-        let mut writer = BlobWriter::start(&self.repo, &report, WriteMode::New).unwrap();
+        let mut writer = BlobWriter::start(&self.repo, &report, WriteMode::StoreNew).unwrap();
         let id = make(&mut writer);
         writer.finish().unwrap();
         id
@@ -166,7 +166,7 @@ impl Loom {
         };
         look("ls", &|report| {
             let view = SnapshotView::new(&stored.snapshot, &reader);
-            for node in view.walk(view.source(0)?.node) {
+            for node in view.walk(view.resolve_source(0)?.node) {
                 if let Err(error) = node {
                     report.problem(error.to_string());
                 }
@@ -176,7 +176,7 @@ impl Loom {
         look("find", &|report| {
             let patterns = Patterns::new(&[Pattern::word("nothing", CaseSensitivity::Matters)])?;
             let snapshots = std::slice::from_ref(&stored);
-            find::files(&self.repo, snapshots, &patterns, report, &mut |_| Ok(()))
+            find::find_named_files(&self.repo, snapshots, &patterns, report, &mut |_| Ok(()))
         });
         look("tar", &|report| {
             let ground = ArchiveContext {
@@ -185,7 +185,7 @@ impl Loom {
                 reader: &reader,
                 report,
             };
-            archive::all(ground, std::io::sink())
+            archive::archive_snapshot(ground, std::io::sink())
         });
         look("plan", &|report| {
             let dir = tempfile::tempdir().unwrap();
@@ -206,7 +206,7 @@ impl Loom {
         });
         look("diff", &|report| {
             let files = FileComparison::new(&other, &stored, &reader, report)?;
-            files.all(&mut FileDiffOutcome::default(), &mut |_| Ok(()))
+            files.compare_snapshots(&mut FileDiffOutcome::default(), &mut |_| Ok(()))
         });
         said
     }
@@ -359,7 +359,7 @@ fn what_a_snapshot_was_not_read_to_the_end_for_is_not_deleted() {
             .for_each(|path| std::fs::write(path, "z").unwrap());
         let restore = Restore {
             overwrite: OverwriteMode::Always,
-            extra: ExtraEntries::Delete,
+            extra_entries: ExtraEntries::Delete,
             ..Restore::new(&target)
         };
         let report = OperationReport::default();

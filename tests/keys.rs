@@ -159,7 +159,7 @@ fn whenever_a_change_dies_somebody_who_should_opens_the_repository() {
                 } else {
                     faulty.fail_at(call, InjectedFault::LostReply)
                 };
-                let changed = change(&repo.over(Arc::new(faulty)));
+                let changed = change(&repo.with_storage(Arc::new(faulty)));
                 let opened = [OWN, "new"].map(|text| open(&storage, text));
                 let one = opened.into_iter().find_map(Result::ok);
                 let one = one.unwrap_or_else(|| panic!("{which}: locked out, dead {dead}, at call {call}"));

@@ -35,7 +35,7 @@ const STAGES: &[&str] = &[
 /// Edges: the only ones that touch files; they do not know one another.
 const EDGES: &[(&str, &[&str])] = &[
     ("held_directory", &[]),
-    ("scratch", &["held_directory"]),
+    ("scratch_directory", &["held_directory"]),
     (
         "source",
         &[
@@ -43,7 +43,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "leveldb",
             "record",
             "held_directory",
-            "scratch",
+            "scratch_directory",
             "snapshot",
         ],
     ),
@@ -54,7 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "leveldb",
             "record",
             "held_directory",
-            "scratch",
+            "scratch_directory",
             "snapshot",
         ],
     ),

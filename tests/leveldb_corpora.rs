@@ -115,7 +115,7 @@ fn the_shape_is_what_the_writer_was_told() {
     let shape = |name: &str| {
         let corpus = corpora::unpack(name);
         let (_, path, _) = &corpus.databases()[0];
-        Database::open(path).unwrap().shape()
+        Database::open(path).unwrap().layout()
     };
     let zstd = shape("cpp_zstd");
     assert_eq!(

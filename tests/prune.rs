@@ -44,7 +44,7 @@ impl Scene {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
         let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
-        let repo = common::create(storage.clone()).unwrap().by_clock(clock.clone());
+        let repo = common::create(storage.clone()).unwrap().with_clock(clock.clone());
         let dir = tempfile::tempdir().unwrap();
         Self {
             dir,
@@ -97,7 +97,7 @@ impl Scene {
             words: "a test".into(),
             snapshots,
         };
-        self.repo.put_forgotten(&forgetting).unwrap();
+        self.repo.put_forget_record(&forgetting).unwrap();
     }
 
     fn prune(&self) -> PruneOutcome {
@@ -255,7 +255,7 @@ fn undelete_takes_the_marks_off_and_a_sweep_that_was_too_early_finds_nothing() {
         assert!(scene.prune().packs_marked > 0);
         scene.clock.advance(hours * HOUR);
         let catalog = scene.repo.catalog().unwrap();
-        let forgotten = undelete::select(&catalog, &old.to_hex()).unwrap();
+        let forgotten = undelete::select_forgotten(&catalog, &old.to_hex()).unwrap();
         undelete::undelete(&scene.repo, forgotten, &OperationReport::default()).unwrap();
         assert_eq!(scene.count(ObjectKind::Mark), 0, "{hours} h");
         scene.is_sound();
@@ -292,7 +292,7 @@ fn a_snapshot_that_is_brought_back_while_it_is_swept_is_put_back() {
         }
     });
     let storage = Arc::new(storage);
-    let stopped = Prune::default().run(&scene.repo.over(storage), &OperationReport::default());
+    let stopped = Prune::default().run(&scene.repo.with_storage(storage), &OperationReport::default());
     assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(scene.repo.snapshots().unwrap().len(), 2);
     scene.is_sound_but_for_marks();
@@ -355,7 +355,7 @@ fn a_wrong_clock_or_a_lease_of_another_stops_it() {
     let scene = Scene::new();
     scene.backup(0, 500);
     let late = Arc::new(ManualClock::new(UnixNanos(scene.clock.now().0 + HOUR)));
-    let error = Prune::default().run(&scene.repo.by_clock(late), &OperationReport::default());
+    let error = Prune::default().run(&scene.repo.with_clock(late), &OperationReport::default());
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Limit);
     let lease = scene.repo.lease("somebody else's prune").unwrap();
     let error = Prune::default()
@@ -382,7 +382,7 @@ fn a_lease_that_could_not_be_fetched_stays_and_stops_it() {
     });
     let repo = common::open(Arc::new(hooked))
         .unwrap()
-        .by_clock(scene.clock.clone());
+        .with_clock(scene.clock.clone());
     let error = repo.lease("a prune").err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     assert_eq!(scene.count(ObjectKind::Lease), 1);
@@ -615,7 +615,7 @@ fn after_a_rotation_packs_of_the_old_epoch_are_stored_again_if_that_is_wished() 
     scene.repo.rotate_keys().unwrap();
     scene.repo = common::open(scene.storage.clone())
         .unwrap()
-        .by_clock(scene.clock.clone());
+        .with_clock(scene.clock.clone());
     assert_eq!(scene.prune().plan.repack, []);
     let prune = Prune {
         repack_outdated: true,
@@ -691,7 +691,7 @@ fn a_full_disk_is_given_back_what_is_ripe() {
     scene.clock.advance(73 * HOUR);
     let full = full_disk(&scene.storage);
     let done = Prune::default()
-        .run(&scene.repo.over(full), &OperationReport::default())
+        .run(&scene.repo.with_storage(full), &OperationReport::default())
         .unwrap();
     assert!(!done.swept.packs.is_empty());
     scene.latest_is_right();

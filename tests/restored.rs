@@ -356,7 +356,7 @@ fn our_reader_finds_the_records_and_the_layout_that_were_written() {
         let outcome = database.scan(&mut records).unwrap();
         assert_eq!(outcome.damage, []);
         assert!(records.0 == model, "records differ");
-        let found = database.shape();
+        let found = database.layout();
         assert_eq!(
             (
                 found.codec,

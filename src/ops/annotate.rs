@@ -26,7 +26,7 @@ pub enum TagEdit {
 
 impl TagEdit {
     /// The tags that a snapshot with `old` has then: ascending, none twice.
-    pub fn of(&self, old: &[String]) -> Vec<String> {
+    pub fn apply_to(&self, old: &[String]) -> Vec<String> {
         let mut tags = match self {
             Self::Set(tags) => tags.clone(),
             Self::Change { add, remove } => {
@@ -44,13 +44,16 @@ impl TagEdit {
 /// Gives a snapshot other tags, durably; those that hold of it then, and whether they are others than before.
 pub fn retag(repo: &Repo, stored: &StoredSnapshot, change: &TagEdit) -> Result<(Vec<String>, bool)> {
     let notes = repo.notes()?;
-    let old = notes.standing().tags(&stored.id, &stored.snapshot.tags).to_vec();
-    let new = change.of(&old);
+    let old = notes
+        .current_notes()
+        .tags(&stored.id, &stored.snapshot.tags)
+        .to_vec();
+    let new = change.apply_to(&old);
     let added = new.iter().filter(|tag| !old.contains(tag));
     TagList(added.cloned().collect()).check()?;
     let changed = new != old;
     if changed {
-        say(repo, &notes, stored.id, SnapshotNote::Tags(new.clone()))?;
+        put_snapshot_note(repo, &notes, stored.id, SnapshotNote::Tags(new.clone()))?;
     }
     Ok((new, changed))
 }
@@ -58,9 +61,9 @@ pub fn retag(repo: &Repo, stored: &StoredSnapshot, change: &TagEdit) -> Result<(
 /// Protects a snapshot from every policy, durably; `false` if it was already.
 pub fn protect(repo: &Repo, id: ObjectId) -> Result<bool> {
     let notes = repo.notes()?;
-    let is_news = !notes.standing().is_pinned(&id);
+    let is_news = !notes.current_notes().is_pinned(&id);
     if is_news {
-        say(repo, &notes, id, SnapshotNote::Pin)?;
+        put_snapshot_note(repo, &notes, id, SnapshotNote::Pin)?;
     }
     Ok(is_news)
 }
@@ -68,23 +71,26 @@ pub fn protect(repo: &Repo, id: ObjectId) -> Result<bool> {
 /// Lets policies forget a snapshot again, durably; `false` if they could.
 pub fn unprotect(repo: &Repo, id: ObjectId) -> Result<bool> {
     let notes = repo.notes()?;
-    let is_news = notes.standing().is_pinned(&id);
+    let is_news = notes.current_notes().is_pinned(&id);
     if is_news {
-        say(repo, &notes, id, SnapshotNote::Unpin)?;
+        put_snapshot_note(repo, &notes, id, SnapshotNote::Unpin)?;
     }
     Ok(is_news)
 }
 
 /// Of two notes the later counts: so this one is behind all that was said of the snapshot, whatever our clock shows.
-fn say(repo: &Repo, notes: &StoredNotes, id: ObjectId, said: SnapshotNote) -> Result<ObjectId> {
-    let when = repo.clock().now().max(next_time_after(last_said(notes, &id)));
+fn put_snapshot_note(repo: &Repo, notes: &StoredNotes, id: ObjectId, said: SnapshotNote) -> Result<ObjectId> {
+    let when = repo
+        .clock()
+        .now()
+        .max(next_time_after(last_note_time(notes, &id)));
     repo.put_note(&Note {
         when,
         about: NoteSubject::Snapshot { id, said },
     })
 }
 
-fn last_said(notes: &StoredNotes, snapshot: &ObjectId) -> Option<UnixNanos> {
+fn last_note_time(notes: &StoredNotes, snapshot: &ObjectId) -> Option<UnixNanos> {
     let about_it = |note: &&Note| matches!(&note.about, NoteSubject::Snapshot { id, .. } if id == snapshot);
     let all = notes.notes.iter().map(|(_, note)| note);
     all.filter(about_it).map(|note| note.when).max()

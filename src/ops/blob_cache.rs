@@ -17,7 +17,7 @@ const BYTES_MAX: usize = 16 << 20;
 /// Passes blobs on and keeps the last of them, [`BYTES_MAX`] bytes at most. Values' chunks are not kept.
 pub struct BlobCacheReader<'a> {
     source: &'a dyn BlobSource,
-    kept: Mutex<CachedBlobs>,
+    cached: Mutex<CachedBlobs>,
 }
 
 #[derive(Default)]
@@ -31,14 +31,14 @@ struct CachedBlobs {
 impl<'a> BlobCacheReader<'a> {
     /// Reads through to `source`.
     pub fn new(source: &'a dyn BlobSource) -> Self {
-        let kept = Mutex::default();
-        Self { source, kept }
+        let cached = Mutex::default();
+        Self { source, cached }
     }
 }
 
 impl BlobSource for BlobCacheReader<'_> {
     fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<Arc<[u8]>> {
-        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plain) = kept().blobs.get(id) {
             return Ok(Arc::clone(plain));
         }

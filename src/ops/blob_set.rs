@@ -47,7 +47,7 @@ impl NumberedBlobs {
     }
 
     fn push(&mut self, entry: &IndexEntry) {
-        let (bucket, tail) = place(&entry.id);
+        let (bucket, tail) = bucket_and_tail(&entry.id);
         self.starts[bucket + 1] += 1;
         self.tails.push(tail);
         self.lens.push(entry.location.len);
@@ -71,7 +71,7 @@ impl NumberedBlobs {
 
     /// The number of a blob, or `None` if no segment knows it.
     pub fn number(&self, id: &BlobId) -> Option<usize> {
-        let (bucket, tail) = place(id);
+        let (bucket, tail) = bucket_and_tail(id);
         let bounds = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
         let at = self.tails[bounds.clone()].binary_search(&tail).ok()?;
         Some(bounds.start + at)
@@ -83,7 +83,7 @@ impl NumberedBlobs {
     }
 }
 
-fn place(id: &BlobId) -> (usize, [u8; 5]) {
+fn bucket_and_tail(id: &BlobId) -> (usize, [u8; 5]) {
     let mut tail = [0; 5];
     tail.copy_from_slice(&id.0[2..7]);
     (usize::from(u16::from_be_bytes([id.0[0], id.0[1]])), tail)

@@ -6,13 +6,13 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::READINGS_MAX;
+use super::READ_ATTEMPTS_MAX;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::leveldb::scan_context::ScanBudget;
 use crate::report::OperationReport;
 use crate::source::{CaptureOptions, CutPoint, Database, DatabaseFile, HeldDirectory, SourceDamage};
 use crate::target::tree::{RefusedAttributes, TargetAttributes};
-use crate::target::{FileTarget, check_free};
+use crate::target::{FileTarget, check_target_free};
 
 use super::restore::report_refused_attributes;
 
@@ -34,7 +34,7 @@ pub enum TableCopyMode {
 #[derive(Clone, Debug)]
 pub struct CaptureOutcome {
     /// When and how.
-    pub cut: CutPoint,
+    pub capture_details: CutPoint,
     /// Files in the copy.
     pub files: u64,
     /// Their bytes.
@@ -59,7 +59,7 @@ pub fn capture(
 ) -> Result<CaptureOutcome> {
     for reading in 1.. {
         match capture_once(source, target, how, tables, report) {
-            Err(error) if error.kind() == ErrorKind::Changed && reading < READINGS_MAX => {
+            Err(error) if error.kind() == ErrorKind::Changed && reading < READ_ATTEMPTS_MAX => {
                 report.notice(format!("begun again: {error}"));
             }
             result => return result,
@@ -75,22 +75,22 @@ fn capture_once(
     tables: TableCopyMode,
     report: &OperationReport,
 ) -> Result<CaptureOutcome> {
-    check_free(target)?;
+    check_target_free(target)?;
     let whole = source
         .canonicalize()
         .context(|| format!("find {}", source.display()))?;
-    let source = HeldDirectory::named(&whole)?;
-    let captured = how.take_in(&source)?;
-    for path in captured.left_alone() {
-        report.notice(left_alone(&path));
+    let source = HeldDirectory::open_path(&whole)?;
+    let captured = how.capture_in(&source)?;
+    for path in captured.unproven_leftovers() {
+        report.notice(describe_unproven_leftover(&path));
     }
-    let cut = captured.cut().clone();
+    let cut = captured.details().clone();
     let database = Database::from_captured(captured, ScanBudget::default());
     let files: Vec<_> = database.files().collect();
     report.bytes_total.add(files.iter().map(|file| file.len).sum());
     let copy = FileTarget::create(target)?;
     let mut outcome = CaptureOutcome {
-        cut,
+        capture_details: cut,
         files: 0,
         bytes: 0,
         linked: 0,
@@ -102,7 +102,7 @@ fn capture_once(
     copied?;
     let mut staged = copy.finish()?;
     staged.set_attributes(&directory_attributes(&source)?, &RefusedAttributes::default())?;
-    report_refused_attributes(staged.withheld(), report);
+    report_refused_attributes(staged.refused_attributes(), report);
     staged.publish()?;
     Ok(outcome)
 }
@@ -128,7 +128,7 @@ fn copy_all(
 }
 
 /// What is said of a directory that is called as one of ours.
-pub(super) fn left_alone(path: &Path) -> String {
+pub(super) fn describe_unproven_leftover(path: &Path) -> String {
     format!(
         "{}: called as what a killed levault leaves, and not proven to be: left alone; look into it, and remove it by hand",
         path.display()
@@ -137,7 +137,7 @@ pub(super) fn left_alone(path: &Path) -> String {
 
 /// Only what is held by name, which tables alone are: whoever opens the copy may append to everything else.
 fn link(copy: &FileTarget, file: &DatabaseFile) -> Result<bool> {
-    match file.named() {
+    match file.directory_and_name() {
         Some((directory, name)) => copy.link(&file.name, directory, name),
         None => Ok(false),
     }

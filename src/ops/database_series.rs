@@ -33,7 +33,7 @@ impl DatabaseFilter {
             databases.map(move |database| DatabaseState { snapshot, database })
         };
         let states = snapshots.iter().flat_map(of);
-        states.filter(|state| self.means(state)).collect()
+        states.filter(|state| self.matches(state)).collect()
     }
 
     /// The same, by identity: of another host, path or history is another database. Histories at one path are in the order
@@ -54,7 +54,7 @@ impl DatabaseFilter {
         series
     }
 
-    fn means(&self, state: &DatabaseState) -> bool {
+    fn matches(&self, state: &DatabaseState) -> bool {
         let host = &state.snapshot.snapshot.host;
         let is_host = self.host.as_ref().is_none_or(|wanted| wanted == host);
         let database = self.database.as_deref();

@@ -17,7 +17,7 @@ pub struct DomainViews {
 
 impl DomainViews {
     /// Those that `snapshots` need, which were listed before: what they rest on was indexed before them.
-    pub fn of(repo: &Repo, snapshots: &[StoredSnapshot]) -> Result<Self> {
+    pub fn open(repo: &Repo, snapshots: &[StoredSnapshot]) -> Result<Self> {
         let domains: BTreeSet<_> = snapshots.iter().map(|stored| stored.snapshot.domain).collect();
         let view = |domain| {
             let repo = repo.in_domain(domain)?;
@@ -38,7 +38,7 @@ impl DomainViews {
 }
 
 /// The one of a snapshot's domain.
-pub fn of_domain<T>(by_domain: &BTreeMap<DomainId, T>, domain: DomainId) -> Result<&T> {
+pub fn find_by_domain<T>(by_domain: &BTreeMap<DomainId, T>, domain: DomainId) -> Result<&T> {
     let none = || Error::new(ErrorKind::WrongKey, format!("domain {} was not opened", domain.0));
     by_domain.get(&domain).ok_or_else(none)
 }

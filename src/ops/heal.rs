@@ -27,7 +27,7 @@ use crate::storage::{ObjectKind, ObjectName, Storage};
 use super::parity::{ListedParity, StoredParity};
 
 /// So much is read at once of an object that cannot be read whole: a disk's bad sector costs no more.
-const PIECE: usize = 4 << 10;
+const SALVAGE_BYTES: usize = 4 << 10;
 
 /// What to heal.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ pub struct HealOutcome {
     /// Objects that were put back, or could be.
     pub healed: Vec<HealedObject>,
     /// Objects that could not be healed, and why.
-    pub hopeless: Vec<UnhealedObject>,
+    pub unhealed: Vec<UnhealedObject>,
 }
 
 /// An object with its right bytes again.
@@ -78,27 +78,27 @@ impl Heal {
         let mut healing = HealContext {
             storage,
             parities: ListedParity::load(storage, report)?,
-            chosen: !self.packs.is_empty(),
+            packs_named: !self.packs.is_empty(),
             dry_run: self.dry_run,
             outcome: HealOutcome::default(),
         };
-        for pack in self.wanted(storage)? {
+        for pack in self.packs_to_heal(storage)? {
             report.go_on()?;
             let before = healing.outcome.bytes_read;
-            healing.pack(&pack)?;
+            healing.heal_pack(&pack)?;
             report.bytes_done.add(healing.outcome.bytes_read - before);
         }
         if self.packs.is_empty() {
-            healing.headless();
+            healing.report_headerless_parity();
         }
         Ok(healing.outcome)
     }
 
-    fn wanted(&self, storage: &dyn Storage) -> Result<Vec<ObjectId>> {
+    fn packs_to_heal(&self, storage: &dyn Storage) -> Result<Vec<ObjectId>> {
         if !self.packs.is_empty() {
             return Ok(self.packs.clone());
         }
-        let indexed = indexed(storage)?;
+        let indexed = indexed_packs(storage)?;
         let listed = storage.list(ObjectKind::Pack).context(|| "list the packs")?;
         let mut packs: Vec<_> = listed.iter().map(|pack| pack.name.id).chain(indexed).collect();
         packs.sort_unstable();
@@ -132,7 +132,7 @@ pub fn find_pack(storage: &dyn Storage, words: &str, report: &OperationReport) -
 }
 
 /// Packs that the live index segments name in the clear. (Packs that only parity names were swept.)
-fn indexed(storage: &dyn Storage) -> Result<HashSet<ObjectId>> {
+fn indexed_packs(storage: &dyn Storage) -> Result<HashSet<ObjectId>> {
     let (mut packs, mut replaced) = (Vec::new(), HashSet::new());
     for listed in storage.list(ObjectKind::Index).context(|| "list the index")? {
         let bytes = match storage.get(listed.name, OBJECT_BYTES_MAX) {
@@ -158,50 +158,54 @@ struct HealContext<'a> {
     storage: &'a dyn Storage,
     parities: ListedParity,
     /// Packs were named: one that is missing is wanted, whatever the index says.
-    chosen: bool,
+    packs_named: bool,
     dry_run: bool,
     outcome: HealOutcome,
 }
 
 impl HealContext<'_> {
-    fn pack(&mut self, id: &ObjectId) -> Result<()> {
+    fn heal_pack(&mut self, id: &ObjectId) -> Result<()> {
         let name = ObjectName::new(ObjectKind::Pack, *id);
         let parities = self.parities.of_pack(id).to_vec();
-        let longest = parities.iter().map(|parity| parity.head.geometry.len()).max();
-        let (stored, unreadable) = self.read(name, PACK_STORED_BYTES_MAX, longest.unwrap_or_default());
+        let longest = parities.iter().map(|parity| parity.header.geometry.len()).max();
+        let (stored, unreadable) =
+            self.read_or_salvage(name, PACK_STORED_BYTES_MAX, longest.unwrap_or_default());
         self.outcome.packs += 1;
         let wrong = match (&stored, &unreadable) {
             (Some(stored), None) if object_id(stored) == *id => {
-                return parities.iter().try_for_each(|parity| self.parity(parity, stored));
+                return parities
+                    .iter()
+                    .try_for_each(|parity| self.heal_parity(parity, stored));
             }
             (Some(_), None) => "does not hash to its name".to_owned(),
             // Swept meanwhile.
-            (None, None) if !self.chosen && !indexed(self.storage)?.contains(id) => return Ok(()),
+            (None, None) if !self.packs_named && !indexed_packs(self.storage)?.contains(id) => return Ok(()),
             (None, None) => "is missing".to_owned(),
             (_, Some(error)) => error.to_string(),
         };
-        match self.mend(&parities, stored.as_deref().unwrap_or_default()) {
+        match self.rebuild_pack(&parities, stored.as_deref().unwrap_or_default()) {
             Ok(mended) => {
                 let what = format!("{wrong}; {} shards computed anew", mended.shards);
-                self.put(name, &mended.bytes, what)?;
+                self.put_back(name, &mended.bytes, what)?;
                 parities
                     .iter()
-                    .try_for_each(|parity| self.parity(parity, &mended.bytes))
+                    .try_for_each(|parity| self.heal_parity(parity, &mended.bytes))
             }
             Err(error) => {
                 let what = format!("{wrong}; {error}");
-                self.outcome.hopeless.push(UnhealedObject { object: name, what });
+                self.outcome.unhealed.push(UnhealedObject { object: name, what });
                 Ok(())
             }
         }
     }
 
     /// By whichever parity object can do it.
-    fn mend(&mut self, parities: &[StoredParity], stored: &[u8]) -> Result<HealedPack> {
+    fn rebuild_pack(&mut self, parities: &[StoredParity], stored: &[u8]) -> Result<HealedPack> {
         let mut why = Error::new(ErrorKind::NotFound, "it has no parity");
         for parity in parities {
-            let geometry = &parity.head.geometry;
-            let (object, unreadable) = self.read(parity.name(), PARITY_BYTES_MAX, geometry.object_len());
+            let geometry = &parity.header.geometry;
+            let (object, unreadable) =
+                self.read_or_salvage(parity.name(), PARITY_BYTES_MAX, geometry.object_len());
             let mended = match (&object, unreadable) {
                 (Some(object), _) => ParityObject::open(object).and_then(|parity| parity.mend(stored)),
                 (None, Some(error)) => Err(error),
@@ -216,9 +220,9 @@ impl HealContext<'_> {
     }
 
     /// A parity object of a pack that is whole.
-    fn parity(&mut self, parity: &StoredParity, pack: &[u8]) -> Result<()> {
+    fn heal_parity(&mut self, parity: &StoredParity, pack: &[u8]) -> Result<()> {
         let name = parity.name();
-        let (object, unreadable) = self.read(name, PARITY_BYTES_MAX, 0);
+        let (object, unreadable) = self.read_or_salvage(name, PARITY_BYTES_MAX, 0);
         let what = match (object, unreadable) {
             (Some(object), None) if object_id(&object) == parity.id => return Ok(()),
             // A prune took it meanwhile.
@@ -226,34 +230,34 @@ impl HealContext<'_> {
             (_, Some(error)) => error.to_string(),
             (Some(_), None) => "does not hash to its name".to_owned(),
         };
-        match encode_as(pack, &parity.head.pack, parity.head.geometry) {
+        match encode_as(pack, &parity.header.pack, parity.header.geometry) {
             Ok(object) if object_id(&object) == parity.id => {
-                self.put(name, &object, format!("{what}; made again from its pack"))
+                self.put_back(name, &object, format!("{what}; made again from its pack"))
             }
             Ok(_) => {
-                self.give_up(name, what);
+                self.report_unhealed(name, what);
                 Ok(())
             }
             Err(error) => {
-                self.give_up(name, format!("{what}; {error}"));
+                self.report_unhealed(name, format!("{what}; {error}"));
                 Ok(())
             }
         }
     }
 
-    fn give_up(&mut self, object: ObjectName, what: String) {
+    fn report_unhealed(&mut self, object: ObjectName, what: String) {
         let what = format!("{what}; `levault repair add-parity` makes another");
-        self.outcome.hopeless.push(UnhealedObject { object, what });
+        self.outcome.unhealed.push(UnhealedObject { object, what });
     }
 
     /// Parity that nobody can tell the pack of.
-    fn headless(&mut self) {
+    fn report_headerless_parity(&mut self) {
         for unread in std::mem::take(&mut self.parities.unreadable) {
-            self.give_up(ObjectName::new(ObjectKind::Parity, unread.id), unread.what);
+            self.report_unhealed(ObjectName::new(ObjectKind::Parity, unread.id), unread.what);
         }
     }
 
-    fn put(&mut self, object: ObjectName, bytes: &[u8], what: String) -> Result<()> {
+    fn put_back(&mut self, object: ObjectName, bytes: &[u8], what: String) -> Result<()> {
         if !self.dry_run {
             let healed = self.storage.heal(object, bytes);
             healed.context(|| format!("put {} back", object.path()))?;
@@ -264,14 +268,19 @@ impl HealContext<'_> {
 
     /// What can be read of an object, and why not all; nothing of one that is not there. Of one that cannot be read whole
     /// or is longer than any, `len` bytes are read in pieces, with zeroes for those that cannot be read.
-    fn read(&mut self, name: ObjectName, len_max: u64, len: usize) -> (Option<Vec<u8>>, Option<Error>) {
+    fn read_or_salvage(
+        &mut self,
+        name: ObjectName,
+        len_max: u64,
+        len: usize,
+    ) -> (Option<Vec<u8>>, Option<Error>) {
         let read = match self.storage.get(name, len_max) {
             Ok(bytes) => (Some(bytes), None),
             Err(error) if error.kind() == ErrorKind::NotFound => (None, None),
             Err(error) => {
                 let mut bytes = vec![0; len];
-                for (number, piece) in bytes.chunks_mut(PIECE).enumerate() {
-                    let offset = (number * PIECE) as u64;
+                for (number, piece) in bytes.chunks_mut(SALVAGE_BYTES).enumerate() {
+                    let offset = (number * SALVAGE_BYTES) as u64;
                     if let Ok(read) = self.storage.get_range(name, offset, piece.len()) {
                         piece.copy_from_slice(&read);
                     }

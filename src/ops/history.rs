@@ -13,7 +13,7 @@ use crate::snapshot::DatabaseRoot;
 use super::blob_cache::BlobCacheReader;
 use super::database_series::{DatabaseFilter, DatabaseSeries};
 use super::diff::DatabaseState;
-use super::domain_views::{DomainViews, of_domain};
+use super::domain_views::{DomainViews, find_by_domain};
 use super::read_records;
 
 /// A value of the key, and the snapshots between which nothing else was seen.
@@ -44,15 +44,15 @@ pub fn history(
     report: &OperationReport,
     sink: VersionVisitor,
 ) -> Result<()> {
-    let views = DomainViews::of(repo, snapshots)?;
+    let views = DomainViews::open(repo, snapshots)?;
     let readers = views.readers();
     let recent: BTreeMap<_, _> = readers
         .iter()
         .map(|(domain, reader)| (*domain, BlobCacheReader::new(reader)))
         .collect();
     for series in scope.series(snapshots) {
-        of_series(
-            of_domain(&recent, series.identity.domain)?,
+        visit_series_versions(
+            find_by_domain(&recent, series.identity.domain)?,
             &series,
             key,
             report,
@@ -62,7 +62,7 @@ pub fn history(
     Ok(())
 }
 
-fn of_series(
+fn visit_series_versions(
     source: &dyn BlobSource,
     series: &DatabaseSeries,
     key: &[u8],
@@ -71,19 +71,21 @@ fn of_series(
 ) -> Result<()> {
     let mut current: Option<KeyVersion> = None;
     let mut was_there = false;
-    for state in readable(series, report) {
+    for state in logical_states(series, report) {
         report.go_on()?;
         let value = match &current {
-            Some(version) if roots(version.last.database) == roots(state.database) => version.value.clone(),
-            _ => read_records::entry(source, state.database, key)
+            Some(version) if run_roots(version.last.database) == run_roots(state.database) => {
+                version.value.clone()
+            }
+            _ => read_records::find_entry(source, state.database, key)
                 .context(|| format!("look into snapshot {}", state.snapshot.id.short()))?,
         };
-        let unknown = value.is_none() && read_records::known_absent(state.database, key).is_err();
+        let unknown = value.is_none() && read_records::check_absence_is_known(state.database, key).is_err();
         was_there |= value.is_some() || unknown;
         match &mut current {
-            Some(version) if version.value == value && version.unknown == unknown => version.go_on(state),
+            Some(version) if version.value == value && version.unknown == unknown => version.extend_to(state),
             _ => {
-                let ended = current.replace(KeyVersion::begin(state, value, unknown));
+                let ended = current.replace(KeyVersion::new(state, value, unknown));
                 ended.map_or(Ok(()), |version| sink(&version))?;
             }
         }
@@ -94,7 +96,7 @@ fn of_series(
     }
 }
 
-fn readable<'s>(series: &DatabaseSeries<'s>, report: &OperationReport) -> Vec<DatabaseState<'s>> {
+fn logical_states<'s>(series: &DatabaseSeries<'s>, report: &OperationReport) -> Vec<DatabaseState<'s>> {
     let (files, records): (Vec<_>, Vec<_>) = series
         .states
         .iter()
@@ -110,13 +112,13 @@ fn readable<'s>(series: &DatabaseSeries<'s>, report: &OperationReport) -> Vec<Da
 }
 
 /// What decides a database's records.
-fn roots(database: &DatabaseRoot) -> Vec<Option<&RunRoot>> {
+fn run_roots(database: &DatabaseRoot) -> Vec<Option<&RunRoot>> {
     let runs = read_records::runs(database, false).unwrap_or_default();
     runs.into_iter().map(|run| run.root.as_ref()).collect()
 }
 
 impl<'s> KeyVersion<'s> {
-    fn begin(state: DatabaseState<'s>, value: Option<OwnedEntry>, unknown: bool) -> Self {
+    fn new(state: DatabaseState<'s>, value: Option<OwnedEntry>, unknown: bool) -> Self {
         Self {
             first: state,
             last: state,
@@ -126,7 +128,7 @@ impl<'s> KeyVersion<'s> {
         }
     }
 
-    fn go_on(&mut self, state: DatabaseState<'s>) {
+    fn extend_to(&mut self, state: DatabaseState<'s>) {
         self.last = state;
         self.snapshots += 1;
     }

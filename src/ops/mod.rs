@@ -35,4 +35,4 @@ pub mod undelete;
 pub mod verify_db;
 
 /// How often a source is read that is changed under every reading.
-const READINGS_MAX: u32 = 3;
+const READ_ATTEMPTS_MAX: u32 = 3;

@@ -25,7 +25,7 @@ pub struct StoredParity {
     /// Bytes stored.
     pub len: u64,
     /// Whose it is, and how it is cut.
-    pub head: ParityHeader,
+    pub header: ParityHeader,
 }
 
 impl StoredParity {
@@ -50,19 +50,23 @@ impl ListedParity {
     /// Reads the heads of all. No key is needed.
     pub fn load(storage: &dyn Storage, report: &OperationReport) -> Result<Self> {
         let listed = storage.list(ObjectKind::Parity).context(|| "list the parity")?;
-        Self::of(storage, &listed, report)
+        Self::read_headers(storage, &listed, report)
     }
 
-    fn of(storage: &dyn Storage, listed: &[ListedObject], report: &OperationReport) -> Result<Self> {
+    fn read_headers(
+        storage: &dyn Storage,
+        listed: &[ListedObject],
+        report: &OperationReport,
+    ) -> Result<Self> {
         let mut all = Self::default();
         for listed in listed {
             report.go_on()?;
-            match head(storage, listed) {
+            match read_header(storage, listed) {
                 Ok(head) => {
                     let stored = StoredParity {
                         id: listed.name.id,
                         len: listed.len,
-                        head,
+                        header: head,
                     };
                     all.by_pack.entry(head.pack).or_default().push(stored);
                 }
@@ -76,7 +80,7 @@ impl ListedParity {
             all.bytes += listed.len;
         }
         for parities in all.by_pack.values_mut() {
-            parities.sort_by_key(|parity| (std::cmp::Reverse(parity.head.geometry.burst()), parity.id));
+            parities.sort_by_key(|parity| (std::cmp::Reverse(parity.header.geometry.burst()), parity.id));
         }
         Ok(all)
     }
@@ -88,7 +92,7 @@ impl ListedParity {
 }
 
 /// The first head, or the last one if that cannot be read. Of two errors the one that is no damage is told: it may pass.
-fn head(storage: &dyn Storage, listed: &ListedObject) -> Result<ParityHeader> {
+fn read_header(storage: &dyn Storage, listed: &ListedObject) -> Result<ParityHeader> {
     let at = |offset| {
         let bytes = storage.get_range(listed.name, offset, ParityHeader::LEN)?;
         ParityHeader::decode(&bytes)
@@ -122,15 +126,15 @@ pub struct ParityStatus {
 
 /// How much of the parity objects is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadParity {
+pub enum ParityReadMode {
     /// Their heads.
-    Heads,
+    Headers,
     /// Every byte.
     All,
 }
 
 /// Looks at all parity objects. No key is needed. Parity of packs that are gone is not looked at: a prune takes it.
-pub fn status(storage: &dyn Storage, read: ReadParity, report: &OperationReport) -> Result<ParityStatus> {
+pub fn status(storage: &dyn Storage, read: ParityReadMode, report: &OperationReport) -> Result<ParityStatus> {
     // Before the packs: each parity object's pack was there before it.
     let parities = ListedParity::load(storage, report)?;
     let packs = storage.list(ObjectKind::Pack).context(|| "list the packs")?;
@@ -154,7 +158,7 @@ pub fn status(storage: &dyn Storage, read: ReadParity, report: &OperationReport)
         status.packs_with_parity += u64::from(!parities.is_empty());
         for parity in parities {
             report.go_on()?;
-            if let Err(error) = is_whole(storage, parity, read)
+            if let Err(error) = check_parity_object(storage, parity, read)
                 && error.kind() != ErrorKind::NotFound
             {
                 status.damaged.push((parity.name(), error.to_string()));
@@ -165,8 +169,8 @@ pub fn status(storage: &dyn Storage, read: ReadParity, report: &OperationReport)
     Ok(status)
 }
 
-fn is_whole(storage: &dyn Storage, parity: &StoredParity, read: ReadParity) -> Result<()> {
-    let wanted = parity.head.geometry.object_len() as u64;
+fn check_parity_object(storage: &dyn Storage, parity: &StoredParity, read: ParityReadMode) -> Result<()> {
+    let wanted = parity.header.geometry.object_len() as u64;
     if parity.len != wanted {
         return Err(Error::corrupt(format!(
             "{} bytes long instead of {wanted}",
@@ -174,9 +178,11 @@ fn is_whole(storage: &dyn Storage, parity: &StoredParity, read: ReadParity) -> R
         )));
     }
     match read {
-        ReadParity::Heads => Ok(()),
-        ReadParity::All if object_id(&storage.get(parity.name(), PARITY_BYTES_MAX)?) == parity.id => Ok(()),
-        ReadParity::All => Err(Error::corrupt(
+        ParityReadMode::Headers => Ok(()),
+        ParityReadMode::All if object_id(&storage.get(parity.name(), PARITY_BYTES_MAX)?) == parity.id => {
+            Ok(())
+        }
+        ParityReadMode::All => Err(Error::corrupt(
             "the stored bytes do not hash to the object's name",
         )),
     }
@@ -193,7 +199,7 @@ pub struct AddParity {
 
 /// What was made, or would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddedParity {
+pub struct AddParityOutcome {
     /// For which share of each pack.
     pub share: ParityShare,
     /// Packs that may be counted on.
@@ -212,18 +218,18 @@ impl AddParity {
     /// Makes it, and notes the share: what is stored from then on gets parity as it is stored.
     ///
     /// Packs that are marked, or that no segment names, are let be: the first are to go, the others are their writer's.
-    pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<AddedParity> {
-        repo.may_write()?;
+    pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<AddParityOutcome> {
+        repo.check_writable()?;
         let kept = repo.parity_share()?;
         let share = self.share.or(kept).unwrap_or(ParityShare::DEFAULT);
         let parities = ListedParity::load(&**repo.storage(), report)?;
         let mut packs = Vec::new();
         for domain in repo.domains()? {
             let repo = repo.in_domain(domain)?;
-            packs.extend(repo.sound_packs(&repo.index_facts()?)?);
+            packs.extend(repo.usable_packs(&repo.index_summary()?)?);
         }
         packs.sort_unstable();
-        let mut added = AddedParity {
+        let mut added = AddParityOutcome {
             share,
             packs: packs.len() as u64,
             packs_without: 0,
@@ -234,7 +240,7 @@ impl AddParity {
         if kept != Some(share) && !self.dry_run {
             repo.put_parity_share(Some(share))?;
         }
-        packs.retain(|(id, len)| !is_enough(parities.of_pack(id), share, *len));
+        packs.retain(|(id, len)| !covers_share(parities.of_pack(id), share, *len));
         report.bytes_total.add(packs.iter().map(|(_, len)| len).sum());
         let mut made = HashSet::new();
         for (id, len) in packs {
@@ -243,7 +249,7 @@ impl AddParity {
             report.bytes_done.add(len);
         }
         if !self.dry_run {
-            added.replaced += remove_headless(repo, &parities, &made)?;
+            added.replaced += remove_headerless(repo, &parities, &made)?;
         }
         Ok(added)
     }
@@ -253,7 +259,7 @@ impl AddParity {
         repo: &Repo,
         (id, len): (&ObjectId, u64),
         smaller: &[StoredParity],
-        added: &mut AddedParity,
+        added: &mut AddParityOutcome,
     ) -> Result<Option<ObjectId>> {
         added.packs_without += 1;
         if self.dry_run {
@@ -287,7 +293,7 @@ impl AddParity {
 
 /// Parity that nobody can tell the pack of heals nothing, and every sound pack has another now. What a later program may
 /// understand stays, and what could not be read just now.
-fn remove_headless(repo: &Repo, parities: &ListedParity, made: &HashSet<ObjectId>) -> Result<u64> {
+fn remove_headerless(repo: &Repo, parities: &ListedParity, made: &HashSet<ObjectId>) -> Result<u64> {
     let unreadable = parities.unreadable.iter();
     let headless = unreadable.filter(|unread| is_damage(&unread.error()));
     let mut removed = 0;
@@ -301,9 +307,9 @@ fn remove_headless(repo: &Repo, parities: &ListedParity, made: &HashSet<ObjectId
 }
 
 /// True if some parity heals a burst of the share. One that is not of its length is none.
-fn is_enough(parities: &[StoredParity], share: ParityShare, len: u64) -> bool {
+fn covers_share(parities: &[StoredParity], share: ParityShare, len: u64) -> bool {
     parities.iter().any(|parity| {
-        let geometry = &parity.head.geometry;
+        let geometry = &parity.header.geometry;
         geometry.len() as u64 == len
             && geometry.object_len() as u64 == parity.len
             && geometry.burst() as u64 >= share.of(len)
@@ -312,7 +318,7 @@ fn is_enough(parities: &[StoredParity], share: ParityShare, len: u64) -> bool {
 
 /// Parity whose pack is gone, or is in `going`. Empty, without a look at any head, if nothing is `going` and there are no
 /// more parity objects than packs: what is left then goes with the next packs.
-pub fn without_pack(
+pub fn list_orphan_parity(
     storage: &dyn Storage,
     going: &HashSet<ObjectId>,
     report: &OperationReport,
@@ -328,7 +334,7 @@ pub fn without_pack(
     }
     let there: HashSet<_> = packs.iter().map(|pack| pack.name.id).collect();
     let stays = |pack: &ObjectId| there.contains(pack) && !going.contains(pack);
-    let parities = ListedParity::of(storage, &listed, report)?;
+    let parities = ListedParity::read_headers(storage, &listed, report)?;
     let by_pack = parities.by_pack.into_iter();
     let mut gone: Vec<_> = by_pack
         .filter(|(pack, _)| !stays(pack))

@@ -16,7 +16,7 @@ use crate::storage::{ObjectKind, ObjectName};
 
 /// An object that cannot be read, and stops a prune unless it is set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnreadObject {
+pub struct UnreadableObject {
     /// Its name.
     pub id: ObjectId,
     /// Where it lies.
@@ -31,7 +31,7 @@ pub struct UnreadObject {
     pub is_quarantined: bool,
 }
 
-impl UnreadObject {
+impl UnreadableObject {
     /// As the storage calls it.
     pub fn path(&self) -> String {
         let kind = match self.folder {
@@ -44,7 +44,7 @@ impl UnreadObject {
 
 /// Whether an object that a later levault may be able to read is set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NewerFormat {
+pub enum NewerFormatMode {
     /// It is refused.
     Refused,
     /// The owner knows that no later levault wrote it.
@@ -52,13 +52,13 @@ pub enum NewerFormat {
 }
 
 /// All snapshots and index segments that cannot be read, by folder and name. (What is forgotten is not among them.)
-pub fn unread(repo: &Repo) -> Result<Vec<UnreadObject>> {
+pub fn list_unreadable(repo: &Repo) -> Result<Vec<UnreadableObject>> {
     let mut found = BTreeMap::new();
     let catalog = repo.catalog()?;
     let snapshots = [(&catalog.unreadable, false), (&catalog.quarantined, true)];
     for (unread, is_quarantined) in snapshots {
         for unread in unread {
-            let object = UnreadObject {
+            let object = UnreadableObject {
                 id: unread.id,
                 folder: QuarantineFolder::Snapshots,
                 domain: unread.domain,
@@ -70,11 +70,11 @@ pub fn unread(repo: &Repo) -> Result<Vec<UnreadObject>> {
         }
     }
     for domain in repo.domains()? {
-        let facts = repo.in_domain(domain)?.index_facts()?;
+        let facts = repo.in_domain(domain)?.index_summary()?;
         let segments = [(&facts.unread, false), (&facts.quarantined, true)];
         for (unread, is_quarantined) in segments {
             for unread in unread {
-                let object = UnreadObject {
+                let object = UnreadableObject {
                     id: unread.id,
                     folder: QuarantineFolder::Index,
                     domain: None,
@@ -94,31 +94,31 @@ pub fn unread(repo: &Repo) -> Result<Vec<UnreadObject>> {
 /// # Errors
 /// [`ErrorKind::NotFound`] for one that can be read or is not there; [`ErrorKind::TooNew`] for one that a later levault may be able to
 /// read, unless that is allowed; [`ErrorKind::Usage`] for a beginning of several.
-pub fn add(repo: &Repo, ids: &[String], newer: NewerFormat) -> Result<Vec<UnreadObject>> {
-    let objects = named(&unread(repo)?, ids)?;
+pub fn add(repo: &Repo, ids: &[String], newer: NewerFormatMode) -> Result<Vec<UnreadableObject>> {
+    let objects = select_by_prefixes(&list_unreadable(repo)?, ids)?;
     if let Some(object) = objects
         .iter()
-        .find(|object| object.kind == ErrorKind::TooNew && newer == NewerFormat::Refused)
+        .find(|object| object.kind == ErrorKind::TooNew && newer == NewerFormatMode::Refused)
     {
         return Err(Error::new(
             ErrorKind::TooNew,
             format!("{}: {}; nothing is set aside", object.path(), object.what),
         ));
     }
-    say(repo, objects, true)
+    put_quarantine_notes(repo, objects, true)
 }
 
 /// Takes objects back: they stop whoever deletes again, as long as they cannot be read.
-pub fn remove(repo: &Repo, ids: &[String]) -> Result<Vec<UnreadObject>> {
-    let objects = named(&unread(repo)?, ids)?;
-    say(repo, objects, false)
+pub fn remove(repo: &Repo, ids: &[String]) -> Result<Vec<UnreadableObject>> {
+    let objects = select_by_prefixes(&list_unreadable(repo)?, ids)?;
+    put_quarantine_notes(repo, objects, false)
 }
 
-fn named(unread: &[UnreadObject], ids: &[String]) -> Result<Vec<UnreadObject>> {
-    ids.iter().map(|id| one(unread, id)).collect()
+fn select_by_prefixes(unread: &[UnreadableObject], ids: &[String]) -> Result<Vec<UnreadableObject>> {
+    ids.iter().map(|id| select_by_prefix(unread, id)).collect()
 }
 
-fn one(unread: &[UnreadObject], words: &str) -> Result<UnreadObject> {
+fn select_by_prefix(unread: &[UnreadableObject], words: &str) -> Result<UnreadableObject> {
     let prefix = words.to_ascii_lowercase();
     let mut fitting = unread
         .iter()
@@ -136,7 +136,11 @@ fn one(unread: &[UnreadObject], words: &str) -> Result<UnreadObject> {
     }
 }
 
-fn say(repo: &Repo, mut objects: Vec<UnreadObject>, holds: bool) -> Result<Vec<UnreadObject>> {
+fn put_quarantine_notes(
+    repo: &Repo,
+    mut objects: Vec<UnreadableObject>,
+    holds: bool,
+) -> Result<Vec<UnreadableObject>> {
     objects.retain(|object| object.is_quarantined != holds);
     let stored = repo.notes()?.notes;
     for object in &mut objects {
@@ -154,6 +158,6 @@ fn say(repo: &Repo, mut objects: Vec<UnreadObject>, holds: bool) -> Result<Vec<U
     Ok(objects)
 }
 
-fn is_about(note: &Note, object: &UnreadObject) -> bool {
+fn is_about(note: &Note, object: &UnreadableObject) -> bool {
     matches!(&note.about, NoteSubject::Quarantine { id, folder, .. } if (*id, *folder) == (object.id, object.folder))
 }

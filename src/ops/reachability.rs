@@ -23,7 +23,7 @@ pub type BlobVisitor<'e> = &'e mut dyn FnMut(BlobKind, &BlobId) -> Result<()>;
 
 /// Where the blobs of a source begin.
 #[derive(Clone, Copy)]
-pub enum ClosureRoot<'a> {
+pub enum ReachabilityRoot<'a> {
     /// One that has records.
     Run(&'a StoredRunRef),
     /// Of files.
@@ -31,11 +31,11 @@ pub enum ClosureRoot<'a> {
 }
 
 /// Tells roots apart: snapshots share most, and none need be walked twice. A run is walked in the order of its keys.
-pub type ClosureRootId = (BlobId, String);
+pub type ReachabilityRootId = (BlobId, String);
 
-impl ClosureRoot<'_> {
+impl ReachabilityRoot<'_> {
     /// See [`ClosureRootId`].
-    pub fn id(self) -> ClosureRootId {
+    pub fn id(self) -> ReachabilityRootId {
         match self {
             Self::Run(run) => {
                 let top = run
@@ -50,15 +50,15 @@ impl ClosureRoot<'_> {
 }
 
 /// All that a source begins with.
-pub fn roots(source: &SnapshotSource) -> Vec<ClosureRoot<'_>> {
+pub fn source_roots(source: &SnapshotSource) -> Vec<ReachabilityRoot<'_>> {
     match source {
         SnapshotSource::Database(database) => {
             let runs = database.runs().filter(|run| run.root.is_some());
-            runs.map(ClosureRoot::Run)
-                .chain(trees(database).map(ClosureRoot::Tree))
+            runs.map(ReachabilityRoot::Run)
+                .chain(database_trees(database).map(ReachabilityRoot::Tree))
                 .collect()
         }
-        SnapshotSource::Tree(tree) => vec![ClosureRoot::Tree(&tree.root)],
+        SnapshotSource::Tree(tree) => vec![ReachabilityRoot::Tree(&tree.root)],
     }
 }
 
@@ -73,15 +73,20 @@ pub struct ReachabilityWalk<'a> {
 
 impl ReachabilityWalk<'_> {
     /// The blobs below a root, itself among them, some perhaps twice; not those below what was seen before.
-    pub fn root(&self, root: ClosureRoot, seen: &mut VisitedNodes, each: BlobVisitor) -> Result<()> {
+    pub fn walk_root(
+        &self,
+        root: ReachabilityRoot,
+        seen: &mut VisitedNodes,
+        each: BlobVisitor,
+    ) -> Result<()> {
         match root {
-            ClosureRoot::Run(run) => self.run(run, each),
-            ClosureRoot::Tree(tree) => self.tree(tree, seen, each),
+            ReachabilityRoot::Run(run) => self.walk_run(run, each),
+            ReachabilityRoot::Tree(tree) => self.walk_tree(tree, seen, each),
         }
     }
 
     /// The blobs of a run, some perhaps twice. Reads inner nodes, and leaves only where long values hang on them.
-    pub fn run(&self, run: &StoredRunRef, each: BlobVisitor) -> Result<()> {
+    pub fn walk_run(&self, run: &StoredRunRef, each: BlobVisitor) -> Result<()> {
         let comparator = Comparator::from_name(&run.comparator);
         let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
         let walker = RunReader::new(self.source, run.root.as_ref(), &order);
@@ -98,7 +103,7 @@ impl ReachabilityWalk<'_> {
             }
             let plain = self.source.blob(BlobKind::Leaf, &span.leaf.id)?;
             read_leaf(&plain, &span, &order, |entry| match &entry.payload {
-                EntryPayload::Chunked(list) => self.list(list, each),
+                EntryPayload::Chunked(list) => self.walk_chunk_list(list, each),
                 _ => Ok(()),
             })?;
         }
@@ -107,31 +112,31 @@ impl ReachabilityWalk<'_> {
 
     /// The blobs of a tree of files, however deep it is: what is to be done waits on the heap. What cannot be read is passed
     /// over, and is the error in the end.
-    pub fn tree(&self, tree: &BlobId, seen: &mut VisitedNodes, each: BlobVisitor) -> Result<()> {
+    pub fn walk_tree(&self, tree: &BlobId, seen: &mut VisitedNodes, each: BlobVisitor) -> Result<()> {
         let mut down = ReachabilityCursor {
             seen,
             waiting: Vec::new(),
-            lost: None,
+            first_loss: None,
         };
-        down.wait(*tree);
+        down.enqueue_tree(*tree);
         while let Some(tree) = down.waiting.pop() {
-            let directory = self.directory(&tree, &mut down, each);
-            down.pass(directory.context(|| format!("tree {}", tree.short())))?;
+            let directory = self.walk_directory(&tree, &mut down, each);
+            down.record_loss(directory.context(|| format!("tree {}", tree.short())))?;
         }
-        down.lost.map_or(Ok(()), Err)
+        down.first_loss.map_or(Ok(()), Err)
     }
 
     /// The blobs of one directory and its files. A large directory is several blobs, which its walk opens by itself.
-    fn directory(&self, tree: &BlobId, down: &mut ReachabilityCursor, each: BlobVisitor) -> Result<()> {
+    fn walk_directory(&self, tree: &BlobId, down: &mut ReachabilityCursor, each: BlobVisitor) -> Result<()> {
         let opened = TracingSource::of(self.source);
         let first = down.waiting.len();
         let walked = DirectoryWalk::open(tree, &opened).and_then(|mut walk| {
             walk.try_for_each(|entry| {
                 self.report.go_on()?;
                 match entry?.kind {
-                    EntryKind::File(list) => self.lists(&list, down, each),
+                    EntryKind::File(list) => self.walk_nested_lists(&list, down, each),
                     EntryKind::Directory(id) => {
-                        down.wait(id);
+                        down.enqueue_tree(id);
                         Ok(())
                     }
                     _ => Ok(()),
@@ -142,40 +147,45 @@ impl ReachabilityWalk<'_> {
         down.waiting[first..].reverse();
         for (kind, id) in opened.blobs.into_inner() {
             let told = each(kind, &id);
-            down.pass(told)?;
+            down.record_loss(told)?;
         }
         walked
     }
 
     /// The blobs of a long value or a file.
-    pub fn list(&self, list: &ChunkList, each: BlobVisitor) -> Result<()> {
+    pub fn walk_chunk_list(&self, list: &ChunkList, each: BlobVisitor) -> Result<()> {
         let mut seen = VisitedNodes::default();
         let mut down = ReachabilityCursor {
             seen: &mut seen,
             waiting: Vec::new(),
-            lost: None,
+            first_loss: None,
         };
-        self.lists(list, &mut down, each)?;
-        down.lost.map_or(Ok(()), Err)
+        self.walk_nested_lists(list, &mut down, each)?;
+        down.first_loss.map_or(Ok(()), Err)
     }
 
     /// Lists in lists are 40 levels at most, see [`crate::limits::TREE_LEVELS_MAX`].
-    fn lists(&self, list: &ChunkList, down: &mut ReachabilityCursor, each: BlobVisitor) -> Result<()> {
+    fn walk_nested_lists(
+        &self,
+        list: &ChunkList,
+        down: &mut ReachabilityCursor,
+        each: BlobVisitor,
+    ) -> Result<()> {
         let kind = list.child_kind();
         for child in list.children() {
             let told = each(kind, &child.id);
-            down.pass(told)?;
-            if kind == BlobKind::List && down.seen.adds(&child.id) {
-                match self.below(list, child) {
-                    Ok(below) => self.lists(&below, down, each)?,
-                    lost => down.pass(lost.map(drop))?,
+            down.record_loss(told)?;
+            if kind == BlobKind::List && down.seen.insert(&child.id) {
+                match self.read_child_list(list, child) {
+                    Ok(below) => self.walk_nested_lists(&below, down, each)?,
+                    lost => down.record_loss(lost.map(drop))?,
                 }
             }
         }
         self.report.go_on()
     }
 
-    fn below(&self, list: &ChunkList, child: &ChunkRef) -> Result<ChunkList> {
+    fn read_child_list(&self, list: &ChunkList, child: &ChunkRef) -> Result<ChunkList> {
         let plain = self.source.blob(BlobKind::List, &child.id)?;
         ChunkList::decode_below(list.depth(), child, &plain)
     }
@@ -187,7 +197,7 @@ impl ReachabilityWalk<'_> {
 pub struct VisitedNodes(HashSet<BlobId>);
 
 impl VisitedNodes {
-    fn adds(&mut self, id: &BlobId) -> bool {
+    fn insert(&mut self, id: &BlobId) -> bool {
         self.0.insert(*id)
     }
 }
@@ -198,20 +208,20 @@ struct ReachabilityCursor<'s> {
     /// Directories to be walked, the next one last.
     waiting: Vec<BlobId>,
     /// What could not be read, the first of it.
-    lost: Option<Error>,
+    first_loss: Option<Error>,
 }
 
 impl ReachabilityCursor<'_> {
-    fn wait(&mut self, tree: BlobId) {
-        if self.seen.adds(&tree) {
+    fn enqueue_tree(&mut self, tree: BlobId) {
+        if self.seen.insert(&tree) {
             self.waiting.push(tree);
         }
     }
 
     /// Whatever is beside something lost may be there.
-    fn pass(&mut self, walked: Result<()>) -> Result<()> {
+    fn record_loss(&mut self, walked: Result<()>) -> Result<()> {
         match walked {
-            Err(error) if is_loss(&error) => drop(self.lost.get_or_insert(error)),
+            Err(error) if is_loss(&error) => drop(self.first_loss.get_or_insert(error)),
             walked => return walked,
         }
         Ok(())
@@ -219,7 +229,7 @@ impl ReachabilityCursor<'_> {
 }
 
 /// The trees of files that a database has: its own, where it is stored as files, and those beside it.
-pub fn trees(database: &DatabaseRoot) -> impl Iterator<Item = &BlobId> {
+pub fn database_trees(database: &DatabaseRoot) -> impl Iterator<Item = &BlobId> {
     let files = match &database.content {
         DatabaseContent::Physical { tree } => Some(tree),
         DatabaseContent::Logical { .. } => None,
@@ -287,7 +297,7 @@ mod tests {
             report: &report,
         };
         let mut found = HashSet::new();
-        let walked = closure.tree(&root, &mut VisitedNodes::default(), &mut |_, id| {
+        let walked = closure.walk_tree(&root, &mut VisitedNodes::default(), &mut |_, id| {
             found.insert(*id);
             Ok(())
         });

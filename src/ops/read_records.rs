@@ -18,7 +18,7 @@ use crate::run::{
 use crate::snapshot::{DatabaseContent, DatabaseRoot, Snapshot, SnapshotSource, StoredRunRef};
 
 use super::key_selection::KeySelection;
-use super::tree::{self, tops};
+use super::tree::{self, top_sources};
 
 /// Leaves fetched at once: enough to keep cores and disk busy, a few MiB at most in memory.
 const LEAVES_AHEAD: usize = 32;
@@ -54,15 +54,15 @@ impl<T: Into<Vec<u8>>> From<T> for DatabaseChoice {
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`]; [`ErrorKind::Usage`] if it is not said which of several.
-pub fn database<'s>(snapshot: &'s Snapshot, name: Option<&[u8]>) -> Result<&'s DatabaseRoot> {
-    tree::database(snapshot, number_of_database(snapshot, name)?)
+pub fn find_database<'s>(snapshot: &'s Snapshot, name: Option<&[u8]>) -> Result<&'s DatabaseRoot> {
+    tree::database_by_number(snapshot, find_database_number(snapshot, name)?)
 }
 
 /// The number among the sources of the same.
-pub fn number_of_database(snapshot: &Snapshot, name: Option<&[u8]>) -> Result<u32> {
+pub fn find_database_number(snapshot: &Snapshot, name: Option<&[u8]>) -> Result<u32> {
     let Some(name) = name else {
-        return only(snapshot).ok_or_else(|| {
-            let message = format!("the snapshot holds {}; name one", names(snapshot));
+        return only_database_number(snapshot).ok_or_else(|| {
+            let message = format!("the snapshot holds {}; name one", describe_databases(snapshot));
             Error::new(ErrorKind::Usage, message)
         });
     };
@@ -79,19 +79,19 @@ pub fn number_of_database(snapshot: &Snapshot, name: Option<&[u8]>) -> Result<u3
             format!(
                 "no database {} in the snapshot; it holds {}",
                 String::from_utf8_lossy(name),
-                names(snapshot)
+                describe_databases(snapshot)
             ),
         )),
         // A snapshot has few sources, see `SNAPSHOT_SOURCES_MAX`.
         [only] => Ok(only as u32),
-        _ => Err(tree::ambiguous(snapshot, &found, name)),
+        _ => Err(tree::ambiguous_address_error(snapshot, &found, name)),
     }
 }
 
-fn only(snapshot: &Snapshot) -> Option<u32> {
+fn only_database_number(snapshot: &Snapshot) -> Option<u32> {
     let is_database = |number: &usize| matches!(snapshot.sources[*number], SnapshotSource::Database(_));
     let all: Vec<usize> = (0..snapshot.sources.len()).filter(is_database).collect();
-    let number = match (&all[..], &tops(snapshot)[..]) {
+    let number = match (&all[..], &top_sources(snapshot)[..]) {
         ([only], _) => *only,
         (_, [top]) if is_database(top) => *top,
         _ => return None,
@@ -99,7 +99,7 @@ fn only(snapshot: &Snapshot) -> Option<u32> {
     u32::try_from(number).ok()
 }
 
-fn names(snapshot: &Snapshot) -> String {
+fn describe_databases(snapshot: &Snapshot) -> String {
     let names: Vec<_> = snapshot
         .databases()
         .map(|database| database.name.as_str())
@@ -116,16 +116,16 @@ fn names(snapshot: &Snapshot) -> String {
 pub fn get(repo: &Repo, database: &DatabaseRoot, key: &[u8]) -> Result<Option<Vec<u8>>> {
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
-    match entry(&reader, database, key)? {
+    match find_entry(&reader, database, key)? {
         Some(OwnedEntry::Inline(value)) => Ok(Some(value)),
-        Some(OwnedEntry::Chunked(list)) => join(&reader, &list).map(Some),
+        Some(OwnedEntry::Chunked(list)) => read_long_value(&reader, &list).map(Some),
         Some(OwnedEntry::Delete | OwnedEntry::Patch(_)) => Err(not_a_record()),
-        None => known_absent(database, key).map(|()| None),
+        None => check_absence_is_known(database, key).map(|()| None),
     }
 }
 
 /// [`ErrorKind::Lost`] for a key that may have been in a hole of the database: that it is not there says nothing.
-pub fn known_absent(database: &DatabaseRoot, key: &[u8]) -> Result<()> {
+pub fn check_absence_is_known(database: &DatabaseRoot, key: &[u8]) -> Result<()> {
     let comparator = Comparator::from_name(&database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
     match database.hole_over(key, &order) {
@@ -141,7 +141,7 @@ pub fn known_absent(database: &DatabaseRoot, key: &[u8]) -> Result<()> {
 }
 
 /// What the repository lost of the selected keys, in words; `None` if nothing.
-pub fn lost_of(database: &DatabaseRoot, selection: &KeySelection) -> Option<String> {
+pub fn describe_lost_keys(database: &DatabaseRoot, selection: &KeySelection) -> Option<String> {
     let comparator = Comparator::from_name(&database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
     let count = database.holes_in(&selection.range(&comparator), &order).count();
@@ -153,7 +153,11 @@ pub fn lost_of(database: &DatabaseRoot, selection: &KeySelection) -> Option<Stri
 
 /// The entry of one key, never a deletion or a patch. Reads one path from root to leaf of each run that may hold the key, newest
 /// first, until one does.
-pub fn entry(source: &dyn BlobSource, database: &DatabaseRoot, key: &[u8]) -> Result<Option<OwnedEntry>> {
+pub fn find_entry(
+    source: &dyn BlobSource,
+    database: &DatabaseRoot,
+    key: &[u8],
+) -> Result<Option<OwnedEntry>> {
     let comparator = Comparator::from_name(&database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
     let runs = runs(database, false)?.into_iter().rev();
@@ -162,7 +166,7 @@ pub fn entry(source: &dyn BlobSource, database: &DatabaseRoot, key: &[u8]) -> Re
     run::stack_cursor::get(walkers, key)
 }
 /// Every wished record in the database's order; nothing is given before its blob was compared with its name.
-pub fn records(
+pub fn read_records(
     repo: &Repo,
     database: &DatabaseRoot,
     wish: &RecordQuery,
@@ -170,11 +174,11 @@ pub fn records(
     sink: RecordVisitor,
 ) -> Result<()> {
     let lookup = repo.lookup()?;
-    records_from(&BlobReader::new(repo, &lookup), database, wish, report, sink)
+    read_records_with(&BlobReader::new(repo, &lookup), database, wish, report, sink)
 }
 
 /// [`records`], through a reader that is there already.
-pub fn records_from(
+pub fn read_records_with(
     reader: &BlobReader,
     database: &DatabaseRoot,
     wish: &RecordQuery,
@@ -193,13 +197,13 @@ pub fn records_from(
     };
     let runs = runs(database, wish.with_uncertain)?;
     match runs[..] {
-        [run] => one_run(reader, run, range, &order, report, &mut wished),
-        _ => stack(reader, &runs, range, &order, report, &mut wished),
+        [run] => read_one_run(reader, run, range, &order, report, &mut wished),
+        _ => read_stack(reader, &runs, range, &order, report, &mut wished),
     }
 }
 
 /// The records of one base run, in order.
-pub fn run_records(
+pub fn read_run_records(
     reader: &BlobReader,
     run: &StoredRunRef,
     comparator: &Comparator,
@@ -207,7 +211,7 @@ pub fn run_records(
     sink: RecordVisitor,
 ) -> Result<()> {
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-    one_run(reader, run, KeyRange::all(), &order, report, sink)
+    read_one_run(reader, run, KeyRange::all(), &order, report, sink)
 }
 
 /// The database's runs, oldest first.
@@ -227,7 +231,7 @@ pub fn runs(database: &DatabaseRoot, with_uncertain: bool) -> Result<Vec<&Stored
     }
 }
 
-fn one_run(
+fn read_one_run(
     reader: &BlobReader,
     run: &StoredRunRef,
     range: KeyRange,
@@ -242,8 +246,8 @@ fn one_run(
         if ahead.is_empty() {
             return Ok(());
         }
-        for (span, blob) in ahead.iter().zip(fetch(reader, &ahead)?) {
-            each_record(reader, blob.plain(), span, order, sink)?;
+        for (span, blob) in ahead.iter().zip(fetch_leaves(reader, &ahead)?) {
+            visit_leaf_records(reader, blob.plain(), span, order, sink)?;
             report.bytes_done.add(span.leaf.bytes);
             report.records.add(span.leaf.records);
         }
@@ -251,20 +255,20 @@ fn one_run(
 }
 
 /// Opens leaves on all cores.
-pub fn fetch(reader: &BlobReader, spans: &[LeafSpan]) -> Result<Vec<NamedBlob>> {
+pub fn fetch_leaves(reader: &BlobReader, spans: &[LeafSpan]) -> Result<Vec<NamedBlob>> {
     let share = spans.len().div_ceil(rayon::current_num_threads()).max(1);
-    let part = |spans: &[LeafSpan]| reader.read_many(&wanted(spans));
+    let part = |spans: &[LeafSpan]| reader.read_many(&leaf_requests(spans));
     let parts: Vec<_> = spans.par_chunks(share).map(part).collect::<Result<_>>()?;
     Ok(parts.into_iter().flatten().collect())
 }
 
 /// The blobs of these leaves.
-pub fn wanted(spans: &[LeafSpan]) -> Vec<BlobRequest> {
+pub fn leaf_requests(spans: &[LeafSpan]) -> Vec<BlobRequest> {
     spans.iter().map(|span| (BlobKind::Leaf, span.leaf.id)).collect()
 }
 
 /// The records of one leaf of a base run, long values put together; the leaf is held to its place in the tree.
-fn each_record(
+fn visit_leaf_records(
     source: &dyn BlobSource,
     plain: &[u8],
     span: &LeafSpan,
@@ -273,12 +277,12 @@ fn each_record(
 ) -> Result<()> {
     read_leaf(plain, span, order, |entry| match &entry.payload {
         EntryPayload::Inline(value) => sink(entry.key, value),
-        EntryPayload::Chunked(list) => sink(entry.key, &join(source, list)?),
+        EntryPayload::Chunked(list) => sink(entry.key, &read_long_value(source, list)?),
         EntryPayload::Delete | EntryPayload::Patch(_) => Err(not_a_record()),
     })
 }
 
-fn stack(
+fn read_stack(
     reader: &BlobReader,
     runs: &[&StoredRunRef],
     range: KeyRange,
@@ -296,7 +300,7 @@ fn stack(
         let bytes = entry.payload.element_bytes(entry.key);
         match &entry.payload {
             EntryPayload::Inline(value) => sink(entry.key, value)?,
-            EntryPayload::Chunked(list) => sink(entry.key, &join(reader, list)?)?,
+            EntryPayload::Chunked(list) => sink(entry.key, &read_long_value(reader, list)?)?,
             EntryPayload::Delete | EntryPayload::Patch(_) => return Err(not_a_record()),
         }
         report.bytes_done.add(bytes);
@@ -313,7 +317,7 @@ pub fn not_a_record() -> Error {
 }
 
 /// A long value, whole.
-pub fn join(source: &dyn BlobSource, list: &ChunkList) -> Result<Vec<u8>> {
+pub fn read_long_value(source: &dyn BlobSource, list: &ChunkList) -> Result<Vec<u8>> {
     let len = usize::try_from(list.bytes())
         .ok()
         .filter(|len| *len <= VALUE_BYTES_MAX);

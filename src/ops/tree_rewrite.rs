@@ -17,14 +17,14 @@ use crate::chunk::BlobSource;
 use crate::error::{Error, Result, ResultExt};
 use crate::id::BlobId;
 use crate::limits::TREE_DEPTH_MAX;
-use crate::ops::tree::{OPEN_MAX, join};
+use crate::ops::tree::{OPEN_DIRECTORIES_MAX, join_path};
 use crate::report::OperationReport;
 use crate::run::LeafCutter;
 use crate::snapshot::{DirectoryBuilder, DirectoryWalk, EntryKind, TreeEntry};
 
 /// Entries of directories that are not done yet, all levels together: about a gigabyte at worst, and far more than any
 /// directories in directories had.
-const WAITING_MAX: usize = 1 << 22;
+const WAITING_ENTRIES_MAX: usize = 1 << 22;
 
 /// What becomes of an entry.
 pub enum EntryAction {
@@ -41,24 +41,33 @@ pub enum EntryAction {
 /// Whoever makes a tree again.
 pub trait TreeRewriter {
     /// What goes with a directory while it is under way.
-    type Level;
+    type DirectoryProgress;
     /// What a directory comes to, to be added to the one above it.
-    type Sum: Clone;
+    type SubtreeTotals: Clone;
 
     /// A directory is entered; `entry` of what is above leads there, or it is a root.
-    fn enter(&mut self, tree: &BlobId, from: Option<(&mut Self::Level, &TreeEntry)>) -> Result<Self::Level>;
+    fn enter_directory(
+        &mut self,
+        tree: &BlobId,
+        from: Option<(&mut Self::DirectoryProgress, &TreeEntry)>,
+    ) -> Result<Self::DirectoryProgress>;
     /// What becomes of one entry that is at `path`.
-    fn entry(&mut self, level: &mut Self::Level, path: &[u8], entry: TreeEntry) -> Result<EntryAction>;
+    fn decide_entry(
+        &mut self,
+        level: &mut Self::DirectoryProgress,
+        path: &[u8],
+        entry: TreeEntry,
+    ) -> Result<EntryAction>;
     /// Part of the directory at `path` cannot be read; an error ends it all.
-    fn unread(&mut self, path: &[u8], error: Error) -> Result<()>;
+    fn report_unreadable(&mut self, path: &[u8], error: Error) -> Result<()>;
     /// It will not be looked at for a while.
-    fn rest(&mut self, _: &mut Self::Level) {}
+    fn suspend_directory(&mut self, _: &mut Self::DirectoryProgress) {}
     /// A directory is done.
-    fn leave(&mut self, level: Self::Level) -> Self::Sum;
+    fn finish_directory(&mut self, level: Self::DirectoryProgress) -> Self::SubtreeTotals;
     /// One below this one is done, or was before.
-    fn add(&mut self, level: &mut Self::Level, below: &Self::Sum);
+    fn add_subtree(&mut self, level: &mut Self::DirectoryProgress, below: &Self::SubtreeTotals);
     /// Stores a blob of the new tree.
-    fn store(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId>;
+    fn store_blob(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId>;
 }
 
 /// What trees are made from and how they are cut.
@@ -75,19 +84,23 @@ struct DirectoryInRewrite<'a, L> {
     level: L,
     walk: Option<DirectoryWalk<'a>>,
     /// Name of the entry that was read last.
-    last: Vec<u8>,
-    new: DirectoryBuilder,
+    last_name: Vec<u8>,
+    builder: DirectoryBuilder,
     /// Entries that come behind others that were not read yet, and what makes a longer name.
-    held: BTreeMap<Vec<u8>, (TreeEntry, &'static [u8])>,
+    postponed: BTreeMap<Vec<u8>, (TreeEntry, &'static [u8])>,
     /// Length of its own path.
     path_len: usize,
     /// Entries that waited above when this was entered.
-    waiting: usize,
+    waiting_above: usize,
 }
 
 impl<'a> TreeRewrite<'a> {
     /// The new tree and what it comes to.
-    pub fn tree<M: TreeRewriter>(&self, tree: &BlobId, maker: &mut M) -> Result<(BlobId, M::Sum)> {
+    pub fn rewrite_tree<M: TreeRewriter>(
+        &self,
+        tree: &BlobId,
+        maker: &mut M,
+    ) -> Result<(BlobId, M::SubtreeTotals)> {
         let mut path = Vec::new();
         let made = self.walk(tree, maker, &mut path);
         made.context(|| {
@@ -104,59 +117,61 @@ impl<'a> TreeRewrite<'a> {
         tree: &BlobId,
         maker: &mut M,
         path: &mut Vec<u8>,
-    ) -> Result<(BlobId, M::Sum)> {
-        let mut made: HashMap<BlobId, (BlobId, M::Sum)> = HashMap::new();
+    ) -> Result<(BlobId, M::SubtreeTotals)> {
+        let mut made: HashMap<BlobId, (BlobId, M::SubtreeTotals)> = HashMap::new();
         let mut open = Vec::new();
-        let mut top = self.open(*tree, None, maker.enter(tree, None)?);
+        let mut top = self.open(*tree, None, maker.enter_directory(tree, None)?);
         loop {
             self.report.go_on()?;
             path.truncate(top.path_len);
             let fate = match self.next(&mut top, maker, path)? {
                 Some(entry) => {
-                    join(path, &entry.name);
-                    maker.entry(&mut top.level, path, entry)?
+                    join_path(path, &entry.name);
+                    maker.decide_entry(&mut top.level, path, entry)?
                 }
                 None => {
-                    top.release(None, maker)?;
-                    let id = top.new.finish(&mut |kind, plain| maker.store(kind, plain))?;
-                    let sum = maker.leave(top.level);
+                    top.push_postponed(None, maker)?;
+                    let id = top
+                        .builder
+                        .finish(&mut |kind, plain| maker.store_blob(kind, plain))?;
+                    let sum = maker.finish_directory(top.level);
                     let (Some(above), Some(entry)) = (open.pop(), top.entry) else {
                         return Ok((id, sum));
                     };
                     made.insert(top.tree, (id, sum.clone()));
                     top = above;
-                    maker.add(&mut top.level, &sum);
-                    EntryAction::Keep(leads_to(entry, id))
+                    maker.add_subtree(&mut top.level, &sum);
+                    EntryAction::Keep(with_directory_id(entry, id))
                 }
             };
             match fate {
                 EntryAction::Keep(entry) => top.push(entry, maker)?,
-                EntryAction::KeepAs(entry, more) => top.hold(entry, more),
+                EntryAction::KeepAs(entry, more) => top.postpone(entry, more),
                 EntryAction::LeaveOut => {}
                 EntryAction::Enter(entry, id) => {
                     if let Some((id, sum)) = made.get(&id) {
-                        maker.add(&mut top.level, sum);
-                        let entry = leads_to(entry, *id);
+                        maker.add_subtree(&mut top.level, sum);
+                        let entry = with_directory_id(entry, *id);
                         top.push(entry, maker)?;
                         continue;
                     }
-                    let waiting = top.waiting + top.new.waiting();
+                    let waiting = top.waiting_above + top.builder.waiting();
                     // A root is a listing of one, and no directory.
-                    if open.len() == TREE_DEPTH_MAX || waiting > WAITING_MAX {
+                    if open.len() == TREE_DEPTH_MAX || waiting > WAITING_ENTRIES_MAX {
                         let error = Error::corrupt("directories in directories without end");
-                        maker.unread(path, error)?;
+                        maker.report_unreadable(path, error)?;
                         continue;
                     }
-                    let level = maker.enter(&id, Some((&mut top.level, &entry)))?;
+                    let level = maker.enter_directory(&id, Some((&mut top.level, &entry)))?;
                     let inner = DirectoryInRewrite {
                         path_len: path.len(),
-                        waiting,
+                        waiting_above: waiting,
                         ..self.open(id, Some(entry), level)
                     };
                     open.push(std::mem::replace(&mut top, inner));
-                    if let Some(far) = open.len().checked_sub(OPEN_MAX) {
+                    if let Some(far) = open.len().checked_sub(OPEN_DIRECTORIES_MAX) {
                         open[far].walk = None;
-                        maker.rest(&mut open[far].level);
+                        maker.suspend_directory(&mut open[far].level);
                     }
                 }
             }
@@ -169,18 +184,18 @@ impl<'a> TreeRewrite<'a> {
             entry,
             level,
             walk: None,
-            last: Vec::new(),
-            new: DirectoryBuilder::new(LeafCutter::new(self.secret)),
-            held: BTreeMap::new(),
+            last_name: Vec::new(),
+            builder: DirectoryBuilder::new(LeafCutter::new(self.secret)),
+            postponed: BTreeMap::new(),
             path_len: 0,
-            waiting: 0,
+            waiting_above: 0,
         }
     }
 
     /// The next entry that can be read.
     fn next<M: TreeRewriter>(
         &self,
-        open: &mut DirectoryInRewrite<'a, M::Level>,
+        open: &mut DirectoryInRewrite<'a, M::DirectoryProgress>,
         maker: &mut M,
         path: &[u8],
     ) -> Result<Option<TreeEntry>> {
@@ -188,14 +203,14 @@ impl<'a> TreeRewrite<'a> {
             let walk = match &mut open.walk {
                 Some(walk) => walk,
                 closed => {
-                    let from = match &open.last[..] {
+                    let from = match &open.last_name[..] {
                         [] => Vec::new(),
                         last => [last, b"\0"].concat(),
                     };
                     match DirectoryWalk::open_from(&open.tree, from, self.source) {
                         Ok(walk) => closed.insert(walk.past_losses()),
                         Err(error) => {
-                            maker.unread(path, error)?;
+                            maker.report_unreadable(path, error)?;
                             return Ok(None);
                         }
                     }
@@ -203,10 +218,10 @@ impl<'a> TreeRewrite<'a> {
             };
             match walk.next() {
                 Some(Ok(entry)) => {
-                    open.last.clone_from(&entry.name);
+                    open.last_name.clone_from(&entry.name);
                     return Ok(Some(entry));
                 }
-                Some(Err(error)) => maker.unread(path, error)?,
+                Some(Err(error)) => maker.report_unreadable(path, error)?,
                 None => return Ok(None),
             }
         }
@@ -215,36 +230,37 @@ impl<'a> TreeRewrite<'a> {
 
 impl<L> DirectoryInRewrite<'_, L> {
     fn push<M: TreeRewriter>(&mut self, entry: TreeEntry, maker: &mut M) -> Result<()> {
-        self.release(Some(&entry.name), maker)?;
-        if let Some((held, more)) = self.held.remove(&entry.name) {
+        self.push_postponed(Some(&entry.name), maker)?;
+        if let Some((held, more)) = self.postponed.remove(&entry.name) {
             let name = [&held.name[..], more].concat();
-            self.hold(TreeEntry { name, ..held }, more);
+            self.postpone(TreeEntry { name, ..held }, more);
         }
-        self.new.push(entry, &mut |kind, plain| maker.store(kind, plain))
+        self.builder
+            .push(entry, &mut |kind, plain| maker.store_blob(kind, plain))
     }
 
-    fn hold(&mut self, mut entry: TreeEntry, more: &'static [u8]) {
-        while self.held.contains_key(&entry.name) {
+    fn postpone(&mut self, mut entry: TreeEntry, more: &'static [u8]) {
+        while self.postponed.contains_key(&entry.name) {
             entry.name.extend_from_slice(more);
         }
-        self.held.insert(entry.name.clone(), (entry, more));
+        self.postponed.insert(entry.name.clone(), (entry, more));
     }
 
     /// What was held back and comes before `name`, or all of it.
-    fn release<M: TreeRewriter>(&mut self, name: Option<&[u8]>, maker: &mut M) -> Result<()> {
-        while let Some(first) = self.held.first_entry() {
+    fn push_postponed<M: TreeRewriter>(&mut self, name: Option<&[u8]>, maker: &mut M) -> Result<()> {
+        while let Some(first) = self.postponed.first_entry() {
             if name.is_some_and(|name| &first.key()[..] >= name) {
                 break;
             }
             let (entry, _) = first.remove();
-            self.new
-                .push(entry, &mut |kind, plain| maker.store(kind, plain))?;
+            self.builder
+                .push(entry, &mut |kind, plain| maker.store_blob(kind, plain))?;
         }
         Ok(())
     }
 }
 
-fn leads_to(entry: TreeEntry, id: BlobId) -> TreeEntry {
+fn with_directory_id(entry: TreeEntry, id: BlobId) -> TreeEntry {
     let kind = EntryKind::Directory(id);
     TreeEntry { kind, ..entry }
 }

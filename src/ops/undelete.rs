@@ -17,7 +17,7 @@ use super::forget::{ForgetSelection, forget, next_time_after};
 use super::prune::unmark_needed;
 
 /// The forgotten snapshot that `words` name: an id or its beginning. [`ErrorKind::NotFound`] if there is none.
-pub fn select<'a>(catalog: &'a SnapshotCatalog, words: &str) -> Result<&'a ForgottenSnapshot> {
+pub fn select_forgotten<'a>(catalog: &'a SnapshotCatalog, words: &str) -> Result<&'a ForgottenSnapshot> {
     let prefix = words.to_ascii_lowercase();
     let mut found = catalog.forgotten.iter();
     let mut found = found
@@ -47,20 +47,20 @@ pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &OperationRe
     let _lease = repo.lease("an undelete")?;
     if repo.forgotten_now()?.of(&id).is_none() {
         // Somebody else was first: it is not ours to forget again.
-        return prove_again(repo, id, report);
+        return prove_counted_and_complete(repo, id, report);
     }
     if repo.marks()?.is_empty() {
-        prove(repo, &stored, report)?;
+        prove_complete(repo, &stored, report)?;
     }
     let domain = repo.in_domain(stored.snapshot.domain)?;
     put_note(repo, id)?;
-    match unmark_needed(&domain, report).and_then(|()| prove_again(repo, id, report)) {
+    match unmark_needed(&domain, report).and_then(|()| prove_counted_and_complete(repo, id, report)) {
         Ok(()) => Ok(()),
         Err(error) => Err(forget_again(repo, forgotten, error)),
     }
 }
 
-fn prove(repo: &Repo, stored: &StoredSnapshot, report: &OperationReport) -> Result<()> {
+fn prove_complete(repo: &Repo, stored: &StoredSnapshot, report: &OperationReport) -> Result<()> {
     let lacking = lacks(repo, stored, report)?;
     match lacking.first() {
         None => Ok(()),
@@ -76,10 +76,10 @@ fn prove(repo: &Repo, stored: &StoredSnapshot, report: &OperationReport) -> Resu
 
 /// That it counts, too: the snapshot itself may have been swept, or forgotten again by somebody else; and its records
 /// may lie elsewhere since.
-fn prove_again(repo: &Repo, id: ObjectId, report: &OperationReport) -> Result<()> {
+fn prove_counted_and_complete(repo: &Repo, id: ObjectId, report: &OperationReport) -> Result<()> {
     let catalog = repo.catalog()?;
     repo.prove_snapshots(&[id].into(), &catalog)?;
-    prove(repo, catalog.select(&id.to_hex())?, report)
+    prove_complete(repo, catalog.select(&id.to_hex())?, report)
 }
 
 /// The note is behind all that was said before, whatever our clock shows.

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::READINGS_MAX;
+use super::READ_ATTEMPTS_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::leveldb::scan_context::{ScanBudget, keeps_bytes};
 use crate::leveldb::{Comparator, DatabaseLayout, Dialect};
@@ -13,17 +13,17 @@ use crate::report::OperationReport;
 use crate::source::{CaptureOptions, CutPoint, Database, RecordSink, ScanOutcome, SourceDamage, detect};
 
 /// How often a scan looks whether it is to stop, in records.
-const LOOK_EVERY: u64 = 4096;
+const STOP_CHECK_RECORDS: u64 = 4096;
 
 /// What was read and found.
 #[derive(Clone, Debug)]
 pub struct VerifyOutcome {
     /// When and how its files were had; `None` when CURRENT or the MANIFEST cannot be read.
-    pub cut: Option<CutPoint>,
+    pub capture_details: Option<CutPoint>,
     /// How it was known which files count.
     pub files: FileListSource,
     /// How its files are laid out.
-    pub shape: DatabaseLayout,
+    pub layout: DatabaseLayout,
     /// Why its records were not read: then tables and logs were checked one by one, what is not known was passed over, and
     /// nothing was compared between files. `None` if they were.
     pub unread: Option<String>,
@@ -34,7 +34,7 @@ pub struct VerifyOutcome {
 impl VerifyOutcome {
     /// Who wrote it, as far as its files show.
     pub fn dialect(&self) -> Dialect {
-        self.shape.dialect
+        self.layout.dialect
     }
 
     /// True when nothing is wrong.
@@ -52,8 +52,8 @@ impl VerifyOutcome {
 pub fn verify_db(directory: &Path, how: &CaptureOptions, report: &OperationReport) -> Result<VerifyOutcome> {
     detect(directory)?;
     for reading in 1.. {
-        match read_once(directory, how, report) {
-            Err(error) if error.kind() == ErrorKind::Changed && reading < READINGS_MAX => {
+        match verify_once(directory, how, report) {
+            Err(error) if error.kind() == ErrorKind::Changed && reading < READ_ATTEMPTS_MAX => {
                 report.notice(format!("begun again: {error}"));
             }
             result => return result,
@@ -62,21 +62,27 @@ pub fn verify_db(directory: &Path, how: &CaptureOptions, report: &OperationRepor
     unreachable!("the last reading returns")
 }
 
-fn read_once(directory: &Path, how: &CaptureOptions, report: &OperationReport) -> Result<VerifyOutcome> {
-    match how.take(directory) {
+fn verify_once(directory: &Path, how: &CaptureOptions, report: &OperationReport) -> Result<VerifyOutcome> {
+    match how.capture(directory) {
         Ok(captured) => {
             let database = Database::from_captured(captured, ScanBudget::default());
-            let checked = check(&database, FileListSource::Manifest, report);
+            let checked = verify_files(&database, FileListSource::Manifest, report);
             // What is wrong may be so because somebody wrote to it.
             database.prove_unchanged()?;
             checked
         }
-        Err(error) if error.kind() == ErrorKind::Corrupt => without_list(directory, &error, report),
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            verify_without_manifest(directory, &error, report)
+        }
         Err(error) => Err(error),
     }
 }
 
-fn check(database: &Database, files: FileListSource, report: &OperationReport) -> Result<VerifyOutcome> {
+fn verify_files(
+    database: &Database,
+    files: FileListSource,
+    report: &OperationReport,
+) -> Result<VerifyOutcome> {
     report
         .bytes_total
         .add(database.files().map(|file| file.len).sum());
@@ -90,25 +96,29 @@ fn check(database: &Database, files: FileListSource, report: &OperationReport) -
         }
     };
     Ok(VerifyOutcome {
-        cut: database.cut().cloned(),
+        capture_details: database.capture_details().cloned(),
         files,
-        shape: database.shape(),
+        layout: database.layout(),
         unread,
         scan,
     })
 }
 
 /// By the newest MANIFEST, or else each file by itself.
-fn without_list(directory: &Path, error: &Error, report: &OperationReport) -> Result<VerifyOutcome> {
-    let mut found = vec![damage("CURRENT or MANIFEST", error.to_string())];
+fn verify_without_manifest(
+    directory: &Path,
+    error: &Error,
+    report: &OperationReport,
+) -> Result<VerifyOutcome> {
+    let mut found = vec![file_damage("CURRENT or MANIFEST", error.to_string())];
     let mut outcome = match Database::open_by_newest_manifest(directory) {
-        Ok((database, name)) => check(&database, FileListSource::NewestManifest(name), report)?,
+        Ok((database, name)) => verify_files(&database, FileListSource::NewestManifest(name), report)?,
         Err(why) => {
             let unknown = Comparator::Unknown(String::new());
             let (database, unreadable) = Database::open_all_files(directory, &unknown)?;
             let damaged = unreadable.iter().filter(|(_, error)| !keeps_bytes(error.kind()));
-            found.extend(damaged.map(|(name, error)| damage(name, error.to_string())));
-            let mut outcome = check(&database, FileListSource::AllFiles(why.to_string()), report)?;
+            found.extend(damaged.map(|(name, error)| file_damage(name, error.to_string())));
+            let mut outcome = verify_files(&database, FileListSource::AllFiles(why.to_string()), report)?;
             // What the logs should begin with, only a MANIFEST says.
             let is_gap = |damage: &SourceDamage| damage.offset.is_none() && damage.sequences_lost.is_some();
             outcome.scan.damage.retain(|damage| !is_gap(damage));
@@ -120,7 +130,7 @@ fn without_list(directory: &Path, error: &Error, report: &OperationReport) -> Re
     Ok(outcome)
 }
 
-fn damage(file: &str, what: String) -> SourceDamage {
+fn file_damage(file: &str, what: String) -> SourceDamage {
     SourceDamage {
         file: file.to_owned(),
         offset: None,
@@ -138,7 +148,7 @@ impl RecordSink for CountingSink<'_> {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         self.0.records.add(1);
         self.0.bytes_done.add((key.len() + value.len()) as u64);
-        if self.0.records.get().is_multiple_of(LOOK_EVERY) {
+        if self.0.records.get().is_multiple_of(STOP_CHECK_RECORDS) {
             self.0.go_on()
         } else {
             Ok(())

@@ -63,7 +63,7 @@ impl<'a> BlobReader<'a> {
     pub fn read(&self, kind: BlobKind, id: &BlobId) -> Result<NamedBlob> {
         let mut last = None;
         for location in self.locations(kind, id)? {
-            match self.read_at(&location, id) {
+            match self.read_copy(&location, id) {
                 Ok(blob) => return Ok(blob),
                 Err(error) => last = Some(error.context(format!("pack {}", location.pack.short()))),
             }
@@ -95,7 +95,7 @@ impl<'a> BlobReader<'a> {
 
     /// Fills in what this span yields; what fails here is tried again alone, with its other copies.
     fn read_span(&self, span: &[(Location, usize)], wanted: &[BlobRequest], found: &mut [Option<NamedBlob>]) {
-        for part in split(span) {
+        for part in split_span(span) {
             let Some(fetched) = self.fetch(part) else { continue };
             for (location, position) in part {
                 let name = sealed_name(location, &wanted[*position].1);
@@ -110,7 +110,7 @@ impl<'a> BlobReader<'a> {
     /// the order in which they lie; `None` for what cannot be had there.
     pub fn read_compressed(&self, places: &[(BlobId, Location)]) -> Vec<Option<CompressedBlob>> {
         let numbered: Vec<_> = places.iter().map(|(_, location)| *location).zip(0..).collect();
-        let parts: Vec<_> = numbered.chunk_by(is_near).flat_map(split).collect();
+        let parts: Vec<_> = numbered.chunk_by(is_near).flat_map(split_span).collect();
         let read = |part: &[(Location, usize)]| -> Vec<Option<CompressedBlob>> {
             let fetched = self.fetch(part);
             let open = |(location, position): &(Location, usize)| {
@@ -147,7 +147,7 @@ impl<'a> BlobReader<'a> {
     }
 
     /// The copy at one place, opened and compared.
-    pub fn read_at(&self, location: &Location, id: &BlobId) -> Result<NamedBlob> {
+    pub fn read_copy(&self, location: &Location, id: &BlobId) -> Result<NamedBlob> {
         let name = ObjectName {
             kind: ObjectKind::Pack,
             id: location.pack,
@@ -191,7 +191,7 @@ fn is_near(left: &(Location, usize), right: &(Location, usize)) -> bool {
 }
 
 /// Cuts a span of neighbours where it would pass [`SPAN_BYTES_MAX`].
-fn split(mut span: &[(Location, usize)]) -> Vec<&[(Location, usize)]> {
+fn split_span(mut span: &[(Location, usize)]) -> Vec<&[(Location, usize)]> {
     let mut parts = Vec::new();
     while let Some((first, _)) = span.first() {
         let end = |place: &(Location, usize)| u64::from(place.0.offset) + u64::from(place.0.len);

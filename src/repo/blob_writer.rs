@@ -32,8 +32,8 @@ use crate::parity::ParityShare;
 use crate::report::OperationReport;
 
 use super::dedup_index::{DedupIndex, PackLengths};
-use super::objects::again_if_gone;
-use super::pack_uploader::{StoredPack, Uploader};
+use super::pack_uploader::{PackUploader, StoredPack};
+use super::sealed_objects::retry_if_gone;
 use super::stored_parity::store_parity;
 use super::{Repo, StoredBadBlobs, TrustedCopies, location_of};
 
@@ -47,16 +47,16 @@ const SEGMENT_ENTRIES_MAX: usize = 10_000;
 const SEGMENT_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// Unindexed packs that a backup reads when it begins.
-const ADOPTED_MAX: usize = 64;
+const ORPHANS_INDEXED_MAX: usize = 64;
 
 /// What to do about a note on bad blobs that cannot be read.
-const UNREAD_BAD_HELPS: &str = "`levault repair packs --apply` finds again what it named";
+const UNREAD_BAD_BLOBS_ADVICE: &str = "`levault repair packs --apply` finds again what it named";
 
 /// A pack being filled.
 struct OpenPack {
     pack: PackBuilder,
     /// Bytes at which it is full.
-    full: usize,
+    full_at_bytes: usize,
 }
 
 impl OpenPack {
@@ -66,7 +66,10 @@ impl OpenPack {
             buffer = vec![0; full];
         }
         let pack = repo.new_pack(buffer)?;
-        Ok(Self { pack, full })
+        Ok(Self {
+            pack,
+            full_at_bytes: full,
+        })
     }
 }
 
@@ -82,9 +85,9 @@ pub struct NewBlob {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteMode {
     /// What is new.
-    New,
+    StoreNew,
     /// Nothing: everything is named, compressed and counted, and thrown away.
-    Nothing,
+    DryRun,
 }
 
 /// What is durable and not indexed yet.
@@ -98,20 +101,20 @@ struct UnindexedPacks {
 pub struct BlobWriter<'a> {
     repo: &'a Repo,
     report: &'a OperationReport,
-    known: DedupIndex<'a>,
+    dedup_index: DedupIndex<'a>,
     /// What could not be read of those notes.
     unread_bad: Option<String>,
     /// Packs that are indexed and not there, or of another size.
     lost: HashSet<ObjectId>,
     /// Some segment could not be read.
     index_is_damaged: bool,
-    relied_on: PackLengths,
-    open: Vec<OpenPack>,
+    dependencies: PackLengths,
+    open_packs: Vec<OpenPack>,
     /// Rooms of stored packs.
     buffers: Vec<Vec<u8>>,
-    on_the_way: HashSet<BlobId>,
-    uploader: Uploader,
-    pending: UnindexedPacks,
+    in_flight: HashSet<BlobId>,
+    uploader: PackUploader,
+    unindexed: UnindexedPacks,
     segment_begun: Instant,
     dry_run: bool,
     /// The share of each pack that gets parity, if any.
@@ -121,8 +124,8 @@ pub struct BlobWriter<'a> {
 impl<'a> BlobWriter<'a> {
     /// Starts over what the index knows; only copies in sound packs ([`Repo::sound_packs`]) count as known.
     pub fn start(repo: &'a Repo, report: &'a OperationReport, store: WriteMode) -> Result<Self> {
-        let (mut writer, unindexed) = again_if_gone(|| Self::open(repo, report, store))?;
-        if store == WriteMode::New {
+        let (mut writer, unindexed) = retry_if_gone(|| Self::open(repo, report, store))?;
+        if store == WriteMode::StoreNew {
             writer.adopt_orphan_packs(unindexed)?;
         }
         Ok(writer)
@@ -134,13 +137,13 @@ impl<'a> BlobWriter<'a> {
     }
 
     /// The same for whoever moves blobs out of `packs`: nothing in those counts as known.
-    pub fn start_beside(
+    pub fn start_without(
         repo: &'a Repo,
         report: &'a OperationReport,
         packs: &HashSet<ObjectId>,
     ) -> Result<Self> {
-        let (mut writer, _) = again_if_gone(|| Self::open(repo, report, WriteMode::New))?;
-        writer.known.sound.retain(|pack, _| !packs.contains(pack));
+        let (mut writer, _) = retry_if_gone(|| Self::open(repo, report, WriteMode::StoreNew))?;
+        writer.dedup_index.usable.retain(|pack, _| !packs.contains(pack));
         Ok(writer)
     }
 
@@ -150,8 +153,8 @@ impl<'a> BlobWriter<'a> {
         report: &'a OperationReport,
         store: WriteMode,
     ) -> Result<(Self, Vec<(ObjectId, u64)>)> {
-        repo.may_write()?;
-        let facts = repo.index_facts()?;
+        repo.check_writable()?;
+        let facts = repo.index_summary()?;
         facts
             .unreadable
             .iter()
@@ -159,44 +162,44 @@ impl<'a> BlobWriter<'a> {
         let packs = repo.packs(&facts)?;
         let parity = match store {
             // Notes are the owner's to read.
-            WriteMode::New if repo.keyring().is_ok() => repo.parity_share()?,
-            WriteMode::New | WriteMode::Nothing => None,
+            WriteMode::StoreNew if repo.keyring().is_ok() => repo.parity_share()?,
+            WriteMode::StoreNew | WriteMode::DryRun => None,
         };
         let bad = match repo.keyring() {
-            Ok(_) => repo.bad()?,
+            Ok(_) => repo.bad_blobs()?,
             Err(_) => StoredBadBlobs::default(),
         };
         bad.unread
             .iter()
-            .for_each(|unread| report.notice(format!("{}; {UNREAD_BAD_HELPS}", unread.what)));
+            .for_each(|unread| report.notice(format!("{}; {UNREAD_BAD_BLOBS_ADVICE}", unread.what)));
         let writer = Self {
             repo,
             report,
             index_is_damaged: !facts.unreadable.is_empty(),
-            known: DedupIndex {
+            dedup_index: DedupIndex {
                 repo,
-                lookup: repo.lookup_of(&facts)?,
-                sound: packs.sound,
+                lookup: repo.lookup_for(&facts)?,
+                usable: packs.usable,
                 bad: bad.blobs(repo),
-                right: Mutex::default(),
+                readable_copies: Mutex::default(),
             },
             unread_bad: bad.unread.first().map(|unread| unread.what.clone()),
             lost: packs.lost,
-            relied_on: PackLengths::new(),
-            open: (1..=OPEN_PACKS)
+            dependencies: PackLengths::new(),
+            open_packs: (1..=OPEN_PACKS)
                 .map(|nth| OpenPack::new(repo, Vec::new(), repo.pack_bytes() / OPEN_PACKS * nth))
                 .collect::<Result<_>>()?,
             buffers: Vec::new(),
-            on_the_way: HashSet::new(),
-            uploader: Uploader::start(
+            in_flight: HashSet::new(),
+            uploader: PackUploader::start(
                 Arc::clone(repo.storage()),
-                repo.settings().verify_packs.then(|| repo.holder().clone()),
+                repo.settings().verify_packs.then(|| repo.key_access().clone()),
                 parity,
             )?,
             parity,
-            pending: UnindexedPacks::default(),
+            unindexed: UnindexedPacks::default(),
             segment_begun: Instant::now(),
-            dry_run: store == WriteMode::Nothing,
+            dry_run: store == WriteMode::DryRun,
         };
         Ok((writer, packs.unindexed))
     }
@@ -205,15 +208,15 @@ impl<'a> BlobWriter<'a> {
     /// a backup that is under way is indexed twice, which does no harm; what cannot be read is nobody's.
     fn adopt_orphan_packs(&mut self, mut unindexed: Vec<(ObjectId, u64)>) -> Result<()> {
         // A write-only host cannot open what it stored: its owner's prune gives it back.
-        unindexed.truncate(self.repo.keyring().map_or(0, |_| ADOPTED_MAX));
+        unindexed.truncate(self.repo.keyring().map_or(0, |_| ORPHANS_INDEXED_MAX));
         for (id, len) in unindexed {
             self.report.go_on()?;
-            if let Ok((directory, bytes)) = self.repo.orphan(&id, len) {
+            if let Ok((directory, bytes)) = self.repo.read_orphan_pack(&id, len) {
                 if let Some(share) = self.parity {
                     store_parity(&**self.repo.storage(), &bytes, share)?;
                 }
                 let buffer = Vec::new();
-                self.index(StoredPack {
+                self.add_to_index(StoredPack {
                     id,
                     len,
                     directory,
@@ -244,7 +247,7 @@ impl<'a> BlobWriter<'a> {
     /// Stores what is new of blobs that have their names.
     pub fn add_named(&mut self, named: Vec<NamedBlob>) -> Result<()> {
         self.report.go_on()?;
-        let new = self.place(named, NamedBlob::id)?;
+        let new = self.choose_new(named, NamedBlob::id)?;
         let pressed = self.compress(new)?;
         self.append(pressed)
     }
@@ -252,12 +255,12 @@ impl<'a> BlobWriter<'a> {
     /// The same of blobs that are packed already, as they are.
     pub fn add_compressed(&mut self, pressed: Vec<CompressedBlob>) -> Result<()> {
         self.report.go_on()?;
-        let new = self.place(pressed, CompressedBlob::id)?;
+        let new = self.choose_new(pressed, CompressedBlob::id)?;
         self.append(new)
     }
 
     fn append(&mut self, new: Vec<(usize, CompressedBlob)>) -> Result<()> {
-        let mut pressed: Vec<_> = self.open.iter().map(|_| Vec::new()).collect();
+        let mut pressed: Vec<_> = self.open_packs.iter().map(|_| Vec::new()).collect();
         for (slot, blob) in new {
             self.report.blobs_new.add(1);
             self.report.bytes_added.add(blob.plain_len() as u64);
@@ -267,31 +270,31 @@ impl<'a> BlobWriter<'a> {
         if self.dry_run {
             return Ok(());
         }
-        let packs = self.open.iter_mut().map(|open| &mut open.pack);
+        let packs = self.open_packs.iter_mut().map(|open| &mut open.pack);
         seal_all(packs.zip(pressed.iter().map(Vec::as_slice)).collect())?;
-        self.close_pack(|open| open.pack.len() >= open.full)?;
-        self.note_stored()
+        self.close_pack(|open| open.pack.len() >= open.full_at_bytes)?;
+        self.index_stored_packs()
     }
 
-    fn place<B>(&mut self, blobs: Vec<B>, id: impl Fn(&B) -> BlobId) -> Result<Vec<(usize, B)>> {
+    fn choose_new<B>(&mut self, blobs: Vec<B>, id: impl Fn(&B) -> BlobId) -> Result<Vec<(usize, B)>> {
         let mut new = Vec::new();
         for blob in blobs {
             let id = id(&blob);
             if self.is_known(&id)? {
                 continue;
             }
-            self.on_the_way.insert(id);
-            let slot = usize::from(self.repo.random_byte()?) % self.open.len();
+            self.in_flight.insert(id);
+            let slot = usize::from(self.repo.random_byte()?) % self.open_packs.len();
             new.push((slot, blob));
         }
         Ok(new)
     }
 
     fn is_known(&mut self, id: &BlobId) -> Result<bool> {
-        if self.on_the_way.contains(id) {
+        if self.in_flight.contains(id) {
             return Ok(true);
         }
-        let pack = self.known.pack_of(id)?;
+        let pack = self.dedup_index.pack_of(id)?;
         if let Some(pack) = pack {
             self.add_dependency(pack);
         }
@@ -299,13 +302,13 @@ impl<'a> BlobWriter<'a> {
     }
 
     fn add_dependency(&mut self, pack: ObjectId) {
-        let len = self.known.len_of(&pack);
-        self.relied_on.extend(len.map(|len| (pack, len)));
+        let len = self.dedup_index.len_of(&pack);
+        self.dependencies.extend(len.map(|len| (pack, len)));
     }
 
     /// What it knows now, for whoever takes over blobs that are stored already.
-    pub(crate) fn known(&self) -> DedupIndex<'a> {
-        self.known.share()
+    pub(crate) fn dedup_index(&self) -> DedupIndex<'a> {
+        self.dedup_index.clone_for_thread()
     }
 
     /// The snapshot also rests on what was found there by [`DedupIndex::pack_of`].
@@ -314,17 +317,17 @@ impl<'a> BlobWriter<'a> {
     }
 
     /// What may be counted on of what it knows.
-    pub(crate) fn copies(&self) -> TrustedCopies<'_> {
+    pub(crate) fn trusted_copies(&self) -> TrustedCopies<'_> {
         TrustedCopies {
             repo: self.repo,
-            lookup: &self.known.lookup,
+            lookup: &self.dedup_index.lookup,
             lost: &self.lost,
-            bad: &self.known.bad,
+            bad: &self.dedup_index.bad,
         }
     }
 
     /// What could not be read of the notes on bad blobs.
-    pub(crate) fn unread_bad(&self) -> Option<&str> {
+    pub(crate) fn unread_bad_blobs(&self) -> Option<&str> {
         self.unread_bad.as_deref()
     }
 
@@ -340,58 +343,58 @@ impl<'a> BlobWriter<'a> {
 
     /// Hands packs over, and begins others in their place.
     fn close_pack(&mut self, due: impl Fn(&OpenPack) -> bool) -> Result<()> {
-        for slot in (0..self.open.len()).rev() {
-            if self.open[slot].pack.is_empty() || !due(&self.open[slot]) {
+        for slot in (0..self.open_packs.len()).rev() {
+            if self.open_packs[slot].pack.is_empty() || !due(&self.open_packs[slot]) {
                 continue;
             }
-            let full = self.open.swap_remove(slot);
+            let full = self.open_packs.swap_remove(slot);
             self.uploader.send(full.pack.close()?)?;
             // The pack stored before this one gives its room to the next.
-            self.note_stored()?;
+            self.index_stored_packs()?;
             let buffer = self.buffers.pop().unwrap_or_default();
-            self.open
+            self.open_packs
                 .push(OpenPack::new(self.repo, buffer, self.repo.pack_bytes())?);
         }
         Ok(())
     }
 
-    fn note_stored(&mut self) -> Result<()> {
-        for pack in self.uploader.stored() {
-            self.index(pack)?;
+    fn index_stored_packs(&mut self) -> Result<()> {
+        for pack in self.uploader.take_stored() {
+            self.add_to_index(pack)?;
         }
-        let due = self.pending.entries.len() >= SEGMENT_ENTRIES_MAX
+        let due = self.unindexed.entries.len() >= SEGMENT_ENTRIES_MAX
             || self.segment_begun.elapsed() >= SEGMENT_AGE_MAX;
         if due { self.flush_index() } else { Ok(()) }
     }
 
-    fn index(&mut self, stored: StoredPack) -> Result<()> {
+    fn add_to_index(&mut self, stored: StoredPack) -> Result<()> {
         if stored.buffer.capacity() > 0 {
             self.buffers.push(stored.buffer);
         }
-        self.pending.packs.push(SegmentPack {
+        self.unindexed.packs.push(SegmentPack {
             pack: stored.id,
             len: stored.len,
         });
-        self.known.sound.insert(stored.id, stored.len);
-        self.relied_on.insert(stored.id, stored.len);
+        self.dedup_index.usable.insert(stored.id, stored.len);
+        self.dependencies.insert(stored.id, stored.len);
         for blob in &stored.directory {
             let entry = IndexEntry {
                 id: blob.id,
                 location: location_of(stored.id, blob),
             };
-            self.on_the_way.remove(&blob.id);
-            self.known.lookup.insert(entry);
-            self.pending.entries.push(entry);
+            self.in_flight.remove(&blob.id);
+            self.dedup_index.lookup.insert(entry);
+            self.unindexed.entries.push(entry);
         }
         Ok(())
     }
 
     fn flush_index(&mut self) -> Result<()> {
         self.segment_begun = Instant::now();
-        if self.pending.packs.is_empty() {
+        if self.unindexed.packs.is_empty() {
             return Ok(());
         }
-        let UnindexedPacks { packs, entries } = std::mem::take(&mut self.pending);
+        let UnindexedPacks { packs, entries } = std::mem::take(&mut self.unindexed);
         let segment = Segment::new(packs, Vec::new(), entries)?;
         self.repo
             .put_segment(&segment)
@@ -402,14 +405,14 @@ impl<'a> BlobWriter<'a> {
     pub fn flush(&mut self) -> Result<()> {
         self.close_pack(|_| true)?;
         while let Some(pack) = self.uploader.next_stored()? {
-            self.index(pack)?;
+            self.add_to_index(pack)?;
         }
         self.flush_index()
     }
 
     /// The packs that what was added lies in, and their lengths; complete behind a flush.
     pub(crate) fn dependencies(&self) -> &PackLengths {
-        &self.relied_on
+        &self.dependencies
     }
 
     /// Stores what is still open, indexes it, and returns once everything is durable.
@@ -419,14 +422,14 @@ impl<'a> BlobWriter<'a> {
         if self.dry_run {
             return Ok(PackLengths::new());
         }
-        for last in self.open.drain(..).filter(|open| !open.pack.is_empty()) {
+        for last in self.open_packs.drain(..).filter(|open| !open.pack.is_empty()) {
             self.uploader.send_last(last.pack.close()?)?;
         }
-        self.uploader.end()?;
-        self.note_stored()?;
+        self.uploader.wait_for_all()?;
+        self.index_stored_packs()?;
         self.flush_index()?;
-        if self.on_the_way.is_empty() {
-            Ok(std::mem::take(&mut self.relied_on))
+        if self.in_flight.is_empty() {
+            Ok(std::mem::take(&mut self.dependencies))
         } else {
             Err(Error::new(
                 ErrorKind::Io,

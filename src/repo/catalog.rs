@@ -15,7 +15,7 @@ use crate::id::{DomainId, ObjectId};
 use crate::snapshot::{DatabaseRoot, Snapshot, SnapshotCandidate, select};
 use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::create_repository::get_named;
+use super::create_repository::get_content_named;
 use super::host_quota::HostQuotas;
 use super::stored_annotations::{UnreadAnnotation, is_unreadable};
 use super::{OWN_DOMAIN, Repo, StoredForgetRecords};
@@ -92,11 +92,11 @@ pub struct SnapshotCatalog {
     pub quarantined: Vec<UnreadSnapshot>,
     /// Forgettings that could not be read. What they name is among `snapshots`: to show too much is the safe side for
     /// whoever reads, and whoever deletes stops here.
-    pub unread: Vec<UnreadAnnotation>,
+    pub unread_forget_records: Vec<UnreadAnnotation>,
     /// Notes that could not be read: where some snapshot's records lie may not be known.
     pub unread_notes: Vec<UnreadAnnotation>,
     /// Snapshots whose records lie elsewhere than their objects say.
-    rebasings: HashMap<ObjectId, CompactedStacks>,
+    compacted_stacks: HashMap<ObjectId, CompactedStacks>,
     /// Whose counters and histories are meant: the owner's, unless a write-only host remembers its own.
     domain: Option<DomainId>,
     /// The highest counter of each domain that any snapshot has or, as far as is known, had; and whose it was.
@@ -104,7 +104,7 @@ pub struct SnapshotCatalog {
     /// When the snapshots were listed; `None` where nothing is said of clocks.
     pub(super) listed_at: Option<UnixNanos>,
     /// Snapshots whose time is ahead though later ones were made since.
-    pub(super) set_aside: HashSet<ObjectId>,
+    pub(super) clock_ahead: HashSet<ObjectId>,
 }
 
 impl Repo {
@@ -125,7 +125,7 @@ impl Repo {
     /// The same for whoever deletes in this domain: a snapshot that counts and may be of it, a forgetting or a note that
     /// cannot be read is an error, because it could need anything, or be the one that brings back what needs it. To be called last, after packs
     /// and index were listed (docs/ORDERING.md, rule 4), and anew for each time something is deleted.
-    pub fn catalog_to_delete_by(&self) -> Result<SnapshotCatalog> {
+    pub fn catalog_for_deletion(&self) -> Result<SnapshotCatalog> {
         let catalog = self.catalog()?;
         // What another domain's snapshot needs is never in a pack of this one.
         let mut unread = catalog.unreadable.iter();
@@ -135,7 +135,7 @@ impl Repo {
             )));
         }
         // After the catalog, whose facts were loaded before: what they lacked is still there to stop us.
-        self.forgotten()?.complete(&self.notes()?)?;
+        self.forget_records()?.require_complete(&self.notes()?)?;
         Ok(catalog)
     }
 
@@ -143,11 +143,11 @@ impl Repo {
     fn list_snapshots(&self) -> Result<SnapshotCatalog> {
         let listed = self.storage().list(ObjectKind::Snapshot);
         let listed = listed.context(|| "list the snapshots")?;
-        let stored = self.forgotten()?;
+        let stored = self.forget_records()?;
         let stored_notes = self.notes()?;
-        let notes = stored_notes.standing();
+        let notes = stored_notes.current_notes();
         let mut catalog = SnapshotCatalog::default();
-        let forgotten = stored.standing(&notes);
+        let forgotten = stored.forgotten_snapshots(&notes);
         let read = |id: &ObjectId| {
             let mut snapshot = self.snapshot_as_stored(id)?;
             notes.rebase(id, &mut snapshot);
@@ -163,7 +163,7 @@ impl Repo {
                     found.insert(id, snapshot);
                     for id in left_out {
                         let snapshot = found.remove(&id);
-                        catalog.leave_out(id, snapshot, forgotten.of(&id));
+                        catalog.drop_over_quota(id, snapshot, forgotten.of(&id));
                     }
                 }
                 (Err(error), None) if is_unreadable(&error) => {
@@ -186,24 +186,25 @@ impl Repo {
                 Some(since) => catalog.add_forgotten(id, Some(snapshot), since),
             }
         }
-        catalog.unread = stored.unread.clone();
+        catalog.unread_forget_records = stored.unread.clone();
         catalog.unread_notes = stored_notes.unread;
         let rebased = notes
             .snapshots()
             .filter(|(_, standing)| !standing.rebasings.is_empty());
-        catalog.rebasings = rebased
+        catalog.compacted_stacks = rebased
             .map(|(id, standing)| (*id, standing.rebasings.clone()))
             .collect();
         catalog.listed_at = Some(self.clock().now());
-        catalog.arrange(&forgotten);
-        self.see_snapshots(&catalog.newest, &there, &stored.forgettings)?;
+        catalog.sort_snapshots(&forgotten);
+        self.check_high_water(&catalog.newest, &there, &stored.records)?;
         Ok(catalog)
     }
 
     /// What could not be read, and whose it can be.
     fn unread_snapshot(&self, listed: &ListedObject, error: &Error) -> UnreadSnapshot {
         // A name is the hash of its object: bytes that fit it were stored so, and open in no other domain.
-        let header = get_named(&**self.storage(), listed.name).and_then(|bytes| Header::decode(&bytes));
+        let header =
+            get_content_named(&**self.storage(), listed.name).and_then(|bytes| Header::decode(&bytes));
         UnreadSnapshot {
             id: listed.name.id,
             domain: header.ok().map(|header| header.domain),
@@ -213,7 +214,7 @@ impl Repo {
     }
 
     /// Holds what is there to what was seen here before, and remembers the newest.
-    pub(crate) fn see_snapshots(
+    pub(crate) fn check_high_water(
         &self,
         newest: &NewestCounters,
         there: &HashSet<ObjectId>,
@@ -225,23 +226,23 @@ impl Repo {
             let newest = newest
                 .get(&domain)
                 .and_then(|(counter, id)| Some((*counter, (*id)?)));
-            let seen = self.in_domain(domain)?.high_water();
-            seen.snapshots(newest, |id| there.contains(id) || was_forgotten(id))?;
+            let seen = self.in_domain(domain)?.high_water_store();
+            seen.check_snapshots(newest, |id| there.contains(id) || was_forgotten(id))?;
         }
         Ok(())
     }
 
     /// Which snapshots are forgotten, as far as that can be read.
     pub fn forgotten_now(&self) -> Result<ForgottenSnapshots> {
-        self.standing_of(&self.forgotten()?)
+        self.resolve_forgotten(&self.forget_records()?)
     }
 
     /// Notes are loaded only where one could bring something back.
-    fn standing_of(&self, stored: &StoredForgetRecords) -> Result<ForgottenSnapshots> {
-        if stored.forgettings.is_empty() {
+    fn resolve_forgotten(&self, stored: &StoredForgetRecords) -> Result<ForgottenSnapshots> {
+        if stored.records.is_empty() {
             Ok(ForgottenSnapshots::default())
         } else {
-            Ok(stored.standing(&self.notes()?.standing()))
+            Ok(stored.forgotten_snapshots(&self.notes()?.current_notes()))
         }
     }
 
@@ -268,7 +269,7 @@ impl Repo {
             return self.select(words);
         }
         let catalog = self.catalog()?;
-        let (bare, domain) = catalog.domain_of_words(words)?;
+        let (bare, domain) = catalog.split_domain_prefix(words)?;
         if bare != "latest" {
             return catalog.select(words).cloned();
         }
@@ -282,7 +283,7 @@ impl Repo {
             .map(|stored| SnapshotCandidate {
                 id: stored.id,
                 time: stored.snapshot.time,
-                is_set_aside: catalog.set_aside.contains(&stored.id),
+                is_set_aside: catalog.clock_ahead.contains(&stored.id),
             });
         let known: Vec<_> = known.collect();
         if known.is_empty() {
@@ -307,7 +308,7 @@ impl Repo {
         let listed = self.storage().list(ObjectKind::Snapshot);
         let listed = listed.context(|| "list the snapshots")?.into_iter();
         let listed: HashSet<_> = listed.map(|listed| listed.name.id).collect();
-        let stored = self.forgotten()?;
+        let stored = self.forget_records()?;
         if let Some(unread) = stored.unread.first() {
             return busy(format!(
                 "which snapshots are forgotten cannot be told: {}",
@@ -321,8 +322,8 @@ impl Repo {
                 unread.what
             ));
         }
-        let notes = notes.standing();
-        let forgotten = stored.standing(&notes);
+        let notes = notes.current_notes();
+        let forgotten = stored.forgotten_snapshots(&notes);
         for id in snapshots {
             if !listed.contains(id) || forgotten.of(id).is_some() {
                 return busy(format!(
@@ -334,7 +335,7 @@ impl Repo {
                 .of(id)
                 .map(|standing| &standing.rebasings)
                 .filter(|some| !some.is_empty())
-                != seen.rebasings.get(id)
+                != seen.compacted_stacks.get(id)
             {
                 return busy(format!("snapshot {} was stored anew meanwhile", id.short()));
             }
@@ -348,13 +349,13 @@ impl SnapshotCatalog {
     /// owner's latest, or the latest of the only host that has any; `latest@N` and `latest~N@N` are those of a domain. (A
     /// host chooses the time that its snapshots claim.)
     pub fn select(&self, words: &str) -> Result<&StoredSnapshot> {
-        let (bare, domain) = self.domain_of_words(words)?;
+        let (bare, domain) = self.split_domain_prefix(words)?;
         let meant = self.snapshots.iter();
         let meant = meant.filter(|stored| domain.is_none_or(|domain| stored.snapshot.domain == domain));
         let known = meant.map(|stored| SnapshotCandidate {
             id: stored.id,
             time: stored.snapshot.time,
-            is_set_aside: self.set_aside.contains(&stored.id),
+            is_set_aside: self.clock_ahead.contains(&stored.id),
         });
         let id = match select(&known.collect::<Vec<_>>(), bare) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.forgotten_or(words, error)),
@@ -369,8 +370,8 @@ impl SnapshotCatalog {
     }
 
     /// True if records of some snapshot lie elsewhere than its object says.
-    pub fn has_rebasings(&self) -> bool {
-        !self.rebasings.is_empty()
+    pub fn has_compacted_stacks(&self) -> bool {
+        !self.compacted_stacks.is_empty()
     }
 
     /// The snapshots of one domain alone. A forgotten one that cannot be read is of the domain that its forgetting names.
@@ -396,7 +397,7 @@ impl SnapshotCatalog {
 
     /// Counter of the next snapshot of the domain, and the one it follows. Forgotten ones count here, also when they
     /// are swept: a counter that was given once is never given again.
-    pub fn successor(&self) -> (u64, Option<ObjectId>) {
+    pub fn next_counter_and_parent(&self) -> (u64, Option<ObjectId>) {
         self.newest
             .get(&self.domain())
             .map_or((1, None), |(counter, id)| (counter.saturating_add(1), *id))
@@ -407,7 +408,7 @@ impl SnapshotCatalog {
         let counting = self.snapshots.iter().map(|stored| (stored.id, &stored.snapshot));
         let forgotten = self.forgotten.iter();
         let forgotten = forgotten.filter_map(|forgotten| Some((forgotten.id, forgotten.snapshot.as_ref()?)));
-        let by_time = |(id, snapshot): (ObjectId, _)| (self.place(id, snapshot), snapshot);
+        let by_time = |(id, snapshot): (ObjectId, _)| (self.sort_key(id, snapshot), snapshot);
         let sorted: BTreeMap<_, &Snapshot> = counting.chain(forgotten).map(by_time).collect();
         sorted.into_iter().map(|((.., id), snapshot)| (id, snapshot))
     }
@@ -431,7 +432,7 @@ impl SnapshotCatalog {
     }
 
     /// The words without a domain, and the domain that they mean; `None` for any.
-    fn domain_of_words<'w>(&self, words: &'w str) -> Result<(&'w str, Option<DomainId>)> {
+    fn split_domain_prefix<'w>(&self, words: &'w str) -> Result<(&'w str, Option<DomainId>)> {
         if let Some((bare, number)) = words.rsplit_once('@') {
             let number = number
                 .parse()
@@ -468,8 +469,8 @@ impl SnapshotCatalog {
     }
 
     /// Where a snapshot stands in the order of what happened.
-    fn place(&self, id: ObjectId, snapshot: &Snapshot) -> (bool, UnixNanos, ObjectId) {
-        (!self.set_aside.contains(&id), snapshot.time, id)
+    fn sort_key(&self, id: ObjectId, snapshot: &Snapshot) -> (bool, UnixNanos, ObjectId) {
+        (!self.clock_ahead.contains(&id), snapshot.time, id)
     }
 
     fn domain(&self) -> DomainId {
@@ -482,7 +483,7 @@ impl SnapshotCatalog {
     }
 
     /// A host's snapshot for which there is no room.
-    fn leave_out(&mut self, id: ObjectId, snapshot: Option<Snapshot>, since: Option<&ForgetEvent>) {
+    fn drop_over_quota(&mut self, id: ObjectId, snapshot: Option<Snapshot>, since: Option<&ForgetEvent>) {
         match (snapshot, since) {
             (_, Some(since)) => self.add_forgotten(id, None, since),
             (None, None) => {}
@@ -501,9 +502,9 @@ impl SnapshotCatalog {
         }
     }
 
-    fn arrange(&mut self, forgotten: &ForgottenSnapshots) {
-        self.set_aside = self.of_wrong_clocks();
-        let set_aside = &self.set_aside;
+    fn sort_snapshots(&mut self, forgotten: &ForgottenSnapshots) {
+        self.clock_ahead = self.find_ahead_of_clock();
+        let set_aside = &self.clock_ahead;
         self.snapshots
             .sort_by_key(|stored| (!set_aside.contains(&stored.id), stored.snapshot.time, stored.id));
         self.forgotten

@@ -17,7 +17,7 @@ impl Repo {
     /// # Errors
     /// [`ErrorKind::Usage`] if the storage has no modification times.
     pub fn storage_now(&self) -> Result<UnixNanos> {
-        let (name, bytes) = probe()?;
+        let (name, bytes) = build_probe()?;
         let storage = self.storage();
         match storage.put_new(name, &bytes) {
             // Who deletes must be able to when nothing else can be done.
@@ -40,7 +40,7 @@ impl Repo {
 }
 
 /// A scratch object (FORMAT.md section 11): nothing in it is secret or vouched for.
-fn probe() -> Result<(ObjectName, Vec<u8>)> {
+fn build_probe() -> Result<(ObjectName, Vec<u8>)> {
     let mut random = [0; 63];
     OsEntropy.fill(&mut random)?;
     let (id, clear) = random.split_at(32);

@@ -59,7 +59,7 @@ impl Repo {
         settings: RepoSettings,
         chunker: Option<&ChunkerSecret>,
     ) -> Result<Repo> {
-        refuse_another(&*storage)?;
+        refuse_existing_repository(&*storage)?;
         let mut parameters = new.parameters;
         if let Some(bytes) = settings.pack_bytes {
             parameters.pack_bytes =
@@ -86,19 +86,19 @@ impl Repo {
             &founding.first_keyring.1,
         )?;
         put(ObjectKind::Slot, founding.slot.0, &founding.slot.1)?;
-        put(ObjectKind::ConfigCopy, no_id(), &founding.config)?;
-        put(ObjectKind::Config, no_id(), &founding.config)?;
+        put(ObjectKind::ConfigCopy, fixed_name_id(), &founding.config)?;
+        put(ObjectKind::Config, fixed_name_id(), &founding.config)?;
         Repo::open(storage, password, settings).context(|| "read the new repository back")
     }
 }
 
 /// Config and its copy have fixed names.
-pub(super) fn no_id() -> ObjectId {
+pub(super) fn fixed_name_id() -> ObjectId {
     ObjectId([0; ObjectId::LEN])
 }
 
 /// A slot or a keyring alone is what a killed `init` leaves: it opens nothing and is in nobody's way.
-fn refuse_another(storage: &dyn Storage) -> Result<()> {
+fn refuse_existing_repository(storage: &dyn Storage) -> Result<()> {
     for kind in [
         ObjectKind::Config,
         ObjectKind::ConfigCopy,
@@ -114,7 +114,7 @@ fn refuse_another(storage: &dyn Storage) -> Result<()> {
 }
 
 /// Reads a content-named object whole and holds it to its name.
-pub(super) fn get_named(storage: &dyn Storage, name: ObjectName) -> Result<Vec<u8>> {
+pub(super) fn get_content_named(storage: &dyn Storage, name: ObjectName) -> Result<Vec<u8>> {
     let bytes = storage
         .get(name, crate::limits::OBJECT_BYTES_MAX)
         .context(|| format!("read {}", name.path()))?;

@@ -18,11 +18,11 @@ use crate::keys::KeyAccess;
 use crate::limits::OBJECT_BYTES_MAX;
 use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::objects::IndexSummary;
+use super::sealed_objects::IndexSummary;
 use super::{OWN_DOMAIN, Repo};
 
 /// Bytes read first of a segment that may be another domain's.
-const CLEAR_GUESS: u64 = 64 << 10;
+const CLEAR_PART_READ_BYTES: u64 = 64 << 10;
 
 impl Repo {
     /// The domain that this process reads and writes through this value.
@@ -37,7 +37,7 @@ impl Repo {
     /// its own.
     pub fn in_domain(&self, domain: DomainId) -> Result<Self> {
         Ok(Self {
-            domain: Arc::clone(self.inner.holder.domain(domain)?),
+            domain: Arc::clone(self.inner.key_access.domain(domain)?),
             ..self.clone()
         })
     }
@@ -49,21 +49,21 @@ impl Repo {
 
     /// The packs that a segment of another domain names; `None` if the segment is of this one, or cannot be told.
     pub(crate) fn foreign_segment(&self, listed: &ListedObject) -> Result<Option<HashSet<ObjectId>>> {
-        if !self.may_meet_others() {
+        if !self.may_have_other_domains() {
             return Ok(None);
         }
         // A host takes up nothing that others left: it need not know what they name.
-        let guess = match &self.inner.holder {
-            KeyAccess::Owner(_) => CLEAR_GUESS,
+        let guess = match &self.inner.key_access {
+            KeyAccess::Owner(_) => CLEAR_PART_READ_BYTES,
             KeyAccess::Host(_) => Header::LEN as u64,
         };
-        let first = self.first_bytes(listed, listed.len.min(guess))?;
+        let first = self.read_prefix(listed, listed.len.min(guess))?;
         let Ok(header) = Header::decode(&first) else {
             return Ok(None);
         };
         match (
             header.domain == self.domain() || header.class != ObjectClass::Index,
-            &self.inner.holder,
+            &self.inner.key_access,
         ) {
             (true, _) => return Ok(None),
             (false, KeyAccess::Host(_)) => return Ok(Some(HashSet::new())),
@@ -71,7 +71,7 @@ impl Repo {
         }
         let wanted = Header::LEN as u64 + u64::from(header.clear_len);
         let first = if wanted > first.len() as u64 && wanted <= listed.len.min(OBJECT_BYTES_MAX) {
-            self.first_bytes(listed, wanted)?
+            self.read_prefix(listed, wanted)?
         } else {
             first
         };
@@ -90,25 +90,29 @@ impl Repo {
     /// snapshot needs it, and then it is named twice (docs/ORDERING.md, section 7).
     pub(crate) fn is_of_this_domain(&self, pack: &ListedObject, index: &IndexSummary) -> Result<bool> {
         let id = &pack.name.id;
-        match (index.packs.contains_key(id), index.foreign.contains(id)) {
-            _ if !self.may_meet_others() => Ok(true),
+        match (
+            index.packs.contains_key(id),
+            index.other_domain_packs.contains(id),
+        ) {
+            _ if !self.may_have_other_domains() => Ok(true),
             (true, false) => Ok(true),
             (false, true) => Ok(false),
-            _ => Ok(self.header_domain(pack)? == self.domain()),
+            _ => Ok(self.domain_in_header(pack)? == self.domain()),
         }
     }
 
     /// Those of the listed packs that are of this domain, by their own headers where this one's index says nothing of
     /// them: what others say is not believed.
-    pub(crate) fn ours_by_header(
+    pub(crate) fn filter_own_packs_by_header(
         &self,
         listed: Vec<ListedObject>,
         index: &IndexSummary,
     ) -> Result<Vec<ListedObject>> {
         let mut ours = Vec::with_capacity(listed.len());
         for pack in listed {
-            let indexed = index.packs.contains_key(&pack.name.id) && !index.foreign.contains(&pack.name.id);
-            if indexed || !self.may_meet_others() || self.header_domain(&pack)? == self.domain() {
+            let indexed =
+                index.packs.contains_key(&pack.name.id) && !index.other_domain_packs.contains(&pack.name.id);
+            if indexed || !self.may_have_other_domains() || self.domain_in_header(&pack)? == self.domain() {
                 ours.push(pack);
             }
         }
@@ -123,11 +127,15 @@ impl Repo {
             len,
             modified: None,
         };
-        Ok(self.may_meet_others() && self.header_domain(&pack)? != self.domain())
+        Ok(self.may_have_other_domains() && self.domain_in_header(&pack)? != self.domain())
     }
 
     /// Those of the listed packs that are of this domain.
-    pub(crate) fn ours(&self, listed: Vec<ListedObject>, index: &IndexSummary) -> Result<Vec<ListedObject>> {
+    pub(crate) fn filter_own_packs(
+        &self,
+        listed: Vec<ListedObject>,
+        index: &IndexSummary,
+    ) -> Result<Vec<ListedObject>> {
         let judged = listed
             .into_iter()
             .map(|pack| Ok((self.is_of_this_domain(&pack, index)?, pack)));
@@ -139,29 +147,29 @@ impl Repo {
             .collect())
     }
 
-    fn header_domain(&self, pack: &ListedObject) -> Result<DomainId> {
-        match self.first_bytes(pack, pack.len.min(Header::LEN as u64)) {
+    fn domain_in_header(&self, pack: &ListedObject) -> Result<DomainId> {
+        match self.read_prefix(pack, pack.len.min(Header::LEN as u64)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(OWN_DOMAIN),
             first => Ok(Header::decode(&first?).map_or(OWN_DOMAIN, |header| header.domain)),
         }
     }
 
-    fn first_bytes(&self, listed: &ListedObject, len: u64) -> Result<Vec<u8>> {
+    fn read_prefix(&self, listed: &ListedObject, len: u64) -> Result<Vec<u8>> {
         self.storage()
             .get_range(listed.name, 0, len as usize)
             .context(|| format!("read {}", listed.name.path()))
     }
 
     /// True unless all that is stored is of this domain.
-    fn may_meet_others(&self) -> bool {
-        match &self.inner.holder {
+    fn may_have_other_domains(&self) -> bool {
+        match &self.inner.key_access {
             KeyAccess::Owner(keyring) => keyring.domains().count() > 1,
             KeyAccess::Host(_) => true,
         }
     }
 
     /// [`ErrorKind::Corrupt`] for what a segment of this domain names and another domain's header is on.
-    pub(super) fn must_be_ours(&self, domain: DomainId, name: ObjectName) -> Result<()> {
+    pub(super) fn check_domain(&self, domain: DomainId, name: ObjectName) -> Result<()> {
         if domain == self.domain() {
             Ok(())
         } else {
@@ -177,7 +185,7 @@ impl Repo {
 
 impl IndexSummary {
     /// True if a segment of any domain names the pack, whatever that is worth.
-    pub(crate) fn is_named(&self, pack: &ObjectId) -> bool {
-        self.packs.contains_key(pack) || self.foreign.contains(pack)
+    pub(crate) fn is_named_by_segment(&self, pack: &ObjectId) -> bool {
+        self.packs.contains_key(pack) || self.other_domain_packs.contains(pack)
     }
 }

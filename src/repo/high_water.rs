@@ -15,9 +15,9 @@ use crate::id::{ObjectId, RepositoryId};
 use super::{CacheLocation, Repo, RepoSettings};
 
 /// Begins the file; the last byte is its version.
-const MAGIC: [u8; 8] = *b"lvlthwm\x01";
+const HIGH_WATER_MAGIC: [u8; 8] = *b"lvlthwm\x01";
 
-const FILE: &str = "high-water";
+const HIGH_WATER_FILE: &str = "high-water";
 
 /// A count, and the name of the object that had it.
 pub type NamedCount = (u64, ObjectId);
@@ -33,7 +33,7 @@ pub struct HighWaterMarks {
 
 impl HighWaterMarks {
     fn encode(&self, key: &Secret32) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
+        let mut out = HIGH_WATER_MAGIC.to_vec();
         for counted in [self.keyring, self.snapshot] {
             let (count, id) = counted.unwrap_or((0, ObjectId([0; ObjectId::LEN])));
             out.push(u8::from(counted.is_some()));
@@ -50,7 +50,7 @@ impl HighWaterMarks {
         if !derive::same(&derive::mac(key, &[body]), mac) {
             return None;
         }
-        let mut reader = Reader::new(body.strip_prefix(&MAGIC)?);
+        let mut reader = Reader::new(body.strip_prefix(&HIGH_WATER_MAGIC)?);
         let mut counted = || -> Result<Option<NamedCount>> {
             let (there, found) = (reader.u8()?, (reader.u64()?, ObjectId(reader.array()?)));
             Ok((there == 1).then_some(found))
@@ -65,25 +65,25 @@ pub struct HighWaterStore {
     file: Option<PathBuf>,
     key: Secret32,
     /// Takes whatever the storage shows for the newest.
-    accept: bool,
+    accepts_rollback: bool,
 }
 
 impl HighWaterStore {
     /// In the cache's directory, authenticated under `cache_key`.
     pub fn of(settings: &RepoSettings, repository: &RepositoryId, cache_key: &CacheKey) -> Self {
-        Self::below(settings, &repository.to_hex(), cache_key)
+        Self::in_cache_directory(settings, &repository.to_hex(), cache_key)
     }
 
     /// In a directory of the cache: each domain has its own.
-    fn below(settings: &RepoSettings, name: &str, cache_key: &CacheKey) -> Self {
+    fn in_cache_directory(settings: &RepoSettings, name: &str, cache_key: &CacheKey) -> Self {
         let directory = match &settings.cache {
             CacheLocation::Directory(dir) => Some(dir.join(name)),
             CacheLocation::None => None,
         };
         Self {
-            file: directory.map(|dir| dir.join(FILE)),
+            file: directory.map(|dir| dir.join(HIGH_WATER_FILE)),
             key: derive::derive("levault 2026-11 v1 high-water key", &[cache_key.expose()]),
-            accept: settings.accept_rollback,
+            accepts_rollback: settings.accept_rollback,
         }
     }
 
@@ -97,17 +97,20 @@ impl HighWaterStore {
     fn write(&self, marks: &HighWaterMarks) {
         let Some(file) = &self.file else { return };
         let Some(directory) = file.parent() else { return };
-        let _ = write_whole(directory, file, &marks.encode(&self.key));
+        let _ = write_atomically(directory, file, &marks.encode(&self.key));
     }
 
     /// Holds the keyring chosen now, the last of `chain`, to the one seen last, which it must be or descend from.
     ///
     /// # Errors
     /// [`ErrorKind::RolledBack`]
-    pub fn keyring(&self, chain: &[NamedCount]) -> Result<()> {
+    pub fn check_keyring(&self, chain: &[NamedCount]) -> Result<()> {
         let mut marks = self.read();
-        if let Some(seen) = marks.keyring.filter(|seen| !self.accept && !chain.contains(seen)) {
-            return Err(rolled_back(format!(
+        if let Some(seen) = marks
+            .keyring
+            .filter(|seen| !self.accepts_rollback && !chain.contains(seen))
+        {
+            return Err(rollback_error(format!(
                 "keyring {} of generation {}, which was seen here, is gone or is not followed",
                 seen.1.short(),
                 seen.0
@@ -125,16 +128,23 @@ impl HighWaterStore {
     ///
     /// # Errors
     /// [`ErrorKind::RolledBack`]
-    pub fn snapshots(&self, newest: Option<NamedCount>, is_known: impl Fn(&ObjectId) -> bool) -> Result<()> {
+    pub fn check_snapshots(
+        &self,
+        newest: Option<NamedCount>,
+        is_known: impl Fn(&ObjectId) -> bool,
+    ) -> Result<()> {
         let mut marks = self.read();
-        if let Some(seen) = marks.snapshot.filter(|seen| !self.accept && !is_known(&seen.1)) {
-            return Err(rolled_back(format!(
+        if let Some(seen) = marks
+            .snapshot
+            .filter(|seen| !self.accepts_rollback && !is_known(&seen.1))
+        {
+            return Err(rollback_error(format!(
                 "snapshot {}, number {}, which was seen here, is gone, and nobody forgot it",
                 seen.1.short(),
                 seen.0
             )));
         }
-        if self.accept || newest > marks.snapshot {
+        if self.accepts_rollback || newest > marks.snapshot {
             marks.snapshot = newest;
             self.write(&marks);
         }
@@ -144,8 +154,8 @@ impl HighWaterStore {
 
 impl Repo {
     /// Remembers a snapshot that was just stored.
-    pub(crate) fn saw_snapshot(&self, seen: NamedCount) {
-        let marks = self.high_water();
+    pub(crate) fn remember_newest_snapshot(&self, seen: NamedCount) {
+        let marks = self.high_water_store();
         let mut high = marks.read();
         if Some(seen) > high.snapshot {
             high.snapshot = Some(seen);
@@ -153,8 +163,8 @@ impl Repo {
         }
     }
 
-    pub(super) fn high_water(&self) -> HighWaterStore {
-        HighWaterStore::below(
+    pub(super) fn high_water_store(&self) -> HighWaterStore {
+        HighWaterStore::in_cache_directory(
             self.settings(),
             &self.cache_name(),
             self.domain_keys().cache_key(),
@@ -163,7 +173,7 @@ impl Repo {
 }
 
 #[cold]
-fn rolled_back(what: String) -> Error {
+fn rollback_error(what: String) -> Error {
     Error::new(
         ErrorKind::RolledBack,
         format!("the storage shows an older state of the repository than before, or another: {what}"),
@@ -171,7 +181,7 @@ fn rolled_back(what: String) -> Error {
 }
 
 /// Several processes may write at once: the last one counts, whole.
-fn write_whole(directory: &Path, file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_atomically(directory: &Path, file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let mut new = tempfile::NamedTempFile::new_in(directory)?;
     std::io::Write::write_all(&mut new, bytes)?;
@@ -218,7 +228,7 @@ mod tests {
     #[test]
     fn a_keyring_must_be_the_one_seen_or_descend_from_it() {
         let dir = tempfile::tempdir().unwrap();
-        let keyring = |chain: &[NamedCount]| marks(dir.path(), false).keyring(chain);
+        let keyring = |chain: &[NamedCount]| marks(dir.path(), false).check_keyring(chain);
         keyring(&[counted(0), counted(1)]).unwrap();
         keyring(&[counted(0), counted(1), counted(2)]).unwrap();
         for wrong in [
@@ -228,7 +238,7 @@ mod tests {
             assert_eq!(keyring(wrong).unwrap_err().kind(), ErrorKind::RolledBack);
         }
         marks(dir.path(), true)
-            .keyring(&[counted(0), counted(1)])
+            .check_keyring(&[counted(0), counted(1)])
             .unwrap();
         keyring(&[counted(0), counted(1)]).unwrap();
     }
@@ -238,7 +248,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let see = |newest: u64, known: &[u64]| {
             let is_known = |id: &ObjectId| known.iter().any(|count| counted(*count).1 == *id);
-            marks(dir.path(), false).snapshots(Some(counted(newest)), is_known)
+            marks(dir.path(), false).check_snapshots(Some(counted(newest)), is_known)
         };
         see(5, &[4, 5]).unwrap();
         // An older one is no newer mark.
@@ -246,7 +256,7 @@ mod tests {
         assert_eq!(see(4, &[4]).unwrap_err().kind(), ErrorKind::RolledBack);
         assert_eq!(see(9, &[4, 9]).unwrap_err().kind(), ErrorKind::RolledBack);
         marks(dir.path(), true)
-            .snapshots(Some(counted(4)), |_| false)
+            .check_snapshots(Some(counted(4)), |_| false)
             .unwrap();
         see(4, &[4]).unwrap();
     }

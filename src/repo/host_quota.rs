@@ -39,7 +39,7 @@ impl HostQuotas {
         share.memory += memory;
         share.by_ratio.insert((memory * 1024 / stored.max(1), id, memory));
         let mut left_out = Vec::new();
-        while share.memory > share.most()
+        while share.memory > share.memory_max()
             && let Some((_, id, memory)) = share.by_ratio.pop_last()
         {
             share.memory -= memory;
@@ -50,7 +50,7 @@ impl HostQuotas {
 }
 
 impl HostQuota {
-    fn most(&self) -> u64 {
+    fn memory_max(&self) -> u64 {
         HOST_CATALOG_MEMORY_FREE + self.stored.saturating_mul(HOST_CATALOG_RATIO)
     }
 }
@@ -105,7 +105,7 @@ mod tests {
                     prop_assert!(memory > HOST_CATALOG_RATIO * stored);
                 }
                 let takes: u64 = kept.values().map(|(memory, _)| memory).sum();
-                prop_assert!(takes <= shares.domains[&DomainId(1)].most());
+                prop_assert!(takes <= shares.domains[&DomainId(1)].memory_max());
             }
         }
     }

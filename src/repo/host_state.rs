@@ -18,7 +18,7 @@ use crate::id::ObjectId;
 use crate::snapshot::{Snapshot, snapshot_codec};
 
 /// The file's first bytes.
-const MAGIC: [u8; 16] = *b"levault host 1\n\0";
+const HOST_STATE_MAGIC: [u8; 16] = *b"levault host 1\n\0";
 
 /// Largest file, bytes: a snapshot and two million packs.
 const FILE_BYTES_MAX: u64 = 160 << 20;
@@ -46,7 +46,7 @@ impl HostState {
     }
 
     /// All that can be read; what cannot is as good as not there.
-    pub(crate) fn load(&self) -> Vec<RememberedSnapshot> {
+    pub(crate) fn load_all(&self) -> Vec<RememberedSnapshot> {
         let entries = self.dir.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten();
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
         let mut all: Vec<_> = paths
@@ -58,12 +58,12 @@ impl HostState {
     }
 
     /// Keeps this one, in the place of those that have a database of the same path.
-    pub(crate) fn keep(&self, kept: &RememberedSnapshot) -> Result<()> {
+    pub(crate) fn store(&self, kept: &RememberedSnapshot) -> Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.context(|| format!("make {}", dir.display()))?;
         let replaced: Vec<_> = self
-            .load()
+            .load_all()
             .into_iter()
             .filter(|old| shares_a_database(old, kept))
             .collect();
@@ -96,7 +96,7 @@ impl HostState {
 
     fn seal(&self, kept: &RememberedSnapshot) -> Result<Vec<u8>> {
         let salt = OsEntropy.salt()?;
-        let mut out = [&MAGIC[..], &salt].concat();
+        let mut out = [&HOST_STATE_MAGIC[..], &salt].concat();
         let aad = [&out[..], &kept.id.0].concat();
         let from = out.len();
         out.extend_from_slice(&encode(kept)?);
@@ -107,7 +107,7 @@ impl HostState {
     fn open(&self, id: ObjectId, bytes: &[u8]) -> Result<RememberedSnapshot> {
         let mut reader = Reader::new(bytes);
         let (magic, salt): ([u8; 16], [u8; 32]) = (reader.array()?, reader.array()?);
-        if magic != MAGIC {
+        if magic != HOST_STATE_MAGIC {
             return Err(Error::corrupt("does not begin as a host's state does"));
         }
         let aad = [&bytes[..48], &id.0].concat();
@@ -159,7 +159,7 @@ fn decode(id: ObjectId, plain: &[u8]) -> Result<RememberedSnapshot> {
 
 /// For the fuzzer: what is read of a plain part, written again.
 #[cfg(any(test, feature = "test-util"))]
-pub fn remembered_again(plain: &[u8]) -> Result<Vec<u8>> {
+pub fn reencode_remembered(plain: &[u8]) -> Result<Vec<u8>> {
     encode(&decode(ObjectId([0; 32]), plain)?)
 }
 

@@ -18,12 +18,12 @@ use crate::keys::{
 };
 use crate::storage::{ObjectKind, ObjectName};
 
-use super::create_repository::get_named;
-use super::unlock::keyrings;
+use super::create_repository::get_content_named;
+use super::unlock::read_keyrings;
 use super::{OWN_DOMAIN, Repo, SlotInfo};
 
 /// Two who change keys at once meet about so often at most.
-const TRIES_MAX: usize = 5;
+const KEYRING_TRIES_MAX: usize = 5;
 
 /// The public facts about a write-only host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Repo {
             ));
         }
         let public = self.slot_public(&slot.id)?;
-        self.change_keyring(EpochChange::Rotate, &self.opened()?.identity, &|ring| {
+        self.change_keyring(EpochChange::Rotate, &self.opened_slot()?.identity, &|ring| {
             let others = ring.slots().iter().filter(|slot| slot.public != public);
             others.cloned().collect()
         })?;
@@ -81,7 +81,7 @@ impl Repo {
 
     /// Begins a new epoch; everybody stays.
     pub fn rotate_keys(&self) -> Result<()> {
-        let identity = &self.opened()?.identity;
+        let identity = &self.opened_slot()?.identity;
         self.change_keyring(EpochChange::Rotate, identity, &|ring| ring.slots().to_vec())
     }
 
@@ -89,9 +89,9 @@ impl Repo {
     /// may a credential be given away: what is stored under one that no keyring has would be lost.
     pub fn add_host(&self, label: &str) -> Result<DomainId> {
         let mut added = OWN_DOMAIN;
-        let identity = &self.opened()?.identity;
+        let identity = &self.opened_slot()?.identity;
         let slots = |ring: &Keyring| ring.slots().to_vec();
-        self.change_keyring_and(EpochChange::Keep, identity, &slots, &mut |ring| {
+        self.change_keyring_with(EpochChange::Keep, identity, &slots, &mut |ring| {
             added = ring.add_domain(label, &mut OsEntropy)?;
             Ok(())
         })?;
@@ -101,8 +101,8 @@ impl Repo {
     /// The credential file of a write-only host: its domain as the newest keyring has it, sealed by a password. Each call
     /// makes another file; all of one domain are the same host's.
     pub fn credential(&self, domain: DomainId, password: &Password, cost: SlotCost) -> Result<Vec<u8>> {
-        let opened = self.opened()?;
-        let newest = self.chosen_by(&opened.identity)?.keyring;
+        let opened = self.opened_slot()?;
+        let newest = self.current_keyring_for(&opened.identity)?.keyring;
         let features = self.inner.features.union(newest.features());
         let credential = Credential::of(&newest, domain, opened.anchor, features, self.inner.parameters)?;
         credential.seal(password, cost, self.clock().now(), &mut OsEntropy)
@@ -110,7 +110,7 @@ impl Repo {
 
     /// The write-only hosts there are, by their domains.
     pub fn hosts(&self) -> Result<Vec<HostInfo>> {
-        let newest = self.chosen_by(&self.opened()?.identity)?.keyring;
+        let newest = self.current_keyring_for(&self.opened_slot()?.identity)?.keyring;
         let hosts = newest.domains().filter(|domain| domain.id() != OWN_DOMAIN);
         Ok(hosts
             .map(|domain| HostInfo {
@@ -120,7 +120,7 @@ impl Repo {
             .collect())
     }
 
-    pub(super) fn opened(&self) -> Result<&OpenedSlot> {
+    pub(super) fn opened_slot(&self) -> Result<&OpenedSlot> {
         Ok(&self.unlocked()?.1)
     }
 
@@ -137,11 +137,11 @@ impl Repo {
         cost: SlotCost,
         label: &str,
     ) -> Result<(ObjectId, SlotEntry, SecretKey)> {
-        self.may_write()?;
+        self.check_writable()?;
         let now = self.clock().now();
         let opened = OpenedSlot {
             identity: SecretKey::random(&mut OsEntropy)?,
-            anchor: self.opened()?.anchor,
+            anchor: self.opened_slot()?.anchor,
         };
         let entry = SlotEntry {
             public: opened.identity.public(),
@@ -157,7 +157,7 @@ impl Repo {
     }
 
     fn slot_public(&self, id: &ObjectId) -> Result<PublicKey> {
-        let bytes = get_named(&**self.storage(), ObjectName::new(ObjectKind::Slot, *id))?;
+        let bytes = get_content_named(&**self.storage(), ObjectName::new(ObjectKind::Slot, *id))?;
         Ok(KeySlot::decode(&bytes)?.public())
     }
 
@@ -176,20 +176,20 @@ impl Repo {
         witness: &SecretKey,
         slots: &dyn Fn(&Keyring) -> Vec<SlotEntry>,
     ) -> Result<()> {
-        self.change_keyring_and(change, witness, slots, &mut |_| Ok(()))
+        self.change_keyring_with(change, witness, slots, &mut |_| Ok(()))
     }
 
     /// The same with a change of what the new keyring holds besides; made anew for each try.
-    fn change_keyring_and(
+    fn change_keyring_with(
         &self,
         change: EpochChange,
         witness: &SecretKey,
         slots: &dyn Fn(&Keyring) -> Vec<SlotEntry>,
         also: &mut dyn FnMut(&mut Keyring) -> Result<()>,
     ) -> Result<()> {
-        self.may_write()?;
-        for _ in 0..TRIES_MAX {
-            let before = self.chosen_by(&self.opened()?.identity)?;
+        self.check_writable()?;
+        for _ in 0..KEYRING_TRIES_MAX {
+            let before = self.current_keyring_for(&self.opened_slot()?.identity)?;
             let mut next = before.keyring.successor(
                 before.id,
                 slots(&before.keyring),
@@ -203,7 +203,7 @@ impl Repo {
             self.storage()
                 .put_new(name, &bytes)
                 .context(|| format!("store {}", name.path()))?;
-            match self.chosen_by(witness) {
+            match self.current_keyring_for(witness) {
                 Ok(chosen) if chosen.id == name.id => return Ok(()),
                 Err(error) if !matches!(error.kind(), ErrorKind::Denied | ErrorKind::WrongKey) => {
                     return Err(error);
@@ -217,9 +217,9 @@ impl Repo {
         ))
     }
 
-    fn chosen_by(&self, identity: &SecretKey) -> Result<CurrentKeyring> {
-        let rings = keyrings(&**self.storage(), &mut Vec::new())?;
-        choose(&self.opened()?.anchor, identity, &rings)
+    fn current_keyring_for(&self, identity: &SecretKey) -> Result<CurrentKeyring> {
+        let rings = read_keyrings(&**self.storage(), &mut Vec::new())?;
+        choose(&self.opened_slot()?.anchor, identity, &rings)
     }
 }
 

@@ -35,7 +35,7 @@ impl KeylessRepo {
 
     /// The same by another clock than the machine's.
     #[must_use]
-    pub fn by_clock(&self, clock: Arc<dyn Clock>) -> Self {
+    pub fn with_clock(&self, clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
             ..self.clone()

@@ -14,10 +14,10 @@ use crate::storage::{ObjectKind, ObjectName};
 use super::{OWN_DOMAIN, Repo};
 
 /// The only version of leases so far.
-const VERSION: u8 = 1;
+const LEASE_VERSION: u8 = 1;
 
 /// The term of a lease, nanoseconds. A process that dies leaves its lease in force no longer than this.
-const TERM: i64 = 2 * 3600 * 1_000_000_000;
+const LEASE_TERM_NANOS: i64 = 2 * 3600 * 1_000_000_000;
 
 /// Held until it is dropped or its term is over.
 pub struct Lease<'a> {
@@ -31,7 +31,7 @@ impl Repo {
     /// # Errors
     /// [`ErrorKind::Busy`] while another process has it; the storage's error if one that is there cannot be read.
     pub fn lease(&self, text: &str) -> Result<Lease<'_>> {
-        self.may_write()?;
+        self.check_writable()?;
         // By the storage's clock, if it has one: whose own is wrong must not take others' leases for over.
         let now = match self.storage_now() {
             Err(error) if error.kind() == ErrorKind::Usage => self.clock().now(),
@@ -53,7 +53,7 @@ impl Repo {
     /// Takes all leases away, also those of processes that are still at work: no safety rests on leases, but two prunes at
     /// once do each other's work. How many there were.
     pub fn break_leases(&self) -> Result<usize> {
-        self.may_write()?;
+        self.check_writable()?;
         let listed = self.storage().list(ObjectKind::Lease);
         let listed = listed.context(|| "list the leases")?;
         for lease in &listed {
@@ -70,7 +70,7 @@ impl Repo {
                 continue;
             }
             match self.read_lease(listed.name) {
-                Ok((expires, holder)) if now < expires && expires.0 - now.0 <= TERM => {
+                Ok((expires, holder)) if now < expires && expires.0 - now.0 <= LEASE_TERM_NANOS => {
                     let what = format!(
                         "{holder} has the repository until its lease ends ({})",
                         listed.name.path()
@@ -100,10 +100,10 @@ impl Repo {
     fn new_lease(&self, now: UnixNanos, text: &str) -> Result<(ObjectName, Vec<u8>)> {
         let mut random = [0; 48];
         OsEntropy.fill(&mut random)?;
-        let mut clear = vec![VERSION];
+        let mut clear = vec![LEASE_VERSION];
         clear.extend_from_slice(&random[..16]);
         clear.extend_from_slice(&now.0.to_le_bytes());
-        clear.extend_from_slice(&now.0.saturating_add(TERM).to_le_bytes());
+        clear.extend_from_slice(&now.0.saturating_add(LEASE_TERM_NANOS).to_le_bytes());
         put_prefixed(&mut clear, text.as_bytes());
         let bytes =
             self.keyring()?
@@ -120,7 +120,7 @@ impl Repo {
         let named = crate::envelope::object_id(&bytes);
         let opened = self.keyring()?.open_object(ObjectClass::Lease, &named, &bytes)?;
         let mut reader = Reader::new(&opened.clear);
-        if reader.u8()? != VERSION {
+        if reader.u8()? != LEASE_VERSION {
             return Err(Error::new(ErrorKind::TooNew, "a lease of a later version"));
         }
         let _holder: [u8; 16] = reader.array()?;

@@ -16,7 +16,7 @@ mod blob_reader;
 mod blob_writer;
 mod catalog;
 mod clock_probe;
-mod config;
+mod config_copies;
 mod create_repository;
 mod dedup_index;
 mod domain_objects;
@@ -26,8 +26,8 @@ mod host_state;
 mod key_management;
 mod keyless_repo;
 mod lease;
-mod objects;
 mod pack_uploader;
+mod sealed_objects;
 mod stored_annotations;
 mod stored_audits;
 mod stored_bad_blobs;
@@ -51,18 +51,18 @@ pub use create_repository::NewRepository;
 pub(crate) use dedup_index::DedupIndex;
 pub(crate) use host_quota::HostQuotas;
 #[cfg(any(test, feature = "test-util"))]
-pub use host_state::remembered_again;
+pub use host_state::reencode_remembered;
 pub(crate) use host_state::{HostState, RememberedSnapshot};
 pub use key_management::{HostInfo, recovery_password};
 pub use keyless_repo::KeylessRepo;
 pub use lease::Lease;
-pub use objects::{IndexSummary, ListedPacks};
-pub(crate) use objects::{location_of, sealed_name};
+pub use sealed_objects::{IndexSummary, ListedPacks};
+pub(crate) use sealed_objects::{location_of, sealed_name};
 pub use stored_annotations::UnreadAnnotation;
 pub use stored_audits::StoredAudits;
-pub(crate) use stored_audits::keyless;
+pub(crate) use stored_audits::read_keyless_audit;
 pub use stored_bad_blobs::StoredBadBlobs;
-pub(crate) use stored_bad_blobs::first_right;
+pub(crate) use stored_bad_blobs::first_readable_copy;
 pub use stored_forget_records::StoredForgetRecords;
 pub use stored_marks::StoredMark;
 pub use stored_notes::StoredNotes;
@@ -70,7 +70,7 @@ pub(crate) use stored_parity::put_parity;
 pub(crate) use trusted_copies::TrustedCopies;
 pub use unlock::SlotInfo;
 pub use write_only_repo::WriteOnlyRepo;
-pub use wrong_clocks::ahead_of;
+pub use wrong_clocks::is_beyond_skew;
 
 use crate::clock::Clock;
 use crate::compress::Compression;
@@ -134,13 +134,13 @@ pub struct Repo {
 
 struct RepoInner {
     id: RepositoryId,
-    holder: KeyAccess,
+    key_access: KeyAccess,
     parameters: Parameters,
     features: Features,
     /// The owner's slot and the way to keyrings, for who changes them.
     unlocked: Option<(ObjectId, OpenedSlot)>,
     settings: RepoSettings,
-    doubts: Vec<String>,
+    unlock_warnings: Vec<String>,
     parity_notes: stored_parity::ParityNotes,
 }
 
@@ -157,7 +157,7 @@ impl Repo {
 
     /// The same repository over another storage: a wrapper, a copy, a mirror.
     #[must_use]
-    pub fn over(&self, storage: Arc<dyn Storage>) -> Self {
+    pub fn with_storage(&self, storage: Arc<dyn Storage>) -> Self {
         Self {
             storage,
             ..self.clone()
@@ -166,7 +166,7 @@ impl Repo {
 
     /// The same repository by another clock than the machine's.
     #[must_use]
-    pub fn by_clock(&self, clock: Arc<dyn Clock>) -> Self {
+    pub fn with_clock(&self, clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
             ..self.clone()
@@ -189,22 +189,22 @@ impl Repo {
     }
 
     /// Objects that unlocking had to do without (a damaged config copy, an unusable keyring): for `check`.
-    pub fn doubts(&self) -> &[String] {
-        &self.inner.doubts
+    pub fn unlock_warnings(&self) -> &[String] {
+        &self.inner.unlock_warnings
     }
 
     /// Refuses if writing takes an understanding that this program lacks.
-    pub(crate) fn may_write(&self) -> crate::error::Result<()> {
+    pub(crate) fn check_writable(&self) -> crate::error::Result<()> {
         self.inner.features.gate(Access::Write)
     }
 
     /// The owner's keys; [`crate::error::ErrorKind::Denied`] for a write-only host.
     pub(crate) fn keyring(&self) -> crate::error::Result<&Arc<Keyring>> {
-        self.inner.holder.owner()
+        self.inner.key_access.owner()
     }
 
-    pub(crate) fn holder(&self) -> &KeyAccess {
-        &self.inner.holder
+    pub(crate) fn key_access(&self) -> &KeyAccess {
+        &self.inner.key_access
     }
 
     pub(crate) fn pack_bytes(&self) -> usize {

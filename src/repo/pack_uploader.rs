@@ -36,13 +36,13 @@ pub struct StoredPack {
 }
 
 /// The thread and its two channels.
-pub struct Uploader {
+pub struct PackUploader {
     packs: Option<Sender<ClosedPack>>,
     stored: Receiver<StoredPack>,
     /// Packs handed over and not reported as stored yet.
-    on_the_way: usize,
+    in_flight: usize,
     /// Lives as long as the thread: without it nothing more will be reported.
-    store: Weak<UploadContext>,
+    context: Weak<UploadContext>,
     threads: Vec<JoinHandle<Result<()>>>,
 }
 
@@ -56,7 +56,7 @@ struct UploadContext {
     done: Sender<StoredPack>,
 }
 
-impl Uploader {
+impl PackUploader {
     /// Starts the thread; each pack is first opened and compared with `holder`'s keys, if there is one.
     /// Its parity, if there is to be any, is durable behind it and before it is reported as stored.
     pub fn start(
@@ -75,10 +75,10 @@ impl Uploader {
         Ok(Self {
             packs: Some(packs),
             stored,
-            on_the_way: 0,
-            store: Arc::downgrade(&store),
+            in_flight: 0,
+            context: Arc::downgrade(&store),
             threads: vec![spawn(move || {
-                waiting.into_iter().try_for_each(|pack| store.pack(pack))
+                waiting.into_iter().try_for_each(|pack| store.store_pack(pack))
             })?],
         })
     }
@@ -87,51 +87,51 @@ impl Uploader {
     pub fn send(&mut self, pack: ClosedPack) -> Result<()> {
         let sent = self.packs.as_ref().is_some_and(|packs| packs.send(pack).is_ok());
         if sent {
-            self.on_the_way += 1;
+            self.in_flight += 1;
             Ok(())
         } else {
-            Err(self.why_it_ended())
+            Err(self.thread_error())
         }
     }
 
     /// Hands over a pack whose room nobody needs again; does not wait.
     pub fn send_last(&mut self, pack: ClosedPack) -> Result<()> {
-        let Some(store) = self.store.upgrade() else {
-            return Err(self.why_it_ended());
+        let Some(store) = self.context.upgrade() else {
+            return Err(self.thread_error());
         };
-        self.on_the_way += 1;
-        self.threads.push(spawn(move || store.pack(pack))?);
+        self.in_flight += 1;
+        self.threads.push(spawn(move || store.store_pack(pack))?);
         Ok(())
     }
 
     /// The next pack that became durable, waited for; `None` when none is on its way.
     pub fn next_stored(&mut self) -> Result<Option<StoredPack>> {
-        if self.on_the_way == 0 {
+        if self.in_flight == 0 {
             return Ok(None);
         }
         match self.stored.recv() {
             Ok(stored) => {
-                self.on_the_way -= 1;
+                self.in_flight -= 1;
                 Ok(Some(stored))
             }
-            Err(_) => Err(self.why_it_ended()),
+            Err(_) => Err(self.thread_error()),
         }
     }
 
-    fn why_it_ended(&mut self) -> Error {
-        let why = self.end().err();
+    fn thread_error(&mut self) -> Error {
+        let why = self.wait_for_all().err();
         why.unwrap_or_else(|| Error::new(ErrorKind::Io, "the upload thread has ended"))
     }
 
     /// What became durable since the last call.
-    pub fn stored(&mut self) -> Vec<StoredPack> {
+    pub fn take_stored(&mut self) -> Vec<StoredPack> {
         let stored: Vec<_> = self.stored.try_iter().collect();
-        self.on_the_way -= stored.len();
+        self.in_flight -= stored.len();
         stored
     }
 
     /// Waits until all packs are durable.
-    pub fn end(&mut self) -> Result<()> {
+    pub fn wait_for_all(&mut self) -> Result<()> {
         self.packs = None;
         let joined = |thread: JoinHandle<Result<()>>| {
             let panicked = |_| Err(Error::new(ErrorKind::Io, "the upload thread panicked"));
@@ -142,10 +142,10 @@ impl Uploader {
     }
 }
 
-impl Drop for Uploader {
+impl Drop for PackUploader {
     fn drop(&mut self) {
         // An abandoned backup: the packs on their way become unreferenced objects, which harm nothing.
-        let _ = self.end();
+        let _ = self.wait_for_all();
     }
 }
 
@@ -157,8 +157,8 @@ fn spawn(act: impl FnOnce() -> Result<()> + Send + 'static) -> Result<JoinHandle
 }
 
 impl UploadContext {
-    fn pack(&self, pack: ClosedPack) -> Result<()> {
-        let pack = self.put(pack.name_to_verify())?;
+    fn store_pack(&self, pack: ClosedPack) -> Result<()> {
+        let pack = self.verify_and_put(pack.name_to_verify())?;
         if let Some(share) = self.parity {
             store_parity(&*self.storage, &pack.bytes, share)?;
         }
@@ -174,7 +174,7 @@ impl UploadContext {
     }
 
     /// Opens the pack while its bytes are on their way: it is stored if that was well.
-    fn put(&self, named: NamedPack) -> Result<FinishedPack> {
+    fn verify_and_put(&self, named: NamedPack) -> Result<FinishedPack> {
         let pack = named.pack();
         let name = ObjectName::new(ObjectKind::Pack, pack.id);
         let stored = match &self.holder {

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::create_repository::get_named;
+use super::create_repository::get_content_named;
 use super::{OWN_DOMAIN, Repo};
 
 /// A fact that is there and says nothing to this program.
@@ -31,19 +31,24 @@ impl UnreadAnnotation {
 
 impl Repo {
     /// Seals and stores a fact; it is durable when its name comes back.
-    pub(super) fn put_fact(&self, class: ObjectClass, kind: ObjectKind, plain: &[u8]) -> Result<ObjectId> {
-        self.put_fact_beside(class, kind, &[], plain)
+    pub(super) fn put_annotation(
+        &self,
+        class: ObjectClass,
+        kind: ObjectKind,
+        plain: &[u8],
+    ) -> Result<ObjectId> {
+        self.put_annotation_with_clear_part(class, kind, &[], plain)
     }
 
     /// The same with a clear part, which whoever has no key can read.
-    pub(super) fn put_fact_beside(
+    pub(super) fn put_annotation_with_clear_part(
         &self,
         class: ObjectClass,
         kind: ObjectKind,
         clear: &[u8],
         plain: &[u8],
     ) -> Result<ObjectId> {
-        self.may_write()?;
+        self.check_writable()?;
         let bytes = self
             .keyring()?
             .seal_object(class, OWN_DOMAIN, clear, plain, &mut OsEntropy)?;
@@ -55,8 +60,8 @@ impl Repo {
     }
 
     /// One fact's plain bytes, opened and held to its name.
-    pub(super) fn fact(&self, class: ObjectClass, name: ObjectName) -> Result<Vec<u8>> {
-        let bytes = get_named(&**self.storage(), name)?;
+    pub(super) fn read_annotation(&self, class: ObjectClass, name: ObjectName) -> Result<Vec<u8>> {
+        let bytes = get_content_named(&**self.storage(), name)?;
         let opened = self.keyring()?.open_object(class, &name.id, &bytes)?;
         if opened.clear.is_empty() {
             Ok(opened.plain)
@@ -66,7 +71,7 @@ impl Repo {
     }
 
     /// All facts of a kind. One that cannot be read is told of and left out; one that cannot be fetched is an error.
-    pub(super) fn facts<T>(
+    pub(super) fn read_annotations<T>(
         &self,
         kind: ObjectKind,
         read: impl Fn(&ListedObject) -> Result<T>,

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{DomainId, EpochId, ObjectId};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
-use super::create_repository::get_named;
+use super::create_repository::get_content_named;
 use super::stored_annotations::{UnreadAnnotation, is_unreadable};
 use super::{KeylessRepo, Repo};
 
@@ -28,7 +28,7 @@ impl Repo {
         match audit.how {
             AuditMethod::Opened => {
                 let plain = audit::encode(audit)?;
-                self.put_fact(ObjectClass::Audit, ObjectKind::Audit, &plain)
+                self.put_annotation(ObjectClass::Audit, ObjectKind::Audit, &plain)
             }
             AuditMethod::Hashed => Err(Error::new(
                 ErrorKind::Usage,
@@ -40,14 +40,14 @@ impl Repo {
     /// What all audits say of these packs: the owner's, and those of others apart.
     pub fn audits(&self, packs: impl IntoIterator<Item = ObjectId>) -> Result<StoredAudits> {
         let open = |id: &ObjectId, header: &Header, bytes: &[u8]| match header.scheme {
-            KeyScheme::Clear => keyless(bytes).map(Some),
-            _ => self.keyed(id, bytes).map(Some),
+            KeyScheme::Clear => read_keyless_audit(bytes).map(Some),
+            _ => self.read_owner_audit(id, bytes).map(Some),
         };
-        load(&**self.storage(), packs, self.clock().now(), open)
+        load_audits(&**self.storage(), packs, self.clock().now(), open)
     }
 
     /// The keyring refuses whatever no epoch key of ours sealed: a write-only host's word is not the owner's.
-    fn keyed(&self, id: &ObjectId, bytes: &[u8]) -> Result<Audit> {
+    fn read_owner_audit(&self, id: &ObjectId, bytes: &[u8]) -> Result<Audit> {
         let opened = self.keyring()?.open_object(ObjectClass::Audit, id, bytes)?;
         if opened.clear.is_empty() {
             audit::decode(&opened.plain, AuditMethod::Opened)
@@ -88,15 +88,15 @@ impl KeylessRepo {
     /// What the keyless audits say of these packs; what the owner says is not for us to read.
     pub fn audits(&self, packs: impl IntoIterator<Item = ObjectId>) -> Result<StoredAudits> {
         let open = |_: &ObjectId, header: &Header, bytes: &[u8]| match header.scheme {
-            KeyScheme::Clear => keyless(bytes).map(Some),
+            KeyScheme::Clear => read_keyless_audit(bytes).map(Some),
             _ => Ok(None),
         };
-        load(&**self.storage(), packs, self.clock().now(), open)
+        load_audits(&**self.storage(), packs, self.clock().now(), open)
     }
 }
 
 /// An audit of scheme 255: all of it is the clear part.
-pub(crate) fn keyless(bytes: &[u8]) -> Result<Audit> {
+pub(crate) fn read_keyless_audit(bytes: &[u8]) -> Result<Audit> {
     let (header, clear, rest) = parse_clear(ObjectClass::Audit, bytes)?;
     match (header.scheme, rest) {
         (KeyScheme::Clear, []) => audit::decode(clear, AuditMethod::Hashed),
@@ -107,7 +107,7 @@ pub(crate) fn keyless(bytes: &[u8]) -> Result<Audit> {
 /// Opens an audit, or passes it over.
 type AuditOpener<'o> = &'o dyn Fn(&ObjectId, &Header, &[u8]) -> Result<Option<Audit>>;
 
-fn load(
+fn load_audits(
     storage: &dyn Storage,
     packs: impl IntoIterator<Item = ObjectId>,
     now: UnixNanos,
@@ -116,7 +116,7 @@ fn load(
     let (mut audits, mut unread) = (LatestAudits::of(packs), Vec::new());
     let listed = storage.list(ObjectKind::Audit).context(|| "list the audits")?;
     for name in listed.into_iter().map(|listed| listed.name) {
-        match read(storage, name, now, &open) {
+        match read_audit(storage, name, now, &open) {
             Ok(Some(audit)) => audits.add(name.id, &audit),
             Ok(None) => {}
             // Superseded and deleted since it was listed.
@@ -132,8 +132,13 @@ fn load(
     Ok(StoredAudits { audits, unread })
 }
 
-fn read(storage: &dyn Storage, name: ObjectName, now: UnixNanos, open: AuditOpener) -> Result<Option<Audit>> {
-    let bytes = get_named(storage, name)?;
+fn read_audit(
+    storage: &dyn Storage,
+    name: ObjectName,
+    now: UnixNanos,
+    open: AuditOpener,
+) -> Result<Option<Audit>> {
+    let bytes = get_content_named(storage, name)?;
     let read = || -> Result<_> {
         let audit = open(&name.id, &Header::decode(&bytes)?, &bytes)?;
         audit.as_ref().map_or(Ok(()), |audit| audit.refuse_future(now))?;

@@ -16,7 +16,7 @@ use super::{Repo, StoredNotes};
 #[derive(Clone, Debug, Default)]
 pub struct StoredForgetRecords {
     /// Those that could be read.
-    pub forgettings: Vec<StoredForgetRecord>,
+    pub records: Vec<StoredForgetRecord>,
     /// The others. Readers tell of them, take what they may name as not forgotten, and go on; deleters do not
     /// ([`StoredForgetRecords::complete`]).
     pub unread: Vec<UnreadAnnotation>,
@@ -24,15 +24,15 @@ pub struct StoredForgetRecords {
 
 impl StoredForgetRecords {
     /// What the readable forgettings say, by these notes.
-    pub fn standing(&self, notes: &CurrentNotes) -> ForgottenSnapshots {
-        ForgottenSnapshots::new(&self.forgettings, notes)
+    pub fn forgotten_snapshots(&self, notes: &CurrentNotes) -> ForgottenSnapshots {
+        ForgottenSnapshots::new(&self.records, notes)
     }
 
     /// The same for whoever deletes: the first forgetting or note that could not be read is an error, because it may
     /// be the one that forgets or brings back.
-    pub fn complete(&self, notes: &StoredNotes) -> Result<ForgottenSnapshots> {
+    pub fn require_complete(&self, notes: &StoredNotes) -> Result<ForgottenSnapshots> {
         match self.unread.first() {
-            None => Ok(self.standing(&notes.complete()?)),
+            None => Ok(self.forgotten_snapshots(&notes.require_complete()?)),
             Some(unread) => Err(unread.error()),
         }
     }
@@ -40,27 +40,30 @@ impl StoredForgetRecords {
 
 impl Repo {
     /// Stores a forgetting; it is durable, and the snapshots do not count, when its name comes back.
-    pub fn put_forgotten(&self, forgetting: &ForgetRecord) -> Result<ObjectId> {
+    pub fn put_forget_record(&self, forgetting: &ForgetRecord) -> Result<ObjectId> {
         let plain = forget_record::encode(forgetting)?;
-        self.put_fact(ObjectClass::Forgotten, ObjectKind::Forgotten, &plain)
+        self.put_annotation(ObjectClass::Forgotten, ObjectKind::Forgotten, &plain)
     }
 
     /// One forgetting, opened and held to its name.
-    pub fn forgetting(&self, id: &ObjectId) -> Result<ForgetRecord> {
+    pub fn forget_record(&self, id: &ObjectId) -> Result<ForgetRecord> {
         let name = ObjectName::new(ObjectKind::Forgotten, *id);
-        let plain = self.fact(ObjectClass::Forgotten, name)?;
+        let plain = self.read_annotation(ObjectClass::Forgotten, name)?;
         forget_record::decode(&plain).context(|| name.path())
     }
 
     /// Loads all forgettings. One that cannot be read is told of and left out; one that cannot be fetched is an error.
-    pub fn forgotten(&self) -> Result<StoredForgetRecords> {
-        let (forgettings, unread) = self.facts(ObjectKind::Forgotten, |listed| {
+    pub fn forget_records(&self) -> Result<StoredForgetRecords> {
+        let (forgettings, unread) = self.read_annotations(ObjectKind::Forgotten, |listed| {
             Ok(StoredForgetRecord {
                 name: listed.name.id,
                 modified: listed.modified,
-                forgetting: self.forgetting(&listed.name.id)?,
+                forgetting: self.forget_record(&listed.name.id)?,
             })
         })?;
-        Ok(StoredForgetRecords { forgettings, unread })
+        Ok(StoredForgetRecords {
+            records: forgettings,
+            unread,
+        })
     }
 }

@@ -22,15 +22,15 @@ pub struct StoredNotes {
 
 impl StoredNotes {
     /// What the readable notes say.
-    pub fn standing(&self) -> CurrentNotes {
+    pub fn current_notes(&self) -> CurrentNotes {
         CurrentNotes::new(&self.notes)
     }
 
     /// What the notes say, for whoever deletes: the first that could not be read is an error, because it may be the
     /// one that pins or undeletes.
-    pub fn complete(&self) -> Result<CurrentNotes> {
+    pub fn require_complete(&self) -> Result<CurrentNotes> {
         match self.unread.first() {
-            None => Ok(self.standing()),
+            None => Ok(self.current_notes()),
             Some(unread) => Err(unread.error()),
         }
     }
@@ -40,23 +40,23 @@ impl Repo {
     /// Stores a note; it is durable when its name comes back.
     pub fn put_note(&self, note: &Note) -> Result<ObjectId> {
         let plain = note::encode(note)?;
-        self.put_fact(ObjectClass::Note, ObjectKind::Note, &plain)
+        self.put_annotation(ObjectClass::Note, ObjectKind::Note, &plain)
     }
 
     /// One note, opened and held to its name.
     pub fn note(&self, id: &ObjectId) -> Result<Note> {
         let name = ObjectName::new(ObjectKind::Note, *id);
-        let plain = self.fact(ObjectClass::Note, name)?;
+        let plain = self.read_annotation(ObjectClass::Note, name)?;
         note::decode(&plain).context(|| name.path())
     }
 
     /// Loads all notes. One that cannot be read is told of and left out; one that cannot be fetched is an error.
     pub fn notes(&self) -> Result<StoredNotes> {
-        let (notes, unread) = self.facts(ObjectKind::Note, |listed| {
+        let (notes, unread) = self.read_annotations(ObjectKind::Note, |listed| {
             let id = listed.name.id;
             self.note(&id).map(|note| (id, note))
         })?;
-        self.inner.parity_notes.saw(&notes);
+        self.inner.parity_notes.remember(&notes);
         Ok(StoredNotes { notes, unread })
     }
 }
@@ -121,8 +121,8 @@ mod tests {
         let newer = put(&repo, &[], &plain);
         repo.put_note(&pin(id)).unwrap();
         let found = repo.notes().unwrap();
-        assert!(found.standing().is_pinned(&id));
-        assert_eq!(found.complete().unwrap_err().kind(), ErrorKind::TooNew);
+        assert!(found.current_notes().is_pinned(&id));
+        assert_eq!(found.require_complete().unwrap_err().kind(), ErrorKind::TooNew);
         let check = Check { read: ReadData::None };
         let outcome = check.run(&repo, &OperationReport::default()).unwrap();
         assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);

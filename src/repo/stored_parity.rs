@@ -24,7 +24,7 @@ type NotedParity = (UnixNanos, Option<ParityShare>);
 
 impl ParityNotes {
     /// Takes note of notes.
-    pub fn saw(&self, notes: &[(ObjectId, Note)]) {
+    pub fn remember(&self, notes: &[(ObjectId, Note)]) {
         let said = |note: &Note| match note.about {
             NoteSubject::Parity(share) => Some((note.when, share)),
             _ => None,
@@ -33,7 +33,7 @@ impl ParityNotes {
         seen.extend(notes.iter().map(|(id, note)| (*id, said(note))));
     }
 
-    fn of(&self, note: &ObjectId) -> Option<Option<NotedParity>> {
+    fn noted_in(&self, note: &ObjectId) -> Option<Option<NotedParity>> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(note).copied()
     }
@@ -42,12 +42,14 @@ impl ParityNotes {
 impl Repo {
     /// The share of each pack that writers store parity for, if any. A note that cannot be read says nothing.
     pub fn parity_share(&self) -> Result<Option<ParityShare>> {
-        Ok(self.parity_said()?.and_then(|(_, share)| share))
+        Ok(self.newest_noted_parity()?.and_then(|(_, share)| share))
     }
 
     /// Notes that from now on there is to be parity for this share of each pack, or none.
     pub fn put_parity_share(&self, share: Option<ParityShare>) -> Result<ObjectId> {
-        let before = self.parity_said()?.map(|(when, _)| when.0.saturating_add(1));
+        let before = self
+            .newest_noted_parity()?
+            .map(|(when, _)| when.0.saturating_add(1));
         let now = self.clock().now();
         self.put_note(&Note {
             // Behind all that was said before, even if our clock is.
@@ -57,21 +59,21 @@ impl Repo {
     }
 
     /// The last word.
-    fn parity_said(&self) -> Result<Option<NotedParity>> {
+    fn newest_noted_parity(&self) -> Result<Option<NotedParity>> {
         let listed = self
             .storage()
             .list(ObjectKind::Note)
             .context(|| "list the notes")?;
         let mut last: Option<(UnixNanos, ObjectId, Option<ParityShare>)> = None;
         for id in listed.iter().map(|listed| listed.name.id) {
-            if self.inner.parity_notes.of(&id).is_none() {
+            if self.inner.parity_notes.noted_in(&id).is_none() {
                 match self.note(&id) {
-                    Ok(note) => self.inner.parity_notes.saw(&[(id, note)]),
+                    Ok(note) => self.inner.parity_notes.remember(&[(id, note)]),
                     Err(error) if is_unreadable(&error) || error.kind() == ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
                 }
             }
-            if let Some(Some((when, share))) = self.inner.parity_notes.of(&id) {
+            if let Some(Some((when, share))) = self.inner.parity_notes.noted_in(&id) {
                 last = last.max(Some((when, id, share)));
             }
         }

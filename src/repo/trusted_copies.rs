@@ -7,7 +7,7 @@ use crate::id::{BlobId, ObjectId};
 use crate::index::Location;
 use crate::index_cache::IndexLookup;
 
-use super::{BlobReader, Repo, first_right};
+use super::{BlobReader, Repo, first_readable_copy};
 
 /// What the index knows, less what is known to be lost.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ pub(crate) struct TrustedCopies<'a> {
 
 impl TrustedCopies<'_> {
     /// True if nothing is known to be lost: then nobody need look.
-    pub fn are_beyond_doubt(&self) -> bool {
+    pub fn are_all_trusted(&self) -> bool {
         self.lost.is_empty() && self.bad.is_empty()
     }
 
@@ -34,7 +34,7 @@ impl TrustedCopies<'_> {
             Ok(!there.is_empty())
         } else {
             let reader = BlobReader::new(self.repo, self.lookup);
-            Ok(first_right(&reader, id, &there).is_some())
+            Ok(first_readable_copy(&reader, id, &there).is_some())
         }
     }
 }

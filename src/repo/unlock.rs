@@ -13,7 +13,7 @@ use crate::id::{DomainId, ObjectId};
 use crate::keys::{Config, KeyAccess, KeySlot, OpenedSlot, Parameters, Password, choose};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
-use super::create_repository::{get_named, no_id};
+use super::create_repository::{fixed_name_id, get_content_named};
 use super::high_water::HighWaterStore;
 use super::{OWN_DOMAIN, Repo, RepoInner, RepoSettings};
 
@@ -45,9 +45,9 @@ impl Repo {
     /// storage's.
     pub fn open(storage: Arc<dyn Storage>, password: &Password, settings: RepoSettings) -> Result<Repo> {
         let mut doubts = Vec::new();
-        let config = config(&*storage, &mut doubts)?;
+        let config = read_configs(&*storage, &mut doubts)?;
         let (slot, opened) = unlock(&*storage, password, &config, &mut doubts)?;
-        let rings = keyrings(&*storage, &mut doubts)?;
+        let rings = read_keyrings(&*storage, &mut doubts)?;
         let chosen = choose(&opened.anchor, &opened.identity, &rings)?;
         for id in &chosen.unusable {
             doubts.push(format!(
@@ -56,8 +56,8 @@ impl Repo {
         }
         let domain = Arc::clone(chosen.keyring.domain(OWN_DOMAIN)?);
         HighWaterStore::of(&settings, &opened.anchor.repository, domain.cache_key())
-            .keyring(&chosen.chain)?;
-        let parameters = parameters(&config, &chosen.keyring, &opened, &mut doubts)?;
+            .check_keyring(&chosen.chain)?;
+        let parameters = read_parameters(&config, &chosen.keyring, &opened, &mut doubts)?;
         let mut features = *chosen.keyring.features();
         for config in &config {
             features = features.union(&config.features);
@@ -65,20 +65,20 @@ impl Repo {
         features.gate(Access::Read)?;
         let inner = RepoInner {
             id: opened.anchor.repository,
-            holder: KeyAccess::Owner(Arc::new(chosen.keyring)),
+            key_access: KeyAccess::Owner(Arc::new(chosen.keyring)),
             parameters,
             features,
             unlocked: Some((slot, opened)),
             settings,
-            doubts,
+            unlock_warnings: doubts,
             parity_notes: super::stored_parity::ParityNotes::default(),
         };
-        Self::of(inner, OWN_DOMAIN, storage)
+        Self::from_inner(inner, OWN_DOMAIN, storage)
     }
 
-    pub(super) fn of(inner: RepoInner, domain: DomainId, storage: Arc<dyn Storage>) -> Result<Repo> {
+    pub(super) fn from_inner(inner: RepoInner, domain: DomainId, storage: Arc<dyn Storage>) -> Result<Repo> {
         Ok(Repo {
-            domain: Arc::clone(inner.holder.domain(domain)?),
+            domain: Arc::clone(inner.key_access.domain(domain)?),
             inner: Arc::new(inner),
             storage,
             clock: Arc::new(SystemClock),
@@ -90,12 +90,12 @@ impl Repo {
         let listed = self.storage().list(ObjectKind::Slot)?;
         Ok(listed
             .into_iter()
-            .filter_map(|listed| self.slot_facts(listed.name).ok())
+            .filter_map(|listed| self.slot_info(listed.name).ok())
             .collect())
     }
 
-    pub(crate) fn slot_facts(&self, name: ObjectName) -> Result<SlotInfo> {
-        let slot = KeySlot::decode(&get_named(&**self.storage(), name)?)?;
+    pub(crate) fn slot_info(&self, name: ObjectName) -> Result<SlotInfo> {
+        let slot = KeySlot::decode(&get_content_named(&**self.storage(), name)?)?;
         let cost = slot.cost();
         Ok(SlotInfo {
             id: name.id,
@@ -113,12 +113,15 @@ impl Repo {
 }
 
 /// The readable copies of config, the one from `config` first.
-pub(super) fn config(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<Config>> {
+pub(super) fn read_configs(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<Config>> {
     let mut found = Vec::new();
     let mut refusal = None;
     let mut missing = 0;
     for kind in [ObjectKind::Config, ObjectKind::ConfigCopy] {
-        let name = ObjectName { kind, id: no_id() };
+        let name = ObjectName {
+            kind,
+            id: fixed_name_id(),
+        };
         match storage
             .get(name, CONFIG_BYTES_MAX)
             .and_then(|bytes| Config::decode(&bytes))
@@ -154,8 +157,8 @@ fn unlock(
 ) -> Result<(ObjectId, OpenedSlot)> {
     let mut refusal = Error::new(ErrorKind::Corrupt, "the repository has no slot that can be read");
     for listed in storage.list(ObjectKind::Slot).context(|| "list the slots")? {
-        let opened =
-            get_named(storage, listed.name).and_then(|bytes| KeySlot::decode(&bytes)?.unlock(password));
+        let opened = get_content_named(storage, listed.name)
+            .and_then(|bytes| KeySlot::decode(&bytes)?.unlock(password));
         match opened {
             Ok(opened) if configs.iter().any(|config| config.anchor == opened.anchor) => {
                 return Ok((listed.name.id, opened));
@@ -171,13 +174,16 @@ fn unlock(
     }
 }
 
-pub(super) fn keyrings(storage: &dyn Storage, doubts: &mut Vec<String>) -> Result<Vec<(ObjectId, Vec<u8>)>> {
+pub(super) fn read_keyrings(
+    storage: &dyn Storage,
+    doubts: &mut Vec<String>,
+) -> Result<Vec<(ObjectId, Vec<u8>)>> {
     let mut rings = Vec::new();
     for listed in storage
         .list(ObjectKind::Keyring)
         .context(|| "list the keyrings")?
     {
-        match get_named(storage, listed.name) {
+        match get_content_named(storage, listed.name) {
             Ok(bytes) => rings.push((listed.name.id, bytes)),
             Err(error) => doubts.push(error.to_string()),
         }
@@ -186,7 +192,7 @@ pub(super) fn keyrings(storage: &dyn Storage, doubts: &mut Vec<String>) -> Resul
 }
 
 /// The first copy of config that this keyring authenticates.
-fn parameters(
+fn read_parameters(
     configs: &[Config],
     keyring: &crate::keys::Keyring,
     opened: &OpenedSlot,
@@ -203,11 +209,11 @@ fn parameters(
             }
         }
     }
-    known_sizes(parameters.ok_or(refusal)?)
+    check_parameter_sizes(parameters.ok_or(refusal)?)
 }
 
 /// Sizes that this program cuts by.
-pub(super) fn known_sizes(parameters: Parameters) -> Result<Parameters> {
+pub(super) fn check_parameter_sizes(parameters: Parameters) -> Result<Parameters> {
     let known = Parameters {
         pack_bytes: parameters.pack_bytes,
         ..Parameters::default()

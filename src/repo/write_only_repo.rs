@@ -14,7 +14,7 @@ use crate::id::DomainId;
 use crate::keys::{Credential, KeyAccess};
 use crate::storage::{ObjectKind, Storage};
 
-use super::unlock::{config, known_sizes};
+use super::unlock::{check_parameter_sizes, read_configs};
 use super::{
     CacheLocation, HostState, RememberedSnapshot, Repo, RepoInner, RepoSettings, SnapshotCatalog,
     StoredSnapshot,
@@ -34,7 +34,7 @@ impl WriteOnlyRepo {
     /// storage shows another repository than the credential's.
     pub fn open(storage: Arc<dyn Storage>, credential: Credential, settings: RepoSettings) -> Result<Self> {
         let mut doubts = Vec::new();
-        let configs = config(&*storage, &mut doubts)?;
+        let configs = read_configs(&*storage, &mut doubts)?;
         if configs.iter().all(|config| config.anchor != credential.anchor()) {
             return Err(Error::corrupt(
                 "config and its copy name another repository than the credential",
@@ -48,16 +48,16 @@ impl WriteOnlyRepo {
         let domain = credential.domain().id();
         let inner = RepoInner {
             id: credential.anchor().repository,
-            parameters: known_sizes(*credential.parameters())?,
-            holder: KeyAccess::Host(Arc::new(credential)),
+            parameters: check_parameter_sizes(*credential.parameters())?,
+            key_access: KeyAccess::Host(Arc::new(credential)),
             features,
             unlocked: None,
             settings,
-            doubts,
+            unlock_warnings: doubts,
             parity_notes: super::stored_parity::ParityNotes::default(),
         };
         Ok(Self {
-            repo: Repo::of(inner, domain, storage)?,
+            repo: Repo::from_inner(inner, domain, storage)?,
         })
     }
 
@@ -68,15 +68,15 @@ impl WriteOnlyRepo {
 
     /// The same over another storage: a wrapper, a copy, a mirror.
     #[must_use]
-    pub fn over(&self, storage: Arc<dyn Storage>) -> Self {
-        let repo = self.repo.over(storage);
+    pub fn with_storage(&self, storage: Arc<dyn Storage>) -> Self {
+        let repo = self.repo.with_storage(storage);
         Self { repo }
     }
 
     /// The same by another clock than the machine's.
     #[must_use]
-    pub fn by_clock(&self, clock: Arc<dyn Clock>) -> Self {
-        let repo = self.repo.by_clock(clock);
+    pub fn with_clock(&self, clock: Arc<dyn Clock>) -> Self {
+        let repo = self.repo.with_clock(clock);
         Self { repo }
     }
 

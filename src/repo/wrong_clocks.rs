@@ -15,15 +15,15 @@ use crate::id::{DomainId, ObjectId};
 use crate::snapshot::Snapshot;
 
 /// By so much may two clocks differ that both pass for right, nanoseconds.
-pub const CLOCKS_DIFFER_MAX: i64 = 300 * 1_000_000_000;
+pub const CLOCK_SKEW_MAX_NANOS: i64 = 300 * 1_000_000_000;
 
 /// Snapshots that a warning names.
-const NAMED_MAX: usize = 3;
+const WARNING_NAMES_MAX: usize = 3;
 
 impl SnapshotCatalog {
     /// Those that count and are ahead of the clock by which they were listed, oldest first.
     pub fn from_the_future(&self) -> impl Iterator<Item = &StoredSnapshot> {
-        let is_ahead = |stored: &&StoredSnapshot| self.is_ahead(&stored.snapshot);
+        let is_ahead = |stored: &&StoredSnapshot| self.is_ahead_of_clock(&stored.snapshot);
         self.snapshots.iter().filter(is_ahead)
     }
 
@@ -35,16 +35,16 @@ impl SnapshotCatalog {
         }
         let named: Vec<_> = ahead
             .iter()
-            .take(NAMED_MAX)
+            .take(WARNING_NAMES_MAX)
             .map(|stored| stored.id.short())
             .collect();
-        let more = ahead.len().saturating_sub(NAMED_MAX);
+        let more = ahead.len().saturating_sub(WARNING_NAMES_MAX);
         let more = if more > 0 {
             format!(" and {more} more")
         } else {
             String::new()
         };
-        let latest = if self.set_aside.is_empty() {
+        let latest = if self.clock_ahead.is_empty() {
             "`latest` may be one of them"
         } else {
             "`latest` passes over those that others were made after"
@@ -78,7 +78,7 @@ impl SnapshotCatalog {
         };
         let is_behind = |stored: &&StoredSnapshot| {
             let newest = newest(stored.snapshot.domain).unwrap_or(stored.snapshot.time);
-            ahead_of(newest, stored.snapshot.time_end.max(stored.snapshot.time))
+            is_beyond_skew(newest, stored.snapshot.time_end.max(stored.snapshot.time))
         };
         let found = last.into_values().find(is_behind)?;
         Some(format!(
@@ -89,7 +89,7 @@ impl SnapshotCatalog {
     }
 
     /// Snapshots that are ahead, and after which others were made by a clock that was not.
-    pub(super) fn of_wrong_clocks(&self) -> HashSet<ObjectId> {
+    pub(super) fn find_ahead_of_clock(&self) -> HashSet<ObjectId> {
         let mut made_since: BTreeMap<DomainId, u64> = BTreeMap::new();
         let all = || {
             let forgotten = self.forgotten.iter();
@@ -99,24 +99,25 @@ impl SnapshotCatalog {
             counting.chain(forgotten)
         };
         for (_, snapshot) in all().filter(|(_, snapshot)| snapshot.original.is_none()) {
-            if !self.is_ahead(snapshot) {
+            if !self.is_ahead_of_clock(snapshot) {
                 let newest = made_since.entry(snapshot.domain).or_default();
                 *newest = snapshot.counter.max(*newest);
             }
         }
         let is_wrong = |(_, snapshot): &(ObjectId, &Snapshot)| {
             let later = made_since.get(&snapshot.domain);
-            self.is_ahead(snapshot) && later.is_some_and(|later| *later > snapshot.counter)
+            self.is_ahead_of_clock(snapshot) && later.is_some_and(|later| *later > snapshot.counter)
         };
         all().filter(is_wrong).map(|(id, _)| id).collect()
     }
 
-    fn is_ahead(&self, snapshot: &Snapshot) -> bool {
-        self.listed_at.is_some_and(|now| ahead_of(snapshot.time, now))
+    fn is_ahead_of_clock(&self, snapshot: &Snapshot) -> bool {
+        self.listed_at
+            .is_some_and(|now| is_beyond_skew(snapshot.time, now))
     }
 }
 
 /// True if `time` is later than `now`, by more than clocks differ.
-pub fn ahead_of(time: UnixNanos, now: UnixNanos) -> bool {
-    time.0.saturating_sub(now.0) > CLOCKS_DIFFER_MAX
+pub fn is_beyond_skew(time: UnixNanos, now: UnixNanos) -> bool {
+    time.0.saturating_sub(now.0) > CLOCK_SKEW_MAX_NANOS
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::database::{Database, in_rows};
+use super::database::{Database, split_into_rows};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::leveldb::changed_records::{ChangeSink, ChangedFiles, delta};
 use crate::leveldb::damage::SourceDamage;
@@ -32,7 +32,7 @@ pub struct DeltaOutcome {
 ///
 /// # Errors
 /// The sink's; [`ErrorKind::Usage`] if the two do not have one known order of keys.
-pub fn changes(
+pub fn visit_changes(
     old: &Database,
     new: &Database,
     shared: &BTreeSet<u64>,
@@ -45,15 +45,15 @@ pub fn changes(
             "the two states have no known order in common",
         ));
     }
-    if let Some(unknown) = old.unknown().or_else(|| new.unknown()) {
+    if let Some(unknown) = old.unknown_format_error().or_else(|| new.unknown_format_error()) {
         return Err(unknown);
     }
     let (before, after) = (DisjointState::of(old, shared), DisjointState::of(new, shared));
-    let rows = [&before, &after].map(|tables| in_rows_of_levels(new, &tables.own));
-    let shared_rows = in_rows_of_levels(new, &after.shared);
+    let rows = [&before, &after].map(|tables| split_levels_into_rows(new, &tables.own));
+    let shared_rows = split_levels_into_rows(new, &after.shared);
     let sources = rows[0].len() + rows[1].len() + shared_rows.len();
     let budget = new.budget.for_sources(sources);
-    let (old_files, new_files) = (old.view(sources), new.view(sources));
+    let (old_files, new_files) = (old.open_view(sources), new.open_view(sources));
     let old_scan = ScanContext::new(&old_files, order, budget);
     let new_scan = ScanContext::new(&new_files, order, budget);
     // Single blocks: what lies around a key that is looked up is not wanted.
@@ -63,8 +63,8 @@ pub fn changes(
     };
     let shared_scan = ScanContext::new(&new_files, order, one_by_one);
     let [old_rows, new_rows] = rows;
-    let from = side(&old_scan, old, old_rows, &before);
-    let to = side(&new_scan, new, new_rows, &after);
+    let from = changed_files(&old_scan, old, old_rows, &before);
+    let to = changed_files(&new_scan, new, new_rows, &after);
     delta(&shared_scan, from, to, shared_rows, sink).context(|| "compare with the state before")?;
     let mut outcome = DeltaOutcome {
         tables_shared: after.shared.len() as u64,
@@ -115,7 +115,7 @@ impl DisjointState {
     }
 }
 
-fn side<'a>(
+fn changed_files<'a>(
     scan: &'a ScanContext<'a>,
     database: &'a Database,
     rows: Vec<Vec<LevelTable>>,
@@ -136,7 +136,7 @@ fn side<'a>(
 }
 
 /// Rows of tables that do not overlap, each of one level.
-fn in_rows_of_levels(database: &Database, tables: &[LevelTable]) -> Vec<Vec<LevelTable>> {
+fn split_levels_into_rows(database: &Database, tables: &[LevelTable]) -> Vec<Vec<LevelTable>> {
     let mut levels: BTreeMap<u8, Vec<LevelTable>> = BTreeMap::new();
     for table in tables {
         levels.entry(table.level).or_default().push(table.clone());
@@ -144,6 +144,6 @@ fn in_rows_of_levels(database: &Database, tables: &[LevelTable]) -> Vec<Vec<Leve
     let order = database.comparator();
     levels
         .into_values()
-        .flat_map(|tables| in_rows(order, tables))
+        .flat_map(|tables| split_into_rows(order, tables))
         .collect()
 }

@@ -4,7 +4,7 @@
 
 use std::io::Read;
 
-use super::detect_database::{DetectedDirectory, judge, names};
+use super::detect_database::{DetectedDirectory, detect_by_names, list_utf8_names};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
 use crate::leveldb::file_name::FileName;
@@ -23,7 +23,7 @@ pub(super) struct CurrentFile {
 
 /// [`ErrorKind::NotLevelDb`] for a directory that is no LevelDB, or RocksDB's; [`ErrorKind::UnknownFormat`] for a fork's.
 pub(super) fn check_kind(directory: &HeldDirectory, names: &[String]) -> Result<()> {
-    match judge(directory, names) {
+    match detect_by_names(directory, names) {
         DetectedDirectory::LevelDb(_) => Ok(()),
         DetectedDirectory::Foreign(foreign) => Err(foreign.refusal()),
         DetectedDirectory::Other => Err(Error::new(ErrorKind::NotLevelDb, "no LevelDB here")),
@@ -41,10 +41,10 @@ pub(super) fn read(directory: &HeldDirectory) -> Result<CurrentFile> {
     let mut bytes = Vec::new();
     file.take(CURRENT_BYTES_MAX)
         .read_to_end(&mut bytes)
-        .context(|| format!("read {}", directory.shown("CURRENT").display()))?;
+        .context(|| format!("read {}", directory.display_path("CURRENT").display()))?;
     match manifest_named(&bytes, directory) {
         Some(manifest) => Ok(CurrentFile { manifest, bytes }),
-        _ if is_alone(&names(directory)?) => {
+        _ if has_no_other_leveldb_file(&list_utf8_names(directory)?) => {
             Err(Error::new(ErrorKind::NotLevelDb, "CURRENT names no MANIFEST"))
         }
         _ => Err(Error::corrupt("CURRENT names no MANIFEST")),
@@ -63,7 +63,7 @@ fn manifest_named(bytes: &[u8], directory: &HeldDirectory) -> Option<String> {
 }
 
 /// A file called CURRENT among files of which none is LevelDB's.
-fn is_alone(names: &[String]) -> bool {
+fn has_no_other_leveldb_file(names: &[String]) -> bool {
     names
         .iter()
         .all(|name| matches!(FileName::parse(name), None | Some(FileName::Current)))

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use rustix::fs::FileType;
 
-use super::capture::{Captured, CutPoint};
+use super::capture::{CapturedFiles, CutPoint};
 use super::current_file;
-use super::detect_database::names;
+use super::detect_database::list_utf8_names;
 use super::file_set::{DatabaseFile, FileSet, FileSetView, HeldBytes, HeldLog, HeldName, HeldTable};
 use super::layout_sample;
 use super::pins::DatabasePins;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::held_directory::{HeldDirectory, kind_of};
+use crate::held_directory::{HeldDirectory, file_type_of};
 use crate::leveldb::block_decompressor::Decompressor;
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::damage::{LostEntries, SourceAge, SourceDamage, TornTail};
@@ -42,9 +42,9 @@ pub struct Database {
     pub(super) memtable: Memtable,
     pub(super) log_report: LogReport,
     pub(super) budget: ScanBudget,
-    cut: Option<CutPoint>,
+    capture_details: Option<CutPoint>,
     /// No MANIFEST says which files count: nothing that is read is certain.
-    pub(super) is_guess: bool,
+    pub(super) is_without_manifest: bool,
 }
 
 /// What a scan read and found.
@@ -90,7 +90,7 @@ impl Database {
 
     /// [`Database::open`] with other memory bounds.
     pub fn open_with(path: &Path, budget: ScanBudget) -> Result<Self> {
-        Self::open_held(&HeldDirectory::named(path)?, budget)
+        Self::open_held(&HeldDirectory::open_path(path)?, budget)
     }
 
     /// [`Database::open`] of a directory that is held: no link in it is followed.
@@ -100,11 +100,11 @@ impl Database {
     }
 
     fn open_held(directory: &HeldDirectory, budget: ScanBudget) -> Result<Self> {
-        let names = names(directory)?;
+        let names = list_utf8_names(directory)?;
         current_file::check_kind(directory, &names)?;
         let text = current_file::read(directory)?;
         let current = DatabaseFile::in_memory(directory, "CURRENT".to_owned(), text.bytes);
-        let manifest = stat(directory, text.manifest);
+        let manifest = stat_file(directory, text.manifest);
         let version = read_manifest(&manifest).context(|| manifest.name.clone())?;
         Ok(Self::of_directory(
             directory, &names, current, manifest, version, budget,
@@ -124,22 +124,27 @@ impl Database {
             directory: directory.clone(),
             current,
             manifest,
-            manifest_stamp: None,
+            manifest_fingerprint: None,
             tables,
             logs,
-            pools: Vec::new(),
+            hold_directories: Vec::new(),
             pins: None,
         };
         Self::new(files, version, budget, None)
     }
 
     /// A database as a capture has it, whatever its owner does meanwhile.
-    pub fn from_captured(captured: Captured, budget: ScanBudget) -> Self {
+    pub fn from_captured(captured: CapturedFiles, budget: ScanBudget) -> Self {
         let (files, version, cut) = captured.into_parts();
         Self::new(files, version, budget, Some(cut))
     }
 
-    pub(super) fn new(files: FileSet, version: Version, budget: ScanBudget, cut: Option<CutPoint>) -> Self {
+    pub(super) fn new(
+        files: FileSet,
+        version: Version,
+        budget: ScanBudget,
+        capture_details: Option<CutPoint>,
+    ) -> Self {
         let logs: Vec<_> = files.logs.keys().copied().collect();
         let absent = version.absent_log(logs.iter().copied());
         let (memtable, log_report) = Memtable::read(
@@ -156,8 +161,8 @@ impl Database {
             memtable,
             log_report,
             budget,
-            cut,
-            is_guess: false,
+            capture_details,
+            is_without_manifest: false,
         }
     }
 
@@ -167,8 +172,8 @@ impl Database {
     }
 
     /// How and when it was captured; `None` for files that were read where they lie.
-    pub fn cut(&self) -> Option<&CutPoint> {
-        self.cut.as_ref()
+    pub fn capture_details(&self) -> Option<&CutPoint> {
+        self.capture_details.as_ref()
     }
 
     /// Proves that what was read of it is one of its states: call it behind the last read. Nothing is to be proven of
@@ -206,11 +211,12 @@ impl Database {
     }
 
     /// How its files are laid out, from a sample of its tables.
-    pub fn shape(&self) -> DatabaseLayout {
+    pub fn layout(&self) -> DatabaseLayout {
         let tables = self.all_tables();
-        let files = self.view(tables.len());
+        let files = self.open_view(tables.len());
         let directory = &self.files.directory;
-        let mut shape = layout_sample::shape(&files, directory, &tables, self.version.comparator.name());
+        let mut shape =
+            layout_sample::sample_layout(&files, directory, &tables, self.version.comparator.name());
         shape.last_sequence = self.last_sequence();
         shape.next_file = self.version.next_file;
         shape
@@ -224,7 +230,7 @@ impl Database {
     /// What is wrong as far as the logs, and the tables' names and sizes, tell: a table is read only where its size is odd,
     /// and only its ends.
     pub fn damage_at_a_glance(&self) -> Vec<SourceDamage> {
-        let files = self.view(1);
+        let files = self.open_view(1);
         let tables = self.all_tables().into_iter().filter_map(|table| {
             let what = match self.files.tables.get(&table.meta.number) {
                 None => "the MANIFEST names it, and it is not there".to_owned(),
@@ -243,7 +249,7 @@ impl Database {
     }
 
     /// Why its records cannot be had, as far as its MANIFEST and logs tell: a comparator or operations that are not known.
-    pub fn unknown(&self) -> Option<Error> {
+    pub fn unknown_format_error(&self) -> Option<Error> {
         let of_order = match self.comparator() {
             Comparator::Unknown(name) => Some(format!("its order of keys, {name:?}, is not known")),
             _ => None,
@@ -261,18 +267,18 @@ impl Database {
     pub fn scan(&self, sink: &mut dyn RecordSink) -> Result<ScanOutcome> {
         let order = self.comparator();
         let act = || format!("scan {}", self.files.directory.path().display());
-        if let Some(unknown) = self.unknown() {
+        if let Some(unknown) = self.unknown_format_error() {
             return Err(unknown.context(act()));
         }
-        let (chains, overlaps) = self.chains();
-        let files = self.view(chains.len());
+        let (chains, overlaps) = self.disjoint_rows();
+        let files = self.open_view(chains.len());
         let mut scan = ScanContext::new(&files, order, self.budget.for_sources(chains.len()));
         self.report_logs(&scan);
         if !self.version.previous_log_told {
             let tables_up_to = self.version.last_sequence;
             scan.findings.borrow_mut().order_by_sequence(tables_up_to);
         }
-        if self.is_guess {
+        if self.is_without_manifest {
             scan.findings.borrow_mut().lose_below(u64::MAX);
         }
         for table in &overlaps {
@@ -293,7 +299,7 @@ impl Database {
 
     /// Checks every table and log, one by one, for databases that cannot be scanned: what is not known is passed over.
     pub fn verify(&self) -> Result<ScanOutcome> {
-        let files = self.view(1);
+        let files = self.open_view(1);
         let scan = ScanContext::new(&files, self.comparator(), self.budget).checks_only();
         self.report_logs(&scan);
         for table in self.all_tables() {
@@ -306,8 +312,8 @@ impl Database {
     }
 
     /// What is known without reading a table.
-    pub fn unread(&self) -> ScanOutcome {
-        let files = self.view(1);
+    pub fn outcome_without_tables(&self) -> ScanOutcome {
+        let files = self.open_view(1);
         let scan = ScanContext::new(&files, self.comparator(), self.budget);
         self.report_logs(&scan);
         self.outcome(scan, MergeCounts::default())
@@ -359,7 +365,7 @@ impl Database {
             .collect()
     }
 
-    pub(super) fn view(&self, sources: usize) -> FileSetView<'_> {
+    pub(super) fn open_view(&self, sources: usize) -> FileSetView<'_> {
         self.files.view(sources <= OPEN_FILES_MAX)
     }
 
@@ -380,7 +386,7 @@ impl Database {
 
     /// Tables in rows that do not overlap: a row for each level below 0, and as few as possible for level 0. The
     /// second list has tables that overlap another of their level where none may.
-    pub(super) fn chains(&self) -> (Vec<Vec<LevelTable>>, Vec<LevelTable>) {
+    pub(super) fn disjoint_rows(&self) -> (Vec<Vec<LevelTable>>, Vec<LevelTable>) {
         let order = self.comparator();
         let mut levels: BTreeMap<u8, Vec<LevelTable>> = BTreeMap::new();
         for table in self.all_tables() {
@@ -388,7 +394,7 @@ impl Database {
         }
         let (mut chains, mut overlaps) = (Vec::new(), Vec::new());
         for (level, tables) in levels {
-            let rows = in_rows(order, tables);
+            let rows = split_into_rows(order, tables);
             if level > 0 {
                 overlaps.extend(rows.iter().skip(1).flatten().cloned());
             }
@@ -399,7 +405,7 @@ impl Database {
 }
 
 /// Puts each table, by its smallest key, behind the first row that ends before it.
-pub(super) fn in_rows(order: &Comparator, mut tables: Vec<LevelTable>) -> Vec<Vec<LevelTable>> {
+pub(super) fn split_into_rows(order: &Comparator, mut tables: Vec<LevelTable>) -> Vec<Vec<LevelTable>> {
     tables.sort_by(|a, b| compare_internal(order, &a.meta.smallest, &b.meta.smallest));
     let mut rows: Vec<Vec<LevelTable>> = Vec::new();
     for table in tables {
@@ -416,8 +422,8 @@ pub(super) fn in_rows(order: &Comparator, mut tables: Vec<LevelTable>) -> Vec<Ve
 }
 
 /// A file with the length it has now; what cannot be looked at has none, and says why when it is opened.
-pub(super) fn stat(directory: &HeldDirectory, name: String) -> DatabaseFile {
-    let is_file = |stat: &rustix::fs::Stat| kind_of(stat) == FileType::RegularFile;
+pub(super) fn stat_file(directory: &HeldDirectory, name: String) -> DatabaseFile {
+    let is_file = |stat: &rustix::fs::Stat| file_type_of(stat) == FileType::RegularFile;
     let stat = directory.stat(&name).ok().filter(is_file);
     let len = stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
     DatabaseFile::in_directory(directory, name, len)
@@ -440,8 +446,8 @@ fn live_files(
     let (mut tables, mut logs) = (BTreeMap::new(), BTreeMap::new());
     for name in names {
         let named = || {
-            let len = stat(directory, name.clone()).len;
-            (len, HeldBytes::Named(HeldName::new(directory, name.as_str())))
+            let len = stat_file(directory, name.clone()).len;
+            (len, HeldBytes::ByName(HeldName::new(directory, name.as_str())))
         };
         match FileName::parse(name) {
             // Where both names exist LevelDB reads .ldb, which sorts first.
@@ -449,11 +455,11 @@ fn live_files(
                 tables.entry(number).or_insert_with(|| {
                     let (len, held) = named();
                     HeldTable {
-                        reads: Arc::default(),
+                        read_ranges: Arc::default(),
                         extension,
                         len,
                         held,
-                        stamp: None,
+                        fingerprint: None,
                     }
                 });
             }

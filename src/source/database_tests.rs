@@ -12,16 +12,16 @@ const BYTEWISE: Comparator = Comparator::Bytewise;
 
 /// Everything handed out: key, value, certain.
 #[derive(Default)]
-struct Collect(Vec<(Vec<u8>, Vec<u8>, bool)>);
+struct CertainRecordCollector(Vec<(Vec<u8>, Vec<u8>, bool)>);
 
-impl RecordSink for Collect {
+impl RecordSink for CertainRecordCollector {
     fn record(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<()> {
         self.0.push((key.to_vec(), value.to_vec(), certain));
         Ok(())
     }
 }
 
-impl Collect {
+impl CertainRecordCollector {
     fn all_certain(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         assert!(self.0.iter().all(|(_, _, certain)| *certain));
         self.0
@@ -33,12 +33,12 @@ impl Collect {
 
 /// What is told of the logs, with the record behind it.
 #[derive(Default)]
-struct Logged {
+struct LogEntryCollector {
     told: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     awaits_record: bool,
 }
 
-impl RecordSink for Logged {
+impl RecordSink for LogEntryCollector {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         if std::mem::take(&mut self.awaits_record) {
             let last = self.told.last_mut().unwrap();
@@ -65,13 +65,13 @@ fn small_budget() -> ScanBudget {
     }
 }
 
-fn scan_with(directory: &Path, budget: ScanBudget) -> Result<(Collect, ScanOutcome)> {
-    let mut seen = Collect::default();
+fn scan_with(directory: &Path, budget: ScanBudget) -> Result<(CertainRecordCollector, ScanOutcome)> {
+    let mut seen = CertainRecordCollector::default();
     let outcome = Database::open_with(directory, budget)?.scan(&mut seen)?;
     Ok((seen, outcome))
 }
 
-fn scan(files: &MemoryFiles) -> (Collect, ScanOutcome) {
+fn scan(files: &MemoryFiles) -> (CertainRecordCollector, ScanOutcome) {
     let directory = tempfile::tempdir().unwrap();
     files.write_to(directory.path());
     scan_with(directory.path(), ScanBudget::default()).unwrap()
@@ -79,13 +79,13 @@ fn scan(files: &MemoryFiles) -> (Collect, ScanOutcome) {
 
 /// A history of writes, and where each stretch of it has come to rest, oldest first.
 #[derive(Clone, Debug)]
-struct History {
+struct WriteHistory {
     ops: Vec<WriteOp>,
     files: MemoryFiles,
 }
 
 /// Puts stretches of a history where LevelDB would: the oldest on level 2, then 1, then tables of level 0, then logs.
-fn history(order: Comparator) -> impl Strategy<Value = History> {
+fn history(order: Comparator) -> impl Strategy<Value = WriteHistory> {
     let key = prop_oneof![
         prop::collection::vec(prop::sample::select(vec![0u8, 1, 0xff]), 0..5),
         any::<u8>().prop_map(|byte| format!("key/{byte:03}").into_bytes()),
@@ -134,7 +134,7 @@ fn history(order: Comparator) -> impl Strategy<Value = History> {
         }
         files.edit.log_number = Some(next - 2);
         files.edit.last_sequence = Some(ends[5] as u64);
-        History { ops, files }
+        WriteHistory { ops, files }
     })
 }
 
@@ -166,7 +166,7 @@ proptest! {
         }
         let database = Database::open(directory.path()).unwrap();
         prop_assert_eq!(database.last_sequence(), history.ops.len() as u64);
-        database.shape();
+        database.layout();
     }
 
     /// A deletion or the record that comes next, for each key of which a log has the newest word; else nothing.
@@ -179,7 +179,7 @@ proptest! {
         let expected: Vec<_> = newest.values().filter(|op| op.sequence > in_tables)
             .map(|op| (op.key.clone(), op.value.clone())).collect();
         for budget in [ScanBudget::default(), small_budget()] {
-            let mut logged = Logged::default();
+            let mut logged = LogEntryCollector::default();
             Database::open_with(directory.path(), budget).unwrap().scan(&mut logged).unwrap();
             prop_assert_eq!(&logged.told, &expected);
         }
@@ -211,7 +211,7 @@ proptest! {
         files.write_to(directory.path());
         for budget in [ScanBudget::default(), small_budget()] {
             let database = Database::open_with(directory.path(), budget).unwrap();
-            let mut seen = Collect::default();
+            let mut seen = CertainRecordCollector::default();
             let outcome = database.scan(&mut seen).unwrap();
             prop_assert!(seen.0.windows(2).all(|pair| pair[0].0 < pair[1].0));
             // A log that ends torn, or not at all, is the state of a moment before.
@@ -221,7 +221,12 @@ proptest! {
     }
 }
 
-fn sound(ops: &[WriteOp], last: u64, seen: &Collect, outcome: &ScanOutcome) -> Result<(), TestCaseError> {
+fn sound(
+    ops: &[WriteOp],
+    last: u64,
+    seen: &CertainRecordCollector,
+    outcome: &ScanOutcome,
+) -> Result<(), TestCaseError> {
     let truth = visible(ops.iter().filter(|op| op.sequence <= last));
     let concerns = |damage: &SourceDamage, key: &[u8]| {
         damage.smallest.as_deref().is_none_or(|smallest| smallest <= key)
@@ -433,7 +438,10 @@ fn an_unknown_order_is_verified_and_listed_but_not_scanned() {
         &Comparator::Unknown("somebody.else".into())
     );
     assert_eq!(
-        database.scan(&mut Collect::default()).unwrap_err().kind(),
+        database
+            .scan(&mut CertainRecordCollector::default())
+            .unwrap_err()
+            .kind(),
         ErrorKind::UnknownFormat
     );
     let names: Vec<String> = database.files().map(|file| file.name).collect();
@@ -618,8 +626,8 @@ fn a_fifo_in_place_of_a_table_is_damage_and_no_wait() {
 
 #[test]
 fn a_sink_that_fails_ends_the_scan_with_its_error() {
-    struct Full;
-    impl RecordSink for Full {
+    struct FailingSink;
+    impl RecordSink for FailingSink {
         fn record(&mut self, _key: &[u8], _value: &[u8], _certain: bool) -> Result<()> {
             Err(Error::new(ErrorKind::Full, "no room"))
         }
@@ -627,7 +635,10 @@ fn a_sink_that_fails_ends_the_scan_with_its_error() {
     let directory = tempfile::tempdir().unwrap();
     two_levels().write_to(directory.path());
     let database = Database::open(directory.path()).unwrap();
-    assert_eq!(database.scan(&mut Full).unwrap_err().kind(), ErrorKind::Full);
+    assert_eq!(
+        database.scan(&mut FailingSink).unwrap_err().kind(),
+        ErrorKind::Full
+    );
 }
 
 #[test]
@@ -644,8 +655,8 @@ fn rows_of_level_0_are_as_few_as_the_overlap_asks() {
     let directory = tempfile::tempdir().unwrap();
     files.write_to(directory.path());
     let database = Database::open(directory.path()).unwrap();
-    assert_eq!(database.chains().0.len(), 1);
-    let mut seen = Collect::default();
+    assert_eq!(database.disjoint_rows().0.len(), 1);
+    let mut seen = CertainRecordCollector::default();
     database.scan(&mut seen).unwrap();
     assert_eq!(seen.all_certain().len(), 600);
 }
@@ -691,9 +702,9 @@ fn idb_order_merges_as_chromium_sorts() {
 
 /// Counts the bytes that are handed out.
 #[derive(Default)]
-struct Bytes(u64);
+struct ByteCountingSink(u64);
 
-impl RecordSink for Bytes {
+impl RecordSink for ByteCountingSink {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         self.0 += (key.len() + value.len()) as u64;
         Ok(())
@@ -705,7 +716,7 @@ fn out_of_proportion(files: &MemoryFiles) -> (u64, u64) {
     let directory = tempfile::tempdir().unwrap();
     files.write_to(directory.path());
     let database = Database::open_with(directory.path(), ScanBudget::default()).unwrap();
-    let mut bytes = Bytes::default();
+    let mut bytes = ByteCountingSink::default();
     for error in [
         database.scan(&mut bytes).unwrap_err(),
         database.verify().unwrap_err(),
@@ -713,7 +724,7 @@ fn out_of_proportion(files: &MemoryFiles) -> (u64, u64) {
         assert_eq!(error.kind(), ErrorKind::Limit);
         assert!(error.to_string().contains("out of proportion"), "{error}");
     }
-    assert_eq!(database.unread().tables, 1);
+    assert_eq!(database.outcome_without_tables().tables, 1);
     (bytes.0, files.tables[&5].len() as u64)
 }
 
@@ -729,7 +740,7 @@ fn keys_that_grow_by_a_byte_each_end_a_scan_at_what_is_in_proportion() {
     // Fewer of them are records like any.
     let directory = tempfile::tempdir().unwrap();
     growing_keys(10_000).write_to(directory.path());
-    let mut bytes = Bytes::default();
+    let mut bytes = ByteCountingSink::default();
     let database = Database::open_with(directory.path(), ScanBudget::default()).unwrap();
     let outcome = database.scan(&mut bytes).unwrap();
     assert_eq!(

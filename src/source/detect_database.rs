@@ -79,16 +79,16 @@ impl fmt::Display for ForeignDatabase {
 
 /// Looks at the names in a directory, and into tables when names do not tell.
 pub fn detect(directory: &Path) -> Result<DetectedDirectory> {
-    detect_in(&HeldDirectory::named(directory)?)
+    detect_in(&HeldDirectory::open_path(directory)?)
 }
 
 /// [`detect`] in a directory that is held.
 pub fn detect_in(directory: &HeldDirectory) -> Result<DetectedDirectory> {
-    Ok(judge(directory, &names(directory)?))
+    Ok(detect_by_names(directory, &list_utf8_names(directory)?))
 }
 
 /// The names of a directory's entries, sorted; those that are not UTF-8 are none of LevelDB's.
-pub fn names(directory: &HeldDirectory) -> Result<Vec<String>> {
+pub fn list_utf8_names(directory: &HeldDirectory) -> Result<Vec<String>> {
     let all = directory.list()?.into_iter();
     let mut names: Vec<_> = all.filter_map(|entry| entry.name.into_string().ok()).collect();
     names.sort();
@@ -96,7 +96,7 @@ pub fn names(directory: &HeldDirectory) -> Result<Vec<String>> {
 }
 
 /// [`detect`] over names already listed. Only regular files count: what a link names lies elsewhere.
-pub fn judge(directory: &HeldDirectory, names: &[String]) -> DetectedDirectory {
+pub fn detect_by_names(directory: &HeldDirectory, names: &[String]) -> DetectedDirectory {
     let has = |wanted: fn(&str) -> bool| names.iter().any(|name| wanted(name) && directory.has_file(name));
     if has(|name| name.strip_prefix("OPTIONS-").is_some_and(is_number)) {
         return DetectedDirectory::Foreign(ForeignDatabase::new(
@@ -104,7 +104,7 @@ pub fn judge(directory: &HeldDirectory, names: &[String]) -> DetectedDirectory {
             "it has an OPTIONS file",
         ));
     }
-    if has(|name| name == "CURRENT" || is_manifest(name)) && has_levels(directory, names) {
+    if has(|name| name == "CURRENT" || is_manifest(name)) && has_riak_levels(directory, names) {
         let why = "its tables lie in directories sst_0 to sst_6";
         return DetectedDirectory::Foreign(ForeignDatabase::new(ForeignEngine::Riak, why));
     }
@@ -126,14 +126,14 @@ fn is_manifest(name: &str) -> bool {
 }
 
 /// Riak's directories for tables, and none in this one.
-fn has_levels(directory: &HeldDirectory, names: &[String]) -> bool {
+fn has_riak_levels(directory: &HeldDirectory, names: &[String]) -> bool {
     let is_table = |name: &String| matches!(FileName::parse(name), Some(FileName::Table(..)));
-    let is_level = |name: &String| is_level_name(name) && directory.child(OsStr::new(name)).is_ok();
+    let is_level = |name: &String| is_riak_level_name(name) && directory.child(OsStr::new(name)).is_ok();
     names.iter().any(is_level) && !names.iter().any(is_table)
 }
 
 /// What Riak calls the directory of a level.
-pub fn is_level_name(name: &str) -> bool {
+pub fn is_riak_level_name(name: &str) -> bool {
     name.strip_prefix("sst_").is_some_and(is_number)
 }
 
@@ -168,7 +168,7 @@ fn read_footer(file: &std::fs::File, len: u64) -> Option<[u8; FOOTER_BYTES]> {
 }
 
 /// The first bytes of a file, at most `max`; empty when it cannot be read: good for hints only.
-pub(super) fn head(file: &dyn ReadAt, max: usize) -> Vec<u8> {
+pub(super) fn read_prefix(file: &dyn ReadAt, max: usize) -> Vec<u8> {
     let mut bytes = vec![0; max.min(usize::try_from(file.len()).unwrap_or(max))];
     match file.read_at(&mut bytes, 0) {
         Ok(()) => bytes,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::bounded_file::BoundedFile;
 use super::capture::HoldDirectory;
 use super::pins::DatabasePins;
-use super::read_record::ReadRecord;
+use super::read_ranges::ReadRanges;
 use super::walk::FileFingerprint;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
@@ -24,11 +24,11 @@ use crate::leveldb::scan_context::OpenFiles;
 #[derive(Clone, Debug)]
 pub(super) enum HeldBytes {
     /// A name: in the database's own directory, or of a link or a copy elsewhere.
-    Named(HeldName),
+    ByName(HeldName),
     /// A descriptor, which keeps the bytes when the name goes.
-    Open(Arc<File>),
+    Descriptor(Arc<File>),
     /// The bytes themselves.
-    Bytes(Arc<Vec<u8>>),
+    InMemory(Arc<Vec<u8>>),
 }
 
 /// A name in a directory that is held.
@@ -47,8 +47,8 @@ impl HeldName {
     }
 
     /// True if it is this name in that directory.
-    pub fn is(&self, directory: &HeldDirectory, name: &str) -> bool {
-        self.name == name && self.directory.is(directory)
+    pub fn is_name_in(&self, directory: &HeldDirectory, name: &str) -> bool {
+        self.name == name && self.directory.is_same_handle(directory)
     }
 
     pub fn open(&self) -> Result<(File, u64)> {
@@ -56,9 +56,10 @@ impl HeldName {
     }
 
     /// What it is now.
-    pub fn stamp(&self) -> Result<FileFingerprint> {
+    pub fn fingerprint(&self) -> Result<FileFingerprint> {
         let stat = self.directory.stat(&self.name);
-        let stat = stat.context(|| format!("look at {}", self.directory.shown(&self.name).display()))?;
+        let stat =
+            stat.context(|| format!("look at {}", self.directory.display_path(&self.name).display()))?;
         Ok(FileFingerprint::of_stat(&stat))
     }
 }
@@ -76,7 +77,7 @@ pub struct DatabaseFile {
     /// A file of the same owner, whose metadata counts when the original's name is gone.
     companion: Option<Arc<File>>,
     /// Where what is read of it is remembered.
-    reads: Option<Arc<ReadRecord>>,
+    read_ranges: Option<Arc<ReadRanges>>,
 }
 
 impl DatabaseFile {
@@ -87,13 +88,13 @@ impl DatabaseFile {
             held,
             original: None,
             companion: None,
-            reads: None,
+            read_ranges: None,
         }
     }
 
     /// A file of a directory, by its name.
     pub fn in_directory(directory: &HeldDirectory, name: String, len: u64) -> Self {
-        let held = HeldBytes::Named(HeldName::new(directory, name.as_str()));
+        let held = HeldBytes::ByName(HeldName::new(directory, name.as_str()));
         Self::new(name, len, held)
     }
 
@@ -101,34 +102,34 @@ impl DatabaseFile {
         let original = Some(HeldName::new(directory, name.as_str()));
         Self {
             len: bytes.len() as u64,
-            held: HeldBytes::Bytes(Arc::new(bytes)),
+            held: HeldBytes::InMemory(Arc::new(bytes)),
             name,
             original,
             companion: None,
-            reads: None,
+            read_ranges: None,
         }
     }
 
     /// Bytes in memory whose file's name may go.
-    pub(super) fn beside(mut self, companion: &Arc<File>) -> Self {
+    pub(super) fn with_companion(mut self, companion: &Arc<File>) -> Self {
         self.companion = Some(Arc::clone(companion));
         self
     }
 
     /// Its bytes, up to [`DatabaseFile::len`].
     pub fn open(&self) -> Result<Box<dyn ReadAt>> {
-        let file = open(&self.held, self.len, true)?;
-        Ok(match &self.reads {
-            Some(reads) => reads.watch(file),
+        let file = open_held(&self.held, self.len, true)?;
+        Ok(match &self.read_ranges {
+            Some(reads) => reads.record_reads(file),
             None => file,
         })
     }
 
     /// The name under which a link to it can be had, and the directory that has it.
-    pub fn named(&self) -> Option<(&HeldDirectory, &OsStr)> {
+    pub fn directory_and_name(&self) -> Option<(&HeldDirectory, &OsStr)> {
         match &self.held {
-            HeldBytes::Named(named) => Some((&named.directory, OsStr::new(&named.name))),
-            HeldBytes::Open(_) | HeldBytes::Bytes(_) => None,
+            HeldBytes::ByName(named) => Some((&named.directory, OsStr::new(&named.name))),
+            HeldBytes::Descriptor(_) | HeldBytes::InMemory(_) => None,
         }
     }
 
@@ -146,13 +147,13 @@ impl DatabaseFile {
     pub fn metadata(&self) -> Result<Metadata> {
         let doing = || format!("stat {}", self.name);
         match (&self.held, &self.original) {
-            (HeldBytes::Open(file), _) => file.metadata().context(doing),
-            (HeldBytes::Named(named), _) => named.open()?.0.metadata().context(doing),
-            (HeldBytes::Bytes(_), Some(named)) => match (named.open(), &self.companion) {
+            (HeldBytes::Descriptor(file), _) => file.metadata().context(doing),
+            (HeldBytes::ByName(named), _) => named.open()?.0.metadata().context(doing),
+            (HeldBytes::InMemory(_), Some(named)) => match (named.open(), &self.companion) {
                 (Err(_), Some(companion)) => companion.metadata().context(doing),
                 (opened, _) => opened?.0.metadata().context(doing),
             },
-            (HeldBytes::Bytes(_), None) => {
+            (HeldBytes::InMemory(_), None) => {
                 Err(Error::new(ErrorKind::NotFound, "it is in memory only").context(doing()))
             }
         }
@@ -167,13 +168,13 @@ pub(super) struct FileSet {
     pub current: DatabaseFile,
     pub manifest: DatabaseFile,
     /// What the MANIFEST was before it was read; `None` where nothing is to be proven.
-    pub manifest_stamp: Option<FileFingerprint>,
+    pub manifest_fingerprint: Option<FileFingerprint>,
     /// Live tables that are there.
     pub tables: BTreeMap<u64, HeldTable>,
     /// Live logs that are there.
     pub logs: BTreeMap<u64, HeldLog>,
     /// Hidden directories that hold links and copies; they go with the set.
-    pub pools: Vec<HoldDirectory>,
+    pub hold_directories: Vec<HoldDirectory>,
     /// The links of the database's pins, if it was captured with them.
     pub pins: Option<Arc<DatabasePins>>,
 }
@@ -184,25 +185,25 @@ pub(super) struct HeldTable {
     pub len: u64,
     pub held: HeldBytes,
     /// What holds it, as it was then; `None` where nothing is to be proven.
-    pub stamp: Option<FileFingerprint>,
+    pub fingerprint: Option<FileFingerprint>,
     /// What was read of it since.
-    pub reads: Arc<ReadRecord>,
+    pub read_ranges: Arc<ReadRanges>,
 }
 
 impl HeldTable {
     /// As the decoders read it: what is read is remembered where it is to be proven.
     pub fn open(&self, keep_open: bool) -> Result<Box<dyn ReadAt>> {
-        let file = self.open_unwatched(keep_open)?;
-        Ok(if self.stamp.is_some() {
-            self.reads.watch(file)
+        let file = self.open_unrecorded(keep_open)?;
+        Ok(if self.fingerprint.is_some() {
+            self.read_ranges.record_reads(file)
         } else {
             file
         })
     }
 
     /// For a look that proves nothing itself.
-    pub fn open_unwatched(&self, keep_open: bool) -> Result<Box<dyn ReadAt>> {
-        open(&self.held, self.len, keep_open)
+    pub fn open_unrecorded(&self, keep_open: bool) -> Result<Box<dyn ReadAt>> {
+        open_held(&self.held, self.len, keep_open)
     }
 }
 
@@ -210,7 +211,7 @@ impl HeldTable {
 #[derive(Clone, Debug)]
 pub(super) struct LogProof {
     /// Before it was read.
-    pub stamp: FileFingerprint,
+    pub fingerprint: FileFingerprint,
     /// [`LogEnd::content`](crate::leveldb::log_cut::LogEnd::content).
     pub content: [u8; 32],
 }
@@ -243,7 +244,10 @@ impl FileSet {
         let tables = self.tables.iter().map(|(number, table)| {
             let name = table_name(*number, table.extension);
             DatabaseFile {
-                reads: table.stamp.is_some().then(|| Arc::clone(&table.reads)),
+                read_ranges: table
+                    .fingerprint
+                    .is_some()
+                    .then(|| Arc::clone(&table.read_ranges)),
                 ..DatabaseFile::new(name, table.len, table.held.clone())
             }
         });
@@ -282,15 +286,15 @@ impl OpenFiles for FileSetView<'_> {
 
     fn open_log(&self, number: u64) -> Result<Box<dyn ReadAt>> {
         match self.files.logs.get(&number) {
-            Some(log) => open(&log.held, log.len, self.keep_open),
+            Some(log) => open_held(&log.held, log.len, self.keep_open),
             None => Err(Error::new(ErrorKind::NotFound, "it is not there")),
         }
     }
 }
 
-fn open(held: &HeldBytes, len: u64, keep_open: bool) -> Result<Box<dyn ReadAt>> {
+fn open_held(held: &HeldBytes, len: u64, keep_open: bool) -> Result<Box<dyn ReadAt>> {
     Ok(match held {
-        HeldBytes::Named(named) => {
+        HeldBytes::ByName(named) => {
             let (file, _) = named.open()?;
             if keep_open {
                 Box::new(BoundedFile(Arc::new(file), len))
@@ -298,8 +302,8 @@ fn open(held: &HeldBytes, len: u64, keep_open: bool) -> Result<Box<dyn ReadAt>> 
                 Box::new(ReopenedFile(named.clone(), len))
             }
         }
-        HeldBytes::Open(file) => Box::new(BoundedFile(Arc::clone(file), len)),
-        HeldBytes::Bytes(bytes) => Box::new(bytes.as_ref().clone()),
+        HeldBytes::Descriptor(file) => Box::new(BoundedFile(Arc::clone(file), len)),
+        HeldBytes::InMemory(bytes) => Box::new(bytes.as_ref().clone()),
     })
 }
 

@@ -86,7 +86,7 @@ impl MemoryHandle<'_> {
     }
 
     /// A layout for its restore: LevelDB's own defaults, for it has no files to learn from.
-    pub fn shape(&self) -> DatabaseLayout {
+    pub fn layout(&self) -> DatabaseLayout {
         DatabaseLayout {
             comparator: self.comparator.name().to_owned(),
             ..DatabaseLayout::default()
@@ -99,11 +99,11 @@ impl MemoryHandle<'_> {
     /// The sink's; [`ErrorKind::Corrupt`] when keys come in another order than the comparator's, or rusty-leveldb
     /// panics.
     pub fn scan(&mut self, sink: &mut dyn RecordSink) -> Result<ScanOutcome> {
-        let mut records = guarded(|| self.db.new_iter())?.map_err(|status| failed("iterate", status))?;
+        let mut records = catch_panic(|| self.db.new_iter())?.map_err(|status| failed("iterate", status))?;
         let mut outcome = ScanOutcome::default();
         let mut last_key: Option<Vec<u8>> = None;
-        while guarded(|| records.advance())? {
-            let Some((key, value)) = guarded(|| records.current())? else {
+        while catch_panic(|| records.advance())? {
+            let Some((key, value)) = catch_panic(|| records.current())? else {
                 return Err(Error::corrupt("an iterator that advanced stands nowhere"));
             };
             if let Some(last_key) = &last_key
@@ -124,11 +124,11 @@ impl MemoryHandle<'_> {
 }
 
 fn flush(db: &mut DB) -> Result<()> {
-    guarded(|| db.flush())?.map_err(|status| failed("flush the open database", status))
+    catch_panic(|| db.flush())?.map_err(|status| failed("flush the open database", status))
 }
 
 /// rusty-leveldb panics on some inputs; its caller, who handed us the database for a backup, must get an error.
-fn guarded<T>(call: impl FnOnce() -> T) -> Result<T> {
+fn catch_panic<T>(call: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_| Error::corrupt("rusty-leveldb panicked"))
 }
 
@@ -198,7 +198,7 @@ mod tests {
             assert_eq!(outcome.damage, []);
             assert!(records.0 == expected, "{} records", records.0.len());
         }
-        let held = crate::target::check_free(&path).unwrap_err();
+        let held = crate::target::check_target_free(&path).unwrap_err();
         assert_eq!(held.kind(), ErrorKind::Busy, "our reading gave up nobody's lock");
         db.put(b"later", b"write").unwrap();
         assert_eq!(db.get(b"later").as_deref(), Some(&b"write"[..]));
@@ -218,7 +218,7 @@ mod tests {
         assert!(records.0 == expected, "{} records", records.0.len());
         assert_eq!(outcome.records, 2000);
         assert_eq!(outcome.key_bytes, 8000);
-        assert_eq!(memory.shape().comparator, "leveldb.BytewiseComparator");
+        assert_eq!(memory.layout().comparator, "leveldb.BytewiseComparator");
     }
 
     #[test]

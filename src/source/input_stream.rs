@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::OperationReport;
 
 /// How often a stream that is silent looks whether somebody wants to stop.
-const LOOK_EVERY: Timespec = Timespec {
+const STREAM_POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
@@ -99,7 +99,7 @@ impl InputStream {
         loop {
             report.go_on()?;
             let mut polled = [PollFd::new(&self.from, PollFlags::IN)];
-            match poll(&mut polled, Some(&LOOK_EVERY)) {
+            match poll(&mut polled, Some(&STREAM_POLL_INTERVAL)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return Ok(()),
                 Err(error) => return Err(std::io::Error::from(error)).context(|| "wait for the stream"),

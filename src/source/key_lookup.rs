@@ -43,8 +43,8 @@ impl Database {
     /// # Errors
     /// A log that changed under the reading; what a scan is refused for.
     pub fn look_up(&self, keys: &[Vec<u8>], value_bytes_max: u64) -> Result<LookupOutcome> {
-        let (chains, _) = self.chains();
-        let files = self.view(chains.len());
+        let (chains, _) = self.disjoint_rows();
+        let files = self.open_view(chains.len());
         let budget = ScanBudget {
             window_bytes: 0,
             ..self.budget.for_sources(chains.len())
@@ -57,7 +57,7 @@ impl Database {
                 .map(|row| LevelKeyFinder::new(&scan, row))
                 .collect(),
             logs: self.memtable.cursor(&scan),
-            log_stands: true,
+            has_log_entry: true,
             scratch: LargeValueBuffer::default(),
         };
         lookup.pass_log_entry();
@@ -85,7 +85,7 @@ impl Database {
     /// User keys of entries in `tables`, drawn with `below`, which gives a number below its argument: every second from
     /// any table, the others from tables by their size, so that neither small tables nor most records are left out. What
     /// cannot be read gives none; a scan reports it.
-    pub fn draw_keys(
+    pub fn sample_keys(
         &self,
         tables: &BTreeSet<u64>,
         count: usize,
@@ -93,19 +93,19 @@ impl Database {
     ) -> Vec<Vec<u8>> {
         let live = self.version().tables.values();
         let metas: Vec<&TableMeta> = live.filter(|meta| tables.contains(&meta.number)).collect();
-        let files = self.view(1);
+        let files = self.open_view(1);
         let draw = |index: usize| {
             let meta = match index % 2 {
                 0 => metas.get(below(metas.len() as u64) as usize)?,
-                _ => by_size(&metas, below)?,
+                _ => pick_by_size(&metas, below)?,
             };
-            some_key(&files, meta, below).ok().flatten()
+            random_key(&files, meta, below).ok().flatten()
         };
         (0..count).filter_map(draw).collect()
     }
 }
 
-fn by_size<'a>(metas: &[&'a TableMeta], below: &mut dyn FnMut(u64) -> u64) -> Option<&'a TableMeta> {
+fn pick_by_size<'a>(metas: &[&'a TableMeta], below: &mut dyn FnMut(u64) -> u64) -> Option<&'a TableMeta> {
     let total = metas.iter().fold(0u64, |sum, meta| sum.saturating_add(meta.size));
     let mut place = below(total);
     let holds = |meta: &&&TableMeta| {
@@ -117,7 +117,7 @@ fn by_size<'a>(metas: &[&'a TableMeta], below: &mut dyn FnMut(u64) -> u64) -> Op
 }
 
 /// A key of some entry of some block.
-fn some_key(
+fn random_key(
     files: &dyn OpenFiles,
     meta: &TableMeta,
     below: &mut dyn FnMut(u64) -> u64,
@@ -156,7 +156,7 @@ struct KeyLookup<'s, 'a> {
     scan: &'s ScanContext<'a>,
     rows: Vec<LevelKeyFinder<'a>>,
     logs: MemtableCursor<'a>,
-    log_stands: bool,
+    has_log_entry: bool,
     scratch: LargeValueBuffer,
 }
 
@@ -175,10 +175,10 @@ impl KeyLookup<'_, '_> {
                 newest = Some((tag, rank, place));
             }
         };
-        while self.log_stands && self.scan.order.compare(self.logs.user_key(), key).is_lt() {
-            self.log_stands = !matches!(self.logs.advance(), SourceStep::End);
+        while self.has_log_entry && self.scan.order.compare(self.logs.user_key(), key).is_lt() {
+            self.has_log_entry = !matches!(self.logs.advance(), SourceStep::End);
         }
-        if self.log_stands && self.scan.order.compare(self.logs.user_key(), key).is_eq() {
+        if self.has_log_entry && self.scan.order.compare(self.logs.user_key(), key).is_eq() {
             consider(self.logs.tag(), self.logs.rank(), EntryLocation::Logs);
         }
         for (index, row) in self.rows.iter_mut().enumerate() {
@@ -197,7 +197,7 @@ impl KeyLookup<'_, '_> {
     }
 
     fn pass_log_entry(&mut self) {
-        self.log_stands = !matches!(self.logs.advance(), SourceStep::End);
+        self.has_log_entry = !matches!(self.logs.advance(), SourceStep::End);
     }
 }
 

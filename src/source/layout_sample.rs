@@ -7,7 +7,7 @@
 //! keys of the blocks it covers.
 
 use super::bounded_file::BoundedFile;
-use super::detect_database::head;
+use super::detect_database::read_prefix;
 use crate::codec::Reader;
 use crate::error::Result;
 use crate::held_directory::HeldDirectory;
@@ -41,7 +41,7 @@ struct LayoutSample {
 }
 
 /// The shape that a sample of `tables` shows, with defaults for what it does not.
-pub fn shape(
+pub fn sample_layout(
     files: &dyn OpenFiles,
     directory: &HeldDirectory,
     tables: &[LevelTable],
@@ -52,7 +52,7 @@ pub fn shape(
     let stride = tables.len().div_ceil(TABLES_MAX).max(1);
     for table in tables.iter().step_by(stride) {
         // A table that cannot be read shows nothing; the scan reports it.
-        let _ = look_at(files, table, &mut decompressor, &mut seen);
+        let _ = sample_table(files, table, &mut decompressor, &mut seen);
     }
     let default = DatabaseLayout::default();
     let filter = seen.filter.as_ref().map(|name| FilterPolicy {
@@ -80,7 +80,7 @@ pub fn shape(
     }
 }
 
-fn look_at(
+fn sample_table(
     files: &dyn OpenFiles,
     table: &LevelTable,
     decompressor: &mut Decompressor,
@@ -105,18 +105,18 @@ fn look_at(
         }
         let (codec, plain) = read_block(file.as_ref(), *handle, end, decompressor)?;
         seen.codecs.push(codec);
-        let count = seen.look_at_block(&plain, position + 1 == handles.len())?;
+        let count = seen.sample_block(&plain, position + 1 == handles.len())?;
         keys.push((handle.offset, count));
     }
     if let Some(filter) = filter {
-        seen.look_at_filter(&filter, &keys, handles.len() <= keys.len());
+        seen.sample_filter(&filter, &keys, handles.len() <= keys.len());
     }
     Ok(())
 }
 
 impl LayoutSample {
     /// Counts the block's entries and learns from its sizes.
-    fn look_at_block(&mut self, plain: &[u8], is_last: bool) -> Result<u64> {
+    fn sample_block(&mut self, plain: &[u8], is_last: bool) -> Result<u64> {
         let end = entries_end(plain)?;
         let (mut at, mut last, mut count) = (0, 0, 0u64);
         let second_restart = restarts(plain).nth(1);
@@ -137,7 +137,7 @@ impl LayoutSample {
     }
 
     /// `keys` has the offset and key count of the table's first blocks; `all` when those are all its blocks.
-    fn look_at_filter(&mut self, filter: &FilterBlock, keys: &[(u64, u64)], all: bool) {
+    fn sample_filter(&mut self, filter: &FilterBlock, keys: &[(u64, u64)], all: bool) {
         self.filter.get_or_insert_with(|| filter.name.clone());
         let Some(offsets) = FilterOffsets::read(&filter.bytes) else {
             return;
@@ -251,7 +251,7 @@ fn dialect(directory: &HeldDirectory, mojang: bool, filter: Option<&FilterPolicy
     }
     // goleveldb begins its diary with a ruler, C++ with a date.
     let diary = match directory.open_file("LOG") {
-        Ok((file, len)) => head(&BoundedFile(file.into(), len), 16),
+        Ok((file, len)) => read_prefix(&BoundedFile(file.into(), len), 16),
         Err(_) => return Dialect::Unknown,
     };
     match diary.first() {

@@ -22,27 +22,27 @@ pub struct DisjointTables<'d> {
 
 impl Database {
     /// Its tables, if they alone are its records, none overlaps another, and nothing is wrong with its logs.
-    pub fn table_row(&self) -> Option<DisjointTables<'_>> {
-        let (mut chains, overlaps) = self.chains();
+    pub fn disjoint_tables(&self) -> Option<DisjointTables<'_>> {
+        let (mut chains, overlaps) = self.disjoint_rows();
         let tables = chains.pop().unwrap_or_default();
         let is_one = chains.is_empty() && overlaps.is_empty();
         let row = DisjointTables {
             database: self,
             tables,
         };
-        (is_one && self.has_tables_alone() && row.is_apart()).then_some(row)
+        (is_one && self.has_only_tables() && row.is_disjoint()).then_some(row)
     }
 
-    fn has_tables_alone(&self) -> bool {
+    fn has_only_tables(&self) -> bool {
         let logs = &self.log_report;
         let is_silent = logs.entries == 0 && logs.damage.is_empty() && logs.torn_tails.is_empty();
-        is_silent && logs.certain_from == 0 && !self.is_guess
+        is_silent && logs.certain_from == 0 && !self.is_without_manifest
     }
 }
 
 impl<'d> DisjointTables<'d> {
     /// At most so many stretches of about one size, at least one; in key order.
-    pub fn split(self, stretches: usize) -> Vec<Self> {
+    pub fn split_into_partitions(self, stretches: usize) -> Vec<Self> {
         let size = self.tables.iter().map(|table| table.meta.size).sum::<u64>();
         let share = size / stretches.max(1) as u64 + 1;
         let (mut split, mut filled) = (vec![Vec::new()], 0);
@@ -72,7 +72,7 @@ impl<'d> DisjointTables<'d> {
     /// Like [`Database::scan`], of these tables. So many are scanned at once; they share its memory bounds.
     pub fn scan(&self, at_once: usize, sink: &mut dyn RecordSink) -> Result<ScanOutcome> {
         let database = self.database;
-        let files = database.view(at_once);
+        let files = database.open_view(at_once);
         let budget = database.budget.for_sources(at_once);
         let budget = ScanBudget {
             resident_bytes_max: budget.resident_bytes_max / at_once.max(1),
@@ -88,7 +88,7 @@ impl<'d> DisjointTables<'d> {
     }
 
     /// True if no key is in two tables, not even as entries of different age.
-    fn is_apart(&self) -> bool {
+    fn is_disjoint(&self) -> bool {
         let order = self.database.comparator();
         let is_behind = |pair: &[LevelTable]| {
             let (before, after) = (pair[0].meta.largest_user_key(), pair[1].meta.smallest_user_key());

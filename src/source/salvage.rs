@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::bounded_file::BoundedFile;
 use super::current_file;
-use super::database::{Database, read_manifest, stat};
-use super::detect_database::names;
+use super::database::{Database, read_manifest, stat_file};
+use super::detect_database::list_utf8_names;
 use super::file_set::{DatabaseFile, FileSet, HeldBytes, HeldLog, HeldName, HeldTable};
 use crate::codec::Reader;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -27,8 +27,8 @@ impl Database {
     /// Opens by the MANIFEST of the highest number, whatever CURRENT says; its name. An owner that begins a MANIFEST
     /// writes all of it, and then points CURRENT to it, so the newest one that is whole leads to the same records.
     pub fn open_by_newest_manifest(path: &Path) -> Result<(Self, String)> {
-        let directory = &HeldDirectory::named(path)?;
-        let names = names(directory)?;
+        let directory = &HeldDirectory::open_path(path)?;
+        let names = list_utf8_names(directory)?;
         current_file::check_kind(directory, &names)?;
         let manifests = names.iter().filter_map(|name| match FileName::parse(name) {
             Some(FileName::Manifest(number)) => Some((number, name)),
@@ -37,7 +37,7 @@ impl Database {
         let (_, name) = manifests
             .max()
             .ok_or_else(|| Error::corrupt("there is no MANIFEST"))?;
-        let manifest = stat(directory, name.clone());
+        let manifest = stat_file(directory, name.clone());
         let version = read_manifest(&manifest).context(|| name.clone())?;
         let current = format!("{name}\n").into_bytes();
         let current = DatabaseFile::in_memory(directory, "CURRENT".to_owned(), current);
@@ -56,14 +56,14 @@ impl Database {
     /// counts. Some of them may have been obsolete: what a compaction has deleted may be there again. So all that it
     /// reads is uncertain. Tables that cannot be opened at all are named, with the reason, and left out.
     pub fn open_all_files(path: &Path, comparator: &Comparator) -> Result<(Self, Vec<(String, Error)>)> {
-        let directory = &HeldDirectory::named(path)?;
-        let names = names(directory)?;
+        let directory = &HeldDirectory::open_path(path)?;
+        let names = list_utf8_names(directory)?;
         current_file::check_kind(directory, &names)?;
         let (mut tables, mut logs, mut metas) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut unreadable = Vec::new();
         for name in &names {
-            let held = HeldBytes::Named(HeldName::new(directory, name.as_str()));
-            let len = stat(directory, name.clone()).len;
+            let held = HeldBytes::ByName(HeldName::new(directory, name.as_str()));
+            let len = stat_file(directory, name.clone()).len;
             match FileName::parse(name) {
                 Some(FileName::Table(number, extension)) => match table_meta(directory, name, number) {
                     Ok(Some(meta)) => {
@@ -71,11 +71,11 @@ impl Database {
                         tables.insert(
                             number,
                             HeldTable {
-                                reads: Arc::default(),
+                                read_ranges: Arc::default(),
                                 extension,
                                 len,
                                 held,
-                                stamp: None,
+                                fingerprint: None,
                             },
                         );
                     }
@@ -99,10 +99,10 @@ impl Database {
             directory: directory.clone(),
             current: nothing("CURRENT"),
             manifest: nothing("MANIFEST"),
-            manifest_stamp: None,
+            manifest_fingerprint: None,
             tables,
             logs,
-            pools: Vec::new(),
+            hold_directories: Vec::new(),
             pins: None,
         };
         let version = Version {
@@ -115,7 +115,7 @@ impl Database {
             tables: metas,
         };
         let mut database = Self::new(files, version, ScanBudget::default(), None);
-        database.is_guess = true;
+        database.is_without_manifest = true;
         Ok((database, unreadable))
     }
 
@@ -123,7 +123,7 @@ impl Database {
     /// not whole was being written when its owner ended, and holds nothing that is not elsewhere.)
     pub fn has_newer_tables(&self) -> Result<bool> {
         let next = self.version().next_file;
-        let names = names(&self.files.directory)?;
+        let names = list_utf8_names(&self.files.directory)?;
         let is_newer = |name: &String| match FileName::parse(name) {
             Some(FileName::Table(number, _)) if number >= next => {
                 table_meta(&self.files.directory, name, number).is_ok()
@@ -153,7 +153,7 @@ fn table_meta(directory: &HeldDirectory, name: &str, number: u64) -> Result<Opti
     };
     let mut ends = |handle: &BlockHandle| ends_of_block(&file, *handle, table.data_end, &mut decompressor);
     // Where a block cannot be read, the scan says so; its index key bounds what it held.
-    let smallest = ends(first).map_or_else(|_| lowest(), |(smallest, _)| smallest);
+    let smallest = ends(first).map_or_else(|_| lowest_internal_key(), |(smallest, _)| smallest);
     let largest = ends(last).map_or_else(|_| last_bound.clone(), |(_, largest)| largest);
     let whole = [first_bound, &smallest, &largest]
         .iter()
@@ -171,6 +171,6 @@ fn table_meta(directory: &HeldDirectory, name: &str, number: u64) -> Result<Opti
 }
 
 /// The internal key before all others.
-fn lowest() -> Vec<u8> {
+fn lowest_internal_key() -> Vec<u8> {
     vec![0xff; TAG_BYTES]
 }

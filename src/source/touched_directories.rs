@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::Stat;
 
 use super::walk::nanos;
-use crate::held_directory::{HeldDirectory, identity};
+use crate::held_directory::{HeldDirectory, device_and_inode};
 use crate::snapshot::FileMetadata;
 
 /// Directories that were touched by making or removing something of ours, by filesystem and inode.
@@ -29,10 +29,10 @@ struct ModificationTimes {
 
 impl TouchedDirectories {
     /// Makes or removes something in `directory`.
-    pub(super) fn around<T>(&self, directory: &HeldDirectory, act: impl FnOnce() -> T) -> T {
-        let before = directory.stat_itself();
+    pub(super) fn track<T>(&self, directory: &HeldDirectory, act: impl FnOnce() -> T) -> T {
+        let before = directory.stat_self();
         let done = act();
-        if let (Ok(before), Ok(after)) = (before, directory.stat_itself()) {
+        if let (Ok(before), Ok(after)) = (before, directory.stat_self()) {
             self.note(&before, &after);
         }
         done
@@ -41,12 +41,12 @@ impl TouchedDirectories {
     fn note(&self, before: &Stat, after: &Stat) {
         let modified = |stat: &Stat| nanos(stat.st_mtime, stat.st_mtime_nsec as i64);
         let mut all = self.all();
-        let known = all.get(&identity(after));
+        let known = all.get(&device_and_inode(after));
         let is_ours = known.filter(|known| known.after == modified(before));
         let before = is_ours.map_or_else(|| modified(before), |known| known.before);
         let after_us = modified(after);
         all.insert(
-            identity(after),
+            device_and_inode(after),
             ModificationTimes {
                 before,
                 after: after_us,
@@ -56,7 +56,7 @@ impl TouchedDirectories {
 
     /// Gives `meta`, of a directory with these facts, the time that it had before us. A newer one is somebody else's, and
     /// stays.
-    pub fn undo(&self, facts: &Metadata, meta: &mut FileMetadata) {
+    pub fn restore_mtime(&self, facts: &Metadata, meta: &mut FileMetadata) {
         match self.all().get(&(facts.dev(), facts.ino())) {
             Some(times) if Some(times.after) == meta.mtime_nanos => meta.mtime_nanos = Some(times.before),
             _ => {}
@@ -83,7 +83,7 @@ mod tests {
             mtime_nanos: Some(mtime_nanos(&facts)),
             ..FileMetadata::default()
         };
-        touched.undo(&facts, &mut meta);
+        touched.restore_mtime(&facts, &mut meta);
         meta.mtime_nanos
     }
 
@@ -96,8 +96,8 @@ mod tests {
     fn of_what_we_do_no_time_is_stored_and_of_what_others_do_the_newest() {
         let dir = tempfile::tempdir().unwrap();
         let (touched, place) = (TouchedDirectories::default(), dir.path());
-        let held = HeldDirectory::named(place).unwrap();
-        let ours = |name: &str| touched.around(&held, || fs::create_dir(place.join(name)).unwrap());
+        let held = HeldDirectory::open_path(place).unwrap();
+        let ours = |name: &str| touched.track(&held, || fs::create_dir(place.join(name)).unwrap());
         set(place, 1000);
         ours("a");
         ours("b");
@@ -105,7 +105,7 @@ mod tests {
         set(place, 2000);
         assert_eq!(stored(&touched, place), Some(2000 * 1_000_000_000));
         ours("c");
-        touched.around(&held, || fs::remove_dir(place.join("a")).unwrap());
+        touched.track(&held, || fs::remove_dir(place.join("a")).unwrap());
         assert_eq!(stored(&touched, place), Some(2000 * 1_000_000_000));
     }
 }

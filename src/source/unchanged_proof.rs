@@ -28,31 +28,31 @@ impl FileSet {
         let tables: Vec<_> = self.tables.iter().collect();
         tables.into_par_iter().try_for_each(|(number, table)| {
             let name = || table_name(*number, table.extension);
-            proven(table.is_unchanged(), name)
+            changed_error_unless(table.is_unchanged(), name)
         })?;
         for (number, log) in &self.logs {
-            proven(self.has_the_records_of(*number, log), || log_name(*number))?;
+            changed_error_unless(self.has_same_log_records(*number, log), || log_name(*number))?;
         }
-        proven(self.says(version), || self.manifest.name.clone())
+        changed_error_unless(self.manifest_yields(version), || self.manifest.name.clone())
     }
 
-    fn has_the_records_of(&self, number: u64, log: &HeldLog) -> Result<bool> {
+    fn has_same_log_records(&self, number: u64, log: &HeldLog) -> Result<bool> {
         let Some(proof) = &log.proof else {
             return Ok(true);
         };
-        if stamp_of(&log.held)?.is_some_and(|now| now.has_the_content_of(&proof.stamp)) {
+        if fingerprint_of(&log.held)?.is_some_and(|now| now.has_same_content(&proof.fingerprint)) {
             return Ok(true);
         }
         let log = self.open_log_of(number)?;
         Ok(LogContinuity::new(0).read(log.as_ref()).content == proof.content)
     }
 
-    fn says(&self, version: &Version) -> Result<bool> {
-        let Some(then) = &self.manifest_stamp else {
+    fn manifest_yields(&self, version: &Version) -> Result<bool> {
+        let Some(then) = &self.manifest_fingerprint else {
             return Ok(true);
         };
         let now = FileFingerprint::of(&self.manifest.metadata()?);
-        if now.has_the_content_under_other_names_of(then) {
+        if now.has_same_content_but_links(then) {
             return Ok(true);
         }
         let read = version_of_manifest(self.manifest.open()?.as_ref());
@@ -62,33 +62,33 @@ impl FileSet {
 
 impl HeldTable {
     fn is_unchanged(&self) -> Result<bool> {
-        let Some(then) = &self.stamp else {
+        let Some(then) = &self.fingerprint else {
             return Ok(true);
         };
-        match stamp_of(&self.held)? {
+        match fingerprint_of(&self.held)? {
             None => Ok(true),
-            Some(now) if now.has_the_content_of(then) => Ok(true),
-            Some(now) if now.has_the_content_under_other_names_of(then) => {
-                self.reads.holds_of(self.open_unwatched(true)?.as_ref())
-            }
+            Some(now) if now.has_same_content(then) => Ok(true),
+            Some(now) if now.has_same_content_but_links(then) => self
+                .read_ranges
+                .matches_file(self.open_unrecorded(true)?.as_ref()),
             Some(_) => Ok(false),
         }
     }
 }
 
 /// The file as it is now; `None` for bytes in memory.
-pub(super) fn stamp_of(held: &HeldBytes) -> Result<Option<FileFingerprint>> {
+pub(super) fn fingerprint_of(held: &HeldBytes) -> Result<Option<FileFingerprint>> {
     match held {
-        HeldBytes::Named(named) => named.stamp().map(Some),
-        HeldBytes::Open(file) => {
+        HeldBytes::ByName(named) => named.fingerprint().map(Some),
+        HeldBytes::Descriptor(file) => {
             let facts = file.metadata().context(|| "look at an open file")?;
             Ok(Some(FileFingerprint::of(&facts)))
         }
-        HeldBytes::Bytes(_) => Ok(None),
+        HeldBytes::InMemory(_) => Ok(None),
     }
 }
 
-fn proven(unchanged: Result<bool>, name: impl Fn() -> String) -> Result<()> {
+fn changed_error_unless(unchanged: Result<bool>, name: impl Fn() -> String) -> Result<()> {
     if unchanged.context(|| format!("look at {} again", name()))? {
         return Ok(());
     }
@@ -119,9 +119,9 @@ mod tests {
             let table = HeldTable {
                 extension: TableExtension::Ldb,
                 len: 100,
-                held: HeldBytes::Open(Arc::new(file)),
-                stamp: Some(FileFingerprint::of(&facts)),
-                reads: Arc::default(),
+                held: HeldBytes::Descriptor(Arc::new(file)),
+                fingerprint: Some(FileFingerprint::of(&facts)),
+                read_ranges: Arc::default(),
             };
             if is_read {
                 table.open(true).unwrap().read_at(&mut [0; 50], 20).unwrap();

@@ -8,31 +8,31 @@ use std::fs::{Metadata, metadata, symlink_metadata};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::detect_database::{DetectedDirectory, judge, names};
-use super::walk::facts_in;
+use super::detect_database::{DetectedDirectory, detect_by_names, list_utf8_names};
+use super::walk::read_stat;
 use crate::held_directory::HeldDirectory;
 use crate::leveldb::file_name::FileName;
 
 /// A directory in which nothing came or went for so long is as it is to be.
-const QUIET_FOR: Duration = Duration::from_secs(1);
+const QUIET_MIN: Duration = Duration::from_secs(1);
 
 /// Nobody waits for longer.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// How often it is looked.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Returns when the path has what it is likely to keep.
-pub fn settle(path: &Path) {
+pub fn wait_until_settled(path: &Path) {
     let begin = Instant::now();
     while is_in_flux(path) && begin.elapsed() < WAIT_MAX {
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(SETTLE_POLL_INTERVAL);
     }
 }
 
 /// True if something may still be writing this file, or is about to replace it again.
 pub(super) fn was_written_lately(directory: &HeldDirectory, name: &str) -> bool {
-    let facts = facts_in(directory, OsStr::new(name));
+    let facts = read_stat(directory, OsStr::new(name));
     facts.is_ok_and(|facts| is_recent(&facts))
 }
 
@@ -51,17 +51,18 @@ fn is_recent(facts: &Metadata) -> bool {
     let age = |time| SystemTime::now().duration_since(time);
     facts
         .modified()
-        .is_ok_and(|time| age(time).is_ok_and(|age| age < QUIET_FOR))
+        .is_ok_and(|time| age(time).is_ok_and(|age| age < QUIET_MIN))
 }
 
 /// True for a directory that is empty, or has nothing but what a database leaves or begins with.
 fn may_become_a_database(directory: &Path) -> bool {
-    let held = HeldDirectory::named(directory);
-    let Ok((directory, names)) = held.and_then(|held| names(&held).map(|names| (held, names))) else {
+    let held = HeldDirectory::open_path(directory);
+    let Ok((directory, names)) = held.and_then(|held| list_utf8_names(&held).map(|names| (held, names)))
+    else {
         return false;
     };
     let are_leftovers = names.iter().all(|name| FileName::parse(name).is_some());
-    are_leftovers && judge(&directory, &names) == DetectedDirectory::Other
+    are_leftovers && detect_by_names(&directory, &names) == DetectedDirectory::Other
 }
 
 #[cfg(test)]
@@ -81,15 +82,15 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(300));
                 fs::rename(&away, &db).unwrap();
             });
-            settle(&db);
+            wait_until_settled(&db);
             assert!(db.join("CURRENT").exists());
         });
         let begin = Instant::now();
-        settle(&db);
+        wait_until_settled(&db);
         fs::write(place.path().join("file"), "x").unwrap();
-        settle(&place.path().join("file"));
-        settle(place.path());
-        assert!(begin.elapsed() < QUIET_FOR / 2, "nothing is in flux there");
+        wait_until_settled(&place.path().join("file"));
+        wait_until_settled(place.path());
+        assert!(begin.elapsed() < QUIET_MIN / 2, "nothing is in flux there");
     }
 
     #[test]
@@ -103,7 +104,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(300));
                 fs::write(db.join("CURRENT"), "MANIFEST-000001\n").unwrap();
             });
-            settle(&db);
+            wait_until_settled(&db);
             assert!(db.join("CURRENT").exists());
         });
     }

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{Error, ErrorKind, Result, Write};
 
 /// Smaller objects are not worth the extra calls.
-const BYTES_MIN: usize = 1 << 20;
+const DIRECT_BYTES_MIN: usize = 1 << 20;
 
 /// Memory, offsets and lengths are whole multiples of this: what the largest disk sectors and pages in use ask for.
 const ALIGN: usize = 4096;
@@ -20,7 +20,7 @@ const CALL_BYTES: usize = 1 << 20;
 
 /// Writes `bytes` at the file's beginning, which must be empty; not synced.
 pub(super) fn write_all(mut file: &File, bytes: &[u8]) -> Result<()> {
-    let written = if bytes.len() >= BYTES_MIN && switch::on(file) {
+    let written = if bytes.len() >= DIRECT_BYTES_MIN && switch::on(file) {
         let written = write_aligned(file, bytes);
         switch::off(file)?;
         written?
@@ -117,7 +117,7 @@ mod tests {
     fn what_is_written_is_what_was_given_at_every_edge() {
         // Not `/tmp`, which is often in memory: the build's own directory lies on a disk.
         let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let edges = [0, 1, BYTES_MIN - 1, BYTES_MIN, CALL_BYTES + ALIGN];
+        let edges = [0, 1, DIRECT_BYTES_MIN - 1, DIRECT_BYTES_MIN, CALL_BYTES + ALIGN];
         for len in edges
             .iter()
             .flat_map(|edge| [edge + 1, *edge, edge.saturating_sub(1)])

@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 const TEMP_FOLDER: &str = "tmp";
 
 /// So many files that are not ours are named.
-const STRANGERS_MAX: usize = 100;
+const FOREIGN_FILES_MAX: usize = 100;
 
 /// A directory of this machine, or one that is mounted on it.
 pub struct LocalStorage {
@@ -44,7 +44,7 @@ impl LocalStorage {
     /// [`ErrorKind::Exists`] if a repository is there, or anything that is not ours: `init` on a directory full of
     /// somebody's files is more likely a slip than a wish. What a killed `init` left is taken over.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
-        let storage = Self::at(path.into());
+        let storage = Self::with_root(path.into());
         make_with_parents(&storage.root)?;
         storage.must_be_vacant()?;
         for kind in ObjectKind::ALL.into_iter().filter(|kind| kind.is_vital()) {
@@ -57,7 +57,7 @@ impl LocalStorage {
     /// An existing repository's directory; writes nothing. [`ErrorKind::NoRepository`] if there is no directory;
     /// whether there is a repository in it, its `config` will tell.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let storage = Self::at(path.into());
+        let storage = Self::with_root(path.into());
         let nothing = || format!("open repository {}", storage.root.display());
         match fs::metadata(&storage.root) {
             Ok(meta) if meta.is_dir() => Ok(storage),
@@ -69,7 +69,7 @@ impl LocalStorage {
         }
     }
 
-    fn at(root: PathBuf) -> Self {
+    fn with_root(root: PathBuf) -> Self {
         Self {
             root,
             durable: Mutex::new(HashSet::new()),
@@ -154,7 +154,7 @@ impl LocalStorage {
         self.make_durable(&directory)?;
         let mut temp = TempObject::create(&directory)?;
         if !self.swept.swap(true, Ordering::Relaxed) {
-            temp_objects::sweep(&directory, &temp);
+            temp_objects::remove_dead_temps(&directory, &temp);
         }
         temp.fill(bytes)?;
         Ok(temp)
@@ -226,7 +226,7 @@ impl LocalStorage {
             self.prepare_directory_of(name)?;
             match rename_new(&temp.path, &path) {
                 Ok(()) => {
-                    temp.published();
+                    temp.mark_published();
                     return sync_directory(directory);
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
@@ -251,7 +251,7 @@ impl LocalStorage {
         let temp = self.write_temp(bytes)?;
         self.prepare_directory_of(name)?;
         fs::rename(&temp.path, &path).context(|| "rename into place")?;
-        temp.published();
+        temp.mark_published();
         sync_directory(parent_of(&path))
     }
 
@@ -285,7 +285,7 @@ impl LocalStorage {
             } else if path != TEMP_FOLDER && ObjectName::from_path(&path).is_none() {
                 found.push(path);
             }
-            if found.len() >= STRANGERS_MAX {
+            if found.len() >= FOREIGN_FILES_MAX {
                 break;
             }
         }
@@ -384,7 +384,7 @@ impl Storage for LocalStorage {
         let directory = self.root.join(TEMP_FOLDER);
         let metadata = match TempObject::create(&directory) {
             Err(error) if error.kind() == ErrorKind::Full => {
-                touched(&directory).context(|| "touch a directory")?
+                touch_directory(&directory).context(|| "touch a directory")?
             }
             file => file?.file.metadata().context(|| "look at an empty file")?,
         };
@@ -407,7 +407,7 @@ impl Storage for LocalStorage {
 }
 
 /// Gives a directory the time of now, by the filesystem's clock.
-fn touched(directory: &Path) -> std::io::Result<fs::Metadata> {
+fn touch_directory(directory: &Path) -> std::io::Result<fs::Metadata> {
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: UTIME_NOW,

@@ -150,7 +150,7 @@ fn a_reader_writes_nothing_and_a_writer_sweeps_what_a_killed_one_left() {
     let storage = LocalStorage::create(&root).unwrap();
     let killed = TempObject::create(&root.join("tmp")).unwrap();
     let left = killed.path.clone();
-    killed.published();
+    killed.mark_published();
     LocalStorage::open(&root).unwrap().list(ObjectKind::Pack).unwrap();
     assert!(left.exists());
     storage.put_new(ObjectName::CONFIG, b"x").unwrap();

@@ -12,10 +12,10 @@ use std::path::Path;
 use super::ObjectKind;
 
 /// Its name in `tmp/`. (Without the `-` of temporary files: no sweep takes it.)
-pub(super) const NAME: &str = "reserve";
+pub(super) const RESERVE_FILE: &str = "reserve";
 
 /// Its length, bytes: room for a forgetting of thousands of snapshots and for marks of thousands of packs.
-const BYTES: usize = 256 << 10;
+const RESERVE_BYTES: usize = 256 << 10;
 
 /// Whether an object may take this space: what is written so that other objects can be deleted.
 pub(super) fn is_for(kind: ObjectKind) -> bool {
@@ -24,7 +24,7 @@ pub(super) fn is_for(kind: ObjectKind) -> bool {
 
 /// Makes the reserve in `directory` if there is none and there is room. Random bytes, for filesystems that compress.
 pub(super) fn make(directory: &Path) {
-    let path = directory.join(NAME);
+    let path = directory.join(RESERVE_FILE);
     if path.symlink_metadata().is_ok() {
         return;
     }
@@ -36,11 +36,11 @@ pub(super) fn make(directory: &Path) {
 
 /// Gives the space back; false if there was none.
 pub(super) fn release(directory: &Path) -> bool {
-    fs::remove_file(directory.join(NAME)).is_ok()
+    fs::remove_file(directory.join(RESERVE_FILE)).is_ok()
 }
 
 fn fill(path: &Path) -> std::io::Result<()> {
-    let mut bytes = vec![0; BYTES];
+    let mut bytes = vec![0; RESERVE_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
     let mut file: File = OpenOptions::new()
         .write(true)

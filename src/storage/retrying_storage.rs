@@ -63,7 +63,7 @@ impl<S: Storage> RetryingStorage<S> {
         }
     }
 
-    fn again<T>(&self, call: impl Fn() -> Result<T>) -> Result<T> {
+    fn retry<T>(&self, call: impl Fn() -> Result<T>) -> Result<T> {
         let mut attempt = 1;
         loop {
             match call() {
@@ -99,35 +99,35 @@ fn with_attempts(error: Error, attempts: u32) -> Error {
 
 impl<S: Storage> Storage for RetryingStorage<S> {
     fn put_new(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.again(|| self.inner.put_new(name, bytes))
+        self.retry(|| self.inner.put_new(name, bytes))
     }
 
     fn put_new_if(&self, name: ObjectName, bytes: &[u8], sound: &WritePrecondition) -> Result<()> {
-        self.again(|| self.inner.put_new_if(name, bytes, sound))
+        self.retry(|| self.inner.put_new_if(name, bytes, sound))
     }
 
     fn get(&self, name: ObjectName, len_max: u64) -> Result<Vec<u8>> {
-        self.again(|| self.inner.get(name, len_max))
+        self.retry(|| self.inner.get(name, len_max))
     }
 
     fn get_range(&self, name: ObjectName, offset: u64, len: usize) -> Result<Vec<u8>> {
-        self.again(|| self.inner.get_range(name, offset, len))
+        self.retry(|| self.inner.get_range(name, offset, len))
     }
 
     fn stat(&self, name: ObjectName) -> Result<ListedObject> {
-        self.again(|| self.inner.stat(name))
+        self.retry(|| self.inner.stat(name))
     }
 
     fn list(&self, kind: ObjectKind) -> Result<Vec<ListedObject>> {
-        self.again(|| self.inner.list(kind))
+        self.retry(|| self.inner.list(kind))
     }
 
     fn delete(&self, name: ObjectName) -> Result<()> {
-        self.again(|| self.inner.delete(name))
+        self.retry(|| self.inner.delete(name))
     }
 
     fn heal(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
-        self.again(|| self.inner.heal(name, bytes))
+        self.retry(|| self.inner.heal(name, bytes))
     }
 
     fn now(&self) -> Result<Option<crate::clock::UnixNanos>> {
@@ -135,7 +135,7 @@ impl<S: Storage> Storage for RetryingStorage<S> {
     }
 
     fn foreign_files(&self) -> Result<Vec<String>> {
-        self.again(|| self.inner.foreign_files())
+        self.retry(|| self.inner.foreign_files())
     }
 
     fn directory(&self) -> Option<std::path::PathBuf> {
@@ -155,10 +155,10 @@ mod tests {
     use super::super::faulty_storage::{FaultyStorage, InjectedFault};
     use super::*;
 
-    type Pauses = Arc<Mutex<Vec<Duration>>>;
+    type RecordedPauses = Arc<Mutex<Vec<Duration>>>;
 
-    fn retrying<S: Storage>(inner: S) -> (RetryingStorage<S>, Pauses) {
-        let pauses = Pauses::default();
+    fn retrying<S: Storage>(inner: S) -> (RetryingStorage<S>, RecordedPauses) {
+        let pauses = RecordedPauses::default();
         let notebook = pauses.clone();
         let sleep = Box::new(move |pause| notebook.lock().unwrap().push(pause));
         (

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::direct_io;
 use crate::error::{Error, ErrorKind, Result};
-use crate::held_directory::{HeldDirectory, identity};
+use crate::held_directory::{HeldDirectory, device_and_inode};
 
 /// Leftovers of other machines are removed after this many seconds: no single put takes a day.
 const LEFTOVER_SECONDS_MAX: i64 = 24 * 60 * 60;
@@ -71,7 +71,7 @@ impl TempObject {
     }
 
     /// The name in `tmp/` is gone: there is nothing left to remove.
-    pub(super) fn published(mut self) {
+    pub(super) fn mark_published(mut self) {
         self.published = true;
     }
 
@@ -90,21 +90,21 @@ impl Drop for TempObject {
 }
 
 /// Removes what dead writers left. Failing to do so hurts nobody, so it reports nothing.
-pub(super) fn sweep(directory: &Path, now: &TempObject) {
+pub(super) fn remove_dead_temps(directory: &Path, now: &TempObject) {
     let Ok((directory, all)) =
-        HeldDirectory::unfollowed(directory).and_then(|held| held.list().map(|all| (held, all)))
+        HeldDirectory::open_nofollow(directory).and_then(|held| held.list().map(|all| (held, all)))
     else {
         return;
     };
     for entry in all {
         if Some(&*entry.name) != now.path.file_name() {
-            sweep_one(&directory, &entry.name, now.modified_seconds());
+            remove_dead_temp(&directory, &entry.name, now.modified_seconds());
         }
     }
 }
 
 /// Removes a file of a dead writer: a regular one, of this user or the directory's owner, whose name is as only we draw it.
-fn sweep_one(directory: &HeldDirectory, name: &OsStr, now_seconds: Option<i64>) -> Option<()> {
+fn remove_dead_temp(directory: &HeldDirectory, name: &OsStr, now_seconds: Option<i64>) -> Option<()> {
     let (of_boot, random) = name.to_str()?.split_once('-')?;
     if !is_boot(of_boot) || !is_hex(random, 32) {
         return None;
@@ -113,7 +113,7 @@ fn sweep_one(directory: &HeldDirectory, name: &OsStr, now_seconds: Option<i64>) 
     let facts = file.metadata().ok()?;
     let owners = [
         rustix::process::geteuid().as_raw(),
-        directory.stat_itself().ok()?.st_uid,
+        directory.stat_self().ok()?.st_uid,
     ];
     if !owners.contains(&facts.uid()) {
         return None;
@@ -127,7 +127,7 @@ fn sweep_one(directory: &HeldDirectory, name: &OsStr, now_seconds: Option<i64>) 
     };
     let is_it = directory
         .stat(name)
-        .is_ok_and(|stat| identity(&stat) == (facts.dev(), facts.ino()));
+        .is_ok_and(|stat| device_and_inode(&stat) == (facts.dev(), facts.ino()));
     (dead && is_it).then(|| directory.remove_file(name).ok())?
 }
 
@@ -180,7 +180,7 @@ mod tests {
         let tmp = place.path().join("tmp");
         std::os::unix::fs::symlink(&other, &tmp).unwrap();
         let now = TempObject::create(place.path()).unwrap();
-        sweep(&tmp, &now);
+        remove_dead_temps(&tmp, &now);
         assert!(behind_the_link.exists());
         let named = ["letter-draft", "2024-01", "0123456789abcdef-draft"];
         for name in named {
@@ -189,7 +189,7 @@ mod tests {
         }
         let link = other.join(format!("{}-{}", boot(), random_hex().unwrap()));
         std::os::unix::fs::symlink("2024-01", &link).unwrap();
-        sweep(&other, &now);
+        remove_dead_temps(&other, &now);
         assert!(named.iter().all(|name| other.join(name).exists()) && link.is_symlink());
         assert!(!behind_the_link.exists());
     }
@@ -204,7 +204,7 @@ mod tests {
         File::create(&foreign).unwrap();
         let living = TempObject::create(directory.path()).unwrap();
         let now = TempObject::create(directory.path()).unwrap();
-        sweep(directory.path(), &now);
+        remove_dead_temps(directory.path(), &now);
         assert!(!dead.exists() && !elsewhere_old.exists());
         assert!(living.path.exists() && now.path.exists() && elsewhere_new.exists() && foreign.exists());
         let path = living.path.clone();

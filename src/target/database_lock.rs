@@ -17,17 +17,17 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
 
 /// [`ErrorKind::Busy`] if another process holds the database in `directory`.
-pub fn refuse_held(directory: &Path) -> Result<()> {
-    match HeldDirectory::named(directory) {
-        Ok(directory) => refuse_held_in(&directory),
+pub fn refuse_locked(directory: &Path) -> Result<()> {
+    match HeldDirectory::open_path(directory) {
+        Ok(directory) => refuse_locked_in(&directory),
         // What is not there holds nothing.
         Err(_) => Ok(()),
     }
 }
 
 /// [`refuse_held`] for a directory that is held.
-pub fn refuse_held_in(directory: &HeldDirectory) -> Result<()> {
-    let path = directory.shown("LOCK");
+pub fn refuse_locked_in(directory: &HeldDirectory) -> Result<()> {
+    let path = directory.display_path("LOCK");
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = match rustix::fs::openat(directory, "LOCK", flags, Mode::empty()) {
         Ok(lock) => lock,
@@ -51,13 +51,13 @@ pub fn refuse_held_in(directory: &HeldDirectory) -> Result<()> {
         Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     };
     if by_fcntl || by_flock {
-        Err(held(&path))
+        Err(locked_error(&path))
     } else {
         Ok(())
     }
 }
 
-fn held(path: &Path) -> Error {
+fn locked_error(path: &Path) -> Error {
     Error::new(
         ErrorKind::Busy,
         format!("{} is held by another process", path.display()),
@@ -74,13 +74,13 @@ pub struct DatabaseLock {
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] if another process has it.
-pub fn hold(directory: &Path) -> Result<DatabaseLock> {
-    hold_in(&HeldDirectory::named(directory)?)
+pub fn lock_database(directory: &Path) -> Result<DatabaseLock> {
+    lock_database_in(&HeldDirectory::open_path(directory)?)
 }
 
 /// [`hold`] for a directory that is held.
-pub fn hold_in(directory: &HeldDirectory) -> Result<DatabaseLock> {
-    let path = directory.shown("LOCK");
+pub fn lock_database_in(directory: &HeldDirectory) -> Result<DatabaseLock> {
+    let path = directory.display_path("LOCK");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(directory, "LOCK", flags, Mode::from_raw_mode(0o644))
         .map(File::from)
@@ -95,7 +95,7 @@ pub fn hold_in(directory: &HeldDirectory) -> Result<DatabaseLock> {
                 io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied
             ) =>
         {
-            Err(held(&path))
+            Err(locked_error(&path))
         }
         Err(error) => Err(Error::io(format!("lock {}", path.display()), error.into())),
     }

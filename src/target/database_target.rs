@@ -67,8 +67,8 @@ impl DatabaseTarget {
     }
 
     /// What the files that are made from now on get.
-    pub fn set_files(&mut self, files: TargetAttributes) {
-        self.stage.set_files(files);
+    pub fn set_file_attributes(&mut self, files: TargetAttributes) {
+        self.stage.set_file_attributes(files);
     }
 
     /// Where the files stand until they are published.
@@ -89,7 +89,7 @@ impl DatabaseTarget {
     pub fn finish(self) -> Result<StagedResult> {
         let mut tables = std::mem::take(&mut *locked(&self.tables));
         sort_by_keys(&self.comparator, &mut tables);
-        check_apart(&self.comparator, &tables)?;
+        check_disjoint(&self.comparator, &tables)?;
         let number = tables.iter().map(|table| table.number).max().unwrap_or(0) + 1;
         let version = restored_version(
             &self.comparator,
@@ -140,7 +140,7 @@ pub(super) fn write_current(stage: &StagingDirectory, manifest: u64) -> Result<(
         &temporary,
         format!("{}\n", manifest_name(manifest)).as_bytes(),
     )?;
-    let directory = stage.directory();
+    let directory = stage.directory_file();
     rustix::fs::renameat(directory, &temporary, directory, "CURRENT")
         .map_err(std::io::Error::from)
         .context(|| "rename to CURRENT")?;
@@ -166,7 +166,7 @@ fn sort_by_keys(comparator: &Comparator, tables: &mut [TableMeta]) {
 
 /// Tables on one level must not overlap, or lookups would find old keys or none: a caller's error, caught
 /// before anybody opens the result.
-fn check_apart(comparator: &Comparator, tables: &[TableMeta]) -> Result<()> {
+fn check_disjoint(comparator: &Comparator, tables: &[TableMeta]) -> Result<()> {
     for pair in tables.windows(2) {
         let (before, after) = (pair[0].largest_user_key(), pair[1].smallest_user_key());
         let is_apart = match comparator {

@@ -21,10 +21,10 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// Files synced at once.
-const THREADS: usize = 16;
+const SYNC_THREADS: usize = 16;
 
 /// Files written and waiting.
-const WAITING_MAX: usize = 32;
+const WAITING_FILES_MAX: usize = 32;
 
 /// A file whose bytes are all written.
 struct WrittenFile {
@@ -51,13 +51,13 @@ struct SyncQueue {
 
 impl FileSyncer {
     pub(super) fn start() -> Result<Self> {
-        let (sender, receiver) = crossbeam_channel::bounded(WAITING_MAX);
+        let (sender, receiver) = crossbeam_channel::bounded(WAITING_FILES_MAX);
         let mut syncer = Self {
             written: Some(sender),
-            threads: Vec::with_capacity(THREADS),
+            threads: Vec::with_capacity(SYNC_THREADS),
             shared: Arc::default(),
         };
-        for _ in 0..THREADS {
+        for _ in 0..SYNC_THREADS {
             let (receiver, shared) = (receiver.clone(), syncer.shared.clone());
             let thread = std::thread::Builder::new()
                 .name("levault-sync".to_owned())

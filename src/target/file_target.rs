@@ -53,13 +53,13 @@ impl FileTarget {
         let names = plain_names(relative)?;
         let doing = || format!("create {}", relative.display());
         let (name, directories) = names.split_last().ok_or_else(|| outside(relative))?;
-        let mut directory = self.stage.directory().try_clone().context(doing)?;
+        let mut directory = self.stage.directory_file().try_clone().context(doing)?;
         for name in directories {
-            directory = enter(&directory, name).context(doing)?;
+            directory = open_or_create_directory(&directory, name).context(doing)?;
         }
         Ok(FileWriter {
             syncer: &self.syncer,
-            withheld: self.stage.withheld(),
+            refused_attributes: self.stage.refused_attributes(),
             file: create_file_at(&directory, name).context(doing)?,
             directory,
             path: relative.to_owned(),
@@ -72,7 +72,9 @@ impl FileTarget {
         let [name] = names[..] else {
             return Err(outside(Path::new(name)));
         };
-        Ok(directory.link(existing, self.stage.directory(), name).is_ok())
+        Ok(directory
+            .link(existing, self.stage.directory_file(), name)
+            .is_ok())
     }
 
     /// Waits until every file is durable: the stage now holds all that were finished.
@@ -87,7 +89,7 @@ impl FileTarget {
 #[derive(Debug)]
 pub struct FileWriter<'a> {
     syncer: &'a FileSyncer,
-    withheld: &'a RefusedAttributes,
+    refused_attributes: &'a RefusedAttributes,
     file: File,
     directory: File,
     path: PathBuf,
@@ -104,7 +106,7 @@ impl FileWriter<'_> {
     /// Sets the file's owner, mode and time; behind the last write, which would move the time.
     pub fn set_attributes(&self, attributes: &TargetAttributes) -> Result<()> {
         attributes
-            .set(&self.file, self.withheld)
+            .set(&self.file, self.refused_attributes)
             .context(|| format!("set the attributes of {}", self.path.display()))
     }
 
@@ -117,7 +119,7 @@ impl FileWriter<'_> {
 
 /// Gives files that stand in a directory other attributes where theirs differ; what of that was refused. Links and all
 /// else that is no regular file are left alone.
-pub fn refresh_files(
+pub fn update_file_attributes(
     directory: &File,
     attributes: &TargetAttributes,
     is_meant: impl Fn(&[u8]) -> bool,
@@ -137,7 +139,7 @@ pub fn refresh_files(
             .map_err(std::io::Error::from)
             .context(shown)?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if is_file && !attributes.could_be_of(&stat) {
+        if is_file && !attributes.are_those_of(&stat) {
             attributes.set(&file, &withheld).context(shown)?;
         }
     }
@@ -169,7 +171,7 @@ fn outside(relative: &Path) -> Error {
 }
 
 /// Opens a directory below, which is made if it is not there.
-fn enter(directory: &File, name: &OsStr) -> std::io::Result<File> {
+fn open_or_create_directory(directory: &File, name: &OsStr) -> std::io::Result<File> {
     match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o777)) {
         // The new directory's own name is made durable here, for no later sync reaches it.
         Ok(()) => directory.sync_all()?,

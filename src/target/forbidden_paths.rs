@@ -60,12 +60,12 @@ impl ForbiddenPaths {
     /// # Errors
     /// [`ErrorKind::Usage`].
     pub fn refuse_target(&self, target: &Path) -> Result<()> {
-        let standing = standing_above(target);
+        let standing = nearest_existing_path(target);
         for path in standing.ancestors() {
             let Ok(identity) = identity_of(path) else {
                 continue;
             };
-            if let Some(one) = self.untouched(identity) {
+            if let Some(one) = self.find_untouchable(identity) {
                 return Err(refusal(target, "is or lies in", one));
             }
         }
@@ -95,7 +95,7 @@ impl ForbiddenPaths {
     /// # Errors
     /// [`ErrorKind::Usage`].
     pub fn refuse_to_touch(&self, identity: FileIdentity, shown: &str) -> Result<()> {
-        match self.untouched(identity) {
+        match self.find_untouchable(identity) {
             Some(one) => Err(refusal(Path::new(shown), "is", one)),
             None => Ok(()),
         }
@@ -124,7 +124,7 @@ impl ForbiddenPaths {
         }
     }
 
-    fn untouched(&self, identity: FileIdentity) -> Option<&ForbiddenPath> {
+    fn find_untouchable(&self, identity: FileIdentity) -> Option<&ForbiddenPath> {
         let mut untouched = self
             .0
             .iter()
@@ -152,7 +152,7 @@ fn identity_of(path: &Path) -> std::io::Result<FileIdentity> {
 }
 
 /// The target, or the nearest directory above it that is there, as a real path.
-fn standing_above(target: &Path) -> PathBuf {
+fn nearest_existing_path(target: &Path) -> PathBuf {
     let absolute = std::path::absolute(target).unwrap_or_else(|_| target.to_owned());
     let mut ancestors = absolute.ancestors();
     ancestors

@@ -53,17 +53,17 @@ impl InPlaceTarget {
     }
 
     /// What the database's files get. Set it before any is written or kept.
-    pub fn set_files(&mut self, files: TargetAttributes) {
-        self.stage.set_files(files);
+    pub fn set_file_attributes(&mut self, files: TargetAttributes) {
+        self.stage.set_file_attributes(files);
     }
 
     /// The old database's directory, held; `None` if there is none.
-    pub fn old(&self) -> Option<&HeldDirectory> {
+    pub fn old_directory(&self) -> Option<&HeldDirectory> {
         self.stage.replaced()
     }
 
     /// The highest number of any file in the old database's directory, live or not; 0 if none has one.
-    pub fn highest_number(&self) -> Result<u64> {
+    pub fn highest_file_number(&self) -> Result<u64> {
         let mut highest = 0;
         let old = self
             .stage
@@ -90,20 +90,20 @@ impl InPlaceTarget {
     /// Gives a table of the old database a name here too, and makes it durable, for its owner need not have done so.
     /// Where the filesystem or its rules refuse the link, it is copied; the bytes that were. So is one that must get
     /// another owner or mode: until the exchange the old database stays as it was.
-    pub fn keep_table(&self, old: &HeldDirectory, name: &OsStr) -> Result<u64> {
+    pub fn link_or_copy_table(&self, old: &HeldDirectory, name: &OsStr) -> Result<u64> {
         let shown = name.to_string_lossy();
         let stat = old.stat(name).context(|| format!("look at {shown}"))?;
-        if !self.stage.files().could_be_of(&stat) {
+        if !self.stage.file_attributes().are_those_of(&stat) {
             return self.copy_table(old, &shown);
         }
-        match old.link(name, self.stage.directory(), name) {
+        match old.link(name, self.stage.directory_file(), name) {
             Ok(()) => {
                 // A link or a pipe that came in its place is none.
-                let (file, _) = self.stage.held().open_file(name)?;
+                let (file, _) = self.stage.handle().open_file(name)?;
                 self.syncer.sync(shown.into_owned(), file, None)?;
                 Ok(0)
             }
-            Err(refused) if is_refusal(refused) => self.copy_table(old, &shown),
+            Err(refused) if is_link_refused(refused) => self.copy_table(old, &shown),
             Err(error) => Err(Error::io(format!("link {shown}"), error.into())),
         }
     }
@@ -128,7 +128,7 @@ impl InPlaceTarget {
 }
 
 /// No links here, none across this mount, none to another's file, or no more to this one.
-fn is_refusal(error: Errno) -> bool {
+fn is_link_refused(error: Errno) -> bool {
     matches!(
         error,
         Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::ACCESS | Errno::NOSYS | Errno::NOTSUP
@@ -151,28 +151,40 @@ mod tests {
             fs::write(db.join(name), name).unwrap();
         }
         let mut staging = InPlaceTarget::begin(&db, OccupiedTarget::Replace).unwrap();
-        assert_eq!(staging.highest_number().unwrap(), 40);
+        assert_eq!(staging.highest_file_number().unwrap(), 40);
         let stage = staging.stage.path().to_owned();
         let inode = |directory: &Path, name| fs::metadata(directory.join(name)).unwrap().ino();
 
-        let old = HeldDirectory::named(&db).unwrap();
-        assert_eq!(staging.keep_table(&old, OsStr::new("000007.ldb")).unwrap(), 0);
+        let old = HeldDirectory::open_path(&db).unwrap();
+        assert_eq!(
+            staging
+                .link_or_copy_table(&old, OsStr::new("000007.ldb"))
+                .unwrap(),
+            0
+        );
         assert_eq!(inode(&stage, "000007.ldb"), inode(&db, "000007.ldb"));
         assert_eq!(staging.copy_table(&old, "000009.ldb").unwrap(), 10);
         assert_ne!(inode(&stage, "000009.ldb"), inode(&db, "000009.ldb"));
         assert_eq!(fs::read(stage.join("000009.ldb")).unwrap(), b"000009.ldb");
         assert!(
-            staging.keep_table(&old, OsStr::new("000008.ldb")).is_err(),
+            staging
+                .link_or_copy_table(&old, OsStr::new("000008.ldb"))
+                .is_err(),
             "not there"
         );
         let (inode_of_old, new) = (inode(&db, "000009.ldb"), &stage.join("000009.ldb"));
         fs::remove_file(new).unwrap();
-        staging.set_files(TargetAttributes {
+        staging.set_file_attributes(TargetAttributes {
             mode: Some(0o600),
             ..TargetAttributes::default()
         });
         fs::set_permissions(db.join("000009.ldb"), fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(staging.keep_table(&old, OsStr::new("000009.ldb")).unwrap(), 10);
+        assert_eq!(
+            staging
+                .link_or_copy_table(&old, OsStr::new("000009.ldb"))
+                .unwrap(),
+            10
+        );
         assert_ne!(
             inode(&stage, "000009.ldb"),
             inode_of_old,
@@ -180,7 +192,9 @@ mod tests {
         );
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!((mode(new), mode(&db.join("000009.ldb"))), (0o600, 0o640));
-        assert!(is_refusal(Errno::XDEV) && is_refusal(Errno::PERM) && is_refusal(Errno::MLINK));
+        assert!(
+            is_link_refused(Errno::XDEV) && is_link_refused(Errno::PERM) && is_link_refused(Errno::MLINK)
+        );
 
         drop(staging);
         assert!(!stage.exists());

@@ -24,12 +24,12 @@ mod replace_database;
 mod staging_directory;
 pub mod tree;
 
-pub use database_lock::{DatabaseLock, hold, hold_in, refuse_held, refuse_held_in};
+pub use database_lock::{DatabaseLock, lock_database, lock_database_in, refuse_locked, refuse_locked_in};
 pub use database_target::DatabaseTarget;
-pub use file_target::{FileTarget, FileWriter, refresh_files};
+pub use file_target::{FileTarget, FileWriter, update_file_attributes};
 pub use forbidden_paths::{ForbiddenPaths, PathProtection, is_mount_point};
 pub use in_place_target::InPlaceTarget;
-pub use staging_directory::{OccupiedTarget, StagedResult, check_free, hold_target};
+pub use staging_directory::{OccupiedTarget, StagedResult, check_target_free, open_target_directory};
 pub use tree::TreeTarget;
 
 #[cfg(test)]

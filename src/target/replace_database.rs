@@ -12,7 +12,7 @@ use std::ffi::OsStr;
 use rustix::fs::{FileType, RenameFlags};
 use rustix::io::Errno;
 
-use super::database_lock::{DatabaseLock, hold_in};
+use super::database_lock::{DatabaseLock, lock_database_in};
 use crate::error::{Error, ErrorKind, Result};
 use crate::held_directory::HeldDirectory;
 use crate::leveldb::file_name::FileName;
@@ -36,13 +36,16 @@ pub(super) fn is_filled(directory: &HeldDirectory) -> bool {
 /// # Errors
 /// [`ErrorKind::Busy`] when another process has it open; [`ErrorKind::Exists`] when anything is there that no LevelDB made, since
 /// it would be lost, unless that is allowed; [`ErrorKind::Usage`] for a mount point.
-pub(super) fn take(directory: &HeldDirectory, others: BesidePolicy) -> Result<DatabaseLock> {
+pub(super) fn lock_replaced_database(
+    directory: &HeldDirectory,
+    others: BesidePolicy,
+) -> Result<DatabaseLock> {
     match others {
         BesidePolicy::Refuse => refuse_foreign(directory)?,
-        BesidePolicy::Allow => refuse_none(directory)?,
+        BesidePolicy::Allow => refuse_without_current(directory)?,
     }
     refuse_mount_point(directory)?;
-    hold_in(directory)
+    lock_database_in(directory)
 }
 
 fn refuse_foreign(directory: &HeldDirectory) -> Result<()> {
@@ -56,10 +59,10 @@ fn refuse_foreign(directory: &HeldDirectory) -> Result<()> {
             return Err(Error::new(ErrorKind::Exists, what));
         }
     }
-    refuse_none(directory)
+    refuse_without_current(directory)
 }
 
-fn refuse_none(directory: &HeldDirectory) -> Result<()> {
+fn refuse_without_current(directory: &HeldDirectory) -> Result<()> {
     match directory.stat("CURRENT") {
         Ok(_) => Ok(()),
         Err(_) => Err(Error::new(
@@ -74,7 +77,7 @@ fn refuse_none(directory: &HeldDirectory) -> Result<()> {
 
 fn refuse_mount_point(directory: &HeldDirectory) -> Result<()> {
     let above = directory.parent()?;
-    if directory.stat_itself()?.st_dev == above.stat_itself()?.st_dev {
+    if directory.stat_self()?.st_dev == above.stat_self()?.st_dev {
         Ok(())
     } else {
         Err(Error::new(
@@ -91,7 +94,7 @@ fn refuse_mount_point(directory: &HeldDirectory) -> Result<()> {
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] where the filesystem cannot; both are then as they were.
-pub(super) fn exchange(
+pub(super) fn exchange_directories(
     hidden: &HeldDirectory,
     stage: &OsStr,
     parent: &HeldDirectory,

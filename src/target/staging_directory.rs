@@ -3,7 +3,7 @@
 //! A hidden sibling of the target: made, filled, and renamed into place as a whole.
 //!
 //! ```text
-//! parent/.NAME.levault-restore-0123456789abcdef/    0700, locked and marked: ours, and no one else's (`scratch`)
+//! parent/.NAME.levault-restore-0123456789abcdef/    0700, locked and marked: ours, and no one else's (`scratch_directory`)
 //!     CACHEDIR.TAG                                   the marker
 //!     new/                                           what is restored; published, it is parent/NAME
 //! ```
@@ -20,36 +20,36 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::database_lock::{DatabaseLock, refuse_held_in};
+use super::database_lock::{DatabaseLock, refuse_locked_in};
 use super::replace_database::BesidePolicy;
-use super::tree::{RefusedAttributes, TargetAttributes, clear_inherited_lists};
+use super::tree::{RefusedAttributes, TargetAttributes, remove_inherited_acls};
 use super::{files_beside, replace_database};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::held_directory::{HeldDirectory, kind_of};
-use crate::scratch::{ScratchDirectory, prefix, remove_leftovers};
+use crate::held_directory::{HeldDirectory, file_type_of};
+use crate::scratch_directory::{ScratchDirectory, remove_leftovers, scratch_prefix};
 
 /// What the hidden directory says of itself.
-const SAYS: &str = "A restore by levault that has not ended, or that was killed.";
+const STAGING_MARKER_TEXT: &str = "A restore by levault that has not ended, or that was killed.";
 
 /// The name of what is restored, as long as it is hidden.
-const NEW: &str = "new";
+const STAGED_NAME: &str = "new";
 
 /// Checks that a restore may go to `target`: it is absent, or an empty directory.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] when a running program holds the database there, [`ErrorKind::Exists`] when anything else is
 /// there, [`ErrorKind::Usage`] when it is not a place that can be replaced (`/`, a mount point).
-pub fn check_free(target: &Path) -> Result<()> {
-    let place = TargetLocation::find(target)?;
+pub fn check_target_free(target: &Path) -> Result<()> {
+    let place = TargetLocation::resolve(target)?;
     place.check_free(place.parent()?.as_ref())
 }
 
 /// The directory that stands at a target. A link is followed if it is the target that was asked for, and not within a tree.
-pub fn hold_target(target: &Path) -> Result<HeldDirectory> {
-    if is_held_open(target) {
-        HeldDirectory::unfollowed(target)
+pub fn open_target_directory(target: &Path) -> Result<HeldDirectory> {
+    if is_proc_fd_path(target) {
+        HeldDirectory::open_nofollow(target)
     } else {
-        HeldDirectory::named(target)
+        HeldDirectory::open_path(target)
     }
 }
 
@@ -73,13 +73,13 @@ struct TargetLocation {
 }
 
 impl TargetLocation {
-    fn find(target: &Path) -> Result<Self> {
-        if is_held_open(target) {
+    fn resolve(target: &Path) -> Result<Self> {
+        if is_proc_fd_path(target) {
             return Self::below(target.to_owned(), target.parent().map(|parent| parent.join(".")));
         }
         let path = match fs::canonicalize(target) {
             Ok(path) => path,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => absent(target)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => resolve_absent(target)?,
             Err(error) => return Err(Error::io(format!("find {}", target.display()), error)),
         };
         let parent = path.parent().map(Path::to_owned);
@@ -102,7 +102,7 @@ impl TargetLocation {
 
     /// The directory above the target; `None` if it is not there.
     fn parent(&self) -> Result<Option<HeldDirectory>> {
-        match HeldDirectory::named(&self.parent) {
+        match HeldDirectory::open_path(&self.parent) {
             Ok(parent) => Ok(Some(parent)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -113,12 +113,12 @@ impl TargetLocation {
     ///
     /// # Errors
     /// [`ErrorKind::Exists`] for anything else.
-    fn standing(&self, parent: &HeldDirectory) -> Result<Option<HeldDirectory>> {
+    fn existing_directory(&self, parent: &HeldDirectory) -> Result<Option<HeldDirectory>> {
         let shown = self.path.display();
         match parent.stat(&self.name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io(format!("look at {shown}"), error)),
-            Ok(stat) if kind_of(&stat) == FileType::Directory => parent.child(&self.name).map(Some),
+            Ok(stat) if file_type_of(&stat) == FileType::Directory => parent.child(&self.name).map(Some),
             Ok(_) => Err(Error::new(
                 ErrorKind::Exists,
                 format!("{shown} is not a directory"),
@@ -128,15 +128,15 @@ impl TargetLocation {
 
     fn check_free(&self, parent: Option<&HeldDirectory>) -> Result<()> {
         let Some(parent) = parent else { return Ok(()) };
-        let Some(standing) = self.standing(parent)? else {
+        let Some(standing) = self.existing_directory(parent)? else {
             return Ok(());
         };
         let shown = self.path.display();
-        refuse_held_in(&standing)?;
+        refuse_locked_in(&standing)?;
         if replace_database::is_filled(&standing) {
             return Err(Error::new(ErrorKind::Exists, format!("{shown} is not empty")));
         }
-        if parent.stat_itself()?.st_dev == standing.stat_itself()?.st_dev {
+        if parent.stat_self()?.st_dev == standing.stat_self()?.st_dev {
             Ok(())
         } else {
             Err(Error::new(
@@ -147,7 +147,7 @@ impl TargetLocation {
     }
 
     /// The database that is to be replaced, locked; `None` when there is none.
-    fn take(
+    fn lock_existing_database(
         &self,
         parent: Option<&HeldDirectory>,
         occupied: OccupiedTarget,
@@ -157,10 +157,10 @@ impl TargetLocation {
             OccupiedTarget::Replace => Some(BesidePolicy::Refuse),
             OccupiedTarget::ReplaceAndKeep => Some(BesidePolicy::Allow),
         };
-        let standing = parent.map(|parent| self.standing(parent)).transpose();
+        let standing = parent.map(|parent| self.existing_directory(parent)).transpose();
         match (others, standing) {
             (Some(others), Ok(Some(Some(directory)))) if replace_database::is_filled(&directory) => {
-                let lock = replace_database::take(&directory, others)?;
+                let lock = replace_database::lock_replaced_database(&directory, others)?;
                 Ok(Some(ReplacedDatabase {
                     directory,
                     _lock: lock,
@@ -171,18 +171,18 @@ impl TargetLocation {
     }
 
     fn stage_prefix(&self) -> Vec<u8> {
-        prefix(self.name.as_bytes(), "restore")
+        scratch_prefix(self.name.as_bytes(), "restore")
     }
 }
 
 /// True for a path that leads through a directory that this process holds open. Resolved to a real one, it could be led
 /// elsewhere by whoever may rename what lies above.
-fn is_held_open(target: &Path) -> bool {
+fn is_proc_fd_path(target: &Path) -> bool {
     target.starts_with("/proc/self/fd") && target.components().count() == 6
 }
 
 /// The path a target that is not there will have.
-fn absent(target: &Path) -> Result<PathBuf> {
+fn resolve_absent(target: &Path) -> Result<PathBuf> {
     let unusable = || {
         Error::new(
             ErrorKind::Usage,
@@ -199,7 +199,7 @@ fn absent(target: &Path) -> Result<PathBuf> {
     };
     let parent = match fs::canonicalize(parent) {
         Ok(parent) => parent,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => absent(parent)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => resolve_absent(parent)?,
         Err(error) => return Err(Error::io(format!("find {}", parent.display()), error)),
     };
     Ok(parent.join(name))
@@ -215,88 +215,91 @@ struct ReplacedDatabase {
 /// A stage that is not published yet; dropped, it is removed.
 #[derive(Debug)]
 pub(super) struct StagingDirectory {
-    place_path: PathBuf,
+    target_path: PathBuf,
     parent: HeldDirectory,
     /// The hidden directory.
     outer: ScratchDirectory,
     /// What is restored, in it.
-    held: HeldDirectory,
+    handle: HeldDirectory,
     /// The same, to be listed and synced.
     directory: File,
     mode: Mode,
     /// What the hidden directory holds is not ours to remove.
-    is_given_up: bool,
+    must_not_remove: bool,
     replaces: Option<ReplacedDatabase>,
     /// What else lay in the directory of that, and lies here too.
-    others: Vec<Vec<u8>>,
+    other_files: Vec<Vec<u8>>,
     /// What the files that are made here get; without a mode, only their owner may read and write them.
-    files: TargetAttributes,
+    file_attributes: TargetAttributes,
     /// What they could not be given.
     withheld: RefusedAttributes,
     /// Directories that are called as what killed restores leave, and are not proven to be.
-    left_alone: Vec<PathBuf>,
+    unproven_leftovers: Vec<PathBuf>,
 }
 
 impl StagingDirectory {
     /// Checks the target, removes what killed restores of it left, and makes a stage for it.
     pub(super) fn create(target: &Path, occupied: OccupiedTarget) -> Result<Self> {
-        let place = TargetLocation::find(target)?;
+        let place = TargetLocation::resolve(target)?;
         let parent = place.parent()?;
-        let replaces = place.take(parent.as_ref(), occupied)?;
+        let replaces = place.lock_existing_database(parent.as_ref(), occupied)?;
         let parent = match parent {
             Some(parent) => parent,
             None => create_parents(&place.parent)?,
         };
         let left_alone = remove_leftovers(&parent, &place.stage_prefix())?;
         let mut stage = Self::make(&place, parent)?;
-        stage.left_alone = left_alone;
+        stage.unproven_leftovers = left_alone;
         stage.replaces = replaces;
         if let (OccupiedTarget::ReplaceAndKeep, Some(replaced)) = (occupied, &stage.replaces) {
-            stage.others = files_beside::bring(&replaced.directory.open()?, &stage.directory)
+            stage.other_files = files_beside::link_other_files(&replaced.directory.open()?, &stage.directory)
                 .context(|| format!("keep what lies beside the database in {}", place.path.display()))?;
         }
         Ok(stage)
     }
 
     fn make(place: &TargetLocation, parent: HeldDirectory) -> Result<Self> {
-        let outer = ScratchDirectory::create(&parent, &place.stage_prefix(), SAYS)?;
-        let (held, directory, made) = match make_new(outer.directory()) {
+        let outer = ScratchDirectory::create(&parent, &place.stage_prefix(), STAGING_MARKER_TEXT)?;
+        let (held, directory, made) = match create_staged_directory(outer.directory()) {
             Ok(made) => made,
             Err(error) => {
                 let _ = outer.remove();
-                return Err(error.context(format!("create {}", outer.directory().shown(NEW).display())));
+                return Err(error.context(format!(
+                    "create {}",
+                    outer.directory().display_path(STAGED_NAME).display()
+                )));
             }
         };
         let replaced = parent.stat(&place.name);
         Ok(Self {
-            place_path: place.path.clone(),
+            target_path: place.path.clone(),
             parent,
             outer,
-            held,
+            handle: held,
             directory,
             mode: replaced.map_or(made, |stat| Mode::from_raw_mode(stat.st_mode)),
-            is_given_up: false,
+            must_not_remove: false,
             replaces: None,
-            others: Vec::new(),
-            files: TargetAttributes::default(),
+            other_files: Vec::new(),
+            file_attributes: TargetAttributes::default(),
             withheld: RefusedAttributes::default(),
-            left_alone: Vec::new(),
+            unproven_leftovers: Vec::new(),
         })
     }
 
     /// Directories that are called as what killed restores leave, and are not proven to be.
-    pub(super) fn left_alone(&self) -> &[PathBuf] {
-        &self.left_alone
+    pub(super) fn unproven_leftovers(&self) -> &[PathBuf] {
+        &self.unproven_leftovers
     }
 
     /// The stage's own path, for messages and for tests.
     pub(super) fn path(&self) -> &Path {
-        self.held.path()
+        self.handle.path()
     }
 
     /// The stage, held: read it by this.
-    pub(super) fn held(&self) -> &HeldDirectory {
-        &self.held
+    pub(super) fn handle(&self) -> &HeldDirectory {
+        &self.handle
     }
 
     /// The database that it replaces, held.
@@ -309,21 +312,21 @@ impl StagingDirectory {
     }
 
     /// The stage, open.
-    pub(super) fn directory(&self) -> &File {
+    pub(super) fn directory_file(&self) -> &File {
         &self.directory
     }
 
     /// What the files that are made from now on get.
-    pub(super) fn set_files(&mut self, files: TargetAttributes) {
-        self.files = files;
+    pub(super) fn set_file_attributes(&mut self, files: TargetAttributes) {
+        self.file_attributes = files;
     }
 
     /// What files here get.
-    pub(super) fn files(&self) -> &TargetAttributes {
-        &self.files
+    pub(super) fn file_attributes(&self) -> &TargetAttributes {
+        &self.file_attributes
     }
 
-    pub(super) fn withheld(&self) -> &RefusedAttributes {
+    pub(super) fn refused_attributes(&self) -> &RefusedAttributes {
         &self.withheld
     }
 
@@ -332,7 +335,7 @@ impl StagingDirectory {
     pub(super) fn create_file(&self, name: &str) -> Result<File> {
         let doing = || format!("create {name}");
         let file = create_file_at(&self.directory, OsStr::new(name)).context(doing)?;
-        self.files.set(&file, &self.withheld).context(doing)?;
+        self.file_attributes.set(&file, &self.withheld).context(doing)?;
         Ok(file)
     }
 
@@ -344,20 +347,20 @@ impl StagingDirectory {
     }
 
     fn publish(mut self) -> Result<()> {
-        let shown = self.place_path.display().to_string();
+        let shown = self.target_path.display().to_string();
         let doing = || format!("rename the restored files to {shown}");
-        self.check_others().context(doing)?;
+        self.check_other_files().context(doing)?;
         // Who may not write to a directory may not move it elsewhere, root apart.
         self.change_mode(self.mode | Mode::WUSR).context(doing)?;
         self.sync_directory()?;
-        self.take_place().context(doing)?;
+        self.rename_into_place().context(doing)?;
         // What it replaced has its name in the hidden directory now, and goes with that when the exchange is durable.
-        self.is_given_up = true;
+        self.must_not_remove = true;
         self.change_mode(self.mode).context(doing)?;
         let doing = || format!("sync the directory of {shown}, which is restored");
         self.sync_directory()?;
         self.parent.open()?.sync_all().context(doing)?;
-        self.is_given_up = false;
+        self.must_not_remove = false;
         Ok(())
     }
 
@@ -367,27 +370,37 @@ impl StagingDirectory {
             .context(|| "set its mode")
     }
 
-    fn take_place(&mut self) -> Result<()> {
-        let name = self.place_path.file_name().unwrap_or_default();
+    fn rename_into_place(&mut self) -> Result<()> {
+        let name = self.target_path.file_name().unwrap_or_default();
         let Some(replaced) = &self.replaces else {
-            return rustix::fs::renameat(self.outer.directory(), NEW, &self.parent, name)
+            return rustix::fs::renameat(self.outer.directory(), STAGED_NAME, &self.parent, name)
                 .map_err(std::io::Error::from)
                 .context(|| "rename it");
         };
-        let exchange =
-            || replace_database::exchange(self.outer.directory(), OsStr::new(NEW), &self.parent, name);
-        if !self.parent.has(name, &replaced.directory) {
+        let exchange = || {
+            replace_database::exchange_directories(
+                self.outer.directory(),
+                OsStr::new(STAGED_NAME),
+                &self.parent,
+                name,
+            )
+        };
+        if !self.parent.has_child(name, &replaced.directory) {
             return Err(Error::new(
                 ErrorKind::Exists,
                 "another directory has come in its place",
             ));
         }
         exchange()?;
-        if self.outer.directory().has(OsStr::new(NEW), &replaced.directory) {
+        if self
+            .outer
+            .directory()
+            .has_child(OsStr::new(STAGED_NAME), &replaced.directory)
+        {
             return Ok(());
         }
         // What came in its place in this very moment is not ours to remove: back, or it stays where it is.
-        self.is_given_up = exchange().is_err();
+        self.must_not_remove = exchange().is_err();
         Err(Error::new(
             ErrorKind::Exists,
             "another directory has come in its place",
@@ -395,12 +408,12 @@ impl StagingDirectory {
     }
 
     /// Nothing may have come beside the old database meanwhile: it would go with it.
-    fn check_others(&self) -> Result<()> {
+    fn check_other_files(&self) -> Result<()> {
         let Some(replaced) = &self.replaces else {
             return Ok(());
         };
-        let now = files_beside::names(&replaced.directory.open()?)?;
-        match now.iter().find(|name| !self.others.contains(name)) {
+        let now = files_beside::list_other_files(&replaced.directory.open()?)?;
+        match now.iter().find(|name| !self.other_files.contains(name)) {
             None => Ok(()),
             Some(name) => Err(Error::new(
                 ErrorKind::Exists,
@@ -415,7 +428,7 @@ impl StagingDirectory {
 
 impl Drop for StagingDirectory {
     fn drop(&mut self) {
-        if !self.is_given_up {
+        if !self.must_not_remove {
             // What cannot be removed, the next restore removes.
             let _ = self.outer.remove();
         }
@@ -437,29 +450,29 @@ impl StagedResult {
     }
 
     /// The same, held: read it by this.
-    pub fn held(&self) -> &HeldDirectory {
-        self.0.held()
+    pub fn handle(&self) -> &HeldDirectory {
+        self.0.handle()
     }
 
     /// The same, held open.
-    pub fn directory(&self) -> &File {
-        self.0.directory()
+    pub fn directory_file(&self) -> &File {
+        self.0.directory_file()
     }
 
     /// What its files could not be given.
-    pub fn withheld(&self) -> &RefusedAttributes {
-        self.0.withheld()
+    pub fn refused_attributes(&self) -> &RefusedAttributes {
+        self.0.refused_attributes()
     }
 
     /// Directories beside the target that are called as what killed restores leave and are not proven to be: they were left
     /// alone.
-    pub fn left_alone(&self) -> &[PathBuf] {
-        self.0.left_alone()
+    pub fn unproven_leftovers(&self) -> &[PathBuf] {
+        self.0.unproven_leftovers()
     }
 
     /// Whether something lies in it that lay beside the database that it replaces.
-    pub fn has_others(&self) -> bool {
-        !self.0.others.is_empty()
+    pub fn has_other_files(&self) -> bool {
+        !self.0.other_files.is_empty()
     }
 
     /// The attributes that the directory will have.
@@ -468,11 +481,11 @@ impl StagedResult {
         attributes: &TargetAttributes,
         withheld: &RefusedAttributes,
     ) -> Result<()> {
-        let shown = self.0.place_path.clone();
+        let shown = self.0.target_path.clone();
         let doing = || format!("set the attributes of {}", shown.display());
-        attributes.set(self.0.directory(), withheld).context(doing)?;
+        attributes.set(self.0.directory_file(), withheld).context(doing)?;
         if attributes.mode.is_some() {
-            let mode = self.0.directory().metadata().context(doing)?.mode();
+            let mode = self.0.directory_file().metadata().context(doing)?.mode();
             self.0.set_mode(Mode::from_raw_mode(mode));
         }
         Ok(())
@@ -488,18 +501,18 @@ impl StagedResult {
 }
 
 /// The directory for what is restored, closed to others, and the mode that the process's umask gives a new one.
-fn make_new(outer: &HeldDirectory) -> Result<(HeldDirectory, File, Mode)> {
+fn create_staged_directory(outer: &HeldDirectory) -> Result<(HeldDirectory, File, Mode)> {
     let wrong = |error: Errno| std::io::Error::from(error);
-    rustix::fs::mkdirat(outer, NEW, Mode::from_raw_mode(0o777))
+    rustix::fs::mkdirat(outer, STAGED_NAME, Mode::from_raw_mode(0o777))
         .map_err(wrong)
         .context(|| "make it")?;
-    let held = outer.child(OsStr::new(NEW))?;
-    let mode = Mode::from_raw_mode(held.stat_itself()?.st_mode);
+    let held = outer.child(OsStr::new(STAGED_NAME))?;
+    let mode = Mode::from_raw_mode(held.stat_self()?.st_mode);
     let directory = held.open()?;
     rustix::fs::fchmod(&directory, Mode::RWXU)
         .map_err(wrong)
         .context(|| "close it to others")?;
-    clear_inherited_lists(&directory)?;
+    remove_inherited_acls(&directory)?;
     Ok((held, directory, mode))
 }
 
@@ -512,7 +525,7 @@ pub(super) fn create_file_at(directory: &File, name: &OsStr) -> std::io::Result<
 
 /// Makes missing directories above the target, each durable in the one above it; the last of them.
 fn create_parents(path: &Path) -> Result<HeldDirectory> {
-    match HeldDirectory::named(path) {
+    match HeldDirectory::open_path(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         held => return held,
     }

@@ -83,26 +83,29 @@ fn dropped_at_any_point_it_leaves_nothing() {
 fn a_target_in_use_or_not_empty_is_refused() {
     let (parent, target) = place();
     fs::write(&target, "a file").unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(check_target_free(&target).unwrap_err().kind(), ErrorKind::Exists);
     fs::remove_file(&target).unwrap();
     symlink(parent.path().join("nowhere"), &target).unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(check_target_free(&target).unwrap_err().kind(), ErrorKind::Usage);
     fs::remove_file(&target).unwrap();
     fs::create_dir(&target).unwrap();
-    check_free(&target).unwrap();
+    check_target_free(&target).unwrap();
     fs::write(target.join("LOCK"), "").unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(check_target_free(&target).unwrap_err().kind(), ErrorKind::Exists);
     let lock = fs::File::open(target.join("LOCK")).unwrap();
     rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(check_target_free(&target).unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(database(&target).unwrap_err().kind(), ErrorKind::Busy);
     rustix::fs::flock(&lock, FlockOperation::Unlock).unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(check_target_free(&target).unwrap_err().kind(), ErrorKind::Exists);
     assert_eq!(names(&target), ["LOCK"]);
     assert_eq!(names(parent.path()), ["database"]);
-    assert_eq!(check_free(Path::new("/")).unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!(
-        check_free(&parent.path().join("..")).unwrap_err().kind(),
+        check_target_free(Path::new("/")).unwrap_err().kind(),
+        ErrorKind::Usage
+    );
+    assert_eq!(
+        check_target_free(&parent.path().join("..")).unwrap_err().kind(),
         ErrorKind::Exists
     );
 }
@@ -146,10 +149,10 @@ fn a_lock_by_fcntl_is_seen_too() {
         .spawn()
         .unwrap();
     wait_for_line(&mut child, "held");
-    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(check_target_free(&target).unwrap_err().kind(), ErrorKind::Busy);
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(check_free(&target).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(check_target_free(&target).unwrap_err().kind(), ErrorKind::Exists);
 }
 
 #[test]
@@ -360,10 +363,10 @@ fn a_directory_that_was_given_the_name_of_a_killed_restores_is_left_alone_and_re
     let named = parent.path().join(".new.levault-restore-0123456789abcdef");
     fs::rename(&evidence, &named).unwrap();
     let left = parent.path().join(".new.levault-restore-1123456789abcdef");
-    crate::scratch::tests::leave_to_next_process(&left, &["half"]);
+    crate::scratch_directory::tests::leave_to_next_process(&left, &["half"]);
     let files = FileTarget::create(&parent.path().join("new")).unwrap();
     let staged = files.finish().unwrap();
-    assert_eq!(staged.left_alone(), [named.canonicalize().unwrap()]);
+    assert_eq!(staged.unproven_leftovers(), [named.canonicalize().unwrap()]);
     assert!(!left.exists());
     staged.publish().unwrap();
     assert_eq!(fs::read(named.join("file")).unwrap(), b"precious");

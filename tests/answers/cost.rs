@@ -62,7 +62,7 @@ fn watched() -> Watched {
 fn answers_read_what_they_need_and_no_more() {
     let watched = watched();
     let [old, new] = ["latest~1", "latest"].map(|words| watched.repo.select(words).unwrap());
-    let database = read_records::database(&new.snapshot, None).unwrap();
+    let database = read_records::find_database(&new.snapshot, None).unwrap();
     drop(watched.repo.lookup().unwrap());
 
     watched.storage.take_calls();
@@ -96,7 +96,7 @@ fn answers_read_what_they_need_and_no_more() {
     );
     let started = std::time::Instant::now();
     let report = OperationReport::default();
-    let outcome = diff::diff(&watched.repo, old, new, &KeySelection::All, &report, &mut |_| {
+    let outcome = diff::diff_records(&watched.repo, old, new, &KeySelection::All, &report, &mut |_| {
         Ok(())
     })
     .unwrap();

@@ -8,7 +8,7 @@ use levault::blob::BlobKind;
 use levault::chunk::{ChunkList, ChunkRef};
 use levault::ops::database_series::DatabaseFilter;
 use levault::ops::diff::{self, DatabaseState};
-use levault::ops::find::{self, FindQuery};
+use levault::ops::find::{self, KeyQuery};
 use levault::ops::history;
 use levault::ops::key_selection::KeySelection;
 use levault::ops::read_records::{self, RecordQuery};
@@ -69,7 +69,7 @@ fn push(draft: &mut LeafDraft, writer: &mut BlobWriter, key: &[u8], value: Optio
 
 fn store(repo: &Repo, words: &Words) -> Option<RunRoot> {
     let report = OperationReport::default();
-    let mut writer = BlobWriter::start(repo, &report, WriteMode::New).unwrap();
+    let mut writer = BlobWriter::start(repo, &report, WriteMode::StoreNew).unwrap();
     let (mut tree, mut draft) = (RunTreeBuilder::new(), LeafDraft::default());
     let mut cutter = LeafCutter::new(&[5; 32]);
     let mut left = words.len();
@@ -163,7 +163,7 @@ fn found(stacks: &Stacks, old: usize, new: usize) -> Vec<Vec<u8>> {
     let state = |at: usize| DatabaseState::of(&stacks.snapshots[at], None).unwrap();
     let mut keys = Vec::new();
     let report = OperationReport::default();
-    diff::diff(
+    diff::diff_records(
         &stacks.repo,
         state(old),
         state(new),
@@ -196,7 +196,7 @@ fn every_answer_is_that_of_the_newest_word_on_a_key() {
     let stacks = stacks();
     let report = OperationReport::default();
     let last = stacks.snapshots.last().unwrap();
-    let database = read_records::database(&last.snapshot, None).unwrap();
+    let database = read_records::find_database(&last.snapshot, None).unwrap();
     let model = stacks.models.last().unwrap();
 
     let keys = (0..5100)
@@ -214,7 +214,7 @@ fn every_answer_is_that_of_the_newest_word_on_a_key() {
     }
 
     let mut records = Model::new();
-    read_records::records(
+    read_records::read_records(
         &stacks.repo,
         database,
         &RecordQuery::default(),
@@ -261,8 +261,8 @@ fn every_answer_is_that_of_the_newest_word_on_a_key() {
     assert_eq!(lens, [(1, 100), (2, 100_000), (1, 0)]);
 
     let mut seen = 0;
-    let sought = FindQuery::Selection(KeySelection::Prefix(b"key/005001".to_vec()));
-    find::find(
+    let sought = KeyQuery::Selection(KeySelection::Prefix(b"key/005001".to_vec()));
+    find::find_keys(
         &stacks.repo,
         &stacks.snapshots,
         &DatabaseFilter::default(),

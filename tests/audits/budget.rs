@@ -32,7 +32,7 @@ fn a_check_remembers_what_it_read_and_a_plain_one_reads_nothing() {
 #[test]
 fn a_budget_goes_on_where_the_last_one_ended_until_all_is_read() {
     let scene = Scene::new(5);
-    let repo = scene.repo.over(scene.slow(1));
+    let repo = scene.repo.with_storage(scene.slow(1));
     let packs = scene.packs().len() as u64;
     assert!(packs >= 5);
     let (mut left, mut rounds) = (packs, 0);
@@ -65,7 +65,7 @@ fn a_check_that_is_stopped_remembers_what_it_read_until_then() {
     let scene = Scene::new(4);
     let report = Arc::new(OperationReport::default());
     let storage = stopping(&scene.storage, report.clone());
-    let stopped = Check { read: ReadData::All }.run(&scene.repo.over(storage), &report);
+    let stopped = Check { read: ReadData::All }.run(&scene.repo.with_storage(storage), &report);
     assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     let read = scene
         .packs()
@@ -78,7 +78,7 @@ fn a_check_that_is_stopped_remembers_what_it_read_until_then() {
 #[test]
 fn a_long_check_writes_down_what_it_read_on_the_way() {
     let scene = Scene::new(4);
-    none(&check(&scene.repo.over(scene.slow(10)), ReadData::All).findings);
+    none(&check(&scene.repo.with_storage(scene.slow(10)), ReadData::All).findings);
     // A change of the database makes one pack or two.
     let packs = scene.packs().len();
     assert!(packs >= 4);

@@ -48,7 +48,7 @@ fn damaged_packs_do_not_eat_every_budget_and_none_of_them_is_passed_over_in_sile
     let packs = scene.packs();
     let damaged = &packs[..6];
     damaged.iter().for_each(|pack| scene.damage(*pack));
-    let repo = scene.repo.over(scene.slow(1));
+    let repo = scene.repo.with_storage(scene.slow(1));
     assert!(!check(&repo, stalest(None, None)).findings.is_empty());
     scene.clock.advance(DAY);
     let began = scene.clock.now();

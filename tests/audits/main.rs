@@ -46,7 +46,7 @@ impl Scene {
     fn new(snapshots: u32) -> Self {
         let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
         let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
-        let repo = common::create(storage.clone()).unwrap().by_clock(clock.clone());
+        let repo = common::create(storage.clone()).unwrap().with_clock(clock.clone());
         let mut scene = Self {
             dir: tempfile::tempdir().unwrap(),
             clock,
@@ -90,7 +90,7 @@ impl Scene {
 
     fn vault(&self) -> KeylessRepo {
         let vault = KeylessRepo::open(self.storage.clone()).unwrap();
-        vault.by_clock(self.clock.clone())
+        vault.with_clock(self.clock.clone())
     }
 
     fn keyless(&self, read: ReadData) -> CheckOutcome {

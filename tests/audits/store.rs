@@ -12,14 +12,14 @@ fn a_store_that_takes_no_audit_makes_a_notice_and_no_error() {
     ] {
         let scene = Scene::new(2);
         let counted = Arc::new(FaultyStorage::new(scene.storage.snapshot()));
-        check(&scene.repo.over(counted.clone()), ReadData::All);
+        check(&scene.repo.with_storage(counted.clone()), ReadData::All);
         for call in 1..=counted.calls() {
             let storage = Arc::new(scene.storage.snapshot());
             let faulty = Arc::new(FaultyStorage::new(storage.clone()).fail_at(call, fault));
-            let outcome =
-                Check { read: ReadData::All }.run(&scene.repo.over(faulty), &OperationReport::default());
+            let outcome = Check { read: ReadData::All }
+                .run(&scene.repo.with_storage(faulty), &OperationReport::default());
             let stored = storage.list(ObjectKind::Audit).unwrap();
-            let reader = scene.repo.over(storage.clone());
+            let reader = scene.repo.with_storage(storage.clone());
             let known = reader.audits(scene.packs()).unwrap();
             // Torn ones say nothing; whole ones say only what was read and right.
             assert!(known.unread.len() <= usize::from(fault == InjectedFault::TornWrite));

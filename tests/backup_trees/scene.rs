@@ -39,7 +39,7 @@ impl Scene {
         let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
         Self {
             dir: tempfile::tempdir().unwrap(),
-            repo: common::create(storage.clone()).unwrap().by_clock(clock.clone()),
+            repo: common::create(storage.clone()).unwrap().with_clock(clock.clone()),
             clock,
             storage,
             report: OperationReport::default(),
@@ -88,7 +88,7 @@ impl Scene {
         backup.pinning = PinMode::None;
         how(&mut backup);
         backup
-            .run(&self.repo.over(storage), &OperationReport::default())
+            .run(&self.repo.with_storage(storage), &OperationReport::default())
             .unwrap()
     }
 

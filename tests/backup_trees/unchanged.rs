@@ -282,7 +282,7 @@ fn a_killed_backup_is_taken_up() {
         )),
         _ => Ok(()),
     });
-    let repo = scene.repo.over(Arc::new(dies));
+    let repo = scene.repo.with_storage(Arc::new(dies));
     let backup = Backup::new(vec![scene.path("home")]);
     backup
         .run(&repo, &levault::report::OperationReport::default())

@@ -182,9 +182,9 @@ pub fn value(i: u32, len: usize) -> Vec<u8> {
 /// The only database of the snapshot `words` names, read record by record.
 pub fn records(repo: &Repo, words: &str) -> Result<Model> {
     let stored = repo.select(words)?;
-    let database = read_records::database(&stored.snapshot, None)?;
+    let database = read_records::find_database(&stored.snapshot, None)?;
     let mut model = Model::new();
-    read_records::records(
+    read_records::read_records(
         &repo.in_domain(stored.snapshot.domain)?,
         database,
         &RecordQuery::default(),

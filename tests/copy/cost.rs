@@ -15,7 +15,7 @@ fn a_new_increment_is_copied_without_reading_what_it_stands_on() {
     common::backup(&repo, &db).unwrap();
     states.push(common::scan(&db).unwrap());
     let (report, traced) = (OperationReport::default(), Arc::new(TracedStorage::new(storage)));
-    let from = repo.over(traced.clone());
+    let from = repo.with_storage(traced.clone());
     let outcome = Copy::default().run(&from, &to, &report, &mut |_| ()).unwrap();
     assert_eq!((outcome.copied.len(), outcome.there), (1, 1));
     assert_eq!(report.records.get(), 1);
@@ -59,7 +59,7 @@ fn of_a_new_base_only_the_leaves_that_changed_are_read() {
         };
         whole.run(&repo, &OperationReport::default()).unwrap();
         let (report, traced) = (OperationReport::default(), Arc::new(TracedStorage::new(storage)));
-        let from = repo.over(traced.clone());
+        let from = repo.with_storage(traced.clone());
         Copy::default().run(&from, &to, &report, &mut |_| ()).unwrap();
         let all = storage_bytes(&repo);
         let (read, least) = (pack_bytes(&traced), if in_one_copy { all } else { 0 });

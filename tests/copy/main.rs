@@ -223,7 +223,7 @@ fn what_the_source_lacks_is_refused_and_the_rest_is_copied() {
             }
         }
         let (_, to) = fresh();
-        let outcome = copy(&repo.over(broken.clone()), &to).unwrap();
+        let outcome = copy(&repo.with_storage(broken.clone()), &to).unwrap();
         assert_eq!(
             (outcome.copied.len(), outcome.refused.len()),
             (1, 1),
@@ -281,7 +281,7 @@ fn notes_go_along_and_the_destinations_own_word_stands() {
     let (_, to) = fresh();
     copy(&source.repo, &to).unwrap();
     let there = ids(&to);
-    let standing = || to.notes().unwrap().standing();
+    let standing = || to.notes().unwrap().current_notes();
     assert!(standing().is_pinned(&there[0]) && !standing().is_pinned(&there[1]));
     assert_eq!(to.snapshot(&there[1]).unwrap().tags, ["a", "b"]);
     // What is found later is told later; what the destination said itself is not overruled.

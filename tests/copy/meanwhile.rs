@@ -14,9 +14,9 @@ fn a_source_or_a_destination_that_dies_at_its_nth_call_costs_nothing_but_time() 
             let faulty = Arc::new(FaultyStorage::new(Arc::clone(behind)).dead_from(call));
             let dying: Arc<dyn Storage> = faulty.clone();
             let result = if of_source {
-                copy(&source.repo.over(dying), &to)
+                copy(&source.repo.with_storage(dying), &to)
             } else {
-                copy(&source.repo, &to.over(dying))
+                copy(&source.repo, &to.with_storage(dying))
             };
             let what = format!("call {call} of the source: {of_source}");
             clean(&to);
@@ -52,7 +52,7 @@ fn whatever_a_destination_loses_meanwhile_no_copy_rests_on() {
     for there in [There::Forgotten, There::Parent] {
         let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
         let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
-        let to = common::create(storage.clone()).unwrap().by_clock(clock.clone());
+        let to = common::create(storage.clone()).unwrap().with_clock(clock.clone());
         let before = Copy {
             snapshots: match there {
                 There::Forgotten => vec![],
@@ -91,7 +91,7 @@ fn at_call(
     call: u64,
 ) -> (usize, u64) {
     let storage = Arc::new(storage.snapshot());
-    let to = to.over(storage.clone());
+    let to = to.with_storage(storage.clone());
     let (beside, later) = (to.clone(), Arc::clone(clock));
     let backup = Backup {
         pinning: levault::ops::backup::PinMode::None,
@@ -112,9 +112,12 @@ fn at_call(
     let report = OperationReport::default();
     let mut copied = Vec::new();
     Copy::default()
-        .run(&source.repo, &to.over(meanwhile.clone()), &report, &mut |one| {
-            copied.push(one)
-        })
+        .run(
+            &source.repo,
+            &to.with_storage(meanwhile.clone()),
+            &report,
+            &mut |one| copied.push(one),
+        )
         .unwrap_or_else(|error| panic!("call {call}: {error}"));
     clock.advance(73 * HOUR);
     prune(&to);

@@ -82,7 +82,7 @@ fn store(repo: &Repo, writer: &mut BlobWriter, files: &Files, path: &str) -> Blo
 /// A snapshot of the files, as a later version makes them.
 fn snapshot(repo: &Repo, like: &Snapshot, files: &Files, nth: i64) {
     let report = OperationReport::default();
-    let mut writer = BlobWriter::start(repo, &report, WriteMode::New).unwrap();
+    let mut writer = BlobWriter::start(repo, &report, WriteMode::StoreNew).unwrap();
     let root = store(repo, &mut writer, files, "");
     writer.finish().unwrap();
     let regular = || files.iter().filter(|(path, _)| !path.ends_with('@'));
@@ -139,7 +139,7 @@ fn a_tree_arrives_whole_and_of_the_next_one_only_the_files_that_changed_are_read
     snapshot(&source.repo, &like, &files, 2);
     let traced = Arc::new(TracedStorage::new(source.storage.clone()));
     let report = OperationReport::default();
-    let from = source.repo.over(traced.clone());
+    let from = source.repo.with_storage(traced.clone());
     let outcome = Copy::default().run(&from, &to, &report, &mut |_| ()).unwrap();
     assert_eq!(outcome.copied.len(), 1);
     let read: u64 = traced

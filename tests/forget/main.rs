@@ -25,7 +25,7 @@ use levault::ops::forget::{
     ForgetInput, ForgetSelection, GroupBy, KeepCount, MinimumKept, PolicyCalendar, PolicySelection,
     RetentionPolicy, SnapshotFilter, chosen, forget,
 };
-use levault::ops::undelete::{select, undelete};
+use levault::ops::undelete::{select_forgotten, undelete};
 use levault::repo::{OWN_DOMAIN, Repo};
 use levault::report::OperationReport;
 use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage, StorageVerb};
@@ -90,7 +90,7 @@ impl Scene {
 
     fn undelete(&self, number: usize) -> Result<()> {
         let catalog = self.repo.catalog().unwrap();
-        let forgotten = select(&catalog, &self.ids[number].to_hex())?;
+        let forgotten = select_forgotten(&catalog, &self.ids[number].to_hex())?;
         undelete(&self.repo, forgotten, &OperationReport::default())
     }
 

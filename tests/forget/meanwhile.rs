@@ -36,7 +36,7 @@ fn a_backup_whose_parent_is_forgotten_meanwhile_begins_again_and_reads_everythin
     });
     let report = OperationReport::default();
     let outcome = Backup::new(vec![scene.db()])
-        .run(&scene.repo.over(storage), &report)
+        .run(&scene.repo.with_storage(storage), &report)
         .unwrap();
     assert!(
         why_whole(&outcome).contains("is forgotten"),
@@ -78,7 +78,7 @@ fn nothing_is_unchanged_since_a_snapshot_that_is_forgotten_meanwhile() {
         skip_if_unchanged: true,
         ..Backup::new(vec![scene.db()])
     };
-    let repo = scene.repo.over(storage);
+    let repo = scene.repo.with_storage(storage);
     let outcome = backup.run(&repo, &OperationReport::default()).unwrap();
     assert!(outcome.snapshot.is_some() && outcome.unchanged_since.is_none());
     assert_eq!(scene.counting(), [outcome.snapshot.unwrap()]);
@@ -102,7 +102,7 @@ fn a_snapshot_that_is_swept_while_the_catalog_is_read_is_not_missed() {
                 other.storage().delete(name).unwrap();
             },
         );
-        let repo = scene.repo.over(storage);
+        let repo = scene.repo.with_storage(storage);
         let snapshots = repo.snapshots().unwrap();
         assert_eq!(snapshots.len(), 1, "{forgotten_before}");
         assert_eq!(snapshots[0].id, scene.ids[1]);
@@ -125,7 +125,7 @@ fn check_takes_a_snapshot_that_is_swept_meanwhile_for_no_damage() {
     );
     let check = Check { read: ReadData::None };
     let outcome = check
-        .run(&scene.repo.over(storage), &OperationReport::default())
+        .run(&scene.repo.with_storage(storage), &OperationReport::default())
         .unwrap();
     assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);
 }

@@ -68,7 +68,11 @@ fn what_cannot_be_stored_is_told_snapshot_by_snapshot() {
         StorageVerb::Put => Err(levault::error::Error::new(ErrorKind::Full, "no room")),
         _ => Ok(()),
     });
-    let outcome = forget(&scene.repo.over(Arc::new(full)), &by_hand(scene.counted(0))).unwrap();
+    let outcome = forget(
+        &scene.repo.with_storage(Arc::new(full)),
+        &by_hand(scene.counted(0)),
+    )
+    .unwrap();
     assert!(outcome.forgotten.is_empty());
     assert_eq!(
         (outcome.failed[0].0, outcome.failed[0].1.kind()),

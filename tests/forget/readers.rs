@@ -37,7 +37,7 @@ fn check_passes_over_what_is_forgotten() {
     scene.storage.corrupt(name, |bytes| bytes[200] ^= 1);
     scene.is_sound();
     assert!(scene.repo.catalog().unwrap().forgotten[0].snapshot.is_none());
-    assert!(scene.repo.catalog_to_delete_by().is_ok());
+    assert!(scene.repo.catalog_for_deletion().is_ok());
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_damaged_snapshot_can_be_forgotten_by_its_whole_id_and_then_stops_nobody() {
     let name = ObjectName::new(ObjectKind::Snapshot, scene.ids[1]);
     scene.storage.corrupt(name, |bytes| bytes[200] ^= 1);
     assert_eq!(
-        scene.repo.catalog_to_delete_by().unwrap_err().kind(),
+        scene.repo.catalog_for_deletion().unwrap_err().kind(),
         ErrorKind::Corrupt
     );
     let known = ForgetInput::load(&scene.repo).unwrap();
@@ -109,7 +109,7 @@ fn a_damaged_snapshot_can_be_forgotten_by_its_whole_id_and_then_stops_nobody() {
     scene.is_sound();
     scene.sweep(1);
     scene.is_sound();
-    assert!(scene.repo.catalog_to_delete_by().is_ok());
+    assert!(scene.repo.catalog_for_deletion().is_ok());
 }
 
 #[test]
@@ -121,11 +121,14 @@ fn a_forgetting_that_cannot_be_read_stops_deleters_and_hides_nothing() {
     let catalog = scene.repo.catalog().unwrap();
     assert_eq!(catalog.snapshots.len(), 2);
     assert_eq!(
-        (catalog.unread[0].id, catalog.unread[0].kind),
+        (
+            catalog.unread_forget_records[0].id,
+            catalog.unread_forget_records[0].kind
+        ),
         (name.id, ErrorKind::Corrupt)
     );
     assert_eq!(
-        scene.repo.catalog_to_delete_by().unwrap_err().kind(),
+        scene.repo.catalog_for_deletion().unwrap_err().kind(),
         ErrorKind::Corrupt
     );
     let findings = scene.check().findings;
@@ -149,13 +152,13 @@ fn what_somebody_else_put_among_the_forgettings_keeps_nobody_from_reading() {
         scene.storage.put_new(name, bytes).unwrap();
     }
     assert_eq!(scene.counting(), scene.ids);
-    assert_eq!(scene.repo.catalog().unwrap().unread.len(), 2);
+    assert_eq!(scene.repo.catalog().unwrap().unread_forget_records.len(), 2);
     assert!(
         scene
             .repo
-            .forgotten()
+            .forget_records()
             .unwrap()
-            .complete(&scene.repo.notes().unwrap())
+            .require_complete(&scene.repo.notes().unwrap())
             .is_err()
     );
 }
@@ -167,7 +170,7 @@ fn a_note_that_cannot_be_read_stops_deleters_and_policies() {
     let name = scene.storage.list(ObjectKind::Note).unwrap()[0].name;
     scene.storage.corrupt(name, |bytes| bytes[150] ^= 1);
     assert_eq!(
-        scene.repo.catalog_to_delete_by().unwrap_err().kind(),
+        scene.repo.catalog_for_deletion().unwrap_err().kind(),
         ErrorKind::Corrupt
     );
     assert_eq!(scene.plan(&keep_last(1)).unwrap_err().kind(), ErrorKind::Corrupt);

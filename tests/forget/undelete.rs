@@ -25,7 +25,7 @@ fn a_clock_that_is_ahead_elsewhere_does_not_make_forget_and_undelete_void() {
         words: "from the future".into(),
         snapshots: vec![scene.counted(0)],
     };
-    scene.repo.put_forgotten(&forgetting).unwrap();
+    scene.repo.put_forget_record(&forgetting).unwrap();
     scene.undelete(0).unwrap();
     assert_eq!(scene.counting(), scene.ids);
     scene.forget(0);
@@ -58,7 +58,7 @@ fn what_goes_while_undelete_writes_its_note_is_found_out_and_the_snapshot_is_for
             }
         });
         let catalog = scene.repo.catalog().unwrap();
-        let repo = scene.repo.over(taking);
+        let repo = scene.repo.with_storage(taking);
         let error = undelete(&repo, &catalog.forgotten[0], &OperationReport::default()).unwrap_err();
         assert!(error.to_string().contains("forgotten again"), "{error}");
         assert!(scene.repo.forgotten_now().unwrap().of(&scene.ids[0]).is_some());

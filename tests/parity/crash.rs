@@ -63,7 +63,7 @@ fn whatever_a_backup_indexes_has_parity_wherever_it_dies() {
     common::write(&scene.db(), &changes);
     let before = scene.storage.snapshot();
     let repo = common::open(Arc::new(before.snapshot())).unwrap();
-    let backup = |storage| common::backup(&repo.over(storage), &scene.db()).is_ok();
+    let backup = |storage| common::backup(&repo.with_storage(storage), &scene.db()).is_ok();
     at_every_call(&before, Writes::Torn, &backup, &|storage, done, what| {
         let repo = common::open(storage.clone()).unwrap();
         let clean = Check { read: ReadData::All }
@@ -80,7 +80,7 @@ fn whatever_a_backup_indexes_has_parity_wherever_it_dies() {
         }
         // The next one takes up the packs that were left, and puts torn parity right.
         common::backup(&repo, &scene.db()).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let indexed = repo.sound_packs(&repo.index_facts().unwrap()).unwrap();
+        let indexed = repo.usable_packs(&repo.index_summary().unwrap()).unwrap();
         let parities =
             levault::ops::parity::ListedParity::load(&*storage, &OperationReport::default()).unwrap();
         for pack in indexed.keys() {
@@ -98,7 +98,10 @@ fn adding_parity_may_be_stopped_anywhere_and_goes_on() {
         share: Some(share("80%")),
         dry_run: false,
     };
-    let run = |storage| add.run(&repo.over(storage), &OperationReport::default()).is_ok();
+    let run = |storage| {
+        add.run(&repo.with_storage(storage), &OperationReport::default())
+            .is_ok()
+    };
     at_every_call(&before, Writes::Torn, &run, &|storage, _, what| {
         let repo = common::open(storage.clone()).unwrap();
         let again = add.run(&repo, &OperationReport::default()).unwrap();
@@ -129,7 +132,7 @@ fn a_heal_that_dies_leaves_damage_or_the_pack_and_the_next_one_ends_it() {
     };
     at_every_call(&before, Writes::Whole, &heals, &|storage, _, what| {
         let outcome = heal(&*storage, &[]);
-        assert!(outcome.hopeless.is_empty(), "{what}: {:?}", outcome.hopeless);
+        assert!(outcome.unhealed.is_empty(), "{what}: {:?}", outcome.unhealed);
         assert!(storage.get(name, u64::MAX).unwrap() == pack, "{what}");
         assert!(heal(&*storage, &[]).healed.is_empty(), "{what}");
         is_covered(&*storage, what);

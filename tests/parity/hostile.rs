@@ -103,7 +103,7 @@ fn lies_heal_nothing_and_keep_nobody_from_healing() {
     let swapped = lies[5];
     let outcome = heal(&*storage, &[name.id]);
     assert!(outcome.healed.is_empty(), "{:?}", outcome.healed);
-    assert_eq!(outcome.hopeless.len(), 1);
+    assert_eq!(outcome.unhealed.len(), 1);
     assert!(
         storage.get(name, u64::MAX).unwrap() == damaged,
         "nothing was written"

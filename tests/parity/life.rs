@@ -25,7 +25,7 @@ fn any_burst_of_the_share_heals_byte_for_byte_and_check_says_how() {
             .storage
             .corrupt(name, |bytes| flip(bytes, start..start + burst));
         let outcome = scene.heal();
-        assert!(outcome.hopeless.is_empty(), "{start}: {:?}", outcome.hopeless);
+        assert!(outcome.unhealed.is_empty(), "{start}: {:?}", outcome.unhealed);
         assert_eq!(outcome.healed.len(), 1, "{start}");
         assert!(scene.storage.get(name, u64::MAX).unwrap() == pack, "{start}");
         assert!(scene.heal().healed.is_empty(), "{start}: healed twice");
@@ -73,9 +73,9 @@ fn what_is_beyond_the_parity_stays_as_it_is_and_is_told() {
     let outcome = scene.heal();
     assert!(outcome.healed.is_empty());
     assert!(
-        outcome.hopeless[0].what.contains("parity for"),
+        outcome.unhealed[0].what.contains("parity for"),
         "{:?}",
-        outcome.hopeless
+        outcome.unhealed
     );
     assert!(scene.storage.get(name, u64::MAX).unwrap() == damaged);
     let findings = scene.check().findings;
@@ -86,9 +86,9 @@ fn what_is_beyond_the_parity_stays_as_it_is_and_is_told() {
     scene.storage.delete(name).unwrap();
     let outcome = scene.heal();
     assert!(
-        outcome.hopeless[0].what.contains("is missing"),
+        outcome.unhealed[0].what.contains("is missing"),
         "{:?}",
-        outcome.hopeless
+        outcome.unhealed
     );
 }
 
@@ -156,7 +156,7 @@ fn what_a_disk_cannot_read_is_as_good_as_wrong() {
         let bad = bad_sector(&scene.storage, object.name, object.len / 2..object.len / 2 + 512);
         assert!(bad.get(object.name, u64::MAX).is_err());
         let outcome = heal(&bad, &[]);
-        assert!(outcome.hopeless.is_empty(), "{:?}", outcome.hopeless);
+        assert!(outcome.unhealed.is_empty(), "{:?}", outcome.unhealed);
         assert!(
             outcome.healed[0].what.contains("input/output error"),
             "{:?}",
@@ -182,7 +182,7 @@ fn damaged_parity_is_seen_and_made_again_from_its_pack() {
         }
         // Neither head: whose it is, nobody can tell; but it is the one that the pack has.
         scene.storage.corrupt(name, |bytes| bytes.fill(0));
-        assert!(scene.heal().hopeless[0].what.contains("add-parity"));
+        assert!(scene.heal().unhealed[0].what.contains("add-parity"));
         assert_eq!(scene.check().findings.len(), 1);
         assert_eq!(add(&scene.repo, None).replaced, 0);
         assert!(scene.storage.get(name, u64::MAX).unwrap() == good);
@@ -213,12 +213,12 @@ fn a_pack_and_its_parity_damaged_at_once_heal_both() {
         });
     }
     let outcome = scene.heal();
-    assert!(outcome.hopeless.is_empty(), "{:?}", outcome.hopeless);
+    assert!(outcome.unhealed.is_empty(), "{:?}", outcome.unhealed);
     assert_eq!(outcome.healed.len(), 1 + scene.names(ObjectKind::Parity).len());
     scene.is_sound();
 }
 
-fn add(repo: &Repo, share: Option<ParityShare>) -> levault::ops::parity::AddedParity {
+fn add(repo: &Repo, share: Option<ParityShare>) -> levault::ops::parity::AddParityOutcome {
     let add = AddParity {
         share,
         dry_run: false,
@@ -288,7 +288,7 @@ fn a_damaged_pack_gets_no_parity() {
     storage.corrupt(pack, |bytes| flip(bytes, 5_000..5_001));
     let added = add(&repo, None);
     assert_eq!(added.damaged, [pack.id]);
-    let status = status(&*storage, ReadParity::All, &OperationReport::default()).unwrap();
+    let status = status(&*storage, ParityReadMode::All, &OperationReport::default()).unwrap();
     assert_eq!(status.packs_with_parity, status.packs - 1);
 }
 
@@ -297,7 +297,7 @@ fn a_prune_takes_the_parity_of_what_it_deletes_and_what_it_stores_again_has_its_
     const HOUR: i64 = 3600 * 1_000_000_000;
     let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
     let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
-    let repo = common::create(storage.clone()).unwrap().by_clock(clock.clone());
+    let repo = common::create(storage.clone()).unwrap().with_clock(clock.clone());
     repo.put_parity_share(Some(ParityShare::DEFAULT)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let db = dir.path().join("db");

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use levault::id::ObjectId;
 use levault::ops::check::{Check, CheckOutcome, ReadData};
 use levault::ops::heal::{Heal, HealOutcome};
-use levault::ops::parity::{ReadParity, status};
+use levault::ops::parity::{ParityReadMode, status};
 use levault::parity::ParityShare;
 use levault::repo::Repo;
 use levault::report::OperationReport;
@@ -87,7 +87,7 @@ impl Scene {
             self.heal(),
             HealOutcome {
                 healed: vec![],
-                hopeless: vec![],
+                unhealed: vec![],
                 ..self.heal()
             }
         );
@@ -104,7 +104,7 @@ fn heal(storage: &dyn Storage, packs: &[ObjectId]) -> HealOutcome {
 }
 
 fn is_covered(storage: &dyn Storage, what: &str) {
-    let status = status(storage, ReadParity::All, &OperationReport::default()).unwrap();
+    let status = status(storage, ParityReadMode::All, &OperationReport::default()).unwrap();
     assert_eq!(status.packs, status.packs_with_parity, "{what}");
     assert!(status.damaged.is_empty(), "{what}: {:?}", status.damaged);
 }

@@ -89,7 +89,7 @@ fn pressed_hard() -> Scene {
     };
     scene.repo = Repo::open(scene.storage.clone(), &common::password(), settings)
         .unwrap()
-        .by_clock(scene.clock.clone());
+        .with_clock(scene.clock.clone());
     let text = |i: u32| format!("what is said of record {i} is said of {} ", i / 7).repeat(9);
     let changes: Vec<_> = (0..4_000)
         .map(|i| (common::key(i), Some(text(i).into_bytes())))
@@ -104,7 +104,7 @@ fn store_again(scene: &mut Scene) -> PruneOutcome {
     scene.repo.rotate_keys().unwrap();
     scene.repo = common::open(scene.storage.clone())
         .unwrap()
-        .by_clock(scene.clock.clone());
+        .with_clock(scene.clock.clone());
     scene.clock.advance(24 * HOUR);
     let prune = Prune {
         repack_outdated: true,
@@ -135,7 +135,7 @@ fn what_is_damaged_where_it_was_to_be_kept_is_stored_again_from_another_copy() {
     let entries: Vec<_> = lookup.iter_all().unwrap().map(Result::unwrap).collect();
     let reader = BlobReader::new(&scene.repo, &lookup);
     let report = OperationReport::default();
-    let mut writer = BlobWriter::start_beside(&scene.repo, &report, &packs).unwrap();
+    let mut writer = BlobWriter::start_without(&scene.repo, &report, &packs).unwrap();
     scene.clock.advance(HOUR);
     let copies = entries
         .iter()
@@ -172,7 +172,7 @@ fn what_is_damaged_and_nowhere_else_is_not_stored_again_and_not_marked() {
     scene.repo.rotate_keys().unwrap();
     scene.repo = common::open(scene.storage.clone())
         .unwrap()
-        .by_clock(scene.clock.clone());
+        .with_clock(scene.clock.clone());
     scene.clock.advance(24 * HOUR);
     let prune = Prune {
         repack_outdated: true,

@@ -449,7 +449,7 @@ fn row_bad_damaged() {
         domain: levault::repo::OWN_DOMAIN,
         blobs: vec![blob],
     };
-    let name = ObjectName::new(ObjectKind::Bad, scene.repo().put_bad(&bad).unwrap());
+    let name = ObjectName::new(ObjectKind::Bad, scene.repo().put_bad_blobs(&bad).unwrap());
     flip(&scene.storage, name, 130);
     named(&scene, name, "repair packs --apply");
     repair_packs(&scene);

@@ -25,7 +25,7 @@ pub fn at_every_call(scene: &Scene, repair: impl Fn(&Repo) -> Result<()>, judge:
         for call in 1.. {
             let left = scene.on(&scene.storage);
             let faulty = Arc::new(fault(FaultyStorage::new(left.storage.clone()), call));
-            let result = repair(&left.repo().over(faulty.clone() as Arc<dyn Storage>));
+            let result = repair(&left.repo().with_storage(faulty.clone() as Arc<dyn Storage>));
             failed += u32::from(result.is_err());
             let what = format!("{what} at call {call}");
             judge(&left, &what);

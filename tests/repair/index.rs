@@ -83,7 +83,7 @@ fn packs_that_are_gone_are_taken_out_and_the_others_stay() {
         let outcome = repair_index(&scene.repo(), RepairMode::Apply, read_all_packs).unwrap();
         assert_eq!(outcome.plan.gone, [pack.id]);
         let repo = scene.repo();
-        let facts = repo.index_facts().unwrap();
+        let facts = repo.index_summary().unwrap();
         assert!(!facts.packs.contains_key(&pack.id));
         assert_eq!(facts.packs.len(), scene.listed(ObjectKind::Pack).len());
     }

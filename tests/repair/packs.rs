@@ -63,7 +63,7 @@ fn note_bad(repo: &Repo, id: BlobId) {
         id,
         kind: BlobKind::Leaf,
     };
-    repo.put_bad(&BadBlobs {
+    repo.put_bad_blobs(&BadBlobs {
         when: UnixNanos(1),
         domain: repo.domain_keys().id(),
         blobs: vec![blob],
@@ -182,11 +182,11 @@ fn copy_pack(scene: &Scene, pack: ObjectName) {
     let (repo, report) = (scene.repo(), OperationReport::default());
     let lookup = repo.lookup().unwrap();
     let reader = BlobReader::new(&repo, &lookup);
-    let mut writer = BlobWriter::start_beside(&repo, &report, &[pack.id].into()).unwrap();
+    let mut writer = BlobWriter::start_without(&repo, &report, &[pack.id].into()).unwrap();
     for entry in lookup.iter_all().unwrap().map(Result::unwrap) {
         if entry.location.pack == pack.id {
             writer
-                .add_named(vec![reader.read_at(&entry.location, &entry.id).unwrap()])
+                .add_named(vec![reader.read_copy(&entry.location, &entry.id).unwrap()])
                 .unwrap();
         }
     }
@@ -328,7 +328,7 @@ fn a_note_that_says_nothing_any_more_goes_with_a_prune_and_damage_that_hurts_sto
     scene.storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
     let repo = common::create(scene.storage.clone())
         .unwrap()
-        .by_clock(clock.clone());
+        .with_clock(clock.clone());
     scene.change(0, 400);
     scene.ids.push(backup(&repo, &scene.db()).unwrap());
     scene.models.push(common::scan(&scene.db()).unwrap());
@@ -369,8 +369,8 @@ fn damaged_notes_and_marks_are_found_again() {
     assert_eq!(outcome.unread.len(), 2);
     assert_eq!((outcome.noted, outcome.marked.len()), (1, 1));
     let repo = scene.repo();
-    assert_eq!(repo.bad().unwrap().bad.len(), 1);
-    assert!(repo.bad().unwrap().unread.is_empty());
+    assert_eq!(repo.bad_blobs().unwrap().lists.len(), 1);
+    assert!(repo.bad_blobs().unwrap().unread.is_empty());
     assert_eq!(repo.marks().unwrap().len(), 1);
 }
 
@@ -402,7 +402,11 @@ fn a_repair_of_packs_that_dies_at_its_nth_call_leaves_them_no_worse() {
     at_every_call(&scene, repair, |left, what| {
         assert_eq!(readable(left), before, "{what}");
         if what.ends_with("again") {
-            assert_eq!(left.repo().bad().unwrap().blobs(&left.repo()).len(), 1, "{what}");
+            assert_eq!(
+                left.repo().bad_blobs().unwrap().blobs(&left.repo()).len(),
+                1,
+                "{what}"
+            );
             let marks = left.repo().marks().unwrap();
             assert!(!marks.is_empty(), "{what}");
         }

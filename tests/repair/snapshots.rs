@@ -7,7 +7,7 @@ use levault::id::ObjectId;
 use levault::ops::backup::{Backup, PinMode, ReadScope};
 use levault::ops::database_series::DatabaseFilter as Databases;
 use levault::ops::diff::{self, DatabaseState};
-use levault::ops::find::{FindQuery, find};
+use levault::ops::find::{KeyQuery, find_keys};
 use levault::ops::history::history;
 use levault::ops::key_selection::KeySelection;
 use levault::ops::read_records;
@@ -274,9 +274,9 @@ fn whoever_asks_for_what_lies_in_a_hole_is_told_that_it_is_not_known() {
         report.problems().len()
     };
     let look = |keys: &[Vec<u8>]| {
-        let sought = FindQuery::Keys(keys.to_vec());
+        let sought = KeyQuery::Keys(keys.to_vec());
         problems(&|report| {
-            find(&repo, &all, &Databases::default(), &sought, report, &mut |_| {
+            find_keys(&repo, &all, &Databases::default(), &sought, report, &mut |_| {
                 Ok(())
             })
             .unwrap();
@@ -292,7 +292,7 @@ fn whoever_asks_for_what_lies_in_a_hole_is_told_that_it_is_not_known() {
     let compare = |selection: &KeySelection| {
         let state = DatabaseState::of(&stored, None).unwrap();
         problems(&|report| {
-            diff::diff(&repo, state, state, selection, report, &mut |_| Ok(())).unwrap();
+            diff::diff_records(&repo, state, state, selection, report, &mut |_| Ok(())).unwrap();
         })
     };
     assert_eq!(compare(&KeySelection::All), 2);
@@ -355,7 +355,7 @@ fn tags_pins_and_doubts_go_over_and_the_old_one_can_be_had_until_it_is_swept() {
     scene.break_blob(&scene.leaves(scene.database(&old).runs().next().unwrap())[0]);
     let outcome = repair(&repo, RepairMode::Apply).unwrap();
     let new = outcome.repaired[0].repaired_as.unwrap();
-    let notes = repo.notes().unwrap().standing();
+    let notes = repo.notes().unwrap().current_notes();
     assert!(notes.is_pinned(&new) && notes.suspect(&new).is_some());
     assert_eq!(repo.snapshot(&new).unwrap().tags, ["kept"]);
     let catalog = repo.catalog().unwrap();

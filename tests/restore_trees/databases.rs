@@ -99,7 +99,7 @@ fn a_database_that_was_asked_for_by_itself_gets_what_lies_beside_it() {
     assert!(common::scan(&scene.target()).unwrap() == model);
     assert_eq!(fs::read(scene.path("target/notes")).unwrap(), b"notes");
     for records_only in [
-        (|restore: &mut Restore| restore.contents = DatabaseForm::Records) as fn(&mut Restore),
+        (|restore: &mut Restore| restore.database_form = DatabaseForm::Records) as fn(&mut Restore),
         |restore| restore.selection = KeySelection::Prefix(b"key".to_vec()),
     ] {
         fs::remove_dir_all(scene.target()).unwrap();
@@ -148,7 +148,7 @@ fn over_a_tree_a_database_is_left_changed_in_place_or_replaced() {
     );
     let delete = |restore: &mut Restore| {
         restore.overwrite = OverwriteMode::Always;
-        restore.extra = ExtraEntries::Delete;
+        restore.extra_entries = ExtraEntries::Delete;
     };
     scene.try_restore(delete).unwrap();
     world.is_back("target");

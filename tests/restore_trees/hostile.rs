@@ -87,7 +87,7 @@ impl Loom {
     fn put(&mut self, root: BlobId, change: impl FnOnce(&mut Vec<SnapshotSource>)) {
         let top = self.directory(vec![entry("root", EntryKind::Directory(root))]);
         let report = OperationReport::default();
-        let mut writer = BlobWriter::start(&self.scene.repo, &report, WriteMode::New).unwrap();
+        let mut writer = BlobWriter::start(&self.scene.repo, &report, WriteMode::StoreNew).unwrap();
         for (kind, plain) in self.blobs.drain(..) {
             writer.add_one(kind, plain).unwrap();
         }
@@ -212,7 +212,7 @@ fn a_link_is_made_and_never_walked_through() {
     loom.put(root, |_| ());
     let delete = |restore: &mut levault::ops::restore::Restore| {
         restore.overwrite = OverwriteMode::Always;
-        restore.extra = ExtraEntries::Delete;
+        restore.extra_entries = ExtraEntries::Delete;
     };
     loom.scene.try_restore(delete).unwrap();
     assert_eq!(fs::read(loom.scene.path("target/a/file")).unwrap(), b"inner");
@@ -465,7 +465,7 @@ fn a_file_whose_chunks_are_lost_or_lie_is_told_and_the_rest_is_there() {
     fs::write(loom.scene.path("target/lost/mine"), "mine").unwrap();
     let delete = |restore: &mut levault::ops::restore::Restore| {
         restore.overwrite = OverwriteMode::Always;
-        restore.extra = ExtraEntries::Delete;
+        restore.extra_entries = ExtraEntries::Delete;
     };
     loom.scene.try_restore(delete).unwrap();
     assert_eq!(

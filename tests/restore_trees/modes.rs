@@ -58,7 +58,7 @@ fn a_filled_target_is_refused_and_stays_as_it_was() {
     assert_eq!(error.kind(), ErrorKind::Exists, "{error}");
     assert_same(&disk::read(&scene.target()), &before);
     let error = scene
-        .try_restore(|restore| restore.extra = ExtraEntries::Delete)
+        .try_restore(|restore| restore.extra_entries = ExtraEntries::Delete)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
     assert_eq!(scene.names("").len(), 2, "source and target");
@@ -82,7 +82,11 @@ fn never_restores_what_is_missing_alone() {
     let after = fs::metadata(scene.path("target/a")).unwrap();
     assert_eq!(before.mtime_nsec(), after.mtime_nsec());
     assert_eq!(
-        (outcome.tree.files, outcome.tree.others, outcome.tree.left),
+        (
+            outcome.tree.files,
+            outcome.tree.others,
+            outcome.tree.left_unchanged
+        ),
         (0, 1, 2)
     );
 }
@@ -147,7 +151,7 @@ fn a_link_where_a_directory_is_to_be_is_replaced_and_not_followed() {
     }
     let delete = |restore: &mut Restore| {
         restore.overwrite = OverwriteMode::Always;
-        restore.extra = ExtraEntries::Delete;
+        restore.extra_entries = ExtraEntries::Delete;
     };
     scene.try_restore(delete).unwrap();
     assert_same(&disk::read(&scene.path("outside")), &before);
@@ -168,7 +172,7 @@ fn a_filled_directory_gives_way_to_a_file_only_with_delete() {
     );
     let delete = |restore: &mut Restore| {
         restore.overwrite = OverwriteMode::IfChanged;
-        restore.extra = ExtraEntries::Delete;
+        restore.extra_entries = ExtraEntries::Delete;
     };
     scene.try_restore(delete).unwrap();
     assert_eq!(fs::read(scene.path("target/a/one")).unwrap(), b"one");
@@ -186,7 +190,7 @@ fn what_the_snapshot_does_not_have_goes_below_what_is_restored() {
     fs::create_dir(scene.path("target/.x.levault-pins-0123456789abcdef")).unwrap();
     let delete = |restore: &mut Restore| {
         restore.overwrite = OverwriteMode::IfChanged;
-        restore.extra = ExtraEntries::Delete;
+        restore.extra_entries = ExtraEntries::Delete;
     };
     let outcome = scene.try_restore(delete).unwrap();
     scene.has_no_problem();
@@ -219,7 +223,7 @@ fn what_patterns_leave_out_is_not_deleted() {
         scene
             .try_restore(|restore| {
                 restore.overwrite = OverwriteMode::IfChanged;
-                restore.extra = ExtraEntries::Delete;
+                restore.extra_entries = ExtraEntries::Delete;
                 restore.selector = selector;
             })
             .unwrap()
@@ -246,7 +250,7 @@ fn one_file_and_several_things_leave_alone_what_is_beside_them() {
         scene
             .try_restore(|restore| {
                 restore.overwrite = OverwriteMode::IfChanged;
-                restore.extra = ExtraEntries::Delete;
+                restore.extra_entries = ExtraEntries::Delete;
                 restore.address = address;
             })
             .unwrap()
@@ -374,7 +378,7 @@ fn a_plan_says_what_would_be_done_and_does_nothing() {
     };
     let over = plan(&|restore| {
         restore.overwrite = OverwriteMode::IfChanged;
-        restore.extra = ExtraEntries::Delete;
+        restore.extra_entries = ExtraEntries::Delete;
     });
     assert_eq!(
         over,

@@ -14,7 +14,7 @@ use levault::ops::copy::Copy;
 use levault::ops::prune::Prune;
 use levault::ops::rescue::{Rescue, RescueMode, UncertainRecords};
 use levault::ops::restore::Restore;
-use levault::ops::undelete::{select, undelete};
+use levault::ops::undelete::{select_forgotten, undelete};
 use levault::repo::{CacheLocation, Repo, RepoSettings, WriteOnlyRepo};
 use levault::report::OperationReport;
 use levault::storage::MemoryStorage;
@@ -60,7 +60,7 @@ impl World {
         .unwrap();
         let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
         let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
-        let repo = common::create(storage.clone()).unwrap().by_clock(clock.clone());
+        let repo = common::create(storage.clone()).unwrap().with_clock(clock.clone());
         let models = vec![outer, inner];
         Self {
             dir,
@@ -187,7 +187,7 @@ fn what_is_kept_of_trees_comes_back_behind_a_prune_and_what_was_forgotten_before
     let catalog = world.repo.catalog().unwrap();
     undelete(
         &world.repo,
-        select(&catalog, &ids[1].to_hex()).unwrap(),
+        select_forgotten(&catalog, &ids[1].to_hex()).unwrap(),
         &OperationReport::default(),
     )
     .unwrap();
@@ -213,7 +213,7 @@ fn trees_of_a_write_only_host_come_back_by_the_owner() {
     let domain = world.repo.add_host("web").unwrap();
     world.repo = common::open(world.storage.clone())
         .unwrap()
-        .by_clock(world.clock.clone());
+        .with_clock(world.clock.clone());
     let password = Password::new(b"the file's".to_vec());
     let sealed = world
         .repo
@@ -248,7 +248,7 @@ fn trees_come_back_under_new_keys_and_files_of_the_old_are_taken_over() {
     world.repo.rotate_keys().unwrap();
     world.repo = common::open(world.storage.clone())
         .unwrap()
-        .by_clock(world.clock.clone());
+        .with_clock(world.clock.clone());
     world.is_back(&world.repo, "latest", &then);
     world.change(1);
     world.backup();

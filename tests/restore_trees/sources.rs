@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use levault::ops::archive::{self, ArchiveContext};
 use levault::ops::backup::Backup;
 use levault::ops::restore::Restore;
-use levault::ops::tree::tops;
+use levault::ops::tree::top_sources;
 use levault::repo::{BlobReader, StoredSnapshot};
 use levault::report::OperationReport;
 use levault::snapshot::restore_paths::places;
@@ -271,7 +271,7 @@ impl World {
     /// All of a snapshot restored, and archived and unpacked.
     fn judge_all(&self, stored: &StoredSnapshot, asked: &[PathBuf]) {
         let snapshot = &stored.snapshot;
-        let all = tops(snapshot);
+        let all = top_sources(snapshot);
         let found: BTreeSet<&[u8]> = snapshot.sources.iter().map(|source| source.path()).collect();
         for path in asked {
             assert!(
@@ -314,7 +314,7 @@ impl World {
             report: &report,
         };
         let mut bytes = Vec::new();
-        archive::all(ground, &mut bytes).unwrap();
+        archive::archive_snapshot(ground, &mut bytes).unwrap();
         assert_eq!(report.problems(), [""; 0]);
         let target = self.scene.path("unpacked");
         fs::create_dir(&target).unwrap();

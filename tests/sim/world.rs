@@ -377,7 +377,7 @@ impl World {
             lag: self.weather.lag,
         };
         let clock = Arc::new(Skewed(self.clock.clone(), skew));
-        let repo = self.repo.over(Arc::new(storage)).by_clock(clock);
+        let repo = self.repo.with_storage(Arc::new(storage)).with_clock(clock);
         let database = match &job {
             Job::Backup { database, .. } => Some(*database),
             _ => None,
@@ -648,7 +648,7 @@ impl Doing {
                 counter: snapshot.counter,
             })
         };
-        self.repo.put_forgotten(&ForgetRecord {
+        self.repo.put_forget_record(&ForgetRecord {
             when: self.repo.clock().now(),
             why: ForgetReason::ByHand,
             words: "simulated".into(),
@@ -661,7 +661,7 @@ impl Doing {
     fn undelete(&self, id: ObjectId) -> Result<()> {
         let begun = self.known.lock().unwrap().undelete_begins(id);
         let catalog = self.repo.catalog()?;
-        let Ok(forgotten) = undelete::select(&catalog, &id.to_hex()) else {
+        let Ok(forgotten) = undelete::select_forgotten(&catalog, &id.to_hex()) else {
             return Ok(());
         };
         let gone = |error: &Error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound);

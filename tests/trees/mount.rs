@@ -537,7 +537,7 @@ fn a_database_within_itself_ends() {
     let mut scene = Scene::new();
     let mut sources = scene.repo.select("latest").unwrap().snapshot.sources;
     let report = OperationReport::default();
-    let mut writer = BlobWriter::start(&scene.repo, &report, WriteMode::New).unwrap();
+    let mut writer = BlobWriter::start(&scene.repo, &report, WriteMode::StoreNew).unwrap();
     let again = scene.weave(
         &mut writer,
         &vec![(b"again".to_vec(), other(EntryKind::Database(0)))],

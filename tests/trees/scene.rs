@@ -177,7 +177,7 @@ impl Scene {
     /// A further snapshot, of this profile; `NOTES` lies beside its database.
     pub fn store(&mut self, profile: Vec<(&str, Thing)>) {
         let report = OperationReport::default();
-        let mut writer = BlobWriter::start(&self.repo, &report, WriteMode::New).unwrap();
+        let mut writer = BlobWriter::start(&self.repo, &report, WriteMode::StoreNew).unwrap();
         let What::Directory(beside) = directory(vec![("NOTES", file(b"beside\n"))]).what else {
             panic!("a directory")
         };

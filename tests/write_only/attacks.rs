@@ -192,7 +192,7 @@ fn a_segment_that_claims_the_owners_domain_plants_nothing_and_replaces_nothing()
         .scene
         .put(ObjectKind::Index, &taken.segment(DomainId(0), &segment));
     assert_eq!(entries(owner, DomainId(0)), before);
-    let facts = owner.index_facts().unwrap();
+    let facts = owner.index_summary().unwrap();
     assert!(
         facts.unreadable[0].contains(&name.id.short()),
         "{:?}",
@@ -262,7 +262,7 @@ fn a_segment_that_names_packs_of_another_domain_names_nothing() {
     let taken = taken();
     let owner = &taken.scene.owner;
     let theirs = entries(owner, DomainId(0));
-    let lens = owner.index_facts().unwrap().packs;
+    let lens = owner.index_summary().unwrap().packs;
     let packs = lens.iter().map(|(pack, len)| SegmentPack {
         pack: *pack,
         len: *len,
@@ -274,7 +274,7 @@ fn a_segment_that_names_packs_of_another_domain_names_nothing() {
     let reader = BlobReader::new(&web, &lookup);
     let error = reader.read(theirs[0].location.kind, &theirs[0].id).unwrap_err();
     assert!(error.to_string().contains("is of domain 0"), "{error}");
-    assert_eq!(owner.index_facts().unwrap().packs, lens);
+    assert_eq!(owner.index_summary().unwrap().packs, lens);
     // Nothing in it is needed in the thief's domain; all of it is in the owner's.
     let prune = levault::ops::prune::Prune {
         grace: std::time::Duration::ZERO,
@@ -372,7 +372,7 @@ fn a_host_that_claims_a_time_far_ahead_pushes_nothing_out() {
     use levault::ops::forget::{ForgetInput, PolicySelection, RetentionPolicy};
     let taken = taken();
     let ahead = UnixNanos(taken.scene.owner.clock().now().0 + 400 * 86_400 * 1_000_000_000);
-    let web = taken.web.by_clock(Arc::new(ManualClock::new(ahead)));
+    let web = taken.web.with_clock(Arc::new(ManualClock::new(ahead)));
     backup(&web, &taken.scene.path("db"));
     let known = ForgetInput::load(&taken.scene.owner).unwrap();
     let by = PolicySelection {

@@ -13,7 +13,7 @@ use levault::ops::forget::{
     self, ForgetInput, GroupBy, KeepReason, MinimumKept, PolicySelection, RetentionPolicy, SnapshotFilter,
 };
 use levault::ops::prune::Prune;
-use levault::ops::quarantine::{self, NewerFormat};
+use levault::ops::quarantine::{self, NewerFormatMode};
 use levault::snapshot::{LogTail, Snapshot, SnapshotSource, snapshot_codec};
 
 use super::attacks::{MAIL, Taken, WEB, calendar, taken};
@@ -167,15 +167,15 @@ fn junk_stops_the_prune_until_the_owner_sets_it_aside_and_no_longer() {
     let prune = || Prune::default().run(owner, &OperationReport::default());
     let ids: Vec<_> = junk.iter().map(ObjectId::to_hex).collect();
     assert!(prune().is_err());
-    assert_eq!(quarantine::unread(owner).unwrap().len(), 2);
+    assert_eq!(quarantine::list_unreadable(owner).unwrap().len(), 2);
     assert_eq!(
-        quarantine::add(owner, &ids[..1], NewerFormat::Refused)
+        quarantine::add(owner, &ids[..1], NewerFormatMode::Refused)
             .unwrap()
             .len(),
         1
     );
     assert!(prune().is_err(), "the other one is still there");
-    quarantine::add(owner, &[ids[1][..8].to_owned()], NewerFormat::Refused).unwrap();
+    quarantine::add(owner, &[ids[1][..8].to_owned()], NewerFormatMode::Refused).unwrap();
     prune().unwrap();
     let checked = taken.scene.check();
     assert!(checked.findings.is_empty(), "{:?}", checked.findings);
@@ -193,7 +193,7 @@ fn what_can_be_read_is_never_set_aside() {
     let taken = taken();
     let owner = &taken.scene.owner;
     let good = taken.outcomes[0].snapshot.unwrap();
-    let refused = quarantine::add(owner, &[good.to_hex()], NewerFormat::Refused).unwrap_err();
+    let refused = quarantine::add(owner, &[good.to_hex()], NewerFormatMode::Refused).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotFound);
     let segments = taken.scene.objects(ObjectKind::Index);
     let all = segments
@@ -223,9 +223,9 @@ fn what_can_be_read_is_never_set_aside() {
         .unwrap();
     newer[9] = 9;
     let newer = taken.scene.put(ObjectKind::Snapshot, &newer).id.to_hex();
-    let refused = quarantine::add(owner, std::slice::from_ref(&newer), NewerFormat::Refused).unwrap_err();
+    let refused = quarantine::add(owner, std::slice::from_ref(&newer), NewerFormatMode::Refused).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TooNew);
-    quarantine::add(owner, &[newer], NewerFormat::Included).unwrap();
+    quarantine::add(owner, &[newer], NewerFormatMode::Included).unwrap();
     prune.run(owner, &OperationReport::default()).unwrap();
 }
 
@@ -240,10 +240,10 @@ fn a_segment_that_is_needed_is_missed_although_it_was_set_aside() {
         taken.scene.storage.delete(name).unwrap();
         taken.scene.storage.put_new(name, &bytes).unwrap();
     }
-    let unread: Vec<_> = quarantine::unread(owner).unwrap();
+    let unread: Vec<_> = quarantine::list_unreadable(owner).unwrap();
     let ids: Vec<_> = unread.iter().map(|object| object.id.to_hex()).collect();
     assert!(!ids.is_empty());
-    quarantine::add(owner, &ids, NewerFormat::Refused).unwrap();
+    quarantine::add(owner, &ids, NewerFormatMode::Refused).unwrap();
     let before = taken.scene.objects(ObjectKind::Pack).len();
     assert!(Prune::default().run(owner, &OperationReport::default()).is_err());
     assert_eq!(taken.scene.objects(ObjectKind::Pack).len(), before);

@@ -76,7 +76,7 @@ fn a_snapshot_of_another_domain_cannot_be_forged() {
     let catalog = taken.scene.owner.catalog().unwrap();
     assert_eq!((catalog.snapshots.len(), catalog.unreadable.len()), (4, 26));
     assert_eq!(
-        catalog.successor().0,
+        catalog.next_counter_and_parent().0,
         2,
         "the owner's counters go on behind the owner's"
     );
@@ -128,8 +128,8 @@ fn nothing_that_only_the_owner_may_say_is_believed() {
     }
     let notes = owner.notes().unwrap();
     assert_eq!((notes.notes.len(), notes.unread.len()), (0, 6));
-    let stored = owner.forgotten().unwrap();
-    assert_eq!((stored.forgettings.len(), stored.unread.len()), (0, 6));
+    let stored = owner.forget_records().unwrap();
+    assert_eq!((stored.records.len(), stored.unread.len()), (0, 6));
     assert!(owner.forgotten_now().unwrap().of(&id).is_none());
     taken.all_come_back();
 }

@@ -171,11 +171,11 @@ const DAY: i64 = 24 * 3600 * 1_000_000_000;
 fn three_days_ago() -> (Scene, Arc<ManualClock>, [BackupOutcome; 3]) {
     let clock = Arc::new(ManualClock::new(UnixNanos(1_700_000_000_000_000_000)));
     let storage = Arc::new(MemoryStorage::with_clock(clock.clone()));
-    let owner = common::create(storage.clone()).unwrap().by_clock(clock.clone());
+    let owner = common::create(storage.clone()).unwrap().with_clock(clock.clone());
     let dir = tempfile::tempdir().unwrap();
     let mut scene = Scene { dir, storage, owner };
-    let hosts = [scene.host("web"), scene.host("mail")].map(|host| host.by_clock(clock.clone()));
-    scene.owner = scene.owner.by_clock(clock.clone());
+    let hosts = [scene.host("web"), scene.host("mail")].map(|host| host.with_clock(clock.clone()));
+    scene.owner = scene.owner.with_clock(clock.clone());
     let db = scene.path("db");
     common::fill(&db, 300, 300);
     let own = common::backup(&scene.owner, &db).unwrap();

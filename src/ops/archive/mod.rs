@@ -48,29 +48,29 @@ pub struct ArchiveContext<'a> {
 }
 
 /// Writes what is below a directory; one thing that is none, under its own name.
-pub fn one<W: Write>(ground: ArchiveContext, found: &ResolvedAddress, out: W) -> Result<()> {
+pub fn archive_address<W: Write>(ground: ArchiveContext, found: &ResolvedAddress, out: W) -> Result<()> {
     let prefix = match found.node.entry.kind {
         EntryKind::Directory(_) | EntryKind::Database(_) => Vec::new(),
         _ => found.node.entry.name.clone(),
     };
     let mut archive = ArchiveWriter::new(ground, out);
-    archive.tree(&prefix, found)?;
+    archive.write_tree(&prefix, found)?;
     archive.finish()
 }
 
 /// Writes all that a snapshot holds, each source in the place that a restore gives it.
-pub fn all<W: Write>(ground: ArchiveContext, out: W) -> Result<()> {
+pub fn archive_snapshot<W: Write>(ground: ArchiveContext, out: W) -> Result<()> {
     let mut archive = ArchiveWriter::new(ground, out);
     let view = archive.view;
-    let tops = view.tops();
+    let tops = view.top_sources();
     for (number, place) in tops.iter().zip(places(view.snapshot(), &tops)) {
-        archive.tree(&place, &view.source(*number)?)?;
+        archive.write_tree(&place, &view.resolve_source(*number)?)?;
     }
     archive.finish()
 }
 
 struct ArchiveWriter<'a, W: Write> {
-    ground: ArchiveContext<'a>,
+    context: ArchiveContext<'a>,
     view: SnapshotView<'a>,
     out: tar::Builder<W>,
     /// Files with several names, by source and number: the name that stands for all.
@@ -78,10 +78,10 @@ struct ArchiveWriter<'a, W: Write> {
 }
 
 impl<'a, W: Write> ArchiveWriter<'a, W> {
-    fn new(ground: ArchiveContext<'a>, out: W) -> Self {
+    fn new(context: ArchiveContext<'a>, out: W) -> Self {
         Self {
-            ground,
-            view: SnapshotView::new(&ground.stored.snapshot, ground.reader),
+            context,
+            view: SnapshotView::new(&context.stored.snapshot, context.reader),
             out: tar::Builder::new(out),
             links: HashMap::new(),
         }
@@ -92,92 +92,95 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
         out.flush().context(|| "write the archive")
     }
 
-    fn tree(&mut self, prefix: &[u8], found: &ResolvedAddress) -> Result<()> {
+    fn write_tree(&mut self, prefix: &[u8], found: &ResolvedAddress) -> Result<()> {
         let mut walk = self.view.walk(found.node.clone());
         while let Some(node) = walk.next() {
-            self.ground.report.go_on()?;
+            self.context.report.go_on()?;
             let mut path = prefix.to_vec();
-            tree::join(&mut path, walk.path());
+            tree::join_path(&mut path, walk.path());
             match node {
                 Ok(node) => {
-                    let put = self.put(&path, &node);
+                    let put = self.write_entry(&path, &node);
                     put.context(|| format!("archive {}", String::from_utf8_lossy(&path)))?;
                 }
-                Err(error) => self.ground.report.problem(error.to_string()),
+                Err(error) => self.context.report.problem(error.to_string()),
             }
         }
         Ok(())
     }
 
-    fn put(&mut self, path: &[u8], node: &TreeNode) -> Result<()> {
+    fn write_entry(&mut self, path: &[u8], node: &TreeNode) -> Result<()> {
         let meta = &node.entry.meta;
         match &node.entry.kind {
-            EntryKind::Directory(_) => self.head(path, meta, TarEntryKind::Directory),
-            EntryKind::File(list) => self.file(path, node, list),
-            EntryKind::Symlink(target) => self.head(path, meta, TarEntryKind::Symlink(target)),
-            EntryKind::Fifo => self.head(path, meta, TarEntryKind::Fifo),
-            EntryKind::Device(device) => self.head(path, meta, TarEntryKind::Device(*device)),
+            EntryKind::Directory(_) => self.write_header(path, meta, TarEntryKind::Directory),
+            EntryKind::File(list) => self.write_file(path, node, list),
+            EntryKind::Symlink(target) => self.write_header(path, meta, TarEntryKind::Symlink(target)),
+            EntryKind::Fifo => self.write_header(path, meta, TarEntryKind::Fifo),
+            EntryKind::Device(device) => self.write_header(path, meta, TarEntryKind::Device(*device)),
             EntryKind::Database(number) => {
-                self.head(path, meta, TarEntryKind::Directory)?;
-                self.database(path, meta, *number)
+                self.write_header(path, meta, TarEntryKind::Directory)?;
+                self.write_database(path, meta, *number)
             }
         }
     }
 
-    fn head(&mut self, path: &[u8], meta: &FileMetadata, what: TarEntryKind) -> Result<()> {
+    fn write_header(&mut self, path: &[u8], meta: &FileMetadata, what: TarEntryKind) -> Result<()> {
         let head = TarHeader::new(path, meta, what)?;
-        for left_out in &head.left_out {
+        for left_out in &head.unrepresentable {
             let path = String::from_utf8_lossy(path);
-            self.ground.report.problem(format!("{path}: {left_out}"));
+            self.context.report.problem(format!("{path}: {left_out}"));
         }
-        let records = head.records.iter().map(|(name, value)| (&name[..], &value[..]));
+        let records = head
+            .pax_records
+            .iter()
+            .map(|(name, value)| (&name[..], &value[..]));
         self.out
             .append_pax_extensions(records)
             .and_then(|()| self.out.get_mut().write_all(head.header.as_bytes()))
             .context(|| "write the archive")
     }
 
-    fn file(&mut self, path: &[u8], node: &TreeNode, list: &ChunkList) -> Result<()> {
+    fn write_file(&mut self, path: &[u8], node: &TreeNode, list: &ChunkList) -> Result<()> {
         let meta = &node.entry.meta;
         if let Some(number) = meta.hard_link {
             let link = (node.source, number);
             if let Some(first) = self.links.get(&link).cloned() {
-                return self.head(path, meta, TarEntryKind::HardLink(&first));
+                return self.write_header(path, meta, TarEntryKind::HardLink(&first));
             }
             self.links.insert(link, path.to_vec());
         }
-        match ContentRanges::of(list.bytes(), &meta.holes) {
+        match ContentRanges::between_holes(list.bytes(), &meta.holes) {
             None => {
-                self.head(path, meta, TarEntryKind::File(list.bytes()))?;
-                self.content(list, &ContentRanges::whole(list.bytes()))
+                self.write_header(path, meta, TarEntryKind::File(list.bytes()))?;
+                self.write_content(list, &ContentRanges::whole(list.bytes()))
             }
             Some(segments) => {
-                self.head(path, meta, TarEntryKind::Sparse(&segments))?;
-                let map = segments.map();
+                self.write_header(path, meta, TarEntryKind::Sparse(&segments))?;
+                let map = segments.encode_map();
                 self.out
                     .get_mut()
                     .write_all(&map)
                     .context(|| "write the archive")?;
-                self.content(list, &segments)
+                self.write_content(list, &segments)
             }
         }
     }
 
-    fn content(&mut self, list: &ChunkList, segments: &ContentRanges) -> Result<()> {
+    fn write_content(&mut self, list: &ChunkList, segments: &ContentRanges) -> Result<()> {
         let out = self.out.get_mut();
         let mut at = 0;
-        tree::stream(self.ground.reader, list, self.ground.report, &mut |piece| {
-            let pieces = segments.of_piece(at, piece);
+        tree::read_file(self.context.reader, list, self.context.report, &mut |piece| {
+            let pieces = segments.content_of(at, piece);
             at += piece.len() as u64;
             pieces
                 .into_iter()
                 .try_for_each(|piece| out.write_all(piece).context(|| "write the archive"))
         })?;
-        pad(out, segments.bytes())
+        write_padding(out, segments.bytes())
     }
 
     /// The files of a database, made as a restore makes them.
-    fn database(&mut self, path: &[u8], meta: &FileMetadata, number: u32) -> Result<()> {
+    fn write_database(&mut self, path: &[u8], meta: &FileMetadata, number: u32) -> Result<()> {
         let database = self.view.database(number)?;
         let mut builder = tempfile::Builder::new();
         // Whatever the umask says: what is restored is nobody else's to read.
@@ -188,22 +191,22 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
         let target = dir.path().join("database");
         let restore = Restore {
             database: Some(DatabaseChoice::Number(number)),
-            contents: DatabaseForm::Records,
+            database_form: DatabaseForm::Records,
             ownership: DatabaseOwnership::Caller,
             ..Restore::new(&target)
         };
-        restore.run(self.ground.repo, self.ground.stored, self.ground.report)?;
-        let metas = DatabaseFileMetadata::read(self.ground.reader, database, meta)?;
-        for name in names(&target).context(|| format!("read {}", target.display()))? {
+        restore.run(self.context.repo, self.context.stored, self.context.report)?;
+        let metas = DatabaseFileMetadata::read(self.context.reader, database, meta)?;
+        for name in list_names(&target).context(|| format!("read {}", target.display()))? {
             let mut inner = path.to_vec();
-            tree::join(&mut inner, name.as_bytes());
-            self.made_file(&inner, metas.of(name.as_bytes()), database, &target.join(&name))?;
+            tree::join_path(&mut inner, name.as_bytes());
+            self.write_restored_file(&inner, metas.file(name.as_bytes()), database, &target.join(&name))?;
         }
         Ok(())
     }
 
     /// A file that was just made, with what is known of the database's files and the time of the cut.
-    fn made_file(
+    fn write_restored_file(
         &mut self,
         path: &[u8],
         known: &FileMetadata,
@@ -217,11 +220,11 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
             mtime_nanos: Some(database.capture.time.0.into()),
             ..known.clone()
         };
-        self.head(path, &meta, TarEntryKind::File(facts.len()))?;
+        self.write_header(path, &meta, TarEntryKind::File(facts.len()))?;
         let out = self.out.get_mut();
         let copied = std::io::copy(&mut std::io::Read::take(file, facts.len()), out);
         if copied.context(|| format!("archive {}", made.display()))? == facts.len() {
-            pad(out, facts.len())
+            write_padding(out, facts.len())
         } else {
             Err(Error::corrupt(format!("{} became shorter", made.display())))
         }
@@ -229,7 +232,7 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
 }
 
 /// The names in a directory, sorted.
-fn names(directory: &Path) -> std::io::Result<Vec<std::ffi::OsString>> {
+fn list_names(directory: &Path) -> std::io::Result<Vec<std::ffi::OsString>> {
     let entries = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name()));
     let mut names: Vec<_> = entries.collect::<std::io::Result<_>>()?;
     names.sort();
@@ -237,8 +240,8 @@ fn names(directory: &Path) -> std::io::Result<Vec<std::ffi::OsString>> {
 }
 
 /// Content fills whole blocks.
-fn pad(out: &mut impl Write, len: u64) -> Result<()> {
-    let zeros = [0; sparse_map::BLOCK];
-    let missing = (len.next_multiple_of(sparse_map::BLOCK as u64) - len) as usize;
+fn write_padding(out: &mut impl Write, len: u64) -> Result<()> {
+    let zeros = [0; sparse_map::TAR_BLOCK_BYTES];
+    let missing = (len.next_multiple_of(sparse_map::TAR_BLOCK_BYTES as u64) - len) as usize;
     out.write_all(&zeros[..missing]).context(|| "write the archive")
 }

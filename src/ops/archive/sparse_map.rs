@@ -1,17 +1,17 @@
 //! Maps the content ranges of sparse files in an archive.
 
 /// Everything in a tar begins at a multiple of so many bytes.
-pub const BLOCK: usize = 512;
+pub const TAR_BLOCK_BYTES: usize = 512;
 
 /// Stretches of content: offset and length, in order, apart. The last may be empty: it says where the file ends.
 pub struct ContentRanges {
     file_bytes: u64,
-    stretches: Vec<(u64, u64)>,
+    ranges: Vec<(u64, u64)>,
 }
 
 impl ContentRanges {
     /// Between the holes of a file; `None` if it has none.
-    pub fn of(file_bytes: u64, holes: &[(u64, u64)]) -> Option<Self> {
+    pub fn between_holes(file_bytes: u64, holes: &[(u64, u64)]) -> Option<Self> {
         let (mut stretches, mut at) = (Vec::new(), 0);
         for (offset, len) in holes.iter().filter(|(offset, _)| *offset < file_bytes) {
             if *offset > at {
@@ -23,17 +23,14 @@ impl ContentRanges {
         stretches.push((at, file_bytes - at));
         is_sparse.then_some(Self {
             file_bytes,
-            stretches,
+            ranges: stretches,
         })
     }
 
     /// Of a file without holes.
     pub fn whole(file_bytes: u64) -> Self {
-        let stretches = vec![(0, file_bytes)];
-        Self {
-            file_bytes,
-            stretches,
-        }
+        let ranges = vec![(0, file_bytes)];
+        Self { file_bytes, ranges }
     }
 
     /// Bytes of the file, holes included.
@@ -43,30 +40,30 @@ impl ContentRanges {
 
     /// Bytes of content.
     pub fn bytes(&self) -> u64 {
-        self.stretches.iter().map(|(_, len)| len).sum()
+        self.ranges.iter().map(|(_, len)| len).sum()
     }
 
     /// Bytes of map and content.
     pub fn stored_bytes(&self) -> u64 {
-        self.map().len() as u64 + self.bytes()
+        self.encode_map().len() as u64 + self.bytes()
     }
 
     /// The count of stretches, then offset and length of each, in decimal, a line each; filled up to a block.
-    pub fn map(&self) -> Vec<u8> {
-        let mut map = format!("{}\n", self.stretches.len());
-        for (offset, len) in &self.stretches {
+    pub fn encode_map(&self) -> Vec<u8> {
+        let mut map = format!("{}\n", self.ranges.len());
+        for (offset, len) in &self.ranges {
             map.push_str(&format!("{offset}\n{len}\n"));
         }
         let mut map = map.into_bytes();
-        map.resize(map.len().next_multiple_of(BLOCK), 0);
+        map.resize(map.len().next_multiple_of(TAR_BLOCK_BYTES), 0);
         map
     }
 
     /// The parts of a piece at `at` that are content.
-    pub fn of_piece<'p>(&self, at: u64, piece: &'p [u8]) -> Vec<&'p [u8]> {
+    pub fn content_of<'p>(&self, at: u64, piece: &'p [u8]) -> Vec<&'p [u8]> {
         let end = at + piece.len() as u64;
-        let first = self.stretches.partition_point(|(offset, len)| offset + len <= at);
-        let here = self.stretches[first..]
+        let first = self.ranges.partition_point(|(offset, len)| offset + len <= at);
+        let here = self.ranges[first..]
             .iter()
             .take_while(|(offset, _)| *offset < end);
         here.map(|(offset, len)| {
@@ -82,7 +79,7 @@ mod tests {
     use super::*;
 
     fn stretches(file_bytes: u64, holes: &[(u64, u64)]) -> Option<Vec<(u64, u64)>> {
-        ContentRanges::of(file_bytes, holes).map(|segments| segments.stretches)
+        ContentRanges::between_holes(file_bytes, holes).map(|segments| segments.ranges)
     }
 
     #[test]
@@ -100,21 +97,21 @@ mod tests {
     #[test]
     fn pieces_give_their_content_however_they_are_cut() {
         let file: Vec<u8> = (0..100).collect();
-        let segments = ContentRanges::of(100, &[(0, 7), (20, 30), (60, 1), (90, 10)]).unwrap();
+        let segments = ContentRanges::between_holes(100, &[(0, 7), (20, 30), (60, 1), (90, 10)]).unwrap();
         let content: Vec<u8> = (7..20).chain(50..60).chain(61..90).collect();
         assert_eq!(segments.bytes(), content.len() as u64);
         for step in [1, 3, 10, 100] {
             let pieces = file.chunks(step).enumerate();
-            let read = pieces.flat_map(|(n, piece)| segments.of_piece((n * step) as u64, piece).concat());
+            let read = pieces.flat_map(|(n, piece)| segments.content_of((n * step) as u64, piece).concat());
             assert_eq!(read.collect::<Vec<u8>>(), content, "{step}");
         }
     }
 
     #[test]
     fn the_map_fills_whole_blocks() {
-        let segments = ContentRanges::of(10, &[(2, 3)]).unwrap();
-        let map = segments.map();
-        assert_eq!(map.len(), BLOCK);
+        let segments = ContentRanges::between_holes(10, &[(2, 3)]).unwrap();
+        let map = segments.encode_map();
+        assert_eq!(map.len(), TAR_BLOCK_BYTES);
         assert!(map.starts_with(b"2\n0\n2\n5\n5\n\0"));
         assert_eq!(segments.stored_bytes(), 512 + 7);
     }

@@ -9,13 +9,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::{DeviceNumber, FileMetadata};
 
 /// Longest name that a header holds, bytes; longer ones stand in a record.
-const NAME_BYTES_MAX: usize = 100;
+const TAR_NAME_BYTES_MAX: usize = 100;
 
 /// Largest number of a device that seven octal digits hold.
-const DEVICE_MAX: u32 = 0o7_777_777;
+const TAR_DEVICE_MAX: u32 = 0o7_777_777;
 
 /// Latest time that eleven octal digits hold, seconds.
-const MTIME_MAX: u64 = 0o77_777_777_777;
+const TAR_MTIME_MAX: u64 = 0o77_777_777_777;
 
 /// What an entry is.
 #[derive(Clone, Copy)]
@@ -34,9 +34,9 @@ pub enum TarEntryKind<'a> {
 /// A header with its records.
 pub struct TarHeader {
     pub header: Header,
-    pub records: Vec<(String, Vec<u8>)>,
+    pub pax_records: Vec<(String, Vec<u8>)>,
     /// What no header can say, in words.
-    pub left_out: Vec<String>,
+    pub unrepresentable: Vec<String>,
 }
 
 impl TarHeader {
@@ -44,8 +44,8 @@ impl TarHeader {
     pub fn new(path: &[u8], meta: &FileMetadata, what: TarEntryKind) -> Result<Self> {
         let mut head = Self {
             header: Header::new_ustar(),
-            records: Vec::new(),
-            left_out: Vec::new(),
+            pax_records: Vec::new(),
+            unrepresentable: Vec::new(),
         };
         let header = &mut head.header;
         header.set_entry_type(entry_type(what));
@@ -53,8 +53,8 @@ impl TarHeader {
         header.set_uid(meta.uid.unwrap_or(0).into());
         header.set_gid(meta.gid.unwrap_or(0).into());
         header.set_size(size(what));
-        head.name(path, what);
-        head.what(what)?;
+        head.set_name(path, what);
+        head.set_kind_fields(what)?;
         head.mtime(meta.mtime_nanos.unwrap_or(0));
         if !matches!(what, TarEntryKind::HardLink(_)) {
             head.xattrs(meta);
@@ -63,11 +63,11 @@ impl TarHeader {
         Ok(head)
     }
 
-    fn record(&mut self, name: &str, value: impl Into<Vec<u8>>) {
-        self.records.push((name.into(), value.into()));
+    fn add_pax_record(&mut self, name: &str, value: impl Into<Vec<u8>>) {
+        self.pax_records.push((name.into(), value.into()));
     }
 
-    fn name(&mut self, path: &[u8], what: TarEntryKind) {
+    fn set_name(&mut self, path: &[u8], what: TarEntryKind) {
         let path = match (path, what) {
             ([], TarEntryKind::Directory) => b"./".to_vec(),
             (_, TarEntryKind::Directory) => [path, b"/"].concat(),
@@ -75,31 +75,31 @@ impl TarHeader {
         };
         let name = match what {
             TarEntryKind::Sparse(_) => {
-                self.record("GNU.sparse.name", &path[..]);
+                self.add_pax_record("GNU.sparse.name", &path[..]);
                 let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
                 [b"GNUSparseFile.0/", last].concat()
             }
             _ => path,
         };
-        if name.len() > NAME_BYTES_MAX {
-            self.record("path", &name[..]);
+        if name.len() > TAR_NAME_BYTES_MAX {
+            self.add_pax_record("path", &name[..]);
         }
-        put(&mut self.header.as_old_mut().name, &name);
+        copy_name(&mut self.header.as_old_mut().name, &name);
     }
 
-    fn what(&mut self, what: TarEntryKind) -> Result<()> {
+    fn set_kind_fields(&mut self, what: TarEntryKind) -> Result<()> {
         match what {
             TarEntryKind::Symlink(target) | TarEntryKind::HardLink(target) => {
-                if target.len() > NAME_BYTES_MAX {
-                    self.record("linkpath", target);
+                if target.len() > TAR_NAME_BYTES_MAX {
+                    self.add_pax_record("linkpath", target);
                 }
-                put(&mut self.header.as_old_mut().linkname, target);
+                copy_name(&mut self.header.as_old_mut().linkname, target);
             }
             TarEntryKind::Device(device) => self.device(device)?,
             TarEntryKind::Sparse(segments) => {
-                self.record("GNU.sparse.major", "1");
-                self.record("GNU.sparse.minor", "0");
-                self.record("GNU.sparse.realsize", segments.file_bytes().to_string());
+                self.add_pax_record("GNU.sparse.major", "1");
+                self.add_pax_record("GNU.sparse.minor", "0");
+                self.add_pax_record("GNU.sparse.realsize", segments.file_bytes().to_string());
             }
             TarEntryKind::Directory | TarEntryKind::File(_) | TarEntryKind::Fifo => {}
         }
@@ -107,7 +107,7 @@ impl TarHeader {
     }
 
     fn device(&mut self, device: DeviceNumber) -> Result<()> {
-        if device.major.max(device.minor) > DEVICE_MAX {
+        if device.major.max(device.minor) > TAR_DEVICE_MAX {
             let what = format!("device {}:{} in a tar", device.major, device.minor);
             return Err(Error::new(ErrorKind::Limit, what));
         }
@@ -122,11 +122,11 @@ impl TarHeader {
         const SECOND: i128 = 1_000_000_000;
         // What the header's eleven octal digits cannot hold, a record does.
         let seconds = u64::try_from(nanos / SECOND).unwrap_or(0);
-        self.header.set_mtime(seconds.min(MTIME_MAX));
-        if nanos < 0 || nanos % SECOND != 0 || seconds > MTIME_MAX {
+        self.header.set_mtime(seconds.min(TAR_MTIME_MAX));
+        if nanos < 0 || nanos % SECOND != 0 || seconds > TAR_MTIME_MAX {
             let (sign, nanos) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
             let second = SECOND.unsigned_abs();
-            self.record("mtime", format!("{sign}{}.{:09}", nanos / second, nanos % second));
+            self.add_pax_record("mtime", format!("{sign}{}.{:09}", nanos / second, nanos % second));
         }
     }
 
@@ -134,8 +134,10 @@ impl TarHeader {
         for (name, value) in &meta.xattrs {
             match std::str::from_utf8(name) {
                 // An equals sign would end the name early.
-                Ok(name) if !name.contains('=') => self.record(&format!("SCHILY.xattr.{name}"), &value[..]),
-                _ => self.left_out.push(format!(
+                Ok(name) if !name.contains('=') => {
+                    self.add_pax_record(&format!("SCHILY.xattr.{name}"), &value[..])
+                }
+                _ => self.unrepresentable.push(format!(
                     "no tar holds the extended attribute {}",
                     String::from_utf8_lossy(name)
                 )),
@@ -145,8 +147,8 @@ impl TarHeader {
 }
 
 /// As much of a name as fits; what is longer stands in a record.
-fn put(field: &mut [u8; NAME_BYTES_MAX], name: &[u8]) {
-    let len = name.len().min(NAME_BYTES_MAX);
+fn copy_name(field: &mut [u8; TAR_NAME_BYTES_MAX], name: &[u8]) {
+    let len = name.len().min(TAR_NAME_BYTES_MAX);
     field[..len].copy_from_slice(&name[..len]);
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, StreamDigest};
 use crate::leveldb::Comparator;
 use crate::ops::database_digests::DigestPipeline;
-use crate::ops::read_records::{join, not_a_record, runs};
+use crate::ops::read_records::{not_a_record, read_long_value, runs};
 use crate::repo::{BlobReader, BlobWriter, Repo};
 use crate::report::OperationReport;
 use crate::run::{KeyRange, OwnedEntry, RunReader, StackCursor, TombstoneMode};
@@ -97,11 +97,11 @@ pub fn audit(
     }
     // The newest run may still be in open packs.
     writer.flush()?;
-    compare(repo, database, root).map(Err)
+    find_differences(repo, database, root).map(Err)
 }
 
 /// Both side by side.
-fn compare(repo: &Repo, database: &Database, root: &DatabaseRoot) -> Result<AuditDisagreement> {
+fn find_differences(repo: &Repo, database: &Database, root: &DatabaseRoot) -> Result<AuditDisagreement> {
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
     let comparator = Comparator::from_name(&root.shape.comparator);
@@ -121,7 +121,7 @@ fn compare(repo: &Repo, database: &Database, root: &DatabaseRoot) -> Result<Audi
     };
     sides.step()?;
     database.scan(&mut sides)?;
-    sides.rest()?;
+    sides.report_remaining()?;
     match sides.found.keys {
         0 => Err(Error::new(
             ErrorKind::Mismatch,
@@ -156,23 +156,23 @@ impl AuditSides<'_> {
         self.step()?;
         let value = match entry {
             OwnedEntry::Inline(value) => value,
-            OwnedEntry::Chunked(list) => join(self.reader, &list)?,
+            OwnedEntry::Chunked(list) => read_long_value(self.reader, &list)?,
             OwnedEntry::Delete | OwnedEntry::Patch(_) => return Err(not_a_record()),
         };
         Ok(Some((key, value)))
     }
 
-    fn rest(&mut self) -> Result<()> {
+    fn report_remaining(&mut self) -> Result<()> {
         while let Some((key, _)) = &self.ahead {
             let key = key.clone();
             if let Some((key, value)) = self.take(&key, Ordering::Equal)? {
-                self.differ(&key, Some(&value), None);
+                self.add_difference(&key, Some(&value), None);
             }
         }
         Ok(())
     }
 
-    fn differ(&mut self, key: &[u8], by_changes: Option<&[u8]>, in_database: Option<&[u8]>) {
+    fn add_difference(&mut self, key: &[u8], by_changes: Option<&[u8]>, in_database: Option<&[u8]>) {
         let facts = |value: &[u8]| (value.len() as u64, blake3::hash(value));
         self.found.add(AuditDifference {
             key: key.to_vec(),
@@ -185,12 +185,12 @@ impl AuditSides<'_> {
 impl RecordSink for AuditSides<'_> {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         while let Some((before, value)) = self.take(key, Ordering::Less)? {
-            self.differ(&before, Some(&value), None);
+            self.add_difference(&before, Some(&value), None);
         }
         match self.take(key, Ordering::Equal)? {
             Some((same, by_changes)) if same == key && by_changes == value => {}
-            Some((_, by_changes)) => self.differ(key, Some(&by_changes), Some(value)),
-            None => self.differ(key, None, Some(value)),
+            Some((_, by_changes)) => self.add_difference(key, Some(&by_changes), Some(value)),
+            None => self.add_difference(key, None, Some(value)),
         }
         Ok(())
     }

@@ -11,13 +11,13 @@ use crate::run::compaction_plan::{self, CompactionPlan};
 use crate::run::{self, EntryPayload, KeyRange, RunEntry, RunReader, StackCursor, TombstoneMode};
 use crate::snapshot::{DatabaseContent, DatabaseRoot, StoredRunRef};
 
-use super::increment::run_of;
+use super::increment::stored_run_ref;
 use super::pipeline;
-use super::record_scan::RecordScan;
+use super::record_scan::RecordScanSink;
 
 /// Makes one run of several where the plan says so. The entries are moved as they are: long values stay where they
 /// lie, and deletions stay deletions, since older runs are below. Only patches that have become long are put out.
-pub(super) fn fold_stack(
+pub(super) fn compact_stack(
     repo: &Repo,
     writer: &mut BlobWriter,
     root: &mut DatabaseRoot,
@@ -34,13 +34,13 @@ pub(super) fn fold_stack(
     let CompactionPlan::Newest(count) = compaction_plan::plan(&sizes) else {
         return Ok(());
     };
-    let folded = fold_runs(repo, writer, runs, count, report)?;
+    let folded = compact_runs(repo, writer, runs, count, report)?;
     runs.truncate(runs.len() - count);
     runs.extend(folded);
     Ok(())
 }
 
-fn fold_runs(
+fn compact_runs(
     repo: &Repo,
     writer: &mut BlobWriter,
     runs: &[StoredRunRef],
@@ -61,7 +61,7 @@ fn fold_runs(
         .rev()
         .map(|run| RunReader::new(&reader, run.root.as_ref(), &order))
         .collect();
-    let read = |scan: &mut RecordScan| {
+    let read = |scan: &mut RecordScanSink| {
         let newest = &walkers[..count];
         let mut merged = StackCursor::new(newest, &KeyRange::all(), TombstoneMode::Keep, &order)?;
         while let Some(entry) = merged.next()? {
@@ -70,15 +70,15 @@ fn fold_runs(
                     let value = run::stack_cursor::get(walkers.iter().copied(), entry.key)?;
                     let value = value.ok_or_else(not_a_record)?;
                     let payload = value.as_payload();
-                    scan.entry(&RunEntry { payload, ..entry })?;
+                    scan.push_entry(&RunEntry { payload, ..entry })?;
                 }
-                _ => scan.entry(&entry)?,
+                _ => scan.push_entry(&entry)?,
             }
         }
         Ok(())
     };
-    let stored = pipeline::store(repo, writer, read, report)?;
-    match run_of(stored.base, &comparator) {
+    let stored = pipeline::store_runs(repo, writer, read, report)?;
+    match stored_run_ref(stored.base, &comparator) {
         Some(run) => Ok(Some(run)),
         None => Err(Error::new(
             ErrorKind::Corrupt,

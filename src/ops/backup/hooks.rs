@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::OperationReport;
 
 /// How often a running hook is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const HOOK_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long an application stands still between the two commands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Default for BackupHooks {
 
 impl BackupHooks {
     /// Runs `capture` between the two.
-    pub(super) fn around<T>(
+    pub(super) fn run_around<T>(
         &self,
         report: &OperationReport,
         capture: impl FnOnce() -> Result<T>,
@@ -93,7 +93,7 @@ impl BackupHooks {
             if let Some(ended) = child.try_wait().context(|| "wait")? {
                 return Ok(ended);
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(HOOK_POLL_INTERVAL);
         }
         kill(&mut child);
         let limit = format!("killed after {} s", self.time_max.as_secs_f64());
@@ -132,7 +132,7 @@ mod tests {
         let append = |word: &str| format!("printf {word} >> '{}'", file.display());
         let report = OperationReport::default();
         hooks(&append("a"), &append("c"))
-            .around(&report, || std::fs::write(&file, "ab").context(|| "write"))
+            .run_around(&report, || std::fs::write(&file, "ab").context(|| "write"))
             .unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "abc");
         assert!(report.problems().is_empty());
@@ -144,7 +144,7 @@ mod tests {
         let thawed = directory.path().join("thawed");
         let report = OperationReport::default();
         let error = hooks("exit 7", &format!("touch '{}'", thawed.display()))
-            .around(&report, || -> Result<()> { panic!("not captured") })
+            .run_around(&report, || -> Result<()> { panic!("not captured") })
             .unwrap_err();
         assert!(error.to_string().contains("exit status: 7"), "{error}");
         assert!(thawed.exists());
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_second_command_that_fails_is_a_problem() {
         let report = OperationReport::default();
-        hooks("true", "exit 3").around(&report, || Ok(())).unwrap();
+        hooks("true", "exit 3").run_around(&report, || Ok(())).unwrap();
         assert_eq!(report.problems().len(), 1);
     }
 
@@ -163,7 +163,9 @@ mod tests {
         let late = directory.path().join("late");
         let mut hooks = hooks(&format!("(sleep 1; touch '{}') & wait", late.display()), "true");
         hooks.time_max = Duration::from_millis(50);
-        let error = hooks.around(&OperationReport::default(), || Ok(())).unwrap_err();
+        let error = hooks
+            .run_around(&OperationReport::default(), || Ok(()))
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit);
         std::thread::sleep(Duration::from_millis(1300));
         assert!(!late.exists());

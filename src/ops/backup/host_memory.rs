@@ -22,15 +22,15 @@ pub struct HostMemory {
 impl DatabaseInput {
     /// As a write-only host knows it. A snapshot of which a pack is gone or marked is remembered for its counter only:
     /// nothing can stand on it.
-    pub fn of_host(host: &WriteOnlyRepo) -> Result<Self> {
+    pub fn load_for_host(host: &WriteOnlyRepo) -> Result<Self> {
         let state = host.state();
-        let remembered = state.load();
+        let remembered = state.load_all();
         let mut catalog = host.catalog(&remembered)?;
         let mut packs = HashMap::new();
         if !remembered.is_empty() {
-            let seen = host.repo().seen()?;
+            let seen = host.repo().list_packs_and_marks()?;
             for kept in remembered {
-                match seen.prove(host.repo(), &kept.packs) {
+                match seen.prove_packs(host.repo(), &kept.packs) {
                     Ok(()) => drop(packs.insert(kept.id, kept.packs)),
                     Err(error) if error.kind() == ErrorKind::Busy => {}
                     Err(error) => return Err(error),
@@ -47,7 +47,7 @@ impl DatabaseInput {
 
     /// What a snapshot rests on that stands on `parents`. A write-only host cannot prove that these still count; it proves
     /// all packs of theirs instead, like its own (docs/ORDERING.md, section 5).
-    pub fn rests_on(
+    pub fn dependencies(
         &self,
         packs: HashMap<ObjectId, u64>,
         parents: HashSet<ObjectId>,
@@ -56,7 +56,7 @@ impl DatabaseInput {
             return Ok(SnapshotDependencies {
                 packs,
                 parents,
-                seen: &self.catalog,
+                catalog: &self.catalog,
             });
         };
         let mut packs = packs;
@@ -72,7 +72,7 @@ impl DatabaseInput {
         Ok(SnapshotDependencies {
             packs,
             parents: HashSet::new(),
-            seen: &self.catalog,
+            catalog: &self.catalog,
         })
     }
 }
@@ -88,7 +88,7 @@ impl HostMemory {
     ) {
         let packs = rests_on.packs.clone();
         let kept = RememberedSnapshot { id, snapshot, packs };
-        if let Err(error) = self.state.keep(&kept) {
+        if let Err(error) = self.state.store(&kept) {
             report.notice(format!("the next backup reads everything: {error}"));
         }
     }

@@ -15,35 +15,35 @@ use crate::run::compaction_plan::{self, CompactionPlan};
 use crate::snapshot::{
     CaptureRecord, DatabaseContent, DatabaseRoot, SnapshotSource, SourceTrust, StoredRunRef,
 };
-use crate::source::changed_records::{DeltaOutcome, ages_may_differ, changes};
+use crate::source::changed_records::{DeltaOutcome, ages_may_differ, visit_changes};
 use crate::source::pins::ParentState;
 use crate::source::{Database, TornTail};
 
 use super::audit::AuditDisagreement;
-use super::compaction::fold_stack;
+use super::compaction::compact_stack;
 use super::parent_damage;
-use super::pipeline::{self, StoredRun, StoredRuns};
+use super::pipeline::{self, StoredDatabaseRuns, StoredRun};
 use super::record_scan::RecordCounts;
 use super::save_database::DatabaseRequest;
 use super::spot_check::{SpotCheck, SpotCheckVerdict};
-use super::stored_form::tail;
+use super::stored_form::log_tail;
 
 /// What came of the wish for an increment.
 pub enum IncrementAttempt {
     /// The changes are stored.
-    Made(Box<MadeIncrement>),
+    Stored(Box<StoredIncrement>),
     /// All of it must be read; the reason, unless it is simply the first time.
-    Full {
+    NeedsFullRead {
         why: Option<String>,
         /// It is another database than before: a new history begins.
-        another: bool,
+        begins_timeline: bool,
     },
     /// The changes that were read are not all, or others: keys that were read again say so.
-    Wrong(AuditDisagreement),
+    Disagrees(AuditDisagreement),
 }
 
 /// The database as it is now, standing on a snapshot.
-pub struct MadeIncrement {
+pub struct StoredIncrement {
     pub root: DatabaseRoot,
     /// That snapshot.
     pub since: ObjectId,
@@ -59,80 +59,93 @@ pub struct MadeIncrement {
     pub spot_checked: u64,
 }
 
-fn full(why: impl Into<String>) -> IncrementAttempt {
-    IncrementAttempt::Full {
+fn needs_full_read(why: impl Into<String>) -> IncrementAttempt {
+    IncrementAttempt::NeedsFullRead {
         why: Some(why.into()),
-        another: false,
+        begins_timeline: false,
     }
 }
 
 /// Makes an increment if it can be proven right.
-pub fn make(
+pub fn store_increment(
     repo: &Repo,
     writer: &mut BlobWriter,
     wanted: &DatabaseRequest,
     database: &Database,
     report: &OperationReport,
 ) -> Result<IncrementAttempt> {
-    let before = match database.pins().map(|pins| pins.before(database)) {
+    let before = match database.pins().map(|pins| pins.parent_state(database)) {
         None | Some(Ok(None)) => {
-            return Ok(IncrementAttempt::Full {
+            return Ok(IncrementAttempt::NeedsFullRead {
                 why: None,
-                another: false,
+                begins_timeline: false,
             });
         }
         Some(Err(error)) => {
             // What touched the files may have put others in their place.
             let another = error.kind() == ErrorKind::Mismatch;
             let why = Some(error.to_string());
-            return Ok(IncrementAttempt::Full { why, another });
+            return Ok(IncrementAttempt::NeedsFullRead {
+                why,
+                begins_timeline: another,
+            });
         }
         Some(Ok(Some(before))) => before,
     };
-    let parent = match parent(repo, wanted, &before) {
+    let parent = match find_parent(repo, wanted, &before) {
         Ok(parent) => parent,
-        Err(why) => return Ok(full(why)),
+        Err(why) => return Ok(needs_full_read(why)),
     };
-    if let Some(increment) = contradiction(parent, &before, database) {
+    if let Some(increment) = find_contradiction(parent, &before, database) {
         return Ok(increment);
     }
-    if let Some(why) = parent_damage::against(repo, writer, parent, report)? {
-        return Ok(full(why));
+    if let Some(why) = parent_damage::find_parent_damage(repo, writer, parent, report)? {
+        return Ok(needs_full_read(why));
     }
     let mut check = SpotCheck::begin(database, &before.shared)?;
-    let stored = pipeline::store(
+    let stored = pipeline::store_runs(
         repo,
         writer,
-        |scan| changes(&before.database, database, &before.shared, &mut check.watch(scan)),
+        |scan| {
+            visit_changes(
+                &before.database,
+                database,
+                &before.shared,
+                &mut check.sample_changes(scan),
+            )
+        },
         report,
     )?;
     if let Err(error) = before.database.prove_unchanged() {
         let why = Some(error.to_string());
-        return Ok(IncrementAttempt::Full { why, another: true });
+        return Ok(IncrementAttempt::NeedsFullRead {
+            why,
+            begins_timeline: true,
+        });
     }
     if let Some(damage) = stored.scan.damage.first() {
-        return Ok(full(format!("{}: {}", damage.file, damage.what)));
+        return Ok(needs_full_read(format!("{}: {}", damage.file, damage.what)));
     }
     let (bytes_differing, bytes_looked_up) = (stored.scan.bytes_differing, stored.scan.bytes_looked_up);
     let keys = stored.base.root.as_ref().map_or(0, |root| root.top.records);
-    let Some(mut root) = stacked(repo, parent, database, stored) else {
-        return Ok(full("the changes do not fit the state before"));
+    let Some(mut root) = stack_on_parent(repo, parent, database, stored) else {
+        return Ok(needs_full_read("the changes do not fit the state before"));
     };
     let spot_checked = match check.compare(repo, parent, &before.database, database)? {
         SpotCheckVerdict::Agrees(keys) => keys,
-        SpotCheckVerdict::Unreadable(why) => return Ok(full(why)),
+        SpotCheckVerdict::Unreadable(why) => return Ok(needs_full_read(why)),
         SpotCheckVerdict::Differs(mut disagreement) => {
-            disagreement.suspects = suspects(&wanted.known.catalog, before.snapshot, &root);
-            return Ok(IncrementAttempt::Wrong(disagreement));
+            disagreement.suspects = suspect_snapshots(&wanted.input.catalog, before.snapshot, &root);
+            return Ok(IncrementAttempt::Disagrees(disagreement));
         }
     };
     // The state before may have been saved under another name, and elsewhere.
     wanted.name.clone_into(&mut root.name);
     root.path = wanted.path_bytes()?;
     if !wanted.dry_run {
-        fold_stack(repo, writer, &mut root, report)?;
+        compact_stack(repo, writer, &mut root, report)?;
     }
-    Ok(IncrementAttempt::Made(Box::new(MadeIncrement {
+    Ok(IncrementAttempt::Stored(Box::new(StoredIncrement {
         root,
         since: before.snapshot,
         source: before.source,
@@ -144,12 +157,12 @@ pub fn make(
 }
 
 /// The pinned snapshot's database, if an increment may stand on it.
-fn parent<'a>(
+fn find_parent<'a>(
     repo: &Repo,
     wanted: &DatabaseRequest<'a>,
     before: &ParentState,
 ) -> Result<&'a DatabaseRoot, String> {
-    let stored = counting(&wanted.known.catalog, &before.snapshot)?;
+    let stored = find_counted_snapshot(&wanted.input.catalog, &before.snapshot)?;
     let source = stored.snapshot.sources.get(before.source as usize);
     let Some(SnapshotSource::Database(root)) = source else {
         return Err(format!(
@@ -171,7 +184,7 @@ fn parent<'a>(
     {
         return Err("the state before was damaged or is of another kind".into());
     }
-    if let Some(reason) = wanted.known.notes.suspect(&before.snapshot) {
+    if let Some(reason) = wanted.input.notes.suspect(&before.snapshot) {
         return Err(format!(
             "snapshot {} is suspect: {reason}",
             before.snapshot.short()
@@ -190,8 +203,11 @@ fn parent<'a>(
 
 /// The pinned snapshot, if it counts. A forgotten one is as good as gone: its packs are nobody's to rest on, and may be
 /// marked already ([`Repo::prove_snapshots`]).
-fn counting<'a>(catalog: &'a SnapshotCatalog, id: &ObjectId) -> Result<&'a StoredSnapshot, String> {
-    if let Some(unread) = catalog.unread.first() {
+fn find_counted_snapshot<'a>(
+    catalog: &'a SnapshotCatalog,
+    id: &ObjectId,
+) -> Result<&'a StoredSnapshot, String> {
+    if let Some(unread) = catalog.unread_forget_records.first() {
         return Err(format!(
             "which snapshots are forgotten cannot be told: {}",
             unread.what
@@ -212,16 +228,22 @@ fn counting<'a>(catalog: &'a SnapshotCatalog, id: &ObjectId) -> Result<&'a Store
 }
 
 /// What tells that the two states are not one database's, or not whole.
-fn contradiction(parent: &DatabaseRoot, before: &ParentState, now: &Database) -> Option<IncrementAttempt> {
+fn find_contradiction(
+    parent: &DatabaseRoot,
+    before: &ParentState,
+    now: &Database,
+) -> Option<IncrementAttempt> {
     let then = &before.database;
     // Greater is what a backup leaves that found no record changed, and stored no snapshot for it.
     if then.last_sequence() < parent.last_sequence {
-        return Some(full("the pinned files are not those of the snapshot they name"));
+        return Some(needs_full_read(
+            "the pinned files are not those of the snapshot they name",
+        ));
     }
     let another = |why: &str| {
-        Some(IncrementAttempt::Full {
+        Some(IncrementAttempt::NeedsFullRead {
             why: Some(why.to_owned()),
-            another: true,
+            begins_timeline: true,
         })
     };
     if now.last_sequence() < then.last_sequence() {
@@ -240,7 +262,7 @@ fn contradiction(parent: &DatabaseRoot, before: &ParentState, now: &Database) ->
         return another("a table has its number and is another file: it was restored or replaced");
     }
     if ages_may_differ(then, now, &before.shared) {
-        return Some(full(
+        return Some(needs_full_read(
             "the age of its tables is told otherwise than before, as behind a repair",
         ));
     }
@@ -250,15 +272,15 @@ fn contradiction(parent: &DatabaseRoot, before: &ParentState, now: &Database) ->
         .chain(then.damage_at_a_glance());
     damage
         .next()
-        .map(|damage| full(format!("{}: {}", damage.file, damage.what)))
+        .map(|damage| needs_full_read(format!("{}: {}", damage.file, damage.what)))
 }
 
 /// The state before with one run more; `None` if more was taken away than there was.
-fn stacked(
+fn stack_on_parent(
     repo: &Repo,
     parent: &DatabaseRoot,
     database: &Database,
-    stored: StoredRuns<DeltaOutcome>,
+    stored: StoredDatabaseRuns<DeltaOutcome>,
 ) -> Option<DatabaseRoot> {
     let mut root = parent.clone();
     let before = RecordCounts {
@@ -266,21 +288,22 @@ fn stacked(
         key_bytes: parent.key_bytes,
         value_bytes: parent.value_bytes,
     };
-    let counts = before.without(stored.taken_counts)?.with(stored.counts);
+    let counts = before.subtract(stored.removed_counts)?.with(stored.counts);
     (root.records, root.key_bytes, root.value_bytes) = (counts.records, counts.key_bytes, counts.value_bytes);
     let mut digest =
         SetDigestAccumulator::resume(repo.domain_keys().set_digest_key().expose(), &parent.set_digest);
     digest.merge(&stored.set_digest);
-    digest.unmerge(&stored.taken_digest);
+    digest.unmerge(&stored.removed_digest);
     root.set_digest = digest.digest();
     root.last_sequence = database.last_sequence();
     root.shape.last_sequence = database.last_sequence();
     root.shape.next_file = database.version().next_file;
-    root.capture = capture(&stored.scan, database);
+    root.capture = capture_record(&stored.scan, database);
     root.capture.increments = parent.capture.increments.saturating_add(1);
-    if let (Some(run), DatabaseContent::Logical { runs, .. }) =
-        (run_of(stored.base, database.comparator()), &mut root.content)
-    {
+    if let (Some(run), DatabaseContent::Logical { runs, .. }) = (
+        stored_run_ref(stored.base, database.comparator()),
+        &mut root.content,
+    ) {
         runs.push(run);
         root.stream_digest = None;
     }
@@ -289,7 +312,7 @@ fn stacked(
 
 /// Snapshots that a disagreement puts in doubt: those that stand on increments since all of the database was last read.
 /// Forgotten ones too: they may be brought back, and one of them may be what was read in full.
-pub fn suspects(catalog: &SnapshotCatalog, since: ObjectId, root: &DatabaseRoot) -> Vec<ObjectId> {
+pub fn suspect_snapshots(catalog: &SnapshotCatalog, since: ObjectId, root: &DatabaseRoot) -> Vec<ObjectId> {
     let until = catalog.all().rev().skip_while(|(id, _)| *id != since);
     let of_it = until.filter_map(|(id, snapshot)| {
         // Wherever it stood, and whatever it was called.
@@ -305,7 +328,7 @@ pub fn suspects(catalog: &SnapshotCatalog, since: ObjectId, root: &DatabaseRoot)
 }
 
 /// `None` for a run without entries.
-pub(super) fn run_of(stored: StoredRun, comparator: &Comparator) -> Option<StoredRunRef> {
+pub(super) fn stored_run_ref(stored: StoredRun, comparator: &Comparator) -> Option<StoredRunRef> {
     stored.root.is_some().then(|| StoredRunRef {
         root: stored.root,
         last_key: stored.last_key,
@@ -314,13 +337,13 @@ pub(super) fn run_of(stored: StoredRun, comparator: &Comparator) -> Option<Store
     })
 }
 
-fn capture(outcome: &DeltaOutcome, database: &Database) -> CaptureRecord {
+fn capture_record(outcome: &DeltaOutcome, database: &Database) -> CaptureRecord {
     let tails: Vec<TornTail> = database.torn_tails();
     CaptureRecord {
         tables: database.version().tables.len() as u64,
         bytes_read: outcome.bytes_read,
         log_entries: database.log_entries(),
-        torn_tails: tails.iter().map(tail).collect(),
+        torn_tails: tails.iter().map(log_tail).collect(),
         ..CaptureRecord::default()
     }
 }

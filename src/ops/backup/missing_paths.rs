@@ -8,7 +8,7 @@ use crate::report::OperationReport;
 use crate::snapshot::MissingPaths;
 
 /// Everything that makes the backup incomplete, each once: an attempt that is begun again meets the same again.
-pub fn of(report: &OperationReport) -> MissingPaths {
+pub fn collect_missing_paths(report: &OperationReport) -> MissingPaths {
     let mut missing = MissingPaths::default();
     let mut seen = HashSet::new();
     for problem in report.all_problems() {

@@ -47,20 +47,20 @@ use crate::source::exclude_rules::{ExcludedItems, WalkScope};
 use crate::source::pins::PinOptions;
 use crate::source::walk::read_entry;
 use crate::source::{
-    CaptureOptions, Captured, DatabasePins, ExcludeRules, HandleSource, HeldDirectory, HoldMethod,
-    files_meta, files_meta_in, settle,
+    CaptureOptions, CapturedFiles, DatabasePins, ExcludeRules, HandleSource, HeldDirectory, HoldMethod,
+    database_file_metadata, database_file_metadata_in, wait_until_settled,
 };
 
 pub use audit::{AuditDifference, AuditDisagreement};
 pub use hooks::{BackupHooks, HookEnd};
-pub use outcome::{BackupOutcome, DatabaseBackupOutcome, ReadScope, StorageMode, TreeBackupOutcome};
+pub use outcome::{BackupOutcome, DatabaseBackupOutcome, DatabaseStorageMode, ReadScope, TreeBackupOutcome};
 use publish::SnapshotDependencies;
 use save_database::{DatabaseInput, DatabaseRequest, SavedDatabase};
 use saved_sources::SavedSources;
-pub use trees::CONCURRENCY as READ_CONCURRENCY;
+pub use trees::READ_CONCURRENCY_DEFAULT as READ_CONCURRENCY;
 use trees::{
-    BackupPaths, BackupPlan, ChangeDetection, DatabasesByDirectory, FileReading, FoundDatabase, ParentRoots,
-    StoredRoot, WalkRoot,
+    BackupPaths, BackupPlan, ChangeDetection, DatabasesByDirectory, FileReadOptions, ParentRoots,
+    PlannedDatabaseBackup, StoredRoot, WalkRoot,
 };
 pub use trees::{ChangeCounts, SqliteMode, TreeCounts};
 
@@ -140,7 +140,7 @@ impl Backup {
 
     /// Backs up; the outcome's snapshot is durable.
     pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<BackupOutcome> {
-        self.run_knowing(repo, &|| DatabaseInput::load(repo), report)
+        self.run_with_input(repo, &|| DatabaseInput::load(repo), report)
     }
 
     /// Backs up as a write-only host, which reads nothing of what it stored: it goes by what it remembers.
@@ -149,7 +149,7 @@ impl Backup {
     /// [`ErrorKind::Usage`] for `skip_if_unchanged`: whether a snapshot still counts is the owner's to know.
     pub fn run_as_host(&self, host: &WriteOnlyRepo, report: &OperationReport) -> Result<BackupOutcome> {
         self.refuse_skipping()?;
-        self.run_knowing(host.repo(), &|| DatabaseInput::of_host(host), report)
+        self.run_with_input(host.repo(), &|| DatabaseInput::load_for_host(host), report)
     }
 
     fn refuse_skipping(&self) -> Result<()> {
@@ -163,7 +163,7 @@ impl Backup {
         }
     }
 
-    fn run_knowing(
+    fn run_with_input(
         &self,
         repo: &Repo,
         know: &dyn Fn() -> Result<DatabaseInput>,
@@ -174,7 +174,7 @@ impl Backup {
             listed: &self.listed,
             rules: &self.rules,
         };
-        let plan = BackupPlan::make(&given, self.name.as_deref(), report)?;
+        let plan = BackupPlan::plan_paths(&given, self.name.as_deref(), report)?;
         let begin = repo.clock().now();
         let unsteady = UnsteadyDatabases::default();
         for attempt in 1.. {
@@ -183,12 +183,12 @@ impl Backup {
             let unreadable = catalog.unreadable.iter();
             unreadable.for_each(|unread| report.notice(&unread.what));
             catalog
-                .unread
+                .unread_forget_records
                 .iter()
                 .for_each(|unread| report.notice(&unread.what));
             let mut save =
                 |writer: &mut BlobWriter| self.save_planned(repo, writer, &known, &plan, &unsteady, report);
-            match self.attempt(repo, &known, begin, report, &mut save) {
+            match self.run_attempt(repo, &known, begin, report, &mut save) {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Changed)
                         && attempt < ATTEMPTS_MAX =>
@@ -219,28 +219,28 @@ impl Backup {
         let name = self.name.clone().map_or_else(|| name_of(path), Ok)?;
         let begin = repo.clock().now();
         let known = DatabaseInput::load(repo)?;
-        let wanted = self.wanted(&known, path, &name)?;
+        let wanted = self.database_request(&known, path, &name)?;
         let mut save = |writer: &mut BlobWriter| {
             let saved = match handle {
                 HandleSource::Disk(disk) => {
-                    save_database::save_open(repo, writer, &wanted, disk.database(), report)
+                    save_database::save_database(repo, writer, &wanted, disk.database(), report)
                 }
                 HandleSource::Memory(memory) => {
-                    save_database::save_memory(repo, writer, &wanted, memory, report)
+                    save_database::save_memory_database(repo, writer, &wanted, memory, report)
                 }
             };
             let (mut root, outcome, _) = saved.context(|| format!("back up {}", path.display()))?;
             if let HandleSource::Disk(_) = handle {
-                root.files = files_meta(path);
+                root.files = database_file_metadata(path);
             }
-            Ok(SavedSources::of(SavedDatabase {
+            Ok(SavedSources::from_database(SavedDatabase {
                 root,
                 outcome,
-                to_pin: None,
-                stands_on_source: None,
+                state_to_pin: None,
+                parent_source: None,
             }))
         };
-        self.attempt(repo, &known, begin, report, &mut save)
+        self.run_attempt(repo, &known, begin, report, &mut save)
     }
 
     fn save_planned(
@@ -255,35 +255,35 @@ impl Backup {
         let pins: Vec<_> = plan
             .databases
             .iter()
-            .map(|found| self.pins(repo, found, report))
+            .map(|found| self.open_pins(repo, found, report))
             .collect();
-        let cut = || self.cut(plan, pins, unsteady, report);
+        let cut = || self.capture_all(plan, pins, unsteady, report);
         let (cuts, walked) = match self.hooks.until {
             HookEnd::Captured => {
-                let cuts = self.hooks.around(report, cut)?;
-                let walked = self.walk(repo, writer, known, plan, &cuts, report)?;
+                let cuts = self.hooks.run_around(report, cut)?;
+                let walked = self.walk_trees(repo, writer, known, plan, &cuts, report)?;
                 (cuts, walked)
             }
-            HookEnd::Read => self.hooks.around(report, || {
+            HookEnd::Read => self.hooks.run_around(report, || {
                 let cuts = cut()?;
-                let walked = self.walk(repo, writer, known, plan, &cuts, report)?;
+                let walked = self.walk_trees(repo, writer, known, plan, &cuts, report)?;
                 Ok((cuts, walked))
             })?,
         };
         let mut saved = SavedSources::default();
-        for cut in cuts.taken.into_iter().chain(walked.late) {
+        for cut in cuts.captured.into_iter().chain(walked.captured_late) {
             saved
                 .databases
-                .push(self.save(repo, writer, known, cut, unsteady, report)?);
+                .push(self.save_captured(repo, writer, known, cut, unsteady, report)?);
         }
-        walked.roots.into_iter().for_each(|root| saved.take(root));
+        walked.roots.into_iter().for_each(|root| saved.add_root(root));
         saved.left_out = walked.left_out;
         saved.named_by_trees = walked.named_by_trees;
-        saved.must_have_something().map(|()| saved)
+        saved.refuse_empty().map(|()| saved)
     }
 
     /// All captures, one right after the other, and which number among the sources each database has.
-    fn cut(
+    fn capture_all(
         &self,
         plan: &BackupPlan,
         pins: Vec<Option<Arc<DatabasePins>>>,
@@ -291,20 +291,20 @@ impl Backup {
         report: &OperationReport,
     ) -> Result<CapturedDatabases> {
         let mut cuts = CapturedDatabases::default();
-        let taken = self.capture(plan, pins)?;
+        let taken = self.capture_planned(plan, pins)?;
         for (found, mut taken) in plan.databases.iter().zip(taken) {
-            if !found.is_asked && unsteady.is(&found.path) {
+            if !found.is_requested && unsteady.is_unsteady(&found.path) {
                 taken.captured = Err(Error::new(
                     ErrorKind::Changed,
                     "its files changed under every reading",
                 ));
             }
-            let number = if not_saved(found, &taken.captured, report) {
+            let number = if report_unsaved(found, &taken.captured, report) {
                 None
             } else {
-                cuts.taken
+                cuts.captured
                     .push(CapturedDatabase::of(found.clone(), taken, report));
-                u32::try_from(cuts.taken.len() - 1).ok()
+                u32::try_from(cuts.captured.len() - 1).ok()
             };
             cuts.by_directory.insert(found.path.clone(), number);
         }
@@ -312,7 +312,7 @@ impl Backup {
     }
 
     /// The files, and the databases that are met among them for the first time.
-    fn walk(
+    fn walk_trees(
         &self,
         repo: &Repo,
         writer: &mut BlobWriter,
@@ -324,63 +324,63 @@ impl Backup {
         let mut roots: Vec<_> = plan.trees.iter().cloned().map(WalkRoot::Tree).collect();
         roots.extend(plan.databases.iter().filter_map(|found| {
             let number = *cuts.by_directory.get(&found.path)?;
-            found.beside(number, cuts.directory_of(number))
+            found.walk_root_beside(number, cuts.captured_directory(number))
         }));
         let mut late = Vec::new();
         let mut taken: HashSet<_> = plan.databases.iter().map(|found| found.name.clone()).collect();
         let mut capture_late = |path: &Path, bounds: &WalkScope| {
-            let name = trees::name_below(plan, path, &mut taken);
+            let name = trees::unique_name_below(plan, path, &mut taken);
             report.notice(format!(
                 "{name}: a database that appeared behind the captures, captured now"
             ));
             let (path, bounds) = (path.to_owned(), bounds.clone());
-            let found = FoundDatabase {
+            let found = PlannedDatabaseBackup {
                 path,
                 name,
-                is_asked: false,
-                bounds,
+                is_requested: false,
+                scope: bounds,
                 touched: plan.touched.clone(),
             };
-            let taken = self.capture_one(&found, self.pins(repo, &found, report));
-            if not_saved(&found, &taken.captured, report) {
+            let taken = self.capture_one(&found, self.open_pins(repo, &found, report));
+            if report_unsaved(&found, &taken.captured, report) {
                 return None;
             }
             late.push(CapturedDatabase::of(found, taken, report));
-            u32::try_from(cuts.taken.len() + late.len() - 1).ok()
+            u32::try_from(cuts.captured.len() + late.len() - 1).ok()
         };
         let mut databases = DatabasesByDirectory::new(cuts.by_directory.clone(), &mut capture_late, report);
         let host = self.host();
-        let how = FileReading {
-            parents: self.takes_over(known).then(|| ParentRoots {
+        let how = FileReadOptions {
+            parents: self.can_reuse_files(known).then(|| ParentRoots {
                 catalog: &known.catalog,
                 host: &host,
                 domain: repo.domain_keys().id(),
             }),
-            same_by: ChangeDetection {
+            change_detection: ChangeDetection {
                 ctime: !self.ignore_ctime,
                 inode: !self.ignore_inode,
             },
-            concurrency: self.read_concurrency.unwrap_or(trees::CONCURRENCY),
+            concurrency: self.read_concurrency.unwrap_or(trees::READ_CONCURRENCY_DEFAULT),
             sqlite: self.sqlite,
             touched: &plan.touched,
         };
         let mut left_out = plan.left_out.clone();
-        let roots = trees::store(repo, writer, roots, &mut databases, &how, &mut left_out, report)?;
+        let roots = trees::store_trees(repo, writer, roots, &mut databases, &how, &mut left_out, report)?;
         let named_by_trees = databases.named_by_trees();
         Ok(WalkedTrees {
             roots,
-            late,
+            captured_late: late,
             left_out,
             named_by_trees,
         })
     }
 
     /// Whether files may be taken over from older snapshots. A write-only host cannot read its own.
-    fn takes_over(&self, known: &DatabaseInput) -> bool {
+    fn can_reuse_files(&self, known: &DatabaseInput) -> bool {
         !self.force && !self.full && known.host.is_none()
     }
 
-    fn save(
+    fn save_captured(
         &self,
         repo: &Repo,
         writer: &mut BlobWriter,
@@ -392,14 +392,14 @@ impl Backup {
         let found = &cut.found;
         let wanted = DatabaseRequest {
             held: cut.held.as_ref(),
-            ..self.wanted(known, &found.path, &found.name)?
+            ..self.database_request(known, &found.path, &found.name)?
         };
-        let saved = save_database::save(repo, writer, &wanted, cut.captured, report);
+        let saved = save_database::save_captured(repo, writer, &wanted, cut.captured, report);
         if saved
             .as_ref()
             .is_err_and(|error| error.kind() == ErrorKind::Changed)
         {
-            unsteady.note(&found.path);
+            unsteady.note_change(&found.path);
         }
         let mut saved = saved.context(|| format!("back up {}", found.path.display()))?;
         saved.root.directory = cut.directory;
@@ -408,14 +408,14 @@ impl Backup {
     }
 
     /// The pins of a database, where there can be any.
-    fn pins(
+    fn open_pins(
         &self,
         repo: &Repo,
-        found: &FoundDatabase,
+        found: &PlannedDatabaseBackup,
         report: &OperationReport,
     ) -> Option<Arc<DatabasePins>> {
         // Why it cannot be held, the capture says.
-        let held = &found.hold().ok()?;
+        let held = &found.open_held().ok()?;
         let PinMode::Keep(keeping) = self.pinning else {
             return None;
         };
@@ -439,11 +439,15 @@ impl Backup {
 
     /// All cuts, back to back in the order of the paths. A database whose list of files cannot be read is no reason
     /// to lose the others, nor is one that was not asked for by its path; what makes a whole backup senseless is.
-    fn capture(&self, plan: &BackupPlan, pins: Vec<Option<Arc<DatabasePins>>>) -> Result<Vec<CaptureResult>> {
-        let take = |(found, pins): (&FoundDatabase, Option<Arc<DatabasePins>>)| {
+    fn capture_planned(
+        &self,
+        plan: &BackupPlan,
+        pins: Vec<Option<Arc<DatabasePins>>>,
+    ) -> Result<Vec<CaptureResult>> {
+        let take = |(found, pins): (&PlannedDatabaseBackup, Option<Arc<DatabasePins>>)| {
             let taken = self.capture_one(found, pins);
             match taken.captured {
-                Err(error) if found.is_asked && error.kind() != ErrorKind::Corrupt => Err(error),
+                Err(error) if found.is_requested && error.kind() != ErrorKind::Corrupt => Err(error),
                 _ => Ok(taken),
             }
         };
@@ -451,29 +455,33 @@ impl Backup {
     }
 
     /// The directory is held from now on: by now a hook may have mounted another there.
-    fn capture_one(&self, found: &FoundDatabase, pins: Option<Arc<DatabasePins>>) -> CaptureResult {
+    fn capture_one(&self, found: &PlannedDatabaseBackup, pins: Option<Arc<DatabasePins>>) -> CaptureResult {
         let captured = self.capture_held(found, pins);
         let held = match &captured {
             Ok(captured) => Some(captured.directory().clone()),
-            Err(_) => found.hold().ok(),
+            Err(_) => found.open_held().ok(),
         };
         CaptureResult { held, captured }
     }
 
-    fn capture_held(&self, found: &FoundDatabase, pins: Option<Arc<DatabasePins>>) -> Result<Captured> {
+    fn capture_held(
+        &self,
+        found: &PlannedDatabaseBackup,
+        pins: Option<Arc<DatabasePins>>,
+    ) -> Result<CapturedFiles> {
         let mut capture = CaptureOptions {
             // Where there are no pins nothing need be made beside the database.
             hold: HoldMethod::Descriptors,
             touched: found.touched.clone(),
             ..CaptureOptions::default()
         };
-        capture.patience = self.patience.unwrap_or(capture.patience);
+        capture.timeout = self.patience.unwrap_or(capture.timeout);
         capture.pins = pins;
-        settle(&found.path);
-        capture.take_by(&|| found.hold())
+        wait_until_settled(&found.path);
+        capture.capture_held_by(&|| found.open_held())
     }
 
-    fn wanted<'a>(
+    fn database_request<'a>(
         &self,
         known: &'a DatabaseInput,
         path: &'a Path,
@@ -489,13 +497,13 @@ impl Backup {
             full: self.full,
             audit_every: self.audit_every.unwrap_or(AUDIT_EVERY),
             dry_run: self.dry_run,
-            known,
+            input: known,
             newest,
             inode: std::fs::metadata(path).ok().map(|facts| facts.ino()),
         })
     }
 
-    fn attempt(
+    fn run_attempt(
         &self,
         repo: &Repo,
         known: &DatabaseInput,
@@ -507,15 +515,15 @@ impl Backup {
         let warning = known.catalog.clock_warning();
         warning.into_iter().for_each(|what| report.notice(what));
         let store = if self.dry_run {
-            WriteMode::Nothing
+            WriteMode::DryRun
         } else {
-            WriteMode::New
+            WriteMode::StoreNew
         };
         let mut writer = BlobWriter::start(repo, report, store)?;
         let mut saved = save(&mut writer)?;
         let relied_on = writer.finish()?;
-        let missing = missing_paths::of(report);
-        let unchanged_since = self.unchanged(repo, &saved, &known.catalog, &missing);
+        let missing = missing_paths::collect_missing_paths(report);
+        let unchanged_since = self.find_unchanged_snapshot(repo, &saved, &known.catalog, &missing);
         // One that was forgotten meanwhile is not there to say that nothing changed since.
         repo.prove_snapshots(&unchanged_since.into_iter().collect(), &known.catalog)?;
         let snapshot = if self.dry_run || unchanged_since.is_some() {
@@ -529,8 +537,8 @@ impl Backup {
                     .for_each(|saved| host_memory::report_suspects(saved, report)),
             }
             let parents = databases.iter().filter_map(SavedDatabase::parent_id).collect();
-            let rests_on = known.rests_on(relied_on, parents)?;
-            Some(self.publish(repo, known, &saved, begin, &rests_on, report)?)
+            let rests_on = known.dependencies(relied_on, parents)?;
+            Some(self.publish_snapshot(repo, known, &saved, begin, &rests_on, report)?)
         };
         if let Some(snapshot) = snapshot.or(unchanged_since).filter(|_| !self.dry_run) {
             // What is unchanged has the same sources, in the same order.
@@ -553,7 +561,7 @@ impl Backup {
     }
 
     /// The snapshot that has these records and files already and nothing else, if that is not to be stored again.
-    fn unchanged(
+    fn find_unchanged_snapshot(
         &self,
         repo: &Repo,
         saved: &SavedSources,
@@ -577,11 +585,11 @@ impl Backup {
                 };
                 newest
                     .filter(of_host)
-                    .find(|stored| saved_sources::have_same_places(&stored.snapshot.sources, &sources))?
+                    .find(|stored| saved_sources::have_same_paths(&stored.snapshot.sources, &sources))?
             }
         };
         let same_since = |(number, saved): (u32, &SavedDatabase)| {
-            saved.unchanged_since() == Some(stored.id) && saved.stands_on_source == Some(number)
+            saved.unchanged_since() == Some(stored.id) && saved.parent_source == Some(number)
         };
         let same_tags = self.tags.iter().all(|tag| stored.snapshot.tags.contains(tag));
         let is_same = same_tags
@@ -591,7 +599,7 @@ impl Backup {
         is_same.then_some(stored.id)
     }
 
-    fn publish(
+    fn publish_snapshot(
         &self,
         repo: &Repo,
         known: &DatabaseInput,
@@ -600,12 +608,12 @@ impl Backup {
         rests_on: &SnapshotDependencies<'_>,
         report: &OperationReport,
     ) -> Result<ObjectId> {
-        let (counter, previous) = known.catalog.successor();
+        let (counter, previous) = known.catalog.next_counter_and_parent();
         let mut tags = self.tags.clone();
         tags.sort();
         tags.dedup();
         let sources = saved.sources();
-        let inside = saved.inside(&sources);
+        let inside = saved.inside_databases(&sources);
         let snapshot = Snapshot {
             domain: repo.domain_keys().id(),
             counter,
@@ -618,7 +626,7 @@ impl Backup {
             program: concat!("levault ", env!("CARGO_PKG_VERSION")).into(),
             sources,
             original: None,
-            missing: missing_paths::of(report),
+            missing: missing_paths::collect_missing_paths(report),
             inside,
         };
         let id = rests_on.publish(repo, &snapshot)?;
@@ -637,7 +645,7 @@ impl Backup {
 struct CaptureResult {
     /// The database's directory; `None` if it could not be opened.
     held: Option<HeldDirectory>,
-    captured: Result<Captured>,
+    captured: Result<CapturedFiles>,
 }
 
 /// Databases whose files were changed under their reading, and how often: one that stands in the way of all others is left
@@ -646,11 +654,11 @@ struct CaptureResult {
 struct UnsteadyDatabases(RefCell<HashMap<PathBuf, u32>>);
 
 impl UnsteadyDatabases {
-    fn note(&self, path: &Path) {
+    fn note_change(&self, path: &Path) {
         *self.0.borrow_mut().entry(path.to_owned()).or_default() += 1;
     }
 
-    fn is(&self, path: &Path) -> bool {
+    fn is_unsteady(&self, path: &Path) -> bool {
         self.0
             .borrow()
             .get(path)
@@ -660,11 +668,11 @@ impl UnsteadyDatabases {
 
 /// A database at one moment.
 struct CapturedDatabase {
-    found: FoundDatabase,
+    found: PlannedDatabaseBackup,
     /// Its directory; `None` if it could not be opened.
     held: Option<HeldDirectory>,
     /// Where its list of files cannot be read, it is saved as files.
-    captured: Result<Captured>,
+    captured: Result<CapturedFiles>,
     /// What a restore gives back to its directory.
     directory: Option<FileMetadata>,
     /// What a restore gives the files in it.
@@ -672,11 +680,13 @@ struct CapturedDatabase {
 }
 
 impl CapturedDatabase {
-    fn of(found: FoundDatabase, taken: CaptureResult, report: &OperationReport) -> Self {
+    fn of(found: PlannedDatabaseBackup, taken: CaptureResult, report: &OperationReport) -> Self {
         let CaptureResult { held, captured } = taken;
-        let directory = held.as_ref().and_then(|held| directory_of(&found, held, report));
+        let directory = held
+            .as_ref()
+            .and_then(|held| read_directory_metadata(&found, held, report));
         Self {
-            files: held.as_ref().and_then(files_meta_in),
+            files: held.as_ref().and_then(database_file_metadata_in),
             found,
             held,
             captured,
@@ -689,15 +699,15 @@ impl CapturedDatabase {
 #[derive(Default)]
 struct CapturedDatabases {
     /// By their numbers among the sources.
-    taken: Vec<CapturedDatabase>,
+    captured: Vec<CapturedDatabase>,
     /// The number of the database in each directory; `None` if it could not be captured.
     by_directory: HashMap<PathBuf, Option<u32>>,
 }
 
 impl CapturedDatabases {
     /// The directory that was captured under this number.
-    fn directory_of(&self, number: Option<u32>) -> Option<HeldDirectory> {
-        let taken = self.taken.get(number? as usize)?;
+    fn captured_directory(&self, number: Option<u32>) -> Option<HeldDirectory> {
+        let taken = self.captured.get(number? as usize)?;
         match &taken.captured {
             Ok(captured) => Some(captured.directory().clone()),
             Err(_) => taken.held.clone(),
@@ -709,7 +719,7 @@ impl CapturedDatabases {
 struct WalkedTrees {
     roots: Vec<StoredRoot>,
     /// Databases that appeared behind the captures.
-    late: Vec<CapturedDatabase>,
+    captured_late: Vec<CapturedDatabase>,
     left_out: ExcludedItems,
     /// Numbers of the databases that trees name.
     named_by_trees: BTreeSet<u32>,
@@ -717,9 +727,13 @@ struct WalkedTrees {
 
 /// True, and told, if a database cannot be saved and is no reason to lose the rest. One whose list of files cannot be
 /// read is saved as files.
-fn not_saved(found: &FoundDatabase, captured: &Result<Captured>, report: &OperationReport) -> bool {
+fn report_unsaved(
+    found: &PlannedDatabaseBackup,
+    captured: &Result<CapturedFiles>,
+    report: &OperationReport,
+) -> bool {
     match captured {
-        Err(error) if !found.is_asked && error.kind() != ErrorKind::Corrupt => {
+        Err(error) if !found.is_requested && error.kind() != ErrorKind::Corrupt => {
             report.problem_at(&found.path, format!("{}: not saved: {error}", found.name));
             true
         }
@@ -728,14 +742,14 @@ fn not_saved(found: &FoundDatabase, captured: &Result<Captured>, report: &Operat
 }
 
 /// What a restore gives back to a database's directory; `None` if it is gone by now.
-fn directory_of(
-    found: &FoundDatabase,
+fn read_directory_metadata(
+    found: &PlannedDatabaseBackup,
     held: &HeldDirectory,
     report: &OperationReport,
 ) -> Option<FileMetadata> {
     let mut meta = read_entry(held, held.path(), report).ok()?.meta;
     let facts = held.open().ok()?.metadata().ok()?;
-    found.touched.undo(&facts, &mut meta);
+    found.touched.restore_mtime(&facts, &mut meta);
     // Another directory at this path, one day, is another database.
     meta.inode = Some(facts.ino());
     Some(meta)

@@ -39,7 +39,7 @@ pub struct BackupOutcome {
 
 /// How a database was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StorageMode {
+pub enum DatabaseStorageMode {
     /// Its visible records.
     Records,
     /// Its files as they are.
@@ -93,7 +93,7 @@ pub struct DatabaseBackupOutcome {
     /// Where it was read.
     pub path: PathBuf,
     /// How it was stored.
-    pub stored: StorageMode,
+    pub stored: DatabaseStorageMode,
     /// How much of it was read.
     pub scope: ReadScope,
     /// Bytes of the tables kept for the next backup; `None` if none are.

@@ -14,16 +14,16 @@ use crate::snapshot::DatabaseRoot;
 /// Why the database cannot be stood on; `None` if nothing is known against it. While no pack is missing, no blob is noted as
 /// bad and all of the index can be read, its runs' top blobs alone are looked for in the index; else every blob that it
 /// rests on.
-pub fn against(
+pub fn find_parent_damage(
     repo: &Repo,
     writer: &BlobWriter,
     root: &DatabaseRoot,
     report: &OperationReport,
 ) -> Result<Option<String>> {
-    if let Some(unread) = writer.unread_bad() {
+    if let Some(unread) = writer.unread_bad_blobs() {
         return Ok(Some(format!("which blobs are bad cannot be told: {unread}")));
     }
-    let copies = writer.copies();
+    let copies = writer.trusted_copies();
     for root in root.runs().filter_map(|run| run.root.as_ref()) {
         if !copies.has(&root.top.id)? {
             let id = root.top.id.short();
@@ -32,7 +32,7 @@ pub fn against(
             )));
         }
     }
-    if copies.are_beyond_doubt() && !writer.index_is_damaged() {
+    if copies.are_all_trusted() && !writer.index_is_damaged() {
         return Ok(None);
     }
     let reader = BlobReader::new(repo, copies.lookup);
@@ -48,7 +48,7 @@ pub fn against(
             Err(Error::corrupt(format!("blob {} is lost", id.short())))
         }
     };
-    match root.runs().try_for_each(|run| closure.run(run, &mut each)) {
+    match root.runs().try_for_each(|run| closure.walk_run(run, &mut each)) {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
         Err(error) => Ok(Some(format!(

@@ -24,7 +24,7 @@ use crate::repo::{BlobWriter, Repo};
 use crate::report::OperationReport;
 use crate::run::{RunRoot, RunTreeBuilder, encode_leaf};
 
-use super::record_scan::{LeafBatch, RecordCounts, RecordScan, RunLeafDraft, ScanDigests};
+use super::record_scan::{LeafBatch, RecordCounts, RecordScanSink, RunLeafDraft, ScanDigests};
 
 /// One run, stored.
 pub struct StoredRun {
@@ -33,7 +33,7 @@ pub struct StoredRun {
 }
 
 /// All of one database, or of what changed in it, stored. `S` is what the source tells.
-pub struct StoredRuns<S> {
+pub struct StoredDatabaseRuns<S> {
     /// What is certain.
     pub base: StoredRun,
     /// What damage in the source made uncertain.
@@ -43,24 +43,24 @@ pub struct StoredRuns<S> {
     pub stream_digest: StreamDigest,
     pub counts: RecordCounts,
     /// Of the records that changes took away.
-    pub taken_digest: SetDigest,
-    pub taken_counts: RecordCounts,
+    pub removed_digest: SetDigest,
+    pub removed_counts: RecordCounts,
     pub scan: S,
 }
 
 /// Runs the pipeline until the source is read and all its leaves are in packs. The source is read on the calling
 /// thread, since a handle that was lent to us must stay there.
-pub fn store<S>(
+pub fn store_runs<S>(
     repo: &Repo,
     writer: &mut BlobWriter,
-    read: impl FnOnce(&mut RecordScan) -> Result<S>,
+    read: impl FnOnce(&mut RecordScanSink) -> Result<S>,
     report: &OperationReport,
-) -> Result<StoredRuns<S>> {
+) -> Result<StoredDatabaseRuns<S>> {
     let (batches, waiting) = bounded(1);
-    let mut trees = RunTrees::new(repo);
+    let mut trees = RunTreeWriter::new(repo);
     let (scanned, stored) = thread::scope(|scope| {
-        let storing = scope.spawn(|| drain(&mut trees, writer, waiting));
-        let scanned = scan(repo, batches, read, report);
+        let storing = scope.spawn(|| store_batches(&mut trees, writer, waiting));
+        let scanned = scan_records(repo, batches, read, report);
         let panicked = |_| Err(Error::new(ErrorKind::Io, "the storing thread panicked"));
         (scanned, storing.join().unwrap_or_else(panicked))
     });
@@ -70,25 +70,29 @@ pub fn store<S>(
 }
 
 /// Closes the channel when it returns, whatever it returns.
-fn scan<S>(
+fn scan_records<S>(
     repo: &Repo,
     batches: Sender<LeafBatch>,
-    read: impl FnOnce(&mut RecordScan) -> Result<S>,
+    read: impl FnOnce(&mut RecordScanSink) -> Result<S>,
     report: &OperationReport,
 ) -> Result<(ScanDigests, S)> {
-    let mut scan = RecordScan::start(repo.domain_keys(), batches, report);
+    let mut scan = RecordScanSink::start(repo.domain_keys(), batches, report);
     let outcome = read(&mut scan)?;
     Ok((scan.finish()?, outcome))
 }
 
 /// Ends when the reader closes the channel; closes it itself when it fails.
-fn drain(trees: &mut RunTrees, writer: &mut BlobWriter, batches: Receiver<LeafBatch>) -> Result<()> {
+fn store_batches(
+    trees: &mut RunTreeWriter,
+    writer: &mut BlobWriter,
+    batches: Receiver<LeafBatch>,
+) -> Result<()> {
     batches
         .into_iter()
         .try_for_each(|batch| trees.take(batch, writer))
 }
 
-struct RunTrees<'r> {
+struct RunTreeWriter<'r> {
     repo: &'r Repo,
     base: RunTreeBuilder,
     uncertain: RunTreeBuilder,
@@ -96,12 +100,12 @@ struct RunTrees<'r> {
 }
 
 /// Leaves that one thread encoded, in order, and the digest of those that are certain.
-struct EncodedShare<'k> {
+struct EncodedLeaves<'k> {
     digest: SetDigestAccumulator<'k>,
     leaves: Vec<(RunLeafDraft, NamedBlob)>,
 }
 
-impl<'k> EncodedShare<'k> {
+impl<'k> EncodedLeaves<'k> {
     fn new(key: &'k [u8; 32]) -> Self {
         Self {
             digest: SetDigestAccumulator::new(key),
@@ -119,7 +123,7 @@ impl<'k> EncodedShare<'k> {
     }
 }
 
-impl<'r> RunTrees<'r> {
+impl<'r> RunTreeWriter<'r> {
     fn new(repo: &'r Repo) -> Self {
         let digest = SetDigestAccumulator::new(repo.domain_keys().set_digest_key().expose());
         Self {
@@ -133,10 +137,10 @@ impl<'r> RunTrees<'r> {
     fn take(&mut self, batch: LeafBatch, writer: &mut BlobWriter) -> Result<()> {
         let (repo, key) = (self.repo, self.repo.domain_keys().set_digest_key().expose());
         // One share of the digest for many leaves: records are hashed together with others of their length.
-        let shares: Vec<EncodedShare> = batch
+        let shares: Vec<EncodedLeaves> = batch
             .drafts
             .into_par_iter()
-            .try_fold(|| EncodedShare::new(key), |share, draft| share.take(repo, draft))
+            .try_fold(|| EncodedLeaves::new(key), |share, draft| share.take(repo, draft))
             .collect::<Result<_>>()?;
         let mut blobs = batch.blobs;
         let mut leaves = Vec::new();
@@ -161,21 +165,26 @@ impl<'r> RunTrees<'r> {
         Ok(())
     }
 
-    fn finish<S>(mut self, scanned: ScanDigests, scan: S, writer: &mut BlobWriter) -> Result<StoredRuns<S>> {
-        self.digest.merge(&scanned.base_aside);
+    fn finish<S>(
+        mut self,
+        scanned: ScanDigests,
+        scan: S,
+        writer: &mut BlobWriter,
+    ) -> Result<StoredDatabaseRuns<S>> {
+        self.digest.merge(&scanned.undrafted_digest);
         let [base_last, uncertain_last] = scanned.last_keys;
         let mut end = |tree: RunTreeBuilder, last_key| {
             let root = tree.finish(&mut |kind, plain| writer.add_one(kind, plain))?;
             Ok::<_, Error>(StoredRun { root, last_key })
         };
-        Ok(StoredRuns {
+        Ok(StoredDatabaseRuns {
             base: end(self.base, base_last)?,
             uncertain: end(self.uncertain, uncertain_last)?,
             set_digest: self.digest.digest(),
             stream_digest: scanned.stream_digest,
             counts: scanned.counts,
-            taken_digest: scanned.taken_digest,
-            taken_counts: scanned.taken_counts,
+            removed_digest: scanned.removed_digest,
+            removed_counts: scanned.removed_counts,
             scan,
         })
     }

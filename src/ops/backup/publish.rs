@@ -11,7 +11,7 @@ use crate::repo::{Repo, SnapshotCatalog};
 use crate::snapshot::Snapshot;
 
 /// How long a proof holds, by our clock: the shortest grace is six times as long.
-const PROOF_HOLDS: i64 = 3600 * 1_000_000_000;
+const PROOF_VALID_NANOS: i64 = 3600 * 1_000_000_000;
 
 /// The packs that a snapshot needs.
 pub struct SnapshotDependencies<'a> {
@@ -20,7 +20,7 @@ pub struct SnapshotDependencies<'a> {
     /// Snapshots whose runs it has below its own.
     pub parents: HashSet<ObjectId>,
     /// By which those were read.
-    pub seen: &'a SnapshotCatalog,
+    pub catalog: &'a SnapshotCatalog,
 }
 
 impl SnapshotDependencies<'_> {
@@ -30,33 +30,33 @@ impl SnapshotDependencies<'_> {
     /// [`crate::error::ErrorKind::Busy`] if something that it rests on has gone or may go: then it is not there.
     pub fn publish(&self, repo: &Repo, snapshot: &Snapshot) -> Result<ObjectId> {
         let proven = repo.clock().now();
-        self.prove(repo)?;
+        self.prove_dependencies(repo)?;
         let id = repo.put_snapshot(snapshot)?;
-        repo.saw_snapshot((snapshot.counter, id));
+        repo.remember_newest_snapshot((snapshot.counter, id));
         let took = repo.clock().now().0.saturating_sub(proven.0);
-        if (0..=PROOF_HOLDS).contains(&took) {
+        if (0..=PROOF_VALID_NANOS).contains(&took) {
             return Ok(id);
         }
         // Nobody was told of it, and nothing stands on it yet.
-        self.prove(repo).or_else(|error| {
+        self.prove_dependencies(repo).or_else(|error| {
             // A write-only host takes nothing back: it stays as one whose writer died here, and `check` convicts it.
             if repo.keyring().is_ok() {
-                withdraw(repo, id, snapshot)?;
+                withdraw_snapshot(repo, id, snapshot)?;
             }
             Err(error)
         })?;
         Ok(id)
     }
 
-    fn prove(&self, repo: &Repo) -> Result<()> {
-        repo.prove_snapshots(&self.parents, self.seen)?;
-        repo.prove(&self.packs)
+    fn prove_dependencies(&self, repo: &Repo) -> Result<()> {
+        repo.prove_snapshots(&self.parents, self.catalog)?;
+        repo.prove_packs(&self.packs)
     }
 }
 
 /// Forgotten first: that explains the gap that it leaves in its domain's count.
-fn withdraw(repo: &Repo, id: ObjectId, snapshot: &Snapshot) -> Result<()> {
-    repo.put_forgotten(&ForgetRecord {
+fn withdraw_snapshot(repo: &Repo, id: ObjectId, snapshot: &Snapshot) -> Result<()> {
+    repo.put_forget_record(&ForgetRecord {
         when: repo.clock().now(),
         why: ForgetReason::Damaged,
         words: "what it rests on went while it was stored; nobody was told of it".into(),

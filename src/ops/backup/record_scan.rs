@@ -20,7 +20,7 @@ use crate::run::{EntryPayload, LeafCutter, LeafDraft, Patch, PatchMaker, RunEntr
 use crate::source::RecordSink;
 
 /// A batch is sent when it holds so many bytes: some tens of leaves keep all cores busy until the next.
-pub const BATCH_BYTES: usize = 2 << 20;
+pub const LEAF_BATCH_BYTES: usize = 2 << 20;
 
 /// What goes from the scan thread to the writer's.
 #[derive(Default)]
@@ -43,13 +43,13 @@ pub struct ScanDigests {
     /// Of all certain records in order.
     pub stream_digest: StreamDigest,
     /// Of the certain records whose values do not stand in drafts.
-    pub base_aside: SetDigest,
+    pub undrafted_digest: SetDigest,
     /// Of the certain records.
     pub counts: RecordCounts,
     /// Of the records that changes took away.
-    pub taken_digest: SetDigest,
+    pub removed_digest: SetDigest,
     /// How many those are.
-    pub taken_counts: RecordCounts,
+    pub removed_counts: RecordCounts,
     /// Key of the last certain record, and of the last uncertain one.
     pub last_keys: [Vec<u8>; 2],
 }
@@ -63,7 +63,7 @@ pub struct RecordCounts {
 }
 
 /// The sink a source's records fall into.
-pub struct RecordScan<'a> {
+pub struct RecordScanSink<'a> {
     keys: &'a DomainKeys,
     report: &'a OperationReport,
     out: Sender<LeafBatch>,
@@ -73,10 +73,10 @@ pub struct RecordScan<'a> {
     uncertain: RunInProgress,
     stream: StreamDigester,
     /// Certain records whose values do not stand in drafts: they were chunked, or are patches.
-    aside: SetDigestAccumulator<'a>,
+    undrafted: SetDigestAccumulator<'a>,
     patches: PatchMaker,
     /// Records that changes took away.
-    taken: RemovedRecords<'a>,
+    removed: RemovedRecords<'a>,
 }
 
 /// What the state before had and the new one has not.
@@ -94,7 +94,7 @@ struct RunInProgress {
     last_key: Vec<u8>,
 }
 
-impl<'a> RecordScan<'a> {
+impl<'a> RecordScanSink<'a> {
     /// Sends to `out`.
     pub fn start(keys: &'a DomainKeys, out: Sender<LeafBatch>, report: &'a OperationReport) -> Self {
         let secret = keys.chunker_secret().expose();
@@ -114,9 +114,9 @@ impl<'a> RecordScan<'a> {
             base: run(),
             uncertain: run(),
             stream: StreamDigester::new(),
-            aside: SetDigestAccumulator::new(keys.set_digest_key().expose()),
+            undrafted: SetDigestAccumulator::new(keys.set_digest_key().expose()),
             patches: PatchMaker::default(),
-            taken: RemovedRecords {
+            removed: RemovedRecords {
                 digest: SetDigestAccumulator::new(keys.set_digest_key().expose()),
                 counts: RecordCounts::default(),
             },
@@ -133,10 +133,10 @@ impl<'a> RecordScan<'a> {
         self.send()?;
         Ok(ScanDigests {
             stream_digest: self.stream.digest(),
-            base_aside: self.aside.digest(),
+            undrafted_digest: self.undrafted.digest(),
             counts: self.base.counts,
-            taken_digest: self.taken.digest.digest(),
-            taken_counts: self.taken.counts,
+            removed_digest: self.removed.digest.digest(),
+            removed_counts: self.removed.counts,
             last_keys: [self.base.last_key, self.uncertain.last_key],
         })
     }
@@ -149,40 +149,40 @@ impl<'a> RecordScan<'a> {
         }
     }
 
-    fn chunked(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<usize> {
+    fn push_chunked(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<usize> {
         if certain {
             self.digest_draft();
             self.stream.record(key, value);
-            self.aside.add_record(key, value);
+            self.undrafted.add_record(key, value);
         }
-        let list = self.chunk(value)?;
+        let list = self.store_chunks(value)?;
         self.run(certain).draft.push_chunked(key, list)
     }
 
-    fn chunk(&mut self, value: &[u8]) -> Result<ChunkList> {
+    fn store_chunks(&mut self, value: &[u8]) -> Result<ChunkList> {
         let mut list = ListBuilder::new();
         let mut rest = value;
         while let Some(len) = self.cutter.first(rest, crate::chunk::InputEnd::Ended) {
             let (chunk, after) = rest.split_at(len);
             rest = after;
-            let id = self.keep(BlobKind::Data, chunk.to_vec())?;
+            let id = self.add_blob(BlobKind::Data, chunk.to_vec())?;
             list.push(
                 ChunkRef {
                     id,
                     bytes: len as u64,
                 },
-                &mut |kind, plain| self.keep(kind, plain),
+                &mut |kind, plain| self.add_blob(kind, plain),
             )?;
         }
-        list.finish(&mut |kind, plain| self.keep(kind, plain))
+        list.finish(&mut |kind, plain| self.add_blob(kind, plain))
     }
 
-    fn keep(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
+    fn add_blob(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
         let blob = NamedBlob::name(self.keys, kind, plain);
         let id = blob.id();
         self.batch.bytes += blob.plain().len();
         self.batch.blobs.push(blob);
-        if self.batch.bytes >= BATCH_BYTES {
+        if self.batch.bytes >= LEAF_BATCH_BYTES {
             self.send()?;
         }
         Ok(id)
@@ -209,30 +209,30 @@ impl<'a> RecordScan<'a> {
 
     /// Behind an entry: ends the leaf where the cutter says so.
     #[inline]
-    fn after(&mut self, key: &[u8], weight: usize, certain: bool) -> Result<()> {
+    fn finish_entry(&mut self, key: &[u8], weight: usize, certain: bool) -> Result<()> {
         let run = self.run(certain);
         run.last_key.clear();
         run.last_key.extend_from_slice(key);
         if run.cutter.after(key, weight) {
             self.end_leaf(certain);
-            if self.batch.bytes >= BATCH_BYTES {
+            if self.batch.bytes >= LEAF_BATCH_BYTES {
                 self.send()?;
             }
         }
         Ok(())
     }
 
-    fn patched(&mut self, key: &[u8], value: &[u8], patch: Patch<'static>) -> Result<()> {
+    fn push_patched(&mut self, key: &[u8], value: &[u8], patch: Patch<'static>) -> Result<()> {
         self.digest_draft();
         self.stream.record(key, value);
-        self.aside.add_record(key, value);
+        self.undrafted.add_record(key, value);
         self.base.counts.add(key, value);
         let weight = self.base.draft.push_patch(key, patch)?;
-        self.after(key, weight, true)
+        self.finish_entry(key, weight, true)
     }
 
     /// An entry of another run, as it is.
-    pub fn entry(&mut self, entry: &RunEntry) -> Result<()> {
+    pub fn push_entry(&mut self, entry: &RunEntry) -> Result<()> {
         let draft = &mut self.base.draft;
         let weight = match &entry.payload {
             EntryPayload::Inline(value) => draft.push_inline(entry.key, value)?,
@@ -240,7 +240,7 @@ impl<'a> RecordScan<'a> {
             EntryPayload::Delete => draft.push_delete(entry.key)?,
             EntryPayload::Patch(patch) => draft.push_patch(entry.key, patch.clone().into_owned())?,
         };
-        self.after(entry.key, weight, true)
+        self.finish_entry(entry.key, weight, true)
     }
 
     fn send(&mut self) -> Result<()> {
@@ -252,36 +252,36 @@ impl<'a> RecordScan<'a> {
     }
 }
 
-impl RecordSink for RecordScan<'_> {
+impl RecordSink for RecordScanSink<'_> {
     #[inline]
     fn record(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<()> {
         let weight = if value.len() > INLINE_VALUE_BYTES_MAX {
-            self.chunked(key, value, certain)?
+            self.push_chunked(key, value, certain)?
         } else {
             self.run(certain).draft.push_inline(key, value)?
         };
         self.run(certain).counts.add(key, value);
-        self.after(key, weight, certain)
+        self.finish_entry(key, weight, certain)
     }
 }
 
-impl ChangeSink for RecordScan<'_> {
+impl ChangeSink for RecordScanSink<'_> {
     fn change(&mut self, old: Option<OwnedRecord>, new: Option<OwnedRecord>) -> Result<()> {
         if let Some((key, value)) = old {
-            self.taken.digest.add_record(key, value);
-            self.taken.counts.add(key, value);
+            self.removed.digest.add_record(key, value);
+            self.removed.counts.add(key, value);
         }
         let Some(key) = new.or(old).map(|(key, _)| key) else {
             return Ok(());
         };
         match new {
             Some((key, value)) => match old.and_then(|(_, old)| self.patches.make(old, value)) {
-                Some(patch) => self.patched(key, value, patch),
+                Some(patch) => self.push_patched(key, value, patch),
                 None => self.record(key, value, true),
             },
             None => {
                 let weight = self.base.draft.push_delete(key)?;
-                self.after(key, weight, true)
+                self.finish_entry(key, weight, true)
             }
         }
     }
@@ -295,7 +295,7 @@ impl RecordCounts {
     }
 
     /// These, without `taken`; `None` if there were not so many.
-    pub fn without(self, taken: Self) -> Option<Self> {
+    pub fn subtract(self, taken: Self) -> Option<Self> {
         Some(Self {
             records: self.records.checked_sub(taken.records)?,
             key_bytes: self.key_bytes.checked_sub(taken.key_bytes)?,

@@ -19,14 +19,14 @@ use crate::snapshot::{
 };
 use crate::source::in_process::MemoryHandle;
 use crate::source::pins::StateToPin;
-use crate::source::{self, Captured, Database, DatabaseFile, HeldDirectory, ScanOutcome};
+use crate::source::{self, CapturedFiles, Database, DatabaseFile, HeldDirectory, ScanOutcome};
 
 use super::audit::{self, AuditDisagreement};
 use super::host_memory::HostMemory;
-use super::increment::{self, IncrementAttempt, MadeIncrement};
-use super::pipeline::{self, StoredRun, StoredRuns};
-use super::stored_form::{capture, damage_of, keep_damage};
-use super::{DatabaseBackupOutcome, ReadScope, StorageMode, TreeCounts, save_files};
+use super::increment::{self, IncrementAttempt, StoredIncrement};
+use super::pipeline::{self, StoredDatabaseRuns, StoredRun};
+use super::stored_form::{capture_record, file_damage, set_damage};
+use super::{DatabaseBackupOutcome, DatabaseStorageMode, ReadScope, TreeCounts, save_files};
 
 /// What the repository says before anything is read.
 pub struct DatabaseInput {
@@ -38,7 +38,7 @@ pub struct DatabaseInput {
 
 impl DatabaseInput {
     pub fn load(repo: &Repo) -> Result<Self> {
-        let notes = repo.notes()?.standing();
+        let notes = repo.notes()?.current_notes();
         let catalog = repo.catalog()?;
         Ok(Self {
             catalog,
@@ -63,7 +63,7 @@ pub struct DatabaseRequest<'a> {
     /// Nothing is stored.
     pub dry_run: bool,
     /// What there is already.
-    pub known: &'a DatabaseInput,
+    pub input: &'a DatabaseInput,
     /// The newest state of what stood at its path, whose history it continues unless something tells otherwise.
     pub newest: Option<&'a DatabaseRoot>,
     /// The inode of its directory, if it could be looked at.
@@ -71,16 +71,16 @@ pub struct DatabaseRequest<'a> {
 }
 
 /// A database as the snapshot keeps it, and what to tell of it.
-type StoredDatabase = (DatabaseRoot, DatabaseBackupOutcome, Option<u32>);
+type StoredDatabaseParts = (DatabaseRoot, DatabaseBackupOutcome, Option<u32>);
 
 /// A database that is stored.
 pub struct SavedDatabase {
     pub root: DatabaseRoot,
     pub outcome: DatabaseBackupOutcome,
     /// Its files, to be kept for the next backup once the snapshot is durable.
-    pub to_pin: Option<StateToPin>,
+    pub state_to_pin: Option<StateToPin>,
     /// Its number among the sources of the snapshot that it stands on.
-    pub stands_on_source: Option<u32>,
+    pub parent_source: Option<u32>,
 }
 
 impl SavedDatabase {
@@ -115,13 +115,15 @@ impl SavedDatabase {
 
     /// Keeps the files, which source number `source` of `snapshot` was made of. A failure costs the next backup a full read, and is told.
     pub fn pin(&mut self, snapshot: ObjectId, source: u32, report: &OperationReport) {
-        let Some(to_pin) = self.to_pin.take() else { return };
+        let Some(to_pin) = self.state_to_pin.take() else {
+            return;
+        };
         let root = &self.root;
         let unfit = root.is_damaged() || root.is_physical() || root.trust != SourceTrust::Verified;
-        let kept = if unfit || to_pin.is_refused() {
-            to_pin.forget().map(|()| None)
+        let kept = if unfit || to_pin.is_unpinnable() {
+            to_pin.discard().map(|()| None)
         } else {
-            to_pin.keep(snapshot, source).map(Some)
+            to_pin.pin_for_snapshot(snapshot, source).map(Some)
         };
         match kept {
             Ok(kept) => self.outcome.pinned = kept.map(|kept| kept.bytes),
@@ -134,34 +136,34 @@ impl SavedDatabase {
 }
 
 /// Reads and stores one database that was captured, or could not be for its damage.
-pub fn save(
+pub fn save_captured(
     repo: &Repo,
     writer: &mut BlobWriter,
     wanted: &DatabaseRequest,
-    captured: Result<Captured>,
+    captured: Result<CapturedFiles>,
     report: &OperationReport,
 ) -> Result<SavedDatabase> {
     match captured.map(|captured| read_from_pins(captured, wanted, report)) {
         Ok(database) => {
-            let saved = save_open(repo, writer, wanted, &database, report);
-            let (root, outcome, stands_on_source) = proven(saved, &database)?;
-            let to_pin = StateToPin::of(database);
+            let saved = save_database(repo, writer, wanted, &database, report);
+            let (root, outcome, stands_on_source) = prove_unchanged(saved, &database)?;
+            let to_pin = StateToPin::from_database(database);
             Ok(SavedDatabase {
                 root,
                 outcome,
-                to_pin,
-                stands_on_source,
+                state_to_pin: to_pin,
+                parent_source: stands_on_source,
             })
         }
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             let mut saving = DatabaseSaver::new(repo, writer, wanted, report);
-            let (root, outcome, stands_on_source) = saving.unreadable(&error)?;
+            let (root, outcome, stands_on_source) = saving.store_unreadable(&error)?;
             let to_pin = None;
             Ok(SavedDatabase {
                 root,
                 outcome,
-                to_pin,
-                stands_on_source,
+                state_to_pin: to_pin,
+                parent_source: stands_on_source,
             })
         }
         Err(error) => Err(error),
@@ -169,7 +171,7 @@ pub fn save(
 }
 
 /// What was read, if it is one state of the database; what failed on the way may have failed for the same reason.
-fn proven(saved: Result<StoredDatabase>, database: &Database) -> Result<StoredDatabase> {
+fn prove_unchanged(saved: Result<StoredDatabaseParts>, database: &Database) -> Result<StoredDatabaseParts> {
     if let Err(error) = &saved
         && error.kind() == ErrorKind::Interrupted
     {
@@ -180,7 +182,11 @@ fn proven(saved: Result<StoredDatabase>, database: &Database) -> Result<StoredDa
 }
 
 /// The database, its logs read from the copies that will be pinned.
-fn read_from_pins(mut captured: Captured, wanted: &DatabaseRequest, report: &OperationReport) -> Database {
+fn read_from_pins(
+    mut captured: CapturedFiles,
+    wanted: &DatabaseRequest,
+    report: &OperationReport,
+) -> Database {
     if let Err(error) = captured.pin_logs() {
         let name = wanted.name;
         report.notice(format!("{name}: nothing is kept for the next backup: {error}"));
@@ -189,46 +195,46 @@ fn read_from_pins(mut captured: Captured, wanted: &DatabaseRequest, report: &Ope
 }
 
 /// The same of a database whose list of files is read already.
-pub fn save_open(
+pub fn save_database(
     repo: &Repo,
     writer: &mut BlobWriter,
     wanted: &DatabaseRequest,
     database: &Database,
     report: &OperationReport,
-) -> Result<StoredDatabase> {
+) -> Result<StoredDatabaseParts> {
     let mut saving = DatabaseSaver::new(repo, writer, wanted, report);
     report
         .bytes_total
         .add(database.files().map(|file| file.len).sum());
     if wanted.physical {
-        return saving.files(database, "as asked".into());
+        return saving.store_as_files(database, "as asked".into());
     }
-    let refusal = match database.unknown() {
+    let refusal = match database.unknown_format_error() {
         Some(unknown) => unknown,
-        None => match saving.records(database) {
+        None => match saving.store_records(database) {
             Err(error) if keeps_bytes(error.kind()) => error,
             result => return result,
         },
     };
     report.notice(format!("{}: stored as files: {refusal}", wanted.name));
-    saving.files(database, refusal.to_string())
+    saving.store_as_files(database, refusal.to_string())
 }
 
 /// A database that exists in another library's memory only.
-pub fn save_memory(
+pub fn save_memory_database(
     repo: &Repo,
     writer: &mut BlobWriter,
     wanted: &DatabaseRequest,
     memory: &mut MemoryHandle,
     report: &OperationReport,
-) -> Result<StoredDatabase> {
+) -> Result<StoredDatabaseParts> {
     let saving = DatabaseSaver::new(repo, writer, wanted, report);
-    let stored = pipeline::store(repo, saving.writer, |scan| memory.scan(scan), report)?;
-    let root = saving.logical(memory.shape(), 0, stored, SourceTrust::Unverified)?;
-    Ok(outcome(
+    let stored = pipeline::store_runs(repo, saving.writer, |scan| memory.scan(scan), report)?;
+    let root = saving.logical_root(memory.layout(), 0, stored, SourceTrust::Unverified)?;
+    Ok(storage_outcome(
         root,
         wanted.path,
-        StorageMode::Records,
+        DatabaseStorageMode::Records,
         ReadScope::Whole { why: None },
     ))
 }
@@ -236,53 +242,56 @@ pub fn save_memory(
 struct DatabaseSaver<'a, 'w> {
     repo: &'a Repo,
     writer: &'a mut BlobWriter<'w>,
-    wanted: &'a DatabaseRequest<'a>,
+    request: &'a DatabaseRequest<'a>,
     report: &'a OperationReport,
     /// It is another history than the snapshots before have, whatever its sequence numbers say.
-    another: bool,
+    begins_timeline: bool,
 }
 
 impl<'a, 'w> DatabaseSaver<'a, 'w> {
     fn new(
         repo: &'a Repo,
         writer: &'a mut BlobWriter<'w>,
-        wanted: &'a DatabaseRequest<'a>,
+        request: &'a DatabaseRequest<'a>,
         report: &'a OperationReport,
     ) -> Self {
         Self {
             repo,
             writer,
-            wanted,
+            request,
             report,
-            another: false,
+            begins_timeline: false,
         }
     }
 
-    fn records(&mut self, database: &Database) -> Result<StoredDatabase> {
-        let made = increment::make(self.repo, self.writer, self.wanted, database, self.report)?;
+    fn store_records(&mut self, database: &Database) -> Result<StoredDatabaseParts> {
+        let made = increment::store_increment(self.repo, self.writer, self.request, database, self.report)?;
         let (why, disagreement) = match made {
-            IncrementAttempt::Made(made) => match self.audited(*made, database)? {
+            IncrementAttempt::Stored(made) => match self.audit_if_due(*made, database)? {
                 Ok(told) => return Ok(told),
                 Err(disagreement) => (Some(disagreement.to_string()), Some(disagreement)),
             },
-            IncrementAttempt::Full { why, another } => {
-                self.another = another;
+            IncrementAttempt::NeedsFullRead {
+                why,
+                begins_timeline: another,
+            } => {
+                self.begins_timeline = another;
                 (why, None)
             }
-            IncrementAttempt::Wrong(disagreement) => (Some(disagreement.to_string()), Some(disagreement)),
+            IncrementAttempt::Disagrees(disagreement) => (Some(disagreement.to_string()), Some(disagreement)),
         };
-        let (root, mut told, _) = self.whole(database, why)?;
+        let (root, mut told, _) = self.store_all_records(database, why)?;
         told.disagreement = disagreement;
         Ok((root, told, None))
     }
 
     /// The increment, held to all that the database says if that is due; what they disagree in otherwise.
-    fn audited(
+    fn audit_if_due(
         &mut self,
-        made: MadeIncrement,
+        made: StoredIncrement,
         database: &Database,
-    ) -> Result<Result<StoredDatabase, AuditDisagreement>> {
-        let MadeIncrement {
+    ) -> Result<Result<StoredDatabaseParts, AuditDisagreement>> {
+        let StoredIncrement {
             mut root,
             since,
             source,
@@ -291,9 +300,9 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
             bytes_looked_up,
             spot_checked,
         } = made;
-        self.report_cut(&mut root, database);
-        let every = self.wanted.audit_every;
-        let audited = self.wanted.full || every > 0 && root.capture.increments >= every;
+        self.record_capture_details(&mut root, database);
+        let every = self.request.audit_every;
+        let audited = self.request.full || every > 0 && root.capture.increments >= every;
         if audited {
             match audit::audit(self.repo, self.writer, database, &root, self.report)? {
                 Ok(digest) => {
@@ -301,7 +310,8 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
                     root.capture.increments = 0;
                 }
                 Err(mut disagreement) => {
-                    disagreement.suspects = increment::suspects(&self.wanted.known.catalog, since, &root);
+                    disagreement.suspects =
+                        increment::suspect_snapshots(&self.request.input.catalog, since, &root);
                     return Ok(Err(disagreement));
                 }
             }
@@ -314,33 +324,33 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
             spot_checked,
             audited,
         };
-        let (root, told, _) = outcome(root, self.wanted.path, StorageMode::Records, scope);
+        let (root, told, _) = storage_outcome(root, self.request.path, DatabaseStorageMode::Records, scope);
         Ok(Ok((root, told, Some(source))))
     }
 
-    fn whole(&mut self, database: &Database, why: Option<String>) -> Result<StoredDatabase> {
-        let read = |scan: &mut super::record_scan::RecordScan| database.scan(scan);
-        let stored = pipeline::store(self.repo, self.writer, read, self.report)?;
-        let mut root = self.logical(
-            database.shape(),
+    fn store_all_records(&mut self, database: &Database, why: Option<String>) -> Result<StoredDatabaseParts> {
+        let read = |scan: &mut super::record_scan::RecordScanSink| database.scan(scan);
+        let stored = pipeline::store_runs(self.repo, self.writer, read, self.report)?;
+        let mut root = self.logical_root(
+            database.layout(),
             database.last_sequence(),
             stored,
             SourceTrust::Verified,
         )?;
-        self.report_cut(&mut root, database);
-        Ok(outcome(
+        self.record_capture_details(&mut root, database);
+        Ok(storage_outcome(
             root,
-            self.wanted.path,
-            StorageMode::Records,
+            self.request.path,
+            DatabaseStorageMode::Records,
             ReadScope::Whole { why },
         ))
     }
 
-    fn logical(
+    fn logical_root(
         &self,
         shape: DatabaseLayout,
         last_sequence: u64,
-        stored: StoredRuns<ScanOutcome>,
+        stored: StoredDatabaseRuns<ScanOutcome>,
         trust: SourceTrust,
     ) -> Result<DatabaseRoot> {
         let comparator = shape.comparator.clone();
@@ -355,88 +365,88 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
             runs: vec![run(stored.base)],
             uncertain: uncertain.map(run),
         };
-        let mut root = self.root(shape, content, last_sequence, trust)?;
+        let mut root = self.database_root(shape, content, last_sequence, trust)?;
         root.records = stored.counts.records;
         root.key_bytes = stored.counts.key_bytes;
         root.value_bytes = stored.counts.value_bytes;
         root.set_digest = stored.set_digest;
         root.stream_digest = Some(stored.stream_digest);
-        root.capture = capture(&stored.scan);
-        keep_damage(
+        root.capture = capture_record(&stored.scan);
+        set_damage(
             &mut root,
             stored.scan.damage.into_iter().map(RecordedDamage::from).collect(),
         );
         Ok(root)
     }
 
-    fn files(&mut self, database: &Database, why: String) -> Result<StoredDatabase> {
+    fn store_as_files(&mut self, database: &Database, why: String) -> Result<StoredDatabaseParts> {
         let (content, bytes_read, gone) = self.store_files(database.files().collect())?;
-        let mut root = self.root(
-            database.shape(),
+        let mut root = self.database_root(
+            database.layout(),
             content,
             database.last_sequence(),
             SourceTrust::Verified,
         )?;
         // Files out of proportion are kept as they are: to check them is the work that they are kept from.
         let checked = match database.verify() {
-            Err(error) if error.kind() == ErrorKind::Limit => database.unread(),
+            Err(error) if error.kind() == ErrorKind::Limit => database.outcome_without_tables(),
             checked => checked?,
         };
-        root.capture = capture(&checked);
+        root.capture = capture_record(&checked);
         root.capture.bytes_read = bytes_read;
         root.value_bytes = bytes_read;
-        self.report_cut(&mut root, database);
+        self.record_capture_details(&mut root, database);
         let damage = checked.damage.into_iter().map(RecordedDamage::from);
-        keep_damage(&mut root, damage.chain(gone).collect());
-        Ok(outcome(
+        set_damage(&mut root, damage.chain(gone).collect());
+        Ok(storage_outcome(
             root,
-            self.wanted.path,
-            StorageMode::Files { why },
+            self.request.path,
+            DatabaseStorageMode::Files { why },
             ReadScope::Whole { why: None },
         ))
     }
 
     /// CURRENT or MANIFEST cannot be read: nothing says which files belong, so all of them are kept.
-    fn unreadable(&mut self, error: &Error) -> Result<StoredDatabase> {
-        let all = match self.wanted.held {
-            Some(held) => save_files::all_in(held)?,
-            None => save_files::all_in(&HeldDirectory::named(self.wanted.path)?)?,
+    fn store_unreadable(&mut self, error: &Error) -> Result<StoredDatabaseParts> {
+        let all = match self.request.held {
+            Some(held) => save_files::list_database_files(held)?,
+            None => save_files::list_database_files(&HeldDirectory::open_path(self.request.path)?)?,
         };
-        let strange = all.strange.into_iter();
-        let strange = strange.map(|name| damage_of(name, "is no regular file, and was not read".into()));
+        let strange = all.non_regular.into_iter();
+        let strange = strange.map(|name| file_damage(name, "is no regular file, and was not read".into()));
         let (content, bytes_read, gone) = self.store_files(all.files)?;
-        let mut root = self.root(DatabaseLayout::default(), content, 0, SourceTrust::Unverified)?;
+        let mut root = self.database_root(DatabaseLayout::default(), content, 0, SourceTrust::Unverified)?;
         root.capture.bytes_read = bytes_read;
         root.value_bytes = bytes_read;
         let what = error.to_string();
-        keep_damage(
+        set_damage(
             &mut root,
-            iter::once(damage_of("MANIFEST".into(), what))
+            iter::once(file_damage("MANIFEST".into(), what))
                 .chain(strange)
                 .chain(gone)
                 .collect(),
         );
         let why = "its MANIFEST cannot be read".into();
-        Ok(outcome(
+        Ok(storage_outcome(
             root,
-            self.wanted.path,
-            StorageMode::Files { why },
+            self.request.path,
+            DatabaseStorageMode::Files { why },
             ReadScope::Whole { why: None },
         ))
     }
 
     /// The content, the bytes read, and what is reported of files that are not stored.
     fn store_files(&mut self, all: Vec<DatabaseFile>) -> Result<(DatabaseContent, u64, Vec<RecordedDamage>)> {
-        let stored = save_files::store(self.repo, self.writer, self.wanted.held, all, self.report)?;
+        let stored = save_files::store_files(self.repo, self.writer, self.request.held, all, self.report)?;
         let lost = stored.lost.into_iter();
-        let lost = lost.map(|(name, why)| damage_of(name, why));
+        let lost = lost.map(|(name, why)| file_damage(name, why));
         let content = DatabaseContent::Physical { tree: stored.tree };
         Ok((content, stored.bytes, lost.collect()))
     }
 
-    fn report_cut(&self, root: &mut DatabaseRoot, database: &Database) {
+    fn record_capture_details(&self, root: &mut DatabaseRoot, database: &Database) {
         root.capture.time = self.repo.clock().now();
-        if let Some(cut) = database.cut() {
+        if let Some(cut) = database.capture_details() {
             root.capture.time = cut.time;
             root.capture.retries = cut.retries;
             root.capture.duration_nanos = u64::try_from(cut.duration.as_nanos()).unwrap_or(u64::MAX);
@@ -449,7 +459,7 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
         }
     }
 
-    fn root(
+    fn database_root(
         &self,
         shape: DatabaseLayout,
         content: DatabaseContent,
@@ -457,10 +467,10 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
         trust: SourceTrust,
     ) -> Result<DatabaseRoot> {
         Ok(DatabaseRoot {
-            name: self.wanted.name.to_owned(),
-            path: self.wanted.path_bytes()?,
+            name: self.request.name.to_owned(),
+            path: self.request.path_bytes()?,
             directory: None,
-            timeline: self.timeline(last_sequence, shape.next_file)?,
+            timeline: self.choose_timeline(last_sequence, shape.next_file)?,
             shape,
             content,
             records: 0,
@@ -479,8 +489,8 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
     }
 
     /// A number that went back, or another directory, tells another history under the same path.
-    fn timeline(&self, last_sequence: u64, next_file: u64) -> Result<TimelineId> {
-        let wanted = self.wanted;
+    fn choose_timeline(&self, last_sequence: u64, next_file: u64) -> Result<TimelineId> {
+        let wanted = self.request;
         let goes_on = |newest: &&DatabaseRoot| {
             let then = newest.directory.as_ref().and_then(|meta| meta.inode);
             let is_same = then.zip(wanted.inode).is_none_or(|(then, now)| then == now);
@@ -489,7 +499,7 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
             is_same && counts_on && newest.last_sequence <= last_sequence
         };
         match wanted.newest.filter(goes_on) {
-            Some(newest) if !self.another => Ok(newest.timeline),
+            Some(newest) if !self.begins_timeline => Ok(newest.timeline),
             _ => {
                 let mut id = [0; TimelineId::LEN];
                 OsEntropy.fill(&mut id)?;
@@ -507,7 +517,12 @@ impl DatabaseRequest<'_> {
     }
 }
 
-fn outcome(root: DatabaseRoot, path: &Path, stored: StorageMode, scope: ReadScope) -> StoredDatabase {
+fn storage_outcome(
+    root: DatabaseRoot,
+    path: &Path,
+    stored: DatabaseStorageMode,
+    scope: ReadScope,
+) -> StoredDatabaseParts {
     let outcome = DatabaseBackupOutcome {
         name: root.name.clone(),
         path: PathBuf::from(path),

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::FileType;
 
-use super::trees::{self, FileReadError, FileReader, ReadFile, StepSender, WalkStep};
+use super::trees::{self, FileReadError, FileReader, FinishedFile, StepSender, WalkStep};
 use crate::blob::BlobKind;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::id::BlobId;
@@ -19,7 +19,7 @@ use crate::source::walk::mtime_nanos;
 use crate::source::{DatabaseFile, HeldDirectory};
 
 /// The regular files of a directory that LevelDB may have made: what is kept when nothing says which of them belong.
-pub fn all_in(directory: &HeldDirectory) -> Result<DatabaseListing> {
+pub fn list_database_files(directory: &HeldDirectory) -> Result<DatabaseListing> {
     let mut all = DatabaseListing::default();
     for entry in directory.list()? {
         let Ok(name) = entry.name.into_string() else {
@@ -31,7 +31,7 @@ pub fn all_in(directory: &HeldDirectory) -> Result<DatabaseListing> {
                 let len = u64::try_from(stat.st_size).unwrap_or(0);
                 all.files.push(DatabaseFile::in_directory(directory, name, len));
             }
-            Ok(_) if may_belong => all.strange.push(name),
+            Ok(_) if may_belong => all.non_regular.push(name),
             // Deleted meanwhile, or none of its files.
             _ => {}
         }
@@ -45,7 +45,7 @@ pub struct DatabaseListing {
     /// Regular files.
     pub files: Vec<DatabaseFile>,
     /// Names of links, pipes and whatever else is no file: nothing of it is read.
-    pub strange: Vec<String>,
+    pub non_regular: Vec<String>,
 }
 
 /// Files in the repository.
@@ -59,7 +59,7 @@ pub struct StoredFiles {
 }
 
 /// Stores the files of the database in `directory` and the tree that lists them.
-pub fn store(
+pub fn store_files(
     repo: &Repo,
     writer: &mut BlobWriter,
     directory: Option<&HeldDirectory>,
@@ -68,18 +68,18 @@ pub fn store(
 ) -> Result<StoredFiles> {
     files.sort_by(|left, right| left.name.cmp(&right.name));
     let walk = |reading: FileReader, sink: StepSender| {
-        sink.step(WalkStep::Begin)?;
+        sink.send_step(WalkStep::BeginRoot)?;
         let (mut bytes, mut lost) = (0, Vec::new());
         for file in files {
-            match one(&reading, &sink, directory, &file)? {
+            match store_file(&reading, &sink, directory, &file)? {
                 Ok(len) => bytes += len,
                 Err(why) => lost.push((file.name, why)),
             }
         }
-        sink.step(WalkStep::End)?;
+        sink.send_step(WalkStep::EndRoot)?;
         Ok((bytes, lost))
     };
-    let ((bytes, lost), roots) = trees::pipe(repo, writer, walk, report)?;
+    let ((bytes, lost), roots) = trees::run_tree_pipeline(repo, writer, walk, report)?;
     let tree = match roots.into_iter().find_map(|root| root.tree) {
         Some(tree) => tree,
         None => writer.add_one(BlobKind::Tree, TreeBlob::Entries(Vec::new()).encode()?)?,
@@ -88,7 +88,7 @@ pub fn store(
 }
 
 /// The bytes of a file; why there is none if its owner deleted it before we came to it, or if something else stands there.
-fn one(
+fn store_file(
     reading: &FileReader,
     mut sink: &StepSender,
     directory: Option<&HeldDirectory>,
@@ -112,13 +112,20 @@ fn one(
         at += buffer.len() as u64;
         Ok(buffer.len())
     };
-    let bytes = reading.bytes(open.len(), fill, &mut sink);
+    let bytes = reading.chunk_input(open.len(), fill, &mut sink);
     let bytes = bytes
         .map_err(FileReadError::into_error)
         .context(|| format!("read {}", file.name))?;
     let name = file.name.as_bytes().to_vec();
     let keep = None;
-    sink.step(WalkStep::File(ReadFile { name, meta, keep }, 0))?;
+    sink.send_step(WalkStep::EndFile(
+        FinishedFile {
+            name,
+            meta,
+            link_id: keep,
+        },
+        0,
+    ))?;
     Ok(Ok(bytes))
 }
 
@@ -147,8 +154,8 @@ mod tests {
         for name in ["000003.log", "000005.ldb", "CURRENT"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
-        let held = HeldDirectory::named(dir.path()).unwrap();
-        let listed = all_in(&held).unwrap().files;
+        let held = HeldDirectory::open_path(dir.path()).unwrap();
+        let listed = list_database_files(&held).unwrap().files;
         std::fs::remove_file(dir.path().join("000005.ldb")).unwrap();
 
         let new = NewRepository {
@@ -159,8 +166,8 @@ mod tests {
         let storage = Arc::new(MemoryStorage::default());
         let repo = Repo::create(storage, &password, new, RepoSettings::default()).unwrap();
         let report = OperationReport::default();
-        let mut writer = BlobWriter::start(&repo, &report, WriteMode::Nothing).unwrap();
-        let stored = store(&repo, &mut writer, Some(&held), listed, &report).unwrap();
+        let mut writer = BlobWriter::start(&repo, &report, WriteMode::DryRun).unwrap();
+        let stored = store_files(&repo, &mut writer, Some(&held), listed, &report).unwrap();
         assert_eq!(stored.lost.len(), 1);
         assert_eq!(stored.lost[0].0, "000005.ldb");
         assert_eq!(stored.bytes, ("000003.log".len() + "CURRENT".len()) as u64);
@@ -181,7 +188,7 @@ mod tests {
         let backup = crate::ops::backup::Backup::new(vec![dir.path().to_path_buf()]);
         let outcome = backup.run(&repo, &OperationReport::default()).unwrap();
         let database = &outcome.databases[0];
-        let crate::ops::backup::StorageMode::Files { why } = &database.stored else {
+        let crate::ops::backup::DatabaseStorageMode::Files { why } = &database.stored else {
             panic!("stored as records")
         };
         assert!(why.contains("out of proportion"), "{why}");

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::save_database::DatabaseInput;
 use super::saved_sources::SavedSources;
 use super::trees::{
-    self, ChangeCounts, FileReadError, FileReader, PlannedTree, ReadFile, StepSender, StoredRoot, TreeCounts,
-    WalkRoot, WalkStep,
+    self, ChangeCounts, FileReadError, FileReader, FinishedFile, PlannedTree, StepSender, StoredRoot,
+    TreeCounts, WalkRoot, WalkStep,
 };
 use super::{Backup, BackupOutcome};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -19,7 +19,7 @@ use crate::source::InputStream;
 use crate::source::exclude_rules::WalkScope;
 
 /// Its owner alone may read what is brought back: nobody knows who was to read it.
-const MODE: u32 = 0o600;
+const RESTORED_STREAM_MODE: u32 = 0o600;
 
 impl Backup {
     /// Backs up a stream as the file `name`, at `/name`. If the stream turns out not to be whole, no snapshot is stored.
@@ -31,7 +31,7 @@ impl Backup {
         name: &OsStr,
         report: &OperationReport,
     ) -> Result<BackupOutcome> {
-        self.stream(repo, &DatabaseInput::load(repo)?, stream, name, report)
+        self.save_stream(repo, &DatabaseInput::load(repo)?, stream, name, report)
     }
 
     /// The same as a write-only host.
@@ -43,10 +43,16 @@ impl Backup {
         report: &OperationReport,
     ) -> Result<BackupOutcome> {
         self.refuse_skipping()?;
-        self.stream(host.repo(), &DatabaseInput::of_host(host)?, stream, name, report)
+        self.save_stream(
+            host.repo(),
+            &DatabaseInput::load_for_host(host)?,
+            stream,
+            name,
+            report,
+        )
     }
 
-    fn stream(
+    fn save_stream(
         &self,
         repo: &Repo,
         known: &DatabaseInput,
@@ -54,22 +60,22 @@ impl Backup {
         name: &OsStr,
         report: &OperationReport,
     ) -> Result<BackupOutcome> {
-        let wanted = self.wanted_file(name)?;
+        let wanted = self.plan_stream_file(name)?;
         let begin = repo.clock().now();
         let mut stream = Some(stream);
         let mut save = |writer: &mut BlobWriter| {
             let stream = stream
                 .take()
                 .ok_or_else(|| Error::new(ErrorKind::Io, "the stream is read"))?;
-            let stored = store(repo, writer, stream, wanted.clone(), report)?;
+            let stored = store_stream(repo, writer, stream, wanted.clone(), report)?;
             let mut saved = SavedSources::default();
-            saved.take(stored);
+            saved.add_root(stored);
             Ok(saved)
         };
-        self.attempt(repo, known, begin, report, &mut save)
+        self.run_attempt(repo, known, begin, report, &mut save)
     }
 
-    fn wanted_file(&self, name: &OsStr) -> Result<PlannedTree> {
+    fn plan_stream_file(&self, name: &OsStr) -> Result<PlannedTree> {
         let is_name = !matches!(name.as_bytes(), b"" | b"." | b"..") && !name.as_bytes().contains(&b'/');
         if !is_name {
             let message = format!("{} is no file's name", name.display());
@@ -79,12 +85,12 @@ impl Backup {
         Ok(PlannedTree {
             path: Path::new("/").join(name),
             name: self.name.clone().unwrap_or_else(called),
-            bounds: WalkScope::default(),
+            scope: WalkScope::default(),
         })
     }
 }
 
-fn store(
+fn store_stream(
     repo: &Repo,
     writer: &mut BlobWriter,
     mut stream: InputStream,
@@ -92,18 +98,18 @@ fn store(
     report: &OperationReport,
 ) -> Result<StoredRoot> {
     let walk = |reading: FileReader, sink: StepSender| {
-        sink.step(WalkStep::Begin)?;
+        sink.send_step(WalkStep::BeginRoot)?;
         let fill = &mut |buffer: &mut [u8]| stream.read(buffer, report);
-        let bytes = reading.bytes(u64::MAX, fill, &mut &sink);
+        let bytes = reading.chunk_input(u64::MAX, fill, &mut &sink);
         let bytes = bytes
             .map_err(FileReadError::into_error)
             .context(|| format!("save {}", wanted.name))?;
         stream.finish(report)?;
-        sink.step(WalkStep::File(file_of(&wanted), 0))?;
-        sink.step(WalkStep::End)?;
+        sink.send_step(WalkStep::EndFile(stream_entry(&wanted), 0))?;
+        sink.send_step(WalkStep::EndRoot)?;
         Ok(bytes)
     };
-    let (bytes, roots) = trees::pipe(repo, writer, walk, report)?;
+    let (bytes, roots) = trees::run_tree_pipeline(repo, writer, walk, report)?;
     let new = 1;
     Ok(StoredRoot {
         tree: roots.into_iter().find_map(|root| root.tree),
@@ -121,15 +127,15 @@ fn store(
 }
 
 /// It has no time: equal bytes make an equal tree.
-fn file_of(wanted: &PlannedTree) -> ReadFile {
-    ReadFile {
+fn stream_entry(wanted: &PlannedTree) -> FinishedFile {
+    FinishedFile {
         name: wanted.entry_name().as_bytes().to_vec(),
         meta: FileMetadata {
-            mode: Some(MODE),
+            mode: Some(RESTORED_STREAM_MODE),
             uid: Some(rustix::process::geteuid().as_raw()),
             gid: Some(rustix::process::getegid().as_raw()),
             ..FileMetadata::default()
         },
-        keep: None,
+        link_id: None,
     }
 }

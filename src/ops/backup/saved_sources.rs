@@ -7,7 +7,7 @@ use super::trees::{PlannedTree, StoredRoot, TreeCounts, WalkRoot};
 use super::{DatabaseBackupOutcome, TreeBackupOutcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
-use crate::ops::tree::inside_by_names;
+use crate::ops::tree::databases_inside_sources;
 use crate::snapshot::{SnapshotSource, TreeRoot};
 use crate::source::exclude_rules::ExcludedItems;
 
@@ -30,7 +30,7 @@ struct SavedTree {
 
 impl SavedSources {
     /// One database alone.
-    pub fn of(saved: SavedDatabase) -> Self {
+    pub fn from_database(saved: SavedDatabase) -> Self {
         Self {
             databases: vec![saved],
             ..Self::default()
@@ -38,7 +38,7 @@ impl SavedSources {
     }
 
     /// A root that was walked. One that could not be read has told so.
-    pub fn take(&mut self, stored: StoredRoot) {
+    pub fn add_root(&mut self, stored: StoredRoot) {
         match (stored.root, stored.tree) {
             (WalkRoot::Tree(tree), Some(root)) => self.trees.push(SavedTree {
                 tree,
@@ -56,7 +56,7 @@ impl SavedSources {
     }
 
     /// A snapshot of nothing helps nobody.
-    pub fn must_have_something(&self) -> Result<()> {
+    pub fn refuse_empty(&self) -> Result<()> {
         if self.databases.is_empty() && self.trees.is_empty() {
             Err(Error::new(
                 ErrorKind::NotFound,
@@ -75,15 +75,15 @@ impl SavedSources {
             .chain(
                 self.trees
                     .iter()
-                    .map(|saved| SnapshotSource::Tree(saved.source())),
+                    .map(|saved| SnapshotSource::Tree(saved.tree_root())),
             )
             .collect()
     }
 
     /// The databases that lie inside other sources, where names and paths do not tell the same.
-    pub fn inside(&self, sources: &[SnapshotSource]) -> Option<Vec<u32>> {
+    pub fn inside_databases(&self, sources: &[SnapshotSource]) -> Option<Vec<u32>> {
         let inside: Vec<_> = self.named_by_trees.iter().copied().collect();
-        (inside_by_names(sources) != inside).then_some(inside)
+        (databases_inside_sources(sources) != inside).then_some(inside)
     }
 
     pub fn tree_outcomes(&self) -> Vec<TreeBackupOutcome> {
@@ -108,7 +108,7 @@ impl SavedSources {
 }
 
 impl SavedTree {
-    fn source(&self) -> TreeRoot {
+    fn tree_root(&self) -> TreeRoot {
         use std::os::unix::ffi::OsStrExt;
         TreeRoot {
             name: self.tree.name.clone(),
@@ -122,7 +122,7 @@ impl SavedTree {
 }
 
 /// True if two snapshots are of the same paths.
-pub fn have_same_places(left: &[SnapshotSource], right: &[SnapshotSource]) -> bool {
+pub fn have_same_paths(left: &[SnapshotSource], right: &[SnapshotSource]) -> bool {
     left.iter()
         .map(SnapshotSource::path)
         .eq(right.iter().map(SnapshotSource::path))

@@ -21,7 +21,7 @@ use crate::error::{ErrorKind, Result};
 use crate::leveldb::Comparator;
 use crate::leveldb::changed_records::{ChangeSink, OwnedRecord, UnchangedReason};
 use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::read_records::{entry, join, not_a_record};
+use crate::ops::read_records::{find_entry, not_a_record, read_long_value};
 use crate::repo::{BlobReader, Repo};
 use crate::run::{BlobSource, OwnedEntry};
 use crate::snapshot::DatabaseRoot;
@@ -31,13 +31,13 @@ use crate::source::key_lookup::{LookupOutcome, ValueHash};
 use super::audit::{AuditDifference, AuditDisagreement};
 
 /// Keys drawn of each way to take a record for unchanged.
-const UNCHANGED_KEYS: usize = 4;
+const UNCHANGED_KEYS_DRAWN: usize = 4;
 
 /// Keys drawn of those that changed.
-const CHANGED_KEYS: usize = 8;
+const CHANGED_KEYS_DRAWN: usize = 8;
 
 /// Keys drawn of tables that both states have.
-const SHARED_KEYS: usize = 8;
+const SHARED_KEYS_DRAWN: usize = 8;
 
 /// Bytes of values after which no more keys are read: a database of large values has some of them checked.
 const VALUE_BYTES_MAX: u64 = 8 << 20;
@@ -48,7 +48,7 @@ pub struct SpotCheck {
     unchanged: [ReservoirSample<Vec<u8>>; 4],
     changed: ReservoirSample<ChangedKey>,
     /// In key order, each with what the increment stored of it, if it did.
-    of_shared: Vec<(Vec<u8>, Option<ChangedKey>)>,
+    shared_keys: Vec<(Vec<u8>, Option<ChangedKey>)>,
     /// The next of them that a change may be of.
     next_shared: usize,
     order: Comparator,
@@ -84,22 +84,22 @@ impl SpotCheck {
     fn seeded(seed: u64, now: &Database, shared: &BTreeSet<u64>) -> Self {
         let mut random = SplitMix64(seed);
         let order = now.comparator().clone();
-        let mut keys = now.draw_keys(shared, SHARED_KEYS, &mut |end| random.below(end));
+        let mut keys = now.sample_keys(shared, SHARED_KEYS_DRAWN, &mut |end| random.below(end));
         keys.sort_by(|a, b| order.compare(a, b));
         keys.dedup_by(|a, b| order.compare(a, b).is_eq());
         Self {
             random,
-            unchanged: std::array::from_fn(|_| ReservoirSample::new(UNCHANGED_KEYS)),
-            changed: ReservoirSample::new(CHANGED_KEYS),
-            of_shared: keys.into_iter().map(|key| (key, None)).collect(),
+            unchanged: std::array::from_fn(|_| ReservoirSample::new(UNCHANGED_KEYS_DRAWN)),
+            changed: ReservoirSample::new(CHANGED_KEYS_DRAWN),
+            shared_keys: keys.into_iter().map(|key| (key, None)).collect(),
             next_shared: 0,
             order,
         }
     }
 
     /// Hands changes on to `sink`, and draws keys of them.
-    pub fn watch<'s>(&'s mut self, sink: &'s mut dyn ChangeSink) -> SampledChanges<'s> {
-        SampledChanges { check: self, sink }
+    pub fn sample_changes<'s>(&'s mut self, sink: &'s mut dyn ChangeSink) -> SamplingChangeSink<'s> {
+        SamplingChangeSink { check: self, sink }
     }
 
     /// Compares the drawn keys. `parent` is the snapshot's database that the increment stands on, made of `before`.
@@ -110,12 +110,12 @@ impl SpotCheck {
         before: &Database,
         now: &Database,
     ) -> Result<SpotCheckVerdict> {
-        let cases = self.cases();
+        let cases = self.drawn_keys();
         let keys: Vec<Vec<u8>> = cases.iter().map(|case| case.key.clone()).collect();
         let found = now.look_up(&keys, VALUE_BYTES_MAX)?;
         let keys = &keys[..found.values.len()];
         let stored = match repo.keyring() {
-            Ok(_) => match of_snapshot(repo, parent, keys) {
+            Ok(_) => match look_up_in_snapshot(repo, parent, keys) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => {
                     let why = format!("the state before cannot be read: {error}");
@@ -128,18 +128,18 @@ impl SpotCheck {
             },
             Err(_) => before.look_up(keys, u64::MAX)?,
         };
-        Ok(verdict(cases, stored, found))
+        Ok(judge_keys(cases, stored, found))
     }
 
     /// All drawn keys, in order, each once; what was noted of a change goes before.
-    fn cases(self) -> Vec<SpotCheckKey> {
+    fn drawn_keys(self) -> Vec<SpotCheckKey> {
         let same = |key| SpotCheckKey { key, changed: None };
         let changed = |noted: ChangedKey| SpotCheckKey {
             key: noted.key.clone(),
             changed: Some(noted),
         };
         let unchanged = self.unchanged.into_iter().flat_map(|drawn| drawn.kept).map(same);
-        let of_shared = self.of_shared.into_iter();
+        let of_shared = self.shared_keys.into_iter();
         let of_shared = of_shared.map(|(key, noted)| noted.map_or_else(|| same(key), changed));
         let mut cases: Vec<SpotCheckKey> = unchanged.chain(of_shared).collect();
         cases.extend(self.changed.kept.into_iter().map(changed));
@@ -156,10 +156,10 @@ impl SpotCheck {
         let Some((key, _)) = new.or(old) else { return };
         let noted = || ChangedKey {
             key: key.to_vec(),
-            old: old.map(hash),
-            new: new.map(hash),
+            old: old.map(hash_value),
+            new: new.map(hash_value),
         };
-        let rest = self.of_shared[self.next_shared..].iter_mut();
+        let rest = self.shared_keys[self.next_shared..].iter_mut();
         for (drawn, change) in rest {
             match self.order.compare(drawn, key) {
                 Ordering::Less => self.next_shared += 1,
@@ -172,13 +172,13 @@ impl SpotCheck {
 }
 
 /// Judges the cases by what the snapshot before has of their keys, and what the captured files say now.
-fn verdict(cases: Vec<SpotCheckKey>, stored: LookupOutcome, now: LookupOutcome) -> SpotCheckVerdict {
+fn judge_keys(cases: Vec<SpotCheckKey>, stored: LookupOutcome, now: LookupOutcome) -> SpotCheckVerdict {
     if let Some(damage) = stored.damage.first().or(now.damage.first()) {
         return SpotCheckVerdict::Unreadable(format!("{}: {}", damage.file, damage.what));
     }
     let keys = now.values.len() as u64;
     let answers = cases.into_iter().zip(stored.values).zip(now.values);
-    let differences = answers.filter_map(|((case, stored), now)| case.judge(stored, now));
+    let differences = answers.filter_map(|((case, stored), now)| case.find_difference(stored, now));
     match AuditDisagreement::of(differences) {
         found if found.keys == 0 => SpotCheckVerdict::Agrees(keys),
         found => SpotCheckVerdict::Differs(found),
@@ -193,7 +193,7 @@ struct SpotCheckKey {
 
 impl SpotCheckKey {
     /// `stored` is what the snapshot before has, `now` what the captured files say.
-    fn judge(self, stored: Option<ValueHash>, now: Option<ValueHash>) -> Option<AuditDifference> {
+    fn find_difference(self, stored: Option<ValueHash>, now: Option<ValueHash>) -> Option<AuditDifference> {
         let by_changes = self.changed.as_ref().map_or(stored, |changed| changed.new);
         let of_before = self.changed.as_ref().map_or(stored, |changed| changed.old);
         let (by_changes, in_database) = if of_before == stored {
@@ -210,12 +210,12 @@ impl SpotCheckKey {
 }
 
 /// Passes changes on, and draws keys.
-pub struct SampledChanges<'s> {
+pub struct SamplingChangeSink<'s> {
     check: &'s mut SpotCheck,
     sink: &'s mut dyn ChangeSink,
 }
 
-impl ChangeSink for SampledChanges<'_> {
+impl ChangeSink for SamplingChangeSink<'_> {
     fn change(&mut self, old: Option<OwnedRecord>, new: Option<OwnedRecord>) -> Result<()> {
         self.check.note_change(old, new);
         self.sink.change(old, new)
@@ -229,25 +229,25 @@ impl ChangeSink for SampledChanges<'_> {
 }
 
 /// What a snapshot has of `keys`.
-fn of_snapshot(repo: &Repo, root: &DatabaseRoot, keys: &[Vec<u8>]) -> Result<Vec<Option<ValueHash>>> {
+fn look_up_in_snapshot(repo: &Repo, root: &DatabaseRoot, keys: &[Vec<u8>]) -> Result<Vec<Option<ValueHash>>> {
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
     let recent = BlobCacheReader::new(&reader);
-    let value = |key: &Vec<u8>| value_of(&recent, entry(&recent, root, key)?);
+    let value = |key: &Vec<u8>| hash_entry(&recent, find_entry(&recent, root, key)?);
     keys.iter().map(value).collect()
 }
 
-fn value_of(source: &dyn BlobSource, entry: Option<OwnedEntry>) -> Result<Option<ValueHash>> {
+fn hash_entry(source: &dyn BlobSource, entry: Option<OwnedEntry>) -> Result<Option<ValueHash>> {
     let value = match entry {
         None => return Ok(None),
         Some(OwnedEntry::Inline(value)) => value,
-        Some(OwnedEntry::Chunked(list)) => join(source, &list)?,
+        Some(OwnedEntry::Chunked(list)) => read_long_value(source, &list)?,
         Some(OwnedEntry::Delete | OwnedEntry::Patch(_)) => return Err(not_a_record()),
     };
     Ok(Some((value.len() as u64, blake3::hash(&value))))
 }
 
-fn hash((_, value): OwnedRecord) -> ValueHash {
+fn hash_value((_, value): OwnedRecord) -> ValueHash {
     (value.len() as u64, blake3::hash(value))
 }
 

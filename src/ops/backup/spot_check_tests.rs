@@ -9,34 +9,34 @@ use crate::leveldb::changed_records::fault::{self, RuleMutation};
 use crate::leveldb::database_layout::BlockCodec;
 use crate::leveldb::scan_context::ScanBudget;
 use crate::leveldb::test_databases::{WriteOp, op, sort};
-use crate::source::changed_records::changes;
-use crate::source::delta_model::engine::State;
-use crate::source::delta_model::judge::{Seen, difference, shared};
+use crate::source::changed_records::visit_changes;
+use crate::source::delta_model::engine::ModelState;
+use crate::source::delta_model::judge::{CollectedChanges, difference, shared};
 use crate::source::delta_model::{FAULTS, for_each_pair};
 
 /// The verdict, and the changes that it is of.
 fn check(
     seed: u64,
-    old: &State,
-    new: &State,
+    old: &ModelState,
+    new: &ModelState,
     shared: &BTreeSet<u64>,
     fault: Option<RuleMutation>,
-) -> (SpotCheckVerdict, Seen) {
+) -> (SpotCheckVerdict, CollectedChanges) {
     let (before, now) = (
         old.database(ScanBudget::default()),
         new.database(ScanBudget::default()),
     );
     let mut check = SpotCheck::seeded(seed, &now, shared);
-    let mut seen = Seen::default();
-    let mut read = || changes(&before, &now, shared, &mut check.watch(&mut seen)).unwrap();
+    let mut seen = CollectedChanges::default();
+    let mut read = || visit_changes(&before, &now, shared, &mut check.sample_changes(&mut seen)).unwrap();
     match fault {
         Some(fault) => fault::with(fault, read),
         None => read(),
     };
-    let cases = check.cases();
+    let cases = check.drawn_keys();
     let keys: Vec<_> = cases.iter().map(|case| case.key.clone()).collect();
     let look_up = |database: &Database| database.look_up(&keys, VALUE_BYTES_MAX).unwrap();
-    (verdict(cases, look_up(&before), look_up(&now)), seen)
+    (judge_keys(cases, look_up(&before), look_up(&now)), seen)
 }
 
 #[test]
@@ -85,12 +85,12 @@ fn record(number: u64, sequence: u64, value: &[u8]) -> WriteOp {
 
 /// A database of many records, a log of many that is being flushed, and a transaction of `keys` of them committed meanwhile;
 /// then the log's values are written again to those, into the next log.
-fn transaction(keys: u64) -> [State; 2] {
+fn transaction(keys: u64) -> [ModelState; 2] {
     let base = (0..RECORDS).map(|number| record(number, 1 + number, b"base"));
     let mut old =
-        State::new(&Comparator::Bytewise).with_tables(2, vec![(base.collect(), 32, BlockCodec::None)]);
+        ModelState::new(&Comparator::Bytewise).with_tables(2, vec![(base.collect(), 32, BlockCodec::None)]);
     let logged = RECORDS / 2;
-    let next = |state: &mut State, number, value: &[u8]| {
+    let next = |state: &mut ModelState, number, value: &[u8]| {
         state.last_sequence += 1;
         record(number, state.last_sequence, value)
     };
@@ -144,7 +144,7 @@ fn a_table_taken_for_the_same_file_wrongly_is_noticed_by_the_share_of_its_change
             .map(|number| record(number, 1 + number, b"base"))
             .collect();
         let old =
-            State::new(&Comparator::Bytewise).with_tables(2, vec![(base.clone(), 32, BlockCodec::None)]);
+            ModelState::new(&Comparator::Bytewise).with_tables(2, vec![(base.clone(), 32, BlockCodec::None)]);
         let changed = base.into_iter().enumerate().map(|(index, op)| {
             if index % 100 < percent {
                 WriteOp {
@@ -155,8 +155,8 @@ fn a_table_taken_for_the_same_file_wrongly_is_noticed_by_the_share_of_its_change
                 op
             }
         });
-        let new =
-            State::new(&Comparator::Bytewise).with_tables(2, vec![(changed.collect(), 32, BlockCodec::None)]);
+        let new = ModelState::new(&Comparator::Bytewise)
+            .with_tables(2, vec![(changed.collect(), 32, BlockCodec::None)]);
         let wrongly: BTreeSet<u64> = old.tables.keys().map(|(_, number)| *number).collect();
         let noticed = (0..40).filter(|seed| {
             matches!(
@@ -187,10 +187,10 @@ fn cost_of_a_spot_check() {
         let begin = std::time::Instant::now();
         let mut spot = SpotCheck::begin(&now, &shared).unwrap();
         let drawn = begin.elapsed();
-        let mut seen = Seen::default();
-        changes(&before, &now, &shared, &mut spot.watch(&mut seen)).unwrap();
+        let mut seen = CollectedChanges::default();
+        visit_changes(&before, &now, &shared, &mut spot.sample_changes(&mut seen)).unwrap();
         let read = begin.elapsed() - drawn;
-        let keys: Vec<_> = spot.cases().into_iter().map(|case| case.key).collect();
+        let keys: Vec<_> = spot.drawn_keys().into_iter().map(|case| case.key).collect();
         let found = now.look_up(&keys, VALUE_BYTES_MAX).unwrap();
         let looked_up = begin.elapsed() - drawn - read;
         eprintln!(

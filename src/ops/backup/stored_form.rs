@@ -5,14 +5,14 @@ use crate::snapshot::{CaptureRecord, DatabaseRoot, LogTail, RecordedDamage};
 use crate::source::{self, ScanOutcome};
 
 /// At most as much as a snapshot may list; the rest is counted.
-pub fn keep_damage(root: &mut DatabaseRoot, mut damage: Vec<RecordedDamage>) {
+pub fn set_damage(root: &mut DatabaseRoot, mut damage: Vec<RecordedDamage>) {
     root.damage_unlisted = damage.len().saturating_sub(DAMAGE_MAX) as u64;
     damage.truncate(DAMAGE_MAX);
     root.damage = damage;
 }
 
 /// Of a whole file.
-pub fn damage_of(file: String, what: String) -> RecordedDamage {
+pub fn file_damage(file: String, what: String) -> RecordedDamage {
     RecordedDamage {
         file,
         offset: None,
@@ -40,7 +40,7 @@ impl From<source::SourceDamage> for RecordedDamage {
 }
 
 /// Where a log ended early, as the snapshot keeps it.
-pub fn tail(tail: &source::TornTail) -> LogTail {
+pub fn log_tail(tail: &source::TornTail) -> LogTail {
     LogTail {
         file: tail.file.clone(),
         offset: tail.offset,
@@ -49,12 +49,12 @@ pub fn tail(tail: &source::TornTail) -> LogTail {
 }
 
 /// How the files were read; where they were cut is told later.
-pub fn capture(scan: &ScanOutcome) -> CaptureRecord {
+pub fn capture_record(scan: &ScanOutcome) -> CaptureRecord {
     CaptureRecord {
         tables: scan.tables,
         bytes_read: scan.bytes_read,
         log_entries: scan.log_entries,
-        torn_tails: scan.torn_tails.iter().map(tail).collect(),
+        torn_tails: scan.torn_tails.iter().map(log_tail).collect(),
         ..CaptureRecord::default()
     }
 }

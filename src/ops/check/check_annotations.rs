@@ -71,19 +71,19 @@ pub struct AnnotationCheck {
 impl AnnotationCheck {
     /// To be loaded after the snapshots were listed, so that one which is noted on while we look is not taken for gone.
     pub fn load(repo: &Repo) -> Result<Self> {
-        let stored = repo.forgotten()?;
+        let stored = repo.forget_records()?;
         let notes = repo.notes()?;
         Ok(Self {
-            forgotten: stored.standing(&notes.standing()),
+            forgotten: stored.forgotten_snapshots(&notes.current_notes()),
             unread: stored.unread,
-            forgettings: stored.forgettings,
+            forgettings: stored.records,
             notes,
         })
     }
 
     /// What the readable notes say.
     pub fn notes(&self) -> CurrentNotes {
-        self.notes.standing()
+        self.notes.current_notes()
     }
 
     /// Forgotten snapshots that are still stored.
@@ -100,7 +100,7 @@ impl AnnotationCheck {
         findings: &mut CheckFindings,
     ) -> Result<()> {
         let there = listed.iter().map(|snapshot| snapshot.name.id).collect();
-        match repo.see_snapshots(&NewestCounters::new(), &there, &self.forgettings) {
+        match repo.check_high_water(&NewestCounters::new(), &there, &self.forgettings) {
             // A backup from here may have ended since the listing: the catalog lists anew.
             Err(error) if error.kind() == ErrorKind::RolledBack => match repo.catalog() {
                 Err(error) if error.kind() == ErrorKind::RolledBack => {
@@ -125,8 +125,8 @@ impl AnnotationCheck {
             findings.add(path(kind, unread.id), unread.what.clone(), from_a_copy(kind));
         }
         let counts = |id: &ObjectId| there.contains(id) && self.forgotten.of(id).is_none();
-        let mut notices = suspects(&self.notes.standing(), counts);
-        notices.extend(self.notes.standing().quarantined().map(quarantined));
+        let mut notices = suspects(&self.notes.current_notes(), counts);
+        notices.extend(self.notes.current_notes().quarantined().map(quarantined));
         notices.extend(gone(&self.notes, &there, &self.forgotten));
         notices.extend(too_new.into_iter().map(|(kind, unread)| unknown(kind, unread)));
         notices

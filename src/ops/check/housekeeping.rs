@@ -15,7 +15,7 @@ const HELPS: &str =
 /// Those that are damaged are findings; what a later levault wrote is for that one to judge.
 pub fn check(repo: &Repo, findings: &mut CheckFindings) -> Result<()> {
     let marks = repo.marks_and_unread()?.1.into_iter();
-    let bad = repo.bad()?.unread.into_iter();
+    let bad = repo.bad_blobs()?.unread.into_iter();
     let all = marks
         .map(|unread| (ObjectKind::Mark, unread))
         .chain(bad.map(|unread| (ObjectKind::Bad, unread)));

@@ -318,7 +318,7 @@ pub fn lacks(repo: &Repo, stored: &StoredSnapshot, report: &OperationReport) -> 
     let mut findings = CheckFindings::default();
     let repo = &repo.in_domain(stored.snapshot.domain)?;
     let index = objects::index(repo, &mut CheckFindings::default())?;
-    let sound = repo.sound_packs(&index.facts)?;
+    let sound = repo.usable_packs(&index.facts)?;
     let ground = TreeCheckContext {
         repo,
         index: &index,

@@ -29,7 +29,7 @@ pub struct ReadableIndex {
 
 /// Config, slots, keyrings.
 pub fn check(repo: &Repo, findings: &mut CheckFindings) -> Result<()> {
-    for doubt in repo.doubts() {
+    for doubt in repo.unlock_warnings() {
         let (object, what) = doubt.split_once(": ").unwrap_or(("repository", doubt));
         let helps = if object.starts_with("config") {
             CONFIG
@@ -39,7 +39,7 @@ pub fn check(repo: &Repo, findings: &mut CheckFindings) -> Result<()> {
         findings.add(object, what, helps);
     }
     for listed in repo.storage().list(ObjectKind::Slot)? {
-        if let Err(error) = repo.slot_facts(listed.name) {
+        if let Err(error) = repo.slot_info(listed.name) {
             findings.add(
                 listed.name.path(),
                 error.to_string(),
@@ -52,7 +52,7 @@ pub fn check(repo: &Repo, findings: &mut CheckFindings) -> Result<()> {
 
 /// Opens every segment; those that cannot be opened are findings, and the rest is the index.
 pub fn index(repo: &Repo, findings: &mut CheckFindings) -> Result<ReadableIndex> {
-    let facts = repo.index_facts()?;
+    let facts = repo.index_summary()?;
     for listed in repo.storage().list(ObjectKind::Index)? {
         // One that cannot be told is ours to open.
         if repo
@@ -68,7 +68,7 @@ pub fn index(repo: &Repo, findings: &mut CheckFindings) -> Result<ReadableIndex>
             Err(error) => findings.add(listed.name.path(), error.to_string(), REINDEX),
         }
     }
-    let facts = repo.index_facts()?;
-    let lookup = repo.lookup_of(&facts)?;
+    let facts = repo.index_summary()?;
+    let lookup = repo.lookup_for(&facts)?;
     Ok(ReadableIndex { lookup, facts })
 }

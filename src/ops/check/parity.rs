@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::ops::heal::Heal;
-use crate::ops::parity::{ReadParity, status};
+use crate::ops::parity::{ParityReadMode, status};
 use crate::repo::Repo;
 use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName};
@@ -26,8 +26,8 @@ pub fn check(
 ) -> Result<()> {
     let storage = &**repo.storage();
     let read = match read {
-        ReadData::All => ReadParity::All,
-        _ => ReadParity::Heads,
+        ReadData::All => ParityReadMode::All,
+        _ => ParityReadMode::Headers,
     };
     let status = status(storage, read, report)?;
     outcome.packs_with_parity = status.packs_with_parity;

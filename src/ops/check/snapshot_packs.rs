@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use crate::error::{ErrorKind, Result};
 use crate::id::ObjectId;
 use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::reachability::{ClosureRoot, ClosureRootId, ReachabilityWalk, VisitedNodes, roots};
+use crate::ops::reachability::{
+    ReachabilityRoot, ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots,
+};
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::OperationReport;
 
@@ -34,24 +36,26 @@ pub fn rests_on(
         packs: HashSet::new(),
     };
     let sources = snapshots.iter().flat_map(|stored| &stored.snapshot.sources);
-    sources.flat_map(roots).try_for_each(|root| walk.root(root))?;
+    sources
+        .flat_map(source_roots)
+        .try_for_each(|root| walk.root(root))?;
     Ok(walk.packs)
 }
 
 struct DependencyWalk<'a> {
     closure: ReachabilityWalk<'a>,
     reader: &'a BlobReader<'a>,
-    walked: HashSet<ClosureRootId>,
+    walked: HashSet<ReachabilityRootId>,
     seen: VisitedNodes,
     packs: HashSet<ObjectId>,
 }
 
 impl DependencyWalk<'_> {
-    fn root(&mut self, root: ClosureRoot) -> Result<()> {
+    fn root(&mut self, root: ReachabilityRoot) -> Result<()> {
         if !self.walked.insert(root.id()) {
             return Ok(());
         }
-        let walked = self.closure.root(root, &mut self.seen, &mut |kind, id| {
+        let walked = self.closure.walk_root(root, &mut self.seen, &mut |kind, id| {
             let locations = self.reader.locations(kind, id)?;
             self.packs
                 .extend(locations.into_iter().map(|location| location.pack));

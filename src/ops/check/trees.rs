@@ -19,13 +19,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BlobId, SetDigest};
 use crate::leveldb::Comparator;
 use crate::record::SetDigestAccumulator;
-use crate::repo::{BlobReader, Repo, StoredSnapshot, first_right};
+use crate::repo::{BlobReader, Repo, StoredSnapshot, first_readable_copy};
 use crate::report::OperationReport;
 use crate::run::{EntryPayload, KeyOrder, KeyRange, LeafSpan, RecordDifference, RunReader, read_leaf};
 use crate::snapshot::{DatabaseContent, DatabaseRoot, SnapshotSource, StoredRunRef, TreeRoot};
 
 use super::super::blob_cache::BlobCacheReader;
-use super::super::diff::layers;
+use super::super::diff::stack_layers;
 use super::super::read_records;
 use super::CheckOutcome;
 use super::findings::CheckFindings;
@@ -62,7 +62,7 @@ pub fn check(
         repo: ground.repo,
         reader: BlobReader::new(ground.repo, &ground.index.lookup),
         packs: ground.packs,
-        bad: ground.repo.bad()?.blobs(ground.repo),
+        bad: ground.repo.bad_blobs()?.blobs(ground.repo),
         data: ground.data,
         report: ground.report,
         runs: HashMap::new(),
@@ -268,8 +268,8 @@ impl TreeCheck<'_> {
             }
             Ok(())
         };
-        let old = layers(&recent, &before.runs, &order);
-        let new = layers(&recent, runs, &order);
+        let old = stack_layers(&recent, &before.runs, &order);
+        let new = stack_layers(&recent, runs, &order);
         crate::run::diff(&old, &new, &KeyRange::all(), &order, &mut follow)?;
         added.unmerge(&taken.digest());
         Ok(DigestedStack {
@@ -282,7 +282,7 @@ impl TreeCheck<'_> {
     fn value<'v>(&self, payload: &EntryPayload<'v>) -> Result<Cow<'v, [u8]>> {
         match payload {
             EntryPayload::Inline(value) => Ok(Cow::Borrowed(value)),
-            EntryPayload::Chunked(list) => read_records::join(&self.reader, list).map(Cow::Owned),
+            EntryPayload::Chunked(list) => read_records::read_long_value(&self.reader, list).map(Cow::Owned),
             EntryPayload::Delete | EntryPayload::Patch(_) => Err(read_records::not_a_record()),
         }
     }
@@ -416,7 +416,7 @@ impl TreeCheck<'_> {
             return Ok(Some(wrong));
         }
         if self.data {
-            digest.add_record(key, &read_records::join(&self.reader, list)?);
+            digest.add_record(key, &read_records::read_long_value(&self.reader, list)?);
         }
         Ok(None)
     }
@@ -425,7 +425,7 @@ impl TreeCheck<'_> {
     fn place(&self, kind: BlobKind, id: &BlobId) -> Result<Option<TreeFault>> {
         let mut wrong = None;
         let locations = self.reader.locations(kind, id)?;
-        if self.bad.contains(id) && first_right(&self.reader, id, &locations).is_none() {
+        if self.bad.contains(id) && first_readable_copy(&self.reader, id, &locations).is_none() {
             return Ok(Some(TreeFault {
                 object: format!("{kind:?} blob {id}"),
                 what: "is noted as bad, and no copy of it opens".into(),

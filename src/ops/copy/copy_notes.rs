@@ -15,7 +15,7 @@ use super::copy_plan::{CopyPlan, CopyStep};
 /// What is noted of a snapshot that was copied just now; how many notes. (Its tags stand in itself.)
 pub fn of_new(to: &Repo, source: &StoredNotes, copied: CopiedSnapshot) -> Result<usize> {
     let said = missing(
-        &source.standing(),
+        &source.current_notes(),
         copied.from,
         &DestinationNotes::default(),
         copied.to,
@@ -26,7 +26,7 @@ pub fn of_new(to: &Repo, source: &StoredNotes, copied: CopiedSnapshot) -> Result
 /// The same of those that were copied before: a copy that was killed may not have come to it, and the source may have
 /// found a snapshot to be suspect since.
 pub fn catch_up(to: &Repo, plan: &CopyPlan, source: &StoredNotes, there: &StoredNotes) -> Result<usize> {
-    let (standing, words) = (source.standing(), DestinationNotes::of(there));
+    let (standing, words) = (source.current_notes(), DestinationNotes::of(there));
     let mut count = 0;
     for step in &plan.steps {
         if let CopyStep::There { source, copied } = step {

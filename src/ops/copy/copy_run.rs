@@ -91,7 +91,7 @@ impl SnapshotCarrier<'_> {
         if fresh.len() < batch.len() {
             pass.sums = None;
         }
-        let blobs = read_records::fetch(self.reader, &fresh)?;
+        let blobs = read_records::fetch_leaves(self.reader, &fresh)?;
         let plains = self.opened(&fresh, blobs, pass)?;
         let new = plains.into_iter().map(|plain| NewBlob {
             kind: BlobKind::Leaf,

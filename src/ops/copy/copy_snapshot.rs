@@ -100,7 +100,7 @@ impl<'a> SnapshotCarrier<'a> {
             to,
             report,
             sink: DestinationWriter {
-                writer: BlobWriter::start(to, report, WriteMode::New)?,
+                writer: BlobWriter::start(to, report, WriteMode::StoreNew)?,
                 failed: false,
             },
             cutter: (secrets[0] != secrets[1]).then(|| Chunker::new(secrets[1])),
@@ -163,7 +163,7 @@ impl<'a> SnapshotCarrier<'a> {
     /// True if nothing is known to be missing in the destination.
     pub fn is_whole_there(&self) -> bool {
         let writer = &self.sink.writer;
-        writer.copies().are_beyond_doubt() && !writer.index_is_damaged()
+        writer.trusted_copies().are_all_trusted() && !writer.index_is_damaged()
     }
 
     /// Makes all that was carried durable and indexed; the packs that it lies in.

@@ -53,7 +53,7 @@ impl SnapshotCarrier<'_> {
             carrier: self,
             before,
         };
-        remake.tree(tree, &mut copying).map(|(tree, ())| tree)
+        remake.rewrite_tree(tree, &mut copying).map(|(tree, ())| tree)
     }
 }
 
@@ -72,10 +72,10 @@ struct CopiedDirectory<'t> {
 }
 
 impl<'a: 't, 't> TreeRewriter for TreeCopy<'_, 'a, 't> {
-    type Level = CopiedDirectory<'t>;
-    type Sum = ();
+    type DirectoryProgress = CopiedDirectory<'t>;
+    type SubtreeTotals = ();
 
-    fn enter(
+    fn enter_directory(
         &mut self,
         _: &BlobId,
         from: Option<(&mut CopiedDirectory<'t>, &TreeEntry)>,
@@ -97,7 +97,12 @@ impl<'a: 't, 't> TreeRewriter for TreeCopy<'_, 'a, 't> {
         })
     }
 
-    fn entry(&mut self, level: &mut CopiedDirectory<'t>, _: &[u8], entry: TreeEntry) -> Result<EntryAction> {
+    fn decide_entry(
+        &mut self,
+        level: &mut CopiedDirectory<'t>,
+        _: &[u8],
+        entry: TreeEntry,
+    ) -> Result<EntryAction> {
         level.twin = level.twins.find(&entry.name);
         let kind = match (&level.twin, &entry.kind) {
             (Some((from, copied)), kind) if from == kind => copied.clone(),
@@ -112,19 +117,19 @@ impl<'a: 't, 't> TreeRewriter for TreeCopy<'_, 'a, 't> {
     }
 
     /// Half a tree is no copy.
-    fn unread(&mut self, _: &[u8], error: Error) -> Result<()> {
+    fn report_unreadable(&mut self, _: &[u8], error: Error) -> Result<()> {
         Err(error)
     }
 
-    fn rest(&mut self, level: &mut CopiedDirectory<'t>) {
+    fn suspend_directory(&mut self, level: &mut CopiedDirectory<'t>) {
         level.twins.close();
     }
 
-    fn leave(&mut self, _: CopiedDirectory<'t>) {}
+    fn finish_directory(&mut self, _: CopiedDirectory<'t>) {}
 
-    fn add(&mut self, _: &mut CopiedDirectory<'t>, (): &()) {}
+    fn add_subtree(&mut self, _: &mut CopiedDirectory<'t>, (): &()) {}
 
-    fn store(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
+    fn store_blob(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
         self.carrier.sink.add_one(kind, plain)
     }
 }

@@ -104,9 +104,9 @@ impl ListedRepository {
     pub fn load(repo: &Repo, report: &OperationReport) -> Result<Self> {
         let mut catalog = repo.catalog()?;
         let notes = repo.notes()?;
-        let unread = catalog.unread.iter().chain(&notes.unread);
+        let unread = catalog.unread_forget_records.iter().chain(&notes.unread);
         unread.for_each(|unread| report.notice(&unread.what));
-        let standing = notes.standing();
+        let standing = notes.current_notes();
         for stored in &mut catalog.snapshots {
             stored.snapshot.tags = standing.tags(&stored.id, &stored.snapshot.tags).to_vec();
         }
@@ -180,7 +180,7 @@ impl Copy {
         }
         // What is noted as bad there may be what a copy would stand on: then nothing is taken over unread.
         let trusts = to.storage().list(ObjectKind::Bad)?.is_empty();
-        let mut successor = there.catalog.successor();
+        let mut successor = there.catalog.next_counter_and_parent();
         for domain in from.domains()? {
             let steps = plan.steps.iter().filter(|step| step.domain() == domain);
             let steps: Vec<_> = steps.collect();
@@ -293,7 +293,7 @@ impl CopyInProgress<'_, '_> {
             let rests_on = SnapshotDependencies {
                 packs: packs.clone(),
                 parents: carried.parents.into_iter().collect(),
-                seen: self.there,
+                catalog: self.there,
             };
             let (counter, previous) = self.successor;
             let snapshot = Snapshot {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::error::Result;
 use crate::id::SetDigest;
 use crate::leveldb::Comparator;
-use crate::ops::diff::layers;
+use crate::ops::diff::stack_layers;
 use crate::ops::read_records;
 use crate::record::SetDigestAccumulator;
 use crate::repo::Repo;
@@ -136,7 +136,10 @@ impl SnapshotCarrier<'_> {
             }
             Ok(())
         };
-        let (old, new) = (layers(self.recent, old, &order), layers(self.recent, new, &order));
+        let (old, new) = (
+            stack_layers(self.recent, old, &order),
+            stack_layers(self.recent, new, &order),
+        );
         crate::run::diff(&old, &new, &KeyRange::all(), &order, &mut each)?;
         let (added, taken) = (added.finish(), taken.finish());
         Ok(RunDigests {
@@ -160,7 +163,7 @@ impl SnapshotCarrier<'_> {
     fn value<'v>(&self, payload: &EntryPayload<'v>) -> Result<Cow<'v, [u8]>> {
         match payload {
             EntryPayload::Inline(value) => Ok(Cow::Borrowed(value)),
-            EntryPayload::Chunked(list) => read_records::join(self.reader, list).map(Cow::Owned),
+            EntryPayload::Chunked(list) => read_records::read_long_value(self.reader, list).map(Cow::Owned),
             EntryPayload::Delete | EntryPayload::Patch(_) => Err(read_records::not_a_record()),
         }
     }

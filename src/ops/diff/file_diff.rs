@@ -5,10 +5,10 @@
 use std::collections::HashSet;
 
 use super::tree_diff::{FileChange, FileDifference, FileDifferenceVisitor, TreeComparison};
-use super::{DatabaseState, same_domain};
+use super::{DatabaseState, refuse_other_domain};
 use crate::error::Result;
 use crate::id::BlobId;
-use crate::ops::tree::{ResolvedAddress, SnapshotView, TreeNode, join};
+use crate::ops::tree::{ResolvedAddress, SnapshotView, TreeNode, join_path};
 use crate::repo::StoredSnapshot;
 use crate::report::OperationReport;
 use crate::run::BlobSource;
@@ -30,11 +30,11 @@ pub struct FileComparison<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileDiffOutcome {
     /// Only in the new state.
-    pub added: FileTallies,
+    pub added: FileTotals,
     /// Only in the old state.
-    pub removed: FileTallies,
+    pub removed: FileTotals,
     /// With other content; bytes of the new state.
-    pub changed: FileTallies,
+    pub changed: FileTotals,
     /// With other metadata alone.
     pub metadata: u64,
     /// In one state, and not read of the other.
@@ -43,7 +43,7 @@ pub struct FileDiffOutcome {
 
 /// How many files, directories (databases among them) and other things, and bytes of the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FileTallies {
+pub struct FileTotals {
     /// Regular files.
     pub files: u64,
     /// Directories and databases.
@@ -65,7 +65,7 @@ impl<'a> FileComparison<'a> {
         blobs: &'a dyn BlobSource,
         report: &'a OperationReport,
     ) -> Result<Self> {
-        same_domain(old, new)?;
+        refuse_other_domain(old, new)?;
         let views = [old, new].map(|stored| SnapshotView::new(&stored.snapshot, blobs));
         Ok(Self {
             old,
@@ -78,58 +78,65 @@ impl<'a> FileComparison<'a> {
 
     /// Gives what differs between all trees of the two, by where it stood. Trees are compared by their paths; where each
     /// snapshot has one tree alone, these two are.
-    pub fn all(&self, outcome: &mut FileDiffOutcome, sink: FileDifferenceVisitor) -> Result<()> {
-        let [old, new] = self.views.map(|view| view.tops());
+    pub fn compare_snapshots(
+        &self,
+        outcome: &mut FileDiffOutcome,
+        sink: FileDifferenceVisitor,
+    ) -> Result<()> {
+        let [old, new] = self.views.map(|view| view.top_sources());
         if let Some([old, new]) = self.only_trees() {
-            let found = [self.views[0].source(old)?, self.views[1].source(new)?];
-            return self.places(&found[0], &found[1], outcome, sink);
+            let found = [
+                self.views[0].resolve_source(old)?,
+                self.views[1].resolve_source(new)?,
+            ];
+            return self.compare_addresses(&found[0], &found[1], outcome, sink);
         }
         for number in &old {
-            let found = self.views[0].source(*number)?;
-            match at_path(&self.new.snapshot, &new, &found.path) {
+            let found = self.views[0].resolve_source(*number)?;
+            match find_source_at(&self.new.snapshot, &new, &found.path) {
                 Some(other) => {
-                    let other = self.views[1].source(other)?;
-                    self.places(&found, &other, outcome, sink)?;
+                    let other = self.views[1].resolve_source(other)?;
+                    self.compare_addresses(&found, &other, outcome, sink)?;
                 }
-                None => self.one(&found, FileChange::Removed, outcome, sink)?,
+                None => self.report_whole_source(&found, FileChange::Removed, outcome, sink)?,
             }
         }
         for number in new {
-            let found = self.views[1].source(number)?;
-            if at_path(&self.old.snapshot, &old, &found.path).is_none() {
-                self.one(&found, FileChange::Added, outcome, sink)?;
+            let found = self.views[1].resolve_source(number)?;
+            if find_source_at(&self.old.snapshot, &old, &found.path).is_none() {
+                self.report_whole_source(&found, FileChange::Added, outcome, sink)?;
             }
         }
         Ok(())
     }
 
     /// The same between two places.
-    pub fn places(
+    pub fn compare_addresses(
         &self,
         old: &ResolvedAddress,
         new: &ResolvedAddress,
         outcome: &mut FileDiffOutcome,
         sink: FileDifferenceVisitor,
     ) -> Result<()> {
-        self.with(&new.path, outcome, sink, |pairs| {
+        self.run_below(&new.path, outcome, sink, |pairs| {
             pairs.compare(&old.node, &new.node)
         })
     }
 
-    fn one(
+    fn report_whole_source(
         &self,
         found: &ResolvedAddress,
         change: FileChange,
         outcome: &mut FileDiffOutcome,
         sink: FileDifferenceVisitor,
     ) -> Result<()> {
-        self.with(&found.path, outcome, sink, |pairs| {
-            pairs.whole(b"", &found.node, change)
+        self.run_below(&found.path, outcome, sink, |pairs| {
+            pairs.report_whole(b"", &found.node, change)
         })
     }
 
     /// What lies beside a database in both, and its own files where both are stored as files.
-    pub fn beside(
+    pub fn compare_beside(
         &self,
         old: DatabaseState,
         new: DatabaseState,
@@ -137,12 +144,15 @@ impl<'a> FileComparison<'a> {
         sink: FileDifferenceVisitor,
     ) -> Result<()> {
         let path = &new.database.path;
-        for [old, new] in [trees(old, new), [old.database.beside, new.database.beside]] {
-            let [old, new] = [old, new].map(|tree| tree.map(directory));
-            self.with(path, outcome, sink, |pairs| match (&old, &new) {
+        for [old, new] in [
+            physical_trees(old, new),
+            [old.database.beside, new.database.beside],
+        ] {
+            let [old, new] = [old, new].map(|tree| tree.map(directory_node));
+            self.run_below(path, outcome, sink, |pairs| match (&old, &new) {
                 (Some(old), Some(new)) => pairs.compare(old, new),
-                (Some(old), None) => pairs.below(b"", old, FileChange::Removed),
-                (None, Some(new)) => pairs.below(b"", new, FileChange::Added),
+                (Some(old), None) => pairs.report_below(b"", old, FileChange::Removed),
+                (None, Some(new)) => pairs.report_below(b"", new, FileChange::Added),
                 (None, None) => Ok(()),
             })?;
         }
@@ -150,7 +160,7 @@ impl<'a> FileComparison<'a> {
     }
 
     /// What a state does not have since it was not read there is neither removed nor added.
-    fn judged(&self, change: FileChange, path: &[u8]) -> FileChange {
+    fn unread_or(&self, change: FileChange, path: &[u8]) -> FileChange {
         let missing = match change {
             FileChange::Removed => &self.missing[1],
             FileChange::Added => &self.missing[0],
@@ -164,7 +174,7 @@ impl<'a> FileComparison<'a> {
     }
 
     /// Runs a comparison whose paths are below `base`, and counts.
-    fn with(
+    fn run_below(
         &self,
         base: &[u8],
         outcome: &mut FileDiffOutcome,
@@ -173,10 +183,10 @@ impl<'a> FileComparison<'a> {
     ) -> Result<()> {
         let mut sink = |difference: &FileDifference| {
             let mut path = base.to_vec();
-            join(&mut path, difference.path);
+            join_path(&mut path, difference.path);
             let difference = FileDifference {
                 path: &path,
-                change: self.judged(difference.change, &path),
+                change: self.unread_or(difference.change, &path),
                 ..*difference
             };
             outcome.count(&difference);
@@ -186,7 +196,7 @@ impl<'a> FileComparison<'a> {
     }
 
     /// The databases that both have, as far as they lie in these places (anywhere without); by what leads there.
-    pub fn databases(&self, places: Option<[&ResolvedAddress; 2]>) -> Vec<[DatabaseState<'a>; 2]> {
+    pub fn common_databases(&self, places: Option<[&ResolvedAddress; 2]>) -> Vec<[DatabaseState<'a>; 2]> {
         let bases = match places {
             Some(places) => Some(places.map(|found| &found.path[..])),
             None => self.only_paths(),
@@ -196,7 +206,7 @@ impl<'a> FileComparison<'a> {
             let databases = stored.snapshot.databases();
             databases.filter_map(move |database| {
                 let rest = match &base {
-                    Some(base) => rest(&database.path, base)?,
+                    Some(base) => path_below(&database.path, base)?,
                     None => &database.path[..],
                 };
                 let state = DatabaseState {
@@ -214,7 +224,7 @@ impl<'a> FileComparison<'a> {
     /// The sources, if each snapshot has one tree alone.
     fn only_trees(&self) -> Option<[usize; 2]> {
         let [old, new] = self.views.map(|view| {
-            let tops = view.tops();
+            let tops = view.top_sources();
             let is_tree =
                 |number: &usize| matches!(view.snapshot().sources[*number], SnapshotSource::Tree(_));
             match tops[..] {
@@ -236,7 +246,7 @@ impl<'a> FileComparison<'a> {
 }
 
 /// The files of a database that both have as files.
-fn trees(old: DatabaseState, new: DatabaseState) -> [Option<BlobId>; 2] {
+fn physical_trees(old: DatabaseState, new: DatabaseState) -> [Option<BlobId>; 2] {
     match [&old.database.content, &new.database.content] {
         [
             DatabaseContent::Physical { tree: old },
@@ -247,7 +257,7 @@ fn trees(old: DatabaseState, new: DatabaseState) -> [Option<BlobId>; 2] {
 }
 
 /// What is left of a path below `base`; nothing if it is that itself.
-fn rest<'p>(path: &'p [u8], base: &[u8]) -> Option<&'p [u8]> {
+fn path_below<'p>(path: &'p [u8], base: &[u8]) -> Option<&'p [u8]> {
     match path.strip_prefix(base.strip_suffix(b"/").unwrap_or(base))? {
         [] => Some(b""),
         [b'/', rest @ ..] => Some(rest),
@@ -256,13 +266,13 @@ fn rest<'p>(path: &'p [u8], base: &[u8]) -> Option<&'p [u8]> {
 }
 
 /// The source at this path among some.
-fn at_path(snapshot: &Snapshot, numbers: &[usize], path: &[u8]) -> Option<usize> {
+fn find_source_at(snapshot: &Snapshot, numbers: &[usize], path: &[u8]) -> Option<usize> {
     let is_there = |number: &&usize| snapshot.sources[**number].path() == path;
     numbers.iter().find(is_there).copied()
 }
 
 /// A directory by its tree alone.
-fn directory(tree: BlobId) -> TreeNode {
+fn directory_node(tree: BlobId) -> TreeNode {
     let entry = TreeEntry {
         name: Vec::new(),
         kind: EntryKind::Directory(tree),
@@ -290,7 +300,7 @@ impl FileDiffOutcome {
     }
 }
 
-impl FileTallies {
+impl FileTotals {
     fn count(&mut self, node: Option<&TreeNode>) {
         match node.map(|node| &node.entry.kind) {
             Some(EntryKind::File(list)) => {

@@ -6,7 +6,7 @@
 mod file_diff;
 mod tree_diff;
 
-pub use file_diff::{FileComparison, FileDiffOutcome, FileTallies};
+pub use file_diff::{FileComparison, FileDiffOutcome, FileTotals};
 pub use tree_diff::{FileChange, FileDifference};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +32,7 @@ pub struct DatabaseState<'s> {
 impl<'s> DatabaseState<'s> {
     /// The database of a snapshot with this label or path, or its only one.
     pub fn of(snapshot: &'s StoredSnapshot, name: Option<&[u8]>) -> Result<Self> {
-        let database = read_records::database(&snapshot.snapshot, name)?;
+        let database = read_records::find_database(&snapshot.snapshot, name)?;
         Ok(Self { snapshot, database })
     }
 
@@ -50,7 +50,7 @@ impl<'s> DatabaseState<'s> {
 
 /// How many records, and their key and value bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RecordTally {
+pub struct RecordTotals {
     /// Records.
     pub records: u64,
     /// Bytes of their keys and values.
@@ -59,13 +59,13 @@ pub struct RecordTally {
 
 /// What differs, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DiffOutcome {
+pub struct RecordDiffOutcome {
     /// Records that only the new state has.
-    pub added: RecordTally,
+    pub added: RecordTotals,
     /// Records with a new value; bytes of the new record.
-    pub changed: RecordTally,
+    pub changed: RecordTotals,
     /// Records that only the old state has.
-    pub removed: RecordTally,
+    pub removed: RecordTotals,
 }
 
 /// What became of a record.
@@ -95,17 +95,17 @@ impl RecordChange {
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] if one of the two is stored as files, or if their key orders or dedup domains are not the same.
-pub fn diff(
+pub fn diff_records(
     repo: &Repo,
     old: DatabaseState,
     new: DatabaseState,
     selection: &KeySelection,
     report: &OperationReport,
     sink: run::stack_diff::DifferenceVisitor,
-) -> Result<DiffOutcome> {
+) -> Result<RecordDiffOutcome> {
     refuse_unlike(old, new)?;
     for state in [old, new] {
-        if let Some(lost) = read_records::lost_of(state.database, selection) {
+        if let Some(lost) = read_records::describe_lost_keys(state.database, selection) {
             report.problem(format!("snapshot {}: {lost}", state.snapshot.id.short()));
         }
     }
@@ -115,9 +115,9 @@ pub fn diff(
     let recent = BlobCacheReader::new(&reader);
     let comparator = Comparator::from_name(&new.database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-    let old = layers(&recent, read_records::runs(old.database, false)?, &order);
-    let new = layers(&recent, read_records::runs(new.database, false)?, &order);
-    let mut outcome = DiffOutcome::default();
+    let old = stack_layers(&recent, read_records::runs(old.database, false)?, &order);
+    let new = stack_layers(&recent, read_records::runs(new.database, false)?, &order);
+    let mut outcome = RecordDiffOutcome::default();
     run::diff(
         &old,
         &new,
@@ -139,7 +139,7 @@ pub fn diff(
 fn refuse_unlike(old: DatabaseState, new: DatabaseState) -> Result<()> {
     let orders = [old, new].map(|state| &state.database.shape.comparator);
     let what = if orders[0] == orders[1] {
-        return same_domain(old.snapshot, new.snapshot);
+        return refuse_other_domain(old.snapshot, new.snapshot);
     } else {
         format!("their keys are ordered by {:?} and by {:?}", orders[0], orders[1])
     };
@@ -151,7 +151,7 @@ fn refuse_unlike(old: DatabaseState, new: DatabaseState) -> Result<()> {
 }
 
 /// Blobs of the same bytes have other names in another domain.
-fn same_domain(old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()> {
+fn refuse_other_domain(old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()> {
     if old.snapshot.domain == new.snapshot.domain {
         Ok(())
     } else {
@@ -167,7 +167,7 @@ fn same_domain(old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()> {
 }
 
 /// Runs, oldest first, to be compared.
-pub(in crate::ops) fn layers<'a>(
+pub(in crate::ops) fn stack_layers<'a>(
     source: &'a dyn BlobSource,
     runs: impl IntoIterator<Item = &'a StoredRunRef>,
     order: KeyOrder<'a>,
@@ -179,7 +179,7 @@ pub(in crate::ops) fn layers<'a>(
     runs.into_iter().map(layer).collect()
 }
 
-impl DiffOutcome {
+impl RecordDiffOutcome {
     fn count(&mut self, difference: &RecordDifference<'_>) {
         let tally = match RecordChange::of(difference) {
             RecordChange::Added => &mut self.added,

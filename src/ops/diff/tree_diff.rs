@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::TREE_DEPTH_MAX;
 use crate::ops::tree::{
-    DirectoryEntries, DirectoryListing, OPEN_MAX, SnapshotView, StatedSize, TreeNode, join,
+    DirectoryEntries, DirectoryTreeRef, OPEN_DIRECTORIES_MAX, SnapshotView, StatedSize, TreeNode, join_path,
 };
 use crate::report::OperationReport;
 use crate::snapshot::{EntryKind, FileMetadata};
@@ -67,7 +67,7 @@ struct RemainingEntries<'a> {
 }
 
 impl<'a> RemainingEntries<'a> {
-    fn new(view: SnapshotView<'a>, listing: DirectoryListing) -> Result<Self> {
+    fn new(view: SnapshotView<'a>, listing: DirectoryTreeRef) -> Result<Self> {
         let mut rest = DirectoryEntries::new(view, listing);
         let next = rest.next().transpose()?;
         Ok(Self { next, rest })
@@ -113,15 +113,15 @@ impl<'a, 's> TreeComparison<'a, 's> {
     }
 
     /// Holds what was met against what its snapshot states. False if there is more, which ends the comparison.
-    fn takes(&mut self, path: &[u8], [old, new]: [Option<&TreeNode>; 2]) -> bool {
+    fn spend_stated(&mut self, path: &[u8], [old, new]: [Option<&TreeNode>; 2]) -> bool {
         for (side, view, node) in [(0, self.old, old), (1, self.new, new)] {
             let Some(node) = node else { continue };
             let stated = self.stated[side].get_or_insert_with(|| StatedSize::of(view, node));
-            if let Err(error) = stated.take(node)
+            if let Err(error) = stated.spend(node)
                 && !self.has_ended
             {
                 self.has_ended = true;
-                self.problem(path, error);
+                self.report_problem(path, error);
             }
         }
         !self.has_ended
@@ -131,7 +131,7 @@ impl<'a, 's> TreeComparison<'a, 's> {
     /// read is a problem in the report.
     pub fn compare(&mut self, old: &TreeNode, new: &TreeNode) -> Result<()> {
         let (mut levels, mut path) = (Vec::new(), Vec::new());
-        levels.extend(self.both(&path, old, new)?);
+        levels.extend(self.compare_nodes(&path, old, new)?);
         loop {
             self.report.go_on()?;
             let Some(level) = levels.last_mut().filter(|_| !self.has_ended) else {
@@ -141,57 +141,67 @@ impl<'a, 's> TreeComparison<'a, 's> {
             match level.next() {
                 Ok([None, None]) => drop(levels.pop()),
                 Ok(pair) => {
-                    let inner = self.pair(&mut path, pair)?;
-                    self.enter(&mut levels, inner, &path);
+                    let inner = self.compare_pair(&mut path, pair)?;
+                    self.enter_level(&mut levels, inner, &path);
                 }
                 Err(error) => {
-                    self.problem(&path, error);
+                    self.report_problem(&path, error);
                     levels.pop();
                 }
             }
         }
     }
 
-    fn problem(&self, path: &[u8], error: Error) {
+    fn report_problem(&self, path: &[u8], error: Error) {
         let error = error.context(format!("compare {}", String::from_utf8_lossy(path)));
         self.report.problem(error.to_string());
     }
 
-    fn enter(&self, levels: &mut Vec<DirectoryInBoth<'a>>, inner: Option<DirectoryInBoth<'a>>, path: &[u8]) {
+    fn enter_level(
+        &self,
+        levels: &mut Vec<DirectoryInBoth<'a>>,
+        inner: Option<DirectoryInBoth<'a>>,
+        path: &[u8],
+    ) {
         let Some(inner) = inner else { return };
         if levels.len() == TREE_DEPTH_MAX {
             let error = Error::new(ErrorKind::Limit, "directories in directories without end");
-            return self.problem(path, error);
+            return self.report_problem(path, error);
         }
-        if let Some(far) = levels.len().checked_sub(OPEN_MAX) {
+        if let Some(far) = levels.len().checked_sub(OPEN_DIRECTORIES_MAX) {
             levels[far].sides.iter_mut().for_each(|side| side.rest.close());
         }
         levels.push(inner);
     }
 
-    fn pair(
+    fn compare_pair(
         &mut self,
         path: &mut Vec<u8>,
         pair: [Option<TreeNode>; 2],
     ) -> Result<Option<DirectoryInBoth<'a>>> {
         if let Some(node) = pair.iter().flatten().next() {
-            join(path, &node.entry.name);
+            join_path(path, &node.entry.name);
         }
         let both = matches!(pair, [Some(_), Some(_)]);
-        if both && !self.takes(path, pair.each_ref().map(Option::as_ref)) {
+        if both && !self.spend_stated(path, pair.each_ref().map(Option::as_ref)) {
             return Ok(None);
         }
         match pair {
-            [Some(old), Some(new)] => self.both(path, &old, &new),
-            [Some(old), None] => self.whole(path, &old, FileChange::Removed).map(|()| None),
-            [None, Some(new)] => self.whole(path, &new, FileChange::Added).map(|()| None),
+            [Some(old), Some(new)] => self.compare_nodes(path, &old, &new),
+            [Some(old), None] => self.report_whole(path, &old, FileChange::Removed).map(|()| None),
+            [None, Some(new)] => self.report_whole(path, &new, FileChange::Added).map(|()| None),
             [None, None] => Ok(None),
         }
     }
 
     /// What is in both; the level to enter if it is a directory in both, and not the same.
-    fn both(&mut self, path: &[u8], old: &TreeNode, new: &TreeNode) -> Result<Option<DirectoryInBoth<'a>>> {
-        let change = change(old, new);
+    fn compare_nodes(
+        &mut self,
+        path: &[u8],
+        old: &TreeNode,
+        new: &TreeNode,
+    ) -> Result<Option<DirectoryInBoth<'a>>> {
+        let change = find_change(old, new);
         if let Some(change) = change {
             let (old, new) = (Some(old), Some(new));
             (self.sink)(&FileDifference {
@@ -203,24 +213,29 @@ impl<'a, 's> TreeComparison<'a, 's> {
         }
         match (&old.entry.kind, &new.entry.kind) {
             (EntryKind::Directory(one), EntryKind::Directory(other)) if one != other => {
-                match self.level(old, new, path.len()) {
+                match self.open_level(old, new, path.len()) {
                     Ok(level) => Ok(level),
                     Err(error) => {
-                        self.problem(path, error);
+                        self.report_problem(path, error);
                         Ok(None)
                     }
                 }
             }
             _ if change == Some(FileChange::Type) => {
-                self.below(path, old, FileChange::Removed)?;
-                self.below(path, new, FileChange::Added).map(|()| None)
+                self.report_below(path, old, FileChange::Removed)?;
+                self.report_below(path, new, FileChange::Added).map(|()| None)
             }
             _ => Ok(None),
         }
     }
 
-    fn level(&self, old: &TreeNode, new: &TreeNode, path_len: usize) -> Result<Option<DirectoryInBoth<'a>>> {
-        let sides = (self.old.listing(old)?, self.new.listing(new)?);
+    fn open_level(
+        &self,
+        old: &TreeNode,
+        new: &TreeNode,
+        path_len: usize,
+    ) -> Result<Option<DirectoryInBoth<'a>>> {
+        let sides = (self.old.directory_tree(old)?, self.new.directory_tree(new)?);
         let (Some(old), Some(new)) = sides else {
             return Ok(None);
         };
@@ -232,13 +247,13 @@ impl<'a, 's> TreeComparison<'a, 's> {
     }
 
     /// A node and all below it, in one state alone.
-    pub fn whole(&mut self, path: &[u8], node: &TreeNode, change: FileChange) -> Result<()> {
-        self.one(path, node, change)?;
-        self.below(path, node, change)
+    pub fn report_whole(&mut self, path: &[u8], node: &TreeNode, change: FileChange) -> Result<()> {
+        self.report_one(path, node, change)?;
+        self.report_below(path, node, change)
     }
 
     /// All below a node, in one state alone.
-    pub fn below(&mut self, path: &[u8], node: &TreeNode, change: FileChange) -> Result<()> {
+    pub fn report_below(&mut self, path: &[u8], node: &TreeNode, change: FileChange) -> Result<()> {
         let view = match change {
             FileChange::Removed => self.old,
             _ => self.new,
@@ -247,25 +262,25 @@ impl<'a, 's> TreeComparison<'a, 's> {
         while let Some(node) = walk.next() {
             self.report.go_on()?;
             let mut path = path.to_vec();
-            join(&mut path, walk.path());
+            join_path(&mut path, walk.path());
             match node {
                 Ok(_) if walk.depth() == 0 => {}
-                Ok(node) => match self.one(&path, &node, change) {
+                Ok(node) => match self.report_one(&path, &node, change) {
                     Ok(()) if self.has_ended => return Ok(()),
                     told => told?,
                 },
-                Err(error) => self.problem(&path, error),
+                Err(error) => self.report_problem(&path, error),
             }
         }
         Ok(())
     }
 
-    fn one(&mut self, path: &[u8], node: &TreeNode, change: FileChange) -> Result<()> {
+    fn report_one(&mut self, path: &[u8], node: &TreeNode, change: FileChange) -> Result<()> {
         let (old, new) = match change {
             FileChange::Removed => (Some(node), None),
             _ => (None, Some(node)),
         };
-        if !self.takes(path, [old, new]) {
+        if !self.spend_stated(path, [old, new]) {
             return Ok(());
         }
         (self.sink)(&FileDifference {
@@ -278,7 +293,7 @@ impl<'a, 's> TreeComparison<'a, 's> {
 }
 
 /// How two nodes of one name differ, not looking into directories.
-fn change(old: &TreeNode, new: &TreeNode) -> Option<FileChange> {
+fn find_change(old: &TreeNode, new: &TreeNode) -> Option<FileChange> {
     use EntryKind::{Database, Directory};
     let (old, new) = (&old.entry, &new.entry);
     let same_content = match (&old.kind, &new.kind) {
@@ -288,7 +303,10 @@ fn change(old: &TreeNode, new: &TreeNode) -> Option<FileChange> {
         }
         (one, other) => one == other,
     };
-    match (same_content, shown(&old.meta) == shown(&new.meta)) {
+    match (
+        same_content,
+        visible_metadata(&old.meta) == visible_metadata(&new.meta),
+    ) {
         (false, _) => Some(FileChange::Content),
         (true, false) => Some(FileChange::Metadata),
         (true, true) => None,
@@ -296,6 +314,6 @@ fn change(old: &TreeNode, new: &TreeNode) -> Option<FileChange> {
 }
 
 /// What of the metadata a restore brings back and a person sees.
-fn shown(meta: &FileMetadata) -> impl PartialEq + '_ {
+fn visible_metadata(meta: &FileMetadata) -> impl PartialEq + '_ {
     (meta.mode, meta.uid, meta.gid, meta.mtime_nanos, &meta.xattrs)
 }

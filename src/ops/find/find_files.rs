@@ -7,15 +7,15 @@ use std::collections::HashSet;
 
 use crate::error::{Error, Result, ResultExt};
 use crate::id::BlobId;
-use crate::ops::domain_views::{DomainViews, of_domain};
-use crate::ops::tree::{NodeWalk, ResolvedAddress, SnapshotView, TreeNode};
+use crate::ops::domain_views::{DomainViews, find_by_domain};
+use crate::ops::tree::{NodeWalker, ResolvedAddress, SnapshotView, TreeNode};
 use crate::pattern::{PatternMatch, PatternPath, Patterns};
 use crate::repo::{Repo, StoredSnapshot};
 use crate::report::OperationReport;
 use crate::snapshot::EntryKind;
 
 /// Directories without a match that are remembered: about 100 bytes each.
-const KNOWN_MAX: usize = 200_000;
+const FRUITLESS_DIRECTORIES_MAX: usize = 200_000;
 
 /// A file, directory or database whose name was sought.
 pub struct FileMatch<'m> {
@@ -29,30 +29,30 @@ pub struct FileMatch<'m> {
 
 /// Gives everything in the trees of `snapshots` that `patterns` mean, snapshot by snapshot. Where a directory cannot be
 /// read, that is a problem in the report.
-pub fn files(
+pub fn find_named_files(
     repo: &Repo,
     snapshots: &[StoredSnapshot],
     patterns: &Patterns,
     report: &OperationReport,
     sink: &mut dyn FnMut(&FileMatch) -> Result<()>,
 ) -> Result<()> {
-    let views = DomainViews::of(repo, snapshots)?;
+    let views = DomainViews::open(repo, snapshots)?;
     let readers = views.readers();
     let mut known = FruitlessDirectories::default();
     for snapshot in snapshots {
-        let reader = of_domain(&readers, snapshot.snapshot.domain)?;
+        let reader = find_by_domain(&readers, snapshot.snapshot.domain)?;
         let view = SnapshotView::new(&snapshot.snapshot, reader);
-        for number in view.tops() {
+        for number in view.top_sources() {
             let mut search = FileSearch {
                 snapshot,
                 patterns,
                 report,
-                known: &mut known,
+                fruitless: &mut known,
                 open: Vec::new(),
             };
             let found = view
-                .source(number)
-                .and_then(|top| search.source(view, &top, sink));
+                .resolve_source(number)
+                .and_then(|top| search.search_source(view, &top, sink));
             found.context(|| format!("look into snapshot {}", snapshot.id.short()))?;
         }
     }
@@ -72,7 +72,7 @@ impl FruitlessDirectories {
     }
 
     fn add(&mut self, key: (BlobId, [u8; 32])) {
-        if self.0.len() == KNOWN_MAX {
+        if self.0.len() == FRUITLESS_DIRECTORIES_MAX {
             self.0.clear();
         }
         self.0.insert(key);
@@ -83,7 +83,7 @@ struct FileSearch<'a> {
     snapshot: &'a StoredSnapshot,
     patterns: &'a Patterns,
     report: &'a OperationReport,
-    known: &'a mut FruitlessDirectories,
+    fruitless: &'a mut FruitlessDirectories,
     /// Directories that lead to what is looked at, with what will be known of them.
     open: Vec<DirectoryInSearch>,
 }
@@ -91,11 +91,11 @@ struct FileSearch<'a> {
 struct DirectoryInSearch {
     key: Option<(BlobId, [u8; 32])>,
     /// No match so far, no database (what is beside it depends on the snapshot), nothing that could not be read.
-    is_bare: bool,
+    is_fruitless: bool,
 }
 
 impl FileSearch<'_> {
-    fn source(
+    fn search_source(
         &mut self,
         view: SnapshotView,
         top: &ResolvedAddress,
@@ -105,19 +105,19 @@ impl FileSearch<'_> {
         while let Some(node) = walk.next() {
             self.report.go_on()?;
             if let Err(error) = &node {
-                self.could_not_read(error);
+                self.report_unreadable(error);
             }
             self.close(walk.depth());
             if let Ok(node) = node {
-                self.look(&mut walk, top, &node, sink)?;
+                self.check_node(&mut walk, top, &node, sink)?;
             }
         }
         self.close(0);
         Ok(())
     }
 
-    fn could_not_read(&mut self, error: &Error) {
-        self.open.iter_mut().for_each(|open| open.is_bare = false);
+    fn report_unreadable(&mut self, error: &Error) {
+        self.open.iter_mut().for_each(|open| open.is_fruitless = false);
         let id = self.snapshot.id.short();
         self.report.problem(format!("snapshot {id}: {error}"));
     }
@@ -127,17 +127,17 @@ impl FileSearch<'_> {
         while self.open.len() > depth {
             if let Some(DirectoryInSearch {
                 key: Some(key),
-                is_bare: true,
+                is_fruitless: true,
             }) = self.open.pop()
             {
-                self.known.add(key);
+                self.fruitless.add(key);
             }
         }
     }
 
-    fn look(
+    fn check_node(
         &mut self,
-        walk: &mut NodeWalk,
+        walk: &mut NodeWalker,
         top: &ResolvedAddress,
         node: &TreeNode,
         sink: &mut dyn FnMut(&FileMatch) -> Result<()>,
@@ -147,17 +147,20 @@ impl FileSearch<'_> {
         let place = PatternPath::stored(&path, walk.path(), is_directory);
         let is_meant = matches!(self.patterns.say(&place), PatternMatch::Meant(_));
         if is_meant || matches!(node.entry.kind, EntryKind::Database(_)) {
-            self.open.iter_mut().for_each(|open| open.is_bare = false);
+            self.open.iter_mut().for_each(|open| open.is_fruitless = false);
         }
         let key = match &node.entry.kind {
             EntryKind::Directory(tree) => Some(FruitlessDirectories::key(tree, &path, walk.path())),
             _ => None,
         };
-        if key.is_some_and(|key| self.known.0.contains(&key)) {
-            walk.pass_over();
+        if key.is_some_and(|key| self.fruitless.0.contains(&key)) {
+            walk.skip_children();
         }
         if is_directory {
-            self.open.push(DirectoryInSearch { key, is_bare: true });
+            self.open.push(DirectoryInSearch {
+                key,
+                is_fruitless: true,
+            });
         }
         if is_meant {
             sink(&FileMatch {

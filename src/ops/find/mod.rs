@@ -4,7 +4,7 @@
 
 mod find_files;
 
-pub use find_files::{FileMatch, files};
+pub use find_files::{FileMatch, find_named_files};
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ use crate::run::{BlobSource, RunReader, StackCursor, TombstoneMode};
 use crate::ops::blob_cache::BlobCacheReader;
 use crate::ops::database_series::DatabaseFilter;
 use crate::ops::diff::DatabaseState;
-use crate::ops::domain_views::{DomainViews, of_domain};
+use crate::ops::domain_views::{DomainViews, find_by_domain};
 use crate::ops::key_selection::KeySelection;
 use crate::ops::read_records;
 
 /// What is sought.
 #[derive(Clone, Debug)]
-pub enum FindQuery {
+pub enum KeyQuery {
     /// These keys.
     Keys(Vec<Vec<u8>>),
     /// Every selected key.
@@ -41,19 +41,19 @@ pub struct KeyMatch<'m> {
 }
 
 /// Takes a match; an error ends the search.
-pub type MatchVisitor<'m> = &'m mut dyn FnMut(&KeyMatch) -> Result<()>;
+pub type KeyMatchVisitor<'m> = &'m mut dyn FnMut(&KeyMatch) -> Result<()>;
 
 /// Gives every match in the databases of `scope`, snapshot by snapshot. Databases that are stored as files are told of
 /// and left out. Where the repository lost records that may have matched, that is a problem in the report.
-pub fn find(
+pub fn find_keys(
     repo: &Repo,
     snapshots: &[StoredSnapshot],
     scope: &DatabaseFilter,
-    sought: &FindQuery,
+    sought: &KeyQuery,
     report: &OperationReport,
-    sink: MatchVisitor,
+    sink: KeyMatchVisitor,
 ) -> Result<()> {
-    let views = DomainViews::of(repo, snapshots)?;
+    let views = DomainViews::open(repo, snapshots)?;
     let readers = views.readers();
     let recent: BTreeMap<_, _> = readers
         .iter()
@@ -75,13 +75,13 @@ pub fn find(
                 value_bytes,
             })
         };
-        let recent = of_domain(&recent, state.snapshot.snapshot.domain)?;
+        let recent = find_by_domain(&recent, state.snapshot.snapshot.domain)?;
         let found = match sought {
-            FindQuery::Keys(keys) => some_keys(recent, state, keys, &mut sink),
-            FindQuery::Selection(selection) => selected(recent, state, selection, &mut sink),
+            KeyQuery::Keys(keys) => find_given_keys(recent, state, keys, &mut sink),
+            KeyQuery::Selection(selection) => find_selected_keys(recent, state, selection, &mut sink),
         };
         found.context(|| format!("look into {name} in snapshot {id}"))?;
-        if let Some(lost) = lost(state, sought) {
+        if let Some(lost) = describe_lost_matches(state, sought) {
             report.problem(format!("snapshot {id}: {lost}"));
         }
     }
@@ -89,39 +89,39 @@ pub fn find(
 }
 
 /// What may be missing among the matches because the repository lost it.
-fn lost(state: DatabaseState, sought: &FindQuery) -> Option<String> {
+fn describe_lost_matches(state: DatabaseState, sought: &KeyQuery) -> Option<String> {
     match sought {
-        FindQuery::Selection(selection) => read_records::lost_of(state.database, selection),
-        FindQuery::Keys(keys) => {
+        KeyQuery::Selection(selection) => read_records::describe_lost_keys(state.database, selection),
+        KeyQuery::Keys(keys) => {
             let lost = keys
                 .iter()
-                .find_map(|key| read_records::known_absent(state.database, key).err());
+                .find_map(|key| read_records::check_absence_is_known(state.database, key).err());
             lost.map(|error| error.to_string())
         }
     }
 }
 
-type KeyVisitor<'s> = &'s mut dyn FnMut(&[u8], u64) -> Result<()>;
+type KeySizeVisitor<'s> = &'s mut dyn FnMut(&[u8], u64) -> Result<()>;
 
-fn some_keys(
+fn find_given_keys(
     source: &dyn BlobSource,
     state: DatabaseState,
     keys: &[Vec<u8>],
-    sink: KeyVisitor,
+    sink: KeySizeVisitor,
 ) -> Result<()> {
     for key in keys {
-        if let Some(entry) = read_records::entry(source, state.database, key)? {
+        if let Some(entry) = read_records::find_entry(source, state.database, key)? {
             sink(key, entry.as_payload().value_bytes())?;
         }
     }
     Ok(())
 }
 
-fn selected(
+fn find_selected_keys(
     source: &dyn BlobSource,
     state: DatabaseState,
     selection: &KeySelection,
-    sink: KeyVisitor,
+    sink: KeySizeVisitor,
 ) -> Result<()> {
     let comparator = Comparator::from_name(&state.database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);

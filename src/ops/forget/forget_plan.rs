@@ -22,7 +22,7 @@ use jiff::{Timestamp, Zoned};
 use super::policy::{CalendarPeriod, KeepCount, KeepDuration, RetentionPolicy};
 use crate::clock::UnixNanos;
 use crate::id::ObjectId;
-use crate::repo::ahead_of;
+use crate::repo::is_beyond_skew;
 
 /// A snapshot, as far as a policy looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl<'a> ForgetPlanner<'a> {
             .iter()
             .find(|(candidate, _)| candidate.time <= calendar.now);
         let latest = past.map(|(_, at)| at.clone());
-        let is_ahead = |(candidate, _): &&(&PolicyCandidate, _)| ahead_of(candidate.time, calendar.now);
+        let is_ahead = |(candidate, _): &&(&PolicyCandidate, _)| is_beyond_skew(candidate.time, calendar.now);
         let ahead = sorted.iter().take_while(is_ahead).count();
         Self {
             sorted,

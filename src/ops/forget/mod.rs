@@ -96,7 +96,7 @@ pub struct ForgetOutcome {
 impl ForgetInput {
     /// Loads it. A note that cannot be read is an error here: it may be the one that protects.
     pub fn load(repo: &Repo) -> Result<Self> {
-        let notes = repo.notes()?.complete()?;
+        let notes = repo.notes()?.require_complete()?;
         let mut catalog = repo.catalog()?;
         for stored in &mut catalog.snapshots {
             stored.snapshot.tags = notes.tags(&stored.id, &stored.snapshot.tags).to_vec();
@@ -268,7 +268,7 @@ pub fn forget(repo: &Repo, chosen: &ForgetSelection) -> Result<ForgetOutcome> {
             snapshots: some.to_vec(),
         };
         let ids = some.iter().map(|counted| counted.id);
-        match repo.put_forgotten(&forgetting) {
+        match repo.put_forget_record(&forgetting) {
             Ok(_) => outcome.forgotten.extend(ids),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(error) => {
@@ -285,7 +285,7 @@ pub fn forget(repo: &Repo, chosen: &ForgetSelection) -> Result<ForgetOutcome> {
 /// Now, or right behind the last time one of these was brought back, if a clock elsewhere is ahead of ours.
 fn when(repo: &Repo, snapshots: &[CountedSnapshot]) -> Result<UnixNanos> {
     let ids: HashSet<_> = snapshots.iter().map(|counted| counted.id).collect();
-    let notes = repo.notes()?.standing();
+    let notes = repo.notes()?.current_notes();
     let undeleted = notes.snapshots().filter(|(id, _)| ids.contains(id));
     let last = undeleted
         .filter_map(|(_, standing)| Some(standing.undeleted?.0))

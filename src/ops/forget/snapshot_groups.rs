@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::policy::TagList;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::DomainId;
-use crate::ops::tree::tops;
+use crate::ops::tree::top_sources;
 use crate::repo::{OWN_DOMAIN, StoredSnapshot};
 
 /// What snapshots of one group have in common.
@@ -148,7 +148,7 @@ fn group_of(stored: &StoredSnapshot, by: GroupBy) -> SnapshotGroup {
     let snapshot = &stored.snapshot;
     // What was asked for: a database that appears in a directory makes no other group of it.
     let paths = || {
-        let tops = tops(snapshot).into_iter();
+        let tops = top_sources(snapshot).into_iter();
         sorted(
             tops.map(|number| snapshot.sources[number].path().to_vec())
                 .collect(),

@@ -194,7 +194,7 @@ impl Prune {
     fn parity(&self, repo: &Repo, outcome: &mut PruneOutcome, report: &OperationReport) -> Result<()> {
         let storage = &**repo.storage();
         let going = outcome.swept.packs.iter().map(|pack| pack.pack).collect();
-        for parity in parity::without_pack(storage, &going, report)? {
+        for parity in parity::list_orphan_parity(storage, &going, report)? {
             if !self.dry_run {
                 let deleted = storage.delete(parity.name());
                 deleted.context(|| format!("delete {}", parity.name()))?;

@@ -13,7 +13,9 @@ use crate::index::{IndexEntry, Location};
 use crate::index_cache::IndexLookup;
 use crate::ops::blob_cache::BlobCacheReader;
 use crate::ops::blob_set::{BlobSet, NumberedBlobs};
-use crate::ops::reachability::{ClosureRoot, ClosureRootId, ReachabilityWalk, VisitedNodes, roots};
+use crate::ops::reachability::{
+    ReachabilityRoot, ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots,
+};
 use crate::repo::{BlobReader, IndexSummary, Repo, SnapshotCatalog, StoredMark};
 use crate::report::OperationReport;
 use crate::snapshot::{Snapshot, SnapshotSource};
@@ -35,7 +37,7 @@ pub struct PruneInput {
     /// What live snapshots need.
     pub live: BlobSet,
     /// What lies below each root that a snapshot has.
-    pub walked: HashMap<ClosureRootId, ReachableBytes>,
+    pub walked: HashMap<ReachabilityRootId, ReachableBytes>,
     /// The snapshots, those that are forgotten too.
     pub catalog: SnapshotCatalog,
     /// Those that were forgotten so long ago that they may go.
@@ -77,15 +79,15 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport
         .list(ObjectKind::Pack)
         .context(|| "list the packs")?;
     let marks = repo.marks()?;
-    let index = repo.index_facts()?;
+    let index = repo.index_summary()?;
     if let Some(what) = index.unreadable.first() {
         return Err(Error::corrupt(what.clone()));
     }
     listed.extend(stored_since(repo, &listed, &index)?);
     let (listed, others) = ours(repo, listed, &index)?;
-    let lookup = repo.lookup_of(&index)?;
+    let lookup = repo.lookup_for(&index)?;
     let blobs = NumberedBlobs::collect(lookup.iter_all()?, lookup.len())?;
-    let catalog = repo.catalog_to_delete_by()?.of_domain(repo.domain());
+    let catalog = repo.catalog_for_deletion()?.of_domain(repo.domain());
     let (live, retained, expired, walked) = {
         let reader = BlobReader::new(repo, &lookup);
         let source = BlobCacheReader::new(&reader);
@@ -144,15 +146,15 @@ fn bad(
     lookup: &IndexLookup,
     report: &OperationReport,
 ) -> Result<(HashSet<IndexEntry>, Vec<ObjectId>)> {
-    let stored = repo.bad()?;
+    let stored = repo.bad_blobs()?;
     let there: HashSet<_> = listed.iter().map(|pack| pack.name.id).collect();
     let reader = BlobReader::new(repo, lookup);
     let mut wrong = HashSet::new();
-    for id in stored.complete(repo)? {
+    for id in stored.require_complete(repo)? {
         report.go_on()?;
         let copies = lookup.locations(&id)?.into_iter();
         for location in copies.filter(|copy| there.contains(&copy.pack)) {
-            match reader.read_at(&location, &id) {
+            match reader.read_copy(&location, &id) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(_) => drop(wrong.insert(IndexEntry { id, location })),
                 Ok(_) => {}
@@ -164,7 +166,7 @@ fn bad(
         let fails = |blob: &BadBlob| failing.contains(&blob.id);
         bad.domain == repo.domain_keys().id() && !bad.blobs.iter().any(fails)
     };
-    let over = stored.bad.iter().filter(|(_, bad)| is_over(bad));
+    let over = stored.lists.iter().filter(|(_, bad)| is_over(bad));
     Ok((wrong, over.map(|(name, _)| *name).collect()))
 }
 
@@ -347,7 +349,7 @@ impl PruneInput {
                 (None, Some(first)) => {
                     copies.iter().for_each(|copy| packs[copy.pack].retained = true);
                     // All are marked: the one that comes to stay must be one that opens.
-                    let opens = |copy: &&BlobCopy| reader.read_at(&copy.location, id).is_ok();
+                    let opens = |copy: &&BlobCopy| reader.read_copy(&copy.location, id).is_ok();
                     let first = if is_live && copies.len() > 1 {
                         copies.iter().find(opens).unwrap_or(first)
                     } else {
@@ -383,14 +385,14 @@ struct NeededBlobs<'a> {
     closure: ReachabilityWalk<'a>,
     blobs: &'a NumberedBlobs,
     found: BlobSet,
-    walked: HashMap<ClosureRootId, ReachableBytes>,
+    walked: HashMap<ReachabilityRootId, ReachableBytes>,
     seen: VisitedNodes,
 }
 
 impl NeededBlobs<'_> {
     /// What can still be had of a snapshot that is to be kept from the sweep; nobody minds what is gone.
     fn try_sources(&mut self, sources: &[SnapshotSource]) -> Result<()> {
-        let mut roots = sources.iter().flat_map(roots);
+        let mut roots = sources.iter().flat_map(source_roots);
         roots.try_for_each(|root| match self.root(root) {
             Err(error)
                 if matches!(
@@ -405,19 +407,19 @@ impl NeededBlobs<'_> {
     }
 
     fn snapshot(&mut self, id: ObjectId, snapshot: &Snapshot) -> Result<()> {
-        let mut roots = snapshot.sources.iter().flat_map(roots);
+        let mut roots = snapshot.sources.iter().flat_map(source_roots);
         roots
             .try_for_each(|root| self.root(root))
             .context(|| format!("snapshot {}", id.short()))
     }
 
-    fn root(&mut self, root: ClosureRoot) -> Result<()> {
+    fn root(&mut self, root: ReachabilityRoot) -> Result<()> {
         let Entry::Vacant(place) = self.walked.entry(root.id()) else {
             return Ok(());
         };
         let walked = place.insert(ReachableBytes::default());
         let (blobs, found) = (self.blobs, &mut self.found);
-        self.closure.root(root, &mut self.seen, &mut |_, id| {
+        self.closure.walk_root(root, &mut self.seen, &mut |_, id| {
             let number = blobs.number(id).ok_or_else(|| gone(id))?;
             let len = blobs.stored_len(number);
             walked.stored += len;

@@ -31,14 +31,14 @@ pub fn repack(
 ) -> Result<()> {
     let wanted = wanted(facts, packs)?;
     let reader = BlobReader::new(repo, &facts.lookup);
-    let mut writer = BlobWriter::start_beside(repo, report, going)?;
+    let mut writer = BlobWriter::start_without(repo, report, going)?;
     for batch in batches(&wanted) {
         let read = reader.read_compressed(batch).into_iter().zip(batch);
         let read = read.map(|(found, place)| found.map_or_else(|| elsewhere(repo, &reader, place), Ok));
         writer.add_compressed(read.collect::<Result<_>>()?)?;
     }
     let rests_on = writer.finish()?;
-    repo.prove(&rests_on)
+    repo.prove_packs(&rests_on)
 }
 
 /// Any other copy, for the one that was to be kept is damaged.
@@ -112,7 +112,7 @@ pub fn prove_spares(
         if spare && facts.is_live(id) {
             report.go_on()?;
             reader
-                .read_at(&kept.location, id)
+                .read_copy(&kept.location, id)
                 .map_err(|error| damaged(id, &error))?;
         }
         Ok(())

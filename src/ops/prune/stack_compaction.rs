@@ -13,9 +13,9 @@ use crate::annotations::{CompactedStack, Note, NoteSubject, SnapshotNote};
 use crate::clock::UnixNanos;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
-use crate::ops::backup::{pipeline, record_scan::RecordScan};
-use crate::ops::reachability::{ClosureRoot, ClosureRootId};
-use crate::ops::read_records::{RecordQuery, records_from};
+use crate::ops::backup::{pipeline, record_scan::RecordScanSink};
+use crate::ops::reachability::{ReachabilityRoot, ReachabilityRootId};
+use crate::ops::read_records::{RecordQuery, read_records_with};
 use crate::record::ELEMENT_OVERHEAD;
 use crate::repo::{BlobReader, BlobWriter, Repo, SnapshotCatalog, WriteMode};
 use crate::report::OperationReport;
@@ -97,7 +97,7 @@ pub fn stacks(facts: &PruneInput) -> Vec<CompactionCandidate> {
 /// The states of snapshots before they were rebased, less than `grace` ago by the storage's clock (`now`): a backup that is
 /// about to publish may stand on them, and its proof says nothing of their packs (docs/ORDERING.md 7).
 pub fn before(repo: &Repo, catalog: &SnapshotCatalog, now: UnixNanos, grace: i64) -> Result<Vec<Snapshot>> {
-    if !catalog.has_rebasings() {
+    if !catalog.has_compacted_stacks() {
         return Ok(Vec::new());
     }
     let notes = repo.notes()?.notes;
@@ -170,7 +170,7 @@ fn base(database: &DatabaseRoot) -> Option<BlobId> {
 /// base's cost. It gives back no more than the bytes of the entries that are not shown.
 fn estimate_compaction(
     database: &DatabaseRoot,
-    walked: &HashMap<ClosureRootId, ReachableBytes>,
+    walked: &HashMap<ReachabilityRootId, ReachableBytes>,
 ) -> Option<(u64, u64)> {
     let DatabaseContent::Logical { runs, .. } = &database.content else {
         return None;
@@ -181,7 +181,7 @@ fn estimate_compaction(
     };
     let walked = |run: &StoredRunRef| {
         walked
-            .get(&ClosureRoot::Run(run).id())
+            .get(&ReachabilityRoot::Run(run).id())
             .copied()
             .unwrap_or_default()
     };
@@ -239,12 +239,12 @@ fn rebase(
     };
     let lookup = repo.lookup()?;
     let reader = BlobReader::new(repo, &lookup);
-    let mut writer = BlobWriter::start(repo, report, WriteMode::New)?;
-    let read = |scan: &mut RecordScan| {
+    let mut writer = BlobWriter::start(repo, report, WriteMode::StoreNew)?;
+    let read = |scan: &mut RecordScanSink| {
         let mut record = |key: &[u8], value: &[u8]| scan.record(key, value, true);
-        records_from(&reader, database, &RecordQuery::default(), report, &mut record)
+        read_records_with(&reader, database, &RecordQuery::default(), report, &mut record)
     };
-    let stored = pipeline::store(repo, &mut writer, read, report)?;
+    let stored = pipeline::store_runs(repo, &mut writer, read, report)?;
     let rests_on = writer.finish()?;
     let same_stream = database
         .stream_digest
@@ -255,7 +255,7 @@ fn rebase(
             "the records read are not those of the snapshot",
         ));
     }
-    repo.prove(&rests_on)?;
+    repo.prove_packs(&rests_on)?;
     let run = StoredRunRef {
         root: stored.base.root,
         last_key: stored.base.last_key,

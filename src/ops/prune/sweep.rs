@@ -147,7 +147,7 @@ impl Sweep {
     }
 
     fn are_forgotten(&self, repo: &Repo) -> Result<()> {
-        let forgotten = repo.forgotten()?.complete(&repo.notes()?)?;
+        let forgotten = repo.forget_records()?.require_complete(&repo.notes()?)?;
         match self.snapshots.iter().find(|id| forgotten.of(id).is_none()) {
             None => Ok(()),
             Some(id) => Err(Error::new(

@@ -38,7 +38,7 @@ pub fn run(repo: &Repo, mode: RepairMode) -> Result<Option<ConfigRepair>> {
         return Err(error);
     }
     if mode == RepairMode::Apply {
-        repo.put_config_back(kind, &bytes)?;
+        repo.restore_config_copy(kind, &bytes)?;
     }
     Ok(Some(ConfigRepair {
         object,

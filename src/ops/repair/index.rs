@@ -77,8 +77,8 @@ impl RepairIndex {
     /// # Errors
     /// The storage's, of listings, segments and writes; [`ErrorKind::TooNew`] and [`ErrorKind::WrongKey`] for a segment that is another program's to judge.
     pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<IndexOutcome> {
-        repo.may_write()?;
-        let facts = repo.index_facts()?;
+        repo.check_writable()?;
+        let facts = repo.index_summary()?;
         if let Some(foreign) = facts.unexpected.first() {
             return Err(foreign.error());
         }
@@ -86,7 +86,7 @@ impl RepairIndex {
             .storage()
             .list(ObjectKind::Pack)
             .context(|| "list the packs")?;
-        let listed = repo.ours_by_header(listed, &facts)?;
+        let listed = repo.filter_own_packs_by_header(listed, &facts)?;
         let plan = self.plan(repo, &facts, &listed)?;
         let mut outcome = IndexOutcome {
             plan,
@@ -106,7 +106,7 @@ impl RepairIndex {
             }
         }
         self.carry_over(&facts, &outcome, &mut segments)?;
-        let marked = repo.marked()?;
+        let marked = repo.marked_packs()?;
         outcome.unread.retain(|(pack, _)| !marked.contains(pack));
         segments.finish(outcome.plan.replaced.clone())?;
         if self.mode == RepairMode::Apply && !outcome.plan.is_empty() {
@@ -195,7 +195,7 @@ impl IndexedPack {
 
 fn indexed(repo: &Repo, facts: &IndexSummary) -> Result<HashMap<ObjectId, IndexedPack>> {
     let mut indexed: HashMap<ObjectId, IndexedPack> = HashMap::new();
-    for entry in repo.lookup_of(facts)?.iter_all()? {
+    for entry in repo.lookup_for(facts)?.iter_all()? {
         let location = entry?.location;
         let pack = indexed.entry(location.pack).or_default();
         pack.blobs += 1;

@@ -12,7 +12,7 @@ use crate::id::{BlobId, ObjectId};
 use crate::index_cache::IndexLookup;
 use crate::limits::BAD_BLOBS_MAX;
 use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::reachability::{ClosureRootId, ReachabilityWalk, VisitedNodes, roots};
+use crate::ops::reachability::{ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots};
 use crate::repo::{BlobReader, Repo};
 use crate::report::OperationReport;
 use crate::run::partial_run::is_loss;
@@ -31,7 +31,7 @@ pub fn missing(
         report,
     };
     let mut found = BTreeSet::new();
-    let mut walked: HashSet<ClosureRootId> = HashSet::new();
+    let mut walked: HashSet<ReachabilityRootId> = HashSet::new();
     let mut seen = VisitedNodes::default();
     let mut each = |kind: BlobKind, id: &BlobId| {
         let copies = lookup.locations(id)?;
@@ -41,11 +41,11 @@ pub fn missing(
         Ok(())
     };
     for stored in repo.catalog()?.of_domain(repo.domain()).snapshots {
-        for root in stored.snapshot.sources.iter().flat_map(roots) {
+        for root in stored.snapshot.sources.iter().flat_map(source_roots) {
             if !walked.insert(root.id()) {
                 continue;
             }
-            unless_lost(closure.root(root, &mut seen, &mut each))?;
+            unless_lost(closure.walk_root(root, &mut seen, &mut each))?;
         }
     }
     Ok(found.into_iter().collect())
@@ -60,11 +60,11 @@ fn unless_lost(walked: Result<()>) -> Result<()> {
 
 /// Notes those that are not noted yet; how many.
 pub fn note(repo: &Repo, lost: &[BadBlob]) -> Result<u64> {
-    let known = repo.bad()?.blobs(repo);
+    let known = repo.bad_blobs()?.blobs(repo);
     let new = lost.iter().filter(|blob| !known.contains(&blob.id));
     let new: Vec<_> = new.copied().collect();
     for blobs in new.chunks(BAD_BLOBS_MAX) {
-        repo.put_bad(&BadBlobs {
+        repo.put_bad_blobs(&BadBlobs {
             when: repo.clock().now(),
             domain: repo.domain_keys().id(),
             blobs: blobs.to_vec(),

@@ -109,7 +109,7 @@ impl RepairPacks {
     /// [`ErrorKind::Corrupt`] if the index is damaged, which is to be repaired first, unless packs are named; [`ErrorKind::Busy`] while a prune is at work;
     /// the storage's, but for packs that were named: of those, what cannot be read counts as damaged.
     pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<PackRepairOutcome> {
-        repo.may_write()?;
+        repo.check_writable()?;
         let _lease = match self.mode {
             RepairMode::Apply => Some(repo.lease("repair packs")?),
             RepairMode::DryRun => None,
@@ -149,7 +149,7 @@ struct FaultyPack {
 
 impl<'a> PackRepairContext<'a> {
     fn load(repo: &'a Repo, report: &'a OperationReport, named: bool) -> Result<Self> {
-        let index = repo.index_facts()?;
+        let index = repo.index_summary()?;
         // Damaged segments stay while a pack's directory cannot be read: then that pack is named here, and given up.
         if let Some(what) = index.unreadable.first().filter(|_| !named) {
             let error = Error::corrupt(what.clone());
@@ -159,13 +159,13 @@ impl<'a> PackRepairContext<'a> {
             .storage()
             .list(ObjectKind::Pack)
             .context(|| "list the packs")?;
-        let listed = repo.ours(listed, &index)?;
-        let lookup = repo.lookup_of(&index)?;
+        let listed = repo.filter_own_packs(listed, &index)?;
+        let lookup = repo.lookup_for(&index)?;
         Ok(Self {
             repo,
             report,
             listed: listed.into_iter().map(|pack| (pack.name.id, pack)).collect(),
-            marked: repo.marked()?,
+            marked: repo.marked_packs()?,
             index,
             lookup,
         })
@@ -312,7 +312,7 @@ impl<'a> PackRepairContext<'a> {
                 })
             }
             (Some(_), None) => false,
-            (None, _) => reader.read_at(&entry.location, &entry.id).is_ok(),
+            (None, _) => reader.read_copy(&entry.location, &entry.id).is_ok(),
         };
         entries.iter().map(opens).collect()
     }
@@ -361,7 +361,7 @@ impl<'a> PackRepairContext<'a> {
             if distrusted.contains(&location.pack) || !self.listed.contains_key(&location.pack) {
                 continue;
             }
-            match reader.read_at(&location, id) {
+            match reader.read_copy(&location, id) {
                 Ok(_) if self.marked.contains(&location.pack) => going = going.or(Some(location)),
                 Ok(_) => return Ok((true, None)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
@@ -396,7 +396,7 @@ impl PackRepairPlan {
         found: Vec<FaultyPack>,
         outcome: &mut PackRepairOutcome,
     ) -> Result<()> {
-        let known = ground.repo.bad()?.blobs(ground.repo);
+        let known = ground.repo.bad_blobs()?.blobs(ground.repo);
         let (marks, _) = ground.repo.marks_and_unread()?;
         let marks = marks.iter().flat_map(|mark| &mark.mark.packs);
         let marked: HashSet<_> = marks.map(|marked| marked.pack).collect();
@@ -467,11 +467,11 @@ impl PackRepairPlan {
         }
         let repo = ground.repo;
         let reader = BlobReader::new(repo, &ground.lookup);
-        let mut writer = BlobWriter::start_beside(repo, report, &self.distrusted)?;
+        let mut writer = BlobWriter::start_without(repo, report, &self.distrusted)?;
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for (id, location) in &self.again {
             let what = || format!("read blob {} again", id.short());
-            batch.push(reader.read_at(location, id).context(what)?);
+            batch.push(reader.read_copy(location, id).context(what)?);
             bytes += u64::from(location.len);
             if bytes >= BATCH_BYTES {
                 writer.add_named(std::mem::take(&mut batch))?;
@@ -480,7 +480,7 @@ impl PackRepairPlan {
         }
         writer.add_named(batch)?;
         let rests_on = writer.finish()?;
-        repo.prove(&rests_on)
+        repo.prove_packs(&rests_on)
     }
 }
 
@@ -488,7 +488,7 @@ impl PackRepairPlan {
 fn unread(repo: &Repo, read_all: bool) -> Result<Vec<ObjectName>> {
     let marks = repo.marks_and_unread()?.1.into_iter();
     let marks = marks.map(|unread| (ObjectKind::Mark, unread));
-    let bad = repo.bad()?.unread.into_iter().filter(|_| read_all);
+    let bad = repo.bad_blobs()?.unread.into_iter().filter(|_| read_all);
     let all = marks.chain(bad.map(|unread| (ObjectKind::Bad, unread)));
     let damaged = all.filter(|(_, unread)| matches!(unread.kind, ErrorKind::Corrupt | ErrorKind::Torn));
     Ok(damaged

@@ -136,7 +136,7 @@ impl DatabaseRebuild<'_, '_> {
                     report.go_on()?;
                     let value = match &entry.payload {
                         EntryPayload::Inline(value) => return scan.record(entry.key, value, is_certain),
-                        EntryPayload::Chunked(list) => read_records::join(source, list),
+                        EntryPayload::Chunked(list) => read_records::read_long_value(source, list),
                         EntryPayload::Delete | EntryPayload::Patch(_) => return Ok(()),
                     };
                     match value {
@@ -156,7 +156,7 @@ impl DatabaseRebuild<'_, '_> {
             }
             Ok(values)
         };
-        let stored = pipeline::store(self.repo, self.writer, |scan| read(scan), self.report)?;
+        let stored = pipeline::store_runs(self.repo, self.writer, |scan| read(scan), self.report)?;
         let run = |stored: StoredRun| StoredRunRef {
             root: stored.root,
             last_key: stored.last_key,

@@ -147,7 +147,7 @@ impl DatabaseRebuild<'_, '_> {
             lost: Vec::new(),
             more: 0,
         };
-        let (tree, sum) = remake.tree(tree, &mut saving)?;
+        let (tree, sum) = remake.rewrite_tree(tree, &mut saving)?;
         let FileTreeRepair { lost, more, .. } = saving;
         Ok(RemainingFiles {
             tree,
@@ -169,10 +169,14 @@ struct FileTreeRepair<'s, 'a, 'w> {
 }
 
 impl TreeRewriter for FileTreeRepair<'_, '_, '_> {
-    type Level = RepairTotals;
-    type Sum = RepairTotals;
+    type DirectoryProgress = RepairTotals;
+    type SubtreeTotals = RepairTotals;
 
-    fn enter(&mut self, _: &BlobId, from: Option<(&mut RepairTotals, &TreeEntry)>) -> Result<RepairTotals> {
+    fn enter_directory(
+        &mut self,
+        _: &BlobId,
+        from: Option<(&mut RepairTotals, &TreeEntry)>,
+    ) -> Result<RepairTotals> {
         // A root is a listing, and no directory.
         let directories = u64::from(from.is_some());
         Ok(RepairTotals {
@@ -181,7 +185,7 @@ impl TreeRewriter for FileTreeRepair<'_, '_, '_> {
         })
     }
 
-    fn entry(&mut self, sum: &mut RepairTotals, path: &[u8], entry: TreeEntry) -> Result<EntryAction> {
+    fn decide_entry(&mut self, sum: &mut RepairTotals, path: &[u8], entry: TreeEntry) -> Result<EntryAction> {
         let list = match &entry.kind {
             EntryKind::Directory(id) => {
                 let id = *id;
@@ -213,7 +217,7 @@ impl TreeRewriter for FileTreeRepair<'_, '_, '_> {
         ))
     }
 
-    fn unread(&mut self, path: &[u8], error: Error) -> Result<()> {
+    fn report_unreadable(&mut self, path: &[u8], error: Error) -> Result<()> {
         if is_loss(&error) {
             self.tell(path, LostPart::Entries)
         } else {
@@ -222,15 +226,15 @@ impl TreeRewriter for FileTreeRepair<'_, '_, '_> {
         Ok(())
     }
 
-    fn leave(&mut self, sum: RepairTotals) -> RepairTotals {
+    fn finish_directory(&mut self, sum: RepairTotals) -> RepairTotals {
         sum
     }
 
-    fn add(&mut self, above: &mut RepairTotals, below: &RepairTotals) {
+    fn add_subtree(&mut self, above: &mut RepairTotals, below: &RepairTotals) {
         above.add(below);
     }
 
-    fn store(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
+    fn store_blob(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
         self.rebuild.writer.add_one(kind, plain)
     }
 }

@@ -16,7 +16,7 @@ use crate::index_cache::IndexLookup;
 use crate::ops::backup::publish::SnapshotDependencies;
 use crate::ops::blob_cache::BlobCacheReader;
 use crate::ops::forget::{ForgetSelection, forget};
-use crate::ops::reachability::{ClosureRootId, ReachabilityWalk, VisitedNodes, roots};
+use crate::ops::reachability::{ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots};
 use crate::repo::{BlobReader, BlobWriter, Repo, SnapshotCatalog, StoredSnapshot, TrustedCopies, WriteMode};
 use crate::report::OperationReport;
 use crate::run::BlobSource;
@@ -108,10 +108,10 @@ impl RepairSnapshots {
     }
 
     fn repaired(&self, repo: &Repo, report: &OperationReport) -> Result<SnapshotRepairOutcome> {
-        repo.may_write()?;
+        repo.check_writable()?;
         // Without all notes it is not known where each snapshot's records lie, and much would look lost.
         repo.notes()?
-            .complete()
+            .require_complete()
             .context(|| "read all notes; repair or remove what cannot be read first")?;
         let catalog = repo.catalog()?.of_domain(repo.domain());
         let ground = SnapshotRepairContext::load(repo, report)?;
@@ -127,8 +127,8 @@ impl RepairSnapshots {
             return Ok(outcome);
         }
         let store = match self.mode {
-            RepairMode::Apply => WriteMode::New,
-            RepairMode::DryRun => WriteMode::Nothing,
+            RepairMode::Apply => WriteMode::StoreNew,
+            RepairMode::DryRun => WriteMode::DryRun,
         };
         let mut writer = BlobWriter::start(repo, report, store)?;
         let mut made = Vec::new();
@@ -164,19 +164,19 @@ struct MadeSnapshot {
 
 impl<'a> SnapshotRepairContext<'a> {
     fn load(repo: &'a Repo, report: &'a OperationReport) -> Result<Self> {
-        let index = repo.index_facts()?;
+        let index = repo.index_summary()?;
         if let Some(what) = index.unreadable.first() {
             let error = Error::corrupt(what.clone());
             return Err(error.context("the index is damaged; run `levault repair index --apply` first"));
         }
-        let bad = repo.bad()?.complete(repo).map_err(|error| {
+        let bad = repo.bad_blobs()?.require_complete(repo).map_err(|error| {
             error.context("which blobs are bad cannot be told; run `levault repair packs --apply` first")
         })?;
         let packs = repo.packs(&index)?;
         Ok(Self {
             repo,
             report,
-            lookup: repo.lookup_of(&index)?,
+            lookup: repo.lookup_for(&index)?,
             lost: packs.lost,
             unindexed: in_packs(repo, &packs.unindexed, report)?,
             bad,
@@ -227,7 +227,7 @@ impl<'a> SnapshotRepairContext<'a> {
         left: &ReadableBlobs,
         source: &dyn BlobSource,
         stored: &StoredSnapshot,
-        walked: &mut HashMap<ClosureRootId, bool>,
+        walked: &mut HashMap<ReachabilityRootId, bool>,
     ) -> Result<bool> {
         let closure = ReachabilityWalk {
             source,
@@ -241,9 +241,9 @@ impl<'a> SnapshotRepairContext<'a> {
             }
         };
         let mut lacks = false;
-        for root in stored.snapshot.sources.iter().flat_map(roots) {
+        for root in stored.snapshot.sources.iter().flat_map(source_roots) {
             lacks |= once(walked, root.id(), || {
-                closure.root(root, &mut VisitedNodes::default(), &mut each)
+                closure.walk_root(root, &mut VisitedNodes::default(), &mut each)
             })?;
         }
         Ok(lacks)
@@ -268,7 +268,7 @@ impl<'a> SnapshotRepairContext<'a> {
             databases,
             trees,
         };
-        let notes = self.repo.notes()?.standing();
+        let notes = self.repo.notes()?.current_notes();
         let was_brought_back = notes.of(&stored.id).is_some_and(|it| it.undeleted.is_some());
         let there = repaired_before(catalog, stored).filter(|_| !was_brought_back);
         if let Some(there) = there {
@@ -321,7 +321,7 @@ impl<'a> SnapshotRepairContext<'a> {
             **database = rebuilt.root;
         }
         if databases.is_empty() && trees.is_empty() {
-            if rebuild.writer.copies().are_beyond_doubt() {
+            if rebuild.writer.trusted_copies().are_all_trusted() {
                 return Ok(None);
             }
             let what = "all of it can be read; `levault repair packs` stores again what is in damaged packs";
@@ -383,8 +383,8 @@ fn in_packs(repo: &Repo, packs: &[(ObjectId, u64)], report: &OperationReport) ->
 
 /// True if the walk leads to something that is lost.
 fn once(
-    walked: &mut HashMap<ClosureRootId, bool>,
-    key: ClosureRootId,
+    walked: &mut HashMap<ReachabilityRootId, bool>,
+    key: ReachabilityRootId,
     walk: impl FnOnce() -> Result<()>,
 ) -> Result<bool> {
     if let Some(lacks) = walked.get(&key) {
@@ -443,15 +443,15 @@ fn publish(
     packs: &HashMap<ObjectId, u64>,
     outcome: &mut SnapshotRepairOutcome,
 ) -> Result<()> {
-    let notes = repo.notes()?.standing();
-    let (mut counter, mut previous) = catalog.successor();
+    let notes = repo.notes()?.current_notes();
+    let (mut counter, mut previous) = catalog.next_counter_and_parent();
     for mut made in made {
         if let Some(mut snapshot) = made.snapshot {
             (snapshot.counter, snapshot.previous) = (counter, previous);
             snapshot.tags = notes.tags(&made.old.id, &snapshot.tags).to_vec();
             // A database of which nothing is lost still rests on the old one's runs.
             let rests_on = SnapshotDependencies {
-                seen: catalog,
+                catalog,
                 packs: packs.clone(),
                 parents: [made.old.id].into(),
             };

@@ -30,9 +30,9 @@ use crate::run::KeyOrder;
 use crate::snapshot::FileMetadata;
 use crate::source::HeldDirectory;
 use crate::source::walk::read_entry;
-use crate::source::{Database, NewestVersion, RecordSink, ScanOutcome, SourceDamage, files_meta};
+use crate::source::{Database, NewestVersion, RecordSink, ScanOutcome, SourceDamage, database_file_metadata};
 use crate::target::tree::RefusedAttributes;
-use crate::target::{DatabaseTarget, check_free, refuse_held};
+use crate::target::{DatabaseTarget, check_target_free, refuse_locked};
 
 use super::restore::{attributes, report_refused_attributes};
 
@@ -163,14 +163,14 @@ impl Rescue {
     /// no snapshot of it; [`ErrorKind::Usage`] if the order of its keys is not known,
     /// [`ErrorKind::UnknownFormat`] if its records cannot be read otherwise; and those of the target.
     pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<RescueOutcome> {
-        refuse_held(&self.directory)?;
+        refuse_locked(&self.directory)?;
         if whole(&self.output)?.starts_with(whole(&self.directory)?) {
             let what = "the new database would stand inside the damaged one, which is only read";
             return Err(Error::new(ErrorKind::Usage, what));
         }
-        check_free(&self.output)?;
+        check_target_free(&self.output)?;
         let catalog = repo.catalog()?;
-        let notes = repo.notes()?.standing();
+        let notes = repo.notes()?.current_notes();
         let candidates = self.candidates(&catalog, &notes)?;
         let scene = self.scene(&candidates, report)?;
         let comparator = scene.database.comparator().clone();
@@ -261,7 +261,7 @@ impl Rescue {
     ) -> DatabaseLayout {
         let mut shape = match (&scene.files, candidates.first()) {
             (FileListSource::AllFiles(_), Some(newest)) => newest.database.shape.clone(),
-            _ => scene.database.shape(),
+            _ => scene.database.layout(),
         };
         let supplied = chosen.iter().filter_map(|chosen| chosen.candidate);
         let supplied = supplied.map(|candidate| candidate.database.last_sequence);
@@ -279,11 +279,11 @@ impl Rescue {
     ) -> Result<()> {
         let comparator = scene.database.comparator();
         let mut staging = DatabaseTarget::create(&self.output, shape, comparator)?;
-        let files = files_meta(&self.directory).unwrap_or_else(|| FileMetadata {
+        let files = database_file_metadata(&self.directory).unwrap_or_else(|| FileMetadata {
             mode: Some(0o600),
             ..FileMetadata::default()
         });
-        staging.set_files(attributes(&files));
+        staging.set_file_attributes(attributes(&files));
         let mut tables = RescuedTables {
             builder: TableBuilder::new(shape, comparator)?,
             staging: &staging,
@@ -302,7 +302,7 @@ impl Rescue {
             records: 0,
             digest: StreamDigester::new(),
         };
-        let outcome = Database::open_in(staged.held())?.scan(&mut back)?;
+        let outcome = Database::open_in(staged.handle())?.scan(&mut back)?;
         let found = (back.records, back.digest.digest());
         if !outcome.damage.is_empty() || found != expected {
             return Err(
@@ -310,13 +310,13 @@ impl Rescue {
             );
         }
         // An owner that came meanwhile has written what is not in it.
-        refuse_held(&self.directory)?;
-        let source = HeldDirectory::named(&self.directory)?;
+        refuse_locked(&self.directory)?;
+        let source = HeldDirectory::open_path(&self.directory)?;
         let directory = read_entry(&source, source.path(), report)?.meta;
         let withheld = RefusedAttributes::default();
         staged.set_attributes(&attributes(&directory), &withheld)?;
         report_refused_attributes(&withheld, report);
-        report_refused_attributes(staged.withheld(), report);
+        report_refused_attributes(staged.refused_attributes(), report);
         staged.publish().map(drop)
     }
 }

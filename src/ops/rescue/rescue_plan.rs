@@ -329,7 +329,7 @@ impl<'a> CandidateRecords<'a> {
         }
         let value = match &entry.payload {
             EntryPayload::Inline(value) => value.to_vec(),
-            EntryPayload::Chunked(list) => read_records::join(self.reader, list)?,
+            EntryPayload::Chunked(list) => read_records::read_long_value(self.reader, list)?,
             EntryPayload::Delete | EntryPayload::Patch(_) => return Err(read_records::not_a_record()),
         };
         self.next = Some((entry.key.to_vec(), value));

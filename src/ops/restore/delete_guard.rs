@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::restore_database::DatabaseRestore;
-use super::restore_selection::{DirectoryPair, RestoreSelection};
+use super::restore_selection::{RestoreSelection, RestoredDirectory};
 use super::{ExtraEntries, Restore, RestoreContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repo::{CacheLocation, Repo};
@@ -48,9 +48,9 @@ impl Restore {
 
 impl RestoreContext<'_> {
     /// What was asked for, if nothing is written over or emptied by it that was hardly meant.
-    pub(super) fn guarded(&self) -> Result<RestoreSelection<'_>> {
-        self.forbidden.refuse_target(&self.wish.target)?;
-        let what = self.selection()?;
+    pub(super) fn checked_selection(&self) -> Result<RestoreSelection<'_>> {
+        self.forbidden.refuse_target(&self.options.target)?;
+        let what = self.resolve_selection()?;
         match &what {
             RestoreSelection::Databases(steps) => {
                 steps.iter().try_for_each(|step| self.guard_database(step))?
@@ -63,13 +63,13 @@ impl RestoreContext<'_> {
     }
 
     /// Refuses to empty a directory that was hardly meant.
-    fn guard_directory(&self, pair: &DirectoryPair) -> Result<()> {
+    fn guard_directory(&self, pair: &RestoredDirectory) -> Result<()> {
         self.forbidden.refuse_target(&pair.target)?;
-        if self.wish.extra != ExtraEntries::Delete || self.has_patterns() {
+        if self.options.extra_entries != ExtraEntries::Delete || self.has_patterns() {
             return Ok(());
         }
         self.forbidden.refuse_to_empty(&pair.target)?;
-        let DeleteReach::Ordinary { homes } = &self.wish.reach else {
+        let DeleteReach::Ordinary { homes } = &self.options.delete_reach else {
             return Ok(());
         };
         let Ok(real) = pair.target.canonicalize() else {
@@ -93,7 +93,7 @@ impl RestoreContext<'_> {
     /// A database's directory is replaced as a whole, with what lies in it.
     fn guard_database(&self, step: &DatabaseRestore) -> Result<()> {
         self.forbidden.refuse_to_empty(&step.target)?;
-        self.guard_directory(&DirectoryPair {
+        self.guard_directory(&RestoredDirectory {
             saved: step.root.path.clone(),
             target: step.target.clone(),
         })

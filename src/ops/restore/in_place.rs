@@ -15,7 +15,7 @@ use std::path::Path;
 
 use super::RestoreContext;
 use super::restore_database::DatabaseRestore;
-use super::write_differences::{DifferenceWriter, ReadContext};
+use super::write_differences::{DifferenceContext, DifferenceWriter};
 use crate::error::{Error, Result, ResultExt};
 use crate::leveldb::continued_version::VersionContinuation;
 use crate::leveldb::file_name::FileName;
@@ -31,7 +31,7 @@ use crate::target::{InPlaceTarget, OccupiedTarget, StagedResult};
 use super::super::read_records;
 
 /// A new table, bytes: so large that few are needed on level 0, so small that one fits in memory.
-const TABLE_BYTES: u64 = 64 << 20;
+const IN_PLACE_TABLE_BYTES: u64 = 64 << 20;
 
 /// What an in-place restore wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,54 +56,55 @@ impl RestoreContext<'_> {
         bytes_max: u64,
     ) -> Result<Option<(StagedResult, InPlaceOutcome)>> {
         let (database, target) = (step.root, &step.target);
-        if !self.may_be_in_place(database, target) {
+        if !self.can_restore_in_place(database, target) {
             return Ok(None);
         }
         let mut staging = InPlaceTarget::begin(target, occupied)?;
-        staging.set_files(self.files_of(step));
-        let Some(old) = staging.old() else {
+        staging.set_file_attributes(self.database_file_attributes(step));
+        let Some(old) = staging.old_directory() else {
             return Ok(None);
         };
         let standing = Database::open_in(old)?;
         let order = Comparator::from_name(&database.shape.comparator);
         let is_ordered_alike = order.is_known() && *standing.comparator() == order;
-        let highest = staging.highest_number()?;
+        let highest = staging.highest_file_number()?;
         let above = VersionContinuation::of(standing.version(), standing.last_sequence(), highest);
         let Some(above) = above.filter(|_| is_ordered_alike) else {
             return Ok(None);
         };
-        let eyes = ReadContext {
+        let eyes = DifferenceContext {
             repo: self.repo,
             reader: self.reader,
             order: &order,
             report: self.report,
         };
-        let tables = NewTables::new(&staging, standing.shape(), above)?;
+        let tables = InPlaceTableWriter::new(&staging, standing.layout(), above)?;
         let new = self
             .write_differences(eyes, database, &standing, tables, bytes_max)
             .context(|| format!("compare with {}", target.display()))?;
-        new.map(|new| finish(staging, &standing, above, new)).transpose()
+        new.map(|new| finish_in_place(staging, &standing, above, new))
+            .transpose()
     }
 
-    fn may_be_in_place(&self, database: &DatabaseRoot, target: &Path) -> bool {
-        self.wish.compares()
+    fn can_restore_in_place(&self, database: &DatabaseRoot, target: &Path) -> bool {
+        self.options.compares_existing()
             && matches!(database.content, DatabaseContent::Logical { .. })
             && target.join("CURRENT").exists()
     }
 
     fn write_differences(
         &self,
-        eyes: ReadContext,
+        eyes: DifferenceContext,
         database: &DatabaseRoot,
         standing: &Database,
-        tables: NewTables,
+        tables: InPlaceTableWriter,
         bytes_max: u64,
-    ) -> Result<Option<NewFiles>> {
+    ) -> Result<Option<InPlaceTables>> {
         let compare = |left: &[u8], right: &[u8]| eyes.order.compare(left, right);
-        let snapshot = self.records_of(eyes.reader, database, &compare)?;
+        let snapshot = self.open_records(eyes.reader, database, &compare)?;
         let mut differences = DifferenceWriter::new(eyes, snapshot, tables, bytes_max)?;
         let done_before = eyes.report.bytes_done.get();
-        let compared = compare_all(standing, &mut differences);
+        let compared = compare_records(standing, &mut differences);
         if differences.gave_up() {
             // What was compared in vain is to be done on top.
             let in_vain = eyes.report.bytes_done.get() - done_before;
@@ -114,13 +115,13 @@ impl RestoreContext<'_> {
         Ok(Some(differences.into_new()))
     }
 
-    fn records_of<'a>(
+    fn open_records<'a>(
         &self,
         reader: &'a BlobReader,
         database: &'a DatabaseRoot,
         order: KeyOrder<'a>,
     ) -> Result<StackCursor<'a>> {
-        let runs = read_records::runs(database, self.wish.with_uncertain)?;
+        let runs = read_records::runs(database, self.options.with_uncertain)?;
         let newest_first = runs.iter().rev();
         let walkers: Vec<_> = newest_first
             .map(|run| RunReader::new(reader, run.root.as_ref(), order))
@@ -130,7 +131,7 @@ impl RestoreContext<'_> {
 }
 
 /// Nobody knows what a damaged database holds; it was found whole a moment ago.
-fn compare_all(standing: &Database, differences: &mut DifferenceWriter) -> Result<()> {
+fn compare_records(standing: &Database, differences: &mut DifferenceWriter) -> Result<()> {
     let outcome = standing.scan(differences)?;
     match outcome.damage.first() {
         Some(damage) => Err(Error::corrupt(format!("{}: {}", damage.file, damage.what))),
@@ -139,24 +140,24 @@ fn compare_all(standing: &Database, differences: &mut DifferenceWriter) -> Resul
 }
 
 /// What comes above a database.
-pub struct NewFiles {
+pub struct InPlaceTables {
     pub tables: Vec<TableMeta>,
     pub written: InPlaceOutcome,
 }
 
 /// Puts both together.
-fn finish(
+fn finish_in_place(
     staging: InPlaceTarget,
     standing: &Database,
     above: VersionContinuation,
-    new: NewFiles,
+    new: InPlaceTables,
 ) -> Result<(StagedResult, InPlaceOutcome)> {
     let mut written = new.written;
     written.bytes_written = new.tables.iter().map(|table| table.size).sum();
     for file in standing.files() {
         let is_table = matches!(FileName::parse(&file.name), Some(FileName::Table(..)));
-        if let (true, Some((directory, name))) = (is_table, file.named()) {
-            let copied = staging.keep_table(directory, name)?;
+        if let (true, Some((directory, name))) = (is_table, file.directory_and_name()) {
+            let copied = staging.link_or_copy_table(directory, name)?;
             written.bytes_written += copied;
             written.bytes_linked += file.len - copied.min(file.len);
         }
@@ -166,19 +167,19 @@ fn finish(
 }
 
 /// New tables for level 0, one after the other in key order; none overlaps another.
-pub struct NewTables<'a> {
+pub struct InPlaceTableWriter<'a> {
     staging: &'a InPlaceTarget,
-    shape: DatabaseLayout,
-    above: VersionContinuation,
+    layout: DatabaseLayout,
+    continuation: VersionContinuation,
     builder: TableBuilder,
     written: Vec<TableMeta>,
 }
 
-impl<'a> NewTables<'a> {
+impl<'a> InPlaceTableWriter<'a> {
     /// Laid out as the tables that stand there.
     fn new(staging: &'a InPlaceTarget, standing: DatabaseLayout, above: VersionContinuation) -> Result<Self> {
         let shape = DatabaseLayout {
-            table_bytes: TABLE_BYTES,
+            table_bytes: IN_PLACE_TABLE_BYTES,
             last_sequence: above.sequence(),
             ..standing
         };
@@ -186,8 +187,8 @@ impl<'a> NewTables<'a> {
         Ok(Self {
             builder: TableBuilder::new(&shape, &order)?,
             staging,
-            shape,
-            above,
+            layout: shape,
+            continuation: above,
             written: Vec::new(),
         })
     }
@@ -200,33 +201,33 @@ impl<'a> NewTables<'a> {
     /// Adds a record; false when there is no room for more tables.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         self.builder.add(key, value)?;
-        self.end_if_full()
+        self.finish_if_full()
     }
 
     /// Adds a deletion; false when there is no room for more tables.
     pub fn delete(&mut self, key: &[u8]) -> Result<bool> {
         self.builder.delete(key)?;
-        self.end_if_full()
+        self.finish_if_full()
     }
 
-    fn end_if_full(&mut self) -> Result<bool> {
+    fn finish_if_full(&mut self) -> Result<bool> {
         if self.builder.is_full() {
-            self.end()
+            self.finish_table()
         } else {
             Ok(true)
         }
     }
 
     /// Writes the table that was begun, if one was; false when there is no room for it.
-    pub fn end(&mut self) -> Result<bool> {
+    pub fn finish_table(&mut self) -> Result<bool> {
         if self.builder.is_empty() {
             return Ok(true);
         }
-        let Some(number) = self.above.table_number(self.written.len()) else {
+        let Some(number) = self.continuation.table_number(self.written.len()) else {
             return Ok(false);
         };
         let table = self.builder.finish()?;
-        let extension = self.shape.table_extension;
+        let extension = self.layout.table_extension;
         self.written
             .push(self.staging.write_table(number, extension, &table)?);
         self.builder.recycle(table);

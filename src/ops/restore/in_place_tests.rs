@@ -5,7 +5,7 @@
 //!
 //! LEVAULT_IN_PLACE_SEED=N runs the one life of that seed; LEVAULT_IN_PLACE_LIVES=N runs so many.
 
-use super::super::overwrite_mode::OtherFiles;
+use super::super::overwrite_mode::OtherFilesPolicy;
 use super::super::tree::PatternOrigin;
 use crate::pattern::SelectorChoice;
 use std::collections::BTreeMap;
@@ -30,19 +30,19 @@ use crate::ops::backup::{Backup, PinMode};
 use crate::repo::{NewRepository, Repo, RepoSettings, StoredSnapshot};
 use crate::report::OperationReport;
 use crate::source::RecordSink;
-use crate::source::delta_model::engine::{Engine, State, Visible};
+use crate::source::delta_model::engine::{ModelEngine, ModelState, VisibleRecords};
 use crate::storage::MemoryStorage;
 
-const LIVES: u64 = 200;
+const DATABASE_LIVES: u64 = 200;
 
-type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+type RecordModel = BTreeMap<Vec<u8>, Vec<u8>>;
 
-struct Bench {
+struct InPlaceBench {
     repo: Repo,
     dir: tempfile::TempDir,
 }
 
-impl Bench {
+impl InPlaceBench {
     fn new() -> Self {
         let new = NewRepository {
             cost: SlotCost::cheap(),
@@ -71,7 +71,7 @@ impl Bench {
         self.repo.select(&outcome.snapshot.unwrap().to_hex()).unwrap()
     }
 
-    fn save_state(&self, state: &State) -> StoredSnapshot {
+    fn save_state(&self, state: &ModelState) -> StoredSnapshot {
         let db = self.path("saved");
         state.write_to(&db);
         let stored = self.save(&db);
@@ -87,7 +87,7 @@ impl Bench {
     ) -> Result<Option<(StagedResult, InPlaceOutcome)>> {
         let database = stored.snapshot.databases().next().unwrap();
         let mut staged = None;
-        over(target).with(&self.repo, stored, &OperationReport::default(), |restoring| {
+        over(target).run_with_context(&self.repo, stored, &OperationReport::default(), |restoring| {
             staged = restoring.stage_in_place(&step(database, target), OccupiedTarget::Replace, u64::MAX)?;
             Ok(())
         })?;
@@ -106,14 +106,14 @@ impl Bench {
 /// A database that is restored by itself.
 fn step<'s>(root: &'s DatabaseRoot, target: &Path) -> DatabaseRestore<'s> {
     DatabaseRestore {
-        top: 0,
+        top_source: 0,
         number: 0,
         root,
         target: target.to_owned(),
-        shown: target.to_owned(),
+        display_path: target.to_owned(),
         attributes: None,
-        others: OtherFiles::Refuse,
-        place: PatternOrigin::default(),
+        other_files: OtherFilesPolicy::Refuse,
+        pattern_origin: PatternOrigin::default(),
         choice: SelectorChoice::Take,
         nesting: 0,
     }
@@ -126,26 +126,26 @@ fn over(target: &Path) -> Restore {
     }
 }
 
-fn model(visible: &Visible) -> Model {
+fn model(visible: &VisibleRecords) -> RecordModel {
     visible.values().cloned().collect()
 }
 
-fn scan(db: &Path) -> Model {
-    struct Into(Model);
-    impl RecordSink for Into {
+fn scan(db: &Path) -> RecordModel {
+    struct ModelSink(RecordModel);
+    impl RecordSink for ModelSink {
         fn record(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<()> {
             assert!(certain && self.0.insert(key.to_vec(), value.to_vec()).is_none());
             Ok(())
         }
     }
-    let mut sink = Into(Model::new());
+    let mut sink = ModelSink(RecordModel::new());
     let outcome = Database::open(db).unwrap().scan(&mut sink).unwrap();
     assert_eq!(outcome.damage, vec![]);
     sink.0
 }
 
 /// What LevelDB's Get finds: the first table that has the key at all decides. Only for databases without log records.
-fn look_up_all(db: &Path) -> Model {
+fn look_up_all(db: &Path) -> RecordModel {
     let database = Database::open(db).unwrap();
     assert_eq!(database.log_entries(), 0);
     let order = database.comparator();
@@ -157,7 +157,7 @@ fn look_up_all(db: &Path) -> Model {
         })
     });
     let mut decided: Vec<Vec<u8>> = Vec::new();
-    let mut found = Model::new();
+    let mut found = RecordModel::new();
     for ((_, number), meta) in tables {
         let entries = entries(&std::fs::read(db.join(format!("{number:06}.ldb"))).unwrap());
         assert!(
@@ -184,7 +184,10 @@ fn look_up_all(db: &Path) -> Model {
     found
 }
 
-fn first_difference<'m>(found: &'m Model, expected: &'m Model) -> Option<(&'m Vec<u8>, Option<&'m Vec<u8>>)> {
+fn first_difference<'m>(
+    found: &'m RecordModel,
+    expected: &'m RecordModel,
+) -> Option<(&'m Vec<u8>, Option<&'m Vec<u8>>)> {
     let keys = found.keys().chain(expected.keys());
     let differs = |key: &&Vec<u8>| found.get(*key) != expected.get(*key);
     keys.map(|key| (key, found.get(key)))
@@ -224,7 +227,7 @@ fn facts(db: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u64, i64)> {
 }
 
 #[derive(Debug, Default)]
-struct Counters {
+struct InPlaceCounters {
     in_place: u64,
     whole: u64,
     from_logs: u64,
@@ -235,8 +238,8 @@ struct Counters {
     long_values: u64,
 }
 
-fn live(bench: &Bench, seed: u64, counters: &mut Counters) {
-    let mut engine = Engine::new(seed);
+fn live(bench: &InPlaceBench, seed: u64, counters: &mut InPlaceCounters) {
+    let mut engine = ModelEngine::new(seed);
     let early = engine.random.below(120);
     for _ in 0..early {
         engine.step();
@@ -246,8 +249,8 @@ fn live(bench: &Bench, seed: u64, counters: &mut Counters) {
     let begins_anew = engine.random.chance(15);
     if begins_anew {
         let order = engine.state.order.clone();
-        engine.state = State::new(&order);
-        engine.visible = Visible::new();
+        engine.state = ModelState::new(&order);
+        engine.visible = VisibleRecords::new();
     }
     let late = if begins_anew && engine.random.chance(50) {
         0
@@ -283,12 +286,12 @@ fn live(bench: &Bench, seed: u64, counters: &mut Counters) {
 }
 
 fn bring_back(
-    bench: &Bench,
+    bench: &InPlaceBench,
     stored: &StoredSnapshot,
     target: &Path,
-    expected: &Model,
+    expected: &RecordModel,
     can_look_up: bool,
-    counters: &mut Counters,
+    counters: &mut InPlaceCounters,
 ) -> Result<()> {
     let before = facts(target);
     if let Some((staged, rewritten)) = bench.stage(stored, target)? {
@@ -327,20 +330,20 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn any_database_becomes_any_snapshot_exactly() {
-    let mut counters = Counters::default();
+    let mut counters = InPlaceCounters::default();
     if let Some(seed) = number("LEVAULT_IN_PLACE_SEED") {
-        return live(&Bench::new(), seed, &mut counters);
+        return live(&InPlaceBench::new(), seed, &mut counters);
     }
-    let lives = number("LEVAULT_IN_PLACE_LIVES").unwrap_or(LIVES);
-    let mut bench = Bench::new();
+    let lives = number("LEVAULT_IN_PLACE_LIVES").unwrap_or(DATABASE_LIVES);
+    let mut bench = InPlaceBench::new();
     for seed in 0..lives {
-        if seed % LIVES == 0 {
-            bench = Bench::new();
+        if seed % DATABASE_LIVES == 0 {
+            bench = InPlaceBench::new();
         }
         live(&bench, seed, &mut counters);
     }
     println!("{counters:?}");
-    if lives >= LIVES {
+    if lives >= DATABASE_LIVES {
         assert!(
             counters.in_place > lives / 2 && counters.whole > 5,
             "{counters:?}"
@@ -356,13 +359,13 @@ fn any_database_becomes_any_snapshot_exactly() {
 
 #[test]
 fn what_reads_back_wrong_leaves_the_old_database_as_it_was() {
-    let bench = Bench::new();
+    let bench = InPlaceBench::new();
     let order = Comparator::Bytewise;
     let ops: Vec<WriteOp> = (0..100)
         .map(|n| op(format!("{n:03}").as_bytes(), 500 + n, Some(b"early")))
         .collect();
     let stored =
-        bench.save_state(&State::new(&order).with_tables(1, vec![(ops.clone(), 4, BlockCodec::Snappy)]));
+        bench.save_state(&ModelState::new(&order).with_tables(1, vec![(ops.clone(), 4, BlockCodec::Snappy)]));
     let target = bench.path("target");
     std::fs::create_dir(&target).unwrap();
     let mut files = MemoryFiles::new(&order);
@@ -383,23 +386,24 @@ fn what_reads_back_wrong_leaves_the_old_database_as_it_was() {
 
 #[test]
 fn a_wish_to_stop_is_heard_and_leaves_the_old_database_as_it_was() {
-    let bench = Bench::new();
+    let bench = InPlaceBench::new();
     let order = Comparator::Bytewise;
     let ops: Vec<WriteOp> = (0..100)
         .map(|n| op(format!("{n:03}").as_bytes(), 500 + n, Some(b"early")))
         .collect();
     let mut changed = ops.clone();
     changed[50] = op(b"050", 900, Some(b"late"));
-    let stored = bench.save_state(&State::new(&order).with_tables(1, vec![(ops, 4, BlockCodec::Snappy)]));
+    let stored =
+        bench.save_state(&ModelState::new(&order).with_tables(1, vec![(ops, 4, BlockCodec::Snappy)]));
     let target = bench.path("target");
-    State::new(&order)
+    ModelState::new(&order)
         .with_tables(1, vec![(changed, 4, BlockCodec::Snappy)])
         .write_to(&target);
     let before = facts(&target);
     let report = OperationReport::default();
     report.stop();
     let database = stored.snapshot.databases().next().unwrap();
-    let stopped = over(&target).with(&bench.repo, &stored, &report, |restoring| {
+    let stopped = over(&target).run_with_context(&bench.repo, &stored, &report, |restoring| {
         restoring
             .stage_in_place(&step(database, &target), OccupiedTarget::Replace, u64::MAX)
             .map(drop)

@@ -89,13 +89,13 @@ pub struct Restore {
     /// What becomes of what stands there.
     pub overwrite: OverwriteMode,
     /// What becomes of the rest.
-    pub extra: ExtraEntries,
+    pub extra_entries: ExtraEntries,
     /// Which parts of trees.
     pub selector: Selector,
     /// Which records of a database; all, or the new database holds some of the old one's.
     pub selection: KeySelection,
     /// What of a database.
-    pub contents: DatabaseForm,
+    pub database_form: DatabaseForm,
     /// How sure to be.
     pub verify: VerifyMode,
     /// Also records that lay in damaged ranges of the source and may be older than what was lost there.
@@ -105,7 +105,7 @@ pub struct Restore {
     /// What must be neither removed nor written into, beside the repository and its cache.
     pub forbidden: ForbiddenPaths,
     /// How far [`ExtraEntries::Delete`] may go.
-    pub reach: DeleteReach,
+    pub delete_reach: DeleteReach,
 }
 
 /// One database that is back.
@@ -140,20 +140,20 @@ pub struct RestoreOutcome {
 
 /// What every part of a restore works with.
 struct RestoreContext<'a> {
-    wish: &'a Restore,
+    options: &'a Restore,
     repo: &'a Repo,
     reader: &'a BlobReader<'a>,
     snapshot: &'a Snapshot,
     report: &'a OperationReport,
     forbidden: ForbiddenPaths,
-    done: Mutex<RestoreProgress>,
+    progress: Mutex<RestoreProgress>,
 }
 
 #[derive(Default)]
 struct RestoreProgress {
     restored: RestoreOutcome,
     /// Databases that have their place, each in one source that was restored for itself.
-    used: HashSet<(usize, u32)>,
+    placed_databases: HashSet<(usize, u32)>,
 }
 
 impl Restore {
@@ -164,15 +164,15 @@ impl Restore {
             address: Vec::new(),
             target: target.into(),
             overwrite: OverwriteMode::default(),
-            extra: ExtraEntries::default(),
+            extra_entries: ExtraEntries::default(),
             selector: Selector::default(),
             selection: KeySelection::All,
-            contents: DatabaseForm::default(),
+            database_form: DatabaseForm::default(),
             verify: VerifyMode::Full,
             with_uncertain: false,
             ownership: DatabaseOwnership::default(),
             forbidden: ForbiddenPaths::default(),
-            reach: DeleteReach::default(),
+            delete_reach: DeleteReach::default(),
         }
     }
 
@@ -184,7 +184,7 @@ impl Restore {
         report: &OperationReport,
         each: &mut dyn FnMut(PlannedEntry),
     ) -> Result<()> {
-        self.with(repo, stored, report, |restoring| restoring.plan(each))
+        self.run_with_context(repo, stored, report, |restoring| restoring.plan(each))
             .map(drop)
     }
 
@@ -195,43 +195,43 @@ impl Restore {
         stored: &StoredSnapshot,
         report: &OperationReport,
     ) -> Result<RestoreOutcome> {
-        self.with(repo, stored, report, |restoring| restoring.run())
+        self.run_with_context(repo, stored, report, |restoring| restoring.run())
     }
 
-    fn with(
+    fn run_with_context(
         &self,
         repo: &Repo,
         stored: &StoredSnapshot,
         report: &OperationReport,
         act: impl FnOnce(&RestoreContext) -> Result<()>,
     ) -> Result<RestoreOutcome> {
-        self.check()?;
+        self.check_options()?;
         let repo = &repo.in_domain(stored.snapshot.domain)?;
         let lookup = repo.lookup()?;
         let restoring = RestoreContext {
-            wish: self,
+            options: self,
             repo,
             reader: &BlobReader::new(repo, &lookup),
             snapshot: &stored.snapshot,
             report,
             forbidden: self.all_forbidden(repo),
-            done: Mutex::default(),
+            progress: Mutex::default(),
         };
         act(&restoring)?;
         let done = restoring
-            .done
+            .progress
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         Ok(done.restored)
     }
 
     fn records_only(&self) -> bool {
-        self.contents == DatabaseForm::Records || !self.selection.is_all()
+        self.database_form == DatabaseForm::Records || !self.selection.is_all()
     }
 }
 
 /// The names in the directories that several databases come into, before anything is restored.
-fn listed_above(steps: &[DatabaseRestore]) -> Result<HashMap<PathBuf, Vec<Vec<u8>>>> {
+fn list_target_parents(steps: &[DatabaseRestore]) -> Result<HashMap<PathBuf, Vec<Vec<u8>>>> {
     let mut listed = HashMap::new();
     if steps.len() > 1 {
         for above in steps.iter().filter_map(|step| step.target.parent()) {
@@ -251,17 +251,17 @@ fn has_another_name(target: &Path, listed: &[Vec<u8>]) -> bool {
 
 impl RestoreContext<'_> {
     fn lock(&self) -> MutexGuard<'_, RestoreProgress> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) -> Result<()> {
-        match self.guarded()? {
+        match self.checked_selection()? {
             RestoreSelection::Databases(steps) => {
-                self.wish.check_target()?;
+                self.options.check_target()?;
                 self.report
                     .bytes_total
                     .add(steps.iter().map(|step| step.root.bytes()).sum());
-                let listed = listed_above(&steps)?;
+                let listed = list_target_parents(&steps)?;
                 for step in steps {
                     let name = step.root.name.clone();
                     match step
@@ -270,31 +270,33 @@ impl RestoreContext<'_> {
                         .and_then(|above| listed.get(above))
                         .filter(|listed| has_another_name(&step.target, listed))
                     {
-                        Some(_) => self
-                            .report
-                            .problem(tree::taken_for_another(&step.shown.display().to_string()).to_string()),
-                        None => self.database(step).context(|| format!("restore {name}"))?,
+                        Some(_) => self.report.problem(
+                            tree::name_conflict_error(&step.display_path.display().to_string()).to_string(),
+                        ),
+                        None => self
+                            .restore_database(step)
+                            .context(|| format!("restore {name}"))?,
                     }
                 }
                 Ok(())
             }
             RestoreSelection::Trees { bytes, starts, .. } => {
                 self.report.bytes_total.add(bytes);
-                self.trees(starts)
+                self.restore_trees(starts)
             }
         }
     }
 
-    fn trees(&self, starts: restore_selection::StartWalks) -> Result<()> {
-        let merge = match self.wish.overwrite {
+    fn restore_trees(&self, starts: restore_selection::StartWalks) -> Result<()> {
+        let merge = match self.options.overwrite {
             OverwriteMode::Refuse => MergeMode::Refuse,
             _ => MergeMode::Into,
         };
-        let target = TreeTarget::begin(&self.wish.target, merge)?;
-        let account = target.account();
-        let filled = starts(target.root()).and_then(|starts| self.fill(&target, starts, 0));
+        let target = TreeTarget::begin(&self.options.target, merge)?;
+        let account = target.report();
+        let filled = starts(target.root()).and_then(|starts| self.restore_into(&target, starts, 0));
         let finished = filled.and_then(|()| target.finish());
-        self.report_account(&account);
+        self.report_tree_problems(&account);
         self.report_unplaced();
         match finished? {
             Some(staged) => staged.publish(),
@@ -304,13 +306,13 @@ impl RestoreContext<'_> {
 
     /// A snapshot may say of a database that it lies in a tree, and no tree has it.
     fn report_unplaced(&self) {
-        let wish = self.wish;
+        let wish = self.options;
         let is_partial = !wish.address.is_empty() || wish.database.is_some() || self.has_patterns();
         if is_partial || wish.overwrite != OverwriteMode::Refuse {
             return;
         }
         let done = self.lock();
-        let placed: HashSet<u32> = done.used.iter().map(|(_, number)| *number).collect();
+        let placed: HashSet<u32> = done.placed_databases.iter().map(|(_, number)| *number).collect();
         for (number, source) in (0..).zip(&self.snapshot.sources) {
             if matches!(source, SnapshotSource::Database(_)) && !placed.contains(&number) {
                 self.report.problem(format!(
@@ -322,25 +324,25 @@ impl RestoreContext<'_> {
     }
 
     fn plan(&self, each: &mut dyn FnMut(PlannedEntry)) -> Result<()> {
-        match self.guarded()? {
+        match self.checked_selection()? {
             RestoreSelection::Databases(steps) => {
                 for step in steps {
                     each(PlannedEntry {
-                        target: step.shown.display().to_string(),
+                        target: step.display_path.display().to_string(),
                         action: PlannedAction::Restore,
                         bytes: step.root.bytes(),
                         database: Some(PlannedDatabase {
                             name: step.root.name.clone(),
-                            records: self.records(&step),
+                            records: self.record_count(&step),
                         }),
                     });
                 }
                 Ok(())
             }
             RestoreSelection::Trees { starts, .. } => {
-                let root = inspect_only(&self.wish.target)?;
+                let root = inspect_only(&self.options.target)?;
                 let problems = TreeProblems::default();
-                let is_new = root.standing()?.is_none();
+                let is_new = root.stat_self()?.is_none();
                 self.plan_tree(starts(&root)?, is_new, each, &problems)?;
                 problems
                     .take()
@@ -361,8 +363,8 @@ impl RestoreContext<'_> {
     }
 
     fn report_missing(&self, database: &DatabaseRoot) {
-        let (wish, report) = (self.wish, self.report);
-        match read_records::lost_of(database, &wish.selection) {
+        let (wish, report) = (self.options, self.report);
+        match read_records::describe_lost_keys(database, &wish.selection) {
             Some(lost) => report.problem(lost),
             None if wish.selection.is_all() && database.holes().next().is_some() => report.problem(format!(
                 "{}: files or uncertain records were lost in the repository; `levault ls` lists them",

@@ -36,7 +36,7 @@ pub enum OverwriteMode {
 
 /// What else lies in the directory of a database that is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OtherFiles {
+pub enum OtherFilesPolicy {
     /// There may be nothing: it would be lost, for the snapshot knows nothing of the kind.
     Refuse,
     /// It comes along.
@@ -47,20 +47,20 @@ impl Restore {
     /// Of databases that were asked for by themselves.
     pub(super) fn check_target(&self) -> Result<()> {
         match self.overwrite {
-            OverwriteMode::Refuse | OverwriteMode::Never => target::check_free(&self.target),
+            OverwriteMode::Refuse | OverwriteMode::Never => target::check_target_free(&self.target),
             OverwriteMode::IfNewer | OverwriteMode::IfChanged | OverwriteMode::Always => Ok(()),
         }
     }
 
     /// What makes no sense whatever the snapshot holds.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check_options(&self) -> Result<()> {
         let is_part = !self.selection.is_all();
         match self.overwrite {
             OverwriteMode::IfChanged | OverwriteMode::IfNewer if is_part => Err(Error::new(
                 ErrorKind::Usage,
                 "only a whole database can be compared with what is there",
             )),
-            OverwriteMode::Refuse if self.extra == super::ExtraEntries::Delete => Err(Error::new(
+            OverwriteMode::Refuse if self.extra_entries == super::ExtraEntries::Delete => Err(Error::new(
                 ErrorKind::Usage,
                 "--delete is for a target that may be overwritten; say how by --overwrite",
             )),
@@ -68,21 +68,21 @@ impl Restore {
         }
     }
 
-    pub(super) fn occupied(&self, others: OtherFiles) -> OccupiedTarget {
+    pub(super) fn occupied_target(&self, others: OtherFilesPolicy) -> OccupiedTarget {
         match (self.overwrite, others) {
             (OverwriteMode::Refuse | OverwriteMode::Never, _) => OccupiedTarget::Refuse,
-            (_, OtherFiles::Refuse) => OccupiedTarget::Replace,
-            (_, OtherFiles::Keep) => OccupiedTarget::ReplaceAndKeep,
+            (_, OtherFilesPolicy::Refuse) => OccupiedTarget::Replace,
+            (_, OtherFilesPolicy::Keep) => OccupiedTarget::ReplaceAndKeep,
         }
     }
 
     /// True if a database that stands there may be what would be restored.
-    pub(super) fn compares(&self) -> bool {
+    pub(super) fn compares_existing(&self) -> bool {
         matches!(self.overwrite, OverwriteMode::IfChanged | OverwriteMode::IfNewer)
     }
 
     /// Whether what stands at the target is what would be restored.
-    pub(super) fn is_there(
+    pub(super) fn matches_existing(
         &self,
         repo: &Repo,
         reader: &BlobReader,
@@ -90,15 +90,15 @@ impl Restore {
         target: &Path,
         report: &OperationReport,
     ) -> Result<bool> {
-        if !self.compares() || !target.join("CURRENT").exists() {
+        if !self.compares_existing() || !target.join("CURRENT").exists() {
             return Ok(false);
         }
-        let held = target::hold_target(target)?;
-        let _closed = target::hold_in(&held)?;
+        let held = target::open_target_directory(target)?;
+        let _closed = target::lock_database_in(&held)?;
         let compared = match &database.content {
             DatabaseContent::Physical { .. } => return Ok(false),
             DatabaseContent::Logical { .. } => {
-                let expected = ExpectedDatabase::recorded(repo, reader, database, self.with_uncertain)?;
+                let expected = ExpectedDatabase::from_snapshot(repo, reader, database, self.with_uncertain)?;
                 verify_database::compare(repo, &expected, &held, report)
             }
         };
@@ -117,7 +117,7 @@ impl Restore {
 }
 
 /// True if some file of the database at `target` was changed after the moment that is to be restored.
-pub fn is_newer_there(database: &DatabaseRoot, target: &Path) -> Result<bool> {
+pub fn is_target_newer(database: &DatabaseRoot, target: &Path) -> Result<bool> {
     let doing = || format!("look at {}", target.display());
     let saved = database.capture.time.0;
     let entries = match std::fs::read_dir(target) {

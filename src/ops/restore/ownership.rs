@@ -48,7 +48,7 @@ impl DatabaseFileMetadata {
     }
 
     /// Of one of its files.
-    pub fn of(&self, name: &[u8]) -> &FileMetadata {
+    pub fn file(&self, name: &[u8]) -> &FileMetadata {
         self.by_name.get(name).unwrap_or(&self.common)
     }
 }
@@ -66,8 +66,8 @@ pub fn file_meta(database: &DatabaseRoot, directory: &FileMetadata) -> FileMetad
 
 impl RestoreContext<'_> {
     /// What the files of a step's database get.
-    pub(super) fn files_of(&self, step: &DatabaseRestore) -> TargetAttributes {
-        match self.wish.ownership {
+    pub(super) fn database_file_attributes(&self, step: &DatabaseRestore) -> TargetAttributes {
+        match self.options.ownership {
             DatabaseOwnership::Recorded => {
                 let directory = step.root.directory.clone().unwrap_or_default();
                 attributes(&file_meta(step.root, &directory))
@@ -77,16 +77,21 @@ impl RestoreContext<'_> {
     }
 
     /// A database that stands there with the right records gets its files' owner and mode.
-    pub(super) fn refresh_files(&self, step: &DatabaseRestore) -> Result<()> {
-        let act = || format!("set the attributes of the files in {}", step.shown.display());
-        let files = self.files_of(step);
+    pub(super) fn refresh_database_files(&self, step: &DatabaseRestore) -> Result<()> {
+        let act = || {
+            format!(
+                "set the attributes of the files in {}",
+                step.display_path.display()
+            )
+        };
+        let files = self.database_file_attributes(step);
         if files == TargetAttributes::default() {
             return Ok(());
         }
         let directory = File::open(&step.target).context(act)?;
         let is_leveldbs =
             |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| FileName::parse(name).is_some());
-        let withheld = crate::target::refresh_files(&directory, &files, is_leveldbs).context(act)?;
+        let withheld = crate::target::update_file_attributes(&directory, &files, is_leveldbs).context(act)?;
         self.report_refused_attributes(&withheld);
         Ok(())
     }

@@ -21,37 +21,37 @@ use crate::report::OperationReport;
 use crate::source::{Database, DisjointTables, RecordSink};
 
 /// Stretches for each core: the last to end are short, and only two strides of each are hashed by the one that joins them.
-const STRETCHES_PER_CORE: usize = 8;
+const PARTITIONS_PER_CORE: usize = 8;
 
 /// Memory of a thread is a few times the longest record: beyond this, one thread reads all.
-const LONGEST_BYTES_MAX: u64 = 4 << 20;
+const PARALLEL_RECORD_BYTES_MAX: u64 = 4 << 20;
 
 /// How much of the stream each table holds, by file number.
 #[derive(Clone, Debug, Default)]
-pub struct StreamBytes {
+pub struct TableStreamBytes {
     pub tables: BTreeMap<u64, u64>,
     /// Of the longest record.
-    pub longest: u64,
+    pub longest_record: u64,
 }
 
 /// Which digest is wanted; the one of the stream can be had outside the repository too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DigestKind {
+pub enum StreamOrSetDigest {
     Stream(StreamDigest),
     Set(SetDigest),
 }
 
 /// What reads a database back.
-pub struct ReadBackOptions<'a> {
+pub struct ReadBackContext<'a> {
     pub by_stream: bool,
     pub set_digest_key: &'a [u8; 32],
     pub report: &'a OperationReport,
 }
 
 /// What was read so far.
-pub struct ReadBackTotals<'a> {
+pub struct ReadBackAccumulator<'a> {
     pub records: u64,
-    digested: ReadBackDigest<'a>,
+    digest_state: ReadBackDigest<'a>,
     report: &'a OperationReport,
 }
 
@@ -60,12 +60,12 @@ enum ReadBackDigest<'a> {
     Set(Box<SetDigestAccumulator<'a>>),
 }
 
-impl<'a> ReadBackOptions<'a> {
+impl<'a> ReadBackContext<'a> {
     /// Begins behind so many bytes of the stream.
-    pub fn begin(&self, at: u64) -> ReadBackTotals<'a> {
-        ReadBackTotals {
+    pub fn begin_at(&self, at: u64) -> ReadBackAccumulator<'a> {
+        ReadBackAccumulator {
             records: 0,
-            digested: if self.by_stream {
+            digest_state: if self.by_stream {
                 ReadBackDigest::Stream(StreamPartition::at(at))
             } else {
                 ReadBackDigest::Set(Box::new(SetDigestAccumulator::new(self.set_digest_key)))
@@ -76,35 +76,37 @@ impl<'a> ReadBackOptions<'a> {
 
     /// Reads all of a database in stretches; `None` where that cannot be, or where anything is wrong: a scan of the whole
     /// then tells what.
-    pub fn in_stretches(
+    pub fn read_partitions(
         &self,
         database: &Database,
-        bytes: &StreamBytes,
-    ) -> Result<Option<ReadBackTotals<'a>>> {
+        bytes: &TableStreamBytes,
+    ) -> Result<Option<ReadBackAccumulator<'a>>> {
         let cores = rayon::current_num_threads();
         let row = database
-            .table_row()
-            .filter(|_| bytes.longest <= LONGEST_BYTES_MAX);
-        let stretches = row.map_or_else(Vec::new, |row| row.split(STRETCHES_PER_CORE * cores));
-        let Some(stretches) = placed(stretches, bytes) else {
+            .disjoint_tables()
+            .filter(|_| bytes.longest_record <= PARALLEL_RECORD_BYTES_MAX);
+        let stretches = row.map_or_else(Vec::new, |row| {
+            row.split_into_partitions(PARTITIONS_PER_CORE * cores)
+        });
+        let Some(stretches) = with_stream_offsets(stretches, bytes) else {
             return Ok(None);
         };
         let read = |(at, stretch): (u64, DisjointTables)| {
-            let mut sink = self.begin(at);
+            let mut sink = self.begin_at(at);
             let outcome = stretch.scan(cores, &mut sink)?;
             Ok(outcome.damage.is_empty().then_some(sink))
         };
         let read: Option<Vec<_>> = stretches.into_par_iter().map(read).collect::<Result<_>>()?;
         let mut read = read.into_iter().flatten();
         let first = read.next();
-        Ok(first.and_then(|first| read.try_fold(first, ReadBackTotals::join)))
+        Ok(first.and_then(|first| read.try_fold(first, ReadBackAccumulator::join_next)))
     }
 }
 
 /// Each stretch with where it begins; `None` where that is not known.
-fn placed<'d>(
+fn with_stream_offsets<'d>(
     stretches: Vec<DisjointTables<'d>>,
-    bytes: &StreamBytes,
+    bytes: &TableStreamBytes,
 ) -> Option<Vec<(u64, DisjointTables<'d>)>> {
     let mut at = 0;
     let place = |stretch: DisjointTables<'d>| {
@@ -117,18 +119,18 @@ fn placed<'d>(
     stretches.into_iter().map(place).collect()
 }
 
-impl ReadBackTotals<'_> {
+impl ReadBackAccumulator<'_> {
     /// The digest of it.
-    pub fn digest(&self) -> Option<DigestKind> {
-        match &self.digested {
-            ReadBackDigest::Stream(stretch) => stretch.digest().map(DigestKind::Stream),
-            ReadBackDigest::Set(set) => Some(DigestKind::Set(set.digest())),
+    pub fn digest(&self) -> Option<StreamOrSetDigest> {
+        match &self.digest_state {
+            ReadBackDigest::Stream(stretch) => stretch.digest().map(StreamOrSetDigest::Stream),
+            ReadBackDigest::Set(set) => Some(StreamOrSetDigest::Set(set.digest())),
         }
     }
 
-    fn join(mut self, next: Self) -> Option<Self> {
+    fn join_next(mut self, next: Self) -> Option<Self> {
         self.records += next.records;
-        let meets = match (&mut self.digested, &next.digested) {
+        let meets = match (&mut self.digest_state, &next.digest_state) {
             (ReadBackDigest::Stream(stretch), ReadBackDigest::Stream(next)) => stretch.join(next),
             (ReadBackDigest::Set(set), ReadBackDigest::Set(next)) => {
                 set.merge(&next.digest());
@@ -140,13 +142,13 @@ impl ReadBackTotals<'_> {
     }
 }
 
-impl RecordSink for ReadBackTotals<'_> {
+impl RecordSink for ReadBackAccumulator<'_> {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         self.records += 1;
         if self.records.is_multiple_of(4096) {
             self.report.go_on()?;
         }
-        match &mut self.digested {
+        match &mut self.digest_state {
             ReadBackDigest::Stream(stretch) => stretch.record(key, value),
             ReadBackDigest::Set(set) => set.add_record(key, value),
         }

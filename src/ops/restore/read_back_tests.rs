@@ -22,16 +22,19 @@ use crate::target::DatabaseTarget;
 const KEY: [u8; 32] = [7; 32];
 
 /// A database of several tables on one level, and what is expected of it.
-struct Scene {
+struct ReadBackScene {
     files: MemoryFiles,
-    bytes: StreamBytes,
+    bytes: TableStreamBytes,
     records: u64,
 }
 
-impl Scene {
+impl ReadBackScene {
     fn new(tables: u64, values: usize) -> Self {
-        let (mut files, mut bytes, mut records) =
-            (MemoryFiles::new(&Comparator::Bytewise), StreamBytes::default(), 0);
+        let (mut files, mut bytes, mut records) = (
+            MemoryFiles::new(&Comparator::Bytewise),
+            TableStreamBytes::default(),
+            0,
+        );
         for table in 0..tables {
             let ops: Vec<WriteOp> = (0..6)
                 .map(|n| {
@@ -57,17 +60,17 @@ impl Scene {
         }
     }
 
-    fn expected(&self, reading: &ReadBackOptions, dir: &Path) -> ExpectedDatabase {
+    fn expected(&self, reading: &ReadBackContext, dir: &Path) -> ExpectedDatabase {
         self.files.write_to(dir);
-        let mut whole = reading.begin(0);
+        let mut whole = reading.begin_at(0);
         let outcome = Database::open(dir).unwrap().scan(&mut whole).unwrap();
         assert!(outcome.damage.is_empty() && whole.records == self.records);
         ExpectedDatabase::of(self.records, whole.digest().unwrap()).in_tables(self.bytes.clone())
     }
 }
 
-fn reading(by_stream: bool, report: &OperationReport) -> ReadBackOptions<'_> {
-    ReadBackOptions {
+fn reading(by_stream: bool, report: &OperationReport) -> ReadBackContext<'_> {
+    ReadBackContext {
         by_stream,
         set_digest_key: &KEY,
         report,
@@ -76,17 +79,17 @@ fn reading(by_stream: bool, report: &OperationReport) -> ReadBackOptions<'_> {
 
 /// Whether it is the same: by its stretches, and by a scan of the whole.
 fn verdicts(
-    reading: &ReadBackOptions,
+    reading: &ReadBackContext,
     expected: &ExpectedDatabase,
-    bytes: &StreamBytes,
+    bytes: &TableStreamBytes,
     dir: &Path,
 ) -> (bool, bool) {
     let Ok(database) = Database::open(dir) else {
         return (false, false);
     };
-    let is_same = |read: &ReadBackTotals| matches!(expected.compare(read), DatabaseComparison::Same);
-    let stretches = reading.in_stretches(&database, bytes).unwrap();
-    let mut whole = reading.begin(0);
+    let is_same = |read: &ReadBackAccumulator| matches!(expected.compare(read), DatabaseComparison::Same);
+    let stretches = reading.read_partitions(&database, bytes).unwrap();
+    let mut whole = reading.begin_at(0);
     let scanned = database.scan(&mut whole);
     let is_whole = scanned.is_ok_and(|outcome| outcome.damage.is_empty());
     (
@@ -95,7 +98,7 @@ fn verdicts(
     )
 }
 
-fn both(check: impl Fn(&ReadBackOptions)) {
+fn both(check: impl Fn(&ReadBackContext)) {
     let report = OperationReport::default();
     check(&reading(true, &report));
     check(&reading(false, &report));
@@ -105,7 +108,7 @@ fn both(check: impl Fn(&ReadBackOptions)) {
 fn a_sound_database_is_proven_by_its_parts_alone() {
     both(|reading| {
         for (tables, values) in [(0, 0), (1, 10), (2, 10), (40, 10), (7, 50_000)] {
-            let (scene, dir) = (Scene::new(tables, values), tempfile::tempdir().unwrap());
+            let (scene, dir) = (ReadBackScene::new(tables, values), tempfile::tempdir().unwrap());
             let expected = scene.expected(reading, dir.path());
             let verdicts = verdicts(reading, &expected, &scene.bytes, dir.path());
             assert_eq!(verdicts, (true, true), "{tables} tables");
@@ -116,7 +119,7 @@ fn a_sound_database_is_proven_by_its_parts_alone() {
 #[test]
 fn a_change_of_any_byte_is_found_by_the_parts_as_by_the_whole() {
     both(|reading| {
-        let (scene, dir) = (Scene::new(5, 30), tempfile::tempdir().unwrap());
+        let (scene, dir) = (ReadBackScene::new(5, 30), tempfile::tempdir().unwrap());
         let expected = scene.expected(reading, dir.path());
         let (mut changed, mut found) = (0, 0);
         for entry in std::fs::read_dir(dir.path()).unwrap() {
@@ -176,7 +179,7 @@ fn files_that_are_exchanged_missing_or_cut_short_are_found() {
     ];
     both(|reading| {
         for (number, wrong) in wrongs.iter().enumerate() {
-            let (mut scene, dir) = (Scene::new(4, 30), tempfile::tempdir().unwrap());
+            let (mut scene, dir) = (ReadBackScene::new(4, 30), tempfile::tempdir().unwrap());
             let expected = scene.expected(reading, dir.path());
             let wrong_dir = tempfile::tempdir().unwrap();
             wrong(&mut scene.files);
@@ -199,31 +202,31 @@ fn what_is_more_than_one_row_of_tables_is_left_to_the_whole() {
         |files, _| files.logs.insert(200, vec![1; 40]).map_or((), drop),
     ];
     for (number, add) in more.iter().enumerate() {
-        let (mut scene, dir) = (Scene::new(3, 10), tempfile::tempdir().unwrap());
+        let (mut scene, dir) = (ReadBackScene::new(3, 10), tempfile::tempdir().unwrap());
         add(&mut scene.files, one("0013", 12));
         scene.files.write_to(dir.path());
         let database = Database::open(dir.path()).unwrap();
-        assert!(database.table_row().is_none(), "more {number}");
+        assert!(database.disjoint_tables().is_none(), "more {number}");
     }
     // An older entry of the key that the table before ends with: apart by sequence, and yet one record.
-    let (mut scene, dir) = (Scene::new(1, 10), tempfile::tempdir().unwrap());
+    let (mut scene, dir) = (ReadBackScene::new(1, 10), tempfile::tempdir().unwrap());
     scene
         .files
         .add_table(1, 200, &one("0005", 3), 1, BlockCodec::None);
     scene.files.write_to(dir.path());
     let database = Database::open(dir.path()).unwrap();
     let outcome = database
-        .scan(&mut reading(false, &OperationReport::default()).begin(0))
+        .scan(&mut reading(false, &OperationReport::default()).begin_at(0))
         .unwrap();
     assert!(outcome.damage.is_empty() && outcome.records == 6);
-    assert!(database.table_row().is_none());
+    assert!(database.disjoint_tables().is_none());
 }
 
 #[test]
 fn a_stream_whose_parts_are_not_as_long_as_was_said_is_left_to_the_whole() {
     let report = OperationReport::default();
     let reading = reading(true, &report);
-    let (scene, dir) = (Scene::new(9, 30), tempfile::tempdir().unwrap());
+    let (scene, dir) = (ReadBackScene::new(9, 30), tempfile::tempdir().unwrap());
     let expected = scene.expected(&reading, dir.path());
     let mut said = scene.bytes.clone();
     *said.tables.get_mut(&97).unwrap() += 1;
@@ -235,10 +238,13 @@ fn a_stream_whose_parts_are_not_as_long_as_was_said_is_left_to_the_whole() {
 #[test]
 fn records_too_long_for_a_thread_each_are_read_by_one() {
     both(|reading| {
-        let (mut scene, dir) = (Scene::new(2, 30), tempfile::tempdir().unwrap());
+        let (mut scene, dir) = (ReadBackScene::new(2, 30), tempfile::tempdir().unwrap());
         let expected = scene.expected(reading, dir.path());
-        for (longest, by_stretches) in [(LONGEST_BYTES_MAX, true), (LONGEST_BYTES_MAX + 1, false)] {
-            scene.bytes.longest = longest;
+        for (longest, by_stretches) in [
+            (PARALLEL_RECORD_BYTES_MAX, true),
+            (PARALLEL_RECORD_BYTES_MAX + 1, false),
+        ] {
+            scene.bytes.longest_record = longest;
             let verdicts = verdicts(reading, &expected, &scene.bytes, dir.path());
             assert_eq!(verdicts, (by_stretches, true));
         }
@@ -256,12 +262,12 @@ fn a_wish_to_stop_is_heard_while_parts_are_read() {
         .collect();
     files.add_table(1, 7, &ops, 16, BlockCodec::Snappy);
     files.write_to(dir.path());
-    let bytes = StreamBytes {
+    let bytes = TableStreamBytes {
         tables: [(7, 5000 * 14)].into(),
-        longest: 6,
+        longest_record: 6,
     };
     report.stop();
-    let stopped = reading.in_stretches(&Database::open(dir.path()).unwrap(), &bytes);
+    let stopped = reading.read_partitions(&Database::open(dir.path()).unwrap(), &bytes);
     assert_eq!(stopped.err().unwrap().kind(), ErrorKind::Interrupted);
 }
 
@@ -305,23 +311,26 @@ fn what_a_restore_writes_is_read_back_in_stretches() {
     backup.run(&repo, &report).unwrap();
     let stored = repo.select("latest").unwrap();
     let restore = Restore::new(&target);
-    let restored = restore.with(&repo, &stored, &report, |restoring| {
+    let restored = restore.run_with_context(&repo, &stored, &report, |restoring| {
         let mut database = restoring.snapshot.databases().next().unwrap().clone();
         database.shape.table_bytes = 64 << 10;
         let order = Comparator::Bytewise;
         let staging = DatabaseTarget::create(&target, &database.shape, &order)?;
         let (reader, wish) = (restoring.reader, RecordQuery::default());
-        let bytes = table_writer::write(reader, &database, &wish, &staging, &order, &report)?;
+        let bytes = table_writer::write_tables(reader, &database, &wish, &staging, &order, &report)?;
         let staged = staging.finish()?;
-        assert_eq!(bytes.longest, 325);
+        assert_eq!(bytes.longest_record, 325);
         assert!(
             bytes.tables.len() > 3
                 && bytes.tables.len() == std::fs::read_dir(staged.path()).unwrap().count() - 2
         );
         let back = Database::open(staged.path())?;
-        let read = reading(true, &report).in_stretches(&back, &bytes)?.unwrap();
+        let read = reading(true, &report).read_partitions(&back, &bytes)?.unwrap();
         assert_eq!(read.records, 3000);
-        assert_eq!(read.digest(), database.stream_digest.map(DigestKind::Stream));
+        assert_eq!(
+            read.digest(),
+            database.stream_digest.map(StreamOrSetDigest::Stream)
+        );
         Ok(())
     });
     restored.unwrap();

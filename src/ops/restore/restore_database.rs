@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::overwrite_mode::OtherFiles;
-use super::read_back::StreamBytes;
+use super::overwrite_mode::OtherFilesPolicy;
+use super::read_back::TableStreamBytes;
 use super::table_writer::{self, SelectionTotals};
-use super::tree::{DeferredDatabase, PatternOrigin, WalkStart, taken_for_another};
+use super::tree::{DeferredDatabase, PatternOrigin, RestoreWalkStart, name_conflict_error};
 use super::verify_database::ExpectedDatabase;
 use super::{
     DatabaseRestoreOutcome, ExtraEntries, InPlaceOutcome, OverwriteMode, RestoreContext, VerifyMode,
@@ -25,25 +25,25 @@ use crate::target::tree::{RefusedAttributes, TargetAttributes, TargetDirectory};
 use crate::target::{DatabaseTarget, OccupiedTarget, StagedResult, TreeTarget};
 
 /// Databases beside databases at most: a snapshot may say that each lies beside the one before.
-const NESTING_MAX: usize = 32;
+const DATABASE_NESTING_MAX: usize = 32;
 
 /// A database that is to be restored.
 pub struct DatabaseRestore<'s> {
     /// Its number among the snapshot's sources.
     pub number: u32,
     /// The source that is restored for itself, and that it lies in.
-    pub top: usize,
+    pub top_source: usize,
     pub root: &'s DatabaseRoot,
     /// The directory it becomes; of one in a tree a path that leads through a directory that is held open.
     pub target: PathBuf,
     /// The same for people.
-    pub shown: PathBuf,
+    pub display_path: PathBuf,
     /// What its directory gets.
     pub attributes: Option<TargetAttributes>,
     /// What else lies in the directory of one that stands there.
-    pub others: OtherFiles,
+    pub other_files: OtherFilesPolicy,
     /// Where it stood, for patterns; and what was chosen of it.
-    pub place: PatternOrigin,
+    pub pattern_origin: PatternOrigin,
     pub choice: SelectorChoice,
     /// Databases it lies within.
     pub nesting: usize,
@@ -55,15 +55,15 @@ struct StagedDatabase {
     /// Of a selection.
     selected: Option<SelectionTotals>,
     /// What the tables hold, where all are new.
-    tables: StreamBytes,
+    tables: TableStreamBytes,
     rewritten: Option<InPlaceOutcome>,
 }
 
 impl RestoreContext<'_> {
     /// Restores a database that a tree names.
-    pub(super) fn nested(&self, deferred: DeferredDatabase, nesting: usize) -> Result<()> {
+    pub(super) fn restore_nested(&self, deferred: DeferredDatabase, nesting: usize) -> Result<()> {
         let root = SnapshotView::new(self.snapshot, self.reader).database(deferred.number)?;
-        if nesting >= NESTING_MAX {
+        if nesting >= DATABASE_NESTING_MAX {
             return Err(Error::new(
                 ErrorKind::Limit,
                 "databases within databases without end",
@@ -71,40 +71,46 @@ impl RestoreContext<'_> {
         }
         let handle = deferred.directory.open()?;
         if deferred.is_vacant && deferred.directory.entry(&deferred.name)?.is_some() {
-            return Err(taken_for_another(&deferred.directory.shown_in(&deferred.name)));
+            return Err(name_conflict_error(
+                &deferred.directory.display_path_of(&deferred.name),
+            ));
         }
-        if let Some(depth) = deferred.clears {
-            deferred.directory.clear(&deferred.name, depth)?;
+        if let Some(depth) = deferred.removes {
+            deferred.directory.clear_name(&deferred.name, depth)?;
         }
         let step = DatabaseRestore {
             number: deferred.number,
-            top: deferred.top,
+            top_source: deferred.top_source,
             root,
             target: TargetDirectory::path_of(&handle, &deferred.name)?,
-            shown: deferred.directory.shown().join(name_of(&deferred.name)),
+            display_path: deferred.directory.display_path().join(entry_path(&deferred.name)),
             attributes: Some(deferred.attributes),
-            others: OtherFiles::Keep,
-            place: deferred.place,
+            other_files: OtherFilesPolicy::Keep,
+            pattern_origin: deferred.pattern_origin,
             choice: deferred.choice,
             nesting: nesting + 1,
         };
-        self.database(step)?;
-        deferred.directory.note_made(&deferred.name);
+        self.restore_database(step)?;
+        deferred.directory.record_created(&deferred.name);
         Ok(())
     }
 
     /// Restores one database; what became of it is among the outcomes.
-    pub(super) fn database(&self, step: DatabaseRestore) -> Result<()> {
-        if !self.lock().used.insert((step.top, step.number)) {
+    pub(super) fn restore_database(&self, step: DatabaseRestore) -> Result<()> {
+        if !self
+            .lock()
+            .placed_databases
+            .insert((step.top_source, step.number))
+        {
             return Err(Error::corrupt(format!(
                 "{} has more than one place",
                 step.root.name
             )));
         }
         self.report_missing(step.root);
-        let outcome = match self.leave(&step)? {
-            Some(verified) => self.unchanged(&step, verified)?,
-            None => self.anew(&step)?,
+        let outcome = match self.keep_existing(&step)? {
+            Some(verified) => self.unchanged_outcome(&step, verified)?,
+            None => self.restore_anew(&step)?,
         };
         self.lock().restored.databases.push(outcome);
         Ok(())
@@ -112,27 +118,27 @@ impl RestoreContext<'_> {
 
     /// `Some` if what stands there is left: `false` for one that is newer and was not read, `true` for one that was read and
     /// is what would be restored.
-    fn leave(&self, step: &DatabaseRestore) -> Result<Option<bool>> {
-        if step.others == OtherFiles::Keep {
+    fn keep_existing(&self, step: &DatabaseRestore) -> Result<Option<bool>> {
+        if step.other_files == OtherFilesPolicy::Keep {
             overwrite_mode::refuse_foreign(&step.target)?;
         }
-        if self.wish.overwrite == OverwriteMode::IfNewer
-            && overwrite_mode::is_newer_there(step.root, &step.target)?
+        if self.options.overwrite == OverwriteMode::IfNewer
+            && overwrite_mode::is_target_newer(step.root, &step.target)?
         {
             return Ok(Some(false));
         }
-        let there = self
-            .wish
-            .is_there(self.repo, self.reader, step.root, &step.target, self.report)?;
+        let there =
+            self.options
+                .matches_existing(self.repo, self.reader, step.root, &step.target, self.report)?;
         if there {
-            self.refresh_files(step)?;
-            self.beside_in_place(step)?;
+            self.refresh_database_files(step)?;
+            self.restore_beside_in_place(step)?;
         }
         Ok(there.then_some(true))
     }
 
-    pub(super) fn records(&self, step: &DatabaseRestore) -> u64 {
-        let uncertain = if self.wish.with_uncertain {
+    pub(super) fn record_count(&self, step: &DatabaseRestore) -> u64 {
+        let uncertain = if self.options.with_uncertain {
             step.root.uncertain_records()
         } else {
             0
@@ -140,11 +146,11 @@ impl RestoreContext<'_> {
         step.root.records + uncertain
     }
 
-    fn unchanged(&self, step: &DatabaseRestore, verified: bool) -> Result<DatabaseRestoreOutcome> {
+    fn unchanged_outcome(&self, step: &DatabaseRestore, verified: bool) -> Result<DatabaseRestoreOutcome> {
         Ok(DatabaseRestoreOutcome {
             name: step.root.name.clone(),
-            target: step.shown.clone(),
-            records: self.records(step),
+            target: step.display_path.clone(),
+            records: self.record_count(step),
             bytes: step.root.bytes(),
             as_files: step.root.is_physical(),
             verified,
@@ -153,13 +159,13 @@ impl RestoreContext<'_> {
         })
     }
 
-    fn anew(&self, step: &DatabaseRestore) -> Result<DatabaseRestoreOutcome> {
-        let mut made = self.make(step)?;
-        for path in made.staged.left_alone() {
-            self.report.notice(capture::left_alone(path));
+    fn restore_anew(&self, step: &DatabaseRestore) -> Result<DatabaseRestoreOutcome> {
+        let mut made = self.stage_database(step)?;
+        for path in made.staged.unproven_leftovers() {
+            self.report.notice(capture::describe_unproven_leftover(path));
         }
-        self.beside(step, &made.staged)?;
-        let verified = self.wish.verify == VerifyMode::Full;
+        self.restore_beside(step, &made.staged)?;
+        let verified = self.options.verify == VerifyMode::Full;
         if verified {
             self.read_back(step.root, &mut made)?;
         }
@@ -168,13 +174,13 @@ impl RestoreContext<'_> {
             made.staged.set_attributes(attributes, &withheld)?;
             self.report_refused_attributes(&withheld);
         }
-        self.report_refused_attributes(made.staged.withheld());
+        self.report_refused_attributes(made.staged.refused_attributes());
         made.staged.publish()?;
         let written = made.selected.as_ref();
         Ok(DatabaseRestoreOutcome {
             name: step.root.name.clone(),
-            target: step.shown.clone(),
-            records: written.map_or(self.records(step), |written| written.records),
+            target: step.display_path.clone(),
+            records: written.map_or(self.record_count(step), |written| written.records),
             bytes: written.map_or(step.root.bytes(), |written| written.bytes),
             as_files: step.root.is_physical(),
             verified,
@@ -183,16 +189,16 @@ impl RestoreContext<'_> {
         })
     }
 
-    fn make(&self, step: &DatabaseRestore) -> Result<StagedDatabase> {
+    fn stage_database(&self, step: &DatabaseRestore) -> Result<StagedDatabase> {
         let database = step.root;
         let half = database.bytes() / 2;
-        let occupied = self.wish.occupied(step.others);
+        let occupied = self.options.occupied_target(step.other_files);
         let in_place = self.stage_in_place(step, occupied, half)?;
         if let Some((staged, rewritten)) = in_place {
             return Ok(StagedDatabase {
                 staged,
                 selected: None,
-                tables: StreamBytes::default(),
+                tables: TableStreamBytes::default(),
                 rewritten: Some(rewritten),
             });
         }
@@ -200,16 +206,16 @@ impl RestoreContext<'_> {
             DatabaseContent::Physical { tree } => {
                 self.refuse_selection(database)?;
                 Ok(StagedDatabase {
-                    staged: restore_files::stage(
+                    staged: restore_files::stage_files(
                         self.reader,
                         tree,
                         &step.target,
                         occupied,
-                        self.wish.ownership,
+                        self.options.ownership,
                         self.report,
                     )?,
                     selected: None,
-                    tables: StreamBytes::default(),
+                    tables: TableStreamBytes::default(),
                     rewritten: None,
                 })
             }
@@ -221,18 +227,18 @@ impl RestoreContext<'_> {
         let database = step.root;
         let comparator = Comparator::from_name(&database.shape.comparator);
         let mut staging = DatabaseTarget::begin(&step.target, occupied, &database.shape, &comparator)?;
-        staging.set_files(self.files_of(step));
+        staging.set_file_attributes(self.database_file_attributes(step));
         let wish = RecordQuery {
-            selection: self.wish.selection.clone(),
-            with_uncertain: self.wish.with_uncertain,
+            selection: self.options.selection.clone(),
+            with_uncertain: self.options.with_uncertain,
         };
         let (reader, report) = (self.reader, self.report);
-        let (tables, selected) = if self.wish.selection.is_all() {
-            let tables = table_writer::write(reader, database, &wish, &staging, &comparator, report)?;
+        let (tables, selected) = if self.options.selection.is_all() {
+            let tables = table_writer::write_tables(reader, database, &wish, &staging, &comparator, report)?;
             (tables, None)
         } else {
             let (tables, written) =
-                table_writer::write_selected(reader, database, &wish, &staging, &comparator, report)?;
+                table_writer::write_selected_tables(reader, database, &wish, &staging, &comparator, report)?;
             (tables, Some(written))
         };
         Ok(StagedDatabase {
@@ -244,15 +250,15 @@ impl RestoreContext<'_> {
     }
 
     fn read_back(&self, database: &DatabaseRoot, made: &mut StagedDatabase) -> Result<()> {
-        let path = made.staged.held();
+        let path = made.staged.handle();
         let (repo, reader, report) = (self.repo, self.reader, self.report);
         let expected = match (&database.content, &made.selected) {
             (DatabaseContent::Physical { tree }, _) => {
                 return restore_files::verify(repo, reader, tree, path, report);
             }
-            (DatabaseContent::Logical { .. }, Some(written)) => ExpectedDatabase::written(written),
+            (DatabaseContent::Logical { .. }, Some(written)) => ExpectedDatabase::from_selection(written),
             (DatabaseContent::Logical { .. }, None) => {
-                ExpectedDatabase::recorded(repo, reader, database, self.wish.with_uncertain)?
+                ExpectedDatabase::from_snapshot(repo, reader, database, self.options.with_uncertain)?
             }
         };
         let expected = expected.in_tables(std::mem::take(&mut made.tables));
@@ -260,7 +266,7 @@ impl RestoreContext<'_> {
     }
 
     fn refuse_selection(&self, database: &DatabaseRoot) -> Result<()> {
-        if self.wish.selection.is_all() {
+        if self.options.selection.is_all() {
             Ok(())
         } else {
             Err(Error::new(
@@ -271,58 +277,61 @@ impl RestoreContext<'_> {
     }
 
     /// Restores what lies beside a database into its stage, in which what lay beside the old one may be.
-    fn beside(&self, step: &DatabaseRestore, staged: &StagedResult) -> Result<()> {
-        let has_others = staged.has_others();
-        let deletes = has_others && self.wish.extra == ExtraEntries::Delete;
-        if step.root.beside.is_none() && !deletes || self.wish.records_only() {
+    fn restore_beside(&self, step: &DatabaseRestore, staged: &StagedResult) -> Result<()> {
+        let has_others = staged.has_other_files();
+        let deletes = has_others && self.options.extra_entries == ExtraEntries::Delete;
+        if step.root.beside.is_none() && !deletes || self.options.records_only() {
             return Ok(());
         }
-        let directory = staged.directory().try_clone().context(|| "hold the stage open")?;
+        let directory = staged
+            .directory_file()
+            .try_clone()
+            .context(|| "hold the stage open")?;
         let target = if has_others {
-            TreeTarget::into_open(directory, &step.shown)?.with_names_each(2)
+            TreeTarget::merge_into_open(directory, &step.display_path)?.with_links_per_file(2)
         } else {
-            TreeTarget::add_to(directory, &step.shown)?
+            TreeTarget::add_to(directory, &step.display_path)?
         };
-        self.fill_beside(step, target)
+        self.fill_directory_beside(step, target)
     }
 
     /// The database that stands there stays; what lies beside it comes into its directory.
-    fn beside_in_place(&self, step: &DatabaseRestore) -> Result<()> {
-        let directory = HeldDirectory::unfollowed(&step.target)?.open()?;
-        let target = TreeTarget::into_open(directory, &step.shown)?;
+    fn restore_beside_in_place(&self, step: &DatabaseRestore) -> Result<()> {
+        let directory = HeldDirectory::open_nofollow(&step.target)?.open()?;
+        let target = TreeTarget::merge_into_open(directory, &step.display_path)?;
         if let Some(attributes) = &step.attributes {
             target.root().set_attributes(attributes.clone());
         }
-        if self.wish.records_only() {
+        if self.options.records_only() {
             target.finish().map(drop)
         } else {
-            self.fill_beside(step, target)
+            self.fill_directory_beside(step, target)
         }
     }
 
-    fn fill_beside(&self, step: &DatabaseRestore, target: TreeTarget) -> Result<()> {
-        let start = WalkStart {
-            top: step.top,
-            node: node_of(step),
+    fn fill_directory_beside(&self, step: &DatabaseRestore, target: TreeTarget) -> Result<()> {
+        let start = RestoreWalkStart {
+            top_source: step.top_source,
+            node: database_node(step),
             directory: target.root().clone(),
             name: None,
-            place: step.place.clone(),
+            pattern_origin: step.pattern_origin.clone(),
             choice: step.choice,
         };
-        let account = target.account();
-        let filled = self.fill(&target, vec![start], step.nesting);
+        let account = target.report();
+        let filled = self.restore_into(&target, vec![start], step.nesting);
         let finished = filled.and_then(|()| target.finish());
-        self.report_account(&account);
+        self.report_tree_problems(&account);
         finished.map(drop)
     }
 }
 
-fn name_of(name: &[u8]) -> &Path {
+fn entry_path(name: &[u8]) -> &Path {
     use std::os::unix::ffi::OsStrExt;
     Path::new(std::ffi::OsStr::from_bytes(name))
 }
 
-fn node_of(step: &DatabaseRestore) -> TreeNode {
+fn database_node(step: &DatabaseRestore) -> TreeNode {
     TreeNode {
         source: step.number as usize,
         entry: TreeEntry {

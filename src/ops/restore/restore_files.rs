@@ -24,7 +24,7 @@ use super::ownership::DatabaseOwnership;
 use super::tree::attributes;
 
 /// Stages every file of the tree below `target`.
-pub fn stage(
+pub fn stage_files(
     reader: &BlobReader,
     tree: &BlobId,
     target: &Path,
@@ -42,7 +42,7 @@ pub fn stage(
                     DatabaseOwnership::Recorded => attributes(&entry.meta),
                     DatabaseOwnership::Caller => TargetAttributes::default(),
                 };
-                file(reader, list, staging.file(name)?, &own, report)
+                write_file(reader, list, staging.file(name)?, &own, report)
                     .context(|| format!("write {}", name.display()))?;
             }
             _ => {
@@ -56,7 +56,7 @@ pub fn stage(
     staging.finish()
 }
 
-fn file(
+fn write_file(
     reader: &BlobReader,
     list: &ChunkList,
     mut file: FileWriter,
@@ -94,13 +94,14 @@ pub fn verify(
             let name = OsStr::from_bytes(&entry.name);
             let opened = directory.open_file(name);
             let (file, _) = opened.context(|| format!("read back {}", name.display()))?;
-            same(repo, reader, list, file, report).context(|| format!("read back {}", name.display()))?;
+            verify_file(repo, reader, list, file, report)
+                .context(|| format!("read back {}", name.display()))?;
         }
     }
     Ok(())
 }
 
-fn same(
+fn verify_file(
     repo: &Repo,
     reader: &BlobReader,
     list: &ChunkList,
@@ -171,7 +172,7 @@ mod tests {
         };
         let lookup = repo.lookup().unwrap();
         let reader = BlobReader::new(&repo, &lookup);
-        let staged = stage(
+        let staged = stage_files(
             &reader,
             &tree,
             &target,
@@ -180,7 +181,7 @@ mod tests {
             &report,
         )
         .unwrap();
-        let check = || verify(&repo, &reader, &tree, staged.held(), &report).map_err(|error| error.kind());
+        let check = || verify(&repo, &reader, &tree, staged.handle(), &report).map_err(|error| error.kind());
         check().unwrap();
         let current = staged.path().join("CURRENT");
         let right = std::fs::read(&current).unwrap();

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::RestoreContext;
-use super::overwrite_mode::OtherFiles;
+use super::overwrite_mode::OtherFilesPolicy;
 use super::restore_database::DatabaseRestore;
-use super::tree::{PatternOrigin, WalkStart, attributes, taken_for_another};
+use super::tree::{PatternOrigin, RestoreWalkStart, attributes, name_conflict_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::read_records::{self, DatabaseChoice};
 use crate::ops::tree::{ResolvedAddress, SnapshotView, parts};
@@ -25,13 +25,13 @@ use crate::snapshot::{EntryKind, FileMetadata, SnapshotSource};
 use crate::target::tree::{TargetAttributes, TargetDirectory};
 
 /// Begins the walks below a target's root.
-pub type StartWalks<'s> = Box<dyn FnOnce(&Arc<TargetDirectory>) -> Result<Vec<WalkStart>> + 's>;
+pub type StartWalks<'s> = Box<dyn FnOnce(&Arc<TargetDirectory>) -> Result<Vec<RestoreWalkStart>> + 's>;
 
 /// Mode of a directory that only leads to a place; the target itself decides who comes there.
-const WAY_MODE: u32 = 0o755;
+const LEADING_DIRECTORY_MODE: u32 = 0o755;
 
 /// A directory that is restored, and the one that it comes into.
-pub struct DirectoryPair {
+pub struct RestoredDirectory {
     /// Where it stood when it was saved.
     pub saved: Vec<u8>,
     pub target: PathBuf,
@@ -46,32 +46,34 @@ pub enum RestoreSelection<'s> {
         bytes: u64,
         starts: StartWalks<'s>,
         /// Those that it is restored into, as far as something may be removed from them.
-        directories: Vec<DirectoryPair>,
+        directories: Vec<RestoredDirectory>,
     },
 }
 
 impl RestoreContext<'_> {
     /// What was asked for.
-    pub(super) fn selection(&self) -> Result<RestoreSelection<'_>> {
-        let found = self.found()?;
-        match (&self.wish.database, &self.wish.address[..]) {
+    pub(super) fn resolve_selection(&self) -> Result<RestoreSelection<'_>> {
+        let found = self.resolve_addresses()?;
+        match (&self.options.database, &self.options.address[..]) {
             // A source of which nothing could be read is below none that was found.
             (None, []) => self.report_not_read(b""),
             _ => found.iter().for_each(|found| self.report_not_read(&found.path)),
         }
         let numbers: Option<Vec<_>> = found.iter().map(database_number).collect();
         if let Some(numbers) = numbers.filter(|_| self.are_whole(&found)) {
-            return self.steps(&found, &numbers).map(RestoreSelection::Databases);
+            return self
+                .plan_databases(&found, &numbers)
+                .map(RestoreSelection::Databases);
         }
-        self.refuse_keys()?;
-        let bytes = self.bytes(&found);
-        let places = self.places(&found);
-        let directories = self.directories(&found, &places);
+        self.refuse_key_selection()?;
+        let bytes = self.stated_bytes(&found);
+        let places = self.target_paths(&found);
+        let directories = self.restored_directories(&found, &places);
         let starts = move |root: &Arc<TargetDirectory>| {
-            let mut ways = PathDirectories::new(root);
+            let mut ways = LeadingDirectories::new(root);
             let start = |(found, place): (ResolvedAddress, Option<Vec<u8>>)| {
-                let (directory, name) = ways.lead(place)?;
-                Ok(start(&self.wish.selector, found, name, directory))
+                let (directory, name) = ways.enter_parent(place)?;
+                Ok(walk_start(&self.options.selector, found, name, directory))
             };
             found.into_iter().zip(places).map(start).collect()
         };
@@ -82,9 +84,9 @@ impl RestoreContext<'_> {
         })
     }
 
-    fn found(&self) -> Result<Vec<ResolvedAddress>> {
+    fn resolve_addresses(&self) -> Result<Vec<ResolvedAddress>> {
         let view = SnapshotView::new(self.snapshot, self.reader);
-        match (&self.wish.database, &self.wish.address[..]) {
+        match (&self.options.database, &self.options.address[..]) {
             (Some(_), [_, ..]) => Err(Error::new(
                 ErrorKind::Usage,
                 "what to restore is named twice, by database and by path",
@@ -92,17 +94,17 @@ impl RestoreContext<'_> {
             (Some(choice), _) => {
                 let number = match choice {
                     DatabaseChoice::Named(name) => {
-                        read_records::number_of_database(self.snapshot, Some(name))?
+                        read_records::find_database_number(self.snapshot, Some(name))?
                     }
                     DatabaseChoice::Number(number) => *number,
                 };
                 view.database(number)?;
-                Ok(vec![view.source(number as usize)?])
+                Ok(vec![view.resolve_source(number as usize)?])
             }
             (None, []) => view
-                .tops()
+                .top_sources()
                 .into_iter()
-                .map(|number| view.source(number))
+                .map(|number| view.resolve_source(number))
                 .collect(),
             (None, address) => Ok(vec![view.resolve(address)?]),
         }
@@ -110,7 +112,7 @@ impl RestoreContext<'_> {
 
     /// True if the patterns leave these databases in, at most some of what lies beside one.
     fn are_whole(&self, found: &[ResolvedAddress]) -> bool {
-        let selector = &self.wish.selector;
+        let selector = &self.options.selector;
         let is_taken = |found: &ResolvedAddress| {
             let place = PatternPath::stored(&found.path, b"", true);
             selector.choose(&place, selector.above()) == SelectorChoice::Take
@@ -119,48 +121,48 @@ impl RestoreContext<'_> {
     }
 
     pub(super) fn has_patterns(&self) -> bool {
-        !self.wish.selector.include.is_empty() || !self.wish.selector.exclude.is_empty()
+        !self.options.selector.include.is_empty() || !self.options.selector.exclude.is_empty()
     }
 
-    fn steps(&self, found: &[ResolvedAddress], numbers: &[u32]) -> Result<Vec<DatabaseRestore<'_>>> {
+    fn plan_databases(&self, found: &[ResolvedAddress], numbers: &[u32]) -> Result<Vec<DatabaseRestore<'_>>> {
         let view = SnapshotView::new(self.snapshot, self.reader);
         let step = |((found, number), place): ((&ResolvedAddress, &u32), Option<Vec<u8>>)| {
             let root = view.database(*number)?;
             let target = match place {
-                Some(place) => self.wish.target.join(Path::new(OsStr::from_bytes(&place))),
-                None => self.wish.target.clone(),
+                Some(place) => self.options.target.join(Path::new(OsStr::from_bytes(&place))),
+                None => self.options.target.clone(),
             };
             let meta = &found.node.entry.meta;
             Ok(DatabaseRestore {
                 number: *number,
-                top: found.node.source,
+                top_source: found.node.source,
                 root,
-                shown: target.clone(),
+                display_path: target.clone(),
                 target,
-                others: match root.beside {
-                    Some(_) => OtherFiles::Keep,
-                    None => OtherFiles::Refuse,
+                other_files: match root.beside {
+                    Some(_) => OtherFilesPolicy::Keep,
+                    None => OtherFilesPolicy::Refuse,
                 },
-                attributes: (*meta != FileMetadata::default() && !self.wish.records_only())
+                attributes: (*meta != FileMetadata::default() && !self.options.records_only())
                     .then(|| attributes(meta)),
-                place: PatternOrigin {
+                pattern_origin: PatternOrigin {
                     absolute: found.path.clone(),
                     inner: Vec::new(),
                 },
-                choice: self.wish.selector.above(),
+                choice: self.options.selector.above(),
                 nesting: 0,
             })
         };
         found
             .iter()
             .zip(numbers)
-            .zip(self.places(found))
+            .zip(self.target_paths(found))
             .map(step)
             .collect()
     }
 
     /// The paths below the target; `None` for what the target itself becomes.
-    fn places(&self, found: &[ResolvedAddress]) -> Vec<Option<Vec<u8>>> {
+    fn target_paths(&self, found: &[ResolvedAddress]) -> Vec<Option<Vec<u8>>> {
         match found {
             [only] => match &only.node.entry.kind {
                 EntryKind::Directory(_) | EntryKind::Database(_) => vec![None],
@@ -173,7 +175,11 @@ impl RestoreContext<'_> {
         }
     }
 
-    fn directories(&self, found: &[ResolvedAddress], places: &[Option<Vec<u8>>]) -> Vec<DirectoryPair> {
+    fn restored_directories(
+        &self,
+        found: &[ResolvedAddress],
+        places: &[Option<Vec<u8>>],
+    ) -> Vec<RestoredDirectory> {
         let is_directory = |found: &ResolvedAddress| {
             matches!(
                 found.node.entry.kind,
@@ -181,19 +187,19 @@ impl RestoreContext<'_> {
             )
         };
         let pair = |(found, place): (&ResolvedAddress, &Option<Vec<u8>>)| {
-            is_directory(found).then(|| DirectoryPair {
+            is_directory(found).then(|| RestoredDirectory {
                 saved: found.path.clone(),
                 target: match place {
-                    Some(place) => self.wish.target.join(OsStr::from_bytes(place)),
-                    None => self.wish.target.clone(),
+                    Some(place) => self.options.target.join(OsStr::from_bytes(place)),
+                    None => self.options.target.clone(),
                 },
             })
         };
         found.iter().zip(places).filter_map(pair).collect()
     }
 
-    fn refuse_keys(&self) -> Result<()> {
-        if self.wish.selection.is_all() {
+    fn refuse_key_selection(&self) -> Result<()> {
+        if self.options.selection.is_all() {
             Ok(())
         } else {
             Err(Error::new(
@@ -204,8 +210,8 @@ impl RestoreContext<'_> {
     }
 
     /// As far as the snapshot says, of whole sources.
-    fn bytes(&self, found: &[ResolvedAddress]) -> u64 {
-        let is_whole = self.wish.address.is_empty() && !self.has_patterns();
+    fn stated_bytes(&self, found: &[ResolvedAddress]) -> u64 {
+        let is_whole = self.options.address.is_empty() && !self.has_patterns();
         let of = |source: &SnapshotSource| match source {
             SnapshotSource::Database(database) => database.bytes(),
             SnapshotSource::Tree(tree) => tree.bytes,
@@ -228,18 +234,18 @@ fn database_number(found: &ResolvedAddress) -> Option<u32> {
     }
 }
 
-fn start(
+fn walk_start(
     selector: &Selector,
     found: ResolvedAddress,
     name: Option<Vec<u8>>,
     directory: Arc<TargetDirectory>,
-) -> WalkStart {
-    WalkStart {
-        top: found.node.source,
+) -> RestoreWalkStart {
+    RestoreWalkStart {
+        top_source: found.node.source,
         node: found.node,
         directory,
         name,
-        place: PatternOrigin {
+        pattern_origin: PatternOrigin {
             absolute: found.path,
             inner: Vec::new(),
         },
@@ -248,19 +254,19 @@ fn start(
 }
 
 /// The directories that lead to places below a target, each made once.
-struct PathDirectories<'r> {
+struct LeadingDirectories<'r> {
     root: &'r Arc<TargetDirectory>,
-    known: HashMap<Vec<u8>, Arc<TargetDirectory>>,
+    entered: HashMap<Vec<u8>, Arc<TargetDirectory>>,
 }
 
-impl<'r> PathDirectories<'r> {
+impl<'r> LeadingDirectories<'r> {
     fn new(root: &'r Arc<TargetDirectory>) -> Self {
-        let known = HashMap::new();
-        Self { root, known }
+        let entered = HashMap::new();
+        Self { root, entered }
     }
 
     /// The directory that a place is in, and its name there.
-    fn lead(&mut self, place: Option<Vec<u8>>) -> Result<(Arc<TargetDirectory>, Option<Vec<u8>>)> {
+    fn enter_parent(&mut self, place: Option<Vec<u8>>) -> Result<(Arc<TargetDirectory>, Option<Vec<u8>>)> {
         let Some(place) = place else {
             return Ok((self.root.clone(), None));
         };
@@ -271,31 +277,31 @@ impl<'r> PathDirectories<'r> {
         let (mut directory, mut path) = (self.root.clone(), Vec::new());
         for name in above {
             path.extend_from_slice(&[name, &b"/"[..]].concat());
-            directory = match self.known.get(&path) {
+            directory = match self.entered.get(&path) {
                 Some(known) => known.clone(),
-                None => enter(&directory, name)?,
+                None => enter_or_make(&directory, name)?,
             };
-            self.known.insert(path.clone(), directory.clone());
+            self.entered.insert(path.clone(), directory.clone());
         }
         Ok((directory, Some(last.to_vec())))
     }
 }
 
 /// A directory that stands, or one that will be made; no link is followed.
-fn enter(above: &Arc<TargetDirectory>, name: &[u8]) -> Result<Arc<TargetDirectory>> {
+fn enter_or_make(above: &Arc<TargetDirectory>, name: &[u8]) -> Result<Arc<TargetDirectory>> {
     match above.entry(name)? {
         // Where the filesystem folds names, the directory of another name is found.
         Some(_) if !above.names()?.iter().any(|listed| listed == name) => {
-            Err(taken_for_another(&above.shown_in(name)))
+            Err(name_conflict_error(&above.display_path_of(name)))
         }
-        Some(standing) if standing.is_directory() => above.standing_child(name, &standing, None),
+        Some(standing) if standing.is_directory() => above.existing_child(name, &standing, None),
         Some(_) => Err(Error::new(
             ErrorKind::Exists,
-            format!("{} is no directory", above.shown_in(name)),
+            format!("{} is no directory", above.display_path_of(name)),
         )),
         None => {
             let attributes = TargetAttributes {
-                mode: Some(WAY_MODE),
+                mode: Some(LEADING_DIRECTORY_MODE),
                 ..TargetAttributes::default()
             };
             above.child(name, Some(attributes), None)

@@ -30,29 +30,29 @@ use crate::snapshot::{DatabaseRoot, StoredRunRef};
 use crate::target::DatabaseTarget;
 
 use super::super::read_records::{self, RecordQuery};
-use super::read_back::StreamBytes;
+use super::read_back::TableStreamBytes;
 
 /// Tables' worth of leaves in one job: the last table of a job is cut short, so there should be few jobs ...
 const TABLES_IN_JOB: u64 = 8;
 
 /// ... but towards the end a core gets no more than this share of its part of what is left: all end together.
-const SHARES_LEFT: u64 = 2;
+const REMAINING_SHARE_DIVISOR: u64 = 2;
 
 /// Plain bytes fetched at once.
 const FETCH_BYTES: u64 = 2 << 20;
 
 /// Writes every wished record into tables below `staging`; what each of them holds.
-pub fn write(
+pub fn write_tables(
     reader: &BlobReader,
     database: &DatabaseRoot,
     wish: &RecordQuery,
     staging: &DatabaseTarget,
     comparator: &Comparator,
     report: &OperationReport,
-) -> Result<StreamBytes> {
+) -> Result<TableStreamBytes> {
     let tables = TableWriter::new(staging, report);
     let runs = read_records::runs(database, wish.with_uncertain)?;
-    in_parallel(reader, &runs, database, &tables, comparator)?;
+    write_in_parallel(reader, &runs, database, &tables, comparator)?;
     Ok(tables.into_bytes())
 }
 
@@ -67,24 +67,24 @@ pub struct SelectionTotals {
 }
 
 /// [`write`] for some of the records, which are counted and digested as they pass: of a selection nothing is recorded.
-pub fn write_selected(
+pub fn write_selected_tables(
     reader: &BlobReader,
     database: &DatabaseRoot,
     wish: &RecordQuery,
     staging: &DatabaseTarget,
     comparator: &Comparator,
     report: &OperationReport,
-) -> Result<(StreamBytes, SelectionTotals)> {
+) -> Result<(TableStreamBytes, SelectionTotals)> {
     let tables = TableWriter::new(staging, report);
     let mut builder = TableBuilder::new(&database.shape, comparator)?;
     let (mut records, mut bytes, mut digest) = (0, 0, StreamDigester::new());
-    read_records::records_from(reader, database, wish, report, &mut |key, value| {
+    read_records::read_records_with(reader, database, wish, report, &mut |key, value| {
         records += 1;
         bytes += (key.len() + value.len()) as u64;
         digest.record(key, value);
         tables.add(&mut builder, key, value)
     })?;
-    tables.end(&mut builder)?;
+    tables.finish_table(&mut builder)?;
     let written = SelectionTotals {
         records,
         bytes,
@@ -97,7 +97,7 @@ struct TableWriter<'a> {
     staging: &'a DatabaseTarget,
     numbers: AtomicU64,
     failed: AtomicBool,
-    written: Mutex<StreamBytes>,
+    written: Mutex<TableStreamBytes>,
     report: &'a OperationReport,
 }
 
@@ -115,13 +115,13 @@ impl<'a> TableWriter<'a> {
     fn add(&self, builder: &mut TableBuilder, key: &[u8], value: &[u8]) -> Result<()> {
         builder.add(key, value)?;
         if builder.is_full() {
-            self.end(builder)
+            self.finish_table(builder)
         } else {
             Ok(())
         }
     }
 
-    fn end(&self, builder: &mut TableBuilder) -> Result<()> {
+    fn finish_table(&self, builder: &mut TableBuilder) -> Result<()> {
         if builder.is_empty() {
             return Ok(());
         }
@@ -144,10 +144,10 @@ impl<'a> TableWriter<'a> {
     fn note(&self, number: u64, bytes: u64, longest: u64) {
         let mut written = locked(&self.written);
         written.tables.insert(number, bytes);
-        written.longest = written.longest.max(longest);
+        written.longest_record = written.longest_record.max(longest);
     }
 
-    fn into_bytes(self) -> StreamBytes {
+    fn into_bytes(self) -> TableStreamBytes {
         std::mem::take(&mut locked(&self.written))
     }
 }
@@ -187,7 +187,7 @@ struct TableJobContext<'a> {
     long_values: Mutex<()>,
 }
 
-fn in_parallel(
+fn write_in_parallel(
     reader: &BlobReader,
     runs: &[&StoredRunRef],
     database: &DatabaseRoot,
@@ -207,18 +207,18 @@ fn in_parallel(
     thread::scope(|scope| {
         let spawn = |_| {
             let (shop, waiting) = (&shop, waiting.clone());
-            scope.spawn(move || shop.work(waiting))
+            scope.spawn(move || shop.run_worker(waiting))
         };
         let workers: Vec<_> = (0..cores).map(spawn).collect();
         drop(waiting);
-        let walked = shop.walk(jobs);
-        let mut ended: Vec<Result<()>> = workers.into_iter().map(joined).collect();
+        let walked = shop.send_jobs(jobs);
+        let mut ended: Vec<Result<()>> = workers.into_iter().map(join_worker).collect();
         ended.push(walked);
         first_cause(ended)
     })
 }
 
-pub fn joined(worker: ScopedJoinHandle<Result<()>>) -> Result<()> {
+pub fn join_worker(worker: ScopedJoinHandle<Result<()>>) -> Result<()> {
     worker
         .join()
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a restore thread panicked")))
@@ -240,7 +240,7 @@ fn send(jobs: &Sender<TableJob>, job: TableJob) -> Result<()> {
 
 impl TableJobContext<'_> {
     /// Cuts the keys into jobs; one at least, for a base may be empty under runs that are not.
-    fn walk(&self, jobs: Sender<TableJob>) -> Result<()> {
+    fn send_jobs(&self, jobs: Sender<TableJob>) -> Result<()> {
         let order = |left: &[u8], right: &[u8]| self.comparator.compare(left, right);
         let root = self.runs.first().and_then(|base| base.root.as_ref());
         let mut left = root.map_or(0, |root| root.top.bytes);
@@ -267,11 +267,11 @@ impl TableJobContext<'_> {
     /// For a job, when so many bytes are left.
     fn job_bytes(&self, left: u64) -> u64 {
         let table_bytes = self.database.shape.table_bytes;
-        let share = left / (SHARES_LEFT * rayon::current_num_threads() as u64);
+        let share = left / (REMAINING_SHARE_DIVISOR * rayon::current_num_threads() as u64);
         share.clamp(table_bytes, table_bytes.saturating_mul(TABLES_IN_JOB))
     }
 
-    fn work(&self, jobs: Receiver<TableJob>) -> Result<()> {
+    fn run_worker(&self, jobs: Receiver<TableJob>) -> Result<()> {
         let mut builder = TableBuilder::new(&self.database.shape, self.comparator)?;
         for job in jobs {
             let built = match self.runs {
@@ -295,13 +295,16 @@ impl TableJobContext<'_> {
             let count = rest.iter().take_while(fits).count().max(1);
             let (now, after) = rest.split_at(count);
             rest = after;
-            for (span, blob) in now.iter().zip(self.reader.read_many(&read_records::wanted(now))?) {
+            for (span, blob) in now
+                .iter()
+                .zip(self.reader.read_many(&read_records::leaf_requests(now))?)
+            {
                 read_leaf(blob.plain(), span, &order, |entry| self.add(entry, builder))?;
                 self.tables.report.records.add(span.leaf.records);
                 self.tables.report.bytes_done.add(span.leaf.bytes);
             }
         }
-        self.tables.end(builder)
+        self.tables.finish_table(builder)
     }
 
     fn build_merged(&self, range: &KeyRange, builder: &mut TableBuilder) -> Result<()> {
@@ -317,7 +320,7 @@ impl TableJobContext<'_> {
             let bytes = entry.payload.element_bytes(entry.key);
             self.tables.report.bytes_done.add(bytes);
         }
-        self.tables.end(builder)
+        self.tables.finish_table(builder)
     }
 
     fn add(&self, entry: &RunEntry<'_>, builder: &mut TableBuilder) -> Result<()> {
@@ -325,8 +328,11 @@ impl TableJobContext<'_> {
             EntryPayload::Inline(value) => self.tables.add(builder, entry.key, value),
             EntryPayload::Chunked(list) => {
                 let _alone = locked(&self.long_values);
-                self.tables
-                    .add(builder, entry.key, &read_records::join(self.reader, list)?)
+                self.tables.add(
+                    builder,
+                    entry.key,
+                    &read_records::read_long_value(self.reader, list)?,
+                )
             }
             EntryPayload::Delete | EntryPayload::Patch(_) => Err(read_records::not_a_record()),
         }

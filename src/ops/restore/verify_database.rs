@@ -11,20 +11,20 @@ use crate::source::Database;
 use crate::source::HeldDirectory;
 
 use super::super::read_records;
-use super::read_back::{DigestKind, ReadBackOptions, ReadBackTotals, StreamBytes};
+use super::read_back::{ReadBackAccumulator, ReadBackContext, StreamOrSetDigest, TableStreamBytes};
 use super::table_writer::SelectionTotals;
 
 /// What must come back.
 pub struct ExpectedDatabase {
     records: u64,
-    digest: DigestKind,
+    digest: StreamOrSetDigest,
     /// Of the tables that hold it, where that is known.
-    bytes: StreamBytes,
+    bytes: TableStreamBytes,
 }
 
 impl ExpectedDatabase {
     /// All that the snapshot recorded: by the stream digest where it has one, else by the set digest.
-    pub fn recorded(
+    pub fn from_snapshot(
         repo: &Repo,
         reader: &BlobReader,
         database: &DatabaseRoot,
@@ -32,9 +32,9 @@ impl ExpectedDatabase {
     ) -> Result<Self> {
         let key = repo.domain_keys().set_digest_key().expose();
         let digest = match (with_uncertain, database.stream_digest) {
-            (false, Some(digest)) => DigestKind::Stream(digest),
-            (false, None) => DigestKind::Set(database.set_digest),
-            (true, _) => DigestKind::Set(with_the_uncertain(reader, database, key)?),
+            (false, Some(digest)) => StreamOrSetDigest::Stream(digest),
+            (false, None) => StreamOrSetDigest::Set(database.set_digest),
+            (true, _) => StreamOrSetDigest::Set(digest_with_uncertain(reader, database, key)?),
         };
         let uncertain = if with_uncertain {
             database.uncertain_records()
@@ -45,26 +45,26 @@ impl ExpectedDatabase {
     }
 
     /// What was selected from the snapshot while it was written.
-    pub fn written(written: &SelectionTotals) -> Self {
-        Self::of(written.records, DigestKind::Stream(written.digest))
+    pub fn from_selection(written: &SelectionTotals) -> Self {
+        Self::of(written.records, StreamOrSetDigest::Stream(written.digest))
     }
 
     /// So many records with this digest.
-    pub fn of(records: u64, digest: DigestKind) -> Self {
+    pub fn of(records: u64, digest: StreamOrSetDigest) -> Self {
         Self {
             records,
             digest,
-            bytes: StreamBytes::default(),
+            bytes: TableStreamBytes::default(),
         }
     }
 
     /// In tables that hold so much of the stream.
-    pub fn in_tables(self, bytes: StreamBytes) -> Self {
+    pub fn in_tables(self, bytes: TableStreamBytes) -> Self {
         Self { bytes, ..self }
     }
 
     /// What was read beside what is expected.
-    pub fn compare(&self, read: &ReadBackTotals) -> DatabaseComparison {
+    pub fn compare(&self, read: &ReadBackAccumulator) -> DatabaseComparison {
         if read.records != self.records {
             return DatabaseComparison::Other(format!(
                 "{} records read back, {} expected",
@@ -113,8 +113,8 @@ pub fn compare(
     path: &HeldDirectory,
     report: &OperationReport,
 ) -> Result<DatabaseComparison> {
-    let reading = ReadBackOptions {
-        by_stream: matches!(expected.digest, DigestKind::Stream(_)),
+    let reading = ReadBackContext {
+        by_stream: matches!(expected.digest, StreamOrSetDigest::Stream(_)),
         set_digest_key: repo.domain_keys().set_digest_key().expose(),
         report,
     };
@@ -126,14 +126,14 @@ pub fn compare(
     }
 }
 
-impl ReadBackOptions<'_> {
+impl ReadBackContext<'_> {
     fn compare(&self, database: &Database, expected: &ExpectedDatabase) -> Result<DatabaseComparison> {
-        let in_stretches = self.in_stretches(database, &expected.bytes)?;
+        let in_stretches = self.read_partitions(database, &expected.bytes)?;
         let compared = in_stretches.map(|read| expected.compare(&read));
         if let Some(DatabaseComparison::Same) = compared {
             return Ok(DatabaseComparison::Same);
         }
-        let mut read = self.begin(0);
+        let mut read = self.begin_at(0);
         let outcome = database.scan(&mut read)?;
         Ok(match outcome.damage.first() {
             Some(damage) => DatabaseComparison::Damaged(format!("{}: {}", damage.file, damage.what)),
@@ -143,7 +143,7 @@ impl ReadBackOptions<'_> {
 }
 
 /// The recorded digest, and that of the uncertain records, which is not recorded, from their leaves.
-fn with_the_uncertain(reader: &BlobReader, database: &DatabaseRoot, key: &[u8; 32]) -> Result<SetDigest> {
+fn digest_with_uncertain(reader: &BlobReader, database: &DatabaseRoot, key: &[u8; 32]) -> Result<SetDigest> {
     let mut digest = SetDigestAccumulator::resume(key, &database.set_digest);
     if let DatabaseContent::Logical {
         uncertain: Some(run), ..
@@ -154,7 +154,7 @@ fn with_the_uncertain(reader: &BlobReader, database: &DatabaseRoot, key: &[u8; 3
             digest.add_record(key, value);
             Ok(())
         };
-        read_records::run_records(reader, run, &comparator, &OperationReport::default(), &mut add)?;
+        read_records::read_run_records(reader, run, &comparator, &OperationReport::default(), &mut add)?;
     }
     Ok(digest.digest())
 }

@@ -13,7 +13,7 @@
 
 use std::cmp::Ordering;
 
-use super::in_place::{InPlaceOutcome, NewFiles, NewTables};
+use super::in_place::{InPlaceOutcome, InPlaceTableWriter, InPlaceTables};
 use crate::blob::BlobKind;
 use crate::chunk::{ChunkIterator, ChunkList};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +27,7 @@ use super::super::read_records;
 
 /// What both sides are read with.
 #[derive(Clone, Copy)]
-pub struct ReadContext<'a> {
+pub struct DifferenceContext<'a> {
     pub repo: &'a Repo,
     pub reader: &'a BlobReader<'a>,
     pub order: &'a Comparator,
@@ -36,10 +36,10 @@ pub struct ReadContext<'a> {
 
 /// Takes the database's records and writes what differs; gives up when that is too much.
 pub struct DifferenceWriter<'a> {
-    eyes: ReadContext<'a>,
+    context: DifferenceContext<'a>,
     /// Stands on the first record that is not compared yet.
     snapshot: StackCursor<'a>,
-    tables: NewTables<'a>,
+    tables: InPlaceTableWriter<'a>,
     /// Key and value bytes that may still differ.
     bytes_left: u64,
     /// The record that comes next is written also if the snapshot has the same.
@@ -51,14 +51,14 @@ pub struct DifferenceWriter<'a> {
 impl<'a> DifferenceWriter<'a> {
     /// Nothing compared yet; no more than `bytes_max` key and value bytes may differ.
     pub fn new(
-        eyes: ReadContext<'a>,
+        eyes: DifferenceContext<'a>,
         mut snapshot: StackCursor<'a>,
-        tables: NewTables<'a>,
+        tables: InPlaceTableWriter<'a>,
         bytes_max: u64,
     ) -> Result<Self> {
         snapshot.next()?;
         Ok(Self {
-            eyes,
+            context: eyes,
             snapshot,
             tables,
             bytes_left: bytes_max,
@@ -75,8 +75,8 @@ impl<'a> DifferenceWriter<'a> {
 
     /// The rest of the snapshot, behind the database's last key; then the new tables.
     pub fn finish(&mut self) -> Result<()> {
-        self.put_before(None)?;
-        if self.tables.end()? {
+        self.put_records_before(None)?;
+        if self.tables.finish_table()? {
             Ok(())
         } else {
             self.give_up()
@@ -84,19 +84,19 @@ impl<'a> DifferenceWriter<'a> {
     }
 
     /// What was written, once finished.
-    pub fn into_new(self) -> NewFiles {
-        NewFiles {
+    pub fn into_new(self) -> InPlaceTables {
+        InPlaceTables {
             tables: self.tables.into_written(),
             written: self.written,
         }
     }
 
     /// The database has `value` under `key`, or nothing that shows.
-    fn settle(&mut self, key: &[u8], value: Option<&[u8]>, must_write: bool) -> Result<()> {
-        self.put_before(Some(key))?;
+    fn compare_key(&mut self, key: &[u8], value: Option<&[u8]>, must_write: bool) -> Result<()> {
+        self.put_records_before(Some(key))?;
         let same = match self.snapshot.entry() {
-            Some(entry) if self.eyes.order.compare(entry.key, key) == Ordering::Equal => {
-                !must_write && entry.key == key && is_same(&self.eyes, &entry.payload, value)?
+            Some(entry) if self.context.order.compare(entry.key, key) == Ordering::Equal => {
+                !must_write && entry.key == key && is_same(&self.context, &entry.payload, value)?
             }
             _ => return self.delete(key, value),
         };
@@ -107,9 +107,9 @@ impl<'a> DifferenceWriter<'a> {
     }
 
     /// Puts what only the snapshot has, up to `key`.
-    fn put_before(&mut self, key: Option<&[u8]>) -> Result<()> {
+    fn put_records_before(&mut self, key: Option<&[u8]>) -> Result<()> {
         let is_before =
-            |own: &[u8]| key.is_none_or(|key| self.eyes.order.compare(own, key) == Ordering::Less);
+            |own: &[u8]| key.is_none_or(|key| self.context.order.compare(own, key) == Ordering::Less);
         while self.snapshot.key().is_some_and(is_before) {
             self.put()?;
             self.advance()?;
@@ -118,7 +118,7 @@ impl<'a> DifferenceWriter<'a> {
     }
 
     fn advance(&mut self) -> Result<()> {
-        let report = self.eyes.report;
+        let report = self.context.report;
         if let Some(entry) = self.snapshot.entry() {
             report.bytes_done.add(entry.payload.element_bytes(entry.key));
             report.records.add(1);
@@ -131,14 +131,14 @@ impl<'a> DifferenceWriter<'a> {
         let Some(RunEntry { key, payload }) = self.snapshot.entry() else {
             return Ok(());
         };
-        if !spend(&mut self.bytes_left, key.len() as u64 + payload.value_bytes()) {
+        if !spend_bytes(&mut self.bytes_left, key.len() as u64 + payload.value_bytes()) {
             return self.give_up();
         }
         let has_room = match &payload {
             EntryPayload::Inline(value) => self.tables.put(key, value)?,
             EntryPayload::Chunked(list) => self
                 .tables
-                .put(key, &read_records::join(self.eyes.reader, list)?)?,
+                .put(key, &read_records::read_long_value(self.context.reader, list)?)?,
             EntryPayload::Delete | EntryPayload::Patch(_) => return Err(read_records::not_a_record()),
         };
         self.written.puts += 1;
@@ -148,7 +148,7 @@ impl<'a> DifferenceWriter<'a> {
     /// A record that is hidden counts in full: its bytes stay in the old tables.
     fn delete(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
         let hidden = value.map_or(0, <[u8]>::len);
-        if !spend(&mut self.bytes_left, (key.len() + hidden) as u64) || !self.tables.delete(key)? {
+        if !spend_bytes(&mut self.bytes_left, (key.len() + hidden) as u64) || !self.tables.delete(key)? {
             return self.give_up();
         }
         self.written.deletions += 1;
@@ -164,13 +164,13 @@ impl<'a> DifferenceWriter<'a> {
 impl RecordSink for DifferenceWriter<'_> {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         let must_write = std::mem::take(&mut self.must_write);
-        self.settle(key, Some(value), must_write)
+        self.compare_key(key, Some(value), must_write)
     }
 
     fn log_entry(&mut self, key: &[u8], is_deletion: bool) -> Result<()> {
         self.must_write = !is_deletion;
         if is_deletion {
-            self.settle(key, None, true)?;
+            self.compare_key(key, None, true)?;
         }
         Ok(())
     }
@@ -180,13 +180,13 @@ impl RecordSink for DifferenceWriter<'_> {
     }
 }
 
-fn spend(left: &mut u64, bytes: u64) -> bool {
+fn spend_bytes(left: &mut u64, bytes: u64) -> bool {
     let rest = left.checked_sub(bytes);
     *left = rest.unwrap_or(0);
     rest.is_some()
 }
 
-fn is_same(eyes: &ReadContext, payload: &EntryPayload, value: Option<&[u8]>) -> Result<bool> {
+fn is_same(eyes: &DifferenceContext, payload: &EntryPayload, value: Option<&[u8]>) -> Result<bool> {
     match (payload, value) {
         (EntryPayload::Inline(own), Some(value)) => Ok(*own == value),
         (EntryPayload::Chunked(list), Some(value)) => is_same_long(eyes, list, value),
@@ -195,7 +195,7 @@ fn is_same(eyes: &ReadContext, payload: &EntryPayload, value: Option<&[u8]>) -> 
 }
 
 /// A long value is cut where the list says and its pieces are named anew: nothing of it is fetched.
-fn is_same_long(eyes: &ReadContext, list: &ChunkList, value: &[u8]) -> Result<bool> {
+fn is_same_long(eyes: &DifferenceContext, list: &ChunkList, value: &[u8]) -> Result<bool> {
     if list.bytes() != value.len() as u64 {
         return Ok(false);
     }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use crate::chunk::BlobSource;
 use crate::error::Result;
 use crate::id::BlobId;
-use crate::ops::reachability::{ReachabilityWalk, VisitedNodes, trees};
+use crate::ops::reachability::{ReachabilityWalk, VisitedNodes, database_trees};
 use crate::report::OperationReport;
 use crate::snapshot::{DatabaseRoot, SnapshotSource, StoredRunRef, TreeRoot};
 
@@ -15,10 +15,10 @@ use super::StoredShare;
 use crate::ops::blob_set::{BlobSet, NumberedBlobs};
 
 /// A blob that no group uses.
-const NOBODY: u32 = u32::MAX;
+const UNUSED_BLOB: u32 = u32::MAX;
 
 /// A blob that several groups use.
-const SEVERAL: u32 = u32::MAX - 1;
+const SHARED_BLOB: u32 = u32::MAX - 1;
 
 /// What uses blobs.
 #[derive(Clone, Copy)]
@@ -37,21 +37,21 @@ impl<'s> From<&'s SnapshotSource> for BlobUser<'s> {
 }
 
 /// What each group of databases and trees rests on, and rests on alone.
-pub fn shares(
+pub fn stored_shares(
     source: &dyn BlobSource,
     blobs: &NumberedBlobs,
     groups: &[Vec<BlobUser>],
     report: &OperationReport,
 ) -> Result<Vec<StoredShare>> {
-    let mut uses = BlobUsage {
-        closure: ReachabilityWalk { source, report },
+    let mut uses = BlobUsageCounter {
+        walk: ReachabilityWalk { source, report },
         blobs,
-        users: vec![NOBODY; blobs.len()],
-        base: None,
+        users: vec![UNUSED_BLOB; blobs.len()],
+        last_base: None,
     };
     let each = (0..).zip(groups);
     let mut shares = each
-        .map(|(number, group)| uses.group(number, group))
+        .map(|(number, group)| uses.count_group(number, group))
         .collect::<Result<Vec<_>>>()?;
     for (blob, user) in uses.users.iter().enumerate() {
         if let Some(share) = shares.get_mut(*user as usize) {
@@ -61,13 +61,13 @@ pub fn shares(
     Ok(shares)
 }
 
-struct BlobUsage<'a> {
-    closure: ReachabilityWalk<'a>,
+struct BlobUsageCounter<'a> {
+    walk: ReachabilityWalk<'a>,
     blobs: &'a NumberedBlobs,
     /// Number of the only group that uses a blob.
     users: Vec<u32>,
     /// The blobs of the base that was walked last: the next snapshot's is often the same.
-    base: Option<(BlobId, BlobSet)>,
+    last_base: Option<(BlobId, BlobSet)>,
 }
 
 /// The blobs of one group.
@@ -79,8 +79,8 @@ struct UsageGroup {
     share: StoredShare,
 }
 
-impl BlobUsage<'_> {
-    fn group(&mut self, number: u32, users: &[BlobUser]) -> Result<StoredShare> {
+impl BlobUsageCounter<'_> {
+    fn count_group(&mut self, number: u32, users: &[BlobUser]) -> Result<StoredShare> {
         let mut group = UsageGroup {
             number,
             all: BlobSet::new(self.blobs.len()),
@@ -95,61 +95,67 @@ impl BlobUsage<'_> {
             };
             group.share.restore_bytes = group.share.restore_bytes.saturating_add(bytes);
             match user {
-                BlobUser::Database(database) => self.database(database, &mut group)?,
-                BlobUser::Tree(tree) => self.tree(&tree.root, &mut group)?,
+                BlobUser::Database(database) => self.count_database(database, &mut group)?,
+                BlobUser::Tree(tree) => self.count_tree(&tree.root, &mut group)?,
             }
         }
         Ok(group.share)
     }
 
-    fn tree(&mut self, tree: &BlobId, group: &mut UsageGroup) -> Result<()> {
+    fn count_tree(&mut self, tree: &BlobId, group: &mut UsageGroup) -> Result<()> {
         let mut found = BlobSet::new(self.blobs.len());
-        self.closure
-            .tree(tree, &mut group.seen, &mut |_, id| self.note(id, &mut found))?;
-        self.count(&found, group);
+        self.walk.walk_tree(tree, &mut group.seen, &mut |_, id| {
+            self.insert_blob(id, &mut found)
+        })?;
+        self.count_blobs(&found, group);
         Ok(())
     }
 
-    fn database(&mut self, database: &DatabaseRoot, group: &mut UsageGroup) -> Result<()> {
+    fn count_database(&mut self, database: &DatabaseRoot, group: &mut UsageGroup) -> Result<()> {
         for run in database.runs() {
-            self.run(run, group)?;
+            self.count_run(run, group)?;
         }
-        trees(database).try_for_each(|tree| self.tree(tree, group))
+        database_trees(database).try_for_each(|tree| self.count_tree(tree, group))
     }
 
-    fn run(&mut self, run: &StoredRunRef, group: &mut UsageGroup) -> Result<()> {
+    fn count_run(&mut self, run: &StoredRunRef, group: &mut UsageGroup) -> Result<()> {
         let Some(root) = &run.root else { return Ok(()) };
         let id = root.top.id;
         if !group.runs.insert(id) {
             return Ok(());
         }
-        let known = self.base.take_if(|(base, _)| *base == id);
+        let known = self.last_base.take_if(|(base, _)| *base == id);
         let found = match known {
             Some((_, found)) => found,
-            None => self.walk(run)?,
+            None => self.walk_run(run)?,
         };
-        self.count(&found, group);
-        if run.filter.is_none() || self.base.is_none() {
-            self.base = Some((id, found));
+        self.count_blobs(&found, group);
+        if run.filter.is_none() || self.last_base.is_none() {
+            self.last_base = Some((id, found));
         }
         Ok(())
     }
 
-    fn count(&mut self, found: &BlobSet, group: &mut UsageGroup) {
+    fn count_blobs(&mut self, found: &BlobSet, group: &mut UsageGroup) {
         group.all.extend(found, |blob| {
             group.share.stored_bytes += self.blobs.stored_len(blob);
             let user = &mut self.users[blob];
-            *user = if *user == NOBODY { group.number } else { SEVERAL };
+            *user = if *user == UNUSED_BLOB {
+                group.number
+            } else {
+                SHARED_BLOB
+            };
         });
     }
 
-    fn walk(&self, run: &StoredRunRef) -> Result<BlobSet> {
+    fn walk_run(&self, run: &StoredRunRef) -> Result<BlobSet> {
         let mut found = BlobSet::new(self.blobs.len());
-        self.closure.run(run, &mut |_, id| self.note(id, &mut found))?;
+        self.walk
+            .walk_run(run, &mut |_, id| self.insert_blob(id, &mut found))?;
         Ok(found)
     }
 
-    fn note(&self, id: &BlobId, found: &mut BlobSet) -> Result<()> {
+    fn insert_blob(&self, id: &BlobId, found: &mut BlobSet) -> Result<()> {
         if let Some(number) = self.blobs.number(id) {
             found.insert(number);
         }

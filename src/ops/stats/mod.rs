@@ -94,7 +94,7 @@ impl RepositoryStats {
         ratio(self.plain_bytes, self.stored_bytes)
     }
 
-    fn add(&mut self, domain: RepositoryStats) {
+    fn add_domain(&mut self, domain: RepositoryStats) {
         self.blobs += domain.blobs;
         self.blob_bytes += domain.blob_bytes;
         self.plain_bytes += domain.plain_bytes;
@@ -146,7 +146,7 @@ pub fn stats(
     for domain in repo.domains()? {
         let of_it = snapshots.iter().filter(|stored| stored.snapshot.domain == domain);
         let of_it: Vec<_> = of_it.cloned().collect();
-        stats.add(of_domain(&repo.in_domain(domain)?, &of_it, only, report)?);
+        stats.add_domain(domain_stats(&repo.in_domain(domain)?, &of_it, only, report)?);
     }
     let place = |row: &SnapshotStats| snapshots.iter().position(|stored| stored.id == row.id);
     stats.snapshots.sort_by_key(place);
@@ -154,7 +154,7 @@ pub fn stats(
 }
 
 /// The blobs and snapshots of one domain: they share nothing with another's.
-fn of_domain(
+fn domain_stats(
     repo: &Repo,
     snapshots: &[StoredSnapshot],
     only: Option<&StoredSnapshot>,
@@ -164,22 +164,22 @@ fn of_domain(
     let blobs = NumberedBlobs::collect(lookup.iter_all()?, lookup.len())?;
     let reader = BlobReader::new(repo, &lookup);
     let source = BlobCacheReader::new(&reader);
-    let shares = |groups: &[Vec<BlobUser>]| blob_usage::shares(&source, &blobs, groups, report);
+    let shares = |groups: &[Vec<BlobUser>]| blob_usage::stored_shares(&source, &blobs, groups, report);
     let mut stats = RepositoryStats {
         blobs: blobs.len() as u64,
         blob_bytes: blobs.stored_bytes(),
         plain_bytes: blobs.plain_bytes(),
-        snapshots: by_snapshot(snapshots, shares)?,
+        snapshots: snapshot_stats(snapshots, shares)?,
         ..RepositoryStats::default()
     };
     match only {
         Some(only) => stats.snapshots.retain(|row| row.id == only.id),
-        None => (stats.databases, stats.trees) = by_source(snapshots, shares)?,
+        None => (stats.databases, stats.trees) = source_stats(snapshots, shares)?,
     }
     Ok(stats)
 }
 
-fn by_snapshot(
+fn snapshot_stats(
     snapshots: &[StoredSnapshot],
     shares: impl Fn(&[Vec<BlobUser>]) -> Result<Vec<StoredShare>>,
 ) -> Result<Vec<SnapshotStats>> {
@@ -192,7 +192,7 @@ fn by_snapshot(
 }
 
 /// Databases, and trees.
-fn by_source(
+fn source_stats(
     snapshots: &[StoredSnapshot],
     shares: impl Fn(&[Vec<BlobUser>]) -> Result<Vec<StoredShare>>,
 ) -> Result<(Vec<SourceStats>, Vec<SourceStats>)> {

@@ -12,32 +12,32 @@ use crate::snapshot::source_label::parts;
 use crate::snapshot::{Snapshot, SnapshotSource};
 
 /// Sources named in an error.
-const NAMED_MAX: usize = 8;
+const NAMED_SOURCES_MAX: usize = 8;
 
 /// The number of a source, and the names below it that are left.
-type NamedSource<'a> = (usize, Vec<&'a [u8]>);
+type AddressedPath<'a> = (usize, Vec<&'a [u8]>);
 
 /// The source that an address names; `None` if there is none.
-pub fn source<'a>(snapshot: &Snapshot, address: &'a [u8]) -> Result<Option<NamedSource<'a>>> {
+pub fn find_source<'a>(snapshot: &Snapshot, address: &'a [u8]) -> Result<Option<AddressedPath<'a>>> {
     let names: Vec<_> = parts(address).collect();
-    let fits = |source: &SnapshotSource| fits(source, address.starts_with(b"/"), &names);
+    let fits = |source: &SnapshotSource| matched_names(source, address.starts_with(b"/"), &names);
     let fitting = |(number, source)| fits(source).map(|len| (number, len));
     let all: Vec<(usize, usize)> = snapshot.sources.iter().enumerate().filter_map(fitting).collect();
     let Some(len) = all.iter().map(|(_, len)| *len).max() else {
         return Ok(None);
     };
     let longest = all.into_iter().filter(|(_, of)| *of == len);
-    let number = the_one(snapshot, longest.map(|(number, _)| number).collect(), address)?;
+    let number = select_source(snapshot, longest.map(|(number, _)| number).collect(), address)?;
     Ok(Some((number, names[len..].to_vec())))
 }
 
 /// True if an address names a source of the snapshot, or something that may be in one; no address names all.
-pub fn leads(snapshot: &Snapshot, address: &[u8]) -> bool {
-    parts(address).next().is_none() || !matches!(source(snapshot, address), Ok(None))
+pub fn can_lead_into(snapshot: &Snapshot, address: &[u8]) -> bool {
+    parts(address).next().is_none() || !matches!(find_source(snapshot, address), Ok(None))
 }
 
 /// How many of the names lead to the source.
-fn fits(source: &SnapshotSource, is_path: bool, names: &[&[u8]]) -> Option<usize> {
+fn matched_names(source: &SnapshotSource, is_path: bool, names: &[&[u8]]) -> Option<usize> {
     let leads = |own: &[u8], least: usize| {
         let own: Vec<_> = parts(own).collect();
         (own.len() >= least && names.starts_with(&own)).then_some(own.len())
@@ -50,27 +50,27 @@ fn fits(source: &SnapshotSource, is_path: bool, names: &[&[u8]]) -> Option<usize
 }
 
 /// The only one of these sources; of several, the only one that lies in no other.
-fn the_one(snapshot: &Snapshot, numbers: Vec<usize>, address: &[u8]) -> Result<usize> {
+fn select_source(snapshot: &Snapshot, numbers: Vec<usize>, address: &[u8]) -> Result<usize> {
     if let [only] = numbers[..] {
         return Ok(only);
     }
-    let tops: HashSet<_> = tops(snapshot).into_iter().collect();
+    let tops: HashSet<_> = top_sources(snapshot).into_iter().collect();
     let outer: Vec<_> = numbers.iter().filter(|number| tops.contains(number)).collect();
     match outer[..] {
         [only] => Ok(*only),
-        _ => Err(ambiguous(snapshot, &numbers, address)),
+        _ => Err(ambiguous_address_error(snapshot, &numbers, address)),
     }
 }
 
 /// The error for an address or label that several sources have.
-pub fn ambiguous(snapshot: &Snapshot, numbers: &[usize], address: &[u8]) -> Error {
+pub fn ambiguous_address_error(snapshot: &Snapshot, numbers: &[usize], address: &[u8]) -> Error {
     let shown = |number: &usize| {
         let source = &snapshot.sources[*number];
         format!("{} ({})", String::from_utf8_lossy(source.path()), source.name())
     };
-    let mut all: Vec<_> = numbers.iter().take(NAMED_MAX).map(shown).collect();
-    if numbers.len() > NAMED_MAX {
-        all.push(format!("{} more", numbers.len() - NAMED_MAX));
+    let mut all: Vec<_> = numbers.iter().take(NAMED_SOURCES_MAX).map(shown).collect();
+    if numbers.len() > NAMED_SOURCES_MAX {
+        all.push(format!("{} more", numbers.len() - NAMED_SOURCES_MAX));
     }
     let address = String::from_utf8_lossy(address);
     let message = format!(
@@ -81,10 +81,10 @@ pub fn ambiguous(snapshot: &Snapshot, numbers: &[usize], address: &[u8]) -> Erro
 }
 
 /// The sources that lie in no other source.
-pub fn tops(snapshot: &Snapshot) -> Vec<usize> {
+pub fn top_sources(snapshot: &Snapshot) -> Vec<usize> {
     let inside: HashSet<u32> = match &snapshot.inside {
         Some(inside) => inside.iter().copied().collect(),
-        None => inside_by_names(&snapshot.sources).into_iter().collect(),
+        None => databases_inside_sources(&snapshot.sources).into_iter().collect(),
     };
     let is_top = |number: &usize| !u32::try_from(*number).is_ok_and(|number| inside.contains(&number));
     (0..snapshot.sources.len()).filter(is_top).collect()
@@ -92,20 +92,20 @@ pub fn tops(snapshot: &Snapshot) -> Vec<usize> {
 
 /// Numbers of the databases that lie in another source as far as names and paths tell, ascending: a database that was found
 /// on the way is named after where it was found, so label and path agree on what leads there.
-pub fn inside_by_names(sources: &[SnapshotSource]) -> Vec<u32> {
+pub fn databases_inside_sources(sources: &[SnapshotSource]) -> Vec<u32> {
     let labels: Vec<_> = sources.iter().map(SnapshotSource::label).collect();
     let spots: Vec<_> = sources
         .iter()
         .zip(&labels)
-        .map(|(source, label)| AddressedSource::of(source, label))
+        .map(|(source, label)| SourceLocation::of(source, label))
         .collect();
-    let mut by_hash: HashMap<[u64; 2], Vec<&AddressedSource>> = HashMap::new();
+    let mut by_hash: HashMap<[u64; 2], Vec<&SourceLocation>> = HashMap::new();
     spots
         .iter()
-        .for_each(|spot| by_hash.entry(spot.hash(0)).or_default().push(spot));
-    let lies_inside = |spot: &AddressedSource| {
-        (1..=spot.agreeing()).any(|up| {
-            let outer = by_hash.get(&spot.hash(up)).into_iter().flatten();
+        .for_each(|spot| by_hash.entry(spot.prefix_hashes(0)).or_default().push(spot));
+    let lies_inside = |spot: &SourceLocation| {
+        (1..=spot.common_suffix_len()).any(|up| {
+            let outer = by_hash.get(&spot.prefix_hashes(up)).into_iter().flatten();
             outer.into_iter().any(|outer| spot.is_below(outer, up))
         })
     };
@@ -117,28 +117,28 @@ pub fn inside_by_names(sources: &[SnapshotSource]) -> Vec<u32> {
 }
 
 /// Label and path of a source, in parts.
-struct AddressedSource<'s> {
+struct SourceLocation<'s> {
     label: Vec<&'s [u8]>,
     path: Vec<&'s [u8]>,
     /// Of the first parts of both, none to all: work grows with the length of names, whatever a snapshot says.
     hashes: [Vec<u64>; 2],
 }
 
-impl<'s> AddressedSource<'s> {
+impl<'s> SourceLocation<'s> {
     fn of(source: &'s SnapshotSource, label: &'s [u8]) -> Self {
         let (label, path): (Vec<_>, Vec<_>) = (parts(label).collect(), parts(source.path()).collect());
-        let hashes = [hashes(&label), hashes(&path)];
+        let hashes = [hash_prefixes(&label), hash_prefixes(&path)];
         Self { label, path, hashes }
     }
 
     /// How many of the last parts are the same.
-    fn agreeing(&self) -> usize {
+    fn common_suffix_len(&self) -> usize {
         let ends = self.label.iter().rev().zip(self.path.iter().rev());
         ends.take_while(|(name, path)| name == path).count()
     }
 
     /// Of all parts but the last few.
-    fn hash(&self, up: usize) -> [u64; 2] {
+    fn prefix_hashes(&self, up: usize) -> [u64; 2] {
         self.hashes.each_ref().map(|hashes| hashes[hashes.len() - 1 - up])
     }
 
@@ -147,7 +147,7 @@ impl<'s> AddressedSource<'s> {
     }
 }
 
-fn hashes(parts: &[&[u8]]) -> Vec<u64> {
+fn hash_prefixes(parts: &[&[u8]]) -> Vec<u64> {
     let mut hasher = DefaultHasher::new();
     let mut all = vec![hasher.finish()];
     for part in parts {

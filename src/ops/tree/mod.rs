@@ -12,17 +12,19 @@
 //! length of paths are bounded.
 
 mod address;
-mod content;
-mod node_walk;
+mod file_content;
+mod node_walker;
 mod snapshot_view;
 mod stated_size;
 
 pub use crate::snapshot::source_label::parts;
-pub(crate) use address::inside_by_names;
-pub use address::{ambiguous, leads, tops};
-pub use content::{read_at, stream};
-pub use node_walk::{DirectoryEntries, NodeWalk, OPEN_MAX};
-pub use snapshot_view::{DirectoryListing, ResolvedAddress, SnapshotView, TreeNode, database, join};
+pub(crate) use address::databases_inside_sources;
+pub use address::{ambiguous_address_error, can_lead_into, top_sources};
+pub use file_content::{read_at, read_file};
+pub use node_walker::{DirectoryEntries, NodeWalker, OPEN_DIRECTORIES_MAX};
+pub use snapshot_view::{
+    DirectoryTreeRef, ResolvedAddress, SnapshotView, TreeNode, database_by_number, join_path,
+};
 pub use stated_size::StatedSize;
 
 #[cfg(test)]

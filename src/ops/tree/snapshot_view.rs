@@ -3,7 +3,7 @@
 //! One snapshot's trees: addresses, directories, single entries.
 
 use super::address;
-use super::node_walk::NodeWalk;
+use super::node_walker::NodeWalker;
 use super::stated_size::StatedSize;
 use crate::chunk::BlobSource;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -41,7 +41,7 @@ pub struct ResolvedAddress {
 
 /// Where the entries of a directory are; `tree` is `None` if there are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DirectoryListing {
+pub struct DirectoryTreeRef {
     /// See [`TreeNode::source`].
     pub source: usize,
     /// The directory's tree blob.
@@ -52,7 +52,7 @@ impl ResolvedAddress {
     /// Where something below it stood.
     pub fn below(&self, path: &[u8]) -> Vec<u8> {
         let mut whole = self.path.clone();
-        join(&mut whole, path);
+        join_path(&mut whole, path);
         whole
     }
 }
@@ -74,19 +74,19 @@ impl<'a> SnapshotView<'a> {
     }
 
     /// Numbers of the sources that lie in no other source of the snapshot, as far as names and paths say.
-    pub fn tops(&self) -> Vec<usize> {
-        address::tops(self.snapshot)
+    pub fn top_sources(&self) -> Vec<usize> {
+        address::top_sources(self.snapshot)
     }
 
     /// A source itself: the file, directory or database that was asked for.
-    pub fn source(&self, number: usize) -> Result<ResolvedAddress> {
+    pub fn resolve_source(&self, number: usize) -> Result<ResolvedAddress> {
         let source = self.snapshot.sources.get(number);
         let source = source.ok_or_else(|| Error::corrupt(format!("no source {number} in the snapshot")))?;
         let entry = match source {
             SnapshotSource::Tree(tree) => self
-                .root(&tree.root)
+                .read_root_entry(&tree.root)
                 .context(|| format!("tree of {}", tree.name))?,
-            SnapshotSource::Database(database) => as_entry(number, database),
+            SnapshotSource::Database(database) => database_entry(number, database),
         };
         Ok(ResolvedAddress {
             name: source.label().into_owned(),
@@ -99,7 +99,7 @@ impl<'a> SnapshotView<'a> {
     }
 
     /// A tree's root lists one entry.
-    fn root(&self, id: &BlobId) -> Result<TreeEntry> {
+    fn read_root_entry(&self, id: &BlobId) -> Result<TreeEntry> {
         let mut walk = DirectoryWalk::open(id, self.blobs)?;
         let (first, second) = (walk.next().transpose()?, walk.next());
         first
@@ -110,22 +110,22 @@ impl<'a> SnapshotView<'a> {
     /// What `address` leads to: `NAME`, `NAME/inner/path`, or the same by the path where a source stood; see
     /// [`super`]. [`ErrorKind::NotFound`] if there is no such thing.
     pub fn resolve(&self, address: &[u8]) -> Result<ResolvedAddress> {
-        let Some((number, rest)) = address::source(self.snapshot, address)? else {
-            return Err(self.no_source(address));
+        let Some((number, rest)) = address::find_source(self.snapshot, address)? else {
+            return Err(self.source_not_found(address));
         };
-        let mut found = self.source(number)?;
+        let mut found = self.resolve_source(number)?;
         for name in rest {
-            let child = self.child(&found.node, name)?;
-            found.node = child.ok_or_else(|| no_entry(&found, name))?;
-            join(&mut found.name, name);
-            join(&mut found.path, name);
+            let child = self.find_child(&found.node, name)?;
+            found.node = child.ok_or_else(|| entry_not_found(&found, name))?;
+            join_path(&mut found.name, name);
+            join_path(&mut found.path, name);
         }
         Ok(found)
     }
 
-    fn no_source(&self, address: &[u8]) -> Error {
+    fn source_not_found(&self, address: &[u8]) -> Error {
         let address = String::from_utf8_lossy(address);
-        let sources = self.tops().into_iter();
+        let sources = self.top_sources().into_iter();
         let names: Vec<_> = sources
             .map(|number| self.snapshot.sources[number].name())
             .take(20)
@@ -138,13 +138,13 @@ impl<'a> SnapshotView<'a> {
     }
 
     /// Where the entries of a directory are, or those beside a database; `None` for what can have no entries.
-    pub fn listing(&self, node: &TreeNode) -> Result<Option<DirectoryListing>> {
+    pub fn directory_tree(&self, node: &TreeNode) -> Result<Option<DirectoryTreeRef>> {
         match &node.entry.kind {
-            EntryKind::Directory(id) => Ok(Some(DirectoryListing {
+            EntryKind::Directory(id) => Ok(Some(DirectoryTreeRef {
                 source: node.source,
                 tree: Some(*id),
             })),
-            EntryKind::Database(number) => Ok(Some(DirectoryListing {
+            EntryKind::Database(number) => Ok(Some(DirectoryTreeRef {
                 source: *number as usize,
                 tree: self.database(*number)?.beside,
             })),
@@ -154,13 +154,13 @@ impl<'a> SnapshotView<'a> {
 
     /// See [`database`].
     pub fn database(&self, number: u32) -> Result<&'a DatabaseRoot> {
-        database(self.snapshot, number)
+        database_by_number(self.snapshot, number)
     }
 
     /// Entries in order of their names, from the first on whose name is `from` or behind it.
-    pub fn list(
+    pub fn list_entries(
         &self,
-        listing: &DirectoryListing,
+        listing: &DirectoryTreeRef,
         from: &[u8],
     ) -> Result<impl Iterator<Item = Result<TreeNode>> + use<'a>> {
         let source = listing.source;
@@ -171,29 +171,29 @@ impl<'a> SnapshotView<'a> {
     }
 
     /// One entry of a directory; `None` if it is not there, or `node` is no directory.
-    pub fn child(&self, node: &TreeNode, name: &[u8]) -> Result<Option<TreeNode>> {
-        let Some(listing) = self.listing(node)? else {
+    pub fn find_child(&self, node: &TreeNode, name: &[u8]) -> Result<Option<TreeNode>> {
+        let Some(listing) = self.directory_tree(node)? else {
             return Ok(None);
         };
-        let first = self.list(&listing, name)?.next().transpose()?;
+        let first = self.list_entries(&listing, name)?.next().transpose()?;
         Ok(first.filter(|child| child.entry.name == name))
     }
 
     /// The node and all below it: each directory before its entries, entries in order of their names; no more than the
     /// snapshot states.
-    pub fn walk(&self, node: TreeNode) -> NodeWalk<'a> {
+    pub fn walk(&self, node: TreeNode) -> NodeWalker<'a> {
         let stated = StatedSize::of(*self, &node);
-        NodeWalk::new(*self, node, Some(stated))
+        NodeWalker::new(*self, node, Some(stated))
     }
 
     /// The same, for who compares what there is with what is stated and passes over what was met before.
-    pub fn walk_unbounded(&self, node: TreeNode) -> NodeWalk<'a> {
-        NodeWalk::new(*self, node, None)
+    pub fn walk_unbounded(&self, node: TreeNode) -> NodeWalker<'a> {
+        NodeWalker::new(*self, node, None)
     }
 }
 
 /// The database that a tree's entry names. [`ErrorKind::Corrupt`] if there is none of that number.
-pub fn database(snapshot: &Snapshot, number: u32) -> Result<&DatabaseRoot> {
+pub fn database_by_number(snapshot: &Snapshot, number: u32) -> Result<&DatabaseRoot> {
     match snapshot.sources.get(number as usize) {
         Some(SnapshotSource::Database(database)) => Ok(database),
         _ => Err(Error::corrupt(format!(
@@ -203,7 +203,7 @@ pub fn database(snapshot: &Snapshot, number: u32) -> Result<&DatabaseRoot> {
 }
 
 /// A database that was asked for by itself, as a tree would list it.
-fn as_entry(number: usize, database: &DatabaseRoot) -> TreeEntry {
+fn database_entry(number: usize, database: &DatabaseRoot) -> TreeEntry {
     let name = parts(&database.path).last().unwrap_or_default();
     TreeEntry {
         name: name.to_vec(),
@@ -213,7 +213,7 @@ fn as_entry(number: usize, database: &DatabaseRoot) -> TreeEntry {
     }
 }
 
-fn no_entry(found: &ResolvedAddress, name: &[u8]) -> Error {
+fn entry_not_found(found: &ResolvedAddress, name: &[u8]) -> Error {
     let (path, name) = (
         String::from_utf8_lossy(&found.name),
         String::from_utf8_lossy(name),
@@ -227,7 +227,7 @@ fn no_entry(found: &ResolvedAddress, name: &[u8]) -> Error {
 }
 
 /// Appends names to a path; none leave it as it is.
-pub fn join(path: &mut Vec<u8>, names: &[u8]) {
+pub fn join_path(path: &mut Vec<u8>, names: &[u8]) {
     if !path.is_empty() && !names.is_empty() && !path.ends_with(b"/") {
         path.push(b'/');
     }

@@ -32,7 +32,7 @@ impl<'a> StatedSize<'a> {
     }
 
     /// Takes something that was met. [`crate::error::ErrorKind::Corrupt`] if it is more than was stated.
-    pub fn take(&mut self, node: &TreeNode) -> Result<()> {
+    pub fn spend(&mut self, node: &TreeNode) -> Result<()> {
         let Some((_, tree)) = self.tree.filter(|(source, _)| *source == node.source) else {
             return Ok(());
         };
@@ -46,7 +46,7 @@ impl<'a> StatedSize<'a> {
                 *of = left;
                 Ok(())
             }
-            None => Err(more(tree, states, what)),
+            None => Err(exceeds_stated_error(tree, states, what)),
         };
         left(&mut self.files, files, tree.files, "files")?;
         left(
@@ -60,7 +60,7 @@ impl<'a> StatedSize<'a> {
 }
 
 #[cold]
-fn more(tree: &TreeRoot, states: u64, what: &str) -> Error {
+fn exceeds_stated_error(tree: &TreeRoot, states: u64, what: &str) -> Error {
     let name = &tree.name;
     Error::corrupt(format!("tree {name} states {states} {what}, and has more"))
 }

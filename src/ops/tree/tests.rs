@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::node_walk::NodeWalk;
+use super::node_walker::NodeWalker;
 use super::*;
 use crate::blob::BlobKind;
 use crate::chunk::memory_blobs::{MemoryBlobs, noise};
@@ -153,7 +153,7 @@ fn profile() -> (Snapshot, MemoryBlobs) {
     (snapshot(sources), blobs)
 }
 
-fn walked(walk: NodeWalk) -> Vec<String> {
+fn walked(walk: NodeWalker) -> Vec<String> {
     let mut walk = walk;
     let mut all = Vec::new();
     while let Some(node) = walk.next() {
@@ -250,7 +250,7 @@ fn a_source_saved_as_the_whole_filesystem_is_below_the_root() {
 #[test]
 fn a_source_is_within_another_where_name_and_path_agree() {
     let (snapshot, blobs) = profile();
-    assert_eq!(SnapshotView::new(&snapshot, &blobs).tops(), [1, 2, 3]);
+    assert_eq!(SnapshotView::new(&snapshot, &blobs).top_sources(), [1, 2, 3]);
     let mut blobs = MemoryBlobs::default();
     let sources = vec![
         database("a/b", "/x/b", None),
@@ -260,7 +260,7 @@ fn a_source_is_within_another_where_name_and_path_agree() {
         database("a/b/e/f", "/x/b/e/f", None),
     ];
     let snapshot = super::tests::snapshot(sources);
-    assert_eq!(SnapshotView::new(&snapshot, &blobs).tops(), [1, 2, 3]);
+    assert_eq!(SnapshotView::new(&snapshot, &blobs).top_sources(), [1, 2, 3]);
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn what_is_skipped_is_not_read() {
     while let Some(node) = walk.next() {
         names.push(node.unwrap().entry.name);
         if walk.path() == b"Default" {
-            walk.pass_over();
+            walk.skip_children();
         }
     }
     assert_eq!(names, [&b"p"[..], b"Default", b"Empty"]);
@@ -313,12 +313,12 @@ fn a_large_directory_is_entered_where_the_name_is() {
     let view = SnapshotView::new(&snapshot, &blobs);
     let node = view.resolve(b"t").unwrap().node;
     blobs.asked.borrow_mut().clear();
-    let child = view.child(&node, &name(43_210)).unwrap().unwrap();
+    let child = view.find_child(&node, &name(43_210)).unwrap().unwrap();
     assert_eq!(child.entry.name, name(43_210));
-    assert!(view.child(&node, b"04321x").unwrap().is_none());
+    assert!(view.find_child(&node, b"04321x").unwrap().is_none());
     assert!(blobs.asked.borrow().len() <= 8, "{}", blobs.asked.borrow().len());
-    let listing = view.listing(&node).unwrap().unwrap();
-    let rest = view.list(&listing, &name(49_990)).unwrap();
+    let listing = view.directory_tree(&node).unwrap().unwrap();
+    let rest = view.list_entries(&listing, &name(49_990)).unwrap();
     assert_eq!(rest.count(), 10);
 }
 
@@ -341,11 +341,13 @@ fn a_deep_tree_is_walked_whole_and_one_without_end_is_refused() {
     let mut blobs = MemoryBlobs::default();
     let snapshot = nested(&mut blobs, TREE_DEPTH_MAX);
     let view = SnapshotView::new(&snapshot, &blobs);
-    let walk = view.walk(view.source(0).unwrap().node);
+    let walk = view.walk(view.resolve_source(0).unwrap().node);
     assert_eq!(walk.filter(Result::is_ok).count(), 3 * (TREE_DEPTH_MAX - 1) + 1);
     let snapshot = nested(&mut blobs, TREE_DEPTH_MAX + 1);
     let view = SnapshotView::new(&snapshot, &blobs);
-    let mut errors = view.walk(view.source(0).unwrap().node).filter_map(Result::err);
+    let mut errors = view
+        .walk(view.resolve_source(0).unwrap().node)
+        .filter_map(Result::err);
     assert_eq!(errors.next().unwrap().kind(), ErrorKind::Limit);
     assert!(errors.next().is_none(), "what lies above it is walked on");
 }
@@ -361,7 +363,7 @@ fn a_database_within_itself_is_refused() {
     ];
     let snapshot = snapshot(sources);
     let view = SnapshotView::new(&snapshot, &blobs);
-    let walk = view.walk(view.source(0).unwrap().node);
+    let walk = view.walk(view.resolve_source(0).unwrap().node);
     let steps: Vec<_> = walk.map(|node| node.map(|node| node.entry.name)).collect();
     let [Ok(_), Ok(_), Ok(_), Err(error)] = &steps[..] else {
         panic!("{steps:?}")
@@ -380,9 +382,12 @@ fn a_database_that_the_snapshot_does_not_have_is_corrupt() {
         ];
         let snapshot = snapshot(sources);
         let view = SnapshotView::new(&snapshot, &blobs);
-        let node = view.source(1).unwrap().node;
-        assert_eq!(view.listing(&node).unwrap_err().kind(), ErrorKind::Corrupt);
-        assert_eq!(view.child(&node, b"x").unwrap_err().kind(), ErrorKind::Corrupt);
+        let node = view.resolve_source(1).unwrap().node;
+        assert_eq!(view.directory_tree(&node).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(
+            view.find_child(&node, b"x").unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
         let error = view.walk(node).find_map(Result::err).unwrap();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{number}");
     }
@@ -400,7 +405,9 @@ fn a_root_has_one_entry() {
         };
         root.root = directory(&mut blobs, entries);
         let snapshot = snapshot(vec![SnapshotSource::Tree(root)]);
-        let error = SnapshotView::new(&snapshot, &blobs).source(0).unwrap_err();
+        let error = SnapshotView::new(&snapshot, &blobs)
+            .resolve_source(0)
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 }
@@ -484,7 +491,7 @@ fn a_stream_is_the_whole_file_and_ends_at_a_chunk_that_is_not_as_its_list_says()
     .unwrap();
     let report = OperationReport::default();
     let bytes = noise(9, 20 << 20);
-    let mut writer = BlobWriter::start(&repo, &report, WriteMode::New).unwrap();
+    let mut writer = BlobWriter::start(&repo, &report, WriteMode::StoreNew).unwrap();
     let mut list = ListBuilder::new();
     for chunk in Chunker::new(&[1; 32]).chunks(&bytes) {
         let id = writer.add_one(BlobKind::Data, chunk.to_vec()).unwrap();
@@ -506,10 +513,10 @@ fn a_stream_is_the_whole_file_and_ends_at_a_chunk_that_is_not_as_its_list_says()
         read.extend_from_slice(piece);
         Ok(())
     };
-    stream(&reader, &list, &report, &mut sink).unwrap();
+    read_file(&reader, &list, &report, &mut sink).unwrap();
     assert!(read == bytes);
     assert_eq!(report.bytes_done.get(), bytes.len() as u64);
     let wrong = ChunkList::of_chunks(vec![ChunkRef { id: short, bytes: 9 }]).unwrap();
-    let error = stream(&reader, &wrong, &report, &mut |_| Ok(())).unwrap_err();
+    let error = read_file(&reader, &wrong, &report, &mut |_| Ok(())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }

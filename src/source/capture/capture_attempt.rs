@@ -10,10 +10,10 @@ use super::directory_fingerprint::DirectoryFingerprint;
 use super::held_tables::HeldTables;
 use super::retry_causes::{OwnerChange, RetryCause, RetryHistory, SuspectedDamage};
 use super::running_repair;
-use super::{CaptureOptions, CaptureStep, Captured, CutPoint, now};
+use super::{CaptureOptions, CaptureStep, CapturedFiles, CutPoint, now};
 use crate::clock::UnixNanos;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::held_directory::{HeldDirectory, identity};
+use crate::held_directory::{HeldDirectory, device_and_inode};
 use crate::leveldb::damage::TornTail;
 use crate::leveldb::file_name::{FileName, log_name};
 use crate::leveldb::log_cut_point::{LogContinuity, LogEnd};
@@ -22,22 +22,22 @@ use crate::leveldb::missing_log::MissingLog;
 use crate::leveldb::version::Version;
 use crate::source::bounded_file::BoundedFile;
 use crate::source::current_file::{self, CurrentFile};
-use crate::source::detect_database::names;
+use crate::source::detect_database::list_utf8_names;
 use crate::source::file_set::{DatabaseFile, FileSet, HeldBytes, HeldLog, HeldName, LogProof};
 use crate::source::unsynced_bytes::unsynced_bytes;
 use crate::source::wait_for_settling::was_written_lately;
 use crate::source::walk::FileFingerprint;
 
 /// A table that is younger than its MANIFEST by no more than this is waited for ...
-const COPIED_LATELY_NANOS: i64 = 500_000_000;
+const RECENT_COPY_NANOS: i64 = 500_000_000;
 
 /// ... no longer than this.
-const COPIED_FOR: Duration = Duration::from_secs(3);
+const COPY_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// Why a try ends.
 pub(super) enum AttemptEnd {
     /// Another try may do better.
-    Setback(RetryCause),
+    Retry(RetryCause),
     /// None will.
     Failure(Error),
 }
@@ -50,7 +50,7 @@ impl From<Error> for AttemptEnd {
 
 impl From<RetryCause> for AttemptEnd {
     fn from(setback: RetryCause) -> Self {
-        Self::Setback(setback)
+        Self::Retry(setback)
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) struct CaptureAttempts<'a> {
     hold: &'a dyn Fn() -> Result<HeldDirectory>,
     directory: HeldDirectory,
     manifest: Option<OpenManifest>,
-    pins: HeldTables,
+    held_tables: HeldTables,
     begin: Instant,
 }
 
@@ -100,7 +100,7 @@ impl<'a> CaptureAttempts<'a> {
         directory: HeldDirectory,
     ) -> Self {
         Self {
-            pins: HeldTables::new(
+            held_tables: HeldTables::new(
                 &directory,
                 capture.hold,
                 capture.scratch.as_deref(),
@@ -116,18 +116,18 @@ impl<'a> CaptureAttempts<'a> {
     }
 
     pub fn attempt(&mut self, setbacks: &RetryHistory) -> Result<AttemptResult, AttemptEnd> {
-        self.come_to_where_it_is()?;
+        self.follow_moved_directory()?;
         let (current, version) = self.read_version()?;
         let (manifest_len, manifest_stamp) = self.manifest_read();
         self.hold_tables(&current, &version, setbacks)?;
         let open = self.open_logs(&current, &version, setbacks)?;
         let logs = self.read_logs(&current, &version, open, setbacks)?;
-        self.capture.step(CaptureStep::Recheck);
-        if !self.pins.all_are_unchanged() || self.is_being_copied(manifest_stamp) {
+        self.capture.announce_step(CaptureStep::Recheck);
+        if !self.held_tables.all_are_unchanged() || self.is_being_copied(manifest_stamp) {
             return Err(RetryCause::Race(OwnerChange::Table).into());
         }
-        self.current_stands(&current)?;
-        if !self.is_where_it_was()? {
+        self.check_current_unchanged(&current)?;
+        if !self.is_directory_unmoved()? {
             return Err(RetryCause::Race(OwnerChange::Directory).into());
         }
         Ok(AttemptResult {
@@ -142,14 +142,14 @@ impl<'a> CaptureAttempts<'a> {
     /// True if a table was written a moment ago and behind the MANIFEST: it seems to be one of a copy under way, whose
     /// MANIFEST is still to come. Where MANIFESTs are written through a map their times tell less, so nobody waits long.
     fn is_being_copied(&self, manifest: Option<FileFingerprint>) -> bool {
-        let since = i128::from(now().0.saturating_sub(COPIED_LATELY_NANOS));
+        let since = i128::from(now().0.saturating_sub(RECENT_COPY_NANOS));
         let behind = manifest.map_or(0, |manifest| manifest.mtime_nanos).max(since);
-        self.begin.elapsed() < COPIED_FOR && self.pins.are_younger_than(behind)
+        self.begin.elapsed() < COPY_WAIT_MAX && self.held_tables.has_table_written_after(behind)
     }
 
     /// True if what was a database a moment ago is none now, as between destruction and rebuilding. Another kind of
     /// database is no such thing.
-    pub fn is_gone(&self, error: &Error) -> bool {
+    pub fn is_database_gone(&self, error: &Error) -> bool {
         match error.kind() {
             ErrorKind::NotFound => true,
             ErrorKind::NotLevelDb => was_written_lately(&self.directory, "CURRENT"),
@@ -158,46 +158,46 @@ impl<'a> CaptureAttempts<'a> {
     }
 
     /// What is there, to tell whether somebody is at work.
-    pub fn surroundings(&self) -> DirectoryFingerprint {
+    pub fn fingerprint_directory(&self) -> DirectoryFingerprint {
         DirectoryFingerprint::of(&self.directory)
     }
 
     /// One directory may take the place of another by a rename. That one is held from now on, and nothing of the other.
-    fn come_to_where_it_is(&mut self) -> Result<(), AttemptEnd> {
-        if !self.is_where_it_was()? {
+    fn follow_moved_directory(&mut self) -> Result<(), AttemptEnd> {
+        if !self.is_directory_unmoved()? {
             self.directory = (self.hold)().map_err(|_| RetryCause::Race(OwnerChange::Directory))?;
             self.manifest = None;
-            self.pins.move_to(&self.directory);
+            self.held_tables.switch_directory(&self.directory);
         }
         Ok(())
     }
 
-    fn is_where_it_was(&self) -> Result<bool, AttemptEnd> {
-        let now = (self.hold)().and_then(|now| now.stat_itself());
+    fn is_directory_unmoved(&self) -> Result<bool, AttemptEnd> {
+        let now = (self.hold)().and_then(|now| now.stat_self());
         let now = now.map_err(|_| RetryCause::Race(OwnerChange::Directory))?;
-        Ok(identity(&now) == identity(&self.directory.stat_itself()?))
+        Ok(device_and_inode(&now) == device_and_inode(&self.directory.stat_self()?))
     }
 
-    pub fn finish(self, found: AttemptResult, duration: Duration, retries: u32) -> Result<Captured> {
+    pub fn finish(self, found: AttemptResult, duration: Duration, retries: u32) -> Result<CapturedFiles> {
         let manifest = self
             .manifest
             .ok_or_else(|| Error::corrupt("no MANIFEST was read"))?;
-        let (tables, held_by, pools) = self.pins.finish();
+        let (tables, held_by, pools) = self.held_tables.finish();
         let name = found.current.manifest;
-        Ok(Captured {
+        Ok(CapturedFiles {
             files: FileSet {
                 current: DatabaseFile::in_memory(&self.directory, "CURRENT".to_owned(), found.current.bytes)
-                    .beside(&manifest.file),
-                manifest: DatabaseFile::new(name, found.manifest_len, HeldBytes::Open(manifest.file)),
-                manifest_stamp: found.manifest_stamp,
+                    .with_companion(&manifest.file),
+                manifest: DatabaseFile::new(name, found.manifest_len, HeldBytes::Descriptor(manifest.file)),
+                manifest_fingerprint: found.manifest_stamp,
                 directory: self.directory,
                 tables,
                 logs: found.logs.held,
-                pools,
+                hold_directories: pools,
                 pins: self.capture.pins.clone(),
             },
             version: found.version,
-            cut: CutPoint {
+            details: CutPoint {
                 time: found.logs.time,
                 duration,
                 retries,
@@ -209,9 +209,9 @@ impl<'a> CaptureAttempts<'a> {
     }
 
     fn read_version(&mut self) -> Result<(CurrentFile, Version), AttemptEnd> {
-        self.capture.step(CaptureStep::Current);
+        self.capture.announce_step(CaptureStep::Current);
         let current = current_file::read(&self.directory).map_err(unreadable)?;
-        self.capture.step(CaptureStep::Manifest);
+        self.capture.announce_step(CaptureStep::Manifest);
         let version = self.read_manifest(&current)?;
         Ok((current, version))
     }
@@ -228,17 +228,17 @@ impl<'a> CaptureAttempts<'a> {
         let mut manifest = match known {
             Some(known) => known,
             None => {
-                self.pins.keep_only(&BTreeSet::new());
+                self.held_tables.release_all_but(&BTreeSet::new());
                 let file = directory.open_file(&current.manifest);
                 OpenManifest {
                     current: current.clone(),
-                    file: Arc::new(file.map_err(missing_is_corrupt)?.0),
+                    file: Arc::new(file.map_err(missing_as_corrupt)?.0),
                     reader: ManifestReader::default(),
                     read: None,
                 }
             }
         };
-        let version = manifest.read_on();
+        let version = manifest.read_new_edits();
         if version.is_ok() {
             self.manifest = Some(manifest);
         }
@@ -255,7 +255,7 @@ impl<'a> CaptureAttempts<'a> {
         )
     }
 
-    fn current_stands(&self, current: &CurrentFile) -> Result<(), AttemptEnd> {
+    fn check_current_unchanged(&self, current: &CurrentFile) -> Result<(), AttemptEnd> {
         if !matches!(current_file::read(&self.directory), Ok(now) if now == *current) {
             return Err(RetryCause::Race(OwnerChange::Current).into());
         }
@@ -271,7 +271,7 @@ impl<'a> CaptureAttempts<'a> {
 
     /// What the MANIFEST says now, if it is still the same one.
     fn read_again(&mut self, current: &CurrentFile) -> Result<Version, AttemptEnd> {
-        self.current_stands(current)?;
+        self.check_current_unchanged(current)?;
         self.read_manifest(current)
     }
 
@@ -282,24 +282,28 @@ impl<'a> CaptureAttempts<'a> {
         setbacks: &RetryHistory,
     ) -> Result<(), AttemptEnd> {
         let numbers: BTreeSet<u64> = version.tables.keys().map(|(_, number)| *number).collect();
-        self.pins.keep_only(&numbers);
+        self.held_tables.release_all_but(&numbers);
         for &number in &numbers {
-            if self.pins.holds(number) {
+            if self.held_tables.holds(number) {
                 continue;
             }
-            self.capture.step(CaptureStep::Table);
-            let held = match self.pins.hold(number) {
+            self.capture.announce_step(CaptureStep::Table);
+            let held = match self.held_tables.hold(number) {
                 Err(error) if error.kind() == ErrorKind::Torn => {
                     return Err(RetryCause::Race(OwnerChange::Table).into());
                 }
                 held => held?,
             };
-            if held || setbacks.is_confirmed(&SuspectedDamage::NoTable(number)) {
+            if held || setbacks.is_confirmed(&SuspectedDamage::MissingTable(number)) {
                 continue;
             }
             let now = self.read_again(current)?;
             let named = now.tables.keys().any(|(_, live)| *live == number);
-            return Err(self.race_or_fault(!named, OwnerChange::Table, SuspectedDamage::NoTable(number)));
+            return Err(self.race_or_suspected_damage(
+                !named,
+                OwnerChange::Table,
+                SuspectedDamage::MissingTable(number),
+            ));
         }
         self.check_lengths(version, setbacks)
     }
@@ -307,13 +311,13 @@ impl<'a> CaptureAttempts<'a> {
     /// A table of another length than the MANIFEST says, and not proven otherwise, may be one that is being copied here.
     fn check_lengths(&mut self, version: &Version, setbacks: &RetryHistory) -> Result<(), AttemptEnd> {
         for meta in version.tables.values() {
-            let Some(len) = self.pins.len_of_another(meta) else {
+            let Some(len) = self.held_tables.unexpected_len(meta) else {
                 continue;
             };
-            let fault = SuspectedDamage::Length(meta.number, len);
+            let fault = SuspectedDamage::TableLength(meta.number, len);
             if !setbacks.is_confirmed(&fault) {
-                self.pins.let_go(meta.number);
-                return Err(RetryCause::Fault(fault).into());
+                self.held_tables.release(meta.number);
+                return Err(RetryCause::SuspectedDamage(fault).into());
             }
         }
         Ok(())
@@ -325,8 +329,8 @@ impl<'a> CaptureAttempts<'a> {
         version: &Version,
         setbacks: &RetryHistory,
     ) -> Result<Vec<OpenLog>, AttemptEnd> {
-        self.capture.step(CaptureStep::List);
-        let names = names(&self.directory).map_err(gone_is_a_race)?;
+        self.capture.announce_step(CaptureStep::List);
+        let names = list_utf8_names(&self.directory).map_err(missing_as_race)?;
         let mut numbers: BTreeSet<u64> = names
             .iter()
             .filter_map(|name| match FileName::parse(name) {
@@ -340,7 +344,7 @@ impl<'a> CaptureAttempts<'a> {
         }
         let mut open = Vec::new();
         for number in numbers {
-            self.capture.step(CaptureStep::Log);
+            self.capture.announce_step(CaptureStep::Log);
             match self.directory.open_file(log_name(number)) {
                 Ok((file, _)) => open.push((number, Some(Arc::new(file)))),
                 Err(error) if error.kind() == ErrorKind::Corrupt => open.push((number, None)),
@@ -363,13 +367,17 @@ impl<'a> CaptureAttempts<'a> {
         absent: Option<MissingLog>,
         setbacks: &RetryHistory,
     ) -> Result<(), AttemptEnd> {
-        if setbacks.is_confirmed(&SuspectedDamage::NoLog(number)) {
+        if setbacks.is_confirmed(&SuspectedDamage::MissingLog(number)) {
             return Ok(());
         }
         let is_live = self.read_again(current)?.is_live_log(number);
         match absent {
             Some(MissingLog::LostIfGap(named)) if named == number && is_live => Ok(()),
-            _ => Err(self.race_or_fault(!is_live, OwnerChange::Log, SuspectedDamage::NoLog(number))),
+            _ => Err(self.race_or_suspected_damage(
+                !is_live,
+                OwnerChange::Log,
+                SuspectedDamage::MissingLog(number),
+            )),
         }
     }
 
@@ -380,7 +388,7 @@ impl<'a> CaptureAttempts<'a> {
         open: Vec<OpenLog>,
         setbacks: &RetryHistory,
     ) -> Result<CapturedLogs, AttemptEnd> {
-        self.capture.step(CaptureStep::Read);
+        self.capture.announce_step(CaptureStep::ReadLogs);
         let mut run = LogContinuity::new(version.last_sequence);
         let time = now();
         let newest = open.len().saturating_sub(1);
@@ -388,7 +396,7 @@ impl<'a> CaptureAttempts<'a> {
         let mut unsynced = Some(0);
         for (index, (number, file)) in open.into_iter().enumerate() {
             let Some(file) = file else {
-                held.insert(number, self.strange_log(number));
+                held.insert(number, self.irregular_log(number));
                 continue;
             };
             let stamp = FileFingerprint::of(&file.metadata().context(|| log_name(number))?);
@@ -399,7 +407,7 @@ impl<'a> CaptureAttempts<'a> {
                 .map(|(all, one)| all + one);
             held.insert(number, held_log(number, file, stamp, end, index == newest));
         }
-        self.accept_run(current, version, &run, setbacks)?;
+        self.check_log_continuity(current, version, &run, setbacks)?;
         Ok(CapturedLogs {
             held,
             time,
@@ -408,16 +416,16 @@ impl<'a> CaptureAttempts<'a> {
         })
     }
 
-    fn strange_log(&self, number: u64) -> HeldLog {
+    fn irregular_log(&self, number: u64) -> HeldLog {
         HeldLog {
             len: 0,
-            held: HeldBytes::Named(HeldName::new(&self.directory, log_name(number))),
+            held: HeldBytes::ByName(HeldName::new(&self.directory, log_name(number))),
             tail: None,
             proof: None,
         }
     }
 
-    fn accept_run(
+    fn check_log_continuity(
         &mut self,
         current: &CurrentFile,
         version: &Version,
@@ -436,7 +444,7 @@ impl<'a> CaptureAttempts<'a> {
         match unexplained {
             Some(gap) => {
                 let covered = gap.to <= now.last_sequence.saturating_add(1);
-                Err(self.race_or_fault(covered, OwnerChange::Sequence, SuspectedDamage::Gap(gap)))
+                Err(self.race_or_suspected_damage(covered, OwnerChange::Sequence, SuspectedDamage::Gap(gap)))
             }
             None if now.log_number == version.log_number => Ok(()),
             None => Err(RetryCause::Race(OwnerChange::Sequence).into()),
@@ -444,23 +452,28 @@ impl<'a> CaptureAttempts<'a> {
     }
 
     /// What a repair has set aside is neither lost nor there: its MANIFEST comes last.
-    fn race_or_fault(&self, explained: bool, moved: OwnerChange, fault: SuspectedDamage) -> AttemptEnd {
+    fn race_or_suspected_damage(
+        &self,
+        explained: bool,
+        moved: OwnerChange,
+        fault: SuspectedDamage,
+    ) -> AttemptEnd {
         if explained {
             return RetryCause::Race(moved).into();
         }
         let is_set_aside = fault
             .number()
-            .is_some_and(|number| running_repair::has(&self.directory, number));
+            .is_some_and(|number| running_repair::has_moved_file(&self.directory, number));
         if is_set_aside {
             return RetryCause::Race(OwnerChange::Repair).into();
         }
-        RetryCause::Fault(fault).into()
+        RetryCause::SuspectedDamage(fault).into()
     }
 }
 
 impl OpenManifest {
     /// The version that its whole edits leave now.
-    fn read_on(&mut self) -> Result<Version> {
+    fn read_new_edits(&mut self) -> Result<Version> {
         let stamp = FileFingerprint::of(&self.file.metadata().context(|| "stat the MANIFEST")?);
         let view = BoundedFile(Arc::clone(&self.file), stamp.len);
         let version = self.reader.read_on(&view)?;
@@ -473,7 +486,7 @@ impl OpenManifest {
         let Some((stamp, version)) = &self.read else {
             return true;
         };
-        let is_as_it_was = |facts| FileFingerprint::of(&facts).has_the_content_of(stamp);
+        let is_as_it_was = |facts| FileFingerprint::of(&facts).has_same_content(stamp);
         if self.file.metadata().is_ok_and(is_as_it_was) {
             return true;
         }
@@ -491,10 +504,10 @@ fn held_log(number: u64, file: Arc<File>, stamp: FileFingerprint, end: LogEnd, i
     });
     HeldLog {
         len: if is_newest { end.cut } else { stamp.len },
-        held: HeldBytes::Open(file),
+        held: HeldBytes::Descriptor(file),
         tail,
         proof: Some(LogProof {
-            stamp,
+            fingerprint: stamp,
             content: end.content,
         }),
     }
@@ -508,14 +521,14 @@ fn unreadable(error: Error) -> AttemptEnd {
 }
 
 /// The MANIFEST that CURRENT names may be gone with the CURRENT that named it.
-fn missing_is_corrupt(error: Error) -> AttemptEnd {
+fn missing_as_corrupt(error: Error) -> AttemptEnd {
     match error.kind() {
         ErrorKind::NotFound => unreadable(error.with_kind(ErrorKind::Corrupt)),
         _ => unreadable(error),
     }
 }
 
-fn gone_is_a_race(error: Error) -> AttemptEnd {
+fn missing_as_race(error: Error) -> AttemptEnd {
     match error.kind() {
         ErrorKind::NotFound => RetryCause::Race(OwnerChange::Directory).into(),
         _ => error.into(),
@@ -524,7 +537,7 @@ fn gone_is_a_race(error: Error) -> AttemptEnd {
 
 fn is_file(held: &File, directory: &HeldDirectory, name: &str) -> bool {
     match (held.metadata(), directory.stat(name)) {
-        (Ok(held), Ok(named)) => (held.dev(), held.ino()) == identity(&named),
+        (Ok(held), Ok(named)) => (held.dev(), held.ino()) == device_and_inode(&named),
         _ => false,
     }
 }

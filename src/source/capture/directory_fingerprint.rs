@@ -36,18 +36,18 @@ impl DirectoryFingerprint {
         for (name, facts) in entries {
             match name.to_str().and_then(FileName::parse) {
                 Some(FileName::Current | FileName::Manifest(_)) => {
-                    lists.update(name.as_bytes()).update(&which(&facts));
-                    edits.update(&state(&facts));
+                    lists.update(name.as_bytes()).update(&identity_bytes(&facts));
+                    edits.update(&len_and_time_bytes(&facts));
                 }
                 // Written to all the time.
                 Some(FileName::Log(_) | FileName::InfoLog | FileName::Lock) => {
-                    files.update(name.as_bytes()).update(&which(&facts));
+                    files.update(name.as_bytes()).update(&identity_bytes(&facts));
                 }
                 _ => {
                     files
                         .update(name.as_bytes())
-                        .update(&which(&facts))
-                        .update(&state(&facts));
+                        .update(&identity_bytes(&facts))
+                        .update(&len_and_time_bytes(&facts));
                 }
             }
         }
@@ -60,16 +60,16 @@ impl DirectoryFingerprint {
     }
 
     /// True if they came of those before otherwise than by an owner who goes on.
-    pub fn are_made_anew(&self, before: &Self) -> bool {
+    pub fn is_rebuilt_since(&self, before: &Self) -> bool {
         self.lists != before.lists || self.files != before.files && self.edits == before.edits
     }
 }
 
-fn which(stat: &Stat) -> Vec<u8> {
+fn identity_bytes(stat: &Stat) -> Vec<u8> {
     [stat.st_dev, stat.st_ino].map(u64::to_le_bytes).concat()
 }
 
-fn state(stat: &Stat) -> Vec<u8> {
+fn len_and_time_bytes(stat: &Stat) -> Vec<u8> {
     let times = [stat.st_mtime, stat.st_mtime_nsec as i64].map(i64::to_le_bytes);
     [stat.st_size.to_le_bytes(), times[0], times[1]].concat()
 }

@@ -14,7 +14,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::hold_directory::{HoldDirectory, LinkOutcome};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::held_directory::{HeldDirectory, kind_of};
+use crate::held_directory::{HeldDirectory, file_type_of};
 use crate::leveldb::TableExtension;
 use crate::leveldb::block_decompressor::Decompressor;
 use crate::leveldb::file_name::table_name;
@@ -25,14 +25,14 @@ use crate::source::bounded_file::BoundedFile;
 use crate::source::file_set::{DatabaseFile, HeldBytes, HeldName, HeldTable};
 use crate::source::pins::{DatabasePins as Kept, PinOutcome, PinnedFileStat};
 use crate::source::touched_directories::TouchedDirectories;
-use crate::source::unchanged_proof::stamp_of;
+use crate::source::unchanged_proof::fingerprint_of;
 use crate::source::walk::FileFingerprint;
 
 /// Descriptors that pins leave to everything else.
-const DESCRIPTORS_SPARED: usize = 192;
+const DESCRIPTORS_RESERVED: usize = 192;
 
 /// Bytes of a table that are compared with its copy at once.
-const COMPARED_AT_ONCE: usize = 256 << 10;
+const COMPARE_CHUNK_BYTES: usize = 256 << 10;
 
 /// What holds the tables of a capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +48,7 @@ pub enum HoldMethod {
 
 impl HoldMethod {
     /// This, and what is tried when it fails: what needs no place of its own first.
-    fn and_behind(self) -> &'static [Self] {
+    fn with_fallbacks(self) -> &'static [Self] {
         match self {
             Self::Links => &[Self::Links, Self::Descriptors, Self::Copies],
             Self::Descriptors => &[Self::Descriptors, Self::Links, Self::Copies],
@@ -71,14 +71,14 @@ impl fmt::Display for HoldMethod {
 pub(super) struct HeldTables {
     directory: HeldDirectory,
     /// How the next table is held, and what to try when that fails.
-    ways: &'static [HoldMethod],
+    methods: &'static [HoldMethod],
     /// Where links and copies go.
-    pools: Vec<HoldDirectory>,
+    hold_directories: Vec<HoldDirectory>,
     descriptors_left: usize,
     tables: BTreeMap<u64, HeldTable>,
     /// The database's own files as they were when they were held, by the numbers of the tables.
-    origins: BTreeMap<u64, OriginalFile>,
-    kept: Option<Arc<Kept>>,
+    originals: BTreeMap<u64, OriginalFile>,
+    pins: Option<Arc<Kept>>,
     /// No table has failed to be pinned.
     pinnable: bool,
 }
@@ -94,7 +94,7 @@ struct OriginalFile {
 enum HoldAttempt {
     Held(Box<HeldTableFile>),
     Absent,
-    NotThisWay,
+    MethodUnavailable,
 }
 
 /// A table's file, held.
@@ -117,9 +117,9 @@ impl HeldTableFile {
     }
 
     /// Not a regular file: whoever reads it says so, and lists it.
-    fn unfit(directory: &HeldDirectory, name: &str) -> HoldAttempt {
+    fn irregular_file(directory: &HeldDirectory, name: &str) -> HoldAttempt {
         HoldAttempt::Held(Box::new(Self {
-            held: HeldBytes::Named(HeldName::new(directory, name)),
+            held: HeldBytes::ByName(HeldName::new(directory, name)),
             stamp: None,
             origin: None,
         }))
@@ -132,21 +132,21 @@ impl HeldTables {
         directory: &HeldDirectory,
         by: HoldMethod,
         scratch: Option<&Path>,
-        kept: Option<Arc<Kept>>,
+        pins: Option<Arc<Kept>>,
         touched: &Arc<TouchedDirectories>,
     ) -> Self {
         let temporary = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
-        let places = [directory.parent().ok(), HeldDirectory::named(&temporary).ok()];
+        let places = [directory.parent().ok(), HeldDirectory::open_path(&temporary).ok()];
         Self {
             directory: directory.clone(),
-            ways: by.and_behind(),
-            pools: places
+            methods: by.with_fallbacks(),
+            hold_directories: places
                 .map(|place| HoldDirectory::new(place, directory.path(), touched.clone()))
                 .into(),
             descriptors_left: descriptors_left(),
             tables: BTreeMap::new(),
-            origins: BTreeMap::new(),
-            kept,
+            originals: BTreeMap::new(),
+            pins,
             pinnable: true,
         }
     }
@@ -162,14 +162,14 @@ impl HeldTables {
         for extension in [TableExtension::Ldb, TableExtension::Sst] {
             if let Some(file) = self.hold_named(number, &table_name(number, extension))? {
                 let table = HeldTable {
-                    reads: Arc::default(),
+                    read_ranges: Arc::default(),
                     extension,
                     len: file.stamp.map_or(0, |stamp| stamp.len),
                     held: file.held,
-                    stamp: file.stamp,
+                    fingerprint: file.stamp,
                 };
                 self.tables.insert(number, table);
-                self.origins.extend(file.origin.map(|origin| (number, origin)));
+                self.originals.extend(file.origin.map(|origin| (number, origin)));
                 return Ok(true);
             }
         }
@@ -178,7 +178,7 @@ impl HeldTables {
 
     /// The length of the table that is held for this one, if it is another than the MANIFEST says and the table is not
     /// proven otherwise: some writers record other lengths.
-    pub fn len_of_another(&self, meta: &TableMeta) -> Option<u64> {
+    pub fn unexpected_len(&self, meta: &TableMeta) -> Option<u64> {
         let table = self
             .tables
             .get(&meta.number)
@@ -190,14 +190,14 @@ impl HeldTables {
     }
 
     /// Lets go of one table.
-    pub fn let_go(&mut self, number: u64) {
+    pub fn release(&mut self, number: u64) {
         let others = self.tables.keys().copied().filter(|other| *other != number);
-        self.keep_only(&others.collect());
+        self.release_all_but(&others.collect());
     }
 
     /// Goes on with another directory; what was held of the one before counts no more.
-    pub fn move_to(&mut self, directory: &HeldDirectory) {
-        self.keep_only(&BTreeSet::new());
+    pub fn switch_directory(&mut self, directory: &HeldDirectory) {
+        self.release_all_but(&BTreeSet::new());
         self.directory = directory.clone();
     }
 
@@ -205,40 +205,40 @@ impl HeldTables {
     pub fn all_are_unchanged(&mut self) -> bool {
         let stand = |(number, table): (&u64, &HeldTable)| {
             let named = HeldName::new(&self.directory, table_name(*number, table.extension));
-            self.origins
+            self.originals
                 .get(number)
                 .is_none_or(|origin| is_unchanged(&named, origin, table))
                 .then_some(*number)
         };
         let standing: BTreeSet<u64> = self.tables.iter().filter_map(stand).collect();
         let all = standing.len() == self.tables.len();
-        self.keep_only(&standing);
+        self.release_all_but(&standing);
         all
     }
 
     /// True if a table was written to behind this moment: no owner does so behind the edit that names the table.
-    pub fn are_younger_than(&self, nanos: i128) -> bool {
-        self.origins
+    pub fn has_table_written_after(&self, nanos: i128) -> bool {
+        self.originals
             .values()
             .any(|origin| origin.stamp.mtime_nanos > nanos)
     }
 
     /// Lets go of all tables but these.
-    pub fn keep_only(&mut self, numbers: &BTreeSet<u64>) {
-        self.origins.retain(|number, origin| {
+    pub fn release_all_but(&mut self, numbers: &BTreeSet<u64>) {
+        self.originals.retain(|number, origin| {
             let keep = numbers.contains(number);
             self.descriptors_left += usize::from(!keep && origin.file.is_some());
             keep
         });
         self.tables.retain(|number, table| {
             let keep = numbers.contains(number);
-            self.descriptors_left += usize::from(!keep && matches!(table.held, HeldBytes::Open(_)));
-            if let (false, HeldBytes::Named(named)) = (keep, &table.held)
-                && !named.directory.is(&self.directory)
+            self.descriptors_left += usize::from(!keep && matches!(table.held, HeldBytes::Descriptor(_)));
+            if let (false, HeldBytes::ByName(named)) = (keep, &table.held)
+                && !named.directory.is_same_handle(&self.directory)
                 && !self
-                    .kept
+                    .pins
                     .as_ref()
-                    .is_some_and(|kept| named.directory.is(kept.directory()))
+                    .is_some_and(|kept| named.directory.is_same_handle(kept.directory()))
             {
                 // One that cannot be removed goes with its pool.
                 let _ = named.directory.remove_file(&named.name);
@@ -249,56 +249,58 @@ impl HeldTables {
 
     /// The tables, what holds them, and what must live as long.
     pub fn finish(self) -> (BTreeMap<u64, HeldTable>, HoldMethod, Vec<HoldDirectory>) {
-        let by = if self.kept.is_some() && self.pinnable {
+        let by = if self.pins.is_some() && self.pinnable {
             HoldMethod::Links
         } else {
             self.current_method()
         };
-        (self.tables, by, self.pools)
+        (self.tables, by, self.hold_directories)
     }
 
     #[cfg(test)]
-    pub fn forget_place(&mut self, index: usize) {
-        self.pools.remove(index);
+    pub fn drop_hold_directory(&mut self, index: usize) {
+        self.hold_directories.remove(index);
     }
 
     #[cfg(test)]
-    pub fn link_nothing(&mut self) {
-        self.pools.iter_mut().for_each(HoldDirectory::link_nothing);
+    pub fn disable_links(&mut self) {
+        self.hold_directories
+            .iter_mut()
+            .for_each(HoldDirectory::disable_links);
     }
 
     #[cfg(test)]
-    pub fn leave_descriptors(&mut self, count: usize) {
+    pub fn set_descriptors_left(&mut self, count: usize) {
         self.descriptors_left = count;
     }
 
     fn hold_named(&mut self, number: u64, name: &str) -> Result<Option<HeldTableFile>> {
-        let mut tried = self.keep(number, name)?;
+        let mut tried = self.hold_by_pin(number, name)?;
         loop {
             match tried {
                 HoldAttempt::Held(file) => return Ok(Some(*file)),
                 HoldAttempt::Absent => return Ok(None),
-                HoldAttempt::NotThisWay => {}
+                HoldAttempt::MethodUnavailable => {}
             }
             tried = match self.current_method() {
-                HoldMethod::Links => self.link(name)?,
-                HoldMethod::Descriptors => self.open(name)?,
-                HoldMethod::Copies => self.copy(name)?,
+                HoldMethod::Links => self.hold_by_link(name)?,
+                HoldMethod::Descriptors => self.hold_by_descriptor(name)?,
+                HoldMethod::Copies => self.hold_by_copy(name)?,
             };
-            if let HoldAttempt::NotThisWay = tried {
+            if let HoldAttempt::MethodUnavailable = tried {
                 self.fall_back()?;
             }
         }
     }
 
     fn current_method(&self) -> HoldMethod {
-        self.ways.first().copied().unwrap_or(HoldMethod::Copies)
+        self.methods.first().copied().unwrap_or(HoldMethod::Copies)
     }
 
     fn fall_back(&mut self) -> Result<()> {
-        match self.ways {
+        match self.methods {
             [_, left @ ..] if !left.is_empty() => {
-                self.ways = left;
+                self.methods = left;
                 Ok(())
             }
             _ => Err(Error::new(
@@ -309,49 +311,49 @@ impl HeldTables {
     }
 
     /// By the pins, before any other way: there it stays until the next backup.
-    fn keep(&mut self, number: u64, name: &str) -> Result<HoldAttempt> {
-        let kept = self.kept.as_ref().filter(|_| self.pinnable);
+    fn hold_by_pin(&mut self, number: u64, name: &str) -> Result<HoldAttempt> {
+        let kept = self.pins.as_ref().filter(|_| self.pinnable);
         match kept.map(|kept| kept.hold(&self.directory, number, name)) {
-            Some(PinOutcome::By(link)) => return self.linked(name, link),
-            Some(PinOutcome::Copied(copy, facts)) => return self.copied(name, copy, facts),
+            Some(PinOutcome::Linked(link)) => return self.verify_link(name, link),
+            Some(PinOutcome::Copied(copy, facts)) => return self.verify_copy(name, copy, facts),
             Some(PinOutcome::Absent) => return Ok(HoldAttempt::Absent),
-            Some(PinOutcome::No) => self.pinnable = false,
+            Some(PinOutcome::Unavailable) => self.pinnable = false,
             None => {}
         }
-        Ok(HoldAttempt::NotThisWay)
+        Ok(HoldAttempt::MethodUnavailable)
     }
 
-    fn link(&mut self, name: &str) -> Result<HoldAttempt> {
-        for pool in &mut self.pools {
+    fn hold_by_link(&mut self, name: &str) -> Result<HoldAttempt> {
+        for pool in &mut self.hold_directories {
             match pool.link(&self.directory, name) {
-                LinkOutcome::Done(link) => return self.linked(name, link),
+                LinkOutcome::Linked(link) => return self.verify_link(name, link),
                 LinkOutcome::Absent => return Ok(HoldAttempt::Absent),
-                LinkOutcome::No => {}
+                LinkOutcome::Unavailable => {}
             }
         }
-        Ok(HoldAttempt::NotThisWay)
+        Ok(HoldAttempt::MethodUnavailable)
     }
 
     /// What was linked need not be a file.
-    fn linked(&mut self, name: &str, link: HeldName) -> Result<HoldAttempt> {
-        let shown = || link.directory.shown(&link.name);
+    fn verify_link(&mut self, name: &str, link: HeldName) -> Result<HoldAttempt> {
+        let shown = || link.directory.display_path(&link.name);
         let stat = link.directory.stat(&link.name);
         let stat = stat.context(|| format!("look at {}", shown().display()))?;
-        if kind_of(&stat) != FileType::RegularFile {
+        if file_type_of(&stat) != FileType::RegularFile {
             let _ = link.directory.remove_file(&link.name);
-            return Ok(HeldTableFile::unfit(&self.directory, name));
+            return Ok(HeldTableFile::irregular_file(&self.directory, name));
         }
         match rustix::fs::accessat(&link.directory, &link.name, Access::READ_OK, AtFlags::empty()) {
-            Err(Errno::ACCESS) => Err(denied(&self.directory.shown(name))),
+            Err(Errno::ACCESS) => Err(denied(&self.directory.display_path(name))),
             _ => Ok(HeldTableFile::original(
-                HeldBytes::Named(link),
+                HeldBytes::ByName(link),
                 FileFingerprint::of_stat(&stat),
             )),
         }
     }
 
     /// A copy among the pins, of the file that has the name. [`ErrorKind::Torn`] if that is another by now.
-    fn copied(&mut self, name: &str, copy: HeldName, of: PinnedFileStat) -> Result<HoldAttempt> {
+    fn verify_copy(&mut self, name: &str, copy: HeldName, of: PinnedFileStat) -> Result<HoldAttempt> {
         let (file, facts) = match self.directory.open_file(name) {
             Ok((file, _)) => {
                 let facts = file.metadata().context(|| format!("look at {name}"))?;
@@ -367,68 +369,68 @@ impl HeldTables {
             ));
         }
         Ok(HoldAttempt::Held(Box::new(HeldTableFile {
-            stamp: Some(copy.stamp()?),
-            held: HeldBytes::Named(copy),
+            stamp: Some(copy.fingerprint()?),
+            held: HeldBytes::ByName(copy),
             origin: Some(OriginalFile {
                 stamp: FileFingerprint::of(&facts),
-                file: self.kept_open(file),
+                file: self.keep_open_if_spare(file),
             }),
         })))
     }
 
     /// The file, held open if a descriptor is to spare.
-    fn kept_open(&mut self, file: File) -> Option<Arc<File>> {
+    fn keep_open_if_spare(&mut self, file: File) -> Option<Arc<File>> {
         self.descriptors_left = self.descriptors_left.checked_sub(1)?;
         Some(Arc::new(file))
     }
 
-    fn open(&mut self, name: &str) -> Result<HoldAttempt> {
+    fn hold_by_descriptor(&mut self, name: &str) -> Result<HoldAttempt> {
         if self.descriptors_left == 0 {
-            return Ok(HoldAttempt::NotThisWay);
+            return Ok(HoldAttempt::MethodUnavailable);
         }
         match self.directory.open_file(name) {
             Ok((file, _)) => {
                 let facts = file.metadata().context(|| format!("look at {name}"))?;
                 self.descriptors_left -= 1;
                 Ok(HeldTableFile::original(
-                    HeldBytes::Open(Arc::new(file)),
+                    HeldBytes::Descriptor(Arc::new(file)),
                     FileFingerprint::of(&facts),
                 ))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(HoldAttempt::Absent),
             Err(error) if error.kind() == ErrorKind::Denied => Err(error),
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                Ok(HeldTableFile::unfit(&self.directory, name))
+                Ok(HeldTableFile::irregular_file(&self.directory, name))
             }
             // No descriptor to be had, most likely.
-            Err(_) => Ok(HoldAttempt::NotThisWay),
+            Err(_) => Ok(HoldAttempt::MethodUnavailable),
         }
     }
 
-    fn copy(&mut self, name: &str) -> Result<HoldAttempt> {
+    fn hold_by_copy(&mut self, name: &str) -> Result<HoldAttempt> {
         let (mut file, len) = match self.directory.open_file(name) {
             Ok(opened) => opened,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HoldAttempt::Absent),
             Err(error) if error.kind() == ErrorKind::Denied => return Err(error),
-            Err(_) => return Ok(HeldTableFile::unfit(&self.directory, name)),
+            Err(_) => return Ok(HeldTableFile::irregular_file(&self.directory, name)),
         };
         let mut full = None;
-        for pool in &mut self.pools {
+        for pool in &mut self.hold_directories {
             match pool.copy(&mut file, len, name) {
                 Ok(copied) => {
                     return Ok(HoldAttempt::Held(Box::new(HeldTableFile {
-                        stamp: Some(copied.named.stamp()?),
-                        held: HeldBytes::Named(copied.named),
+                        stamp: Some(copied.named.fingerprint()?),
+                        held: HeldBytes::ByName(copied.named),
                         origin: Some(OriginalFile {
-                            stamp: copied.of,
-                            file: self.kept_open(file),
+                            stamp: copied.original,
+                            file: self.keep_open_if_spare(file),
                         }),
                     })));
                 }
                 Err(error) => full = Some(error),
             }
         }
-        full.map_or(Ok(HoldAttempt::NotThisWay), Err)
+        full.map_or(Ok(HoldAttempt::MethodUnavailable), Err)
     }
 }
 
@@ -439,16 +441,16 @@ fn is_unchanged(named: &HeldName, origin: &OriginalFile, table: &HeldTable) -> b
         Ok(stat) => Some(FileFingerprint::of_stat(&stat)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match &origin.file {
             Some(file) => file.metadata().ok().map(|facts| FileFingerprint::of(&facts)),
-            None => stamp_of(&table.held).ok().flatten(),
+            None => fingerprint_of(&table.held).ok().flatten(),
         },
         Err(_) => None,
     };
     let Some(now) = now else { return false };
     let is_copy = !table
-        .stamp
-        .is_some_and(|held| held.is_of_the_file_of(&origin.stamp));
-    let has_other_names = now.has_the_content_under_other_names_of(&origin.stamp);
-    if is_copy && has_other_names && !now.has_the_content_of(&origin.stamp) {
+        .fingerprint
+        .is_some_and(|held| held.is_same_file(&origin.stamp));
+    let has_other_names = now.has_same_content_but_links(&origin.stamp);
+    if is_copy && has_other_names && !now.has_same_content(&origin.stamp) {
         origin.has_the_bytes_of(table).unwrap_or(false)
     } else {
         has_other_names
@@ -462,13 +464,13 @@ impl OriginalFile {
         };
         let (original, copy) = (
             BoundedFile(Arc::clone(file), copy.len),
-            copy.open_unwatched(true)?,
+            copy.open_unrecorded(true)?,
         );
-        let (mut one, mut other) = (vec![0; COMPARED_AT_ONCE], vec![0; COMPARED_AT_ONCE]);
+        let (mut one, mut other) = (vec![0; COMPARE_CHUNK_BYTES], vec![0; COMPARE_CHUNK_BYTES]);
         let mut at = 0;
         while at < copy.len() {
-            let len =
-                usize::try_from(copy.len() - at).map_or(COMPARED_AT_ONCE, |left| left.min(COMPARED_AT_ONCE));
+            let len = usize::try_from(copy.len() - at)
+                .map_or(COMPARE_CHUNK_BYTES, |left| left.min(COMPARE_CHUNK_BYTES));
             original.read_at(&mut one[..len], at)?;
             copy.read_at(&mut other[..len], at)?;
             if one[..len] != other[..len] {
@@ -487,8 +489,8 @@ fn denied(path: &Path) -> Error {
 /// How many more files this process may open, less those it needs for other things.
 fn descriptors_left() -> usize {
     let max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let open = fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_SPARED, Iterator::count);
+    let open = fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_RESERVED, Iterator::count);
     usize::try_from(max)
         .unwrap_or(usize::MAX)
-        .saturating_sub(open + DESCRIPTORS_SPARED)
+        .saturating_sub(open + DESCRIPTORS_RESERVED)
 }

@@ -11,13 +11,13 @@ use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
-use crate::scratch::{ScratchDirectory, prefix, remove_leftovers};
+use crate::scratch_directory::{ScratchDirectory, remove_leftovers, scratch_prefix};
 use crate::source::file_set::HeldName;
 use crate::source::touched_directories::TouchedDirectories;
 use crate::source::walk::FileFingerprint;
 
 /// What the directory says of itself.
-const SAYS: &str = "Links to the tables of a database, made by levault while it reads them.";
+const HOLD_MARKER_TEXT: &str = "Links to the tables of a database, made by levault while it reads them.";
 
 /// Such a directory; it is made when the first table goes in.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct HoldDirectory {
     prefix: Vec<u8>,
     made: Option<ScratchDirectory>,
     /// Directories that are called as those of killed captures, and are not proven to be.
-    left_alone: Vec<PathBuf>,
+    unproven_leftovers: Vec<PathBuf>,
     links: bool,
     touched: Arc<TouchedDirectories>,
 }
@@ -36,16 +36,16 @@ pub(crate) struct HoldDirectory {
 pub(super) struct CopiedTable {
     pub named: HeldName,
     /// The file that was copied.
-    pub of: FileFingerprint,
+    pub original: FileFingerprint,
 }
 
 /// What became of a link.
 pub(super) enum LinkOutcome {
-    Done(HeldName),
+    Linked(HeldName),
     /// There is nothing to link to.
     Absent,
     /// None can be made in this place.
-    No,
+    Unavailable,
 }
 
 impl HoldDirectory {
@@ -57,33 +57,33 @@ impl HoldDirectory {
         let name = database.file_name().unwrap_or_default();
         Self {
             parent,
-            prefix: prefix(name.as_bytes(), "capture"),
+            prefix: scratch_prefix(name.as_bytes(), "capture"),
             made: None,
-            left_alone: Vec::new(),
+            unproven_leftovers: Vec::new(),
             links: true,
             touched,
         }
     }
 
     #[cfg(test)]
-    pub(super) fn link_nothing(&mut self) {
+    pub(super) fn disable_links(&mut self) {
         self.links = false;
     }
 
     pub(super) fn link(&mut self, database: &HeldDirectory, name: &str) -> LinkOutcome {
         if !self.links {
-            return LinkOutcome::No;
+            return LinkOutcome::Unavailable;
         }
         let Ok(pool) = self.directory() else {
             self.links = false;
-            return LinkOutcome::No;
+            return LinkOutcome::Unavailable;
         };
         match database.link(name, &pool, name) {
-            Ok(()) => LinkOutcome::Done(HeldName::new(&pool, name)),
+            Ok(()) => LinkOutcome::Linked(HeldName::new(&pool, name)),
             Err(Errno::NOENT) if database.stat(name).is_err() => LinkOutcome::Absent,
             Err(_) => {
                 self.links = false;
-                LinkOutcome::No
+                LinkOutcome::Unavailable
             }
         }
     }
@@ -91,7 +91,7 @@ impl HoldDirectory {
     /// Copies `file` from its start. [`ErrorKind::Torn`] if it was written to meanwhile.
     pub(super) fn copy(&mut self, file: &mut File, len: u64, name: &str) -> Result<CopiedTable> {
         let pool = self.directory()?;
-        let doing = || format!("copy to {}", pool.shown(name).display());
+        let doing = || format!("copy to {}", pool.display_path(name).display());
         file.seek(SeekFrom::Start(0)).context(doing)?;
         let stamp = |file: &File| {
             file.metadata()
@@ -103,17 +103,17 @@ impl HoldDirectory {
         let _ = pool.remove_file(name);
         let mut copy = pool.create_file(name, Mode::RUSR | Mode::WUSR).context(doing)?;
         let bytes = std::io::copy(file, &mut copy).context(doing)?;
-        if bytes == len && stamp(file)?.has_the_content_under_other_names_of(&of) {
+        if bytes == len && stamp(file)?.has_same_content_but_links(&of) {
             let named = HeldName::new(&pool, name);
-            Ok(CopiedTable { named, of })
+            Ok(CopiedTable { named, original: of })
         } else {
             Err(Error::new(ErrorKind::Torn, format!("{bytes} bytes of {len}, or others")).context(doing()))
         }
     }
 
     /// Directories that are called as those of killed captures, and are not proven to be.
-    pub(super) fn left_alone(&self) -> &[PathBuf] {
-        &self.left_alone
+    pub(super) fn unproven_leftovers(&self) -> &[PathBuf] {
+        &self.unproven_leftovers
     }
 
     fn directory(&mut self) -> Result<HeldDirectory> {
@@ -122,7 +122,7 @@ impl HoldDirectory {
             let parent =
                 parent.ok_or_else(|| Error::new(ErrorKind::NotFound, "no place for links and copies"))?;
             let touched = self.touched.clone();
-            self.made = Some(touched.around(&parent, || self.make(&parent))?);
+            self.made = Some(touched.track(&parent, || self.make(&parent))?);
         }
         match &self.made {
             Some(made) => Ok(made.directory().clone()),
@@ -132,8 +132,8 @@ impl HoldDirectory {
 
     fn make(&mut self, parent: &HeldDirectory) -> Result<ScratchDirectory> {
         // What cannot be removed is in nobody's way.
-        self.left_alone = remove_leftovers(parent, &self.prefix).unwrap_or_default();
-        let made = ScratchDirectory::create(parent, &self.prefix, SAYS)?;
+        self.unproven_leftovers = remove_leftovers(parent, &self.prefix).unwrap_or_default();
+        let made = ScratchDirectory::create(parent, &self.prefix, HOLD_MARKER_TEXT)?;
         made.must_be_private().map(|()| made)
     }
 }
@@ -142,7 +142,7 @@ impl Drop for HoldDirectory {
     fn drop(&mut self) {
         if let (Some(made), Some(parent)) = (&self.made, &self.parent) {
             // What stays is removed by the next capture.
-            let _ = self.touched.around(parent, || made.remove());
+            let _ = self.touched.track(parent, || made.remove());
         }
     }
 }

@@ -71,11 +71,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::current_file;
-use super::detect_database::names;
+use super::detect_database::list_utf8_names;
 use super::file_set::FileSet;
 use super::pins::DatabasePins;
 use super::touched_directories::TouchedDirectories;
-use super::wait_for_settling::settle;
+use super::wait_for_settling::wait_until_settled;
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
@@ -86,7 +86,7 @@ pub(super) use hold_directory::HoldDirectory;
 use retry_causes::{OwnerChange, RetryCause, RetryHistory, RetrySchedule};
 
 /// How long a capture tries when it is not said.
-const PATIENCE: Duration = Duration::from_secs(30);
+const CAPTURE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How captures are taken.
 #[derive(Clone)]
@@ -96,7 +96,7 @@ pub struct CaptureOptions<'a> {
     /// Where links and copies may be made besides the directory above the database's.
     pub scratch: Option<PathBuf>,
     /// How long to go on trying while the database changes under us.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Pins of the database: tables they hold already are not linked again, and new links go there.
     pub pins: Option<Arc<DatabasePins>>,
     /// What is made and removed beside databases is noted here.
@@ -119,7 +119,7 @@ pub enum CaptureStep {
     /// Opening a log.
     Log,
     /// Reading the logs.
-    Read,
+    ReadLogs,
     /// Looking at CURRENT and the MANIFEST again.
     Recheck,
 }
@@ -144,10 +144,10 @@ pub struct CutPoint {
 
 /// A consistent set of files, held until it is dropped.
 #[derive(Debug)]
-pub struct Captured {
+pub struct CapturedFiles {
     files: FileSet,
     version: Version,
-    cut: CutPoint,
+    details: CutPoint,
 }
 
 impl Default for CaptureOptions<'_> {
@@ -155,7 +155,7 @@ impl Default for CaptureOptions<'_> {
         Self {
             hold: HoldMethod::Links,
             scratch: None,
-            patience: PATIENCE,
+            timeout: CAPTURE_TIMEOUT,
             pins: None,
             touched: Arc::default(),
             before_step: None,
@@ -169,94 +169,98 @@ impl CaptureOptions<'_> {
     /// # Errors
     /// [`ErrorKind::NotLevelDb`] when it is none; [`ErrorKind::NoConsistentCut`] when it changed under every try;
     /// [`ErrorKind::Corrupt`] when CURRENT or the MANIFEST cannot be read, for then nothing says which files count.
-    pub fn take(&self, directory: &Path) -> Result<Captured> {
-        settle(directory);
+    pub fn capture(&self, directory: &Path) -> Result<CapturedFiles> {
+        wait_until_settled(directory);
         let hold = || {
             let whole = directory.canonicalize().context(|| "find the whole path")?;
-            HeldDirectory::named(&whole)
+            HeldDirectory::open_path(&whole)
         };
         hold()
-            .and_then(|held| self.take_whole(&hold, held))
+            .and_then(|held| self.capture_with_retries(&hold, held))
             .context(|| format!("capture {}", directory.display()))
     }
 
     /// [`CaptureOptions::take`] of a directory that is held: whatever comes in its path's place, this one is captured.
-    pub fn take_in(&self, directory: &HeldDirectory) -> Result<Captured> {
-        self.take_by(&|| Ok(directory.clone()))
+    pub fn capture_in(&self, directory: &HeldDirectory) -> Result<CapturedFiles> {
+        self.capture_held_by(&|| Ok(directory.clone()))
     }
 
     /// The same of what `hold` holds, which is asked again before each try: an owner may have renamed another directory to
     /// the database's path.
-    pub fn take_by(&self, hold: &dyn Fn() -> Result<HeldDirectory>) -> Result<Captured> {
+    pub fn capture_held_by(&self, hold: &dyn Fn() -> Result<HeldDirectory>) -> Result<CapturedFiles> {
         let directory = hold()?;
         let shown = directory.path().to_owned();
-        self.take_whole(hold, directory)
+        self.capture_with_retries(hold, directory)
             .context(|| format!("capture {}", shown.display()))
     }
 
-    fn take_whole(
+    fn capture_with_retries(
         &self,
         hold: &dyn Fn() -> Result<HeldDirectory>,
         directory: HeldDirectory,
-    ) -> Result<Captured> {
-        current_file::check_kind(&directory, &names(&directory)?)?;
+    ) -> Result<CapturedFiles> {
+        current_file::check_kind(&directory, &list_utf8_names(&directory)?)?;
         let begin = Instant::now();
         let mut attempts = CaptureAttempts::new(self, hold, directory);
         let mut setbacks = RetryHistory::default();
-        let mut patience = RetrySchedule::new(begin, self.patience);
+        let mut patience = RetrySchedule::new(begin, self.timeout);
         loop {
             match attempts.attempt(&setbacks) {
                 Ok(found) => return attempts.finish(found, begin.elapsed(), setbacks.count()),
-                Err(AttemptEnd::Setback(setback)) => setbacks.note(setback, || attempts.surroundings())?,
-                Err(AttemptEnd::Failure(error)) if attempts.is_gone(&error) => {
-                    setbacks.note(RetryCause::Race(OwnerChange::Directory), || {
-                        attempts.surroundings()
+                Err(AttemptEnd::Retry(setback)) => {
+                    setbacks.record(setback, || attempts.fingerprint_directory())?
+                }
+                Err(AttemptEnd::Failure(error)) if attempts.is_database_gone(&error) => {
+                    setbacks.record(RetryCause::Race(OwnerChange::Directory), || {
+                        attempts.fingerprint_directory()
                     })?;
                 }
                 Err(AttemptEnd::Failure(error)) => return Err(error),
             }
             if !patience.pause() {
-                return Err(setbacks.give_up(begin.elapsed()));
+                return Err(setbacks.final_error(begin.elapsed()));
             }
         }
     }
 
-    fn step(&self, step: CaptureStep) {
+    fn announce_step(&self, step: CaptureStep) {
         if let Some(before_step) = self.before_step {
             before_step(step);
         }
     }
 }
 
-impl Captured {
+impl CapturedFiles {
     /// The database's directory, held.
     pub fn directory(&self) -> &HeldDirectory {
         &self.files.directory
     }
 
     /// How it was had.
-    pub fn cut(&self) -> &CutPoint {
-        &self.cut
+    pub fn details(&self) -> &CutPoint {
+        &self.details
     }
 
     /// Directories beside the database that are called as those of killed captures and are not proven to be: they were
     /// left alone.
-    pub fn left_alone(&self) -> Vec<PathBuf> {
-        let pools = self.files.pools.iter();
-        pools.flat_map(|pool| pool.left_alone().to_vec()).collect()
+    pub fn unproven_leftovers(&self) -> Vec<PathBuf> {
+        let pools = self.files.hold_directories.iter();
+        pools
+            .flat_map(|pool| pool.unproven_leftovers().to_vec())
+            .collect()
     }
 
     /// Copies MANIFEST and logs to the pins it was captured with, if any, and has them read from the copies: what is
     /// pinned must be what was read. After an error all is read where it lies, and will not be pinned.
     pub fn pin_logs(&mut self) -> Result<()> {
         match self.files.pins.clone() {
-            Some(pins) => pins.take(&mut self.files, &self.version),
+            Some(pins) => pins.pin_logs(&mut self.files, &self.version),
             None => Ok(()),
         }
     }
 
     pub(super) fn into_parts(self) -> (FileSet, Version, CutPoint) {
-        (self.files, self.version, self.cut)
+        (self.files, self.version, self.details)
     }
 }
 
@@ -264,7 +268,7 @@ fn now() -> UnixNanos {
     SystemClock.now()
 }
 
-fn no_cut(message: String) -> Error {
+fn no_capture_error(message: String) -> Error {
     Error::new(ErrorKind::NoConsistentCut, message)
 }
 

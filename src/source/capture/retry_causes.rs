@@ -6,17 +6,17 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::directory_fingerprint::DirectoryFingerprint;
-use super::no_cut;
+use super::no_capture_error;
 use crate::error::{Error, Result};
 use crate::leveldb::file_name::log_name;
 use crate::leveldb::log_cut_point::SequenceGap;
 
 /// A fault is damage when so many tries met it ...
-const SIGHTINGS: u32 = 3;
+const SIGHTINGS_MIN: u32 = 3;
 
 /// ... over so long, in which nobody was at work on the files: an owner's race is over in milliseconds, but a machine
 /// may stand still for longer.
-pub(super) const SIGHTED_FOR: Duration = Duration::from_millis(1500);
+pub(super) const SIGHTING_DURATION_MIN: Duration = Duration::from_millis(1500);
 
 /// Fewest tries, however long each takes.
 const TRIES_MIN: u32 = 5;
@@ -29,7 +29,7 @@ pub(super) enum RetryCause {
     /// The owner went on; what it changed.
     Race(OwnerChange),
     /// Not explained by anything the owner wrote: a race still, unless it stays.
-    Fault(SuspectedDamage),
+    SuspectedDamage(SuspectedDamage),
     /// A file that says which files count cannot be read; an error if it stays.
     Unreadable(Error),
 }
@@ -63,10 +63,10 @@ impl fmt::Display for OwnerChange {
 /// Something that is not there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SuspectedDamage {
-    NoTable(u64),
-    NoLog(u64),
+    MissingTable(u64),
+    MissingLog(u64),
     /// A table has so many bytes, and others by the MANIFEST.
-    Length(u64, u64),
+    TableLength(u64, u64),
     Gap(SequenceGap),
 }
 
@@ -74,8 +74,8 @@ impl SuspectedDamage {
     /// The number of the file that is missing.
     pub fn number(&self) -> Option<u64> {
         match self {
-            Self::NoTable(number) | Self::NoLog(number) => Some(*number),
-            Self::Length(..) | Self::Gap(_) => None,
+            Self::MissingTable(number) | Self::MissingLog(number) => Some(*number),
+            Self::TableLength(..) | Self::Gap(_) => None,
         }
     }
 }
@@ -83,9 +83,9 @@ impl SuspectedDamage {
 impl fmt::Display for SuspectedDamage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoTable(number) => write!(f, "table {number} was gone"),
-            Self::NoLog(number) => write!(f, "{} was gone", log_name(*number)),
-            Self::Length(number, len) => {
+            Self::MissingTable(number) => write!(f, "table {number} was gone"),
+            Self::MissingLog(number) => write!(f, "{} was gone", log_name(*number)),
+            Self::TableLength(number, len) => {
                 write!(f, "table {number} had {len} bytes, other than by the MANIFEST")
             }
             Self::Gap(gap) => write!(
@@ -117,7 +117,7 @@ impl DamageSightings {
     }
 
     /// One more; from the beginning if it may be another's doing that it was met at all.
-    fn again(&mut self, now: Instant, surroundings: DirectoryFingerprint, is_anew: bool) {
+    fn add(&mut self, now: Instant, surroundings: DirectoryFingerprint, is_anew: bool) {
         if is_anew {
             *self = Self::first(now, surroundings);
         } else {
@@ -127,8 +127,8 @@ impl DamageSightings {
         }
     }
 
-    fn stay(&self) -> bool {
-        self.count >= SIGHTINGS && self.last.duration_since(self.since) >= SIGHTED_FOR
+    fn are_confirmed(&self) -> bool {
+        self.count >= SIGHTINGS_MIN && self.last.duration_since(self.since) >= SIGHTING_DURATION_MIN
     }
 }
 
@@ -136,8 +136,8 @@ impl DamageSightings {
 #[derive(Default)]
 pub(super) struct RetryHistory {
     count: u32,
-    moved: BTreeMap<OwnerChange, u32>,
-    faults: BTreeMap<SuspectedDamage, DamageSightings>,
+    owner_changes: BTreeMap<OwnerChange, u32>,
+    suspected: BTreeMap<SuspectedDamage, DamageSightings>,
     unreadable: Option<(String, DamageSightings)>,
 }
 
@@ -147,39 +147,39 @@ impl RetryHistory {
     }
 
     /// Counts it; an error when a file stays unreadable. `look` tells what is there.
-    pub fn note(&mut self, setback: RetryCause, look: impl FnOnce() -> DirectoryFingerprint) -> Result<()> {
+    pub fn record(&mut self, setback: RetryCause, look: impl FnOnce() -> DirectoryFingerprint) -> Result<()> {
         self.count += 1;
         match setback {
-            RetryCause::Race(moved) => *self.moved.entry(moved).or_default() += 1,
-            RetryCause::Fault(fault) => self.note_fault(fault, look()),
-            RetryCause::Unreadable(error) => return self.note_unreadable(error, look()),
+            RetryCause::Race(moved) => *self.owner_changes.entry(moved).or_default() += 1,
+            RetryCause::SuspectedDamage(fault) => self.record_suspected(fault, look()),
+            RetryCause::Unreadable(error) => return self.record_unreadable(error, look()),
         }
         Ok(())
     }
 
-    fn note_fault(&mut self, fault: SuspectedDamage, around: DirectoryFingerprint) {
+    fn record_suspected(&mut self, fault: SuspectedDamage, around: DirectoryFingerprint) {
         let now = Instant::now();
-        match self.faults.entry(fault) {
+        match self.suspected.entry(fault) {
             Entry::Vacant(new) => drop(new.insert(DamageSightings::first(now, around))),
             Entry::Occupied(mut met) => {
                 let met = met.get_mut();
-                let is_anew = around.are_made_anew(&met.surroundings);
-                met.again(now, around, is_anew);
+                let is_anew = around.is_rebuilt_since(&met.surroundings);
+                met.add(now, around, is_anew);
             }
         }
     }
 
-    fn note_unreadable(&mut self, error: Error, around: DirectoryFingerprint) -> Result<()> {
+    fn record_unreadable(&mut self, error: Error, around: DirectoryFingerprint) -> Result<()> {
         let (now, text) = (Instant::now(), error.to_string());
         let met = match self.unreadable.take().filter(|(met, _)| *met == text) {
             None => DamageSightings::first(now, around),
             Some((_, mut met)) => {
                 let is_anew = around != met.surroundings;
-                met.again(now, around, is_anew);
+                met.add(now, around, is_anew);
                 met
             }
         };
-        if met.stay() {
+        if met.are_confirmed() {
             return Err(error);
         }
         self.unreadable = Some((text, met));
@@ -188,21 +188,23 @@ impl RetryHistory {
 
     /// True when the fault stayed, and so is the database's own.
     pub fn is_confirmed(&self, fault: &SuspectedDamage) -> bool {
-        self.faults.get(fault).is_some_and(DamageSightings::stay)
+        self.suspected
+            .get(fault)
+            .is_some_and(DamageSightings::are_confirmed)
     }
 
-    pub fn give_up(&self, elapsed: Duration) -> Error {
+    pub fn final_error(&self, elapsed: Duration) -> Error {
         let faults = self
-            .faults
+            .suspected
             .iter()
             .map(|(fault, met)| format!("{fault} ({} times)", met.count));
         let moved = self
-            .moved
+            .owner_changes
             .iter()
             .map(|(moved, times)| format!("{moved} ({times} times)"));
         let unreadable = self.unreadable.iter().map(|(text, _)| text.clone());
         let what: Vec<_> = moved.chain(faults.take(8)).chain(unreadable).collect();
-        no_cut(format!(
+        no_capture_error(format!(
             "no consistent cut in {} tries and {:.1} s: {}",
             self.count,
             elapsed.as_secs_f64(),
@@ -214,15 +216,15 @@ impl RetryHistory {
 /// When to try again, and when no more.
 pub(super) struct RetrySchedule {
     begin: Instant,
-    patience: Duration,
+    timeout: Duration,
     tries: u32,
 }
 
 impl RetrySchedule {
-    pub fn new(begin: Instant, patience: Duration) -> Self {
+    pub fn new(begin: Instant, timeout: Duration) -> Self {
         Self {
             begin,
-            patience,
+            timeout,
             tries: 0,
         }
     }
@@ -230,17 +232,17 @@ impl RetrySchedule {
     /// Sleeps a random while that grows, so as not to keep step with the owner; false when enough was tried.
     pub fn pause(&mut self) -> bool {
         self.tries += 1;
-        if self.tries >= TRIES_MIN && self.begin.elapsed() >= self.patience {
+        if self.tries >= TRIES_MIN && self.begin.elapsed() >= self.timeout {
             return false;
         }
         let longest = Duration::from_micros(500 << self.tries.min(10)).min(PAUSE_MAX);
-        std::thread::sleep(longest.mul_f64(random_share()));
+        std::thread::sleep(longest.mul_f64(random_fraction()));
         true
     }
 }
 
 /// From 0 to 1; without a random source the pauses are merely regular.
-fn random_share() -> f64 {
+fn random_fraction() -> f64 {
     let mut byte = [128];
     let _ = getrandom::fill(&mut byte);
     f64::from(byte[0]) / 255.0

@@ -14,10 +14,10 @@ use crate::leveldb::TableExtension;
 use crate::leveldb::file_name::{log_name, table_name};
 
 /// Where the kernel does not say whether LOCK is held, a repair is taken to have ended when it moved nothing for so long.
-const SILENT_FOR: Duration = Duration::from_secs(60);
+const REPAIR_SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// True if a repair that may be under way has moved the file of this number.
-pub(super) fn has(directory: &HeldDirectory, number: u64) -> bool {
+pub(super) fn has_moved_file(directory: &HeldDirectory, number: u64) -> bool {
     let Ok(lost) = directory.child(OsStr::new("lost")) else {
         return false;
     };
@@ -26,10 +26,10 @@ pub(super) fn has(directory: &HeldDirectory, number: u64) -> bool {
         table_name(number, TableExtension::Ldb),
         table_name(number, TableExtension::Sst),
     ];
-    names.iter().any(|name| lost.stat(name).is_ok()) && (is_locked(directory) || moved_lately(&lost))
+    names.iter().any(|name| lost.stat(name).is_ok()) && (is_locked(directory) || has_moved_recently(&lost))
 }
 
-fn moved_lately(lost: &HeldDirectory) -> bool {
+fn has_moved_recently(lost: &HeldDirectory) -> bool {
     let modified = lost
         .open()
         .ok()
@@ -37,7 +37,7 @@ fn moved_lately(lost: &HeldDirectory) -> bool {
     modified.is_some_and(|time| {
         SystemTime::now()
             .duration_since(time)
-            .is_ok_and(|age| age < SILENT_FOR)
+            .is_ok_and(|age| age < REPAIR_SILENCE_MAX)
     })
 }
 

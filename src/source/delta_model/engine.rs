@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::random::Random;
+use super::random::ModelRandom;
 use crate::held_directory::HeldDirectory;
 use crate::leveldb::TableExtension;
 use crate::leveldb::comparator::Comparator;
@@ -25,16 +25,16 @@ use crate::source::file_set::{DatabaseFile, FileSet, HeldBytes, HeldLog, HeldTab
 const BOTTOM: u8 = 6;
 
 /// A table file; two are the same file if they are one allocation.
-pub struct TableFile {
+pub struct ModelTable {
     pub ops: Vec<WriteOp>,
     pub bytes: Arc<Vec<u8>>,
 }
 
 /// All files of a state.
 #[derive(Clone)]
-pub struct State {
+pub struct ModelState {
     pub order: Comparator,
-    pub tables: BTreeMap<(u8, u64), Arc<TableFile>>,
+    pub tables: BTreeMap<(u8, u64), Arc<ModelTable>>,
     /// Batches of each log.
     pub logs: BTreeMap<u64, Vec<Vec<WriteOp>>>,
     pub log_number: u64,
@@ -51,16 +51,16 @@ pub struct State {
 }
 
 /// What must be visible: the key by which the order knows it, its bytes and value.
-pub type Visible = BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>;
+pub type VisibleRecords = BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>;
 
-pub struct Engine {
-    pub state: State,
-    pub visible: Visible,
-    pub random: Random,
-    saved: Vec<(State, Visible)>,
+pub struct ModelEngine {
+    pub state: ModelState,
+    pub visible: VisibleRecords,
+    pub random: ModelRandom,
+    saved: Vec<(ModelState, VisibleRecords)>,
 }
 
-impl TableFile {
+impl ModelTable {
     fn new(ops: Vec<WriteOp>, per_block: usize, codec: BlockCodec) -> Arc<Self> {
         let bytes = Arc::new(table_of(&ops, per_block, codec));
         Arc::new(Self { ops, bytes })
@@ -87,7 +87,7 @@ impl TableFile {
     }
 }
 
-impl State {
+impl ModelState {
     pub fn new(order: &Comparator) -> Self {
         Self {
             order: order.clone(),
@@ -117,7 +117,7 @@ impl State {
                 .map(|op| op.sequence)
                 .fold(self.last_sequence, u64::max);
             self.tables
-                .insert((level, number), TableFile::new(ops, per_block, codec));
+                .insert((level, number), ModelTable::new(ops, per_block, codec));
         }
         self.log_number = self.next_file;
         self.logs = BTreeMap::from([(self.next_file, Vec::new())]);
@@ -170,11 +170,11 @@ impl State {
         let version = version_of_manifest(&manifest).unwrap();
         let tables = self.tables.iter().map(|((_, number), table)| {
             let table = HeldTable {
-                reads: Arc::default(),
+                read_ranges: Arc::default(),
                 extension: TableExtension::Ldb,
                 len: table.bytes.len() as u64,
-                held: HeldBytes::Bytes(Arc::clone(&table.bytes)),
-                stamp: None,
+                held: HeldBytes::InMemory(Arc::clone(&table.bytes)),
+                fingerprint: None,
             };
             (*number, table)
         });
@@ -182,28 +182,28 @@ impl State {
             let bytes = log_of(batches.iter().map(Vec::as_slice));
             let log = HeldLog {
                 len: bytes.len() as u64,
-                held: HeldBytes::Bytes(Arc::new(bytes)),
+                held: HeldBytes::InMemory(Arc::new(bytes)),
                 tail: None,
                 proof: None,
             };
             (*number, log)
         });
-        let root = HeldDirectory::named(Path::new("/")).unwrap();
+        let root = HeldDirectory::open_path(Path::new("/")).unwrap();
         let file = |name: &str, bytes| DatabaseFile::in_memory(&root, name.to_owned(), bytes);
         let files = FileSet {
             directory: root.clone(),
             current: file("CURRENT", Vec::new()),
             manifest: file("MANIFEST-000001", manifest),
-            manifest_stamp: None,
+            manifest_fingerprint: None,
             tables: tables.collect(),
             logs: logs.collect(),
-            pools: Vec::new(),
+            hold_directories: Vec::new(),
             pins: None,
         };
         Database::new(files, version, budget, None)
     }
 
-    fn overlaps(&self, table: &TableFile, range: (&[u8], &[u8])) -> bool {
+    fn overlaps(&self, table: &ModelTable, range: (&[u8], &[u8])) -> bool {
         let (smallest, largest) = table.range();
         self.order.compare(smallest, range.1) != Ordering::Greater
             && self.order.compare(largest, range.0) != Ordering::Less
@@ -215,7 +215,7 @@ impl State {
     }
 
     /// Adds to `inputs` what overlaps them on `level`, until nothing more does.
-    fn close(&self, inputs: &mut BTreeMap<(u8, u64), Arc<TableFile>>, level: u8) {
+    fn close(&self, inputs: &mut BTreeMap<(u8, u64), Arc<ModelTable>>, level: u8) {
         loop {
             let more = self
                 .tables
@@ -232,17 +232,17 @@ impl State {
     }
 }
 
-impl Engine {
+impl ModelEngine {
     pub fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = ModelRandom(seed);
         let order = if random.chance(25) {
             Comparator::Idb
         } else {
             Comparator::Bytewise
         };
         Self {
-            state: State::new(&order),
-            visible: Visible::new(),
+            state: ModelState::new(&order),
+            visible: VisibleRecords::new(),
             random,
             saved: Vec::new(),
         }
@@ -424,12 +424,12 @@ impl Engine {
         self.state.tables.insert((level, number), table);
     }
 
-    fn table(&mut self, ops: Vec<WriteOp>) -> Arc<TableFile> {
+    fn table(&mut self, ops: Vec<WriteOp>) -> Arc<ModelTable> {
         let codec = [BlockCodec::None, BlockCodec::Snappy, BlockCodec::Zstd][self.random.below(3) as usize];
-        TableFile::new(ops, 1 + self.random.below(12) as usize, codec)
+        ModelTable::new(ops, 1 + self.random.below(12) as usize, codec)
     }
 
-    fn some_table(&mut self) -> Option<((u8, u64), Arc<TableFile>)> {
+    fn some_table(&mut self) -> Option<((u8, u64), Arc<ModelTable>)> {
         let count = self.state.tables.len() as u64;
         let index = self.random.below(count.max(1)) as usize;
         let (place, table) = self.state.tables.iter().nth(index)?;
@@ -445,7 +445,7 @@ impl Engine {
         }
     }
 
-    fn compact_from(&mut self, place: (u8, u64), table: Arc<TableFile>) {
+    fn compact_from(&mut self, place: (u8, u64), table: Arc<ModelTable>) {
         let (level, order) = (place.0, self.state.order.clone());
         let mut inputs = BTreeMap::from([(place, table)]);
         self.state.close(&mut inputs, level);
@@ -539,7 +539,7 @@ impl Engine {
         }
     }
 
-    fn first_of(&self, level: u8) -> Option<((u8, u64), Arc<TableFile>)> {
+    fn first_of(&self, level: u8) -> Option<((u8, u64), Arc<ModelTable>)> {
         let mut tables = self.state.tables.range((level, 0)..=(level, u64::MAX));
         tables.next().map(|(place, table)| (*place, Arc::clone(table)))
     }
@@ -597,7 +597,7 @@ impl Engine {
         };
         let mut ops: Vec<WriteOp> = self.visible.values().map(one).collect();
         sort(&mut ops, &self.state.order);
-        self.state = State::new(&self.state.order);
+        self.state = ModelState::new(&self.state.order);
         self.state.last_sequence = sequence;
         let level = 1 + self.random.below(4) as u8;
         self.add_tables(level, ops);

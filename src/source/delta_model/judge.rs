@@ -3,30 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::engine::State;
+use super::engine::ModelState;
 use super::random::canonical;
 use crate::error::Result;
 use crate::leveldb::changed_records::{ChangeSink, OwnedRecord};
 use crate::leveldb::test_databases::WriteOp;
 use crate::source::RecordSink;
 
-pub type Pair = (Vec<u8>, Vec<u8>);
-pub type Change = (Option<Pair>, Option<Pair>);
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+pub type ExpectedChange = (Option<KeyValue>, Option<KeyValue>);
 
 /// Age of an entry's file: the smaller, the newer. Written apart from `SourceAge`.
-type Age = (u16, u64);
+type ModelAge = (u16, u64);
 
 /// The newest entry of a key, and where it is: no table is a log.
-pub struct Newest<'a> {
+pub struct NewestOp<'a> {
     op: &'a WriteOp,
-    age: Age,
+    age: ModelAge,
     table: Option<u64>,
     tied: bool,
 }
 
 /// What the cases were made of.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct ModelCounters {
     pub pairs: u64,
     pub without_shared: u64,
     pub shared_tables: u64,
@@ -59,11 +59,11 @@ pub struct Counters {
     pub tables_read: u64,
 }
 
-pub fn newest(state: &State) -> BTreeMap<Vec<u8>, Newest<'_>> {
-    let mut newest: BTreeMap<Vec<u8>, Newest> = BTreeMap::new();
-    let mut add = |op, age: Age, table| {
+pub fn newest(state: &ModelState) -> BTreeMap<Vec<u8>, NewestOp<'_>> {
+    let mut newest: BTreeMap<Vec<u8>, NewestOp> = BTreeMap::new();
+    let mut add = |op, age: ModelAge, table| {
         let key = canonical(&state.order, &WriteOp::clone(op).key);
-        let found = Newest {
+        let found = NewestOp {
             op,
             age,
             table,
@@ -99,20 +99,20 @@ pub fn newest(state: &State) -> BTreeMap<Vec<u8>, Newest<'_>> {
     newest
 }
 
-fn pair(newest: Option<&Newest>) -> Option<Pair> {
+fn pair(newest: Option<&NewestOp>) -> Option<KeyValue> {
     let op = newest?.op;
     Some((op.key.clone(), op.value.clone()?))
 }
 
 /// What is visible, in order.
-pub fn records(state: &State) -> Vec<Pair> {
-    let mut records: Vec<Pair> = newest(state).values().filter_map(|one| pair(Some(one))).collect();
+pub fn records(state: &ModelState) -> Vec<KeyValue> {
+    let mut records: Vec<KeyValue> = newest(state).values().filter_map(|one| pair(Some(one))).collect();
     records.sort_by(|a, b| state.order.compare(&a.0, &b.0));
     records
 }
 
 /// Tables that are one file in both.
-pub fn shared(old: &State, new: &State) -> BTreeSet<u64> {
+pub fn shared(old: &ModelState, new: &ModelState) -> BTreeSet<u64> {
     let numbers: BTreeMap<u64, _> = old
         .tables
         .iter()
@@ -126,15 +126,15 @@ pub fn shared(old: &State, new: &State) -> BTreeSet<u64> {
 }
 
 /// The difference of the two maps, in order.
-pub fn difference(old: &State, new: &State) -> Vec<Change> {
+pub fn difference(old: &ModelState, new: &ModelState) -> Vec<ExpectedChange> {
     let (before, after) = (newest(old), newest(new));
     let keys: BTreeSet<&Vec<u8>> = before.keys().chain(after.keys()).collect();
-    let mut changes: Vec<Change> = keys
+    let mut changes: Vec<ExpectedChange> = keys
         .into_iter()
         .map(|key| (pair(before.get(key)), pair(after.get(key))))
         .filter(|(old, new)| old != new)
         .collect();
-    let key = |(old, new): &Change| {
+    let key = |(old, new): &ExpectedChange| {
         old.as_ref()
             .or(new.as_ref())
             .map(|pair| pair.0.clone())
@@ -144,13 +144,13 @@ pub fn difference(old: &State, new: &State) -> Vec<Change> {
     changes
 }
 
-impl Counters {
-    pub fn count(&mut self, old: &State, new: &State, shared: &BTreeSet<u64>) {
+impl ModelCounters {
+    pub fn count(&mut self, old: &ModelState, new: &ModelState, shared: &BTreeSet<u64>) {
         self.pairs += 1;
         self.without_shared += u64::from(shared.is_empty());
         self.shared_tables += shared.len() as u64;
         self.idb += u64::from(new.order.name() == "idb_cmp1");
-        let level = |state: &State, wanted: u64| {
+        let level = |state: &ModelState, wanted: u64| {
             state
                 .tables
                 .keys()
@@ -185,8 +185,8 @@ impl Counters {
         }
         for key in &seen {
             let found = [maps[0].get(key), maps[1].get(key)];
-            let is_shared = |one: &&Newest| one.table.is_some_and(|number| shared.contains(&number));
-            let hits: Vec<&Newest> = found.into_iter().flatten().filter(is_shared).collect();
+            let is_shared = |one: &&NewestOp| one.table.is_some_and(|number| shared.contains(&number));
+            let hits: Vec<&NewestOp> = found.into_iter().flatten().filter(is_shared).collect();
             self.seen += 1;
             self.looked_up += u64::from(!hits.is_empty());
             self.same_in_both += u64::from(hits.len() == 2 && hits[0].table == hits[1].table);
@@ -218,23 +218,23 @@ impl Counters {
 
 /// Collects what is handed out.
 #[derive(Default)]
-pub struct Seen {
-    pub changes: Vec<Change>,
-    pub records: Vec<Pair>,
+pub struct CollectedChanges {
+    pub changes: Vec<ExpectedChange>,
+    pub records: Vec<KeyValue>,
 }
 
-fn owned((key, value): OwnedRecord) -> Pair {
+fn owned((key, value): OwnedRecord) -> KeyValue {
     (key.to_vec(), value.to_vec())
 }
 
-impl ChangeSink for Seen {
+impl ChangeSink for CollectedChanges {
     fn change(&mut self, old: Option<OwnedRecord>, new: Option<OwnedRecord>) -> Result<()> {
         self.changes.push((old.map(owned), new.map(owned)));
         Ok(())
     }
 }
 
-impl RecordSink for Seen {
+impl RecordSink for CollectedChanges {
     fn record(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<()> {
         assert!(certain, "nothing is damaged");
         self.records.push((key.to_vec(), value.to_vec()));

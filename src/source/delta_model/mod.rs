@@ -12,12 +12,12 @@ mod reads;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::changed_records::{DeltaOutcome, ages_may_differ, changes};
+use super::changed_records::{DeltaOutcome, ages_may_differ, visit_changes};
 use crate::leveldb::changed_records::fault::{self, RuleMutation};
 use crate::leveldb::scan_context::ScanBudget;
-use engine::{Engine, State};
-use judge::{Counters, Seen};
-use random::Random;
+use engine::{ModelEngine, ModelState};
+use judge::{CollectedChanges, ModelCounters};
+use random::ModelRandom;
 
 const LIVES: u64 = 400;
 
@@ -30,9 +30,12 @@ pub(crate) const FAULTS: [RuleMutation; 5] = [
 ];
 
 /// Hands states that follow one another in random lives to `act`, with the tables that they share.
-pub(crate) fn for_each_pair(seeds: Range<u64>, act: &mut dyn FnMut(&State, &State, &BTreeSet<u64>)) {
+pub(crate) fn for_each_pair(
+    seeds: Range<u64>,
+    act: &mut dyn FnMut(&ModelState, &ModelState, &BTreeSet<u64>),
+) {
     for seed in seeds {
-        let mut engine = Engine::new(seed);
+        let mut engine = ModelEngine::new(seed);
         for _ in 0..60 {
             engine.step();
         }
@@ -57,16 +60,21 @@ fn small_budget() -> ScanBudget {
 }
 
 /// The changes handed out, and what reading them took.
-fn run(old: &State, new: &State, shared: &BTreeSet<u64>, budget: ScanBudget) -> (Seen, DeltaOutcome) {
+fn run(
+    old: &ModelState,
+    new: &ModelState,
+    shared: &BTreeSet<u64>,
+    budget: ScanBudget,
+) -> (CollectedChanges, DeltaOutcome) {
     let (old, new) = (old.database(budget), new.database(budget));
-    let mut seen = Seen::default();
-    let outcome = changes(&old, &new, shared, &mut seen).unwrap();
+    let mut seen = CollectedChanges::default();
+    let outcome = visit_changes(&old, &new, shared, &mut seen).unwrap();
     assert_eq!(outcome.damage, vec![], "nothing is damaged");
     (seen, outcome)
 }
 
 /// Shared tables as the pins would find them; fewer are as good.
-fn shared(old: &State, new: &State, random: &mut Random) -> BTreeSet<u64> {
+fn shared(old: &ModelState, new: &ModelState, random: &mut ModelRandom) -> BTreeSet<u64> {
     let mut shared = judge::shared(old, new);
     if random.chance(10) {
         shared.retain(|_| random.chance(50));
@@ -75,9 +83,9 @@ fn shared(old: &State, new: &State, random: &mut Random) -> BTreeSet<u64> {
 }
 
 /// A life of so many states, each compared with the one before and with any other, both ways.
-fn live(seed: u64, counters: &mut Counters) {
-    let mut engine = Engine::new(seed);
-    let mut states: Vec<State> = vec![engine.state.clone()];
+fn live(seed: u64, counters: &mut ModelCounters) {
+    let mut engine = ModelEngine::new(seed);
+    let mut states: Vec<ModelState> = vec![engine.state.clone()];
     for _ in 0..8 {
         let steps = match states.len() {
             1 => 30 + engine.random.below(60),
@@ -119,8 +127,8 @@ fn live(seed: u64, counters: &mut Counters) {
 }
 
 /// The full scan, the naive reading of all entries and the engine's own map agree.
-fn check_scan(engine: &Engine, seed: u64) {
-    let mut seen = Seen::default();
+fn check_scan(engine: &ModelEngine, seed: u64) {
+    let mut seen = CollectedChanges::default();
     let outcome = engine.state.database(small_budget()).scan(&mut seen).unwrap();
     assert_eq!(outcome.damage, vec![], "LEVAULT_DELTA_SEED={seed}");
     let naive = judge::records(&engine.state);
@@ -137,7 +145,7 @@ fn asked(name: &str) -> Option<u64> {
 
 #[test]
 fn changes_are_the_difference_of_two_naive_maps() {
-    let mut counters = Counters::default();
+    let mut counters = ModelCounters::default();
     if let Some(seed) = asked("LEVAULT_DELTA_SEED") {
         live(seed, &mut counters);
         eprintln!("{counters:#?}");
@@ -147,7 +155,7 @@ fn changes_are_the_difference_of_two_naive_maps() {
         live(seed, &mut counters);
     }
     eprintln!("{counters:#?}");
-    let Counters { pairs, seen, .. } = counters;
+    let ModelCounters { pairs, seen, .. } = counters;
     let often = [
         (
             "pairs that share tables",
@@ -198,7 +206,7 @@ fn changes_are_the_difference_of_two_naive_maps() {
 fn a_table_taken_for_the_same_file_wrongly_is_seen_to_give_wrong_changes() {
     let (mut wrong, mut tried) = (0, 0);
     for seed in 0..100 {
-        let mut engine = Engine::new(seed);
+        let mut engine = ModelEngine::new(seed);
         for _ in 0..60 {
             engine.step();
         }
@@ -208,7 +216,7 @@ fn a_table_taken_for_the_same_file_wrongly_is_seen_to_give_wrong_changes() {
         }
         let new = &engine.state;
         let right = judge::shared(&old, new);
-        let numbers = |state: &State| {
+        let numbers = |state: &ModelState| {
             state
                 .tables
                 .keys()
@@ -223,8 +231,8 @@ fn a_table_taken_for_the_same_file_wrongly_is_seen_to_give_wrong_changes() {
                 old.database(ScanBudget::default()),
                 new.database(ScanBudget::default()),
             );
-            let mut seen = Seen::default();
-            let _ = changes(&old, &new, &shared, &mut seen);
+            let mut seen = CollectedChanges::default();
+            let _ = visit_changes(&old, &new, &shared, &mut seen);
             tried += 1;
             wrong += u32::from(seen.changes != expected);
         }
@@ -265,11 +273,12 @@ fn entries_of_one_number_behind_a_repair_do_not_change_unnoticed_when_the_owner_
         ),
     ];
     for tables in [two.clone(), two.into_iter().rev().collect()] {
-        let mut old = State::new(&crate::leveldb::comparator::Comparator::Bytewise).with_tables(0, tables);
+        let mut old =
+            ModelState::new(&crate::leveldb::comparator::Comparator::Bytewise).with_tables(0, tables);
         let new = old.clone();
         (old.log_number, old.logs) = (0, Default::default());
-        let scan = |state: &State| {
-            let mut seen = Seen::default();
+        let scan = |state: &ModelState| {
+            let mut seen = CollectedChanges::default();
             state.database(ScanBudget::default()).scan(&mut seen).unwrap();
             seen.records
         };

@@ -3,12 +3,12 @@
 use crate::leveldb::comparator::Comparator;
 
 /// splitmix64.
-pub struct Random(pub u64);
+pub struct ModelRandom(pub u64);
 
 /// A record of database 1, object store 1; then a number, eight bytes.
 const IDB_NUMBER: [u8; 5] = [0, 1, 1, 1, 3];
 
-impl Random {
+impl ModelRandom {
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

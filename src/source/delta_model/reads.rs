@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::engine::State;
-use super::random::Random;
+use super::engine::ModelState;
+use super::random::ModelRandom;
 use crate::leveldb::block_decompressor::Decompressor;
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::database_layout::BlockCodec;
@@ -17,24 +17,24 @@ const TABLES: u64 = 8;
 
 /// How the old level looks.
 #[derive(Clone, Copy)]
-struct Layout {
+struct OldLevelLayout {
     records_per_table: u64,
     value_len: usize,
     per_block: usize,
 }
 
-const SMALL: Layout = Layout {
+const SMALL: OldLevelLayout = OldLevelLayout {
     records_per_table: 16_000,
     value_len: 100,
     per_block: 32,
 };
-const LARGE: Layout = Layout {
+const LARGE: OldLevelLayout = OldLevelLayout {
     records_per_table: 500,
     value_len: 4000,
     per_block: 1,
 };
 
-impl Layout {
+impl OldLevelLayout {
     fn keys(self) -> u64 {
         TABLES * self.records_per_table
     }
@@ -45,7 +45,7 @@ impl Layout {
     }
 }
 
-fn record(layout: Layout, number: u64, sequence: u64) -> WriteOp {
+fn record(layout: OldLevelLayout, number: u64, sequence: u64) -> WriteOp {
     let mut value = vec![0; layout.value_len];
     blake3::Hasher::new()
         .update(&number.to_le_bytes())
@@ -56,7 +56,7 @@ fn record(layout: Layout, number: u64, sequence: u64) -> WriteOp {
 }
 
 /// Reads, as a share of: the new table, and the new table with the blocks of the old that must be read.
-fn ratios(name: &str, layout: Layout, numbers: BTreeSet<u64>) -> (f64, f64) {
+fn ratios(name: &str, layout: OldLevelLayout, numbers: BTreeSet<u64>) -> (f64, f64) {
     let table = |index: u64| {
         let range = index * layout.records_per_table..(index + 1) * layout.records_per_table;
         (
@@ -67,7 +67,7 @@ fn ratios(name: &str, layout: Layout, numbers: BTreeSet<u64>) -> (f64, f64) {
             BlockCodec::None,
         )
     };
-    let old = State::new(&Comparator::Bytewise).with_tables(2, (0..TABLES).map(table).collect());
+    let old = ModelState::new(&Comparator::Bytewise).with_tables(2, (0..TABLES).map(table).collect());
     let ops = numbers
         .iter()
         .map(|&number| record(layout, number, 1_000_000 + number))
@@ -97,7 +97,7 @@ fn ratios(name: &str, layout: Layout, numbers: BTreeSet<u64>) -> (f64, f64) {
 }
 
 /// Bytes of the indexes of those tables that have one of these blocks.
-fn frames(layout: Layout, old: &State, blocks: &BTreeSet<u64>) -> u64 {
+fn frames(layout: OldLevelLayout, old: &ModelState, blocks: &BTreeSet<u64>) -> u64 {
     let per_table = layout.records_per_table / layout.per_block as u64;
     let opened: BTreeSet<u64> = blocks.iter().map(|block| block / per_table).collect();
     let bytes = opened
@@ -139,7 +139,7 @@ fn keys_that_lie_together_cost_the_blocks_they_lie_in() {
 #[test]
 fn keys_that_lie_everywhere_cost_the_blocks_they_lie_in() {
     for layout in [SMALL, LARGE] {
-        let mut random = Random(5);
+        let mut random = ModelRandom(5);
         let mut numbers = BTreeSet::new();
         while (numbers.len() as u64) < layout.new_keys() {
             numbers.insert(2 * random.below(layout.keys()));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::ExcludeReason;
 
 /// Paths that are named; further ones are counted.
-const NAMED_MAX: usize = 1000;
+const EXCLUDED_PATHS_MAX: usize = 1000;
 
 /// What was left out. A directory counts once, whatever is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl ExcludedItems {
             ExcludeReason::TagFile(_) => &mut self.by_tag_file,
             ExcludeReason::OtherFilesystem => &mut self.other_filesystems,
         } += 1;
-        if self.named.len() < NAMED_MAX {
+        if self.named.len() < EXCLUDED_PATHS_MAX {
             self.named.push((path.to_owned(), why.to_string()));
         }
     }

@@ -81,7 +81,7 @@ pub enum DirectoryScope<'r> {
     /// All of it.
     All,
     /// Nothing but the file of this name, if there is one.
-    Nothing(Option<&'r OsStr>, ExcludeReason<'r>),
+    NothingBut(Option<&'r OsStr>, ExcludeReason<'r>),
 }
 
 impl ExcludeRules {
@@ -122,7 +122,7 @@ impl<'r> DirectoryScope<'r> {
     /// Why an entry of the directory is left out, if it is.
     pub fn judge(&self, name: &OsStr) -> Option<ExcludeReason<'r>> {
         match self {
-            Self::Nothing(kept, why) if *kept != Some(name) => Some(*why),
+            Self::NothingBut(kept, why) if *kept != Some(name) => Some(*why),
             _ => None,
         }
     }

@@ -59,11 +59,11 @@ impl TagFile {
         if self.header.is_empty() {
             std::fs::symlink_metadata(path).is_ok()
         } else {
-            self.begins(&path).unwrap_or(false)
+            self.has_header(&path).unwrap_or(false)
         }
     }
 
-    fn begins(&self, path: &Path) -> std::io::Result<bool> {
+    fn has_header(&self, path: &Path) -> std::io::Result<bool> {
         let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
         let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let mut header = vec![0; self.header.len()];

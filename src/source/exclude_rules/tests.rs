@@ -58,7 +58,7 @@ fn a_tag_file_leaves_nothing_but_itself() {
         ..ExcludeRules::default()
     };
     let bounds = WalkScope::new(Arc::new(rules.clone()), dir.path(), None);
-    let within = || bounds.within(dir.path());
+    let within = || bounds.directory_scope(dir.path());
     let write = |name: &str, bytes: &str| fs::write(dir.path().join(name), bytes).unwrap();
     assert_eq!(within(), DirectoryScope::All);
     assert_eq!(within().judge(OsStr::new("x")), None);
@@ -117,13 +117,13 @@ fn a_mounted_filesystem_is_another_but_not_where_it_is_asked_for() {
     assert!(!root.is_searched(proc, ExcludeSubject::Directory));
     assert_eq!(
         root.judge(proc, ExcludeSubject::Directory),
-        ExcludeVerdict::Taken,
+        ExcludeVerdict::Included,
         "as an empty directory"
     );
-    let within = root.within(proc).judge(OsStr::new("sys"));
+    let within = root.directory_scope(proc).judge(OsStr::new("sys"));
     assert_eq!(within, Some(ExcludeReason::OtherFilesystem));
     assert_eq!(
-        WalkScope::new(Arc::new(rules.clone()), proc, None).within(proc),
+        WalkScope::new(Arc::new(rules.clone()), proc, None).directory_scope(proc),
         DirectoryScope::All
     );
     let listed = ListedPaths::new(vec!["/proc/sys".into(), "/usr".into()]);
@@ -144,26 +144,26 @@ fn of_a_listed_tree_only_the_listed_is_taken_and_only_that_is_judged() {
     let bounds = WalkScope::new(Arc::new(rules.clone()), Path::new("/www"), Some(Arc::new(listed)));
     assert_eq!(
         bounds.judge(Path::new("/www"), ExcludeSubject::Directory),
-        ExcludeVerdict::Taken
+        ExcludeVerdict::Included
     );
     let judge = |path: &str, bytes| bounds.judge(Path::new(path), ExcludeSubject::File { bytes });
-    assert_eq!(judge("/www/a", 9), ExcludeVerdict::Taken);
+    assert_eq!(judge("/www/a", 9), ExcludeVerdict::Included);
     assert_eq!(
         judge("/www/a", 11),
-        ExcludeVerdict::LeftOut(ExcludeReason::TooLarge)
+        ExcludeVerdict::Excluded(ExcludeReason::TooLarge)
     );
     assert_eq!(
         judge("/www/b.o", 1),
-        ExcludeVerdict::LeftOut(ExcludeReason::Pattern("*.o"))
+        ExcludeVerdict::Excluded(ExcludeReason::Pattern("*.o"))
     );
     assert_eq!(judge("/www/c", 1), ExcludeVerdict::NotListed);
     assert_eq!(
         judge("/www/srv/x", 1),
-        ExcludeVerdict::LeftOut(ExcludeReason::Pattern("/srv/x"))
+        ExcludeVerdict::Excluded(ExcludeReason::Pattern("/srv/x"))
     );
     assert_eq!(
         judge("/www/srv/www", 1),
-        ExcludeVerdict::LeftOut(ExcludeReason::Pattern("www"))
+        ExcludeVerdict::Excluded(ExcludeReason::Pattern("www"))
     );
     assert!(!bounds.is_searched(Path::new("/www/c"), ExcludeSubject::Directory));
     assert!(

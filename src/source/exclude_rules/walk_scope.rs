@@ -21,9 +21,9 @@ pub struct WalkScope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExcludeVerdict<'r> {
     /// It is taken.
-    Taken,
+    Included,
     /// It is left out, for this reason.
-    LeftOut(ExcludeReason<'r>),
+    Excluded(ExcludeReason<'r>),
     /// Nobody asked for it.
     NotListed,
 }
@@ -49,25 +49,25 @@ impl WalkScope {
     pub fn judge(&self, path: &Path, what: ExcludeSubject) -> ExcludeVerdict<'_> {
         match self.position(path) {
             ListPosition::Outside => ExcludeVerdict::NotListed,
-            ListPosition::Above => ExcludeVerdict::Taken,
+            ListPosition::Above => ExcludeVerdict::Included,
             ListPosition::Inside => {
                 let inner = path.strip_prefix(&self.root).unwrap_or(Path::new(""));
                 let why = self.rules.judge(inner, path, what);
-                why.map_or(ExcludeVerdict::Taken, ExcludeVerdict::LeftOut)
+                why.map_or(ExcludeVerdict::Included, ExcludeVerdict::Excluded)
             }
         }
     }
 
     /// What is walked of the contents of a directory that is taken.
-    pub fn within(&self, directory: &Path) -> DirectoryScope<'_> {
+    pub fn directory_scope(&self, directory: &Path) -> DirectoryScope<'_> {
         if self.position(directory) != ListPosition::Inside {
             return DirectoryScope::All;
         }
-        if self.rules.one_filesystem && self.is_beyond(directory) {
-            return DirectoryScope::Nothing(None, ExcludeReason::OtherFilesystem);
+        if self.rules.one_filesystem && self.is_on_other_filesystem(directory) {
+            return DirectoryScope::NothingBut(None, ExcludeReason::OtherFilesystem);
         }
         match self.rules.tag_file_in(directory) {
-            Some(name) => DirectoryScope::Nothing(Some(name), ExcludeReason::TagFile(name)),
+            Some(name) => DirectoryScope::NothingBut(Some(name), ExcludeReason::TagFile(name)),
             None => DirectoryScope::All,
         }
     }
@@ -77,14 +77,15 @@ impl WalkScope {
     pub fn is_searched(&self, path: &Path, what: ExcludeSubject) -> bool {
         match what {
             ExcludeSubject::Directory => {
-                self.judge(path, what) == ExcludeVerdict::Taken && self.within(path) == DirectoryScope::All
+                self.judge(path, what) == ExcludeVerdict::Included
+                    && self.directory_scope(path) == DirectoryScope::All
             }
-            _ => self.is_asked(path),
+            _ => self.is_requested(path),
         }
     }
 
     /// Whether a path is, lies below, or leads to what was asked for.
-    pub fn is_asked(&self, path: &Path) -> bool {
+    pub fn is_requested(&self, path: &Path) -> bool {
         self.position(path) != ListPosition::Outside
     }
 
@@ -94,7 +95,7 @@ impl WalkScope {
     }
 
     /// Whether a directory lies on another filesystem than what was asked for by its path.
-    fn is_beyond(&self, directory: &Path) -> bool {
+    fn is_on_other_filesystem(&self, directory: &Path) -> bool {
         let listed = self.listed.as_ref();
         let asked = listed.and_then(|listed| listed.at_or_above(directory));
         let device = |path: &Path| symlink_metadata(path).map(|facts| facts.dev()).ok();

@@ -11,12 +11,12 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::OperationReport;
 
 /// Looks for what is listed. What is not there is a problem; if nothing is, that is an error.
-pub fn find(paths: &[PathBuf], report: &OperationReport) -> Result<ListedPaths> {
+pub fn find_listed(paths: &[PathBuf], report: &OperationReport) -> Result<ListedPaths> {
     let (mut parents, mut found) = (HashMap::new(), Vec::new());
     for path in paths {
         report.go_on()?;
         let act = || format!("find {}, which a list names", path.display());
-        match place(path, &mut parents).context(act) {
+        match resolve_parents(path, &mut parents).context(act) {
             Ok(place) => found.push(place),
             Err(error) => report.problem_at(path, error.to_string()),
         }
@@ -32,7 +32,7 @@ pub fn find(paths: &[PathBuf], report: &OperationReport) -> Result<ListedPaths> 
 }
 
 /// The path from the root on, through no link. One at its end stays, unless a slash stands behind it.
-fn place(path: &Path, parents: &mut HashMap<PathBuf, PathBuf>) -> io::Result<PathBuf> {
+fn resolve_parents(path: &Path, parents: &mut HashMap<PathBuf, PathBuf>) -> io::Result<PathBuf> {
     // Without a slash at its end, which would lead through a link.
     let absolute: PathBuf = std::path::absolute(path)?.components().collect();
     let facts = std::fs::symlink_metadata(&absolute)?;

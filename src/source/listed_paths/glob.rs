@@ -23,14 +23,20 @@ pub fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
         found = match matcher(part)? {
             None => found.iter().map(|path| path.join(part)).collect(),
-            Some(matcher) => found.iter().flat_map(|path| below(path, &matcher)).collect(),
+            Some(matcher) => found
+                .iter()
+                .flat_map(|path| matching_children(path, &matcher))
+                .collect(),
         };
     }
     found.retain(|path| std::fs::symlink_metadata(path).is_ok());
     Ok(found)
 }
 
-fn below<'m>(directory: &Path, matcher: &'m GlobMatcher) -> impl Iterator<Item = PathBuf> + use<'m> {
+fn matching_children<'m>(
+    directory: &Path,
+    matcher: &'m GlobMatcher,
+) -> impl Iterator<Item = PathBuf> + use<'m> {
     let here = if directory.as_os_str().is_empty() {
         Path::new(".")
     } else {

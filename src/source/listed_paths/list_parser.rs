@@ -24,19 +24,19 @@ pub enum ListFormat {
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] for a list that is not of this form.
-pub fn read(bytes: &[u8], form: ListFormat, report: &OperationReport) -> Result<Vec<PathBuf>> {
+pub fn parse_list(bytes: &[u8], form: ListFormat, report: &OperationReport) -> Result<Vec<PathBuf>> {
     match form {
-        ListFormat::Patterns => patterns(bytes, report),
+        ListFormat::Patterns => parse_patterns(bytes, report),
         ListFormat::Lines => {
             let lines = bytes.split(|byte| *byte == b'\n');
             let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
             Ok(lines.filter(|line| !line.is_empty()).map(path).collect())
         }
-        ListFormat::Raw => raw(bytes),
+        ListFormat::Raw => parse_raw(bytes),
     }
 }
 
-fn patterns(bytes: &[u8], report: &OperationReport) -> Result<Vec<PathBuf>> {
+fn parse_patterns(bytes: &[u8], report: &OperationReport) -> Result<Vec<PathBuf>> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let mut paths = Vec::new();
     for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
@@ -73,7 +73,7 @@ fn plain_path(line: &[u8]) -> Result<PathBuf> {
 }
 
 /// The last name must have its end too: a list that was cut short must not pass for a whole one.
-fn raw(bytes: &[u8]) -> Result<Vec<PathBuf>> {
+fn parse_raw(bytes: &[u8]) -> Result<Vec<PathBuf>> {
     let wrong = |what| Err(Error::new(ErrorKind::Usage, what));
     let Some(names) = bytes.strip_suffix(&[0]) else {
         return match bytes {

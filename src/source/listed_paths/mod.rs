@@ -24,8 +24,8 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use find_listed::find;
-pub use list_parser::{ListFormat, read};
+pub use find_listed::find_listed;
+pub use list_parser::{ListFormat, parse_list};
 
 /// Paths that are there, from the root on, each once, and none below another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl ListedPaths {
 
     /// Where this path stands.
     pub fn position(&self, path: &Path) -> ListPosition {
-        let behind = self.paths.get(self.behind(path));
+        let behind = self.paths.get(self.count_up_to(path));
         if self.at_or_above(path).is_some() {
             ListPosition::Inside
         } else if behind.is_some_and(|next| next.starts_with(path)) {
@@ -86,12 +86,12 @@ impl ListedPaths {
 
     /// The listed path that this one is, or lies below.
     pub fn at_or_above(&self, path: &Path) -> Option<&Path> {
-        let before = self.paths.get(self.behind(path).checked_sub(1)?)?;
+        let before = self.paths.get(self.count_up_to(path).checked_sub(1)?)?;
         path.starts_with(before).then_some(before)
     }
 
     /// How many are not behind this path.
-    fn behind(&self, path: &Path) -> usize {
+    fn count_up_to(&self, path: &Path) -> usize {
         self.paths.partition_point(|listed| listed.as_path() <= path)
     }
 }

@@ -61,7 +61,7 @@ fn what_lies_in_other_paths_is_taken_away() {
 #[test]
 fn lists_are_read_in_their_three_forms() {
     let report = OperationReport::default();
-    let read = |bytes: &[u8], form| super::read(bytes, form, &report);
+    let read = |bytes: &[u8], form| super::parse_list(bytes, form, &report);
     let paths = |names: &[&[u8]]| names.iter().map(|name| OsStr::from_bytes(name).into()).collect();
     let all: Vec<PathBuf> = paths(&[b" a *", b"#b", b"\xff"]);
     assert_eq!(read(b" a *\n\n#b\r\n\xff", ListFormat::Lines).unwrap(), all);
@@ -93,7 +93,7 @@ fn patterns_are_expanded_part_by_part() {
     let report = OperationReport::default();
     let expand = |lines: &str| {
         let lines = lines.replace("ROOT", root.to_str().unwrap());
-        let paths = super::read(lines.as_bytes(), ListFormat::Patterns, &report).unwrap();
+        let paths = super::parse_list(lines.as_bytes(), ListFormat::Patterns, &report).unwrap();
         let inner = paths
             .iter()
             .map(|path| path.strip_prefix(root).unwrap().display());
@@ -122,7 +122,7 @@ fn what_is_listed_is_found_where_it_stands() {
     let report = OperationReport::default();
     let find = |names: &[&str]| {
         let paths: Vec<_> = names.iter().map(|name| root.join(name)).collect();
-        super::find(&paths, &report).map(|listed| listed.paths)
+        super::find_listed(&paths, &report).map(|listed| listed.paths)
     };
     let all = |names: &[&str]| names.iter().map(|name| root.join(name)).collect::<Vec<_>>();
     assert_eq!(find(&["link/file", "link"]).unwrap(), all(&["link", "real/file"]));

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::pin_state::PinState;
-use super::{DatabasePins, is_own};
+use super::{DatabasePins, is_own_pin_directory};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
 use crate::id::{ObjectId, RepositoryId};
-use crate::scratch::{MARKER, is_locked, is_ours, try_lock};
+use crate::scratch_directory::{MARKER_FILE, is_locked, is_scratch_name, try_lock};
 
 /// The pins of one database for one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct PinSet {
     /// The hidden directory.
     pub path: PathBuf,
     /// Whose backup it is, and of which snapshot; `None` if nothing is kept, or it cannot be read.
-    pub of: Option<(RepositoryId, ObjectId)>,
+    pub pinned_for: Option<(RepositoryId, ObjectId)>,
     /// Tables kept.
     pub tables: u64,
     /// Bytes of them.
@@ -35,12 +35,12 @@ pub struct PinSet {
 pub fn list(database: &Path) -> Result<Vec<PinSet>> {
     let database = std::path::absolute(database).context(|| format!("find {}", database.display()))?;
     let database = database.canonicalize().unwrap_or(database);
-    let parent = HeldDirectory::named(database.parent().unwrap_or(Path::new("/")))?;
+    let parent = HeldDirectory::open_path(database.parent().unwrap_or(Path::new("/")))?;
     let prefix = DatabasePins::prefix(&database);
     let mut sets = Vec::new();
     for entry in parent.list()? {
         let name = entry.name.as_bytes();
-        let is_set = name.starts_with(&prefix) && is_ours(name) && entry.kind == FileType::Directory;
+        let is_set = name.starts_with(&prefix) && is_scratch_name(name) && entry.kind == FileType::Directory;
         if let (true, Ok(directory)) = (is_set, parent.child(&entry.name)) {
             sets.push(PinSet::of(&directory));
         }
@@ -53,7 +53,7 @@ impl PinSet {
     fn of(directory: &HeldDirectory) -> Self {
         let state = PinState::read(directory).ok().flatten();
         let mut set = Self {
-            of: state.as_ref().map(|state| (state.repository, state.snapshot)),
+            pinned_for: state.as_ref().map(|state| (state.repository, state.snapshot)),
             tables: 0,
             bytes: 0,
             bytes_alone: 0,
@@ -77,18 +77,18 @@ impl PinSet {
     pub fn remove(&self) -> Result<()> {
         let shown = self.path.display();
         let name = self.path.file_name().unwrap_or_default();
-        let parent = HeldDirectory::named(self.path.parent().unwrap_or(Path::new("/")))?;
-        let directory = parent.child(name)?.readable()?;
+        let parent = HeldDirectory::open_path(self.path.parent().unwrap_or(Path::new("/")))?;
+        let directory = parent.child(name)?.reopen_readable()?;
         if !try_lock(&directory) {
             return Err(Error::new(ErrorKind::Busy, format!("{shown} is in use")));
         }
-        if !is_own(&directory, None)? {
+        if !is_own_pin_directory(&directory, None)? {
             let what =
                 format!("{shown} is not proven to be made by levault: look into it, and remove it by hand");
             return Err(Error::new(ErrorKind::Denied, what));
         }
         parent
-            .remove_child(name, &directory, MARKER.as_ref())
+            .remove_child(name, &directory, MARKER_FILE.as_ref())
             .context(|| format!("remove {shown}"))
     }
 }

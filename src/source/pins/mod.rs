@@ -22,7 +22,7 @@
 //!   old state whole, and files that nothing names, which the next one removes.
 //! - *Space*: what the owner deletes stays until the next backup. If the filesystem has less free than the tables take and
 //!   a tenth, nothing is kept: a full disk would be the owner's error, made by us.
-//! - *Place*: users may write to the directory above. So the pins are made with mode 0700 and marked (`crate::scratch`),
+//! - *Place*: users may write to the directory above. So the pins are made with mode 0700 and marked (`crate::scratch_directory`),
 //!   held by a descriptor, and everything in them is done by that; a directory of their name that is not proven to be ours is
 //!   left alone and reported. A link planted there would have us write, read and delete where its maker likes, and so would
 //!   a directory of ours that he gave the pins' name.
@@ -44,23 +44,25 @@ use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::held_directory::{HeldDirectory, kind_of};
+use crate::held_directory::{HeldDirectory, file_type_of};
 use crate::id::RepositoryId;
 use crate::leveldb::file_name::FileName;
-use crate::scratch::{self, MARKER, ScratchDirectory, prefix, random_name, try_lock, unlock};
+use crate::scratch_directory::{
+    self, MARKER_FILE, ScratchDirectory, random_name, scratch_prefix, try_lock, unlock,
+};
 use crate::source::file_set::HeldName;
 use crate::source::touched_directories::TouchedDirectories;
 pub(super) use pin_state::PinnedFileStat;
-use pin_state::{PinState, PinnedFile, PinnedTable, STATE};
+use pin_state::{PinState, PinnedFile, PinnedTable, STATE_FILE};
 
 pub use list_pins::{PinSet, list};
 pub use parent_state::ParentState;
 pub use store_pins::{PinnedState, StateToPin};
 
-const STATE_NEW: &str = "state.new";
+const STATE_TEMP_FILE: &str = "state.new";
 
 /// What the directory says of itself.
-const SAYS: &str = "Links to the tables of a database, kept by levault until its next backup.";
+const PINS_MARKER_TEXT: &str = "Links to the tables of a database, kept by levault until its next backup.";
 
 /// What overlayfs is called by statfs(2): a link there copies the file.
 const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
@@ -79,14 +81,14 @@ pub enum PinMethod {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PinOptions {
     /// By links, or copies where those fail.
-    pub by: PinMethod,
+    pub method: PinMethod,
     /// Bytes of tables at most; without a bound when `None`.
     pub bytes_max: Option<u64>,
 }
 
 impl PinOptions {
     /// Whether tables of so many bytes may be kept on the filesystem of `directory`.
-    fn allows(&self, bytes: u64, directory: &HeldDirectory) -> Result<()> {
+    fn check_allowed(&self, bytes: u64, directory: &HeldDirectory) -> Result<()> {
         if let Some(max) = self.bytes_max.filter(|max| bytes > *max) {
             let what = format!("its tables take {bytes} bytes, and pins may take {max}");
             return Err(Error::new(ErrorKind::Limit, what));
@@ -114,12 +116,12 @@ pub struct DatabasePins {
     /// Locked.
     directory: HeldDirectory,
     repository: RepositoryId,
-    keeping: PinOptions,
+    options: PinOptions,
     links: bool,
     state: Option<PinState>,
     touched: Arc<TouchedDirectories>,
     /// What this process holds.
-    held: Mutex<CapturePins>,
+    capture_pins: Mutex<CapturePins>,
 }
 
 /// What one capture holds by pins: tables with their facts of that moment, and copies of what was cut.
@@ -135,25 +137,25 @@ enum PinAge {
     /// By this process.
     Fresh,
     /// For the state before.
-    Before,
+    Parent,
 }
 
 /// What a table was held by.
 pub(super) enum PinOutcome {
     /// A link that keeps it.
-    By(HeldName),
+    Linked(HeldName),
     /// A copy of it, and what the table was when it was copied.
     Copied(HeldName, PinnedFileStat),
     Absent,
     /// It cannot be pinned here.
-    No,
+    Unavailable,
 }
 
 impl DatabasePins {
     /// True if something has the name of the pins of `database` for `repository`.
     pub fn exist(database: &Path, repository: RepositoryId) -> bool {
         let place = database.canonicalize();
-        let place = place.ok().and_then(|whole| HeldDirectory::named(&whole).ok());
+        let place = place.ok().and_then(|whole| HeldDirectory::open_path(&whole).ok());
         place.is_some_and(|database| Self::exist_in(&database, repository))
     }
 
@@ -171,7 +173,12 @@ impl DatabasePins {
         touched: Arc<TouchedDirectories>,
     ) -> Result<Self> {
         let database = database.canonicalize().context(|| "find the whole path")?;
-        Self::open_in(&HeldDirectory::named(&database)?, repository, keeping, touched)
+        Self::open_in(
+            &HeldDirectory::open_path(&database)?,
+            repository,
+            keeping,
+            touched,
+        )
     }
 
     /// [`DatabasePins::open`] for a database whose directory is held.
@@ -182,7 +189,7 @@ impl DatabasePins {
         touched: Arc<TouchedDirectories>,
     ) -> Result<Self> {
         let (parent, name, links) = Self::place(database, &repository)?;
-        if !links && keeping.by == PinMethod::Links {
+        if !links && keeping.method == PinMethod::Links {
             return Err(Error::new(ErrorKind::Io, "a link copies the file on overlayfs"));
         }
         let found = Self::find(&parent, &name, repository)?;
@@ -190,23 +197,23 @@ impl DatabasePins {
             Some(found) => found,
             None => {
                 // Not for nothing: a directory of ours moves the time of the one above.
-                keeping.allows(table_bytes(database)?, database)?;
+                keeping.check_allowed(total_table_bytes(database)?, database)?;
                 let prefix = Self::prefix(database.path());
-                touched.around(&parent, || Self::make(&parent, &name, &prefix))?
+                touched.track(&parent, || Self::make(&parent, &name, &prefix))?
             }
         };
         let mut pins = Self {
             parent,
             directory,
             repository,
-            keeping,
+            options: keeping,
             links,
             state: None,
             touched,
-            held: Mutex::default(),
+            capture_pins: Mutex::default(),
         };
         pins.state = pins.load()?;
-        pins.sweep();
+        pins.remove_unreferenced();
         Ok(pins)
     }
 
@@ -223,40 +230,40 @@ impl DatabasePins {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
-        let shown = parent.shown(name);
-        let directory = directory.readable()?;
+        let shown = parent.display_path(name);
+        let directory = directory.reopen_readable()?;
         // Who had it a moment ago may have removed it.
-        if !try_lock(&directory) || !parent.has(name, &directory) {
+        if !try_lock(&directory) || !parent.has_child(name, &directory) {
             return Err(Error::new(
                 ErrorKind::Busy,
                 format!("{} is in use", shown.display()),
             ));
         }
-        if !is_own(&directory, Some(repository))? {
+        if !is_own_pin_directory(&directory, Some(repository))? {
             let what = format!(
                 "{} is not proven to be made by levault, and left alone; look into it, and remove it by hand",
                 shown.display()
             );
             return Err(Error::new(ErrorKind::Denied, what));
         }
-        if !scratch::is_proven(&directory) {
+        if !scratch_directory::is_proven_ours(&directory) {
             // Made before there were such markers, or copied with all that is in it.
-            let _ = directory.remove_file(MARKER);
-            scratch::mark(&directory, SAYS)?;
+            let _ = directory.remove_file(MARKER_FILE);
+            scratch_directory::write_marker(&directory, PINS_MARKER_TEXT)?;
         }
         Ok(Some(directory))
     }
 
     /// A new directory, locked: under this name only when it is marked.
     fn make(parent: &HeldDirectory, name: &OsString, prefix: &[u8]) -> Result<HeldDirectory> {
-        let mut made = ScratchDirectory::create(parent, prefix, SAYS)?;
+        let mut made = ScratchDirectory::create(parent, prefix, PINS_MARKER_TEXT)?;
         if let Err(error) = made.must_be_private().and_then(|()| made.rename(name)) {
             // Nothing is in it.
             let _ = made.remove();
             return Err(match error.kind() {
                 ErrorKind::Exists => Error::new(
                     ErrorKind::Busy,
-                    format!("{} is in use", parent.shown(name).display()),
+                    format!("{} is in use", parent.display_path(name).display()),
                 ),
                 _ => error,
             });
@@ -284,7 +291,7 @@ impl DatabasePins {
 
     /// Names of directories with pins of this database begin so.
     fn prefix(database: &Path) -> Vec<u8> {
-        prefix(database.file_name().unwrap_or_default().as_bytes(), "pins")
+        scratch_prefix(database.file_name().unwrap_or_default().as_bytes(), "pins")
     }
 
     /// A state that cannot be read is none: the backup reads everything and makes another.
@@ -301,17 +308,17 @@ impl DatabasePins {
         &self.directory
     }
 
-    fn shown(&self, pin: &str) -> String {
-        self.directory.shown(pin).display().to_string()
+    fn display_path(&self, pin: &str) -> String {
+        self.directory.display_path(pin).display().to_string()
     }
 
     /// Holds the table of this number that has this name in the database now.
     pub(super) fn hold(&self, database: &HeldDirectory, number: u64, name: &str) -> PinOutcome {
         let live = match database.stat(name) {
-            Ok(stat) if kind_of(&stat) == FileType::RegularFile => PinnedFileStat::of_stat(&stat),
-            Ok(_) => return PinOutcome::No,
+            Ok(stat) if file_type_of(&stat) == FileType::RegularFile => PinnedFileStat::of_stat(&stat),
+            Ok(_) => return PinOutcome::Unavailable,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return PinOutcome::Absent,
-            Err(_) => return PinOutcome::No,
+            Err(_) => return PinOutcome::Unavailable,
         };
         let pinned = self.state.as_ref().and_then(|state| state.tables.get(&number));
         match pinned.filter(|pinned| self.holds(pinned, &live)) {
@@ -321,7 +328,7 @@ impl DatabasePins {
                     facts,
                     ..pinned.clone()
                 };
-                self.note(number, PinAge::Before, table)
+                self.record_pin(number, PinAge::Parent, table)
             }
             None => self.pin(database, number, name),
         }
@@ -332,25 +339,25 @@ impl DatabasePins {
         if pinned.copied {
             pinned.facts == *live
         } else {
-            self.facts(&pinned.pin).as_ref() == Some(live)
+            self.stat_pin(&pinned.pin).as_ref() == Some(live)
         }
     }
 
     fn pin(&self, database: &HeldDirectory, number: u64, name: &str) -> PinOutcome {
         let Ok(Ok(pin)) = random_name(format!("{number:06}-").into_bytes()).map(OsString::into_string) else {
-            return PinOutcome::No;
+            return PinOutcome::Unavailable;
         };
         let (copied, facts) = match self.link(&pin, database, name) {
             Ok(facts) => (false, facts),
             Err(Errno::NOENT) if database.stat(name).is_err() => return PinOutcome::Absent,
-            Err(_) if self.keeping.by == PinMethod::LinksOrCopies => {
+            Err(_) if self.options.method == PinMethod::LinksOrCopies => {
                 match self.copy_table(&pin, database, name) {
                     Ok(facts) => (true, facts),
                     Err(error) if error.kind() == ErrorKind::NotFound => return PinOutcome::Absent,
-                    Err(_) => return PinOutcome::No,
+                    Err(_) => return PinOutcome::Unavailable,
                 }
             }
-            Err(_) => return PinOutcome::No,
+            Err(_) => return PinOutcome::Unavailable,
         };
         let table = PinnedTable {
             pin,
@@ -359,17 +366,17 @@ impl DatabasePins {
             copied,
             hash: None,
         };
-        self.note(number, PinAge::Fresh, table)
+        self.record_pin(number, PinAge::Fresh, table)
     }
 
-    fn note(&self, number: u64, age: PinAge, table: PinnedTable) -> PinOutcome {
+    fn record_pin(&self, number: u64, age: PinAge, table: PinnedTable) -> PinOutcome {
         let (held, copied) = (HeldName::new(&self.directory, table.pin.as_str()), table.copied);
         let facts = table.facts;
-        self.held().tables.insert(number, (age, table));
+        self.lock_capture_pins().tables.insert(number, (age, table));
         if copied {
             PinOutcome::Copied(held, facts)
         } else {
-            PinOutcome::By(held)
+            PinOutcome::Linked(held)
         }
     }
 
@@ -378,25 +385,25 @@ impl DatabasePins {
             return Err(Errno::OPNOTSUPP);
         }
         database.link(name, &self.directory, pin)?;
-        self.facts(pin).ok_or(Errno::INVAL)
+        self.stat_pin(pin).ok_or(Errno::INVAL)
     }
 
-    fn held(&self) -> MutexGuard<'_, CapturePins> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_capture_pins(&self) -> MutexGuard<'_, CapturePins> {
+        self.capture_pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn facts(&self, pin: &str) -> Option<PinnedFileStat> {
+    fn stat_pin(&self, pin: &str) -> Option<PinnedFileStat> {
         let stat = self.directory.stat(pin).ok()?;
-        (kind_of(&stat) == FileType::RegularFile).then(|| PinnedFileStat::of_stat(&stat))
+        (file_type_of(&stat) == FileType::RegularFile).then(|| PinnedFileStat::of_stat(&stat))
     }
 
     /// Removes what no state names. What cannot be removed is in nobody's way.
-    fn sweep(&self) {
+    fn remove_unreferenced(&self) {
         let named = self.state.as_ref().map(PinState::pins).unwrap_or_default();
         for entry in self.directory.list().unwrap_or_default() {
             let keep = match entry.name.to_str() {
-                Some(MARKER) => true,
-                Some(STATE) => self.state.is_some(),
+                Some(MARKER_FILE) => true,
+                Some(STATE_FILE) => self.state.is_some(),
                 Some(name) => named.contains(name),
                 None => false,
             };
@@ -407,11 +414,12 @@ impl DatabasePins {
     }
 
     /// Keeps nothing: the next backup reads everything.
-    pub fn forget(&self) -> Result<()> {
-        match self.directory.remove_file(STATE) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(format!("remove {}", self.shown(STATE)), error))
-            }
+    pub fn remove_state(&self) -> Result<()> {
+        match self.directory.remove_file(STATE_FILE) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(
+                format!("remove {}", self.display_path(STATE_FILE)),
+                error,
+            )),
             _ => self
                 .directory
                 .sync()
@@ -420,16 +428,16 @@ impl DatabasePins {
     }
 
     /// Removes the directory, if nothing but the marker is in it.
-    fn remove_empty(&self) {
+    fn remove_directory_if_empty(&self) {
         let is_empty = |all: Vec<_>| all.len() <= 1;
         if !self.directory.list().is_ok_and(is_empty) {
             return;
         }
         let name = self.path().file_name().unwrap_or_default();
-        let _ = self.directory.remove_file(MARKER);
-        if self.parent.has(name, &self.directory) {
+        let _ = self.directory.remove_file(MARKER_FILE);
+        if self.parent.has_child(name, &self.directory) {
             let remove = || rustix::fs::unlinkat(&self.parent, name, AtFlags::REMOVEDIR);
-            let _ = self.touched.around(&self.parent, remove);
+            let _ = self.touched.track(&self.parent, remove);
         }
     }
 }
@@ -439,9 +447,9 @@ impl Drop for DatabasePins {
         // What the state names may have changed on disk: read it again, so that nothing it needs is swept.
         if let Ok(state) = self.load() {
             self.state = state;
-            self.sweep();
+            self.remove_unreferenced();
             if self.state.is_none() {
-                self.remove_empty();
+                self.remove_directory_if_empty();
             }
         }
         unlock(&self.directory);
@@ -450,21 +458,21 @@ impl Drop for DatabasePins {
 
 /// True for a directory that this program, as this user, made for pins: by its marker, or by a state that it wrote (of this
 /// repository), from when there were no such markers. An empty one of this user's is as good.
-fn is_own(directory: &HeldDirectory, repository: Option<RepositoryId>) -> Result<bool> {
-    if scratch::is_proven(directory) {
+fn is_own_pin_directory(directory: &HeldDirectory, repository: Option<RepositoryId>) -> Result<bool> {
+    if scratch_directory::is_proven_ours(directory) {
         return Ok(true);
     }
-    if !scratch::is_private(directory) {
+    if !scratch_directory::is_private(directory) {
         return Ok(false);
     }
     let is_of = |state: PinState| repository.is_none_or(|repository| state.repository == repository);
     let has_state = || PinState::read(directory).is_ok_and(|state| state.is_some_and(is_of));
-    let is_ours = scratch::is_own_file(directory, STATE) && has_state();
-    Ok(is_ours || scratch::holds_nothing(directory)?)
+    let is_ours = scratch_directory::is_own_file(directory, STATE_FILE) && has_state();
+    Ok(is_ours || scratch_directory::is_empty_scratch(directory)?)
 }
 
 /// Of all tables in a directory, also of those that no version names any more.
-fn table_bytes(database: &HeldDirectory) -> Result<u64> {
+fn total_table_bytes(database: &HeldDirectory) -> Result<u64> {
     let mut bytes = 0;
     for entry in database.list()? {
         if let Some(FileName::Table(..)) = entry.name.to_str().and_then(FileName::parse) {

@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 use super::pin_state::{PinState, PinnedFile, PinnedTable};
 use super::{DatabasePins, PinnedFileStat};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::held_directory::{HeldDirectory, identity, kind_of};
+use crate::held_directory::{HeldDirectory, device_and_inode, file_type_of};
 use crate::id::ObjectId;
 use crate::leveldb::file_name::FileName;
 use crate::leveldb::manifest::version_of_manifest;
@@ -34,21 +34,21 @@ pub struct ParentState {
 impl DatabasePins {
     /// The state before `now`, which was captured with these pins; `None` when none is kept, an error when what is kept
     /// must not be used.
-    pub fn before(&self, now: &Database) -> Result<Option<ParentState>> {
+    pub fn parent_state(&self, now: &Database) -> Result<Option<ParentState>> {
         let Some(state) = &self.state else {
             return Ok(None);
         };
-        if directory_of(&now.files)? != state.directory {
+        if directory_id(&now.files)? != state.directory {
             let what =
                 "another directory stands there than when it was pinned: it was moved, restored or replaced";
             return Err(Error::new(ErrorKind::Mismatch, what));
         }
         let tables: Vec<_> = state.tables.iter().collect();
-        let check = |(number, table): (&u64, &PinnedTable)| Ok((*number, self.check(table)?));
+        let check = |(number, table): (&u64, &PinnedTable)| Ok((*number, self.check_pin(table)?));
         let stamps: BTreeMap<u64, FileFingerprint> =
             tables.into_par_iter().map(check).collect::<Result<_>>()?;
-        let shared = self.shared(state, &now.files);
-        let files = self.files(state, &stamps, &now.files.directory)?;
+        let shared = self.shared_tables(state, &now.files);
+        let files = self.pinned_file_set(state, &stamps, &now.files.directory)?;
         let manifest = files.manifest.open()?;
         let version = version_of_manifest(manifest.as_ref()).context(|| "read the pinned MANIFEST")?;
         Ok(Some(ParentState {
@@ -61,7 +61,7 @@ impl DatabasePins {
 
     /// Holds a pin to what was recorded of it; what it is now. Where it lost or gained a name since, that may have hidden a
     /// write: then its content counts. [`ErrorKind::Mismatch`] if it has other bytes: so may the rest of the database.
-    fn check(&self, table: &PinnedTable) -> Result<FileFingerprint> {
+    fn check_pin(&self, table: &PinnedTable) -> Result<FileFingerprint> {
         let stat = self.directory.stat(&table.pin);
         let stat = stat.context(|| format!("look at the pin of {}", table.name))?;
         let facts = PinnedFileStat::of_stat(&stat);
@@ -70,15 +70,15 @@ impl DatabasePins {
         } else {
             facts == table.facts
         };
-        let is_file = kind_of(&stat) == FileType::RegularFile;
+        let is_file = file_type_of(&stat) == FileType::RegularFile;
         let stamp = FileFingerprint::of_stat(&stat);
         if same {
             return Ok(stamp);
         }
-        let is_it = |hash| is_file && hash_of(&self.directory, &table.pin).is_ok_and(|found| found == hash);
+        let is_it = |hash| is_file && hash_file(&self.directory, &table.pin).is_ok_and(|found| found == hash);
         match table.hash {
             Some(hash) if is_it(hash) => Ok(stamp),
-            None if facts.same_bytes(&table.facts) => {
+            None if facts.has_same_content(&table.facts) => {
                 let what = format!(
                     "{} was touched since it was pinned, perhaps by another link",
                     table.name
@@ -93,19 +93,19 @@ impl DatabasePins {
     }
 
     /// Tables that the capture holds by a pin of the state.
-    fn shared(&self, state: &PinState, now: &FileSet) -> BTreeSet<u64> {
+    fn shared_tables(&self, state: &PinState, now: &FileSet) -> BTreeSet<u64> {
         let by_pin = |(number, held): (&u64, &HeldTable)| {
             let pinned = state.tables.get(number)?;
-            let HeldBytes::Named(named) = &held.held else {
+            let HeldBytes::ByName(named) = &held.held else {
                 return None;
             };
-            named.is(&self.directory, &pinned.pin).then_some(*number)
+            named.is_name_in(&self.directory, &pinned.pin).then_some(*number)
         };
         now.tables.iter().filter_map(by_pin).collect()
     }
 
     /// The pinned files as a set; the copies are verified.
-    fn files(
+    fn pinned_file_set(
         &self,
         state: &PinState,
         stamps: &BTreeMap<u64, FileFingerprint>,
@@ -116,10 +116,10 @@ impl DatabasePins {
             directory: directory.clone(),
             current: nothing("CURRENT"),
             manifest: nothing("MANIFEST"),
-            manifest_stamp: None,
+            manifest_fingerprint: None,
             tables: BTreeMap::new(),
             logs: BTreeMap::new(),
-            pools: Vec::new(),
+            hold_directories: Vec::new(),
             pins: None,
         };
         for (name, file) in &state.files {
@@ -129,15 +129,15 @@ impl DatabasePins {
             let Some(FileName::Table(_, extension)) = FileName::parse(&table.name) else {
                 return Err(Error::corrupt(format!("{} is pinned as a table", table.name)));
             };
-            let held = HeldBytes::Named(HeldName::new(&self.directory, table.pin.as_str()));
+            let held = HeldBytes::ByName(HeldName::new(&self.directory, table.pin.as_str()));
             let len = table.facts.len;
             let stamp = stamps.get(number).copied();
             let table = HeldTable {
-                reads: Default::default(),
+                read_ranges: Default::default(),
                 extension,
                 len,
                 held,
-                stamp,
+                fingerprint: stamp,
             };
             files.tables.insert(*number, table);
         }
@@ -146,12 +146,12 @@ impl DatabasePins {
 
     fn add_copy(&self, files: &mut FileSet, name: &str, file: &PinnedFile) -> Result<()> {
         let (_, len) = self.directory.open_file(&file.pin)?;
-        if len != file.len || hash_of(&self.directory, &file.pin)? != file.hash {
+        if len != file.len || hash_file(&self.directory, &file.pin)? != file.hash {
             return Err(Error::corrupt(format!(
                 "the pinned copy of {name} is not what was written"
             )));
         }
-        let held = HeldBytes::Named(HeldName::new(&self.directory, file.pin.as_str()));
+        let held = HeldBytes::ByName(HeldName::new(&self.directory, file.pin.as_str()));
         match FileName::parse(name) {
             Some(FileName::Manifest(_)) => files.manifest = DatabaseFile::new(name.to_owned(), len, held),
             Some(FileName::Log(number)) => {
@@ -174,14 +174,15 @@ impl DatabasePins {
 }
 
 /// Device and inode of the directory that a set of files stands in.
-pub(super) fn directory_of(files: &FileSet) -> Result<(u64, u64)> {
-    Ok(identity(&files.directory.stat_itself()?))
+pub(super) fn directory_id(files: &FileSet) -> Result<(u64, u64)> {
+    Ok(device_and_inode(&files.directory.stat_self()?))
 }
 
 /// BLAKE3 of a file.
-pub(super) fn hash_of(directory: &HeldDirectory, name: &str) -> Result<[u8; 32]> {
+pub(super) fn hash_file(directory: &HeldDirectory, name: &str) -> Result<[u8; 32]> {
     let (mut file, _) = directory.open_file(name)?;
     let mut hasher = blake3::Hasher::new();
-    std::io::copy(&mut file, &mut hasher).context(|| format!("read {}", directory.shown(name).display()))?;
+    std::io::copy(&mut file, &mut hasher)
+        .context(|| format!("read {}", directory.display_path(name).display()))?;
     Ok(*hasher.finalize().as_bytes())
 }

@@ -19,7 +19,7 @@ use crate::held_directory::HeldDirectory;
 use crate::id::{ObjectId, RepositoryId};
 
 /// The file.
-pub const STATE: &str = "state";
+pub const STATE_FILE: &str = "state";
 
 /// What every state begins with; another version has another number.
 const MAGIC: &[u8; 16] = b"levault pins 2\n\0";
@@ -104,7 +104,7 @@ impl PinnedFileStat {
     }
 
     /// Equal but for the inode's change, which losing a link is one of.
-    pub fn same_bytes(&self, other: &Self) -> bool {
+    pub fn has_same_content(&self, other: &Self) -> bool {
         *self
             == Self {
                 changed: self.changed,
@@ -117,13 +117,13 @@ impl PinState {
     /// The state in a file; `None` if there is none, or one that cannot be used: then the backup reads everything and
     /// writes another.
     pub fn read(directory: &HeldDirectory) -> Result<Option<Self>> {
-        let (file, len) = match directory.open_file(STATE) {
+        let (file, len) = match directory.open_file(STATE_FILE) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
                 return Ok(None);
             }
             opened => opened?,
         };
-        let doing = || format!("read {}", directory.shown(STATE).display());
+        let doing = || format!("read {}", directory.display_path(STATE_FILE).display());
         if len > STATE_BYTES_MAX {
             return Ok(None);
         }

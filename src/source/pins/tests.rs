@@ -24,7 +24,7 @@ fn pins_and_who_looks_at_them_give_the_lock_back_though_a_forked_process_has_a_c
     drop(pins);
     assert!(!list(&db).unwrap()[0].in_use);
     drop(open().unwrap());
-    let again = open().unwrap().directory.stat_itself().unwrap();
+    let again = open().unwrap().directory.stat_self().unwrap();
     let before = rustix::fs::fstat(&inherited).unwrap();
     assert_eq!(again.st_ino, before.st_ino, "it stayed");
 }

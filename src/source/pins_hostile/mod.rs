@@ -8,23 +8,23 @@ mod scene;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use scene::{Read, Round, Scene, sh, tables};
+use scene::{BackupRound, PinsFixture, RoundRead, sh, tables};
 
 /// A scene whose second round was an increment.
-fn settled() -> Scene {
-    let mut scene = Scene::new();
-    assert!(matches!(scene.round(1).read, Read::First));
+fn settled() -> PinsFixture {
+    let mut scene = PinsFixture::new();
+    assert!(matches!(scene.round(1).read, RoundRead::First));
     scene.churn(30);
     expect_changes(&scene.round(1));
     scene
 }
 
-fn expect_changes(round: &Round) {
+fn expect_changes(round: &BackupRound) {
     assert!(
         matches!(
             round,
-            Round {
-                read: Read::Changes { shared: 1.. },
+            BackupRound {
+                read: RoundRead::Changes { shared: 1.. },
                 unkept: None
             }
         ),
@@ -33,15 +33,15 @@ fn expect_changes(round: &Round) {
 }
 
 /// Read in full for a reason that says this, and pinned again.
-fn expect_full(round: &Round, reason: &str) {
+fn expect_full(round: &BackupRound, reason: &str) {
     assert!(
-        matches!(round, Round { read: Read::Full(why), unkept: None } if why.contains(reason)),
+        matches!(round, BackupRound { read: RoundRead::Full(why), unkept: None } if why.contains(reason)),
         "{round:?}"
     );
 }
 
 /// The next rounds are increments again.
-fn expect_recovery(scene: &mut Scene) {
+fn expect_recovery(scene: &mut PinsFixture) {
     scene.churn(30);
     expect_changes(&scene.round(1));
 }
@@ -55,8 +55,8 @@ fn rounds_without_trouble_are_increments() {
         assert!(
             matches!(
                 round,
-                Round {
-                    read: Read::Changes { .. },
+                BackupRound {
+                    read: RoundRead::Changes { .. },
                     unkept: None
                 }
             ),
@@ -77,7 +77,7 @@ fn a_copy_over_the_database_rewrites_the_pins_and_is_right() {
         // Tables that were rewritten with the bytes that they had are what they were.
         let round = scene.round(1);
         assert!(
-            matches!(round.read, Read::Full(_) | Read::Changes { .. }),
+            matches!(round.read, RoundRead::Full(_) | RoundRead::Changes { .. }),
             "{round:?}"
         );
         expect_recovery(&mut scene);
@@ -98,7 +98,7 @@ fn a_copy_over_the_database_is_seen_when_the_owner_has_written_on() {
         // Right either way, as every round is.
         let round = scene.round(1);
         assert!(
-            matches!(round.read, Read::Full(_) | Read::Changes { .. }),
+            matches!(round.read, RoundRead::Full(_) | RoundRead::Changes { .. }),
             "{round:?}"
         );
         expect_recovery(&mut scene);
@@ -120,13 +120,13 @@ fn a_rollback_by_another_directory_is_right() {
         )));
         let round = scene.round(1);
         assert!(
-            matches!(round.read, Read::Full(_) | Read::Changes { .. }),
+            matches!(round.read, RoundRead::Full(_) | RoundRead::Changes { .. }),
             "{round:?}"
         );
         scene.churn(300);
         let round = scene.round(1);
         assert!(
-            matches!(round.read, Read::Full(_) | Read::Changes { .. }),
+            matches!(round.read, RoundRead::Full(_) | RoundRead::Changes { .. }),
             "{round:?}"
         );
         expect_recovery(&mut scene);
@@ -141,7 +141,10 @@ fn a_table_that_is_another_file_of_the_same_bytes_is_not_shared_and_nothing_is_w
         assert!(sh(&format!("cp -a {name} {name}.new && mv {name}.new {name}")));
     }
     let round = scene.round(1);
-    assert!(matches!(round.read, Read::Changes { shared: 0 }), "{round:?}");
+    assert!(
+        matches!(round.read, RoundRead::Changes { shared: 0 }),
+        "{round:?}"
+    );
     expect_recovery(&mut scene);
 }
 
@@ -158,12 +161,12 @@ fn a_table_overwritten_in_place_with_bytes_of_the_same_length_leads_to_a_full_re
     assert!(sh(&format!("touch -r {name}.time {name} && rm {name}.time")));
     let round = scene.round(1);
     assert!(
-        matches!(&round.read, Read::Full(why) if why.contains("written over since it was pinned")),
+        matches!(&round.read, RoundRead::Full(why) if why.contains("written over since it was pinned")),
         "{round:?}"
     );
     let round = scene.round(1);
     assert!(
-        matches!(round.read, Read::First),
+        matches!(round.read, RoundRead::First),
         "a damaged state leaves no pins: {round:?}"
     );
 }
@@ -172,7 +175,7 @@ fn a_table_overwritten_in_place_with_bytes_of_the_same_length_leads_to_a_full_re
 #[test]
 fn a_pin_that_was_written_over_and_lost_its_other_name_is_seen() {
     for rounds in [1, 2] {
-        let mut scene = Scene::new();
+        let mut scene = PinsFixture::new();
         for _ in 0..rounds {
             scene.round(1);
         }
@@ -210,11 +213,11 @@ fn pins_that_somebody_removed_or_cut_lead_to_a_full_read() {
             // The bytes are the same, and the hash may say so.
             "chmod 600" | "touch" => {
                 assert!(
-                    matches!(round.read, Read::Full(_) | Read::Changes { .. }),
+                    matches!(round.read, RoundRead::Full(_) | RoundRead::Changes { .. }),
                     "{round:?}"
                 );
             }
-            _ => assert!(matches!(round.read, Read::Full(_)), "{act} {round:?}"),
+            _ => assert!(matches!(round.read, RoundRead::Full(_)), "{act} {round:?}"),
         }
         if round.unkept.is_none() && !act.starts_with("truncate") {
             expect_recovery(&mut scene);
@@ -239,7 +242,7 @@ fn copies_that_somebody_removed_or_changed_lead_to_a_full_read() {
             }
         }
         let round = scene.round(1);
-        assert!(matches!(round.read, Read::Full(_)), "{act} {round:?}");
+        assert!(matches!(round.read, RoundRead::Full(_)), "{act} {round:?}");
         expect_recovery(&mut scene);
     }
 }
@@ -263,8 +266,8 @@ fn a_state_that_is_cut_or_flipped_is_none() {
             assert!(
                 matches!(
                     round,
-                    Round {
-                        read: Read::First,
+                    BackupRound {
+                        read: RoundRead::First,
                         unkept: None
                     }
                 ),
@@ -285,7 +288,7 @@ fn another_state_that_was_put_there_is_found_out() {
     scene.churn(10);
     let round = scene.round(1);
     assert!(
-        matches!(round.read, Read::Full(_) | Read::Changes { .. }),
+        matches!(round.read, RoundRead::Full(_) | RoundRead::Changes { .. }),
         "{round:?}"
     );
     expect_recovery(&mut scene);
@@ -314,7 +317,7 @@ fn a_link_a_file_or_a_foreign_directory_in_the_pins_place_means_no_pins_and_is_l
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("precious"), b"x").unwrap();
     for plant in ["link", "dangling", "file", "foreign"] {
-        let mut scene = Scene::new();
+        let mut scene = PinsFixture::new();
         let path = scene.db.parent().unwrap().join(pins.file_name().unwrap());
         match plant {
             "link" => symlink(&outside, &path).unwrap(),
@@ -333,8 +336,8 @@ fn a_link_a_file_or_a_foreign_directory_in_the_pins_place_means_no_pins_and_is_l
             assert!(
                 matches!(
                     &round,
-                    Round {
-                        read: Read::Full(_),
+                    BackupRound {
+                        read: RoundRead::Full(_),
                         unkept: Some(_)
                     }
                 ),
@@ -362,7 +365,7 @@ fn a_link_in_the_place_of_a_copy_or_of_the_state_is_not_followed_to_a_wrong_stat
         scene.churn(10);
         let round = scene.round(1);
         assert!(
-            matches!(round.read, Read::First | Read::Full(_)),
+            matches!(round.read, RoundRead::First | RoundRead::Full(_)),
             "{name} {round:?}"
         );
         expect_recovery(&mut scene);
@@ -383,14 +386,14 @@ fn pins_are_one_processs_at_a_time_and_the_other_reads_all() {
     scene.churn(10);
     let round = scene.round(1);
     assert!(
-        matches!(&round, Round { read: Read::Full(why), unkept: Some(_) } if why.contains("in use")),
+        matches!(&round, BackupRound { read: RoundRead::Full(why), unkept: Some(_) } if why.contains("in use")),
         "{round:?}"
     );
     drop(held);
     // That run linked and unlinked the tables, so they count as touched: right, though dear.
     let round = scene.round(1);
     assert!(
-        matches!(round.read, Read::Full(_) | Read::Changes { .. }),
+        matches!(round.read, RoundRead::Full(_) | RoundRead::Changes { .. }),
         "{round:?}"
     );
     expect_recovery(&mut scene);
@@ -398,13 +401,13 @@ fn pins_are_one_processs_at_a_time_and_the_other_reads_all() {
 
 #[test]
 fn two_repositories_are_right_in_every_round() {
-    let mut scene = Scene::new();
+    let mut scene = PinsFixture::new();
     let mut full = [0, 0];
     for _ in 0..6 {
         scene.churn(60);
         for repository in [1, 2] {
             let round = scene.round(repository);
-            full[repository as usize - 1] += u32::from(matches!(round.read, Read::Full(_)));
+            full[repository as usize - 1] += u32::from(matches!(round.read, RoundRead::Full(_)));
             assert_eq!(round.unkept, None);
         }
     }
@@ -413,12 +416,12 @@ fn two_repositories_are_right_in_every_round() {
 
 #[test]
 fn two_repositories_make_increments_once_each_has_met_the_other() {
-    let mut scene = Scene::new();
+    let mut scene = PinsFixture::new();
     for turn in 0..5 {
         scene.churn(60);
         for repository in [1, 2] {
             let round = scene.round(repository);
-            let is_increment = matches!(round.read, Read::Changes { .. });
+            let is_increment = matches!(round.read, RoundRead::Changes { .. });
             assert!(turn < 2 || is_increment, "{turn} {repository} {round:?}");
         }
     }
@@ -429,9 +432,13 @@ fn captures_between_two_backups_cost_one_increment_at_most() {
     let mut scene = settled();
     let mut full = 0;
     for _ in 0..4 {
-        drop(crate::source::CaptureOptions::default().take(&scene.db).unwrap());
+        drop(
+            crate::source::CaptureOptions::default()
+                .capture(&scene.db)
+                .unwrap(),
+        );
         scene.churn(10);
-        full += u32::from(matches!(scene.round(1).read, Read::Full(_)));
+        full += u32::from(matches!(scene.round(1).read, RoundRead::Full(_)));
     }
     assert!(full <= 1, "{full}");
 }
@@ -459,7 +466,10 @@ fn a_database_written_over_while_it_is_read_is_not_pinned_as_if_it_were_the_snap
         });
         let round = scene.round(1);
         assert!(
-            matches!(round.read, Read::Full(_) | Read::First | Read::Changes { .. }),
+            matches!(
+                round.read,
+                RoundRead::Full(_) | RoundRead::First | RoundRead::Changes { .. }
+            ),
             "{round:?}"
         );
         expect_recovery(&mut scene);

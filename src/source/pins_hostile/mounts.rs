@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use super::scene::{Read, Round, Scene, sh};
+use super::scene::{BackupRound, PinsFixture, RoundRead, sh};
 use super::{expect_changes, settled};
 
 /// Unmounts when it goes.
-struct Mount(String);
+struct TestMount(String);
 
-impl Mount {
+impl TestMount {
     /// `None` where it is not allowed.
     fn new(words: &str, at: &Path) -> Option<Self> {
         let at = at.display().to_string();
@@ -21,7 +21,7 @@ impl Mount {
     }
 }
 
-impl Drop for Mount {
+impl Drop for TestMount {
     fn drop(&mut self) {
         sh(&format!("umount -l {}", self.0));
     }
@@ -37,14 +37,14 @@ fn place() -> (tempfile::TempDir, std::path::PathBuf) {
 #[test]
 fn on_a_disk_that_is_full_nothing_is_kept_and_the_next_round_reads_all() {
     let (place, at) = place();
-    let Some(_mount) = Mount::new("-t tmpfs -o size=3m none", &at) else {
+    let Some(_mount) = TestMount::new("-t tmpfs -o size=3m none", &at) else {
         return;
     };
-    let mut scene = Scene::at(place, at.join("db"));
+    let mut scene = PinsFixture::at(place, at.join("db"));
     assert!(matches!(
         scene.round(1),
-        Round {
-            read: Read::First,
+        BackupRound {
+            read: RoundRead::First,
             unkept: None
         }
     ));
@@ -60,7 +60,7 @@ fn on_a_disk_that_is_full_nothing_is_kept_and_the_next_round_reads_all() {
         }
         let round = scene.round(1);
         assert!(
-            round.unkept.is_some() || matches!(round.read, Read::Changes { .. }),
+            round.unkept.is_some() || matches!(round.read, RoundRead::Changes { .. }),
             "{left} {round:?}"
         );
         let round = scene.round(1);
@@ -77,14 +77,14 @@ fn a_database_that_is_a_mount_of_its_own_has_no_pins() {
     let (place, at) = place();
     let below = place.path().join("below");
     std::fs::create_dir(&below).unwrap();
-    let Some(_mount) = Mount::new(&format!("--bind {}", below.display()), &at) else {
+    let Some(_mount) = TestMount::new(&format!("--bind {}", below.display()), &at) else {
         return;
     };
-    let mut scene = Scene::at(place, at.clone());
+    let mut scene = PinsFixture::at(place, at.clone());
     for _ in 0..3 {
         let round = scene.round(1);
         assert!(
-            matches!(round.read, Read::First | Read::Full(_)) && round.unkept.is_some(),
+            matches!(round.read, RoundRead::First | RoundRead::Full(_)) && round.unkept.is_some(),
             "{round:?}"
         );
         assert_eq!(scene.pin_directories().len(), 0, "an empty directory stays");
@@ -99,7 +99,7 @@ fn a_mount_that_comes_over_a_pinned_database_is_right() {
     let copy = scene.path("copy");
     assert!(sh(&format!("cp -a {} {}", scene.db.display(), copy.display())));
     let db = scene.db.clone();
-    let Some(mount) = Mount::new(&format!("--bind {}", copy.display()), &db) else {
+    let Some(mount) = TestMount::new(&format!("--bind {}", copy.display()), &db) else {
         return;
     };
     scene.churn(50);
@@ -109,7 +109,10 @@ fn a_mount_that_comes_over_a_pinned_database_is_right() {
     scene.churn(50);
     let round = scene.round(1);
     assert!(
-        matches!(round.read, Read::Full(_) | Read::Changes { .. } | Read::First),
+        matches!(
+            round.read,
+            RoundRead::Full(_) | RoundRead::Changes { .. } | RoundRead::First
+        ),
         "{round:?}"
     );
 }
@@ -117,7 +120,7 @@ fn a_mount_that_comes_over_a_pinned_database_is_right() {
 #[test]
 fn on_an_overlay_there_are_no_pins_and_lower_files_stay_where_they_are() {
     let (place, at) = place();
-    let Some(_disk) = Mount::new("-t tmpfs none", &at) else {
+    let Some(_disk) = TestMount::new("-t tmpfs none", &at) else {
         return;
     };
     let merged = at.join("merged");
@@ -127,21 +130,21 @@ fn on_an_overlay_there_are_no_pins_and_lower_files_stay_where_they_are() {
     )));
     {
         let (elsewhere, _) = self::place();
-        let lower = Scene::at(elsewhere, at.join("lower/db"));
+        let lower = PinsFixture::at(elsewhere, at.join("lower/db"));
         assert!(lower.db.exists());
     }
     let options = format!(
         "-t overlay -o lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work none",
         at.display()
     );
-    let Some(_mount) = Mount::new(&options, &merged) else {
+    let Some(_mount) = TestMount::new(&options, &merged) else {
         return;
     };
-    let mut scene = Scene::at(place, merged.join("db"));
+    let mut scene = PinsFixture::at(place, merged.join("db"));
     for _ in 0..2 {
         let round = scene.round(1);
         assert!(
-            matches!(&round, Round { read: Read::Full(why), .. } if why.contains("overlay")),
+            matches!(&round, BackupRound { read: RoundRead::Full(why), .. } if why.contains("overlay")),
             "{round:?}"
         );
         scene.churn(10);

@@ -9,15 +9,15 @@ use crate::error::Result;
 use crate::id::{ObjectId, RepositoryId};
 use crate::leveldb::changed_records::{ChangeSink, OwnedRecord};
 use crate::leveldb::scan_context::ScanBudget;
-use crate::source::changed_records::changes;
+use crate::source::changed_records::visit_changes;
 use crate::source::pins::{DatabasePins, ParentState, PinOptions, StateToPin};
 use crate::source::{CaptureOptions, Database, RecordSink};
 
-pub type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+pub type RecordMap = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// How a round read the database.
 #[derive(Debug)]
-pub enum Read {
+pub enum RoundRead {
     /// Nothing was kept from before.
     First,
     /// What changed since, with so many tables not read.
@@ -28,22 +28,22 @@ pub enum Read {
 
 /// A round: how it read, and why it kept nothing for the next, if so.
 #[derive(Debug)]
-pub struct Round {
-    pub read: Read,
+pub struct BackupRound {
+    pub read: RoundRead,
     pub unkept: Option<String>,
 }
 
-pub struct Scene {
+pub struct PinsFixture {
     pub place: tempfile::TempDir,
     pub db: PathBuf,
-    snapshots: BTreeMap<ObjectId, Model>,
+    snapshots: BTreeMap<ObjectId, RecordMap>,
     random: u64,
 }
 
 #[derive(Default)]
-struct Collect(Model);
+struct RecordMapCollector(RecordMap);
 
-impl RecordSink for Collect {
+impl RecordSink for RecordMapCollector {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         self.0.insert(key.to_vec(), value.to_vec());
         Ok(())
@@ -51,9 +51,9 @@ impl RecordSink for Collect {
 }
 
 /// Changes, applied.
-struct Apply<'a>(&'a mut Model);
+struct ChangeApplier<'a>(&'a mut RecordMap);
 
-impl ChangeSink for Apply<'_> {
+impl ChangeSink for ChangeApplier<'_> {
     fn change(&mut self, old: Option<OwnedRecord>, new: Option<OwnedRecord>) -> Result<()> {
         let key = old.or(new).expect("a change of something").0;
         // Where a damaged file makes the change untrue, the outcome says so.
@@ -65,7 +65,7 @@ impl ChangeSink for Apply<'_> {
     }
 }
 
-impl Scene {
+impl PinsFixture {
     /// In a directory of the system's choice.
     pub fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
@@ -140,12 +140,12 @@ impl Scene {
     }
 
     /// A backup to a repository; whatever it read, the snapshot must be what is there.
-    pub fn round(&mut self, repository: u8) -> Round {
+    pub fn round(&mut self, repository: u8) -> BackupRound {
         self.round_with(repository, || {})
     }
 
     /// The same, with an act of somebody's between the reading and the pinning.
-    pub fn round_with(&mut self, repository: u8, act: impl FnOnce()) -> Round {
+    pub fn round_with(&mut self, repository: u8, act: impl FnOnce()) -> BackupRound {
         let repository_id = RepositoryId([repository; 32]);
         let pins =
             DatabasePins::open(&self.db, repository_id, PinOptions::default(), Arc::default()).map(Arc::new);
@@ -154,43 +154,48 @@ impl Scene {
             pins: pins.ok(),
             ..CaptureOptions::default()
         };
-        let mut captured = capture.take(&self.db).unwrap();
+        let mut captured = capture.capture(&self.db).unwrap();
         let untaken = captured.pin_logs().err().map(|error| error.to_string());
         let now = Database::from_captured(captured, ScanBudget::default());
         drop(capture);
-        let mut all = Collect::default();
+        let mut all = RecordMapCollector::default();
         let outcome = now.scan(&mut all).unwrap();
-        let read = match now.pins().map(|pins| pins.before(&now)) {
-            None => Read::Full(refused.clone().unwrap_or_default()),
-            Some(Err(error)) => Read::Full(error.to_string()),
-            Some(Ok(None)) => Read::First,
+        let read = match now.pins().map(|pins| pins.parent_state(&now)) {
+            None => RoundRead::Full(refused.clone().unwrap_or_default()),
+            Some(Err(error)) => RoundRead::Full(error.to_string()),
+            Some(Ok(None)) => RoundRead::First,
             Some(Ok(Some(before))) => self.increment(&before, &now, &all.0),
         };
         act();
         let id = ObjectId([self.snapshots.len() as u8 + 1; 32]);
-        let kept = match StateToPin::of(now) {
-            Some(pin) if outcome.damage.is_empty() => pin.keep(id, 0).map(drop),
-            Some(pin) => pin.forget(),
+        let kept = match StateToPin::from_database(now) {
+            Some(pin) if outcome.damage.is_empty() => pin.pin_for_snapshot(id, 0).map(drop),
+            Some(pin) => pin.discard(),
             None => Ok(()),
         };
         self.snapshots.insert(id, all.0);
-        Round {
+        BackupRound {
             read,
             unkept: refused.or(untaken).or(kept.err().map(|error| error.to_string())),
         }
     }
 
-    fn increment(&self, before: &ParentState, now: &Database, all: &Model) -> Read {
+    fn increment(&self, before: &ParentState, now: &Database, all: &RecordMap) -> RoundRead {
         let mut model = self.snapshots[&before.snapshot].clone();
-        let outcome = match changes(&before.database, now, &before.shared, &mut Apply(&mut model)) {
+        let outcome = match visit_changes(
+            &before.database,
+            now,
+            &before.shared,
+            &mut ChangeApplier(&mut model),
+        ) {
             Ok(outcome) => outcome,
-            Err(error) => return Read::Full(error.to_string()),
+            Err(error) => return RoundRead::Full(error.to_string()),
         };
         if let Some(damage) = outcome.damage.first() {
-            return Read::Full(format!("{}: {}", damage.file, damage.what));
+            return RoundRead::Full(format!("{}: {}", damage.file, damage.what));
         }
         assert!(model == *all, "the changes do not lead to what is there");
-        Read::Changes {
+        RoundRead::Changes {
             shared: before.shared.len(),
         }
     }

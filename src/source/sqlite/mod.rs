@@ -24,34 +24,34 @@ use rustix::fs::OFlags;
 pub use online_backup::exact_copy;
 
 /// How every such file begins.
-const HEADER: &[u8; 16] = b"SQLite format 3\0";
+const SQLITE_HEADER: &[u8; 16] = b"SQLite format 3\0";
 
 /// Behind the database's own name: what is not yet in it, or no longer.
-const BESIDE: [&str; 2] = ["-wal", "-journal"];
+const JOURNAL_SUFFIXES: [&str; 2] = ["-wal", "-journal"];
 
 /// Behind the database's own name: how processes share the first.
-const SHARED: &str = "-shm";
+const SHM_SUFFIX: &str = "-shm";
 
 /// Whether a regular file is a database of SQLite. One that cannot be read is none.
 pub fn is_database(path: &Path) -> bool {
     let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
-    let mut header = [0; HEADER.len()];
+    let mut header = [0; SQLITE_HEADER.len()];
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
     let read = opened.and_then(|mut file| file.read_exact(&mut header));
-    read.is_ok() && header == *HEADER
+    read.is_ok() && header == *SQLITE_HEADER
 }
 
 /// Whether what a database has beside it is among these names, which are sorted.
-pub fn has_beside(name: &OsStr, names: &[OsString]) -> bool {
-    BESIDE.iter().any(|end| {
-        let beside = joined(name, end);
+pub fn has_journal_file(name: &OsStr, names: &[OsString]) -> bool {
+    JOURNAL_SUFFIXES.iter().any(|end| {
+        let beside = with_suffix(name, end);
         names.binary_search(&beside).is_ok()
     })
 }
 
 /// The names of what belongs to a database and is not needed beside an exact copy.
-pub fn names_beside(name: &OsStr) -> [OsString; 3] {
-    [BESIDE[0], BESIDE[1], SHARED].map(|end| joined(name, end))
+pub fn companion_names(name: &OsStr) -> [OsString; 3] {
+    [JOURNAL_SUFFIXES[0], JOURNAL_SUFFIXES[1], SHM_SUFFIX].map(|end| with_suffix(name, end))
 }
 
 /// Whose a database is, as the walk that found it saw.
@@ -86,7 +86,7 @@ impl SqliteWatch {
     pub fn begin(path: &Path) -> Option<Self> {
         let watched = Self {
             path: path.to_owned(),
-            before: seen(path),
+            before: stat_files(path),
         };
         let has_beside = watched.before.iter().skip(1).any(Option::is_some);
         (has_beside && is_database(path)).then_some(watched)
@@ -103,12 +103,12 @@ impl SqliteWatch {
     }
 
     /// When all of its files are read: whether somebody wrote to them meanwhile.
-    pub fn has_moved(&self) -> bool {
-        seen(&self.path) != self.before
+    pub fn has_changed(&self) -> bool {
+        stat_files(&self.path) != self.before
     }
 }
 
-fn seen(path: &Path) -> SqliteFiles {
+fn stat_files(path: &Path) -> SqliteFiles {
     let stamp = |path: PathBuf| {
         let facts = symlink_metadata(path).ok()?;
         Some(SqliteFileStat {
@@ -118,10 +118,10 @@ fn seen(path: &Path) -> SqliteFiles {
             changed: (facts.ctime(), facts.ctime_nsec()),
         })
     };
-    ["", BESIDE[0], BESIDE[1]].map(|end| stamp(joined(path.as_os_str(), end).into()))
+    ["", JOURNAL_SUFFIXES[0], JOURNAL_SUFFIXES[1]].map(|end| stamp(with_suffix(path.as_os_str(), end).into()))
 }
 
-fn joined(name: &OsStr, end: &str) -> OsString {
+fn with_suffix(name: &OsStr, end: &str) -> OsString {
     let mut joined = name.to_owned();
     joined.push(end);
     joined

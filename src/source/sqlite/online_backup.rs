@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::OperationReport;
 
 /// Pages between two looks whether somebody wants to stop.
-const PAGES: i32 = 1024;
+const PAGES_PER_STEP: i32 = 1024;
 
 /// A copy in the directory for temporary files, as one transaction left the database. SQLite opens it as any program
 /// would, reads it under its shared lock, and writes nothing but locks. A writer that has it locked is waited for as long
@@ -31,7 +31,7 @@ pub fn exact_copy(
     let copy = tempfile::Builder::new().prefix(".levault-sqlite-").tempfile();
     let copy = copy.context(|| "make a temporary file")?;
     if !rustix::process::geteuid().is_root() || owner.uid == 0 {
-        refuse_others_way(path)?;
+        refuse_untrusted_path(path)?;
         let copy = copy.into_temp_path();
         return copy_to(&copy, path, patience, report).map(|()| copy);
     }
@@ -52,11 +52,11 @@ pub fn exact_copy(
 }
 
 /// [`ErrorKind::Denied`] for root if another user may change the way to a file of root's own.
-fn refuse_others_way(path: &Path) -> Result<()> {
+fn refuse_untrusted_path(path: &Path) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    for directory in place(path)?.ancestors().skip(1) {
+    for directory in resolve_parents(path)?.ancestors().skip(1) {
         let facts = std::fs::symlink_metadata(directory);
         let facts = facts.context(|| format!("look at {}", directory.display()))?;
         let is_sticky = facts.mode() & 0o1000 != 0;
@@ -79,7 +79,11 @@ fn become_user(user: Uid, group: Gid) -> Result<()> {
 }
 
 fn copy_to(copy: &Path, path: &Path, patience: Duration, report: &OperationReport) -> Result<()> {
-    let source = open(&place(path)?, OpenFlags::SQLITE_OPEN_READ_ONLY, patience)?;
+    let source = open(
+        &resolve_parents(path)?,
+        OpenFlags::SQLITE_OPEN_READ_ONLY,
+        patience,
+    )?;
     // A transaction of our own: the pages of all steps are of one state.
     source
         .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")
@@ -89,15 +93,15 @@ fn copy_to(copy: &Path, path: &Path, patience: Duration, report: &OperationRepor
     target
         .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
         .map_err(failed)?;
-    all_pages(&source, &mut target, report)?;
+    copy_all_pages(&source, &mut target, report)?;
     target.close().map_err(|(_, error)| failed(error))
 }
 
-fn all_pages(source: &Connection, target: &mut Connection, report: &OperationReport) -> Result<()> {
+fn copy_all_pages(source: &Connection, target: &mut Connection, report: &OperationReport) -> Result<()> {
     let backup = Backup::new(source, target).map_err(failed)?;
     loop {
         report.go_on()?;
-        match backup.step(PAGES).map_err(failed)? {
+        match backup.step(PAGES_PER_STEP).map_err(failed)? {
             StepResult::Done => return Ok(()),
             StepResult::More => {}
             _ => return Err(Error::new(ErrorKind::Busy, "its writer has it locked")),
@@ -113,7 +117,7 @@ fn open(path: &Path, access: OpenFlags, patience: Duration) -> Result<Connection
 }
 
 /// The path without links above it, for SQLite follows none when it is told to follow none at the end.
-fn place(path: &Path) -> Result<PathBuf> {
+fn resolve_parents(path: &Path) -> Result<PathBuf> {
     let act = || format!("find {}", path.display());
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::new(ErrorKind::Usage, "no file").context(act()));

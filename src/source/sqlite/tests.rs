@@ -14,7 +14,7 @@ fn a_database_is_watched_while_something_lies_beside_it() {
     let path = dir.path().join("db");
     write(&path, b"SQLite format 3\0 and pages");
     assert!(SqliteWatch::begin(&path).is_none());
-    for end in BESIDE {
+    for end in JOURNAL_SUFFIXES {
         let beside = dir.path().join(format!("db{end}"));
         write(&beside, b"");
         assert!(
@@ -24,15 +24,15 @@ fn a_database_is_watched_while_something_lies_beside_it() {
         write(&beside, b"frames");
         let watched = SqliteWatch::begin(&path).unwrap();
         assert_eq!(watched.path(), path);
-        assert!(watched.is_in_use() && !watched.has_moved());
+        assert!(watched.is_in_use() && !watched.has_changed());
         write(&beside, b"more frames");
-        assert!(watched.has_moved(), "{end} was written");
+        assert!(watched.has_changed(), "{end} was written");
         let watched = SqliteWatch::begin(&path).unwrap();
         write(&path, b"SQLite format 3\0 and other pages");
-        assert!(watched.has_moved(), "the database was written");
+        assert!(watched.has_changed(), "the database was written");
         let watched = SqliteWatch::begin(&path).unwrap();
         fs::remove_file(&beside).unwrap();
-        assert!(watched.has_moved(), "{end} went");
+        assert!(watched.has_changed(), "{end} went");
     }
 }
 
@@ -45,7 +45,7 @@ fn what_does_not_begin_like_a_database_is_none() {
         write(&path, bytes);
         assert!(!is_database(&path) && SqliteWatch::begin(&path).is_none());
     }
-    write(&dir.path().join("other"), HEADER);
+    write(&dir.path().join("other"), SQLITE_HEADER);
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("other", &path).unwrap();
     assert!(!is_database(&path), "no link is followed");
@@ -55,11 +55,11 @@ fn what_does_not_begin_like_a_database_is_none() {
 #[test]
 fn what_lies_beside_is_told_from_names() {
     let names = |names: &[&str]| names.iter().map(OsString::from).collect::<Vec<_>>();
-    let has = |all: &[&str]| has_beside(OsStr::new("db"), &names(all));
+    let has = |all: &[&str]| has_journal_file(OsStr::new("db"), &names(all));
     assert!(has(&["a", "db-wal", "x"]) && has(&["db-journal"]));
     assert!(!has(&["db", "db-shm", "xdb-wal"]) && !has(&[]));
     assert_eq!(
-        names_beside(OsStr::new("db")).to_vec(),
+        companion_names(OsStr::new("db")).to_vec(),
         names(&["db-wal", "db-journal", "db-shm"])
     );
 }

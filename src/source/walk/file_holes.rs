@@ -13,15 +13,15 @@ pub type FileHole = (u64, u64);
 
 /// In order, apart from one another. A file has none if it fills its blocks, if its filesystem does not tell, or if it has
 /// more than [`HOLES_MAX`]: then its zeros are read like other bytes.
-pub fn of(file: &File, stamp: &FileFingerprint) -> Vec<FileHole> {
+pub fn find_holes(file: &File, stamp: &FileFingerprint) -> Vec<FileHole> {
     if stamp.stored < stamp.len {
-        find(file, stamp.len).unwrap_or_default()
+        seek_holes(file, stamp.len).unwrap_or_default()
     } else {
         Vec::new()
     }
 }
 
-fn find(file: &File, len: u64) -> Option<Vec<FileHole>> {
+fn seek_holes(file: &File, len: u64) -> Option<Vec<FileHole>> {
     let mut holes = Vec::new();
     let mut at = 0;
     while at < len {

@@ -56,7 +56,7 @@ impl FileFingerprint {
     }
 
     /// Of the regular file at a path below a directory that is held.
-    pub fn below(above: &HeldDirectory, path: &Path) -> Result<Self> {
+    pub fn of_path_below(above: &HeldDirectory, path: &Path) -> Result<Self> {
         let facts = above
             .open_below(path, OFlags::PATH)
             .and_then(|handle| File::from(handle).metadata());
@@ -66,29 +66,28 @@ impl FileFingerprint {
     }
 
     /// True if both are of one file, whatever became of it.
-    pub fn is_of_the_file_of(&self, other: &Self) -> bool {
+    pub fn is_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
     /// True if nobody wrote to the file between the two.
-    pub fn has_the_content_of(&self, other: &Self) -> bool {
+    pub fn has_same_content(&self, other: &Self) -> bool {
         let content = |stamp: &Self| (stamp.len, stamp.mtime_nanos, stamp.ctime_nanos);
-        self.is_of_the_file_of(other) && content(self) == content(other)
+        self.is_same_file(other) && content(self) == content(other)
     }
 
     /// The same, or that it gained or lost a name and nothing else is to be seen: that changes the time of change too.
-    pub fn has_the_content_under_other_names_of(&self, other: &Self) -> bool {
+    pub fn has_same_content_but_links(&self, other: &Self) -> bool {
         let times = |stamp: &Self| (stamp.len, stamp.mtime_nanos);
-        let renamed =
-            self.is_of_the_file_of(other) && times(self) == times(other) && self.links != other.links;
-        renamed || self.has_the_content_of(other)
+        let renamed = self.is_same_file(other) && times(self) == times(other) && self.links != other.links;
+        renamed || self.has_same_content(other)
     }
 }
 
 /// An open file, read from its beginning to its end.
 pub struct FileSource {
     file: File,
-    stamp: FileFingerprint,
+    fingerprint: FileFingerprint,
     holes: Vec<FileHole>,
     /// Holes that begin before this are behind.
     next_hole: usize,
@@ -113,11 +112,11 @@ impl FileSource {
         let file = File::from(file.context(name)?);
         let facts = file.metadata().context(name)?;
         let stamp = FileFingerprint::of(&facts);
-        if facts.is_file() && stamp.is_of_the_file_of(looked) {
+        if facts.is_file() && stamp.is_same_file(looked) {
             Ok(Self {
-                holes: file_holes::of(&file, &stamp),
+                holes: file_holes::find_holes(&file, &stamp),
                 file,
-                stamp,
+                fingerprint: stamp,
                 next_hole: 0,
                 at: 0,
             })
@@ -127,8 +126,8 @@ impl FileSource {
     }
 
     /// The file as it was opened.
-    pub fn stamp(&self) -> &FileFingerprint {
-        &self.stamp
+    pub fn fingerprint(&self) -> &FileFingerprint {
+        &self.fingerprint
     }
 
     /// Where it has no bytes on disk.
@@ -140,7 +139,7 @@ impl FileSource {
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            let got = self.step(&mut buffer[filled..])?;
+            let got = self.read_some(&mut buffer[filled..])?;
             if got == 0 {
                 break;
             }
@@ -150,7 +149,7 @@ impl FileSource {
         Ok(filled)
     }
 
-    fn step(&mut self, buffer: &mut [u8]) -> Result<usize> {
+    fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize> {
         while self
             .holes
             .get(self.next_hole)
@@ -178,7 +177,7 @@ impl FileSource {
     }
 
     /// Bytes from here on of which nothing is on disk: they read as zeros.
-    pub fn zeros(&self) -> u64 {
+    pub fn zeros_ahead(&self) -> u64 {
         let mut behind = self.holes[self.next_hole..].iter();
         let ahead = behind.find(|(offset, len)| offset + len > self.at);
         match ahead {
@@ -193,16 +192,16 @@ impl FileSource {
     }
 
     /// The file as it is now.
-    pub fn stamp_now(&self) -> Result<FileFingerprint> {
+    pub fn current_fingerprint(&self) -> Result<FileFingerprint> {
         Ok(FileFingerprint::of(
             &self.file.metadata().context(|| "look at it again")?,
         ))
     }
 
     /// Begins anew with what it is now.
-    pub fn again(&mut self) -> Result<()> {
-        self.stamp = self.stamp_now()?;
-        self.holes = file_holes::of(&self.file, &self.stamp);
+    pub fn restart(&mut self) -> Result<()> {
+        self.fingerprint = self.current_fingerprint()?;
+        self.holes = file_holes::find_holes(&self.file, &self.fingerprint);
         (self.next_hole, self.at) = (0, 0);
         Ok(())
     }

@@ -18,9 +18,9 @@ mod walked_entry;
 pub(super) mod xattrs;
 
 pub use file_source::{FileFingerprint, FileSource};
-pub use find_databases::{candidate, databases_below, is_ours};
+pub use find_databases::{detect_candidate, find_databases_below, is_levault_directory};
 pub(super) use walked_entry::nanos;
-pub use walked_entry::{FileKind, WalkedEntry, facts_in, mtime_nanos, read_details, read_entry};
+pub use walked_entry::{FileKind, WalkedEntry, mtime_nanos, read_details, read_entry, read_stat};
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -31,7 +31,7 @@ use crate::held_directory::HeldDirectory;
 
 /// The names in a directory, in byte order.
 pub fn list(directory: &Path) -> Result<Vec<OsString>> {
-    list_below(&HeldDirectory::named(directory)?, directory)
+    list_below(&HeldDirectory::open_path(directory)?, directory)
 }
 
 /// The same of a directory that a walk has come to from `above`.

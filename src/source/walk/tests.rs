@@ -18,7 +18,7 @@ use crate::snapshot::DeviceNumber;
 use crate::source::DetectedDirectory;
 
 fn parent(path: &Path) -> HeldDirectory {
-    HeldDirectory::named(path.parent().unwrap()).unwrap()
+    HeldDirectory::open_path(path.parent().unwrap()).unwrap()
 }
 
 fn at(path: &Path) -> WalkedEntry {
@@ -29,7 +29,7 @@ fn at(path: &Path) -> WalkedEntry {
 }
 
 fn stamp(path: &Path) -> FileFingerprint {
-    match at(path).what {
+    match at(path).kind {
         FileKind::File(stamp) => stamp,
         other => panic!("{other:?}"),
     }
@@ -41,7 +41,7 @@ fn open(path: &Path, looked: &FileFingerprint) -> Result<FileSource> {
 
 fn bytes(path: &Path) -> (Vec<u8>, Vec<(u64, u64)>) {
     let mut file = open(path, &stamp(path)).unwrap();
-    let mut bytes = vec![7; usize::try_from(file.stamp().len).unwrap() + 10];
+    let mut bytes = vec![7; usize::try_from(file.fingerprint().len).unwrap() + 10];
     let len = file.read(&mut bytes).unwrap();
     bytes.truncate(len);
     (bytes, file.holes().to_vec())
@@ -76,17 +76,17 @@ fn every_kind_of_entry_is_told() {
     mknodat(CWD, path("pipe"), FileType::Fifo, mode, 0).unwrap();
     let _listener = UnixListener::bind(path("socket")).unwrap();
 
-    assert!(matches!(at(&path("file")).what, FileKind::File(stamp) if (stamp.len, stamp.links) == (7, 1)));
-    assert_eq!(at(&path("directory")).what, FileKind::Directory);
-    assert_eq!(at(&path("link")).what, FileKind::Symlink(b"no\xffwhere".to_vec()));
-    assert_eq!(at(&path("pipe")).what, FileKind::Fifo);
-    assert_eq!(at(&path("socket")).what, FileKind::Socket);
+    assert!(matches!(at(&path("file")).kind, FileKind::File(stamp) if (stamp.len, stamp.links) == (7, 1)));
+    assert_eq!(at(&path("directory")).kind, FileKind::Directory);
+    assert_eq!(at(&path("link")).kind, FileKind::Symlink(b"no\xffwhere".to_vec()));
+    assert_eq!(at(&path("pipe")).kind, FileKind::Fifo);
+    assert_eq!(at(&path("socket")).kind, FileKind::Socket);
     let null = DeviceNumber {
         is_block: false,
         major: 1,
         minor: 3,
     };
-    assert_eq!(at(Path::new("/dev/null")).what, FileKind::Device(null));
+    assert_eq!(at(Path::new("/dev/null")).kind, FileKind::Device(null));
     let gone = read_entry(&parent(&path("gone")), &path("gone"), &OperationReport::default());
     assert_eq!(gone.unwrap_err().kind(), ErrorKind::NotFound);
 }
@@ -200,7 +200,10 @@ fn a_write_between_two_looks_is_seen() {
     let path = dir.path().join("file");
     fs::write(&path, "before").unwrap();
     let mut file = open(&path, &stamp(&path)).unwrap();
-    assert!(file.stamp().has_the_content_of(&file.stamp_now().unwrap()));
+    assert!(
+        file.fingerprint()
+            .has_same_content(&file.current_fingerprint().unwrap())
+    );
     let past = std::time::UNIX_EPOCH;
     fs::File::options()
         .write(true)
@@ -208,9 +211,16 @@ fn a_write_between_two_looks_is_seen() {
         .unwrap()
         .set_modified(past)
         .unwrap();
-    assert!(!file.stamp().has_the_content_of(&file.stamp_now().unwrap()));
-    file.again().unwrap();
-    assert!(file.stamp().has_the_content_of(&file.stamp_now().unwrap()));
+    assert!(
+        !file
+            .fingerprint()
+            .has_same_content(&file.current_fingerprint().unwrap())
+    );
+    file.restart().unwrap();
+    assert!(
+        file.fingerprint()
+            .has_same_content(&file.current_fingerprint().unwrap())
+    );
 }
 
 fn database(path: PathBuf) -> PathBuf {
@@ -230,7 +240,7 @@ fn databases_are_found_wherever_they_lie_and_nothing_else_is() {
     let other = database(path("profile/z"));
     // Ours; a repaired database's; one that a link leads to; and files that are only called so.
     let pins = database(path("profile/.z.levault-pins-0123456789abcdef"));
-    crate::scratch::mark(&HeldDirectory::named(&pins).unwrap(), "Test.").unwrap();
+    crate::scratch_directory::write_marker(&HeldDirectory::open_path(&pins).unwrap(), "Test.").unwrap();
     fs::create_dir(other.join("lost")).unwrap();
     fs::copy(other.join("CURRENT"), other.join("lost/MANIFEST-000001")).unwrap();
     symlink(&outer, path("profile/link")).unwrap();
@@ -238,23 +248,24 @@ fn databases_are_found_wherever_they_lie_and_nothing_else_is() {
     fs::write(path("profile/river/CURRENT"), "strong").unwrap();
 
     let report = OperationReport::default();
-    let all = |root: &Path| databases_below(root, &|_, _| true, &report).unwrap();
+    let all = |root: &Path| find_databases_below(root, &|_, _| true, &report).unwrap();
     assert_eq!(
         all(&path("profile")),
         [outer.clone(), inner.clone(), other.clone()]
     );
     assert_eq!(all(&outer), [outer.clone(), inner]);
-    let but_z = databases_below(&path("profile"), &|path, _| !path.ends_with("leveldb"), &report).unwrap();
+    let but_z =
+        find_databases_below(&path("profile"), &|path, _| !path.ends_with("leveldb"), &report).unwrap();
     assert_eq!(but_z, [other]);
     let river = path("profile/river");
     assert_eq!(
-        candidate(&HeldDirectory::named(&river).unwrap()).unwrap(),
+        detect_candidate(&HeldDirectory::open_path(&river).unwrap()).unwrap(),
         DetectedDirectory::Other
     );
     fs::write(river.join("000005.ldb"), "torn").unwrap();
     assert!(
         matches!(
-            candidate(&HeldDirectory::named(&river).unwrap()).unwrap(),
+            detect_candidate(&HeldDirectory::open_path(&river).unwrap()).unwrap(),
             DetectedDirectory::LevelDb(_)
         ),
         "it may have been one"
@@ -271,7 +282,7 @@ fn no_link_is_walked_through_that_took_a_directorys_place() {
     fs::write(path("root/a/b/file"), "ours").unwrap();
     fs::write(path("other/b/file"), "another's").unwrap();
     symlink(path("root"), path("asked")).unwrap();
-    let ground = HeldDirectory::named(&path("asked")).unwrap();
+    let ground = HeldDirectory::open_path(&path("asked")).unwrap();
     assert_eq!(list_below(&ground, &path("asked")).unwrap(), ["a"]);
     assert_eq!(list_below(&ground, &path("asked/a/b")).unwrap(), ["file"]);
     let file = path("asked/a/b/file");

@@ -35,7 +35,7 @@ pub enum FileKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalkedEntry {
     /// What it is.
-    pub what: FileKind,
+    pub kind: FileKind,
     /// What a restore gives back beside content.
     pub meta: FileMetadata,
     /// The filesystem it lies on.
@@ -49,13 +49,13 @@ pub fn read_entry(above: &HeldDirectory, path: &Path, report: &OperationReport) 
         (Some(parent), Some(name)) if parent.starts_with(above.path()) => (above.descendant(parent)?, name),
         _ => (above.clone(), OsStr::new(".")),
     };
-    let facts = facts_in(&directory, name)?;
+    let facts = read_stat(&directory, name)?;
     read_details(&directory, name, &facts, report)
 }
 
 /// What stat(2) says of what has a name, itself if it is a link.
-pub fn facts_in(directory: &HeldDirectory, name: &OsStr) -> Result<Metadata> {
-    let path = directory.shown(name);
+pub fn read_stat(directory: &HeldDirectory, name: &OsStr) -> Result<Metadata> {
+    let path = directory.display_path(name);
     let facts = directory
         .open_below(&path, OFlags::PATH)
         .and_then(|handle| File::from(handle).metadata());
@@ -69,12 +69,12 @@ pub fn read_details(
     facts: &Metadata,
     report: &OperationReport,
 ) -> Result<WalkedEntry> {
-    let what = what(directory, name, facts)?;
-    let mut meta = meta(facts);
+    let what = file_kind(directory, name, facts)?;
+    let mut meta = file_metadata(facts);
     match xattrs::read(directory, name) {
         Ok(xattrs) => meta.xattrs = xattrs,
         Err(error) => {
-            let path = directory.shown(name);
+            let path = directory.display_path(name);
             report.problem_at(&path, format!("{}: {error}", path.display()));
         }
     }
@@ -83,13 +83,13 @@ pub fn read_details(
         meta.inode = Some(stamp.inode);
     }
     Ok(WalkedEntry {
-        what,
+        kind: what,
         meta,
         device: facts.dev(),
     })
 }
 
-fn what(directory: &HeldDirectory, name: &OsStr, facts: &Metadata) -> Result<FileKind> {
+fn file_kind(directory: &HeldDirectory, name: &OsStr, facts: &Metadata) -> Result<FileKind> {
     let kind = facts.file_type();
     Ok(if kind.is_file() {
         FileKind::File(FileFingerprint::of(facts))
@@ -97,7 +97,8 @@ fn what(directory: &HeldDirectory, name: &OsStr, facts: &Metadata) -> Result<Fil
         FileKind::Directory
     } else if kind.is_symlink() {
         let target = readlinkat(directory, name, Vec::new()).map_err(std::io::Error::from);
-        let target = target.context(|| format!("read the link {}", directory.shown(name).display()))?;
+        let target =
+            target.context(|| format!("read the link {}", directory.display_path(name).display()))?;
         FileKind::Symlink(target.into_bytes())
     } else if kind.is_fifo() {
         FileKind::Fifo
@@ -113,14 +114,14 @@ fn what(directory: &HeldDirectory, name: &OsStr, facts: &Metadata) -> Result<Fil
 }
 
 /// Mode, owner and time of modification, and which names are one file's. (Directories have links of their own.)
-fn meta(facts: &Metadata) -> FileMetadata {
+fn file_metadata(facts: &Metadata) -> FileMetadata {
     let linked = !facts.is_dir() && facts.nlink() > 1;
     FileMetadata {
         mode: Some(facts.mode() & 0o7777),
         uid: Some(facts.uid()),
         gid: Some(facts.gid()),
         mtime_nanos: Some(mtime_nanos(facts)),
-        hard_link: linked.then(|| link_number(facts)),
+        hard_link: linked.then(|| hard_link_id(facts)),
         ..FileMetadata::default()
     }
 }
@@ -131,7 +132,7 @@ pub fn mtime_nanos(facts: &Metadata) -> i128 {
 }
 
 /// The same in every backup, so that trees that did not change stay as they are.
-fn link_number(facts: &Metadata) -> u64 {
+fn hard_link_id(facts: &Metadata) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&facts.dev().to_le_bytes());
     hasher.update(&facts.ino().to_le_bytes());

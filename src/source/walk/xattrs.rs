@@ -17,7 +17,7 @@ const TRIES_MAX: u32 = 8;
 /// Sorted by name. A filesystem without any has none.
 pub fn read(directory: &HeldDirectory, name: &OsStr) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let path = &path_of(directory, name);
-    let list = match grown(|| llistxattr_query(path), |buffer| llistxattr(path, buffer)) {
+    let list = match read_growing(|| llistxattr_query(path), |buffer| llistxattr(path, buffer)) {
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         list => list
             .map_err(std::io::Error::from)
@@ -25,7 +25,7 @@ pub fn read(directory: &HeldDirectory, name: &OsStr) -> Result<Vec<(Vec<u8>, Vec
     };
     let mut xattrs = Vec::new();
     for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let value = grown(
+        let value = read_growing(
             || lgetxattr_query(path, name),
             |buffer| lgetxattr(path, name, buffer),
         );
@@ -50,7 +50,7 @@ fn path_of(directory: &HeldDirectory, name: &OsStr) -> PathBuf {
     if *HAS_PROC.get_or_init(|| Path::new("/proc/self/fd").exists()) {
         directory.proc_path(name)
     } else {
-        directory.shown(name)
+        directory.display_path(name)
     }
 }
 
@@ -67,7 +67,7 @@ fn fit(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
 }
 
 /// Asks how long the answer is, and then for the answer.
-fn grown(
+fn read_growing(
     len: impl Fn() -> rustix::io::Result<usize>,
     ask: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
 ) -> rustix::io::Result<Vec<u8>> {

@@ -20,8 +20,8 @@ const SET_ID: u32 = 0o6000;
 /// Times that a filesystem keeps are never further from those that were set: FAT counts in two seconds.
 const RESOLUTION_NANOS: u128 = 2_000_000_001;
 
-const ACCESS_LIST: &str = "system.posix_acl_access";
-const DEFAULT_LIST: &str = "system.posix_acl_default";
+const ACL_ACCESS_XATTR: &str = "system.posix_acl_access";
+const ACL_DEFAULT_XATTR: &str = "system.posix_acl_default";
 
 /// What the filesystem is to know of a thing beside its content; what is absent is left as it comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub enum AttributeKind {
 #[derive(Debug, Default)]
 pub struct RefusedAttributes {
     /// Refused because the user is not root.
-    by_rights: [AtomicU64; 4],
+    by_permission: [AtomicU64; 4],
     /// Refused, or kept otherwise, by the filesystem.
     by_filesystem: [AtomicU64; 4],
     /// Times that the filesystem keeps less exactly.
@@ -64,12 +64,12 @@ pub struct RefusedAttributes {
 
 impl RefusedAttributes {
     /// Things of which this was refused because the user is not root.
-    pub fn by_rights(&self, kind: AttributeKind) -> u64 {
-        self.by_rights[kind as usize].load(Ordering::Relaxed)
+    pub fn refused_by_permission(&self, kind: AttributeKind) -> u64 {
+        self.by_permission[kind as usize].load(Ordering::Relaxed)
     }
 
     /// Things of which this is not as it was, because the filesystem has nothing of the kind.
-    pub fn by_filesystem(&self, kind: AttributeKind) -> u64 {
+    pub fn refused_by_filesystem(&self, kind: AttributeKind) -> u64 {
         self.by_filesystem[kind as usize].load(Ordering::Relaxed)
     }
 
@@ -78,17 +78,17 @@ impl RefusedAttributes {
         self.rounded_times.load(Ordering::Relaxed)
     }
 
-    fn refused(&self, kind: AttributeKind, error: Errno) {
+    fn count_refused(&self, kind: AttributeKind, error: Errno) {
         let is_root = rustix::process::geteuid().is_root();
         match error {
             Errno::PERM | Errno::ACCESS if !is_root => {
-                self.by_rights[kind as usize].fetch_add(1, Ordering::Relaxed);
+                self.by_permission[kind as usize].fetch_add(1, Ordering::Relaxed);
             }
-            _ => self.lost(kind),
+            _ => self.count_not_kept(kind),
         }
     }
 
-    fn lost(&self, kind: AttributeKind) {
+    fn count_not_kept(&self, kind: AttributeKind) {
         self.by_filesystem[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -125,7 +125,7 @@ impl TargetAttributes {
         let standing = ExistingEntry::of(&stat);
         let set = |uid, gid| rustix::fs::fchown(file, uid, gid);
         let is_owned = self.set_owner(&standing, withheld, set)?;
-        for name in self.inherited_lists(standing.what) {
+        for name in self.inherited_acls(standing.kind) {
             acl_removed(rustix::fs::fremovexattr(file, name), withheld)?;
         }
         for (name, value) in &self.xattrs {
@@ -138,7 +138,7 @@ impl TargetAttributes {
         }
         let set = |times: &Timestamps| rustix::fs::futimens(file, times);
         let now = self.set_times(set, || rustix::fs::fstat(file))?;
-        self.compare(&now, mode, withheld);
+        self.count_differences(&now, mode, withheld);
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl TargetAttributes {
         };
         set(&times)?;
         let now = look()?;
-        if self.time_apart(&ExistingEntry::of(&now)) < RESOLUTION_NANOS {
+        if self.time_difference(&ExistingEntry::of(&now)) < RESOLUTION_NANOS {
             return Ok(ExistingEntry::of(&now));
         }
         times.last_access = Timespec {
@@ -170,38 +170,38 @@ impl TargetAttributes {
         look().map(|stat| ExistingEntry::of(&stat))
     }
 
-    fn time_apart(&self, now: &ExistingEntry) -> u128 {
+    fn time_difference(&self, now: &ExistingEntry) -> u128 {
         self.mtime_nanos
             .map_or(0, |wanted| wanted.abs_diff(now.mtime_nanos))
     }
 
     /// A filesystem may take a value and keep another one: a time beyond its range, a mode that it has no place for.
-    fn compare(&self, now: &ExistingEntry, mode: Option<Mode>, withheld: &RefusedAttributes) {
+    fn count_differences(&self, now: &ExistingEntry, mode: Option<Mode>, withheld: &RefusedAttributes) {
         if mode.is_some_and(|mode| mode.as_raw_mode() & 0o7777 != now.mode) {
-            withheld.lost(AttributeKind::Mode);
+            withheld.count_not_kept(AttributeKind::Mode);
         }
-        match self.time_apart(now) {
+        match self.time_difference(now) {
             0 => {}
             1..RESOLUTION_NANOS => {
                 withheld.rounded_times.fetch_add(1, Ordering::Relaxed);
             }
-            _ => withheld.lost(AttributeKind::Time),
+            _ => withheld.count_not_kept(AttributeKind::Time),
         }
     }
 
     /// The access lists that a new thing may have inherited from the directory above, and must not keep.
-    fn inherited_lists(&self, what: ExistingKind) -> impl Iterator<Item = &'static str> {
+    fn inherited_acls(&self, what: ExistingKind) -> impl Iterator<Item = &'static str> {
         let lists: &[&str] = match what {
             ExistingKind::Symlink => &[],
-            ExistingKind::Directory => &[ACCESS_LIST, DEFAULT_LIST],
-            _ => &[ACCESS_LIST],
+            ExistingKind::Directory => &[ACL_ACCESS_XATTR, ACL_DEFAULT_XATTR],
+            _ => &[ACL_ACCESS_XATTR],
         };
         let is_saved = |list: &str| self.xattrs.iter().any(|(name, _)| name == list.as_bytes());
         lists.iter().copied().filter(move |list| !is_saved(list))
     }
 
     /// True if a file has this owner and mode, as far as this user could change them.
-    pub(in super::super) fn could_be_of(&self, stat: &rustix::fs::Stat) -> bool {
+    pub(in super::super) fn are_those_of(&self, stat: &rustix::fs::Stat) -> bool {
         let standing = ExistingEntry::of(stat);
         let is_same = |wanted: Option<u32>, is: u32| wanted.is_none_or(|wanted| wanted == is);
         let is_owned = is_same(self.uid, standing.uid) && is_same(self.gid, standing.gid);
@@ -209,7 +209,7 @@ impl TargetAttributes {
     }
 
     /// Takes away the user's extended attributes and capabilities that are not among these: of what stood there before.
-    pub(super) fn clear_others(&self, file: &File) -> Result<()> {
+    pub(super) fn remove_other_xattrs(&self, file: &File) -> Result<()> {
         let names = xattr_names(file)?;
         let names = names
             .split(|byte| *byte == 0)
@@ -231,7 +231,7 @@ impl TargetAttributes {
         let standing = ExistingEntry::of(&stat);
         let set = |uid, gid| rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
         let is_owned = self.set_owner(&standing, withheld, set)?;
-        for list in self.inherited_lists(standing.what) {
+        for list in self.inherited_acls(standing.kind) {
             let path = super::target_directory::path_in(directory, name);
             acl_removed(rustix::fs::lremovexattr(path, list), withheld)?;
         }
@@ -239,14 +239,14 @@ impl TargetAttributes {
         // A link has no mode of its own.
         let mode = self
             .mode_to_set(&standing, is_owned)
-            .filter(|_| standing.what != ExistingKind::Symlink);
+            .filter(|_| standing.kind != ExistingKind::Symlink);
         if let Some(mode) = mode {
             mode_set(rustix::fs::chmodat(directory, name, mode, AtFlags::empty()))?;
         }
         let no_follow = AtFlags::SYMLINK_NOFOLLOW;
         let set = |times: &Timestamps| rustix::fs::utimensat(directory, name, times, no_follow);
         let now = self.set_times(set, || rustix::fs::statat(directory, name, no_follow))?;
-        self.compare(&now, mode, withheld);
+        self.count_differences(&now, mode, withheld);
         Ok(())
     }
 
@@ -268,7 +268,7 @@ impl TargetAttributes {
     ) -> Result<bool> {
         // No owner has this number; to the system it means that the owner stays.
         if self.uid == Some(u32::MAX) || self.gid == Some(u32::MAX) {
-            withheld.lost(AttributeKind::Owner);
+            withheld.count_not_kept(AttributeKind::Owner);
             return Ok(false);
         }
         let uid = self.uid.filter(|uid| *uid != standing.uid).map(Uid::from_raw);
@@ -279,8 +279,8 @@ impl TargetAttributes {
         }
         match set(uid, gid) {
             Ok(()) => Ok(is_known),
-            Err(error) if is_withheld(error) => {
-                withheld.refused(AttributeKind::Owner, error);
+            Err(error) if is_refusal(error) => {
+                withheld.count_refused(AttributeKind::Owner, error);
                 // A user may give to a group that they are in.
                 let _ = set(None, gid);
                 Ok(false)
@@ -292,7 +292,7 @@ impl TargetAttributes {
     /// Bits that lend the owner's rights only with the owner they were meant of; on directories they lend nothing.
     fn mode_to_set(&self, standing: &ExistingEntry, is_owned: bool) -> Option<Mode> {
         let mode = self.mode? & 0o7777;
-        let mode = if is_owned || standing.what == ExistingKind::Directory {
+        let mode = if is_owned || standing.kind == ExistingKind::Directory {
             mode
         } else {
             mode & !SET_ID
@@ -331,8 +331,8 @@ fn xattr_names(file: &File) -> Result<Vec<u8>> {
 }
 
 /// Takes away the access lists that a directory inherited from the one above, and what is made in it would inherit.
-pub(in super::super) fn clear_inherited_lists(directory: &File) -> Result<()> {
-    for list in [ACCESS_LIST, DEFAULT_LIST] {
+pub(in super::super) fn remove_inherited_acls(directory: &File) -> Result<()> {
+    for list in [ACL_ACCESS_XATTR, ACL_DEFAULT_XATTR] {
         acl_removed(
             rustix::fs::fremovexattr(directory, list),
             &RefusedAttributes::default(),
@@ -345,8 +345,8 @@ pub(in super::super) fn clear_inherited_lists(directory: &File) -> Result<()> {
 fn acl_removed(removed: rustix::io::Result<()>, withheld: &RefusedAttributes) -> Result<()> {
     match removed {
         Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-        Err(error) if is_withheld(error) => {
-            withheld.refused(AttributeKind::Xattr, error);
+        Err(error) if is_refusal(error) => {
+            withheld.count_refused(AttributeKind::Xattr, error);
             Ok(())
         }
         Err(error) => Err(Error::io("remove an inherited access list", error.into())),
@@ -364,7 +364,7 @@ fn mode_set(set: rustix::io::Result<()>) -> Result<()> {
 }
 
 /// Not ours to set here: for want of rights, in a user namespace that does not know the owner, on such a filesystem.
-fn is_withheld(error: Errno) -> bool {
+fn is_refusal(error: Errno) -> bool {
     matches!(
         error,
         Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS
@@ -373,8 +373,8 @@ fn is_withheld(error: Errno) -> bool {
 
 fn xattr(set: rustix::io::Result<()>, name: &[u8], withheld: &RefusedAttributes) -> Result<()> {
     match set {
-        Err(error) if is_withheld(error) => {
-            withheld.refused(AttributeKind::Xattr, error);
+        Err(error) if is_refusal(error) => {
+            withheld.count_refused(AttributeKind::Xattr, error);
             Ok(())
         }
         set => set

@@ -7,21 +7,21 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::attributes::{RefusedAttributes, clear_inherited_lists};
+use super::attributes::{RefusedAttributes, remove_inherited_acls};
 use super::existing_entry::FileIdentity;
 use super::target_directory::TargetDirectory;
 use crate::error::Result;
 use crate::held_directory::HeldDirectory;
-use crate::scratch::ScratchDirectory;
+use crate::scratch_directory::ScratchDirectory;
 
 /// What the scratch directory says of itself.
-const SAYS: &str = "Files of a restore by levault that has not ended, or that was killed.";
+const DRAFTS_MARKER_TEXT: &str = "Files of a restore by levault that has not ended, or that was killed.";
 
 /// Directories kept open at most. A process may often have 1,024 descriptors.
-const OPEN_MAX: usize = 256;
+const OPEN_DIRECTORIES_MAX: usize = 256;
 
 /// ext2 to ext4, XFS, btrfs, tmpfs, F2FS, ZFS, overlayfs, bcachefs, ramfs.
-const KEEPS_NAMES: [u64; 9] = [
+const NAME_PRESERVING_FILESYSTEMS: [u64; 9] = [
     0xef53,
     0x5846_5342,
     0x9123_683e,
@@ -34,12 +34,12 @@ const KEEPS_NAMES: [u64; 9] = [
 ];
 
 /// Problems that are told; more are counted.
-const TOLD_MAX: usize = 1000;
+const LISTED_PROBLEMS_MAX: usize = 1000;
 
 /// What the directories of one tree share.
 pub(super) struct TreeContext {
     pub(super) area: DraftArea,
-    pub(super) account: Arc<TreeAccount>,
+    pub(super) report: Arc<TreeAccount>,
     /// It is more than looked at.
     pub(super) writes: bool,
     /// The tree is thrown away: nothing of it need be as it was.
@@ -56,15 +56,15 @@ pub struct TreeAccount {
     /// What went wrong with single things.
     pub problems: TreeProblems,
     /// What could not be set.
-    pub withheld: RefusedAttributes,
+    pub refused_attributes: RefusedAttributes,
     /// Directories that are called as what killed restores leave, and are not proven to be: they were left alone.
-    pub left_alone: Mutex<Vec<PathBuf>>,
+    pub unproven_leftovers: Mutex<Vec<PathBuf>>,
 }
 
 /// Where things are made.
 pub(super) enum DraftArea {
     /// Where they are to be: nobody looks at the tree yet.
-    Place,
+    InPlace,
     /// Elsewhere, and then renamed.
     Scratch(DraftDirectory),
 }
@@ -83,7 +83,7 @@ impl TreeContext {
     pub(super) fn new(area: DraftArea) -> Self {
         Self {
             area,
-            account: Arc::default(),
+            report: Arc::default(),
             writes: true,
             is_abandoned: AtomicBool::new(false),
             keeps_names: Mutex::default(),
@@ -99,16 +99,16 @@ impl TreeContext {
         let mut known = locked(&self.keeps_names);
         *known.entry(FileIdentity::of(&stat).device).or_insert_with(|| {
             let magic = rustix::fs::fstatfs(directory).map(|facts| facts.f_type as u64);
-            magic.is_ok_and(|magic| KEEPS_NAMES.contains(&(magic & 0xffff_ffff)))
+            magic.is_ok_and(|magic| NAME_PRESERVING_FILESYSTEMS.contains(&(magic & 0xffff_ffff)))
         })
     }
 
     /// A directory was opened and stays so; the one that has been for the longest is closed when there are too many. (It can
     /// be opened again.)
-    pub(super) fn opened(&self, directory: &Arc<TargetDirectory>) {
+    pub(super) fn register_open(&self, directory: &Arc<TargetDirectory>) {
         let mut open = locked(&self.open);
         open.push_back(Arc::downgrade(directory));
-        if open.len() > OPEN_MAX {
+        if open.len() > OPEN_DIRECTORIES_MAX {
             let oldest = open.pop_front().and_then(|oldest| oldest.upgrade());
             // Dropped last of all, it would be settled, which takes time.
             drop(open);
@@ -121,11 +121,11 @@ impl TreeContext {
 
 impl DraftDirectory {
     pub(super) fn create(root: &HeldDirectory, prefix: &[u8]) -> Result<Self> {
-        let made = ScratchDirectory::create(root, prefix, SAYS)?;
+        let made = ScratchDirectory::create(root, prefix, DRAFTS_MARKER_TEXT)?;
         let directory = made.directory().open()?;
-        clear_inherited_lists(&directory)?;
+        remove_inherited_acls(&directory)?;
         Ok(Self {
-            device: made.directory().stat_itself()?.st_dev,
+            device: made.directory().stat_self()?.st_dev,
             directory: Arc::new(directory),
             made,
             names: AtomicU64::new(0),
@@ -163,7 +163,7 @@ impl DraftArea {
 /// What went wrong with single things: the first thousand are told, all are counted.
 #[derive(Debug, Default)]
 pub struct TreeProblems {
-    told: Mutex<Vec<String>>,
+    listed: Mutex<Vec<String>>,
     count: AtomicU64,
 }
 
@@ -171,8 +171,8 @@ impl TreeProblems {
     /// One more.
     pub fn add(&self, problem: impl ToString) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        let mut told = locked(&self.told);
-        if told.len() < TOLD_MAX {
+        let mut told = locked(&self.listed);
+        if told.len() < LISTED_PROBLEMS_MAX {
             told.push(problem.to_string());
         }
     }
@@ -184,7 +184,7 @@ impl TreeProblems {
 
     /// All that are told, oldest first, and how many more there are.
     pub fn take(&self) -> (Vec<String>, u64) {
-        let told = std::mem::take(&mut *locked(&self.told));
+        let told = std::mem::take(&mut *locked(&self.listed));
         let more = self.count.swap(0, Ordering::Relaxed) - told.len() as u64;
         (told, more)
     }

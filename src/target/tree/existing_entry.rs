@@ -6,7 +6,7 @@ use rustix::fs::{FileType, Stat};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExistingEntry {
     /// What it is.
-    pub what: ExistingKind,
+    pub kind: ExistingKind,
     /// Bytes of a file.
     pub len: u64,
     /// Last modification, nanoseconds since 1970.
@@ -68,7 +68,7 @@ impl FileIdentity {
 impl ExistingEntry {
     pub(super) fn of(stat: &Stat) -> Self {
         Self {
-            what: what(stat),
+            kind: kind_of_stat(stat),
             len: u64::try_from(stat.st_size).unwrap_or(0),
             mtime_nanos: nanos(stat.st_mtime, stat.st_mtime_nsec as i64),
             mode: stat.st_mode & 0o7777,
@@ -80,7 +80,7 @@ impl ExistingEntry {
     }
 }
 
-fn what(stat: &Stat) -> ExistingKind {
+fn kind_of_stat(stat: &Stat) -> ExistingKind {
     let device = |is_block| ExistingKind::Device {
         is_block,
         major: rustix::fs::major(stat.st_rdev),

@@ -14,15 +14,15 @@ use rustix::io::Errno;
 use super::TreeTarget;
 use super::attributes::TargetAttributes;
 use super::draft_area::DraftArea;
-use super::remove::{RemoveDepth, remove};
-use super::target_directory::{TargetDirectory, plain};
+use super::remove_entry::{RemoveDepth, remove};
+use super::target_directory::{TargetDirectory, check_plain_name_bytes};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// A thing on its way to its place. Make it, give it its attributes, and hand it to [`TreeTarget::place`]; or discard it.
 pub struct FileDraft {
     directory: Arc<TargetDirectory>,
     name: OsString,
-    at: DraftLocation,
+    location: DraftLocation,
     clears: RemoveDepth,
     is_link: bool,
     /// Nothing stood in its place when it was decided to make it.
@@ -34,7 +34,7 @@ pub struct FileDraft {
 #[derive(Clone)]
 enum DraftLocation {
     /// In its place.
-    Place,
+    InPlace,
     /// In another directory, under another name.
     Elsewhere(Arc<File>, OsString),
 }
@@ -44,15 +44,15 @@ enum DraftLocation {
 pub struct PlacedFile {
     directory: Arc<TargetDirectory>,
     name: OsString,
-    at: DraftLocation,
+    location: DraftLocation,
 }
 
 impl PlacedFile {
-    pub(super) fn standing(directory: &Arc<TargetDirectory>, name: &OsStr) -> Self {
+    pub(super) fn existing(directory: &Arc<TargetDirectory>, name: &OsStr) -> Self {
         Self {
             directory: directory.clone(),
             name: name.to_owned(),
-            at: DraftLocation::Place,
+            location: DraftLocation::InPlace,
         }
     }
 }
@@ -60,15 +60,15 @@ impl PlacedFile {
 impl TreeTarget {
     /// Begins a thing that is to have `name`. What stands there by then is replaced, a directory with all that is in it if
     /// `clears` says so.
-    pub fn draft(
+    pub fn begin_draft(
         &self,
         directory: &Arc<TargetDirectory>,
         name: &[u8],
         clears: RemoveDepth,
     ) -> Result<FileDraft> {
-        let name = plain(name)?.to_owned();
-        let at = match &self.core.area {
-            DraftArea::Place => DraftLocation::Place,
+        let name = check_plain_name_bytes(name)?.to_owned();
+        let at = match &self.context.area {
+            DraftArea::InPlace => DraftLocation::InPlace,
             DraftArea::Scratch(scratch) => {
                 let handle = directory.open()?;
                 if directory.device() == Some(scratch.device) {
@@ -81,7 +81,7 @@ impl TreeTarget {
         Ok(FileDraft {
             directory: directory.clone(),
             name,
-            at,
+            location: at,
             clears,
             is_link: false,
             is_vacant: false,
@@ -92,7 +92,7 @@ impl TreeTarget {
 
 impl FileDraft {
     pub(super) fn is_elsewhere(&self) -> bool {
-        matches!(self.at, DraftLocation::Elsewhere(..))
+        matches!(self.location, DraftLocation::Elsewhere(..))
     }
 
     /// Nothing stands in its place, and nothing that comes there is replaced.
@@ -100,45 +100,48 @@ impl FileDraft {
         self.is_vacant = is_vacant;
     }
 
-    pub(super) fn shown(&self) -> String {
-        self.directory.shown_in(self.name.as_bytes())
+    pub(super) fn display_path(&self) -> String {
+        self.directory.display_path_of(self.name.as_bytes())
     }
 
     /// Where it can be found from now on.
-    pub fn placed(&self) -> PlacedFile {
+    pub fn placed_entry(&self) -> PlacedFile {
         PlacedFile {
             directory: self.directory.clone(),
             name: self.name.clone(),
-            at: self.at.clone(),
+            location: self.location.clone(),
         }
     }
 
     /// Makes an empty file.
-    pub fn file(&self) -> Result<File> {
+    pub fn create_file(&self) -> Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made =
-            self.at(|directory, name| rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR))?;
+        let made = self.at_location(|directory, name| {
+            rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)
+        })?;
         Ok(File::from(made))
     }
 
     /// Gives a file that was made here its attributes.
-    pub fn set_on(&self, file: &File, attributes: &TargetAttributes) -> Result<()> {
-        attributes.set(file, &self.directory.core.account.withheld)
+    pub fn set_file_attributes(&self, file: &File, attributes: &TargetAttributes) -> Result<()> {
+        attributes.set(file, &self.directory.context.report.refused_attributes)
     }
 
     /// Makes a symbolic link.
-    pub fn symlink(&self, target: &[u8], attributes: &TargetAttributes) -> Result<()> {
-        self.at(|directory, name| rustix::fs::symlinkat(OsStr::from_bytes(target), directory, name))?;
-        self.set(attributes)
+    pub fn create_symlink(&self, target: &[u8], attributes: &TargetAttributes) -> Result<()> {
+        self.at_location(|directory, name| {
+            rustix::fs::symlinkat(OsStr::from_bytes(target), directory, name)
+        })?;
+        self.set_attributes(attributes)
     }
 
     /// Makes a named pipe.
-    pub fn fifo(&self, attributes: &TargetAttributes) -> Result<()> {
-        self.node(FileType::Fifo, 0, attributes)
+    pub fn create_fifo(&self, attributes: &TargetAttributes) -> Result<()> {
+        self.create_node(FileType::Fifo, 0, attributes)
     }
 
     /// Makes a device node, as only root may.
-    pub fn device(
+    pub fn create_device(
         &self,
         is_block: bool,
         major: u32,
@@ -150,24 +153,24 @@ impl FileDraft {
         } else {
             FileType::CharacterDevice
         };
-        self.node(kind, rustix::fs::makedev(major, minor), attributes)
+        self.create_node(kind, rustix::fs::makedev(major, minor), attributes)
     }
 
-    fn node(&self, kind: FileType, device: u64, attributes: &TargetAttributes) -> Result<()> {
+    fn create_node(&self, kind: FileType, device: u64, attributes: &TargetAttributes) -> Result<()> {
         let mode = Mode::RUSR | Mode::WUSR;
-        self.at(|directory, name| rustix::fs::mknodat(directory, name, kind, mode, device))?;
-        self.set(attributes)
+        self.at_location(|directory, name| rustix::fs::mknodat(directory, name, kind, mode, device))?;
+        self.set_attributes(attributes)
     }
 
     /// Makes another name of what was made before.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if that is gone.
-    pub fn link(&mut self, first: &PlacedFile) -> Result<()> {
+    pub fn create_hard_link(&mut self, first: &PlacedFile) -> Result<()> {
         self.is_link = true;
-        let waits = match &first.at {
+        let waits = match &first.location {
             DraftLocation::Elsewhere(directory, name) => self.link_from(directory, name),
-            DraftLocation::Place => Err(Error::new(ErrorKind::NotFound, "it waits nowhere")),
+            DraftLocation::InPlace => Err(Error::new(ErrorKind::NotFound, "it waits nowhere")),
         };
         match waits {
             // It was renamed to its place.
@@ -179,31 +182,31 @@ impl FileDraft {
     }
 
     fn link_from(&self, directory: &File, name: &OsStr) -> Result<()> {
-        self.at(|to, own| rustix::fs::linkat(directory, name, to, own, AtFlags::empty()))
+        self.at_location(|to, own| rustix::fs::linkat(directory, name, to, own, AtFlags::empty()))
     }
 
-    fn set(&self, attributes: &TargetAttributes) -> Result<()> {
-        match &self.at {
-            DraftLocation::Place => attributes.set_at(
+    fn set_attributes(&self, attributes: &TargetAttributes) -> Result<()> {
+        match &self.location {
+            DraftLocation::InPlace => attributes.set_at(
                 &*self.directory.open()?,
                 &self.name,
-                &self.directory.core.account.withheld,
+                &self.directory.context.report.refused_attributes,
             ),
             DraftLocation::Elsewhere(directory, name) => {
-                attributes.set_at(directory, name, &self.directory.core.account.withheld)
+                attributes.set_at(directory, name, &self.directory.context.report.refused_attributes)
             }
         }
     }
 
-    fn at<T>(&self, make: impl FnOnce(&File, &OsStr) -> rustix::io::Result<T>) -> Result<T> {
-        let made = match &self.at {
-            DraftLocation::Place => make(&*self.directory.open()?, &self.name),
+    fn at_location<T>(&self, make: impl FnOnce(&File, &OsStr) -> rustix::io::Result<T>) -> Result<T> {
+        let made = match &self.location {
+            DraftLocation::InPlace => make(&*self.directory.open()?, &self.name),
             DraftLocation::Elsewhere(directory, name) => make(directory, name),
         };
         let made = made.map_err(std::io::Error::from).context(|| "make it")?;
         self.is_made.store(true, Ordering::Relaxed);
         if !self.is_elsewhere() {
-            self.directory.note_made(self.name.as_bytes());
+            self.directory.record_created(self.name.as_bytes());
         }
         Ok(made)
     }
@@ -213,16 +216,16 @@ impl FileDraft {
         if !self.is_made.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.directory.forget_made(self.name.as_bytes());
-        match &self.at {
-            DraftLocation::Place => remove(&*self.directory.open()?, &self.name, RemoveDepth::One),
-            DraftLocation::Elsewhere(directory, name) => remove(directory, name, RemoveDepth::One),
+        self.directory.forget_created(self.name.as_bytes());
+        match &self.location {
+            DraftLocation::InPlace => remove(&*self.directory.open()?, &self.name, RemoveDepth::Single),
+            DraftLocation::Elsewhere(directory, name) => remove(directory, name, RemoveDepth::Single),
         }
     }
 
     /// Renames it to its place, over what stands there.
-    pub(super) fn take_place(self) -> Result<()> {
-        let DraftLocation::Elsewhere(from, name) = &self.at else {
+    pub(super) fn rename_into_place(self) -> Result<()> {
+        let DraftLocation::Elsewhere(from, name) = &self.location else {
             return Ok(());
         };
         let directory = self.directory.open()?;
@@ -250,10 +253,10 @@ impl FileDraft {
         };
         if renamed.is_err() || self.is_link {
             // A rename over another name of the same file does nothing. About a second error nothing can be done.
-            let _ = remove(from, name, RemoveDepth::One);
+            let _ = remove(from, name, RemoveDepth::Single);
         }
         if renamed.is_ok() {
-            self.directory.note_made(self.name.as_bytes());
+            self.directory.record_created(self.name.as_bytes());
         }
         renamed
     }

@@ -17,7 +17,7 @@ mod attributes;
 mod draft_area;
 mod existing_entry;
 mod file_draft;
-mod remove;
+mod remove_entry;
 mod target_directory;
 #[cfg(test)]
 mod tests;
@@ -28,20 +28,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::Mode;
 
-use super::database_lock::refuse_held_in;
-use super::staging_directory::{OccupiedTarget, StagedResult, StagingDirectory, check_free};
+use super::database_lock::refuse_locked_in;
+use super::staging_directory::{OccupiedTarget, StagedResult, StagingDirectory, check_target_free};
 use crate::error::{Error, Result, ResultExt};
 use crate::held_directory::HeldDirectory;
-use crate::scratch;
-pub(super) use attributes::clear_inherited_lists;
+use crate::scratch_directory;
+pub(super) use attributes::remove_inherited_acls;
 pub use attributes::{AttributeKind, RefusedAttributes, TargetAttributes};
 use draft_area::{DraftArea, DraftDirectory, TreeContext};
 pub use draft_area::{TreeAccount, TreeProblems};
 pub use existing_entry::{ExistingEntry, ExistingKind, FileIdentity};
 pub use file_draft::{FileDraft, PlacedFile};
-pub use remove::RemoveDepth;
+pub use remove_entry::RemoveDepth;
 pub use target_directory::TargetDirectory;
-pub(super) use target_directory::{enter, is_directory, names};
+pub(super) use target_directory::{is_directory, names, open_directory_nofollow};
 
 /// Drafts that wait for one sync of the filesystem; each holds a directory and a name.
 const PENDING_MAX: usize = 4096;
@@ -57,13 +57,13 @@ pub enum MergeMode {
 
 /// A tree that is being written.
 pub struct TreeTarget {
-    core: Arc<TreeContext>,
+    context: Arc<TreeContext>,
     root: Arc<TargetDirectory>,
     /// The whole new tree, when nothing stands at the target.
     stage: Option<StagingDirectory>,
     /// Made, and not in their places yet.
     pending: Mutex<Vec<FileDraft>>,
-    names_each: u64,
+    links_per_file: u64,
 }
 
 impl TreeTarget {
@@ -72,76 +72,83 @@ impl TreeTarget {
     /// # Errors
     /// With [`MergeMode::Refuse`] those of [`check_free`]; [`crate::error::ErrorKind::Busy`] where a running program holds a database.
     pub fn begin(target: &Path, merge: MergeMode) -> Result<Self> {
-        match (check_free(target), merge) {
-            (Ok(()), _) => Self::fresh(target),
+        match (check_target_free(target), merge) {
+            (Ok(()), _) => Self::begin_new(target),
             (Err(error), MergeMode::Refuse) => Err(error),
             (Err(error), MergeMode::Into) if !target.is_dir() => Err(error),
-            (Err(_), MergeMode::Into) => Self::over(target),
+            (Err(_), MergeMode::Into) => Self::begin_merge(target),
         }
     }
 
-    fn fresh(target: &Path) -> Result<Self> {
+    fn begin_new(target: &Path) -> Result<Self> {
         let stage = StagingDirectory::create(target, OccupiedTarget::Refuse)
             .context(|| format!("restore to {}", target.display()))?;
-        let root = stage.directory().try_clone().context(|| "hold the stage open")?;
-        let core = Arc::new(TreeContext::new(DraftArea::Place));
-        let left_alone = stage.left_alone().to_vec();
+        let root = stage
+            .directory_file()
+            .try_clone()
+            .context(|| "hold the stage open")?;
+        let core = Arc::new(TreeContext::new(DraftArea::InPlace));
+        let left_alone = stage.unproven_leftovers().to_vec();
         let tree = Self {
             root: TargetDirectory::root(core.clone(), root, target)?,
-            core,
+            context: core,
             stage: Some(stage),
             pending: Mutex::default(),
-            names_each: 1,
+            links_per_file: 1,
         };
-        tree.leave_alone(&left_alone);
+        tree.report_unproven_leftovers(&left_alone);
         Ok(tree)
     }
 
-    fn leave_alone(&self, paths: &[PathBuf]) {
-        let mut left_alone = draft_area::locked(&self.core.account.left_alone);
+    fn report_unproven_leftovers(&self, paths: &[PathBuf]) {
+        let mut left_alone = draft_area::locked(&self.context.report.unproven_leftovers);
         left_alone.extend_from_slice(paths);
     }
 
-    fn over(target: &Path) -> Result<Self> {
+    fn begin_merge(target: &Path) -> Result<Self> {
         let doing = || format!("restore to {}", target.display());
         let target = std::fs::canonicalize(target).context(doing)?;
-        let root = HeldDirectory::unfollowed(&target)?;
-        refuse_held_in(&root)?;
+        let root = HeldDirectory::open_nofollow(&target)?;
+        refuse_locked_in(&root)?;
         let name = target.file_name().unwrap_or_default();
-        let prefix = scratch::prefix(name.as_encoded_bytes(), "restore");
-        let left_alone = scratch::remove_leftovers(&root, &prefix)?;
+        let prefix = scratch_directory::scratch_prefix(name.as_encoded_bytes(), "restore");
+        let left_alone = scratch_directory::remove_leftovers(&root, &prefix)?;
         let tree = Self::with_scratch(root.open()?, &prefix, &target).context(doing)?;
-        tree.leave_alone(&left_alone);
+        tree.report_unproven_leftovers(&left_alone);
         Ok(tree)
     }
 
     /// Begins to add to a directory that is held open and that nobody else looks at; nothing in it is replaced.
     pub fn add_to(root: std::fs::File, shown: &Path) -> Result<Self> {
-        let core = Arc::new(TreeContext::new(DraftArea::Place));
+        let core = Arc::new(TreeContext::new(DraftArea::InPlace));
         Ok(Self {
             root: TargetDirectory::root(core.clone(), root, shown)?,
-            core,
+            context: core,
             stage: None,
             pending: Mutex::default(),
-            names_each: 1,
+            links_per_file: 1,
         })
     }
 
     /// Begins a tree in a directory that is held open, into what stands there.
-    pub fn into_open(root: std::fs::File, shown: &Path) -> Result<Self> {
-        Self::with_scratch(root, &scratch::prefix(b"tree", "restore"), shown)
+    pub fn merge_into_open(root: std::fs::File, shown: &Path) -> Result<Self> {
+        Self::with_scratch(
+            root,
+            &scratch_directory::scratch_prefix(b"tree", "restore"),
+            shown,
+        )
     }
 
     fn with_scratch(root: std::fs::File, prefix: &[u8], shown: &Path) -> Result<Self> {
         let held = root.try_clone().context(|| "hold the target open")?;
-        let scratch = DraftDirectory::create(&HeldDirectory::of(held.into(), shown), prefix)?;
+        let scratch = DraftDirectory::create(&HeldDirectory::from_fd(held.into(), shown), prefix)?;
         let core = Arc::new(TreeContext::new(DraftArea::Scratch(scratch)));
         Ok(Self {
             root: TargetDirectory::root(core.clone(), root, shown)?,
-            core,
+            context: core,
             stage: None,
             pending: Mutex::default(),
-            names_each: 1,
+            links_per_file: 1,
         })
     }
 
@@ -152,33 +159,33 @@ impl TreeTarget {
 
     /// Of a directory whose files have a name each in another directory as well, which will go.
     #[must_use]
-    pub fn with_names_each(mut self, names_each: u64) -> Self {
-        self.names_each = names_each;
+    pub fn with_links_per_file(mut self, names_each: u64) -> Self {
+        self.links_per_file = names_each;
         self
     }
 
     /// Names of a file in it that has one of its own.
-    pub fn names_each(&self) -> u64 {
-        self.names_each
+    pub fn links_per_file(&self) -> u64 {
+        self.links_per_file
     }
 
     /// True if nothing of this tree was there before.
     pub fn is_new(&self) -> bool {
-        matches!(self.core.area, DraftArea::Place)
+        matches!(self.context.area, DraftArea::InPlace)
     }
 
     /// What went wrong with single things.
     pub fn problems(&self) -> &TreeProblems {
-        &self.core.account.problems
+        &self.context.report.problems
     }
 
     /// All that is to be told of it in the end.
-    pub fn account(&self) -> Arc<TreeAccount> {
-        self.core.account.clone()
+    pub fn report(&self) -> Arc<TreeAccount> {
+        self.context.report.clone()
     }
 
     /// Takes a draft that is whole to its place: soon, at [`TreeTarget::finish`] at the latest.
-    pub fn place(&self, draft: FileDraft) -> Result<()> {
+    pub fn commit_draft(&self, draft: FileDraft) -> Result<()> {
         if !draft.is_elsewhere() {
             return Ok(());
         }
@@ -189,7 +196,7 @@ impl TreeTarget {
         } else {
             let drafts = std::mem::take(&mut *pending);
             drop(pending);
-            self.commit(drafts)
+            self.commit_drafts(drafts)
         }
     }
 
@@ -198,16 +205,16 @@ impl TreeTarget {
     }
 
     /// A name must not lead to what a crash may still take, so the contents come first.
-    fn commit(&self, drafts: Vec<FileDraft>) -> Result<()> {
+    fn commit_drafts(&self, drafts: Vec<FileDraft>) -> Result<()> {
         if drafts.is_empty() {
             return Ok(());
         }
         self.sync()?;
         for draft in drafts {
-            let shown = draft.shown();
-            if let Err(error) = draft.take_place() {
-                self.core
-                    .account
+            let shown = draft.display_path();
+            if let Err(error) = draft.rename_into_place() {
+                self.context
+                    .report
                     .problems
                     .add(error.context(format!("put {shown} in its place")));
             }
@@ -220,18 +227,18 @@ impl TreeTarget {
         let root = self.root.open()?;
         rustix::fs::syncfs(&root)
             .map_err(std::io::Error::from)
-            .context(|| format!("sync the filesystem of {}", self.root.shown().display()))
+            .context(|| format!("sync the filesystem of {}", self.root.display_path().display()))
     }
 
     /// Everything is in its place and durable: of a new tree the stage that is yet to be published. Nobody may hold a
     /// directory of it any more.
     pub fn finish(mut self) -> Result<Option<StagedResult>> {
         let drafts = std::mem::take(&mut *self.lock_pending());
-        self.commit(drafts)?;
-        self.core.area.remove_scratch()?;
+        self.commit_drafts(drafts)?;
+        self.context.area.remove_scratch()?;
         let root = self.root.open()?;
         let has_mode = self.root.has_mode();
-        self.root.settle();
+        self.root.apply_attributes();
         self.sync()?;
         let Some(mut stage) = self.stage.take() else {
             return Ok(None);
@@ -251,22 +258,22 @@ impl Drop for TreeTarget {
     /// What is thrown away needs no attributes; of what stays the directories get theirs.
     fn drop(&mut self) {
         if self.stage.is_some() {
-            self.core.is_abandoned.store(true, Ordering::Relaxed);
+            self.context.is_abandoned.store(true, Ordering::Relaxed);
         }
         // The next restore removes what cannot be removed now.
-        let _ = self.core.area.remove_scratch();
+        let _ = self.context.area.remove_scratch();
     }
 }
 
 /// A directory that is only looked at.
 pub fn inspect_only(target: &Path) -> Result<Arc<TargetDirectory>> {
-    let mut core = TreeContext::new(DraftArea::Place);
+    let mut core = TreeContext::new(DraftArea::InPlace);
     core.writes = false;
     let core = Arc::new(core);
     match std::fs::canonicalize(target) {
-        Ok(path) => TargetDirectory::root(core, HeldDirectory::unfollowed(&path)?.open()?, target),
+        Ok(path) => TargetDirectory::root(core, HeldDirectory::open_nofollow(&path)?.open()?, target),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(TargetDirectory::nowhere(core, target))
+            Ok(TargetDirectory::absent_root(core, target))
         }
         Err(error) => Err(Error::io(format!("find {}", target.display()), error)),
     }

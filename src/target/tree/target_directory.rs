@@ -15,16 +15,16 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::attributes::{TargetAttributes, clear_inherited_lists};
+use super::attributes::{TargetAttributes, remove_inherited_acls};
 use super::draft_area::{TreeContext, locked};
 use super::existing_entry::{ExistingEntry, ExistingKind, FileIdentity};
 use super::file_draft::PlacedFile;
-use super::remove::{RemoveDepth, remove};
+use super::remove_entry::{RemoveDepth, remove};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// A directory below the target, or the target itself. Hold it while something is written to it.
 pub struct TargetDirectory {
-    pub(super) core: Arc<TreeContext>,
+    pub(super) context: Arc<TreeContext>,
     above: Option<Arc<TargetDirectory>>,
     name: OsString,
     state: Mutex<DirectoryState>,
@@ -37,11 +37,11 @@ struct DirectoryState {
     handle: Option<Arc<File>>,
     attributes: Option<TargetAttributes>,
     /// What else stands under its name goes when it is made.
-    clears: Option<RemoveDepth>,
+    remove_depth: Option<RemoveDepth>,
     /// The mode it had, if it could not be written to.
-    closed_mode: Option<u32>,
+    original_mode: Option<u32>,
     /// What was made in it, where the filesystem may have given it another name.
-    made: Vec<Box<[u8]>>,
+    created_names: Vec<Box<[u8]>>,
 }
 
 impl TargetDirectory {
@@ -57,7 +57,7 @@ impl TargetDirectory {
         Ok(Arc::new(Self::new(core, None, shown.as_os_str(), state)))
     }
 
-    pub(super) fn nowhere(core: Arc<TreeContext>, shown: &Path) -> Arc<Self> {
+    pub(super) fn absent_root(core: Arc<TreeContext>, shown: &Path) -> Arc<Self> {
         Arc::new(Self::new(
             core,
             None,
@@ -66,9 +66,9 @@ impl TargetDirectory {
         ))
     }
 
-    fn new(core: Arc<TreeContext>, above: Option<Arc<Self>>, name: &OsStr, state: DirectoryState) -> Self {
+    fn new(context: Arc<TreeContext>, above: Option<Arc<Self>>, name: &OsStr, state: DirectoryState) -> Self {
         Self {
-            core,
+            context,
             above,
             name: name.to_owned(),
             state: Mutex::new(state),
@@ -88,19 +88,19 @@ impl TargetDirectory {
     ) -> Result<Arc<Self>> {
         let state = DirectoryState {
             attributes,
-            clears,
+            remove_depth: clears,
             ..DirectoryState::default()
         };
         Ok(Arc::new(Self::new(
-            self.core.clone(),
+            self.context.clone(),
             Some(self.clone()),
-            plain(name)?,
+            check_plain_name_bytes(name)?,
             state,
         )))
     }
 
     /// A directory in this one that is there. Without attributes it keeps those that it has.
-    pub fn standing_child(
+    pub fn existing_child(
         self: &Arc<Self>,
         name: &[u8],
         standing: &ExistingEntry,
@@ -112,9 +112,9 @@ impl TargetDirectory {
             ..DirectoryState::default()
         };
         Ok(Arc::new(Self::new(
-            self.core.clone(),
+            self.context.clone(),
             Some(self.clone()),
-            plain(name)?,
+            check_plain_name_bytes(name)?,
             state,
         )))
     }
@@ -132,7 +132,7 @@ impl TargetDirectory {
     }
 
     /// Where it is, for people.
-    pub fn shown(&self) -> PathBuf {
+    pub fn display_path(&self) -> PathBuf {
         let mut names = vec![&self.name];
         let mut at = &self.above;
         while let Some(above) = at {
@@ -147,7 +147,7 @@ impl TargetDirectory {
         locked(&self.state).identity.map(|identity| identity.device)
     }
 
-    fn is_there(&self) -> bool {
+    fn exists(&self) -> bool {
         locked(&self.state).identity.is_some()
     }
 
@@ -175,35 +175,35 @@ impl TargetDirectory {
         if let Some(handle) = &state.handle {
             return Ok(handle.clone());
         }
-        let doing = || format!("open {}", self.shown().display());
+        let doing = || format!("open {}", self.display_path().display());
         if state.identity.is_none() {
-            make(above, &self.name, state.clears.take())
-                .context(|| format!("create {}", self.shown().display()))?;
+            make(above, &self.name, state.remove_depth.take())
+                .context(|| format!("create {}", self.display_path().display()))?;
         }
         let is_new = state.identity.is_none();
         let file = self.enter_same(above, &state).context(doing)?;
         if is_new {
-            clear_inherited_lists(&file).context(doing)?;
+            remove_inherited_acls(&file).context(doing)?;
         }
         let stat = rustix::fs::fstat(&file)
             .map_err(std::io::Error::from)
             .context(doing)?;
         state.identity = Some(FileIdentity::of(&stat));
-        if state.closed_mode.is_none() && self.core.writes {
-            state.closed_mode = lend_write(&file, &stat).context(doing)?;
+        if state.original_mode.is_none() && self.context.writes {
+            state.original_mode = grant_owner_write(&file, &stat).context(doing)?;
         }
         let file = Arc::new(file);
         state.handle = Some(file.clone());
         drop(state);
         if is_new && let Some(above) = &self.above {
-            above.note_made(self.name.as_bytes());
+            above.record_created(self.name.as_bytes());
         }
-        self.core.opened(self);
+        self.context.register_open(self);
         Ok(file)
     }
 
     fn enter_same(&self, above: &File, state: &DirectoryState) -> Result<File> {
-        let file = enter(above, &self.name).context(|| "enter it")?;
+        let file = open_directory_nofollow(above, &self.name).context(|| "enter it")?;
         let stat = rustix::fs::fstat(&file)
             .map_err(std::io::Error::from)
             .context(|| "look at it")?;
@@ -224,25 +224,29 @@ impl TargetDirectory {
     }
 
     /// The directory itself, if it is there.
-    pub fn standing(self: &Arc<Self>) -> Result<Option<ExistingEntry>> {
-        if !self.is_there() {
+    pub fn stat_self(self: &Arc<Self>) -> Result<Option<ExistingEntry>> {
+        if !self.exists() {
             return Ok(None);
         }
         let stat = rustix::fs::fstat(&*self.open()?).map_err(std::io::Error::from);
-        let stat = stat.context(|| format!("look at {}", self.shown().display()))?;
+        let stat = stat.context(|| format!("look at {}", self.display_path().display()))?;
         Ok(Some(ExistingEntry::of(&stat)))
     }
 
     /// What stands under a name in it, not followed; `None` if nothing.
     pub fn entry(self: &Arc<Self>, name: &[u8]) -> Result<Option<ExistingEntry>> {
-        if !self.is_there() {
+        if !self.exists() {
             return Ok(None);
         }
-        match rustix::fs::statat(&*self.open()?, plain(name)?, AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(
+            &*self.open()?,
+            check_plain_name_bytes(name)?,
+            AtFlags::SYMLINK_NOFOLLOW,
+        ) {
             Ok(stat) => Ok(Some(ExistingEntry::of(&stat))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(Error::io(
-                format!("look at {}", self.shown_in(name)),
+                format!("look at {}", self.display_path_of(name)),
                 error.into(),
             )),
         }
@@ -250,40 +254,45 @@ impl TargetDirectory {
 
     /// Where a link in it leads.
     pub fn link_target(self: &Arc<Self>, name: &[u8]) -> Result<Vec<u8>> {
-        let target = rustix::fs::readlinkat(&*self.open()?, plain(name)?, Vec::new());
+        let target = rustix::fs::readlinkat(&*self.open()?, check_plain_name_bytes(name)?, Vec::new());
         let target = target
             .map_err(std::io::Error::from)
-            .context(|| format!("read {}", self.shown_in(name)))?;
+            .context(|| format!("read {}", self.display_path_of(name)))?;
         Ok(target.into_bytes())
     }
 
     /// What stands in it, for links to it.
-    pub fn placed(self: &Arc<Self>, name: &[u8]) -> Result<PlacedFile> {
-        Ok(PlacedFile::standing(self, plain(name)?))
+    pub fn placed_entry(self: &Arc<Self>, name: &[u8]) -> Result<PlacedFile> {
+        Ok(PlacedFile::existing(self, check_plain_name_bytes(name)?))
     }
 
     /// A regular file in it, open for reading.
-    pub fn file(self: &Arc<Self>, name: &[u8]) -> Result<File> {
+    pub fn open_file(self: &Arc<Self>, name: &[u8]) -> Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        rustix::fs::openat(&*self.open()?, plain(name)?, flags, Mode::empty())
-            .map(File::from)
-            .map_err(std::io::Error::from)
-            .context(|| format!("open {}", self.shown_in(name)))
+        rustix::fs::openat(
+            &*self.open()?,
+            check_plain_name_bytes(name)?,
+            flags,
+            Mode::empty(),
+        )
+        .map(File::from)
+        .map_err(std::io::Error::from)
+        .context(|| format!("open {}", self.display_path_of(name)))
     }
 
     /// Gives a file that stands in it other attributes.
-    pub fn refresh(self: &Arc<Self>, name: &[u8], attributes: &TargetAttributes) -> Result<()> {
-        let file = self.file(name)?;
+    pub fn update_attributes(self: &Arc<Self>, name: &[u8], attributes: &TargetAttributes) -> Result<()> {
+        let file = self.open_file(name)?;
         attributes
-            .clear_others(&file)
-            .and_then(|()| attributes.set(&file, &self.core.account.withheld))
-            .context(|| format!("set the attributes of {}", self.shown_in(name)))
+            .remove_other_xattrs(&file)
+            .and_then(|()| attributes.set(&file, &self.context.report.refused_attributes))
+            .context(|| format!("set the attributes of {}", self.display_path_of(name)))
     }
 
     /// The names in it, in no order; none if it is not there.
     pub fn names(self: &Arc<Self>) -> Result<Vec<Vec<u8>>> {
-        if self.is_there() {
-            names(&*self.open()?).context(|| format!("list {}", self.shown().display()))
+        if self.exists() {
+            names(&*self.open()?).context(|| format!("list {}", self.display_path().display()))
         } else {
             Ok(Vec::new())
         }
@@ -292,51 +301,56 @@ impl TargetDirectory {
     /// Removes what has this name and stood there when it was looked at, a directory with all that is in it. No link is
     /// followed and no other filesystem entered.
     pub fn remove(self: &Arc<Self>, name: &[u8], standing: &ExistingEntry) -> Result<()> {
-        let depth = RemoveDepth::WholeOf(standing.identity);
-        remove(&*self.open()?, plain(name)?, depth).context(|| format!("remove {}", self.shown_in(name)))
+        let depth = RemoveDepth::RecursiveIfSame(standing.identity);
+        remove(&*self.open()?, check_plain_name_bytes(name)?, depth)
+            .context(|| format!("remove {}", self.display_path_of(name)))
     }
 
     /// Makes room for something else of this name.
-    pub fn clear(self: &Arc<Self>, name: &[u8], depth: RemoveDepth) -> Result<()> {
-        remove(&*self.open()?, plain(name)?, depth).context(|| format!("remove {}", self.shown_in(name)))
+    pub fn clear_name(self: &Arc<Self>, name: &[u8], depth: RemoveDepth) -> Result<()> {
+        remove(&*self.open()?, check_plain_name_bytes(name)?, depth)
+            .context(|| format!("remove {}", self.display_path_of(name)))
     }
 
     /// A path by which it can be found as long as it is held open, whatever happens to the names above it.
     pub fn path_of(handle: &File, name: &[u8]) -> Result<PathBuf> {
-        Ok(path_in(handle, plain(name)?))
+        Ok(path_in(handle, check_plain_name_bytes(name)?))
     }
 
     /// Where something in it is, for people.
-    pub fn shown_in(&self, name: &[u8]) -> String {
-        self.shown().join(OsStr::from_bytes(name)).display().to_string()
+    pub fn display_path_of(&self, name: &[u8]) -> String {
+        self.display_path()
+            .join(OsStr::from_bytes(name))
+            .display()
+            .to_string()
     }
 
     /// Something has this name in it now. Filesystems that may change a name are asked in the end whether they did.
-    pub fn note_made(&self, name: &[u8]) {
+    pub fn record_created(&self, name: &[u8]) {
         let mut state = locked(&self.state);
         let keeps_names = match &state.handle {
-            Some(handle) => self.core.keeps_names(handle),
+            Some(handle) => self.context.keeps_names(handle),
             None => false,
         };
         if !keeps_names {
-            state.made.push(name.into());
+            state.created_names.push(name.into());
         }
     }
 
-    pub(super) fn forget_made(&self, name: &[u8]) {
-        locked(&self.state).made.retain(|made| **made != *name);
+    pub(super) fn forget_created(&self, name: &[u8]) {
+        locked(&self.state).created_names.retain(|made| **made != *name);
     }
 
     /// Reports what was made in it and is not there by its name: the filesystem has shortened the name, or taken it for
     /// another's.
-    fn check_made(&self, handle: &File, made: &[Box<[u8]>]) -> Result<()> {
+    fn check_created_names(&self, handle: &File, made: &[Box<[u8]>]) -> Result<()> {
         let there: HashSet<_> = names(handle)?.into_iter().collect();
         for name in made.iter().filter(|name| !there.contains(&name[..])) {
-            self.core.account.problems.add(Error::new(
+            self.context.report.problems.add(Error::new(
                 ErrorKind::Exists,
                 format!(
                     "{} is not there by this name: the target's filesystem has given it another",
-                    self.shown_in(name)
+                    self.display_path_of(name)
                 ),
             ));
         }
@@ -344,20 +358,20 @@ impl TargetDirectory {
     }
 
     /// Gives it its attributes, once.
-    pub(super) fn settle(&self) {
+    pub(super) fn apply_attributes(&self) {
         let (attributes, mode, handle, made) = {
             let mut state = locked(&self.state);
             let attributes = state.attributes.take().filter(|_| state.identity.is_some());
-            let made = std::mem::take(&mut state.made);
-            (attributes, state.closed_mode.take(), state.handle.clone(), made)
+            let made = std::mem::take(&mut state.created_names);
+            (attributes, state.original_mode.take(), state.handle.clone(), made)
         };
-        let counts = self.core.writes && !self.core.is_abandoned.load(Ordering::Relaxed);
+        let counts = self.context.writes && !self.context.is_abandoned.load(Ordering::Relaxed);
         if !counts || attributes.is_none() && mode.is_none() && made.is_empty() {
             return;
         }
-        let set = self.handle_to_settle(handle).and_then(|handle| {
+        let set = self.handle_for_attributes(handle).and_then(|handle| {
             if !made.is_empty() {
-                self.check_made(&handle, &made)?;
+                self.check_created_names(&handle, &made)?;
             }
             if let Some(mode) = mode {
                 rustix::fs::fchmod(&handle, Mode::from_raw_mode(mode))
@@ -367,16 +381,16 @@ impl TargetDirectory {
             let Some(attributes) = attributes else {
                 return Ok(());
             };
-            attributes.clear_others(&handle)?;
-            attributes.set(&handle, &self.core.account.withheld)
+            attributes.remove_other_xattrs(&handle)?;
+            attributes.set(&handle, &self.context.report.refused_attributes)
         });
         if let Err(error) = set {
-            let act = format!("set the attributes of {}", self.shown().display());
-            self.core.account.problems.add(error.context(act));
+            let act = format!("set the attributes of {}", self.display_path().display());
+            self.context.report.problems.add(error.context(act));
         }
     }
 
-    fn handle_to_settle(&self, handle: Option<Arc<File>>) -> Result<Arc<File>> {
+    fn handle_for_attributes(&self, handle: Option<Arc<File>>) -> Result<Arc<File>> {
         match (handle, &self.above) {
             (Some(handle), _) => Ok(handle),
             (None, Some(above)) => {
@@ -390,14 +404,14 @@ impl TargetDirectory {
 
 impl Drop for TargetDirectory {
     fn drop(&mut self) {
-        self.settle();
+        self.apply_attributes();
         // Before the directories above are dropped in turn: of a deep tree, too many would be open at once.
         locked(&self.state).handle = None;
     }
 }
 
 /// A name that leads from a directory to what is directly in it.
-pub(super) fn plain(name: &[u8]) -> Result<&OsStr> {
+pub(super) fn check_plain_name_bytes(name: &[u8]) -> Result<&OsStr> {
     let leads_elsewhere = matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0);
     if leads_elsewhere {
         Err(Error::corrupt(format!(
@@ -417,13 +431,13 @@ pub(super) fn path_in(directory: &File, name: &OsStr) -> PathBuf {
 }
 
 /// Opens a directory in another, following no link.
-pub(in super::super) fn enter(above: &File, name: &OsStr) -> std::io::Result<File> {
+pub(in super::super) fn open_directory_nofollow(above: &File, name: &OsStr) -> std::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::openat(above, name, flags, Mode::empty())?))
 }
 
 /// Its owner may write to a directory whenever they like; the mode it had, if that had to be changed.
-fn lend_write(file: &File, stat: &rustix::fs::Stat) -> Result<Option<u32>> {
+fn grant_owner_write(file: &File, stat: &rustix::fs::Stat) -> Result<Option<u32>> {
     let user = rustix::process::geteuid();
     let is_closed = stat.st_mode & 0o300 != 0o300;
     if user.is_root() || user.as_raw() != stat.st_uid || !is_closed {
@@ -476,6 +490,6 @@ pub(in super::super) fn names(directory: &File) -> Result<Vec<Vec<u8>>> {
 impl ExistingEntry {
     /// True for a directory.
     pub fn is_directory(&self) -> bool {
-        self.what == ExistingKind::Directory
+        self.kind == ExistingKind::Directory
     }
 }

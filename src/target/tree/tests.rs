@@ -12,13 +12,13 @@ use super::*;
 use crate::error::ErrorKind;
 
 /// A directory for the target, and a neighbour that nothing may touch.
-struct Scene {
+struct TreeTargetFixture {
     dir: TempDir,
     target: PathBuf,
     outside: PathBuf,
 }
 
-impl Scene {
+impl TreeTargetFixture {
     fn new() -> Self {
         // In memory where there is some: a sync waits for whatever else is written to the disk.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
@@ -65,13 +65,13 @@ fn mode(mode: u32, mtime_nanos: i64) -> TargetAttributes {
 
 fn write(target: &TreeTarget, directory: &Arc<TargetDirectory>, name: &str, bytes: &str) -> PlacedFile {
     let draft = target
-        .draft(directory, name.as_bytes(), RemoveDepth::One)
+        .begin_draft(directory, name.as_bytes(), RemoveDepth::Single)
         .unwrap();
-    let mut file = draft.file().unwrap();
+    let mut file = draft.create_file().unwrap();
     file.write_all(bytes.as_bytes()).unwrap();
-    draft.set_on(&file, &mode(0o640, 1)).unwrap();
-    let placed = draft.placed();
-    target.place(draft).unwrap();
+    draft.set_file_attributes(&file, &mode(0o640, 1)).unwrap();
+    let placed = draft.placed_entry();
+    target.commit_draft(draft).unwrap();
     placed
 }
 
@@ -79,13 +79,13 @@ fn standing(directory: &Arc<TargetDirectory>, name: &str) -> Arc<TargetDirectory
     let standing = directory.entry(name.as_bytes()).unwrap().unwrap();
     assert!(standing.is_directory());
     directory
-        .standing_child(name.as_bytes(), &standing, None)
+        .existing_child(name.as_bytes(), &standing, None)
         .unwrap()
 }
 
 #[test]
 fn a_new_tree_is_not_seen_before_it_is_published() {
-    let scene = Scene::new();
+    let scene = TreeTargetFixture::new();
     let tree = TreeTarget::begin(&scene.target, MergeMode::Refuse).unwrap();
     assert!(tree.is_new());
     let sub = tree.root().child(b"sub", Some(mode(0o500, -1)), None).unwrap();
@@ -111,13 +111,13 @@ fn a_new_tree_is_not_seen_before_it_is_published() {
 
 #[test]
 fn thrown_away_it_leaves_what_was_there() {
-    let scene = Scene::new();
+    let scene = TreeTargetFixture::new();
     let tree = TreeTarget::begin(&scene.target, MergeMode::Refuse).unwrap();
     write(&tree, tree.root(), "file", "new");
     drop(tree);
     assert_eq!(names(scene.dir.path()), ["outside"]);
 
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     let tree = scene.over();
     let b = standing(&standing(tree.root(), "a"), "b");
     write(&tree, &b, "old", "new");
@@ -128,7 +128,7 @@ fn thrown_away_it_leaves_what_was_there() {
 
 #[test]
 fn a_filled_target_is_refused_or_added_to() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     assert_eq!(
         TreeTarget::begin(&scene.target, MergeMode::Refuse)
             .err()
@@ -156,9 +156,9 @@ fn a_filled_target_is_refused_or_added_to() {
 
 #[test]
 fn what_a_killed_restore_left_is_removed_and_a_running_one_is_spared() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     let left = scene.target.join(".target.levault-restore-0123456789abcdef");
-    scratch::tests::leave_to_next_process(&left, &["0"]);
+    scratch_directory::tests::leave_to_next_process(&left, &["0"]);
     let first = scene.over();
     assert_eq!(names(&scene.target).len(), 2, "its own, and a");
     let second = scene.over();
@@ -169,7 +169,7 @@ fn what_a_killed_restore_left_is_removed_and_a_running_one_is_spared() {
 
 #[test]
 fn a_name_leads_into_the_directory_only() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     let tree = scene.over();
     let root = tree.root();
     for name in [
@@ -187,14 +187,14 @@ fn a_name_leads_into_the_directory_only() {
         refused(root.child(name, None, None).err().map(|error| error.kind()));
         refused(root.entry(name).err().map(|error| error.kind()));
         refused(
-            root.remove(name, &root.standing().unwrap().unwrap())
+            root.remove(name, &root.stat_self().unwrap().unwrap())
                 .err()
                 .map(|error| error.kind()),
         );
-        refused(root.file(name).err().map(|error| error.kind()));
+        refused(root.open_file(name).err().map(|error| error.kind()));
         refused(root.link_target(name).err().map(|error| error.kind()));
         refused(
-            tree.draft(root, name, RemoveDepth::Whole)
+            tree.begin_draft(root, name, RemoveDepth::Recursive)
                 .err()
                 .map(|error| error.kind()),
         );
@@ -204,16 +204,16 @@ fn a_name_leads_into_the_directory_only() {
 
 #[test]
 fn no_link_is_followed_wherever_it_stands() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     symlink(&scene.outside, scene.target.join("link")).unwrap();
     symlink(scene.outside.join("file"), scene.target.join("name")).unwrap();
     let tree = scene.over();
     assert_eq!(
-        tree.root().entry(b"link").unwrap().unwrap().what,
+        tree.root().entry(b"link").unwrap().unwrap().kind,
         ExistingKind::Symlink
     );
-    assert!(tree.root().file(b"name").is_err());
-    assert!(tree.root().refresh(b"name", &mode(0o777, 0)).is_err());
+    assert!(tree.root().open_file(b"name").is_err());
+    assert!(tree.root().update_attributes(b"name", &mode(0o777, 0)).is_err());
     // Taken for a directory that is yet to be made, or for one that stood there a moment ago.
     assert!(tree.root().child(b"link", None, None).unwrap().open().is_err());
     let a = standing(tree.root(), "a");
@@ -232,7 +232,7 @@ fn no_link_is_followed_wherever_it_stands() {
 
 #[test]
 fn a_directory_that_is_open_is_written_to_wherever_it_was_moved() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     let tree = scene.over();
     let b = standing(&standing(tree.root(), "a"), "b");
     b.open().unwrap();
@@ -247,11 +247,11 @@ fn a_directory_that_is_open_is_written_to_wherever_it_was_moved() {
 
 #[test]
 fn removing_stays_below_and_follows_nothing() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     symlink(&scene.outside, scene.target.join("a/link")).unwrap();
     fs::hard_link(scene.outside.join("file"), scene.target.join("a/b/same")).unwrap();
     let tree = scene.over();
-    assert!(remove::remove(&tree.root().open().unwrap(), "a".as_ref(), RemoveDepth::One).is_err());
+    assert!(remove_entry::remove(&tree.root().open().unwrap(), "a".as_ref(), RemoveDepth::Single).is_err());
     let standing = tree.root().entry(b"a").unwrap().unwrap();
     tree.root().remove(b"a", &standing).unwrap();
     tree.root().remove(b"was never there", &standing).unwrap();
@@ -262,21 +262,23 @@ fn removing_stays_below_and_follows_nothing() {
 
 #[test]
 fn one_kind_of_thing_gives_way_to_another() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     fs::write(scene.target.join("file"), "old").unwrap();
     symlink(&scene.outside, scene.target.join("link")).unwrap();
     fs::create_dir(scene.target.join("empty")).unwrap();
     let tree = scene.over();
-    let draft = |name: &str, depth| tree.draft(tree.root(), name.as_bytes(), depth).unwrap();
-    for (name, depth) in [("a", RemoveDepth::Whole), ("empty", RemoveDepth::One)] {
+    let draft = |name: &str, depth| tree.begin_draft(tree.root(), name.as_bytes(), depth).unwrap();
+    for (name, depth) in [("a", RemoveDepth::Recursive), ("empty", RemoveDepth::Single)] {
         let draft = draft(name, depth);
-        draft.symlink(b"nowhere", &TargetAttributes::default()).unwrap();
-        tree.place(draft).unwrap();
+        draft
+            .create_symlink(b"nowhere", &TargetAttributes::default())
+            .unwrap();
+        tree.commit_draft(draft).unwrap();
     }
     for name in ["file", "link"] {
         let directory = tree
             .root()
-            .child(name.as_bytes(), None, Some(RemoveDepth::One))
+            .child(name.as_bytes(), None, Some(RemoveDepth::Single))
             .unwrap();
         write(&tree, &directory, "x", "x");
     }
@@ -295,13 +297,13 @@ fn one_kind_of_thing_gives_way_to_another() {
 
 #[test]
 fn a_filled_directory_gives_way_only_if_it_may() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     let tree = scene.over();
-    let draft = tree.draft(tree.root(), b"a", RemoveDepth::One).unwrap();
-    draft.fifo(&TargetAttributes::default()).unwrap();
-    tree.place(draft).unwrap();
+    let draft = tree.begin_draft(tree.root(), b"a", RemoveDepth::Single).unwrap();
+    draft.create_fifo(&TargetAttributes::default()).unwrap();
+    tree.commit_draft(draft).unwrap();
     let drafts = std::mem::take(&mut *tree.lock_pending());
-    tree.commit(drafts).unwrap();
+    tree.commit_drafts(drafts).unwrap();
     assert_eq!(tree.problems().count(), 1);
     let (told, more) = tree.problems().take();
     assert!(
@@ -313,7 +315,7 @@ fn a_filled_directory_gives_way_only_if_it_may() {
 
 #[test]
 fn every_kind_of_thing_gets_its_attributes() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     for (target, merge) in [("new", MergeMode::Refuse), ("target", MergeMode::Into)] {
         let target = scene.dir.path().join(target);
         let tree = TreeTarget::begin(&target, merge).unwrap();
@@ -322,17 +324,18 @@ fn every_kind_of_thing_gets_its_attributes() {
             ..mode(0o604, -1_500_000_000)
         };
         let draft = |name: &str| {
-            tree.draft(tree.root(), name.as_bytes(), RemoveDepth::One)
+            tree.begin_draft(tree.root(), name.as_bytes(), RemoveDepth::Single)
                 .unwrap()
         };
         let file = draft("file");
-        file.set_on(&file.file().unwrap(), &attributes).unwrap();
-        let (link, pipe) = (draft("link"), draft("pipe"));
-        link.symlink(b"/etc/passwd", &mode(0o777, -1_500_000_000))
+        file.set_file_attributes(&file.create_file().unwrap(), &attributes)
             .unwrap();
-        pipe.fifo(&mode(0o604, -1_500_000_000)).unwrap();
+        let (link, pipe) = (draft("link"), draft("pipe"));
+        link.create_symlink(b"/etc/passwd", &mode(0o777, -1_500_000_000))
+            .unwrap();
+        pipe.create_fifo(&mode(0o604, -1_500_000_000)).unwrap();
         for draft in [file, link, pipe] {
-            tree.place(draft).unwrap();
+            tree.commit_draft(draft).unwrap();
         }
         if let Some(staged) = tree.finish().unwrap() {
             staged.publish().unwrap();
@@ -361,17 +364,17 @@ fn every_kind_of_thing_gets_its_attributes() {
 
 #[test]
 fn rights_of_another_owner_are_lent_only_with_that_owner() {
-    let scene = Scene::new();
+    let scene = TreeTargetFixture::new();
     let tree = TreeTarget::begin(&scene.target, MergeMode::Refuse).unwrap();
     let own = fs::metadata(scene.dir.path()).unwrap();
     for (name, uid, expected) in [("known", Some(own.uid()), 0o6755), ("unknown", None, 0o755)] {
         let draft = tree
-            .draft(tree.root(), name.as_bytes(), RemoveDepth::One)
+            .begin_draft(tree.root(), name.as_bytes(), RemoveDepth::Single)
             .unwrap();
-        let file = draft.file().unwrap();
+        let file = draft.create_file().unwrap();
         let gid = Some(file.metadata().unwrap().gid());
         draft
-            .set_on(
+            .set_file_attributes(
                 &file,
                 &TargetAttributes {
                     uid,
@@ -386,7 +389,7 @@ fn rights_of_another_owner_are_lent_only_with_that_owner() {
 
 #[test]
 fn a_file_that_stays_loses_what_it_is_not_to_have() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     let file = scene.target.join("a/b/old");
     for name in ["user.gone", "user.kept"] {
         rustix::fs::lsetxattr(&file, name, b"1", rustix::fs::XattrFlags::empty()).unwrap();
@@ -397,7 +400,7 @@ fn a_file_that_stays_loses_what_it_is_not_to_have() {
         xattrs: vec![(b"user.kept".to_vec(), b"2".to_vec())],
         ..mode(0o600, 7)
     };
-    b.refresh(b"old", &attributes).unwrap();
+    b.update_attributes(b"old", &attributes).unwrap();
     let mut value = [0; 8];
     assert!(rustix::fs::lgetxattr(&file, "user.gone", &mut value[..]).is_err());
     assert_eq!(
@@ -410,19 +413,19 @@ fn a_file_that_stays_loses_what_it_is_not_to_have() {
 
 #[test]
 fn a_link_finds_its_file_before_and_after_it_is_in_its_place() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     let tree = scene.over();
     let first = write(&tree, tree.root(), "first", "one");
     let link = |name: &str| {
         let mut draft = tree
-            .draft(tree.root(), name.as_bytes(), RemoveDepth::One)
+            .begin_draft(tree.root(), name.as_bytes(), RemoveDepth::Single)
             .unwrap();
-        draft.link(&first).unwrap();
-        tree.place(draft).unwrap();
+        draft.create_hard_link(&first).unwrap();
+        tree.commit_draft(draft).unwrap();
     };
     link("waiting");
     let drafts = std::mem::take(&mut *tree.lock_pending());
-    tree.commit(drafts).unwrap();
+    tree.commit_drafts(drafts).unwrap();
     link("placed");
     tree.finish().unwrap();
     let inode = |name: &str| fs::metadata(scene.target.join(name)).unwrap().ino();
@@ -432,7 +435,7 @@ fn a_link_finds_its_file_before_and_after_it_is_in_its_place() {
 
 #[test]
 fn more_files_than_wait_at_once_get_to_their_places() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     let tree = scene.over();
     for n in 0..PENDING_MAX + 10 {
         write(&tree, tree.root(), &n.to_string(), "");
@@ -453,7 +456,7 @@ fn a_deep_tree_is_made_with_few_descriptors_and_every_level_gets_its_time() {
         let current = Some(1024);
         rustix::process::setrlimit(resource, rustix::process::Rlimit { current, ..usual }).unwrap();
     }
-    let scene = Scene::new();
+    let scene = TreeTargetFixture::new();
     let tree = TreeTarget::begin(&scene.target, MergeMode::Refuse).unwrap();
     let mut directories = vec![tree.root().clone()];
     for level in 0..LEVELS {
@@ -475,19 +478,22 @@ fn a_deep_tree_is_made_with_few_descriptors_and_every_level_gets_its_time() {
     let current = usual.maximum;
     rustix::process::setrlimit(resource, rustix::process::Rlimit { current, ..usual }).unwrap();
 
-    let mut at = HeldDirectory::named(&scene.target).unwrap().open().unwrap();
+    let mut at = HeldDirectory::open_path(&scene.target).unwrap().open().unwrap();
     for level in 0..LEVELS {
-        at = target_directory::enter(&at, "inner".as_ref()).unwrap();
+        at = target_directory::open_directory_nofollow(&at, "inner".as_ref()).unwrap();
         assert_eq!(at.metadata().unwrap().mtime_nsec(), level as i64);
     }
     assert_eq!(target_directory::names(&at).unwrap(), [b"file"]);
-    let parent = HeldDirectory::named(scene.dir.path()).unwrap().open().unwrap();
-    remove::remove(&parent, "target".as_ref(), RemoveDepth::Whole).unwrap();
+    let parent = HeldDirectory::open_path(scene.dir.path())
+        .unwrap()
+        .open()
+        .unwrap();
+    remove_entry::remove(&parent, "target".as_ref(), RemoveDepth::Recursive).unwrap();
 }
 
 #[test]
 fn looking_makes_nothing() {
-    let scene = Scene::new();
+    let scene = TreeTargetFixture::new();
     let root = inspect_only(&scene.target).unwrap();
     assert!(root.entry(b"x").unwrap().is_none() && root.names().unwrap().is_empty());
     assert!(root.open().is_err());
@@ -500,7 +506,7 @@ fn looking_makes_nothing() {
 /// A user who owns the target gives another directory of root's the name of one that is to go.
 #[test]
 fn a_directory_that_came_in_the_place_of_one_that_is_to_go_is_not_emptied() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     fs::create_dir(scene.target.join("evidence")).unwrap();
     fs::write(scene.target.join("evidence/file"), "precious").unwrap();
     let tree = scene.over();
@@ -516,7 +522,7 @@ fn a_directory_that_came_in_the_place_of_one_that_is_to_go_is_not_emptied() {
 /// And that of our scratch directory.
 #[test]
 fn a_directory_that_came_in_the_place_of_the_scratch_directory_is_not_removed_with_it() {
-    let scene = Scene::filled();
+    let scene = TreeTargetFixture::filled();
     let tree = scene.over();
     let all = names(&scene.target);
     let own = all

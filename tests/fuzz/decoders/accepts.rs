@@ -62,7 +62,7 @@ pub fn accepts(target: &str, data: &[u8]) -> bool {
         "credential" => {
             SealedCredential::decode(data).is_ok() || fuzz_entry::credential_payload(data).is_ok()
         }
-        "host_state" => levault::repo::remembered_again(data).is_ok(),
+        "host_state" => levault::repo::reencode_remembered(data).is_ok(),
         "object_name" => ObjectName::from_path(text()).is_some(),
         "features" => Features::decode(&mut Reader::new(data)).is_ok(),
         "pack" => scan_directory(&own_pack().0, data).is_ok(),

@@ -176,7 +176,7 @@ pub fn credential(data: &[u8]) {
 
 /// What a write-only host remembers: what is accepted is the one encoding.
 pub fn host_state(data: &[u8]) {
-    if let Ok(again) = levault::repo::remembered_again(data) {
+    if let Ok(again) = levault::repo::reencode_remembered(data) {
         assert_eq!(again, data);
     }
 }

@@ -8,7 +8,7 @@ use levault::error::Result;
 use levault::leveldb::Dialect;
 use levault::ops::backup::{
     AuditDifference, AuditDisagreement, Backup, BackupHooks, BackupOutcome, ChangeCounts,
-    DatabaseBackupOutcome, HookEnd, PinMode, ReadScope, SqliteMode, StorageMode, TreeBackupOutcome,
+    DatabaseBackupOutcome, DatabaseStorageMode, HookEnd, PinMode, ReadScope, SqliteMode, TreeBackupOutcome,
     TreeCounts,
 };
 use levault::ops::forget::TagList;
@@ -98,7 +98,7 @@ fn pinning(args: &BackupArgs) -> PinMode {
         PinMode::None
     } else {
         PinMode::Keep(PinOptions {
-            by,
+            method: by,
             bytes_max: args.pin_bytes_max,
         })
     }
@@ -173,11 +173,11 @@ fn print_excluded(run: &CommandContext, left_out: &ExcludedItems) -> Result<()> 
 fn print_database(run: &CommandContext, database: &DatabaseBackupOutcome) -> Result<()> {
     let (name, stored) = (&database.name, bytes(database.key_bytes + database.value_bytes));
     run.output.print(match &database.stored {
-        StorageMode::Records => format!(
+        DatabaseStorageMode::Records => format!(
             "{name}: {} records, {stored} of keys and values",
             database.records
         ),
-        StorageMode::Files { why } => format!("{name}: {stored} stored as files: {why}"),
+        DatabaseStorageMode::Files { why } => format!("{name}: {stored} stored as files: {why}"),
     })?;
     print_scope(run, database)?;
     if database.beside != TreeCounts::default() {
@@ -387,7 +387,7 @@ fn counts_json(counts: &TreeCounts) -> Value {
 fn database_json(database: &DatabaseBackupOutcome) -> Value {
     let value = json!({
         "db": database.name,
-        "stored": match &database.stored { StorageMode::Records => "records", StorageMode::Files { .. } => "files" },
+        "stored": match &database.stored { DatabaseStorageMode::Records => "records", DatabaseStorageMode::Files { .. } => "files" },
         "scope": scope_json(&database.scope),
         "bytes_read": database.capture.bytes_read,
         "pinned_bytes": database.pinned,

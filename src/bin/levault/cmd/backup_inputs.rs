@@ -9,7 +9,7 @@ use levault::error::{Result, ResultExt};
 use levault::pattern::{CaseSensitivity, Pattern, Patterns};
 use levault::report::OperationReport;
 use levault::source::exclude_rules::TagFile;
-use levault::source::listed_paths::{ListFormat, read};
+use levault::source::listed_paths::{ListFormat, parse_list};
 use levault::source::{ExcludeRules, InputStream};
 
 use super::usage;
@@ -62,7 +62,7 @@ pub fn listed(args: &InputArgs, report: &OperationReport) -> Result<Vec<PathBuf>
     let mut paths = Vec::new();
     for (file, form) in files() {
         let act = || format!("read the list {}", file.display());
-        paths.extend(read(&bytes_of(file).context(act)?, form, report).context(act)?);
+        paths.extend(parse_list(&bytes_of(file).context(act)?, form, report).context(act)?);
     }
     Ok(paths)
 }

@@ -17,7 +17,7 @@ use crate::progress::watch;
 /// Copies, then says what was copied.
 pub fn run(run: &CommandContext, args: &CaptureArgs) -> Result<ExitStatus> {
     let how = CaptureOptions {
-        patience: Duration::from_secs(args.patience.capture_timeout),
+        timeout: Duration::from_secs(args.patience.capture_timeout),
         ..CaptureOptions::default()
     };
     run.refuse_forbidden(&args.target)?;
@@ -38,7 +38,7 @@ pub fn run(run: &CommandContext, args: &CaptureArgs) -> Result<ExitStatus> {
 }
 
 fn print_outcome(run: &CommandContext, args: &CaptureArgs, outcome: &CaptureOutcome) -> Result<()> {
-    let cut = &outcome.cut;
+    let cut = &outcome.capture_details;
     for damage in &outcome.damage {
         print_damage(run, &args.source.display().to_string(), damage);
     }

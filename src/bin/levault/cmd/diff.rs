@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use levault::error::{ErrorKind, Result, ResultExt};
 use levault::ops::diff::{
-    self, DatabaseState, DiffOutcome, FileChange, FileComparison, FileDiffOutcome, FileDifference,
-    FileTallies, RecordChange, RecordTally,
+    self, DatabaseState, FileChange, FileComparison, FileDiffOutcome, FileDifference, FileTotals,
+    RecordChange, RecordDiffOutcome, RecordTotals,
 };
 use levault::ops::key_selection::KeySelection;
 use levault::ops::tree::{self, ResolvedAddress, SnapshotView, TreeNode};
@@ -72,7 +72,7 @@ struct DiffPrinter<'a> {
 impl DiffPrinter<'_> {
     fn records(&self, states: [DatabaseState; 2]) -> Result<()> {
         let mut out = BufWriter::new(std::io::stdout().lock());
-        let outcome = diff::diff(
+        let outcome = diff::diff_records(
             self.repo,
             states[0],
             states[1],
@@ -117,17 +117,17 @@ impl DiffPrinter<'_> {
         let mut outcome = FileDiffOutcome::default();
         let pairs = match &places {
             [Some(old), Some(new)] => {
-                self.listed(|sink| files.places(old, new, &mut outcome, sink))?;
-                files.databases(Some([old, new]))
+                self.listed(|sink| files.compare_addresses(old, new, &mut outcome, sink))?;
+                files.common_databases(Some([old, new]))
             }
             [None, None] => {
-                self.listed(|sink| files.all(&mut outcome, sink))?;
-                files.databases(None)
+                self.listed(|sink| files.compare_snapshots(&mut outcome, sink))?;
+                files.common_databases(None)
             }
             _ => return Err(usage("a path in one snapshot is compared with one in the other")),
         };
         for [old, new] in pairs {
-            self.listed(|sink| files.beside(old, new, &mut outcome, sink))?;
+            self.listed(|sink| files.compare_beside(old, new, &mut outcome, sink))?;
             self.database([old, new])?;
         }
         self.warn_of_unread([old, new], &outcome);
@@ -227,9 +227,9 @@ fn record_json(state: DatabaseState, difference: &RecordDifference<'_>) -> Value
 fn print_record_totals(
     run: &CommandContext,
     [old, new]: [DatabaseState; 2],
-    outcome: &DiffOutcome,
+    outcome: &RecordDiffOutcome,
 ) -> Result<()> {
-    let tally = |tally: &RecordTally| json!({"records": tally.records, "bytes": tally.bytes});
+    let tally = |tally: &RecordTotals| json!({"records": tally.records, "bytes": tally.bytes});
     run.output.emit(&json!({
         "message_type": "summary",
         "source_snapshot": old.snapshot.id.to_hex(),
@@ -239,7 +239,7 @@ fn print_record_totals(
         "changed": tally(&outcome.changed),
         "removed": tally(&outcome.removed),
     }))?;
-    let count = |tally: &RecordTally| format!("{} ({})", tally.records, bytes(tally.bytes));
+    let count = |tally: &RecordTotals| format!("{} ({})", tally.records, bytes(tally.bytes));
     run.output.print(format!(
         "{}: added {}, changed {}, removed {}",
         new.database.name,
@@ -297,7 +297,7 @@ fn print_file_totals(
     [old, new]: [&StoredSnapshot; 2],
     outcome: &FileDiffOutcome,
 ) -> Result<()> {
-    let tallies = |tallies: &FileTallies| {
+    let tallies = |tallies: &FileTotals| {
         json!({"files": tallies.files, "dirs": tallies.directories, "others": tallies.others,
             "bytes": tallies.bytes})
     };
@@ -313,7 +313,7 @@ fn print_file_totals(
         "removed": tallies(&outcome.removed),
     }))?;
     let (added, removed, changed) = (&outcome.added, &outcome.removed, &outcome.changed);
-    let of_files = |tallies: &FileTallies| format!("{} ({})", tallies.files, bytes(tallies.bytes));
+    let of_files = |tallies: &FileTotals| format!("{} ({})", tallies.files, bytes(tallies.bytes));
     run.output.print(format!(
         "files: added {}, changed {}, removed {}; directories: added {}, removed {}; others: added {}, changed {}, \
          removed {}; metadata alone: {}",

@@ -30,12 +30,13 @@ pub fn run(run: &CommandContext, args: &DumpArgs) -> Result<ExitStatus> {
         (true, false) if args.archive.is_some() => dump_all(run, &opened, args),
         (true, _) => {
             let name = args.pick.db.as_ref().map(|name| name.as_bytes());
-            let number = read_records::number_of_database(opened.snapshot(), name)?;
+            let number = read_records::find_database_number(opened.snapshot(), name)?;
             match args.archive {
                 None => records(run, &opened, number, args),
                 Some(_) => {
                     let reader = opened.reader();
-                    let found = SnapshotView::new(opened.snapshot(), &reader).source(number as usize)?;
+                    let found =
+                        SnapshotView::new(opened.snapshot(), &reader).resolve_source(number as usize)?;
                     shown(run, &opened, &reader, &found, args)
                 }
             }
@@ -68,7 +69,7 @@ fn shown(
             refuse_keys(found, args)?;
             note_missing(run, opened, &found.path);
             let mut out = DumpOutput::open(args)?;
-            tree::stream(reader, list, run.report, &mut |piece| out.write(piece))?;
+            tree::read_file(reader, list, run.report, &mut |piece| out.write(piece))?;
             out.finish()?;
             Ok(run.print_problems())
         }
@@ -76,7 +77,7 @@ fn shown(
             refuse_keys(found, args)?;
             note_missing(run, opened, &found.path);
             let ground = opened.archive_context(reader, run);
-            archive(run, args, |out| archive::one(ground, found, out))
+            archive(run, args, |out| archive::archive_address(ground, found, out))
         }
         _ => Err(Error::new(
             ErrorKind::Usage,
@@ -109,7 +110,7 @@ fn dump_all(run: &CommandContext, opened: &OpenSnapshot, args: &DumpArgs) -> Res
     let reader = opened.reader();
     note_missing(run, opened, b"");
     let ground = opened.archive_context(&reader, run);
-    archive(run, args, |out| archive::all(ground, out))
+    archive(run, args, |out| archive::archive_snapshot(ground, out))
 }
 
 fn archive(
@@ -139,7 +140,7 @@ impl OpenSnapshot {
 }
 
 fn records(run: &CommandContext, opened: &OpenSnapshot, number: u32, args: &DumpArgs) -> Result<ExitStatus> {
-    let database = tree::database(opened.snapshot(), number)?;
+    let database = tree::database_by_number(opened.snapshot(), number)?;
     let wish = RecordQuery {
         selection: select_keys::selection(&args.selection)?,
         with_uncertain: args.with_uncertain,
@@ -149,7 +150,7 @@ fn records(run: &CommandContext, opened: &OpenSnapshot, number: u32, args: &Dump
             let restore = Restore {
                 database: Some(DatabaseChoice::Number(number)),
                 selection: wish.selection,
-                contents: DatabaseForm::Records,
+                database_form: DatabaseForm::Records,
                 with_uncertain: wish.with_uncertain,
                 ..Restore::new(target)
             };
@@ -167,7 +168,7 @@ fn print_records(
     args: &DumpArgs,
 ) -> Result<ExitStatus> {
     let mut out = DumpOutput::open(args)?;
-    read_records::records(
+    read_records::read_records(
         &opened.repo,
         database,
         wish,

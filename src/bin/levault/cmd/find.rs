@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use levault::error::{Result, ResultExt};
 use levault::id::ObjectId;
-use levault::ops::find::{self, FileMatch, FindQuery, KeyMatch};
+use levault::ops::find::{self, FileMatch, KeyMatch, KeyQuery};
 use levault::ops::forget::TagList;
 use levault::ops::tree;
 use levault::pattern::{CaseSensitivity, Pattern, Patterns};
@@ -27,7 +27,7 @@ pub fn run(run: &CommandContext, args: &FindArgs) -> Result<ExitStatus> {
     let snapshots = snapshots(run, &repo, args)?;
     let patterns = patterns(args, &snapshots)?;
     let mut out = MatchPrinter::new(run, args);
-    find::find(
+    find::find_keys(
         &repo,
         &snapshots,
         &select_keys::scope(&args.scope),
@@ -37,7 +37,7 @@ pub fn run(run: &CommandContext, args: &FindArgs) -> Result<ExitStatus> {
     )?;
     if let Some(patterns) = patterns {
         let of_host = of_host(&snapshots, args);
-        find::files(&repo, &of_host, &patterns, run.report, &mut |found| {
+        find::find_named_files(&repo, &of_host, &patterns, run.report, &mut |found| {
             out.file(found)
         })?;
     }
@@ -84,7 +84,7 @@ impl<'a> MatchPrinter<'a> {
     fn file(&mut self, found: &FileMatch) -> Result<()> {
         self.files += 1;
         let database = match found.node.entry.kind {
-            EntryKind::Database(number) => Some(tree::database(&found.snapshot.snapshot, number)?),
+            EntryKind::Database(number) => Some(tree::database_by_number(&found.snapshot.snapshot, number)?),
             _ => None,
         };
         let (path, node) = (found.path, found.node);
@@ -140,15 +140,15 @@ impl<'a> MatchPrinter<'a> {
     }
 }
 
-fn sought(args: &FindArgs) -> Result<FindQuery> {
+fn sought(args: &FindArgs) -> Result<KeyQuery> {
     if args.words.is_empty() && args.key_hex.is_empty() {
-        return select_keys::selection(&args.selection).map(FindQuery::Selection);
+        return select_keys::selection(&args.selection).map(KeyQuery::Selection);
     }
     let mut keys: Vec<_> = args.words.iter().map(|key| key.as_bytes().to_vec()).collect();
     for key in &args.key_hex {
         keys.push(select_keys::hex(key)?);
     }
-    Ok(FindQuery::Keys(keys))
+    Ok(KeyQuery::Keys(keys))
 }
 
 /// What files are sought by; `None` if none are, or no snapshot has any. (A key need not be a pattern.)
@@ -187,7 +187,7 @@ fn snapshots(run: &CommandContext, repo: &Repo, args: &FindArgs) -> Result<Vec<S
         run.warn_of_unread(&catalog);
         catalog.snapshots
     };
-    let notes = repo.notes()?.standing();
+    let notes = repo.notes()?.current_notes();
     for stored in &mut found {
         stored.snapshot.tags = notes.tags(&stored.id, &stored.snapshot.tags).to_vec();
     }

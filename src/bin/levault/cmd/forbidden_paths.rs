@@ -145,7 +145,7 @@ pub fn announce_removal(
     stored: &StoredSnapshot,
     restore: &Restore,
 ) -> Result<()> {
-    if restore.extra != ExtraEntries::Delete {
+    if restore.extra_entries != ExtraEntries::Delete {
         return Ok(());
     }
     let mut removal = RemovalSummary::default();
@@ -162,7 +162,7 @@ pub fn announce_removal(
         restore.target.display(),
         removal.stays
     );
-    let is_allowed = restore.reach == DeleteReach::Anywhere;
+    let is_allowed = restore.delete_reach == DeleteReach::Anywhere;
     if removal.removed > removal.stays && !is_allowed {
         Err(Error::new(
             ErrorKind::Usage,

@@ -44,7 +44,7 @@ pub fn record_json(key: &[u8], value: &[u8]) -> Value {
 
 /// Warns if the repository lost records that may have been among those that were asked for.
 pub fn warn_of_lost(run: &CommandContext, database: &DatabaseRoot, selection: &KeySelection) -> ExitStatus {
-    read_records::lost_of(database, selection)
+    read_records::describe_lost_keys(database, selection)
         .into_iter()
         .for_each(|lost| run.report.problem(lost));
     run.print_problems()

@@ -106,8 +106,8 @@ impl<'a> LsPrinter<'a> {
     fn all(&mut self) -> Result<()> {
         let reader = self.opened.reader();
         let view = SnapshotView::new(self.opened.snapshot(), &reader);
-        for number in view.tops() {
-            let top = view.source(number)?;
+        for number in view.top_sources() {
+            let top = view.resolve_source(number)?;
             match top.node.entry.kind {
                 // It was listed among the databases.
                 EntryKind::Database(_) => self.walk(view, &top, DirectoryOrder::Inside)?,
@@ -142,10 +142,10 @@ impl<'a> LsPrinter<'a> {
     }
 
     fn children(&mut self, view: SnapshotView, found: &ResolvedAddress) -> Result<()> {
-        let Some(listing) = view.listing(&found.node)? else {
+        let Some(listing) = view.directory_tree(&found.node)? else {
             return Ok(());
         };
-        for node in view.list(&listing, b"")? {
+        for node in view.list_entries(&listing, b"")? {
             self.run.report.go_on()?;
             let node = node?;
             self.show(view, &found.below(&node.entry.name), &node)?;
@@ -220,7 +220,7 @@ fn keys(run: &CommandContext, opened: &OpenSnapshot, args: &LsArgs) -> Result<Ex
     };
     let database: &DatabaseRoot = opened.database(&args.pick)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    read_records::records(&opened.repo, database, &wish, run.report, &mut |key, value| {
+    read_records::read_records(&opened.repo, database, &wish, run.report, &mut |key, value| {
         let line = if run.output.json {
             key_json(key, value.len()).to_string()
         } else {

@@ -266,7 +266,7 @@ impl CommandContext<'_> {
         unreadable.for_each(|unread| self.output.warn(&unread.what));
         let quarantined = catalog.quarantined.iter();
         quarantined.for_each(|unread| self.output.warn(&format!("{}; it is set aside", unread.what)));
-        for unread in &catalog.unread {
+        for unread in &catalog.unread_forget_records {
             let what = &unread.what;
             self.output
                 .warn(&format!("{what}; the snapshots it may have forgotten are shown"));

@@ -51,7 +51,7 @@ impl OpenSnapshot {
         let address = &pick.place.address;
         match (address.is_empty(), &pick.db) {
             (true, name) => {
-                read_records::database(self.snapshot(), name.as_ref().map(|name| name.as_bytes()))
+                read_records::find_database(self.snapshot(), name.as_ref().map(|name| name.as_bytes()))
             }
             (false, Some(_)) => Err(usage("the database is named twice, by --db and behind the colon")),
             (false, None) => self.database_at(address),
@@ -62,7 +62,7 @@ impl OpenSnapshot {
         let reader = self.reader();
         let found = SnapshotView::new(self.snapshot(), &reader).resolve(address)?;
         match found.node.entry.kind {
-            EntryKind::Database(number) => tree::database(self.snapshot(), number),
+            EntryKind::Database(number) => tree::database_by_number(self.snapshot(), number),
             _ => Err(Error::new(
                 ErrorKind::Usage,
                 format!("{} is no database", String::from_utf8_lossy(&found.name)),

@@ -3,7 +3,7 @@
 use clap::Args;
 use levault::error::Result;
 use levault::ops::heal::{Heal, HealOutcome, find_pack};
-use levault::ops::parity::{AddParity, AddedParity};
+use levault::ops::parity::{AddParity, AddParityOutcome};
 use levault::parity::ParityShare;
 use levault::storage::LocalStorage;
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ fn stop(run: &CommandContext, repo: &levault::repo::Repo, apply: bool) -> Result
     Ok(ExitStatus::Done)
 }
 
-fn added_json(added: &AddedParity, dry_run: bool) -> Value {
+fn added_json(added: &AddParityOutcome, dry_run: bool) -> Value {
     json!({
         "message_type": "summary",
         "dry_run": dry_run,
@@ -128,7 +128,7 @@ pub fn heal(run: &CommandContext, args: &HealArgs) -> Result<ExitStatus> {
     let outcome = watch(run.output, run.report, || heal.run(&storage, run.report))?;
     print_healed(run, args.apply, &outcome)?;
     // What could be healed and was not is damaged still.
-    let is_well = outcome.hopeless.is_empty() && (args.apply || outcome.healed.is_empty());
+    let is_well = outcome.unhealed.is_empty() && (args.apply || outcome.healed.is_empty());
     Ok(if is_well {
         ExitStatus::Done
     } else {
@@ -144,7 +144,7 @@ fn print_healed(run: &CommandContext, apply: bool, outcome: &HealOutcome) -> Res
             .emit(&json!({"message_type": "healed", "object": object, "what": what, "dry_run": !apply}))?;
         run.output.print(format!("{word}: {object}: {what}"))?;
     }
-    for hopeless in &outcome.hopeless {
+    for hopeless in &outcome.unhealed {
         let (object, what) = (hopeless.object.path(), &hopeless.what);
         run.output
             .emit(&json!({"message_type": "error", "object": object, "what": what}))?;
@@ -158,14 +158,14 @@ fn print_healed(run: &CommandContext, apply: bool, outcome: &HealOutcome) -> Res
         "packs": outcome.packs,
         "bytes_read": outcome.bytes_read,
         "healed": outcome.healed.len(),
-        "num_errors": outcome.hopeless.len(),
+        "num_errors": outcome.unhealed.len(),
     }))?;
     run.output.print(format!(
         "read {} packs, {}; {} {word}, {} cannot be",
         outcome.packs,
         bytes(outcome.bytes_read),
         outcome.healed.len(),
-        outcome.hopeless.len()
+        outcome.unhealed.len()
     ))?;
     if apply || outcome.healed.is_empty() {
         Ok(())

@@ -19,7 +19,7 @@ pub fn run(run: &CommandContext, args: &PinsArgs) -> Result<ExitStatus> {
         PinsCommand::List(of) => each(run, &of.paths, |_, set| print_pins(run, set)),
         PinsCommand::Drop(of) => each(run, &of.paths, |_, set| remove(run, set)),
         PinsCommand::Gc(of) => each(run, &of.paths, |path, set| {
-            if !path.exists() || set.of.is_none() && !set.in_use {
+            if !path.exists() || set.pinned_for.is_none() && !set.in_use {
                 remove(run, set)
             } else {
                 Ok(())
@@ -47,7 +47,7 @@ fn each(
 
 fn print_pins(run: &CommandContext, set: &PinSet) -> Result<()> {
     run.output.emit(&as_json(set))?;
-    let of = set.of.as_ref().map_or_else(
+    let of = set.pinned_for.as_ref().map_or_else(
         || "nothing that can be used".to_owned(),
         |(repository, snapshot)| {
             format!(
@@ -76,8 +76,8 @@ fn remove(run: &CommandContext, set: &PinSet) -> Result<()> {
 fn as_json(set: &PinSet) -> Value {
     let value = json!({
         "message_type": "pins",
-        "repository_id": set.of.as_ref().map(|(repository, _)| repository.to_hex()),
-        "snapshot_id": set.of.as_ref().map(|(_, snapshot)| snapshot.to_hex()),
+        "repository_id": set.pinned_for.as_ref().map(|(repository, _)| repository.to_hex()),
+        "snapshot_id": set.pinned_for.as_ref().map(|(_, snapshot)| snapshot.to_hex()),
         "tables": set.tables,
         "bytes": set.bytes,
         "bytes_alone": set.bytes_alone,

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use levault::error::Result;
-use levault::ops::quarantine::{self, NewerFormat, UnreadObject};
+use levault::ops::quarantine::{self, NewerFormatMode, UnreadableObject};
 use serde_json::json;
 
 use super::CommandContext;
@@ -44,12 +44,12 @@ struct QuarantineAddArgs {
 pub fn run(run: &CommandContext, args: &QuarantineArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let objects = match &args.verb {
-        QuarantineCommand::List => quarantine::unread(&repo)?,
+        QuarantineCommand::List => quarantine::list_unreadable(&repo)?,
         QuarantineCommand::Add(args) => {
             let newer = if args.newer {
-                NewerFormat::Included
+                NewerFormatMode::Included
             } else {
-                NewerFormat::Refused
+                NewerFormatMode::Refused
             };
             quarantine::add(&repo, &args.these.ids, newer)?
         }
@@ -59,7 +59,7 @@ pub fn run(run: &CommandContext, args: &QuarantineArgs) -> Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-fn print_object(run: &CommandContext, object: &UnreadObject) -> Result<()> {
+fn print_object(run: &CommandContext, object: &UnreadableObject) -> Result<()> {
     run.output.emit(&json!({
         "message_type": "unread_object",
         "object": object.path(),

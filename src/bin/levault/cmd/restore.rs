@@ -30,7 +30,7 @@ pub fn run(run: &CommandContext, args: &RestoreArgs) -> Result<ExitStatus> {
         selector: selector(&args.parts)?,
         selection: select_keys::selection(&args.selection)?,
         overwrite: overwrite(args.overwrite),
-        extra: if args.delete {
+        extra_entries: if args.delete {
             ExtraEntries::Delete
         } else {
             ExtraEntries::Keep
@@ -41,7 +41,7 @@ pub fn run(run: &CommandContext, args: &RestoreArgs) -> Result<ExitStatus> {
         },
         with_uncertain: args.with_uncertain,
         forbidden: run.forbidden(),
-        reach: forbidden_paths::reach(args.unsafe_allow_delete),
+        delete_reach: forbidden_paths::reach(args.unsafe_allow_delete),
         ..Restore::new(&args.target)
     };
     if args.dry_run {
@@ -110,7 +110,7 @@ fn summary(snapshot: &StoredSnapshot, restore: &Restore, restored: &RestoreOutco
         "total_bytes": in_databases + tree.bytes + tree.bytes_same,
         "databases": databases.iter().map(of_database).collect::<Vec<_>>(),
         "files_restored": tree.files,
-        "files_skipped": tree.files_same + tree.left,
+        "files_skipped": tree.files_same + tree.left_unchanged,
         "files_deleted": tree.removed,
         "directories": tree.directories,
         "others_restored": tree.others,
@@ -260,10 +260,12 @@ fn print_tree(run: &CommandContext, restore: &Restore, tree: &TreeRestoreOutcome
         tree.others,
         restore.target.display()
     ))?;
-    if tree.files_same + tree.left > 0 {
+    if tree.files_same + tree.left_unchanged > 0 {
         let same = format!("{} files were there already", tree.files_same);
-        run.output
-            .print(format!("{same}; {} things were left as they were", tree.left))?;
+        run.output.print(format!(
+            "{same}; {} things were left as they were",
+            tree.left_unchanged
+        ))?;
     }
     match tree.removed {
         0 => Ok(()),

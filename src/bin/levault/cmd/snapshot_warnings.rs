@@ -1,7 +1,7 @@
 //! Warns of suspect and forgotten snapshots before they are read.
 
 use levault::error::Result;
-use levault::ops::tree::leads;
+use levault::ops::tree::can_lead_into;
 use levault::repo::{Repo, StoredSnapshot};
 
 use super::CommandContext;
@@ -28,7 +28,9 @@ impl CommandContext<'_> {
         if place.snapshot.starts_with("latest") {
             self.warn_of_clocks(&repo.catalog()?);
         }
-        repo.select_with(&place.snapshot, &|snapshot| leads(snapshot, &place.address))
+        repo.select_with(&place.snapshot, &|snapshot| {
+            can_lead_into(snapshot, &place.address)
+        })
     }
 }
 
@@ -42,7 +44,7 @@ fn warning(repo: &Repo, stored: &StoredSnapshot) -> Option<String> {
             ));
         }
     };
-    if let Some(reason) = notes.standing().suspect(&stored.id) {
+    if let Some(reason) = notes.current_notes().suspect(&stored.id) {
         return Some(format!(
             "snapshot {short} is suspect: {reason}; `levault check` says more"
         ));

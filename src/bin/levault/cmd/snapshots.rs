@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use levault::annotations::CurrentNotes;
 use levault::error::{ErrorKind, Result};
 use levault::ops::forget::TagList;
-use levault::ops::tree::tops;
+use levault::ops::tree::top_sources;
 use levault::repo::{OWN_DOMAIN, StoredSnapshot};
 use levault::snapshot::{MissingPath, Snapshot, SnapshotSource, TreeRoot};
 use serde_json::{Map, Value, json};
@@ -26,9 +26,9 @@ pub fn run(run: &CommandContext, args: &SnapshotsArgs) -> Result<ExitStatus> {
     let stored_notes = repo.notes()?;
     let unread = &stored_notes.unread;
     unread.iter().for_each(|note| run.output.warn(&note.what));
-    let notes = stored_notes.standing();
+    let notes = stored_notes.current_notes();
     // A fact of a later levault is passed over; a damaged one may have said what is wrong with the list.
-    let mut unread = unread.iter().chain(&catalog.unread);
+    let mut unread = unread.iter().chain(&catalog.unread_forget_records);
     let mut missing = catalog.unreadable.iter();
     let missing = missing.any(|unread| !unread.is_out_of_proportion());
     let whole = !missing && unread.all(|fact| fact.kind == ErrorKind::TooNew);
@@ -77,7 +77,7 @@ pub fn run(run: &CommandContext, args: &SnapshotsArgs) -> Result<ExitStatus> {
 
 fn row(stored: &StoredSnapshot, notes: &CurrentNotes) -> String {
     let snapshot = &stored.snapshot;
-    let tops = tops(snapshot).into_iter();
+    let tops = top_sources(snapshot).into_iter();
     let names: Vec<_> = tops.map(|number| mark(&snapshot.sources[number])).collect();
     format!(
         "{}  {}  {:<10}  {:<10}  {:>9}  {:>10}  {}{}",
@@ -157,7 +157,7 @@ pub fn missing_json(one: &MissingPath) -> Value {
 /// What was asked for: databases that were found below one of these are not among them.
 fn paths(snapshot: &Snapshot) -> Vec<&[u8]> {
     let path = |number: usize| snapshot.sources[number].path();
-    tops(snapshot).into_iter().map(path).collect()
+    top_sources(snapshot).into_iter().map(path).collect()
 }
 
 fn tree_json(tree: &TreeRoot) -> Value {

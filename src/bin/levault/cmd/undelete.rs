@@ -2,7 +2,7 @@
 
 use levault::annotations::{ForgetEvent, ForgetReason};
 use levault::error::Result;
-use levault::ops::undelete::{select, undelete};
+use levault::ops::undelete::{select_forgotten, undelete};
 use levault::repo::{ForgottenSnapshot, Repo, SnapshotCatalog};
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ fn bring_back_all(
 ) -> Result<ExitStatus> {
     let mut failed = Vec::new();
     for words in ids {
-        match select(catalog, words).and_then(|forgotten| back(run, repo, forgotten)) {
+        match select_forgotten(catalog, words).and_then(|forgotten| back(run, repo, forgotten)) {
             Ok(()) => {}
             Err(error) if ids.len() == 1 => return Err(error),
             Err(error) => failed.push(error),

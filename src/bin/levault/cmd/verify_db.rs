@@ -19,7 +19,7 @@ use crate::progress::watch;
 pub fn run(run: &CommandContext, args: &VerifyDbArgs) -> Result<ExitStatus> {
     let how = CaptureOptions {
         hold: HoldMethod::Descriptors,
-        patience: Duration::from_secs(args.patience.capture_timeout),
+        timeout: Duration::from_secs(args.patience.capture_timeout),
         ..CaptureOptions::default()
     };
     let outcome = watch(run.output, run.report, || verify_db(&args.path, &how, run.report))?;
@@ -41,7 +41,7 @@ fn print_outcome(run: &CommandContext, args: &VerifyDbArgs, outcome: &VerifyOutc
         "message_type": "summary",
         "path": path,
         "sound": outcome.is_sound(),
-        "comparator": outcome.shape.comparator,
+        "comparator": outcome.layout.comparator,
         "dialect": dialect(outcome.dialect()),
         "list_of_files": list_json(&outcome.files),
         "records_read": outcome.unread.is_none(),
@@ -56,9 +56,9 @@ fn print_outcome(run: &CommandContext, args: &VerifyDbArgs, outcome: &VerifyOutc
         "table_entries": scan.table_entries,
         "log_entries": scan.log_entries,
         "bytes_read": scan.bytes_read,
-        "last_seq": outcome.cut.as_ref().map(|cut| cut.last_sequence.to_string()),
-        "captured_at": outcome.cut.as_ref().map(|cut| time_exact(cut.time)),
-        "retries": outcome.cut.as_ref().map(|cut| cut.retries),
+        "last_seq": outcome.capture_details.as_ref().map(|cut| cut.last_sequence.to_string()),
+        "captured_at": outcome.capture_details.as_ref().map(|cut| time_exact(cut.time)),
+        "retries": outcome.capture_details.as_ref().map(|cut| cut.retries),
         "torn_tails": scan.torn_tails.iter().map(|tail| json!({"file": tail.file, "offset": tail.offset}))
             .collect::<Vec<_>>(),
         "source_damage": scan.damage.iter().map(source_damage_json).collect::<Vec<_>>(),

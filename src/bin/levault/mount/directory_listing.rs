@@ -169,7 +169,7 @@ impl OpenListing {
             return Ok(());
         };
         let nodes: Vec<TreeNode> = shown.view(&world.cache, |view| {
-            view.list(&listing, &from)?.take(AT_ONCE).collect()
+            view.list_entries(&listing, &from)?.take(AT_ONCE).collect()
         })?;
         if let Some(last) = nodes.last().filter(|_| nodes.len() == AT_ONCE) {
             self.next = NextRead::Behind(last.entry.name.clone());
@@ -211,7 +211,7 @@ impl OpenListing {
             name,
         });
         let Some(records) = records else { return Ok(()) };
-        let taken = shown.view(&world.cache, |view| view.child(&place.node, &companion))?;
+        let taken = shown.view(&world.cache, |view| view.find_child(&place.node, &companion))?;
         if taken.is_none() {
             self.push(&companion, &records);
         }

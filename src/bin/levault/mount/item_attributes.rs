@@ -114,7 +114,7 @@ impl MountContext {
         let facts = path
             .symlink_metadata()
             .context(|| format!("stat {}", path.display()))?;
-        let meta = made.metas.of(&file.name);
+        let meta = made.metas.file(&file.name);
         let time = self.database(shown, file.database)?.capture.time;
         let perm = (meta.mode.unwrap_or(0o600) & 0o7777) as u16;
         let (uid, gid) = self.owner(meta.uid, meta.gid);

@@ -147,7 +147,7 @@ impl ShownSnapshot {
     /// The sources that lie in no other, and where they are: the places that a restore gives them.
     pub fn tops(&self) -> Vec<(Vec<u8>, usize)> {
         let snapshot = &self.stored.snapshot;
-        let numbers = tree::tops(snapshot);
+        let numbers = tree::top_sources(snapshot);
         let places = places(snapshot, &numbers);
         places.into_iter().zip(numbers).collect()
     }
@@ -229,7 +229,7 @@ fn snapshots(repo: &Repo, output: &OutputSettings) -> Result<Vec<StoredSnapshot>
     let unreadable = catalog.unreadable.iter();
     unreadable.for_each(|unread| output.warn(&unread.what));
     catalog.clock_warning().iter().for_each(|what| output.warn(what));
-    let notes = repo.notes()?.standing();
+    let notes = repo.notes()?.current_notes();
     let mut all = catalog.snapshots;
     for stored in all.iter().filter(|stored| !stored.snapshot.missing.is_empty()) {
         let (short, count) = (stored.id.short(), stored.snapshot.missing.count());
@@ -265,6 +265,6 @@ pub fn has_records(shown: &ShownSnapshot, kind: &EntryKind) -> Option<u32> {
     let EntryKind::Database(number) = kind else {
         return None;
     };
-    let database = levault::ops::tree::database(&shown.stored.snapshot, *number).ok()?;
+    let database = levault::ops::tree::database_by_number(&shown.stored.snapshot, *number).ok()?;
     (!database.is_physical()).then_some(*number)
 }

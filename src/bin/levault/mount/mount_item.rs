@@ -7,7 +7,7 @@ use std::sync::Arc;
 use levault::error::{Error, ErrorKind, Result};
 use levault::id::ObjectId;
 use levault::limits::TREE_DEPTH_MAX;
-use levault::ops::tree::{self, DirectoryListing, TreeNode};
+use levault::ops::tree::{self, DirectoryTreeRef, TreeNode};
 use levault::snapshot::{DatabaseRoot, EntryKind};
 
 use super::mount_context::{MountContext, ShownSnapshot, has_records};
@@ -148,7 +148,7 @@ impl MountContext {
                 continue;
             };
             let Some(end) = rest.iter().position(|byte| *byte == b'/') else {
-                let found = shown.view(&self.cache, |view| view.source(number))?;
+                let found = shown.view(&self.cache, |view| view.resolve_source(number))?;
                 let node = MountItem::Node(Arc::clone(shown), Arc::new(MountedNode::top(found.node)));
                 entries.push((rest.to_vec(), node));
                 continue;
@@ -173,7 +173,7 @@ impl MountContext {
                 return Ok(Some(file_of(shown, number, name)));
             }
         }
-        let child = |name: &[u8]| shown.view(&self.cache, |view| view.child(&place.node, name));
+        let child = |name: &[u8]| shown.view(&self.cache, |view| view.find_child(&place.node, name));
         if let Some(node) = child(name)? {
             return Ok(Some(MountItem::Node(
                 Arc::clone(shown),
@@ -187,8 +187,8 @@ impl MountContext {
     }
 
     /// Where the entries of a node are.
-    pub fn entries_of(&self, shown: &ShownSnapshot, place: &MountedNode) -> Result<Option<DirectoryListing>> {
-        shown.view(&self.cache, |view| view.listing(&place.node))
+    pub fn entries_of(&self, shown: &ShownSnapshot, place: &MountedNode) -> Result<Option<DirectoryTreeRef>> {
+        shown.view(&self.cache, |view| view.directory_tree(&place.node))
     }
 
     /// A database's files, made if they are not there.
@@ -200,7 +200,7 @@ impl MountContext {
 
     /// The database of this number.
     pub fn database<'s>(&self, shown: &'s ShownSnapshot, number: u32) -> Result<&'s DatabaseRoot> {
-        tree::database(&shown.stored.snapshot, number)
+        tree::database_by_number(&shown.stored.snapshot, number)
     }
 }
 

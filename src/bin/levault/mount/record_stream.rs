@@ -102,9 +102,9 @@ fn make(shown: &ShownSnapshot, number: u32, report: &OperationReport, sender: &S
             Ok(())
         }
     };
-    let made = tree::database(&shown.stored.snapshot, number).and_then(|database| {
+    let made = tree::database_by_number(&shown.stored.snapshot, number).and_then(|database| {
         shown.opened.read_once(|reader| {
-            read_records::records_from(reader, database, &RecordQuery::default(), report, &mut line)
+            read_records::read_records_with(reader, database, &RecordQuery::default(), report, &mut line)
         })
     });
     // To send fails only when nobody reads.

@@ -122,12 +122,12 @@ impl MountedDatabases {
         let target = self.root()?.join(nth.to_string());
         let restore = Restore {
             database: Some(DatabaseChoice::Number(number)),
-            contents: DatabaseForm::Records,
+            database_form: DatabaseForm::Records,
             ownership: DatabaseOwnership::Caller,
             ..Restore::new(&target)
         };
         restore.run(&of.opened.repo, &of.stored, report)?;
-        let database = tree::database(&of.stored.snapshot, number)?;
+        let database = tree::database_by_number(&of.stored.snapshot, number)?;
         let directory = database.directory.clone().unwrap_or_default();
         let metas = of
             .opened

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Backup, BackupOutcome, StorageMode};
+use super::{Backup, BackupOutcome, DatabaseStorageMode};
 use crate::error::Result;
 use crate::keys::{Password, SlotCost};
 use crate::ops::restore::Restore;
@@ -19,23 +19,23 @@ use crate::report::OperationReport;
 use crate::storage::MemoryStorage;
 
 /// Every file below a directory, by its path; a directory has no bytes.
-type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
+type FilesByPath = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 /// A repository, and a directory for databases and what comes back.
-struct Bench {
+struct DialectBench {
     repo: Repo,
     dir: tempfile::TempDir,
 }
 
 /// What a backup said, and what a restore of it brought.
-struct Round {
+struct BackupRoundTrip {
     outcome: BackupOutcome,
     notices: Vec<String>,
     problems: Vec<String>,
     restored: PathBuf,
 }
 
-impl Bench {
+impl DialectBench {
     fn new() -> Self {
         let new = NewRepository {
             cost: SlotCost::cheap(),
@@ -63,14 +63,14 @@ impl Bench {
     }
 
     /// There and back.
-    fn round(&self, path: &Path) -> Round {
+    fn back_up_and_restore(&self, path: &Path) -> BackupRoundTrip {
         let (outcome, report) = self.backup(path).unwrap();
         let stored = self.repo.select(&outcome.snapshot.unwrap().to_hex()).unwrap();
         let restored = self.dir.path().join(format!("back-{}", stored.id.to_hex()));
         Restore::new(&restored)
             .run(&self.repo, &stored, &OperationReport::default())
             .unwrap();
-        Round {
+        BackupRoundTrip {
             outcome,
             notices: report.notices(),
             problems: report.problems(),
@@ -79,12 +79,12 @@ impl Bench {
     }
 }
 
-impl Round {
+impl BackupRoundTrip {
     /// Why its one database is kept as files, if it is.
     fn as_files(&self) -> Option<&str> {
         match &self.outcome.databases[0].stored {
-            StorageMode::Files { why } => Some(why),
-            StorageMode::Records => None,
+            DatabaseStorageMode::Files { why } => Some(why),
+            DatabaseStorageMode::Records => None,
         }
     }
 
@@ -115,8 +115,8 @@ impl Round {
 }
 
 /// What stands below a directory, but for what is ours and the lock.
-fn tree(root: &Path) -> Tree {
-    let mut tree = Tree::new();
+fn tree(root: &Path) -> FilesByPath {
+    let mut tree = FilesByPath::new();
     for entry in walkdir::WalkDir::new(root).min_depth(1) {
         let entry = entry.unwrap();
         let name = entry.path().strip_prefix(root).unwrap();

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use super::{Bench, tree};
+use super::{DialectBench, tree};
 use crate::leveldb::test_databases::{MemoryFiles, WriteOp, data_blocks, log_of, op, visible};
 use crate::leveldb::{BlockCodec, Comparator};
 use crate::ops::backup::ReadScope;
 use crate::source::{Database, RecordSink};
 
 #[derive(Default)]
-struct All(Vec<(Vec<u8>, Vec<u8>)>);
+struct CollectedRecords(Vec<(Vec<u8>, Vec<u8>)>);
 
-impl RecordSink for All {
+impl RecordSink for CollectedRecords {
     fn record(&mut self, key: &[u8], value: &[u8], certain: bool) -> crate::error::Result<()> {
         if certain {
             self.0.push((key.to_vec(), value.to_vec()));
@@ -37,15 +37,15 @@ fn files(all: &[WriteOp]) -> MemoryFiles {
 }
 
 fn records(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut all = All::default();
+    let mut all = CollectedRecords::default();
     Database::open(path).unwrap().scan(&mut all).unwrap();
     all.0
 }
 
 /// What each habit makes of a database's second table and of what the MANIFEST says of it.
-type Habit = fn(&mut MemoryFiles);
+type DialectEdit = fn(&mut MemoryFiles);
 
-const HABITS: [(&str, Habit); 5] = [
+const DIALECT_EDITS: [(&str, DialectEdit); 5] = [
     ("four bytes more, as the Java port records", |files| {
         files.edit.added[1].1.size += 4
     }),
@@ -62,14 +62,14 @@ const HABITS: [(&str, Habit); 5] = [
 
 #[test]
 fn a_size_that_is_not_the_manifests_is_no_damage_and_stops_no_increment() {
-    for (what, habit) in HABITS {
-        let bench = Bench::new();
+    for (what, habit) in DIALECT_EDITS {
+        let bench = DialectBench::new();
         let db = bench.directory("db");
         let mut all = ops(0, 100, b"value");
         let mut files = files(&all);
         habit(&mut files);
         files.write_to(&db);
-        let round = bench.round(&db);
+        let round = bench.back_up_and_restore(&db);
         assert_eq!(
             (round.as_files(), round.damaged_files()),
             (None, vec![]),
@@ -80,7 +80,7 @@ fn a_size_that_is_not_the_manifests_is_no_damage_and_stops_no_increment() {
 
         all.push(op(b"zz", 101, Some(b"new")));
         std::fs::write(db.join("000007.log"), log_of([&all[90..100], &all[100..]])).unwrap();
-        let round = bench.round(&db);
+        let round = bench.back_up_and_restore(&db);
         let scope = &round.outcome.databases[0].scope;
         assert!(
             matches!(scope, ReadScope::Changes { keys: 1, .. }),
@@ -105,7 +105,7 @@ fn a_table_of_another_database_is_noticed_and_none_of_its_records_is_taken() {
             .collect(),
     ];
     for (index, other) in others.into_iter().enumerate() {
-        let bench = Bench::new();
+        let bench = DialectBench::new();
         let db = bench.directory("db");
         let all = ops(0, 100, b"value");
         let mut files = files(&all);
@@ -134,7 +134,7 @@ fn a_table_of_another_database_is_noticed_and_none_of_its_records_is_taken() {
 #[test]
 fn of_a_table_of_odd_size_a_broken_block_is_lost_and_no_more() {
     for block in [0, 1, 3] {
-        let bench = Bench::new();
+        let bench = DialectBench::new();
         let db = bench.directory("db");
         let all = ops(0, 100, b"value");
         let mut files = files(&all);
@@ -156,7 +156,7 @@ fn of_a_table_of_odd_size_a_broken_block_is_lost_and_no_more() {
 
 #[test]
 fn logs_and_manifests_that_were_mapped_end_in_zeros() {
-    let bench = Bench::new();
+    let bench = DialectBench::new();
     let db = bench.directory("db");
     let all = ops(0, 100, b"value");
     let mut files = files(&all);
@@ -165,14 +165,14 @@ fn logs_and_manifests_that_were_mapped_end_in_zeros() {
     let mut manifest = files.manifest();
     manifest.resize(1 << 20, 0);
     std::fs::write(db.join("MANIFEST-000001"), manifest).unwrap();
-    let round = bench.round(&db);
+    let round = bench.back_up_and_restore(&db);
     assert_eq!((round.as_files(), round.damaged_files()), (None, vec![]));
     assert_eq!(records(&round.restored).len(), 100);
 }
 
 #[test]
 fn a_table_without_a_metaindex_has_no_filter_and_no_fault() {
-    let bench = Bench::new();
+    let bench = DialectBench::new();
     let db = bench.directory("db");
     let mut files = files(&ops(0, 100, b"value"));
     let table = files.tables.get_mut(&6).unwrap();
@@ -184,14 +184,14 @@ fn a_table_without_a_metaindex_has_no_filter_and_no_fault() {
     let index = [&[0, 0][..], &index, &[0; 40]].concat();
     table[footer..footer + 40].copy_from_slice(&index[..40]);
     files.write_to(&db);
-    let round = bench.round(&db);
+    let round = bench.back_up_and_restore(&db);
     assert_eq!((round.as_files(), round.damaged_files()), (None, vec![]));
     assert_eq!(round.outcome.databases[0].records, 100);
 }
 
 #[test]
 fn writers_that_overtake_one_another_leave_no_gap() {
-    let bench = Bench::new();
+    let bench = DialectBench::new();
     let db = bench.directory("db");
     let all = ops(0, 100, b"value");
     let mut files = files(&all);
@@ -206,7 +206,7 @@ fn writers_that_overtake_one_another_leave_no_gap() {
     ];
     files.add_log(7, batches);
     files.write_to(&db);
-    let round = bench.round(&db);
+    let round = bench.back_up_and_restore(&db);
     assert_eq!((round.as_files(), round.damaged_files()), (None, vec![]));
     assert_eq!(round.outcome.databases[0].capture.retries, 0);
     assert_eq!(
@@ -238,11 +238,11 @@ fn current_may_end_as_other_writers_end_it() {
         ("MANIFEST-000001\nMANIFEST-000001\n", false),
         ("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", false),
     ] {
-        let bench = Bench::new();
+        let bench = DialectBench::new();
         let db = bench.directory("db");
         files(&ops(0, 100, b"value")).write_to(&db);
         std::fs::write(db.join("CURRENT"), text).unwrap();
-        let round = bench.round(&db);
+        let round = bench.back_up_and_restore(&db);
         assert_eq!(round.as_files().is_none(), is_read, "{text:?}");
         assert_eq!(round.damaged_files().is_empty(), is_read, "{text:?}");
         if !is_read {

@@ -1,6 +1,6 @@
 //! Whole by their checksums, and in a form that levault does not read.
 
-use super::{Bench, tree};
+use super::{DialectBench, tree};
 use crate::leveldb::log_writer::append_record;
 use crate::leveldb::test_databases::{MemoryFiles, WriteOp, batch_of, op, recode, table_of};
 use crate::leveldb::{BlockCodec, Comparator};
@@ -30,36 +30,38 @@ fn a_block_of_an_unknown_codec_keeps_all_files_and_names_the_codec() {
         ("lz4-of-riak", Some(0), 2),
         ("lz4", None, 4),
     ] {
-        let bench = Bench::new();
+        let bench = DialectBench::new();
         let db = bench.directory(name);
         let mut files = files();
         recode(files.tables.get_mut(&6).unwrap(), block, id);
         files.write_to(&db);
         let word = format!("codec {id}");
-        bench.round(&db).assert_kept_as_files(&db, &word);
+        bench.back_up_and_restore(&db).assert_kept_as_files(&db, &word);
         // The next backup has no pins to stand on, and does the same.
-        bench.round(&db).assert_kept_as_files(&db, &word);
+        bench.back_up_and_restore(&db).assert_kept_as_files(&db, &word);
     }
 }
 
 #[test]
 fn a_database_that_becomes_unknown_behind_an_increment_is_kept_as_files() {
-    let bench = Bench::new();
+    let bench = DialectBench::new();
     let db = bench.directory("db");
     let mut files = files();
     files.write_to(&db);
-    assert_eq!(bench.round(&db).as_files(), None);
+    assert_eq!(bench.back_up_and_restore(&db).as_files(), None);
     let more = [op(b"zz", 101, Some(b"value"))];
     files.add_table(0, 8, &more, 1, BlockCodec::None);
     recode(files.tables.get_mut(&8).unwrap(), None, 7);
     std::fs::write(db.join("000008.ldb"), &files.tables[&8]).unwrap();
     std::fs::write(db.join("MANIFEST-000001"), files.manifest()).unwrap();
-    bench.round(&db).assert_kept_as_files(&db, "codec 7");
+    bench
+        .back_up_and_restore(&db)
+        .assert_kept_as_files(&db, "codec 7");
 }
 
 #[test]
 fn a_table_of_an_unknown_magic_keeps_all_files_unless_the_others_are_leveldbs() {
-    let bench = Bench::new();
+    let bench = DialectBench::new();
     let db = bench.directory("db");
     let mut files = files();
     let spoil = |table: &mut Vec<u8>| {
@@ -68,20 +70,20 @@ fn a_table_of_an_unknown_magic_keeps_all_files_unless_the_others_are_leveldbs() 
     };
     spoil(files.tables.get_mut(&6).unwrap());
     files.write_to(&db);
-    let round = bench.round(&db);
+    let round = bench.back_up_and_restore(&db);
     assert!(round.as_files().is_some(), "bytes are kept");
     assert_eq!(round.damaged_files(), ["000006.ldb"]);
 }
 
 #[test]
 fn damage_beside_an_unknown_codec_is_listed_and_all_bytes_are_kept() {
-    let bench = Bench::new();
+    let bench = DialectBench::new();
     let db = bench.directory("db");
     let mut files = files();
     recode(files.tables.get_mut(&6).unwrap(), Some(0), 9);
     files.tables.get_mut(&5).unwrap()[40] ^= 1;
     files.write_to(&db);
-    let round = bench.round(&db);
+    let round = bench.back_up_and_restore(&db);
     assert!(round.as_files().unwrap().contains("codec 9") || round.as_files().is_some());
     assert_eq!(round.damaged_files(), ["000005.ldb"]);
     assert_eq!(tree(&round.restored), tree(&db));
@@ -89,14 +91,16 @@ fn damage_beside_an_unknown_codec_is_listed_and_all_bytes_are_kept() {
 
 #[test]
 fn an_operation_or_an_entry_of_an_unknown_kind_keeps_all_files() {
-    let bench = Bench::new();
+    let bench = DialectBench::new();
     let (in_log, in_table) = (bench.directory("log"), bench.directory("table"));
     let mut files_a = files();
     let mut batch = batch_of(&[op(b"key", 101, Some(b"value"))]);
     batch[12] = 2;
     append_record(files_a.logs.get_mut(&7).unwrap(), &batch);
     files_a.write_to(&in_log);
-    bench.round(&in_log).assert_kept_as_files(&in_log, "operation 2");
+    bench
+        .back_up_and_restore(&in_log)
+        .assert_kept_as_files(&in_log, "operation 2");
 
     let mut files_b = files();
     let table = table_of(&ops(40), 10, BlockCodec::None);
@@ -110,12 +114,14 @@ fn an_operation_or_an_entry_of_an_unknown_kind_keeps_all_files() {
     files_b.edit.added[0].1.largest = ops(40)[39].internal_key();
     files_b.tables.insert(5, table);
     files_b.write_to(&in_table);
-    bench.round(&in_table).assert_kept_as_files(&in_table, "kind 2");
+    bench
+        .back_up_and_restore(&in_table)
+        .assert_kept_as_files(&in_table, "kind 2");
 }
 
 #[test]
 fn a_filter_of_an_unknown_codec_loses_nothing() {
-    let bench = Bench::new();
+    let bench = DialectBench::new();
     let db = bench.directory("db");
     let mut files = files();
     let table = files.tables.get_mut(&5).unwrap();
@@ -124,7 +130,7 @@ fn a_filter_of_an_unknown_codec_loses_nothing() {
     let at = (last.offset + last.size) as usize + 5;
     crate::leveldb::test_databases::recode_at(table, at, 8, 6);
     files.write_to(&db);
-    let round = bench.round(&db);
+    let round = bench.back_up_and_restore(&db);
     assert_eq!((round.as_files(), round.damaged_files()), (None, vec![]));
     assert_eq!(round.outcome.databases[0].records, 100);
 }

@@ -7,48 +7,48 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::resolve_paths::{BackupPaths, ResolvedPaths};
-use super::{WalkRoot, above};
+use super::{WalkRoot, requested_parent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::limits::SNAPSHOT_SOURCES_MAX;
 use crate::report::OperationReport;
 use crate::snapshot::restore_paths::{ROOT_NAME, distinct_paths};
 use crate::snapshot::source_label::parts;
 use crate::source::exclude_rules::{ExcludeSubject, ExcludedItems, WalkScope};
-use crate::source::walk::{candidate, databases_below};
+use crate::source::walk::{detect_candidate, find_databases_below};
 use crate::source::{DetectedDirectory, ForeignEngine, HeldDirectory, TouchedDirectories};
 
 /// A database to be captured.
 #[derive(Clone, Debug)]
-pub struct FoundDatabase {
+pub struct PlannedDatabaseBackup {
     /// Its directory, from the root on.
     pub path: PathBuf,
     /// What it is called in the snapshot.
     pub name: String,
     /// It was asked for by its own path; if it cannot be saved, there is no backup.
-    pub is_asked: bool,
+    pub is_requested: bool,
     /// Those of what was asked for that it lies in.
-    pub bounds: WalkScope,
+    pub scope: WalkScope,
     /// What this backup does to the times of directories.
     pub touched: Arc<TouchedDirectories>,
 }
 
-impl FoundDatabase {
+impl PlannedDatabaseBackup {
     /// Its directory, held. Links are followed on the way that was asked for, at its end too; below that, none.
-    pub fn hold(&self) -> Result<HeldDirectory> {
-        if self.path == self.bounds.root() {
+    pub fn open_held(&self) -> Result<HeldDirectory> {
+        if self.path == self.scope.root() {
             let whole = self.path.canonicalize();
-            return HeldDirectory::named(&whole.context(|| format!("find {}", self.path.display()))?);
+            return HeldDirectory::open_path(&whole.context(|| format!("find {}", self.path.display()))?);
         }
-        HeldDirectory::named(above(&self.bounds))?.descendant(&self.path)
+        HeldDirectory::open_path(requested_parent(&self.scope))?.descendant(&self.path)
     }
 
     /// What else lies in its directory, to be walked, when it is saved under this number.
-    pub fn beside(&self, number: Option<u32>, held: Option<HeldDirectory>) -> Option<WalkRoot> {
+    pub fn walk_root_beside(&self, number: Option<u32>, held: Option<HeldDirectory>) -> Option<WalkRoot> {
         Some(WalkRoot::Beside {
             number: number?,
             directory: self.path.clone(),
             held,
-            bounds: self.bounds.clone(),
+            scope: self.scope.clone(),
         })
     }
 }
@@ -61,7 +61,7 @@ pub struct PlannedTree {
     /// What it is called in the snapshot.
     pub name: String,
     /// What of it is wanted.
-    pub bounds: WalkScope,
+    pub scope: WalkScope,
 }
 
 impl PlannedTree {
@@ -75,7 +75,7 @@ impl PlannedTree {
 #[derive(Clone, Debug, Default)]
 pub struct BackupPlan {
     /// In the order in which they are captured.
-    pub databases: Vec<FoundDatabase>,
+    pub databases: Vec<PlannedDatabaseBackup>,
     pub trees: Vec<PlannedTree>,
     /// What of the paths themselves is left out.
     pub left_out: ExcludedItems,
@@ -88,27 +88,27 @@ impl BackupPlan {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if all paths are missing; [`ErrorKind::Usage`] for one name for several paths.
-    pub fn make(given: &BackupPaths, name: Option<&str>, report: &OperationReport) -> Result<Self> {
-        let asked = ResolvedPaths::find(given, report)?;
+    pub fn plan_paths(given: &BackupPaths, name: Option<&str>, report: &OperationReport) -> Result<Self> {
+        let asked = ResolvedPaths::resolve(given, report)?;
         let mut taken = HashSet::new();
         let names = match name {
-            Some(name) if asked.all.len() == 1 => vec![unique(name.to_owned(), &mut taken)],
+            Some(name) if asked.scopes.len() == 1 => vec![unique_name(name.to_owned(), &mut taken)],
             Some(_) => return Err(Error::new(ErrorKind::Usage, "one name for several paths")),
-            None => labels(&asked.all, &mut taken),
+            None => unique_labels(&asked.scopes, &mut taken),
         };
         let mut plan = Self {
             left_out: asked.left_out,
             ..Self::default()
         };
         let mut seen = HashSet::new();
-        for (bounds, name) in asked.all.into_iter().zip(names) {
-            plan.add(bounds, name, &mut taken, &mut seen, report)?;
+        for (bounds, name) in asked.scopes.into_iter().zip(names) {
+            plan.add_path(bounds, name, &mut taken, &mut seen, report)?;
         }
-        plan.must_fit().map(|()| plan)
+        plan.check_source_count().map(|()| plan)
     }
 
     /// What was asked for, and the databases below it.
-    fn add(
+    fn add_path(
         &mut self,
         bounds: WalkScope,
         name: String,
@@ -126,7 +126,7 @@ impl BackupPlan {
         };
         let wanted = |path: &Path, is_directory| bounds.is_searched(path, thing(is_directory));
         let found = if wanted(&path, true) {
-            databases_below(&path, &wanted, report)?
+            find_databases_below(&path, &wanted, report)?
         } else {
             Vec::new()
         };
@@ -134,33 +134,37 @@ impl BackupPlan {
         let is_asked = bounds.is_whole() && wanted(&path, true) && is_database(&path);
         let is_database = is_asked || found.contains(&path);
         if is_database && seen.insert(path.clone()) {
-            self.databases.push(FoundDatabase {
+            self.databases.push(PlannedDatabaseBackup {
                 path: path.clone(),
                 name: name.clone(),
-                is_asked,
-                bounds: bounds.clone(),
+                is_requested: is_asked,
+                scope: bounds.clone(),
                 touched: self.touched.clone(),
             });
         }
         for found in found {
             if found != path && seen.insert(found.clone()) {
-                let name = unique(below(&name, &path, &found), taken);
-                self.databases.push(FoundDatabase {
+                let name = unique_name(label_below(&name, &path, &found), taken);
+                self.databases.push(PlannedDatabaseBackup {
                     path: found,
                     name,
-                    is_asked: false,
-                    bounds: bounds.clone(),
+                    is_requested: false,
+                    scope: bounds.clone(),
                     touched: self.touched.clone(),
                 });
             }
         }
         if !is_database {
-            self.trees.push(PlannedTree { path, name, bounds });
+            self.trees.push(PlannedTree {
+                path,
+                name,
+                scope: bounds,
+            });
         }
         Ok(())
     }
 
-    fn must_fit(&self) -> Result<()> {
+    fn check_source_count(&self) -> Result<()> {
         let sources = self.databases.len() + self.trees.len();
         if sources <= SNAPSHOT_SOURCES_MAX {
             Ok(())
@@ -174,7 +178,7 @@ impl BackupPlan {
 }
 
 /// A name for a database that is found below a path when the others have theirs.
-pub fn name_below(plan: &BackupPlan, found: &Path, taken: &mut HashSet<String>) -> String {
+pub fn unique_name_below(plan: &BackupPlan, found: &Path, taken: &mut HashSet<String>) -> String {
     let trees = plan.trees.iter().map(|tree| (&tree.path, &tree.name));
     let databases = plan
         .databases
@@ -183,14 +187,14 @@ pub fn name_below(plan: &BackupPlan, found: &Path, taken: &mut HashSet<String>) 
     let above = trees.chain(databases).find(|(path, _)| found.starts_with(path));
     let name = above.map_or_else(
         || text(found.as_os_str()),
-        |(path, name)| below(name, path, found),
+        |(path, name)| label_below(name, path, found),
     );
-    unique(name, taken)
+    unique_name(name, taken)
 }
 
 fn is_database(path: &Path) -> bool {
-    let held = path.is_dir().then(|| HeldDirectory::named(path));
-    let found = held.map(|held| candidate(&held?));
+    let held = path.is_dir().then(|| HeldDirectory::open_path(path));
+    let found = held.map(|held| detect_candidate(&held?));
     match found {
         Some(Ok(DetectedDirectory::LevelDb(_))) => true,
         // RocksDB is refused by the capture, aloud. A fork has no other backup: its files are a tree.
@@ -200,23 +204,23 @@ fn is_database(path: &Path) -> bool {
 }
 
 /// A label for each: as a restore of all names them, as text.
-fn labels(asked: &[WalkScope], taken: &mut HashSet<String>) -> Vec<String> {
+fn unique_labels(asked: &[WalkScope], taken: &mut HashSet<String>) -> Vec<String> {
     let names: Vec<Vec<&[u8]>> = asked
         .iter()
         .map(|bounds| parts(bounds.root().as_os_str().as_bytes()).collect())
         .collect();
     let places = distinct_paths(&names).into_iter();
     places
-        .map(|place| unique(String::from_utf8_lossy(&place).into_owned(), taken))
+        .map(|place| unique_name(String::from_utf8_lossy(&place).into_owned(), taken))
         .collect()
 }
 
-fn below(name: &str, path: &Path, found: &Path) -> String {
+fn label_below(name: &str, path: &Path, found: &Path) -> String {
     let inner = found.strip_prefix(path).unwrap_or(found);
     format!("{name}/{}", inner.to_string_lossy())
 }
 
-fn unique(name: String, taken: &mut HashSet<String>) -> String {
+fn unique_name(name: String, taken: &mut HashSet<String>) -> String {
     let numbered = |number: u32| match number {
         1 => name.clone(),
         number => format!("{name}~{number}"),

@@ -12,16 +12,16 @@ use crate::source::HeldDirectory;
 use crate::source::walk::{FileFingerprint, FileSource, read_entry};
 
 /// How often a file is read that is changed under every reading.
-const TRIES_MAX: u32 = 3;
+const READ_ATTEMPTS_PER_FILE: u32 = 3;
 
 /// Bytes of a large file in one piece.
 const WINDOW_BYTES: usize = 1 << 20;
 
 /// Clocks that times of change are taken from tick so rarely at worst, nanoseconds ...
-const TICK_NANOS: i128 = 50_000_000;
+const CTIME_TICK_NANOS: i128 = 50_000_000;
 
 /// ... and on filesystems that keep no fractions.
-const WHOLE_SECONDS_NANOS: i128 = 2_100_000_000;
+const CTIME_SECOND_NANOS: i128 = 2_100_000_000;
 
 /// A file's next chunk, or several that are equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +29,12 @@ pub enum FileChunk {
     /// Its bytes.
     Bytes(Vec<u8>),
     /// Chunks of one byte, over and over: what holes are cut into, without having been looked at.
-    Run(ChunkRun),
+    Repeated(RepeatedChunkRun),
 }
 
 /// Equal chunks in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkRun {
+pub struct RepeatedChunkRun {
     /// All of their bytes.
     pub byte: u8,
     /// Bytes of each.
@@ -48,7 +48,7 @@ impl FileChunk {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Run(run) => run.len as u64 * run.count,
+            Self::Repeated(run) => run.len as u64 * run.count,
         }
     }
 }
@@ -73,7 +73,7 @@ impl FileInput for FileSource {
     }
 
     fn zeros(&self) -> u64 {
-        Self::zeros(self)
+        Self::zeros_ahead(self)
     }
 
     fn skip(&mut self, bytes: u64) {
@@ -91,19 +91,19 @@ impl<F: FnMut(&mut [u8]) -> Result<usize>> FileInput for F {
 /// What becomes of a file's chunks.
 pub trait ChunkSink {
     /// The next ones.
-    fn piece(&mut self, chunks: Vec<FileChunk>) -> Result<()>;
+    fn push_chunks(&mut self, chunks: Vec<FileChunk>) -> Result<()>;
     /// All before count for nothing: the file is read again.
-    fn again(&mut self) -> Result<()>;
+    fn restart(&mut self) -> Result<()>;
 }
 
 /// All of a small file.
 impl ChunkSink for Vec<FileChunk> {
-    fn piece(&mut self, chunks: Vec<FileChunk>) -> Result<()> {
+    fn push_chunks(&mut self, chunks: Vec<FileChunk>) -> Result<()> {
         self.extend(chunks);
         Ok(())
     }
 
-    fn again(&mut self) -> Result<()> {
+    fn restart(&mut self) -> Result<()> {
         self.clear();
         Ok(())
     }
@@ -121,13 +121,13 @@ pub enum FileReadError {
 /// Where files are cut.
 #[derive(Clone, Copy)]
 pub struct FileReader<'a> {
-    pub cutter: &'a Chunker,
+    pub chunker: &'a Chunker,
     pub report: &'a OperationReport,
 }
 
 impl FileReader<'_> {
     /// Reads the file that was looked at, and completes what is known of it; how many bytes it has.
-    pub fn file(
+    pub fn read_file(
         &self,
         ground: &HeldDirectory,
         path: &Path,
@@ -135,35 +135,35 @@ impl FileReader<'_> {
         meta: &mut FileMetadata,
         pieces: &mut dyn ChunkSink,
     ) -> Result<u64, FileReadError> {
-        let mut file = open(ground, path, looked).map_err(FileReadError::Source)?;
+        let mut file = open_current(ground, path, looked).map_err(FileReadError::Source)?;
         for attempt in 1.. {
-            let len = file.stamp().len;
+            let len = file.fingerprint().len;
             if len > FILE_BYTES_MAX {
                 let error = Error::new(
                     ErrorKind::Limit,
                     format!("{len} bytes long, and no file over {FILE_BYTES_MAX} is restored"),
                 );
-                return Err(FileReadError::Source(error).of(path));
+                return Err(FileReadError::Source(error).with_path(path));
             }
-            let read = self.bytes(len, &mut file, pieces);
-            let bytes = read.map_err(|failed| failed.of(path))?;
+            let read = self.chunk_input(len, &mut file, pieces);
+            let bytes = read.map_err(|failed| failed.with_path(path))?;
             let now = file
-                .stamp_now()
-                .map_err(|error| FileReadError::Source(error).of(path))?;
-            let is_quiet = file.stamp().has_the_content_of(&now) && bytes == now.len;
-            if is_quiet || attempt == TRIES_MAX {
-                self.note(ground, path, &file, is_quiet, meta);
+                .current_fingerprint()
+                .map_err(|error| FileReadError::Source(error).with_path(path))?;
+            let is_quiet = file.fingerprint().has_same_content(&now) && bytes == now.len;
+            if is_quiet || attempt == READ_ATTEMPTS_PER_FILE {
+                self.complete_metadata(ground, path, &file, is_quiet, meta);
                 return Ok(bytes);
             }
-            pieces.again().map_err(FileReadError::Sink)?;
-            file.again()
-                .map_err(|error| FileReadError::Source(error).of(path))?;
+            pieces.restart().map_err(FileReadError::Sink)?;
+            file.restart()
+                .map_err(|error| FileReadError::Source(error).with_path(path))?;
         }
         unreachable!("the last attempt returns")
     }
 
     /// What may have been written to since the time it bears has no time of change: the next backup reads it again.
-    fn note(
+    fn complete_metadata(
         &self,
         ground: &HeldDirectory,
         path: &Path,
@@ -171,10 +171,10 @@ impl FileReader<'_> {
         is_quiet: bool,
         meta: &mut FileMetadata,
     ) {
-        let stamp = file.stamp();
+        let stamp = file.fingerprint();
         if !is_quiet {
             let text = format!(
-                "{}: changed while it was read, {TRIES_MAX} times; saved as it was read",
+                "{}: changed while it was read, {READ_ATTEMPTS_PER_FILE} times; saved as it was read",
                 path.display()
             );
             self.report.problem_at(path, text);
@@ -187,12 +187,12 @@ impl FileReader<'_> {
         }
         meta.mtime_nanos = Some(stamp.mtime_nanos);
         meta.inode = Some(stamp.inode);
-        meta.ctime_nanos = (is_quiet && !is_recent(stamp.ctime_nanos)).then_some(stamp.ctime_nanos);
+        meta.ctime_nanos = (is_quiet && !is_ctime_recent(stamp.ctime_nanos)).then_some(stamp.ctime_nanos);
         meta.holes = file.holes().to_vec();
     }
 
     /// Cuts what `input` gives, `len` bytes at most; how many there were.
-    pub fn bytes(
+    pub fn chunk_input(
         &self,
         len: u64,
         input: &mut dyn FileInput,
@@ -202,12 +202,12 @@ impl FileReader<'_> {
         let mut window = Vec::new();
         loop {
             self.report.go_on().map_err(FileReadError::Sink)?;
-            if let Some((run, ahead)) = self.run_ahead(&window, input.zeros().min(left)) {
+            if let Some((run, ahead)) = self.zero_run_ahead(&window, input.zeros().min(left)) {
                 input.skip(ahead);
                 left -= ahead;
                 window.clear();
                 pieces
-                    .piece(vec![FileChunk::Run(run)])
+                    .push_chunks(vec![FileChunk::Repeated(run)])
                     .map_err(FileReadError::Sink)?;
             }
             let kept = window.len();
@@ -222,7 +222,7 @@ impl FileReader<'_> {
                 InputEnd::Ended
             };
             pieces
-                .piece(self.cut(&mut window, more))
+                .push_chunks(self.cut_window(&mut window, more))
                 .map_err(FileReadError::Sink)?;
             if more == InputEnd::Ended {
                 return Ok(len - left);
@@ -232,29 +232,29 @@ impl FileReader<'_> {
 
     /// The chunks that a window and so many zeros behind it are cut into for certain, and how many of those zeros they
     /// take: those that begin with as many zeros as the longest chunk has.
-    fn run_ahead(&self, window: &[u8], zeros: u64) -> Option<(ChunkRun, u64)> {
+    fn zero_run_ahead(&self, window: &[u8], zeros: u64) -> Option<(RepeatedChunkRun, u64)> {
         let all = window.len() as u64 + zeros;
         let rest = all.checked_sub(CHUNK_BYTES_MAX as u64).filter(|_| zeros > 0)?;
         if window.iter().any(|byte| *byte != 0) {
             return None;
         }
-        let len = self.cutter.first_of_run(0);
+        let len = self.chunker.first_of_run(0);
         let count = rest / len as u64 + 1;
         let ahead = (count * len as u64).checked_sub(window.len() as u64)?;
-        Some((ChunkRun { byte: 0, len, count }, ahead))
+        Some((RepeatedChunkRun { byte: 0, len, count }, ahead))
     }
 
     /// Takes what is complete out of the window.
-    fn cut(&self, window: &mut Vec<u8>, more: InputEnd) -> Vec<FileChunk> {
+    fn cut_window(&self, window: &mut Vec<u8>, more: InputEnd) -> Vec<FileChunk> {
         let (mut chunks, mut start) = (Vec::new(), 0);
         while start < window.len() {
-            if let Some(byte) = run_at(&window[start..]) {
-                let len = self.cutter.first_of_run(byte);
-                add_to_run(&mut chunks, byte, len);
+            if let Some(byte) = repeated_byte(&window[start..]) {
+                let len = self.chunker.first_of_run(byte);
+                push_repeated(&mut chunks, byte, len);
                 start += len;
                 continue;
             }
-            let Some(len) = self.cutter.first(&window[start..], more) else {
+            let Some(len) = self.chunker.first(&window[start..], more) else {
                 break;
             };
             if (start, len) == (0, window.len()) {
@@ -269,26 +269,26 @@ impl FileReader<'_> {
 }
 
 /// The byte of which the window has nothing else as far as the longest chunk.
-fn run_at(window: &[u8]) -> Option<u8> {
+fn repeated_byte(window: &[u8]) -> Option<u8> {
     let window = window.get(..CHUNK_BYTES_MAX)?;
     // Two at a time are one comparison of memory; most windows differ in the first bytes.
     (window[..CHUNK_BYTES_MAX - 1] == window[1..]).then_some(window[0])
 }
 
-fn add_to_run(chunks: &mut Vec<FileChunk>, byte: u8, len: usize) {
+fn push_repeated(chunks: &mut Vec<FileChunk>, byte: u8, len: usize) {
     match chunks.last_mut() {
-        Some(FileChunk::Run(run)) if run.byte == byte => run.count += 1,
-        _ => chunks.push(FileChunk::Run(ChunkRun { byte, len, count: 1 })),
+        Some(FileChunk::Repeated(run)) if run.byte == byte => run.count += 1,
+        _ => chunks.push(FileChunk::Repeated(RepeatedChunkRun { byte, len, count: 1 })),
     }
 }
 
 /// What takes a file's place by a rename, as programs write their settings, is the file that is meant.
-fn open(ground: &HeldDirectory, path: &Path, looked: &FileFingerprint) -> Result<FileSource> {
+fn open_current(ground: &HeldDirectory, path: &Path, looked: &FileFingerprint) -> Result<FileSource> {
     let mut stamp = *looked;
     for attempt in 1.. {
         match FileSource::open(ground, path, &stamp) {
-            Err(error) if error.kind() == ErrorKind::Mismatch && attempt < TRIES_MAX => {
-                stamp = FileFingerprint::below(ground, path)?
+            Err(error) if error.kind() == ErrorKind::Mismatch && attempt < READ_ATTEMPTS_PER_FILE => {
+                stamp = FileFingerprint::of_path_below(ground, path)?
             }
             opened => return opened,
         }
@@ -304,7 +304,7 @@ impl FileReadError {
         }
     }
 
-    fn of(self, path: &Path) -> Self {
+    fn with_path(self, path: &Path) -> Self {
         match self {
             Self::Source(error) => Self::Source(error.context(format!("read {}", path.display()))),
             sink => sink,
@@ -313,10 +313,10 @@ impl FileReadError {
 }
 
 /// True if a write now could leave the time of change as it is.
-fn is_recent(ctime_nanos: i128) -> bool {
+fn is_ctime_recent(ctime_nanos: i128) -> bool {
     let tick = match ctime_nanos % 1_000_000_000 {
-        0 => WHOLE_SECONDS_NANOS,
-        _ => TICK_NANOS,
+        0 => CTIME_SECOND_NANOS,
+        _ => CTIME_TICK_NANOS,
     };
     ctime_nanos > i128::from(SystemClock.now().0) - tick
 }
@@ -346,14 +346,14 @@ mod tests {
     fn bytes_of(chunks: &[FileChunk]) -> Vec<Vec<u8>> {
         let bytes = |chunk: &FileChunk| match chunk {
             FileChunk::Bytes(bytes) => vec![bytes.clone()],
-            FileChunk::Run(run) => vec![vec![run.byte; run.len]; run.count as usize],
+            FileChunk::Repeated(run) => vec![vec![run.byte; run.len]; run.count as usize],
         };
         chunks.iter().flat_map(bytes).collect()
     }
 
     impl ChunkSink for WritesMeanwhile<'_> {
-        fn piece(&mut self, chunks: Vec<FileChunk>) -> Result<()> {
-            self.chunks.piece(chunks)?;
+        fn push_chunks(&mut self, chunks: Vec<FileChunk>) -> Result<()> {
+            self.chunks.push_chunks(chunks)?;
             if self.left > 0 {
                 self.left -= 1;
                 let mut file = OpenOptions::new().append(true).open(self.path).unwrap();
@@ -362,26 +362,26 @@ mod tests {
             Ok(())
         }
 
-        fn again(&mut self) -> Result<()> {
-            self.chunks.again()
+        fn restart(&mut self) -> Result<()> {
+            self.chunks.restart()
         }
     }
 
     fn read(path: &Path, writes: u32) -> (Vec<u8>, FileMetadata, Vec<String>) {
         let report = OperationReport::default();
-        let ground = HeldDirectory::named(path.parent().unwrap()).unwrap();
+        let ground = HeldDirectory::open_path(path.parent().unwrap()).unwrap();
         let looked = read_entry(&ground, path, &report).unwrap();
-        let FileKind::File(stamp) = looked.what else {
+        let FileKind::File(stamp) = looked.kind else {
             panic!()
         };
         let (cutter, mut meta) = (Chunker::new(&[1; 32]), looked.meta);
         let reading = FileReader {
-            cutter: &cutter,
+            chunker: &cutter,
             report: &report,
         };
         let (left, chunks) = (writes, Vec::new());
         let mut pieces = WritesMeanwhile { path, left, chunks };
-        let read = reading.file(&ground, path, &stamp, &mut meta, &mut pieces);
+        let read = reading.read_file(&ground, path, &stamp, &mut meta, &mut pieces);
         let bytes = read.unwrap();
         let all = bytes_of(&pieces.chunks).concat();
         assert_eq!(bytes, all.len() as u64);
@@ -413,9 +413,9 @@ mod tests {
         let (path, new) = (dir.path().join("settings"), dir.path().join("new"));
         std::fs::write(&path, "old").unwrap();
         let report = OperationReport::default();
-        let ground = HeldDirectory::named(dir.path()).unwrap();
+        let ground = HeldDirectory::open_path(dir.path()).unwrap();
         let looked = read_entry(&ground, &path, &report).unwrap();
-        let FileKind::File(stamp) = looked.what else {
+        let FileKind::File(stamp) = looked.kind else {
             panic!()
         };
         std::fs::write(&new, "newer").unwrap();
@@ -423,11 +423,11 @@ mod tests {
         std::fs::rename(&new, &path).unwrap();
         let (cutter, mut meta) = (Chunker::new(&[1; 32]), looked.meta);
         let reading = FileReader {
-            cutter: &cutter,
+            chunker: &cutter,
             report: &report,
         };
         let mut pieces = Vec::new();
-        let read = reading.file(&ground, &path, &stamp, &mut meta, &mut pieces);
+        let read = reading.read_file(&ground, &path, &stamp, &mut meta, &mut pieces);
         assert_eq!(
             (read.unwrap(), bytes_of(&pieces).concat()),
             (5, b"newer".to_vec())
@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(report.problems(), [""; 0]);
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        let read = reading.file(&ground, &path, &stamp, &mut meta, &mut pieces);
+        let read = reading.read_file(&ground, &path, &stamp, &mut meta, &mut pieces);
         assert!(read.is_err(), "what is no file any more is told");
     }
 
@@ -446,12 +446,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, "x").unwrap();
-        std::thread::sleep(std::time::Duration::from_nanos(3 * TICK_NANOS as u64));
+        std::thread::sleep(std::time::Duration::from_nanos(3 * CTIME_TICK_NANOS as u64));
         let (_, meta, _) = read(&path, 0);
         assert!(meta.ctime_nanos.is_some());
-        assert!(is_recent(i128::from(SystemClock.now().0) - TICK_NANOS / 2));
+        assert!(is_ctime_recent(
+            i128::from(SystemClock.now().0) - CTIME_TICK_NANOS / 2
+        ));
         let whole_second = i128::from(SystemClock.now().0) / 1_000_000_000 * 1_000_000_000;
-        assert!(is_recent(whole_second - 1_000_000_000) && !is_recent(whole_second - 3_000_000_000));
+        assert!(
+            is_ctime_recent(whole_second - 1_000_000_000) && !is_ctime_recent(whole_second - 3_000_000_000)
+        );
     }
 
     #[test]
@@ -459,7 +463,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (report, cutter) = (OperationReport::default(), Chunker::new(&[1; 32]));
         let reading = FileReader {
-            cutter: &cutter,
+            chunker: &cutter,
             report: &report,
         };
         for len in [0, 1, WINDOW_BYTES - 1, WINDOW_BYTES, 3 * WINDOW_BYTES + 5] {
@@ -473,7 +477,10 @@ mod tests {
                 rest = later;
                 Ok(now.len())
             };
-            assert_eq!(reading.bytes(len as u64, fill, &mut chunks).unwrap(), len as u64);
+            assert_eq!(
+                reading.chunk_input(len as u64, fill, &mut chunks).unwrap(),
+                len as u64
+            );
             let whole: Vec<_> = cutter.chunks(&all).map(<[u8]>::to_vec).collect();
             assert!(bytes_of(&chunks) == whole, "{len}");
         }
@@ -530,13 +537,13 @@ mod tests {
                 }
             }
             let (report, cutter) = (OperationReport::default(), Chunker::new(&[secret; 32]));
-            let reading = FileReader { cutter: &cutter, report: &report };
+            let reading = FileReader { chunker: &cutter, report: &report };
             let whole: Vec<_> = cutter.chunks(&all).map(<[u8]>::to_vec).collect();
             let (len, of_holes) = (all.len(), holes.iter().map(|(from, to)| to - from).sum::<usize>());
             let most = len - of_holes + holes.len() * 2 * (CHUNK_BYTES_MAX + WINDOW_BYTES);
             let mut input = SparseInput { all, holes, at: 0, read: 0 };
             let mut chunks = Vec::new();
-            prop_assert_eq!(reading.bytes(len as u64, &mut input, &mut chunks).unwrap(), len as u64);
+            prop_assert_eq!(reading.chunk_input(len as u64, &mut input, &mut chunks).unwrap(), len as u64);
             prop_assert!(bytes_of(&chunks) == whole);
             prop_assert!(input.read <= most, "{} bytes were read", input.read);
         }
@@ -561,12 +568,17 @@ mod tests {
         }
         let (report, cutter) = (OperationReport::default(), Chunker::new(&[1; 32]));
         let reading = FileReader {
-            cutter: &cutter,
+            chunker: &cutter,
             report: &report,
         };
         let mut chunks: Vec<FileChunk> = Vec::new();
         let len = 1 << 40;
-        assert_eq!(reading.bytes(len, &mut InputHole(len), &mut chunks).unwrap(), len);
+        assert_eq!(
+            reading
+                .chunk_input(len, &mut InputHole(len), &mut chunks)
+                .unwrap(),
+            len
+        );
         assert!(chunks.len() <= 3, "{} pieces", chunks.len());
         assert_eq!(chunks.iter().map(FileChunk::bytes).sum::<u64>(), len);
     }

@@ -17,7 +17,7 @@
 //! the rest is saved.
 
 mod backup_plan;
-mod databases;
+mod databases_by_directory;
 mod exclude_filter;
 mod file_reader;
 mod open_directory;
@@ -44,8 +44,8 @@ use crate::report::OperationReport;
 use crate::source::exclude_rules::{ExcludedItems, WalkScope};
 use crate::source::{HeldDirectory, TouchedDirectories};
 
-pub use backup_plan::{BackupPlan, FoundDatabase, PlannedTree, name_below};
-pub use databases::DatabasesByDirectory;
+pub use backup_plan::{BackupPlan, PlannedDatabaseBackup, PlannedTree, unique_name_below};
+pub use databases_by_directory::DatabasesByDirectory;
 use exclude_filter::ExcludeFilter;
 pub use file_reader::{FileReadError, FileReader};
 use open_directory::EntryScanners;
@@ -57,13 +57,13 @@ use sqlite::SqliteDatabases;
 pub use sqlite::SqliteMode;
 pub use tree_storer::StoredTree;
 use tree_walker::TreeWalker;
-pub use walk_channel::{ReadFile, StepSender, WalkStep};
+pub use walk_channel::{FinishedFile, StepSender, WalkStep};
 
 /// Files that are open at once when it is not said: a disk answers several questions sooner than one after the other.
-pub const CONCURRENCY: usize = 4;
+pub const READ_CONCURRENCY_DEFAULT: usize = 4;
 
 /// And at most.
-const CONCURRENCY_MAX: usize = 64;
+const READ_CONCURRENCY_MAX: usize = 64;
 
 /// What is walked.
 #[derive(Clone, Debug)]
@@ -76,45 +76,47 @@ pub enum WalkRoot {
         directory: PathBuf,
         /// The directory that was captured, whatever has its path now; `None` if none could be held.
         held: Option<HeldDirectory>,
-        bounds: WalkScope,
+        scope: WalkScope,
     },
 }
 
 impl WalkRoot {
     /// The directory that the walk begins in, held.
-    fn hold(&self) -> Result<HeldDirectory> {
+    fn open_held(&self) -> Result<HeldDirectory> {
         match self {
             Self::Beside {
                 held: Some(held),
                 directory,
                 ..
             } => Ok(held.with_path(directory)),
-            root => HeldDirectory::named(root.ground()),
+            root => HeldDirectory::open_path(root.walk_base()),
         }
     }
 
     /// Where it lies: links on the way there are followed, and none below. A database that was asked for may be a link's
     /// own target.
-    fn ground(&self) -> &Path {
+    fn walk_base(&self) -> &Path {
         match self {
             Self::Beside {
-                directory, bounds, ..
+                directory,
+                scope: bounds,
+                ..
             } if directory == bounds.root() => directory,
-            root => above(root.bounds()),
+            root => requested_parent(root.scope()),
         }
     }
 
     /// What of it is wanted.
-    fn bounds(&self) -> &WalkScope {
+    fn scope(&self) -> &WalkScope {
         match self {
-            Self::Tree(tree) => &tree.bounds,
-            Self::Beside { bounds, .. } => bounds,
+            Self::Tree(tree) => &tree.scope,
+            Self::Beside { scope: bounds, .. } => bounds,
         }
     }
 }
 
 /// The directory above what was asked for: links on the way to it are followed, and none below.
-fn above(bounds: &WalkScope) -> &Path {
+fn requested_parent(bounds: &WalkScope) -> &Path {
     bounds.root().parent().unwrap_or(Path::new("/"))
 }
 
@@ -179,11 +181,11 @@ pub struct StoredRoot {
 }
 
 /// How files are read.
-pub struct FileReading<'a> {
+pub struct FileReadOptions<'a> {
     /// Where the snapshots before are looked for, if files of theirs may be taken over.
     pub parents: Option<ParentRoots<'a>>,
     /// When a file is as it was.
-    pub same_by: ChangeDetection,
+    pub change_detection: ChangeDetection,
     /// Files that are open at once.
     pub concurrency: usize,
     /// How SQLite's databases are saved that are in use.
@@ -193,12 +195,12 @@ pub struct FileReading<'a> {
 }
 
 /// Walks the roots and stores what is there; what was left out is added to `left_out`.
-pub fn store(
+pub fn store_trees(
     repo: &Repo,
     writer: &mut BlobWriter,
     roots: Vec<WalkRoot>,
     databases: &mut DatabasesByDirectory,
-    how: &FileReading,
+    how: &FileReadOptions,
     left_out: &mut ExcludedItems,
     report: &OperationReport,
 ) -> Result<Vec<StoredRoot>> {
@@ -206,12 +208,12 @@ pub fn store(
         return Ok(Vec::new());
     }
     let threads = reading_threads(how.concurrency)?;
-    let known = writer.known();
+    let known = writer.dedup_index();
     let reader = known.reader();
     let earlier = ParentFiles {
-        known: &known,
+        dedup_index: &known,
         reader: &reader,
-        same_by: how.same_by,
+        change_detection: how.change_detection,
         report,
     };
     let earlier = how.parents.map(|parents| (parents, &earlier));
@@ -219,28 +221,28 @@ pub fn store(
         left_out: std::mem::take(left_out),
         ..ExcludeFilter::default()
     };
-    let ground = Arc::new(HeldDirectory::named(Path::new("/"))?);
+    let ground = Arc::new(HeldDirectory::open_path(Path::new("/"))?);
     let walk = |reading: FileReader, sink| {
         let gather = ReadQueue::new(reading, earlier.map(|(_, earlier)| earlier), &threads, sink);
         let descent = TreeWalker {
-            gather,
+            queue: gather,
             databases,
-            sieve,
-            ground: Arc::clone(&ground),
+            filter: sieve,
+            held_base: Arc::clone(&ground),
             sqlites: SqliteDatabases::new(how.sqlite, report),
-            looking: EntryScanners {
+            scanners: EntryScanners {
                 threads: &threads,
                 touched: how.touched,
                 report,
             },
-            earlier,
+            parent: earlier,
             report,
         };
-        descent.all(roots)
+        descent.walk_roots(roots)
     };
-    let (walked, trees) = pipe(repo, writer, walk, report)?;
+    let (walked, trees) = run_tree_pipeline(repo, writer, walk, report)?;
     *left_out = walked.left_out;
-    writer.add_dependencies(walked.relied_on);
+    writer.add_dependencies(walked.dependencies);
     let stored = |((root, counts), tree): ((WalkRoot, TreeCounts), StoredTree)| StoredRoot {
         root,
         tree: tree.tree,
@@ -249,20 +251,20 @@ pub fn store(
             ..counts
         },
     };
-    Ok(walked.found.into_iter().zip(trees).map(stored).collect())
+    Ok(walked.roots.into_iter().zip(trees).map(stored).collect())
 }
 
 /// Threads that wait for disks, so that those that compress need not.
 fn reading_threads(count: usize) -> Result<ThreadPool> {
     ThreadPoolBuilder::new()
-        .num_threads(count.clamp(1, CONCURRENCY_MAX))
+        .num_threads(count.clamp(1, READ_CONCURRENCY_MAX))
         .thread_name(|number| format!("levault-read-{number}"))
         .build()
         .map_err(|error| Error::with_cause(ErrorKind::Io, "start threads to read files", error))
 }
 
 /// Runs `walk` here, and stores what it sends on a thread of its own: one tree for each root that it begins.
-pub fn pipe<T>(
+pub fn run_tree_pipeline<T>(
     repo: &Repo,
     writer: &mut BlobWriter,
     walk: impl FnOnce(FileReader, StepSender) -> Result<T>,
@@ -270,12 +272,12 @@ pub fn pipe<T>(
 ) -> Result<(T, Vec<StoredTree>)> {
     let cutter = Chunker::new(repo.domain_keys().chunker_secret().expose());
     let reading = FileReader {
-        cutter: &cutter,
+        chunker: &cutter,
         report,
     };
     let (batches, waiting) = bounded(1);
     let (walked, stored) = thread::scope(|scope| {
-        let storing = scope.spawn(|| tree_storer::drain(repo, writer, waiting, report));
+        let storing = scope.spawn(|| tree_storer::store_batches(repo, writer, waiting, report));
         let walked = walk(reading, StepSender(batches));
         let panicked = |_| Err(Error::new(ErrorKind::Io, "the storing thread panicked"));
         (walked, storing.join().unwrap_or_else(panicked))

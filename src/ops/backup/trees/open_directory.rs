@@ -16,16 +16,16 @@ use super::parent_files::ParentEntries;
 use crate::error::{ErrorKind, Result};
 use crate::leveldb::file_name::FileName;
 use crate::report::OperationReport;
-use crate::scratch;
+use crate::scratch_directory;
 use crate::snapshot::TreeEntry;
-use crate::source::walk::{WalkedEntry, facts_in, is_ours, read_details};
+use crate::source::walk::{WalkedEntry, is_levault_directory, read_details, read_stat};
 use crate::source::{HeldDirectory, TouchedDirectories};
 
 /// So many names are looked at together.
-const AHEAD_MAX: usize = 256;
+const SCAN_AHEAD_MAX: usize = 256;
 
 /// Fewer are not worth waking threads for.
-const TOGETHER_MIN: usize = 8;
+const PARALLEL_SCAN_MIN: usize = 8;
 
 /// Who looks.
 #[derive(Clone, Copy)]
@@ -41,23 +41,23 @@ pub struct OpenDirectory<'a> {
     names: Vec<OsString>,
     /// The first name that nobody has looked at.
     next: usize,
-    ahead: VecDeque<FoundEntry>,
+    scanned: VecDeque<ScannedEntry>,
     /// It is a database's own: what belongs to the database is passed over.
     pub is_database: bool,
-    before: Option<ParentEntries<'a>>,
+    parent_entries: Option<ParentEntries<'a>>,
 }
 
 /// Something in a directory.
-pub struct FoundEntry {
+pub struct ScannedEntry {
     pub path: PathBuf,
-    pub looked: WalkedEntry,
+    pub walked: WalkedEntry,
     /// What the snapshot before has under this name.
-    pub before: Option<TreeEntry>,
+    pub parent_entry: Option<TreeEntry>,
     /// Where its name stands among the directory's.
-    place: usize,
+    name_index: usize,
 }
 
-impl FoundEntry {
+impl ScannedEntry {
     pub fn name(&self) -> &OsStr {
         // The root itself has a name of its own, which is never asked for here.
         self.path.file_name().unwrap_or_default()
@@ -70,15 +70,15 @@ impl<'a> OpenDirectory<'a> {
         directory: PathBuf,
         names: Vec<OsString>,
         is_database: bool,
-        before: Option<ParentEntries<'a>>,
+        parent_entries: Option<ParentEntries<'a>>,
     ) -> Self {
         Self {
             directory,
             names,
             next: 0,
-            ahead: VecDeque::new(),
+            scanned: VecDeque::new(),
             is_database,
-            before,
+            parent_entries,
         }
     }
 
@@ -88,24 +88,25 @@ impl<'a> OpenDirectory<'a> {
         ground: &HeldDirectory,
         sieve: &mut ExcludeFilter,
         looking: EntryScanners,
-    ) -> Option<FoundEntry> {
-        while self.ahead.is_empty() && self.next < self.names.len() {
-            self.look_ahead(ground, sieve, looking);
+    ) -> Option<ScannedEntry> {
+        while self.scanned.is_empty() && self.next < self.names.len() {
+            self.scan_ahead(ground, sieve, looking);
         }
-        let mut found = self.ahead.pop_front()?;
-        let before = self.before.as_mut();
-        found.before = before.and_then(|before| before.named(self.names[found.place].as_bytes()));
+        let mut found = self.scanned.pop_front()?;
+        let before = self.parent_entries.as_mut();
+        found.parent_entry =
+            before.and_then(|before| before.find_entry(self.names[found.name_index].as_bytes()));
         Some(found)
     }
 
     /// The names behind one that was given.
-    pub fn behind(&self, found: &FoundEntry) -> &[OsString] {
-        self.names.get(found.place + 1..).unwrap_or_default()
+    pub fn names_after(&self, found: &ScannedEntry) -> &[OsString] {
+        self.names.get(found.name_index + 1..).unwrap_or_default()
     }
 
     /// What is left out is not looked at closely: nobody needs to be able to read it.
-    fn look_ahead(&mut self, ground: &HeldDirectory, sieve: &mut ExcludeFilter, looking: EntryScanners) {
-        let places: Vec<_> = (self.next..self.names.len()).take(AHEAD_MAX).collect();
+    fn scan_ahead(&mut self, ground: &HeldDirectory, sieve: &mut ExcludeFilter, looking: EntryScanners) {
+        let places: Vec<_> = (self.next..self.names.len()).take(SCAN_AHEAD_MAX).collect();
         self.next += places.len();
         // Held for these names only: a process may not have a descriptor for each of many levels.
         let held = match ground.descendant(&self.directory) {
@@ -116,43 +117,43 @@ impl<'a> OpenDirectory<'a> {
         };
         let path = |place: usize| (place, self.directory.join(&self.names[place]));
         let paths: Vec<_> = places.into_iter().map(path).collect();
-        let seen = looking.together(paths, |(place, path)| {
-            let facts = facts_in(&held, &self.names[place]);
+        let seen = looking.map_parallel(paths, |(place, path)| {
+            let facts = read_stat(&held, &self.names[place]);
             (place, path, facts)
         });
         let mut taken = Vec::new();
         for (place, path, facts) in seen {
             match facts {
-                Ok(facts) if self.takes(&held, &path, &self.names[place], &facts, sieve) => {
+                Ok(facts) if self.includes(&held, &path, &self.names[place], &facts, sieve) => {
                     taken.push((place, path, facts));
                 }
                 Ok(_) => {}
                 // The owner deletes what it needs no more; what belongs to the database is captured.
                 Err(error)
-                    if error.kind() == ErrorKind::NotFound && self.is_the_databases(&self.names[place]) => {}
+                    if error.kind() == ErrorKind::NotFound && self.is_database_file(&self.names[place]) => {}
                 Err(error) => looking.report.problem_at(&path, error.to_string()),
             }
         }
-        let looked = looking.together(taken, |(place, path, facts)| {
+        let looked = looking.map_parallel(taken, |(place, path, facts)| {
             looking
-                .found(&held, &self.names[place], place, path.clone(), &facts)
+                .scan_entry(&held, &self.names[place], place, path.clone(), &facts)
                 .map_err(|error| (path, error))
         });
         for found in looked {
             match found {
-                Ok(found) => self.ahead.push_back(found),
+                Ok(found) => self.scanned.push_back(found),
                 Err((path, error)) => looking.report.problem_at(&path, error.to_string()),
             }
         }
     }
 
     /// True for a file of the database whose directory this is.
-    fn is_the_databases(&self, name: &OsStr) -> bool {
+    fn is_database_file(&self, name: &OsStr) -> bool {
         self.is_database && name.to_str().and_then(FileName::parse).is_some()
     }
 
     /// Not what this program made for itself, nor what a database's own source has.
-    fn takes(
+    fn includes(
         &self,
         held: &HeldDirectory,
         path: &Path,
@@ -161,38 +162,41 @@ impl<'a> OpenDirectory<'a> {
         sieve: &mut ExcludeFilter,
     ) -> bool {
         let is_passed_over = if facts.is_dir() {
-            scratch::is_ours(name.as_bytes()) && held.child(name).is_ok_and(|directory| is_ours(&directory))
+            scratch_directory::is_scratch_name(name.as_bytes())
+                && held
+                    .child(name)
+                    .is_ok_and(|directory| is_levault_directory(&directory))
         } else {
-            self.is_the_databases(name)
+            self.is_database_file(name)
         };
-        !is_passed_over && sieve.takes(path, facts)
+        !is_passed_over && sieve.includes(path, facts)
     }
 }
 
 impl EntryScanners<'_> {
     /// Looks closely at what has these facts.
-    pub fn found(
+    pub fn scan_entry(
         &self,
         held: &HeldDirectory,
         name: &OsStr,
         place: usize,
         path: PathBuf,
         facts: &Metadata,
-    ) -> Result<FoundEntry> {
+    ) -> Result<ScannedEntry> {
         let mut looked = read_details(held, name, facts, self.report)?;
-        self.touched.undo(facts, &mut looked.meta);
-        Ok(FoundEntry {
-            looked,
+        self.touched.restore_mtime(facts, &mut looked.meta);
+        Ok(ScannedEntry {
+            walked: looked,
             path,
-            before: None,
-            place,
+            parent_entry: None,
+            name_index: place,
         })
     }
 
     /// In order.
-    fn together<T: Send, U: Send>(&self, all: Vec<T>, each: impl Fn(T) -> U + Sync + Send) -> Vec<U> {
+    fn map_parallel<T: Send, U: Send>(&self, all: Vec<T>, each: impl Fn(T) -> U + Sync + Send) -> Vec<U> {
         match all.len() {
-            0..=TOGETHER_MIN => all.into_iter().map(each).collect(),
+            0..=PARALLEL_SCAN_MIN => all.into_iter().map(each).collect(),
             _ => self.threads.install(|| all.into_par_iter().map(each).collect()),
         }
     }
@@ -222,7 +226,7 @@ mod tests {
         let mut level = OpenDirectory::new(place.path().to_owned(), names, is_database, None);
         let (mut sieve, ground) = (
             ExcludeFilter::default(),
-            HeldDirectory::named(place.path()).unwrap(),
+            HeldDirectory::open_path(place.path()).unwrap(),
         );
         let found = level.next(&ground, &mut sieve, looking).unwrap();
         assert_eq!(found.name(), "kept");

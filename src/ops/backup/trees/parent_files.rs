@@ -62,18 +62,20 @@ impl ParentRoots<'_> {
 
 /// Files of older snapshots, and whether all that they consist of is still there.
 pub struct ParentFiles<'a> {
-    pub known: &'a DedupIndex<'a>,
+    pub dedup_index: &'a DedupIndex<'a>,
     /// Over `known`.
     pub reader: &'a BlobReader<'a>,
-    pub same_by: ChangeDetection,
+    pub change_detection: ChangeDetection,
     pub report: &'a OperationReport,
 }
 
 impl<'a> ParentFiles<'a> {
     /// The entries of a directory of then, in order of their names. What cannot be read is told, and as good as absent.
-    pub fn directory(&self, id: &BlobId) -> ParentEntries<'a> {
+    pub fn open_directory(&self, id: &BlobId) -> ParentEntries<'a> {
         let walk = DirectoryWalk::open(id, self.reader);
-        let walk = walk.map_err(|error| told(&error, self.report)).ok();
+        let walk = walk
+            .map_err(|error| report_unreadable_parent(&error, self.report))
+            .ok();
         ParentEntries {
             walk,
             next: None,
@@ -82,7 +84,7 @@ impl<'a> ParentFiles<'a> {
     }
 
     /// The chunks of a file of then that is the same now, and the packs that have them; `None` if it must be read.
-    pub fn unchanged(
+    pub fn find_unchanged(
         &self,
         now: &FileFingerprint,
         before: &TreeEntry,
@@ -90,11 +92,11 @@ impl<'a> ParentFiles<'a> {
         let EntryKind::File(list) = &before.kind else {
             return Ok(None);
         };
-        if !self.same_by.holds(now, list, &before.meta) {
+        if !self.change_detection.is_unchanged(now, list, &before.meta) {
             return Ok(None);
         }
         let mut packs = Vec::new();
-        let mut each = |_, id: &BlobId| match self.known.pack_of(id)? {
+        let mut each = |_, id: &BlobId| match self.dedup_index.pack_of(id)? {
             Some(pack) => {
                 packs.push(pack);
                 Ok(())
@@ -105,7 +107,7 @@ impl<'a> ParentFiles<'a> {
             source: self.reader,
             report: self.report,
         };
-        match closure.list(list, &mut each) {
+        match closure.walk_chunk_list(list, &mut each) {
             Ok(()) => Ok(Some((list.clone(), packs))),
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
             Err(_) => Ok(None),
@@ -115,7 +117,7 @@ impl<'a> ParentFiles<'a> {
 
 impl ChangeDetection {
     /// A file without a time of change may have been written to since, and is never the same.
-    fn holds(self, now: &FileFingerprint, list: &ChunkList, then: &FileMetadata) -> bool {
+    fn is_unchanged(self, now: &FileFingerprint, list: &ChunkList, then: &FileMetadata) -> bool {
         let ctime = then.ctime_nanos;
         let changed = !self.ctime || ctime == Some(now.ctime_nanos);
         let inode = !self.inode || then.inode == Some(now.inode);
@@ -133,7 +135,7 @@ pub struct ParentEntries<'a> {
 
 impl ParentEntries<'_> {
     /// The entry of this name. Of an earlier name nothing can be asked any more.
-    pub fn named(&mut self, name: &[u8]) -> Option<TreeEntry> {
+    pub fn find_entry(&mut self, name: &[u8]) -> Option<TreeEntry> {
         loop {
             match self.next.take() {
                 Some(entry) if &entry.name[..] == name => return Some(entry),
@@ -146,7 +148,7 @@ impl ParentEntries<'_> {
             match self.walk.as_mut()?.next()? {
                 Ok(entry) => self.next = Some(entry),
                 Err(error) => {
-                    told(&error, self.report);
+                    report_unreadable_parent(&error, self.report);
                     self.walk = None;
                 }
             }
@@ -154,7 +156,7 @@ impl ParentEntries<'_> {
     }
 }
 
-fn told(error: &Error, report: &OperationReport) {
+fn report_unreadable_parent(error: &Error, report: &OperationReport) {
     report.notice(format!(
         "the snapshot before cannot be read here, so these files are read: {error}"
     ));

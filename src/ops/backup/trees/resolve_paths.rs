@@ -11,8 +11,8 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::OperationReport;
 use crate::source::exclude_rules::{ExcludeSubject, ExcludeVerdict, ExcludedItems, WalkScope};
-use crate::source::listed_paths::{ListPosition, find};
-use crate::source::{ExcludeRules, settle};
+use crate::source::listed_paths::{ListPosition, find_listed};
+use crate::source::{ExcludeRules, wait_until_settled};
 
 /// What a person gave.
 pub struct BackupPaths<'a> {
@@ -28,17 +28,17 @@ pub struct BackupPaths<'a> {
 #[derive(Debug, Default)]
 pub struct ResolvedPaths {
     /// By where each begins: the paths, each once, and behind them the tree of what is listed.
-    pub all: Vec<WalkScope>,
+    pub scopes: Vec<WalkScope>,
     /// What of the paths themselves is left out; that is told.
     pub left_out: ExcludedItems,
 }
 
 impl ResolvedPaths {
     /// Looks what is there. What is missing is a problem, but if nothing is there an error.
-    pub fn find(given: &BackupPaths, report: &OperationReport) -> Result<Self> {
+    pub fn resolve(given: &BackupPaths, report: &OperationReport) -> Result<Self> {
         let rules = Arc::new(given.rules.clone());
-        let paths = there(given, report)?;
-        let mut listed = find(given.listed, report)?;
+        let paths = existing_paths(given, report)?;
+        let mut listed = find_listed(given.listed, report)?;
         listed.remove_inside(&paths);
         let bounds = |path: &PathBuf| WalkScope::new(rules.clone(), path, None);
         let mut roots: Vec<_> = paths.iter().map(bounds).collect();
@@ -47,23 +47,23 @@ impl ResolvedPaths {
             let listed = (!is_whole).then(|| Arc::new(listed));
             roots.push(WalkScope::new(rules, &root, listed));
         }
-        Self::judge(roots, report)
+        Self::apply_excludes(roots, report)
     }
 
-    fn judge(roots: Vec<WalkScope>, report: &OperationReport) -> Result<Self> {
+    fn apply_excludes(roots: Vec<WalkScope>, report: &OperationReport) -> Result<Self> {
         let mut asked = Self::default();
         for bounds in roots {
             let path = bounds.root();
             let what =
                 symlink_metadata(path).map_or(ExcludeSubject::Other, |facts| ExcludeSubject::from(&facts));
-            if let ExcludeVerdict::LeftOut(why) = bounds.judge(path, what) {
+            if let ExcludeVerdict::Excluded(why) = bounds.judge(path, what) {
                 report.notice(format!("{}: left out: {why}", path.display()));
                 asked.left_out.add(path, why);
                 continue;
             }
-            asked.all.push(bounds);
+            asked.scopes.push(bounds);
         }
-        if asked.all.is_empty() {
+        if asked.scopes.is_empty() {
             let why = match asked.left_out.count() {
                 0 => "nothing to save: no path is given, and no list names one",
                 _ => "nothing to save: all that is asked for is left out",
@@ -75,11 +75,11 @@ impl ResolvedPaths {
 }
 
 /// The PATHs that are there and can be read, each once.
-fn there(given: &BackupPaths, report: &OperationReport) -> Result<Vec<PathBuf>> {
+fn existing_paths(given: &BackupPaths, report: &OperationReport) -> Result<Vec<PathBuf>> {
     let (mut there, mut missing) = (Vec::new(), Vec::new());
     for path in given.paths {
-        settle(path);
-        let found = whole(path).and_then(|whole| can_be_read(&whole).map(|()| whole));
+        wait_until_settled(path);
+        let found = absolute_path(path).and_then(|whole| check_readable(&whole).map(|()| whole));
         match found.context(|| format!("find {}", path.display())) {
             Ok(whole) if there.contains(&whole) => {}
             Ok(whole) => there.push(whole),
@@ -98,7 +98,7 @@ fn there(given: &BackupPaths, report: &OperationReport) -> Result<Vec<PathBuf>> 
 }
 
 /// A PATH of which nothing can be read would make a snapshot of nothing, and that the latest one.
-fn can_be_read(path: &Path) -> io::Result<()> {
+fn check_readable(path: &Path) -> io::Result<()> {
     match symlink_metadata(path)? {
         facts if facts.is_dir() => read_dir(path).map(drop),
         // A pipe that came in its place is not waited for.
@@ -112,7 +112,7 @@ fn can_be_read(path: &Path) -> io::Result<()> {
 }
 
 /// The path from the root on, of something that is there. A link at its end stays one, unless a slash stands behind it.
-fn whole(path: &Path) -> io::Result<PathBuf> {
+fn absolute_path(path: &Path) -> io::Result<PathBuf> {
     // Without that slash, which would hide the link.
     let absolute: PathBuf = std::path::absolute(path)?.components().collect();
     let followed = path.as_os_str().as_bytes().ends_with(b"/");

@@ -9,13 +9,13 @@ use tempfile::TempPath;
 
 use crate::error::{ErrorKind, Result};
 use crate::report::OperationReport;
-use crate::source::sqlite::{SqliteOwner, SqliteWatch, has_beside, names_beside};
+use crate::source::sqlite::{SqliteOwner, SqliteWatch, companion_names, has_journal_file};
 
 /// How long databases are waited for, all of them together, whose programs have them locked ...
-const PATIENCE: Duration = Duration::from_secs(5);
+const SQLITE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// ... and each at least. A browser never unlocks its own, and while we wait its other files go on changing.
-const PATIENCE_MIN: Duration = Duration::from_millis(100);
+const SQLITE_WAIT_MIN: Duration = Duration::from_millis(100);
 
 /// How a database that is in use is saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,49 +34,49 @@ impl SqliteMode {
 
 /// The databases of one root.
 pub struct SqliteDatabases<'a> {
-    how: SqliteMode,
+    mode: SqliteMode,
     report: &'a OperationReport,
-    patience: Duration,
+    wait_left: Duration,
     watched: Vec<SqliteWatch>,
     /// Files that nobody needs beside an exact copy, and that are yet to come.
-    not_needed: HashSet<PathBuf>,
+    covered_by_copy: HashSet<PathBuf>,
 }
 
 impl<'a> SqliteDatabases<'a> {
-    pub fn new(how: SqliteMode, report: &'a OperationReport) -> Self {
+    pub fn new(mode: SqliteMode, report: &'a OperationReport) -> Self {
         Self {
-            how,
+            mode,
             report,
-            patience: PATIENCE,
+            wait_left: SQLITE_WAIT_MAX,
             watched: Vec::new(),
-            not_needed: HashSet::new(),
+            covered_by_copy: HashSet::new(),
         }
     }
 
     /// Whether an exact copy stands for this file.
-    pub fn is_not_needed(&mut self, path: &Path) -> bool {
-        !self.not_needed.is_empty() && self.not_needed.remove(path)
+    pub fn is_covered_by_copy(&mut self, path: &Path) -> bool {
+        !self.covered_by_copy.is_empty() && self.covered_by_copy.remove(path)
     }
 
     /// A regular file is about to be read, and these names are taken behind it; its exact copy, if there is one.
-    pub fn meet(
+    pub fn prepare_file(
         &mut self,
         path: &Path,
         owner: SqliteOwner,
         name: &OsStr,
         behind: &[OsString],
     ) -> Option<TempPath> {
-        if !has_beside(name, behind) {
+        if !has_journal_file(name, behind) {
             return None;
         }
         let watched = SqliteWatch::begin(path)?;
-        match self.how {
+        match self.mode {
             SqliteMode::Files => self.watched.push(watched),
             SqliteMode::Exact if !watched.is_in_use() => self.watched.push(watched),
             SqliteMode::Exact => match self.exact(path, owner) {
                 Ok(copy) => {
-                    let beside = names_beside(name).map(|name| path.with_file_name(name));
-                    self.not_needed.extend(beside);
+                    let beside = companion_names(name).map(|name| path.with_file_name(name));
+                    self.covered_by_copy.extend(beside);
                     return Some(copy);
                 }
                 Err(error) => {
@@ -92,19 +92,19 @@ impl<'a> SqliteDatabases<'a> {
 
     fn exact(&mut self, path: &Path, owner: SqliteOwner) -> Result<TempPath> {
         let begin = Instant::now();
-        let copy = exact(path, owner, self.patience.max(PATIENCE_MIN), self.report);
+        let copy = exact(path, owner, self.wait_left.max(SQLITE_WAIT_MIN), self.report);
         if copy.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy) {
-            self.patience = self.patience.saturating_sub(begin.elapsed());
+            self.wait_left = self.wait_left.saturating_sub(begin.elapsed());
         }
         copy
     }
 
     /// A file that is a root by itself: what lies beside it is not saved with it.
-    pub fn meet_alone(&mut self, path: &Path, owner: SqliteOwner, name: &OsStr) -> Option<TempPath> {
-        let all = names_beside(name);
-        let copy = match self.how {
+    pub fn prepare_lone_file(&mut self, path: &Path, owner: SqliteOwner, name: &OsStr) -> Option<TempPath> {
+        let all = companion_names(name);
+        let copy = match self.mode {
             SqliteMode::Files => None,
-            SqliteMode::Exact => self.meet(path, owner, name, &sorted(all)),
+            SqliteMode::Exact => self.prepare_file(path, owner, name, &sorted(all)),
         };
         self.watched.clear();
         if copy.is_none() && SqliteWatch::begin(path).is_some_and(|watched| watched.is_in_use()) {
@@ -114,14 +114,14 @@ impl<'a> SqliteDatabases<'a> {
                  directory instead, or use --sqlite-backup"
             ));
         }
-        self.not_needed.clear();
+        self.covered_by_copy.clear();
         copy
     }
 
     /// All of the root is read.
     pub fn report_changed(&mut self) {
-        self.not_needed.clear();
-        for watched in self.watched.drain(..).filter(SqliteWatch::has_moved) {
+        self.covered_by_copy.clear();
+        for watched in self.watched.drain(..).filter(SqliteWatch::has_changed) {
             let path = watched.path().display();
             self.report.notice(format!(
                 "{path}: SQLite wrote to it while its files were saved; they may not fit together. --sqlite-backup makes \
@@ -166,8 +166,12 @@ mod tests {
         let report = OperationReport::default();
         let mut sqlites = SqliteDatabases::new(how, &report);
         let behind = [OsString::from(beside)];
-        assert!(sqlites.meet(&db, OWNER, OsStr::new("db"), &behind).is_none());
-        assert!(!sqlites.is_not_needed(&wal));
+        assert!(
+            sqlites
+                .prepare_file(&db, OWNER, OsStr::new("db"), &behind)
+                .is_none()
+        );
+        assert!(!sqlites.is_covered_by_copy(&wal));
         fs::write(&wal, meanwhile).unwrap();
         sqlites.report_changed();
         fs::write(&wal, "later").unwrap();
@@ -194,7 +198,7 @@ mod tests {
             let mut sqlites = SqliteDatabases::new(SqliteMode::Files, &report);
             assert!(
                 sqlites
-                    .meet(&db, OWNER, OsStr::new("db"), &["db-journal".into()])
+                    .prepare_file(&db, OWNER, OsStr::new("db"), &["db-journal".into()])
                     .is_none()
             );
             if !meanwhile.is_empty() {
@@ -219,10 +223,10 @@ mod tests {
         fs::write(&db, HEADER).unwrap();
         let report = OperationReport::default();
         let mut sqlites = SqliteDatabases::new(SqliteMode::Files, &report);
-        assert!(sqlites.meet_alone(&db, OWNER, OsStr::new("db")).is_none());
+        assert!(sqlites.prepare_lone_file(&db, OWNER, OsStr::new("db")).is_none());
         assert_eq!(report.notices(), [""; 0]);
         fs::write(dir.path().join("db-journal"), "pages").unwrap();
-        assert!(sqlites.meet_alone(&db, OWNER, OsStr::new("db")).is_none());
+        assert!(sqlites.prepare_lone_file(&db, OWNER, OsStr::new("db")).is_none());
         assert!(report.notices()[0].contains("is not saved with it"));
     }
 }

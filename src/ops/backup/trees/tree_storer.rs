@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 
 use super::ChangeCounts;
 use super::file_reader::FileChunk;
-use super::walk_channel::{EnteredDirectory, FileId, ReadFile, WalkBatch, WalkStep};
+use super::walk_channel::{EnteredDirectory, FileId, FinishedFile, WalkBatch, WalkStep};
 use crate::blob::{BlobKind, NamedBlob};
 use crate::chunk::{ChunkList, ChunkRef, ListBuilder};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +29,7 @@ pub struct StoredTree {
 }
 
 /// Ends when the walk closes the channel.
-pub fn drain(
+pub fn store_batches(
     repo: &Repo,
     writer: &mut BlobWriter,
     batches: Receiver<WalkBatch>,
@@ -37,7 +37,7 @@ pub fn drain(
 ) -> Result<Vec<StoredTree>> {
     let mut trees = TreeStorer::new(repo);
     for batch in batches {
-        trees.take(batch, report)?;
+        trees.store_batch(batch, report)?;
         writer.add_named(std::mem::take(&mut trees.blobs))?;
     }
     Ok(trees.roots)
@@ -61,7 +61,7 @@ struct TreeStorer<'r> {
     /// Chunks of one byte that are stored already, by byte and length.
     runs: HashMap<(u8, usize), ChunkRef>,
     /// Files of which other names may follow.
-    kept: HashMap<FileId, TreeEntry>,
+    linked_files: HashMap<FileId, TreeEntry>,
     directories: ChangeCounts,
     roots: Vec<StoredTree>,
 }
@@ -74,23 +74,23 @@ impl<'r> TreeStorer<'r> {
             file: ListBuilder::new(),
             blobs: Vec::new(),
             runs: HashMap::new(),
-            kept: HashMap::new(),
+            linked_files: HashMap::new(),
             directories: ChangeCounts::default(),
             roots: Vec::new(),
         }
     }
 
-    fn take(&mut self, batch: WalkBatch, report: &OperationReport) -> Result<()> {
+    fn store_batch(&mut self, batch: WalkBatch, report: &OperationReport) -> Result<()> {
         let keys = self.repo.domain_keys();
-        self.name_runs(&batch.chunks);
+        self.store_repeated_chunks(&batch.chunks);
         let runs = &self.runs;
         let name = |chunk: FileChunk| match chunk {
             FileChunk::Bytes(plain) => {
                 let blob = NamedBlob::name(keys, BlobKind::Data, plain);
                 Ok((chunk_of(&blob), 1, Some(blob)))
             }
-            FileChunk::Run(run) => {
-                let chunk = runs.get(&(run.byte, run.len)).ok_or_else(out_of_step)?;
+            FileChunk::Repeated(run) => {
+                let chunk = runs.get(&(run.byte, run.len)).ok_or_else(step_order_error)?;
                 Ok((*chunk, run.count, None))
             }
         };
@@ -105,13 +105,13 @@ impl<'r> TreeStorer<'r> {
         batch
             .steps
             .into_iter()
-            .try_for_each(|step| self.step(step, &mut chunks))
+            .try_for_each(|step| self.apply_step(step, &mut chunks))
     }
 
     /// Chunks of one byte are stored once, however many holes there are.
-    fn name_runs(&mut self, chunks: &[FileChunk]) {
+    fn store_repeated_chunks(&mut self, chunks: &[FileChunk]) {
         for chunk in chunks {
-            let FileChunk::Run(run) = chunk else { continue };
+            let FileChunk::Repeated(run) = chunk else { continue };
             if let Entry::Vacant(place) = self.runs.entry((run.byte, run.len)) {
                 let plain = vec![run.byte; run.len];
                 let blob = NamedBlob::name(self.repo.domain_keys(), BlobKind::Data, plain);
@@ -121,48 +121,52 @@ impl<'r> TreeStorer<'r> {
         }
     }
 
-    fn step(&mut self, step: WalkStep, chunks: &mut dyn Iterator<Item = RepeatedChunk>) -> Result<()> {
+    fn apply_step(&mut self, step: WalkStep, chunks: &mut dyn Iterator<Item = RepeatedChunk>) -> Result<()> {
         match step {
-            WalkStep::Begin => self.open(EnteredDirectory::default()),
-            WalkStep::Enter(entered) => self.open(entered),
+            WalkStep::BeginRoot => self.open(EnteredDirectory::default()),
+            WalkStep::EnterDirectory(entered) => self.open(entered),
             WalkStep::Entry(entry) => self.push(entry)?,
-            WalkStep::Piece(count) => self.piece(&mut chunks.take(count))?,
-            WalkStep::Again => self.file = ListBuilder::new(),
-            WalkStep::File(file, count) => {
-                self.piece(&mut chunks.take(count))?;
+            WalkStep::FileChunks(count) => self.push_chunks(&mut chunks.take(count))?,
+            WalkStep::RestartFile => self.file = ListBuilder::new(),
+            WalkStep::EndFile(file, count) => {
+                self.push_chunks(&mut chunks.take(count))?;
                 let list = std::mem::take(&mut self.file);
-                let list = list.finish(&mut add(self.repo, &mut self.blobs))?;
-                self.file(file, list)?;
+                let list = list.finish(&mut blob_adder(self.repo, &mut self.blobs))?;
+                self.push_file(file, list)?;
             }
-            WalkStep::Unread(file, list) => self.file(file, list)?,
-            WalkStep::Same(name, id) => self.same(name, id)?,
-            WalkStep::Leave => self.leave()?,
-            WalkStep::End => self.end()?,
+            WalkStep::UnchangedFile(file, list) => self.push_file(file, list)?,
+            WalkStep::LinkedFile(name, id) => self.push_kept_file(name, id)?,
+            WalkStep::LeaveDirectory => self.leave_directory()?,
+            WalkStep::EndRoot => self.end_root()?,
         }
         Ok(())
     }
 
-    fn file(&mut self, file: ReadFile, list: ChunkList) -> Result<()> {
+    fn push_file(&mut self, file: FinishedFile, list: ChunkList) -> Result<()> {
         let entry = TreeEntry {
             name: file.name,
             kind: EntryKind::File(list),
             meta: file.meta,
         };
-        if let Some(id) = file.keep {
-            self.kept.insert(id, entry.clone());
+        if let Some(id) = file.link_id {
+            self.linked_files.insert(id, entry.clone());
         }
         self.push(entry)
     }
 
-    fn same(&mut self, name: Vec<u8>, id: FileId) -> Result<()> {
-        let kept = self.kept.get(&id).ok_or_else(out_of_step)?;
+    fn push_kept_file(&mut self, name: Vec<u8>, id: FileId) -> Result<()> {
+        let kept = self.linked_files.get(&id).ok_or_else(step_order_error)?;
         let entry = TreeEntry { name, ..kept.clone() };
         self.push(entry)
     }
 
-    fn leave(&mut self) -> Result<()> {
+    fn leave_directory(&mut self) -> Result<()> {
         let (DirectoryInProgress { entered, .. }, tree) = self.close()?;
-        let EnteredDirectory { name, meta, before } = entered;
+        let EnteredDirectory {
+            name,
+            meta,
+            parent_entry: before,
+        } = entered;
         match before {
             None => self.directories.new += 1,
             Some(before) if before == (tree, meta.clone()) => self.directories.unmodified += 1,
@@ -172,7 +176,7 @@ impl<'r> TreeStorer<'r> {
         self.push(TreeEntry { name, kind, meta })
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn end_root(&mut self) -> Result<()> {
         let is_empty = self.open.last().is_some_and(|(root, _)| root.entries == 0);
         let tree = if is_empty {
             self.open.pop().and(None)
@@ -192,20 +196,20 @@ impl<'r> TreeStorer<'r> {
     }
 
     fn close(&mut self) -> Result<(DirectoryInProgress, BlobId)> {
-        let (directory, builder) = self.open.pop().ok_or_else(out_of_step)?;
-        let tree = builder.finish(&mut add(self.repo, &mut self.blobs))?;
+        let (directory, builder) = self.open.pop().ok_or_else(step_order_error)?;
+        let tree = builder.finish(&mut blob_adder(self.repo, &mut self.blobs))?;
         Ok((directory, tree))
     }
 
     fn push(&mut self, entry: TreeEntry) -> Result<()> {
-        let (directory, builder) = self.open.last_mut().ok_or_else(out_of_step)?;
+        let (directory, builder) = self.open.last_mut().ok_or_else(step_order_error)?;
         directory.entries += 1;
-        builder.push(entry, &mut add(self.repo, &mut self.blobs))
+        builder.push(entry, &mut blob_adder(self.repo, &mut self.blobs))
     }
 
-    fn piece(&mut self, chunks: &mut dyn Iterator<Item = RepeatedChunk>) -> Result<()> {
+    fn push_chunks(&mut self, chunks: &mut dyn Iterator<Item = RepeatedChunk>) -> Result<()> {
         for (chunk, count) in chunks {
-            let store = &mut add(self.repo, &mut self.blobs);
+            let store = &mut blob_adder(self.repo, &mut self.blobs);
             self.file.push_repeated(chunk, count, store)?;
         }
         Ok(())
@@ -220,7 +224,7 @@ fn chunk_of(blob: &NamedBlob) -> ChunkRef {
 }
 
 /// Names a blob that is stored with the rest of its batch.
-fn add<'b>(
+fn blob_adder<'b>(
     repo: &'b Repo,
     blobs: &'b mut Vec<NamedBlob>,
 ) -> impl FnMut(BlobKind, Vec<u8>) -> Result<BlobId> + 'b {
@@ -232,6 +236,6 @@ fn add<'b>(
     }
 }
 
-fn out_of_step() -> Error {
+fn step_order_error() -> Error {
     Error::new(ErrorKind::Io, "the steps of the walk are out of order")
 }

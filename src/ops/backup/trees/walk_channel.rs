@@ -23,25 +23,25 @@ pub type FileId = (u64, u64);
 /// One step, in the order of the tree.
 pub enum WalkStep {
     /// A root begins.
-    Begin,
+    BeginRoot,
     /// It has ended.
-    End,
+    EndRoot,
     /// A directory begins.
-    Enter(EnteredDirectory),
+    EnterDirectory(EnteredDirectory),
     /// It has ended.
-    Leave,
+    LeaveDirectory,
     /// Something whose entry says all of it.
     Entry(TreeEntry),
     /// The next so many chunks belong to the file that is under way.
-    Piece(usize),
+    FileChunks(usize),
     /// The file that is under way begins again.
-    Again,
+    RestartFile,
     /// The next so many chunks are the rest of the file.
-    File(ReadFile, usize),
+    EndFile(FinishedFile, usize),
     /// A file that was not read.
-    Unread(ReadFile, ChunkList),
+    UnchangedFile(FinishedFile, ChunkList),
     /// Another name of a file that was kept.
-    Same(Vec<u8>, FileId),
+    LinkedFile(Vec<u8>, FileId),
 }
 
 /// A directory, and its entry in the parent snapshot.
@@ -49,15 +49,15 @@ pub enum WalkStep {
 pub struct EnteredDirectory {
     pub name: Vec<u8>,
     pub meta: FileMetadata,
-    pub before: Option<(BlobId, FileMetadata)>,
+    pub parent_entry: Option<(BlobId, FileMetadata)>,
 }
 
 /// A file whose bytes are known.
-pub struct ReadFile {
+pub struct FinishedFile {
     pub name: Vec<u8>,
     pub meta: FileMetadata,
     /// Other names of it may follow.
-    pub keep: Option<FileId>,
+    pub link_id: Option<FileId>,
 }
 
 /// The walk's end of the channel.
@@ -72,7 +72,7 @@ impl StepSender {
     }
 
     /// One step by itself.
-    pub fn step(&self, step: WalkStep) -> Result<()> {
+    pub fn send_step(&self, step: WalkStep) -> Result<()> {
         let (chunks, steps) = (Vec::new(), vec![step]);
         self.send(WalkBatch { chunks, steps })
     }
@@ -80,12 +80,12 @@ impl StepSender {
 
 /// Pieces of a large file, one batch each.
 impl ChunkSink for &StepSender {
-    fn piece(&mut self, chunks: Vec<FileChunk>) -> Result<()> {
-        let steps = vec![WalkStep::Piece(chunks.len())];
+    fn push_chunks(&mut self, chunks: Vec<FileChunk>) -> Result<()> {
+        let steps = vec![WalkStep::FileChunks(chunks.len())];
         self.send(WalkBatch { chunks, steps })
     }
 
-    fn again(&mut self) -> Result<()> {
-        self.step(WalkStep::Again)
+    fn restart(&mut self) -> Result<()> {
+        self.send_step(WalkStep::RestartFile)
     }
 }

@@ -14,7 +14,7 @@ use crate::keys::KeySlot;
 use crate::keys::stored_keyring::StoredKeyring;
 use crate::limits::{KEY_OBJECT_BYTES_MAX, OBJECT_BYTES_MAX, PARITY_BYTES_MAX};
 use crate::repo::OWN_DOMAIN;
-use crate::repo::{KeylessRepo, keyless};
+use crate::repo::{KeylessRepo, read_keyless_audit};
 use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName};
 
@@ -188,7 +188,7 @@ fn clear(seen: &mut ClearObjects, name: ObjectName, bytes: &[u8]) -> Result<()> 
         ObjectKind::Index => seen.segments.take(name.id, &parse_one(class, bytes)?),
         ObjectKind::Parity => parse_clear(class, bytes).map(drop),
         ObjectKind::Audit if parse_clear(class, bytes)?.0.scheme == KeyScheme::Clear => {
-            keyless(bytes).map(drop)
+            read_keyless_audit(bytes).map(drop)
         }
         _ => parse_one(class, bytes).map(drop),
     }

@@ -14,7 +14,7 @@ use crate::chunk::{BlobSource, ChunkList, ChunkRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
 use crate::limits::{PATH_BYTES_MAX, TREE_DEPTH_MAX};
-use crate::ops::tree::{NodeWalk, SnapshotView, TreeNode};
+use crate::ops::tree::{NodeWalker, SnapshotView, TreeNode};
 use crate::repo::StoredSnapshot;
 use crate::snapshot::{EntryKind, TreeEntry, TreeRoot};
 
@@ -86,7 +86,7 @@ impl TreeCheck<'_> {
         number: usize,
         tree: &TreeRoot,
     ) -> Result<Vec<TreeFault>> {
-        let root = SnapshotView::new(&stored.snapshot, &self.reader).source(number);
+        let root = SnapshotView::new(&stored.snapshot, &self.reader).resolve_source(number);
         let root = match root {
             Ok(root) => root.node,
             Err(error) => return Ok(vec![self.broken(Some(tree.root), &error, String::new())?]),
@@ -159,7 +159,7 @@ impl TreeCheck<'_> {
         Ok((wrong, whole))
     }
 
-    fn look(&self, search: &mut FileTreeCheck, walk: &mut NodeWalk, node: &TreeNode) -> Result<()> {
+    fn look(&self, search: &mut FileTreeCheck, walk: &mut NodeWalker, node: &TreeNode) -> Result<()> {
         let place = match &node.entry.kind {
             EntryKind::File(list) => {
                 let sum = search.sum();
@@ -180,7 +180,7 @@ impl TreeCheck<'_> {
         match known.copied() {
             None => search.enter(place, walk.path().len()),
             Some(sum) => {
-                walk.pass_over();
+                walk.skip_children();
                 let too_deep = walk.depth() + sum.levels > TREE_DEPTH_MAX;
                 if too_deep || walk.path().len() + sum.path > PATH_BYTES_MAX {
                     let error = Error::new(ErrorKind::Limit, "directories in directories without end");

@@ -16,7 +16,7 @@ pub struct OverwriteRules {
     /// Everything that is there in the end is to be read again.
     pub verifies: bool,
     /// Names of a standing file that has one of its own: a directory whose content is linked elsewhere doubles them.
-    pub names_each: u64,
+    pub links_expected: u64,
 }
 
 /// What becomes of one entry.
@@ -35,20 +35,20 @@ pub enum EntryDecision {
 }
 
 /// Decides; `link` is where a symbolic link that stands there leads.
-pub fn decide(
+pub fn decide_entry(
     rules: OverwriteRules,
     entry: &TreeEntry,
     standing: Option<&ExistingEntry>,
     link: Option<&[u8]>,
 ) -> EntryDecision {
     let Some(standing) = standing else {
-        return EntryDecision::Make(RemoveDepth::One);
+        return EntryDecision::Make(RemoveDepth::Single);
     };
     match rules.overwrite {
         OverwriteMode::Refuse | OverwriteMode::Never => EntryDecision::Leave,
         OverwriteMode::IfNewer if !is_newer(entry, standing) => EntryDecision::Leave,
-        OverwriteMode::IfNewer | OverwriteMode::Always => over(rules, entry, standing),
-        OverwriteMode::IfChanged => if_changed(rules, entry, standing, link),
+        OverwriteMode::IfNewer | OverwriteMode::Always => replace_existing(rules, entry, standing),
+        OverwriteMode::IfChanged => decide_if_changed(rules, entry, standing, link),
     }
 }
 
@@ -57,24 +57,24 @@ fn is_newer(entry: &TreeEntry, standing: &ExistingEntry) -> bool {
 }
 
 /// A directory comes into the one that stands there, anything else in place of what does.
-fn over(rules: OverwriteRules, entry: &TreeEntry, standing: &ExistingEntry) -> EntryDecision {
+fn replace_existing(rules: OverwriteRules, entry: &TreeEntry, standing: &ExistingEntry) -> EntryDecision {
     match (is_directory(entry), standing.is_directory(), rules.deletes) {
         (true, true, _) => EntryDecision::Refresh,
-        (false, true, true) => EntryDecision::Make(RemoveDepth::Whole),
-        _ => EntryDecision::Make(RemoveDepth::One),
+        (false, true, true) => EntryDecision::Make(RemoveDepth::Recursive),
+        _ => EntryDecision::Make(RemoveDepth::Single),
     }
 }
 
-fn if_changed(
+fn decide_if_changed(
     rules: OverwriteRules,
     entry: &TreeEntry,
     standing: &ExistingEntry,
     link: Option<&[u8]>,
 ) -> EntryDecision {
     let mtime_agrees = entry.meta.mtime_nanos == Some(standing.mtime_nanos);
-    match (&entry.kind, standing.what) {
+    match (&entry.kind, standing.kind) {
         // A change to it would change another name, which the snapshot has as a file by itself or not at all.
-        _ if is_shared(rules, entry, standing) => over(rules, entry, standing),
+        _ if has_foreign_names(rules, entry, standing) => replace_existing(rules, entry, standing),
         (EntryKind::File(list), ExistingKind::File) if list.bytes() == standing.len => {
             if rules.verifies || !mtime_agrees {
                 EntryDecision::Compare
@@ -83,9 +83,11 @@ fn if_changed(
             }
         }
         (EntryKind::Symlink(target), ExistingKind::Symlink) if link == Some(&target[..]) => {
-            same_if(mtime_agrees && has_owner(entry, standing))
+            same_or_replace(mtime_agrees && has_owner(entry, standing))
         }
-        (EntryKind::Fifo, ExistingKind::Fifo) => same_if(mtime_agrees && has_attributes(entry, standing)),
+        (EntryKind::Fifo, ExistingKind::Fifo) => {
+            same_or_replace(mtime_agrees && has_attributes(entry, standing))
+        }
         (
             EntryKind::Device(device),
             ExistingKind::Device {
@@ -93,25 +95,25 @@ fn if_changed(
                 major,
                 minor,
             },
-        ) => same_if(
+        ) => same_or_replace(
             (device.is_block, device.major, device.minor) == (is_block, major, minor)
                 && mtime_agrees
                 && has_attributes(entry, standing),
         ),
-        _ => over(rules, entry, standing),
+        _ => replace_existing(rules, entry, standing),
     }
 }
 
-fn is_shared(rules: OverwriteRules, entry: &TreeEntry, standing: &ExistingEntry) -> bool {
-    let has_names = !matches!(standing.what, ExistingKind::Directory);
-    has_names && entry.meta.hard_link.is_none() && standing.links > rules.names_each
+fn has_foreign_names(rules: OverwriteRules, entry: &TreeEntry, standing: &ExistingEntry) -> bool {
+    let has_names = !matches!(standing.kind, ExistingKind::Directory);
+    has_names && entry.meta.hard_link.is_none() && standing.links > rules.links_expected
 }
 
-fn same_if(is_same: bool) -> EntryDecision {
+fn same_or_replace(is_same: bool) -> EntryDecision {
     if is_same {
         EntryDecision::Same
     } else {
-        EntryDecision::Make(RemoveDepth::One)
+        EntryDecision::Make(RemoveDepth::Single)
     }
 }
 
@@ -178,7 +180,7 @@ mod tests {
     fn standing(what: ExistingKind, mtime_nanos: i64) -> ExistingEntry {
         let identity = FileIdentity { device: 1, inode: 1 };
         ExistingEntry {
-            what,
+            kind: what,
             len: 5,
             mtime_nanos: mtime_nanos.into(),
             mode: 0o644,
@@ -196,14 +198,14 @@ mod tests {
                 overwrite,
                 deletes,
                 verifies,
-                names_each: 1,
+                links_expected: 1,
             };
-            decide(rules, entry, Some(standing), Some(b"to"))
+            decide_entry(rules, entry, Some(standing), Some(b"to"))
         })
     }
 
     use EntryDecision::{Compare, Leave, Make, Refresh, Same};
-    const ONE: EntryDecision = Make(RemoveDepth::One);
+    const ONE: EntryDecision = Make(RemoveDepth::Single);
 
     #[test]
     fn a_file_is_left_compared_or_replaced() {
@@ -226,9 +228,9 @@ mod tests {
             overwrite: OverwriteMode::Never,
             deletes: false,
             verifies: true,
-            names_each: 1,
+            links_expected: 1,
         };
-        assert_eq!(decide(nothing, &entry(file(5)), None, None), ONE);
+        assert_eq!(decide_entry(nothing, &entry(file(5)), None, None), ONE);
     }
 
     #[test]
@@ -246,7 +248,7 @@ mod tests {
             Compare,
             "asked again when all names are known"
         );
-        shared.what = ExistingKind::Fifo;
+        shared.kind = ExistingKind::Fifo;
         assert_eq!(all(&entry(EntryKind::Fifo), &shared, false, true)[2], ONE);
     }
 
@@ -264,7 +266,7 @@ mod tests {
     #[test]
     fn a_directory_goes_with_its_content_only_where_deleting_is_allowed() {
         let directory = standing(ExistingKind::Directory, 9);
-        let whole = Make(RemoveDepth::Whole);
+        let whole = Make(RemoveDepth::Recursive);
         for kind in [file(5), EntryKind::Symlink(b"to".to_vec()), EntryKind::Fifo] {
             assert_eq!(
                 all(&entry(kind.clone()), &directory, false, true),

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use super::walker::{PatternOrigin, WalkMode};
+use super::walker::{PatternOrigin, RestoreWalkMode};
 use super::{PlannedEntry, is_fatal};
 use crate::error::Result;
 use crate::leveldb::file_name::FileName;
 use crate::pattern::{PatternPath, Selector, SelectorChoice};
-use crate::scratch;
+use crate::scratch_directory;
 use crate::target::ForbiddenPaths;
 use crate::target::tree::{ExistingEntry, ExistingKind, TargetDirectory};
 
@@ -18,7 +18,7 @@ use crate::target::tree::{ExistingEntry, ExistingKind, TargetDirectory};
 pub struct ExtraEntry<'a> {
     pub selector: &'a Selector,
     pub forbidden: &'a ForbiddenPaths,
-    pub place: PatternOrigin,
+    pub pattern_origin: PatternOrigin,
     /// It stands in a database's directory.
     pub is_database: bool,
 }
@@ -31,67 +31,71 @@ impl ExtraEntry<'_> {
         directory: &Arc<TargetDirectory>,
         name: &[u8],
         parent: SelectorChoice,
-        hands: &mut WalkMode,
+        hands: &mut RestoreWalkMode,
     ) -> Result<()> {
         let is_leveldbs = || std::str::from_utf8(name).is_ok_and(|name| FileName::parse(name).is_some());
-        if scratch::is_ours(name) || self.is_database && is_leveldbs() {
+        if scratch_directory::is_scratch_name(name) || self.is_database && is_leveldbs() {
             return Ok(());
         }
         let Some(standing) = directory
             .entry(name)?
-            .filter(|standing| standing.what != ExistingKind::Other)
+            .filter(|standing| standing.kind != ExistingKind::Other)
         else {
             return Ok(());
         };
-        let asked = PatternPath::stored(&self.place.absolute, &self.place.inner, standing.is_directory());
+        let asked = PatternPath::stored(
+            &self.pattern_origin.absolute,
+            &self.pattern_origin.inner,
+            standing.is_directory(),
+        );
         let choice = self.selector.choose(&asked, parent);
         if choice == SelectorChoice::LeaveOut {
             return Ok(());
         }
-        let shown = directory.shown_in(name);
+        let shown = directory.display_path_of(name);
         self.forbidden.refuse_to_search(standing.identity, &shown)?;
         let has_patterns = !self.selector.exclude.is_empty() || !self.selector.include.is_empty();
         if choice == SelectorChoice::Take && (!standing.is_directory() || !has_patterns) {
             self.forbidden.refuse_to_remove(standing.identity, &shown)?;
-            return one(directory, name, &standing, hands);
+            return remove_entry(directory, name, &standing, hands);
         }
         // Some of what is in it may not be meant.
-        let inside = directory.standing_child(name, &standing, None)?;
+        let inside = directory.existing_child(name, &standing, None)?;
         for inner in inside.names()? {
             let extra = ExtraEntry {
                 selector: self.selector,
                 forbidden: self.forbidden,
-                place: self.place.below(&inner),
+                pattern_origin: self.pattern_origin.below(&inner),
                 is_database: false,
             };
             if let Err(error) = extra.remove(&inside, &inner, choice, hands) {
                 if is_fatal(&error) {
                     return Err(error);
                 }
-                hands.problem(error);
+                hands.report_problem(error);
             }
         }
         if choice == SelectorChoice::Take && inside.names()?.is_empty() {
-            one(directory, name, &standing, hands)
+            remove_entry(directory, name, &standing, hands)
         } else {
             Ok(())
         }
     }
 }
 
-fn one(
+fn remove_entry(
     directory: &Arc<TargetDirectory>,
     name: &[u8],
     standing: &ExistingEntry,
-    hands: &mut WalkMode,
+    hands: &mut RestoreWalkMode,
 ) -> Result<()> {
     match hands {
-        WalkMode::Plan(each, _) => {
-            each(PlannedEntry::removal(directory.shown_in(name)));
+        RestoreWalkMode::Plan(each, _) => {
+            each(PlannedEntry::removal(directory.display_path_of(name)));
             Ok(())
         }
-        WalkMode::Work(shop, _) => {
-            shop.tally.removed();
+        RestoreWalkMode::Work(shop, _) => {
+            shop.counters.count_removed();
             directory.remove(name, standing)
         }
     }

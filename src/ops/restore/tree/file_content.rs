@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use super::restore_tasks::ChunkTask;
+use super::restore_tasks::ChunkWriteTask;
 use crate::blob::BlobKind;
 use crate::chunk::{BlobSource, ChunkIterator, ChunkList, ChunkRef};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -22,11 +22,11 @@ use crate::report::OperationReport;
 type FileHoles<'a> = &'a [(u64, u64)];
 
 /// Names of chunks of zeros by length; more are computed each time.
-const ZEROS_MAX: usize = 1024;
+const ZERO_NAMES_MAX: usize = 1024;
 
 /// Chunks that a file may have beyond one for each [`CHUNK_BYTES_MIN`] of it: of a list blob that names one small chunk a
 /// thousand times, again and again, a few hundred bytes would be work for years.
-const CHUNKS_SPARE: u64 = 1024;
+const EXTRA_CHUNKS_MAX: u64 = 1024;
 
 /// What names of chunks say about zeros.
 pub struct ZeroChunks<'a> {
@@ -43,7 +43,7 @@ impl<'a> ZeroChunks<'a> {
     }
 
     /// True for a chunk of zeros in a hole: it is neither fetched nor written.
-    pub fn is_hole(&self, piece: &ChunkTask, holes: FileHoles) -> bool {
+    pub fn is_hole(&self, piece: &ChunkWriteTask, holes: FileHoles) -> bool {
         is_within(piece.offset, piece.chunk.bytes, holes) && self.is_zeros(&piece.chunk)
     }
 
@@ -52,7 +52,7 @@ impl<'a> ZeroChunks<'a> {
             return false;
         }
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.len() > ZEROS_MAX {
+        if names.len() > ZERO_NAMES_MAX {
             names.clear();
         }
         let zeros = || vec![0; chunk.bytes as usize];
@@ -69,19 +69,19 @@ fn is_within(offset: u64, len: u64, holes: FileHoles) -> bool {
 }
 
 /// Pieces of a file in order, as far as a file can be so long.
-pub fn pieces<'a>(
+pub fn chunk_tasks<'a>(
     list: &ChunkList,
     source: &'a dyn BlobSource,
-) -> Result<impl Iterator<Item = Result<ChunkTask>> + 'a> {
+) -> Result<impl Iterator<Item = Result<ChunkWriteTask>> + 'a> {
     if list.bytes() > FILE_BYTES_MAX {
         return Err(Error::corrupt(format!("a file of {} bytes", list.bytes())));
     }
     let (mut offset, mut count) = (0, 0);
     let piece = move |chunk: Result<ChunkRef>| {
         let chunk = chunk?;
-        let piece = ChunkTask { offset, chunk };
+        let piece = ChunkWriteTask { offset, chunk };
         count += 1;
-        if count > CHUNKS_SPARE + offset / CHUNK_BYTES_MIN as u64 {
+        if count > EXTRA_CHUNKS_MAX + offset / CHUNK_BYTES_MIN as u64 {
             return Err(Error::corrupt("a file of more chunks than it could be cut into"));
         }
         offset += chunk.bytes;
@@ -91,7 +91,7 @@ pub fn pieces<'a>(
 }
 
 /// Writes one chunk. Where a hole is recorded, zeros are left out, and nothing else.
-pub fn write(file: &File, offset: u64, plain: &[u8], holes: FileHoles) -> Result<()> {
+pub fn write_chunk(file: &File, offset: u64, plain: &[u8], holes: FileHoles) -> Result<()> {
     let end = offset + plain.len() as u64;
     let mut at = offset;
     let first = holes.partition_point(|(start, len)| start.saturating_add(*len) <= offset);
@@ -114,21 +114,21 @@ fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<()> {
     if bytes.is_empty() {
         Ok(())
     } else {
-        on_disk(file.write_all_at(bytes, offset), || format!("write at {offset}"))
+        map_length_error(file.write_all_at(bytes, offset), || format!("write at {offset}"))
     }
 }
 
 /// Files of fewer bytes are not asked about.
-const ROOM_ASKED_FROM: u64 = 64 << 20;
+const FREE_SPACE_CHECK_BYTES_MIN: u64 = 64 << 20;
 
 /// [`ErrorKind::Limit`] for a file that cannot have room: better told than written until the disk is full.
-pub fn check_room(directory: &File, bytes: u64, holes: FileHoles) -> Result<()> {
+pub fn check_free_space(directory: &File, bytes: u64, holes: FileHoles) -> Result<()> {
     let holes: u64 = holes
         .iter()
         .map(|(offset, len)| (*len).min(bytes.saturating_sub(*offset)))
         .sum();
     let needed = bytes - holes;
-    if needed < ROOM_ASKED_FROM {
+    if needed < FREE_SPACE_CHECK_BYTES_MIN {
         return Ok(());
     }
     let room = rustix::fs::fstatvfs(directory)
@@ -147,11 +147,11 @@ pub fn check_room(directory: &File, bytes: u64, holes: FileHoles) -> Result<()> 
 
 /// Gives the file its length, with nothing on disk for what was not written.
 pub fn set_len(file: &File, len: u64) -> Result<()> {
-    on_disk(file.set_len(len), || format!("make it {len} bytes long"))
+    map_length_error(file.set_len(len), || format!("make it {len} bytes long"))
 }
 
 /// A file that is longer than the filesystem takes is one file's problem, and no full disk.
-fn on_disk(done: std::io::Result<()>, act: impl FnOnce() -> String) -> Result<()> {
+fn map_length_error(done: std::io::Result<()>, act: impl FnOnce() -> String) -> Result<()> {
     match done {
         Err(error)
             if matches!(
@@ -166,18 +166,18 @@ fn on_disk(done: std::io::Result<()>, act: impl FnOnce() -> String) -> Result<()
 }
 
 /// A file that is read back or compared.
-pub struct RestoredFileReader<'a> {
+pub struct RestoredFileComparison<'a> {
     pub repo: &'a Repo,
     pub source: &'a dyn BlobSource,
     pub zeros: &'a ZeroChunks<'a>,
     pub report: &'a OperationReport,
 }
 
-impl RestoredFileReader<'_> {
+impl RestoredFileComparison<'_> {
     /// Whether the file has the content that the list names: every chunk is named anew.
-    pub fn is(&self, file: &File, list: &ChunkList, holes: FileHoles) -> Result<bool> {
+    pub fn has_content(&self, file: &File, list: &ChunkList, holes: FileHoles) -> Result<bool> {
         let mut plain = Vec::new();
-        for piece in pieces(list, self.source)? {
+        for piece in chunk_tasks(list, self.source)? {
             let piece = piece?;
             if self.zeros.is_hole(&piece, holes) && is_empty_on_disk(file, &piece) {
                 continue;
@@ -198,7 +198,7 @@ impl RestoredFileReader<'_> {
 }
 
 /// True if the filesystem says that there are no bytes, and the file does not end before.
-fn is_empty_on_disk(file: &File, piece: &ChunkTask) -> bool {
+fn is_empty_on_disk(file: &File, piece: &ChunkWriteTask) -> bool {
     let end = piece.offset + piece.chunk.bytes;
     match seek(file, SeekFrom::Data(piece.offset)) {
         Ok(data) => data >= end,
@@ -216,7 +216,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         // What was never written shows.
         file.write_all_at(&[b'.'; 40], 0).unwrap();
-        write(&file, offset, plain, holes).unwrap();
+        write_chunk(&file, offset, plain, holes).unwrap();
         let mut bytes = vec![0; 40];
         file.read_exact_at(&mut bytes, 0).unwrap();
         bytes[..offset as usize + plain.len()].to_vec()

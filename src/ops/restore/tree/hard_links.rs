@@ -14,7 +14,7 @@ use crate::snapshot::EntryKind;
 use crate::target::tree::PlacedFile;
 
 /// Files of several names that are remembered; of more, each name becomes a file of its own: 100 MB at worst.
-const REMEMBERED_MAX: usize = 1 << 19;
+const LINK_GROUPS_MAX: usize = 1 << 19;
 
 /// One file of several names: the source that says so, and its number there.
 pub type LinkGroup = (usize, u64);
@@ -41,18 +41,18 @@ pub enum LinkRole {
     /// A file by itself.
     Alone,
     /// The snapshot says that it is another name of a file with other content.
-    Lie,
+    Contradicting,
 }
 
 impl HardLinks {
     /// The next name of a group, in the order of the walk.
-    pub fn role(&self, group: LinkGroup, kind: &EntryKind) -> LinkRole {
+    pub fn assign_role(&self, group: LinkGroup, kind: &EntryKind) -> LinkRole {
         let content = self.contents.hash_one(LinkContent(kind));
         let mut first = self.lock();
-        let is_full = first.len() >= REMEMBERED_MAX;
+        let is_full = first.len() >= LINK_GROUPS_MAX;
         match first.entry(group) {
             Entry::Occupied(first) if first.get().content == content => LinkRole::Other,
-            Entry::Occupied(_) => LinkRole::Lie,
+            Entry::Occupied(_) => LinkRole::Contradicting,
             Entry::Vacant(_) if is_full => LinkRole::Alone,
             Entry::Vacant(first) => {
                 first.insert(FirstName {
@@ -65,14 +65,14 @@ impl HardLinks {
     }
 
     /// The first name is a file now.
-    pub fn done(&self, group: LinkGroup, placed: PlacedFile) {
+    pub fn set_placed(&self, group: LinkGroup, placed: PlacedFile) {
         if let Some(first) = self.lock().get_mut(&group) {
             first.placed = Some(placed);
         }
     }
 
     /// Where the first is; `None` as long as it is not there.
-    pub fn first(&self, group: LinkGroup) -> Option<PlacedFile> {
+    pub fn placed_first(&self, group: LinkGroup) -> Option<PlacedFile> {
         self.lock().get(&group).and_then(|first| first.placed.clone())
     }
 
@@ -104,15 +104,18 @@ mod tests {
     fn names_of_other_content_are_not_believed() {
         let links = HardLinks::default();
         let link = |to: &[u8]| EntryKind::Symlink(to.to_vec());
-        assert_eq!(links.role((0, 7), &link(b"a")), LinkRole::First);
-        assert_eq!(links.role((0, 7), &link(b"a")), LinkRole::Other);
-        assert_eq!(links.role((0, 7), &link(b"b")), LinkRole::Lie);
-        assert_eq!(links.role((0, 7), &EntryKind::Fifo), LinkRole::Lie);
+        assert_eq!(links.assign_role((0, 7), &link(b"a")), LinkRole::First);
+        assert_eq!(links.assign_role((0, 7), &link(b"a")), LinkRole::Other);
+        assert_eq!(links.assign_role((0, 7), &link(b"b")), LinkRole::Contradicting);
         assert_eq!(
-            links.role((1, 7), &link(b"b")),
+            links.assign_role((0, 7), &EntryKind::Fifo),
+            LinkRole::Contradicting
+        );
+        assert_eq!(
+            links.assign_role((1, 7), &link(b"b")),
             LinkRole::First,
             "of another source"
         );
-        assert!(links.first((0, 7)).is_none());
+        assert!(links.placed_first((0, 7)).is_none());
     }
 }

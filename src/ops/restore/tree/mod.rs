@@ -29,7 +29,7 @@ use std::thread;
 use crossbeam_channel::bounded;
 
 use super::RestoreContext;
-use super::table_writer::{first_cause, joined};
+use super::table_writer::{first_cause, join_worker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::capture;
 use crate::ops::tree::SnapshotView;
@@ -40,11 +40,12 @@ use crate::target::tree::{AttributeKind, RefusedAttributes, TreeAccount, TreePro
 use entry_decision::EntryDecision;
 pub(super) use entry_decision::OverwriteRules;
 pub use entry_decision::attributes;
-use restore_tasks::TaskBatch;
+use restore_tasks::RestoreTaskBatch;
 pub(super) use walker::{
-    DeferredDatabase, PatternOrigin, PlanVisitor, RestoreWalker, WalkMode, WalkStart, taken_for_another,
+    DeferredDatabase, PatternOrigin, PlanVisitor, RestoreWalkMode, RestoreWalkStart, RestoreWalker,
+    name_conflict_error,
 };
-use worker::WorkerContext;
+use worker::RestoreWorkerContext;
 
 /// What was done to a tree, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub struct TreeRestoreOutcome {
     /// Their bytes.
     pub bytes_same: u64,
     /// What stood there and was left as it was.
-    pub left: u64,
+    pub left_unchanged: u64,
     /// Directories that are there now.
     pub directories: u64,
     /// Links, pipes, devices, and further names of files.
@@ -79,7 +80,7 @@ impl TreeRestoreOutcome {
         self.bytes += other.bytes;
         self.files_same += other.files_same;
         self.bytes_same += other.bytes_same;
-        self.left += other.left;
+        self.left_unchanged += other.left_unchanged;
         self.directories += other.directories;
         self.others += other.others;
         self.removed += other.removed;
@@ -127,7 +128,7 @@ pub enum PlannedAction {
 }
 
 impl PlannedEntry {
-    fn of(target: String, doing: EntryDecision, bytes: u64) -> Self {
+    fn from_decision(target: String, doing: EntryDecision, bytes: u64) -> Self {
         let action = match doing {
             EntryDecision::Make(_) => PlannedAction::Restore,
             EntryDecision::Compare => PlannedAction::Compare,
@@ -142,13 +143,13 @@ impl PlannedEntry {
         }
     }
 
-    fn of_database(target: String, doing: EntryDecision, root: &DatabaseRoot) -> Self {
+    fn from_database_decision(target: String, doing: EntryDecision, root: &DatabaseRoot) -> Self {
         Self {
             database: Some(PlannedDatabase {
                 name: root.name.clone(),
                 records: root.records,
             }),
-            ..Self::of(target, doing, root.bytes())
+            ..Self::from_decision(target, doing, root.bytes())
         }
     }
 
@@ -169,7 +170,7 @@ pub(super) struct RestoreCounters {
     bytes: AtomicU64,
     files_same: AtomicU64,
     bytes_same: AtomicU64,
-    left: AtomicU64,
+    left_unchanged: AtomicU64,
     directories: AtomicU64,
     others: AtomicU64,
     removed: AtomicU64,
@@ -182,37 +183,37 @@ fn count(counter: &AtomicU64, by: u64) {
 }
 
 impl RestoreCounters {
-    fn a_file(&self, bytes: u64) {
+    fn count_file(&self, bytes: u64) {
         count(&self.files, 1);
         count(&self.bytes, bytes);
     }
 
-    fn a_same_file(&self, bytes: u64) {
+    fn count_same_file(&self, bytes: u64) {
         count(&self.files_same, 1);
         count(&self.bytes_same, bytes);
     }
 
-    fn left(&self) {
-        count(&self.left, 1);
+    fn count_left(&self) {
+        count(&self.left_unchanged, 1);
     }
 
-    fn a_directory(&self) {
+    fn count_directory(&self) {
         count(&self.directories, 1);
     }
 
-    fn another(&self) {
+    fn count_other(&self) {
         count(&self.others, 1);
     }
 
-    fn removed(&self) {
+    fn count_removed(&self) {
         count(&self.removed, 1);
     }
 
-    fn unlinked(&self) {
+    fn count_unlinked(&self) {
         count(&self.unlinked, 1);
     }
 
-    fn failed(&self, error: &Error) {
+    fn count_mismatch(&self, error: &Error) {
         if error.kind() == ErrorKind::Mismatch {
             count(&self.mismatched, 1);
         }
@@ -225,7 +226,7 @@ impl RestoreCounters {
             bytes: get(&self.bytes),
             files_same: get(&self.files_same),
             bytes_same: get(&self.bytes_same),
-            left: get(&self.left),
+            left_unchanged: get(&self.left_unchanged),
             directories: get(&self.directories),
             others: get(&self.others),
             removed: get(&self.removed),
@@ -242,25 +243,30 @@ fn is_fatal(error: &Error) -> bool {
 }
 
 impl RestoreContext<'_> {
-    pub(super) fn rules(&self, names_each: u64) -> OverwriteRules {
+    pub(super) fn overwrite_rules(&self, names_each: u64) -> OverwriteRules {
         OverwriteRules {
-            overwrite: self.wish.overwrite,
-            deletes: self.wish.extra == super::ExtraEntries::Delete,
-            verifies: self.wish.verify == super::VerifyMode::Full,
-            names_each,
+            overwrite: self.options.overwrite,
+            deletes: self.options.extra_entries == super::ExtraEntries::Delete,
+            verifies: self.options.verify == super::VerifyMode::Full,
+            links_expected: names_each,
         }
     }
 
-    fn view(&self) -> SnapshotView<'_> {
+    fn snapshot_view(&self) -> SnapshotView<'_> {
         SnapshotView::new(self.snapshot, self.reader)
     }
 
     /// Restores what was asked for into a target, databases as well; only [`TreeTarget::finish`] is left to do.
-    pub(super) fn fill(&self, target: &TreeTarget, starts: Vec<WalkStart>, nesting: usize) -> Result<()> {
-        let shop = WorkerContext::new(self, target);
-        let databases = self.files(&shop, starts)?;
+    pub(super) fn restore_into(
+        &self,
+        target: &TreeTarget,
+        starts: Vec<RestoreWalkStart>,
+        nesting: usize,
+    ) -> Result<()> {
+        let shop = RestoreWorkerContext::new(self, target);
+        let databases = self.restore_entries(&shop, starts)?;
         shop.finish_links()?;
-        let outcome = shop.tally.outcome();
+        let outcome = shop.counters.outcome();
         self.lock().restored.tree.add(&outcome);
         if outcome.unlinked > 0 {
             self.report.notice(format!(
@@ -269,8 +275,8 @@ impl RestoreContext<'_> {
             ));
         }
         for deferred in databases {
-            let shown = deferred.directory.shown_in(&deferred.name);
-            match self.nested(deferred, nesting) {
+            let shown = deferred.directory.display_path_of(&deferred.name);
+            match self.restore_nested(deferred, nesting) {
                 Ok(()) => {}
                 Err(error) if is_fatal(&error) => return Err(error),
                 Err(error) => {
@@ -284,22 +290,26 @@ impl RestoreContext<'_> {
     }
 
     /// Everything but databases, which are left for later.
-    fn files(&self, shop: &WorkerContext, starts: Vec<WalkStart>) -> Result<Vec<DeferredDatabase>> {
+    fn restore_entries(
+        &self,
+        shop: &RestoreWorkerContext,
+        starts: Vec<RestoreWalkStart>,
+    ) -> Result<Vec<DeferredDatabase>> {
         let cores = rayon::current_num_threads();
         let (jobs, waiting) = bounded(cores);
         thread::scope(|scope| {
             let spawn = |_| {
                 let waiting = waiting.clone();
-                scope.spawn(move || shop.work(waiting))
+                scope.spawn(move || shop.run_worker(waiting))
             };
             let workers: Vec<_> = (0..cores).map(spawn).collect();
             drop(waiting);
-            let hands = WalkMode::Work(shop, TaskBatch::new(jobs));
-            let selector = &self.wish.selector;
+            let hands = RestoreWalkMode::Work(shop, RestoreTaskBatch::new(jobs));
+            let selector = &self.options.selector;
             let is_new = shop.target.is_new();
             let mut walker = RestoreWalker::new(
-                self.view(),
-                self.rules(shop.names_each),
+                self.snapshot_view(),
+                self.overwrite_rules(shop.links_expected),
                 selector,
                 self.report,
                 &self.forbidden,
@@ -313,7 +323,7 @@ impl RestoreContext<'_> {
             let databases = std::mem::take(&mut walker.databases);
             // The channel ends with it.
             drop(walker);
-            let mut ended: Vec<Result<()>> = workers.into_iter().map(joined).collect();
+            let mut ended: Vec<Result<()>> = workers.into_iter().map(join_worker).collect();
             ended.push(walked);
             first_cause(ended).map(|()| databases)
         })
@@ -322,16 +332,16 @@ impl RestoreContext<'_> {
     /// Tells what [`RestoreContext::fill`] would do; databases are told as one thing each.
     pub(super) fn plan_tree(
         &self,
-        starts: Vec<WalkStart>,
+        starts: Vec<RestoreWalkStart>,
         is_new: bool,
         each: PlanVisitor,
         problems: &TreeProblems,
     ) -> Result<()> {
-        let hands = WalkMode::Plan(each, problems);
+        let hands = RestoreWalkMode::Plan(each, problems);
         let mut walker = RestoreWalker::new(
-            self.view(),
-            self.rules(1),
-            &self.wish.selector,
+            self.snapshot_view(),
+            self.overwrite_rules(1),
+            &self.options.selector,
             self.report,
             &self.forbidden,
             hands,
@@ -341,10 +351,13 @@ impl RestoreContext<'_> {
     }
 
     /// Says of a tree that is done what is to be said of it.
-    pub(super) fn report_account(&self, account: &TreeAccount) {
-        let left_alone = account.left_alone.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn report_tree_problems(&self, account: &TreeAccount) {
+        let left_alone = account
+            .unproven_leftovers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for path in left_alone.iter() {
-            self.report.notice(capture::left_alone(path));
+            self.report.notice(capture::describe_unproven_leftover(path));
         }
         let (told, more) = account.problems.take();
         self.lock().restored.tree.problems += told.len() as u64 + more;
@@ -355,7 +368,7 @@ impl RestoreContext<'_> {
             self.report
                 .problem(format!("{more} more things could not be restored"));
         }
-        self.report_refused_attributes(&account.withheld);
+        self.report_refused_attributes(&account.refused_attributes);
     }
 
     pub(super) fn report_refused_attributes(&self, withheld: &RefusedAttributes) {
@@ -366,13 +379,13 @@ impl RestoreContext<'_> {
 /// Reports the attributes that are not as they were. What only root may set is a notice; what the filesystem cannot
 /// keep is lost, and so a problem.
 pub fn report_refused_attributes(withheld: &RefusedAttributes, report: &OperationReport) {
-    let owners = withheld.by_rights(AttributeKind::Owner);
+    let owners = withheld.refused_by_permission(AttributeKind::Owner);
     if owners > 0 {
         report.notice(format!(
             "owner or group of {owners} things are not as they were: only root may give files to others"
         ));
     }
-    let xattrs = withheld.by_rights(AttributeKind::Xattr);
+    let xattrs = withheld.refused_by_permission(AttributeKind::Xattr);
     if xattrs > 0 {
         report.notice(format!(
             "{xattrs} extended attributes were not set: this user may not"
@@ -390,7 +403,7 @@ pub fn report_refused_attributes(withheld: &RefusedAttributes, report: &Operatio
         (AttributeKind::Time, "time of modification"),
         (AttributeKind::Xattr, "extended attributes"),
     ] {
-        let count = withheld.by_filesystem(kind);
+        let count = withheld.refused_by_filesystem(kind);
         if count > 0 {
             report.problem(format!(
                 "{what} of {count} things are not as they were saved: the target's filesystem cannot keep them"

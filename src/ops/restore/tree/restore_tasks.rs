@@ -15,55 +15,55 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::target::tree::{FileDraft, RemoveDepth, TargetAttributes, TargetDirectory};
 
 /// Plain bytes fetched at once.
-const BATCH_BYTES: u64 = 4 << 20;
+const TASK_BATCH_BYTES: u64 = 4 << 20;
 
 /// Tasks of one batch; each may be in a directory of its own.
-const BATCH_TASKS: usize = 256;
+const TASK_BATCH_COUNT_MAX: usize = 256;
 
 /// A file that is to be.
-pub struct FileTask {
+pub struct FileRestoreTask {
     pub directory: Arc<TargetDirectory>,
     pub name: Vec<u8>,
     pub list: ChunkList,
     pub attributes: TargetAttributes,
     /// Where it has no bytes on disk; nothing else than zeros is left out for it.
     pub holes: Vec<(u64, u64)>,
-    pub clears: RemoveDepth,
+    pub removes: RemoveDepth,
     /// Nothing stands there.
     pub is_vacant: bool,
     /// It is the first name of this group.
     pub first_of: Option<LinkGroup>,
 }
 
-impl FileTask {
+impl FileRestoreTask {
     /// Where it will be, for people.
-    pub fn shown(&self) -> String {
-        self.directory.shown_in(&self.name)
+    pub fn display_path(&self) -> String {
+        self.directory.display_path_of(&self.name)
     }
 }
 
 /// A file whose pieces are being written by several workers.
 pub struct FileInProgress {
-    pub file: FileTask,
+    pub file: FileRestoreTask,
     /// Made by the first that has something to write.
-    pub made: OnceLock<(FileDraft, File)>,
+    pub draft: OnceLock<(FileDraft, File)>,
     /// Held while it is made.
-    pub making: Mutex<()>,
+    pub draft_lock: Mutex<()>,
     has_failed: AtomicBool,
 }
 
 impl FileInProgress {
-    pub fn new(file: FileTask) -> Arc<Self> {
+    pub fn new(file: FileRestoreTask) -> Arc<Self> {
         Arc::new(Self {
             file,
-            made: OnceLock::new(),
-            making: Mutex::new(()),
+            draft: OnceLock::new(),
+            draft_lock: Mutex::new(()),
             has_failed: AtomicBool::new(false),
         })
     }
 
     /// True for the first that says so.
-    pub fn fail(&self) -> bool {
+    pub fn mark_failed(&self) -> bool {
         !self.has_failed.swap(true, Ordering::Relaxed)
     }
 
@@ -74,7 +74,7 @@ impl FileInProgress {
 
 /// One chunk in its place.
 #[derive(Clone, Copy)]
-pub struct ChunkTask {
+pub struct ChunkWriteTask {
     pub offset: u64,
     pub chunk: ChunkRef,
 }
@@ -82,21 +82,21 @@ pub struct ChunkTask {
 /// One thing to do.
 pub enum RestoreTask {
     /// Some pieces of a file. Whoever holds the file last finishes it.
-    Write(Arc<FileInProgress>, Vec<ChunkTask>),
+    Write(Arc<FileInProgress>, Vec<ChunkWriteTask>),
     /// Read what stands there; write it if it is another.
-    Compare(FileTask),
+    Compare(FileRestoreTask),
     /// Make it another name of the first of its group.
-    Link(LinkGroup, FileTask),
+    Link(LinkGroup, FileRestoreTask),
 }
 
 /// Tasks that wait to be handed on together.
-pub struct TaskBatch {
+pub struct RestoreTaskBatch {
     tasks: Vec<RestoreTask>,
     bytes: u64,
     jobs: Sender<Vec<RestoreTask>>,
 }
 
-impl TaskBatch {
+impl RestoreTaskBatch {
     pub fn new(jobs: Sender<Vec<RestoreTask>>) -> Self {
         Self {
             tasks: Vec::new(),
@@ -108,13 +108,13 @@ impl TaskBatch {
     /// Adds what takes so many bytes of memory.
     pub fn push(&mut self, task: RestoreTask, bytes: u64) -> Result<()> {
         self.tasks.push(task);
-        self.weigh(bytes)
+        self.add_weight(bytes)
     }
 
     /// Something is held in memory until the tasks are done.
-    pub fn weigh(&mut self, bytes: u64) -> Result<()> {
+    pub fn add_weight(&mut self, bytes: u64) -> Result<()> {
         self.bytes += bytes;
-        if self.bytes >= BATCH_BYTES || self.tasks.len() >= BATCH_TASKS {
+        if self.bytes >= TASK_BATCH_BYTES || self.tasks.len() >= TASK_BATCH_COUNT_MAX {
             self.flush()
         } else {
             Ok(())
@@ -122,8 +122,8 @@ impl TaskBatch {
     }
 
     /// Room until the next flush, bytes.
-    pub fn room(&self) -> u64 {
-        BATCH_BYTES.saturating_sub(self.bytes)
+    pub fn bytes_until_flush(&self) -> u64 {
+        TASK_BATCH_BYTES.saturating_sub(self.bytes)
     }
 
     pub fn flush(&mut self) -> Result<()> {
@@ -139,7 +139,7 @@ impl TaskBatch {
 }
 
 /// Bytes of what is kept of an entry.
-pub fn weight(attributes: &TargetAttributes) -> u64 {
+pub fn memory_weight(attributes: &TargetAttributes) -> u64 {
     let xattrs = attributes
         .xattrs
         .iter()

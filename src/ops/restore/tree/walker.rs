@@ -10,15 +10,17 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::entry_decision::{EntryDecision, OverwriteRules, attributes, decide, is_directory};
+use super::entry_decision::{EntryDecision, OverwriteRules, attributes, decide_entry, is_directory};
 use super::extra_entries::ExtraEntry;
 use super::hard_links::LinkRole;
-use super::restore_tasks::{ChunkTask, FileInProgress, FileTask, RestoreTask, TaskBatch, weight};
-use super::worker::WorkerContext;
+use super::restore_tasks::{
+    ChunkWriteTask, FileInProgress, FileRestoreTask, RestoreTask, RestoreTaskBatch, memory_weight,
+};
+use super::worker::RestoreWorkerContext;
 use super::{PlannedEntry, file_content, is_fatal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::leveldb::file_name::FileName;
-use crate::ops::tree::{NodeWalk, SnapshotView, TreeNode};
+use crate::ops::tree::{NodeWalker, SnapshotView, TreeNode};
 use crate::pattern::{PatternPath, Selector, SelectorChoice};
 use crate::report::OperationReport;
 use crate::snapshot::{EntryKind, TreeEntry};
@@ -31,20 +33,20 @@ use crate::target::tree::{
 pub type PlanVisitor<'a> = &'a mut dyn FnMut(PlannedEntry);
 
 /// What is done about what is decided.
-pub enum WalkMode<'a> {
+pub enum RestoreWalkMode<'a> {
     /// It is told.
     Plan(PlanVisitor<'a>, &'a TreeProblems),
     /// It is done.
-    Work(&'a WorkerContext<'a>, TaskBatch),
+    Work(&'a RestoreWorkerContext<'a>, RestoreTaskBatch),
 }
 
-impl WalkMode<'_> {
+impl RestoreWalkMode<'_> {
     /// Something could not be done, and the rest goes on.
-    pub fn problem(&self, error: Error) {
+    pub fn report_problem(&self, error: Error) {
         match self {
             Self::Plan(_, problems) => problems.add(error),
             Self::Work(shop, _) => {
-                shop.tally.failed(&error);
+                shop.counters.count_mismatch(&error);
                 shop.target.problems().add(error);
             }
         }
@@ -57,13 +59,13 @@ pub struct DeferredDatabase {
     pub name: Vec<u8>,
     pub number: u32,
     /// The source that is restored for itself, and that it lies in.
-    pub top: usize,
+    pub top_source: usize,
     pub attributes: TargetAttributes,
     /// What stands there gives way first, as far as this says.
-    pub clears: Option<RemoveDepth>,
+    pub removes: Option<RemoveDepth>,
     /// Nothing stands there.
     pub is_vacant: bool,
-    pub place: PatternOrigin,
+    pub pattern_origin: PatternOrigin,
     pub choice: SelectorChoice,
 }
 
@@ -92,32 +94,32 @@ impl PatternOrigin {
 }
 
 /// What a walk begins with.
-pub struct WalkStart {
+pub struct RestoreWalkStart {
     /// The source that is restored for itself.
-    pub top: usize,
+    pub top_source: usize,
     pub node: TreeNode,
     /// The directory that what was asked for comes into.
     pub directory: Arc<TargetDirectory>,
     /// Under this name; without one, the directory becomes it.
     pub name: Option<Vec<u8>>,
-    pub place: PatternOrigin,
+    pub pattern_origin: PatternOrigin,
     /// What was chosen of the directory above.
     pub choice: SelectorChoice,
 }
 
 /// A directory on the way to what is walked now.
-pub struct WalkedDirectory {
+pub struct RestoredLevel {
     pub directory: Arc<TargetDirectory>,
     pub choice: SelectorChoice,
     /// Names that stand in it and have not been met in the snapshot.
-    unseen: Option<BTreeSet<Vec<u8>>>,
+    unmatched: Option<BTreeSet<Vec<u8>>>,
     /// Names that stood in it when it was come to; `None` where nothing stood at the target.
     listed: Option<HashSet<Vec<u8>>>,
     /// All of the snapshot's names were read.
-    is_whole: bool,
+    is_fully_listed: bool,
     /// It is a database's, whose own files are not the tree's.
     is_database: bool,
-    pub place: PatternOrigin,
+    pub pattern_origin: PatternOrigin,
 }
 
 pub struct RestoreWalker<'a> {
@@ -126,14 +128,14 @@ pub struct RestoreWalker<'a> {
     pub selector: &'a Selector,
     pub report: &'a OperationReport,
     pub forbidden: &'a ForbiddenPaths,
-    pub hands: WalkMode<'a>,
+    pub mode: RestoreWalkMode<'a>,
     /// Nothing stood at the target.
     pub is_new: bool,
     pub databases: Vec<DeferredDatabase>,
-    levels: Vec<WalkedDirectory>,
+    levels: Vec<RestoredLevel>,
     start: PatternOrigin,
     start_name: Option<Vec<u8>>,
-    top: usize,
+    top_source: usize,
 }
 
 impl<'a> RestoreWalker<'a> {
@@ -143,7 +145,7 @@ impl<'a> RestoreWalker<'a> {
         selector: &'a Selector,
         report: &'a OperationReport,
         forbidden: &'a ForbiddenPaths,
-        hands: WalkMode<'a>,
+        mode: RestoreWalkMode<'a>,
         is_new: bool,
     ) -> Self {
         Self {
@@ -152,89 +154,92 @@ impl<'a> RestoreWalker<'a> {
             selector,
             report,
             forbidden,
-            hands,
+            mode,
             is_new,
             databases: Vec::new(),
             levels: Vec::new(),
             start: PatternOrigin::default(),
             start_name: None,
-            top: 0,
+            top_source: 0,
         }
     }
 
     /// Walks one of the things that were asked for.
-    pub fn walk(&mut self, start: WalkStart) -> Result<()> {
+    pub fn walk(&mut self, start: RestoreWalkStart) -> Result<()> {
         let mut walk = self.view.walk(start.node);
-        (self.start, self.start_name, self.top) = (start.place.clone(), start.name, start.top);
-        let listed = self.listed(&start.directory)?;
-        self.levels = vec![WalkedDirectory {
+        (self.start, self.start_name, self.top_source) =
+            (start.pattern_origin.clone(), start.name, start.top_source);
+        let listed = self.list_names(&start.directory)?;
+        self.levels = vec![RestoredLevel {
             directory: start.directory,
             choice: start.choice,
-            unseen: None,
+            unmatched: None,
             listed,
-            is_whole: true,
+            is_fully_listed: true,
             is_database: false,
-            place: start.place,
+            pattern_origin: start.pattern_origin,
         }];
         while let Some(step) = walk.next() {
             self.report.go_on()?;
             match step {
                 Ok(node) => {
-                    self.close_to(walk.depth() + 1)?;
-                    if !self.met(&node, &walk)? {
-                        walk.pass_over();
+                    self.close_levels(walk.depth() + 1)?;
+                    if !self.visit_node(&node, &walk)? {
+                        walk.skip_children();
                     }
                 }
                 Err(error) => {
                     if walk.is_cut_short() {
-                        self.levels.iter_mut().for_each(|level| level.is_whole = false);
+                        self.levels
+                            .iter_mut()
+                            .for_each(|level| level.is_fully_listed = false);
                     }
-                    self.unlisted(error, walk.depth())?;
+                    self.note_unlisted(error, walk.depth())?;
                 }
             }
         }
-        self.close_to(0)
+        self.close_levels(0)
     }
 
     /// All that is handed on is on its way.
     pub fn flush(&mut self) -> Result<()> {
-        match &mut self.hands {
-            WalkMode::Plan(..) => Ok(()),
-            WalkMode::Work(_, batch) => batch.flush(),
+        match &mut self.mode {
+            RestoreWalkMode::Plan(..) => Ok(()),
+            RestoreWalkMode::Work(_, batch) => batch.flush(),
         }
     }
 
     /// Part of a directory could not be read: nobody knows what is not in it.
-    fn unlisted(&mut self, error: Error, depth: usize) -> Result<()> {
-        self.close_to(depth + 2)?;
+    fn note_unlisted(&mut self, error: Error, depth: usize) -> Result<()> {
+        self.close_levels(depth + 2)?;
         if let Some(level) = self.levels.get_mut(depth + 1) {
-            level.is_whole = false;
+            level.is_fully_listed = false;
         }
-        self.failed(error)
+        self.report_unless_fatal(error)
     }
 
-    fn failed(&self, error: Error) -> Result<()> {
+    fn report_unless_fatal(&self, error: Error) -> Result<()> {
         if is_fatal(&error) {
             return Err(error);
         }
-        self.hands.problem(error);
+        self.mode.report_problem(error);
         Ok(())
     }
 
-    fn close_to(&mut self, count: usize) -> Result<()> {
+    fn close_levels(&mut self, count: usize) -> Result<()> {
         while self.levels.len() > count {
             let Some(level) = self.levels.pop() else { break };
-            let unseen = level.unseen.as_ref().filter(|_| level.is_whole);
+            let unseen = level.unmatched.as_ref().filter(|_| level.is_fully_listed);
             for name in unseen.into_iter().flatten() {
                 self.report.go_on()?;
                 let extra = ExtraEntry {
                     selector: self.selector,
                     forbidden: self.forbidden,
-                    place: level.place.below(name),
+                    pattern_origin: level.pattern_origin.below(name),
                     is_database: level.is_database,
                 };
-                if let Err(error) = extra.remove(&level.directory, name, level.choice, &mut self.hands) {
-                    self.failed(error)?;
+                if let Err(error) = extra.remove(&level.directory, name, level.choice, &mut self.mode) {
+                    self.report_unless_fatal(error)?;
                 }
             }
         }
@@ -242,13 +247,13 @@ impl<'a> RestoreWalker<'a> {
     }
 
     /// One entry; whether to go into it.
-    fn met(&mut self, node: &TreeNode, walk: &NodeWalk) -> Result<bool> {
+    fn visit_node(&mut self, node: &TreeNode, walk: &NodeWalker) -> Result<bool> {
         let name = match (&self.start_name, walk.depth()) {
             (Some(name), 0) => name.clone(),
             _ => node.entry.name.clone(),
         };
         let level = &mut self.levels[walk.depth()];
-        if let Some(unseen) = &mut level.unseen {
+        if let Some(unseen) = &mut level.unmatched {
             unseen.remove(&name);
         }
         let (parent, is_database) = (level.choice, level.is_database);
@@ -259,30 +264,35 @@ impl<'a> RestoreWalker<'a> {
             return Ok(false);
         }
         if is_database && std::str::from_utf8(&name).is_ok_and(|name| FileName::parse(name).is_some()) {
-            let what = format!("restore {}", self.levels[walk.depth()].directory.shown_in(&name));
-            self.failed(Error::corrupt("a file beside a database has a name of LevelDB's").context(what))?;
+            let what = format!(
+                "restore {}",
+                self.levels[walk.depth()].directory.display_path_of(&name)
+            );
+            self.report_unless_fatal(
+                Error::corrupt("a file beside a database has a name of LevelDB's").context(what),
+            )?;
             return Ok(false);
         }
         let taken = match (&node.entry.kind, choice) {
             (EntryKind::Database(number), SelectorChoice::Take) if !self.is_start(walk) => {
-                self.database(*number, &node.entry, name, walk.depth(), place, choice)
+                self.visit_database(*number, &node.entry, name, walk.depth(), place, choice)
             }
             (EntryKind::Directory(_) | EntryKind::Database(_), _) if self.is_start(walk) => {
                 self.enter_start(&node.entry, place, choice)
             }
             (EntryKind::Directory(_) | EntryKind::Database(_), _) => {
-                self.directory(&node.entry, name, walk.depth(), place, choice)
+                self.visit_directory(&node.entry, name, walk.depth(), place, choice)
             }
-            _ => self.thing(node, &name, walk.depth()).map(|()| false),
+            _ => self.visit_other(node, &name, walk.depth()).map(|()| false),
         };
         match taken {
             Ok(enter) => Ok(enter),
-            Err(error) => self.failed(error).map(|()| false),
+            Err(error) => self.report_unless_fatal(error).map(|()| false),
         }
     }
 
     /// True for what the target itself becomes.
-    fn is_start(&self, walk: &NodeWalk) -> bool {
+    fn is_start(&self, walk: &NodeWalker) -> bool {
         walk.depth() == 0 && self.start_name.is_none()
     }
 
@@ -294,10 +304,10 @@ impl<'a> RestoreWalker<'a> {
     ) -> Result<bool> {
         let directory = self.levels[0].directory.clone();
         let is_database = matches!(entry.kind, EntryKind::Database(_));
-        let standing = if self.is_new { None } else { directory.standing()? };
-        let doing = decide(self.rules, entry, standing.as_ref(), None);
+        let standing = if self.is_new { None } else { directory.stat_self()? };
+        let doing = decide_entry(self.rules, entry, standing.as_ref(), None);
         // A database's directory gets its attributes where the database is restored.
-        if doing != EntryDecision::Leave && !is_database && matches!(self.hands, WalkMode::Work(..)) {
+        if doing != EntryDecision::Leave && !is_database && matches!(self.mode, RestoreWalkMode::Work(..)) {
             directory.set_attributes(attributes(&entry.meta));
         }
         self.push_level(directory, standing.is_some(), is_database, place, choice)?;
@@ -313,7 +323,7 @@ impl<'a> RestoreWalker<'a> {
         choice: SelectorChoice,
     ) -> Result<()> {
         let listed = if stands {
-            self.listed(&directory)?
+            self.list_names(&directory)?
         } else {
             (!self.is_new).then(HashSet::new)
         };
@@ -322,22 +332,22 @@ impl<'a> RestoreWalker<'a> {
         } else {
             None
         };
-        if let WalkMode::Work(shop, _) = &self.hands {
-            shop.tally.a_directory();
+        if let RestoreWalkMode::Work(shop, _) = &self.mode {
+            shop.counters.count_directory();
         }
-        self.levels.push(WalkedDirectory {
+        self.levels.push(RestoredLevel {
             directory,
             choice,
-            unseen,
+            unmatched: unseen,
             listed,
-            is_whole: true,
+            is_fully_listed: true,
             is_database,
-            place,
+            pattern_origin: place,
         });
         Ok(())
     }
 
-    fn listed(&self, directory: &Arc<TargetDirectory>) -> Result<Option<HashSet<Vec<u8>>>> {
+    fn list_names(&self, directory: &Arc<TargetDirectory>) -> Result<Option<HashSet<Vec<u8>>>> {
         if self.is_new {
             Ok(None)
         } else {
@@ -351,26 +361,26 @@ impl<'a> RestoreWalker<'a> {
     /// [`ErrorKind::Exists`] if it is there under another name only: the filesystem takes the two names for one, and what
     /// has the other name, an earlier file or one that was just restored, must not give way. [`ErrorKind::Usage`] if it must
     /// stay untouched.
-    fn standing(&mut self, depth: usize, name: &[u8]) -> Result<Option<ExistingEntry>> {
+    fn find_existing(&mut self, depth: usize, name: &[u8]) -> Result<Option<ExistingEntry>> {
         let level = &mut self.levels[depth];
         let Some(listed) = &level.listed else {
             return Ok(None);
         };
         let standing = level.directory.entry(name)?;
-        let shown = || level.directory.shown_in(name);
+        let shown = || level.directory.display_path_of(name);
         if let Some(standing) = &standing {
             self.forbidden.refuse_to_touch(standing.identity, &shown())?;
             if !listed.contains(name) {
-                let error = taken_for_another(&shown());
+                let error = name_conflict_error(&shown());
                 // What has the other name must not go as what the snapshot does not have, either.
-                level.is_whole = false;
+                level.is_fully_listed = false;
                 return Err(error);
             }
         }
         Ok(standing)
     }
 
-    fn directory(
+    fn visit_directory(
         &mut self,
         entry: &TreeEntry,
         name: Vec<u8>,
@@ -379,25 +389,25 @@ impl<'a> RestoreWalker<'a> {
         choice: SelectorChoice,
     ) -> Result<bool> {
         let above = self.levels[depth].directory.clone();
-        let standing = self.standing(depth, &name)?;
-        let doing = decide(self.rules, entry, standing.as_ref(), None);
+        let standing = self.find_existing(depth, &name)?;
+        let doing = decide_entry(self.rules, entry, standing.as_ref(), None);
         let own = attributes(&entry.meta);
-        if let WalkMode::Work(_, batch) = &mut self.hands {
-            batch.weigh(weight(&own))?;
+        if let RestoreWalkMode::Work(_, batch) = &mut self.mode {
+            batch.add_weight(memory_weight(&own))?;
         }
         let directory = match (&standing, doing) {
             (Some(standing), EntryDecision::Leave) if !standing.is_directory() => {
-                self.tell(&above, &name, doing, 0);
+                self.report_planned(&above, &name, doing, 0);
                 return Ok(false);
             }
-            (Some(standing), EntryDecision::Leave) => above.standing_child(&name, standing, None)?,
-            (Some(standing), EntryDecision::Refresh) => above.standing_child(&name, standing, Some(own))?,
+            (Some(standing), EntryDecision::Leave) => above.existing_child(&name, standing, None)?,
+            (Some(standing), EntryDecision::Refresh) => above.existing_child(&name, standing, Some(own))?,
             (standing, _) => {
-                let clears = standing.as_ref().map(|_| RemoveDepth::One);
+                let clears = standing.as_ref().map(|_| RemoveDepth::Single);
                 let directory = above.child(&name, Some(own), clears)?;
                 if choice == SelectorChoice::Take {
-                    self.tell(&above, &name, doing, 0);
-                    if matches!(self.hands, WalkMode::Work(..)) {
+                    self.report_planned(&above, &name, doing, 0);
+                    if matches!(self.mode, RestoreWalkMode::Work(..)) {
                         directory.open()?;
                     }
                 }
@@ -410,7 +420,7 @@ impl<'a> RestoreWalker<'a> {
         Ok(true)
     }
 
-    fn database(
+    fn visit_database(
         &mut self,
         number: u32,
         entry: &TreeEntry,
@@ -420,131 +430,153 @@ impl<'a> RestoreWalker<'a> {
         choice: SelectorChoice,
     ) -> Result<bool> {
         let directory = self.levels[depth].directory.clone();
-        let standing = self.standing(depth, &name)?;
+        let standing = self.find_existing(depth, &name)?;
         if let Some(standing) = &standing {
             self.forbidden
-                .refuse_to_remove(standing.identity, &directory.shown_in(&name))?;
+                .refuse_to_remove(standing.identity, &directory.display_path_of(&name))?;
         }
-        let doing = decide(self.rules, entry, standing.as_ref(), None);
+        let doing = decide_entry(self.rules, entry, standing.as_ref(), None);
         let root = self.view.database(number)?;
         // Whether a database there is to be left, is asked of the database.
         let is_there = standing.as_ref().is_some_and(ExistingEntry::is_directory);
         let never = self.rules.overwrite == super::super::OverwriteMode::Never;
         if doing == EntryDecision::Leave && (never || !is_there) {
-            self.tell(&directory, &name, EntryDecision::Leave, root.bytes());
+            self.report_planned(&directory, &name, EntryDecision::Leave, root.bytes());
             return Ok(false);
         }
-        if let WalkMode::Plan(each, _) = &mut self.hands {
-            each(PlannedEntry::of_database(directory.shown_in(&name), doing, root));
+        if let RestoreWalkMode::Plan(each, _) = &mut self.mode {
+            each(PlannedEntry::from_database_decision(
+                directory.display_path_of(&name),
+                doing,
+                root,
+            ));
         }
         self.databases.push(DeferredDatabase {
             is_vacant: standing.is_none(),
-            clears: standing.filter(|_| !is_there).map(|_| RemoveDepth::One),
+            removes: standing.filter(|_| !is_there).map(|_| RemoveDepth::Single),
             directory,
             name,
             number,
-            top: self.top,
+            top_source: self.top_source,
             attributes: attributes(&entry.meta),
-            place,
+            pattern_origin: place,
             choice,
         });
         Ok(false)
     }
 
     /// Anything but a directory.
-    fn thing(&mut self, node: &TreeNode, name: &[u8], depth: usize) -> Result<()> {
+    fn visit_other(&mut self, node: &TreeNode, name: &[u8], depth: usize) -> Result<()> {
         let directory = self.levels[depth].directory.clone();
-        let standing = self.standing(depth, name)?;
+        let standing = self.find_existing(depth, name)?;
         let link = match (&node.entry.kind, &standing) {
-            (EntryKind::Symlink(_), Some(standing)) if standing.what == ExistingKind::Symlink => {
+            (EntryKind::Symlink(_), Some(standing)) if standing.kind == ExistingKind::Symlink => {
                 Some(directory.link_target(name)?)
             }
             _ => None,
         };
-        let doing = decide(self.rules, &node.entry, standing.as_ref(), link.as_deref());
-        refuse_filled(&directory, name, standing.as_ref(), doing)?;
-        if let (Some(standing), EntryDecision::Make(RemoveDepth::Whole)) = (&standing, doing) {
+        let doing = decide_entry(self.rules, &node.entry, standing.as_ref(), link.as_deref());
+        refuse_nonempty_directory(&directory, name, standing.as_ref(), doing)?;
+        if let (Some(standing), EntryDecision::Make(RemoveDepth::Recursive)) = (&standing, doing) {
             self.forbidden
-                .refuse_to_remove(standing.identity, &directory.shown_in(name))?;
+                .refuse_to_remove(standing.identity, &directory.display_path_of(name))?;
         }
         let bytes = match &node.entry.kind {
             EntryKind::File(list) => list.bytes(),
             _ => 0,
         };
-        self.tell(&directory, name, doing, bytes);
-        let doing = of_what_stands(doing, standing.as_ref());
-        let WalkMode::Work(shop, batch) = &mut self.hands else {
+        self.report_planned(&directory, name, doing, bytes);
+        let doing = bind_to_existing(doing, standing.as_ref());
+        let RestoreWalkMode::Work(shop, batch) = &mut self.mode else {
             return Ok(());
         };
         match (&node.entry.kind, doing) {
             (_, EntryDecision::Leave) => {
-                shop.tally.left();
+                shop.counters.count_left();
                 self.report.bytes_done.add(bytes);
                 Ok(())
             }
             (EntryKind::File(list), doing) => {
-                let new = FileTask {
+                let new = FileRestoreTask {
                     directory,
                     name: name.to_vec(),
                     list: list.clone(),
                     attributes: attributes(&node.entry.meta),
                     holes: node.entry.meta.holes.clone(),
-                    clears: clears(doing),
+                    removes: removal_depth(doing),
                     is_vacant: standing.is_none(),
                     first_of: None,
                 };
-                file(shop, batch, node, new, DecidedEntry { doing, standing })
+                queue_file(
+                    shop,
+                    batch,
+                    node,
+                    new,
+                    DecidedEntry {
+                        decision: doing,
+                        existing: standing,
+                    },
+                )
             }
-            (kind, doing) => special(
+            (kind, doing) => restore_special(
                 shop,
                 node,
                 kind,
                 &directory,
                 name,
-                DecidedEntry { doing, standing },
+                DecidedEntry {
+                    decision: doing,
+                    existing: standing,
+                },
             ),
         }
     }
 
-    fn tell(&mut self, directory: &Arc<TargetDirectory>, name: &[u8], doing: EntryDecision, bytes: u64) {
-        if let WalkMode::Plan(each, _) = &mut self.hands {
-            let target = directory.shown_in(name);
-            each(PlannedEntry::of(target, doing, bytes));
+    fn report_planned(
+        &mut self,
+        directory: &Arc<TargetDirectory>,
+        name: &[u8],
+        doing: EntryDecision,
+        bytes: u64,
+    ) {
+        if let RestoreWalkMode::Plan(each, _) = &mut self.mode {
+            let target = directory.display_path_of(name);
+            each(PlannedEntry::from_decision(target, doing, bytes));
         }
     }
 }
 
 /// What is removed with all that is in it is the directory that was looked at.
-fn of_what_stands(doing: EntryDecision, standing: Option<&ExistingEntry>) -> EntryDecision {
+fn bind_to_existing(doing: EntryDecision, standing: Option<&ExistingEntry>) -> EntryDecision {
     match (doing, standing) {
-        (EntryDecision::Make(RemoveDepth::Whole), Some(standing)) => {
-            EntryDecision::Make(RemoveDepth::WholeOf(standing.identity))
+        (EntryDecision::Make(RemoveDepth::Recursive), Some(standing)) => {
+            EntryDecision::Make(RemoveDepth::RecursiveIfSame(standing.identity))
         }
         (doing, _) => doing,
     }
 }
 
-fn clears(doing: EntryDecision) -> RemoveDepth {
+fn removal_depth(doing: EntryDecision) -> RemoveDepth {
     match doing {
         EntryDecision::Make(depth) => depth,
-        _ => RemoveDepth::One,
+        _ => RemoveDepth::Single,
     }
 }
 
 /// A directory goes with what is in it only if deleting was asked for.
-fn refuse_filled(
+fn refuse_nonempty_directory(
     directory: &Arc<TargetDirectory>,
     name: &[u8],
     standing: Option<&ExistingEntry>,
     doing: EntryDecision,
 ) -> Result<()> {
-    let in_the_way =
-        standing.filter(|standing| standing.is_directory() && doing == EntryDecision::Make(RemoveDepth::One));
+    let in_the_way = standing
+        .filter(|standing| standing.is_directory() && doing == EntryDecision::Make(RemoveDepth::Single));
     let Some(standing) = in_the_way else {
         return Ok(());
     };
     if directory
-        .standing_child(name, standing, None)?
+        .existing_child(name, standing, None)?
         .names()?
         .is_empty()
     {
@@ -554,7 +586,7 @@ fn refuse_filled(
             ErrorKind::Exists,
             format!(
                 "{} is a directory that is not empty; --delete lets it go",
-                directory.shown_in(name)
+                directory.display_path_of(name)
             ),
         ))
     }
@@ -562,12 +594,12 @@ fn refuse_filled(
 
 /// What becomes of something, and what it was decided by.
 struct DecidedEntry {
-    doing: EntryDecision,
-    standing: Option<ExistingEntry>,
+    decision: EntryDecision,
+    existing: Option<ExistingEntry>,
 }
 
 /// Two names of the snapshot that are one to the filesystem.
-pub fn taken_for_another(shown: &str) -> Error {
+pub fn name_conflict_error(shown: &str) -> Error {
     Error::new(
         ErrorKind::Exists,
         format!(
@@ -576,59 +608,68 @@ pub fn taken_for_another(shown: &str) -> Error {
     )
 }
 
-fn file(
-    shop: &WorkerContext,
-    batch: &mut TaskBatch,
+fn queue_file(
+    shop: &RestoreWorkerContext,
+    batch: &mut RestoreTaskBatch,
     node: &TreeNode,
-    mut new: FileTask,
+    mut new: FileRestoreTask,
     decided: DecidedEntry,
 ) -> Result<()> {
-    let doing = decided.doing;
-    let bytes = weight(&new.attributes) + 16 * new.holes.len() as u64;
+    let doing = decided.decision;
+    let bytes = memory_weight(&new.attributes) + 16 * new.holes.len() as u64;
     let group = node.entry.meta.hard_link.map(|number| (node.source, number));
     if let Some(group) = group {
-        match shop.links.role(group, &node.entry.kind) {
+        match shop.links.assign_role(group, &node.entry.kind) {
             LinkRole::First => new.first_of = Some(group),
             LinkRole::Other => return batch.push(RestoreTask::Link(group, new), bytes),
-            LinkRole::Alone | LinkRole::Lie => shop.tally.unlinked(),
+            LinkRole::Alone | LinkRole::Contradicting => shop.counters.count_unlinked(),
         }
     }
-    let has_more_names = decided.standing.filter(|standing| {
-        standing.links > shop.names_each && matches!(doing, EntryDecision::Compare | EntryDecision::Refresh)
+    let has_more_names = decided.existing.filter(|standing| {
+        standing.links > shop.links_expected
+            && matches!(doing, EntryDecision::Compare | EntryDecision::Refresh)
     });
     if let (Some(standing), Some(group)) = (has_more_names, new.first_of) {
-        return shop.keep_shared(group, new, standing);
+        return shop.defer_shared(group, new, standing);
     }
     match doing {
         EntryDecision::Compare => batch.push(RestoreTask::Compare(new), bytes),
         EntryDecision::Refresh | EntryDecision::Same => shop.refresh(new),
         _ => {
-            batch.weigh(bytes)?;
-            pieces(shop, batch, new)
+            batch.add_weight(bytes)?;
+            queue_file_content(shop, batch, new)
         }
     }
 }
 
 /// Cuts a file into what is fetched together.
-fn pieces(shop: &WorkerContext, batch: &mut TaskBatch, new: FileTask) -> Result<()> {
+fn queue_file_content(
+    shop: &RestoreWorkerContext,
+    batch: &mut RestoreTaskBatch,
+    new: FileRestoreTask,
+) -> Result<()> {
     let writing = FileInProgress::new(new);
-    let cut = cut(shop, batch, &writing);
+    let cut = queue_chunks(shop, batch, &writing);
     let told = match cut {
-        Err(error) => shop.fail(&writing, error),
+        Err(error) => shop.fail_file(&writing, error),
         cut => cut,
     };
     // The walker may be the last one that holds it.
-    let released = shop.release(writing);
+    let released = shop.finish_if_last(writing);
     told.and(released)
 }
 
-fn cut(shop: &WorkerContext, batch: &mut TaskBatch, writing: &Arc<FileInProgress>) -> Result<()> {
-    let (mut waiting, mut bytes): (Vec<ChunkTask>, u64) = (Vec::new(), 0);
+fn queue_chunks(
+    shop: &RestoreWorkerContext,
+    batch: &mut RestoreTaskBatch,
+    writing: &Arc<FileInProgress>,
+) -> Result<()> {
+    let (mut waiting, mut bytes): (Vec<ChunkWriteTask>, u64) = (Vec::new(), 0);
     if writing.file.list.depth() > 0 {
         // Long ones are refused here, or they would be cut to their end for nothing.
-        shop.begin(writing)?;
+        shop.open_draft(writing)?;
     }
-    for piece in file_content::pieces(&writing.file.list, shop.reader)? {
+    for piece in file_content::chunk_tasks(&writing.file.list, shop.reader)? {
         let piece = piece?;
         if writing.has_failed() {
             return Ok(());
@@ -639,7 +680,7 @@ fn cut(shop: &WorkerContext, batch: &mut TaskBatch, writing: &Arc<FileInProgress
         }
         bytes += piece.chunk.bytes;
         waiting.push(piece);
-        if bytes >= batch.room() {
+        if bytes >= batch.bytes_until_flush() {
             shop.report.go_on()?;
             batch.push(
                 RestoreTask::Write(writing.clone(), std::mem::take(&mut waiting)),
@@ -652,51 +693,51 @@ fn cut(shop: &WorkerContext, batch: &mut TaskBatch, writing: &Arc<FileInProgress
 }
 
 /// A link, a pipe, a device: made here and now.
-fn special(
-    shop: &WorkerContext,
+fn restore_special(
+    shop: &RestoreWorkerContext,
     node: &TreeNode,
     kind: &EntryKind,
     directory: &Arc<TargetDirectory>,
     name: &[u8],
     decided: DecidedEntry,
 ) -> Result<()> {
-    let doing = decided.doing;
+    let doing = decided.decision;
     let group = node.entry.meta.hard_link.map(|number| (node.source, number));
-    let role = group.map(|group| (group, shop.links.role(group, kind)));
+    let role = group.map(|group| (group, shop.links.assign_role(group, kind)));
     if doing == EntryDecision::Same {
-        shop.tally.left();
+        shop.counters.count_left();
         if let Some((group, LinkRole::First)) = role {
-            shop.links.done(group, directory.placed(name)?);
+            shop.links.set_placed(group, directory.placed_entry(name)?);
         }
         return Ok(());
     }
-    let mut draft = shop.target.draft(directory, name, clears(doing))?;
-    draft.set_vacant(decided.standing.is_none());
+    let mut draft = shop.target.begin_draft(directory, name, removal_depth(doing))?;
+    draft.set_vacant(decided.existing.is_none());
     let first = match role {
-        Some((group, LinkRole::Other)) => shop.links.first(group),
+        Some((group, LinkRole::Other)) => shop.links.placed_first(group),
         _ => None,
     };
     let made = match first {
-        Some(first) if draft.link(&first).is_ok() => Ok(()),
-        _ => make(&draft, kind, &attributes(&node.entry.meta)),
+        Some(first) if draft.create_hard_link(&first).is_ok() => Ok(()),
+        _ => make_special(&draft, kind, &attributes(&node.entry.meta)),
     };
     if let Err(error) = made {
         draft.discard()?;
-        return Err(error.context(format!("restore {}", directory.shown_in(name))));
+        return Err(error.context(format!("restore {}", directory.display_path_of(name))));
     }
     if let Some((group, LinkRole::First)) = role {
-        shop.links.done(group, draft.placed());
+        shop.links.set_placed(group, draft.placed_entry());
     }
-    shop.tally.another();
-    shop.target.place(draft)
+    shop.counters.count_other();
+    shop.target.commit_draft(draft)
 }
 
-fn make(draft: &FileDraft, kind: &EntryKind, attributes: &TargetAttributes) -> Result<()> {
+fn make_special(draft: &FileDraft, kind: &EntryKind, attributes: &TargetAttributes) -> Result<()> {
     match kind {
-        EntryKind::Symlink(target) => draft.symlink(target, attributes),
-        EntryKind::Fifo => draft.fifo(attributes),
+        EntryKind::Symlink(target) => draft.create_symlink(target, attributes),
+        EntryKind::Fifo => draft.create_fifo(attributes),
         EntryKind::Device(device) => draft
-            .device(device.is_block, device.major, device.minor, attributes)
+            .create_device(device.is_block, device.major, device.minor, attributes)
             .map_err(|error| error.context("a device node, which only root may make")),
         EntryKind::File(_) | EntryKind::Directory(_) | EntryKind::Database(_) => {
             Err(Error::corrupt("nothing that is made at once"))

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::Receiver;
 
 use super::super::{RestoreContext, VerifyMode};
-use super::file_content::{self, RestoredFileReader, ZeroChunks};
+use super::file_content::{self, RestoredFileComparison, ZeroChunks};
 use super::hard_links::{HardLinks, LinkGroup};
-use super::restore_tasks::{ChunkTask, FileInProgress, FileTask, RestoreTask};
+use super::restore_tasks::{ChunkWriteTask, FileInProgress, FileRestoreTask, RestoreTask};
 use super::{RestoreCounters, is_fatal};
 use crate::blob::{BlobKind, NamedBlob};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,31 +23,31 @@ use crate::target::TreeTarget;
 use crate::target::tree::{ExistingEntry, FileDraft};
 
 /// Plain bytes of one file fetched at once, when it is written by one worker alone.
-const STREAM_BYTES: u64 = 4 << 20;
+const FILE_FETCH_BYTES: u64 = 4 << 20;
 
 /// Files of several names that wait for the end; of more, each is written anew.
-const SHARED_MAX: usize = 1 << 17;
+const DEFERRED_SHARED_MAX: usize = 1 << 17;
 
 /// What all workers of one tree share.
-pub struct WorkerContext<'a> {
+pub struct RestoreWorkerContext<'a> {
     pub repo: &'a Repo,
     pub reader: &'a BlobReader<'a>,
     pub target: &'a TreeTarget,
     pub report: &'a OperationReport,
     pub zeros: ZeroChunks<'a>,
     pub links: HardLinks,
-    pub tally: RestoreCounters,
+    pub counters: RestoreCounters,
     pub verifies: bool,
     /// Names of a standing file that has one of its own.
-    pub names_each: u64,
+    pub links_expected: u64,
     /// Links whose first name was not there yet.
-    pub late: Mutex<Vec<(LinkGroup, FileTask)>>,
+    pub late_links: Mutex<Vec<(LinkGroup, FileRestoreTask)>>,
     /// First names of files that stand with several names: theirs only, or others too, is seen in the end.
-    shared: Mutex<Vec<(LinkGroup, FileTask, ExistingEntry)>>,
+    deferred_shared: Mutex<Vec<(LinkGroup, FileRestoreTask, ExistingEntry)>>,
     has_failed: AtomicBool,
 }
 
-impl<'a> WorkerContext<'a> {
+impl<'a> RestoreWorkerContext<'a> {
     pub fn new(restoring: &'a RestoreContext, target: &'a TreeTarget) -> Self {
         Self {
             repo: restoring.repo,
@@ -56,17 +56,17 @@ impl<'a> WorkerContext<'a> {
             report: restoring.report,
             zeros: ZeroChunks::new(restoring.repo),
             links: HardLinks::default(),
-            tally: RestoreCounters::default(),
-            verifies: restoring.wish.verify == VerifyMode::Full,
-            names_each: target.names_each(),
-            late: Mutex::default(),
-            shared: Mutex::default(),
+            counters: RestoreCounters::default(),
+            verifies: restoring.options.verify == VerifyMode::Full,
+            links_expected: target.links_per_file(),
+            late_links: Mutex::default(),
+            deferred_shared: Mutex::default(),
             has_failed: AtomicBool::new(false),
         }
     }
 
     /// Works until no more tasks come.
-    pub fn work(&self, jobs: Receiver<Vec<RestoreTask>>) -> Result<()> {
+    pub fn run_worker(&self, jobs: Receiver<Vec<RestoreTask>>) -> Result<()> {
         for tasks in jobs {
             if self.has_failed.load(Ordering::Relaxed) {
                 return Err(Error::new(
@@ -74,19 +74,19 @@ impl<'a> WorkerContext<'a> {
                     "another restore thread has failed",
                 ));
             }
-            let done = self.report.go_on().and_then(|()| self.batch(tasks));
+            let done = self.report.go_on().and_then(|()| self.run_batch(tasks));
             done.inspect_err(|_| self.has_failed.store(true, Ordering::Relaxed))?;
         }
         Ok(())
     }
 
-    fn batch(&self, tasks: Vec<RestoreTask>) -> Result<()> {
+    fn run_batch(&self, tasks: Vec<RestoreTask>) -> Result<()> {
         let chunks = FetchedChunks::fetch(self.reader, &tasks);
         for task in tasks {
             match task {
                 RestoreTask::Write(writing, pieces) => {
                     self.write_pieces(&writing, &pieces, &chunks)?;
-                    self.release(writing)?;
+                    self.finish_if_last(writing)?;
                 }
                 RestoreTask::Compare(file) => self.compare(file)?,
                 RestoreTask::Link(group, file) => self.link(group, file)?,
@@ -98,14 +98,14 @@ impl<'a> WorkerContext<'a> {
     fn write_pieces(
         &self,
         writing: &FileInProgress,
-        pieces: &[ChunkTask],
+        pieces: &[ChunkWriteTask],
         chunks: &FetchedChunks,
     ) -> Result<()> {
         if writing.has_failed() {
             return Ok(());
         }
         match self.try_write(writing, pieces, chunks) {
-            Err(error) => self.fail(writing, error),
+            Err(error) => self.fail_file(writing, error),
             done => done,
         }
     }
@@ -113,32 +113,32 @@ impl<'a> WorkerContext<'a> {
     fn try_write(
         &self,
         writing: &FileInProgress,
-        pieces: &[ChunkTask],
+        pieces: &[ChunkWriteTask],
         chunks: &FetchedChunks,
     ) -> Result<()> {
-        let (_, file) = self.begin(writing)?;
+        let (_, file) = self.open_draft(writing)?;
         for piece in pieces {
             let blob = chunks.get(self.reader, &piece.chunk.id)?;
             piece.chunk.holds(blob.plain())?;
-            file_content::write(file, piece.offset, blob.plain(), &writing.file.holes)?;
+            file_content::write_chunk(file, piece.offset, blob.plain(), &writing.file.holes)?;
             self.report.bytes_done.add(piece.chunk.bytes);
         }
         Ok(())
     }
 
     /// The file, made by the first that asks.
-    pub fn begin<'w>(&self, writing: &'w FileInProgress) -> Result<&'w (FileDraft, File)> {
-        let _alone = lock(&writing.making);
-        if let Some(made) = writing.made.get() {
+    pub fn open_draft<'w>(&self, writing: &'w FileInProgress) -> Result<&'w (FileDraft, File)> {
+        let _alone = lock(&writing.draft_lock);
+        if let Some(made) = writing.draft.get() {
             return Ok(made);
         }
         let new = &writing.file;
         let bytes = new.list.bytes();
-        file_content::check_room(&*new.directory.open()?, bytes, &new.holes)?;
-        let mut draft = self.target.draft(&new.directory, &new.name, new.clears)?;
+        file_content::check_free_space(&*new.directory.open()?, bytes, &new.holes)?;
+        let mut draft = self.target.begin_draft(&new.directory, &new.name, new.removes)?;
         draft.set_vacant(new.is_vacant);
-        let file = draft.file()?;
-        let made = writing.made.get_or_init(|| (draft, file));
+        let file = draft.create_file()?;
+        let made = writing.draft.get_or_init(|| (draft, file));
         if !new.holes.is_empty() {
             file_content::set_len(&made.1, bytes)?;
         }
@@ -146,35 +146,35 @@ impl<'a> WorkerContext<'a> {
     }
 
     /// What was written of it goes; the others do not suffer.
-    pub fn fail(&self, writing: &FileInProgress, error: Error) -> Result<()> {
+    pub fn fail_file(&self, writing: &FileInProgress, error: Error) -> Result<()> {
         if is_fatal(&error) {
             return Err(error);
         }
-        if writing.fail() {
-            self.problem(&writing.file, error);
+        if writing.mark_failed() {
+            self.report_problem(&writing.file, error);
         }
         Ok(())
     }
 
-    pub fn problem(&self, file: &FileTask, error: Error) {
-        self.tally.failed(&error);
-        let act = format!("restore {}", file.shown());
+    pub fn report_problem(&self, file: &FileRestoreTask, error: Error) {
+        self.counters.count_mismatch(&error);
+        let act = format!("restore {}", file.display_path());
         self.target.problems().add(error.context(act));
     }
 
     /// Whoever lets go of it last finishes it.
-    pub fn release(&self, writing: Arc<FileInProgress>) -> Result<()> {
+    pub fn finish_if_last(&self, writing: Arc<FileInProgress>) -> Result<()> {
         let Some(writing) = Arc::into_inner(writing) else {
             return Ok(());
         };
         let has_failed = writing.has_failed();
-        let Some((draft, file)) = writing.made.into_inner() else {
+        let Some((draft, file)) = writing.draft.into_inner() else {
             return Ok(());
         };
         let finished = if has_failed {
             Ok(false)
         } else {
-            self.finish(&writing.file, &draft, &file)
+            self.finish_content(&writing.file, &draft, &file)
         };
         match finished {
             Ok(true) => self.place(&writing.file, draft),
@@ -184,33 +184,37 @@ impl<'a> WorkerContext<'a> {
                 if is_fatal(&error) {
                     Err(error)
                 } else {
-                    self.problem(&writing.file, error);
+                    self.report_problem(&writing.file, error);
                     Ok(())
                 }
             }
         }
     }
 
-    fn finish(&self, new: &FileTask, draft: &FileDraft, file: &File) -> Result<bool> {
-        if self.verifies && !self.reading().is(file, &new.list, &new.holes)? {
+    fn finish_content(&self, new: &FileRestoreTask, draft: &FileDraft, file: &File) -> Result<bool> {
+        if self.verifies
+            && !self
+                .content_comparison()
+                .has_content(file, &new.list, &new.holes)?
+        {
             return Err(Error::new(
                 ErrorKind::Mismatch,
                 "what was written is not what was saved",
             ));
         }
-        draft.set_on(file, &new.attributes).map(|()| true)
+        draft.set_file_attributes(file, &new.attributes).map(|()| true)
     }
 
-    fn place(&self, new: &FileTask, draft: FileDraft) -> Result<()> {
+    fn place(&self, new: &FileRestoreTask, draft: FileDraft) -> Result<()> {
         if let Some(group) = new.first_of {
-            self.links.done(group, draft.placed());
+            self.links.set_placed(group, draft.placed_entry());
         }
-        self.tally.a_file(new.list.bytes());
-        self.target.place(draft)
+        self.counters.count_file(new.list.bytes());
+        self.target.commit_draft(draft)
     }
 
-    fn reading(&self) -> RestoredFileReader<'_> {
-        RestoredFileReader {
+    fn content_comparison(&self) -> RestoredFileComparison<'_> {
+        RestoredFileComparison {
             repo: self.repo,
             source: self.reader,
             zeros: &self.zeros,
@@ -218,11 +222,11 @@ impl<'a> WorkerContext<'a> {
         }
     }
 
-    fn compare(&self, new: FileTask) -> Result<()> {
-        let same = new
-            .directory
-            .file(&new.name)
-            .and_then(|file| self.reading().is(&file, &new.list, &new.holes));
+    fn compare(&self, new: FileRestoreTask) -> Result<()> {
+        let same = new.directory.open_file(&new.name).and_then(|file| {
+            self.content_comparison()
+                .has_content(&file, &new.list, &new.holes)
+        });
         match same {
             Ok(true) => self.refresh(new),
             Err(error) if is_fatal(&error) => Err(error),
@@ -232,46 +236,47 @@ impl<'a> WorkerContext<'a> {
     }
 
     /// The file that stands there stays.
-    pub fn refresh(&self, new: FileTask) -> Result<()> {
-        if let Err(error) = new.directory.refresh(&new.name, &new.attributes) {
-            self.problem(&new, error);
+    pub fn refresh(&self, new: FileRestoreTask) -> Result<()> {
+        if let Err(error) = new.directory.update_attributes(&new.name, &new.attributes) {
+            self.report_problem(&new, error);
         }
         if let Some(group) = new.first_of {
-            self.links.done(group, new.directory.placed(&new.name)?);
+            self.links
+                .set_placed(group, new.directory.placed_entry(&new.name)?);
         }
-        self.tally.a_same_file(new.list.bytes());
+        self.counters.count_same_file(new.list.bytes());
         self.report.bytes_done.add(new.list.bytes());
         Ok(())
     }
 
     /// Writes a file from beginning to end.
-    pub fn write_whole(&self, new: FileTask) -> Result<()> {
+    pub fn write_whole(&self, new: FileRestoreTask) -> Result<()> {
         let writing = FileInProgress::new(new);
-        if let Err(error) = self.stream(&writing) {
-            self.fail(&writing, error)?;
+        if let Err(error) = self.stream_file(&writing) {
+            self.fail_file(&writing, error)?;
         }
-        self.release(writing)
+        self.finish_if_last(writing)
     }
 
-    fn stream(&self, writing: &Arc<FileInProgress>) -> Result<()> {
-        self.begin(writing)?;
+    fn stream_file(&self, writing: &Arc<FileInProgress>) -> Result<()> {
+        self.open_draft(writing)?;
         let (mut waiting, mut bytes) = (Vec::new(), 0);
-        for piece in file_content::pieces(&writing.file.list, self.reader)? {
+        for piece in file_content::chunk_tasks(&writing.file.list, self.reader)? {
             let piece = piece?;
             if self.zeros.is_hole(&piece, &writing.file.holes) {
                 continue;
             }
             bytes += piece.chunk.bytes;
             waiting.push(piece);
-            if bytes >= STREAM_BYTES {
+            if bytes >= FILE_FETCH_BYTES {
                 bytes = 0;
-                self.write_some(writing, std::mem::take(&mut waiting))?;
+                self.write_fetched(writing, std::mem::take(&mut waiting))?;
             }
         }
-        self.write_some(writing, waiting)
+        self.write_fetched(writing, waiting)
     }
 
-    fn write_some(&self, writing: &Arc<FileInProgress>, pieces: Vec<ChunkTask>) -> Result<()> {
+    fn write_fetched(&self, writing: &Arc<FileInProgress>, pieces: Vec<ChunkWriteTask>) -> Result<()> {
         self.report.go_on()?;
         let task = [RestoreTask::Write(writing.clone(), pieces)];
         let chunks = FetchedChunks::fetch(self.reader, &task);
@@ -281,27 +286,27 @@ impl<'a> WorkerContext<'a> {
         }
     }
 
-    fn link(&self, group: LinkGroup, new: FileTask) -> Result<()> {
-        let Some(first) = self.links.first(group) else {
-            lock(&self.late).push((group, new));
+    fn link(&self, group: LinkGroup, new: FileRestoreTask) -> Result<()> {
+        let Some(first) = self.links.placed_first(group) else {
+            lock(&self.late_links).push((group, new));
             return Ok(());
         };
         let linked = || {
-            let mut draft = self.target.draft(&new.directory, &new.name, new.clears)?;
+            let mut draft = self.target.begin_draft(&new.directory, &new.name, new.removes)?;
             draft.set_vacant(new.is_vacant);
-            draft.link(&first)?;
+            draft.create_hard_link(&first)?;
             Ok(draft)
         };
         match linked() {
             Ok(draft) => {
-                self.tally.another();
-                self.target.place(draft)
+                self.counters.count_other();
+                self.target.commit_draft(draft)
             }
             Err(error) if is_fatal(&error) => Err(error),
             // The filesystem has no hard links, no more of this one, or none across this mount: the content counts.
             Err(_) => {
-                self.tally.unlinked();
-                self.write_whole(FileTask {
+                self.counters.count_unlinked();
+                self.write_whole(FileRestoreTask {
                     first_of: Some(group),
                     ..new
                 })
@@ -310,9 +315,14 @@ impl<'a> WorkerContext<'a> {
     }
 
     /// Keeps the first name of a file that stands with several names until all of the snapshot's names are known.
-    pub fn keep_shared(&self, group: LinkGroup, new: FileTask, standing: ExistingEntry) -> Result<()> {
-        let mut shared = lock(&self.shared);
-        if shared.len() < SHARED_MAX {
+    pub fn defer_shared(
+        &self,
+        group: LinkGroup,
+        new: FileRestoreTask,
+        standing: ExistingEntry,
+    ) -> Result<()> {
+        let mut shared = lock(&self.deferred_shared);
+        if shared.len() < DEFERRED_SHARED_MAX {
             shared.push((group, new, standing));
             return Ok(());
         }
@@ -323,13 +333,13 @@ impl<'a> WorkerContext<'a> {
     /// A file whose standing names are the snapshot's, and no others, stays; any other gives way to a new file, so that
     /// no name is changed that was not to be.
     fn finish_shared(&self) -> Result<()> {
-        let shared = std::mem::take(&mut *lock(&self.shared));
+        let shared = std::mem::take(&mut *lock(&self.deferred_shared));
         let mut others: HashMap<LinkGroup, Vec<bool>> = HashMap::new();
         let identities: HashMap<_, _> = shared
             .iter()
             .map(|(group, _, at)| (*group, at.identity))
             .collect();
-        for (group, new) in lock(&self.late).iter() {
+        for (group, new) in lock(&self.late_links).iter() {
             if let Some(identity) = identities.get(group) {
                 let at = new.directory.entry(&new.name)?;
                 let is_it = at.is_some_and(|at| at.identity == *identity);
@@ -339,7 +349,7 @@ impl<'a> WorkerContext<'a> {
         for (group, new, standing) in shared {
             let others = others.remove(&group).unwrap_or_default();
             let names = 1 + others.iter().filter(|is_it| **is_it).count() as u64;
-            if others.iter().all(|is_it| *is_it) && names * self.names_each == standing.links {
+            if others.iter().all(|is_it| *is_it) && names * self.links_expected == standing.links {
                 self.compare(new)?
             } else {
                 self.write_whole(new)?
@@ -351,9 +361,9 @@ impl<'a> WorkerContext<'a> {
     /// Links that came too early. One whose first name could not be restored becomes the first.
     pub fn finish_links(&self) -> Result<()> {
         self.finish_shared()?;
-        let late = std::mem::take(&mut *lock(&self.late));
+        let late = std::mem::take(&mut *lock(&self.late_links));
         for (group, mut new) in late {
-            match self.links.first(group) {
+            match self.links.placed_first(group) {
                 Some(_) => self.link(group, new)?,
                 None => {
                     new.first_of = Some(group);

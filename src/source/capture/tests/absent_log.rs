@@ -4,17 +4,17 @@ use super::*;
 
 #[test]
 fn a_log_nobody_deleted_is_damage() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let log = scene.owner().log();
     scene.owner().flush();
     fs::remove_file(scene.owner().log_path(log)).unwrap();
-    let seen = read(CaptureOptions::default().take(&scene.directory()).unwrap());
+    let seen = read(CaptureOptions::default().capture(&scene.directory()).unwrap());
     assert_eq!(seen.outcome.damage[0].file, format!("{log:06}.log"));
 }
 
 /// What goleveldb's CompactRange leaves that comes right behind its opening.
-fn with_an_empty_log_rotated_away() -> Scene {
-    let scene = Scene::of(Habits::GoLevelDb);
+fn with_an_empty_log_rotated_away() -> LiveOwnerFixture {
+    let scene = LiveOwnerFixture::of(WriterDialect::GoLevelDb);
     scene.owner().reopen();
     scene.owner().rotate();
     scene
@@ -24,14 +24,14 @@ fn with_an_empty_log_rotated_away() -> Scene {
 fn a_log_that_goleveldb_rotated_away_empty_is_not_missed() {
     let scene = with_an_empty_log_rotated_away();
     for _ in 0..3 {
-        let seen = read(CaptureOptions::default().take(&scene.directory()).unwrap());
+        let seen = read(CaptureOptions::default().capture(&scene.directory()).unwrap());
         assert_eq!(seen.cut.retries, 0);
         scene.expect(&seen, scene.last_sequence());
         scene.owner().put(2);
     }
     scene.owner().transaction(3);
     scene.owner().put(1);
-    let seen = read(CaptureOptions::default().take(&scene.directory()).unwrap());
+    let seen = read(CaptureOptions::default().capture(&scene.directory()).unwrap());
     scene.expect(&seen, scene.last_sequence());
 }
 
@@ -42,7 +42,7 @@ fn a_log_rotated_away_empty_under_it_costs_one_try_at_most() {
         (CaptureStep::Log, 1),
         (CaptureStep::Log, 2),
     ] {
-        let scene = Scene::of(Habits::GoLevelDb);
+        let scene = LiveOwnerFixture::of(WriterDialect::GoLevelDb);
         scene.owner().reopen();
         let seen = scene.capture(HoldMethod::Links, step, |owner| {
             (0..acts).for_each(|_| owner.rotate());
@@ -55,10 +55,10 @@ fn a_log_rotated_away_empty_under_it_costs_one_try_at_most() {
 
 #[test]
 fn a_lost_log_of_goleveldb_is_damage_when_the_later_one_shows_the_gap() {
-    let scene = Scene::of(Habits::GoLevelDb);
+    let scene = LiveOwnerFixture::of(WriterDialect::GoLevelDb);
     let lost = scene.owner().waiting().unwrap();
     fs::remove_file(scene.owner().log_path(lost)).unwrap();
-    let seen = read(CaptureOptions::default().take(&scene.directory()).unwrap());
+    let seen = read(CaptureOptions::default().capture(&scene.directory()).unwrap());
     assert!(seen.cut.retries >= 3, "{:?}", seen.cut);
     assert_eq!(seen.outcome.damage.len(), 1);
     assert_eq!(seen.outcome.damage[0].file, format!("{lost:06}.log"));
@@ -67,11 +67,11 @@ fn a_lost_log_of_goleveldb_is_damage_when_the_later_one_shows_the_gap() {
 
 #[test]
 fn a_lost_log_of_cpp_leveldb_is_damage_though_the_manifest_covers_it() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let lost = scene.owner().waiting().unwrap();
     scene.owner().edit(VersionEdit::default());
     fs::remove_file(scene.owner().log_path(lost)).unwrap();
-    let seen = read(CaptureOptions::default().take(&scene.directory()).unwrap());
+    let seen = read(CaptureOptions::default().capture(&scene.directory()).unwrap());
     assert!(seen.cut.retries >= 3, "{:?}", seen.cut);
     assert_eq!(seen.outcome.damage.len(), 1);
     assert_eq!(seen.outcome.damage[0].file, format!("{lost:06}.log"));

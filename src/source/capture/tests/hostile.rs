@@ -20,7 +20,7 @@ const STEPS: [CaptureStep; 7] = [
     CaptureStep::Table,
     CaptureStep::List,
     CaptureStep::Log,
-    CaptureStep::Read,
+    CaptureStep::ReadLogs,
     CaptureStep::Recheck,
 ];
 
@@ -47,13 +47,13 @@ fn names(directory: &Path) -> BTreeSet<String> {
 
 #[test]
 fn a_link_that_takes_the_databases_place_at_any_step_is_not_followed() {
-    let other = Scene::new();
+    let other = LiveOwnerFixture::new();
     for number in 0..30 {
         other.owner().put(100 + number);
     }
     for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
         for step in STEPS {
-            let scene = Scene::new();
+            let scene = LiveOwnerFixture::new();
             let directory = scene.directory();
             let link = directory.with_file_name("link");
             std::os::unix::fs::symlink(other.directory(), &link).unwrap();
@@ -68,8 +68,8 @@ fn a_link_that_takes_the_databases_place_at_any_step_is_not_followed() {
                 before_step: Some(&before),
                 ..CaptureOptions::default()
             };
-            let held = HeldDirectory::named(&directory).unwrap();
-            let seen = read(how.take_in(&held).unwrap());
+            let held = HeldDirectory::open_path(&directory).unwrap();
+            let seen = read(how.capture_in(&held).unwrap());
             assert!(*acted.lock().unwrap());
             scene.expect(&seen, scene.last_sequence());
             assert_eq!(hidden(&directory), 0, "{hold} {step:?}");
@@ -90,18 +90,18 @@ fn round(database: &Path, repository: u8, act: &(dyn Fn(Option<CaptureStep>) + S
         before_step: Some(&before),
         ..CaptureOptions::default()
     };
-    let mut captured = how.take(database).unwrap();
+    let mut captured = how.capture(database).unwrap();
     let _ = captured.pin_logs();
     let now = Database::from_captured(captured, ScanBudget::default());
     act(None);
     // What cannot be kept costs the next backup a full read.
-    let _ = StateToPin::of(now).map(|to_pin| to_pin.keep(ObjectId([7; 32]), 0));
+    let _ = StateToPin::from_database(now).map(|to_pin| to_pin.pin_for_snapshot(ObjectId([7; 32]), 0));
 }
 
 #[test]
 fn a_link_that_takes_the_place_of_the_pins_at_any_step_leads_nowhere() {
     for step in STEPS.into_iter().map(Some).chain([None]) {
-        let scene = Scene::new();
+        let scene = LiveOwnerFixture::new();
         let directory = scene.directory();
         let place = directory.parent().unwrap().to_owned();
         let victim = victim(&place);
@@ -133,7 +133,7 @@ fn a_link_that_takes_the_place_of_the_pins_at_any_step_leads_nowhere() {
 
 #[test]
 fn a_directory_that_was_given_the_name_of_the_pins_is_left_alone() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let directory = scene.directory();
     let place = directory.parent().unwrap().to_owned();
     round(&directory, 1, &|_| {});
@@ -161,13 +161,13 @@ fn a_directory_that_was_given_the_name_of_the_pins_is_left_alone() {
 
 #[test]
 fn a_directory_that_was_given_the_name_of_a_killed_captures_is_left_alone_and_reported() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let directory = scene.directory();
     let evidence = victim(directory.parent().unwrap());
     let named = directory.with_file_name(".db.levault-capture-0123456789abcdef");
     fs::rename(&evidence, &named).unwrap();
-    let captured = CaptureOptions::default().take(&directory).unwrap();
-    assert_eq!(captured.left_alone(), [named.canonicalize().unwrap()]);
+    let captured = CaptureOptions::default().capture(&directory).unwrap();
+    assert_eq!(captured.unproven_leftovers(), [named.canonicalize().unwrap()]);
     drop(captured);
     assert_eq!(names(&named).len(), 5);
 }
@@ -175,10 +175,10 @@ fn a_directory_that_was_given_the_name_of_a_killed_captures_is_left_alone_and_re
 /// What is removed at the end is what was made, not what has its name by then.
 #[test]
 fn a_directory_that_takes_the_place_of_a_captures_own_is_not_removed_with_it() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let directory = scene.directory();
     let place = directory.parent().unwrap().to_owned();
-    let captured = CaptureOptions::default().take(&directory).unwrap();
+    let captured = CaptureOptions::default().capture(&directory).unwrap();
     let all = names(&place);
     let own = all
         .iter()

@@ -20,32 +20,32 @@ use crate::leveldb::merging_iterator::RecordSink;
 use crate::leveldb::scan_context::ScanBudget;
 use crate::leveldb::version::VersionEdit;
 use crate::source::{Database, ScanOutcome};
-use owner::{Habits, Owner, append};
+use owner::{SimulatedOwner, WriterDialect, append};
 use proptest::prelude::*;
 
 #[derive(Default)]
-struct Collect(BTreeMap<Vec<u8>, Vec<u8>>);
+struct CapturedRecordCollector(BTreeMap<Vec<u8>, Vec<u8>>);
 
-impl RecordSink for Collect {
+impl RecordSink for CapturedRecordCollector {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         self.0.insert(key.to_vec(), value.to_vec());
         Ok(())
     }
 }
 
-struct Seen {
+struct CaptureReadback {
     records: BTreeMap<Vec<u8>, Vec<u8>>,
     outcome: ScanOutcome,
     cut: CutPoint,
 }
 
-fn read(captured: Captured) -> Seen {
-    let cut = captured.cut().clone();
+fn read(captured: CapturedFiles) -> CaptureReadback {
+    let cut = captured.details().clone();
     let database = Database::from_captured(captured, ScanBudget::default());
-    let mut records = Collect::default();
+    let mut records = CapturedRecordCollector::default();
     let outcome = database.scan(&mut records).unwrap();
     assert_eq!(database.last_sequence(), cut.last_sequence);
-    Seen {
+    CaptureReadback {
         records: records.0,
         outcome,
         cut,
@@ -53,20 +53,20 @@ fn read(captured: Captured) -> Seen {
 }
 
 /// An owner in a directory of its own, who acts before steps of captures.
-struct Scene {
+struct LiveOwnerFixture {
     _place: tempfile::TempDir,
-    owner: Mutex<Owner>,
+    owner: Mutex<SimulatedOwner>,
 }
 
-impl Scene {
+impl LiveOwnerFixture {
     /// Two tables, a waiting log and a log.
     fn new() -> Self {
-        Self::of(Habits::CppLevelDb)
+        Self::of(WriterDialect::CppLevelDb)
     }
 
-    fn of(habits: Habits) -> Self {
+    fn of(habits: WriterDialect) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let mut owner = Owner::create(&place.path().join("db"), habits);
+        let mut owner = SimulatedOwner::create(&place.path().join("db"), habits);
         for _ in 0..2 {
             owner.put(9);
             owner.rotate();
@@ -81,7 +81,7 @@ impl Scene {
         }
     }
 
-    fn owner(&self) -> std::sync::MutexGuard<'_, Owner> {
+    fn owner(&self) -> std::sync::MutexGuard<'_, SimulatedOwner> {
         self.owner.lock().unwrap()
     }
 
@@ -94,7 +94,12 @@ impl Scene {
     }
 
     /// Captures; the owner acts once, before the first step of that name.
-    fn capture(&self, hold: HoldMethod, step: CaptureStep, act: impl Fn(&mut Owner) + Sync) -> Seen {
+    fn capture(
+        &self,
+        hold: HoldMethod,
+        step: CaptureStep,
+        act: impl Fn(&mut SimulatedOwner) + Sync,
+    ) -> CaptureReadback {
         let acted = Mutex::new(false);
         let before = |now: CaptureStep| {
             if now == step && !std::mem::replace(&mut *acted.lock().unwrap(), true) {
@@ -106,13 +111,13 @@ impl Scene {
             before_step: Some(&before),
             ..CaptureOptions::default()
         };
-        let captured = how.take(&self.directory()).unwrap();
+        let captured = how.capture(&self.directory()).unwrap();
         assert!(*acted.lock().unwrap(), "the step came");
         read(captured)
     }
 
     /// The capture is a state after a batch, and nothing is wrong with it.
-    fn expect(&self, seen: &Seen, acknowledged: u64) {
+    fn expect(&self, seen: &CaptureReadback, acknowledged: u64) {
         let owner = self.owner();
         let sequence = seen.cut.last_sequence;
         assert!(sequence >= acknowledged, "{sequence} {acknowledged}");
@@ -143,10 +148,10 @@ fn hidden(directory: &Path) -> usize {
 
 #[test]
 fn a_quiet_database_is_captured_at_once_and_nothing_is_left_behind() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let directory = scene.directory();
-    let captured = CaptureOptions::default().take(&directory).unwrap();
-    assert_eq!(captured.cut().held_by, HoldMethod::Links);
+    let captured = CaptureOptions::default().capture(&directory).unwrap();
+    assert_eq!(captured.details().held_by, HoldMethod::Links);
     assert_eq!(hidden(&directory), 1);
     let seen = read(captured);
     assert_eq!(seen.cut.retries, 0);
@@ -157,13 +162,13 @@ fn a_quiet_database_is_captured_at_once_and_nothing_is_left_behind() {
 #[test]
 fn what_is_held_is_read_after_the_owner_deleted_it() {
     for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
-        let scene = Scene::new();
+        let scene = LiveOwnerFixture::new();
         let how = CaptureOptions {
             hold,
             ..CaptureOptions::default()
         };
-        let captured = how.take(&scene.directory()).unwrap();
-        assert_eq!(captured.cut().held_by, hold);
+        let captured = how.capture(&scene.directory()).unwrap();
+        assert_eq!(captured.details().held_by, hold);
         let acknowledged = scene.owner().last_sequence();
         scene.owner().put(3);
         scene.owner().reopen();
@@ -177,12 +182,13 @@ fn what_is_held_is_read_after_the_owner_deleted_it() {
 #[test]
 fn owner_and_mode_are_had_of_files_whose_names_are_gone() {
     for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
-        let scene = Scene::new();
+        let scene = LiveOwnerFixture::new();
         let how = CaptureOptions {
             hold,
             ..CaptureOptions::default()
         };
-        let database = Database::from_captured(how.take(&scene.directory()).unwrap(), ScanBudget::default());
+        let database =
+            Database::from_captured(how.capture(&scene.directory()).unwrap(), ScanBudget::default());
         fs::remove_dir_all(scene.directory()).unwrap();
         for file in database.files() {
             assert!(file.metadata().is_ok() && file.open().is_ok(), "{}", file.name);
@@ -192,8 +198,8 @@ fn owner_and_mode_are_had_of_files_whose_names_are_gone() {
 
 #[test]
 fn tables_compacted_away_under_it_make_it_begin_again() {
-    let scene = Scene::new();
-    let seen = scene.capture(HoldMethod::Links, CaptureStep::Table, Owner::compact);
+    let scene = LiveOwnerFixture::new();
+    let seen = scene.capture(HoldMethod::Links, CaptureStep::Table, SimulatedOwner::compact);
     assert_eq!(seen.cut.retries, 1);
     scene.expect(&seen, 0);
 }
@@ -201,8 +207,8 @@ fn tables_compacted_away_under_it_make_it_begin_again() {
 #[test]
 fn a_log_flushed_under_it_makes_it_begin_again() {
     for step in [CaptureStep::Table, CaptureStep::List, CaptureStep::Log] {
-        let scene = Scene::new();
-        let seen = scene.capture(HoldMethod::Descriptors, step, Owner::flush);
+        let scene = LiveOwnerFixture::new();
+        let seen = scene.capture(HoldMethod::Descriptors, step, SimulatedOwner::flush);
         assert_eq!(seen.cut.retries, 1, "{step:?}");
         scene.expect(&seen, 0);
     }
@@ -217,8 +223,8 @@ fn an_owner_who_opens_again_makes_it_begin_again() {
         CaptureStep::Log,
         CaptureStep::Recheck,
     ] {
-        let scene = Scene::new();
-        let seen = scene.capture(HoldMethod::Links, step, Owner::reopen);
+        let scene = LiveOwnerFixture::new();
+        let seen = scene.capture(HoldMethod::Links, step, SimulatedOwner::reopen);
         assert!(seen.cut.retries >= 1, "{step:?}");
         scene.expect(&seen, 0);
     }
@@ -226,7 +232,7 @@ fn an_owner_who_opens_again_makes_it_begin_again() {
 
 #[test]
 fn a_transaction_past_the_log_is_in_or_out_as_a_whole() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let seen = scene.capture(HoldMethod::Links, CaptureStep::Log, |owner| {
         owner.transaction(6);
         owner.put(2);
@@ -237,7 +243,7 @@ fn a_transaction_past_the_log_is_in_or_out_as_a_whole() {
 
 #[test]
 fn a_log_missed_by_the_listing_is_not_hidden_by_a_manifest_that_covers_it() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     // The MANIFEST covers all of both logs although no table has them yet.
     scene.owner().edit(VersionEdit::default());
     let seen = scene.capture(HoldMethod::Links, CaptureStep::List, |owner| {
@@ -255,7 +261,7 @@ fn a_log_missed_by_the_listing_is_not_hidden_by_a_manifest_that_covers_it() {
 
 #[test]
 fn a_manifest_replaced_under_its_name_makes_it_begin_again() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let seen = scene.capture(HoldMethod::Links, CaptureStep::Recheck, |owner| {
         let current = fs::read_to_string(owner.path("CURRENT")).unwrap();
         let (manifest, other) = (owner.path(current.trim()), owner.path("other"));
@@ -269,14 +275,14 @@ fn a_manifest_replaced_under_its_name_makes_it_begin_again() {
 #[test]
 fn a_table_nobody_deleted_is_damage_and_the_rest_is_captured() {
     for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
-        let scene = Scene::new();
+        let scene = LiveOwnerFixture::new();
         let lost = scene.owner().tables()[0];
         fs::remove_file(scene.owner().table_path(lost)).unwrap();
         let how = CaptureOptions {
             hold,
             ..CaptureOptions::default()
         };
-        let seen = read(how.take(&scene.directory()).unwrap());
+        let seen = read(how.capture(&scene.directory()).unwrap());
         assert!(seen.cut.retries >= 3, "{:?}", seen.cut);
         assert_eq!(seen.outcome.damage.len(), 1);
         assert!(seen.outcome.damage[0].file.ends_with(".ldb"));
@@ -286,10 +292,10 @@ fn a_table_nobody_deleted_is_damage_and_the_rest_is_captured() {
 
 #[test]
 fn a_write_that_failed_in_the_owner_is_told_and_costs_no_record() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     scene.owner().fail_write();
     scene.owner().put(2);
-    let seen = read(CaptureOptions::default().take(&scene.directory()).unwrap());
+    let seen = read(CaptureOptions::default().capture(&scene.directory()).unwrap());
     let owner = scene.owner();
     assert_eq!(
         (seen.outcome.damage.len(), seen.outcome.damage[0].sequences_lost),
@@ -302,13 +308,13 @@ fn a_write_that_failed_in_the_owner_is_told_and_costs_no_record() {
 
 #[test]
 fn a_write_under_way_is_cut_off() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let log = scene.owner().log();
     let before = scene.last_sequence();
     let path = scene.owner().log_path(log);
     let whole = fs::metadata(&path).unwrap().len();
     append(&path, &[0x11, 0x22, 0x33, 0x44, 0x50, 0, 1, 7, 7]);
-    let captured = CaptureOptions::default().take(&scene.directory()).unwrap();
+    let captured = CaptureOptions::default().capture(&scene.directory()).unwrap();
     append(&path, &[9; 200]);
     let seen = read(captured);
     scene.expect(&seen, before);
@@ -324,20 +330,20 @@ fn a_write_under_way_is_cut_off() {
 
 #[test]
 fn an_edit_under_way_is_left_out() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let directory = scene.directory();
     let manifest = String::from_utf8(fs::read(directory.join("CURRENT")).unwrap()).unwrap();
     let path = directory.join(manifest.trim());
     let whole = fs::metadata(&path).unwrap().len();
     append(&path, &[0x11, 0x22, 0x33, 0x44, 0x50, 0, 1, 7, 7]);
-    let captured = CaptureOptions::default().take(&directory).unwrap();
+    let captured = CaptureOptions::default().capture(&directory).unwrap();
     let (files, _, _) = captured.into_parts();
     assert_eq!(files.manifest.len, whole);
 }
 
 #[test]
 fn with_log_number_0_an_edit_under_it_makes_it_begin_again() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let directory = scene.directory();
     scene.owner().reopen();
     let log = scene.owner().log();
@@ -359,18 +365,18 @@ fn with_log_number_0_an_edit_under_it_makes_it_begin_again() {
 
 #[test]
 fn a_database_that_changes_under_every_try_is_given_up_and_says_what_changed() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let reopen = |step: CaptureStep| {
         if step == CaptureStep::Recheck {
             scene.owner().reopen();
         }
     };
     let how = CaptureOptions {
-        patience: Duration::ZERO,
+        timeout: Duration::ZERO,
         before_step: Some(&reopen),
         ..CaptureOptions::default()
     };
-    let error = how.take(&scene.directory()).unwrap_err();
+    let error = how.capture(&scene.directory()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoConsistentCut);
     assert!(
         error.to_string().contains("CURRENT was another (5 times)"),
@@ -381,14 +387,14 @@ fn a_database_that_changes_under_every_try_is_given_up_and_says_what_changed() {
 
 #[test]
 fn a_manifest_that_stays_unreadable_is_corrupt() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let directory = scene.directory();
     let manifest = String::from_utf8(fs::read(directory.join("CURRENT")).unwrap()).unwrap();
     let path = directory.join(manifest.trim());
     let mut bytes = fs::read(&path).unwrap();
     bytes[20] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let error = CaptureOptions::default().take(&directory).unwrap_err();
+    let error = CaptureOptions::default().capture(&directory).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
@@ -396,7 +402,7 @@ fn a_manifest_that_stays_unreadable_is_corrupt() {
 #[test]
 fn a_table_or_log_behind_a_symbolic_link_is_not_read_and_is_reported() {
     for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
-        let scene = Scene::new();
+        let scene = LiveOwnerFixture::new();
         let directory = scene.directory();
         let table = {
             let owner = scene.owner();
@@ -417,7 +423,7 @@ fn a_table_or_log_behind_a_symbolic_link_is_not_read_and_is_reported() {
                 hold,
                 ..CaptureOptions::default()
             };
-            let seen = read(how.take(&directory).unwrap());
+            let seen = read(how.capture(&directory).unwrap());
             let name = path.file_name().unwrap().to_string_lossy();
             let told: Vec<_> = seen.outcome.damage.iter().collect();
             let is_told = |damage: &&crate::source::SourceDamage| {
@@ -433,20 +439,20 @@ fn a_table_or_log_behind_a_symbolic_link_is_not_read_and_is_reported() {
 
 #[test]
 fn what_a_killed_capture_left_is_removed_by_the_next() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let directory = scene.directory();
     let left = directory.with_file_name(".db.levault-capture-0123456789abcdef");
-    crate::scratch::tests::leave_to_next_process(&left, &["000005.ldb"]);
-    drop(CaptureOptions::default().take(&directory).unwrap());
+    crate::scratch_directory::tests::leave_to_next_process(&left, &["000005.ldb"]);
+    drop(CaptureOptions::default().capture(&directory).unwrap());
     assert!(!left.exists());
 }
 
 #[test]
 fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let directory = scene.directory().canonicalize().unwrap();
     let nowhere = directory.join("nowhere");
-    let directory = HeldDirectory::named(&directory).unwrap();
+    let directory = HeldDirectory::open_path(&directory).unwrap();
     let tables = scene.owner().tables();
     let mut pins = HeldTables::new(
         &directory,
@@ -455,7 +461,7 @@ fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
         None,
         &Arc::default(),
     );
-    pins.forget_place(0);
+    pins.drop_hold_directory(0);
     for table in &tables {
         assert!(pins.hold(*table).unwrap());
     }
@@ -472,9 +478,9 @@ fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
             None,
             &touched,
         );
-        pins.leave_descriptors(1);
+        pins.set_descriptors_left(1);
         if !links {
-            pins.link_nothing();
+            pins.disable_links();
         }
         for table in &tables {
             assert!(pins.hold(*table).unwrap());
@@ -489,8 +495,8 @@ fn without_a_place_for_links_descriptors_hold_and_without_those_copies() {
         None,
         &Arc::default(),
     );
-    pins.forget_place(0);
-    pins.leave_descriptors(0);
+    pins.drop_hold_directory(0);
+    pins.set_descriptors_left(0);
     assert!(pins.hold(tables[0]).is_err());
 }
 
@@ -502,9 +508,9 @@ proptest! {
         between in prop::collection::vec(0u8..12, 0..40),
         calm in 0usize..6,
         hold in prop::sample::select(vec![HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies]),
-        habits in prop::sample::select(vec![Habits::CppLevelDb, Habits::GoLevelDb]),
+        habits in prop::sample::select(vec![WriterDialect::CppLevelDb, WriterDialect::GoLevelDb]),
     ) {
-        let scene = Scene::of(habits);
+        let scene = LiveOwnerFixture::of(habits);
         let act = |action: u8| {
             let mut owner = scene.owner();
             match action {
@@ -528,7 +534,7 @@ proptest! {
             }
         };
         let how = CaptureOptions { hold, before_step: Some(&before_step), ..CaptureOptions::default() };
-        let seen = read(how.take(&scene.directory()).unwrap());
+        let seen = read(how.capture(&scene.directory()).unwrap());
         scene.expect(&seen, acknowledged);
     }
 }

@@ -15,13 +15,13 @@ use crate::leveldb::version::{TableMeta, VersionEdit};
 
 /// Whose habits an owner has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Habits {
+pub enum WriterDialect {
     CppLevelDb,
     GoLevelDb,
 }
 
-pub struct Owner {
-    habits: Habits,
+pub struct SimulatedOwner {
+    habits: WriterDialect,
     /// What its values begin with: tells two owners' databases.
     tag: String,
     pub directory: PathBuf,
@@ -41,12 +41,12 @@ pub struct Owner {
     tables: BTreeMap<(u8, u64), (TableMeta, Vec<WriteOp>)>,
 }
 
-impl Owner {
-    pub fn create(directory: &Path, habits: Habits) -> Self {
+impl SimulatedOwner {
+    pub fn create(directory: &Path, habits: WriterDialect) -> Self {
         Self::create_tagged(directory, habits, "")
     }
 
-    pub fn create_tagged(directory: &Path, habits: Habits, tag: &str) -> Self {
+    pub fn create_tagged(directory: &Path, habits: WriterDialect, tag: &str) -> Self {
         fs::create_dir_all(directory).unwrap();
         let mut owner = Self {
             habits,
@@ -128,7 +128,7 @@ impl Owner {
         self.flush();
         let full = std::mem::take(&mut self.log);
         self.begin_log();
-        if self.habits == Habits::GoLevelDb && !self.in_log.contains_key(&full) {
+        if self.habits == WriterDialect::GoLevelDb && !self.in_log.contains_key(&full) {
             fs::remove_file(self.log_path(full)).unwrap()
         } else {
             self.waiting = Some((full, self.last_sequence()))
@@ -149,7 +149,7 @@ impl Owner {
             self.edit(VersionEdit {
                 log_number: Some(self.log),
                 // goleveldb may have committed a transaction meanwhile, and goes back behind it.
-                last_sequence: (self.habits == Habits::GoLevelDb).then_some(sequence),
+                last_sequence: (self.habits == WriterDialect::GoLevelDb).then_some(sequence),
                 added,
                 ..VersionEdit::default()
             });
@@ -245,7 +245,7 @@ impl Owner {
 
     /// Appends an edit with the numbers that every edit has.
     pub fn edit(&mut self, edit: VersionEdit) {
-        let cpp = self.habits == Habits::CppLevelDb;
+        let cpp = self.habits == WriterDialect::CppLevelDb;
         let edit = VersionEdit {
             previous_log_number: edit.log_number.and(cpp.then_some(0)),
             next_file: Some(self.next_file),

@@ -6,7 +6,7 @@ use crate::leveldb::merging_iterator::RecordSink;
 
 /// How another database comes in the place of the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum ReplacementMethod {
     /// All files are deleted, and the other's are made.
     MadeAnew,
     /// The directory is renamed away, and the other's takes its name.
@@ -17,26 +17,26 @@ enum Way {
     CopiedOverWithTimes,
 }
 
-const WAYS: [Way; 4] = [
-    Way::MadeAnew,
-    Way::Renamed,
-    Way::CopiedOver,
-    Way::CopiedOverWithTimes,
+const REPLACEMENT_METHODS: [ReplacementMethod; 4] = [
+    ReplacementMethod::MadeAnew,
+    ReplacementMethod::Renamed,
+    ReplacementMethod::CopiedOver,
+    ReplacementMethod::CopiedOverWithTimes,
 ];
 
 /// A directory, who owns the database in it, and those who did.
-struct World {
+struct ReplacedDatabaseFixture {
     place: tempfile::TempDir,
-    owners: Vec<Owner>,
+    owners: Vec<SimulatedOwner>,
     made: usize,
 }
 
-impl World {
+impl ReplacedDatabaseFixture {
     fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
-        let owners = vec![settle(Owner::create_tagged(
+        let owners = vec![settle(SimulatedOwner::create_tagged(
             &place.path().join("db"),
-            Habits::CppLevelDb,
+            WriterDialect::CppLevelDb,
             "0 ",
         ))];
         Self {
@@ -50,34 +50,40 @@ impl World {
         self.place.path().join("db")
     }
 
-    fn owner(&mut self) -> &mut Owner {
+    fn owner(&mut self) -> &mut SimulatedOwner {
         self.owners.last_mut().unwrap()
     }
 
     /// Another owner's database comes, with the same file numbers, and the same lengths of files.
-    fn replace(&mut self, way: Way) {
+    fn replace(&mut self, way: ReplacementMethod) {
         let (db, new) = (
             self.directory(),
             self.place.path().join(format!("new-{}", self.made)),
         );
         let tag = format!("{} ", self.made % 10);
         self.made += 1;
-        let mut owner = settle(Owner::create_tagged(&new, Habits::CppLevelDb, &tag));
+        let mut owner = settle(SimulatedOwner::create_tagged(
+            &new,
+            WriterDialect::CppLevelDb,
+            &tag,
+        ));
         // Clocks that times of change are taken from may tick as rarely as this.
         std::thread::sleep(Duration::from_millis(11));
         match way {
-            Way::MadeAnew => {
-                names(&HeldDirectory::named(&db).unwrap())
+            ReplacementMethod::MadeAnew => {
+                list_utf8_names(&HeldDirectory::open_path(&db).unwrap())
                     .unwrap()
                     .iter()
                     .for_each(|name| fs::remove_file(db.join(name)).unwrap());
                 copy(&new, &db, false);
             }
-            Way::Renamed => {
+            ReplacementMethod::Renamed => {
                 fs::rename(&db, self.place.path().join(format!("old-{}", self.made))).unwrap();
                 fs::rename(&new, &db).unwrap();
             }
-            Way::CopiedOver | Way::CopiedOverWithTimes => copy(&new, &db, way == Way::CopiedOverWithTimes),
+            ReplacementMethod::CopiedOver | ReplacementMethod::CopiedOverWithTimes => {
+                copy(&new, &db, way == ReplacementMethod::CopiedOverWithTimes)
+            }
         }
         owner.directory = db;
         self.owners.push(owner);
@@ -90,7 +96,7 @@ impl World {
 }
 
 /// Two tables, a waiting log and a log.
-fn settle(mut owner: Owner) -> Owner {
+fn settle(mut owner: SimulatedOwner) -> SimulatedOwner {
     for _ in 0..2 {
         owner.put(9);
         owner.rotate();
@@ -104,7 +110,7 @@ fn settle(mut owner: Owner) -> Owner {
 
 /// Onto the files that are there; others go.
 fn copy(from: &Path, to: &Path, keep_times: bool) {
-    let all = names(&HeldDirectory::named(from).unwrap()).unwrap();
+    let all = list_utf8_names(&HeldDirectory::open_path(from).unwrap()).unwrap();
     for name in &all {
         let path = to.join(name);
         let before = fs::metadata(&path).and_then(|facts| facts.modified());
@@ -113,7 +119,7 @@ fn copy(from: &Path, to: &Path, keep_times: bool) {
             fs::File::open(&path).unwrap().set_modified(time).unwrap();
         }
     }
-    for name in names(&HeldDirectory::named(to).unwrap()).unwrap() {
+    for name in list_utf8_names(&HeldDirectory::open_path(to).unwrap()).unwrap() {
         if !all.contains(&name) {
             fs::remove_file(to.join(name)).unwrap();
         }
@@ -121,13 +127,13 @@ fn copy(from: &Path, to: &Path, keep_times: bool) {
 }
 
 /// Records, and something that is done behind so many of them.
-struct During<'a> {
+struct InterruptingSink<'a> {
     records: BTreeMap<Vec<u8>, Vec<u8>>,
     left: usize,
     act: &'a dyn Fn(),
 }
 
-impl RecordSink for During<'_> {
+impl RecordSink for InterruptingSink<'_> {
     fn record(&mut self, key: &[u8], value: &[u8], _certain: bool) -> Result<()> {
         self.records.insert(key.to_vec(), value.to_vec());
         if self.left == 0 {
@@ -140,7 +146,7 @@ impl RecordSink for During<'_> {
 
 /// Captures and reads; `act` is done before each step and behind so many records. What is proven is right; true if it was.
 fn is_had(
-    world: &Mutex<World>,
+    world: &Mutex<ReplacedDatabaseFixture>,
     hold: HoldMethod,
     act: &(dyn Fn(Option<CaptureStep>) + Sync),
     behind: usize,
@@ -148,17 +154,17 @@ fn is_had(
     let before = |step: CaptureStep| act(Some(step));
     let how = CaptureOptions {
         hold,
-        patience: Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
         before_step: Some(&before),
         ..CaptureOptions::default()
     };
     let directory = world.lock().unwrap().directory();
-    let captured = match how.take(&directory) {
+    let captured = match how.capture(&directory) {
         Err(error) if error.kind() == ErrorKind::NoConsistentCut => return false,
         captured => captured.unwrap(),
     };
     let database = Database::from_captured(captured, ScanBudget::default());
-    let mut during = During {
+    let mut during = InterruptingSink {
         records: BTreeMap::new(),
         left: behind,
         act: &|| act(None),
@@ -185,13 +191,13 @@ fn a_capture_is_of_one_of_two_databases_that_have_the_same_file_numbers() {
         CaptureStep::Table,
         CaptureStep::List,
         CaptureStep::Log,
-        CaptureStep::Read,
+        CaptureStep::ReadLogs,
         CaptureStep::Recheck,
     ];
-    for way in WAYS {
+    for way in REPLACEMENT_METHODS {
         for (step, nth) in steps.iter().flat_map(|step| [(step, 0), (step, 1), (step, 2)]) {
             for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
-                let world = Mutex::new(World::new());
+                let world = Mutex::new(ReplacedDatabaseFixture::new());
                 let left = Mutex::new(nth);
                 let act = |now: Option<CaptureStep>| {
                     if now == Some(*step) {
@@ -214,9 +220,9 @@ fn a_capture_is_of_one_of_two_databases_that_have_the_same_file_numbers() {
 
 #[test]
 fn what_is_copied_over_while_it_is_read_is_seen() {
-    for way in WAYS {
+    for way in REPLACEMENT_METHODS {
         for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
-            let world = Mutex::new(World::new());
+            let world = Mutex::new(ReplacedDatabaseFixture::new());
             let act = |now: Option<CaptureStep>| {
                 if now.is_none() {
                     world.lock().unwrap().replace(way);
@@ -224,7 +230,10 @@ fn what_is_copied_over_while_it_is_read_is_seen() {
             };
             let had = is_had(&world, hold, &act, 3);
             // What is held is whole, whatever becomes of the names; the logs are not held apart.
-            let onto_the_same = matches!(way, Way::CopiedOver | Way::CopiedOverWithTimes);
+            let onto_the_same = matches!(
+                way,
+                ReplacementMethod::CopiedOver | ReplacementMethod::CopiedOverWithTimes
+            );
             assert_eq!(had, !onto_the_same, "{way:?} {hold:?}");
         }
     }
@@ -233,7 +242,7 @@ fn what_is_copied_over_while_it_is_read_is_seen() {
 #[test]
 fn a_table_that_the_owner_deletes_while_it_is_read_is_what_it_was() {
     for hold in [HoldMethod::Links, HoldMethod::Descriptors] {
-        let world = Mutex::new(World::new());
+        let world = Mutex::new(ReplacedDatabaseFixture::new());
         let act = |now: Option<CaptureStep>| {
             if now.is_none() {
                 world.lock().unwrap().owner().compact();
@@ -247,10 +256,10 @@ fn a_table_that_the_owner_deletes_while_it_is_read_is_what_it_was() {
 /// What was written over and is deleted then has other times for two reasons.
 #[test]
 fn tables_that_are_written_over_and_then_deleted_by_a_compaction_are_no_others_mixture() {
-    for way in WAYS {
+    for way in REPLACEMENT_METHODS {
         for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
             for calm in 0..9 {
-                let world = Mutex::new(World::new());
+                let world = Mutex::new(ReplacedDatabaseFixture::new());
                 let steps = Mutex::new(0);
                 let act = |_: Option<CaptureStep>| {
                     let mut steps = steps.lock().unwrap();
@@ -276,7 +285,7 @@ proptest! {
         behind in 0usize..40,
         hold in prop::sample::select(vec![HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies]),
     ) {
-        let world = Mutex::new(World::new());
+        let world = Mutex::new(ReplacedDatabaseFixture::new());
         let todo = Mutex::new((acts.clone(), 0));
         let act = |step: Option<CaptureStep>| {
             let mut todo = todo.lock().unwrap();
@@ -287,10 +296,10 @@ proptest! {
             let Some(act) = todo.0.pop() else { return };
             let mut world = world.lock().unwrap();
             match act {
-                0 => world.replace(Way::MadeAnew),
-                1 => world.replace(Way::Renamed),
-                2 => world.replace(Way::CopiedOver),
-                3 => world.replace(Way::CopiedOverWithTimes),
+                0 => world.replace(ReplacementMethod::MadeAnew),
+                1 => world.replace(ReplacementMethod::Renamed),
+                2 => world.replace(ReplacementMethod::CopiedOver),
+                3 => world.replace(ReplacementMethod::CopiedOverWithTimes),
                 4 | 5 => world.owner().put(3),
                 6 => world.owner().rotate(),
                 7 => world.owner().flush(),

@@ -4,11 +4,11 @@ use super::*;
 
 /// Does something before a step of a capture, once, and undoes it so long after.
 fn meanwhile(
-    scene: &Scene,
+    scene: &LiveOwnerFixture,
     step: CaptureStep,
-    begin: impl Fn(&mut Owner) + Sync,
-    end: impl Fn(&mut Owner) + Sync,
-) -> Seen {
+    begin: impl Fn(&mut SimulatedOwner) + Sync,
+    end: impl Fn(&mut SimulatedOwner) + Sync,
+) -> CaptureReadback {
     let begun: Mutex<Option<Instant>> = Mutex::new(None);
     let ended = Mutex::new(false);
     let before = |now: CaptureStep| {
@@ -31,12 +31,12 @@ fn meanwhile(
         before_step: Some(&before),
         ..CaptureOptions::default()
     };
-    read(how.take(&scene.directory()).unwrap())
+    read(how.capture(&scene.directory()).unwrap())
 }
 
 #[test]
 fn what_is_missing_for_half_a_second_is_not_damage() {
-    let away = |scene: &Scene, name: String, step| {
+    let away = |scene: &LiveOwnerFixture, name: String, step| {
         let (from, to) = (
             scene.directory().join(&name),
             scene.directory().with_file_name(&name),
@@ -50,7 +50,7 @@ fn what_is_missing_for_half_a_second_is_not_damage() {
         scene.expect(&seen, scene.last_sequence());
         assert!(seen.cut.retries > 3, "{name}: {:?}", seen.cut);
     };
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let table = scene.owner().tables()[0];
     let log = scene.owner().waiting().unwrap();
     away(
@@ -70,20 +70,25 @@ fn what_is_missing_for_half_a_second_is_not_damage() {
 
 #[test]
 fn a_repair_is_waited_for() {
-    let scene = Scene::new();
-    let seen = meanwhile(&scene, CaptureStep::List, Owner::begin_repair, Owner::end_repair);
+    let scene = LiveOwnerFixture::new();
+    let seen = meanwhile(
+        &scene,
+        CaptureStep::List,
+        SimulatedOwner::begin_repair,
+        SimulatedOwner::end_repair,
+    );
     scene.expect(&seen, scene.last_sequence());
 }
 
 #[test]
 fn a_repair_that_takes_too_long_is_no_damage() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     scene.owner().begin_repair();
     let how = CaptureOptions {
-        patience: Duration::from_secs(2),
+        timeout: Duration::from_secs(2),
         ..CaptureOptions::default()
     };
-    let error = how.take(&scene.directory()).unwrap_err();
+    let error = how.capture(&scene.directory()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoConsistentCut, "{error}");
     assert!(
         error.to_string().contains("a repair had set a file aside"),
@@ -93,7 +98,7 @@ fn a_repair_that_takes_too_long_is_no_damage() {
 
 #[test]
 fn a_database_that_is_rebuilt_file_by_file_is_waited_for() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let away = scene.directory().with_file_name("away");
     fs::rename(scene.directory(), &away).unwrap();
     fs::create_dir(scene.directory()).unwrap();
@@ -120,13 +125,13 @@ fn a_database_that_is_rebuilt_file_by_file_is_waited_for() {
         before_step: Some(&before),
         ..CaptureOptions::default()
     };
-    let seen = read(how.take(&scene.directory()).unwrap());
+    let seen = read(how.capture(&scene.directory()).unwrap());
     scene.expect(&seen, scene.last_sequence());
 }
 
 #[test]
 fn what_an_owner_goes_on_without_is_damage() {
-    let scene = Scene::new();
+    let scene = LiveOwnerFixture::new();
     let lost = scene.owner().tables()[0];
     fs::remove_file(scene.owner().table_path(lost)).unwrap();
     // An owner that keeps flushing.
@@ -145,7 +150,7 @@ fn what_an_owner_goes_on_without_is_damage() {
         before_step: Some(&before),
         ..CaptureOptions::default()
     };
-    let seen = read(how.take(&scene.directory()).unwrap());
+    let seen = read(how.capture(&scene.directory()).unwrap());
     assert_eq!(seen.outcome.damage.len(), 1, "{:?}", seen.outcome.damage);
     assert!(!seen.records.is_empty());
 }

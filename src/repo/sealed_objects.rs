@@ -21,7 +21,7 @@ use crate::pack::{self, PackBuilder, PackKey, PackTail, PackedBlob};
 use crate::snapshot::{Snapshot, snapshot_codec};
 use crate::storage::{ObjectKind, ObjectName};
 
-use super::create_repository::get_named;
+use super::create_repository::get_content_named;
 use super::stored_annotations::{UnreadAnnotation, is_unreadable};
 use super::{CacheLocation, OWN_DOMAIN, Repo};
 
@@ -38,7 +38,7 @@ pub struct IndexSummary {
     /// Segments that are listed and replaced.
     pub replaced: Vec<ObjectId>,
     /// Packs that segments of other domains name, unauthenticated: none of them is a leftover of ours.
-    pub(crate) foreign: HashSet<ObjectId>,
+    pub(crate) other_domain_packs: HashSet<ObjectId>,
     /// Segments that cannot be read, and why: what only they know of cannot be found.
     pub unreadable: Vec<String>,
     /// Segments that could not be read, and that the owner set aside for it.
@@ -55,7 +55,7 @@ pub struct IndexSummary {
 #[derive(Default)]
 pub struct ListedPacks {
     /// Indexed, of the right size, unmarked: to be counted on. With their lengths.
-    pub sound: HashMap<ObjectId, u64>,
+    pub usable: HashMap<ObjectId, u64>,
     /// In no segment: of a backup that was killed or is under way. With their lengths.
     pub unindexed: Vec<(ObjectId, u64)>,
     /// Indexed, and not listed or of another size.
@@ -70,7 +70,7 @@ pub(crate) struct PacksAndMarks {
 
 impl PacksAndMarks {
     /// As [`Repo::prove`] says.
-    pub(crate) fn prove(&self, repo: &Repo, packs: &HashMap<ObjectId, u64>) -> Result<()> {
+    pub(crate) fn prove_packs(&self, repo: &Repo, packs: &HashMap<ObjectId, u64>) -> Result<()> {
         let mut packs: Vec<_> = packs.iter().collect();
         packs.sort_unstable();
         for (id, len) in packs {
@@ -91,7 +91,7 @@ impl Repo {
     /// An empty pack in `buffer`.
     pub(super) fn new_pack(&self, buffer: Vec<u8>) -> Result<PackBuilder> {
         let domain = self.domain_keys().id();
-        PackBuilder::held_by(self.holder(), domain, buffer, &mut OsEntropy)
+        PackBuilder::held_by(self.key_access(), domain, buffer, &mut OsEntropy)
     }
 
     pub(super) fn random_byte(&self) -> Result<u8> {
@@ -103,7 +103,7 @@ impl Repo {
     /// The key of a stored pack, from its header.
     pub(crate) fn pack_key(&self, id: &ObjectId) -> Result<PackKey> {
         let key = PackKey::open(self.keyring()?, &self.pack_header_bytes(id)?)?;
-        self.must_be_ours(key.domain().id(), ObjectName::new(ObjectKind::Pack, *id))?;
+        self.check_domain(key.domain().id(), ObjectName::new(ObjectKind::Pack, *id))?;
         Ok(key)
     }
 
@@ -121,9 +121,9 @@ impl Repo {
         let clear = index::encode_header(segment);
         let plain = index::encode_body(segment);
         let domain = self.domain_keys().id();
-        let bytes = self
-            .holder()
-            .seal_object(ObjectClass::Index, domain, &clear, &plain, &mut OsEntropy)?;
+        let bytes =
+            self.key_access()
+                .seal_object(ObjectClass::Index, domain, &clear, &plain, &mut OsEntropy)?;
         let name = ObjectName {
             kind: ObjectKind::Index,
             id: object_id(&bytes),
@@ -149,19 +149,21 @@ impl Repo {
     }
 
     fn opened_segment(&self, name: ObjectName) -> Result<OpenedObject> {
-        let bytes = get_named(&**self.storage(), name)?;
-        let opened = self.holder().open_object(ObjectClass::Index, &name.id, &bytes)?;
-        self.must_be_ours(opened.header.domain, name)?;
+        let bytes = get_content_named(&**self.storage(), name)?;
+        let opened = self
+            .key_access()
+            .open_object(ObjectClass::Index, &name.id, &bytes)?;
+        self.check_domain(opened.header.domain, name)?;
         Ok(opened)
     }
 
     /// What the listed segments say of packs; superseded ones are left out. A damaged segment is told of and left
     /// out as well: without it less is found, and nothing wrong is. (Who deletes must not go on without it.)
-    pub fn index_facts(&self) -> Result<IndexSummary> {
-        again_if_gone(|| self.index_facts_once())
+    pub fn index_summary(&self) -> Result<IndexSummary> {
+        retry_if_gone(|| self.index_summary_once())
     }
 
-    fn index_facts_once(&self) -> Result<IndexSummary> {
+    fn index_summary_once(&self) -> Result<IndexSummary> {
         let mut facts = IndexSummary::default();
         let (mut replaced, mut read, mut notes) = (HashSet::new(), Vec::new(), None);
         for listed in self
@@ -170,7 +172,7 @@ impl Repo {
             .context(|| "list the index")?
         {
             if let Some(foreign) = self.foreign_segment(&listed)? {
-                facts.foreign.extend(foreign);
+                facts.other_domain_packs.extend(foreign);
                 continue;
             }
             match self.segment_packs(&listed.name.id) {
@@ -223,7 +225,7 @@ impl Repo {
         }
         let notes = match notes {
             Some(notes) => notes,
-            None => notes.insert(self.notes()?.standing()),
+            None => notes.insert(self.notes()?.current_notes()),
         };
         Ok(notes.is_quarantined(QuarantineFolder::Index, id))
     }
@@ -246,11 +248,11 @@ impl Repo {
 
     /// The index: every location of every blob.
     pub fn lookup(&self) -> Result<IndexLookup> {
-        again_if_gone(|| self.lookup_of(&self.index_facts_once()?))
+        retry_if_gone(|| self.lookup_for(&self.index_summary_once()?))
     }
 
     /// The index of these segments.
-    pub(crate) fn lookup_of(&self, facts: &IndexSummary) -> Result<IndexLookup> {
+    pub(crate) fn lookup_for(&self, facts: &IndexSummary) -> Result<IndexLookup> {
         let key = *self.domain_keys().cache_key().expose();
         let cache = match &self.settings().cache {
             CacheLocation::Directory(dir) => LookupCache::in_directory(dir.join(self.cache_name()), key),
@@ -271,7 +273,7 @@ impl Repo {
 
     /// Packs that may be counted on, and those that no segment names.
     pub fn packs(&self, facts: &IndexSummary) -> Result<ListedPacks> {
-        let marked = self.marked()?;
+        let marked = self.marked_packs()?;
         let listed = self
             .storage()
             .list(ObjectKind::Pack)
@@ -286,9 +288,9 @@ impl Repo {
             }
             match facts.packs.get(&id) {
                 _ if marked.contains(&id) => {}
-                Some(indexed) if *indexed == len => drop(packs.sound.insert(id, len)),
+                Some(indexed) if *indexed == len => drop(packs.usable.insert(id, len)),
                 Some(_) => {}
-                None if facts.is_named(&id) => {}
+                None if facts.is_named_by_segment(&id) => {}
                 None => packs.unindexed.push((id, len)),
             }
         }
@@ -296,12 +298,12 @@ impl Repo {
     }
 
     /// Packs that may be counted on: indexed, listed, of the right size, unmarked.
-    pub fn sound_packs(&self, facts: &IndexSummary) -> Result<HashMap<ObjectId, u64>> {
-        Ok(self.packs(facts)?.sound)
+    pub fn usable_packs(&self, facts: &IndexSummary) -> Result<HashMap<ObjectId, u64>> {
+        Ok(self.packs(facts)?.usable)
     }
 
     /// What an unindexed pack of our own domain holds, and its bytes, if they are those that its name promises.
-    pub(super) fn orphan(&self, id: &ObjectId, len: u64) -> Result<(Vec<PackedBlob>, Vec<u8>)> {
+    pub(super) fn read_orphan_pack(&self, id: &ObjectId, len: u64) -> Result<(Vec<PackedBlob>, Vec<u8>)> {
         let name = ObjectName {
             kind: ObjectKind::Pack,
             id: *id,
@@ -327,13 +329,13 @@ impl Repo {
 
     /// Proves that all of `packs` are still there, of these lengths and unmarked, to be rested on; [`ErrorKind::Busy`] if one
     /// has gone meanwhile. One that a listing lacks, which may lag behind what we stored just now, is looked at by itself.
-    pub fn prove(&self, packs: &HashMap<ObjectId, u64>) -> Result<()> {
-        self.seen()?.prove(self, packs)
+    pub fn prove_packs(&self, packs: &HashMap<ObjectId, u64>) -> Result<()> {
+        self.list_packs_and_marks()?.prove_packs(self, packs)
     }
 
     /// Packs and marks as they are listed now.
-    pub(crate) fn seen(&self) -> Result<PacksAndMarks> {
-        let marked = self.marked()?;
+    pub(crate) fn list_packs_and_marks(&self) -> Result<PacksAndMarks> {
+        let marked = self.marked_packs()?;
         let listed = self
             .storage()
             .list(ObjectKind::Pack)
@@ -373,9 +375,9 @@ impl Repo {
     pub fn put_snapshot(&self, snapshot: &Snapshot) -> Result<ObjectId> {
         let plain = snapshot_codec::encode(snapshot)?;
         let domain = self.domain_keys().id();
-        let bytes = self
-            .holder()
-            .seal_object(ObjectClass::Snapshot, domain, &[], &plain, &mut OsEntropy)?;
+        let bytes =
+            self.key_access()
+                .seal_object(ObjectClass::Snapshot, domain, &[], &plain, &mut OsEntropy)?;
         let id = object_id(&bytes);
         self.storage()
             .put_new(
@@ -404,7 +406,7 @@ impl Repo {
     pub fn snapshot(&self, id: &ObjectId) -> Result<Snapshot> {
         let mut snapshot = self.snapshot_as_stored(id)?;
         // Behind the snapshot: what is said of it is never older than it is.
-        self.notes()?.standing().rebase(id, &mut snapshot);
+        self.notes()?.current_notes().rebase(id, &mut snapshot);
         Ok(snapshot)
     }
 
@@ -414,9 +416,9 @@ impl Repo {
             kind: ObjectKind::Snapshot,
             id: *id,
         };
-        let bytes = get_named(&**self.storage(), name)?;
+        let bytes = get_content_named(&**self.storage(), name)?;
         let opened = self.keyring()?.open_object(ObjectClass::Snapshot, id, &bytes)?;
-        let memory_max = memory_max(opened.header.domain, bytes.len() as u64);
+        let memory_max = snapshot_memory_max(opened.header.domain, bytes.len() as u64);
         let snapshot = snapshot_codec::decode_within(&opened.plain, memory_max).context(|| name.path())?;
         if opened.header.domain == snapshot.domain {
             Ok(snapshot)
@@ -427,7 +429,7 @@ impl Repo {
 }
 
 /// Most bytes of memory that a snapshot of the domain may take, of which `stored` bytes are stored.
-fn memory_max(domain: DomainId, stored: u64) -> usize {
+fn snapshot_memory_max(domain: DomainId, stored: u64) -> usize {
     if domain == OWN_DOMAIN {
         return usize::MAX;
     }
@@ -436,7 +438,7 @@ fn memory_max(domain: DomainId, stored: u64) -> usize {
 }
 
 /// Lists and reads again where something that was listed is gone when it is read: merged, or swept, meanwhile.
-pub(super) fn again_if_gone<T>(read: impl Fn() -> Result<T>) -> Result<T> {
+pub(super) fn retry_if_gone<T>(read: impl Fn() -> Result<T>) -> Result<T> {
     for _ in 1..LISTINGS_MAX {
         match read() {
             Err(error) if error.kind() == ErrorKind::NotFound => {}

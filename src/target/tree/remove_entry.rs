@@ -9,18 +9,18 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::existing_entry::FileIdentity;
-use super::target_directory::{enter, names, plain};
+use super::target_directory::{check_plain_name_bytes, names, open_directory_nofollow};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// How much may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoveDepth {
     /// A file, a link, an empty directory.
-    One,
+    Single,
     /// A directory with all that is in it.
-    Whole,
+    Recursive,
     /// The same, if it is this one: users may give another that lies beside it its name meanwhile.
-    WholeOf(FileIdentity),
+    RecursiveIfSame(FileIdentity),
 }
 
 /// Removes what stands under `name`; nothing there is as good.
@@ -39,11 +39,11 @@ fn remove_at(directory: &File, name: &OsStr, depth: RemoveDepth, level: usize) -
 fn remove_directory(directory: &File, name: &OsStr, depth: RemoveDepth, level: usize) -> Result<()> {
     let remove = || rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
     let removed = match (remove(), depth) {
-        (Err(Errno::NOTEMPTY | Errno::EXIST), RemoveDepth::Whole) => {
+        (Err(Errno::NOTEMPTY | Errno::EXIST), RemoveDepth::Recursive) => {
             empty(directory, name, level, None)?;
             remove()
         }
-        (Err(Errno::NOTEMPTY | Errno::EXIST), RemoveDepth::WholeOf(identity)) => {
+        (Err(Errno::NOTEMPTY | Errno::EXIST), RemoveDepth::RecursiveIfSame(identity)) => {
             empty(directory, name, level, Some(identity))?;
             remove()
         }
@@ -59,7 +59,7 @@ fn remove_directory(directory: &File, name: &OsStr, depth: RemoveDepth, level: u
 
 /// Descriptors bound how deep this goes before memory does.
 fn empty(above: &File, name: &OsStr, level: usize, expected: Option<FileIdentity>) -> Result<()> {
-    let directory = enter(above, name).context(|| "enter it")?;
+    let directory = open_directory_nofollow(above, name).context(|| "enter it")?;
     let found = identity(&directory)?;
     if expected.is_some_and(|expected| expected != found) {
         return Err(Error::new(
@@ -80,8 +80,13 @@ fn empty(above: &File, name: &OsStr, level: usize, expected: Option<FileIdentity
         ));
     }
     for name in names(&directory)? {
-        remove_at(&directory, plain(&name)?, RemoveDepth::Whole, level + 1)
-            .context(|| String::from_utf8_lossy(&name).into_owned())?;
+        remove_at(
+            &directory,
+            check_plain_name_bytes(&name)?,
+            RemoveDepth::Recursive,
+            level + 1,
+        )
+        .context(|| String::from_utf8_lossy(&name).into_owned())?;
     }
     Ok(())
 }

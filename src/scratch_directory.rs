@@ -20,14 +20,14 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, StatxFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::held_directory::{HeldDirectory, kind_of};
+use crate::held_directory::{HeldDirectory, file_type_of};
 
 /// Bytes of a path's name that the name of a scratch directory repeats, so that names near the filesystem's
 /// limit still have one.
-const NAME_BYTES_MAX: usize = 160;
+const SCRATCH_NAME_BYTES_MAX: usize = 160;
 
 /// The marker; other backup programs pass over a directory with this file.
-pub const MARKER: &str = "CACHEDIR.TAG";
+pub const MARKER_FILE: &str = "CACHEDIR.TAG";
 
 /// How it begins, by the convention for such files.
 const MARKER_SIGNATURE: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
@@ -36,14 +36,14 @@ const MARKER_SIGNATURE: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
 const MARKER_BYTES_MAX: u64 = 1024;
 
 /// `.NAME.levault-PURPOSE-`: only directories of this name and purpose begin so.
-pub fn prefix(name: &[u8], purpose: &str) -> Vec<u8> {
-    let name = &name[..name.len().min(NAME_BYTES_MAX)];
+pub fn scratch_prefix(name: &[u8], purpose: &str) -> Vec<u8> {
+    let name = &name[..name.len().min(SCRATCH_NAME_BYTES_MAX)];
     [b".", name, b".levault-", purpose.as_bytes(), b"-"].concat()
 }
 
 /// True for a name as our directories have it: `.NAME.levault-PURPOSE-`, and 16 digits. Anything may be called so; what is
 /// ours, [`is_proven`] says.
-pub fn is_ours(name: &[u8]) -> bool {
+pub fn is_scratch_name(name: &[u8]) -> bool {
     const MARK: &[u8] = b".levault-";
     let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let Some((head, digits)) = name.split_at_checked(name.len().saturating_sub(16)) else {
@@ -100,7 +100,7 @@ impl ScratchDirectory {
     pub fn create(parent: &HeldDirectory, prefix: &[u8], says: &str) -> Result<Self> {
         loop {
             let name = random_name(prefix.to_vec())?;
-            let doing = || format!("create {}", parent.shown(&name).display());
+            let doing = || format!("create {}", parent.display_path(&name).display());
             rustix::fs::mkdirat(parent, &name, Mode::RWXU)
                 .map_err(std::io::Error::from)
                 .context(doing)?;
@@ -114,15 +114,15 @@ impl ScratchDirectory {
                     Error::new(ErrorKind::Exists, "another directory came to stand there").context(doing()),
                 );
             }
-            let directory = directory.readable()?;
+            let directory = directory.reopen_readable()?;
             // Another process may have taken it for a leftover before it was locked.
-            if try_lock(&directory) && parent.has(&name, &directory) {
+            if try_lock(&directory) && parent.has_child(&name, &directory) {
                 let made = Self {
                     parent: parent.clone(),
                     name,
                     directory,
                 };
-                let Err(error) = mark(&made.directory, says) else {
+                let Err(error) = write_marker(&made.directory, says) else {
                     return Ok(made);
                 };
                 // On a full disk, for example. Without its marker it would stay for ever.
@@ -165,9 +165,9 @@ impl ScratchDirectory {
         };
         renamed
             .map_err(std::io::Error::from)
-            .context(|| format!("create {}", parent.shown(name).display()))?;
+            .context(|| format!("create {}", parent.display_path(name).display()))?;
         self.name = name.to_owned();
-        self.directory = self.directory.with_path(&parent.shown(name));
+        self.directory = self.directory.with_path(&parent.display_path(name));
         Ok(())
     }
 
@@ -179,33 +179,33 @@ impl ScratchDirectory {
     /// Removes it with all that is in it.
     pub fn remove(&self) -> Result<()> {
         self.parent
-            .remove_child(&self.name, &self.directory, OsStr::new(MARKER))
+            .remove_child(&self.name, &self.directory, OsStr::new(MARKER_FILE))
     }
 }
 
 /// Writes the marker.
-pub fn mark(directory: &HeldDirectory, says: &str) -> Result<()> {
-    let text = format!("{MARKER_SIGNATURE}# {says}\n{}", binding(directory)?.line());
+pub fn write_marker(directory: &HeldDirectory, says: &str) -> Result<()> {
+    let text = format!("{MARKER_SIGNATURE}# {says}\n{}", read_binding(directory)?.line());
     let mode = Mode::RUSR | Mode::WUSR;
-    let written = directory.create_file(MARKER, mode);
+    let written = directory.create_file(MARKER_FILE, mode);
     written
         .and_then(|mut file| file.write_all(text.as_bytes()))
-        .context(|| format!("write {}", directory.shown(MARKER).display()))
+        .context(|| format!("write {}", directory.display_path(MARKER_FILE).display()))
 }
 
 /// True if this program, as this user, made the directory, and no one else can have put anything in it.
-pub fn is_proven(directory: &HeldDirectory) -> bool {
+pub fn is_proven_ours(directory: &HeldDirectory) -> bool {
     is_private(directory)
-        && is_own_file(directory, MARKER)
-        && matches!((binding_of_marker(directory), binding(directory)),
-            (Some(said), Ok(real)) if said.is_of(&real))
+        && is_own_file(directory, MARKER_FILE)
+        && matches!((read_marker_binding(directory), read_binding(directory)),
+            (Some(said), Ok(real)) if said.matches(&real))
 }
 
 /// True if only this user can have put something in it.
 pub fn is_private(directory: &HeldDirectory) -> bool {
     let own = rustix::process::geteuid().as_raw();
     directory
-        .stat_itself()
+        .stat_self()
         .is_ok_and(|stat| stat.st_uid == own && stat.st_mode & 0o022 == 0)
 }
 
@@ -213,24 +213,24 @@ pub fn is_private(directory: &HeldDirectory) -> bool {
 pub fn is_own_file(directory: &HeldDirectory, name: &str) -> bool {
     let own = rustix::process::geteuid().as_raw();
     directory.stat(name).is_ok_and(|stat| {
-        let is_alone = kind_of(&stat) == FileType::RegularFile && stat.st_nlink == 1;
+        let is_alone = file_type_of(&stat) == FileType::RegularFile && stat.st_nlink == 1;
         is_alone && stat.st_uid == own && stat.st_mode & 0o022 == 0
     })
 }
 
 /// True for a directory that only this user can have put something in, and that holds nothing, or a marker that was about to
 /// be written: nothing is lost with it.
-pub fn holds_nothing(directory: &HeldDirectory) -> Result<bool> {
+pub fn is_empty_scratch(directory: &HeldDirectory) -> Result<bool> {
     if !is_private(directory) {
         return Ok(false);
     }
     let is_begun = || {
-        let stat = directory.stat(MARKER);
-        is_own_file(directory, MARKER) && stat.is_ok_and(|stat| stat.st_size == 0)
+        let stat = directory.stat(MARKER_FILE);
+        is_own_file(directory, MARKER_FILE) && stat.is_ok_and(|stat| stat.st_size == 0)
     };
     Ok(match &directory.list()?[..] {
         [] => true,
-        [only] => only.name == MARKER && is_begun(),
+        [only] => only.name == MARKER_FILE && is_begun(),
         _ => false,
     })
 }
@@ -238,11 +238,11 @@ pub fn holds_nothing(directory: &HeldDirectory) -> Result<bool> {
 /// True for a directory with a marker of its own owner's: what lies in it is no one's data. No proof that it may be removed.
 pub fn has_marker(directory: &HeldDirectory) -> bool {
     let owner = |stat: &rustix::fs::Stat| stat.st_uid;
-    let of_file = directory.stat(MARKER).as_ref().map(owner).ok();
-    let of_itself = directory.stat_itself().as_ref().map(owner).ok();
-    let real = binding(directory);
+    let of_file = directory.stat(MARKER_FILE).as_ref().map(owner).ok();
+    let of_itself = directory.stat_self().as_ref().map(owner).ok();
+    let real = read_binding(directory);
     of_file == of_itself
-        && matches!((binding_of_marker(directory), real), (Some(said), Ok(real)) if said.is_of(&real))
+        && matches!((read_marker_binding(directory), real), (Some(said), Ok(real)) if said.matches(&real))
 }
 
 /// What tells a directory from every copy of it.
@@ -279,7 +279,7 @@ impl DirectoryBinding {
     }
 
     /// A time of birth that one of the two does not know, another kernel on the same filesystem, says nothing.
-    fn is_of(&self, real: &Self) -> bool {
+    fn matches(&self, real: &Self) -> bool {
         let is_same_birth = match (self.born, real.born) {
             (Some(said), Some(real)) => said == real,
             _ => true,
@@ -288,8 +288,8 @@ impl DirectoryBinding {
     }
 }
 
-fn binding(directory: &HeldDirectory) -> Result<DirectoryBinding> {
-    let inode = directory.stat_itself()?.st_ino;
+fn read_binding(directory: &HeldDirectory) -> Result<DirectoryBinding> {
+    let inode = directory.stat_self()?.st_ino;
     let flags = StatxFlags::BTIME;
     let born = rustix::fs::statx(directory, "", AtFlags::EMPTY_PATH, flags)
         .ok()
@@ -298,8 +298,8 @@ fn binding(directory: &HeldDirectory) -> Result<DirectoryBinding> {
     Ok(DirectoryBinding { inode, born })
 }
 
-fn binding_of_marker(directory: &HeldDirectory) -> Option<DirectoryBinding> {
-    let (file, _) = directory.open_file(MARKER).ok()?;
+fn read_marker_binding(directory: &HeldDirectory) -> Option<DirectoryBinding> {
+    let (file, _) = directory.open_file(MARKER_FILE).ok()?;
     let mut text = String::new();
     file.take(MARKER_BYTES_MAX).read_to_string(&mut text).ok()?;
     DirectoryBinding::parse(text.strip_prefix(MARKER_SIGNATURE)?.lines().last()?)
@@ -310,15 +310,16 @@ fn binding_of_marker(directory: &HeldDirectory) -> Option<DirectoryBinding> {
 pub fn remove_leftovers(parent: &HeldDirectory, prefix: &[u8]) -> Result<Vec<PathBuf>> {
     let mut left_alone = Vec::new();
     for entry in parent.list()? {
-        let has_our_name = entry.name.as_bytes().starts_with(prefix) && is_ours(entry.name.as_bytes());
+        let has_our_name =
+            entry.name.as_bytes().starts_with(prefix) && is_scratch_name(entry.name.as_bytes());
         if !has_our_name || entry.kind != FileType::Directory {
             continue;
         }
         match remove_leftover(parent, &entry.name) {
-            Ok(LeftoverOutcome::Unproven) => left_alone.push(parent.shown(&entry.name)),
+            Ok(LeftoverOutcome::Unproven) => left_alone.push(parent.display_path(&entry.name)),
             Ok(LeftoverOutcome::Removed | LeftoverOutcome::InUse) => {}
             Err(error) => {
-                let shown = parent.shown(&entry.name);
+                let shown = parent.display_path(&entry.name);
                 return Err(error.context(format!("remove {}, left by a killed process", shown.display())));
             }
         }
@@ -338,19 +339,19 @@ pub enum LeftoverOutcome {
 
 /// Removes one directory if it is proven to be ours.
 pub fn remove_leftover(parent: &HeldDirectory, name: &OsStr) -> Result<LeftoverOutcome> {
-    let Ok(directory) = parent.child(name).and_then(|found| found.readable()) else {
+    let Ok(directory) = parent.child(name).and_then(|found| found.reopen_readable()) else {
         return Ok(LeftoverOutcome::Unproven);
     };
     if !try_lock(&directory) {
         return Ok(LeftoverOutcome::InUse);
     }
-    if is_proven(&directory) {
+    if is_proven_ours(&directory) {
         // The marker goes last: a removal that is cut short can be taken up again.
-        let removed = parent.remove_child(name, &directory, OsStr::new(MARKER));
+        let removed = parent.remove_child(name, &directory, OsStr::new(MARKER_FILE));
         return removed.map(|()| LeftoverOutcome::Removed);
     }
-    if holds_nothing(&directory)? && parent.has(name, &directory) {
-        let _ = directory.remove_file(MARKER);
+    if is_empty_scratch(&directory)? && parent.has_child(name, &directory) {
+        let _ = directory.remove_file(MARKER_FILE);
         let removed = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
         return match removed {
             Ok(()) | Err(Errno::NOENT) => Ok(LeftoverOutcome::Removed),
@@ -372,8 +373,8 @@ pub(crate) mod tests {
     pub(crate) fn leave_to_next_process(path: &Path, files: &[&str]) {
         fs::create_dir(path).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
-        let directory = HeldDirectory::named(path).unwrap();
-        mark(&directory, "Left behind.").unwrap();
+        let directory = HeldDirectory::open_path(path).unwrap();
+        write_marker(&directory, "Left behind.").unwrap();
         for name in files {
             fs::write(path.join(name), "left").unwrap();
         }
@@ -382,9 +383,12 @@ pub(crate) mod tests {
     #[test]
     fn our_own_names_are_told_from_others() {
         for purpose in ["pins", "capture", "restore"] {
-            let name = random_name(prefix(b"data.levault-db", purpose)).unwrap();
-            assert!(is_ours(name.as_bytes()), "{name:?}");
-            assert!(!is_ours(&name.as_bytes()[1..]) && !is_ours(&name.as_bytes()[..name.len() - 1]));
+            let name = random_name(scratch_prefix(b"data.levault-db", purpose)).unwrap();
+            assert!(is_scratch_name(name.as_bytes()), "{name:?}");
+            assert!(
+                !is_scratch_name(&name.as_bytes()[1..])
+                    && !is_scratch_name(&name.as_bytes()[..name.len() - 1])
+            );
         }
         for other in [
             "",
@@ -393,7 +397,7 @@ pub(crate) mod tests {
             ".x.levault-notes-0123456789abcdef",
             ".x.levault-pins-0123456789abcdeg",
         ] {
-            assert!(!is_ours(other.as_bytes()), "{other}");
+            assert!(!is_scratch_name(other.as_bytes()), "{other}");
         }
     }
 
@@ -414,25 +418,25 @@ pub(crate) mod tests {
         // A copy of one of ours with something precious, as `cp -a` makes it.
         let copied = path("3123456789abcdef");
         fs::create_dir(&copied).unwrap();
-        fs::copy(ours.join(MARKER), copied.join(MARKER)).unwrap();
+        fs::copy(ours.join(MARKER_FILE), copied.join(MARKER_FILE)).unwrap();
         let writable = path("4123456789abcdef");
         leave_to_next_process(&writable, &["precious"]);
         fs::set_permissions(&writable, fs::Permissions::from_mode(0o777)).unwrap();
         let linked_marker = path("5123456789abcdef");
         leave_to_next_process(&linked_marker, &["precious"]);
-        fs::hard_link(linked_marker.join(MARKER), place.path().join("second")).unwrap();
+        fs::hard_link(linked_marker.join(MARKER_FILE), place.path().join("second")).unwrap();
         let link_to_marker = path("6123456789abcdef");
         leave_to_next_process(&link_to_marker, &["precious"]);
-        fs::rename(link_to_marker.join(MARKER), link_to_marker.join("moved")).unwrap();
-        symlink("moved", link_to_marker.join(MARKER)).unwrap();
+        fs::rename(link_to_marker.join(MARKER_FILE), link_to_marker.join("moved")).unwrap();
+        symlink("moved", link_to_marker.join(MARKER_FILE)).unwrap();
         let link = path("7123456789abcdef");
         symlink(&unmarked, &link).unwrap();
         // The name goes on: not a name that we make.
         let longer = path("0123456789abcdef.bak");
         leave_to_next_process(&longer, &["precious"]);
 
-        let parent = HeldDirectory::named(place.path()).unwrap();
-        let mut told = remove_leftovers(&parent, &prefix(b"db", "capture")).unwrap();
+        let parent = HeldDirectory::open_path(place.path()).unwrap();
+        let mut told = remove_leftovers(&parent, &scratch_prefix(b"db", "capture")).unwrap();
         told.sort();
         assert!(!ours.exists() && !empty.exists());
         let left = [unmarked, copied, writable, linked_marker, link_to_marker];
@@ -445,11 +449,11 @@ pub(crate) mod tests {
     #[test]
     fn a_directory_in_use_is_not_removed_and_a_dropped_one_is_the_next_ones() {
         let place = tempfile::tempdir().unwrap();
-        let parent = HeldDirectory::named(place.path()).unwrap();
-        let prefix = prefix(b"db", "capture");
+        let parent = HeldDirectory::open_path(place.path()).unwrap();
+        let prefix = scratch_prefix(b"db", "capture");
         let made = ScratchDirectory::create(&parent, &prefix, "Test.").unwrap();
         made.must_be_private().unwrap();
-        assert!(is_proven(made.directory()) && has_marker(made.directory()));
+        assert!(is_proven_ours(made.directory()) && has_marker(made.directory()));
         assert!(remove_leftovers(&parent, &prefix).unwrap().is_empty());
         assert_eq!(parent.list().unwrap().len(), 1);
         drop(made);
@@ -461,8 +465,8 @@ pub(crate) mod tests {
     #[test]
     fn what_took_the_name_of_a_scratch_directory_is_not_removed_with_it() {
         let place = tempfile::tempdir().unwrap();
-        let parent = HeldDirectory::named(place.path()).unwrap();
-        let made = ScratchDirectory::create(&parent, &prefix(b"db", "restore"), "Test.").unwrap();
+        let parent = HeldDirectory::open_path(place.path()).unwrap();
+        let made = ScratchDirectory::create(&parent, &scratch_prefix(b"db", "restore"), "Test.").unwrap();
         let path = place.path().join(made.name());
         fs::write(path.join("inner"), "x").unwrap();
         fs::rename(&path, place.path().join("moved")).unwrap();

@@ -14,10 +14,10 @@ use crate::repo::{BlobReader, BlobRequest};
 use crate::report::OperationReport;
 
 /// Bytes of chunks fetched at once, the last chunk not counted.
-const BYTES_AHEAD: u64 = 16 << 20;
+const READ_AHEAD_BYTES: u64 = 16 << 20;
 
 /// Takes the next bytes of a file; an error ends the reading.
-pub type PieceVisitor<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
+pub type FileBytesVisitor<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
 /// At most `len` bytes from `offset` on; fewer only where the file ends. Reads the chunks that hold them, and one list
 /// blob a level.
@@ -39,20 +39,20 @@ pub fn read_at(blobs: &dyn BlobSource, list: &ChunkList, offset: u64, len: usize
 }
 
 /// Every byte of the file in order, read on all cores.
-pub fn stream(
+pub fn read_file(
     reader: &BlobReader,
     list: &ChunkList,
     report: &OperationReport,
-    sink: PieceVisitor,
+    sink: FileBytesVisitor,
 ) -> Result<()> {
     let mut chunks = ChunkIterator::new(list.clone(), reader);
     loop {
         report.go_on()?;
-        let ahead = ahead(&mut chunks)?;
+        let ahead = next_chunks(&mut chunks)?;
         if ahead.is_empty() {
             return Ok(());
         }
-        let blobs = fetch(reader, &ahead)?;
+        let blobs = fetch_chunks(reader, &ahead)?;
         for chunk in ahead {
             let blob = blobs
                 .get(&chunk.id)
@@ -64,9 +64,9 @@ pub fn stream(
     }
 }
 
-fn ahead(chunks: &mut ChunkIterator) -> Result<Vec<ChunkRef>> {
+fn next_chunks(chunks: &mut ChunkIterator) -> Result<Vec<ChunkRef>> {
     let (mut ahead, mut bytes) = (Vec::new(), 0);
-    while bytes < BYTES_AHEAD {
+    while bytes < READ_AHEAD_BYTES {
         let Some(chunk) = chunks.next().transpose()? else {
             break;
         };
@@ -78,7 +78,7 @@ fn ahead(chunks: &mut ChunkIterator) -> Result<Vec<ChunkRef>> {
 }
 
 /// Each once: a hole is one chunk many times.
-fn fetch(reader: &BlobReader, chunks: &[ChunkRef]) -> Result<HashMap<BlobId, NamedBlob>> {
+fn fetch_chunks(reader: &BlobReader, chunks: &[ChunkRef]) -> Result<HashMap<BlobId, NamedBlob>> {
     let mut seen = HashSet::new();
     let wanted = chunks.iter().filter(|chunk| seen.insert(chunk.id));
     let wanted: Vec<_> = wanted.map(|chunk| (BlobKind::Data, chunk.id)).collect();

@@ -3,35 +3,35 @@
 //! Everything below a node, in order, whatever the depth: memory is bounded by closing directories far above the one
 //! that is read, and opening them again behind the last name they gave. Length is bounded by what the snapshot states.
 
-use super::snapshot_view::{DirectoryListing, SnapshotView, TreeNode, join};
+use super::snapshot_view::{DirectoryTreeRef, SnapshotView, TreeNode, join_path};
 use super::stated_size::StatedSize;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::limits::{PATH_BYTES_MAX, TREE_DEPTH_MAX};
 use crate::snapshot::EntryKind;
 
 /// Directories kept open, the innermost ones: each holds one decoded blob.
-pub const OPEN_MAX: usize = 16;
+pub const OPEN_DIRECTORIES_MAX: usize = 16;
 
 /// Walks a tree. An error is of one directory and names it: what else there is comes after it.
-pub struct NodeWalk<'a> {
+pub struct NodeWalker<'a> {
     view: SnapshotView<'a>,
     /// Directories that are being listed, the outermost first.
-    levels: Vec<WalkLevel<'a>>,
+    levels: Vec<NodeWalkLevel<'a>>,
     path: Vec<u8>,
     /// What is given next, or entered next.
-    next: WalkEvent,
+    next_event: NodeWalkEvent,
     /// What may still come; `None` where whoever walks counts for himself.
     stated: Option<StatedSize<'a>>,
     is_cut_short: bool,
 }
 
-enum WalkEvent {
+enum NodeWalkEvent {
     Start(TreeNode),
     Enter(TreeNode),
-    GoOn,
+    Continue,
 }
 
-struct WalkLevel<'a> {
+struct NodeWalkLevel<'a> {
     entries: DirectoryEntries<'a>,
     /// The database that it is beside.
     database: Option<u32>,
@@ -42,19 +42,19 @@ struct WalkLevel<'a> {
 /// The entries of a directory, read as far as it was asked for; it can be closed in between.
 pub struct DirectoryEntries<'a> {
     view: SnapshotView<'a>,
-    listing: DirectoryListing,
+    listing: DirectoryTreeRef,
     open: Option<Box<dyn Iterator<Item = Result<TreeNode>> + 'a>>,
     /// Name of the entry given last; empty at the beginning.
-    last: Vec<u8>,
+    last_name: Vec<u8>,
 }
 
-impl<'a> NodeWalk<'a> {
+impl<'a> NodeWalker<'a> {
     pub(super) fn new(view: SnapshotView<'a>, start: TreeNode, stated: Option<StatedSize<'a>>) -> Self {
         Self {
             view,
             levels: Vec::new(),
             path: Vec::new(),
-            next: WalkEvent::Start(start),
+            next_event: NodeWalkEvent::Start(start),
             stated,
             is_cut_short: false,
         }
@@ -76,26 +76,26 @@ impl<'a> NodeWalk<'a> {
     }
 
     /// Passes over what the node given last holds.
-    pub fn pass_over(&mut self) {
-        self.next = WalkEvent::GoOn;
+    pub fn skip_children(&mut self) {
+        self.next_event = NodeWalkEvent::Continue;
     }
 
-    fn step(&mut self) -> Result<Option<TreeNode>> {
-        match std::mem::replace(&mut self.next, WalkEvent::GoOn) {
-            WalkEvent::Start(node) => return self.give(node).map(Some),
-            WalkEvent::Enter(node) => {
-                let entered = self.enter(&node);
+    fn next_node(&mut self) -> Result<Option<TreeNode>> {
+        match std::mem::replace(&mut self.next_event, NodeWalkEvent::Continue) {
+            NodeWalkEvent::Start(node) => return self.yield_node(node).map(Some),
+            NodeWalkEvent::Enter(node) => {
+                let entered = self.enter_directory(&node);
                 entered.context(|| format!("list {}", self.path_text()))?;
             }
-            WalkEvent::GoOn => {}
+            NodeWalkEvent::Continue => {}
         }
         while let Some(level) = self.levels.last_mut() {
             self.path.truncate(level.path_len);
             let entry = level.entries.next().transpose();
             match entry.context(|| format!("list {}", String::from_utf8_lossy(&self.path))) {
                 Ok(Some(node)) => {
-                    join(&mut self.path, &node.entry.name);
-                    return self.give(node).map(Some);
+                    join_path(&mut self.path, &node.entry.name);
+                    return self.yield_node(node).map(Some);
                 }
                 Ok(None) => drop(self.levels.pop()),
                 Err(error) => {
@@ -107,22 +107,22 @@ impl<'a> NodeWalk<'a> {
         Ok(None)
     }
 
-    fn give(&mut self, node: TreeNode) -> Result<TreeNode> {
+    fn yield_node(&mut self, node: TreeNode) -> Result<TreeNode> {
         if let Some(stated) = &mut self.stated
-            && let Err(error) = stated.take(&node)
+            && let Err(error) = stated.spend(&node)
         {
             self.is_cut_short = true;
             self.levels.clear();
             return Err(error);
         }
         if matches!(node.entry.kind, EntryKind::Directory(_) | EntryKind::Database(_)) {
-            self.next = WalkEvent::Enter(node.clone());
+            self.next_event = NodeWalkEvent::Enter(node.clone());
         }
         Ok(node)
     }
 
-    fn enter(&mut self, node: &TreeNode) -> Result<()> {
-        let Some(listing) = self.view.listing(node)? else {
+    fn enter_directory(&mut self, node: &TreeNode) -> Result<()> {
+        let Some(listing) = self.view.directory_tree(node)? else {
             return Ok(());
         };
         if self.levels.len() == TREE_DEPTH_MAX || self.path.len() > PATH_BYTES_MAX {
@@ -138,10 +138,10 @@ impl<'a> NodeWalk<'a> {
         if database.is_some() && self.levels.iter().any(|level| level.database == database) {
             return Err(Error::corrupt("a database within itself"));
         }
-        if let Some(far) = self.levels.len().checked_sub(OPEN_MAX) {
+        if let Some(far) = self.levels.len().checked_sub(OPEN_DIRECTORIES_MAX) {
             self.levels[far].entries.close();
         }
-        self.levels.push(WalkLevel {
+        self.levels.push(NodeWalkLevel {
             entries: DirectoryEntries::new(self.view, listing),
             database,
             path_len: self.path.len(),
@@ -160,12 +160,12 @@ impl<'a> NodeWalk<'a> {
 
 impl<'a> DirectoryEntries<'a> {
     /// Nothing is read yet.
-    pub fn new(view: SnapshotView<'a>, listing: DirectoryListing) -> Self {
+    pub fn new(view: SnapshotView<'a>, listing: DirectoryTreeRef) -> Self {
         Self {
             view,
             listing,
             open: None,
-            last: Vec::new(),
+            last_name: Vec::new(),
         }
     }
 
@@ -174,14 +174,18 @@ impl<'a> DirectoryEntries<'a> {
         self.open = None;
     }
 
-    fn step(&mut self) -> Result<Option<TreeNode>> {
+    fn next_entry(&mut self) -> Result<Option<TreeNode>> {
         let entries = match &mut self.open {
             Some(entries) => entries,
-            closed => closed.insert(Box::new(behind(self.view, &self.listing, &self.last)?)),
+            closed => closed.insert(Box::new(entries_after(
+                self.view,
+                &self.listing,
+                &self.last_name,
+            )?)),
         };
         let node = entries.next().transpose()?;
         if let Some(node) = &node {
-            self.last.clone_from(&node.entry.name);
+            self.last_name.clone_from(&node.entry.name);
         }
         Ok(node)
     }
@@ -191,26 +195,26 @@ impl Iterator for DirectoryEntries<'_> {
     type Item = Result<TreeNode>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
+        self.next_entry().transpose()
     }
 }
 
 /// The entries behind `last`: no name is between it and itself with a zero byte.
-fn behind<'a>(
+fn entries_after<'a>(
     view: SnapshotView<'a>,
-    listing: &DirectoryListing,
+    listing: &DirectoryTreeRef,
     last: &[u8],
 ) -> Result<impl Iterator<Item = Result<TreeNode>> + use<'a>> {
     match last {
-        [] => view.list(listing, last),
-        _ => view.list(listing, &[last, b"\0"].concat()),
+        [] => view.list_entries(listing, last),
+        _ => view.list_entries(listing, &[last, b"\0"].concat()),
     }
 }
 
-impl Iterator for NodeWalk<'_> {
+impl Iterator for NodeWalker<'_> {
     type Item = Result<TreeNode>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
+        self.next_node().transpose()
     }
 }

@@ -19,7 +19,7 @@ use std::path::Path;
 use rustix::fs::FileType;
 
 use super::walk::xattrs;
-use crate::held_directory::{DirectoryEntry, HeldDirectory, kind_of};
+use crate::held_directory::{DirectoryEntry, HeldDirectory, file_type_of};
 use crate::leveldb::file_name::FileName;
 use crate::snapshot::FileMetadata;
 
@@ -27,7 +27,7 @@ const GROUP_AND_OTHERS: u32 = 0o077;
 const GROUP: u32 = 0o070;
 
 /// An extended attribute's name that stands for an access list.
-const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
+const ACL_XATTR_NAME: &[u8] = b"system.posix_acl_access";
 
 /// What one file has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,25 +41,25 @@ struct FileAttributes {
 }
 
 /// Reads it from the files in `directory`; `None` if there are none that can be looked at.
-pub fn files_meta(directory: &Path) -> Option<FileMetadata> {
-    files_meta_in(&HeldDirectory::named(directory).ok()?)
+pub fn database_file_metadata(directory: &Path) -> Option<FileMetadata> {
+    database_file_metadata_in(&HeldDirectory::open_path(directory).ok()?)
 }
 
 /// [`files_meta`] of a directory that is held.
-pub fn files_meta_in(directory: &HeldDirectory) -> Option<FileMetadata> {
+pub fn database_file_metadata_in(directory: &HeldDirectory) -> Option<FileMetadata> {
     let facts = |entry: DirectoryEntry| {
         let kind = FileName::parse(entry.name.to_str()?)?;
         of_file(directory, &entry.name, kind)
     };
-    let owner = directory.stat_itself().map(|stat| (stat.st_uid, stat.st_gid));
+    let owner = directory.stat_self().map(|stat| (stat.st_uid, stat.st_gid));
     let entries = directory.list().ok()?.into_iter();
-    combined(&entries.filter_map(facts).collect::<Vec<_>>(), owner.ok())
+    combine_metadata(&entries.filter_map(facts).collect::<Vec<_>>(), owner.ok())
 }
 
 /// `None` for what is no regular file, and for what is gone by now.
 fn of_file(directory: &HeldDirectory, name: &OsStr, kind: FileName) -> Option<FileAttributes> {
     let stat = directory.stat(name).ok()?;
-    if kind_of(&stat) != FileType::RegularFile {
+    if file_type_of(&stat) != FileType::RegularFile {
         return None;
     }
     Some(FileAttributes {
@@ -75,7 +75,7 @@ fn of_file(directory: &HeldDirectory, name: &OsStr, kind: FileName) -> Option<Fi
 }
 
 /// `directory` is the owner of the directory.
-fn combined(files: &[FileAttributes], directory: Option<(u32, u32)>) -> Option<FileMetadata> {
+fn combine_metadata(files: &[FileAttributes], directory: Option<(u32, u32)>) -> Option<FileMetadata> {
     let with_records: Vec<_> = files.iter().filter(|file| file.holds_records).collect();
     let files = if with_records.is_empty() {
         files.iter().collect()
@@ -93,7 +93,7 @@ fn combined(files: &[FileAttributes], directory: Option<(u32, u32)>) -> Option<F
     let is_shared =
         |xattr: &&(Vec<u8>, Vec<u8>)| files.iter().all(|file| file.xattrs.binary_search(xattr).is_ok());
     let xattrs: Vec<_> = newest.xattrs.iter().filter(is_shared).cloned().collect();
-    let has_list = |xattrs: &[(Vec<u8>, Vec<u8>)]| xattrs.iter().any(|(name, _)| name == ACCESS_LIST);
+    let has_list = |xattrs: &[(Vec<u8>, Vec<u8>)]| xattrs.iter().any(|(name, _)| name == ACL_XATTR_NAME);
     if files.iter().any(|file| has_list(&file.xattrs)) && !has_list(&xattrs) {
         mode &= !GROUP;
     }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn of(files: &[FileAttributes]) -> (u32, u32, u32) {
-        let meta = combined(files, None).unwrap();
+        let meta = combine_metadata(files, None).unwrap();
         (meta.mode.unwrap(), meta.uid.unwrap(), meta.gid.unwrap())
     }
 
@@ -171,18 +171,18 @@ mod tests {
             (0o660, 1, 1)
         );
         assert_eq!(of(&[log]), (0o600, 0, 0));
-        assert_eq!(combined(&[], None), None);
+        assert_eq!(combine_metadata(&[], None), None);
     }
 
     #[test]
     fn an_access_list_that_not_all_have_leaves_the_group_nothing() {
-        let list = (ACCESS_LIST.to_vec(), b"list".to_vec());
+        let list = (ACL_XATTR_NAME.to_vec(), b"list".to_vec());
         let mut listed = file(1, 0o664, (1, 1));
         listed.xattrs = vec![list.clone(), (b"user.a".to_vec(), b"1".to_vec())];
         let mut other = listed.clone();
         other.xattrs.pop();
         assert_eq!(
-            combined(&[listed.clone(), other], None).unwrap().xattrs,
+            combine_metadata(&[listed.clone(), other], None).unwrap().xattrs,
             vec![list]
         );
         assert_eq!(of(&[listed, file(2, 0o664, (1, 1))]).0, 0o604);

@@ -8,21 +8,21 @@ use super::WalkRoot;
 use crate::leveldb::file_name::FileName;
 use crate::report::OperationReport;
 use crate::source::exclude_rules::WalkScope;
-use crate::source::walk::candidate;
+use crate::source::walk::detect_candidate;
 use crate::source::{DetectedDirectory, HeldDirectory};
 
 /// A database that could not be saved, and was reported.
 pub struct UnsavedDatabase;
 
 /// Captures a database during the walk; `None` if it failed and was reported.
-pub type LateCapture<'c> = &'c mut dyn FnMut(&Path, &WalkScope) -> Option<u32>;
+pub type LateCaptureVisitor<'c> = &'c mut dyn FnMut(&Path, &WalkScope) -> Option<u32>;
 
 /// The databases by the directories they stand in.
 pub struct DatabasesByDirectory<'c> {
     by_directory: HashMap<PathBuf, Option<u32>>,
-    capture: LateCapture<'c>,
+    capture: LateCaptureVisitor<'c>,
     late: Vec<WalkRoot>,
-    named: BTreeSet<u32>,
+    named_by_trees: BTreeSet<u32>,
     report: &'c OperationReport,
 }
 
@@ -30,33 +30,33 @@ impl<'c> DatabasesByDirectory<'c> {
     /// Those that were captured, by their numbers, and those that could not be; `capture` takes what else is met.
     pub fn new(
         by_directory: HashMap<PathBuf, Option<u32>>,
-        capture: LateCapture<'c>,
+        capture: LateCaptureVisitor<'c>,
         report: &'c OperationReport,
     ) -> Self {
         Self {
             by_directory,
             capture,
             late: Vec::new(),
-            named: BTreeSet::new(),
+            named_by_trees: BTreeSet::new(),
             report,
         }
     }
 
     /// The number of the database in this directory, if it is one, for a tree that names it. One that appeared behind the
     /// captures is captured now.
-    pub fn number(
+    pub fn database_number(
         &mut self,
         above: &HeldDirectory,
         directory: &Path,
         names: &[OsString],
         bounds: &WalkScope,
     ) -> Result<Option<u32>, UnsavedDatabase> {
-        let number = self.find(above, directory, names, bounds)?;
-        self.named.extend(number);
+        let number = self.find_or_capture(above, directory, names, bounds)?;
+        self.named_by_trees.extend(number);
         Ok(number)
     }
 
-    fn find(
+    fn find_or_capture(
         &mut self,
         above: &HeldDirectory,
         directory: &Path,
@@ -66,10 +66,12 @@ impl<'c> DatabasesByDirectory<'c> {
         if let Some(known) = self.by_directory.get(directory) {
             return known.map(Some).ok_or(UnsavedDatabase);
         }
-        if !names.iter().any(hints) {
+        if !names.iter().any(is_leveldb_name) {
             return Ok(None);
         }
-        let found = above.descendant(directory).and_then(|held| candidate(&held));
+        let found = above
+            .descendant(directory)
+            .and_then(|held| detect_candidate(&held));
         match found {
             Ok(DetectedDirectory::LevelDb(_)) => {}
             Ok(DetectedDirectory::Foreign(foreign)) => {
@@ -93,14 +95,14 @@ impl<'c> DatabasesByDirectory<'c> {
             number,
             directory,
             held: None,
-            bounds,
+            scope: bounds,
         });
         Ok(Some(number))
     }
 
     /// Numbers of the databases that trees name.
     pub fn named_by_trees(self) -> BTreeSet<u32> {
-        self.named
+        self.named_by_trees
     }
 
     /// A database of which every file is a link is none here: what its files name lies elsewhere.
@@ -121,12 +123,12 @@ impl<'c> DatabasesByDirectory<'c> {
     }
 
     /// Directories of databases that were not known when the walk began.
-    pub fn found_late(&mut self) -> Vec<WalkRoot> {
+    pub fn take_late_roots(&mut self) -> Vec<WalkRoot> {
         std::mem::take(&mut self.late)
     }
 }
 
-fn hints(name: &OsString) -> bool {
+fn is_leveldb_name(name: &OsString) -> bool {
     let name = name.to_str().and_then(FileName::parse);
     matches!(
         name,

@@ -14,31 +14,31 @@ use crate::leveldb::read_at::ReadAt;
 const RANGES_MAX: usize = 1 << 16;
 
 /// Largest range that is read again at once, bytes.
-const AT_ONCE: usize = 1 << 20;
+const COMPARE_BYTES_MAX: usize = 1 << 20;
 
 /// The ranges of one file that were read, and their checksums.
 #[derive(Debug, Default)]
-pub(super) struct ReadRecord(Mutex<Ranges>);
+pub(super) struct ReadRanges(Mutex<RangeChecksums>);
 
 #[derive(Debug, Default)]
-struct Ranges {
+struct RangeChecksums {
     /// CRC-32C by offset and length.
     checksums: HashMap<(u64, usize), u32>,
     /// More was read than is remembered, or one range read differently twice.
     is_unprovable: bool,
 }
 
-impl ReadRecord {
+impl ReadRanges {
     /// The file, with all that is read of it remembered here.
-    pub fn watch(self: &Arc<Self>, file: Box<dyn ReadAt>) -> Box<dyn ReadAt> {
-        Box::new(Watched {
+    pub fn record_reads(self: &Arc<Self>, file: Box<dyn ReadAt>) -> Box<dyn ReadAt> {
+        Box::new(RecordingFile {
             file,
             record: Arc::clone(self),
         })
     }
 
     /// True if the file has in all ranges what was read of it.
-    pub fn holds_of(&self, file: &dyn ReadAt) -> Result<bool> {
+    pub fn matches_file(&self, file: &dyn ReadAt) -> Result<bool> {
         let (checksums, is_unprovable) = {
             let ranges = self.lock();
             (ranges.checksums.clone(), ranges.is_unprovable)
@@ -66,7 +66,7 @@ impl ReadRecord {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Ranges> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, RangeChecksums> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +74,7 @@ impl ReadRecord {
 fn checksum_of(file: &dyn ReadAt, offset: u64, len: usize, buffer: &mut Vec<u8>) -> Result<u32> {
     let (mut checksum, mut done) = (0, 0);
     while done < len {
-        buffer.resize((len - done).min(AT_ONCE), 0);
+        buffer.resize((len - done).min(COMPARE_BYTES_MAX), 0);
         file.read_at(buffer, offset + done as u64)?;
         checksum = crc32c::crc32c_append(checksum, buffer);
         done += buffer.len();
@@ -82,12 +82,12 @@ fn checksum_of(file: &dyn ReadAt, offset: u64, len: usize, buffer: &mut Vec<u8>)
     Ok(checksum)
 }
 
-struct Watched {
+struct RecordingFile {
     file: Box<dyn ReadAt>,
-    record: Arc<ReadRecord>,
+    record: Arc<ReadRanges>,
 }
 
-impl ReadAt for Watched {
+impl ReadAt for RecordingFile {
     fn len(&self) -> u64 {
         self.file.len()
     }
@@ -106,11 +106,11 @@ mod tests {
     #[test]
     fn a_file_that_changed_where_it_was_read_is_seen_and_elsewhere_not() {
         let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
-        let record = Arc::new(ReadRecord::default());
-        let watched = record.watch(Box::new(bytes.clone()));
+        let record = Arc::new(ReadRanges::default());
+        let watched = record.record_reads(Box::new(bytes.clone()));
         watched.read_at(&mut [0; 100], 50).unwrap();
         watched.read_at(&mut vec![0; 1_500_000], 1_000_000).unwrap();
-        assert!(record.holds_of(&bytes).unwrap());
+        assert!(record.matches_file(&bytes).unwrap());
         for (at, holds) in [
             (49, true),
             (50, false),
@@ -120,26 +120,26 @@ mod tests {
         ] {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
-            assert_eq!(record.holds_of(&changed).unwrap(), holds, "{at}");
+            assert_eq!(record.matches_file(&changed).unwrap(), holds, "{at}");
         }
     }
 
     #[test]
     fn what_was_read_twice_and_differed_and_too_much_to_remember_prove_nothing() {
-        let twice = Arc::new(ReadRecord::default());
+        let twice = Arc::new(ReadRanges::default());
         for byte in [1, 2] {
             twice
-                .watch(Box::new(vec![byte; 10]))
+                .record_reads(Box::new(vec![byte; 10]))
                 .read_at(&mut [0; 10], 0)
                 .unwrap();
         }
-        assert!(!twice.holds_of(&vec![2; 10]).unwrap());
-        let many = Arc::new(ReadRecord::default());
+        assert!(!twice.matches_file(&vec![2; 10]).unwrap());
+        let many = Arc::new(ReadRanges::default());
         let file = vec![0; RANGES_MAX + 2];
-        let watched = many.watch(Box::new(file.clone()));
+        let watched = many.record_reads(Box::new(file.clone()));
         for offset in 0..=RANGES_MAX as u64 {
             watched.read_at(&mut [0], offset).unwrap();
         }
-        assert!(!many.holds_of(&file).unwrap());
+        assert!(!many.matches_file(&file).unwrap());
     }
 }

@@ -7,7 +7,7 @@ use crate::keys::Config;
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::Repo;
-use super::create_repository::no_id;
+use super::create_repository::fixed_name_id;
 use super::unlock::CONFIG_BYTES_MAX;
 
 impl Repo {
@@ -23,7 +23,7 @@ impl Repo {
             }
             Err(error) => return Err(error),
         };
-        let (keyring, anchor) = (self.keyring()?, &self.opened()?.anchor);
+        let (keyring, anchor) = (self.keyring()?, &self.opened_slot()?.anchor);
         let judged = Config::decode(&bytes).and_then(|config| {
             if config.anchor == *anchor {
                 config.open(keyring, anchor).map(drop)
@@ -36,8 +36,8 @@ impl Repo {
 
     /// Puts `bytes`, which the other copy has, in the place of this one. A crash in between leaves the other copy, which is
     /// enough to open the repository.
-    pub(crate) fn put_config_back(&self, kind: ObjectKind, bytes: &[u8]) -> Result<()> {
-        self.may_write()?;
+    pub(crate) fn restore_config_copy(&self, kind: ObjectKind, bytes: &[u8]) -> Result<()> {
+        self.check_writable()?;
         let (storage, name) = (self.storage(), config_name(kind));
         storage
             .delete(name)
@@ -54,5 +54,8 @@ impl Repo {
 }
 
 fn config_name(kind: ObjectKind) -> ObjectName {
-    ObjectName { kind, id: no_id() }
+    ObjectName {
+        kind,
+        id: fixed_name_id(),
+    }
 }
