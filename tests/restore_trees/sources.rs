@@ -424,3 +424,15 @@ fn a_tree_inside_another_brings_its_databases_back_in_both() {
     let nth = |end: &str| all.iter().position(|path| path.ends_with(end)).unwrap() as u8;
     assert!(world.backup(&[nth("t"), nth("t/sub"), nth("t/sub/db")], 2));
 }
+
+#[test]
+fn a_link_to_a_database_that_holds_another_one_is_saved_with_both() {
+    let mut world = World::new();
+    let outer = world.root.join("db");
+    world.make_database(&outer);
+    world.make_database(&outer.join("inner"));
+    let link = world.root.join("link");
+    symlink(&outer, &link).unwrap();
+    let nth = world.all().iter().position(|path| *path == link).unwrap() as u8;
+    assert!(world.backup(&[nth], 2));
+}

@@ -59,8 +59,8 @@ use save_database::{DatabaseInput, DatabaseRequest, SavedDatabase};
 use saved_sources::SavedSources;
 pub use trees::READ_CONCURRENCY_DEFAULT as READ_CONCURRENCY;
 use trees::{
-    BackupPaths, BackupPlan, ChangeDetection, DatabasesByDirectory, FileReadOptions, ParentRoots,
-    PlannedDatabaseBackup, StoredRoot, WalkRoot,
+    BackupPaths, BackupPlan, ChangeDetection, DatabasesByDirectory, FileReadOptions, LateDatabase,
+    ParentRoots, PlannedDatabaseBackup, StoredRoot, WalkRoot,
 };
 pub use trees::{ChangeCounts, SqliteMode, TreeCounts};
 
@@ -328,7 +328,7 @@ impl Backup {
         }));
         let mut late = Vec::new();
         let mut taken: HashSet<_> = plan.databases.iter().map(|found| found.name.clone()).collect();
-        let mut capture_late = |path: &Path, bounds: &WalkScope| {
+        let mut capture_late = |above: &HeldDirectory, path: &Path, bounds: &WalkScope| {
             let name = trees::unique_name_below(plan, path, &mut taken);
             report.notice(format!(
                 "{name}: a database that appeared behind the captures, captured now"
@@ -339,14 +339,17 @@ impl Backup {
                 name,
                 is_requested: false,
                 scope: bounds,
+                walked_from: Some(above.clone()),
                 touched: plan.touched.clone(),
             };
             let taken = self.capture_one(&found, self.open_pins(repo, &found, report));
             if report_unsaved(&found, &taken.captured, report) {
                 return None;
             }
+            let held = taken.directory();
             late.push(CapturedDatabase::of(found, taken, report));
-            u32::try_from(cuts.captured.len() + late.len() - 1).ok()
+            let number = u32::try_from(cuts.captured.len() + late.len() - 1).ok()?;
+            Some(LateDatabase { number, held })
         };
         let mut databases = DatabasesByDirectory::new(cuts.by_directory.clone(), &mut capture_late, report);
         let host = self.host();
@@ -646,6 +649,16 @@ struct CaptureResult {
     /// The database's directory; `None` if it could not be opened.
     held: Option<HeldDirectory>,
     captured: Result<CapturedFiles>,
+}
+
+impl CaptureResult {
+    /// The directory that was captured.
+    fn directory(&self) -> Option<HeldDirectory> {
+        match &self.captured {
+            Ok(captured) => Some(captured.directory().clone()),
+            Err(_) => self.held.clone(),
+        }
+    }
 }
 
 /// Databases whose files were changed under their reading, and how often: one that stands in the way of all others is left

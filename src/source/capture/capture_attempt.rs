@@ -223,7 +223,9 @@ impl<'a> CaptureAttempts<'a> {
         let known = self
             .manifest
             .take()
-            .filter(|known| known.current == *current && is_file(&known.file, directory, &current.manifest))
+            .filter(|known| {
+                known.current.is_same(current) && is_file(&known.file, directory, &current.manifest)
+            })
             .filter(OpenManifest::is_unchanged);
         let mut manifest = match known {
             Some(known) => known,
@@ -256,7 +258,7 @@ impl<'a> CaptureAttempts<'a> {
     }
 
     fn check_current_unchanged(&self, current: &CurrentFile) -> Result<(), AttemptEnd> {
-        if !matches!(current_file::read(&self.directory), Ok(now) if now == *current) {
+        if !matches!(current_file::read(&self.directory), Ok(now) if now.is_same(current)) {
             return Err(RetryCause::Race(OwnerChange::Current).into());
         }
         match &self.manifest {

@@ -28,6 +28,8 @@ pub struct PlannedDatabaseBackup {
     pub is_requested: bool,
     /// Those of what was asked for that it lies in.
     pub scope: WalkScope,
+    /// The directory of the walk that met it, held; `None` if it was planned before the walk.
+    pub walked_from: Option<HeldDirectory>,
     /// What this backup does to the times of directories.
     pub touched: Arc<TouchedDirectories>,
 }
@@ -35,6 +37,10 @@ pub struct PlannedDatabaseBackup {
 impl PlannedDatabaseBackup {
     /// Its directory, held. Links are followed on the way that was asked for, at its end too; below that, none.
     pub fn open_held(&self) -> Result<HeldDirectory> {
+        // What the walk followed to get there, the capture follows: what was asked for may be a link to a database.
+        if let Some(above) = &self.walked_from {
+            return above.descendant(&self.path);
+        }
         if self.path == self.scope.root() {
             let whole = self.path.canonicalize();
             return HeldDirectory::open_path(&whole.context(|| format!("find {}", self.path.display()))?);
@@ -139,6 +145,7 @@ impl BackupPlan {
                 name: name.clone(),
                 is_requested: is_asked,
                 scope: bounds.clone(),
+                walked_from: None,
                 touched: self.touched.clone(),
             });
         }
@@ -150,6 +157,7 @@ impl BackupPlan {
                     name,
                     is_requested: false,
                     scope: bounds.clone(),
+                    walked_from: None,
                     touched: self.touched.clone(),
                 });
             }

@@ -14,8 +14,17 @@ use crate::source::{DetectedDirectory, HeldDirectory};
 /// A database that could not be saved, and was reported.
 pub struct UnsavedDatabase;
 
-/// Captures a database during the walk; `None` if it failed and was reported.
-pub type LateCaptureVisitor<'c> = &'c mut dyn FnMut(&Path, &WalkScope) -> Option<u32>;
+/// A database that was captured during the walk.
+pub struct LateDatabase {
+    /// Its number among the sources.
+    pub number: u32,
+    /// The directory that was captured.
+    pub held: Option<HeldDirectory>,
+}
+
+/// Captures a database below a held directory during the walk; `None` if it failed and was reported.
+pub type LateCaptureVisitor<'c> =
+    &'c mut dyn FnMut(&HeldDirectory, &Path, &WalkScope) -> Option<LateDatabase>;
 
 /// The databases by the directories they stand in.
 pub struct DatabasesByDirectory<'c> {
@@ -86,15 +95,16 @@ impl<'c> DatabasesByDirectory<'c> {
                 return Ok(None);
             }
         }
-        let number = (self.capture)(directory, bounds);
+        let captured = (self.capture)(above, directory, bounds);
+        let number = captured.as_ref().map(|captured| captured.number);
         self.by_directory.insert(directory.to_owned(), number);
-        let number = number.ok_or(UnsavedDatabase)?;
+        let LateDatabase { number, held } = captured.ok_or(UnsavedDatabase)?;
         let directory = directory.to_owned();
         let bounds = bounds.clone();
         self.late.push(WalkRoot::Beside {
             number,
             directory,
-            held: None,
+            held,
             scope: bounds,
         });
         Ok(Some(number))

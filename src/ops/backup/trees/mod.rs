@@ -45,7 +45,7 @@ use crate::source::exclude_rules::{ExcludedItems, WalkScope};
 use crate::source::{HeldDirectory, TouchedDirectories};
 
 pub use backup_plan::{BackupPlan, PlannedDatabaseBackup, PlannedTree, unique_name_below};
-pub use databases_by_directory::DatabasesByDirectory;
+pub use databases_by_directory::{DatabasesByDirectory, LateDatabase};
 use exclude_filter::ExcludeFilter;
 pub use file_reader::{FileReadError, FileReader};
 use open_directory::EntryScanners;

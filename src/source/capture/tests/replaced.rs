@@ -276,6 +276,34 @@ fn tables_that_are_written_over_and_then_deleted_by_a_compaction_are_no_others_m
     }
 }
 
+/// A compaction explains that the held tables have no name any more, of whichever database it is. That another database
+/// was copied onto the MANIFEST and CURRENT, whose bytes are the same, shows in their times alone.
+#[test]
+fn a_copy_over_a_database_whose_held_tables_were_compacted_away_is_seen() {
+    for method in [
+        ReplacementMethod::CopiedOver,
+        ReplacementMethod::CopiedOverWithTimes,
+    ] {
+        for hold in [HoldMethod::Links, HoldMethod::Descriptors, HoldMethod::Copies] {
+            for calm in 0..9 {
+                let world = Mutex::new(ReplacedDatabaseFixture::new());
+                let steps = Mutex::new(0);
+                let act = |_: Option<CaptureStep>| {
+                    let mut steps = steps.lock().unwrap();
+                    *steps += 1;
+                    let mut world = world.lock().unwrap();
+                    match *steps - 1 {
+                        step if step == calm || step == calm + 2 => world.owner().compact(),
+                        step if step == calm + 1 => world.replace(method),
+                        _ => {}
+                    }
+                };
+                is_had(&world, hold, &act, 3);
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
