@@ -155,6 +155,27 @@ fn a_lock_by_fcntl_is_seen_too() {
     assert_eq!(check_target_free(&target).unwrap_err().kind(), ErrorKind::Exists);
 }
 
+/// A child that another thread forks has the owner's descriptors until it executes its program.
+#[test]
+fn a_lock_that_is_let_go_of_in_a_moment_is_waited_for() {
+    let (_parent, target) = place();
+    fs::create_dir(&target).unwrap();
+    let hold = || {
+        let lock = fs::File::create(target.join("LOCK")).unwrap();
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
+        std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(60));
+            drop(lock);
+        })
+    };
+    let other = hold();
+    super::refuse_locked(&target).unwrap();
+    other.join().unwrap();
+    let other = hold();
+    super::lock_database(&target).unwrap();
+    other.join().unwrap();
+}
+
 #[test]
 fn what_a_killed_restore_left_is_removed_and_a_running_one_is_spared() {
     if let Some(target) = child_target() {
