@@ -9,6 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct UnixNanos(pub i64);
 
+impl UnixNanos {
+    /// The first time after `last`; the first of all if there is none.
+    pub fn next_after(last: Option<Self>) -> Self {
+        last.map_or(Self(i64::MIN), |last| Self(last.0.saturating_add(1)))
+    }
+}
+
 /// Where time comes from.
 pub trait Clock: Send + Sync {
     /// The time now.

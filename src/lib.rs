@@ -9,7 +9,8 @@
 //!
 //! | layer | modules | knows nothing of |
 //! |--|--|--|
-//! | operations | [`ops`] | terminals, arguments, exit codes |
+//! | operations | [`ops`] | terminals, arguments, exit codes, one another's insides |
+//! | engine | [`engine`] | which operation runs |
 //! | repository | [`repo`] | where data comes from or goes to |
 //! | edges | [`source`], [`target`], [`storage`], [`index_cache`], and `scratch_directory` under the first two, `held_directory` under all | one another; keys; what the bytes mean |
 //! | stages | [`pattern`] [`leveldb`] [`record`] [`chunk`] [`compress`] [`crypto`] [`envelope`] [`keys`] [`blob`] [`pack`] [`parity`] [`index`] [`run`] [`snapshot`] [`annotations`] | files, sockets, threads of their own, clocks, randomness they were not handed |
@@ -84,4 +85,5 @@ pub mod storage;
 
 pub mod repo;
 
+pub mod engine;
 pub mod ops;

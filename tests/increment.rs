@@ -9,10 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use levault::engine::read_records;
 use levault::id::ObjectId;
 use levault::ops::backup::{Backup, BackupOutcome, PinMode, ReadScope};
 use levault::ops::check::{Check, ReadData};
-use levault::ops::read_records;
 use levault::repo::Repo;
 use levault::report::OperationReport;
 use levault::snapshot::{DatabaseContent, DatabaseRoot, SnapshotSource};

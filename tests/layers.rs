@@ -75,6 +75,31 @@ const UNKNOWN_TO_STAGES: &[&str] = &[
     "tempfile::",
 ];
 
+/// Operations that run another one as a whole, by what it gives to everybody; each with its reason.
+const COMPOSED_OPERATIONS: &[(&str, &str, &str)] = &[
+    (
+        "archive",
+        "restore",
+        "a database in an archive is one that was restored to a staging directory",
+    ),
+    (
+        "repair",
+        "forget",
+        "a snapshot that was stored anew without what is lost takes the place of the old one",
+    ),
+    (
+        "undelete",
+        "check",
+        "a snapshot counts again when a check found it whole",
+    ),
+    ("undelete", "forget", "what is not whole is forgotten again"),
+    (
+        "undelete",
+        "prune",
+        "what a prune marked for deletion is taken off its list",
+    ),
+];
+
 /// Exceptions, each with its reason.
 const KNOWN_ALL_THE_SAME: &[(&str, &str, &str)] = &[(
     "pack",
@@ -92,7 +117,8 @@ fn may_use(user: &str, used: &str) -> bool {
         _ if let Some(own) = stage(user) => stage(used).is_some_and(|other| other < own),
         _ if let Some((_, stages)) = edge => stages.contains(&used),
         "repo" => stage(used).is_some() || ["storage", "index_cache"].contains(&used),
-        "ops" => stage(used).is_some() || is_edge || used == "repo",
+        "engine" => stage(used).is_some() || is_edge || used == "repo",
+        "ops" => stage(used).is_some() || is_edge || ["repo", "engine"].contains(&used),
         _ => panic!("module {user} has no place in the layer table of tests/layers.rs"),
     }
 }
@@ -173,6 +199,68 @@ fn modules_use_only_what_lies_below_them() {
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// The operations that a file of `ops` uses, by `crate::ops::name` or by way of `super`.
+fn used_operations(file: &Path, text: &str) -> Vec<String> {
+    let code: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    let code = code.join("\n");
+    // `super` of a file `ops/a.rs` or `ops/a/mod.rs` is `ops`; each directory below costs one more.
+    let depth = file.iter().count() - usize::from(file.ends_with("mod.rs")) - 1;
+    let above = "super::".repeat(depth);
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut used = Vec::new();
+    for prefix in [above.as_str(), "crate::ops::"] {
+        for (at, _) in code.match_indices(prefix) {
+            let rest = &code[at + prefix.len()..];
+            if code[..at].ends_with(|c| is_word(c) || c == ':') || rest.starts_with("super::") {
+                continue;
+            }
+            match rest.strip_prefix('{') {
+                Some(group) => used.extend(first_words_of_group(group)),
+                None => used.push(rest.chars().take_while(|c| is_word(*c)).collect()),
+            }
+        }
+    }
+    used
+}
+
+#[test]
+fn no_operation_uses_anothers_insides() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let all = sources(&source);
+    let operation = |path: &Path| {
+        let mut parts = path.iter();
+        let is_operation = parts.next().is_some_and(|first| first == "ops");
+        let name = parts.next()?.to_string_lossy().trim_end_matches(".rs").to_owned();
+        (is_operation && name != "mod").then_some(name)
+    };
+    let operations: Vec<String> = all.iter().filter_map(|(path, _)| operation(path)).collect();
+    assert!(operations.len() > 50, "they are where they were: {operations:?}");
+    let (mut wrong, mut needed) = (Vec::new(), Vec::new());
+    for (path, text) in &all {
+        let Some(user) = operation(path).filter(|_| !path.to_string_lossy().contains("test")) else {
+            continue;
+        };
+        let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+        for used in used_operations(path, code) {
+            if used == user || !operations.contains(&used) {
+                continue;
+            }
+            let pair = |(one, other, _): &&(&str, &str, &str)| (*one, *other) == (&*user, &*used);
+            match COMPOSED_OPERATIONS.iter().find(pair) {
+                Some(composed) => needed.push(composed),
+                None => wrong.push(format!("src/{}: {user} uses {used}", path.display())),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    for composed in COMPOSED_OPERATIONS {
+        assert!(needed.contains(&composed), "{composed:?} is needed no more");
+    }
 }
 
 #[test]
@@ -256,6 +344,10 @@ fn the_table_refuses_what_goes_up_or_sideways() {
         ("repo", "source", false),
         ("repo", "storage", true),
         ("ops", "target", true),
+        ("ops", "engine", true),
+        ("engine", "ops", false),
+        ("engine", "repo", true),
+        ("repo", "engine", false),
         ("repo", "ops", false),
         ("id", "codec", true),
         ("codec", "leveldb", false),

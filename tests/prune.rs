@@ -464,7 +464,9 @@ fn hiding_stack(scene: &Scene) -> ObjectId {
 fn runs(scene: &Scene, id: &ObjectId) -> usize {
     let snapshot = scene.repo.snapshot(id).unwrap();
     let database = snapshot.databases().next().unwrap();
-    levault::ops::read_records::runs(database, false).unwrap().len()
+    levault::engine::read_records::runs(database, false)
+        .unwrap()
+        .len()
 }
 
 fn keeping_pins() -> Scene {

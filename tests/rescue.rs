@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use levault::annotations::{Note, NoteSubject, SnapshotNote};
 use levault::clock::UnixNanos;
+use levault::engine::file_list_source::FileListSource;
 use levault::error::{ErrorKind, Result};
 use levault::id::ObjectId;
-use levault::ops::rescue::{FileListSource, Rescue, RescueMode, RescueOutcome, UncertainRecords};
+use levault::ops::rescue::{Rescue, RescueMode, RescueOutcome, UncertainRecords};
 use levault::repo::Repo;
 use levault::report::OperationReport;
 use levault::source::Database;

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::id::ObjectId;
 use crate::repo::{Repo, StoredNotes, StoredSnapshot};
 
-use super::forget::{TagList, next_time_after};
+use crate::engine::tag_list::TagList;
 
 /// What becomes of a snapshot's tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ fn put_snapshot_note(repo: &Repo, notes: &StoredNotes, id: ObjectId, said: Snaps
     let when = repo
         .clock()
         .now()
-        .max(next_time_after(last_note_time(notes, &id)));
+        .max(crate::clock::UnixNanos::next_after(last_note_time(notes, &id)));
     repo.put_note(&Note {
         when,
         about: NoteSubject::Snapshot { id, said },

@@ -7,14 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::READ_ATTEMPTS_MAX;
+use crate::engine::file_attributes::{describe_unproven_leftover, report_refused_attributes};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::leveldb::scan_context::ScanBudget;
 use crate::report::OperationReport;
 use crate::source::{CaptureOptions, CutPoint, Database, DatabaseFile, HeldDirectory, SourceDamage};
 use crate::target::tree::{RefusedAttributes, TargetAttributes};
 use crate::target::{FileTarget, check_target_free};
-
-use super::restore::report_refused_attributes;
 
 /// Bytes copied at once.
 const COPY_BYTES: usize = 1 << 20;
@@ -125,14 +124,6 @@ fn copy_all(
         outcome.linked += u64::from(linked);
     }
     Ok(())
-}
-
-/// What is said of a directory that is called as one of ours.
-pub(super) fn describe_unproven_leftover(path: &Path) -> String {
-    format!(
-        "{}: called as what a killed levault leaves, and not proven to be: left alone; look into it, and remove it by hand",
-        path.display()
-    )
 }
 
 /// Only what is held by name, which tables alone are: whoever opens the copy may append to everything else.

@@ -10,11 +10,11 @@ use crate::report::OperationReport;
 use crate::run::{BlobSource, OwnedEntry, RunRoot};
 use crate::snapshot::DatabaseRoot;
 
-use super::blob_cache::BlobCacheReader;
-use super::database_series::{DatabaseFilter, DatabaseSeries};
-use super::diff::DatabaseState;
-use super::domain_views::{DomainViews, find_by_domain};
-use super::read_records;
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::database_series::{DatabaseFilter, DatabaseSeries};
+use crate::engine::database_state::DatabaseState;
+use crate::engine::domain_views::{DomainViews, find_by_domain};
+use crate::engine::read_records;
 
 /// A value of the key, and the snapshots between which nothing else was seen.
 #[derive(Clone)]

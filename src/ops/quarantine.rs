@@ -151,7 +151,7 @@ fn put_quarantine_notes(
         };
         let last = stored.iter().filter(|(_, note)| is_about(note, object));
         let last = last.map(|(_, note)| note.when).max();
-        let when = repo.clock().now().max(super::forget::next_time_after(last));
+        let when = repo.clock().now().max(crate::clock::UnixNanos::next_after(last));
         repo.put_note(&Note { when, about })?;
         object.is_quarantined = holds;
     }

@@ -13,7 +13,7 @@ use crate::repo::{ForgottenSnapshot, Repo, SnapshotCatalog, StoredSnapshot};
 use crate::report::OperationReport;
 
 use super::check::lacks;
-use super::forget::{ForgetSelection, forget, next_time_after};
+use super::forget::{ForgetSelection, forget};
 use super::prune::unmark_needed;
 
 /// The forgotten snapshot that `words` name: an id or its beginning. [`ErrorKind::NotFound`] if there is none.
@@ -86,7 +86,7 @@ fn prove_counted_and_complete(repo: &Repo, id: ObjectId, report: &OperationRepor
 fn put_note(repo: &Repo, id: ObjectId) -> Result<ObjectId> {
     let said = repo.forgotten_now()?.last_said(&id);
     repo.put_note(&Note {
-        when: repo.clock().now().max(next_time_after(said)),
+        when: repo.clock().now().max(crate::clock::UnixNanos::next_after(said)),
         about: NoteSubject::Snapshot {
             id,
             said: SnapshotNote::Undelete,

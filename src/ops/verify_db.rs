@@ -5,10 +5,10 @@
 use std::path::Path;
 
 use super::READ_ATTEMPTS_MAX;
+use crate::engine::file_list_source::FileListSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::leveldb::scan_context::{ScanBudget, keeps_bytes};
 use crate::leveldb::{Comparator, DatabaseLayout, Dialect};
-use crate::ops::rescue::FileListSource;
 use crate::report::OperationReport;
 use crate::source::{CaptureOptions, CutPoint, Database, RecordSink, ScanOutcome, SourceDamage, detect};
 

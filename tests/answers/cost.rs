@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use levault::ops::diff::{self, DatabaseState};
-use levault::ops::key_selection::KeySelection;
-use levault::ops::read_records;
+use levault::engine::database_state::DatabaseState;
+use levault::engine::key_selection::KeySelection;
+use levault::engine::read_records;
+use levault::ops::diff;
 use levault::repo::{CacheLocation, Repo, RepoSettings};
 use levault::report::OperationReport;
 use levault::storage::{MemoryStorage, ObjectKind, Storage, StorageCall, StorageVerb, TracedStorage};

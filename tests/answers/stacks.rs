@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use levault::blob::BlobKind;
 use levault::chunk::{ChunkList, ChunkRef};
-use levault::ops::database_series::DatabaseFilter;
-use levault::ops::diff::{self, DatabaseState};
+use levault::engine::database_series::DatabaseFilter;
+use levault::engine::database_state::DatabaseState;
+use levault::engine::key_selection::KeySelection;
+use levault::engine::read_records::{self, RecordQuery};
+use levault::ops::diff;
 use levault::ops::find::{self, KeyQuery};
 use levault::ops::history;
-use levault::ops::key_selection::KeySelection;
-use levault::ops::read_records::{self, RecordQuery};
 use levault::ops::restore::Restore;
 use levault::record::StreamDigester;
 use levault::repo::{BlobWriter, Repo, StoredSnapshot, WriteMode};

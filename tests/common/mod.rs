@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use levault::annotations::{CountedSnapshot, ForgetReason};
+use levault::engine::read_records::{self, RecordQuery};
 use levault::error::Result;
 use levault::id::ObjectId;
 use levault::keys::{Password, SlotCost};
 use levault::ops::backup::{Backup, BackupOutcome};
 use levault::ops::forget::{self, ForgetSelection};
-use levault::ops::read_records::{self, RecordQuery};
 use levault::ops::restore::{DatabaseRestoreOutcome, OverwriteMode, Restore};
 use levault::repo::{CacheLocation, NewRepository, Repo, RepoSettings};
 use levault::report::OperationReport;

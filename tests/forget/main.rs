@@ -17,13 +17,14 @@ use std::sync::Arc;
 use common::hooked::Hooked;
 use levault::annotations::{CountedSnapshot, ForgetReason, ForgetRecord, Note, NoteSubject, SnapshotNote};
 use levault::clock::UnixNanos;
+use levault::engine::snapshot_filter::SnapshotFilter;
 use levault::error::{ErrorKind, Result};
 use levault::id::ObjectId;
 use levault::ops::backup::{Backup, BackupOutcome, ReadScope};
 use levault::ops::check::{Check, CheckOutcome, ReadData};
 use levault::ops::forget::{
     ForgetInput, ForgetSelection, GroupBy, KeepCount, MinimumKept, PolicyCalendar, PolicySelection,
-    RetentionPolicy, SnapshotFilter, chosen, forget,
+    RetentionPolicy, chosen, forget,
 };
 use levault::ops::undelete::{select_forgotten, undelete};
 use levault::repo::{OWN_DOMAIN, Repo};

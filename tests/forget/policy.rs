@@ -28,7 +28,7 @@ fn groups_are_decided_on_apart_and_by_the_tags_that_hold_now() {
     assert_eq!(scene.plan(&together).unwrap().snapshots.len(), 2);
     let tagged = PolicySelection {
         filter: SnapshotFilter {
-            tags: vec![levault::ops::forget::TagList::parse("a")],
+            tags: vec![levault::engine::tag_list::TagList::parse("a")],
             ..SnapshotFilter::default()
         },
         leave: MinimumKept::None,
@@ -49,7 +49,7 @@ fn a_policy_that_says_nothing_or_would_leave_nothing_of_a_group_is_refused() {
     nothing_fits
         .policy
         .tags
-        .push(levault::ops::forget::TagList::parse("none has it"));
+        .push(levault::engine::tag_list::TagList::parse("none has it"));
     assert_eq!(refused(&nothing_fits), ErrorKind::Usage);
     nothing_fits.leave = MinimumKept::None;
     assert_eq!(scene.plan(&nothing_fits).unwrap().snapshots.len(), 2);

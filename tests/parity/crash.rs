@@ -1,6 +1,6 @@
 //! The storage fails at its n-th call, for every n of a backup with parity, of adding parity and of healing.
 
-use levault::ops::parity::AddParity;
+use levault::ops::add_parity::AddParity;
 use levault::storage::faulty_storage::{FaultyStorage, InjectedFault};
 
 use super::*;
@@ -82,7 +82,8 @@ fn whatever_a_backup_indexes_has_parity_wherever_it_dies() {
         common::backup(&repo, &scene.db()).unwrap_or_else(|error| panic!("{what}: {error}"));
         let indexed = repo.usable_packs(&repo.index_summary().unwrap()).unwrap();
         let parities =
-            levault::ops::parity::ListedParity::load(&*storage, &OperationReport::default()).unwrap();
+            levault::engine::parity_listing::ListedParity::load(&*storage, &OperationReport::default())
+                .unwrap();
         for pack in indexed.keys() {
             assert!(!parities.of_pack(pack).is_empty(), "{what}: {}", pack.short());
         }

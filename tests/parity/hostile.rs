@@ -1,7 +1,7 @@
 //! Parity that lies. Anybody who can write to the storage can put it there; a pack must never become anything but what
 //! its name says, and true parity beside the lies must still serve.
 
-use levault::ops::parity::AddParity;
+use levault::ops::add_parity::AddParity;
 use levault::parity::{HEAD_OFFSET, ParityHeader, ShardGeometry, encode, encode_as};
 
 use super::*;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use levault::clock::{ManualClock, UnixNanos};
 use levault::error::{Error, ErrorKind};
+use levault::ops::add_parity::AddParity;
 use levault::ops::backup::{Backup, PinMode};
-use levault::ops::parity::AddParity;
 use levault::ops::prune::Prune;
 use levault::storage::StorageVerb;
 
@@ -218,7 +218,7 @@ fn a_pack_and_its_parity_damaged_at_once_heal_both() {
     scene.is_sound();
 }
 
-fn add(repo: &Repo, share: Option<ParityShare>) -> levault::ops::parity::AddParityOutcome {
+fn add(repo: &Repo, share: Option<ParityShare>) -> levault::ops::add_parity::AddParityOutcome {
     let add = AddParity {
         share,
         dry_run: false,

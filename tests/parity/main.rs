@@ -14,10 +14,10 @@ mod tool;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use levault::engine::heal_packs::{Heal, HealOutcome};
+use levault::engine::parity_listing::{ParityReadMode, status};
 use levault::id::ObjectId;
 use levault::ops::check::{Check, CheckOutcome, ReadData};
-use levault::ops::heal::{Heal, HealOutcome};
-use levault::ops::parity::{ParityReadMode, status};
 use levault::parity::ParityShare;
 use levault::repo::Repo;
 use levault::report::OperationReport;

@@ -2,15 +2,16 @@
 
 use levault::annotations::{Note, NoteSubject, SnapshotNote};
 use levault::blob::BlobKind;
+use levault::engine::database_series::DatabaseFilter as Databases;
+use levault::engine::database_state::DatabaseState;
+use levault::engine::key_selection::KeySelection;
+use levault::engine::read_records;
 use levault::error::{ErrorKind, Result};
 use levault::id::ObjectId;
 use levault::ops::backup::{Backup, PinMode, ReadScope};
-use levault::ops::database_series::DatabaseFilter as Databases;
-use levault::ops::diff::{self, DatabaseState};
+use levault::ops::diff;
 use levault::ops::find::{KeyQuery, find_keys};
 use levault::ops::history::history;
-use levault::ops::key_selection::KeySelection;
-use levault::ops::read_records;
 use levault::ops::repair::RepairMode;
 use levault::ops::repair::index::RepairIndex;
 use levault::ops::repair::packs::RepairPacks;

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use levault::blob::BlobKind;
 use levault::chunk::ChunkIterator;
+use levault::engine::tree::SnapshotView;
 use levault::id::{BlobId, ObjectId};
 use levault::ops::repair::RepairMode;
 use levault::ops::repair::repair_files::LostPart;
 use levault::ops::repair::snapshots::SnapshotRepairOutcome;
 use levault::ops::restore::Restore;
-use levault::ops::tree::SnapshotView;
 use levault::repo::BlobReader;
 use levault::report::OperationReport;
 use levault::run::BlobSource;

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use levault::engine::key_selection::KeySelection;
 use levault::error::ErrorKind;
-use levault::ops::key_selection::KeySelection;
 use levault::ops::restore::{DatabaseForm, ExtraEntries, OverwriteMode, Restore};
 
 use super::common::{self, Model};

@@ -10,10 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use levault::engine::tree::top_sources;
 use levault::ops::archive::{self, ArchiveContext};
 use levault::ops::backup::Backup;
 use levault::ops::restore::Restore;
-use levault::ops::tree::top_sources;
 use levault::repo::{BlobReader, StoredSnapshot};
 use levault::report::OperationReport;
 use levault::snapshot::restore_paths::places;

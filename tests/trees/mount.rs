@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use levault::blob::BlobKind;
 use levault::chunk::ChunkIterator;
+use levault::engine::tree::SnapshotView;
 use levault::id::BlobId;
-use levault::ops::tree::SnapshotView;
 use levault::repo::BlobReader;
 use levault::snapshot::{EntryKind, SnapshotSource};
 

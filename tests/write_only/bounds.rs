@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use levault::annotations::{Note, NoteSubject, QuarantineFolder};
 use levault::crypto::OsEntropy;
+use levault::engine::snapshot_filter::SnapshotFilter;
 use levault::envelope::ObjectClass;
 use levault::error::ErrorKind;
 use levault::id::ObjectId;
 use levault::limits::{HOST_CATALOG_MEMORY_FREE, HOST_CATALOG_RATIO};
 use levault::ops::forget::{
-    self, ForgetInput, GroupBy, KeepReason, MinimumKept, PolicySelection, RetentionPolicy, SnapshotFilter,
+    self, ForgetInput, GroupBy, KeepReason, MinimumKept, PolicySelection, RetentionPolicy,
 };
 use levault::ops::prune::Prune;
 use levault::ops::quarantine::{self, NewerFormatMode};

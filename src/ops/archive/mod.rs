@@ -28,9 +28,10 @@ use crate::report::OperationReport;
 use crate::snapshot::restore_paths::places;
 use crate::snapshot::{DatabaseRoot, EntryKind, FileMetadata};
 
-use super::read_records::DatabaseChoice;
-use super::restore::{DatabaseFileMetadata, DatabaseForm, DatabaseOwnership, Restore};
-use super::tree::{self, ResolvedAddress, SnapshotView, TreeNode};
+use super::restore::{DatabaseForm, DatabaseOwnership, Restore};
+use crate::engine::database_file_attributes::DatabaseFileMetadata;
+use crate::engine::read_records::DatabaseChoice;
+use crate::engine::tree::{self, ResolvedAddress, SnapshotView, TreeNode};
 use sparse_map::ContentRanges;
 use tar_header::{TarEntryKind, TarHeader};
 

@@ -8,11 +8,11 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use crate::engine::database_digests::DigestPipeline;
+use crate::engine::read_records::{not_a_record, read_long_value, runs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, StreamDigest};
 use crate::leveldb::Comparator;
-use crate::ops::database_digests::DigestPipeline;
-use crate::ops::read_records::{not_a_record, read_long_value, runs};
 use crate::repo::{BlobReader, BlobWriter, Repo};
 use crate::report::OperationReport;
 use crate::run::{KeyRange, OwnedEntry, RunReader, StackCursor, TombstoneMode};

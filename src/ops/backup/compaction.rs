@@ -2,9 +2,9 @@
 //!
 //! Runs of a stack that become one, where the plan says so ([`mod@crate::run::fold`]).
 
+use crate::engine::read_records::not_a_record;
 use crate::error::{Error, ErrorKind, Result};
 use crate::leveldb::Comparator;
-use crate::ops::read_records::not_a_record;
 use crate::repo::{BlobReader, BlobWriter, Repo};
 use crate::report::OperationReport;
 use crate::run::compaction_plan::{self, CompactionPlan};
@@ -12,8 +12,8 @@ use crate::run::{self, EntryPayload, KeyRange, RunEntry, RunReader, StackCursor,
 use crate::snapshot::{DatabaseContent, DatabaseRoot, StoredRunRef};
 
 use super::increment::stored_run_ref;
-use super::pipeline;
-use super::record_scan::RecordScanSink;
+use crate::engine::record_scan::RecordScanSink;
+use crate::engine::run_pipeline;
 
 /// Makes one run of several where the plan says so. The entries are moved as they are: long values stay where they
 /// lie, and deletions stay deletions, since older runs are below. Only patches that have become long are put out.
@@ -77,7 +77,7 @@ fn compact_runs(
         }
         Ok(())
     };
-    let stored = pipeline::store_runs(repo, writer, read, report)?;
+    let stored = run_pipeline::store_runs(repo, writer, read, report)?;
     match stored_run_ref(stored.base, &comparator) {
         Some(run) => Ok(Some(run)),
         None => Err(Error::new(

@@ -9,8 +9,8 @@ use crate::repo::{HostState, RememberedSnapshot, WriteOnlyRepo};
 use crate::report::OperationReport;
 use crate::snapshot::Snapshot;
 
-use super::publish::SnapshotDependencies;
 use super::save_database::{DatabaseInput, SavedDatabase};
+use crate::engine::publish_snapshot::SnapshotDependencies;
 
 /// What it remembers.
 pub struct HostMemory {

@@ -22,11 +22,11 @@ use crate::source::{Database, TornTail};
 use super::audit::AuditDisagreement;
 use super::compaction::compact_stack;
 use super::parent_damage;
-use super::pipeline::{self, StoredDatabaseRuns, StoredRun};
-use super::record_scan::RecordCounts;
 use super::save_database::DatabaseRequest;
 use super::spot_check::{SpotCheck, SpotCheckVerdict};
 use super::stored_form::log_tail;
+use crate::engine::record_scan::RecordCounts;
+use crate::engine::run_pipeline::{self, StoredDatabaseRuns, StoredRun};
 
 /// What came of the wish for an increment.
 pub enum IncrementAttempt {
@@ -103,7 +103,7 @@ pub fn store_increment(
         return Ok(needs_full_read(why));
     }
     let mut check = SpotCheck::begin(database, &before.shared)?;
-    let stored = pipeline::store_runs(
+    let stored = run_pipeline::store_runs(
         repo,
         writer,
         |scan| {

@@ -18,9 +18,6 @@ mod increment;
 mod missing_paths;
 mod outcome;
 mod parent_damage;
-pub(super) mod pipeline;
-pub(super) mod publish;
-pub(super) mod record_scan;
 mod save_database;
 mod save_files;
 mod save_stream;
@@ -37,9 +34,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixNanos;
+use crate::engine::tag_list::TagList;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
-use crate::ops::forget::TagList;
 use crate::repo::{BlobWriter, Repo, SnapshotCatalog, StoredSnapshot, WriteMode, WriteOnlyRepo};
 use crate::report::OperationReport;
 use crate::snapshot::{FileMetadata, MissingPaths, Snapshot};
@@ -51,10 +48,10 @@ use crate::source::{
     database_file_metadata, database_file_metadata_in, wait_until_settled,
 };
 
+use crate::engine::publish_snapshot::SnapshotDependencies;
 pub use audit::{AuditDifference, AuditDisagreement};
 pub use hooks::{BackupHooks, HookEnd};
 pub use outcome::{BackupOutcome, DatabaseBackupOutcome, DatabaseStorageMode, ReadScope, TreeBackupOutcome};
-use publish::SnapshotDependencies;
 use save_database::{DatabaseInput, DatabaseRequest, SavedDatabase};
 use saved_sources::SavedSources;
 pub use trees::READ_CONCURRENCY_DEFAULT as READ_CONCURRENCY;

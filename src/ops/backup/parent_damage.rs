@@ -3,10 +3,10 @@
 //! Whether a snapshot can be stood on where the repository is damaged: an increment stores nothing of what it stands on.
 
 use crate::blob::BlobKind;
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::reachability::ReachabilityWalk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
-use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::reachability::ReachabilityWalk;
 use crate::repo::{BlobReader, BlobWriter, Repo};
 use crate::report::OperationReport;
 use crate::snapshot::DatabaseRoot;

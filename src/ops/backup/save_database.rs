@@ -24,9 +24,9 @@ use crate::source::{self, CapturedFiles, Database, DatabaseFile, HeldDirectory, 
 use super::audit::{self, AuditDisagreement};
 use super::host_memory::HostMemory;
 use super::increment::{self, IncrementAttempt, StoredIncrement};
-use super::pipeline::{self, StoredDatabaseRuns, StoredRun};
 use super::stored_form::{capture_record, file_damage, set_damage};
 use super::{DatabaseBackupOutcome, DatabaseStorageMode, ReadScope, TreeCounts, save_files};
+use crate::engine::run_pipeline::{self, StoredDatabaseRuns, StoredRun};
 
 /// What the repository says before anything is read.
 pub struct DatabaseInput {
@@ -229,7 +229,7 @@ pub fn save_memory_database(
     report: &OperationReport,
 ) -> Result<StoredDatabaseParts> {
     let saving = DatabaseSaver::new(repo, writer, wanted, report);
-    let stored = pipeline::store_runs(repo, saving.writer, |scan| memory.scan(scan), report)?;
+    let stored = run_pipeline::store_runs(repo, saving.writer, |scan| memory.scan(scan), report)?;
     let root = saving.logical_root(memory.layout(), 0, stored, SourceTrust::Unverified)?;
     Ok(storage_outcome(
         root,
@@ -329,8 +329,8 @@ impl<'a, 'w> DatabaseSaver<'a, 'w> {
     }
 
     fn store_all_records(&mut self, database: &Database, why: Option<String>) -> Result<StoredDatabaseParts> {
-        let read = |scan: &mut super::record_scan::RecordScanSink| database.scan(scan);
-        let stored = pipeline::store_runs(self.repo, self.writer, read, self.report)?;
+        let read = |scan: &mut crate::engine::record_scan::RecordScanSink| database.scan(scan);
+        let stored = run_pipeline::store_runs(self.repo, self.writer, read, self.report)?;
         let mut root = self.logical_root(
             database.layout(),
             database.last_sequence(),

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::save_database::SavedDatabase;
 use super::trees::{PlannedTree, StoredRoot, TreeCounts, WalkRoot};
 use super::{DatabaseBackupOutcome, TreeBackupOutcome};
+use crate::engine::tree::databases_inside_sources;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
-use crate::ops::tree::databases_inside_sources;
 use crate::snapshot::{SnapshotSource, TreeRoot};
 use crate::source::exclude_rules::ExcludedItems;
 

@@ -17,11 +17,11 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crate::crypto::{Entropy, OsEntropy};
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::read_records::{find_entry, not_a_record, read_long_value};
 use crate::error::{ErrorKind, Result};
 use crate::leveldb::Comparator;
 use crate::leveldb::changed_records::{ChangeSink, OwnedRecord, UnchangedReason};
-use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::read_records::{find_entry, not_a_record, read_long_value};
 use crate::repo::{BlobReader, Repo};
 use crate::run::{BlobSource, OwnedEntry};
 use crate::snapshot::DatabaseRoot;

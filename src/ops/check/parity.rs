@@ -2,9 +2,9 @@
 //!
 //! Parity: held to its names, and tried on the packs that were found damaged.
 
+use crate::engine::heal_packs::Heal;
+use crate::engine::parity_listing::{ParityReadMode, status};
 use crate::error::Result;
-use crate::ops::heal::Heal;
-use crate::ops::parity::{ParityReadMode, status};
 use crate::repo::Repo;
 use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName};

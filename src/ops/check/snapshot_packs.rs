@@ -4,12 +4,12 @@
 
 use std::collections::HashSet;
 
-use crate::error::{ErrorKind, Result};
-use crate::id::ObjectId;
-use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::reachability::{
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::reachability::{
     ReachabilityRoot, ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots,
 };
+use crate::error::{ErrorKind, Result};
+use crate::id::ObjectId;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::OperationReport;
 

@@ -24,14 +24,14 @@ use crate::report::OperationReport;
 use crate::run::{EntryPayload, KeyOrder, KeyRange, LeafSpan, RecordDifference, RunReader, read_leaf};
 use crate::snapshot::{DatabaseContent, DatabaseRoot, SnapshotSource, StoredRunRef, TreeRoot};
 
-use super::super::blob_cache::BlobCacheReader;
-use super::super::diff::stack_layers;
-use super::super::read_records;
 use super::CheckOutcome;
 use super::findings::CheckFindings;
 use super::objects::ReadableIndex;
 use super::packs::{self, PackFaults};
 use super::snapshots::path;
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::database_state::stack_layers;
+use crate::engine::read_records;
 use files::WalkedDirectories;
 
 /// What to do about a tree that does not hold.

@@ -5,9 +5,9 @@
 use rayon::prelude::*;
 
 use crate::blob::{BlobKind, NamedBlob};
+use crate::engine::read_records;
 use crate::error::{Result, ResultExt};
 use crate::leveldb::Comparator;
-use crate::ops::read_records;
 use crate::repo::{BlobReader, NewBlob};
 use crate::run::{
     EntryPayload, KeyOrder, KeyRange, LeafDraft, LeafRef, LeafSpan, RunReader, RunRoot, RunTreeBuilder,

@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use crate::blob::BlobKind;
 use crate::chunk::Chunker;
+use crate::engine::blob_cache::BlobCacheReader;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId, TimelineId};
-use crate::ops::blob_cache::BlobCacheReader;
 use crate::repo::{BlobReader, BlobWriter, NewBlob, Repo, StoredSnapshot, WriteMode};
 use crate::report::OperationReport;
 use crate::snapshot::{DatabaseContent, DatabaseRoot, Snapshot, SnapshotSource, StoredRunRef, TreeRoot};

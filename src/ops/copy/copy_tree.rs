@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use crate::blob::BlobKind;
 use crate::chunk::BlobSource;
+use crate::engine::tree_rewrite::{EntryAction, TreeRewrite, TreeRewriter};
 use crate::error::{Error, Result};
 use crate::id::{BlobId, ObjectId};
-use crate::ops::tree_rewrite::{EntryAction, TreeRewrite, TreeRewriter};
 use crate::repo::BlobReader;
 use crate::snapshot::{DirectoryWalk, EntryKind, TreeEntry};
 

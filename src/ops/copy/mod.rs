@@ -27,11 +27,11 @@ mod run_digests;
 
 use std::collections::HashSet;
 
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::publish_snapshot::SnapshotDependencies;
+use crate::engine::snapshot_filter::SnapshotFilter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectId;
-use crate::ops::backup::publish::SnapshotDependencies;
-use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::forget::SnapshotFilter;
 use crate::repo::{BlobReader, OWN_DOMAIN, Repo, SnapshotCatalog, StoredNotes, StoredSnapshot};
 use crate::report::OperationReport;
 use crate::snapshot::Snapshot;

@@ -4,11 +4,11 @@
 
 use std::borrow::Cow;
 
+use crate::engine::database_state::stack_layers;
+use crate::engine::read_records;
 use crate::error::Result;
 use crate::id::SetDigest;
 use crate::leveldb::Comparator;
-use crate::ops::diff::stack_layers;
-use crate::ops::read_records;
 use crate::record::SetDigestAccumulator;
 use crate::repo::Repo;
 use crate::run::{EntryPayload, KeyRange, RecordDifference};

@@ -4,11 +4,12 @@
 
 use std::collections::HashSet;
 
+use super::refuse_other_domain;
 use super::tree_diff::{FileChange, FileDifference, FileDifferenceVisitor, TreeComparison};
-use super::{DatabaseState, refuse_other_domain};
+use crate::engine::database_state::DatabaseState;
+use crate::engine::tree::{ResolvedAddress, SnapshotView, TreeNode, join_path};
 use crate::error::Result;
 use crate::id::BlobId;
-use crate::ops::tree::{ResolvedAddress, SnapshotView, TreeNode, join_path};
 use crate::repo::StoredSnapshot;
 use crate::report::OperationReport;
 use crate::run::BlobSource;

@@ -9,44 +9,16 @@ mod tree_diff;
 pub use file_diff::{FileComparison, FileDiffOutcome, FileTotals};
 pub use tree_diff::{FileChange, FileDifference};
 
+use crate::engine::database_state::{DatabaseState, stack_layers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::leveldb::Comparator;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::OperationReport;
-use crate::run::{self, BlobSource, KeyOrder, RecordDifference, RunReader, StackLayer};
-use crate::snapshot::{DatabaseRoot, SourceIdentity, StoredRunRef};
+use crate::run::{self, RecordDifference};
 
-use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::key_selection::KeySelection;
-use crate::ops::read_records;
-
-/// A database as a snapshot has it.
-#[derive(Clone, Copy)]
-pub struct DatabaseState<'s> {
-    /// The snapshot.
-    pub snapshot: &'s StoredSnapshot,
-    /// The database in it.
-    pub database: &'s DatabaseRoot,
-}
-
-impl<'s> DatabaseState<'s> {
-    /// The database of a snapshot with this label or path, or its only one.
-    pub fn of(snapshot: &'s StoredSnapshot, name: Option<&[u8]>) -> Result<Self> {
-        let database = read_records::find_database(&snapshot.snapshot, name)?;
-        Ok(Self { snapshot, database })
-    }
-
-    /// Which database it is a state of.
-    pub fn identity(&self) -> SourceIdentity<'s> {
-        let snapshot = &self.snapshot.snapshot;
-        SourceIdentity {
-            domain: snapshot.domain,
-            host: &snapshot.host,
-            path: &self.database.path,
-            timeline: Some(self.database.timeline),
-        }
-    }
-}
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::key_selection::KeySelection;
+use crate::engine::read_records;
 
 /// How many records, and their key and value bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,19 +136,6 @@ fn refuse_other_domain(old: &StoredSnapshot, new: &StoredSnapshot) -> Result<()>
             ),
         ))
     }
-}
-
-/// Runs, oldest first, to be compared.
-pub(in crate::ops) fn stack_layers<'a>(
-    source: &'a dyn BlobSource,
-    runs: impl IntoIterator<Item = &'a StoredRunRef>,
-    order: KeyOrder<'a>,
-) -> Vec<StackLayer<'a>> {
-    let layer = |run: &'a StoredRunRef| {
-        let walker = RunReader::new(source, run.root.as_ref(), order);
-        StackLayer::filtered(walker, |key| run.may_hold(key, order))
-    };
-    runs.into_iter().map(layer).collect()
 }
 
 impl RecordDiffOutcome {

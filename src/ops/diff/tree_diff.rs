@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::limits::TREE_DEPTH_MAX;
-use crate::ops::tree::{
+use crate::engine::tree::{
     DirectoryEntries, DirectoryTreeRef, OPEN_DIRECTORIES_MAX, SnapshotView, StatedSize, TreeNode, join_path,
 };
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::TREE_DEPTH_MAX;
 use crate::report::OperationReport;
 use crate::snapshot::{EntryKind, FileMetadata};
 

@@ -5,10 +5,10 @@
 
 use std::collections::HashSet;
 
+use crate::engine::domain_views::{DomainViews, find_by_domain};
+use crate::engine::tree::{NodeWalker, ResolvedAddress, SnapshotView, TreeNode};
 use crate::error::{Error, Result, ResultExt};
 use crate::id::BlobId;
-use crate::ops::domain_views::{DomainViews, find_by_domain};
-use crate::ops::tree::{NodeWalker, ResolvedAddress, SnapshotView, TreeNode};
 use crate::pattern::{PatternMatch, PatternPath, Patterns};
 use crate::repo::{Repo, StoredSnapshot};
 use crate::report::OperationReport;

@@ -14,12 +14,12 @@ use crate::repo::{Repo, StoredSnapshot};
 use crate::report::OperationReport;
 use crate::run::{BlobSource, RunReader, StackCursor, TombstoneMode};
 
-use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::database_series::DatabaseFilter;
-use crate::ops::diff::DatabaseState;
-use crate::ops::domain_views::{DomainViews, find_by_domain};
-use crate::ops::key_selection::KeySelection;
-use crate::ops::read_records;
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::database_series::DatabaseFilter;
+use crate::engine::database_state::DatabaseState;
+use crate::engine::domain_views::{DomainViews, find_by_domain};
+use crate::engine::key_selection::KeySelection;
+use crate::engine::read_records;
 
 /// What is sought.
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::annotations::{CountedSnapshot, CurrentNotes, ForgetReason, ForgetRecord};
 use crate::clock::UnixNanos;
+use crate::engine::snapshot_filter::SnapshotFilter;
 use crate::envelope::Header;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{DomainId, ObjectId};
@@ -25,8 +26,8 @@ use crate::repo::{OWN_DOMAIN, Repo, SnapshotCatalog, StoredSnapshot, UnreadSnaps
 use crate::storage::{ObjectKind, ObjectName};
 
 pub use forget_plan::{KeepDecision, KeepReason, PolicyCalendar, PolicyCandidate, plan};
-pub use policy::{CalendarPeriod, KeepCount, KeepDuration, RetentionPolicy, TagList};
-pub use snapshot_groups::{GroupBy, SnapshotFilter, SnapshotGroup, group};
+pub use policy::{CalendarPeriod, KeepCount, KeepDuration, RetentionPolicy};
+pub use snapshot_groups::{GroupBy, SnapshotGroup, group};
 
 /// So far ahead of now may a host's snapshot be, nanoseconds: clocks are wrong by less.
 const AHEAD_MAX: i64 = 24 * 3600 * 1_000_000_000;
@@ -290,12 +291,7 @@ fn when(repo: &Repo, snapshots: &[CountedSnapshot]) -> Result<UnixNanos> {
     let last = undeleted
         .filter_map(|(_, standing)| Some(standing.undeleted?.0))
         .max();
-    Ok(repo.clock().now().max(next_time_after(last)))
-}
-
-/// The first time behind `last`.
-pub(super) fn next_time_after(last: Option<UnixNanos>) -> UnixNanos {
-    last.map_or(UnixNanos(i64::MIN), |last| UnixNanos(last.0.saturating_add(1)))
+    Ok(repo.clock().now().max(UnixNanos::next_after(last)))
 }
 
 fn cut(words: &str) -> String {

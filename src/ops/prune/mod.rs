@@ -13,7 +13,6 @@ mod audits;
 mod prune_input;
 pub mod prune_plan;
 mod repack;
-pub(crate) mod rewrite_segments;
 pub mod stack_compaction;
 pub mod sweep;
 
@@ -22,10 +21,10 @@ use std::time::Duration;
 
 use crate::annotations::{DeletionMark, MarkedPack};
 use crate::clock::UnixNanos;
+use crate::engine::parity_listing;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::limits::MARK_PACKS_MAX;
-use crate::ops::parity;
 use crate::repo::{OWN_DOMAIN, Repo};
 use crate::report::OperationReport;
 
@@ -194,7 +193,7 @@ impl Prune {
     fn parity(&self, repo: &Repo, outcome: &mut PruneOutcome, report: &OperationReport) -> Result<()> {
         let storage = &**repo.storage();
         let going = outcome.swept.packs.iter().map(|pack| pack.pack).collect();
-        for parity in parity::list_orphan_parity(storage, &going, report)? {
+        for parity in parity_listing::list_orphan_parity(storage, &going, report)? {
             if !self.dry_run {
                 let deleted = storage.delete(parity.name());
                 deleted.context(|| format!("delete {}", parity.name()))?;

@@ -7,15 +7,15 @@ use std::collections::{HashMap, HashSet};
 
 use crate::annotations::{BadBlob, BadBlobs};
 use crate::clock::UnixNanos;
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::blob_set::{BlobSet, NumberedBlobs};
+use crate::engine::reachability::{
+    ReachabilityRoot, ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots,
+};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
 use crate::index::{IndexEntry, Location};
 use crate::index_cache::IndexLookup;
-use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::blob_set::{BlobSet, NumberedBlobs};
-use crate::ops::reachability::{
-    ReachabilityRoot, ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots,
-};
 use crate::repo::{BlobReader, IndexSummary, Repo, SnapshotCatalog, StoredMark};
 use crate::report::OperationReport;
 use crate::snapshot::{Snapshot, SnapshotSource};

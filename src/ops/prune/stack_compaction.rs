@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::annotations::{CompactedStack, Note, NoteSubject, SnapshotNote};
 use crate::clock::UnixNanos;
+use crate::engine::reachability::{ReachabilityRoot, ReachabilityRootId};
+use crate::engine::read_records::{RecordQuery, read_records_with};
+use crate::engine::{record_scan::RecordScanSink, run_pipeline};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
-use crate::ops::backup::{pipeline, record_scan::RecordScanSink};
-use crate::ops::reachability::{ReachabilityRoot, ReachabilityRootId};
-use crate::ops::read_records::{RecordQuery, read_records_with};
 use crate::record::ELEMENT_OVERHEAD;
 use crate::repo::{BlobReader, BlobWriter, Repo, SnapshotCatalog, WriteMode};
 use crate::report::OperationReport;
@@ -244,7 +244,7 @@ fn rebase(
         let mut record = |key: &[u8], value: &[u8]| scan.record(key, value, true);
         read_records_with(&reader, database, &RecordQuery::default(), report, &mut record)
     };
-    let stored = pipeline::store_runs(repo, &mut writer, read, report)?;
+    let stored = run_pipeline::store_runs(repo, &mut writer, read, report)?;
     let rests_on = writer.finish()?;
     let same_stream = database
         .stream_digest

@@ -20,7 +20,7 @@ use crate::storage::{ObjectKind, ObjectName};
 
 use super::prune_input::PruneInput;
 use super::prune_plan::{PackUsage, is_grace_over};
-use super::rewrite_segments;
+use crate::engine::rewrite_segments;
 
 /// Deletes of one sweep end so long after its listings: who brings something back counts on that.
 const SWEEP_LASTS: i64 = 3600 * 1_000_000_000;

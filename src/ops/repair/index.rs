@@ -13,11 +13,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::engine::rewrite_segments::rewrite;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::index::{IndexEntry, Segment, SegmentPack};
 use crate::limits::SEGMENT_ENTRIES_MAX;
-use crate::ops::prune::rewrite_segments::rewrite;
 use crate::pack::{self, PackedBlob};
 use crate::repo::{IndexSummary, Repo, location_of};
 use crate::report::OperationReport;

@@ -7,12 +7,12 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::annotations::{BadBlob, BadBlobs};
 use crate::blob::BlobKind;
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::reachability::{ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots};
 use crate::error::Result;
 use crate::id::{BlobId, ObjectId};
 use crate::index_cache::IndexLookup;
 use crate::limits::BAD_BLOBS_MAX;
-use crate::ops::blob_cache::BlobCacheReader;
-use crate::ops::reachability::{ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots};
 use crate::repo::{BlobReader, Repo};
 use crate::report::OperationReport;
 use crate::run::partial_run::is_loss;

@@ -13,13 +13,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::annotations::{BadBlob, DeletionMark, MarkedPack};
 use crate::blob::BlobKind;
+use crate::engine::heal_packs::{Heal, HealedObject};
 use crate::envelope::object_id;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
 use crate::index::{IndexEntry, Location};
 use crate::index_cache::IndexLookup;
 use crate::limits::{MARK_PACKS_MAX, PACK_STORED_BYTES_MAX};
-use crate::ops::heal::{Heal, HealedObject};
 use crate::pack::{PackKey, read_blob, scan_directory};
 use crate::repo::{BlobReader, BlobWriter, IndexSummary, Repo, location_of, sealed_name};
 use crate::report::OperationReport;

@@ -5,13 +5,13 @@
 use std::collections::HashSet;
 
 use crate::blob::BlobKind;
+use crate::engine::read_records;
+use crate::engine::run_pipeline::{self, StoredRun};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BlobId, ObjectId};
 use crate::leveldb::Comparator;
 use crate::leveldb::comparator::BYTEWISE_NAME;
 use crate::limits::DAMAGE_MAX;
-use crate::ops::backup::pipeline::{self, StoredRun};
-use crate::ops::read_records;
 use crate::repo::{BlobReader, BlobWriter, Repo, TrustedCopies};
 use crate::report::OperationReport;
 use crate::run::partial_run::{PartialRun, each_left, is_loss};
@@ -156,7 +156,7 @@ impl DatabaseRebuild<'_, '_> {
             }
             Ok(values)
         };
-        let stored = pipeline::store_runs(self.repo, self.writer, |scan| read(scan), self.report)?;
+        let stored = run_pipeline::store_runs(self.repo, self.writer, |scan| read(scan), self.report)?;
         let run = |stored: StoredRun| StoredRunRef {
             root: stored.root,
             last_key: stored.last_key,

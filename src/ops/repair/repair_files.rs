@@ -9,10 +9,10 @@ use std::collections::HashSet;
 use super::rebuild_database::DatabaseRebuild;
 use crate::blob::BlobKind;
 use crate::chunk::{ChunkList, ChunkRef, ListBuilder};
+use crate::engine::tree_rewrite::{EntryAction, TreeRewrite, TreeRewriter};
 use crate::error::{Error, Result};
 use crate::id::BlobId;
 use crate::limits::{CHUNK_BYTES_MAX, DAMAGE_MAX, FILE_BYTES_MAX, HOLES_MAX};
-use crate::ops::tree_rewrite::{EntryAction, TreeRewrite, TreeRewriter};
 use crate::run::LeafCutter;
 use crate::run::partial_run::is_loss;
 use crate::snapshot::{DirectoryBuilder, EntryKind, FileMetadata, HoleKind, TreeEntry, TreeRoot};
@@ -113,7 +113,7 @@ impl DatabaseRebuild<'_, '_> {
     }
 
     fn gone(&mut self, old: &TreeRoot) -> Result<BlobId> {
-        let last = crate::ops::tree::parts(&old.path).last().unwrap_or(b"root");
+        let last = crate::engine::tree::parts(&old.path).last().unwrap_or(b"root");
         let empty = self.directory(None)?;
         self.directory(Some(TreeEntry {
             name: [last, GONE.as_bytes()].concat(),

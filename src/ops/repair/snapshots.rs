@@ -10,13 +10,13 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::annotations::{CountedSnapshot, CurrentNotes, ForgetReason, Note, NoteSubject, SnapshotNote};
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::publish_snapshot::SnapshotDependencies;
+use crate::engine::reachability::{ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{BlobId, ObjectId};
 use crate::index_cache::IndexLookup;
-use crate::ops::backup::publish::SnapshotDependencies;
-use crate::ops::blob_cache::BlobCacheReader;
 use crate::ops::forget::{ForgetSelection, forget};
-use crate::ops::reachability::{ReachabilityRootId, ReachabilityWalk, VisitedNodes, source_roots};
 use crate::repo::{BlobReader, BlobWriter, Repo, SnapshotCatalog, StoredSnapshot, TrustedCopies, WriteMode};
 use crate::report::OperationReport;
 use crate::run::BlobSource;
@@ -343,7 +343,7 @@ impl<'a> SnapshotRepairContext<'a> {
 /// What a tree lost, as missing from the snapshot that is made of what is left.
 fn note_missing(tree: &TreeRoot, left: &RemainingFiles, old: &ObjectId, missing: &mut MissingPaths) {
     let short = old.short();
-    let last = crate::ops::tree::parts(&tree.path).last().unwrap_or_default();
+    let last = crate::engine::tree::parts(&tree.path).last().unwrap_or_default();
     let above = tree.path.strip_suffix(last).unwrap_or_default();
     for lost in &left.lost {
         let what = match lost.what {

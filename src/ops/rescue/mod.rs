@@ -19,6 +19,8 @@ mod rescue_plan;
 use std::path::{Path, PathBuf};
 
 use crate::clock::UnixNanos;
+use crate::engine::file_attributes::{attributes, report_refused_attributes};
+use crate::engine::file_list_source::FileListSource;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::leveldb::table_builder::TableBuilder;
@@ -33,8 +35,6 @@ use crate::source::walk::read_entry;
 use crate::source::{Database, NewestVersion, RecordSink, ScanOutcome, SourceDamage, database_file_metadata};
 use crate::target::tree::RefusedAttributes;
 use crate::target::{DatabaseTarget, check_target_free, refuse_locked};
-
-use super::restore::{attributes, report_refused_attributes};
 
 pub use key_spans::KeySpan;
 use rescue_merge::RescueMerge;
@@ -76,17 +76,6 @@ pub enum RescueMode {
     Tell,
     /// The new database is written, read back, and published.
     Write,
-}
-
-/// How it was known which files count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileListSource {
-    /// By CURRENT and the MANIFEST, as it should be.
-    Manifest,
-    /// CURRENT is lost; by the newest MANIFEST, which this is.
-    NewestManifest(String),
-    /// By nothing: all files were read, and all that they say is uncertain. Why.
-    AllFiles(String),
 }
 
 /// Where what a span may lack came from.

@@ -8,10 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::annotations::CurrentNotes;
+use crate::engine::database_state::DatabaseState;
+use crate::engine::read_records;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
-use crate::ops::diff::DatabaseState;
-use crate::ops::read_records;
 use crate::repo::{BlobReader, SnapshotCatalog, StoredSnapshot};
 use crate::report::OperationReport;
 use crate::run::{EntryPayload, KeyOrder, KeyRange, RunReader, StackCursor, TombstoneMode};

@@ -28,7 +28,7 @@ use crate::snapshot::{DatabaseContent, DatabaseRoot};
 use crate::source::Database;
 use crate::target::{InPlaceTarget, OccupiedTarget, StagedResult};
 
-use super::super::read_records;
+use crate::engine::read_records;
 
 /// A new table, bytes: so large that few are needed on level 0, so small that one fits in memory.
 const IN_PLACE_TABLE_BYTES: u64 = 64 << 20;

@@ -35,16 +35,15 @@ use crate::snapshot::{DatabaseRoot, Snapshot, SnapshotSource};
 use crate::target::tree::{MergeMode, TreeProblems, inspect_only};
 use crate::target::{ForbiddenPaths, TreeTarget};
 
-use super::key_selection::KeySelection;
-use super::read_records::{self, DatabaseChoice};
+use crate::engine::key_selection::KeySelection;
+use crate::engine::read_records::{self, DatabaseChoice};
 pub use delete_guard::DeleteReach;
 pub use in_place::InPlaceOutcome;
 pub use overwrite_mode::OverwriteMode;
-pub use ownership::{DatabaseFileMetadata, DatabaseOwnership, file_meta};
+pub use ownership::DatabaseOwnership;
 use restore_database::DatabaseRestore;
 use restore_selection::RestoreSelection;
 pub use tree::{PlannedAction, PlannedDatabase, PlannedEntry, TreeRestoreOutcome};
-pub(crate) use tree::{attributes, report_refused_attributes};
 
 /// Whether what was written is read again and compared with what was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,11 +13,11 @@ use super::{
     DatabaseRestoreOutcome, ExtraEntries, InPlaceOutcome, OverwriteMode, RestoreContext, VerifyMode,
     overwrite_mode, restore_files, verify_database,
 };
+use crate::engine::file_attributes::describe_unproven_leftover;
+use crate::engine::read_records::RecordQuery;
+use crate::engine::tree::{SnapshotView, TreeNode};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::leveldb::Comparator;
-use crate::ops::capture;
-use crate::ops::read_records::RecordQuery;
-use crate::ops::tree::{SnapshotView, TreeNode};
 use crate::pattern::SelectorChoice;
 use crate::snapshot::{DatabaseContent, DatabaseRoot, EntryKind, TreeEntry};
 use crate::source::HeldDirectory;
@@ -162,7 +162,7 @@ impl RestoreContext<'_> {
     fn restore_anew(&self, step: &DatabaseRestore) -> Result<DatabaseRestoreOutcome> {
         let mut made = self.stage_database(step)?;
         for path in made.staged.unproven_leftovers() {
-            self.report.notice(capture::describe_unproven_leftover(path));
+            self.report.notice(describe_unproven_leftover(path));
         }
         self.restore_beside(step, &made.staged)?;
         let verified = self.options.verify == VerifyMode::Full;

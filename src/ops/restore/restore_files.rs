@@ -21,7 +21,7 @@ use crate::target::tree::TargetAttributes;
 use crate::target::{FileTarget, FileWriter, OccupiedTarget, StagedResult};
 
 use super::ownership::DatabaseOwnership;
-use super::tree::attributes;
+use crate::engine::file_attributes::attributes;
 
 /// Stages every file of the tree below `target`.
 pub fn stage_files(

@@ -29,8 +29,8 @@ use crate::run::{
 use crate::snapshot::{DatabaseRoot, StoredRunRef};
 use crate::target::DatabaseTarget;
 
-use super::super::read_records::{self, RecordQuery};
 use super::read_back::TableStreamBytes;
+use crate::engine::read_records::{self, RecordQuery};
 
 /// Tables' worth of leaves in one job: the last table of a job is cut short, so there should be few jobs ...
 const TABLES_IN_JOB: u64 = 8;

@@ -10,9 +10,9 @@ use crate::snapshot::{DatabaseContent, DatabaseRoot};
 use crate::source::Database;
 use crate::source::HeldDirectory;
 
-use super::super::read_records;
 use super::read_back::{ReadBackAccumulator, ReadBackContext, StreamOrSetDigest, TableStreamBytes};
 use super::table_writer::SelectionTotals;
+use crate::engine::read_records;
 
 /// What must come back.
 pub struct ExpectedDatabase {

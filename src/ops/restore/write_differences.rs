@@ -23,7 +23,7 @@ use crate::report::OperationReport;
 use crate::run::{EntryPayload, RunEntry, StackCursor};
 use crate::source::RecordSink;
 
-use super::super::read_records;
+use crate::engine::read_records;
 
 /// What both sides are read with.
 #[derive(Clone, Copy)]

@@ -5,14 +5,14 @@
 use std::collections::HashSet;
 
 use crate::chunk::BlobSource;
+use crate::engine::reachability::{ReachabilityWalk, VisitedNodes, database_trees};
 use crate::error::Result;
 use crate::id::BlobId;
-use crate::ops::reachability::{ReachabilityWalk, VisitedNodes, database_trees};
 use crate::report::OperationReport;
 use crate::snapshot::{DatabaseRoot, SnapshotSource, StoredRunRef, TreeRoot};
 
 use super::StoredShare;
-use crate::ops::blob_set::{BlobSet, NumberedBlobs};
+use crate::engine::blob_set::{BlobSet, NumberedBlobs};
 
 /// A blob that no group uses.
 const UNUSED_BLOB: u32 = u32::MAX;

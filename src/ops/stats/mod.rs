@@ -13,8 +13,8 @@ use crate::report::OperationReport;
 use crate::snapshot::SourceIdentity;
 use crate::storage::ObjectKind;
 
-use super::blob_cache::BlobCacheReader;
-use super::blob_set::NumberedBlobs;
+use crate::engine::blob_cache::BlobCacheReader;
+use crate::engine::blob_set::NumberedBlobs;
 use blob_usage::BlobUser;
 
 /// The whole repository, and each snapshot asked for.

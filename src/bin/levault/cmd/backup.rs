@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use levault::clock::UnixNanos;
+use levault::engine::tag_list::TagList;
 use levault::error::Result;
 use levault::leveldb::Dialect;
 use levault::ops::backup::{
@@ -11,7 +12,6 @@ use levault::ops::backup::{
     DatabaseBackupOutcome, DatabaseStorageMode, HookEnd, PinMode, ReadScope, SqliteMode, TreeBackupOutcome,
     TreeCounts,
 };
-use levault::ops::forget::TagList;
 use levault::snapshot::RecordedHold;
 use levault::source::exclude_rules::ExcludedItems;
 use levault::source::pins::{PinMethod, PinOptions};

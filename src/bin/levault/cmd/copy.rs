@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use levault::engine::snapshot_filter::SnapshotFilter;
+use levault::engine::tag_list::TagList;
 use levault::error::{ErrorKind, Result};
 use levault::ops::copy::{CopiedSnapshot, Copy, CopyOutcome, CopyPlan, CopyStep, ListedRepository};
-use levault::ops::forget::{SnapshotFilter, TagList};
 use levault::repo::{Repo, StoredSnapshot};
 use levault::storage::LocalStorage;
 use serde_json::json;

@@ -3,13 +3,14 @@
 use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 
+use levault::engine::database_state::DatabaseState;
+use levault::engine::key_selection::KeySelection;
+use levault::engine::tree::{self, ResolvedAddress, SnapshotView, TreeNode};
 use levault::error::{ErrorKind, Result, ResultExt};
 use levault::ops::diff::{
-    self, DatabaseState, FileChange, FileComparison, FileDiffOutcome, FileDifference, FileTotals,
-    RecordChange, RecordDiffOutcome, RecordTotals,
+    self, FileChange, FileComparison, FileDiffOutcome, FileDifference, FileTotals, RecordChange,
+    RecordDiffOutcome, RecordTotals,
 };
-use levault::ops::key_selection::KeySelection;
-use levault::ops::tree::{self, ResolvedAddress, SnapshotView, TreeNode};
 use levault::repo::{BlobReader, Repo, StoredSnapshot};
 use levault::run::{EntryPayload, RecordDifference};
 use levault::snapshot::{EntryKind, SnapshotSource};

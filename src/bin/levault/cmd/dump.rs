@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 
+use levault::engine::read_records::{self, DatabaseChoice, RecordQuery};
+use levault::engine::tree::{self, ResolvedAddress, SnapshotView};
 use levault::error::{Error, ErrorKind, Result, ResultExt};
 use levault::ops::archive::{self, ArchiveContext};
-use levault::ops::read_records::{self, DatabaseChoice, RecordQuery};
 use levault::ops::restore::{DatabaseForm, Restore};
-use levault::ops::tree::{self, ResolvedAddress, SnapshotView};
 use levault::repo::BlobReader;
 use levault::snapshot::{DatabaseRoot, EntryKind};
 

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 
+use levault::engine::tag_list::TagList;
+use levault::engine::tree;
 use levault::error::{Result, ResultExt};
 use levault::id::ObjectId;
 use levault::ops::find::{self, FileMatch, KeyMatch, KeyQuery};
-use levault::ops::forget::TagList;
-use levault::ops::tree;
 use levault::pattern::{CaseSensitivity, Pattern, Patterns};
 use levault::repo::{Repo, StoredSnapshot};
 use levault::snapshot::{EntryKind, SnapshotSource};

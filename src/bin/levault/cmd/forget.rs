@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use levault::annotations::{CountedSnapshot, ForgetReason};
+use levault::engine::snapshot_filter::SnapshotFilter;
+use levault::engine::tag_list::TagList;
 use levault::error::{Error, Result};
 use levault::ops::forget::{
     self, CalendarPeriod, ForgetInput, ForgetSelection, MinimumKept, PolicyCalendar, PolicySelection,
-    RetentionPolicy, SnapshotFilter, TagList,
+    RetentionPolicy,
 };
 use levault::repo::Repo;
 use serde_json::json;

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
+use levault::engine::key_selection::KeySelection;
+use levault::engine::read_records;
 use levault::error::{Error, ErrorKind, Result, ResultExt};
-use levault::ops::key_selection::KeySelection;
-use levault::ops::read_records;
 use levault::snapshot::DatabaseRoot;
 use serde_json::{Map, Value};
 

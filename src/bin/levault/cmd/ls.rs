@@ -2,10 +2,10 @@
 
 use std::io::{BufWriter, Write};
 
+use levault::engine::key_selection::KeySelection;
+use levault::engine::read_records::{self, RecordQuery};
+use levault::engine::tree::{ResolvedAddress, SnapshotView, TreeNode};
 use levault::error::{Result, ResultExt};
-use levault::ops::key_selection::KeySelection;
-use levault::ops::read_records::{self, RecordQuery};
-use levault::ops::tree::{ResolvedAddress, SnapshotView, TreeNode};
 use levault::snapshot::{DatabaseRoot, EntryKind, Snapshot};
 use serde_json::{Map, Value, json};
 

@@ -2,10 +2,10 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use levault::engine::read_records;
+use levault::engine::tree::{self, SnapshotView};
 use levault::error::{Error, ErrorKind, Result};
 use levault::index_cache::IndexLookup;
-use levault::ops::read_records;
-use levault::ops::tree::{self, SnapshotView};
 use levault::repo::{BlobReader, Repo, StoredSnapshot};
 use levault::snapshot::{DatabaseRoot, EntryKind, Snapshot};
 

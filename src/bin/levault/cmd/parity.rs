@@ -1,9 +1,9 @@
 //! `repair add-parity` and `repair heal`: makes parity, and heals packs by it.
 
 use clap::Args;
+use levault::engine::heal_packs::{Heal, HealOutcome, find_pack};
 use levault::error::Result;
-use levault::ops::heal::{Heal, HealOutcome, find_pack};
-use levault::ops::parity::{AddParity, AddParityOutcome};
+use levault::ops::add_parity::{AddParity, AddParityOutcome};
 use levault::parity::ParityShare;
 use levault::storage::LocalStorage;
 use serde_json::{Value, json};

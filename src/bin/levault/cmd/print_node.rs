@@ -1,6 +1,6 @@
 //! Prints files, directories and databases of a snapshot.
 
-use levault::ops::tree::TreeNode;
+use levault::engine::tree::TreeNode;
 use levault::snapshot::{DatabaseRoot, EntryKind, FileMetadata};
 use serde_json::{Map, Value};
 

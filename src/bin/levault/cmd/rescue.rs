@@ -2,10 +2,9 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use levault::engine::file_list_source::FileListSource;
 use levault::error::Result;
-use levault::ops::rescue::{
-    FileListSource, KeySpan, Rescue, RescueMode, RescueOutcome, SpanOutcome, UncertainRecords,
-};
+use levault::ops::rescue::{KeySpan, Rescue, RescueMode, RescueOutcome, SpanOutcome, UncertainRecords};
 use serde_json::{Map, Value, json};
 
 use super::CommandContext;

@@ -2,9 +2,9 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use levault::engine::database_series::DatabaseFilter;
+use levault::engine::key_selection::KeySelection;
 use levault::error::Result;
-use levault::ops::database_series::DatabaseFilter;
-use levault::ops::key_selection::KeySelection;
 use levault::run::KeyRange;
 
 use super::usage;

@@ -1,7 +1,7 @@
 //! Warns of suspect and forgotten snapshots before they are read.
 
+use levault::engine::tree::can_lead_into;
 use levault::error::Result;
-use levault::ops::tree::can_lead_into;
 use levault::repo::{Repo, StoredSnapshot};
 
 use super::CommandContext;

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use levault::annotations::CurrentNotes;
+use levault::engine::tag_list::TagList;
+use levault::engine::tree::top_sources;
 use levault::error::{ErrorKind, Result};
-use levault::ops::forget::TagList;
-use levault::ops::tree::top_sources;
 use levault::repo::{OWN_DOMAIN, StoredSnapshot};
 use levault::snapshot::{MissingPath, Snapshot, SnapshotSource, TreeRoot};
 use serde_json::{Map, Value, json};

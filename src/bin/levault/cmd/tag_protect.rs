@@ -1,8 +1,8 @@
 //! `tag`, `protect`, `unprotect`: changes what holds of snapshots.
 
+use levault::engine::tag_list::TagList;
 use levault::error::Result;
 use levault::ops::annotate::{self, TagEdit};
-use levault::ops::forget::TagList;
 use levault::repo::{Repo, StoredSnapshot};
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use levault::engine::file_list_source::FileListSource;
 use levault::error::Result;
-use levault::ops::rescue::FileListSource;
 use levault::ops::verify_db::{VerifyOutcome, verify_db};
 use levault::source::{CaptureOptions, HoldMethod, SourceDamage};
 use serde_json::{Value, json};

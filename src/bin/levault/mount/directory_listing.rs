@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use fuser::FileType;
+use levault::engine::tree::TreeNode;
 use levault::error::Result;
-use levault::ops::tree::TreeNode;
 use levault::snapshot::EntryKind;
 
 use super::inodes::number;

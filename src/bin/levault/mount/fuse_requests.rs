@@ -13,8 +13,8 @@ use fuser::{
     Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags, ReplyAttr,
     ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyXattr, Request,
 };
+use levault::engine::tree;
 use levault::error::{Result, ResultExt};
-use levault::ops::tree;
 use levault::snapshot::{EntryKind, FileMetadata};
 
 use super::directory_listing::OpenListing;

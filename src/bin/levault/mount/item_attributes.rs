@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo};
+use levault::engine::database_file_attributes::file_meta;
 use levault::error::{Result, ResultExt};
-use levault::ops::restore::file_meta;
 use levault::snapshot::{DeviceNumber, EntryKind, FileMetadata};
 
 use super::mount_context::{MountContext, ShownSnapshot};

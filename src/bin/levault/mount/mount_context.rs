@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use levault::engine::tree::{self, SnapshotView};
 use levault::error::{Error, ErrorKind, Result};
 use levault::index_cache::IndexLookup;
-use levault::ops::tree::{self, SnapshotView};
 use levault::repo::{BlobReader, PackKeys, Repo, StoredSnapshot};
 use levault::report::OperationReport;
 use levault::snapshot::EntryKind;
@@ -265,6 +265,6 @@ pub fn has_records(shown: &ShownSnapshot, kind: &EntryKind) -> Option<u32> {
     let EntryKind::Database(number) = kind else {
         return None;
     };
-    let database = levault::ops::tree::database_by_number(&shown.stored.snapshot, *number).ok()?;
+    let database = levault::engine::tree::database_by_number(&shown.stored.snapshot, *number).ok()?;
     (!database.is_physical()).then_some(*number)
 }

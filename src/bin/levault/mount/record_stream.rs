@@ -3,9 +3,9 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use levault::engine::read_records::{self, RecordQuery};
+use levault::engine::tree;
 use levault::error::{Error, ErrorKind, Result};
-use levault::ops::read_records::{self, RecordQuery};
-use levault::ops::tree;
 use levault::report::OperationReport;
 
 use super::mount_context::ShownSnapshot;

@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use levault::engine::database_file_attributes::DatabaseFileMetadata;
+use levault::engine::read_records::DatabaseChoice;
+use levault::engine::tree;
 use levault::error::{Error, ErrorKind, Result, ResultExt};
 use levault::id::ObjectId;
-use levault::ops::read_records::DatabaseChoice;
-use levault::ops::restore::{DatabaseFileMetadata, DatabaseForm, DatabaseOwnership, Restore};
-use levault::ops::tree;
+use levault::ops::restore::{DatabaseForm, DatabaseOwnership, Restore};
 use levault::report::OperationReport;
 use tempfile::TempDir;
 

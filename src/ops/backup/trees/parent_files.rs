@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::chunk::ChunkList;
+use crate::engine::reachability::ReachabilityWalk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BlobId, DomainId, ObjectId};
-use crate::ops::reachability::ReachabilityWalk;
 use crate::repo::{BlobReader, DedupIndex, SnapshotCatalog};
 use crate::report::OperationReport;
 use crate::snapshot::{DatabaseRoot, DirectoryWalk, EntryKind, FileMetadata, SnapshotSource, TreeEntry};

@@ -11,10 +11,10 @@ use std::sync::PoisonError;
 use super::{TreeCheck, TreeFault, path};
 use crate::blob::BlobKind;
 use crate::chunk::{BlobSource, ChunkList, ChunkRef};
+use crate::engine::tree::{NodeWalker, SnapshotView, TreeNode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
 use crate::limits::{PATH_BYTES_MAX, TREE_DEPTH_MAX};
-use crate::ops::tree::{NodeWalker, SnapshotView, TreeNode};
 use crate::repo::StoredSnapshot;
 use crate::snapshot::{EntryKind, TreeEntry, TreeRoot};
 

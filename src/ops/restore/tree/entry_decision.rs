@@ -4,7 +4,7 @@
 
 use super::super::OverwriteMode;
 use crate::snapshot::{EntryKind, TreeEntry};
-use crate::target::tree::{ExistingEntry, ExistingKind, RemoveDepth, TargetAttributes};
+use crate::target::tree::{ExistingEntry, ExistingKind, RemoveDepth};
 
 /// How a restore treats existing entries.
 #[derive(Clone, Copy, Debug)]
@@ -129,17 +129,6 @@ fn has_attributes(entry: &TreeEntry, standing: &ExistingEntry) -> bool {
 /// True for what becomes a directory.
 pub fn is_directory(entry: &TreeEntry) -> bool {
     matches!(entry.kind, EntryKind::Directory(_) | EntryKind::Database(_))
-}
-
-/// What a restore gives back beside content.
-pub fn attributes(meta: &crate::snapshot::FileMetadata) -> TargetAttributes {
-    TargetAttributes {
-        mode: meta.mode,
-        uid: meta.uid,
-        gid: meta.gid,
-        mtime_nanos: meta.mtime_nanos,
-        xattrs: meta.xattrs.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -30,16 +30,14 @@ use crossbeam_channel::bounded;
 
 use super::RestoreContext;
 use super::table_writer::{first_cause, join_worker};
+use crate::engine::file_attributes::{describe_unproven_leftover, report_refused_attributes};
+use crate::engine::tree::SnapshotView;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ops::capture;
-use crate::ops::tree::SnapshotView;
-use crate::report::OperationReport;
 use crate::snapshot::DatabaseRoot;
 use crate::target::TreeTarget;
-use crate::target::tree::{AttributeKind, RefusedAttributes, TreeAccount, TreeProblems};
+use crate::target::tree::{RefusedAttributes, TreeAccount, TreeProblems};
 use entry_decision::EntryDecision;
 pub(super) use entry_decision::OverwriteRules;
-pub use entry_decision::attributes;
 use restore_tasks::RestoreTaskBatch;
 pub(super) use walker::{
     DeferredDatabase, PatternOrigin, PlanVisitor, RestoreWalkMode, RestoreWalkStart, RestoreWalker,
@@ -357,7 +355,7 @@ impl RestoreContext<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         for path in left_alone.iter() {
-            self.report.notice(capture::describe_unproven_leftover(path));
+            self.report.notice(describe_unproven_leftover(path));
         }
         let (told, more) = account.problems.take();
         self.lock().restored.tree.problems += told.len() as u64 + more;
@@ -373,41 +371,5 @@ impl RestoreContext<'_> {
 
     pub(super) fn report_refused_attributes(&self, withheld: &RefusedAttributes) {
         report_refused_attributes(withheld, self.report);
-    }
-}
-
-/// Reports the attributes that are not as they were. What only root may set is a notice; what the filesystem cannot
-/// keep is lost, and so a problem.
-pub fn report_refused_attributes(withheld: &RefusedAttributes, report: &OperationReport) {
-    let owners = withheld.refused_by_permission(AttributeKind::Owner);
-    if owners > 0 {
-        report.notice(format!(
-            "owner or group of {owners} things are not as they were: only root may give files to others"
-        ));
-    }
-    let xattrs = withheld.refused_by_permission(AttributeKind::Xattr);
-    if xattrs > 0 {
-        report.notice(format!(
-            "{xattrs} extended attributes were not set: this user may not"
-        ));
-    }
-    let rounded = withheld.rounded_times();
-    if rounded > 0 {
-        report.notice(format!(
-            "the time of modification of {rounded} things is less exact than it was: this filesystem rounds it"
-        ));
-    }
-    for (kind, what) in [
-        (AttributeKind::Owner, "owner or group"),
-        (AttributeKind::Mode, "mode"),
-        (AttributeKind::Time, "time of modification"),
-        (AttributeKind::Xattr, "extended attributes"),
-    ] {
-        let count = withheld.refused_by_filesystem(kind);
-        if count > 0 {
-            report.problem(format!(
-                "{what} of {count} things are not as they were saved: the target's filesystem cannot keep them"
-            ));
-        }
     }
 }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::entry_decision::{EntryDecision, OverwriteRules, attributes, decide_entry, is_directory};
+use super::entry_decision::{EntryDecision, OverwriteRules, decide_entry, is_directory};
 use super::extra_entries::ExtraEntry;
 use super::hard_links::LinkRole;
 use super::restore_tasks::{
@@ -18,9 +18,10 @@ use super::restore_tasks::{
 };
 use super::worker::RestoreWorkerContext;
 use super::{PlannedEntry, file_content, is_fatal};
+use crate::engine::file_attributes::attributes;
+use crate::engine::tree::{NodeWalker, SnapshotView, TreeNode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::leveldb::file_name::FileName;
-use crate::ops::tree::{NodeWalker, SnapshotView, TreeNode};
 use crate::pattern::{PatternPath, Selector, SelectorChoice};
 use crate::report::OperationReport;
 use crate::snapshot::{EntryKind, TreeEntry};

@@ -259,9 +259,9 @@ impl BlobSource for TracingSource<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::chunk::memory_blobs::MemoryBlobs;
     use crate::error::ErrorKind;
+    use crate::ops::*;
     use crate::run::LeafCutter;
     use crate::snapshot::{DirectoryBuilder, FileMetadata, TreeEntry};
 

@@ -3,7 +3,7 @@
 //! What a snapshot says of a tree's size, held against what a walk meets: the same few blobs may be named over and over, and
 //! lead to more files than any disk holds.
 
-use super::snapshot_view::{SnapshotView, TreeNode};
+use crate::engine::tree::snapshot_view::{SnapshotView, TreeNode};
 use crate::error::{Error, Result};
 use crate::snapshot::{EntryKind, SnapshotSource, TreeRoot};
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::repo::StoredSnapshot;
 use crate::snapshot::SourceIdentity;
 
-use super::diff::DatabaseState;
+use crate::engine::database_state::DatabaseState;
 
 /// Which databases of which hosts are meant; all by default.
 #[derive(Clone, Debug, Default)]

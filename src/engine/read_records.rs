@@ -17,8 +17,8 @@ use crate::run::{
 };
 use crate::snapshot::{DatabaseContent, DatabaseRoot, Snapshot, SnapshotSource, StoredRunRef};
 
-use super::key_selection::KeySelection;
-use super::tree::{self, top_sources};
+use crate::engine::key_selection::KeySelection;
+use crate::engine::tree::{self, top_sources};
 
 /// Leaves fetched at once: enough to keep cores and disk busy, a few MiB at most in memory.
 const LEAVES_AHEAD: usize = 32;

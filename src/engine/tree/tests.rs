@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::node_walker::NodeWalker;
-use super::*;
 use crate::blob::BlobKind;
 use crate::chunk::memory_blobs::{MemoryBlobs, noise};
 use crate::chunk::{ChunkList, ChunkRef, Chunker, ListBuilder};
 use crate::clock::UnixNanos;
+use crate::engine::tree::node_walker::NodeWalker;
+use crate::engine::tree::*;
 use crate::error::{ErrorKind, Result};
 use crate::id::{BlobId, DomainId, SetDigest, TimelineId};
 use crate::leveldb::DatabaseLayout;

@@ -24,7 +24,7 @@ use crate::repo::{BlobWriter, Repo};
 use crate::report::OperationReport;
 use crate::run::{RunRoot, RunTreeBuilder, encode_leaf};
 
-use super::record_scan::{LeafBatch, RecordCounts, RecordScanSink, RunLeafDraft, ScanDigests};
+use crate::engine::record_scan::{LeafBatch, RecordCounts, RecordScanSink, RunLeafDraft, ScanDigests};
 
 /// One run, stored.
 pub struct StoredRun {

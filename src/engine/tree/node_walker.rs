@@ -3,8 +3,8 @@
 //! Everything below a node, in order, whatever the depth: memory is bounded by closing directories far above the one
 //! that is read, and opening them again behind the last name they gave. Length is bounded by what the snapshot states.
 
-use super::snapshot_view::{DirectoryTreeRef, SnapshotView, TreeNode, join_path};
-use super::stated_size::StatedSize;
+use crate::engine::tree::snapshot_view::{DirectoryTreeRef, SnapshotView, TreeNode, join_path};
+use crate::engine::tree::stated_size::StatedSize;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::limits::{PATH_BYTES_MAX, TREE_DEPTH_MAX};
 use crate::snapshot::EntryKind;

@@ -2,10 +2,10 @@
 //!
 //! One snapshot's trees: addresses, directories, single entries.
 
-use super::address;
-use super::node_walker::NodeWalker;
-use super::stated_size::StatedSize;
 use crate::chunk::BlobSource;
+use crate::engine::tree::address;
+use crate::engine::tree::node_walker::NodeWalker;
+use crate::engine::tree::stated_size::StatedSize;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::BlobId;
 use crate::snapshot::source_label::parts;

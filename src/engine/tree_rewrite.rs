@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::blob::BlobKind;
 use crate::chunk::BlobSource;
+use crate::engine::tree::{OPEN_DIRECTORIES_MAX, join_path};
 use crate::error::{Error, Result, ResultExt};
 use crate::id::BlobId;
 use crate::limits::TREE_DEPTH_MAX;
-use crate::ops::tree::{OPEN_DIRECTORIES_MAX, join_path};
 use crate::report::OperationReport;
 use crate::run::LeafCutter;
 use crate::snapshot::{DirectoryBuilder, DirectoryWalk, EntryKind, TreeEntry};

@@ -24,7 +24,7 @@ use crate::repo::OWN_DOMAIN;
 use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
-use super::parity::{ListedParity, StoredParity};
+use crate::engine::parity_listing::{ListedParity, StoredParity};
 
 /// So much is read at once of an object that cannot be read whole: a disk's bad sector costs no more.
 const SALVAGE_BYTES: usize = 4 << 10;
