@@ -157,7 +157,7 @@ impl HeldDirectory {
         Ok(Self::from_fd(self.open()?.into(), &self.path))
     }
 
-    /// Makes the names in it durable; it must be [`HeldDirectory::readable`].
+    /// Makes the names in it durable; it must be [`HeldDirectory::reopen_readable`].
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.handle)?)
     }
@@ -287,7 +287,7 @@ impl HeldDirectory {
         empty(&self.open()?, last, 0).context(|| format!("empty {}", self.path.display()))
     }
 
-    /// Removes `child`, which is held, with all that is in it as [`HeldDirectory::empty`] does; its name only while that is
+    /// Removes `child`, which is held, with all that is in it as [`HeldDirectory::remove_contents`] does; its name only while that is
     /// still the child's.
     pub fn remove_child(&self, name: &OsStr, child: &Self, last: &OsStr) -> Result<()> {
         child.remove_contents(last)?;

@@ -42,7 +42,7 @@ pub fn scratch_prefix(name: &[u8], purpose: &str) -> Vec<u8> {
 }
 
 /// True for a name as our directories have it: `.NAME.levault-PURPOSE-`, and 16 digits. Anything may be called so; what is
-/// ours, [`is_proven`] says.
+/// ours, [`is_proven_ours`] says.
 pub fn is_scratch_name(name: &[u8]) -> bool {
     const MARK: &[u8] = b".levault-";
     let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');

@@ -7,7 +7,7 @@
 //!                        NamedBlob ◀──open: decrypt, inflate, re-name, compare──┘
 //! ```
 //!
-//! There is no type for bytes that were decrypted but not compared with their name: [`open`] is the only way
+//! There is no type for bytes that were decrypted but not compared with their name: [`open()`] is the only way
 //! from sealed bytes to plain ones, and gives a [`NamedBlob`] or an error.
 
 mod open;

@@ -69,8 +69,8 @@ impl CachedBlobs {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::chunk::memory_blobs::MemoryBlobs;
-    use crate::ops::*;
 
     #[test]
     fn a_blob_is_read_once_until_it_made_room_for_others() {

@@ -127,11 +127,11 @@ impl BlobSet {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::blob::BlobKind;
     use crate::chunk::memory_blobs::noise;
     use crate::id::ObjectId;
     use crate::index::Location;
-    use crate::ops::*;
     use std::collections::BTreeSet;
 
     fn entry(id: BlobId, copy: u8) -> IndexEntry {

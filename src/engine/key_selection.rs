@@ -46,8 +46,8 @@ impl KeySelection {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::leveldb::comparator::IDB_NAME;
-    use crate::ops::*;
 
     #[test]
     fn a_prefix_is_a_range_in_bytewise_order_only() {

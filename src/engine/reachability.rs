@@ -34,7 +34,7 @@ pub enum ReachabilityRoot<'a> {
 pub type ReachabilityRootId = (BlobId, String);
 
 impl ReachabilityRoot<'_> {
-    /// See [`ClosureRootId`].
+    /// See [`ReachabilityRootId`].
     pub fn id(self) -> ReachabilityRootId {
         match self {
             Self::Run(run) => {
@@ -259,9 +259,9 @@ impl BlobSource for TracingSource<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::chunk::memory_blobs::MemoryBlobs;
     use crate::error::ErrorKind;
-    use crate::ops::*;
     use crate::run::LeafCutter;
     use crate::snapshot::{DirectoryBuilder, FileMetadata, TreeEntry};
 

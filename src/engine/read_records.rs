@@ -177,7 +177,7 @@ pub fn read_records(
     read_records_with(&BlobReader::new(repo, &lookup), database, wish, report, sink)
 }
 
-/// [`records`], through a reader that is there already.
+/// [`read_records`], through a reader that is there already.
 pub fn read_records_with(
     reader: &BlobReader,
     database: &DatabaseRoot,

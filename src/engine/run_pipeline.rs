@@ -8,7 +8,7 @@
 //!                                                       compress, seal (rayon)      -> [1 pack] -> verify, store
 //!                                                       leaf ids -> tree builder -> nodes -> the same writer
 //! ```
-//! Memory: two batches of about [`super::scan::BATCH_BYTES`], and what the writer holds. The first error ends
+//! Memory: two batches of about [`super::record_scan::LEAF_BATCH_BYTES`], and what the writer holds. The first error ends
 //! both: the reader finds its channel closed, the storing thread its own.
 
 use std::thread;

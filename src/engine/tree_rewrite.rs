@@ -8,7 +8,7 @@
 //! new:   a/b's entries are stored when it is left, and its id goes into a's
 //! ```
 //! However deep a tree is, the walk's own state is on the heap; memory is bounded by closing far directories, as
-//! [`super::tree::NodeWalk`] does. A directory that is named again is not walked again.
+//! [`super::tree::NodeWalker`] does. A directory that is named again is not walked again.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -48,7 +48,7 @@ pub struct CaptureOutcome {
 /// copy appears there as a whole, durable, or not at all.
 ///
 /// # Errors
-/// Those of [`CaptureOptions::take`], and those of writing.
+/// Those of [`CaptureOptions::capture`], and those of writing.
 pub fn capture(
     source: &Path,
     target: &Path,

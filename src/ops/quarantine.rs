@@ -89,7 +89,7 @@ pub fn list_unreadable(repo: &Repo) -> Result<Vec<UnreadableObject>> {
     Ok(found.into_values().collect())
 }
 
-/// Sets objects aside, durably; `ids` are whole ids or beginnings of those of [`unread`] objects.
+/// Sets objects aside, durably; `ids` are whole ids or beginnings of those of [`list_unreadable`] objects.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] for one that can be read or is not there; [`ErrorKind::TooNew`] for one that a later levault may be able to

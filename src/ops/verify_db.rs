@@ -48,7 +48,7 @@ impl VerifyOutcome {
 /// CURRENT or the MANIFEST cannot be read, as much of it as can be had without them, and that is damage.
 ///
 /// # Errors
-/// Those of [`CaptureOptions::take`], except damage, which is what this is for.
+/// Those of [`CaptureOptions::capture`], except damage, which is what this is for.
 pub fn verify_db(directory: &Path, how: &CaptureOptions, report: &OperationReport) -> Result<VerifyOutcome> {
     detect(directory)?;
     for reading in 1.. {

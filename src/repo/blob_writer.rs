@@ -11,7 +11,7 @@
 //! [`OPEN_PACKS`] open packs at random, so that their order says less about what lies where (docs/THREATS.md).
 //! The first ones are of different sizes, so that packs are full one after the other and not all at once.
 //!
-//! A blob that was noted as bad ([`crate::facts::BadBlobs`]) is known only by a copy that opens when it is looked at.
+//! A blob that was noted as bad ([`crate::annotations::BadBlobs`]) is known only by a copy that opens when it is looked at.
 //!
 //! A blob counts as known once it is in an open pack, but only durable packs are indexed, and
 //! [`BlobWriter::finish`] returns after all are.
@@ -122,7 +122,7 @@ pub struct BlobWriter<'a> {
 }
 
 impl<'a> BlobWriter<'a> {
-    /// Starts over what the index knows; only copies in sound packs ([`Repo::sound_packs`]) count as known.
+    /// Starts over what the index knows; only copies in sound packs ([`Repo::usable_packs`]) count as known.
     pub fn start(repo: &'a Repo, report: &'a OperationReport, store: WriteMode) -> Result<Self> {
         let (mut writer, unindexed) = retry_if_gone(|| Self::open(repo, report, store))?;
         if store == WriteMode::StoreNew {

@@ -13,7 +13,7 @@ use super::{BlobReader, Repo, first_readable_copy};
 /// Packs and their lengths.
 pub(crate) type PackLengths = HashMap<ObjectId, u64>;
 
-/// The index, and which of its packs are sound ([`Repo::sound_packs`]).
+/// The index, and which of its packs are sound ([`Repo::usable_packs`]).
 pub(crate) struct DedupIndex<'a> {
     pub(super) repo: &'a Repo,
     pub(super) lookup: IndexLookup,

@@ -9,7 +9,7 @@
 //!    snapshot is durable before it is reported. A crash leaves objects that nothing names, and nothing else.
 //! 2. Readers list snapshots first, then load the index: whatever a listed snapshot needs was indexed before it.
 //! 3. Before a snapshot is published its closure is proven: each pack it rests on is listed, of the right size
-//!    and unmarked; see [`Repo::prove`].
+//!    and unmarked; see [`Repo::prove_packs`].
 //! 4. Names are hashes of stored bytes or random: nothing rests on the store's create-if-absent.
 
 mod blob_reader;

@@ -69,7 +69,7 @@ pub(crate) struct PacksAndMarks {
 }
 
 impl PacksAndMarks {
-    /// As [`Repo::prove`] says.
+    /// As [`Repo::prove_packs`] says.
     pub(crate) fn prove_packs(&self, repo: &Repo, packs: &HashMap<ObjectId, u64>) -> Result<()> {
         let mut packs: Vec<_> = packs.iter().collect();
         packs.sort_unstable();

@@ -1,6 +1,6 @@
 //! Stores and lists sealed annotations.
 //!
-//! Facts as sealed objects: the owner's word, under names of their own. What they say is for [`crate::facts`] to tell.
+//! Facts as sealed objects: the owner's word, under names of their own. What they say is for [`crate::annotations`] to tell.
 
 use crate::crypto::OsEntropy;
 use crate::envelope::ObjectClass;

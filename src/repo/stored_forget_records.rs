@@ -18,7 +18,7 @@ pub struct StoredForgetRecords {
     /// Those that could be read.
     pub records: Vec<StoredForgetRecord>,
     /// The others. Readers tell of them, take what they may name as not forgotten, and go on; deleters do not
-    /// ([`StoredForgetRecords::complete`]).
+    /// ([`StoredForgetRecords::require_complete`]).
     pub unread: Vec<UnreadAnnotation>,
 }
 

@@ -16,7 +16,7 @@ use super::stored_annotations::UnreadAnnotation;
 pub struct StoredNotes {
     /// Those that could be read, each under its name.
     pub notes: Vec<(ObjectId, Note)>,
-    /// The others. Readers tell of them and go on; deleters do not ([`StoredNotes::complete`]).
+    /// The others. Readers tell of them and go on; deleters do not ([`StoredNotes::require_complete`]).
     pub unread: Vec<UnreadAnnotation>,
 }
 

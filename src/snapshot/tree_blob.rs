@@ -249,7 +249,7 @@ const CHARACTER_DEVICE: u8 = 6;
 const BLOCK_DEVICE: u8 = 7;
 
 impl TreeEntry {
-    /// Appends the encoding; what [`Tree::encode`] checks is not checked here.
+    /// Appends the encoding; what [`TreeBlob::encode`] checks is not checked here.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_prefixed(out, &self.name);
         match &self.kind {

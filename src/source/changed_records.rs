@@ -85,7 +85,7 @@ pub fn visit_changes(
     Ok(outcome)
 }
 
-/// True if [`changes`] may miss something: a shared table rose in age. That decides between entries of one sequence number,
+/// True if [`visit_changes`] may miss something: a shared table rose in age. That decides between entries of one sequence number,
 /// which a rollback followed by a repair can leave; no file differs for it.
 pub fn ages_may_differ(then: &Database, now: &Database, shared: &BTreeSet<u64>) -> bool {
     let before: BTreeMap<u64, u8> = (then.version().tables.keys())

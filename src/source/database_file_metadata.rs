@@ -45,7 +45,7 @@ pub fn database_file_metadata(directory: &Path) -> Option<FileMetadata> {
     database_file_metadata_in(&HeldDirectory::open_path(directory).ok()?)
 }
 
-/// [`files_meta`] of a directory that is held.
+/// [`database_file_metadata`] of a directory that is held.
 pub fn database_file_metadata_in(directory: &HeldDirectory) -> Option<FileMetadata> {
     let facts = |entry: DirectoryEntry| {
         let kind = FileName::parse(entry.name.to_str()?)?;

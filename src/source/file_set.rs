@@ -212,7 +212,7 @@ impl HeldTable {
 pub(super) struct LogProof {
     /// Before it was read.
     pub fingerprint: FileFingerprint,
-    /// [`LogEnd::content`](crate::leveldb::log_cut::LogEnd::content).
+    /// [`LogEnd::content`](crate::leveldb::log_cut_point::LogEnd::content).
     pub content: [u8; 32],
 }
 

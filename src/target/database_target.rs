@@ -43,7 +43,7 @@ impl DatabaseTarget {
     /// are made. Nothing is seen at `target` until the result is published.
     ///
     /// # Errors
-    /// Those of [`super::check_free`], and what the operating system says.
+    /// Those of [`super::check_target_free`], and what the operating system says.
     pub fn create(target: &Path, shape: &DatabaseLayout, comparator: &Comparator) -> Result<Self> {
         Self::begin(target, OccupiedTarget::Refuse, shape, comparator)
     }

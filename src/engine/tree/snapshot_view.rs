@@ -152,7 +152,7 @@ impl<'a> SnapshotView<'a> {
         }
     }
 
-    /// See [`database`].
+    /// See [`database_by_number`].
     pub fn database(&self, number: u32) -> Result<&'a DatabaseRoot> {
         database_by_number(self.snapshot, number)
     }

@@ -45,7 +45,7 @@ pub struct LevelIterator<'a> {
     resident: ResidentBytes<'a>,
     /// The current block is in the window, not in `plain`.
     in_window: bool,
-    /// Values of the current block are [`large`] references.
+    /// Values of the current block are [`large_values`] references.
     elided: bool,
     /// The next entry, and where entries end, in the buffer of the current block.
     at: usize,

@@ -1,6 +1,6 @@
 //! Compacts runs of a stack as planned.
 //!
-//! Runs of a stack that become one, where the plan says so ([`mod@crate::run::fold`]).
+//! Runs of a stack that become one, where the plan says so ([`mod@crate::run::compaction_plan`]).
 
 use crate::engine::read_records::not_a_record;
 use crate::error::{Error, ErrorKind, Result};

@@ -2,7 +2,7 @@
 //!
 //! Audits that say nothing any more: check after check would pile them up.
 //!
-//! Which ones may go is [`crate::facts::LatestAudits::superseded`]'s to say, which is pure; nothing else rests on audits, so
+//! Which ones may go is [`crate::annotations::LatestAudits::superseded`]'s to say, which is pure; nothing else rests on audits, so
 //! whatever happens here costs at most that something is read again.
 
 use crate::error::{ErrorKind, Result, ResultExt};

@@ -36,7 +36,7 @@ impl ReadableBlobs<'_> {
     /// Whether there is a copy.
     ///
     /// # Errors
-    /// [`ErrorKind::HoleKind`] if only the index does not know of one: nothing may be given up for that.
+    /// [`ErrorKind::Lost`] if only the index does not know of one: nothing may be given up for that.
     pub fn has(&self, id: &BlobId) -> Result<bool> {
         match self.copies.has(id)? {
             false if self.unindexed.contains(id) => Err(not_indexed(id)),

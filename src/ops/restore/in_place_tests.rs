@@ -6,7 +6,7 @@
 //! LEVAULT_IN_PLACE_SEED=N runs the one life of that seed; LEVAULT_IN_PLACE_LIVES=N runs so many.
 
 use super::super::overwrite_mode::OtherFilesPolicy;
-use crate::engine::tree::PatternOrigin;
+use crate::ops::restore::tree::PatternOrigin;
 use crate::pattern::SelectorChoice;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;

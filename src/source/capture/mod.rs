@@ -180,7 +180,7 @@ impl CaptureOptions<'_> {
             .context(|| format!("capture {}", directory.display()))
     }
 
-    /// [`CaptureOptions::take`] of a directory that is held: whatever comes in its path's place, this one is captured.
+    /// [`CaptureOptions::capture`] of a directory that is held: whatever comes in its path's place, this one is captured.
     pub fn capture_in(&self, directory: &HeldDirectory) -> Result<CapturedFiles> {
         self.capture_held_by(&|| Ok(directory.clone()))
     }

@@ -49,7 +49,7 @@ impl StateToPin {
         Some(Self { files, pins })
     }
 
-    /// True if [`Captured::pin_logs`](crate::source::Captured::pin_logs) was not called, or failed.
+    /// True if [`Captured::pin_logs`](crate::source::CapturedFiles::pin_logs) was not called, or failed.
     pub fn is_unpinnable(&self) -> bool {
         let held = self.pins.lock_capture_pins();
         let taken = |name: &str| held.files.contains_key(name);

@@ -18,7 +18,7 @@ use super::remove_entry::{RemoveDepth, remove};
 use super::target_directory::{TargetDirectory, check_plain_name_bytes};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
-/// A thing on its way to its place. Make it, give it its attributes, and hand it to [`TreeTarget::place`]; or discard it.
+/// A thing on its way to its place. Make it, give it its attributes, and hand it to [`TreeTarget::commit_draft`]; or discard it.
 pub struct FileDraft {
     directory: Arc<TargetDirectory>,
     name: OsString,

@@ -70,7 +70,7 @@ impl TreeTarget {
     /// Begins a tree at `target`: a new one where nothing stands, else into what stands there.
     ///
     /// # Errors
-    /// With [`MergeMode::Refuse`] those of [`check_free`]; [`crate::error::ErrorKind::Busy`] where a running program holds a database.
+    /// With [`MergeMode::Refuse`] those of [`check_target_free`]; [`crate::error::ErrorKind::Busy`] where a running program holds a database.
     pub fn begin(target: &Path, merge: MergeMode) -> Result<Self> {
         match (check_target_free(target), merge) {
             (Ok(()), _) => Self::begin_new(target),

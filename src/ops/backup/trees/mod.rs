@@ -12,7 +12,7 @@
 //! are counted on as the writer counts on any blob that it knows: if each lies in a sound pack, and only as long as
 //! that pack is proven sound when the snapshot is published. So nothing rests on the older snapshot itself.
 //!
-//! Memory: three batches of about [`gather::BATCH_BYTES`], the names of the directories that are open, and what the
+//! Memory: three batches of about [`read_queue::READ_BATCH_BYTES`], the names of the directories that are open, and what the
 //! writer holds. The first error ends both threads. What cannot be read of the source is no such error: it is told, and
 //! the rest is saved.
 

@@ -7,6 +7,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::engine::tag_list::TagList;
 
 /// A policy in the words of its flags: `daily 4, within 7d, within-weekly 1m, tag a,b` would be hard to split, so rules
 /// are told apart by `;`.

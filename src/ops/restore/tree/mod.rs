@@ -327,7 +327,7 @@ impl RestoreContext<'_> {
         })
     }
 
-    /// Tells what [`RestoreContext::fill`] would do; databases are told as one thing each.
+    /// Tells what [`RestoreContext::restore_into`] would do; databases are told as one thing each.
     pub(super) fn plan_tree(
         &self,
         starts: Vec<RestoreWalkStart>,
