@@ -116,7 +116,7 @@ fn what_somebody_else_put_among_the_notes_keeps_nobody_from_reading() {
     let theirs = other.put_note(&suspect(id)).unwrap();
     foreign.push(plant(
         &storage,
-        &other.storage().get(named(theirs), 1 << 20).unwrap(),
+        &other.raw_storage().get(named(theirs), 1 << 20).unwrap(),
     ));
     let found = repo.notes().unwrap();
     assert!(found.notes.is_empty());

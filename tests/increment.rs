@@ -170,7 +170,7 @@ fn pins_whose_snapshot_is_gone_lead_to_a_full_read() {
         kind: ObjectKind::Snapshot,
         id: first.snapshot.unwrap(),
     };
-    scene.repo.storage().delete(name).unwrap();
+    scene.repo.raw_storage().delete(name).unwrap();
     scene.put(0, 10, 10);
     let second = scene.backup();
     let ReadScope::Whole { why: Some(why) } = scope(&second) else {
@@ -269,7 +269,7 @@ fn check_computes_every_stacks_digest_anew() {
             assert_eq!(findings.len(), 1, "{findings:?}");
             assert!(findings[0].what.contains("set digest"), "{findings:?}");
             let kind = ObjectKind::Snapshot;
-            scene.repo.storage().delete(ObjectName { kind, id }).unwrap();
+            scene.repo.raw_storage().delete(ObjectName { kind, id }).unwrap();
         }
     }
 }
@@ -451,7 +451,7 @@ fn packs_of_a_backup_that_was_killed_are_found_and_nothing_of_them_is_stored_aga
     let scene = Scene::new();
     let first = scene.backup();
     assert!(first.blobs_new > 2);
-    let storage = Arc::clone(scene.repo.storage());
+    let storage = Arc::clone(scene.repo.raw_storage());
     delete_all(&*storage, ObjectKind::Index);
     delete_all(&*storage, ObjectKind::Snapshot);
     let second = scene.backup();
@@ -464,7 +464,7 @@ fn packs_of_a_backup_that_was_killed_are_found_and_nothing_of_them_is_stored_aga
 fn a_pack_that_was_torn_when_its_backup_was_killed_is_not_counted_on() {
     let scene = Scene::new();
     let first = scene.backup();
-    let storage = Arc::clone(scene.repo.storage());
+    let storage = Arc::clone(scene.repo.raw_storage());
     delete_all(&*storage, ObjectKind::Index);
     delete_all(&*storage, ObjectKind::Snapshot);
     for listed in storage.list(ObjectKind::Pack).unwrap() {

@@ -298,6 +298,24 @@ fn stages_know_no_files_threads_or_clocks() {
 }
 
 #[test]
+fn what_is_stored_is_deleted_by_a_permit_alone() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut deleting = Vec::new();
+    for (path, text) in sources(&source) {
+        let first = path.iter().next().unwrap();
+        if !["repo", "engine", "ops"].iter().any(|floor| first == *floor) {
+            continue;
+        }
+        let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+        let squeezed: String = code.split_whitespace().collect();
+        if squeezed.contains("storage().delete(") || squeezed.contains("storage.delete(") {
+            deleting.push(path);
+        }
+    }
+    assert_eq!(deleting, [Path::new("repo/object_deletion.rs")]);
+}
+
+#[test]
 fn the_tool_sees_only_the_public_library() {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/levault");
     let own: Vec<String> = sources(&tool)

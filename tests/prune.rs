@@ -505,7 +505,7 @@ fn a_stack_that_hides_much_becomes_one_run_and_its_snapshot_keeps_its_name() {
     assert_eq!(scene.prune().rebased, [], "one run hides nothing");
     let fresh = common::create(Arc::new(MemoryStorage::default())).unwrap();
     common::backup(&fresh, &scene.db()).unwrap();
-    let listed = fresh.storage().list(ObjectKind::Pack).unwrap();
+    let listed = fresh.raw_storage().list(ObjectKind::Pack).unwrap();
     let fresh: u64 = listed.iter().map(|listed| listed.len).sum();
     assert!(scene.bytes(ObjectKind::Pack) * 100 < fresh * 105);
 }

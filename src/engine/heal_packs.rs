@@ -22,7 +22,7 @@ use crate::limits::{OBJECT_BYTES_MAX, PACK_STORED_BYTES_MAX, PARITY_BYTES_MAX};
 use crate::parity::{HealedPack, ParityObject, encode_as};
 use crate::repo::OWN_DOMAIN;
 use crate::report::OperationReport;
-use crate::storage::{ObjectKind, ObjectName, Storage};
+use crate::storage::{HealableStorage, ObjectKind, ObjectName, StorageReader};
 
 use crate::engine::parity_listing::{ListedParity, StoredParity};
 
@@ -74,15 +74,15 @@ impl Heal {
     ///
     /// # Errors
     /// A storage that cannot be listed or written; [`ErrorKind::Interrupted`].
-    pub fn run(&self, storage: &dyn Storage, report: &OperationReport) -> Result<HealOutcome> {
+    pub fn run(&self, storage: HealableStorage<'_>, report: &OperationReport) -> Result<HealOutcome> {
         let mut healing = HealContext {
             storage,
-            parities: ListedParity::load(storage, report)?,
+            parities: ListedParity::load(storage.reader(), report)?,
             packs_named: !self.packs.is_empty(),
             dry_run: self.dry_run,
             outcome: HealOutcome::default(),
         };
-        for pack in self.packs_to_heal(storage)? {
+        for pack in self.packs_to_heal(storage.reader())? {
             report.go_on()?;
             let before = healing.outcome.bytes_read;
             healing.heal_pack(&pack)?;
@@ -94,7 +94,7 @@ impl Heal {
         Ok(healing.outcome)
     }
 
-    fn packs_to_heal(&self, storage: &dyn Storage) -> Result<Vec<ObjectId>> {
+    fn packs_to_heal(&self, storage: StorageReader<'_>) -> Result<Vec<ObjectId>> {
         if !self.packs.is_empty() {
             return Ok(self.packs.clone());
         }
@@ -108,7 +108,7 @@ impl Heal {
 }
 
 /// The pack whose name begins with `words`: one that is stored, or that parity is stored of.
-pub fn find_pack(storage: &dyn Storage, words: &str, report: &OperationReport) -> Result<ObjectId> {
+pub fn find_pack(storage: StorageReader<'_>, words: &str, report: &OperationReport) -> Result<ObjectId> {
     if let Some(id) = ObjectId::from_hex(words) {
         return Ok(id);
     }
@@ -132,7 +132,7 @@ pub fn find_pack(storage: &dyn Storage, words: &str, report: &OperationReport) -
 }
 
 /// Packs that the live index segments name in the clear. (Packs that only parity names were swept.)
-fn indexed_packs(storage: &dyn Storage) -> Result<HashSet<ObjectId>> {
+fn indexed_packs(storage: StorageReader<'_>) -> Result<HashSet<ObjectId>> {
     let (mut packs, mut replaced) = (Vec::new(), HashSet::new());
     for listed in storage.list(ObjectKind::Index).context(|| "list the index")? {
         let bytes = match storage.get(listed.name, OBJECT_BYTES_MAX) {
@@ -155,7 +155,7 @@ fn indexed_packs(storage: &dyn Storage) -> Result<HashSet<ObjectId>> {
 }
 
 struct HealContext<'a> {
-    storage: &'a dyn Storage,
+    storage: HealableStorage<'a>,
     parities: ListedParity,
     /// Packs were named: one that is missing is wanted, whatever the index says.
     packs_named: bool,
@@ -179,7 +179,9 @@ impl HealContext<'_> {
             }
             (Some(_), None) => "does not hash to its name".to_owned(),
             // Swept meanwhile.
-            (None, None) if !self.packs_named && !indexed_packs(self.storage)?.contains(id) => return Ok(()),
+            (None, None) if !self.packs_named && !indexed_packs(self.storage.reader())?.contains(id) => {
+                return Ok(());
+            }
             (None, None) => "is missing".to_owned(),
             (_, Some(error)) => error.to_string(),
         };
@@ -274,14 +276,14 @@ impl HealContext<'_> {
         len_max: u64,
         len: usize,
     ) -> (Option<Vec<u8>>, Option<Error>) {
-        let read = match self.storage.get(name, len_max) {
+        let read = match self.storage.reader().get(name, len_max) {
             Ok(bytes) => (Some(bytes), None),
             Err(error) if error.kind() == ErrorKind::NotFound => (None, None),
             Err(error) => {
                 let mut bytes = vec![0; len];
                 for (number, piece) in bytes.chunks_mut(SALVAGE_BYTES).enumerate() {
                     let offset = (number * SALVAGE_BYTES) as u64;
-                    if let Ok(read) = self.storage.get_range(name, offset, piece.len()) {
+                    if let Ok(read) = self.storage.reader().get_range(name, offset, piece.len()) {
                         piece.copy_from_slice(&read);
                     }
                 }

@@ -13,7 +13,7 @@ use crate::limits::PARITY_BYTES_MAX;
 use crate::parity::{HEAD_OFFSET, ParityHeader};
 use crate::repo::UnreadAnnotation;
 use crate::report::OperationReport;
-use crate::storage::{ListedObject, ObjectKind, ObjectName, Storage};
+use crate::storage::{ListedObject, ObjectKind, ObjectName, StorageReader};
 
 /// A parity object, by its head.
 #[derive(Clone, Copy, Debug)]
@@ -46,13 +46,13 @@ pub struct ListedParity {
 
 impl ListedParity {
     /// Reads the heads of all. No key is needed.
-    pub fn load(storage: &dyn Storage, report: &OperationReport) -> Result<Self> {
+    pub fn load(storage: StorageReader<'_>, report: &OperationReport) -> Result<Self> {
         let listed = storage.list(ObjectKind::Parity).context(|| "list the parity")?;
         Self::read_headers(storage, &listed, report)
     }
 
     fn read_headers(
-        storage: &dyn Storage,
+        storage: StorageReader<'_>,
         listed: &[ListedObject],
         report: &OperationReport,
     ) -> Result<Self> {
@@ -90,7 +90,7 @@ impl ListedParity {
 }
 
 /// The first head, or the last one if that cannot be read. Of two errors the one that is no damage is told: it may pass.
-fn read_header(storage: &dyn Storage, listed: &ListedObject) -> Result<ParityHeader> {
+fn read_header(storage: StorageReader<'_>, listed: &ListedObject) -> Result<ParityHeader> {
     let at = |offset| {
         let bytes = storage.get_range(listed.name, offset, ParityHeader::LEN)?;
         ParityHeader::decode(&bytes)
@@ -132,7 +132,11 @@ pub enum ParityReadMode {
 }
 
 /// Looks at all parity objects. No key is needed. Parity of packs that are gone is not looked at: a prune takes it.
-pub fn status(storage: &dyn Storage, read: ParityReadMode, report: &OperationReport) -> Result<ParityStatus> {
+pub fn status(
+    storage: StorageReader<'_>,
+    read: ParityReadMode,
+    report: &OperationReport,
+) -> Result<ParityStatus> {
     // Before the packs: each parity object's pack was there before it.
     let parities = ListedParity::load(storage, report)?;
     let packs = storage.list(ObjectKind::Pack).context(|| "list the packs")?;
@@ -167,7 +171,11 @@ pub fn status(storage: &dyn Storage, read: ParityReadMode, report: &OperationRep
     Ok(status)
 }
 
-fn check_parity_object(storage: &dyn Storage, parity: &StoredParity, read: ParityReadMode) -> Result<()> {
+fn check_parity_object(
+    storage: StorageReader<'_>,
+    parity: &StoredParity,
+    read: ParityReadMode,
+) -> Result<()> {
     let wanted = parity.header.geometry.object_len() as u64;
     if parity.len != wanted {
         return Err(Error::corrupt(format!(
@@ -189,7 +197,7 @@ fn check_parity_object(storage: &dyn Storage, parity: &StoredParity, read: Parit
 /// Parity whose pack is gone, or is in `going`. Empty, without a look at any head, if nothing is `going` and there are no
 /// more parity objects than packs: what is left then goes with the next packs.
 pub fn list_orphan_parity(
-    storage: &dyn Storage,
+    storage: StorageReader<'_>,
     going: &HashSet<ObjectId>,
     report: &OperationReport,
 ) -> Result<Vec<StoredParity>> {

@@ -6,9 +6,9 @@ use crate::error::Result;
 use crate::id::ObjectId;
 use crate::index::{IndexEntry, Segment, SegmentPack};
 use crate::limits::SEGMENT_ENTRIES_MAX;
-use crate::repo::{IndexSummary, OWN_DOMAIN, Repo};
+use crate::repo::{DeletePermit, DurableObject, IndexSummary, OWN_DOMAIN, Repo};
 use crate::report::OperationReport;
-use crate::storage::{ObjectKind, ObjectName};
+use crate::storage::ObjectKind;
 
 /// So many live segments may stand side by side; more are merged.
 const SEGMENTS_MAX: usize = 6;
@@ -67,7 +67,7 @@ impl MergedSegment<'_> {
         Ok(())
     }
 
-    fn put(&mut self, supersedes: Vec<ObjectId>) -> Result<()> {
+    fn put(&mut self, supersedes: Vec<ObjectId>) -> Result<DurableObject> {
         let (packs, entries) = (std::mem::take(&mut self.packs), std::mem::take(&mut self.entries));
         self.repo.put_segment(&Segment::new(packs, supersedes, entries)?)
     }
@@ -81,12 +81,7 @@ impl MergedSegment<'_> {
         }
         // In a host's domain readers take no word for what is replaced (docs/format/07-index.md).
         let said = (self.repo.domain() == OWN_DOMAIN).then(|| replaced.clone());
-        self.put(said.unwrap_or_default())?;
-        for id in replaced {
-            report.go_on()?;
-            let kind = ObjectKind::Index;
-            self.repo.storage().delete(ObjectName { kind, id })?;
-        }
-        Ok(())
+        let permit = DeletePermit::Superseded(self.put(said.unwrap_or_default())?);
+        self.repo.delete_all(&permit, ObjectKind::Index, replaced, report)
     }
 }

@@ -14,9 +14,9 @@ use crate::error::{ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
 use crate::limits::PACK_STORED_BYTES_MAX;
 use crate::parity::{self, ParityShare};
-use crate::repo::{Repo, put_parity};
+use crate::repo::{DeletePermit, Repo};
 use crate::report::OperationReport;
-use crate::storage::{ObjectKind, ObjectName, Storage};
+use crate::storage::{ObjectKind, ObjectName};
 
 /// Parity to be made for packs that have none, or too little.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ impl AddParity {
         repo.check_writable()?;
         let kept = repo.parity_share()?;
         let share = self.share.or(kept).unwrap_or(ParityShare::DEFAULT);
-        let parities = ListedParity::load(&**repo.storage(), report)?;
+        let parities = ListedParity::load(repo.storage_reader(), report)?;
         let mut packs = Vec::new();
         for domain in repo.domains()? {
             let repo = repo.in_domain(domain)?;
@@ -96,9 +96,8 @@ impl AddParity {
             added.bytes += parity::ShardGeometry::plan(len, added.share)?.object_len() as u64;
             return Ok(None);
         }
-        let storage = &**repo.storage();
         let name = ObjectName::new(ObjectKind::Pack, *id);
-        let pack = match storage.get(name, PACK_STORED_BYTES_MAX) {
+        let pack = match repo.storage_reader().get(name, PACK_STORED_BYTES_MAX) {
             // Swept meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             pack => pack.context(|| name.path())?,
@@ -108,16 +107,15 @@ impl AddParity {
             return Ok(None);
         }
         let object = parity::encode(&pack, added.share)?;
-        let new = put_parity(storage, &object)?;
+        let new = repo.put_parity(&object)?;
         added.bytes += object.len() as u64;
         // The new one is durable, and heals all that they do.
-        for old in smaller.iter().filter(|old| old.id != new) {
-            storage
-                .delete(old.name())
-                .context(|| format!("delete {}", old.name()))?;
+        let permit = DeletePermit::Superseded(new);
+        for old in smaller.iter().filter(|old| old.id != new.name().id) {
+            repo.delete(&permit, old.name())?;
             added.replaced += 1;
         }
-        Ok(Some(new))
+        Ok(Some(new.name().id))
     }
 }
 
@@ -129,8 +127,7 @@ fn remove_headerless(repo: &Repo, parities: &ListedParity, made: &HashSet<Object
     let mut removed = 0;
     for unread in headless.filter(|unread| !made.contains(&unread.id)) {
         let name = ObjectName::new(ObjectKind::Parity, unread.id);
-        let deleted = repo.storage().delete(name);
-        deleted.context(|| format!("delete {}", name.path()))?;
+        repo.delete(&DeletePermit::Damaged, name)?;
         removed += 1;
     }
     Ok(removed)

@@ -398,6 +398,7 @@ impl<'a> BlobWriter<'a> {
         let segment = Segment::new(packs, Vec::new(), entries)?;
         self.repo
             .put_segment(&segment)
+            .map(drop)
             .context(|| "store an index segment")
     }
 

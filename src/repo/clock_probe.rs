@@ -10,6 +10,7 @@ use crate::id::{DomainId, EpochId, ObjectId};
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::Repo;
+use super::object_deletion::DeletePermit;
 
 impl Repo {
     /// What time it is by the storage's clock: that of a scratch object written now.
@@ -26,7 +27,7 @@ impl Repo {
         }
         let found = storage.stat(name).context(|| "look at a probe");
         // What is left behind is swept after a day by whoever sees it.
-        let _ = storage.delete(name);
+        let _ = self.delete(&DeletePermit::Disposable, name);
         found?.modified.ok_or_else(|| {
             Error::new(
                 ErrorKind::Usage,

@@ -8,6 +8,7 @@ use crate::storage::{ObjectKind, ObjectName};
 
 use super::Repo;
 use super::create_repository::fixed_name_id;
+use super::object_deletion::DeletePermit;
 use super::unlock::CONFIG_BYTES_MAX;
 
 impl Repo {
@@ -39,9 +40,7 @@ impl Repo {
     pub(crate) fn restore_config_copy(&self, kind: ObjectKind, bytes: &[u8]) -> Result<()> {
         self.check_writable()?;
         let (storage, name) = (self.storage(), config_name(kind));
-        storage
-            .delete(name)
-            .context(|| format!("delete the damaged {}", name.path()))?;
+        self.delete(&DeletePermit::Damaged, name)?;
         storage
             .put_new(name, bytes)
             .context(|| format!("store {}", name.path()))?;

@@ -19,6 +19,7 @@ use crate::keys::{
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::create_repository::get_content_named;
+use super::object_deletion::DeletePermit;
 use super::unlock::read_keyrings;
 use super::{OWN_DOMAIN, Repo, SlotInfo};
 
@@ -163,9 +164,8 @@ impl Repo {
 
     fn delete_slot(&self, id: &ObjectId) -> Result<()> {
         let name = ObjectName::new(ObjectKind::Slot, *id);
-        self.storage()
-            .delete(name)
-            .context(|| format!("delete {}, which opens nothing new any more", name.path()))
+        self.delete(&DeletePermit::RemovedSlot, name)
+            .context(|| "the slot opens nothing new any more")
     }
 
     /// Puts a keyring with these slots on the one that counts, and again on whichever won if somebody did the same: until

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{ObjectKind, Storage};
+use crate::storage::{HealableStorage, ObjectKind, Storage, StorageReader};
 
 /// A repository in `storage`, of which no key is known.
 #[derive(Clone)]
@@ -42,9 +42,18 @@ impl KeylessRepo {
         }
     }
 
-    /// Where it lives.
-    pub fn storage(&self) -> &Arc<dyn Storage> {
-        &self.storage
+    /// Where it lives: to be read.
+    pub fn storage_reader(&self) -> StorageReader<'_> {
+        StorageReader::new(&*self.storage)
+    }
+
+    /// Where it lives: to have damaged objects replaced.
+    pub fn storage_healer(&self) -> HealableStorage<'_> {
+        HealableStorage::new(&*self.storage)
+    }
+
+    pub(super) fn storage(&self) -> &dyn Storage {
+        &*self.storage
     }
 
     /// What time it is.

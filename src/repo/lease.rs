@@ -11,6 +11,7 @@ use crate::id::ObjectId;
 use crate::limits::LABEL_BYTES_MAX;
 use crate::storage::{ObjectKind, ObjectName};
 
+use super::object_deletion::DeletePermit;
 use super::{OWN_DOMAIN, Repo};
 
 /// The only version of leases so far.
@@ -57,8 +58,7 @@ impl Repo {
         let listed = self.storage().list(ObjectKind::Lease);
         let listed = listed.context(|| "list the leases")?;
         for lease in &listed {
-            let deleted = self.storage().delete(lease.name);
-            deleted.context(|| format!("delete {}", lease.name.path()))?;
+            self.delete(&DeletePermit::Disposable, lease.name)?;
         }
         Ok(listed.len())
     }
@@ -78,7 +78,7 @@ impl Repo {
                     return Err(Error::new(ErrorKind::Busy, what));
                 }
                 // Expired, or with a term that nothing of ours has.
-                Ok(_) => self.storage().delete(listed.name)?,
+                Ok(_) => self.delete(&DeletePermit::Disposable, listed.name)?,
                 Err(error) => self.delete_unreadable(listed.name, error)?,
             }
         }
@@ -90,7 +90,7 @@ impl Repo {
     fn delete_unreadable(&self, name: ObjectName, error: Error) -> Result<()> {
         match error.kind() {
             ErrorKind::Corrupt | ErrorKind::Torn | ErrorKind::WrongKey | ErrorKind::Limit => {
-                self.storage().delete(name)
+                self.delete(&DeletePermit::Disposable, name)
             }
             ErrorKind::NotFound => Ok(()),
             _ => Err(error.context(format!("read {}", name.path()))),
@@ -132,9 +132,16 @@ impl Repo {
     }
 }
 
+impl Lease<'_> {
+    /// True if it was taken of this repository.
+    pub(super) fn is_of(&self, repo: &Repo) -> bool {
+        self.repo.id() == repo.id()
+    }
+}
+
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         // One that stays is over in two hours.
-        let _ = self.repo.storage().delete(self.name);
+        let _ = self.repo.delete(&DeletePermit::Disposable, self.name);
     }
 }

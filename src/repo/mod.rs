@@ -26,6 +26,7 @@ mod host_state;
 mod key_management;
 mod keyless_repo;
 mod lease;
+mod object_deletion;
 mod pack_uploader;
 mod sealed_objects;
 mod stored_annotations;
@@ -56,6 +57,7 @@ pub(crate) use host_state::{HostState, RememberedSnapshot};
 pub use key_management::{HostInfo, recovery_password};
 pub use keyless_repo::KeylessRepo;
 pub use lease::Lease;
+pub(crate) use object_deletion::{DeletePermit, DurableObject, SweepPermit};
 pub use sealed_objects::{IndexSummary, ListedPacks};
 pub(crate) use sealed_objects::{location_of, sealed_name};
 pub use stored_annotations::UnreadAnnotation;
@@ -66,7 +68,6 @@ pub(crate) use stored_bad_blobs::first_readable_copy;
 pub use stored_forget_records::StoredForgetRecords;
 pub use stored_marks::StoredMark;
 pub use stored_notes::StoredNotes;
-pub(crate) use stored_parity::put_parity;
 pub(crate) use trusted_copies::TrustedCopies;
 pub use unlock::SlotInfo;
 pub use write_only_repo::WriteOnlyRepo;
@@ -77,7 +78,7 @@ use crate::compress::Compression;
 use crate::envelope::{Access, Features};
 use crate::id::{DomainId, ObjectId, RepositoryId};
 use crate::keys::{DomainKeys, KeyAccess, Keyring, OpenedSlot, Parameters};
-use crate::storage::Storage;
+use crate::storage::{HealableStorage, Storage, StorageReader};
 
 /// The repository format this program writes.
 pub const FORMAT_VERSION: u8 = crate::envelope::gate::FORMAT_VERSION;
@@ -150,8 +151,24 @@ impl Repo {
         &self.inner.id
     }
 
-    /// Where it lives.
-    pub fn storage(&self) -> &Arc<dyn Storage> {
+    /// Where it lives: to be read.
+    pub fn storage_reader(&self) -> StorageReader<'_> {
+        StorageReader::new(&*self.storage)
+    }
+
+    /// Where it lives: to have damaged objects replaced.
+    pub fn storage_healer(&self) -> HealableStorage<'_> {
+        HealableStorage::new(&*self.storage)
+    }
+
+    /// Where it lives. Operations read by [`Repo::storage_reader`], and delete by what permits it.
+    fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// Where it lives, for tests that damage it.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn raw_storage(&self) -> &Arc<dyn Storage> {
         &self.storage
     }
 

@@ -22,6 +22,7 @@ use crate::snapshot::{Snapshot, snapshot_codec};
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::create_repository::get_content_named;
+use super::object_deletion::{DeletePermit, DurableObject};
 use super::stored_annotations::{UnreadAnnotation, is_unreadable};
 use super::{CacheLocation, OWN_DOMAIN, Repo};
 
@@ -117,7 +118,7 @@ impl Repo {
         self.storage().get_range(name, 0, pack::HEADER_LEN)
     }
 
-    pub(crate) fn put_segment(&self, segment: &Segment) -> Result<()> {
+    pub(crate) fn put_segment(&self, segment: &Segment) -> Result<DurableObject> {
         let clear = index::encode_header(segment);
         let plain = index::encode_body(segment);
         let domain = self.domain_keys().id();
@@ -130,7 +131,8 @@ impl Repo {
         };
         self.storage()
             .put_new(name, &bytes)
-            .context(|| format!("store {}", name.path()))
+            .context(|| format!("store {}", name.path()))?;
+        Ok(DurableObject::of_stored(name))
     }
 
     /// One index segment, opened and held to its name.
@@ -397,9 +399,14 @@ impl Repo {
             kind: ObjectKind::Snapshot,
             id: *id,
         };
+        self.delete(&DeletePermit::Unreported, name)
+    }
+
+    /// Stores a snapshot's object again that a sweep deleted.
+    pub(crate) fn put_snapshot_back(&self, name: ObjectName, bytes: &[u8]) -> Result<()> {
         self.storage()
-            .delete(name)
-            .context(|| format!("delete {}", name.path()))
+            .put_new(name, bytes)
+            .context(|| format!("put {} back", name.path()))
     }
 
     /// One snapshot, opened and held to its name, its records where they lie by now.

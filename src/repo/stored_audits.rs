@@ -91,7 +91,7 @@ impl KeylessRepo {
             KeyScheme::Clear => read_keyless_audit(bytes).map(Some),
             _ => Ok(None),
         };
-        load_audits(&**self.storage(), packs, self.clock().now(), open)
+        load_audits(self.storage(), packs, self.clock().now(), open)
     }
 }
 

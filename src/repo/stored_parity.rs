@@ -13,6 +13,7 @@ use crate::parity::{self, ParityShare};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
 use super::Repo;
+use super::object_deletion::DurableObject;
 use super::stored_annotations::is_unreadable;
 
 /// What notes that were read say of parity, under their names: notes never change, so none is read twice for this.
@@ -58,6 +59,11 @@ impl Repo {
         })
     }
 
+    /// Stores the parity object of a pack that is durable.
+    pub(crate) fn put_parity(&self, object: &[u8]) -> Result<DurableObject> {
+        put_parity(&**self.storage(), object)
+    }
+
     /// The last word.
     fn newest_noted_parity(&self) -> Result<Option<NotedParity>> {
         let listed = self
@@ -82,14 +88,14 @@ impl Repo {
 }
 
 /// Stores the parity object of a pack that is durable. One of that name with other bytes is damaged: it is put right.
-pub(crate) fn put_parity(storage: &dyn Storage, object: &[u8]) -> Result<ObjectId> {
+pub(super) fn put_parity(storage: &dyn Storage, object: &[u8]) -> Result<DurableObject> {
     let name = ObjectName::of_content(ObjectKind::Parity, object);
     let stored = match storage.put_new(name, object) {
         Err(error) if error.kind() == ErrorKind::Exists => storage.heal(name, object),
         stored => stored,
     };
     stored.context(|| format!("store {}", name.path()))?;
-    Ok(name.id)
+    Ok(DurableObject::of_stored(name))
 }
 
 /// The same from the pack's bytes.

@@ -22,6 +22,7 @@ mod memory_storage;
 mod object_name;
 mod reserved_space;
 mod retrying_storage;
+mod storage_reader;
 #[cfg(any(test, feature = "test-util"))]
 pub mod storage_suite;
 mod temp_objects;
@@ -38,6 +39,7 @@ pub use local_storage::LocalStorage;
 pub use memory_storage::MemoryStorage;
 pub use object_name::{ObjectKind, ObjectName};
 pub use retrying_storage::{RetryPolicy, RetryingStorage, is_worth_retrying};
+pub use storage_reader::{HealableStorage, StorageReader};
 pub use traced_storage::{StorageCall, StorageCounts, StorageVerb, TracedStorage};
 
 /// What a listing tells of one object, without reading it.

@@ -73,7 +73,7 @@ fn of_a_new_base_only_the_leaves_that_changed_are_read() {
 }
 
 fn storage_bytes(repo: &Repo) -> u64 {
-    let packs = repo.storage().list(ObjectKind::Pack).unwrap();
+    let packs = repo.raw_storage().list(ObjectKind::Pack).unwrap();
     packs.iter().map(|pack| pack.len).sum()
 }
 

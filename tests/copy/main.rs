@@ -149,10 +149,10 @@ fn all_snapshots_arrive_with_their_records_and_are_copied_once() {
             assert!(oracle.dump_strictly(&target) == *model);
         }
     }
-    let before = to.storage().list(ObjectKind::Pack).unwrap();
+    let before = to.raw_storage().list(ObjectKind::Pack).unwrap();
     let again = copy(&source.repo, &to).unwrap();
     assert_eq!((again.copied.len(), again.there), (0, 5));
-    assert_eq!(to.storage().list(ObjectKind::Pack).unwrap(), before);
+    assert_eq!(to.raw_storage().list(ObjectKind::Pack).unwrap(), before);
     assert_eq!(ids(&to).len(), 5);
 }
 

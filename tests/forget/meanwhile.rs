@@ -99,7 +99,7 @@ fn a_snapshot_that_is_swept_while_the_catalog_is_read_is_not_missed() {
             (StorageVerb::List, ObjectKind::Forgotten),
             move || {
                 forget(&other, &chosen).unwrap();
-                other.storage().delete(name).unwrap();
+                other.raw_storage().delete(name).unwrap();
             },
         );
         let repo = scene.repo.with_storage(storage);
@@ -120,7 +120,7 @@ fn check_takes_a_snapshot_that_is_swept_meanwhile_for_no_damage() {
         (StorageVerb::List, ObjectKind::Forgotten),
         move || {
             forget(&other, &chosen).unwrap();
-            other.storage().delete(name).unwrap();
+            other.raw_storage().delete(name).unwrap();
         },
     );
     let check = Check { read: ReadData::None };

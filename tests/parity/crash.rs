@@ -81,9 +81,11 @@ fn whatever_a_backup_indexes_has_parity_wherever_it_dies() {
         // The next one takes up the packs that were left, and puts torn parity right.
         common::backup(&repo, &scene.db()).unwrap_or_else(|error| panic!("{what}: {error}"));
         let indexed = repo.usable_packs(&repo.index_summary().unwrap()).unwrap();
-        let parities =
-            levault::engine::parity_listing::ListedParity::load(&*storage, &OperationReport::default())
-                .unwrap();
+        let parities = levault::engine::parity_listing::ListedParity::load(
+            levault::storage::StorageReader::new(&*storage),
+            &OperationReport::default(),
+        )
+        .unwrap();
         for pack in indexed.keys() {
             assert!(!parities.of_pack(pack).is_empty(), "{what}: {}", pack.short());
         }
@@ -129,7 +131,11 @@ fn a_heal_that_dies_leaves_damage_or_the_pack_and_the_next_one_ends_it() {
             packs: vec![],
             dry_run: false,
         };
-        all.run(&*storage, &OperationReport::default()).is_ok()
+        all.run(
+            levault::storage::HealableStorage::new(&*storage),
+            &OperationReport::default(),
+        )
+        .is_ok()
     };
     at_every_call(&before, Writes::Whole, &heals, &|storage, _, what| {
         let outcome = heal(&*storage, &[]);

@@ -288,7 +288,12 @@ fn a_damaged_pack_gets_no_parity() {
     storage.corrupt(pack, |bytes| flip(bytes, 5_000..5_001));
     let added = add(&repo, None);
     assert_eq!(added.damaged, [pack.id]);
-    let status = status(&*storage, ParityReadMode::All, &OperationReport::default()).unwrap();
+    let status = status(
+        StorageReader::new(&*storage),
+        ParityReadMode::All,
+        &OperationReport::default(),
+    )
+    .unwrap();
     assert_eq!(status.packs_with_parity, status.packs - 1);
 }
 

@@ -21,7 +21,7 @@ use levault::ops::check::{Check, CheckOutcome, ReadData};
 use levault::parity::ParityShare;
 use levault::repo::Repo;
 use levault::report::OperationReport;
-use levault::storage::{MemoryStorage, ObjectKind, ObjectName, Storage};
+use levault::storage::{HealableStorage, MemoryStorage, ObjectKind, ObjectName, Storage, StorageReader};
 
 /// A repository that keeps parity, with one snapshot.
 struct Scene {
@@ -100,11 +100,17 @@ fn heal(storage: &dyn Storage, packs: &[ObjectId]) -> HealOutcome {
         packs: packs.to_vec(),
         dry_run: false,
     };
-    heal.run(storage, &OperationReport::default()).unwrap()
+    heal.run(HealableStorage::new(storage), &OperationReport::default())
+        .unwrap()
 }
 
 fn is_covered(storage: &dyn Storage, what: &str) {
-    let status = status(storage, ParityReadMode::All, &OperationReport::default()).unwrap();
+    let status = status(
+        StorageReader::new(storage),
+        ParityReadMode::All,
+        &OperationReport::default(),
+    )
+    .unwrap();
     assert_eq!(status.packs, status.packs_with_parity, "{what}");
     assert!(status.damaged.is_empty(), "{what}: {:?}", status.damaged);
 }

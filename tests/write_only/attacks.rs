@@ -185,7 +185,7 @@ fn a_segment_that_claims_the_owners_domain_plants_nothing_and_replaces_nothing()
     let wrong = taken.pack(&[NamedBlob::name(taken.keys(), BlobKind::Leaf, b"wrong".to_vec())]);
     taken.scene.put(ObjectKind::Pack, &wrong.bytes);
     let planted = planted(&wrong, before.iter().map(|entry| entry.id));
-    let all: Vec<_> = owner.storage().list(ObjectKind::Index).unwrap();
+    let all: Vec<_> = owner.raw_storage().list(ObjectKind::Index).unwrap();
     let replaces = all.iter().map(|listed| listed.name.id).collect();
     let segment = Segment::new(planted.packs().to_vec(), replaces, planted.entries().to_vec()).unwrap();
     let name = taken

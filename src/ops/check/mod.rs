@@ -92,7 +92,7 @@ impl Check {
         objects::check(repo, &mut findings)?;
         housekeeping::check(repo, &mut findings)?;
         // Snapshots before the index, as every reader: a backup that ends meanwhile then looks like none.
-        let listed = repo.storage().list(ObjectKind::Snapshot);
+        let listed = repo.storage_reader().list(ObjectKind::Snapshot);
         let listed = listed.context(|| "list the snapshots")?;
         let facts = AnnotationCheck::load(repo)?;
         facts.check_seen(repo, &listed, &mut findings)?;

@@ -38,7 +38,7 @@ pub fn check(repo: &Repo, findings: &mut CheckFindings) -> Result<()> {
         };
         findings.add(object, what, helps);
     }
-    for listed in repo.storage().list(ObjectKind::Slot)? {
+    for listed in repo.storage_reader().list(ObjectKind::Slot)? {
         if let Err(error) = repo.slot_info(listed.name) {
             findings.add(
                 listed.name.path(),
@@ -53,7 +53,7 @@ pub fn check(repo: &Repo, findings: &mut CheckFindings) -> Result<()> {
 /// Opens every segment; those that cannot be opened are findings, and the rest is the index.
 pub fn index(repo: &Repo, findings: &mut CheckFindings) -> Result<ReadableIndex> {
     let facts = repo.index_summary()?;
-    for listed in repo.storage().list(ObjectKind::Index)? {
+    for listed in repo.storage_reader().list(ObjectKind::Index)? {
         // One that cannot be told is ours to open.
         if repo
             .foreign_segment(&listed)

@@ -95,7 +95,7 @@ pub fn check(
         wish.only.is_none_or(|only| only.contains(id))
     });
     let all = repo
-        .storage()
+        .storage_reader()
         .list(ObjectKind::Pack)
         .context(|| "list the packs")?;
     let mut listed = Vec::with_capacity(all.len());
@@ -288,7 +288,7 @@ impl PackCheck<'_> {
     fn data(&mut self, pack: &PackAge) -> Result<Option<AuditResult>> {
         let id = pack.id;
         let name = ObjectName::new(ObjectKind::Pack, id);
-        let bytes = match self.repo.storage().get(name, PACK_STORED_BYTES_MAX) {
+        let bytes = match self.repo.storage_reader().get(name, PACK_STORED_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -24,7 +24,7 @@ pub fn check(
     outcome: &mut CheckOutcome,
     report: &OperationReport,
 ) -> Result<()> {
-    let storage = &**repo.storage();
+    let storage = repo.storage_reader();
     let read = match read {
         ReadData::All => ParityReadMode::All,
         _ => ParityReadMode::Headers,
@@ -44,7 +44,7 @@ pub fn check(
     }
     let dry_run = true;
     let heal = Heal { packs, dry_run };
-    for healed in heal.run(storage, report)?.healed {
+    for healed in heal.run(repo.storage_healer(), report)?.healed {
         let helps = format!(
             "`levault repair heal {} --apply` puts its bytes back",
             healed.object.id.short()

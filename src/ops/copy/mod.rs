@@ -179,7 +179,7 @@ impl Copy {
             return Ok(());
         }
         // What is noted as bad there may be what a copy would stand on: then nothing is taken over unread.
-        let trusts = to.storage().list(ObjectKind::Bad)?.is_empty();
+        let trusts = to.storage_reader().list(ObjectKind::Bad)?.is_empty();
         let mut successor = there.catalog.next_counter_and_parent();
         for domain in from.domains()? {
             let steps = plan.steps.iter().filter(|step| step.domain() == domain);

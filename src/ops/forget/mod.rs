@@ -344,7 +344,7 @@ fn damaged(repo: &Repo, id: ObjectId) -> Result<CountedSnapshot> {
 /// By its header, which nothing vouches for: all that is left of it.
 fn domain_of(repo: &Repo, id: ObjectId) -> DomainId {
     let name = ObjectName::new(ObjectKind::Snapshot, id);
-    let first = repo.storage().get_range(name, 0, Header::LEN);
+    let first = repo.storage_reader().get_range(name, 0, Header::LEN);
     let header = first.and_then(|first| Header::decode(&first));
     header.map_or(OWN_DOMAIN, |header| header.domain)
 }

@@ -7,22 +7,22 @@
 
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
-use crate::repo::{Repo, UnreadAnnotation};
+use crate::repo::{DeletePermit, Repo, UnreadAnnotation};
 use crate::report::OperationReport;
-use crate::storage::{ObjectKind, ObjectName};
+use crate::storage::ObjectKind;
 
 /// Audits to be deleted: those that others supersede, and those that are damaged. Of those alone that were there before
 /// the packs were listed: what they speak of and is not listed is gone.
 pub fn superseded(repo: &Repo) -> Result<Vec<ObjectId>> {
     let before = repo
-        .storage()
+        .storage_reader()
         .list(ObjectKind::Audit)
         .context(|| "list the audits")?;
     if before.is_empty() {
         return Ok(Vec::new());
     }
     let packs = repo
-        .storage()
+        .storage_reader()
         .list(ObjectKind::Pack)
         .context(|| "list the packs")?;
     let stored = repo.audits(packs.into_iter().map(|pack| pack.name.id))?;
@@ -36,12 +36,11 @@ pub fn superseded(repo: &Repo) -> Result<Vec<ObjectId>> {
 /// Deletes them.
 pub fn drop_superseded(repo: &Repo, report: &OperationReport) -> Result<Vec<ObjectId>> {
     let going = superseded(repo)?;
-    for id in &going {
-        report.go_on()?;
-        let name = ObjectName::new(ObjectKind::Audit, *id);
-        repo.storage()
-            .delete(name)
-            .context(|| format!("delete {}", name.path()))?;
-    }
+    repo.delete_all(
+        &DeletePermit::Disposable,
+        ObjectKind::Audit,
+        going.iter().copied(),
+        report,
+    )?;
     Ok(going)
 }

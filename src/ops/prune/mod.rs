@@ -22,10 +22,10 @@ use std::time::Duration;
 use crate::annotations::{DeletionMark, MarkedPack};
 use crate::clock::UnixNanos;
 use crate::engine::parity_listing;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectId;
 use crate::limits::MARK_PACKS_MAX;
-use crate::repo::{OWN_DOMAIN, Repo};
+use crate::repo::{DeletePermit, Lease, OWN_DOMAIN, Repo, SweepPermit};
 use crate::report::OperationReport;
 
 use prune_input::{PruneInput, gather};
@@ -104,17 +104,18 @@ impl Prune {
     /// has the lease; [`ErrorKind::Limit`] if the clocks differ; any object that cannot be read or understood.
     pub fn run(&self, repo: &Repo, report: &OperationReport) -> Result<PruneOutcome> {
         self.check_grace()?;
-        let _lease = if self.dry_run {
+        let lease = if self.dry_run {
             None
         } else {
             Some(repo.lease("prune")?)
         };
-        let mut outcome = self.in_domain(repo, report)?;
+        let lease = lease.as_ref();
+        let mut outcome = self.in_domain(repo, lease, report)?;
         let mut all_done = true;
         for domain in repo.domains()?.into_iter().filter(|domain| *domain != OWN_DOMAIN) {
             // What a host wrote into its domain is no reason to keep others' garbage.
             let rest = self.less(&outcome);
-            match rest.in_domain(&repo.in_domain(domain)?, report) {
+            match rest.in_domain(&repo.in_domain(domain)?, lease, report) {
                 Ok(of_it) => outcome.add(of_it),
                 Err(error) if is_the_hosts(&error) => {
                     all_done = false;
@@ -128,7 +129,7 @@ impl Prune {
         }
         // Parity of a pack that is missed may be what brings it back.
         if all_done {
-            self.parity(repo, &mut outcome, report)?;
+            self.parity(repo, lease, &mut outcome, report)?;
         }
         outcome.audits_superseded = if self.dry_run {
             audits::superseded(repo)?
@@ -149,8 +150,13 @@ impl Prune {
         }
     }
 
-    fn in_domain(&self, repo: &Repo, report: &OperationReport) -> Result<PruneOutcome> {
-        self.sweep_and_mark(repo, report)
+    fn in_domain(
+        &self,
+        repo: &Repo,
+        lease: Option<&Lease>,
+        report: &OperationReport,
+    ) -> Result<PruneOutcome> {
+        self.sweep_and_mark(repo, lease, report)
             .map_err(|error| match error.kind() {
                 ErrorKind::NotFound => error
                     .with_kind(ErrorKind::Busy)
@@ -159,8 +165,13 @@ impl Prune {
             })
     }
 
-    fn sweep_and_mark(&self, repo: &Repo, report: &OperationReport) -> Result<PruneOutcome> {
-        let (swept, seen) = self.sweep(repo, report)?;
+    fn sweep_and_mark(
+        &self,
+        repo: &Repo,
+        lease: Option<&Lease>,
+        report: &OperationReport,
+    ) -> Result<PruneOutcome> {
+        let (swept, seen) = self.sweep(repo, lease, report)?;
         let mut limits = self.limits(repo);
         let (rebased, hidden, seen) = self.rebase(repo, seen, &limits, report)?;
         let again = rebased
@@ -181,7 +192,7 @@ impl Prune {
             carry_out(repo, &seen.facts, &outcome.plan, report)?;
             let marked = !outcome.plan.dead.is_empty() || !outcome.plan.repack.is_empty();
             if self.grace.is_zero() && marked {
-                let (more, _) = self.sweep(repo, report)?;
+                let (more, _) = self.sweep(repo, lease, report)?;
                 outcome.swept.packs.extend(more.packs);
                 outcome.swept.marks.extend(more.marks);
             }
@@ -190,13 +201,17 @@ impl Prune {
     }
 
     /// Deletes parity whose pack is gone, last of all: nothing ever needs it.
-    fn parity(&self, repo: &Repo, outcome: &mut PruneOutcome, report: &OperationReport) -> Result<()> {
-        let storage = &**repo.storage();
+    fn parity(
+        &self,
+        repo: &Repo,
+        lease: Option<&Lease>,
+        outcome: &mut PruneOutcome,
+        report: &OperationReport,
+    ) -> Result<()> {
         let going = outcome.swept.packs.iter().map(|pack| pack.pack).collect();
-        for parity in parity_listing::list_orphan_parity(storage, &going, report)? {
-            if !self.dry_run {
-                let deleted = storage.delete(parity.name());
-                deleted.context(|| format!("delete {}", parity.name()))?;
+        for parity in parity_listing::list_orphan_parity(repo.storage_reader(), &going, report)? {
+            if let Some(lease) = lease {
+                repo.delete(&DeletePermit::OrphanParity(lease), parity.name())?;
             }
             outcome.parity_deleted += 1;
             outcome.parity_bytes_deleted += parity.len;
@@ -205,14 +220,19 @@ impl Prune {
     }
 
     /// Deletes what is ripe; what there is then.
-    fn sweep(&self, repo: &Repo, report: &OperationReport) -> Result<(Sweep, PruneListing)> {
+    fn sweep(
+        &self,
+        repo: &Repo,
+        lease: Option<&Lease>,
+        report: &OperationReport,
+    ) -> Result<(Sweep, PruneListing)> {
         let seen = self.list_packs(repo, report)?;
         let mut sweep = sweep::plan(&seen.facts, self.grace_nanos(), seen.now);
         sweep.packs = own(repo, &seen.facts, sweep.packs, |pack| &pack.pack)?;
-        if self.dry_run || sweep.is_empty() {
+        let Some(lease) = lease.filter(|_| !sweep.is_empty()) else {
             return Ok((sweep, seen));
-        }
-        sweep.run(repo, &seen.facts, seen.begun, report)?;
+        };
+        sweep.run(repo, &seen.facts, &SweepPermit::new(lease, seen.begun), report)?;
         Ok((sweep, self.list_packs(repo, report)?))
     }
 

@@ -75,7 +75,7 @@ pub fn gather(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport)
 
 fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport) -> Result<PruneInput> {
     let mut listed = repo
-        .storage()
+        .storage_reader()
         .list(ObjectKind::Pack)
         .context(|| "list the packs")?;
     let marks = repo.marks()?;
@@ -172,7 +172,7 @@ fn bad(
 
 /// Objects that this version does not know how to keep alive.
 fn refuse_unknown_objects(repo: &Repo) -> Result<()> {
-    match repo.storage().list(ObjectKind::Wal)?.first() {
+    match repo.storage_reader().list(ObjectKind::Wal)?.first() {
         None => Ok(()),
         Some(foreign) => Err(Error::new(
             ErrorKind::TooNew,
@@ -209,7 +209,7 @@ fn stored_since(repo: &Repo, listed: &[ListedObject], index: &IndexSummary) -> R
     others.sort_unstable();
     let found = others.into_iter().map(|id| {
         let name = ObjectName::new(ObjectKind::Pack, *id);
-        match repo.storage().stat(name) {
+        match repo.storage_reader().stat(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             found => found.map(Some),
         }

@@ -102,7 +102,7 @@ pub fn before(repo: &Repo, catalog: &SnapshotCatalog, now: UnixNanos, grace: i64
     }
     let notes = repo.notes()?.notes;
     let listed = repo
-        .storage()
+        .storage_reader()
         .list(ObjectKind::Note)
         .context(|| "list the notes")?;
     let ripe: HashSet<_> = listed

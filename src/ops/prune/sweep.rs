@@ -11,19 +11,16 @@ use std::collections::HashSet;
 
 use crate::annotations::{DeletionMark, MarkedPack, ReplacedMark};
 use crate::clock::UnixNanos;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectId;
 use crate::limits::OBJECT_BYTES_MAX;
-use crate::repo::{Repo, StoredMark};
+use crate::repo::{DeletePermit, Repo, StoredMark, SweepPermit};
 use crate::report::OperationReport;
 use crate::storage::{ObjectKind, ObjectName};
 
 use super::prune_input::PruneInput;
 use super::prune_plan::{PackUsage, is_grace_over};
 use crate::engine::rewrite_segments;
-
-/// Deletes of one sweep end so long after its listings: who brings something back counts on that.
-const SWEEP_LASTS: i64 = 3600 * 1_000_000_000;
 
 /// What is to be deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,23 +80,21 @@ impl Sweep {
         self.packs.iter().map(|pack| pack.len).sum()
     }
 
-    /// Carries it out. `begun` is our clock before the listings that it was planned by.
+    /// Carries it out; `permit` is of the listings that it was planned by.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] when it takes longer than an hour: run it again, which goes on from new listings.
-    pub fn run(
+    pub(super) fn run(
         &self,
         repo: &Repo,
         facts: &PruneInput,
-        begun: UnixNanos,
+        permit: &SweepPermit<'_>,
         report: &OperationReport,
     ) -> Result<()> {
+        let permit = DeletePermit::Sweep(permit);
         let delete = |kind: ObjectKind, id: ObjectId| -> Result<()> {
             report.go_on()?;
-            in_time(repo, begun)?;
-            let name = ObjectName { kind, id };
-            let deleted = repo.storage().delete(name);
-            deleted.context(|| format!("delete {}", name.path()))
+            repo.delete(&permit, ObjectName { kind, id })
         };
         unmark(repo, &facts.marks, &self.unmark)?;
         self.snapshots(repo, &delete)?;
@@ -123,11 +118,10 @@ impl Sweep {
 
     /// Deletes forgotten snapshots, unless one is brought back meanwhile: then all are put back, and nothing else goes.
     fn snapshots(&self, repo: &Repo, delete: &dyn Fn(ObjectKind, ObjectId) -> Result<()>) -> Result<()> {
-        let storage = repo.storage();
         let mut kept = Vec::new();
         for id in &self.snapshots {
             let name = ObjectName::new(ObjectKind::Snapshot, *id);
-            match storage.get(name, OBJECT_BYTES_MAX) {
+            match repo.storage_reader().get(name, OBJECT_BYTES_MAX) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 bytes => kept.push((name, bytes?)),
             }
@@ -137,9 +131,7 @@ impl Sweep {
             Ok(()) => Ok(()),
             Err(error) => {
                 for (name, bytes) in &kept {
-                    storage
-                        .put_new(*name, bytes)
-                        .context(|| format!("put {} back", name.path()))?;
+                    repo.put_snapshot_back(*name, bytes)?;
                 }
                 Err(error)
             }
@@ -167,18 +159,6 @@ impl Sweep {
     }
 }
 
-fn in_time(repo: &Repo, begun: UnixNanos) -> Result<()> {
-    let took = repo.clock().now().0.saturating_sub(begun.0);
-    if (0..SWEEP_LASTS).contains(&took) {
-        Ok(())
-    } else {
-        Err(Error::new(
-            ErrorKind::Busy,
-            "the sweep took too long for what it knew; run it again, it goes on where it ended",
-        ))
-    }
-}
-
 /// Takes marks off `packs`. The new mark, which keeps the old one's time, is durable before the old one goes.
 pub fn unmark(repo: &Repo, marks: &[StoredMark], packs: &[ObjectId]) -> Result<()> {
     let packs: HashSet<_> = packs.iter().collect();
@@ -202,9 +182,7 @@ pub fn unmark(repo: &Repo, marks: &[StoredMark], packs: &[ObjectId]) -> Result<(
             kind: ObjectKind::Mark,
             id: stored.id,
         };
-        repo.storage()
-            .delete(name)
-            .context(|| format!("delete {}", name.path()))?;
+        repo.delete(&DeletePermit::Disposable, name)?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::id::ObjectId;
 use crate::index::{IndexEntry, Segment, SegmentPack};
 use crate::limits::SEGMENT_ENTRIES_MAX;
 use crate::pack::{self, PackedBlob};
-use crate::repo::{IndexSummary, Repo, location_of};
+use crate::repo::{DeletePermit, DurableObject, IndexSummary, Repo, location_of};
 use crate::report::OperationReport;
 use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
@@ -83,7 +83,7 @@ impl RepairIndex {
             return Err(foreign.error());
         }
         let listed = repo
-            .storage()
+            .storage_reader()
             .list(ObjectKind::Pack)
             .context(|| "list the packs")?;
         let listed = repo.filter_own_packs_by_header(listed, &facts)?;
@@ -108,10 +108,10 @@ impl RepairIndex {
         self.carry_over(&facts, &outcome, &mut segments)?;
         let marked = repo.marked_packs()?;
         outcome.unread.retain(|(pack, _)| !marked.contains(pack));
-        segments.finish(outcome.plan.replaced.clone())?;
+        let newest = segments.finish(outcome.plan.replaced.clone())?;
         if self.mode == RepairMode::Apply && !outcome.plan.is_empty() {
             outcome.noted = note_missing(repo, &outcome.plan, report)?;
-            drop_old(repo, facts, &outcome, report)?;
+            drop_old(repo, facts, &outcome, newest, report)?;
         }
         Ok(outcome)
     }
@@ -209,7 +209,7 @@ fn gone(repo: &Repo, facts: &IndexSummary, listed: &[ListedObject]) -> Result<Ve
     let listed: HashSet<_> = listed.iter().map(|pack| pack.name.id).collect();
     let mut gone = Vec::new();
     for id in facts.packs.keys().filter(|id| !listed.contains(*id)) {
-        match repo.storage().stat(ObjectName::new(ObjectKind::Pack, *id)) {
+        match repo.storage_reader().stat(ObjectName::new(ObjectKind::Pack, *id)) {
             Err(error) if error.kind() == ErrorKind::NotFound => gone.push(*id),
             found => drop(found?),
         }
@@ -279,23 +279,25 @@ impl<'r> SegmentWriter<'r> {
 
     /// The last one alone says what is replaced: until it is there readers have both, which is one too many and none too
     /// few.
-    fn finish(mut self, replaced: Vec<ObjectId>) -> Result<()> {
+    fn finish(mut self, replaced: Vec<ObjectId>) -> Result<Option<DurableObject>> {
         if self.packs.is_empty() && replaced.is_empty() {
-            Ok(())
+            Ok(None)
         } else {
             self.put(replaced)
         }
     }
 
-    fn put(&mut self, replaced: Vec<ObjectId>) -> Result<()> {
+    /// The segment, if it was stored.
+    fn put(&mut self, replaced: Vec<ObjectId>) -> Result<Option<DurableObject>> {
         let (packs, entries) = (std::mem::take(&mut self.packs), std::mem::take(&mut self.entries));
         let segment = Segment::new(packs, replaced, entries)?;
         match self.mode {
             RepairMode::Apply => self
                 .repo
                 .put_segment(&segment)
-                .context(|| "store an index segment"),
-            RepairMode::DryRun => Ok(()),
+                .context(|| "store an index segment")
+                .map(Some),
+            RepairMode::DryRun => Ok(None),
         }
     }
 }
@@ -312,6 +314,7 @@ fn drop_old(
     repo: &Repo,
     mut facts: IndexSummary,
     outcome: &IndexOutcome,
+    newest: Option<DurableObject>,
     report: &OperationReport,
 ) -> Result<()> {
     let plan = &outcome.plan;
@@ -322,11 +325,14 @@ fn drop_old(
     }
     // What a segment that cannot be read replaced, if that is still listed, counts again: it says too much, not too little.
     let damaged = plan.damaged.iter().filter(|_| outcome.unread.is_empty());
-    for id in plan.replaced.iter().chain(damaged) {
-        report.go_on()?;
-        let name = ObjectName::new(ObjectKind::Index, *id);
-        let deleted = repo.storage().delete(name);
-        deleted.context(|| format!("delete {}", name.path()))?;
+    let replaced = newest.map(|newest| (DeletePermit::Superseded(newest), plan.replaced.iter().copied()));
+    if let Some((permit, replaced)) = replaced {
+        repo.delete_all(&permit, ObjectKind::Index, replaced, report)?;
     }
-    Ok(())
+    repo.delete_all(
+        &DeletePermit::Damaged,
+        ObjectKind::Index,
+        damaged.copied(),
+        report,
+    )
 }

@@ -21,7 +21,7 @@ use crate::index::{IndexEntry, Location};
 use crate::index_cache::IndexLookup;
 use crate::limits::{MARK_PACKS_MAX, PACK_STORED_BYTES_MAX};
 use crate::pack::{PackKey, read_blob, scan_directory};
-use crate::repo::{BlobReader, BlobWriter, IndexSummary, Repo, location_of, sealed_name};
+use crate::repo::{BlobReader, BlobWriter, DeletePermit, IndexSummary, Repo, location_of, sealed_name};
 use crate::report::OperationReport;
 use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
@@ -156,7 +156,7 @@ impl<'a> PackRepairContext<'a> {
             return Err(error.context("the index is damaged; run `levault repair index --apply` first"));
         }
         let listed = repo
-            .storage()
+            .storage_reader()
             .list(ObjectKind::Pack)
             .context(|| "list the packs")?;
         let listed = repo.filter_own_packs(listed, &index)?;
@@ -218,7 +218,7 @@ impl<'a> PackRepairContext<'a> {
             packs: vec![*id],
             dry_run: mode == RepairMode::DryRun,
         };
-        let outcome = heal.run(&**self.repo.storage(), self.report)?;
+        let outcome = heal.run(self.repo.storage_healer(), self.report)?;
         let name = ObjectName::new(ObjectKind::Pack, *id);
         Ok(outcome.healed.into_iter().find(|healed| healed.object == name))
     }
@@ -261,7 +261,7 @@ impl<'a> PackRepairContext<'a> {
 
     fn whole(&self, id: &ObjectId) -> Result<Vec<u8>> {
         let name = ObjectName::new(ObjectKind::Pack, *id);
-        let bytes = self.repo.storage().get(name, PACK_STORED_BYTES_MAX);
+        let bytes = self.repo.storage_reader().get(name, PACK_STORED_BYTES_MAX);
         bytes.context(|| format!("read {}", name.path()))
     }
 
@@ -455,8 +455,7 @@ impl PackRepairPlan {
             })?;
         }
         for name in &outcome.unread {
-            let deleted = repo.storage().delete(*name);
-            deleted.context(|| format!("delete {}", name.path()))?;
+            repo.delete(&DeletePermit::Damaged, *name)?;
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ impl Restore {
     /// What must stay untouched: what the caller says, the repository, and its cache.
     pub(super) fn all_forbidden(&self, repo: &Repo) -> ForbiddenPaths {
         let mut forbidden = self.forbidden.clone();
-        if let Some(directory) = repo.storage().directory() {
+        if let Some(directory) = repo.storage_reader().directory() {
             forbidden.add("the repository", &directory, PathProtection::Untouched);
         }
         if let CacheLocation::Directory(directory) = &repo.settings().cache {

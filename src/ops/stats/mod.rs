@@ -134,8 +134,8 @@ pub fn stats(
     if let Some(only) = only.filter(is_apart) {
         snapshots.push(only.clone());
     }
-    let listed = repo.storage().list(ObjectKind::Pack)?;
-    let parity = repo.storage().list(ObjectKind::Parity)?;
+    let listed = repo.storage_reader().list(ObjectKind::Pack)?;
+    let parity = repo.storage_reader().list(ObjectKind::Parity)?;
     let mut stats = RepositoryStats {
         packs: listed.len() as u64,
         parity: parity.len() as u64,

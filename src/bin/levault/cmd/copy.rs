@@ -23,7 +23,7 @@ pub fn run(run: &CommandContext, args: &CopyArgs) -> Result<ExitStatus> {
     run.repository()?;
     let from = source(run, &args.source)?;
     let to = destination(run, args, &from)?;
-    if *from.id() == *to.id() && from.storage().describe() == to.storage().describe() {
+    if *from.id() == *to.id() && from.storage_reader().describe() == to.storage_reader().describe() {
         return Err(usage("source and destination are one repository"));
     }
     if args.ids.iter().any(|words| words.starts_with("latest")) {

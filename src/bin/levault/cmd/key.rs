@@ -102,7 +102,7 @@ fn export_recovery(run: &CommandContext) -> Result<ExitStatus> {
     let lines = [
         "levault recovery sheet: whoever has it can read the repository. Keep it on paper, in a safe place.".to_owned(),
         format!("repository   {}", repo.id().to_hex()),
-        format!("last seen at {}", repo.storage().describe()),
+        format!("last seen at {}", repo.storage_reader().describe()),
         format!("slot         {} (`levault key remove {}` makes this sheet worthless)", slot.short(), slot.short()),
         format!("password     {text}"),
         "to restore:  levault -r REPOSITORY restore latest --target DIRECTORY".to_owned(),

@@ -5,7 +5,7 @@ use levault::engine::heal_packs::{Heal, HealOutcome, find_pack};
 use levault::error::Result;
 use levault::ops::add_parity::{AddParity, AddParityOutcome};
 use levault::parity::ParityShare;
-use levault::storage::LocalStorage;
+use levault::storage::{HealableStorage, LocalStorage, StorageReader};
 use serde_json::{Value, json};
 
 use super::CommandContext;
@@ -121,11 +121,13 @@ pub fn heal(run: &CommandContext, args: &HealArgs) -> Result<ExitStatus> {
     let packs = args.packs.iter();
     let heal = Heal {
         packs: packs
-            .map(|words| find_pack(&storage, words, run.report))
+            .map(|words| find_pack(StorageReader::new(&storage), words, run.report))
             .collect::<Result<_>>()?,
         dry_run: !args.apply,
     };
-    let outcome = watch(run.output, run.report, || heal.run(&storage, run.report))?;
+    let outcome = watch(run.output, run.report, || {
+        heal.run(HealableStorage::new(&storage), run.report)
+    })?;
     print_healed(run, args.apply, &outcome)?;
     // What could be healed and was not is damaged still.
     let is_well = outcome.unhealed.is_empty() && (args.apply || outcome.healed.is_empty());

@@ -31,7 +31,7 @@ pub struct KeyringHeader {
 pub fn check(vault: &KeylessRepo, findings: &mut CheckFindings) -> Result<Vec<RepositoryAnchor>> {
     let (mut anchors, mut all) = (Vec::new(), Vec::new());
     for name in [ObjectName::CONFIG, ObjectName::CONFIG_COPY] {
-        let bytes = match vault.storage().get(name, KEY_OBJECT_BYTES_MAX) {
+        let bytes = match vault.storage_reader().get(name, KEY_OBJECT_BYTES_MAX) {
             Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Limit) => {
                 return Err(error);
             }

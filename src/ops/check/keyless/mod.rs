@@ -51,7 +51,7 @@ impl KeylessCheck {
 
 /// Files that are no object of any repository.
 fn foreign_files(vault: &KeylessRepo) -> Result<impl Iterator<Item = CheckNotice>> {
-    let foreign = vault.storage().foreign_files()?;
+    let foreign = vault.storage_reader().foreign_files()?;
     Ok(foreign.into_iter().map(|path| CheckNotice {
         object: path,
         what: "is no object of a repository".into(),

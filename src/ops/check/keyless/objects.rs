@@ -90,7 +90,7 @@ pub fn check(
     let seen = Mutex::new((ClearObjects::default(), findings, outcome));
     for kind in KINDS {
         let listed = vault
-            .storage()
+            .storage_reader()
             .list(kind)
             .context(|| format!("list {}", kind.folder()))?;
         if kind == ObjectKind::Snapshot {
@@ -113,7 +113,7 @@ pub fn check(
 pub fn segments(vault: &KeylessRepo) -> Result<SegmentHeaders> {
     let mut segments = SegmentHeaders::default();
     for listed in vault
-        .storage()
+        .storage_reader()
         .list(ObjectKind::Index)
         .context(|| "list the index")?
     {
@@ -129,7 +129,7 @@ pub fn segments(vault: &KeylessRepo) -> Result<SegmentHeaders> {
 }
 
 fn take(vault: &KeylessRepo, name: ObjectName, parse: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let bytes = vault.storage().get(name, bytes_max(name.kind))?;
+    let bytes = vault.storage_reader().get(name, bytes_max(name.kind))?;
     check_name(&name.id, &bytes)?;
     parse(&bytes)
 }

@@ -44,7 +44,7 @@ pub fn check(
     report: &OperationReport,
 ) -> Result<()> {
     let listed = vault
-        .storage()
+        .storage_reader()
         .list(ObjectKind::Pack)
         .context(|| "list the packs")?;
     outcome.packs = listed.len() as u64;
@@ -196,7 +196,7 @@ fn ages(listed: &[ListedObject], audits: &LatestAudits) -> Vec<PackAge> {
 
 fn is_right(vault: &KeylessRepo, pack: &PackAge) -> Result<()> {
     let name = ObjectName::new(ObjectKind::Pack, pack.id);
-    let bytes = vault.storage().get(name, PACK_STORED_BYTES_MAX)?;
+    let bytes = vault.storage_reader().get(name, PACK_STORED_BYTES_MAX)?;
     check_name(&pack.id, &bytes)?;
     Header::decode(&bytes)?.expect(ObjectClass::Pack)
 }
