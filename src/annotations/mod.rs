@@ -32,7 +32,9 @@ pub use deletion_mark::{DeletionMark, MarkedPack, ReplacedMark};
 pub use forgotten_snapshots::{
     CountedSnapshot, ForgetEvent, ForgetReason, ForgetRecord, ForgottenSnapshots, StoredForgetRecord,
 };
-pub use latest_audits::{LatestAudit, LatestAudits};
+#[cfg(any(test, feature = "test-util"))]
+pub use latest_audits::LatestAudit;
+pub use latest_audits::LatestAudits;
 
 use crate::clock::UnixNanos;
 use crate::id::{ObjectId, TimelineId};

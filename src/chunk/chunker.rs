@@ -73,6 +73,7 @@ impl Chunker {
         *self.runs[usize::from(byte)].get_or_init(|| self.cut(&vec![byte; CHUNK_BYTES_MAX]))
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// All chunks of a value that is in memory.
     pub fn chunks<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let mut rest = value;

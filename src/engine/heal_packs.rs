@@ -8,7 +8,7 @@
 //!              ▼
 //! what can be read of it + parity object ──mend──▶ bytes that have its name ──▶ Storage::heal
 //! ```
-//! Nothing wrong can be written: [`Storage::heal`] takes bytes only under the name that they hash to. So it may run
+//! Nothing wrong can be written: [`HealableStorage::heal`] takes bytes only under the name that they hash to. So it may run
 //! beside backups and prunes, it may be stopped anywhere, and a second run finds nothing to do. A pack that a sweep
 //! deletes meanwhile may come back by it, as one that nothing indexes, which the next prune takes.
 

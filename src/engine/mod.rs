@@ -24,3 +24,6 @@ pub mod snapshot_filter;
 pub mod tag_list;
 pub mod tree;
 pub(crate) mod tree_rewrite;
+
+pub use crate::kind::BlobKind;
+pub use crate::run::{BlobSource, EntryPayload, KeyRange, OwnedEntry, RecordDifference};

@@ -12,7 +12,9 @@ mod segment;
 use crate::id::{BlobId, ObjectId};
 use crate::kind::BlobKind;
 
-pub use segment::{Segment, SegmentPack, decode_body, decode_header, encode_body, encode_header};
+#[cfg(any(test, feature = "test-util"))]
+pub use segment::decode_body;
+pub use segment::{Segment, SegmentPack, decode_header, encode_body, encode_header};
 
 /// Where one copy of a blob lies, and what is needed to open it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

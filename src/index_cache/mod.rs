@@ -24,8 +24,12 @@ mod merge_segments;
 mod run_file;
 mod run_writer;
 
-pub use cache::{LoadSegment, LookupCache};
-pub use lookup::{IndexEntries, IndexLookup};
+#[cfg(any(test, feature = "test-util"))]
+pub use cache::LoadSegment;
+pub use cache::LookupCache;
+#[cfg(any(test, feature = "test-util"))]
+pub use lookup::IndexEntries;
+pub use lookup::IndexLookup;
 
 #[cfg(test)]
 mod document_tests;

@@ -120,6 +120,9 @@ pub fn read_block(
     Ok((codec, plain))
 }
 
+/// A magic that differs from LevelDB's in no more of its eight bytes is a damaged one; otherwise it is another engine's.
+const DAMAGED_MAGIC_BYTES_MAX: usize = 4;
+
 /// The footer's two handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableFooter {
@@ -174,7 +177,7 @@ impl TableFooter {
     /// they are a footer, undamaged.
     fn is_proven(bytes: &[u8; FOOTER_BYTES], file: &dyn ReadAt, end: u64) -> bool {
         let magic = magic_of(bytes);
-        if magic == 0 || (magic ^ TABLE_MAGIC).count_ones() <= 8 {
+        if magic == 0 || differing_bytes(magic, TABLE_MAGIC) <= DAMAGED_MAGIC_BYTES_MAX {
             return false;
         }
         let checked = Self::handles(bytes).and_then(|footer| {
@@ -187,6 +190,11 @@ impl TableFooter {
         });
         checked.is_ok()
     }
+}
+
+fn differing_bytes(left: u64, right: u64) -> usize {
+    let pairs = left.to_le_bytes().into_iter().zip(right.to_le_bytes());
+    pairs.filter(|(left, right)| left != right).count()
 }
 
 fn magic_of(bytes: &[u8; FOOTER_BYTES]) -> u64 {
@@ -360,6 +368,15 @@ mod tests {
         table[len - 8..].copy_from_slice(b"OTHERMAG");
         let kind = |table: &Vec<u8>| TableFooter::read(table, table.len() as u64).unwrap_err().kind();
         assert_eq!(kind(&table), ErrorKind::NotLevelDb);
+        let mut damaged = TABLE_MAGIC.to_le_bytes();
+        damaged[..DAMAGED_MAGIC_BYTES_MAX].fill(b'?');
+        table[len - 8..].copy_from_slice(&damaged);
+        assert_eq!(
+            kind(&table),
+            ErrorKind::Corrupt,
+            "half of LevelDB's magic is there"
+        );
+        table[len - 8..].copy_from_slice(b"OTHERMAG");
         let index = len - FOOTER_BYTES - 3;
         table[index] ^= 1;
         assert_eq!(kind(&table), ErrorKind::Corrupt);

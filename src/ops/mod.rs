@@ -23,5 +23,7 @@ pub mod stats;
 pub mod undelete;
 pub mod verify_db;
 
+pub use crate::child::command as child_command;
+
 /// How often a source is read that is changed under every reading.
 const READ_ATTEMPTS_MAX: u32 = 3;

@@ -1,22 +1,29 @@
 //! Builds packs from sealed blobs.
 //!
-//! [`PackBuilder`] gives every blob the next ordinal, which is the nonce, and a place; [`seal_all`] seals it there.
+//! [`PackBuilder`] gives every blob the next ordinal, which is the nonce, and a place; `seal_all` seals it there.
 //! There is no other way to seal under the pack's key: so no nonce is used twice, whatever is retried or left out.
 
+#[cfg(any(test, feature = "test-util"))]
 use std::sync::Arc;
 
 use super::pack_directory;
 use super::pack_key::PackKey;
 use super::pack_verifier::{verify, verify_sent};
-use super::seal_blobs::{CompressedBlob, seal_all};
+use super::seal_blobs::CompressedBlob;
+#[cfg(any(test, feature = "test-util"))]
+use super::seal_blobs::seal_all;
 use super::{FinishedPack, PackedBlob};
+#[cfg(any(test, feature = "test-util"))]
 use crate::blob::NamedBlob;
+#[cfg(any(test, feature = "test-util"))]
 use crate::compress::Compressor;
 use crate::crypto::Entropy;
 use crate::envelope::object_id;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::DomainId;
-use crate::keys::{KeyAccess, Keyring, SealedToOwner};
+#[cfg(any(test, feature = "test-util"))]
+use crate::keys::Keyring;
+use crate::keys::{KeyAccess, SealedToOwner};
 use crate::limits::{PACK_BLOBS_MAX, PACK_STORED_BYTES_MAX};
 
 /// A pack being filled.
@@ -33,6 +40,7 @@ pub struct PackBuilder {
 }
 
 impl PackBuilder {
+    #[cfg(any(test, feature = "test-util"))]
     /// An empty pack under a fresh key. What `room` held is overwritten.
     pub fn new(
         keyring: &Arc<Keyring>,
@@ -65,6 +73,7 @@ impl PackBuilder {
         })
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// Compresses, seals and appends one blob; where it lies.
     pub fn push<P: AsRef<[u8]> + Sync>(
         &mut self,
@@ -145,6 +154,7 @@ impl PackBuilder {
         self.directory.is_empty()
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// Seals the directory, closes the pack and names it.
     pub fn finish(self) -> Result<FinishedPack> {
         self.close().map(ClosedPack::name)
@@ -171,6 +181,7 @@ pub struct ClosedPack {
 }
 
 impl ClosedPack {
+    #[cfg(any(test, feature = "test-util"))]
     /// Hashes its bytes.
     pub fn name(self) -> FinishedPack {
         self.name_to_verify().into_pack()

@@ -98,6 +98,7 @@ impl<'a> ParityObject<'a> {
         Ok(Self { head, bytes })
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// What it is parity of.
     pub fn head(&self) -> &ParityHeader {
         &self.head

@@ -73,6 +73,7 @@ impl<'k> SetDigestAccumulator<'k> {
         }
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// Takes one record off that was added before.
     pub fn sub_record(&mut self, key: &[u8], value: &[u8]) {
         let mut one = Self::new(self.key);

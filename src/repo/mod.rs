@@ -44,6 +44,10 @@ mod wrong_clocks;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use crate::annotations::{CountedSnapshot, CurrentNotes, ForgetEvent, ForgetReason};
+pub use crate::compress::Compression;
+pub use crate::index_cache::IndexLookup;
+pub use crate::parity::ParityShare;
 pub use blob_reader::{BlobReader, BlobRequest, PackKeys};
 pub use blob_writer::{BlobWriter, NewBlob, WriteMode};
 pub(crate) use catalog::NewestCounters;
@@ -74,7 +78,6 @@ pub use write_only_repo::WriteOnlyRepo;
 pub use wrong_clocks::is_beyond_skew;
 
 use crate::clock::Clock;
-use crate::compress::Compression;
 use crate::envelope::{Access, Features};
 use crate::id::{DomainId, ObjectId, RepositoryId};
 use crate::keys::{DomainKeys, KeyAccess, Keyring, OpenedSlot, Parameters};

@@ -20,8 +20,10 @@ use super::value_patch::Patch;
 use crate::chunk::ChunkList;
 use crate::codec::{Reader, put_varint};
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(any(test, feature = "test-util"))]
 use crate::id::SetDigest;
 use crate::limits::LEAF_RECORDS_MAX;
+#[cfg(any(test, feature = "test-util"))]
 use crate::record::SetDigestAccumulator;
 
 /// The only version of leaves so far.
@@ -105,6 +107,7 @@ impl LeafColumns {
     }
 }
 
+#[cfg(any(test, feature = "test-util"))]
 /// The share of a draft's inline records in the set digest. The others are added by who still has their value.
 pub fn set_digest(draft: &LeafDraft, key: &[u8; 32]) -> Result<SetDigest> {
     let mut acc = SetDigestAccumulator::new(key);
@@ -164,6 +167,7 @@ impl<'a> LeafReader<'a> {
         })
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// Entries of the leaf, those already read included.
     pub fn count(&self) -> usize {
         self.count
@@ -171,7 +175,7 @@ impl<'a> LeafReader<'a> {
 
     /// The next entry, or `None` after the last.
     #[inline]
-    #[expect(
+    #[allow(
         clippy::should_implement_trait,
         reason = "entries borrow from the reader: no Iterator can give them"
     )]

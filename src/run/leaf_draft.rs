@@ -116,6 +116,7 @@ impl LeafDraft {
         &self.stream
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// Forgets the entries, keeps the memory.
     pub fn clear(&mut self) {
         self.stream.clear();

@@ -15,7 +15,7 @@
 //! What a leaf or node holds depends on the records, the order and the dedup domain's secret alone, so two hosts
 //! of one domain that back up equal records write equal blobs, whatever the history of either.
 //!
-//! Forward and back: [`LeafDraft`] → [`leaf::encode_leaf`] ⇄ [`LeafReader`]; [`RunTreeBuilder`] ⇄ [`RunReader`].
+//! Forward and back: [`LeafDraft`] → [`leaf::encode_leaf`] ⇄ [`leaf::LeafReader`]; [`RunTreeBuilder`] ⇄ [`RunReader`].
 
 pub mod compaction_plan;
 pub mod key_range;
@@ -36,13 +36,19 @@ pub mod value_patch;
 
 pub use crate::chunk::{BlobSource, StoreBlob};
 pub use key_range::KeyRange;
-pub use leaf::{LeafReader, encode_leaf, set_digest};
+pub use leaf::encode_leaf;
+#[cfg(any(test, feature = "test-util"))]
+pub use leaf::{LeafReader, set_digest};
 pub use leaf_cutter::LeafCutter;
 pub use leaf_draft::LeafDraft;
-pub use node::{ChildRef, LeafRef, RunNode, RunRoot};
+#[cfg(any(test, feature = "test-util"))]
+pub use node::RunNode;
+pub use node::{ChildRef, LeafRef, RunRoot};
 pub use run_builder::RunTreeBuilder;
 pub use run_entry::{EntryPayload, OwnedEntry, RunEntry};
-pub use run_reader::{LeafIterator, LeafSpan, RunReader, read_leaf, verify_leaf};
+#[cfg(any(test, feature = "test-util"))]
+pub use run_reader::verify_leaf;
+pub use run_reader::{LeafIterator, LeafSpan, RunReader, read_leaf};
 pub use stack_cursor::{StackCursor, TombstoneMode};
 pub use stack_diff::{RecordDifference, StackLayer, diff};
 pub use value_patch::{Patch, PatchMaker};

@@ -88,7 +88,7 @@ impl<'a> StackCursor<'a> {
     }
 
     /// The next entry, or `None` after the last.
-    #[expect(
+    #[allow(
         clippy::should_implement_trait,
         reason = "entries borrow from the reader: no Iterator can give them"
     )]

@@ -46,6 +46,7 @@ pub struct StackLayer<'a> {
 }
 
 impl<'a> StackLayer<'a> {
+    #[cfg(any(test, feature = "test-util"))]
     /// A run that may hold any key.
     pub fn new(walker: RunReader<'a>) -> Self {
         Self::filtered(walker, |_| true)

@@ -97,6 +97,7 @@ pub struct DatabaseLock {
     _file: File,
 }
 
+#[cfg(any(test, feature = "test-util"))]
 /// Takes the LOCK of the closed database in `directory`, which is made where it is missing.
 ///
 /// # Errors
@@ -105,7 +106,7 @@ pub fn lock_database(directory: &Path) -> Result<DatabaseLock> {
     lock_database_in(&HeldDirectory::open_path(directory)?)
 }
 
-/// [`lock_database`] for a directory that is held.
+/// `lock_database` for a directory that is held.
 pub fn lock_database_in(directory: &HeldDirectory) -> Result<DatabaseLock> {
     let path = directory.display_path("LOCK");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -71,6 +71,7 @@ impl DatabaseTarget {
         self.stage.set_file_attributes(files);
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// Where the files stand until they are published.
     pub fn stage_path(&self) -> &Path {
         self.stage.path()

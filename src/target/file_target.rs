@@ -39,6 +39,7 @@ impl FileTarget {
         })
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// Where the files stand until they are published.
     pub fn stage_path(&self) -> &Path {
         self.stage.path()

@@ -24,7 +24,9 @@ mod replace_database;
 mod staging_directory;
 pub mod tree;
 
-pub use database_lock::{DatabaseLock, lock_database, lock_database_in, refuse_locked, refuse_locked_in};
+#[cfg(any(test, feature = "test-util"))]
+pub use database_lock::{DatabaseLock, lock_database, refuse_locked_in};
+pub use database_lock::{lock_database_in, refuse_locked};
 pub use database_target::DatabaseTarget;
 pub use file_target::{FileTarget, FileWriter, update_file_attributes};
 pub use forbidden_paths::{ForbiddenPaths, PathProtection, is_mount_point};

@@ -444,6 +444,7 @@ impl StagedResult {
         Self(stage)
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// Where it stands until it is published.
     pub fn path(&self) -> &Path {
         self.0.path()

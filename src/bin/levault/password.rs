@@ -160,7 +160,7 @@ fn from_file(path: &Path) -> Result<Vec<u8>> {
 
 fn from_command(command: &str) -> Result<Vec<u8>> {
     // It gets no other password and no credential: only what is not ours to keep.
-    let output = levault::child::command("sh")
+    let output = levault::ops::child_command("sh")
         .args(["-c", command])
         .stdin(Stdio::inherit())
         .stderr(Stdio::inherit())

@@ -17,6 +17,7 @@ mod node_walker;
 mod snapshot_view;
 mod stated_size;
 
+pub use crate::limits::TREE_DEPTH_MAX;
 pub use crate::snapshot::source_label::parts;
 pub(crate) use address::databases_inside_sources;
 pub use address::{ambiguous_address_error, can_lead_into, top_sources};

@@ -32,11 +32,12 @@ use crate::pattern::Selector;
 use crate::repo::{BlobReader, Repo, StoredSnapshot};
 use crate::report::OperationReport;
 use crate::snapshot::{DatabaseRoot, Snapshot, SnapshotSource};
+use crate::target::TreeTarget;
 use crate::target::tree::{MergeMode, TreeProblems, inspect_only};
-use crate::target::{ForbiddenPaths, TreeTarget};
 
 use crate::engine::key_selection::KeySelection;
 use crate::engine::read_records::{self, DatabaseChoice};
+pub use crate::target::{ForbiddenPaths, PathProtection};
 pub use delete_guard::DeleteReach;
 pub use in_place::InPlaceOutcome;
 pub use overwrite_mode::OverwriteMode;

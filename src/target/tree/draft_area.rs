@@ -177,6 +177,7 @@ impl TreeProblems {
         }
     }
 
+    #[cfg(any(test, feature = "test-util"))]
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)

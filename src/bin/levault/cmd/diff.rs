@@ -6,13 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use levault::engine::database_state::DatabaseState;
 use levault::engine::key_selection::KeySelection;
 use levault::engine::tree::{self, ResolvedAddress, SnapshotView, TreeNode};
+use levault::engine::{EntryPayload, RecordDifference};
 use levault::error::{ErrorKind, Result, ResultExt};
 use levault::ops::diff::{
     self, FileChange, FileComparison, FileDiffOutcome, FileDifference, FileTotals, RecordChange,
     RecordDiffOutcome, RecordTotals,
 };
 use levault::repo::{BlobReader, Repo, StoredSnapshot};
-use levault::run::{EntryPayload, RecordDifference};
 use levault::snapshot::{EntryKind, SnapshotSource};
 use serde_json::{Map, Value, json};
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use levault::error::{Error, ErrorKind, Result};
 use levault::ops::restore::{DeleteReach, ExtraEntries, PlannedAction, PlannedEntry, Restore};
+use levault::ops::restore::{ForbiddenPaths, PathProtection};
 use levault::repo::{CacheLocation, Repo, StoredSnapshot};
-use levault::target::{ForbiddenPaths, PathProtection};
 
 use super::CommandContext;
 use crate::password;

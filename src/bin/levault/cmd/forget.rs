@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
-use levault::annotations::{CountedSnapshot, ForgetReason};
 use levault::engine::snapshot_filter::SnapshotFilter;
 use levault::engine::tag_list::TagList;
 use levault::error::{Error, Result};
@@ -17,6 +16,7 @@ use levault::ops::forget::{
     RetentionPolicy,
 };
 use levault::repo::Repo;
+use levault::repo::{CountedSnapshot, ForgetReason};
 use serde_json::json;
 
 use super::CommandContext;

@@ -1,8 +1,8 @@
 //! `history`: prints the values of one key over time.
 
+use levault::engine::OwnedEntry;
 use levault::error::{Error, ErrorKind, Result};
 use levault::ops::history::{self, KeyVersion};
-use levault::run::OwnedEntry;
 use serde_json::{Map, Value, json};
 
 use super::print_node::{one_line, put_path};

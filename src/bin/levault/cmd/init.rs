@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use levault::error::Result;
-use levault::parity::ParityShare;
+use levault::repo::ParityShare;
 use levault::repo::{NewRepository, Repo};
 use levault::storage::LocalStorage;
 use serde_json::json;

@@ -39,9 +39,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use levault::compress::Compression;
 use levault::error::{Error, ErrorKind, Result, ResultExt};
 use levault::keys::SealedCredential;
+use levault::repo::Compression;
 use levault::repo::{CacheLocation, Repo, RepoSettings, SnapshotCatalog, StoredSnapshot, WriteOnlyRepo};
 use levault::report::OperationReport;
 use levault::storage::LocalStorage;

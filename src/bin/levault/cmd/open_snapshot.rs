@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use levault::engine::read_records;
 use levault::engine::tree::{self, SnapshotView};
 use levault::error::{Error, ErrorKind, Result};
-use levault::index_cache::IndexLookup;
+use levault::repo::IndexLookup;
 use levault::repo::{BlobReader, Repo, StoredSnapshot};
 use levault::snapshot::{DatabaseRoot, EntryKind, Snapshot};
 

@@ -4,7 +4,7 @@ use clap::Args;
 use levault::engine::heal_packs::{Heal, HealOutcome, find_pack};
 use levault::error::Result;
 use levault::ops::add_parity::{AddParity, AddParityOutcome};
-use levault::parity::ParityShare;
+use levault::repo::ParityShare;
 use levault::storage::{HealableStorage, LocalStorage, StorageReader};
 use serde_json::{Value, json};
 

@@ -2,10 +2,10 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use levault::engine::KeyRange;
 use levault::engine::database_series::DatabaseFilter;
 use levault::engine::key_selection::KeySelection;
 use levault::error::Result;
-use levault::run::KeyRange;
 
 use super::usage;
 use crate::args::{DatabaseFilterArgs, KeyArg, SelectionArgs};

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use levault::annotations::CurrentNotes;
 use levault::engine::tag_list::TagList;
 use levault::engine::tree::top_sources;
 use levault::error::{ErrorKind, Result};
+use levault::repo::CurrentNotes;
 use levault::repo::{OWN_DOMAIN, StoredSnapshot};
 use levault::snapshot::{MissingPath, Snapshot, SnapshotSource, TreeRoot};
 use serde_json::{Map, Value, json};

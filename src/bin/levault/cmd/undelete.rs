@@ -1,8 +1,8 @@
 //! `undelete`: lists forgotten snapshots, and brings them back.
 
-use levault::annotations::{ForgetEvent, ForgetReason};
 use levault::error::Result;
 use levault::ops::undelete::{select_forgotten, undelete};
+use levault::repo::{ForgetEvent, ForgetReason};
 use levault::repo::{ForgottenSnapshot, Repo, SnapshotCatalog};
 use serde_json::{Value, json};
 

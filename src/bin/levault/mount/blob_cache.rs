@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use levault::engine::BlobKind;
+use levault::engine::BlobSource;
 use levault::error::Result;
 use levault::id::BlobId;
-use levault::kind::BlobKind;
-use levault::run::BlobSource;
 
 /// Plain bytes kept at most.
 const BYTES_MAX: usize = 64 << 20;

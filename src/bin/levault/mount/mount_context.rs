@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use levault::engine::tree::{self, SnapshotView};
 use levault::error::{Error, ErrorKind, Result};
-use levault::index_cache::IndexLookup;
+use levault::repo::IndexLookup;
 use levault::repo::{BlobReader, PackKeys, Repo, StoredSnapshot};
 use levault::report::OperationReport;
 use levault::snapshot::EntryKind;

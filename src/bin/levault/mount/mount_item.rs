@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use levault::engine::tree::TREE_DEPTH_MAX;
 use levault::engine::tree::{self, DirectoryTreeRef, TreeNode};
 use levault::error::{Error, ErrorKind, Result};
 use levault::id::ObjectId;
-use levault::limits::TREE_DEPTH_MAX;
 use levault::snapshot::{DatabaseRoot, EntryKind};
 
 use super::mount_context::{MountContext, ShownSnapshot, has_records};

@@ -52,7 +52,7 @@ fn take_away(at: &Path, flags: UnmountFlags) -> Result<bool> {
 fn by_fusermount(at: &Path, flags: UnmountFlags) -> Result<bool> {
     let program = std::env::var_os("FUSERMOUNT_PATH").unwrap_or_else(|| OsString::from("fusermount3"));
     let detach = flags.contains(UnmountFlags::DETACH);
-    let mut command = levault::child::command(&program);
+    let mut command = levault::ops::child_command(&program);
     command.args(["-u", "-q"]).args(detach.then_some("-z"));
     let ended = command.arg("--").arg(at).stdin(Stdio::null()).status();
     let ended = ended.context(|| format!("run {}", program.display()))?;

@@ -1,8 +1,8 @@
 //! Prints what a policy keeps and forgets, with reasons.
 
-use levault::annotations::CurrentNotes;
 use levault::error::Result;
 use levault::ops::forget::{ForgetInput, GroupPlan, KeepReason, PolicyCalendar};
+use levault::repo::CurrentNotes;
 use levault::repo::StoredSnapshot;
 use serde_json::{Value, json};
 
