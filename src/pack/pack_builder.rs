@@ -213,7 +213,7 @@ impl NamedPack {
         &self.pack
     }
 
-    /// Opens and compares it ([`super::verify()`]).
+    /// Opens and compares it (`pack::verify`).
     pub fn verify(&self, holder: &KeyAccess) -> Result<()> {
         match (holder, &self.sent) {
             (KeyAccess::Owner(keyring), _) => verify(keyring, &self.pack),
