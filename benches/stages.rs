@@ -37,7 +37,7 @@ fn drafts(records: &[(Vec<u8>, Vec<u8>)]) -> Vec<LeafDraft> {
     for (key, value) in records {
         let draft = drafts.last_mut().expect("never empty");
         let weight = draft.push_inline(key, value).expect("short");
-        if cutter.after(key, weight) {
+        if cutter.cut_after(key, weight) {
             drafts.push(LeafDraft::default());
         }
     }
@@ -97,7 +97,7 @@ fn fill(records: &[(Vec<u8>, Vec<u8>)], cutter: &mut LeafCutter, draft: &mut Lea
     let mut leaves = 0;
     for (key, value) in records {
         let weight = draft.push_inline(key, value).expect("short");
-        if cutter.after(key, weight) {
+        if cutter.cut_after(key, weight) {
             leaves += 1;
             draft.clear();
         }
@@ -124,7 +124,7 @@ fn parity(criterion: &mut Criterion) {
         .sample_size(10);
     group.bench_function("BLAKE3", |bench| bench.iter(|| blake3::hash(black_box(&pack))));
     for percent in [1, 5, 20, 100] {
-        let share = ParityShare::of_ten_thousand(percent * 100).expect("a share");
+        let share = ParityShare::from_ten_thousandths(percent * 100).expect("a share");
         group.bench_function(format!("encode {share}"), |bench| {
             bench.iter(|| encode_parity(black_box(&pack), share).expect("parity"));
         });
@@ -135,7 +135,7 @@ fn parity(criterion: &mut Criterion) {
     group.bench_function("heal 1 MiB", |bench| {
         bench.iter(|| {
             ParityObject::open(&object)
-                .and_then(|parity| parity.mend(&damaged))
+                .and_then(|parity| parity.repair(&damaged))
                 .expect("healed")
         });
     });

@@ -23,8 +23,8 @@ fn main() -> Result<()> {
         .map_or(Ok(10_000_000), |text| text.parse::<u64>());
     let blobs = blobs.map_err(|_| Error::new(ErrorKind::Usage, "index_scale [BLOBS] [CACHE_DIRECTORY]"))?;
     let cache = match arguments.next() {
-        Some(directory) => LookupCache::in_directory(directory, [1; 32]),
-        None => LookupCache::anonymous([1; 32]),
+        Some(directory) => LookupCache::open_directory(directory, [1; 32]),
+        None => LookupCache::open_anonymous([1; 32]),
     };
     let listed: Vec<ObjectId> = (0..blobs.div_ceil(BLOBS_PER_SEGMENT)).map(segment_id).collect();
     println!(
@@ -56,7 +56,7 @@ fn measure(lookup: &IndexLookup, blobs: u64) -> Result<()> {
     );
     let start = Instant::now();
     let all = lookup
-        .iter_all()?
+        .iter_rows()?
         .try_fold(0u64, |count, entry| entry.map(|_| count + 1))?;
     println!(
         "  {all} entries in order in {:.2} s; {}",

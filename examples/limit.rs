@@ -79,7 +79,7 @@ fn cut(kept: &Kept) -> Result<Vec<LeafDraft>> {
     for (key, value) in &kept.keys_and_values {
         let last = drafts.len() - 1;
         let weight = drafts[last].push_inline(key, value)?;
-        if cutter.after(key, weight) {
+        if cutter.cut_after(key, weight) {
             drafts.push(LeafDraft::with_capacity(drafts[last].stream().len()));
         }
     }

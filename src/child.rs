@@ -7,10 +7,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
-/// A command that inherits all variables but those that [`is_secret`] names.
+/// A command that inherits all variables but those that [`is_secret_variable`] names.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_secret(name)) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_secret_variable(name)) {
         command.env_remove(name);
     }
     command
@@ -18,7 +18,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// Whether a variable holds a secret of levault or leads to one: LEVAULT_PASSWORD, its _FILE, _COMMAND and _FD, the same of
 /// LEVAULT_NEW_ and LEVAULT_FROM_, and LEVAULT_CREDENTIAL.
-pub fn is_secret(name: &OsStr) -> bool {
+pub fn is_secret_variable(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let has = |word: &[u8]| name.windows(word.len()).any(|part| part == word);
     name.starts_with(b"LEVAULT_") && (has(b"PASSWORD") || has(b"CREDENTIAL"))
@@ -33,10 +33,10 @@ mod tests {
         for end in ["", "_FILE", "_COMMAND", "_FD"] {
             for begin in ["", "NEW_", "FROM_"] {
                 let name = format!("LEVAULT_{begin}PASSWORD{end}");
-                assert!(is_secret(name.as_ref()), "{name}");
+                assert!(is_secret_variable(name.as_ref()), "{name}");
             }
         }
-        assert!(is_secret("LEVAULT_CREDENTIAL".as_ref()));
+        assert!(is_secret_variable("LEVAULT_CREDENTIAL".as_ref()));
         for other in [
             "LEVAULT_REPOSITORY",
             "LEVAULT_HOST",
@@ -44,7 +44,7 @@ mod tests {
             "PATH",
             "XLEVAULT_PASSWORD",
         ] {
-            assert!(!is_secret(other.as_ref()), "{other}");
+            assert!(!is_secret_variable(other.as_ref()), "{other}");
         }
     }
 }

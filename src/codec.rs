@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
 
     /// Bytes not read yet.
     #[inline]
-    pub fn left(&self) -> usize {
+    pub fn remaining(&self) -> usize {
         self.rest.len()
     }
 
@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(head)
             }
-            None => Err(self.short(len)),
+            None => Err(self.ended_early(len)),
         }
     }
 
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(*head)
             }
-            None => Err(self.short(N)),
+            None => Err(self.ended_early(N)),
         }
     }
 
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
             }
         }
         if self.rest.len() < 10 {
-            Err(self.short(self.rest.len() + 1))
+            Err(self.ended_early(self.rest.len() + 1))
         } else {
             Err(Error::corrupt(format!(
                 "varint at {} is longer than 64 bits",
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
     /// A varint length and that many bytes.
     #[inline]
     pub fn prefixed(&mut self) -> Result<&'a [u8]> {
-        let left = self.left();
+        let left = self.remaining();
         let len = self.len_varint(left, "length")?;
         self.bytes(len)
     }
@@ -170,11 +170,11 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    fn short(&self, wanted: usize) -> Error {
+    fn ended_early(&self, wanted: usize) -> Error {
         Error::corrupt(format!(
             "wanted {wanted} bytes at {}, {} left",
             self.position(),
-            self.left()
+            self.remaining()
         ))
     }
 }

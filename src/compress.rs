@@ -70,7 +70,7 @@ impl Compression {
     }
 }
 
-/// A zstd context and its output buffer, kept from blob to blob. One to a thread; see [`Compressor::local`].
+/// A zstd context and its output buffer, kept from blob to blob. One to a thread; see [`Compressor::thread_compressor`].
 pub struct Compressor {
     context: Option<zstd::bulk::Compressor<'static>>,
     level: CompressionLevel,
@@ -112,7 +112,10 @@ impl Compressor {
     }
 
     /// Lends the calling thread's own compressor, made on first use.
-    pub fn local<T>(level: CompressionLevel, act: impl FnOnce(&mut Compressor) -> Result<T>) -> Result<T> {
+    pub fn thread_compressor<T>(
+        level: CompressionLevel,
+        act: impl FnOnce(&mut Compressor) -> Result<T>,
+    ) -> Result<T> {
         thread_local! {
             static LOCAL: RefCell<Option<Compressor>> = const { RefCell::new(None) };
         }
@@ -152,7 +155,12 @@ pub fn decompress_with(
 }
 
 /// The same where the packed bytes are wanted too. Of what is stored as it is nothing goes to `plain`.
-pub fn decompress_kept(codec: u8, packed: &[u8], plain_len: usize, plain: &mut Vec<u8>) -> Result<PartCodec> {
+pub fn decompress_reused(
+    codec: u8,
+    packed: &[u8],
+    plain_len: usize,
+    plain: &mut Vec<u8>,
+) -> Result<PartCodec> {
     let codec = PartCodec::try_from(codec)?;
     match codec {
         PartCodec::Stored => check_len(packed, plain_len)?,
@@ -225,12 +233,13 @@ mod tests {
             .collect();
         for plain in [&b""[..], b"a", &[7; 100_000], &random] {
             for compression in EVERY {
-                let (codec, packed) = Compressor::local(compression.level(BlobKind::Leaf), |compressor| {
-                    compressor
-                        .compress(plain)
-                        .map(|(codec, packed)| (codec, packed.to_vec()))
-                })
-                .unwrap();
+                let (codec, packed) =
+                    Compressor::thread_compressor(compression.level(BlobKind::Leaf), |compressor| {
+                        compressor
+                            .compress(plain)
+                            .map(|(codec, packed)| (codec, packed.to_vec()))
+                    })
+                    .unwrap();
                 assert!(packed.len() <= plain.len());
                 assert_eq!(decompress(codec, packed, plain.len()).unwrap(), plain);
             }

@@ -245,7 +245,7 @@ impl Loom {
 fn file(writer: &mut BlobWriter, bytes: &[u8]) -> EntryKind {
     let id = writer.add_one(BlobKind::Data, bytes.to_vec()).unwrap();
     let bytes = bytes.len() as u64;
-    EntryKind::File(ChunkList::of_chunks(vec![ChunkRef { id, bytes }]).unwrap())
+    EntryKind::File(ChunkList::from_chunks(vec![ChunkRef { id, bytes }]).unwrap())
 }
 
 fn on_a_small_stack(run: impl FnOnce() + Send + 'static) {

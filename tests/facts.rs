@@ -75,7 +75,7 @@ fn notes_that_were_stored_come_back_under_their_names() {
     assert_eq!(found.notes.len(), 2);
     assert!(found.notes.contains(&first) && found.notes.contains(&second));
     let standing = found.require_complete().unwrap();
-    assert_eq!(standing.suspect(&id), Some("3 records differ"));
+    assert_eq!(standing.suspect_note(&id), Some("3 records differ"));
     assert!(standing.is_pinned(&id));
 }
 
@@ -94,7 +94,7 @@ fn a_damaged_note_is_told_of_and_the_others_are_read() {
     repo.put_note(&suspect(id)).unwrap();
     storage.corrupt(named(damaged), |bytes| bytes[130] ^= 1);
     let found = repo.notes().unwrap();
-    assert_eq!(found.current_notes().suspect(&id), Some("3 records differ"));
+    assert_eq!(found.current_notes().suspect_note(&id), Some("3 records differ"));
     assert_eq!(
         (found.unread[0].id, found.unread[0].kind),
         (damaged, ErrorKind::Corrupt)

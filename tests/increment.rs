@@ -238,8 +238,8 @@ fn an_audit_finds_a_stack_that_is_wrong_names_the_key_and_begins_anew() {
     assert_eq!(runs(&scene.repo, "latest"), 1);
     scene.is_right();
     let notes = scene.repo.notes().unwrap().current_notes();
-    assert!(found.suspects.iter().all(|id| notes.suspect(id).is_some()));
-    assert!(notes.suspect(&audited.snapshot.unwrap()).is_none());
+    assert!(found.suspects.iter().all(|id| notes.suspect_note(id).is_some()));
+    assert!(notes.suspect_note(&audited.snapshot.unwrap()).is_none());
 }
 
 #[test]

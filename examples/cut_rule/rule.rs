@@ -123,7 +123,7 @@ fn stream(records: &[Record]) -> Vec<usize> {
         offsets.push(bytes.len());
     }
     let (mut ends, mut start) = (Vec::new(), 0);
-    while let Some(len) = cutter.first(&bytes[start..], InputEnd::Ended) {
+    while let Some(len) = cutter.first_chunk_len(&bytes[start..], InputEnd::Ended) {
         let end = offsets.partition_point(|offset| *offset < start + len) + 1;
         start = offsets[end - 1];
         ends.push(end);
@@ -135,7 +135,7 @@ fn levault(records: &[Record]) -> Vec<usize> {
     let mut cutter = LeafCutter::new(&[3; 32]);
     let mut ends = Vec::new();
     for (index, (key, value)) in records.iter().enumerate() {
-        if cutter.after(key, element_len(key.len(), value.len())) {
+        if cutter.cut_after(key, element_len(key.len(), value.len())) {
             ends.push(index + 1);
         }
     }
@@ -184,7 +184,7 @@ fn fill(records: &[Record]) -> usize {
     let mut leaves = 0;
     for (key, value) in records {
         let weight = draft.push_inline(key, value).expect("synthetic values are short");
-        if cutter.after(key, weight) {
+        if cutter.cut_after(key, weight) {
             leaves += 1;
             draft.clear();
         }

@@ -59,7 +59,7 @@ pub enum AuditResult {
 
 impl Audit {
     /// Refuses what was read at a time that is yet to come: it would stand for the newest for ever.
-    pub fn refuse_future(&self, now: UnixNanos) -> Result<()> {
+    pub fn refuse_time_ahead(&self, now: UnixNanos) -> Result<()> {
         let last = self.objects.iter().map(|audited| audited.when).max();
         if last.is_none_or(|last| last.0 <= now.0.saturating_add(AHEAD_MAX)) {
             Ok(())
@@ -100,7 +100,7 @@ pub fn decode(bytes: &[u8], how: AuditMethod) -> Result<Audit> {
         return Err(Error::corrupt(format!("audit of {count} objects")));
     }
     // A list longer than the bytes there are ends the reading before it takes memory.
-    let objects = (0..count).map(|_| read_audited(&mut reader));
+    let objects = (0..count).map(|_| read_audited_object(&mut reader));
     let objects = objects.collect::<Result<Vec<_>>>()?;
     reader.finish()?;
     let audit = Audit { how, objects };
@@ -108,7 +108,7 @@ pub fn decode(bytes: &[u8], how: AuditMethod) -> Result<Audit> {
     Ok(audit)
 }
 
-fn read_audited(reader: &mut Reader<'_>) -> Result<AuditedObject> {
+fn read_audited_object(reader: &mut Reader<'_>) -> Result<AuditedObject> {
     Ok(AuditedObject {
         class: ObjectClass::try_from(reader.u8()?)?,
         id: ObjectId(reader.array()?),
@@ -246,8 +246,8 @@ mod tests {
     fn an_audit_of_the_future_is_refused_and_one_of_a_clock_that_is_a_little_ahead_is_not() {
         let audit = documented();
         let latest = WHEN + HOUR;
-        audit.refuse_future(UnixNanos(latest - AHEAD_MAX)).unwrap();
-        let error = audit.refuse_future(UnixNanos(latest - AHEAD_MAX - 1));
+        audit.refuse_time_ahead(UnixNanos(latest - AHEAD_MAX)).unwrap();
+        let error = audit.refuse_time_ahead(UnixNanos(latest - AHEAD_MAX - 1));
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Limit);
     }
 }

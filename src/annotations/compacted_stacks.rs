@@ -25,7 +25,7 @@ impl CompactedStacks {
     /// Puts them in place of the stacks.
     pub fn apply(&self, snapshot: &mut Snapshot) {
         for (source, run) in &self.0 {
-            replacement_of(*source, run, snapshot);
+            compacted_stack_of(*source, run, snapshot);
         }
     }
 }
@@ -33,13 +33,13 @@ impl CompactedStacks {
 impl CompactedStack {
     /// Puts it in place of the stack.
     pub fn apply(&self, snapshot: &mut Snapshot) {
-        replacement_of(self.source, &self.run, snapshot);
+        compacted_stack_of(self.source, &self.run, snapshot);
     }
 }
 
 /// What the snapshot says of records and digests holds as before, so whoever reads the run finds out if it is not what it
 /// stands for. One for a source without a stack says nothing.
-fn replacement_of(source: u32, run: &StoredRunRef, snapshot: &mut Snapshot) {
+fn compacted_stack_of(source: u32, run: &StoredRunRef, snapshot: &mut Snapshot) {
     let found = usize::try_from(source).ok();
     let found = found.and_then(|source| snapshot.sources.get_mut(source));
     if let Some(SnapshotSource::Database(database)) = found

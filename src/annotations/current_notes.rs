@@ -67,13 +67,13 @@ impl CurrentNotes {
         in_order.sort_by_key(|(name, note)| (note.when, *name));
         let mut all = Self::default();
         for (name, note) in in_order {
-            all.say(name, note);
+            all.add_annotation(name, note);
         }
         all
     }
 
     /// Why the snapshot is suspect, if it is.
-    pub fn suspect(&self, snapshot: &ObjectId) -> Option<&str> {
+    pub fn suspect_note(&self, snapshot: &ObjectId) -> Option<&str> {
         match &self.snapshots.get(snapshot)?.doubt {
             AuditDoubt::Suspect { reason, .. } => Some(reason),
             AuditDoubt::None | AuditDoubt::Cleared { .. } => None,
@@ -92,7 +92,7 @@ impl CurrentNotes {
     }
 
     /// Puts the runs in place that stand in for the snapshot's own.
-    pub fn rebase(&self, id: &ObjectId, snapshot: &mut Snapshot) {
+    pub fn apply_compactions(&self, id: &ObjectId, snapshot: &mut Snapshot) {
         if let Some(standing) = self.of(id) {
             standing.rebasings.apply(snapshot);
         }
@@ -114,7 +114,7 @@ impl CurrentNotes {
     }
 
     /// What the store was last found to do.
-    pub fn store(&self) -> Option<&StoreNote> {
+    pub fn storage_note(&self) -> Option<&StoreNote> {
         self.store.as_ref()
     }
 
@@ -133,7 +133,7 @@ impl CurrentNotes {
         self.quarantined.iter()
     }
 
-    fn say(&mut self, name: &ObjectId, note: &Note) {
+    fn add_annotation(&mut self, name: &ObjectId, note: &Note) {
         match &note.about {
             NoteSubject::Quarantine { id, folder, holds } => {
                 if *holds {
@@ -143,7 +143,10 @@ impl CurrentNotes {
                 }
             }
             NoteSubject::Snapshot { id, said } => {
-                self.snapshots.entry(*id).or_default().say(name, note.when, said);
+                self.snapshots
+                    .entry(*id)
+                    .or_default()
+                    .add_annotation(name, note.when, said);
             }
             NoteSubject::RestorePoint(point) => {
                 let key = (point.timeline, point.name.clone());
@@ -156,12 +159,12 @@ impl CurrentNotes {
 }
 
 impl SnapshotStanding {
-    fn say(&mut self, name: &ObjectId, when: UnixNanos, said: &SnapshotNote) {
+    fn add_annotation(&mut self, name: &ObjectId, when: UnixNanos, said: &SnapshotNote) {
         match said {
             SnapshotNote::Tags(tags) => self.tags = Some(tags.clone()),
             SnapshotNote::Pin => self.pinned = true,
             SnapshotNote::Unpin => self.pinned = false,
-            SnapshotNote::Suspect(reason) => self.suspect(when, reason),
+            SnapshotNote::Suspect(reason) => self.suspect_note(when, reason),
             SnapshotNote::Cleared(reason) => {
                 let reason = reason.clone();
                 self.doubt = AuditDoubt::Cleared { when, reason };
@@ -171,7 +174,7 @@ impl SnapshotStanding {
         }
     }
 
-    fn suspect(&mut self, when: UnixNanos, reason: &str) {
+    fn suspect_note(&mut self, when: UnixNanos, reason: &str) {
         let since = match self.doubt {
             AuditDoubt::Suspect { since, .. } => since,
             AuditDoubt::None | AuditDoubt::Cleared { .. } => when,

@@ -4,7 +4,7 @@
 //! its limit before anything is allocated by it, and only the one encoding of a forgetting is accepted.
 
 use super::forgotten_snapshots::{CountedSnapshot, ForgetReason, ForgetRecord};
-use super::note::{limit, read_text, too_new, within};
+use super::note::{limit, read_text, too_new_error, within};
 use crate::clock::UnixNanos;
 use crate::codec::{Reader, put_prefixed, put_varint};
 use crate::envelope::gate;
@@ -45,10 +45,10 @@ fn read(bytes: &[u8]) -> Result<ForgetRecord> {
     let mut reader = Reader::new(bytes);
     gate::gate_version("forgotten", reader.u8()?, VERSION)?;
     let when = UnixNanos(reader.u64()?.cast_signed());
-    let why = why_of(reader.u8()?)?;
+    let why = reason_text(reader.u8()?)?;
     let words = read_text(&mut reader, NOTE_REASON_BYTES_MAX, "reason")?;
     let count = reader.len_varint(FORGOTTEN_SNAPSHOTS_MAX, "forgotten snapshots")?;
-    let snapshots = (0..count).map(|_| read_counted(&mut reader));
+    let snapshots = (0..count).map(|_| read_counted_snapshot(&mut reader));
     let snapshots = snapshots.collect::<Result<_>>()?;
     reader.finish()?;
     Ok(ForgetRecord {
@@ -59,13 +59,13 @@ fn read(bytes: &[u8]) -> Result<ForgetRecord> {
     })
 }
 
-fn why_of(number: u8) -> Result<ForgetReason> {
+fn reason_text(number: u8) -> Result<ForgetReason> {
     let all = [ForgetReason::ByHand, ForgetReason::Policy, ForgetReason::Damaged];
     let known = all.into_iter().find(|why| *why as u8 == number);
-    known.ok_or_else(|| too_new(format!("reason {number} to forget")))
+    known.ok_or_else(|| too_new_error(format!("reason {number} to forget")))
 }
 
-fn read_counted(reader: &mut Reader<'_>) -> Result<CountedSnapshot> {
+fn read_counted_snapshot(reader: &mut Reader<'_>) -> Result<CountedSnapshot> {
     Ok(CountedSnapshot {
         id: ObjectId(reader.array()?),
         domain: DomainId(reader.u32()?),

@@ -27,7 +27,7 @@ pub struct ForgetRecord {
 
 impl ForgetRecord {
     /// True if the snapshot is one of those.
-    pub fn names(&self, id: &ObjectId) -> bool {
+    pub fn snapshot_ids(&self, id: &ObjectId) -> bool {
         self.snapshots
             .binary_search_by_key(id, |counted| counted.id)
             .is_ok()
@@ -119,23 +119,23 @@ impl ForgottenSnapshots {
     }
 
     /// All that were forgotten once and count again, by snapshot; they may be gone, where an undelete failed half-way.
-    pub fn brought_back(&self) -> impl Iterator<Item = &CountedSnapshot> {
+    pub fn undeleted_at(&self) -> impl Iterator<Item = &CountedSnapshot> {
         let undone = self.undone.iter();
         undone.filter_map(|(id, counted)| (!self.now.contains_key(id)).then_some(counted))
     }
 
     /// When it was last said that the snapshot is forgotten, whether that holds or not: what brings it back must be later.
-    pub fn last_said(&self, snapshot: &ObjectId) -> Option<UnixNanos> {
+    pub fn last_annotation_time(&self, snapshot: &ObjectId) -> Option<UnixNanos> {
         self.last_said.get(snapshot).copied()
     }
 
     /// The highest counter of the domain that was ever said to be forgotten, and whose it was: counters go on behind it.
-    pub fn newest_of(&self, domain: DomainId) -> Option<(u64, ObjectId)> {
+    pub fn newest_event_of(&self, domain: DomainId) -> Option<(u64, ObjectId)> {
         self.newest.get(&domain).copied()
     }
 
     /// The same for every domain.
-    pub fn newest(&self) -> impl Iterator<Item = (DomainId, (u64, ObjectId))> {
+    pub fn newest_event(&self) -> impl Iterator<Item = (DomainId, (u64, ObjectId))> {
         self.newest.iter().map(|(domain, newest)| (*domain, *newest))
     }
 

@@ -205,9 +205,15 @@ fn forgotten_tells_since_when_why_and_how_far_the_counters_were() {
     );
     assert_eq!(forgotten.iter().count(), 2);
     // Also of one that was brought back: its counter was given.
-    assert_eq!(forgotten.newest_of(DomainId(0)), Some((12, ObjectId([3; 32]))));
-    assert_eq!(forgotten.newest_of(DomainId(1)), None);
-    assert_eq!(forgotten.last_said(&ObjectId([3; 32])), Some(UnixNanos(1)));
+    assert_eq!(
+        forgotten.newest_event_of(DomainId(0)),
+        Some((12, ObjectId([3; 32])))
+    );
+    assert_eq!(forgotten.newest_event_of(DomainId(1)), None);
+    assert_eq!(
+        forgotten.last_annotation_time(&ObjectId([3; 32])),
+        Some(UnixNanos(1))
+    );
 }
 
 proptest! {

@@ -34,7 +34,7 @@ pub fn encode(note: &Note) -> Result<Vec<u8>> {
         NoteSubject::RestorePoint(_) | NoteSubject::Store(_) | NoteSubject::Parity(_) => &NOBODY,
     };
     out.extend_from_slice(&subject.0);
-    encode_rest(&note.about, &mut out)?;
+    encode_subject_body(&note.about, &mut out)?;
     Ok(out)
 }
 
@@ -67,9 +67,9 @@ fn kind_of(about: &NoteSubject) -> u8 {
     }
 }
 
-fn encode_rest(about: &NoteSubject, out: &mut Vec<u8>) -> Result<()> {
+fn encode_subject_body(about: &NoteSubject, out: &mut Vec<u8>) -> Result<()> {
     match about {
-        NoteSubject::Snapshot { said, .. } => encode_said(said, out)?,
+        NoteSubject::Snapshot { said, .. } => encode_snapshot_note(said, out)?,
         NoteSubject::RestorePoint(point) => {
             out.extend_from_slice(&point.timeline.0);
             out.extend_from_slice(&point.sequence.to_le_bytes());
@@ -88,7 +88,7 @@ fn encode_rest(about: &NoteSubject, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn encode_said(said: &SnapshotNote, out: &mut Vec<u8>) -> Result<()> {
+fn encode_snapshot_note(said: &SnapshotNote, out: &mut Vec<u8>) -> Result<()> {
     match said {
         SnapshotNote::Tags(tags) => {
             put_varint(out, tags.len() as u64);
@@ -116,19 +116,19 @@ fn read(bytes: &[u8]) -> Result<Note> {
         10 => NoteSubject::Parity(read_share(&mut reader)?),
         11 | 12 => NoteSubject::Quarantine {
             id,
-            folder: read_folder(&mut reader)?,
+            folder: read_compactor(&mut reader)?,
             holds: kind == 11,
         },
         _ => NoteSubject::Snapshot {
             id,
-            said: read_said(kind, &mut reader)?,
+            said: read_snapshot_note(kind, &mut reader)?,
         },
     };
     reader.finish()?;
     Ok(Note { when, about })
 }
 
-fn read_said(kind: u8, reader: &mut Reader<'_>) -> Result<SnapshotNote> {
+fn read_snapshot_note(kind: u8, reader: &mut Reader<'_>) -> Result<SnapshotNote> {
     Ok(match kind {
         0 => return Err(Error::corrupt("note kind 0 never was")),
         1 => SnapshotNote::Tags(read_tags(reader)?),
@@ -141,11 +141,11 @@ fn read_said(kind: u8, reader: &mut Reader<'_>) -> Result<SnapshotNote> {
             source: u32::try_from(reader.len_varint(SNAPSHOT_SOURCES_MAX, "source")?)
                 .map_err(|cause| Error::with_cause(ErrorKind::Corrupt, "source number", cause))?,
             run: {
-                let left = reader.left();
+                let left = reader.remaining();
                 snapshot_codec::decode_run(reader.bytes(left)?)?
             },
         })),
-        _ => return Err(too_new(format!("note kind {kind}"))),
+        _ => return Err(too_new_error(format!("note kind {kind}"))),
     })
 }
 
@@ -171,22 +171,22 @@ fn read_store(reader: &mut Reader<'_>) -> Result<StoreNote> {
             abilities: Abilities(bits),
             description: read_text(reader, NOTE_REASON_BYTES_MAX, "description")?,
         }),
-        unknown => Err(too_new(format!("store ability {unknown:#x}"))),
+        unknown => Err(too_new_error(format!("store ability {unknown:#x}"))),
     }
 }
 
-fn read_folder(reader: &mut Reader<'_>) -> Result<QuarantineFolder> {
+fn read_compactor(reader: &mut Reader<'_>) -> Result<QuarantineFolder> {
     match reader.u8()? {
         1 => Ok(QuarantineFolder::Snapshots),
         2 => Ok(QuarantineFolder::Index),
-        unknown => Err(too_new(format!("folder {unknown}"))),
+        unknown => Err(too_new_error(format!("folder {unknown}"))),
     }
 }
 
 fn read_share(reader: &mut Reader<'_>) -> Result<Option<ParityShare>> {
     match reader.u16()? {
         0 => Ok(None),
-        share => ParityShare::of_ten_thousand(share)
+        share => ParityShare::from_ten_thousandths(share)
             .map(Some)
             .map_err(|error| error.with_kind(ErrorKind::Corrupt)),
     }
@@ -199,10 +199,10 @@ pub(super) fn read_text(reader: &mut Reader<'_>, max: usize, what: &str) -> Resu
         .map_err(|cause| Error::with_cause(ErrorKind::Corrupt, format!("{what} is not UTF-8"), cause))
 }
 
-pub(super) fn too_new(what: String) -> Error {
+pub(super) fn too_new_error(what: String) -> Error {
     Error::new(
         ErrorKind::TooNew,
-        format!("{what} is not known; {}", gate::advice()),
+        format!("{what} is not known; {}", gate::upgrade_advice()),
     )
 }
 
@@ -211,7 +211,7 @@ fn check(note: &Note) -> Result<()> {
         NoteSubject::Snapshot { id, .. } | NoteSubject::Quarantine { id, .. } if *id == NOBODY => {
             Err(limit("a note on an object without its name"))
         }
-        NoteSubject::Snapshot { said, .. } => check_said(said),
+        NoteSubject::Snapshot { said, .. } => check_snapshot_note(said),
         NoteSubject::RestorePoint(point) if point.sequence > SEQUENCE_MAX => {
             Err(limit(format!("sequence number {} is none", point.sequence)))
         }
@@ -221,7 +221,7 @@ fn check(note: &Note) -> Result<()> {
     }
 }
 
-fn check_said(said: &SnapshotNote) -> Result<()> {
+fn check_snapshot_note(said: &SnapshotNote) -> Result<()> {
     match said {
         SnapshotNote::Tags(tags) if tags.len() > SNAPSHOT_TAGS_MAX => Err(limit(format!(
             "{} tags pass the limit {SNAPSHOT_TAGS_MAX}",

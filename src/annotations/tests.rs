@@ -277,7 +277,10 @@ fn a_snapshot_of_which_nothing_is_said_is_as_it_was_written() {
     let notes = CurrentNotes::new(&named(vec![on(1, 0, SnapshotNote::Suspect("x".into()))]));
     let (other, own) = (ObjectId([2; 32]), ["own".to_owned()]);
     assert_eq!(notes.tags(&other, &own), own);
-    assert_eq!((notes.suspect(&other), notes.is_pinned(&other)), (None, false));
+    assert_eq!(
+        (notes.suspect_note(&other), notes.is_pinned(&other)),
+        (None, false)
+    );
     assert!(notes.of(&other).is_none());
 }
 
@@ -293,7 +296,7 @@ fn of_two_notes_about_the_same_thing_the_later_counts() {
         on(1, 20, SnapshotNote::Suspect("not fine".into())),
     ]);
     assert_in_any_order(&notes, |all| {
-        all.tags(&id, &[]) == ["new"] && !all.is_pinned(&id) && all.suspect(&id) == Some("not fine")
+        all.tags(&id, &[]) == ["new"] && !all.is_pinned(&id) && all.suspect_note(&id) == Some("not fine")
     });
 }
 
@@ -328,7 +331,7 @@ fn a_cleared_snapshot_is_not_suspect_and_a_new_suspicion_begins_anew() {
             when: UnixNanos(30),
             reason: "read again".into(),
         };
-        all.suspect(&id).is_none() && doubt(all) == cleared
+        all.suspect_note(&id).is_none() && doubt(all) == cleared
     });
     notes.push((
         ObjectId([8; 32]),
@@ -362,7 +365,7 @@ fn undelete_restore_points_and_store_are_told_as_last_said() {
         note(3, NoteSubject::Parity(Some(ParityShare::DEFAULT))),
     ]);
     assert_in_any_order(&notes, |all| {
-        let found = all.store().unwrap();
+        let found = all.storage_note().unwrap();
         all.of(&ObjectId([1; 32])).unwrap().undeleted == Some((UnixNanos(10), ObjectId([0; 32])))
             && all.restore_points().eq([&point(8, "a"), &point(9, "b")])
             && found.description == "new"

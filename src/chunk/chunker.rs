@@ -34,7 +34,7 @@ pub enum InputEnd {
 pub struct Chunker {
     gear: Box<[u64; 256]>,
     gear_shifted: Box<[u64; 256]>,
-    /// By byte, once it was asked for: see [`Self::first_of_run`].
+    /// By byte, once it was asked for: see [`Self::first_chunk_len_of_run`].
     runs: [OnceLock<usize>; 256],
 }
 
@@ -59,18 +59,18 @@ impl Chunker {
 
     /// Length of the first chunk of `window`, or `None` if that takes bytes that are not there yet. A window of
     /// [`CHUNK_BYTES_MAX`] bytes always has an answer; an empty one that has ended has none.
-    pub fn first(&self, window: &[u8], more: InputEnd) -> Option<usize> {
+    pub fn first_chunk_len(&self, window: &[u8], more: InputEnd) -> Option<usize> {
         match more {
             InputEnd::Follows if window.len() < CHUNK_BYTES_MAX => None,
             InputEnd::Ended if window.is_empty() => None,
-            _ => Some(self.cut(window)),
+            _ => Some(self.cut_chunk(window)),
         }
     }
 
     /// Length of the first chunk of a window that begins with [`CHUNK_BYTES_MAX`] times the same byte. Where a chunk ends
     /// depends on nothing but that many bytes from its beginning, so all chunks of a long run are of this length.
-    pub fn first_of_run(&self, byte: u8) -> usize {
-        *self.runs[usize::from(byte)].get_or_init(|| self.cut(&vec![byte; CHUNK_BYTES_MAX]))
+    pub fn first_chunk_len_of_run(&self, byte: u8) -> usize {
+        *self.runs[usize::from(byte)].get_or_init(|| self.cut_chunk(&vec![byte; CHUNK_BYTES_MAX]))
     }
 
     #[cfg(any(test, feature = "test-util"))]
@@ -78,13 +78,13 @@ impl Chunker {
     pub fn chunks<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let mut rest = value;
         std::iter::from_fn(move || {
-            let (chunk, left) = rest.split_at(self.first(rest, InputEnd::Ended)?);
+            let (chunk, left) = rest.split_at(self.first_chunk_len(rest, InputEnd::Ended)?);
             rest = left;
             Some(chunk)
         })
     }
 
-    fn cut(&self, window: &[u8]) -> usize {
+    fn cut_chunk(&self, window: &[u8]) -> usize {
         let (_, len) = cut_gear(
             window,
             CHUNK_BYTES_MIN,

@@ -41,8 +41,8 @@ pub struct ChunkList {
 
 impl ChunkList {
     /// A list of data blobs as it stands in a leaf; for a length that fits ([`ListBuilder`] takes any).
-    pub fn of_chunks(children: Vec<ChunkRef>) -> Result<Self> {
-        Self::checked(0, children, CHUNKS_INLINE_MAX)
+    pub fn from_chunks(children: Vec<ChunkRef>) -> Result<Self> {
+        Self::check_lengths(0, children, CHUNKS_INLINE_MAX)
     }
 
     /// 0 when the children are data blobs.
@@ -100,9 +100,9 @@ impl ChunkList {
     }
 
     /// Reads the plain bytes of the list blob that `child` of a list of `depth` names, and holds it to what that says.
-    pub fn decode_below(depth: u8, child: &ChunkRef, plain: &[u8]) -> Result<Self> {
+    pub fn decode_at_depth(depth: u8, child: &ChunkRef, plain: &[u8]) -> Result<Self> {
         let below = Self::decode_blob(plain)?;
-        child.leads_to(depth, below.depth, below.bytes())?;
+        child.child_ids(depth, below.depth, below.bytes())?;
         Ok(below)
     }
 
@@ -112,7 +112,7 @@ impl ChunkList {
         let depth = u8::try_from(depth).map_err(|_| Error::corrupt("chunk list too deep"))?;
         let count = reader.varint_canonical()?;
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        if count > children_max || count > reader.left() / (BlobId::LEN + 1) {
+        if count > children_max || count > reader.remaining() / (BlobId::LEN + 1) {
             return Err(Error::corrupt(format!("chunk list of {count} children")));
         }
         let mut children = Vec::with_capacity(count);
@@ -121,7 +121,7 @@ impl ChunkList {
             let id = BlobId(reader.array()?);
             children.push(ChunkRef { id, bytes });
         }
-        let list = Self::checked(depth, children, children_max)?;
+        let list = Self::check_lengths(depth, children, children_max)?;
         if list.bytes() == bytes {
             Ok(list)
         } else {
@@ -129,7 +129,7 @@ impl ChunkList {
         }
     }
 
-    fn checked(depth: u8, children: Vec<ChunkRef>, children_max: usize) -> Result<Self> {
+    fn check_lengths(depth: u8, children: Vec<ChunkRef>, children_max: usize) -> Result<Self> {
         if depth > TREE_LEVELS_MAX {
             return Err(Error::corrupt("chunk list too deep"));
         }
@@ -181,7 +181,7 @@ impl ListBuilder {
             let top = level + 1 >= self.levels.len();
             let children = self.levels.get_mut(level).map(std::mem::take).unwrap_or_default();
             if top && children.len() <= CHUNKS_INLINE_MAX {
-                return ChunkList::checked(depth_of(level)?, children, CHUNKS_INLINE_MAX);
+                return ChunkList::check_lengths(depth_of(level)?, children, CHUNKS_INLINE_MAX);
             }
             if !children.is_empty() {
                 self.store_list(level, children, store)?;
@@ -197,7 +197,7 @@ impl ListBuilder {
         self.levels[level].push(child);
         let count = self.levels[level].len();
         // Never before the list could not stay in place: short values have no list blob at all.
-        if (count > CHUNKS_INLINE_MAX && ends_list(&child.id)) || count == LIST_CHILDREN_MAX {
+        if (count > CHUNKS_INLINE_MAX && is_cut_point(&child.id)) || count == LIST_CHILDREN_MAX {
             let children = std::mem::take(&mut self.levels[level]);
             self.store_list(level, children, store)?;
         }
@@ -217,14 +217,14 @@ impl ListBuilder {
             left -= 1;
         }
         // Behind the end of a list all that follow are equal.
-        let list = if ends_list(&child.id) {
+        let list = if is_cut_point(&child.id) {
             CHUNKS_INLINE_MAX + 1
         } else {
             LIST_CHILDREN_MAX
         };
         let lists = left / list as u64;
         if lists > 0 {
-            let below = self.put_list(level, vec![child; list], store)?;
+            let below = self.encode_list(level, vec![child; list], store)?;
             self.push_repeated_at(level + 1, below, lists, store)?;
         }
         for _ in 0..left % list as u64 {
@@ -234,12 +234,12 @@ impl ListBuilder {
     }
 
     fn store_list(&mut self, level: usize, children: Vec<ChunkRef>, store: StoreBlob<'_>) -> Result<()> {
-        let below = self.put_list(level, children, store)?;
+        let below = self.encode_list(level, children, store)?;
         self.push_at(level + 1, below, store)
     }
 
-    fn put_list(&self, level: usize, children: Vec<ChunkRef>, store: StoreBlob<'_>) -> Result<ChunkRef> {
-        let list = ChunkList::checked(depth_of(level)?, children, LIST_CHILDREN_MAX)?;
+    fn encode_list(&self, level: usize, children: Vec<ChunkRef>, store: StoreBlob<'_>) -> Result<ChunkRef> {
+        let list = ChunkList::check_lengths(depth_of(level)?, children, LIST_CHILDREN_MAX)?;
         let mut plain = Vec::with_capacity(list.encoded_len());
         list.encode(&mut plain);
         let id = store(BlobKind::List, plain)?;
@@ -255,7 +255,7 @@ fn depth_of(level: usize) -> Result<u8> {
     }
 }
 
-fn ends_list(id: &BlobId) -> bool {
+fn is_cut_point(id: &BlobId) -> bool {
     let mut bits = [0; 8];
     bits.copy_from_slice(&id.0[..8]);
     u64::from_le_bytes(bits) < u64::MAX / LIST_CHILDREN_AVERAGE
@@ -277,7 +277,7 @@ impl<'a> ChunkIterator<'a> {
     }
 
     /// Starts at the chunk that holds the byte at `offset`, and says where that chunk begins; reads one list blob a level.
-    pub fn at(list: ChunkList, offset: u64, source: &'a dyn BlobSource) -> Result<(Self, u64)> {
+    pub fn chunk_at(list: ChunkList, offset: u64, source: &'a dyn BlobSource) -> Result<(Self, u64)> {
         let mut chunks = Self::new(list, source);
         let start = chunks.seek(offset)?;
         Ok((chunks, start))
@@ -326,7 +326,7 @@ impl<'a> ChunkIterator<'a> {
     fn open(&self, child: &ChunkRef, depth: u8) -> Result<ChunkList> {
         let act = || format!("chunk list {}", child.id);
         let plain = self.source.blob(BlobKind::List, &child.id)?;
-        ChunkList::decode_below(depth, child, &plain).context(act)
+        ChunkList::decode_at_depth(depth, child, &plain).context(act)
     }
 }
 

@@ -31,12 +31,12 @@ pub trait BlobSource {
 /// The plain bytes of one chunk, held to the length that its list says.
 pub fn data(source: &dyn BlobSource, chunk: &ChunkRef) -> Result<Arc<[u8]>> {
     let plain = source.blob(BlobKind::Data, &chunk.id)?;
-    chunk.holds(&plain).map(|()| plain)
+    chunk.contains_id(&plain).map(|()| plain)
 }
 
 impl ChunkRef {
     /// Holds a list of `below` and `bytes` to what this child of a list of `depth` says of it.
-    pub fn leads_to(&self, depth: u8, below: u8, bytes: u64) -> Result<()> {
+    pub fn child_ids(&self, depth: u8, below: u8, bytes: u64) -> Result<()> {
         if below.checked_add(1) == Some(depth) && bytes == self.bytes {
             Ok(())
         } else {
@@ -45,7 +45,7 @@ impl ChunkRef {
     }
 
     /// Holds the chunk's bytes to the length that its list says.
-    pub fn holds(&self, plain: &[u8]) -> Result<()> {
+    pub fn contains_id(&self, plain: &[u8]) -> Result<()> {
         if plain.len() as u64 == self.bytes {
             Ok(())
         } else {

@@ -50,7 +50,7 @@ fn a_window_shown_bit_by_bit_is_cut_as_the_whole_is() {
         } else {
             InputEnd::Ended
         };
-        match cutter.first(&bytes[start..end], more) {
+        match cutter.first_chunk_len(&bytes[start..end], more) {
             Some(len) => {
                 found.push(len);
                 start += len;
@@ -59,7 +59,7 @@ fn a_window_shown_bit_by_bit_is_cut_as_the_whole_is() {
         }
     }
     assert_eq!(found, lens(&cutter, &bytes));
-    assert_eq!(cutter.first(&[], InputEnd::Ended), None);
+    assert_eq!(cutter.first_chunk_len(&[], InputEnd::Ended), None);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_value_is_entered_at_any_byte_by_one_list_blob_a_level() {
             u64::MAX,
         ] {
             blobs.asked.borrow_mut().clear();
-            let (chunks, start) = ChunkIterator::at(list.clone(), offset, &blobs).unwrap();
+            let (chunks, start) = ChunkIterator::chunk_at(list.clone(), offset, &blobs).unwrap();
             assert_eq!(
                 blobs.asked.borrow().len(),
                 if offset < bytes {
@@ -242,7 +242,7 @@ proptest! {
             prop_assert_eq!(&again, &bytes);
         }
         let mut plain = Vec::new();
-        let list = ChunkList::of_chunks(refs(count)).unwrap();
+        let list = ChunkList::from_chunks(refs(count)).unwrap();
         list.encode(&mut plain);
         prop_assert_eq!(plain.len(), list.encoded_len());
         prop_assert_eq!(&ChunkList::decode_blob(&plain).unwrap(), &list);

@@ -21,8 +21,10 @@ pub fn seal(key: &Secret32, ordinal: u32, aad: &[u8], buffer: &mut Vec<u8>, from
 
 /// Encrypts `plain` into `sealed`: ciphertext and tag, [`TAG_LEN`] bytes more.
 pub fn seal_into(key: &Secret32, ordinal: u32, aad: &[u8], plain: &[u8], sealed: &mut [u8]) -> Result<()> {
-    let (text, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or_else(no_room)?;
-    let both = InOutBuf::new(plain, text).map_err(|_| no_room())?;
+    let (text, tag) = sealed
+        .split_last_chunk_mut::<TAG_LEN>()
+        .ok_or_else(no_room_error)?;
+    let both = InOutBuf::new(plain, text).map_err(|_| no_room_error())?;
     *tag = encrypt(key, ordinal, aad, both)?.into();
     Ok(())
 }
@@ -33,7 +35,7 @@ fn encrypt(key: &Secret32, ordinal: u32, aad: &[u8], both: InOutBuf<'_, '_, u8>)
         .map_err(|_| Error::corrupt("part is too long to be sealed"))
 }
 
-fn no_room() -> Error {
+fn no_room_error() -> Error {
     Error::corrupt("a sealed part has another length than its place")
 }
 
@@ -47,7 +49,7 @@ pub fn open(key: &Secret32, ordinal: u32, aad: &[u8], sealed: &[u8]) -> Result<V
 pub fn open_into(key: &Secret32, ordinal: u32, aad: &[u8], sealed: &[u8], room: &mut Vec<u8>) -> Result<()> {
     let (text, tag) = split(sealed)?;
     room.resize(text.len(), 0);
-    let both = InOutBuf::new(text, &mut room[..]).map_err(|_| no_room())?;
+    let both = InOutBuf::new(text, &mut room[..]).map_err(|_| no_room_error())?;
     cipher(key)
         .decrypt_inout_detached(&nonce(ordinal), aad, both, &tag)
         .map_err(|_| Error::corrupt("authentication failed"))

@@ -44,14 +44,14 @@ impl BlobSource for BlobCacheReader<'_> {
         }
         let plain = self.source.blob(kind, id)?;
         if kind != BlobKind::Data {
-            kept().keep(*id, &plain);
+            kept().insert_blob(*id, &plain);
         }
         Ok(plain)
     }
 }
 
 impl CachedBlobs {
-    fn keep(&mut self, id: BlobId, plain: &Arc<[u8]>) {
+    fn insert_blob(&mut self, id: BlobId, plain: &Arc<[u8]>) {
         if self.blobs.insert(id, Arc::clone(plain)).is_some() {
             return;
         }

@@ -209,7 +209,7 @@ impl HealContext<'_> {
             let (object, unreadable) =
                 self.read_or_salvage(parity.name(), PARITY_BYTES_MAX, geometry.object_len());
             let mended = match (&object, unreadable) {
-                (Some(object), _) => ParityObject::open(object).and_then(|parity| parity.mend(stored)),
+                (Some(object), _) => ParityObject::open(object).and_then(|parity| parity.repair(stored)),
                 (None, Some(error)) => Err(error),
                 (None, None) => continue,
             };

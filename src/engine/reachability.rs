@@ -187,7 +187,7 @@ impl ReachabilityWalk<'_> {
 
     fn read_child_list(&self, list: &ChunkList, child: &ChunkRef) -> Result<ChunkList> {
         let plain = self.source.blob(BlobKind::List, &child.id)?;
-        ChunkList::decode_below(list.depth(), child, &plain)
+        ChunkList::decode_at_depth(list.depth(), child, &plain)
     }
 }
 
@@ -282,7 +282,7 @@ mod tests {
             id: BlobId([bytes; 32]),
             bytes: u64::from(bytes),
         };
-        let file = |bytes| EntryKind::File(ChunkList::of_chunks(vec![chunk(bytes)]).unwrap());
+        let file = |bytes| EntryKind::File(ChunkList::from_chunks(vec![chunk(bytes)]).unwrap());
         let lost = directory(&mut blobs, vec![("f", file(1))]);
         let whole = directory(&mut blobs, vec![("f", file(2))]);
         let under = [

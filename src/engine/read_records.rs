@@ -128,7 +128,7 @@ pub fn get(repo: &Repo, database: &DatabaseRoot, key: &[u8]) -> Result<Option<Ve
 pub fn check_absence_is_known(database: &DatabaseRoot, key: &[u8]) -> Result<()> {
     let comparator = Comparator::from_name(&database.shape.comparator);
     let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-    match database.hole_over(key, &order) {
+    match database.merged_hole(key, &order) {
         None => Ok(()),
         Some(hole) => Err(Error::new(
             ErrorKind::Lost,

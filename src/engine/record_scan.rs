@@ -162,7 +162,7 @@ impl<'a> RecordScanSink<'a> {
     fn store_chunks(&mut self, value: &[u8]) -> Result<ChunkList> {
         let mut list = ListBuilder::new();
         let mut rest = value;
-        while let Some(len) = self.cutter.first(rest, crate::chunk::InputEnd::Ended) {
+        while let Some(len) = self.cutter.first_chunk_len(rest, crate::chunk::InputEnd::Ended) {
             let (chunk, after) = rest.split_at(len);
             rest = after;
             let id = self.add_blob(BlobKind::Data, chunk.to_vec())?;
@@ -213,7 +213,7 @@ impl<'a> RecordScanSink<'a> {
         let run = self.run(certain);
         run.last_key.clear();
         run.last_key.extend_from_slice(key);
-        if run.cutter.after(key, weight) {
+        if run.cutter.cut_after(key, weight) {
             self.end_leaf(certain);
             if self.batch.bytes >= LEAF_BATCH_BYTES {
                 self.send()?;
@@ -275,7 +275,7 @@ impl ChangeSink for RecordScanSink<'_> {
             return Ok(());
         };
         match new {
-            Some((key, value)) => match old.and_then(|(_, old)| self.patches.make(old, value)) {
+            Some((key, value)) => match old.and_then(|(_, old)| self.patches.make_patch(old, value)) {
                 Some(patch) => self.push_patched(key, value, patch),
                 None => self.record(key, value, true),
             },

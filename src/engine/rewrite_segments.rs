@@ -35,7 +35,7 @@ pub fn rewrite(
         let segment = repo.segment(id)?;
         let is_touched = segment.packs().iter().any(|pack| gone.contains(&pack.pack));
         if is_touched || merge && segment.entries().len() < LARGE_ENTRIES {
-            merged.take(*id, &segment, gone)?;
+            merged.add_segment(*id, &segment, gone)?;
         }
     }
     merged.finish(report)
@@ -49,7 +49,7 @@ struct MergedSegment<'r> {
 }
 
 impl MergedSegment<'_> {
-    fn take(&mut self, id: ObjectId, segment: &Segment, gone: &HashSet<ObjectId>) -> Result<()> {
+    fn add_segment(&mut self, id: ObjectId, segment: &Segment, gone: &HashSet<ObjectId>) -> Result<()> {
         if self.entries.len() + segment.entries().len() > SEGMENT_ENTRIES_MAX {
             // The last one alone says what is replaced: until it is there, readers have both, which is one too many
             // and none too few.

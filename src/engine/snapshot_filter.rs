@@ -24,12 +24,12 @@ impl SnapshotFilter {
     pub fn fits(&self, stored: &StoredSnapshot) -> bool {
         let snapshot = &stored.snapshot;
         let is = |wanted: &Vec<u8>| snapshot.sources.iter().any(|source| source.is_called(wanted));
-        any(&self.hosts, |host| *host == snapshot.host)
-            && any(&self.tags, |tags| tags.fits(&snapshot.tags))
-            && any(&self.databases, is)
+        any_or_empty(&self.hosts, |host| *host == snapshot.host)
+            && any_or_empty(&self.tags, |tags| tags.fits(&snapshot.tags))
+            && any_or_empty(&self.databases, is)
     }
 }
 
-fn any<T>(wanted: &[T], fits: impl FnMut(&T) -> bool) -> bool {
+fn any_or_empty<T>(wanted: &[T], fits: impl FnMut(&T) -> bool) -> bool {
     wanted.is_empty() || wanted.iter().any(fits)
 }

@@ -208,7 +208,7 @@ impl<'a> TreeRewrite<'a> {
                         last => [last, b"\0"].concat(),
                     };
                     match DirectoryWalk::open_from(&open.tree, from, self.source) {
-                        Ok(walk) => closed.insert(walk.past_losses()),
+                        Ok(walk) => closed.insert(walk.skip_unreadable()),
                         Err(error) => {
                             maker.report_unreadable(path, error)?;
                             return Ok(None);

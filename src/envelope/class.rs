@@ -75,7 +75,10 @@ impl TryFrom<u8> for ObjectClass {
     fn try_from(number: u8) -> Result<Self> {
         let class = ObjectClass::ALL.iter().find(|class| **class as u8 == number);
         class.copied().ok_or_else(|| {
-            let message = format!("object class {number} is not known; {}", super::gate::advice());
+            let message = format!(
+                "object class {number} is not known; {}",
+                super::gate::upgrade_advice()
+            );
             Error::new(ErrorKind::TooNew, message)
         })
     }
@@ -110,7 +113,10 @@ impl TryFrom<u8> for KeyScheme {
             .into_iter()
             .find(|scheme| *scheme as u8 == number)
             .ok_or_else(|| {
-                let message = format!("key scheme {number} is not known; {}", super::gate::advice());
+                let message = format!(
+                    "key scheme {number} is not known; {}",
+                    super::gate::upgrade_advice()
+                );
                 Error::new(ErrorKind::TooNew, message)
             })
     }

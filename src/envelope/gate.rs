@@ -57,7 +57,7 @@ impl Features {
     }
 
     /// Refuses what this program does not understand, for the given access.
-    pub fn gate(&self, access: Access) -> Result<()> {
+    pub fn version_gate(&self, access: Access) -> Result<()> {
         let unknown = [
             (Access::Read, "read", self.read & !KNOWN.read),
             (Access::Write, "write", self.write & !KNOWN.write),
@@ -68,7 +68,7 @@ impl Features {
             .find(|(needed, _, bits)| *needed <= access && *bits != 0)
         {
             None => Ok(()),
-            Some((_, word, bits)) => Err(self.refusal(word, *bits)),
+            Some((_, word, bits)) => Err(self.refusal_error(word, *bits)),
         }
     }
 
@@ -103,7 +103,7 @@ impl Features {
         })
     }
 
-    fn refusal(&self, word: &str, bits: u64) -> Error {
+    fn refusal_error(&self, word: &str, bits: u64) -> Error {
         let [major, minor, patch] = self.program;
         Error::new(
             ErrorKind::TooNew,
@@ -116,7 +116,7 @@ impl Features {
 }
 
 /// What to do about a version or number from the future, where nothing names the program that wrote it.
-pub fn advice() -> String {
+pub fn upgrade_advice() -> String {
     format!(
         "install a levault newer than {PROGRAM_VERSION}, which reads format version {FORMAT_VERSION} and no later"
     )
@@ -128,7 +128,7 @@ pub fn gate_version(what: &str, version: u8, known_max: u8) -> Result<()> {
         0 => Err(Error::corrupt(format!("{what} version 0 never was"))),
         _ if version <= known_max => Ok(()),
         _ => {
-            let message = format!("{what} version {version} is not known; {}", advice());
+            let message = format!("{what} version {version} is not known; {}", upgrade_advice());
             Err(Error::new(ErrorKind::TooNew, message))
         }
     }
@@ -145,9 +145,9 @@ mod tests {
             program: [0, 9, 2],
             ..Features::default()
         };
-        deleting.gate(Access::Read).unwrap();
-        deleting.gate(Access::Write).unwrap();
-        let error = deleting.gate(Access::Delete).unwrap_err();
+        deleting.version_gate(Access::Read).unwrap();
+        deleting.version_gate(Access::Write).unwrap();
+        let error = deleting.version_gate(Access::Delete).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooNew);
         assert!(
             error.to_string().contains("install levault 0.9.2 or later"),
@@ -158,9 +158,12 @@ mod tests {
             ..Features::default()
         };
         for access in [Access::Read, Access::Write, Access::Delete] {
-            assert_eq!(reading.gate(access).unwrap_err().kind(), ErrorKind::TooNew);
+            assert_eq!(
+                reading.version_gate(access).unwrap_err().kind(),
+                ErrorKind::TooNew
+            );
         }
-        assert!(deleting.union(&reading).gate(Access::Read).is_err());
+        assert!(deleting.union(&reading).version_gate(Access::Read).is_err());
     }
 
     #[test]
@@ -188,7 +191,7 @@ mod tests {
         let mut again = Vec::new();
         features.encode(&mut again);
         assert_eq!((again.len(), &again), (Features::LEN, &bytes));
-        let refusal = features.gate(Access::Delete).unwrap_err().to_string();
+        let refusal = features.version_gate(Access::Delete).unwrap_err().to_string();
         assert!(
             document.replace('\n', " ").contains(&refusal),
             "not in the document: {refusal}"

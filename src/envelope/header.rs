@@ -67,7 +67,7 @@ impl Header {
         gate::gate_version("format", reader.u8()?, FORMAT_VERSION)?;
         let class = ObjectClass::try_from(class)?;
         let scheme = KeyScheme::try_from(reader.u8()?)?;
-        no_flags(reader.u8()?)?;
+        refuse_flags(reader.u8()?)?;
         let header = Header {
             class,
             scheme,
@@ -97,7 +97,7 @@ impl Header {
     }
 
     /// Fails unless the object is of `class`.
-    pub fn expect(&self, class: ObjectClass) -> Result<()> {
+    pub fn expect_class(&self, class: ObjectClass) -> Result<()> {
         if self.class == class {
             Ok(())
         } else {
@@ -110,11 +110,14 @@ impl Header {
     }
 }
 
-fn no_flags(flags: u8) -> Result<()> {
+fn refuse_flags(flags: u8) -> Result<()> {
     match flags {
         0 => Ok(()),
         _ => {
-            let message = format!("object flags {flags:#x} are not known; {}", gate::advice());
+            let message = format!(
+                "object flags {flags:#x} are not known; {}",
+                gate::upgrade_advice()
+            );
             Err(Error::new(ErrorKind::TooNew, message))
         }
     }

@@ -87,7 +87,7 @@ fn object_key(header: &Header, secret: &[u8]) -> (crate::crypto::Secret32, [u8; 
 /// An object of one part: `header.clear_len` and `header.commitment` are filled in here.
 pub fn seal_one(mut header: Header, secret: &[u8], clear: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
     header.clear_len = bounded("clear part", clear)?;
-    let name = PartName::only(bounded("plain part", plain)?);
+    let name = PartName::single(bounded("plain part", plain)?);
     let packs = !matches!(
         header.class,
         ObjectClass::Slot | ObjectClass::Keyring | ObjectClass::Credential
@@ -99,7 +99,7 @@ pub fn seal_one(mut header: Header, secret: &[u8], clear: &[u8], plain: &[u8]) -
     out.extend_from_slice(clear);
     out.extend_from_slice(&name.plain_len.to_le_bytes());
     if packs {
-        Compressor::local(Compression::Auto.level(BlobKind::Leaf), |compressor| {
+        Compressor::thread_compressor(Compression::Auto.level(BlobKind::Leaf), |compressor| {
             // What compresses so well that readers would not believe it is stored as it is.
             let (codec, packed) = match compressor.compress(plain)? {
                 (_, packed) if is_out_of_proportion(packed) => (PartCodec::Stored, plain),
@@ -166,7 +166,7 @@ pub fn parse_one(class: ObjectClass, bytes: &[u8]) -> Result<Unopened<'_>> {
 /// Header, clear part and the rest, unauthenticated: all that a keyless reader sees.
 pub fn parse_clear(class: ObjectClass, bytes: &[u8]) -> Result<(Header, &[u8], &[u8])> {
     let header = Header::decode(bytes)?;
-    header.expect(class)?;
+    header.expect_class(class)?;
     let (clear, rest) = bytes[Header::LEN..]
         .split_at_checked(header.clear_len as usize)
         .ok_or_else(|| Error::new(ErrorKind::Torn, "ends within its clear part"))?;
@@ -182,7 +182,7 @@ impl Unopened<'_> {
         if u64::from(self.plain_len) > OBJECT_BYTES_MAX || self.part.len() < 1 + TAG_LEN {
             return Err(Error::corrupt("sealed part has an impossible length"));
         }
-        key.open(&PartName::only(self.plain_len), self.part, self.clear)
+        key.open(&PartName::single(self.plain_len), self.part, self.clear)
     }
 
     /// Before anything is inflated.

@@ -31,7 +31,7 @@ pub struct PartName {
 
 impl PartName {
     /// The one part of an object that is not a pack.
-    pub fn only(plain_len: u32) -> Self {
+    pub fn single(plain_len: u32) -> Self {
         PartName {
             ordinal: 0,
             id: BlobId([0; 32]),
@@ -41,10 +41,10 @@ impl PartName {
     }
 
     /// A pack's directory.
-    pub fn directory(plain_len: u32) -> Self {
+    pub fn directory_part(plain_len: u32) -> Self {
         PartName {
             ordinal: DIRECTORY_ORDINAL,
-            ..PartName::only(plain_len)
+            ..PartName::single(plain_len)
         }
     }
 }
@@ -147,7 +147,7 @@ impl PartKey {
         let mut packed = Vec::new();
         let aad = aad(&self.header, name, codec, clear);
         aead::open_into(&self.key, name.ordinal, &aad, sealed, &mut packed)?;
-        let codec = compress::decompress_kept(codec, &packed, name.plain_len as usize, plain)?;
+        let codec = compress::decompress_reused(codec, &packed, name.plain_len as usize, plain)?;
         Ok((codec, packed))
     }
 }

@@ -98,7 +98,7 @@ fn a_key_that_an_object_does_not_commit_to_is_refused_even_if_the_tag_would_fit(
         .unwrap()
         .commitment;
     let mut bytes = header.encode().to_vec();
-    let name = PartName::only(3);
+    let name = PartName::single(3);
     bytes.extend_from_slice(&3u32.to_le_bytes());
     honest
         .seal(&name, PartCodec::Stored, b"abc", &[], &mut bytes)
@@ -285,7 +285,7 @@ fn an_object_of_a_hosts_domain_opens_to_no_more_than_is_in_proportion() {
                 ..header(class, 3)
             };
             let key = commit(header.clone(), &SECRET);
-            let name = PartName::only(plain.len() as u32);
+            let name = PartName::single(plain.len() as u32);
             let mut crafted = [&key.header()[..], &name.plain_len.to_le_bytes()].concat();
             key.seal(&name, PartCodec::Zstd, &packed, b"", &mut crafted)
                 .unwrap();

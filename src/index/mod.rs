@@ -44,7 +44,7 @@ pub struct IndexEntry {
 
 impl IndexEntry {
     /// Not greater than any entry of `id`: where a search for it begins.
-    pub(crate) fn first_of(id: &BlobId) -> Self {
+    pub(crate) fn first_with_id(id: &BlobId) -> Self {
         let location = Location {
             pack: ObjectId([0; 32]),
             offset: 0,

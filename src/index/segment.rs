@@ -55,12 +55,12 @@ impl Segment {
             ));
         }
         for entry in &entries {
-            let number = number_of(&packs, &entry.location.pack);
+            let number = pack_number(&packs, &entry.location.pack);
             let pack = number.and_then(|number| packs.get(number)).ok_or_else(|| {
                 let text = format!("blob {} lies in a pack that is not named", entry.id);
                 Error::new(ErrorKind::Usage, text)
             })?;
-            must_fit(entry, pack).map_err(|error| error.with_kind(ErrorKind::Usage))?;
+            check_len(entry, pack).map_err(|error| error.with_kind(ErrorKind::Usage))?;
         }
         Ok(Self {
             packs,
@@ -83,7 +83,7 @@ impl Segment {
 
     /// The same, and no segment is replaced by it.
     #[must_use]
-    pub fn replacing_nothing(mut self) -> Self {
+    pub fn without_superseded(mut self) -> Self {
         self.supersedes.clear();
         self
     }
@@ -129,13 +129,13 @@ pub fn decode_header(bytes: &[u8]) -> Result<(Vec<SegmentPack>, Vec<ObjectId>, u
         let len = reader.varint_canonical()?;
         packs.push(SegmentPack { pack, len });
     }
-    must_ascend(packs.iter().map(|pack| pack.pack), "packs")?;
+    check_ascending(packs.iter().map(|pack| pack.pack), "packs")?;
     let count = self::count(&mut reader, SEGMENT_SUPERSEDES_MAX, 32, "superseded segments")?;
     let mut supersedes = Vec::with_capacity(count);
     for _ in 0..count {
         supersedes.push(ObjectId(reader.array()?));
     }
-    must_ascend(supersedes.iter(), "superseded segments")?;
+    check_ascending(supersedes.iter(), "superseded segments")?;
     Ok((packs, supersedes, reader.position()))
 }
 
@@ -144,7 +144,7 @@ pub fn encode_body(segment: &Segment) -> Vec<u8> {
     let mut out = Vec::with_capacity(10 + 48 * segment.entries.len());
     put_varint(&mut out, segment.entries.len() as u64);
     for IndexEntry { id, location } in &segment.entries {
-        let pack = number_of(&segment.packs, &location.pack).expect("Segment::new saw to it");
+        let pack = pack_number(&segment.packs, &location.pack).expect("Segment::new saw to it");
         out.extend_from_slice(&id.0);
         out.push(location.kind as u8);
         for number in [pack as u64, location.offset.into(), location.ordinal.into()] {
@@ -165,7 +165,7 @@ pub fn decode_body(bytes: &[u8], packs: &[SegmentPack]) -> Result<Vec<IndexEntry
         entries.push(decode_entry(&mut reader, packs)?);
     }
     reader.finish()?;
-    must_ascend(entries.iter(), "entries")?;
+    check_ascending(entries.iter(), "entries")?;
     Ok(entries)
 }
 
@@ -191,11 +191,11 @@ fn decode_entry(reader: &mut Reader<'_>, packs: &[SegmentPack]) -> Result<IndexE
         plain_len: u32_varint(reader)?,
     };
     let entry = IndexEntry { id, location };
-    must_fit(&entry, pack)?;
+    check_len(&entry, pack)?;
     Ok(entry)
 }
 
-fn must_fit(entry: &IndexEntry, pack: &SegmentPack) -> Result<()> {
+fn check_len(entry: &IndexEntry, pack: &SegmentPack) -> Result<()> {
     let Location {
         offset,
         len,
@@ -223,14 +223,14 @@ fn u32_varint(reader: &mut Reader<'_>) -> Result<u32> {
 /// A count that the limit allows and for which there are enough bytes, before anything is allocated.
 fn count(reader: &mut Reader<'_>, max: usize, each: usize, what: &str) -> Result<usize> {
     let count = reader.varint_canonical()?;
-    let max = max.min(reader.left() / each);
+    let max = max.min(reader.remaining() / each);
     match usize::try_from(count) {
         Ok(count) if count <= max => Ok(count),
         _ => Err(Error::corrupt(format!("{count} {what}, {max} can be"))),
     }
 }
 
-fn must_ascend<T: Ord>(mut items: impl Iterator<Item = T>, what: &str) -> Result<()> {
+fn check_ascending<T: Ord>(mut items: impl Iterator<Item = T>, what: &str) -> Result<()> {
     let Some(mut last) = items.next() else {
         return Ok(());
     };
@@ -243,7 +243,7 @@ fn must_ascend<T: Ord>(mut items: impl Iterator<Item = T>, what: &str) -> Result
     Ok(())
 }
 
-fn number_of(packs: &[SegmentPack], id: &ObjectId) -> Option<usize> {
+fn pack_number(packs: &[SegmentPack], id: &ObjectId) -> Option<usize> {
     packs.binary_search_by(|pack| pack.pack.cmp(id)).ok()
 }
 

@@ -29,32 +29,32 @@ impl BlockedBloomFilter {
     }
 
     pub(super) fn insert(&mut self, id: &BlobId) {
-        let Some(start) = self.block_of(id) else {
+        let Some(start) = self.block_index(id) else {
             return;
         };
         let block = &mut self.bytes[start..start + FILTER_BLOCK_LEN];
-        for bit in bits_of(id) {
+        for bit in bit_mask(id) {
             block[bit >> 3] |= 1 << (bit & 7);
         }
     }
 
     pub(super) fn may_hold(&self, id: &BlobId) -> bool {
-        let Some(start) = self.block_of(id) else {
+        let Some(start) = self.block_index(id) else {
             return true;
         };
         let block = &self.bytes[start..start + FILTER_BLOCK_LEN];
-        bits_of(id).all(|bit| block[bit >> 3] & (1 << (bit & 7)) != 0)
+        bit_mask(id).all(|bit| block[bit >> 3] & (1 << (bit & 7)) != 0)
     }
 
     /// Where the id's block starts; `None` if there are no blocks.
-    fn block_of(&self, id: &BlobId) -> Option<usize> {
+    fn block_index(&self, id: &BlobId) -> Option<usize> {
         let blocks = (self.bytes.len() / FILTER_BLOCK_LEN) as u128;
         let scaled = (u128::from(word(id, 8)) * blocks) >> 64;
         (blocks > 0).then_some(scaled as usize * FILTER_BLOCK_LEN)
     }
 }
 
-fn bits_of(id: &BlobId) -> impl Iterator<Item = usize> {
+fn bit_mask(id: &BlobId) -> impl Iterator<Item = usize> {
     let random = u128::from(word(id, 16)) | u128::from(word(id, 24)) << 64;
     (0..PROBES).map(move |probe| (random >> (9 * probe)) as usize & 0x1ff)
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use super::cache_plan::{CacheContents, CachePlan, RunFileAction, held};
+use super::cache_plan::{CacheContents, CachePlan, RunFileAction, held_flags};
 use super::lookup::{IndexLookup, LiveRun};
 use super::merge_segments::{IndexRunBuilder, MergeInput, merge_into, nameless_file};
 use super::run_file::{Bytes32, IndexRun, RunFile, file_id};
@@ -54,7 +54,7 @@ impl From<Error> for LookupFault {
 
 impl LookupCache {
     /// Keeps runs in `directory`, which is made if it is missing and should serve one repository only.
-    pub fn in_directory(directory: impl Into<PathBuf>, key: Bytes32) -> Self {
+    pub fn open_directory(directory: impl Into<PathBuf>, key: Bytes32) -> Self {
         Self {
             directory: Some(directory.into()),
             key: Zeroizing::new(key),
@@ -62,7 +62,7 @@ impl LookupCache {
     }
 
     /// Keeps nothing: every lookup reads all segments anew and lives in nameless temporary files.
-    pub fn anonymous(key: Bytes32) -> Self {
+    pub fn open_anonymous(key: Bytes32) -> Self {
         Self {
             directory: None,
             key: Zeroizing::new(key),
@@ -80,9 +80,9 @@ impl LookupCache {
         listed.dedup();
         // The second time, files that proved damaged in the first are gone.
         for directory in self.directory.iter().chain(&self.directory) {
-            match self.assemble(directory, true, &listed, &*load) {
+            match self.assemble_lookup(directory, true, &listed, &*load) {
                 Ok(parts) => {
-                    return Ok(IndexLookup::with_runs(
+                    return Ok(IndexLookup::from_runs(
                         parts,
                         directory.clone(),
                         self.key.clone(),
@@ -94,13 +94,13 @@ impl LookupCache {
             }
         }
         let directory = std::env::temp_dir();
-        match self.assemble(&directory, false, &listed, &*load) {
-            Ok(parts) => Ok(IndexLookup::with_runs(parts, directory, self.key.clone(), load)),
+        match self.assemble_lookup(&directory, false, &listed, &*load) {
+            Ok(parts) => Ok(IndexLookup::from_runs(parts, directory, self.key.clone(), load)),
             Err(LookupFault::Segment(error) | LookupFault::Cache(error)) => Err(error),
         }
     }
 
-    fn assemble(
+    fn assemble_lookup(
         &self,
         directory: &Path,
         is_kept: bool,
@@ -108,17 +108,17 @@ impl LookupCache {
         load: &LoadSegment,
     ) -> Result<Vec<LiveRun>, LookupFault> {
         let found = if is_kept {
-            self.run_files_in(directory)?
+            self.list_run_files(directory)?
         } else {
             Vec::new()
         };
         let mut builder = IndexRunBuilder::new(directory, &self.key);
         // Twice: what was loaded first tells which others count.
-        let unknown = facts(listed, &found, &builder).unknown();
-        add_all(&mut builder, &unknown, load)?;
-        let missing = facts(listed, &found, &builder).missing();
-        add_all(&mut builder, &missing, load)?;
-        let plan = facts(listed, &found, &builder).plan();
+        let unknown = segment_ids(listed, &found, &builder).missing_segments();
+        add_segments(&mut builder, &unknown, load)?;
+        let missing = segment_ids(listed, &found, &builder).missing();
+        add_segments(&mut builder, &missing, load)?;
+        let plan = segment_ids(listed, &found, &builder).plan();
         self.carry_out(plan, directory, is_kept, found, builder)
     }
 
@@ -130,7 +130,7 @@ impl LookupCache {
         found: Vec<Arc<RunFile>>,
         builder: IndexRunBuilder<'_>,
     ) -> Result<Vec<LiveRun>, LookupFault> {
-        let fresh = plan.numbers(found.len(), &builder.segments);
+        let fresh = plan.segment_numbers(found.len(), &builder.segments);
         let (parked, _) = builder.finish()?;
         let mut inputs: Vec<MergeInput> = Vec::new();
         for (number, file) in found
@@ -140,7 +140,7 @@ impl LookupCache {
         {
             inputs.push(MergeInput {
                 file: file.clone(),
-                numbers: Some(plan.numbers(number, &file.segments)),
+                numbers: Some(plan.segment_numbers(number, &file.segments)),
             });
         }
         inputs.extend(parked.into_iter().map(|file| MergeInput {
@@ -150,17 +150,17 @@ impl LookupCache {
         let mut parts = Vec::new();
         if plan.fates.contains(&RunFileAction::Merged) {
             let run = self.merge(directory, is_kept, &inputs, &plan)?;
-            parts.push(LiveRun::new(held(&run.file.segments), run));
+            parts.push(LiveRun::new(held_flags(&run.file.segments), run));
         }
         drop(inputs);
         let kept = found.iter().zip(&plan.fates);
         for (file, fate) in kept.clone() {
             if let RunFileAction::Kept { live } = fate {
-                parts.push(LiveRun::new(live.clone(), RunFile::to_run(file)?));
+                parts.push(LiveRun::new(live.clone(), RunFile::into_run(file)?));
             }
         }
         for (file, fate) in kept {
-            let is_replaced = parts.iter().any(|part| part.is_at(file.path.as_deref()));
+            let is_replaced = parts.iter().any(|part| part.is_located_at(file.path.as_deref()));
             if !matches!(fate, RunFileAction::Kept { .. }) && !is_replaced {
                 file.remove();
             }
@@ -200,7 +200,7 @@ impl LookupCache {
     }
 
     /// All files that are ours and whole, as far as one sees from their ends; the largest first.
-    fn run_files_in(&self, directory: &Path) -> Result<Vec<Arc<RunFile>>> {
+    fn list_run_files(&self, directory: &Path) -> Result<Vec<Arc<RunFile>>> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -214,8 +214,8 @@ impl LookupCache {
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default();
             if name.starts_with(RUN_PREFIX) {
-                found.extend(self.run_file_at(&path).map(Arc::new));
-            } else if name.starts_with(NEW_PREFIX) && is_leftover(&path) {
+                found.extend(self.open_run_file(&path).map(Arc::new));
+            } else if name.starts_with(NEW_PREFIX) && is_leftover_file(&path) {
                 let _ = fs::remove_file(&path);
             }
         }
@@ -224,7 +224,7 @@ impl LookupCache {
     }
 
     /// Opens a run file, or removes it. One that another process has just merged away is simply not there.
-    fn run_file_at(&self, path: &Path) -> Option<RunFile> {
+    fn open_run_file(&self, path: &Path) -> Option<RunFile> {
         let file = File::open(path).ok()?;
         match RunFile::open(file, Some(path.to_owned()), &self.key) {
             Ok(file) => Some(file),
@@ -236,7 +236,7 @@ impl LookupCache {
     }
 }
 
-fn add_all(
+fn add_segments(
     builder: &mut IndexRunBuilder<'_>,
     ids: &[ObjectId],
     load: &LoadSegment,
@@ -248,7 +248,7 @@ fn add_all(
     Ok(())
 }
 
-fn facts<'a>(
+fn segment_ids<'a>(
     listed: &'a [ObjectId],
     found: &'a [Arc<RunFile>],
     builder: &'a IndexRunBuilder<'_>,
@@ -260,7 +260,7 @@ fn facts<'a>(
     }
 }
 
-fn is_leftover(path: &Path) -> bool {
+fn is_leftover_file(path: &Path) -> bool {
     let modified = fs::metadata(path).and_then(|meta| meta.modified());
     let age = modified
         .ok()

@@ -21,7 +21,7 @@ pub(super) struct CacheContents<'a> {
 
 impl CacheContents<'_> {
     /// Listed segments that no table mentions: not even their supersedes are known.
-    pub(super) fn unknown(&self) -> Vec<ObjectId> {
+    pub(super) fn missing_segments(&self) -> Vec<ObjectId> {
         let known: HashSet<_> = self.segments().map(|(_, segment)| segment.id).collect();
         self.listed
             .iter()
@@ -32,13 +32,15 @@ impl CacheContents<'_> {
 
     /// Listed segments that count and whose entries no run holds.
     pub(super) fn missing(&self) -> Vec<ObjectId> {
-        let owners = self.owners();
-        self.live().filter(|id| !owners.contains_key(id)).collect()
+        let owners = self.segment_owners();
+        self.live_segments()
+            .filter(|id| !owners.contains_key(id))
+            .collect()
     }
 
     /// Listed segments that no other listed one supersedes. (A chain A ← B ← C leaves C: what B supersedes
     /// counts although B is superseded itself.)
-    fn live(&self) -> impl Iterator<Item = ObjectId> {
+    fn live_segments(&self) -> impl Iterator<Item = ObjectId> {
         let listed: HashSet<_> = self.listed.iter().collect();
         let speaking = self
             .segments()
@@ -53,12 +55,12 @@ impl CacheContents<'_> {
     }
 
     /// Of each live segment that is held anywhere, the one table that answers for it.
-    fn owners(&self) -> HashMap<ObjectId, usize> {
+    fn segment_owners(&self) -> HashMap<ObjectId, usize> {
         let mut holders = HashMap::new();
         for (table, segment) in self.segments().filter(|(_, segment)| segment.is_held) {
             holders.entry(segment.id).or_insert(table);
         }
-        self.live()
+        self.live_segments()
             .filter_map(|id| Some((id, *holders.get(&id)?)))
             .collect()
     }
@@ -71,7 +73,7 @@ impl CacheContents<'_> {
     /// What to do with every table.
     pub(super) fn plan(&self) -> CachePlan {
         let listed: HashSet<_> = self.listed.iter().collect();
-        let owners = self.owners();
+        let owners = self.segment_owners();
         let is_live = |number: usize, segment: &RunSegment| owners.get(&segment.id) == Some(&number);
         let counts = self
             .tables
@@ -160,7 +162,7 @@ impl CachePlan {
     }
 
     /// Numbers in the new run for the segments of one table.
-    pub(super) fn numbers(&self, number: usize, table: &[RunSegment]) -> SegmentRenumbering {
+    pub(super) fn segment_numbers(&self, number: usize, table: &[RunSegment]) -> SegmentRenumbering {
         let positions: HashMap<_, _> = self.merged.keys().zip(0u32..).collect();
         let new_number = |segment: &RunSegment| {
             let is_owned = self.owners.get(&segment.id) == Some(&number);
@@ -205,7 +207,7 @@ fn runs_to_merge(runs: &[LiveRowCount], has_fresh: bool) -> Vec<bool> {
 }
 
 /// The live flags of a run just merged: all that it holds.
-pub(super) fn held(segments: &[RunSegment]) -> Vec<bool> {
+pub(super) fn held_flags(segments: &[RunSegment]) -> Vec<bool> {
     segments.iter().map(|segment| segment.is_held).collect()
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock};
 use zeroize::Zeroizing;
 
 use super::cache::{LoadSegment, LookupCache};
-use super::cache_plan::held;
+use super::cache_plan::held_flags;
 use super::index_row::IndexRow;
 use super::merge::{RowMerge, RowSource, RunFileCursor};
 use super::merge_segments::{IndexRunBuilder, MergeInput, merge_into, nameless_file, write_rows};
@@ -52,7 +52,7 @@ impl LiveRun {
         Self { live, run }
     }
 
-    pub(super) fn is_at(&self, path: Option<&Path>) -> bool {
+    pub(super) fn is_located_at(&self, path: Option<&Path>) -> bool {
         path.is_some() && self.run.file.path.as_deref() == path
     }
 
@@ -61,7 +61,7 @@ impl LiveRun {
         self.live.is_empty() || self.live.get(row.segment as usize) == Some(&true)
     }
 
-    fn visit(&self, id: &BlobId, visit: &mut dyn FnMut(IndexEntry) -> bool) -> Result<()> {
+    fn visit_rows(&self, id: &BlobId, visit: &mut dyn FnMut(IndexEntry) -> bool) -> Result<()> {
         self.run.rows_of(id, |row| !self.counts(&row) || visit(row.entry))
     }
 
@@ -81,7 +81,7 @@ impl LiveRun {
 }
 
 impl IndexLookup {
-    pub(super) fn with_runs(
+    pub(super) fn from_runs(
         parts: Vec<LiveRun>,
         directory: PathBuf,
         key: Zeroizing<Bytes32>,
@@ -104,7 +104,7 @@ impl IndexLookup {
     pub fn insert(&mut self, entry: IndexEntry) {
         self.added.insert(entry);
         if self.added.len() >= self.spill_at {
-            let spilled = self.spill();
+            let spilled = self.spill_to_disk();
             self.spill_at = match spilled {
                 Ok(()) => INDEX_ADDED_ENTRIES_MAX,
                 Err(_) => self.added.len() + INDEX_ADDED_ENTRIES_MAX,
@@ -112,7 +112,7 @@ impl IndexLookup {
         }
     }
 
-    fn spill(&mut self) -> Result<()> {
+    fn spill_to_disk(&mut self) -> Result<()> {
         let rows = self.added.iter().map(|entry| IndexRow {
             entry: *entry,
             segment: 0,
@@ -126,7 +126,7 @@ impl IndexLookup {
             let inputs: Vec<_> = self
                 .spilled
                 .iter()
-                .map(|part| MergeInput::all(part.run.file.clone()))
+                .map(|part| MergeInput::merge_all(part.run.file.clone()))
                 .collect();
             let run = merge_into(
                 nameless_file(directory)?,
@@ -141,13 +141,13 @@ impl IndexLookup {
     }
 
     /// The same as it is now; what is added to one later, the other does not know.
-    pub fn share(&self) -> Self {
+    pub fn key_share(&self) -> Self {
         Self {
             added: self.added.clone(),
             spill_at: self.spill_at,
             spilled: self.spilled.clone(),
             covering: (0..self.covering.len())
-                .map(|number| RwLock::new(self.part(number)))
+                .map(|number| RwLock::new(self.partition(number)))
                 .collect(),
             source: self.source.clone(),
         }
@@ -156,7 +156,7 @@ impl IndexLookup {
     /// Every place where the blob lies, each once, sorted; empty if it is nowhere.
     pub fn locations(&self, id: &BlobId) -> Result<Vec<Location>> {
         let mut found = Vec::new();
-        self.visit(id, &mut |entry| {
+        self.visit_rows(id, &mut |entry| {
             found.push(entry.location);
             true
         })?;
@@ -168,7 +168,7 @@ impl IndexLookup {
     /// True if the blob lies anywhere.
     pub fn contains(&self, id: &BlobId) -> Result<bool> {
         let mut found = false;
-        self.visit(id, &mut |_| {
+        self.visit_rows(id, &mut |_| {
             found = true;
             false
         })?;
@@ -176,29 +176,29 @@ impl IndexLookup {
     }
 
     /// Calls `visit` with every copy, some perhaps twice, until it says stop by `false`.
-    fn visit(&self, id: &BlobId, visit: &mut dyn FnMut(IndexEntry) -> bool) -> Result<()> {
+    fn visit_rows(&self, id: &BlobId, visit: &mut dyn FnMut(IndexEntry) -> bool) -> Result<()> {
         let mut goes_on = true;
         let mut visit = |entry| {
             goes_on = goes_on && visit(entry);
             goes_on
         };
-        let added = self.added.range(IndexEntry::first_of(id)..);
+        let added = self.added.range(IndexEntry::first_with_id(id)..);
         let _ = added
             .take_while(|entry| entry.id == *id)
             .all(|entry| visit(*entry));
         for part in &self.spilled {
-            part.visit(id, &mut visit)?;
+            part.visit_rows(id, &mut visit)?;
         }
         for number in 0..self.covering.len() {
-            let part = self.part(number);
-            if part.visit(id, &mut visit).is_err() {
-                self.remake(number, &part)?.visit(id, &mut visit)?;
+            let part = self.partition(number);
+            if part.visit_rows(id, &mut visit).is_err() {
+                self.rebuild(number, &part)?.visit_rows(id, &mut visit)?;
             }
         }
         Ok(())
     }
 
-    fn part(&self, number: usize) -> Arc<LiveRun> {
+    fn partition(&self, number: usize) -> Arc<LiveRun> {
         self.covering[number]
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -206,21 +206,21 @@ impl IndexLookup {
     }
 
     /// Makes a damaged run anew from its segments; the first thread that finds the damage does it.
-    fn remake(&self, number: usize, damaged: &Arc<LiveRun>) -> Result<Arc<LiveRun>> {
+    fn rebuild(&self, number: usize, damaged: &Arc<LiveRun>) -> Result<Arc<LiveRun>> {
         let mut part = self.covering[number]
             .write()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         if Arc::ptr_eq(&part, damaged) {
-            *part = Arc::new(self.source.make_again(damaged)?);
+            *part = Arc::new(self.source.rebuild_runs(damaged)?);
         }
         Ok(part.clone())
     }
 
     /// Entries it holds. An entry that two segments state counts twice here, and once in
-    /// [`IndexLookup::iter_all`].
+    /// [`IndexLookup::iter_rows`].
     pub fn len(&self) -> u64 {
         let covering: u64 = (0..self.covering.len())
-            .map(|number| self.part(number).rows())
+            .map(|number| self.partition(number).rows())
             .sum();
         let spilled: u64 = self.spilled.iter().map(|part| part.rows()).sum();
         covering + spilled + self.added.len() as u64
@@ -232,10 +232,10 @@ impl IndexLookup {
     }
 
     /// Every entry once, in order of id, pack and offset, in memory that does not depend on their number.
-    pub fn iter_all(&self) -> Result<IndexEntries<'_>> {
+    pub fn iter_rows(&self) -> Result<IndexEntries<'_>> {
         let mut sources: Vec<Box<dyn RowSource + Send + '_>> = vec![Box::new(AddedRows(self.added.iter()))];
         for part in &self.spilled {
-            sources.push(Box::new(RunFileCursor::from_block(part.run.file.clone(), 0)));
+            sources.push(Box::new(RunFileCursor::read_block_rows(part.run.file.clone(), 0)));
         }
         for number in 0..self.covering.len() {
             sources.push(Box::new(LiveRunRows::new(self, number)));
@@ -256,7 +256,7 @@ impl IndexLookup {
     /// Memory held, about, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let covering: usize = (0..self.covering.len())
-            .map(|number| self.part(number).run.resident_bytes())
+            .map(|number| self.partition(number).run.resident_bytes())
             .sum();
         let spilled: usize = self.spilled.iter().map(|part| part.run.resident_bytes()).sum();
         (covering + spilled + self.added.len() * size_of::<IndexEntry>() * 3 / 2) as u64
@@ -264,7 +264,7 @@ impl IndexLookup {
 }
 
 impl RunSource {
-    fn make_again(&self, damaged: &LiveRun) -> Result<LiveRun> {
+    fn rebuild_runs(&self, damaged: &LiveRun) -> Result<LiveRun> {
         damaged.run.file.remove();
         let mut builder = IndexRunBuilder::new(&self.directory, &self.key);
         let segments = damaged.run.file.segments.iter().zip(&damaged.live);
@@ -272,10 +272,10 @@ impl RunSource {
             builder.add(segment.id, &(self.load)(&segment.id)?)?;
         }
         let (parked, segments) = builder.finish()?;
-        let inputs: Vec<_> = parked.into_iter().map(MergeInput::all).collect();
+        let inputs: Vec<_> = parked.into_iter().map(MergeInput::merge_all).collect();
         let file = nameless_file(&self.directory)?;
         let run = merge_into(file, &self.key, &inputs, segments, RunPurpose::Lookup)?;
-        Ok(LiveRun::new(held(&run.file.segments), run))
+        Ok(LiveRun::new(held_flags(&run.file.segments), run))
     }
 }
 
@@ -324,11 +324,11 @@ struct LiveRunRows<'a> {
 
 impl<'a> LiveRunRows<'a> {
     fn new(lookup: &'a IndexLookup, number: usize) -> Self {
-        let part = lookup.part(number);
+        let part = lookup.partition(number);
         Self {
             lookup,
             number,
-            cursor: RunFileCursor::from_block(part.run.file.clone(), 0),
+            cursor: RunFileCursor::read_block_rows(part.run.file.clone(), 0),
             part,
             last: None,
         }
@@ -348,9 +348,9 @@ impl RowSource for LiveRunRows<'_> {
     fn next_row(&mut self) -> Result<Option<IndexRow>> {
         let row = match self.next_new() {
             Err(_) => {
-                self.part = self.lookup.remake(self.number, &self.part)?;
+                self.part = self.lookup.rebuild(self.number, &self.part)?;
                 let block = self.last.map_or(0, |last| self.part.run.block_before(&last));
-                self.cursor = RunFileCursor::from_block(self.part.run.file.clone(), block);
+                self.cursor = RunFileCursor::read_block_rows(self.part.run.file.clone(), block);
                 self.next_new()?
             }
             Ok(row) => row,

@@ -27,7 +27,7 @@ pub(super) struct RunFileCursor {
 }
 
 impl RunFileCursor {
-    pub(super) fn from_block(file: Arc<RunFile>, block: u64) -> Self {
+    pub(super) fn read_block_rows(file: Arc<RunFile>, block: u64) -> Self {
         Self {
             file,
             next_block: block,
@@ -36,7 +36,7 @@ impl RunFileCursor {
         }
     }
 
-    fn next_in_chunk(&mut self) -> Result<Option<IndexRow>> {
+    fn next_row_in_chunk(&mut self) -> Result<Option<IndexRow>> {
         while let Some(block) = self.chunk.chunks_exact(BLOCK_LEN).nth(self.at.0) {
             match rows_in(block).get(self.at.1) {
                 Some(row) => {
@@ -53,7 +53,7 @@ impl RunFileCursor {
 impl RowSource for RunFileCursor {
     fn next_row(&mut self) -> Result<Option<IndexRow>> {
         loop {
-            if let Some(row) = self.next_in_chunk()? {
+            if let Some(row) = self.next_row_in_chunk()? {
                 return Ok(Some(row));
             }
             let count = BLOCKS_PER_READ.min(self.file.trailer.blocks.saturating_sub(self.next_block));

@@ -33,12 +33,12 @@ pub(super) struct MergeInput {
 
 impl MergeInput {
     /// All of it.
-    pub(super) fn all(file: Arc<RunFile>) -> Self {
+    pub(super) fn merge_all(file: Arc<RunFile>) -> Self {
         Self { file, numbers: None }
     }
 
     fn source(&self) -> Box<dyn RowSource + Send> {
-        let rows = RunFileCursor::from_block(self.file.clone(), 0);
+        let rows = RunFileCursor::read_block_rows(self.file.clone(), 0);
         match self.numbers.clone() {
             Some(numbers) => Box::new(RenumberedRows { rows, numbers }),
             None => Box::new(rows),
@@ -110,7 +110,7 @@ impl<'a> IndexRunBuilder<'a> {
                 segment: number,
             });
             if self.sorting.len() == SORTED_ROWS_MAX {
-                self.park()?;
+                self.spill_rows()?;
             }
         }
         self.segments.push(RunSegment {
@@ -125,22 +125,22 @@ impl<'a> IndexRunBuilder<'a> {
     /// All rows in order of entry, spread over a few files, and what their segment numbers mean.
     pub(super) fn finish(mut self) -> Result<(Vec<Arc<RunFile>>, Vec<RunSegment>)> {
         if !self.sorting.is_empty() {
-            self.park()?;
+            self.spill_rows()?;
         }
         Ok((self.parked.into_iter().flatten().collect(), self.segments))
     }
 
-    fn park(&mut self) -> Result<()> {
+    fn spill_rows(&mut self) -> Result<()> {
         self.sorting.sort_unstable();
         let run = {
             let rows = self.sorting.drain(..);
             let count = rows.len() as u64;
             write_rows(self.directory, self.cache_key, rows, count, RunPurpose::Merge)?
         };
-        self.park_at(0, run.file)
+        self.spill_rows_at(0, run.file)
     }
 
-    fn park_at(&mut self, level: usize, file: Arc<RunFile>) -> Result<()> {
+    fn spill_rows_at(&mut self, level: usize, file: Arc<RunFile>) -> Result<()> {
         if self.parked.len() == level {
             self.parked.push(Vec::new());
         }
@@ -150,11 +150,11 @@ impl<'a> IndexRunBuilder<'a> {
         }
         let inputs: Vec<_> = std::mem::take(&mut self.parked[level])
             .into_iter()
-            .map(MergeInput::all)
+            .map(MergeInput::merge_all)
             .collect();
         let file = nameless_file(self.directory)?;
         let merged = merge_into(file, self.cache_key, &inputs, Vec::new(), RunPurpose::Merge)?;
-        self.park_at(level + 1, merged.file)
+        self.spill_rows_at(level + 1, merged.file)
     }
 }
 

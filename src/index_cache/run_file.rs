@@ -94,23 +94,23 @@ impl RunFileTrailer {
             filter_mac: reader.array()?,
             segments_mac: reader.array()?,
         };
-        let key = file_key(cache_key, &trailer.file_id);
+        let key = derive_file_key(cache_key, &trailer.file_id);
         let signed = &bytes[..reader.position()];
-        must_match(&key, RunFileSection::Trailer, signed, &reader.array()?)?;
+        check_mac(&key, RunFileSection::Trailer, signed, &reader.array()?)?;
         reader.finish()?;
         Ok((trailer, key))
     }
 
-    fn fences_at(&self) -> u64 {
+    fn fences_offset(&self) -> u64 {
         self.blocks * BLOCK_LEN as u64
     }
 
-    fn filter_at(&self) -> u64 {
-        self.fences_at() + self.blocks * FENCE_LEN
+    fn filter_offset(&self) -> u64 {
+        self.fences_offset() + self.blocks * FENCE_LEN
     }
 
-    fn segments_at(&self) -> u64 {
-        self.filter_at() + self.filter_len
+    fn segments_offset(&self) -> u64 {
+        self.filter_offset() + self.filter_len
     }
 
     /// All bytes of the file; `None` if the numbers make no sense.
@@ -144,8 +144,8 @@ impl RunFile {
         if trailer.file_len() != Some(file_len) {
             return Err(Error::corrupt("index cache run has a wrong length"));
         }
-        let bytes = read_at(&file, trailer.segments_at(), trailer.segments_len as usize)?;
-        must_match(&key, RunFileSection::Segments, &bytes, &trailer.segments_mac)?;
+        let bytes = read_at(&file, trailer.segments_offset(), trailer.segments_len as usize)?;
+        check_mac(&key, RunFileSection::Segments, &bytes, &trailer.segments_mac)?;
         Ok(Self {
             segments: decode_segments(&bytes)?,
             file,
@@ -156,11 +156,11 @@ impl RunFile {
     }
 
     /// Reads what must be in memory to look up blobs.
-    pub(super) fn to_run(file: &Arc<Self>) -> Result<IndexRun> {
+    pub(super) fn into_run(file: &Arc<Self>) -> Result<IndexRun> {
         let trailer = &file.trailer;
         let fence_bytes = read_at(
             &file.file,
-            trailer.fences_at(),
+            trailer.fences_offset(),
             (trailer.blocks * FENCE_LEN) as usize,
         )?;
         file.check(RunFileSection::Fences, &fence_bytes, &trailer.fences_mac)?;
@@ -170,7 +170,7 @@ impl RunFile {
             .iter()
             .map(|fence| u64::from_le_bytes(*fence))
             .collect();
-        let bytes = read_at(&file.file, trailer.filter_at(), trailer.filter_len as usize)?;
+        let bytes = read_at(&file.file, trailer.filter_offset(), trailer.filter_len as usize)?;
         file.check(RunFileSection::Filter, &bytes, &trailer.filter_mac)?;
         Ok(IndexRun {
             file: file.clone(),
@@ -198,7 +198,7 @@ impl RunFile {
     }
 
     fn check(&self, section: RunFileSection, bytes: &[u8], mac: &Bytes32) -> Result<()> {
-        must_match(&self.key, section, bytes, mac).inspect_err(|_| self.remove())
+        check_mac(&self.key, section, bytes, mac).inspect_err(|_| self.remove())
     }
 
     /// Takes its name out of the cache. Who has it open can go on reading.
@@ -296,7 +296,7 @@ pub(super) fn mac_of(key: &Bytes32, section: RunFileSection, bytes: &[u8]) -> bl
     blake3::keyed_hash(section_key.as_bytes(), bytes)
 }
 
-fn must_match(key: &Bytes32, section: RunFileSection, bytes: &[u8], mac: &Bytes32) -> Result<()> {
+fn check_mac(key: &Bytes32, section: RunFileSection, bytes: &[u8], mac: &Bytes32) -> Result<()> {
     if mac_of(key, section, bytes) == *mac {
         Ok(())
     } else {
@@ -305,7 +305,7 @@ fn must_match(key: &Bytes32, section: RunFileSection, bytes: &[u8], mac: &Bytes3
 }
 
 /// The key of one file of this cache.
-pub(super) fn file_key(cache_key: &Bytes32, file_id: &Bytes32) -> Bytes32 {
+pub(super) fn derive_file_key(cache_key: &Bytes32, file_id: &Bytes32) -> Bytes32 {
     let mut hasher = blake3::Hasher::new_keyed(cache_key);
     hasher.update(b"levault index cache 1 file key");
     hasher.update(file_id);
@@ -342,7 +342,7 @@ pub(super) fn encode_segments(segments: &[RunSegment]) -> Vec<u8> {
 pub(super) fn decode_segments(bytes: &[u8]) -> Result<Vec<RunSegment>> {
     let mut reader = Reader::new(bytes);
     let count = reader.len_varint(
-        (reader.left() / 35).min(SEGMENT_NUMBER_MAX as usize),
+        (reader.remaining() / 35).min(SEGMENT_NUMBER_MAX as usize),
         "segment count",
     )?;
     let mut segments = Vec::with_capacity(count);
@@ -350,7 +350,7 @@ pub(super) fn decode_segments(bytes: &[u8]) -> Result<Vec<RunSegment>> {
         let id = ObjectId(reader.array()?);
         let is_held = reader.u8()? == 1;
         let rows = reader.varint()?;
-        let count = reader.len_varint(reader.left() / 32, "superseded count")?;
+        let count = reader.len_varint(reader.remaining() / 32, "superseded count")?;
         let ids = reader.bytes(count * 32)?.as_chunks().0;
         segments.push(RunSegment {
             id,

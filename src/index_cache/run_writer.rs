@@ -8,7 +8,7 @@ use super::bloom_filter::{BlockedBloomFilter, word};
 use super::index_row::{IndexRow, ROW_LEN};
 use super::run_file::{
     BLOCK_LEN, BLOCK_MAC_AT, BLOCK_NUMBER_AT, Bytes32, IndexRun, ROWS_PER_BLOCK, RunFile, RunFileSection,
-    RunFileTrailer, RunSegment, encode_segments, file_key, mac_of,
+    RunFileTrailer, RunSegment, derive_file_key, encode_segments, mac_of,
 };
 use crate::error::{Result, ResultExt};
 
@@ -43,7 +43,7 @@ impl IndexRunWriter {
         Self {
             out: BufWriter::with_capacity(16 * BLOCK_LEN, file),
             file_id,
-            key: file_key(cache_key, &file_id),
+            key: derive_file_key(cache_key, &file_id),
             block: Vec::with_capacity(BLOCK_LEN),
             rows: 0,
             fences: Vec::with_capacity(rows_max.div_ceil(ROWS_PER_BLOCK as u64) as usize),

@@ -59,7 +59,7 @@ impl Shelf {
 
 /// Iteration and single look-ups both say just `wanted`.
 fn must_hold(lookup: &IndexLookup, wanted: &[IndexEntry]) {
-    let all: Vec<_> = lookup.iter_all().unwrap().map(|entry| entry.unwrap()).collect();
+    let all: Vec<_> = lookup.iter_rows().unwrap().map(|entry| entry.unwrap()).collect();
     assert!(all == wanted, "{} entries, wanted {}", all.len(), wanted.len());
     for some in wanted.chunk_by(|a, b| a.id == b.id) {
         let locations: Vec<_> = some.iter().map(|entry| entry.location).collect();
@@ -93,8 +93,8 @@ fn shelf_of_ten() -> (Arc<Shelf>, Vec<ObjectId>) {
 fn a_lookup_says_what_the_segments_say_with_a_cache_and_without() {
     let (shelf, ids) = shelf_of_ten();
     let directory = tempfile::tempdir().unwrap();
-    let kept = LookupCache::in_directory(directory.path().join("not/yet/there"), KEY);
-    for cache in [&LookupCache::anonymous(KEY), &kept] {
+    let kept = LookupCache::open_directory(directory.path().join("not/yet/there"), KEY);
+    for cache in [&LookupCache::open_anonymous(KEY), &kept] {
         let lookup = cache.open(&ids, shelf.load()).unwrap();
         must_hold(&lookup, &shelf.entries_of(&ids));
         assert_eq!(shelf.loads(), 10);
@@ -107,7 +107,7 @@ fn a_lookup_says_what_the_segments_say_with_a_cache_and_without() {
 fn a_segment_is_loaded_once_and_listings_may_grow_and_shrink() {
     let (shelf, ids) = shelf_of_ten();
     let directory = tempfile::tempdir().unwrap();
-    let cache = LookupCache::in_directory(directory.path(), KEY);
+    let cache = LookupCache::open_directory(directory.path(), KEY);
     for (listed, loads) in [(0..4, 4), (0..4, 0), (2..9, 5), (0..2, 2), (0..10, 8), (0..10, 0)] {
         let listed = &ids[listed];
         must_hold(
@@ -127,7 +127,7 @@ fn a_run_too_large_to_rewrite_is_masked_and_two_runs_that_agree_say_it_once() {
     };
     let [large, small, overlapping] = [put(0..10_000), put(10_000..12_000), put(11_990..13_490)];
     let directory = tempfile::tempdir().unwrap();
-    let cache = LookupCache::in_directory(directory.path(), KEY);
+    let cache = LookupCache::open_directory(directory.path(), KEY);
     for (listed, loads, runs) in [
         (&[large, small][..], 2, 1),
         (&[large], 0, 1),
@@ -156,8 +156,8 @@ fn a_superseded_segment_does_not_count_while_its_successor_is_listed() {
     let newest = shelf.put(segment_of(c, vec![newer]));
     let directory = tempfile::tempdir().unwrap();
     for cache in [
-        LookupCache::anonymous(KEY),
-        LookupCache::in_directory(directory.path(), KEY),
+        LookupCache::open_anonymous(KEY),
+        LookupCache::open_directory(directory.path(), KEY),
     ] {
         for (listed, counts) in [
             (&[old, newer, newest][..], newest),
@@ -176,7 +176,7 @@ fn a_superseded_segment_does_not_count_while_its_successor_is_listed() {
         }
     }
     shelf.loads();
-    let cache = LookupCache::in_directory(directory.path(), KEY);
+    let cache = LookupCache::open_directory(directory.path(), KEY);
     cache.open(&[old, newer, newest], shelf.load()).unwrap();
     shelf.loads();
     cache.open(&[old, newer, newest], shelf.load()).unwrap();
@@ -192,7 +192,7 @@ fn whatever_befalls_the_cache_is_no_error_and_changes_no_answer() {
     let shelf = Arc::new(Shelf::default());
     let ids = [1, 2].map(|seed| shelf.put(random_segment(3 * seed, 60)));
     let directory = tempfile::tempdir().unwrap();
-    let cache = LookupCache::in_directory(directory.path(), KEY);
+    let cache = LookupCache::open_directory(directory.path(), KEY);
     let wanted = shelf.entries_of(&ids);
     cache.open(&ids, shelf.load()).unwrap();
     let file = files_in(directory.path()).remove(0);
@@ -212,7 +212,7 @@ fn whatever_befalls_the_cache_is_no_error_and_changes_no_answer() {
         fs::write(&file, &whole[..len]).unwrap();
         must_hold(&cache.open(&ids, shelf.load()).unwrap(), &wanted);
     }
-    let foreign = LookupCache::in_directory(directory.path(), [8; 32]);
+    let foreign = LookupCache::open_directory(directory.path(), [8; 32]);
     must_hold(&foreign.open(&ids, shelf.load()).unwrap(), &wanted);
     assert_eq!(files_in(directory.path()).len(), 1);
 }
@@ -221,11 +221,11 @@ fn whatever_befalls_the_cache_is_no_error_and_changes_no_answer() {
 fn damage_found_while_reading_is_made_good_from_the_segments() {
     let (shelf, ids) = shelf_of_ten();
     let directory = tempfile::tempdir().unwrap();
-    let cache = LookupCache::in_directory(directory.path(), KEY);
+    let cache = LookupCache::open_directory(directory.path(), KEY);
     let wanted = shelf.entries_of(&ids);
     for damage_after in [0, 100, 800] {
         let lookup = cache.open(&ids, shelf.load()).unwrap();
-        let mut entries = lookup.iter_all().unwrap();
+        let mut entries = lookup.iter_rows().unwrap();
         let before: Vec<_> = entries
             .by_ref()
             .take(damage_after)
@@ -255,8 +255,8 @@ fn a_segment_that_cannot_be_loaded_is_an_error_and_not_an_empty_answer() {
     ids.push(ObjectId([9; 32]));
     let directory = tempfile::tempdir().unwrap();
     for cache in [
-        LookupCache::anonymous(KEY),
-        LookupCache::in_directory(directory.path(), KEY),
+        LookupCache::open_anonymous(KEY),
+        LookupCache::open_directory(directory.path(), KEY),
     ] {
         let error = cache.open(&ids, shelf.load()).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -267,7 +267,7 @@ fn a_segment_that_cannot_be_loaded_is_an_error_and_not_an_empty_answer() {
 fn a_directory_that_cannot_be_written_is_done_without() {
     let (shelf, ids) = shelf_of_ten();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let cache = LookupCache::in_directory(file.path().join("below a file"), KEY);
+    let cache = LookupCache::open_directory(file.path().join("below a file"), KEY);
     must_hold(&cache.open(&ids, shelf.load()).unwrap(), &shelf.entries_of(&ids));
 }
 
@@ -279,7 +279,7 @@ fn processes_that_share_a_cache_do_not_hurt_one_another() {
         for thread in 0..4 {
             let (shelf, ids, directory) = (&shelf, &ids, &directory);
             scope.spawn(move || {
-                let cache = LookupCache::in_directory(directory.path(), KEY);
+                let cache = LookupCache::open_directory(directory.path(), KEY);
                 for round in 0..25 {
                     let start = (thread * 3 + round) % 7;
                     let listed = &ids[start..start + 3];
@@ -298,7 +298,7 @@ fn processes_that_share_a_cache_do_not_hurt_one_another() {
 fn what_is_added_is_found_at_once_and_spills_without_a_trace() {
     let (shelf, ids) = shelf_of_ten();
     let directory = tempfile::tempdir().unwrap();
-    let cache = LookupCache::in_directory(directory.path(), KEY);
+    let cache = LookupCache::open_directory(directory.path(), KEY);
     let mut lookup = cache.open(&ids, shelf.load()).unwrap();
     let mut wanted = shelf.entries_of(&ids);
     for seed in 0..460_000 {
@@ -318,7 +318,7 @@ fn what_is_added_is_found_at_once_and_spills_without_a_trace() {
     let stated: usize = ids.iter().map(|id| shelf.entries_of(&[*id]).len()).sum();
     assert_eq!(lookup.len(), 460_000 + stated as u64);
     wanted.sort();
-    let all: Vec<_> = lookup.iter_all().unwrap().map(|entry| entry.unwrap()).collect();
+    let all: Vec<_> = lookup.iter_rows().unwrap().map(|entry| entry.unwrap()).collect();
     assert!(all == wanted);
     assert_eq!(
         files_in(directory.path()).len(),
@@ -336,14 +336,14 @@ fn without_room_to_spill_what_is_added_stays_in_memory() {
     let shelf = Arc::new(Shelf::default());
     let directory = tempfile::tempdir().unwrap();
     let gone = directory.path().join("gone");
-    let mut lookup = LookupCache::in_directory(&gone, KEY)
+    let mut lookup = LookupCache::open_directory(&gone, KEY)
         .open(&[], shelf.load())
         .unwrap();
     fs::remove_dir_all(&gone).unwrap();
     for seed in 0..110_000 {
         lookup.insert(entry(seed, 1));
     }
-    assert_eq!(lookup.iter_all().unwrap().count(), 110_000);
+    assert_eq!(lookup.iter_rows().unwrap().count(), 110_000);
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn many_locations_of_one_blob_span_blocks_and_are_all_found() {
     let mut entries: Vec<_> = (0..500).map(|pack| entry(1, pack)).collect();
     entries.extend((2..300).map(|seed| entry(seed, 0)));
     let ids = [shelf.put(segment_of(entries, vec![]))];
-    let lookup = LookupCache::anonymous(KEY).open(&ids, shelf.load()).unwrap();
+    let lookup = LookupCache::open_anonymous(KEY).open(&ids, shelf.load()).unwrap();
     must_hold(&lookup, &shelf.entries_of(&ids));
 }
 
@@ -381,7 +381,7 @@ fn a_million_blobs_take_under_four_bytes_each() {
         })
         .map(|segment| shelf.put(segment))
         .collect();
-    let lookup = LookupCache::anonymous(KEY).open(&ids, shelf.load()).unwrap();
+    let lookup = LookupCache::open_anonymous(KEY).open(&ids, shelf.load()).unwrap();
     assert_eq!(lookup.len(), 1_000_000);
     assert!(lookup.resident_bytes() < 4_000_000, "{}", lookup.resident_bytes());
     assert_eq!(

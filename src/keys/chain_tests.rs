@@ -57,10 +57,10 @@ fn a_slot_added_later_follows_the_chain_it_cannot_open() {
             .open(&story.friend)
             .is_err()
     );
-    let chosen = choose(&story.anchor, &story.friend, &story.rings).unwrap();
+    let chosen = choose_current(&story.anchor, &story.friend, &story.rings).unwrap();
     assert_eq!((chosen.keyring.generation(), chosen.id), (2, story.rings[2].0));
     assert_eq!(chosen.keyring.newest().id, EpochId(2));
-    let founder = choose(&story.anchor, &story.founder, &story.rings[..2]).unwrap();
+    let founder = choose_current(&story.anchor, &story.founder, &story.rings[..2]).unwrap();
     let sealed = founder
         .keyring
         .seal_object(
@@ -85,11 +85,13 @@ fn a_slot_added_later_follows_the_chain_it_cannot_open() {
 #[test]
 fn a_removed_slot_is_told_so_and_cannot_open_what_is_written_after() {
     let story = story();
-    let error = choose(&story.anchor, &story.founder, &story.rings).err().unwrap();
+    let error = choose_current(&story.anchor, &story.founder, &story.rings)
+        .err()
+        .unwrap();
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.to_string().contains("generation 2"), "{error}");
-    let old = choose(&story.anchor, &story.founder, &story.rings[..2]).unwrap();
-    let new = choose(&story.anchor, &story.friend, &story.rings).unwrap();
+    let old = choose_current(&story.anchor, &story.founder, &story.rings[..2]).unwrap();
+    let new = choose_current(&story.anchor, &story.friend, &story.rings).unwrap();
     let sealed = new
         .keyring
         .seal_object(
@@ -116,11 +118,11 @@ fn a_broken_chain_is_not_followed() {
         vec![first.clone(), third.clone()],
         vec![second.clone(), third.clone()],
     ] {
-        assert!(choose(&story.anchor, &story.friend, &stored).is_err());
+        assert!(choose_current(&story.anchor, &story.friend, &stored).is_err());
     }
     let mut damaged = story.rings.clone();
     damaged[2].1[300] ^= 1;
-    let chosen = choose(&story.anchor, &story.friend, &damaged).unwrap();
+    let chosen = choose_current(&story.anchor, &story.friend, &damaged).unwrap();
     assert_eq!((chosen.keyring.generation(), chosen.unusable), (1, vec![third.0]));
 }
 
@@ -145,9 +147,9 @@ fn a_ring_that_the_storage_made_is_not_chosen() {
     ];
     let invented_first = invent(0, ObjectId([0; 32]));
     let all = [&story.rings[..], &invented, std::slice::from_ref(&invented_first)].concat();
-    let chosen = choose(&story.anchor, &story.friend, &all).unwrap();
+    let chosen = choose_current(&story.anchor, &story.friend, &all).unwrap();
     assert_eq!(chosen.id, story.rings[2].0);
-    assert!(choose(&story.anchor, &story.friend, &[invented_first]).is_err());
+    assert!(choose_current(&story.anchor, &story.friend, &[invented_first]).is_err());
 }
 
 /// The strongest forgery without keys: names the true predecessor, fits its epoch number, MACs with its own key.
@@ -162,12 +164,12 @@ fn a_ring_that_brings_another_key_for_a_true_epoch_is_not_chosen() {
         let invented = stored(&ring, &mut story.entropy);
         let all = [&story.rings[..2], std::slice::from_ref(&invented)].concat();
         assert_eq!(
-            choose(&story.anchor, &story.friend, &all).unwrap().id,
+            choose_current(&story.anchor, &story.friend, &all).unwrap().id,
             story.rings[1].0
         );
         let alone = [story.rings[..generation as usize].to_vec(), vec![invented]].concat();
         assert_ne!(
-            choose(&story.anchor, &story.friend, &alone)
+            choose_current(&story.anchor, &story.friend, &alone)
                 .map(|chosen| chosen.keyring.generation())
                 .ok(),
             Some(generation)
@@ -203,7 +205,7 @@ fn a_ring_that_does_not_continue_the_one_before_is_not_chosen() {
         let broken = stored(&ring, &mut story.entropy);
         let all = [&story.rings[..2], &[broken]].concat();
         assert_eq!(
-            choose(&story.anchor, &story.friend, &all).unwrap().id,
+            choose_current(&story.anchor, &story.friend, &all).unwrap().id,
             story.rings[1].0
         );
     }
@@ -227,14 +229,14 @@ fn of_two_unbroken_chains_the_higher_counts_and_of_equals_the_smaller_name() {
     let fork = fork(&mut story.entropy);
     let forked = stored(&fork, &mut story.entropy);
     let both = [&story.rings[..], std::slice::from_ref(&forked)].concat();
-    let chosen = choose(&story.anchor, &story.friend, &both).unwrap();
+    let chosen = choose_current(&story.anchor, &story.friend, &both).unwrap();
     assert_eq!(chosen.id, forked.0.min(story.rings[2].0));
     let next = fork
         .successor(forked.0, slots(), EpochChange::Keep, NOW, &mut story.entropy)
         .unwrap();
     let longer = [&both[..], &[stored(&next, &mut story.entropy)]].concat();
     assert_eq!(
-        choose(&story.anchor, &story.friend, &longer)
+        choose_current(&story.anchor, &story.friend, &longer)
             .unwrap()
             .keyring
             .generation(),

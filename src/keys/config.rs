@@ -142,7 +142,7 @@ impl Config {
             bytes: body.to_vec(),
         };
         reader.finish()?;
-        config.features.gate(Access::Read)?;
+        config.features.version_gate(Access::Read)?;
         Ok(config)
     }
 
@@ -156,7 +156,7 @@ impl Config {
         }
         let parts = envelope::parse_one(ObjectClass::Config, &self.bytes)?;
         let plain = parts
-            .open(&keyring.secret_of(&parts.header)?)
+            .open(&keyring.epoch_secret(&parts.header)?)
             .context(|| "open config")?;
         Parameters::decode(&plain)
     }

@@ -73,7 +73,7 @@ impl Credential {
             parameters,
             epoch: newest.id,
             recipient: newest.recipient.public(),
-            domain: not_the_owners(Arc::clone(keyring.domain(domain)?))?,
+            domain: refuse_foreign_object(Arc::clone(keyring.domain(domain)?))?,
         })
     }
 
@@ -137,12 +137,17 @@ impl Credential {
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<u8>> {
         match class {
-            _ if domain != self.domain.id() => {
-                Err(refused(format!("seal a {} of domain {}", class.word(), domain.0)))
-            }
+            _ if domain != self.domain.id() => Err(refused_error(format!(
+                "seal a {} of domain {}",
+                class.word(),
+                domain.0
+            ))),
             ObjectClass::Index => self.domain.seal_segment(clear, plain, entropy),
             ObjectClass::Snapshot | ObjectClass::Wal => self.seal_to_owner(class, clear, plain, entropy),
-            _ => Err(refused(format!("say a {} in the owner's name", class.word()))),
+            _ => Err(refused_error(format!(
+                "say a {} in the owner's name",
+                class.word()
+            ))),
         }
     }
 
@@ -211,7 +216,7 @@ impl Credential {
     fn may_open(&self, header: &Header) -> Result<()> {
         match (header.class, header.scheme, header.domain == self.domain.id()) {
             (ObjectClass::Index, KeyScheme::Domain, true) => Ok(()),
-            (class, ..) => Err(refused(format!("open a {}", class.word()))),
+            (class, ..) => Err(refused_error(format!("open a {}", class.word()))),
         }
     }
 
@@ -245,7 +250,7 @@ pub(super) fn decode_payload(payload: &[u8]) -> Result<Credential> {
     let recipient = PublicKey(reader.array()?);
     let domain = Arc::new(DomainKeys::decode(&mut reader)?);
     reader.finish()?;
-    let domain = not_the_owners(domain).map_err(|error| error.with_kind(ErrorKind::Corrupt))?;
+    let domain = refuse_foreign_object(domain).map_err(|error| error.with_kind(ErrorKind::Corrupt))?;
     Ok(Credential {
         anchor,
         features,
@@ -256,7 +261,7 @@ pub(super) fn decode_payload(payload: &[u8]) -> Result<Credential> {
     })
 }
 
-fn not_the_owners(domain: Arc<DomainKeys>) -> Result<Arc<DomainKeys>> {
+fn refuse_foreign_object(domain: Arc<DomainKeys>) -> Result<Arc<DomainKeys>> {
     if domain.id() != domain_keys::OWNERS {
         Ok(domain)
     } else {
@@ -268,7 +273,7 @@ fn not_the_owners(domain: Arc<DomainKeys>) -> Result<Arc<DomainKeys>> {
 }
 
 /// What a credential cannot do, and who can.
-pub(super) fn refused(what: impl Into<String>) -> Error {
+pub(super) fn refused_error(what: impl Into<String>) -> Error {
     let what = what.into();
     Error::new(
         ErrorKind::Denied,
@@ -325,7 +330,7 @@ impl SealedCredential {
 impl SealedToOwner {
     /// The key of the object that begins with `header`, if it is the one that was sealed with this.
     pub fn open_key(&self, class: ObjectClass, header: &Header) -> Result<PartKey> {
-        header.expect(class)?;
+        header.expect_class(class)?;
         envelope::open_key(header, &self.secret)
     }
 }

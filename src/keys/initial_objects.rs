@@ -25,7 +25,7 @@ pub struct InitialObjects {
 }
 
 /// Makes the objects of a new repository. Runs argon2id once.
-pub fn found(
+pub fn create_initial_objects(
     parameters: &Parameters,
     password: &Password,
     cost: SlotCost,
@@ -33,12 +33,12 @@ pub fn found(
     now: UnixNanos,
     entropy: &mut dyn Entropy,
 ) -> Result<InitialObjects> {
-    found_like(parameters, password, cost, label, now, None, entropy)
+    create_initial_objects_like(parameters, password, cost, label, now, None, entropy)
 }
 
 /// The same; chunks are cut as by `chunker`, where there is one: another repository's, so that what is cut for one is
 /// cut for both. Nothing else is shared (docs/decisions/0010-copy.md).
-pub fn found_like(
+pub fn create_initial_objects_like(
     parameters: &Parameters,
     password: &Password,
     cost: SlotCost,
@@ -56,7 +56,7 @@ pub fn found_like(
     };
     let mut keyring = Keyring::first(repository, entry, now, entropy)?;
     if let Some(chunker) = chunker {
-        keyring = keyring.cutting_as(chunker)?;
+        keyring = keyring.with_chunker_secret_of(chunker)?;
     }
     let ring_bytes = keyring.seal(entropy)?;
     let anchor = RepositoryAnchor {

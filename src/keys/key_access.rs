@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::domain_keys::DomainKeys;
-use super::host_credential::{Credential, refused};
+use super::host_credential::{Credential, refused_error};
 use super::keyring::{Keyring, OpenedObject};
 use crate::crypto::Entropy;
 use crate::envelope::ObjectClass;
@@ -29,7 +29,7 @@ impl KeyAccess {
     pub fn owner(&self) -> Result<&Arc<Keyring>> {
         match self {
             Self::Owner(keyring) => Ok(keyring),
-            Self::Host(_) => Err(refused("read, delete or change what is stored")),
+            Self::Host(_) => Err(refused_error("read, delete or change what is stored")),
         }
     }
 
@@ -38,7 +38,7 @@ impl KeyAccess {
         match self {
             Self::Owner(keyring) => keyring.domain(id),
             Self::Host(credential) if credential.domain().id() == id => Ok(credential.domain()),
-            Self::Host(_) => Err(refused(format!("work in domain {}", id.0))),
+            Self::Host(_) => Err(refused_error(format!("work in domain {}", id.0))),
         }
     }
 

@@ -86,7 +86,7 @@ impl Keyring {
     }
 
     /// A first keyring whose own domain cuts chunks by another repository's secret.
-    pub(super) fn cutting_as(mut self, chunker: &ChunkerSecret) -> Result<Self> {
+    pub(super) fn with_chunker_secret_of(mut self, chunker: &ChunkerSecret) -> Result<Self> {
         let own = self.domain(DomainId(0))?.cutting_as(chunker);
         self.domains.insert(DomainId(0), Arc::new(own));
         Ok(self)
@@ -218,7 +218,7 @@ impl Keyring {
         let open = || -> Result<_> {
             envelope::check_name(id, bytes)?;
             let parts = envelope::parse_one(class, bytes)?;
-            let plain = parts.open(&self.secret_of(&parts.header)?)?;
+            let plain = parts.open(&self.epoch_secret(&parts.header)?)?;
             Ok(OpenedObject {
                 clear: parts.clear.to_vec(),
                 header: parts.header,
@@ -241,8 +241,8 @@ impl Keyring {
 
     /// The key of the stored object that begins with `header`.
     pub fn open_key(&self, class: ObjectClass, header: &Header) -> Result<PartKey> {
-        header.expect(class)?;
-        envelope::open_key(header, &self.secret_of(header)?)
+        header.expect_class(class)?;
+        envelope::open_key(header, &self.epoch_secret(header)?)
     }
 
     fn new_header(&self, class: ObjectClass, domain: DomainId, entropy: &mut dyn Entropy) -> Result<Header> {
@@ -261,7 +261,7 @@ impl Keyring {
 
     /// What the key of an object derives from, by its class and scheme (FORMAT.md section 3). What only the owner
     /// may say is only taken under an epoch key.
-    pub fn secret_of(&self, header: &Header) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn epoch_secret(&self, header: &Header) -> Result<Zeroizing<Vec<u8>>> {
         use ObjectClass::{Index, Pack, Snapshot, Wal};
         match (header.scheme, header.class) {
             (KeyScheme::Epoch, _) => {
@@ -277,7 +277,7 @@ impl Keyring {
             (KeyScheme::Exchange, Pack | Snapshot | Wal) => {
                 let recipient = &self.epoch(header.epoch)?.recipient;
                 let pre_shared = self.domain(header.domain)?.pre_shared_key();
-                received_secret(recipient, &header.ephemeral, pre_shared, &self.repository)
+                host_public_secret(recipient, &header.ephemeral, pre_shared, &self.repository)
             }
             (KeyScheme::Domain, Index) => {
                 let key = self.domain(header.domain)?.index_key();
@@ -319,7 +319,7 @@ pub struct OpenedObject {
 
 /// The secret of a public-key object as its recipient finds it: X25519 ‖ ephemeral ‖ recipient ‖ pre-shared key
 /// ‖ repository id.
-pub fn received_secret(
+pub fn host_public_secret(
     recipient: &SecretKey,
     ephemeral: &[u8; 32],
     pre_shared: &PreSharedKey,

@@ -33,7 +33,7 @@ pub struct CurrentKeyring {
 
 /// Follows the chain over all stored keyrings. [`ErrorKind::Denied`] if a later ring leaves this identity out,
 /// [`ErrorKind::WrongKey`] if none is sealed to it, [`ErrorKind::Corrupt`] if some are but no chain holds.
-pub fn choose(
+pub fn choose_current(
     anchor: &RepositoryAnchor,
     identity: &SecretKey,
     stored: &[(ObjectId, Vec<u8>)],
@@ -43,10 +43,9 @@ pub fn choose(
     candidates.sort_by_key(|ring| (std::cmp::Reverse(ring.clear.generation), ring.id));
     let mut refusal = Error::new(ErrorKind::WrongKey, "no keyring is sealed to this slot");
     for ring in candidates {
-        match ring
-            .open(identity)
-            .and_then(|keyring| follow(anchor, ring, &keyring, &rings).map(|chain| (keyring, chain)))
-        {
+        match ring.open(identity).and_then(|keyring| {
+            follow_successors(anchor, ring, &keyring, &rings).map(|chain| (keyring, chain))
+        }) {
             Ok((keyring, chain)) => return finish(ring, keyring, chain, &rings, stored),
             Err(error) if error.kind() != ErrorKind::WrongKey => refusal = error,
             Err(_) => {}
@@ -67,7 +66,7 @@ fn parse_all<'a>(anchor: &RepositoryAnchor, stored: &'a [(ObjectId, Vec<u8>)]) -
 }
 
 /// Walks from `ring` down to the first, and gives the way back up; fails at the first link that does not hold.
-fn follow(
+fn follow_successors(
     anchor: &RepositoryAnchor,
     ring: &StoredKeyring<'_>,
     keyring: &Keyring,
@@ -84,7 +83,7 @@ fn follow(
         })?;
         let key = &keyring.epoch(before.header.epoch)?.key;
         let linked = before.clear.generation.checked_add(1) == Some(ring.clear.generation)
-            && ring.has_mac_of(key)
+            && ring.is_authentic(key)
             && before.commits_to(key);
         if !linked {
             return Err(Error::corrupt(format!(
@@ -116,7 +115,7 @@ fn finish(
     let later = rings.values().find(|later| {
         later.clear.predecessor == ring.id
             && ring.clear.generation.checked_add(1) == Some(later.clear.generation)
-            && later.has_mac_of(&keyring.newest().key)
+            && later.is_authentic(&keyring.newest().key)
     });
     if let Some(later) = later {
         let generation = later.clear.generation;

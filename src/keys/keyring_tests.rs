@@ -90,7 +90,7 @@ fn only_an_epoch_key_speaks_for_the_owner() {
             domain: host,
             ..sample_header(*class)
         };
-        assert!(keyring.secret_of(&header).is_err(), "{class:?}");
+        assert!(keyring.epoch_secret(&header).is_err(), "{class:?}");
     }
     use ObjectClass::{Pack, Snapshot, Wal};
     for class in ObjectClass::ALL
@@ -104,7 +104,7 @@ fn only_an_epoch_key_speaks_for_the_owner() {
             ..sample_header(*class)
         };
         assert_eq!(
-            keyring.secret_of(&header).unwrap_err().kind(),
+            keyring.epoch_secret(&header).unwrap_err().kind(),
             ErrorKind::Corrupt,
             "{class:?}"
         );
@@ -141,7 +141,7 @@ fn in_the_owners_domain_only_an_epoch_key_says_anything() {
             ..sample_header(class)
         };
         assert_eq!(
-            keyring.secret_of(&header).unwrap_err().kind(),
+            keyring.epoch_secret(&header).unwrap_err().kind(),
             ErrorKind::Corrupt,
             "{class:?}"
         );

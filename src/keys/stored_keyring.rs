@@ -171,7 +171,7 @@ impl<'a> StoredKeyring<'a> {
         let ring_key = self.unwrap(identity)?;
         let plain = envelope::parse_one(ObjectClass::Keyring, self.body)?.open(ring_key.expose())?;
         let keyring = Keyring::decode_body(&Zeroizing::new(plain))?;
-        if self.agrees_with(&keyring) {
+        if self.matches_clear_part(&keyring) {
             Ok(keyring)
         } else {
             Err(Error::corrupt(
@@ -181,7 +181,7 @@ impl<'a> StoredKeyring<'a> {
     }
 
     /// Whether the MAC is this epoch key's.
-    pub fn has_mac_of(&self, key: &EpochKey) -> bool {
+    pub fn is_authentic(&self, key: &EpochKey) -> bool {
         derive::same(&derive::mac(&mac_key(key), &[self.body]), &self.mac)
     }
 
@@ -203,7 +203,7 @@ impl<'a> StoredKeyring<'a> {
         Ok(Secret32::take(&mut ring_key))
     }
 
-    fn agrees_with(&self, keyring: &Keyring) -> bool {
+    fn matches_clear_part(&self, keyring: &Keyring) -> bool {
         let listed = self.clear.wraps.iter().map(|wrap| wrap.0);
         keyring.repository == self.clear.repository
             && keyring.generation == self.clear.generation
@@ -276,7 +276,7 @@ fn decode_epochs(reader: &mut Reader<'_>) -> Result<Vec<Epoch>> {
     let mut epochs: Vec<Epoch> = Vec::new();
     for _ in 0..count {
         let id = EpochId(reader.u32()?);
-        ascending(epochs.last().map(|last| last.id), id, "epochs")?;
+        check_ascending(epochs.last().map(|last| last.id), id, "epochs")?;
         epochs.push(Epoch {
             id,
             key: EpochKey::take(&mut reader.array()?),
@@ -293,7 +293,7 @@ fn decode_domains(reader: &mut Reader<'_>) -> Result<BTreeMap<DomainId, Arc<Doma
     let mut domains = BTreeMap::new();
     for _ in 0..count {
         let domain = DomainKeys::decode(reader)?;
-        ascending(domains.keys().next_back().copied(), domain.id(), "domains")?;
+        check_ascending(domains.keys().next_back().copied(), domain.id(), "domains")?;
         domains.insert(domain.id(), Arc::new(domain));
     }
     if domains.contains_key(&DomainId(0)) {
@@ -314,7 +314,7 @@ fn decode_slots(reader: &mut Reader<'_>) -> Result<Vec<SlotEntry>> {
     let mut slots: Vec<SlotEntry> = Vec::new();
     for _ in 0..count {
         let public = PublicKey(reader.array()?);
-        ascending(slots.last().map(|last| last.public), public, "slots")?;
+        check_ascending(slots.last().map(|last| last.public), public, "slots")?;
         let created = UnixNanos(reader.u64()?.cast_signed());
         slots.push(SlotEntry {
             public,
@@ -325,7 +325,7 @@ fn decode_slots(reader: &mut Reader<'_>) -> Result<Vec<SlotEntry>> {
     checked_slots(slots)
 }
 
-fn ascending<T: PartialOrd>(last: Option<T>, next: T, what: &str) -> Result<()> {
+fn check_ascending<T: PartialOrd>(last: Option<T>, next: T, what: &str) -> Result<()> {
     if last.is_none_or(|last| last < next) {
         Ok(())
     } else {

@@ -25,7 +25,7 @@ fn password(text: &str) -> Password {
 pub(super) fn founded(seed: u64) -> InitialObjects {
     let mut entropy = SeededEntropy::new(seed);
     let parameters = Parameters::default();
-    found(
+    create_initial_objects(
         &parameters,
         &password("secret"),
         SlotCost::cheap(),
@@ -62,7 +62,7 @@ fn a_password_leads_to_keyring_and_parameters() {
     let config = Config::decode(&founding.config).unwrap();
     let slot = opened(&founding);
     assert_eq!((slot.anchor, config.anchor), (founding.anchor, founding.anchor));
-    let chosen = choose(&slot.anchor, &slot.identity, &[founding.first_keyring]).unwrap();
+    let chosen = choose_current(&slot.anchor, &slot.identity, &[founding.first_keyring]).unwrap();
     assert_eq!(chosen.unusable, []);
     assert_eq!(chosen.keyring.slots()[0].label, "first");
     assert_eq!(
@@ -98,7 +98,7 @@ fn every_byte_of_a_slot_a_config_and_a_keyring_matters() {
     let slot = |bytes: &[u8]| KeySlot::decode(bytes)?.unlock(&password("secret")).map(drop);
     let config = |bytes: &[u8]| Config::decode(bytes)?.open(&founding.keyring, &anchor).map(drop);
     let (id, ring) = &founding.first_keyring;
-    let keyring = |bytes: &[u8]| choose(&anchor, &identity, &[(*id, bytes.to_vec())]).map(drop);
+    let keyring = |bytes: &[u8]| choose_current(&anchor, &identity, &[(*id, bytes.to_vec())]).map(drop);
     every_byte_matters(&founding.slot.1, slot);
     every_byte_matters(&founding.config, config);
     every_byte_matters(ring, keyring);
@@ -132,7 +132,7 @@ fn every_byte_matters_to_the_keys_and_not_only_to_checksums() {
         let mut turned = founding.first_keyring.1.clone();
         turned[at] ^= 1;
         assert!(
-            choose(&anchor, &identity, &[(object_id(&turned), turned)]).is_err(),
+            choose_current(&anchor, &identity, &[(object_id(&turned), turned)]).is_err(),
             "keyring byte {at}"
         );
     }
@@ -274,7 +274,7 @@ fn a_repository_from_the_future_is_refused_by_its_config() {
         Config::decode(&founding.config)
             .unwrap()
             .features
-            .gate(Access::Delete)
+            .version_gate(Access::Delete)
             .is_ok()
     );
 }

@@ -58,7 +58,7 @@ pub fn entry_at(block: &[u8], at: usize, end: usize) -> Option<BlockEntry> {
     let (shared, unshared, value_len, head) = match bytes {
         // Nearly every entry: three lengths below 128.
         [a, b, c, ..] if (a | b | c) < 0x80 => (*a as usize, *b as usize, *c as usize, 3),
-        _ => long_head(bytes)?,
+        _ => read_long_entry_head(bytes)?,
     };
     let key = at + head;
     let value = key.checked_add(unshared)?;
@@ -72,7 +72,7 @@ pub fn entry_at(block: &[u8], at: usize, end: usize) -> Option<BlockEntry> {
 }
 
 #[inline]
-fn long_head(bytes: &[u8]) -> Option<(usize, usize, usize, usize)> {
+fn read_long_entry_head(bytes: &[u8]) -> Option<(usize, usize, usize, usize)> {
     let mut reader = Reader::new(bytes);
     let mut next = || reader.varint().ok().and_then(|value| u32::try_from(value).ok());
     let (shared, unshared, value_len) = (next()?, next()?, next()?);
@@ -95,11 +95,11 @@ pub struct BlockEntries<'a> {
 impl<'a> BlockEntries<'a> {
     /// Starts before the first entry.
     pub fn new(block: &'a [u8]) -> Result<Self> {
-        Self::resume(block, 0, Vec::new())
+        Self::resume_at(block, 0, Vec::new())
     }
 
     /// Starts at `at`, which was [`Self::position`] when the key before was `key`.
-    pub fn resume(block: &'a [u8], at: usize, key: Vec<u8>) -> Result<Self> {
+    pub fn resume_at(block: &'a [u8], at: usize, key: Vec<u8>) -> Result<Self> {
         Ok(Self {
             block,
             at,
@@ -113,7 +113,7 @@ impl<'a> BlockEntries<'a> {
         self.at
     }
 
-    /// The key last read, for [`Self::resume`].
+    /// The key last read, for [`Self::resume_at`].
     pub fn into_key(self) -> Vec<u8> {
         self.key
     }

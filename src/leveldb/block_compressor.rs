@@ -29,7 +29,9 @@ impl BlockCompressor {
         let engine = match codec {
             BlockCodec::None => BlockCodecState::None,
             BlockCodec::Snappy => BlockCodecState::Snappy(Box::new(snap::raw::Encoder::new())),
-            BlockCodec::Zstd => BlockCodecState::Zstd(zstd::bulk::Compressor::new(1).map_err(refused)?),
+            BlockCodec::Zstd => {
+                BlockCodecState::Zstd(zstd::bulk::Compressor::new(1).map_err(compression_error)?)
+            }
             BlockCodec::Zlib | BlockCodec::Deflate => BlockCodecState::Deflate {
                 codec,
                 stream: Compress::new(Compression::new(6), codec == BlockCodec::Zlib),
@@ -50,36 +52,36 @@ impl BlockCompressor {
             BlockCodecState::None => return Ok(BlockCodec::None),
             BlockCodecState::Snappy(encoder) => {
                 let room = snap::raw::max_compress_len(block.len());
-                let compressed = with_room(&mut self.compressed, room);
+                let compressed = with_capacity(&mut self.compressed, room);
                 (
                     BlockCodec::Snappy,
-                    encoder.compress(block, compressed).map_err(refused)?,
+                    encoder.compress(block, compressed).map_err(compression_error)?,
                 )
             }
             BlockCodecState::Zstd(compressor) => {
-                let compressed = with_room(&mut self.compressed, zstd_bound(block.len()));
+                let compressed = with_capacity(&mut self.compressed, zstd_bound(block.len()));
                 let len = compressor
                     .compress_to_buffer(block, compressed)
-                    .map_err(refused)?;
+                    .map_err(compression_error)?;
                 (BlockCodec::Zstd, len)
             }
             BlockCodecState::Deflate { codec, stream } => {
                 // No larger than what is worth keeping: a stream that does not end in it is not kept.
-                let compressed = with_room(&mut self.compressed, len_max);
+                let compressed = with_capacity(&mut self.compressed, len_max);
                 (*codec, deflate(stream, block, compressed)?)
             }
         };
         if len >= len_max {
-            self.give_back();
+            self.return_buffer();
             return Ok(BlockCodec::None);
         }
         out.truncate(start);
         out.extend_from_slice(&self.compressed[..len]);
-        self.give_back();
+        self.return_buffer();
         Ok(codec)
     }
 
-    fn give_back(&mut self) {
+    fn return_buffer(&mut self) {
         if self.compressed.len() > KEPT_BYTES_MAX {
             self.compressed = Vec::new();
         }
@@ -91,7 +93,7 @@ fn deflate(stream: &mut Compress, block: &[u8], compressed: &mut [u8]) -> Result
     stream.reset();
     let status = stream
         .compress(block, compressed, FlushCompress::Finish)
-        .map_err(refused)?;
+        .map_err(compression_error)?;
     match status {
         Status::StreamEnd => Ok(usize::try_from(stream.total_out()).unwrap_or(usize::MAX)),
         Status::Ok | Status::BufError => Ok(usize::MAX),
@@ -104,13 +106,13 @@ fn zstd_bound(len: usize) -> usize {
 
 /// The first `len` bytes; made anew when too small (pages that are never touched then cost nothing), else used
 /// as they are: zeroing them for every block would cost as much as writing them.
-fn with_room(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+fn with_capacity(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
     if buffer.len() < len {
         *buffer = vec![0; len];
     }
     &mut buffer[..len]
 }
 
-fn refused(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+fn compression_error(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::with_cause(ErrorKind::Limit, "compress a block", cause)
 }

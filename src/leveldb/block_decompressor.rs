@@ -106,7 +106,7 @@ impl Decompressor {
         if claimed.is_some_and(|claimed| claimed > BLOCK_BYTES_MAX) {
             return Err(Error::corrupt("zstd: claims more than a block may have"));
         }
-        let mut room = first_room(stored.len()).min(claimed.unwrap_or(usize::MAX));
+        let mut room = initial_capacity(stored.len()).min(claimed.unwrap_or(usize::MAX));
         loop {
             grow(plain, room)?;
             match self.zstd.decompress(&mut plain[..room], stored) {
@@ -159,7 +159,7 @@ impl Inflater {
 
 /// Inflates to the stream's end, which must be the block's end.
 fn inflate(stream: &mut Decompress, stored: &[u8], plain: &mut Vec<u8>) -> Result<usize> {
-    grow(plain, first_room(stored.len()))?;
+    grow(plain, initial_capacity(stored.len()))?;
     loop {
         let (used, made) = (stream.total_in() as usize, stream.total_out() as usize);
         let status = stream
@@ -177,7 +177,7 @@ fn inflate(stream: &mut Decompress, stored: &[u8], plain: &mut Vec<u8>) -> Resul
 }
 
 /// Room to begin with when the size is not known or not believed.
-fn first_room(stored: usize) -> usize {
+fn initial_capacity(stored: usize) -> usize {
     stored.saturating_mul(8).clamp(64 << 10, BLOCK_BYTES_MAX)
 }
 

@@ -82,7 +82,7 @@ pub struct ChangedFiles<'a> {
 
 /// Compares the old state with the new one. `shared` are rows of tables that both have, opened through `scan`. What
 /// cannot be read is in the findings of the scans; then the changes handed out are not all.
-pub fn delta(
+pub fn table_delta(
     scan: &ScanContext,
     old: ChangedFiles,
     new: ChangedFiles,
@@ -102,13 +102,13 @@ pub fn delta(
         records: [CopiedRecord::default(), CopiedRecord::default()],
         scratch: LargeValueBuffer::default(),
     };
-    while delta.least_key() {
+    while delta.smallest_key() {
         delta.compare(sink)?;
         delta.advance();
     }
     let failed = delta.sides.iter_mut().flat_map(|side| &mut side.sources);
     failed
-        .map(SortedSource::take_failure)
+        .map(SortedSource::take_error)
         .find_map(|error| error)
         .map_or(Ok(()), Err)
 }
@@ -218,7 +218,7 @@ impl CandidateTable {
 
 impl DeltaMerge<'_, '_> {
     /// Finds the least key that any unshared file stands on; false behind the last.
-    fn least_key(&mut self) -> bool {
+    fn smallest_key(&mut self) -> bool {
         let order = self.order;
         let keys = self
             .sides
@@ -232,13 +232,13 @@ impl DeltaMerge<'_, '_> {
 
     fn compare(&mut self, sink: &mut dyn ChangeSink) -> Result<()> {
         let own = [0, 1].map(|side: usize| self.sides[side].newest(self.order, &self.key));
-        if let Some(reason) = self.same_entry(own)? {
+        if let Some(reason) = self.is_same_entry(own)? {
             sink.unchanged(&self.key, reason);
             return Ok(());
         }
         self.look_up();
         #[cfg(test)]
-        fault::forget(&mut self.found, own.map(|newest| newest.map(|(.., rank)| rank)));
+        fault::skip_older(&mut self.found, own.map(|newest| newest.map(|(.., rank)| rank)));
         let newest = [0, 1].map(|side: usize| self.newest(side, own[side]));
         if let [
             Some((NewestEntryLocation::Shared(old), ..)),
@@ -265,7 +265,7 @@ impl DeltaMerge<'_, '_> {
     }
 
     /// The reason, if both states have the same newest entry in unshared files and no shared table can decide otherwise.
-    fn same_entry(
+    fn is_same_entry(
         &mut self,
         own: [Option<(NewestEntryLocation, u64, SourceAge)>; 2],
     ) -> Result<Option<UnchangedReason>> {
@@ -407,7 +407,7 @@ pub mod fault {
         FAULT.get() == Some(fault)
     }
 
-    pub(super) fn forget(found: &mut Vec<usize>, own: [Option<SourceAge>; 2]) {
+    pub(super) fn skip_older(found: &mut Vec<usize>, own: [Option<SourceAge>; 2]) {
         if is(RuleMutation::NoLookup) || is(RuleMutation::LogsAreNewest) && own == [Some(SourceAge::LOGS); 2]
         {
             found.clear();

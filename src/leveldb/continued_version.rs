@@ -45,7 +45,7 @@ impl VersionContinuation {
     /// there; LevelDB finds old records in such a database, and would go on to.
     pub fn of(version: &Version, last_sequence: u64, highest_number: u64) -> Option<Self> {
         let on_level_0 = version.tables.keys().filter(|(level, _)| *level == 0).count();
-        let is_repaired = version.log_number == 0 && on_level_0 > 0 || !numbers_tell_age(version);
+        let is_repaired = version.log_number == 0 && on_level_0 > 0 || !are_numbers_in_age_order(version);
         let sequence = last_sequence.checked_add(1).filter(|next| *next < SEQUENCE_MAX)?;
         let first_number = version.next_file.max(highest_number.checked_add(1)?);
         // Room for our own files and for the owner's next ones.
@@ -88,7 +88,7 @@ impl VersionContinuation {
 }
 
 /// False if the ends of a table on level 0 are newer than those of one with a higher number.
-fn numbers_tell_age(version: &Version) -> bool {
+fn are_numbers_in_age_order(version: &Version) -> bool {
     let mut newest = 0;
     let mut by_number = version.tables.range((0, 0)..=(0, u64::MAX));
     by_number.all(|(_, table)| {

@@ -49,7 +49,7 @@ pub struct LostEntries {
 
 impl LostEntries {
     /// True if nothing is.
-    pub fn is_nothing(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.ranges.is_empty() && self.below == 0
     }
 
@@ -129,7 +129,7 @@ impl SourceAge {
             || self.class == other.class && self.numbers_tell_age && self.within < other.within
     }
 
-    fn is_above_level_1(self) -> bool {
+    fn is_below_level_1_free(self) -> bool {
         self.class <= 1
     }
 }
@@ -168,11 +168,11 @@ impl DamageCollector {
     }
 
     /// Lists a finding that lost entries of a table; its key range must be given.
-    pub fn lose(&mut self, rank: SourceAge, mut damage: SourceDamage) {
+    pub fn mark_lost(&mut self, rank: SourceAge, mut damage: SourceDamage) {
         let keys = [&damage.smallest, &damage.largest].map(|key| key.as_deref().unwrap_or_default());
         self.lost_key_bytes += keys.map(<[u8]>::len).iter().sum::<usize>();
         if self.lost.len() == LOST_AT_ONCE_MAX || self.lost_key_bytes > LOST_KEY_BYTES_MAX {
-            self.lose_below(u64::MAX);
+            self.mark_lost_below(u64::MAX);
             self.lost.clear();
             (damage.smallest, damage.largest) = (None, None);
             return self.list(damage);
@@ -188,13 +188,13 @@ impl DamageCollector {
         }
         match self.damage.last_mut() {
             // Bad blocks side by side are one finding, not thousands.
-            Some(last) if adjoin(last, &damage) => last.largest = damage.largest,
+            Some(last) if are_adjacent(last, &damage) => last.largest = damage.largest,
             _ => self.list(damage),
         }
     }
 
     /// Where entries were lost.
-    pub fn lost(&self) -> LostEntries {
+    pub fn lost_range(&self) -> LostEntries {
         LostEntries {
             below: self.ever_lost.below.max(self.certain_from),
             ..self.ever_lost.clone()
@@ -202,7 +202,7 @@ impl DamageCollector {
     }
 
     /// Batches before `sequence` were lost from a log.
-    pub fn lose_below(&mut self, sequence: u64) {
+    pub fn mark_lost_below(&mut self, sequence: u64) {
         self.certain_from = self.certain_from.max(sequence);
     }
 
@@ -223,7 +223,7 @@ impl DamageCollector {
         self.lost
             .retain(|lost| order.compare(key, &lost.largest) != Ordering::Greater);
         let from_lost = |lost: &LostRange| match self.tables_up_to {
-            Some(end) if rank.is_above_level_1() && lost.rank.is_above_level_1() => sequence <= end,
+            Some(end) if rank.is_below_level_1_free() && lost.rank.is_below_level_1_free() => sequence <= end,
             _ => !rank.is_newer_than(lost.rank),
         };
         let hidden =
@@ -248,7 +248,7 @@ impl DamageCollector {
     }
 }
 
-fn adjoin(last: &SourceDamage, next: &SourceDamage) -> bool {
+fn are_adjacent(last: &SourceDamage, next: &SourceDamage) -> bool {
     last.file == next.file
         && last.what == next.what
         && last.largest.is_some()
@@ -287,7 +287,7 @@ mod tests {
     fn only_older_records_inside_the_lost_range_are_uncertain() {
         let mut findings = DamageCollector::default();
         assert!(findings.all_certain());
-        findings.lose(rank(1, 7), lost(b"b", b"d"));
+        findings.mark_lost(rank(1, 7), lost(b"b", b"d"));
         let mut certain = |key: &[u8], rank| findings.is_certain(&Comparator::Bytewise, key, rank, 5);
         assert!(certain(b"a", rank(2, 1)));
         assert!(!certain(b"b", rank(2, 1)));
@@ -307,7 +307,7 @@ mod tests {
             if let Some(end) = tables_up_to {
                 findings.order_by_sequence(end);
             }
-            findings.lose(lost_in, lost(b"b", b"d"));
+            findings.mark_lost(lost_in, lost(b"b", b"d"));
             findings.is_certain(&Comparator::Bytewise, b"c", record, sequence)
         };
         for newer in [SourceAge::LOGS, rank(0, 9)] {
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn a_lost_batch_makes_everything_older_uncertain_and_nothing_newer() {
         let mut findings = DamageCollector::default();
-        findings.lose_below(100);
+        findings.mark_lost_below(100);
         let mut certain =
             |sequence| findings.is_certain(&Comparator::Bytewise, b"k", SourceAge::LOGS, sequence);
         assert!(!certain(99) && certain(100));
@@ -331,20 +331,23 @@ mod tests {
     #[test]
     fn what_was_lost_is_told_after_the_scan_is_past_it() {
         let mut findings = DamageCollector::default();
-        assert!(findings.lost().is_nothing());
-        findings.lose(rank(1, 7), lost(b"b", b"d"));
-        findings.lose(rank(1, 7), lost(b"d", b"f"));
-        findings.lose(rank(2, 9), lost(b"a", b"c"));
+        assert!(findings.lost_range().is_empty());
+        findings.mark_lost(rank(1, 7), lost(b"b", b"d"));
+        findings.mark_lost(rank(1, 7), lost(b"d", b"f"));
+        findings.mark_lost(rank(2, 9), lost(b"a", b"c"));
         assert!(findings.is_certain(&Comparator::Bytewise, b"z", rank(3, 1), 5) && findings.all_certain());
         let range = |smallest: &[u8], largest: &[u8]| (smallest.to_vec(), largest.to_vec());
-        assert_eq!(findings.lost().ranges, [range(b"b", b"f"), range(b"a", b"c")]);
-        findings.lose_below(7);
-        assert_eq!(findings.lost().below, 7);
+        assert_eq!(
+            findings.lost_range().ranges,
+            [range(b"b", b"f"), range(b"a", b"c")]
+        );
+        findings.mark_lost_below(7);
+        assert_eq!(findings.lost_range().below, 7);
         for _ in 0..LOST_RANGES_MAX {
-            findings.lose(rank(1, 7), lost(b"x", b"y"));
+            findings.mark_lost(rank(1, 7), lost(b"x", b"y"));
         }
         assert_eq!(
-            findings.lost().below,
+            findings.lost_range().below,
             u64::MAX,
             "more than can be told one by one"
         );
@@ -355,14 +358,14 @@ mod tests {
     fn many_lost_ranges_and_long_lost_keys_cost_no_more_than_a_few() {
         let mut findings = DamageCollector::default();
         for n in 0..5000u16 {
-            findings.lose(rank(1, 7), lost(&n.to_be_bytes(), b"\xff\xff\xff"));
+            findings.mark_lost(rank(1, 7), lost(&n.to_be_bytes(), b"\xff\xff\xff"));
         }
         assert!(findings.lost.len() <= LOST_AT_ONCE_MAX);
         assert!(!findings.is_certain(&Comparator::Bytewise, b"z", rank(0, 9), 1 << 50));
         let mut findings = DamageCollector::default();
         for n in 0..200u8 {
             let key = vec![n; 1 << 20];
-            findings.lose(rank(1, 7), lost(&key, &[&key[..], b"x"].concat()));
+            findings.mark_lost(rank(1, 7), lost(&key, &[&key[..], b"x"].concat()));
         }
         let listed = findings
             .damage
@@ -370,12 +373,12 @@ mod tests {
             .filter_map(|damage| damage.smallest.as_ref());
         let kept = findings.lost.iter().map(|lost| &lost.smallest);
         assert!(listed.chain(kept).map(Vec::len).sum::<usize>() <= 2 * LOST_KEY_BYTES_MAX);
-        assert_eq!(findings.lost().below, u64::MAX);
+        assert_eq!(findings.lost_range().below, u64::MAX);
         // One after the other they are one range.
         let mut findings = DamageCollector::default();
         for n in 0..5000u16 {
             let (from, to) = (n.to_be_bytes(), (n + 1).to_be_bytes());
-            findings.lose(rank(1, 7), lost(&from, &to));
+            findings.mark_lost(rank(1, 7), lost(&from, &to));
         }
         assert!(findings.is_certain(&Comparator::Bytewise, b"\xff", rank(1, 7), 5));
     }
@@ -383,9 +386,9 @@ mod tests {
     #[test]
     fn bad_blocks_side_by_side_are_one_finding() {
         let mut findings = DamageCollector::default();
-        findings.lose(rank(1, 7), lost(b"b", b"d"));
-        findings.lose(rank(1, 7), lost(b"d", b"f"));
-        findings.lose(rank(1, 7), lost(b"g", b"h"));
+        findings.mark_lost(rank(1, 7), lost(b"b", b"d"));
+        findings.mark_lost(rank(1, 7), lost(b"d", b"f"));
+        findings.mark_lost(rank(1, 7), lost(b"g", b"h"));
         let damage = findings.into_damage();
         assert_eq!(damage.len(), 2);
         assert_eq!(damage[0].largest.as_deref(), Some(&b"f"[..]));

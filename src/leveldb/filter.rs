@@ -113,7 +113,7 @@ impl FilterBuilder {
         let start = self.filters.len();
         self.filters.resize(start + bytes_len, 0);
         let filter = &mut self.filters[start..];
-        let divide = Remainder::by(bytes_len as u32 * 8);
+        let divide = Remainder::policy_named(bytes_len as u32 * 8);
         for &hash in &self.hashes {
             set_bits(filter, hash, self.probes, &divide);
         }
@@ -140,7 +140,7 @@ struct Remainder {
 }
 
 impl Remainder {
-    fn by(divisor: u32) -> Self {
+    fn policy_named(divisor: u32) -> Self {
         Self {
             divisor,
             reciprocal: u64::MAX / u64::from(divisor) + 1,
@@ -184,7 +184,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_remainder_is_the_remainder(number: u32, divisor in 64..u32::MAX) {
-            prop_assert_eq!(Remainder::by(divisor).of(number), number % divisor);
+            prop_assert_eq!(Remainder::policy_named(divisor).of(number), number % divisor);
         }
 
         #[test]

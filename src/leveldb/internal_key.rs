@@ -29,12 +29,12 @@ pub fn tag(internal: &[u8]) -> u64 {
 /// True if the new key's user key is plainly greater than the old one's: they differ, upwards, in the first byte
 /// that is not shared, which is how nearly every entry begins. False says nothing.
 #[inline(always)]
-pub fn differs_upwards(old: &[u8], shared: usize, suffix: &[u8]) -> bool {
+pub fn is_greater_by_key(old: &[u8], shared: usize, suffix: &[u8]) -> bool {
     shared + TAG_BYTES < old.len() && TAG_BYTES < suffix.len() && old[shared] < suffix[0]
 }
 
 /// Whether `next` may follow `key` in a table, and how.
-pub fn follows(order: &Comparator, key: &[u8], next: &[u8]) -> Result<SourceStep, &'static str> {
+pub fn is_in_order(order: &Comparator, key: &[u8], next: &[u8]) -> Result<SourceStep, &'static str> {
     if key.is_empty() || !order.is_known() {
         return Ok(SourceStep::NextKey);
     }

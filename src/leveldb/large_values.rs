@@ -32,7 +32,7 @@ impl<'a> ResidentBytes<'a> {
     }
 
     /// Takes `bytes` out of `max` for all, if that much is left.
-    pub fn keep(&mut self, bytes: usize, max: usize) -> bool {
+    pub fn keep_resident(&mut self, bytes: usize, max: usize) -> bool {
         self.release();
         let fits = self.all.get() + bytes <= max;
         if fits {
@@ -65,7 +65,7 @@ pub enum LargeValueRef<'a> {
 }
 
 impl<'a> LargeValueRef<'a> {
-    /// Reads what [`elide`] wrote.
+    /// Reads what [`elide_large_values`] wrote.
     pub fn read(bytes: &'a [u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         match reader.u8()? {
@@ -80,7 +80,7 @@ impl<'a> LargeValueRef<'a> {
 
 /// Copies the entries of a plain block, which end at `end`, with references for values; returns the copy and where
 /// its entries end.
-pub fn elide(plain: &[u8], end: usize) -> Result<(Vec<u8>, usize)> {
+pub fn elide_large_values(plain: &[u8], end: usize) -> Result<(Vec<u8>, usize)> {
     let (mut out, mut value, mut at) = (Vec::new(), Vec::new(), 0);
     while at < end {
         let entry = entry_at(plain, at, end)
@@ -168,7 +168,7 @@ mod tests {
             plain.extend_from_slice(key);
             plain.extend_from_slice(value);
         }
-        let (copy, end) = elide(&plain, plain.len()).unwrap();
+        let (copy, end) = elide_large_values(&plain, plain.len()).unwrap();
         let first = entry_at(&copy, 0, end).unwrap();
         assert_eq!(
             LargeValueRef::read(&copy[first.value..first.end]).unwrap(),
@@ -183,16 +183,16 @@ mod tests {
             LargeValueRef::Apart(range) => assert_eq!(plain[range], big),
             inline => panic!("{inline:?}"),
         }
-        assert!(elide(&plain[..plain.len() - 1], plain.len() - 1).is_err());
+        assert!(elide_large_values(&plain[..plain.len() - 1], plain.len() - 1).is_err());
     }
 
     #[test]
     fn the_budget_is_shared_and_given_back() {
         let all = Cell::new(0);
         let (mut a, mut b) = (ResidentBytes::new(&all), ResidentBytes::new(&all));
-        assert!(a.keep(60, 100) && !b.keep(60, 100) && b.keep(40, 100));
+        assert!(a.keep_resident(60, 100) && !b.keep_resident(60, 100) && b.keep_resident(40, 100));
         a.release();
-        assert!(b.keep(100, 100));
+        assert!(b.keep_resident(100, 100));
         drop(b);
         assert_eq!(all.get(), 0);
     }

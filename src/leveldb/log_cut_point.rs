@@ -77,18 +77,18 @@ impl LogContinuity {
         let tail = read_log(file, &mut frames);
         let (cut, content) = (frames.cut, *frames.content.finalize().as_bytes());
         if tail.is_some() {
-            self.lose_count();
+            self.lost_count();
         }
         LogEnd { cut, tail, content }
     }
 
     /// Numbers that are in no log although nothing is unreadable there, and that the MANIFEST does not cover.
-    pub fn gaps(&self) -> &[SequenceGap] {
+    pub fn sequence_gaps(&self) -> &[SequenceGap] {
         &self.gaps
     }
 
     /// True when the MANIFEST's last sequence number had to bridge the step from one log to another.
-    pub fn crossed(&self) -> bool {
+    pub fn crossed_gap(&self) -> bool {
         self.crossed
     }
 
@@ -97,7 +97,7 @@ impl LogContinuity {
         self.newest.max(self.covered)
     }
 
-    fn lose_count(&mut self) {
+    fn lost_count(&mut self) {
         self.expected = None;
         self.at_start = false;
     }
@@ -178,7 +178,7 @@ impl LogSink for BatchFrames<'_> {
         self.content.update(self.record.finalize().as_bytes());
         self.record.reset();
         if hole.is_some() {
-            self.run.lose_count();
+            self.run.lost_count();
         }
         let mut reader = Reader::new(&self.header);
         if let (Ok(sequence), Ok(count)) = (reader.u64(), reader.u32()) {
@@ -224,7 +224,7 @@ mod tests {
     fn batches_that_follow_one_another_are_one_run() {
         let run = run(9, &[log(&[(5, 3), (8, 4)]), log(&[(12, 1)])]);
         assert_eq!(
-            (run.gaps(), run.crossed(), run.last_sequence()),
+            (run.sequence_gaps(), run.crossed_gap(), run.last_sequence()),
             (&[][..], false, 12)
         );
         assert_eq!(LogContinuity::new(9).last_sequence(), 9);
@@ -233,28 +233,38 @@ mod tests {
     #[test]
     fn a_step_the_manifest_covers_is_none_and_is_told_when_it_leads_from_log_to_log() {
         let within = run(20, &[log(&[(5, 3), (21, 1)])]);
-        assert_eq!((within.gaps(), within.crossed()), (&[][..], false));
+        assert_eq!((within.sequence_gaps(), within.crossed_gap()), (&[][..], false));
         let between = run(20, &[log(&[(5, 3)]), log(&[(21, 1)])]);
-        assert_eq!((between.gaps(), between.crossed()), (&[][..], true));
+        assert_eq!((between.sequence_gaps(), between.crossed_gap()), (&[][..], true));
     }
 
     #[test]
     fn a_step_the_manifest_does_not_cover_is_a_gap() {
         let gap = |from, to| SequenceGap { from, to };
-        assert_eq!(run(9, &[log(&[(11, 1)])]).gaps(), [gap(10, 11)]);
-        assert_eq!(run(9, &[log(&[(10, 1), (13, 1)])]).gaps(), [gap(11, 13)]);
-        assert_eq!(run(9, &[log(&[(10, 1)]), log(&[(12, 1)])]).gaps(), [gap(11, 12)]);
+        assert_eq!(run(9, &[log(&[(11, 1)])]).sequence_gaps(), [gap(10, 11)]);
+        assert_eq!(run(9, &[log(&[(10, 1), (13, 1)])]).sequence_gaps(), [gap(11, 13)]);
+        assert_eq!(
+            run(9, &[log(&[(10, 1)]), log(&[(12, 1)])]).sequence_gaps(),
+            [gap(11, 12)]
+        );
     }
 
     #[test]
     fn what_comes_late_fills_its_part_of_a_gap() {
         let gap = |from, to| SequenceGap { from, to };
-        assert!(run(9, &[log(&[(10, 1), (12, 1), (11, 1)])]).gaps().is_empty());
+        assert!(
+            run(9, &[log(&[(10, 1), (12, 1), (11, 1)])])
+                .sequence_gaps()
+                .is_empty()
+        );
         let left = run(9, &[log(&[(10, 1), (20, 1), (13, 2), (11, 1), (18, 2)])]);
-        assert_eq!(left.gaps(), [gap(12, 13), gap(15, 18)]);
+        assert_eq!(left.sequence_gaps(), [gap(12, 13), gap(15, 18)]);
         assert_eq!(left.last_sequence(), 20);
         // What is there twice, as behind a flush that failed, takes nothing away.
-        assert_eq!(run(9, &[log(&[(10, 1), (12, 1), (10, 1)])]).gaps(), [gap(11, 12)]);
+        assert_eq!(
+            run(9, &[log(&[(10, 1), (12, 1), (10, 1)])]).sequence_gaps(),
+            [gap(11, 12)]
+        );
     }
 
     #[test]
@@ -270,6 +280,6 @@ mod tests {
         torn[whole.len() + 9] ^= 1;
         append_record(&mut torn, &batch_of(&[op(b"key", 50, None)]));
         let run = run(0, &[torn]);
-        assert_eq!((run.gaps(), run.last_sequence()), (&[][..], 50));
+        assert_eq!((run.sequence_gaps(), run.last_sequence()), (&[][..], 50));
     }
 }

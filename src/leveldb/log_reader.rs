@@ -90,7 +90,7 @@ fn read_block_by_block(records: &mut LogRecordReader, file: &dyn ReadAt, at: u64
         let block = &mut window[range];
         match file.read_at(block, at) {
             Ok(()) => read_block(records, at, block),
-            Err(_) => records.bad(
+            Err(_) => records.bad_fragment_error(
                 at,
                 at + block.len() as u64,
                 FragmentFault::new("block cannot be read"),
@@ -127,8 +127,8 @@ fn read_block(records: &mut LogRecordReader, at: u64, block: &[u8]) {
             }
             Err(mut wrong) => {
                 wrong.cut_short &= !is_whole;
-                let len = bad_len(rest, &wrong);
-                records.bad(offset, offset + len as u64, wrong);
+                let len = bad_length_error(rest, &wrong);
+                records.bad_fragment_error(offset, offset + len as u64, wrong);
                 position += len;
             }
         }
@@ -137,7 +137,7 @@ fn read_block(records: &mut LogRecordReader, at: u64, block: &[u8]) {
 
 /// How much of the block is lost with a bad fragment. Its length can be trusted when a good fragment follows;
 /// else the rest of the block is given up, as LevelDB does.
-fn bad_len(rest: &[u8], wrong: &FragmentFault) -> usize {
+fn bad_length_error(rest: &[u8], wrong: &FragmentFault) -> usize {
     match wrong.len {
         Some(len)
             if rest
@@ -231,11 +231,19 @@ impl LogRecordReader<'_> {
         let begins = matches!(fragment.kind, 1 | 2);
         let behind = offset + (HEADER_BYTES + fragment.payload.len()) as u64;
         match (begins, self.under_way) {
-            (true, Some(_)) => self.bad(offset, offset, FragmentFault::new("record has no end")),
-            (false, None) => return self.bad(offset, behind, FragmentFault::new("record has no beginning")),
+            (true, Some(_)) => {
+                self.bad_fragment_error(offset, offset, FragmentFault::new("record has no end"))
+            }
+            (false, None) => {
+                return self.bad_fragment_error(offset, behind, FragmentFault::new("record has no beginning"));
+            }
             // A record that goes on does so at the head of the next block; see `value_bytes_at`.
             (false, Some(_)) if !offset.is_multiple_of(BLOCK_BYTES as u64) => {
-                return self.bad(offset, behind, FragmentFault::new("fragment is out of place"));
+                return self.bad_fragment_error(
+                    offset,
+                    behind,
+                    FragmentFault::new("fragment is out of place"),
+                );
             }
             _ => {}
         }
@@ -248,7 +256,7 @@ impl LogRecordReader<'_> {
     }
 
     /// `from..to` cannot be used, nor can the record under way.
-    fn bad(&mut self, from: u64, to: u64, wrong: FragmentFault) {
+    fn bad_fragment_error(&mut self, from: u64, to: u64, wrong: FragmentFault) {
         let start = self.under_way.take();
         if start.is_some() {
             self.sink.abort();
@@ -282,7 +290,7 @@ impl LogRecordReader<'_> {
                 cut_short: true,
                 ..FragmentFault::new("record has no end")
             };
-            self.bad(len, len, wrong);
+            self.bad_fragment_error(len, len, wrong);
         }
         self.hole.filter(|hole| !hole.zeros)
     }

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The version that a MANIFEST's bytes leave.
 pub fn version_of_manifest(file: &dyn ReadAt) -> Result<Version> {
-    ManifestReader::default().read_on(file)
+    ManifestReader::default().read_new_edits(file)
 }
 
 /// Reads a MANIFEST that may be growing: each time only what was appended since the time before.
@@ -21,7 +21,7 @@ impl ManifestReader {
     /// The version that all whole edits leave, up to the length the file had when it was opened. An edit that is
     /// being written is left out, as LevelDB does; anything else that cannot be read makes the whole unusable, for
     /// an edit less is another set of files.
-    pub fn read_on(&mut self, file: &dyn ReadAt) -> Result<Version> {
+    pub fn read_new_edits(&mut self, file: &dyn ReadAt) -> Result<Version> {
         let mut edits = ManifestEdits {
             version: &mut self.version,
             record: Vec::new(),
@@ -42,7 +42,7 @@ impl ManifestReader {
     }
 
     /// First byte behind the last whole edit.
-    pub fn read_to(&self) -> u64 {
+    pub fn read_position(&self) -> u64 {
         self.read_to
     }
 }
@@ -136,12 +136,12 @@ mod tests {
         let mut reader = ManifestReader::default();
         for len in (ends[0]..=whole.len()).step_by(97).chain([whole.len()]) {
             let now = whole[..len].to_vec();
-            let version = reader.read_on(&now).unwrap();
+            let version = reader.read_new_edits(&now).unwrap();
             assert_eq!(version, version_of_manifest(&now).unwrap());
             let end = ends.iter().rev().find(|end| **end <= len).unwrap();
-            assert_eq!(reader.read_to(), *end as u64, "length {len}");
+            assert_eq!(reader.read_position(), *end as u64, "length {len}");
         }
-        assert_eq!(reader.read_on(&whole).unwrap().tables.len(), 39);
+        assert_eq!(reader.read_new_edits(&whole).unwrap().tables.len(), 39);
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
         let middle = whole.len() / 2;
         whole[middle] ^= 1;
         let mut reader = ManifestReader::default();
-        assert!(reader.read_on(&whole).is_err());
-        assert!(reader.read_on(&whole).is_err());
+        assert!(reader.read_new_edits(&whole).is_err());
+        assert!(reader.read_new_edits(&whole).is_err());
     }
 }

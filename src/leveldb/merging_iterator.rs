@@ -36,7 +36,7 @@ pub trait RecordSink {
 
     /// The newest word on `key` that is left, where it is a deletion or uncertain; the record comes next, if it is one.
     /// For who has another copy of what was lost.
-    fn word(&mut self, _key: &[u8], _word: NewestVersion) -> Result<()> {
+    fn newest_version(&mut self, _key: &[u8], _word: NewestVersion) -> Result<()> {
         Ok(())
     }
 }
@@ -181,7 +181,7 @@ impl SortedSource<'_> {
     }
 
     /// The error that ended it early, if one did.
-    pub(super) fn take_failure(&mut self) -> Option<Error> {
+    pub(super) fn take_error(&mut self) -> Option<Error> {
         match self {
             Self::Logs(source) => source.take_failure(),
             Self::Tables(_) => None,
@@ -208,11 +208,11 @@ pub fn merge(
     };
     for index in 0..merge.sources.len() {
         if merge.sources[index].next_key() {
-            merge.join(index);
+            merge.join_sources(index);
         }
     }
     while merge.step()? {}
-    if let Some(error) = merge.sources.iter_mut().find_map(SortedSource::take_failure) {
+    if let Some(error) = merge.sources.iter_mut().find_map(SortedSource::take_error) {
         return Err(error);
     }
     Ok(merge.emitter.counts)
@@ -228,7 +228,7 @@ struct MergingIterator<'m, 'a> {
 
 impl MergingIterator<'_, '_> {
     /// Puts a source where its current entry belongs.
-    fn join(&mut self, index: usize) {
+    fn join_sources(&mut self, index: usize) {
         let place = self
             .line
             .partition_point(|&other| self.compare(other, index) == Ordering::Less);
@@ -244,7 +244,7 @@ impl MergingIterator<'_, '_> {
     }
 
     /// True if both are tables and LevelDB asks `hidden`'s before that of `lead`.
-    fn is_asked_first(&self, hidden: usize, lead: usize) -> bool {
+    fn is_probed_first(&self, hidden: usize, lead: usize) -> bool {
         let (hidden, lead) = (&self.sources[hidden], &self.sources[lead]);
         let are_tables = matches!((hidden, lead), (SortedSource::Tables(_), SortedSource::Tables(_)));
         are_tables && hidden.rank() < lead.rank()
@@ -262,10 +262,10 @@ impl MergingIterator<'_, '_> {
                 break;
             }
             // An older entry for the same key: hidden.
-            is_shadowed |= self.is_asked_first(second, lead);
+            is_shadowed |= self.is_probed_first(second, lead);
             self.line.remove(1);
             if self.sources[second].next_key() {
-                self.join(second);
+                self.join_sources(second);
             }
         }
         if is_shadowed {
@@ -282,7 +282,7 @@ impl MergingIterator<'_, '_> {
         };
         self.line.remove(0);
         if left {
-            self.join(lead);
+            self.join_sources(lead);
         }
         Ok(true)
     }
@@ -306,18 +306,18 @@ impl RecordEmitter<'_, '_> {
     /// Hands out the source's entries below `bound`, the first of them in any case; true if it has more.
     fn run(&mut self, source: &mut impl SourceCursor, bound: Option<&[u8]>) -> Result<bool> {
         match (bound, self.scan.order) {
-            (None, _) => self.run_while(source, |_| true),
-            (Some(bound), Comparator::Idb) => self.run_while(source, |key| {
+            (None, _) => self.run_until(source, |_| true),
+            (Some(bound), Comparator::Idb) => self.run_until(source, |key| {
                 super::idb_comparator::compare(key, bound) == Ordering::Less
             }),
-            (Some(bound), _) => self.run_while(source, |key| key < bound),
+            (Some(bound), _) => self.run_until(source, |key| key < bound),
         }
     }
 
     #[inline(always)]
-    fn run_while(&mut self, source: &mut impl SourceCursor, goes_on: impl Fn(&[u8]) -> bool) -> Result<bool> {
+    fn run_until(&mut self, source: &mut impl SourceCursor, goes_on: impl Fn(&[u8]) -> bool) -> Result<bool> {
         loop {
-            self.hand_out(source)?;
+            self.emit_record(source)?;
             if !source.next_key() {
                 return Ok(false);
             }
@@ -328,7 +328,7 @@ impl RecordEmitter<'_, '_> {
     }
 
     #[inline(always)]
-    fn hand_out<C: SourceCursor>(&mut self, source: &mut C) -> Result<()> {
+    fn emit_record<C: SourceCursor>(&mut self, source: &mut C) -> Result<()> {
         let tag = source.tag();
         if C::IS_LOGS {
             self.sink.log_entry(source.user_key(), tag & 0xff == 0)?;
@@ -341,7 +341,7 @@ impl RecordEmitter<'_, '_> {
                 certain,
                 sequence: tag >> 8,
             };
-            self.sink.word(source.user_key(), word)?;
+            self.sink.newest_version(source.user_key(), word)?;
         }
         if is_deletion {
             self.counts.uncertain_deletions += u64::from(!certain);

@@ -32,7 +32,7 @@ pub fn open_sized(file: &dyn ReadAt, meta: &TableMeta, decompressor: &mut Decomp
 }
 
 /// Where the table ends that has this length, by what the MANIFEST says of it: for what is only sampled.
-pub fn likely_end(len: u64, meta: &TableMeta) -> u64 {
+pub fn find_likely_end(len: u64, meta: &TableMeta) -> u64 {
     match meta.size {
         0 => len,
         size => size.min(len),
@@ -46,7 +46,7 @@ fn open_proven(
     decompressor: &mut Decompressor,
 ) -> Result<Table> {
     let table = Table::open(file, len, decompressor)?;
-    let ends = ends(file, &table, decompressor)?;
+    let ends = candidate_ends(file, &table, decompressor)?;
     let [first, last] = ends;
     let is_another = |end: &Result<Vec<u8>>, key: &[u8]| matches!(end, Ok(found) if found != key);
     if is_another(&first, &meta.smallest) || is_another(&last, &meta.largest) {
@@ -60,7 +60,11 @@ fn open_proven(
 }
 
 /// First and last internal key of a table.
-fn ends(file: &dyn ReadAt, table: &Table, decompressor: &mut Decompressor) -> Result<[Result<Vec<u8>>; 2]> {
+fn candidate_ends(
+    file: &dyn ReadAt,
+    table: &Table,
+    decompressor: &mut Decompressor,
+) -> Result<[Result<Vec<u8>>; 2]> {
     let mut index = BlockEntries::new(&table.index)?;
     let mut handles: Option<[BlockHandle; 2]> = None;
     while let Some((_, value)) = index.next()? {
@@ -68,13 +72,13 @@ fn ends(file: &dyn ReadAt, table: &Table, decompressor: &mut Decompressor) -> Re
         handles.get_or_insert([handle, handle])[1] = handle;
     }
     let [first, last] = handles.ok_or_else(|| Error::new(ErrorKind::Torn, "a table without blocks"))?;
-    let first = ends_of_block(file, first, table.data_end, decompressor).map(|(first, _)| first);
-    let last = ends_of_block(file, last, table.data_end, decompressor).map(|(_, last)| last);
+    let first = block_ends(file, first, table.data_end, decompressor).map(|(first, _)| first);
+    let last = block_ends(file, last, table.data_end, decompressor).map(|(_, last)| last);
     Ok([first, last])
 }
 
 /// First and last key of a block.
-pub fn ends_of_block(
+pub fn block_ends(
     file: &dyn ReadAt,
     handle: BlockHandle,
     end: u64,

@@ -115,9 +115,9 @@ impl<'a> ScanContext<'a> {
     }
 
     /// Ends the scan without calling anything damaged: its records cannot be had, for `error`. The first one counts. Kinds
-    /// that lead to a database being kept as files: see [`keeps_bytes`].
+    /// that lead to a database being kept as files: see [`is_buffering`].
     #[cold]
-    pub fn refuse(&self, error: Error) {
+    pub fn refuse_table(&self, error: Error) {
         let _ = self.refusal.set(error);
     }
 
@@ -125,30 +125,30 @@ impl<'a> ScanContext<'a> {
     #[cold]
     pub fn note_foreign(&self, table: LevelTable, error: Error) {
         if !self.checks_only {
-            self.refuse(error.context(table.file_name()));
+            self.refuse_table(error.context(table.file_name()));
         } else {
             self.foreign.borrow_mut().push((table, error));
         }
     }
 
     /// Behind the last table of a check: lists the foreign ones as damage if others were LevelDB's.
-    pub fn judge_foreign(&self) {
+    pub fn check_foreign_share(&self) {
         for (table, error) in self.foreign.take() {
             match self.tables_opened.get() {
-                0 => self.refuse(error.context(table.file_name())),
-                _ => (self.findings.borrow_mut()).lose(table.rank, table.damage(error.to_string())),
+                0 => self.refuse_table(error.context(table.file_name())),
+                _ => (self.findings.borrow_mut()).mark_lost(table.rank, table.damage(error.to_string())),
             }
         }
     }
 
     /// True when no more records are wanted.
     #[inline]
-    pub fn is_over(&self) -> bool {
+    pub fn is_budget_spent(&self) -> bool {
         self.work.is_spent() || !self.checks_only && self.refusal.get().is_some()
     }
 
     /// Why its records cannot be had.
-    pub fn take_refusal(&mut self) -> Option<Error> {
+    pub fn take_refusal_error(&mut self) -> Option<Error> {
         self.refusal.take()
     }
 
@@ -157,19 +157,19 @@ impl<'a> ScanContext<'a> {
     }
 
     /// Counts bytes that a block or a key took; an error, which ends the scan, if they are out of proportion.
-    pub(super) fn make(&self, bytes: usize) -> Result<()> {
+    pub(super) fn make_buffer(&self, bytes: usize) -> Result<()> {
         self.work.charge(bytes as u64);
         if let Err(error) = self.work.check() {
-            self.refuse(error);
+            self.refuse_table(error);
         }
         self.work.check()
     }
 
     /// Pays for `shared` bytes of a key, and for more in advance; what is left of that.
     #[cold]
-    pub(super) fn borrow_credit(&self, shared: usize) -> Result<usize, &'static str> {
+    pub(super) fn borrow_memory(&self, shared: usize) -> Result<usize, &'static str> {
         let wanted = shared.max(CREDIT_BYTES);
-        match self.make(wanted) {
+        match self.make_buffer(wanted) {
             Ok(()) => Ok(wanted - shared),
             Err(_) => Err("keys are out of proportion"),
         }
@@ -177,7 +177,7 @@ impl<'a> ScanContext<'a> {
 }
 
 /// True for what does not mean that a database is damaged, but that its records cannot be had: its bytes are kept then.
-pub fn keeps_bytes(kind: ErrorKind) -> bool {
+pub fn is_buffering(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::UnknownFormat | ErrorKind::NotLevelDb | ErrorKind::Limit

@@ -119,12 +119,12 @@ impl TableBuilder {
     /// [`crate::limits`], are errors; the table is then to be thrown away.
     #[inline]
     pub fn add(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.enter(key, self.put_tag, value)
+        self.begin_entry(key, self.put_tag, value)
     }
 
     /// Appends a deletion, which hides what older tables have of the key. Errors are those of [`Self::add`].
     pub fn delete(&mut self, key: &[u8]) -> Result<()> {
-        self.enter(key, self.delete_tag, &[])
+        self.begin_entry(key, self.delete_tag, &[])
     }
 
     /// True once the table has the size that the database's owner gives its tables: finish it before more is
@@ -174,8 +174,8 @@ impl TableBuilder {
     }
 
     #[inline]
-    fn enter(&mut self, key: &[u8], tag: Tag, value: &[u8]) -> Result<()> {
-        self.admit(key, value)?;
+    fn begin_entry(&mut self, key: &[u8], tag: Tag, value: &[u8]) -> Result<()> {
+        self.check_order(key, value)?;
         if self.records == 0 {
             self.begin(key, &tag);
         }
@@ -198,21 +198,21 @@ impl TableBuilder {
     }
 
     #[inline]
-    fn admit(&self, key: &[u8], value: &[u8]) -> Result<()> {
+    fn check_order(&self, key: &[u8], value: &[u8]) -> Result<()> {
         if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
             return Err(Error::new(
                 ErrorKind::Limit,
                 format!("record of {} + {} bytes", key.len(), value.len()),
             ));
         }
-        if self.records > 0 && !self.is_behind_last(key) {
+        if self.records > 0 && !self.is_after_last(key) {
             return Err(Error::corrupt("records are not in the order of their keys"));
         }
         Ok(())
     }
 
     #[inline]
-    fn is_behind_last(&self, key: &[u8]) -> bool {
+    fn is_after_last(&self, key: &[u8]) -> bool {
         match &self.comparator {
             Comparator::Unknown(_) => true,
             known => known.compare(self.data.last_key(), key) == Ordering::Less,

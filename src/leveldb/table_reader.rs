@@ -163,7 +163,9 @@ impl TableFooter {
         let mut bytes = [0; FOOTER_BYTES];
         file.read_at(&mut bytes, start)?;
         match Self::decode(&bytes) {
-            Err(error) if error.kind() == ErrorKind::Corrupt && Self::is_proven(&bytes, file, start) => {
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt && Self::has_intact_index(&bytes, file, start) =>
+            {
                 Err(Error::new(
                     ErrorKind::NotLevelDb,
                     format!("table magic {:016x} is not known", magic_of(&bytes)),
@@ -175,7 +177,7 @@ impl TableFooter {
 
     /// True if these bytes lead to an index whose checksum is right, and end in a magic that is none of ours gone bad: then
     /// they are a footer, undamaged.
-    fn is_proven(bytes: &[u8; FOOTER_BYTES], file: &dyn ReadAt, end: u64) -> bool {
+    fn has_intact_index(bytes: &[u8; FOOTER_BYTES], file: &dyn ReadAt, end: u64) -> bool {
         let magic = magic_of(bytes);
         if magic == 0 || differing_bytes(magic, TABLE_MAGIC) <= DAMAGED_MAGIC_BYTES_MAX {
             return false;

@@ -29,7 +29,7 @@ impl Default for WorkBudget {
 
 impl WorkBudget {
     /// Allows what is in proportion to a table of so many bytes.
-    pub(super) fn grant(&self, table_bytes: u64) {
+    pub(super) fn add_allowance(&self, table_bytes: u64) {
         let more = table_bytes.saturating_mul(TABLE_WORK_RATIO);
         self.left.set(self.left.get().saturating_add(more));
         self.granted.set(self.granted.get().saturating_add(more));

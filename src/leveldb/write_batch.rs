@@ -205,7 +205,7 @@ fn parse_operation(bytes: &[u8]) -> Result<ParseStep<'_>> {
     let Some((key_len, key_at)) = varint_at(bytes, 1)? else {
         return Ok(ParseStep::Wants(1));
     };
-    let key_len = bounded(key_len, KEY_BYTES_MAX, "key")?;
+    let key_len = bounded_slice(key_len, KEY_BYTES_MAX, "key")?;
     let key_end = key_at + key_len;
     let Some(key) = bytes.get(key_at..key_end) else {
         return Ok(ParseStep::Wants(key_end - bytes.len()));
@@ -214,7 +214,7 @@ fn parse_operation(bytes: &[u8]) -> Result<ParseStep<'_>> {
         0 => Ok(ParseStep::Whole(BatchPrefix::Delete(key), key_end)),
         _ => match varint_at(bytes, key_end)? {
             Some((len, end)) => {
-                let len = bounded(len, VALUE_BYTES_MAX, "value")?;
+                let len = bounded_slice(len, VALUE_BYTES_MAX, "value")?;
                 Ok(ParseStep::Whole(BatchPrefix::Put(key, len), end))
             }
             None => Ok(ParseStep::Wants(1)),
@@ -222,7 +222,7 @@ fn parse_operation(bytes: &[u8]) -> Result<ParseStep<'_>> {
     }
 }
 
-fn bounded(len: u64, max: usize, what: &str) -> Result<usize> {
+fn bounded_slice(len: u64, max: usize, what: &str) -> Result<usize> {
     match usize::try_from(len) {
         Ok(len) if len <= max => Ok(len),
         _ => Err(Error::new(

@@ -12,7 +12,7 @@ use crate::id::ObjectId;
 use crate::repo::{ForgottenSnapshot, Repo, SnapshotCatalog, StoredSnapshot};
 use crate::report::OperationReport;
 
-use super::check::lacks;
+use super::check::find_missing_of_snapshot;
 use super::forget::{ForgetSelection, forget};
 use super::prune::unmark_needed;
 
@@ -61,7 +61,7 @@ pub fn undelete(repo: &Repo, forgotten: &ForgottenSnapshot, report: &OperationRe
 }
 
 fn prove_complete(repo: &Repo, stored: &StoredSnapshot, report: &OperationReport) -> Result<()> {
-    let lacking = lacks(repo, stored, report)?;
+    let lacking = find_missing_of_snapshot(repo, stored, report)?;
     match lacking.first() {
         None => Ok(()),
         Some(first) => Err(Error::corrupt(format!(
@@ -84,7 +84,7 @@ fn prove_counted_and_complete(repo: &Repo, id: ObjectId, report: &OperationRepor
 
 /// The note is behind all that was said before, whatever our clock shows.
 fn put_note(repo: &Repo, id: ObjectId) -> Result<ObjectId> {
-    let said = repo.forgotten_now()?.last_said(&id);
+    let said = repo.forgotten_now()?.last_annotation_time(&id);
     repo.put_note(&Note {
         when: repo.clock().now().max(crate::clock::UnixNanos::next_after(said)),
         about: NoteSubject::Snapshot {

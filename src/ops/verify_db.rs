@@ -7,7 +7,7 @@ use std::path::Path;
 use super::READ_ATTEMPTS_MAX;
 use crate::engine::file_list_source::FileListSource;
 use crate::error::{Error, ErrorKind, Result};
-use crate::leveldb::scan_context::{ScanBudget, keeps_bytes};
+use crate::leveldb::scan_context::{ScanBudget, is_buffering};
 use crate::leveldb::{Comparator, DatabaseLayout, Dialect};
 use crate::report::OperationReport;
 use crate::source::{CaptureOptions, CutPoint, Database, RecordSink, ScanOutcome, SourceDamage, detect};
@@ -90,7 +90,7 @@ fn verify_files(
         FileListSource::AllFiles(why) => (database.verify()?, Some(why.clone())),
         FileListSource::Manifest | FileListSource::NewestManifest(_) => {
             match database.scan(&mut CountingSink(report)) {
-                Err(error) if keeps_bytes(error.kind()) => (database.verify()?, Some(error.to_string())),
+                Err(error) if is_buffering(error.kind()) => (database.verify()?, Some(error.to_string())),
                 scanned => (scanned?, None),
             }
         }
@@ -116,7 +116,7 @@ fn verify_without_manifest(
         Err(why) => {
             let unknown = Comparator::Unknown(String::new());
             let (database, unreadable) = Database::open_all_files(directory, &unknown)?;
-            let damaged = unreadable.iter().filter(|(_, error)| !keeps_bytes(error.kind()));
+            let damaged = unreadable.iter().filter(|(_, error)| !is_buffering(error.kind()));
             found.extend(damaged.map(|(name, error)| file_damage(name, error.to_string())));
             let mut outcome = verify_files(&database, FileListSource::AllFiles(why.to_string()), report)?;
             // What the logs should begin with, only a MANIFEST says.

@@ -24,7 +24,7 @@ mod tests;
 
 pub use pack_builder::{ClosedPack, NamedPack, PackBuilder};
 pub use pack_key::PackKey;
-pub use pack_reader::{PackTail, read_blob, read_directory, read_pressed};
+pub use pack_reader::{PackTail, read_blob, read_compressed, read_directory};
 #[cfg(any(test, feature = "test-util"))]
 pub use pack_verifier::verify;
 pub use pack_verifier::{ScannedBlob, scan_directory};

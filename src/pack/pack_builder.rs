@@ -48,12 +48,12 @@ impl PackBuilder {
         room: Vec<u8>,
         entropy: &mut dyn Entropy,
     ) -> Result<Self> {
-        Self::held_by(&KeyAccess::Owner(Arc::clone(keyring)), domain, room, entropy)
+        Self::sealed_for(&KeyAccess::Owner(Arc::clone(keyring)), domain, room, entropy)
     }
 
     /// The same by whoever writes: a write-only host seals it to the owner, with an ephemeral key that goes with the
     /// finished pack.
-    pub fn held_by(
+    pub fn sealed_for(
         holder: &KeyAccess,
         domain: DomainId,
         mut room: Vec<u8>,
@@ -89,7 +89,7 @@ impl PackBuilder {
     }
 
     /// Gives a blob an ordinal and a place at the end, where it is to be sealed.
-    pub(super) fn place<P: AsRef<[u8]>>(&mut self, blob: &CompressedBlob<P>) -> Result<()> {
+    pub(super) fn place_blob<P: AsRef<[u8]>>(&mut self, blob: &CompressedBlob<P>) -> Result<()> {
         let end = self.filled + blob.stored_len();
         if (end + pack_directory::stored_len(self.directory.len() + 1)) as u64 > PACK_STORED_BYTES_MAX {
             let why = format!("pack passes {PACK_STORED_BYTES_MAX} bytes");
@@ -122,7 +122,7 @@ impl PackBuilder {
     }
 
     /// The blobs from the `begin`th on, and their places, which follow one another.
-    pub(super) fn places(&mut self, begin: usize) -> (&PackKey, &[PackedBlob], &mut [u8]) {
+    pub(super) fn placed_since(&mut self, begin: usize) -> (&PackKey, &[PackedBlob], &mut [u8]) {
         if self.room.len() < self.filled {
             self.room.resize(self.filled, 0);
         }
@@ -132,7 +132,7 @@ impl PackBuilder {
     }
 
     /// Drops the blobs from the `begin`th on.
-    pub(super) fn take_back(&mut self, begin: usize) {
+    pub(super) fn truncate_to(&mut self, begin: usize) {
         if let Some(first) = self.directory.get(begin) {
             self.filled = first.offset as usize;
             self.directory.truncate(begin);
@@ -184,11 +184,11 @@ impl ClosedPack {
     #[cfg(any(test, feature = "test-util"))]
     /// Hashes its bytes.
     pub fn name(self) -> FinishedPack {
-        self.name_to_verify().into_pack()
+        self.hash_to_verify().into_pack()
     }
 
     /// The same, for a pack that is to be opened first.
-    pub fn name_to_verify(self) -> NamedPack {
+    pub fn hash_to_verify(self) -> NamedPack {
         let pack = FinishedPack {
             id: object_id(&self.bytes),
             bytes: self.bytes,

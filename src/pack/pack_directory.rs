@@ -44,7 +44,7 @@ pub(super) fn append(key: &PackKey, blobs: &[PackedBlob], out: &mut Vec<u8>) -> 
     let (plain_len, stored_len) = (plain.len() as u32, (plain.len() + PART_OVERHEAD) as u32);
     out.reserve(plain.len() + PART_OVERHEAD + TRAILER_LEN);
     key.part.seal(
-        &PartName::directory(plain_len),
+        &PartName::directory_part(plain_len),
         PartCodec::Stored,
         &plain,
         &[],
@@ -110,7 +110,7 @@ pub(super) fn open(
 ) -> Result<Vec<PackedBlob>> {
     let plain = key
         .part
-        .open(&PartName::directory(trailer.plain_len), sealed, &[])?;
+        .open(&PartName::directory_part(trailer.plain_len), sealed, &[])?;
     let parts_end = pack_len - TRAILER_LEN as u64 - u64::from(trailer.stored_len);
     decode(&plain, parts_end)
 }

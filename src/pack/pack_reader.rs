@@ -43,6 +43,6 @@ pub fn read_blob(key: &PackKey, name: &SealedName, sealed: &[u8]) -> Result<Name
 }
 
 /// The same for whoever seals it again: nothing is compressed twice.
-pub fn read_pressed(key: &PackKey, name: &SealedName, sealed: &[u8]) -> Result<CompressedBlob> {
+pub fn read_compressed(key: &PackKey, name: &SealedName, sealed: &[u8]) -> Result<CompressedBlob> {
     CompressedBlob::open(key, name, sealed)
 }

@@ -134,7 +134,7 @@ pub fn seal_all<P: AsRef<[u8]> + Sync>(into: Vec<(&mut PackBuilder, &[Compressed
     let mut packs = Vec::with_capacity(into.len());
     let outcome = into.into_iter().try_for_each(|(pack, blobs)| {
         let begin = pack.blobs();
-        let placed = blobs.iter().try_for_each(|blob| pack.place(blob));
+        let placed = blobs.iter().try_for_each(|blob| pack.place_blob(blob));
         packs.push((pack, begin, blobs));
         placed
     });
@@ -148,7 +148,7 @@ pub fn seal_all<P: AsRef<[u8]> + Sync>(into: Vec<(&mut PackBuilder, &[Compressed
     if outcome.is_err() {
         packs
             .iter_mut()
-            .for_each(|(pack, begin, _)| pack.take_back(*begin));
+            .for_each(|(pack, begin, _)| pack.truncate_to(*begin));
     }
     outcome
 }
@@ -159,7 +159,7 @@ fn parts<'a, P>(
     begin: usize,
     blobs: &'a [CompressedBlob<P>],
 ) -> Vec<PartToSeal<'a, P>> {
-    let (key, placed, mut room) = pack.places(begin);
+    let (key, placed, mut room) = pack.placed_since(begin);
     let part = |(blob, packed): (&'a CompressedBlob<P>, &PackedBlob)| {
         let (place, rest) = std::mem::take(&mut room).split_at_mut(packed.len as usize);
         room = rest;

@@ -158,7 +158,7 @@ fn what_is_sealed_again_as_it_was_packed_comes_back_and_no_turned_byte_is_taken_
     let keyring = keyring(1);
     let from = pack(&keyring, 20, 2);
     let key = PackKey::open(&keyring, &from.bytes[..HEADER_LEN]).unwrap();
-    let open = |blob: &PackedBlob, sealed: &[u8]| read_pressed(&key, &blob.name(), sealed);
+    let open = |blob: &PackedBlob, sealed: &[u8]| read_compressed(&key, &blob.name(), sealed);
     let mut all = Vec::new();
     for blob in &from.directory {
         let sealed = part_bytes(&from, blob);
@@ -250,8 +250,8 @@ fn what_was_taken_back_is_not_in_the_pack_and_its_ordinal_is_not_used_again() {
     let (last, taken) = (all.split_off(20), all.split_off(10));
     seal_all(vec![(&mut builder, &all)]).unwrap();
     let len = builder.len();
-    taken.iter().for_each(|blob| builder.place(blob).unwrap());
-    builder.take_back(10);
+    taken.iter().for_each(|blob| builder.place_blob(blob).unwrap());
+    builder.truncate_to(10);
     assert_eq!((builder.len(), builder.blobs()), (len, 10));
     seal_all(vec![(&mut builder, &last)]).unwrap();
     let pack = builder.finish().unwrap();

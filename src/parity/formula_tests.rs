@@ -244,7 +244,7 @@ fn the_documents_parity_object_is_the_one_of_this_program() {
     assert_eq!(parity.head().pack, object_id(&pack));
     assert_eq!(parity.head().geometry, ShardGeometry::new(130, 64, 2).unwrap());
     assert_eq!(
-        parity.mend(&pack[128..]).unwrap().bytes,
+        parity.repair(&pack[128..]).unwrap().bytes,
         pack,
         "the last two bytes are left"
     );

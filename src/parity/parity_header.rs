@@ -57,7 +57,7 @@ impl ParityHeader {
         }
         gate::gate_version("parity", version, VERSION)?;
         if code != CODE {
-            let message = format!("parity code {code} is not known; {}", gate::advice());
+            let message = format!("parity code {code} is not known; {}", gate::upgrade_advice());
             return Err(Error::new(ErrorKind::TooNew, message));
         }
         let geometry = ShardGeometry::new(len, shard_len as usize, usize::from(parity));

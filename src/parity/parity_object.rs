@@ -108,9 +108,9 @@ impl<'a> ParityObject<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if more is lost than parity is left, or if what comes out has not the pack's name.
-    pub fn mend(&self, stored: &[u8]) -> Result<HealedPack> {
+    pub fn repair(&self, stored: &[u8]) -> Result<HealedPack> {
         let geometry = &self.head.geometry;
-        let (mut bytes, is_lost) = self.gather(stored);
+        let (mut bytes, is_lost) = self.collect_shards(stored);
         let lost = is_lost.iter().filter(|lost| **lost).count();
         let parity = self.whole_shards();
         if lost > parity.len() {
@@ -133,7 +133,7 @@ impl<'a> ParityObject<'a> {
     }
 
     /// The data shards that are whole, each in its place, and which are not.
-    fn gather(&self, stored: &[u8]) -> (Vec<u8>, Vec<bool>) {
+    fn collect_shards(&self, stored: &[u8]) -> (Vec<u8>, Vec<bool>) {
         let geometry = &self.head.geometry;
         let stored = StoredBytes {
             bytes: stored,
@@ -170,7 +170,7 @@ impl<'a> ParityObject<'a> {
     ) -> Option<&'s [u8]> {
         let hashes = self.hashes(number);
         let is_whole = |shard: &&[u8]| hashes.iter().flatten().any(|known| **known == hash(shard));
-        within.places(at).into_iter().flatten().find(is_whole)
+        within.shard_offsets(at).into_iter().flatten().find(is_whole)
     }
 
     /// What stands in the lists for a shard; parity shards are counted behind data shards.
@@ -178,8 +178,8 @@ impl<'a> ParityObject<'a> {
         let geometry = &self.head.geometry;
         let first = HEAD_OFFSET + ParityHeader::LEN + number * HASH_LEN;
         let again = geometry.parity_range(geometry.parity()).start + number * HASH_LEN;
-        let [a, b] = self.bytes.places(first..first + HASH_LEN);
-        let [c, d] = self.bytes.places(again..again + HASH_LEN);
+        let [a, b] = self.bytes.shard_offsets(first..first + HASH_LEN);
+        let [c, d] = self.bytes.shard_offsets(again..again + HASH_LEN);
         [a, b, c, d]
     }
 }
@@ -193,7 +193,7 @@ struct StoredBytes<'a> {
 
 impl<'a> StoredBytes<'a> {
     /// Where a stretch may stand: by its distance from the front; where the length is wrong, from the end too.
-    fn places(&self, at: std::ops::Range<usize>) -> [Option<&'a [u8]>; 2] {
+    fn shard_offsets(&self, at: std::ops::Range<usize>) -> [Option<&'a [u8]>; 2] {
         let front = self.bytes.get(at.clone());
         if self.bytes.len() == self.len {
             return [front, None];

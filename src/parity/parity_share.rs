@@ -17,7 +17,7 @@ impl ParityShare {
     pub const DEFAULT: ParityShare = ParityShare(500);
 
     /// So many hundredths of a percent; [`ErrorKind::Limit`] for none, or for more than all.
-    pub fn of_ten_thousand(count: u16) -> Result<Self> {
+    pub fn from_ten_thousandths(count: u16) -> Result<Self> {
         if (1..=Self::WHOLE.0).contains(&count) {
             Ok(Self(count))
         } else {
@@ -57,7 +57,7 @@ impl FromStr for ParityShare {
         let count = number(whole)?
             .checked_mul(100)
             .and_then(|count| count.checked_add(part));
-        Self::of_ten_thousand(count.ok_or_else(wrong)?).map_err(|_| wrong())
+        Self::from_ten_thousandths(count.ok_or_else(wrong)?).map_err(|_| wrong())
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
         }
         assert_eq!(
             "2.5%".parse(),
-            ParityShare::of_ten_thousand(250).map_err(|_| String::new())
+            ParityShare::from_ten_thousandths(250).map_err(|_| String::new())
         );
         for wrong in [
             "", "%", "5", "0%", "101%", "100.01%", "1.234%", "-1%", ".5%", "5.%", "1e2%", "999%",

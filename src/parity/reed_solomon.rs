@@ -26,10 +26,11 @@ pub fn parity_of(geometry: &ShardGeometry, pack: &[u8], out: &mut [u8]) -> Resul
     for at in (0..shard_len).step_by(STRIPE) {
         let width = STRIPE.min(shard_len - at);
         let encoder = match &mut encoder {
-            None => encoder
-                .insert(Encoder::new(data, parity, width, DefaultEngine::new(), None).map_err(refused)?),
+            None => encoder.insert(
+                Encoder::new(data, parity, width, DefaultEngine::new(), None).map_err(reed_solomon_error)?,
+            ),
             Some(encoder) => {
-                encoder.reset(data, parity, width).map_err(refused)?;
+                encoder.reset(data, parity, width).map_err(reed_solomon_error)?;
                 encoder
             }
         };
@@ -37,9 +38,9 @@ pub fn parity_of(geometry: &ShardGeometry, pack: &[u8], out: &mut [u8]) -> Resul
             let shard = &pack[geometry.data_range(number)];
             let mut padding = [0; STRIPE];
             let stripe = stripe(shard, at, width, &mut padding);
-            encoder.add_original_shard(stripe).map_err(refused)?;
+            encoder.add_original_shard(stripe).map_err(reed_solomon_error)?;
         }
-        let made = encoder.encode().map_err(refused)?;
+        let made = encoder.encode().map_err(reed_solomon_error)?;
         for (number, stripe) in made.recovery_iter().enumerate() {
             let start = number * shard_len + at;
             out[start..start + width].copy_from_slice(stripe);
@@ -62,23 +63,28 @@ pub fn restore(
         let width = STRIPE.min(shard_len - at);
         let (data, shards) = (geometry.data(), geometry.parity());
         let decoder = match &mut decoder {
-            None => decoder
-                .insert(Decoder::new(data, shards, width, DefaultEngine::new(), None).map_err(refused)?),
+            None => decoder.insert(
+                Decoder::new(data, shards, width, DefaultEngine::new(), None).map_err(reed_solomon_error)?,
+            ),
             Some(decoder) => {
-                decoder.reset(data, shards, width).map_err(refused)?;
+                decoder.reset(data, shards, width).map_err(reed_solomon_error)?;
                 decoder
             }
         };
         for number in (0..data).filter(|number| !is_lost[*number]) {
             let mut padding = [0; STRIPE];
             let stripe = stripe(&pack[geometry.data_range(number)], at, width, &mut padding);
-            decoder.add_original_shard(number, stripe).map_err(refused)?;
+            decoder
+                .add_original_shard(number, stripe)
+                .map_err(reed_solomon_error)?;
         }
         for (number, shard) in parity {
             let stripe = &shard[at..at + width];
-            decoder.add_recovery_shard(*number, stripe).map_err(refused)?;
+            decoder
+                .add_recovery_shard(*number, stripe)
+                .map_err(reed_solomon_error)?;
         }
-        let restored = decoder.decode().map_err(refused)?;
+        let restored = decoder.decode().map_err(reed_solomon_error)?;
         for (number, stripe) in restored.restored_original_iter() {
             let shard = &mut pack[geometry.data_range(number)];
             let len = width.min(shard.len().saturating_sub(at));
@@ -104,6 +110,6 @@ fn stripe<'a>(shard: &'a [u8], at: usize, width: usize, padding: &'a mut [u8; ST
 
 /// Counts and lengths are within [`ShardGeometry`]'s limits, which are far within the crate's.
 #[cold]
-fn refused(cause: reed_solomon_simd::Error) -> Error {
+fn reed_solomon_error(cause: reed_solomon_simd::Error) -> Error {
     Error::with_cause(ErrorKind::Limit, "Reed-Solomon code", cause)
 }

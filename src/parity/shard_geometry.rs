@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_burst_of_the_share_touches_no_more_shards_than_there_is_parity_for() {
-        for share in
-            [1, 100, 250, 500, 3333, 9999, 10_000].map(|count| ParityShare::of_ten_thousand(count).unwrap())
+        for share in [1, 100, 250, 500, 3333, 9999, 10_000]
+            .map(|count| ParityShare::from_ten_thousandths(count).unwrap())
         {
             for len in (1..3000).chain([65_535, 1 << 20, (1 << 25) + 1, PACK_STORED_BYTES_MAX]) {
                 let geometry = ShardGeometry::plan(len, share).unwrap();

@@ -16,7 +16,7 @@ fn pack_of(len: usize, seed: u64) -> Vec<u8> {
 }
 
 fn share(percent: u16) -> ParityShare {
-    ParityShare::of_ten_thousand(percent * 100).unwrap()
+    ParityShare::from_ten_thousandths(percent * 100).unwrap()
 }
 
 fn flip(bytes: &mut [u8], at: std::ops::Range<usize>) {
@@ -48,7 +48,7 @@ proptest! {
             let start = ((len - burst) as f64 * at) as usize;
             let mut damaged = pack.clone();
             flip(&mut damaged, start..start + burst);
-            let mended = parity.mend(&damaged).unwrap();
+            let mended = parity.repair(&damaged).unwrap();
             prop_assert!(mended.bytes == pack);
             prop_assert!(mended.shards > 0);
         }
@@ -85,13 +85,13 @@ proptest! {
             flip(&mut damaged, at..at + 1);
         }
         let parity = ParityObject::open(&object).unwrap();
-        let mended = parity.mend(&damaged).unwrap();
+        let mended = parity.repair(&damaged).unwrap();
         prop_assert!(mended.bytes == pack);
         prop_assert_eq!(mended.shards, left);
         if let Some(more) = lost.get(left) {
             let at = geometry.data_range(*more).start;
             flip(&mut damaged, at..at + 1);
-            prop_assert_eq!(parity.mend(&damaged).unwrap_err().kind(), ErrorKind::Corrupt);
+            prop_assert_eq!(parity.repair(&damaged).unwrap_err().kind(), ErrorKind::Corrupt);
         }
     }
 
@@ -113,7 +113,7 @@ proptest! {
         let start = ((len - 1) as f64 * at) as usize;
         let within = [&pack[..start], &pack_of(more, seed ^ 2), &pack[start..]].concat();
         for damaged in [cut, front, &longer, &within] {
-            prop_assert!(parity.mend(damaged).unwrap().bytes == pack);
+            prop_assert!(parity.repair(damaged).unwrap().bytes == pack);
         }
     }
 
@@ -124,7 +124,7 @@ proptest! {
     ) {
         let pack = pack_of(300, 7);
         if let Ok(parity) = ParityObject::open(&bytes) {
-            prop_assert!(parity.mend(&pack).is_err());
+            prop_assert!(parity.repair(&pack).is_err());
         }
         // A head that is right, of whatever it pleases.
         let mut lie = encode(&pack, ParityShare::DEFAULT).unwrap();
@@ -134,7 +134,7 @@ proptest! {
         lie[HEAD_OFFSET + 8..HEAD_OFFSET + 16].copy_from_slice(&(head.2 % (1 << 20)).to_le_bytes());
         seal_head(&mut lie[head_at]);
         if let Ok(parity) = ParityObject::open(&lie)
-            && let Ok(mended) = parity.mend(&pack)
+            && let Ok(mended) = parity.repair(&pack)
         {
             prop_assert!(mended.bytes == pack);
         }
@@ -155,7 +155,7 @@ fn a_parity_object_that_is_hit_anywhere_still_serves() {
     let mut damaged = pack.clone();
     flip(&mut damaged, 70_000..70_001);
     let heals = |object: &[u8], what: &str| {
-        let mended = ParityObject::open(object).and_then(|parity| parity.mend(&damaged));
+        let mended = ParityObject::open(object).and_then(|parity| parity.repair(&damaged));
         let mended = mended.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(mended.bytes == pack, "{what}");
     };
@@ -214,9 +214,9 @@ fn without_a_head_there_is_nothing_to_go_by() {
 fn a_pack_that_is_gone_comes_back_from_parity_of_all_of_it_and_from_no_less() {
     let pack = pack_of(100_000, 3);
     let object = encode(&pack, ParityShare::WHOLE).unwrap();
-    assert!(ParityObject::open(&object).unwrap().mend(&[]).unwrap().bytes == pack);
+    assert!(ParityObject::open(&object).unwrap().repair(&[]).unwrap().bytes == pack);
     let object = encode(&pack, share(90)).unwrap();
-    let gone = ParityObject::open(&object).unwrap().mend(&[]).unwrap_err();
+    let gone = ParityObject::open(&object).unwrap().repair(&[]).unwrap_err();
     assert!(
         gone.to_string().contains("shards are damaged, and parity for"),
         "{gone}"
@@ -230,7 +230,7 @@ fn nothing_is_handed_on_that_has_not_the_packs_name() {
     // Another's shards under this pack's name: whole by their hashes, and not this pack.
     let lie = encode_as(&other, &object_id(&pack), geometry).unwrap();
     for stored in [&pack, &other] {
-        let error = ParityObject::open(&lie).unwrap().mend(stored).unwrap_err();
+        let error = ParityObject::open(&lie).unwrap().repair(stored).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
     let honest = encode(&other, share(5)).unwrap();

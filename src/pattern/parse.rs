@@ -20,7 +20,7 @@ pub(super) struct GitignoreLine {
 impl Pattern {
     /// A pattern given as a word: `#` begins no comment, and spaces at its end count.
     pub fn word(text: impl AsRef<[u8]>, case: CaseSensitivity) -> Self {
-        let (text, is_raw) = shown(text.as_ref());
+        let (text, is_raw) = display_text(text.as_ref());
         let text = &*text;
         let escaped = if text.starts_with('#') { "\\" } else { "" };
         let (last, rest) = match text.chars().next_back() {
@@ -39,7 +39,7 @@ impl Pattern {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         let numbered = bytes.split(|byte| *byte == b'\n').enumerate();
         let parse = |(at, line)| {
-            let (text, is_raw) = shown(line);
+            let (text, is_raw) = display_text(line);
             let pattern = Self {
                 text: text.trim_end_matches('\r').to_owned(),
                 is_raw,
@@ -86,7 +86,7 @@ impl Pattern {
 }
 
 /// A pattern as text, and whether that is another text than its bytes.
-fn shown(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+fn display_text(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Cow::Borrowed(text), false),
         Err(_) => (Cow::Owned(as_text(bytes)), true),

@@ -24,7 +24,7 @@ pub enum SelectorChoice {
 
 impl Selector {
     /// The choice for the top of a tree: that of a directory above it, which nobody asked for.
-    pub fn above(&self) -> SelectorChoice {
+    pub fn could_match_below(&self) -> SelectorChoice {
         if self.include.is_empty() {
             SelectorChoice::Take
         } else {
@@ -33,7 +33,7 @@ impl Selector {
     }
 
     /// The choice for an entry of a directory that had the choice `parent`.
-    pub fn choose(&self, place: &PatternPath<'_>, parent: SelectorChoice) -> SelectorChoice {
+    pub fn is_selected(&self, place: &PatternPath<'_>, parent: SelectorChoice) -> SelectorChoice {
         match (parent, self.exclude.say(place), self.include.say(place)) {
             (SelectorChoice::LeaveOut, ..)
             | (_, PatternMatch::Meant(_), _)

@@ -142,12 +142,12 @@ fn includes_search_and_excludes_win() {
         exclude: patterns(&["*.bak"]),
     };
     let choose = |inner: &str| {
-        let mut choice = selector.above();
+        let mut choice = selector.could_match_below();
         for (at, _) in inner.match_indices('/').chain([(inner.len(), "")]) {
             let (inner, is_directory) = (&inner[..at], at < inner.len());
             let absolute = format!("/home/u/{inner}");
             let place = PatternPath::stored(absolute.as_bytes(), inner.as_bytes(), is_directory);
-            choice = selector.choose(&place, choice);
+            choice = selector.is_selected(&place, choice);
         }
         choice
     };
@@ -165,7 +165,7 @@ fn includes_search_and_excludes_win() {
     let everything = Selector::default();
     let place = PatternPath::stored(b"/x", b"x", false);
     assert_eq!(
-        everything.choose(&place, everything.above()),
+        everything.is_selected(&place, everything.could_match_below()),
         SelectorChoice::Take
     );
 }

@@ -106,7 +106,7 @@ impl LengthBucket {
             key: words(key),
             lanes: &self.bytes,
             stride,
-            width: width(platform, self.count),
+            width: lane_count(platform, self.count),
         };
         let hashes = match stride / BLOCK {
             blocks @ ..=CHUNK_BLOCKS => call.chunks(0, blocks, ROOT),
@@ -119,7 +119,7 @@ impl LengthBucket {
 }
 
 /// Lanes to run for `count` messages: empty ones cost nothing beside full ones, as long as not most are empty.
-fn width(platform: Platform, count: usize) -> usize {
+fn lane_count(platform: Platform, count: usize) -> usize {
     let degree = platform.simd_degree();
     if 2 * count > degree {
         count.next_multiple_of(degree).min(LANES)

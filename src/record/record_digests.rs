@@ -88,7 +88,7 @@ impl<'k> SetDigestAccumulator<'k> {
 
     /// Takes off what [`SetDigestAccumulator::merge`] would add.
     pub fn unmerge(&mut self, other: &SetDigest) {
-        set_sum::sub(&mut self.sum, &other.0);
+        set_sum::subtract(&mut self.sum, &other.0);
     }
 
     /// The digest so far.

@@ -33,7 +33,7 @@ pub fn add(sum: &mut SetSum, hash: &[u8; 32]) {
 
 /// Takes a hash off.
 #[inline]
-pub fn sub(sum: &mut SetSum, hash: &[u8; 32]) {
+pub fn subtract(sum: &mut SetSum, hash: &[u8; 32]) {
     let mut borrow = false;
     for (to, from) in sum.iter_mut().zip(from_bytes(hash)) {
         (*to, borrow) = to.borrowing_sub(from, borrow);

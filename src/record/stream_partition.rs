@@ -47,7 +47,7 @@ struct HashSubtree {
 
 impl StreamPartition {
     /// The stretch that begins behind `begins` bytes of the stream.
-    pub fn at(begins: u64) -> Self {
+    pub fn partition_at(begins: u64) -> Self {
         Self {
             begins,
             at: begins,
@@ -57,7 +57,7 @@ impl StreamPartition {
 
     /// Goes on with one record.
     pub fn record(&mut self, key: &[u8], value: &[u8]) {
-        if self.waiting.len() + element_len(key.len(), value.len()) <= self.room() {
+        if self.waiting.len() + element_len(key.len(), value.len()) <= self.free_room() {
             return put_element(&mut self.waiting, key, value);
         }
         self.stream(&(key.len() as u32).to_le_bytes());
@@ -67,7 +67,7 @@ impl StreamPartition {
     }
 
     /// Goes on with the stretch that comes next; false if that is not where it begins.
-    pub fn join(&mut self, next: &Self) -> bool {
+    pub fn join_partitions(&mut self, next: &Self) -> bool {
         if next.begins != self.at + self.waiting.len() as u64 {
             return false;
         }
@@ -101,8 +101,8 @@ impl StreamPartition {
     }
 
     fn stream(&mut self, mut bytes: &[u8]) {
-        while self.waiting.len() + bytes.len() > self.room() {
-            let (now, rest) = bytes.split_at(self.room() - self.waiting.len());
+        while self.waiting.len() + bytes.len() > self.free_room() {
+            let (now, rest) = bytes.split_at(self.free_room() - self.waiting.len());
             self.waiting.extend_from_slice(now);
             self.close();
             bytes = rest;
@@ -112,7 +112,7 @@ impl StreamPartition {
 
     /// How much may wait: up to the next stride.
     #[inline]
-    fn room(&self) -> usize {
+    fn free_room(&self) -> usize {
         STRIDE - (self.at % STRIDE as u64) as usize
     }
 
@@ -133,7 +133,7 @@ impl StreamPartition {
 
 impl HashSubtrees {
     fn push(&mut self, mut tree: HashSubtree) {
-        while let Some(left) = self.0.pop_if(|left| left.is_left_of(&tree)) {
+        while let Some(left) = self.0.pop_if(|left| left.is_left_sibling(&tree)) {
             tree = HashSubtree {
                 level: tree.level + 1,
                 index: tree.index / 2,
@@ -146,7 +146,7 @@ impl HashSubtrees {
 
 impl HashSubtree {
     /// True if both are halves of one above.
-    fn is_left_of(&self, right: &Self) -> bool {
+    fn is_left_sibling(&self, right: &Self) -> bool {
         self.level == right.level && self.index + 1 == right.index && self.index.is_multiple_of(2)
     }
 }

@@ -10,7 +10,7 @@ fn bytes(len: usize) -> Vec<u8> {
 }
 
 fn stretch(stream: &[u8], range: std::ops::Range<usize>) -> StreamPartition {
-    let mut stretch = StreamPartition::at(range.start as u64);
+    let mut stretch = StreamPartition::partition_at(range.start as u64);
     stretch.stream(&stream[range]);
     stretch
 }
@@ -36,8 +36,8 @@ fn parts_cut_anywhere_have_the_digest_of_the_whole() {
         for &first in places.iter().filter(|cut| **cut <= len) {
             for &second in places.iter().filter(|cut| (first..=len).contains(*cut)) {
                 let mut joined = stretch(&stream, 0..first);
-                assert!(joined.join(&stretch(&stream, first..second)));
-                assert!(joined.join(&stretch(&stream, second..len)));
+                assert!(joined.join_partitions(&stretch(&stream, first..second)));
+                assert!(joined.join_partitions(&stretch(&stream, second..len)));
                 let digest = joined.digest().unwrap();
                 assert_eq!(digest.0, *whole.as_bytes(), "{len}: {first}, {second}");
             }
@@ -51,7 +51,9 @@ fn parts_that_do_not_meet_are_not_joined_and_have_no_digest_alone() {
     let first = stretch(&stream, 0..2 * STRIDE - 5);
     for begins in [0, 2 * STRIDE - 6, 2 * STRIDE - 4, 2 * STRIDE] {
         assert!(
-            !first.clone().join(&stretch(&stream, begins..3 * STRIDE)),
+            !first
+                .clone()
+                .join_partitions(&stretch(&stream, begins..3 * STRIDE)),
             "{begins}"
         );
     }
@@ -70,15 +72,15 @@ proptest! {
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(records.len() + 1)).collect();
         cuts.extend([0, records.len()]);
         cuts.sort_unstable();
-        let (mut whole, mut joined, mut at) = (StreamDigester::new(), StreamPartition::at(0), 0);
+        let (mut whole, mut joined, mut at) = (StreamDigester::new(), StreamPartition::partition_at(0), 0);
         for pair in cuts.windows(2) {
-            let mut next = StreamPartition::at(at);
+            let mut next = StreamPartition::partition_at(at);
             for (key, value) in &records[pair[0]..pair[1]] {
                 whole.record(key, value);
                 next.record(key, value);
                 at += element_len(key.len(), value.len()) as u64;
             }
-            prop_assert!(joined.join(&next));
+            prop_assert!(joined.join_partitions(&next));
         }
         prop_assert_eq!(joined.digest(), Some(whole.digest()));
     }

@@ -116,7 +116,7 @@ impl<'a> BlobReader<'a> {
             let open = |(location, position): &(Location, usize)| {
                 let fetched = fetched.as_ref()?;
                 let name = sealed_name(location, &places[*position].0);
-                pack::read_pressed(&fetched.key, &name, fetched.sealed(location)?).ok()
+                pack::read_compressed(&fetched.key, &name, fetched.sealed(location)?).ok()
             };
             part.par_iter().map(open).collect()
         };

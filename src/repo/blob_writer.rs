@@ -335,7 +335,8 @@ impl<'a> BlobWriter<'a> {
         let compression = self.repo.settings().compression;
         let press = |(slot, blob): (usize, NamedBlob)| {
             let level = compression.level(blob.kind());
-            let pressed = Compressor::local(level, |compressor| CompressedBlob::new(blob, compressor))?;
+            let pressed =
+                Compressor::thread_compressor(level, |compressor| CompressedBlob::new(blob, compressor))?;
             Ok((slot, pressed))
         };
         new.into_par_iter().map(press).collect()

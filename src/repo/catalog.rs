@@ -150,7 +150,7 @@ impl Repo {
         let forgotten = stored.forgotten_snapshots(&notes);
         let read = |id: &ObjectId| {
             let mut snapshot = self.snapshot_as_stored(id)?;
-            notes.rebase(id, &mut snapshot);
+            notes.apply_compactions(id, &mut snapshot);
             Ok(snapshot)
         };
         let there: HashSet<_> = listed.iter().map(|listed| listed.name.id).collect();
@@ -221,7 +221,7 @@ impl Repo {
         forgettings: &[StoredForgetRecord],
     ) -> Result<()> {
         // A forgetting explains its snapshot's end for ever, also where a note undid it for a time.
-        let was_forgotten = |id: &ObjectId| forgettings.iter().any(|it| it.forgetting.names(id));
+        let was_forgotten = |id: &ObjectId| forgettings.iter().any(|it| it.forgetting.snapshot_ids(id));
         for domain in self.domains()? {
             let newest = newest
                 .get(&domain)
@@ -513,7 +513,7 @@ impl SnapshotCatalog {
         let stored = self
             .all()
             .map(|(id, snapshot)| (snapshot.domain, (snapshot.counter, id)));
-        for (domain, (counter, id)) in stored.chain(forgotten.newest()) {
+        for (domain, (counter, id)) in stored.chain(forgotten.newest_event()) {
             let highest = newest.entry(domain).or_insert((counter, Some(id)));
             *highest = (counter, Some(id)).max(*highest);
         }

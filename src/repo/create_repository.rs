@@ -12,7 +12,7 @@ use crate::crypto::{ChunkerSecret, OsEntropy};
 use crate::envelope::object_id;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::ObjectId;
-use crate::keys::{Parameters, Password, SlotCost, found_like};
+use crate::keys::{Parameters, Password, SlotCost, create_initial_objects_like};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
 use super::{Repo, RepoSettings};
@@ -65,7 +65,7 @@ impl Repo {
             parameters.pack_bytes =
                 u32::try_from(bytes).map_err(|_| Error::new(ErrorKind::Usage, "packs that large"))?;
         }
-        let founding = found_like(
+        let founding = create_initial_objects_like(
             &parameters,
             password,
             new.cost,

@@ -65,7 +65,7 @@ impl<'a> DedupIndex<'a> {
     pub fn clone_for_thread(&self) -> Self {
         Self {
             repo: self.repo,
-            lookup: self.lookup.share(),
+            lookup: self.lookup.key_share(),
             usable: self.usable.clone(),
             bad: self.bad.clone(),
             readable_copies: Mutex::default(),

@@ -153,7 +153,7 @@ fn decode(id: ObjectId, plain: &[u8]) -> Result<RememberedSnapshot> {
         }
         packs.insert(pack, reader.u64()?);
     }
-    let snapshot = snapshot_codec::decode(reader.bytes(reader.left())?)?;
+    let snapshot = snapshot_codec::decode(reader.bytes(reader.remaining())?)?;
     Ok(RememberedSnapshot { id, snapshot, packs })
 }
 

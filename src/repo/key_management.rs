@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{DomainId, ObjectId};
 use crate::keys::{
     Credential, CurrentKeyring, EpochChange, KeySlot, Keyring, OpenedSlot, Password, SlotCost, SlotEntry,
-    choose,
+    choose_current,
 };
 use crate::storage::{ObjectKind, ObjectName};
 
@@ -219,7 +219,7 @@ impl Repo {
 
     fn current_keyring_for(&self, identity: &SecretKey) -> Result<CurrentKeyring> {
         let rings = read_keyrings(&**self.storage(), &mut Vec::new())?;
-        choose(&self.opened_slot()?.anchor, identity, &rings)
+        choose_current(&self.opened_slot()?.anchor, identity, &rings)
     }
 }
 

@@ -215,7 +215,7 @@ impl Repo {
 
     /// Refuses if writing takes an understanding that this program lacks.
     pub(crate) fn check_writable(&self) -> crate::error::Result<()> {
-        self.inner.features.gate(Access::Write)
+        self.inner.features.version_gate(Access::Write)
     }
 
     /// The owner's keys; [`crate::error::ErrorKind::Denied`] for a write-only host.

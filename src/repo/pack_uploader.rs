@@ -158,7 +158,7 @@ fn spawn(act: impl FnOnce() -> Result<()> + Send + 'static) -> Result<JoinHandle
 
 impl UploadContext {
     fn store_pack(&self, pack: ClosedPack) -> Result<()> {
-        let pack = self.verify_and_put(pack.name_to_verify())?;
+        let pack = self.verify_and_put(pack.hash_to_verify())?;
         if let Some(share) = self.parity {
             store_parity(&*self.storage, &pack.bytes, share)?;
         }

@@ -92,7 +92,7 @@ impl Repo {
     /// An empty pack in `buffer`.
     pub(super) fn new_pack(&self, buffer: Vec<u8>) -> Result<PackBuilder> {
         let domain = self.domain_keys().id();
-        PackBuilder::held_by(self.key_access(), domain, buffer, &mut OsEntropy)
+        PackBuilder::sealed_for(self.key_access(), domain, buffer, &mut OsEntropy)
     }
 
     pub(super) fn random_byte(&self) -> Result<u8> {
@@ -146,7 +146,7 @@ impl Repo {
         Ok(if self.domain() == OWN_DOMAIN {
             segment
         } else {
-            segment.replacing_nothing()
+            segment.without_superseded()
         })
     }
 
@@ -257,8 +257,8 @@ impl Repo {
     pub(crate) fn lookup_for(&self, facts: &IndexSummary) -> Result<IndexLookup> {
         let key = *self.domain_keys().cache_key().expose();
         let cache = match &self.settings().cache {
-            CacheLocation::Directory(dir) => LookupCache::in_directory(dir.join(self.cache_name()), key),
-            CacheLocation::None => LookupCache::anonymous(key),
+            CacheLocation::Directory(dir) => LookupCache::open_directory(dir.join(self.cache_name()), key),
+            CacheLocation::None => LookupCache::open_anonymous(key),
         };
         let repo = self.clone();
         let load = Arc::new(move |id: &ObjectId| repo.segment(id));
@@ -413,7 +413,7 @@ impl Repo {
     pub fn snapshot(&self, id: &ObjectId) -> Result<Snapshot> {
         let mut snapshot = self.snapshot_as_stored(id)?;
         // Behind the snapshot: what is said of it is never older than it is.
-        self.notes()?.current_notes().rebase(id, &mut snapshot);
+        self.notes()?.current_notes().apply_compactions(id, &mut snapshot);
         Ok(snapshot)
     }
 

@@ -141,7 +141,9 @@ fn read_audit(
     let bytes = get_content_named(storage, name)?;
     let read = || -> Result<_> {
         let audit = open(&name.id, &Header::decode(&bytes)?, &bytes)?;
-        audit.as_ref().map_or(Ok(()), |audit| audit.refuse_future(now))?;
+        audit
+            .as_ref()
+            .map_or(Ok(()), |audit| audit.refuse_time_ahead(now))?;
         Ok(audit)
     };
     read().context(|| name.path())

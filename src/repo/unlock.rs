@@ -10,7 +10,7 @@ use crate::clock::{SystemClock, UnixNanos};
 use crate::envelope::Access;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{DomainId, ObjectId};
-use crate::keys::{Config, KeyAccess, KeySlot, OpenedSlot, Parameters, Password, choose};
+use crate::keys::{Config, KeyAccess, KeySlot, OpenedSlot, Parameters, Password, choose_current};
 use crate::storage::{ObjectKind, ObjectName, Storage};
 
 use super::create_repository::{fixed_name_id, get_content_named};
@@ -48,7 +48,7 @@ impl Repo {
         let config = read_configs(&*storage, &mut doubts)?;
         let (slot, opened) = unlock(&*storage, password, &config, &mut doubts)?;
         let rings = read_keyrings(&*storage, &mut doubts)?;
-        let chosen = choose(&opened.anchor, &opened.identity, &rings)?;
+        let chosen = choose_current(&opened.anchor, &opened.identity, &rings)?;
         for id in &chosen.unusable {
             doubts.push(format!(
                 "keyring/{id}: no chain from the first keyring reaches it"
@@ -62,7 +62,7 @@ impl Repo {
         for config in &config {
             features = features.union(&config.features);
         }
-        features.gate(Access::Read)?;
+        features.version_gate(Access::Read)?;
         let inner = RepoInner {
             id: opened.anchor.repository,
             key_access: KeyAccess::Owner(Arc::new(chosen.keyring)),

@@ -44,7 +44,7 @@ impl WriteOnlyRepo {
         for config in &configs {
             features = features.union(&config.features);
         }
-        features.gate(Access::Write)?;
+        features.version_gate(Access::Write)?;
         let domain = credential.domain().id();
         let inner = RepoInner {
             id: credential.anchor().repository,

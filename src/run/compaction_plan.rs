@@ -39,7 +39,7 @@ pub fn plan(sizes: &[u64]) -> CompactionPlan {
     if changed > base / 2 && deltas.len() > 1 {
         return CompactionPlan::Renew;
     }
-    let gathered = (0..=tier(u64::MAX)).rev().find_map(|at| gathered(deltas, at));
+    let gathered = (0..=tier(u64::MAX)).rev().find_map(|at| merged_size(deltas, at));
     match gathered {
         Some(newest) => CompactionPlan::Newest(newest),
         None if sizes.len() > STACK_RUNS_MAX => CompactionPlan::Newest(sizes.len() - RUNS_LEFT),
@@ -48,7 +48,7 @@ pub fn plan(sizes: &[u64]) -> CompactionPlan {
 }
 
 /// Length of the newest end of the stack that holds no tier above `at`, if enough of it is of that tier.
-fn gathered(deltas: &[u64], at: u32) -> Option<usize> {
+fn merged_size(deltas: &[u64], at: u32) -> Option<usize> {
     let end = deltas.iter().rev().take_while(|size| tier(**size) <= at);
     let (len, of_tier) = end.fold((0, 0), |(len, of_tier), size| {
         (len + 1, of_tier + usize::from(tier(*size) == at))

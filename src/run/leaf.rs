@@ -181,7 +181,7 @@ impl<'a> LeafReader<'a> {
     )]
     pub fn next(&mut self) -> Result<Option<RunEntry<'_>>> {
         if self.left == 0 {
-            return self.end().map(|()| None);
+            return self.finish_leaf().map(|()| None);
         }
         self.key_of_next()?;
         self.left -= 1;
@@ -221,7 +221,7 @@ impl<'a> LeafReader<'a> {
         let kind = if self.all_inline { INLINE } else { self.kinds.u8()? };
         match kind {
             INLINE => check_inline(len).map(|()| EntryPayload::Inline(bytes)),
-            _ => self.other(kind, bytes),
+            _ => self.other_payload(kind, bytes),
         }
         .map_err(|error| match error.kind() {
             ErrorKind::Limit => error.with_kind(ErrorKind::Corrupt),
@@ -229,7 +229,7 @@ impl<'a> LeafReader<'a> {
         })
     }
 
-    fn other(&mut self, kind: u8, bytes: &'a [u8]) -> Result<EntryPayload<'a>> {
+    fn other_payload(&mut self, kind: u8, bytes: &'a [u8]) -> Result<EntryPayload<'a>> {
         self.others += 1;
         match kind {
             CHUNKED => {
@@ -247,7 +247,7 @@ impl<'a> LeafReader<'a> {
 
     /// Nothing may be left in any column, and a column of kinds must say something.
     #[cold]
-    fn end(&self) -> Result<()> {
+    fn finish_leaf(&self) -> Result<()> {
         let rest = [
             &self.kinds,
             &self.shared,
@@ -256,7 +256,7 @@ impl<'a> LeafReader<'a> {
             &self.suffixes,
             &self.payloads,
         ];
-        let over = rest.iter().map(|column| column.left()).sum::<usize>();
+        let over = rest.iter().map(|column| column.remaining()).sum::<usize>();
         if over == 0 && (self.all_inline || self.others > 0) {
             Ok(())
         } else {

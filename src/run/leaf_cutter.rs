@@ -43,7 +43,7 @@ impl LeafCutter {
     /// True if the leaf ends after this record; `weight` as [`super::LeafDraft`] returned it. The next record
     /// then begins a new leaf.
     #[inline]
-    pub fn after(&mut self, key: &[u8], weight: usize) -> bool {
+    pub fn cut_after(&mut self, key: &[u8], weight: usize) -> bool {
         self.bytes += weight;
         // Half a record ahead: of two ends around the average, the nearer one.
         let scale = if self.bytes + weight / 2 < TURN {

@@ -56,7 +56,7 @@ impl LeafDraft {
         }
     }
 
-    /// Adds a put whose value stays in the leaf. Returns its weight for [`super::LeafCutter::after`].
+    /// Adds a put whose value stays in the leaf. Returns its weight for [`super::LeafCutter::cut_after`].
     #[inline]
     pub fn push_inline(&mut self, key: &[u8], value: &[u8]) -> Result<usize> {
         check_key(key)?;

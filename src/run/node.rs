@@ -119,7 +119,7 @@ impl RunNode {
         }
         let level = reader.u8()?;
         let count = usize::try_from(reader.varint_canonical()?).unwrap_or(usize::MAX);
-        let fits = count <= NODE_CHILDREN_MAX && count <= reader.left() / CHILD_BYTES_MIN;
+        let fits = count <= NODE_CHILDREN_MAX && count <= reader.remaining() / CHILD_BYTES_MIN;
         if level == 0 || level > TREE_LEVELS_MAX || count == 0 || !fits {
             return Err(Error::corrupt(format!(
                 "node of level {level} with {count} children"

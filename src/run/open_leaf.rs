@@ -50,7 +50,7 @@ impl OpenLeaf {
             let start = keys.len();
             keys.extend_from_slice(entry.key);
             let payload = match &entry.payload {
-                EntryPayload::Inline(value) => HeldEntry::Inline(offset_of(value, &plain)),
+                EntryPayload::Inline(value) => HeldEntry::Inline(entry_offset(value, &plain)),
                 EntryPayload::Chunked(list) => HeldEntry::Chunked(list.clone()),
                 EntryPayload::Delete => HeldEntry::Delete,
                 EntryPayload::Patch(patch) => HeldEntry::Patch(patch.clone().into_owned()),
@@ -96,7 +96,7 @@ impl OpenLeaf {
 }
 
 /// Where a slice of `whole` lies in it.
-fn offset_of(part: &[u8], whole: &[u8]) -> Range<usize> {
+fn entry_offset(part: &[u8], whole: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr() - whole.as_ptr().addr();
     start..start + part.len()
 }

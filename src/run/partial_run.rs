@@ -45,7 +45,7 @@ impl<'a> PartialRun<'a> {
     ///
     /// # Errors
     /// Those that say nothing of what is stored: the storage's, an interruption.
-    pub fn survey(
+    pub fn survey_losses(
         walker: RunReader<'a>,
         last_key: &'a [u8],
         after: impl Fn(&[u8]) -> Option<Vec<u8>>,
@@ -81,7 +81,7 @@ impl<'a> PartialRun<'a> {
     }
 
     /// Ranges in which it may lack entries.
-    pub fn lost(&self) -> &[KeyRange] {
+    pub fn lost_ranges(&self) -> &[KeyRange] {
         &self.lost
     }
 
@@ -90,12 +90,12 @@ impl<'a> PartialRun<'a> {
         self.last_key
     }
 
-    fn lacks(&self, segment: &KeyRange, order: KeyOrder) -> bool {
-        self.lost.iter().any(|lost| holds(lost, segment, order))
+    fn is_missing(&self, segment: &KeyRange, order: KeyOrder) -> bool {
+        self.lost.iter().any(|lost| contains_key(lost, segment, order))
     }
 
     /// False if it has no key in the segment: then nothing of it need be read, and may not be readable.
-    fn reaches(&self, segment: &KeyRange, order: KeyOrder) -> bool {
+    fn reaches_key(&self, segment: &KeyRange, order: KeyOrder) -> bool {
         let Some(root) = self.walker.root() else {
             return false;
         };
@@ -114,7 +114,7 @@ fn leaf(walker: &RunReader, child: &super::ChildRef, upper: Option<Vec<u8>>) -> 
 }
 
 /// True if all of the segment lies in the range. Segments end wherever a range does.
-fn holds(range: &KeyRange, segment: &KeyRange, order: KeyOrder) -> bool {
+fn contains_key(range: &KeyRange, segment: &KeyRange, order: KeyOrder) -> bool {
     let begins = match (&range.from, &segment.from) {
         (None, _) => true,
         (Some(_), None) => false,
@@ -129,20 +129,20 @@ fn holds(range: &KeyRange, segment: &KeyRange, order: KeyOrder) -> bool {
 }
 
 /// Gives what is still known of the stack, in key order: puts, and nothing else. Runs newest first.
-pub fn each_left(
+pub fn for_each_readable(
     runs: &[PartialRun],
     order: KeyOrder,
     visit: &mut dyn FnMut(&RunEntry) -> Result<()>,
 ) -> Result<()> {
     for segment in segments(runs, order) {
-        let depth = runs.iter().position(|run| run.lacks(&segment, order));
+        let depth = runs.iter().position(|run| run.is_missing(&segment, order));
         // Above a lost piece a deletion or a patch is the last word on a key whose value it does not tell.
         let tombstones = match depth {
             None => TombstoneMode::Drop,
             Some(_) => TombstoneMode::Keep,
         };
         let asked = runs[..depth.unwrap_or(runs.len())].iter();
-        let asked = asked.filter(|run| run.reaches(&segment, order));
+        let asked = asked.filter(|run| run.reaches_key(&segment, order));
         let walkers: Vec<_> = asked.map(|run| run.walker).collect();
         let mut merged = StackCursor::new(&walkers, &segment, tombstones, order)?;
         while let Some(entry) = merged.next()? {

@@ -71,7 +71,7 @@ impl RunTreeBuilder {
         open.bytes += child.first_key.len() + BlobId::LEN + 16;
         let id = child.id;
         open.children.push(child);
-        if ends_node(&id, open.children.len(), open.bytes) {
+        if is_node_cut(&id, open.children.len(), open.bytes) {
             let open = std::mem::take(open);
             self.store_node(level, open.children, store)
         } else {
@@ -98,7 +98,7 @@ fn level_of(level: usize) -> Result<u8> {
     }
 }
 
-pub(crate) fn ends_node(id: &BlobId, children: usize, bytes: usize) -> bool {
+pub(crate) fn is_node_cut(id: &BlobId, children: usize, bytes: usize) -> bool {
     if children < 2 {
         return false;
     }

@@ -44,11 +44,11 @@ impl<'a> StackCursor<'a> {
         let all = |walker: &RunReader<'a>| -> (RunReader<'a>, LeafSpans<'a>) {
             (*walker, Box::new(walker.leaves(range.clone())))
         };
-        Self::over_runs(runs.iter().map(all).collect(), range, tombstones, order)
+        Self::from_runs(runs.iter().map(all).collect(), range, tombstones, order)
     }
 
     /// The same of some leaves of each run only.
-    pub(super) fn over_runs(
+    pub(super) fn from_runs(
         runs: Vec<(RunReader<'a>, LeafSpans<'a>)>,
         range: &KeyRange,
         tombstones: TombstoneMode,
@@ -94,21 +94,21 @@ impl<'a> StackCursor<'a> {
     )]
     pub fn next(&mut self) -> Result<Option<RunEntry<'_>>> {
         if let Some(run) = self.given.take() {
-            self.pass(run)?;
+            self.skip_shadowed(run)?;
         }
-        while let Some(run) = self.first() {
+        while let Some(run) = self.first_run() {
             if self.tombstones == TombstoneMode::Keep || !self.runs[run].at_tombstone() {
                 self.given = Some(run);
-                self.made = self.patched(run)?;
+                self.made = self.apply_patches(run)?;
                 return Ok(self.entry());
             }
-            self.pass(run)?;
+            self.skip_shadowed(run)?;
         }
         Ok(None)
     }
 
     /// The run with the least key; the newest of them if several have it.
-    fn first(&self) -> Option<usize> {
+    fn first_run(&self) -> Option<usize> {
         let mut first: Option<(usize, &[u8])> = None;
         for (run, cursor) in self.runs.iter().enumerate() {
             let Some(key) = cursor.key() else { continue };
@@ -120,7 +120,7 @@ impl<'a> StackCursor<'a> {
     }
 
     /// What becomes of a patch: the value, if what it was made for is in one of these runs, else all patches of the key.
-    fn patched(&self, run: usize) -> Result<Option<OwnedEntry>> {
+    fn apply_patches(&self, run: usize) -> Result<Option<OwnedEntry>> {
         let Some(RunEntry {
             key,
             payload: EntryPayload::Patch(newest),
@@ -140,13 +140,13 @@ impl<'a> StackCursor<'a> {
             }
         }
         match self.tombstones {
-            TombstoneMode::Keep => Ok(Some(OwnedEntry::Patch(pile.joined()))),
-            TombstoneMode::Drop => Err(PatchChain::nothing_under()),
+            TombstoneMode::Keep => Ok(Some(OwnedEntry::Patch(pile.join_steps()))),
+            TombstoneMode::Drop => Err(PatchChain::no_base_error()),
         }
     }
 
     /// Goes past the key that `run` stands at, in every run. The newer ones are past it already.
-    fn pass(&mut self, run: usize) -> Result<()> {
+    fn skip_shadowed(&mut self, run: usize) -> Result<()> {
         let (newer, older) = self.runs.split_at_mut(run + 1);
         let Some(current) = newer.last_mut() else {
             return Ok(());
@@ -183,7 +183,7 @@ pub fn get<'a>(runs: impl Iterator<Item = RunReader<'a>>, key: &[u8]) -> Result<
             return Ok(found);
         }
     }
-    pile.map_or(Ok(None), |_| Err(PatchChain::nothing_under()))
+    pile.map_or(Ok(None), |_| Err(PatchChain::no_base_error()))
 }
 
 /// Leaves of one run, in key order.
@@ -207,17 +207,17 @@ impl<'a> RunCursor<'a> {
             leaf: OpenLeaf::default(),
             at: 0,
         };
-        cursor.settle()?;
+        cursor.settle_entry()?;
         Ok(cursor)
     }
 
     fn advance(&mut self) -> Result<()> {
         self.at += 1;
-        self.settle()
+        self.settle_entry()
     }
 
     /// Moves on to an entry inside the range, through as many leaves as it takes.
-    fn settle(&mut self) -> Result<()> {
+    fn settle_entry(&mut self) -> Result<()> {
         loop {
             match self.key() {
                 Some(key) if self.range.contains(key, self.walker.order) => return Ok(()),

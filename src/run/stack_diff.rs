@@ -93,11 +93,11 @@ pub fn diff(
     let mut new_side = DiffSide::open(new, old, common, range, order)?;
     old_side.own.next()?;
     new_side.own.next()?;
-    while let Some(first) = first(&old_side.own, &new_side.own, order) {
+    while let Some(first) = first_key(&old_side.own, &new_side.own, order) {
         match first {
-            Ordering::Less => only_old(&mut old_side, &mut new_side, sink)?,
-            Ordering::Greater => only_new(&mut old_side, &mut new_side, sink)?,
-            Ordering::Equal => report_difference(old_side.word()?, new_side.word()?, sink)?,
+            Ordering::Less => report_removed(&mut old_side, &mut new_side, sink)?,
+            Ordering::Greater => report_added(&mut old_side, &mut new_side, sink)?,
+            Ordering::Equal => report_difference(old_side.newest_entry()?, new_side.newest_entry()?, sink)?,
         }
         if first != Ordering::Greater {
             old_side.own.next()?;
@@ -147,7 +147,7 @@ impl<'s, 'a> DiffSide<'s, 'a> {
         }
         let deciding = common.max(1).min(stack.len());
         Ok(Self {
-            own: StackCursor::over_runs(runs, range, TombstoneMode::Keep, order)?,
+            own: StackCursor::from_runs(runs, range, TombstoneMode::Keep, order)?,
             below: StackLookup::new(&stack[..deciding]),
             has_base: common == 0,
             made: None,
@@ -156,7 +156,7 @@ impl<'s, 'a> DiffSide<'s, 'a> {
 
     /// What the stack says of the key that `own` stands at. A patch whose value `own` has not was made for what lies
     /// below, or in a leaf that both bases have.
-    fn word(&mut self) -> Result<Option<RunEntry<'_>>> {
+    fn newest_entry(&mut self) -> Result<Option<RunEntry<'_>>> {
         let Some(entry) = self.own.entry() else {
             return Ok(None);
         };
@@ -170,13 +170,13 @@ impl<'s, 'a> DiffSide<'s, 'a> {
         Ok(made.map(|payload| RunEntry { payload, ..entry }))
     }
 
-    fn is_at_base(&self) -> bool {
+    fn is_in_base(&self) -> bool {
         self.has_base && self.own.is_of_oldest()
     }
 }
 
 /// Which side stands at the lesser key.
-fn first(old: &StackCursor<'_>, new: &StackCursor<'_>, order: KeyOrder<'_>) -> Option<Ordering> {
+fn first_key(old: &StackCursor<'_>, new: &StackCursor<'_>, order: KeyOrder<'_>) -> Option<Ordering> {
     match (old.key(), new.key()) {
         (None, None) => None,
         (Some(_), None) => Some(Ordering::Less),
@@ -185,13 +185,13 @@ fn first(old: &StackCursor<'_>, new: &StackCursor<'_>, order: KeyOrder<'_>) -> O
     }
 }
 
-fn only_old(
+fn report_removed(
     old: &mut DiffSide<'_, '_>,
     new: &mut DiffSide<'_, '_>,
     sink: DifferenceVisitor<'_>,
 ) -> Result<()> {
-    let is_at_base = old.is_at_base();
-    match old.word()? {
+    let is_at_base = old.is_in_base();
+    match old.newest_entry()? {
         Some(entry) if !is_at_base => {
             let other = new.below.entry(entry.key)?;
             report_difference(Some(entry), other, sink)
@@ -200,13 +200,13 @@ fn only_old(
     }
 }
 
-fn only_new(
+fn report_added(
     old: &mut DiffSide<'_, '_>,
     new: &mut DiffSide<'_, '_>,
     sink: DifferenceVisitor<'_>,
 ) -> Result<()> {
-    let is_at_base = new.is_at_base();
-    match new.word()? {
+    let is_at_base = new.is_in_base();
+    match new.newest_entry()? {
         Some(entry) if !is_at_base => {
             let other = old.below.entry(entry.key)?;
             report_difference(other, Some(entry), sink)

@@ -59,7 +59,7 @@ impl<'s, 'a> StackLookup<'s, 'a> {
             }
         }
         match pile {
-            Some(_) => Err(PatchChain::nothing_under()),
+            Some(_) => Err(PatchChain::no_base_error()),
             None => Ok(None),
         }
     }

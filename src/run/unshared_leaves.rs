@@ -46,15 +46,15 @@ impl<'a> UnsharedLeaves<'a> {
 
     fn next_leaf(&mut self) -> Result<Option<LeafSpan>> {
         while let Some(own) = &self.own.at {
-            match turn(own, self.other.at.as_ref(), self.order) {
+            match next_turn(own, self.other.at.as_ref(), self.order) {
                 WalkTurn::Both => {
-                    self.own.pass()?;
-                    self.other.pass()?;
+                    self.own.skip_shared()?;
+                    self.other.skip_shared()?;
                 }
-                WalkTurn::Other => self.other.catch_up(&own.1.first_key, self.order)?,
+                WalkTurn::Other => self.other.advance_to(&own.1.first_key, self.order)?,
                 WalkTurn::Own if own.0 > 0 => self.own.open()?,
                 WalkTurn::Own => {
-                    let passed = self.own.pass()?;
+                    let passed = self.own.skip_shared()?;
                     return Ok(passed.map(|(_, leaf, upper)| LeafSpan { leaf, upper }));
                 }
             }
@@ -63,7 +63,7 @@ impl<'a> UnsharedLeaves<'a> {
     }
 }
 
-fn turn(own: &RunStep, other: Option<&RunStep>, order: KeyOrder<'_>) -> WalkTurn {
+fn next_turn(own: &RunStep, other: Option<&RunStep>, order: KeyOrder<'_>) -> WalkTurn {
     let Some(other) = other else { return WalkTurn::Own };
     if (own.0, own.1.id) == (other.0, other.1.id) {
         return WalkTurn::Both;
@@ -82,7 +82,7 @@ impl<'a> WalkFront<'a> {
     }
 
     /// Goes past the child it is at, which it returns.
-    fn pass(&mut self) -> Result<Option<RunStep>> {
+    fn skip_shared(&mut self) -> Result<Option<RunStep>> {
         let next = self.leaves.step()?;
         Ok(std::mem::replace(&mut self.at, next))
     }
@@ -97,10 +97,10 @@ impl<'a> WalkFront<'a> {
     }
 
     /// Goes on towards `key`: past what ends before it, into what does not.
-    fn catch_up(&mut self, key: &[u8], order: KeyOrder<'_>) -> Result<()> {
+    fn advance_to(&mut self, key: &[u8], order: KeyOrder<'_>) -> Result<()> {
         match &self.at {
             Some((level, _, upper)) if *level > 0 && !ends_before(upper, key, order) => self.open(),
-            _ => self.pass().map(drop),
+            _ => self.skip_shared().map(drop),
         }
     }
 }

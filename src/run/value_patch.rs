@@ -119,7 +119,7 @@ fn read_step<'a>(
             break;
         }
         let bytes = bounded(reader.varint_canonical()?, left)?;
-        let from = place(expected, reader.varint_canonical()?)?;
+        let from = copy_range(expected, reader.varint_canonical()?)?;
         if bytes == 0 {
             return Err(Error::corrupt("copy of nothing"));
         }
@@ -135,7 +135,7 @@ fn bounded(number: u64, max: usize) -> Result<usize> {
     bounded.ok_or_else(|| Error::corrupt("piece of a patch is too long"))
 }
 
-fn place(expected: usize, moved: u64) -> Result<usize> {
+fn copy_range(expected: usize, moved: u64) -> Result<usize> {
     let distance = (moved >> 1) as i64 ^ -((moved & 1) as i64);
     let place = isize::try_from(distance)
         .ok()
@@ -151,25 +151,25 @@ fn apply_step(reader: &mut Reader<'_>, base: &[u8]) -> Result<Vec<u8>> {
             PatchPiece::New(bytes) => Some(bytes),
             PatchPiece::Copy { from, bytes } => base.get(from..from + bytes),
         };
-        value.extend_from_slice(bytes.ok_or_else(not_for_this)?);
+        value.extend_from_slice(bytes.ok_or_else(wrong_base_error)?);
         Ok(())
     };
     let (_, check) = read_step(reader, &mut each)?;
-    if check == check_of(&value) {
+    if check == checksum_of(&value) {
         Ok(value)
     } else {
-        Err(not_for_this())
+        Err(wrong_base_error())
     }
 }
 
-fn check_of(value: &[u8]) -> PatchChecksum {
+fn checksum_of(value: &[u8]) -> PatchChecksum {
     let mut check = PatchChecksum::default();
     check.copy_from_slice(&blake3::hash(value).as_bytes()[..4]);
     check
 }
 
 #[cold]
-fn not_for_this() -> Error {
+fn wrong_base_error() -> Error {
     Error::corrupt("a patch was made for another value than the one under it")
 }
 
@@ -193,13 +193,13 @@ impl PatchChain {
                 Ok(None)
             }
             EntryPayload::Inline(base) => self.apply(base).map(|value| Some(OwnedEntry::Inline(value))),
-            EntryPayload::Chunked(_) => Err(not_for_this()),
-            EntryPayload::Delete => Err(Self::nothing_under()),
+            EntryPayload::Chunked(_) => Err(wrong_base_error()),
+            EntryPayload::Delete => Err(Self::no_base_error()),
         }
     }
 
     fn apply(&self, base: &[u8]) -> Result<Vec<u8>> {
-        let (oldest, newer) = self.0.split_last().ok_or_else(Self::nothing_under)?;
+        let (oldest, newer) = self.0.split_last().ok_or_else(Self::no_base_error)?;
         let value = oldest.apply(base)?;
         newer
             .iter()
@@ -208,7 +208,7 @@ impl PatchChain {
     }
 
     /// All of them as one, for what lies under runs that were not looked into.
-    pub(crate) fn joined(self) -> Patch<'static> {
+    pub(crate) fn join_steps(self) -> Patch<'static> {
         let value_bytes = self.0.first().map_or(0, Patch::value_bytes);
         let steps = self.0.iter().rev().flat_map(|patch| patch.as_bytes());
         Patch {
@@ -218,7 +218,7 @@ impl PatchChain {
     }
 
     #[cold]
-    pub(crate) fn nothing_under() -> Error {
+    pub(crate) fn no_base_error() -> Error {
         Error::new(ErrorKind::Corrupt, "a patch of a value that is not there")
     }
 }
@@ -241,7 +241,7 @@ const VALUE_MIN: usize = 96;
 
 impl PatchMaker {
     /// A patch that makes `new` of `old`, if it is worth while: of half the new value's bytes at most.
-    pub fn make(&mut self, old: &[u8], new: &[u8]) -> Option<Patch<'static>> {
+    pub fn make_patch(&mut self, old: &[u8], new: &[u8]) -> Option<Patch<'static>> {
         let fits = |value: &[u8]| (VALUE_MIN..=INLINE_VALUE_BYTES_MAX).contains(&value.len());
         if !fits(old) || !fits(new) {
             return None;
@@ -249,7 +249,7 @@ impl PatchMaker {
         self.index(old);
         let mut steps = Vec::new();
         put_varint(&mut steps, new.len() as u64);
-        steps.extend_from_slice(&check_of(new));
+        steps.extend_from_slice(&checksum_of(new));
         self.pieces(old, new, new.len() / 2, &mut steps)?;
         let patch = Patch {
             steps: Cow::Owned(steps),
@@ -280,7 +280,7 @@ impl PatchMaker {
             // Where nothing matches steps grow, as bytes that are all new shall not cost a look-up each.
             let step = 1 + ((at - done) >> 6);
             let candidate = self.candidate(old, new, at, expected + at - done);
-            let found = candidate.and_then(|from| CommonBytes::around(old, new, from, at, done));
+            let found = candidate.and_then(|from| CommonBytes::common_affixes(old, new, from, at, done));
             let Some(found) = found else {
                 at += step;
                 continue;
@@ -321,7 +321,7 @@ struct CommonBytes {
 
 impl CommonBytes {
     /// As long as it goes both ways, but not before `done`.
-    fn around(old: &[u8], new: &[u8], from: usize, at: usize, done: usize) -> Option<Self> {
+    fn common_affixes(old: &[u8], new: &[u8], from: usize, at: usize, done: usize) -> Option<Self> {
         let before = old[..from].iter().rev().zip(new[done..at].iter().rev());
         let before = before.take_while(|(a, b)| a == b).count();
         let after = super::leaf::shared_len(&old[from..], &new[at..]);

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::BlobId;
 use crate::limits::TREE_LEVELS_MAX;
 use crate::run::LeafCutter;
-use crate::run::run_builder::ends_node;
+use crate::run::run_builder::is_node_cut;
 
 /// Takes a directory's entries in order of their names and stores them.
 pub struct DirectoryBuilder {
@@ -34,7 +34,7 @@ impl DirectoryBuilder {
     pub fn push(&mut self, entry: TreeEntry, store: StoreBlob<'_>) -> Result<()> {
         let mut weight = Vec::new();
         entry.encode(&mut weight);
-        let ends = self.cutter.after(&entry.name, weight.len());
+        let ends = self.cutter.cut_after(&entry.name, weight.len());
         self.entries.push(entry);
         if ends { self.store_entries(store) } else { Ok(()) }
     }
@@ -114,7 +114,7 @@ impl DirectoryBuilder {
         *bytes += part.first_name.len() + BlobId::LEN + 16;
         let id = part.id;
         parts.push(part);
-        if ends_node(&id, parts.len(), *bytes) {
+        if is_node_cut(&id, parts.len(), *bytes) {
             let (parts, _) = std::mem::take(&mut self.levels[level]);
             self.store_parts(level, parts, store)
         } else {
@@ -155,12 +155,12 @@ impl<'a> DirectoryWalk<'a> {
             from,
         };
         let tree = walk.load(id)?;
-        walk.enter(tree);
+        walk.enter_part(tree);
         Ok(walk)
     }
 
     /// Gives an error for each part that cannot be read, and then what comes after it.
-    pub fn past_losses(self) -> Self {
+    pub fn skip_unreadable(self) -> Self {
         Self {
             past_losses: true,
             ..self
@@ -172,7 +172,7 @@ impl<'a> DirectoryWalk<'a> {
         TreeBlob::decode(&plain).context(|| format!("tree {id}"))
     }
 
-    fn enter(&mut self, tree: TreeBlob) {
+    fn enter_part(&mut self, tree: TreeBlob) {
         match tree {
             TreeBlob::Entries(mut entries) => {
                 entries.drain(..entries.partition_point(|entry| entry.name < self.from));
@@ -188,24 +188,24 @@ impl<'a> DirectoryWalk<'a> {
     }
 
     /// Order within a blob is the decoder's to check, order across parts is ours.
-    fn in_order(&mut self, entry: TreeEntry) -> Result<TreeEntry> {
+    fn check_order(&mut self, entry: TreeEntry) -> Result<TreeEntry> {
         match self.last.replace(entry.name.clone()) {
             Some(last) if last >= entry.name => Err(Error::corrupt("directory whose names are out of order")),
             _ => Ok(entry),
         }
     }
 
-    fn step(&mut self) -> Result<Option<TreeEntry>> {
+    fn next_part(&mut self) -> Result<Option<TreeEntry>> {
         loop {
             if let Some(entry) = self.entries.next() {
-                return self.in_order(entry).map(Some);
+                return self.check_order(entry).map(Some);
             }
             let Some((part, level)) = self.parts.pop() else {
                 return Ok(None);
             };
             let tree = self.load(&part.id)?;
-            if tree.says(&part, level) {
-                self.enter(tree)
+            if tree.entry_count_says(&part, level) {
+                self.enter_part(tree)
             } else {
                 let error = Error::corrupt("not what its parent says");
                 return Err(error.context(format!("tree {}", part.id)));
@@ -215,7 +215,7 @@ impl<'a> DirectoryWalk<'a> {
 }
 
 impl TreeBlob {
-    fn says(&self, part: &TreePart, level: u8) -> bool {
+    fn entry_count_says(&self, part: &TreePart, level: u8) -> bool {
         let (at, first, entries) = match self {
             Self::Entries(entries) => {
                 let first = entries.first().map(|entry| &entry.name);
@@ -235,7 +235,7 @@ impl Iterator for DirectoryWalk<'_> {
 
     /// After an error there is nothing more, if it was not asked for.
     fn next(&mut self) -> Option<Self::Item> {
-        let entry = self.step();
+        let entry = self.next_part();
         if entry.is_err() && !self.past_losses {
             self.parts.clear();
         }

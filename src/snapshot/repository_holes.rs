@@ -60,7 +60,7 @@ impl RecordedDamage {
     }
 
     /// The snapshot that had what a hole lacks.
-    pub fn lost_from(&self) -> Option<ObjectId> {
+    pub fn lost_after(&self) -> Option<ObjectId> {
         let hex = self.what.strip_prefix(LOST_FROM).filter(|_| self.is_hole())?;
         ObjectId::from_hex(hex)
     }
@@ -71,7 +71,7 @@ impl RecordedDamage {
     }
 
     /// True if a record of this key may have been in the hole.
-    fn may_have_held(&self, key: &[u8], order: KeyOrder<'_>) -> bool {
+    fn may_have_contained(&self, key: &[u8], order: KeyOrder<'_>) -> bool {
         let starts = |from: &Vec<u8>| order(from, key) != Ordering::Greater;
         let ends = |to: &Vec<u8>| order(key, to) != Ordering::Greater;
         self.is_record_hole()
@@ -80,7 +80,7 @@ impl RecordedDamage {
     }
 
     /// True if a key of the range may have been in the hole.
-    fn meets(&self, range: &KeyRange, order: KeyOrder<'_>) -> bool {
+    fn overlaps(&self, range: &KeyRange, order: KeyOrder<'_>) -> bool {
         let before = self.largest.as_ref().is_some_and(|to| range.is_after(to, order));
         let behind = self
             .smallest
@@ -97,13 +97,13 @@ impl DatabaseRoot {
     }
 
     /// The hole that a record of this key may have been in: if there is no such record, whether there was one is unknown.
-    pub fn hole_over(&self, key: &[u8], order: KeyOrder<'_>) -> Option<&RecordedDamage> {
-        self.holes().find(|hole| hole.may_have_held(key, order))
+    pub fn merged_hole(&self, key: &[u8], order: KeyOrder<'_>) -> Option<&RecordedDamage> {
+        self.holes().find(|hole| hole.may_have_contained(key, order))
     }
 
     /// Holes in which there may have been records of the range.
     pub fn holes_in(&self, range: &KeyRange, order: KeyOrder<'_>) -> impl Iterator<Item = &RecordedDamage> {
-        self.holes().filter(move |hole| hole.meets(range, order))
+        self.holes().filter(move |hole| hole.overlaps(range, order))
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
     fn a_hole_names_the_snapshot_that_had_it_and_damage_of_a_source_does_not() {
         let hole = records(b"a", None);
         assert!(hole.is_hole() && hole.is_record_hole());
-        assert_eq!(hole.lost_from(), Some(ObjectId([7; 32])));
+        assert_eq!(hole.lost_after(), Some(ObjectId([7; 32])));
         for lost in [
             HoleKind::File(None),
             HoleKind::File(Some("000005.ldb".into())),
@@ -138,13 +138,13 @@ mod tests {
             ..hole
         };
         assert!(!source.is_hole());
-        assert_eq!(source.lost_from(), None);
+        assert_eq!(source.lost_after(), None);
     }
 
     #[test]
     fn both_ends_of_a_hole_are_in_it() {
         let (hole, open) = (records(b"b", Some(b"d")), records(b"x", None));
-        let held = |hole: &RecordedDamage, key: &[u8]| hole.may_have_held(key, &bytewise);
+        let held = |hole: &RecordedDamage, key: &[u8]| hole.may_have_contained(key, &bytewise);
         assert!(held(&hole, b"b") && held(&hole, b"c") && held(&hole, b"d"));
         assert!(!held(&hole, b"a") && !held(&hole, b"d\0"));
         assert!(held(&open, b"x") && held(&open, b"\xff\xff") && !held(&open, b"w"));
@@ -157,7 +157,7 @@ mod tests {
             from: from.map(<[u8]>::to_vec),
             to: to.map(<[u8]>::to_vec),
         };
-        let meets = |from, to| hole.meets(&range(from, to), &bytewise);
+        let meets = |from, to| hole.overlaps(&range(from, to), &bytewise);
         assert!(meets(None, None) && meets(Some(b"d"), None) && meets(None, Some(b"b\0")));
         assert!(!meets(None, Some(b"b")) && !meets(Some(b"d\0"), None));
     }

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::source_label::{parts, shows, without_number};
+use super::source_label::{is_shown_as, parts, strip_number};
 use super::{Snapshot, SnapshotSource};
 
 /// What the root of a filesystem is called.
@@ -36,9 +36,9 @@ fn names(source: &SnapshotSource) -> Vec<&[u8]> {
     let path: Vec<_> = parts(source.path()).collect();
     let label: Vec<_> = parts(source.name().as_bytes()).collect();
     let shown = source.name().rsplit('/').find(|part| !part.is_empty());
-    let shown = without_number(shown.unwrap_or_default());
+    let shown = strip_number(shown.unwrap_or_default());
     match path.last() {
-        Some(last) if shows(shown, last) => path,
+        Some(last) if is_shown_as(shown, last) => path,
         None if shown == ROOT_NAME => path,
         _ => label,
     }
@@ -55,12 +55,12 @@ pub fn distinct_paths(all: &[Vec<&[u8]>]) -> Vec<Vec<u8>> {
         } else {
             names
                 .iter()
-                .map(|name| plain(name))
+                .map(|name| plain_name(name))
                 .collect::<Vec<_>>()
                 .join(&b'/')
         }
     });
-    wanted.map(|place| taken.take(place)).collect()
+    wanted.map(|place| taken.take_name(place)).collect()
 }
 
 /// How many of its last names tell each list from all others.
@@ -95,7 +95,7 @@ fn lengths(all: &[Vec<&[u8]>]) -> Vec<usize> {
 }
 
 /// A name that a directory can hold, and that leads nowhere else.
-fn plain(name: &[u8]) -> Vec<u8> {
+fn plain_name(name: &[u8]) -> Vec<u8> {
     match name {
         b"." | b".." => [b"_", name].concat(),
         name => name
@@ -114,7 +114,7 @@ struct TakenPaths {
 }
 
 impl TakenPaths {
-    fn take(&mut self, wanted: Vec<u8>) -> Vec<u8> {
+    fn take_name(&mut self, wanted: Vec<u8>) -> Vec<u8> {
         let (first, rest) = match wanted.iter().position(|byte| *byte == b'/') {
             Some(at) => wanted.split_at(at),
             None => (&wanted[..], &[][..]),

@@ -124,9 +124,9 @@ pub fn decode_within(bytes: &[u8], memory_max: usize) -> Result<Snapshot> {
         memory: 0,
         memory_max,
     };
-    let mut snapshot = fields.version_1()?;
+    let mut snapshot = fields.decode_version_1()?;
     match *version {
-        VERSION_COPY => snapshot.original = Some(fields.take()?),
+        VERSION_COPY => snapshot.original = Some(fields.take_field()?),
         VERSION_EXTENDED => fields.extension(&mut snapshot)?,
         _ => {}
     }
@@ -161,15 +161,15 @@ struct SnapshotHead {
 }
 
 impl<'b> SnapshotFields<'b> {
-    fn take<T: Deserialize<'b>>(&mut self) -> Result<T> {
+    fn take_field<T: Deserialize<'b>>(&mut self) -> Result<T> {
         let cannot = |cause| Error::with_cause(ErrorKind::Corrupt, "snapshot cannot be decoded", cause);
         let (value, rest) = postcard::take_from_bytes(self.rest).map_err(cannot)?;
         self.rest = rest;
         Ok(value)
     }
 
-    fn version_1(&mut self) -> Result<Snapshot> {
-        let head: SnapshotHead = self.take()?;
+    fn decode_version_1(&mut self) -> Result<Snapshot> {
+        let head: SnapshotHead = self.take_field()?;
         let mut snapshot = Snapshot {
             domain: head.domain,
             counter: head.counter,
@@ -187,7 +187,7 @@ impl<'b> SnapshotFields<'b> {
         };
         self.count(snapshot.memory())?;
         for _ in 0..self.number_of("sources")? {
-            let source: SnapshotSource = self.take()?;
+            let source: SnapshotSource = self.take_field()?;
             self.count(source.footprint())?;
             snapshot.sources.push(source);
         }
@@ -196,21 +196,21 @@ impl<'b> SnapshotFields<'b> {
 
     /// How many entries a list has that is taken one by one.
     fn number_of(&mut self, what: &str) -> Result<usize> {
-        let count = self.take()?;
+        let count = self.take_field()?;
         at_most(what, count, SNAPSHOT_SOURCES_MAX).map_err(|error| error.with_kind(ErrorKind::Corrupt))?;
         Ok(count)
     }
 
     fn extension(&mut self, snapshot: &mut Snapshot) -> Result<()> {
-        snapshot.original = self.take()?;
-        snapshot.missing = self.take()?;
+        snapshot.original = self.take_field()?;
+        snapshot.missing = self.take_field()?;
         let mut left = self.number_of("databases")?;
         for source in &mut snapshot.sources {
             if let SnapshotSource::Database(database) = source {
                 left = left
                     .checked_sub(1)
                     .ok_or_else(|| Error::corrupt("snapshot's extension has too few databases"))?;
-                let DatabaseExtension { files, inode } = self.take()?;
+                let DatabaseExtension { files, inode } = self.take_field()?;
                 self.count(files.as_ref().map_or(0, Footprint::heap))?;
                 database.files = files;
                 if let Some(directory) = &mut database.directory {
@@ -221,7 +221,7 @@ impl<'b> SnapshotFields<'b> {
         if left > 0 {
             return Err(Error::corrupt("snapshot's extension has too many databases"));
         }
-        let inside: Option<InnerDatabases> = self.take()?;
+        let inside: Option<InnerDatabases> = self.take_field()?;
         snapshot.inside = inside.map(|InnerDatabases(numbers)| numbers);
         self.count(snapshot.inside.as_ref().map_or(0, |numbers| 4 * numbers.len()))
     }
@@ -237,17 +237,17 @@ impl<'b> SnapshotFields<'b> {
 
 /// True if [`encode`] gives these bytes; needs no room for them.
 fn is_encoding_of(bytes: &[u8], snapshot: &Snapshot) -> bool {
-    let body = |version: u8| rest_behind(bytes.strip_prefix(&[version])?, snapshot);
+    let body = |version: u8| remaining_after(bytes.strip_prefix(&[version])?, snapshot);
     let rest = match (SnapshotExtension::of(snapshot), &snapshot.original) {
-        (Some(extension), _) => body(VERSION_EXTENDED).and_then(|rest| rest_behind(rest, &extension)),
-        (None, Some(original)) => body(VERSION_COPY).and_then(|rest| rest_behind(rest, original)),
+        (Some(extension), _) => body(VERSION_EXTENDED).and_then(|rest| remaining_after(rest, &extension)),
+        (None, Some(original)) => body(VERSION_COPY).and_then(|rest| remaining_after(rest, original)),
         (None, None) => body(VERSION),
     };
     rest.is_some_and(<[u8]>::is_empty)
 }
 
 /// What follows the encoding of `value`; `None` if the bytes do not begin with it.
-fn rest_behind<'b>(bytes: &'b [u8], value: &impl Serialize) -> Option<&'b [u8]> {
+fn remaining_after<'b>(bytes: &'b [u8], value: &impl Serialize) -> Option<&'b [u8]> {
     postcard::serialize_with_flavor(value, CountingWriter(bytes)).ok()
 }
 

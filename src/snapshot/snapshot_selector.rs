@@ -26,7 +26,7 @@ pub fn select(known: &[SnapshotCandidate], wanted: &str) -> Result<ObjectId> {
         Some("") => latest(known, 0, wanted),
         Some(rest) => match rest.strip_prefix('~').and_then(|back| back.parse().ok()) {
             Some(back) => latest(known, back, wanted),
-            None => Err(usage(wanted)),
+            None => Err(usage_error(wanted)),
         },
         None => by_prefix(known, wanted),
     }
@@ -38,7 +38,7 @@ fn latest(known: &[SnapshotCandidate], back: usize, wanted: &str) -> Result<Obje
     sorted.sort_unstable();
     match sorted.iter().rev().nth(back) {
         Some((.., id)) => Ok(*id),
-        None => Err(none(wanted, known.len())),
+        None => Err(not_found_error(wanted, known.len())),
     }
 }
 
@@ -46,32 +46,32 @@ fn by_prefix(known: &[SnapshotCandidate], wanted: &str) -> Result<ObjectId> {
     let prefix = wanted.to_ascii_lowercase();
     let digits = prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
     if prefix.is_empty() || prefix.len() > 2 * ObjectId::LEN || !digits {
-        return Err(usage(wanted));
+        return Err(usage_error(wanted));
     }
     let mut found: Vec<ObjectId> = known.iter().map(|known| known.id).collect();
     found.retain(|id| id.to_hex().starts_with(&prefix));
     found.sort_unstable();
     found.dedup();
     match found[..] {
-        [] => Err(none(wanted, known.len())),
+        [] => Err(not_found_error(wanted, known.len())),
         [only] => Ok(only),
-        _ => Err(ambiguous(wanted, &found)),
+        _ => Err(ambiguous_error(wanted, &found)),
     }
 }
 
-fn usage(wanted: &str) -> Error {
+fn usage_error(wanted: &str) -> Error {
     let expected = "expected `latest`, `latest~N` or the beginning of a snapshot's id";
     Error::new(ErrorKind::Usage, format!("snapshot `{wanted}`: {expected}"))
 }
 
-fn none(wanted: &str, known: usize) -> Error {
+fn not_found_error(wanted: &str, known: usize) -> Error {
     Error::new(
         ErrorKind::NotFound,
         format!("snapshot `{wanted}`: none of {known} is it"),
     )
 }
 
-fn ambiguous(wanted: &str, found: &[ObjectId]) -> Error {
+fn ambiguous_error(wanted: &str, found: &[ObjectId]) -> Error {
     let shortest = shortest_unique(found);
     let name = |id: &ObjectId| id.to_hex()[..shortest].to_owned();
     let mut names: Vec<_> = found.iter().take(NAMED_MAX).map(name).collect();

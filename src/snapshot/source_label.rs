@@ -15,7 +15,7 @@ pub fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A label without the number that tells it from an equal one.
-pub(super) fn without_number(label: &str) -> &str {
+pub(super) fn strip_number(label: &str) -> &str {
     match label.rsplit_once('~') {
         Some((bare, number)) if !bare.is_empty() && number.parse::<u32>().is_ok() => bare,
         _ => label,
@@ -58,7 +58,12 @@ fn label<'s>(name: &'s str, path: &[u8]) -> Cow<'s, [u8]> {
     let names: Vec<&[u8]> = parts(path).collect();
     let last = names.len().checked_sub(shown.len()).map(|from| &names[from..]);
     match last {
-        Some(last) if last.iter().zip(&shown).all(|(name, shown)| shows(shown, name)) => {
+        Some(last)
+            if last
+                .iter()
+                .zip(&shown)
+                .all(|(name, shown)| is_shown_as(shown, name)) =>
+        {
             Cow::Owned(last.join(&b'/'))
         }
         _ => Cow::Borrowed(name.as_bytes()),
@@ -66,7 +71,7 @@ fn label<'s>(name: &'s str, path: &[u8]) -> Cow<'s, [u8]> {
 }
 
 /// True if `text` is what is shown for `name`.
-pub(super) fn shows(text: &str, name: &[u8]) -> bool {
+pub(super) fn is_shown_as(text: &str, name: &[u8]) -> bool {
     String::from_utf8_lossy(name) == text
 }
 
@@ -89,9 +94,9 @@ mod tests {
 
     #[test]
     fn a_number_is_not_part_of_what_a_label_was_made_from() {
-        assert_eq!(without_number("db~2"), "db");
+        assert_eq!(strip_number("db~2"), "db");
         for label in ["db", "~2", "db~", "db~x"] {
-            assert_eq!(without_number(label), label);
+            assert_eq!(strip_number(label), label);
         }
     }
 }

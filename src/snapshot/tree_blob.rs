@@ -148,10 +148,10 @@ impl TreeBlob {
         let level = reader.varint_canonical()?;
         let count = reader.varint_canonical()?;
         let tree = match u8::try_from(level) {
-            Ok(0) => Self::Entries(many(&mut reader, count, TreeEntry::decode)?),
+            Ok(0) => Self::Entries(put_list(&mut reader, count, TreeEntry::decode)?),
             Ok(level) => Self::Parts {
                 level,
-                parts: many(&mut reader, count, TreePart::decode)?,
+                parts: put_list(&mut reader, count, TreePart::decode)?,
             },
             Err(_) => return Err(Error::corrupt("tree too deep")),
         };
@@ -184,15 +184,15 @@ impl TreeBlob {
 }
 
 /// Reads `count` things; what is allocated at once stays in proportion to the bytes that are there.
-fn many<T>(
+fn put_list<T>(
     reader: &mut Reader<'_>,
     count: u64,
     one: impl Fn(&mut Reader<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
-    if count > reader.left() as u64 {
+    if count > reader.remaining() as u64 {
         return Err(Error::corrupt(format!(
             "count {count} in {} bytes",
-            reader.left()
+            reader.remaining()
         )));
     }
     let mut items = Vec::new();
@@ -362,7 +362,7 @@ impl FileMetadata {
                 put_varint(out, u64::from(value));
             }
         }
-        if let Some(mtime) = near(self.mtime_nanos) {
+        if let Some(mtime) = encode_near_time(self.mtime_nanos) {
             out.push(MTIME);
             out.extend_from_slice(&mtime.to_le_bytes());
         }
@@ -386,7 +386,7 @@ impl FileMetadata {
                 put_varint(out, *len);
             }
         }
-        if let Some(ctime) = near(self.ctime_nanos) {
+        if let Some(ctime) = encode_near_time(self.ctime_nanos) {
             out.push(CTIME);
             out.extend_from_slice(&ctime.to_le_bytes());
         }
@@ -395,9 +395,9 @@ impl FileMetadata {
             put_varint(out, inode);
         }
         for (field, time) in [(MTIME_FAR, self.mtime_nanos), (CTIME_FAR, self.ctime_nanos)] {
-            if let Some(nanos) = time.filter(|_| near(time).is_none()) {
+            if let Some(nanos) = time.filter(|_| encode_near_time(time).is_none()) {
                 out.push(field);
-                put_far(out, nanos);
+                encode_far_time(out, nanos);
             }
         }
         out.push(END);
@@ -426,23 +426,23 @@ impl FileMetadata {
             GID => self.gid = Some(number(reader)?),
             MTIME => self.mtime_nanos = Some(i64::from_le_bytes(reader.array()?).into()),
             XATTRS => {
-                let count = some(reader, XATTRS_MAX)?;
-                self.xattrs = many(reader, count, |reader| {
+                let count = put_optional(reader, XATTRS_MAX)?;
+                self.xattrs = put_list(reader, count, |reader| {
                     let name = bounded(reader, XATTR_BYTES_MAX)?.to_vec();
                     Ok((name, bounded(reader, XATTR_BYTES_MAX)?.to_vec()))
                 })?;
             }
             HARD_LINK => self.hard_link = Some(u64::from_le_bytes(reader.array()?)),
             HOLES => {
-                let count = some(reader, HOLES_MAX)?;
-                self.holes = many(reader, count, |reader| {
+                let count = put_optional(reader, HOLES_MAX)?;
+                self.holes = put_list(reader, count, |reader| {
                     Ok((reader.varint_canonical()?, reader.varint_canonical()?))
                 })?;
             }
             CTIME => self.ctime_nanos = Some(i64::from_le_bytes(reader.array()?).into()),
             INODE => self.inode = Some(reader.varint_canonical()?),
-            MTIME_FAR if self.mtime_nanos.is_none() => self.mtime_nanos = Some(far(reader)?),
-            CTIME_FAR if self.ctime_nanos.is_none() => self.ctime_nanos = Some(far(reader)?),
+            MTIME_FAR if self.mtime_nanos.is_none() => self.mtime_nanos = Some(decode_far_time(reader)?),
+            CTIME_FAR if self.ctime_nanos.is_none() => self.ctime_nanos = Some(decode_far_time(reader)?),
             MTIME_FAR | CTIME_FAR => return Err(Error::corrupt("metadata with one time twice")),
             _ => return Err(Error::new(ErrorKind::TooNew, format!("metadata field {field}"))),
         }
@@ -451,7 +451,7 @@ impl FileMetadata {
 
     /// True if a time of it needs more than 64 bits of nanoseconds.
     pub(super) fn has_far_time(&self) -> bool {
-        let is_far = |time: Option<i128>| time.is_some() && near(time).is_none();
+        let is_far = |time: Option<i128>| time.is_some() && encode_near_time(time).is_none();
         is_far(self.mtime_nanos) || is_far(self.ctime_nanos)
     }
 
@@ -482,23 +482,23 @@ impl FileMetadata {
 }
 
 /// A time in 64 bits of nanoseconds, if it fits.
-fn near(time: Option<i128>) -> Option<i64> {
+fn encode_near_time(time: Option<i128>) -> Option<i64> {
     time.and_then(|nanos| i64::try_from(nanos).ok())
 }
 
 /// Seconds (64 bits, signed) and nanoseconds (32 bits) of a time that does not. [`FileMetadata::check`] has seen that they do.
-fn put_far(out: &mut Vec<u8>, nanos: i128) {
+fn encode_far_time(out: &mut Vec<u8>, nanos: i128) {
     let seconds = i64::try_from(nanos.div_euclid(SECOND)).unwrap_or(i64::MAX);
     let rest = u32::try_from(nanos.rem_euclid(SECOND)).unwrap_or(0);
     out.extend_from_slice(&seconds.to_le_bytes());
     out.extend_from_slice(&rest.to_le_bytes());
 }
 
-fn far(reader: &mut Reader<'_>) -> Result<i128> {
+fn decode_far_time(reader: &mut Reader<'_>) -> Result<i128> {
     let seconds = i64::from_le_bytes(reader.array()?);
     let rest = i128::from(u32::from_le_bytes(reader.array()?));
     let nanos = i128::from(seconds) * SECOND + rest;
-    if rest < SECOND && near(Some(nanos)).is_none() {
+    if rest < SECOND && encode_near_time(Some(nanos)).is_none() {
         Ok(nanos)
     } else {
         Err(Error::corrupt("time that is not in its one encoding"))
@@ -506,7 +506,7 @@ fn far(reader: &mut Reader<'_>) -> Result<i128> {
 }
 
 /// A count that would not stand there if it were zero.
-fn some(reader: &mut Reader<'_>, max: usize) -> Result<u64> {
+fn put_optional(reader: &mut Reader<'_>, max: usize) -> Result<u64> {
     match reader.varint_canonical()? {
         count if count > 0 && count <= max as u64 => Ok(count),
         count => Err(Error::corrupt(format!(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::database::{Database, split_into_rows};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::leveldb::changed_records::{ChangeSink, ChangedFiles, delta};
+use crate::leveldb::changed_records::{ChangeSink, ChangedFiles, table_delta};
 use crate::leveldb::damage::SourceDamage;
 use crate::leveldb::level_iterator::{LevelIterator, LevelTable};
 use crate::leveldb::merging_iterator::SortedSource;
@@ -65,7 +65,7 @@ pub fn visit_changes(
     let [old_rows, new_rows] = rows;
     let from = changed_files(&old_scan, old, old_rows, &before);
     let to = changed_files(&new_scan, new, new_rows, &after);
-    delta(&shared_scan, from, to, shared_rows, sink).context(|| "compare with the state before")?;
+    table_delta(&shared_scan, from, to, shared_rows, sink).context(|| "compare with the state before")?;
     let mut outcome = DeltaOutcome {
         tables_shared: after.shared.len() as u64,
         tables_differing: (before.own.len() + after.own.len()) as u64,
@@ -76,7 +76,7 @@ pub fn visit_changes(
     };
     outcome.damage.extend(new.damage_at_a_glance());
     for mut scan in [old_scan, new_scan, shared_scan] {
-        if let Some(refusal) = scan.take_refusal() {
+        if let Some(refusal) = scan.take_refusal_error() {
             return Err(refusal);
         }
         outcome.bytes_read += scan.bytes_read.get();

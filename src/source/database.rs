@@ -28,7 +28,7 @@ use crate::leveldb::memtable::{LogReport, Memtable};
 use crate::leveldb::merging_iterator::{MergeCounts, RecordSink, SortedSource, merge};
 use crate::leveldb::odd_sized_table::open_sized;
 #[cfg(doc)]
-use crate::leveldb::scan_context::keeps_bytes;
+use crate::leveldb::scan_context::is_buffering;
 use crate::leveldb::scan_context::{OpenFiles, ScanBudget, ScanContext};
 use crate::leveldb::version::Version;
 
@@ -262,7 +262,7 @@ impl Database {
     /// what can be read is handed out, and the outcome lists what cannot.
     ///
     /// # Errors
-    /// The sink's; and a kind that [`keeps_bytes`] where records cannot be had although nothing is damaged. Then what was
+    /// The sink's; and a kind that [`is_buffering`] where records cannot be had although nothing is damaged. Then what was
     /// handed out is not all.
     pub fn scan(&self, sink: &mut dyn RecordSink) -> Result<ScanOutcome> {
         let order = self.comparator();
@@ -279,7 +279,7 @@ impl Database {
             scan.findings.borrow_mut().order_by_sequence(tables_up_to);
         }
         if self.is_without_manifest {
-            scan.findings.borrow_mut().lose_below(u64::MAX);
+            scan.findings.borrow_mut().mark_lost_below(u64::MAX);
         }
         for table in &overlaps {
             let what = "it overlaps another table of its level".to_owned();
@@ -291,7 +291,7 @@ impl Database {
             .collect();
         sources.push(SortedSource::Logs(Box::new(self.memtable.cursor(&scan))));
         let counts = merge(&scan, sources, sink)?;
-        match scan.take_refusal() {
+        match scan.take_refusal_error() {
             Some(refusal) => Err(refusal.context(act())),
             None => Ok(self.outcome(scan, counts)),
         }
@@ -306,7 +306,7 @@ impl Database {
             let mut chain = LevelIterator::new(&scan, vec![table]);
             while chain.advance() != SourceStep::End {}
         }
-        scan.judge_foreign();
+        scan.check_foreign_share();
         scan.work.check()?;
         Ok(self.outcome(scan, MergeCounts::default()))
     }
@@ -320,7 +320,7 @@ impl Database {
     }
 
     fn report_logs(&self, scan: &ScanContext) {
-        self.log_report.report_to(&mut scan.findings.borrow_mut());
+        self.log_report.report_damage(&mut scan.findings.borrow_mut());
         scan.bytes_read.set(scan.bytes_read.get() + self.log_report.bytes);
     }
 
@@ -342,8 +342,8 @@ impl Database {
             table_entries,
             bytes_read,
             lost: LostEntries {
-                from: self.log_report.lost_from(),
-                ..findings.lost()
+                from: self.log_report.lost_after(),
+                ..findings.lost_range()
             },
             damage: findings.into_damage(),
         }

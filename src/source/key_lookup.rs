@@ -76,7 +76,7 @@ impl Database {
         }
         let failure = lookup.logs.take_failure();
         drop(lookup);
-        let failure = failure.or_else(|| scan.take_refusal());
+        let failure = failure.or_else(|| scan.take_refusal_error());
         found.bytes_read = scan.bytes_read.get();
         found.damage.extend(scan.findings.into_inner().into_damage());
         failure.map_or(Ok(found), Err)

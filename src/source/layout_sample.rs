@@ -15,7 +15,7 @@ use crate::leveldb::block::{BlockEntries, entries_end, entry_at, restarts};
 use crate::leveldb::block_decompressor::Decompressor;
 use crate::leveldb::database_layout::{BlockCodec, DatabaseLayout, Dialect, FilterPolicy, TableExtension};
 use crate::leveldb::level_iterator::LevelTable;
-use crate::leveldb::odd_sized_table::likely_end;
+use crate::leveldb::odd_sized_table::find_likely_end;
 use crate::leveldb::scan_context::OpenFiles;
 use crate::leveldb::table_reader::{
     BlockHandle, FOOTER_BYTES, FilterBlock, TableFooter, read_block, read_filter,
@@ -87,7 +87,7 @@ fn sample_table(
     seen: &mut LayoutSample,
 ) -> Result<()> {
     let file = files.open_table(table.meta.number)?;
-    let len = likely_end(file.len(), &table.meta);
+    let len = find_likely_end(file.len(), &table.meta);
     let footer = TableFooter::read(file.as_ref(), len)?;
     let end = len - FOOTER_BYTES as u64;
     let (_, index) = read_block(file.as_ref(), footer.index, end, decompressor)?;

@@ -81,7 +81,7 @@ impl<'d> DisjointTables<'d> {
         let mut scan = ScanContext::new(&files, database.comparator(), budget);
         let chain = LevelIterator::new(&scan, self.tables.clone());
         let counts = merge(&scan, vec![SortedSource::Tables(Box::new(chain))], sink)?;
-        match scan.take_refusal() {
+        match scan.take_refusal_error() {
             Some(refusal) => Err(refusal),
             None => Ok(database.outcome(scan, counts)),
         }

@@ -18,7 +18,7 @@ use crate::leveldb::block::BlockEntries;
 use crate::leveldb::block_decompressor::Decompressor;
 use crate::leveldb::comparator::Comparator;
 use crate::leveldb::file_name::FileName;
-use crate::leveldb::odd_sized_table::ends_of_block;
+use crate::leveldb::odd_sized_table::block_ends;
 use crate::leveldb::scan_context::ScanBudget;
 use crate::leveldb::table_reader::{BlockHandle, Table};
 use crate::leveldb::version::{TAG_BYTES, TableMeta, Version};
@@ -151,7 +151,7 @@ fn table_meta(directory: &HeldDirectory, name: &str, number: u64) -> Result<Opti
     let (Some((first_bound, first)), Some((last_bound, last))) = (handles.first(), handles.last()) else {
         return Ok(None);
     };
-    let mut ends = |handle: &BlockHandle| ends_of_block(&file, *handle, table.data_end, &mut decompressor);
+    let mut ends = |handle: &BlockHandle| block_ends(&file, *handle, table.data_end, &mut decompressor);
     // Where a block cannot be read, the scan says so; its index key bounds what it held.
     let smallest = ends(first).map_or_else(|_| lowest_internal_key(), |(smallest, _)| smallest);
     let largest = ends(last).map_or_else(|_| last_bound.clone(), |(_, largest)| largest);

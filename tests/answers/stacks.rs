@@ -64,7 +64,7 @@ fn push(draft: &mut LeafDraft, writer: &mut BlobWriter, key: &[u8], value: Optio
     }
     let id = writer.add_one(BlobKind::Data, value.to_vec()).unwrap();
     let bytes = value.len() as u64;
-    let list = ChunkList::of_chunks(vec![ChunkRef { id, bytes }]).unwrap();
+    let list = ChunkList::from_chunks(vec![ChunkRef { id, bytes }]).unwrap();
     draft.push_chunked(key, list).unwrap()
 }
 
@@ -77,7 +77,7 @@ fn store(repo: &Repo, words: &Words) -> Option<RunRoot> {
     for (key, value) in words {
         left -= 1;
         let weight = push(&mut draft, &mut writer, key, value.as_deref());
-        if cutter.after(key, weight) || left == 0 {
+        if cutter.cut_after(key, weight) || left == 0 {
             let id = writer.add_one(BlobKind::Leaf, encode_leaf(&draft)).unwrap();
             let leaf = draft.leaf_ref(id);
             draft.clear();

@@ -221,7 +221,7 @@ fn files_in_packs_that_were_marked_after_they_were_looked_at_are_read_when_it_be
 /// Packs with nothing but chunks of files.
 fn packs_of_data_alone(scene: &Scene) -> Vec<MarkedPack> {
     let lookup = scene.repo.lookup().unwrap();
-    let entries: Vec<_> = lookup.iter_all().unwrap().map(Result::unwrap).collect();
+    let entries: Vec<_> = lookup.iter_rows().unwrap().map(Result::unwrap).collect();
     let has_more = |pack: ObjectId| {
         let other = |entry: &IndexEntry| entry.location.kind != BlobKind::Data;
         entries
@@ -305,7 +305,7 @@ fn a_list_of_chunks_that_is_lost_has_the_file_read() {
     Scene::rest();
     scene.backup_with(|_| ());
     let lookup = scene.repo.lookup().unwrap();
-    let list = lookup.iter_all().unwrap().map(Result::unwrap);
+    let list = lookup.iter_rows().unwrap().map(Result::unwrap);
     let packs: std::collections::BTreeSet<_> = list
         .filter(|entry| entry.location.kind == levault::blob::BlobKind::List)
         .map(|entry| entry.location.pack)

@@ -293,7 +293,7 @@ fn notes_go_along_and_the_destinations_own_word_stands() {
     );
     note(&to, there[0], SnapshotNote::Unpin, i64::MAX);
     copy(&source.repo, &to).unwrap();
-    assert_eq!(standing().suspect(&there[2]), Some("it differs"));
+    assert_eq!(standing().suspect_note(&there[2]), Some("it differs"));
     assert!(!standing().is_pinned(&there[0]));
     assert_eq!(copy(&source.repo, &to).unwrap().notes, 0);
 }

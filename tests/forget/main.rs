@@ -24,7 +24,7 @@ use levault::ops::backup::{Backup, BackupOutcome, ReadScope};
 use levault::ops::check::{Check, CheckOutcome, ReadData};
 use levault::ops::forget::{
     ForgetInput, ForgetSelection, GroupBy, KeepCount, MinimumKept, PolicyCalendar, PolicySelection,
-    RetentionPolicy, chosen, forget,
+    RetentionPolicy, choose_snapshots, forget,
 };
 use levault::ops::undelete::{select_forgotten, undelete};
 use levault::repo::{OWN_DOMAIN, Repo};
@@ -122,7 +122,7 @@ impl Scene {
             zone: jiff::tz::TimeZone::UTC,
         };
         let plans = wish.plan(&known, &calendar)?;
-        Ok(chosen(&plans, &wish.policy))
+        Ok(choose_snapshots(&plans, &wish.policy))
     }
 }
 

@@ -98,8 +98,11 @@ fn a_damaged_snapshot_can_be_forgotten_by_its_whole_id_and_then_stops_nobody() {
         ErrorKind::Corrupt
     );
     let known = ForgetInput::load(&scene.repo).unwrap();
-    assert!(known.named(&scene.repo, &scene.ids[1].short()).is_err());
-    let (snapshot, why) = known.named(&scene.repo, &scene.ids[1].to_hex()).unwrap().unwrap();
+    assert!(known.select_named(&scene.repo, &scene.ids[1].short()).is_err());
+    let (snapshot, why) = known
+        .select_named(&scene.repo, &scene.ids[1].to_hex())
+        .unwrap()
+        .unwrap();
     assert_eq!((snapshot.counter, why), (0, ForgetReason::Damaged));
     let chosen = ForgetSelection {
         why,

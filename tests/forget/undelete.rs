@@ -96,7 +96,10 @@ fn what_was_brought_back_in_vain_is_told_and_can_be_forgotten_again() {
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert!(findings[0].object.contains(&gone.id.to_hex()));
     let known = ForgetInput::load(&scene.repo).unwrap();
-    let (again, why) = known.named(&scene.repo, &gone.id.to_hex()).unwrap().unwrap();
+    let (again, why) = known
+        .select_named(&scene.repo, &gone.id.to_hex())
+        .unwrap()
+        .unwrap();
     assert_eq!((again, why), (gone, ForgetReason::Damaged));
     let chosen = ForgetSelection {
         snapshots: vec![again],

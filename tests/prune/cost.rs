@@ -76,7 +76,7 @@ fn what_a_stack_is_said_to_give_back_is_about_what_it_gives() {
 /// Stored length of every blob that lies in a pack which is there.
 fn lens(scene: &Scene) -> BTreeMap<BlobId, u32> {
     let entries = scene.repo.lookup().unwrap();
-    let entries = entries.iter_all().unwrap().map(Result::unwrap);
+    let entries = entries.iter_rows().unwrap().map(Result::unwrap);
     entries.map(|entry| (entry.id, entry.location.len)).collect()
 }
 
@@ -132,7 +132,7 @@ fn what_is_damaged_where_it_was_to_be_kept_is_stored_again_from_another_copy() {
     let first = scene.storage.list(ObjectKind::Pack).unwrap();
     let packs = first.iter().map(|pack| pack.name.id).collect();
     let lookup = scene.repo.lookup().unwrap();
-    let entries: Vec<_> = lookup.iter_all().unwrap().map(Result::unwrap).collect();
+    let entries: Vec<_> = lookup.iter_rows().unwrap().map(Result::unwrap).collect();
     let reader = BlobReader::new(&scene.repo, &lookup);
     let report = OperationReport::default();
     let mut writer = BlobWriter::start_without(&scene.repo, &report, &packs).unwrap();
@@ -160,7 +160,7 @@ fn what_is_damaged_and_nowhere_else_is_not_stored_again_and_not_marked() {
         .repo
         .lookup()
         .unwrap()
-        .iter_all()
+        .iter_rows()
         .unwrap()
         .next()
         .unwrap()

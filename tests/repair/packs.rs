@@ -12,7 +12,7 @@ use levault::ops::backup::{Backup, ReadScope};
 use levault::ops::prune::Prune;
 use levault::ops::repair::RepairMode;
 use levault::ops::repair::index::RepairIndex;
-use levault::ops::repair::packs::{BlobFate, PackRepairOutcome, RepairPacks, fate};
+use levault::ops::repair::packs::{BlobFate, PackRepairOutcome, RepairPacks, pack_action};
 use levault::repo::{BlobReader, BlobWriter, Repo};
 use levault::report::OperationReport;
 use levault::snapshot::DatabaseContent;
@@ -51,7 +51,7 @@ fn pack_of(scene: &Scene, id: &BlobId) -> ObjectName {
 /// Where they begin in the pack, in order.
 fn blobs_in(scene: &Scene, pack: ObjectName) -> Vec<u32> {
     let lookup = scene.repo().lookup().unwrap();
-    let entries = lookup.iter_all().unwrap().map(Result::unwrap);
+    let entries = lookup.iter_rows().unwrap().map(Result::unwrap);
     let here = entries.filter(|entry| entry.location.pack == pack.id);
     let mut begin: Vec<_> = here.map(|entry| entry.location.offset).collect();
     begin.sort_unstable();
@@ -73,10 +73,10 @@ fn note_bad(repo: &Repo, id: BlobId) {
 
 #[test]
 fn a_right_copy_elsewhere_wins_and_what_opens_nowhere_is_lost() {
-    assert_eq!(fate(true, true), BlobFate::Elsewhere);
-    assert_eq!(fate(false, true), BlobFate::Elsewhere);
-    assert_eq!(fate(true, false), BlobFate::Again);
-    assert_eq!(fate(false, false), BlobFate::Lost);
+    assert_eq!(pack_action(true, true), BlobFate::Elsewhere);
+    assert_eq!(pack_action(false, true), BlobFate::Elsewhere);
+    assert_eq!(pack_action(true, false), BlobFate::Again);
+    assert_eq!(pack_action(false, false), BlobFate::Lost);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn copy_pack(scene: &Scene, pack: ObjectName) {
     let lookup = repo.lookup().unwrap();
     let reader = BlobReader::new(&repo, &lookup);
     let mut writer = BlobWriter::start_without(&repo, &report, &[pack.id].into()).unwrap();
-    for entry in lookup.iter_all().unwrap().map(Result::unwrap) {
+    for entry in lookup.iter_rows().unwrap().map(Result::unwrap) {
         if entry.location.pack == pack.id {
             writer
                 .add_named(vec![reader.read_copy(&entry.location, &entry.id).unwrap()])

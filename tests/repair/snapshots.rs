@@ -94,7 +94,7 @@ fn is_honest(repo: &Repo, id: &ObjectId, model: &common::Model, what: &str) -> u
     }
     for key in model.keys().filter(|key| !left.contains_key(*key)) {
         assert!(
-            database.hole_over(key, &bytewise).is_some(),
+            database.merged_hole(key, &bytewise).is_some(),
             "{what}: {key:?} in no hole"
         );
     }
@@ -184,7 +184,7 @@ fn what_only_the_index_lost_is_not_taken_for_lost() {
 fn a_lost_chunk_of_a_long_value_is_a_hole_of_one_key() {
     let scene = stack();
     let lookup = scene.repo().lookup().unwrap();
-    let entries = lookup.iter_all().unwrap().map(Result::unwrap);
+    let entries = lookup.iter_rows().unwrap().map(Result::unwrap);
     let chunks: Vec<_> = entries
         .filter(|entry| entry.location.kind == BlobKind::Data)
         .collect();
@@ -253,12 +253,12 @@ fn whoever_asks_for_what_lies_in_a_hole_is_told_that_it_is_not_known() {
     let (repo, model) = (scene.repo(), &scene.models[0]);
     let root = database(&repo, &id);
     let hole = root.holes().next().unwrap();
-    assert_eq!(hole.lost_from(), Some(scene.ids[0]));
+    assert_eq!(hole.lost_after(), Some(scene.ids[0]));
     let inside = hole.smallest.clone().unwrap();
     assert!(model.contains_key(&inside));
     let outside = model
         .keys()
-        .find(|key| root.hole_over(key, &bytewise).is_none())
+        .find(|key| root.merged_hole(key, &bytewise).is_none())
         .unwrap();
     let error = read_records::get(&repo, &root, &inside).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
@@ -357,7 +357,7 @@ fn tags_pins_and_doubts_go_over_and_the_old_one_can_be_had_until_it_is_swept() {
     let outcome = repair(&repo, RepairMode::Apply).unwrap();
     let new = outcome.repaired[0].repaired_as.unwrap();
     let notes = repo.notes().unwrap().current_notes();
-    assert!(notes.is_pinned(&new) && notes.suspect(&new).is_some());
+    assert!(notes.is_pinned(&new) && notes.suspect_note(&new).is_some());
     assert_eq!(repo.snapshot(&new).unwrap().tags, ["kept"]);
     let catalog = repo.catalog().unwrap();
     assert_eq!(
@@ -389,7 +389,7 @@ fn a_database_that_is_kept_as_files_keeps_those_that_are_whole() {
     let repo = scene.repo();
     // The largest blob is a piece of a table.
     let lookup = repo.lookup().unwrap();
-    let entries = lookup.iter_all().unwrap().map(Result::unwrap);
+    let entries = lookup.iter_rows().unwrap().map(Result::unwrap);
     let largest = entries.max_by_key(|entry| entry.location.len).unwrap();
     scene.break_blob(&largest.id);
     let outcome = repair(&repo, RepairMode::Apply).unwrap();
@@ -455,7 +455,7 @@ fn a_repair_of_snapshots_that_dies_at_its_nth_call_leaves_them_no_worse() {
         let catalog = repo.catalog().unwrap();
         // Each old state is there as it was, or as a repaired one that is honest, or both.
         for (id, model) in left.ids.iter().zip(&left.models) {
-            let of = |root: &DatabaseRoot| root.holes().any(|hole| hole.lost_from() == Some(*id));
+            let of = |root: &DatabaseRoot| root.holes().any(|hole| hole.lost_after() == Some(*id));
             let counting = catalog.snapshots.iter();
             let repaired: Vec<_> = counting
                 .filter(|stored| stored.snapshot.databases().any(of))

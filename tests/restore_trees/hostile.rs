@@ -61,7 +61,7 @@ impl Loom {
     fn file(&mut self, bytes: &[u8]) -> EntryKind {
         let id = self.blob(BlobKind::Data, bytes.to_vec());
         let bytes = bytes.len() as u64;
-        EntryKind::File(ChunkList::of_chunks(vec![ChunkRef { id, bytes }]).unwrap())
+        EntryKind::File(ChunkList::from_chunks(vec![ChunkRef { id, bytes }]).unwrap())
     }
 
     fn directory(&mut self, mut entries: Vec<TreeEntry>) -> BlobId {
@@ -448,7 +448,7 @@ fn a_file_that_a_few_blobs_make_endless_is_refused_before_the_disk_is_full() {
 fn a_file_whose_chunks_are_lost_or_lie_is_told_and_the_rest_is_there() {
     let mut loom = Loom::new();
     let lost =
-        |id: BlobId, bytes| EntryKind::File(ChunkList::of_chunks(vec![ChunkRef { id, bytes }]).unwrap());
+        |id: BlobId, bytes| EntryKind::File(ChunkList::from_chunks(vec![ChunkRef { id, bytes }]).unwrap());
     let real = loom.blob(BlobKind::Data, b"twelve bytes".to_vec());
     let good = loom.file(b"good");
     let root = loom.directory(vec![

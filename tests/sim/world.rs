@@ -248,7 +248,7 @@ impl World {
         let in_doubt = self.known().in_doubt.clone();
         for id in in_doubt {
             let known = forget::ForgetInput::load(&self.repo).unwrap();
-            let Ok(Some((counted, why))) = known.named(&self.repo, &id.to_hex()) else {
+            let Ok(Some((counted, why))) = known.select_named(&self.repo, &id.to_hex()) else {
                 continue;
             };
             // Another undelete may have brought it back since.

@@ -516,7 +516,7 @@ fn what_a_prune_moves_beside_a_mount_is_read_from_where_it_is() {
         let EntryKind::File(list) = found.node.entry.kind else {
             panic!("a file")
         };
-        let (mut chunks, _) = ChunkIterator::at(list, 0, &reader).unwrap();
+        let (mut chunks, _) = ChunkIterator::chunk_at(list, 0, &reader).unwrap();
         let first = chunks.next().unwrap().unwrap();
         reader.locations(BlobKind::Data, &first.id).unwrap()[0].pack
     };

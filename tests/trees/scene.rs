@@ -217,7 +217,7 @@ impl Scene {
         let EntryKind::File(list) = found.unwrap().node.entry.kind else {
             panic!("a file")
         };
-        let (middle, _) = ChunkIterator::at(list.clone(), list.bytes() / 4, &reader).unwrap();
+        let (middle, _) = ChunkIterator::chunk_at(list.clone(), list.bytes() / 4, &reader).unwrap();
         let chunk = middle.map(Result::unwrap).next().unwrap();
         for place in reader.locations(BlobKind::Data, &chunk.id).unwrap() {
             let name = ObjectName::new(ObjectKind::Pack, place.pack).path();

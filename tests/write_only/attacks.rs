@@ -71,7 +71,7 @@ impl Taken {
     /// A pack in the thief's domain.
     fn pack(&self, blobs: &[NamedBlob]) -> FinishedPack {
         let holder = KeyAccess::Host(self.credential.clone());
-        let mut builder = PackBuilder::held_by(&holder, WEB, Vec::new(), &mut OsEntropy).unwrap();
+        let mut builder = PackBuilder::sealed_for(&holder, WEB, Vec::new(), &mut OsEntropy).unwrap();
         let mut compressor = Compressor::new(Compression::Auto.level(BlobKind::Leaf)).unwrap();
         for blob in blobs {
             builder.push(blob.clone(), &mut compressor).unwrap();
@@ -158,7 +158,7 @@ fn known_content_is_found_in_no_other_domain() {
         let lookup = view.lookup().unwrap();
         let reader = BlobReader::new(&view, &lookup);
         let mut blobs = 0;
-        for entry in lookup.iter_all().unwrap() {
+        for entry in lookup.iter_rows().unwrap() {
             let entry = entry.unwrap();
             let plain = reader.read(entry.location.kind, &entry.id).unwrap().into_plain();
             let guess = taken.keys().blob_id(entry.location.kind, &plain);
@@ -173,7 +173,7 @@ fn known_content_is_found_in_no_other_domain() {
 /// Every entry of a domain's index, by the owner.
 fn entries(owner: &Repo, domain: DomainId) -> Vec<IndexEntry> {
     let lookup = owner.in_domain(domain).unwrap().lookup().unwrap();
-    lookup.iter_all().unwrap().map(|entry| entry.unwrap()).collect()
+    lookup.iter_rows().unwrap().map(|entry| entry.unwrap()).collect()
 }
 
 /// True ids of the owner's in a segment that claims to be of the owner's domain, and replaces all that are.

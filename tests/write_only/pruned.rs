@@ -116,7 +116,7 @@ fn a_hosts_leftovers_go_with_the_grace_and_not_before() {
     common::fill(&db, 300, 300);
     let kept = full(&web, &db);
     let holder = levault::keys::KeyAccess::Host(Arc::new(scene.credential(web.domain())));
-    let builder = PackBuilder::held_by(&holder, web.domain(), Vec::new(), &mut OsEntropy).unwrap();
+    let builder = PackBuilder::sealed_for(&holder, web.domain(), Vec::new(), &mut OsEntropy).unwrap();
     let left = scene.put(ObjectKind::Pack, &builder.finish().unwrap().bytes);
     Prune::default()
         .run(&scene.owner, &OperationReport::default())

@@ -13,7 +13,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 /// A path that something is written to; the error says why the words are none.
 pub fn path(words: &OsStr) -> Result<PathBuf, String> {
     let text = words.to_string_lossy();
-    match foreign(words.as_bytes()) {
+    match refuse_foreign_scheme(words.as_bytes()) {
         None => Ok(PathBuf::from(words)),
         Some(why) => Err(format!("`{text}` {why}; `./{text}` is a path of that name")),
     }
@@ -25,7 +25,7 @@ pub fn parser() -> impl TypedValueParser<Value = PathBuf> {
 }
 
 /// Why the words are no path, if they are none.
-fn foreign(words: &[u8]) -> Option<&'static str> {
+fn refuse_foreign_scheme(words: &[u8]) -> Option<&'static str> {
     let first = words.split(|byte| *byte == b'/').next().unwrap_or_default();
     match words.first() {
         None => Some("is empty"),

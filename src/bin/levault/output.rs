@@ -47,7 +47,7 @@ impl OutputSettings {
     }
 
     /// A line for people who asked for everything.
-    pub fn more(&self, line: impl AsRef<str>) -> Result<()> {
+    pub fn indented(&self, line: impl AsRef<str>) -> Result<()> {
         if self.verbose > 1 {
             self.print(line)
         } else {
@@ -56,7 +56,7 @@ impl OutputSettings {
     }
 
     /// One JSON document on a line, for programs.
-    pub fn emit(&self, value: &Value) -> Result<()> {
+    pub fn write_json(&self, value: &Value) -> Result<()> {
         if self.json {
             print_line(&value.to_string())
         } else {
@@ -89,7 +89,7 @@ impl OutputSettings {
     }
 
     /// True when a progress bar would be seen and not disturb.
-    pub fn wants_bar(&self) -> bool {
+    pub fn shows_progress(&self) -> bool {
         !self.json && !self.quiet && std::io::stderr().is_terminal()
     }
 }

@@ -55,11 +55,11 @@ pub fn read_source(args: &SourceArgs) -> Result<Password> {
     let file = args.from_password_file.clone().map(PasswordSource::File);
     let command = args.from_password_command.clone().map(PasswordSource::Command);
     let flags = [nothing, file, command].into_iter().flatten().collect();
-    let named = match one_of(flags)? {
+    let named = match single_source(flags)? {
         Some(flag) => Some(flag),
-        None => one_of(environment("LEVAULT_FROM_PASSWORD")?)?,
+        None => single_source(environment("LEVAULT_FROM_PASSWORD")?)?,
     };
-    taken(named, PasswordPurpose::UnlockSource)
+    taken_descriptors(named, PasswordPurpose::UnlockSource)
 }
 
 /// A password that is being chosen beside the one that unlocks: `--new-password-file`, LEVAULT_NEW_PASSWORD, its _FILE or
@@ -67,7 +67,7 @@ pub fn read_source(args: &SourceArgs) -> Result<Password> {
 pub fn read_new(file: Option<&Path>) -> Result<Password> {
     let named = match file {
         Some(path) => Some(PasswordSource::File(path.to_owned())),
-        None => one_of(
+        None => single_source(
             [
                 env("LEVAULT_NEW_PASSWORD")?.map(PasswordSource::Text),
                 env("LEVAULT_NEW_PASSWORD_FILE")?.map(|path| PasswordSource::File(path.into())),
@@ -78,7 +78,7 @@ pub fn read_new(file: Option<&Path>) -> Result<Password> {
             .collect(),
         )?,
     };
-    taken(named, PasswordPurpose::ChooseNew)
+    taken_descriptors(named, PasswordPurpose::ChooseNew)
 }
 
 /// One way to a password.
@@ -92,10 +92,10 @@ enum PasswordSource {
 
 /// The one password these settings name: flags win over the environment; two on one side are a usage error.
 pub fn read(global: &GlobalArgs, purpose: PasswordPurpose) -> Result<Password> {
-    taken(named(global)?, purpose)
+    taken_descriptors(named_source(global)?, purpose)
 }
 
-fn taken(named: Option<PasswordSource>, purpose: PasswordPurpose) -> Result<Password> {
+fn taken_descriptors(named: Option<PasswordSource>, purpose: PasswordPurpose) -> Result<Password> {
     let bytes = match named {
         Some(PasswordSource::Nothing) => return Ok(Password::new(Vec::new())),
         Some(PasswordSource::File(path)) => from_file(&path)?,
@@ -113,10 +113,10 @@ fn taken(named: Option<PasswordSource>, purpose: PasswordPurpose) -> Result<Pass
     }
 }
 
-fn named(global: &GlobalArgs) -> Result<Option<PasswordSource>> {
-    match one_of(flags(global))? {
+fn named_source(global: &GlobalArgs) -> Result<Option<PasswordSource>> {
+    match single_source(flags(global))? {
         Some(flag) => Ok(Some(flag)),
-        None => one_of(environment("LEVAULT_PASSWORD")?),
+        None => single_source(environment("LEVAULT_PASSWORD")?),
     }
 }
 
@@ -137,7 +137,7 @@ fn environment(variable: &str) -> Result<Vec<PasswordSource>> {
     Ok(named.into_iter().flatten().collect())
 }
 
-fn one_of(mut named: Vec<PasswordSource>) -> Result<Option<PasswordSource>> {
+fn single_source(mut named: Vec<PasswordSource>) -> Result<Option<PasswordSource>> {
     match named.len() {
         0 | 1 => Ok(named.pop()),
         _ => Err(usage("several password sources are named; keep one")),

@@ -21,7 +21,7 @@ pub fn watch<T: Send>(
     std::thread::scope(|scope| {
         let watcher = Arc::clone(report);
         scope.spawn(move || {
-            let bar = output.wants_bar().then(bar);
+            let bar = output.shows_progress().then(bar);
             let begun = Instant::now();
             while matches!(
                 finished.recv_timeout(interval(output)),
@@ -43,7 +43,7 @@ pub fn watch<T: Send>(
 }
 
 fn interval(output: OutputSettings) -> Duration {
-    if output.wants_bar() {
+    if output.shows_progress() {
         Duration::from_millis(100)
     } else {
         Duration::from_secs(1)
@@ -70,7 +70,7 @@ fn draw(bar: &ProgressBar, report: &OperationReport) {
 
 fn status(output: OutputSettings, report: &OperationReport, begun: Instant) -> Result<()> {
     let (done, total) = (report.bytes_done.get(), report.bytes_total.get());
-    output.emit(&json!({
+    output.write_json(&json!({
         "message_type": "status",
         "seconds_elapsed": begun.elapsed().as_secs(),
         "percent_done": if total == 0 { 0.0 } else { (done as f64 / total as f64).min(1.0) },

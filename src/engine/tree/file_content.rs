@@ -22,7 +22,7 @@ pub type FileBytesVisitor<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 /// At most `len` bytes from `offset` on; fewer only where the file ends. Reads the chunks that hold them, and one list
 /// blob a level.
 pub fn read_at(blobs: &dyn BlobSource, list: &ChunkList, offset: u64, len: usize) -> Result<Vec<u8>> {
-    let (chunks, start) = ChunkIterator::at(list.clone(), offset, blobs)?;
+    let (chunks, start) = ChunkIterator::chunk_at(list.clone(), offset, blobs)?;
     // Within the first chunk; beyond the last there is none.
     let mut skip = usize::try_from(offset - start).unwrap_or(usize::MAX);
     let mut bytes = Vec::new();
@@ -57,7 +57,7 @@ pub fn read_file(
             let blob = blobs
                 .get(&chunk.id)
                 .ok_or_else(|| Error::corrupt("a chunk was not fetched"))?;
-            chunk.holds(blob.plain())?;
+            chunk.contains_id(blob.plain())?;
             sink(blob.plain())?;
             report.bytes_done.add(chunk.bytes);
         }

@@ -465,7 +465,7 @@ fn a_range_of_a_file_is_that_range() {
 fn a_chunk_that_is_not_as_long_as_its_list_says_is_corrupt() {
     let mut blobs = MemoryBlobs::default();
     let id = blobs.store(BlobKind::Data, vec![1; 10]).unwrap();
-    let list = ChunkList::of_chunks(vec![ChunkRef { id, bytes: 11 }]).unwrap();
+    let list = ChunkList::from_chunks(vec![ChunkRef { id, bytes: 11 }]).unwrap();
     assert_eq!(
         read_at(&blobs, &list, 0, 5).unwrap_err().kind(),
         ErrorKind::Corrupt
@@ -516,7 +516,7 @@ fn a_stream_is_the_whole_file_and_ends_at_a_chunk_that_is_not_as_its_list_says()
     read_file(&reader, &list, &report, &mut sink).unwrap();
     assert!(read == bytes);
     assert_eq!(report.bytes_done.get(), bytes.len() as u64);
-    let wrong = ChunkList::of_chunks(vec![ChunkRef { id: short, bytes: 9 }]).unwrap();
+    let wrong = ChunkList::from_chunks(vec![ChunkRef { id: short, bytes: 9 }]).unwrap();
     let error = read_file(&reader, &wrong, &report, &mut |_| Ok(())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }

@@ -48,11 +48,13 @@ impl<'a> LevelKeyFinder<'a> {
         loop {
             match self.at {
                 FinderPosition::End => return false,
-                FinderPosition::Nowhere if self.chain.must_load(key) => match self.chain.load_for(key) {
-                    BlockLoad::Block => {}
-                    BlockLoad::NotYet => return false,
-                    BlockLoad::End => self.at = FinderPosition::End,
-                },
+                FinderPosition::Nowhere if self.chain.must_load(key) => {
+                    match self.chain.load_table_for(key) {
+                        BlockLoad::Block => {}
+                        BlockLoad::NotYet => return false,
+                        BlockLoad::End => self.at = FinderPosition::End,
+                    }
+                }
                 FinderPosition::Entry if self.compare(key) != Ordering::Less => {
                     return self.compare(key) == Ordering::Equal;
                 }
@@ -61,7 +63,7 @@ impl<'a> LevelKeyFinder<'a> {
                     self.at = FinderPosition::Nowhere;
                     // What follows the block lies behind its index key; if that is the wanted key itself, its newest
                     // entry may be the next block's first.
-                    if !self.chain.bound_is(key) || self.chain.load_for(key) != BlockLoad::Block {
+                    if !self.chain.is_bound_by(key) || self.chain.load_table_for(key) != BlockLoad::Block {
                         return false;
                     }
                 }
@@ -125,18 +127,18 @@ impl LevelIterator<'_> {
         }
     }
 
-    fn bound_is(&self, key: &[u8]) -> bool {
+    fn is_bound_by(&self, key: &[u8]) -> bool {
         let is_it =
             |open: &super::open_table::OpenTable| self.scan.order.compare(user_key(&open.bound), key).is_eq();
         self.end > 0 && self.open.as_ref().is_some_and(is_it)
     }
 
     /// Loads the first block that may hold `key`, or one that lies behind it in the same table.
-    fn load_for(&mut self, key: &[u8]) -> BlockLoad {
+    fn load_table_for(&mut self, key: &[u8]) -> BlockLoad {
         let order = self.scan.order;
         loop {
             (self.at, self.end) = (0, 0);
-            if self.scan.is_over() {
+            if self.scan.is_budget_spent() {
                 return BlockLoad::End;
             }
             let ends_before = |table: &LevelTable| order.compare(table.meta.largest_user_key(), key).is_lt();
@@ -171,7 +173,7 @@ impl LevelIterator<'_> {
                     continue;
                 }
                 Err(error) => {
-                    open.lose_rest(self.scan, &error);
+                    open.mark_rest_lost(self.scan, &error);
                     self.open = None;
                     continue;
                 }

@@ -19,17 +19,17 @@ use super::block_decompressor::Decompressor;
 use super::comparator::Comparator;
 use super::damage::SourceAge;
 use super::database_layout::BlockCodec;
-use super::internal_key::{SourceStep, differs_upwards, follows, tag};
+use super::internal_key::{SourceStep, is_greater_by_key, is_in_order, tag};
 use super::large_values::{self, ResidentBytes};
 use super::merging_iterator::RecordSink;
 use super::odd_sized_table::open_sized;
-use super::scan_context::{ScanContext, keeps_bytes};
+use super::scan_context::{ScanContext, is_buffering};
 use super::table_reader::{FOOTER_BYTES, read_block, verify_block};
 use super::version::{TAG_BYTES, user_key};
 use crate::error::{Error, ErrorKind, Result};
 pub use key_finder::LevelKeyFinder;
 pub use open_table::LevelTable;
-use open_table::{OpenTable, lose_table};
+use open_table::{OpenTable, mark_table_lost};
 use read_ahead::ReadAheadWindow;
 
 /// Several tables read in a row.
@@ -142,7 +142,7 @@ impl<'a> LevelIterator<'a> {
                 Ok(Some(len))
             }
             Err(error) => {
-                self.lose_value(&error);
+                self.mark_value_lost(&error);
                 Ok(None)
             }
         }
@@ -164,7 +164,7 @@ impl<'a> LevelIterator<'a> {
         let block = scratch.block((open.table.meta.number, open.handle.offset), || {
             self.scan.count_read(open.handle.size as usize);
             let plain = read_block(open.file.as_ref(), open.handle, open.frame.data_end, decompressor)?.1;
-            self.scan.make(plain.len()).map(|()| plain)
+            self.scan.make_buffer(plain.len()).map(|()| plain)
         })?;
         if range.start <= range.end && range.end <= block.len() {
             Ok(ElidedValue::InScratch(range))
@@ -173,12 +173,12 @@ impl<'a> LevelIterator<'a> {
         }
     }
 
-    fn lose_value(&mut self, cause: &Error) {
+    fn mark_value_lost(&mut self, cause: &Error) {
         let key = user_key(&self.key).to_vec();
         if let Some(open) = &mut self.open {
             open.lossy = true;
             let damage = open.damage(Some(open.handle.offset), key.clone(), key, cause.to_string());
-            self.scan.findings.borrow_mut().lose(open.table.rank, damage);
+            self.scan.findings.borrow_mut().mark_lost(open.table.rank, damage);
         }
     }
 
@@ -192,7 +192,7 @@ impl<'a> LevelIterator<'a> {
                         self.entries += 1;
                         return step;
                     }
-                    Err(why) => self.lose_rest_of_block(why),
+                    Err(why) => self.mark_rest_of_block_lost(why),
                 }
             } else if !self.next_block() {
                 return SourceStep::End;
@@ -222,12 +222,12 @@ impl<'a> LevelIterator<'a> {
         let suffix = &block[entry.key..entry.value];
         match self.credit.checked_sub(entry.shared) {
             Some(left) => self.credit = left,
-            None => self.credit = self.scan.borrow_credit(entry.shared)?,
+            None => self.credit = self.scan.borrow_memory(entry.shared)?,
         }
         if entry.shared > self.key.len() || entry.shared + suffix.len() < TAG_BYTES {
             return Err("entry has no whole key");
         }
-        let step = if self.bytewise && differs_upwards(&self.key, entry.shared, suffix) {
+        let step = if self.bytewise && is_greater_by_key(&self.key, entry.shared, suffix) {
             self.key.truncate(entry.shared);
             self.key.extend_from_slice(suffix);
             SourceStep::NextKey
@@ -236,7 +236,7 @@ impl<'a> LevelIterator<'a> {
             scratch.clear();
             scratch.extend_from_slice(&key[..entry.shared]);
             scratch.extend_from_slice(suffix);
-            let step = follows(self.scan.order, key, scratch)?;
+            let step = is_in_order(self.scan.order, key, scratch)?;
             std::mem::swap(&mut self.key, &mut self.scratch);
             step
         };
@@ -256,7 +256,7 @@ impl<'a> LevelIterator<'a> {
             format!("entry of kind {kind}, which is not known"),
         );
         let file = self.open.as_ref().map(|open| open.table.file_name());
-        self.scan.refuse(error.context(file.unwrap_or_default()));
+        self.scan.refuse_table(error.context(file.unwrap_or_default()));
     }
 
     #[inline(always)]
@@ -268,7 +268,7 @@ impl<'a> LevelIterator<'a> {
     /// Loads the next block that can be read; false behind the last table.
     fn next_block(&mut self) -> bool {
         loop {
-            if self.scan.is_over() {
+            if self.scan.is_budget_spent() {
                 return false;
             }
             let Some(open) = &mut self.open else {
@@ -293,7 +293,7 @@ impl<'a> LevelIterator<'a> {
                     continue;
                 }
                 Err(error) => {
-                    open.lose_rest(self.scan, &error);
+                    open.mark_rest_lost(self.scan, &error);
                     self.open = None;
                     continue;
                 }
@@ -308,40 +308,40 @@ impl<'a> LevelIterator<'a> {
     fn load_checked(&mut self) -> bool {
         let fault = match self.load() {
             Ok(()) if self.at == self.end => return false,
-            Ok(()) if self.is_another_table() => {
-                self.lose_open_table();
+            Ok(()) if self.is_replaced_table() => {
+                self.mark_open_table_lost();
                 return false;
             }
             Ok(()) => match self.check_first_entry() {
                 Ok(()) => return true,
                 Err(why) => why.to_owned(),
             },
-            Err(error) if keeps_bytes(error.kind()) => {
+            Err(error) if is_buffering(error.kind()) => {
                 self.refuse_block(error);
                 return false;
             }
             Err(error) => error.to_string(),
         };
-        self.lose_block(fault);
+        self.mark_block_lost(fault);
         false
     }
 
     /// True before the first entry of a table that begins with another key than the MANIFEST's: none of it may be taken.
-    fn is_another_table(&self) -> bool {
+    fn is_replaced_table(&self) -> bool {
         let block = self.block();
         let entry = entry_at(block, self.at, self.end);
         match (&self.open, entry) {
-            (Some(open), Some(entry)) => open.is_another(self.scan, &block[entry.key..entry.value]),
+            (Some(open), Some(entry)) => open.is_replaced(self.scan, &block[entry.key..entry.value]),
             _ => false,
         }
     }
 
     #[cold]
-    fn lose_open_table(&mut self) {
+    fn mark_open_table_lost(&mut self) {
         (self.at, self.end) = (0, 0);
         if let Some(open) = self.open.take() {
             let what = "its first key is not the MANIFEST's: it is another table".to_owned();
-            lose_table(self.scan, &open.table, what);
+            mark_table_lost(self.scan, &open.table, what);
         }
     }
 
@@ -351,7 +351,7 @@ impl<'a> LevelIterator<'a> {
         (self.at, self.end) = (0, 0);
         if let Some(open) = &mut self.open {
             open.lossy = true;
-            self.scan.refuse(error.context(open.table.file_name()));
+            self.scan.refuse_table(error.context(open.table.file_name()));
         }
     }
 
@@ -367,7 +367,7 @@ impl<'a> LevelIterator<'a> {
             BlockEntries::new(&frame.index)?;
             Ok((file, frame))
         });
-        self.window.forget();
+        self.window.discard();
         match opened {
             Ok((file, frame)) => {
                 self.scan.tables_opened.set(self.scan.tables_opened.get() + 1);
@@ -376,14 +376,16 @@ impl<'a> LevelIterator<'a> {
                     .odd_sizes
                     .set(self.scan.odd_sizes.get() + u64::from(is_odd));
                 self.scan.count_read(FOOTER_BYTES);
-                self.scan.work.grant(size.min(file.len()));
+                self.scan.work.add_allowance(size.min(file.len()));
                 let open = OpenTable::new(file, table, frame);
-                open.list_filter_fault(self.scan);
+                open.record_filter_fault(self.scan);
                 self.open = Some(open);
             }
             Err(error) if error.kind() == ErrorKind::NotLevelDb => self.scan.note_foreign(table, error),
-            Err(error) if keeps_bytes(error.kind()) => self.scan.refuse(error.context(table.file_name())),
-            Err(error) => lose_table(self.scan, &table, error.to_string()),
+            Err(error) if is_buffering(error.kind()) => {
+                self.scan.refuse_table(error.context(table.file_name()))
+            }
+            Err(error) => mark_table_lost(self.scan, &table, error.to_string()),
         }
     }
 
@@ -408,14 +410,14 @@ impl<'a> LevelIterator<'a> {
         if self.plain.capacity() > large.saturating_mul(8) {
             self.plain = Vec::new();
         }
-        let start = self.window.reach(self.scan, open, stored_len)?;
+        let start = self.window.ensure_window(self.scan, open, stored_len)?;
         let stored = &self.window.bytes[start..start + stored_len];
         let (codec, bytes) = verify_block(stored)?;
         let (start, len) = match codec {
             BlockCodec::None => (start, bytes.len()),
             _ => (0, self.decompressor.decompress(codec, bytes, &mut self.plain)?),
         };
-        self.scan.make(stored_len + len)?;
+        self.scan.make_buffer(stored_len + len)?;
         self.in_window = codec == BlockCodec::None;
         let end = entries_end(&self.block()[start..start + len])?;
         self.at = start;
@@ -437,13 +439,13 @@ impl<'a> LevelIterator<'a> {
             open.frame.data_end,
             &mut self.decompressor,
         )?;
-        self.scan.make(plain.len())?;
+        self.scan.make_buffer(plain.len())?;
         let end = entries_end(&plain)?;
         self.elided = !self
             .resident
-            .keep(plain.len(), self.scan.budget.resident_bytes_max);
+            .keep_resident(plain.len(), self.scan.budget.resident_bytes_max);
         (self.plain, self.end) = if self.elided {
-            large_values::elide(&plain, end)?
+            large_values::elide_large_values(&plain, end)?
         } else {
             (plain, end)
         };
@@ -454,16 +456,16 @@ impl<'a> LevelIterator<'a> {
 
     /// The current block cannot be used.
     #[cold]
-    fn lose_block(&mut self, what: String) {
+    fn mark_block_lost(&mut self, what: String) {
         if let Some(open) = &self.open {
             let (smallest, largest) = open.block_range(self.scan.order);
-            self.lose(smallest, largest, what);
+            self.mark_lost(smallest, largest, what);
         }
     }
 
     /// The rest of the current block, behind the current key, cannot be used.
     #[cold]
-    fn lose_rest_of_block(&mut self, why: &'static str) {
+    fn mark_rest_of_block_lost(&mut self, why: &'static str) {
         if let Some(open) = &self.open {
             let (smallest, largest) = open.block_range(self.scan.order);
             let key = user_key(&self.key);
@@ -471,18 +473,18 @@ impl<'a> LevelIterator<'a> {
                 Ordering::Greater if !self.key.is_empty() => key.to_vec(),
                 _ => smallest,
             };
-            self.lose(smallest, largest, why.to_owned());
+            self.mark_lost(smallest, largest, why.to_owned());
         }
     }
 
     #[cold]
-    fn lose(&mut self, smallest: Vec<u8>, largest: Vec<u8>, what: String) {
+    fn mark_lost(&mut self, smallest: Vec<u8>, largest: Vec<u8>, what: String) {
         self.at = 0;
         self.end = 0;
         if let Some(open) = &mut self.open {
             open.lossy = true;
             let damage = open.damage(Some(open.handle.offset), smallest, largest, what);
-            self.scan.findings.borrow_mut().lose(open.table.rank, damage);
+            self.scan.findings.borrow_mut().mark_lost(open.table.rank, damage);
         }
     }
 

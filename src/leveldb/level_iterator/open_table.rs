@@ -13,7 +13,7 @@ use crate::leveldb::database_layout::TableExtension;
 use crate::leveldb::file_name::table_name;
 use crate::leveldb::internal_key::{compare_internal, tag};
 use crate::leveldb::read_at::ReadAt;
-use crate::leveldb::scan_context::{ScanContext, keeps_bytes};
+use crate::leveldb::scan_context::{ScanContext, is_buffering};
 use crate::leveldb::table_reader::{BlockHandle, Table};
 use crate::leveldb::version::{TAG_BYTES, TableMeta, user_key};
 
@@ -72,7 +72,7 @@ impl OpenTable {
 
     /// Moves to the next index entry; false behind the last.
     pub(super) fn next_handle(&mut self, scan: &ScanContext) -> Result<bool> {
-        scan.make(self.bound.len())?;
+        scan.make_buffer(self.bound.len())?;
         // The key before is needed twice: index keys may share bytes, and it bounds the next block.
         let mut building = std::mem::take(&mut self.bound_before);
         building.clone_from(&self.bound);
@@ -80,7 +80,7 @@ impl OpenTable {
             building.clear();
         }
         std::mem::swap(&mut self.bound_before, &mut self.bound);
-        let mut entries = BlockEntries::resume(&self.frame.index, self.index_at, building)?;
+        let mut entries = BlockEntries::resume_at(&self.frame.index, self.index_at, building)?;
         let found = match entries.next()? {
             Some((_, value)) => {
                 self.handle = BlockHandle::read(&mut Reader::new(value))?;
@@ -129,17 +129,17 @@ impl OpenTable {
 
     /// The index cannot be read on: all behind the current block is lost.
     #[cold]
-    pub(super) fn lose_rest(&self, scan: &ScanContext, error: &Error) {
+    pub(super) fn mark_rest_lost(&self, scan: &ScanContext, error: &Error) {
         let smallest = user_key(&self.bound_before).to_vec();
         let largest = self.table.meta.largest_user_key().to_vec();
         let damage = self.damage(None, smallest, largest, format!("index block: {error}"));
-        scan.findings.borrow_mut().lose(self.table.rank, damage);
+        scan.findings.borrow_mut().mark_lost(self.table.rank, damage);
     }
 
-    pub(super) fn list_filter_fault(&self, scan: &ScanContext) {
+    pub(super) fn record_filter_fault(&self, scan: &ScanContext) {
         let fault = self.frame.filter_fault.as_ref();
         // A filter that is not known is none of ours to judge.
-        if let Some(fault) = fault.filter(|fault| !keeps_bytes(fault.kind())) {
+        if let Some(fault) = fault.filter(|fault| !is_buffering(fault.kind())) {
             let what = format!("{fault}; no record is concerned");
             let damage = SourceDamage {
                 smallest: None,
@@ -151,7 +151,7 @@ impl OpenTable {
     }
 
     /// True if the table's first internal key has another user key than the MANIFEST's.
-    pub(super) fn is_another(&self, scan: &ScanContext, first: &[u8]) -> bool {
+    pub(super) fn is_replaced(&self, scan: &ScanContext, first: &[u8]) -> bool {
         let is_judged = self.first_entry && !self.lossy && scan.order.is_known() && first.len() >= TAG_BYTES;
         let smallest = self.table.meta.smallest_user_key();
         is_judged && scan.order.compare(user_key(first), smallest) != Ordering::Equal
@@ -165,7 +165,7 @@ impl OpenTable {
         }
         if std::mem::take(&mut self.first_entry) {
             if !self.lossy && first != self.table.meta.smallest {
-                self.lose_edge(
+                self.mark_edge_lost(
                     scan,
                     self.table.meta.smallest_user_key(),
                     user_key(first),
@@ -173,7 +173,7 @@ impl OpenTable {
                 );
             }
         } else if compare_internal(scan.order, first, &self.bound_before) != Ordering::Greater {
-            self.list_index_fault(scan, first);
+            self.record_index_fault(scan, first);
         }
     }
 
@@ -183,7 +183,7 @@ impl OpenTable {
         // rusty-leveldb writes an index key of kind 1 where the last entry is a deletion of the same number.
         let same = tag(last) >> 8 == tag(&self.bound) >> 8 && user_key(last) == user_key(&self.bound);
         if judged && !same && compare_internal(scan.order, last, &self.bound) == Ordering::Greater {
-            self.list_index_fault(scan, last);
+            self.record_index_fault(scan, last);
         }
     }
 
@@ -196,24 +196,24 @@ impl OpenTable {
             } else {
                 user_key(last)
             };
-            self.lose_edge(scan, from, user_key(largest), "last");
+            self.mark_edge_lost(scan, from, user_key(largest), "last");
         }
     }
 
     /// The table begins or ends with another key than the MANIFEST has: what lay between may be gone.
     #[cold]
-    pub(super) fn lose_edge(&self, scan: &ScanContext, from: &[u8], to: &[u8], edge: &str) {
+    pub(super) fn mark_edge_lost(&self, scan: &ScanContext, from: &[u8], to: &[u8], edge: &str) {
         let (from, to) = match scan.order.compare(from, to) {
             Ordering::Greater => (to, from),
             _ => (from, to),
         };
         let what = format!("its {edge} key is not the MANIFEST's");
         let damage = self.damage(None, from.to_vec(), to.to_vec(), what);
-        scan.findings.borrow_mut().lose(self.table.rank, damage);
+        scan.findings.borrow_mut().mark_lost(self.table.rank, damage);
     }
 
     #[cold]
-    pub(super) fn list_index_fault(&self, scan: &ScanContext, key: &[u8]) {
+    pub(super) fn record_index_fault(&self, scan: &ScanContext, key: &[u8]) {
         let key = user_key(key).to_vec();
         let what = "key is outside its index entry".to_owned();
         let damage = self.damage(Some(self.handle.offset), key.clone(), key, what);
@@ -238,7 +238,7 @@ impl LevelTable {
 
 /// Lists a whole table as lost.
 #[cold]
-pub(super) fn lose_table(scan: &ScanContext, table: &LevelTable, what: String) {
+pub(super) fn mark_table_lost(scan: &ScanContext, table: &LevelTable, what: String) {
     let damage = table.damage(what);
-    scan.findings.borrow_mut().lose(table.rank, damage);
+    scan.findings.borrow_mut().mark_lost(table.rank, damage);
 }

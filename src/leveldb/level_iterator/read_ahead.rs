@@ -13,13 +13,18 @@ pub(super) struct ReadAheadWindow {
 }
 
 impl ReadAheadWindow {
-    pub(super) fn forget(&mut self) {
+    pub(super) fn discard(&mut self) {
         self.len = 0;
     }
 
     /// Makes `stored_len` bytes from the open table's handle readable; returns where in `bytes` they begin.
     #[inline]
-    pub(super) fn reach(&mut self, scan: &ScanContext, open: &OpenTable, stored_len: usize) -> Result<usize> {
+    pub(super) fn ensure_window(
+        &mut self,
+        scan: &ScanContext,
+        open: &OpenTable,
+        stored_len: usize,
+    ) -> Result<usize> {
         let offset = open.handle.offset;
         if offset >= self.start {
             let ahead = offset - self.start;

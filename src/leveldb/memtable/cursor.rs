@@ -43,7 +43,7 @@ impl<'a> MemtableCursor<'a> {
 }
 
 impl MemtableCursor<'_> {
-    fn pass(&self) -> Option<&MemtablePass> {
+    fn start_pass(&self) -> Option<&MemtablePass> {
         self.later.as_ref().or(self.table.first.as_ref())
     }
 
@@ -53,7 +53,7 @@ impl MemtableCursor<'_> {
     }
 
     fn entry(&self) -> Option<MemtableEntry<'_>> {
-        Some(MemtableEntry::read(&self.pass()?.arena, self.current?))
+        Some(MemtableEntry::read(&self.start_pass()?.arena, self.current?))
     }
 
     /// The current user key.
@@ -78,7 +78,7 @@ impl MemtableCursor<'_> {
             self.load(None);
         }
         loop {
-            let Some(pass) = self.pass() else {
+            let Some(pass) = self.start_pass() else {
                 return SourceStep::End;
             };
             if let Some(&offset) = pass.index.get(self.at) {
@@ -129,7 +129,7 @@ impl MemtableCursor<'_> {
             } => (log, offset, len, crc),
         };
         if let Err(error) = self.read_value(log, offset, len, crc, scratch.buffer()) {
-            self.lose_value(log, offset, &error);
+            self.mark_value_lost(log, offset, &error);
             return Ok(None);
         }
         sink.record(self.user_key(), scratch.bytes(), certain)?;
@@ -157,7 +157,7 @@ impl MemtableCursor<'_> {
         }
     }
 
-    fn lose_value(&self, log: usize, offset: u64, error: &Error) {
+    fn mark_value_lost(&self, log: usize, offset: u64, error: &Error) {
         let key = self.user_key().to_vec();
         let damage = SourceDamage {
             file: log_name(self.table.logs.get(log).copied().unwrap_or_default()),
@@ -168,7 +168,7 @@ impl MemtableCursor<'_> {
             sequences_lost: None,
             what: error.to_string(),
         };
-        self.scan.findings.borrow_mut().lose(SourceAge::LOGS, damage);
+        self.scan.findings.borrow_mut().mark_lost(SourceAge::LOGS, damage);
     }
 }
 

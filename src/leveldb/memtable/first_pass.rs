@@ -80,7 +80,7 @@ impl<'p> FirstPass<'p> {
         match absent {
             None => {}
             Some(MissingLog::Lost(number)) => {
-                self.lose_whole(number, "the MANIFEST names it, and it is not there".to_owned());
+                self.mark_log_lost(number, "the MANIFEST names it, and it is not there".to_owned());
             }
             Some(MissingLog::LostIfGap(number)) => self.absent = Some(number),
         }
@@ -89,7 +89,7 @@ impl<'p> FirstPass<'p> {
     pub(super) fn read(&mut self, files: &dyn OpenFiles, index: usize, number: u64) {
         let file = match files.open_log(number) {
             Ok(file) => file,
-            Err(error) => return self.lose_whole(number, error.to_string()),
+            Err(error) => return self.mark_log_lost(number, error.to_string()),
         };
         self.log = index;
         self.pass.log = index;
@@ -108,7 +108,7 @@ impl<'p> FirstPass<'p> {
     }
 
     /// A log of which nothing can be read.
-    pub(super) fn lose_whole(&mut self, number: u64, what: String) {
+    pub(super) fn mark_log_lost(&mut self, number: u64, what: String) {
         let span = UnreadableSpan {
             from: 0,
             to: 0,
@@ -126,7 +126,7 @@ impl<'p> FirstPass<'p> {
     }
 
     /// A whole batch came that begins with `base`: now what is pending can be judged by the numbers missing.
-    fn judge(&mut self, base: u64) {
+    fn classify_batch(&mut self, base: u64) {
         // LevelDB begins a log right behind the sequence number its MANIFEST records.
         let expected = self
             .expected
@@ -134,10 +134,10 @@ impl<'p> FirstPass<'p> {
         let lost = expected.map(|expected| base.saturating_sub(expected));
         for pending in std::mem::take(&mut self.pending) {
             match lost {
-                Some(0) if !pending.certain => self.list_torn(pending),
+                Some(0) if !pending.certain => self.record_torn_tail(pending),
                 _ => {
                     self.report.certain_from = self.report.certain_from.max(base);
-                    self.list_lost(pending, lost);
+                    self.record_lost_range(pending, lost);
                 }
             }
         }
@@ -145,7 +145,7 @@ impl<'p> FirstPass<'p> {
 
     /// Numbers that no batch has, although all bytes are readable, and that the MANIFEST does not cover. Inside one
     /// log that is a write that failed in its owner, who counts it all the same; between two, a log may be gone.
-    fn list_gap(&mut self, base: u64, absent: Option<u64>) {
+    fn record_gap(&mut self, base: u64, absent: Option<u64>) {
         let expected = self.expected.unwrap_or(self.manifest_sequence.saturating_add(1));
         if base <= expected || base - 1 <= self.manifest_sequence {
             return;
@@ -167,14 +167,14 @@ impl<'p> FirstPass<'p> {
     }
 
     /// Writers that append side by side overtake one another: what came late is not missing.
-    fn take_late(&mut self, late: SequenceGap) {
+    fn take_late_entries(&mut self, late: SequenceGap) {
         for missing in &mut self.gaps {
             missing.left = fill(&missing.left, late);
         }
         self.gaps.retain(|missing| !missing.left.is_empty());
     }
 
-    fn list_missing(&mut self) {
+    fn record_missing_log(&mut self) {
         for missing in std::mem::take(&mut self.gaps) {
             let report = &mut self.report;
             report.certain_from = report.certain_from.max(missing.certain_from);
@@ -195,7 +195,7 @@ impl<'p> FirstPass<'p> {
         }
     }
 
-    fn list_torn(&mut self, pending: PendingBatch) {
+    fn record_torn_tail(&mut self, pending: PendingBatch) {
         if !pending.span.zeros {
             self.report.torn_tails.push(TornTail {
                 file: log_name(pending.number),
@@ -205,7 +205,7 @@ impl<'p> FirstPass<'p> {
         }
     }
 
-    fn list_lost(&mut self, pending: PendingBatch, sequences_lost: Option<u64>) {
+    fn record_lost_range(&mut self, pending: PendingBatch, sequences_lost: Option<u64>) {
         let offset = (pending.span.to > 0).then_some(pending.span.from);
         self.report.damage.push(SourceDamage {
             file: log_name(pending.number),
@@ -219,13 +219,13 @@ impl<'p> FirstPass<'p> {
     }
 
     pub(super) fn finish(mut self) -> (LogReport, Vec<LogRecordLocation>) {
-        self.list_missing();
+        self.record_missing_log();
         for pending in std::mem::take(&mut self.pending) {
             if pending.certain {
                 self.report.certain_from = u64::MAX;
-                self.list_lost(pending, None);
+                self.record_lost_range(pending, None);
             } else {
-                self.list_torn(pending)
+                self.record_torn_tail(pending)
             }
         }
         (self.report, self.bad_records)
@@ -235,14 +235,14 @@ impl<'p> FirstPass<'p> {
         self.batches += 1;
         let absent = self.absent.take();
         if self.pending.is_empty() {
-            self.list_gap(header.sequence, absent)
+            self.record_gap(header.sequence, absent)
         } else {
-            self.judge(header.sequence)
+            self.classify_batch(header.sequence)
         }
         self.first_in_log = false;
         let next = header.sequence + u64::from(header.count);
         if self.expected.is_some_and(|expected| header.sequence < expected) && !self.gaps.is_empty() {
-            self.take_late(SequenceGap {
+            self.take_late_entries(SequenceGap {
                 from: header.sequence,
                 to: next,
             });
@@ -258,7 +258,7 @@ impl<'p> FirstPass<'p> {
         self.batches -= 1;
         let what = || format!("{}: {error}", log_name(self.number));
         self.report.unknown.get_or_insert_with(what);
-        self.forget_record();
+        self.drop_record();
     }
 
     fn reject(&mut self, start: u64, error: &Error) {
@@ -275,13 +275,13 @@ impl<'p> FirstPass<'p> {
             what: error.to_string(),
             certain: true,
         });
-        self.forget_record();
+        self.drop_record();
     }
 
-    fn forget_record(&mut self) {
+    fn drop_record(&mut self) {
         if let Some((place, mark)) = self.record.take() {
             self.bad_records.push((self.log, place));
-            self.pass.forget_from(mark);
+            self.pass.truncate_to(mark);
         }
     }
 }
@@ -289,7 +289,7 @@ impl<'p> FirstPass<'p> {
 impl LogSink for FirstPass<'_> {
     fn part(&mut self, offset: u64, payload: &[u8]) {
         if self.record.is_none() {
-            self.record = Some((offset, self.pass.mark()));
+            self.record = Some((offset, self.pass.arena_mark()));
             self.parser.reset();
             self.fault = None;
         }
@@ -323,6 +323,6 @@ impl LogSink for FirstPass<'_> {
     }
 
     fn abort(&mut self) {
-        self.forget_record();
+        self.drop_record();
     }
 }

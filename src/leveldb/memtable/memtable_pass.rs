@@ -59,7 +59,7 @@ impl MemtablePass {
         }
     }
 
-    pub(super) fn wants(&self, key: &[u8]) -> bool {
+    pub(super) fn is_in_range(&self, key: &[u8]) -> bool {
         !self.validate_only
             && self
                 .after
@@ -74,7 +74,7 @@ impl MemtablePass {
     pub(super) fn add(&mut self, key: &[u8], sequence: u64, put: Option<(usize, u64)>) {
         self.make_room();
         self.value = PendingValue::Dropped;
-        if !self.wants(key) {
+        if !self.is_in_range(key) {
             return;
         }
         let [high, low] = match self.order {
@@ -106,21 +106,21 @@ impl MemtablePass {
     pub(super) fn make_room(&mut self) {
         if self.bytes() > self.bytes_max {
             if self.cuts {
-                self.cut()
+                self.cut_pass()
             } else {
-                self.give_up_keeping()
+                self.stop_buffering()
             }
         }
     }
 
-    pub(super) fn give_up_keeping(&mut self) {
+    pub(super) fn stop_buffering(&mut self) {
         self.arena = Vec::new();
         self.unsorted = Vec::new();
         self.validate_only = true;
     }
 
     /// Drops overwritten entries, then the greatest keys until half the room is free.
-    pub(super) fn cut(&mut self) {
+    pub(super) fn cut_pass(&mut self) {
         self.sort();
         let mut arena = Vec::with_capacity(self.bytes_max / 2);
         let mut unsorted = Vec::new();
@@ -177,11 +177,11 @@ impl MemtablePass {
     }
 
     /// What `abort` has to forget from.
-    pub(super) fn mark(&self) -> (usize, usize) {
+    pub(super) fn arena_mark(&self) -> (usize, usize) {
         (self.arena.len(), self.unsorted.len())
     }
 
-    pub(super) fn forget_from(&mut self, (arena, unsorted): (usize, usize)) {
+    pub(super) fn truncate_to(&mut self, (arena, unsorted): (usize, usize)) {
         self.arena.truncate(arena);
         self.unsorted.truncate(unsorted);
     }

@@ -45,7 +45,7 @@ pub struct LogReport {
 
 impl LogReport {
     /// The first sequence number that may be lost, if the batches around a single damage tell it; else 0.
-    pub fn lost_from(&self) -> u64 {
+    pub fn lost_after(&self) -> u64 {
         match &self.damage[..] {
             [only] => match only.sequences_lost {
                 Some(lost) if self.certain_from < u64::MAX => self.certain_from.saturating_sub(lost),
@@ -56,11 +56,11 @@ impl LogReport {
     }
 
     /// Hands damage on to a scan.
-    pub fn report_to(&self, findings: &mut DamageCollector) {
+    pub fn report_damage(&self, findings: &mut DamageCollector) {
         self.damage
             .iter()
             .for_each(|damage| findings.list(damage.clone()));
-        findings.lose_below(self.certain_from);
+        findings.mark_lost_below(self.certain_from);
     }
 }
 

@@ -184,7 +184,7 @@ fn find_parent<'a>(
     {
         return Err("the state before was damaged or is of another kind".into());
     }
-    if let Some(reason) = wanted.input.notes.suspect(&before.snapshot) {
+    if let Some(reason) = wanted.input.notes.suspect_note(&before.snapshot) {
         return Err(format!(
             "snapshot {} is suspect: {reason}",
             before.snapshot.short()

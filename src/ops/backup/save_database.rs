@@ -11,7 +11,7 @@ use crate::crypto::{Entropy, OsEntropy};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::{ObjectId, SetDigest, TimelineId};
 use crate::leveldb::DatabaseLayout;
-use crate::leveldb::scan_context::{ScanBudget, keeps_bytes};
+use crate::leveldb::scan_context::{ScanBudget, is_buffering};
 use crate::repo::{BlobWriter, Repo, SnapshotCatalog};
 use crate::report::OperationReport;
 use crate::snapshot::{
@@ -212,7 +212,7 @@ pub fn save_database(
     let refusal = match database.unknown_format_error() {
         Some(unknown) => unknown,
         None => match saving.store_records(database) {
-            Err(error) if keeps_bytes(error.kind()) => error,
+            Err(error) if is_buffering(error.kind()) => error,
             result => return result,
         },
     };

@@ -50,7 +50,7 @@ impl<'s> AuditRecorder<'s> {
 
     /// Notes that the pack was read. Stored later. Behind all that was said of it before, whatever our clock shows: of
     /// what was wrong and is right again the newer word must be the one that counts.
-    pub fn note(&mut self, pack: ObjectId, found: AuditResult, began: UnixNanos) {
+    pub fn record(&mut self, pack: ObjectId, found: AuditResult, began: UnixNanos) {
         let before = self.audits.last(self.how, &pack);
         let when = before.map_or(began, |last| began.max(UnixNanos(last.when.0.saturating_add(1))));
         let audited = AuditedObject {
@@ -64,7 +64,7 @@ impl<'s> AuditRecorder<'s> {
     }
 
     /// Stores what was noted if that is long ago.
-    pub fn store_from_time_to_time(&mut self, now: UnixNanos) {
+    pub fn store_periodically(&mut self, now: UnixNanos) {
         if now.0.saturating_sub(self.stored_at.0) >= STORE_EVERY {
             self.stored_at = now;
             self.store();
@@ -79,7 +79,7 @@ impl<'s> AuditRecorder<'s> {
                 object: ObjectKind::Audit.folder().into(),
                 what: format!("what was read could not be recorded: {error}"),
                 since: None,
-                helps: helps(&error).into(),
+                helps: advice(&error).into(),
             });
         }
         self.audits
@@ -110,7 +110,7 @@ impl<'s> AuditRecorder<'s> {
     }
 }
 
-fn helps(error: &Error) -> &'static str {
+fn advice(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::Full => "free some space; until then each check begins where this one did",
         _ => "let the storage be written to; until then each check begins where this one did",

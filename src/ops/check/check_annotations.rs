@@ -93,7 +93,7 @@ impl AnnotationCheck {
     }
 
     /// What was seen from here before is still there, or was forgotten.
-    pub fn check_seen(
+    pub fn check_high_water(
         &self,
         repo: &Repo,
         listed: &[ListedObject],
@@ -122,18 +122,18 @@ impl AnnotationCheck {
             .chain(forgettings)
             .partition(|(_, unread)| unread.kind == ErrorKind::TooNew);
         for (kind, unread) in damaged {
-            findings.add(path(kind, unread.id), unread.what.clone(), from_a_copy(kind));
+            findings.add(path(kind, unread.id), unread.what.clone(), is_from_copy(kind));
         }
         let counts = |id: &ObjectId| there.contains(id) && self.forgotten.of(id).is_none();
         let mut notices = suspects(&self.notes.current_notes(), counts);
         notices.extend(self.notes.current_notes().quarantined().map(quarantined));
-        notices.extend(gone(&self.notes, &there, &self.forgotten));
+        notices.extend(missing_subject(&self.notes, &there, &self.forgotten));
         notices.extend(too_new.into_iter().map(|(kind, unread)| unknown(kind, unread)));
         notices
     }
 }
 
-fn from_a_copy(kind: ObjectKind) -> &'static str {
+fn is_from_copy(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::Forgotten => FORGOTTEN_FROM_A_COPY,
         _ => FROM_A_COPY,
@@ -176,14 +176,14 @@ pub(super) fn incomplete(id: ObjectId, snapshot: &Snapshot) -> Option<CheckNotic
 }
 
 /// Notes on snapshots that are not there and were not forgotten. A lost one leaves a gap, which is a finding of its own.
-fn gone<'a>(
+fn missing_subject<'a>(
     stored: &'a StoredNotes,
     there: &'a HashSet<ObjectId>,
     forgotten: &'a ForgottenSnapshots,
 ) -> impl Iterator<Item = CheckNotice> + 'a {
     let is_gone = |id: &ObjectId| !there.contains(id) && forgotten.of(id).is_none();
     stored.notes.iter().filter_map(move |(name, note)| {
-        let subject = subject(note).filter(is_gone)?;
+        let subject = subject_text(note).filter(is_gone)?;
         Some(CheckNotice {
             object: path(ObjectKind::Note, *name),
             what: format!("is about snapshot {}, which is not here", subject.short()),
@@ -193,7 +193,7 @@ fn gone<'a>(
     })
 }
 
-fn subject(note: &Note) -> Option<ObjectId> {
+fn subject_text(note: &Note) -> Option<ObjectId> {
     match &note.about {
         NoteSubject::Snapshot { id, .. } => Some(*id),
         NoteSubject::RestorePoint(_)

@@ -95,7 +95,7 @@ impl Check {
         let listed = repo.storage_reader().list(ObjectKind::Snapshot);
         let listed = listed.context(|| "list the snapshots")?;
         let facts = AnnotationCheck::load(repo)?;
-        facts.check_seen(repo, &listed, &mut findings)?;
+        facts.check_high_water(repo, &listed, &mut findings)?;
         outcome.notices = facts.check(&listed, &mut findings);
         let before = findings.len();
         let snapshots = snapshots::check(repo, &listed, &facts, &mut findings)?;
@@ -166,7 +166,7 @@ impl Check {
             let part = Check {
                 read: match domains.len() {
                     1 => self.read,
-                    _ => self.read.part(domain.bytes(), all),
+                    _ => self.read.subset(domain.bytes(), all),
                 },
             };
             part.packs_and_trees(&seen, only.as_ref(), findings, outcome)?;
@@ -284,15 +284,15 @@ impl DomainObjects<'_> {
         for id in &packs.missing {
             let object = packs::path(id);
             match (all_right, needed.contains(id)) {
-                (false, _) => findings.add(object, IS_MISSING, &packs::helps(id)),
-                (true, is_needed) => outcome.notices.push(missed_by_nobody(object, is_needed)),
+                (false, _) => findings.add(object, IS_MISSING, &packs::advice(id)),
+                (true, is_needed) => outcome.notices.push(is_missed_by_none(object, is_needed)),
             }
         }
         Ok(())
     }
 }
 
-fn missed_by_nobody(object: String, is_needed: bool) -> CheckNotice {
+fn is_missed_by_none(object: String, is_needed: bool) -> CheckNotice {
     let (what, helps) = if is_needed {
         (
             "is missing; of all that snapshots need of it there are other copies",
@@ -314,7 +314,11 @@ fn missed_by_nobody(object: String, is_needed: bool) -> CheckNotice {
 
 /// What a snapshot lacks: its trees are walked whole, and each blob that they lead to must lie in a pack that may be
 /// counted on (indexed, listed, of the right size, unmarked). No data is read. Empty: it can be relied on.
-pub fn lacks(repo: &Repo, stored: &StoredSnapshot, report: &OperationReport) -> Result<Vec<CheckFinding>> {
+pub fn find_missing_of_snapshot(
+    repo: &Repo,
+    stored: &StoredSnapshot,
+    report: &OperationReport,
+) -> Result<Vec<CheckFinding>> {
     let mut findings = CheckFindings::default();
     let repo = &repo.in_domain(stored.snapshot.domain)?;
     let index = objects::index(repo, &mut CheckFindings::default())?;
@@ -322,7 +326,7 @@ pub fn lacks(repo: &Repo, stored: &StoredSnapshot, report: &OperationReport) -> 
     let ground = TreeCheckContext {
         repo,
         index: &index,
-        packs: &PackFaults::of_sound(&index, &sound),
+        packs: &PackFaults::without_faults(&index, &sound),
         data: false,
         report,
     };

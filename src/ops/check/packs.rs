@@ -26,7 +26,7 @@ use super::verification_dates::VerificationDates;
 use super::{CheckOutcome, ReadData, read_data};
 
 /// What to do about a damaged pack.
-pub fn helps(id: &ObjectId) -> String {
+pub fn advice(id: &ObjectId) -> String {
     format!(
         "bring it back from another copy of the repository, or run `levault repair packs {} --apply`: what still opens is \
          stored again, and the next backup stores again what its source still has",
@@ -54,7 +54,7 @@ pub struct PackFaults {
 
 impl PackFaults {
     /// All indexed packs but the sound ones are as good as lost.
-    pub fn of_sound(index: &ReadableIndex, sound: &HashMap<ObjectId, u64>) -> Self {
+    pub fn without_faults(index: &ReadableIndex, sound: &HashMap<ObjectId, u64>) -> Self {
         let unsound = index.facts.packs.keys().filter(|id| !sound.contains_key(*id));
         let why = || "is missing, of another size, or marked to go".to_owned();
         Self {
@@ -64,7 +64,7 @@ impl PackFaults {
     }
 
     /// What is wrong with this copy of a blob; `None` if nothing is known to be.
-    pub fn wrong_with(&self, location: &Location) -> Option<String> {
+    pub fn fault_of(&self, location: &Location) -> Option<String> {
         match self.lost.get(&location.pack) {
             Some(why) => Some(why.clone()),
             None => self
@@ -166,7 +166,7 @@ struct PackCheck<'a> {
 
 impl PackCheck<'_> {
     fn count_entries(&mut self, outcome: &mut CheckOutcome) -> Result<()> {
-        for entry in self.index.lookup.iter_all()? {
+        for entry in self.index.lookup.iter_rows()? {
             outcome.blobs += 1;
             *self.entries.entry(entry?.location.pack).or_default() += 1;
         }
@@ -179,8 +179,8 @@ impl PackCheck<'_> {
         for (id, len) in indexed.iter().filter(|(id, _)| is_wanted(id)) {
             match there.get(id) {
                 Some(stored) if stored == len => {}
-                Some(stored) => self.lose(id, format!("{stored} bytes long, {len} indexed")),
-                None => self.miss(id),
+                Some(stored) => self.record_lost(id, format!("{stored} bytes long, {len} indexed")),
+                None => self.record_missing(id),
             }
         }
     }
@@ -209,9 +209,9 @@ impl PackCheck<'_> {
                 return Ok(false);
             };
             if let Some(found) = self.data(&pack)? {
-                record.note(pack.id, found, now);
+                record.record(pack.id, found, now);
             }
-            record.store_from_time_to_time(clock.now());
+            record.store_periodically(clock.now());
             read.insert(pack.id);
             outcome.packs_read += 1;
             outcome.bytes_read += pack.len;
@@ -225,7 +225,7 @@ impl PackCheck<'_> {
             }
         };
         let audits = record.finish(&mut outcome.notices);
-        outcome.packs_left += progress.left().count() as u64;
+        outcome.packs_left += progress.bytes_left().count() as u64;
         ended.map(|_| (read, audits))
     }
 
@@ -240,19 +240,19 @@ impl PackCheck<'_> {
         }
     }
 
-    fn lose(&mut self, id: &ObjectId, why: String) {
+    fn record_lost(&mut self, id: &ObjectId, why: String) {
         self.find(id, why.clone());
         self.facts.lost.insert(*id, why);
     }
 
     /// It was swept, or it is lost: trees tell.
-    fn miss(&mut self, id: &ObjectId) {
+    fn record_missing(&mut self, id: &ObjectId) {
         self.facts.lost.insert(*id, IS_MISSING.into());
         self.facts.missing.insert(*id);
     }
 
     fn find(&mut self, id: &ObjectId, what: impl Into<String>) {
-        self.findings.add(path(id), what, &helps(id));
+        self.findings.add(path(id), what, &advice(id));
         self.wrong.insert(*id);
     }
 
@@ -263,7 +263,7 @@ impl PackCheck<'_> {
         }
         match self.repo.pack_directory(&pack.name.id, pack.len) {
             Ok(directory) => self.compare(&pack.name.id, &directory),
-            Err(error) if error.kind() == ErrorKind::NotFound => self.miss(&pack.name.id),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.record_missing(&pack.name.id),
             Err(error) => self.find(&pack.name.id, error.to_string()),
         }
     }
@@ -292,12 +292,12 @@ impl PackCheck<'_> {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.miss(&id);
+                self.record_missing(&id);
                 return Ok(None);
             }
             Err(error) => {
-                self.lose(&id, error.to_string());
-                return Ok(is_about_it(&error).then_some(AuditResult::Wrong));
+                self.record_lost(&id, error.to_string());
+                return Ok(concerns_pack(&error).then_some(AuditResult::Wrong));
             }
         };
         let (is_whole, scanned) = rayon::join(
@@ -337,7 +337,7 @@ impl PackCheck<'_> {
     /// The directory does not open: the index still knows where the parts lie.
     fn parts_by_index(&mut self, id: &ObjectId, bytes: &[u8]) -> Result<()> {
         let mut here: Vec<(BlobId, Location)> = Vec::new();
-        for entry in self.index.lookup.iter_all()? {
+        for entry in self.index.lookup.iter_rows()? {
             let entry = entry?;
             if entry.location.pack == *id {
                 here.push((entry.id, entry.location));
@@ -366,7 +366,7 @@ impl PackCheck<'_> {
 }
 
 /// True if the object itself is to blame as far as can be told: its bytes, or the disk that they are on.
-pub fn is_about_it(error: &Error) -> bool {
+pub fn concerns_pack(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Torn | ErrorKind::Limit

@@ -38,7 +38,7 @@ pub enum ReadData {
 
 impl ReadData {
     /// What of it falls to a part of the repository that has `bytes` of `all`.
-    pub(super) fn part(self, bytes: u64, all: u64) -> Self {
+    pub(super) fn subset(self, bytes: u64, all: u64) -> Self {
         let share = bytes as f64 / all.max(1) as f64;
         match self {
             Self::Bytes(wanted) => Self::Bytes((wanted as f64 * share).ceil() as u64),
@@ -68,7 +68,7 @@ pub(super) fn plan(packs: &[PackAge], read: ReadData, now: UnixNanos) -> ReadPla
         ReadData::Stalest { age_max, .. } => read_plan::plan(packs, age_max, now),
         _ => {
             let chosen = chosen(packs, read);
-            read_plan::plan_of(packs, |id| chosen.contains(id))
+            read_plan::plan_pack(packs, |id| chosen.contains(id))
         }
     }
 }
@@ -79,8 +79,8 @@ fn chosen(packs: &[PackAge], read: ReadData) -> HashSet<ObjectId> {
         ReadData::None | ReadData::Stalest { .. } => HashSet::new(),
         ReadData::All => ids.collect(),
         ReadData::Part { part, of } => ids.filter(|id| u32::from(id.0[0]) % of == part - 1).collect(),
-        ReadData::Share(share) => at_random(packs, (share * total(packs) as f64).ceil() as u64),
-        ReadData::Bytes(bytes) => at_random(packs, bytes),
+        ReadData::Share(share) => shuffle(packs, (share * total(packs) as f64).ceil() as u64),
+        ReadData::Bytes(bytes) => shuffle(packs, bytes),
     }
 }
 
@@ -89,7 +89,7 @@ fn total(packs: &[PackAge]) -> u64 {
 }
 
 /// Packs in an order nobody can foresee, until they hold `bytes`.
-fn at_random(packs: &[PackAge], bytes: u64) -> HashSet<ObjectId> {
+fn shuffle(packs: &[PackAge], bytes: u64) -> HashSet<ObjectId> {
     let mut seed = [0; 32];
     // Without random numbers the order is the same every time; nothing worse.
     let _ = getrandom::fill(&mut seed);

@@ -46,19 +46,19 @@ pub fn plan(packs: &[PackAge], age_max: Option<Duration>, now: UnixNanos) -> Rea
     };
     let mut due: Vec<_> = packs.iter().copied().filter(is_due).collect();
     due.sort_by_key(|pack| (pack.last.map(|(when, _)| when), pack.id));
-    let (again, others) = due.into_iter().partition(was_wrong);
+    let (again, others) = due.into_iter().partition(was_damaged);
     ReadPlan { again, others }
 }
 
 /// These, in the order given, and of what was found wrong besides at most [`AGAIN_MAX`].
-pub fn plan_of(packs: &[PackAge], is_chosen: impl Fn(&ObjectId) -> bool) -> ReadPlan {
+pub fn plan_pack(packs: &[PackAge], is_chosen: impl Fn(&ObjectId) -> bool) -> ReadPlan {
     let (others, left): (Vec<_>, Vec<_>) = packs.iter().copied().partition(|pack| is_chosen(&pack.id));
-    let again = left.into_iter().filter(was_wrong).take(AGAIN_MAX).collect();
+    let again = left.into_iter().filter(was_damaged).take(AGAIN_MAX).collect();
     ReadPlan { again, others }
 }
 
 /// True if it was wrong when it was last read.
-pub fn was_wrong(pack: &PackAge) -> bool {
+pub fn was_damaged(pack: &PackAge) -> bool {
     matches!(pack.last, Some((_, AuditResult::Wrong)))
 }
 
@@ -119,7 +119,7 @@ impl ReadProgress {
     }
 
     /// Those whose turn did not come.
-    pub fn left(&self) -> impl Iterator<Item = &PackAge> {
+    pub fn bytes_left(&self) -> impl Iterator<Item = &PackAge> {
         self.plan.again[self.again..]
             .iter()
             .chain(&self.plan.others[self.others..])
@@ -213,7 +213,7 @@ mod tests {
         }
         (
             numbers(&read),
-            numbers(&progress.left().copied().collect::<Vec<_>>()),
+            numbers(&progress.bytes_left().copied().collect::<Vec<_>>()),
         )
     }
 
@@ -285,12 +285,12 @@ mod tests {
             pack(3, wrong),
             pack(4, Some((1, AuditResult::Right))),
         ];
-        let plan = plan_of(&packs, |id| id.0[0] == 3);
+        let plan = plan_pack(&packs, |id| id.0[0] == 3);
         assert_eq!((numbers(&plan.again), numbers(&plan.others)), (vec![2], vec![3]));
         let many: Vec<_> = (0..100).map(|number| pack(number, wrong)).collect();
-        assert_eq!(plan_of(&many, |_| false).again.len(), AGAIN_MAX);
+        assert_eq!(plan_pack(&many, |_| false).again.len(), AGAIN_MAX);
         assert_eq!(
-            plan_of(&many, |_| true).others.len(),
+            plan_pack(&many, |_| true).others.len(),
             100,
             "all, if all are asked for"
         );

@@ -39,7 +39,7 @@ pub fn check(
         }
         match repo.snapshot_as_stored(&id) {
             Ok(mut snapshot) => {
-                notes.rebase(&id, &mut snapshot);
+                notes.apply_compactions(&id, &mut snapshot);
                 let left_out = shares.add(id, &snapshot, listed.len);
                 found.insert(id, snapshot);
                 for id in left_out {
@@ -65,7 +65,7 @@ pub fn check(
     found.sort_by_key(|stored| (stored.snapshot.counter, stored.id));
     let there: HashSet<_> = listed.iter().map(|listed| listed.name.id).collect();
     let in_vain = forgotten
-        .brought_back()
+        .undeleted_at()
         .filter(|counted| !there.contains(&counted.id));
     let in_vain: Vec<_> = in_vain.copied().collect();
     for counted in &in_vain {

@@ -145,7 +145,10 @@ impl TreeCheck<'_> {
             findings.add_affecting(wrong.object, wrong.what, affects, TREE_HELPS);
         };
         match &database.content {
-            DatabaseContent::Physical { tree } => self.beside(stored, tree)?.into_iter().for_each(&mut add),
+            DatabaseContent::Physical { tree } => self
+                .check_other_files(stored, tree)?
+                .into_iter()
+                .for_each(&mut add),
             DatabaseContent::Logical { runs, uncertain } => {
                 let mut facts = Vec::new();
                 for run in runs.iter().chain(uncertain) {
@@ -156,7 +159,7 @@ impl TreeCheck<'_> {
                     .iter()
                     .flat_map(|facts| facts.wrong.clone())
                     .for_each(&mut add);
-                if sound && let Some(what) = self.disagrees(database, runs, &facts)? {
+                if sound && let Some(what) = self.digest_mismatch(database, runs, &facts)? {
                     add(TreeFault {
                         object: path(stored),
                         what,
@@ -166,7 +169,9 @@ impl TreeCheck<'_> {
             }
         }
         if let Some(tree) = &database.beside {
-            self.beside(stored, tree)?.into_iter().for_each(&mut add);
+            self.check_other_files(stored, tree)?
+                .into_iter()
+                .for_each(&mut add);
         }
         self.all_right &= all_right;
         Ok(())
@@ -188,14 +193,14 @@ impl TreeCheck<'_> {
     }
 
     /// Counts always; digests with data. A stack's are those of its merged records.
-    fn disagrees(
+    fn digest_mismatch(
         &mut self,
         database: &DatabaseRoot,
         runs: &[StoredRunRef],
         facts: &[RunWalkTotals],
     ) -> Result<Option<String>> {
         let [base] = runs else {
-            return self.stack_disagrees(database, runs, facts);
+            return self.stack_digest_mismatch(database, runs, facts);
         };
         if base.records() != database.records {
             return Ok(Some(format!(
@@ -222,7 +227,7 @@ impl TreeCheck<'_> {
 
     /// The digest of a stack from that of the last one checked that stands on the same base, and what differs: to
     /// merge every stack would read the base once a snapshot.
-    fn stack_disagrees(
+    fn stack_digest_mismatch(
         &mut self,
         database: &DatabaseRoot,
         runs: &[StoredRunRef],
@@ -240,13 +245,13 @@ impl TreeCheck<'_> {
             digest,
             records: base.records(),
         });
-        let stack = self.follow(before, runs)?;
+        let stack = self.walk_children(before, runs)?;
         let same = stack.records == database.records && stack.digest == database.set_digest;
         self.stacks.insert(key, stack);
         Ok((!same).then(|| "the merged records do not have the recorded count and set digest".into()))
     }
 
-    fn follow(&self, before: DigestedStack, runs: &[StoredRunRef]) -> Result<DigestedStack> {
+    fn walk_children(&self, before: DigestedStack, runs: &[StoredRunRef]) -> Result<DigestedStack> {
         let comparator = Comparator::from_name(&runs[0].comparator);
         let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
         let key = self.repo.domain_keys().set_digest_key().expose();
@@ -333,7 +338,11 @@ impl TreeCheck<'_> {
             self.leaves(&batch, &order, &mut wrong, &mut digest)?;
             if let Some(error) = broken {
                 let keys = format!(", keys from {} on", key_text(&last_key));
-                wrong.push(self.broken(run.root.as_ref().map(|root| root.top.id), &error, keys)?);
+                wrong.push(self.unreadable_finding(
+                    run.root.as_ref().map(|root| root.top.id),
+                    &error,
+                    keys,
+                )?);
             }
         }
         Ok(RunWalkTotals {
@@ -379,7 +388,7 @@ impl TreeCheck<'_> {
         order: KeyOrder,
         digest: &mut SetDigestAccumulator,
     ) -> Result<Option<TreeFault>> {
-        if let Some(wrong) = self.place(BlobKind::Leaf, &span.leaf.id)? {
+        if let Some(wrong) = self.location_text(BlobKind::Leaf, &span.leaf.id)? {
             return Ok(Some(wrong));
         }
         if !self.data && span.leaf.chunked == 0 {
@@ -387,7 +396,11 @@ impl TreeCheck<'_> {
         }
         let plain = match self.reader.blob(BlobKind::Leaf, &span.leaf.id) {
             Ok(plain) => plain,
-            Err(error) => return self.broken(Some(span.leaf.id), &error, String::new()).map(Some),
+            Err(error) => {
+                return self
+                    .unreadable_finding(Some(span.leaf.id), &error, String::new())
+                    .map(Some);
+            }
         };
         let mut wrong = None;
         let read = read_leaf(&plain, span, order, |entry| match &entry.payload {
@@ -402,7 +415,9 @@ impl TreeCheck<'_> {
         });
         match read {
             Ok(()) => Ok(wrong),
-            Err(error) => self.broken(Some(span.leaf.id), &error, String::new()).map(Some),
+            Err(error) => self
+                .unreadable_finding(Some(span.leaf.id), &error, String::new())
+                .map(Some),
         }
     }
 
@@ -422,7 +437,7 @@ impl TreeCheck<'_> {
     }
 
     /// What is wrong with all copies of a blob; `None` when one is good as far as is known.
-    fn place(&self, kind: BlobKind, id: &BlobId) -> Result<Option<TreeFault>> {
+    fn location_text(&self, kind: BlobKind, id: &BlobId) -> Result<Option<TreeFault>> {
         let mut wrong = None;
         let locations = self.reader.locations(kind, id)?;
         if self.bad.contains(id) && first_readable_copy(&self.reader, id, &locations).is_none() {
@@ -433,7 +448,7 @@ impl TreeCheck<'_> {
             }));
         }
         for location in locations {
-            match self.packs.wrong_with(&location) {
+            match self.packs.fault_of(&location) {
                 None => return Ok(None),
                 Some(what) => {
                     wrong = Some(TreeFault {
@@ -453,7 +468,7 @@ impl TreeCheck<'_> {
     }
 
     /// An error met on the way, as a finding; a wish to stop stays an error.
-    fn broken(&self, id: Option<BlobId>, error: &Error, keys: String) -> Result<TreeFault> {
+    fn unreadable_finding(&self, id: Option<BlobId>, error: &Error, keys: String) -> Result<TreeFault> {
         if error.kind() == ErrorKind::Interrupted {
             return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
         }

@@ -34,7 +34,7 @@ impl SnapshotCarrier<'_> {
                     plains.iter().for_each(|plain| window.extend_from_slice(plain));
                     let more = if ended { InputEnd::Ended } else { InputEnd::Follows };
                     let (mut pieces, mut start) = (Vec::new(), 0);
-                    while let Some(len) = cutter.first(&window[start..], more) {
+                    while let Some(len) = cutter.first_chunk_len(&window[start..], more) {
                         pieces.push(window[start..start + len].to_vec());
                         start += len;
                     }

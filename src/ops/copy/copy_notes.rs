@@ -13,8 +13,8 @@ use super::CopiedSnapshot;
 use super::copy_plan::{CopyPlan, CopyStep};
 
 /// What is noted of a snapshot that was copied just now; how many notes. (Its tags stand in itself.)
-pub fn of_new(to: &Repo, source: &StoredNotes, copied: CopiedSnapshot) -> Result<usize> {
-    let said = missing(
+pub fn notes_of_copied(to: &Repo, source: &StoredNotes, copied: CopiedSnapshot) -> Result<usize> {
+    let said = missing_notes(
         &source.current_notes(),
         copied.from,
         &DestinationNotes::default(),
@@ -25,12 +25,21 @@ pub fn of_new(to: &Repo, source: &StoredNotes, copied: CopiedSnapshot) -> Result
 
 /// The same of those that were copied before: a copy that was killed may not have come to it, and the source may have
 /// found a snapshot to be suspect since.
-pub fn catch_up(to: &Repo, plan: &CopyPlan, source: &StoredNotes, there: &StoredNotes) -> Result<usize> {
+pub fn copy_new_notes(
+    to: &Repo,
+    plan: &CopyPlan,
+    source: &StoredNotes,
+    there: &StoredNotes,
+) -> Result<usize> {
     let (standing, words) = (source.current_notes(), DestinationNotes::of(there));
     let mut count = 0;
     for step in &plan.steps {
         if let CopyStep::There { source, copied } = step {
-            count += put(to, copied.id, missing(&standing, source.id, &words, copied.id))?;
+            count += put(
+                to,
+                copied.id,
+                missing_notes(&standing, source.id, &words, copied.id),
+            )?;
         }
     }
     Ok(count)
@@ -60,13 +69,13 @@ impl DestinationNotes {
     }
 }
 
-fn missing(
+fn missing_notes(
     source: &CurrentNotes,
     from: ObjectId,
     words: &DestinationNotes,
     to: ObjectId,
 ) -> Vec<SnapshotNote> {
-    let doubt = source.suspect(&from).filter(|_| !words.doubts.contains(&to));
+    let doubt = source.suspect_note(&from).filter(|_| !words.doubts.contains(&to));
     let pin = source.is_pinned(&from) && !words.pins.contains(&to);
     let doubt = doubt.map(|reason| SnapshotNote::Suspect(reason.to_owned()));
     doubt

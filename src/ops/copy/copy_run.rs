@@ -52,7 +52,7 @@ impl SnapshotCarrier<'_> {
                     self.sink.flush()?;
                 }
                 let lookup = self.to.lookup();
-                let lookup = self.sink.own(lookup)?;
+                let lookup = self.sink.own_snapshots(lookup)?;
                 let there = BlobReader::new(self.to, &lookup);
                 let from = RunReader::new(self.recent, from.root.as_ref(), &order);
                 let to = RunReader::new(&there, to.root.as_ref(), &order);
@@ -72,7 +72,7 @@ impl SnapshotCarrier<'_> {
     ) -> Result<()> {
         loop {
             self.report.go_on()?;
-            let batch = some(&mut spans)?;
+            let batch = non_empty(&mut spans)?;
             if batch.is_empty() {
                 return Ok(());
             }
@@ -92,7 +92,7 @@ impl SnapshotCarrier<'_> {
             pass.sums = None;
         }
         let blobs = read_records::fetch_leaves(self.reader, &fresh)?;
-        let plains = self.opened(&fresh, blobs, pass)?;
+        let plains = self.open_leaf(&fresh, blobs, pass)?;
         let new = plains.into_iter().map(|plain| NewBlob {
             kind: BlobKind::Leaf,
             plain,
@@ -116,7 +116,7 @@ impl SnapshotCarrier<'_> {
     }
 
     /// The leaves as they go into the destination: those without long values keep their bytes.
-    fn opened(
+    fn open_leaf(
         &mut self,
         spans: &[LeafSpan],
         blobs: Vec<NamedBlob>,
@@ -199,7 +199,7 @@ fn add(sums: &mut Option<DigestBuilder>, key: &[u8], payload: &EntryPayload) -> 
     Ok(())
 }
 
-fn some(spans: &mut impl Iterator<Item = Result<LeafSpan>>) -> Result<Vec<LeafSpan>> {
+fn non_empty(spans: &mut impl Iterator<Item = Result<LeafSpan>>) -> Result<Vec<LeafSpan>> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while batch.len() < LEAVES_AT_ONCE && bytes < BYTES_AT_ONCE {
         let Some(span) = spans.next().transpose()? else {

@@ -64,21 +64,21 @@ pub struct DestinationWriter<'a> {
 impl DestinationWriter<'_> {
     pub fn add(&mut self, batch: Vec<NewBlob>) -> Result<Vec<BlobId>> {
         let added = self.writer.add(batch);
-        self.own(added)
+        self.own_snapshots(added)
     }
 
     pub fn add_one(&mut self, kind: BlobKind, plain: Vec<u8>) -> Result<BlobId> {
         let added = self.writer.add_one(kind, plain);
-        self.own(added)
+        self.own_snapshots(added)
     }
 
     pub fn flush(&mut self) -> Result<()> {
         let flushed = self.writer.flush();
-        self.own(flushed)
+        self.own_snapshots(flushed)
     }
 
     /// Whatever is wrong with it is the destination's fault.
-    pub fn own<T>(&mut self, result: Result<T>) -> Result<T> {
+    pub fn own_snapshots<T>(&mut self, result: Result<T>) -> Result<T> {
         self.failed |= result.is_err();
         result
     }
@@ -125,7 +125,7 @@ impl<'a> SnapshotCarrier<'a> {
                 is_new: false,
             };
             // Where a prune stored one of the two anew, an older pair is of more use.
-            if ground.is_alike() {
+            if ground.is_equivalent() {
                 let lineage = lineage(&source.snapshot, from);
                 self.grounds.insert(lineage, Rc::new(ground));
             }
@@ -133,7 +133,7 @@ impl<'a> SnapshotCarrier<'a> {
     }
 
     /// Copies all that the snapshot needs.
-    pub fn carry(&mut self, stored: &StoredSnapshot) -> Result<CarriedSnapshot> {
+    pub fn carry_over(&mut self, stored: &StoredSnapshot) -> Result<CarriedSnapshot> {
         let (mut sources, mut parents) = (Vec::new(), BTreeSet::new());
         for source in &stored.snapshot.sources {
             let ground = self.grounds.get(&lineage(&stored.snapshot, source)).cloned();
@@ -161,7 +161,7 @@ impl<'a> SnapshotCarrier<'a> {
     }
 
     /// True if nothing is known to be missing in the destination.
-    pub fn is_whole_there(&self) -> bool {
+    pub fn is_complete_at_destination(&self) -> bool {
         let writer = &self.sink.writer;
         writer.trusted_copies().are_all_trusted() && !writer.index_is_damaged()
     }
@@ -188,7 +188,7 @@ impl<'a> SnapshotCarrier<'a> {
                     (SnapshotSource::Tree(from), SnapshotSource::Tree(to)) => Some((from.root, to.root)),
                     _ => None,
                 });
-                let root = self.tree(&tree.root, on(ground, before), parents)?;
+                let root = self.tree(&tree.root, on_path(ground, before), parents)?;
                 Ok(SnapshotSource::Tree(TreeRoot { root, ..tree.clone() }))
             }
             SnapshotSource::Database(database) => {
@@ -209,7 +209,9 @@ impl<'a> SnapshotCarrier<'a> {
         match &database.content {
             DatabaseContent::Physical { tree } => {
                 let before = ground.as_ref().and_then(DatabasePair::trees);
-                let before = ground.as_ref().and_then(|ground| on(Some(ground.ground), before));
+                let before = ground
+                    .as_ref()
+                    .and_then(|ground| on_path(Some(ground.ground), before));
                 let tree = self.tree(tree, before, parents)?;
                 copied.content = DatabaseContent::Physical { tree };
             }
@@ -227,7 +229,7 @@ impl<'a> SnapshotCarrier<'a> {
         if let Some(tree) = &database.beside {
             let before = ground.as_ref().and_then(|ground| {
                 let pair = ground.from.beside.zip(ground.to.beside);
-                on(Some(ground.ground), pair)
+                on_path(Some(ground.ground), pair)
             });
             copied.beside = Some(self.tree(tree, before, parents)?);
         }
@@ -298,7 +300,7 @@ impl<'a> SnapshotCarrier<'a> {
 
 impl SharedState {
     /// False for two stacks of which one cannot be the other's copy, and where something of the copy is lost.
-    fn is_alike(&self) -> bool {
+    fn is_equivalent(&self) -> bool {
         DatabasePair::of(self).is_none_or(|both| {
             let is_whole = both.to.holes().next().is_none();
             is_whole && (both.from.is_physical() || both.stacks(both.from).is_some())
@@ -313,7 +315,7 @@ pub struct ParentPair<'g> {
     pub to: BlobId,
 }
 
-fn on(ground: Option<&SharedState>, pair: Option<(BlobId, BlobId)>) -> Option<ParentPair<'_>> {
+fn on_path(ground: Option<&SharedState>, pair: Option<(BlobId, BlobId)>) -> Option<ParentPair<'_>> {
     let (ground, (from, to)) = ground.zip(pair)?;
     Some(ParentPair { ground, from, to })
 }

@@ -33,7 +33,7 @@ impl SnapshotCarrier<'_> {
             self.sink.flush()?;
         }
         let lookup = self.to.lookup();
-        let lookup = self.sink.own(lookup)?;
+        let lookup = self.sink.own_snapshots(lookup)?;
         let there = BlobReader::new(self.to, &lookup);
         self.directory(tree, Some((before.from, before.to, &there)))
     }

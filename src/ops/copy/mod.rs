@@ -123,7 +123,7 @@ impl Copy {
         to: &Repo,
         there: &'k ListedRepository,
     ) -> Result<CopyPlan<'k>> {
-        let wanted = self.wanted(&source.catalog)?;
+        let wanted = self.selected_snapshots(&source.catalog)?;
         Ok(copy_plan::plan(
             (*from.id(), &source.catalog),
             &wanted,
@@ -174,7 +174,7 @@ impl Copy {
         let unreadable = source.catalog.unreadable.iter();
         outcome.unreadable = unreadable.map(ToString::to_string).collect();
         outcome.refused.clear();
-        outcome.notes += copy_notes::catch_up(to, &plan, &source.notes, &there.notes)?;
+        outcome.notes += copy_notes::copy_new_notes(to, &plan, &source.notes, &there.notes)?;
         if plan.missing == 0 {
             return Ok(());
         }
@@ -193,7 +193,7 @@ impl Copy {
             let reader = BlobReader::new(&from, &lookup);
             let recent = BlobCacheReader::new(&reader);
             let carrier = SnapshotCarrier::start(&from, &reader, &recent, to, report)?;
-            let trusts = trusts && carrier.is_whole_there();
+            let trusts = trusts && carrier.is_complete_at_destination();
             let mut shipment = CopyInProgress {
                 carrier,
                 source: &source,
@@ -217,7 +217,7 @@ impl Copy {
         Ok(())
     }
 
-    fn wanted(&self, catalog: &SnapshotCatalog) -> Result<HashSet<ObjectId>> {
+    fn selected_snapshots(&self, catalog: &SnapshotCatalog) -> Result<HashSet<ObjectId>> {
         let named = self.snapshots.iter().map(|words| catalog.select(words));
         let named: Vec<&StoredSnapshot> = if self.snapshots.is_empty() {
             catalog.snapshots.iter().collect()
@@ -261,7 +261,7 @@ impl CopyInProgress<'_, '_> {
             }
             CopyStep::Copy(stored) => stored,
         };
-        match self.carrier.carry(stored) {
+        match self.carrier.carry_over(stored) {
             Ok(carried) => self.ready.push((stored.id, carried)),
             Err(error) if !self.carrier.is_of_source(&error) => return Err(error),
             // A prune of the source may have moved it: what is where is listed anew.
@@ -307,13 +307,13 @@ impl CopyInProgress<'_, '_> {
             let copied = CopiedSnapshot { from, to };
             self.outcome.copied.push(copied);
             (self.each)(copied);
-            self.outcome.notes += copy_notes::of_new(self.to, &self.source.notes, copied)?;
+            self.outcome.notes += copy_notes::notes_of_copied(self.to, &self.source.notes, copied)?;
         }
         Ok(())
     }
 }
 
 #[cold]
-fn disagrees(what: &str) -> Error {
+fn digest_mismatch(what: &str) -> Error {
     Error::corrupt(format!("the records do not have the recorded {what}"))
 }

@@ -15,7 +15,7 @@ use crate::run::{EntryPayload, KeyRange, RecordDifference};
 use crate::snapshot::{DatabaseContent, DatabaseRoot, StoredRunRef};
 
 use super::copy_snapshot::{DatabasePair, SnapshotCarrier};
-use super::disagrees;
+use super::digest_mismatch;
 
 /// What the records of a run or a stack come to.
 #[derive(Clone, Copy, Debug)]
@@ -94,26 +94,26 @@ impl SnapshotCarrier<'_> {
             ground.and_then(|ground| Some((ground, ground.stacks(database)?))),
         ) {
             (Some(base), _) if runs.len() == 1 => base,
-            (Some(base), _) => self.follow(base, &runs[..1], runs, &database.shape.comparator)?,
+            (Some(base), _) => self.walk_runs(base, &runs[..1], runs, &database.shape.comparator)?,
             (None, Some((ground, (before, _)))) => {
                 let sums = RunDigests {
                     records: ground.from.records,
                     from: ground.from.set_digest,
                     to: ground.to.set_digest,
                 };
-                self.follow(sums, before, runs, &database.shape.comparator)?
+                self.walk_runs(sums, before, runs, &database.shape.comparator)?
             }
             // A base is read whole, or it was compared with one that is in both.
-            (None, None) => return Err(disagrees("base")),
+            (None, None) => return Err(digest_mismatch("base")),
         };
         match (sums.records == database.records, sums.from == database.set_digest) {
             (true, true) => Ok(sums.to),
-            (false, _) => Err(disagrees("count")),
-            (true, false) => Err(disagrees("set digest")),
+            (false, _) => Err(digest_mismatch("count")),
+            (true, false) => Err(digest_mismatch("set digest")),
         }
     }
 
-    fn follow(
+    fn walk_runs(
         &self,
         before: RunDigests,
         old: &[StoredRunRef],

@@ -104,9 +104,9 @@ pub fn plan(
 ) -> Vec<KeepDecision> {
     let planner = ForgetPlanner::new(candidates, calendar);
     let mut reasons = KeepReasons::new();
-    planner.by_itself(policy, &mut reasons);
+    planner.own_reason(policy, &mut reasons);
     if !policy.is_empty() {
-        planner.whatever_is_asked(&mut reasons);
+        planner.protected_reasons(&mut reasons);
     }
     planner.last(policy.last, &mut reasons);
     planner.within(policy.within, &mut reasons);
@@ -150,7 +150,7 @@ impl<'a> ForgetPlanner<'a> {
     }
 
     /// Snapshots of a wrong clock, and the newest that is complete, if it is not the newest.
-    fn whatever_is_asked(&self, reasons: &mut KeepReasons) {
+    fn protected_reasons(&self, reasons: &mut KeepReasons) {
         for place in 0..self.ahead {
             reasons.entry(place).or_default().push(KeepReason::Ahead);
         }
@@ -162,7 +162,7 @@ impl<'a> ForgetPlanner<'a> {
     }
 
     /// What a snapshot is kept for whatever the others are.
-    fn by_itself(&self, policy: &RetentionPolicy, reasons: &mut KeepReasons) {
+    fn own_reason(&self, policy: &RetentionPolicy, reasons: &mut KeepReasons) {
         for (place, (candidate, _)) in self.sorted.iter().enumerate() {
             let protected = candidate.protected.then_some(KeepReason::Protected);
             let named = policy.ids.contains(&candidate.id).then_some(KeepReason::Id);
@@ -185,7 +185,7 @@ impl<'a> ForgetPlanner<'a> {
     }
 
     fn within(&self, reach: KeepDuration, reasons: &mut KeepReasons) {
-        for place in self.ahead..self.reached(reach) {
+        for place in self.ahead..self.is_slot_reached(reach) {
             reasons.entry(place).or_default().push(KeepReason::Within(reach));
         }
     }
@@ -193,34 +193,37 @@ impl<'a> ForgetPlanner<'a> {
     fn slots(&self, rhythm: CalendarPeriod, number: KeepCount, reasons: &mut KeepReasons) {
         let mut left = number.count();
         let mut kept = Vec::new();
-        for (slot, places) in self.slots_of(rhythm, self.sorted.len()) {
+        for (slot, places) in self.slot_keys(rhythm, self.sorted.len()) {
             if left == 0 {
                 break;
             }
-            let place = self.stands_for(&places);
+            let place = self.slot_key(&places);
             kept.push((place, slot));
             left -= usize::from(!self.sorted[place].0.suspect);
         }
-        let oldest = if left > 0 { self.oldest() } else { None };
+        let oldest = if left > 0 { self.oldest_reason() } else { None };
         keep(rhythm, None, kept, oldest, reasons);
     }
 
     fn slots_within(&self, rhythm: CalendarPeriod, reach: KeepDuration, reasons: &mut KeepReasons) {
-        let reached = self.reached(reach);
-        let slots = self.slots_of(rhythm, reached).into_iter();
+        let reached = self.is_slot_reached(reach);
+        let slots = self.slot_keys(rhythm, reached).into_iter();
         let kept = slots
-            .map(|(slot, places)| (self.stands_for(&places), slot))
+            .map(|(slot, places)| (self.slot_key(&places), slot))
             .collect();
-        let oldest = self.oldest().filter(|_| reached == self.sorted.len());
+        let oldest = self.oldest_reason().filter(|_| reached == self.sorted.len());
         keep(rhythm, Some(reach), kept, oldest, reasons);
     }
 
     /// How many, newest first, are less than `reach` older than the latest, or ahead of it.
-    fn reached(&self, reach: KeepDuration) -> usize {
+    fn is_slot_reached(&self, reach: KeepDuration) -> usize {
         if reach.is_none() {
             return 0;
         }
-        let from = self.latest.as_ref().and_then(|latest| reach.before(latest));
+        let from = self
+            .latest
+            .as_ref()
+            .and_then(|latest| reach.subtract_duration(latest));
         let older = |(_, at): &(_, Zoned)| from.as_ref().is_some_and(|from| at <= from);
         self.sorted
             .iter()
@@ -229,7 +232,7 @@ impl<'a> ForgetPlanner<'a> {
     }
 
     /// Places by slot, both newest first, of the first `count`.
-    fn slots_of(&self, rhythm: CalendarPeriod, count: usize) -> Vec<(String, Vec<usize>)> {
+    fn slot_keys(&self, rhythm: CalendarPeriod, count: usize) -> Vec<(String, Vec<usize>)> {
         let mut slots: Vec<(String, Vec<usize>)> = Vec::new();
         for (place, (_, at)) in self.sorted[..count].iter().enumerate().skip(self.ahead) {
             let slot = rhythm.slot(at);
@@ -242,7 +245,7 @@ impl<'a> ForgetPlanner<'a> {
     }
 
     /// The newest of those with the least against them.
-    fn stands_for(&self, places: &[usize]) -> usize {
+    fn slot_key(&self, places: &[usize]) -> usize {
         let best = places.iter().min_by_key(|place| self.rank(**place));
         best.copied().unwrap_or_default()
     }
@@ -254,7 +257,7 @@ impl<'a> ForgetPlanner<'a> {
     }
 
     /// The oldest that nobody doubts, or the oldest.
-    fn oldest(&self) -> Option<usize> {
+    fn oldest_reason(&self) -> Option<usize> {
         let considered = &self.sorted[self.ahead..];
         let trusted = considered.iter().rposition(|(candidate, _)| !candidate.suspect);
         let place = trusted.or(considered.len().checked_sub(1))?;

@@ -115,13 +115,13 @@ impl ForgetInput {
     /// One snapshot that somebody named. `None` if it is forgotten already; a protected one is [`ErrorKind::Usage`].
     /// A whole id may be that of a snapshot whose bytes are damaged, or that was brought back in vain and is gone; both are
     /// told by [`ForgetReason::Damaged`].
-    pub fn named(&self, repo: &Repo, words: &str) -> Result<Option<(CountedSnapshot, ForgetReason)>> {
+    pub fn select_named(&self, repo: &Repo, words: &str) -> Result<Option<(CountedSnapshot, ForgetReason)>> {
         let whole = ObjectId::from_hex(words);
         if whole.is_some_and(|id| self.catalog.forgotten(&id).is_some()) {
             return Ok(None);
         }
         let found = match (self.catalog.select(words), whole) {
-            (Ok(stored), _) => (counted(stored), ForgetReason::ByHand),
+            (Ok(stored), _) => (counted_snapshot(stored), ForgetReason::ByHand),
             (Err(_), Some(id)) => (damaged(repo, id)?, ForgetReason::Damaged),
             (Err(error), None) => return Err(error),
         };
@@ -177,7 +177,10 @@ impl PolicySelection {
         calendar: &PolicyCalendar,
     ) -> Result<GroupPlan> {
         refuse_times_ahead(&group, &snapshots, calendar)?;
-        let candidates: Vec<_> = snapshots.iter().map(|stored| candidate(stored, notes)).collect();
+        let candidates: Vec<_> = snapshots
+            .iter()
+            .map(|stored| policy_candidate(stored, notes))
+            .collect();
         let mut stored: BTreeMap<_, _> = snapshots.into_iter().map(|stored| (stored.id, stored)).collect();
         let (mut keep, mut remove) = (Vec::new(), Vec::new());
         for decision in plan(&candidates, &self.policy, calendar) {
@@ -244,10 +247,10 @@ fn refuse_times_ahead(
 }
 
 /// What these plans let go.
-pub fn chosen(plans: &[GroupPlan], policy: &RetentionPolicy) -> ForgetSelection {
+pub fn choose_snapshots(plans: &[GroupPlan], policy: &RetentionPolicy) -> ForgetSelection {
     let removed = plans.iter().flat_map(|plan| &plan.remove);
     ForgetSelection {
-        snapshots: removed.map(counted).collect(),
+        snapshots: removed.map(counted_snapshot).collect(),
         why: ForgetReason::Policy,
         words: policy.to_string(),
     }
@@ -259,13 +262,13 @@ pub fn forget(repo: &Repo, chosen: &ForgetSelection) -> Result<ForgetOutcome> {
     let mut snapshots = chosen.snapshots.clone();
     snapshots.sort_by_key(|counted| counted.id);
     snapshots.dedup_by_key(|counted| counted.id);
-    let when = when(repo, &snapshots)?;
+    let when = annotation_time(repo, &snapshots)?;
     let mut outcome = ForgetOutcome::default();
     for some in snapshots.chunks(FORGOTTEN_SNAPSHOTS_MAX) {
         let forgetting = ForgetRecord {
             when,
             why: chosen.why,
-            words: cut(&chosen.words),
+            words: truncate_reason(&chosen.words),
             snapshots: some.to_vec(),
         };
         let ids = some.iter().map(|counted| counted.id);
@@ -284,7 +287,7 @@ pub fn forget(repo: &Repo, chosen: &ForgetSelection) -> Result<ForgetOutcome> {
 }
 
 /// Now, or right behind the last time one of these was brought back, if a clock elsewhere is ahead of ours.
-fn when(repo: &Repo, snapshots: &[CountedSnapshot]) -> Result<UnixNanos> {
+fn annotation_time(repo: &Repo, snapshots: &[CountedSnapshot]) -> Result<UnixNanos> {
     let ids: HashSet<_> = snapshots.iter().map(|counted| counted.id).collect();
     let notes = repo.notes()?.current_notes();
     let undeleted = notes.snapshots().filter(|(id, _)| ids.contains(id));
@@ -294,22 +297,22 @@ fn when(repo: &Repo, snapshots: &[CountedSnapshot]) -> Result<UnixNanos> {
     Ok(repo.clock().now().max(UnixNanos::next_after(last)))
 }
 
-fn cut(words: &str) -> String {
+fn truncate_reason(words: &str) -> String {
     words[..words.floor_char_boundary(NOTE_REASON_BYTES_MAX)].to_owned()
 }
 
-fn candidate(stored: &StoredSnapshot, notes: &CurrentNotes) -> PolicyCandidate {
+fn policy_candidate(stored: &StoredSnapshot, notes: &CurrentNotes) -> PolicyCandidate {
     PolicyCandidate {
         id: stored.id,
         time: stored.snapshot.time,
         tags: stored.snapshot.tags.clone(),
         protected: notes.is_pinned(&stored.id),
-        suspect: notes.suspect(&stored.id).is_some(),
+        suspect: notes.suspect_note(&stored.id).is_some(),
         incomplete: stored.snapshot.is_incomplete(),
     }
 }
 
-fn counted(stored: &StoredSnapshot) -> CountedSnapshot {
+fn counted_snapshot(stored: &StoredSnapshot) -> CountedSnapshot {
     CountedSnapshot {
         id: stored.id,
         domain: stored.snapshot.domain,
@@ -328,21 +331,21 @@ fn damaged(repo: &Repo, id: ObjectId) -> Result<CountedSnapshot> {
         {
             Ok(CountedSnapshot {
                 id,
-                domain: domain_of(repo, id),
+                domain: header_domain(repo, id),
                 counter: 0,
             })
         }
         Err(error) => {
             let forgotten = repo.forgotten_now()?;
-            let brought_back = forgotten.brought_back().find(|counted| counted.id == id);
+            let brought_back = forgotten.undeleted_at().find(|counted| counted.id == id);
             brought_back.copied().ok_or(error)
         }
-        Ok(snapshot) => Ok(counted(&StoredSnapshot { id, snapshot })),
+        Ok(snapshot) => Ok(counted_snapshot(&StoredSnapshot { id, snapshot })),
     }
 }
 
 /// By its header, which nothing vouches for: all that is left of it.
-fn domain_of(repo: &Repo, id: ObjectId) -> DomainId {
+fn header_domain(repo: &Repo, id: ObjectId) -> DomainId {
     let name = ObjectName::new(ObjectKind::Snapshot, id);
     let first = repo.storage_reader().get_range(name, 0, Header::LEN);
     let header = first.and_then(|first| Header::decode(&first));

@@ -186,7 +186,7 @@ impl KeepDuration {
     }
 
     /// The time that lies so far before; `None` before all time.
-    pub fn before(self, at: &Zoned) -> Option<Zoned> {
+    pub fn subtract_duration(self, at: &Zoned) -> Option<Zoned> {
         let span = Span::new()
             .try_years(self.years)
             .and_then(|span| span.try_months(self.months))

@@ -28,7 +28,7 @@ use crate::limits::MARK_PACKS_MAX;
 use crate::repo::{DeletePermit, Lease, OWN_DOMAIN, Repo, SweepPermit};
 use crate::report::OperationReport;
 
-use prune_input::{PruneInput, gather};
+use prune_input::{PruneInput, gather_input};
 use prune_plan::{PruneLimits, PrunePlan};
 use stack_compaction::CompactionCandidate;
 use sweep::Sweep;
@@ -114,10 +114,10 @@ impl Prune {
         let mut all_done = true;
         for domain in repo.domains()?.into_iter().filter(|domain| *domain != OWN_DOMAIN) {
             // What a host wrote into its domain is no reason to keep others' garbage.
-            let rest = self.less(&outcome);
+            let rest = self.reduced_by(&outcome);
             match rest.in_domain(&repo.in_domain(domain)?, lease, report) {
                 Ok(of_it) => outcome.add(of_it),
-                Err(error) if is_the_hosts(&error) => {
+                Err(error) if is_hosts_fault(&error) => {
                     all_done = false;
                     report.problem(format!(
                         "nothing of domain {} is deleted or marked: {error}",
@@ -141,7 +141,7 @@ impl Prune {
     }
 
     /// What may be stored again after what was.
-    fn less(&self, outcome: &PruneOutcome) -> Self {
+    fn reduced_by(&self, outcome: &PruneOutcome) -> Self {
         let rebased = outcome.rebased.iter().map(|stack| stack.shown);
         let again = rebased.fold(outcome.plan.repack_bytes, u64::saturating_add);
         Self {
@@ -173,15 +173,15 @@ impl Prune {
     ) -> Result<PruneOutcome> {
         let (swept, seen) = self.sweep(repo, lease, report)?;
         let mut limits = self.limits(repo);
-        let (rebased, hidden, seen) = self.rebase(repo, seen, &limits, report)?;
+        let (rebased, hidden, seen) = self.compact_stacks(repo, seen, &limits, report)?;
         let again = rebased
             .iter()
             .map(|stack| stack.shown)
             .fold(0, u64::saturating_add);
         limits.repack_bytes_max = limits.repack_bytes_max.saturating_sub(again);
         let mut plan = prune_plan::plan(&seen.facts.packs, hidden, &limits, seen.now);
-        plan.dead = own(repo, &seen.facts, plan.dead, |id| id)?;
-        plan.repack = own(repo, &seen.facts, plan.repack, |id| id)?;
+        plan.dead = retain_own_packs(repo, &seen.facts, plan.dead, |id| id)?;
+        plan.repack = retain_own_packs(repo, &seen.facts, plan.repack, |id| id)?;
         let mut outcome = PruneOutcome {
             swept,
             plan,
@@ -228,7 +228,7 @@ impl Prune {
     ) -> Result<(Sweep, PruneListing)> {
         let seen = self.list_packs(repo, report)?;
         let mut sweep = sweep::plan(&seen.facts, self.grace_nanos(), seen.now);
-        sweep.packs = own(repo, &seen.facts, sweep.packs, |pack| &pack.pack)?;
+        sweep.packs = retain_own_packs(repo, &seen.facts, sweep.packs, |pack| &pack.pack)?;
         let Some(lease) = lease.filter(|_| !sweep.is_empty()) else {
             return Ok((sweep, seen));
         };
@@ -237,7 +237,7 @@ impl Prune {
     }
 
     /// Stores stacks again that hide much; what others hide, and what there is then.
-    fn rebase(
+    fn compact_stacks(
         &self,
         repo: &Repo,
         seen: PruneListing,
@@ -258,8 +258,8 @@ impl Prune {
     fn list_packs(&self, repo: &Repo, report: &OperationReport) -> Result<PruneListing> {
         let begun = repo.clock().now();
         // To ask the storage takes a write, and a dry run writes nothing: what it deletes goes by our clock.
-        let now = if self.dry_run { begun } else { storage_now(repo)? };
-        let mut facts = gather(repo, now, self.grace_nanos(), report)?;
+        let now = if self.dry_run { begun } else { storage_time(repo)? };
+        let mut facts = gather_input(repo, now, self.grace_nanos(), report)?;
         if self.repack_outdated {
             facts.find_outdated(repo, report)?;
         }
@@ -313,7 +313,7 @@ impl PruneOutcome {
 }
 
 /// True for what somebody who writes into a domain can bring about.
-fn is_the_hosts(error: &Error) -> bool {
+fn is_hosts_fault(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Corrupt | ErrorKind::Torn | ErrorKind::WrongKey | ErrorKind::Limit | ErrorKind::TooNew
@@ -321,7 +321,12 @@ fn is_the_hosts(error: &Error) -> bool {
 }
 
 /// Those that are this domain's by their own headers: a host's segments may name others' packs.
-fn own<T>(repo: &Repo, facts: &PruneInput, going: Vec<T>, id: impl Fn(&T) -> &ObjectId) -> Result<Vec<T>> {
+fn retain_own_packs<T>(
+    repo: &Repo,
+    facts: &PruneInput,
+    going: Vec<T>,
+    id: impl Fn(&T) -> &ObjectId,
+) -> Result<Vec<T>> {
     if repo.domains()?.len() == 1 || going.is_empty() {
         return Ok(going);
     }
@@ -344,7 +349,7 @@ struct PruneListing {
 }
 
 /// The storage's clock, if ours agrees with it.
-fn storage_now(repo: &Repo) -> Result<UnixNanos> {
+fn storage_time(repo: &Repo) -> Result<UnixNanos> {
     let now = repo.storage_now()?;
     let differ = now.0.saturating_sub(repo.clock().now().0);
     if differ.saturating_abs() <= CLOCKS_DIFFER_MAX {
@@ -366,7 +371,7 @@ pub(crate) fn unmark_needed(repo: &Repo, report: &OperationReport) -> Result<()>
         return Ok(());
     }
     // Nobody's grace is looked at: only what live snapshots need.
-    let facts = gather(repo, UnixNanos(0), 0, report)?;
+    let facts = gather_input(repo, UnixNanos(0), 0, report)?;
     let needed = facts.packs.iter().filter(|pack| pack.needed);
     let needed: Vec<_> = needed.map(|pack| pack.id).collect();
     sweep::unmark(repo, &facts.marks, &needed)
@@ -387,10 +392,10 @@ fn carry_out(repo: &Repo, facts: &PruneInput, plan: &PrunePlan, report: &Operati
         }
     }
     repack::prove_spares(repo, facts, &going, report)?;
-    mark(repo, facts, going)
+    mark_packs(repo, facts, going)
 }
 
-fn mark(repo: &Repo, facts: &PruneInput, going: HashSet<ObjectId>) -> Result<()> {
+fn mark_packs(repo: &Repo, facts: &PruneInput, going: HashSet<ObjectId>) -> Result<()> {
     let lens = facts.packs.iter().filter(|pack| going.contains(&pack.id));
     let mut packs: Vec<_> = lens
         .map(|pack| MarkedPack {

@@ -57,23 +57,28 @@ const LISTINGS_MAX: usize = 4;
 /// # Errors
 /// Of the first object that cannot be read or is not understood: it may need anything. [`ErrorKind::Corrupt`] if a live
 /// snapshot needs a blob that is nowhere.
-pub fn gather(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport) -> Result<PruneInput> {
+pub fn gather_input(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport) -> Result<PruneInput> {
     refuse_unknown_objects(repo)?;
     for _ in 1..LISTINGS_MAX {
-        match gather_once(repo, now, grace, report) {
+        match gather_input_once(repo, now, grace, report) {
             // A snapshot that was published behind our listing of the index needs what only a newer one knows.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {}
             gathered => return gathered,
         }
     }
     // What four listings lack is lost.
-    gather_once(repo, now, grace, report).map_err(|error| match error.kind() {
+    gather_input_once(repo, now, grace, report).map_err(|error| match error.kind() {
         ErrorKind::NotFound => error.with_kind(ErrorKind::Corrupt),
         _ => error,
     })
 }
 
-fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport) -> Result<PruneInput> {
+fn gather_input_once(
+    repo: &Repo,
+    now: UnixNanos,
+    grace: i64,
+    report: &OperationReport,
+) -> Result<PruneInput> {
     let mut listed = repo
         .storage_reader()
         .list(ObjectKind::Pack)
@@ -84,9 +89,9 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport
         return Err(Error::corrupt(what.clone()));
     }
     listed.extend(stored_since(repo, &listed, &index)?);
-    let (listed, others) = ours(repo, listed, &index)?;
+    let (listed, others) = own_packs(repo, listed, &index)?;
     let lookup = repo.lookup_for(&index)?;
-    let blobs = NumberedBlobs::collect(lookup.iter_all()?, lookup.len())?;
+    let blobs = NumberedBlobs::collect(lookup.iter_rows()?, lookup.len())?;
     let catalog = repo.catalog_for_deletion()?.of_domain(repo.domain());
     let (live, retained, expired, walked) = {
         let reader = BlobReader::new(repo, &lookup);
@@ -113,14 +118,14 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport
         for forgotten in kept.iter().filter_map(|forgotten| forgotten.snapshot.as_ref()) {
             needs.try_sources(&forgotten.sources)?;
         }
-        for before in stack_compaction::before(repo, &catalog, now, grace)? {
+        for before in stack_compaction::comes_before(repo, &catalog, now, grace)? {
             needs.try_sources(&before.sources)?;
         }
         let expired: Vec<_> = expired.into_iter().map(|forgotten| forgotten.id).collect();
         (live, needs.found, expired, needs.walked)
     };
     let packs = packs(&listed, &marks, &index);
-    let (wrong, bad_over) = bad(repo, &listed, &lookup, report)?;
+    let (wrong, bad_over) = bad_blob_lists(repo, &listed, &lookup, report)?;
     let mut facts = PruneInput {
         packs,
         others,
@@ -135,12 +140,12 @@ fn gather_once(repo: &Repo, now: UnixNanos, grace: i64, report: &OperationReport
         wrong,
         bad_over,
     };
-    facts.assign(repo, &retained)?;
+    facts.assign_copies(repo, &retained)?;
     Ok(facts)
 }
 
 /// Of all copies of bad blobs in packs that are there, those that do not open; and the notes whose blobs have none such.
-fn bad(
+fn bad_blob_lists(
     repo: &Repo,
     listed: &[ListedObject],
     lookup: &IndexLookup,
@@ -179,14 +184,14 @@ fn refuse_unknown_objects(repo: &Repo) -> Result<()> {
             format!(
                 "{} may need anything; {}",
                 foreign.name.path(),
-                crate::envelope::gate::advice()
+                crate::envelope::gate::upgrade_advice()
             ),
         )),
     }
 }
 
 /// The packs of this domain, and the names of the others.
-fn ours(
+fn own_packs(
     repo: &Repo,
     listed: Vec<ListedObject>,
     index: &IndexSummary,
@@ -292,7 +297,7 @@ impl PruneInput {
             copies.clear();
             ended
         };
-        for entry in self.lookup.iter_all()? {
+        for entry in self.lookup.iter_rows()? {
             let entry = entry?;
             if current != Some(entry.id) {
                 end(&current, &mut copies)?;
@@ -328,7 +333,7 @@ impl PruneInput {
     }
 
     /// Says of each pack what is needed of it. Of several copies in unmarked packs the one in the oldest is kept.
-    fn assign(&mut self, repo: &Repo, retained: &BlobSet) -> Result<()> {
+    fn assign_copies(&mut self, repo: &Repo, retained: &BlobSet) -> Result<()> {
         let reader = BlobReader::new(repo, &self.lookup);
         let mut packs = self.packs.clone();
         self.each_blob(&mut |id, copies| {
@@ -358,7 +363,7 @@ impl PruneInput {
                     packs[first.pack].needed |= is_live;
                     packs[first.pack].live_bytes += u64::from(first.location.len) * u64::from(is_live);
                 }
-                (None, None) if is_live => return Err(gone(id)),
+                (None, None) if is_live => return Err(gone_packs(id)),
                 (None, None) => {}
             }
             Ok(())
@@ -373,7 +378,7 @@ fn is_in(set: &BlobSet, blobs: &NumberedBlobs, id: &BlobId) -> bool {
 }
 
 #[cold]
-fn gone(id: &BlobId) -> Error {
+fn gone_packs(id: &BlobId) -> Error {
     Error::corrupt(format!(
         "blob {}, which a snapshot needs, is in no pack that is there and whole; `levault repair snapshots` records what is lost",
         id.short()
@@ -420,7 +425,7 @@ impl NeededBlobs<'_> {
         let walked = place.insert(ReachableBytes::default());
         let (blobs, found) = (self.blobs, &mut self.found);
         self.closure.walk_root(root, &mut self.seen, &mut |_, id| {
-            let number = blobs.number(id).ok_or_else(|| gone(id))?;
+            let number = blobs.number(id).ok_or_else(|| gone_packs(id))?;
             let len = blobs.stored_len(number);
             walked.stored += len;
             walked.added += len * u64::from(found.insert(number));

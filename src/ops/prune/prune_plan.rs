@@ -117,17 +117,17 @@ pub fn plan(packs: &[PackUsage], hidden: u64, limits: &PruneLimits, now: UnixNan
         }
         plan.bytes_before += pack.len;
         plan.bytes_used += pack.live_bytes;
-        plan.bytes_unused_after += pack.unused();
+        plan.bytes_unused_after += pack.unused_limit();
     }
     let hidden = hidden.min(plan.bytes_used);
     plan.bytes_used -= hidden;
     plan.bytes_unused_after += hidden;
-    plan.choose(candidates, limits);
+    plan.choose_repack(candidates, limits);
     plan
 }
 
 impl PackUsage {
-    fn unused(&self) -> u64 {
+    fn unused_limit(&self) -> u64 {
         self.len.saturating_sub(self.live_bytes)
     }
 }
@@ -146,10 +146,11 @@ impl PrunePlan {
 
     /// What is stored again: the packs that waste most for what they hold, until little enough is wasted; outdated ones; and
     /// small ones, of which increments leave many.
-    fn choose(&mut self, mut candidates: Vec<&PackUsage>, limits: &PruneLimits) {
+    fn choose_repack(&mut self, mut candidates: Vec<&PackUsage>, limits: &PruneLimits) {
         let small = |pack: &PackUsage| pack.len < limits.pack_bytes / SMALL_SHARE;
         let merge = candidates.iter().filter(|pack| small(pack)).count() >= SMALL_COUNT;
-        let waste = |pack: &PackUsage| u128::from(pack.unused()) * 1_000_000 / u128::from(pack.len.max(1));
+        let waste =
+            |pack: &PackUsage| u128::from(pack.unused_limit()) * 1_000_000 / u128::from(pack.len.max(1));
         candidates.sort_by_key(|pack| (std::cmp::Reverse(waste(pack)), pack.id));
         let share = (self.bytes_used as f64 * limits.unused_share_max.max(0.0)) as u64;
         let allowed = share.max(limits.unused_bytes_max);
@@ -159,14 +160,14 @@ impl PrunePlan {
             if fits && (pack.outdated || wasteful || merge && small(pack)) {
                 self.repack.push(pack.id);
                 self.repack_bytes += pack.live_bytes;
-                self.bytes_unused_after -= pack.unused();
+                self.bytes_unused_after -= pack.unused_limit();
             }
         }
     }
 
     /// A pack's own directory is never used; what else is not?
     fn is_worth_while(&self, pack: &PackUsage) -> bool {
-        pack.unused() > pack.len / 50
+        pack.unused_limit() > pack.len / 50
     }
 }
 

@@ -29,12 +29,13 @@ pub fn repack(
     going: &HashSet<ObjectId>,
     report: &OperationReport,
 ) -> Result<()> {
-    let wanted = wanted(facts, packs)?;
+    let wanted = blobs_to_repack(facts, packs)?;
     let reader = BlobReader::new(repo, &facts.lookup);
     let mut writer = BlobWriter::start_without(repo, report, going)?;
     for batch in batches(&wanted) {
         let read = reader.read_compressed(batch).into_iter().zip(batch);
-        let read = read.map(|(found, place)| found.map_or_else(|| elsewhere(repo, &reader, place), Ok));
+        let read =
+            read.map(|(found, place)| found.map_or_else(|| copies_elsewhere(repo, &reader, place), Ok));
         writer.add_compressed(read.collect::<Result<_>>()?)?;
     }
     let rests_on = writer.finish()?;
@@ -42,19 +43,21 @@ pub fn repack(
 }
 
 /// Any other copy, for the one that was to be kept is damaged.
-fn elsewhere(
+fn copies_elsewhere(
     repo: &Repo,
     reader: &BlobReader,
     (id, location): &(BlobId, Location),
 ) -> Result<CompressedBlob> {
     let level = repo.settings().compression.level(location.kind);
     let blob = reader.read(location.kind, id);
-    blob.and_then(|blob| Compressor::local(level, |compressor| CompressedBlob::new(blob, compressor)))
-        .context(|| format!("read blob {} again", id.short()))
+    blob.and_then(|blob| {
+        Compressor::thread_compressor(level, |compressor| CompressedBlob::new(blob, compressor))
+    })
+    .context(|| format!("read blob {} again", id.short()))
 }
 
 /// In the order in which they lie.
-fn wanted(facts: &PruneInput, packs: &HashSet<ObjectId>) -> Result<Vec<(BlobId, Location)>> {
+fn blobs_to_repack(facts: &PruneInput, packs: &HashSet<ObjectId>) -> Result<Vec<(BlobId, Location)>> {
     let mut wanted = Vec::new();
     facts.each_blob(&mut |id, copies| {
         let kept = copies.iter().find(|copy| facts.packs[copy.pack].marked.is_none());
@@ -113,14 +116,14 @@ pub fn prove_spares(
             report.go_on()?;
             reader
                 .read_copy(&kept.location, id)
-                .map_err(|error| damaged(id, &error))?;
+                .map_err(|error| damaged_error(id, &error))?;
         }
         Ok(())
     })
 }
 
 #[cold]
-fn damaged(id: &BlobId, error: &Error) -> Error {
+fn damaged_error(id: &BlobId, error: &Error) -> Error {
     let kind = match error.kind() {
         ErrorKind::Interrupted => ErrorKind::Interrupted,
         _ => ErrorKind::Corrupt,

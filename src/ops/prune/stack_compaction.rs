@@ -69,10 +69,10 @@ pub fn stacks(facts: &PruneInput) -> Vec<CompactionCandidate> {
     let mut uses: HashMap<BlobId, u32> = HashMap::new();
     let snapshots = live.iter().map(|stored| &stored.snapshot);
     let snapshots = snapshots.chain(facts.retained_snapshots());
-    for base in snapshots.flat_map(Snapshot::databases).filter_map(base) {
+    for base in snapshots.flat_map(Snapshot::databases).filter_map(base_run) {
         *uses.entry(base).or_default() += 1;
     }
-    let alone = |database: &DatabaseRoot| base(database).is_some_and(|base| uses.get(&base) == Some(&1));
+    let alone = |database: &DatabaseRoot| base_run(database).is_some_and(|base| uses.get(&base) == Some(&1));
     let numbered = live.iter().flat_map(|stored| {
         let databases = (0..).zip(&stored.snapshot.sources);
         databases.filter_map(|(source, found)| match found {
@@ -96,7 +96,12 @@ pub fn stacks(facts: &PruneInput) -> Vec<CompactionCandidate> {
 
 /// The states of snapshots before they were rebased, less than `grace` ago by the storage's clock (`now`): a backup that is
 /// about to publish may stand on them, and its proof says nothing of their packs (docs/ORDERING.md 7).
-pub fn before(repo: &Repo, catalog: &SnapshotCatalog, now: UnixNanos, grace: i64) -> Result<Vec<Snapshot>> {
+pub fn comes_before(
+    repo: &Repo,
+    catalog: &SnapshotCatalog,
+    now: UnixNanos,
+    grace: i64,
+) -> Result<Vec<Snapshot>> {
     if !catalog.has_compacted_stacks() {
         return Ok(Vec::new());
     }
@@ -156,7 +161,7 @@ fn states_of(stored: &Snapshot, rebased: &[&CompactedStack]) -> Vec<Snapshot> {
 }
 
 /// Of a database with more than one run, all of whose records are certain.
-fn base(database: &DatabaseRoot) -> Option<BlobId> {
+fn base_run(database: &DatabaseRoot) -> Option<BlobId> {
     match &database.content {
         DatabaseContent::Logical {
             runs,
@@ -213,7 +218,7 @@ pub fn run(
             .find(|stored| stored.id == stack.snapshot);
         let Some(stored) = stored else { continue };
         let id = stack.snapshot.short();
-        match rebase(repo, &stored.snapshot, stack, report) {
+        match compact_stack(repo, &stored.snapshot, stack, report) {
             Err(error) if matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Full) => {
                 report.notice(format!("snapshot {id} is not stored anew: {error}"));
             }
@@ -228,7 +233,7 @@ pub fn run(
 /// # Errors
 /// [`ErrorKind::Mismatch`] if the records are not those of the snapshot: then nothing is noted. [`ErrorKind::Busy`] if a pack of the
 /// new run has gone meanwhile.
-fn rebase(
+fn compact_stack(
     repo: &Repo,
     snapshot: &Snapshot,
     stack: &CompactionCandidate,

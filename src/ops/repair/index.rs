@@ -95,7 +95,7 @@ impl RepairIndex {
         let mut segments = SegmentWriter::new(repo, self.mode);
         for pack in outcome.plan.index.clone() {
             report.go_on()?;
-            match directory(repo, &pack) {
+            match read_pack_directory(repo, &pack) {
                 Ok(entries) => {
                     outcome.packs += 1;
                     outcome.blobs += entries.len() as u64;
@@ -125,7 +125,7 @@ impl RepairIndex {
         let is_whole = |pack: &ListedObject| {
             known
                 .get(&pack.name.id)
-                .is_some_and(|known| known.cover(pack.len))
+                .is_some_and(|known| known.is_fully_indexed(pack.len))
         };
         // What is indexed with another length is a damaged pack, not a damaged index.
         let has_its_length =
@@ -135,10 +135,10 @@ impl RepairIndex {
             .filter(|pack| !is_whole(pack) && has_its_length(pack));
         Ok(IndexPlan {
             index: index.map(segment_pack).collect(),
-            gone: gone(repo, facts, listed)?,
+            gone: gone_packs(repo, facts, listed)?,
             damaged: facts.damaged.clone(),
             replaced: if self.read_all_packs {
-                replaced(repo, facts)?
+                superseded_segments(repo, facts)?
             } else {
                 Vec::new()
             },
@@ -188,14 +188,14 @@ struct IndexedPack {
 
 impl IndexedPack {
     /// True if it says where every part lies: parts and directory fill a pack to the last byte.
-    fn cover(&self, pack_bytes: u64) -> bool {
+    fn is_fully_indexed(&self, pack_bytes: u64) -> bool {
         pack::stored_bytes(self.blobs, self.bytes) == Some(pack_bytes)
     }
 }
 
 fn indexed(repo: &Repo, facts: &IndexSummary) -> Result<HashMap<ObjectId, IndexedPack>> {
     let mut indexed: HashMap<ObjectId, IndexedPack> = HashMap::new();
-    for entry in repo.lookup_for(facts)?.iter_all()? {
+    for entry in repo.lookup_for(facts)?.iter_rows()? {
         let location = entry?.location;
         let pack = indexed.entry(location.pack).or_default();
         pack.blobs += 1;
@@ -205,7 +205,7 @@ fn indexed(repo: &Repo, facts: &IndexSummary) -> Result<HashMap<ObjectId, Indexe
 }
 
 /// Packs that are indexed and neither listed nor found by themselves: a listing may lag.
-fn gone(repo: &Repo, facts: &IndexSummary, listed: &[ListedObject]) -> Result<Vec<ObjectId>> {
+fn gone_packs(repo: &Repo, facts: &IndexSummary, listed: &[ListedObject]) -> Result<Vec<ObjectId>> {
     let listed: HashSet<_> = listed.iter().map(|pack| pack.name.id).collect();
     let mut gone = Vec::new();
     for id in facts.packs.keys().filter(|id| !listed.contains(*id)) {
@@ -219,7 +219,7 @@ fn gone(repo: &Repo, facts: &IndexSummary, listed: &[ListedObject]) -> Result<Ve
 }
 
 /// All segments that can be read, and what they replace.
-fn replaced(repo: &Repo, facts: &IndexSummary) -> Result<Vec<ObjectId>> {
+fn superseded_segments(repo: &Repo, facts: &IndexSummary) -> Result<Vec<ObjectId>> {
     let mut replaced = facts.replaced.clone();
     for id in &facts.segments {
         replaced.push(*id);
@@ -231,7 +231,7 @@ fn replaced(repo: &Repo, facts: &IndexSummary) -> Result<Vec<ObjectId>> {
 }
 
 /// What lies where in a pack of our domain, by its own word.
-fn directory(repo: &Repo, pack: &SegmentPack) -> Result<Vec<IndexEntry>> {
+fn read_pack_directory(repo: &Repo, pack: &SegmentPack) -> Result<Vec<IndexEntry>> {
     let of_pack = || ObjectName::new(ObjectKind::Pack, pack.pack).path();
     let key = repo.pack_key(&pack.pack).context(of_pack)?;
     if key.domain().id() != repo.domain_keys().id() {
@@ -306,7 +306,7 @@ impl<'r> SegmentWriter<'r> {
 fn note_missing(repo: &Repo, plan: &IndexPlan, report: &OperationReport) -> Result<u64> {
     let lookup = repo.lookup()?;
     let gone: HashSet<_> = plan.gone.iter().copied().collect();
-    missing_blobs::note(repo, &missing_blobs::missing(repo, &lookup, &gone, report)?)
+    missing_blobs::store_bad_blob_list(repo, &missing_blobs::find_missing(repo, &lookup, &gone, report)?)
 }
 
 /// Deletes what the new segments replace.

@@ -18,7 +18,7 @@ use crate::report::OperationReport;
 use crate::run::partial_run::is_loss;
 
 /// Walks the trees of all snapshots that count. Of a tree below a node that is lost the node alone is told.
-pub fn missing(
+pub fn find_missing(
     repo: &Repo,
     lookup: &IndexLookup,
     gone: &HashSet<ObjectId>,
@@ -45,13 +45,13 @@ pub fn missing(
             if !walked.insert(root.id()) {
                 continue;
             }
-            unless_lost(closure.walk_root(root, &mut seen, &mut each))?;
+            skip_lost(closure.walk_root(root, &mut seen, &mut each))?;
         }
     }
     Ok(found.into_iter().collect())
 }
 
-fn unless_lost(walked: Result<()>) -> Result<()> {
+fn skip_lost(walked: Result<()>) -> Result<()> {
     match walked {
         Err(error) if !is_loss(&error) => Err(error),
         _ => Ok(()),
@@ -59,7 +59,7 @@ fn unless_lost(walked: Result<()>) -> Result<()> {
 }
 
 /// Notes those that are not noted yet; how many.
-pub fn note(repo: &Repo, lost: &[BadBlob]) -> Result<u64> {
+pub fn store_bad_blob_list(repo: &Repo, lost: &[BadBlob]) -> Result<u64> {
     let known = repo.bad_blobs()?.blobs(repo);
     let new = lost.iter().filter(|blob| !known.contains(&blob.id));
     let new: Vec<_> = new.copied().collect();

@@ -35,7 +35,7 @@ pub enum RepairMode {
 
 /// Those of `all` that `words` name by their ids or the beginnings of them, in the order of `all`; all of them if there
 /// are no words. [`ErrorKind::NotFound`] for words that name nothing, [`ErrorKind::Usage`] for such as name several.
-fn named(what: &str, words: &[String], all: impl Iterator<Item = ObjectId>) -> Result<Vec<ObjectId>> {
+fn select_packs(what: &str, words: &[String], all: impl Iterator<Item = ObjectId>) -> Result<Vec<ObjectId>> {
     let all: Vec<_> = all.collect();
     if words.is_empty() {
         return Ok(all);

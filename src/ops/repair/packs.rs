@@ -25,7 +25,7 @@ use crate::repo::{BlobReader, BlobWriter, DeletePermit, IndexSummary, Repo, loca
 use crate::report::OperationReport;
 use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
-use super::{RepairMode, missing_blobs, named};
+use super::{RepairMode, missing_blobs, select_packs};
 
 /// Blobs stored again at a time, stored bytes.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -66,7 +66,7 @@ pub enum BlobFate {
 }
 
 /// Fates, from what was found. Pure.
-pub fn fate(opens_here: bool, opens_elsewhere: bool) -> BlobFate {
+pub fn pack_action(opens_here: bool, opens_elsewhere: bool) -> BlobFate {
     match (opens_here, opens_elsewhere) {
         (_, true) => BlobFate::Elsewhere,
         (true, false) => BlobFate::Again,
@@ -116,12 +116,12 @@ impl RepairPacks {
         };
         let ground = PackRepairContext::load(repo, report, !self.packs.is_empty())?;
         let mut outcome = PackRepairOutcome::default();
-        let wanted = named("pack", &self.packs, ground.known())?;
+        let wanted = select_packs("pack", &self.packs, ground.known_copies())?;
         let mut found = ground.examine(&wanted, self, &mut outcome)?;
         ground.enter_parts(&mut found)?;
         let plan = ground.plan(&found)?;
-        plan.tell(&ground, found, &mut outcome)?;
-        outcome.unread = unread(repo, self.packs.is_empty())?;
+        plan.record_faults(&ground, found, &mut outcome)?;
+        outcome.unread = damaged_annotations(repo, self.packs.is_empty())?;
         if self.mode == RepairMode::Apply {
             plan.carry_out(&ground, &outcome)?;
         }
@@ -172,7 +172,7 @@ impl<'a> PackRepairContext<'a> {
     }
 
     /// Packs that are listed or indexed.
-    fn known(&self) -> impl Iterator<Item = ObjectId> {
+    fn known_copies(&self) -> impl Iterator<Item = ObjectId> {
         let mut known: Vec<_> = self
             .listed
             .keys()
@@ -225,7 +225,7 @@ impl<'a> PackRepairContext<'a> {
 
     fn examine_one(&self, id: &ObjectId, given_up: bool) -> Result<Option<FaultyPack>> {
         let found = |what: String, parts| Ok(Some(FaultyPack { id: *id, what, parts }));
-        let bytes = match self.whole(id) {
+        let bytes = match self.is_whole(id) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return found("is gone".into(), BTreeMap::new());
@@ -246,7 +246,7 @@ impl<'a> PackRepairContext<'a> {
             .is_some_and(|len| *len != bytes.len() as u64);
         let (parts, broken) = match scanned {
             Ok(scanned) => {
-                let part = |part: &_| place(id, part);
+                let part = |part: &_| place_blobs(id, part);
                 let broken = scanned.iter().find_map(|part| part.outcome.as_ref().err());
                 (scanned.iter().map(part).collect(), broken.map(Error::to_string))
             }
@@ -259,7 +259,7 @@ impl<'a> PackRepairContext<'a> {
         }
     }
 
-    fn whole(&self, id: &ObjectId) -> Result<Vec<u8>> {
+    fn is_whole(&self, id: &ObjectId) -> Result<Vec<u8>> {
         let name = ObjectName::new(ObjectKind::Pack, *id);
         let bytes = self.repo.storage_reader().get(name, PACK_STORED_BYTES_MAX);
         bytes.context(|| format!("read {}", name.path()))
@@ -276,7 +276,7 @@ impl<'a> PackRepairContext<'a> {
             .map(|(at, found)| (found.id, at))
             .collect();
         let mut more: Vec<Vec<IndexEntry>> = found.iter().map(|_| Vec::new()).collect();
-        for entry in self.lookup.iter_all()? {
+        for entry in self.lookup.iter_rows()? {
             let entry = entry?;
             if let Some(at) = numbers.get(&entry.location.pack)
                 && !found[*at].parts.contains_key(&(entry.id, entry.location))
@@ -298,7 +298,7 @@ impl<'a> PackRepairContext<'a> {
         let bytes = if entries.is_empty() {
             None
         } else {
-            self.whole(pack).ok()
+            self.is_whole(pack).ok()
         };
         let key = bytes
             .as_ref()
@@ -332,8 +332,8 @@ impl<'a> PackRepairContext<'a> {
         }
         for (id, (location, opens)) in blobs {
             self.report.go_on()?;
-            let (elsewhere, going) = self.opens_elsewhere(&id, &mut plan.distrusted)?;
-            match fate(opens, elsewhere) {
+            let (elsewhere, going) = self.has_other_copy(&id, &mut plan.distrusted)?;
+            match pack_action(opens, elsewhere) {
                 BlobFate::Elsewhere => plan.elsewhere += 1,
                 BlobFate::Lost if going.is_some() => plan.again.extend(going.map(|location| (id, location))),
                 BlobFate::Again => plan.again.push((id, location)),
@@ -350,7 +350,7 @@ impl<'a> PackRepairContext<'a> {
 
     /// Opens copies in packs that are there and not known to be damaged. A pack in which one fails is not trusted either.
     /// One in a pack that is marked to go is no copy to be left alone with: it is given apart, to be stored again.
-    fn opens_elsewhere(
+    fn has_other_copy(
         &self,
         id: &BlobId,
         distrusted: &mut HashSet<ObjectId>,
@@ -372,7 +372,7 @@ impl<'a> PackRepairContext<'a> {
     }
 }
 
-fn place(pack: &ObjectId, part: &crate::pack::ScannedBlob) -> ((BlobId, Location), bool) {
+fn place_blobs(pack: &ObjectId, part: &crate::pack::ScannedBlob) -> ((BlobId, Location), bool) {
     (
         (part.blob.id, location_of(*pack, &part.blob)),
         part.outcome.is_ok(),
@@ -390,7 +390,7 @@ struct PackRepairPlan {
 }
 
 impl PackRepairPlan {
-    fn tell(
+    fn record_faults(
         &self,
         ground: &PackRepairContext,
         found: Vec<FaultyPack>,
@@ -431,7 +431,7 @@ impl PackRepairPlan {
     fn carry_out(&self, ground: &PackRepairContext, outcome: &PackRepairOutcome) -> Result<()> {
         let (repo, report) = (ground.repo, ground.report);
         self.store_again(ground, report)?;
-        missing_blobs::note(repo, &self.lost)?;
+        missing_blobs::store_bad_blob_list(repo, &self.lost)?;
         if outcome.unread.iter().any(|name| name.kind == ObjectKind::Bad) {
             // What such a note said of packs that are out of the index no pack tells.
             let there = |id: &&ObjectId| ground.listed.contains_key(*id);
@@ -442,9 +442,9 @@ impl PackRepairPlan {
                 .filter(|id| !there(id))
                 .copied()
                 .collect();
-            missing_blobs::note(
+            missing_blobs::store_bad_blob_list(
                 repo,
-                &missing_blobs::missing(repo, &ground.lookup, &gone, report)?,
+                &missing_blobs::find_missing(repo, &ground.lookup, &gone, report)?,
             )?;
         }
         for packs in outcome.marked.chunks(MARK_PACKS_MAX) {
@@ -484,7 +484,7 @@ impl PackRepairPlan {
 }
 
 /// Marks, and notes on bad blobs once all packs were read, of which the bytes are damaged.
-fn unread(repo: &Repo, read_all: bool) -> Result<Vec<ObjectName>> {
+fn damaged_annotations(repo: &Repo, read_all: bool) -> Result<Vec<ObjectName>> {
     let marks = repo.marks_and_unread()?.1.into_iter();
     let marks = marks.map(|unread| (ObjectKind::Mark, unread));
     let bad = repo.bad_blobs()?.unread.into_iter().filter(|_| read_all);

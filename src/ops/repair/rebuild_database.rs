@@ -14,7 +14,7 @@ use crate::leveldb::comparator::BYTEWISE_NAME;
 use crate::limits::DAMAGE_MAX;
 use crate::repo::{BlobReader, BlobWriter, Repo, TrustedCopies};
 use crate::report::OperationReport;
-use crate::run::partial_run::{PartialRun, each_left, is_loss};
+use crate::run::partial_run::{PartialRun, for_each_readable, is_loss};
 use crate::run::{BlobSource, EntryPayload, KeyOrder, RunReader};
 use crate::snapshot::{DatabaseContent, DatabaseRoot, HoleKind, RecordedDamage, StoredRunRef};
 use crate::source::RecordSink;
@@ -101,12 +101,12 @@ impl DatabaseRebuild<'_, '_> {
             root.beside = Some(files.tree);
         }
         let order_of = Comparator::from_name(&old.shape.comparator);
-        let lost = fit(lost, &|a: &[u8], b: &[u8]| order_of.compare(a, b));
+        let lost = fits(lost, &|a: &[u8], b: &[u8]| order_of.compare(a, b));
         let holes: Vec<_> = lost
             .into_iter()
             .map(|lost| RecordedDamage::hole(lost, id))
             .collect();
-        keep(&mut root, &holes)?;
+        keep_record(&mut root, &holes)?;
         Ok(RebuiltDatabase { root, holes })
     }
 
@@ -132,7 +132,7 @@ impl DatabaseRebuild<'_, '_> {
         let read = |scan: &mut dyn RecordSink| {
             let mut values = Vec::new();
             for (runs, is_certain) in [(&certain[..], true), (aside.as_slice(), false)] {
-                each_left(runs, &order, &mut |entry| {
+                for_each_readable(runs, &order, &mut |entry| {
                     report.go_on()?;
                     let value = match &entry.payload {
                         EntryPayload::Inline(value) => return scan.record(entry.key, value, is_certain),
@@ -188,13 +188,13 @@ impl DatabaseRebuild<'_, '_> {
     {
         let walker = RunReader::new(self.source, run.root.as_ref(), order);
         let report = self.report;
-        let after = |key: &[u8]| after(comparator, key);
-        PartialRun::survey(walker, &run.last_key, after, &|| report.go_on())
+        let after = |key: &[u8]| key_after(comparator, key);
+        PartialRun::survey_losses(walker, &run.last_key, after, &|| report.go_on())
     }
 }
 
 /// The least key behind this one, in the one order that is known to have such a thing.
-fn after(comparator: &Comparator, key: &[u8]) -> Option<Vec<u8>> {
+fn key_after(comparator: &Comparator, key: &[u8]) -> Option<Vec<u8>> {
     (comparator.name() == BYTEWISE_NAME).then(|| [key, &[0]].concat())
 }
 
@@ -207,11 +207,11 @@ fn ranges(
 ) -> Vec<HoleKind> {
     let mut all = Vec::new();
     for run in runs {
-        for range in run.lost() {
+        for range in run.lost_ranges() {
             let last = range
                 .to
                 .as_ref()
-                .map(|to| match after(comparator, run.last_key()) {
+                .map(|to| match key_after(comparator, run.last_key()) {
                     Some(end) if end == *to => run.last_key().to_vec(),
                     _ => to.clone(),
                 });
@@ -222,7 +222,7 @@ fn ranges(
 }
 
 /// Sorted; ranges that touch are joined, and neighbours more and more until there are few enough.
-fn fit(lost: Vec<HoleKind>, order: KeyOrder) -> Vec<HoleKind> {
+fn fits(lost: Vec<HoleKind>, order: KeyOrder) -> Vec<HoleKind> {
     let (mut records, mut uncertain, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for lost in lost {
         match lost {
@@ -234,11 +234,11 @@ fn fit(lost: Vec<HoleKind>, order: KeyOrder) -> Vec<HoleKind> {
     if files.len() > DAMAGE_MAX / 4 {
         files = vec![HoleKind::File(None)];
     }
-    let mut fitted: Vec<_> = join_until_few(records, order)
+    let mut fitted: Vec<_> = merge_ranges(records, order)
         .into_iter()
         .map(|(from, to)| HoleKind::Records(from, to))
         .collect();
-    let uncertain = join_until_few(uncertain, order).into_iter();
+    let uncertain = merge_ranges(uncertain, order).into_iter();
     fitted.extend(uncertain.map(|(from, to)| HoleKind::Uncertain(from, to)));
     fitted.extend(files);
     fitted
@@ -246,7 +246,7 @@ fn fit(lost: Vec<HoleKind>, order: KeyOrder) -> Vec<HoleKind> {
 
 type RunWithHoles = (Vec<u8>, Option<Vec<u8>>);
 
-fn join_until_few(mut ranges: Vec<RunWithHoles>, order: KeyOrder) -> Vec<RunWithHoles> {
+fn merge_ranges(mut ranges: Vec<RunWithHoles>, order: KeyOrder) -> Vec<RunWithHoles> {
     ranges.sort_by(|a, b| order(&a.0, &b.0));
     ranges.dedup_by(|next, before| {
         let touch = before.1.as_ref().is_none_or(|to| order(&next.0, to).is_le());
@@ -285,7 +285,7 @@ fn extend(range: &mut RunWithHoles, next: &mut RunWithHoles, order: KeyOrder) {
 
 /// Holes are listed before what is known of the source: who reads must not take a lost key for one that was never there.
 /// None is left out.
-fn keep(root: &mut DatabaseRoot, holes: &[RecordedDamage]) -> Result<()> {
+fn keep_record(root: &mut DatabaseRoot, holes: &[RecordedDamage]) -> Result<()> {
     let before = std::mem::take(&mut root.damage);
     let (old_holes, source): (Vec<_>, Vec<_>) = before.into_iter().partition(RecordedDamage::is_hole);
     if old_holes.len() + holes.len() > DAMAGE_MAX {
@@ -317,19 +317,19 @@ mod tests {
 
     #[test]
     fn ranges_that_touch_are_joined_and_others_are_not() {
-        let joined = join_until_few(
+        let joined = merge_ranges(
             vec![closed(9, 12), closed(1, 3), closed(3, 5), closed(2, 2)],
             &bytewise,
         );
         assert_eq!(joined, [closed(1, 5), closed(9, 12)]);
-        let open = join_until_few(vec![closed(9, 12), (vec![0], None)], &bytewise);
+        let open = merge_ranges(vec![closed(9, 12), (vec![0], None)], &bytewise);
         assert_eq!(open, [(vec![0], None)]);
     }
 
     #[test]
     fn many_ranges_become_few_that_hold_all_of_them() {
         let many: Vec<_> = (0..10_001).map(|at| closed(10 * at, 10 * at + 5)).collect();
-        let few = join_until_few(many.clone(), &bytewise);
+        let few = merge_ranges(many.clone(), &bytewise);
         assert!(few.len() <= DAMAGE_MAX / 4 && few.len() > DAMAGE_MAX / 10);
         let held = |(from, to): &RunWithHoles| few.iter().any(|few| few.0 <= *from && few.1 >= *to);
         assert!(many.iter().all(held));

@@ -194,7 +194,7 @@ impl TreeRewriter for FileTreeRepair<'_, '_, '_> {
             EntryKind::File(list) => list.clone(),
             _ => return Ok(EntryAction::Keep(entry)),
         };
-        let error = match self.whole(&list) {
+        let error = match self.is_complete(&list) {
             Ok(()) => {
                 sum.add(&file_of(&list));
                 return Ok(EntryAction::Keep(entry));
@@ -205,21 +205,21 @@ impl TreeRewriter for FileTreeRepair<'_, '_, '_> {
             return Err(error);
         }
         let Some((left, lost)) = self.part(&list)? else {
-            self.tell(path, LostPart::File);
+            self.record_loss(path, LostPart::File);
             return Ok(EntryAction::LeaveOut);
         };
         let bytes = lost.iter().map(|(_, len)| len).sum();
-        self.tell(path, LostPart::Bytes(bytes));
+        self.record_loss(path, LostPart::Bytes(bytes));
         sum.add(&file_of(&left));
         Ok(EntryAction::KeepAs(
-            partial(entry, left, lost),
+            partial_file(entry, left, lost),
             PARTIAL.as_bytes(),
         ))
     }
 
     fn report_unreadable(&mut self, path: &[u8], error: Error) -> Result<()> {
         if is_loss(&error) {
-            self.tell(path, LostPart::Entries)
+            self.record_loss(path, LostPart::Entries)
         } else {
             return Err(error);
         }
@@ -248,7 +248,7 @@ fn file_of(list: &ChunkList) -> RepairTotals {
 }
 
 /// What is left of a file is no other name of it, and nothing that a later backup could take for it.
-fn partial(entry: TreeEntry, left: ChunkList, lost: ByteRanges) -> TreeEntry {
+fn partial_file(entry: TreeEntry, left: ChunkList, lost: ByteRanges) -> TreeEntry {
     let mut holes: ByteRanges = Vec::new();
     let mut all = [entry.meta.holes, lost].concat();
     all.sort_unstable();
@@ -288,7 +288,7 @@ struct PartialFile {
 }
 
 impl FileTreeRepair<'_, '_, '_> {
-    fn tell(&mut self, path: &[u8], what: LostPart) {
+    fn record_loss(&mut self, path: &[u8], what: LostPart) {
         if self.lost.len() < DAMAGE_MAX / 4 {
             self.lost.push(LostFile {
                 path: path.to_vec(),
@@ -300,13 +300,13 @@ impl FileTreeRepair<'_, '_, '_> {
     }
 
     /// Every blob of a list, through the writer: what it knows it only counts on. Lists in lists are 40 levels at most.
-    fn whole(&mut self, list: &ChunkList) -> Result<()> {
+    fn is_complete(&mut self, list: &ChunkList) -> Result<()> {
         for child in list.children() {
             match list.child_kind() {
                 BlobKind::List if self.lists.contains(&child.id) => {}
                 BlobKind::List => {
-                    let below = self.below(list, child)?;
-                    self.whole(&below)?;
+                    let below = self.path_below(list, child)?;
+                    self.is_complete(&below)?;
                     self.lists.insert(child.id);
                 }
                 _ => self.chunk(child)?,
@@ -316,9 +316,9 @@ impl FileTreeRepair<'_, '_, '_> {
     }
 
     /// A list in a list, stored.
-    fn below(&mut self, list: &ChunkList, child: &ChunkRef) -> Result<ChunkList> {
+    fn path_below(&mut self, list: &ChunkList, child: &ChunkRef) -> Result<ChunkList> {
         let plain = self.blob(BlobKind::List, &child.id)?;
-        ChunkList::decode_below(list.depth(), child, &plain)
+        ChunkList::decode_at_depth(list.depth(), child, &plain)
     }
 
     fn chunk(&mut self, chunk: &ChunkRef) -> Result<()> {
@@ -360,7 +360,7 @@ impl FileTreeRepair<'_, '_, '_> {
     fn parts_of(&mut self, list: &ChunkList, part: &mut PartialFile) -> Result<()> {
         for child in list.children() {
             let read = match list.child_kind() {
-                BlobKind::List => match self.below(list, child) {
+                BlobKind::List => match self.path_below(list, child) {
                     Ok(below) => {
                         self.parts_of(&below, part)?;
                         continue;

@@ -25,7 +25,7 @@ use crate::snapshot::{MissingPaths, RecordedDamage, Snapshot, SnapshotSource, Tr
 
 use super::rebuild_database::{DatabaseRebuild, ReadableBlobs};
 use super::repair_files::{LostFile, LostPart, RemainingFiles};
-use super::{RepairMode, named};
+use super::{RepairMode, select_packs};
 
 /// Blobs of packs that no segment names: what a few killed writers leave. More are a lost index.
 const UNINDEXED_BLOBS_MAX: usize = 100_000;
@@ -115,14 +115,14 @@ impl RepairSnapshots {
             .context(|| "read all notes; repair or remove what cannot be read first")?;
         let catalog = repo.catalog()?.of_domain(repo.domain());
         let ground = SnapshotRepairContext::load(repo, report)?;
-        let wanted = named(
+        let wanted = select_packs(
             "snapshot that counts",
             &self.snapshots,
             catalog.snapshots.iter().map(|stored| stored.id),
         )?;
         let wanted: HashSet<_> = wanted.into_iter().collect();
         let mut outcome = SnapshotRepairOutcome::default();
-        let found = ground.found(&catalog, &wanted, !self.snapshots.is_empty(), &mut outcome)?;
+        let found = ground.found_damage(&catalog, &wanted, !self.snapshots.is_empty(), &mut outcome)?;
         if found.is_empty() {
             return Ok(outcome);
         }
@@ -178,12 +178,12 @@ impl<'a> SnapshotRepairContext<'a> {
             report,
             lookup: repo.lookup_for(&index)?,
             lost: packs.lost,
-            unindexed: in_packs(repo, &packs.unindexed, report)?,
+            unindexed: packs_of(repo, &packs.unindexed, report)?,
             bad,
         })
     }
 
-    fn left(&self) -> ReadableBlobs<'_> {
+    fn unrepaired(&self) -> ReadableBlobs<'_> {
         ReadableBlobs {
             reader: BlobReader::new(self.repo, &self.lookup),
             copies: TrustedCopies {
@@ -198,14 +198,14 @@ impl<'a> SnapshotRepairContext<'a> {
 
     /// Snapshots that are to be made anew. Whatever was named is read whole; of the others those whose trees lead to
     /// blobs that are lost.
-    fn found<'c>(
+    fn found_damage<'c>(
         &self,
         catalog: &'c SnapshotCatalog,
         wanted: &HashSet<ObjectId>,
         all: bool,
         outcome: &mut SnapshotRepairOutcome,
     ) -> Result<Vec<&'c StoredSnapshot>> {
-        let left = self.left();
+        let left = self.unrepaired();
         let recent = BlobCacheReader::new(&left);
         let mut walked = HashMap::new();
         let mut found = Vec::new();
@@ -215,14 +215,14 @@ impl<'a> SnapshotRepairContext<'a> {
             .filter(|stored| wanted.contains(&stored.id))
         {
             outcome.snapshots += 1;
-            if all || self.lacks(&left, &recent, stored, &mut walked)? {
+            if all || self.missing_blobs_of(&left, &recent, stored, &mut walked)? {
                 found.push(stored);
             }
         }
         Ok(found)
     }
 
-    fn lacks(
+    fn missing_blobs_of(
         &self,
         left: &ReadableBlobs,
         source: &dyn BlobSource,
@@ -242,7 +242,7 @@ impl<'a> SnapshotRepairContext<'a> {
         };
         let mut lacks = false;
         for root in stored.snapshot.sources.iter().flat_map(source_roots) {
-            lacks |= once(walked, root.id(), || {
+            lacks |= repair_once(walked, root.id(), || {
                 closure.walk_root(root, &mut VisitedNodes::default(), &mut each)
             })?;
         }
@@ -278,7 +278,7 @@ impl<'a> SnapshotRepairContext<'a> {
                 old,
             }));
         }
-        let left = self.left();
+        let left = self.unrepaired();
         let mut rebuild = DatabaseRebuild {
             repo: self.repo,
             source: &left,
@@ -362,7 +362,7 @@ fn note_missing(tree: &TreeRoot, left: &RemainingFiles, old: &ObjectId, missing:
 
 /// What packs hold that no segment names. A segment that is gone leaves nothing that could be found damaged: all that it
 /// named looks lost, and lies there.
-fn in_packs(repo: &Repo, packs: &[(ObjectId, u64)], report: &OperationReport) -> Result<HashSet<BlobId>> {
+fn packs_of(repo: &Repo, packs: &[(ObjectId, u64)], report: &OperationReport) -> Result<HashSet<BlobId>> {
     let mut blobs = HashSet::new();
     for (pack, len) in packs {
         report.go_on()?;
@@ -382,7 +382,7 @@ fn in_packs(repo: &Repo, packs: &[(ObjectId, u64)], report: &OperationReport) ->
 }
 
 /// True if the walk leads to something that is lost.
-fn once(
+fn repair_once(
     walked: &mut HashMap<ReachabilityRootId, bool>,
     key: ReachabilityRootId,
     walk: impl FnOnce() -> Result<()>,
@@ -404,7 +404,7 @@ fn repaired_before(catalog: &SnapshotCatalog, old: &StoredSnapshot) -> Option<Ob
     let made_of = |stored: &&StoredSnapshot| {
         let mut databases = stored.snapshot.databases();
         let has_hole =
-            databases.any(|database| database.holes().any(|hole| hole.lost_from() == Some(old.id)));
+            databases.any(|database| database.holes().any(|hole| hole.lost_after() == Some(old.id)));
         has_hole || is_same_but_for_trees(&old.snapshot, &stored.snapshot)
     };
     let found = catalog.snapshots.iter().find(made_of);
@@ -478,8 +478,8 @@ fn note_alike(repo: &Repo, notes: &CurrentNotes, old: &ObjectId, new: ObjectId) 
     if notes.is_pinned(old) && !notes.is_pinned(&new) {
         note(SnapshotNote::Pin)?;
     }
-    match notes.suspect(old) {
-        Some(reason) if notes.suspect(&new).is_none() => {
+    match notes.suspect_note(old) {
+        Some(reason) if notes.suspect_note(&new).is_none() => {
             note(SnapshotNote::Suspect(reason.to_owned())).map(drop)
         }
         _ => Ok(()),

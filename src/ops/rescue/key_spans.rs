@@ -23,7 +23,7 @@ impl KeySpan {
     }
 
     /// True if `key` comes before it.
-    pub fn is_behind(&self, key: &[u8], order: KeyOrder) -> bool {
+    pub fn is_after(&self, key: &[u8], order: KeyOrder) -> bool {
         let smallest = self.smallest.as_ref();
         smallest.is_some_and(|smallest| order(key, smallest) == Ordering::Less)
     }
@@ -35,9 +35,9 @@ impl KeySpan {
     }
 
     /// True if a range of keys, open where it has no end, has a key of it.
-    pub fn meets(&self, smallest: Option<&Vec<u8>>, largest: Option<&Vec<u8>>, order: KeyOrder) -> bool {
+    pub fn overlaps(&self, smallest: Option<&Vec<u8>>, largest: Option<&Vec<u8>>, order: KeyOrder) -> bool {
         !smallest.is_some_and(|key| self.is_before(key, order))
-            && !largest.is_some_and(|key| self.is_behind(key, order))
+            && !largest.is_some_and(|key| self.is_after(key, order))
     }
 }
 
@@ -112,8 +112,8 @@ mod tests {
             ("c", "c", true),
         ] {
             let (smallest, largest) = (key(smallest), key(largest));
-            assert_eq!(span.meets(smallest.as_ref(), largest.as_ref(), &order), meets);
+            assert_eq!(span.overlaps(smallest.as_ref(), largest.as_ref(), &order), meets);
         }
-        assert!(span.meets(None, None, &order));
+        assert!(span.overlaps(None, None, &order));
     }
 }

@@ -161,7 +161,7 @@ impl Rescue {
         let catalog = repo.catalog()?;
         let notes = repo.notes()?.current_notes();
         let candidates = self.candidates(&catalog, &notes)?;
-        let scene = self.scene(&candidates, report)?;
+        let scene = self.inspect_directory(&candidates, report)?;
         let comparator = scene.database.comparator().clone();
         let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
         let guessed = matches!(scene.files, FileListSource::AllFiles(_));
@@ -171,7 +171,9 @@ impl Rescue {
         let reader = BlobReader::new(repo, &lookup);
         let chosen = spans
             .into_iter()
-            .map(|span| rescue_plan::choose(span, &candidates, &reader, &scene.facts(), &order, report))
+            .map(|span| {
+                rescue_plan::choose(span, &candidates, &reader, &scene.file_metadata(), &order, report)
+            })
             .collect::<Result<Vec<_>>>()?;
         let mut merging = RescueMerge::new(chosen, &reader, &order, self.uncertain);
         let written = match self.act {
@@ -181,7 +183,7 @@ impl Rescue {
                 false
             }
             RescueMode::Write => {
-                let shape = self.shape(&scene, &candidates, merging.chosen());
+                let shape = self.shape(&scene, &candidates, merging.choose_record());
                 self.write(&scene, &shape, &mut merging, report)?;
                 true
             }
@@ -198,7 +200,11 @@ impl Rescue {
         })
     }
 
-    fn scene(&self, candidates: &[RescueCandidate], report: &OperationReport) -> Result<DamagedDirectory> {
+    fn inspect_directory(
+        &self,
+        candidates: &[RescueCandidate],
+        report: &OperationReport,
+    ) -> Result<DamagedDirectory> {
         let why = match Database::open(&self.directory) {
             Ok(database) => match read(database, FileListSource::Manifest, report)? {
                 scene if !scene.is_behind()? => return Ok(scene),
@@ -320,12 +326,12 @@ impl DamagedDirectory {
     /// Writes that a log lost and that no snapshot can have: they came behind the newest of the same history.
     fn lost_writes(&self, candidates: &[RescueCandidate]) -> Option<(u64, u64)> {
         let (lost, newest) = (&self.found.lost, candidates.first()?);
-        let seen = rescue_plan::goes_on(newest, candidates, &self.facts())
+        let seen = rescue_plan::continues_sequence(newest, candidates, &self.file_metadata())
             .then_some(newest.database.last_sequence)?;
         (lost.below < u64::MAX && lost.from > seen).then(|| (lost.from, lost.below - 1))
     }
 
-    fn facts(&self) -> rescue_plan::RescueInput<'_> {
+    fn file_metadata(&self) -> rescue_plan::RescueInput<'_> {
         rescue_plan::RescueInput {
             comparator: self.database.comparator().name(),
             last_sequence: self.last_sequence,
@@ -367,7 +373,7 @@ impl RecordSink for DamageScan<'_> {
         self.report.go_on()
     }
 
-    fn word(&mut self, _key: &[u8], word: NewestVersion) -> Result<()> {
+    fn newest_version(&mut self, _key: &[u8], word: NewestVersion) -> Result<()> {
         self.last_sequence = self.last_sequence.max(word.sequence);
         Ok(())
     }
@@ -421,5 +427,5 @@ fn whole(path: &Path) -> Result<PathBuf> {
 
 /// Whether `key` lies in `span`.
 fn holds(span: &KeySpan, key: &[u8], order: KeyOrder) -> bool {
-    !span.is_behind(key, order) && !span.is_before(key, order)
+    !span.is_after(key, order) && !span.is_before(key, order)
 }

@@ -59,7 +59,7 @@ impl<'a> RescueMerge<'a> {
         }
     }
 
-    pub fn chosen(&self) -> &[SuppliedSpan<'a>] {
+    pub fn choose_record(&self) -> &[SuppliedSpan<'a>] {
         &self.chosen
     }
 
@@ -77,7 +77,7 @@ impl<'a> RescueMerge<'a> {
             out,
         };
         database.scan(&mut pass)?;
-        pass.rest()
+        pass.remaining_records()
     }
 
     /// Records of the result, those of them that are the directory's own, and what became of each span.
@@ -117,9 +117,9 @@ enum UncertainVerdict {
 
 impl DirectoryPass<'_, '_, '_> {
     /// Gives what the snapshots have before `key`, and stands where it is.
-    fn come_to(&mut self, key: &[u8]) -> Result<()> {
+    fn advance_to(&mut self, key: &[u8]) -> Result<()> {
         while let Some(chosen) = self.merging.chosen.get(self.at) {
-            if chosen.span.is_behind(key, self.merging.order) {
+            if chosen.span.is_after(key, self.merging.order) {
                 return Ok(());
             }
             self.open()?;
@@ -136,7 +136,7 @@ impl DirectoryPass<'_, '_, '_> {
     }
 
     /// Gives what the snapshots have behind the directory's last record.
-    fn rest(&mut self) -> Result<()> {
+    fn remaining_records(&mut self) -> Result<()> {
         while self.at < self.merging.chosen.len() {
             self.open()?;
             self.supply_before(None)?;
@@ -167,7 +167,7 @@ impl DirectoryPass<'_, '_, '_> {
             if !supply.key().is_some_and(is_before) {
                 return Ok(());
             }
-            if let Some((key, value)) = supply.take()? {
+            if let Some((key, value)) = supply.take_snapshot()? {
                 self.merging.tallies[self.at].supplied += 1;
                 self.merging.records += 1;
                 (self.out)(&key, &value)?;
@@ -177,14 +177,14 @@ impl DirectoryPass<'_, '_, '_> {
     }
 
     /// The snapshot's word on a key does not count.
-    fn overrule(&mut self, key: &[u8]) -> Result<()> {
+    fn is_overruled(&mut self, key: &[u8]) -> Result<()> {
         match &mut self.supply {
-            Some(supply) if supply.is_at(key) => supply.take().map(drop),
+            Some(supply) if supply.is_at(key) => supply.take_snapshot().map(drop),
             _ => Ok(()),
         }
     }
 
-    fn own(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    fn own_record(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.merging.records += 1;
         self.merging.own += 1;
         (self.out)(key, value)
@@ -214,28 +214,28 @@ impl DirectoryPass<'_, '_, '_> {
 impl RecordSink for DirectoryPass<'_, '_, '_> {
     fn record(&mut self, key: &[u8], value: &[u8], certain: bool) -> Result<()> {
         let sequence = self.sequence.take().unwrap_or_default();
-        self.come_to(key)?;
+        self.advance_to(key)?;
         if certain {
-            self.overrule(key)?;
+            self.is_overruled(key)?;
             if let Some(tally) = self.tally(key) {
                 tally.certain += 1;
             }
-            return self.own(key, value);
+            return self.own_record(key, value);
         }
         let verdict = self.verdict(sequence);
         let keep = self.merging.uncertain == UncertainRecords::Keep;
         let Some(tally) = self.tally(key) else {
-            return self.own(key, value);
+            return self.own_record(key, value);
         };
         match verdict {
             UncertainVerdict::Newer => {
                 tally.newer += 1;
-                self.overrule(key)?;
-                self.own(key, value)
+                self.is_overruled(key)?;
+                self.own_record(key, value)
             }
             UncertainVerdict::Unknown if keep => {
                 tally.kept += 1;
-                self.own(key, value)
+                self.own_record(key, value)
             }
             // The snapshot's record, if it has one, is given when the way goes on.
             UncertainVerdict::Snapshot | UncertainVerdict::Unknown => {
@@ -245,14 +245,14 @@ impl RecordSink for DirectoryPass<'_, '_, '_> {
         }
     }
 
-    fn word(&mut self, key: &[u8], word: NewestVersion) -> Result<()> {
+    fn newest_version(&mut self, key: &[u8], word: NewestVersion) -> Result<()> {
         self.sequence = Some(word.sequence);
         if !word.is_deletion {
             return Ok(());
         }
-        self.come_to(key)?;
+        self.advance_to(key)?;
         if word.certain || matches!(self.verdict(word.sequence), UncertainVerdict::Newer) {
-            self.overrule(key)
+            self.is_overruled(key)
         } else {
             Ok(())
         }

@@ -66,12 +66,12 @@ impl Rescue {
         let candidate = |state: DatabaseState<'c>| RescueCandidate {
             stored: state.snapshot,
             database: state.database,
-            suspect: notes.suspect(&state.snapshot.id).map(str::to_owned),
+            suspect: notes.suspect_note(&state.snapshot.id).map(str::to_owned),
             is_of_newest_timeline: is_of_newest(&state),
         };
         let candidates: Vec<_> = found.into_iter().filter(is_meant).map(candidate).collect();
         if candidates.is_empty() {
-            Err(self.none("no snapshot has"))
+            Err(self.no_snapshot_error("no snapshot has"))
         } else {
             Ok(candidates)
         }
@@ -93,10 +93,10 @@ impl Rescue {
             .filter(|state| state.database.path == path.as_os_str().as_bytes())
             .collect();
         let Some(newest) = found.first() else {
-            return Err(self.none("no snapshot has"));
+            return Err(self.no_snapshot_error("no snapshot has"));
         };
         if self.snapshot.is_none() && is_another_directory(newest.database, &path)? {
-            return Err(self.none(
+            return Err(self.no_snapshot_error(
                 "another directory stood here when it was last saved: it may be another database than",
             ));
         }
@@ -111,14 +111,14 @@ impl Rescue {
         if self.snapshot.is_none()
             && since.any(|state| is_ours(&state) && state.database.timeline == timeline)
         {
-            return Err(self.none(
+            return Err(self.no_snapshot_error(
                 "it was moved since it was last saved here, so that this may be another database than",
             ));
         }
         Ok(found)
     }
 
-    fn none(&self, why: &str) -> Error {
+    fn no_snapshot_error(&self, why: &str) -> Error {
         let what = match &self.database {
             Some(name) => format!("{why} a database {}", String::from_utf8_lossy(name)),
             None => format!(
@@ -179,11 +179,11 @@ pub fn choose<'c>(
 ) -> Result<SuppliedSpan<'c>> {
     let mut passed_over = Vec::new();
     for candidate in candidates {
-        let why = match candidate.reason_against(&span, facts, order) {
+        let why = match candidate.rejection_reason(&span, facts, order) {
             Some(why) => why,
-            None => match candidate.try_out(&span, reader, order, report) {
+            None => match candidate.try_candidate(&span, reader, order, report) {
                 Ok(()) => {
-                    let goes_on = goes_on(candidate, candidates, facts);
+                    let goes_on = continues_sequence(candidate, candidates, facts);
                     let supply = SpanSupply {
                         snapshot: candidate.stored.id,
                         time: candidate.database.capture.time,
@@ -211,7 +211,11 @@ pub fn choose<'c>(
 }
 
 /// True if the directory goes on counting where the candidate ends: the same history, as far as can be told.
-pub fn goes_on(candidate: &RescueCandidate, candidates: &[RescueCandidate], facts: &RescueInput) -> bool {
+pub fn continues_sequence(
+    candidate: &RescueCandidate,
+    candidates: &[RescueCandidate],
+    facts: &RescueInput,
+) -> bool {
     let newest = candidates
         .first()
         .map_or(0, |newest| newest.database.last_sequence);
@@ -219,7 +223,7 @@ pub fn goes_on(candidate: &RescueCandidate, candidates: &[RescueCandidate], fact
 }
 
 impl RescueCandidate<'_> {
-    fn reason_against(&self, span: &KeySpan, facts: &RescueInput, order: KeyOrder) -> Option<String> {
+    fn rejection_reason(&self, span: &KeySpan, facts: &RescueInput, order: KeyOrder) -> Option<String> {
         if let Some(why) = &self.suspect {
             return Some(format!("it is suspect: {why}"));
         }
@@ -233,7 +237,8 @@ impl RescueCandidate<'_> {
             ));
         }
         let mut damage = self.database.damage.iter();
-        let hit = damage.find(|damage| span.meets(damage.smallest.as_ref(), damage.largest.as_ref(), order));
+        let hit =
+            damage.find(|damage| span.overlaps(damage.smallest.as_ref(), damage.largest.as_ref(), order));
         match hit {
             Some(damage) => Some(format!(
                 "the source was damaged here when it was saved: {}",
@@ -246,7 +251,7 @@ impl RescueCandidate<'_> {
         }
     }
 
-    fn try_out(
+    fn try_candidate(
         &self,
         span: &KeySpan,
         reader: &BlobReader,
@@ -254,7 +259,7 @@ impl RescueCandidate<'_> {
         report: &OperationReport,
     ) -> Result<()> {
         let mut records = CandidateRecords::open(self, span, reader, order)?;
-        while records.take()?.is_some() {
+        while records.take_snapshot()?.is_some() {
             report.go_on()?;
         }
         Ok(())
@@ -306,7 +311,7 @@ impl<'a> CandidateRecords<'a> {
     }
 
     /// The next one.
-    pub fn take(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    pub fn take_snapshot(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
         let taken = self.next.take();
         if taken.is_some() {
             self.advance()?;

@@ -66,7 +66,7 @@ impl<'a> ReadBackContext<'a> {
         ReadBackAccumulator {
             records: 0,
             digest_state: if self.by_stream {
-                ReadBackDigest::Stream(StreamPartition::at(at))
+                ReadBackDigest::Stream(StreamPartition::partition_at(at))
             } else {
                 ReadBackDigest::Set(Box::new(SetDigestAccumulator::new(self.set_digest_key)))
             },
@@ -131,7 +131,7 @@ impl ReadBackAccumulator<'_> {
     fn join_next(mut self, next: Self) -> Option<Self> {
         self.records += next.records;
         let meets = match (&mut self.digest_state, &next.digest_state) {
-            (ReadBackDigest::Stream(stretch), ReadBackDigest::Stream(next)) => stretch.join(next),
+            (ReadBackDigest::Stream(stretch), ReadBackDigest::Stream(next)) => stretch.join_partitions(next),
             (ReadBackDigest::Set(set), ReadBackDigest::Set(next)) => {
                 set.merge(&next.digest());
                 true

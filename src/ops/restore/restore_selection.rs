@@ -116,7 +116,7 @@ impl RestoreContext<'_> {
         let selector = &self.options.selector;
         let is_taken = |found: &ResolvedAddress| {
             let place = PatternPath::stored(&found.path, b"", true);
-            selector.choose(&place, selector.above()) == SelectorChoice::Take
+            selector.is_selected(&place, selector.could_match_below()) == SelectorChoice::Take
         };
         !self.has_patterns() || found.len() == 1 && found.iter().all(is_taken)
     }
@@ -150,7 +150,7 @@ impl RestoreContext<'_> {
                     absolute: found.path.clone(),
                     inner: Vec::new(),
                 },
-                choice: self.options.selector.above(),
+                choice: self.options.selector.could_match_below(),
                 nesting: 0,
             })
         };
@@ -250,7 +250,7 @@ fn walk_start(
             absolute: found.path,
             inner: Vec::new(),
         },
-        choice: selector.above(),
+        choice: selector.could_match_below(),
     }
 }
 

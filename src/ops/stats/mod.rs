@@ -161,7 +161,7 @@ fn domain_stats(
     report: &OperationReport,
 ) -> Result<RepositoryStats> {
     let lookup = repo.lookup()?;
-    let blobs = NumberedBlobs::collect(lookup.iter_all()?, lookup.len())?;
+    let blobs = NumberedBlobs::collect(lookup.iter_rows()?, lookup.len())?;
     let reader = BlobReader::new(repo, &lookup);
     let source = BlobCacheReader::new(&reader);
     let shares = |groups: &[Vec<BlobUser>]| blob_usage::stored_shares(&source, &blobs, groups, report);

@@ -14,7 +14,7 @@ fn chunk(byte: u8, bytes: u64) -> ChunkRef {
 
 #[test]
 fn the_list() {
-    let list = ChunkList::of_chunks(vec![chunk(0x11, 40_000), chunk(0x22, 16_768)]).unwrap();
+    let list = ChunkList::from_chunks(vec![chunk(0x11, 40_000), chunk(0x22, 16_768)]).unwrap();
     assert_eq!(ChunkList::decode_blob(&example(DOCUMENT, "list")).unwrap(), list);
     let mut plain = Vec::new();
     list.encode(&mut plain);
@@ -23,7 +23,7 @@ fn the_list() {
 
 #[test]
 fn the_leaf() {
-    let list = ChunkList::of_chunks(vec![chunk(8, 65_544), chunk(5, 65_541)]).unwrap();
+    let list = ChunkList::from_chunks(vec![chunk(8, 65_544), chunk(5, 65_541)]).unwrap();
     let entries = Entries::from([
         (b"apple".to_vec(), OwnedEntry::Inline(b"red".to_vec())),
         (b"apply".to_vec(), OwnedEntry::Delete),

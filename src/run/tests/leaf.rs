@@ -91,7 +91,7 @@ fn values_stand_inline_or_in_chunks_by_their_length_alone() {
         ErrorKind::Limit
     );
     assert!(draft.push_inline(b"k", &long[1..]).is_ok());
-    let short = ChunkList::of_chunks(vec![ChunkRef {
+    let short = ChunkList::from_chunks(vec![ChunkRef {
         id: BlobId([1; 32]),
         bytes: 5,
     }])

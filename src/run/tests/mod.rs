@@ -30,7 +30,7 @@ pub(super) fn list(seed: u8) -> ChunkList {
         id: BlobId([n; 32]),
         bytes: INLINE_VALUE_BYTES_MAX as u64 + u64::from(n),
     };
-    ChunkList::of_chunks(vec![chunk(seed), chunk(seed / 2)]).unwrap()
+    ChunkList::from_chunks(vec![chunk(seed), chunk(seed / 2)]).unwrap()
 }
 
 /// Short keys over few letters, so that they share, nest, and meet in several runs.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::*;
 use crate::chunk::memory_blobs::noise;
-use crate::run::partial_run::{PartialRun, each_left};
+use crate::run::partial_run::{PartialRun, for_each_readable};
 use crate::run::value_patch::PatchChain;
 
 /// Numbers that stay the same for ever.
@@ -56,7 +56,7 @@ fn stack(dice: &mut Dice, order: KeyOrder) -> Stack {
                 (1 | 2, Some(old)) if depth > 0 && !entries.contains_key(&key) => {
                     let new = [&old[..], &fresh[..9]].concat();
                     PatchMaker::default()
-                        .make(old, &new)
+                        .make_patch(old, &new)
                         .map_or(OwnedEntry::Inline(new), OwnedEntry::Patch)
                 }
                 _ => OwnedEntry::Inline(fresh),
@@ -87,7 +87,7 @@ fn stack(dice: &mut Dice, order: KeyOrder) -> Stack {
 fn known(runs: &[PartialRun], entries: &[&Entries], key: &[u8], order: KeyOrder) -> Option<Vec<u8>> {
     let mut pile: Option<PatchChain> = None;
     for (run, entries) in runs.iter().zip(entries) {
-        if run.lost().iter().any(|range| range.contains(key, order)) {
+        if run.lost_ranges().iter().any(|range| range.contains(key, order)) {
             return None;
         }
         match (entries.get(key), &mut pile) {
@@ -132,13 +132,13 @@ fn what_is_left_of_a_stack_is_right_and_what_is_not_lies_in_a_lost_range() {
             .iter()
             .map(|(root, last, _)| {
                 let walker = RunReader::new(&blobs, root.as_ref(), order);
-                PartialRun::survey(walker, last, after, &|| Ok(())).unwrap()
+                PartialRun::survey_losses(walker, last, after, &|| Ok(())).unwrap()
             })
             .collect();
         let entries: Vec<_> = runs.iter().map(|(_, _, entries)| entries).collect();
         let mut left = BTreeMap::new();
         let mut before: Option<Vec<u8>> = None;
-        each_left(&partial, order, &mut |entry| {
+        for_each_readable(&partial, order, &mut |entry| {
             if matches!(entry.payload, EntryPayload::Delete | EntryPayload::Patch(_)) {
                 return Ok(());
             }
@@ -160,7 +160,7 @@ fn what_is_left_of_a_stack_is_right_and_what_is_not_lies_in_a_lost_range() {
         for (key, entry) in &model {
             let expected = known(&partial, &entries, key, order).map(OwnedEntry::Inline);
             assert_eq!(left.get(key), expected.as_ref(), "seed {seed}: {key:?}");
-            let mut lost = partial.iter().flat_map(PartialRun::lost);
+            let mut lost = partial.iter().flat_map(PartialRun::lost_ranges);
             let in_range = lost.any(|range| range.contains(key, order));
             assert!(
                 in_range || left.get(key) == Some(entry),
@@ -190,6 +190,6 @@ fn an_error_of_the_storage_is_no_loss() {
     let stack = stack(&mut dice, ORDER);
     let (root, last, _) = &stack.runs[0];
     let walker = RunReader::new(&Down, root.as_ref(), ORDER);
-    let survey = PartialRun::survey(walker, last, |_| None, &|| Ok(()));
+    let survey = PartialRun::survey_losses(walker, last, |_| None, &|| Ok(()));
     assert_eq!(survey.err().unwrap().kind(), ErrorKind::Io);
 }

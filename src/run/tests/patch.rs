@@ -47,7 +47,7 @@ impl Dice {
 }
 
 fn make(old: &[u8], new: &[u8]) -> Option<Patch<'static>> {
-    PatchMaker::default().make(old, new)
+    PatchMaker::default().make_patch(old, new)
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_patch_makes_the_new_value_of_the_old_one_and_of_no_other() {
         let len = [100, 700, 20_000, INLINE_VALUE_BYTES_MAX][dice.below(4)];
         let old = dice.bytes(len);
         let new = dice.edit(&old);
-        let Some(patch) = maker.make(&old, &new) else {
+        let Some(patch) = maker.make_patch(&old, &new) else {
             continue;
         };
         made += 1;

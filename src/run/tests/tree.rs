@@ -236,14 +236,14 @@ fn all_blobs_of_a_run_are_named_once_parents_first() {
 fn cut(entries: &Entries) -> (Option<RunRoot>, MemoryBlobs) {
     let mut blobs = MemoryBlobs::default();
     let mut cutter = LeafCutter::new(&[9; 32]);
-    let root = store_run(entries, &mut blobs, |key, weight| cutter.after(key, weight));
+    let root = store_run(entries, &mut blobs, |key, weight| cutter.cut_after(key, weight));
     (root, blobs)
 }
 
 fn ends(weights: impl Iterator<Item = usize>) -> Vec<u32> {
     let mut cutter = LeafCutter::new(&[1; 32]);
     let counted = (0u32..).zip(weights);
-    let ends = counted.filter(|(n, weight)| cutter.after(&n.to_be_bytes(), *weight));
+    let ends = counted.filter(|(n, weight)| cutter.cut_after(&n.to_be_bytes(), *weight));
     ends.map(|(n, _)| n + 1).collect()
 }
 

@@ -19,7 +19,10 @@ fn file(name: &[u8]) -> TreeEntry {
         id: BlobId([9; 32]),
         bytes: 70_000,
     };
-    entry(name, EntryKind::File(ChunkList::of_chunks(vec![chunk]).unwrap()))
+    entry(
+        name,
+        EntryKind::File(ChunkList::from_chunks(vec![chunk]).unwrap()),
+    )
 }
 
 const CONSOLE: DeviceNumber = DeviceNumber {

@@ -252,7 +252,7 @@ impl<'a> CaptureAttempts<'a> {
         let manifest = self.manifest.as_ref();
         let stamp = manifest.and_then(|manifest| manifest.read.as_ref());
         (
-            manifest.map_or(0, |manifest| manifest.reader.read_to()),
+            manifest.map_or(0, |manifest| manifest.reader.read_position()),
             stamp.map(|(stamp, _)| *stamp),
         )
     }
@@ -435,11 +435,11 @@ impl<'a> CaptureAttempts<'a> {
         setbacks: &RetryHistory,
     ) -> Result<(), AttemptEnd> {
         let unexplained = run
-            .gaps()
+            .sequence_gaps()
             .iter()
             .copied()
             .find(|gap| !setbacks.is_confirmed(&SuspectedDamage::Gap(*gap)));
-        if unexplained.is_none() && !run.crossed() {
+        if unexplained.is_none() && !run.crossed_gap() {
             return Ok(());
         }
         let now = self.read_again(current)?;
@@ -478,7 +478,7 @@ impl OpenManifest {
     fn read_new_edits(&mut self) -> Result<Version> {
         let stamp = FileFingerprint::of(&self.file.metadata().context(|| "stat the MANIFEST")?);
         let view = BoundedFile(Arc::clone(&self.file), stamp.len);
-        let version = self.reader.read_on(&view)?;
+        let version = self.reader.read_new_edits(&view)?;
         self.read = Some((stamp, version.clone()));
         Ok(version)
     }
@@ -492,7 +492,7 @@ impl OpenManifest {
         if self.file.metadata().is_ok_and(is_as_it_was) {
             return true;
         }
-        let read = BoundedFile(Arc::clone(&self.file), self.reader.read_to());
+        let read = BoundedFile(Arc::clone(&self.file), self.reader.read_position());
         version_of_manifest(&read).is_ok_and(|now| now == *version)
     }
 }

@@ -4,7 +4,7 @@ use levault::error::Result;
 use levault::leveldb::Comparator;
 use levault::leveldb::block::{BlockEntries, entries_end};
 
-use levault::leveldb::large_values::{LargeValueRef, elide};
+use levault::leveldb::large_values::{LargeValueRef, elide_large_values};
 use levault::leveldb::memtable::Memtable;
 use levault::leveldb::merging_iterator::{RecordSink, SortedSource, merge};
 use levault::leveldb::read_at::ReadAt;
@@ -14,7 +14,8 @@ use levault::leveldb::scan_context::{OpenFiles, ScanBudget, ScanContext};
 pub fn leveldb_bounds(data: &[u8]) {
     assert_eq!(log_records(data, 48 << 20), log_records(data, 64));
     if let Some(keys) = keys(data) {
-        let (mut copy, end) = elide(data, entries_end(data).expect("read")).expect("its entries were read");
+        let (mut copy, end) =
+            elide_large_values(data, entries_end(data).expect("read")).expect("its entries were read");
         assert_eq!(copy.len(), end);
         copy.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0]);
         let mut entries = BlockEntries::new(&copy).expect("own trailer");

@@ -64,7 +64,7 @@ pub fn run_patch(data: &[u8]) {
     let Ok(patch) = Patch::decode(patch) else { return };
     let Ok(value) = patch.apply(base) else { return };
     assert_eq!(value.len(), patch.value_bytes());
-    if let Some(again) = PatchMaker::default().make(base, &value) {
+    if let Some(again) = PatchMaker::default().make_patch(base, &value) {
         assert_eq!(again.apply(base).expect("own patch"), value);
     }
 }
@@ -305,7 +305,7 @@ pub fn parity(data: &[u8]) {
             continue;
         }
         for stored in [&pack[..], &pack[..70], &[]] {
-            if let Ok(mended) = parity.mend(stored) {
+            if let Ok(mended) = parity.repair(stored) {
                 assert_eq!(object_id(&mended.bytes), parity.head().pack);
             }
         }

@@ -329,7 +329,7 @@ fn chunks() -> ChunkList {
         id: BlobId([number; 32]),
         bytes,
     };
-    ChunkList::of_chunks(vec![chunk(1, 70_000), chunk(2, 65_000), chunk(3, 9)]).expect("three chunks")
+    ChunkList::from_chunks(vec![chunk(1, 70_000), chunk(2, 65_000), chunk(3, 9)]).expect("three chunks")
 }
 
 fn draft() -> LeafDraft {
@@ -377,7 +377,9 @@ fn patch() -> Patch<'static> {
     let mut new = old_value();
     new[50..60].fill(7);
     new.splice(100..110, *b"other");
-    PatchMaker::default().make(&old_value(), &new).expect("alike")
+    PatchMaker::default()
+        .make_patch(&old_value(), &new)
+        .expect("alike")
 }
 
 fn node() -> RunNode {

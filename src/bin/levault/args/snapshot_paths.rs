@@ -38,7 +38,7 @@ impl SnapshotPath {
     }
 
     /// The place of `path` below this one.
-    pub fn below(&self, path: &std::ffi::OsStr) -> Self {
+    pub fn path_below(&self, path: &std::ffi::OsStr) -> Self {
         let address = if self.address.is_empty() {
             path.as_bytes().to_vec()
         } else {
@@ -117,9 +117,9 @@ pub struct DumpArgs {
 
 impl DumpArgs {
     /// Where in which snapshot.
-    pub fn place(&self) -> SnapshotPath {
+    pub fn restore_place(&self) -> SnapshotPath {
         match &self.path {
-            Some(path) => self.pick.place.below(path),
+            Some(path) => self.pick.place.path_below(path),
             None => self.pick.place.clone(),
         }
     }
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(place(b"latest~1"), Ok(of("latest~1", b"")));
         assert_eq!(place(b"latest:/a:b/\xff"), Ok(of("latest", b"/a:b/\xff")));
         assert!(place(b"\xff:a").is_err());
-        assert_eq!(of("x", b"a").below("b/c".as_ref()), of("x", b"a/b/c"));
-        assert_eq!(of("x", b"").below("/b".as_ref()), of("x", b"/b"));
+        assert_eq!(of("x", b"a").path_below("b/c".as_ref()), of("x", b"a/b/c"));
+        assert_eq!(of("x", b"").path_below("/b".as_ref()), of("x", b"/b"));
     }
 }

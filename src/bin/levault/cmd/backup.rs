@@ -29,9 +29,9 @@ pub fn run(run: &CommandContext, args: &BackupArgs) -> Result<ExitStatus> {
     if args.name.is_some() && args.paths.len() > 1 && !args.given.is_stream() {
         return Err(usage("--name is for one PATH"));
     }
-    let rules = backup_inputs::rules(&args.leave_out)?;
-    let listed = backup_inputs::listed(&args.given, run.report)?;
-    let sqlite = sqlite(args)?;
+    let rules = backup_inputs::exclude_rules(&args.leave_out)?;
+    let listed = backup_inputs::listed_paths(&args.given, run.report)?;
+    let sqlite = sqlite_mode(args)?;
     let host = run.open_as_host()?;
     let mut backup = Backup::new(args.paths.clone());
     backup.host = args.host.clone();
@@ -46,7 +46,7 @@ pub fn run(run: &CommandContext, args: &BackupArgs) -> Result<ExitStatus> {
     backup.read_concurrency = Some(args.read_concurrency);
     backup.audit_every = Some(args.audit_every);
     backup.skip_if_unchanged = args.skip_if_unchanged;
-    backup.pinning = pinning(args);
+    backup.pinning = pin_mode(args);
     backup.hooks = BackupHooks {
         before: args.pre_hook.clone(),
         after: args.post_hook.clone(),
@@ -62,23 +62,27 @@ pub fn run(run: &CommandContext, args: &BackupArgs) -> Result<ExitStatus> {
     backup.sqlite = sqlite;
     backup.patience = Some(Duration::from_secs(args.patience.capture_timeout));
     let outcome = match host {
-        Some(host) => watch(run.output, run.report, || match backup_inputs::stream(args)? {
-            Some((stream, name)) => backup.from_stream_as_host(&host, stream, name, run.report),
-            None => backup.run_as_host(&host, run.report),
+        Some(host) => watch(run.output, run.report, || {
+            match backup_inputs::input_stream(args)? {
+                Some((stream, name)) => backup.from_stream_as_host(&host, stream, name, run.report),
+                None => backup.run_as_host(&host, run.report),
+            }
         }),
         None => {
             let repo = run.open()?;
-            watch(run.output, run.report, || match backup_inputs::stream(args)? {
-                Some((stream, name)) => backup.from_stream(&repo, stream, name, run.report),
-                None => backup.run(&repo, run.report),
+            watch(run.output, run.report, || {
+                match backup_inputs::input_stream(args)? {
+                    Some((stream, name)) => backup.from_stream(&repo, stream, name, run.report),
+                    None => backup.run(&repo, run.report),
+                }
             })
         }
     }?;
     print_outcome(run, &outcome)?;
-    Ok(ending(run, &outcome))
+    Ok(exit_status(run, &outcome))
 }
 
-fn sqlite(args: &BackupArgs) -> Result<SqliteMode> {
+fn sqlite_mode(args: &BackupArgs) -> Result<SqliteMode> {
     match args.sqlite_backup {
         false => Ok(SqliteMode::Files),
         true if SqliteMode::CAN_COPY => Ok(SqliteMode::Exact),
@@ -88,7 +92,7 @@ fn sqlite(args: &BackupArgs) -> Result<SqliteMode> {
     }
 }
 
-fn pinning(args: &BackupArgs) -> PinMode {
+fn pin_mode(args: &BackupArgs) -> PinMode {
     let by = if args.pin_copy {
         PinMethod::LinksOrCopies
     } else {
@@ -104,7 +108,7 @@ fn pinning(args: &BackupArgs) -> PinMode {
     }
 }
 
-fn ending(run: &CommandContext, outcome: &BackupOutcome) -> ExitStatus {
+fn exit_status(run: &CommandContext, outcome: &BackupOutcome) -> ExitStatus {
     let any = |is: fn(&DatabaseBackupOutcome) -> bool| outcome.databases.iter().any(is);
     if any(|database| database.disagreement.is_some()) {
         ExitStatus::Disagreement
@@ -133,7 +137,7 @@ fn print_outcome(run: &CommandContext, outcome: &BackupOutcome) -> Result<()> {
     let mut summary = summary(outcome);
     summary["incomplete"] = (missing > 0).into();
     summary["missing_count"] = missing.into();
-    run.output.emit(&summary)?;
+    run.output.write_json(&summary)?;
     run.output.print(format!(
         "added {} new blobs, {} ({} stored) in {:.1} s",
         outcome.blobs_new,
@@ -165,7 +169,7 @@ fn print_excluded(run: &CommandContext, left_out: &ExcludedItems) -> Result<()> 
     ))?;
     for (path, why) in &left_out.named {
         run.output
-            .more(format!("  left out: {}: {why}", path.display()))?;
+            .indented(format!("  left out: {}: {why}", path.display()))?;
     }
     Ok(())
 }
@@ -195,7 +199,7 @@ fn print_database(run: &CommandContext, database: &DatabaseBackupOutcome) -> Res
         "  captured at {} in {:.1} ms by {} after {} retries, {} of its logs not yet on disk",
         time_exact(database.capture.time),
         database.capture.duration_nanos as f64 / 1e6,
-        held_by(database.capture.held_by),
+        hold_method_text(database.capture.held_by),
         database.capture.retries,
         database
             .capture
@@ -401,7 +405,7 @@ fn database_json(database: &DatabaseBackupOutcome) -> Value {
         "captured_at": time_exact(database.capture.time),
         "capture_seconds": database.capture.duration_nanos as f64 / 1e9,
         "retries": database.capture.retries,
-        "held_by": held_by(database.capture.held_by),
+        "held_by": hold_method_text(database.capture.held_by),
         "unsynced_bytes": database.capture.unsynced_bytes,
         "dialect": dialect(database.dialect),
         "beside": counts_json(&database.beside),
@@ -451,7 +455,7 @@ fn disagreement_json(disagreement: &AuditDisagreement) -> Value {
     })
 }
 
-fn held_by(held_by: RecordedHold) -> &'static str {
+fn hold_method_text(held_by: RecordedHold) -> &'static str {
     match held_by {
         RecordedHold::Owner => "its owner",
         RecordedHold::Links => "links",

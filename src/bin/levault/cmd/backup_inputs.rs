@@ -16,7 +16,7 @@ use super::usage;
 use crate::args::{BackupArgs, ExcludeArgs, InputArgs};
 
 /// The rules that the words make.
-pub fn rules(args: &ExcludeArgs) -> Result<ExcludeRules> {
+pub fn exclude_rules(args: &ExcludeArgs) -> Result<ExcludeRules> {
     let mut patterns = Vec::new();
     for (files, case) in [
         (&args.exclude_file, CaseSensitivity::Matters),
@@ -45,7 +45,7 @@ pub fn rules(args: &ExcludeArgs) -> Result<ExcludeRules> {
 }
 
 /// The paths of all lists.
-pub fn listed(args: &InputArgs, report: &OperationReport) -> Result<Vec<PathBuf>> {
+pub fn listed_paths(args: &InputArgs, report: &OperationReport) -> Result<Vec<PathBuf>> {
     let lists = [
         (&args.files_from, ListFormat::Patterns),
         (&args.files_from_verbatim, ListFormat::Lines),
@@ -62,13 +62,13 @@ pub fn listed(args: &InputArgs, report: &OperationReport) -> Result<Vec<PathBuf>
     let mut paths = Vec::new();
     for (file, form) in files() {
         let act = || format!("read the list {}", file.display());
-        paths.extend(parse_list(&bytes_of(file).context(act)?, form, report).context(act)?);
+        paths.extend(parse_list(&read_input(file).context(act)?, form, report).context(act)?);
     }
     Ok(paths)
 }
 
 /// The stream to be saved and its name, if one is; begun now.
-pub fn stream(args: &BackupArgs) -> Result<Option<(InputStream, &OsStr)>> {
+pub fn input_stream(args: &BackupArgs) -> Result<Option<(InputStream, &OsStr)>> {
     let stream = match (args.given.stdin, args.given.stdin_from_command) {
         (true, _) => InputStream::stdin()?,
         (_, true) => InputStream::of_command(&args.paths)?,
@@ -81,7 +81,7 @@ fn is_stdin(file: &Path) -> bool {
     file == Path::new("-")
 }
 
-fn bytes_of(file: &Path) -> Result<Vec<u8>> {
+fn read_input(file: &Path) -> Result<Vec<u8>> {
     if !is_stdin(file) {
         return std::fs::read(file).context(|| "read it");
     }

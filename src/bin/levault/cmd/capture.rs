@@ -42,7 +42,7 @@ fn print_outcome(run: &CommandContext, args: &CaptureArgs, outcome: &CaptureOutc
     for damage in &outcome.damage {
         print_damage(run, &args.source.display().to_string(), damage);
     }
-    run.output.emit(&json!({
+    run.output.write_json(&json!({
         "message_type": "summary",
         "target": args.target.display().to_string(),
         "files": outcome.files,

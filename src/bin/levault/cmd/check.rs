@@ -52,7 +52,7 @@ pub fn run(run: &CommandContext, args: &CheckArgs) -> Result<ExitStatus> {
     for notice in &outcome.notices {
         print_notice(run, notice)?;
     }
-    run.output.emit(&summary(&outcome, args))?;
+    run.output.write_json(&summary(&outcome, args))?;
     print_outcome(run, args, &outcome)?;
     if outcome.findings.is_empty() {
         run.output
@@ -94,7 +94,7 @@ fn read_data(args: &CheckArgs) -> Result<ReadData> {
     }
 }
 
-fn lately(args: &CheckArgs) -> Duration {
+fn verified_recently(args: &CheckArgs) -> Duration {
     args.max_age.unwrap_or(LATELY)
 }
 
@@ -132,7 +132,10 @@ fn print_outcome(run: &CommandContext, args: &CheckArgs, outcome: &CheckOutcome)
 
 /// How much was verified lately.
 fn verified_lines(args: &CheckArgs, outcome: &CheckOutcome) -> Vec<String> {
-    let (longest, within) = (lately(args), outcome.verified.within(lately(args)));
+    let (longest, within) = (
+        verified_recently(args),
+        outcome.verified.within(verified_recently(args)),
+    );
     if within.bytes == 0 {
         return Vec::new();
     }
@@ -174,7 +177,7 @@ fn days(time: Duration) -> String {
 }
 
 fn print_finding(run: &CommandContext, finding: &CheckFinding) -> Result<()> {
-    run.output.emit(&finding_json(finding))?;
+    run.output.write_json(&finding_json(finding))?;
     if run.output.json {
         return Ok(());
     }
@@ -188,7 +191,7 @@ fn print_finding(run: &CommandContext, finding: &CheckFinding) -> Result<()> {
 
 /// Told like a finding, and no error: exit code and count are those of the findings alone.
 fn print_notice(run: &CommandContext, notice: &CheckNotice) -> Result<()> {
-    run.output.emit(&notice_json(notice))?;
+    run.output.write_json(&notice_json(notice))?;
     if run.output.json {
         return Ok(());
     }
@@ -226,7 +229,7 @@ fn summary(outcome: &CheckOutcome, args: &CheckArgs) -> Value {
         "packs_read": outcome.packs_read,
         "packs_with_parity": outcome.packs_with_parity,
         "packs_left": outcome.packs_left,
-        "verified": verified_json(outcome.verified.within(lately(args)), lately(args)),
+        "verified": verified_json(outcome.verified.within(verified_recently(args)), verified_recently(args)),
     })
 }
 

@@ -62,7 +62,7 @@ pub fn source(run: &CommandContext, args: &SourceArgs) -> Result<Repo> {
 fn destination(run: &CommandContext, args: &CopyArgs, from: &Repo) -> Result<Repo> {
     match run.open() {
         Err(error) if error.kind() == ErrorKind::NoRepository && args.init => {
-            let repo = super::init::make(run, Some(from))?;
+            let repo = super::init::create_repository(run, Some(from))?;
             super::init::print_created(run, &repo, None)?;
             Ok(repo)
         }
@@ -90,13 +90,13 @@ fn dry_run(run: &CommandContext, wish: &Copy, from: &Repo, to: &Repo) -> Result<
 fn print_plan(run: &CommandContext, plan: &CopyPlan) -> Result<()> {
     for step in &plan.steps {
         if let CopyStep::Copy(stored) = step {
-            run.output.emit(&json!({"message_type": "plan", "action": "copy",
+            run.output.write_json(&json!({"message_type": "plan", "action": "copy",
                 "snapshot_id": stored.id.to_hex(), "time": crate::output::time_exact(stored.snapshot.time)}))?;
             run.output
                 .print(format!("would copy {}", snapshot_text(stored)))?;
         }
     }
-    run.output.emit(
+    run.output.write_json(
         &json!({"message_type": "summary", "dry_run": true, "to_copy": plan.missing,
         "already_there": plan.there}),
     )?;
@@ -144,7 +144,7 @@ fn copy(run: &CommandContext, wish: &Copy, from: &Repo, to: &Repo) -> Result<Exi
 
 fn print_copied(run: &CommandContext, copied: CopiedSnapshot) -> Result<()> {
     match (run.output.json, run.output.quiet) {
-        (true, _) => run.output.emit(
+        (true, _) => run.output.write_json(
             &json!({"message_type": "copied", "snapshot_id": copied.to.to_hex(),
             "original_id": copied.from.to_hex()}),
         ),
@@ -169,7 +169,7 @@ fn print_outcome(run: &CommandContext, outcome: &CopyOutcome, seconds: f64) -> R
     }
     let report = run.report;
     let refused = outcome.refused.iter();
-    run.output.emit(&json!({
+    run.output.write_json(&json!({
         "message_type": "summary",
         "dry_run": false,
         "copied": outcome.copied.iter().map(|copied| json!({"snapshot_id": copied.to.to_hex(),

@@ -231,7 +231,7 @@ fn print_record_totals(
     outcome: &RecordDiffOutcome,
 ) -> Result<()> {
     let tally = |tally: &RecordTotals| json!({"records": tally.records, "bytes": tally.bytes});
-    run.output.emit(&json!({
+    run.output.write_json(&json!({
         "message_type": "summary",
         "source_snapshot": old.snapshot.id.to_hex(),
         "target_snapshot": new.snapshot.id.to_hex(),
@@ -302,7 +302,7 @@ fn print_file_totals(
         json!({"files": tallies.files, "dirs": tallies.directories, "others": tallies.others,
             "bytes": tallies.bytes})
     };
-    run.output.emit(&json!({
+    run.output.write_json(&json!({
         "message_type": "statistics",
         "source_snapshot": old.id.to_hex(),
         "target_snapshot": new.id.to_hex(),

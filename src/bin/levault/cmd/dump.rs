@@ -23,7 +23,7 @@ pub fn run(run: &CommandContext, args: &DumpArgs) -> Result<ExitStatus> {
     if let Some(target) = &args.target {
         run.refuse_forbidden(target)?;
     }
-    let place = args.place();
+    let place = args.restore_place();
     let opened = run.open_place(&place)?;
     let address = &place.address;
     match (address.is_empty(), args.pick.db.is_some()) {

@@ -22,7 +22,7 @@ use crate::output::{key_text, put_bytes, time, time_exact};
 
 /// Lists every match, snapshot by snapshot, oldest first: records, then files.
 pub fn run(run: &CommandContext, args: &FindArgs) -> Result<ExitStatus> {
-    let sought = sought(args)?;
+    let sought = search_query(args)?;
     let repo = run.open()?;
     let snapshots = snapshots(run, &repo, args)?;
     let patterns = patterns(args, &snapshots)?;
@@ -36,7 +36,7 @@ pub fn run(run: &CommandContext, args: &FindArgs) -> Result<ExitStatus> {
         &mut |found| out.record(found),
     )?;
     if let Some(patterns) = patterns {
-        let of_host = of_host(&snapshots, args);
+        let of_host = is_of_host(&snapshots, args);
         find::find_named_files(&repo, &of_host, &patterns, run.report, &mut |found| {
             out.file(found)
         })?;
@@ -125,7 +125,7 @@ impl<'a> MatchPrinter<'a> {
         } = self;
         drop(out);
         run.print_notices();
-        run.output.emit(
+        run.output.write_json(
             &json!({"message_type": "summary", "hits": records + files, "records": records,
             "files": files, "snapshots": snapshots.len()}),
         )?;
@@ -140,7 +140,7 @@ impl<'a> MatchPrinter<'a> {
     }
 }
 
-fn sought(args: &FindArgs) -> Result<KeyQuery> {
+fn search_query(args: &FindArgs) -> Result<KeyQuery> {
     if args.words.is_empty() && args.key_hex.is_empty() {
         return select_keys::selection(&args.selection).map(KeyQuery::Selection);
     }
@@ -170,7 +170,7 @@ fn patterns(args: &FindArgs, snapshots: &[StoredSnapshot]) -> Result<Option<Patt
     Patterns::new(&words.collect::<Vec<_>>()).map(Some)
 }
 
-fn of_host(snapshots: &[StoredSnapshot], args: &FindArgs) -> Vec<StoredSnapshot> {
+fn is_of_host(snapshots: &[StoredSnapshot], args: &FindArgs) -> Vec<StoredSnapshot> {
     let host = args.scope.host.as_ref();
     let is_meant = |stored: &&StoredSnapshot| host.is_none_or(|host| stored.snapshot.host == *host);
     snapshots.iter().filter(is_meant).cloned().collect()
@@ -204,7 +204,7 @@ fn heading_text(stored: &StoredSnapshot, database: Option<&[u8]>) -> String {
 }
 
 fn file_json(stored: &StoredSnapshot, shown: &ShownNode) -> Value {
-    let mut object = of_snapshot(stored);
+    let mut object = matches_of_snapshot(stored);
     if let Value::Object(node) = shown.json() {
         let node = node.into_iter().filter(|(name, _)| name != "message_type");
         object.extend(node);
@@ -212,7 +212,7 @@ fn file_json(stored: &StoredSnapshot, shown: &ShownNode) -> Value {
     object.into()
 }
 
-fn of_snapshot(stored: &StoredSnapshot) -> Map<String, Value> {
+fn matches_of_snapshot(stored: &StoredSnapshot) -> Map<String, Value> {
     let mut object = Map::new();
     object.insert("message_type".into(), "match".into());
     object.insert("snapshot".into(), stored.id.to_hex().into());
@@ -223,7 +223,7 @@ fn of_snapshot(stored: &StoredSnapshot) -> Map<String, Value> {
 }
 
 fn to_json(found: &KeyMatch) -> Value {
-    let mut object = of_snapshot(found.state.snapshot);
+    let mut object = matches_of_snapshot(found.state.snapshot);
     object.insert("db".into(), found.state.database.name.clone().into());
     put_path(&mut object, "path", &found.state.database.path);
     put_bytes(&mut object, "key", found.key);

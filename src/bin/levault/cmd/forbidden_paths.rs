@@ -18,7 +18,7 @@ const ENTRIES_MAX: u64 = 100_000;
 
 impl CommandContext<'_> {
     /// The paths that this run needs, or that no restore is meant to remove.
-    pub fn forbidden(&self) -> ForbiddenPaths {
+    pub fn forbidden_paths(&self) -> ForbiddenPaths {
         let mut forbidden = ForbiddenPaths::default();
         let mut add = |label: &str, path: Option<PathBuf>, protection| {
             if let Some(path) = path {
@@ -60,7 +60,7 @@ impl CommandContext<'_> {
             std::env::current_dir().ok(),
             PathProtection::NotRemoved,
         );
-        for home in homes() {
+        for home in home_directories() {
             add("a home directory", Some(home), PathProtection::NotRemoved);
         }
         forbidden
@@ -68,20 +68,20 @@ impl CommandContext<'_> {
 
     /// Refuses a path to write to that lies in what stays untouched.
     pub fn refuse_forbidden(&self, target: &Path) -> Result<()> {
-        self.forbidden().refuse_target(target)
+        self.forbidden_paths().refuse_target(target)
     }
 }
 
 /// Home directories: this user's, and those of every person in /etc/passwd.
-fn homes() -> Vec<PathBuf> {
+fn home_directories() -> Vec<PathBuf> {
     let own = std::env::var_os("HOME").map(PathBuf::from);
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let all = own.into_iter().chain(homes_of_people(&users));
+    let all = own.into_iter().chain(home_directories_of_users(&users));
     all.filter(|home| home.is_absolute()).collect()
 }
 
 /// The home directories of root and of people's accounts (user ids 1000 to 59999: Debian policy, section 9.2).
-fn homes_of_people(passwd: &str) -> impl Iterator<Item = PathBuf> {
+fn home_directories_of_users(passwd: &str) -> impl Iterator<Item = PathBuf> {
     passwd.lines().filter_map(|line| {
         let mut fields = line.split(':').skip(2);
         let user: u32 = fields.next()?.parse().ok()?;
@@ -92,11 +92,13 @@ fn homes_of_people(passwd: &str) -> impl Iterator<Item = PathBuf> {
 }
 
 /// How far `--delete` may go.
-pub fn reach(is_anywhere: bool) -> DeleteReach {
+pub fn delete_reach(is_anywhere: bool) -> DeleteReach {
     if is_anywhere {
         DeleteReach::Anywhere
     } else {
-        DeleteReach::Ordinary { homes: homes() }
+        DeleteReach::Ordinary {
+            homes: home_directories(),
+        }
     }
 }
 
@@ -181,7 +183,7 @@ mod tests {
     fn homes_are_those_of_root_and_of_people() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\n\
                       anna:x:1000:1000:Anna,,,:/home/anna:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\nbroken";
-        let homes: Vec<_> = homes_of_people(passwd).collect();
+        let homes: Vec<_> = home_directories_of_users(passwd).collect();
         assert_eq!(homes, [PathBuf::from("/root"), PathBuf::from("/home/anna")]);
     }
 }

@@ -33,13 +33,13 @@ struct ForgetResult {
 /// Forgets what is named, or what the policy does not keep.
 pub fn run(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
     if args.ids.is_empty() {
-        by_policy(run, args)
+        forget_by_policy(run, args)
     } else {
-        by_hand(run, args)
+        forget_by_id(run, args)
     }
 }
 
-fn by_policy(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
+fn forget_by_policy(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
     let wish = selection(args);
     let repo = run.open()?;
     let known = load(run, &repo)?;
@@ -50,41 +50,41 @@ fn by_policy(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
     let calendar = calendar(run, &repo);
     let plans = wish.plan(&known, &calendar)?;
     print_groups::plans(run, &plans, &known, &calendar)?;
-    let chosen = forget::chosen(&plans, &wish.policy);
+    let chosen = forget::choose_snapshots(&plans, &wish.policy);
     let done = carry_out(run, &repo, args, vec![chosen])?;
     print_groups::end(run, &done, args.dry_run)?;
     prune(run, &repo, args)?;
     let whole = known.catalog.unreadable.is_empty() && run.report.problems().is_empty();
-    Ok(ending(&done, whole))
+    Ok(exit_status(&done, whole))
 }
 
 /// Several may be named, and one that cannot be forgotten does not keep the others; all of them failing is a failure.
-fn by_hand(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
+fn forget_by_id(run: &CommandContext, args: &ForgetArgs) -> Result<ExitStatus> {
     let repo = run.open()?;
     let known = load(run, &repo)?;
     let (mut chosen, mut refused) = (Vec::new(), Vec::new());
     for words in &args.ids {
-        match known.named(&repo, words) {
+        match known.select_named(&repo, words) {
             Ok(Some(found)) => chosen.push(found),
             Ok(None) => run.output.warn(&format!("snapshot {words} is forgotten already")),
             Err(error) => refused.push(error),
         }
     }
     if refused.len() == args.ids.len() {
-        return Err(first(run, refused));
+        return Err(first_line(run, refused));
     }
     refused
         .iter()
         .for_each(|error| run.output.warn(&error.to_string()));
-    let mut done = carry_out(run, &repo, args, by_reason(chosen))?;
+    let mut done = carry_out(run, &repo, args, group_by_reason(chosen))?;
     done.failed += refused.len() as u64;
-    run.output.emit(
+    run.output.write_json(
         &json!({"message_type": "summary", "forgotten": done.forgotten, "failed": done.failed,
         "dry_run": args.dry_run}),
     )?;
     print_groups::end(run, &done, args.dry_run)?;
     prune(run, &repo, args)?;
-    Ok(ending(&done, run.report.problems().is_empty()))
+    Ok(exit_status(&done, run.report.problems().is_empty()))
 }
 
 fn prune(run: &CommandContext, repo: &Repo, args: &ForgetArgs) -> Result<()> {
@@ -95,7 +95,7 @@ fn prune(run: &CommandContext, repo: &Repo, args: &ForgetArgs) -> Result<()> {
     }
 }
 
-fn first(run: &CommandContext, mut refused: Vec<Error>) -> Error {
+fn first_line(run: &CommandContext, mut refused: Vec<Error>) -> Error {
     let first = refused.remove(0);
     refused
         .iter()
@@ -103,7 +103,7 @@ fn first(run: &CommandContext, mut refused: Vec<Error>) -> Error {
     first
 }
 
-fn by_reason(found: Vec<(CountedSnapshot, ForgetReason)>) -> Vec<ForgetSelection> {
+fn group_by_reason(found: Vec<(CountedSnapshot, ForgetReason)>) -> Vec<ForgetSelection> {
     let mut all: BTreeMap<u8, ForgetSelection> = BTreeMap::new();
     for (snapshot, why) in found {
         let of = all.entry(why as u8).or_insert_with(|| ForgetSelection {
@@ -139,7 +139,7 @@ fn carry_out(
     Ok(done)
 }
 
-fn ending(done: &ForgetResult, whole: bool) -> ExitStatus {
+fn exit_status(done: &ForgetResult, whole: bool) -> ExitStatus {
     if done.failed == 0 && whole {
         ExitStatus::Done
     } else {

@@ -31,7 +31,7 @@ pub fn run(run: &CommandContext, args: &HistoryArgs) -> Result<ExitStatus> {
         &mut |version| {
             versions += 1;
             unknown |= version.unknown;
-            run.output.emit(&to_json(version, &key))?;
+            run.output.write_json(&to_json(version, &key))?;
             run.output.print(line(version))
         },
     )?;
@@ -41,7 +41,7 @@ pub fn run(run: &CommandContext, args: &HistoryArgs) -> Result<ExitStatus> {
         return Err(Error::new(ErrorKind::NotFound, what));
     }
     run.output
-        .emit(&json!({"message_type": "summary", "versions": versions}))?;
+        .write_json(&json!({"message_type": "summary", "versions": versions}))?;
     if catalog.unreadable.is_empty() && !unknown {
         Ok(ExitStatus::Done)
     } else {

@@ -39,7 +39,7 @@ pub fn run(run: &CommandContext, args: &InitArgs) -> Result<ExitStatus> {
             ));
         }
     };
-    let repo = make(run, like.as_ref())?;
+    let repo = create_repository(run, like.as_ref())?;
     if args.parity.is_some() {
         repo.put_parity_share(args.parity)?;
     }
@@ -48,7 +48,7 @@ pub fn run(run: &CommandContext, args: &InitArgs) -> Result<ExitStatus> {
 }
 
 /// Makes it; cutting as `like`, if there is one.
-pub fn make(run: &CommandContext, like: Option<&Repo>) -> Result<Repo> {
+pub fn create_repository(run: &CommandContext, like: Option<&Repo>) -> Result<Repo> {
     let place = run.repository()?;
     let password = password::read(run.global, PasswordPurpose::Choose)?;
     let storage = Arc::new(LocalStorage::create(&place)?);
@@ -62,7 +62,7 @@ pub fn make(run: &CommandContext, like: Option<&Repo>) -> Result<Repo> {
 /// What must not be lost.
 pub fn print_created(run: &CommandContext, repo: &Repo, parity: Option<ParityShare>) -> Result<()> {
     let (id, place) = (repo.id().to_hex(), run.repository()?);
-    run.output.emit(
+    run.output.write_json(
         &json!({"message_type": "initialized", "id": id, "repository": place.display().to_string(),
             "parity": parity.map(|share| share.to_string())}),
     )?;

@@ -31,7 +31,7 @@ pub fn run(run: &CommandContext, verb: &KeyCommand) -> Result<ExitStatus> {
 pub fn unlock(run: &CommandContext) -> Result<ExitStatus> {
     let leases = run.open()?.break_leases()?;
     run.output
-        .emit(&json!({"message_type": "summary", "leases_removed": leases}))?;
+        .write_json(&json!({"message_type": "summary", "leases_removed": leases}))?;
     run.output.print(format!("{leases} leases removed"))?;
     Ok(ExitStatus::Done)
 }
@@ -85,7 +85,7 @@ fn rotate(run: &CommandContext, repack: bool) -> Result<ExitStatus> {
 fn print_changed(run: &CommandContext, what: &str, slot: Option<ObjectId>) -> Result<ExitStatus> {
     let id = slot.map(|slot| slot.to_hex());
     run.output
-        .emit(&json!({"message_type": "summary", "key": what, "id": id}))?;
+        .write_json(&json!({"message_type": "summary", "key": what, "id": id}))?;
     match slot {
         Some(slot) => run.output.print(format!("{what}: slot {}", slot.short()))?,
         None => run.output.print("a new epoch of keys has begun")?,

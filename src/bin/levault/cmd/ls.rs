@@ -32,18 +32,18 @@ pub fn run(run: &CommandContext, args: &LsArgs) -> Result<ExitStatus> {
         return keys(run, &opened, args);
     }
     let mut listing = LsPrinter::new(run, args, &opened);
-    let places = places(args);
+    let places = list_places(args);
     if places.iter().all(|place| opened.is_whole(&place.address)) {
         list_databases(run, opened.snapshot())?;
         listing.all()?;
     } else {
         for place in &places {
-            listing.below(&place.address)?;
+            listing.list_below(&place.address)?;
         }
     }
     let mut tops = Vec::new();
     for place in &places {
-        tops.push(listing.top(&place.address)?);
+        tops.push(listing.list_top(&place.address)?);
     }
     listing.out.flush().context(|| "write to standard output")?;
     drop(listing);
@@ -57,7 +57,7 @@ fn print_missing(run: &CommandContext, snapshot: &Snapshot, tops: &[Vec<u8>]) ->
         for one in snapshot.missing.about(top) {
             let mut line = missing_json(one);
             line["message_type"] = "missing".into();
-            run.output.emit(&line)?;
+            run.output.write_json(&line)?;
         }
         for sentence in snapshot.missing.sentences(top) {
             run.output.warn(&sentence);
@@ -66,12 +66,12 @@ fn print_missing(run: &CommandContext, snapshot: &Snapshot, tops: &[Vec<u8>]) ->
     Ok(())
 }
 
-fn places(args: &LsArgs) -> Vec<SnapshotPath> {
+fn list_places(args: &LsArgs) -> Vec<SnapshotPath> {
     let place = &args.pick.place;
     if args.paths.is_empty() {
         vec![place.clone()]
     } else {
-        args.paths.iter().map(|path| place.below(path)).collect()
+        args.paths.iter().map(|path| place.path_below(path)).collect()
     }
 }
 
@@ -118,7 +118,7 @@ impl<'a> LsPrinter<'a> {
     }
 
     /// Where what the address leads to stood; empty for all of the snapshot.
-    fn top(&self, address: &[u8]) -> Result<Vec<u8>> {
+    fn list_top(&self, address: &[u8]) -> Result<Vec<u8>> {
         if self.opened.is_whole(address) {
             return Ok(Vec::new());
         }
@@ -128,7 +128,7 @@ impl<'a> LsPrinter<'a> {
     }
 
     /// What a directory holds, or the one thing that the address leads to.
-    fn below(&mut self, address: &[u8]) -> Result<()> {
+    fn list_below(&mut self, address: &[u8]) -> Result<()> {
         let reader = self.opened.reader();
         let view = SnapshotView::new(self.opened.snapshot(), &reader);
         let found = view.resolve(address)?;
@@ -191,7 +191,7 @@ enum DirectoryOrder {
 
 fn list_databases(run: &CommandContext, snapshot: &Snapshot) -> Result<()> {
     for database in snapshot.databases() {
-        run.output.emit(&with_path(
+        run.output.write_json(&with_path(
             json!({"message_type": "node", "db": database.name,
             "records": database.records, "size": database.bytes(), "physical": database.is_physical(),
             "source_damage": database.damage.iter().map(super::backup::damage_json).collect::<Vec<_>>()}),

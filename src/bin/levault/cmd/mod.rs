@@ -144,15 +144,15 @@ impl CommandContext<'_> {
     /// The directory the repository lives in: flags win over the environment.
     pub fn repository(&self) -> Result<PathBuf> {
         let flags = (self.global.repo.clone(), self.global.repository_file.clone());
-        let named = named(flags, "LEVAULT_REPOSITORY")?;
-        place(named, "no repository named: use -r/--repo or LEVAULT_REPOSITORY")
+        let named = is_named(flags, "LEVAULT_REPOSITORY")?;
+        repository_path(named, "no repository named: use -r/--repo or LEVAULT_REPOSITORY")
     }
 
     /// The same of the repository that is copied from.
     pub fn source_repository(&self, args: &SourceArgs) -> Result<PathBuf> {
         let flags = (args.from_repo.clone(), args.from_repository_file.clone());
-        let named = named(flags, "LEVAULT_FROM_REPOSITORY")?;
-        place(
+        let named = is_named(flags, "LEVAULT_FROM_REPOSITORY")?;
+        repository_path(
             named,
             "no repository to copy from: use --from-repo or LEVAULT_FROM_REPOSITORY",
         )
@@ -181,7 +181,7 @@ impl CommandContext<'_> {
 /// A place, and a file that names one.
 type NamedFileArg = (Option<String>, Option<PathBuf>);
 
-fn named(flags: NamedFileArg, variable: &str) -> Result<NamedFileArg> {
+fn is_named(flags: NamedFileArg, variable: &str) -> Result<NamedFileArg> {
     match flags {
         (None, None) => {
             let file = password::env(&format!("{variable}_FILE"))?.map(PathBuf::from);
@@ -191,13 +191,13 @@ fn named(flags: NamedFileArg, variable: &str) -> Result<NamedFileArg> {
     }
 }
 
-fn place(named: NamedFileArg, none: &str) -> Result<PathBuf> {
+fn repository_path(named: NamedFileArg, none: &str) -> Result<PathBuf> {
     match named {
         (Some(_), Some(_)) => Err(usage(
             "the repository is named twice, directly and by a file; keep one",
         )),
-        (Some(place), None) => local(&place),
-        (None, Some(file)) => local(&first_line(&file)?),
+        (Some(place), None) => is_local(&place),
+        (None, Some(file)) => is_local(&first_line(&file)?),
         (None, None) => Err(usage(none)),
     }
 }
@@ -220,7 +220,7 @@ fn default_cache() -> Option<PathBuf> {
     }
 }
 
-fn local(place: &str) -> Result<PathBuf> {
+fn is_local(place: &str) -> Result<PathBuf> {
     match place.strip_prefix("local:") {
         Some("") => Err(usage("the repository is named `local:`, without a path")),
         Some(path) => Ok(PathBuf::from(path)),

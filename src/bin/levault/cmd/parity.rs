@@ -60,7 +60,7 @@ pub fn add(run: &CommandContext, args: &AddParityArgs) -> Result<ExitStatus> {
         dry_run: !args.apply,
     };
     let added = watch(run.output, run.report, || add.run(&repo, run.report))?;
-    run.output.emit(&added_json(&added, !args.apply))?;
+    run.output.write_json(&added_json(&added, !args.apply))?;
     let size = bytes(added.bytes);
     let line = if args.apply {
         format!("{size} of parity stored beside {} packs", added.packs_without)
@@ -93,7 +93,7 @@ fn stop(run: &CommandContext, repo: &levault::repo::Repo, apply: bool) -> Result
         repo.put_parity_share(None)?;
     }
     run.output
-        .emit(&json!({"message_type": "summary", "dry_run": !apply, "share": null}))?;
+        .write_json(&json!({"message_type": "summary", "dry_run": !apply, "share": null}))?;
     run.output.print(if apply {
         "no more parity is stored; what there is stays as long as its packs"
     } else {
@@ -142,19 +142,20 @@ fn print_healed(run: &CommandContext, apply: bool, outcome: &HealOutcome) -> Res
     let word = if apply { "healed" } else { "can be healed" };
     for healed in &outcome.healed {
         let (object, what) = (healed.object.path(), &healed.what);
-        run.output
-            .emit(&json!({"message_type": "healed", "object": object, "what": what, "dry_run": !apply}))?;
+        run.output.write_json(
+            &json!({"message_type": "healed", "object": object, "what": what, "dry_run": !apply}),
+        )?;
         run.output.print(format!("{word}: {object}: {what}"))?;
     }
     for hopeless in &outcome.unhealed {
         let (object, what) = (hopeless.object.path(), &hopeless.what);
         run.output
-            .emit(&json!({"message_type": "error", "object": object, "what": what}))?;
+            .write_json(&json!({"message_type": "error", "object": object, "what": what}))?;
         if !run.output.json {
             print_error(&format!("error: {object}: {what}"));
         }
     }
-    run.output.emit(&json!({
+    run.output.write_json(&json!({
         "message_type": "summary",
         "dry_run": !apply,
         "packs": outcome.packs,

@@ -46,7 +46,7 @@ fn each(
 }
 
 fn print_pins(run: &CommandContext, set: &PinSet) -> Result<()> {
-    run.output.emit(&as_json(set))?;
+    run.output.write_json(&as_json(set))?;
     let of = set.pinned_for.as_ref().map_or_else(
         || "nothing that can be used".to_owned(),
         |(repository, snapshot)| {
@@ -69,7 +69,7 @@ fn print_pins(run: &CommandContext, set: &PinSet) -> Result<()> {
 
 fn remove(run: &CommandContext, set: &PinSet) -> Result<()> {
     set.remove()?;
-    run.output.emit(&as_json(set))?;
+    run.output.write_json(&as_json(set))?;
     run.output.print(format!("{}: removed", set.path.display()))
 }
 

@@ -103,7 +103,7 @@ fn print_outcome(
     outcome: &PruneOutcome,
 ) -> Result<()> {
     let PruneOutcome { swept, plan, .. } = outcome;
-    run.output.emit(&json!({
+    run.output.write_json(&json!({
         "message_type": "summary",
         "dry_run": dry_run,
         "packs_deleted": swept.packs.len(),

@@ -60,7 +60,7 @@ pub fn run(run: &CommandContext, args: &QuarantineArgs) -> Result<ExitStatus> {
 }
 
 fn print_object(run: &CommandContext, object: &UnreadableObject) -> Result<()> {
-    run.output.emit(&json!({
+    run.output.write_json(&json!({
         "message_type": "unread_object",
         "object": object.path(),
         "domain": object.domain.map(|domain| domain.0),

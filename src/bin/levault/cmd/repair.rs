@@ -122,7 +122,7 @@ fn in_domain(mut summary: Value, repo: &Repo) -> Value {
 fn repair_config(run: &CommandContext, mode: RepairMode) -> Result<ExitStatus> {
     let repo = run.open()?;
     let repaired = config::run(&repo, mode)?;
-    run.output.emit(&json!({
+    run.output.write_json(&json!({
         "message_type": "summary",
         "repair": "config",
         "dry_run": mode == RepairMode::DryRun,
@@ -141,7 +141,7 @@ fn repair_config(run: &CommandContext, mode: RepairMode) -> Result<ExitStatus> {
         "config"
     };
     run.output
-        .print(format!("{} put back from {other}", is_or_would_be(mode)))?;
+        .print(format!("{} put back from {other}", verb_text(mode)))?;
     print_dry_run(run, mode)?;
     Ok(ExitStatus::Done)
 }
@@ -153,7 +153,8 @@ fn repair_index(run: &CommandContext, args: &RepairIndexArgs, repo: &Repo) -> Re
         mode,
     };
     let outcome = watch(run.output, run.report, || repair.run(repo, run.report))?;
-    run.output.emit(&in_domain(index_json(&outcome, mode), repo))?;
+    run.output
+        .write_json(&in_domain(index_json(&outcome, mode), repo))?;
     let IndexOutcome {
         plan,
         packs,
@@ -165,7 +166,7 @@ fn repair_index(run: &CommandContext, args: &RepairIndexArgs, repo: &Repo) -> Re
         run.output.print("the index says of every pack what lies in it")?;
         return Ok(ExitStatus::Done);
     }
-    let did = is_or_would_be(mode);
+    let did = verb_text(mode);
     let counts = [
         (plan.damaged.len(), "damaged segments", "replaced"),
         (plan.replaced.len(), "segments", "replaced by what the packs say"),
@@ -225,14 +226,15 @@ fn repair_packs(run: &CommandContext, args: &RepairTargetArgs, repo: &Repo) -> R
         mode,
     };
     let outcome = watch(run.output, run.report, || repair.run(repo, run.report))?;
-    run.output.emit(&in_domain(packs_json(&outcome, mode), repo))?;
+    run.output
+        .write_json(&in_domain(packs_json(&outcome, mode), repo))?;
     let say = |line: String| run.output.print(line);
     say(format!(
         "read {} packs ({})",
         outcome.packs_read,
         bytes(outcome.bytes_read)
     ))?;
-    let did = is_or_would_be(mode);
+    let did = verb_text(mode);
     for name in &outcome.unread {
         say(format!(
             "{} cannot be read, and {did} deleted: it says nothing",
@@ -328,7 +330,7 @@ fn repair_snapshots(run: &CommandContext, args: &RepairTargetArgs, repo: &Repo) 
     };
     let outcome = watch(run.output, run.report, || repair.run(repo, run.report))?;
     run.output
-        .emit(&in_domain(snapshots_json(&outcome, mode), repo))?;
+        .write_json(&in_domain(snapshots_json(&outcome, mode), repo))?;
     for repaired in &outcome.repaired {
         print_repaired(run, repaired)?;
     }
@@ -449,7 +451,7 @@ fn hex(ids: &[ObjectId]) -> Vec<String> {
     ids.iter().map(ObjectId::to_hex).collect()
 }
 
-fn is_or_would_be(mode: RepairMode) -> &'static str {
+fn verb_text(mode: RepairMode) -> &'static str {
     match mode {
         RepairMode::Apply => "were",
         RepairMode::DryRun => "would be",

@@ -39,11 +39,11 @@ pub fn run(run: &CommandContext, args: &RescueArgs) -> Result<ExitStatus> {
     }
     let outcome = watch(run.output, run.report, || rescue.run(&repo, run.report))?;
     print_outcome(run, args, &outcome)?;
-    Ok(ending(&outcome))
+    Ok(exit_status(&outcome))
 }
 
 /// What was supplied may be stale: that is not the same as nothing lost.
-fn ending(outcome: &RescueOutcome) -> ExitStatus {
+fn exit_status(outcome: &RescueOutcome) -> ExitStatus {
     match (outcome.is_whole(), outcome.is_supplied()) {
         (true, _) => ExitStatus::Done,
         (false, true) => ExitStatus::Incomplete,
@@ -68,7 +68,7 @@ fn print_outcome(run: &CommandContext, args: &RescueArgs, outcome: &RescueOutcom
     for span in &outcome.spans {
         print_span(run, span)?;
     }
-    run.output.emit(&summary(args, outcome))?;
+    run.output.write_json(&summary(args, outcome))?;
     run.output.print(match (outcome.written, outcome.is_whole()) {
         (true, _) => format!(
             "{}: {} records written and read back, {} of them the directory's own",

@@ -40,8 +40,8 @@ pub fn run(run: &CommandContext, args: &RestoreArgs) -> Result<ExitStatus> {
             VerifyArg::None => VerifyMode::None,
         },
         with_uncertain: args.with_uncertain,
-        forbidden: run.forbidden(),
-        delete_reach: forbidden_paths::reach(args.unsafe_allow_delete),
+        forbidden: run.forbidden_paths(),
+        delete_reach: forbidden_paths::delete_reach(args.unsafe_allow_delete),
         ..Restore::new(&args.target)
     };
     if args.dry_run {
@@ -92,7 +92,7 @@ pub fn restore(
     print_tree(run, restore, &restored.tree)?;
     run.print_notices();
     let ending = run.print_problems();
-    run.output.emit(&summary(snapshot, restore, &restored))?;
+    run.output.write_json(&summary(snapshot, restore, &restored))?;
     match restored.tree.mismatched {
         0 => Ok(ending),
         _ => Ok(ExitStatus::Disagreement),
@@ -192,7 +192,7 @@ fn plan(run: &CommandContext, opened: &OpenSnapshot, restore: &Restore) -> Resul
     let planned = restore.plan(&opened.repo, &opened.stored, run.report, &mut each);
     told?;
     planned?;
-    run.output.emit(&json!({
+    run.output.write_json(&json!({
         "message_type": "summary",
         "dry_run": true,
         "things": counts.things,
@@ -212,7 +212,7 @@ fn plan(run: &CommandContext, opened: &OpenSnapshot, restore: &Restore) -> Resul
 
 fn print_planned(run: &CommandContext, restore: &Restore, planned: &PlannedEntry) -> Result<()> {
     if let Some(database) = &planned.database {
-        run.output.emit(
+        run.output.write_json(
             &json!({"message_type": "plan", "db": database.name, "target": planned.target,
             "records": database.records, "total_bytes": planned.bytes}),
         )?;
@@ -236,7 +236,7 @@ fn print_planned(run: &CommandContext, restore: &Restore, planned: &PlannedEntry
         PlannedAction::Leave => ("leave", "leave"),
         PlannedAction::Remove => ("remove", "remove"),
     };
-    run.output.emit(
+    run.output.write_json(
         &json!({"message_type": "verbose_status", "action": word, "item": planned.target,
         "size": planned.bytes}),
     )?;

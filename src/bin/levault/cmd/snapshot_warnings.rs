@@ -44,7 +44,7 @@ fn warning(repo: &Repo, stored: &StoredSnapshot) -> Option<String> {
             ));
         }
     };
-    if let Some(reason) = notes.current_notes().suspect(&stored.id) {
+    if let Some(reason) = notes.current_notes().suspect_note(&stored.id) {
         return Some(format!(
             "snapshot {short} is suspect: {reason}; `levault check` says more"
         ));

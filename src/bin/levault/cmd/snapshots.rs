@@ -95,7 +95,7 @@ fn row(stored: &StoredSnapshot, notes: &CurrentNotes) -> String {
 /// What else was noted of a snapshot, for the end of its line.
 fn notes_text(stored: &StoredSnapshot, notes: &CurrentNotes) -> String {
     let suspect = notes
-        .suspect(&stored.id)
+        .suspect_note(&stored.id)
         .map(|reason| format!("  SUSPECT: {reason}"));
     let pinned = notes.is_pinned(&stored.id).then(|| "  (pinned)".to_owned());
     let count = stored.snapshot.missing.count();
@@ -131,7 +131,7 @@ pub fn to_json(stored: &StoredSnapshot, notes: &CurrentNotes) -> Value {
         "domain": snapshot.domain.0,
         "username": snapshot.user,
         "tags": snapshot.tags,
-        "suspect": notes.suspect(&stored.id),
+        "suspect": notes.suspect_note(&stored.id),
         "pinned": notes.is_pinned(&stored.id),
         "incomplete": snapshot.is_incomplete(),
         "missing_count": snapshot.missing.count(),

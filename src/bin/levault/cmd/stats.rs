@@ -19,7 +19,7 @@ pub fn run(run: &CommandContext, args: &StatsArgs) -> Result<ExitStatus> {
         .map(|words| run.select(&repo, words))
         .transpose()?;
     let stats = stats::stats(&repo, chosen.as_ref(), run.report)?;
-    run.output.emit(&to_json(&stats))?;
+    run.output.write_json(&to_json(&stats))?;
     run.output
         .print(format!("{} packs, {} blobs", stats.packs, stats.blobs))?;
     run.output

@@ -66,11 +66,11 @@ fn each(
         let mut line =
             json!({"message_type": "changed", "snapshot_id": stored.id.to_hex(), "changed": is_news});
         line[field] = value;
-        run.output.emit(&line)?;
+        run.output.write_json(&line)?;
         run.output
             .print(format!("snapshot {} {text}", stored.id.short()))?;
     }
     run.output
-        .emit(&json!({"message_type": "summary", "changed_snapshots": changed}))?;
+        .write_json(&json!({"message_type": "summary", "changed_snapshots": changed}))?;
     Ok(ExitStatus::Done)
 }

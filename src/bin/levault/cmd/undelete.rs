@@ -47,7 +47,7 @@ fn bring_back_all(
 ) -> Result<ExitStatus> {
     let mut failed = Vec::new();
     for words in ids {
-        match select_forgotten(catalog, words).and_then(|forgotten| back(run, repo, forgotten)) {
+        match select_forgotten(catalog, words).and_then(|forgotten| undelete_one(run, repo, forgotten)) {
             Ok(()) => {}
             Err(error) if ids.len() == 1 => return Err(error),
             Err(error) => failed.push(error),
@@ -63,10 +63,10 @@ fn bring_back_all(
     }
 }
 
-fn back(run: &CommandContext, repo: &Repo, forgotten: &ForgottenSnapshot) -> Result<()> {
+fn undelete_one(run: &CommandContext, repo: &Repo, forgotten: &ForgottenSnapshot) -> Result<()> {
     undelete(repo, forgotten, run.report)?;
     run.output
-        .emit(&json!({"message_type": "undeleted", "snapshot_id": forgotten.id.to_hex()}))?;
+        .write_json(&json!({"message_type": "undeleted", "snapshot_id": forgotten.id.to_hex()}))?;
     run.output.print(format!(
         "snapshot {} is back, and all it needs is there",
         forgotten.id.short()
@@ -83,11 +83,11 @@ fn row(forgotten: &ForgottenSnapshot) -> String {
         "{}  {made}, forgotten {} {}",
         forgotten.id.short(),
         time(since.when),
-        why(since)
+        reason_text(since)
     )
 }
 
-fn why(since: &ForgetEvent) -> String {
+fn reason_text(since: &ForgetEvent) -> String {
     match (since.why, since.words.as_str()) {
         (ForgetReason::ByHand, "") => "by hand".into(),
         (ForgetReason::Damaged, "") => "for its damage".into(),

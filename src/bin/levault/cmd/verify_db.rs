@@ -37,7 +37,7 @@ fn print_outcome(run: &CommandContext, args: &VerifyDbArgs, outcome: &VerifyOutc
     for damage in &scan.damage {
         print_damage(run, &path, damage);
     }
-    run.output.emit(&json!({
+    run.output.write_json(&json!({
         "message_type": "summary",
         "path": path,
         "sound": outcome.is_sound(),
@@ -75,7 +75,7 @@ fn print_outcome(run: &CommandContext, args: &VerifyDbArgs, outcome: &VerifyOutc
             scan.odd_sizes
         ))?;
     }
-    if let Some(how) = without_current(&outcome.files) {
+    if let Some(how) = missing_current_text(&outcome.files) {
         run.output.warn(&how);
     }
     if let Some(why) = &outcome.unread {
@@ -87,7 +87,7 @@ fn print_outcome(run: &CommandContext, args: &VerifyDbArgs, outcome: &VerifyOutc
         .print(format!("{path}: {}: {}", read_text(outcome), verdict(outcome)))
 }
 
-fn without_current(files: &FileListSource) -> Option<String> {
+fn missing_current_text(files: &FileListSource) -> Option<String> {
     match files {
         FileListSource::Manifest => None,
         FileListSource::NewestManifest(name) => Some(format!(

@@ -10,7 +10,7 @@ use crate::exit_status::ExitStatus;
 pub fn run(run: &CommandContext) -> Result<ExitStatus> {
     let (version, format) = (env!("CARGO_PKG_VERSION"), levault::repo::FORMAT_VERSION);
     run.output
-        .emit(&json!({"message_type": "version", "version": version, "repository_format": format}))?;
+        .write_json(&json!({"message_type": "version", "version": version, "repository_format": format}))?;
     run.output
         .print(format!("levault {version}, repository format {format}"))?;
     Ok(ExitStatus::Done)

@@ -13,7 +13,7 @@ use levault::snapshot::EntryKind;
 use super::inodes::number;
 use super::item_attributes::{file_type, type_of};
 use super::mount_context::{MountContext, ShownSnapshot};
-use super::mount_item::{MountItem, MountedNode, RECORDS, file_of, records, shelves};
+use super::mount_item::{MountItem, MountedNode, RECORDS, file_of, records, snapshot_directories};
 use super::snapshot_directories::SnapshotDirectoryName;
 
 /// Entries of a tree read at once.
@@ -59,7 +59,7 @@ impl OpenListing {
     }
 
     /// Gives entries from this number on, each with the next one's, until `takes` has no more room.
-    pub fn give(
+    pub fn add_entry(
         &mut self,
         world: &MountContext,
         from: u64,
@@ -68,7 +68,7 @@ impl OpenListing {
         if from < self.at {
             *self = Self::new(self.ino, self.item.clone());
         }
-        while let Some(entry) = self.peek(world)? {
+        while let Some(entry) = self.peek_next(world)? {
             if self.at >= from && !takes(&entry, self.at + 1) {
                 return Ok(());
             }
@@ -78,12 +78,12 @@ impl OpenListing {
         Ok(())
     }
 
-    fn peek(&mut self, world: &MountContext) -> Result<Option<ListedName>> {
+    fn peek_next(&mut self, world: &MountContext) -> Result<Option<ListedName>> {
         while self.queue.is_empty() {
             match std::mem::replace(&mut self.next, NextRead::Nothing) {
                 NextRead::Nothing => return Ok(None),
                 NextRead::Start => self.start(world)?,
-                NextRead::Behind(name) => self.more(world, &name)?,
+                NextRead::Behind(name) => self.refill(world, &name)?,
             }
         }
         Ok(self.queue.front().cloned())
@@ -106,15 +106,15 @@ impl OpenListing {
             });
         }
         match self.item.clone() {
-            MountItem::Top => shelves()
+            MountItem::Top => snapshot_directories()
                 .into_iter()
                 .for_each(|shelf| self.push(shelf.text().as_bytes(), &MountItem::Shelf(shelf.clone()))),
-            MountItem::Shelf(shelf) => self.shelf(world, &shelf),
+            MountItem::Shelf(shelf) => self.add_snapshot_directories(world, &shelf),
             MountItem::Snapshot(shown) => self.sources(world, &shown, b"")?,
             MountItem::Way(shown, way) => self.sources(world, &shown, &way)?,
             MountItem::Node(shown, place) => {
                 if let EntryKind::Database(number) = place.node.entry.kind {
-                    for name in world.made(&shown, number)?.names()? {
+                    for name in world.restored_file(&shown, number)?.names()? {
                         self.push(name.as_bytes(), &file_of(&shown, number, name.as_bytes()));
                     }
                 }
@@ -125,7 +125,7 @@ impl OpenListing {
         Ok(())
     }
 
-    fn shelf(&mut self, world: &MountContext, name: &SnapshotDirectoryName) {
+    fn add_snapshot_directories(&mut self, world: &MountContext, name: &SnapshotDirectoryName) {
         let listed = world.listed();
         for inner in listed.shelves.inner(name) {
             self.push(inner.text().as_bytes(), &MountItem::Shelf(inner.clone()));
@@ -143,7 +143,7 @@ impl OpenListing {
     }
 
     fn sources(&mut self, world: &MountContext, shown: &Arc<ShownSnapshot>, way: &[u8]) -> Result<()> {
-        let entries = world.on_the_way(shown, way)?;
+        let entries = world.lookup_leading_directory(shown, way)?;
         for (name, item) in &entries {
             self.push(name, item);
             let MountItem::Node(_, place) = item else { continue };
@@ -157,7 +157,7 @@ impl OpenListing {
     }
 
     /// The next entries of a tree.
-    fn more(&mut self, world: &MountContext, last: &[u8]) -> Result<()> {
+    fn refill(&mut self, world: &MountContext, last: &[u8]) -> Result<()> {
         let MountItem::Node(shown, place) = self.item.clone() else {
             return Ok(());
         };
@@ -188,7 +188,7 @@ impl OpenListing {
     ) -> Result<()> {
         let name = node.entry.name.clone();
         if let EntryKind::Database(number) = place.node.entry.kind {
-            let made = world.made(shown, number)?;
+            let made = world.restored_file(shown, number)?;
             if made
                 .path
                 .join(OsStr::from_bytes(&name))

@@ -92,7 +92,7 @@ impl MountedRepository {
     }
 
     /// What failed is told, and whoever asked has an input/output error.
-    fn told<T>(&self, result: Result<T>) -> Result<T, Errno> {
+    fn reply_error<T>(&self, result: Result<T>) -> Result<T, Errno> {
         result.map_err(|error| {
             self.world.warn(&error.context("mount"));
             Errno::EIO
@@ -102,11 +102,11 @@ impl MountedRepository {
     fn find(&self, parent: INodeNo, name: &OsStr) -> Result<(fuser::FileAttr, Duration), Errno> {
         let directory = self.item(parent)?;
         let act = || format!("look up {}", name.display());
-        let item = self.told(self.world.child(&directory, name).context(act))?;
+        let item = self.reply_error(self.world.child(&directory, name).context(act))?;
         let item = item.ok_or(Errno::ENOENT)?;
         let ino = number(parent.0, name.as_bytes(), item.link());
-        let attr = self.told(self.world.attr(ino, &item).context(act))?;
-        let lasts = lasts(&item);
+        let attr = self.reply_error(self.world.attr(ino, &item).context(act))?;
+        let lasts = attribute_ttl(&item);
         self.inodes.add(ino, item);
         Ok((attr, lasts))
     }
@@ -122,7 +122,7 @@ impl MountedRepository {
                 ))
             }
             MountItem::File(shown, file) => {
-                let file = self.told(self.open_made(&shown, &file))?;
+                let file = self.reply_error(self.open_restored_file(&shown, &file))?;
                 Ok((
                     self.files.add(OpenFileHandle::Made(file)),
                     FopenFlags::FOPEN_KEEP_CACHE,
@@ -132,15 +132,15 @@ impl MountedRepository {
         }
     }
 
-    fn open_made(&self, shown: &ShownSnapshot, file: &DatabaseFileItem) -> Result<File> {
-        let made = self.world.made(shown, file.database)?;
+    fn open_restored_file(&self, shown: &ShownSnapshot, file: &DatabaseFileItem) -> Result<File> {
+        let made = self.world.restored_file(shown, file.database)?;
         let path = made.path.join(OsStr::from_bytes(&file.name));
         File::open(&path).context(|| format!("open {}", path.display()))
     }
 
     fn bytes(&self, ino: INodeNo, handle: FileHandle, offset: u64, len: usize) -> Result<Vec<u8>, Errno> {
         if let Some(open) = self.files.get(handle) {
-            return self.told(match &*open {
+            return self.reply_error(match &*open {
                 OpenFileHandle::Made(file) => read_file(file, offset, len),
                 OpenFileHandle::Records(stream) => stream.read(offset, len),
             });
@@ -155,7 +155,7 @@ impl MountedRepository {
             tree::read_at(view.blobs(), list, offset, len)
         });
         let name = || format!("read {}", String::from_utf8_lossy(&place.node.entry.name));
-        self.told(read.context(name))
+        self.reply_error(read.context(name))
     }
 
     fn target(&self, ino: INodeNo) -> Result<Vec<u8>, Errno> {
@@ -177,7 +177,7 @@ impl MountedRepository {
     }
 }
 
-fn lasts(item: &MountItem) -> Duration {
+fn attribute_ttl(item: &MountItem) -> Duration {
     match item {
         MountItem::Top
         | MountItem::Shelf(_)
@@ -205,7 +205,7 @@ fn read_file(file: &File, offset: u64, len: usize) -> Result<Vec<u8>> {
 }
 
 /// Data, or how long it is for who asks with no room.
-fn give_xattr(reply: ReplyXattr, size: u32, data: &[u8]) {
+fn reply_xattr(reply: ReplyXattr, size: u32, data: &[u8]) {
     match (size, data.len()) {
         (0, len) => reply.size(len as u32),
         (size, len) if len <= size as usize => reply.data(data),
@@ -227,8 +227,8 @@ impl Filesystem for MountedRepository {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let found = self.item(ino).and_then(|item| {
-            let attr = self.told(self.world.attr(ino.0, &item))?;
-            Ok((attr, lasts(&item)))
+            let attr = self.reply_error(self.world.attr(ino.0, &item))?;
+            Ok((attr, attribute_ttl(&item)))
         });
         match found {
             Ok((attr, lasts)) => reply.attr(&lasts, &attr),
@@ -300,7 +300,7 @@ impl Filesystem for MountedRepository {
             return reply.error(Errno::EBADF);
         };
         let mut listing = open.lock().unwrap_or_else(PoisonError::into_inner);
-        let given = listing.give(&self.world, offset, |entry, next| {
+        let given = listing.add_entry(&self.world, offset, |entry, next| {
             !reply.add(
                 INodeNo(entry.ino),
                 next,
@@ -308,7 +308,7 @@ impl Filesystem for MountedRepository {
                 OsStr::from_bytes(&entry.name),
             )
         });
-        match self.told(given.context(|| "list a directory")) {
+        match self.reply_error(given.context(|| "list a directory")) {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         }
@@ -325,7 +325,7 @@ impl Filesystem for MountedRepository {
             Err(errno) => return reply.error(errno),
         };
         match meta.xattrs.iter().find(|(own, _)| own == name.as_bytes()) {
-            Some((_, value)) => give_xattr(reply, size, value),
+            Some((_, value)) => reply_xattr(reply, size, value),
             None => reply.error(Errno::ENODATA),
         }
     }
@@ -334,7 +334,7 @@ impl Filesystem for MountedRepository {
         match self.meta(ino) {
             Ok(meta) => {
                 let names = meta.xattrs.iter().flat_map(|(name, _)| [&name[..], b"\0"]);
-                give_xattr(reply, size, &names.collect::<Vec<_>>().concat());
+                reply_xattr(reply, size, &names.collect::<Vec<_>>().concat());
             }
             Err(errno) => reply.error(errno),
         }

@@ -30,12 +30,12 @@ impl InodeTable {
     }
 
     pub fn get(&self, ino: u64) -> Option<MountItem> {
-        self.known().get(&ino).map(|known| known.item.clone())
+        self.find_number().get(&ino).map(|known| known.item.clone())
     }
 
     /// The kernel is told of it once more.
     pub fn add(&self, ino: u64, item: MountItem) {
-        let mut known = self.known();
+        let mut known = self.find_number();
         let entry = known.entry(ino).or_insert(KnownInode {
             item: item.clone(),
             lookups: 0,
@@ -46,7 +46,7 @@ impl InodeTable {
 
     /// The kernel forgot it so often.
     pub fn forget(&self, ino: u64, lookups: u64) {
-        let mut known = self.known();
+        let mut known = self.find_number();
         if ino == TOP {
             return;
         }
@@ -58,7 +58,7 @@ impl InodeTable {
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<u64, KnownInode>> {
+    fn find_number(&self) -> std::sync::MutexGuard<'_, HashMap<u64, KnownInode>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,23 +20,25 @@ impl MountContext {
     /// All that is known without reading its content.
     pub fn attr(&self, ino: u64, item: &MountItem) -> Result<FileAttr> {
         let mut attr = match item {
-            MountItem::Top | MountItem::Shelf(_) => self.plain(FileType::Directory, 0o555, self.since),
+            MountItem::Top | MountItem::Shelf(_) => {
+                self.directory_attributes(FileType::Directory, 0o555, self.since)
+            }
             MountItem::Latest(target) => FileAttr {
                 size: target.len() as u64,
-                ..self.plain(FileType::Symlink, 0o777, self.since)
+                ..self.directory_attributes(FileType::Symlink, 0o777, self.since)
             },
             MountItem::Snapshot(shown) | MountItem::Way(shown, _) => {
-                self.plain(FileType::Directory, 0o555, when(shown.stored.snapshot.time.0))
+                self.directory_attributes(FileType::Directory, 0o555, when(shown.stored.snapshot.time.0))
             }
             MountItem::Node(_, place) => self.node(&place.node.entry.kind, &place.node.entry.meta),
             MountItem::Records(shown, number) => self.records(shown, *number)?,
-            MountItem::File(shown, file) => self.made_file(shown, file)?,
+            MountItem::File(shown, file) => self.restored_file_attributes(shown, file)?,
         };
         attr.ino = INodeNo(ino);
         Ok(attr)
     }
 
-    fn plain(&self, kind: FileType, perm: u16, at: SystemTime) -> FileAttr {
+    fn directory_attributes(&self, kind: FileType, perm: u16, at: SystemTime) -> FileAttr {
         let (uid, gid) = self.owner(None, None);
         FileAttr {
             ino: INodeNo(0),
@@ -74,7 +76,7 @@ impl MountContext {
         };
         let perm = (meta.mode.unwrap_or(default) & 0o7777) as u16;
         let (uid, gid) = self.owner(meta.uid, meta.gid);
-        let plain = self.plain(file_type(kind), perm, mtime);
+        let plain = self.directory_attributes(file_type(kind), perm, mtime);
         let (size, holes) = match kind {
             EntryKind::File(list) => (list.bytes(), meta.holes.iter().map(|(_, len)| len).sum()),
             EntryKind::Symlink(target) => (target.len() as u64, 0),
@@ -103,13 +105,13 @@ impl MountContext {
         let meta = file_meta(database, &directory);
         let perm = (meta.mode.unwrap_or(0o600) & 0o444) as u16;
         let (uid, gid) = self.owner(meta.uid, meta.gid);
-        let plain = self.plain(FileType::RegularFile, perm, when(database.capture.time.0));
+        let plain = self.directory_attributes(FileType::RegularFile, perm, when(database.capture.time.0));
         Ok(FileAttr { uid, gid, ..plain })
     }
 
     /// Owner and mode are those that a restore gives it, the time is the cut's.
-    fn made_file(&self, shown: &ShownSnapshot, file: &DatabaseFileItem) -> Result<FileAttr> {
-        let made = self.made(shown, file.database)?;
+    fn restored_file_attributes(&self, shown: &ShownSnapshot, file: &DatabaseFileItem) -> Result<FileAttr> {
+        let made = self.restored_file(shown, file.database)?;
         let path = made.path.join(OsStr::from_bytes(&file.name));
         let facts = path
             .symlink_metadata()
@@ -123,7 +125,7 @@ impl MountContext {
             blocks: facts.blocks(),
             uid,
             gid,
-            ..self.plain(FileType::RegularFile, perm, when(time.0))
+            ..self.directory_attributes(FileType::RegularFile, perm, when(time.0))
         })
     }
 }

@@ -49,7 +49,7 @@ pub fn run(run: &CommandContext, args: &MountArgs) -> Result<ExitStatus> {
     let at = at.map_err(|cause| not_mounted(&args.mountpoint, cause))?;
     must_be_a_directory(&at)?;
     // What is mounted over could not be reached any more.
-    run.forbidden().refuse_to_empty(&at)?;
+    run.forbidden_paths().refuse_to_empty(&at)?;
     let world = MountContext::open(run, args)?;
     let databases = world.databases.clone();
     let session = Session::new(MountedRepository::new(world), &at, &config(args));

@@ -87,7 +87,7 @@ impl DomainReader {
         let index = self.index().clone();
         match look(&index.reader(&self.repo)) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                look(&self.renewed(&index)?.reader(&self.repo))
+                look(&self.reload_catalog(&index)?.reader(&self.repo))
             }
             looked => looked,
         }
@@ -101,13 +101,13 @@ impl DomainReader {
             .as_ref()
             .is_err_and(|error| error.kind() == ErrorKind::NotFound)
         {
-            self.renewed(&index)?;
+            self.reload_catalog(&index)?;
         }
         looked
     }
 
     /// Read anew, unless somebody just did.
-    fn renewed(&self, old: &IndexLocations) -> Result<IndexLocations> {
+    fn reload_catalog(&self, old: &IndexLocations) -> Result<IndexLocations> {
         let mut index = self.index();
         let is_young = index.renewed.is_some_and(|at| at.elapsed() < RENEWED_EVERY);
         if Arc::ptr_eq(&index.lookup, &old.lookup) && !is_young {
@@ -157,7 +157,7 @@ impl MountContext {
     /// Lists the snapshots for the first time.
     pub fn open(run: &CommandContext, args: &MountArgs) -> Result<Self> {
         let repo = run.open()?;
-        let listed = Arc::new(arrange(&repo, snapshots(&repo, &run.output)?)?);
+        let listed = Arc::new(arrange_snapshots(&repo, snapshots(&repo, &run.output)?)?);
         Ok(Self {
             now: Mutex::new(CurrentListing {
                 listed,
@@ -219,7 +219,7 @@ fn relist(repo: &Repo, before: &SnapshotListing, output: &OutputSettings) -> Res
     if unchanged {
         Ok(None)
     } else {
-        arrange(repo, stored).map(Some)
+        arrange_snapshots(repo, stored).map(Some)
     }
 }
 
@@ -244,7 +244,7 @@ fn snapshots(repo: &Repo, output: &OutputSettings) -> Result<Vec<StoredSnapshot>
 }
 
 /// The index is read behind the list, so it has what the snapshots rest on.
-fn arrange(repo: &Repo, stored: Vec<StoredSnapshot>) -> Result<SnapshotListing> {
+fn arrange_snapshots(repo: &Repo, stored: Vec<StoredSnapshot>) -> Result<SnapshotListing> {
     let shelves = SnapshotDirectories::of(&stored);
     let mut domains = std::collections::BTreeMap::new();
     let mut snapshots = Vec::new();

@@ -104,19 +104,19 @@ impl MountContext {
             return Ok(None);
         }
         match item {
-            MountItem::Top => Ok(shelves()
+            MountItem::Top => Ok(snapshot_directories()
                 .into_iter()
                 .find(|shelf| shelf.text() == name)
                 .map(MountItem::Shelf)),
-            MountItem::Shelf(shelf) => Ok(self.on_shelf(shelf, name)),
-            MountItem::Snapshot(shown) => self.in_snapshot(shown, b"", name.as_bytes()),
-            MountItem::Way(shown, way) => self.in_snapshot(shown, way, name.as_bytes()),
-            MountItem::Node(shown, place) => self.in_node(shown, place, name.as_bytes()),
+            MountItem::Shelf(shelf) => Ok(self.lookup_snapshot_directory(shelf, name)),
+            MountItem::Snapshot(shown) => self.lookup_in_snapshot(shown, b"", name.as_bytes()),
+            MountItem::Way(shown, way) => self.lookup_in_snapshot(shown, way, name.as_bytes()),
+            MountItem::Node(shown, place) => self.lookup_in_node(shown, place, name.as_bytes()),
             MountItem::Latest(_) | MountItem::Records(..) | MountItem::File(..) => Ok(None),
         }
     }
 
-    fn on_shelf(&self, shelf: &SnapshotDirectoryName, name: &OsStr) -> Option<MountItem> {
+    fn lookup_snapshot_directory(&self, shelf: &SnapshotDirectoryName, name: &OsStr) -> Option<MountItem> {
         let listed = self.listed();
         let inner = listed.shelves.inner(shelf);
         if let Some(inner) = inner.into_iter().find(|inner| inner.text() == name) {
@@ -130,8 +130,13 @@ impl MountContext {
         Some(MountItem::Snapshot(Arc::clone(&listed.snapshots[*number])))
     }
 
-    fn in_snapshot(&self, shown: &Arc<ShownSnapshot>, way: &[u8], name: &[u8]) -> Result<Option<MountItem>> {
-        let entries = self.on_the_way(shown, way)?;
+    fn lookup_in_snapshot(
+        &self,
+        shown: &Arc<ShownSnapshot>,
+        way: &[u8],
+        name: &[u8],
+    ) -> Result<Option<MountItem>> {
+        let entries = self.lookup_leading_directory(shown, way)?;
         let named = |name: &[u8]| entries.iter().find(|(own, _)| own == name).map(|(_, item)| item);
         match (named(name), name.strip_suffix(RECORDS).and_then(named)) {
             (Some(item), _) => Ok(Some(item.clone())),
@@ -141,7 +146,11 @@ impl MountContext {
     }
 
     /// What stands in a directory above the sources, by name.
-    pub fn on_the_way(&self, shown: &Arc<ShownSnapshot>, way: &[u8]) -> Result<Vec<(Vec<u8>, MountItem)>> {
+    pub fn lookup_leading_directory(
+        &self,
+        shown: &Arc<ShownSnapshot>,
+        way: &[u8],
+    ) -> Result<Vec<(Vec<u8>, MountItem)>> {
         let mut entries: Vec<(Vec<u8>, MountItem)> = Vec::new();
         for (place, number) in shown.tops() {
             let Some(rest) = place.strip_prefix(way) else {
@@ -161,14 +170,14 @@ impl MountContext {
         Ok(entries)
     }
 
-    fn in_node(
+    fn lookup_in_node(
         &self,
         shown: &Arc<ShownSnapshot>,
         place: &MountedNode,
         name: &[u8],
     ) -> Result<Option<MountItem>> {
         if let EntryKind::Database(number) = place.node.entry.kind {
-            let made = self.made(shown, number)?;
+            let made = self.restored_file(shown, number)?;
             if made.path.join(OsStr::from_bytes(name)).symlink_metadata().is_ok() {
                 return Ok(Some(file_of(shown, number, name)));
             }
@@ -192,7 +201,7 @@ impl MountContext {
     }
 
     /// A database's files, made if they are not there.
-    pub fn made(&self, shown: &ShownSnapshot, number: u32) -> Result<Arc<RestoredDatabase>> {
+    pub fn restored_file(&self, shown: &ShownSnapshot, number: u32) -> Result<Arc<RestoredDatabase>> {
         let made = self.databases.get(shown, number, &self.report);
         self.warn_of_problems();
         made
@@ -205,7 +214,7 @@ impl MountContext {
 }
 
 /// What stands at the top.
-pub fn shelves() -> [SnapshotDirectoryName; 4] {
+pub fn snapshot_directories() -> [SnapshotDirectoryName; 4] {
     [
         SnapshotDirectoryName::Hosts,
         SnapshotDirectoryName::Ids,

@@ -81,7 +81,7 @@ impl RecordStreamState {
 fn begin(shown: &Arc<ShownSnapshot>, number: u32, report: &Arc<OperationReport>) -> RecordStreamState {
     let (sender, pieces) = sync_channel(AHEAD);
     let (shown, report) = (Arc::clone(shown), Arc::clone(report));
-    std::thread::spawn(move || make(&shown, number, &report, &sender));
+    std::thread::spawn(move || produce(&shown, number, &report, &sender));
     RecordStreamState {
         pieces,
         at: 0,
@@ -90,7 +90,12 @@ fn begin(shown: &Arc<ShownSnapshot>, number: u32, report: &Arc<OperationReport>)
 }
 
 /// Ends when all is made, or when nobody reads any more.
-fn make(shown: &ShownSnapshot, number: u32, report: &OperationReport, sender: &SyncSender<Result<Vec<u8>>>) {
+fn produce(
+    shown: &ShownSnapshot,
+    number: u32,
+    report: &OperationReport,
+    sender: &SyncSender<Result<Vec<u8>>>,
+) {
     let mut piece = Vec::new();
     let closed = || Error::new(ErrorKind::Interrupted, "nobody reads any more");
     let mut line = |key: &[u8], value: &[u8]| {

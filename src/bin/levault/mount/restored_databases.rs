@@ -94,17 +94,17 @@ impl MountedDatabases {
         number: u32,
         report: &OperationReport,
     ) -> Result<Arc<RestoredDatabase>> {
-        let slot = self.slot((of.stored.id, number));
+        let slot = self.restored_slot((of.stored.id, number));
         let mut made = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*made {
             return Ok(Arc::clone(made));
         }
-        let new = Arc::new(self.make(of, number, report)?);
+        let new = Arc::new(self.restore_database(of, number, report)?);
         *made = Some(Arc::clone(&new));
         Ok(new)
     }
 
-    fn slot(&self, key: DatabaseKey) -> Arc<DatabaseSlot> {
+    fn restored_slot(&self, key: DatabaseKey) -> Arc<DatabaseSlot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let at = slots.iter().position(|(other, _)| *other == key);
         let slot = at
@@ -118,7 +118,12 @@ impl MountedDatabases {
         slot
     }
 
-    fn make(&self, of: &ShownSnapshot, number: u32, report: &OperationReport) -> Result<RestoredDatabase> {
+    fn restore_database(
+        &self,
+        of: &ShownSnapshot,
+        number: u32,
+        report: &OperationReport,
+    ) -> Result<RestoredDatabase> {
         let nth = self.made.fetch_add(1, Ordering::Relaxed);
         let target = self.root()?.join(nth.to_string());
         let restore = Restore {

@@ -18,12 +18,12 @@ const LAST_CLOSED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Unmounts; what is in use is detached, so that nobody finds it any more, and has a moment to be closed.
 pub fn unmount(run: &CommandContext, at: &Path, session: BackgroundSession) -> Result<()> {
-    if !take_away(at, UnmountFlags::empty())? {
+    if !detach(at, UnmountFlags::empty())? {
         run.output.warn(&format!(
             "{} is in use; it is detached, and what is open ends with this process",
             at.display()
         ));
-        take_away(at, UnmountFlags::DETACH)?;
+        detach(at, UnmountFlags::DETACH)?;
     }
     let since = Instant::now();
     while !session.guard.is_finished() && since.elapsed() < LAST_CLOSED_WITHIN {
@@ -38,7 +38,7 @@ pub fn unmount(run: &CommandContext, at: &Path, session: BackgroundSession) -> R
 }
 
 /// True if it is unmounted, false if it is in use.
-fn take_away(at: &Path, flags: UnmountFlags) -> Result<bool> {
+fn detach(at: &Path, flags: UnmountFlags) -> Result<bool> {
     match rustix::mount::unmount(at, flags) {
         // EINVAL: somebody was faster.
         Ok(()) | Err(Errno::INVAL) => Ok(true),

@@ -238,7 +238,7 @@ impl FileReader<'_> {
         if window.iter().any(|byte| *byte != 0) {
             return None;
         }
-        let len = self.chunker.first_of_run(0);
+        let len = self.chunker.first_chunk_len_of_run(0);
         let count = rest / len as u64 + 1;
         let ahead = (count * len as u64).checked_sub(window.len() as u64)?;
         Some((RepeatedChunkRun { byte: 0, len, count }, ahead))
@@ -249,12 +249,12 @@ impl FileReader<'_> {
         let (mut chunks, mut start) = (Vec::new(), 0);
         while start < window.len() {
             if let Some(byte) = repeated_byte(&window[start..]) {
-                let len = self.chunker.first_of_run(byte);
+                let len = self.chunker.first_chunk_len_of_run(byte);
                 push_repeated(&mut chunks, byte, len);
                 start += len;
                 continue;
             }
-            let Some(len) = self.chunker.first(&window[start..], more) else {
+            let Some(len) = self.chunker.first_chunk_len(&window[start..], more) else {
                 break;
             };
             if (start, len) == (0, window.len()) {

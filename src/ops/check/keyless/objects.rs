@@ -68,7 +68,7 @@ impl SegmentHeaders {
     }
 
     /// In a write-only host's domain segments replace nothing (FORMAT.md section 7).
-    fn take(&mut self, id: ObjectId, parts: &Unopened) -> Result<()> {
+    fn check_object(&mut self, id: ObjectId, parts: &Unopened) -> Result<()> {
         let (packs, mut supersedes, _) = index::decode_header(parts.clear)?;
         if parts.header.domain != OWN_DOMAIN {
             supersedes.clear();
@@ -99,11 +99,11 @@ pub fn check(
         let left = Mutex::new(listed.into_iter());
         let next = || report.go_on().map(|()| lock(&left).next());
         on_threads(&next, &|listed| {
-            let taken = take(vault, listed.name, &mut |bytes| {
+            let taken = check_object(vault, listed.name, &mut |bytes| {
                 let (seen, ..) = &mut *lock(&seen);
                 clear(seen, listed.name, bytes)
             });
-            tell(taken, listed.name, &mut lock(&seen))
+            record_result(taken, listed.name, &mut lock(&seen))
         })?;
     }
     Ok(into_inner(seen).0)
@@ -117,8 +117,8 @@ pub fn segments(vault: &KeylessRepo) -> Result<SegmentHeaders> {
         .list(ObjectKind::Index)
         .context(|| "list the index")?
     {
-        let taken = take(vault, listed.name, &mut |bytes| {
-            segments.take(listed.name.id, &parse_one(ObjectClass::Index, bytes)?)
+        let taken = check_object(vault, listed.name, &mut |bytes| {
+            segments.check_object(listed.name.id, &parse_one(ObjectClass::Index, bytes)?)
         });
         match taken {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
@@ -128,15 +128,23 @@ pub fn segments(vault: &KeylessRepo) -> Result<SegmentHeaders> {
     Ok(segments)
 }
 
-fn take(vault: &KeylessRepo, name: ObjectName, parse: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let bytes = vault.storage_reader().get(name, bytes_max(name.kind))?;
+fn check_object(
+    vault: &KeylessRepo,
+    name: ObjectName,
+    parse: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let bytes = vault.storage_reader().get(name, object_bytes_max(name.kind))?;
     check_name(&name.id, &bytes)?;
     parse(&bytes)
 }
 
 type ObjectStatement<'t> = (ClearObjects, &'t mut CheckFindings, &'t mut CheckOutcome);
 
-fn tell(taken: Result<()>, name: ObjectName, (_, findings, outcome): &mut ObjectStatement) -> Result<()> {
+fn record_result(
+    taken: Result<()>,
+    name: ObjectName,
+    (_, findings, outcome): &mut ObjectStatement,
+) -> Result<()> {
     match taken {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
@@ -153,7 +161,7 @@ fn tell(taken: Result<()>, name: ObjectName, (_, findings, outcome): &mut Object
     Ok(())
 }
 
-fn bytes_max(kind: ObjectKind) -> u64 {
+fn object_bytes_max(kind: ObjectKind) -> u64 {
     match kind {
         ObjectKind::Slot | ObjectKind::Keyring => KEY_OBJECT_BYTES_MAX,
         ObjectKind::Parity => PARITY_BYTES_MAX,
@@ -163,10 +171,10 @@ fn bytes_max(kind: ObjectKind) -> u64 {
 
 /// Header and clear part, by kind.
 fn clear(seen: &mut ClearObjects, name: ObjectName, bytes: &[u8]) -> Result<()> {
-    let Some(class) = class_of(name.kind) else {
+    let Some(class) = object_class(name.kind) else {
         return Ok(());
     };
-    Header::decode(bytes)?.expect(class)?;
+    Header::decode(bytes)?.expect_class(class)?;
     match name.kind {
         ObjectKind::Slot => KeySlot::decode(bytes).map(drop),
         ObjectKind::Keyring => {
@@ -185,7 +193,7 @@ fn clear(seen: &mut ClearObjects, name: ObjectName, bytes: &[u8]) -> Result<()> 
                 .extend(mark.packs.into_iter().map(|marked| marked.pack));
             Ok(())
         }
-        ObjectKind::Index => seen.segments.take(name.id, &parse_one(class, bytes)?),
+        ObjectKind::Index => seen.segments.check_object(name.id, &parse_one(class, bytes)?),
         ObjectKind::Parity => parse_clear(class, bytes).map(drop),
         ObjectKind::Audit if parse_clear(class, bytes)?.0.scheme == KeyScheme::Clear => {
             read_keyless_audit(bytes).map(drop)
@@ -195,7 +203,7 @@ fn clear(seen: &mut ClearObjects, name: ObjectName, bytes: &[u8]) -> Result<()> 
 }
 
 /// What the objects of a kind are; `None` for those that are not looked into.
-pub fn class_of(kind: ObjectKind) -> Option<ObjectClass> {
+pub fn object_class(kind: ObjectKind) -> Option<ObjectClass> {
     Some(match kind {
         ObjectKind::Slot => ObjectClass::Slot,
         ObjectKind::Keyring => ObjectClass::Keyring,

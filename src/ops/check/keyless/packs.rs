@@ -16,7 +16,7 @@ use crate::storage::{ListedObject, ObjectKind, ObjectName};
 
 use super::super::audit_recorder::AuditRecorder;
 use super::super::findings::CheckFindings;
-use super::super::packs::{IS_MISSING, is_about_it, path};
+use super::super::packs::{IS_MISSING, concerns_pack, path};
 use super::super::read_plan::{PackAge, ReadProgress};
 use super::super::verification_dates::VerificationDates;
 use super::super::{CheckNotice, CheckOutcome, ReadData, read_data};
@@ -144,7 +144,7 @@ fn contents(
         Ok(lock(&reading).progress.next(now).map(|pack| (pack, now)))
     };
     let ended = on_threads(&next, &|(pack, begun)| {
-        let right = is_right(vault, &pack);
+        let right = has_right_hash(vault, &pack);
         let mut reading = lock(&reading);
         report.bytes_done.add(pack.len);
         reading.outcome.packs_read += 1;
@@ -158,19 +158,19 @@ fn contents(
             Err(error) => {
                 let (object, what) = (path(&pack.id), error.to_string());
                 reading.findings.add(object, what, PACK_HELPS);
-                if is_about_it(&error) {
+                if concerns_pack(&error) {
                     AuditResult::Wrong
                 } else {
                     return Ok(());
                 }
             }
         };
-        reading.record.note(pack.id, found, begun);
-        reading.record.store_from_time_to_time(clock.now());
+        reading.record.record(pack.id, found, begun);
+        reading.record.store_periodically(clock.now());
         Ok(())
     });
     let reading = into_inner(reading);
-    reading.outcome.packs_left = reading.progress.left().count() as u64;
+    reading.outcome.packs_left = reading.progress.bytes_left().count() as u64;
     let audits = reading.record.finish(&mut reading.outcome.notices);
     ended?;
     for pack in listed.iter().filter(|pack| !reading.read.contains(&pack.name.id)) {
@@ -194,9 +194,9 @@ fn ages(listed: &[ListedObject], audits: &LatestAudits) -> Vec<PackAge> {
     listed.iter().map(age).collect()
 }
 
-fn is_right(vault: &KeylessRepo, pack: &PackAge) -> Result<()> {
+fn has_right_hash(vault: &KeylessRepo, pack: &PackAge) -> Result<()> {
     let name = ObjectName::new(ObjectKind::Pack, pack.id);
     let bytes = vault.storage_reader().get(name, PACK_STORED_BYTES_MAX)?;
     check_name(&pack.id, &bytes)?;
-    Header::decode(&bytes)?.expect(ObjectClass::Pack)
+    Header::decode(&bytes)?.expect_class(ObjectClass::Pack)
 }

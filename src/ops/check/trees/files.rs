@@ -89,7 +89,13 @@ impl TreeCheck<'_> {
         let root = SnapshotView::new(&stored.snapshot, &self.reader).resolve_source(number);
         let root = match root {
             Ok(root) => root.node,
-            Err(error) => return Ok(vec![self.broken(Some(tree.root), &error, String::new())?]),
+            Err(error) => {
+                return Ok(vec![self.unreadable_finding(
+                    Some(tree.root),
+                    &error,
+                    String::new(),
+                )?]);
+            }
         };
         let (mut wrong, sum) = self.files(stored, root)?;
         let states = (tree.files, tree.directories, tree.bytes);
@@ -109,7 +115,11 @@ impl TreeCheck<'_> {
     }
 
     /// A database's files, or what is beside it.
-    pub(super) fn beside(&mut self, stored: &StoredSnapshot, tree: &BlobId) -> Result<Vec<TreeFault>> {
+    pub(super) fn check_other_files(
+        &mut self,
+        stored: &StoredSnapshot,
+        tree: &BlobId,
+    ) -> Result<Vec<TreeFault>> {
         let entry = TreeEntry {
             name: Vec::new(),
             kind: EntryKind::Directory(*tree),
@@ -139,13 +149,13 @@ impl TreeCheck<'_> {
             match node {
                 Ok(node) => {
                     search.close(walk.depth());
-                    self.look(&mut search, &mut walk, &node)?;
+                    self.check_node(&mut search, &mut walk, &node)?;
                 }
                 Err(error) => {
                     let keys = at(walk.path());
                     search
                         .wrong
-                        .push(self.broken(search.tree_at(walk.depth()), &error, keys)?);
+                        .push(self.unreadable_finding(search.tree_at(walk.depth()), &error, keys)?);
                 }
             }
         }
@@ -159,7 +169,7 @@ impl TreeCheck<'_> {
         Ok((wrong, whole))
     }
 
-    fn look(&self, search: &mut FileTreeCheck, walk: &mut NodeWalker, node: &TreeNode) -> Result<()> {
+    fn check_node(&self, search: &mut FileTreeCheck, walk: &mut NodeWalker, node: &TreeNode) -> Result<()> {
         let place = match &node.entry.kind {
             EntryKind::File(list) => {
                 let sum = search.sum();
@@ -184,7 +194,7 @@ impl TreeCheck<'_> {
                 let too_deep = walk.depth() + sum.levels > TREE_DEPTH_MAX;
                 if too_deep || walk.path().len() + sum.path > PATH_BYTES_MAX {
                     let error = Error::new(ErrorKind::Limit, "directories in directories without end");
-                    let wrong = self.broken(place.tree(), &error, at(walk.path()))?;
+                    let wrong = self.unreadable_finding(place.tree(), &error, at(walk.path()))?;
                     search.wrong.push(wrong);
                 }
                 search.add(place, sum, walk.path().len());
@@ -200,7 +210,7 @@ impl TreeCheck<'_> {
             self.report.go_on()?;
             let wrong = match kind {
                 BlobKind::List => self.list_below(list, child)?,
-                _ => self.place(BlobKind::Data, &child.id)?,
+                _ => self.location_text(BlobKind::Data, &child.id)?,
             };
             if wrong.is_some() {
                 return Ok(wrong);
@@ -213,14 +223,16 @@ impl TreeCheck<'_> {
         let lists = || self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lists().get(&child.id).copied();
         let found = match known {
-            Some((depth, bytes)) => child.leads_to(list.depth(), depth, bytes).map(|()| None),
+            Some((depth, bytes)) => child.child_ids(list.depth(), depth, bytes).map(|()| None),
             None => {
                 let plain = self.reader.blob(BlobKind::List, &child.id);
-                plain.and_then(|plain| ChunkList::decode_below(list.depth(), child, &plain).map(Some))
+                plain.and_then(|plain| ChunkList::decode_at_depth(list.depth(), child, &plain).map(Some))
             }
         };
         match found {
-            Err(error) => self.broken(Some(child.id), &error, String::new()).map(Some),
+            Err(error) => self
+                .unreadable_finding(Some(child.id), &error, String::new())
+                .map(Some),
             Ok(None) => Ok(None),
             Ok(Some(below)) => {
                 let wrong = self.chunks(&below)?;

@@ -163,7 +163,7 @@ mod tests {
 
     fn file(bytes: u64) -> EntryKind {
         let id = BlobId([1; 32]);
-        EntryKind::File(ChunkList::of_chunks(vec![ChunkRef { id, bytes }]).unwrap())
+        EntryKind::File(ChunkList::from_chunks(vec![ChunkRef { id, bytes }]).unwrap())
     }
 
     fn standing(what: ExistingKind, mtime_nanos: i64) -> ExistingEntry {

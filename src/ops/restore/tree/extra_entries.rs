@@ -48,7 +48,7 @@ impl ExtraEntry<'_> {
             &self.pattern_origin.inner,
             standing.is_directory(),
         );
-        let choice = self.selector.choose(&asked, parent);
+        let choice = self.selector.is_selected(&asked, parent);
         if choice == SelectorChoice::LeaveOut {
             return Ok(());
         }

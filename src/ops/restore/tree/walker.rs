@@ -260,7 +260,7 @@ impl<'a> RestoreWalker<'a> {
         let (parent, is_database) = (level.choice, level.is_database);
         let place = self.start.below(walk.path());
         let asked = PatternPath::stored(&place.absolute, &place.inner, is_directory(&node.entry));
-        let choice = self.selector.choose(&asked, parent);
+        let choice = self.selector.is_selected(&asked, parent);
         if choice == SelectorChoice::LeaveOut {
             return Ok(false);
         }

@@ -119,7 +119,7 @@ impl<'a> RestoreWorkerContext<'a> {
         let (_, file) = self.open_draft(writing)?;
         for piece in pieces {
             let blob = chunks.get(self.reader, &piece.chunk.id)?;
-            piece.chunk.holds(blob.plain())?;
+            piece.chunk.contains_id(blob.plain())?;
             file_content::write_chunk(file, piece.offset, blob.plain(), &writing.file.holes)?;
             self.report.bytes_done.add(piece.chunk.bytes);
         }

@@ -62,7 +62,7 @@ fn plan_text(run: &CommandContext, plan: &GroupPlan, notes: &CurrentNotes) -> Re
 
 fn row(stored: &StoredSnapshot, notes: &CurrentNotes) -> String {
     let snapshot = &stored.snapshot;
-    let suspect = if notes.suspect(&stored.id).is_some() {
+    let suspect = if notes.suspect_note(&stored.id).is_some() {
         "  SUSPECT"
     } else {
         ""

@@ -55,7 +55,7 @@ pub fn add(run: &CommandContext, args: &KeyAddArgs) -> Result<ExitStatus> {
         ))
     })?;
     run.output
-        .emit(&json!({"message_type": "summary", "key": "added", "id": null,
+        .write_json(&json!({"message_type": "summary", "key": "added", "id": null,
         "domain": domain.0, "label": host.label, "output": output.display().to_string()}))?;
     run.output.print(format!(
         "domain {}: {} can back up with --credential {}; take nothing but new objects from it at the storage \
