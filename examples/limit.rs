@@ -230,7 +230,10 @@ fn whole(database: &Path, directory: &Path, plain: usize) -> Result<()> {
         RepoSettings::default(),
     )?;
     let backup = Backup {
-        pinning: PinMode::None,
+        databases: levault::ops::backup::DatabaseBackupOptions {
+            pinning: PinMode::None,
+            ..Default::default()
+        },
         ..Backup::new(vec![database.to_owned()])
     };
     let (begin, cpu_begin) = (Instant::now(), cpu(ClockId::ProcessCPUTime));

@@ -222,12 +222,12 @@ fn an_audit_finds_a_stack_that_is_wrong_names_the_key_and_begins_anew() {
     misname(&scene.state(), first, wrong);
 
     scene.put(100, 120, 90);
-    let unaware = scene.backup_with(|backup| backup.audit_every = Some(0));
+    let unaware = scene.backup_with(|backup| backup.databases.audit_every = Some(0));
     assert_eq!(stands_on(&unaware), Some(wrong));
     // What is forgotten may be brought back: it is in doubt like the others.
     common::forget(&scene.repo, wrong);
     scene.put(120, 140, 90);
-    let audited = scene.backup_with(|backup| backup.audit_every = Some(3));
+    let audited = scene.backup_with(|backup| backup.databases.audit_every = Some(3));
     let found = audited.databases[0].disagreement.clone().unwrap();
     assert_eq!(found.keys, 1);
     assert_eq!(found.differences[0].key, common::key(5));
@@ -303,7 +303,7 @@ fn one_backup_in_so_many_is_an_audit() {
     let audited: Vec<_> = (0..7)
         .map(|round| {
             scene.put(round * 5, round * 5 + 5, 40 + round as usize);
-            let outcome = scene.backup_with(|backup| backup.audit_every = Some(3));
+            let outcome = scene.backup_with(|backup| backup.databases.audit_every = Some(3));
             matches!(scope(&outcome), ReadScope::Changes { audited: true, .. })
         })
         .collect();
@@ -385,7 +385,7 @@ fn values_that_change_a_little_cost_a_little_and_every_snapshot_has_them() {
 fn without_pins_everything_is_read_and_nothing_is_left_beside_the_database() {
     let scene = Scene::new();
     for _ in 0..2 {
-        let outcome = scene.backup_with(|backup| backup.pinning = PinMode::None);
+        let outcome = scene.backup_with(|backup| backup.databases.pinning = PinMode::None);
         assert_eq!(scope(&outcome), &ReadScope::Whole { why: None });
     }
     assert_eq!(fs::read_dir(scene.dir.path()).unwrap().count(), 1);
@@ -400,7 +400,7 @@ fn pins_that_may_not_be_kept_spoil_no_backup() {
         bytes_max: Some(1000),
         ..PinOptions::default()
     };
-    let second = scene.backup_with(|backup| backup.pinning = PinMode::Keep(too_much));
+    let second = scene.backup_with(|backup| backup.databases.pinning = PinMode::Keep(too_much));
     assert_eq!(
         stands_on(&second),
         first.snapshot,
@@ -408,7 +408,7 @@ fn pins_that_may_not_be_kept_spoil_no_backup() {
     );
     assert!(second.databases[0].damage.is_empty());
     scene.is_right();
-    let third = scene.backup_with(|backup| backup.pinning = PinMode::Keep(too_much));
+    let third = scene.backup_with(|backup| backup.databases.pinning = PinMode::Keep(too_much));
     assert_eq!(scope(&third), &ReadScope::Whole { why: None });
     assert!(third.databases[0].damage.is_empty());
     scene.is_right();
@@ -432,7 +432,7 @@ fn a_dry_run_keeps_nothing_and_spoils_nothing() {
 fn a_database_that_is_stored_as_files_is_read_in_full_the_next_time() {
     let scene = Scene::new();
     scene.backup();
-    scene.backup_with(|backup| backup.physical = true);
+    scene.backup_with(|backup| backup.databases.physical = true);
     let stored = scene.repo.select("latest").unwrap();
     let physical = |root: &DatabaseRoot| matches!(root.content, DatabaseContent::Physical { .. });
     assert!(stored.snapshot.databases().all(physical));

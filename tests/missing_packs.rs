@@ -40,7 +40,7 @@ impl Scene {
             .collect();
         common::write(&db, &changes);
         let mut backup = Backup::new(vec![db]);
-        backup.pinning = PinMode::None;
+        backup.databases.pinning = PinMode::None;
         let id = backup
             .run(&self.repo, &OperationReport::default())
             .unwrap()

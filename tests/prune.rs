@@ -74,7 +74,7 @@ impl Scene {
 
     fn save(&self) -> BackupOutcome {
         let mut backup = Backup::new(vec![self.db()]);
-        backup.pinning = self.pinning;
+        backup.databases.pinning = self.pinning;
         backup.run(&self.repo, &OperationReport::default()).unwrap()
     }
 

@@ -235,7 +235,11 @@ impl LogRecordReader<'_> {
                 self.bad_fragment_error(offset, offset, FragmentFault::new("record has no end"))
             }
             (false, None) => {
-                return self.bad_fragment_error(offset, behind, FragmentFault::new("record has no beginning"));
+                return self.bad_fragment_error(
+                    offset,
+                    behind,
+                    FragmentFault::new("record has no beginning"),
+                );
             }
             // A record that goes on does so at the head of the next block; see `value_bytes_at`.
             (false, Some(_)) if !offset.is_multiple_of(BLOCK_BYTES as u64) => {

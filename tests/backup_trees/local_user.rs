@@ -122,8 +122,8 @@ fn names(directory: &Path) -> BTreeSet<String> {
 
 fn backup(scene: &Scene, path: &str, pinning: PinMode) -> levault::error::Result<()> {
     let mut backup = Backup::new(vec![scene.path(path)]);
-    backup.pinning = pinning;
-    backup.patience = Some(Duration::from_millis(300));
+    backup.databases.pinning = pinning;
+    backup.databases.patience = Some(Duration::from_millis(300));
     backup.run(&scene.repo, &OperationReport::default()).map(drop)
 }
 
@@ -198,8 +198,8 @@ fn a_link_in_the_place_of_any_file_of_a_database_is_not_read_and_is_reported() {
             for physical in [false, true] {
                 let report = OperationReport::default();
                 let mut backup = Backup::new(vec![scene.path("u")]);
-                (backup.physical, backup.pinning) = (physical, PinMode::None);
-                backup.patience = Some(Duration::from_secs(2));
+                (backup.databases.physical, backup.databases.pinning) = (physical, PinMode::None);
+                backup.databases.patience = Some(Duration::from_secs(2));
                 let outcome = backup.run(&scene.repo, &report).unwrap();
                 assert!(!has_secret(&scene), "{kind} {place} {physical}");
                 let is_told = outcome.databases.iter().any(|one| !one.damage.is_empty())

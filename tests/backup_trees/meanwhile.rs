@@ -137,7 +137,7 @@ fn a_link_that_takes_a_directorys_place_under_the_walk_is_not_followed() {
         });
         for _ in 0..60 {
             let mut backup = Backup::new(vec![scene.path("home")]);
-            backup.force = true;
+            backup.files.force = true;
             backup.run(&scene.repo, &OperationReport::default()).unwrap();
             seen.extend(tree(&scene));
         }

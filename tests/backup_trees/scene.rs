@@ -85,7 +85,7 @@ impl Scene {
 
     pub fn backup_over(&self, storage: Arc<dyn Storage>, how: impl FnOnce(&mut Backup)) -> BackupOutcome {
         let mut backup = Backup::new(vec![self.path("home")]);
-        backup.pinning = PinMode::None;
+        backup.databases.pinning = PinMode::None;
         how(&mut backup);
         backup
             .run(&self.repo.with_storage(storage), &OperationReport::default())

@@ -71,7 +71,10 @@ mod exact {
         let alone = filled(&scene.path("alone"));
         scene.file("home/db2", HEADER);
         let backup = Backup {
-            sqlite: SqliteMode::Exact,
+            files: levault::ops::backup::FileBackupOptions {
+                sqlite: SqliteMode::Exact,
+                ..Default::default()
+            },
             ..Backup::new(vec![scene.path("home"), scene.path("alone")])
         };
         backup.run(&scene.repo, &scene.report).unwrap();

@@ -80,7 +80,7 @@ fn what_is_unchanged_is_not_read() {
 #[test]
 fn who_asks_for_it_has_everything_read() {
     let scene = backed_up();
-    let ways: [fn(&mut Backup); 2] = [|backup| backup.force = true, |backup| backup.full = true];
+    let ways: [fn(&mut Backup); 2] = [|backup| backup.files.force = true, |backup| backup.full = true];
     for how in ways {
         let (files, read, _) = counts(&scene.backup_with(how));
         assert!(files.new == 4 && read >= 5 << 20, "{files:?}");
@@ -105,7 +105,7 @@ fn a_changed_time_of_change_has_a_file_read_unless_it_is_not_to() {
     let scene = backed_up();
     fs::set_permissions(scene.path("home/small"), Permissions::from_mode(0o600)).unwrap();
     Scene::rest();
-    is_unread(&scene.backup_with(|backup| backup.ignore_ctime = true));
+    is_unread(&scene.backup_with(|backup| backup.files.ignore_ctime = true));
     let mode = |name: &str| {
         let snapshot = crate::seen::latest(&scene.repo);
         crate::seen::stored(&scene.repo, &crate::seen::trees(&snapshot)[0].root)[name.as_bytes()]
@@ -128,7 +128,8 @@ fn another_inode_has_a_file_read_unless_it_is_not_to() {
     file.set_times(FileTimes::new().set_modified(time)).unwrap();
     fs::rename(other, &path).unwrap();
     Scene::rest();
-    let both = scene.backup_with(|backup| (backup.ignore_ctime, backup.ignore_inode) = (true, true));
+    let both =
+        scene.backup_with(|backup| (backup.files.ignore_ctime, backup.files.ignore_inode) = (true, true));
     is_unread(&both);
     fs::rename(&path, scene.path("home/away")).unwrap();
     fs::copy(scene.path("home/away"), &path).unwrap();
@@ -136,7 +137,7 @@ fn another_inode_has_a_file_read_unless_it_is_not_to() {
     file.set_times(FileTimes::new().set_modified(time)).unwrap();
     fs::remove_file(scene.path("home/away")).unwrap();
     Scene::rest();
-    let ctime = scene.backup_with(|backup| backup.ignore_ctime = true);
+    let ctime = scene.backup_with(|backup| backup.files.ignore_ctime = true);
     assert_eq!(counts(&ctime).0.changed, 1);
     scene.is_right("home");
 }

@@ -54,7 +54,10 @@ fn of_a_new_base_only_the_leaves_that_changed_are_read() {
         states.push(common::scan(&db).unwrap());
         // Without pins everything is read, and the result is a base.
         let whole = Backup {
-            pinning: levault::ops::backup::PinMode::None,
+            databases: levault::ops::backup::DatabaseBackupOptions {
+                pinning: levault::ops::backup::PinMode::None,
+                ..Default::default()
+            },
             ..Backup::new(vec![db])
         };
         whole.run(&repo, &OperationReport::default()).unwrap();
@@ -138,7 +141,10 @@ fn a_database_that_is_kept_as_files_is_copied_file_by_file_and_once() {
     common::fill(&db, 8000, 300);
     let (_, repo) = fresh();
     let physical = Backup {
-        physical: true,
+        databases: levault::ops::backup::DatabaseBackupOptions {
+            physical: true,
+            ..Default::default()
+        },
         ..Backup::new(vec![db.clone()])
     };
     physical.run(&repo, &OperationReport::default()).unwrap();

@@ -94,7 +94,10 @@ fn at_call(
     let to = to.with_storage(storage.clone());
     let (beside, later) = (to.clone(), Arc::clone(clock));
     let backup = Backup {
-        pinning: levault::ops::backup::PinMode::None,
+        databases: levault::ops::backup::DatabaseBackupOptions {
+            pinning: levault::ops::backup::PinMode::None,
+            ..Default::default()
+        },
         ..Backup::new(vec![other.to_path_buf()])
     };
     let prune = |repo: &Repo| {

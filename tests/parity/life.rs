@@ -317,7 +317,7 @@ fn a_prune_takes_the_parity_of_what_it_deletes_and_what_it_stores_again_has_its_
             .collect();
         common::write(&db, &changes);
         let mut backup = Backup::new(vec![db.clone()]);
-        backup.pinning = PinMode::None;
+        backup.databases.pinning = PinMode::None;
         let saved = backup.run(&repo, &OperationReport::default()).unwrap();
         clock.advance(24 * HOUR);
         saved.snapshot.unwrap()

@@ -149,7 +149,7 @@ impl Scene {
 
 pub fn backup(repo: &Repo, db: &std::path::Path) -> Result<ObjectId> {
     let mut backup = Backup::new(vec![db.to_path_buf()]);
-    backup.pinning = PinMode::None;
+    backup.databases.pinning = PinMode::None;
     Ok(backup.run(repo, &OperationReport::default())?.snapshot.unwrap())
 }
 

@@ -383,7 +383,7 @@ fn a_database_that_is_kept_as_files_keeps_those_that_are_whole() {
     let mut scene = Scene::empty();
     scene.change(0, 300);
     let mut backup = Backup::new(vec![scene.db()]);
-    (backup.pinning, backup.physical) = (PinMode::None, true);
+    (backup.databases.pinning, backup.databases.physical) = (PinMode::None, true);
     let outcome = backup.run(&scene.repo(), &OperationReport::default()).unwrap();
     scene.ids.push(outcome.snapshot.unwrap());
     let repo = scene.repo();

@@ -218,7 +218,10 @@ fn databases_whose_names_are_one_do_not_replace_each_other() {
     let upper = scene.database("source/Data");
     scene.database("source/data");
     let backup = Backup {
-        pinning: PinMode::None,
+        databases: levault::ops::backup::DatabaseBackupOptions {
+            pinning: PinMode::None,
+            ..Default::default()
+        },
         ..Backup::new(vec![scene.path("source")])
     };
     backup.run(&scene.repo, &OperationReport::default()).unwrap();

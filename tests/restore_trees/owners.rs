@@ -73,7 +73,10 @@ fn records_files_and_directory_come_back_to_their_owner() {
         is_the_services(&scene.target(), mode);
         fs::remove_dir_all(scene.target()).unwrap();
         let physical = Backup {
-            physical: true,
+            databases: levault::ops::backup::DatabaseBackupOptions {
+                physical: true,
+                ..Default::default()
+            },
             ..Backup::new(vec![db.clone()])
         };
         physical.run(&scene.repo, &scene.report).unwrap();

@@ -54,7 +54,10 @@ impl Scene {
     pub fn backup(&self, names: &[&str]) {
         let paths = names.iter().map(|name| self.path(name)).collect();
         let backup = Backup {
-            pinning: PinMode::None,
+            databases: levault::ops::backup::DatabaseBackupOptions {
+                pinning: PinMode::None,
+                ..Default::default()
+            },
             ..Backup::new(paths)
         };
         backup.run(&self.repo, &OperationReport::default()).unwrap();

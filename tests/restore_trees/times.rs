@@ -40,7 +40,10 @@ fn seen(root: &Path) -> Disk {
 
 fn backup(scene: &Scene, pinning: PinMode) {
     let backup = Backup {
-        pinning,
+        databases: levault::ops::backup::DatabaseBackupOptions {
+            pinning,
+            ..Default::default()
+        },
         ..Backup::new(vec![scene.path("home")])
     };
     backup.run(&scene.repo, &scene.report).unwrap();
@@ -70,7 +73,10 @@ fn what_cannot_be_kept_moves_no_time_that_is_stored() {
     let scene = world();
     let was = seen(&scene.path("home"));
     let backup = Backup {
-        physical: true,
+        databases: levault::ops::backup::DatabaseBackupOptions {
+            physical: true,
+            ..Default::default()
+        },
         ..Backup::new(vec![scene.path("home")])
     };
     backup.run(&scene.repo, &scene.report).unwrap();
@@ -169,9 +175,15 @@ fn a_change_between_two_far_times_is_seen() {
     set_time(&file, YEAR_2300);
     std::thread::sleep(Duration::from_millis(2200));
     let backup = Backup {
-        ignore_ctime: true,
-        ignore_inode: true,
-        pinning: PinMode::None,
+        databases: levault::ops::backup::DatabaseBackupOptions {
+            pinning: PinMode::None,
+            ..Default::default()
+        },
+        files: levault::ops::backup::FileBackupOptions {
+            ignore_ctime: true,
+            ignore_inode: true,
+            ..Default::default()
+        },
         ..Backup::new(vec![scene.path("home")])
     };
     backup.run(&scene.repo, &scene.report).unwrap();

@@ -618,7 +618,7 @@ impl Doing {
     fn backup(&self, pinning: PinMode) -> Result<()> {
         let (path, model) = self.database.as_ref().unwrap();
         let mut backup = Backup::new(vec![path.clone()]);
-        backup.pinning = pinning;
+        backup.databases.pinning = pinning;
         let outcome = backup.run(&self.repo, &OperationReport::default())?;
         let id = outcome.snapshot.unwrap();
         let mut known = self.known.lock().unwrap();

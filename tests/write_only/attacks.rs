@@ -325,7 +325,7 @@ fn a_host_that_claims_anothers_name_is_in_a_group_of_its_own() {
     let taken = taken();
     let db = taken.scene.path("db");
     let mut claim = Backup::new(vec![db]);
-    claim.pinning = PinMode::None;
+    claim.databases.pinning = PinMode::None;
     claim.host = Some(
         taken
             .scene

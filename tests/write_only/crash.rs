@@ -40,7 +40,10 @@ fn try_with(
     let settings = common::settings();
     let credential = before.scene.credential(before.domain);
     let backup = Backup {
-        pinning: levault::ops::backup::PinMode::None,
+        databases: levault::ops::backup::DatabaseBackupOptions {
+            pinning: levault::ops::backup::PinMode::None,
+            ..Default::default()
+        },
         ..Backup::new(vec![before.scene.path("db")])
     };
     let host = WriteOnlyRepo::open(faulty.clone(), credential, settings);

@@ -168,7 +168,10 @@ fn a_forged_mark_costs_space_and_deletes_nothing() {
     assert!(prune.run(owner, &OperationReport::default()).is_err());
     assert_eq!(taken.scene.objects(ObjectKind::Pack).len(), packs.len());
     let again = Backup {
-        pinning: levault::ops::backup::PinMode::None,
+        databases: levault::ops::backup::DatabaseBackupOptions {
+            pinning: levault::ops::backup::PinMode::None,
+            ..Default::default()
+        },
         ..Backup::new(vec![taken.scene.path("db")])
     };
     let again = again.run(owner, &OperationReport::default()).unwrap();

@@ -22,7 +22,10 @@ fn prune(owner: &Repo, report: &OperationReport) -> PruneOutcome {
 
 fn full(host: &WriteOnlyRepo, db: &Path) -> BackupOutcome {
     let backup = Backup {
-        pinning: PinMode::None,
+        databases: levault::ops::backup::DatabaseBackupOptions {
+            pinning: PinMode::None,
+            ..Default::default()
+        },
         ..Backup::new(vec![db.to_path_buf()])
     };
     backup.run_as_host(host, &OperationReport::default()).unwrap()

@@ -46,6 +46,14 @@ impl DatabaseInput {
             host: None,
         })
     }
+
+    /// Reports what could not be read of it.
+    pub fn report_unreadable(&self, report: &OperationReport) {
+        let snapshots = self.catalog.unreadable.iter();
+        let records = self.catalog.unread_forget_records.iter();
+        snapshots.for_each(|unread| report.notice(&unread.what));
+        records.for_each(|unread| report.notice(&unread.what));
+    }
 }
 
 /// What is known of a database before it is read.

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::backup_attempt::BackupAttempt;
+use super::captured_databases::UnsteadyDatabases;
 use super::save_database::DatabaseInput;
 use super::saved_sources::SavedSources;
 use super::trees::{
@@ -55,13 +57,20 @@ impl Backup {
     fn save_stream(
         &self,
         repo: &Repo,
-        known: &DatabaseInput,
+        input: &DatabaseInput,
         stream: InputStream,
         name: &OsStr,
         report: &OperationReport,
     ) -> Result<BackupOutcome> {
         let wanted = self.plan_stream_file(name)?;
-        let begin = repo.clock().now();
+        let attempt = BackupAttempt {
+            options: self,
+            repo,
+            input,
+            begin: repo.clock().now(),
+            unsteady: &UnsteadyDatabases::default(),
+            report,
+        };
         let mut stream = Some(stream);
         let mut save = |writer: &mut BlobWriter| {
             let stream = stream
@@ -72,7 +81,7 @@ impl Backup {
             saved.add_root(stored);
             Ok(saved)
         };
-        self.run_attempt(repo, known, begin, report, &mut save)
+        attempt.run(&mut save)
     }
 
     fn plan_stream_file(&self, name: &OsStr) -> Result<PlannedTree> {

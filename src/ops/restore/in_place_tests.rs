@@ -64,7 +64,10 @@ impl InPlaceBench {
 
     fn save(&self, db: &Path) -> StoredSnapshot {
         let backup = Backup {
-            pinning: PinMode::None,
+            databases: crate::ops::backup::DatabaseBackupOptions {
+                pinning: PinMode::None,
+                ..Default::default()
+            },
             ..Backup::new(vec![db.to_owned()])
         };
         let outcome = backup.run(&self.repo, &OperationReport::default()).unwrap();

@@ -305,7 +305,10 @@ fn what_a_restore_writes_is_read_back_in_stretches() {
     .unwrap();
     let report = OperationReport::default();
     let backup = Backup {
-        pinning: PinMode::None,
+        databases: crate::ops::backup::DatabaseBackupOptions {
+            pinning: PinMode::None,
+            ..Default::default()
+        },
         ..Backup::new(vec![db])
     };
     backup.run(&repo, &report).unwrap();

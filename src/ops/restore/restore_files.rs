@@ -161,7 +161,10 @@ mod tests {
         let repo = Repo::create(storage, &password, new, RepoSettings::default()).unwrap();
         let report = OperationReport::default();
         let backup = Backup {
-            physical: true,
+            databases: crate::ops::backup::DatabaseBackupOptions {
+                physical: true,
+                ..Default::default()
+            },
             ..Backup::new(vec![db])
         };
         backup.run(&repo, &report).unwrap();

@@ -37,16 +37,16 @@ pub fn run(run: &CommandContext, args: &BackupArgs) -> Result<ExitStatus> {
     backup.host = args.host.clone();
     backup.tags = TagList::parse_all(&args.tag).0;
     backup.name = args.name.clone();
-    backup.physical = args.physical;
+    backup.databases.physical = args.physical;
     backup.dry_run = args.dry_run;
     backup.full = args.full;
-    backup.force = args.force;
-    backup.ignore_ctime = args.ignore_ctime;
-    backup.ignore_inode = args.ignore_inode;
-    backup.read_concurrency = Some(args.read_concurrency);
-    backup.audit_every = Some(args.audit_every);
+    backup.files.force = args.force;
+    backup.files.ignore_ctime = args.ignore_ctime;
+    backup.files.ignore_inode = args.ignore_inode;
+    backup.files.read_concurrency = Some(args.read_concurrency);
+    backup.databases.audit_every = Some(args.audit_every);
     backup.skip_if_unchanged = args.skip_if_unchanged;
-    backup.pinning = pin_mode(args);
+    backup.databases.pinning = pin_mode(args);
     backup.hooks = BackupHooks {
         before: args.pre_hook.clone(),
         after: args.post_hook.clone(),
@@ -59,8 +59,8 @@ pub fn run(run: &CommandContext, args: &BackupArgs) -> Result<ExitStatus> {
     };
     backup.rules = rules;
     backup.listed = listed;
-    backup.sqlite = sqlite;
-    backup.patience = Some(Duration::from_secs(args.patience.capture_timeout));
+    backup.files.sqlite = sqlite;
+    backup.databases.patience = Some(Duration::from_secs(args.patience.capture_timeout));
     let outcome = match host {
         Some(host) => watch(run.output, run.report, || {
             match backup_inputs::input_stream(args)? {
