@@ -1,4 +1,4 @@
-//! Applies notes that replace a snapshot's stack by one run.
+//! Replaces a snapshot's stack by the run that a compaction made of it.
 //!
 //! Snapshots of which the notes say that their records lie elsewhere now: a snapshot's object never changes, and its
 //! name, which people have written down, stays.

@@ -1,4 +1,4 @@
-//! Encodes and decodes forget records.
+//! Encodes and decodes forget records: which snapshots no longer count.
 //!
 //! Forgetting ⇄ the plain bytes of its object under `forgotten/` (FORMAT.md section 11). Every length is compared with
 //! its limit before anything is allocated by it, and only the one encoding of a forgetting is accepted.

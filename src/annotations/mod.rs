@@ -1,4 +1,4 @@
-//! Annotations: objects that say something about other, immutable objects.
+//! Annotations of immutable objects: notes, deletion marks, forget records, audits.
 //!
 //! Facts about objects, as the owner noted them: objects never change, so what changes about them stands beside
 //! them (FORMAT.md section 11).

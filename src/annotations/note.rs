@@ -1,4 +1,4 @@
-//! Encodes and decodes notes.
+//! Encodes and decodes notes: tags, protection, suspicion, compactions.
 //!
 //! Note ⇄ the plain bytes of its object (FORMAT.md section 11). Every length is compared with its limit before
 //! anything is allocated by it, and only the one encoding of a note is accepted.

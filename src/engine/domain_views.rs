@@ -1,4 +1,4 @@
-//! Opens a view of the repository for each domain.
+//! Opens the repository once for each dedup domain.
 //!
 //! The repository as each domain has it that some snapshots are of, with its index: blobs of one domain are looked up in
 //! that domain alone.

@@ -1,4 +1,4 @@
-//! Walks, reads, rewrites and publishes what operations work on.
+//! Engine: walks, reads, rewrites and stores snapshots for the operations.
 //!
 //! What more than one operation needs; an operation uses this, and no other operation's insides (`tests/layers.rs`).
 

@@ -1,4 +1,4 @@
-//! The keys that a process has: the owner's or a write-only host's.
+//! Holds the keys of this process: the owner's or a write-only host's.
 //!
 //! Whose keys a process works with: the owner's, which open everything, or a write-only host's.
 //!

@@ -1,4 +1,4 @@
-//! Leaves values of large blocks where they are until they are needed.
+//! Decodes the large values of a block only when they are needed.
 //!
 //! Blocks too large to keep one per source: their values are left where they are until they are wanted.
 //!

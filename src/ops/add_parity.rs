@@ -1,4 +1,4 @@
-//! Lists parity objects, and makes missing ones.
+//! Adds parity objects to packs that lack them.
 //!
 //! Parity beside the packs (docs/decisions/0009-parity.md): which packs have it, and making it for those that have not.
 //!

@@ -1,4 +1,4 @@
-//! Takes back that snapshots were forgotten.
+//! Brings forgotten snapshots back.
 //!
 //! Undelete: a forgotten snapshot counts again, if all that it needs is still there.
 //!

@@ -1,4 +1,4 @@
-//! An unlocked repository over any storage.
+//! An unlocked repository (its keys are open) over any storage.
 //!
 //! A repository that is unlocked: named, sealed, deduplicated objects over any storage.
 //!

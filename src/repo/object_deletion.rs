@@ -1,4 +1,4 @@
-//! Deletes stored objects, each by what permits it.
+//! Deletes stored objects, each with the permit that its kind needs.
 //!
 //! The only way from a repository to [`Storage::delete`](crate::storage::Storage::delete): whoever deletes names the permit,
 //! and a permit is good for some kinds of objects alone. docs/ORDERING.md argues why each of them loses nothing.

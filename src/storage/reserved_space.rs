@@ -1,4 +1,4 @@
-//! Reserves space for deleting on a full disk.
+//! Reserves disk space so that deleting works on a full disk.
 //!
 //! To give space back takes a few small writes: a forgetting, marks. On a disk without a free byte they would fail, and
 //! nothing could ever be deleted. So a file of random bytes lies in `tmp/`, and goes when such a write finds the disk full. It

@@ -1,4 +1,4 @@
-//! Gives read access to a storage, and no other.
+//! Wraps a storage so that it can only be read.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Checks that everything stored can be restored.
+//! Checks a repository: index, packs and snapshots, and data if asked.
 //!
 //! Check: prove that what is stored can be restored.
 //!

@@ -1,4 +1,4 @@
-//! Finds all packs that hold copies of snapshots' blobs.
+//! Finds the packs that the blobs of each snapshot lie in.
 //!
 //! The packs that snapshots rest on: every copy of everything that their trees lead to.
 

@@ -1,4 +1,4 @@
-//! Checks the runs and trees that snapshots reach.
+//! Checks the records and files of every snapshot, blob by blob.
 //!
 //! What snapshots rest on: every tree whole, in order, with the counts its parents and the snapshot say;
 //! with data, set digests computed anew from the records.

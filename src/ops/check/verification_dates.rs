@@ -1,4 +1,4 @@
-//! Computes how much of the stored data was verified lately.
+//! Computes how much stored data was verified within given times.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Records needed blobs that the index lacks as bad.
+//! Records the blobs that snapshots need and that no pack has.
 //!
 //! Blobs that snapshots need and the index does not know, to be noted as bad: an increment looks for nothing of what it
 //! stands on unless something is noted.

@@ -1,4 +1,4 @@
-//! Two naive maps and their difference: what [`changes`](crate::source::delta::changes) must say.
+//! Compares two naive maps: what a change scan must find.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Numbers, keys and values from a seed.
+//! Draws numbers, keys and values from a seed, for the model.
 
 use crate::leveldb::comparator::Comparator;
 

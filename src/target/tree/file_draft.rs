@@ -13,9 +13,9 @@ use rustix::io::Errno;
 
 use super::TreeTarget;
 use super::attributes::TargetAttributes;
-use super::draft_area::DraftArea;
 use super::remove_entry::{RemoveDepth, remove};
 use super::target_directory::{TargetDirectory, check_plain_name_bytes};
+use super::tree_context::DraftArea;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// A thing on its way to its place. Make it, give it its attributes, and hand it to [`TreeTarget::commit_draft`]; or discard it.

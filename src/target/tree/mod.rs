@@ -14,13 +14,13 @@
 //! needs it any more, that is, after all that is in it: its times would not last else.
 
 mod attributes;
-mod draft_area;
 mod existing_entry;
 mod file_draft;
 mod remove_entry;
 mod target_directory;
 #[cfg(test)]
 mod tests;
+mod tree_context;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -35,13 +35,13 @@ use crate::held_directory::HeldDirectory;
 use crate::scratch_directory;
 pub(super) use attributes::remove_inherited_acls;
 pub use attributes::{AttributeKind, RefusedAttributes, TargetAttributes};
-use draft_area::{DraftArea, DraftDirectory, TreeContext};
-pub use draft_area::{TreeAccount, TreeProblems};
 pub use existing_entry::{ExistingEntry, ExistingKind, FileIdentity};
 pub use file_draft::{FileDraft, PlacedFile};
 pub use remove_entry::RemoveDepth;
 pub use target_directory::TargetDirectory;
 pub(super) use target_directory::{is_directory, names, open_directory_nofollow};
+use tree_context::{DraftArea, DraftDirectory, TreeContext};
+pub use tree_context::{TreeAccount, TreeProblems};
 
 /// Drafts that wait for one sync of the filesystem; each holds a directory and a name.
 const PENDING_MAX: usize = 4096;
@@ -101,7 +101,7 @@ impl TreeTarget {
     }
 
     fn report_unproven_leftovers(&self, paths: &[PathBuf]) {
-        let mut left_alone = draft_area::locked(&self.context.report.unproven_leftovers);
+        let mut left_alone = tree_context::locked(&self.context.report.unproven_leftovers);
         left_alone.extend_from_slice(paths);
     }
 

@@ -16,10 +16,10 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attributes::{TargetAttributes, remove_inherited_acls};
-use super::draft_area::{TreeContext, locked};
 use super::existing_entry::{ExistingEntry, ExistingKind, FileIdentity};
 use super::file_draft::PlacedFile;
 use super::remove_entry::{RemoveDepth, remove};
+use super::tree_context::{TreeContext, locked};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// A directory below the target, or the target itself. Hold it while something is written to it.

@@ -1,4 +1,4 @@
-//! `check`: prints findings, what they affect and what helps.
+//! `check`: prints findings, the snapshots they affect, and remedies.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `find`: lists the snapshots that contain given files or keys.
+//! `find`: lists the snapshots that contain given files or records.
 
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};

@@ -1,4 +1,4 @@
-//! Checks config and keyrings as far as they are clear.
+//! Checks config and keyrings as far as they are unencrypted.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Checks the names and clear parts of objects without keys.
+//! Checks, without keys, the names and unencrypted parts of objects.
 //!
 //! Every object that is no pack: its name is the hash of its bytes, and what lies in the clear is as it must be.
 

@@ -1,4 +1,4 @@
-//! Holds what all directories of a restored tree share.
+//! Holds the open directories, scratch directory and problems of one restored tree.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
