@@ -6,18 +6,31 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod check;
 mod copy;
 mod database_keys;
+mod init;
 mod inputs;
 mod pins;
+mod prune;
+mod quarantine;
+mod repair;
 mod restore;
 mod retention;
 mod snapshot_paths;
 
+pub use check::CheckArgs;
 pub use copy::{CopyArgs, RescueArgs, SourceArgs};
 pub use database_keys::{KeyArg, SelectionArgs};
+pub use init::InitArgs;
 pub use inputs::{ExcludeArgs, InputArgs};
 pub use pins::{PinsArgs, PinsCommand};
+pub use prune::{MaxUnusedArg, PruneArgs, PruneOptions};
+pub use quarantine::{QuarantineArgs, QuarantineCommand};
+pub use repair::{
+    AddParityArgs, HealArgs, ParityRequest, RepairApplyArgs, RepairArgs, RepairCommand, RepairIndexArgs,
+    RepairTargetArgs,
+};
 pub use restore::{IncludeArgs, OverwriteArg, RestoreArgs, VerifyArg};
 pub use retention::{ForgetArgs, PolicyArgs, SnapshotIdArgs, TagArgs, UndeleteArgs};
 #[cfg(all(feature = "mount", target_os = "linux"))]
@@ -113,7 +126,7 @@ pub enum Command {
     VerifyDb(VerifyDbArgs),
     /// Make a repository
     #[command(alias = "repo-create")]
-    Init(crate::cmd::init::InitArgs),
+    Init(InitArgs),
     /// Save databases and files as one new snapshot
     #[command(alias = "create")]
     Backup(Box<BackupArgs>),
@@ -154,17 +167,17 @@ pub enum Command {
     /// Let policies forget them again
     Unprotect(SnapshotIdArgs),
     /// Prove that what is stored can be restored
-    Check(crate::cmd::check::CheckArgs),
+    Check(CheckArgs),
     /// Put a damaged repository in order, step by step; nothing is done without --apply
-    Repair(crate::cmd::repair::RepairArgs),
+    Repair(RepairArgs),
     /// Say what uses the space
     #[command(alias = "info")]
     Stats(StatsArgs),
     /// Give back the space of what no snapshot needs: marked now, deleted after the grace
     #[command(alias = "compact")]
-    Prune(crate::cmd::prune::PruneArgs),
+    Prune(PruneArgs),
     /// Set aside objects that cannot be read, as whoever may write to the storage can put: they stop no prune any more
-    Quarantine(crate::cmd::quarantine::QuarantineArgs),
+    Quarantine(QuarantineArgs),
     /// Take away the lease of a prune or repair that was killed; without this it is over in two hours
     Unlock,
     /// What is kept beside a database for its next backup; needs no repository
@@ -220,7 +233,7 @@ pub struct BackupArgs {
     #[arg(long)]
     pub pin_copy: bool,
     /// Keep nothing of a database whose tables are larger than this (500M, 20G)
-    #[arg(long, value_name = "SIZE", value_parser = crate::output::size)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::format::size)]
     pub pin_bytes_max: Option<u64>,
     /// Read and count, store nothing
     #[arg(short = 'n', long)]

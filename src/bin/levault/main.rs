@@ -5,7 +5,9 @@
 mod address;
 mod args;
 mod cmd;
+mod command_context;
 mod exit_status;
+mod format;
 #[cfg(all(feature = "mount", target_os = "linux"))]
 mod mount;
 mod output;

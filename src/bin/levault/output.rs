@@ -2,8 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 
-use jiff::Timestamp;
-use levault::clock::UnixNanos;
 use levault::error::{Error, Result, ResultExt};
 use serde_json::{Value, json};
 
@@ -103,103 +101,4 @@ pub fn print_line(line: &str) -> Result<()> {
 /// Writes a line to standard error. If its reader is gone the work goes on, and the exit code tells how it ended.
 pub fn print_error(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// `1536` as `1.5 KiB`.
-pub fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            return match unit {
-                "B" => format!("{count} B"),
-                _ => format!("{value:.1} {unit}"),
-            };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} TiB")
-}
-
-/// `20G` as bytes, as people write it: a whole number, and K, M, G or T in powers of 1024.
-pub fn size(words: &str) -> std::result::Result<u64, String> {
-    let wrong = || format!("{words}: want a size like 500M or 20G");
-    let (count, shift) = match words.chars().last() {
-        Some('K' | 'k') => (&words[..words.len() - 1], 10),
-        Some('M' | 'm') => (&words[..words.len() - 1], 20),
-        Some('G' | 'g') => (&words[..words.len() - 1], 30),
-        Some('T' | 't') => (&words[..words.len() - 1], 40),
-        _ => (words, 0),
-    };
-    let count: u64 = count.parse().map_err(|_| wrong())?;
-    count.checked_mul(1 << shift).ok_or_else(wrong)
-}
-
-/// RFC 3339 with zone, to the second; nanoseconds only where programs read.
-pub fn time(at: UnixNanos) -> String {
-    time_of_nanos(at.0.into())
-}
-
-/// The same of a file's time, which may lie beyond what the program's own times hold.
-pub fn time_of_nanos(nanos: i128) -> String {
-    match Timestamp::from_nanosecond(nanos) {
-        Ok(timestamp) => timestamp
-            .round(jiff::Unit::Second)
-            .unwrap_or(timestamp)
-            .to_string(),
-        Err(_) => format!("{nanos} ns"),
-    }
-}
-
-/// RFC 3339 in full.
-pub fn time_exact(at: UnixNanos) -> String {
-    time_of_nanos_exact(at.0.into())
-}
-
-/// A file's time in full.
-pub fn time_of_nanos_exact(nanos: i128) -> String {
-    Timestamp::from_nanosecond(nanos).map_or_else(|_| format!("{nanos} ns"), |at| at.to_string())
-}
-
-/// A key or value for JSON: `NAME` when it is UTF-8, `NAME_b64` always.
-pub fn put_bytes(object: &mut serde_json::Map<String, Value>, name: &str, bytes: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        object.insert(name.into(), text.into());
-    }
-    object.insert(format!("{name}_b64"), data_encoding::BASE64.encode(bytes).into());
-}
-
-/// A key for people: text when printable, else hexadecimal.
-pub fn key_text(key: &[u8]) -> String {
-    match std::str::from_utf8(key) {
-        Ok(text) if !text.is_empty() && text.chars().all(|c| !c.is_control()) => text.into(),
-        _ => format!("0x{}", data_encoding::HEXLOWER.encode(key)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_read_as_people_write_them() {
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(5 << 40), "5.0 TiB");
-    }
-
-    #[test]
-    fn sizes_are_read_as_people_write_them() {
-        assert_eq!(size("1536"), Ok(1536));
-        assert_eq!(size("20G"), Ok(20 << 30));
-        for wrong in ["", "G", "1.5G", "-1", "99999999T", "1GB"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn keys_that_are_not_text_are_shown_in_hexadecimal() {
-        assert_eq!(key_text(b"abc"), "abc");
-        assert_eq!(key_text(b"\x00\xff"), "0x00ff");
-        assert_eq!(key_text(b""), "0x");
-    }
 }

@@ -9,7 +9,8 @@ use levault::error::Result;
 use levault::report::OperationReport;
 use serde_json::json;
 
-use crate::output::{OutputSettings, bytes};
+use crate::format::bytes;
+use crate::output::OutputSettings;
 
 /// Runs `work` while its report is watched.
 pub fn watch<T: Send>(

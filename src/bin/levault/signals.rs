@@ -9,7 +9,8 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use crate::output::{bytes, print_error};
+use crate::format::bytes;
+use crate::output::print_error;
 
 /// Handled signals. What was ignored when we were started stays so: `nohup`, and jobs that a shell put into the background.
 const HANDLED: [i32; 5] = [SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2];

@@ -31,7 +31,7 @@ pub struct ExcludeArgs {
     #[arg(long)]
     pub exclude_caches: bool,
     /// Leave out files larger than this (500M, 20G)
-    #[arg(long, value_name = "SIZE", value_parser = crate::output::size)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::format::size)]
     pub exclude_larger_than: Option<u64>,
     /// Leave out what lies on other filesystems than the PATH
     #[arg(short = 'x', long)]

@@ -11,7 +11,7 @@ pub struct ForgetArgs {
     #[arg(long)]
     pub prune: bool,
     #[command(flatten)]
-    pub how: crate::cmd::prune::PruneOptions,
+    pub how: super::prune::PruneOptions,
     /// Forget exactly these (ids, `latest`, `latest~N`); no policy and no filter goes with them
     #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["PolicyArgs", "FilterArgs", "group_by", "unsafe_allow_remove_all"])]
     pub ids: Vec<String>,

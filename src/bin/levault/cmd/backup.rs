@@ -17,11 +17,12 @@ use levault::source::exclude_rules::ExcludedItems;
 use levault::source::pins::{PinMethod, PinOptions};
 use serde_json::{Value, json};
 
+use super::backup_inputs;
 use super::print_node::with_path;
-use super::{CommandContext, backup_inputs, usage};
 use crate::args::BackupArgs;
+use crate::command_context::{CommandContext, usage};
 use crate::exit_status::ExitStatus;
-use crate::output::{bytes, key_text, put_bytes, time_exact};
+use crate::format::{bytes, key_text, put_bytes, time_exact};
 use crate::progress::watch;
 
 /// Saves, then says what was saved.

@@ -12,8 +12,8 @@ use levault::source::exclude_rules::TagFile;
 use levault::source::listed_paths::{ListFormat, parse_list};
 use levault::source::{ExcludeRules, InputStream};
 
-use super::usage;
 use crate::args::{BackupArgs, ExcludeArgs, InputArgs};
+use crate::command_context::usage;
 
 /// The rules that the words make.
 pub fn exclude_rules(args: &ExcludeArgs) -> Result<ExcludeRules> {

@@ -7,11 +7,11 @@ use levault::ops::capture::{CaptureOutcome, TableCopyMode, capture};
 use levault::source::CaptureOptions;
 use serde_json::json;
 
-use super::CommandContext;
 use super::verify_db::{print_damage, source_damage_json};
 use crate::args::CaptureArgs;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{bytes, time_exact};
+use crate::format::{bytes, time_exact};
 use crate::progress::watch;
 
 /// Copies, then says what was copied.

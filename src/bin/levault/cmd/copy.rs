@@ -10,10 +10,11 @@ use levault::repo::{Repo, StoredSnapshot};
 use levault::storage::LocalStorage;
 use serde_json::json;
 
-use super::{CommandContext, usage};
 use crate::args::{CopyArgs, SourceArgs};
+use crate::command_context::{CommandContext, usage};
 use crate::exit_status::ExitStatus;
-use crate::output::{bytes, print_line, time};
+use crate::format::{bytes, time};
+use crate::output::print_line;
 use crate::password;
 use crate::progress::watch;
 
@@ -91,7 +92,7 @@ fn print_plan(run: &CommandContext, plan: &CopyPlan) -> Result<()> {
     for step in &plan.steps {
         if let CopyStep::Copy(stored) = step {
             run.output.write_json(&json!({"message_type": "plan", "action": "copy",
-                "snapshot_id": stored.id.to_hex(), "time": crate::output::time_exact(stored.snapshot.time)}))?;
+                "snapshot_id": stored.id.to_hex(), "time": crate::format::time_exact(stored.snapshot.time)}))?;
             run.output
                 .print(format!("would copy {}", snapshot_text(stored)))?;
         }

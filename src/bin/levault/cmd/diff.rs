@@ -17,10 +17,11 @@ use levault::snapshot::{EntryKind, SnapshotSource};
 use serde_json::{Map, Value, json};
 
 use super::print_node::{one_line, put_path};
-use super::{CommandContext, select_keys, usage};
+use super::select_keys;
 use crate::args::{DiffArgs, SnapshotPath};
+use crate::command_context::{CommandContext, usage};
 use crate::exit_status::ExitStatus;
-use crate::output::{bytes, key_text, put_bytes};
+use crate::format::{bytes, key_text, put_bytes};
 
 /// Lists and counts what differs.
 pub fn run(run: &CommandContext, args: &DiffArgs) -> Result<ExitStatus> {

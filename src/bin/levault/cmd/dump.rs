@@ -14,8 +14,9 @@ use levault::snapshot::{DatabaseRoot, EntryKind};
 
 use super::get::{record_json, warn_of_lost};
 use super::open_snapshot::OpenSnapshot;
-use super::{CommandContext, select_keys, usage};
+use super::select_keys;
 use crate::args::{DumpArgs, DumpFormat};
+use crate::command_context::{CommandContext, usage};
 use crate::exit_status::ExitStatus;
 
 /// Prints what is named, or writes it to a file.

@@ -15,10 +15,11 @@ use levault::snapshot::{EntryKind, SnapshotSource};
 use serde_json::{Map, Value, json};
 
 use super::print_node::{ShownNode, one_line, put_path};
-use super::{CommandContext, select_keys};
+use super::select_keys;
 use crate::args::FindArgs;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{key_text, put_bytes, time, time_exact};
+use crate::format::{key_text, put_bytes, time, time_exact};
 
 /// Lists every match, snapshot by snapshot, oldest first: records, then files.
 pub fn run(run: &CommandContext, args: &FindArgs) -> Result<ExitStatus> {

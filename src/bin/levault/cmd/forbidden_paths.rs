@@ -7,7 +7,7 @@ use levault::ops::restore::{DeleteReach, ExtraEntries, PlannedAction, PlannedEnt
 use levault::ops::restore::{ForbiddenPaths, PathProtection};
 use levault::repo::{CacheLocation, Repo, StoredSnapshot};
 
-use super::CommandContext;
+use crate::command_context::CommandContext;
 use crate::password;
 
 /// Removals that need no second thought; of more, these are shown.

@@ -19,8 +19,8 @@ use levault::repo::Repo;
 use levault::repo::{CountedSnapshot, ForgetReason};
 use serde_json::json;
 
-use super::CommandContext;
 use crate::args::{ForgetArgs, PolicyArgs};
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
 
 /// What a request led to.

@@ -8,10 +8,12 @@ use levault::error::{Error, ErrorKind, Result, ResultExt};
 use levault::snapshot::DatabaseRoot;
 use serde_json::{Map, Value};
 
-use super::{CommandContext, select_keys};
+use super::select_keys;
 use crate::args::GetArgs;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{key_text, print_line, put_bytes};
+use crate::format::{key_text, put_bytes};
+use crate::output::print_line;
 
 /// Prints one value: its bytes as they are, or JSON.
 pub fn run(run: &CommandContext, args: &GetArgs) -> Result<ExitStatus> {

@@ -6,10 +6,11 @@ use levault::ops::history::{self, KeyVersion};
 use serde_json::{Map, Value, json};
 
 use super::print_node::{one_line, put_path};
-use super::{CommandContext, select_keys};
+use super::select_keys;
 use crate::args::HistoryArgs;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{bytes, key_text, put_bytes, time, time_exact};
+use crate::format::{bytes, key_text, put_bytes, time, time_exact};
 
 /// Longest value that is printed for people, bytes.
 const SHOWN_BYTES_MAX: usize = 64;

@@ -2,29 +2,16 @@
 
 use std::sync::Arc;
 
-use clap::Args;
 use levault::error::Result;
 use levault::repo::ParityShare;
 use levault::repo::{NewRepository, Repo};
 use levault::storage::LocalStorage;
 use serde_json::json;
 
-use super::{CommandContext, usage};
-use crate::args::SourceArgs;
+use crate::args::InitArgs;
+use crate::command_context::{CommandContext, usage};
 use crate::exit_status::ExitStatus;
 use crate::password::{self, PasswordPurpose};
-
-#[derive(Args)]
-pub struct InitArgs {
-    /// Store parity beside each pack: a burst of damage up to this share of it can be healed, without a password (5%)
-    #[arg(long, value_name = "SHARE")]
-    parity: Option<ParityShare>,
-    #[command(flatten)]
-    source: SourceArgs,
-    /// Cut chunks where the repository named by --from-repo does, so that both share what is copied and what is backed up
-    #[arg(long)]
-    copy_chunker_params: bool,
-}
 
 /// Makes the repository and says what must not be lost.
 pub fn run(run: &CommandContext, args: &InitArgs) -> Result<ExitStatus> {

@@ -8,10 +8,11 @@ use levault::keys::{Password, SlotCost};
 use levault::repo::recovery_password;
 use serde_json::json;
 
-use super::CommandContext;
 use crate::args::{KeyCommand, NewPasswordArgs};
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{print_line, time, time_exact};
+use crate::format::{time, time_exact};
+use crate::output::print_line;
 use crate::password;
 
 /// Lists, or changes.

@@ -9,13 +9,14 @@ use levault::error::{Result, ResultExt};
 use levault::snapshot::{DatabaseRoot, EntryKind, Snapshot};
 use serde_json::{Map, Value, json};
 
+use super::get::warn_of_lost;
 use super::open_snapshot::OpenSnapshot;
 use super::print_node::{ShownNode, one_line, with_path};
 use super::snapshots::missing_json;
-use super::{CommandContext, get::warn_of_lost};
 use crate::args::{LsArgs, SnapshotPath};
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{bytes, key_text, put_bytes};
+use crate::format::{bytes, key_text, put_bytes};
 
 /// How a node is printed.
 enum NodeFormat {

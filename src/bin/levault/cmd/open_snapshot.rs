@@ -9,8 +9,8 @@ use levault::repo::IndexLookup;
 use levault::repo::{BlobReader, Repo, StoredSnapshot};
 use levault::snapshot::{DatabaseRoot, EntryKind, Snapshot};
 
-use super::{CommandContext, usage};
 use crate::args::{DatabaseArg, SnapshotPath};
+use crate::command_context::{CommandContext, usage};
 
 /// A snapshot, and what is needed to read its blobs.
 pub struct OpenSnapshot {

@@ -1,51 +1,17 @@
 //! `repair add-parity` and `repair heal`: makes parity, and heals packs by it.
 
-use clap::Args;
 use levault::engine::heal_packs::{Heal, HealOutcome, find_pack};
 use levault::error::Result;
 use levault::ops::add_parity::{AddParity, AddParityOutcome};
-use levault::repo::ParityShare;
 use levault::storage::{HealableStorage, LocalStorage, StorageReader};
 use serde_json::{Value, json};
 
-use super::CommandContext;
+use crate::args::{AddParityArgs, HealArgs, ParityRequest};
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{bytes, print_error};
+use crate::format::bytes;
+use crate::output::print_error;
 use crate::progress::watch;
-
-#[derive(Args)]
-pub struct AddParityArgs {
-    /// For bursts of damage up to this share of a pack (default: the repository's own, else 5%); none: store no more
-    #[arg(long, value_name = "SHARE", value_parser = request)]
-    share: Option<ParityRequest>,
-    /// Do it
-    #[arg(long)]
-    apply: bool,
-}
-
-/// How much parity there is to be.
-#[derive(Clone, Copy)]
-enum ParityRequest {
-    None,
-    Share(ParityShare),
-}
-
-fn request(words: &str) -> Result<ParityRequest, String> {
-    match words {
-        "none" => Ok(ParityRequest::None),
-        share => share.parse().map(ParityRequest::Share),
-    }
-}
-
-#[derive(Args)]
-pub struct HealArgs {
-    /// Only these (names or their beginnings)
-    #[arg(value_name = "PACK")]
-    packs: Vec<String>,
-    /// Do it
-    #[arg(long)]
-    apply: bool,
-}
 
 /// Parity beside packs that lack it.
 pub fn add(run: &CommandContext, args: &AddParityArgs) -> Result<ExitStatus> {

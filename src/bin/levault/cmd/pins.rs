@@ -7,11 +7,11 @@ use levault::error::Result;
 use levault::source::pins::{PinSet, list};
 use serde_json::{Value, json};
 
-use super::CommandContext;
 use super::print_node::with_path;
 use crate::args::{PinsArgs, PinsCommand};
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::bytes;
+use crate::format::bytes;
 
 /// Lists, or removes.
 pub fn run(run: &CommandContext, args: &PinsArgs) -> Result<ExitStatus> {

@@ -4,7 +4,7 @@ use levault::engine::tree::TreeNode;
 use levault::snapshot::{DatabaseRoot, EntryKind, FileMetadata};
 use serde_json::{Map, Value};
 
-use crate::output::{bytes, time_of_nanos, time_of_nanos_exact};
+use crate::format::{bytes, time_of_nanos, time_of_nanos_exact};
 
 /// A node, where it stood, and its database if it is one.
 pub struct ShownNode<'a> {

@@ -1,54 +1,14 @@
 //! `prune`: frees space.
 
-use std::str::FromStr;
-use std::time::Duration;
-
-use clap::Args;
 use levault::error::Result;
 use levault::ops::prune::{Prune, PruneOutcome};
 use levault::repo::Repo;
 use serde_json::json;
 
-use super::CommandContext;
+use crate::args::{MaxUnusedArg, PruneArgs, PruneOptions};
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::bytes;
-
-#[derive(Args, Clone, Debug)]
-pub struct PruneArgs {
-    #[command(flatten)]
-    how: PruneOptions,
-    /// Say what would be done, and do nothing
-    #[arg(short = 'n', long)]
-    dry_run: bool,
-}
-
-/// How much is given back, and when.
-#[derive(Args, Clone, Debug)]
-pub struct PruneOptions {
-    /// Unused space that may stay: a part of the repository (5%), a size (500M), or unlimited
-    #[arg(long, value_name = "LIMIT", default_value = "5%")]
-    max_unused: MaxUnusedArg,
-    /// Store at most so much again (K, M, G, T)
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    max_repack_size: Option<u64>,
-    /// How long a pack stays after it was found to be of no use (h or d)
-    #[arg(long, value_name = "TIME", default_value = "72h", value_parser = time)]
-    grace: Duration,
-    /// Allow a grace under 6 hours: nothing else may use the repository meanwhile
-    #[arg(long)]
-    unsafe_grace: bool,
-    /// Store packs again that are sealed under an older epoch of keys than the newest
-    #[arg(long)]
-    repack_outdated: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum MaxUnusedArg {
-    /// Of all that is stored.
-    Share(f64),
-    Bytes(u64),
-    Unlimited,
-}
+use crate::format::bytes;
 
 /// Sweeps what is ripe, marks what is dead.
 pub fn run(run: &CommandContext, args: &PruneArgs) -> Result<ExitStatus> {
@@ -166,82 +126,5 @@ fn print_outcome(
             bytes(outcome.bytes_marked),
             args.grace.as_secs().div_ceil(3600)
         )),
-    }
-}
-
-impl FromStr for MaxUnusedArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "unlimited" {
-            return Ok(Self::Unlimited);
-        }
-        let Some(percent) = text.strip_suffix('%') else {
-            return size(text).map(Self::Bytes);
-        };
-        let share = percent.parse::<f64>().map_err(|error| error.to_string())? / 100.0;
-        if (0.0..1.0).contains(&share) {
-            Ok(Self::Share(share))
-        } else {
-            Err("want 0% to below 100%".into())
-        }
-    }
-}
-
-/// A number of bytes: `500M`, `2G`.
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].trim_end_matches(['i', 'B', 'b']) {
-        "" => 0,
-        "K" | "k" => 10,
-        "M" | "m" => 20,
-        "G" | "g" => 30,
-        "T" | "t" => 40,
-        other => return Err(format!("{other} is no unit: K, M, G or T")),
-    };
-    let number: u64 = digits.parse().map_err(|_| format!("{digits:?} is no number"))?;
-    number.checked_mul(1 << unit).ok_or_else(|| "too large".into())
-}
-
-/// A time: `72h`, `3d`, `0`.
-pub fn time(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" if digits == "0" => 0,
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err("want a number and a unit: s, m, h or d".into()),
-    };
-    let number: u64 = digits.parse().map_err(|_| format!("{digits:?} is no number"))?;
-    let seconds = number.checked_mul(unit).filter(|seconds| *seconds < 1 << 32);
-    seconds.map(Duration::from_secs).ok_or_else(|| "too long".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_times_and_shares_are_read() {
-        assert_eq!(
-            (size("12"), size("2K"), size("3GiB")),
-            (Ok(12), Ok(2048), Ok(3 << 30))
-        );
-        assert!(
-            ["", "x", "5X", "-1", "99999999999T"]
-                .iter()
-                .all(|wrong| size(wrong).is_err())
-        );
-        assert_eq!(time("3d"), Ok(Duration::from_secs(259_200)));
-        assert_eq!(time("0"), Ok(Duration::ZERO));
-        assert!(
-            ["", "5", "h", "1w", "99999999999d"]
-                .iter()
-                .all(|wrong| time(wrong).is_err())
-        );
-        assert!(matches!("7.5%".parse(), Ok(MaxUnusedArg::Share(share)) if share == 0.075));
-        assert!("100%".parse::<MaxUnusedArg>().is_err());
     }
 }

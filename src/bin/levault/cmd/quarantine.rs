@@ -1,44 +1,12 @@
 //! `quarantine`: lists unreadable objects, and sets them aside.
 
-use clap::{Args, Subcommand};
 use levault::error::Result;
 use levault::ops::quarantine::{self, NewerFormatMode, UnreadableObject};
 use serde_json::json;
 
-use super::CommandContext;
+use crate::args::{QuarantineArgs, QuarantineCommand};
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-
-#[derive(Args)]
-pub struct QuarantineArgs {
-    #[command(subcommand)]
-    verb: QuarantineCommand,
-}
-
-#[derive(Subcommand)]
-enum QuarantineCommand {
-    /// List the snapshots and index segments that cannot be read
-    List,
-    /// Set some of them aside: from then on they are passed over, and stop no prune
-    Add(QuarantineAddArgs),
-    /// Take some back
-    Remove(ObjectIdArgs),
-}
-
-#[derive(Args)]
-struct ObjectIdArgs {
-    /// Ids or the beginnings of them
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
-}
-
-#[derive(Args)]
-struct QuarantineAddArgs {
-    #[command(flatten)]
-    these: ObjectIdArgs,
-    /// Also what claims to be of a later levault, which none of yours is: a prune deletes what it may need
-    #[arg(long)]
-    newer: bool,
-}
 
 /// Lists, sets aside, or takes back.
 pub fn run(run: &CommandContext, args: &QuarantineArgs) -> Result<ExitStatus> {

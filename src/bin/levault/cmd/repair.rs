@@ -1,6 +1,5 @@
 //! `repair`: prints what would be repaired; repairs with `--apply`.
 
-use clap::{Args, Subcommand};
 use levault::error::{ErrorKind, Result};
 use levault::id::ObjectId;
 use levault::ops::repair::index::{IndexOutcome, RepairIndex};
@@ -13,58 +12,12 @@ use levault::ops::repair::{RepairMode, config};
 use levault::repo::Repo;
 use serde_json::{Value, json};
 
-use super::{CommandContext, parity};
+use super::parity;
+use crate::args::{RepairApplyArgs, RepairArgs, RepairCommand, RepairIndexArgs, RepairTargetArgs};
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::bytes;
+use crate::format::bytes;
 use crate::progress::watch;
-
-#[derive(Args)]
-pub struct RepairArgs {
-    #[command(subcommand)]
-    verb: RepairCommand,
-}
-
-#[derive(Subcommand)]
-enum RepairCommand {
-    /// Put config back from its copy, or the copy from config
-    Config(RepairApplyArgs),
-    /// Make what is missing of the index from the packs
-    Index(RepairIndexArgs),
-    /// Heal damaged packs by their parity; store again what still opens of the others, and note what is lost; reads the
-    /// packs whole
-    Packs(RepairTargetArgs),
-    /// Make new snapshots of what is left of those that lost something; the old ones are forgotten
-    Snapshots(RepairTargetArgs),
-    /// Store parity beside packs that have none or too little, and beside all that are stored from then on
-    AddParity(parity::AddParityArgs),
-    /// Put damaged packs right by their parity; needs no password
-    Heal(parity::HealArgs),
-}
-
-#[derive(Args)]
-struct RepairTargetArgs {
-    /// Ids or the beginnings of them; all without any
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
-    #[command(flatten)]
-    apply: RepairApplyArgs,
-}
-
-#[derive(Args)]
-struct RepairApplyArgs {
-    /// Do it; without this, say what would be done
-    #[arg(long)]
-    apply: bool,
-}
-
-#[derive(Args)]
-struct RepairIndexArgs {
-    /// Believe nothing of the index: read every pack's directory
-    #[arg(long)]
-    read_all_packs: bool,
-    #[command(flatten)]
-    apply: RepairApplyArgs,
-}
 
 impl RepairApplyArgs {
     fn mode(&self) -> RepairMode {

@@ -7,11 +7,11 @@ use levault::error::Result;
 use levault::ops::rescue::{KeySpan, Rescue, RescueMode, RescueOutcome, SpanOutcome, UncertainRecords};
 use serde_json::{Map, Value, json};
 
-use super::CommandContext;
 use super::verify_db::{print_damage, source_damage_json};
 use crate::args::RescueArgs;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{key_text, put_bytes, time, time_exact};
+use crate::format::{key_text, put_bytes, time, time_exact};
 use crate::progress::watch;
 
 /// Reads, decides, tells; writes with `--apply`.

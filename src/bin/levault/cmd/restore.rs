@@ -15,10 +15,11 @@ use serde_json::json;
 
 use super::open_snapshot::OpenSnapshot;
 use super::print_node::with_path;
-use super::{CommandContext, forbidden_paths, select_keys};
+use super::{forbidden_paths, select_keys};
 use crate::args::{IncludeArgs, OverwriteArg, RestoreArgs, VerifyArg};
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::bytes;
+use crate::format::bytes;
 use crate::progress::watch;
 
 /// Restores, or prints what would be done.

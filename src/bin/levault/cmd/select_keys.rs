@@ -7,8 +7,8 @@ use levault::engine::database_series::DatabaseFilter;
 use levault::engine::key_selection::KeySelection;
 use levault::error::Result;
 
-use super::usage;
 use crate::args::{DatabaseFilterArgs, KeyArg, SelectionArgs};
+use crate::command_context::usage;
 
 /// The keys that the flags select.
 pub fn selection(args: &SelectionArgs) -> Result<KeySelection> {

@@ -4,9 +4,9 @@ use levault::engine::tree::can_lead_into;
 use levault::error::Result;
 use levault::repo::{Repo, StoredSnapshot};
 
-use super::CommandContext;
 use crate::args::SnapshotPath;
-use crate::output::time;
+use crate::command_context::CommandContext;
+use crate::format::time;
 
 impl CommandContext<'_> {
     /// The snapshot that `words` name, for whoever is about to take data from it: a suspect one is warned of at once,

@@ -10,11 +10,12 @@ use levault::repo::{OWN_DOMAIN, StoredSnapshot};
 use levault::snapshot::{MissingPath, Snapshot, SnapshotSource, TreeRoot};
 use serde_json::{Map, Value, json};
 
-use super::CommandContext;
 use super::print_node::{put_path, put_paths, with_path};
 use crate::args::SnapshotsArgs;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{bytes, print_line, time, time_exact};
+use crate::format::{bytes, time, time_exact};
+use crate::output::print_line;
 
 /// Lists them, oldest first.
 pub fn run(run: &CommandContext, args: &SnapshotsArgs) -> Result<ExitStatus> {

@@ -4,11 +4,11 @@ use levault::error::Result;
 use levault::ops::stats::{self, RepositoryStats, SourceStats, StoredShare};
 use serde_json::{Map, Value, json};
 
-use super::CommandContext;
 use super::print_node::{one_line, put_path};
 use crate::args::StatsArgs;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::bytes;
+use crate::format::bytes;
 
 /// The whole repository, and each snapshot or the one asked for.
 pub fn run(run: &CommandContext, args: &StatsArgs) -> Result<ExitStatus> {

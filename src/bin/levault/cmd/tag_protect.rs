@@ -6,8 +6,8 @@ use levault::ops::annotate::{self, TagEdit};
 use levault::repo::{Repo, StoredSnapshot};
 use serde_json::{Value, json};
 
-use super::CommandContext;
 use crate::args::{SnapshotIdArgs, TagArgs};
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
 
 /// Gives each of the snapshots other tags.

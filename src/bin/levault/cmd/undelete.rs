@@ -6,10 +6,11 @@ use levault::repo::{ForgetEvent, ForgetReason};
 use levault::repo::{ForgottenSnapshot, Repo, SnapshotCatalog};
 use serde_json::{Value, json};
 
-use super::CommandContext;
 use crate::args::UndeleteArgs;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{print_line, time, time_exact};
+use crate::format::{time, time_exact};
+use crate::output::print_line;
 
 /// Lists them, or brings back those that are named.
 pub fn run(run: &CommandContext, args: &UndeleteArgs) -> Result<ExitStatus> {

@@ -8,11 +8,11 @@ use levault::ops::verify_db::{VerifyOutcome, verify_db};
 use levault::source::{CaptureOptions, HoldMethod, SourceDamage};
 use serde_json::{Value, json};
 
-use super::CommandContext;
 use super::backup::{damage_json, damage_text, dialect};
 use crate::args::VerifyDbArgs;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
-use crate::output::{bytes, time_exact};
+use crate::format::{bytes, time_exact};
 use crate::progress::watch;
 
 /// Reads everything, then lists what is wrong.

@@ -3,7 +3,7 @@
 use levault::error::Result;
 use serde_json::json;
 
-use super::CommandContext;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
 
 /// Prints both.

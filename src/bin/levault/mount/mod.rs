@@ -32,7 +32,7 @@ use fuser::{Config, MountOption, Session, SessionACL};
 use levault::error::{Error, Result, ResultExt};
 
 use crate::args::MountArgs;
-use crate::cmd::CommandContext;
+use crate::command_context::CommandContext;
 use crate::exit_status::ExitStatus;
 use fuse_requests::MountedRepository;
 use mount_context::MountContext;

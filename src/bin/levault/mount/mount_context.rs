@@ -15,7 +15,7 @@ use super::blob_cache::{BlobCache, CachedReader};
 use super::restored_databases::MountedDatabases;
 use super::snapshot_directories::SnapshotDirectories;
 use crate::args::MountArgs;
-use crate::cmd::CommandContext;
+use crate::command_context::CommandContext;
 use crate::output::OutputSettings;
 
 /// Snapshots are listed anew when somebody looks for them so long after the last time, as restic does.

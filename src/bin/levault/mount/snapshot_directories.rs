@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use levault::repo::StoredSnapshot;
 
-use crate::output::time;
+use crate::format::time;
 
 /// One directory of snapshots: their numbers by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::LOOK_EVERY;
-use crate::cmd::CommandContext;
+use crate::command_context::CommandContext;
 
 /// How long open files are waited for.
 const LAST_CLOSED_WITHIN: Duration = Duration::from_secs(3);

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use super::super::print_node::put_paths;
 use super::super::snapshots;
-use super::{CommandContext, ForgetResult};
-use crate::output::{bytes, print_line, time};
+use super::ForgetResult;
+use crate::command_context::CommandContext;
+use crate::format::{bytes, time};
+use crate::output::print_line;
 
 /// Group by group what is kept, why, and what is not.
 pub fn plans(

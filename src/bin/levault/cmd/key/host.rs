@@ -12,7 +12,7 @@ use levault::repo::{HostInfo, Repo};
 use serde_json::{Value, json};
 
 use crate::args::KeyAddArgs;
-use crate::cmd::{CommandContext, usage};
+use crate::command_context::{CommandContext, usage};
 use crate::exit_status::ExitStatus;
 use crate::password;
 
