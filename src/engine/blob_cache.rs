@@ -17,6 +17,7 @@ const BYTES_MAX: usize = 16 << 20;
 /// Passes blobs on and keeps the last of them, [`BYTES_MAX`] bytes at most. Values' chunks are not kept.
 pub struct BlobCacheReader<'a> {
     source: &'a dyn BlobSource,
+    bytes_max: usize,
     cached: Mutex<CachedBlobs>,
 }
 
@@ -31,8 +32,17 @@ struct CachedBlobs {
 impl<'a> BlobCacheReader<'a> {
     /// Reads through to `source`.
     pub fn new(source: &'a dyn BlobSource) -> Self {
+        Self::with_capacity(source, BYTES_MAX)
+    }
+
+    /// The same with another number of plain bytes kept at most.
+    pub fn with_capacity(source: &'a dyn BlobSource, bytes_max: usize) -> Self {
         let cached = Mutex::default();
-        Self { source, cached }
+        Self {
+            source,
+            bytes_max,
+            cached,
+        }
     }
 }
 
@@ -44,20 +54,20 @@ impl BlobSource for BlobCacheReader<'_> {
         }
         let plain = self.source.blob(kind, id)?;
         if kind != BlobKind::Data {
-            kept().insert_blob(*id, &plain);
+            kept().insert_blob(*id, &plain, self.bytes_max);
         }
         Ok(plain)
     }
 }
 
 impl CachedBlobs {
-    fn insert_blob(&mut self, id: BlobId, plain: &Arc<[u8]>) {
+    fn insert_blob(&mut self, id: BlobId, plain: &Arc<[u8]>, bytes_max: usize) {
         if self.blobs.insert(id, Arc::clone(plain)).is_some() {
             return;
         }
         self.order.push_back(id);
         self.bytes += plain.len();
-        while self.bytes > BYTES_MAX {
+        while self.bytes > bytes_max {
             let Some(oldest) = self.order.pop_front() else {
                 return;
             };

@@ -8,6 +8,7 @@ mod common;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check_cost;
 mod cost;
 mod diff;
 mod find;

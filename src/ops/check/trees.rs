@@ -6,9 +6,9 @@
 //! A run's top blob stands in many snapshots: each run is walked once, and what was found of it holds for all.
 
 mod files;
+mod stack_digests;
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -21,7 +21,7 @@ use crate::leveldb::Comparator;
 use crate::record::SetDigestAccumulator;
 use crate::repo::{BlobReader, Repo, StoredSnapshot, first_readable_copy};
 use crate::report::OperationReport;
-use crate::run::{EntryPayload, KeyOrder, KeyRange, LeafSpan, RecordDifference, RunReader, read_leaf};
+use crate::run::{EntryPayload, KeyOrder, KeyRange, LeafSpan, RunReader, read_leaf};
 use crate::snapshot::{DatabaseContent, DatabaseRoot, SnapshotSource, StoredRunRef, TreeRoot};
 
 use super::CheckOutcome;
@@ -29,10 +29,9 @@ use super::findings::CheckFindings;
 use super::objects::ReadableIndex;
 use super::packs::{self, PackFaults};
 use super::snapshots::path;
-use crate::engine::blob_cache::BlobCacheReader;
-use crate::engine::database_state::stack_layers;
 use crate::engine::read_records;
 use files::WalkedDirectories;
+use stack_digests::{RANGE_BYTES, SeriesStack, StackDigestContext, StackSeries};
 
 /// What to do about a tree that does not hold.
 const TREE_HELPS: &str = "run `levault repair packs --apply`, back up again from the source, then run `levault repair snapshots --apply`: it \
@@ -52,9 +51,9 @@ pub struct TreeCheckContext<'a> {
 }
 
 /// Checks what every snapshot rests on. True if every tree could be walked to its ends and was right.
-pub fn check(
-    ground: &TreeCheckContext,
-    snapshots: &[StoredSnapshot],
+pub fn check<'a>(
+    ground: &'a TreeCheckContext<'a>,
+    snapshots: &'a [StoredSnapshot],
     findings: &mut CheckFindings,
     outcome: &mut CheckOutcome,
 ) -> Result<bool> {
@@ -66,7 +65,7 @@ pub fn check(
         data: ground.data,
         report: ground.report,
         runs: HashMap::new(),
-        stacks: HashMap::new(),
+        stacks: BTreeMap::new(),
         long_values: Mutex::new(()),
         known: WalkedDirectories::default(),
         lists: Mutex::default(),
@@ -83,8 +82,12 @@ pub fn check(
             }
         }
     }
+    trees.check_stack_digests(findings)?;
     Ok(trees.all_right)
 }
+
+/// Where a stack is recorded, for a finding.
+type StackOrigin<'a> = (&'a StoredSnapshot, String);
 
 struct TreeCheck<'a> {
     repo: &'a Repo,
@@ -96,8 +99,8 @@ struct TreeCheck<'a> {
     report: &'a OperationReport,
     /// By top blob and kept for all snapshots.
     runs: HashMap<(BlobId, String), RunWalkTotals>,
-    /// The last stack on each base.
-    stacks: HashMap<(Option<BlobId>, String), DigestedStack>,
+    /// Stacks by their base, whose digests are computed when all are known.
+    stacks: BTreeMap<(Option<BlobId>, String), StackSeries<'a, StackOrigin<'a>>>,
     /// Held while a leaf with long values is read: the memory bound is a multiple of one value, not one per core.
     long_values: Mutex<()>,
     /// Directories that are right, and what they hold.
@@ -107,19 +110,14 @@ struct TreeCheck<'a> {
     all_right: bool,
 }
 
-/// A stack whose digest was computed from its records.
-struct DigestedStack {
-    runs: Vec<StoredRunRef>,
-    digest: SetDigest,
-    records: u64,
-}
-
 /// What one walk over a run found.
 #[derive(Clone, Default)]
 struct RunWalkTotals {
     wrong: Vec<TreeFault>,
     /// Of its records, with data.
     digest: Option<SetDigest>,
+    /// First keys of ranges of its records, as [`StackSeries`] has them.
+    range_starts: Vec<Vec<u8>>,
 }
 
 /// Something a tree leads to that is not right.
@@ -130,11 +128,11 @@ struct TreeFault {
     keys: String,
 }
 
-impl TreeCheck<'_> {
+impl<'a> TreeCheck<'a> {
     fn database(
         &mut self,
-        stored: &StoredSnapshot,
-        database: &DatabaseRoot,
+        stored: &'a StoredSnapshot,
+        database: &'a DatabaseRoot,
         findings: &mut CheckFindings,
     ) -> Result<()> {
         let place = format!("snapshot {} database {}", stored.id.short(), database.name);
@@ -159,6 +157,9 @@ impl TreeCheck<'_> {
                     .iter()
                     .flat_map(|facts| facts.wrong.clone())
                     .for_each(&mut add);
+                if sound {
+                    self.add_stack(stored, database, runs, &facts);
+                }
                 if sound && let Some(what) = self.digest_mismatch(database, runs, &facts)? {
                     add(TreeFault {
                         object: path(stored),
@@ -192,15 +193,67 @@ impl TreeCheck<'_> {
         Ok(())
     }
 
-    /// Counts always; digests with data. A stack's are those of its merged records.
-    fn digest_mismatch(
+    /// A stack's records are counted and digested with those of the others on its base.
+    fn add_stack(
         &mut self,
+        stored: &'a StoredSnapshot,
+        database: &'a DatabaseRoot,
+        runs: &'a [StoredRunRef],
+        facts: &[RunWalkTotals],
+    ) {
+        let (Some(base), Some(Some(base_digest))) = (runs.first(), facts.first().map(|facts| facts.digest))
+        else {
+            return;
+        };
+        if runs.len() == 1 {
+            return;
+        }
+        let id = base.root.as_ref().map(|root| root.top.id);
+        let series = self
+            .stacks
+            .entry((id, base.comparator.clone()))
+            .or_insert_with(|| StackSeries {
+                base_digest,
+                range_starts: facts[0].range_starts.clone(),
+                stacks: Vec::new(),
+            });
+        series.stacks.push(SeriesStack {
+            origin: (
+                stored,
+                format!("snapshot {} database {}", stored.id.short(), database.name),
+            ),
+            database,
+            runs,
+        });
+    }
+
+    fn check_stack_digests(&mut self, findings: &mut CheckFindings) -> Result<()> {
+        for series in std::mem::take(&mut self.stacks).values() {
+            let context = StackDigestContext {
+                reader: &self.reader,
+                key: self.repo.domain_keys().set_digest_key().expose(),
+                long_values: &self.long_values,
+                report: self.report,
+            };
+            for stack in series.mismatches(&context)? {
+                self.all_right = false;
+                let (stored, affects) = &stack.origin;
+                let what = "the merged records do not have the recorded count and set digest";
+                findings.add_affecting(path(stored), what.to_owned(), affects.clone(), TREE_HELPS);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts always; digests with data.
+    fn digest_mismatch(
+        &self,
         database: &DatabaseRoot,
         runs: &[StoredRunRef],
         facts: &[RunWalkTotals],
     ) -> Result<Option<String>> {
         let [base] = runs else {
-            return self.stack_digest_mismatch(database, runs, facts);
+            return Ok(None);
         };
         if base.records() != database.records {
             return Ok(Some(format!(
@@ -222,73 +275,6 @@ impl TreeCheck<'_> {
                 Ok(Some("the records do not have the recorded set digest".into()))
             }
             _ => Ok(None),
-        }
-    }
-
-    /// The digest of a stack from that of the last one checked that stands on the same base, and what differs: to
-    /// merge every stack would read the base once a snapshot.
-    fn stack_digest_mismatch(
-        &mut self,
-        database: &DatabaseRoot,
-        runs: &[StoredRunRef],
-        facts: &[RunWalkTotals],
-    ) -> Result<Option<String>> {
-        let (Some((base, _)), Some(digest)) = (runs.split_first(), facts[0].digest) else {
-            return Ok(None);
-        };
-        let key = (
-            base.root.as_ref().map(|root| root.top.id),
-            base.comparator.clone(),
-        );
-        let before = self.stacks.remove(&key).unwrap_or_else(|| DigestedStack {
-            runs: vec![base.clone()],
-            digest,
-            records: base.records(),
-        });
-        let stack = self.walk_children(before, runs)?;
-        let same = stack.records == database.records && stack.digest == database.set_digest;
-        self.stacks.insert(key, stack);
-        Ok((!same).then(|| "the merged records do not have the recorded count and set digest".into()))
-    }
-
-    fn walk_children(&self, before: DigestedStack, runs: &[StoredRunRef]) -> Result<DigestedStack> {
-        let comparator = Comparator::from_name(&runs[0].comparator);
-        let order = |left: &[u8], right: &[u8]| comparator.compare(left, right);
-        let key = self.repo.domain_keys().set_digest_key().expose();
-        let (mut added, mut taken) = (
-            SetDigestAccumulator::resume(key, &before.digest),
-            SetDigestAccumulator::new(key),
-        );
-        let mut records = before.records;
-        let recent = BlobCacheReader::new(&self.reader);
-        let mut follow = |difference: &RecordDifference| {
-            self.report.go_on()?;
-            if let Some(old) = &difference.old {
-                taken.add_record(difference.old_key, &self.value(old)?);
-                records = records.wrapping_sub(1);
-            }
-            if let Some(new) = &difference.new {
-                added.add_record(difference.key, &self.value(new)?);
-                records = records.wrapping_add(1);
-            }
-            Ok(())
-        };
-        let old = stack_layers(&recent, &before.runs, &order);
-        let new = stack_layers(&recent, runs, &order);
-        crate::run::diff(&old, &new, &KeyRange::all(), &order, &mut follow)?;
-        added.unmerge(&taken.digest());
-        Ok(DigestedStack {
-            runs: runs.to_vec(),
-            digest: added.digest(),
-            records,
-        })
-    }
-
-    fn value<'v>(&self, payload: &EntryPayload<'v>) -> Result<Cow<'v, [u8]>> {
-        match payload {
-            EntryPayload::Inline(value) => Ok(Cow::Borrowed(value)),
-            EntryPayload::Chunked(list) => read_records::read_long_value(&self.reader, list).map(Cow::Owned),
-            EntryPayload::Delete | EntryPayload::Patch(_) => Err(read_records::not_a_record()),
         }
     }
 
@@ -317,6 +303,7 @@ impl TreeCheck<'_> {
         let mut wrong = Vec::new();
         let mut digest = self.digest();
         let mut last_key = Vec::new();
+        let (mut range_starts, mut range_bytes) = (Vec::new(), 0);
         let mut spans = RunReader::new(&self.reader, run.root.as_ref(), &order).leaves(KeyRange::all());
         let mut more = true;
         while more {
@@ -327,6 +314,11 @@ impl TreeCheck<'_> {
                 match spans.next() {
                     Some(Ok(span)) => {
                         last_key.clone_from(&span.leaf.first_key);
+                        if self.data && range_bytes >= RANGE_BYTES {
+                            range_starts.push(last_key.clone());
+                            range_bytes = 0;
+                        }
+                        range_bytes += span.leaf.bytes;
                         batch.push(span);
                     }
                     end => {
@@ -348,6 +340,7 @@ impl TreeCheck<'_> {
         Ok(RunWalkTotals {
             wrong,
             digest: self.data.then(|| digest.digest()),
+            range_starts,
         })
     }
 
