@@ -75,8 +75,9 @@ SCENARIOS = {
     "go-compactions": Scenario(writer="go", pace_us=300, flags=["--compact"]),
     # Memtables fill up and are flushed beside transactions, too.
     "go-compactions-large": Scenario(writer="go", value=6_000, pace_us=300, flags=["--compact"]),
+    # This owner replaces all its tables every 50 ms or so: a try whose steps sleep for longer than that cannot succeed.
     "go-compactions-sleeps": Scenario(
-        writer="go", pace_us=2000, flags=["--compact"], capture=["--sleep-ms", "20"]
+        writer="go", pace_us=2000, flags=["--compact"], capture=["--sleep-ms", "5"]
     ),
     "go-sleeps": Scenario(writer="go", pace_us=2000, capture=["--sleep-ms", "20"]),
 }
